@@ -1,0 +1,48 @@
+# `make demo` and `make test` do all their own set-up; nothing is installed outside this folder.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+WHEELS := .cache/wheels
+# After `make setup` nothing asks a package index: pip reads the wheel cache.
+OFFLINE := PIP_NO_INDEX=1 PIP_FIND_LINKS=$(CURDIR)/$(WHEELS) PIP_DISABLE_PIP_VERSION_CHECK=1
+
+.PHONY: help setup demo test test-all lint bench docs generate clean
+
+help: ## show what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+setup: $(STAMP) ## make the virtual environment and fill the wheel cache
+
+$(STAMP): pyproject.toml sdk/python/pyproject.toml tests/fill_wheel_cache.py plugins/box/requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable sdk/python --editable . --group dev
+	$(BIN)/python tests/fill_wheel_cache.py
+	touch $@
+
+demo: setup ## watch one plugin's whole life, end to end, offline
+	@$(OFFLINE) $(BIN)/python tests/lifecycle/demo.py
+
+test: setup ## the tests, under 10 minutes
+	$(OFFLINE) $(BIN)/python -m pytest -m 'not slow' -q
+
+test-all: setup ## the tests, the slow ones too
+	$(OFFLINE) $(BIN)/python -m pytest -q
+
+lint: setup ## ruff, mypy, and that generated files are current
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy aperio_cli sdk/python/aperio_plugin plugins/box tests bench proto/generate.py
+
+bench: setup ## measure, as ratios within one run
+	$(OFFLINE) $(BIN)/python bench/run.py
+
+generate: setup ## make generated files again: protobuf code, completions, reference pages
+	$(BIN)/python proto/generate.py
+	$(BIN)/python docs/generate.py
+
+docs: generate ## the reference pages, from the code
+
+clean: ## remove what was made here
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache

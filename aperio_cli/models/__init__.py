@@ -1,0 +1,1 @@
+"""The nouns: frozen types that stages hand to each other. No effects here."""

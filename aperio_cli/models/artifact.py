@@ -1,0 +1,118 @@
+"""What stands between a project and an installed plugin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aperio_cli.models.platform import Platform
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aperio_cli.models.digest import Digest
+    from aperio_cli.models.manifest import Manifest
+    from aperio_cli.models.publisher import Signer
+
+BUNDLE_SUFFIX = ".sigstore.json"
+SUFFIX = ".tar.gz"
+MAX_BUNDLE_BYTES = 1024 * 1024
+
+
+def artifact_name(manifest: Manifest, platform: Platform) -> str:
+    """The file name of an artifact: `<name>_<version>_<os>_<arch>.tar.gz`."""
+    return f"{manifest.id.name}_{manifest.version}_{platform.slug}{SUFFIX}"
+
+
+def platform_of_name(file_name: str) -> Platform | None:
+    """The platform that an artifact's file name ends in; None when it states none."""
+    stem = file_name.removesuffix(SUFFIX)
+    parts = stem.rsplit("_", 2)
+    if stem == file_name or len(parts) != 3:  # noqa: PLR2004 - name, system, architecture
+        return None
+    try:
+        return Platform.parse(f"{parts[1]}/{parts[2]}")
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A plugin under development: a folder whose manifest was read."""
+
+    path: Path
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A packed plugin for one platform.
+
+    Attributes:
+        path: the `.tar.gz` file.
+        digest: digest of the whole file.
+        size: length of the file in bytes.
+        manifest: what its first member says; a claim until `verifying` has decided.
+        platform: the platform it was built for.
+    """
+
+    path: Path
+    digest: Digest
+    size: int
+    manifest: Manifest
+    platform: Platform
+
+
+@dataclass(frozen=True, slots=True)
+class SignedArtifact:
+    """An artifact with a Sigstore bundle beside it."""
+
+    artifact: Artifact
+    bundle_path: Path
+    signer: Signer
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A Python interpreter that was run once and said what it is.
+
+    Attributes:
+        executable: its resolved `sys.executable`.
+        version: `X.Y.Z`.
+        tag: `cpXY`.
+        base_prefix: its `sys.base_prefix`.
+    """
+
+    executable: str
+    version: str
+    tag: str
+    base_prefix: str
+
+    def to_json(self) -> dict[str, object]:
+        """The interpreter as receipts and reports carry it."""
+        return {
+            "executable": self.executable,
+            "version": self.version,
+            "tag": self.tag,
+            "base_prefix": self.base_prefix,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DevelopmentBuild:
+    """A project made runnable in place: its own source plus locked dependencies from a cache.
+
+    Nothing is packed or stored; only `building.develop` makes one, and the host marks it
+    `development` at every start.
+
+    Attributes:
+        project: the folder and its manifest.
+        script: the Python file that the interpreter executes.
+        interpreter: what executes it.
+        library: folder with the locked dependencies, put first on the import path.
+    """
+
+    project: Project
+    script: Path
+    interpreter: Interpreter
+    library: Path

@@ -1,0 +1,59 @@
+"""What a plugin asks for of the machine: memory, processor, processes, files, temporary space."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_SIZE = re.compile(r"(\d{1,9})(KiB|MiB|GiB)", re.ASCII)
+_UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+def parse_size(text: str) -> int:
+    """Bytes written as a whole number of KiB, MiB or GiB, such as `256MiB`.
+
+    Raises:
+        ValueError: when the text is not of that form, or is zero.
+    """
+    match = _SIZE.fullmatch(text)
+    if not match or int(match[1]) == 0:
+        message = f"{text!r} is not a size; expected a whole number of KiB, MiB or GiB"
+        raise ValueError(message)
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def format_size(size_bytes: int) -> str:
+    """Bytes in the largest unit that divides them, such as `256MiB`."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if size_bytes % _UNITS[unit] == 0:
+            return f"{size_bytes // _UNITS[unit]}{unit}"
+    return f"{size_bytes}B"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one running plugin; the defaults are what a manifest without `limits` asks for.
+
+    Attributes:
+        memory_bytes: resident memory of the whole process tree.
+        cpu: processor cores, may be a fraction.
+        processes: processes and threads together.
+        open_files: file descriptors of one process.
+        tmp_bytes: space in the private temporary folder.
+    """
+
+    memory_bytes: int = 256 * 1024**2
+    cpu: float = 0.5
+    processes: int = 64
+    open_files: int = 256
+    tmp_bytes: int = 32 * 1024**2
+
+    def to_json(self) -> dict[str, object]:
+        """The limits as the manifest writes them."""
+        return {
+            "memory": format_size(self.memory_bytes),
+            "cpu": self.cpu,
+            "processes": self.processes,
+            "open_files": self.open_files,
+            "tmp": format_size(self.tmp_bytes),
+        }

@@ -1,0 +1,40 @@
+"""An offer: one version of a plugin for one platform, as a registry or a local file states it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aperio_cli.models.digest import Digest
+    from aperio_cli.models.platform import Platform
+    from aperio_cli.models.plugin_id import PluginId
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What somebody says can be had; nothing in it is believed before `verifying` has decided.
+
+    Attributes:
+        id: the plugin.
+        version: the version.
+        kind: connector, remediation or destination.
+        platform: what it runs on.
+        location: where the artifact is: an absolute path or an http(s) URL.
+        digest: what the artifact's digest must be; None when a local file is its own offer.
+        size_bytes: what its length must be, when stated.
+        bundle: the Sigstore bundle itself, or None when there is none.
+        source: whose word this is, for people: a registry's location, or the file.
+        registry_publisher: the publisher name that a registry shows; display only.
+    """
+
+    id: PluginId
+    version: str
+    kind: str
+    platform: Platform
+    location: str
+    digest: Digest | None
+    size_bytes: int | None
+    bundle: bytes | None
+    source: str
+    registry_publisher: str = ""

@@ -1,0 +1,105 @@
+"""Names of plugins: `namespace/name`, and with a version."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from aperio_cli.errors import PluginIdInvalid, VersionInvalid, clean
+
+# facts: a namespace follows a code host's organization names, a name is at most 63 characters;
+# lower case and ASCII only, so that no file system and no reader can confuse two ids.
+_ID = re.compile(
+    r"(?P<namespace>[a-z0-9](?:[a-z0-9-]{0,38}))/(?P<name>[a-z0-9][a-z0-9-]{1,62})", re.ASCII
+)
+# Semantic Versioning 2.0.0, item 2, 9 and 11; build metadata is left out: OCI tags have no `+`.
+_VERSION = re.compile(
+    r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})"
+    r"(?:-(?P<pre>(?:0|[1-9]\d{0,15}|\d*[a-zA-Z-][0-9a-zA-Z-]*)"
+    r"(?:\.(?:0|[1-9]\d{0,15}|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?",
+    re.ASCII,
+)
+_MAX_VERSION_LENGTH = 64
+
+
+def check_version(text: str) -> str:
+    """The text, when it is a version of semantic versioning 2.0 without build metadata.
+
+    Raises:
+        VersionInvalid: when it is not, or is longer than 64 characters.
+    """
+    if len(text) > _MAX_VERSION_LENGTH or not _VERSION.fullmatch(text):
+        raise VersionInvalid(
+            f"`{clean(text, limit=80)}` is not a version",
+            why="expected semantic versioning without build metadata, such as 1.2.3 or 2.0.0-rc.1",
+        )
+    return text
+
+
+def version_key(text: str) -> tuple[tuple[int, int, int], int, tuple[tuple[int, int, str], ...]]:
+    """A key that sorts valid versions by precedence (Semantic Versioning 2.0.0, item 11)."""
+    core, _, pre = text.partition("-")
+    major, minor, patch = (int(part) for part in core.split("."))
+    identifiers = tuple(
+        (0, int(part), "") if part.isdigit() else (1, 0, part) for part in pre.split(".") if part
+    )
+    return (major, minor, patch), 0 if identifiers else 1, identifiers
+
+
+def is_prerelease(text: str) -> bool:
+    """Whether a valid version is a pre-release."""
+    return "-" in text
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PluginId:
+    """The id of a plugin; as text `acme/box-connector`."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> PluginId:
+        """The id written as `namespace/name`.
+
+        Raises:
+            PluginIdInvalid: when it is not an id.
+        """
+        match = _ID.fullmatch(text)
+        if not match:
+            raise PluginIdInvalid(
+                f"`{clean(text, limit=120)}` is not a plugin id",
+                why="expected namespace/name of lower-case letters, digits and hyphens",
+                next=["name it like `acme/box-connector`, or give a path that starts with ./"],
+            )
+        return cls(match["namespace"], match["name"])
+
+
+@dataclass(frozen=True, slots=True)
+class PluginRef:
+    """What a person names: an id and, optionally, one version; as text `acme/box@1.2.3`."""
+
+    id: PluginId
+    version: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.id}@{self.version}" if self.version else str(self.id)
+
+    @classmethod
+    def parse(cls, text: str) -> PluginRef:
+        """The reference written as `namespace/name[@VERSION]`.
+
+        Raises:
+            PluginIdInvalid: when the part before `@` is not an id.
+            VersionInvalid: when the part after `@` is not a version.
+        """
+        name, separator, version = text.partition("@")
+        return cls(PluginId.parse(name), check_version(version) if separator else None)
+
+
+def is_path(text: str) -> bool:
+    """Whether an argument is a path and not an id: starts with . / ~ or ends in .tar.gz."""
+    return text.startswith((".", "/", "~")) or text.endswith(".tar.gz")

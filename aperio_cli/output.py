@@ -1,0 +1,147 @@
+"""Speaking to people and to scripts: stdout is for data, stderr for people.
+
+The one place that formats errors and decides what is shown. Text from outside has already been
+cleaned where it entered an error; reports clean what they show.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TextIO
+
+from aperio_cli.errors import DONE, clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from aperio_cli.errors import AperioError
+
+_LABEL_WIDTH = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a command has to say when it is done.
+
+    Attributes:
+        data: the `data` of the JSON envelope; its keys are a contract.
+        text: the same for people, without a final newline; empty: nothing.
+        notes: what people should know besides; stderr.
+        exit_status: 0, or 1 when findings are the result (`list --check`, `registry` commands).
+    """
+
+    data: dict[str, Any]
+    text: str = ""
+    notes: tuple[str, ...] = ()
+    exit_status: int = DONE
+
+
+@dataclass(slots=True)
+class Output:
+    """Where a command's words go.
+
+    Attributes:
+        json_mode: one JSON document on stdout and nothing else there.
+        quiet: no notes, only results and errors.
+        verbose: details as well.
+    """
+
+    json_mode: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    stderr: TextIO = field(default_factory=lambda: sys.stderr)
+
+    def show(self, command: Sequence[str], report: Report) -> None:
+        """Show a finished command's report."""
+        if self.json_mode:
+            self._write_json(_envelope(command, report.exit_status, report.data, []))
+        elif report.text:
+            self.stdout.write(report.text + "\n")
+        self.stdout.flush()
+        for note in report.notes:
+            self.note(note)
+
+    def fail(self, command: Sequence[str], error: AperioError) -> None:
+        """Show an error: on stderr for people, or as the JSON document."""
+        if self.json_mode:
+            self._write_json(_envelope(command, error.exit_status, {}, [error.to_json()]))
+            self.stdout.flush()
+        else:
+            self.stderr.write(format_error(error))
+            self.stderr.flush()
+
+    def note(self, text: str) -> None:
+        """Tell people something that is not a result."""
+        if not self.quiet:
+            self.stderr.write(clean(text, limit=4000) + "\n")
+            self.stderr.flush()
+
+    def warn(self, text: str) -> None:
+        """Tell people something that they must not miss; shown even when quiet."""
+        self.stderr.write(clean(text, limit=4000) + "\n")
+        self.stderr.flush()
+
+    def detail(self, text: str) -> None:
+        """Tell people something that they asked for with `--verbose`."""
+        if self.verbose:
+            self.note(text)
+
+    def lines(self, lines: Sequence[bytes]) -> None:
+        """Write ready lines of data, each ending in a newline, and flush them."""
+        self.stdout.flush()
+        self.stdout.buffer.write(b"".join(lines))
+        self.stdout.buffer.flush()
+
+    def _write_json(self, document: dict[str, Any]) -> None:
+        self.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+
+
+def _envelope(
+    command: Sequence[str], exit_status: int, data: dict[str, Any], errors: list[dict[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "command": list(command),
+        "status": "error" if errors else "ok",
+        "exit_status": exit_status,
+        "data": data,
+        "errors": errors,
+    }
+
+
+def format_error(error: AperioError) -> str:
+    """An error for people: what, then why, next and code, aligned; ends in a newline."""
+    return "\n".join([f"error: {error.what}", *_details(error)]) + "\n"
+
+
+def _details(error: AperioError) -> Iterator[str]:
+    for number, line in enumerate(error.why.splitlines()):
+        yield _labelled("why" if number == 0 else "", line)
+    for number, step in enumerate(error.next):
+        for part, line in enumerate(step.splitlines()):
+            label = ("next" if number == 0 else "or") if part == 0 else ""
+            yield _labelled(label, line)
+    yield _labelled("code", f"{error.code} (exit {error.exit_status})")
+
+
+def _labelled(label: str, line: str) -> str:
+    return f"  {label:<{_LABEL_WIDTH}}{line}".rstrip()
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Cells in aligned columns, headings first, without a final newline."""
+    lines = [list(headings), *([clean(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def pairs(items: Sequence[tuple[str, object]]) -> str:
+    """Names and values, one pair a line, aligned, without a final newline."""
+    width = max((len(name) for name, _ in items), default=0)
+    return "\n".join(f"{name:<{width}}  {clean(value, limit=1000)}" for name, value in items)

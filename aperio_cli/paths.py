@@ -1,0 +1,126 @@
+"""Every place on disk that aperio reads or writes, built in one place.
+
+`$APERIO_HOME` is `--home`, else the environment variable, else `~/.aperio`. When it is set,
+configuration, cache and lock live in it too; otherwise they are in platformdirs' places.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aperio_cli.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aperio_cli.models.plugin_id import PluginId
+
+HOME_VARIABLE = "APERIO_HOME"
+_PACKAGE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The places of one operator.
+
+    Attributes:
+        home: `$APERIO_HOME`, absolute.
+        config_file: the user's config.toml.
+        cache: what can be made again.
+    """
+
+    home: Path
+    config_file: Path
+    cache: Path
+
+    @property
+    def plugins(self) -> Path:
+        """The store."""
+        return self.home / "plugins"
+
+    @property
+    def state_database(self) -> Path:
+        """Checkpoints and the key-value store (SQLite)."""
+        return self.home / "state.db"
+
+    @property
+    def trust(self) -> Path:
+        """Trust domains and roots."""
+        return self.home / "trust"
+
+    @property
+    def local_domain(self) -> Path:
+        """The local trust domain of this home."""
+        return self.trust / "local"
+
+    @property
+    def local_root(self) -> Path:
+        """The trusted root of the local trust domain: all that verification reads of it."""
+        return self.local_domain / "trusted_root.json"
+
+    @property
+    def crashes(self) -> Path:
+        """Saved tracebacks."""
+        return self.home / "crashes"
+
+    @property
+    def store_lock(self) -> Path:
+        """Held by whoever changes the store."""
+        return self.home / "store.lock"
+
+    def plugin(self, plugin: PluginId) -> Path:
+        """The folder of one plugin in the store."""
+        return self.plugins / plugin.namespace / plugin.name
+
+
+def find_paths(environment: Mapping[str, str], *, home: str = "", config_file: str = "") -> Paths:
+    """The places that the command line, the environment and the platform give, in this order.
+
+    Args:
+        environment: usually `os.environ`.
+        home: `--home`, or empty.
+        config_file: `--config`, or empty.
+    """
+    stated = home or environment.get(HOME_VARIABLE, "")
+    if stated:
+        root = Path(stated).expanduser().absolute()
+        chosen = Path(config_file).expanduser().absolute() if config_file else root / "config.toml"
+        return Paths(root, chosen, root / "cache")
+    import platformdirs
+
+    root = Path(environment.get("HOME", "~")).expanduser().absolute() / ".aperio"
+    chosen = Path(config_file).expanduser().absolute() if config_file else Path()
+    return Paths(
+        root,
+        chosen if config_file else platformdirs.user_config_path("aperio") / "config.toml",
+        platformdirs.user_cache_path("aperio"),
+    )
+
+
+def bundled(name: str) -> Path:
+    """A folder that ships with aperio: `plugin_templates`, `proto` or `sdk/python`.
+
+    In an installed aperio it stands in `_bundled/`; in a checkout, at the top.
+
+    Raises:
+        NotFound: when the installation lacks it.
+    """
+    for root in (_PACKAGE / "_bundled", _PACKAGE.parent):
+        if (root / name).is_dir():
+            return root / name
+    raise NotFound(
+        f"`{name}` is missing from this installation of aperio",
+        why=f"looked in {_PACKAGE / '_bundled'} and {_PACKAGE.parent}",
+        next=["install aperio-cli again"],
+    )
+
+
+def runtime_base(environment: Mapping[str, str]) -> Path:
+    """Where private socket folders are made; short, because socket paths end at 107 bytes."""
+    stated = environment.get("XDG_RUNTIME_DIR", "")
+    if stated and len(stated) <= 48 and os.access(stated, os.W_OK | os.X_OK):  # noqa: PLR2004 - leaves 59 bytes for folder and socket
+        return Path(stated)
+    return Path("/tmp")  # noqa: S108 - mkdtemp makes a private 0700 folder in it

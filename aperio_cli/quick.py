@@ -1,0 +1,40 @@
+"""`aperio --version` and plain `aperio plugin list`, answered from the standard library.
+
+Typer and rich cost more than these commands do. Whatever is not exactly one of the forms below
+takes the ordinary path, which must answer with the same bytes; a contract test compares them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from aperio_cli import __version__
+
+
+def answer(argv: list[str]) -> int | None:
+    """Answer on stdout and give the exit status, or None when this is not a quick question.
+
+    Args:
+        argv: the arguments after the program's name.
+
+    Raises:
+        OSError: when stdout cannot be written; the caller treats it as for every command.
+    """
+    if argv == ["--version"]:
+        sys.stdout.write(f"aperio {__version__}\n")
+        return 0
+    if argv[:2] == ["plugin", "list"] and argv[2:] in ([], ["--json"]):
+        from aperio_cli import listing
+
+        listed = listing.rows(_home())
+        sys.stdout.write(listing.envelope(listed) if argv[2:] else listing.render(listed))
+        sys.stdout.flush()
+        return 0
+    return None
+
+
+def _home() -> str:
+    """`$APERIO_HOME`, else `~/.aperio`; the same answer as `paths.find_paths`."""
+    stated = os.environ.get("APERIO_HOME", "")
+    return os.path.abspath(os.path.expanduser(stated or "~/.aperio"))  # noqa: PTH100, PTH111 - pathlib costs a tenth of the whole command

@@ -1,0 +1,62 @@
+"""What every test has: a home of its own, an environment built from little, no network."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+_KEPT = {"PATH", "LANG", "LC_ALL", "TERM", "TMPDIR", "PIP_NO_INDEX", "PIP_FIND_LINKS", "APERIO_CI"}
+# A skip of these is a failure where APERIO_CI is set: there everything they need is installed.
+_NEVER_SKIPPED_IN_CI = ("sandbox", "go")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Only what is named above; above all no PYTHON*, no proxies, no PLUGIN_*."""
+    for name in set(os.environ) - _KEPT - {n for n in os.environ if n.startswith("PYTEST_")}:
+        monkeypatch.delenv(name)
+    home = tmp_path / "user-home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("APERIO_HOME", str(tmp_path / "aperio-home"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(ROOT / ".cache" / "wheels"))
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection to anything but this machine's loopback is a failed test."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family in {socket.AF_INET, socket.AF_INET6} and address[0] not in {
+            "127.0.0.1",
+            "::1",
+            "localhost",
+        }:
+            pytest.fail(f"a test tried to reach {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def aperio_home(tmp_path: Path) -> Path:
+    """The home that this test's commands use; not there yet."""
+    return tmp_path / "aperio-home"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    report = yield
+    if report.skipped and os.environ.get("APERIO_CI") and not hasattr(report, "wasxfail"):
+        marks = [name for name in _NEVER_SKIPPED_IN_CI if item.get_closest_marker(name)]
+        if marks:
+            report.outcome = "failed"
+            report.longrepr = f"skipped in CI, where {marks[0]} tests may not be: {report.longrepr}"
+    return report

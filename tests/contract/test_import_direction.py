@@ -1,0 +1,135 @@
+"""The layers of DESIGN section 2, enforced over the syntax tree."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "aperio_cli"
+# The numbers of DESIGN section 2, times ten: inside layer 2 `archive`, `fetch`, `config` and `wheel`
+# stand on `files` and `paths`; inside layer 5 `context` builds the `output`.
+TIERS: dict[int, str] = {
+    0: "errors clock",
+    10: "models",
+    20: "paths files",
+    25: "config archive fetch wheel",
+    30: "registry store verifying state listing",
+    40: "scaffolding building signing publishing installing removing host",
+    50: "output",
+    55: "context",
+    60: "commands",
+    70: "__main__ quick",
+}
+LAYERS = {module: tier for tier, names in TIERS.items() for module in names.split()}
+PURE = ["verifying/decide.py", "host/handshake.py", "host/lifecycle.py"]
+IMPURE = {"os", "socket", "subprocess", "threading", "time", "httpx", "grpc"}
+OWNERS = {
+    "typer": ("commands/", "output.py", "__main__.py"),
+    "rich": ("commands/", "output.py", "__main__.py"),
+    "sigstore": ("signing/", "verifying/signature.py"),
+    "grpc": ("host/",),
+    "cookiecutter": ("scaffolding.py",),
+}
+HEAVY = {"typer", "rich", "sigstore", "grpc", "cookiecutter", "httpx", "yaml", "cryptography"}
+# These run only when their package is needed at all, so they import it at the top.
+EAGER = ("commands/", "signing/local/", "host/")
+
+
+def modules() -> list[Path]:
+    return sorted(p for p in PACKAGE.rglob("*.py") if "_bundled" not in p.parts)
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def imports(tree: ast.AST) -> list[tuple[str, int]]:
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [
+                (name if node.module == "aperio_cli" else node.module, node.lineno)
+                for name in names
+            ]
+    return found
+
+
+def own_part(name: str) -> str:
+    return name.partition("/")[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_module_imports_own_package_and_lower_layers_only(path: Path) -> None:
+    name = name_of(path)
+    if name == "__init__.py":
+        return
+    own = own_part(name)
+    for imported, line in imports(ast.parse(path.read_text())):
+        parts = imported.split(".")
+        if parts[0] != "aperio_cli" or len(parts) == 1 or parts[1] in {own, "__version__"}:
+            continue
+        assert parts[1] in LAYERS, f"{name}:{line} imports the unknown module {imported}"
+        assert LAYERS[parts[1]] < LAYERS[own], (
+            f"{name}:{line} imports {imported}, not a lower layer"
+        )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in modules() if name_of(p).startswith("models/") or name_of(p) in PURE],
+    ids=name_of,
+)
+def test_pure_module_imports_no_effects(path: Path) -> None:
+    for imported, line in imports(ast.parse(path.read_text())):
+        assert imported.split(".")[0] not in IMPURE, f"{name_of(path)}:{line} imports {imported}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_package_is_imported_by_its_owner_only(path: Path) -> None:
+    name = name_of(path)
+    for imported, line in imports(ast.parse(path.read_text())):
+        owners = OWNERS.get(imported.split(".")[0])
+        assert owners is None or name.startswith(owners), f"{name}:{line} imports {imported}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_heavy_package_is_imported_inside_functions(path: Path) -> None:
+    name = name_of(path)
+    if name.startswith(EAGER):
+        return
+    tree = ast.parse(path.read_text())
+    top = ast.Module([n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)], [])
+    for imported, line in imports(top):
+        assert imported.split(".")[0] not in HEAVY, f"{name}:{line} imports {imported} at the top"
+
+
+def test_every_module_has_a_layer() -> None:
+    unknown = {own_part(name_of(p)) for p in modules()} - set(LAYERS) - {"__init__"}
+    assert not unknown
+
+
+def test_only_decide_makes_an_admitted_artifact() -> None:
+    """DESIGN section 1: the types carry the security argument."""
+    makers = {
+        name_of(path)
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and "AdmittedArtifact" in ast.unparse(node.func)
+    }
+    assert makers <= {"verifying/decide.py"}
+
+
+def test_only_develop_makes_a_development_build() -> None:
+    makers = {
+        own_part(name_of(path))
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("DevelopmentBuild")
+    }
+    assert makers <= {"building"}
