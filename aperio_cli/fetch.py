@@ -1,0 +1,461 @@
+"""Bytes from a folder, a file:// URL, this machine's http or anybody's https, within limits.
+
+Everything a server says is taken as hostile: lengths, redirects, waiting times, endless bodies and
+headers that trickle in. What arrives is digested on the way and takes its name only when complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import random
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from urllib.parse import unquote, urlsplit
+
+from aperio_cli import clock
+from aperio_cli.errors import (
+    AperioError,
+    DigestMismatch,
+    InsecureUrl,
+    NetworkUnavailable,
+    Offline,
+    ResponseNotFound,
+    ResponseTooLarge,
+    clean,
+)
+from aperio_cli.files import AsideFile, open_regular
+from aperio_cli.models.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import httpx
+
+MAX_REDIRECTS = 5
+MAX_TRIES = 3
+MAX_RETRY_AFTER_S = 10.0
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 20.0
+
+_CHUNK_BYTES = 64 * 1024
+_FIRST_BACKOFF_S = 0.25
+_MAX_ETAG_CHARACTERS = 256
+_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_GONE = frozenset({404, 410})
+_TOO_MANY_REQUESTS = 429
+_NOT_MODIFIED = 304
+_OK = 200
+_SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRequest:
+    """What to fetch, and how much of everything may be spent on it.
+
+    Attributes:
+        source: a path, or a file://, http:// or https:// URL.
+        limit_bytes: the longest body; one byte more is an error.
+        expected_digest: what the body has to be; None when it is not known yet.
+        offline: refuse whatever is not a file, http on this machine included.
+        timeout_s: for all tries, redirects and waits together.
+        etag: what an earlier answer was marked with; the server may then say "not modified".
+    """
+
+    source: str
+    limit_bytes: int
+    expected_digest: Digest | None = None
+    offline: bool = False
+    timeout_s: float = 60.0
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What came back.
+
+    Attributes:
+        digest: of the body; of nothing when it was not modified.
+        size_bytes: length of the body.
+        etag: what the server marked it with, for the next request; None without one.
+        is_modified: False when the server said that the earlier answer still holds; then there
+            is no body, and a file in the destination was left as it is.
+    """
+
+    digest: Digest
+    size_bytes: int
+    etag: str | None
+    is_modified: bool
+
+
+def fetch_file(
+    request: FetchRequest, destination: Path, *, sleep: Callable[[float], None] = time.sleep
+) -> Fetched:
+    """Fetches into a file, which appears or is replaced only when all of it is right.
+
+    Args:
+        request: what to fetch.
+        destination: the file; its folder must exist.
+        sleep: waits between tries, in seconds.
+
+    Raises:
+        DigestMismatch: the body is not the expected one.
+        InsecureUrl: plain http to another machine, another scheme, or a redirect to one.
+        Offline: `offline` was asked for and the source is not a file.
+        ResponseTooLarge: the body is longer than the limit.
+        ResponseNotFound: the source does not have it.
+        NetworkUnavailable: no usable answer within the tries and the time, or an unreadable file.
+        FileNotRegular: the source is a link, a folder or a device.
+        DiskFull: there is no space.
+    """
+    with AsideFile(destination) as aside:
+        fetched = _fetch(request, aside.file, sleep)
+        if fetched.is_modified:
+            aside.commit()
+    return fetched
+
+
+def fetch_bytes(
+    request: FetchRequest, *, sleep: Callable[[float], None] = time.sleep
+) -> tuple[bytes, Fetched]:
+    """Fetches into memory: the body, empty when it was not modified, and what is known of it.
+
+    Args:
+        request: what to fetch.
+        sleep: waits between tries, in seconds.
+
+    Raises:
+        AperioError: as `fetch_file`, except for DiskFull.
+    """
+    body = io.BytesIO()
+    fetched = _fetch(request, body, sleep)
+    return body.getvalue(), fetched
+
+
+def is_loopback(source: str) -> bool:
+    """Whether a source is an http or https URL on this machine.
+
+    Raises:
+        InsecureUrl: it is a URL that cannot be read.
+    """
+    return _is_url(source) and _parse_url(source).host in _LOOPBACK_HOSTS
+
+
+def _fetch(request: FetchRequest, sink: BinaryIO, sleep: Callable[[float], None]) -> Fetched:
+    if not _is_url(request.source):
+        fetched = _read_file(request, _local_path(request.source), sink)
+    elif request.offline:
+        raise Offline(
+            f"{_shown(request.source)} was not fetched: aperio is offline",
+            why="`--offline` allows no network at all",
+            next=["run the same command without `--offline`"],
+        )
+    else:
+        fetched = _Download(request, sink, sleep).run()
+    expected = request.expected_digest
+    if fetched.is_modified and expected and fetched.digest != expected:
+        raise DigestMismatch(
+            f"{_shown(request.source)} was thrown away: it is not the file that was promised",
+            why=f"expected {expected}\nreceived {fetched.digest}",
+            next=[
+                "try again, in case the download was changed on the way",
+                "if it repeats, tell the publisher and do not use this file",
+            ],
+        )
+    return fetched
+
+
+# ── files ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _is_url(source: str) -> bool:
+    return "://" in source and not source.lower().startswith("file://")
+
+
+def _local_path(source: str) -> Path:
+    if not source.lower().startswith("file://"):
+        return Path(source)
+    parts = urlsplit(source)
+    if parts.netloc not in {"", "localhost"}:
+        raise InsecureUrl(
+            f"{_shown(source)} was not fetched: a file URL names no other machine",
+            why=f"expected file:///PATH, found the machine {clean(parts.netloc)}",
+            next=["give the path itself"],
+        )
+    return Path(unquote(parts.path))
+
+
+def _read_file(request: FetchRequest, path: Path, sink: BinaryIO) -> Fetched:
+    try:
+        file = open_regular(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise ResponseNotFound(
+            f"`{path}` is not there", why=str(error), next=["check the path for a typing error"]
+        ) from error
+    except OSError as error:
+        raise NetworkUnavailable(
+            f"`{path}` cannot be read",
+            why=str(error),
+            next=["ask whoever owns it for the right to read it"],
+        ) from error
+    with file:
+        size_bytes, digest = _copy(request, iter(lambda: file.read(_CHUNK_BYTES), b""), sink)
+    return Fetched(digest, size_bytes, None, is_modified=True)
+
+
+def _copy(request: FetchRequest, chunks: Iterator[bytes], sink: BinaryIO) -> tuple[int, Digest]:
+    """Copies a body into the sink from its beginning, up to the limit."""
+    sink.seek(0)
+    sink.truncate()
+    size_bytes = 0
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        size_bytes += len(chunk)
+        if size_bytes > request.limit_bytes:
+            raise _too_large(request, "the body went on behind that")
+        digest.update(chunk)
+        sink.write(chunk)
+    return size_bytes, Digest(digest.hexdigest())
+
+
+def _too_large(request: FetchRequest, why: str) -> ResponseTooLarge:
+    return ResponseTooLarge(
+        f"{_shown(request.source)} was thrown away: it is too long",
+        why=f"expected at most {request.limit_bytes} bytes; {why}",
+        next=["check that the address is right, then tell whoever runs the server"],
+    )
+
+
+# ── the network ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _parse_url(source: str) -> httpx.URL:
+    """The URL, parsed by what connects later, so that both read the same host in it."""
+    import httpx
+
+    try:
+        return httpx.URL(source)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise InsecureUrl(
+            f"{_shown(source)} is not an address that can be fetched",
+            why=clean(error),
+            next=["check the address for a typing error"],
+        ) from error
+
+
+def _require_secure(url: httpx.URL, source: str) -> None:
+    if url.scheme == "https" and url.host:
+        return
+    if url.scheme == "http" and url.host in _LOOPBACK_HOSTS:
+        return
+    raise InsecureUrl(
+        f"{_shown(source)} was not fetched: the address is not secure",
+        why=f"expected https, or http on this machine\nfound    {_shown(str(url))}",
+        next=["use the https address of the same server"],
+    )
+
+
+def _shown(source: str) -> str:
+    """A source for messages: without the user, password, query and fragment, which hold secrets."""
+    if "://" not in source:
+        return f"`{clean(source)}`"
+    scheme, _, rest = source.partition("://")
+    rest = rest.split("?")[0].split("#")[0]
+    authority, slash, path = rest.partition("/")
+    return f"`{clean(scheme)}://{clean(authority.rpartition('@')[2])}{slash}{clean(path)}`"
+
+
+class _TryAgain(Exception):
+    """A try failed in a way that the next one may not; never leaves this module."""
+
+    def __init__(self, why: str, *, wait_s: float = 0.0) -> None:
+        super().__init__(why)
+        self.why = why
+        self.wait_s = wait_s
+
+
+class _Download:
+    """One request over the network: its tries, their redirects, and the time left for them."""
+
+    def __init__(
+        self, request: FetchRequest, sink: BinaryIO, sleep: Callable[[float], None]
+    ) -> None:
+        self._request = request
+        self._sink = sink
+        self._sleep = sleep
+        self._deadline_s = clock.monotonic_s() + request.timeout_s
+        self._cutter = _Cutter(request.timeout_s)
+
+    def run(self) -> Fetched:
+        """Tries until there is an answer, the tries are used up, or the time is."""
+        failures = []
+        for attempt in range(MAX_TRIES):
+            try:
+                return self._try()
+            except _TryAgain as failure:
+                failures.append(failure.why)
+                # Jitter: clients that failed together must not come back together.
+                backoff_s = _FIRST_BACKOFF_S * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing
+                wait_s = max(failure.wait_s, backoff_s)
+            if attempt + 1 < MAX_TRIES:
+                if wait_s >= self._left_s():
+                    break
+                self._sleep(wait_s)
+        raise self._unavailable(f"tried {len(failures)} times; the last time: {failures[-1]}")
+
+    def _try(self) -> Fetched:
+        import httpx
+
+        url = _parse_url(self._request.source)
+        _require_secure(url, self._request.source)
+        is_local = url.host in _LOOPBACK_HOSTS
+        left_s = max(self._left_s(), 0.001)
+        timeout = httpx.Timeout(READ_TIMEOUT_S, connect=min(CONNECT_TIMEOUT_S, left_s))
+        self._cutter = _Cutter(left_s)
+        try:
+            # trust_env: proxies from the environment, which never see this machine's own traffic.
+            with self._cutter, httpx.Client(timeout=timeout, trust_env=not is_local) as client:
+                return self._follow(client, url)
+        except httpx.HTTPError as error:
+            if self._cutter.has_cut:
+                raise self._out_of_time() from error
+            raise _TryAgain(clean(f"{type(error).__name__}: {error}")) from error
+
+    def _follow(self, client: httpx.Client, url: httpx.URL) -> Fetched:
+        is_local = url.host in _LOOPBACK_HOSTS
+        for _ in range(MAX_REDIRECTS + 1):
+            # identity: the cap and the digest are about the bytes that the server stores.
+            headers = {"Accept-Encoding": "identity", "User-Agent": "aperio"}
+            if self._request.etag:
+                headers["If-None-Match"] = self._request.etag
+            extensions = {"trace": self._cutter.trace}
+            with client.stream("GET", url, headers=headers, extensions=extensions) as response:
+                if response.status_code not in _REDIRECTS:
+                    return self._answer(response)
+                target = self._redirect_target(response, url)
+            if (target.host in _LOOPBACK_HOSTS) != is_local:
+                raise self._redirect_refused(target)
+            _require_secure(target, self._request.source)
+            url = target
+        raise self._unavailable(f"more than {MAX_REDIRECTS} redirects, one after the other")
+
+    def _redirect_target(self, response: httpx.Response, url: httpx.URL) -> httpx.URL:
+        import httpx
+
+        try:
+            return url.join(response.headers["location"])
+        except (KeyError, ValueError, httpx.InvalidURL) as error:
+            raise self._unavailable("it redirected to an address that cannot be read") from error
+
+    def _answer(self, response: httpx.Response) -> Fetched:
+        status = response.status_code
+        if status == _OK:
+            return self._receive(response)
+        if status == _NOT_MODIFIED and self._request.etag:
+            return Fetched(Digest.of(b""), 0, self._request.etag, is_modified=False)
+        why = f"the server answered {status} {clean(response.reason_phrase)}".rstrip()
+        if status in _GONE:
+            raise ResponseNotFound(
+                f"{_shown(self._request.source)} is not there",
+                why=why,
+                next=["check the name and the version for a typing error"],
+            )
+        if status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR:
+            raise _TryAgain(why, wait_s=_retry_after_s(response.headers.get("retry-after", "")))
+        raise self._unavailable(why)
+
+    def _receive(self, response: httpx.Response) -> Fetched:
+        stated = response.headers.get("content-length", "")
+        if stated.isdecimal() and int(stated[:20]) > self._request.limit_bytes:
+            raise _too_large(self._request, f"the server announced {clean(stated, limit=20)}")
+        chunks = self._in_time(response.iter_raw(_CHUNK_BYTES))
+        size_bytes, digest = _copy(self._request, chunks, self._sink)
+        etag = response.headers.get("etag", "")
+        is_kept = etag.isprintable() and 0 < len(etag) <= _MAX_ETAG_CHARACTERS
+        return Fetched(digest, size_bytes, etag if is_kept else None, is_modified=True)
+
+    def _in_time(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            if self._left_s() <= 0:
+                raise self._out_of_time()
+            yield chunk
+        # A body without a length ends with the connection, also when it was we who cut it.
+        if self._cutter.has_cut:
+            raise self._out_of_time()
+
+    def _left_s(self) -> float:
+        return self._deadline_s - clock.monotonic_s()
+
+    def _out_of_time(self) -> AperioError:
+        return self._unavailable(f"it was not complete after {self._request.timeout_s:g} s")
+
+    def _unavailable(self, why: str) -> AperioError:
+        return NetworkUnavailable(
+            f"{_shown(self._request.source)} was not fetched",
+            why=why,
+            next=["check the connection, then try again"],
+        )
+
+    def _redirect_refused(self, target: httpx.URL) -> AperioError:
+        return InsecureUrl(
+            f"{_shown(self._request.source)} was not fetched: it redirects somewhere unsafe",
+            why=f"a redirect must not lead onto this machine or off it\n"
+            f"found    {_shown(str(target))}",
+            next=["tell whoever runs the server"],
+        )
+
+
+def _retry_after_s(header: str) -> float:
+    """How long a server asks to wait, RFC 9110 section 10.2.3, capped; 0 for a date or nonsense."""
+    is_number = header.isascii() and header.isdecimal()
+    return min(float(header[:9]), MAX_RETRY_AFTER_S) if is_number else 0.0
+
+
+class _Cutter:
+    """Cuts the connection when the time is up.
+
+    httpx limits each single read. A server that sends one byte of a header now and then stays
+    within that for hours, so the whole try is cut from another thread: shutting a socket down
+    ends a read that waits on it.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timer = threading.Timer(timeout_s, self._cut)
+        self._timer.daemon = True
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self.has_cut = False
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._timer.join()
+
+    def trace(self, event: str, information: dict[str, Any]) -> None:
+        """The trace hook of httpcore: notes the socket of each connection as it is made."""
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            with self._lock:
+                self._socket = information["return_value"].get_extra_info("socket")
+                if self.has_cut:
+                    self._shut_down()
+
+    def _cut(self) -> None:
+        with self._lock:
+            self.has_cut = True
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        if self._socket is None:
+            return
+        with contextlib.suppress(OSError):  # it was closed already
+            # Not SSLSocket.shutdown, which takes the TLS state away from the thread that reads.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)

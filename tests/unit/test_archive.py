@@ -1,0 +1,405 @@
+from __future__ import annotations
+
+import errno
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aperio_cli import archive, errors, files
+from aperio_cli.archive import Member
+from aperio_cli.models.digest import Digest
+from tests.archives import decomposed, seeded, zeros_gzip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MANIFEST = Member("manifest.yaml", b"id: acme/box-connector\n")
+MTIME = 1_700_000_000
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """An empty folder: nothing but what the test puts there."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids=["umask000", "umask022", "umask077"])
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+def write_bytes(folder: Path, *members: Member, mtime: int = MTIME) -> bytes:
+    """The bytes of an artifact with these members after the manifest."""
+    path = folder / "artifact.tar.gz"
+    digest, size = archive.write(path, [*members, MANIFEST], mtime=mtime)
+    data = path.read_bytes()
+    assert (digest, size) == (Digest.of(data), len(data))
+    return data
+
+
+# ── what is written ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_write_gives_exactly_these_bytes(here: Path) -> None:
+    stream = io.BytesIO(write_bytes(here, Member("bin/x", b"#!/bin/sh\n", executable=True)))
+
+    assert stream.read(10) == bytes.fromhex("1f8b08000000000000ff")
+    stream.seek(0)
+    with tarfile.open(fileobj=stream, format=tarfile.USTAR_FORMAT) as tar:
+        found = [(m.name, m.mode, m.type, m.mtime, m.uid, m.uname, m.gname) for m in tar]
+    assert found == [
+        ("manifest.yaml", 0o644, b"0", MTIME, 0, "", ""),
+        ("bin/x", 0o755, b"0", MTIME, 0, "", ""),
+    ]
+
+
+def test_write_fills_every_header_field_as_ustar_says(here: Path) -> None:
+    header = zlib.decompress(write_bytes(here, mtime=8), 31)[:512]
+
+    expected = bytearray(512)
+    for offset, field in (
+        (0, b"manifest.yaml"),
+        (100, b"0000644"),  # mode
+        (108, b"0000000"),  # owner
+        (116, b"0000000"),  # group
+        (124, b"00000000027"),  # 23 bytes
+        (136, b"00000000010"),  # time
+        (156, b"0"),  # a regular file
+        (257, b"ustar"),
+        (263, b"00"),
+        (329, b"0000000"),  # device
+        (337, b"0000000"),
+    ):
+        expected[offset : offset + len(field)] = field
+    expected[148:156] = b"%06o\0 " % (sum(expected) + 8 * 32)
+    assert header == bytes(expected)
+
+
+def test_write_puts_the_manifest_first_and_sorts_the_others_by_bytes(here: Path) -> None:
+    names = ["é", "z", "a/b", "a-b", "B", "lib.py", "lib/x"]
+
+    data = write_bytes(here, *(Member(name, b"") for name in names))
+
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        assert tar.getnames() == [
+            "manifest.yaml", "B", "a-b", "a/b", "lib.py", "lib/x", "z", "é",
+        ]  # fmt: skip
+
+
+def make_project(folder: Path, mode: int) -> list[Member]:
+    """The same two files in another folder, with other times and permissions."""
+    folder.mkdir(parents=True)
+    members = []
+    for name, data in (("README.md", b"read me\n"), ("lib/big", seeded(3).randbytes(300_000))):
+        path = folder / Path(name).name
+        path.write_bytes(data)
+        path.chmod(mode)
+        os.utime(path, (mode, mode))
+        members.append(Member(name, path))
+    return members
+
+
+@pytest.mark.usefixtures("umask")
+def test_write_gives_the_same_bytes_from_another_folder_and_umask(here: Path) -> None:
+    first = write_bytes(here, *make_project(here / "a", 0o600))
+    second = write_bytes(here, *reversed(make_project(here / "b/c", 0o777)))
+
+    assert first == second
+    # Pinned without the compression, which is zlib's and may differ between its implementations.
+    assert Digest.of(zlib.decompress(first, 31)).hex[:16] == "f9912e8947b6a7ad"
+
+
+def test_write_gives_the_same_bytes_in_another_locale_and_time_zone(here: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from aperio_cli import archive\n"
+        "m = [archive.Member(n, n.encode()) for n in ('manifest.yaml', 'caf\\xe9', 'I', 'z')]\n"
+        "print(archive.write(Path(sys.argv[1]), m, mtime=1)[0])"
+    )
+    printed = set()
+    for locale, zone in (("C", "UTC"), ("C.UTF-8", "Asia/Tokyo"), ("tr_TR.UTF-8", "US/Pacific")):
+        result = subprocess.run(
+            [sys.executable, "-c", script, here / "artifact.tar.gz"],
+            env={"PYTHONPATH": os.pathsep.join(sys.path), "LC_ALL": locale, "TZ": zone},
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+        printed.add(result.stdout)
+
+    assert len(printed) == 1
+
+
+def test_write_gives_other_bytes_when_the_time_differs(here: Path) -> None:
+    assert write_bytes(here, mtime=1) != write_bytes(here, mtime=2)
+
+
+# ── what is refused ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/abs",
+        "../up",
+        "a//b",
+        "./a",
+        "a\\b",
+        "a\nb",
+        "",
+        decomposed("é"),
+        "\udcff",
+        "MANIFEST.yaml",
+    ],
+)
+def test_write_refuses_when_the_reader_would_not_take_a_path(here: Path, name: str) -> None:
+    with pytest.raises(errors.MemberUnfit, match="cannot be packed") as caught:
+        archive.write(here / "a", [MANIFEST, Member(name, b"")], mtime=0)
+
+    assert caught.value.exit_status == errors.NOT_DONE
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "fits"),
+    [
+        ("n" * 100, True),
+        ("n" * 101, False),
+        ("p" * 155 + "/" + "n" * 99, True),
+        ("p" * 154 + "/" + "n" * 100, True),
+        ("p" * 156 + "/" + "n" * 90, False),
+        ("p" * 20 + "/" + "q" * 120 + "/" + "n" * 99, True),
+        ("p" * 90 + "/" + "q" * 101, False),
+        ("é" * 50, True),
+        ("é" * 51, False),
+    ],
+)
+def test_write_splits_a_long_path_or_names_it(here: Path, path: str, *, fits: bool) -> None:
+    members = [MANIFEST, Member(path, b"x")]
+    if not fits:
+        with pytest.raises(errors.MemberUnfit, match=path):
+            archive.write(here / "a", members, mtime=0)
+        assert list(here.iterdir()) == []
+        return
+
+    archive.write(here / "a", members, mtime=0)
+
+    with tarfile.open(here / "a") as tar, (here / "a").open("rb") as file:
+        assert tar.getnames()[1] == path
+        assert archive.walk(file)[-1].path == max(path, "manifest.yaml")
+
+
+def test_write_refuses_when_there_is_no_manifest(here: Path) -> None:
+    with pytest.raises(errors.MemberUnfit, match="a project without"):
+        archive.write(here / "a", [Member("bin/x", b"")], mtime=0)
+
+
+def test_write_refuses_when_the_manifest_is_over_64_kib(here: Path) -> None:
+    with pytest.raises(errors.MemberUnfit, match="cannot be packed") as caught:
+        archive.write(here / "a", [Member("manifest.yaml", b"#" * 65537)], mtime=0)
+
+    assert caught.value.what.startswith("`manifest.yaml`")
+    assert "at most 65536" in caught.value.why
+
+
+def test_write_refuses_when_a_member_is_there_twice(here: Path) -> None:
+    with pytest.raises(errors.MemberUnfit, match="`a`"):
+        archive.write(here / "a", [MANIFEST, Member("a", b"1"), Member("a", b"2")], mtime=0)
+
+
+@pytest.mark.parametrize("mtime", [-1, 8**11])
+def test_write_refuses_when_the_time_does_not_fit(here: Path, mtime: int) -> None:
+    with pytest.raises(errors.MemberUnfit, match="the time"):
+        archive.write(here / "a", [MANIFEST], mtime=mtime)
+
+
+def test_write_refuses_when_our_reader_would_take_it_for_a_bomb(here: Path) -> None:
+    (here / "zeros").touch()
+    os.truncate(here / "zeros", 64 * 1024 * 1024)
+
+    with pytest.raises(errors.MemberUnfit, match="the project"):
+        archive.write(here / "a", [MANIFEST, Member("z", here / "zeros")], mtime=0)
+
+    assert [path.name for path in here.iterdir()] == ["zeros"]
+
+
+def test_write_refuses_when_a_source_is_a_link(here: Path) -> None:
+    (here / "link").symlink_to("/etc/hostname")
+
+    with pytest.raises(errors.FileNotRegular, match="link"):
+        archive.write(here / "a", [MANIFEST, Member("a", here / "link")], mtime=0)
+
+    assert [path.name for path in here.iterdir()] == ["link"]
+
+
+@pytest.mark.parametrize("stated", [10, 1000])
+def test_write_refuses_when_a_source_changes_its_length(
+    here: Path, monkeypatch: pytest.MonkeyPatch, stated: int
+) -> None:
+    (here / "source").write_bytes(b"x" * 500)
+    real_fstat = os.fstat
+
+    def other_length(descriptor: int) -> os.stat_result:
+        values = list(real_fstat(descriptor))
+        values[6] = stated
+        return os.stat_result(values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", other_length)
+        with pytest.raises(errors.MemberUnfit, match="`a`") as caught:
+            archive.write(here / "out", [MANIFEST, Member("a", here / "source")], mtime=0)
+
+    assert "length changed" in caught.value.why
+    assert [path.name for path in here.iterdir()] == ["source"]
+
+
+def test_write_keeps_the_old_artifact_when_the_new_one_fails(here: Path) -> None:
+    before = write_bytes(here)
+
+    with pytest.raises(FileNotFoundError):
+        write_bytes(here, Member("a", here / "missing"))
+
+    assert (here / "artifact.tar.gz").read_bytes() == before
+    assert len(list(here.iterdir())) == 1
+
+
+# ── there and back ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.usefixtures("umask")
+def test_unpack_gives_back_what_was_written(here: Path) -> None:
+    members = [
+        Member("bin/tool", b"#!/bin/sh\n", executable=True),
+        Member("lib/cp311/pkg/a.py", b"a = 1\n"),
+        Member("lib/cp311/b.py", b""),
+        Member("lib/été", seeded(1).randbytes(200_001)),
+    ]
+    data = write_bytes(here, *members)
+
+    records = archive.unpack(io.BytesIO(data), here / "out")
+
+    for member in [*members, MANIFEST]:
+        path = here / "out" / member.path
+        assert path.read_bytes() == member.source
+        assert path.stat().st_mode & 0o7777 == (0o755 if member.executable else 0o644)
+    folders = [path for path in (here / "out").rglob("*") if path.is_dir()]
+    assert {path.stat().st_mode & 0o7777 for path in [here / "out", *folders]} == {0o755}
+    assert records == files.list_tree(here / "out") == archive.walk(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_unpack_gives_back_a_random_tree(here: Path, seed: int) -> None:
+    rng = seeded(seed)
+    members = {
+        "/".join(rng.choice("abcdé") * rng.randint(1, 30) for _ in range(rng.randint(1, 6)))
+        + "_": rng.randbytes(rng.choice([0, 1, 511, 512, 513, 65535, 65536, 65537]))
+        for _ in range(40)
+    }
+
+    data = write_bytes(here, *(Member(path, body) for path, body in members.items()))
+    records = archive.unpack(io.BytesIO(data), here / "out")
+
+    expected = {path: Digest.of(body).hex for path, body in members.items()}
+    assert {r.path: r.sha256 for r in records if r.path != "manifest.yaml"} == expected
+
+
+def test_read_manifest_gives_its_bytes_when_the_file_is_not_at_its_beginning(
+    here: Path,
+) -> None:
+    file = io.BytesIO(write_bytes(here))
+    file.seek(0, os.SEEK_END)
+
+    assert archive.read_manifest(file) == MANIFEST.source
+
+
+def test_reader_accepts_an_archive_padded_to_a_record(here: Path) -> None:
+    (here / "manifest.yaml").write_bytes(b"id: x\n")
+    with tarfile.open(here / "a", "w:gz", format=tarfile.USTAR_FORMAT) as tar:
+        tar.add(here / "manifest.yaml", "manifest.yaml")
+
+    with (here / "a").open("rb") as file:
+        assert [record.path for record in archive.walk(file)] == ["manifest.yaml"]
+
+
+def test_reader_skips_a_body_that_was_not_asked_for(here: Path) -> None:
+    data = write_bytes(here, Member("a", b"x" * 100_000), Member("b", b"y"))
+
+    reader = archive.Reader(io.BytesIO(data), archive.DEFAULT_LIMITS, subject="it")
+
+    assert [(entry.path, entry.size_bytes) for entry in reader] == [
+        ("manifest.yaml", 23), ("a", 100_000), ("b", 1),
+    ]  # fmt: skip
+
+
+def test_refusal_names_the_subject_first() -> None:
+    with pytest.raises(errors.ArchiveMalformed) as caught:
+        archive.walk(io.BytesIO(b"not gzip"), subject="`box.tar.gz`")
+
+    assert caught.value.what.startswith("`box.tar.gz` was not unpacked: ")
+
+
+def test_unpack_leaves_nothing_when_the_disk_is_full(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_bytes(here, Member("lib/a", seeded(1).randbytes(300_000)))
+    real_write = os.write
+    written = []
+
+    def full_after_three(descriptor: int, chunk: bytes) -> int:
+        written.append(descriptor)
+        if len(written) > 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real_write(descriptor, chunk)
+
+    monkeypatch.setattr(os, "write", full_after_three)
+    with pytest.raises(errors.DiskFull, match="was not unpacked"):
+        archive.unpack(io.BytesIO(data), here / "out")
+
+    assert [path.name for path in here.iterdir()] == ["artifact.tar.gz"]
+
+
+def test_unpack_completes_when_writes_are_short(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = seeded(1).randbytes(5000)
+    data = write_bytes(here, Member("a", body))
+    real_write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, chunk: real_write(fd, chunk[:777]))
+
+    archive.unpack(io.BytesIO(data), here / "out")
+
+    assert (here / "out/a").read_bytes() == body
+
+
+def test_unpack_leaves_nothing_when_interrupted(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_bytes(here, Member("a", b"x"))
+
+    def interrupt(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "write", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        archive.unpack(io.BytesIO(data), here / "out")
+
+    assert not (here / "out").exists()
+
+
+def test_unpack_leaves_no_descriptor_open_when_it_refuses(here: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the count is all that matters
+
+    with pytest.raises(errors.ArchiveRefused):
+        archive.unpack(io.BytesIO(zeros_gzip(b"", 1024 * 1024)), here / "out")
+
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above
