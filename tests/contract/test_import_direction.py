@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "aperio_cli"
 # The numbers of DESIGN section 2, times ten: inside layer 2 `archive`, `fetch`, `config` and `wheel`
-# stand on `files` and `paths`; inside layer 5 `context` builds the `output`.
+# stand on `files` and `paths`; inside layer 5 `context` builds the `output`; `__main__` asks `quick`.
 TIERS: dict[int, str] = {
     0: "errors clock",
     10: "models",
@@ -21,7 +21,8 @@ TIERS: dict[int, str] = {
     50: "output",
     55: "context",
     60: "commands",
-    70: "__main__ quick",
+    65: "quick",
+    70: "__main__",
 }
 LAYERS = {module: tier for tier, names in TIERS.items() for module in names.split()}
 PURE = ["verifying/decide.py", "host/handshake.py", "host/lifecycle.py"]

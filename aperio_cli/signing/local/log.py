@@ -1,0 +1,264 @@
+"""The transparency log of a local trust domain: an RFC 6962 tree with a C2SP checkpoint.
+
+Entries are `hashedrekord` 0.0.2 as Rekor v2 makes them (sigstore/rekor-tiles,
+api/proto/rekor/v2/hashedrekord.proto), one canonical JSON document a line in `entries.jsonl`.
+An entry is acknowledged after it is on disk; a line without its end was never acknowledged and
+is dropped. `checkpoint` holds the last signed tree head: entries that it covers may not change.
+
+This module loads `cryptography`: import it inside functions only.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+
+from aperio_cli import files
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+MAX_ENTRY_BYTES = 16 * 1024
+MAX_ENTRIES = 1_000_000
+LOCK_WAIT_S = 20.0
+
+_KIND, _VERSION = "hashedrekord", "0.0.2"
+_KEY_DETAILS = "PKIX_ECDSA_P256_SHA_256"
+_MAX_CHECKPOINT_BYTES = 4096
+_ED25519_NOTE = b"\x01"  # C2SP signed-note: the signature type that enters a key id
+
+
+class EntryInvalid(ValueError):
+    """What came is not an entry that this log records."""
+
+
+class LogDamaged(Exception):
+    """The log's files no longer say what the log signed."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRequest:
+    """A request to record that a certified key signed a digest.
+
+    Attributes:
+        digest: SHA-256 of what was signed, 32 bytes.
+        signature: DER ECDSA signature over the digest.
+        certificate: the signer's leaf.
+    """
+
+    digest: bytes
+    signature: bytes
+    certificate: x509.Certificate
+
+    @classmethod
+    def parse(cls, document: bytes) -> EntryRequest:
+        """The request in a Rekor v2 CreateEntryRequest as JSON.
+
+        Raises:
+            EntryInvalid: when it is anything else than a `hashedrekord` with a P-256 certificate.
+        """
+        try:
+            request = json.loads(document)["hashedRekordRequestV002"]
+            verifier = request["signature"]["verifier"]
+            certificate = _decoded(verifier["x509Certificate"]["rawBytes"])
+            return cls(
+                digest=_decoded(request["digest"]),
+                signature=_decoded(request["signature"]["content"]),
+                certificate=x509.load_der_x509_certificate(certificate),
+            )
+        except (LookupError, TypeError, ValueError, RecursionError) as error:
+            raise EntryInvalid("not a hashedrekord 0.0.2 request with a certificate") from error
+
+    def check(self, issuer: x509.Certificate) -> None:
+        """Find the signature good and the certificate issued by `issuer`.
+
+        Raises:
+            EntryInvalid: when one of them is not.
+        """
+        try:
+            self.certificate.verify_directly_issued_by(issuer)
+        except (ValueError, TypeError, InvalidSignature) as error:
+            raise EntryInvalid("the certificate is not of this trust domain") from error
+        key = self.certificate.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise EntryInvalid("only ECDSA signatures are recorded")
+        try:
+            key.verify(self.signature, self.digest, ec.ECDSA(Prehashed(hashes.SHA256())))
+        except (ValueError, InvalidSignature) as error:
+            raise EntryInvalid("the signature does not verify") from error
+
+    def body(self) -> bytes:
+        """The entry as canonical JSON (RFC 8785): what the tree's leaf is the hash of."""
+        import rfc8785
+
+        certificate = self.certificate.public_bytes(serialization.Encoding.DER)
+        verifier: dict[str, Any] = {
+            "keyDetails": _KEY_DETAILS,
+            "x509Certificate": {"rawBytes": _encoded(certificate)},
+        }
+        data = {"algorithm": "SHA2_256", "digest": _encoded(self.digest)}
+        signature = {"content": _encoded(self.signature), "verifier": verifier}
+        spec: dict[str, Any] = {"hashedRekordV002": {"data": data, "signature": signature}}
+        return rfc8785.dumps({"apiVersion": _VERSION, "kind": _KIND, "spec": spec})
+
+
+@dataclass(frozen=True, slots=True)
+class TransparencyLog:
+    """An append-only log in a folder.
+
+    Attributes:
+        directory: holds `entries.jsonl`, `checkpoint` and `lock`.
+        key: signs checkpoints.
+        origin: the log's name in checkpoints.
+    """
+
+    directory: Path
+    key: Ed25519PrivateKey
+    origin: str
+
+    @property
+    def log_id(self) -> bytes:
+        """The key id of C2SP signed-note; its first four bytes mark checkpoint signatures."""
+        public = self.key.public_key().public_bytes_raw()
+        return hashlib.sha256(self.origin.encode() + b"\n" + _ED25519_NOTE + public).digest()
+
+    def append(self, request: EntryRequest) -> dict[str, Any]:
+        """Record an entry and prove it: a TransparencyLogEntry as JSON (sigstore_rekor.proto).
+
+        Raises:
+            EntryInvalid: when the entry is longer than 16 KiB, or the log is full.
+            LogDamaged: when entries that the last checkpoint covers have changed.
+            LockHeld: when another process holds the log for 20 seconds.
+            DiskFull: when there is no space for the entry.
+            OSError: when the log's files cannot be written.
+        """
+        body = request.body()
+        if len(body) >= MAX_ENTRY_BYTES:
+            raise EntryInvalid(f"an entry is at most {MAX_ENTRY_BYTES} bytes")
+        lock = self.directory / "lock"
+        with files.Lock(lock, what="nothing was recorded in the log", timeout_s=LOCK_WAIT_S):
+            leaves = self._recover()
+            if len(leaves) >= MAX_ENTRIES:
+                raise EntryInvalid(f"the log is full: it has {MAX_ENTRIES} entries")
+            leaves.append(leaf_hash(body))
+            self._write(body)
+            checkpoint = self._sign_checkpoint(len(leaves), tree_hash(leaves))
+            files.write_atomic(self.directory / "checkpoint", checkpoint.encode())
+        return self._entry(body, leaves, checkpoint)
+
+    def _write(self, body: bytes) -> None:
+        path = self.directory / "entries.jsonl"
+        with files.disk_full_guard(f"`{path}` was not extended"), path.open("ab") as entries:
+            entries.write(body + b"\n")
+            entries.flush()
+            os.fsync(entries.fileno())
+
+    def _recover(self) -> list[bytes]:
+        """The leaf hashes so far, after an unfinished last line was cut off."""
+        leaves: list[bytes] = []
+        complete = 0
+        with (self.directory / "entries.jsonl").open("ab+") as entries:
+            entries.seek(0)
+            while (line := entries.readline(MAX_ENTRY_BYTES)).endswith(b"\n"):
+                leaves.append(leaf_hash(line[:-1]))
+                complete += len(line)
+            self._check_history(leaves)
+            if line:
+                entries.truncate(complete)
+        return leaves
+
+    def _check_history(self, leaves: Sequence[bytes]) -> None:
+        path = self.directory / "checkpoint"
+        if not path.exists():
+            return  # nothing was recorded yet
+        signed = files.read_capped(path, _MAX_CHECKPOINT_BYTES).decode("utf-8")
+        try:
+            size = int(signed.split("\n")[1])
+        except (IndexError, ValueError) as error:
+            raise LogDamaged("the log's checkpoint cannot be read") from error
+        head = tree_hash(leaves[:size])
+        if size > len(leaves) or self._sign_checkpoint(size, head) != signed:
+            raise LogDamaged("entries of the log that were already signed have changed")
+
+    def _sign_checkpoint(self, size: int, head: bytes) -> str:
+        """A signed note (C2SP tlog-checkpoint); the same tree always gives the same text."""
+        note = f"{self.origin}\n{size}\n{_encoded(head)}\n"
+        signature = _encoded(self.log_id[:4] + self.key.sign(note.encode()))
+        return f"{note}\n\N{EM DASH} {self.origin} {signature}\n"
+
+    def _entry(self, body: bytes, leaves: Sequence[bytes], checkpoint: str) -> dict[str, Any]:
+        index = len(leaves) - 1
+        return {
+            "logIndex": str(index),
+            "logId": {"keyId": _encoded(self.log_id)},
+            "kindVersion": {"kind": _KIND, "version": _VERSION},
+            "inclusionProof": {
+                "logIndex": str(index),
+                "rootHash": _encoded(tree_hash(leaves)),
+                "treeSize": str(len(leaves)),
+                "hashes": [_encoded(node) for node in inclusion_path(index, leaves)],
+                "checkpoint": {"envelope": checkpoint},
+            },
+            "canonicalizedBody": _encoded(body),
+        }
+
+
+def leaf_hash(body: bytes) -> bytes:
+    """The hash of an entry as a leaf, RFC 6962 section 2.1."""
+    return hashlib.sha256(b"\x00" + body).digest()
+
+
+def tree_hash(leaves: Sequence[bytes]) -> bytes:
+    """The Merkle tree hash over leaf hashes, RFC 6962 section 2.1; O(n)."""
+    if not leaves:
+        return hashlib.sha256(b"").digest()
+    if len(leaves) == 1:
+        return leaves[0]
+    split = _split(len(leaves))
+    return _node_hash(tree_hash(leaves[:split]), tree_hash(leaves[split:]))
+
+
+def inclusion_path(index: int, leaves: Sequence[bytes]) -> list[bytes]:
+    """The audit path of one leaf, RFC 6962 section 2.1.1, from the leaf upwards."""
+    if len(leaves) == 1:
+        return []
+    split = _split(len(leaves))
+    if index < split:
+        return [*inclusion_path(index, leaves[:split]), tree_hash(leaves[split:])]
+    return [*inclusion_path(index - split, leaves[split:]), tree_hash(leaves[:split])]
+
+
+def _split(count: int) -> int:
+    """The largest power of two below `count`, which is at least 2."""
+    return 1 << ((count - 1).bit_length() - 1)
+
+
+def _node_hash(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def _encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _decoded(text: object) -> bytes:
+    if not isinstance(text, str):
+        raise EntryInvalid("expected base64 text")
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise EntryInvalid("expected base64 text") from error

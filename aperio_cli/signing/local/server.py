@@ -1,0 +1,229 @@
+"""The services of a local trust domain over HTTP, on 127.0.0.1, for as long as a block runs.
+
+Paths and documents are those of Fulcio v2 (sigstore/fulcio, fulcio.proto), Rekor v2
+(sigstore/rekor-tiles, docs/openapi) and RFC 3161 section 3.4, so that an unmodified Sigstore
+client signs with them. Identity tokens are not served: whoever may read the keys mints them.
+
+This module loads `cryptography`: import it inside functions only.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import socket
+import threading
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from cryptography.hazmat.primitives import serialization
+
+from aperio_cli import clock
+from aperio_cli.errors import AperioError
+from aperio_cli.signing.local import tokens
+from aperio_cli.signing.local.authority import CertificateRequestInvalid, read_certificate_request
+from aperio_cli.signing.local.log import EntryInvalid, EntryRequest
+from aperio_cli.signing.local.timestamp import TimestampRequestInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from aperio_cli.signing.local.authority import CertificateAuthority
+    from aperio_cli.signing.local.log import TransparencyLog
+    from aperio_cli.signing.local.timestamp import TimestampAuthority
+
+CERTIFICATES_PATH = "/api/v2/signingCert"
+LOG_PATH = "/api/v2/log/entries"
+TIMESTAMPS_PATH = "/api/v1/timestamp"
+
+MAX_BODY_BYTES = 64 * 1024
+READ_TIMEOUT_S = 5.0
+_LENGTH = re.compile(r"\d{1,6}", re.ASCII)
+_POLL_S = 0.02
+_ADDRESS = "127.0.0.1"
+
+# What the HTTP client of sigstore reads from the environment and from the home folder: a proxy
+# would carry requests for 127.0.0.1 elsewhere, a .netrc would replace the identity token.
+_DIRECT = {"NO_PROXY": _ADDRESS, "no_proxy": _ADDRESS, "NETRC": os.devnull}
+_environment_lock = threading.RLock()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a service answers: an HTTP status, a media type and a body."""
+
+    status: HTTPStatus
+    media_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that signing needs of a domain.
+
+    Attributes:
+        certificates: issues leaves.
+        log: records signatures.
+        timestamps: says when.
+        token_key: P-256 key that signs identity tokens.
+    """
+
+    certificates: CertificateAuthority
+    log: TransparencyLog
+    timestamps: TimestampAuthority
+    token_key: ec.EllipticCurvePrivateKey
+
+    def answer(self, path: str, authorization: str, body: bytes) -> Reply:
+        """The reply to a POST; every refusal is a JSON document with `code` and `message`."""
+        routes: dict[str, Callable[[str, bytes], Reply]] = {
+            CERTIFICATES_PATH: self._certify,
+            LOG_PATH: self._record,
+            TIMESTAMPS_PATH: self._timestamp,
+        }
+        if path not in routes:
+            return _refusal(HTTPStatus.NOT_FOUND, "there is no such service")
+        try:
+            return routes[path](authorization, body)
+        except tokens.TokenInvalid as error:
+            return _refusal(HTTPStatus.UNAUTHORIZED, str(error))
+        except (CertificateRequestInvalid, EntryInvalid, TimestampRequestInvalid) as error:
+            return _refusal(HTTPStatus.BAD_REQUEST, str(error))
+        except AperioError as error:
+            return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{error.what}\n{error.why}")
+        except Exception as error:  # noqa: BLE001 - the client turns it into an error for people
+            reason = f"{type(error).__name__}: {error}"
+            return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, reason)
+
+    def _certify(self, authorization: str, body: bytes) -> Reply:
+        token = authorization.removeprefix("Bearer ")
+        identity = tokens.check(token, self.token_key.public_key())
+        try:
+            pem = base64.b64decode(json.loads(body)["certificateSigningRequest"], validate=True)
+        except (LookupError, TypeError, ValueError, RecursionError) as error:
+            raise CertificateRequestInvalid("not a certificate request") from error
+        leaf = self.certificates.issue(read_certificate_request(pem), identity, clock.now())
+        chain = (leaf, self.certificates.certificate, self.certificates.root)
+        texts = [link.public_bytes(serialization.Encoding.PEM).decode() for link in chain]
+        return _json(
+            HTTPStatus.OK, {"signedCertificateEmbeddedSct": {"chain": {"certificates": texts}}}
+        )
+
+    def _record(self, _authorization: str, body: bytes) -> Reply:
+        request = EntryRequest.parse(body)
+        request.check(self.certificates.certificate)
+        return _json(HTTPStatus.CREATED, self.log.append(request))
+
+    def _timestamp(self, _authorization: str, body: bytes) -> Reply:
+        reply = self.timestamps.respond(body, clock.now())
+        return Reply(HTTPStatus.OK, "application/timestamp-reply", reply)
+
+
+@contextlib.contextmanager
+def serving(services: Services) -> Iterator[str]:
+    """Serve on a free port of 127.0.0.1 while the block runs; gives the base URL.
+
+    After the block nothing is left: the port is closed, open connections are cut, every thread
+    has ended.
+
+    Raises:
+        OSError: when no port can be had.
+    """
+    with _Server(services) as server:
+        accepting = threading.Thread(target=server.serve_forever, args=(_POLL_S,))
+        accepting.start()
+        try:
+            yield f"http://{_ADDRESS}:{server.server_port}"
+        finally:
+            server.shutdown()
+            accepting.join()
+            server.cut_connections()
+
+
+@contextlib.contextmanager
+def direct_connections() -> Iterator[None]:
+    """Keep proxies and stored passwords away from 127.0.0.1 while the block runs.
+
+    Changes `os.environ`, because sigstore's public interface takes no HTTP client; one thread of
+    the process at a time.
+    """
+    with _environment_lock:
+        before = {name: os.environ.get(name) for name in _DIRECT}
+        os.environ.update(_DIRECT)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+class _Server(ThreadingHTTPServer):
+    """Joins its handlers when it closes: they are not daemons, and their sockets get cut."""
+
+    daemon_threads = False
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self._open: set[socket.socket] = set()
+        super().__init__((_ADDRESS, 0), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Stay silent when a client goes away: it is the one that reports."""
+
+    def cut_connections(self) -> None:
+        """End what is still being read from slow clients."""
+        for connection in tuple(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request a connection (HTTP/1.0), so that no thread waits for a next one."""
+
+    server: _Server
+    timeout: ClassVar[float] = READ_TIMEOUT_S
+
+    def do_POST(self) -> None:
+        length = self.headers.get("Content-Length", "")
+        if not _LENGTH.fullmatch(length) or int(length) > MAX_BODY_BYTES:
+            reason = f"a request is at most {MAX_BODY_BYTES} bytes and says its length"
+            self._send(_refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason))
+            return
+        body = self.rfile.read(int(length))
+        authorization = self.headers.get("Authorization", "")
+        self._send(self.server.services.answer(self.path, authorization, body))
+
+    def _send(self, reply: Reply) -> None:
+        self.send_response(reply.status)
+        self.send_header("Content-Type", reply.media_type)
+        self.send_header("Content-Length", str(len(reply.body)))
+        self.end_headers()
+        self.wfile.write(reply.body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Stay silent: what matters is in the reply."""
+
+
+def _json(status: HTTPStatus, document: dict[str, Any]) -> Reply:
+    return Reply(status, "application/json", json.dumps(document).encode())
+
+
+def _refusal(status: HTTPStatus, message: str) -> Reply:
+    return _json(status, {"code": status.value, "message": message})

@@ -1,0 +1,56 @@
+"""The small documents of a local trust domain, and the error that says it cannot be used."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from aperio_cli import files
+from aperio_cli.errors import AperioError, TrustDomainBroken
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROOT_FILE = "trusted_root.json"
+DOMAIN_FILE = "domain.json"
+INIT_COMMAND = "`aperio trust local init`"
+_MAX_DOCUMENT_BYTES = 256 * 1024
+
+
+def read_document(directory: Path, name: str) -> dict[str, Any]:
+    """A JSON object of the domain in `directory`.
+
+    Raises:
+        TrustDomainBroken: when it is missing, too long, or not a JSON object.
+    """
+    path = directory / name
+    try:
+        document = json.loads(files.read_capped(path, _MAX_DOCUMENT_BYTES))
+    except (OSError, ValueError, RecursionError, AperioError) as error:
+        raise broken(directory, f"{path}: {error}") from error
+    if not isinstance(document, dict):
+        raise broken(directory, f"{path}: expected a JSON object")
+    return document
+
+
+def write_document(directory: Path, name: str, document: dict[str, Any]) -> None:
+    """Write a JSON object into the domain in `directory`.
+
+    Raises:
+        DiskFull: when there is no space.
+        OSError: when the folder cannot be written.
+    """
+    files.write_atomic(directory / name, json.dumps(document, indent=2).encode() + b"\n")
+
+
+def broken(directory: Path, why: str) -> TrustDomainBroken:
+    """The error for a domain that cannot be used, with the evidence."""
+    return TrustDomainBroken(
+        "nothing was signed: the local trust domain cannot be used",
+        why=why,
+        next=[
+            f"bring {directory} back from a copy",
+            "or move it away and make a new one; to plugins installed before it is a stranger",
+            INIT_COMMAND,
+        ],
+    )
