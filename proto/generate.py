@@ -4,7 +4,8 @@
 
 Only messages are generated, no gRPC stubs: a stub module demands the grpcio version it was made
 with, and services are called and registered by path anyway (go-plugin's must be, see
-`goplugin/goplugin.proto`). The output is the same for the same grpcio-tools version; a test compares it.
+`goplugin/goplugin.proto`). The output is the same for the same grpcio-tools version; a test
+compares it.
 """
 
 from __future__ import annotations

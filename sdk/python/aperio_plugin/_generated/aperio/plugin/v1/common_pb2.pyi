@@ -141,7 +141,7 @@ class ConfigField(_message.Message):
 
 class Auth(_message.Message):
     __slots__ = ("none", "api_key", "oauth2")
-    class None(_message.Message):
+    class NoAuth(_message.Message):
         __slots__ = ()
         def __init__(self) -> None: ...
     class ApiKey(_message.Message):
@@ -184,7 +184,7 @@ class Auth(_message.Message):
     NONE_FIELD_NUMBER: _ClassVar[int]
     API_KEY_FIELD_NUMBER: _ClassVar[int]
     OAUTH2_FIELD_NUMBER: _ClassVar[int]
-    none: getattr(Auth, 'None')
+    none: Auth.NoAuth
     api_key: Auth.ApiKey
     oauth2: Auth.OAuth2
-    def __init__(self, none: _Optional[_Union[getattr(Auth, 'None'), _Mapping]] = ..., api_key: _Optional[_Union[Auth.ApiKey, _Mapping]] = ..., oauth2: _Optional[_Union[Auth.OAuth2, _Mapping]] = ...) -> None: ...
+    def __init__(self, none: _Optional[_Union[Auth.NoAuth, _Mapping]] = ..., api_key: _Optional[_Union[Auth.ApiKey, _Mapping]] = ..., oauth2: _Optional[_Union[Auth.OAuth2, _Mapping]] = ...) -> None: ...

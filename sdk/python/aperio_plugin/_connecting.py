@@ -1,0 +1,84 @@
+"""A connector's calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aperio_plugin import _convert, connector, declarations, errors
+from aperio_plugin._services import Method, context_of
+from aperio_plugin._stream import EventStream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aperio_plugin.context import Context
+
+
+class ConnectorService:
+    """A connector's calls."""
+
+    name = "aperio.plugin.v1.ConnectorPlugin"
+
+    def __init__(self, plugin: connector.Connector) -> None:
+        self._plugin = plugin
+
+    def methods(self) -> Mapping[str, Method]:
+        """Give the methods by name."""
+        from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2 as pb
+
+        return {
+            "Schema": Method(
+                pb.SchemaRequest, lambda _request, _call: _convert.schema_message(self.schema())
+            ),
+            "TestConnection": Method(
+                pb.TestRequest,
+                lambda request, call: _convert.test_message(
+                    self.test_connection(context_of(request.context, call))
+                ),
+            ),
+            "Sync": Method(
+                pb.SyncRequest,
+                lambda request, call: self.sync(
+                    context_of(request.context, call),
+                    None if request.full or not request.cursor else request.cursor,
+                ),
+                streams=True,
+            ),
+            "OAuthCallback": Method(
+                pb.OAuthCallbackRequest,
+                lambda request, call: pb.OAuthCallbackResponse(
+                    account=self.oauth_callback(
+                        context_of(request.context, call), dict(request.parameters)
+                    )
+                ),
+            ),
+        }
+
+    def schema(self) -> connector.Schema:
+        """Give the connector's schema.
+
+        Raises:
+            ValueError: a part of it makes no sense.
+        """
+        schema = self._plugin.schema()
+        declarations.check(schema.fields, schema.auth)
+        return schema
+
+    def test_connection(self, context: Context) -> connector.TestResult:
+        """Give the result; an error that the author raised on purpose is one that is not ok."""
+        try:
+            return self._plugin.test_connection(context)
+        except errors.Cancelled:
+            raise
+        except errors.PluginError as error:
+            return connector.TestResult(ok=False, diagnostics=(error.diagnostic,))
+
+    def sync(self, context: Context, cursor: bytes | None) -> EventStream:
+        """Give the messages of a sync, not begun."""
+        return EventStream(
+            lambda: self._plugin.sync(context, cursor), f"sync-{context.invocation_id}"
+        )
+
+    def oauth_callback(self, context: Context, parameters: Mapping[str, str]) -> Mapping[str, str]:
+        """Give the account facts of an OAuth callback."""
+        return self._plugin.oauth_callback(context, parameters)

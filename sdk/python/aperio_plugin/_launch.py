@@ -1,0 +1,155 @@
+"""What a go-plugin host handed over, taken before anything else can print. Imports next to nothing.
+
+Source of the rules: hashicorp/go-plugin, `server.go` (`Serve`) and `docs/internals.md`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+COOKIE_KEY: Final = "APERIO_PLUGIN_MAGIC_COOKIE"
+COOKIE_VALUE: Final = "aperio-plugin-v1"
+PROTOCOL_VERSIONS: Final = (1,)
+"""Major versions of the plugin interface that this SDK serves."""
+
+LIFELINE: Final = "APERIO_HOST_LIFELINE"
+"""Number of an inherited descriptor, the read end of a pipe whose end means: the host is gone."""
+
+MAX_SOCKET_PATH_BYTES: Final = 107
+"""`sun_path` of Linux (unix(7)), without the zero at its end."""
+
+_CORE_PROTOCOL = 1
+_HANDED_OVER = (
+    COOKIE_KEY,
+    LIFELINE,
+    "PLUGIN_CLIENT_CERT",
+    "PLUGIN_MAX_PORT",
+    "PLUGIN_MIN_PORT",
+    "PLUGIN_MULTIPLEX_GRPC",
+    "PLUGIN_PROTOCOL_VERSIONS",
+    "PLUGIN_UNIX_SOCKET_DIR",
+    "PLUGIN_UNIX_SOCKET_GROUP",
+)
+_BY_HAND = """\
+This binary is a plugin. These are not meant to be executed directly.
+Please execute the program that consumes these plugins, which will
+load any plugins automatically
+"""
+
+
+class Launch(NamedTuple):
+    """A launch by a host.
+
+    Attributes:
+        handshake_fd: the real standard output.
+        parent_pid: the process that started this one.
+        environment: the variables of the handshake.
+    """
+
+    handshake_fd: int
+    parent_pid: int
+    environment: Mapping[str, str]
+
+
+class LaunchRefused(Exception):
+    """The plugin cannot be served to this host; the text says why, for standard error."""
+
+
+_claimed: list[Launch] = []
+
+
+def claim() -> None:
+    """Keep standard output for the handshake if a host started this process.
+
+    From then on descriptor 1 is standard error, and the handshake's variables are out of the
+    environment, so that programs which the plugin starts do not take themselves for plugins.
+    """
+    if _claimed or os.environ.get(COOKIE_KEY) != COOKIE_VALUE:
+        return
+    environment = {name: os.environ.pop(name) for name in _HANDED_OVER if name in os.environ}
+    handshake_fd = os.dup(1)
+    os.dup2(2, 1)
+    _claimed.append(Launch(handshake_fd, os.getppid(), environment))
+
+
+def claimed() -> Launch:
+    """Give the launch.
+
+    Raises:
+        LaunchRefused: a person started the program, or the host wants TLS.
+    """
+    if not _claimed:
+        raise LaunchRefused(_BY_HAND)
+    launch = _claimed[0]
+    if launch.environment.get("PLUGIN_CLIENT_CERT"):
+        raise LaunchRefused(
+            "the host asks for AutoMTLS (PLUGIN_CLIENT_CERT), which this version of"
+            " aperio-plugin-sdk does not have; turn it off in the host\n"
+        )
+    return launch
+
+
+def refuse(reason: LaunchRefused) -> NoReturn:
+    """Say why on standard error and end the process with status 1.
+
+    Raises:
+        SystemExit: always.
+    """
+    sys.stderr.write(str(reason))
+    sys.stderr.flush()
+    raise SystemExit(1)
+
+
+def negotiate(offered: str | None) -> int:
+    """Give the interface version to serve.
+
+    Args:
+        offered: the host's versions, comma separated, in any order; items that are not numbers are
+            skipped. None: an old host that does not say.
+
+    Returns:
+        The highest shared version; without one our lowest, so that the host reports the difference.
+    """
+    items = (offered or "").split(",")
+    theirs = {int(item) for item in items if item.strip().isascii() and item.strip().isdigit()}
+    shared = theirs.intersection(PROTOCOL_VERSIONS)
+    return max(shared) if shared else min(PROTOCOL_VERSIONS)
+
+
+def socket_path(environment: Mapping[str, str], temporary: str | None) -> str:
+    """Give a fresh path for the socket: in the host's folder, else TMPDIR, else /tmp.
+
+    Args:
+        environment: the variables of the handshake.
+        temporary: TMPDIR.
+
+    Raises:
+        LaunchRefused: the path is too long, or cannot stand in the handshake line.
+    """
+    folder = os.path.abspath(environment.get("PLUGIN_UNIX_SOCKET_DIR") or temporary or "/tmp")  # noqa: PTH100, S108 - importing pathlib takes longer than the rest of this module; go-plugin's default
+    path = os.path.join(folder, f"plugin{os.urandom(4).hex()}")  # noqa: PTH118 - as above
+    length = len(os.fsencode(path))
+    if length > MAX_SOCKET_PATH_BYTES:
+        raise LaunchRefused(
+            f"the socket path {path} has {length} bytes, {MAX_SOCKET_PATH_BYTES} are the most;"
+            " have the host set PLUGIN_UNIX_SOCKET_DIR or TMPDIR to a shorter one\n"
+        )
+    if "|" in path or "\n" in path:
+        raise LaunchRefused(f"the socket path {path!r} cannot stand in a handshake line\n")
+    return path
+
+
+def handshake_line(path: str, environment: Mapping[str, str]) -> bytes:
+    """Give the line that tells the host where to connect.
+
+    The sixth field, a certificate, stays empty. The seventh, multiplexing, is `false`, and there
+    only when the host asks: older hosts take it for a part of the sixth.
+    """
+    version = negotiate(environment.get("PLUGIN_PROTOCOL_VERSIONS"))
+    multiplexing = "|false" if environment.get("PLUGIN_MULTIPLEX_GRPC") else ""
+    return os.fsencode(f"{_CORE_PROTOCOL}|{version}|unix|{path}|grpc|{multiplexing}\n")

@@ -1,0 +1,301 @@
+"""Connectors: they pull audit events out of a SaaS product.
+
+from aperio_plugin import connector
+
+class ExampleConnector(connector.Connector):
+    def schema(self) -> connector.Schema: ...
+    def test_connection(self, context) -> connector.TestResult: ...
+    def sync(self, context, cursor):
+        yield connector.Event(...)
+        yield connector.Checkpoint(b"page 2")
+
+if __name__ == "__main__":
+    connector.serve(ExampleConnector())
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from aperio_plugin import errors
+from aperio_plugin.context import Config, Context, State, StoredValue, Token
+from aperio_plugin.declarations import (
+    ApiKey,
+    Auth,
+    Field,
+    FieldType,
+    Grant,
+    NoAuth,
+    OAuth2,
+    SeverityHint,
+)
+from aperio_plugin.errors import Diagnostic, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from aperio_plugin._services import Service
+
+__all__ = [
+    "Action",
+    "Actor",
+    "ApiKey",
+    "Auth",
+    "Availability",
+    "Check",
+    "Checkpoint",
+    "Config",
+    "Connector",
+    "Context",
+    "Diagnostic",
+    "Event",
+    "Field",
+    "FieldType",
+    "Grant",
+    "Item",
+    "NoAuth",
+    "OAuth2",
+    "Progress",
+    "Schema",
+    "Severity",
+    "SeverityHint",
+    "State",
+    "StoredValue",
+    "TestResult",
+    "Token",
+    "serve",
+]
+
+
+# Actor and Event are made for each event: frozen ones take twice as long to make, measured.
+@dataclass(slots=True, kw_only=True)
+class Actor:
+    """Who did something; each attribute may be empty.
+
+    Attributes:
+        id: id in the service.
+        email: mail address.
+        display_name: what people call it.
+        type: such as `user`, `service`, `app`.
+        ip_address: where it acted from.
+    """
+
+    id: str = ""
+    email: str = ""
+    display_name: str = ""
+    type: str = ""
+    ip_address: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Event:
+    """What the plugin knows about one event; the host adds organization, provider and the like.
+
+    Attributes:
+        source_event_id: stable id in the service: the same event has the same one whenever it is
+            read. 1 to 512 bytes.
+        event_type: such as `box.login_failed`: provider, dot, type. 1 to 128 bytes.
+        occurred_at: a datetime with a time zone, RFC 3339 text, or seconds since 1970 in UTC; kept
+            to the microsecond.
+        record: the service's own record: a JSON object as a mapping, or already encoded as bytes,
+            which are passed on untouched (faster). At most 1 MiB.
+        actor: who did it; None when the service does not say.
+        source: where in the service it was read, such as `admin_logs`. At most 128 bytes.
+    """
+
+    source_event_id: str
+    event_type: str
+    occurred_at: datetime | str | float
+    record: Mapping[str, Any] | bytes
+    actor: Actor | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """From this cursor a later sync goes on without losing an event.
+
+    Attributes:
+        cursor: any bytes that `sync` understands, at most 64 KiB; never a secret.
+    """
+
+    cursor: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A word for people; the host may drop it.
+
+    Attributes:
+        done: events read so far in this sync.
+        total: how many there will be; 0: unknown.
+        message: one line.
+    """
+
+    done: int = 0
+    total: int = 0
+    message: str = ""
+
+
+Item = Event | Checkpoint | Progress
+"""What `Connector.sync` yields."""
+
+
+class Availability(enum.Enum):
+    """How far the connector is developed."""
+
+    PRODUCTION_READY = "production_ready"
+    PREVIEW = "preview"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One posture check that the connector's events make possible.
+
+    Attributes:
+        key: such as `box.public_shared_link`: provider, dot, check.
+        title: one line.
+        description: what is looked for, and why it matters.
+        severity_hint: how grave a finding usually is.
+        enabled_by_default: whether the check runs unless somebody turns it off.
+    """
+
+    key: str
+    title: str
+    description: str = ""
+    severity_hint: SeverityHint = SeverityHint.MEDIUM
+    enabled_by_default: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """An action that a remediation plugin for this provider can execute.
+
+    Attributes:
+        key: such as `okta.suspend_user`.
+        label: what a button says.
+        description: what it does.
+        severity_hint: how grave its effect is.
+    """
+
+    key: str
+    label: str
+    description: str = ""
+    severity_hint: SeverityHint = SeverityHint.MEDIUM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """What a connector needs and offers; the same for the same build.
+
+    Attributes:
+        provider: upper-case name of the service, such as `BOX`; equals the manifest's.
+        name: what people call the service.
+        fields: the settings.
+        auth: how the service authenticates its callers.
+        category: such as `collaboration`.
+        availability: how far the connector is developed.
+        description: one paragraph.
+        docs_url: where an operator reads on.
+        read_scopes: OAuth scopes that reading needs.
+        remediation_scopes: OAuth scopes that remediation needs.
+        checks: posture checks that the events make possible.
+        actions: remediation actions for this provider.
+        event_types: the types that `sync` can give.
+    """
+
+    provider: str
+    name: str
+    fields: Sequence[Field] = ()
+    auth: Auth = field(default_factory=NoAuth)
+    category: str = ""
+    availability: Availability = Availability.PREVIEW
+    description: str = ""
+    docs_url: str = ""
+    read_scopes: Sequence[str] = ()
+    remediation_scopes: Sequence[str] = ()
+    checks: Sequence[Check] = ()
+    actions: Sequence[Action] = ()
+    event_types: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestResult:
+    """Whether the configuration works.
+
+    Attributes:
+        ok: it does.
+        account: facts that show that it is the right account, such as its name; no secrets.
+        diagnostics: what is wrong, or what to know.
+    """
+
+    __test__: ClassVar[bool] = False  # it is no test class, whatever pytest reads into its name
+
+    ok: bool
+    account: Mapping[str, str] = field(default_factory=dict[str, str])
+    diagnostics: Sequence[Diagnostic] = ()
+
+
+class Connector(ABC):
+    """The base of every connector. Methods run in threads, several at once for different calls."""
+
+    @abstractmethod
+    def schema(self) -> Schema:
+        """Declare what the connector needs and offers, without the network."""
+
+    @abstractmethod
+    def test_connection(self, context: Context) -> TestResult:
+        """Tell by a cheap read whether the configuration works.
+
+        An error of `aperio_plugin.errors` that it raises becomes a result that is not ok.
+        """
+
+    @abstractmethod
+    def sync(self, context: Context, cursor: bytes | None) -> Iterator[Item]:
+        """Read events from a cursor on, in order, until caught up: a plain generator.
+
+        It yields one event at a time; the SDK batches. It runs in a thread of its own and is held
+        up at `yield` while the host does not read. When the call ends early, `context.cancelled` is
+        set and the generator is closed at its next `yield`.
+
+        Args:
+            context: the call.
+            cursor: of the last stored checkpoint; None: from the beginning.
+
+        Raises:
+            errors.PluginError: one that says why it cannot go on; events before it are kept.
+        """
+
+    def oauth_callback(self, context: Context, parameters: Mapping[str, str]) -> Mapping[str, str]:
+        """Check provider-specific parameters of an OAuth callback and give account facts.
+
+        Args:
+            context: the call.
+            parameters: what came beside `code` and `state`.
+
+        Raises:
+            errors.Unsupported: unless a connector overrides it.
+        """
+        del context, parameters
+        raise errors.Unsupported("this connector has no parameters of its own in an OAuth callback")
+
+
+def serve(plugin: Connector) -> None:
+    """Serve the connector until the host says stop; ends the process, never returns.
+
+    Raises:
+        TypeError: it is something else, such as the class instead of an instance.
+        SystemExit: status 1 when no go-plugin host started the process, or none that it can serve.
+    """
+    from aperio_plugin._serve import run
+
+    def service() -> Service:
+        from aperio_plugin._connecting import ConnectorService
+
+        return ConnectorService(plugin)
+
+    run(plugin, Connector, service)

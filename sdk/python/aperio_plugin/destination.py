@@ -1,0 +1,180 @@
+"""Destinations: they push findings and events to a SIEM or a workflow tool."""
+
+from __future__ import annotations
+
+import enum
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from aperio_plugin.context import Config, Context, State, StoredValue, Token
+from aperio_plugin.declarations import ApiKey, Auth, Field, FieldType, Grant, NoAuth, OAuth2
+from aperio_plugin.errors import Diagnostic, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from aperio_plugin._services import Service
+
+__all__ = [
+    "ApiKey",
+    "Auth",
+    "Capabilities",
+    "Config",
+    "Context",
+    "DeliveryResult",
+    "Destination",
+    "Diagnostic",
+    "Envelope",
+    "Field",
+    "FieldType",
+    "Grant",
+    "NoAuth",
+    "OAuth2",
+    "Severity",
+    "State",
+    "Status",
+    "StoredValue",
+    "Stream",
+    "Token",
+    "accepted",
+    "rejected",
+    "retry",
+    "serve",
+]
+
+
+class Stream(enum.Enum):
+    """A kind of envelope."""
+
+    FINDING = "finding"
+    EVENT = "event"
+    AUDIT_LOG = "audit_log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a destination needs and takes; the same for the same build.
+
+    Attributes:
+        provider: upper-case name of the service, such as `SPLUNK_HEC`; equals the manifest's.
+        name: what people call the service.
+        streams: the kinds of envelope that it takes.
+        fields: the settings.
+        auth: how the service authenticates its callers.
+        vendor: who makes the service.
+        category: such as `siem`.
+        max_batch_envelopes: most envelopes in one `deliver`; 0: 256.
+        description: one paragraph.
+        docs_url: where an operator reads on.
+    """
+
+    provider: str
+    name: str
+    streams: Sequence[Stream]
+    fields: Sequence[Field] = ()
+    auth: Auth = field(default_factory=NoAuth)
+    vendor: str = ""
+    category: str = ""
+    max_batch_envelopes: int = 0
+    description: str = ""
+    docs_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One event, finding or audit log entry to hand over.
+
+    Attributes:
+        id: the same on every attempt: use it for de-duplication.
+        stream: its kind.
+        json: the whole envelope (`aperio.contracts.v1`) as one JSON object, at most 1 MiB.
+    """
+
+    id: str
+    stream: Stream
+    json: bytes
+
+    def value(self) -> dict[str, Any]:
+        """Give the envelope parsed; parse at most once, it is not kept."""
+        return cast("dict[str, Any]", json.loads(self.json))
+
+
+class Status(enum.Enum):
+    """What became of an envelope."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    RETRY = "retry"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryResult:
+    """What became of one envelope; made by `accepted`, `rejected`, `retry`.
+
+    Attributes:
+        id: the envelope's.
+        status: what became of it.
+        diagnostic: why it was not accepted.
+        retry_after_s: try again no sooner; None: the host decides.
+    """
+
+    id: str
+    status: Status
+    diagnostic: Diagnostic | None = None
+    retry_after_s: float | None = None
+
+
+def accepted(envelope: Envelope) -> DeliveryResult:
+    """Give the result of an envelope that the service has."""
+    return DeliveryResult(envelope.id, Status.ACCEPTED)
+
+
+def rejected(
+    envelope: Envelope, summary: str, *, detail: str = "", code: str = ""
+) -> DeliveryResult:
+    """Give the result of an envelope that the service will never take."""
+    return DeliveryResult(envelope.id, Status.REJECTED, Diagnostic(summary, detail, code))
+
+
+def retry(envelope: Envelope, summary: str = "", *, after_s: float | None = None) -> DeliveryResult:
+    """Give the result of an envelope that the service did not take now."""
+    reason = Diagnostic(summary) if summary else None
+    return DeliveryResult(envelope.id, Status.RETRY, reason, after_s)
+
+
+class Destination(ABC):
+    """The base of every destination. Methods run in threads, several at once."""
+
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """Declare what the destination needs and takes, without the network."""
+
+    @abstractmethod
+    def deliver(self, context: Context, envelopes: Sequence[Envelope]) -> Iterable[DeliveryResult]:
+        """Hand over envelopes and answer for each one: a list or a generator.
+
+        An envelope without an answer is tried again, and so are those that an error in mid-way left
+        without one: answers given before it count.
+
+        Raises:
+            errors.PluginError: one that says why none could be handed over.
+        """
+
+
+def serve(plugin: Destination) -> None:
+    """Serve the destination until the host says stop; ends the process, never returns.
+
+    Raises:
+        TypeError: it is something else, such as the class instead of an instance.
+        SystemExit: status 1 when no go-plugin host started the process, or none that it can serve.
+    """
+    from aperio_plugin._serve import run
+
+    def service() -> Service:
+        from aperio_plugin._delivering import DestinationService
+
+        return DestinationService(plugin)
+
+    run(plugin, Destination, service)

@@ -1,0 +1,386 @@
+"""Try a plugin in process: no host, no subprocess, one line per scenario.
+
+    harness = Harness(ExampleConnector(), config={"region": "eu"}, token="made-up")
+    assert harness.test_connection().ok
+    assert [event.event_type for event in harness.sync().events] == ["example.login"]
+    harness.resume_from_every_checkpoint()
+
+Calls go through the code that serves a real host: the same checks, batches and errors.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from aperio_plugin import _convert, connector, destination, errors, remediation
+from aperio_plugin._connecting import ConnectorService
+from aperio_plugin._delivering import DestinationService
+from aperio_plugin._generated.aperio.plugin.v1 import common_pb2, destination_pb2
+from aperio_plugin._remediating import RemediationService
+from aperio_plugin._services import Call, context_of, failure
+from aperio_plugin.context import State, StoredValue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+    from aperio_plugin.context import Context
+
+__all__ = ["Harness", "MemoryState", "SyncResult", "SyncedCheckpoint", "SyncedEvent"]
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class SyncedEvent:
+    """An event as the host receives it: the record parsed, the time in UTC.
+
+    Attributes are those of `connector.Event`.
+    """
+
+    source_event_id: str
+    event_type: str
+    occurred_at: datetime
+    record: dict[str, Any]
+    actor: connector.Actor | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncedCheckpoint:
+    """A checkpoint as the host receives it.
+
+    Attributes:
+        cursor: what a later sync gets.
+        events_before: how many events of this sync it covers.
+    """
+
+    cursor: bytes
+    events_before: int
+
+
+@dataclass(frozen=True, slots=True)
+class SyncResult:
+    """What one sync gave.
+
+    Attributes:
+        events: in order.
+        checkpoints: in order.
+        progress: in order.
+        error: what the host is told; None: it caught up, or was broken off as asked. An unforeseen
+            one has what the plugin raised as its `__cause__`.
+        messages: how many messages went to the host; a batch of events is one.
+    """
+
+    events: tuple[SyncedEvent, ...]
+    checkpoints: tuple[SyncedCheckpoint, ...]
+    progress: tuple[connector.Progress, ...]
+    error: errors.PluginError | None
+    messages: int
+
+
+class MemoryState(State):
+    """A key-value store that forgets at the end; `Harness.state` is one."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, StoredValue] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> StoredValue | None:
+        """Give the value of a key, or None."""
+        return self._values.get(key)
+
+    def put(self, key: str, value: bytes, *, if_revision: int | None = None) -> int:
+        """Store a value and give its revision."""
+        with self._lock:
+            found = self._values.get(key)
+            revision = found.revision if found else 0
+            if if_revision is not None and if_revision != revision:
+                raise errors.StateConflict(f"{key} does not have revision {if_revision}")
+            self._values[key] = StoredValue(bytes(value), revision + 1)
+            return revision + 1
+
+    def delete(self, key: str) -> None:
+        """Remove a key."""
+        self._values.pop(key, None)
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """Give the keys that begin with a prefix, in bytewise order."""
+        return iter(sorted((key for key in self._values if key.startswith(prefix)), key=str.encode))
+
+
+class Harness:
+    """One plugin with one configuration.
+
+    Args:
+        plugin: a connector, remediation or destination.
+        config: the operator's settings. Defaults of declared fields are filled in, and fields that
+            only the host may use are left out, as the host does it.
+        token: the access token, if the plugin's auth is OAuth 2.0.
+        timeout_s: the deadline of each call.
+
+    Attributes:
+        state: the key-value store that the plugin sees.
+
+    Raises:
+        ValueError: the configuration has a key that the plugin does not declare, or what the plugin
+            declares makes no sense.
+    """
+
+    def __init__(
+        self,
+        plugin: connector.Connector | remediation.Remediation | destination.Destination,
+        *,
+        config: Mapping[str, Any] | None = None,
+        token: str | None = None,
+        timeout_s: float = 30.0,
+    ) -> None:
+        self.state = MemoryState()
+        self._service = _service(plugin)
+        self._timeout_s = timeout_s
+        self._message = common_pb2.InvocationContext(
+            organization_id="local",
+            integration_id="local",
+            invocation_id="test",
+            config_json=json.dumps(self._effective(config or {})).encode(),
+        )
+        if token is not None:
+            self._message.token.value = token
+
+    def schema(self) -> connector.Schema:
+        """Give the connector's schema, checked."""
+        schema = self._as(ConnectorService).schema()
+        _convert.schema_message(schema)
+        return schema
+
+    def capabilities(self) -> remediation.Capabilities | destination.Capabilities:
+        """Give what the remediation or destination declares, checked."""
+        if isinstance(self._service, ConnectorService):
+            raise TypeError("a connector has a schema, no capabilities")
+        capabilities = self._service.capabilities()
+        _convert.capabilities_message(capabilities)
+        return capabilities
+
+    def test_connection(self) -> connector.TestResult:
+        """Give what the connector says about the configuration.
+
+        Raises:
+            errors.PluginError: what the host is told when the plugin fails.
+        """
+        service = self._as(ConnectorService)
+        result = self._told(lambda: service.test_connection(self._context()))
+        _convert.test_message(result)
+        return result
+
+    def oauth_callback(self, parameters: Mapping[str, str]) -> Mapping[str, str]:
+        """Give the account facts of an OAuth callback.
+
+        Raises:
+            errors.PluginError: what the host is told.
+        """
+        service = self._as(ConnectorService)
+        return self._told(lambda: service.oauth_callback(self._context(), parameters))
+
+    def sync(
+        self, cursor: bytes | None = None, *, stop_after_events: int | None = None
+    ) -> SyncResult:
+        """Run a sync to its end; what it fails with is in the result.
+
+        Args:
+            cursor: of a checkpoint; None: from the beginning.
+            stop_after_events: cancel it, as a host may at any time, after so many events.
+        """
+        cancelled = threading.Event()
+        stream = self._as(ConnectorService).sync(self._context(cancelled), cursor)
+        overdue = threading.Event()
+        timer = threading.Timer(self._timeout_s, _each(overdue.set, cancelled.set, stream.stop))
+        timer.start()
+        collected = _Collected(stop_after_events)
+        error: errors.PluginError | None = None
+        try:
+            collected.take(iter(stream))
+        except Exception as raised:  # noqa: BLE001 - it is in the result, as the host is told it
+            error = _told_as(raised)
+        finally:
+            timer.cancel()
+            cancelled.set()
+            stream.stop()
+        if overdue.is_set():
+            error = errors.Cancelled(f"the deadline of {self._timeout_s} s passed")
+        return collected.result(error)
+
+    def resume_from_every_checkpoint(self) -> SyncResult:
+        """Prove that no event is lost, whichever checkpoint a sync goes on from.
+
+        Returns:
+            The sync from the beginning.
+
+        Raises:
+            AssertionError: a sync failed, or one that went on from a checkpoint lacks events; their
+                ids are named.
+        """
+        full = self.sync()
+        if full.error is not None:
+            raise AssertionError(f"the sync from the beginning failed: {full.error}")
+        for number, checkpoint in enumerate(full.checkpoints, start=1):
+            resumed = self.sync(checkpoint.cursor)
+            name = f"the sync from checkpoint {number} ({checkpoint.cursor!r})"
+            if resumed.error is not None:
+                raise AssertionError(f"{name} failed: {resumed.error}")
+            given = {event.source_event_id for event in resumed.events}
+            wanted = [event.source_event_id for event in full.events[checkpoint.events_before :]]
+            lost = [identifier for identifier in wanted if identifier not in given]
+            if lost:
+                raise AssertionError(f"{name} lost {len(lost)} events: {', '.join(lost[:10])}")
+        return full
+
+    def execute(self, request: remediation.ExecuteRequest) -> remediation.ExecuteResult:
+        """Execute an action of a remediation.
+
+        Raises:
+            errors.PluginError: what the host is told when it was not done.
+        """
+        service = self._as(RemediationService)
+        result = self._told(lambda: service.execute(self._context(), request))
+        _convert.execute_message(result)
+        return result
+
+    def deliver(self, envelopes: Sequence[Mapping[str, Any]]) -> list[destination.DeliveryResult]:
+        """Deliver envelopes, given as JSON objects with `id` and `kind`; one result for each.
+
+        Raises:
+            errors.PluginError: what the host is told when none was delivered.
+        """
+        service = self._as(DestinationService)
+        received = [
+            _convert.envelope_from(
+                destination_pb2.OutboundEnvelope(
+                    id=envelope["id"],
+                    kind=envelope["kind"],
+                    envelope_json=_convert.encode_object(envelope),
+                )
+            )
+            for envelope in envelopes
+        ]
+        results = self._told(lambda: service.deliver(self._context(), received))
+        for result in results:
+            _convert.delivery_message(result)
+        return results
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────
+
+    def _effective(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        service = self._service
+        declared = service.schema() if isinstance(service, ConnectorService) else None
+        fields = (declared or cast("Any", service).capabilities()).fields
+        unknown = sorted(set(config) - {field.key for field in fields})
+        if unknown:
+            raise ValueError(f"the plugin declares no field {', '.join(unknown)}")
+        values = {field.key: config.get(field.key, field.default) for field in fields}
+        hidden = {field.key for field in fields if field.host_only}
+        return {k: v for k, v in values.items() if v is not None and k not in hidden}
+
+    def _context(self, cancelled: threading.Event | None = None) -> Context:
+        deadline = time.monotonic() + self._timeout_s
+        call = Call(cancelled or threading.Event(), deadline, self.state)
+        return context_of(self._message, call)
+
+    def _as(self, kind: type[_Result]) -> _Result:
+        if not isinstance(self._service, kind):
+            raise TypeError(f"a {type(self._service).__name__} does not do this")
+        return self._service
+
+    def _told(self, call: Callable[[], _Result]) -> _Result:
+        try:
+            return call()
+        except Exception as raised:
+            raise _told_as(raised) from raised
+
+
+class _Collected:
+    """Takes the messages of one sync apart."""
+
+    def __init__(self, most_events: int | None) -> None:
+        self._most_events = most_events
+        self._events: list[SyncedEvent] = []
+        self._checkpoints: list[SyncedCheckpoint] = []
+        self._progress: list[connector.Progress] = []
+        self._messages = 0
+
+    def take(self, messages: Iterator[connector_pb2.SyncEvent]) -> None:
+        for message in messages:
+            self._messages += 1
+            self._take(message)
+            if self._most_events is not None and len(self._events) >= self._most_events:
+                return
+
+    def result(self, error: errors.PluginError | None) -> SyncResult:
+        return SyncResult(
+            tuple(self._events[: self._most_events]),
+            tuple(self._checkpoints),
+            tuple(self._progress),
+            error,
+            self._messages,
+        )
+
+    def _take(self, message: connector_pb2.SyncEvent) -> None:
+        if message.HasField("checkpoint"):
+            cursor = message.checkpoint.cursor
+            self._checkpoints.append(SyncedCheckpoint(cursor, len(self._events)))
+        elif message.HasField("progress"):
+            told = message.progress
+            self._progress.append(
+                connector.Progress(done=told.done, total=told.total, message=told.message)
+            )
+        else:
+            self._events.extend(_synced(event) for event in message.batch.events)
+
+
+def _synced(message: connector_pb2.Event) -> SyncedEvent:
+    actor = message.actor
+    return SyncedEvent(
+        source_event_id=message.source_event_id,
+        event_type=message.event_type,
+        occurred_at=message.occurred_at.ToDatetime(tzinfo=UTC),
+        record=_convert.decode_object(message.record_json, "the record"),
+        actor=connector.Actor(
+            id=actor.id,
+            email=actor.email,
+            display_name=actor.display_name,
+            type=actor.type,
+            ip_address=actor.ip_address,
+        )
+        if message.HasField("actor")
+        else None,
+        source=message.source,
+    )
+
+
+def _service(
+    plugin: connector.Connector | remediation.Remediation | destination.Destination,
+) -> ConnectorService | RemediationService | DestinationService:
+    if isinstance(plugin, connector.Connector):
+        return ConnectorService(plugin)
+    if isinstance(plugin, remediation.Remediation):
+        return RemediationService(plugin)
+    return DestinationService(plugin)
+
+
+def _told_as(raised: Exception) -> errors.PluginError:
+    error = failure(raised)
+    if error is not raised:
+        error.__cause__ = raised
+    return error
+
+
+def _each(*actions: Callable[[], None]) -> Callable[[], None]:
+    def run() -> None:
+        for action in actions:
+            action()
+
+    return run

@@ -1,0 +1,496 @@
+"""`aperio_plugin.testing`, and through it what does not need a process of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aperio_plugin import connector, declarations, destination, errors, remediation
+from aperio_plugin._remediating import REMEMBERED_KEYS
+from aperio_plugin.connector import Actor, Checkpoint, Event, Field, FieldType, Progress
+from aperio_plugin.context import Config, Context, Token
+from aperio_plugin.testing import Harness, MemoryState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from aperio_plugin.connector import Item
+
+DEFAULTS = {"occurred_at": 0, "record": b"{}", "event_type": "x.y", "source_event_id": "e"}
+FIELDS = (
+    Field(key="region", label="Region", default="us"),
+    Field(key="secret", label="Secret", type=FieldType.PASSWORD, secret=True, host_only=True),
+    Field(key="pages", label="Pages", type=FieldType.NUMBER),
+    Field(key="deep", label="Deep", type=FieldType.BOOLEAN),
+)
+
+
+class Scripted(connector.Connector):
+    """A connector whose sync is a function."""
+
+    def __init__(self, sync: Callable[[Context, bytes | None], Iterator[Item]]) -> None:
+        self._sync = sync
+
+    def schema(self) -> connector.Schema:
+        return connector.Schema(provider="X", name="X", fields=FIELDS)
+
+    def test_connection(self, context: Context) -> connector.TestResult:
+        return connector.TestResult(ok=True, account={"region": context.config.text("region")})
+
+    def sync(self, context: Context, cursor: bytes | None) -> Iterator[Item]:
+        return self._sync(context, cursor)
+
+
+def _yielding(*items: Item) -> Scripted:
+    return Scripted(lambda _context, _cursor: iter(items))
+
+
+def _event(**values: Any) -> Event:
+    return Event(**{**DEFAULTS, **values})
+
+
+def _pages(context: Context, cursor: bytes | None) -> Iterator[Item]:
+    """Three pages of three events."""
+    del context
+    for page in range(int(cursor or b"0"), 3):
+        for number in range(3):
+            yield _event(source_event_id=f"{page}.{number}")
+        yield Checkpoint(b"%d" % (page + 1))
+
+
+# ── the harness ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_sync_gives_what_the_host_receives() -> None:
+    actor = Actor(id="7", email="a@example.com")
+    at = datetime(2026, 1, 2, 5, 4, 5, 678901, tzinfo=timezone(timedelta(hours=2)))
+    result = Harness(
+        _yielding(
+            Progress(done=1, total=2, message="x"),
+            _event(occurred_at=at, record={"a": [1]}, actor=actor, source="s"),
+            Checkpoint(b"c"),
+            _event(),
+        )
+    ).sync()
+    first, second = result.events
+    assert first.occurred_at == datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    assert (first.record, first.actor, first.source) == ({"a": [1]}, actor, "s")
+    assert (second.record, second.actor) == ({}, None)
+    assert [(c.cursor, c.events_before) for c in result.checkpoints] == [(b"c", 1)]
+    assert result.progress == (Progress(done=1, total=2, message="x"),)
+    assert result.error is None
+    assert result.messages == 4
+
+
+def test_batches_are_the_hosts() -> None:
+    result = Harness(_yielding(*[_event()] * 600)).sync()
+    assert (len(result.events), result.messages) == (600, 3)
+
+
+def test_an_error_keeps_the_events_before_it() -> None:
+    def sync(context: Context, cursor: bytes | None) -> Iterator[Item]:
+        del context, cursor
+        yield _event()
+        raise errors.RateLimited("slow down", retry_after_s=3)
+
+    result = Harness(Scripted(sync)).sync()
+    assert len(result.events) == 1
+    assert isinstance(result.error, errors.RateLimited)
+    assert result.error.retry_after_s == 3
+
+
+def test_a_bug_is_told_as_the_host_is_told_and_its_cause_is_at_hand(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def sync(context: Context, cursor: bytes | None) -> Iterator[Item]:
+        del context, cursor
+        yield _event()
+        raise KeyError("x")
+
+    result = Harness(Scripted(sync)).sync()
+    assert result.error is not None
+    assert result.error.summary == "the plugin failed with KeyError"
+    assert isinstance(result.error.__cause__, KeyError)
+    assert caplog.records[0].exc_info is not None
+
+
+def test_resuming_from_every_checkpoint_gives_the_full_sync() -> None:
+    full = Harness(Scripted(_pages)).resume_from_every_checkpoint()
+    assert (len(full.events), len(full.checkpoints)) == (9, 3)
+
+
+def test_resuming_names_what_a_checkpoint_loses() -> None:
+    def sync(context: Context, cursor: bytes | None) -> Iterator[Item]:
+        # The checkpoint comes before the last event of its page.
+        for item in _pages(context, cursor):
+            if isinstance(item, Event) and item.source_event_id == "0.2":
+                yield Checkpoint(b"1")
+            yield item
+
+    with pytest.raises(AssertionError, match=r"checkpoint 1 \(b'1'\) lost 1 events: 0\.2"):
+        Harness(Scripted(sync)).resume_from_every_checkpoint()
+
+
+def test_resuming_names_a_sync_that_fails() -> None:
+    def sync(context: Context, cursor: bytes | None) -> Iterator[Item]:
+        if cursor:
+            raise errors.InvalidCursor("forgotten")
+        yield from _pages(context, cursor)
+
+    with pytest.raises(AssertionError, match=r"checkpoint 1 .* failed: forgotten"):
+        Harness(Scripted(sync)).resume_from_every_checkpoint()
+
+
+def test_breaking_off_closes_the_generator() -> None:
+    closed = threading.Event()
+
+    def sync(context: Context, cursor: bytes | None) -> Iterator[Item]:
+        del cursor
+        try:
+            while True:
+                yield _event()
+                context.cancelled.wait(0.001)
+        finally:
+            closed.set()
+
+    result = Harness(Scripted(sync)).sync(stop_after_events=3)
+    assert len(result.events) == 3
+    assert result.error is None
+    assert closed.wait(5)
+
+
+def test_the_deadline_ends_a_sync_that_waits() -> None:
+    def sync(context: Context, cursor: bytes | None) -> Iterator[Item]:
+        del cursor
+        yield _event()
+        context.sleep(60)
+
+    result = Harness(Scripted(sync), timeout_s=0.3).sync()
+    assert isinstance(result.error, errors.Cancelled)
+    assert len(result.events) == 1
+
+
+def test_the_configuration_is_what_the_host_would_hand_over() -> None:
+    seen: list[Config] = []
+
+    def sync(context: Context, cursor: bytes | None) -> Iterator[Item]:
+        del cursor
+        seen.append(context.config)
+        yield Checkpoint(b"")
+
+    Harness(Scripted(sync), config={"secret": "s", "deep": True}).sync()
+    assert dict(seen[0]) == {"region": "us", "deep": True}
+
+
+def test_a_setting_that_the_plugin_does_not_declare_is_refused() -> None:
+    with pytest.raises(ValueError, match="declares no field regoin"):
+        Harness(Scripted(_pages), config={"regoin": "eu"})
+
+
+def test_a_connection_test_gives_its_result() -> None:
+    harness = Harness(Scripted(_pages), config={"region": "eu"})
+    assert harness.test_connection().account == {"region": "eu"}
+    assert harness.schema().provider == "X"
+
+
+def test_the_state_lasts_from_call_to_call() -> None:
+    def sync(context: Context, cursor: bytes | None) -> Iterator[Item]:
+        del cursor
+        found = context.state.get("n")
+        count = int(found.value) if found else 0
+        context.state.put("n", b"%d" % (count + 1))
+        yield Progress(done=count)
+
+    harness = Harness(Scripted(sync))
+    assert [harness.sync().progress[0].done for _ in range(3)] == [0, 1, 2]
+    assert list(harness.state.keys()) == ["n"]
+
+
+def test_the_state_knows_revisions() -> None:
+    state = MemoryState()
+    assert (state.put("a", b"1", if_revision=0), state.put("a", b"2", if_revision=1)) == (1, 2)
+    with pytest.raises(errors.StateConflict):
+        state.put("a", b"3", if_revision=1)
+    state.delete("a")
+    state.delete("a")
+    assert state.get("a") is None
+
+
+def test_an_oauth_callback_is_unsupported_unless_overridden() -> None:
+    with pytest.raises(errors.Unsupported):
+        Harness(Scripted(_pages)).oauth_callback({})
+
+
+def test_a_call_of_another_kind_is_refused() -> None:
+    harness = Harness(Scripted(_pages))
+    with pytest.raises(TypeError):
+        harness.deliver([])
+    with pytest.raises(TypeError):
+        harness.capabilities()
+
+
+# ── events ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.123456789+02:00", datetime(2026, 1, 2, 1, 4, 5, 123456, tzinfo=UTC)),
+        (1.5, datetime(1970, 1, 1, 0, 0, 1, 500000, tzinfo=UTC)),
+        (-0.25, datetime(1969, 12, 31, 23, 59, 59, 750000, tzinfo=UTC)),
+        (1_700_000_000, datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)),
+        (datetime(1, 1, 1, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_time_is_kept(given: datetime | str | float, expected: datetime) -> None:
+    (event,) = Harness(_yielding(_event(occurred_at=given))).sync().events
+    assert event.occurred_at == expected
+
+
+LIMIT = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"source_event_id": "i" * 512},
+        {"source_event_id": "\N{SNOWMAN}" * 170},
+        {"event_type": "t" * 128},
+        {"source": "s" * 128},
+        {"record": b'{"x":"' + b"y" * (LIMIT - 8) + b'"}'},
+        {"actor": Actor(display_name="\N{SNOWMAN}" * 20_000)},
+    ],
+)
+def test_an_event_up_to_its_limits_is_passed_on(values: dict[str, Any]) -> None:
+    result = Harness(_yielding(_event(**values), _event())).sync()
+    assert result.error is None
+    assert len(result.events) == 2
+
+
+RECURSIVE: dict[str, Any] = {}
+RECURSIVE["self"] = RECURSIVE
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"source_event_id": ""}, "source_event_id is empty"),
+        ({"source_event_id": "i" * 513}, "513 bytes, 512 are the most"),
+        ({"source_event_id": "\N{SNOWMAN}" * 171}, "513 bytes"),
+        ({"source_event_id": 5}, "int"),
+        ({"source_event_id": "\ud800"}, "surrogates"),
+        ({"event_type": ""}, "event_type is empty"),
+        ({"event_type": "t" * 129}, "129 bytes"),
+        ({"event_type": None}, "None"),
+        ({"source": "s" * 129}, "129 bytes"),
+        ({"record": b"x" * (LIMIT + 1)}, f"{LIMIT + 1} bytes, {LIMIT} are the most"),
+        ({"record": {"x": "y" * LIMIT}}, "are the most"),
+        ({"record": {"at": datetime.now(UTC)}}, "datetime has no JSON form"),
+        ({"record": {"x": float("nan")}}, "JSON"),
+        ({"record": RECURSIVE}, "recursion"),
+        ({"record": None}, "NoneType"),
+        ({"record": "text"}, "dictionary update"),
+        ({"occurred_at": datetime(2026, 1, 2)}, "no time zone"),  # noqa: DTZ001 - that is the point
+        ({"occurred_at": "2026-01-02T03:04:05"}, "no time zone"),
+        ({"occurred_at": "yesterday"}, "yesterday"),
+        ({"occurred_at": float("nan")}, "NaN"),
+        ({"occurred_at": float("inf")}, "infinity"),
+        ({"occurred_at": 1e12}, "years 1 to 9999"),
+        ({"occurred_at": None}, "NoneType"),
+        ({"actor": Actor(display_name="x" * 65_537)}, "65537 bytes"),
+        ({"actor": Actor(email=5)}, "int"),  # type: ignore[arg-type]  # what an untyped author does
+        ({"actor": Actor(email="\udc80")}, "surrogates"),
+        ({"actor": "ann"}, "attribute"),
+    ],
+)
+def test_a_malformed_event_is_named_and_those_before_it_are_kept(
+    values: dict[str, Any], reason: str
+) -> None:
+    result = Harness(_yielding(_event(), _event(**values), _event())).sync()
+    assert len(result.events) == 1
+    assert isinstance(result.error, errors.InvalidRecord)
+    name = repr(values.get("source_event_id", "e"))[:200]
+    assert result.error.summary.startswith(f"event {name} cannot be passed on: ")
+    assert reason in result.error.summary
+
+
+@pytest.mark.parametrize("cursor", [b"x" * 65_537, "text", None])
+def test_a_malformed_cursor_is_told(cursor: Any) -> None:
+    result = Harness(_yielding(_event(), Checkpoint(cursor))).sync()
+    assert len(result.events) == 1
+    assert isinstance(result.error, errors.InvalidRecord)
+
+
+# ── context and declarations ──────────────────────────────────────────────────────────────────────
+
+
+def test_a_token_is_never_part_of_a_text_form() -> None:
+    token = Token("s3cret", datetime(2026, 1, 2, tzinfo=UTC))
+    assert "s3cret" not in f"{token!r} {token}"
+    assert "2026" in repr(token)
+
+
+def test_a_configuration_shows_keys_only() -> None:
+    assert repr(Config({"api_key": "s3cret", "a": 1})) == "Config(a, api_key)"
+
+
+def test_settings_are_read_by_type() -> None:
+    config = Config({"t": "x", "n": 3, "f": False})
+    assert (config.text("t"), config.number("n"), config.flag("f")) == ("x", 3, False)
+    assert (config.text("u", "d"), config.number("u", 2.5), config.flag("u", default=True)) == (
+        "d",
+        2.5,
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda config: config.text("n"),
+        lambda config: config.number("t"),
+        lambda config: config.number("f"),
+        lambda config: config.flag("n"),
+        lambda config: config.text("absent"),
+    ],
+)
+def test_a_setting_of_another_type_is_named(read: Callable[[Config], object]) -> None:
+    with pytest.raises(errors.InvalidConfig) as caught:
+        read(Config({"t": "x", "n": 3, "f": False}))
+    assert caught.value.attribute in {("n",), ("t",), ("f",), ("absent",)}
+
+
+def test_sleep_wakes_when_the_call_ends() -> None:
+    def sync(context: Context, cursor: bytes | None) -> Iterator[Item]:
+        del cursor
+        threading.Timer(0.05, context.cancelled.set).start()
+        context.sleep(60)
+        yield _event()
+
+    assert isinstance(Harness(Scripted(sync)).sync().error, errors.Cancelled)
+
+
+@pytest.mark.parametrize(
+    ("fields", "auth", "reason"),
+    [
+        ((Field(key="Bad-Key", label=""),), declarations.NoAuth(), "lower-case"),
+        ((Field(key="a", label=""), Field(key="a", label="")), declarations.NoAuth(), "twice"),
+        ((Field(key="a", label="", type=FieldType.SELECT),), declarations.NoAuth(), "options"),
+        ((Field(key="a", label="", options=["x"]),), declarations.NoAuth(), "options"),
+        ((), declarations.ApiKey("key"), "'key'"),
+        (
+            (Field(key="client_id", label=""),),
+            declarations.OAuth2(token_url="", grants=()),
+            "client_secret",
+        ),
+    ],
+)
+def test_declarations_that_make_no_sense_are_refused(
+    fields: Sequence[Field], auth: declarations.Auth, reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        declarations.check(fields, auth)
+
+
+# ── remediation and destination ───────────────────────────────────────────────────────────────────
+
+
+class Counting(remediation.Remediation):
+    """Counts what it executes."""
+
+    executed = 0
+
+    def capabilities(self) -> remediation.Capabilities:
+        action = remediation.Action(key="x.a", label="A", target_type="user")
+        return remediation.Capabilities(provider="X", name="X", actions=[action])
+
+    def execute(
+        self, context: Context, request: remediation.ExecuteRequest
+    ) -> remediation.ExecuteResult:
+        del context, request
+        self.executed += 1
+        return remediation.unchanged()
+
+
+def _request(key: str) -> remediation.ExecuteRequest:
+    return remediation.ExecuteRequest(action="x.a", target="t", idempotency_key=key)
+
+
+def test_the_harness_executes_and_remembers_keys() -> None:
+    plugin = Counting()
+    harness = Harness(plugin)
+    assert harness.execute(_request("k")) == harness.execute(_request("k"))
+    assert plugin.executed == 1
+    with pytest.raises(errors.InvalidArgument):
+        harness.execute(_request(""))
+
+
+def test_the_oldest_keys_are_forgotten() -> None:
+    plugin = Counting()
+    harness = Harness(plugin)
+    for number in range(REMEMBERED_KEYS + 1):
+        harness.execute(_request(str(number)))
+    harness.execute(_request(str(REMEMBERED_KEYS)))
+    assert plugin.executed == REMEMBERED_KEYS + 1
+    harness.execute(_request("0"))
+    assert plugin.executed == REMEMBERED_KEYS + 2
+
+
+class Echo(destination.Destination):
+    """Takes what has a record."""
+
+    def capabilities(self) -> destination.Capabilities:
+        return destination.Capabilities(provider="X", name="X", streams=[destination.Stream.EVENT])
+
+    def deliver(
+        self, context: Context, envelopes: Sequence[destination.Envelope]
+    ) -> Iterator[destination.DeliveryResult]:
+        del context
+        for envelope in envelopes:
+            if "record" in envelope.value():
+                yield destination.accepted(envelope)
+
+
+def test_the_harness_delivers_and_gives_a_result_for_each() -> None:
+    envelopes: list[Mapping[str, Any]] = [
+        {"id": "1", "kind": "event", "record": {}},
+        {"id": "2", "kind": "finding"},
+    ]
+    results = Harness(Echo()).deliver(envelopes)
+    assert [(result.id, result.status.name) for result in results] == [
+        ("1", "ACCEPTED"),
+        ("2", "RETRY"),
+    ]
+
+
+def test_an_envelope_of_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(errors.InvalidArgument):
+        Harness(Echo()).deliver([{"id": "1", "kind": "other"}])
+
+
+# ── log lines ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_traceback_is_shortened_in_its_middle() -> None:
+    from aperio_plugin import _logging
+
+    error = ValueError("x" * 100_000)
+    record = logging.LogRecord("n", logging.ERROR, "p", 1, "m", None, (ValueError, error, None))
+    line = _logging.line(record)
+    assert len(line) <= _logging.MAX_LINE_BYTES + 1
+    assert "characters left out" in json.loads(line)["traceback"]
+
+
+def test_lines_that_escape_badly_stay_below_the_limit() -> None:
+    from aperio_plugin import _logging
+
+    record = logging.LogRecord("n", logging.ERROR, "p", 1, "\U0001f600" * 100_000, None, None)
+    record.__dict__.update({f"k{number}": "\U0001f600" * 9000 for number in range(9)})
+    line = _logging.line(record)
+    assert len(line) <= _logging.MAX_LINE_BYTES + 1
+    assert json.loads(line)["keys_dropped"] == 9

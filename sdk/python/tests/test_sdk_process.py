@@ -1,0 +1,424 @@
+"""A plugin's process while it serves, and its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from aperio_plugin import _output
+from sdk_host import COOKIE, PRELUDE, TIMEOUT_S, Launch, stop_by_signal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+STOP_LIMIT_S = 2.0
+ORPHAN_LIMIT_S = 3.0
+
+
+def _printed(pieces: Iterator[Any]) -> tuple[bytes, bytes]:
+    """Both channels of a stdio stream, read to its end."""
+    out, err = b"", b""
+    for piece in pieces:
+        if piece.channel == _output.STDOUT:
+            out += piece.data
+        else:
+            err += piece.data
+    return out, err
+
+
+# ── print ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_prints_arrive_in_order_and_unchanged_on_their_channels(launch: Launch) -> None:
+    plugin = launch(
+        """
+        class Printing(Plain):
+            def schema(self):
+                print("one")
+                sys.stdout.write("two, no newline")
+                print("three", file=sys.stderr)
+                sys.stdout.buffer.write(b"\\xff\\x00raw")
+                print("\\udc80 \\N{SNOWMAN}")
+                return super().schema()
+        connector.serve(Printing())
+        """
+    )
+    pieces = plugin.stdio()
+    assert plugin.schema().provider == "X"
+    plugin.shut_down()
+    out, err = _printed(pieces)
+    assert out == b"one\ntwo, no newline\xff\x00raw\\udc80 \xe2\x98\x83\n"
+    assert err == b"three\n"
+
+
+def test_prints_before_the_host_reads_are_kept(launch: Launch) -> None:
+    plugin = launch(
+        """
+        class Printing(Plain):
+            def schema(self):
+                print("early")
+                return super().schema()
+        connector.serve(Printing())
+        """
+    )
+    plugin.schema()
+    assert next(iter(plugin.stdio())).data == b"early"
+
+
+def test_a_megabyte_of_prints_without_a_reader_blocks_nothing_and_is_counted(
+    launch: Launch,
+) -> None:
+    plugin = launch(
+        """
+        class Printing(Plain):
+            def schema(self):
+                for number in range(1500):
+                    print("x" * 1023)
+                print("the end")
+                return super().schema()
+        connector.serve(Printing())
+        """
+    )
+    assert plugin.schema().provider == "X"
+    pieces = plugin.stdio()
+    plugin.health()
+    plugin.shut_down()
+    out, err = _printed(pieces)
+    assert b"bytes of earlier output were dropped" in err
+    assert out.endswith(b"the end\n")
+    assert len(out) <= _output.KEPT_BYTES
+
+
+def test_a_single_write_beyond_the_limit_keeps_its_end() -> None:
+    printed = _output.Printed()
+    printed.put(_output.STDOUT, b"a" * _output.KEPT_BYTES + b"end")
+    printed.close()
+    pieces = list(printed.read(threading.Event()))
+    assert pieces[0][0] == _output.STDERR
+    assert b"".join(data for channel, data in pieces if channel == _output.STDOUT)[-3:] == b"end"
+
+
+def test_writing_to_descriptor_1_while_serving_reaches_the_host_as_stderr(launch: Launch) -> None:
+    plugin = launch(
+        """
+        class Printing(Plain):
+            def schema(self):
+                os.write(1, b"straight\\n")
+                ctypes.CDLL(None).puts(b"from C")
+                ctypes.CDLL(None).fflush(None)
+                import subprocess
+                subprocess.run(["/bin/echo", "from a child"], check=True)
+                subprocess.run(["/bin/echo", "by fileno"], stdout=sys.stdout, check=True)
+                return super().schema()
+        connector.serve(Printing())
+        """
+    )
+    assert plugin.schema().provider == "X"
+    assert stop_by_signal(plugin) == 0
+    for text in (b"straight\n", b"from C\n", b"from a child\n", b"by fileno\n"):
+        assert text in plugin.stderr()
+
+
+def test_a_second_reader_of_stdio_takes_over_when_the_first_is_gone(launch: Launch) -> None:
+    plugin = launch(
+        """
+        class Printing(Plain):
+            def schema(self):
+                print("hello")
+                return super().schema()
+        connector.serve(Printing())
+        """
+    )
+    first = plugin.stdio()
+    plugin.schema()
+    assert next(iter(first)).data == b"hello"
+    first.cancel()
+    plugin.health()
+    second = plugin.stdio()
+    plugin.schema()
+    got = b"".join(piece.data for piece in islice(second, 2))
+    assert got in {b"hello\n", b"\nhello"}  # the first may have taken a piece before it went
+
+
+# ── many calls ────────────────────────────────────────────────────────────────────────────────────
+
+
+SLOW = """
+class Slow(Plain):
+    def sync(self, context, cursor):
+        yield event(1)
+        context.cancelled.wait(60)
+connector.serve(Slow())
+"""
+
+
+def test_health_is_answered_while_the_most_syncs_are_under_way(launch: Launch) -> None:
+    plugin = launch(SLOW)
+    stdio = plugin.stdio()
+    calls = [plugin.sync() for _ in range(64)]
+    for call in calls:
+        assert len(next(call).batch.events) == 1
+    assert plugin.health(timeout_s=2.0) == 1
+    one_more = plugin.sync()
+    with pytest.raises(grpc.RpcError) as caught:
+        next(one_more)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    started = time.monotonic()
+    plugin.shut_down()
+    assert plugin.wait() == 0
+    assert time.monotonic() - started < STOP_LIMIT_S
+    stdio.cancel()
+
+
+def test_health_is_answered_while_author_code_is_busy(launch: Launch) -> None:
+    plugin = launch(
+        """
+        class Busy(Plain):
+            def sync(self, context, cursor):
+                yield event(1)
+                while not context.cancelled.is_set():
+                    pass
+        connector.serve(Busy())
+        """
+    )
+    call = plugin.sync()
+    next(call)
+    assert plugin.health(timeout_s=2.0) == 1
+    call.cancel()
+
+
+def test_health_watch_says_serving(launch: Launch) -> None:
+    from aperio_plugin._generated.goplugin import goplugin_pb2
+
+    plugin = launch()
+    request = goplugin_pb2.HealthCheckRequest(service="plugin")
+    answers = plugin.stream(
+        "/grpc.health.v1.Health/Watch", request, goplugin_pb2.HealthCheckResponse
+    )
+    assert next(answers).status == goplugin_pb2.HealthCheckResponse.SERVING
+    answers.cancel()
+
+
+def test_an_unknown_method_is_unimplemented(launch: Launch) -> None:
+    from google.protobuf.empty_pb2 import Empty
+
+    plugin = launch()
+    with pytest.raises(grpc.RpcError) as caught:
+        plugin.unary("/plugin.GRPCBroker/StartStream", Empty(), Empty)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_request_over_4_mib_is_refused_and_the_plugin_lives(launch: Launch) -> None:
+    plugin = launch()
+    with pytest.raises(grpc.RpcError) as caught:
+        list(plugin.sync(cursor=b"x" * (4 * 1024 * 1024 + 1)))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert plugin.health() == 1
+
+
+# ── the end ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_shutdown_answers_and_ends_the_process_without_a_socket(launch: Launch) -> None:
+    plugin = launch()
+    plugin.health()
+    plugin.shut_down()
+    assert plugin.wait(STOP_LIMIT_S) == 0
+    assert not plugin.socket.exists()
+
+
+STUCK = """
+class Stuck(Plain):
+    def schema(self):
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        print("stuck", flush=True)
+        time.sleep(60)
+class Swallowing(Stuck):
+    def sync(self, context, cursor):
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        while True:
+            try:
+                yield event(1)
+            except GeneratorExit:
+                time.sleep(60)
+connector.serve(Swallowing())
+"""
+
+
+def test_shutdown_ends_a_plugin_with_a_stuck_call_and_live_threads(launch: Launch) -> None:
+    plugin = launch(STUCK)
+    stdio = plugin.stdio()
+    with ThreadPoolExecutor(1) as pool:
+        stuck = pool.submit(plugin.schema)
+        assert next(stdio).data.startswith(b"stuck")
+        started = time.monotonic()
+        plugin.shut_down()
+        assert time.monotonic() - started < 0.5
+        assert plugin.wait() == 0
+        assert time.monotonic() - started < STOP_LIMIT_S
+        assert stuck.exception(TIMEOUT_S) is not None
+    assert not plugin.socket.exists()
+
+
+def test_sigterm_ends_a_plugin_whose_generator_does_not_let_go(launch: Launch) -> None:
+    plugin = launch(STUCK)
+    next(plugin.sync())
+    started = time.monotonic()
+    assert stop_by_signal(plugin) == 0
+    assert time.monotonic() - started < STOP_LIMIT_S
+    assert not plugin.socket.exists()
+
+
+def test_sigint_is_left_to_the_host(launch: Launch) -> None:
+    plugin = launch()
+    plugin.process.send_signal(signal.SIGINT)
+    assert plugin.health() == 1
+    assert stop_by_signal(plugin) == 0
+
+
+@pytest.mark.parametrize("by", ["shutdown", "sigterm"])
+def test_the_authors_own_cleaning_up_runs(launch: Launch, tmp_path: Path, by: str) -> None:
+    plugin = launch(
+        f"""
+        import atexit, pathlib
+        folder = pathlib.Path({str(tmp_path)!r})
+        atexit.register(lambda: (folder / "atexit").write_text("done"))
+        class Tidy(Plain):
+            def sync(self, context, cursor):
+                try:
+                    while True:
+                        yield event(1)
+                        context.cancelled.wait(0.01)
+                finally:
+                    (folder / "finally").write_text(str(context.cancelled.is_set()))
+        connector.serve(Tidy())
+        """
+    )
+    next(plugin.sync())
+    if by == "shutdown":
+        plugin.shut_down()
+        assert plugin.wait() == 0
+    else:
+        assert stop_by_signal(plugin) == 0
+    assert (tmp_path / "atexit").read_text() == "done"
+    assert (tmp_path / "finally").read_text() == "True"
+
+
+HOST = """
+import json, os, subprocess, sys, time
+read, write = os.pipe()
+environment = json.loads(sys.argv[2])
+fds = ()
+if sys.argv[3] == "lifeline":
+    environment["APERIO_HOST_LIFELINE"] = str(read)
+    fds = (read,)
+child = subprocess.Popen(
+    [sys.executable, "-I", "-B", sys.argv[1]], env=environment, stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL, pass_fds=fds, start_new_session=True,
+)
+os.close(read)
+print(child.pid, child.stdout.readline().decode(), end="", flush=True)
+time.sleep(60)
+"""
+
+
+def _gone(pid: int, within_s: float) -> bool:
+    """Whether a process that is nobody's child here ends in time."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        return bool(select.select([descriptor], [], [], within_s)[0])
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("lifeline", "limit_s"), [("none", ORPHAN_LIMIT_S), ("lifeline", ORPHAN_LIMIT_S)]
+)
+def test_a_plugin_dies_with_its_killed_host(
+    tmp_path: Path, socket_folder: Path, lifeline: str, limit_s: float
+) -> None:
+    script = tmp_path / "plugin.py"
+    body = textwrap.dedent("connector.serve(Plain())")
+    script.write_text(PRELUDE.format(before="") + body, encoding="utf-8")
+    environment = json.dumps({**COOKIE, "PLUGIN_UNIX_SOCKET_DIR": str(socket_folder)})
+    with subprocess.Popen(
+        [sys.executable, "-c", HOST, str(script), environment, lifeline], stdout=subprocess.PIPE
+    ) as host:
+        assert host.stdout is not None
+        pid = int(host.stdout.readline().split()[0])
+        assert len(list(socket_folder.iterdir())) == 1
+        host.kill()
+        assert _gone(pid, limit_s)
+    assert not list(socket_folder.iterdir())
+
+
+def test_the_end_of_the_lifeline_alone_ends_a_plugin(launch: Launch, socket_folder: Path) -> None:
+    read, write = os.pipe()
+    plugin = launch(
+        environment={
+            **COOKIE,
+            "PLUGIN_UNIX_SOCKET_DIR": str(socket_folder),
+            "APERIO_HOST_LIFELINE": str(read),
+        },
+        pass_fds=(read,),
+    )
+    os.close(read)
+    assert plugin.health() == 1
+    os.close(write)
+    assert plugin.wait(ORPHAN_LIMIT_S) == 0
+    assert not plugin.socket.exists()
+
+
+@pytest.mark.parametrize("value", ["", "x", "-1", "0", "999", "99999999999999999999"])
+def test_a_lifeline_that_is_no_pipe_is_ignored(
+    launch: Launch, socket_folder: Path, value: str
+) -> None:
+    plugin = launch(
+        environment={
+            **COOKIE,
+            "PLUGIN_UNIX_SOCKET_DIR": str(socket_folder),
+            "APERIO_HOST_LIFELINE": value,
+        }
+    )
+    assert plugin.health() == 1
+
+
+def test_a_closed_stderr_neither_kills_nor_loops_the_plugin(launch: Launch) -> None:
+    plugin = launch(
+        """
+        class Logging(Plain):
+            def schema(self):
+                logging.getLogger("x").error("nobody reads this")
+                return super().schema()
+        connector.serve(Logging())
+        """
+    )
+    assert plugin.health() == 1
+    assert plugin.process.stderr is not None
+    os.dup2(os.open(os.devnull, os.O_RDONLY), plugin.process.stderr.fileno())
+    for _ in range(3):
+        assert plugin.schema().provider == "X"
+    assert stop_by_signal(plugin) == 0
+
+
+@pytest.mark.parametrize("wrong", ["object()", "Plain", "None"])
+def test_serving_something_else_is_an_error_before_the_handshake(
+    launch: Launch, wrong: str
+) -> None:
+    plugin = launch(f"connector.serve({wrong})")
+    assert plugin.wait() == 1
+    assert b"TypeError: serve takes an instance of a Connector" in plugin.stderr()
+    assert plugin.handshake == ""
