@@ -505,6 +505,21 @@ class InsecureUrl(Refusal):
     code = "insecure-url"
 
 
+# ── policy at the start ───────────────────────────────────────────────────────────────────────────
+
+
+class RequiredLimit(Refusal):
+    """`[sandbox] require` names a limit that this version of aperio does not enforce."""
+
+    code = "limit-required"
+
+
+class ExceptionExpired(Refusal):
+    """The plugin was installed without proof until a date, and that date has passed."""
+
+    code = "exception-expired"
+
+
 # ── trust domains, signing and signatures ─────────────────────────────────────────────────────────
 
 

@@ -71,6 +71,10 @@ class Paths:
         """Held by whoever changes the store."""
         return self.home / "store.lock"
 
+    def checks(self, plugin: PluginId) -> Path:
+        """Outcomes of the checks before launches of one plugin, for `plugin list`."""
+        return self.home / "checks" / plugin.namespace / f"{plugin.name}.json"
+
     def plugin(self, plugin: PluginId) -> Path:
         """The folder of one plugin in the store."""
         return self.plugins / plugin.namespace / plugin.name

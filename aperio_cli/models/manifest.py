@@ -32,7 +32,7 @@ _PROTOCOL = re.compile(r"([1-9]\d{0,3})\.(0|[1-9]\d{0,3})", re.ASCII)
 _ENTRYPOINT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _HOST_PORT = re.compile(
     r"(?:\*\.)?[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+"
-    r":(?P<port>\d{1,5})",
+    r":(?P<port>[1-9]\d{0,4})",
     re.ASCII,
 )
 _SUFFIX = re.compile(r"(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?){2,}", re.ASCII)
@@ -340,7 +340,7 @@ class _Reader:
         rules = self._list(permissions.get("egress", []), "permissions.egress")
         for rule in rules:
             match = _HOST_PORT.fullmatch(rule) if isinstance(rule, str) else None
-            if not match or not 0 < int(match["port"]) <= _MAX_PORT:
+            if not match or int(match["port"]) > _MAX_PORT:
                 self._fail(
                     "permissions.egress",
                     "expected host:port, exact or with one leading `*.`, such as api.box.com:443"
@@ -358,7 +358,7 @@ class _Reader:
             field, suffix, port = (str(entry[name]) for name in ("field", "suffix", "port"))
             if not (_FIELD.fullmatch(field) and _SUFFIX.fullmatch(suffix)):
                 self._fail(key, "expected a configuration key and a suffix such as .okta.com")
-            if not port.isascii() or not port.isdigit() or not 0 < int(port) <= _MAX_PORT:
+            if not re.fullmatch(r"[1-9][0-9]{0,4}", port) or int(port) > _MAX_PORT:
                 self._fail(key + ".port", "expected a TCP port")
             found.append(EgressFromConfig(field, suffix, int(port)))
         return tuple(found)

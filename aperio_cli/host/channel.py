@@ -1,0 +1,253 @@
+"""gRPC to one plugin: a channel pinned to one socket, calls with deadlines, errors for people.
+
+The socket is opened with O_PATH and O_NOFOLLOW before it is dialled through /proc/self/fd, so what
+was checked is what is dialled, whatever the plugin does to the name afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from aperio_cli.errors import (
+    HandshakeAddressRefused,
+    PluginContractBroken,
+    PluginDeadlineExceeded,
+    PluginFault,
+    PluginReportedError,
+    PluginUnauthenticated,
+    clean,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from google.protobuf.message import Message
+    from grpc import StatusCode
+    from grpc.aio import AioRpcError, Channel, UnaryStreamCall
+
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+DIAGNOSTICS_KEY: Final = "aperio-diagnostics-bin"
+
+_LOOKAHEAD_BYTES: Final = 1024 * 1024
+_MOST_DIAGNOSTICS: Final = 20
+
+
+def grpc_options() -> list[tuple[str, int | str]]:
+    """Channel and server options: no proxy, 4 MiB both ways, nothing shared with other plugins.
+
+    Subchannels are pooled by address in a process, and /proc/self/fd/N names another plugin's
+    socket as soon as the number is used again: hence a pool of its own.
+    """
+    return [
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.default_authority", "localhost"),
+        ("grpc.initial_reconnect_backoff_ms", 50),
+        # How far a stream may run ahead of its reader: a few batches, so that the plugin makes the
+        # next ones while the host writes. Without a probe it stays at that, and so does memory.
+        ("grpc.http2.lookahead_bytes", _LOOKAHEAD_BYTES),
+        ("grpc.http2.bdp_probe", 0),
+    ]
+
+
+def import_grpc() -> None:
+    """Imports gRPC and the messages of every start, which takes some 100 ms.
+
+    gRPC's own log would only repeat our errors, so it is off.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    import grpc.aio
+    from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2, connector_pb2
+    from aperio_plugin._generated.goplugin import goplugin_pb2
+    from google.protobuf import empty_pb2
+
+    del grpc, capabilities_pb2, connector_pb2, goplugin_pb2, empty_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """An open descriptor of a socket file; close it after the channel."""
+
+    descriptor: int
+
+    @property
+    def target(self) -> str:
+        """What gRPC dials."""
+        return f"unix:/proc/self/fd/{self.descriptor}"
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.descriptor)
+
+
+def pin_socket(path: Path, subject: str) -> Pinned:
+    """The socket at a path inside the plugin's own folder, held open without connecting.
+
+    Raises:
+        HandshakeAddressRefused: it is missing, a link, no socket, or somebody else's.
+    """
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise _not_a_socket(subject, path, error.strerror or str(error)) from error
+    status = os.fstat(descriptor)
+    if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid():
+        return Pinned(descriptor)
+    os.close(descriptor)
+    raise _not_a_socket(subject, path, f"mode {stat.filemode(status.st_mode)}")
+
+
+def _not_a_socket(subject: str, path: Path, found: str) -> HandshakeAddressRefused:
+    return HandshakeAddressRefused(
+        f"{subject} was stopped: the address in its handshake is not a socket of its own",
+        why=f"expected a unix socket at {path}\nfound    {found}",
+        next=["remove the plugin and tell its publisher"],
+    )
+
+
+class Calls:
+    """The calls to one plugin; every one has a deadline.
+
+    Args:
+        channel: to the plugin.
+        subject: what to call the plugin in messages.
+        crash: what gives the error for a process that has ended, or None for one that lives.
+    """
+
+    def __init__(
+        self, channel: Channel, subject: str, crash: Callable[[], Awaitable[PluginFault | None]]
+    ) -> None:
+        self._channel = channel
+        self._subject = subject
+        self._crash = crash
+
+    async def unary(
+        self,
+        path: str,
+        request: Message,
+        reply: type[Any],
+        *,
+        timeout_s: float,
+        wait_for_ready: bool = False,
+    ) -> Any:
+        """The reply to one request.
+
+        Args:
+            path: `/package.Service/Method`.
+            request: the message to send.
+            reply: the class of the message to receive.
+            timeout_s: how long the whole call may take.
+            wait_for_ready: keep trying to connect until then.
+
+        Raises:
+            PluginReportedError: the plugin answered with an error; PluginUnauthenticated for one.
+            PluginDeadlineExceeded: it did not answer in time.
+            PluginCrashed: its process ended.
+            PluginContractBroken: its answer is not the message expected.
+        """
+        import grpc
+
+        method: Any = self._channel.unary_unary(path)
+        payload = request.SerializeToString()
+        try:
+            data = await method(payload, timeout=timeout_s, wait_for_ready=wait_for_ready)
+        except grpc.aio.AioRpcError as error:
+            raise await self.explain(error, path, timeout_s) from error
+        return self.parse(reply, data, path)
+
+    def stream(self, path: str, request: Message) -> UnaryStreamCall[bytes, bytes]:
+        """A call that answers with a stream of bytes for `parse`; its reader sets the deadlines."""
+        method: Any = self._channel.unary_stream(path)
+        call: UnaryStreamCall[bytes, bytes] = method(request.SerializeToString())
+        return call
+
+    def parse(self, reply: type[Any], data: bytes, path: str) -> Any:
+        """The message in what a plugin sent.
+
+        gRPC would do it, but gives None for bytes that are no message, which in a stream looks
+        like its end.
+
+        Raises:
+            PluginContractBroken: the bytes are not this message.
+        """
+        from google.protobuf.message import DecodeError
+
+        try:
+            return reply.FromString(data)
+        except DecodeError as error:
+            raise self.broken(path.rpartition("/")[2], str(error)) from error
+
+    async def explain(self, error: AioRpcError, path: str, timeout_s: float) -> PluginFault:
+        """The error for people behind a failed call."""
+        import grpc
+
+        code, method = error.code(), path.rpartition("/")[2]
+        if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
+            crash = await self._crash()
+            if crash is not None:
+                return crash
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return self.late(method, timeout_s)
+        kind = PluginReportedError
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            kind = PluginUnauthenticated
+        return self._reported(kind, error, code, method)
+
+    def late(self, method: str, timeout_s: float) -> PluginDeadlineExceeded:
+        """The error for a call without an answer."""
+        return PluginDeadlineExceeded(
+            f"{self._subject} did not answer {method} in time",
+            why=f"waited {timeout_s:g} s",
+            next=["run it again; with `--verbose` its log shows what it was doing"],
+        )
+
+    def broken(self, method: str, why: str) -> PluginContractBroken:
+        """The error for an answer that the interface does not allow."""
+        return PluginContractBroken(
+            f"{self._subject} answered {method} with something that breaks the plugin interface",
+            why=why,
+            next=["tell the plugin's publisher"],
+        )
+
+    def _reported(
+        self, kind: type[PluginReportedError], error: AioRpcError, code: StatusCode, method: str
+    ) -> PluginReportedError:
+        lines, steps = _diagnostics(error)
+        summary = lines[0] if lines else clean(error.details() or "no details")
+        return kind(
+            f"{self._subject} could not do {method}: {summary}",
+            why="\n".join([f"status {code.name}", *lines[1:]]),
+            next=steps,
+        )
+
+
+def _diagnostics(error: AioRpcError) -> tuple[list[str], list[str]]:
+    """Summaries, and details, of the diagnostics that came with a failed call."""
+    from aperio_plugin._generated.aperio.plugin.v1.common_pb2 import Diagnostics
+    from google.protobuf.message import DecodeError
+
+    metadata = error.trailing_metadata() or ()
+    data = next((value for key, value in metadata if key == DIAGNOSTICS_KEY), b"")
+    try:
+        items = Diagnostics.FromString(data).items if isinstance(data, bytes) else []
+    except DecodeError:
+        items = []
+    shown = items[:_MOST_DIAGNOSTICS]
+    return [describe(item) for item in shown], [item.detail for item in shown if item.detail]
+
+
+def describe(diagnostic: Any) -> str:
+    """A protobuf Diagnostic in one line: the summary, what it is about, its code."""
+    where = "".join(
+        f"[{step.index}]" if step.WhichOneof("selector") == "index" else f".{step.key}"
+        for step in diagnostic.attribute.steps
+    ).lstrip(".")
+    about = f" ({where})" if where else ""
+    code = f" [{diagnostic.code}]" if diagnostic.code else ""
+    return clean(f"{diagnostic.summary}{about}{code}").replace("\n", " ")

@@ -1,0 +1,169 @@
+"""The operator's settings for a plugin, checked against the fields that it declares.
+
+Settings come as text (`--set key=value`) or with JSON types (a file). Text becomes what the field's
+type says. Values are never shown: any of them may be a secret that was given for the wrong key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from aperio_cli.errors import PluginConfigInvalid, clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from aperio_plugin._generated.aperio.plugin.v1.common_pb2 import ConfigField
+
+_BOOLEANS: Final = {"true": True, "false": False}
+_MAX_TEXT: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedConfig:
+    """Settings that fit the plugin's fields.
+
+    Attributes:
+        values: every setting by key, defaults included; for the host only. May hold secrets.
+        plugin_json: the settings that the plugin gets, as a JSON object.
+        given: keys that the operator gave; the others have the plugin's defaults.
+    """
+
+    values: Mapping[str, Any] = field(repr=False)
+    plugin_json: bytes = field(repr=False)
+    given: frozenset[str]
+
+
+def check_config(
+    fields: Iterable[ConfigField], settings: Mapping[str, object], *, subject: str
+) -> CheckedConfig:
+    """The settings, converted and completed with defaults.
+
+    Args:
+        fields: what the plugin declares.
+        settings: values by key; text, or what JSON has.
+        subject: what to call the plugin in messages.
+
+    Raises:
+        PluginConfigInvalid: a key is unknown, missing, or of a wrong type; names every one.
+    """
+    declared = {declaration.key: declaration for declaration in fields}
+    problems = [_unknown(key, declared) for key in settings if key not in declared]
+    values: dict[str, Any] = {}
+    for key, declaration in declared.items():
+        try:
+            found = _value(declaration, settings.get(key))
+        except ValueError as error:
+            problems.append(f"{clean(key, limit=80)}: {error}")
+            continue
+        if found is not None:
+            values[key] = found
+    if problems:
+        raise _invalid(problems, subject)
+    shared = {key: value for key, value in values.items() if not declared[key].host_only}
+    plugin_json = json.dumps(shared, ensure_ascii=False, separators=(",", ":")).encode()
+    return CheckedConfig(values, plugin_json, frozenset(settings))
+
+
+def _invalid(problems: list[str], subject: str) -> PluginConfigInvalid:
+    key = problems[0].partition(":")[0]
+    return PluginConfigInvalid(
+        f"`{key}` of {subject} is not configured well; nothing was done",
+        why="\n".join(problems),
+        next=[
+            f"`--set {key}=VALUE`, where VALUE may be env:NAME or file:PATH",
+            "the operation `schema` shows every key with its type",
+        ],
+    )
+
+
+def _unknown(key: str, declared: Mapping[str, ConfigField]) -> str:
+    close = difflib.get_close_matches(key, declared, n=1)
+    hint = f"did you mean {clean(close[0])}?" if close else f"known: {clean(', '.join(declared))}"
+    return f"{clean(key, limit=80)}: the plugin has no such key; {hint}"
+
+
+def _value(declaration: ConfigField, given: object) -> Any:
+    """The value of one field; None when there is none and none is needed.
+
+    Raises:
+        ValueError: it is missing or of a wrong type; the text says what was expected.
+    """
+    if given is None or given == "":
+        if declaration.default_json:
+            return _default(declaration)
+        if declaration.required:
+            raise ValueError("missing, and the plugin needs it")
+        return None
+    name = declaration.Type.Name(declaration.type).removeprefix("TYPE_")
+    if name == "NUMBER":
+        return _number(given)
+    if name == "BOOLEAN":
+        return _boolean(given)
+    text = _text(given)
+    if name == "URL":
+        _check_url(text)
+    if name == "SELECT" and text not in declaration.options:
+        raise ValueError(f"expected one of {clean(', '.join(declaration.options))}")
+    return text
+
+
+def _default(declaration: ConfigField) -> Any:
+    try:
+        return json.loads(declaration.default_json)
+    except ValueError as error:
+        raise ValueError("the plugin's own default is not JSON; set a value") from error
+
+
+def _number(given: object) -> float:
+    """A finite number; a whole one stays an int."""
+    if isinstance(given, str):
+        given = _parsed(given)
+    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+        raise ValueError(f"expected a number, received {_kind(given)}")
+    return given
+
+
+def _parsed(text: str) -> object:
+    """The number in a text, or the text."""
+    for convert in (int, float):
+        with contextlib.suppress(ValueError):
+            return convert(text)
+    return text
+
+
+def _boolean(given: object) -> bool:
+    value = _BOOLEANS.get(given, given) if isinstance(given, str) else given
+    if not isinstance(value, bool):
+        raise ValueError(f"expected true or false, received {_kind(given)}")  # noqa: TRY004 - said as a wrong value
+    return value
+
+
+def _text(given: object) -> str:
+    if not isinstance(given, str):
+        raise ValueError(f"expected text, received {_kind(given)}")  # noqa: TRY004 - said as a wrong value
+    if len(given) > _MAX_TEXT:
+        raise ValueError(f"expected at most {_MAX_TEXT} characters")
+    return given
+
+
+def _check_url(text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("expected a web address that begins with https://")
+
+
+def _kind(given: object) -> str:
+    """A word for the type of a value that must not be shown."""
+    words = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list"}
+    return words.get(type(given), "an object")

@@ -1,0 +1,152 @@
+"""Typed calls to a connector (proto/aperio/plugin/v1/connector.proto)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from aperio_cli.host.declaration import require_provider
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from aperio_plugin._generated.aperio.plugin.v1.connector_pb2 import (
+        OAuthCallbackResponse,
+        SchemaResponse,
+        SyncEvent,
+        TestResponse,
+    )
+
+    from aperio_cli.errors import PluginFault
+    from aperio_cli.host.channel import Calls
+    from aperio_cli.host.invocation import Invocation, OpenInvocations
+
+SCHEMA_TIMEOUT_S: Final = 30.0
+TEST_TIMEOUT_S: Final = 120.0
+CALLBACK_TIMEOUT_S: Final = 60.0
+SYNC_SILENCE_S: Final = 900.0
+"""The longest pause between two messages of a sync; a service may ask to wait for minutes."""
+
+_SERVICE: Final = "/aperio.plugin.v1.ConnectorPlugin/"
+
+
+class Connector:
+    """A running connector. Every method may raise the errors of `Calls.unary`."""
+
+    def __init__(self, calls: Calls, invocations: OpenInvocations, provider: str) -> None:
+        self._calls = calls
+        self._invocations = invocations
+        self._provider = provider
+
+    async def schema(self, invocation: Invocation) -> SchemaResponse:
+        """What the connector needs and offers.
+
+        Raises:
+            PluginContractBroken: it speaks for another provider than its manifest.
+        """
+        from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+
+        with self._invocations.open(invocation) as context:
+            schema: SchemaResponse = await self._calls.unary(
+                _SERVICE + "Schema",
+                connector_pb2.SchemaRequest(context=context),
+                connector_pb2.SchemaResponse,
+                timeout_s=SCHEMA_TIMEOUT_S,
+            )
+        require_provider(self._calls, "Schema", expected=self._provider, received=schema.provider)
+        return schema
+
+    async def test_connection(self, invocation: Invocation) -> TestResponse:
+        """Whether the configuration works; that it does not is an answer, not an error."""
+        from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+
+        with self._invocations.open(invocation) as context:
+            response: TestResponse = await self._calls.unary(
+                _SERVICE + "TestConnection",
+                connector_pb2.TestRequest(context=context),
+                connector_pb2.TestResponse,
+                timeout_s=TEST_TIMEOUT_S,
+            )
+        return response
+
+    async def oauth_callback(
+        self, invocation: Invocation, parameters: Mapping[str, str]
+    ) -> OAuthCallbackResponse:
+        """Facts about the account that an authorization is for.
+
+        Args:
+            invocation: on whose behalf.
+            parameters: the provider's callback parameters, without `code` and `state`.
+        """
+        from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+
+        with self._invocations.open(invocation) as context:
+            response: OAuthCallbackResponse = await self._calls.unary(
+                _SERVICE + "OAuthCallback",
+                connector_pb2.OAuthCallbackRequest(context=context, parameters=dict(parameters)),
+                connector_pb2.OAuthCallbackResponse,
+                timeout_s=CALLBACK_TIMEOUT_S,
+            )
+        return response
+
+    async def sync(
+        self,
+        invocation: Invocation,
+        cursor: bytes = b"",
+        *,
+        full: bool = False,
+        silence_s: float = SYNC_SILENCE_S,
+    ) -> AsyncIterator[SyncEvent]:
+        """The messages of a sync in their order; the plugin waits while nobody asks for the next.
+
+        Args:
+            invocation: on whose behalf.
+            cursor: of the last stored checkpoint; empty: from the beginning.
+            full: read everything again, whatever the cursor.
+            silence_s: the longest pause between two messages.
+
+        Raises:
+            PluginUnauthenticated: the token is no longer good.
+            PluginDeadlineExceeded: it was silent for too long.
+        """
+        from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+
+        with self._invocations.open(invocation) as context:
+            request = connector_pb2.SyncRequest(context=context, cursor=cursor, full=full)
+            call = self._calls.stream(_SERVICE + "Sync", request)
+            try:
+                while (message := await self._next(call, silence_s)) is not None:
+                    yield message
+            finally:
+                call.cancel()
+
+    async def _next(self, call: Any, silence_s: float) -> SyncEvent | None:
+        """The next message, or None at the end."""
+        import grpc.aio
+        from aperio_plugin._generated.aperio.plugin.v1.connector_pb2 import SyncEvent
+
+        try:
+            async with asyncio.timeout(silence_s):
+                data: Any = await call.read()
+        except TimeoutError as error:
+            raise self._calls.late("Sync", silence_s) from error
+        except grpc.aio.AioRpcError as error:
+            raise await self._calls.explain(error, _SERVICE + "Sync", silence_s) from error
+        if data is not grpc.aio.EOF:
+            message: SyncEvent = self._calls.parse(SyncEvent, data, _SERVICE + "Sync")
+            return message
+        # After the end read() does not say how the call ended; its status does.
+        if await call.code() is not grpc.StatusCode.OK:
+            raise await self._failure(call, silence_s)
+        return None
+
+    async def _failure(self, call: Any, silence_s: float) -> PluginFault:
+        import grpc.aio
+
+        error = grpc.aio.AioRpcError(
+            await call.code(),
+            await call.initial_metadata(),
+            await call.trailing_metadata(),
+            details=await call.details(),
+        )
+        return await self._calls.explain(error, _SERVICE + "Sync", silence_s)

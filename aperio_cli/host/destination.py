@@ -1,0 +1,72 @@
+"""Typed calls to a destination (proto/aperio/plugin/v1/destination.proto)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aperio_cli.host.declaration import capabilities
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aperio_plugin._generated.aperio.plugin.v1.capabilities_pb2 import CapabilitiesResponse
+    from aperio_plugin._generated.aperio.plugin.v1.destination_pb2 import DeliverResponse
+
+    from aperio_cli.host.channel import Calls
+    from aperio_cli.host.envelopes import Outbound
+    from aperio_cli.host.invocation import Invocation, OpenInvocations
+
+DELIVER_TIMEOUT_S: Final = 300.0
+DEFAULT_BATCH: Final = 256
+"""Most envelopes in one Deliver when the plugin states no `max_batch_envelopes`."""
+MAX_BATCH_BYTES: Final = 3 * 1024 * 1024
+"""Most bytes of envelopes in one Deliver; below 4 MiB by what ids and the context may take."""
+
+_SERVICE: Final = "/aperio.plugin.v1.DestinationPlugin/"
+
+
+class Destination:
+    """A running destination. Every method may raise the errors of `Calls.unary`."""
+
+    def __init__(self, calls: Calls, invocations: OpenInvocations, provider: str) -> None:
+        self._calls = calls
+        self._invocations = invocations
+        self._provider = provider
+
+    async def capabilities(self, invocation: Invocation) -> CapabilitiesResponse:
+        """The streams it takes and what it needs.
+
+        Raises:
+            PluginContractBroken: it speaks for another provider than its manifest.
+        """
+        with self._invocations.open(invocation) as context:
+            return await capabilities(self._calls, _SERVICE, context, self._provider)
+
+    async def deliver(
+        self, invocation: Invocation, envelopes: Sequence[Outbound]
+    ) -> DeliverResponse:
+        """One result for each envelope; a missing one counts as "try again".
+
+        Args:
+            invocation: on whose behalf.
+            envelopes: at most `MAX_BATCH_BYTES` and what the plugin declares as a batch.
+        """
+        from aperio_plugin._generated.aperio.plugin.v1 import destination_pb2
+
+        with self._invocations.open(invocation) as context:
+            request = destination_pb2.DeliverRequest(
+                context=context,
+                envelopes=[
+                    destination_pb2.OutboundEnvelope(
+                        id=item.id, kind=item.kind, envelope_json=item.json
+                    )
+                    for item in envelopes
+                ],
+            )
+            response: DeliverResponse = await self._calls.unary(
+                _SERVICE + "Deliver",
+                request,
+                destination_pb2.DeliverResponse,
+                timeout_s=DELIVER_TIMEOUT_S,
+            )
+        return response

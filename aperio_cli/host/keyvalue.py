@@ -1,0 +1,142 @@
+"""The key-value store as plugins see it (proto/aperio/plugin/v1/host.proto), over a unix socket.
+
+A call names an invocation in its metadata; only one in progress opens a slice, and nothing else in
+the request can. The methods block the loop for one SQLite statement each.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from aperio_cli.errors import AperioError, StateConflict, StateLimit
+from aperio_cli.host.channel import grpc_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aperio_plugin._generated.aperio.plugin.v1 import host_pb2
+    from google.protobuf.message import Message
+    from grpc.aio import Server, ServicerContext
+
+    from aperio_cli.host.invocation import OpenInvocations
+    from aperio_cli.state import Slice, State
+
+INVOCATION_KEY: Final = "aperio-invocation"
+
+_SERVICE: Final = "aperio.plugin.v1.KeyValueStore"
+_DEFAULT_LISTED: Final = 100
+
+
+async def serve(path: str, state: State, invocations: OpenInvocations) -> Server:
+    """A started server on a socket that is in a private folder; stop it with `stop(None)`.
+
+    Args:
+        path: where to make the socket.
+        state: the open database.
+        invocations: which invocation opens which slice.
+    """
+    import grpc.aio
+
+    server: Server = grpc.aio.server(options=grpc_options())
+    server.add_generic_rpc_handlers((_handlers(_Store(state, invocations)),))
+    server.add_insecure_port(f"unix:{path}")
+    await server.start()
+    return server
+
+
+def _handlers(store: _Store) -> Any:
+    """The service by path: no generated service code, so no second descriptor of its names."""
+    import grpc
+    from aperio_plugin._generated.aperio.plugin.v1 import host_pb2
+
+    def handler(method: Callable[..., Any], request: type[Message]) -> Any:
+        return grpc.unary_unary_rpc_method_handler(
+            store.answering(method),
+            request_deserializer=request.FromString,
+            response_serializer=lambda response: response.SerializeToString(),
+        )
+
+    return grpc.method_handlers_generic_handler(
+        _SERVICE,
+        {
+            "Get": handler(store.get, host_pb2.GetRequest),
+            "Put": handler(store.put, host_pb2.PutRequest),
+            "Delete": handler(store.delete, host_pb2.DeleteRequest),
+            "List": handler(store.list, host_pb2.ListRequest),
+        },
+    )
+
+
+class _Store:
+    """The four methods, without what gRPC wants around them."""
+
+    def __init__(self, state: State, invocations: OpenInvocations) -> None:
+        self._state = state
+        self._invocations = invocations
+
+    def answering(self, method: Callable[[Slice, Any], Message | None]) -> Callable[..., Any]:
+        """A gRPC method that finds the slice, and turns errors into their status codes."""
+        import grpc
+
+        async def answer(request: Message, context: ServicerContext[Any, Any]) -> Any:
+            slice_ = self._slice(context)
+            if slice_ is None:
+                await context.abort(
+                    grpc.StatusCode.PERMISSION_DENIED, f"{INVOCATION_KEY} names no open invocation"
+                )
+            try:
+                response = method(slice_, request)
+            except AperioError as error:
+                await context.abort(_status(error, request), f"{error.what} {error.why}".strip())
+            if response is None:
+                await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such key")
+            return response
+
+        return answer
+
+    def _slice(self, context: ServicerContext[Any, Any]) -> Slice | None:
+        metadata = context.invocation_metadata() or ()
+        named = next((value for key, value in metadata if key == INVOCATION_KEY), "")
+        return self._invocations.find(str(named))
+
+    def get(self, slice_: Slice, request: host_pb2.GetRequest) -> host_pb2.GetResponse | None:
+        from aperio_plugin._generated.aperio.plugin.v1 import host_pb2
+
+        item = self._state.get(slice_, request.key)
+        return host_pb2.GetResponse(value=item.value, revision=item.revision) if item else None
+
+    def put(self, slice_: Slice, request: host_pb2.PutRequest) -> host_pb2.PutResponse:
+        from aperio_plugin._generated.aperio.plugin.v1 import host_pb2
+
+        expected = request.if_revision if request.HasField("if_revision") else None
+        revision = self._state.put(slice_, request.key, request.value, if_revision=expected)
+        return host_pb2.PutResponse(revision=revision)
+
+    def delete(self, slice_: Slice, request: host_pb2.DeleteRequest) -> host_pb2.DeleteResponse:
+        from aperio_plugin._generated.aperio.plugin.v1 import host_pb2
+
+        self._state.delete(slice_, request.key)
+        return host_pb2.DeleteResponse()
+
+    def list(self, slice_: Slice, request: host_pb2.ListRequest) -> host_pb2.ListResponse:
+        from aperio_plugin._generated.aperio.plugin.v1 import host_pb2
+
+        keys, more = self._state.list_keys(
+            slice_,
+            prefix=request.prefix,
+            after=request.after,
+            limit=request.limit or _DEFAULT_LISTED,
+        )
+        return host_pb2.ListResponse(keys=keys, more=more)
+
+
+def _status(error: AperioError, request: Any) -> Any:
+    """The status that host.proto names for an error."""
+    import grpc
+
+    if isinstance(error, StateConflict):
+        return grpc.StatusCode.FAILED_PRECONDITION
+    if isinstance(error, StateLimit):
+        is_put = request.DESCRIPTOR.name == "PutRequest"
+        return grpc.StatusCode.RESOURCE_EXHAUSTED if is_put else grpc.StatusCode.INVALID_ARGUMENT
+    return grpc.StatusCode.UNAVAILABLE

@@ -1,0 +1,131 @@
+"""Launching: from an installed version, or a folder under development, to a running plugin.
+
+    async with launch(target, options, log) as plugin:
+        schema = await plugin.connector.schema(Invocation())
+
+The block is entered once a health check has passed, and however it is left, by an error or by a
+cancellation at any point, nothing of the plugin remains: no process, no socket, no folder.
+`lifecycle.advance` decides what happens next; `Run` does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from aperio_cli.errors import UsageError
+from aperio_cli.host.connector import Connector
+from aperio_cli.host.destination import Destination
+from aperio_cli.host.lifecycle import Event, Phase
+from aperio_cli.host.program import Program, check_program
+from aperio_cli.host.remediation import Remediation
+from aperio_cli.host.run import LaunchOptions, Run
+from aperio_cli.models.artifact import DevelopmentBuild
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from aperio_cli.errors import PluginContractBroken
+    from aperio_cli.host.channel import Calls
+    from aperio_cli.host.invocation import OpenInvocations
+    from aperio_cli.host.logs import LogRecord
+    from aperio_cli.models.receipt import Receipt
+
+__all__ = ["LaunchOptions", "RunningPlugin", "launch"]
+
+
+@contextlib.asynccontextmanager
+async def launch(
+    target: Receipt | DevelopmentBuild,
+    options: LaunchOptions,
+    log: Callable[[LogRecord], None],
+) -> AsyncIterator[RunningPlugin]:
+    """A running plugin for the length of an `async with` block.
+
+    Call it on the loop of a thread that lives as long as the host: the plugin dies with it.
+
+    Args:
+        target: an installed version, every file of which is checked first, or a folder under
+            development.
+        options: how.
+        log: takes every record that the plugin, or the host about it, has to say.
+
+    Raises:
+        ProtocolIncompatible: built for another major version of the interface.
+        InterpreterChanged: its Python is gone.
+        FilesChanged: a file differs from the installed one; nothing was executed.
+        ReceiptInvalid: the list of installed files is damaged.
+        PluginInUse: it is just being removed.
+        NotInstalled: it was removed meanwhile.
+        PluginFault: it did not start; the subclass says in which way.
+    """
+    with contextlib.ExitStack() as held:
+        if options.store and not isinstance(target, DevelopmentBuild):
+            held.enter_context(options.store.hold(target))
+        program = await asyncio.to_thread(check_program, target, options.store)
+        run = Run(program, options, log)
+        try:
+            await run.drive(Event.START)
+            yield RunningPlugin(run)
+        finally:
+            await run.stop()
+
+
+class RunningPlugin:
+    """A plugin whose health check has passed."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    @property
+    def program(self) -> Program:
+        """What is running."""
+        return self._run.program
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._run.process.pid
+
+    @property
+    def phase(self) -> Phase:
+        """What state it is in."""
+        return self._run.state.phase
+
+    @property
+    def connector(self) -> Connector:
+        """Its calls as a connector.
+
+        Raises:
+            UsageError: it is of another kind.
+        """
+        return Connector(*self._collaborators("connector"))
+
+    @property
+    def remediation(self) -> Remediation:
+        """Its calls as a remediation.
+
+        Raises:
+            UsageError: it is of another kind.
+        """
+        return Remediation(*self._collaborators("remediation"))
+
+    @property
+    def destination(self) -> Destination:
+        """Its calls as a destination.
+
+        Raises:
+            UsageError: it is of another kind.
+        """
+        return Destination(*self._collaborators("destination"))
+
+    def broken(self, method: str, why: str) -> PluginContractBroken:
+        """The error for an answer of its that the plugin interface does not allow."""
+        return self._run.calls.broken(method, why)
+
+    def _collaborators(self, kind: str) -> tuple[Calls, OpenInvocations, str]:
+        program = self._run.program
+        if program.kind != kind:
+            raise UsageError(f"{program.subject} is a {program.kind}, not a {kind}")
+        return self._run.calls, self._run.invocations, program.provider

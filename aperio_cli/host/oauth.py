@@ -1,0 +1,272 @@
+"""OAuth 2.0 grants that the host performs, so that a plugin never sees a client's secret.
+
+Here: the client credentials grant (RFC 6749, section 4.4), client id and secret in the request's
+body (section 2.3.1). A secret stands in no message, whatever the server answers.
+
+Where tokens may be asked for: over https, at a host that the manifest's `permissions.egress` or
+`egress_from_config` names. And, for stubs and proxies on this machine, over http on a loopback
+address, but only when the operator's own setting names it: the `token_url` begins with `{field}`
+and the operator gave that field. A plugin cannot bring that about by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import ipaddress
+import json
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+from aperio_cli import clock
+from aperio_cli.errors import (
+    PluginConfigInvalid,
+    TokenRefused,
+    TokenUnavailable,
+    TokenUrlRefused,
+    clean,
+)
+from aperio_cli.host.invocation import AccessToken
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import httpx
+    from aperio_plugin._generated.aperio.plugin.v1.common_pb2 import Auth
+
+    from aperio_cli.host.configuration import CheckedConfig
+    from aperio_cli.host.program import Program
+
+TIMEOUT_S: Final = 30.0
+MAX_ANSWER_BYTES: Final = 64 * 1024
+
+_FIELD: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_PORTS: Final = {"https": 443, "http": 80}
+_LONGEST_LIFETIME_S: Final = 10 * 365 * 24 * 3600
+_OK: Final = 200
+_SERVER_ERROR: Final = 500
+_TOO_MANY: Final = 429
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """What is sent to obtain a token.
+
+    Attributes:
+        url: where; checked.
+        form: the parameters of the body; holds the secret.
+        is_local: whether it goes to this machine.
+    """
+
+    url: str
+    form: Mapping[str, str]
+    is_local: bool
+
+    def __repr__(self) -> str:
+        return f"TokenRequest(url={self.url!r})"
+
+
+def token_request(auth: Auth.OAuth2, config: CheckedConfig, program: Program) -> TokenRequest:
+    """The client credentials request that a plugin's declaration and the settings amount to.
+
+    Raises:
+        TokenUrlRefused: the address is not one that the manifest permits.
+        PluginConfigInvalid: a field that the declaration names has no value.
+    """
+    url = _substitute(auth.token_url, config, program)
+    is_local = _require_permitted(url, auth.token_url, config, program)
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": _setting(auth.client_id_field, config, program),
+        "client_secret": _setting(auth.client_secret_field, config, program),
+    }
+    if auth.scopes:
+        form["scope"] = " ".join(auth.scopes)
+    for name, template in auth.token_parameters.items():
+        form[name] = _substitute(template, config, program)
+    return TokenRequest(url, form, is_local)
+
+
+async def obtain_token(request: TokenRequest, program: Program) -> AccessToken:
+    """A new access token.
+
+    Raises:
+        TokenRefused: the service does not accept the client id and secret.
+        TokenUnavailable: it cannot be reached, or answers something unusable.
+    """
+    httpx = await asyncio.to_thread(importlib.import_module, "httpx")
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            status, body = await _post(httpx, request)
+    except TimeoutError as error:
+        raise _unavailable(request, program, f"no answer in {TIMEOUT_S:g} s") from error
+    except httpx.HTTPError as error:
+        # The text of such an error may quote what was sent; its kind says enough.
+        raise _unavailable(request, program, type(error).__name__) from None
+    if status >= _SERVER_ERROR or status == _TOO_MANY:
+        raise _unavailable(request, program, f"status {status}")
+    if status != _OK:
+        raise _refused(request, program, status, body)
+    return _token(body, request, program)
+
+
+async def _post(module: Any, request: TokenRequest) -> tuple[int, bytes]:
+    """Status and body of the answer, the body cut off at its cap."""
+    client: httpx.AsyncClient
+    # Redirects are not followed: the secret goes to the address that was checked, or nowhere.
+    async with (
+        module.AsyncClient(trust_env=not request.is_local, timeout=TIMEOUT_S) as client,
+        client.stream("POST", request.url, data=dict(request.form)) as response,
+    ):
+        body = b""
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) > MAX_ANSWER_BYTES:
+                break
+        return response.status_code, body
+
+
+def _token(body: bytes, request: TokenRequest, program: Program) -> AccessToken:
+    """The token in an answer (RFC 6749, section 5.1)."""
+    document = _json_object(body)
+    value = document.get("access_token")
+    if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
+        raise _unavailable(request, program, "an answer without an access_token")
+    lifetime: Any = document.get("expires_in")
+    is_number = isinstance(lifetime, int | float) and not isinstance(lifetime, bool)
+    if is_number and 0 < lifetime < _LONGEST_LIFETIME_S:
+        return AccessToken(value, clock.now() + timedelta(seconds=lifetime))
+    return AccessToken(value)
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    if len(body) > MAX_ANSWER_BYTES:
+        return {}
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _setting(key: str, config: CheckedConfig, program: Program) -> str:
+    value = config.values.get(key)
+    if value is None or value == "":
+        raise PluginConfigInvalid(
+            f"`{clean(key, limit=80)}` of {program.subject} is missing; nothing was done",
+            why="it is needed to obtain an access token",
+            next=[
+                f"`--set {clean(key, limit=80)}=VALUE`, where VALUE may be env:NAME or file:PATH"
+            ],
+        )
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _substitute(template: str, config: CheckedConfig, program: Program) -> str:
+    """The template with each `{field}` replaced by the setting of that name."""
+    return _FIELD.sub(lambda match: _setting(match[1], config, program), template)
+
+
+# ── where tokens may be asked for ─────────────────────────────────────────────────────────────────
+
+
+def _require_permitted(url: str, template: str, config: CheckedConfig, program: Program) -> bool:
+    """Whether the address is on this machine, once it is known to be permitted.
+
+    Raises:
+        TokenUrlRefused: it is not.
+    """
+    parts = _split(url)
+    if parts is not None:
+        origin_field = _FIELD.match(template)
+        stated = origin_field is not None and origin_field[1] in config.given
+        if _is_loopback(parts.hostname or "") and stated:
+            return True
+        if parts.scheme == "https" and _is_declared(parts, config, program):
+            return False
+    shown = clean(url.partition("?")[0], limit=200) if parts else "no usable address"
+    permitted = ", ".join(_declared(program)) or "nothing"
+    raise TokenUrlRefused(
+        f"{program.subject} was not given a token: its token address is not permitted",
+        why=f"expected https at one of: {permitted}\nreceived {shown}",
+        next=[
+            "check the setting that the address is made of",
+            "a stub on this machine may be named as http://127.0.0.1:PORT in that setting",
+        ],
+    )
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of an address without user name, fragment or odd characters; None otherwise."""
+    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        return None
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in _PORTS and parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    return parts if valid and "@" not in parts.netloc and not parts.fragment else None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_declared(parts: SplitResult, config: CheckedConfig, program: Program) -> bool:
+    host, port = (parts.hostname or "").lower(), parts.port or _PORTS[parts.scheme]
+    permissions = program.manifest["permissions"]
+    for rule in permissions["egress"]:
+        name, _, number = rule.rpartition(":")
+        wildcard = name.startswith("*.") and host.endswith(name[1:]) and host != name[2:]
+        if port == int(number) and (host == name or wildcard):
+            return True
+    return any(
+        port == rule["port"]
+        and host.endswith(rule["suffix"])
+        and host == str(config.values.get(rule["field"], "")).lower()
+        for rule in permissions["egress_from_config"]
+    )
+
+
+def _declared(program: Program) -> list[str]:
+    permissions = program.manifest["permissions"]
+    from_config = [
+        f"{{{rule['field']}}} ending in {rule['suffix']}:{rule['port']}"
+        for rule in permissions["egress_from_config"]
+    ]
+    return [*permissions["egress"], *from_config]
+
+
+# ── what went wrong ───────────────────────────────────────────────────────────────────────────────
+
+
+def _refused(request: TokenRequest, program: Program, status: int, body: bytes) -> TokenRefused:
+    """RFC 6749, section 5.2: `error` is a code; only a plain one is shown, it cannot hold more."""
+    code = _json_object(body).get("error")
+    plain = isinstance(code, str) and re.fullmatch(r"[a-z_]{1,60}", code, re.ASCII)
+    return TokenRefused(
+        f"{program.subject} was not given a token: the service refused the client's credentials",
+        why=f"{_place(request)} answered {status}{f' {code}' if plain else ''}",
+        next=[
+            "check the client id and the client secret in the plugin's configuration",
+            "check that the application is authorized in the service",
+        ],
+    )
+
+
+def _unavailable(request: TokenRequest, program: Program, why: str) -> TokenUnavailable:
+    return TokenUnavailable(
+        f"{program.subject} was not given a token: the service did not answer usefully",
+        why=f"{_place(request)}: {why}",
+        next=["try again later", "check the network and the address in the configuration"],
+    )
+
+
+def _place(request: TokenRequest) -> str:
+    return clean(request.url.partition("?")[0], limit=200)

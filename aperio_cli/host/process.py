@@ -1,0 +1,208 @@
+"""One child process: spawned with nothing inherited, watched, ended with its whole group.
+
+No `preexec_fn` and no fork of our own, because gRPC has threads; `subprocess` uses vfork then. The
+child leads a session and a process group of its own. Its exit is seen through a pidfd and it is
+reaped only after the group was killed, so its process group id cannot mean anybody else.
+
+It dies with its host in three ways: the kernel kills it (PR_SET_PDEATHSIG, set by `setpriv`) when
+the thread that spawned it ends; it holds the read end of a pipe whose other end only the host has;
+and an orderly host stops it. So spawn from a thread that lives as long as the host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import resource
+import signal
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+LIFELINE_VARIABLE: Final = "APERIO_HOST_LIFELINE"
+"""Number of an inherited descriptor, the read end of a pipe: its end means the host is gone."""
+
+_WRAPPERS: Final = ("/usr/bin/setpriv", "/bin/setpriv")
+_REAP_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to spawn.
+
+    Attributes:
+        arguments: the argument vector; the first is an absolute path.
+        environment: the whole environment; nothing is added but the lifeline's descriptor.
+        folder: the working directory.
+        open_files: file descriptors that one process may have.
+    """
+
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    folder: Path
+    open_files: int
+
+
+class PipeReader(asyncio.Protocol):
+    """Hands every piece that comes out of a pipe to a consumer, at once and on the loop."""
+
+    def __init__(self, consume: Callable[[bytes], None], end: Callable[[], None]) -> None:
+        self._consume = consume
+        self._end = end
+        self.ended = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop with what was read."""
+        self._consume(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop when the pipe ended or was closed."""
+        del exc
+        if not self.ended.done():
+            self.ended.set_result(None)
+            self._end()
+
+
+class Process:
+    """A running child; use `spawn` to make one.
+
+    Attributes:
+        exited: done when the process has ended; it may not have been reaped yet.
+    """
+
+    def __init__(self, popen: subprocess.Popen[bytes], lifeline: int) -> None:
+        self._popen = popen
+        self._lifeline = lifeline
+        self._transports: list[asyncio.BaseTransport] = []
+        self._readers: list[PipeReader] = []
+        self._loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[None] = self._loop.create_future()
+        self._pidfd = os.pidfd_open(popen.pid)
+        self._loop.add_reader(self._pidfd, self._note_exit)
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is the id of its group too."""
+        return self._popen.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, or minus the signal's number; None until it was reaped."""
+        return self._popen.returncode
+
+    async def read(self, consumers: Mapping[str, PipeReader]) -> None:
+        """Begin to read `stdout` and `stderr`, each with its reader, and never stop."""
+        for name, reader in consumers.items():
+            pipe = getattr(self._popen, name)
+            self._readers.append(reader)
+            transport, _ = await self._loop.connect_read_pipe(
+                functools.partial(_same, reader), pipe
+            )
+            self._transports.append(transport)
+
+    def terminate_group(self) -> None:
+        """SIGTERM to every process of the group."""
+        self._signal_group(signal.SIGTERM)
+
+    def kill_group(self) -> None:
+        """SIGKILL to every process of the group, grandchildren too, then reap. Blocks briefly.
+
+        A process that the kernel does not let die, in a dead file system say, is left after 5 s.
+        """
+        self._signal_group(signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(_REAP_TIMEOUT_S)
+        self._note_exit()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until both pipes ended, but no longer: somebody else may hold them open."""
+        pending = [reader.ended for reader in self._readers if not reader.ended.done()]
+        if pending:
+            await asyncio.wait(pending, timeout=timeout_s)
+
+    def close(self) -> None:
+        """Close every descriptor; harmless when repeated."""
+        for transport in self._transports:
+            transport.close()
+        for pipe in (self._popen.stdout, self._popen.stderr):
+            if pipe:
+                pipe.close()
+        for reader in self._readers:
+            reader.connection_lost(None)
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            os.close(self._lifeline)
+            self._pidfd = self._lifeline = -1
+
+    def _note_exit(self) -> None:
+        if not self.exited.done():
+            self.exited.set_result(None)
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        if self._popen.returncode is None:  # not reaped: the id still means this group
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._popen.pid, number)
+
+
+def spawn(command: Command) -> Process:
+    """A new process running the command. Call it on the loop of a long-lived thread.
+
+    Raises:
+        OSError: the command cannot be executed.
+    """
+    hold, lifeline = os.pipe2(os.O_CLOEXEC)
+    try:
+        popen = subprocess.Popen(
+            (*_wrapper(), *command.arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=command.folder,
+            env={**command.environment, LIFELINE_VARIABLE: str(hold)},
+            pass_fds=(hold,),
+            start_new_session=True,
+            bufsize=0,
+        )
+    except BaseException:
+        os.close(lifeline)
+        raise
+    finally:
+        os.close(hold)
+    try:
+        _limit(popen.pid, command.open_files)
+        return Process(popen, lifeline)
+    except BaseException:
+        os.killpg(popen.pid, signal.SIGKILL)
+        popen.wait(_REAP_TIMEOUT_S)
+        os.close(lifeline)
+        raise
+
+
+def _same(reader: PipeReader) -> PipeReader:
+    """What the loop calls to get a protocol."""
+    return reader
+
+
+def _wrapper() -> tuple[str, ...]:
+    """Sets the parent-death signal and executes the rest; part of Debian's essential util-linux."""
+    for path in _WRAPPERS:
+        if os.access(path, os.X_OK):
+            return (path, "--pdeathsig", "KILL", "--")
+    return ()
+
+
+def _limit(pid: int, open_files: int) -> None:
+    """Limits that the kernel takes for another process: descriptors, and no core dump."""
+    _, highest = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    allowed = open_files if highest == resource.RLIM_INFINITY else min(open_files, highest)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (allowed, allowed))
+    resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))

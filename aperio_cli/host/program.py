@@ -1,0 +1,155 @@
+"""What is executed for a target, checked before anything of it runs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from aperio_cli.errors import InterpreterChanged
+from aperio_cli.models.artifact import DevelopmentBuild, Interpreter
+from aperio_cli.models.protocol import require_compatible
+
+if TYPE_CHECKING:
+    from aperio_cli.models.receipt import Receipt
+    from aperio_cli.store import Store
+
+# A folder under development is not laid out like an artifact: what the artifact's own start file
+# does with `lib/`, this does with the cache of locked dependencies.
+_DEVELOPMENT_RUNNER: Final = (
+    "import os, runpy, sys; script, library = sys.argv[1:3];"
+    " sys.path[:0] = [library, os.path.dirname(script)];"
+    " sys.argv = [script]; runpy.run_path(script, run_name='__main__')"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Something that may be executed.
+
+    Attributes:
+        subject: what to call it in messages: "`acme/box` 1.2.0".
+        plugin_id: the plugin's id as text.
+        version: its version.
+        kind: connector, remediation or destination.
+        provider: upper-case name of the service.
+        arguments: the argument vector; the first is an absolute path.
+        binary: the file to look at when execution fails.
+        manifest: the manifest as `Manifest.to_json` gives it.
+        is_development: whether it is a folder under development.
+    """
+
+    subject: str
+    plugin_id: str
+    version: str
+    kind: str
+    provider: str
+    arguments: tuple[str, ...]
+    binary: Path
+    manifest: dict[str, Any]
+    is_development: bool = False
+
+    @property
+    def producer(self) -> str:
+        """Who stands in envelopes as the producer: `<id>@<version>`."""
+        return f"{self.plugin_id}@{self.version}"
+
+    @property
+    def open_files(self) -> int:
+        """How many file descriptors one process may have."""
+        return int(self.manifest["limits"]["open_files"])
+
+    @property
+    def needs_state(self) -> bool:
+        """Whether it uses the key-value store."""
+        return bool(self.manifest["state"])
+
+
+def check_program(target: Receipt | DevelopmentBuild, store: Store | None) -> Program:
+    """The program of a target, once everything that can be checked about it was. Blocks.
+
+    Every file of an installed plugin is hashed and compared with the list made at install.
+
+    Args:
+        target: an installed version or a folder under development.
+        store: where the version is installed; a folder under development needs none.
+
+    Raises:
+        ProtocolIncompatible: it was built for another major version of the interface.
+        InterpreterChanged: its Python is gone or is another version now.
+        FilesChanged: a file differs from the installed one; names it.
+        ReceiptInvalid: the list of files is damaged.
+        OSError: a file may not be read.
+    """
+    if isinstance(target, DevelopmentBuild):
+        return _development(target)
+    program = _installed(target)
+    require_compatible(target.protocol, subject=program.subject, left="was not started")
+    if target.interpreter:
+        check_interpreter(target.interpreter, program.subject)
+    if store is None:
+        raise ValueError("an installed plugin is checked against its store")
+    store.check(target)
+    return program
+
+
+def _development(target: DevelopmentBuild) -> Program:
+    manifest = target.project.manifest
+    subject = f"`{manifest.id}` {manifest.version} (development)"
+    require_compatible(manifest.protocol, subject=subject, left="was not started")
+    runner = (target.interpreter.executable, "-I", "-B", "-c", _DEVELOPMENT_RUNNER)
+    return Program(
+        subject=subject,
+        plugin_id=str(manifest.id),
+        version=manifest.version,
+        kind=manifest.kind,
+        provider=manifest.provider,
+        arguments=(*runner, str(target.script.absolute()), str(target.library.absolute())),
+        binary=Path(target.interpreter.executable),
+        manifest=manifest.to_json(),
+        is_development=True,
+    )
+
+
+def _installed(receipt: Receipt) -> Program:
+    start = receipt.files / "bin" / receipt.entrypoint
+    if receipt.interpreter:
+        executable = receipt.interpreter.executable
+        arguments: tuple[str, ...] = (executable, "-I", "-B", f"{start}.py")
+    else:
+        arguments = (str(start),)
+    return Program(
+        subject=f"`{receipt.id}` {receipt.version}",
+        plugin_id=str(receipt.id),
+        version=receipt.version,
+        kind=receipt.kind,
+        provider=receipt.provider,
+        arguments=arguments,
+        binary=Path(arguments[0]),
+        manifest=receipt.manifest,
+    )
+
+
+def check_interpreter(interpreter: Interpreter, subject: str) -> None:
+    """Nothing, when an interpreter is still the one that a receipt names.
+
+    It is not run for that. A minor version lives under a name of its own everywhere: its standard
+    library in `<prefix>/lib/pythonX.Y`; without that folder the file in its place is another one.
+
+    Raises:
+        InterpreterChanged: it is gone, may not be executed, or its library is.
+    """
+    major, minor, *_ = interpreter.version.split(".")
+    landmark = Path(interpreter.base_prefix, "lib", f"python{major}.{minor}", "os.py")
+    if not os.access(interpreter.executable, os.X_OK):
+        missing = f"{interpreter.executable} is not there, or may not be executed"
+    elif not landmark.is_file():
+        missing = f"{landmark} is not there"
+    else:
+        return
+    raise InterpreterChanged(
+        f"{subject} was not started: the Python it was installed for is not there any more",
+        why=f"expected Python {interpreter.version} ({interpreter.tag}): {missing}",
+        next=["install the plugin again, which chooses an interpreter anew"],
+    )

@@ -1,0 +1,77 @@
+"""Typed calls to a remediation (proto/aperio/plugin/v1/remediation.proto)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aperio_cli.host.declaration import capabilities
+
+if TYPE_CHECKING:
+    from aperio_plugin._generated.aperio.plugin.v1.capabilities_pb2 import CapabilitiesResponse
+    from aperio_plugin._generated.aperio.plugin.v1.remediation_pb2 import ExecuteResponse
+
+    from aperio_cli.host.channel import Calls
+    from aperio_cli.host.invocation import Invocation, OpenInvocations
+
+EXECUTE_TIMEOUT_S: Final = 300.0
+
+_SERVICE: Final = "/aperio.plugin.v1.RemediationPlugin/"
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One action to perform.
+
+    Attributes:
+        action: key of one of the declared actions.
+        target: id of the target in the service.
+        idempotency_key: unique for the intent, 1 to 256 bytes; a repeat does not act twice.
+        parameters_json: parameters of the action, a JSON object.
+        dry_run: say what would change; change nothing.
+    """
+
+    action: str
+    target: str
+    idempotency_key: str
+    parameters_json: bytes = b"{}"
+    dry_run: bool = False
+
+
+class Remediation:
+    """A running remediation. Every method may raise the errors of `Calls.unary`."""
+
+    def __init__(self, calls: Calls, invocations: OpenInvocations, provider: str) -> None:
+        self._calls = calls
+        self._invocations = invocations
+        self._provider = provider
+
+    async def capabilities(self, invocation: Invocation) -> CapabilitiesResponse:
+        """The actions and what they need.
+
+        Raises:
+            PluginContractBroken: it speaks for another provider than its manifest.
+        """
+        with self._invocations.open(invocation) as context:
+            return await capabilities(self._calls, _SERVICE, context, self._provider)
+
+    async def execute(self, invocation: Invocation, execution: Execution) -> ExecuteResponse:
+        """What came of one action; that it was not done is an answer, not an error."""
+        from aperio_plugin._generated.aperio.plugin.v1 import remediation_pb2
+
+        with self._invocations.open(invocation) as context:
+            request = remediation_pb2.ExecuteRequest(
+                context=context,
+                action=execution.action,
+                target=execution.target,
+                parameters_json=execution.parameters_json,
+                idempotency_key=execution.idempotency_key,
+                dry_run=execution.dry_run,
+            )
+            response: ExecuteResponse = await self._calls.unary(
+                _SERVICE + "Execute",
+                request,
+                remediation_pb2.ExecuteResponse,
+                timeout_s=EXECUTE_TIMEOUT_S,
+            )
+        return response

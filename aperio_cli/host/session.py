@@ -1,0 +1,132 @@
+"""A session: one plugin with one organization's checked settings, ready for invocations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aperio_cli.errors import UsageError
+from aperio_cli.host.configuration import CheckedConfig, check_config
+from aperio_cli.host.invocation import (
+    DEFAULT_INTEGRATION,
+    DEFAULT_ORGANIZATION,
+    AccessToken,
+    Invocation,
+)
+from aperio_cli.host.oauth import obtain_token, token_request
+from aperio_cli.state import Slice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aperio_plugin._generated.aperio.plugin.v1.common_pb2 import Auth
+
+    from aperio_cli.host.launch import RunningPlugin
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRequest:
+    """Whose session, with which settings.
+
+    Attributes:
+        organization_id: the tenant.
+        integration_id: the connected account.
+        settings: values by key, already resolved from `env:` and `file:`; may hold secrets.
+    """
+
+    organization_id: str = DEFAULT_ORGANIZATION
+    integration_id: str = DEFAULT_INTEGRATION
+    settings: Mapping[str, object] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A running plugin and settings that fit it; use `open_session` to make one.
+
+    Attributes:
+        plugin: the running plugin.
+        request: whose session.
+        declaration: its SchemaResponse or CapabilitiesResponse.
+        config: the checked settings.
+    """
+
+    plugin: RunningPlugin
+    request: SessionRequest
+    declaration: Any = field(repr=False)
+    config: CheckedConfig
+
+    @property
+    def slice(self) -> Slice:
+        """Whose stored state it uses."""
+        request = self.request
+        return Slice(self.plugin.program.plugin_id, request.organization_id, request.integration_id)
+
+    @property
+    def can_renew_token(self) -> bool:
+        """Whether the host obtains tokens for it, and so can obtain another."""
+        return _client_credentials(self.declaration.auth) is not None
+
+    async def invocation(self) -> Invocation:
+        """A new invocation, with a new token when the plugin's auth needs one.
+
+        Raises:
+            TokenUrlRefused: the token address is not one that the manifest permits.
+            TokenRefused: the service does not accept the client id and secret.
+            TokenUnavailable: it cannot be reached, or answers something unusable.
+            PluginConfigInvalid: a setting that the grant needs is missing.
+            UsageError: the plugin's auth needs a grant that this host does not perform.
+        """
+        return Invocation(
+            self.request.organization_id,
+            self.request.integration_id,
+            self.config.plugin_json,
+            await self._token(),
+        )
+
+    async def _token(self) -> AccessToken | None:
+        program, auth = self.plugin.program, self.declaration.auth
+        if auth.WhichOneof("method") != "oauth2":
+            return None
+        grant = _client_credentials(auth)
+        if grant is None:
+            raise UsageError(
+                f"{program.subject} needs an authorization in a browser, which `run` does not do",
+                why="its auth declares no client credentials grant (RFC 6749, section 4.4)",
+            )
+        return await obtain_token(token_request(grant, self.config, program), program)
+
+
+async def open_session(plugin: RunningPlugin, request: SessionRequest) -> Session:
+    """A session, once the settings were checked against what the plugin declares.
+
+    Raises:
+        PluginConfigInvalid: a key is unknown, missing or of a wrong type; names it.
+        PluginFault: the plugin could not say what it declares.
+    """
+    declaration = await declare(plugin, Invocation(request.organization_id, request.integration_id))
+    subject = plugin.program.subject
+    config = check_config(declaration.fields, request.settings, subject=subject)
+    return Session(plugin, request, declaration, config)
+
+
+async def declare(plugin: RunningPlugin, invocation: Invocation) -> Any:
+    """What a plugin of any kind declares: its SchemaResponse or CapabilitiesResponse.
+
+    Raises:
+        PluginFault: as `Calls.unary`.
+    """
+    match plugin.program.kind:
+        case "connector":
+            return await plugin.connector.schema(invocation)
+        case "remediation":
+            return await plugin.remediation.capabilities(invocation)
+        case _:
+            return await plugin.destination.capabilities(invocation)
+
+
+def _client_credentials(auth: Auth) -> Auth.OAuth2 | None:
+    """The declared OAuth 2.0, when it has the grant that needs no browser."""
+    if auth.WhichOneof("method") != "oauth2":
+        return None
+    wanted = auth.OAuth2.GRANT_CLIENT_CREDENTIALS
+    return auth.oauth2 if wanted in auth.oauth2.grants else None

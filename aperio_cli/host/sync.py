@@ -1,0 +1,231 @@
+"""A whole sync: token, stored checkpoint, events to a sink, checkpoints stored when they may be.
+
+At least once (DOMAIN.md, "Guarantees"): a checkpoint is stored only after every event before it
+was accepted. Killed at any point and started again, nothing is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from aperio_cli import clock
+from aperio_cli.errors import PluginFault, PluginUnauthenticated
+from aperio_cli.host.envelopes import Origin, Stamper
+from aperio_cli.state import MAX_CURSOR_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aperio_cli.host.session import Session
+    from aperio_cli.state import State
+
+MOST_TOKENS: Final = 100
+"""Tokens of one sync; at an hour each, four days."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointStored:
+    """A checkpoint was stored; everything before it was accepted.
+
+    Attributes:
+        events: accepted so far.
+    """
+
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressMade:
+    """What the plugin says about its progress; for people.
+
+    Attributes:
+        done: events read so far.
+        total: how many there will be; 0: unknown.
+        message: one line; not cleaned.
+    """
+
+    done: int
+    total: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRenewed:
+    """The token had expired; the sync goes on from the last checkpoint with another."""
+
+
+Note = CheckpointStored | ProgressMade | TokenRenewed
+"""What an observer of a sync hears, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncSummary:
+    """What a sync did.
+
+    Attributes:
+        events: accepted by the sink, repeats after a new token included.
+        checkpoints: stored.
+        tokens_renewed: how often a token expired in mid-sync.
+        duration_s: from the first request to the last answer.
+    """
+
+    events: int
+    checkpoints: int
+    tokens_renewed: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SyncTask:
+    """What to do with a connector's events.
+
+    Attributes:
+        accept: takes lines (`{"type":"event","envelope":{...}}` and a line feed, bytes); returns
+            when they are written and flushed. Not called again before it has returned.
+        state: where checkpoints are.
+        observe: hears notes; must not block.
+        full: read everything again, whatever the stored checkpoint.
+    """
+
+    accept: Callable[[list[bytes]], Awaitable[None]]
+    state: State
+    observe: Callable[[Note], None] = lambda _note: None
+    full: bool = False
+
+
+async def sync_connector(session: Session, task: SyncTask) -> SyncSummary:
+    """Sync until the connector has caught up.
+
+    Whatever `accept` raises passes through; what was accepted and checkpointed before stays stored.
+
+    Raises:
+        PluginUnauthenticated: a token expired and no checkpoint came since the last one did, so
+            another would bring nothing; or the host cannot obtain tokens for it.
+        PluginContractBroken: an event or a cursor is not as the interface says.
+        PluginFault: as `Connector.sync`.
+        AperioError: as `Session.invocation` and `State.store_checkpoint`.
+    """
+    return await _Sync(session, task).run()
+
+
+class _Sync:
+    def __init__(self, session: Session, task: SyncTask) -> None:
+        self._session = session
+        self._task = task
+        self._stamper = Stamper(_origin(session), subject=session.plugin.program.subject)
+        self._events = 0
+        self._checkpoints = 0
+        stored = task.state.checkpoint(session.slice)
+        self._cursor = stored.cursor if stored else b""
+
+    async def run(self) -> SyncSummary:
+        began_s = clock.monotonic_s()
+        renewed = 0
+        while True:
+            progress = self._checkpoints
+            try:
+                await self._stream()
+                break
+            except PluginUnauthenticated as error:
+                renewed += 1
+                self._require_hope(error, renewed, has_progress=self._checkpoints > progress)
+                self._task.observe(TokenRenewed())
+        duration_s = clock.monotonic_s() - began_s
+        return SyncSummary(self._events, self._checkpoints, renewed, duration_s)
+
+    async def _stream(self) -> None:
+        """One call of Sync, from the last checkpoint to its end."""
+        invocation = await self._session.invocation()
+        full = self._task.full and self._checkpoints == 0
+        messages = self._session.plugin.connector.sync(invocation, self._cursor, full=full)
+        try:
+            async for message in messages:
+                await self._take(message)
+        finally:
+            await messages.aclose()  # type: ignore[attr-defined] # an async generator
+
+    async def _take(self, message: Any) -> None:
+        match message.WhichOneof("item"):
+            case "batch":
+                lines = self._stamper.lines(message.batch)
+                await self._task.accept(lines)
+                self._events += len(lines)
+            case "checkpoint":
+                self._store(message.checkpoint.cursor)
+            case "progress":
+                seen = message.progress
+                self._task.observe(ProgressMade(seen.done, seen.total, seen.message))
+            case _:  # of a newer minor version: nothing that has to be understood
+                pass
+
+    def _store(self, cursor: bytes) -> None:
+        if len(cursor) > MAX_CURSOR_BYTES:
+            raise self._session.plugin.broken(
+                "Sync", f"expected a cursor of at most {MAX_CURSOR_BYTES} bytes"
+            )
+        version = self._session.plugin.program.version
+        self._task.state.store_checkpoint(self._session.slice, cursor, version=version)
+        self._cursor = cursor
+        self._checkpoints += 1
+        self._task.observe(CheckpointStored(self._events))
+
+    def _require_hope(self, error: PluginFault, renewed: int, *, has_progress: bool) -> None:
+        """Raises the error again when another token cannot help."""
+        if not self._session.can_renew_token or not has_progress or renewed >= MOST_TOKENS:
+            raise error
+
+
+def _origin(session: Session) -> Origin:
+    program, request = session.plugin.program, session.request
+    return Origin(
+        program.producer, request.organization_id, request.integration_id, program.provider
+    )
+
+
+class WriterSink:
+    """An `accept` that writes to a blocking file from a thread of its own.
+
+    A reader that has stopped reading then blocks that thread, not the loop, so that the sync can
+    still be cancelled. The thread is a daemon: it never keeps the process from ending.
+
+    Args:
+        write: writes all of its bytes and flushes them, blocking.
+    """
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._write = write
+
+    async def __call__(self, lines: list[bytes]) -> None:
+        """Write the lines.
+
+        Raises:
+            Exception: whatever `write` raises, such as BrokenPipeError.
+        """
+        loop = asyncio.get_running_loop()
+        written: asyncio.Future[None] = loop.create_future()
+        data = b"".join(lines)
+
+        def work() -> None:
+            error: Exception | None = None
+            try:
+                self._write(data)
+            except Exception as failure:  # noqa: BLE001 - handed to whoever waits
+                error = failure
+            with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
+                loop.call_soon_threadsafe(_settle, written, error)
+
+        threading.Thread(target=work, daemon=True).start()
+        await written
+
+
+def _settle(future: asyncio.Future[None], error: Exception | None) -> None:
+    if future.done():  # cancelled meanwhile
+        return
+    if error:
+        future.set_exception(error)
+    else:
+        future.set_result(None)

@@ -1,0 +1,326 @@
+"""Stored state: checkpoints of syncs, and the key-value store that plugins may use.
+
+One SQLite file, `$APERIO_HOME/state.db`, mode 0600, in WAL mode. Every change is one transaction,
+so a process killed at any point leaves either the old or the new state. `synchronous=NORMAL`: a
+power failure may take back the newest checkpoints, which a sync that is at least once repairs by
+giving the same events again; it never damages the file (sqlite.org/wal.html).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from aperio_cli import clock
+from aperio_cli.errors import DiskFull, StateConflict, StateLimit, StateUnreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+MAX_KEY_BYTES: Final = 512
+MAX_VALUE_BYTES: Final = 1024 * 1024
+MAX_SLICE_BYTES: Final = 16 * 1024 * 1024
+MAX_CURSOR_BYTES: Final = 64 * 1024
+MAX_LISTED: Final = 1000
+
+_BUSY_TIMEOUT_S: Final = 5.0
+_SCHEMA_VERSION: Final = 1
+_SCHEMA: Final = """
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS checkpoints (
+    plugin TEXT, organization TEXT, integration TEXT,
+    cursor BLOB NOT NULL, version TEXT NOT NULL, stored_at TEXT NOT NULL,
+    PRIMARY KEY (plugin, organization, integration)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS items (
+    plugin TEXT, organization TEXT, integration TEXT, key BLOB,
+    value BLOB NOT NULL, revision INTEGER NOT NULL,
+    PRIMARY KEY (plugin, organization, integration, key)
+);
+PRAGMA user_version = 1;
+COMMIT;
+"""
+_SLICE: Final = "plugin = ? AND organization = ? AND integration = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Whose state it is: one plugin, for one organization and one of its integrations.
+
+    Attributes:
+        plugin: the plugin's id, such as `acme/box`; all its versions share the slice.
+        organization: the tenant.
+        integration: the connected account.
+    """
+
+    plugin: str
+    organization: str
+    integration: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """The three parts, in the order of the tables' primary keys."""
+        return (self.plugin, self.organization, self.integration)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A stored cursor.
+
+    Attributes:
+        cursor: opaque bytes of the plugin, at most 64 KiB.
+        version: the version of the plugin that gave it.
+        stored_at: RFC 3339, UTC.
+    """
+
+    cursor: bytes
+    version: str
+    stored_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A stored value and its revision, which grows with each change of the key, from 1."""
+
+    value: bytes
+    revision: int
+
+
+class State:
+    """The open database; a context manager that closes it. Not for several threads at once.
+
+    Raises:
+        StateUnreadable: damaged, made by a newer aperio, or busy for 5 seconds.
+        DiskFull: no space to create it. Every method may raise these two.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._guard():
+            self._database = _connect(path)
+            try:
+                self._prepare()
+            except BaseException:
+                self._database.close()
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database; closing twice is harmless."""
+        self._database.close()
+
+    # ── checkpoints ───────────────────────────────────────────────────────────────────────────────
+
+    def checkpoint(self, slice_: Slice) -> Checkpoint | None:
+        """The last stored checkpoint, or None."""
+        with self._guard():
+            row = self._database.execute(
+                f"SELECT cursor, version, stored_at FROM checkpoints WHERE {_SLICE}",  # noqa: S608 - a constant of this module
+                slice_.key,
+            ).fetchone()
+        return Checkpoint(*row) if row else None
+
+    def store_checkpoint(self, slice_: Slice, cursor: bytes, *, version: str) -> None:
+        """Replace the checkpoint; committed when this returns.
+
+        Raises:
+            StateLimit: the cursor is longer than 64 KiB.
+        """
+        if len(cursor) > MAX_CURSOR_BYTES:
+            raise StateLimit(f"the checkpoint was not stored: over {MAX_CURSOR_BYTES} bytes")
+        with self._guard():
+            self._database.execute(
+                "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?)",
+                (*slice_.key, cursor, version, clock.timestamp()),
+            )
+
+    def forget(self, plugin: str) -> int:
+        """Drop every checkpoint and value of a plugin, for all organizations; how many there were.
+
+        Args:
+            plugin: the plugin's id, such as `acme/box`.
+        """
+        with self._transaction():
+            return sum(
+                self._database.execute(f"DELETE FROM {table} WHERE plugin = ?", (plugin,)).rowcount  # noqa: S608 - constants
+                for table in ("checkpoints", "items")
+            )
+
+    # ── the key-value store (proto/aperio/plugin/v1/host.proto) ───────────────────────────────────
+
+    def get(self, slice_: Slice, key: str) -> Item | None:
+        """The value of a key, or None.
+
+        Raises:
+            StateLimit: the key is empty or longer than 512 bytes.
+        """
+        with self._guard():
+            row = self._database.execute(
+                f"SELECT value, revision FROM items WHERE {_SLICE} AND key = ?",  # noqa: S608 - a constant of this module
+                (*slice_.key, _key_bytes(key)),
+            ).fetchone()
+        return Item(*row) if row else None
+
+    def put(self, slice_: Slice, key: str, value: bytes, *, if_revision: int | None = None) -> int:
+        """Store a value; its new revision. Committed when this returns.
+
+        Args:
+            slice_: whose.
+            key: 1 to 512 bytes of UTF-8.
+            value: at most 1 MiB.
+            if_revision: store only if the key has this revision; 0: only if it is absent.
+
+        Raises:
+            StateLimit: key or value too long, or the slice would exceed 16 MiB.
+            StateConflict: the key has another revision.
+        """
+        if len(value) > MAX_VALUE_BYTES:
+            raise StateLimit(f"the value was not stored: over {MAX_VALUE_BYTES} bytes")
+        with self._transaction():
+            held = self.get(slice_, key)
+            revision = held.revision if held else 0
+            if if_revision is not None and if_revision != revision:
+                raise StateConflict(
+                    "the value was not stored: the key has been changed meanwhile",
+                    why=f"expected revision {if_revision}\nfound    revision {revision}",
+                )
+            freed = len(held.value) + len(key.encode()) if held else 0
+            if self._size(slice_) - freed + len(value) + len(key.encode()) > MAX_SLICE_BYTES:
+                raise StateLimit(f"the value was not stored: over {MAX_SLICE_BYTES} bytes in all")
+            self._database.execute(
+                "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?)",
+                (*slice_.key, _key_bytes(key), value, revision + 1),
+            )
+            return revision + 1
+
+    def delete(self, slice_: Slice, key: str) -> None:
+        """Remove a key; done as well when there is none. A later `put` begins at revision 1.
+
+        Raises:
+            StateLimit: the key is empty or longer than 512 bytes.
+        """
+        with self._guard():
+            self._database.execute(
+                f"DELETE FROM items WHERE {_SLICE} AND key = ?",  # noqa: S608 - a constant of this module
+                (*slice_.key, _key_bytes(key)),
+            )
+
+    def list_keys(
+        self, slice_: Slice, *, prefix: str = "", after: str = "", limit: int = 100
+    ) -> tuple[list[str], bool]:
+        """Keys in the order of their bytes, and whether there are more.
+
+        Args:
+            slice_: whose.
+            prefix: only keys that begin so.
+            after: only keys after this one; empty: from the first.
+            limit: at most so many, at most 1000.
+        """
+        count = min(limit, MAX_LISTED)
+        first = prefix.encode()
+        with self._guard():
+            rows = self._database.execute(
+                f"SELECT key FROM items WHERE {_SLICE} AND key > ? AND key >= ? AND key < ?"  # noqa: S608 - a constant of this module
+                " ORDER BY key LIMIT ?",
+                # No UTF-8 has the byte 0xFF, so this bound is above every key with the prefix.
+                (*slice_.key, after.encode(), first, first + b"\xff", count + 1),
+            ).fetchall()
+        return [row[0].decode() for row in rows[:count]], len(rows) > count
+
+    def _size(self, slice_: Slice) -> int:
+        """Bytes of all keys and values; SQLite knows lengths without reading the values."""
+        row = self._database.execute(
+            f"SELECT COALESCE(SUM(LENGTH(key) + LENGTH(value)), 0) FROM items WHERE {_SLICE}",  # noqa: S608 - a constant of this module
+            slice_.key,
+        ).fetchone()
+        return int(row[0])
+
+    # ── the file ──────────────────────────────────────────────────────────────────────────────────
+
+    def _prepare(self) -> None:
+        version = self._database.execute("PRAGMA user_version").fetchone()[0]
+        if version > _SCHEMA_VERSION:
+            raise StateUnreadable(
+                f"`{self._path}` was not touched: a newer version of aperio made it",
+                why=f"expected schema {_SCHEMA_VERSION}\nfound    schema {version}",
+                next=["use that version of aperio, or another `--home`"],
+            )
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = NORMAL")
+        if version < _SCHEMA_VERSION:
+            self._database.executescript(_SCHEMA)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing, and alone: the write lock is taken before anything is read."""
+        with self._guard():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Turns what SQLite says into errors for people."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+                raise DiskFull(
+                    f"`{self._path}` was left as it was: the disk is full",
+                    next=["free some space, then run the same command again"],
+                ) from error
+            raise StateUnreadable(
+                f"`{self._path}` could not be used; it was left as it is",
+                why=str(error),
+                next=[
+                    "run the same command again if another aperio was at work",
+                    "if it is damaged, move it away: syncs then begin from the beginning",
+                ],
+            ) from error
+        except OSError as error:
+            raise StateUnreadable(
+                f"`{self._path}` could not be opened", why=str(error), next=["check its folder"]
+            ) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """The database, created for this user alone; SQLite gives its side files the same mode."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)  # one that was there may have been opened up
+    finally:
+        os.close(descriptor)
+    return sqlite3.connect(
+        path,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,  # every statement commits unless a transaction was begun
+        check_same_thread=False,  # one at a time, but not always the one that opened it
+    )
+
+
+def _key_bytes(key: str) -> bytes:
+    data = key.encode()
+    if not 0 < len(data) <= MAX_KEY_BYTES:
+        raise StateLimit(f"a key of the store has 1 to {MAX_KEY_BYTES} bytes, not {len(data)}")
+    return data

@@ -1,0 +1,212 @@
+"""Typed calls to real plugins of every kind, and what comes of bad answers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aperio_cli.errors import (
+    PluginConfigInvalid,
+    PluginContractBroken,
+    PluginDeadlineExceeded,
+    PluginReportedError,
+)
+from aperio_cli.host.envelopes import Outbound
+from aperio_cli.host.invocation import Invocation
+from aperio_cli.host.remediation import Execution
+from aperio_cli.host.session import SessionRequest, open_session
+from aperio_cli.state import State
+
+from .conftest import PLUGINS, Host, development, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from aperio_cli.host.launch import RunningPlugin
+
+
+def run_kind(host: Host, kind: str, use: Callable[..., Any]) -> Any:
+    return host.run(development(PLUGINS / "other_kinds.py", kind=kind), use)
+
+
+# ── remediation and destination ───────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("dry_run", "outcome"), [(True, 3), (False, 1)])
+def test_a_remediation_executes_an_action(host: Host, *, dry_run: bool, outcome: int) -> None:
+    async def use(plugin: RunningPlugin) -> int:
+        execution = Execution("box.unshare", "item-1", "once", dry_run=dry_run)
+        return (await plugin.remediation.execute(Invocation(), execution)).outcome
+
+    assert run_kind(host, "remediation", use) == outcome
+
+
+def test_an_error_comes_with_its_diagnostics(host: Host) -> None:
+    async def use(plugin: RunningPlugin) -> None:
+        await plugin.remediation.execute(Invocation(), Execution("box.other", "item-1", "once"))
+
+    with pytest.raises(PluginReportedError) as caught:
+        run_kind(host, "remediation", use)
+
+    assert caught.value.what.endswith("could not do Execute: no such action (action) [no]")
+    assert caught.value.why == "status INVALID_ARGUMENT"
+    assert caught.value.next == ("use box.unshare",)
+    assert caught.value.exit_status == 5
+
+
+def test_a_destination_answers_for_each_envelope(host: Host) -> None:
+    async def use(plugin: RunningPlugin) -> list[tuple[str, int]]:
+        envelopes = [Outbound(name, "event", b"{}") for name in ("a", "b")]
+        response = await plugin.destination.deliver(Invocation(), envelopes)
+        return [(result.id, result.status) for result in response.results]
+
+    assert run_kind(host, "destination", use) == [("a", 1), ("b", 1)]
+
+
+@pytest.mark.parametrize("kind", ["remediation", "destination"])
+def test_every_kind_has_its_settings_checked(host: Host, kind: str) -> None:
+    async def use(plugin: RunningPlugin) -> None:
+        await open_session(plugin, SessionRequest())
+
+    with pytest.raises(PluginConfigInvalid, match="`url` of `acme/box`"):
+        run_kind(host, kind, use)
+
+
+# ── bad answers ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_bytes_that_are_no_message_break_the_interface(host: Host) -> None:
+    async def use(plugin: RunningPlugin) -> None:
+        await plugin.connector.schema(Invocation())
+
+    with pytest.raises(PluginContractBroken, match="answered Schema"):
+        host.run("garbage", use)
+
+
+def test_bytes_that_are_no_message_in_a_stream_end_it_with_an_error(host: Host) -> None:
+    seen = []
+
+    async def use(plugin: RunningPlugin) -> None:
+        async for message in plugin.connector.sync(Invocation()):
+            seen.append(message.WhichOneof("item"))  # noqa: PERF401 - it ends with an error
+
+    with pytest.raises(PluginContractBroken, match="answered Sync"):
+        host.run("garbage", use)
+
+    assert seen == ["batch"]
+
+
+def test_a_message_over_4_mib_is_an_error_and_not_a_crash(host: Host) -> None:
+    async def use(plugin: RunningPlugin) -> str:
+        with pytest.raises(PluginReportedError) as caught:
+            await plugin.connector.test_connection(Invocation())
+        messages = plugin.connector.sync(Invocation())
+        assert (await anext(messages)).WhichOneof("item") == "batch"
+        return caught.value.why
+
+    assert "RESOURCE_EXHAUSTED" in host.run("garbage", use)
+
+
+def test_a_method_that_a_plugin_lacks_is_told(host: Host) -> None:
+    async def use(plugin: RunningPlugin) -> None:
+        await plugin.connector.test_connection(Invocation())
+
+    with pytest.raises(PluginReportedError) as caught:
+        host.run("bare", use)
+
+    assert "UNIMPLEMENTED" in caught.value.why
+
+
+def test_another_provider_than_the_manifests_breaks_the_interface(host: Host) -> None:
+    async def use(plugin: RunningPlugin) -> None:
+        await plugin.connector.schema(Invocation())
+
+    with pytest.raises(PluginContractBroken) as caught:
+        host.run(development(PLUGINS / "bare.py", provider="SLACK"), use)
+
+    assert "expected SLACK\nreceived BOX" in caught.value.why
+
+
+def test_a_sync_that_falls_silent_is_ended(host: Host, tmp_path: Path) -> None:
+    script = tmp_path / "plugin.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(PLUGINS)!r})\n"
+        "import bare, threading\n"
+        "from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2\n"
+        "def sync(request, context):\n"
+        "    yield bare.batch(0, 1)\n"
+        "    threading.Event().wait()\n"
+        "bare.serve({'Sync': bare.stream(sync, connector_pb2.SyncRequest)})\n"
+    )
+
+    async def use(plugin: RunningPlugin) -> None:
+        async for _message in plugin.connector.sync(Invocation(), silence_s=0.3):
+            pass
+
+    with pytest.raises(PluginDeadlineExceeded, match="did not answer Sync in time"):
+        host.run(script, use)
+
+
+def test_a_reader_that_leaves_cancels_the_call(host: Host, tmp_path: Path) -> None:
+    script = tmp_path / "plugin.py"
+    ended = tmp_path / "ended"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(PLUGINS)!r})\n"
+        "import bare\n"
+        "from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2\n"
+        "def sync(request, context):\n"
+        f"    context.add_callback(lambda: open({str(ended)!r}, 'w').close())\n"
+        "    while context.is_active():\n"
+        "        yield bare.batch(0, 1)\n"
+        "bare.serve({'Sync': bare.stream(sync, connector_pb2.SyncRequest)})\n"
+    )
+
+    async def use(plugin: RunningPlugin) -> None:
+        messages = plugin.connector.sync(Invocation())
+        await anext(messages)
+        await messages.aclose()  # type: ignore[attr-defined] # an async generator
+        assert await asyncio.to_thread(wait_until, ended.exists, within_s=3)
+
+    host.run(script, use)
+
+
+# ── a plugin made with the SDK ────────────────────────────────────────────────────────────────────
+
+
+def test_an_sdk_plugin_syncs_and_its_prints_and_logs_arrive(host: Host) -> None:
+    async def use(plugin: RunningPlugin) -> int:
+        messages = [message async for message in plugin.connector.sync(Invocation())]
+        return sum(len(message.batch.events) for message in messages)
+
+    assert host.run("with_sdk", use) == 1000
+
+    told = {record.message: record for record in host.logs}
+    assert told["printed by the author"].stream == "stdio"
+    assert told["logged by the author"].level == "warn"
+
+
+def test_an_sdk_plugins_error_keeps_its_diagnostics(host: Host) -> None:
+    async def use(plugin: RunningPlugin) -> None:
+        async for _ in plugin.connector.sync(Invocation(config_json=b'{"mode": "denied"}')):
+            pass
+
+    with pytest.raises(PluginReportedError) as caught:
+        host.run("with_sdk", use)
+
+    assert "the scope is missing (mode)" in caught.value.what
+    assert "PERMISSION_DENIED" in caught.value.why
+    assert "grant it" in caught.value.next
+
+
+def test_an_sdk_plugin_keeps_state_between_launches(host: Host, tmp_path: Path) -> None:
+    async def use(plugin: RunningPlugin) -> str:
+        return str((await plugin.connector.test_connection(Invocation())).account["runs"])
+
+    with State(tmp_path / "state.db") as state:
+        host.options["state"] = state
+        target = development(PLUGINS / "with_sdk.py", state=True)
+
+        assert [host.run(target, use), host.run(target, use)] == ["0", "1"]

@@ -1,0 +1,397 @@
+"""Whole syncs: real plugin processes, a real token server, a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from aperio_cli.errors import (
+    PluginConfigInvalid,
+    PluginContractBroken,
+    PluginCrashed,
+    PluginUnauthenticated,
+    TokenRefused,
+)
+from aperio_cli.host.session import SessionRequest, open_session
+from aperio_cli.host.sync import (
+    CheckpointStored,
+    Note,
+    SyncSummary,
+    SyncTask,
+    TokenRenewed,
+    WriterSink,
+    sync_connector,
+)
+from aperio_cli.state import Slice, State
+
+from .conftest import PLUGINS, Host, development
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from aperio_cli.host.launch import RunningPlugin
+
+SLICE = Slice("acme/box", "local", "local")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    with State(tmp_path / "state.db") as opened:
+        yield opened
+
+
+class Sink:
+    """Keeps the lines it accepted; breaks after so many."""
+
+    def __init__(self, *, breaks_after: int = 10**9) -> None:
+        self.lines: list[bytes] = []
+        self._breaks_after = breaks_after
+
+    async def __call__(self, lines: list[bytes]) -> None:
+        if len(self.lines) + len(lines) > self._breaks_after:
+            raise BrokenPipeError
+        self.lines += lines
+
+    def envelopes(self) -> list[dict[str, Any]]:
+        return [json.loads(line)["envelope"] for line in self.lines]
+
+    def source_ids(self) -> list[str]:
+        return [envelope["source_event_id"] for envelope in self.envelopes()]
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def sync(
+    host: Host, name: str | Path, state: State, sink: Callable[..., Any], **request: Any
+) -> tuple[SyncSummary, list[Note]]:
+    """Run a simulator's sync."""
+    notes: list[Note] = []
+    full = request.pop("full", False)
+
+    async def use(plugin: RunningPlugin) -> SyncSummary:
+        session = await open_session(plugin, SessionRequest(**request))
+        return await sync_connector(session, SyncTask(sink, state, notes.append, full=full))
+
+    return host.run(name, use), notes
+
+
+@contextmanager
+def token_server(*, status: int = 200, body: bytes = b"") -> Iterator[tuple[str, list[Any]]]:
+    """A token endpoint that gives token-1, token-2 and so on, and what it was asked."""
+    asked: list[dict[str, list[str]]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            length = int(self.headers["Content-Length"])
+            asked.append(parse_qs(self.rfile.read(length).decode()))
+            token = {"access_token": f"token-{len(asked)}", "expires_in": 60}
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body or json.dumps(token).encode())
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        finally:
+            server.shutdown()
+
+
+def credentials(url: str, **more: object) -> dict[str, object]:
+    return {"base_url": url, "client_id": "me", "client_secret": "s3cr3t", **more}
+
+
+# ── at least once ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_sync_gives_stamped_lines_and_stores_the_checkpoint(host: Host, state: State) -> None:
+    sink = Sink()
+
+    summary, notes = sync(host, "bare", state, sink, organization_id="acme-corp")
+
+    assert (summary.events, summary.checkpoints, summary.tokens_renewed) == (2, 1, 0)
+    assert notes == [CheckpointStored(2)]
+    stored = state.checkpoint(Slice("acme/box", "acme-corp", "local"))
+    assert stored is not None
+    assert (stored.cursor, stored.version) == (b"2", "1.2.0")
+    assert sink.envelopes()[0] | {"id": ""} == {
+        "id": "",
+        "schema_version": "aperio.event.v1",
+        "source": "aperio",
+        "producer": "acme/box@1.2.0",
+        "organization_id": "acme-corp",
+        "integration_id": "local",
+        "provider": "BOX",
+        "kind": "event",
+        "event_type": "box.login",
+        "actor": None,
+        "occurred_at": "2023-11-14T22:13:20Z",
+        "source_event_id": "e0",
+        "record": {"n": 0},
+        "origin": "admin_logs",
+    }
+
+
+def test_a_second_sync_goes_on_from_the_checkpoint(host: Host, state: State) -> None:
+    sink = Sink()
+
+    sync(host, "bare", state, sink)
+    sync(host, "bare", state, sink)
+
+    assert sink.source_ids() == ["e0", "e1", "e2", "e3"]
+
+
+def test_a_full_sync_hands_over_the_cursor_and_says_full(
+    host: Host, state: State, tmp_path: Path
+) -> None:
+    state.store_checkpoint(SLICE, b"7", version="1.0.0")
+    script = tmp_path / "plugin.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(PLUGINS)!r})\n"
+        "import bare\n"
+        "from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2\n"
+        "def sync(request, context):\n"
+        "    yield bare.batch(0 if request.full else int(request.cursor), 1)\n"
+        "bare.serve({'Sync': bare.stream(sync, connector_pb2.SyncRequest)})\n"
+    )
+    whole, rest = Sink(), Sink()
+
+    sync(host, script, state, whole, full=True)
+    sync(host, script, state, rest)
+
+    assert (whole.source_ids(), rest.source_ids()) == (["e0"], ["e7"])
+
+
+def test_no_checkpoint_is_stored_when_the_sink_did_not_accept_what_is_before_it(
+    host: Host, state: State
+) -> None:
+    with pytest.raises(BrokenPipeError):
+        sync(host, "bare", state, Sink(breaks_after=1))
+
+    assert state.checkpoint(SLICE) is None
+
+
+def test_a_crash_loses_nothing_and_repeats_carry_the_same_ids(host: Host, state: State) -> None:
+    crashed, resumed = Sink(), Sink()
+    with pytest.raises(PluginCrashed):
+        sync(host, "crashes", state, crashed)
+
+    sync(host, "bare", state, resumed)
+
+    stored = state.checkpoint(SLICE)
+    assert stored is not None
+    assert (crashed.source_ids(), resumed.source_ids()) == (["e0", "e1"], ["e2", "e3"])
+    assert len({envelope["id"] for envelope in crashed.envelopes() + resumed.envelopes()}) == 4
+
+
+def test_an_event_that_breaks_the_interface_ends_the_sync_and_is_named(
+    host: Host, state: State, tmp_path: Path
+) -> None:
+    script = tmp_path / "plugin.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(PLUGINS)!r})\n"
+        "import bare\n"
+        "from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2\n"
+        "def sync(request, context):\n"
+        "    made = bare.batch(0, 2)\n"
+        "    made.batch.events[1].record_json = b'{\"a\": NaN}'\n"
+        "    yield made\n"
+        "    yield bare.checkpoint(b'2')\n"
+        "bare.serve({'Sync': bare.stream(sync, connector_pb2.SyncRequest)})\n"
+    )
+
+    with pytest.raises(PluginContractBroken) as caught:
+        sync(host, script, state, Sink())
+
+    assert caught.value.exit_status == 5
+    assert "event 'e1'" in caught.value.why
+    assert state.checkpoint(SLICE) is None
+
+
+def test_a_slow_sink_slows_the_plugin_down(host: Host, state: State, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    script = tmp_path / "plugin.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(PLUGINS)!r})\n"
+        "import bare\n"
+        "from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2\n"
+        "def sync(request, context):\n"
+        "    for n in range(400):\n"
+        "        made = bare.batch(n, 1)\n"
+        "        made.batch.events[0].record_json = b'{\"p\": \"' + b'x' * 100_000 + b'\"}'\n"
+        f"        open({str(made)!r}, 'a').write('.')\n"
+        "        yield made\n"
+        "bare.serve({'Sync': bare.stream(sync, connector_pb2.SyncRequest)})\n"
+    )
+    waiting = asyncio.Event()
+
+    async def stuck(_lines: list[bytes]) -> None:
+        await waiting.wait()
+
+    async def use(plugin: RunningPlugin) -> int:
+        session = await open_session(plugin, SessionRequest())
+        task = asyncio.ensure_future(sync_connector(session, SyncTask(stuck, state)))
+        seen = -1
+        while (size := made.stat().st_size if made.exists() else 0) != seen or not size:
+            seen = size
+            await asyncio.sleep(0.2)
+        task.cancel()
+        await asyncio.wait([task])
+        return seen
+
+    assert host.run(script, use) < 60  # of 400; some 1 MiB is under way
+
+
+def test_a_sink_that_blocks_for_ever_does_not_block_a_cancellation(
+    host: Host, state: State
+) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, True)
+    filled = b"x" * 10_000_000
+
+    async def use(plugin: RunningPlugin) -> None:
+        session = await open_session(plugin, SessionRequest())
+        sink = WriterSink(lambda data: write_all(writer, data + filled))
+        task = asyncio.ensure_future(sync_connector(session, SyncTask(sink, state)))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(task, timeout=0.5)
+
+    began_s = time.monotonic()
+    host.run("bare", use)
+
+    assert time.monotonic() - began_s < 3
+    os.close(reader)  # which ends the thread that is still writing
+
+
+def test_a_writer_sink_passes_on_what_its_writer_raises(host: Host, state: State) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        with pytest.raises(BrokenPipeError):
+            sync(host, "bare", state, WriterSink(lambda data: write_all(writer, data)))
+    finally:
+        os.close(writer)
+
+    assert state.checkpoint(SLICE) is None
+
+
+# ── tokens ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_expired_token_is_renewed_and_the_sync_goes_on_from_the_checkpoint(
+    host: Host, state: State
+) -> None:
+    sink = Sink()
+
+    with token_server() as (url, asked):
+        summary, notes = sync(host, "expiring", state, sink, settings=credentials(url))
+
+    assert summary.tokens_renewed == notes.count(TokenRenewed()) == 2
+    assert len(asked) == 3
+    assert sorted(set(sink.source_ids())) == ["e0", "e1", "e2", "e3", "e4", "e5"]
+    ids = {envelope["source_event_id"]: envelope["id"] for envelope in sink.envelopes()}
+    assert all(ids[e["source_event_id"]] == e["id"] for e in sink.envelopes())
+
+
+def test_the_client_secret_goes_to_the_token_server_and_not_to_the_plugin(
+    host: Host, state: State
+) -> None:
+    with token_server() as (url, asked):
+        sync(host, "expiring", state, Sink(), settings=credentials(url))
+
+    assert asked[0] == {
+        "grant_type": ["client_credentials"],
+        "client_id": ["me"],
+        "client_secret": ["s3cr3t"],
+    }
+    assert "s3cr3t" not in repr(host.logs)
+
+
+def test_a_token_that_is_refused_without_any_progress_ends_the_sync(
+    host: Host, state: State
+) -> None:
+    with token_server() as (url, asked), pytest.raises(PluginUnauthenticated) as caught:
+        sync(host, "expiring", state, Sink(), settings=credentials(url, stuck=True))
+
+    assert (caught.value.code, caught.value.exit_status) == ("plugin-unauthenticated", 5)
+    assert len(asked) == 2
+    stored = state.checkpoint(SLICE)
+    assert stored is not None
+    assert stored.cursor == b"2"
+
+
+def test_refused_credentials_are_told_without_the_secret(host: Host, state: State) -> None:
+    body = b'{"error": "invalid_client", "error_description": "s3cr3t is wrong"}'
+
+    with token_server(status=401, body=body) as (url, _), pytest.raises(TokenRefused) as caught:
+        sync(host, "expiring", state, Sink(), settings=credentials(url))
+
+    assert "401 invalid_client" in caught.value.why
+    assert "s3cr3t" not in json.dumps(caught.value.to_json())
+
+
+# ── configuration ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "why"),
+    [
+        ({"base_urll": "x"}, "base_urll", "did you mean base_url?"),
+        ({"stuck": "maybe"}, "stuck", "expected true or false"),
+        ({"base_url": 5}, "base_url", "expected text, received a number"),
+    ],
+)
+def test_a_wrong_setting_is_named_before_anything_is_asked_of_the_service(
+    host: Host, state: State, settings: dict[str, object], key: str, why: str
+) -> None:
+    with pytest.raises(PluginConfigInvalid) as caught:
+        sync(host, "expiring", state, Sink(), settings=settings)
+
+    assert (caught.value.code, caught.value.exit_status) == ("plugin-config-invalid", 2)
+    assert caught.value.what.startswith(f"`{key}`")
+    assert why in caught.value.why
+
+
+# ── the key-value store ───────────────────────────────────────────────────────────────────────────
+
+
+def told_by_store(host: Host, organization_id: str = "local", **changes: Any) -> str:
+    async def use(plugin: RunningPlugin) -> str:
+        session = await open_session(plugin, SessionRequest(organization_id))
+        return str(session.declaration.name)
+
+    return str(host.run(development(PLUGINS / "remembers.py", **changes), use))
+
+
+def test_a_plugin_with_state_reaches_its_slice_and_no_other(host: Host, state: State) -> None:
+    host.options["state"] = state
+
+    told = told_by_store(host, "acme-corp", state=True)
+
+    assert told == "1 PERMISSION_DENIED FAILED_PRECONDITION NOT_FOUND runs 1"
+    item = state.get(Slice("acme/box", "acme-corp", "local"), "runs")
+    assert item is not None
+    assert item.value == b"1"
+    assert state.get(SLICE, "runs") is None
+
+
+def test_a_plugin_that_asked_for_no_state_gets_no_store(host: Host, state: State) -> None:
+    host.options["state"] = state
+
+    assert told_by_store(host, state=False) == "no store"

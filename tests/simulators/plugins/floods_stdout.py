@@ -1,0 +1,9 @@
+"""Prints 1 MiB without a line feed before its handshake."""
+
+import os
+
+import bare  # type: ignore[import-not-found] # beside this file
+
+for _ in range(16):
+    os.write(1, b"x" * 65536)
+bare.serve()

@@ -1,0 +1,107 @@
+"""Settings against declared fields: every problem is named, no value is shown."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from aperio_plugin._generated.aperio.plugin.v1 import common_pb2
+
+from aperio_cli.errors import PluginConfigInvalid
+from aperio_cli.host.configuration import CheckedConfig, check_config
+
+FIELDS = (
+    common_pb2.ConfigField(key="name", type="TYPE_TEXT", required=True),
+    common_pb2.ConfigField(key="secret", type="TYPE_PASSWORD", secret=True, host_only=True),
+    common_pb2.ConfigField(key="url", type="TYPE_URL", default_json='"https://api.box.com"'),
+    common_pb2.ConfigField(key="region", type="TYPE_SELECT", options=["eu", "us"]),
+    common_pb2.ConfigField(key="deep", type="TYPE_BOOLEAN", default_json="false"),
+    common_pb2.ConfigField(key="days", type="TYPE_NUMBER"),
+)
+
+
+def check(**settings: object) -> CheckedConfig:
+    return check_config(FIELDS, settings, subject="`acme/box` 1.2.0")
+
+
+def test_text_becomes_what_the_fields_type_says() -> None:
+    config = check(name="n", secret="s", region="eu", deep="true", days="7")
+
+    assert config.values == {
+        "name": "n",
+        "secret": "s",
+        "url": "https://api.box.com",
+        "region": "eu",
+        "deep": True,
+        "days": 7,
+    }
+    assert config.given == {"name", "secret", "region", "deep", "days"}
+
+
+def test_what_is_for_the_host_only_is_not_for_the_plugin() -> None:
+    config = check(name="n", secret="hunter2")
+
+    assert json.loads(config.plugin_json) == {
+        "name": "n",
+        "url": "https://api.box.com",
+        "deep": False,
+    }
+    assert "hunter2" not in repr(config)
+
+
+@pytest.mark.parametrize(("given", "number"), [("1.5", 1.5), (3, 3), ("-2", -2), (0.25, 0.25)])
+def test_numbers_keep_their_value(given: object, number: float) -> None:
+    assert check(name="n", days=given).values["days"] == number
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "why"),
+    [
+        ({}, "name", "missing, and the plugin needs it"),
+        ({"name": ""}, "name", "missing, and the plugin needs it"),
+        ({"name": 5}, "name", "expected text, received a number"),
+        ({"name": ["x"]}, "name", "expected text, received a list"),
+        ({"name": "x" * 65537}, "name", "expected at most 65536 characters"),
+        ({"name": "n", "days": "many"}, "days", "expected a number, received text"),
+        ({"name": "n", "days": True}, "days", "expected a number, received true or false"),
+        ({"name": "n", "days": "nan"}, "days", "expected a number"),
+        ({"name": "n", "days": "1e999"}, "days", "expected a number"),
+        ({"name": "n", "deep": "yes"}, "deep", "expected true or false, received text"),
+        ({"name": "n", "deep": 1}, "deep", "expected true or false, received a number"),
+        ({"name": "n", "region": "asia"}, "region", "expected one of eu, us"),
+        ({"name": "n", "url": "ftp://x"}, "url", "expected a web address"),
+        ({"name": "n", "url": "https://"}, "url", "expected a web address"),
+        ({"name": "n", "url": "https://[::1"}, "url", "expected a web address"),
+        ({"name": "n", "regionn": "eu"}, "regionn", "did you mean region?"),
+        ({"name": "n", "zzz": "1"}, "zzz", "known: name, secret, url, region, deep, days"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_was_expected(
+    settings: dict[str, Any], key: str, why: str
+) -> None:
+    with pytest.raises(PluginConfigInvalid) as caught:
+        check(**settings)
+
+    assert caught.value.what.startswith(f"`{key}` of `acme/box` 1.2.0")
+    assert why in caught.value.why
+    assert caught.value.next[0].startswith(f"`--set {key}=")
+
+
+def test_all_problems_are_told_at_once_and_no_value_among_them() -> None:
+    with pytest.raises(PluginConfigInvalid) as caught:
+        check(days="hunter2", secret=5, hunter="hunter2")
+
+    lines = caught.value.why.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["hunter", "name", "secret", "days"]
+    assert "hunter2" not in caught.value.why
+
+
+def test_a_default_that_is_no_json_asks_for_a_value() -> None:
+    broken = common_pb2.ConfigField(key="name", type="TYPE_TEXT", default_json="oops")
+
+    with pytest.raises(PluginConfigInvalid) as caught:
+        check_config([broken], {}, subject="x")
+
+    assert "the plugin's own default is not JSON" in caught.value.why
+    assert check_config([broken], {"name": "n"}, subject="x").values == {"name": "n"}

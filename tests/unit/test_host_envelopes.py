@@ -1,0 +1,263 @@
+"""Envelopes: what the host says about an event, and what it lets through untouched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+
+from aperio_cli.errors import PluginContractBroken, UsageError
+from aperio_cli.host.envelopes import (
+    Origin,
+    Outbound,
+    Stamper,
+    envelope_id,
+    format_time,
+    netstrings,
+    one_line_object,
+    read_outbound,
+)
+
+ORIGIN = Origin("acme/box@1.2.0", "acme-corp", "main", "BOX")
+
+
+def event(**changes: Any) -> connector_pb2.Event:
+    made = connector_pb2.Event(
+        source_event_id=changes.pop("source_event_id", "e1"),
+        event_type=changes.pop("event_type", "box.login"),
+        record_json=changes.pop("record_json", b'{"a": 1}'),
+        **changes,
+    )
+    made.occurred_at.seconds = 1_700_000_000
+    return made
+
+
+def stamp(made: connector_pb2.Event) -> bytes:
+    return Stamper(ORIGIN, subject="`acme/box` 1.2.0").envelope(made)
+
+
+# ── the id ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_id_is_the_digest_of_the_netstrings() -> None:
+    tuple_bytes = b"9:acme-corp4:main3:BOX2:e1"
+
+    assert envelope_id(ORIGIN, "e1") == hashlib.sha256(tuple_bytes).hexdigest()
+    assert json.loads(stamp(event()))["id"] == envelope_id(ORIGIN, "e1")
+
+
+def test_no_two_tuples_give_the_same_input() -> None:
+    assert netstrings("a", "bc") != netstrings("ab", "c")
+    assert netstrings("1:a", "") != netstrings("", "1:a")
+    assert netstrings("é") == b"2:\xc3\xa9"
+
+
+# ── the keys ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_keys_stand_in_the_order_of_the_proto() -> None:
+    document = json.loads(stamp(event(source="admin_logs")))
+
+    assert list(document) == [
+        "id",
+        "schema_version",
+        "source",
+        "producer",
+        "organization_id",
+        "integration_id",
+        "provider",
+        "kind",
+        "event_type",
+        "actor",
+        "occurred_at",
+        "source_event_id",
+        "record",
+        "origin",
+    ]
+    assert "origin" not in json.loads(stamp(event()))
+
+
+def test_an_actor_is_an_object_without_its_empty_keys_or_null() -> None:
+    known = event(actor=connector_pb2.Actor(email="a@b.c", ip_address="192.0.2.1"))
+
+    assert json.loads(stamp(known))["actor"] == {"email": "a@b.c", "ip_address": "192.0.2.1"}
+    assert json.loads(stamp(event(actor=connector_pb2.Actor())))["actor"] == {}
+    assert json.loads(stamp(event()))["actor"] is None
+
+
+def test_text_of_the_plugin_cannot_break_out_of_its_place() -> None:
+    nasty = '"},"organization_id":"other\n\u2028\\'
+    made = event(source_event_id=nasty, event_type=nasty, source=nasty)
+    made.actor.id = nasty
+
+    line = stamp(made)
+    document = json.loads(line)
+
+    assert b"\n" not in line
+    assert document["organization_id"] == "acme-corp"
+    assert document["source_event_id"] == document["origin"] == document["actor"]["id"] == nasty
+
+
+def test_a_record_cannot_speak_for_another_tenant() -> None:
+    made = event(record_json=b'{"a": 1}, "organization_id": {"b": 2}')
+
+    with pytest.raises(PluginContractBroken):
+        stamp(made)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "text"),
+    [
+        (0, 0, "1970-01-01T00:00:00Z"),
+        (1_700_000_000, 500_000_000, "2023-11-14T22:13:20.500Z"),
+        (1_700_000_000, 1_000, "2023-11-14T22:13:20.000001Z"),
+        (1_700_000_000, 1, "2023-11-14T22:13:20.000000001Z"),
+        (-62_135_596_800, 0, "0001-01-01T00:00:00Z"),
+        (253_402_300_799, 0, "9999-12-31T23:59:59Z"),
+        (253_402_300_800, 0, ""),
+        (-62_135_596_801, 0, ""),
+        (0, -1, ""),
+        (0, 1_000_000_000, ""),
+    ],
+)
+def test_times_are_rfc_3339_in_utc(seconds: int, nanos: int, text: str) -> None:
+    made = connector_pb2.Event()
+    made.occurred_at.seconds, made.occurred_at.nanos = seconds, nanos
+
+    assert format_time(made.occurred_at) == text
+
+
+# ── the record ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b'{"price": 1.10, "big": 123456789012345678901234567890, "e": 1E2}',
+        b'{"text": "\\u00e9 \\ud83d\\ude00 \\ud800", "raw": "\xc3\xa9"}',
+        b'{ "spaces" :  [ ] }',
+        b'{"twice": 1, "twice": 2}',
+        b"{}",
+    ],
+)
+def test_a_record_is_spliced_in_byte_for_byte(record: bytes) -> None:
+    assert b'"record":' + record + b"}" in stamp(event(record_json=record))
+
+
+def test_line_ends_between_tokens_become_spaces_and_nothing_else_changes() -> None:
+    record = b'{\r\n  "a": 1.10,\n  "b": "x\\ny"\n}'
+
+    assert one_line_object(record) == '{    "a": 1.10,   "b": "x\\ny" }'
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"text"',
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b'{"a": 1',
+        b'{"a": 1} {"b": 2}',
+        b'{"a": "\xff"}',
+        b'{"a": "\xed\xa0\x80"}',
+        b'{"a": "raw\nline end"}',
+        b"\xef\xbb\xbf{}",
+        '{"a": 1}'.encode("utf-16"),
+        b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"a": "' + b"x" * 1024 * 1024 + b'"}',
+    ],
+)
+def test_a_record_that_is_not_one_json_object_is_refused_by_name(record: bytes) -> None:
+    with pytest.raises(PluginContractBroken) as caught:
+        stamp(event(source_event_id="the-one", record_json=record))
+
+    assert "event 'the-one'" in caught.value.why
+    assert "record_json" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"source_event_id": ""}, "source_event_id"),
+        ({"source_event_id": "é" * 257}, "source_event_id"),
+        ({"event_type": ""}, "event_type"),
+        ({"event_type": "x" * 129}, "event_type"),
+    ],
+)
+def test_an_event_without_what_it_needs_is_refused(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(PluginContractBroken) as caught:
+        stamp(event(**changes))
+
+    assert f"expected {named}" in caught.value.why
+
+
+def test_an_event_without_a_time_is_refused() -> None:
+    made = event()
+    made.ClearField("occurred_at")
+
+    with pytest.raises(PluginContractBroken, match="breaks the plugin interface") as caught:
+        stamp(made)
+
+    assert "occurred_at" in caught.value.why
+
+
+def test_lines_are_ndjson_one_for_each_event() -> None:
+    batch = connector_pb2.EventBatch(events=[event(), event(source_event_id="e2")])
+
+    lines = Stamper(ORIGIN, subject="x").lines(batch)
+
+    assert [json.loads(line)["type"] for line in lines] == ["event", "event"]
+    assert all(line.endswith(b"}\n") and line.count(b"\n") == 1 for line in lines)
+
+
+# ── reading them again ────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_line_that_was_written_is_read_with_the_envelope_as_it_was() -> None:
+    made = event(record_json=b'{"price": 1.10}')
+    (line,) = Stamper(ORIGIN, subject="x").lines(connector_pb2.EventBatch(events=[made]))
+
+    expected = Outbound(envelope_id(ORIGIN, "e1"), "event", stamp(made))
+    assert read_outbound(line, number=1) == expected
+    assert read_outbound(stamp(made), number=1) == expected
+
+
+def test_a_line_in_another_layout_is_read_too() -> None:
+    envelope = json.loads(stamp(event()))
+
+    line = json.dumps({"envelope": envelope, "type": "event"}).encode()
+
+    read = read_outbound(line, number=1)
+    assert read is not None
+    assert json.loads(read.json) == envelope
+
+
+@pytest.mark.parametrize("line", [b"", b"  \n", b'{"type": "summary", "events": 3}\n'])
+def test_other_lines_are_passed_over(line: bytes) -> None:
+    assert read_outbound(line, number=1) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"no json",
+        b"[]",
+        b'{"type": "event"}',
+        b'{"type": "event", "envelope": 5}',
+        b'{"type":"event","envelope":{"id":"a","kind":"event","schema_version":""},"x":{}}',
+        b'{"schema_version": "aperio.event.v1", "kind": "event"}',
+        b'{"schema_version": "aperio.event.v1", "id": 5, "kind": "event"}',
+        b'{"schema_version": "aperio.event.v1", "id": "a", "kind": "other"}',
+        b'{"schema_version": "v", "id": "a", "kind": "event", "x": "' + b"x" * 1_100_000 + b'"}',
+        b"\xff",
+    ],
+)
+def test_a_line_that_is_no_envelope_is_refused_with_its_number(line: bytes) -> None:
+    with pytest.raises(UsageError, match="line 7 of the input"):
+        read_outbound(line, number=7)

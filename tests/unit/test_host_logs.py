@@ -1,0 +1,157 @@
+"""What a plugin writes, turned into records: nothing in it can hurt."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from aperio_cli.host.logs import (
+    LONGEST_LINE_BYTES,
+    LineSplitter,
+    LogRecord,
+    StderrReader,
+    Tail,
+    TextReader,
+    parse_line,
+)
+
+
+def test_an_hclog_line_becomes_a_record_with_its_fields_in_order() -> None:
+    line = {
+        "@level": "warn",
+        "@message": "slow",
+        "@module": "box",
+        "@timestamp": "2026-01-02T03:04:05.000006Z",
+        "page": 7,
+        "url": "https://x",
+    }
+
+    assert parse_line(json.dumps(line).encode()) == LogRecord(
+        "warn",
+        "slow",
+        "stderr",
+        (("page", "7"), ("url", "https://x")),
+        "box",
+        "2026-01-02T03:04:05.000006Z",
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "level", "message"),
+    [
+        (b'{"@message": 5}', "debug", "5"),
+        (b'{"@message": "m", "@level": 5}', "debug", "m"),
+        (b'{"@message": "m", "@level": "WARNING"}', "warn", "m"),
+        (b'{"@message": "m", "@level": "Critical"}', "error", "m"),
+        (b'{"@message": null}', "debug", "null"),
+        (b'{"@message": "a\\u0000\\u001b[2Jb"}', "debug", "a\ufffd\ufffd[2Jb"),
+        (b'{"message": "no hclog"}', "debug", '{"message": "no hclog"}'),
+        (b'["HELLO"]', "debug", '["HELLO"]'),
+        (b"12345", "debug", "12345"),
+        (b'{"@message": ', "debug", '{"@message": '),
+        (b"[ERROR] it broke", "error", "it broke"),
+        (b"[error] not a prefix", "debug", "[error] not a prefix"),
+        (b"\xff\xfe", "debug", "\ufffd\ufffd"),
+        (b'{"@message": ' + b"[" * 60_000, "debug", None),
+        (b'{"@message": ' + b"9" * 60_000 + b"}", "debug", None),
+    ],
+)
+def test_any_line_becomes_a_record(line: bytes, level: str, message: str | None) -> None:
+    record = parse_line(line)
+
+    assert record.level == level
+    assert message is None or record.message == message
+    assert len(record.message) <= 8192
+
+
+def test_arbitrary_bytes_never_raise() -> None:
+    for _ in range(200):
+        parse_line(os.urandom(200))
+        parse_line(b'{"@message":' + os.urandom(50) + b"}")
+
+
+def test_too_many_fields_are_cut_off() -> None:
+    line = {"@message": "m"} | {f"k{number}": number for number in range(1000)}
+
+    assert len(parse_line(json.dumps(line).encode()).fields) == 64
+
+
+def test_a_line_in_pieces_comes_out_whole() -> None:
+    lines = LineSplitter()
+
+    assert list(lines.feed(b"one\r\ntw")) == [b"one"]
+    assert list(lines.feed(b"o")) == []
+    assert list(lines.feed(b"\n\nthree")) == [b"two", b""]
+    assert list(lines.end()) == [b"three"]
+    assert list(lines.end()) == []
+
+
+@pytest.mark.parametrize("step", [1000, 65_536, 1_000_000])
+def test_an_over_long_line_comes_out_in_pieces_and_nothing_is_lost(step: int) -> None:
+    data = bytes(range(97, 123)) * 10_000
+    lines = LineSplitter()
+
+    out = [piece for at in range(0, len(data), step) for piece in lines.feed(data[at : at + step])]
+    out += [*lines.feed(b"\n"), *lines.end()]
+
+    assert b"".join(out) == data
+    assert max(map(len, out)) <= LONGEST_LINE_BYTES
+
+
+def test_a_crash_makes_the_lines_after_it_errors_until_a_structured_one() -> None:
+    records: list[LogRecord] = []
+    reader = StderrReader(records.append)
+
+    reader.feed(b"before\npanic: it broke\n\ngoroutine 1\n")
+    reader.feed(b'{"@message": "after", "@level": "info", "n": 1}\nplain\n')
+    reader.end()
+
+    assert [(record.level, record.message) for record in records] == [
+        ("debug", "before"),
+        ("error", "panic: it broke"),
+        ("error", "goroutine 1"),
+        ("info", "after"),
+        ("debug", "plain"),
+    ]
+
+
+def test_a_python_traceback_is_an_error() -> None:
+    records: list[LogRecord] = []
+    reader = StderrReader(records.append)
+
+    reader.feed(b"Traceback (most recent call last):\n  File\nValueError: no")
+    reader.end()
+
+    assert {record.level for record in records} == {"error"}
+    assert len(records) == 3
+
+
+def test_the_tail_keeps_the_newest_bytes_in_constant_memory() -> None:
+    tail = Tail(10)
+
+    for piece in (b"a" * 100, b"12", b"345", b"6789", b"X"):
+        tail.feed(piece)
+
+    assert tail.bytes() == b"123456789X"
+    assert len(tail._pieces) <= 5
+
+
+def test_the_last_lines_are_safe_to_print() -> None:
+    tail = Tail()
+    tail.feed(b"one\n\n\x1b[31mtwo\nthree\xff\n")
+
+    assert tail.last_lines(2) == ["\ufffd[31mtwo", "three\ufffd"]
+
+
+def test_printed_text_is_logged_line_by_line() -> None:
+    records: list[LogRecord] = []
+    reader = TextReader(records.append, "stdio", "info")
+
+    reader.feed(b"one\ntwo \xf0\x9f")
+    reader.feed(b"\x8d\x95\nrest")
+    reader.end()
+
+    assert [record.message for record in records] == ["one", "two \N{SLICE OF PIZZA}", "rest"]
+    assert {(record.stream, record.level) for record in records} == {("stdio", "info")}

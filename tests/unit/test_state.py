@@ -1,0 +1,234 @@
+"""Stored state: what is committed stays, slices do not mix, limits hold."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aperio_cli.errors import StateConflict, StateLimit, StateUnreadable
+from aperio_cli.state import MAX_SLICE_BYTES, MAX_VALUE_BYTES, Item, Slice, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MINE = Slice("acme/box", "acme-corp", "main")
+OTHERS = (
+    Slice("acme/box", "acme-corp", "second"),
+    Slice("acme/box", "other-corp", "main"),
+    Slice("acme/slack", "acme-corp", "main"),
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.db"
+
+
+@pytest.fixture
+def state(path: Path) -> Iterator[State]:
+    with State(path) as opened:
+        yield opened
+
+
+def test_every_file_of_the_database_is_this_users_alone(path: Path) -> None:
+    mask = os.umask(0)
+    try:
+        with State(path) as state:
+            state.put(MINE, "key", b"value")
+            modes = {
+                file.name: stat.S_IMODE(file.stat().st_mode)
+                for file in path.parent.iterdir()
+                if file.name.startswith("state.db")
+            }
+    finally:
+        os.umask(mask)
+
+    assert len(modes) > 1
+    assert set(modes.values()) == {0o600}
+
+
+def test_a_checkpoint_is_there_after_opening_again(path: Path) -> None:
+    with State(path) as state:
+        state.store_checkpoint(MINE, b"one", version="1.0.0")
+        state.store_checkpoint(MINE, b"\x00two", version="1.1.0")
+
+    with State(path) as state:
+        found = state.checkpoint(MINE)
+        assert found is not None
+        assert (found.cursor, found.version) == (b"\x00two", "1.1.0")
+        assert [state.checkpoint(other) for other in OTHERS] == [None, None, None]
+
+
+def test_a_cursor_over_the_limit_is_refused_and_the_old_one_stays(state: State) -> None:
+    state.store_checkpoint(MINE, b"x" * 65536, version="1.0.0")
+
+    with pytest.raises(StateLimit):
+        state.store_checkpoint(MINE, b"y" * 65537, version="1.0.0")
+
+    found = state.checkpoint(MINE)
+    assert found is not None
+    assert found.cursor == b"x" * 65536
+
+
+def test_a_value_is_stored_with_a_growing_revision(state: State) -> None:
+    assert state.put(MINE, "key", b"a") == 1
+    assert state.put(MINE, "key", b"") == 2
+    assert state.get(MINE, "key") == Item(b"", 2)
+
+
+def test_slices_do_not_see_each_other(state: State) -> None:
+    state.put(MINE, "key", b"mine")
+    for other in OTHERS:
+        assert state.get(other, "key") is None
+        assert state.list_keys(other) == ([], False)
+        state.delete(other, "key")
+
+    assert state.get(MINE, "key") == Item(b"mine", 1)
+
+
+def test_a_conditional_put_stores_only_over_the_revision_it_names(state: State) -> None:
+    assert state.put(MINE, "key", b"a", if_revision=0) == 1
+    with pytest.raises(StateConflict, match="changed meanwhile"):
+        state.put(MINE, "key", b"b", if_revision=0)
+    assert state.put(MINE, "key", b"c", if_revision=1) == 2
+    with pytest.raises(StateConflict):
+        state.put(MINE, "absent", b"d", if_revision=1)
+
+    assert state.get(MINE, "key") == Item(b"c", 2)
+    assert state.get(MINE, "absent") is None
+
+
+def test_a_deleted_key_is_gone_and_deleting_again_is_harmless(state: State) -> None:
+    state.put(MINE, "key", b"a")
+    state.delete(MINE, "key")
+    state.delete(MINE, "key")
+
+    assert state.get(MINE, "key") is None
+    assert state.put(MINE, "key", b"b", if_revision=0) == 1
+
+
+@pytest.mark.parametrize("key", ["", "x" * 513, "é" * 257])
+def test_a_key_outside_its_limits_is_refused(state: State, key: str) -> None:
+    for operation in (state.get, state.delete):
+        with pytest.raises(StateLimit):
+            operation(MINE, key)
+    with pytest.raises(StateLimit):
+        state.put(MINE, key, b"")
+
+
+def test_a_value_over_the_limit_is_refused(state: State) -> None:
+    state.put(MINE, "key", b"x" * MAX_VALUE_BYTES)
+    with pytest.raises(StateLimit):
+        state.put(MINE, "key", b"x" * (MAX_VALUE_BYTES + 1))
+
+    assert state.get(MINE, "key") == Item(b"x" * MAX_VALUE_BYTES, 1)
+
+
+def test_a_slice_has_room_for_16_mib_and_not_a_byte_more(state: State) -> None:
+    value = b"x" * (MAX_VALUE_BYTES - 2)
+    for number in range(16):
+        state.put(MINE, f"{number:02}", value)
+    assert 16 * (len(value) + 2) == MAX_SLICE_BYTES
+
+    with pytest.raises(StateLimit):
+        state.put(MINE, "k", b"")
+    state.put(MINE, "00", value)  # what is replaced makes room
+    state.put(OTHERS[0], "k", b"")  # and another slice has its own
+
+    assert state.get(MINE, "k") is None
+
+
+def test_keys_come_in_the_order_of_their_bytes_and_in_pages(state: State) -> None:
+    keys = ["a", "a/1", "a/10", "a/2", "b", "Z", "é", "\U0010ffff"]
+    for key in keys:
+        state.put(MINE, key, b"")
+
+    assert state.list_keys(MINE) == (sorted(keys, key=str.encode), False)
+    assert state.list_keys(MINE, prefix="a/") == (["a/1", "a/10", "a/2"], False)
+    assert state.list_keys(MINE, prefix="a", limit=2) == (["a", "a/1"], True)
+    assert state.list_keys(MINE, prefix="a", after="a/1", limit=2) == (["a/10", "a/2"], False)
+    assert state.list_keys(MINE, prefix="\U0010ffff") == (["\U0010ffff"], False)
+    assert state.list_keys(MINE, prefix="%") == ([], False)
+
+
+def test_forgetting_a_plugin_drops_all_of_its_slices_and_no_other(state: State) -> None:
+    for slice_ in (MINE, *OTHERS):
+        state.put(slice_, "key", b"")
+        state.store_checkpoint(slice_, b"c", version="1.0.0")
+
+    assert state.forget("acme/box") == 6
+
+    assert state.checkpoint(MINE) is None
+    assert state.get(OTHERS[2], "key") == Item(b"", 1)
+
+
+def test_a_damaged_file_is_named_and_left_as_it_is(path: Path) -> None:
+    path.write_bytes(b"not a database, but long enough to be read as one" * 100)
+    before = path.read_bytes()
+
+    with pytest.raises(StateUnreadable) as caught:
+        State(path)
+
+    assert str(path) in caught.value.what
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_a_newer_aperio_is_not_touched(path: Path) -> None:
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA user_version = 2")
+    database.close()
+    before = path.read_bytes()
+
+    with pytest.raises(StateUnreadable, match="a newer version of aperio"):
+        State(path)
+
+    assert path.read_bytes() == before
+
+
+def test_a_link_in_the_files_place_is_not_followed(path: Path, tmp_path: Path) -> None:
+    path.symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(StateUnreadable):
+        State(path)
+
+    assert not (tmp_path / "elsewhere").exists()
+
+
+_WRITER = """
+import sys; sys.path.insert(0, {root!r})
+from pathlib import Path
+from aperio_cli.state import Slice, State
+state = State(Path({path!r}))
+for number in range(1, 10**9):
+    state.store_checkpoint(Slice("acme/box", "acme-corp", "main"), b"%d" % number, version="1")
+    print(number, flush=True)
+"""
+
+
+def test_what_was_committed_survives_a_killed_process(path: Path) -> None:
+    root = str(Path(__file__).resolve().parents[2])
+    code = _WRITER.format(root=root, path=str(path))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout
+        reported = [int(writer.stdout.readline()) for _ in range(200)][-1]
+        writer.kill()
+
+    with State(path) as state:
+        found = state.checkpoint(MINE)
+        assert found is not None
+        assert int(found.cursor) >= reported
+
+
+def test_two_processes_count_together_without_losing_a_step(path: Path) -> None:
+    with State(path) as first, State(path) as second:
+        for opened in (first, second, first, second):
+            opened.put(MINE, "count", b"")
+
+        assert first.get(MINE, "count") == Item(b"", 4)
