@@ -1,0 +1,8 @@
+"""Stage 2, build: a Project becomes Artifacts; `develop` makes one runnable in place."""
+
+from aperio_cli.building.checks import check_reproducible
+from aperio_cli.building.development import develop
+from aperio_cli.building.pack import BuildRequest, build
+from aperio_cli.building.project import load_project
+
+__all__ = ["BuildRequest", "build", "check_reproducible", "develop", "load_project"]

@@ -1,0 +1,122 @@
+"""Which files of a project go into its artifact.
+
+Packed, below `lib/app/` with their paths kept:
+
+* every `*.py` file, and
+* every other file inside a Python package (a folder with `__init__.py`, or below one),
+
+except, at any depth: what begins with a dot; folders `__pycache__`, `node_modules`, `tests` and
+`*.egg-info`; virtual environments (folders with `pyvenv.cfg`); `test_*.py`, `*_test.py` and
+`conftest.py`; bytecode. At the top of the project also the folders `build`, `dist` and `vendor`.
+A link anywhere else is refused: what it leads to differs from machine to machine.
+"""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aperio_cli.errors import ProjectInvalid, TreeNotPlain
+from aperio_cli.files import kind_of, show_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+VENDOR = "vendor"
+"""Folder of a project with wheels that no index has, such as the SDK's."""
+
+_SKIPPED = frozenset({"__pycache__", "node_modules", "tests"})
+_SKIPPED_AT_TOP = frozenset({"build", "dist", VENDOR})
+_BYTECODE = (".pyc", ".pyo")
+_MAX_FILES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectFile:
+    """One file of a project.
+
+    Attributes:
+        name: its path in the project, parts joined by `/`.
+        path: where it stands.
+        is_packed: whether it goes into the artifact.
+        is_test: whether it is test code, whose credentials are made up.
+    """
+
+    name: str
+    path: Path
+    is_packed: bool
+    is_test: bool
+
+
+def project_files(root: Path, *, without: Path | None = None) -> tuple[ProjectFile, ...]:
+    """Every file of a project outside of the skipped folders, in the order of their names.
+
+    Args:
+        root: the project's folder, absolute.
+        without: a further folder to skip, such as the one that artifacts are written to.
+
+    Raises:
+        TreeNotPlain: there is a link, a pipe, a socket or a device.
+        ProjectInvalid: there are more than 10,000 files, as when a wrong folder was named.
+        OSError: a folder may not be read.
+    """
+    found: list[ProjectFile] = []
+    for file in _walk(root, "", without, in_package=False):
+        found.append(file)
+        if len(found) > _MAX_FILES:
+            raise ProjectInvalid(
+                f"`{root}` has more than {_MAX_FILES} files; nothing was built",
+                next=["move what is no part of the plugin out of its folder"],
+            )
+    return tuple(sorted(found, key=lambda file: file.name))
+
+
+def is_skipped_folder(path: Path, *, is_at_top: bool) -> bool:
+    """Whether nothing in a folder of a project is packed or looked at."""
+    return (
+        path.name.startswith(".")
+        or path.name in _SKIPPED
+        or path.name.endswith(".egg-info")
+        or (is_at_top and path.name in _SKIPPED_AT_TOP)
+        or (path / "pyvenv.cfg").exists()
+    )
+
+
+def _walk(
+    root: Path, prefix: str, without: Path | None, *, in_package: bool
+) -> Iterator[ProjectFile]:
+    folder = root / prefix
+    is_package = in_package or (bool(prefix) and (folder / "__init__.py").is_file())
+    for path in sorted(folder.iterdir()):
+        mode = path.lstat().st_mode
+        name = prefix + path.name
+        if stat.S_ISREG(mode):
+            yield _classified(path, name, is_package=is_package)
+        elif path == without or is_skipped_folder(path, is_at_top=not prefix):
+            continue
+        elif stat.S_ISDIR(mode):
+            yield from _walk(root, f"{name}/", without, in_package=is_package)
+        else:
+            raise _not_plain(root, name, mode)
+
+
+def _classified(path: Path, name: str, *, is_package: bool) -> ProjectFile:
+    is_python = path.suffix == ".py"
+    is_test = is_python and (
+        path.name.startswith("test_")
+        or path.name.endswith("_test.py")
+        or path.name == "conftest.py"
+    )
+    is_content = is_python or (is_package and path.suffix not in _BYTECODE)
+    is_packed = is_content and not is_test and not path.name.startswith(".")
+    return ProjectFile(name, path, is_packed, is_test)
+
+
+def _not_plain(root: Path, name: str, mode: int) -> TreeNotPlain:
+    return TreeNotPlain(
+        f"`{root}` holds what cannot be packed; nothing was built",
+        why=f"{show_path(name)}  is {kind_of(mode)}",
+        next=["put a regular file in its place, or move it out of the project"],
+    )

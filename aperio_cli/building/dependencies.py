@@ -1,0 +1,211 @@
+"""The locked dependencies of a Python plugin, installed for one interpreter and one platform."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from aperio_cli.building.contents import VENDOR
+from aperio_cli.building.lock import normalized
+from aperio_cli.building.pip import PipRun, run_pip
+from aperio_cli.errors import DependencyDigestMismatch, RuntimeUnsupported
+from aperio_cli.models.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aperio_cli.building.lock import Lock
+    from aperio_cli.models.platform import Platform
+
+# PEP 600: glibc 2.28 is the newest that `linux/*` promises (DESIGN, section 3), whatever the
+# machine that builds. glibc 2.17 was the first for arm64, 2.5 the oldest any wheel names.
+_NEWEST_GLIBC_MINOR = 28
+_LINUX = {"amd64": ("x86_64", 5), "arm64": ("aarch64", 17)}
+_LEGACY_NAMES = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}  # PEP 513, 571, 599
+# pip adds the older releases and universal2 to a macOS platform by itself.
+_DARWIN = {"amd64": "macosx_11_0_x86_64", "arm64": "macosx_11_0_arm64"}
+# Of `*.dist-info`: what an installer writes about itself (PEP 376, PEP 610).
+_INSTALLER_FILES = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What dependencies are resolved for: an interpreter tag such as `cp311`, and a platform."""
+
+    tag: str
+    platform: Platform
+
+    def __str__(self) -> str:
+        return f"{self.tag} on {self.platform}"
+
+    @property
+    def python_version(self) -> str:
+        """The tag as a version, `3.11`."""
+        return f"{self.tag[2]}.{self.tag[3:]}"
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledWheel:
+    """One dependency as it was installed.
+
+    Attributes:
+        name: normalized.
+        version: as locked.
+        file_name: of the wheel, which names the tags it fits.
+        digest: of the wheel.
+    """
+
+    name: str
+    version: str
+    file_name: str
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyRequest:
+    """What to install, and with what.
+
+    Attributes:
+        project: the project's folder; wheels in its `vendor/` are found without an index.
+        lock: what is installed, all of it and nothing else.
+        target: what it is resolved for.
+        environment: the caller's; see `pip.PASSED_ON`.
+        download_cache: folder where downloads are kept between builds; None keeps none. Every
+            file from it is compared with the lock again.
+    """
+
+    project: Path
+    lock: Lock
+    target: Target
+    environment: Mapping[str, str]
+    download_cache: Path | None = None
+
+
+def install_dependencies(
+    request: DependencyRequest, destination: Path
+) -> tuple[InstalledWheel, ...]:
+    """Installs the locked dependencies into a new folder, and says what was installed.
+
+    Only wheels are used, so nothing of a dependency is executed. What depends on the run of the
+    installer is dropped: scripts in `bin/`, bytecode, records of the installer about itself.
+
+    Args:
+        request: what to install.
+        destination: the folder to make; it must not exist.
+
+    Raises:
+        RuntimeUnsupported: the platform is not one that Python plugins are built for.
+        BuildDependencyUnavailable: a pinned version has no wheel for the target.
+        DependencyDigestMismatch: a wheel is not one of those locked.
+        NetworkUnavailable: the index could not be reached.
+        BuildDependencyFailed: pip failed for another reason or took too long.
+        OSError: a folder cannot be written.
+    """
+    tags = platform_tags(request.target.platform)
+    destination.mkdir()
+    if not request.lock.pins:
+        return ()
+    with tempfile.TemporaryDirectory(prefix="aperio-pip-") as folder:
+        scratch = Path(folder)
+        report = scratch / "report.json"
+        requirements = scratch / "requirements.txt"
+        requirements.write_text(request.lock.to_requirements())
+        arguments = [
+            *_fixed_arguments(request),
+            *(f"--platform={tag}" for tag in tags),
+            f"--target={destination}",
+            f"--report={report}",
+            f"--requirement={requirements}",
+        ]
+        purpose = str(request.target)
+        run_pip(PipRun(arguments, scratch, request.environment, purpose))
+        wheels = _read_report(report)
+    _check_against(request.lock, wheels)
+    _drop_traces(destination)
+    return wheels
+
+
+def _fixed_arguments(request: DependencyRequest) -> list[str]:
+    target = request.target
+    vendor = request.project / VENDOR
+    cache = request.download_cache
+    return [
+        "install",
+        "--quiet",
+        "--require-hashes",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-compile",
+        "--implementation=cp",
+        f"--python-version={target.python_version}",
+        f"--abi={target.tag}",
+        f"--cache-dir={cache}" if cache else "--no-cache-dir",
+        *([f"--find-links={vendor}"] if vendor.is_dir() else []),
+    ]
+
+
+def platform_tags(platform: Platform) -> list[str]:
+    """The platform tags of wheels that run there, best first.
+
+    Raises:
+        RuntimeUnsupported: Python plugins are not built for the platform.
+    """
+    if platform.os == "linux":
+        machine, oldest = _LINUX[platform.arch]
+        tags = []
+        for minor in range(_NEWEST_GLIBC_MINOR, oldest - 1, -1):
+            tags.append(f"manylinux_2_{minor}_{machine}")
+            if minor in _LEGACY_NAMES:
+                tags.append(f"{_LEGACY_NAMES[minor]}_{machine}")
+        return tags
+    if platform.os == "darwin":
+        return [_DARWIN[platform.arch]]
+    raise RuntimeUnsupported(
+        f"a Python plugin cannot be built for {platform}; nothing was built",
+        why="this version builds Python plugins for linux and darwin, on amd64 and arm64",
+        next=["leave this platform out"],
+    )
+
+
+def _read_report(path: Path) -> tuple[InstalledWheel, ...]:
+    """What pip installed, sorted by name (pip documentation, "Installation Report", version 1)."""
+    document = json.loads(path.read_bytes())
+    wheels = []
+    for item in document["install"]:
+        download = item["download_info"]
+        # The address is not kept: the lock, not the place, says which file it is.
+        file_name = unquote(PurePosixPath(urlsplit(download["url"]).path).name)
+        metadata = item["metadata"]
+        digest = Digest(download["archive_info"]["hashes"]["sha256"])
+        wheels.append(
+            InstalledWheel(normalized(metadata["name"]), metadata["version"], file_name, digest)
+        )
+    return tuple(sorted(wheels, key=lambda wheel: wheel.name))
+
+
+def _check_against(lock: Lock, wheels: tuple[InstalledWheel, ...]) -> None:
+    """Nothing, when exactly the locked names are there with locked digests; pip saw to that."""
+    allowed = {pin.name: pin.digests for pin in lock.pins}
+    installed = {wheel.name for wheel in wheels}
+    strangers = [wheel for wheel in wheels if wheel.digest not in allowed.get(wheel.name, ())]
+    if strangers or installed != allowed.keys():
+        differing = {wheel.name for wheel in strangers} | (installed ^ allowed.keys())
+        raise DependencyDigestMismatch(
+            "the installed dependencies are not the locked ones; nothing was built",
+            why=", ".join(sorted(differing)),
+            next=["`python -m pip --version`: use a newer pip"],
+        )
+
+
+def _drop_traces(library: Path) -> None:
+    shutil.rmtree(library / "bin", ignore_errors=True)
+    for bytecode in list(library.rglob("*.py[co]")):
+        bytecode.unlink()
+    for info in library.glob("*.dist-info"):
+        for name in _INSTALLER_FILES:
+            (info / name).unlink(missing_ok=True)

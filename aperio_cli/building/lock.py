@@ -1,0 +1,158 @@
+r"""requirements.lock: every dependency of a Python plugin, one version each, with its hashes.
+
+The format is the part of pip's requirements file that pins and nothing else (pip documentation,
+"Secure installs"): `name==version \` followed by `--hash=sha256:<hex> \` lines, and comments.
+Options, addresses, extras and environment markers are refused: an option could name another
+index, and pip evaluates a marker for the interpreter that runs it, not for the one built for.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aperio_cli.errors import FileTooLarge, LockInvalid, clean
+from aperio_cli.files import read_capped
+from aperio_cli.models.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FILE_NAME = "requirements.lock"
+MAX_BYTES = 1024 * 1024
+
+# Core metadata: names (PEP 508) and versions (PEP 440), as far as an index can serve them.
+_PIN = re.compile(
+    r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?)=="
+    r"(?P<version>[A-Za-z0-9][A-Za-z0-9.!_-]{0,98})(?P<rest>(?:\s+\S+)*)\s*",
+    re.ASCII,
+)
+_HASH = re.compile(r"--hash=sha256:(?P<hex>[0-9a-f]{64})", re.ASCII)
+_COMPILE = (
+    "`uv pip compile --generate-hashes --python-version 3.11 pyproject.toml -o requirements.lock`"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One locked dependency.
+
+    Attributes:
+        name: normalized as indexes do: lower case, runs of `-_.` as one hyphen (PEP 503).
+        version: exactly this one.
+        digests: of the files that may be used, at least one.
+    """
+
+    name: str
+    version: str
+    digests: tuple[Digest, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}=={self.version}"
+
+    def to_requirement(self) -> str:
+        """The pin as one line of a requirements file."""
+        return " ".join([str(self), *(f"--hash={digest}" for digest in self.digests)])
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """The locked dependencies in the order of the file.
+
+    Attributes:
+        pins: one for each name.
+        digest: of the file's bytes; equal locks give equal dependencies.
+    """
+
+    pins: tuple[Pin, ...]
+    digest: Digest
+
+    def to_requirements(self) -> str:
+        """The lock as pip reads it, with nothing in it but pins."""
+        return "".join(pin.to_requirement() + "\n" for pin in self.pins)
+
+
+def normalized(name: str) -> str:
+    """The name of a distribution as indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def read_lock(project: Path) -> Lock:
+    """The lock of a project folder.
+
+    Raises:
+        LockInvalid: it is missing, longer than 1 MiB, or not as `parse_lock` wants it.
+        FileNotRegular: a folder, a pipe or a device stands in its place.
+    """
+    path = project / FILE_NAME
+    try:
+        data = read_capped(path, MAX_BYTES)
+    except FileNotFoundError:
+        raise _invalid(path, "the file is missing") from None
+    except FileTooLarge as error:
+        raise _invalid(path, error.why) from error
+    return parse_lock(data, path)
+
+
+def parse_lock(data: bytes, path: Path) -> Lock:
+    """The lock in these bytes.
+
+    Args:
+        data: contents of a requirements.lock.
+        path: what to call the file in messages.
+
+    Raises:
+        LockInvalid: not UTF-8; or a line is not a pinned version with SHA-256 hashes; or a name
+            stands there twice.
+    """
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise _invalid(path, str(error)) from error
+    pins: dict[str, Pin] = {}
+    for number, line in _logical_lines(text):
+        pin = _parse(line, path, number)
+        if pin.name in pins:
+            raise _invalid(path, f"line {number}: {pin.name} is there twice")
+        pins[pin.name] = pin
+    return Lock(tuple(pins.values()), Digest.of(data))
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines with their continuations joined and comments dropped, numbered from 1."""
+    parts: list[str] = []
+    first = 0
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = re.sub(r"(^|\s)#.*", "", raw).strip()
+        first = first if parts else number
+        parts.append(line.removesuffix("\\").strip())
+        if not line.endswith("\\"):
+            if joined := " ".join(filter(None, parts)):
+                yield first, joined
+            parts = []
+    if joined := " ".join(filter(None, parts)):
+        yield first, joined
+
+
+def _parse(line: str, path: Path, number: int) -> Pin:
+    pin = _PIN.fullmatch(line)
+    words = pin["rest"].split() if pin else []
+    hashes = [_HASH.fullmatch(word) for word in words]
+    if not pin or not all(hashes):
+        shown = clean(line, limit=120)
+        expected = "name==version with --hash=sha256:… and nothing else"
+        raise _invalid(path, f"line {number}: expected {expected}\nreceived {shown}")
+    if not hashes:
+        raise _invalid(path, f"line {number}: {pin['name']}=={pin['version']} has no hash")
+    digests = tuple(Digest(found["hex"]) for found in hashes if found)
+    return Pin(normalized(pin["name"]), pin["version"], digests)
+
+
+def _invalid(path: Path, why: str) -> LockInvalid:
+    return LockInvalid(
+        f"`{path}` cannot be used; nothing was built",
+        why=why,
+        next=[f"lock the dependencies with their hashes: {_COMPILE}"],
+    )

@@ -1,0 +1,213 @@
+"""A Project becomes one Artifact for each platform."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aperio_cli import archive
+from aperio_cli.building import contents, dependencies, lock, python, sbom
+from aperio_cli.building.manifest_text import with_tags
+from aperio_cli.building.project import DOCUMENTS, read_manifest_bytes
+from aperio_cli.building.secret_files import refuse_secrets
+from aperio_cli.errors import RuntimeUnsupported, UsageError, clean
+from aperio_cli.files import disk_full_guard
+from aperio_cli.models.artifact import Artifact, Project, artifact_name
+from aperio_cli.models.manifest import FILE_NAME as MANIFEST
+from aperio_cli.models.manifest import Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aperio_cli.building.contents import ProjectFile
+    from aperio_cli.models.platform import Platform
+
+EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
+"""Environment variable with the time of every member (reproducible-builds.org specification)."""
+
+_GIT_DEADLINE_S = 10.0
+_VERSION = re.compile(r"3\.(\d{1,2})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """What to build.
+
+    Attributes:
+        project: from `load_project`.
+        platforms: one artifact each; one named twice counts once.
+        out: folder for the artifacts; made when it is missing.
+        pythons: interpreter versions such as `3.11`, out of those the manifest declares; none
+            means all of them.
+        environment: the caller's: SOURCE_DATE_EPOCH, and what `pip.PASSED_ON` names.
+        download_cache: folder where downloads are kept between builds, or None.
+    """
+
+    project: Project
+    platforms: tuple[Platform, ...]
+    out: Path
+    pythons: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    download_cache: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What of a project goes into each of its artifacts."""
+
+    manifest: Manifest
+    manifest_bytes: bytes
+    files: tuple[ProjectFile, ...]
+    lock: lock.Lock
+    mtime: int
+
+
+def build(request: BuildRequest) -> list[Artifact]:
+    """Builds the artifacts, in the order of the platforms.
+
+    The bytes depend on the project's files and its lock only; not on folder, umask, locale,
+    time zone, clock or the order of directory entries. Nothing of the project is executed. An
+    artifact of the same name is replaced, once all of them could be made.
+
+    Raises:
+        RuntimeUnsupported: this version cannot build the manifest's runtime, or not for one of
+            the platforms.
+        UsageError: a Python version is malformed or not declared; SOURCE_DATE_EPOCH is no number.
+        SecretInProject: a file looks like a credential.
+        TreeNotPlain, ProjectInvalid: the project holds links or devices, or too many files.
+        ManifestInvalid, ManifestKindUnknown: the manifest changed since the project was loaded.
+        LockInvalid: requirements.lock is missing or has a line without hashes.
+        BuildDependencyUnavailable, DependencyDigestMismatch, NetworkUnavailable,
+        BuildDependencyFailed: from installing the dependencies.
+        MemberUnfit: a file's path or size does not fit into an artifact.
+        DiskFull: there is no space; no artifact was replaced by half of one.
+        OSError: a file may not be read or the folder cannot be written.
+    """
+    inputs = _gather(request)
+    platforms = list(dict.fromkeys(request.platforms))
+    with (
+        disk_full_guard(f"`{request.project.path}` was not built"),
+        tempfile.TemporaryDirectory(prefix="aperio-build-") as folder,
+    ):
+        members = [
+            _members(request, inputs, platform, Path(folder) / platform.slug)
+            for platform in platforms
+        ]
+        request.out.mkdir(parents=True, exist_ok=True)
+        return [
+            _write(request, inputs, platform, parts)
+            for platform, parts in zip(platforms, members, strict=True)
+        ]
+
+
+def _gather(request: BuildRequest) -> _Inputs:
+    """Everything that can refuse a project, before anything is downloaded or written."""
+    project = request.project
+    manifest_bytes = read_manifest_bytes(project.path)
+    manifest = Manifest.parse(manifest_bytes, where=str(project.path / MANIFEST))
+    if manifest.runtime.language != "python":
+        raise RuntimeUnsupported(
+            f"`{project.path}` was not built: its runtime is {manifest.runtime.language}",
+            why="this version of aperio builds `language: python`",
+            next=["use a version of aperio that builds it"],
+        )
+    files = contents.project_files(project.path, without=request.out.absolute())
+    refuse_secrets(project.path, files)
+    tags = _chosen_tags(request.pythons, manifest)
+    if tags != manifest.runtime.tags:
+        manifest_bytes = with_tags(manifest_bytes, tags)
+        manifest = Manifest.parse(manifest_bytes)
+    locked = lock.read_lock(project.path)
+    return _Inputs(manifest, manifest_bytes, files, locked, source_time(request))
+
+
+def _chosen_tags(pythons: Sequence[str], manifest: Manifest) -> tuple[str, ...]:
+    """The tags of the asked versions, in the manifest's order."""
+    declared = manifest.runtime.tags
+    asked = set()
+    for version in pythons:
+        match = _VERSION.fullmatch(version)
+        tag = f"cp3{match[1]}" if match else ""
+        if tag not in declared:
+            raise UsageError(
+                f"Python `{clean(version, limit=40)}` cannot be built for; nothing was built",
+                why=f"{MANIFEST} declares runtime.tags: {', '.join(declared)}",
+                next=["name one of these as X.Y, or add the tag to the manifest"],
+            )
+        asked.add(tag)
+    return tuple(tag for tag in declared if tag in asked) if asked else declared
+
+
+def _members(
+    request: BuildRequest, inputs: _Inputs, platform: Platform, folder: Path
+) -> list[archive.Member]:
+    """The members of one platform's artifact; its dependencies are installed below `folder`."""
+    folder.mkdir()
+    manifest = inputs.manifest
+    wheels = {}
+    libraries = {}
+    for tag in manifest.runtime.tags:
+        libraries[tag] = folder / tag
+        wanted = dependencies.DependencyRequest(
+            project=request.project.path,
+            lock=inputs.lock,
+            target=dependencies.Target(tag, platform),
+            environment=request.environment,
+            download_cache=request.download_cache,
+        )
+        wheels[tag] = dependencies.install_dependencies(wanted, libraries[tag])
+    return [
+        archive.Member(MANIFEST, inputs.manifest_bytes),
+        archive.Member(sbom.FILE_NAME, sbom.make_sbom(manifest, wheels)),
+        *(archive.Member(name, request.project.path / name) for name in DOCUMENTS),
+        *python.python_members(manifest.entrypoint, inputs.files, libraries),
+    ]
+
+
+def _write(
+    request: BuildRequest, inputs: _Inputs, platform: Platform, members: list[archive.Member]
+) -> Artifact:
+    path = request.out / artifact_name(inputs.manifest, platform)
+    digest, size = archive.write(path, members, mtime=inputs.mtime)
+    return Artifact(path, digest, size, inputs.manifest, platform)
+
+
+def source_time(request: BuildRequest) -> int:
+    """Seconds since 1970 for every member: SOURCE_DATE_EPOCH, else the last commit's, else 0.
+
+    Raises:
+        UsageError: SOURCE_DATE_EPOCH is not a whole number of seconds that a member can hold.
+    """
+    stated = request.environment.get(EPOCH_VARIABLE, "")
+    if not stated:
+        return _commit_time(request.project.path)
+    if not re.fullmatch(r"[0-9]{1,10}", stated):
+        raise UsageError(
+            f"{EPOCH_VARIABLE} is not usable; nothing was built",
+            why=f"expected seconds since 1970\nreceived {clean(stated, limit=40)}",
+            next=[f"`export {EPOCH_VARIABLE}=$(git log -1 --format=%ct)`, or unset it"],
+        )
+    return int(stated)
+
+
+def _commit_time(folder: Path) -> int:
+    """The time of the commit that is checked out, or 0 where there is none or no git."""
+    # rev-list, not log: it runs no program that the repository's configuration names.
+    command = ["git", "-C", str(folder), "rev-list", "--timestamp", "--max-count=1", "HEAD"]
+    try:
+        answer = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_GIT_DEADLINE_S,
+            check=True,
+            env={"PATH": os.defpath, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"},
+        )
+        return max(0, int(answer.stdout.split()[0]))
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return 0

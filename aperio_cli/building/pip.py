@@ -1,0 +1,198 @@
+"""pip as a child process: an environment built from nothing, a deadline, errors with a cause."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aperio_cli.errors import (
+    AperioError,
+    BuildDependencyFailed,
+    BuildDependencyUnavailable,
+    DependencyDigestMismatch,
+    DiskFull,
+    NetworkUnavailable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+DEADLINE_S = 900.0
+"""How long one run of pip may take, downloads included."""
+
+# What pip is told about the way to packages, and nothing that changes which ones: those are
+# pinned. Its configuration files are left out, unless PIP_CONFIG_FILE names one.
+PASSED_ON = (
+    "PIP_CERT",
+    "PIP_CLIENT_CERT",
+    "PIP_CONFIG_FILE",
+    "PIP_DEFAULT_TIMEOUT",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_FIND_LINKS",
+    "PIP_INDEX_URL",
+    "PIP_NO_INDEX",
+    "PIP_PROXY",
+    "PIP_RETRIES",
+    "PIP_TIMEOUT",
+    "PIP_TRUSTED_HOST",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "https_proxy",
+    "http_proxy",
+    "no_proxy",
+)
+"""Environment variables that pip is given when the caller has them."""
+
+_OUTPUT_KEPT_BYTES = 64 * 1024
+_LAST_LINES = 12
+_NOT_FOUND = re.compile(r"No matching distribution found for (\S+?)(?: |$)", re.MULTILINE)
+_MISMATCH = re.compile(
+    r"^\s+(?P<requirement>\S+)[^\n]*:\n"
+    r"\s+Expected sha256 (?P<expected>[0-9a-f]{64})\n(?:\s+Expected\s+or [0-9a-f]{64}\n)*"
+    r"\s+Got\s+(?P<received>[0-9a-f]{64})",
+    re.MULTILINE,
+)
+_FULL = re.compile(r"\[Errno (?:28|122)\]")  # ENOSPC and EDQUOT on Linux
+_UNREACHABLE = re.compile(r"Retrying \(Retry|ConnectionError|NewConnectionError")
+
+
+@dataclass(frozen=True, slots=True)
+class PipRun:
+    """One run of pip.
+
+    Attributes:
+        arguments: what comes after `pip`.
+        scratch: an empty folder of this run's own: its home, its temporary files, its output.
+        environment: the caller's; only the variables in `PASSED_ON` are given on.
+        purpose: what is being looked for, for messages: "cp311 on linux/amd64".
+    """
+
+    arguments: Sequence[str]
+    scratch: Path
+    environment: Mapping[str, str]
+    purpose: str
+
+
+def run_pip(run: PipRun, *, deadline_s: float = DEADLINE_S) -> None:
+    """Runs the pip of this interpreter to its end; afterwards no process of it is left.
+
+    Raises:
+        BuildDependencyUnavailable: no file of a pinned version fits what was asked for.
+        DependencyDigestMismatch: a file that was found has another digest than the pinned ones.
+        NetworkUnavailable: the index could not be reached.
+        DiskFull: there is no space for the dependencies.
+        BuildDependencyFailed: pip failed for another reason, is missing, or took too long.
+    """
+    output = run.scratch / "pip.log"
+    command = [sys.executable, "-P", "-m", "pip", *run.arguments]
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=run.scratch,
+            env=_environment(run),
+            start_new_session=True,
+        )
+        try:
+            status: int | None = process.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            status = None
+        finally:
+            _end_group(process)
+    if status is None:
+        raise _failed(run, f"pip was stopped after {deadline_s:g} s\n{_tail(output)}")
+    if status:
+        raise _explain(run, _read_end(output))
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends whatever is left of the process group, as after Ctrl-C."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _environment(run: PipRun) -> dict[str, str]:
+    passed = {name: run.environment[name] for name in PASSED_ON if name in run.environment}
+    return {
+        "PATH": os.defpath,
+        "HOME": str(run.scratch),
+        "TMPDIR": str(run.scratch),
+        "LC_ALL": "C.UTF-8",
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_INPUT": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **passed,
+    }
+
+
+def _read_end(output: Path) -> str:
+    with output.open("rb") as file:
+        file.seek(max(0, output.stat().st_size - _OUTPUT_KEPT_BYTES))
+        return file.read().decode("utf-8", "replace")
+
+
+def _tail(output: Path) -> str:
+    return "\n".join(_read_end(output).strip().splitlines()[-_LAST_LINES:])
+
+
+def _explain(run: PipRun, output: str) -> AperioError:
+    """The error that pip's output stands for."""
+    if mismatch := _MISMATCH.search(output):
+        return DependencyDigestMismatch(
+            f"{mismatch['requirement']} is not the file that requirements.lock names;"
+            " it was thrown away and nothing was built",
+            why=f"expected sha256:{mismatch['expected']}, or another of its hashes in the lock\n"
+            f"received sha256:{mismatch['received']}",
+            next=[
+                "check where your packages come from: a mirror, a cache, `vendor/`",
+                "if the change is wanted, lock the dependencies again and review the difference",
+            ],
+        )
+    if _FULL.search(output):
+        return DiskFull(
+            f"the locked dependencies for {run.purpose} could not be installed: the disk is full;"
+            " nothing was built",
+            next=["free some space, then run the same command again"],
+        )
+    missing = _NOT_FOUND.search(output)
+    if missing and _UNREACHABLE.search(output):
+        return NetworkUnavailable(
+            f"{missing[1]} could not be looked for; nothing was built",
+            why="the package index did not answer",
+            next=["check the network and the proxy settings, then run the same command again"],
+        )
+    if missing:
+        return BuildDependencyUnavailable(
+            f"{missing[1]} has no wheel for {run.purpose}; nothing was built",
+            why=f"looked for a wheel that fits {run.purpose}, in vendor/ and in the package index"
+            + (" (PIP_NO_INDEX is set: no index)" if run.environment.get("PIP_NO_INDEX") else ""),
+            next=[
+                "lock a version that has one, or build for another interpreter or platform",
+                "put a wheel of your own into vendor/ and its hash into requirements.lock",
+            ],
+        )
+    last = "\n".join(output.strip().splitlines()[-_LAST_LINES:])
+    return _failed(run, last)
+
+
+def _failed(run: PipRun, why: str) -> BuildDependencyFailed:
+    return BuildDependencyFailed(
+        f"the locked dependencies for {run.purpose} could not be installed; nothing was built",
+        why=why,
+        next=["see pip's own words above", "`python -m pip --version` shows whether pip is there"],
+    )

@@ -1,0 +1,222 @@
+"""Stage 1, scaffold: a module path becomes a Project that builds and whose tests pass at once."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import stat
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from aperio_cli import __version__
+from aperio_cli.errors import FolderNotEmpty, ModuleInvalid, UsageError, clean
+from aperio_cli.files import ASIDE_PREFIX, disk_full_guard, kind_of, remove_tree
+from aperio_cli.models.artifact import Project
+from aperio_cli.models.manifest import FILE_NAME as MANIFEST
+from aperio_cli.models.manifest import MAX_BYTES, Manifest
+from aperio_cli.models.plugin_id import PluginId
+from aperio_cli.paths import bundled
+from aperio_cli.wheel import refresh, sdk_wheel
+
+KINDS = ("connector",)
+"""What this version has a template for."""
+
+LANGUAGES = ("python",)
+"""Languages of the templates."""
+
+# A module path as Go names modules on a code host: host, owner, repository. The repository
+# begins with a letter, because a class and a provider are named after it.
+_MODULE = re.compile(
+    r"(?P<host>[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+)"
+    r"/(?P<owner>[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?)"
+    r"/(?P<repository>(?:aperio-plugin-)?(?!aperio-plugin)(?P<stem>[a-z][a-z0-9]*(?:-[a-z0-9]+)*))",
+    re.ASCII,
+)
+_MAX_STEM = 40
+_EXAMPLE = "`aperio plugin init github.com/acme/aperio-plugin-box`"
+# Interpreters that the template's lock has wheels for; the first stands in for any other.
+_LOCKED_TAGS = ("cp311", "cp312", "cp313", "cp314")
+
+
+@dataclass(frozen=True, slots=True)
+class ScaffoldRequest:
+    """What to scaffold.
+
+    Attributes:
+        module: where the project will live, such as `github.com/acme/aperio-plugin-box`.
+        kind: one of `KINDS`.
+        language: one of `LANGUAGES`.
+        publisher: the plugin's namespace; empty means the module's owner in lower case.
+        output: the project's folder, new or empty; None means one named after the repository,
+            in the current folder.
+    """
+
+    module: str
+    kind: str = "connector"
+    language: str = "python"
+    publisher: str = ""
+    output: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names that a module path gives a new project; the variables of the template.
+
+    Attributes:
+        repository: last part of the module path, `aperio-plugin-box`.
+        module: the module path.
+        namespace: of the plugin's id.
+        plugin_name: of the plugin's id, and its entrypoint: `box-connector`.
+        title: for people: `Box`.
+        provider: `BOX`.
+        class_name: `BoxConnector`.
+    """
+
+    repository: str
+    module: str
+    namespace: str
+    plugin_name: str
+    title: str
+    provider: str
+    class_name: str
+
+
+def scaffold(request: ScaffoldRequest) -> Project:
+    """Makes the project's folder, complete or not at all, and gives the project.
+
+    Nothing of the template is executed, nothing outside of the folder is read or written, and no
+    network is used: the SDK's wheel is made from the source that ships with aperio.
+
+    Raises:
+        UsageError: this version has no template for the kind or the language.
+        ModuleInvalid: the module path is not host/owner/repository in plain characters.
+        PluginIdInvalid: the publisher is not a namespace.
+        FolderNotEmpty: the folder has something in it, or is no folder; it was left alone.
+        NotFound: this installation of aperio lacks the template or the SDK.
+        DiskFull: there is no space; nothing is left.
+        OSError: the folder cannot be written.
+    """
+    _check_offered("kind", request.kind, KINDS)
+    _check_offered("language", request.language, LANGUAGES)
+    names = derive_names(request.module, request.publisher)
+    output = (request.output or Path(names.repository)).expanduser().absolute()
+    _check_empty(output)
+    with disk_full_guard(f"`{output}` was not made"):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        aside = output.parent / (ASIDE_PREFIX + secrets.token_hex(8))
+        aside.mkdir()
+        try:
+            rendered = _render(request.language, names, aside)
+            _take_place(rendered, output)
+        finally:
+            remove_tree(aside)
+    manifest = (output / MANIFEST).read_bytes()[: MAX_BYTES + 1]
+    return Project(output, Manifest.parse(manifest))
+
+
+def _check_offered(what: str, asked: str, offered: tuple[str, ...]) -> None:
+    if asked not in offered:
+        raise UsageError(
+            f"`{clean(asked, limit=80)}` is not a {what} that `plugin init` offers;"
+            " nothing was made",
+            why=f"this version has templates for {what}: {', '.join(offered)}",
+            next=[f"leave the option out for {what} {offered[0]}"],
+        )
+
+
+def derive_names(module: str, publisher: str = "") -> Names:
+    """The names of a new project.
+
+    Args:
+        module: host/owner/repository; the repository may begin with `aperio-plugin-`.
+        publisher: the namespace, when it is not the owner.
+
+    Raises:
+        ModuleInvalid: the module path has another form, or its last part is too long.
+        PluginIdInvalid: the publisher is not a namespace.
+    """
+    match = _MODULE.fullmatch(module)
+    if not match or len(match["stem"]) > _MAX_STEM:
+        raise ModuleInvalid(
+            f"`{clean(module, limit=200)}` is not a module path; nothing was made",
+            why="expected host/owner/repository; the repository in lower-case letters, digits and"
+            f" single hyphens, beginning with a letter, at most {_MAX_STEM} characters",
+            next=[f"name it like {_EXAMPLE}"],
+        )
+    stem = match["stem"].removesuffix("-connector")
+    words = stem.split("-")
+    plugin_name = f"{stem}-connector"
+    plugin = PluginId.parse(f"{publisher or match['owner'].lower()}/{plugin_name}")
+    return Names(
+        repository=match["repository"],
+        module=module,
+        namespace=plugin.namespace,
+        plugin_name=plugin.name,
+        title=" ".join(word.capitalize() for word in words),
+        provider="_".join(words).upper(),
+        class_name="".join(word.capitalize() for word in words) + "Connector",
+    )
+
+
+def _check_empty(folder: Path) -> None:
+    try:
+        mode = folder.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(mode):
+        raise _not_empty(folder, f"it is {kind_of(mode)}")
+    if entries := sorted(path.name for path in folder.iterdir())[:3]:
+        raise _not_empty(folder, f"it holds {clean(', '.join(entries), limit=120)}")
+
+
+def _not_empty(folder: Path, why: str) -> FolderNotEmpty:
+    return FolderNotEmpty(
+        f"`{folder}` is not an empty folder; nothing was changed",
+        why=why,
+        next=["give another folder with `--output DIR`"],
+    )
+
+
+def _render(language: str, names: Names, aside: Path) -> Path:
+    """Renders the template below `aside`, with the SDK's wheel in it, and gives the folder."""
+    # The function below the command: it reads no configuration of the user's, keeps no replay
+    # file and, told so, runs no hook.
+    from cookiecutter.generate import (  # type: ignore[import-untyped]  # it ships no types
+        generate_files,
+    )
+
+    wheel = sdk_wheel()
+    tag = f"cp{sys.version_info[0]}{sys.version_info[1]}"
+    variables = {
+        **asdict(names),
+        "python_tag": tag if tag in _LOCKED_TAGS else _LOCKED_TAGS[0],
+        "aperio_version": __version__,
+        "sdk_version": wheel.version,
+        "sdk_sha256": wheel.digest.hex,
+    }
+    template = bundled("plugin_templates") / language
+    context = {"cookiecutter": variables}
+    generate_files(template, context, aside, accept_hooks=False)
+    rendered = aside / names.repository
+    refresh(rendered, wheel)
+    return rendered
+
+
+def _take_place(rendered: Path, output: Path) -> None:
+    """Moves the project to its place: one rename, or, into an empty folder, the manifest last.
+
+    An existing folder is not replaced: it may be the one that a shell stands in.
+    """
+    if not output.exists():
+        rendered.rename(output)
+        return
+    sources = sorted(rendered.iterdir(), key=lambda path: (path.name == MANIFEST, path.name))
+    try:
+        for source in sources:
+            source.rename(output / source.name)
+    except BaseException:
+        for source in sources:
+            if not source.exists():
+                remove_tree(output / source.name)
+        raise

@@ -1,0 +1,213 @@
+"""A deterministic wheel of the bundled SDK, so that a new project needs no index for it.
+
+Format: PEP 427 (wheel 1.0), PEP 376 (RECORD), core metadata 2.4. Members are stored, not
+compressed, sorted and dated 1980-01-01, so the bytes depend on the SDK's source only: the hash
+in a committed requirements.lock holds on every machine.
+
+`python -m aperio_cli.wheel PROJECT...` refreshes `vendor/` and the SDK's line in
+requirements.lock of the projects named; it is for this repository's own plugins.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import sys
+import tomllib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aperio_cli.errors import NotFound
+from aperio_cli.files import read_capped, write_atomic
+from aperio_cli.models.digest import Digest
+from aperio_cli.paths import bundled
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_PACKAGE = "aperio_plugin"
+_SUFFIXES = (".py", ".pyi", ".typed")
+_DOS_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can say
+_REGULAR_0644 = 0o100644 << 16
+_UNIX = 3
+_MAX_FILE_BYTES = 4 * 1024 * 1024
+_WHEEL = """\
+Wheel-Version: 1.0
+Generator: aperio
+Root-Is-Purelib: true
+Tag: py3-none-any
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """A wheel in memory.
+
+    Attributes:
+        distribution: its name as indexes write it, such as `aperio-plugin-sdk`.
+        version: its version.
+        data: the file's bytes.
+    """
+
+    distribution: str
+    version: str
+    data: bytes
+
+    @property
+    def file_name(self) -> str:
+        """The file's name, which a wheel must have for an installer to take it (PEP 427)."""
+        return f"{self.distribution.replace('-', '_')}-{self.version}-py3-none-any.whl"
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the file."""
+        return Digest.of(self.data)
+
+
+def sdk_wheel(source: Path | None = None) -> Wheel:
+    """The wheel of the Python SDK, without its tests.
+
+    Args:
+        source: the SDK's folder with pyproject.toml; None means the one that ships with aperio.
+
+    Raises:
+        NotFound: this installation of aperio lacks the SDK.
+        OSError: a file may not be read.
+    """
+    root = bundled("sdk/python") if source is None else source
+    project = tomllib.loads(read_capped(root / "pyproject.toml", _MAX_FILE_BYTES).decode())
+    metadata: Mapping[str, Any] = project["project"]
+    name, version = metadata["name"], _version(root, metadata)
+    info = f"{name.replace('-', '_')}-{version}.dist-info"
+    files = _sources(root)
+    files[f"{info}/METADATA"] = _metadata(metadata, version)
+    files[f"{info}/WHEEL"] = _WHEEL.encode()
+    if (root / "LICENSE").is_file():
+        files[f"{info}/licenses/LICENSE"] = read_capped(root / "LICENSE", _MAX_FILE_BYTES)
+    files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD")
+    return Wheel(name, version, _zip(files))
+
+
+def _version(root: Path, metadata: Mapping[str, Any]) -> str:
+    """The version in pyproject.toml, or the package's own when it is declared dynamic."""
+    if "version" in metadata:
+        return str(metadata["version"])
+    text = read_capped(root / _PACKAGE / "__init__.py", _MAX_FILE_BYTES).decode()
+    found = re.search(r'^__version__(?:: \w+)? = "([^"]+)"$', text, re.MULTILINE)
+    if not found:
+        raise NotFound(f"`{root}` states no version of the SDK", next=["install aperio-cli again"])
+    return found[1]
+
+
+def _sources(root: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(root).as_posix(): read_capped(path, _MAX_FILE_BYTES)
+        for path in (root / _PACKAGE).rglob("*")
+        if (path.suffix in _SUFFIXES or path.name == "py.typed") and path.is_file()
+    }
+
+
+def _metadata(metadata: Mapping[str, Any], version: str) -> bytes:
+    """METADATA: the headers of core metadata 2.4 that the SDK's pyproject.toml gives."""
+    lines = [
+        "Metadata-Version: 2.4",
+        f"Name: {metadata['name']}",
+        f"Version: {version}",
+        f"Summary: {metadata.get('description', '')}",
+        f"License-Expression: {metadata.get('license', 'MIT')}",
+        f"Requires-Python: {metadata['requires-python']}",
+        *(f"Requires-Dist: {requirement}" for requirement in metadata.get("dependencies", ())),
+    ]
+    return "\n".join(lines).encode() + b"\n"
+
+
+def _record(files: Mapping[str, bytes], own_name: str) -> bytes:
+    """RECORD: path, digest in URL-safe base64 without padding, length; itself without either."""
+    lines = []
+    for name in sorted(files):
+        digest = base64.urlsafe_b64encode(hashlib.sha256(files[name]).digest()).rstrip(b"=")
+        lines.append(f"{name},sha256={digest.decode()},{len(files[name])}")
+    return "\n".join([*lines, f"{own_name},,"]).encode() + b"\n"
+
+
+def _zip(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        # Sorted, except that the metadata come last, as PEP 427 recommends.
+        for name in sorted(files, key=lambda name: (".dist-info/" in name, name)):
+            member = zipfile.ZipInfo(name, _DOS_EPOCH)
+            member.external_attr = _REGULAR_0644
+            member.create_system = _UNIX
+            archive.writestr(member, files[name])
+    return buffer.getvalue()
+
+
+def refresh(project: Path, wheel: Wheel) -> bool:
+    """Puts the wheel into a project's `vendor/` and its hash into requirements.lock.
+
+    Other wheels of the same distribution are removed from `vendor/`. Files that are right
+    already are left untouched.
+
+    Returns:
+        Whether anything had to change.
+
+    Raises:
+        NotFound: the project's requirements.lock has no line for the distribution.
+        OSError: a file cannot be read or written.
+    """
+    vendor = project / "vendor"
+    vendor.mkdir(exist_ok=True)
+    stale = set(vendor.glob(f"{wheel.distribution.replace('-', '_')}-*.whl"))
+    wanted = vendor / wheel.file_name
+    stale.discard(wanted)
+    for path in stale:
+        path.unlink()
+    is_changed = _write_if_different(wanted, wheel.data)
+    lock = project / "requirements.lock"
+    locked = lock_with(read_capped(lock, _MAX_FILE_BYTES).decode(), wheel, where=lock)
+    return _write_if_different(lock, locked.encode()) or is_changed or bool(stale)
+
+
+def _write_if_different(path: Path, data: bytes) -> bool:
+    if path.is_file() and path.read_bytes() == data:
+        return False
+    write_atomic(path, data)
+    return True
+
+
+def lock_with(text: str, wheel: Wheel, *, where: Path) -> str:
+    """The text of a lock with the wheel's version and its one hash in the distribution's entry.
+
+    Raises:
+        NotFound: it has no entry for the distribution.
+    """
+    entry = re.compile(
+        rf"^{re.escape(wheel.distribution)}==[^\s\\]+(?:[ \t]*\\\n[ \t]+|[ \t]+)--hash=\S+$",
+        re.MULTILINE,
+    )
+    pinned = f"{wheel.distribution}=={wheel.version} \\\n    --hash={wheel.digest}"
+    replaced, count = entry.subn(lambda _: pinned, text)
+    if count != 1:
+        raise NotFound(
+            f"`{where}` has no entry for {wheel.distribution}; it was left as it was",
+            why=f"expected {wheel.distribution}==VERSION with one --hash",
+            next=["add such a line, with any hash"],
+        )
+    return replaced
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Refreshes the projects named; prints one line for each, and gives the exit status."""
+    wheel = sdk_wheel()
+    for argument in arguments:
+        state = "refreshed" if refresh(Path(argument), wheel) else "up to date"
+        sys.stdout.write(f"{argument}: {wheel.file_name} {state} ({wheel.digest})\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,213 @@
+"""The rendered project, judged by the tools that its author would use."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from aperio_cli import archive, scaffolding
+from aperio_cli.building import BuildRequest, build, load_project
+from aperio_cli.building.lock import read_lock
+from aperio_cli.models.platform import Platform
+from aperio_cli.scaffolding import ScaffoldRequest, scaffold
+from tests.projects import HERE, ROOT, SDK, TAG, WHEELS, snapshot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEMPLATE = ROOT / "plugin_templates/python"
+OFFLINE = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(WHEELS)}
+MODULES = {
+    "short": "github.com/acme/aperio-plugin-x",
+    "words": "github.com/acme/aperio-plugin-google-workspace",
+    # The longest name there may be: lines that hold it must still fit.
+    "long": "github.com/acme/aperio-plugin-" + "-".join(["abcdefghi"] * 4),
+}
+PINNED_ACTION = re.compile(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+
+
+@pytest.fixture(params=MODULES)
+def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return scaffold(ScaffoldRequest(MODULES[request.param], output=tmp_path / "project")).path
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Path:
+    module = "github.com/acme/aperio-plugin-box"
+    return scaffold(ScaffoldRequest(module, output=tmp_path / "box")).path
+
+
+def tool(project: Path, *words: str) -> str:
+    """Runs a tool of this environment in the project; gives its output, fails with it."""
+    ran = subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=project,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": os.environ["HOME"],
+            "PYTHONPATH": str(SDK),
+            "MYPYPATH": str(SDK),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def test_rendered_project_is_clean_for_ruff(project: Path) -> None:
+    tool(project, "ruff", "check", "--no-cache", ".")
+    tool(project, "ruff", "format", "--no-cache", "--check", ".")
+
+
+def test_rendered_project_is_clean_for_mypy(box: Path) -> None:
+    cache = str(box.parent / "mypy-cache")
+    tool(box, "mypy", "--follow-imports=silent", "--cache-dir", cache, ".")
+
+
+def test_rendered_project_passes_its_own_tests(box: Path) -> None:
+    output = tool(box, "pytest", "-q", "-p", "no:cacheprovider", "-W", "error")
+    assert "8 passed" in output
+
+
+def test_rendered_project_can_be_built_at_once(box: Path, tmp_path: Path) -> None:
+    (artifact,) = build(BuildRequest(load_project(box), (HERE,), tmp_path / "out", (), OFFLINE))
+    with artifact.path.open("rb") as file:
+        packed = {record.path for record in archive.walk(file)}
+    assert {"lib/app/plugin.py", "lib/app/connector.py"} <= packed
+    assert "lib/app/test_connector.py" not in packed
+    assert f"lib/{TAG}/aperio_plugin/connector.py" in packed
+    assert f"lib/{TAG}/grpc/__init__.py" in packed
+
+
+def test_rendered_project_can_be_built_for_another_architecture(box: Path, tmp_path: Path) -> None:
+    other = Platform("linux", "arm64" if HERE.arch == "amd64" else "amd64")
+    if not list(WHEELS.glob(f"grpcio-*-{TAG}-*_{MACHINES[other.arch]}.whl")):
+        pytest.skip("the wheel cache has no wheels for another architecture")
+    (artifact,) = build(BuildRequest(load_project(box), (other,), tmp_path / "out", (), OFFLINE))
+    with artifact.path.open("rb") as file:
+        libraries = [r.path for r in archive.walk(file) if r.path.endswith(".so")]
+    assert libraries
+    assert all(MACHINES[HERE.arch] not in path for path in libraries)
+
+
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+def test_built_project_tells_a_person_who_starts_it_by_hand(box: Path, tmp_path: Path) -> None:
+    (artifact,) = build(BuildRequest(load_project(box), (HERE,), tmp_path / "out", (), OFFLINE))
+    with artifact.path.open("rb") as file:
+        archive.unpack(file, tmp_path / "tree")
+    ran = subprocess.run(
+        [tmp_path / "tree/bin/box-connector"],
+        capture_output=True, text=True, timeout=60, check=False,
+        stdin=subprocess.DEVNULL, env={"PATH": os.defpath, "APERIO_PYTHON": sys.executable},
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert "Traceback" not in ran.stderr
+    assert ran.stderr
+
+
+def test_rendered_files_hold_nothing_unrendered(project: Path) -> None:
+    for name, data in snapshot(project).items():
+        if not name.startswith("vendor/"):
+            assert b"cookiecutter" not in data, name
+            assert b"{%" not in data, name
+            # What a workflow expands itself stands as ${{ … }}.
+            assert not re.search(rb"(?<!\$)\{\{", data), name
+
+
+def test_template_variables_are_those_that_scaffolding_gives(box: Path) -> None:
+    declared = set(json.loads((TEMPLATE / "cookiecutter.json").read_text()))
+    used = {
+        name
+        for path in TEMPLATE.rglob("*")
+        if path.is_file()
+        for name in re.findall(r"cookiecutter\.(\w+)", path.read_text() + str(path))
+        if name != "json"
+    }
+    assert used == declared
+    assert box.is_dir()
+
+
+def test_template_has_no_hooks() -> None:
+    assert not (TEMPLATE / "hooks").exists()
+
+
+def test_lock_has_wheels_for_every_interpreter_it_claims(box: Path) -> None:
+    pins = {pin.name: pin for pin in read_lock(box).pins}
+    assert set(pins) == {"aperio-plugin-sdk", "grpcio", "protobuf", "typing-extensions"}
+    # Two architectures of Linux and universal wheels of macOS for each interpreter.
+    assert len(pins["grpcio"].digests) == 3 * len(scaffolding._LOCKED_TAGS)
+    assert "http" not in (box / "requirements.lock").read_text()
+
+
+@pytest.fixture
+def workflow(box: Path) -> dict[str, Any]:
+    text = (box / ".github/workflows/release.yml").read_text()
+    document: dict[str, Any] = yaml.safe_load(text)
+    return document
+
+
+def test_workflow_pins_every_action_by_commit(box: Path) -> None:
+    text = (box / ".github/workflows/release.yml").read_text()
+    uses = re.findall(r"uses: (.*)", text)
+    assert len(uses) == 5
+    assert all(PINNED_ACTION.fullmatch(action) for action in uses)
+
+
+def test_workflow_has_no_permission_but_what_each_job_needs(workflow: dict[str, Any]) -> None:
+    assert workflow["permissions"] == {}
+    assert workflow["jobs"]["build"]["permissions"] == {"contents": "read"}
+    assert workflow["jobs"]["publish"]["permissions"] == {
+        "contents": "write",
+        "id-token": "write",
+    }
+
+
+def test_workflow_uses_no_secret_and_pastes_no_expression_into_a_script(
+    workflow: dict[str, Any],
+) -> None:
+    assert "secrets" not in str(workflow)
+    for job in workflow["jobs"].values():
+        for step in job["steps"]:
+            assert "${{" not in step.get("run", "")
+
+
+def test_workflow_runs_nothing_of_the_project_where_it_can_sign(workflow: dict[str, Any]) -> None:
+    publish = str(workflow["jobs"]["publish"]["steps"])
+    assert "checkout" not in publish
+    assert "pytest" not in publish
+    assert "aperio plugin sign dist" in publish
+
+
+@pytest.mark.parametrize(
+    ("version", "tag", "passes"),
+    [("0.1.0", "v0.1.0", True), ('"0.1.0"', "v0.1.0", True), ("0.1.0", "v0.1.1", False)],
+)
+def test_workflow_compares_the_tag_with_the_manifest(
+    box: Path, workflow: dict[str, Any], version: str, tag: str, *, passes: bool
+) -> None:
+    manifest = box / "manifest.yaml"
+    manifest.write_text(manifest.read_text().replace("version: 0.1.0", f"version: {version}"))
+    (script,) = (
+        step["run"]
+        for step in workflow["jobs"]["build"]["steps"]
+        if "manifest.yaml" in step.get("run", "")
+    )
+    environment = {"PATH": os.defpath, "GITHUB_REF_NAME": tag}
+    ran = subprocess.run(
+        ["bash", "-e", "-c", script], cwd=box, env=environment, timeout=30, check=False
+    )
+    assert (ran.returncode == 0) is passes

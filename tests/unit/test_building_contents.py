@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aperio_cli import errors
+from aperio_cli.building import contents
+from aperio_cli.building.contents import project_files
+from tests.projects import write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def packed(root: Path, *, without: Path | None = None) -> list[str]:
+    return [file.name for file in project_files(root, without=without) if file.is_packed]
+
+
+def test_python_files_are_packed_wherever_they_stand(tmp_path: Path) -> None:
+    for name in ("plugin.py", "box/client.py", "box/deep/er.py"):
+        write(tmp_path, name, "")
+    assert packed(tmp_path) == ["box/client.py", "box/deep/er.py", "plugin.py"]
+
+
+def test_other_files_are_packed_inside_packages_only(tmp_path: Path) -> None:
+    for name in ("box/__init__.py", "box/py.typed", "box/data/roles.json", "data/notes.json"):
+        write(tmp_path, name, "")
+    write(tmp_path, "notes.txt", "")
+    assert packed(tmp_path) == ["box/__init__.py", "box/data/roles.json", "box/py.typed"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".git/hook.py",
+        ".venv/lib/a.py",
+        "__pycache__/a.py",
+        "box/__pycache__/a.py",
+        "box/tests/a.py",
+        "build/a.py",
+        "dist/a.py",
+        "node_modules/a.py",
+        "tests/a.py",
+        "the.egg-info/a.py",
+        "vendor/a.py",
+        "conftest.py",
+        "test_box.py",
+        "box/test_box.py",
+        "box/box_test.py",
+        ".hidden.py",
+        "box/.hidden.json",
+        "box/a.pyc",
+    ],
+)
+def test_files_that_are_no_part_of_the_plugin_are_not_packed(tmp_path: Path, name: str) -> None:
+    write(tmp_path, "box/__init__.py", "")
+    write(tmp_path, name, "")
+    assert packed(tmp_path) == ["box/__init__.py"]
+
+
+@pytest.mark.parametrize("name", ["box/build/a.py", "box/dist/a.py", "box/vendor/a.py"])
+def test_folders_skipped_at_the_top_are_packed_below(tmp_path: Path, name: str) -> None:
+    write(tmp_path, name, "")
+    assert packed(tmp_path) == [name]
+
+
+def test_a_virtual_environment_is_skipped_whatever_its_name(tmp_path: Path) -> None:
+    write(tmp_path, "my-python/pyvenv.cfg", "")
+    write(tmp_path, "my-python/lib/a.py", "")
+    assert packed(tmp_path) == []
+
+
+def test_the_folder_for_artifacts_is_skipped(tmp_path: Path) -> None:
+    write(tmp_path, "out/a.py", "")
+    assert packed(tmp_path, without=tmp_path / "out") == []
+
+
+def test_test_code_is_marked_so(tmp_path: Path) -> None:
+    write(tmp_path, "test_box.py", "")
+    write(tmp_path, "box.py", "")
+    assert [file.is_test for file in project_files(tmp_path)] == [False, True]
+
+
+def test_a_link_to_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.py").symlink_to("/etc/hostname")
+    with pytest.raises(errors.TreeNotPlain) as caught:
+        project_files(tmp_path)
+    assert caught.value.exit_status == errors.REFUSED
+    assert "config.py  is a symbolic link" in caught.value.why
+
+
+def test_a_link_to_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").symlink_to("/etc")
+    with pytest.raises(errors.TreeNotPlain):
+        project_files(tmp_path)
+
+
+def test_a_link_in_place_of_a_skipped_folder_is_skipped(tmp_path: Path) -> None:
+    (tmp_path / ".venv").symlink_to("/nowhere")
+    assert project_files(tmp_path) == ()
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.py")
+    with pytest.raises(errors.TreeNotPlain, match="cannot be packed"):
+        project_files(tmp_path)
+
+
+def test_a_socket_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("s")
+        with pytest.raises(errors.TreeNotPlain):
+            project_files(tmp_path)
+
+
+def test_a_folder_with_too_many_files_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "_MAX_FILES", 3)
+    for number in range(4):
+        write(tmp_path, f"{number}.txt", "")
+    with pytest.raises(errors.ProjectInvalid, match="more than 3 files"):
+        project_files(tmp_path)

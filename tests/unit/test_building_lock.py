@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aperio_cli import errors
+from aperio_cli.building.lock import parse_lock, read_lock
+from aperio_cli.models.digest import Digest
+
+A = "a" * 64
+B = "b" * 64
+PATH = Path("requirements.lock")
+
+
+def test_parse_lock_reads_names_versions_and_hashes() -> None:
+    text = (
+        "# made by a tool\n"
+        f"grpcio==1.2.3 \\\n    --hash=sha256:{A} \\\n    --hash=sha256:{B}\n"
+        f"\n    # via grpcio\nTyping_Extensions==4.0rc1 --hash=sha256:{A}  # one line\n"
+    )
+    first, second = parse_lock(text.encode(), PATH).pins
+    assert (first.name, first.version, first.digests) == ("grpcio", "1.2.3", (Digest(A), Digest(B)))
+    assert str(second) == "typing-extensions==4.0rc1"
+
+
+def test_parse_lock_reads_a_last_line_without_its_end() -> None:
+    lock = parse_lock(f"one==1 \\\n --hash=sha256:{A} \\".encode(), PATH)
+    assert lock.to_requirements() == f"one==1 --hash=sha256:{A}\n"
+
+
+def test_parse_lock_accepts_an_empty_lock() -> None:
+    assert parse_lock(b"# nothing\n", PATH).pins == ()
+
+
+def test_lock_digest_is_that_of_its_bytes() -> None:
+    assert parse_lock(b"# nothing\n", PATH).digest == Digest.of(b"# nothing\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--index-url http://192.0.2.1/",
+        "--find-links vendor",
+        "-r other.txt",
+        "-e .",
+        f"one @ file:///one.whl --hash=sha256:{A}",
+        f"./one.whl --hash=sha256:{A}",
+        f"one>=1 --hash=sha256:{A}",
+        f"one==1.* --hash=sha256:{A}",
+        f"one[extra]==1 --hash=sha256:{A}",
+        f'one==1 ; python_version < "3.12" --hash=sha256:{A}',
+        f"one==1 --hash=md5:{A[:32]}",
+        f"one==1 --hash=sha256:{A[:-1]}",
+        f"one==1 --hash=sha256:{A} --config-settings=x=y",
+        "one",
+    ],
+)
+def test_parse_lock_refuses_whatever_is_not_a_pin_with_hashes(line: str) -> None:
+    with pytest.raises(errors.LockInvalid) as caught:
+        parse_lock(f"# first\n{line}\n".encode(), PATH)
+    assert caught.value.code == "lock-invalid"
+    assert "line 2: expected name==version" in caught.value.why
+
+
+def test_parse_lock_refuses_a_pin_without_a_hash() -> None:
+    with pytest.raises(errors.LockInvalid) as caught:
+        parse_lock(b"one==1\n", PATH)
+    assert "one==1 has no hash" in caught.value.why
+    assert "--generate-hashes" in caught.value.next[0]
+
+
+def test_parse_lock_refuses_a_name_twice_however_it_is_written() -> None:
+    text = f"a-b==1 --hash=sha256:{A}\nA_b==2 --hash=sha256:{A}\n"
+    with pytest.raises(errors.LockInvalid) as caught:
+        parse_lock(text.encode(), PATH)
+    assert "line 2: a-b is there twice" in caught.value.why
+
+
+def test_parse_lock_refuses_bytes_that_are_no_text() -> None:
+    with pytest.raises(errors.LockInvalid):
+        parse_lock(b"\xff\xfe", PATH)
+
+
+def test_parse_lock_shows_no_control_characters_of_a_line() -> None:
+    with pytest.raises(errors.LockInvalid) as caught:
+        parse_lock(b"one\x1b[2J\n", PATH)
+    assert "\x1b" not in caught.value.why
+
+
+def test_read_lock_says_that_the_file_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(errors.LockInvalid) as caught:
+        read_lock(tmp_path)
+    assert caught.value.why == "the file is missing"
+
+
+def test_read_lock_refuses_a_file_over_a_mebibyte(tmp_path: Path) -> None:
+    (tmp_path / "requirements.lock").write_bytes(b"#" * (1024 * 1024 + 1))
+    with pytest.raises(errors.LockInvalid) as caught:
+        read_lock(tmp_path)
+    assert "expected at most 1048576 bytes" in caught.value.why

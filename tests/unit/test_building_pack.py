@@ -1,0 +1,371 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aperio_cli import archive, errors
+from aperio_cli.building import BuildRequest, build, check_reproducible, load_project
+from aperio_cli.models.digest import Digest
+from aperio_cli.models.manifest import Manifest
+from aperio_cli.models.platform import Platform
+from tests.projects import HERE, NO_INDEX, TAG, VERSION, make_project, make_wheel, snapshot, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from aperio_cli.models.artifact import Artifact
+
+AMD64 = Platform("linux", "amd64")
+ARM64 = Platform("linux", "arm64")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with one dependency in vendor/, which has what must not be packed."""
+    folder = make_project(tmp_path / "project")
+    library = {
+        "one/__init__.py": "NAME = 'one'\n",
+        "one/stale.pyc": "bytecode",
+        "one-1.0.data/scripts/tool": "#!python\n",
+    }
+    write(folder, "requirements.lock", make_wheel(folder / "vendor", "one", library))
+    return folder
+
+
+def request_for(project: Path, out: Path, **environment: str) -> BuildRequest:
+    return BuildRequest(
+        load_project(project), (HERE,), out, environment={**NO_INDEX, **environment}
+    )
+
+
+def members(artifact: Artifact) -> dict[str, int]:
+    with artifact.path.open("rb") as file:
+        return {record.path: record.mode for record in archive.walk(file)}
+
+
+def read_member(artifact: Artifact, name: str, scratch: Path) -> bytes:
+    with artifact.path.open("rb") as file:
+        archive.unpack(file, scratch)
+    return (scratch / name).read_bytes()
+
+
+def test_build_packs_the_documented_members_and_no_others(project: Path, tmp_path: Path) -> None:
+    write(project, "client.py", "")
+    write(project, "test_client.py", "")
+    (artifact,) = build(request_for(project, tmp_path / "out"))
+    assert members(artifact) == {
+        "LICENSE": 0o644,
+        "README.md": 0o644,
+        "bin/box-connector": 0o755,
+        "bin/box-connector.py": 0o644,
+        "lib/app/client.py": 0o644,
+        "lib/app/plugin.py": 0o644,
+        f"lib/{TAG}/one-1.0.dist-info/METADATA": 0o644,
+        f"lib/{TAG}/one-1.0.dist-info/WHEEL": 0o644,
+        f"lib/{TAG}/one/__init__.py": 0o644,
+        "manifest.yaml": 0o644,
+        "sbom.cdx.json": 0o644,
+    }
+
+
+def test_build_names_and_describes_the_artifact(project: Path, tmp_path: Path) -> None:
+    (artifact,) = build(request_for(project, tmp_path / "out"))
+    data = artifact.path.read_bytes()
+    assert artifact.path == tmp_path / f"out/box-connector_1.2.3_{HERE.slug}.tar.gz"
+    assert (artifact.digest, artifact.size) == (Digest.of(data), len(data))
+    assert artifact.platform == HERE
+    with artifact.path.open("rb") as file:
+        assert archive.read_manifest(file) == (project / "manifest.yaml").read_bytes()
+
+
+def test_a_built_artifact_runs_where_it_is_unpacked(project: Path, tmp_path: Path) -> None:
+    write(project, "plugin.py", "import one\nprint(one.NAME)\n")
+    (artifact,) = build(request_for(project, tmp_path / "out"))
+    read_member(artifact, "bin/box-connector.py", tmp_path / "unpacked")
+    ran = subprocess.run(
+        [sys.executable, "-I", "-B", tmp_path / "unpacked/bin/box-connector.py"],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert ran.stdout == "one\n"
+
+
+def test_build_leaves_the_project_as_it_was(project: Path, tmp_path: Path) -> None:
+    before = snapshot(project)
+    build(request_for(project, tmp_path / "out"))
+    assert snapshot(project) == before
+
+
+@pytest.fixture
+def other_circumstances(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Another umask, time zone, locale, hash seed and temporary folder's name."""
+    before = os.umask(0o077)
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    time.tzset()
+    yield
+    os.umask(before)
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_build_gives_the_same_bytes_from_another_folder(
+    project: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    (first,) = build(request_for(project, tmp_path / "out"))
+    request.getfixturevalue("other_circumstances")
+    moved = tmp_path / "another place" / "project"
+    moved.parent.mkdir()
+    project.rename(moved)
+    for path in moved.rglob("*"):
+        os.utime(path, (1, 1))
+    (moved / "plugin.py").chmod(0o755)
+    (second,) = build(request_for(moved, tmp_path / "other out"))
+    assert first.path.read_bytes() == second.path.read_bytes()
+
+
+def test_build_makes_one_artifact_for_each_platform(project: Path, tmp_path: Path) -> None:
+    request = replace(request_for(project, tmp_path / "out"), platforms=(AMD64, ARM64, AMD64))
+    artifacts = build(request)
+    assert [artifact.platform for artifact in artifacts] == [AMD64, ARM64]
+    assert [artifact.path.name for artifact in artifacts] == [
+        "box-connector_1.2.3_linux_amd64.tar.gz",
+        "box-connector_1.2.3_linux_arm64.tar.gz",
+    ]
+
+
+def test_build_carries_every_declared_interpreter(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project", tags=("cp311", "cp312"))
+    write(project, "requirements.lock", make_wheel(project / "vendor", "one"))
+    (artifact,) = build(request_for(project, tmp_path / "out"))
+    assert {"lib/cp311/one.py", "lib/cp312/one.py"} <= members(artifact).keys()
+
+
+def test_build_for_one_interpreter_says_so_in_the_manifest(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project", tags=("cp311", "cp312"))
+    write(project, "requirements.lock", make_wheel(project / "vendor", "one"))
+    request = replace(request_for(project, tmp_path / "out"), pythons=("3.12",))
+    (artifact,) = build(request)
+    assert artifact.manifest.runtime.tags == ("cp312",)
+    assert "lib/cp311/one.py" not in members(artifact)
+    with artifact.path.open("rb") as file:
+        assert Manifest.parse(archive.read_manifest(file)) == artifact.manifest
+
+
+@pytest.mark.parametrize("version", ["3.99", "3", "cp311", "2.7", "3.11.2", "../3"])
+def test_build_refuses_an_interpreter_that_is_not_declared(
+    project: Path, tmp_path: Path, version: str
+) -> None:
+    request = replace(request_for(project, tmp_path / "out"), pythons=(version,))
+    with pytest.raises(errors.UsageError) as caught:
+        build(request)
+    assert TAG in caught.value.why
+    assert not (tmp_path / "out").exists()
+
+
+def test_build_refuses_a_runtime_of_a_later_version(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    path = project / "manifest.yaml"
+    path.write_text(path.read_text().replace(f"language: python\n  tags: [{TAG}]", "language: go"))
+    with pytest.raises(errors.RuntimeUnsupported) as caught:
+        build(request_for(project, tmp_path / "out"))
+    assert caught.value.code == "runtime-unsupported"
+    assert caught.value.exit_status == errors.NOT_DONE
+    assert "language: python" in caught.value.why
+
+
+def test_build_refuses_a_platform_without_wheels(project: Path, tmp_path: Path) -> None:
+    request = replace(
+        request_for(project, tmp_path / "out"), platforms=(AMD64, Platform("windows", "amd64"))
+    )
+    with pytest.raises(errors.RuntimeUnsupported, match="windows/amd64"):
+        build(request)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("epoch", ["0", "86400", "1700000000"])
+def test_build_takes_the_stated_time(project: Path, tmp_path: Path, epoch: str) -> None:
+    (artifact,) = build(request_for(project, tmp_path / "out", SOURCE_DATE_EPOCH=epoch))
+    assert times(artifact) == {int(epoch)}
+
+
+@pytest.mark.parametrize("epoch", ["now", "-1", "1e9", "99999999999", " 1"])
+def test_build_refuses_a_time_that_is_none(project: Path, tmp_path: Path, epoch: str) -> None:
+    with pytest.raises(errors.UsageError, match="SOURCE_DATE_EPOCH"):
+        build(request_for(project, tmp_path / "out", SOURCE_DATE_EPOCH=epoch))
+    assert not (tmp_path / "out").exists()
+
+
+def test_build_takes_the_time_of_the_last_commit(project: Path, tmp_path: Path) -> None:
+    commit(project, 1_600_000_000)
+    (artifact,) = build(request_for(project, tmp_path / "out"))
+    assert times(artifact) == {1_600_000_000}
+
+
+def test_build_runs_no_program_that_a_repository_names(project: Path, tmp_path: Path) -> None:
+    commit(project, 1_600_000_000)
+    trap = write(tmp_path, "trap", f"#!/bin/sh\ntouch {tmp_path}/sprung\n")
+    trap.chmod(0o755)
+    settings = f"[gpg]\nprogram = {trap}\n[log]\nshowSignature = true\n[core]\nfsmonitor = {trap}\n"
+    with (project / ".git/config").open("a") as file:
+        file.write(f"{settings}pager = {trap}\n")
+    build(request_for(project, tmp_path / "out"))
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_build_takes_the_beginning_of_time_without_a_repository(
+    project: Path, tmp_path: Path
+) -> None:
+    (artifact,) = build(request_for(project, tmp_path / "out"))
+    assert times(artifact) == {0}
+
+
+def commit(project: Path, moment: int) -> None:
+    stamp = f"{moment} +0300"
+    identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
+    for words in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "one"]):
+        subprocess.run(
+            ["git", "-C", str(project), *words],
+            check=True, timeout=30,
+            env={**os.environ, "GIT_COMMITTER_DATE": stamp, "GIT_AUTHOR_DATE": stamp},
+        )  # fmt: skip
+
+
+def times(artifact: Artifact) -> set[int]:
+    import tarfile
+
+    with tarfile.open(artifact.path) as tar:
+        return {int(member.mtime) for member in tar}
+
+
+def test_build_refuses_a_wheel_that_is_not_the_locked_one(project: Path, tmp_path: Path) -> None:
+    make_wheel(project / "vendor", "one", {"one.py": "changed\n"})
+    with pytest.raises(errors.DependencyDigestMismatch) as caught:
+        build(request_for(project, tmp_path / "out"))
+    assert "one==1.0" in caught.value.what
+    assert not (tmp_path / "out").exists()
+
+
+def test_build_names_a_dependency_that_has_no_wheel(tmp_path: Path) -> None:
+    project = project_with_wheel(tmp_path / "project", "cp312-cp312-manylinux_2_17_x86_64")
+    request = replace(request_for(project, tmp_path / "out"), platforms=(AMD64,))
+    with pytest.raises(errors.BuildDependencyUnavailable) as caught:
+        build(request)
+    assert caught.value.what.startswith("one==1.0 has no wheel for cp311 on linux/amd64")
+    assert not (tmp_path / "out").exists()
+
+
+def project_with_wheel(folder: Path, tag: str) -> Path:
+    project = make_project(folder, tags=("cp311",))
+    write(project, "requirements.lock", make_wheel(project / "vendor", "one", tag=tag))
+    return project
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "cp311-cp311-manylinux_2_28_x86_64",
+        "cp311-cp311-manylinux2014_x86_64",
+        "cp311-cp311-manylinux1_x86_64",
+        "cp39-abi3-manylinux_2_5_x86_64",
+        "py3-none-any",
+    ],
+)
+def test_build_takes_wheels_for_glibc_2_28_and_older(tmp_path: Path, tag: str) -> None:
+    project = project_with_wheel(tmp_path / "project", tag)
+    request = replace(request_for(project, tmp_path / "out"), platforms=(AMD64,))
+    assert "lib/cp311/one.py" in members(build(request)[0])
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "cp311-cp311-manylinux_2_29_x86_64",
+        "cp311-cp311-musllinux_1_2_x86_64",
+        "cp311-cp311-linux_x86_64",
+        "cp311-cp311-manylinux_2_28_aarch64",
+        "cp312-abi3-manylinux_2_28_x86_64",
+        "cp311-cp311t-manylinux_2_28_x86_64",
+    ],
+)
+def test_build_refuses_wheels_that_do_not_run_everywhere(tmp_path: Path, tag: str) -> None:
+    project = project_with_wheel(tmp_path / "project", tag)
+    request = replace(request_for(project, tmp_path / "out"), platforms=(AMD64,))
+    with pytest.raises(errors.BuildDependencyUnavailable):
+        build(request)
+    assert not (tmp_path / "out").exists()
+
+
+def test_build_takes_macos_wheels_for_darwin(tmp_path: Path) -> None:
+    project = project_with_wheel(tmp_path / "project", "cp311-cp311-macosx_11_0_universal2")
+    platforms = (Platform("darwin", "arm64"), Platform("darwin", "amd64"))
+    request = replace(request_for(project, tmp_path / "out"), platforms=platforms)
+    for artifact in build(request):
+        assert "lib/cp311/one.py" in members(artifact)
+
+
+def test_build_keeps_earlier_artifacts_when_a_later_one_fails(
+    project: Path, tmp_path: Path
+) -> None:
+    request = request_for(project, tmp_path / "out")
+    (artifact,) = build(request)
+    before = artifact.path.read_bytes()
+    make_wheel(project / "vendor", "one", {"one.py": "changed\n"})
+    with pytest.raises(errors.DependencyDigestMismatch):
+        build(request)
+    assert snapshot(tmp_path / "out") == {artifact.path.name: before}
+
+
+def test_build_says_that_the_disk_is_full_and_leaves_no_half_artifact(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(errors.DiskFull) as caught:
+        build(request_for(project, tmp_path / "out"))
+    assert caught.value.exit_status == errors.NOT_DONE
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_build_refuses_a_project_without_a_lock(project: Path, tmp_path: Path) -> None:
+    (project / "requirements.lock").unlink()
+    with pytest.raises(errors.LockInvalid):
+        build(request_for(project, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_check_passes_a_project_that_builds_the_same_twice(project: Path) -> None:
+    commit(project, 1_600_000_000)
+    request = request_for(project, project / "dist")
+    artifacts = build(request)
+    check_reproducible(request, artifacts)
+    assert artifacts[0].path.is_file()
+
+
+def test_check_names_the_member_that_differs(project: Path, tmp_path: Path) -> None:
+    request = request_for(project, tmp_path / "out")
+    artifacts = build(request)
+    write(project, "plugin.py", "changed = 1\n")
+    write(project, "added.py", "")
+    with pytest.raises(errors.BuildNotReproducible) as caught:
+        check_reproducible(request, artifacts)
+    named = caught.value.why.splitlines()[3:]
+    assert named == ["lib/app/added.py", "lib/app/plugin.py"]
+    assert artifacts[0].path.is_file()
+
+
+def test_declared_version_of_this_interpreter_can_be_asked_for(
+    project: Path, tmp_path: Path
+) -> None:
+    request = replace(request_for(project, tmp_path / "out"), pythons=(VERSION, VERSION))
+    assert build(request)[0].manifest.runtime.tags == (TAG,)

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aperio_cli.building.python import development_script, launcher, starting_script
+from tests.projects import TAG, VERSION, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHOW = "import sys\nprint(__name__, __file__, *sys.argv[1:])\n"
+SHELLS = [shell for shell in ("sh", "dash", "bash", "busybox") if shutil.which(shell)]
+
+
+def tree(folder: Path, *, tags: tuple[str, ...] = (TAG,), plugin: str = SHOW) -> Path:
+    """What an artifact unpacks to; gives the launcher."""
+    write(folder, "lib/app/plugin.py", plugin)
+    for tag in tags:
+        write(folder, f"lib/{tag}/dependency.py", f"TAG = {tag!r}\n")
+    write(folder, "bin/box.py", starting_script())
+    path = write(folder, "bin/box", launcher("box", tags))
+    path.chmod(0o755)
+    return path
+
+
+def run(
+    *command: str | Path, path: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(word) for word in command],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        cwd="/",
+        env={"PATH": path or os.defpath, **environment},
+    )
+
+
+def python_on(folder: Path, version: str = VERSION) -> str:
+    """A search path that has this interpreter as pythonX.Y, and the usual tools."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"python{version}").symlink_to(sys._base_executable)  # type: ignore[attr-defined]
+    return f"{folder}:{os.defpath}"
+
+
+def test_starting_script_runs_plugin_as_main(tmp_path: Path) -> None:
+    tree(tmp_path)
+    ran = run(sys.executable, "-I", "-B", tmp_path / "bin/box.py", "one")
+    assert ran.stdout.split() == ["__main__", str(tmp_path / "lib/app/plugin.py"), "one"]
+    assert ran.stderr == ""
+
+
+def test_starting_script_finds_dependencies_and_own_modules(tmp_path: Path) -> None:
+    tree(tmp_path, plugin="import dependency, client\nprint(dependency.TAG, client.NAME)\n")
+    write(tmp_path, "lib/app/client.py", "NAME = 'own'\n")
+    ran = run(sys.executable, "-I", "-B", tmp_path / "bin/box.py")
+    assert ran.stdout == f"{TAG} own\n"
+
+
+def test_starting_script_hides_what_happens_to_be_installed(tmp_path: Path) -> None:
+    tree(tmp_path, plugin="import pytest\n")
+    ran = run(sys.executable, "-I", "-B", tmp_path / "bin/box.py")
+    assert "No module named 'pytest'" in ran.stderr
+
+
+def test_starting_script_names_the_carried_interpreters_when_none_fits(tmp_path: Path) -> None:
+    tree(tmp_path, tags=("cp398", "cp399"))
+    ran = run(sys.executable, "-I", "-B", tmp_path / "bin/box.py")
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert f"carries dependencies for cp398, cp399, not for {TAG}" in ran.stderr
+
+
+def test_starting_script_shows_the_authors_lines_in_a_traceback(tmp_path: Path) -> None:
+    tree(tmp_path, plugin="def start():\n    raise ValueError('why')\nstart()\n")
+    ran = run(sys.executable, "-I", "-B", tmp_path / "bin/box.py")
+    assert "lib/app/plugin.py\", line 2, in start\n    raise ValueError('why')" in ran.stderr
+
+
+def test_starting_script_writes_nothing(tmp_path: Path) -> None:
+    tree(tmp_path, plugin="import dependency\n")
+    run(sys.executable, "-I", "-B", tmp_path / "bin/box.py")
+    assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_development_script_runs_source_in_place_whatever_its_path(tmp_path: Path) -> None:
+    source = tmp_path / 'a "quoted" {path}\\n'
+    write(source, "plugin.py", "import dependency\nprint(dependency.TAG)\n")
+    library = tmp_path / "library"
+    write(library, "dependency.py", "TAG = 'locked'\n")
+    script = write(tmp_path, "elsewhere/box.py", development_script(source, library))
+    assert run(sys.executable, "-I", "-B", script).stdout == "locked\n"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_launcher_starts_with_python_from_path(tmp_path: Path, shell: str) -> None:
+    box = tree(tmp_path / "with space")
+    command = ["busybox", "sh"] if shell == "busybox" else [shell]
+    ran = run(*command, box, "a b", path=python_on(tmp_path / "programs"))
+    assert ran.stdout.endswith("lib/app/plugin.py a b\n")
+    assert ran.returncode == 0
+
+
+def test_launcher_is_found_through_chains_of_links(tmp_path: Path) -> None:
+    box = tree(tmp_path / "with space")
+    (tmp_path / "absolute link").symlink_to(box)
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/relative link").symlink_to("../absolute link")
+    ran = run(tmp_path / "far/relative link", path=python_on(tmp_path / "programs"))
+    assert ran.stdout.split()[0] == "__main__"
+
+
+def test_launcher_is_found_through_a_linked_folder(tmp_path: Path) -> None:
+    tree(tmp_path / "versions/1.0.0")
+    (tmp_path / "current").symlink_to("versions/1.0.0")
+    ran = run(tmp_path / "current/bin/box", path=python_on(tmp_path / "programs"))
+    assert ran.returncode == 0
+
+
+def test_launcher_is_found_by_its_name_on_path(tmp_path: Path) -> None:
+    box = tree(tmp_path / "tree")
+    path = f"{box.parent}:{python_on(tmp_path / 'programs')}"
+    assert run("sh", "-c", "box", path=path).returncode == 0
+
+
+def test_launcher_prefers_the_stated_python(tmp_path: Path) -> None:
+    box = tree(tmp_path / "tree")
+    stated = write(tmp_path, "my python", '#!/bin/sh\necho stated "$@"\n')
+    stated.chmod(0o755)
+    ran = run(box, "x", path=python_on(tmp_path / "programs"), APERIO_PYTHON=str(stated))
+    assert ran.stdout == f"stated -I -B {tmp_path}/tree/bin/box.py x\n"
+
+
+def test_launcher_takes_the_newest_carried_python(tmp_path: Path) -> None:
+    box = tree(tmp_path / "tree", tags=("cp39", "cp310", "cp398"))
+    for version in ("3.9", "3.10"):
+        python = write(tmp_path, f"programs/python{version}", f"#!/bin/sh\necho {version}\n")
+        python.chmod(0o755)
+    assert run(box, path=f"{tmp_path}/programs:{os.defpath}").stdout == "3.10\n"
+
+
+def test_launcher_fails_with_a_message_when_no_python_fits(tmp_path: Path) -> None:
+    ran = run(tree(tmp_path / "tree", tags=("cp398", "cp399")))
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert ran.stderr == "box: no Python it can run with on PATH; wanted one of: 3.99 3.98\n"
+
+
+def test_launcher_fails_with_a_message_when_the_stated_python_is_none(tmp_path: Path) -> None:
+    ran = run(tree(tmp_path), APERIO_PYTHON="/nowhere/python")
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert "APERIO_PYTHON is /nowhere/python, which is not a program" in ran.stderr
+
+
+def test_launcher_hands_over_its_process(tmp_path: Path) -> None:
+    box = tree(tmp_path / "tree", plugin="import os\nprint(os.getpid())\n")
+    with subprocess.Popen(
+        [box], stdout=subprocess.PIPE, text=True, env={"PATH": python_on(tmp_path / "programs")}
+    ) as process:
+        output, _ = process.communicate(timeout=30)
+    assert int(output) == process.pid
