@@ -1,0 +1,313 @@
+"""Stage 6, install: an admitted artifact becomes an installed version, and its receipt.
+
+Everything is prepared aside: unpacked, compiled, listed; the receipt is written last. Then, under
+the store's lock, one rename gives the version its place and one more makes it current, which is
+the moment it counts as installed. Nothing of the plugin is executed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aperio_cli import archive, clock, files
+from aperio_cli.errors import (
+    FilesChanged,
+    ReceiptInvalid,
+    SignerChanged,
+    VersionChanged,
+    clean,
+)
+from aperio_cli.installing.bytecode import compile_tree
+from aperio_cli.installing.interpreters import choose_interpreter, find_interpreters
+from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.models.receipt import (
+    BUNDLE_FILE_NAME,
+    FILE_NAME,
+    FILES_FOLDER,
+    TREE_FILE_NAME,
+    Receipt,
+)
+from aperio_cli.verifying.decide import AdmittedArtifact, ExceptionGranted, Verified
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from aperio_cli.files import FileRecord
+    from aperio_cli.models.artifact import Interpreter
+    from aperio_cli.store import Store
+
+__all__ = ["UNSIGNED", "InstallReport", "InstallRequest", "find_interpreters", "install"]
+
+UNSIGNED = "unsigned"
+"""What `--accept-new-signer` names to go from a signed version to an unsigned one."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstallRequest:
+    """What the operator said about this installation.
+
+    Attributes:
+        interpreters: `[python] interpreters` of the configuration.
+        accept_new_signer: the identity that may follow the installed version's signer, or
+            `unsigned`; empty accepts no change.
+    """
+
+    interpreters: tuple[str, ...] = ()
+    accept_new_signer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InstallReport:
+    """What installing did.
+
+    Attributes:
+        receipt: of the installed version, which is now the current one.
+        replaced: the version that was current before; None when there was none, or the same.
+        was_installed: whether the version was there already and nothing had to be unpacked.
+    """
+
+    receipt: Receipt
+    replaced: str | None
+    was_installed: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as the `data` of the JSON envelope."""
+        receipt = self.receipt
+        return {
+            "id": str(receipt.id),
+            "version": receipt.version,
+            "kind": receipt.kind,
+            "badge": receipt.badge,
+            "signer": receipt.signer,
+            "exception": receipt.exception,
+            "artifact_sha256": receipt.artifact_digest.hex,
+            "tree_digest": receipt.tree_digest,
+            "permissions": receipt.manifest["permissions"],
+            "scopes": receipt.manifest["scopes"],
+            "folder": str(receipt.folder),
+            "replaced": self.replaced,
+            "was_installed": self.was_installed,
+        }
+
+
+def install(admitted: AdmittedArtifact, store: Store, request: InstallRequest) -> InstallReport:
+    """Installs an admitted artifact and makes it the current version of its plugin.
+
+    After any failure, an interrupt included, the store is as it was before.
+
+    Raises:
+        VersionChanged: this version is installed with other contents.
+        SignerChanged: the installed version has another signer, and the change is not accepted.
+        ReceiptInvalid: the installed version's record is damaged, so neither can be known.
+        InterpreterMissing: no Python on this machine fits.
+        BytecodeFailed: its Python files could not be compiled within limits.
+        ArchiveRefused: the artifact cannot be unpacked.
+        PluginInUse: the same version is running, and had to be repaired.
+        LockHeld: another process keeps the store locked.
+        FolderNotPrivate: the home is a link or somebody else's.
+        DiskFull: there is no space.
+    """
+    what = f"{admitted.subject} was not installed"
+    with files.disk_full_guard(what):
+        installed = _installed(admitted, store, request)
+        if installed is None:
+            return _install_anew(admitted, store, request)
+        before = store.current_version(installed.id)
+        with store.lock(what):
+            installed = store.get(PluginRef(installed.id, installed.version))
+            store.make_current(installed.id, installed.version)
+        return _report(installed, before, was_installed=True)
+
+
+def _report(receipt: Receipt, before: str | None, *, was_installed: bool) -> InstallReport:
+    replaced = before if before != receipt.version else None
+    return InstallReport(receipt, replaced, was_installed)
+
+
+# ── what is installed already ─────────────────────────────────────────────────────────────────────
+
+
+def _installed(admitted: AdmittedArtifact, store: Store, request: InstallRequest) -> Receipt | None:
+    """The receipt of the same artifact, when it is installed and as good; None to go on.
+
+    Raises:
+        VersionChanged: this version is installed with other contents.
+        SignerChanged: the installed version has another signer, and the change is not accepted.
+        ReceiptInvalid: the record of an installed version is damaged.
+    """
+    same = store.find(PluginRef(admitted.offer.id, admitted.offer.version))
+    if same and same.artifact_digest != admitted.artifact.digest:
+        raise VersionChanged(
+            f"{admitted.subject} was not installed: this version is installed with other contents",
+            why=f"installed {same.artifact_digest}\noffered   {admitted.artifact.digest}",
+            next=[
+                "ask its publisher why a released version was changed",
+                f"to take the new contents, first `aperio plugin remove {same.id}@{same.version}`",
+            ],
+        )
+    if same and _is_as_good(same, admitted) and _is_intact(same, store):
+        return same
+    _check_signer(same or _predecessor(admitted, store), admitted, request)
+    return None
+
+
+def _is_as_good(receipt: Receipt, admitted: AdmittedArtifact) -> bool:
+    """Whether the installed version rests on the same evidence as the offered one, or better."""
+    if isinstance(admitted.evidence, ExceptionGranted):
+        return receipt.signer is not None or receipt.exception == admitted.evidence.to_json()
+    return _who(receipt.signer) == _who(admitted.evidence.signer.to_json())
+
+
+def _is_intact(receipt: Receipt, store: Store) -> bool:
+    try:
+        store.check(receipt)
+    except (FilesChanged, ReceiptInvalid):
+        return False
+    return True
+
+
+def _predecessor(admitted: AdmittedArtifact, store: Store) -> Receipt | None:
+    """The installed version whose signer counts: the current one, else the highest."""
+    plugin = admitted.offer.id
+    version = store.current_version(plugin) or next(iter(store.versions(plugin)[::-1]), None)
+    return store.find(PluginRef(plugin, version)) if version else None
+
+
+def _check_signer(
+    before: Receipt | None, admitted: AdmittedArtifact, request: InstallRequest
+) -> None:
+    """Provenance can rise, never fall (DESIGN, section 4, item 7)."""
+    if before is None or before.signer is None:
+        return
+    after = admitted.evidence.signer.to_json() if isinstance(admitted.evidence, Verified) else None
+    if _who(before.signer) == _who(after):
+        return
+    name = str(after["identity"]) if after else UNSIGNED
+    if request.accept_new_signer == name:
+        return
+    change = "somebody else signed it" if after else "it is not signed"
+    step = f"`aperio plugin install ... --accept-new-signer '{clean(name)}'`"
+    raise SignerChanged(
+        f"{admitted.subject} was not installed: {change}, unlike the installed {before.version}",
+        why=f"installed {_shown(before.signer)}\noffered   {_shown(after)}",
+        next=["ask its publisher, by another way, whether this is meant", f"if it is: {step}"],
+    )
+
+
+def _who(signer: dict[str, Any] | None) -> tuple[object, ...] | None:
+    """What makes two signers the same: trust domain, identity, issuer."""
+    return tuple(signer.get(key) for key in ("domain", "identity", "issuer")) if signer else None
+
+
+def _shown(signer: dict[str, Any] | None) -> str:
+    if signer is None:
+        return UNSIGNED
+    return clean(f"{signer.get('identity')} of {signer.get('issuer')} ({signer.get('domain')})")
+
+
+# ── installing ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _install_anew(
+    admitted: AdmittedArtifact, store: Store, request: InstallRequest
+) -> InstallReport:
+    manifest = admitted.artifact.manifest
+    interpreter = None
+    if manifest.runtime.language == "python":
+        interpreter = choose_interpreter(
+            manifest.runtime.tags, request.interpreters, subject=admitted.subject
+        )
+    what = f"{admitted.subject} was not installed"
+    place = store.folder(manifest.id, manifest.version)
+    with store.aside(what) as aside:
+        prepared = aside / "version"
+        prepared.mkdir(mode=0o700)
+        tree = _unpack(admitted, prepared / FILES_FOLDER, place, interpreter)
+        receipt = _write_records(admitted, prepared, place, (tree, interpreter))
+        with store.lock(what):
+            # Once more, now that nobody else can change the answer.
+            _installed(admitted, store, request)
+            before = store.current_version(manifest.id)
+            store.commit(prepared, manifest.id, manifest.version)
+    return _report(receipt, before, was_installed=False)
+
+
+def _unpack(
+    admitted: AdmittedArtifact, destination: Path, place: Path, interpreter: Interpreter | None
+) -> bytes:
+    """Unpacks and compiles, and gives the contents of files.sha256."""
+    unpacked = archive.unpack(admitted.content, destination, subject=admitted.subject)
+    if interpreter:
+        compile_tree(destination, place / FILES_FOLDER, interpreter, subject=admitted.subject)
+    records = files.list_tree(destination)
+    _check_only_bytecode_is_new(unpacked, records, admitted.subject)
+    return files.format_tree(records)
+
+
+def _check_only_bytecode_is_new(
+    unpacked: Sequence[FileRecord], records: Sequence[FileRecord], subject: str
+) -> None:
+    """What was verified has to be what is installed, whatever the compiler was made to do.
+
+    Raises:
+        FilesChanged: names a file that compiling changed, removed or added.
+    """
+    new = set(records) - set(unpacked)
+    odd = [record.path for record in new if not _is_bytecode(record.path)]
+    odd += [record.path for record in set(unpacked) - set(records)]
+    if odd:
+        raise FilesChanged(
+            f"{subject} was not installed: its files changed while they were compiled",
+            why="\n".join(sorted(odd)[:5]),
+            next=["find out who can write to this account"],
+        )
+
+
+def _is_bytecode(path: str) -> bool:
+    return path.endswith(".pyc") and "__pycache__" in path.split("/")[:-1]
+
+
+def _write_records(
+    admitted: AdmittedArtifact,
+    prepared: Path,
+    place: Path,
+    made: tuple[bytes, Interpreter | None],
+) -> Receipt:
+    """Writes files.sha256, the bundle and, last, the receipt."""
+    tree, interpreter = made
+    files.write_atomic(prepared / TREE_FILE_NAME, tree)
+    if admitted.bundle is not None:
+        files.write_atomic(prepared / BUNDLE_FILE_NAME, admitted.bundle)
+    receipt = _receipt(admitted, place, files.tree_digest(tree), interpreter)
+    files.write_atomic(prepared / FILE_NAME, receipt.to_bytes())
+    return receipt
+
+
+def _receipt(
+    admitted: AdmittedArtifact, place: Path, tree_digest: str, interpreter: Interpreter | None
+) -> Receipt:
+    manifest, evidence = admitted.artifact.manifest, admitted.evidence
+    verified = evidence if isinstance(evidence, Verified) else None
+    exception = evidence if isinstance(evidence, ExceptionGranted) else None
+    return Receipt(
+        id=manifest.id,
+        version=manifest.version,
+        kind=manifest.kind,
+        entrypoint=manifest.entrypoint,
+        protocol=manifest.protocol,
+        provider=manifest.provider,
+        platform=str(admitted.artifact.platform),
+        artifact_digest=admitted.artifact.digest,
+        tree_digest=tree_digest,
+        installed_at=clock.timestamp(),
+        badge=admitted.badge,
+        signer=verified.signer.to_json() if verified else None,
+        rule=verified.rule.to_json() if verified else None,
+        exception=exception.to_json() if exception else None,
+        source=admitted.offer.location,
+        interpreter=interpreter,
+        manifest=manifest.to_json(),
+        folder=place,
+    )

@@ -1,0 +1,195 @@
+"""Which Python runs a plugin: candidates are run once and say what they are.
+
+A plugin carries libraries for interpreter tags (`cp311`): CPython with a GIL, and on Linux glibc
+2.28 or newer, because that is what its wheels were resolved for (DESIGN, section 3).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aperio_cli.errors import InterpreterMissing, clean
+from aperio_cli.models.artifact import Interpreter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+PROBE_TIMEOUT_S = 20.0
+OLDEST_GLIBC = (2, 28)
+
+_MINORS = range(25, 8, -1)
+_TOO_MUCH_OUTPUT_BYTES = 64 * 1024
+_PROBE = """
+import json, os, sys
+try:
+    libc = os.confstr("CS_GNU_LIBC_VERSION")
+except (AttributeError, OSError, ValueError):
+    libc = None
+print(json.dumps({
+    "executable": os.path.realpath(sys.executable),
+    "version": "%d.%d.%d" % sys.version_info[:3],
+    "implementation": sys.implementation.name,
+    "abiflags": getattr(sys, "abiflags", ""),
+    "base_prefix": sys.base_prefix,
+    "system": sys.platform,
+    "libc": libc,
+}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A program that was asked what it is.
+
+    Attributes:
+        command: how it was found: a path.
+        interpreter: what it is, when plugins can run on it.
+        problem: why they cannot; empty when they can.
+    """
+
+    command: str
+    interpreter: Interpreter | None
+    problem: str = ""
+
+    def __str__(self) -> str:
+        what = self.interpreter.tag if self.interpreter else self.problem
+        return f"{self.command}: {what}"
+
+
+def find_interpreters(configured: Sequence[str] = ()) -> list[Interpreter]:
+    """The interpreters of this machine that plugins can run on, each once, in order of choice.
+
+    Args:
+        configured: `[python] interpreters` of the configuration; when there are any, no other
+            is looked for.
+    """
+    found: dict[str, Interpreter] = {}
+    for command in _commands(configured, tags=None):
+        interpreter = probe(command).interpreter
+        if interpreter:
+            found.setdefault(interpreter.executable, interpreter)
+    return list(found.values())
+
+
+def choose_interpreter(
+    tags: Sequence[str], configured: Sequence[str], *, subject: str
+) -> Interpreter:
+    """The interpreter that a plugin will run on.
+
+    The configured ones are asked in their order; without any, the interpreter behind this aperio,
+    then `pythonX.Y` on PATH for each tag, the newest first.
+
+    Args:
+        tags: what the plugin carries libraries for, such as `cp311`.
+        configured: `[python] interpreters` of the configuration.
+        subject: what to call the plugin: "`acme/box` 1.2.0".
+
+    Raises:
+        InterpreterMissing: none fits; names the tags and what was found.
+    """
+    candidates = []
+    for command in _commands(configured, tags):
+        candidate = probe(command)
+        if candidate.interpreter and candidate.interpreter.tag in tags:
+            return candidate.interpreter
+        candidates.append(candidate)
+    names = [f"python3.{tag.removeprefix('cp3')}" for tag in tags]
+    found = "\n".join(f"  {candidate}" for candidate in candidates) or "  none"
+    raise InterpreterMissing(
+        f"{subject} was not installed: no Python on this machine fits it",
+        why=f"it carries libraries for {', '.join(tags)}\nfound:\n{found}",
+        next=[
+            f"install {' or '.join(names)}",
+            f'or name one in config.toml: `[python] interpreters = ["/path/to/{names[0]}"]`',
+        ],
+    )
+
+
+def probe(command: str) -> Candidate:
+    """What a program says it is, run once in isolation and with nothing of our environment."""
+    try:
+        output = run_bounded([command, "-I", "-S", "-c", _PROBE], timeout_s=PROBE_TIMEOUT_S)
+        answer = json.loads(output[:_TOO_MUCH_OUTPUT_BYTES])
+        fields = {key: str(answer[key]) for key in ("executable", "version", "base_prefix")}
+        major, minor = fields["version"].split(".")[:2]
+        interpreter = Interpreter(**fields, tag=f"cp{major}{minor}")
+        problem = _problem(answer)
+    except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError) as error:
+        return Candidate(command, None, f"does not run: {clean(error, limit=160)}")
+    return Candidate(command, None if problem else interpreter, problem)
+
+
+def _problem(answer: dict[str, str | None]) -> str:
+    """Why plugins cannot run on an interpreter; empty when they can."""
+    if answer["implementation"] != "cpython":
+        return f"is {clean(answer['implementation'], limit=40)}, expected CPython"
+    if "t" in (answer["abiflags"] or ""):
+        return "is a build without GIL"
+    if answer["system"] != "linux":
+        return ""
+    name, _, version = (answer["libc"] or "").partition(" ")
+    if name != "glibc":
+        return "is not built for glibc (musl is not supported)"
+    numbers = tuple(int(part) for part in version.split(".")[:2])
+    oldest = f"{OLDEST_GLIBC[0]}.{OLDEST_GLIBC[1]}"
+    return "" if numbers >= OLDEST_GLIBC else f"runs on glibc {version}, expected {oldest} or newer"
+
+
+def _commands(configured: Sequence[str], tags: Sequence[str] | None) -> Iterator[str]:
+    """Paths to try, in order; with `tags` only those that may fit."""
+    if configured:
+        for command in configured:
+            expanded = os.path.expanduser(command)  # noqa: PTH111 - a command, not always a path
+            yield shutil.which(expanded) or expanded
+        return
+    own = getattr(sys, "_base_executable", "") or sys.executable
+    if tags is None or f"cp{sys.version_info[0]}{sys.version_info[1]}" in tags:
+        yield own
+    for minor in _MINORS:
+        if tags is None or f"cp3{minor}" in tags:
+            found = shutil.which(f"python3.{minor}")
+            if found and found != own:
+                yield found
+
+
+def run_bounded(arguments: Sequence[str], *, timeout_s: float) -> bytes:
+    """What a short-lived child prints; it gets no environment of ours and no time beyond this.
+
+    It runs in its own session, which is killed as a whole when the time is up or we are
+    interrupted.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer.
+        subprocess.CalledProcessError: it ended with another status than 0; holds its stderr.
+        OSError: it cannot be started.
+    """
+    child = subprocess.Popen(
+        arguments,
+        env={"LC_ALL": "C.UTF-8"},
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        output, complaint = child.communicate(timeout=timeout_s)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait(timeout=PROBE_TIMEOUT_S)
+        for pipe in (child.stdout, child.stderr):
+            if pipe:
+                pipe.close()
+        raise
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, arguments[0], output, complaint)
+    return output

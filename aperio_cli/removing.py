@@ -1,0 +1,91 @@
+"""Stage 8, remove: an installed version, or all of a plugin's, leave the store."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aperio_cli.models.plugin_id import PluginId, PluginRef
+    from aperio_cli.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveReport:
+    """What removing did.
+
+    Attributes:
+        id: the plugin.
+        versions: what was removed, lowest first.
+        current: the version that is current now; None when none is.
+        was_purged: whether the plugin's stored state was dropped.
+    """
+
+    id: PluginId
+    versions: tuple[str, ...]
+    current: str | None
+    was_purged: bool
+
+    def to_json(self) -> dict[str, object]:
+        """The report as the `data` of the JSON envelope."""
+        return {
+            "id": str(self.id),
+            "versions": list(self.versions),
+            "current": self.current,
+            "was_purged": self.was_purged,
+        }
+
+
+def remove(
+    store: Store, ref: PluginRef, *, purge: Callable[[PluginId], object] | None = None
+) -> RemoveReport:
+    """Removes one version when the reference names it, else every version of the plugin.
+
+    A version stops being installed with its receipt, before any other file goes. When the current
+    version goes and others stay, the highest of them becomes current.
+
+    Args:
+        store: where it is installed.
+        ref: what to remove.
+        purge: drops the plugin's stored state; called when no version of it is left.
+
+    Raises:
+        NotInstalled: it is not there.
+        PluginInUse: a version that would go is running; nothing was removed.
+        LockHeld: another process keeps the store locked.
+        OSError: a file cannot be removed; what has no receipt any more is not installed.
+    """
+    _require_installed(store, ref)
+    with store.lock(f"`{ref}` was not removed"), contextlib.ExitStack() as held:
+        _require_installed(store, ref)
+        going = [ref.version] if ref.version else store.folders(ref.id)
+        for version in going:
+            held.enter_context(store.exclusively(ref.id, version))
+        staying = [version for version in store.versions(ref.id) if version not in going]
+        _hand_over(store, ref.id, staying)
+        for version in going:
+            store.drop_version(ref.id, version)
+        store.drop_empty(ref.id)
+        current = store.current_version(ref.id)
+    is_purged = purge is not None and not staying
+    if purge is not None and is_purged:
+        purge(ref.id)
+    return RemoveReport(ref.id, tuple(going), current, is_purged)
+
+
+def _require_installed(store: Store, ref: PluginRef) -> None:
+    # By folder, not by receipt: what is damaged can be removed, too.
+    versions = store.versions(ref.id)
+    if not versions or (ref.version and ref.version not in versions):
+        raise store.not_installed(ref)
+
+
+def _hand_over(store: Store, plugin: PluginId, staying: list[str]) -> None:
+    """Sees to it that current.json names no version that goes."""
+    if not staying:
+        store.drop_current(plugin)
+    elif store.current_version(plugin) not in staying:
+        store.make_current(plugin, staying[-1])

@@ -1,0 +1,473 @@
+"""The store: installed versions and their receipts.
+
+    plugins/<namespace>/<name>/current.json            {"schema": 1, "version": "1.2.0"}
+    plugins/<namespace>/<name>/<version>/receipt.json
+                                         artifact.sigstore.json, files.sha256, files/
+
+A version folder appears complete, by one rename; renaming current.json into place makes it the
+version that is used. Whoever changes the store holds its lock for that moment only. Whoever runs a
+version holds a shared flock on its receipt, so nothing about it is written for that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import enum
+import fcntl
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aperio_cli import clock, files
+from aperio_cli.errors import AperioError, NotInstalled, PluginInUse, ReceiptInvalid
+from aperio_cli.models.plugin_id import PluginId, PluginRef, check_version, version_key
+from aperio_cli.models.receipt import FILE_NAME, MAX_BYTES, TREE_FILE_NAME, Receipt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from aperio_cli.paths import Paths
+
+CURRENT_FILE_NAME = "current.json"
+MAX_TREE_BYTES = 16 * 1024 * 1024
+_MAX_CURRENT_BYTES = 4096
+_MAX_CHECKS_BYTES = 256 * 1024
+_SCHEMA = 1
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What is in the store.
+
+    Attributes:
+        receipts: of every version that can be read, by id, then by version, lowest first.
+        problems: one for each version whose receipt cannot be read.
+    """
+
+    receipts: tuple[Receipt, ...]
+    problems: tuple[AperioError, ...]
+
+
+class Store:
+    """The installed versions below one home; a home that does not exist holds none."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+
+    # ── what is there ─────────────────────────────────────────────────────────────────────────────
+
+    def inventory(self) -> Inventory:
+        """Every version in the store; damaged ones are told apart, they stop nothing.
+
+        Raises:
+            OSError: a folder of the store may not be read.
+        """
+        receipts = []
+        problems: list[AperioError] = []
+        for plugin in self._plugins():
+            for version in self.versions(plugin):
+                try:
+                    receipts.append(self._read(plugin, version))
+                except AperioError as problem:
+                    problems.append(problem)
+        return Inventory(tuple(receipts), tuple(problems))
+
+    def receipts(self) -> tuple[Receipt, ...]:
+        """The receipts of the inventory."""
+        return self.inventory().receipts
+
+    def versions(self, plugin: PluginId) -> list[str]:
+        """The installed versions of a plugin, lowest first; their receipts may be damaged."""
+        folder = self._paths.plugin(plugin)
+        return [v for v in self.folders(plugin) if os.path.lexists(folder / v / FILE_NAME)]
+
+    def folders(self, plugin: PluginId) -> list[str]:
+        """As `versions`, with those whose removal was interrupted: they have no receipt."""
+        return sorted(filter(_is_version, _folders(self._paths.plugin(plugin))), key=version_key)
+
+    def folder(self, plugin: PluginId, version: str) -> Path:
+        """Where a version has its place, whether it is there or not."""
+        return self._paths.plugin(plugin) / check_version(version)
+
+    def current_version(self, plugin: PluginId) -> str | None:
+        """The version that is used when none is named; None when there is no such.
+
+        A file that cannot be read counts as none: what to use is then not known.
+        """
+        try:
+            data = files.read_capped(self._current_file(plugin), _MAX_CURRENT_BYTES)
+            version = json.loads(data)["version"]
+        except (OSError, AperioError, ValueError, KeyError, TypeError):
+            return None
+        return version if isinstance(version, str) and _is_version(version) else None
+
+    def find(self, ref: PluginRef) -> Receipt | None:
+        """The receipt of the version named, or of the current one; None when it is not there.
+
+        Raises:
+            ReceiptInvalid: it is there and cannot be read.
+        """
+        version = ref.version or self.current_version(ref.id)
+        if version is None or not os.path.lexists(self.folder(ref.id, version) / FILE_NAME):
+            return None
+        return self._read(ref.id, version)
+
+    def get(self, ref: PluginRef) -> Receipt:
+        """The receipt of the version named, or of the current one.
+
+        Raises:
+            NotInstalled: it is not in the store.
+            ReceiptInvalid: it is there and cannot be read.
+        """
+        receipt = self.find(ref)
+        if receipt is None:
+            raise self.not_installed(ref)
+        return receipt
+
+    def not_installed(self, ref: PluginRef) -> NotInstalled:
+        """The error for a version that is not in the store; names what comes close."""
+        versions = self.versions(ref.id)
+        steps = [f"`aperio plugin install {ref}`"]
+        why = f"installed versions of it: {', '.join(versions)}" if versions else ""
+        if versions and ref.version is None:
+            why += "; none of them is the current one"
+            steps = [f"`aperio plugin install {ref.id}@{versions[-1]}`"]
+        if not versions:
+            known = [str(plugin) for plugin in self._plugins()]
+            close = difflib.get_close_matches(str(ref.id), known, n=3)
+            why = f"installed: {', '.join(close)}" if close else ""
+        return NotInstalled(f"`{ref}` is not installed", why=why, next=steps)
+
+    def tree_list(self, receipt: Receipt) -> bytes:
+        """The contents of an installed version's files.sha256, checked against the receipt.
+
+        Raises:
+            ReceiptInvalid: it is missing, or its digest is not the receipt's.
+        """
+        path = receipt.folder / TREE_FILE_NAME
+        try:
+            text = files.read_capped(path, MAX_TREE_BYTES)
+        except (OSError, AperioError) as error:
+            raise _damaged(path, str(error)) from error
+        if (found := files.tree_digest(text)) != receipt.tree_digest:
+            raise _damaged(path, f"expected {receipt.tree_digest}\nfound    {found}")
+        return text
+
+    def check(self, receipt: Receipt) -> None:
+        """Nothing, when the files of an installed version are those of its installation.
+
+        Raises:
+            FilesChanged: names the files that differ.
+            ReceiptInvalid: the list of files is damaged.
+            OSError: a file may not be read.
+        """
+        subject = f"`{receipt.id}` {receipt.version}"
+        files.compare_tree(receipt.files, self.tree_list(receipt), subject=subject)
+
+    def record_check(self, receipt: Receipt, *, passed: bool) -> None:
+        """Notes the outcome of the check before a launch, for `plugin list`; decides nothing.
+
+        A home that cannot be written loses the note, not the launch.
+        """
+        path = self._paths.checks(receipt.id)
+        known = read_checks(path)
+        known[receipt.version] = {"at": clock.timestamp(), "ok": passed}
+        with contextlib.suppress(OSError, AperioError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.write_atomic(path, json.dumps(known, sort_keys=True).encode() + b"\n")
+
+    # ── who is using it ───────────────────────────────────────────────────────────────────────────
+
+    @contextlib.contextmanager
+    def hold(self, receipt: Receipt) -> Iterator[None]:
+        """Keeps a version from being removed while the block runs; many may hold it at once.
+
+        The kernel lets go when the process ends, however it ends.
+
+        Raises:
+            NotInstalled: it was removed meanwhile.
+            PluginInUse: it is just being removed.
+        """
+        with _receipt_locked(receipt.folder, fcntl.LOCK_SH) as state:
+            if state is _Hold.MISSING:
+                raise self.not_installed(PluginRef(receipt.id, receipt.version))
+            if state is _Hold.BUSY:
+                raise PluginInUse(
+                    f"`{receipt.id}` {receipt.version} was not started: it is being removed"
+                )
+            yield
+
+    def in_use(self, plugin: PluginId, version: str) -> bool:
+        """Whether somebody holds the version at this moment."""
+        with _receipt_locked(self.folder(plugin, version), fcntl.LOCK_EX) as state:
+            return state is _Hold.BUSY
+
+    @contextlib.contextmanager
+    def exclusively(self, plugin: PluginId, version: str) -> Iterator[None]:
+        """Keeps a version from being held while the block runs; call it under the lock.
+
+        A version without a receipt cannot be run, so there is nothing to keep off.
+
+        Raises:
+            PluginInUse: somebody holds it.
+        """
+        with _receipt_locked(self.folder(plugin, version), fcntl.LOCK_EX) as state:
+            if state is _Hold.BUSY:
+                raise PluginInUse(
+                    f"`{plugin}` {version} is running, and was left as it is",
+                    next=["stop it, then run the same command again"],
+                )
+            yield
+
+    # ── changing it ───────────────────────────────────────────────────────────────────────────────
+
+    @contextlib.contextmanager
+    def lock(self, what: str, *, timeout_s: float = 10.0) -> Iterator[None]:
+        """Keeps others from changing the store; makes the home and the store when missing.
+
+        What processes that died left behind half-written is removed first.
+
+        Args:
+            what: what cannot happen meanwhile: "`acme/box` was not installed".
+            timeout_s: how long to wait for another process.
+
+        Raises:
+            LockHeld: another process keeps the store locked.
+            FolderNotPrivate: the home is a link or somebody else's.
+            DiskFull: there is no space.
+        """
+        files.make_private(self._paths.home)
+        files.make_private(self._paths.plugins)
+        with files.Lock(self._paths.store_lock, what=what, timeout_s=timeout_s):
+            self._sweep()
+            yield
+
+    @contextlib.contextmanager
+    def aside(self, what: str) -> Iterator[Path]:
+        """A new folder in the store's file system to prepare a version in; gone after the block.
+
+        The folder is flocked while it is worked on, so that the next process can tell it from
+        one that a crash left.
+
+        Args:
+            what: as for `lock`.
+
+        Raises:
+            LockHeld: another process keeps the store locked.
+            FolderNotPrivate: the home is a link or somebody else's.
+            DiskFull: there is no space.
+        """
+        with contextlib.ExitStack() as cleanup:
+            with self.lock(what):
+                folder = self._paths.plugins / f"{files.ASIDE_PREFIX}{secrets.token_hex(8)}"
+                cleanup.callback(files.remove_tree, folder)
+                folder.mkdir(mode=0o700)
+                descriptor = os.open(folder, _FOLDER_FLAGS)
+                cleanup.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield folder
+
+    def commit(self, prepared: Path, plugin: PluginId, version: str) -> None:
+        """Gives a prepared version its place and makes it current; call it under the lock.
+
+        A version folder that is there already is put aside, beside the prepared one. Whatever
+        fails, the store is as it was before, or as it should be afterwards.
+
+        Args:
+            prepared: a complete version folder inside of what `aside` gave.
+            plugin: the plugin.
+            version: the version.
+
+        Raises:
+            PluginInUse: somebody runs the version that is there.
+            DiskFull: there is no space.
+            OSError: the store cannot be written.
+        """
+        place = self.folder(plugin, version)
+        discarded = prepared.with_name("discarded")
+        with self.exclusively(plugin, version):
+            try:
+                for parent in (place.parent.parent, place.parent):
+                    parent.mkdir(mode=0o700, exist_ok=True)
+                if os.path.lexists(place):
+                    place.rename(discarded)
+                prepared.rename(place)
+                self.make_current(plugin, version)
+            except BaseException:
+                self._take_back(prepared, place)
+                raise
+
+    def make_current(self, plugin: PluginId, version: str) -> None:
+        """Makes an installed version the one that is used; call it under the lock.
+
+        Raises:
+            DiskFull: there is no space; what was current stays so.
+            OSError: the store cannot be written.
+        """
+        if self.current_version(plugin) != version:
+            self._set_current(plugin, version)
+
+    def _take_back(self, prepared: Path, place: Path) -> None:
+        """Undoes as much of a commit as was done, unless all of it was."""
+        plugin = PluginId(place.parent.parent.name, place.parent.name)
+        if not os.path.lexists(prepared) and os.path.lexists(place):
+            if self.current_version(plugin) == place.name:
+                return
+            place.rename(prepared)
+        discarded = prepared.with_name("discarded")
+        if os.path.lexists(discarded):
+            discarded.rename(place)
+        self.drop_empty(plugin)
+
+    def _set_current(self, plugin: PluginId, version: str) -> None:
+        document = {"schema": _SCHEMA, "version": version}
+        data = json.dumps(document, sort_keys=True).encode() + b"\n"
+        # The rename in here is the moment from which the version counts as installed; the
+        # version's own rename reaches the disk with it, being in the same folder.
+        files.write_atomic(self._current_file(plugin), data)
+
+    def drop_version(self, plugin: PluginId, version: str) -> None:
+        """Removes a version, its receipt first; call it under the lock and `exclusively`.
+
+        Raises:
+            OSError: something cannot be removed; without its receipt it is not installed.
+        """
+        folder = self.folder(plugin, version)
+        (folder / FILE_NAME).unlink(missing_ok=True)
+        # The name goes at once; a crash while the files go leaves an aside folder to sweep.
+        discarded = self._paths.plugins / f"{files.ASIDE_PREFIX}{secrets.token_hex(8)}"
+        folder.rename(discarded)
+        files.remove_tree(discarded)
+
+    def drop_current(self, plugin: PluginId) -> None:
+        """Makes no version of the plugin current; call it under the lock."""
+        self._current_file(plugin).unlink(missing_ok=True)
+
+    def drop_empty(self, plugin: PluginId) -> None:
+        """Removes the folders of a plugin without versions; call it under the lock."""
+        if not self.folders(plugin):
+            self._paths.checks(plugin).unlink(missing_ok=True)
+        folder = self._paths.plugin(plugin)
+        for empty in (folder, folder.parent):
+            with contextlib.suppress(OSError):  # it is not empty, or not there
+                empty.rmdir()
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────
+
+    def _current_file(self, plugin: PluginId) -> Path:
+        return self._paths.plugin(plugin) / CURRENT_FILE_NAME
+
+    def _plugins(self) -> Iterator[PluginId]:
+        for namespace in _folders(self._paths.plugins):
+            for name in _folders(self._paths.plugins / namespace):
+                with contextlib.suppress(AperioError):  # not a name that install can have made
+                    yield PluginId.parse(f"{namespace}/{name}")
+
+    def _read(self, plugin: PluginId, version: str) -> Receipt:
+        folder = self.folder(plugin, version)
+        path = folder / FILE_NAME
+        try:
+            data = files.read_capped(path, MAX_BYTES)
+        except (OSError, AperioError) as error:
+            raise _damaged(path, str(error)) from error
+        receipt = Receipt.parse(data, folder)
+        if (receipt.id, receipt.version) != (plugin, version):
+            raise _damaged(path, f"it speaks for `{receipt.id}` {receipt.version}")
+        return receipt
+
+    def _sweep(self) -> None:
+        """Removes aside folders whose owners are gone; call it under the lock."""
+        for path in sorted(self._paths.plugins.iterdir()):
+            if path.name.startswith(files.ASIDE_PREFIX) and not _is_owned(path):
+                files.remove_tree(path)
+
+
+def read_checks(path: Path) -> dict[str, Any]:
+    """The noted checks of a plugin by version; none when they cannot be read."""
+    try:
+        document = json.loads(files.read_capped(path, _MAX_CHECKS_BYTES))
+    except (OSError, AperioError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _is_version(text: str) -> bool:
+    try:
+        check_version(text)
+    except AperioError:
+        return False
+    return True
+
+
+def _is_owned(folder: Path) -> bool:
+    """Whether a living process holds its flock on an aside folder."""
+    try:
+        descriptor = os.open(folder, _FOLDER_FLAGS)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _folders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted; hidden ones and links are left out."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _damaged(path: Path, why: str) -> ReceiptInvalid:
+    return ReceiptInvalid(
+        f"the record of an installed version is damaged: `{path}`",
+        why=why,
+        next=["remove the plugin and install it again"],
+    )
+
+
+class _Hold(enum.Enum):
+    """What became of an attempt to lock a receipt."""
+
+    HELD = enum.auto()
+    BUSY = enum.auto()
+    MISSING = enum.auto()
+
+
+@contextlib.contextmanager
+def _receipt_locked(folder: Path, operation: int) -> Iterator[_Hold]:
+    """Locks the receipt of a version folder for the block, without waiting."""
+    try:
+        file = files.open_regular(folder / FILE_NAME)
+    except (OSError, AperioError):
+        yield _Hold.MISSING
+        return
+    with file:
+        try:
+            fcntl.flock(file, operation | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield _Hold.BUSY
+            return
+        yield _Hold.HELD if _is_still(folder / FILE_NAME, file.fileno()) else _Hold.MISSING
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether the path still names the open file: it may have been removed while we waited."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

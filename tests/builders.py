@@ -1,0 +1,327 @@
+"""Valid things for tests: manifests, artifacts, signatures, machines, indexes. Change one part.
+
+Whatever is built here is accepted everywhere, so that a test that changes one thing and is refused
+knows why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from aperio_cli import archive
+from aperio_cli.installing import InstallReport, InstallRequest, install
+from aperio_cli.models.artifact import BUNDLE_SUFFIX, artifact_name
+from aperio_cli.models.digest import Digest
+from aperio_cli.models.manifest import Manifest
+from aperio_cli.models.offer import Offer
+from aperio_cli.models.platform import Platform
+from aperio_cli.models.policy import Policy
+from aperio_cli.models.publisher import LOCAL_DOMAIN, LOCAL_ISSUER, PublisherRule, Signer
+from aperio_cli.models.receipt import Receipt
+from aperio_cli.paths import Paths
+from aperio_cli.store import Store
+from aperio_cli.verifying import VerifyRequest, verify_artifact
+from tests.trust import IDENTITY, Forge, new_domain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aperio_cli.signing.local import LocalDomain
+    from aperio_cli.verifying.decide import AdmittedArtifact, ExceptionGranted
+
+LINUX = Platform("linux", "amd64")
+ARM = Platform("linux", "arm64")
+PLUGIN = "acme/box-connector"
+VERSION = "1.2.3"
+TAG = f"cp{sys.version_info[0]}{sys.version_info[1]}"
+
+
+# ── manifests and artifacts ───────────────────────────────────────────────────────────────────────
+
+
+def manifest_document(**changes: Any) -> dict[str, Any]:
+    """A manifest as a mapping; a change of None leaves its key out."""
+    document: dict[str, Any] = {
+        "schema": "aperio.plugin.manifest/v1",
+        "id": PLUGIN,
+        "version": VERSION,
+        "kind": "connector",
+        "provider": "BOX",
+        "name": "Box",
+        "description": "Reads audit events from Box",
+        "license": "MIT",
+        "protocol": "1.0",
+        "runtime": {"language": "go"},
+        "entrypoint": "box-connector",
+        "scopes": ["manage_enterprise_properties"],
+        "permissions": {"egress": ["api.box.com:443"]},
+    }
+    document |= changes
+    return {key: value for key, value in document.items() if value is not None}
+
+
+def manifest_bytes(**changes: Any) -> bytes:
+    """The contents of a manifest.yaml."""
+    return yaml.safe_dump(manifest_document(**changes), sort_keys=False).encode()
+
+
+def manifest(**changes: Any) -> Manifest:
+    """A manifest that was read."""
+    return Manifest.parse(manifest_bytes(**changes))
+
+
+def go_members(**changes: Any) -> list[archive.Member]:
+    """The members of an artifact for a binary; the binary is a few bytes."""
+    return [
+        archive.Member("manifest.yaml", manifest_bytes(**changes)),
+        archive.Member("LICENSE", b"MIT\n"),
+        archive.Member("bin/box-connector", b"\x7fELF not really\n", executable=True),
+    ]
+
+
+def python_members(tag: str = TAG, **changes: Any) -> list[archive.Member]:
+    """The members of an artifact for Python: launcher, script, its own code, one dependency."""
+    runtime = {"language": "python", "tags": [tag]}
+    return [
+        archive.Member("manifest.yaml", manifest_bytes(runtime=runtime, **changes)),
+        archive.Member("bin/box-connector", b"#!/bin/sh\nexit 0\n", executable=True),
+        archive.Member("bin/box-connector.py", b"import connector\n"),
+        archive.Member("lib/app/connector.py", b"import dependency\nVALUE = dependency.VALUE\n"),
+        archive.Member(f"lib/{tag}/dependency/__init__.py", b"VALUE = 42\n"),
+        archive.Member("lib/cp399/dependency/__init__.py", b"VALUE = 43\n"),
+    ]
+
+
+def write_artifact(
+    folder: Path, members: list[archive.Member] | None = None, *, platform: Platform = LINUX
+) -> Path:
+    """An artifact file, named as `plugin build` names it; its manifest has to be valid."""
+    members = go_members() if members is None else members
+    source = next(member.source for member in members if member.path == "manifest.yaml")
+    assert isinstance(source, bytes)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / artifact_name(Manifest.parse(source), platform)
+    archive.write(path, members, mtime=0)
+    return path
+
+
+# ── signers and rules ─────────────────────────────────────────────────────────────────────────────
+
+
+def signer(**changes: Any) -> Signer:
+    """Somebody of the local trust domain."""
+    someone = Signer(LOCAL_DOMAIN, IDENTITY, LOCAL_ISSUER, "2026-01-02T03:04:05Z", "ab" * 32)
+    return replace(someone, **changes)
+
+
+def rule(**changes: Any) -> PublisherRule:
+    """The rule that `trust local init` writes."""
+    stated = PublisherRule("*", LOCAL_DOMAIN, IDENTITY, LOCAL_ISSUER, "config.toml")
+    return replace(stated, **changes)
+
+
+def offer(**changes: Any) -> Offer:
+    """What a registry might say of the go artifact."""
+    stated = Offer(
+        id=manifest().id,
+        version=VERSION,
+        kind="connector",
+        platform=LINUX,
+        location="/registry/box.tar.gz",
+        digest=Digest.of(b"artifact"),
+        size_bytes=None,
+        bundle=b"{}",
+        source="/registry (unsigned index)",
+    )
+    return replace(stated, **changes)
+
+
+def receipt(**changes: Any) -> Receipt:
+    """The record of the go artifact, signed, on a machine where nothing of it is on disk."""
+    declared = manifest()
+    recorded = Receipt(
+        id=declared.id,
+        version=declared.version,
+        kind=declared.kind,
+        entrypoint=declared.entrypoint,
+        protocol=declared.protocol,
+        provider=declared.provider,
+        platform=str(LINUX),
+        artifact_digest=Digest.of(b"artifact"),
+        tree_digest=f"t1:{'0' * 64}",
+        installed_at="2026-01-02T03:04:05Z",
+        badge="local",
+        signer=signer().to_json(),
+        rule=rule().to_json(),
+        exception=None,
+        source="/registry/box.tar.gz",
+        interpreter=None,
+        manifest=declared.to_json(),
+        folder=Path("/nonexistent/plugins/acme/box-connector/1.2.3"),
+    )
+    return replace(recorded, **changes)
+
+
+# ── a machine with a trust domain ─────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An operator's machine: a home, a policy, and a trust domain that really signs.
+
+    Attributes:
+        root: everything of it is below here.
+        domain: the local trust domain.
+        policy: the operator's rules.
+    """
+
+    root: Path
+    domain: LocalDomain
+    policy: Policy = Policy((rule(),))  # noqa: RUF009 - frozen all through
+
+    @property
+    def paths(self) -> Paths:
+        """The places of this operator."""
+        home = self.root / "home"
+        return Paths(home, home / "config.toml", home / "cache")
+
+    @property
+    def store(self) -> Store:
+        """What is installed."""
+        return Store(self.paths)
+
+    def but(self, **changes: Any) -> Machine:
+        """The same machine with one thing different."""
+        return replace(self, **changes)
+
+    def sign(self, artifact: Path, *, identity: str = IDENTITY) -> Path:
+        """Puts a bundle beside an artifact, and gives the artifact."""
+        forge = Forge.of(self.domain)
+        forge = forge.but(identity=replace(forge.identity, subject=identity))
+        bundle = forge.bundle_json(Digest.of(artifact.read_bytes()))
+        artifact.with_name(artifact.name + BUNDLE_SUFFIX).write_bytes(bundle)
+        return artifact
+
+    def signed(self, members: list[archive.Member] | None = None, **changes: Any) -> Path:
+        """A signed artifact; with changes, of the go manifest."""
+        folder = self.root / "dist"
+        return self.sign(write_artifact(folder, members or go_members(**changes)))
+
+    def request(self, source: Offer | Path, **changes: Any) -> VerifyRequest:
+        """A request to verify by this machine's rules."""
+        request = VerifyRequest(
+            source=source,
+            policy=self.policy,
+            config_file=self.paths.config_file,
+            local_root=self.domain.directory / "trusted_root.json",
+            machine=LINUX,
+        )
+        return replace(request, **changes)
+
+    def verify(self, source: Offer | Path, **changes: Any) -> AdmittedArtifact:
+        """What verification makes of a source."""
+        return verify_artifact(self.request(source, **changes))
+
+    def install(
+        self,
+        source: Path,
+        request: InstallRequest | None = None,
+        *,
+        exception: ExceptionGranted | None = None,
+    ) -> InstallReport:
+        """Verifies and installs."""
+        with self.verify(source, exception=exception) as admitted:
+            return install(admitted, self.store, request or InstallRequest())
+
+
+def new_machine(root: Path) -> Machine:
+    """A machine with a fresh trust domain and an empty store."""
+    return Machine(root, new_domain(root / "trust-home"))
+
+
+# ── indexes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def index_version(**changes: Any) -> dict[str, Any]:
+    """One version of an index entry, with the keys of the seed schema only."""
+    version: dict[str, Any] = {
+        "version": VERSION,
+        "download_url": "artifacts/box.tar.gz",
+        "sha256": "a" * 64,
+        "sigstore_bundle": "{}",
+        "publisher": {"name": "acme", "verified": False},
+    }
+    return version | changes
+
+
+def index_entry(*versions: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """One entry of an index."""
+    entry: dict[str, Any] = {
+        "id": PLUGIN,
+        "kind": "connector",
+        "versions": list(versions) or [index_version()],
+    }
+    return entry | changes
+
+
+def index_bytes(*entries: dict[str, Any], **changes: Any) -> bytes:
+    """The contents of a plugins.json."""
+    document: dict[str, Any] = {
+        "version": 1,
+        "updated_at": "2026-01-02T03:04:05Z",
+        "plugins": list(entries) or [index_entry()],
+    }
+    return json.dumps(document | changes).encode()
+
+
+def registry_folder(folder: Path, index: bytes | None = None) -> Path:
+    """A folder with an index in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plugins.json").write_bytes(index_bytes() if index is None else index)
+    return folder
+
+
+# ── nothing changed ───────────────────────────────────────────────────────────────────────────────
+
+
+def snapshot(*roots: Path) -> dict[str, tuple[int, bytes]]:
+    """Mode and contents of everything below some folders, folders and links included."""
+    found: dict[str, tuple[int, bytes]] = {}
+    for root in roots:
+        for path in (root, *sorted(root.rglob("*"))):
+            with contextlib.suppress(FileNotFoundError):
+                found[str(path)] = (path.lstat().st_mode, _contents(path))
+    return found
+
+
+def _contents(path: Path) -> bytes:
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        return os.fsencode(path.readlink())
+    return path.read_bytes() if stat.S_ISREG(mode) else b""
+
+
+@contextlib.contextmanager
+def unchanged(*roots: Path) -> Iterator[None]:
+    """The block leaves everything below some folders as it was, however it ends.
+
+    The lock of a store is no part of what it holds.
+    """
+    before = snapshot(*roots)
+    try:
+        yield
+    finally:
+        after = {
+            path: state for path, state in snapshot(*roots).items() if not path.endswith(".lock")
+        }
+        before = {path: state for path, state in before.items() if not path.endswith(".lock")}
+        assert after == before

@@ -1,0 +1,649 @@
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aperio_cli import archive, files
+from aperio_cli.errors import (
+    BytecodeFailed,
+    DiskFull,
+    FilesChanged,
+    InterpreterMissing,
+    PluginInUse,
+    ReceiptInvalid,
+    SignerChanged,
+    VersionChanged,
+)
+from aperio_cli.files import ASIDE_PREFIX
+from aperio_cli.installing import (
+    InstallRequest,
+    bytecode,
+    find_interpreters,
+    install,
+    interpreters,
+)
+from aperio_cli.installing.interpreters import choose_interpreter, probe, run_bounded
+from aperio_cli.models.artifact import Artifact
+from aperio_cli.models.digest import Digest
+from aperio_cli.models.plugin_id import PluginId, PluginRef
+from aperio_cli.models.policy import Policy
+from aperio_cli.models.receipt import Receipt
+from aperio_cli.signing import sign
+from aperio_cli.verifying.decide import ExceptionGranted
+from tests.builders import (
+    LINUX,
+    TAG,
+    Machine,
+    go_members,
+    manifest,
+    python_members,
+    rule,
+    unchanged,
+    write_artifact,
+)
+from tests.trust import new_domain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aperio_cli.signing.local import LocalDomain
+    from aperio_cli.verifying.decide import AdmittedArtifact
+
+BOX = PluginId("acme", "box-connector")
+GRANTED = ExceptionGranted("unsigned", "2099-01-01", "trying it out")
+BOTH = Policy((rule(), rule(identity="bob@local")))
+
+
+@pytest.fixture(scope="module")
+def domain(tmp_path_factory: pytest.TempPathFactory) -> LocalDomain:
+    return new_domain(tmp_path_factory.mktemp("trust"))
+
+
+@pytest.fixture
+def machine(tmp_path: Path, domain: LocalDomain) -> Machine:
+    return Machine(tmp_path, domain)
+
+
+def python_at(folder: Path, answer: str, name: str = "python3.11") -> str:
+    """A program that answers the probe with whatever a test wants."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\ncat <<'END'\n{answer}\nEND\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def answer(**changes: Any) -> str:
+    import json
+
+    right = {
+        "executable": "/opt/python3.11",
+        "version": "3.11.7",
+        "implementation": "cpython",
+        "abiflags": "",
+        "base_prefix": "/opt",
+        "system": "linux",
+        "libc": "glibc 2.36",
+    }
+    return json.dumps(right | changes)
+
+
+def prepared(machine: Machine) -> Path:
+    """The home of a machine on which something was installed before and removed again."""
+    files.make_private(machine.paths.home)
+    files.make_private(machine.paths.plugins)
+    return machine.paths.home
+
+
+# ── what is installed ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_install_lays_the_version_out_as_the_design_says(machine: Machine) -> None:
+    path = machine.signed()
+    receipt = machine.install(path).receipt
+    assert receipt.folder == machine.paths.home / "plugins/acme/box-connector/1.2.3"
+    assert sorted(p.name for p in receipt.folder.iterdir()) == [
+        "artifact.sigstore.json",
+        "files",
+        "files.sha256",
+        "receipt.json",
+    ]
+    bundle = path.with_name(path.name + ".sigstore.json").read_bytes()
+    assert (receipt.folder / "artifact.sigstore.json").read_bytes() == bundle
+    assert receipt.tree_digest == files.tree_digest((receipt.folder / "files.sha256").read_bytes())
+    machine.store.check(receipt)
+
+
+def test_install_writes_a_receipt_that_reads_back(machine: Machine) -> None:
+    receipt = machine.install(machine.signed()).receipt
+    assert machine.store.get(PluginRef(BOX)) == receipt
+    data = (receipt.folder / "receipt.json").read_bytes()
+    assert Receipt.parse(data, receipt.folder) == receipt
+    assert receipt.signer is not None
+    assert receipt.signer["identity"] == "alice@local"
+    assert receipt.rule == rule().to_json()
+    assert (receipt.badge, receipt.exception, receipt.interpreter) == ("local", None, None)
+    assert receipt.manifest["permissions"]["egress"] == ["api.box.com:443"]
+
+
+def test_install_takes_what_the_signing_stage_signed(machine: Machine) -> None:
+    path = write_artifact(machine.root / "dist", python_members())
+    declared = manifest(runtime={"language": "python", "tags": [TAG]})
+    digest = Digest.of(path.read_bytes())
+    sign([Artifact(path, digest, path.stat().st_size, declared, LINUX)], domain=machine.domain)
+    receipt = machine.install(path).receipt
+    assert (receipt.badge, receipt.artifact_digest) == ("local", digest)
+
+
+def test_install_keeps_the_exception_in_sight(machine: Machine) -> None:
+    path = write_artifact(machine.root / "dist")
+    receipt = machine.install(path, exception=GRANTED).receipt
+    assert (receipt.badge, receipt.signer, receipt.rule) == ("unsigned", None, None)
+    assert receipt.exception == GRANTED.to_json()
+    assert not (receipt.folder / "artifact.sigstore.json").exists()
+
+
+def test_install_reports_the_version_it_replaced(machine: Machine) -> None:
+    first = machine.install(machine.signed())
+    second = machine.install(machine.signed(version="1.3.0"))
+    assert (first.replaced, second.replaced) == (None, "1.2.3")
+    assert machine.store.versions(BOX) == ["1.2.3", "1.3.0"]
+    assert second.to_json()["permissions"] == {
+        "egress": ["api.box.com:443"],
+        "egress_from_config": [],
+    }
+
+
+def test_install_does_nothing_when_it_is_installed(machine: Machine) -> None:
+    path = machine.signed()
+    machine.install(path)
+    with unchanged(machine.paths.home):
+        report = machine.install(path)
+    assert (report.was_installed, report.replaced) == (True, None)
+
+
+def test_install_of_an_older_version_that_is_there_makes_it_current(machine: Machine) -> None:
+    old = machine.signed()
+    machine.install(old)
+    machine.install(machine.signed(version="2.0.0"))
+    report = machine.install(old)
+    assert (report.was_installed, report.replaced) == (True, "2.0.0")
+    assert machine.store.current_version(BOX) == "1.2.3"
+
+
+def test_install_repairs_files_that_were_changed(machine: Machine) -> None:
+    path = machine.signed()
+    receipt = machine.install(path).receipt
+    (receipt.files / "LICENSE").write_bytes(b"changed")
+    report = machine.install(path)
+    assert not report.was_installed
+    machine.store.check(report.receipt)
+    assert not list(machine.paths.plugins.glob(f"{ASIDE_PREFIX}*"))
+
+
+def test_install_does_not_repair_what_is_running(machine: Machine) -> None:
+    path = machine.signed()
+    receipt = machine.install(path).receipt
+    (receipt.files / "LICENSE").write_bytes(b"changed")
+    with (
+        machine.store.hold(receipt),
+        unchanged(machine.paths.home),
+        pytest.raises(PluginInUse) as caught,
+    ):
+        machine.install(path)
+    assert caught.value.exit_status == 1
+
+
+def test_install_executes_nothing_of_the_plugin(machine: Machine, tmp_path: Path) -> None:
+    mark = tmp_path / "executed"
+    evil = f"open({str(mark)!r}, 'w')\n".encode()
+    members = [
+        member
+        for member in python_members()
+        if not member.path.startswith(("lib/app/", "bin/box-connector.py"))
+    ]
+    paths = ("lib/app/connector.py", "bin/box-connector.py", "lib/app/sitecustomize.py")
+    members += [archive.Member(path, evil) for path in paths]
+    members += [archive.Member(f"lib/{TAG}/x.pth", b"import os; os.system('touch ' + mark)\n")]
+    machine.install(machine.signed(members))
+    assert not mark.exists()
+
+
+# ── bytecode ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_install_compiles_for_the_tag_of_the_interpreter_only(machine: Machine) -> None:
+    receipt = machine.install(machine.signed(python_members())).receipt
+    compiled = {p.relative_to(receipt.files).parts[1] for p in receipt.files.rglob("*.pyc")}
+    assert compiled >= {"app", TAG}
+    assert "cp399" not in compiled
+    machine.store.check(receipt)
+
+
+def test_installed_bytecode_is_used_whatever_the_source_time(machine: Machine) -> None:
+    receipt = machine.install(machine.signed(python_members())).receipt
+    for source in receipt.files.rglob("*.py"):
+        os.utime(source, (1, 1))
+    assert receipt.interpreter is not None
+    path = os.pathsep.join([str(receipt.files / "lib/app"), str(receipt.files / "lib" / TAG)])
+    program = (
+        "import sys; sys.path[:0] = sys.argv[1].split(':'); import connector as c; print(c.VALUE)"
+    )
+    done = subprocess.run(
+        [receipt.interpreter.executable, "-I", "-B", "-v", "-c", program, path],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout == "42\n"
+    assert f"code object from {receipt.files / 'lib/app/connector.py'}" not in done.stderr
+    assert "lib/app/__pycache__/connector." in done.stderr
+    machine.store.check(receipt)
+
+
+def test_installed_bytecode_is_the_same_each_time(machine: Machine) -> None:
+    path = machine.signed(python_members())
+    first = machine.install(path).receipt
+    shutil.rmtree(machine.paths.plugins)
+    assert machine.install(path).receipt.tree_digest == first.tree_digest
+
+
+def test_installed_bytecode_does_not_depend_on_the_umask(machine: Machine) -> None:
+    previous = os.umask(0o077)
+    try:
+        receipt = machine.install(machine.signed(python_members())).receipt
+    finally:
+        os.umask(previous)
+    modes = {p.stat().st_mode & 0o777 for p in receipt.files.rglob("*.pyc")}
+    assert modes == {0o644}
+
+
+def test_install_takes_a_file_that_does_not_compile(machine: Machine) -> None:
+    members = [*python_members(), archive.Member("lib/app/template.py", b"{{ broken }} (\n")]
+    receipt = machine.install(machine.signed(members)).receipt
+    assert (receipt.files / "lib/app/template.py").exists()
+    assert not list(receipt.files.glob("lib/app/__pycache__/template.*"))
+
+
+def test_install_compiles_what_stands_at_the_top(machine: Machine) -> None:
+    members = [*python_members(), archive.Member("setup.py", b"VALUE = 1\n")]
+    receipt = machine.install(machine.signed(members)).receipt
+    assert list(receipt.files.glob("__pycache__/setup.*.pyc"))
+
+
+def test_install_refuses_when_compiling_needs_too_much_memory(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bytecode, "MEMORY_BYTES", 1024 * 1024)
+    path = machine.signed(python_members())
+    with unchanged(prepared(machine)), pytest.raises(BytecodeFailed) as caught:
+        machine.install(path)
+    assert (caught.value.code, caught.value.exit_status) == ("bytecode-failed", 1)
+
+
+def test_install_refuses_when_compiling_takes_too_long(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bytecode, "TIMEOUT_S", 0.01)
+    with pytest.raises(BytecodeFailed, match="could not be compiled"):
+        machine.install(machine.signed(python_members()))
+    assert machine.store.receipts() == ()
+
+
+def test_install_refuses_when_compiling_changed_a_file(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meddle(folder: Path, *_: object, **__: object) -> None:
+        (folder / "lib/app/connector.py").write_bytes(b"evil")
+        (folder / "lib/app/more.py").write_bytes(b"evil")
+
+    monkeypatch.setattr("aperio_cli.installing.compile_tree", meddle)
+    with pytest.raises(FilesChanged) as caught:
+        machine.install(machine.signed(python_members()))
+    assert "lib/app/connector.py" in caught.value.why
+    assert "lib/app/more.py" in caught.value.why
+
+
+# ── the interpreter ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_install_records_the_interpreter_it_ran(machine: Machine) -> None:
+    chosen = machine.install(machine.signed(python_members())).receipt.interpreter
+    assert chosen is not None
+    assert chosen.executable == os.path.realpath(chosen.executable)
+    assert chosen.version == ".".join(map(str, sys.version_info[:3]))
+    assert (chosen.tag, chosen.base_prefix) == (TAG, sys.base_prefix)
+
+
+def test_choose_interpreter_takes_the_configured_one_first(tmp_path: Path) -> None:
+    other = python_at(tmp_path, answer(executable="/opt/mine"))
+    assert choose_interpreter(("cp311",), [other], subject="x").executable == "/opt/mine"
+
+
+def test_choose_interpreter_finds_a_configured_name_on_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python_at(tmp_path, answer(executable="/opt/mine"), "my-python")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert choose_interpreter(("cp311",), ["my-python"], subject="x").executable == "/opt/mine"
+
+
+def test_choose_interpreter_passes_over_one_that_does_not_fit(tmp_path: Path) -> None:
+    old = python_at(tmp_path, answer(version="3.9.1"), "old")
+    fits = python_at(tmp_path, answer(), "fits")
+    assert choose_interpreter(("cp311",), [old, fits], subject="x").version == "3.11.7"
+
+
+def test_choose_interpreter_looks_on_path_for_another_tag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python_at(tmp_path, answer(version="3.10.1", executable="/opt/python3.10"), "python3.10")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert choose_interpreter(("cp310",), (), subject="x").executable == "/opt/python3.10"
+
+
+def test_choose_interpreter_looks_at_no_other_when_some_are_configured(tmp_path: Path) -> None:
+    with pytest.raises(InterpreterMissing):
+        choose_interpreter((TAG,), [str(tmp_path / "none")], subject="x")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (answer(libc=None), "musl"),
+        (answer(libc="musl 1.2"), "musl"),
+        (answer(libc="glibc 2.27"), "glibc 2.27, expected 2.28 or newer"),
+        (answer(libc="glibc 2.x"), "does not run"),
+        (answer(abiflags="t"), "without GIL"),
+        (answer(implementation="pypy"), "is pypy, expected CPython"),
+        (answer(version="3"), "does not run"),
+        (answer(version=3), "does not run"),
+        ("not json", "does not run"),
+        ("[]", "does not run"),
+        ("{}", "does not run"),
+        ("", "does not run"),
+    ],
+)
+def test_probe_says_why_plugins_cannot_run_on_it(tmp_path: Path, text: str, named: str) -> None:
+    candidate = probe(python_at(tmp_path, text))
+    assert candidate.interpreter is None
+    assert named in candidate.problem
+
+
+def test_probe_ends_an_interpreter_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interpreters, "PROBE_TIMEOUT_S", 0.2)
+    path = tmp_path / "python"
+    path.write_text(f"#!/bin/sh\nsleep 60 &\necho $! > {tmp_path}/child\nwait\n")
+    path.chmod(0o755)
+    assert "does not run" in probe(str(path)).problem
+    child = int((tmp_path / "child").read_text())
+    with pytest.raises(ProcessLookupError):
+        _wait_until_gone(child)
+
+
+def _wait_until_gone(process: int) -> None:
+    """Raises ProcessLookupError once the process is gone; returns when it still runs after 10 s."""
+    import time
+
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        os.kill(process, 0)
+        if Path(f"/proc/{process}/stat").read_text().split(")")[1].split()[0] == "Z":
+            raise ProcessLookupError
+        time.sleep(0.01)
+
+
+def test_children_get_no_environment_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "hunter2")
+    program = "import os; print(sorted(os.environ))"
+    output = run_bounded([sys.executable, "-I", "-S", "-c", program], timeout_s=30)
+    assert b"SECRET_TOKEN" not in output
+
+
+def test_find_interpreters_gives_each_once() -> None:
+    found = find_interpreters()
+    assert TAG in {interpreter.tag for interpreter in found}
+    assert len({interpreter.executable for interpreter in found}) == len(found)
+
+
+def test_install_refuses_without_a_matching_interpreter(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    path = machine.signed(python_members("cp398"))
+    with unchanged(machine.root), pytest.raises(InterpreterMissing) as caught:
+        machine.install(path)
+    assert (caught.value.code, caught.value.exit_status) == ("interpreter-missing", 6)
+    assert "cp398" in caught.value.why
+    assert "python3.98" in caught.value.next[0]
+
+
+def test_install_names_what_it_found_instead(machine: Machine, tmp_path: Path) -> None:
+    other = python_at(tmp_path / "bin", answer(version="3.9.1"))
+    with pytest.raises(InterpreterMissing) as caught:
+        machine.install(machine.signed(python_members()), InstallRequest(interpreters=(other,)))
+    assert f"{other}: cp39" in caught.value.why
+
+
+# ── what may follow what ──────────────────────────────────────────────────────────────────────────
+
+
+def test_install_refuses_other_contents_of_an_installed_version(machine: Machine) -> None:
+    machine.install(machine.signed())
+    path = machine.signed([*go_members(), archive.Member("more", b"")])
+    with unchanged(machine.paths.home), pytest.raises(VersionChanged) as caught:
+        machine.install(path)
+    assert (caught.value.code, caught.value.exit_status) == ("version-changed", 3)
+    assert caught.value.why.count("sha256:") == 2
+
+
+def test_install_refuses_another_signer(machine: Machine) -> None:
+    machine = machine.but(policy=BOTH)
+    machine.install(machine.signed())
+    path = machine.sign(machine.signed(version="2.0.0"), identity="bob@local")
+    with unchanged(machine.paths.home), pytest.raises(SignerChanged) as caught:
+        machine.install(path)
+    assert (caught.value.code, caught.value.exit_status) == ("signer-changed", 3)
+    assert "alice@local" in caught.value.why
+    assert "bob@local" in caught.value.why
+    assert "--accept-new-signer 'bob@local'" in caught.value.next[-1]
+
+
+def test_install_takes_another_signer_who_is_named(machine: Machine) -> None:
+    machine = machine.but(policy=BOTH)
+    machine.install(machine.signed())
+    path = machine.sign(machine.signed(version="2.0.0"), identity="bob@local")
+    report = machine.install(path, InstallRequest(accept_new_signer="bob@local"))
+    assert report.receipt.signer is not None
+    assert report.receipt.signer["identity"] == "bob@local"
+
+
+@pytest.mark.parametrize("named", ["carol@local", "alice@local", "bob", "*", "unsigned"])
+def test_install_refuses_another_signer_when_somebody_else_is_named(
+    machine: Machine, named: str
+) -> None:
+    machine = machine.but(policy=BOTH)
+    machine.install(machine.signed())
+    path = machine.sign(machine.signed(version="2.0.0"), identity="bob@local")
+    with pytest.raises(SignerChanged):
+        machine.install(path, InstallRequest(accept_new_signer=named))
+
+
+def test_install_refuses_unsigned_after_signed(machine: Machine) -> None:
+    machine.install(machine.signed())
+    path = write_artifact(machine.root / "unsigned", go_members(version="2.0.0"))
+    with unchanged(machine.paths.home), pytest.raises(SignerChanged, match="not signed"):
+        machine.install(path, exception=GRANTED)
+    accepted = machine.install(
+        path, InstallRequest(accept_new_signer="unsigned"), exception=GRANTED
+    )
+    assert accepted.receipt.badge == "unsigned"
+
+
+def test_install_takes_signed_after_unsigned(machine: Machine) -> None:
+    path = write_artifact(machine.root / "dist")
+    machine.install(path, exception=GRANTED)
+    report = machine.install(machine.sign(path))
+    assert (report.was_installed, report.receipt.badge) == (False, "local")
+
+
+def test_install_keeps_better_evidence_for_the_same_bytes(machine: Machine) -> None:
+    signed = machine.signed()
+    machine.install(signed)
+    unsigned = write_artifact(machine.root / "unsigned")
+    report = machine.install(unsigned, exception=GRANTED)
+    assert (report.was_installed, report.receipt.badge) == (True, "local")
+
+
+def test_install_refuses_after_a_damaged_receipt(machine: Machine) -> None:
+    receipt = machine.install(machine.signed()).receipt
+    (receipt.folder / "receipt.json").write_bytes(b"{")
+    with pytest.raises(ReceiptInvalid):
+        machine.install(machine.signed(version="2.0.0"))
+
+
+# ── whatever happens ──────────────────────────────────────────────────────────────────────────────
+
+STEPS = [
+    "aperio_cli.archive.unpack",
+    "aperio_cli.installing.compile_tree",
+    "aperio_cli.files.list_tree",
+    "aperio_cli.files.format_tree",
+    "aperio_cli.files.write_atomic",
+    "aperio_cli.installing._receipt",
+    "aperio_cli.store.Store.commit",
+    "aperio_cli.store.Store.make_current",
+    "aperio_cli.store.Store._set_current",
+]
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere")
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    ("failure", "expected"), [(full, DiskFull), (interrupt, KeyboardInterrupt)]
+)
+@pytest.mark.parametrize("has_predecessor", [False, True], ids=["first", "second"])
+def test_install_that_fails_at_a_step_changes_nothing(
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    failure: Callable[..., None],
+    expected: type[BaseException],
+    *,
+    has_predecessor: bool,
+) -> None:
+    if has_predecessor:
+        machine.install(machine.signed(python_members(version="1.0.0")))
+    else:
+        prepared(machine)
+    with machine.verify(machine.signed(python_members())) as admitted:
+        monkeypatch.setattr(step, failure)
+        with unchanged(machine.paths.home), pytest.raises(expected):
+            install(admitted, machine.store, InstallRequest())
+
+
+class Line:
+    """Stops the program at the n-th line that it executes in the modules under test."""
+
+    MODULES = ("installing/__init__.py", "aperio_cli/store.py")
+
+    def __init__(self, number: int, stop: Callable[[], None]) -> None:
+        self.left = number
+        self._stop = stop
+
+    def __call__(self, frame: Any, event: str, _argument: object) -> Any:
+        if not frame.f_code.co_filename.endswith(self.MODULES):
+            return None
+        if event == "line":
+            self.left -= 1
+            if self.left == 0:
+                self._stop()
+        return self
+
+
+def die() -> None:
+    os._exit(9)
+
+
+def stopped_at(number: int, stop: Callable[[], None], action: Callable[[], object]) -> bool:
+    """Runs an action up to its n-th line, in a process of its own that ends there.
+
+    Says whether the action has so many lines.
+    """
+    child = os.fork()
+    if child == 0:
+        line = Line(number, stop)
+        with contextlib.suppress(BaseException):
+            sys.settrace(line)
+            action()
+        sys.settrace(None)
+        os._exit(0 if line.left > 0 else 9)
+    _, ended = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(ended) == 9
+
+
+def assert_true_store(machine: Machine, admitted: AdmittedArtifact) -> None:
+    """What can be seen is whole, and the next installation ends as if nothing had happened."""
+    store = machine.store
+    assert store.inventory().problems == ()
+    current = store.get(PluginRef(BOX))
+    assert current.version in {"1.0.0", "1.2.3"}
+    for receipt in store.receipts():
+        store.check(receipt)
+    install(admitted, store, InstallRequest())
+    assert store.current_version(BOX) == "1.2.3"
+    assert store.folders(BOX) == ["1.0.0", "1.2.3"]
+    assert not list(machine.paths.plugins.glob(f"{ASIDE_PREFIX}*"))
+
+
+# Every line for the end that cleans nothing up; the two that do take a third of the lines each.
+@pytest.mark.parametrize(("stop", "first", "step"), [(die, 1, 1), (interrupt, 1, 3), (full, 2, 3)])
+def test_install_leaves_the_store_true_at_every_line(
+    machine: Machine, stop: Callable[[], None], first: int, step: int
+) -> None:
+    machine.install(machine.signed(version="1.0.0"))
+    saved = machine.root / "saved"
+    shutil.copytree(machine.paths.home, saved)
+    with machine.verify(machine.signed()) as admitted:
+
+        def action() -> object:
+            return install(admitted, machine.store, InstallRequest())
+
+        number = first
+        while stopped_at(number, stop, action):
+            assert_true_store(machine, admitted)
+            shutil.rmtree(machine.paths.home)
+            shutil.copytree(saved, machine.paths.home)
+            number += step
+    assert number > 100, "the installation has more lines than this"
+
+
+def test_installs_at_the_same_time_all_succeed(machine: Machine) -> None:
+    versions = [f"1.0.{number}" for number in range(4)]
+    paths = [machine.signed(python_members(version=version)) for version in versions]
+    with ThreadPoolExecutor(len(paths)) as threads:
+        reports = list(threads.map(machine.install, paths, timeout=60))
+    assert machine.store.folders(BOX) == versions
+    assert machine.store.current_version(BOX) in versions
+    for report in reports:
+        machine.store.check(report.receipt)
+    assert not list(machine.paths.plugins.glob(f"{ASIDE_PREFIX}*"))
