@@ -1,0 +1,10 @@
+"""Stage 4, publish: signed artifacts become entries of a registry; the maintainers' side of one."""
+
+from __future__ import annotations
+
+from aperio_cli.publishing.adding import Added, AddRequest, add
+from aperio_cli.publishing.index import BuildReport, build
+from aperio_cli.publishing.serving import serve, serving
+from aperio_cli.publishing.source import create_source as init
+
+__all__ = ["AddRequest", "Added", "BuildReport", "add", "build", "init", "serve", "serving"]

@@ -1,0 +1,268 @@
+"""Adds artifacts to a registry's source, after verifying them as an operator's machine would."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from aperio_cli import clock, files
+from aperio_cli.errors import (
+    ManifestMismatch,
+    NotFound,
+    PublishedVersionChanged,
+    ResponseNotFound,
+    SignatureMissing,
+)
+from aperio_cli.fetch import FetchRequest, fetch_file
+from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES, SUFFIX, artifact_name
+from aperio_cli.publishing.source import (
+    PublishedArtifact,
+    PublishedVersion,
+    Record,
+    RegistrySource,
+    open_source,
+)
+from aperio_cli.verifying import (
+    DOWNLOAD_TIMEOUT_S,
+    MAX_ARTIFACT_BYTES,
+    VerifyRequest,
+    verify_artifact,
+)
+from aperio_cli.verifying.decide import AdmittedArtifact, Verified
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aperio_cli.models.platform import Platform
+    from aperio_cli.models.plugin_id import PluginId
+    from aperio_cli.models.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class AddRequest:
+    """What to add, and by which rules it is verified.
+
+    Attributes:
+        directory: the registry's source.
+        what: an artifact, a folder of artifacts, or the https address of an artifact.
+        policy: the maintainer's rules.
+        config_file: where the maintainer would add a rule, for messages.
+        local_root: the trusted root of the local trust domain.
+        machine: this machine's platform; artifacts for others can be added all the same.
+        offline: whether nothing may be downloaded.
+    """
+
+    directory: Path
+    what: str
+    policy: Policy
+    config_file: Path
+    local_root: Path
+    machine: Platform
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """One artifact that the registry has now.
+
+    Attributes:
+        id: the plugin.
+        version: the version.
+        artifact: as the record has it.
+        was_there: whether it was there before, with the same bytes.
+    """
+
+    id: PluginId
+    version: str
+    artifact: PublishedArtifact
+    was_there: bool
+
+    def to_json(self) -> dict[str, object]:
+        """The artifact as reports carry it."""
+        return {
+            "id": str(self.id),
+            "version": self.version,
+            "platform": str(self.artifact.platform),
+            "sha256": self.artifact.digest.hex,
+            "size": self.artifact.size_bytes,
+            "was_there": self.was_there,
+        }
+
+
+def add(request: AddRequest) -> list[Added]:
+    """Copies artifacts and their bundles into the registry, and records what was verified.
+
+    All of them are verified before the first is copied.
+
+    Raises:
+        RegistrySourceInvalid: the folder is no registry, or a record is damaged.
+        NotFound: there is no artifact.
+        PublishedVersionChanged: the registry has the version with other contents.
+        ManifestMismatch: the file's name or the plugin's kind is not what it should be.
+        SignatureMissing: an artifact has no bundle.
+        AperioError: an artifact was not admitted (`verify_artifact` and its errors).
+        DiskFull: there is no space.
+    """
+    source = open_source(request.directory)
+    with _artifacts(request) as paths, contextlib.ExitStack() as opened:
+        admitted = [opened.enter_context(_verified(path, request)) for path in paths]
+        with source.lock(), files.disk_full_guard(f"nothing was added to `{source.path}`"):
+            for each in admitted:
+                _refuse_change(source, each)
+            return [_add(source, each) for each in admitted]
+
+
+def _verified(path: Path, request: AddRequest) -> AdmittedArtifact:
+    admitted = verify_artifact(
+        VerifyRequest(
+            source=path,
+            policy=request.policy,
+            config_file=request.config_file,
+            local_root=request.local_root,
+            machine=request.machine,
+            is_to_run_here=False,
+            offline=request.offline,
+        )
+    )
+    try:
+        _check_name(path, admitted)
+    except ManifestMismatch:
+        admitted.close()
+        raise
+    return admitted
+
+
+def _check_name(path: Path, admitted: AdmittedArtifact) -> None:
+    expected = artifact_name(admitted.artifact.manifest, admitted.artifact.platform)
+    if path.name != expected:
+        raise ManifestMismatch(
+            f"`{path}` was not added: its name is not what its manifest says",
+            why=f"expected {expected}\nfound    {path.name}",
+            next=["give it the name that `aperio plugin build` gave it"],
+        )
+
+
+# ── where artifacts come from ─────────────────────────────────────────────────────────────────────
+
+
+@contextlib.contextmanager
+def _artifacts(request: AddRequest) -> Iterator[list[Path]]:
+    if "://" in request.what and not request.what.lower().startswith("file://"):
+        with tempfile.TemporaryDirectory(prefix="aperio-add-") as folder:
+            yield [_download(request, Path(folder))]
+        return
+    path = Path(request.what.removeprefix("file://")).expanduser()
+    if not path.is_dir():
+        yield [path]
+        return
+    found = sorted(path.glob(f"[!.]*{SUFFIX}"))
+    if not found:
+        raise NotFound(
+            f"`{path}` holds no artifacts; nothing was added",
+            why=f"looked for files that end in {SUFFIX}",
+            next=["`aperio plugin build`", "name the folder it wrote to, usually dist"],
+        )
+    yield found
+
+
+def _download(request: AddRequest, folder: Path) -> Path:
+    """Fetches an artifact, and the bundle that has to stand beside it."""
+    name = unquote(urlsplit(request.what).path.rpartition("/")[2])
+    if not name.endswith(SUFFIX) or name.startswith(".") or "/" in name or "\0" in name:
+        raise NotFound(
+            f"`{request.what}` was not added: it is not the address of an artifact",
+            why=f"expected a name that ends in {SUFFIX}",
+            next=["check the address for a typing error"],
+        )
+    path = folder / name
+    fetch = FetchRequest(
+        request.what, MAX_ARTIFACT_BYTES, offline=request.offline, timeout_s=DOWNLOAD_TIMEOUT_S
+    )
+    fetch_file(fetch, path)
+    bundle = replace(fetch, source=request.what + BUNDLE_SUFFIX, limit_bytes=MAX_BUNDLE_BYTES)
+    with contextlib.suppress(ResponseNotFound):  # verification then says that it is not signed
+        fetch_file(bundle, path.with_name(name + BUNDLE_SUFFIX))
+    return path
+
+
+# ── writing ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _refuse_change(source: RegistrySource, admitted: AdmittedArtifact) -> None:
+    """Nothing, when the artifact is new or there with the same bytes."""
+    manifest, artifact = admitted.artifact.manifest, admitted.artifact
+    record = source.record(manifest.id)
+    if record and record.kind != manifest.kind:
+        raise ManifestMismatch(
+            f"{admitted.subject} was not added: a plugin does not change its kind",
+            why=f"in the registry {record.kind}\noffered         {manifest.kind}",
+            next=["publish it under another id"],
+        )
+    known = _known(record, admitted)
+    if known and known.digest != artifact.digest:
+        raise PublishedVersionChanged(
+            f"{admitted.subject} was not added: the registry has this version with other contents",
+            why=f"in the registry {known.digest}\noffered         {artifact.digest}",
+            next=["give the new contents a new version"],
+        )
+
+
+def _known(record: Record | None, admitted: AdmittedArtifact) -> PublishedArtifact | None:
+    version = record.version(admitted.artifact.manifest.version) if record else None
+    artifacts = version.artifacts if version else ()
+    return next((a for a in artifacts if a.platform == admitted.artifact.platform), None)
+
+
+def _add(source: RegistrySource, admitted: AdmittedArtifact) -> Added:
+    manifest = admitted.artifact.manifest
+    record = source.record(manifest.id)
+    known = _known(record, admitted)
+    if known:
+        return Added(manifest.id, manifest.version, known, was_there=True)
+    published = _copy_in(source, admitted)
+    version = record.version(manifest.version) if record else None
+    changed = _with_artifact(version, admitted, published)
+    others = tuple(v for v in record.versions if v is not version) if record else ()
+    source.write_record(Record(manifest.id, manifest.kind, (changed, *others)))
+    return Added(manifest.id, manifest.version, published, was_there=False)
+
+
+def _copy_in(source: RegistrySource, admitted: AdmittedArtifact) -> PublishedArtifact:
+    """Copies the very bytes that were verified, and their bundle."""
+    artifact = admitted.artifact
+    folder = source.artifact_folder(artifact.manifest.id, artifact.manifest.version)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = artifact_name(artifact.manifest, artifact.platform)
+    admitted.content.seek(0)
+    with files.AsideFile(folder / name) as aside:
+        shutil.copyfileobj(admitted.content, aside.file)
+        aside.commit()
+    files.write_atomic(folder / (name + BUNDLE_SUFFIX), _bundle(admitted))
+    return PublishedArtifact(artifact.platform, name, artifact.digest, artifact.size)
+
+
+def _bundle(admitted: AdmittedArtifact) -> bytes:
+    if admitted.bundle is None:
+        raise SignatureMissing(f"{admitted.subject} was not added: it is not signed")
+    return admitted.bundle
+
+
+def _with_artifact(
+    version: PublishedVersion | None, admitted: AdmittedArtifact, published: PublishedArtifact
+) -> PublishedVersion:
+    if version:
+        artifacts = sorted((*version.artifacts, published), key=lambda each: each.platform)
+        return replace(version, artifacts=tuple(artifacts))
+    evidence = admitted.evidence
+    return PublishedVersion(
+        version=admitted.artifact.manifest.version,
+        added_at=clock.timestamp(),
+        signer=evidence.signer.to_json() if isinstance(evidence, Verified) else {},
+        manifest=admitted.artifact.manifest.to_json(),
+        artifacts=(published,),
+    )

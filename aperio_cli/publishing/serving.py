@@ -1,0 +1,184 @@
+"""Serves a built registry on 127.0.0.1: for trying it out, and for tests. Not for the world.
+
+GET and HEAD of regular files below one folder, with strong ETags (RFC 9110, section 8.8.3). No
+folder is listed, no hidden file is given out, and no link is followed, so nothing outside is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import unquote
+
+from aperio_cli import files
+from aperio_cli.errors import PortInUse, RegistrySourceInvalid
+from aperio_cli.models.registry_index import FILE_NAME
+from aperio_cli.registry import BUILT_FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+HOST = "127.0.0.1"
+CONNECTION_TIMEOUT_S = 30.0
+_POLL_S = 0.1
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def serve(
+    directory: Path, port: int, *, announce: Callable[[str], None], stdin: int | None = None
+) -> None:
+    """Serves until it is interrupted, or until a pipe on standard input is closed.
+
+    Args:
+        directory: a built registry, or a source whose `public` folder is one.
+        port: TCP port; 0 takes a free one.
+        announce: called with the address once it answers.
+        stdin: descriptor to watch; only a pipe or a socket counts, so that a program which
+            started this one ends it by going away.
+
+    Raises:
+        RegistrySourceInvalid: there is no built registry in the folder.
+        PortInUse: another program listens on the port.
+        KeyboardInterrupt: as it came; the port is closed.
+    """
+    with serving(built_folder(directory), port) as url:
+        announce(url)
+        if stdin is not None and _is_pipe(stdin):
+            while os.read(stdin, 4096):
+                pass
+        else:
+            threading.Event().wait()
+
+
+def built_folder(directory: Path) -> Path:
+    """The folder that holds the built registry.
+
+    Raises:
+        RegistrySourceInvalid: there is none.
+    """
+    for folder in (directory, directory / BUILT_FOLDER):
+        if (folder / FILE_NAME).is_file():
+            return folder
+    raise RegistrySourceInvalid(
+        f"`{directory}` was not served: there is no built registry in it",
+        why=f"expected {FILE_NAME}, there or in {BUILT_FOLDER}",
+        next=[f"`aperio registry build --dir {directory}`"],
+    )
+
+
+@contextlib.contextmanager
+def serving(folder: Path, port: int = 0) -> Iterator[str]:
+    """Serves a folder in the background while the block runs; gives the address, ending in `/`.
+
+    Raises:
+        PortInUse: another program listens on the port.
+    """
+    try:
+        server = _Server(folder, port)
+    except OSError as error:
+        if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+            raise
+        raise PortInUse(
+            f"port {port} was not opened, so nothing is served",
+            why=os.strerror(error.errno),
+            next=["leave `--port` out to take a free one"],
+        ) from error
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": _POLL_S})
+    thread.start()
+    try:
+        yield f"http://{HOST}:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _is_pipe(descriptor: int) -> bool:
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False  # an idle client must not keep us from stopping
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        super().__init__((HOST, port), _Handler)
+
+    def server_bind(self) -> None:
+        # HTTPServer's own also asks the name service who we are, which may take seconds.
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = HOST, self.server_address[1]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    server_version = "aperio"
+    sys_version = ""
+    timeout = CONNECTION_TIMEOUT_S
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: requests are not interesting, and their text is not ours to print."""
+
+    def _answer(self, *, with_body: bool) -> None:
+        file = _open_below(self.server.folder, self.path)
+        if file is None:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        with file:
+            etag = f'"{files.hash_file(file).hex}"'
+            is_known = etag in self.headers.get("If-None-Match", "")
+            self.send_response(HTTPStatus.NOT_MODIFIED if is_known else HTTPStatus.OK)
+            self.send_header("ETag", etag)
+            self.send_header("Cache-Control", "no-cache")
+            if not is_known:
+                self.send_header("Content-Type", _content_type(self.path))
+                self.send_header("Content-Length", str(os.fstat(file.fileno()).st_size))
+            self.end_headers()
+            if with_body and not is_known:
+                file.seek(0)
+                with contextlib.suppress(OSError):  # the client went away
+                    shutil.copyfileobj(file, self.wfile)
+
+
+def _content_type(path: str) -> str:
+    return "application/json" if path.endswith(".json") else "application/octet-stream"
+
+
+def _open_below(folder: Path, target: str) -> BinaryIO | None:
+    """The regular file that a request names, or None for whatever is not given out."""
+    first, *parts = unquote(target.partition("?")[0], errors="replace").split("/")
+    if first or not parts or any(p.startswith(".") or not p or "\0" in p for p in parts):
+        return None
+    *folders, name = parts
+    try:
+        with contextlib.ExitStack() as opened:
+            parent = os.open(folder, _FOLDER_FLAGS & ~os.O_NOFOLLOW)
+            opened.callback(os.close, parent)
+            for part in folders:
+                parent = os.open(part, _FOLDER_FLAGS, dir_fd=parent)
+                opened.callback(os.close, parent)
+            descriptor = os.open(name, _FILE_FLAGS, dir_fd=parent)
+    except OSError:
+        return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
+    return os.fdopen(descriptor, "rb")

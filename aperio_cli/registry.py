@@ -1,0 +1,355 @@
+"""Reads registries: a plugin's id becomes an offer.
+
+A registry is a folder or an http address with `plugins.json` in it (`models.registry_index`). Its
+word is not believed: it says where an artifact is and what its digest should be, and `verifying`
+decides. Here only what could mislead that step is refused: an index that is too large or breaks a
+rule, a location outside of the registry's folder, a registry elsewhere that nobody signed.
+
+Registries are asked in order, and the first that has an id decides about it. One that cannot be
+read stops the search: going on would let the next one take the id over.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urljoin, urlsplit
+
+from aperio_cli import files
+from aperio_cli.errors import (
+    AperioError,
+    IndexTooLarge,
+    IndexUnreadable,
+    PlatformIncompatible,
+    PluginNotFound,
+    ProtocolIncompatible,
+    RegistryUnconfigured,
+    RegistryUnsigned,
+    ResponseNotFound,
+    ResponseTooLarge,
+    clean,
+)
+from aperio_cli.fetch import FetchRequest, fetch_bytes, is_loopback
+from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
+from aperio_cli.models.digest import Digest
+from aperio_cli.models.offer import Offer
+from aperio_cli.models.plugin_id import PluginId, PluginRef, is_prerelease
+from aperio_cli.models.protocol import INTERFACE, format_protocol, is_compatible
+from aperio_cli.models.registry_index import (
+    FILE_NAME,
+    MAX_BYTES,
+    IndexEntry,
+    IndexVersion,
+    RegistryIndex,
+    parse_detail,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aperio_cli.config import Config
+    from aperio_cli.models.platform import Platform
+    from aperio_cli.models.registry_index import Download
+    from aperio_cli.paths import Paths
+
+MAX_DETAIL_BYTES = 4 * 1024 * 1024
+BUILT_FOLDER = "public"
+"""Where `aperio registry build` writes, below a registry's source."""
+
+_INDEX_TIMEOUT_S = 30.0
+_MAX_ETAG_BYTES = 1024
+_CLOSE_NAMES = 3
+
+
+class Registry:
+    """The registries of one call, in the order in which they are asked."""
+
+    def __init__(self, sources: Sequence[RegistrySource]) -> None:
+        self._sources = tuple(sources)
+
+    def resolve(self, ref: PluginRef, platform: Platform) -> Offer:
+        """The offer of the version named, or of the highest that is stable and runs here.
+
+        Raises:
+            PluginNotFound: no registry has the id, or its registry not that version.
+            ProtocolIncompatible: it speaks other major versions of the interface only.
+            PlatformIncompatible: it is there for other platforms only; names them.
+            IndexTooLarge, IndexUnreadable, IndexVersionUnknown: an index cannot be used.
+            AperioError: something could not be fetched (`fetch_bytes` and its errors).
+        """
+        known: list[PluginId] = []
+        for source in self._sources:
+            index = source.index()
+            entry = index.entry(ref.id)
+            if entry:
+                return source.offer(entry, ref, platform)
+            known += [each.id for each in index.entries]
+        close = difflib.get_close_matches(str(ref.id), map(str, known), n=_CLOSE_NAMES)
+        places = ", ".join(source.name for source in self._sources)
+        raise PluginNotFound(
+            f"`{ref}` was not found",
+            why=f"looked in {places}" + (f"\nthere is {', '.join(close)}" if close else ""),
+            next=[f"did you mean `{close[0]}`?"] if close else ["check the id for a typing error"],
+        )
+
+
+def open_registry(stated: str, config: Config, paths: Paths, *, offline: bool) -> Registry:
+    """The registry that the call states, or else those of the configuration.
+
+    Args:
+        stated: `--registry` or APERIO_REGISTRY: a folder or an address; empty for neither.
+        config: gives the configured registries.
+        paths: gives the cache.
+        offline: read folders and what is cached, nothing else.
+
+    Raises:
+        RegistryUnconfigured: none is stated.
+        RegistryUnsigned: one is neither a folder nor on this machine, or has to be signed.
+        InsecureUrl: an address cannot be read.
+    """
+    named = [(stated, "")] if stated else [(rule.url, rule.identity) for rule in config.registries]
+    if not named:
+        raise RegistryUnconfigured(
+            "no registry is configured, so no plugin can be looked up by its id",
+            why=f"found neither `--registry`, nor APERIO_REGISTRY, nor a rule in {config.file}",
+            next=[
+                "name one with `--registry FOLDER`",
+                f'or add `[[registries]]` with `url = "..."` to {config.file}',
+                "or name an artifact file instead of an id",
+            ],
+        )
+    return Registry(
+        [
+            RegistrySource(_base(text, identity), paths.cache / "registries", offline=offline)
+            for text, identity in named
+        ]
+    )
+
+
+def _base(text: str, identity: str) -> str:
+    """A registry's location as an absolute folder, or as an address that ends in `/`."""
+    text = text.removesuffix(FILE_NAME)
+    is_address = "://" in text and not text.lower().startswith("file://")
+    if identity:
+        raise RegistryUnsigned(
+            f"the registry `{clean(text)}` was not read: its signature cannot be checked",
+            why=f"it has to be signed by {clean(identity)}, and this version of aperio reads"
+            " unsigned registries only: folders, and http on this machine",
+            next=["use a newer aperio", "or copy the registry into a folder and name that"],
+        )
+    if not is_address:
+        path = unquote(urlsplit(text).path) if "://" in text else text
+        return str(Path(path).expanduser().absolute())
+    if not is_loopback(text):
+        raise RegistryUnsigned(
+            f"the registry `{clean(text.rpartition('@')[2])}` was not read: it is not signed",
+            why="expected a folder, or http on this machine; a registry elsewhere has to be signed",
+            next=["copy the registry into a folder and name that"],
+        )
+    return text.split("?")[0].split("#")[0].rstrip("/") + "/"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySource:
+    """One registry.
+
+    Attributes:
+        base: an absolute folder, or an address that ends in `/`.
+        cache: folder in which answers are kept with their ETag; made when missing.
+        offline: whether only the folder, or only the cache, may be read.
+    """
+
+    base: str
+    cache: Path
+    offline: bool
+
+    @property
+    def name(self) -> str:
+        """What people are shown; says that nobody signed for the index."""
+        return f"{self.base} (unsigned index)"
+
+    @property
+    def _is_folder(self) -> bool:
+        return self.base.startswith("/")
+
+    def index(self) -> RegistryIndex:
+        """The registry's index.
+
+        Raises:
+            IndexTooLarge, IndexUnreadable, IndexVersionUnknown: it cannot be used.
+            AperioError: it could not be fetched (`fetch_bytes` and its errors).
+        """
+        where = self._locate(FILE_NAME)
+        return RegistryIndex.parse(self._read(where, MAX_BYTES), where=where)
+
+    def offer(self, entry: IndexEntry, ref: PluginRef, platform: Platform) -> Offer:
+        """The offer that an entry makes for a platform.
+
+        Raises:
+            AperioError: as `Registry.resolve`.
+        """
+        entry = self._whole(entry)
+        version = _choose_version(entry, ref)
+        download = _choose_download(entry, version, platform)
+        return Offer(
+            id=entry.id,
+            version=version.version,
+            kind=entry.kind,
+            platform=download.platform,
+            location=self._locate(download.url),
+            digest=download.digest,
+            size_bytes=download.size_bytes,
+            bundle=self._bundle(download),
+            source=self.name,
+            registry_publisher=version.publisher,
+        )
+
+    def _whole(self, entry: IndexEntry) -> IndexEntry:
+        """The entry with all its versions, from its detail file when it has one."""
+        if entry.detail is None:
+            return entry
+        where = self._locate(entry.detail.url)
+        data = self._read(where, MAX_DETAIL_BYTES, entry.detail.digest)
+        whole = parse_detail(data, where=where)
+        if (whole.id, whole.kind) != (entry.id, entry.kind):
+            raise _unreadable(where, f"it speaks for `{whole.id}`, not for `{entry.id}`")
+        return whole
+
+    def _bundle(self, download: Download) -> bytes | None:
+        if not download.bundle:
+            return None
+        if download.bundle.lstrip().startswith("{"):
+            return download.bundle.encode("utf-8", "replace")
+        return self._read(self._locate(download.bundle), MAX_BUNDLE_BYTES)
+
+    # ── locations ─────────────────────────────────────────────────────────────────────────────────
+
+    def _locate(self, url: str) -> str:
+        """A location in the index as a path in the registry's folder, or as an address."""
+        scheme = urlsplit(url).scheme.lower()
+        if scheme in {"http", "https"}:
+            return url
+        if scheme:
+            raise _unreadable(self.base, f"`{clean(url, limit=120)}` is not http or https")
+        if not self._is_folder:
+            return urljoin(self.base, url)
+        parts = unquote(url).split("/")
+        if {"", ".", ".."} & set(parts) or any(c in part for part in parts for c in "\\\0"):
+            raise _unreadable(self.base, f"`{clean(url, limit=120)}` leads out of the registry")
+        return str(Path(self.base, *parts))
+
+    # ── bytes ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _read(self, where: str, limit_bytes: int, expected: Digest | None = None) -> bytes:
+        is_index = limit_bytes in {MAX_BYTES, MAX_DETAIL_BYTES}
+        try:
+            if "://" not in where:
+                return fetch_bytes(FetchRequest(where, limit_bytes, expected))[0]
+            return self._read_cached(where, limit_bytes, expected)
+        except ResponseTooLarge as error:
+            if not is_index:
+                raise
+            raise IndexTooLarge(
+                f"the index `{clean(where)}` was not read: it is too large",
+                why=error.why,
+                next=["tell whoever maintains the registry"],
+            ) from error
+        except ResponseNotFound as error:
+            raise _unreadable(where, error.why, self._hint()) from error
+
+    def _hint(self) -> str:
+        """What to do when a file of the registry is missing."""
+        built = Path(self.base, BUILT_FOLDER)
+        if self._is_folder and (built / FILE_NAME).is_file():
+            return f"name the folder that was built: `--registry {built}`"
+        return f"check that {self.base} is a registry that `aperio registry build` wrote"
+
+    def _read_cached(self, url: str, limit_bytes: int, expected: Digest | None) -> bytes:
+        etag, body = self._from_cache(url, limit_bytes)
+        is_wanted = expected is not None and Digest.of(body) == expected
+        if body and (is_wanted or (self.offline and expected is None)):
+            return body
+        request = FetchRequest(
+            source=url,
+            limit_bytes=limit_bytes,
+            expected_digest=expected,
+            offline=self.offline,
+            timeout_s=_INDEX_TIMEOUT_S,
+            # Bytes that are not those expected must not be confirmed by their ETag.
+            etag=etag if expected is None else None,
+        )
+        fetched_body, fetched = fetch_bytes(request)
+        if not fetched.is_modified:
+            return body
+        self._to_cache(url, fetched.etag or "", fetched_body)
+        return fetched_body
+
+    def _cache_file(self, url: str) -> Path:
+        return self.cache / hashlib.sha256(url.encode("utf-8", "replace")).hexdigest()
+
+    def _from_cache(self, url: str, limit_bytes: int) -> tuple[str | None, bytes]:
+        """The ETag and the body of an earlier answer; the first line of the file is the ETag."""
+        try:
+            data = files.read_capped(self._cache_file(url), limit_bytes + _MAX_ETAG_BYTES)
+        except (OSError, AperioError):
+            return None, b""
+        etag, _, body = data.partition(b"\n")
+        return etag.decode("utf-8", "replace") or None, body
+
+    def _to_cache(self, url: str, etag: str, body: bytes) -> None:
+        files.make_private(self.cache)
+        line = etag.encode("utf-8", "replace")
+        files.write_atomic(self._cache_file(url), line + b"\n" + body, mode=0o600)
+
+
+def _unreadable(where: str, why: str, step: str = "") -> IndexUnreadable:
+    return IndexUnreadable(
+        f"the index `{clean(where)}` was not read",
+        why=why,
+        next=[step or "tell whoever maintains the registry"],
+    )
+
+
+# ── choosing ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _choose_version(entry: IndexEntry, ref: PluginRef) -> IndexVersion:
+    """The version named, or the highest stable one that speaks our interface."""
+    if ref.version:
+        candidates = [version for version in entry.versions if version.version == ref.version]
+    else:
+        candidates = [version for version in entry.versions if not is_prerelease(version.version)]
+    if not candidates:
+        known = ", ".join(version.version for version in entry.versions[:10]) or "none"
+        raise PluginNotFound(
+            f"`{ref}` was not found: the registry has no such version",
+            why=f"versions of `{entry.id}`: {known}",
+            next=[f"name one of them, as in `{entry.id}@VERSION`"],
+        )
+    for version in candidates:
+        if not version.protocols or any(map(is_compatible, version.protocols)):
+            return version
+    spoken = ", ".join(map(format_protocol, candidates[0].protocols))
+    raise ProtocolIncompatible(
+        f"`{entry.id}` {candidates[0].version} was not installed:"
+        " it speaks another version of the plugin interface",
+        why=f"plugin {spoken}\naperio {format_protocol(INTERFACE)}",
+        next=["install a newer aperio", "or name a version that speaks this one"],
+    )
+
+
+def _choose_download(entry: IndexEntry, version: IndexVersion, platform: Platform) -> Download:
+    for download in version.downloads:
+        if download.platform == platform:
+            return download
+    older = [v.version for v in entry.versions if any(d.platform == platform for d in v.downloads)]
+    there_are = ", ".join(str(download.platform) for download in version.downloads) or "none"
+    step = f"ask its publisher to build it for {platform}"
+    raise PlatformIncompatible(
+        f"`{entry.id}` {version.version} was not installed: it is not there for this platform",
+        why=f"this machine {platform}\nthere are    {there_are}",
+        next=[f"`aperio plugin install {entry.id}@{older[0]}`", step] if older else [step],
+    )

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from aperio_cli.errors import PortInUse, RegistrySourceInvalid
+from aperio_cli.publishing.serving import built_folder, serve, serving
+from tests.builders import registry_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = registry_folder(tmp_path / "registry", b'{"version": 1}')
+    (made / "artifacts").mkdir()
+    (made / "artifacts/box.tar.gz").write_bytes(b"\x1f\x8b" + bytes(200_000))
+    (tmp_path / "secret").write_text("secret")
+    return made
+
+
+@pytest.fixture
+def url(folder: Path) -> Iterator[str]:
+    with serving(folder) as address:
+        yield address
+
+
+def ask(
+    url: str, target: str, *, method: str = "GET", headers: dict[str, str] | None = None
+) -> tuple[int, dict[str, str], bytes]:
+    """One request with exactly this target: clients that tidy it up would hide the attack."""
+    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(url).port or 0, timeout=10)
+    try:
+        connection.putrequest(method, target, skip_accept_encoding=True)
+        for name, value in (headers or {}).items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        response = connection.getresponse()
+        return response.status, dict(response.getheaders()), response.read()
+    finally:
+        connection.close()
+
+
+def test_serving_gives_files(url: str, folder: Path) -> None:
+    status, headers, body = ask(url, "/plugins.json")
+    assert (status, body, headers["Content-Type"]) == (200, b'{"version": 1}', "application/json")
+    status, headers, body = ask(url, "/artifacts/box.tar.gz?x=1")
+    assert body == (folder / "artifacts/box.tar.gz").read_bytes()
+    assert headers["Content-Length"] == str(len(body))
+
+
+def test_serving_answers_head_without_a_body(url: str) -> None:
+    status, headers, body = ask(url, "/plugins.json", method="HEAD")
+    assert (status, headers["Content-Length"], body) == (200, "14", b"")
+
+
+def test_serving_says_not_modified_to_whoever_has_it(url: str, folder: Path) -> None:
+    etag = ask(url, "/plugins.json")[1]["ETag"]
+    status, _, body = ask(url, "/plugins.json", headers={"If-None-Match": etag})
+    assert (status, body) == (304, b"")
+    (folder / "plugins.json").write_bytes(b"changed")
+    status, _, body = ask(url, "/plugins.json", headers={"If-None-Match": etag})
+    assert (status, body) == (200, b"changed")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/../secret",
+        "/artifacts/../../secret",
+        "/%2e%2e/secret",
+        "/..%2fsecret",
+        "/artifacts/..%2f..%2fsecret",
+        "//etc/passwd",
+        "/%2fetc/passwd",
+        "/./plugins.json",
+        "/.hidden",
+        "/.git/config",
+        "/",
+        "/artifacts",
+        "/artifacts/",
+        "/plugins.json/",
+        "/plugins.json/x",
+        "/none",
+        "/plugins.json%00.txt",
+        "/%ff",
+        "plugins.json",
+        "http://example.org/plugins.json",
+        "*",
+        "/" + "a" * 5000,
+    ],
+)
+def test_serving_gives_nothing_else(url: str, folder: Path, target: str) -> None:
+    (folder / ".hidden").write_text("hidden")
+    status, _, body = ask(url, target)
+    assert status == 404
+    assert b"secret" not in body
+    assert b"box.tar.gz" not in body
+
+
+@pytest.mark.parametrize("place", ["link", "folder/secret"])
+def test_serving_follows_no_link(url: str, folder: Path, place: str) -> None:
+    (folder / "link").symlink_to(folder.parent / "secret")
+    (folder / "folder").symlink_to(folder.parent)
+    assert ask(url, f"/{place}")[0] == 404
+
+
+def test_serving_does_not_wait_on_a_pipe(url: str, folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    assert ask(url, "/pipe")[0] == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+def test_serving_knows_no_other_method(url: str, method: str) -> None:
+    assert ask(url, "/plugins.json", method=method)[0] == 501
+
+
+def test_serving_listens_on_this_machine_only_and_stops(folder: Path) -> None:
+    with serving(folder) as url:
+        assert url.startswith("http://127.0.0.1:")
+        port = urlsplit(url).port or 0
+        idle = socket.create_connection(("127.0.0.1", port), timeout=10)
+    idle.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def test_serving_refuses_a_port_that_is_taken(folder: Path) -> None:
+    with serving(folder) as url:
+        port = urlsplit(url).port or 0
+        with pytest.raises(PortInUse) as caught:
+            serving(folder, port).__enter__()
+    assert (caught.value.code, caught.value.exit_status) == ("port-in-use", 1)
+
+
+def test_built_folder_finds_what_was_built(tmp_path: Path) -> None:
+    assert built_folder(registry_folder(tmp_path / "a")) == tmp_path / "a"
+    registry_folder(tmp_path / "b" / "public")
+    assert built_folder(tmp_path / "b") == tmp_path / "b" / "public"
+
+
+def test_serve_refuses_a_folder_without_a_registry(tmp_path: Path) -> None:
+    with pytest.raises(RegistrySourceInvalid) as caught:
+        serve(tmp_path, 0, announce=lambda _: pytest.fail("announced"))
+    assert "aperio registry build" in caught.value.next[0]
+
+
+def test_serve_stops_when_its_input_is_closed(folder: Path) -> None:
+    ours, theirs = os.pipe()
+    announced = threading.Event()
+    thread = threading.Thread(
+        target=serve,
+        args=(folder, 0),
+        kwargs={"announce": lambda _: announced.set(), "stdin": ours},
+        daemon=True,
+    )
+    thread.start()
+    assert announced.wait(10)
+    os.close(theirs)
+    thread.join(10)
+    os.close(ours)
+    assert not thread.is_alive()
+
+
+def test_serve_stops_when_it_is_interrupted(folder: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from aperio_cli.publishing import serve;"
+        "serve(Path(sys.argv[1]), 0, announce=lambda url: print(url, flush=True), stdin=0)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(folder)],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("http://127.0.0.1:")
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=10)
+    assert process.returncode == -signal.SIGINT

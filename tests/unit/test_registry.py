@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aperio_cli.config import Config, RegistryRule
+from aperio_cli.errors import (
+    AperioError,
+    IndexTooLarge,
+    IndexUnreadable,
+    Offline,
+    PlatformIncompatible,
+    PluginNotFound,
+    ProtocolIncompatible,
+    RegistryUnconfigured,
+    RegistryUnsigned,
+)
+from aperio_cli.fetch import Fetched, FetchRequest, fetch_bytes
+from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.paths import Paths
+from aperio_cli.publishing import serving
+from aperio_cli.registry import Registry, open_registry
+from tests.builders import (
+    ARM,
+    LINUX,
+    PLUGIN,
+    index_bytes,
+    index_entry,
+    index_version,
+    registry_folder,
+    unchanged,
+)
+
+if TYPE_CHECKING:
+    from aperio_cli.models.offer import Offer
+
+ARM_ARTIFACT = {"os": "linux", "arch": "arm64", "url": "a", "sha256": "b" * 64}
+
+
+def opened(tmp_path: Path, stated: str, *, offline: bool = False, **config: Any) -> Registry:
+    paths = Paths(tmp_path / "home", tmp_path / "config.toml", tmp_path / "cache")
+    return open_registry(stated, Config(**config), paths, offline=offline)
+
+
+def resolve(tmp_path: Path, index: bytes, ref: str = PLUGIN) -> Offer:
+    folder = registry_folder(tmp_path / "registry", index)
+    return opened(tmp_path, str(folder)).resolve(PluginRef.parse(ref), LINUX)
+
+
+# ── from a folder ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_resolve_gives_the_offer_of_a_folder(tmp_path: Path) -> None:
+    found = resolve(tmp_path, index_bytes())
+    assert found.location == str(tmp_path / "registry/artifacts/box.tar.gz")
+    assert (found.version, found.kind, found.platform) == ("1.2.3", "connector", LINUX)
+    assert (found.digest and found.digest.hex, found.bundle) == ("a" * 64, b"{}")
+    assert found.source == f"{tmp_path / 'registry'} (unsigned index)"
+    assert found.registry_publisher == "acme"
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}", "{}/plugins.json"])
+def test_open_registry_reads_every_way_to_write_a_folder(tmp_path: Path, form: str) -> None:
+    folder = registry_folder(tmp_path / "a registry")
+    text = form.format(str(folder).replace(" ", "%20") if form.startswith("file") else folder)
+    assert opened(tmp_path, text).resolve(PluginRef.parse(PLUGIN), LINUX).version == "1.2.3"
+
+
+def test_open_registry_reads_a_relative_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry_folder(tmp_path / "registry")
+    monkeypatch.chdir(tmp_path)
+    found = opened(tmp_path, "./registry").resolve(PluginRef.parse(PLUGIN), LINUX)
+    assert Path(found.location).is_absolute()
+
+
+def test_resolve_takes_the_highest_stable_version(tmp_path: Path) -> None:
+    versions = [index_version(version=v) for v in ("1.9.0", "1.10.0", "2.0.0-rc.1")]
+    assert resolve(tmp_path, index_bytes(index_entry(*versions))).version == "1.10.0"
+
+
+def test_resolve_takes_a_prerelease_that_is_named(tmp_path: Path) -> None:
+    versions = [index_version(version=v) for v in ("1.0.0", "2.0.0-rc.1")]
+    found = resolve(tmp_path, index_bytes(index_entry(*versions)), f"{PLUGIN}@2.0.0-rc.1")
+    assert found.version == "2.0.0-rc.1"
+
+
+def test_resolve_passes_over_another_major_when_none_is_named(tmp_path: Path) -> None:
+    versions = [
+        index_version(version="1.0.0", protocols=["1.4"]),
+        index_version(version="2.0.0", protocols=["2.0"]),
+        index_version(version="1.5.0", protocols=["1.9", "2.0"]),
+    ]
+    assert resolve(tmp_path, index_bytes(index_entry(*versions))).version == "1.5.0"
+
+
+def test_resolve_reads_a_bundle_that_is_a_file(tmp_path: Path) -> None:
+    folder = registry_folder(
+        tmp_path / "registry",
+        index_bytes(index_entry(index_version(sigstore_bundle="bundles/box.json"))),
+    )
+    (folder / "bundles").mkdir()
+    (folder / "bundles/box.json").write_bytes(b"the bundle")
+    found = opened(tmp_path, str(folder)).resolve(PluginRef.parse(PLUGIN), LINUX)
+    assert found.bundle == b"the bundle"
+
+
+def test_resolve_offers_no_bundle_when_there_is_none(tmp_path: Path) -> None:
+    assert (
+        resolve(tmp_path, index_bytes(index_entry(index_version(sigstore_bundle="")))).bundle
+        is None
+    )
+
+
+def test_resolve_finds_more_versions_in_the_detail_file(tmp_path: Path) -> None:
+    detail = json.dumps(
+        index_entry(index_version(), index_version(version="3.0.0", artifacts=[ARM_ARTIFACT]))
+    ).encode()
+    stated = {"url": "detail.json", "sha256": hashlib.sha256(detail).hexdigest()}
+    folder = registry_folder(tmp_path / "registry", index_bytes(index_entry(detail=stated)))
+    (folder / "detail.json").write_bytes(detail)
+    registry = opened(tmp_path, str(folder))
+    assert registry.resolve(PluginRef.parse(PLUGIN), ARM).version == "3.0.0"
+
+
+# ── several registries ────────────────────────────────────────────────────────────────────────────
+
+
+def both(tmp_path: Path, first: bytes, second: bytes) -> Registry:
+    rules = [
+        RegistryRule(str(registry_folder(tmp_path / name, index)))
+        for name, index in (("first", first), ("second", second))
+    ]
+    return opened(tmp_path, "", registries=tuple(rules))
+
+
+def test_first_registry_that_has_an_id_decides_about_it(tmp_path: Path) -> None:
+    higher = index_bytes(index_entry(index_version(version="9.0.0")))
+    found = both(tmp_path, index_bytes(), higher).resolve(PluginRef.parse(PLUGIN), LINUX)
+    assert found.version == "1.2.3"
+
+
+def test_second_registry_is_asked_for_what_the_first_does_not_have(tmp_path: Path) -> None:
+    other = index_bytes(index_entry(id="acme/other"))
+    registry = both(tmp_path, other, index_bytes())
+    assert "second" in registry.resolve(PluginRef.parse(PLUGIN), LINUX).location
+
+
+def test_registry_that_cannot_be_read_stops_the_search(tmp_path: Path) -> None:
+    with pytest.raises(IndexUnreadable):
+        both(tmp_path, b"broken", index_bytes()).resolve(PluginRef.parse(PLUGIN), LINUX)
+
+
+def test_stated_registry_takes_the_place_of_the_configured_ones(tmp_path: Path) -> None:
+    folder = registry_folder(tmp_path / "stated")
+    registry = opened(tmp_path, str(folder), registries=(RegistryRule("/none"),))
+    assert registry.resolve(PluginRef.parse(PLUGIN), LINUX).version == "1.2.3"
+
+
+# ── refused ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_open_registry_refuses_when_none_is_configured(tmp_path: Path) -> None:
+    with pytest.raises(RegistryUnconfigured) as caught:
+        opened(tmp_path, "")
+    assert caught.value.exit_status == 2
+    assert any("[[registries]]" in step for step in caught.value.next)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://registry.example.org/",
+        "http://registry.example.org/",
+        "http://127.0.0.1.example.org/",
+        "http://127.0.0.1@example.org/",
+        "http://user:secret@example.org/",
+        "http://0.0.0.0/",
+        "ftp://example.org/",
+        "oci://example.org/registry",
+    ],
+)
+def test_open_registry_refuses_one_elsewhere_that_is_not_signed(
+    tmp_path: Path, address: str
+) -> None:
+    with pytest.raises(RegistryUnsigned) as caught:
+        opened(tmp_path, address)
+    assert (caught.value.code, caught.value.exit_status) == ("registry-unsigned", 3)
+    assert "secret" not in caught.value.what + caught.value.why
+
+
+@pytest.mark.parametrize("url", ["https://registry.example.org/", "{}"])
+def test_open_registry_refuses_a_signature_that_it_cannot_check(tmp_path: Path, url: str) -> None:
+    folder = registry_folder(tmp_path / "registry")
+    rule = RegistryRule(url.format(folder), "maintainers@example.org")
+    with pytest.raises(RegistryUnsigned, match="cannot be checked"):
+        opened(tmp_path, "", registries=(rule,))
+
+
+def test_resolve_refuses_a_plugin_that_is_not_there_and_names_what_comes_close(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(PluginNotFound) as caught:
+        resolve(tmp_path, index_bytes(), "acme/box-conector")
+    assert (caught.value.code, caught.value.exit_status) == ("plugin-not-found", 1)
+    assert caught.value.next == ("did you mean `acme/box-connector`?",)
+
+
+def test_resolve_refuses_a_version_that_is_not_there_and_names_those_that_are(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(PluginNotFound) as caught:
+        resolve(tmp_path, index_bytes(), f"{PLUGIN}@9.9.9")
+    assert "1.2.3" in caught.value.why
+
+
+def test_resolve_refuses_prereleases_when_none_is_named(tmp_path: Path) -> None:
+    entry = index_entry(index_version(version="1.0.0-rc.1"))
+    with pytest.raises(PluginNotFound) as caught:
+        resolve(tmp_path, index_bytes(entry))
+    assert "1.0.0-rc.1" in caught.value.why
+
+
+@pytest.mark.parametrize("ref", [PLUGIN, f"{PLUGIN}@1.2.3"])
+def test_resolve_refuses_another_major_of_the_interface(tmp_path: Path, ref: str) -> None:
+    entry = index_entry(index_version(protocols=["2.3"]))
+    with pytest.raises(ProtocolIncompatible) as caught:
+        resolve(tmp_path, index_bytes(entry), ref)
+    assert caught.value.exit_status == 6
+    assert caught.value.why == "plugin 2.3\naperio 1.0"
+
+
+def test_resolve_refuses_another_platform_and_names_those_there_are(tmp_path: Path) -> None:
+    entry = index_entry(
+        index_version(version="1.0.0"), index_version(version="2.0.0", artifacts=[ARM_ARTIFACT])
+    )
+    with pytest.raises(PlatformIncompatible) as caught:
+        resolve(tmp_path, index_bytes(entry))
+    assert caught.value.exit_status == 6
+    assert caught.value.why == "this machine linux/amd64\nthere are    linux/arm64"
+    assert caught.value.next[0] == f"`aperio plugin install {PLUGIN}@1.0.0`"
+
+
+def test_resolve_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(IndexUnreadable) as caught:
+        opened(tmp_path, str(tmp_path / "none")).resolve(PluginRef.parse(PLUGIN), LINUX)
+    assert caught.value.exit_status == 4
+
+
+def test_resolve_names_the_built_folder_of_a_source(tmp_path: Path) -> None:
+    registry_folder(tmp_path / "source" / "public")
+    with pytest.raises(IndexUnreadable) as caught:
+        opened(tmp_path, str(tmp_path / "source")).resolve(PluginRef.parse(PLUGIN), LINUX)
+    assert str(tmp_path / "source" / "public") in caught.value.next[0]
+
+
+# ── over http ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_resolve_reads_http_on_this_machine(tmp_path: Path) -> None:
+    folder = registry_folder(tmp_path / "registry")
+    with serving(folder) as url:
+        found = opened(tmp_path, url).resolve(PluginRef.parse(PLUGIN), LINUX)
+        assert found.location == f"{url}artifacts/box.tar.gz"
+        assert found.source == f"{url} (unsigned index)"
+
+
+def test_index_is_fetched_again_only_when_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = registry_folder(tmp_path / "registry")
+    answers = []
+
+    def noting(request: FetchRequest) -> tuple[bytes, Fetched]:
+        answers.append(fetch_bytes(request))
+        return answers[-1]
+
+    monkeypatch.setattr("aperio_cli.registry.fetch_bytes", noting)
+    with serving(folder) as url:
+        for _ in range(2):
+            opened(tmp_path, url).resolve(PluginRef.parse(PLUGIN), LINUX)
+        registry_folder(folder, index_bytes(index_entry(index_version(version="2.0.0"))))
+        found = opened(tmp_path, url).resolve(PluginRef.parse(PLUGIN), LINUX)
+    assert [fetched.is_modified for _, fetched in answers] == [True, False, True]
+    assert found.version == "2.0.0"
+
+
+def test_offline_reads_the_cache_and_nothing_else(tmp_path: Path) -> None:
+    with serving(registry_folder(tmp_path / "registry")) as url:
+        with pytest.raises(Offline):
+            opened(tmp_path, url, offline=True).resolve(PluginRef.parse(PLUGIN), LINUX)
+        opened(tmp_path, url).resolve(PluginRef.parse(PLUGIN), LINUX)
+    found = opened(tmp_path, url, offline=True).resolve(PluginRef.parse(PLUGIN), LINUX)
+    assert found.version == "1.2.3"
+
+
+def test_offline_reads_a_folder(tmp_path: Path) -> None:
+    folder = registry_folder(tmp_path / "registry")
+    registry = opened(tmp_path, str(folder), offline=True)
+    assert registry.resolve(PluginRef.parse(PLUGIN), LINUX).version == "1.2.3"
+
+
+def test_registry_that_is_gone_is_not_answered_from_the_cache(tmp_path: Path) -> None:
+    with serving(registry_folder(tmp_path / "registry")) as url:
+        opened(tmp_path, url).resolve(PluginRef.parse(PLUGIN), LINUX)
+    with pytest.raises(AperioError) as caught:
+        opened(tmp_path, url).resolve(PluginRef.parse(PLUGIN), LINUX)
+    assert caught.value.exit_status == 4
+
+
+def test_damaged_cache_is_not_believed_and_is_mended(tmp_path: Path) -> None:
+    with serving(registry_folder(tmp_path / "registry")) as url:
+        opened(tmp_path, url).resolve(PluginRef.parse(PLUGIN), LINUX)
+        (cached,) = (tmp_path / "cache" / "registries").iterdir()
+        cached.write_bytes(b"")
+        assert opened(tmp_path, url).resolve(PluginRef.parse(PLUGIN), LINUX).version == "1.2.3"
+
+
+def test_index_over_the_limit_is_refused_and_not_kept(tmp_path: Path) -> None:
+    folder = registry_folder(tmp_path / "registry")
+    with (folder / "plugins.json").open("r+b") as file:
+        file.truncate(33 * 1024**2)
+    with serving(folder) as url, unchanged(tmp_path / "cache"), pytest.raises(IndexTooLarge):
+        opened(tmp_path, url).resolve(PluginRef.parse(PLUGIN), LINUX)
