@@ -1,0 +1,1 @@
+"""Box as an Aperio connector: business logic only, the SDK speaks to the host."""

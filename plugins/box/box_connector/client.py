@@ -1,0 +1,270 @@
+"""The few calls to Box's API that the connector makes, with its rules for trying again.
+
+Sources, below https://developer.box.com: "List user and enterprise events" (/reference/get-events),
+"Get current user" (/reference/get-users-me), "Rate limits" and "Errors"
+(/guides/api-calls/permissions-and-errors).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
+from urllib.parse import urlsplit
+
+from aperio_plugin import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    import httpx
+
+PUBLIC_BASE_URL: Final = "https://api.box.com"
+CHUNK_LIMIT: Final = 500  # Box's maximum
+
+_ATTEMPTS: Final = 6  # Box asks clients to give up after five repeats
+_MAX_BACKOFF_S: Final = 30.0
+_MAX_RETRY_AFTER_S: Final = 300.0  # a longer pause is the host's to wait for, not the plugin's
+_TIMEOUT_S: Final = 30.0
+_MAX_BODY_BYTES: Final = 32 * 1024 * 1024
+_MAX_QUOTED: Final = 200
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One reply of the event stream.
+
+    Attributes:
+        entries: as Box sent them, of any JSON type.
+        next_position: where the next chunk begins; None when Box does not say.
+    """
+
+    entries: list[Any]
+    next_position: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _TryAgain:
+    """Why a request may be repeated, and how long Box asks to wait; None: it does not ask."""
+
+    reason: str
+    retry_after_s: float | None = None
+
+    def given_up(self) -> errors.PluginError:
+        """Give the error for when it is not repeated."""
+        if self.retry_after_s is None:
+            return errors.Unavailable("Box does not answer usefully", detail=self.reason)
+        return errors.RateLimited(
+            "Box asks to be called less often",
+            detail=f"{self.reason}; Retry-After: {self.retry_after_s:.0f} s",
+            retry_after_s=self.retry_after_s,
+        )
+
+
+class BoxClient:
+    """Box's API with one access token; a context manager that closes its connections.
+
+    Args:
+        base_url: `https://…`, or `http://` on this machine's loopback (a stub).
+        token: the access token; it stands in no message.
+        wait: waits that many seconds, and raises when the call was cancelled meanwhile.
+        backoff_s: the first pause after a failure; it doubles up to 30 seconds.
+
+    Raises:
+        errors.InvalidConfig: the base URL is not one of these.
+    """
+
+    def __init__(
+        self, base_url: str, token: str, wait: Callable[[float], None], *, backoff_s: float = 1.0
+    ) -> None:
+        # Here and not above, as all that a launch does not need: importing httpx takes longer than
+        # launching the rest of the plugin.
+        import httpx
+
+        self._wait = wait
+        self._backoff_s = backoff_s
+        self._http = httpx.Client(
+            base_url=_checked(base_url),
+            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+            timeout=_TIMEOUT_S,
+            follow_redirects=False,  # the token must not follow one to another host
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def events(self, stream: str, position: str, created_after: datetime | None = None) -> Chunk:
+        """Give the chunk of a stream at a position.
+
+        Args:
+            stream: `admin_logs` or `admin_logs_streaming`.
+            position: a `next_stream_position`, `0` for the oldest event or `now`.
+            created_after: lower bound; only `admin_logs` honours one.
+
+        Raises:
+            errors.Unauthenticated: the token is not, or no longer, good.
+            errors.PermissionDenied: the application may not read enterprise events.
+            errors.InvalidArgument: Box refuses the request, such as an old position.
+            errors.RateLimited: Box asks for a longer pause than is worth waiting for.
+            errors.Unavailable: Box did not answer usefully, however often it was asked.
+        """
+        query = {"stream_type": stream, "stream_position": position, "limit": str(CHUNK_LIMIT)}
+        if created_after is not None:
+            query["created_after"] = created_after.isoformat(timespec="seconds")
+        body = self._get("/2.0/events", query)
+        entries = body.get("entries")
+        if not isinstance(entries, list):
+            raise errors.Unavailable("Box's reply has no list of events")
+        return Chunk(entries, _position(body.get("next_stream_position")))
+
+    def current_user(self) -> dict[str, Any]:
+        """Give the account that the token speaks for: id, name, login, enterprise.
+
+        Raises:
+            Exception: as `events` does.
+        """
+        return self._get("/2.0/users/me", {"fields": "id,type,name,login,enterprise"})
+
+    def _get(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+        """Give the JSON object at a path, trying again as long as that may help."""
+        for attempt in range(_ATTEMPTS - 1):
+            outcome = self._attempt(path, query)
+            if not isinstance(outcome, _TryAgain):
+                return outcome
+            asked_s = outcome.retry_after_s or 0.0
+            if asked_s > _MAX_RETRY_AFTER_S:
+                raise outcome.given_up()
+            self._wait(max(asked_s, self._pause_s(attempt)))
+        outcome = self._attempt(path, query)
+        if isinstance(outcome, _TryAgain):
+            raise outcome.given_up()
+        return outcome
+
+    def _pause_s(self, attempt: int) -> float:
+        import random
+
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients out, hides nothing
+        return min(_MAX_BACKOFF_S, self._backoff_s * 2.0**attempt) * jitter
+
+    def _attempt(self, path: str, query: Mapping[str, str]) -> dict[str, Any] | _TryAgain:
+        import httpx
+
+        try:
+            with self._http.stream("GET", path, params=dict(query)) as response:
+                body = _read_capped(response)
+        except httpx.TransportError as error:
+            return _TryAgain(f"{type(error).__name__}: {_quoted(str(error))}")
+        except httpx.DecodingError:
+            return _TryAgain("a reply whose compression is broken")
+        if response.status_code == HTTPStatus.OK:
+            found = _json_object(body)
+            return _TryAgain("a reply that is not a JSON object") if found is None else found
+        if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            return _TryAgain("429, too many requests", _asked_s(response) or 0.0)
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return _TryAgain(f"{response.status_code}, a failure on Box's side", _asked_s(response))
+        raise _refusal(response.status_code, _json_object(body) or {})
+
+
+def _checked(base_url: str) -> str:
+    """Give the base URL if a token may be sent there."""
+    if not _is_safe(base_url):
+        raise errors.InvalidConfig(
+            "base_url must begin with https:// and hold no user name or query", field="base_url"
+        )
+    return base_url.rstrip("/")
+
+
+def _is_safe(base_url: str) -> bool:
+    try:
+        parts = urlsplit(base_url)
+    except ValueError:
+        return False
+    encrypted = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    extras = parts.username or parts.query or parts.fragment
+    return bool(encrypted and parts.hostname and not extras)
+
+
+def _read_capped(response: httpx.Response) -> bytes:
+    """Give the body, decompressed, and refuse one that is absurdly large."""
+    body = bytearray()
+    for part in response.iter_bytes():
+        body += part
+        if len(body) > _MAX_BODY_BYTES:
+            raise errors.Unavailable(f"Box's reply is larger than {_MAX_BODY_BYTES} bytes")
+    return bytes(body)
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _no_constant(name: str) -> NoReturn:
+    """Refuse NaN and Infinity, which Python reads and JSON (RFC 8259) does not have."""
+    raise ValueError(name)
+
+
+def _position(value: Any) -> str | None:
+    """Give a stream position as text: Box documents text and whole numbers."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and value else None
+
+
+def _asked_s(response: httpx.Response) -> float | None:
+    return _retry_after_s(response.headers.get("Retry-After", ""), datetime.now(UTC))
+
+
+def _retry_after_s(header: str, now: datetime) -> float | None:
+    """Give the seconds that a Retry-After header asks for (RFC 9110, 10.2.3); None: it does not."""
+    from email.utils import parsedate_to_datetime
+
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        until = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    return max(0.0, (until - now).total_seconds())
+
+
+def _refusal(status: int, error: Mapping[str, Any]) -> errors.PluginError:
+    """Give what a reply means that no repeat can mend."""
+    code = _quoted(str(error.get("code") or error.get("error") or "no code"))
+    evidence = f"Box answered {status} ({code}): {_quoted(str(error.get('message') or ''))}"
+    if status == HTTPStatus.UNAUTHORIZED:
+        return errors.Unauthenticated(
+            "Box does not accept the access token",
+            detail="It expired or was revoked. If a new one is refused too, check client_id,"
+            " client_secret and enterprise_id, and that an admin authorized the application.",
+        )
+    if status == HTTPStatus.FORBIDDEN:
+        return errors.PermissionDenied(
+            "Box does not let this application read enterprise events",
+            detail=f"{evidence}\nEnable the scope `Manage enterprise properties` in Box's developer"
+            " console, then have an admin authorize the application again.",
+        )
+    return errors.InvalidArgument("Box refused the request", detail=evidence)
+
+
+def _quoted(text: str) -> str:
+    """Give foreign text that is fit for a message: short, printable, on one line."""
+    return "".join(c if c.isprintable() else " " for c in text[:_MAX_QUOTED]).strip()

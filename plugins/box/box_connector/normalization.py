@@ -1,0 +1,166 @@
+"""Box's event entries as Aperio events. The README has the table of types.
+
+Formats: "Event", "Event source" and "File" in Box's API reference
+(https://developer.box.com/reference/resources/event), and Box's guide "Get Enterprise Events".
+Entries are hostile input: any field may be missing, null or of another type.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from aperio_plugin.connector import Actor, Event
+
+ITEM_SHARED_EXTERNALLY: Final = "box.item_shared_externally"
+SHARED_LINK_CREATED: Final = "box.shared_link_created"
+SHARED_LINK_UPDATED: Final = "box.shared_link_updated"
+COLLABORATION_INVITED: Final = "box.collaboration_invited"
+COLLABORATION_ACCEPTED: Final = "box.collaboration_accepted"
+LOGIN_SUCCEEDED: Final = "box.login_succeeded"
+LOGIN_FAILED: Final = "box.login_failed"
+ADMIN_ROLE_CHANGED: Final = "box.admin_role_changed"
+APP_AUTHORIZED: Final = "box.app_authorized"
+ITEM_DOWNLOADED: Final = "box.item_downloaded"
+UNKNOWN: Final = "box.unknown"
+
+_TYPES: Final[Mapping[str, str]] = {
+    "SHARE": SHARED_LINK_CREATED,
+    "ITEM_SHARED": SHARED_LINK_CREATED,
+    "ITEM_SHARED_CREATE": SHARED_LINK_CREATED,
+    "ITEM_SHARED_UPDATE": SHARED_LINK_UPDATED,
+    "COLLABORATION_INVITE": COLLABORATION_INVITED,
+    "COLLABORATION_ACCEPT": COLLABORATION_ACCEPTED,
+    "LOGIN": LOGIN_SUCCEEDED,
+    "FAILED_LOGIN": LOGIN_FAILED,
+    "CHANGE_ADMIN_ROLE": ADMIN_ROLE_CHANGED,
+    "ENTERPRISE_APP_AUTHORIZATION_UPDATE": APP_AUTHORIZED,
+    "DOWNLOAD": ITEM_DOWNLOADED,
+    "ITEM_DOWNLOAD": ITEM_DOWNLOADED,
+    "FILE_WATERMARKED_DOWNLOAD": ITEM_DOWNLOADED,
+}
+EVENT_TYPES: Final = tuple(sorted({*_TYPES.values(), ITEM_SHARED_EXTERNALLY}))
+
+_MAX_ID_LENGTH: Final = 128
+_MAX_TYPE_LENGTH: Final = 100
+_MAX_ACTOR_LENGTH: Final = 320  # the longest mail address (RFC 5321, 4.5.3.1); the record has all
+_NOT_IN_A_TYPE: Final = re.compile(r"[^a-z0-9_]+")
+_MAX_RECORD_BYTES: Final = 1024 * 1024  # `Event.record_json` of the plugin interface
+NO_TIME: Final = datetime.fromtimestamp(0, UTC)
+
+
+class NotAnEvent(ValueError):
+    """There is no record to pass on: the entry is not a JSON object, or is too large for one."""
+
+
+def normalize(entry: Any, stream: str, internal_domains: frozenset[str] = frozenset()) -> Event:
+    """Give the Aperio event of one entry; the record is the whole entry.
+
+    Args:
+        entry: one element of `entries`, as parsed from JSON.
+        stream: Box's stream type, the event's `source`.
+        internal_domains: the enterprise's mail domains in lower case; with them, an invitation to
+            anyone else counts as sharing externally. Empty: nobody is judged by domain.
+
+    Raises:
+        NotAnEvent: the entry is not a JSON object, or larger than a record may be.
+    """
+    if not isinstance(entry, dict):
+        raise NotAnEvent(f"expected a JSON object, received {type(entry).__name__}")
+    record = json.dumps(entry, separators=(",", ":")).encode()
+    if len(record) > _MAX_RECORD_BYTES:
+        raise NotAnEvent(f"{len(record)} bytes, event id {_text(entry.get('event_id'))[:64]!r}")
+    return Event(
+        source_event_id=source_event_id(entry),
+        event_type=event_type(entry, internal_domains),
+        occurred_at=occurred_at(entry),
+        actor=actor(entry),
+        source=stream,
+        record=record,
+    )
+
+
+def source_event_id(entry: Mapping[str, Any]) -> str:
+    """Give Box's `event_id`, or for an entry without one a digest of its content."""
+    given = _text(entry.get("event_id"))
+    if given and len(given) <= _MAX_ID_LENGTH:
+        return given
+    canonical = json.dumps(entry, sort_keys=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def event_type(entry: Mapping[str, Any], internal_domains: frozenset[str] = frozenset()) -> str:
+    """Give the Aperio event type; a type without a name here becomes `box.<lower-case type>`."""
+    box_type = _text(entry.get("event_type"))
+    name = _TYPES.get(box_type)
+    if name in {SHARED_LINK_CREATED, SHARED_LINK_UPDATED} and _is_open_link(entry):
+        return ITEM_SHARED_EXTERNALLY
+    if name == COLLABORATION_INVITED and _is_outsider(_collaborator(entry), internal_domains):
+        return ITEM_SHARED_EXTERNALLY
+    if name is not None:
+        return name
+    suffix = _NOT_IN_A_TYPE.sub("_", box_type.lower())[:_MAX_TYPE_LENGTH].strip("_")
+    return f"box.{suffix}" if suffix else UNKNOWN
+
+
+def occurred_at(entry: Mapping[str, Any]) -> datetime:
+    """Give `created_at` in UTC, else `recorded_at`, else the Unix epoch: a time nobody believes."""
+    for key in ("created_at", "recorded_at"):
+        try:
+            time = datetime.fromisoformat(_text(entry.get(key)))
+            return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
+            continue
+    return NO_TIME
+
+
+def actor(entry: Mapping[str, Any]) -> Actor | None:
+    """Give who did it (`created_by`) and from where, or None when Box says neither.
+
+    Box's id `2` stands for people who are not logged in; it is passed on as it is.
+    """
+    user = _object(entry.get("created_by"))
+    found = Actor(
+        id=_text(user.get("id"))[:_MAX_ACTOR_LENGTH],
+        email=_text(user.get("login"))[:_MAX_ACTOR_LENGTH],
+        display_name=_text(user.get("name"))[:_MAX_ACTOR_LENGTH],
+        type=_text(user.get("type"))[:_MAX_ACTOR_LENGTH],
+        ip_address=_text(entry.get("ip_address"))[:_MAX_ACTOR_LENGTH],
+    )
+    return None if found == Actor() else found
+
+
+def _is_open_link(entry: Mapping[str, Any]) -> bool:
+    """Tell whether the source is an item whose link anyone may open.
+
+    Only file and folder resources carry their link; the short item source does not.
+    """
+    link = _object(_object(entry.get("source")).get("shared_link"))
+    return _text(link.get("effective_access") or link.get("access")) == "open"
+
+
+def _collaborator(entry: Mapping[str, Any]) -> str:
+    """Give the login of whoever was invited: `accessible_by`, else a source that is a user."""
+    invited = _object(entry.get("accessible_by")) or _object(entry.get("source"))
+    return _text(invited.get("login"))
+
+
+def _is_outsider(login: str, internal_domains: frozenset[str]) -> bool:
+    _, at, domain = login.rpartition("@")
+    return bool(internal_domains and at) and domain.lower() not in internal_domains
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    """Give text, and whole numbers as text (Box's own examples have ids of both kinds).
+
+    JSON can escape half a surrogate pair, which no UTF-8 text can hold: it becomes `?`.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""

@@ -1,0 +1,11 @@
+"""Where the host starts the plugin."""
+
+import logging
+
+from aperio_plugin import connector
+
+from box_connector.connector import BoxConnector
+
+if __name__ == "__main__":
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # else it logs each request
+    connector.serve(BoxConnector())

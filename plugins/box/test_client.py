@@ -1,0 +1,210 @@
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from aperio_plugin import errors
+from tests.simulators import box
+
+from box_connector.client import BoxClient, _retry_after_s
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+Waits = list[float]
+
+
+@pytest.fixture
+def simulator() -> Iterator[box.BoxSimulator]:
+    with box.BoxSimulator(box.make_events(12)) as running:
+        yield running
+
+
+@pytest.fixture
+def waits() -> Waits:
+    return []
+
+
+@pytest.fixture
+def client(simulator: box.BoxSimulator, waits: Waits) -> Iterator[BoxClient]:
+    with BoxClient(simulator.url, simulator.issue_token(), waits.append) as opened:
+        yield opened
+
+
+def read(client: BoxClient) -> int:
+    return len(client.events("admin_logs_streaming", "0").entries)
+
+
+def test_events_asks_for_the_largest_chunk_at_the_position(
+    simulator: box.BoxSimulator, client: BoxClient
+) -> None:
+    chunk = client.events("admin_logs", "0", NOW - timedelta(days=3))
+    assert len(chunk.entries) == 12
+    query = simulator.requests_for(box.EVENTS_PATH)[0].query
+    assert (query["stream_type"], query["limit"]) == ("admin_logs", "500")
+    assert query["created_after"] == "2026-02-27T12:00:00+00:00"
+
+
+def test_a_position_that_is_a_number_becomes_text() -> None:
+    options = box.BoxOptions(position_kind="number")
+    with (
+        box.BoxSimulator(box.make_events(1), options) as simulator,
+        BoxClient(simulator.url, simulator.issue_token(), lambda _: None) as client,
+    ):
+        position = client.events("admin_logs_streaming", "0").next_position
+    assert position is not None
+    assert position.isdigit()
+
+
+def test_429_waits_as_long_as_box_asks(
+    simulator: box.BoxSimulator, client: BoxClient, waits: Waits
+) -> None:
+    simulator.fail_next(box.rate_limited("17"), times=2)
+    assert read(client) == 12
+    assert waits == [17.0, 17.0]
+
+
+def test_429_ends_the_call_when_box_asks_for_too_long(
+    simulator: box.BoxSimulator, client: BoxClient, waits: Waits
+) -> None:
+    simulator.fail_next(box.rate_limited("86400"))
+    with pytest.raises(errors.RateLimited) as caught:
+        read(client)
+    assert caught.value.retry_after_s == 86400
+    assert waits == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        box.server_error(500),
+        box.server_error(502),
+        box.server_error(503),
+        box.HANG_UP,
+        box.NOT_JSON,
+        box.Reply(200, b"x", {"Content-Encoding": "gzip"}),
+        box.Reply(200, b'{"entries":[NaN]}'),
+    ],
+)
+def test_a_passing_failure_is_tried_again(
+    simulator: box.BoxSimulator, client: BoxClient, waits: Waits, fault: box.Reply
+) -> None:
+    simulator.fail_next(fault, times=2)
+    assert read(client) == 12
+    assert len(waits) == 2
+    assert 0.5 <= waits[0] <= 1.0 <= waits[1] <= 2.0
+
+
+def test_a_lasting_failure_ends_the_call_after_six_requests(
+    simulator: box.BoxSimulator, client: BoxClient, waits: Waits
+) -> None:
+    simulator.fail_next(box.server_error(503), times=100)
+    with pytest.raises(errors.Unavailable) as caught:
+        read(client)
+    assert "503" in caught.value.detail
+    assert len(simulator.requests) == 6
+    assert len(waits) == 5
+
+
+def test_a_wait_that_is_cancelled_ends_the_call(simulator: box.BoxSimulator) -> None:
+    def cancelled(_: float) -> None:
+        raise InterruptedError
+
+    simulator.fail_next(box.rate_limited("100"))
+    with (
+        BoxClient(simulator.url, simulator.issue_token(), cancelled) as client,
+        pytest.raises(InterruptedError),
+    ):
+        read(client)
+    assert len(simulator.requests) == 1
+
+
+def test_an_expired_token_is_unauthenticated_at_once(
+    simulator: box.BoxSimulator, client: BoxClient
+) -> None:
+    simulator.expire_tokens()
+    with pytest.raises(errors.Unauthenticated):
+        read(client)
+    assert len(simulator.requests) == 1
+
+
+def test_a_missing_scope_is_denied_with_what_to_do(
+    simulator: box.BoxSimulator, client: BoxClient
+) -> None:
+    simulator.fail_next(box.FORBIDDEN)
+    with pytest.raises(errors.PermissionDenied) as caught:
+        read(client)
+    assert "Manage enterprise properties" in caught.value.detail
+
+
+def test_a_refused_request_quotes_box_on_one_line(
+    simulator: box.BoxSimulator, client: BoxClient
+) -> None:
+    simulator.fail_next(box.client_error(400, "bad\nrequest", "no \x1b[31mred\x1b[0m"))
+    with pytest.raises(errors.InvalidArgument) as caught:
+        read(client)
+    assert "400 (bad request)" in caught.value.detail
+    assert "\x1b" not in caught.value.detail
+
+
+def test_a_redirect_is_not_followed(simulator: box.BoxSimulator, client: BoxClient) -> None:
+    simulator.fail_next(box.Reply(302, headers={"Location": simulator.url + box.USERS_ME_PATH}))
+    with pytest.raises(errors.InvalidArgument):
+        read(client)
+    assert len(simulator.requests) == 1
+
+
+def test_an_absurdly_large_reply_is_given_up(
+    simulator: box.BoxSimulator, client: BoxClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("box_connector.client._MAX_BODY_BYTES", 1000)
+    simulator.fail_next(box.Reply(200, b" " * 2000))
+    with pytest.raises(errors.Unavailable, match="1000 bytes"):
+        read(client)
+
+
+def test_the_token_stands_in_no_message(simulator: box.BoxSimulator, client: BoxClient) -> None:
+    token = "tell-nobody"
+    simulator.fail_next(box.unauthorized())
+    with (
+        BoxClient(simulator.url, token, lambda _: None) as other,
+        pytest.raises(errors.Unauthenticated) as caught,
+    ):
+        read(other)
+    assert token not in repr(caught.value)
+    assert read(client) == 12
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "http://api.box.com",
+        "ftp://api.box.com",
+        "api.box.com",
+        "https://",
+        "https://user:pw@api.box.com",
+        "https://api.box.com?x=1",
+        "http://127.0.0.1.example.com",
+        "https://[",
+        "",
+    ],
+)
+def test_a_base_url_that_would_expose_the_token_is_refused(base_url: str) -> None:
+    with pytest.raises(errors.InvalidConfig):
+        BoxClient(base_url, "t", lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("0", 0.0),
+        (" 12 ", 12.0),
+        ("9" * 400, 999_999_999.0),
+        ("", None),
+        ("-5", None),
+        ("soon", None),
+        ("1e9", None),
+        (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90.0),
+        (format_datetime(NOW - timedelta(seconds=90), usegmt=True), 0.0),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_a_date(header: str, seconds: float | None) -> None:
+    assert _retry_after_s(header, NOW) == seconds
