@@ -18,6 +18,7 @@ $(STAMP): pyproject.toml sdk/python/pyproject.toml tests/fill_wheel_cache.py plu
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable sdk/python --editable . --group dev
+	$(BIN)/python -m aperio_cli.wheel plugins/box
 	$(BIN)/python tests/fill_wheel_cache.py
 	touch $@
 

@@ -6,7 +6,9 @@ cleaned where it entered an error; reports clean what they show.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
     from aperio_cli.errors import AperioError
 
 _LABEL_WIDTH = 6
+
+
+class ReaderGone(Exception):
+    """Whoever read our stdout has closed it: nobody wants more, so the command is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +65,7 @@ class Output:
         if self.json_mode:
             self._write_json(_envelope(command, report.exit_status, report.data, []))
         elif report.text:
-            self.stdout.write(report.text + "\n")
-        self.stdout.flush()
+            self.lines([report.text.encode("utf-8", "replace") + b"\n"])
         for note in report.notes:
             self.note(note)
 
@@ -68,21 +73,17 @@ class Output:
         """Show an error: on stderr for people, or as the JSON document."""
         if self.json_mode:
             self._write_json(_envelope(command, error.exit_status, {}, [error.to_json()]))
-            self.stdout.flush()
         else:
-            self.stderr.write(format_error(error))
-            self.stderr.flush()
+            self._tell(format_error(error))
 
     def note(self, text: str) -> None:
         """Tell people something that is not a result."""
         if not self.quiet:
-            self.stderr.write(clean(text, limit=4000) + "\n")
-            self.stderr.flush()
+            self.warn(text)
 
     def warn(self, text: str) -> None:
         """Tell people something that they must not miss; shown even when quiet."""
-        self.stderr.write(clean(text, limit=4000) + "\n")
-        self.stderr.flush()
+        self._tell(clean(text, limit=4000) + "\n")
 
     def detail(self, text: str) -> None:
         """Tell people something that they asked for with `--verbose`."""
@@ -90,13 +91,40 @@ class Output:
             self.note(text)
 
     def lines(self, lines: Sequence[bytes]) -> None:
-        """Write ready lines of data, each ending in a newline, and flush them."""
-        self.stdout.flush()
-        self.stdout.buffer.write(b"".join(lines))
-        self.stdout.buffer.flush()
+        """Write ready lines of data, each ending in a newline, and flush them.
+
+        Raises:
+            ReaderGone: whoever read stdout has closed it.
+        """
+        try:
+            self.stdout.flush()
+            self.stdout.buffer.write(b"".join(lines))
+            self.stdout.buffer.flush()
+        except BrokenPipeError as error:
+            raise ReaderGone from error
 
     def _write_json(self, document: dict[str, Any]) -> None:
-        self.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+        text = json.dumps(document, ensure_ascii=False)
+        self.lines([text.encode("utf-8", "replace") + b"\n"])
+
+    def _tell(self, text: str) -> None:
+        """Words for people; that nobody reads them is no reason to stop."""
+        try:
+            self.stderr.write(text)
+            self.stderr.flush()
+        except BrokenPipeError:
+            to_nowhere(self.stderr)
+
+
+def to_nowhere(stream: TextIO) -> None:
+    """Point a stream whose reader is gone at the null device.
+
+    What is left in its buffer would otherwise make Python complain when it flushes at exit.
+    """
+    null = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError, ValueError):  # not a stream of the system
+        os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def _envelope(

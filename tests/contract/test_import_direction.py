@@ -9,8 +9,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "aperio_cli"
-# The numbers of DESIGN section 2, times ten: inside layer 2 `archive`, `fetch`, `config` and `wheel`
-# stand on `files` and `paths`; inside layer 5 `context` builds the `output`; `__main__` asks `quick`.
+# The numbers of DESIGN section 2, times ten. Inside layer 2 `archive`, `fetch`, `config` and
+# `wheel` stand on `files` and `paths`; inside layer 5 `context` builds the `output`; `__main__`
+# asks `quick` first.
 TIERS: dict[int, str] = {
     0: "errors clock",
     10: "models",

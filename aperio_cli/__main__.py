@@ -1,0 +1,136 @@
+"""The program: arguments in, exit status out."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from aperio_cli import quick
+
+_EVERYWHERE_FLAGS = {"--json", "--quiet", "--verbose", "--offline", "--yes"}
+_EVERYWHERE_VALUES = {"--home", "--config", "--registry"}
+
+
+def entry_point() -> None:
+    """What the installed `aperio` script calls."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: list[str]) -> int:
+    """Run one command line and give its exit status (CLI.md, "Exit status").
+
+    Args:
+        argv: the arguments after the program's name.
+    """
+    try:
+        status = quick.answer(argv)
+        return _run(argv) if status is None else status
+    except BrokenPipeError:
+        from aperio_cli.output import to_nowhere
+
+        to_nowhere(sys.stdout)
+        return 0  # the reader of our stdout closed it: done (CLI.md)
+
+
+def _run(argv: list[str]) -> int:
+    import signal
+
+    from aperio_cli.errors import INTERRUPTED
+
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _dispatch(_leading_options_last(argv))
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+
+
+def _terminate(number: int, _frame: object) -> None:
+    """SIGTERM ends a command as an exception does, so that what it started is stopped."""
+    sys.exit(128 + number)
+
+
+def _dispatch(argv: list[str]) -> int:
+    from typer.exceptions import TyperException
+
+    from aperio_cli.commands import completion
+    from aperio_cli.commands.app import app
+    from aperio_cli.commands.common import Exit
+    from aperio_cli.errors import INTERRUPTED
+    from aperio_cli.output import ReaderGone
+
+    try:
+        completion.prepare(os.environ)
+        status = app(argv, prog_name="aperio", standalone_mode=False)
+    except Exit as done:
+        return done.status
+    except TyperException as error:
+        return _usage_error(argv, error)
+    except ReaderGone as gone:
+        raise BrokenPipeError from gone
+    except KeyboardInterrupt:
+        raise
+    except Exception as error:  # noqa: BLE001 - a bug is told in one line, with its traceback saved
+        return _bug(argv, error)
+    # Typer turns an interrupt into its own 130 and other ends into their status.
+    return status if isinstance(status, int) else INTERRUPTED if status else 0
+
+
+def _leading_options_last(argv: list[str]) -> list[str]:
+    """`aperio --home X plugin list` as `aperio plugin list --home X`: accepted everywhere."""
+    position = 0
+    while position < len(argv):
+        name, _, value = argv[position].partition("=")
+        if argv[position] in _EVERYWHERE_FLAGS or (name in _EVERYWHERE_VALUES and value):
+            position += 1
+        elif argv[position] in _EVERYWHERE_VALUES and position + 1 < len(argv):
+            position += 2
+        else:
+            break
+    return [*argv[position:], *argv[:position]] if position < len(argv) else argv
+
+
+def _words(argv: list[str]) -> list[str]:
+    """The command's words, for the JSON envelope of a line that was not understood."""
+    words = [word for word in argv[:2] if not word.startswith("-")]
+    return words if len(words) > 1 and words[0] in {"plugin", "registry", "trust"} else words[:1]
+
+
+def _usage_error(argv: list[str], error: Exception) -> int:
+    from aperio_cli.errors import UsageError
+    from aperio_cli.output import Output
+
+    message = getattr(error, "format_message", lambda: str(error))()
+    words = _words(argv)
+    problem = UsageError(
+        f"`aperio {' '.join(words)}`".replace(" `", "`") + f" was not run: {message}".rstrip("."),
+        next=[f"`aperio {' '.join([*words, '--help'])}`"],
+    )
+    Output(json_mode="--json" in argv).fail(words, problem)
+    return problem.exit_status
+
+
+def _bug(argv: list[str], error: Exception) -> int:
+    import tempfile
+    import traceback
+    from pathlib import Path
+
+    from aperio_cli.errors import InternalError
+    from aperio_cli.output import Output
+
+    text = "".join(traceback.format_exception(error))
+    descriptor, name = tempfile.mkstemp(prefix="aperio-crash-", suffix=".txt")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    words = _words(argv)
+    problem = InternalError(
+        f"`aperio {' '.join(words)}` stopped: this is a bug in aperio",
+        why=f"{type(error).__name__}: {error}",
+        next=[f"report it with the traceback saved in {Path(name)}"],
+    )
+    Output(json_mode="--json" in argv).fail(words, problem)
+    return problem.exit_status
+
+
+if __name__ == "__main__":
+    entry_point()

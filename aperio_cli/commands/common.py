@@ -1,0 +1,108 @@
+"""What every command shares: the options of CLI.md "Everywhere", and how a report is shown.
+
+A command is a function `(context, ...its own parameters) -> Report | None`. `command` gives Typer
+the function with the shared options added, so that they stand in each `--help` and each completion.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from aperio_cli.context import Context, Settings
+from aperio_cli.errors import AperioError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aperio_cli.output import Report
+
+_Function = TypeVar("_Function", bound="Callable[..., Report | None]")
+_PANEL = "Everywhere"
+
+
+def _option(*names: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - Typer's own word
+    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=_PANEL)
+
+
+EVERYWHERE: dict[str, Any] = {
+    "json": Annotated[bool, _option("--json", help="One JSON document on stdout.")],
+    "quiet": Annotated[bool, _option("--quiet", help="Results and errors only.")],
+    "verbose": Annotated[bool, _option("--verbose", help="Say more on stderr.")],
+    "home": Annotated[str, _option("--home", help="Use this home, not ~/.aperio.", metavar="DIR")],
+    "config": Annotated[str, _option("--config", help="Read this config.toml.", metavar="FILE")],
+    "registry": Annotated[
+        str, _option("--registry", help="Read this registry.", metavar="URL_OR_DIR")
+    ],
+    "offline": Annotated[bool, _option("--offline", help="Use no network at all.")],
+    "yes": Annotated[bool, _option("--yes", help="Consent without being asked.")],
+}
+_DEFAULTS = Settings()
+
+
+class Exit(Exception):
+    """Ends the process with a status; everything has been said."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def command(app: typer.Typer, *path: str) -> Callable[[_Function], _Function]:
+    """Register a function as the command with this path, such as `("plugin", "install")`.
+
+    Args:
+        app: the Typer group that the command belongs to; its name is the last part of the path.
+        path: the words a person types; they are the `command` of the JSON envelope.
+    """
+
+    def register(function: _Function) -> _Function:
+        hints = get_type_hints(function, include_extras=True)
+        own = list(inspect.signature(function).parameters.values())[1:]
+
+        @functools.wraps(function)
+        def run(**arguments: Any) -> None:
+            settings = Settings(**{name: arguments.pop(name) for name in EVERYWHERE})
+            _run(functools.partial(function, **arguments), Context(settings), path)
+
+        shared = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=getattr(_DEFAULTS, name),
+                annotation=annotation,
+            )
+            for name, annotation in EVERYWHERE.items()
+        ]
+        parameters = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name])
+            for parameter in own
+        ]
+        run.__signature__ = inspect.Signature([*parameters, *shared])  # type: ignore[attr-defined] # the documented way to give a signature
+        run.__annotations__ = {p.name: p.annotation for p in (*parameters, *shared)}
+        app.command(path[-1])(run)
+        return function
+
+    return register
+
+
+def _run(
+    function: Callable[[Context], Report | None], context: Context, path: tuple[str, ...]
+) -> None:
+    """Run a command; show its report or its error.
+
+    Raises:
+        Exit: with the status, when it is not 0.
+    """
+    try:
+        report = function(context)
+    except AperioError as error:
+        context.output.fail(path, error)
+        raise Exit(error.exit_status) from error
+    if report is not None:
+        context.output.show(path, report)
+        if report.exit_status:
+            raise Exit(report.exit_status)

@@ -1,0 +1,31 @@
+"""Words of a command line turned into types; a word that does not fit is a usage error."""
+
+from __future__ import annotations
+
+from aperio_cli.errors import UsageError, clean
+from aperio_cli.models.platform import Platform
+
+
+def parse_platform(text: str) -> Platform:
+    """The platform that `--platform OS/ARCH` names.
+
+    Raises:
+        UsageError: aperio knows no such platform.
+    """
+    try:
+        return Platform.parse(text)
+    except ValueError as error:
+        raise UsageError(
+            f"`--platform {clean(text, limit=40)}` was not understood", why=str(error)
+        ) from error
+
+
+def complete_installed(incomplete: str) -> list[str]:
+    """Ids of installed plugins that begin like this, for the shell's completion."""
+    import os
+
+    from aperio_cli import listing
+    from aperio_cli.paths import find_paths
+
+    rows = listing.rows(str(find_paths(os.environ).home))
+    return sorted({row["id"] for row in rows if row["id"].startswith(incomplete)})

@@ -1,0 +1,73 @@
+"""`aperio plugin build`: a project becomes artifacts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aperio_cli.commands.app import plugin
+from aperio_cli.commands.common import command
+from aperio_cli.context import Context
+from aperio_cli.output import Report
+
+
+@command(plugin, "plugin", "build")
+def plugin_build(
+    context: Context,
+    project: Annotated[str, typer.Argument(help="The project's folder.")] = ".",
+    *,
+    platform: Annotated[
+        list[str] | None,
+        typer.Option(help="Build for it; may be repeated.", metavar="OS/ARCH", show_default=False),
+    ] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(help="Carry it; may be repeated.", metavar="X.Y", show_default=False),
+    ] = None,
+    out: Annotated[
+        str,
+        typer.Option(
+            help="Folder for artifacts (default: dist in the project).",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ] = "",
+    check: Annotated[bool, typer.Option("--check", help="Build twice and compare.")] = False,
+) -> Report:
+    """Build artifacts: deterministic, from locked dependencies, without secrets."""
+    import os
+    from pathlib import Path
+
+    from aperio_cli.building import BuildRequest, build, check_reproducible, load_project
+    from aperio_cli.commands.parsing import parse_platform
+
+    loaded = load_project(Path(project).expanduser())
+    request = BuildRequest(
+        project=loaded,
+        platforms=tuple(map(parse_platform, platform or [str(context.platform)])),
+        out=Path(out).expanduser() if out else loaded.path / "dist",
+        pythons=tuple(python or ()),
+        environment=dict(os.environ),
+        download_cache=context.paths.cache / "downloads",
+    )
+    artifacts = build(request)
+    if check:
+        check_reproducible(request, artifacts)
+    data = {
+        "artifacts": [
+            {
+                "path": str(artifact.path),
+                "sha256": artifact.digest.hex,
+                "size": artifact.size,
+                "platform": str(artifact.platform),
+            }
+            for artifact in artifacts
+        ],
+        "id": str(request.project.manifest.id),
+        "version": request.project.manifest.version,
+        "reproducible": True if check else None,
+    }
+    lines = [f"{artifact.path}\n  {artifact.digest}" for artifact in artifacts]
+    notes = ("built twice, the same bytes",) if check else ()
+    return Report(data, "\n".join(lines), notes)

@@ -1,0 +1,116 @@
+"""`aperio plugin install`: resolve, download, verify, show what it asks for, install."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aperio_cli.commands.app import plugin
+from aperio_cli.commands.common import command
+from aperio_cli.context import Context
+from aperio_cli.errors import UsageError
+from aperio_cli.output import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aperio_cli.installing import InstallReport
+    from aperio_cli.verifying.decide import ExceptionGranted
+
+
+@command(plugin, "plugin", "install")
+def plugin_install(  # noqa: PLR0913 - one parameter for each option of CLI.md
+    context: Context,
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PLUGIN|ARTIFACT...", help="Ids of a registry, or files.", show_default=False
+        ),
+    ],
+    *,
+    bundle: Annotated[
+        str, typer.Option(help="The bundle, when it is elsewhere.", metavar="F", show_default=False)
+    ] = "",
+    accept_new_signer: Annotated[
+        str,
+        typer.Option(
+            help="This identity may follow the installed version's signer.",
+            metavar="ID",
+            show_default=False,
+        ),
+    ] = "",
+    allow_unsigned: Annotated[
+        bool, typer.Option("--allow-unsigned", help="Take a local artifact without proof.")
+    ] = False,
+    until: Annotated[
+        str, typer.Option(help="Last day of the exception.", metavar="DATE", show_default=False)
+    ] = "",
+    reason: Annotated[
+        str, typer.Option(help="Why, for whoever asks.", metavar="TEXT", show_default=False)
+    ] = "",
+) -> Report:
+    """Install plugins, verified before anything is unpacked."""
+    from aperio_cli.installing import InstallRequest
+
+    exception = _exception(sources, until, reason, allow_unsigned=allow_unsigned)
+    if bundle and len(sources) > 1:
+        raise UsageError("`--bundle` goes with one artifact; nothing was installed")
+    request = InstallRequest(context.config.python_interpreters, accept_new_signer)
+    reports = [
+        _install(context, source, bundle, exception, request)  # each stands on its own
+        for source in sources
+    ]
+    return Report(
+        {"installed": [report.to_json() for report in reports]},
+        "\n".join(map(_sentence, reports)),
+    )
+
+
+def _exception(
+    sources: Sequence[str], until: str, reason: str, *, allow_unsigned: bool
+) -> ExceptionGranted | None:
+    """What `--allow-unsigned --until DATE --reason TEXT` grants; None without it.
+
+    Raises:
+        UsageError: the three do not go together, or a source is not a local artifact.
+    """
+    from aperio_cli import clock
+    from aperio_cli.models.plugin_id import is_path
+    from aperio_cli.verifying.decide import ExceptionGranted
+
+    if not allow_unsigned:
+        if until or reason:
+            raise UsageError("`--until` and `--reason` go with `--allow-unsigned`")
+        return None
+    if not all(is_path(source) for source in sources):
+        raise UsageError(
+            "`--allow-unsigned` is for artifact files only; nothing was installed",
+            why="what a registry offers has to be signed by its publisher",
+        )
+    return ExceptionGranted.unsigned(until=until, reason=reason, today=clock.now().date())
+
+
+def _install(
+    context: Context, source: str, bundle: str, exception: ExceptionGranted | None, request: Any
+) -> InstallReport:
+    from aperio_cli.commands.sources import find_source, verify_source
+    from aperio_cli.installing import install
+
+    found = find_source(context, source)
+    with verify_source(context, found, bundle=bundle, exception=exception) as admitted:
+        manifest = admitted.artifact.manifest
+        asked = [*manifest.egress, *(f"*{r.suffix}:{r.port}" for r in manifest.egress_from_config)]
+        context.output.note(f"{admitted.subject} asks for")
+        context.output.note(f"  egress  {' '.join(asked) or 'nothing'}")
+        context.output.note(f"  scopes  {' '.join(manifest.scopes) or 'none'}")
+        context.output.note(f"  state   {'yes' if manifest.state else 'no'}")
+        return install(admitted, context.store, request)
+
+
+def _sentence(report: InstallReport) -> str:
+    receipt = report.receipt
+    signer = receipt.signer["identity"] if receipt.signer else "nobody: an exception of yours"
+    done = "was installed already" if report.was_installed else "installed"
+    replaced = f", in place of {report.replaced}" if report.replaced else ""
+    return f"`{receipt.id}` {receipt.version} {done}{replaced} (signed by {signer})"

@@ -1,0 +1,43 @@
+"""`aperio plugin list`: what is installed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aperio_cli import listing
+from aperio_cli.commands.app import plugin
+from aperio_cli.commands.common import command
+from aperio_cli.context import Context
+from aperio_cli.errors import DONE, REFUSED
+from aperio_cli.output import Report
+
+
+@command(plugin, "plugin", "list")
+def plugin_list(
+    context: Context,
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Hash the installed files again.")] = False,
+) -> Report:
+    """List installed plugins: version, kind, badge, signer, last launch check, exceptions."""
+    problems = _check(context) if check else {}
+    listed = listing.rows(str(context.paths.home))
+    for row in listed if check else ():
+        row["problem"] = problems.get((row["id"], row["version"]), row["problem"])
+    status = REFUSED if any(row["problem"] for row in listed) and check else DONE
+    return Report({"plugins": listed}, listing.render(listed).rstrip("\n"), exit_status=status)
+
+
+def _check(context: Context) -> dict[tuple[str, str], str]:
+    """Hash every installed file again; what is wrong, by id and version."""
+    from aperio_cli.errors import Refusal
+
+    problems: dict[tuple[str, str], str] = {}
+    for receipt in context.store.receipts():
+        try:
+            context.store.check(receipt)
+        except Refusal as refusal:
+            problems[str(receipt.id), receipt.version] = refusal.code
+            context.output.warn(f"{refusal.what}\n{refusal.why}")
+    return problems

@@ -1,0 +1,107 @@
+"""`aperio plugin run`: start a plugin, do one thing with it, stop it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aperio_cli.commands.app import plugin
+from aperio_cli.commands.common import command
+from aperio_cli.commands.parsing import complete_installed
+from aperio_cli.context import Context
+from aperio_cli.output import Report
+
+OPERATIONS = {
+    "connector": ("sync", "schema", "test", "connect"),
+    "remediation": ("capabilities", "execute"),
+    "destination": ("deliver", "capabilities"),
+}
+"""What can be done with each kind; the first is what happens when nothing is named."""
+
+
+@command(plugin, "plugin", "run")
+def plugin_run(  # noqa: PLR0913 - one parameter for each option of CLI.md
+    context: Context,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="PLUGIN|PROJECT",
+            help="An installed plugin, or a project's folder (unsigned, for development).",
+            autocompletion=complete_installed,
+            show_default=False,
+        ),
+    ],
+    operation: Annotated[
+        str,
+        typer.Argument(
+            help="connector: sync schema test connect; remediation: capabilities execute;"
+            " destination: deliver capabilities",
+            show_default=False,
+        ),
+    ] = "",
+    *,
+    org: Annotated[str, typer.Option(help="Organization.", metavar="ID")] = "local",
+    integration: Annotated[str, typer.Option(help="Integration.", metavar="ID")] = "local",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="A setting; VALUE may be env:NAME, file:PATH or keyring:NAME.",
+            metavar="KEY=VALUE",
+            show_default=False,
+        ),
+    ] = None,
+    plugin_config: Annotated[
+        str,
+        typer.Option(help="Settings in a .toml or .json file.", metavar="F", show_default=False),
+    ] = "",
+    full: Annotated[bool, typer.Option("--full", help="Read everything again.")] = False,
+    action: Annotated[
+        str, typer.Option(help="execute: which action.", metavar="A", show_default=False)
+    ] = "",
+    target_id: Annotated[
+        str, typer.Option("--target", help="execute: on what.", metavar="T", show_default=False)
+    ] = "",
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="execute: a parameter of the action.", metavar="KEY=VALUE", show_default=False
+        ),
+    ] = None,
+    idempotency_key: Annotated[
+        str,
+        typer.Option(help="execute: repeats do not act twice.", metavar="KEY", show_default=False),
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="execute: say what would change.")
+    ] = False,
+    approve: Annotated[bool, typer.Option("--approve", help="execute: consent to it.")] = False,
+) -> Report | None:
+    """Run an installed plugin, or a project's folder, for one operation.
+
+    `sync` prints one event a line and stores a checkpoint after each part that was written and
+    flushed; a shell pipe behind it is best effort. `deliver` reads such lines on stdin.
+    """
+    from aperio_cli.commands.running import Execute, RunRequest, run
+    from aperio_cli.commands.settings import read_settings
+
+    return run(
+        context,
+        RunRequest(
+            target=target,
+            operation=operation,
+            organization=org,
+            integration=integration,
+            settings=read_settings(settings or (), plugin_config),
+            full=full,
+            execute=Execute(
+                action=action,
+                target=target_id,
+                parameters=read_settings(parameter or (), ""),
+                idempotency_key=idempotency_key,
+                dry_run=dry_run,
+                approved=approve,
+            ),
+        ),
+    )

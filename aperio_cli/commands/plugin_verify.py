@@ -1,0 +1,78 @@
+"""`aperio plugin verify`: everything `install` would check, without installing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aperio_cli.commands.app import plugin
+from aperio_cli.commands.common import command
+from aperio_cli.context import Context
+from aperio_cli.output import Report, pairs
+
+if TYPE_CHECKING:
+    from aperio_cli.verifying.decide import AdmittedArtifact
+
+
+@command(plugin, "plugin", "verify")
+def plugin_verify(
+    context: Context,
+    source: Annotated[
+        str,
+        typer.Argument(metavar="ARTIFACT|PLUGIN", help="A file, or an id.", show_default=False),
+    ],
+    *,
+    bundle: Annotated[
+        str, typer.Option(help="The bundle, when it is elsewhere.", metavar="F", show_default=False)
+    ] = "",
+) -> Report:
+    """Check all that `install` checks, and install nothing."""
+    from aperio_cli.commands.sources import find_source, verify_source
+
+    with verify_source(context, find_source(context, source), bundle=bundle) as admitted:
+        data = describe(admitted)
+    signer = data["signer"]
+    rows = [
+        ("plugin", f"{data['id']} {data['version']} ({data['kind']}, {data['platform']})"),
+        ("digest", f"sha256:{data['sha256']}"),
+        ("signed by", signer["identity"]),
+        ("vouched for by", signer["issuer"]),
+        ("signed at", f"{signer['signed_at']} (trust domain {signer['domain']})"),
+        ("admitted by", f"the rule for `{data['rule']['namespace']}` in {data['rule_source']}"),
+        ("asks for egress", " ".join(data["permissions"]["egress"]) or "nothing"),
+    ]
+    return Report(data, pairs(rows), notes=("it would be installed",))
+
+
+def describe(admitted: AdmittedArtifact) -> dict[str, Any]:
+    """What reports say about an admitted artifact."""
+    from aperio_cli.verifying.decide import ExceptionGranted, Verified
+
+    manifest = admitted.artifact.manifest
+    evidence = admitted.evidence
+    verified = evidence if isinstance(evidence, Verified) else None
+    return {
+        "id": str(manifest.id),
+        "version": manifest.version,
+        "kind": manifest.kind,
+        "platform": str(admitted.artifact.platform),
+        "sha256": admitted.artifact.digest.hex,
+        "size": admitted.artifact.size,
+        "source": admitted.offer.source,
+        "badge": admitted.badge,
+        "signer": verified.signer.to_json() if verified else None,
+        "rule": verified.rule.to_json() if verified else None,
+        "rule_source": verified.rule.source if verified else "",
+        "exception": evidence.to_json() if isinstance(evidence, ExceptionGranted) else None,
+        "permissions": {
+            "scopes": list(manifest.scopes),
+            "egress": list(manifest.egress),
+            "egress_from_config": [
+                {"field": rule.field, "suffix": rule.suffix, "port": rule.port}
+                for rule in manifest.egress_from_config
+            ],
+            "limits": manifest.limits.to_json(),
+            "state": manifest.state,
+        },
+    }

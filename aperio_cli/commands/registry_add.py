@@ -1,0 +1,47 @@
+"""`aperio registry add`: copy signed artifacts into a registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aperio_cli.commands.app import registry
+from aperio_cli.commands.common import command
+from aperio_cli.context import Context
+from aperio_cli.output import Report
+
+
+@command(registry, "registry", "add")
+def registry_add(
+    context: Context,
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARTIFACT|DIST|URL", help="A file, a folder, an address.", show_default=False
+        ),
+    ],
+    *,
+    directory: Annotated[str, typer.Option("--dir", help="The registry.", metavar="DIR")] = ".",
+) -> Report:
+    """Verify artifacts as `install` does, and copy them in."""
+    from aperio_cli.publishing import AddRequest, add
+
+    added = add(
+        AddRequest(
+            directory=Path(directory).expanduser(),
+            what=what,
+            policy=context.config.policy,
+            config_file=context.paths.config_file,
+            local_root=context.paths.local_root,
+            machine=context.platform,
+            offline=context.settings.offline,
+        )
+    )
+    lines = [
+        f"`{item.id}` {item.version} {item.artifact.platform} "
+        + ("was there already" if item.was_there else "added")
+        for item in added
+    ]
+    return Report({"added": [item.to_json() for item in added]}, "\n".join(lines))

@@ -1,0 +1,37 @@
+"""`aperio registry build`: the files that clients read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aperio_cli.commands.app import registry
+from aperio_cli.commands.common import command
+from aperio_cli.context import Context
+from aperio_cli.output import Report
+
+
+@command(registry, "registry", "build")
+def registry_build(
+    context: Context,  # noqa: ARG001 - every command takes it
+    *,
+    directory: Annotated[str, typer.Option("--dir", help="The registry.", metavar="DIR")] = ".",
+    out: Annotated[
+        str,
+        typer.Option(
+            help="Where to write (default: public in it).", metavar="DIR", show_default=False
+        ),
+    ] = "",
+) -> Report:
+    """Build the index and all that it names, for any web server."""
+    from aperio_cli.publishing import build
+
+    report = build(Path(directory).expanduser(), Path(out).expanduser() if out else None)
+    text = f"built {report.out}: {report.plugins} plugins, {report.versions} versions"
+    notes = [
+        f"{name} has no linux/amd64 artifact, so plugins.json leaves it out"
+        for name in report.left_out
+    ]
+    return Report(report.to_json(), text, tuple(notes))

@@ -1,0 +1,29 @@
+"""`aperio registry init`: the source of a new, empty registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aperio_cli.commands.app import registry
+from aperio_cli.commands.common import command
+from aperio_cli.context import Context
+from aperio_cli.output import Report
+
+
+@command(registry, "registry", "init")
+def registry_init(
+    context: Context,  # noqa: ARG001 - every command takes it
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="A new or empty folder.")] = ".",
+) -> Report:
+    """Make the source of a new registry."""
+    from aperio_cli.publishing import init
+
+    source = init(Path(directory).expanduser())
+    return Report(
+        {"path": str(source.path)},
+        f"made a registry in {source.path}",
+        notes=(f"next: `aperio registry add ARTIFACT --dir {source.path}`",),
+    )

@@ -1,0 +1,338 @@
+"""What `plugin run` does: find the target, launch it, do the operation, show what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aperio_cli.commands import showing
+from aperio_cli.commands.common import Exit
+from aperio_cli.commands.plugin_run import OPERATIONS
+from aperio_cli.errors import (
+    NOT_DONE,
+    PLUGIN_FAILED,
+    AperioError,
+    ConsentMissing,
+    FilesChanged,
+    RequiredLimit,
+    UsageError,
+)
+from aperio_cli.paths import runtime_base
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Mapping
+
+    from aperio_cli.context import Context
+    from aperio_cli.host.envelopes import Outbound
+    from aperio_cli.host.launch import RunningPlugin
+    from aperio_cli.host.session import Session
+    from aperio_cli.models.artifact import DevelopmentBuild
+    from aperio_cli.models.receipt import Receipt
+    from aperio_cli.output import Report
+    from aperio_cli.state import State
+
+_LONGEST_LINE_BYTES = 4 * 1024 * 1024
+_SIGTERM_STATUS = 128 + signal.SIGTERM
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """What `execute` was asked to do."""
+
+    action: str = ""
+    target: str = ""
+    parameters: Mapping[str, object] = field(default_factory=dict, repr=False)
+    idempotency_key: str = ""
+    dry_run: bool = False
+    approved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """One `plugin run`; `settings` are resolved and may hold secrets."""
+
+    target: str
+    operation: str
+    organization: str
+    integration: str
+    settings: Mapping[str, object] = field(repr=False)
+    full: bool
+    execute: Execute
+
+
+def run(context: Context, request: RunRequest) -> Report | None:
+    """Do the operation; None when everything was said in lines already.
+
+    Raises:
+        AperioError: the target, the start, the settings or the plugin failed.
+        Exit: a stream of lines has already told the error, or SIGTERM came.
+    """
+    target = _find_target(context, request.target)
+    kind = showing.kind_of(target)
+    operation = request.operation or OPERATIONS[kind][0]
+    if operation not in OPERATIONS[kind]:
+        raise UsageError(
+            f"`{request.target}` was not run: a {kind} has no operation `{operation}`",
+            why=f"expected {', '.join(OPERATIONS[kind])}",
+        )
+    _check_consent(request, operation)
+    try:
+        return _on_loop(_Runner(context, request, operation).run(target))
+    except AperioError as error:
+        if operation != "sync" or not context.settings.json:
+            raise
+        # A stream keeps its form: the error is its last line.
+        _write_line(
+            context, {"type": "error"} | error.to_json() | {"exit_status": error.exit_status}
+        )
+        raise Exit(error.exit_status) from error
+
+
+def _on_loop(work: Coroutine[Any, Any, Report | None]) -> Report | None:
+    """Run on a loop; SIGTERM cancels, so that the plugin is stopped as for Ctrl-C."""
+
+    async def main() -> Report | None:
+        task = asyncio.current_task()
+        assert task  # noqa: S101 - a coroutine on a loop has one
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    try:
+        return asyncio.run(main())
+    except asyncio.CancelledError as error:
+        raise Exit(_SIGTERM_STATUS) from error
+
+
+def _find_target(context: Context, text: str) -> Receipt | DevelopmentBuild:
+    from aperio_cli import clock
+    from aperio_cli.models.artifact import SUFFIX
+    from aperio_cli.models.plugin_id import PluginRef, is_path
+    from aperio_cli.verifying.decide import check_receipt
+
+    if not is_path(text):
+        receipt = context.store.get(PluginRef.parse(text))
+        check_receipt(receipt, today=clock.now().date())
+        return receipt
+    path = Path(text).expanduser()
+    if path.is_file() or text.endswith(SUFFIX):
+        raise UsageError(
+            f"`{text}` was not run: an artifact has to be installed first",
+            next=[f"`aperio plugin install {text}`"],
+        )
+    return _develop(context, path)
+
+
+def _develop(context: Context, path: Path) -> DevelopmentBuild:
+    from aperio_cli.building import develop, load_project
+    from aperio_cli.installing.interpreters import choose_interpreter
+
+    project = load_project(path)
+    interpreter = choose_interpreter(
+        project.manifest.runtime.tags,
+        context.config.python_interpreters,
+        subject=f"`{project.manifest.id}` in {path}",
+    )
+    return develop(path, context.paths.cache, interpreter, dict(os.environ))
+
+
+def _check_consent(request: RunRequest, operation: str) -> None:
+    """Writing to a service needs `--approve`; `--dry-run` changes nothing."""
+    wanted = request.execute
+    if operation != "execute":
+        return
+    if not wanted.action or not wanted.target:
+        raise UsageError("nothing was executed: `--action A` and `--target T` are needed")
+    if not wanted.dry_run and not wanted.approved:
+        raise ConsentMissing(
+            f"`{wanted.action}` was not executed: nobody approved it",
+            next=["see what would change with `--dry-run`", "then consent with `--approve`"],
+        )
+
+
+class _Runner:
+    """One operation on a launched plugin."""
+
+    def __init__(self, context: Context, request: RunRequest, operation: str) -> None:
+        self._context = context
+        self._request = request
+        self._operation = operation
+        self._output = context.output
+
+    async def run(self, target: Receipt | DevelopmentBuild) -> Report | None:
+        from aperio_cli.state import State
+
+        self._check_required_limits()
+        with State(self._context.paths.state_database) as state:
+            async with self._launched(target, state) as plugin:
+                return await self._operate(plugin, state)
+
+    def _check_required_limits(self) -> None:
+        """DESIGN section 4, item 4: what the operator requires and this host lacks refuses."""
+        from aperio_cli.host.run import NOT_ENFORCED
+
+        missing = [name for name in self._context.config.sandbox_require if name in NOT_ENFORCED]
+        if missing:
+            raise RequiredLimit(
+                f"`{self._request.target}` was not started: a required limit cannot be enforced",
+                why=f"[sandbox] require names {', '.join(missing)}",
+                next=["run it where the limit is not required"],
+            )
+
+    @contextlib.asynccontextmanager
+    async def _launched(
+        self, target: Receipt | DevelopmentBuild, state: State
+    ) -> AsyncIterator[RunningPlugin]:
+        """The running plugin; the outcome of the check before it is recorded for `list`."""
+        from aperio_cli.host.launch import LaunchOptions, launch
+        from aperio_cli.models.receipt import Receipt
+
+        store = self._context.store
+        options = LaunchOptions(runtime_base(os.environ), store=store, state=state)
+        receipt = target if isinstance(target, Receipt) else None
+        try:
+            async with launch(target, options, showing.log_sink(self._output)) as plugin:
+                if receipt:
+                    store.record_check(receipt, passed=True)
+                yield plugin
+        except FilesChanged:
+            if receipt:
+                store.record_check(receipt, passed=False)
+            raise
+
+    async def _operate(self, plugin: RunningPlugin, state: State) -> Report | None:
+        from aperio_cli.host.invocation import Invocation
+        from aperio_cli.host.session import SessionRequest, declare, open_session
+
+        request = self._request
+        if self._operation in {"schema", "capabilities"}:
+            blank = Invocation(request.organization, request.integration)
+            return showing.declaration(await declare(plugin, blank))
+        session = await open_session(
+            plugin, SessionRequest(request.organization, request.integration, request.settings)
+        )
+        match self._operation:
+            case "test":
+                return showing.test(
+                    await plugin.connector.test_connection(await session.invocation())
+                )
+            case "connect":
+                answer = await plugin.connector.oauth_callback(await session.invocation(), {})
+                return showing.connection(answer)
+            case "execute":
+                return await self._execute(session)
+            case "deliver":
+                return await self._deliver(session)
+            case _:
+                await self._sync(session, state)
+                return None
+
+    # ── sync ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def _sync(self, session: Session, state: State) -> None:
+        from aperio_cli.host.sync import SyncTask, WriterSink, sync_connector
+
+        sink = WriterSink(lambda data: self._output.lines([data]))
+        task = SyncTask(accept=sink, state=state, observe=self._observe, full=self._request.full)
+        summary = await sync_connector(session, task)
+        said = {
+            "events": summary.events,
+            "checkpoints": summary.checkpoints,
+            "tokens_renewed": summary.tokens_renewed,
+            "duration_s": round(summary.duration_s, 3),
+        }
+        self._tell({"type": "summary"} | said, showing.summary(summary))
+
+    def _observe(self, note: Any) -> None:
+        said, text = showing.note(note)
+        self._tell(said, text)
+
+    def _tell(self, said: dict[str, Any], text: str) -> None:
+        """Beside the events: a line of the stream with `--json`, else words for people."""
+        if self._context.settings.json:
+            _write_line(self._context, said)
+        elif said["type"] in {"summary", "token"}:
+            self._output.note(text)
+        else:
+            self._output.detail(text)
+
+    # ── execute and deliver ───────────────────────────────────────────────────────────────────────
+
+    async def _execute(self, session: Session) -> Report:
+        from aperio_cli.host.configuration import check_config
+        from aperio_cli.host.remediation import Execution
+
+        wanted = self._request.execute
+        actions = {action.key: action for action in session.declaration.remediation.actions}
+        if wanted.action not in actions:
+            raise UsageError(
+                f"`{wanted.action}` was not executed: the plugin has no such action",
+                why=f"expected {', '.join(actions)}",
+            )
+        declared = actions[wanted.action]
+        if wanted.dry_run and not declared.supports_dry_run:
+            raise UsageError(f"`{wanted.action}` was not executed: it knows no dry run")
+        parameters = check_config(
+            declared.parameters, wanted.parameters, subject=f"action `{wanted.action}`"
+        )
+        execution = Execution(
+            action=wanted.action,
+            target=wanted.target,
+            idempotency_key=wanted.idempotency_key or secrets.token_hex(16),
+            parameters_json=parameters.plugin_json,
+            dry_run=wanted.dry_run,
+        )
+        answer = await session.plugin.remediation.execute(await session.invocation(), execution)
+        return showing.execution(answer, execution.idempotency_key, failed_status=PLUGIN_FAILED)
+
+    async def _deliver(self, session: Session) -> Report:
+        """Everything on stdin, in batches; what has to be tried again is said, not kept."""
+        from aperio_cli.host.destination import DEFAULT_BATCH, MAX_BATCH_BYTES
+
+        limit = session.declaration.destination.max_batch_envelopes or DEFAULT_BATCH
+        tally = showing.Deliveries()
+        batch: list[Outbound] = []
+        size_bytes = 0
+        async for envelope in _stdin_envelopes():
+            if batch and (len(batch) >= limit or size_bytes + len(envelope.json) > MAX_BATCH_BYTES):
+                await self._deliver_batch(session, batch, tally)
+                batch, size_bytes = [], 0
+            batch.append(envelope)
+            size_bytes += len(envelope.json)
+        if batch:
+            await self._deliver_batch(session, batch, tally)
+        return tally.report(undelivered_status=NOT_DONE)
+
+    async def _deliver_batch(
+        self, session: Session, batch: list[Outbound], tally: showing.Deliveries
+    ) -> None:
+        answer = await session.plugin.destination.deliver(await session.invocation(), batch)
+        tally.count(batch, answer)
+
+
+async def _stdin_envelopes() -> AsyncIterator[Outbound]:
+    """The envelopes on stdin, read without blocking the loop.
+
+    Raises:
+        UsageError: a line is too long, or is no envelope.
+    """
+    from aperio_cli.host.envelopes import read_outbound
+
+    number = 0
+    while line := await asyncio.to_thread(sys.stdin.buffer.readline, _LONGEST_LINE_BYTES):
+        number += 1
+        if len(line) >= _LONGEST_LINE_BYTES:
+            raise UsageError(f"line {number} of the input is too long; it was not delivered")
+        if envelope := read_outbound(line, number=number):
+            yield envelope
+
+
+def _write_line(context: Context, said: dict[str, Any]) -> None:
+    context.output.lines([json.dumps(said, ensure_ascii=False).encode() + b"\n"])

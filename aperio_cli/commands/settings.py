@@ -1,0 +1,122 @@
+"""A plugin's settings on the command line: `--set KEY=VALUE` and `--plugin-config FILE`.
+
+A value may be taken from elsewhere, so that no secret stands in a shell's history: `env:NAME`,
+`file:PATH`, `keyring:NAME`. No message shows a value.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aperio_cli import files
+from aperio_cli.errors import AperioError, PluginConfigInvalid, UsageError, clean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_MAX_FILE_BYTES = 1024 * 1024
+_MAX_SECRET_BYTES = 64 * 1024
+_KEYRING_SERVICE = "aperio"
+
+
+def read_settings(pairs: Sequence[str], config_file: str) -> dict[str, object]:
+    """The settings by key: those of the file, then those of the command line over them.
+
+    Args:
+        pairs: `KEY=VALUE`.
+        config_file: a .toml or .json file with one value a key; empty: none.
+
+    Raises:
+        UsageError: a pair has no `=`, or the file is neither.
+        PluginConfigInvalid: the file or a referenced value cannot be read.
+    """
+    settings = _read_file(Path(config_file).expanduser()) if config_file else {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise UsageError(
+                f"`--set {clean(key, limit=40)}` was not understood", why="expected KEY=VALUE"
+            )
+        settings[key] = value
+    return {
+        key: _resolve(key, value) if isinstance(value, str) else value
+        for key, value in settings.items()
+    }
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        data = files.read_capped(path, _MAX_FILE_BYTES)
+        if path.suffix == ".json":
+            document = json.loads(data)
+        elif path.suffix == ".toml":
+            document = tomllib.loads(data.decode())
+        else:
+            raise UsageError(
+                f"`--plugin-config {path}` was not read", why="expected a name in .toml or .json"
+            )
+    except (OSError, ValueError) as error:
+        raise _unreadable(str(path), _reason(error)) from error
+    if not isinstance(document, dict):
+        raise _unreadable(str(path), "expected one value for each key")
+    return document
+
+
+def _reason(error: Exception) -> str:
+    """Why, without the contents: a parser's message may quote them."""
+    return os.strerror(error.errno or 0) if isinstance(error, OSError) else type(error).__name__
+
+
+def _unreadable(what: str, why: str) -> PluginConfigInvalid:
+    return PluginConfigInvalid(f"`{what}` was not read; nothing was run", why=why)
+
+
+def _resolve(key: str, value: str) -> str:
+    scheme, separator, name = value.partition(":")
+    if not separator or scheme not in {"env", "file", "keyring"}:
+        return value
+    read: dict[str, Callable[[str], str | None]] = {
+        "env": os.environ.get,
+        "file": _from_file,
+        "keyring": _from_keyring,
+    }
+    try:
+        found = read[scheme](name)
+    except (OSError, UnicodeDecodeError, AperioError) as error:
+        raise _unresolved(
+            key, value, str(error) if isinstance(error, AperioError) else _reason(error)
+        ) from error
+    if found is None:
+        raise _unresolved(key, value, "there is no such value")
+    return found
+
+
+def _from_file(name: str) -> str:
+    data = files.read_capped(Path(name).expanduser(), _MAX_SECRET_BYTES)
+    return data.decode().removesuffix("\n").removesuffix("\r")
+
+
+def _from_keyring(name: str) -> str | None:
+    try:
+        import keyring  # type: ignore[import-not-found] # an extra, see pyproject.toml
+    except ImportError as error:
+        raise PluginConfigInvalid(
+            "the keyring cannot be read: install aperio-cli[keyring]"
+        ) from error
+    try:
+        found: str | None = keyring.get_password(_KEYRING_SERVICE, name)
+    except Exception as error:  # each keyring backend has errors of its own
+        raise PluginConfigInvalid(f"the keyring cannot be read: {type(error).__name__}") from error
+    return found
+
+
+def _unresolved(key: str, reference: str, why: str) -> PluginConfigInvalid:
+    return PluginConfigInvalid(
+        f"`{clean(key, limit=80)}` was not set: `{clean(reference, limit=200)}` cannot be read",
+        why=why,
+        next=[f"`--set {clean(key, limit=80)}=env:NAME`, file:PATH or keyring:NAME"],
+    )

@@ -1,0 +1,201 @@
+"""What `plugin run` shows: declarations, results, notes and a plugin's log, as data and as text.
+
+What a plugin says is outside text: `Report` texts go through `clean`, data through JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aperio_cli.errors import DONE, PLUGIN_FAILED, clean
+from aperio_cli.output import Report, pairs, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aperio_cli.host.envelopes import Outbound
+    from aperio_cli.host.logs import LogRecord
+    from aperio_cli.host.sync import SyncSummary
+    from aperio_cli.models.artifact import DevelopmentBuild
+    from aperio_cli.models.receipt import Receipt
+    from aperio_cli.output import Output
+
+_MAX_REASONS = 20
+
+
+def kind_of(target: Receipt | DevelopmentBuild) -> str:
+    """The kind of what is to be run."""
+    from aperio_cli.models.receipt import Receipt
+
+    return target.kind if isinstance(target, Receipt) else target.project.manifest.kind
+
+
+def log_sink(output: Output) -> Callable[[LogRecord], None]:
+    """A sink that shows a plugin's log on stderr; trace and debug only with `--verbose`."""
+
+    def show(record: LogRecord) -> None:
+        fields = "".join(f" {key}={value}" for key, value in record.fields)
+        if record.stream == "host":
+            output.warn(record.message)
+        elif record.level in {"warn", "error"}:
+            output.warn(f"{record.level:<5} {record.message}{fields}")
+        elif record.level == "info":
+            output.note(f"{record.level:<5} {record.message}{fields}")
+        else:
+            output.detail(f"{record.level:<5} {record.message}{fields}")
+
+    return show
+
+
+def plain(message: Any) -> dict[str, Any]:
+    """A protobuf message as JSON data, with the field names of the proto."""
+    from google.protobuf.json_format import MessageToDict
+
+    found: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    return found
+
+
+def declaration(answer: Any) -> Report:
+    """What a plugin declares: its fields, and what its kind adds."""
+    data = plain(answer)
+    rows = [
+        (
+            item.key,
+            item.Type.Name(item.type).removeprefix("TYPE_").lower(),
+            " ".join(
+                word
+                for word, holds in (
+                    ("required", item.required),
+                    ("secret", item.secret),
+                    ("host-only", item.host_only),
+                )
+                if holds
+            ),
+            item.helper or item.label,
+        )
+        for item in answer.fields
+    ]
+    parts = [
+        pairs(
+            [
+                ("provider", answer.provider),
+                ("name", answer.name),
+                ("interface", f"1.{answer.interface.minor}"),
+                ("auth", answer.auth.WhichOneof("method") or "none"),
+            ]
+        ),
+        table(("setting", "type", "", ""), rows) if rows else "no settings",
+    ]
+    events = getattr(answer, "event_types", ())
+    if events:
+        parts.append("event types\n" + "\n".join(f"  {clean(name)}" for name in events))
+    return Report(data, "\n\n".join(parts))
+
+
+def test(answer: Any) -> Report:
+    """Whether the configuration works; a configuration that does not is exit status 5."""
+    lines = ["the connection works" if answer.ok else "the connection does not work"]
+    lines += [f"  {clean(key)}  {clean(value)}" for key, value in sorted(answer.account.items())]
+    lines += _diagnostics(answer.diagnostics)
+    return Report(
+        plain(answer) | {"ok": answer.ok},
+        "\n".join(lines),
+        exit_status=DONE if answer.ok else PLUGIN_FAILED,
+    )
+
+
+def connection(answer: Any) -> Report:
+    """The account that an authorization is for."""
+    rows = sorted(answer.account.items()) or [("account", "the plugin says nothing about it")]
+    return Report(plain(answer), "\n".join([pairs(rows), *_diagnostics(answer.diagnostics)]))
+
+
+def execution(answer: Any, idempotency_key: str, *, failed_status: int) -> Report:
+    """What came of one action."""
+    outcome = answer.Outcome.Name(answer.outcome).removeprefix("OUTCOME_").lower()
+    lines = [outcome.replace("_", " "), *_diagnostics(answer.diagnostics)]
+    lines += [
+        f"  {_path(change.attribute)}: {clean(change.before_json)} -> {clean(change.after_json)}"
+        for change in answer.changes
+    ]
+    data = plain(answer) | {"outcome": outcome, "idempotency_key": idempotency_key}
+    done = outcome in {"changed", "unchanged", "would_change"}
+    return Report(data, "\n".join(lines), exit_status=DONE if done else failed_status)
+
+
+def _path(attribute: Any) -> str:
+    steps = (step.key or f"[{step.index}]" for step in attribute.steps)
+    return clean(".".join(steps)) or "target"
+
+
+def _diagnostics(items: Sequence[Any]) -> list[str]:
+    lines = []
+    for item in items:
+        name = item.Severity.Name(item.severity).removeprefix("SEVERITY_").lower()
+        lines.append(f"{name}: {clean(item.summary)}")
+        lines += [f"  {line}" for line in clean(item.detail, limit=2000).splitlines()]
+    return lines
+
+
+def summary(found: SyncSummary) -> str:
+    """A finished sync in one sentence."""
+    renewed = f", token renewed {found.tokens_renewed} times" if found.tokens_renewed else ""
+    return (
+        f"{found.events} events, {found.checkpoints} checkpoints"
+        f" in {found.duration_s:.2f} s{renewed}"
+    )
+
+
+def note(found: Any) -> tuple[dict[str, Any], str]:
+    """What a sync says beside its events: as a line of the stream, and as text."""
+    from aperio_cli.host.sync import CheckpointStored, ProgressMade
+
+    match found:
+        case CheckpointStored(events=events):
+            return {"type": "checkpoint", "events": events}, f"checkpoint after {events} events"
+        case ProgressMade(done=done, total=total, message=message):
+            said = {"type": "progress", "done": done, "total": total, "message": clean(message)}
+            return said, f"{done} of {total or 'unknown'}: {clean(message)}"
+        case _:
+            return {"type": "token", "renewed": True}, "the token had expired; it was renewed"
+
+
+@dataclass(slots=True)
+class Deliveries:
+    """Counts what became of envelopes."""
+
+    accepted: int = 0
+    rejected: int = 0
+    retry: int = 0
+    reasons: list[dict[str, str]] = field(default_factory=list)
+
+    def count(self, batch: Sequence[Outbound], answer: Any) -> None:
+        """Take the results of one batch; an envelope without one has to be tried again."""
+        results = {result.id: result for result in answer.results}
+        for envelope in batch:
+            result = results.get(envelope.id)
+            name = result.Status.Name(result.status).removeprefix("STATUS_") if result else "RETRY"
+            if name == "ACCEPTED":
+                self.accepted += 1
+                continue
+            if name == "REJECTED":
+                self.rejected += 1
+            else:
+                self.retry += 1
+            if len(self.reasons) < _MAX_REASONS:
+                reason = clean(result.diagnostic.summary) if result else "the plugin did not answer"
+                self.reasons.append({"id": envelope.id, "status": name.lower(), "reason": reason})
+
+    def report(self, *, undelivered_status: int) -> Report:
+        """The counts; not everything accepted is the given status."""
+        data = {
+            "accepted": self.accepted,
+            "rejected": self.rejected,
+            "retry": self.retry,
+            "reasons": self.reasons,
+        }
+        lines = [f"{self.accepted} accepted, {self.rejected} rejected, {self.retry} to try again"]
+        lines += [f"  {r['id']}  {r['status']}  {r['reason']}" for r in self.reasons]
+        status = undelivered_status if self.rejected or self.retry else DONE
+        return Report(data, "\n".join(lines), exit_status=status)

@@ -1,0 +1,52 @@
+"""What `verify` and `install` were given: a plugin of a registry, or an artifact file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aperio_cli.models.plugin_id import PluginRef, is_path
+from aperio_cli.verifying import VerifyRequest, verify_artifact
+
+if TYPE_CHECKING:
+    from aperio_cli.context import Context
+    from aperio_cli.models.offer import Offer
+    from aperio_cli.verifying.decide import AdmittedArtifact, ExceptionGranted
+
+
+def find_source(context: Context, argument: str) -> Offer | Path:
+    """The offer that the registry makes for an id, or the path of a local artifact.
+
+    Raises:
+        AperioError: the id is none, or the registry does not offer it.
+    """
+    if is_path(argument):
+        return Path(argument).expanduser()
+    return context.registry.resolve(PluginRef.parse(argument), context.platform)
+
+
+def verify_source(
+    context: Context,
+    source: Offer | Path,
+    *,
+    bundle: str = "",
+    exception: ExceptionGranted | None = None,
+) -> AdmittedArtifact:
+    """The artifact behind a source, admitted by the operator's policy; the caller closes it.
+
+    Raises:
+        AperioError: as `verifying.verify_artifact`.
+    """
+    request = VerifyRequest(
+        source=source,
+        policy=context.config.policy,
+        config_file=context.paths.config_file,
+        local_root=context.paths.local_root,
+        machine=context.platform,
+        exception=exception,
+        offline=context.settings.offline,
+    )
+    if bundle:
+        request = replace(request, bundle=Path(bundle).expanduser())
+    return verify_artifact(request)

@@ -1,0 +1,49 @@
+"""`aperio trust local init`: make the trust domain of this machine and one rule for this user."""
+
+from __future__ import annotations
+
+from aperio_cli.commands.app import local
+from aperio_cli.commands.common import command
+from aperio_cli.context import Context
+from aperio_cli.output import Report, pairs
+
+
+@command(local, "trust", "local", "init")
+def trust_local_init(context: Context) -> Report:
+    """Make a trust domain for this machine alone, and trust what this user signs with it.
+
+    It has its own certificate authority, log and timestamps, all held by you: good for
+    development, tests and machines without a network. What it signs shows the badge `local` and
+    never counts as a verified publisher.
+    """
+    import getpass
+
+    from aperio_cli.config import add_publisher_rule
+    from aperio_cli.models.publisher import (
+        ANY_NAMESPACE,
+        LOCAL_DOMAIN,
+        LOCAL_ISSUER,
+        PublisherRule,
+    )
+    from aperio_cli.signing.local import create_domain
+
+    paths = context.paths
+    made = create_domain(paths.local_domain, f"{getpass.getuser()}@local")
+    rule = PublisherRule(
+        ANY_NAMESPACE, LOCAL_DOMAIN, made.identity, LOCAL_ISSUER, str(paths.config_file)
+    )
+    add_publisher_rule(paths.config_file, rule)
+    data = {
+        "domain": str(paths.local_domain),
+        "identity": made.identity,
+        "config_file": str(paths.config_file),
+        "rule": rule.to_json(),
+    }
+    text = pairs(
+        [
+            ("trust domain", paths.local_domain),
+            ("signs as", made.identity),
+            ("rule added to", paths.config_file),
+        ]
+    )
+    return Report(data, text, notes=("next: `aperio plugin sign dist --trust local`",))

@@ -1,0 +1,284 @@
+"""`make bench`: how quick aperio is, as ratios within one run.
+
+    python bench/run.py [--rounds N] [--json]
+
+Every figure is paired: what is measured and what it is compared with take turns, and the ratio is
+that of their medians, so that a slow moment of the machine hits both. It prints a table and says
+which figure misses its bound; the exit status is 1 then. Never part of the tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aperio_cli.host.envelopes import Origin, Stamper
+from aperio_cli.host.invocation import Invocation
+from aperio_cli.host.launch import LaunchOptions, RunningPlugin, launch
+from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.paths import find_paths, runtime_base
+from aperio_cli.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from aperio_cli.models.receipt import Receipt
+
+HERE = Path(__file__).resolve().parent
+APERIO = Path(sys.executable).with_name("aperio")
+BARE_PYTHON = (sys.executable, "-S", "-E", "-c", "pass")
+EVENTS = 100_000
+INSTALLED = 100
+TIMEOUT_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table.
+
+    Attributes:
+        name: what was measured.
+        value: the measured number.
+        unit: `x` for a ratio, `/s` for a rate.
+        bound: what it must keep to.
+        is_at_most: whether the bound is the highest or the lowest value that is good.
+        detail: the two medians behind it.
+    """
+
+    name: str
+    value: float
+    unit: str
+    bound: float
+    is_at_most: bool
+    detail: str
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the bound is kept."""
+        return self.value <= self.bound if self.is_at_most else self.value >= self.bound
+
+
+def run(arguments: tuple[str, ...], environment: Mapping[str, str]) -> float:
+    """Seconds that a process takes, from its start to its end."""
+    began_s = time.perf_counter()
+    subprocess.run(
+        arguments, env=environment, stdout=subprocess.DEVNULL, check=True, timeout=TIMEOUT_S
+    )
+    return time.perf_counter() - began_s
+
+
+def paired(
+    measured: Callable[[], float], compared: Callable[[], float], rounds: int
+) -> tuple[float, float]:
+    """The medians of two measurements that take turns; the first round only warms up."""
+    pairs = [(measured(), compared()) for _ in range(rounds + 1)][1:]
+    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+
+
+# ── quick answers ─────────────────────────────────────────────────────────────────────────────────
+
+
+def quick_answers(environment: dict[str, str], rounds: int) -> list[Figure]:
+    """`--version` and `plugin list --json` against a bare interpreter."""
+    home = Path(environment["APERIO_HOME"])
+    _fill_store(home)
+    figures = []
+    for words, bound in ((("--version",), 4.0), (("plugin", "list", "--json"), 6.0)):
+        ours, bare = paired(
+            lambda words=words: run((str(APERIO), *words), environment),  # type: ignore[misc] # bound at once
+            lambda: run(BARE_PYTHON, environment),
+            rounds,
+        )
+        name = f"aperio {' '.join(words)}" + (
+            f", {INSTALLED} installed" if words[0] == "plugin" else ""
+        )
+        figures.append(Figure(name, ours / bare, "x", bound, True, _ms(ours, bare)))  # noqa: FBT003 - a field
+    return figures
+
+
+def _ms(ours_s: float, other_s: float) -> str:
+    return f"{ours_s * 1000:.1f} ms to {other_s * 1000:.1f} ms"
+
+
+def _fill_store(home: Path) -> None:
+    """Copies one receipt under so many names; `list` reads nothing else."""
+    receipt = json.loads(next((home / "plugins").rglob("receipt.json")).read_text())
+    for number in range(INSTALLED - 1):
+        name = f"bench-{number:03}"
+        folder = home / "plugins" / "bench" / name / receipt["version"]
+        folder.mkdir(parents=True)
+        (folder / "receipt.json").write_text(json.dumps(receipt | {"id": f"bench/{name}"}))
+        (folder.parent / "current.json").write_text(
+            json.dumps({"schema": 1, "version": receipt["version"]})
+        )
+
+
+# ── launch ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def launch_figure(receipt: Receipt, options: LaunchOptions, rounds: int) -> Figure:
+    """From launch to the first answered call, the check of all files included."""
+    ours, bare = [], []
+    for _ in range(rounds + 1):
+        began_s = time.perf_counter()
+        async with launch(receipt, options, lambda _record: None) as plugin:
+            await plugin.connector.schema(Invocation())
+            ours.append(time.perf_counter() - began_s)
+        arguments = (sys.executable, "-c", "import grpc")
+        bare.append(await asyncio.to_thread(run, arguments, {"PATH": os.environ["PATH"]}))
+    first, second = statistics.median(ours[1:]), statistics.median(bare[1:])
+    name = "launch to first answered call, to `import grpc`"
+    return Figure(name, first / second, "x", 1.5, True, _ms(first, second))  # noqa: FBT003 - a field
+
+
+# ── sync ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def sync_figures(receipt: Receipt, options: LaunchOptions, rounds: int) -> list[Figure]:
+    """Events a second, against the same generator printing JSON lines into a pipe."""
+    rates: dict[str, list[float]] = {"pipe": [], "api": [], "ndjson": [], "bytes": []}
+    async with launch(receipt, options, lambda _record: None) as plugin:
+        for _ in range(rounds + 1):
+            rates["pipe"].append(await asyncio.to_thread(_pipe_rate))
+            rates["api"].append(await _rate(_to_api, plugin, "dict"))
+            rates["ndjson"].append(await _rate(_to_ndjson, plugin, "dict"))
+            rates["bytes"].append(await _rate(_to_api, plugin, "bytes"))
+    median = {name: statistics.median(values[1:]) for name, values in rates.items()}
+
+    def ratio(name: str, title: str, bound: float) -> Figure:
+        detail = f"{median[name]:,.0f}/s to {median['pipe']:,.0f}/s"
+        return Figure(title, median[name] / median["pipe"], "x", bound, False, detail)  # noqa: FBT003 - a field
+
+    return [
+        ratio("api", "sync of dicts to the host's API, to json.dumps into a pipe", 1.0),
+        ratio("ndjson", "sync of dicts as NDJSON, to json.dumps into a pipe", 0.75),
+        Figure("sync of bytes to the host's API", median["bytes"], "/s", 120_000, False, ""),  # noqa: FBT003 - a field
+    ]
+
+
+def _pipe_rate() -> float:
+    """The generator of the plugin, printing `json.dumps` lines that we read."""
+    began_s = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-B", str(HERE / "events.py"), str(EVENTS)], stdout=subprocess.PIPE
+    ) as process:
+        lines = process.stdout or ()
+        count = sum(1 for _ in lines)
+    if count != EVENTS:
+        raise RuntimeError(f"{count} lines")
+    return EVENTS / (time.perf_counter() - began_s)
+
+
+async def _rate(
+    consume: Callable[[RunningPlugin, Invocation], Awaitable[int]],
+    plugin: RunningPlugin,
+    records: str,
+) -> float:
+    config = json.dumps({"count": EVENTS, "records": records}).encode()
+    began_s = time.perf_counter()
+    count = await consume(plugin, Invocation(config_json=config))
+    if count != EVENTS:
+        raise RuntimeError(f"{count} events")
+    return EVENTS / (time.perf_counter() - began_s)
+
+
+async def _to_api(plugin: RunningPlugin, invocation: Invocation) -> int:
+    """Batches as the host's API gives them."""
+    count = 0
+    async for message in plugin.connector.sync(invocation):
+        count += len(message.batch.events)
+    return count
+
+
+async def _to_ndjson(plugin: RunningPlugin, invocation: Invocation) -> int:
+    """Checked, stamped and written as lines."""
+    program = plugin.program
+    stamper = Stamper(
+        Origin(program.producer, "local", "local", program.provider), subject=program.subject
+    )
+    count = 0
+    with open(os.devnull, "wb") as sink:  # noqa: ASYNC230, PTH123 - the null device does not block
+        async for message in plugin.connector.sync(invocation):
+            lines = stamper.lines(message.batch)
+            sink.write(b"".join(lines))
+            count += len(lines)
+    return count
+
+
+# ── all of it ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def prepare(folder: Path, environment: dict[str, str]) -> None:
+    """Scaffolds, builds, signs and installs the plugin of `bench/connector.py`."""
+
+    def aperio(*words: str) -> None:
+        subprocess.run(
+            [str(APERIO), *words], cwd=folder, env=environment, check=True, timeout=TIMEOUT_S,
+            capture_output=True,
+        )  # fmt: skip
+
+    aperio("plugin", "init", "github.com/bench/aperio-plugin-bench", "--output", "project")
+    for name in ("connector.py", "events.py"):
+        (folder / "project" / name).write_bytes((HERE / name).read_bytes())
+    aperio("plugin", "build", "project", "--out", "dist")
+    aperio("trust", "local", "init")
+    aperio("plugin", "sign", "dist", "--trust", "local")
+    aperio("plugin", "install", f"./{next((folder / 'dist').glob('*.tar.gz')).relative_to(folder)}")
+
+
+def measure(folder: Path, rounds: int) -> list[Figure]:
+    """Every figure, in the order of the table."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "APERIO_HOME": str(folder / "home"),
+        **{name: value for name, value in os.environ.items() if name.startswith("PIP_")},
+    }
+    prepare(folder, environment)
+    paths = find_paths(environment)
+    store = Store(paths)
+    receipt = store.get(PluginRef.parse("bench/bench-connector"))
+    options = LaunchOptions(runtime_base(os.environ), store=store)
+    figures = asyncio.run(_plugin_figures(receipt, options, rounds))
+    return [*quick_answers(environment, rounds * 3), *figures]
+
+
+async def _plugin_figures(receipt: Receipt, options: LaunchOptions, rounds: int) -> list[Figure]:
+    first = await launch_figure(receipt, options, rounds * 2)
+    return [first, *await sync_figures(receipt, options, rounds)]
+
+
+def main() -> int:
+    """Measure, print, and say by the exit status whether every bound is kept."""
+    parser = argparse.ArgumentParser(description="Measure aperio, as ratios within one run.")
+    parser.add_argument("--rounds", type=int, default=5, help="more rounds, steadier figures")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="aperio-bench-") as folder:
+        figures = measure(Path(folder), chosen.rounds)
+    if chosen.json:
+        print(json.dumps([{"name": f.name, "value": f.value, "bound": f.bound} for f in figures]))
+        return 0 if all(figure.is_kept for figure in figures) else 1
+    width = max(len(figure.name) for figure in figures)
+    for figure in figures:
+        value = (
+            f"{figure.value:.2f}x" if figure.unit == "x" else f"{figure.value:,.0f}{figure.unit}"
+        )
+        bound = f"{'at most' if figure.is_at_most else 'at least'} {figure.bound:,g}{figure.unit}"
+        kept = "kept  " if figure.is_kept else "MISSED"
+        print(f"{figure.name:<{width}}  {value:>12}  {bound:<20} {kept}  {figure.detail}")
+    return 0 if all(figure.is_kept for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

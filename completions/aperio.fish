@@ -1,0 +1,1 @@
+complete --command aperio --no-files --arguments "(env _APERIO_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) aperio)" --condition "env _APERIO_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) aperio"

@@ -1,0 +1,185 @@
+"""The contract with people and scripts: statuses, JSON, quick answers, lazy imports, completion."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aperio_cli import __version__
+from aperio_cli.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[2]
+L_COMMANDS = {
+    "completion", "doctor",
+    "plugin build", "plugin init", "plugin install", "plugin list", "plugin remove", "plugin run",
+    "plugin sign", "plugin verify",
+    "registry add", "registry build", "registry init", "registry serve",
+    "trust local init", "trust show",
+}  # fmt: skip
+HEAVY = ("typer", "rich", "sigstore", "cryptography", "grpc", "cookiecutter", "httpx", "yaml")
+
+
+def aperio(*argv: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "aperio_cli", *argv],
+        capture_output=True, text=True, timeout=60, check=False, cwd="/",
+        env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def commands() -> set[str]:
+    from typer.main import get_command
+
+    from aperio_cli.commands.app import app
+
+    def walk(group: Any, path: str) -> set[str]:
+        found: set[str] = set()
+        for name, command in group.commands.items():
+            words = f"{path} {name}".strip()
+            found |= walk(command, words) if hasattr(command, "commands") else {words}
+        return found
+
+    return walk(get_command(app), "")
+
+
+def test_commands_are_those_of_this_version() -> None:
+    assert commands() == L_COMMANDS
+
+
+@pytest.mark.parametrize("words", sorted(L_COMMANDS))
+def test_help_works_for_every_command(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words.split(), "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "--json" in shown
+    assert "--home" in shown
+
+
+def test_version_is_answered_the_same_quickly_and_slowly(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["--version"]) == 0
+    quick = capsys.readouterr().out
+    monkeypatch.setattr("aperio_cli.quick.answer", lambda _argv: None)
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == quick == f"aperio {__version__}\n"
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_empty_list_is_answered_the_same_quickly_and_slowly(
+    options: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["plugin", "list", *options]) == 0
+    quick = capsys.readouterr().out
+    monkeypatch.setattr("aperio_cli.quick.answer", lambda _argv: None)
+    assert main(["plugin", "list", *options]) == 0
+    assert capsys.readouterr().out == quick
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["plugin", "list"], ["plugin", "list", "--json"]])
+def test_quick_answers_import_nothing_heavy(argv: list[str]) -> None:
+    code = (
+        "import sys; from aperio_cli.__main__ import main; status = main(sys.argv[1:]);"
+        f"found = [m for m in {HEAVY!r} if m in sys.modules];"
+        "sys.exit(repr(found) if found else status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *argv], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["plugin", "run", "--help"], ["plugin", "list", "--check"]]
+)
+def test_ordinary_commands_do_not_import_sigstore(argv: list[str]) -> None:
+    code = (
+        "import sys; from aperio_cli.__main__ import main; status = main(sys.argv[1:]);"
+        "found = [m for m in ('sigstore', 'cookiecutter', 'httpx') if m in sys.modules];"
+        "sys.exit(repr(found) if found else status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *argv], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_quick_module_stays_small() -> None:
+    assert len((ROOT / "aperio_cli" / "quick.py").read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["plugin", "instal"], ["plugin", "list", "--no-such"], ["plugin", "init"], ["nonsense"]],
+)
+def test_mistyped_line_is_a_usage_error_with_the_next_step(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "was not run" in said.err
+    assert "--help`" in said.err
+    assert "usage (exit 2)" in said.err
+
+
+def test_usage_error_in_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plugin", "list", "--no-such", "--json"]) == 2
+    document = json.loads(capsys.readouterr().out)
+    assert set(document) == {"schema", "command", "status", "exit_status", "data", "errors"}
+    assert document["status"] == "error"
+    assert document["exit_status"] == 2
+    assert set(document["errors"][0]) == {"code", "what", "why", "next"}
+
+
+def test_shared_option_is_accepted_before_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--home", str(tmp_path / "h"), "--json", "trust", "show"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["command"] == ["trust", "show"]
+    assert str(tmp_path / "h") in document["data"]["config_file"]
+
+
+def test_no_arguments_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
+    status = main([])
+    said = capsys.readouterr()
+    assert status in {0, 2}
+    assert "plugin" in said.out + said.err
+
+
+def test_bug_is_told_in_one_line_with_its_traceback_saved(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aperio_cli.listing.rows", lambda _home: 1 / 0)
+    assert main(["plugin", "list", "--quiet"]) == 1
+    said = capsys.readouterr().err
+    assert "internal-error (exit 1)" in said
+    assert "Traceback" not in said
+    saved = Path(said.split("saved in ")[1].split()[0])
+    assert "ZeroDivisionError" in saved.read_text()
+    saved.unlink()
+
+
+def test_reader_that_closes_stdout_is_not_an_error() -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {sys.executable} -m aperio_cli completion bash | true"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_bash_completion_offers_commands() -> None:
+    done = aperio(
+        env={
+            "_APERIO_COMPLETE": "complete_bash",
+            "COMP_WORDS": "aperio plugin in",
+            "COMP_CWORD": "2",
+        }
+    )
+    assert done.stdout.split() == ["init", "install"]

@@ -1,0 +1,277 @@
+"""`make demo`: one plugin's whole life, every step the real thing, offline, in a temporary home.
+
+    python tests/lifecycle/demo.py
+
+A person's shell session, typed by a program: each command is shown, run as its own process, and
+must end as it should. A stub of Box's API (tests/simulators/box.py) stands for the service.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = "aperio/box-connector"
+EVENTS = 1200
+STEP_TIMEOUT_S = 120
+APERIO = Path(sys.executable).with_name("aperio")
+# What the stub of Box's API accepts; see tests/simulators/box.py.
+CREDENTIALS = {"BOX_CLIENT_ID": "stub-client-id", "BOX_CLIENT_SECRET": "stub-client-secret"}
+COLOR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+class DemoFailed(Exception):
+    """A step did not end as it should."""
+
+
+class Session:
+    """Runs commands as a person would type them, and keeps what was proved."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.proved: list[str] = []
+        self.environment = {
+            "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(folder / "user"),
+            "APERIO_HOME": str(folder / "home"),
+            "LANG": "C.UTF-8",
+            "NO_COLOR": "1",
+            "BOX_CLIENT_ID": CREDENTIALS["BOX_CLIENT_ID"],
+            "BOX_CLIENT_SECRET": CREDENTIALS["BOX_CLIENT_SECRET"],
+            **{name: os.environ[name] for name in os.environ if name.startswith("PIP_")},
+        }
+        (folder / "user").mkdir()
+
+    def title(self, text: str) -> None:
+        say(f"\n{bold('── ' + text)}")
+
+    def run(self, *words: str, status: int = 0, lines: int = 12) -> str:
+        """Type a command; show its last lines; give its standard output.
+
+        Raises:
+            DemoFailed: its exit status is not the expected one.
+        """
+        say(f"{bold('$ ' + shorten(' '.join(words), self.folder))}")
+        done = subprocess.run(
+            words,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=STEP_TIMEOUT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        shown = [*done.stderr.splitlines(), *done.stdout.splitlines()]
+        for line in shown[:lines]:
+            say(f"  {shorten(line, self.folder)[:160]}")
+        if len(shown) > lines:
+            say(f"  … {len(shown) - lines} more lines")
+        if done.returncode != status:
+            raise DemoFailed(f"exit status {done.returncode}, expected {status}\n{done.stderr}")
+        return done.stdout
+
+    def prove(self, claim: str, *, holds: bool = True) -> None:
+        """Keep a claim that this step has shown.
+
+        Raises:
+            DemoFailed: it does not hold.
+        """
+        if not holds:
+            raise DemoFailed(f"not so: {claim}")
+        self.proved.append(claim)
+        say(f"  {green('proved')} {claim}")
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def bold(text: str) -> str:
+    return f"\033[1m{text}\033[0m" if COLOR else text
+
+
+def green(text: str) -> str:
+    return f"\033[32m{text}\033[0m" if COLOR else text
+
+
+def shorten(text: str, folder: Path) -> str:
+    return text.replace(f"{folder}/", "").replace(f"{ROOT}/", "")
+
+
+@contextlib.contextmanager
+def background(arguments: Sequence[str], environment: dict[str, str]) -> Iterator[str]:
+    """A program that prints its address first and ends when its standard input is closed."""
+    process = subprocess.Popen(
+        arguments, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin
+    assert process.stdout
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+
+def authoring(session: Session) -> Path:
+    """Scaffold a project, run its tests, build it; build, sign the Box connector."""
+    session.title("A new plugin: scaffold, test, build")
+    session.run("aperio", "plugin", "init", "github.com/acme/aperio-plugin-hello")
+    session.run(
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "aperio-plugin-hello",
+        lines=3,
+    )
+    session.prove("a new project's own tests pass at once")
+    session.run("aperio", "plugin", "build", "aperio-plugin-hello", "--check")
+    session.prove("it builds at once, and twice the same bytes")
+
+    session.title("The Box connector: build and sign, with a trust domain of our own")
+    session.run(
+        "aperio", "plugin", "build", str(ROOT / "plugins" / "box"), "--out", "dist", "--check"
+    )
+    session.run("aperio", "trust", "local", "init")
+    session.run("aperio", "plugin", "sign", "dist", "--trust", "local")
+    artifact = next((session.folder / "dist").glob("*.tar.gz"))
+    session.prove(
+        "a Sigstore bundle stands beside the artifact",
+        holds=artifact.with_name(artifact.name + ".sigstore.json").is_file(),
+    )
+    return artifact
+
+
+def publishing(session: Session, artifact: Path) -> None:
+    """Publish to a registry, and refuse a forgery of what was published."""
+    session.title("Publish to a registry, and verify")
+    session.run("aperio", "registry", "init", "registry")
+    session.run("aperio", "registry", "add", "dist", "--dir", "registry")
+    session.run("aperio", "registry", "build", "--dir", "registry")
+    session.run("aperio", "plugin", "verify", f"./dist/{artifact.name}")
+    forged = session.folder / "forged" / artifact.name
+    forged.parent.mkdir()
+    forged.write_bytes(artifact.read_bytes()[:-9] + b"forgery!!")
+    bundle = artifact.with_name(artifact.name + ".sigstore.json")
+    forged.with_name(bundle.name).write_bytes(bundle.read_bytes())
+    session.run("aperio", "plugin", "install", f"./forged/{artifact.name}", status=3)
+    session.prove("a changed artifact is refused before anything is unpacked")
+
+
+def installing(session: Session) -> None:
+    """Install over HTTP from the registry."""
+    session.title("Install it from the registry, over HTTP on 127.0.0.1")
+    served = str(session.folder / "registry")
+    with background([str(APERIO), "registry", "serve", served], session.environment) as url:
+        session.run("aperio", "plugin", "install", PLUGIN, "--registry", url)
+    session.run("aperio", "plugin", "list")
+
+
+def running(session: Session) -> list[str]:
+    """Sync twice against the stub of Box's API; the first time the token expires on the way."""
+    session.title("Run it against an HTTP API; the access token expires on the way")
+    server = [sys.executable, str(ROOT / "tests" / "simulators" / "box.py")]
+    server += ["--events", str(EVENTS), "--max-chunk", "200", "--expire-after-chunks", "2"]
+    with background(server, session.environment | {"PYTHONPATH": str(ROOT)}) as url:
+        settings = []
+        for setting in (
+            f"base_url={url}",
+            "enterprise_id=8675309",
+            "client_id=env:BOX_CLIENT_ID",
+            "client_secret=env:BOX_CLIENT_SECRET",
+        ):
+            settings += ["--set", setting]
+        session.run("aperio", "plugin", "run", PLUGIN, "test", *settings)
+        events = session.run("aperio", "plugin", "run", PLUGIN, *settings, lines=4).splitlines()
+        ids = [json.loads(line)["envelope"]["id"] for line in events]
+        session.prove(f"{EVENTS} events came, none was lost", holds=len(set(ids)) == EVENTS)
+        again = session.run("aperio", "plugin", "run", PLUGIN, *settings)
+        session.prove("a second sync goes on from the checkpoint: nothing new", holds=again == "")
+    return events
+
+
+def tampering(session: Session) -> None:
+    """Change one installed file; the launch must be refused and name it. Then repair."""
+    session.title("Change one installed file, and try to run it")
+    files = session.folder / "home" / "plugins" / PLUGIN
+    victim = next(path for path in files.rglob("*.py") if path.stat().st_size > 0)
+    victim.write_text(victim.read_text() + "\nprint('owned')\n")
+    session.run("aperio", "plugin", "run", PLUGIN, "schema", status=3)
+    session.prove("a changed file is named, and nothing of the plugin is executed")
+
+
+def removing(session: Session) -> None:
+    session.title("Remove it")
+    session.run("aperio", "plugin", "remove", PLUGIN, "--purge")
+    session.run("aperio", "plugin", "list")
+    left = [path for path in (session.folder / "home" / "plugins").rglob("*") if path.is_file()]
+    session.prove("nothing of it is left on disk", holds=not left)
+    mine = str(session.folder).encode()
+    running = [entry.name for entry in Path("/proc").glob("[0-9]*") if mine in _traces(entry)]
+    session.prove("no process of it is left", holds=not set(running) - {str(os.getpid())})
+
+
+def _traces(process: Path) -> bytes:
+    """Command line and environment of a process, as far as we may see them."""
+    with contextlib.suppress(OSError):
+        return (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+    return b""
+
+
+def play(folder: Path) -> None:
+    """The whole session in a folder.
+
+    Raises:
+        DemoFailed: a step did not end as it should.
+    """
+    session = Session(folder)
+    started_s = time.monotonic()
+    artifact = authoring(session)
+    publishing(session, artifact)
+    installing(session)
+    events = running(session)
+    tampering(session)
+    removing(session)
+    session.title("Envelopes, as NDJSON")
+    for line in events[:3]:
+        say(line)
+    session.title("What was proved")
+    for claim in session.proved:
+        say(f"  {green('✓')} {claim}")
+    say(f"\n{len(session.proved)} claims, {time.monotonic() - started_s:.0f} seconds")
+
+
+def main() -> int:
+    """Play the session in a temporary folder; the exit status."""
+    with tempfile.TemporaryDirectory(prefix="aperio-demo-") as folder:
+        try:
+            play(Path(folder))
+        except (DemoFailed, subprocess.TimeoutExpired) as failure:
+            sys.stderr.write(f"\nthe demo failed: {failure}\n")
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
