@@ -189,7 +189,7 @@ def test_workflow_runs_nothing_of_the_project_where_it_can_sign(workflow: dict[s
     publish = str(workflow["jobs"]["publish"]["steps"])
     assert "checkout" not in publish
     assert "pytest" not in publish
-    assert "aperio plugin sign dist" in publish
+    assert "python -m sigstore sign dist" in publish
 
 
 @pytest.mark.parametrize(
