@@ -54,7 +54,8 @@ def check_config(
         PluginConfigInvalid: a key is unknown, missing, or of a wrong type; names every one.
     """
     declared = {declaration.key: declaration for declaration in fields}
-    problems = [_unknown(key, declared) for key in settings if key not in declared]
+    unknown = [key for key in settings if key not in declared]
+    problems = []
     values: dict[str, Any] = {}
     for key, declaration in declared.items():
         try:
@@ -64,20 +65,21 @@ def check_config(
             continue
         if found is not None:
             values[key] = found
-    if problems:
-        raise _invalid(problems, subject)
+    if problems or unknown:
+        raise _invalid(problems, [_unknown(key, declared) for key in unknown], subject)
     shared = {key: value for key, value in values.items() if not declared[key].host_only}
     plugin_json = json.dumps(shared, ensure_ascii=False, separators=(",", ":")).encode()
     return CheckedConfig(values, plugin_json, frozenset(settings))
 
 
-def _invalid(problems: list[str], subject: str) -> PluginConfigInvalid:
-    key = problems[0].partition(":")[0]
+def _invalid(problems: list[str], unknown: list[str], subject: str) -> PluginConfigInvalid:
+    key = (problems + unknown)[0].partition(":")[0]
+    step = f"`--set {key}=VALUE`, where VALUE may be env:NAME or file:PATH"
     return PluginConfigInvalid(
         f"`{key}` of {subject} is not configured well; nothing was done",
-        why="\n".join(problems),
+        why="\n".join(problems + unknown),
         next=[
-            f"`--set {key}=VALUE`, where VALUE may be env:NAME or file:PATH",
+            step if problems else f"leave `{key}` out, or write the key that was meant",
             "the operation `schema` shows every key with its type",
         ],
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli.host.declaration import require_provider
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from aperio_plugin._generated.aperio.plugin.v1.connector_pb2 import (
         OAuthCallbackResponse,
@@ -96,7 +96,7 @@ class Connector:
         *,
         full: bool = False,
         silence_s: float = SYNC_SILENCE_S,
-    ) -> AsyncIterator[SyncEvent]:
+    ) -> AsyncGenerator[SyncEvent, None]:
         """The messages of a sync in their order; the plugin waits while nobody asks for the next.
 
         Args:

@@ -29,7 +29,7 @@ def explain(returncode: int | None, stderr: Sequence[str], binary: Path) -> str:
         binary: the file that was executed.
     """
     lines = [describe_exit(returncode)]
-    lines += _file_problems(binary)
+    lines += file_problems(binary)
     if stderr:
         lines += ["its last lines on stderr:", *(f"  {line}" for line in stderr)]
     else:
@@ -50,7 +50,7 @@ def describe_exit(returncode: int | None) -> str:
     return f"exit status {returncode}{f': {cause}' if cause else ''}"
 
 
-def _file_problems(binary: Path) -> list[str]:
+def file_problems(binary: Path) -> list[str]:
     """What is wrong with an executable file, if anything: missing, permissions, architecture."""
     try:
         status = binary.stat()

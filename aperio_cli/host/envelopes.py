@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quote
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from aperio_cli.errors import PluginContractBroken, UsageError, clean
 
@@ -162,7 +162,12 @@ def one_line_object(data: bytes) -> str:
 
 
 def _object(text: str) -> dict[str, Any]:
+    document: Any
     try:
+        if text.startswith("{"):  # the usual case, without looking for white space
+            document, end = _DECODER.raw_decode(text)
+            if end == len(text):
+                return cast("dict[str, Any]", document)
         document = _DECODER.decode(text)
     except RecursionError as error:
         raise ValueError("JSON that is nested too deeply") from error

@@ -155,7 +155,7 @@ def _incompatible(subject: str, why: str) -> ProtocolIncompatible:
         why=why,
         next=[
             "install a version of the plugin that was built for this version of the interface",
-            "or use a version of aperio that speaks the plugin's",
+            "use a version of aperio that speaks the plugin's",
         ],
     )
 

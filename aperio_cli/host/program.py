@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.store import Store
 
+# Isolated from PYTHON* variables and the user's own packages; no bytecode written into the store.
+_PYTHON_FLAGS: Final = ("-I", "-B")
 # A folder under development is not laid out like an artifact: what the artifact's own start file
 # does with `lib/`, this does with the cache of locked dependencies.
 _DEVELOPMENT_RUNNER: Final = (
@@ -98,7 +100,7 @@ def _development(target: DevelopmentBuild) -> Program:
     manifest = target.project.manifest
     subject = f"`{manifest.id}` {manifest.version} (development)"
     require_compatible(manifest.protocol, subject=subject, left="was not started")
-    runner = (target.interpreter.executable, "-I", "-B", "-c", _DEVELOPMENT_RUNNER)
+    runner = (target.interpreter.executable, *_PYTHON_FLAGS, "-c", _DEVELOPMENT_RUNNER)
     return Program(
         subject=subject,
         plugin_id=str(manifest.id),
@@ -116,7 +118,7 @@ def _installed(receipt: Receipt) -> Program:
     start = receipt.files / "bin" / receipt.entrypoint
     if receipt.interpreter:
         executable = receipt.interpreter.executable
-        arguments: tuple[str, ...] = (executable, "-I", "-B", f"{start}.py")
+        arguments: tuple[str, ...] = (executable, *_PYTHON_FLAGS, f"{start}.py")
     else:
         arguments = (str(start),)
     return Program(

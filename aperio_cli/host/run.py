@@ -209,7 +209,7 @@ class Run:
         except OSError as error:
             raise PluginNotExecutable(
                 f"{self.program.subject} could not be executed",
-                why=str(error),
+                why="\n".join([str(error), *diagnosis.file_problems(self.program.binary)]),
                 next=["install it again for this machine"],
             ) from error
         return Event.DONE
@@ -266,7 +266,10 @@ class Run:
         return PluginExitedEarly(
             f"{self.program.subject} did not start: plugin exited before we could connect",
             why="Failed to read any lines from plugin's stdout",
-            next=["its last lines on stderr, above, say most"],
+            next=[
+                "its last lines on stderr say most; `--verbose` shows them all",
+                "install it again if they name a file or a library that is missing",
+            ],
         )
 
     async def _check_health(self) -> Event:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from aperio_cli.errors import UsageError
+from aperio_cli.files import disk_full_guard
 from aperio_cli.host import handshake
 
 COOKIE: Final = ("APERIO_PLUGIN_MAGIC_COOKIE", "aperio-plugin-v1")
@@ -52,9 +53,11 @@ class PrivateFolder:
 
         Raises:
             UsageError: the path of `base` is so long that no socket fits below it (unix(7)).
+            DiskFull: there is no space.
             OSError: it cannot be made.
         """
-        folder = cls(Path(tempfile.mkdtemp(prefix="aperio-", dir=base)))
+        with disk_full_guard(f"{subject} was not started"):
+            folder = cls(Path(tempfile.mkdtemp(prefix="aperio-", dir=base)))
         if len(os.fsencode(folder.path)) > _LONGEST_FOLDER_BYTES:
             folder.path.rmdir()
             raise UsageError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -146,7 +147,7 @@ class _Sync:
             async for message in messages:
                 await self._take(message)
         finally:
-            await messages.aclose()  # type: ignore[attr-defined] # an async generator
+            await messages.aclose()
 
     async def _take(self, message: Any) -> None:
         match message.WhichOneof("item"):
@@ -198,6 +199,8 @@ class WriterSink:
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write
+        self._jobs: queue.SimpleQueue[tuple[bytes, asyncio.Future[None]]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
 
     async def __call__(self, lines: list[bytes]) -> None:
         """Write the lines.
@@ -205,21 +208,23 @@ class WriterSink:
         Raises:
             Exception: whatever `write` raises, such as BrokenPipeError.
         """
-        loop = asyncio.get_running_loop()
-        written: asyncio.Future[None] = loop.create_future()
-        data = b"".join(lines)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="sink", daemon=True)
+            self._thread.start()
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._jobs.put((b"".join(lines), written))
+        await written
 
-        def work() -> None:
+    def _work(self) -> None:
+        while True:
+            data, written = self._jobs.get()
             error: Exception | None = None
             try:
                 self._write(data)
             except Exception as failure:  # noqa: BLE001 - handed to whoever waits
                 error = failure
             with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
-                loop.call_soon_threadsafe(_settle, written, error)
-
-        threading.Thread(target=work, daemon=True).start()
-        await written
+                written.get_loop().call_soon_threadsafe(_settle, written, error)
 
 
 def _settle(future: asyncio.Future[None], error: Exception | None) -> None:

@@ -167,7 +167,7 @@ def test_a_reader_that_leaves_cancels_the_call(host: Host, tmp_path: Path) -> No
     async def use(plugin: RunningPlugin) -> None:
         messages = plugin.connector.sync(Invocation())
         await anext(messages)
-        await messages.aclose()  # type: ignore[attr-defined] # an async generator
+        await messages.aclose()
         assert await asyncio.to_thread(wait_until, ended.exists, within_s=3)
 
     host.run(script, use)

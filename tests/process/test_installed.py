@@ -15,9 +15,12 @@ from aperio_cli.errors import (
     FilesChanged,
     InterpreterChanged,
     PluginExitedEarly,
+    PluginFault,
+    PluginNotExecutable,
     ProtocolIncompatible,
     ReceiptInvalid,
 )
+from aperio_cli.host import process
 from aperio_cli.host.invocation import Invocation
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.receipt import Receipt
@@ -181,9 +184,10 @@ def test_a_binary_for_another_architecture_is_named(
     header = b"\x7fELF\x02\x01\x01" + bytes(9) + (2).to_bytes(2, "little")
     foreign = binary(receipt, header + other.to_bytes(2, "little") + bytes(44), 0o755)
 
-    with pytest.raises(PluginExitedEarly) as caught:
+    with pytest.raises(PluginFault) as caught:
         host.run(foreign)
 
+    assert caught.value.exit_status == 5
     assert f"this machine is {os.uname().machine}" in caught.value.why
 
 
@@ -199,6 +203,19 @@ def test_a_binary_that_runs_is_executed_by_its_path(
 
     assert "exit status 7" in caught.value.why
     assert str(receipt.files / "bin" / "box") in caught.value.why
+
+
+def test_what_cannot_be_executed_is_named_with_its_permissions(
+    host: Host, store: Store, receipt: Receipt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del store
+    monkeypatch.setattr(process, "_WRAPPERS", ())  # then the system call itself says no
+
+    with pytest.raises(PluginNotExecutable) as caught:
+        host.run(binary(receipt, b"#!/bin/sh\n", 0o644))
+
+    assert (caught.value.code, caught.value.exit_status) == ("plugin-not-executable", 5)
+    assert "may not be executed: mode 0644" in caught.value.why
 
 
 def test_a_cancelled_check_lets_go_of_the_version(

@@ -107,8 +107,8 @@ def event_fields(event: Event) -> tuple[dict[str, Any], int]:
     """
     try:
         record = event.record
-        if type(record) is not bytes:
-            record = encode_object(cast("Mapping[str, Any]", record))
+        if not isinstance(record, bytes):
+            record = encode_object(record)
         identifier, kind, source = event.source_event_id, event.event_type, event.source
         # The common case first: what is ASCII and short needs no closer look.
         if not (

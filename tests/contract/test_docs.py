@@ -1,0 +1,314 @@
+"""The pages say what is so: links lead somewhere, commands parse, codes and ids are right."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aperio_cli import config, errors
+from aperio_cli.__main__ import _leading_options_last
+from aperio_cli.host import envelopes, run, surroundings
+from aperio_cli.paths import find_paths
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+GENERATED = {DOCS / "reference" / "errors.md", DOCS / "reference" / "commands.md"}
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+WRITTEN = [page for page in PAGES if page not in GENERATED]
+KINDS = {"tutorial.md", "how-to", "reference", "explanation"}
+SHELL_WORDS = {"|", "||", "&&", ";", "&", ">", ">>", "<"}
+# In the pages, words of this form in backticks are error codes; these are the others.
+NOT_CODES = {
+    "aperio-cli",
+    "aperio-diagnostics-bin",
+    "aperio-invocation",
+    "aperio-plugin-sdk",
+    "host-only",
+    "site-packages",
+}
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_SPAN = re.compile(r"`([^`\n]+)`")
+_KEBAB = re.compile(r"[a-z]+(?:-[a-z]+)+")
+_SHOWN_CODE = re.compile(r"^  code  (\S+) \(exit (\d+)\)$", re.MULTILINE)
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    return [body for found, body in _FENCE.findall(text) if found == language]
+
+
+def prose(page: Path) -> str:
+    return _FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, made as code hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    plain = (re.sub(r"[^\w\s-]", "", heading.lower()) for heading in headings)
+    return {text.strip().replace(" ", "-") for text in plain}
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=name)
+every_written_page = pytest.mark.parametrize("page", WRITTEN, ids=name)
+
+
+def test_every_kind_of_page_is_there() -> None:
+    assert {path.name for path in DOCS.iterdir()} >= KINDS
+
+
+# ── links ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@every_page
+def test_relative_links_and_their_anchors_resolve(page: Path) -> None:
+    for target in _LINK.findall(prose(page)):
+        if target.startswith(("https://", "http://")):
+            continue
+        location, _, anchor = target.partition("#")
+        path = (page.parent / location).resolve() if location else page
+        assert path.exists(), f"{name(page)}: {target}"
+        assert not anchor or anchor in anchors(path), f"{name(page)}: {target}"
+
+
+def test_every_page_can_be_reached_from_the_first() -> None:
+    reached = {ROOT / "README.md"}
+    waiting = [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        for target in _LINK.findall(prose(page)):
+            path = (page.parent / target.partition("#")[0]).resolve()
+            found = path / "README.md" if path.is_dir() else path
+            if found.suffix == ".md" and found.exists() and found not in reached:
+                reached.add(found)
+                waiting.append(found)
+    assert set(PAGES) - reached == set()
+
+
+# ── commands ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def commands_in(block: str) -> list[list[str]]:
+    """The arguments of each `aperio …` command of a console block."""
+    typed = re.sub(r"\\\n>?\s*", "", block)
+    found = []
+    for line in typed.splitlines():
+        if not line.startswith("$ "):
+            continue
+        current: list[str] = []
+        lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        for word in [*lexer, ";"]:
+            if word not in SHELL_WORDS:
+                current.append(word)
+                continue
+            if current[:1] == ["aperio"]:
+                found.append(current[1:])
+            current = []
+    return found
+
+
+def tree() -> dict[tuple[str, ...], Any]:
+    from typer.main import get_command
+
+    from aperio_cli.commands.app import app
+
+    def walk(group: Any, path: tuple[str, ...]) -> dict[tuple[str, ...], Any]:
+        found: dict[tuple[str, ...], Any] = {}
+        for word, command in group.commands.items():
+            is_group = hasattr(command, "commands")
+            found |= walk(command, (*path, word)) if is_group else {(*path, word): command}
+        return found
+
+    return walk(get_command(app), ())
+
+
+def parse(argv: list[str]) -> None:
+    """Nothing, when the command line is one that the program understands."""
+    words = _leading_options_last(argv)
+    if words == ["--version"]:
+        return
+    commands = tree()
+    path = next(tuple(words[:n]) for n in (3, 2, 1) if tuple(words[:n]) in commands)
+    commands[path].make_context("aperio", words[len(path) :])
+
+
+@every_page
+def test_shown_commands_parse(page: Path) -> None:
+    for block in blocks(page, "console"):
+        for argv in commands_in(block):
+            try:
+                parse(argv)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the page is wrong
+                pytest.fail(f"{name(page)}: aperio {shlex.join(argv)}: {error!r}")
+
+
+@pytest.mark.parametrize("line", ["plugin lst", "plugin list --chek", "plugin run", "trust local"])
+def test_a_command_that_is_wrong_does_not_parse(line: str) -> None:
+    with pytest.raises(Exception):  # noqa: B017, PT011 - of Typer's own classes
+        parse(line.split())
+
+
+def test_every_command_is_in_a_page_that_people_wrote() -> None:
+    text = " ".join(" ".join(page.read_text(encoding="utf-8").split()) for page in WRITTEN)
+    missing = [path for path in tree() if f"aperio {' '.join(path)}" not in text]
+    assert missing == []
+
+
+# ── error codes ───────────────────────────────────────────────────────────────────────────────────
+
+
+def catalogue() -> dict[str, int]:
+    return {error.code: error.exit_status for error in errors.catalogue()}
+
+
+@every_page
+def test_error_codes_are_the_catalogues(page: Path) -> None:
+    known = catalogue()
+    for code, status in _SHOWN_CODE.findall(page.read_text(encoding="utf-8")):
+        assert known.get(code) == int(status), f"{name(page)}: {code} (exit {status})"
+    spans = {span for span in _SPAN.findall(prose(page)) if _KEBAB.fullmatch(span)}
+    assert spans - known.keys() - NOT_CODES == set()
+
+
+def test_headings_of_the_refusals_are_codes() -> None:
+    page = DOCS / "how-to" / "read-a-refusal.md"
+    headings = re.findall(r"^### (.+)$", prose(page), re.MULTILINE)
+    codes = {code for heading in headings for code in heading.split(", ")}
+    assert codes - catalogue().keys() == set()
+
+
+# ── what pages state about the program ────────────────────────────────────────────────────────────
+
+
+def rows(page: Path, columns: int) -> list[list[str]]:
+    """The cells of every table row with this many columns, without backticks."""
+    lines = [line for line in prose(page).splitlines() if line.startswith("| ")]
+    cells = [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
+    return [row for row in cells if len(row) == columns]
+
+
+def test_ids_in_the_examples_are_what_the_page_and_the_host_compute() -> None:
+    examples = rows(DOCS / "reference" / "events.md", 6)[1:]
+    assert len(examples) == 2
+    for organization, integration, provider, source_event_id, text, identity in examples:
+        origin = envelopes.Origin("acme/box@1.0.0", organization, integration, provider)
+        assert envelopes.envelope_id(origin, source_event_id) == identity
+        assert hashlib.sha256(text.encode()).hexdigest() == identity
+
+
+def test_the_envelope_in_the_events_page_has_the_keys_of_its_table() -> None:
+    page = DOCS / "reference" / "events.md"
+    shown = json.loads(blocks(page, "json")[0])["envelope"]
+    table = [row[0] for row in rows(page, 3)]
+    stated = [key for cell in table[table.index("id") :] for key in re.findall(r"\w+", cell)]
+    assert list(shown) == stated[: len(shown)]
+
+
+def test_the_job_event_is_mapped_field_by_field() -> None:
+    mapped = [row for row in rows(DOCS / "reference" / "events.md", 3) if row[0].isdigit()]
+    assert [row[1] for row in mapped] == [
+        "job_id", "organization_id", "integration_id", "provider", "event_type", "source",
+        "actor", "occurred_at", "status", "attempts", "source_event_id", "payload_json",
+    ]  # fmt: skip
+    assert [int(row[0]) for row in mapped] == list(range(1, 13))
+
+
+def test_the_interface_page_names_every_variable_that_a_plugin_gets(tmp_path: Path) -> None:
+    text = (DOCS / "reference" / "interface.md").read_text(encoding="utf-8")
+    given = surroundings.build_environment(tmp_path, "socket")
+    assert [variable for variable in given if f"`{variable}`" not in text] == []
+
+
+@pytest.mark.parametrize("page", ["reference/interface.md", "explanation/security.md"])
+def test_what_is_not_enforced_is_said_as_the_host_says_it(page: str) -> None:
+    sentence = f"not enforced: {' '.join(run.NOT_ENFORCED)}"
+    assert sentence in (DOCS / page).read_text(encoding="utf-8")
+
+
+def test_the_shown_configuration_is_accepted(tmp_path: Path) -> None:
+    page = DOCS / "reference" / "configuration.md"
+    (shown,) = blocks(page, "toml")
+    (tmp_path / "config.toml").write_text(shown)
+    paths = find_paths({}, home=str(tmp_path))
+    loaded = config.load_config(paths, site_file=tmp_path / "none.toml")
+    assert loaded.policy.publishers
+    assert loaded.sandbox_require
+    text = page.read_text(encoding="utf-8")
+    assert [key for key in config.REQUIRABLE if f"`{key}`" not in text] == []
+
+
+# ── examples ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@every_page
+def test_shown_data_can_be_read(page: Path) -> None:
+    for block in blocks(page, "json"):
+        try:
+            json.loads(block)
+        except ValueError:  # one object a line, then
+            for line in block.splitlines():
+                json.loads(line)
+    for block in blocks(page, "toml"):
+        tomllib.loads(block)
+    for number, block in enumerate(blocks(page, "python")):
+        if not block.startswith(" "):  # part of a function
+            compile(block, f"{name(page)}, block {number}", "exec")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/reference/sdk-python.md"])
+def test_the_shown_connector_loses_nothing(page: str) -> None:
+    from aperio_plugin.testing import Harness
+
+    source = blocks(ROOT / page, "python")[0]
+    (class_name,) = re.findall(r"^class (\w+)", source, re.MULTILINE)
+    space: dict[str, Any] = {"__name__": "shown"}
+    exec(compile(source, page, "exec"), space)  # noqa: S102 - the page's own example
+    harness = Harness(space[class_name]())
+    assert harness.test_connection().ok
+    assert harness.resume_from_every_checkpoint().events
+
+
+def test_the_shown_tests_pass() -> None:
+    source = blocks(DOCS / "how-to" / "test-a-plugin.md", "python")[0]
+    space: dict[str, Any] = {"__name__": "shown"}
+    exec(compile(source, "test-a-plugin.md", "exec"), space)  # noqa: S102 - as above
+    tests = [value for key, value in space.items() if key.startswith("test_")]
+    assert len(tests) > 1
+    for test in tests:
+        test()
+
+
+# ── words ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@every_page
+def test_no_page_names_a_package_index_or_a_place_on_this_machine(page: Path) -> None:
+    hosts = [".".join(parts) for parts in (
+        ("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "com"), ("crates", "io"),
+        ("golang", "org"), ("rubygems", "org"), ("docker", "io"),
+    )]  # fmt: skip
+    text = page.read_text(encoding="utf-8")
+    assert [host for host in hosts if host in text] == []
+    assert str(ROOT) not in text
+    assert str(Path.home()) + "/" not in text
+
+
+@every_written_page
+def test_pages_end_in_one_line_feed_and_have_one_title(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+    assert len(re.findall(r"^# ", prose(page), re.MULTILINE)) == 1
