@@ -27,9 +27,11 @@ demo: setup ## watch one plugin's whole life, end to end, offline
 
 test: setup ## the tests, under 10 minutes
 	$(OFFLINE) $(BIN)/python -m pytest -m 'not slow' -q
+	cd plugins/box && $(OFFLINE) $(CURDIR)/$(BIN)/python -m pytest -q
 
 test-all: setup ## the tests, the slow ones too
 	$(OFFLINE) $(BIN)/python -m pytest -q
+	cd plugins/box && $(OFFLINE) $(CURDIR)/$(BIN)/python -m pytest -q
 
 lint: setup ## ruff, mypy, and that generated files are current
 	$(BIN)/ruff check

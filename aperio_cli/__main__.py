@@ -25,11 +25,25 @@ def main(argv: list[str]) -> int:
     try:
         status = quick.answer(argv)
         return _run(argv) if status is None else status
-    except BrokenPipeError:
-        from aperio_cli.output import to_nowhere
+    except OSError as error:
+        return _not_written(error)
 
-        to_nowhere(sys.stdout)
-        return 0  # the reader of our stdout closed it: done (CLI.md)
+
+def _not_written(error: OSError) -> int:
+    """Stdout took no more: its reader closed it, which is no error (CLI.md), or a disk is full."""
+    from aperio_cli.errors import DONE, DiskFull
+    from aperio_cli.files import disk_full_guard
+    from aperio_cli.output import UNWRITTEN, Output, to_nowhere
+
+    to_nowhere(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return DONE
+    try:
+        with disk_full_guard(UNWRITTEN):
+            raise error
+    except DiskFull as full:
+        Output().fail([], full)
+        return full.exit_status
 
 
 def _run(argv: list[str]) -> int:
@@ -68,6 +82,11 @@ def _dispatch(argv: list[str]) -> int:
         return _usage_error(argv, error)
     except ReaderGone as gone:
         raise BrokenPipeError from gone
+    except SystemExit as end:
+        # Whoever prints `--help` for us ends the process itself when nobody reads it.
+        if isinstance(end.__context__, BrokenPipeError):
+            raise BrokenPipeError from end
+        raise
     except KeyboardInterrupt:
         raise
     except Exception as error:  # noqa: BLE001 - a bug is told in one line, with its traceback saved
@@ -101,9 +120,11 @@ def _usage_error(argv: list[str], error: Exception) -> int:
     from aperio_cli.output import Output
 
     message = getattr(error, "format_message", lambda: str(error))()
-    words = _words(argv)
+    where = getattr(error, "ctx", None)
+    # The command, or the group in which no such command is: that is whose help is of use.
+    words = where.command_path.split()[1:] if where else _words(argv)
     problem = UsageError(
-        f"`aperio {' '.join(words)}`".replace(" `", "`") + f" was not run: {message}".rstrip("."),
+        f"`{' '.join(['aperio', *words])}` was not run: {message}".rstrip("."),
         next=[f"`aperio {' '.join([*words, '--help'])}`"],
     )
     Output(json_mode="--json" in argv).fail(words, problem)
@@ -124,7 +145,7 @@ def _bug(argv: list[str], error: Exception) -> int:
         file.write(text)
     words = _words(argv)
     problem = InternalError(
-        f"`aperio {' '.join(words)}` stopped: this is a bug in aperio",
+        f"`{' '.join(['aperio', *words])}` stopped: this is a bug in aperio",
         why=f"{type(error).__name__}: {error}",
         next=[f"report it with the traceback saved in {Path(name)}"],
     )

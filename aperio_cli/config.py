@@ -7,8 +7,9 @@
     [sandbox]
     require = ["memory"]       limits without which nothing is started
 
-A site configuration, in platformdirs' site folder, is a floor. When it states publishers, a rule of
-the user counts only if the site states the same rule; a user without rules has the site's. What
+A site configuration, in platformdirs' site folder, is a floor. When it states publishers, a user's
+rule for a namespace counts only if the site admits the same signer there, by a rule for that
+namespace or else for "*"; a namespace of which the user says nothing has the site's rules. What
 either requires of the sandbox is required. The site's registries are asked before the user's, and
 its interpreters are used by whoever states none.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import stat
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +89,7 @@ def load_config(paths: Paths, *, site_file: Path | None = None) -> Config:
     site = _read(_site_file() if site_file is None else site_file)
     required = {*user.sandbox_require, *site.sandbox_require}
     return Config(
-        policy=Policy(_held_to_site(user.policy.publishers, site.policy.publishers)),
+        policy=_held_to_site(user.policy.publishers, site.policy.publishers),
         registries=(*site.registries, *(r for r in user.registries if r not in site.registries)),
         python_interpreters=user.python_interpreters or site.python_interpreters,
         sandbox_require=tuple(name for name in REQUIRABLE if name in required),
@@ -133,19 +135,44 @@ def add_publisher_rule(path: Path, rule: PublisherRule) -> bool:
 
 
 def _site_file() -> Path:
+    import platform as machine
+
+    if machine.system() == "Linux":
+        # platformdirs follows XDG_CONFIG_DIRS here: desktops set it, and any user could lift the
+        # floor with it.
+        return Path("/etc/xdg/aperio/config.toml")
     import platformdirs
 
     return platformdirs.site_config_path("aperio") / "config.toml"
 
 
-def _held_to_site(
-    user: tuple[PublisherRule, ...], site: tuple[PublisherRule, ...]
-) -> tuple[PublisherRule, ...]:
-    """The rules that count: the user's that the site has too, when the site has any."""
-    if not site or not user:
-        return user or site
-    allowed = [rule.to_json() for rule in site]
-    return tuple(rule for rule in user if rule.to_json() in allowed)
+def _held_to_site(user: tuple[PublisherRule, ...], site: tuple[PublisherRule, ...]) -> Policy:
+    """The rules that count, namespace by namespace: the user's narrow the site's, never widen them.
+
+    A namespace of which the user says nothing keeps the site's rules. One for which the user names
+    only signers that the site does not admit is closed.
+    """
+    if not site:
+        return Policy(user)
+    kept: list[PublisherRule] = []
+    closed = set()
+    for namespace in dict.fromkeys(rule.namespace for rule in (*site, *user)):
+        floor = _stated(site, namespace) or _stated(site, ANY_NAMESPACE)
+        wanted = _stated(user, namespace)
+        admitted = [_who(rule) for rule in floor]
+        narrowed = [rule for rule in wanted if _who(rule) in admitted] if wanted else list(floor)
+        kept += narrowed
+        if not narrowed:
+            closed.add(namespace)
+    return Policy(tuple(kept), frozenset(closed))
+
+
+def _stated(rules: tuple[PublisherRule, ...], namespace: str) -> tuple[PublisherRule, ...]:
+    return tuple(rule for rule in rules if rule.namespace == namespace)
+
+
+def _who(rule: PublisherRule) -> tuple[str, str, str]:
+    return rule.domain, rule.identity, rule.issuer
 
 
 # ── reading one file ──────────────────────────────────────────────────────────────────────────────
@@ -153,15 +180,35 @@ def _held_to_site(
 
 def _read(path: Path) -> Config:
     try:
+        _refuse_shared(path)
         text = files.read_capped(path, MAX_BYTES).decode("utf-8")
         document = tomllib.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         return Config(file=path)
+    except ConfigurationInvalid:
+        raise
     except (AperioError, OSError, ValueError, RecursionError) as error:
         raise ConfigurationInvalid(
             f"`{path}` was not read", why=str(error), next=["correct the file, or move it away"]
         ) from error
     return _Reader(path, text).config(document)
+
+
+def _refuse_shared(path: Path) -> None:
+    """Nothing, when not everybody may write into the file or put another one in its place.
+
+    Raises:
+        ConfigurationInvalid: everybody may, so the rules in it are nobody's.
+        OSError: it is not there, or may not be looked at.
+    """
+    for place in (path, path.resolve().parent):
+        mode = place.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise ConfigurationInvalid(
+                f"`{path}` was not read: everybody may change it",
+                why=f"{place} has mode {stat.S_IMODE(mode):04o}",
+                next=[f"see that it says what you want, then `chmod o-w {place}`"],
+            )
 
 
 class _Reader:

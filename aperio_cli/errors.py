@@ -42,6 +42,11 @@ def clean(text: object, *, limit: int = 400) -> str:
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
 
 
+def one_line(text: object, *, limit: int = 400) -> str:
+    """Outside text as `clean` gives it, and without a line end by which it could look like ours."""
+    return clean(text, limit=limit).replace("\n", " ")
+
+
 class AperioError(Exception):
     """The base of every error that aperio reports to people.
 
@@ -58,7 +63,7 @@ class AperioError(Exception):
 
     def __init__(self, what: str, *, why: str = "", next: Sequence[str] = ()) -> None:  # noqa: A002 - the field's name in the JSON contract
         super().__init__(what)
-        self.what = clean(what, limit=2000)
+        self.what = one_line(what, limit=2000)
         self.why = clean(why, limit=8000)
         self.next = tuple(clean(step, limit=2000) for step in next)
 
@@ -130,6 +135,13 @@ class NotFound(AperioError):
     """A file or folder that was named is not there, or is not what the command works on."""
 
     code = "not-found"
+
+
+class Interrupted(AperioError):
+    """Somebody pressed Ctrl-C; what the command had half done was undone."""
+
+    code = "interrupted"
+    exit_status = INTERRUPTED
 
 
 class InternalError(AperioError):
@@ -396,7 +408,7 @@ class FileNotRegular(Refusal):
 
 
 class FolderNotPrivate(Refusal):
-    """A folder that has to be this user's alone is a link or belongs to somebody else."""
+    """A folder that has to be this user's alone is a link, or is open to somebody else."""
 
     code = "folder-not-private"
 
@@ -575,6 +587,12 @@ class BundleMalformed(Refusal):
     """A file beside the artifact is not a Sigstore bundle, or is too long for one."""
 
     code = "bundle-malformed"
+
+
+class TrustDomainUnknown(Refusal):
+    """The bundle comes from a trust domain that this machine has no root of."""
+
+    code = "trust-domain-unknown"
 
 
 class SignatureInvalid(Refusal):

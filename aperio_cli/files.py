@@ -180,21 +180,35 @@ def sync_folder(folder: Path) -> None:
 def make_private(directory: Path) -> None:
     """Makes a folder, and any missing ones above it, that only this user can look into (0700).
 
+    A folder that is there is closed to others, unless they could write in it: what they put there
+    by now cannot be told from what is ours.
+
     Raises:
-        FolderNotPrivate: a link, a file or somebody else's folder stands there.
+        FolderNotPrivate: a link, a file, somebody else's folder, or one that all may write in.
         DiskFull: there is no space.
         OSError: a folder above it cannot be written.
     """
     with disk_full_guard(f"`{directory}` was not made"):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Not `parents=True`, which leaves the mode of those above it to the umask.
+        missing = itertools.takewhile(
+            lambda path: not path.exists(), [directory, *directory.parents]
+        )
+        for folder in reversed(list(missing)):
+            folder.mkdir(mode=0o700, exist_ok=True)
     try:
         descriptor = os.open(directory, _FOLDER_FLAGS)
     except OSError as error:
         raise _not_private(directory, f"it is a link or cannot be opened: {error}") from error
     try:
-        owner = os.fstat(descriptor).st_uid
-        if owner != os.geteuid():
-            raise _not_private(directory, f"it belongs to user {owner}, not to {os.geteuid()}")
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid():
+            raise _not_private(
+                directory, f"it belongs to user {status.st_uid}, not to {os.geteuid()}"
+            )
+        if status.st_mode & stat.S_IWOTH:
+            raise _not_private(
+                directory, f"everybody may write in it: mode {stat.S_IMODE(status.st_mode):04o}"
+            )
         os.fchmod(descriptor, 0o700)
     finally:
         os.close(descriptor)
@@ -508,7 +522,7 @@ def compare_tree(root: Path, expected: bytes, *, subject: str) -> None:
         f"{subject} is not as it was installed: {count} changed; nothing was executed",
         why=_at_most_five(differences),
         next=[
-            "remove it and install it again, which brings back the published files",
+            "install it again, which brings back the published files",
             "if nobody changed these files on purpose, find out who can write to this account",
         ],
     )

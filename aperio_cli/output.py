@@ -13,13 +13,15 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
-from aperio_cli.errors import DONE, clean
+from aperio_cli.errors import DONE, DiskFull, clean, one_line
+from aperio_cli.files import disk_full_guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from aperio_cli.errors import AperioError
 
+UNWRITTEN = "the output was not written"
 _LABEL_WIDTH = 6
 
 
@@ -95,13 +97,18 @@ class Output:
 
         Raises:
             ReaderGone: whoever read stdout has closed it.
+            DiskFull: stdout is a file, and there is no space for it.
         """
         try:
-            self.stdout.flush()
-            self.stdout.buffer.write(b"".join(lines))
-            self.stdout.buffer.flush()
+            with disk_full_guard(UNWRITTEN):
+                self.stdout.flush()
+                self.stdout.buffer.write(b"".join(lines))
+                self.stdout.buffer.flush()
         except BrokenPipeError as error:
             raise ReaderGone from error
+        except DiskFull:
+            to_nowhere(self.stdout)
+            raise
 
     def _write_json(self, document: dict[str, Any]) -> None:
         text = json.dumps(document, ensure_ascii=False)
@@ -112,12 +119,12 @@ class Output:
         try:
             self.stderr.write(text)
             self.stderr.flush()
-        except BrokenPipeError:
+        except OSError:
             to_nowhere(self.stderr)
 
 
 def to_nowhere(stream: TextIO) -> None:
-    """Point a stream whose reader is gone at the null device.
+    """Point a stream that takes no more at the null device.
 
     What is left in its buffer would otherwise make Python complain when it flushes at exit.
     """
@@ -161,7 +168,7 @@ def _labelled(label: str, line: str) -> str:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Cells in aligned columns, headings first, without a final newline."""
-    lines = [list(headings), *([clean(cell) for cell in row] for row in rows)]
+    lines = [list(headings), *([one_line(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -172,4 +179,4 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def pairs(items: Sequence[tuple[str, object]]) -> str:
     """Names and values, one pair a line, aligned, without a final newline."""
     width = max((len(name) for name, _ in items), default=0)
-    return "\n".join(f"{name:<{width}}  {clean(value, limit=1000)}" for name, value in items)
+    return "\n".join(f"{name:<{width}}  {one_line(value, limit=1000)}" for name, value in items)

@@ -117,8 +117,8 @@ def open_registry(stated: str, config: Config, paths: Paths, *, offline: bool) -
             why=f"found neither `--registry`, nor APERIO_REGISTRY, nor a rule in {config.file}",
             next=[
                 "name one with `--registry FOLDER`",
-                f'or add `[[registries]]` with `url = "..."` to {config.file}',
-                "or name an artifact file instead of an id",
+                f'add `[[registries]]` with `url = "..."` to {config.file}',
+                "name an artifact file instead of an id",
             ],
         )
     return Registry(
@@ -138,11 +138,14 @@ def _base(text: str, identity: str) -> str:
             f"the registry `{clean(text)}` was not read: its signature cannot be checked",
             why=f"it has to be signed by {clean(identity)}, and this version of aperio reads"
             " unsigned registries only: folders, and http on this machine",
-            next=["use a newer aperio", "or copy the registry into a folder and name that"],
+            next=["use a newer aperio", "copy the registry into a folder and name that"],
         )
     if not is_address:
         path = unquote(urlsplit(text).path) if "://" in text else text
-        return str(Path(path).expanduser().absolute())
+        folder = Path(path).expanduser().absolute()
+        # The source of a registry stands for what was built from it, as for `registry serve`.
+        built = folder / BUILT_FOLDER
+        return str(built if (built / FILE_NAME).is_file() else folder)
     if not is_loopback(text):
         raise RegistryUnsigned(
             f"the registry `{clean(text.rpartition('@')[2])}` was not read: it is not signed",
@@ -337,7 +340,7 @@ def _choose_version(entry: IndexEntry, ref: PluginRef) -> IndexVersion:
         f"`{entry.id}` {candidates[0].version} was not installed:"
         " it speaks another version of the plugin interface",
         why=f"plugin {spoken}\naperio {format_protocol(INTERFACE)}",
-        next=["install a newer aperio", "or name a version that speaks this one"],
+        next=["install a newer aperio", "name a version that speaks this one"],
     )
 
 

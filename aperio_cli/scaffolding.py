@@ -10,7 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from aperio_cli import __version__
-from aperio_cli.errors import FolderNotEmpty, ModuleInvalid, UsageError, clean
+from aperio_cli.errors import (
+    FolderNotEmpty,
+    ModuleInvalid,
+    PluginIdInvalid,
+    UsageError,
+    clean,
+)
 from aperio_cli.files import ASIDE_PREFIX, disk_full_guard, kind_of, remove_tree
 from aperio_cli.models.artifact import Project
 from aperio_cli.models.manifest import FILE_NAME as MANIFEST
@@ -147,7 +153,7 @@ def derive_names(module: str, publisher: str = "") -> Names:
     stem = match["stem"].removesuffix("-connector")
     words = stem.split("-")
     plugin_name = f"{stem}-connector"
-    plugin = PluginId.parse(f"{publisher or match['owner'].lower()}/{plugin_name}")
+    plugin = _plugin_id(publisher or match["owner"].lower(), plugin_name)
     return Names(
         repository=match["repository"],
         module=module,
@@ -157,6 +163,17 @@ def derive_names(module: str, publisher: str = "") -> Names:
         provider="_".join(words).upper(),
         class_name="".join(word.capitalize() for word in words) + "Connector",
     )
+
+
+def _plugin_id(namespace: str, name: str) -> PluginId:
+    try:
+        return PluginId.parse(f"{namespace}/{name}")
+    except PluginIdInvalid as error:
+        raise PluginIdInvalid(
+            f"`{clean(namespace, limit=120)}` is not a namespace; nothing was made",
+            why="expected lower-case letters, digits and hyphens",
+            next=["give another with `--publisher NS`"],
+        ) from error
 
 
 def _check_empty(folder: Path) -> None:

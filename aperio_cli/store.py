@@ -141,6 +141,7 @@ class Store:
             known = [str(plugin) for plugin in self._plugins()]
             close = difflib.get_close_matches(str(ref.id), known, n=3)
             why = f"installed: {', '.join(close)}" if close else ""
+            steps = [*(f"did you mean `{name}`?" for name in close[:1]), *steps]
         return NotInstalled(f"`{ref}` is not installed", why=why, next=steps)
 
     def tree_list(self, receipt: Receipt) -> bytes:
@@ -265,11 +266,12 @@ class Store:
         with contextlib.ExitStack() as cleanup:
             with self.lock(what):
                 folder = self._paths.plugins / f"{files.ASIDE_PREFIX}{secrets.token_hex(8)}"
-                cleanup.callback(files.remove_tree, folder)
                 folder.mkdir(mode=0o700)
                 descriptor = os.open(folder, _FOLDER_FLAGS)
                 cleanup.callback(os.close, descriptor)
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
+                # Called first: as long as the flock is held, nobody else sweeps this folder away.
+                cleanup.callback(files.remove_tree, folder)
             yield folder
 
     def commit(self, prepared: Path, plugin: PluginId, version: str) -> None:

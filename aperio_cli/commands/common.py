@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from aperio_cli.context import Context, Settings
-from aperio_cli.errors import AperioError
+from aperio_cli.errors import AperioError, Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,11 +98,23 @@ def _run(
         Exit: with the status, when it is not 0.
     """
     try:
-        report = function(context)
+        report = _report(function, context, path)
+        if report is not None:
+            context.output.show(path, report)
     except AperioError as error:
         context.output.fail(path, error)
         raise Exit(error.exit_status) from error
-    if report is not None:
-        context.output.show(path, report)
-        if report.exit_status:
-            raise Exit(report.exit_status)
+    if report is not None and report.exit_status:
+        raise Exit(report.exit_status)
+
+
+def _report(
+    function: Callable[[Context], Report | None], context: Context, path: tuple[str, ...]
+) -> Report | None:
+    """What the command gives; Typer would take these two ends for its own, and say nothing."""
+    try:
+        return function(context)
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(f"`aperio {' '.join(path)}` was interrupted") from interrupt
+    except BrokenPipeError as error:  # of a connection: our stdout's is a `ReaderGone`
+        raise ConnectionError(str(error)) from error

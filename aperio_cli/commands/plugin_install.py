@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -101,6 +102,8 @@ def _install(
     with verify_source(context, found, bundle=bundle, exception=exception) as admitted:
         manifest = admitted.artifact.manifest
         asked = [*manifest.egress, *(f"*{r.suffix}:{r.port}" for r in manifest.egress_from_config)]
+        if not isinstance(found, Path):
+            context.output.note(f"offered by {found.source}")
         context.output.note(f"{admitted.subject} asks for")
         context.output.note(f"  egress  {' '.join(asked) or 'nothing'}")
         context.output.note(f"  scopes  {' '.join(manifest.scopes) or 'none'}")

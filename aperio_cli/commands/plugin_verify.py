@@ -35,6 +35,7 @@ def plugin_verify(
     signer = data["signer"]
     rows = [
         ("plugin", f"{data['id']} {data['version']} ({data['kind']}, {data['platform']})"),
+        ("offered by", data["source"]),
         ("digest", f"sha256:{data['sha256']}"),
         ("signed by", signer["identity"]),
         ("vouched for by", signer["issuer"]),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aperio_cli import files
 from aperio_cli.commands import showing
 from aperio_cli.commands.common import Exit
 from aperio_cli.commands.plugin_run import OPERATIONS
@@ -22,6 +23,7 @@ from aperio_cli.errors import (
     AperioError,
     ConsentMissing,
     FilesChanged,
+    Interrupted,
     RequiredLimit,
     UsageError,
 )
@@ -86,14 +88,15 @@ def run(context: Context, request: RunRequest) -> Report | None:
     _check_consent(request, operation)
     try:
         return _on_loop(_Runner(context, request, operation).run(target))
-    except AperioError as error:
+    except (AperioError, KeyboardInterrupt) as stop:
         if operation != "sync" or not context.settings.json:
             raise
+        error = stop if isinstance(stop, AperioError) else Interrupted("the sync was interrupted")
         # A stream keeps its form: the error is its last line.
         _write_line(
             context, {"type": "error"} | error.to_json() | {"exit_status": error.exit_status}
         )
-        raise Exit(error.exit_status) from error
+        raise Exit(error.exit_status) from stop
 
 
 def _on_loop(work: Coroutine[Any, Any, Report | None]) -> Report | None:
@@ -170,6 +173,7 @@ class _Runner:
         from aperio_cli.state import State
 
         self._check_required_limits()
+        files.make_private(self._context.paths.home)
         with State(self._context.paths.state_database) as state:
             async with self._launched(target, state) as plugin:
                 return await self._operate(plugin, state)
@@ -195,7 +199,12 @@ class _Runner:
         from aperio_cli.models.receipt import Receipt
 
         store = self._context.store
-        options = LaunchOptions(runtime_base(os.environ), store=store, state=state)
+        options = LaunchOptions(
+            runtime_base(os.environ),
+            store=store,
+            state=state,
+            log_level="debug" if self._context.settings.verbose else "info",
+        )
         receipt = target if isinstance(target, Receipt) else None
         try:
             async with launch(target, options, showing.log_sink(self._output)) as plugin:

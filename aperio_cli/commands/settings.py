@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,8 @@ def read_settings(pairs: Sequence[str], config_file: str) -> dict[str, object]:
         key, separator, value = pair.partition("=")
         if not separator or not key:
             raise UsageError(
-                f"`--set {clean(key, limit=40)}` was not understood", why="expected KEY=VALUE"
+                f"`--set {clean(key, limit=40) or '=...'}` was not understood; nothing was run",
+                why="expected KEY=VALUE",
             )
         settings[key] = value
     return {
@@ -57,7 +59,8 @@ def _read_file(path: Path) -> dict[str, Any]:
             document = tomllib.loads(data.decode())
         else:
             raise UsageError(
-                f"`--plugin-config {path}` was not read", why="expected a name in .toml or .json"
+                f"`--plugin-config {path}` was not read; nothing was run",
+                why="expected a name that ends in .toml or .json",
             )
     except (OSError, ValueError) as error:
         raise _unreadable(str(path), _reason(error)) from error
@@ -68,11 +71,22 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 def _reason(error: Exception) -> str:
     """Why, without the contents: a parser's message may quote them."""
-    return os.strerror(error.errno or 0) if isinstance(error, OSError) else type(error).__name__
+    if isinstance(error, OSError):
+        return os.strerror(error.errno or 0)
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is not JSON from line {error.lineno}, column {error.colno}"
+    if isinstance(error, tomllib.TOMLDecodeError):
+        place = re.search(r"line \d+, column \d+", str(error))
+        return f"it is not TOML from {place[0] if place else 'its end'}"
+    return "it is not UTF-8 text"
 
 
 def _unreadable(what: str, why: str) -> PluginConfigInvalid:
-    return PluginConfigInvalid(f"`{what}` was not read; nothing was run", why=why)
+    return PluginConfigInvalid(
+        f"`{what}` was not read; nothing was run",
+        why=why,
+        next=['write one value a key: `key = "value"` in .toml, `{"key": "value"}` in .json'],
+    )
 
 
 def _resolve(key: str, value: str) -> str:
@@ -87,11 +101,11 @@ def _resolve(key: str, value: str) -> str:
     try:
         found = read[scheme](name)
     except (OSError, UnicodeDecodeError, AperioError) as error:
-        raise _unresolved(
-            key, value, str(error) if isinstance(error, AperioError) else _reason(error)
-        ) from error
+        why = str(error) if isinstance(error, AperioError) else _reason(error)
+        raise _unresolved(key, value, why) from error
     if found is None:
-        raise _unresolved(key, value, "there is no such value")
+        place = "environment" if scheme == "env" else "keyring"
+        raise _unresolved(key, value, f"the {place} has no {clean(name, limit=80)}")
     return found
 
 
@@ -116,7 +130,8 @@ def _from_keyring(name: str) -> str | None:
 
 def _unresolved(key: str, reference: str, why: str) -> PluginConfigInvalid:
     return PluginConfigInvalid(
-        f"`{clean(key, limit=80)}` was not set: `{clean(reference, limit=200)}` cannot be read",
+        f"`{clean(key, limit=80)}` was not set, nothing was run:"
+        f" `{clean(reference, limit=200)}` cannot be read",
         why=why,
         next=[f"`--set {clean(key, limit=80)}=env:NAME`, file:PATH or keyring:NAME"],
     )

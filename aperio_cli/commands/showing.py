@@ -5,10 +5,11 @@ What a plugin says is outside text: `Report` texts go through `clean`, data thro
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli.errors import DONE, PLUGIN_FAILED, clean
+from aperio_cli.errors import DONE, PLUGIN_FAILED, clean, one_line
 from aperio_cli.output import Report, pairs, table
 
 if TYPE_CHECKING:
@@ -36,14 +37,16 @@ def log_sink(output: Output) -> Callable[[LogRecord], None]:
 
     def show(record: LogRecord) -> None:
         fields = "".join(f" {key}={value}" for key, value in record.fields)
+        # Further lines are indented, so that none can pass for one of ours.
+        text = f"{record.level:<5} {record.message}{fields}".replace("\n", "\n      ")
         if record.stream == "host":
             output.warn(record.message)
         elif record.level in {"warn", "error"}:
-            output.warn(f"{record.level:<5} {record.message}{fields}")
+            output.warn(text)
         elif record.level == "info":
-            output.note(f"{record.level:<5} {record.message}{fields}")
+            output.note(text)
         else:
-            output.detail(f"{record.level:<5} {record.message}{fields}")
+            output.detail(text)
 
     return show
 
@@ -89,14 +92,16 @@ def declaration(answer: Any) -> Report:
     ]
     events = getattr(answer, "event_types", ())
     if events:
-        parts.append("event types\n" + "\n".join(f"  {clean(name)}" for name in events))
+        parts.append("event types\n" + "\n".join(f"  {one_line(name)}" for name in events))
     return Report(data, "\n\n".join(parts))
 
 
 def test(answer: Any) -> Report:
     """Whether the configuration works; a configuration that does not is exit status 5."""
     lines = ["the connection works" if answer.ok else "the connection does not work"]
-    lines += [f"  {clean(key)}  {clean(value)}" for key, value in sorted(answer.account.items())]
+    lines += [
+        f"  {one_line(key)}  {one_line(value)}" for key, value in sorted(answer.account.items())
+    ]
     lines += _diagnostics(answer.diagnostics)
     return Report(
         plain(answer) | {"ok": answer.ok},
@@ -116,24 +121,40 @@ def execution(answer: Any, idempotency_key: str, *, failed_status: int) -> Repor
     outcome = answer.Outcome.Name(answer.outcome).removeprefix("OUTCOME_").lower()
     lines = [outcome.replace("_", " "), *_diagnostics(answer.diagnostics)]
     lines += [
-        f"  {_path(change.attribute)}: {clean(change.before_json)} -> {clean(change.after_json)}"
-        for change in answer.changes
+        f"  {_path(each.attribute)}: {one_line(each.before_json)} -> {one_line(each.after_json)}"
+        for each in answer.changes
     ]
     data = plain(answer) | {"outcome": outcome, "idempotency_key": idempotency_key}
+    data["changes"] = [
+        {
+            "attribute": _path(change.attribute),
+            "before": _json_value(change.before_json),
+            "after": _json_value(change.after_json),
+        }
+        for change in answer.changes
+    ]
     done = outcome in {"changed", "unchanged", "would_change"}
     return Report(data, "\n".join(lines), exit_status=DONE if done else failed_status)
 
 
+def _json_value(data: bytes) -> Any:
+    """The value in JSON bytes; None for none, and for what is not JSON."""
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
 def _path(attribute: Any) -> str:
     steps = (step.key or f"[{step.index}]" for step in attribute.steps)
-    return clean(".".join(steps)) or "target"
+    return one_line(".".join(steps)) or "target"
 
 
 def _diagnostics(items: Sequence[Any]) -> list[str]:
     lines = []
     for item in items:
         name = item.Severity.Name(item.severity).removeprefix("SEVERITY_").lower()
-        lines.append(f"{name}: {clean(item.summary)}")
+        lines.append(f"{name}: {one_line(item.summary)}")
         lines += [f"  {line}" for line in clean(item.detail, limit=2000).splitlines()]
     return lines
 
@@ -155,8 +176,8 @@ def note(found: Any) -> tuple[dict[str, Any], str]:
         case CheckpointStored(events=events):
             return {"type": "checkpoint", "events": events}, f"checkpoint after {events} events"
         case ProgressMade(done=done, total=total, message=message):
-            said = {"type": "progress", "done": done, "total": total, "message": clean(message)}
-            return said, f"{done} of {total or 'unknown'}: {clean(message)}"
+            said = {"type": "progress", "done": done, "total": total, "message": one_line(message)}
+            return said, f"{done} of {total or 'unknown'}: {one_line(message)}"
         case _:
             return {"type": "token", "renewed": True}, "the token had expired; it was renewed"
 
@@ -184,7 +205,9 @@ class Deliveries:
             else:
                 self.retry += 1
             if len(self.reasons) < _MAX_REASONS:
-                reason = clean(result.diagnostic.summary) if result else "the plugin did not answer"
+                reason = (
+                    one_line(result.diagnostic.summary) if result else "the plugin did not answer"
+                )
                 self.reasons.append({"id": envelope.id, "status": name.lower(), "reason": reason})
 
     def report(self, *, undelivered_status: int) -> Report:

@@ -18,7 +18,9 @@ def trust_local_init(context: Context) -> Report:
     """
     import getpass
 
+    from aperio_cli import files
     from aperio_cli.config import add_publisher_rule
+    from aperio_cli.files import make_private
     from aperio_cli.models.publisher import (
         ANY_NAMESPACE,
         LOCAL_DOMAIN,
@@ -28,6 +30,8 @@ def trust_local_init(context: Context) -> Report:
     from aperio_cli.signing.local import create_domain
 
     paths = context.paths
+    make_private(paths.home)
+    files.make_private(paths.home)
     made = create_domain(paths.local_domain, f"{getpass.getuser()}@local")
     rule = PublisherRule(
         ANY_NAMESPACE, LOCAL_DOMAIN, made.identity, LOCAL_ISSUER, str(paths.config_file)

@@ -6,7 +6,8 @@ body (section 2.3.1). A secret stands in no message, whatever the server answers
 Where tokens may be asked for: over https, at a host that the manifest's `permissions.egress` or
 `egress_from_config` names. And, for stubs and proxies on this machine, over http on a loopback
 address, but only when the operator's own setting names it: the `token_url` begins with `{field}`
-and the operator gave that field. A plugin cannot bring that about by itself.
+and the operator gave that field, with scheme, host and port. A plugin cannot bring that about by
+itself.
 """
 
 from __future__ import annotations
@@ -116,13 +117,15 @@ async def obtain_token(request: TokenRequest, program: Program) -> AccessToken:
 async def _post(module: Any, request: TokenRequest) -> tuple[int, bytes]:
     """Status and body of the answer, the body cut off at its cap."""
     client: httpx.AsyncClient
+    # Nothing is decompressed: the cap is on what arrives, and a few bytes can stand for gigabytes.
+    headers = {"Accept-Encoding": "identity"}
     # Redirects are not followed: the secret goes to the address that was checked, or nowhere.
     async with (
         module.AsyncClient(trust_env=not request.is_local, timeout=TIMEOUT_S) as client,
-        client.stream("POST", request.url, data=dict(request.form)) as response,
+        client.stream("POST", request.url, data=dict(request.form), headers=headers) as response,
     ):
         body = b""
-        async for piece in response.aiter_bytes():
+        async for piece in response.aiter_raw():
             body += piece
             if len(body) > MAX_ANSWER_BYTES:
                 break
@@ -181,9 +184,7 @@ def _require_permitted(url: str, template: str, config: CheckedConfig, program: 
     """
     parts = _split(url)
     if parts is not None:
-        origin_field = _FIELD.match(template)
-        stated = origin_field is not None and origin_field[1] in config.given
-        if _is_loopback(parts.hostname or "") and stated:
+        if _is_loopback(parts.hostname or "") and parts[:2] == _stated_origin(template, config):
             return True
         if parts.scheme == "https" and _is_declared(parts, config, program):
             return False
@@ -197,6 +198,19 @@ def _require_permitted(url: str, template: str, config: CheckedConfig, program: 
             "a stub on this machine may be named as http://127.0.0.1:PORT in that setting",
         ],
     )
+
+
+def _stated_origin(template: str, config: CheckedConfig) -> tuple[str, str] | None:
+    """Scheme and place (RFC 3986's authority) that the operator's own setting names by itself.
+
+    What the plugin's template adds must not change them: a setting such as `http` would otherwise
+    let the plugin choose any port of this machine.
+    """
+    field = _FIELD.match(template)
+    if field is None or field[1] not in config.given:
+        return None
+    parts = _split(str(config.values.get(field[1], "")))
+    return parts[:2] if parts else None
 
 
 def _split(url: str) -> SplitResult | None:

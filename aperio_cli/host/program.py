@@ -58,6 +58,11 @@ class Program:
         return f"{self.plugin_id}@{self.version}"
 
     @property
+    def state_owner(self) -> str:
+        """Whose stored state it uses: what is unsigned does not touch an installed plugin's."""
+        return f"{self.plugin_id} (development)" if self.is_development else self.plugin_id
+
+    @property
     def open_files(self) -> int:
         """How many file descriptors one process may have."""
         return int(self.manifest["limits"]["open_files"])

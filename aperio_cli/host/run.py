@@ -23,7 +23,7 @@ from aperio_cli.host.invocation import OpenInvocations
 from aperio_cli.host.lifecycle import Action, Event, Patience, Phase
 from aperio_cli.host.logs import LogRecord, StderrReader, TextReader
 from aperio_cli.host.process import Command, PipeReader, Process, spawn
-from aperio_cli.host.surroundings import PrivateFolder, build_environment
+from aperio_cli.host.surroundings import LOG_LEVEL_VARIABLE, PrivateFolder, build_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,12 +54,14 @@ class LaunchOptions:
         store: where an installed version is; a folder under development needs none.
         state: the open database for plugins whose manifest says `state: true`.
         patience: how long each step may take.
+        log_level: what the SDK of a plugin need not log below: `debug` or `info`.
     """
 
     runtime_base: Path
     store: Store | None = None
     state: State | None = None
     patience: Patience = field(default_factory=Patience)
+    log_level: str = "info"
 
 
 class _FirstLine:
@@ -103,7 +105,7 @@ class Run:
     ) -> None:
         self.program = program
         self.state = lifecycle.State()
-        self.invocations = OpenInvocations(program.plugin_id)
+        self.invocations = OpenInvocations(program.state_owner)
         self._options = options
         self._log_sink = log
         self._stderr = StderrReader(self._log)
@@ -201,6 +203,7 @@ class Run:
             host_socket = str(folder.host_socket)
             self._server = await keyvalue.serve(host_socket, self._options.state, self.invocations)
         environment = build_environment(folder.own, host_socket)
+        environment[LOG_LEVEL_VARIABLE] = self._options.log_level
         command = Command(
             self.program.arguments, environment, folder.own, open_files=self.program.open_files
         )
@@ -217,7 +220,9 @@ class Run:
     def _announce(self) -> None:
         """What an operator has to know at every start."""
         if self.program.is_development:
-            self._say("warn", f"development: {self.program.subject} runs unsigned and unchecked")
+            self._say(
+                "warn", f"development: `{self.program.plugin_id}` runs unsigned and unchecked"
+            )
         self._say("warn", f"not enforced: {' '.join(NOT_ENFORCED)}")
 
     async def _read_handshake(self) -> Event:

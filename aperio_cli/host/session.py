@@ -59,7 +59,9 @@ class Session:
     def slice(self) -> Slice:
         """Whose stored state it uses."""
         request = self.request
-        return Slice(self.plugin.program.plugin_id, request.organization_id, request.integration_id)
+        return Slice(
+            self.plugin.program.state_owner, request.organization_id, request.integration_id
+        )
 
     @property
     def can_renew_token(self) -> bool:

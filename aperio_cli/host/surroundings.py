@@ -19,6 +19,8 @@ COOKIE: Final = ("APERIO_PLUGIN_MAGIC_COOKIE", "aperio-plugin-v1")
 """go-plugin's magic cookie: tells a plugin that a host, not a person, has started it."""
 HOST_SOCKET_VARIABLE: Final = "APERIO_HOST_SOCKET"
 """Names the socket of the key-value store (host.proto)."""
+LOG_LEVEL_VARIABLE: Final = "APERIO_PLUGIN_LOG_LEVEL"
+"""Tells an SDK below which level it need not log."""
 
 _LONGEST_FOLDER_BYTES: Final = 80  # leaves 27 of a socket's 107 for go-plugin's names
 

@@ -108,7 +108,7 @@ def choose_interpreter(
         why=f"it carries libraries for {', '.join(tags)}\nfound:\n{found}",
         next=[
             f"install {' or '.join(names)}",
-            f'or name one in config.toml: `[python] interpreters = ["/path/to/{names[0]}"]`',
+            f'name one in config.toml: `[python] interpreters = ["/path/to/{names[0]}"]`',
         ],
     )
 

@@ -154,6 +154,7 @@ def _load(data: bytes, where: str) -> dict[str, Any]:
         raise ManifestInvalid(
             f"`{where}` was not read: it is too large",
             why=f"expected at most {MAX_BYTES} bytes\nreceived {len(data)}",
+            next=[_SEE_REFERENCE],
         )
     try:
         loader = yaml.BaseLoader(data.decode("utf-8"))
@@ -183,12 +184,16 @@ def _plain(node: Any, where: str, depth: int = 0, seen: set[int] | None = None) 
     line = node.start_mark.line + 1
     if id(node) in seen:
         raise ManifestInvalid(
-            f"`{where}` was not read: aliases are not allowed", why=f"line {line}"
+            f"`{where}` was not read: aliases are not allowed",
+            why=f"line {line}",
+            next=["write the value out where it is used"],
         )
     seen.add(id(node))
     if depth > _MAX_DEPTH:
         raise ManifestInvalid(
-            f"`{where}` was not read: it is nested too deeply", why=f"line {line}"
+            f"`{where}` was not read: it is nested too deeply",
+            why=f"line {line}",
+            next=[_SEE_REFERENCE],
         )
     if isinstance(node, yaml.ScalarNode):
         return node.value
@@ -201,6 +206,7 @@ def _plain(node: Any, where: str, depth: int = 0, seen: set[int] | None = None) 
             raise ManifestInvalid(
                 f"`{where}` was not read: the key {clean(key)!r} appears twice or is not text",
                 why=f"line {key_node.start_mark.line + 1}",
+                next=["remove one of the two, or put the key in quotes"],
             )
         mapping[key] = _plain(value_node, where, depth + 1, seen)
     return mapping
@@ -241,9 +247,9 @@ class _Reader:
             state=self._boolean("state"),
         )
 
-    def _fail(self, key: str, why: str) -> NoReturn:
+    def _fail(self, key: str, why: str, *, problem: str = "wrong") -> NoReturn:
         raise ManifestInvalid(
-            f"`{self._where}` was not accepted: `{clean(key, limit=80)}` is missing or wrong",
+            f"`{self._where}` was not accepted: `{clean(key, limit=80)}` is {problem}",
             why=why,
             next=[_SEE_REFERENCE],
         )
@@ -257,12 +263,12 @@ class _Reader:
     ) -> None:
         for key in required:
             if key not in mapping:
-                self._fail(prefix + key, "the key is missing")
+                self._fail(prefix + key, "", problem="missing")
         for key in mapping:
             if key not in required and key not in optional:
                 close = difflib.get_close_matches(key, required + optional, n=1)
-                hint = f"; did you mean `{close[0]}`?" if close else ""
-                self._fail(prefix + key, f"the key is unknown{hint}")
+                hint = f"did you mean `{close[0]}`?" if close else ""
+                self._fail(prefix + key, hint, problem="unknown")
 
     def _kind(self) -> str:
         kind = self._text("kind")

@@ -20,6 +20,7 @@ from aperio_cli.errors import AperioError, RegistrySourceExists, RegistrySourceI
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.platform import Platform
 from aperio_cli.models.plugin_id import PluginId, check_version, version_key
+from aperio_cli.registry import BUILT_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -235,6 +236,7 @@ def create_source(path: Path) -> RegistrySource:
         )
     with files.disk_full_guard(f"`{path}` was not made"):
         path.mkdir(parents=True, exist_ok=True)
+        files.write_atomic(path / ".gitignore", f".lock\n/{BUILT_FOLDER}/\n".encode())
         _write_state(path, State(0, clock.timestamp()))
     return RegistrySource(path)
 
@@ -251,7 +253,7 @@ def open_source(path: Path) -> RegistrySource:
             why=f"it has no {FILE_NAME}",
             next=[
                 "name its folder with `--dir DIR`",
-                f"or make one: `aperio registry init {path}`",
+                f"make one: `aperio registry init {path}`",
             ],
         )
     source = RegistrySource(path)

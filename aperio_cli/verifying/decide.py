@@ -280,7 +280,7 @@ def check_receipt(receipt: Receipt, *, today: date) -> None:
         why=f"exception until {clean(until)}: {clean(receipt.exception.get('reason', ''))}",
         next=[
             "install a signed version",
-            "or grant it again: `aperio plugin install ARTIFACT --allow-unsigned ...`",
+            "grant it again: `aperio plugin install ARTIFACT --allow-unsigned ...`",
         ],
     )
 

@@ -23,6 +23,7 @@ from aperio_cli.errors import (
     Refusal,
     SignatureDigestMismatch,
     SignatureInvalid,
+    TrustDomainUnknown,
     TrustRootInvalid,
     TrustRootMissing,
     VerifierCrashed,
@@ -119,6 +120,7 @@ def verify_signature(
         BundleMalformed: when the bundle is longer than 1 MiB or not a bundle over a file.
         SignatureDigestMismatch: when it is a valid signature of another file.
         SignatureInvalid: when no root proves it.
+        TrustDomainUnknown: when no root has the authority that issued its certificate.
         TrustRootMissing: when there is no root to try.
         TrustRootInvalid: when the only root cannot be read.
         VerifierCrashed: when anything unforeseen happens; it counts as a refusal.
@@ -137,6 +139,8 @@ def verify_signature(
                 return _verify_against(root, digest, evidence)
         except Refusal as refusal:
             refusals.append(refusal)
+    if not any(_may_have_issued(root, evidence.certificate) for root in roots):
+        raise _unknown_domain(roots) from refusals[0]
     raise _most_telling(refusals, roots)
 
 
@@ -200,6 +204,40 @@ def _read_bundle(bundle_json: bytes) -> _Evidence:
     return _Evidence(bundle, document, certificate, _claimed_digest(signed))
 
 
+def _may_have_issued(root: TrustedRootSource, certificate: x509.Certificate) -> bool:
+    """Whether a root has the key that the certificate names as its issuer's (RFC 5280, 4.2.1.1).
+
+    It proves nothing; it tells a signature from elsewhere from one that is wrong. What cannot be
+    read counts, so that the verification says what is wrong with it.
+    """
+    from cryptography import x509
+
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+        authorities = json.loads(root.document)["certificateAuthorities"]
+        keys = {
+            x509.SubjectKeyIdentifier.from_public_key(
+                x509.load_der_x509_certificate(base64.b64decode(entry["rawBytes"])).public_key()
+            ).digest
+            for authority in authorities
+            for entry in authority["certChain"]["certificates"]
+        }
+    except Exception:  # noqa: BLE001 - whatever it is, the verification refuses and names it
+        return True
+    return not keys or extension.value.key_identifier in keys
+
+
+def _unknown_domain(roots: Sequence[TrustedRootSource]) -> TrustDomainUnknown:
+    return TrustDomainUnknown(
+        "the artifact was refused: it was signed in a trust domain that this machine does not know",
+        why=f"known here: {', '.join(root.name for root in roots)}",
+        next=[
+            "get the artifact from a publisher who signs in a trust domain known here",
+            "build it yourself and sign it: `aperio plugin sign --trust local`",
+        ],
+    )
+
+
 def _claimed_digest(signed: Mapping[str, Any]) -> Digest | None:
     stated = signed.get("messageDigest")
     if stated is None:
@@ -220,7 +258,7 @@ def _verify_against(root: TrustedRootSource, digest: Digest, evidence: _Evidence
         raise SignatureDigestMismatch(
             "the artifact was refused: its bundle is the signature of another file",
             why=f"expected {digest}\nsigned   {subject}",
-            next=["get the bundle that belongs to this artifact", "or sign the artifact again"],
+            next=["get the bundle that belongs to this artifact", "sign the artifact again"],
         )
     return _signer(root.name, certificate, _verified_time(evidence))
 
@@ -400,7 +438,7 @@ def _malformed(why: str) -> BundleMalformed:
     return BundleMalformed(
         "the artifact was refused: what came as its bundle is not a Sigstore bundle",
         why=why,
-        next=["get the bundle that belongs to this artifact", "or sign the artifact again"],
+        next=["get the bundle that belongs to this artifact", "sign the artifact again"],
     )
 
 

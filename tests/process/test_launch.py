@@ -60,7 +60,7 @@ def test_every_start_says_what_is_not_enforced_and_that_it_is_under_development(
     host.run("bare")
 
     assert host.messages()[:2] == [
-        "development: `acme/box` 1.2.0 (development) runs unsigned and unchecked",
+        "development: `acme/box` runs unsigned and unchecked",
         "not enforced: cpu memory egress processes tmp",
     ]
 
@@ -109,6 +109,7 @@ def test_nothing_of_the_hosts_environment_reaches_a_plugin(host: Host) -> None:
 
     assert set(found["environment"]) - {"LC_CTYPE"} == {
         "APERIO_HOST_LIFELINE",
+        "APERIO_PLUGIN_LOG_LEVEL",
         "APERIO_PLUGIN_MAGIC_COOKIE",
         "HOME",
         "LANG",

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.host.launch import RunningPlugin
 
-SLICE = Slice("acme/box", "local", "local")
+SLICE = Slice("acme/box (development)", "local", "local")
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_a_sync_gives_stamped_lines_and_stores_the_checkpoint(host: Host, state:
 
     assert (summary.events, summary.checkpoints, summary.tokens_renewed) == (2, 1, 0)
     assert notes == [CheckpointStored(2)]
-    stored = state.checkpoint(Slice("acme/box", "acme-corp", "local"))
+    stored = state.checkpoint(Slice("acme/box (development)", "acme-corp", "local"))
     assert stored is not None
     assert (stored.cursor, stored.version) == (b"2", "1.2.0")
     assert sink.envelopes()[0] | {"id": ""} == {
@@ -385,7 +385,7 @@ def test_a_plugin_with_state_reaches_its_slice_and_no_other(host: Host, state: S
     told = told_by_store(host, "acme-corp", state=True)
 
     assert told == "1 PERMISSION_DENIED FAILED_PRECONDITION NOT_FOUND runs 1"
-    item = state.get(Slice("acme/box", "acme-corp", "local"), "runs")
+    item = state.get(Slice("acme/box (development)", "acme-corp", "local"), "runs")
     assert item is not None
     assert item.value == b"1"
     assert state.get(SLICE, "runs") is None

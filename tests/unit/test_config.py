@@ -6,6 +6,7 @@ import pytest
 
 from aperio_cli.config import Config, RegistryRule, add_publisher_rule, load_config
 from aperio_cli.errors import ConfigurationInvalid, FolderNotPrivate
+from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.publisher import LOCAL_ISSUER
 from aperio_cli.paths import Paths
 from tests.builders import rule, unchanged
@@ -121,8 +122,26 @@ def test_user_rule_counts_only_when_the_site_has_it_too(tmp_path: Path) -> None:
     assert [each.namespace for each in kept] == ["acme"]
 
 
-def test_user_rules_that_the_site_lacks_leave_nobody(tmp_path: Path) -> None:
-    assert load(tmp_path, LOCAL, ACME).policy.publishers == ()
+def test_user_rule_for_every_namespace_is_not_admitted_and_leaves_the_sites_own(
+    tmp_path: Path,
+) -> None:
+    policy = load(tmp_path, LOCAL, ACME).policy
+    assert [rule.namespace for rule in policy.publishers] == ["acme"]
+    assert policy.rules_for(PluginId("globex", "box")) == ()
+
+
+def test_user_rule_for_another_signer_than_the_sites_closes_the_namespace(tmp_path: Path) -> None:
+    """Neither the user's signer nor the site's rule for every namespace opens it again."""
+    site = ACME + ACME.replace('"acme"', '"*"').replace("bob@local", "carol@local")
+    policy = load(tmp_path, ACME.replace("bob@local", "mallory@local"), site).policy
+    assert policy.rules_for(PluginId("acme", "box")) == ()
+
+
+def test_user_rule_for_every_namespace_does_not_displace_the_sites_own(tmp_path: Path) -> None:
+    everyone = ACME.replace('"acme"', '"*"').replace("bob@local", "carol@local")
+    policy = load(tmp_path, everyone, ACME + everyone).policy
+    assert [rule.identity for rule in policy.rules_for(PluginId("acme", "box"))] == ["bob@local"]
+    assert [rule.identity for rule in policy.rules_for(PluginId("globex", "x1"))] == ["carol@local"]
 
 
 def test_site_without_publishers_leaves_the_user_free(tmp_path: Path) -> None:

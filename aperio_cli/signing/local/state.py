@@ -50,7 +50,7 @@ def broken(directory: Path, why: str) -> TrustDomainBroken:
         why=why,
         next=[
             f"bring {directory} back from a copy",
-            "or move it away and make a new one; to plugins installed before it is a stranger",
+            "move it away and make a new one; to plugins installed before it is a stranger",
             INIT_COMMAND,
         ],
     )
