@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import bare  # type: ignore[import-not-found] # beside this file
+import bare
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 
 

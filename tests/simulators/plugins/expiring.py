@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import bare  # type: ignore[import-not-found] # beside this file
+import bare
 import grpc
 from aperio_plugin._generated.aperio.plugin.v1 import common_pb2, connector_pb2
 

@@ -2,7 +2,7 @@
 
 import os
 
-import bare  # type: ignore[import-not-found] # beside this file
+import bare
 
 for _ in range(16):
     os.write(1, b"x" * 65536)

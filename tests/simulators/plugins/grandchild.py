@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-import bare  # type: ignore[import-not-found] # beside this file
+import bare
 
 child = subprocess.Popen(["/bin/sleep", "300"])
 sys.stderr.write(f"grandchild {child.pid}\n")

@@ -2,7 +2,7 @@
 
 import os
 
-import bare  # type: ignore[import-not-found] # beside this file
+import bare
 
 for line in (
     b'{"@message": 5, "@level": {"a": 1}, "@timestamp": []}',

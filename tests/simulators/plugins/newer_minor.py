@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-import bare  # type: ignore[import-not-found] # beside this file
+import bare
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 
 _UNKNOWN_FIELD = bytes.fromhex("c23e03616263")  # field 1000, a string

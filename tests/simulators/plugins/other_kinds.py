@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import bare  # type: ignore[import-not-found] # beside this file
+import bare
 import grpc
 from aperio_plugin._generated.aperio.plugin.v1 import (
     capabilities_pb2,

@@ -2,7 +2,7 @@
 
 import threading
 
-import bare  # type: ignore[import-not-found] # beside this file
+import bare
 
 bare.announce(bare.socket_path(), version=2)
 threading.Event().wait()

@@ -5,7 +5,7 @@ from typing import Any
 
 HOST = os.environ.get("APERIO_HOST_SOCKET", "")
 
-import bare  # type: ignore[import-not-found] # beside this file  # noqa: E402 - it takes the cookie out of the environment
+import bare  # noqa: E402 - it takes the cookie out of the environment
 import grpc  # noqa: E402
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2, host_pb2  # noqa: E402
 

@@ -9,7 +9,7 @@ from typing import Any
 ENVIRONMENT = dict(os.environ)
 DESCRIPTORS = len(list(pathlib.Path("/proc/self/fd").iterdir()))
 
-import bare  # type: ignore[import-not-found] # beside this file  # noqa: E402 - it takes the cookie out of the environment
+import bare  # noqa: E402 - only now
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2  # noqa: E402
 
 

@@ -4,7 +4,7 @@ import signal
 import threading
 from typing import Any
 
-import bare  # type: ignore[import-not-found] # beside this file
+import bare
 from google.protobuf import empty_pb2
 
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import bare  # type: ignore[import-not-found] # beside this file
+import bare
 from aperio_plugin._generated.goplugin import goplugin_pb2
 
 
-def health(_request: Any, _context: Any) -> Any:
+def health(request: Any, context: Any) -> Any:  # noqa: ARG001 - as the one it replaces
     return goplugin_pb2.HealthCheckResponse(status="NOT_SERVING")
 
 
