@@ -232,7 +232,11 @@ class RegistrySource:
 
     def _locate(self, url: str) -> str:
         """A location in the index as a path in the registry's folder, or as an address."""
-        scheme = urlsplit(url).scheme.lower()
+        try:
+            scheme = urlsplit(url).scheme.lower()
+        except ValueError as error:
+            why = f"`{clean(url, limit=120)}` is not an address: {error}"
+            raise _unreadable(self.base, why) from error
         if scheme in {"http", "https"}:
             return url
         if scheme:
@@ -265,9 +269,6 @@ class RegistrySource:
 
     def _hint(self) -> str:
         """What to do when a file of the registry is missing."""
-        built = Path(self.base, BUILT_FOLDER)
-        if self._is_folder and (built / FILE_NAME).is_file():
-            return f"name the folder that was built: `--registry {built}`"
         return f"check that {self.base} is a registry that `aperio registry build` wrote"
 
     def _read_cached(self, url: str, limit_bytes: int, expected: Digest | None) -> bytes:

@@ -201,7 +201,7 @@ def test_install_refuses_the_signature_of_another_trust_domain(
     path = write_artifact(machine.root / "dist", go_members(version="2.0.0"))
     Machine(machine.root, new_domain(tmp_path_factory.mktemp("other"))).sign(path)
     error = refused(machine, path)
-    assert (error.code, error.exit_status) == ("signature-invalid", 3)
+    assert (error.code, error.exit_status) == ("trust-domain-unknown", 3)
 
 
 def test_install_refuses_a_publisher_without_a_rule(machine: Machine) -> None:

@@ -298,7 +298,7 @@ def test_own_bundle_that_does_not_verify_is_not_written(
     monkeypatch.setattr(signing.client, "sign_digests", lambda *_: bundles)
     with pytest.raises(errors.SigningFailed) as caught:
         sign(artifacts, domain=domain)
-    assert caught.value.why.startswith("signature-invalid: ")
+    assert caught.value.why.startswith("trust-domain-unknown: ")
     assert sorted(dist.iterdir()) == [artifact.path for artifact in artifacts]
 
 
