@@ -6,6 +6,7 @@ is what the catalogue says, so it is written for the person who meets the error.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,6 +23,7 @@ INCOMPATIBLE = 6
 INTERRUPTED = 130
 
 _KEPT_CONTROLS = frozenset("\n\t")
+_C1_CONTROL = re.compile("[\x80-\x9f]")
 
 
 def clean(text: object, *, limit: int = 400) -> str:
@@ -45,6 +47,17 @@ def clean(text: object, *, limit: int = 400) -> str:
 def one_line(text: object, *, limit: int = 400) -> str:
     """Outside text as `clean` gives it, and without a line end by which it could look like ours."""
     return clean(text, limit=limit).replace("\n", " ")
+
+
+def escape_controls(json_text: str) -> str:
+    """Valid JSON text of the same value, without control characters that a terminal may obey.
+
+    Those are U+0080 to U+009F, which only strings can hold; below U+0020 JSON (RFC 8259, section 7)
+    has no raw ones.
+    """
+    if json_text.isascii():
+        return json_text
+    return _C1_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
 
 
 class AperioError(Exception):

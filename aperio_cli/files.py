@@ -83,18 +83,26 @@ def disk_full_guard(what: str) -> Iterator[None]:
             "`acme/box-connector` 1.2.0 was not installed".
 
     Raises:
-        DiskFull: for ENOSPC and EDQUOT. Every other exception passes through.
+        DiskFull: for ENOSPC and EDQUOT, and for a DiskFull of something smaller: people are told
+            of the thing that they named. Every other exception passes through.
     """
     try:
         yield
+    except DiskFull as smaller:
+        raise _disk_full(what, smaller.why) from smaller
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise DiskFull(
-            f"{what}: the disk is full",
-            why=f"{os.strerror(error.errno)}: {error.filename}" if error.filename else str(error),
-            next=["free some space, then run the same command again"],
-        ) from error
+        why = f"{os.strerror(error.errno)}: {error.filename}" if error.filename else str(error)
+        raise _disk_full(what, why) from error
+
+
+def _disk_full(what: str, why: str) -> DiskFull:
+    return DiskFull(
+        f"{what}: the disk is full",
+        why=why,
+        next=["free some space, then run the same command again"],
+    )
 
 
 class AsideFile:
@@ -376,7 +384,7 @@ class Lock:
 
     The kernel releases it when the holder ends, however it ends. The lock file stays: removing it
     would let two processes hold locks on two files of the same name. It holds the process id of
-    whoever took the lock last. Not reentrant.
+    whoever took the lock last, if there was space for it. Not reentrant.
 
     Args:
         path: the lock file; its folder must exist.
@@ -400,8 +408,9 @@ class Lock:
         descriptor = os.open(self._path, flags, 0o600)
         try:
             self._acquire(descriptor)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+            with contextlib.suppress(OSError):  # on a full disk, say, where `remove` has to work
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
         except BaseException:
             os.close(descriptor)
             raise

@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
-from aperio_cli.errors import DONE, DiskFull, clean, one_line
+from aperio_cli.errors import DONE, DiskFull, clean, escape_controls, one_line
 from aperio_cli.files import disk_full_guard
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Output:
             raise
 
     def _write_json(self, document: dict[str, Any]) -> None:
-        text = json.dumps(document, ensure_ascii=False)
+        text = escape_controls(json.dumps(document, ensure_ascii=False))
         self.lines([text.encode("utf-8", "replace") + b"\n"])
 
     def _tell(self, text: str) -> None:
@@ -140,7 +140,7 @@ def _envelope(
     return {
         "schema": 1,
         "command": list(command),
-        "status": "error" if errors else "ok",
+        "status": "ok" if exit_status == DONE else "error",
         "exit_status": exit_status,
         "data": data,
         "errors": errors,
@@ -179,4 +179,6 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def pairs(items: Sequence[tuple[str, object]]) -> str:
     """Names and values, one pair a line, aligned, without a final newline."""
     width = max((len(name) for name, _ in items), default=0)
-    return "\n".join(f"{name:<{width}}  {one_line(value, limit=1000)}" for name, value in items)
+    return "\n".join(
+        f"{one_line(name):<{width}}  {one_line(value, limit=1000)}" for name, value in items
+    )

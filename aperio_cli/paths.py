@@ -95,7 +95,7 @@ def find_paths(environment: Mapping[str, str], *, home: str = "", config_file: s
         return Paths(root, chosen, root / "cache")
     import platformdirs
 
-    root = Path(environment.get("HOME", "~")).expanduser().absolute() / ".aperio"
+    root = Path(environment.get("HOME") or "~").expanduser().absolute() / ".aperio"
     chosen = Path(config_file).expanduser().absolute() if config_file else Path()
     return Paths(
         root,

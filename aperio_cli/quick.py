@@ -23,6 +23,7 @@ def answer(argv: list[str]) -> int | None:
     """
     if argv == ["--version"]:
         sys.stdout.write(f"aperio {__version__}\n")
+        sys.stdout.flush()
         return 0
     if argv[:2] == ["plugin", "list"] and argv[2:] in ([], ["--json"]):
         from aperio_cli import listing

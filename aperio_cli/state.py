@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from aperio_cli import clock
 from aperio_cli.errors import DiskFull, StateConflict, StateLimit, StateUnreadable
+from aperio_cli.files import disk_full_guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,8 @@ MAX_CURSOR_BYTES: Final = 64 * 1024
 MAX_LISTED: Final = 1000
 
 _BUSY_TIMEOUT_S: Final = 5.0
+# The second: the shared memory beside a database in WAL mode is a file, which needs 32 KiB.
+_FULL: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 _SCHEMA_VERSION: Final = 1
 _SCHEMA: Final = """
 BEGIN IMMEDIATE;
@@ -284,9 +287,10 @@ class State:
         try:
             yield
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+            if getattr(error, "sqlite_errorcode", 0) in _FULL:
                 raise DiskFull(
                     f"`{self._path}` was left as it was: the disk is full",
+                    why=str(error),
                     next=["free some space, then run the same command again"],
                 ) from error
             raise StateUnreadable(
@@ -306,7 +310,8 @@ class State:
 def _connect(path: Path) -> sqlite3.Connection:
     """The database, created for this user alone; SQLite gives its side files the same mode."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o600)
+    with disk_full_guard(f"`{path}` was not made"):
+        descriptor = os.open(path, flags, 0o600)
     try:
         os.fchmod(descriptor, 0o600)  # one that was there may have been opened up
     finally:

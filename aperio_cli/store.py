@@ -102,7 +102,7 @@ class Store:
         try:
             data = files.read_capped(self._current_file(plugin), _MAX_CURRENT_BYTES)
             version = json.loads(data)["version"]
-        except (OSError, AperioError, ValueError, KeyError, TypeError):
+        except (OSError, AperioError, ValueError, LookupError, TypeError, RecursionError):
             return None
         return version if isinstance(version, str) and _is_version(version) else None
 
@@ -393,7 +393,7 @@ def read_checks(path: Path) -> dict[str, Any]:
     """The noted checks of a plugin by version; none when they cannot be read."""
     try:
         document = json.loads(files.read_capped(path, _MAX_CHECKS_BYTES))
-    except (OSError, AperioError, ValueError):
+    except (OSError, AperioError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 

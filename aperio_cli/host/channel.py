@@ -223,7 +223,7 @@ class Calls:
         return kind(
             f"{self._subject} could not do {method}: {summary}",
             why="\n".join([f"status {code.name}", *lines[1:]]),
-            next=steps,
+            next=[f"the plugin says: {step}" for step in steps],
         )
 
 

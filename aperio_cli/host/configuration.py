@@ -152,6 +152,8 @@ def _text(given: object) -> str:
         raise ValueError(f"expected text, received {_kind(given)}")  # noqa: TRY004 - said as a wrong value
     if len(given) > _MAX_TEXT:
         raise ValueError(f"expected at most {_MAX_TEXT} characters")
+    if any("\ud800" <= character <= "\udfff" for character in given):
+        raise ValueError("expected text, received bytes that are not UTF-8")
     return given
 
 

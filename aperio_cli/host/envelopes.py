@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quote
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
-from aperio_cli.errors import PluginContractBroken, UsageError, clean
+from aperio_cli.errors import PluginContractBroken, UsageError, clean, escape_controls
 
 if TYPE_CHECKING:
     from aperio_plugin._generated.aperio.plugin.v1.connector_pb2 import Actor, Event, EventBatch
@@ -148,14 +148,16 @@ class Stamper:
 def one_line_object(data: bytes) -> str:
     """The text of one JSON object, checked, and on one line.
 
-    It is the same text, except that line ends between tokens become spaces; inside of strings
-    JSON has none, so nothing of the contents changes.
+    It is the same text, except that line ends between tokens become spaces, inside of strings JSON
+    has none, and that control characters which a terminal would obey are escaped: nothing of the
+    contents changes.
 
     Raises:
         ValueError: not UTF-8, not JSON (RFC 8259), not an object, or nested too deeply to check.
     """
     text = data.decode()
     _object(text)
+    text = escape_controls(text)
     if "\n" in text or "\r" in text:
         return text.replace("\n", " ").replace("\r", " ")
     return text

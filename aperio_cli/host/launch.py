@@ -4,7 +4,9 @@
         schema = await plugin.connector.schema(Invocation())
 
 The block is entered once a health check has passed, and however it is left, by an error or by a
-cancellation at any point, nothing of the plugin remains: no process, no socket, no folder.
+cancellation at any point, nothing of the plugin remains: no process of its group, no socket, no
+folder. A grandchild that starts a session of its own leaves the group; to hold those takes a process
+namespace, which this version does not make.
 `lifecycle.advance` decides what happens next; `Run` does it.
 """
 

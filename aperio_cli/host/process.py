@@ -30,6 +30,7 @@ LIFELINE_VARIABLE: Final = "APERIO_HOST_LIFELINE"
 
 _WRAPPERS: Final = ("/usr/bin/setpriv", "/bin/setpriv")
 _REAP_TIMEOUT_S: Final = 5.0
+_PR_SET_DUMPABLE: Final = 4  # linux/prctl.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ def spawn(command: Command) -> Process:
     Raises:
         OSError: the command cannot be executed.
     """
+    _hide_memory()
     hold, lifeline = os.pipe2(os.O_CLOEXEC)
     try:
         popen = subprocess.Popen(
@@ -192,11 +194,26 @@ def _same(reader: PipeReader) -> PipeReader:
     return reader
 
 
+def _hide_memory() -> None:
+    """Keeps this process's memory and environment, in which secrets are, from its own user.
+
+    Without it a child reads /proc/<host>/environ, whatever environment it was given itself. The
+    kernel takes it back for what is executed, and root is not held by it (prctl(2)).
+    """
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):  # not Linux
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
 def _wrapper() -> tuple[str, ...]:
-    """Sets the parent-death signal and executes the rest; part of Debian's essential util-linux."""
+    """Sets the parent-death signal, gives up set-user-ID programs, and executes the rest.
+
+    `setpriv` is part of Debian's essential util-linux.
+    """
     for path in _WRAPPERS:
         if os.access(path, os.X_OK):
-            return (path, "--pdeathsig", "KILL", "--")
+            return (path, "--pdeathsig", "KILL", "--no-new-privs", "--")
     return ()
 
 

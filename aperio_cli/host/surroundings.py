@@ -85,8 +85,9 @@ def _open_folders(top: Path) -> None:
     for path, names, _ in os.walk(top):
         for name in names:
             inner = Path(path, name)
-            if not inner.is_symlink():
-                inner.chmod(0o700)
+            with contextlib.suppress(OSError):  # a straggler was at it
+                if not inner.is_symlink():
+                    inner.chmod(0o700)
 
 
 def build_environment(own_folder: Path, host_socket: str = "") -> dict[str, str]:

@@ -227,11 +227,16 @@ def _install_anew(
         tree = _unpack(admitted, prepared / FILES_FOLDER, place, interpreter)
         receipt = _write_records(admitted, prepared, place, (tree, interpreter))
         with store.lock(what):
-            # Once more, now that nobody else can change the answer.
-            _installed(admitted, store, request)
+            # Once more, now that nobody else can change the answer: another process may have
+            # installed the same meanwhile, and somebody may be running it.
+            there = _installed(admitted, store, request)
             before = store.current_version(manifest.id)
-            store.commit(prepared, manifest.id, manifest.version)
-    return _report(receipt, before, was_installed=False)
+            if there is None:
+                store.commit(prepared, manifest.id, manifest.version)
+            else:
+                receipt = there
+                store.make_current(manifest.id, manifest.version)
+    return _report(receipt, before, was_installed=there is not None)
 
 
 def _unpack(

@@ -21,6 +21,8 @@ BUNDLE_FILE_NAME = "artifact.sigstore.json"
 FILES_FOLDER = "files"
 MAX_BYTES = 256 * 1024
 
+_DAMAGES = (AperioError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
@@ -105,9 +107,9 @@ class Receipt:
         try:
             document = json.loads(data)
             if document["schema"] != SCHEMA:
-                raise ValueError(document["schema"])  # noqa: TRY301 - one place maps every cause
+                raise ValueError(document["schema"])
             return cls._from_document(document, folder)
-        except (AperioError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except _DAMAGES as error:
             raise ReceiptInvalid(
                 f"the record of an installed version is damaged: `{folder / FILE_NAME}`",
                 why=f"{type(error).__name__}: {error}",

@@ -7,6 +7,7 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
+from aperio_cli import files
 from aperio_cli.errors import AperioError, SigningFailed, clean
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def sign_digests(digests: Sequence[Digest], domain: SigningDomain) -> list[bytes
     """
     if not digests:
         return []
-    with _captured_warnings() as warnings:
+    with _captured_warnings() as warnings, files.disk_full_guard("nothing was signed"):
         try:
             return _sign(digests, domain)
         except AperioError:

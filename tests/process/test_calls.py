@@ -53,7 +53,7 @@ def test_an_error_comes_with_its_diagnostics(host: Host) -> None:
 
     assert caught.value.what.endswith("could not do Execute: no such action (action) [no]")
     assert caught.value.why == "status INVALID_ARGUMENT"
-    assert caught.value.next == ("use box.unshare",)
+    assert caught.value.next == ("the plugin says: use box.unshare",)
     assert caught.value.exit_status == 5
 
 
@@ -198,7 +198,7 @@ def test_an_sdk_plugins_error_keeps_its_diagnostics(host: Host) -> None:
 
     assert "the scope is missing (mode)" in caught.value.what
     assert "PERMISSION_DENIED" in caught.value.why
-    assert "grant it" in caught.value.next
+    assert "the plugin says: grant it" in caught.value.next
 
 
 def test_an_sdk_plugin_keeps_state_between_launches(host: Host, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import threading
 from contextlib import contextmanager
@@ -101,6 +102,9 @@ def test_an_address_that_the_manifest_permits_is_used(url: str, given: dict[str,
         ("https://{other}/token", {"other": "acme.okta.com"}),
         ("http://127.0.0.1:8080/token", {}),
         ("http://localhost/{enterprise}", {}),
+        ("{scheme}://127.0.0.1:5432/token", {"scheme": "http"}),
+        ("{base_url}:5432/token", {"base_url": "http://127.0.0.1"}),
+        ("{base_url}5432/token", {"base_url": "http://127.0.0.1:1"}),
         ("https://[::1/token", {}),
         ("https://api.box.com:port/token", {}),
         ("", {}),
@@ -246,6 +250,13 @@ def test_a_refusal_shows_the_code_and_nothing_else_of_the_answer(body: bytes, sh
 def test_a_redirect_is_not_followed_with_the_secret() -> None:
     with server(200, b'{"access_token": "stolen"}') as elsewhere, pytest.raises(TokenRefused):
         answered(307, b"", {"Location": elsewhere})
+
+
+def test_an_answer_that_has_to_be_decompressed_is_not_used() -> None:
+    body = gzip.compress(b'{"access_token": "t0ken"}')
+
+    with pytest.raises(TokenUnavailable):
+        answered(200, body, {"Content-Encoding": "gzip"})
 
 
 def test_nobody_there_is_unavailable() -> None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cryptography.hazmat.primitives import serialization
 
 from aperio_cli import clock
-from aperio_cli.errors import AperioError
+from aperio_cli.errors import AperioError, DiskFull
 from aperio_cli.signing.local import tokens
 from aperio_cli.signing.local.authority import CertificateRequestInvalid, read_certificate_request
 from aperio_cli.signing.local.log import EntryInvalid, EntryRequest
@@ -81,7 +81,11 @@ class Services:
     token_key: ec.EllipticCurvePrivateKey
 
     def answer(self, path: str, authorization: str, body: bytes) -> Reply:
-        """The reply to a POST; every refusal is a JSON document with `code` and `message`."""
+        """The reply to a POST; every refusal is a JSON document with `code` and `message`.
+
+        Raises:
+            DiskFull: there is no space for what has to be recorded.
+        """
         routes: dict[str, Callable[[str, bytes], Reply]] = {
             CERTIFICATES_PATH: self._certify,
             LOG_PATH: self._record,
@@ -95,6 +99,8 @@ class Services:
             return _refusal(HTTPStatus.UNAUTHORIZED, str(error))
         except (CertificateRequestInvalid, EntryInvalid, TimestampRequestInvalid) as error:
             return _refusal(HTTPStatus.BAD_REQUEST, str(error))
+        except DiskFull:
+            raise
         except AperioError as error:
             return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{error.what}\n{error.why}")
         except Exception as error:  # noqa: BLE001 - the client turns it into an error for people
@@ -134,12 +140,17 @@ def serving(services: Services) -> Iterator[str]:
 
     Raises:
         OSError: when no port can be had.
+        DiskFull: instead of what the block raised, when that is why the services refused.
     """
     with _Server(services) as server:
         accepting = threading.Thread(target=server.serve_forever, args=(_POLL_S,))
         accepting.start()
         try:
             yield f"http://{_ADDRESS}:{server.server_port}"
+        except Exception as error:
+            if server.full:
+                raise server.full from error
+            raise
         finally:
             server.shutdown()
             accepting.join()
@@ -173,6 +184,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, services: Services) -> None:
         self.services = services
+        self.full: DiskFull | None = None
         self._open: set[socket.socket] = set()
         super().__init__((_ADDRESS, 0), _Handler)
 
@@ -208,7 +220,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(int(length))
         authorization = self.headers.get("Authorization", "")
-        self._send(self.server.services.answer(self.path, authorization, body))
+        try:
+            reply = self.server.services.answer(self.path, authorization, body)
+        except DiskFull as full:
+            self.server.full = full
+            reply = _refusal(HTTPStatus.INSUFFICIENT_STORAGE, full.what)
+        self._send(reply)
 
     def _send(self, reply: Reply) -> None:
         self.send_response(reply.status)

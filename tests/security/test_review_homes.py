@@ -1,0 +1,115 @@
+"""Homes, rules and records that somebody else could have a hand in."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aperio_cli import config, files, listing
+from aperio_cli.__main__ import main
+from aperio_cli.errors import ConfigurationInvalid, FolderNotPrivate, ReceiptInvalid
+from aperio_cli.models.receipt import Receipt
+from aperio_cli.paths import find_paths
+from tests.builders import snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RULE = '[[publishers]]\nnamespace = "*"\ndomain = "local"\nidentity = "mallory@local"\n'
+DEEP = b"[" * 100_000
+
+
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    """A process that closes nothing by itself, as some services are started."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("no_umask")
+def test_folders_above_a_private_one_are_private_whatever_the_umask(tmp_path: Path) -> None:
+    files.make_private(tmp_path / "a/b/c")
+
+    for made in ("a", "a/b", "a/b/c"):
+        assert stat.S_IMODE((tmp_path / made).stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o702])
+def test_folder_that_everybody_may_write_in_is_refused(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home").chmod(mode)
+
+    with pytest.raises(FolderNotPrivate, match="not a folder of your own"):
+        files.make_private(tmp_path / "home")
+
+    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == mode
+
+
+@pytest.mark.usefixtures("no_umask")
+def test_trust_is_private_from_the_first_folder_on_whatever_the_umask(aperio_home: Path) -> None:
+    assert main(["trust", "local", "init"]) == 0
+
+    assert stat.S_IMODE(aperio_home.stat().st_mode) == 0o700
+
+
+def test_trust_is_refused_when_everybody_may_write_in_the_home(
+    aperio_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aperio_home.mkdir()
+    aperio_home.chmod(0o777)
+    before = snapshot(aperio_home)
+
+    assert main(["trust", "local", "init"]) == 3
+
+    assert "folder-not-private" in capsys.readouterr().err
+    assert snapshot(aperio_home) == before
+
+
+@pytest.mark.parametrize("shared", ["file", "folder"])
+def test_rules_are_refused_when_everybody_may_change_them(aperio_home: Path, shared: str) -> None:
+    aperio_home.mkdir(mode=0o700)
+    rules = aperio_home / "config.toml"
+    rules.write_text(RULE)
+    (rules if shared == "file" else aperio_home).chmod(0o777)
+
+    with pytest.raises(ConfigurationInvalid, match="everybody may change it") as caught:
+        config.load_config(find_paths(os.environ), site_file=aperio_home / "none")
+
+    assert "0777" in caught.value.why
+
+
+def test_the_sites_floor_is_not_moved_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    stated = config._site_file()
+    monkeypatch.setenv("XDG_CONFIG_DIRS", "/nonexistent:/etc/xdg")
+
+    assert config._site_file() == stated
+
+
+def test_an_empty_home_variable_does_not_mean_the_working_folder(tmp_path: Path) -> None:
+    assert not find_paths({"HOME": ""}).home.is_relative_to(tmp_path.cwd())
+
+
+def test_receipt_that_is_nested_too_deeply_is_damaged(tmp_path: Path) -> None:
+    with pytest.raises(ReceiptInvalid):
+        Receipt.parse(DEEP, tmp_path)
+
+
+def test_receipt_that_is_nested_too_deeply_hides_no_other_plugin(aperio_home: Path) -> None:
+    for name, contents in (("box", b'{"id": "acme/box"}'), ("deep", DEEP)):
+        folder = aperio_home / "plugins/acme" / name / "1.0.0"
+        folder.mkdir(parents=True)
+        (folder / "receipt.json").write_bytes(contents)
+
+    rows = listing.rows(str(aperio_home))
+
+    assert [(row["id"], row["problem"]) for row in rows] == [
+        ("acme/box", None),
+        ("acme/deep", "receipt-invalid"),
+    ]
+    assert json.loads(listing.envelope(rows))["status"] == "ok"
