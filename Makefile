@@ -4,7 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 WHEELS := .cache/wheels
-# After `make setup` nothing asks a package index: pip reads the wheel cache.
+GO := $(shell command -v go)
+GO_MODULES := $(CURDIR)/.cache/go
+GO_OFFLINE := GOMODCACHE=$(GO_MODULES) GOPROXY=off
+# After `make setup` nothing asks a package index or a module proxy: pip reads the wheel cache, go the
+# module cache.
 OFFLINE := PIP_NO_INDEX=1 PIP_FIND_LINKS=$(CURDIR)/$(WHEELS) PIP_DISABLE_PIP_VERSION_CHECK=1
 
 .PHONY: help setup demo test test-all lint bench docs generate clean
@@ -14,12 +18,14 @@ help: ## show what can be made
 
 setup: $(STAMP) ## make the virtual environment and fill the wheel cache
 
-$(STAMP): pyproject.toml sdk/python/pyproject.toml tests/fill_wheel_cache.py plugins/box/requirements.lock
+$(STAMP): pyproject.toml sdk/python/pyproject.toml tests/fill_wheel_cache.py plugins/box/requirements.lock sdk/go/go.mod
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable sdk/python --editable . --group dev
 	$(BIN)/python -m aperio_cli.wheel plugins/box
+	$(BIN)/python -m aperio_cli.go_sdk plugins/jsonl-file
 	$(BIN)/python tests/fill_wheel_cache.py
+	$(if $(GO),cd plugins/jsonl-file && GOFLAGS=-modcacherw GOMODCACHE=$(GO_MODULES) $(GO) mod download)
 	touch $@
 
 demo: setup ## watch one plugin's whole life, end to end, offline
@@ -33,10 +39,13 @@ test-all: setup ## the tests, the slow ones too
 	$(OFFLINE) $(BIN)/python -m pytest -q
 	cd plugins/box && $(OFFLINE) $(CURDIR)/$(BIN)/python -m pytest -q
 
-lint: setup ## ruff, mypy, and that generated files are current
+lint: setup ## ruff, mypy, gofmt, go vet, and that generated files are current
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy aperio_cli sdk/python/aperio_plugin plugins/box tests bench proto/generate.py
+	$(if $(GO),test -z "$$(gofmt -l sdk/go plugins/jsonl-file/*.go)")
+	$(if $(GO),cd sdk/go && $(GO_OFFLINE) $(GO) vet ./...)
+	$(if $(GO),cd plugins/jsonl-file && $(GO_OFFLINE) $(GO) vet ./...)
 
 bench: setup ## measure, as ratios within one run
 	$(OFFLINE) $(BIN)/python bench/run.py

@@ -6,12 +6,14 @@
     interpreters = ["/usr/bin/python3.11"]
     [sandbox]
     require = ["memory"]       limits without which nothing is started
+    [host]
+    mtls = true                plugins must speak mutual TLS (go-plugin's AutoMTLS)
 
 A site configuration, in platformdirs' site folder, is a floor. When it states publishers, a user's
 rule for a namespace counts only if the site admits the same signer there, by a rule for that
 namespace or else for "*"; a namespace of which the user says nothing has the site's rules. What
-either requires of the sandbox is required. The site's registries are asked before the user's, and
-its interpreters are used by whoever states none.
+either requires of the sandbox, or of the host, is required. The site's registries are asked before
+the user's, and its interpreters are used by whoever states none.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 1024 * 1024
 REQUIRABLE = ("memory", "cpu", "processes", "open_files", "tmp", "egress")
 
-_SECTIONS = ("publishers", "registries", "python", "sandbox")
+_SECTIONS = ("publishers", "registries", "python", "sandbox", "host")
 _PUBLISHER_KEYS = ("namespace", "domain", "identity", "issuer")
 _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38})", re.ASCII)
 
@@ -64,6 +66,7 @@ class Config:
         registries: in the order in which they are asked.
         python_interpreters: what to choose from, in this order; empty means "find one".
         sandbox_require: names of limits without which nothing is started.
+        mtls: whether plugins must speak mutual TLS.
         file: the user's config.toml, whether it exists or not; for messages.
     """
 
@@ -71,6 +74,7 @@ class Config:
     registries: tuple[RegistryRule, ...] = ()
     python_interpreters: tuple[str, ...] = ()
     sandbox_require: tuple[str, ...] = ()
+    mtls: bool = False
     file: Path = Path("config.toml")
 
 
@@ -93,6 +97,7 @@ def load_config(paths: Paths, *, site_file: Path | None = None) -> Config:
         registries=(*site.registries, *(r for r in user.registries if r not in site.registries)),
         python_interpreters=user.python_interpreters or site.python_interpreters,
         sandbox_require=tuple(name for name in REQUIRABLE if name in required),
+        mtls=user.mtls or site.mtls,
         file=paths.config_file,
     )
 
@@ -231,6 +236,7 @@ class _Reader:
             registries=tuple(self._registries(document)),
             python_interpreters=self._texts(python, "interpreters"),
             sandbox_require=required,
+            mtls=self._flag(self._table(document, "host", ("mtls",)), "mtls"),
             file=self._path,
         )
 
@@ -288,6 +294,12 @@ class _Reader:
         ):
             self._fail(key, "expected a list of texts that are not blank")
         return tuple(value)
+
+    def _flag(self, table: dict[str, Any], key: str) -> bool:
+        value = table.get(key, False)
+        if not isinstance(value, bool):
+            self._fail(key, "expected true or false")
+        return value
 
     def _check_keys(self, table: dict[str, Any], known: Sequence[str], prefix: str) -> None:
         for key in table:

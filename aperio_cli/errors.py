@@ -233,6 +233,24 @@ class RuntimeUnsupported(AperioError):
     code = "runtime-unsupported"
 
 
+class GoToolchainMissing(AperioError):
+    """A Go plugin can be built only where Go is installed, as new as its go.mod asks for."""
+
+    code = "go-toolchain-missing"
+
+
+class GoModulesUnpinned(AperioError):
+    """go.mod and go.sum of a Go plugin do not pin every module that it imports."""
+
+    code = "go-modules-unpinned"
+
+
+class GoBuildFailed(AperioError):
+    """A Go plugin does not compile; what go says stands in the message."""
+
+    code = "go-build-failed"
+
+
 class InterpreterNotDeclared(AperioError):
     """The interpreter is none of those that the manifest's `runtime.tags` declares."""
 

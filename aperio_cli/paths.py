@@ -105,7 +105,7 @@ def find_paths(environment: Mapping[str, str], *, home: str = "", config_file: s
 
 
 def bundled(name: str) -> Path:
-    """A folder that ships with aperio: `plugin_templates`, `proto` or `sdk/python`.
+    """A folder that ships with aperio: `plugin_templates`, `proto`, `sdk/python` or `sdk/go`.
 
     In an installed aperio it stands in `_bundled/`; in a checkout, at the top.
 

@@ -8,6 +8,7 @@ import stat
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aperio_cli import __version__
 from aperio_cli.errors import (
@@ -18,18 +19,19 @@ from aperio_cli.errors import (
     clean,
 )
 from aperio_cli.files import ASIDE_PREFIX, disk_full_guard, kind_of, remove_tree
+from aperio_cli.go_sdk import go_sdk
 from aperio_cli.models.artifact import Project
 from aperio_cli.models.manifest import FILE_NAME as MANIFEST
-from aperio_cli.models.manifest import MAX_BYTES, Manifest
+from aperio_cli.models.manifest import KINDS, MAX_BYTES, Manifest
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.paths import bundled
 from aperio_cli.wheel import refresh, sdk_wheel
 
-KINDS = ("connector",)
-"""What this version has a template for."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-LANGUAGES = ("python",)
-"""Languages of the templates."""
+LANGUAGES = ("python", "go")
+"""Languages of the templates; each template has every kind of plugin."""
 
 # A module path as Go names modules on a code host: host, owner, repository. The repository
 # begins with a letter, because a class and a provider are named after it.
@@ -41,6 +43,11 @@ _MODULE = re.compile(
 )
 _MAX_STEM = 40
 _EXAMPLE = "`aperio plugin init github.com/acme/aperio-plugin-box`"
+_DESCRIPTIONS = {
+    "connector": "Audit events from {}",
+    "remediation": "Suspends and resumes users of {}",
+    "destination": "Hands findings and events to {}",
+}
 # Interpreters that the template's lock has wheels for; the first stands in for any other.
 _LOCKED_TAGS = ("cp311", "cp312", "cp313", "cp314")
 
@@ -51,7 +58,7 @@ class ScaffoldRequest:
 
     Attributes:
         module: where the project will live, such as `github.com/acme/aperio-plugin-box`.
-        kind: one of `KINDS`.
+        kind: connector, remediation or destination.
         language: one of `LANGUAGES`.
         publisher: the plugin's namespace; empty means the module's owner in lower case.
         output: the project's folder, new or empty; None means one named after the repository,
@@ -70,21 +77,25 @@ class Names:
     """The names that a module path gives a new project; the variables of the template.
 
     Attributes:
+        kind: of the plugin.
         repository: last part of the module path, `aperio-plugin-box`.
         module: the module path.
         namespace: of the plugin's id.
         plugin_name: of the plugin's id, and its entrypoint: `box-connector`.
         title: for people: `Box`.
         provider: `BOX`.
+        description: what the plugin does, in a few words.
         class_name: `BoxConnector`.
     """
 
+    kind: str
     repository: str
     module: str
     namespace: str
     plugin_name: str
     title: str
     provider: str
+    description: str
     class_name: str
 
 
@@ -92,7 +103,7 @@ def scaffold(request: ScaffoldRequest) -> Project:
     """Makes the project's folder, complete or not at all, and gives the project.
 
     Nothing of the template is executed, nothing outside of the folder is read or written, and no
-    network is used: the SDK's wheel is made from the source that ships with aperio.
+    network is used: the SDK is put in from the source that ships with aperio.
 
     Raises:
         UsageError: this version has no template for the kind or the language.
@@ -105,7 +116,7 @@ def scaffold(request: ScaffoldRequest) -> Project:
     """
     _check_offered("kind", request.kind, KINDS)
     _check_offered("language", request.language, LANGUAGES)
-    names = derive_names(request.module, request.publisher)
+    names = derive_names(request.module, request.publisher, request.kind)
     output = (request.output or Path(names.repository)).expanduser().absolute()
     _check_empty(output)
     with disk_full_guard(f"`{output}` was not made"):
@@ -131,12 +142,13 @@ def _check_offered(what: str, asked: str, offered: tuple[str, ...]) -> None:
         )
 
 
-def derive_names(module: str, publisher: str = "") -> Names:
+def derive_names(module: str, publisher: str = "", kind: str = "connector") -> Names:
     """The names of a new project.
 
     Args:
         module: host/owner/repository; the repository may begin with `aperio-plugin-`.
         publisher: the namespace, when it is not the owner.
+        kind: connector, remediation or destination.
 
     Raises:
         ModuleInvalid: the module path has another form, or its last part is too long.
@@ -150,18 +162,21 @@ def derive_names(module: str, publisher: str = "") -> Names:
             f" single hyphens, beginning with a letter, at most {_MAX_STEM} characters",
             next=[f"name it like {_EXAMPLE}"],
         )
-    stem = match["stem"].removesuffix("-connector")
+    stem = match["stem"].removesuffix(f"-{kind}")
     words = stem.split("-")
-    plugin_name = f"{stem}-connector"
+    plugin_name = f"{stem}-{kind}"
+    title = " ".join(word.capitalize() for word in words)
     plugin = _plugin_id(publisher or match["owner"].lower(), plugin_name)
     return Names(
+        kind=kind,
         repository=match["repository"],
         module=module,
         namespace=plugin.namespace,
         plugin_name=plugin.name,
-        title=" ".join(word.capitalize() for word in words),
+        title=title,
         provider="_".join(words).upper(),
-        class_name="".join(word.capitalize() for word in words) + "Connector",
+        description=_DESCRIPTIONS[kind].format(title),
+        class_name="".join(word.capitalize() for word in (*words, kind)),
     )
 
 
@@ -196,28 +211,43 @@ def _not_empty(folder: Path, why: str) -> FolderNotEmpty:
 
 
 def _render(language: str, names: Names, aside: Path) -> Path:
-    """Renders the template below `aside`, with the SDK's wheel in it, and gives the folder."""
+    """Renders the template below `aside`, with the SDK in it, and gives the folder."""
     # The function below the command: it reads no configuration of the user's, keeps no replay
     # file and, told so, runs no hook.
     from cookiecutter.generate import (  # type: ignore[import-untyped]  # it ships no types
         generate_files,
     )
 
+    add_sdk, sdk_variables = _python_sdk() if language == "python" else _go_sdk()
+    variables = {**asdict(names), "aperio_version": __version__, **sdk_variables}
+    template = bundled("plugin_templates") / language
+    generate_files(template, {"cookiecutter": variables}, aside, accept_hooks=False)
+    rendered = aside / names.repository
+    add_sdk(rendered)
+    return rendered
+
+
+def _python_sdk() -> tuple[Callable[[Path], object], dict[str, str]]:
+    """What puts the SDK's wheel into a project, and the variables that only Python needs."""
     wheel = sdk_wheel()
     tag = f"cp{sys.version_info[0]}{sys.version_info[1]}"
-    variables = {
-        **asdict(names),
+    return lambda project: refresh(project, wheel), {
         "python_tag": tag if tag in _LOCKED_TAGS else _LOCKED_TAGS[0],
-        "aperio_version": __version__,
         "sdk_version": wheel.version,
         "sdk_sha256": wheel.digest.hex,
     }
-    template = bundled("plugin_templates") / language
-    context = {"cookiecutter": variables}
-    generate_files(template, context, aside, accept_hooks=False)
-    rendered = aside / names.repository
-    refresh(rendered, wheel)
-    return rendered
+
+
+def _go_sdk() -> tuple[Callable[[Path], object], dict[str, str]]:
+    """What puts the SDK's source into a project, and the variables that only Go needs."""
+    sdk = go_sdk()
+    return sdk.put_into, {
+        "sdk_module": sdk.module,
+        "sdk_version": sdk.version,
+        "go_version": sdk.go_version,
+        "go_requirements": "\n".join(f"\t{line} // indirect" for line in sdk.requirements),
+        "go_sums": sdk.sums.rstrip(),
+    }
 
 
 def _take_place(rendered: Path, output: Path) -> None:

@@ -34,6 +34,7 @@ def generated() -> dict[Path, str]:
     }
     files[ROOT / "docs" / "reference" / "errors.md"] = error_page()
     files[ROOT / "docs" / "reference" / "commands.md"] = command_page()
+    files[ROOT / "docs" / "reference" / "go-plugin.md"] = go_plugin_page()
     return files
 
 
@@ -75,6 +76,36 @@ def command_page() -> str:
         lines += ["", *arguments, *options] if arguments or options else []
     return "\n".join(lines) + "\n"
 
+
+def go_plugin_page() -> str:
+    """The conformance list of go-plugin: item by item, what the tests came to, or why not."""
+    from tests.interop import conformance
+
+    results = conformance.read_results()
+    lines = [
+        "# go-plugin, item by item",
+        _MARK,
+        "What a peer on stock hashicorp/go-plugin meets, from the results of `tests/interop`",
+        f"(go-plugin {results['go_plugin']} and {results['go_plugin_old']}). P: a plugin made with",
+        "the Python SDK under a stock Go host. H: the host of `aperio` with a stock Go plugin.",
+        "*Differs* means on purpose: the reason follows, and tests hold what happens instead.",
+        "",
+        "| | behaviour | P | H |",
+        "|---|---|---|---|",
+    ]
+    for item in conformance.ITEMS:
+        cells = [conformance.verdict(item, direction, results) for direction in "PH"]
+        lines.append(f"| {item.number} | {item.behaviour} | {' | '.join(cells)} |")
+    lines += ["", "## Where it differs, and why", ""]
+    for item in conformance.ITEMS:
+        for reason, directions in conformance.reasons(item):
+            lines.append(f"- **{item.number} {directions}** {reason}.")
+    return "\n".join([*lines, "", _RECORDED])
+
+
+_RECORDED = """The results are recorded by
+`APERIO_CONFORMANCE=1 python -m pytest tests/interop`.
+"""
 
 _EXIT_STATUS = """## Exit status
 

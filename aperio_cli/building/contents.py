@@ -9,6 +9,8 @@ except, at any depth: what begins with a dot; folders `__pycache__`, `node_modul
 `*.egg-info`; virtual environments (folders with `pyvenv.cfg`); `test_*.py`, `*_test.py` and
 `conftest.py`; bytecode. At the top of the project also the folders `build`, `dist` and `vendor`.
 A link anywhere else is refused: what it leads to differs from machine to machine.
+
+Of a Go project nothing is packed but the program; the same files are looked at.
 """
 
 from __future__ import annotations
@@ -104,14 +106,19 @@ def _walk(
 
 def _classified(path: Path, name: str, *, is_package: bool) -> ProjectFile:
     is_python = path.suffix == ".py"
-    is_test = is_python and (
-        path.name.startswith("test_")
-        or path.name.endswith("_test.py")
-        or path.name == "conftest.py"
-    )
     is_content = is_python or (is_package and path.suffix not in _BYTECODE)
+    is_test = _is_go_test(name) if not is_content else is_python and _is_python_test(path.name)
     is_packed = is_content and not is_test and not path.name.startswith(".")
     return ProjectFile(name, path, is_packed, is_test)
+
+
+def _is_python_test(name: str) -> bool:
+    return name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py"
+
+
+def _is_go_test(name: str) -> bool:
+    """Whether the go command takes a file for a test or for what tests read."""
+    return name.endswith("_test.go") or "testdata" in name.split("/")[:-1]
 
 
 def _not_plain(root: Path, name: str, mode: int) -> TreeNotPlain:

@@ -1,4 +1,8 @@
-"""A project becomes a DevelopmentBuild: its own source in place, its dependencies from a cache."""
+"""A project becomes a DevelopmentBuild.
+
+A Python project is run from its own source, with its dependencies from a cache; a Go project is
+compiled into the cache.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,11 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from aperio_cli.building.dependencies import DependencyRequest, Target, install_dependencies
+from aperio_cli.building.go import develop_program
 from aperio_cli.building.lock import read_lock
 from aperio_cli.building.project import load_project
 from aperio_cli.building.python import development_script
-from aperio_cli.errors import InterpreterNotDeclared, RuntimeUnsupported
+from aperio_cli.errors import InterpreterNotDeclared
 from aperio_cli.files import (
     ASIDE_PREFIX,
     disk_full_guard,
@@ -34,53 +39,64 @@ _MAX_SCRIPT_BYTES = 64 * 1024
 
 
 def develop(
-    project_path: Path, cache: Path, interpreter: Interpreter, environment: Mapping[str, str]
+    project_path: Path,
+    cache: Path,
+    interpreter: Interpreter | None,
+    environment: Mapping[str, str],
 ) -> DevelopmentBuild:
     """Makes a project runnable without packing it.
 
     The locked dependencies are installed once for each lock, interpreter tag and platform, in
-    `cache/development/`; a later call with the same ones takes no download and no pip. Downloads
-    are kept in `cache/downloads/`.
+    `cache/development/`; a later call with the same ones takes no download and no pip. A Go
+    project is compiled there once for the same contents. Downloads are kept in
+    `cache/downloads/`.
 
     Args:
         project_path: the project's folder.
         cache: where things that can be made again are kept.
-        interpreter: what will execute the plugin.
-        environment: the caller's; see `pip.PASSED_ON`.
+        interpreter: what will execute the plugin; a Go project needs none.
+        environment: the caller's; see `pip.PASSED_ON` and `go_tool.PASSED_ON`.
 
     Raises:
         ProjectInvalid, ManifestInvalid, ManifestKindUnknown: as `load_project`.
-        RuntimeUnsupported: this version cannot run the manifest's runtime.
         InterpreterNotDeclared: the manifest does not declare the interpreter's tag.
         LockInvalid: requirements.lock is missing or has a line without hashes.
         BuildDependencyUnavailable, DependencyDigestMismatch, NetworkUnavailable,
         BuildDependencyFailed: from installing the dependencies.
+        GoToolchainMissing, GoModulesUnpinned, GoBuildFailed: from compiling a Go project.
         DiskFull: there is no space; what was half written has been removed.
         FolderNotPrivate: the cache is somebody else's folder.
         OSError: a folder cannot be written.
     """
     project = load_project(project_path)
-    _check_runtime(project, interpreter)
     root = cache / "development"
+    if project.manifest.runtime.language == "go":
+        make_private(root)
+        with disk_full_guard(f"`{project.path}` was not started"):
+            return DevelopmentBuild(project, develop_program(project, root, environment, _here()))
+    chosen = _declared(project, interpreter)
     make_private(root)
-    library = _library(project, root, interpreter, environment)
-    return DevelopmentBuild(project, _script(project, root, library), interpreter, library)
+    library = _library(project, root, chosen, environment)
+    return DevelopmentBuild(project, _script(project, root, library), chosen, library)
 
 
-def _check_runtime(project: Project, interpreter: Interpreter) -> None:
-    runtime = project.manifest.runtime
-    if runtime.language != "python":
-        raise RuntimeUnsupported(
-            f"`{project.path}` was not started: its runtime is {runtime.language}",
-            why="this version of aperio runs folders with `language: python`",
-        )
-    if interpreter.tag not in runtime.tags:
+def _here() -> Platform:
+    return Platform.of_machine(machine.system(), machine.machine())
+
+
+def _declared(project: Project, interpreter: Interpreter | None) -> Interpreter:
+    """The interpreter, when the manifest declares it."""
+    if interpreter is None:
+        raise ValueError("a Python project is run by an interpreter")
+    declared = project.manifest.runtime.tags
+    if interpreter.tag not in declared:
         raise InterpreterNotDeclared(
             f"`{project.path}` was not started: it does not declare {interpreter.tag}",
             why=f"interpreter {interpreter.executable} is {interpreter.tag}\n"
-            f"manifest.yaml declares {', '.join(runtime.tags)}",
+            f"manifest.yaml declares {', '.join(declared)}",
             next=[f"add {interpreter.tag} to runtime.tags, or use another interpreter"],
         )
+    return interpreter
 
 
 def _library(
@@ -88,7 +104,7 @@ def _library(
 ) -> Path:
     """The folder with the locked dependencies, from the cache or made now."""
     lock = read_lock(project.path)
-    target = Target(interpreter.tag, Platform.of_machine(machine.system(), machine.machine()))
+    target = Target(interpreter.tag, _here())
     name = f"{target.tag}-{target.platform.slug}-{lock.digest.hex[:_KEY_DIGITS]}"
     library = root / name
     if library.is_dir():

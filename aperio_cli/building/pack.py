@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli import archive
-from aperio_cli.building import contents, dependencies, lock, python, sbom
+from aperio_cli.building import contents, dependencies, go, go_tool, lock, python, sbom
 from aperio_cli.building.manifest_text import with_tags
 from aperio_cli.building.project import DOCUMENTS, read_manifest_bytes
 from aperio_cli.building.secret_files import refuse_secrets
-from aperio_cli.errors import RuntimeUnsupported, UsageError, clean
+from aperio_cli.errors import UsageError, clean
 from aperio_cli.files import disk_full_guard
 from aperio_cli.models.artifact import Artifact, Project, artifact_name
 from aperio_cli.models.manifest import FILE_NAME as MANIFEST
@@ -44,8 +44,10 @@ class BuildRequest:
         out: folder for the artifacts; made when it is missing.
         pythons: interpreter versions such as `3.11`, out of those the manifest declares; none
             means all of them.
-        environment: the caller's: SOURCE_DATE_EPOCH, and what `pip.PASSED_ON` names.
+        environment: the caller's: SOURCE_DATE_EPOCH, and what `pip.PASSED_ON` or
+            `go_tool.PASSED_ON` names.
         download_cache: folder where downloads are kept between builds, or None.
+        compile_cache: folder where compiled Go packages are kept between builds, or None.
     """
 
     project: Project
@@ -54,29 +56,33 @@ class BuildRequest:
     pythons: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     download_cache: Path | None = None
+    compile_cache: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What of a project goes into each of its artifacts."""
+    """What of a project goes into each of its artifacts.
+
+    `made_with` is what decides the rest: the lock of a Python plugin, the Go of a Go plugin.
+    """
 
     manifest: Manifest
     manifest_bytes: bytes
     files: tuple[ProjectFile, ...]
-    lock: lock.Lock
+    made_with: lock.Lock | go_tool.Toolchain
     mtime: int
 
 
 def build(request: BuildRequest) -> list[Artifact]:
     """Builds the artifacts, in the order of the platforms.
 
-    The bytes depend on the project's files and its lock only; not on folder, umask, locale,
-    time zone, clock or the order of directory entries. Nothing of the project is executed. An
-    artifact of the same name is replaced, once all of them could be made.
+    The bytes depend on the project's files and its lock only, of a Go plugin also on the version
+    of Go; not on folder, umask, locale, time zone, clock or the order of directory entries.
+    Nothing of the project is executed. An artifact of the same name is replaced, once all of
+    them could be made.
 
     Raises:
-        RuntimeUnsupported: this version cannot build the manifest's runtime, or not for one of
-            the platforms.
+        RuntimeUnsupported: Python plugins are not built for one of the platforms.
         UsageError: a Python version is malformed or not declared; SOURCE_DATE_EPOCH is no number.
         SecretInProject: a file looks like a credential.
         TreeNotPlain, ProjectInvalid: the project holds links or devices, or too many files.
@@ -84,6 +90,7 @@ def build(request: BuildRequest) -> list[Artifact]:
         LockInvalid: requirements.lock is missing or has a line without hashes.
         BuildDependencyUnavailable, DependencyDigestMismatch, NetworkUnavailable,
         BuildDependencyFailed: from installing the dependencies.
+        GoToolchainMissing, GoModulesUnpinned, GoBuildFailed: from compiling a Go plugin.
         MemberUnfit: a file's path or size does not fit into an artifact.
         DiskFull: there is no space; no artifact was replaced by half of one.
         OSError: a file may not be read or the folder cannot be written.
@@ -110,25 +117,31 @@ def _gather(request: BuildRequest) -> _Inputs:
     project = request.project
     manifest_bytes = read_manifest_bytes(project.path)
     manifest = Manifest.parse(manifest_bytes, where=str(project.path / MANIFEST))
-    if manifest.runtime.language != "python":
-        raise RuntimeUnsupported(
-            f"`{project.path}` was not built: its runtime is {manifest.runtime.language}",
-            why="this version of aperio builds `language: python`",
-            next=["use a version of aperio that builds it"],
-        )
     files = contents.project_files(project.path, without=request.out.absolute())
     refuse_secrets(project.path, files)
     tags = _chosen_tags(request.pythons, manifest)
     if tags != manifest.runtime.tags:
         manifest_bytes = with_tags(manifest_bytes, tags)
         manifest = Manifest.parse(manifest_bytes)
-    locked = lock.read_lock(project.path)
-    return _Inputs(manifest, manifest_bytes, files, locked, source_time(request))
+    made_with = _made_with(request, manifest)
+    return _Inputs(manifest, manifest_bytes, files, made_with, source_time(request))
+
+
+def _made_with(request: BuildRequest, manifest: Manifest) -> lock.Lock | go_tool.Toolchain:
+    if manifest.runtime.language == "python":
+        return lock.read_lock(request.project.path)
+    return go_tool.find_toolchain(request.environment, f"`{request.project.path}` was not built")
 
 
 def _chosen_tags(pythons: Sequence[str], manifest: Manifest) -> tuple[str, ...]:
     """The tags of the asked versions, in the manifest's order."""
     declared = manifest.runtime.tags
+    if pythons and manifest.runtime.language != "python":
+        raise UsageError(
+            f"`{manifest.id}` carries no Python; nothing was built",
+            why=f"{MANIFEST} says runtime.language: {manifest.runtime.language}",
+            next=["leave out `--python`"],
+        )
     asked = set()
     for version in pythons:
         match = _VERSION.fullmatch(version)
@@ -146,8 +159,19 @@ def _chosen_tags(pythons: Sequence[str], manifest: Manifest) -> tuple[str, ...]:
 def _members(
     request: BuildRequest, inputs: _Inputs, platform: Platform, folder: Path
 ) -> list[archive.Member]:
-    """The members of one platform's artifact; its dependencies are installed below `folder`."""
+    """The members of one platform's artifact; what is made for it is made below `folder`."""
     folder.mkdir()
+    documents = [archive.Member(name, request.project.path / name) for name in DOCUMENTS]
+    if isinstance(inputs.made_with, lock.Lock):
+        made = _python_members(request, inputs, inputs.made_with, platform, folder)
+    else:
+        made = _go_members(request, inputs, inputs.made_with, platform, folder)
+    return [archive.Member(MANIFEST, inputs.manifest_bytes), *documents, *made]
+
+
+def _python_members(
+    request: BuildRequest, inputs: _Inputs, locked: lock.Lock, platform: Platform, folder: Path
+) -> list[archive.Member]:
     manifest = inputs.manifest
     wheels = {}
     libraries = {}
@@ -155,18 +179,37 @@ def _members(
         libraries[tag] = folder / tag
         wanted = dependencies.DependencyRequest(
             project=request.project.path,
-            lock=inputs.lock,
+            lock=locked,
             target=dependencies.Target(tag, platform),
             environment=request.environment,
             download_cache=request.download_cache,
         )
         wheels[tag] = dependencies.install_dependencies(wanted, libraries[tag])
     return [
-        archive.Member(MANIFEST, inputs.manifest_bytes),
         archive.Member(sbom.FILE_NAME, sbom.make_sbom(manifest, wheels)),
-        *(archive.Member(name, request.project.path / name) for name in DOCUMENTS),
         *python.python_members(manifest.entrypoint, inputs.files, libraries),
     ]
+
+
+def _go_members(
+    request: BuildRequest,
+    inputs: _Inputs,
+    toolchain: go_tool.Toolchain,
+    platform: Platform,
+    folder: Path,
+) -> list[archive.Member]:
+    downloads = request.download_cache
+    run = go_tool.GoRun(
+        toolchain=toolchain,
+        project=request.project.path,
+        scratch=folder,
+        modules=downloads / go.MODULE_CACHE if downloads else folder / go.MODULE_CACHE,
+        compiled=request.compile_cache or folder / "compiled",
+        environment=request.environment,
+        platform=platform,
+    )
+    refuse_secrets(request.project.path, go.compiled_files(run))
+    return list(go.go_members(run, inputs.manifest))
 
 
 def _write(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import signal
-import subprocess
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aperio_cli.building.child import WAY_OUT, read_end, run_child
 from aperio_cli.errors import (
     AperioError,
     BuildDependencyFailed,
@@ -42,19 +40,11 @@ PASSED_ON = (
     "PIP_RETRIES",
     "PIP_TIMEOUT",
     "PIP_TRUSTED_HOST",
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "NO_PROXY",
     "REQUESTS_CA_BUNDLE",
-    "SSL_CERT_DIR",
-    "SSL_CERT_FILE",
-    "https_proxy",
-    "http_proxy",
-    "no_proxy",
+    *WAY_OUT,
 )
 """Environment variables that pip is given when the caller has them."""
 
-_OUTPUT_KEPT_BYTES = 64 * 1024
 _LAST_LINES = 12
 _NOT_FOUND = re.compile(r"No matching distribution found for (\S+?)(?: |$)", re.MULTILINE)
 _MISMATCH = re.compile(
@@ -96,33 +86,11 @@ def run_pip(run: PipRun, *, deadline_s: float = DEADLINE_S) -> None:
     """
     output = run.scratch / "pip.log"
     command = [sys.executable, "-P", "-m", "pip", *run.arguments]
-    with output.open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=run.scratch,
-            env=_environment(run),
-            start_new_session=True,
-        )
-        try:
-            status: int | None = process.wait(deadline_s)
-        except subprocess.TimeoutExpired:
-            status = None
-        finally:
-            _end_group(process)
+    status = run_child(command, run.scratch, _environment(run), output, deadline_s)
     if status is None:
         raise _failed(run, f"pip was stopped after {deadline_s:g} s\n{_tail(output)}")
     if status:
-        raise _explain(run, _read_end(output))
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends whatever is left of the process group, as after Ctrl-C."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        raise _explain(run, read_end(output))
 
 
 def _environment(run: PipRun) -> dict[str, str]:
@@ -140,14 +108,8 @@ def _environment(run: PipRun) -> dict[str, str]:
     }
 
 
-def _read_end(output: Path) -> str:
-    with output.open("rb") as file:
-        file.seek(max(0, output.stat().st_size - _OUTPUT_KEPT_BYTES))
-        return file.read().decode("utf-8", "replace")
-
-
 def _tail(output: Path) -> str:
-    return "\n".join(_read_end(output).strip().splitlines()[-_LAST_LINES:])
+    return "\n".join(read_end(output).strip().splitlines()[-_LAST_LINES:])
 
 
 def _explain(run: PipRun, output: str) -> AperioError:

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCRIPT = "plugin.py"
-"""The author's file that serves the plugin."""
+"""The author's file that serves a Python plugin."""
+
+GO_MODULE = "go.mod"
+"""The author's file that makes a folder a Go module; the main package stands beside it."""
+
+_STARTS = {"python": SCRIPT, "go": GO_MODULE}
 
 DOCUMENTS = ("LICENSE", "README.md")
 """Files that every artifact carries beside its manifest."""
@@ -28,8 +33,8 @@ def load_project(path: Path) -> Project:
         path: the folder that holds manifest.yaml.
 
     Raises:
-        ProjectInvalid: it is not a folder, has no manifest.yaml, or lacks plugin.py, LICENSE or
-            README.md.
+        ProjectInvalid: it is not a folder, has no manifest.yaml, or lacks plugin.py or go.mod,
+            LICENSE or README.md.
         ManifestInvalid: the manifest is too large, not YAML, or says something wrong.
         ManifestKindUnknown: the manifest's kind is none of the three.
         FileNotRegular: manifest.yaml is a folder, a pipe or a device.
@@ -44,7 +49,7 @@ def load_project(path: Path) -> Project:
             next=["name the folder that holds it", _EXAMPLE],
         )
     manifest = Manifest.parse(read_manifest_bytes(folder), where=str(path / FILE_NAME))
-    wanted = (*DOCUMENTS, *([SCRIPT] if manifest.runtime.language == "python" else []))
+    wanted = (*DOCUMENTS, _STARTS[manifest.runtime.language])
     missing = [name for name in wanted if not (folder / name).is_file()]
     if missing:
         raise ProjectInvalid(

@@ -23,7 +23,9 @@ def plugin_build(
     ] = None,
     python: Annotated[
         list[str] | None,
-        typer.Option(help="Carry it; may be repeated.", metavar="X.Y", show_default=False),
+        typer.Option(
+            help="Carry it in a Python plugin; may be repeated.", metavar="X.Y", show_default=False
+        ),
     ] = None,
     out: Annotated[
         str,
@@ -50,6 +52,7 @@ def plugin_build(
         pythons=tuple(python or ()),
         environment=dict(os.environ),
         download_cache=context.paths.cache / "downloads",
+        compile_cache=context.paths.cache / "go-build",
     )
     artifacts = build(request)
     if check:

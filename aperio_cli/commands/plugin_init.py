@@ -23,8 +23,8 @@ def plugin_init(  # noqa: PLR0913 - one parameter for each option of CLI.md
         ),
     ],
     *,
-    kind: Annotated[str, typer.Option(help="connector")] = "connector",
-    lang: Annotated[str, typer.Option(help="python")] = "python",
+    kind: Annotated[str, typer.Option(help="connector, remediation or destination")] = "connector",
+    lang: Annotated[str, typer.Option(help="python or go")] = "python",
     publisher: Annotated[
         str, typer.Option(help="Namespace of the plugin's id.", metavar="NS", show_default=False)
     ] = "",

@@ -77,6 +77,12 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option of CLI.md
         bool, typer.Option("--dry-run", help="execute: say what would change.")
     ] = False,
     approve: Annotated[bool, typer.Option("--approve", help="execute: consent to it.")] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug", help="PROJECT: keep it running, print how other go-plugin hosts reach it."
+        ),
+    ] = False,
 ) -> Report | None:
     """Run an installed plugin, or a project's folder, for one operation.
 
@@ -103,5 +109,6 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option of CLI.md
                 dry_run=dry_run,
                 approved=approve,
             ),
+            debug=debug,
         ),
     )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aperio_cli import files
 from aperio_cli.commands import showing
 from aperio_cli.commands.common import Exit
+from aperio_cli.commands.debugging import check_debug, reattach_record
 from aperio_cli.commands.plugin_run import OPERATIONS
 from aperio_cli.errors import (
     NOT_DONE,
@@ -27,6 +28,7 @@ from aperio_cli.errors import (
     RequiredLimit,
     UsageError,
 )
+from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.paths import runtime_base
 
 if TYPE_CHECKING:
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from aperio_cli.host.envelopes import Outbound
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.session import Session
-    from aperio_cli.models.artifact import DevelopmentBuild
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.output import Report
     from aperio_cli.state import State
@@ -68,6 +69,7 @@ class RunRequest:
     settings: Mapping[str, object] = field(repr=False)
     full: bool
     execute: Execute
+    debug: bool = False
 
 
 def run(context: Context, request: RunRequest) -> Report | None:
@@ -79,6 +81,10 @@ def run(context: Context, request: RunRequest) -> Report | None:
     """
     target = _find_target(context, request.target)
     kind = showing.kind_of(target)
+    if request.debug:
+        is_development = isinstance(target, DevelopmentBuild)
+        check_debug(context, request.target, request.operation, is_development=is_development)
+        return _on_loop(_Runner(context, request, "debug").run(target))
     operation = request.operation or OPERATIONS[kind][0]
     if operation not in OPERATIONS[kind]:
         raise UsageError(
@@ -138,11 +144,13 @@ def _develop(context: Context, path: Path) -> DevelopmentBuild:
     from aperio_cli.installing.interpreters import choose_interpreter
 
     project = load_project(path)
-    interpreter = choose_interpreter(
-        project.manifest.runtime.tags,
-        context.config.python_interpreters,
-        subject=f"`{project.manifest.id}` in {path}",
-    )
+    interpreter = None
+    if project.manifest.runtime.language == "python":
+        interpreter = choose_interpreter(
+            project.manifest.runtime.tags,
+            context.config.python_interpreters,
+            subject=f"`{project.manifest.id}` in {path}",
+        )
     return develop(path, context.paths.cache, interpreter, dict(os.environ))
 
 
@@ -176,7 +184,11 @@ class _Runner:
         files.make_private(self._context.paths.home)
         with State(self._context.paths.state_database) as state:
             async with self._launched(target, state) as plugin:
-                return await self._operate(plugin, state)
+                if self._operation != "debug":
+                    return await self._operate(plugin, state)
+                _write_line(self._context, reattach_record(plugin))
+                await plugin.ended()
+        return None
 
     def _check_required_limits(self) -> None:
         """DESIGN section 4, item 4: what the operator requires and this host lacks refuses."""
@@ -203,6 +215,7 @@ class _Runner:
             runtime_base(os.environ),
             store=store,
             state=state,
+            mtls=self._context.config.mtls,
             log_level="debug" if self._context.settings.verbose else "info",
         )
         receipt = target if isinstance(target, Receipt) else None

@@ -9,6 +9,8 @@ stands directly in the plugin's own folder is accepted, and its text is compared
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -46,25 +48,53 @@ _USUAL_CAUSES = (
 
 
 @dataclass(frozen=True, slots=True)
+class Dialect:
+    """What hosts and plugins of one maker have agreed upon beside go-plugin itself.
+
+    Attributes:
+        cookie: name and value of the variable that tells a plugin that no person has started it.
+        versions: the app protocol versions that the host speaks.
+    """
+
+    cookie: tuple[str, str]
+    versions: tuple[int, ...]
+
+
+APERIO = Dialect(("APERIO_PLUGIN_MAGIC_COOKIE", "aperio-plugin-v1"), (PROTOCOL_VERSION,))
+"""What the plugins of this project speak."""
+
+
+@dataclass(frozen=True, slots=True)
 class Handshake:
     """What a plugin said about itself and passed every check.
 
     Attributes:
-        version: major version of the plugin interface that it serves.
+        version: the app protocol version that it serves.
         socket_name: name of its socket, one component, inside its own folder.
+        certificate: its certificate (DER) under AutoMTLS, else empty.
     """
 
     version: int
     socket_name: str
+    certificate: bytes = b""
 
 
-def parse(line: bytes, *, folder: str, subject: str) -> Handshake:
+def parse(
+    line: bytes,
+    *,
+    folder: str,
+    subject: str,
+    dialect: Dialect = APERIO,
+    mtls: bool = False,
+) -> Handshake:
     """The handshake in the first line of a plugin's stdout.
 
     Args:
         line: the line with or without its line feed.
         folder: absolute path of the plugin's own folder, exactly as it was given to the plugin.
         subject: what to call the plugin in messages: "`acme/box` 1.2.0".
+        dialect: whose versions are meant.
+        mtls: whether the host has asked for AutoMTLS; then there must be a certificate.
 
     Raises:
         HandshakeTooLong: the line has more than 64 KiB.
@@ -82,10 +112,11 @@ def parse(line: bytes, *, folder: str, subject: str) -> Handshake:
             f"{_USUAL_CAUSES}",
             next=["if you wrote the plugin: print nothing before `serve`; log to stderr"],
         )
-    _check_versions(fields, subject)
+    version = _check_versions(fields, subject, dialect.versions)
     _check_transport(fields, subject)
+    certificate = _certificate(fields, subject, mtls=mtls)
     name = _socket_name(fields[2], fields[3], folder, subject)
-    return Handshake(PROTOCOL_VERSION, name)
+    return Handshake(version, name, certificate)
 
 
 def too_long(subject: str) -> HandshakeTooLong:
@@ -104,7 +135,8 @@ def _integer(text: str, meaning: str, subject: str) -> int:
     return int(text)
 
 
-def _check_versions(fields: Sequence[str], subject: str) -> None:
+def _check_versions(fields: Sequence[str], subject: str, spoken: Sequence[int]) -> int:
+    """The app protocol version, when the host speaks it."""
     core = _integer(fields[0], "core protocol", subject)
     if core != _CORE_VERSION:
         raise _incompatible(
@@ -113,25 +145,38 @@ def _check_versions(fields: Sequence[str], subject: str) -> None:
             f" Plugin version: {core}, Core version: {_CORE_VERSION}",
         )
     version = _integer(fields[1], "protocol", subject)
-    if version != PROTOCOL_VERSION:
+    if version not in spoken:
         raise _incompatible(
             subject,
             "incompatible API version with plugin."
-            f" Plugin version: {version}, Client versions: [{PROTOCOL_VERSION}]",
+            f" Plugin version: {version}, Client versions: [{' '.join(map(str, spoken))}]",
         )
+    return version
 
 
 def _check_transport(fields: Sequence[str], subject: str) -> None:
-    """go-plugin: a fifth field that is absent means net/rpc; the sixth is a TLS certificate."""
+    """go-plugin: a fifth field that is absent means net/rpc."""
     protocol = fields[4] if len(fields) > 4 else "netrpc"  # noqa: PLR2004 - the fifth field
     if protocol != "grpc":
         raise _malformed(
             subject,
             f'unsupported plugin protocol "{clean(protocol, limit=80)}". Supported: [grpc]',
         )
-    certificate = fields[5] if len(fields) > 5 else ""  # noqa: PLR2004 - the sixth field
-    if len(certificate) > _SHORTEST_CERTIFICATE:
+
+
+def _certificate(fields: Sequence[str], subject: str, *, mtls: bool) -> bytes:
+    """The sixth field: a DER certificate in base64 without padding (`server.go`, `Serve`)."""
+    text = fields[5] if len(fields) > 5 else ""  # noqa: PLR2004 - the sixth field
+    if len(text) <= _SHORTEST_CERTIFICATE:
+        if mtls:
+            raise _malformed(subject, "AutoMTLS is required here; it gave no certificate")
+        return b""
+    if not mtls:
         raise _malformed(subject, "it offers TLS, which this host did not ask for")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except binascii.Error as error:
+        raise _malformed(subject, f"error parsing server cert: {error}") from error
 
 
 def _socket_name(network: str, address: str, folder: str, subject: str) -> str:

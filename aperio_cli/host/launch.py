@@ -27,6 +27,7 @@ from aperio_cli.models.artifact import DevelopmentBuild
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from aperio_cli.errors import PluginContractBroken
     from aperio_cli.host.channel import Calls
@@ -66,6 +67,7 @@ async def launch(
         if options.store and not isinstance(target, DevelopmentBuild):
             held.enter_context(options.store.hold(target))
         program = await asyncio.to_thread(check_program, target, options.store)
+        held.callback(program.close)
         run = Run(program, options, log)
         try:
             await run.drive(Event.START)
@@ -89,6 +91,24 @@ class RunningPlugin:
     def pid(self) -> int:
         """Its process id."""
         return self._run.process.pid
+
+    @property
+    def address(self) -> Path:
+        """Its socket; other hosts can reach it there while it runs."""
+        return self._run.socket
+
+    @property
+    def protocol_version(self) -> int:
+        """The app protocol version in its handshake."""
+        return self._run.accepted.version
+
+    async def ended(self) -> None:
+        """Wait until its process has ended, whoever brought that about.
+
+        Raises:
+            PluginCrashed: it was not with exit status 0.
+        """
+        await self._run.ended()
 
     @property
     def phase(self) -> Phase:

@@ -42,12 +42,14 @@ class Command:
         environment: the whole environment; nothing is added but the lifeline's descriptor.
         folder: the working directory.
         open_files: file descriptors that one process may have.
+        inherited: descriptors that the child inherits beside the lifeline.
     """
 
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     folder: Path
     open_files: int
+    inherited: tuple[int, ...] = ()
 
 
 class PipeReader(asyncio.Protocol):
@@ -170,7 +172,7 @@ def spawn(command: Command) -> Process:
             stderr=subprocess.PIPE,
             cwd=command.folder,
             env={**command.environment, LIFELINE_VARIABLE: str(hold)},
-            pass_fds=(hold,),
+            pass_fds=(hold, *command.inherited),
             start_new_session=True,
             bufsize=0,
         )

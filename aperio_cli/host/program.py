@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from aperio_cli import files
 from aperio_cli.errors import InterpreterChanged
+from aperio_cli.host.handshake import APERIO, Dialect
+from aperio_cli.host.sealed import SealedBinary, seal_binary
 from aperio_cli.models.artifact import DevelopmentBuild, Interpreter
 from aperio_cli.models.protocol import require_compatible
 
@@ -40,6 +44,8 @@ class Program:
         binary: the file to look at when execution fails.
         manifest: the manifest as `Manifest.to_json` gives it.
         is_development: whether it is a folder under development.
+        sealed: the copy of a single binary that runs in its place; None: the file runs.
+        dialect: the cookie and the protocol versions that it knows.
     """
 
     subject: str
@@ -51,6 +57,18 @@ class Program:
     binary: Path
     manifest: dict[str, Any]
     is_development: bool = False
+    sealed: SealedBinary | None = None
+    dialect: Dialect = APERIO
+
+    def close(self) -> None:
+        """Let go of the sealed copy; the process that runs it keeps its own hold."""
+        if self.sealed:
+            self.sealed.close()
+
+    @property
+    def is_single_binary(self) -> bool:
+        """Whether it is an installed program that needs no interpreter."""
+        return not self.is_development and self.manifest["runtime"]["language"] == "go"
 
     @property
     def producer(self) -> str:
@@ -76,7 +94,8 @@ class Program:
 def check_program(target: Receipt | DevelopmentBuild, store: Store | None) -> Program:
     """The program of a target, once everything that can be checked about it was. Blocks.
 
-    Every file of an installed plugin is hashed and compared with the list made at install.
+    Every file of an installed plugin is hashed and compared with the list made at install. What
+    consists of one binary is copied, and runs from the copy (`sealed`): close the program later.
 
     Args:
         target: an installed version or a folder under development.
@@ -97,23 +116,38 @@ def check_program(target: Receipt | DevelopmentBuild, store: Store | None) -> Pr
         check_interpreter(target.interpreter, program.subject)
     if store is None:
         raise ValueError("an installed plugin is checked against its store")
-    store.check(target)
-    return program
+    if target.interpreter:
+        store.check(target)
+        return program
+    with ThreadPoolExecutor(1) as pool:  # both read and hash, which releases the GIL
+        sealing = pool.submit(_sealed_copy, target, store, program)
+        store.check(target)  # its error comes first: it names every file that differs
+        return replace(program, sealed=sealing.result())
+
+
+def _sealed_copy(receipt: Receipt, store: Store, program: Program) -> SealedBinary | None:
+    name = f"bin/{receipt.entrypoint}"
+    listed = files.parse_tree(store.tree_list(receipt))
+    expected = next((record.sha256 for record in listed if record.path == name), "not listed")
+    return seal_binary(program.binary, expected, subject=program.subject)
 
 
 def _development(target: DevelopmentBuild) -> Program:
     manifest = target.project.manifest
     subject = f"`{manifest.id}` {manifest.version} (development)"
     require_compatible(manifest.protocol, subject=subject, left="was not started")
-    runner = (target.interpreter.executable, *_PYTHON_FLAGS, "-c", _DEVELOPMENT_RUNNER)
+    arguments: tuple[str, ...] = (str(target.script.absolute()),)
+    if target.interpreter and target.library:
+        runner = (target.interpreter.executable, *_PYTHON_FLAGS, "-c", _DEVELOPMENT_RUNNER)
+        arguments = (*runner, *arguments, str(target.library.absolute()))
     return Program(
         subject=subject,
         plugin_id=str(manifest.id),
         version=manifest.version,
         kind=manifest.kind,
         provider=manifest.provider,
-        arguments=(*runner, str(target.script.absolute()), str(target.library.absolute())),
-        binary=Path(target.interpreter.executable),
+        arguments=arguments,
+        binary=Path(arguments[0]),
         manifest=manifest.to_json(),
         is_development=True,
     )

@@ -17,7 +17,7 @@ from aperio_cli.errors import (
     PluginNotExecutable,
     PluginNotHealthy,
 )
-from aperio_cli.host import diagnosis, handshake, keyvalue, lifecycle
+from aperio_cli.host import diagnosis, handshake, keyvalue, lifecycle, mtls
 from aperio_cli.host.channel import Calls, Pinned, grpc_options, import_grpc, pin_socket
 from aperio_cli.host.invocation import OpenInvocations
 from aperio_cli.host.lifecycle import Action, Event, Patience, Phase
@@ -26,9 +26,10 @@ from aperio_cli.host.process import Command, PipeReader, Process, spawn
 from aperio_cli.host.surroundings import LOG_LEVEL_VARIABLE, PrivateFolder, build_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from aperio_plugin._mtls import KeyPair
     from grpc.aio import Channel, Server
 
     from aperio_cli.host.program import Program
@@ -55,6 +56,7 @@ class LaunchOptions:
         state: the open database for plugins whose manifest says `state: true`.
         patience: how long each step may take.
         log_level: what the SDK of a plugin need not log below: `debug` or `info`.
+        mtls: demand AutoMTLS; otherwise plaintext in a private folder, as most plugins speak.
     """
 
     runtime_base: Path
@@ -62,6 +64,7 @@ class LaunchOptions:
     state: State | None = None
     patience: Patience = field(default_factory=Patience)
     log_level: str = "info"
+    mtls: bool = False
 
 
 class _FirstLine:
@@ -96,6 +99,8 @@ class Run:
 
     process: Process
     calls: Calls
+    accepted: handshake.Handshake
+    socket: Path
 
     def __init__(
         self,
@@ -113,6 +118,8 @@ class Run:
         self._process: Process | None = None
         self._pinned: Pinned | None = None
         self._channel: Channel | None = None
+        self._pair: KeyPair | None = None
+        self._secure: mtls.SecureConnection | None = None
         self._server: Server | None = None
         self._stdio: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -202,13 +209,15 @@ class Run:
             await asyncio.to_thread(import_grpc)
             host_socket = str(folder.host_socket)
             self._server = await keyvalue.serve(host_socket, self._options.state, self.invocations)
-        environment = build_environment(folder.own, host_socket)
+        certificate = ""
+        if self._options.mtls:
+            self._pair = await asyncio.to_thread(mtls.new_pair)
+            certificate = self._pair.certificate.decode()
+        dialect = self.program.dialect
+        environment = build_environment(folder.own, host_socket, certificate, dialect)
         environment[LOG_LEVEL_VARIABLE] = self._options.log_level
-        command = Command(
-            self.program.arguments, environment, folder.own, open_files=self.program.open_files
-        )
         try:
-            self.process = self._process = spawn(command)
+            self.process = self._process = spawn(self._command(environment, folder.own))
         except OSError as error:
             raise PluginNotExecutable(
                 f"{self.program.subject} could not be executed",
@@ -217,6 +226,12 @@ class Run:
             ) from error
         return Event.DONE
 
+    def _command(self, environment: Mapping[str, str], folder: Path) -> Command:
+        program, sealed = self.program, self.program.sealed
+        inherited = (sealed.descriptor,) if sealed else ()
+        arguments = (sealed.path, *program.arguments[1:]) if sealed else program.arguments
+        return Command(arguments, environment, folder, program.open_files, inherited)
+
     def _announce(self) -> None:
         """What an operator has to know at every start."""
         if self.program.is_development:
@@ -224,6 +239,8 @@ class Run:
                 "warn", f"development: `{self.program.plugin_id}` runs unsigned and unchecked"
             )
         self._say("warn", f"not enforced: {' '.join(NOT_ENFORCED)}")
+        if self.program.is_single_binary and not self.program.sealed:
+            self._say("warn", "not sealed: no executable memfd here; the checked file itself runs")
 
     async def _read_handshake(self) -> Event:
         # The plugin is importing the same at this moment, on another core.
@@ -247,8 +264,17 @@ class Run:
             raise self._exited_early()
         assert self._folder  # noqa: S101 - made before the process
         own, subject = self._folder.own, self.program.subject
-        found = handshake.parse(line, folder=str(own), subject=subject)
-        self._pinned = pin_socket(own / found.socket_name, subject)
+        found = handshake.parse(
+            line,
+            folder=str(own),
+            subject=subject,
+            dialect=self.program.dialect,
+            mtls=bool(self._pair),
+        )
+        if self._pair:
+            self._secure = mtls.SecureConnection(self._pair, found.certificate, subject)
+        self.accepted, self.socket = found, own / found.socket_name
+        self._pinned = pin_socket(self.socket, subject)
         await importing
         return Event.DONE
 
@@ -278,14 +304,12 @@ class Run:
         )
 
     async def _check_health(self) -> Event:
-        import grpc.aio
         from aperio_plugin._generated.goplugin.goplugin_pb2 import (
             HealthCheckRequest,
             HealthCheckResponse,
         )
 
-        assert self._pinned  # noqa: S101 - set by the action before
-        self._channel = grpc.aio.insecure_channel(self._pinned.target, options=grpc_options())
+        self._channel = await self._open_channel()
         self.calls = Calls(self._channel, self.program.subject, self.crash)
         request = HealthCheckRequest(service=_HEALTH_SERVICE)
         answer = asyncio.ensure_future(
@@ -308,6 +332,15 @@ class Run:
             )
         self._stdio = asyncio.create_task(self._read_stdio())
         return Event.DONE
+
+    async def _open_channel(self) -> Channel:
+        import grpc.aio
+
+        assert self._pinned  # noqa: S101 - set by the action before
+        assert self._folder  # noqa: S101 - made before the process
+        if self._secure:
+            return await self._secure.open(self._pinned, self._folder.relay_socket)
+        return grpc.aio.insecure_channel(self._pinned.target, options=grpc_options())
 
     async def _read_stdio(self) -> None:
         """go-plugin's stream of what the plugin prints; a plugin may lack it."""
@@ -361,9 +394,11 @@ class Run:
     async def _close_grpc(self) -> None:
         if self._channel:
             await self._channel.close()
+        if self._secure:
+            await self._secure.close()
         if self._server:
             await self._server.stop(None)
-        self._channel = self._server = None
+        self._channel = self._secure = self._server = None
 
     def _abandon(self) -> None:
         """Leave nothing behind, without waiting for anybody."""
@@ -398,6 +433,17 @@ class Run:
             why=self._evidence(self.process.returncode),
             next=["run it again; if it happens again, tell the plugin's publisher"],
         )
+
+    async def ended(self) -> None:
+        """Wait until the process has ended.
+
+        Raises:
+            PluginCrashed: it was not with exit status 0.
+        """
+        await self.process.exited
+        error = await self.crash()
+        if error and self.process.returncode:
+            raise error
 
     def _evidence(self, returncode: int | None) -> str:
         lines = self._stderr.tail.last_lines(diagnosis.SHOWN_LINES)

@@ -9,14 +9,15 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aperio_cli.errors import UsageError
 from aperio_cli.files import disk_full_guard
 from aperio_cli.host import handshake
 
-COOKIE: Final = ("APERIO_PLUGIN_MAGIC_COOKIE", "aperio-plugin-v1")
-"""go-plugin's magic cookie: tells a plugin that a host, not a person, has started it."""
+if TYPE_CHECKING:
+    from aperio_cli.host.handshake import Dialect
+
 HOST_SOCKET_VARIABLE: Final = "APERIO_HOST_SOCKET"
 """Names the socket of the key-value store (host.proto)."""
 LOG_LEVEL_VARIABLE: Final = "APERIO_PLUGIN_LOG_LEVEL"
@@ -44,6 +45,11 @@ class PrivateFolder:
     def host_socket(self) -> Path:
         """Where the host serves the key-value store, if it does."""
         return self.path / "host" / "kv"
+
+    @property
+    def relay_socket(self) -> Path:
+        """Where the host's TLS relay listens, if there is one."""
+        return self.path / "host" / "tls"
 
     @classmethod
     def make(cls, base: Path, *, subject: str) -> PrivateFolder:
@@ -90,12 +96,19 @@ def _open_folders(top: Path) -> None:
                     inner.chmod(0o700)
 
 
-def build_environment(own_folder: Path, host_socket: str = "") -> dict[str, str]:
+def build_environment(
+    own_folder: Path,
+    host_socket: str = "",
+    client_certificate: str = "",
+    dialect: Dialect = handshake.APERIO,
+) -> dict[str, str]:
     """The whole environment of a plugin; nothing of the host's own is in it.
 
     Args:
         own_folder: the plugin's private folder: home, temporary folder, place of its socket.
         host_socket: where the host serves the key-value store; empty: nowhere.
+        client_certificate: the host's for AutoMTLS, PEM; empty: plaintext in the private folder.
+        dialect: whose cookie and versions the plugin finds.
     """
     folder = str(own_folder)
     environment = {
@@ -104,9 +117,10 @@ def build_environment(own_folder: Path, host_socket: str = "") -> dict[str, str]
         "HOME": folder,
         "TMPDIR": folder,  # what plugins before go-plugin 1.5 look at
         "PLUGIN_UNIX_SOCKET_DIR": folder,
-        "PLUGIN_PROTOCOL_VERSIONS": str(handshake.PROTOCOL_VERSION),
+        "PLUGIN_PROTOCOL_VERSIONS": ",".join(map(str, dialect.versions)),
         "PLUGIN_MIN_PORT": "10000",
         "PLUGIN_MAX_PORT": "25000",
-        COOKIE[0]: COOKIE[1],
+        dialect.cookie[0]: dialect.cookie[1],
     }
-    return environment | ({HOST_SOCKET_VARIABLE: host_socket} if host_socket else {})
+    wanted = {HOST_SOCKET_VARIABLE: host_socket, "PLUGIN_CLIENT_CERT": client_certificate}
+    return environment | {name: value for name, value in wanted.items() if value}

@@ -100,19 +100,23 @@ class Interpreter:
 
 @dataclass(frozen=True, slots=True)
 class DevelopmentBuild:
-    """A project made runnable in place: its own source plus locked dependencies from a cache.
+    """A project made runnable in place.
+
+    A Python project is its own source plus locked dependencies from a cache; a Go project is a
+    program compiled into the cache.
 
     Nothing is packed or stored; only `building.develop` makes one, and the host marks it
     `development` at every start.
 
     Attributes:
         project: the folder and its manifest.
-        script: the Python file that the interpreter executes.
-        interpreter: what executes it.
-        library: folder with the locked dependencies, put first on the import path.
+        script: the Python file that the interpreter executes; or the program itself.
+        interpreter: what executes the script; None when it is a program.
+        library: folder with the locked dependencies, put first on the import path; None when it is
+            a program.
     """
 
     project: Project
     script: Path
-    interpreter: Interpreter
-    library: Path
+    interpreter: Interpreter | None = None
+    library: Path | None = None

@@ -15,6 +15,7 @@ import yaml
 from aperio_cli import archive, scaffolding
 from aperio_cli.building import BuildRequest, build, load_project
 from aperio_cli.building.lock import read_lock
+from aperio_cli.models.manifest import KINDS
 from aperio_cli.models.platform import Platform
 from aperio_cli.scaffolding import ScaffoldRequest, scaffold
 from tests.projects import HERE, ROOT, SDK, TAG, WHEELS, snapshot
@@ -34,8 +35,25 @@ PINNED_ACTION = re.compile(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 
 @pytest.fixture(params=MODULES)
-def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return scaffold(ScaffoldRequest(MODULES[request.param], output=tmp_path / "project")).path
+def module(request: pytest.FixtureRequest) -> str:
+    return MODULES[request.param]
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def project(module: str, kind: str, tmp_path: Path) -> Path:
+    return scaffold(ScaffoldRequest(module, kind=kind, output=tmp_path / "project")).path
+
+
+@pytest.fixture
+def of_each_kind(kind: str, tmp_path: Path) -> Path:
+    module = "github.com/acme/aperio-plugin-box"
+    return scaffold(ScaffoldRequest(module, kind=kind, output=tmp_path / "box")).path
 
 
 @pytest.fixture
@@ -70,14 +88,17 @@ def test_rendered_project_is_clean_for_ruff(project: Path) -> None:
     tool(project, "ruff", "format", "--no-cache", "--check", ".")
 
 
-def test_rendered_project_is_clean_for_mypy(box: Path) -> None:
-    cache = str(box.parent / "mypy-cache")
-    tool(box, "mypy", "--follow-imports=silent", "--cache-dir", cache, ".")
+def test_rendered_project_is_clean_for_mypy(of_each_kind: Path) -> None:
+    cache = str(of_each_kind.parent / "mypy-cache")
+    tool(of_each_kind, "mypy", "--follow-imports=silent", "--cache-dir", cache, ".")
 
 
-def test_rendered_project_passes_its_own_tests(box: Path) -> None:
-    output = tool(box, "pytest", "-q", "-p", "no:cacheprovider", "-W", "error")
-    assert "8 passed" in output
+TESTS = {"connector": 8, "remediation": 14, "destination": 10}
+
+
+def test_rendered_project_passes_its_own_tests(of_each_kind: Path, kind: str) -> None:
+    output = tool(of_each_kind, "pytest", "-q", "-p", "no:cacheprovider", "-W", "error")
+    assert f"{TESTS[kind]} passed" in output
 
 
 def test_rendered_project_can_be_built_at_once(box: Path, tmp_path: Path) -> None:

@@ -125,3 +125,25 @@ def test_a_folder_with_too_many_files_is_refused(
         write(tmp_path, f"{number}.txt", "")
     with pytest.raises(errors.ProjectInvalid, match="more than 3 files"):
         project_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["box_test.go", "inner/box_test.go", "testdata/key", "a/testdata/b/k"]
+)
+def test_tests_of_go_are_test_code(tmp_path: Path, name: str) -> None:
+    write(tmp_path, name, "")
+    (file,) = project_files(tmp_path)
+    assert (file.name, file.is_test, file.is_packed) == (name, True, False)
+
+
+@pytest.mark.parametrize("name", ["box.go", "testdata", "test.go", "mytestdata/x"])
+def test_other_files_of_a_go_project_are_none(tmp_path: Path, name: str) -> None:
+    write(tmp_path, name, "")
+    (file,) = project_files(tmp_path)
+    assert (file.is_test, file.is_packed) == (False, False)
+
+
+def test_test_data_inside_a_python_package_is_packed(tmp_path: Path) -> None:
+    write(tmp_path, "box/__init__.py", "")
+    write(tmp_path, "box/testdata/sample.json", "")
+    assert all(file.is_packed for file in project_files(tmp_path))

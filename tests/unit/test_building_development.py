@@ -35,16 +35,21 @@ def project(tmp_path: Path) -> Path:
 
 
 def started(build: DevelopmentBuild) -> str:
-    command = [build.interpreter.executable, "-I", "-B", str(build.script)]
+    command = [INTERPRETER.executable, "-I", "-B", str(build.script)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     return ran.stdout
+
+
+def library_of(build: DevelopmentBuild) -> Path:
+    assert build.library
+    return build.library
 
 
 def test_develop_makes_the_folder_runnable(project: Path, tmp_path: Path) -> None:
     build = develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
     assert started(build) == "first one\n"
-    assert build.project.path == project
-    assert build.library.is_dir()
+    assert (build.project.path, build.interpreter) == (project, INTERPRETER)
+    assert library_of(build).is_dir()
 
 
 def test_develop_uses_the_source_in_place(project: Path, tmp_path: Path) -> None:
@@ -70,7 +75,7 @@ def test_develop_installs_a_lock_once(
 
 def test_develop_writes_bytecode_for_the_interpreter(project: Path, tmp_path: Path) -> None:
     build = develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
-    assert list(build.library.glob("__pycache__/one.*.pyc"))
+    assert list(library_of(build).glob("__pycache__/one.*.pyc"))
 
 
 def test_develop_installs_again_for_another_lock(project: Path, tmp_path: Path) -> None:
@@ -79,7 +84,7 @@ def test_develop_installs_again_for_another_lock(project: Path, tmp_path: Path) 
         file.write(make_wheel(project / "vendor", "two"))
     second = develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
     assert first.library != second.library
-    assert (second.library / "two.py").is_file()
+    assert (library_of(second) / "two.py").is_file()
 
 
 def test_develop_keeps_two_projects_with_one_lock_apart(project: Path, tmp_path: Path) -> None:

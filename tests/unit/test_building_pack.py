@@ -171,17 +171,6 @@ def test_build_refuses_an_interpreter_that_is_not_declared(
     assert not (tmp_path / "out").exists()
 
 
-def test_build_refuses_a_runtime_of_a_later_version(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "project")
-    path = project / "manifest.yaml"
-    path.write_text(path.read_text().replace(f"language: python\n  tags: [{TAG}]", "language: go"))
-    with pytest.raises(errors.RuntimeUnsupported) as caught:
-        build(request_for(project, tmp_path / "out"))
-    assert caught.value.code == "runtime-unsupported"
-    assert caught.value.exit_status == errors.NOT_DONE
-    assert "language: python" in caught.value.why
-
-
 def test_build_refuses_a_platform_without_wheels(project: Path, tmp_path: Path) -> None:
     request = replace(
         request_for(project, tmp_path / "out"), platforms=(AMD64, Platform("windows", "amd64"))

@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 from aperio_cli.building.dependencies import InstalledWheel
-from aperio_cli.building.sbom import make_sbom
+from aperio_cli.building.go_modules import Linked, Module
+from aperio_cli.building.sbom import make_go_sbom, make_sbom
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.manifest import Manifest
 from tests.projects import MANIFEST
@@ -69,3 +70,22 @@ def test_sbom_has_neither_time_nor_chance_in_it() -> None:
 def test_sbom_does_not_depend_on_the_order_of_dependencies() -> None:
     one, two = (InstalledWheel(name, "1.0", f"{name}.whl", A) for name in ("one", "two"))
     assert make_sbom(PLUGIN, {"cp311": [one, two]}) == make_sbom(PLUGIN, {"cp311": [two, one]})
+
+
+def test_sbom_of_a_go_plugin_lists_modules_and_the_standard_library() -> None:
+    modules = (
+        Module("example.com/a", "v1.0.0", "h1:x="),
+        Module("example.com/b/v2", "v2.0.0+incompatible", folder="./third_party/b"),
+    )
+    document = json.loads(make_go_sbom(PLUGIN, Linked("go1.26.8", modules)))
+    assert [component["purl"] for component in document["components"]] == [
+        "pkg:golang/example.com/a@v1.0.0",
+        "pkg:golang/example.com/b/v2@v2.0.0%2Bincompatible",
+        "pkg:golang/std@1.26.8",
+    ]
+    assert [component["properties"] for component in document["components"]] == [
+        [{"name": "aperio:go:sum", "value": "h1:x="}],
+        [{"name": "aperio:go:replaced-by", "value": "./third_party/b"}],
+        [],
+    ]
+    assert len(document["dependencies"]) == 1 + len(document["components"])

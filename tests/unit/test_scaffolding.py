@@ -148,14 +148,27 @@ def test_scaffold_refuses_a_name_that_is_no_module_path(
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("language", ["python", "go"])
+@pytest.mark.parametrize("kind", ["connector", "remediation", "destination"])
+def test_scaffold_makes_every_kind_in_every_language(here: Path, kind: str, language: str) -> None:
+    project = scaffold(ScaffoldRequest(MODULE, kind=kind, language=language, output=here / "box"))
+    assert load_project(here / "box") == project
+    assert str(project.manifest.id) == f"acme/box-{kind}"
+    assert (project.manifest.kind, project.manifest.runtime.language) == (kind, language)
+    suffix = {"python": "py", "go": "go"}[language]
+    others = {"connector", "remediation", "destination"} - {kind}
+    assert (here / "box" / f"{kind}.{suffix}").is_file()
+    assert not [name for name in snapshot(here / "box") if name.startswith(tuple(others))]
+
+
 @pytest.mark.parametrize(
     ("kind", "language", "named"),
     [
-        ("destination", "python", "connector"),
-        ("conector", "python", "connector"),
-        ("../connector", "python", "connector"),
-        ("connector", "go", "python"),
-        ("connector", "../python", "python"),
+        ("conector", "python", "connector, remediation, destination"),
+        ("../connector", "python", "connector, remediation, destination"),
+        ("", "python", "connector, remediation, destination"),
+        ("connector", "rust", "python, go"),
+        ("connector", "../python", "python, go"),
     ],
 )
 def test_scaffold_refuses_what_it_has_no_template_for(
@@ -255,6 +268,21 @@ def test_names_are_derived_from_the_module_path(
     assert names.namespace == "acme"
     assert (names.plugin_name, names.provider) == (name, provider)
     assert (names.class_name, names.title) == (class_name, title)
+
+
+@pytest.mark.parametrize(
+    ("module", "kind", "name", "class_name"),
+    [
+        (MODULE, "remediation", "box-remediation", "BoxRemediation"),
+        ("github.com/acme/box-destination", "destination", "box-destination", "BoxDestination"),
+        ("github.com/acme/box-connector", "destination", "box-connector-destination",
+         "BoxConnectorDestination"),
+    ],
+)  # fmt: skip
+def test_names_follow_the_kind(module: str, kind: str, name: str, class_name: str) -> None:
+    names = derive_names(module, kind=kind)
+    assert (names.kind, names.plugin_name, names.class_name) == (kind, name, class_name)
+    assert names.title in names.description
 
 
 def test_cookiecutter_is_imported_only_when_it_is_used() -> None:

@@ -1,8 +1,8 @@
-"""Serves the connector to the host that started this process."""
+"""Serves the {{ cookiecutter.kind }} to the host that started this process."""
 
-from aperio_plugin import connector
+from aperio_plugin import {{ cookiecutter.kind }}
 
-from connector import {{ cookiecutter.class_name }}
+from {{ cookiecutter.kind }} import {{ cookiecutter.class_name }}
 
 if __name__ == "__main__":
-    connector.serve({{ cookiecutter.class_name }}())
+    {{ cookiecutter.kind }}.serve({{ cookiecutter.class_name }}())

@@ -79,6 +79,10 @@ def encode_object(value: Mapping[str, Any]) -> bytes:
         return _ASCII.encode(value).encode()
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"JSON has no {name}")
+
+
 def decode_object(data: bytes, what: str) -> dict[str, Any]:
     """Read a JSON object that the host sent; nothing stands for an empty one.
 
@@ -86,7 +90,8 @@ def decode_object(data: bytes, what: str) -> dict[str, Any]:
         errors.InvalidArgument: it is not one.
     """
     try:
-        value = json.loads(data or b"{}")
+        # As text: json.loads would take bytes for UTF-16, too, where they look like it.
+        value = json.loads((data or b"{}").decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise errors.InvalidArgument(f"{what} is not JSON") from error
     if not isinstance(value, dict):

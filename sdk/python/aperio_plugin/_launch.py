@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aperio_plugin._mtls import PluginSide
+
 COOKIE_KEY: Final = "APERIO_PLUGIN_MAGIC_COOKIE"
 COOKIE_VALUE: Final = "aperio-plugin-v1"
 PROTOCOL_VERSIONS: Final = (1,)
@@ -81,17 +83,33 @@ def claimed() -> Launch:
     """Give the launch.
 
     Raises:
-        LaunchRefused: a person started the program, or the host wants TLS.
+        LaunchRefused: a person started the program.
     """
     if not _claimed:
         raise LaunchRefused(_BY_HAND)
-    launch = _claimed[0]
-    if launch.environment.get("PLUGIN_CLIENT_CERT"):
+    return _claimed[0]
+
+
+def secured(environment: Mapping[str, str]) -> PluginSide | None:
+    """Give how to listen for a host that asks for AutoMTLS; None: it does not.
+
+    Raises:
+        LaunchRefused: what that needs is not installed, or the host's certificate is none.
+    """
+    certificate = environment.get("PLUGIN_CLIENT_CERT")
+    if not certificate:
+        return None
+    try:
+        from aperio_plugin._mtls import PluginSide
+
+        return PluginSide(certificate.encode())
+    except ModuleNotFoundError as error:
         raise LaunchRefused(
-            "the host asks for AutoMTLS (PLUGIN_CLIENT_CERT), which this version of"
-            " aperio-plugin-sdk does not have; turn it off in the host\n"
-        )
-    return launch
+            f"the host asks for AutoMTLS (PLUGIN_CLIENT_CERT), which needs {error.name}:"
+            " depend on aperio-plugin-sdk[mtls]\n"
+        ) from error
+    except ValueError as error:
+        raise LaunchRefused(f"PLUGIN_CLIENT_CERT is not a certificate: {error}\n") from error
 
 
 def refuse(reason: LaunchRefused) -> NoReturn:
@@ -144,12 +162,13 @@ def socket_path(environment: Mapping[str, str], temporary: str | None) -> str:
     return path
 
 
-def handshake_line(path: str, environment: Mapping[str, str]) -> bytes:
+def handshake_line(path: str, environment: Mapping[str, str], certificate: str = "") -> bytes:
     """Give the line that tells the host where to connect.
 
-    The sixth field, a certificate, stays empty. The seventh, multiplexing, is `false`, and there
-    only when the host asks: older hosts take it for a part of the sixth.
+    The sixth field is the plugin's certificate: a host that did not ask for one may crash on it.
+    The seventh, multiplexing, is `false`, and there only when the host asks: older hosts take it
+    for a part of the sixth.
     """
     version = negotiate(environment.get("PLUGIN_PROTOCOL_VERSIONS"))
     multiplexing = "|false" if environment.get("PLUGIN_MULTIPLEX_GRPC") else ""
-    return os.fsencode(f"{_CORE_PROTOCOL}|{version}|unix|{path}|grpc|{multiplexing}\n")
+    return os.fsencode(f"{_CORE_PROTOCOL}|{version}|unix|{path}|grpc|{certificate}{multiplexing}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import faulthandler
+import functools
 import os
 import select
 import signal
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aperio_plugin._launch import Launch
+    from aperio_plugin._mtls import PluginSide
     from aperio_plugin._services import Service
 
 STOP_S: Final = 1.5
@@ -89,12 +91,15 @@ def run(plugin: object, kind: type, service: Callable[[], Service]) -> NoReturn:
     try:
         launch = _launch.claimed()
         path = _launch.socket_path(launch.environment, os.environ.get("TMPDIR"))
+        mtls = _launch.secured(launch.environment)
     except _launch.LaunchRefused as reason:
         _launch.refuse(reason)
-    _serve(service, launch, path)
+    _serve(service, launch, path, mtls)
 
 
-def _serve(service: Callable[[], Service], launch: Launch, path: str) -> NoReturn:
+def _serve(
+    service: Callable[[], Service], launch: Launch, path: str, mtls: PluginSide | None
+) -> NoReturn:
     # Here, after what may refuse the launch: these imports take most of the time to the handshake.
     from aperio_plugin import _logging, _output
     from aperio_plugin._server import Server
@@ -102,15 +107,19 @@ def _serve(service: Callable[[], Service], launch: Launch, path: str) -> NoRetur
     lifetime = Lifetime(launch)
     printed = _output.Printed()
     server = Server(service(), printed, lifetime.end)
-    _listen(server.start, path, launch.environment.get("PLUGIN_UNIX_SOCKET_GROUP", ""))
+    start = functools.partial(mtls.start, server) if mtls else server.start
+    _listen(start, path, launch.environment.get("PLUGIN_UNIX_SOCKET_GROUP", ""))
     _logging.set_up()
     _output.redirect(printed)
     faulthandler.enable(2)
     lifetime.on_signals()
-    os.write(launch.handshake_fd, _launch.handshake_line(path, launch.environment))
+    certificate = mtls.handshake_field if mtls else ""
+    os.write(launch.handshake_fd, _launch.handshake_line(path, launch.environment, certificate))
     lifetime.wait()
     threading.Thread(target=_exit_later, name="exit", daemon=True).start()
     server.stop(_CALLS_S, _GRACE_S)
+    if mtls:
+        mtls.remove()
     _exit(path)
 
 

@@ -72,15 +72,29 @@ class Server:
             )
         )
 
-    def start(self, path: str) -> None:
-        """Listen on a unix socket.
+    def start(
+        self, path: str, key: bytes = b"", certificate: bytes = b"", client: bytes = b""
+    ) -> None:
+        """Listen on a unix socket, in plaintext or with TLS.
+
+        Args:
+            path: the socket's.
+            key: of the certificate, PEM; empty: plaintext.
+            certificate: what to show, PEM.
+            client: the one certificate (PEM) that clients must show.
 
         Raises:
             RuntimeError: that is not possible.
         """
         # grpcio decodes %XX and takes ? and # for parts of a URI.
         quoted = path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
-        self._server.add_insecure_port(f"unix:{quoted}")
+        if key:
+            credentials = grpc.ssl_server_credentials(
+                [(key, certificate)], root_certificates=client, require_client_auth=True
+            )
+            self._server.add_secure_port(f"unix:{quoted}", credentials)
+        else:
+            self._server.add_insecure_port(f"unix:{quoted}")
         self._server.start()
 
     def stop(self, calls_s: float, grace_s: float) -> None:

@@ -56,11 +56,11 @@ def test_health_answers_for_the_plugin_and_the_server_only(launch: Launch) -> No
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_automtls_is_refused_with_a_reason(launch: Launch) -> None:
+def test_a_client_certificate_that_is_none_is_refused_with_a_reason(launch: Launch) -> None:
     plugin = launch(environment={**COOKIE, "PLUGIN_CLIENT_CERT": "-----BEGIN CERTIFICATE-----"})
     assert plugin.wait() == 1
     assert plugin.handshake == ""
-    assert b"AutoMTLS" in plugin.stderr()
+    assert b"PLUGIN_CLIENT_CERT" in plugin.stderr()
     assert plugin.stderr().count(b"\n") == 1
 
 

@@ -1,0 +1,228 @@
+"""What a Go plugin is made of: one static program, the same bytes wherever it is built.
+
+In an artifact (DESIGN, section 3): `bin/<entrypoint>`, for windows `bin/<entrypoint>.exe`.
+
+The main package stands at the top of the project, beside go.mod. Everything that is compiled in
+is pinned by go.mod and go.sum, or is part of the project; so a `replace` that leads out of the
+project's folder is refused. Not in the program: paths of the machine that built it, version
+control, build ids, symbol tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aperio_cli.archive import Member
+from aperio_cli.building import sbom
+from aperio_cli.building.contents import ProjectFile
+from aperio_cli.building.go_modules import parse_build_info
+from aperio_cli.building.go_tool import GoRun, find_toolchain, run_go
+from aperio_cli.errors import GoBuildFailed, ProjectInvalid
+from aperio_cli.files import ASIDE_PREFIX, hash_file, make_private, remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from aperio_cli.models.artifact import Project
+    from aperio_cli.models.manifest import Manifest
+    from aperio_cli.models.platform import Platform
+
+MODULE_CACHE = "go"
+"""Folder of the module cache, in the folder where downloads are kept."""
+
+_REPRODUCIBLE = ("-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=")
+_ARCHIVE = b"!<arch>\n"
+_KEY_DIGITS = 32
+_KEPT_PROGRAMS = 3
+_MAX_FILES = 50_000
+
+
+def compile_program(run: GoRun, output: Path) -> None:
+    """Compiles the project's main package into a static program.
+
+    Raises:
+        GoBuildFailed: the compiler refuses it, or it is no main package.
+        AperioError, OSError: as `run_go`.
+    """
+    run_go(run, ["build", *_REPRODUCIBLE, "-o", str(output), "."])
+    if not output.is_file() or _is_library(output):
+        raise GoBuildFailed(
+            f"`{run.project}` was not built: there is no program at the top of the project",
+            why="expected `package main` beside go.mod",
+            next=["put plugin.go with `package main` and `func main()` beside go.mod"],
+        )
+
+
+def _is_library(output: Path) -> bool:
+    """Whether go wrote the object archive of a package that is not main."""
+    with output.open("rb") as file:
+        return file.read(len(_ARCHIVE)) == _ARCHIVE
+
+
+def go_members(run: GoRun, manifest: Manifest) -> Iterator[Member]:
+    """The members of a Go plugin's artifact that are made: its program and its bill of materials.
+
+    Args:
+        run: its platform is the artifact's; the program is left in its scratch folder.
+        manifest: the project's.
+
+    Raises:
+        AperioError, OSError: as `compile_program`.
+    """
+    suffix = ".exe" if run.platform.os == "windows" else ""
+    program = run.scratch / f"{manifest.entrypoint}{suffix}"
+    compile_program(run, program)
+    linked = parse_build_info(run_go(run, ["version", "-m", str(program)]))
+    yield Member(sbom.FILE_NAME, sbom.make_go_sbom(manifest, linked))
+    yield Member(f"bin/{program.name}", program, executable=True)
+
+
+def compiled_files(run: GoRun) -> tuple[ProjectFile, ...]:
+    """The files of the project that end up in the program, wherever in the project they stand.
+
+    They are those that `contents.project_files` skips, too: a package in a folder `build`, or
+    whatever `//go:embed` names.
+
+    Raises:
+        ProjectInvalid: a `replace` in go.mod leads out of the project's folder.
+        AperioError, OSError: as `run_go`.
+    """
+    fields = "-json=Dir,GoFiles,EmbedFiles,Module"
+    # -e: what is wrong with a package is said better by the compiler.
+    text = run_go(run, ["list", "-e", "-deps", fields, "."])
+    found: dict[str, ProjectFile] = {}
+    for package in _json_values(text):
+        if not _is_own(package):
+            continue
+        folder = Path(package["Dir"])
+        if not folder.is_relative_to(run.project):
+            raise _leads_out(run.project, package["Module"])
+        for name in (*package.get("GoFiles", ()), *package.get("EmbedFiles", ())):
+            path = folder / name
+            shown = path.relative_to(run.project).as_posix()
+            found[shown] = ProjectFile(shown, path, is_packed=False, is_test=False)
+    return tuple(found[name] for name in sorted(found))
+
+
+def _is_own(package: Mapping[str, Any]) -> bool:
+    """Whether a package is the project's: of its module, or of a folder that replaces one."""
+    module = package.get("Module", {})
+    replaced = module.get("Replace")
+    return bool(module.get("Main") or (replaced and not replaced.get("Version")))
+
+
+def _json_values(text: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects that stand one after the other in a text; what precedes them is dropped."""
+    decoder = json.JSONDecoder()
+    position = text.find("{\n")
+    while position >= 0:
+        value, end = decoder.raw_decode(text, position)
+        yield value
+        position = text.find("{\n", end)
+
+
+def _leads_out(project: Path, module: Mapping[str, Any]) -> ProjectInvalid:
+    return ProjectInvalid(
+        f"`{project}` was not built: a `replace` in go.mod leads out of its folder",
+        why=f"{module['Path']} => {module['Replace']['Path']}",
+        next=[
+            "copy that module into the project's folder, such as below third_party/",
+            f"or require a published version: `go mod edit -dropreplace={module['Path']}`",
+        ],
+    )
+
+
+# ── development ───────────────────────────────────────────────────────────────────────────────────
+
+
+def develop_program(
+    project: Project, root: Path, environment: Mapping[str, str], platform: Platform
+) -> Path:
+    """The program of a project that is run in place, compiled when anything of it has changed.
+
+    Args:
+        project: from `load_project`.
+        root: folder of everything under development in the cache; the module cache and the
+            compiled packages stand beside it.
+        environment: the caller's.
+        platform: this machine's.
+
+    Raises:
+        AperioError, OSError: as `find_toolchain` and `compile_program`.
+    """
+    toolchain = find_toolchain(environment, f"`{project.path}` was not started")
+    place = root / f"go-{hashlib.sha256(os.fsencode(project.path)).hexdigest()[:_KEY_DIGITS]}"
+    make_private(place)
+    key = _content_key(project.path, toolchain.version, str(platform))
+    program = place / key / project.manifest.entrypoint
+    if program.is_file():
+        (place / key).touch()
+        return program
+    with tempfile.TemporaryDirectory(prefix="aperio-go-") as scratch:
+        run = GoRun(
+            toolchain=toolchain,
+            project=project.path,
+            scratch=Path(scratch),
+            modules=root.parent / "downloads" / MODULE_CACHE,
+            compiled=root.parent / "go-build",
+            environment=environment,
+            platform=platform,
+        )
+        _compile_aside(run, place, program)
+    _prune(place)
+    return program
+
+
+def _compile_aside(run: GoRun, place: Path, program: Path) -> None:
+    aside = place / (ASIDE_PREFIX + secrets.token_hex(8))
+    aside.mkdir()
+    try:
+        compile_program(run, aside / program.name)
+        aside.rename(program.parent)
+    except OSError:
+        # Another process was faster; it compiled the same contents.
+        if not program.is_file():
+            raise
+    finally:
+        remove_tree(aside)
+
+
+def _content_key(project: Path, *circumstances: str) -> str:
+    """A digest of every file that a build could read, and of what else decides the program.
+
+    Raises:
+        ProjectInvalid: there are more files than any plugin has.
+    """
+    digest = hashlib.sha256("\n".join(circumstances).encode())
+    for number, path in enumerate(_sources(project)):
+        if number >= _MAX_FILES:
+            raise ProjectInvalid(
+                f"`{project}` was not started: it has more than {_MAX_FILES} files",
+                next=["move what is no part of the plugin out of its folder"],
+            )
+        name = os.fsencode(path.relative_to(project))
+        digest.update(b"\0" + name + b"\0" + hash_file(path.resolve()).hex.encode())
+    return digest.hexdigest()[:_KEY_DIGITS]
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    """Every file below a folder that go could compile: it follows links to files only."""
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            if path.name != ".git" and not path.is_symlink():
+                yield from _sources(path)
+        elif path.is_file():
+            yield path
+
+
+def _prune(place: Path) -> None:
+    """Keeps the latest programs of a project; another run may be about to start one of them."""
+    programs = [path for path in place.iterdir() if not path.name.startswith(ASIDE_PREFIX)]
+    for path in sorted(programs, key=lambda path: path.stat().st_mtime)[:-_KEPT_PROGRAMS]:
+        remove_tree(path)

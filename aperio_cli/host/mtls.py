@@ -1,0 +1,96 @@
+"""AutoMTLS on the host's side: a gRPC channel to a plugin, both proving who they are.
+
+Certificates, and why there is a relay, are in the SDK's `_mtls`. A plugin whose certificate gRPC
+can verify (P-256, P-384, RSA) is dialled by gRPC itself; a stock Go plugin (P-521) through a relay
+in this process, whose plain end is a socket in the run's private folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aperio_cli.errors import HandshakeMalformed
+from aperio_cli.host.channel import grpc_options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aperio_plugin._mtls import KeyPair, Relay
+    from grpc.aio import Channel
+
+    from aperio_cli.host.channel import Pinned
+
+
+def new_pair() -> KeyPair:
+    """The host's key and certificate for one start; imports `cryptography`, some 80 ms."""
+    from aperio_plugin import _mtls
+
+    return _mtls.new_pair()
+
+
+class SecureConnection:
+    """A channel to a plugin that has answered with a certificate; close it before the socket.
+
+    Args:
+        pair: the host's.
+        certificate: the plugin's, DER.
+        subject: what to call the plugin in messages.
+
+    Raises:
+        HandshakeMalformed: what the plugin sent is no certificate.
+    """
+
+    def __init__(self, pair: KeyPair, certificate: bytes, subject: str) -> None:
+        from aperio_plugin import _mtls
+
+        self._pair = pair
+        self._relay: Relay | None = None
+        try:
+            self._peer = _mtls.to_pem(certificate)
+            self._is_native = _mtls.grpc_can_verify(self._peer)
+        except ValueError as error:
+            raise HandshakeMalformed(
+                f"{subject} was stopped: its handshake cannot be understood",
+                why=f"error parsing server cert: {error}",
+                next=["if you wrote the plugin: build it with a plugin SDK, or see docs/reference"],
+            ) from error
+
+    async def open(self, pinned: Pinned, relay_socket: Path) -> Channel:
+        """A channel; its first call proves that the other end has the certificate's key.
+
+        Args:
+            pinned: the plugin's socket.
+            relay_socket: where the relay may listen, in a folder that is the host's alone.
+
+        Raises:
+            OSError: the relay cannot listen.
+        """
+        import grpc
+        from aperio_plugin import _mtls
+
+        if not self._is_native:
+            await self._start_relay(pinned, relay_socket)
+            return grpc.aio.insecure_channel(f"unix:{relay_socket}", options=grpc_options())
+        credentials = grpc.ssl_channel_credentials(
+            self._peer, self._pair.key, self._pair.certificate
+        )
+        options = [*grpc_options(), ("grpc.ssl_target_name_override", _mtls.SERVER_NAME)]
+        return grpc.aio.secure_channel(pinned.target, credentials, options=options)
+
+    async def close(self) -> None:
+        """End the relay, if there is one."""
+        if self._relay:
+            await self._relay.close()
+
+    async def _start_relay(self, pinned: Pinned, relay_socket: Path) -> None:
+        from aperio_plugin import _mtls
+
+        context = _mtls.tls_context(self._pair, self._peer, server_side=False)
+        address = pinned.target.removeprefix("unix:")
+        self._relay = _mtls.Relay(
+            lambda: asyncio.open_unix_connection(
+                address, ssl=context, server_hostname=_mtls.SERVER_NAME
+            )
+        )
+        await self._relay.listen(_mtls.bound_socket(str(relay_socket)))

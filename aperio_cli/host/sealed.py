@@ -1,0 +1,107 @@
+"""A single binary, copied into memory that cannot change any more and hashed on the way there.
+
+What was hashed is what runs: the copy is sealed (memfd_create(2), `F_ADD_SEALS` in fcntl(2)) and
+executed through its descriptor, so nobody can put another file in the place of the checked one. A
+system without executable memfds (not Linux, or `vm.memfd_noexec` = 2) gives None: the file on disk
+runs then, checked a moment before, and the host says so at every start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import weakref
+from typing import TYPE_CHECKING, Final
+
+from aperio_cli import files
+from aperio_cli.errors import FilesChanged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CHUNK_BYTES: Final = 256 * 1024  # stays in the processor's cache between hashing and copying
+# MFD_EXEC (Linux 6.3) has no name in Python 3.11; older kernels do not know it and need it not.
+_MFD_EXEC: Final = 0x10
+
+
+class SealedBinary:
+    """An executable copy of a file; close it once the process has started.
+
+    It closes itself when nobody refers to it: a cancelled launch never sees what its thread made.
+
+    Attributes:
+        descriptor: of the sealed memory.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._close = weakref.finalize(self, os.close, descriptor)
+
+    @property
+    def path(self) -> str:
+        """What to execute, in a process that inherits the descriptor."""
+        return f"/proc/self/fd/{self.descriptor}"
+
+    def close(self) -> None:
+        """Close the descriptor; harmless when repeated."""
+        self._close()
+
+
+def seal_binary(path: Path, expected_sha256: str, *, subject: str) -> SealedBinary | None:
+    """A sealed copy of a file, whose digest is the one expected; None where there is no memfd.
+
+    Args:
+        path: the file; a link is refused.
+        expected_sha256: in hexadecimal, from the list made at install.
+        subject: what to call the plugin in messages.
+
+    Raises:
+        FilesChanged: the copy has another digest; it is gone again.
+        FileNotRegular: a link, or no file, stands there.
+        OSError: the file may not be read, or memory is short.
+    """
+    descriptor = _executable_memory(path.name)
+    if descriptor is None:
+        return None
+    try:
+        with files.open_regular(path) as source:
+            found = _copy(source.fileno(), descriptor)
+        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if found == expected_sha256:
+        return SealedBinary(descriptor)
+    os.close(descriptor)
+    raise FilesChanged(
+        f"{subject} is not as it was installed: its binary changed; nothing was executed",
+        why=f"checksums did not match: {path.name}\nexpected {expected_sha256}\nfound    {found}",
+        next=["remove it and install it again, which brings back the published files"],
+    )
+
+
+def _executable_memory(name: str) -> int | None:
+    """A new descriptor of memory that may be sealed and executed, or None."""
+    if not hasattr(os, "memfd_create"):
+        return None
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    for more in (_MFD_EXEC, 0):
+        try:
+            return os.memfd_create(name, flags | more)
+        except OSError:
+            continue
+    return None
+
+
+def _copy(source: int, target: int) -> str:
+    """The SHA-256 of what was copied, in hexadecimal."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_CHUNK_BYTES))
+    while count := os.readv(source, [buffer]):
+        digest.update(buffer[:count])
+        rest = buffer[:count]
+        while rest:
+            rest = rest[os.write(target, rest) :]
+    return digest.hexdigest()

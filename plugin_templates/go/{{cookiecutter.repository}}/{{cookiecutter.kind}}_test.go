@@ -1,0 +1,1 @@
+{% include cookiecutter.kind ~ "_test.go" %}

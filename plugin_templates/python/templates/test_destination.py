@@ -1,0 +1,131 @@
+"""One line per scenario, against a fake of the service on this machine; no host, no network."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aperio_plugin import errors
+from aperio_plugin.destination import DeliveryResult, Status
+from aperio_plugin.testing import Harness
+
+from destination import {{ cookiecutter.class_name }}
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY = "made-up-key"
+
+
+@dataclass
+class FakeService:
+    """The intake: what it has, what it refuses, and answers that it gives before anything else."""
+
+    taken: dict[str, Any] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    first_answers: list[tuple[int, dict[str, str], Any]] = field(default_factory=list)
+    url: str = ""
+
+    def answer(self, key: str | None, body: bytes) -> tuple[int, dict[str, str], Any]:
+        """Give status, headers and body for a request."""
+        if self.first_answers:
+            return self.first_answers.pop(0)
+        if key != f"Bearer {KEY}":
+            return 401, {}, {}
+        rejected = []
+        for envelope in json.loads(body):
+            if reason := self.refused.get(envelope["id"]):
+                rejected.append({"id": envelope["id"], "reason": reason})
+            else:
+                self.taken[envelope["id"]] = envelope
+        return 200, {}, {"rejected": rejected}
+
+
+@pytest.fixture
+def service() -> Iterator[FakeService]:
+    fake = FakeService()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status, headers, answer = fake.answer(self.headers["Authorization"], body)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    fake.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield fake
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def envelope(number: int) -> dict[str, Any]:
+    return {"id": f"e{number}", "kind": "event", "record": {"number": number}}
+
+
+def deliver(service: FakeService, *numbers: int, key: str = KEY) -> list[DeliveryResult]:
+    settings = {"base_url": service.url, "api_key": key}
+    harness = Harness({{ cookiecutter.class_name }}(), config=settings)
+    return harness.deliver([envelope(number) for number in numbers])
+
+
+def test_deliver_hands_over_every_envelope(service: FakeService) -> None:
+    results = deliver(service, 1, 2)
+    assert [result.status for result in results] == [Status.ACCEPTED, Status.ACCEPTED]
+    assert service.taken == {"e1": envelope(1), "e2": envelope(2)}
+
+
+def test_deliver_answers_for_each_envelope(service: FakeService) -> None:
+    service.refused = {"e2": "too old"}
+    one, two, three = deliver(service, 1, 2, 3)
+    assert (one.status, three.status) == (Status.ACCEPTED, Status.ACCEPTED)
+    assert two.status is Status.REJECTED
+    assert two.diagnostic is not None
+    assert two.diagnostic.summary == "too old"
+
+
+def test_deliver_of_the_same_envelope_twice_is_accepted_twice(service: FakeService) -> None:
+    deliver(service, 1)
+    assert deliver(service, 1)[0].status is Status.ACCEPTED
+    assert list(service.taken) == ["e1"]
+
+
+def test_deliver_asks_to_try_again_when_the_service_does(service: FakeService) -> None:
+    service.first_answers = [(429, {"Retry-After": "600"}, {})]
+    results = deliver(service, 1, 2)
+    assert [(result.status, result.retry_after_s) for result in results] == [
+        (Status.RETRY, 600),
+        (Status.RETRY, 600),
+    ]
+    assert service.taken == {}
+
+
+def test_deliver_fails_with_a_wrong_key(service: FakeService) -> None:
+    with pytest.raises(errors.Unauthenticated):
+        deliver(service, 1, key="another")
+
+
+@pytest.mark.parametrize("reply", [[], {}, {"rejected": 5}, {"rejected": [{"id": "e1"}]}])
+def test_deliver_accepts_nothing_on_an_unclear_reply(service: FakeService, reply: Any) -> None:
+    service.first_answers = [(200, {}, reply)]
+    with pytest.raises(errors.Unavailable):
+        deliver(service, 1)
+
+
+def test_deliver_refuses_a_redirect(service: FakeService) -> None:
+    service.first_answers = [(302, {"Location": "http://192.0.2.1/"}, {})]
+    with pytest.raises(errors.Unavailable):
+        deliver(service, 1)

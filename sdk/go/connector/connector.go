@@ -1,0 +1,178 @@
+// Package connector is for plugins that pull audit events out of a SaaS product.
+//
+//	type BoxConnector struct{}
+//
+//	func (*BoxConnector) Schema() connector.Schema { ... }
+//	func (*BoxConnector) TestConnection(ctx context.Context, call *aperio.Invocation) (*connector.TestResult, error) { ... }
+//	func (*BoxConnector) Sync(request *connector.SyncRequest, stream *connector.Stream) error {
+//		if err := stream.Send(connector.Event{...}); err != nil {
+//			return err
+//		}
+//		return stream.Checkpoint([]byte("page 2"))
+//	}
+//
+//	func main() { connector.Serve(&BoxConnector{}) }
+package connector
+
+import (
+	"context"
+	"time"
+
+	aperio "github.com/writer/aperio-plugin-go"
+	"github.com/writer/aperio-plugin-go/internal/serve"
+)
+
+// Connector is what a plugin's author writes. Methods run in goroutines of their own, several at
+// once for different calls.
+type Connector interface {
+	// Schema declares what the connector needs and offers, without the network.
+	Schema() Schema
+	// TestConnection tells by a cheap read whether the configuration works. An *aperio.Error
+	// becomes a result that is not OK.
+	TestConnection(ctx context.Context, call *aperio.Invocation) (*TestResult, error)
+	// Sync reads events from a cursor on, in order, until caught up. It sends one event at a time;
+	// the SDK batches, and holds Send up while the host does not read. When the call ends early,
+	// stream.Context() ends and sending fails. An *aperio.Error says why the connector cannot go
+	// on; events before it are kept.
+	Sync(request *SyncRequest, stream *Stream) error
+}
+
+// OAuthCallbacker is a Connector that checks what is special to its provider in an OAuth callback.
+type OAuthCallbacker interface {
+	// OAuthCallback checks what came beside `code` and `state`, and gives account facts, never a
+	// secret.
+	OAuthCallback(
+		ctx context.Context, call *aperio.Invocation, parameters map[string]string,
+	) (map[string]string, error)
+}
+
+// SyncRequest is one sync.
+type SyncRequest struct {
+	// Invocation is the call.
+	*aperio.Invocation
+	// Cursor is of the last stored checkpoint; nil: from the beginning.
+	Cursor []byte
+}
+
+// Event is what the plugin knows about one event; the host adds organization, provider and the
+// like.
+type Event struct {
+	// SourceEventID is stable in the service: the same event has the same one whenever it is read.
+	// 1 to 512 bytes.
+	SourceEventID string
+	// Type is such as `box.login_failed`: provider, dot, type. 1 to 128 bytes.
+	Type string
+	// OccurredAt is kept to the microsecond; never zero.
+	OccurredAt time.Time
+	// Actor is who did it; nil when the service does not say. At most 64 KiB in all.
+	Actor *Actor
+	// Source is where in the service it was read, such as `admin_logs`. At most 128 bytes.
+	Source string
+	// Record is the service's own record, a JSON object: a json.RawMessage or []byte is passed on
+	// untouched (faster), all else is encoded by encoding/json. At most 1 MiB.
+	Record any
+}
+
+// Actor is who did something; each field may be empty.
+type Actor struct {
+	// ID is the id in the service.
+	ID string
+	// Email is the mail address.
+	Email string
+	// DisplayName is what people call it.
+	DisplayName string
+	// Type is such as `user`, `service`, `app`.
+	Type string
+	// IPAddress is where it acted from.
+	IPAddress string
+}
+
+// Progress is a word for people; the host may drop it.
+type Progress struct {
+	// Done is how many events were read so far in this sync.
+	Done uint64
+	// Total is how many there will be; 0: unknown.
+	Total uint64
+	// Message is one line.
+	Message string
+}
+
+// Availability says how far a connector is developed. The zero value is Preview.
+type Availability int
+
+// The availabilities.
+const (
+	Preview Availability = iota
+	ProductionReady
+)
+
+// Check is one posture check that the connector's events make possible.
+type Check struct {
+	// Key is such as `box.public_shared_link`: provider, dot, check.
+	Key string
+	// Title is one line.
+	Title string
+	// Description says what is looked for, and why it matters.
+	Description string
+	// SeverityHint says how grave a finding usually is.
+	SeverityHint aperio.SeverityHint
+	// DisabledByDefault: the check runs only when somebody turns it on.
+	DisabledByDefault bool
+}
+
+// Action is an action that a remediation plugin for this provider can execute.
+type Action struct {
+	// Key is such as `okta.suspend_user`.
+	Key string
+	// Label is what a button says.
+	Label string
+	// Description says what it does.
+	Description string
+	// SeverityHint says how grave its effect is.
+	SeverityHint aperio.SeverityHint
+}
+
+// Schema is what a connector needs and offers; the same for the same build.
+type Schema struct {
+	// Provider is the upper-case name of the service, such as `BOX`; equals the manifest's.
+	Provider string
+	// Name is what people call the service.
+	Name string
+	// Fields are the settings.
+	Fields []aperio.Field
+	// Auth says how the service authenticates its callers; nil: it does not.
+	Auth aperio.Auth
+	// Category is such as `collaboration`.
+	Category string
+	// Availability says how far the connector is developed.
+	Availability Availability
+	// Description is one paragraph.
+	Description string
+	// DocsURL is where an operator reads on.
+	DocsURL string
+	// ReadScopes are OAuth scopes that reading needs.
+	ReadScopes []string
+	// RemediationScopes are OAuth scopes that remediation needs.
+	RemediationScopes []string
+	// Checks are posture checks that the events make possible.
+	Checks []Check
+	// Actions are remediation actions for this provider.
+	Actions []Action
+	// EventTypes are the types that Sync can give.
+	EventTypes []string
+}
+
+// TestResult says whether the configuration works.
+type TestResult struct {
+	// OK: it does.
+	OK bool
+	// Account has facts that show that it is the right account, such as its name. No secrets.
+	Account map[string]string
+	// Diagnostics say what is wrong, or what to know.
+	Diagnostics []aperio.Diagnostic
+}
+
+// Serve serves the connector until the host says stop, or is gone. It returns then, so that main
+// can clean up; the process ends 1.5 s after the stop at the latest. When no go-plugin host started
+// the process, it says so on stderr and ends the process with status 1.
+func Serve(plugin Connector) { serve.Run(NewService(plugin)) }

@@ -1,0 +1,90 @@
+package connector
+
+import (
+	"context"
+	"errors"
+
+	aperio "github.com/writer/aperio-plugin-go"
+	"github.com/writer/aperio-plugin-go/internal/convert"
+	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	"github.com/writer/aperio-plugin-go/internal/serve"
+	"google.golang.org/grpc"
+)
+
+// NewService gives the connector behind its gRPC service, for Serve and package plugintest.
+func NewService(plugin Connector) *serve.Service {
+	register := func(registrar grpc.ServiceRegistrar, runtime *serve.Runtime) {
+		pb.RegisterConnectorPluginServer(registrar, &service{plugin: plugin, runtime: runtime})
+	}
+	return &serve.Service{Kind: "connector", Register: register}
+}
+
+type service struct {
+	pb.UnimplementedConnectorPluginServer
+	plugin  Connector
+	runtime *serve.Runtime
+}
+
+func (s *service) Schema(context.Context, *pb.SchemaRequest) (*pb.SchemaResponse, error) {
+	return schemaMessage(s.plugin.Schema())
+}
+
+func (s *service) TestConnection(
+	ctx context.Context, request *pb.TestRequest,
+) (*pb.TestResponse, error) {
+	call, err := s.runtime.Invocation(request.GetContext())
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.plugin.TestConnection(ctx, call)
+	var told *aperio.Error
+	if errors.As(err, &told) && !errors.Is(err, aperio.Cancelled) {
+		// A configuration that does not work is an answer, not a failed call.
+		result, err = &TestResult{Diagnostics: []aperio.Diagnostic{told.Diagnostic()}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if result == nil {
+		return nil, errors.New("TestConnection gave neither a result nor an error")
+	}
+	return &pb.TestResponse{
+		Ok:          result.OK,
+		Account:     result.Account,
+		Diagnostics: convert.Diagnostics(result.Diagnostics),
+	}, nil
+}
+
+func (s *service) Sync(
+	request *pb.SyncRequest, stream grpc.ServerStreamingServer[pb.SyncEvent],
+) error {
+	call, err := s.runtime.Invocation(request.GetContext())
+	if err != nil {
+		return err
+	}
+	task := &SyncRequest{Invocation: call}
+	if !request.GetFull() && len(request.GetCursor()) > 0 {
+		task.Cursor = request.GetCursor()
+	}
+	sync := newStream(stream.Context())
+	return sync.run(func() error { return s.plugin.Sync(task, sync) }, stream.Send)
+}
+
+func (s *service) OAuthCallback(
+	ctx context.Context, request *pb.OAuthCallbackRequest,
+) (*pb.OAuthCallbackResponse, error) {
+	plugin, ok := s.plugin.(OAuthCallbacker)
+	if !ok {
+		const summary = "this connector has no parameters of its own in an OAuth callback"
+		return nil, &aperio.Error{Cause: aperio.Unsupported, Summary: summary}
+	}
+	call, err := s.runtime.Invocation(request.GetContext())
+	if err != nil {
+		return nil, err
+	}
+	account, err := plugin.OAuthCallback(ctx, call, request.GetParameters())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.OAuthCallbackResponse{Account: account}, nil
+}

@@ -1,0 +1,216 @@
+package connector
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	aperio "github.com/writer/aperio-plugin-go"
+	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+const patience = 10 * time.Second
+
+func event(id string) Event {
+	return Event{
+		SourceEventID: id, Type: "x.y", OccurredAt: time.Unix(0, 0), Record: json.RawMessage("{}"),
+	}
+}
+
+// closed waits until a channel is closed.
+func closed(t *testing.T, what string, channel <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-channel:
+	case <-time.After(patience):
+		t.Fatalf("%s did not happen", what)
+	}
+}
+
+func TestAFailedSendFailsTheSyncThatIgnoresIt(t *testing.T) {
+	stream := newStream(t.Context())
+	var sent []*pb.SyncEvent
+	err := stream.run(func() error {
+		_ = stream.Send(event("e1"))
+		_ = stream.Send(event(""))
+		if err := stream.Checkpoint([]byte("2")); !errors.Is(err, aperio.InvalidRecord) {
+			t.Errorf("a checkpoint after it: %v", err)
+		}
+		return nil
+	}, func(message *pb.SyncEvent) error {
+		sent = append(sent, message)
+		return nil
+	})
+	if !errors.Is(err, aperio.InvalidRecord) {
+		t.Errorf("got %v", err)
+	}
+	if len(sent) != 1 || len(sent[0].GetBatch().GetEvents()) != 1 {
+		t.Errorf("sent %v", sent)
+	}
+}
+
+func TestSendWaitsWhileTheHostDoesNotRead(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	stream := newStream(ctx)
+	var mutex sync.Mutex
+	taken, reading, ended := 0, make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	go func() {
+		defer close(ended)
+		_ = stream.run(func() error {
+			for {
+				if err := stream.Send(event("e")); err != nil {
+					return err
+				}
+				mutex.Lock()
+				taken++
+				mutex.Unlock()
+			}
+		}, func(*pb.SyncEvent) error {
+			once.Do(func() { close(reading) })
+			<-ctx.Done()
+			return ctx.Err()
+		})
+	}()
+	closed(t, "reading", reading)
+	cancel()
+	closed(t, "the end", ended)
+	mutex.Lock()
+	defer mutex.Unlock()
+	if most := (readyMessages + 2) * batchEvents; taken > most {
+		t.Errorf("%d events were taken, %d are the most", taken, most)
+	}
+}
+
+func TestACancelledSyncFailsInTheAuthorsCode(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	stream := newStream(ctx)
+	ended := make(chan struct{})
+	_ = stream.run(func() error {
+		defer close(ended)
+		cancel()
+		err := stream.Send(event("e1"))
+		if !errors.Is(err, aperio.Cancelled) || !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		return err
+	}, func(*pb.SyncEvent) error { return nil })
+	closed(t, "the end", ended)
+}
+
+func TestACallThatGRPCKnowsToHaveEndedIsNoBug(t *testing.T) {
+	for err, wanted := range map[error]error{
+		status.Error(codes.Canceled, "context canceled"): aperio.Cancelled,
+		status.Error(codes.Internal, "marshal"):          nil,
+	} {
+		stream := newStream(t.Context())
+		var author error
+		got := stream.run(func() error {
+			for author == nil {
+				author = stream.Send(event("e"))
+			}
+			return nil
+		}, func(*pb.SyncEvent) error { return err })
+		if wanted == nil {
+			wanted = err
+		}
+		if !errors.Is(got, wanted) || !errors.Is(author, wanted) {
+			t.Errorf("%v: got %v, the author %v", err, got, author)
+		}
+	}
+}
+
+func TestSyncThatDoesNotReturnIsLeftBehind(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	stream := newStream(ctx)
+	release := make(chan struct{})
+	defer close(release)
+	cancel()
+	began := time.Now()
+	err := stream.run(func() error { <-release; return nil }, func(*pb.SyncEvent) error { return nil })
+	if !errors.Is(err, aperio.Cancelled) || time.Since(began) > patience {
+		t.Errorf("got %v after %v", err, time.Since(began))
+	}
+}
+
+func TestSeveralGoroutinesMaySend(t *testing.T) {
+	const senders, each = 8, 500
+	stream := newStream(t.Context())
+	seen := map[string]bool{}
+	err := stream.run(func() error {
+		var group sync.WaitGroup
+		for sender := range senders {
+			group.Go(func() {
+				for number := range each {
+					id := strings.Repeat("s", sender+1) + strings.Repeat("n", number)
+					if err := stream.Send(event(id)); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		group.Wait()
+		return nil
+	}, func(message *pb.SyncEvent) error {
+		for _, event := range message.GetBatch().GetEvents() {
+			seen[event.GetSourceEventId()] = true
+		}
+		return nil
+	})
+	if err != nil || len(seen) == 0 {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAnEventThatIsNotUTF8IsRefused(t *testing.T) {
+	for name, broken := range map[string]Event{
+		"id":     {SourceEventID: "\xff", Type: "x.y"},
+		"type":   {SourceEventID: "e", Type: "\xff"},
+		"source": {SourceEventID: "e", Type: "x.y", Source: "\xff"},
+		"actor":  {SourceEventID: "e", Type: "x.y", Actor: &Actor{Email: "\xff"}},
+	} {
+		broken.OccurredAt, broken.Record = time.Unix(0, 0), json.RawMessage("{}")
+		if _, _, err := eventMessage(broken); !errors.Is(err, aperio.InvalidRecord) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+func TestAnEventWithoutATimeOrWithAnImpossibleRecordIsRefused(t *testing.T) {
+	for name, broken := range map[string]Event{
+		"no time":        {Record: json.RawMessage("{}")},
+		"year 10000":     {OccurredAt: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), Record: struct{}{}},
+		"a channel":      {OccurredAt: time.Unix(0, 0), Record: map[string]any{"c": make(chan int)}},
+		"a nil map":      {OccurredAt: time.Unix(0, 0), Record: map[string]any(nil)},
+		"nothing":        {OccurredAt: time.Unix(0, 0)},
+		"a plain number": {OccurredAt: time.Unix(0, 0), Record: 5},
+	} {
+		broken.SourceEventID, broken.Type = "e", "x.y"
+		if _, _, err := eventMessage(broken); !errors.Is(err, aperio.InvalidRecord) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+func BenchmarkSync(b *testing.B) {
+	one := event("e")
+	one.Record = json.RawMessage(`{"x":"` + strings.Repeat("y", 490) + `"}`)
+	stream := newStream(b.Context())
+	err := stream.run(func() error {
+		for b.Loop() {
+			if err := stream.Send(one); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, func(*pb.SyncEvent) error { return nil })
+	if err != nil {
+		b.Fatal(err)
+	}
+}

@@ -1,0 +1,124 @@
+// Package destination is for plugins that push findings and events to a SIEM or a workflow tool.
+package destination
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	aperio "github.com/writer/aperio-plugin-go"
+	"github.com/writer/aperio-plugin-go/internal/serve"
+)
+
+// Destination is what a plugin's author writes. Methods run in goroutines of their own, several at
+// once for different calls.
+type Destination interface {
+	// Capabilities declares what the destination needs and takes, without the network.
+	Capabilities() Capabilities
+	// Deliver hands over envelopes and answers for each one. An envelope without an answer is tried
+	// again. Answers count beside an error, which is then about the envelopes without one; an
+	// *aperio.Error without any answer says why none could be handed over.
+	Deliver(ctx context.Context, request *DeliverRequest) ([]Result, error)
+}
+
+// Stream is a kind of envelope.
+type Stream string
+
+// The streams.
+const (
+	Finding  Stream = "finding"
+	Event    Stream = "event"
+	AuditLog Stream = "audit_log"
+)
+
+// Capabilities is what a destination needs and takes; the same for the same build.
+type Capabilities struct {
+	// Provider is the upper-case name of the service, such as `SPLUNK_HEC`; equals the manifest's.
+	Provider string
+	// Name is what people call the service.
+	Name string
+	// Streams are the kinds of envelope that it takes.
+	Streams []Stream
+	// Fields are the settings.
+	Fields []aperio.Field
+	// Auth says how the service authenticates its callers; nil: it does not.
+	Auth aperio.Auth
+	// Vendor is who makes the service.
+	Vendor string
+	// Category is such as `siem`.
+	Category string
+	// MaxBatchEnvelopes is the most envelopes in one Deliver; 0: 256.
+	MaxBatchEnvelopes uint32
+	// Description is one paragraph.
+	Description string
+	// DocsURL is where an operator reads on.
+	DocsURL string
+}
+
+// DeliverRequest is envelopes to hand over.
+type DeliverRequest struct {
+	// Invocation is the call.
+	*aperio.Invocation
+	// Envelopes are to be handed over, in this order where the service has one.
+	Envelopes []Envelope
+}
+
+// Envelope is one event, finding or audit log entry to hand over.
+type Envelope struct {
+	// ID is the same on every attempt: use it for de-duplication.
+	ID string
+	// Stream is its kind.
+	Stream Stream
+	// JSON is the whole envelope (aperio.contracts.v1) as one JSON object, at most 1 MiB.
+	JSON json.RawMessage
+}
+
+// Status says what became of an envelope.
+type Status int
+
+// The statuses.
+const (
+	// StatusAccepted: the service has it.
+	StatusAccepted Status = iota + 1
+	// StatusRejected: the service will never take it.
+	StatusRejected
+	// StatusRetry: not now.
+	StatusRetry
+)
+
+// Result is what became of one envelope; made by Accepted, Rejected, Retry.
+type Result struct {
+	// ID is the envelope's.
+	ID string
+	// Status says what became of it.
+	Status Status
+	// Diagnostic says why it was not accepted; nil: nothing to say.
+	Diagnostic *aperio.Diagnostic
+	// RetryAfter: try again no sooner; 0: the host decides.
+	RetryAfter time.Duration
+}
+
+// Accepted gives the result of an envelope that the service has.
+func Accepted(envelope Envelope) Result {
+	return Result{ID: envelope.ID, Status: StatusAccepted}
+}
+
+// Rejected gives the result of an envelope that the service will never take.
+func Rejected(envelope Envelope, reason aperio.Diagnostic) Result {
+	return Result{ID: envelope.ID, Status: StatusRejected, Diagnostic: &reason}
+}
+
+// Retry gives the result of an envelope that the service did not take now. A wait of 0 leaves the
+// time to the host, and a reason without a summary is none.
+func Retry(envelope Envelope, reason aperio.Diagnostic, after time.Duration) Result {
+	result := Result{ID: envelope.ID, Status: StatusRetry, RetryAfter: after}
+	if reason.Summary != "" {
+		result.Diagnostic = &reason
+	}
+	return result
+}
+
+// Serve serves the destination until the host says stop, or is gone. It returns then, so that main
+// can clean up; the process ends 1.5 s after the stop at the latest. When no go-plugin host started
+// the process, it says so on stderr and ends the process with status 1.
+func Serve(plugin Destination) { serve.Run(NewService(plugin)) }

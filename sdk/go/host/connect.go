@@ -1,0 +1,78 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/go-plugin"
+	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	"google.golang.org/grpc"
+)
+
+// The services and messages of the plugin interface, under names that a host can import. What each
+// means stands in proto/aperio/plugin/v1; the types of their fields need no name.
+type (
+	ConnectorClient      = pb.ConnectorPluginClient
+	RemediationClient    = pb.RemediationPluginClient
+	DestinationClient    = pb.DestinationPluginClient
+	InvocationContext    = pb.InvocationContext
+	Token                = pb.Token
+	Diagnostics          = pb.Diagnostics
+	SchemaRequest        = pb.SchemaRequest
+	TestRequest          = pb.TestRequest
+	SyncRequest          = pb.SyncRequest
+	OAuthCallbackRequest = pb.OAuthCallbackRequest
+	CapabilitiesRequest  = pb.CapabilitiesRequest
+	ExecuteRequest       = pb.ExecuteRequest
+	DeliverRequest       = pb.DeliverRequest
+	OutboundEnvelope     = pb.OutboundEnvelope
+)
+
+// Connector starts a connector, unless it runs, and waits for a health check. The error is about
+// the start, or says that the plugin is of another kind.
+func Connector(client *plugin.Client) (ConnectorClient, error) {
+	return connect(client, "connector", pb.NewConnectorPluginClient)
+}
+
+// Remediation is Connector for a remediation.
+func Remediation(client *plugin.Client) (RemediationClient, error) {
+	return connect(client, "remediation", pb.NewRemediationPluginClient)
+}
+
+// Destination is Connector for a destination.
+func Destination(client *plugin.Client) (DestinationClient, error) {
+	return connect(client, "destination", pb.NewDestinationPluginClient)
+}
+
+func connect[Client any](
+	client *plugin.Client, kind string, make func(grpc.ClientConnInterface) Client,
+) (none Client, _ error) {
+	protocol, err := client.Client()
+	if err != nil {
+		return none, err
+	}
+	if err := protocol.Ping(); err != nil { // go-plugin dials lazily: only this proves it runs
+		return none, fmt.Errorf("health check: %w", err)
+	}
+	connection, err := protocol.Dispense(kind)
+	if err != nil {
+		return none, err
+	}
+	return make(connection.(*grpc.ClientConn)), nil
+}
+
+// grpcPlugin dispenses the connection.
+type grpcPlugin struct{ plugin.NetRPCUnsupportedPlugin }
+
+// GRPCServer is the plugin's side.
+func (grpcPlugin) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error {
+	return errors.New("a host serves no plugins")
+}
+
+// GRPCClient gives the connection.
+func (grpcPlugin) GRPCClient(
+	_ context.Context, _ *plugin.GRPCBroker, connection *grpc.ClientConn,
+) (any, error) {
+	return connection, nil
+}

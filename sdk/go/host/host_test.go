@@ -1,0 +1,194 @@
+package host
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/writer/aperio-plugin-go/internal/tree"
+)
+
+const id = "acme/box-connector"
+
+// installed writes a version as `aperio plugin install` does, and gives the home.
+func installed(t *testing.T, changes map[string]any) string {
+	t.Helper()
+	home := t.TempDir()
+	folder := filepath.Join(home, "plugins", "acme", "box-connector", "1.2.0")
+	write(t, filepath.Join(folder, "files", "bin", "box"), "#!/bin/sh\n", 0o755)
+	write(t, filepath.Join(folder, "files", "manifest.yaml"), "id: x\n", 0o644)
+	write(t, filepath.Join(folder, "files", "bin-2"), "", 0o644) // sorts before bin/
+	listed, err := tree.List(filepath.Join(folder, "files"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	receipt := map[string]any{
+		"schema": "aperio.receipt/v1", "id": id, "version": "1.2.0", "kind": "connector",
+		"entrypoint": "box", "protocol": "1.0", "provider": "BOX", "interpreter": nil,
+		"tree_digest": fmt.Sprintf("t1:%x", sha256.Sum256([]byte(listed))),
+	}
+	for key, value := range changes {
+		receipt[key] = value
+	}
+	text, err := json.Marshal(receipt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(folder, "files.sha256"), listed, 0o644)
+	write(t, filepath.Join(folder, "receipt.json"), string(text), 0o644)
+	write(t, filepath.Join(folder, "..", "current.json"), `{"schema": 1, "version": "1.2.0"}`, 0o644)
+	return home
+}
+
+func write(t *testing.T, path, text string, mode os.FileMode) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(path, []byte(text), mode), os.Chmod(path, mode)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func found(t *testing.T, home, version string) *Receipt {
+	t.Helper()
+	receipt, err := Find(home, id, version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return receipt
+}
+
+func TestAnUnchangedVersionIsLaunchedWithACleanEnvironment(t *testing.T) {
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+	for _, version := range []string{"", "1.2.0"} {
+		receipt := found(t, installed(t, nil), version)
+		config, err := receipt.ClientConfig(Options{RuntimeFolder: "/run/x", HostSocket: "/run/s"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		environment := strings.Join(config.Cmd.Env, "\n")
+		if !config.SkipHostEnv || strings.Contains(environment, "hunter2") ||
+			!strings.Contains(environment, "PLUGIN_UNIX_SOCKET_DIR=/run/x\nAPERIO_HOST_SOCKET=/run/s") {
+			t.Errorf("environment %s", environment)
+		}
+		digest := sha256.Sum256([]byte("#!/bin/sh\n"))
+		if string(config.SecureConfig.Checksum) != string(digest[:]) {
+			t.Errorf("checksum %x", config.SecureConfig.Checksum)
+		}
+	}
+}
+
+func TestAPythonPluginIsLaunchedByItsInterpreter(t *testing.T) {
+	interpreter := map[string]any{"executable": "/usr/bin/python3.11", "tag": "cp311"}
+	receipt := found(t, installed(t, map[string]any{"interpreter": interpreter}), "")
+	config, err := receipt.ClientConfig(Options{RuntimeFolder: "/run/x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := filepath.Join(receipt.Folder, "files", "bin", "box.py")
+	wanted := "/usr/bin/python3.11 -I -B " + start
+	if got := strings.Join(config.Cmd.Args, " "); got != wanted || config.SecureConfig != nil {
+		t.Errorf("got %s, want %s", got, wanted)
+	}
+}
+
+func TestChangedFilesAreNamed(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(files string) error
+		named  string
+	}{
+		"contents": {func(files string) error {
+			return os.WriteFile(filepath.Join(files, "bin", "box"), []byte("other"), 0o755)
+		}, `"bin/box"`},
+		"mode": {func(files string) error {
+			return os.Chmod(filepath.Join(files, "manifest.yaml"), 0o755)
+		}, `"manifest.yaml"`},
+		"set-uid": {func(files string) error {
+			return os.Chmod(filepath.Join(files, "bin", "box"), 0o755|os.ModeSetuid)
+		}, `"bin/box"`},
+		"missing": {func(files string) error {
+			return os.Remove(filepath.Join(files, "manifest.yaml"))
+		}, `"manifest.yaml"`},
+		"new": {func(files string) error {
+			return os.WriteFile(filepath.Join(files, "new"), nil, 0o644)
+		}, `"new"`},
+		"link to the same": {func(files string) error {
+			path := filepath.Join(files, "manifest.yaml")
+			return errors.Join(os.Rename(path, files+"-moved"), os.Symlink(files+"-moved", path))
+		}, "manifest.yaml"},
+		"a list with a path outside": {func(files string) error {
+			return os.WriteFile(filepath.Join(files, "..", "files.sha256"), []byte("x  0644  ../../x\n"), 0o644)
+		}, "files.sha256"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			receipt := found(t, installed(t, nil), "")
+			if err := c.change(filepath.Join(receipt.Folder, "files")); err != nil {
+				t.Fatal(err)
+			}
+			config, err := receipt.ClientConfig(Options{RuntimeFolder: "/run/x"})
+			if config != nil || !errors.Is(err, ErrFilesChanged) || !strings.Contains(err.Error(), c.named) {
+				t.Errorf("got %v, %v", config, err)
+			}
+		})
+	}
+}
+
+func TestReceiptsThatMakeNoSenseAreRefused(t *testing.T) {
+	for name, changes := range map[string]map[string]any{
+		"schema":     {"schema": "aperio.receipt/v2"},
+		"id":         {"id": "acme/other"},
+		"version":    {"version": "1.2.1"},
+		"entrypoint": {"entrypoint": "../../../bin/sh"},
+		"protocol":   {"protocol": "2.0"},
+		"a number":   {"protocol": 1.0},
+	} {
+		if receipt, err := Find(installed(t, changes), id, ""); err == nil {
+			t.Errorf("%s: got %v", name, receipt)
+		}
+	}
+}
+
+func TestNamesThatLeadElsewhereAreRefused(t *testing.T) {
+	home := installed(t, nil)
+	for _, name := range []string{"", "acme", "../acme/x", "acme/..", "acme/box/x", "Acme/box", "acme/box\n"} {
+		if _, err := Find(home, name, "1.2.0"); err == nil {
+			t.Errorf("%q was taken", name)
+		}
+	}
+	for _, version := range []string{"..", "1.2", "1.2.0/../1.2.0", "1.2.0\n", "9.9.9"} {
+		if _, err := Find(home, id, version); err == nil {
+			t.Errorf("%q was taken", version)
+		}
+	}
+}
+
+func TestARelativeRuntimeFolderIsRefused(t *testing.T) {
+	receipt := found(t, installed(t, nil), "")
+	if _, err := receipt.ClientConfig(Options{RuntimeFolder: "x"}); err == nil {
+		t.Error("it was taken")
+	}
+}
+
+func FuzzReceipt(f *testing.F) {
+	f.Add([]byte(`{"schema": "aperio.receipt/v1", "id": "acme/box-connector", "version": "1.2.0", "entrypoint": "box", "protocol": "1.0"}`))
+	f.Add([]byte(`{"interpreter": 5}`))
+	f.Add([]byte(`[`))
+	home := f.TempDir()
+	folder := filepath.Join(home, "plugins", "acme", "box-connector", "1.2.0")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		write(t, filepath.Join(folder, "receipt.json"), string(text), 0o644)
+		receipt, err := Find(home, id, "1.2.0")
+		if err == nil && (receipt.ID != id || strings.ContainsAny(receipt.Entrypoint, "/\\\x00")) {
+			t.Errorf("%q was taken", text)
+		}
+	})
+}

@@ -1,0 +1,194 @@
+package vectors_test
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/writer/aperio-plugin-go/destination"
+	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	"github.com/writer/aperio-plugin-go/remediation"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+)
+
+// acting is a remediation that answers what it is told to.
+type acting struct {
+	declared remediation.Capabilities
+	step     step
+	asked    bool
+}
+
+func (a *acting) Capabilities() remediation.Capabilities { return a.declared }
+
+func (a *acting) Execute(
+	context.Context, *remediation.ExecuteRequest,
+) (*remediation.Result, error) {
+	a.asked = true
+	if a.step.Raises != nil {
+		return nil, a.step.Raises.err()
+	}
+	return a.step.Answer.result(), nil
+}
+
+type answer struct {
+	Outcome string
+	Changes []struct {
+		Attribute []any
+		Before    any
+		After     any
+	}
+	Diagnostics []diagnostic
+}
+
+var outcomes = map[string]remediation.Outcome{
+	"changed": remediation.OutcomeChanged, "unchanged": remediation.OutcomeUnchanged,
+	"would_change": remediation.OutcomeWouldChange, "failed": remediation.OutcomeFailed,
+}
+
+func (a *answer) result() *remediation.Result {
+	made := &remediation.Result{Outcome: outcomes[a.Outcome]}
+	for _, change := range a.Changes {
+		made.Changes = append(made.Changes, remediation.Change{
+			Attribute: pathOf(change.Attribute), Before: change.Before, After: change.After,
+		})
+	}
+	for _, d := range a.Diagnostics {
+		made.Diagnostics = append(made.Diagnostics, d.diagnostic())
+	}
+	return made
+}
+
+type step struct {
+	Request struct {
+		Action         string
+		Target         string
+		IdempotencyKey string          `json:"idempotency_key"`
+		Parameters     json.RawMessage `json:"parameters"`
+		ParametersRaw  string          `json:"parameters_raw"`
+		DryRun         bool            `json:"dry_run"`
+		OrganizationID string          `json:"organization_id"`
+		IntegrationID  string          `json:"integration_id"`
+	}
+	Answer *answer
+	Raises *pluginError
+	Asked  bool
+	Expect json.RawMessage
+	Error  *wantedError
+}
+
+func (s step) message() *pb.ExecuteRequest {
+	call := invocation(nil)
+	if s.Request.OrganizationID != "" {
+		call.OrganizationId = s.Request.OrganizationID
+	}
+	if s.Request.IntegrationID != "" {
+		call.IntegrationId = s.Request.IntegrationID
+	}
+	parameters := []byte(s.Request.Parameters)
+	if s.Request.ParametersRaw != "" {
+		parameters = []byte(s.Request.ParametersRaw)
+	}
+	return &pb.ExecuteRequest{
+		Context: call, Action: s.Request.Action, Target: s.Request.Target,
+		IdempotencyKey: s.Request.IdempotencyKey, ParametersJson: parameters,
+		DryRun: s.Request.DryRun,
+	}
+}
+
+func TestAnActionIsExecutedOnce(t *testing.T) {
+	type scenario struct {
+		Name  string
+		Steps []step
+	}
+	declared := remediation.Capabilities{Provider: "X", Name: "X", Actions: []remediation.Action{
+		{Key: "x.act", Label: "A", TargetType: "t", SupportsDryRun: true},
+		{Key: "x.blunt", Label: "B", TargetType: "t"},
+	}}
+	forEach(t, "idempotency.json", func(t *testing.T, c scenario) {
+		plugin := &acting{declared: declared}
+		connection, _ := served(t, remediation.NewService(plugin))
+		client := pb.NewRemediationPluginClient(connection)
+		for number, step := range c.Steps {
+			plugin.step, plugin.asked = step, false
+			var trailer metadata.MD
+			got, err := client.Execute(deadline(t), step.message(), grpc.Trailer(&trailer))
+			if step.Error != nil {
+				step.Error.assert(t, toldBy(t, err, trailer))
+			} else {
+				must(t, err)
+				assertMessage(t, got, step.Expect)
+			}
+			if plugin.asked != step.Asked {
+				t.Errorf("step %d: asked: %v", number, plugin.asked)
+			}
+		}
+	})
+}
+
+// delivering is a destination that gives these answers, and fails perhaps.
+type delivering struct {
+	declared destination.Capabilities
+	answers  []destination.Result
+	err      error
+}
+
+func (d *delivering) Capabilities() destination.Capabilities { return d.declared }
+
+func (d *delivering) Deliver(
+	context.Context, *destination.DeliverRequest,
+) ([]destination.Result, error) {
+	return d.answers, d.err
+}
+
+var statuses = map[string]destination.Status{
+	"accepted": destination.StatusAccepted, "rejected": destination.StatusRejected,
+	"retry": destination.StatusRetry,
+}
+
+func TestEveryEnvelopeHasAResult(t *testing.T) {
+	type scenario struct {
+		Name      string
+		Envelopes []struct{ ID, Kind string }
+		Answers   []struct {
+			ID, Status, Summary, Detail, Code string
+			RetryAfter                        float64 `json:"retry_after_s"`
+		}
+		Raises *pluginError
+		Expect json.RawMessage
+		Error  *wantedError
+	}
+	forEach(t, "deliveries.json", func(t *testing.T, c scenario) {
+		plugin := &delivering{err: c.Raises.err()}
+		for _, answer := range c.Answers {
+			result := destination.Result{
+				ID: answer.ID, Status: statuses[answer.Status],
+				RetryAfter: time.Duration(answer.RetryAfter * float64(time.Second)),
+			}
+			if answer.Summary != "" {
+				reason := diagnostic{
+					Summary: answer.Summary, Detail: answer.Detail, Code: answer.Code,
+				}.diagnostic()
+				result.Diagnostic = &reason
+			}
+			plugin.answers = append(plugin.answers, result)
+		}
+		request := &pb.DeliverRequest{Context: invocation(nil)}
+		for _, envelope := range c.Envelopes {
+			request.Envelopes = append(request.Envelopes, &pb.OutboundEnvelope{
+				Id: envelope.ID, Kind: envelope.Kind, EnvelopeJson: []byte("{}"),
+			})
+		}
+		connection, _ := served(t, destination.NewService(plugin))
+		var trailer metadata.MD
+		client := pb.NewDestinationPluginClient(connection)
+		got, err := client.Deliver(deadline(t), request, grpc.Trailer(&trailer))
+		if c.Error != nil {
+			c.Error.assert(t, toldBy(t, err, trailer))
+			return
+		}
+		must(t, err)
+		assertMessage(t, got, c.Expect)
+	})
+}

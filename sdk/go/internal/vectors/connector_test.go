@@ -1,0 +1,405 @@
+package vectors_test
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	aperio "github.com/writer/aperio-plugin-go"
+	"github.com/writer/aperio-plugin-go/connector"
+	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+)
+
+// scripted is a connector whose methods are given.
+type scripted struct {
+	schema connector.Schema
+	test   func() (*connector.TestResult, error)
+	sync   func(*connector.Stream) error
+	oauth  func(*aperio.Invocation) error
+}
+
+func (s *scripted) Schema() connector.Schema { return s.schema }
+
+func (s *scripted) TestConnection(
+	context.Context, *aperio.Invocation,
+) (*connector.TestResult, error) {
+	return s.test()
+}
+
+func (s *scripted) Sync(_ *connector.SyncRequest, stream *connector.Stream) error {
+	return s.sync(stream)
+}
+
+func (s *scripted) OAuthCallback(
+	_ context.Context, call *aperio.Invocation, _ map[string]string,
+) (map[string]string, error) {
+	return nil, s.oauth(call)
+}
+
+// synced gives the messages of a sync, and what the host is told when it fails.
+func synced(
+	t *testing.T, sync func(*connector.Stream) error, seen func(*pb.SyncEvent),
+) ([]*pb.SyncEvent, *told) {
+	t.Helper()
+	connection, _ := served(t, connector.NewService(&scripted{sync: sync}))
+	client := pb.NewConnectorPluginClient(connection)
+	stream, err := client.Sync(deadline(t), &pb.SyncRequest{Context: invocation(nil)})
+	must(t, err)
+	var came []*pb.SyncEvent
+	for {
+		message, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return came, nil
+		}
+		if err != nil {
+			return came, toldBy(t, err, stream.Trailer())
+		}
+		came = append(came, message)
+		seen(message)
+	}
+}
+
+func TestAnEventIsPassedOnOrRefused(t *testing.T) {
+	type scenario struct {
+		Name  string
+		Event struct {
+			SourceEventID string          `json:"source_event_id"`
+			Type          string          `json:"event_type"`
+			OccurredAt    time.Time       `json:"occurred_at"`
+			Source        string          `json:"source"`
+			Record        any             `json:"record"`
+			RecordRaw     *string         `json:"record_raw"`
+			Actor         *map[string]any `json:"actor"`
+		}
+		Expect    json.RawMessage
+		Record    any     `json:"record"`
+		RecordRaw *string `json:"record_raw"`
+		Error     *wantedError
+	}
+	forEach(t, "events.json", func(t *testing.T, c scenario) {
+		event := connector.Event{
+			SourceEventID: c.Event.SourceEventID, Type: c.Event.Type,
+			OccurredAt: c.Event.OccurredAt, Source: c.Event.Source, Record: c.Event.Record,
+		}
+		if c.Event.RecordRaw != nil {
+			event.Record = json.RawMessage(*c.Event.RecordRaw)
+		}
+		if c.Event.Actor != nil {
+			event.Actor = actorOf(*c.Event.Actor)
+		}
+		send := func(stream *connector.Stream) error { return stream.Send(event) }
+		came, failed := synced(t, send, func(*pb.SyncEvent) {})
+		if c.Error != nil {
+			if failed == nil || len(came) > 0 {
+				t.Fatalf("it was passed on: %v", came)
+			}
+			c.Error.assert(t, failed)
+			return
+		}
+		if failed != nil || len(came) != 1 {
+			t.Fatalf("got %d messages, %v", len(came), failed)
+		}
+		message := came[0].GetBatch().GetEvents()[0]
+		assertRecord(t, message.GetRecordJson(), c.Record, c.RecordRaw)
+		message.RecordJson = nil
+		assertMessage(t, message, c.Expect)
+	})
+}
+
+func actorOf(parts map[string]any) *connector.Actor {
+	text := func(key string) string {
+		value, _ := parts[key].(string)
+		return value
+	}
+	return &connector.Actor{
+		ID: text("id"), Email: text("email"), DisplayName: text("display_name"),
+		Type: text("type"), IPAddress: text("ip_address"),
+	}
+}
+
+func assertRecord(t *testing.T, got []byte, record any, raw *string) {
+	t.Helper()
+	if raw != nil {
+		if string(got) != *raw {
+			t.Errorf("got %s, want %s", got, *raw)
+		}
+		return
+	}
+	var parsed any
+	must(t, json.Unmarshal(got, &parsed))
+	if !reflect.DeepEqual(parsed, record) {
+		t.Errorf("got %v, want %v", parsed, record)
+	}
+}
+
+// received counts the events that the host has.
+type received struct {
+	changed sync.Cond
+	events  int
+}
+
+func (r *received) add(message *pb.SyncEvent) {
+	r.changed.L.Lock()
+	defer r.changed.L.Unlock()
+	r.events += len(message.GetBatch().GetEvents())
+	r.changed.Broadcast()
+}
+
+func (r *received) wait(ctx context.Context, events int) error {
+	defer context.AfterFunc(ctx, r.changed.Broadcast)()
+	r.changed.L.Lock()
+	defer r.changed.L.Unlock()
+	for r.events < events && ctx.Err() == nil {
+		r.changed.Wait()
+	}
+	return ctx.Err()
+}
+
+// item is one thing that the plugin does.
+type item struct {
+	Events      int       `json:"events"`
+	RecordBytes int       `json:"record_bytes"`
+	Checkpoint  *string   `json:"checkpoint"`
+	Progress    *progress `json:"progress"`
+	Received    int       `json:"received"`
+	Error       *pluginError
+}
+
+type progress struct {
+	Done    uint64 `json:"done"`
+	Total   uint64 `json:"total"`
+	Message string `json:"message"`
+}
+
+func (i item) do(stream *connector.Stream, first int, has *received) error {
+	record := `{"x":"` + strings.Repeat("y", max(0, i.RecordBytes-8)) + `"}`
+	for number := range i.Events {
+		err := stream.Send(connector.Event{
+			SourceEventID: fmt.Sprintf("e%d", first+number), Type: "x.y",
+			OccurredAt: time.Unix(0, 0), Record: json.RawMessage(record),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	switch {
+	case i.Checkpoint != nil:
+		return stream.Checkpoint([]byte(*i.Checkpoint))
+	case i.Progress != nil:
+		return stream.Progress(connector.Progress(*i.Progress))
+	case i.Received > 0:
+		return has.wait(stream.Context(), i.Received)
+	default:
+		return i.Error.err()
+	}
+}
+
+// description is how a message is written in the file.
+type description string
+
+func (d *description) UnmarshalJSON(data []byte) error {
+	var text string
+	if json.Unmarshal(data, &text) == nil {
+		*d = description(text)
+		return nil
+	}
+	var long struct {
+		Checkpoint string
+		Progress   *progress
+	}
+	if err := json.Unmarshal(data, &long); err != nil {
+		return err
+	}
+	*d = description("checkpoint " + long.Checkpoint)
+	if told := long.Progress; told != nil {
+		*d = description(fmt.Sprintf("progress %d/%d %s", told.Done, told.Total, told.Message))
+	}
+	return nil
+}
+
+func described(message *pb.SyncEvent) description {
+	switch item := message.GetItem().(type) {
+	case *pb.SyncEvent_Checkpoint:
+		return description("checkpoint " + string(item.Checkpoint.GetCursor()))
+	case *pb.SyncEvent_Progress:
+		told := item.Progress
+		return description(
+			fmt.Sprintf("progress %d/%d %s", told.GetDone(), told.GetTotal(), told.GetMessage()),
+		)
+	default:
+		return description(fmt.Sprint(len(message.GetBatch().GetEvents())))
+	}
+}
+
+func TestASyncBecomesMessages(t *testing.T) {
+	type scenario struct {
+		Name   string
+		Items  []item
+		Expect []description
+		Error  *wantedError
+	}
+	forEach(t, "batches.json", func(t *testing.T, c scenario) {
+		has := &received{changed: sync.Cond{L: &sync.Mutex{}}}
+		script := func(stream *connector.Stream) error {
+			first := 1
+			for _, item := range c.Items {
+				if err := item.do(stream, first, has); err != nil {
+					return err
+				}
+				first += item.Events
+			}
+			return nil
+		}
+		came, failed := synced(t, script, has.add)
+		var got []description
+		for _, message := range came {
+			got = append(got, described(message))
+		}
+		if !slices.Equal(got, c.Expect) {
+			t.Errorf("got %.200q, want %.200q", got, c.Expect)
+		}
+		switch {
+		case (failed == nil) != (c.Error == nil):
+			t.Errorf("it failed with %v", failed)
+		case failed != nil:
+			c.Error.assert(t, failed)
+		}
+	})
+}
+
+// callback gives what the host is told of a failing OAuth callback; nil: it did not fail.
+func callback(t *testing.T, config []byte, fail func(*aperio.Invocation) error) (*told, string) {
+	t.Helper()
+	connection, log := served(t, connector.NewService(&scripted{oauth: fail}))
+	var trailer metadata.MD
+	request := &pb.OAuthCallbackRequest{Context: invocation(config)}
+	client := pb.NewConnectorPluginClient(connection)
+	_, err := client.OAuthCallback(deadline(t), request, grpc.Trailer(&trailer))
+	if err == nil {
+		return nil, ""
+	}
+	return toldBy(t, err, trailer), log.String()
+}
+
+func TestAnErrorBecomesAStatusWithDiagnostics(t *testing.T) {
+	type scenario struct {
+		Name   string
+		Error  *pluginError
+		Expect struct {
+			Status, Code, Message string
+			Diagnostics           json.RawMessage
+		}
+	}
+	forEach(t, "errors.json", func(t *testing.T, c scenario) {
+		got, log := callback(t, nil, func(*aperio.Invocation) error { return c.Error.err() })
+		if got == nil || got.status != c.Expect.Status {
+			t.Fatalf("got %v, want %s", got, c.Expect.Status)
+		}
+		if c.Error.isBug {
+			item := got.diagnostics.GetItems()[0]
+			if item.GetCode() != c.Expect.Code || strings.Contains(got.text+item.String(), bugText) {
+				t.Errorf("got %v", got)
+			}
+			if strings.Count(log, bugText) != 1 || strings.Count(log, "\n") != 1 {
+				t.Errorf("the log has %s", log)
+			}
+			return
+		}
+		if got.text != c.Expect.Message || log != "" {
+			t.Errorf("got %q, log %q", got.text, log)
+		}
+		assertMessage(t, got.diagnostics, c.Expect.Diagnostics)
+	})
+}
+
+func TestADiagnosticIsPassedOn(t *testing.T) {
+	type scenario struct {
+		Name       string
+		Diagnostic diagnostic
+		Expect     json.RawMessage
+	}
+	forEach(t, "diagnostics.json", func(t *testing.T, c scenario) {
+		result := &connector.TestResult{
+			OK: true, Diagnostics: []aperio.Diagnostic{c.Diagnostic.diagnostic()},
+		}
+		test := func() (*connector.TestResult, error) { return result, nil }
+		connection, _ := served(t, connector.NewService(&scripted{test: test}))
+		client := pb.NewConnectorPluginClient(connection)
+		request := &pb.TestRequest{Context: invocation(nil)}
+		answer, err := client.TestConnection(deadline(t), request)
+		must(t, err)
+		assertMessage(t, answer.GetDiagnostics()[0], c.Expect)
+	})
+}
+
+func TestASettingIsReadOrRefused(t *testing.T) {
+	type scenario struct {
+		Name      string
+		Config    string
+		ConfigHex string `json:"config_hex"`
+		Read, Key string
+		Default   any
+		Value     any
+		Error     *pluginError
+		Refused   *wantedError
+	}
+	forEach(t, "settings.json", func(t *testing.T, c scenario) {
+		config := []byte(c.Config)
+		if c.ConfigHex != "" {
+			var err error
+			config, err = hex.DecodeString(c.ConfigHex)
+			must(t, err)
+		}
+		var value any
+		read := func(call *aperio.Invocation) (err error) {
+			value, err = readSetting(call.Config, c.Read, c.Key, c.Default)
+			return err
+		}
+		got, _ := callback(t, config, read)
+		switch {
+		case c.Refused != nil:
+			c.Refused.assert(t, got)
+		case c.Error != nil:
+			wanted := &wantedError{"INVALID_ARGUMENT", c.Error.Code, []string{c.Error.Summary}}
+			wanted.assert(t, got)
+			steps := got.diagnostics.GetItems()[0].GetAttribute().GetSteps()
+			if len(steps) != 1 || steps[0].GetKey() != c.Error.Attribute[0] {
+				t.Errorf("got %v", steps)
+			}
+		case got != nil || value != c.Value:
+			t.Errorf("got %v, %v", value, got)
+		}
+	})
+}
+
+func readSetting(config aperio.Config, read, key string, otherwise any) (any, error) {
+	switch otherwise := otherwise.(type) {
+	case string:
+		return config.TextOr(key, otherwise)
+	case float64:
+		return config.NumberOr(key, otherwise)
+	case bool:
+		return config.FlagOr(key, otherwise)
+	}
+	switch read {
+	case "text":
+		return config.Text(key)
+	case "number":
+		return config.Number(key)
+	case "flag":
+		return config.Flag(key)
+	default:
+		return nil, fmt.Errorf("nothing reads %q", read)
+	}
+}

@@ -1,0 +1,254 @@
+// Package plugintest tries a plugin inside `go test`: no host, no process, one line per scenario.
+//
+//	harness := plugintest.New(t, &BoxConnector{}, plugintest.Options{
+//		Config: map[string]any{"region": "eu"}, Token: "made-up",
+//	})
+//	result := harness.ResumeFromEveryCheckpoint()
+//
+// Calls go over gRPC, through the code that serves a real host: the same checks, batches, limits
+// and errors.
+package plugintest
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	aperio "github.com/writer/aperio-plugin-go"
+	"github.com/writer/aperio-plugin-go/connector"
+	"github.com/writer/aperio-plugin-go/destination"
+	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	"github.com/writer/aperio-plugin-go/internal/inprocess"
+	"github.com/writer/aperio-plugin-go/internal/logging"
+	"github.com/writer/aperio-plugin-go/internal/serve"
+	"github.com/writer/aperio-plugin-go/remediation"
+	"google.golang.org/grpc"
+)
+
+const local = "local"
+
+// Options say how a plugin is called.
+type Options struct {
+	// Config has the operator's settings. Defaults of declared fields are filled in, and fields
+	// that only the host may use are left out, as the host does it.
+	Config map[string]any
+	// Token is the access token, if the plugin's auth is OAuth 2.0.
+	Token string
+	// Timeout is the deadline of each call; 0: 30 s.
+	Timeout time.Duration
+}
+
+// Harness is one plugin with one configuration.
+type Harness struct {
+	// State is the key-value store that the plugin sees.
+	State *MemoryState
+
+	t          testing.TB
+	plugin     any
+	connection *grpc.ClientConn
+	timeout    time.Duration
+	invocation *pb.InvocationContext
+}
+
+// New gives a harness around a connector, remediation or destination, until the test ends. The test
+// fails at once when the plugin is none of these, when what it declares makes no sense, or when the
+// configuration has a key that it does not declare.
+func New(t testing.TB, plugin any, options Options) *Harness {
+	t.Helper()
+	harness := &Harness{
+		State: NewMemoryState(), t: t, plugin: plugin, timeout: options.Timeout,
+	}
+	if harness.timeout == 0 {
+		harness.timeout = 30 * time.Second
+	}
+	harness.serve()
+	config, err := json.Marshal(harness.effective(options.Config))
+	harness.must(err)
+	harness.invocation = &pb.InvocationContext{
+		OrganizationId: local, IntegrationId: local, InvocationId: "test", ConfigJson: config,
+	}
+	if options.Token != "" {
+		harness.invocation.Token = &pb.Token{Value: options.Token}
+	}
+	return harness
+}
+
+func (h *Harness) serve() {
+	h.t.Helper()
+	var service *serve.Service
+	switch plugin := h.plugin.(type) {
+	case connector.Connector:
+		service = connector.NewService(plugin)
+	case remediation.Remediation:
+		service = remediation.NewService(plugin)
+	case destination.Destination:
+		service = destination.NewService(plugin)
+	default:
+		h.t.Fatalf("%T is no connector, remediation or destination", h.plugin)
+	}
+	log := &testLog{t: h.t}
+	state := func(string) aperio.State { return h.State }
+	runtime := serve.NewRuntime(logging.NewWriter(log, logging.Debug), state)
+	connection, stop, err := inprocess.Serve(service, runtime)
+	h.must(err)
+	h.connection = connection
+	h.t.Cleanup(func() {
+		stop()
+		log.ended.Store(true)
+	})
+}
+
+// testLog shows log records with the test's own output, until the test has ended.
+type testLog struct {
+	t     testing.TB
+	ended atomic.Bool
+}
+
+// Write logs a line.
+func (l *testLog) Write(line []byte) (int, error) {
+	if !l.ended.Load() {
+		l.t.Logf("%s", line[:len(line)-1])
+	}
+	return len(line), nil
+}
+
+func (h *Harness) must(err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *Harness) context() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), h.timeout)
+}
+
+// effective gives the configuration as the host completes it.
+func (h *Harness) effective(config map[string]any) map[string]any {
+	h.t.Helper()
+	declared := h.fields()
+	values := maps.Clone(config)
+	if values == nil {
+		values = map[string]any{}
+	}
+	for _, key := range slices.Sorted(maps.Keys(config)) {
+		if !slices.ContainsFunc(declared, func(f *pb.ConfigField) bool { return f.GetKey() == key }) {
+			h.t.Fatalf("the plugin declares no field %q", key)
+		}
+	}
+	for _, field := range declared {
+		if _, given := values[field.GetKey()]; !given && field.GetDefaultJson() != "" {
+			values[field.GetKey()] = json.RawMessage(field.GetDefaultJson())
+		}
+		if field.GetHostOnly() {
+			delete(values, field.GetKey())
+		}
+	}
+	return values
+}
+
+func (h *Harness) fields() []*pb.ConfigField {
+	h.t.Helper()
+	ctx, cancel := h.context()
+	defer cancel()
+	switch h.plugin.(type) {
+	case connector.Connector:
+		answer, err := pb.NewConnectorPluginClient(h.connection).Schema(ctx, &pb.SchemaRequest{})
+		h.must(err)
+		return answer.GetFields()
+	case remediation.Remediation:
+		client := pb.NewRemediationPluginClient(h.connection)
+		answer, err := client.Capabilities(ctx, &pb.CapabilitiesRequest{})
+		h.must(err)
+		return answer.GetFields()
+	default:
+		client := pb.NewDestinationPluginClient(h.connection)
+		answer, err := client.Capabilities(ctx, &pb.CapabilitiesRequest{})
+		h.must(err)
+		return answer.GetFields()
+	}
+}
+
+// TestConnection gives what a connector says about the configuration. The error is the
+// *aperio.Error that the host is told when the plugin fails.
+func (h *Harness) TestConnection() (*connector.TestResult, error) {
+	ctx, cancel := h.context()
+	defer cancel()
+	var trailer trailer
+	client := pb.NewConnectorPluginClient(h.connection)
+	request := &pb.TestRequest{Context: h.invocation}
+	answer, err := client.TestConnection(ctx, request, trailer.option())
+	if err != nil {
+		return nil, trailer.told(err)
+	}
+	return &connector.TestResult{
+		OK: answer.GetOk(), Account: answer.GetAccount(),
+		Diagnostics: diagnosticsFrom(answer.GetDiagnostics()),
+	}, nil
+}
+
+// OAuthCallback gives a connector's account facts for an OAuth callback. The error is the
+// *aperio.Error that the host is told.
+func (h *Harness) OAuthCallback(parameters map[string]string) (map[string]string, error) {
+	ctx, cancel := h.context()
+	defer cancel()
+	var trailer trailer
+	client := pb.NewConnectorPluginClient(h.connection)
+	request := &pb.OAuthCallbackRequest{Context: h.invocation, Parameters: parameters}
+	answer, err := client.OAuthCallback(ctx, request, trailer.option())
+	if err != nil {
+		return nil, trailer.told(err)
+	}
+	return answer.GetAccount(), nil
+}
+
+// Execute executes an action of a remediation; the request's Invocation is the harness's. The error
+// is the *aperio.Error that the host is told when it was not done.
+func (h *Harness) Execute(request remediation.ExecuteRequest) (*remediation.Result, error) {
+	h.t.Helper()
+	parameters, err := json.Marshal(request.Parameters)
+	h.must(err)
+	if request.Parameters == nil {
+		parameters = nil
+	}
+	ctx, cancel := h.context()
+	defer cancel()
+	var trailer trailer
+	client := pb.NewRemediationPluginClient(h.connection)
+	answer, err := client.Execute(ctx, &pb.ExecuteRequest{
+		Context: h.invocation, Action: request.Action, Target: request.Target,
+		IdempotencyKey: request.IdempotencyKey, ParametersJson: parameters, DryRun: request.DryRun,
+	}, trailer.option())
+	if err != nil {
+		return nil, trailer.told(err)
+	}
+	return resultFrom(answer)
+}
+
+// Deliver hands envelopes to a destination; one result for each. The error is the *aperio.Error
+// that the host is told when none was delivered.
+func (h *Harness) Deliver(envelopes ...destination.Envelope) ([]destination.Result, error) {
+	ctx, cancel := h.context()
+	defer cancel()
+	request := &pb.DeliverRequest{Context: h.invocation}
+	for _, envelope := range envelopes {
+		request.Envelopes = append(request.Envelopes, &pb.OutboundEnvelope{
+			Id: envelope.ID, Kind: string(envelope.Stream), EnvelopeJson: envelope.JSON,
+		})
+	}
+	var trailer trailer
+	client := pb.NewDestinationPluginClient(h.connection)
+	answer, err := client.Deliver(ctx, request, trailer.option())
+	if err != nil {
+		return nil, trailer.told(err)
+	}
+	results := make([]destination.Result, len(answer.GetResults()))
+	for index, result := range answer.GetResults() {
+		results[index] = deliveryFrom(result)
+	}
+	return results, nil
+}

@@ -1,0 +1,158 @@
+package plugintest_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	aperio "github.com/writer/aperio-plugin-go"
+	"github.com/writer/aperio-plugin-go/connector"
+	"github.com/writer/aperio-plugin-go/destination"
+	"github.com/writer/aperio-plugin-go/plugintest"
+	"github.com/writer/aperio-plugin-go/remediation"
+)
+
+// settled is a connector that tells what it sees, and syncs as it is told.
+type settled struct {
+	sync func(*connector.SyncRequest, *connector.Stream) error
+}
+
+func (*settled) Schema() connector.Schema {
+	return connector.Schema{
+		Provider: "X", Name: "X",
+		Fields: []aperio.Field{
+			{Key: "region", Label: "R", Default: "eu"},
+			{Key: "secret", Label: "S", HostOnly: true},
+		},
+	}
+}
+
+func (*settled) TestConnection(
+	ctx context.Context, call *aperio.Invocation,
+) (*connector.TestResult, error) {
+	region, err := call.Config.Text("region")
+	if err != nil {
+		return nil, err
+	}
+	if _, found := call.Config.Value("secret"); found {
+		return nil, errors.New("a setting of the host's")
+	}
+	if _, err := call.State.Put(ctx, "seen", []byte(region)); err != nil {
+		return nil, err
+	}
+	return &connector.TestResult{OK: true, Account: map[string]string{
+		"region": region, "token": call.Token.Value, "shown": call.Config.String(),
+	}}, nil
+}
+
+func (s *settled) Sync(request *connector.SyncRequest, stream *connector.Stream) error {
+	return s.sync(request, stream)
+}
+
+func TestAPluginSeesItsSettingsTokenAndState(t *testing.T) {
+	harness := plugintest.New(t, &settled{}, plugintest.Options{
+		Config: map[string]any{"secret": "s"}, Token: "made-up",
+	})
+	result, err := harness.TestConnection()
+	if err != nil || !result.OK || result.Account["region"] != "eu" ||
+		result.Account["token"] != "made-up" || result.Account["shown"] != "Config(region)" {
+		t.Errorf("got %v, %v", result, err)
+	}
+	stored, err := harness.State.Get(t.Context(), "seen")
+	if err != nil || string(stored.Value) != "eu" || stored.Revision != 1 {
+		t.Errorf("got %v, %v", stored, err)
+	}
+	if _, err := harness.State.PutIf(t.Context(), "seen", nil, 5); !errors.Is(err, aperio.StateConflict) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestADeadlineEndsASync(t *testing.T) {
+	waiting := func(_ *connector.SyncRequest, stream *connector.Stream) error {
+		return aperio.Sleep(stream.Context(), time.Minute)
+	}
+	options := plugintest.Options{Timeout: 50 * time.Millisecond}
+	_, err := plugintest.New(t, &settled{waiting}, options).Sync(nil)
+	if err == nil {
+		t.Error("it ended well")
+	}
+}
+
+func TestASyncCanBeBrokenOff(t *testing.T) {
+	ended := make(chan error, 1)
+	endless := func(_ *connector.SyncRequest, stream *connector.Stream) error {
+		for {
+			err := stream.Send(connector.Event{
+				SourceEventID: "e", Type: "x.y", OccurredAt: time.Unix(0, 0), Record: struct{}{},
+			})
+			if err != nil {
+				ended <- err
+				return err
+			}
+		}
+	}
+	result, err := plugintest.New(t, &settled{endless}, plugintest.Options{}).SyncUntil(nil, 300)
+	if err != nil || len(result.Events) != 300 {
+		t.Errorf("got %d events, %v", len(result.Events), err)
+	}
+	select {
+	case err := <-ended:
+		if !errors.Is(err, aperio.Cancelled) {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the plugin goes on")
+	}
+}
+
+func TestAnOAuthCallbackIsOptional(t *testing.T) {
+	_, err := plugintest.New(t, &settled{}, plugintest.Options{}).OAuthCallback(nil)
+	if !errors.Is(err, aperio.Unsupported) {
+		t.Errorf("got %v", err)
+	}
+}
+
+type panicking struct{}
+
+func (panicking) Capabilities() remediation.Capabilities {
+	return remediation.Capabilities{
+		Provider: "X", Name: "X", Actions: []remediation.Action{{Key: "x.a", Label: "A"}},
+	}
+}
+
+func (panicking) Execute(context.Context, *remediation.ExecuteRequest) (*remediation.Result, error) {
+	panic("s3cret")
+}
+
+func TestAPanicIsAnErrorAndNothingMore(t *testing.T) {
+	harness := plugintest.New(t, panicking{}, plugintest.Options{})
+	for range 2 {
+		request := remediation.ExecuteRequest{Action: "x.a", IdempotencyKey: "k"}
+		result, err := harness.Execute(request)
+		if result != nil || !errors.Is(err, aperio.Failed) {
+			t.Errorf("got %v, %v", result, err)
+		}
+	}
+}
+
+// unsettled answers with a result that has no status.
+type unsettled struct{}
+
+func (unsettled) Capabilities() destination.Capabilities {
+	return destination.Capabilities{Provider: "X", Name: "X"}
+}
+
+func (unsettled) Deliver(
+	_ context.Context, request *destination.DeliverRequest,
+) ([]destination.Result, error) {
+	return []destination.Result{{ID: request.Envelopes[0].ID}}, nil
+}
+
+func TestAnswersThatAreNoneAreBugs(t *testing.T) {
+	harness := plugintest.New(t, unsettled{}, plugintest.Options{})
+	_, err := harness.Deliver(destination.Envelope{ID: "1", Stream: destination.Event})
+	if !errors.Is(err, aperio.Failed) {
+		t.Errorf("got %v", err)
+	}
+}

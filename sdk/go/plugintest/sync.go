@@ -1,0 +1,139 @@
+package plugintest
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+
+	"github.com/writer/aperio-plugin-go/connector"
+	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+)
+
+// Checkpoint is a checkpoint as the host receives it.
+type Checkpoint struct {
+	// Cursor is what a later sync gets.
+	Cursor []byte
+	// EventsBefore is how many events of this sync it covers.
+	EventsBefore int
+}
+
+// SyncResult is what one sync gave.
+type SyncResult struct {
+	// Events in order, as the host receives them: records are json.RawMessage.
+	Events []connector.Event
+	// Checkpoints in order.
+	Checkpoints []Checkpoint
+	// Progress in order.
+	Progress []connector.Progress
+	// Messages is how many messages went to the host; a batch of events is one.
+	Messages int
+}
+
+// Sync runs a connector's sync from a cursor, nil: from the beginning, to its end. The error is the
+// *aperio.Error that the host is told; what came before it is in the result.
+func (h *Harness) Sync(cursor []byte) (*SyncResult, error) { return h.sync(cursor, -1) }
+
+// SyncUntil runs a sync and cancels it, as a host may at any time, after so many events.
+func (h *Harness) SyncUntil(cursor []byte, events int) (*SyncResult, error) {
+	return h.sync(cursor, events)
+}
+
+func (h *Harness) sync(cursor []byte, mostEvents int) (*SyncResult, error) {
+	ctx, cancel := h.context()
+	defer cancel()
+	result := &SyncResult{}
+	client := pb.NewConnectorPluginClient(h.connection)
+	request := &pb.SyncRequest{Context: h.invocation, Cursor: cursor}
+	stream, err := client.Sync(ctx, request)
+	if err != nil {
+		return result, told(err, nil)
+	}
+	for {
+		message, err := stream.Recv()
+		switch {
+		case errors.Is(err, io.EOF):
+			return result, nil
+		case err != nil:
+			return result, told(err, stream.Trailer())
+		}
+		result.take(message)
+		if mostEvents >= 0 && len(result.Events) >= mostEvents {
+			result.Events = result.Events[:mostEvents]
+			return result, nil
+		}
+	}
+}
+
+// ResumeFromEveryCheckpoint proves that no event is lost, whichever checkpoint a sync goes on from,
+// and gives the sync from the beginning. The test fails when a sync fails, or when one that went on
+// from a checkpoint lacks events, whose ids it names.
+func (h *Harness) ResumeFromEveryCheckpoint() *SyncResult {
+	h.t.Helper()
+	full, err := h.Sync(nil)
+	if err != nil {
+		h.t.Fatalf("the sync from the beginning failed: %v", err)
+	}
+	for number, checkpoint := range full.Checkpoints {
+		resumed, err := h.Sync(checkpoint.Cursor)
+		if err != nil {
+			h.t.Fatalf("the sync from checkpoint %d failed: %v", number+1, err)
+		}
+		if lost := missing(full.Events[checkpoint.EventsBefore:], resumed.Events); len(lost) > 0 {
+			h.t.Errorf(
+				"the sync from checkpoint %d (%q) lost %d events: %s",
+				number+1, checkpoint.Cursor, len(lost), strings.Join(lost[:min(10, len(lost))], ", "),
+			)
+		}
+	}
+	return full
+}
+
+func missing(wanted, given []connector.Event) []string {
+	known := make(map[string]bool, len(given))
+	for _, event := range given {
+		known[event.SourceEventID] = true
+	}
+	var lost []string
+	for _, event := range wanted {
+		if !known[event.SourceEventID] {
+			lost = append(lost, event.SourceEventID)
+		}
+	}
+	return lost
+}
+
+func (r *SyncResult) take(message *pb.SyncEvent) {
+	r.Messages++
+	switch item := message.GetItem().(type) {
+	case *pb.SyncEvent_Batch:
+		for _, event := range item.Batch.GetEvents() {
+			r.Events = append(r.Events, eventFrom(event))
+		}
+	case *pb.SyncEvent_Checkpoint:
+		checkpoint := Checkpoint{item.Checkpoint.GetCursor(), len(r.Events)}
+		r.Checkpoints = append(r.Checkpoints, checkpoint)
+	case *pb.SyncEvent_Progress:
+		told := item.Progress
+		r.Progress = append(r.Progress, connector.Progress{
+			Done: told.GetDone(), Total: told.GetTotal(), Message: told.GetMessage(),
+		})
+	}
+}
+
+func eventFrom(message *pb.Event) connector.Event {
+	event := connector.Event{
+		SourceEventID: message.GetSourceEventId(),
+		Type:          message.GetEventType(),
+		OccurredAt:    message.GetOccurredAt().AsTime(),
+		Source:        message.GetSource(),
+		Record:        json.RawMessage(message.GetRecordJson()),
+	}
+	if actor := message.GetActor(); actor != nil {
+		event.Actor = &connector.Actor{
+			ID: actor.GetId(), Email: actor.GetEmail(), DisplayName: actor.GetDisplayName(),
+			Type: actor.GetType(), IPAddress: actor.GetIpAddress(),
+		}
+	}
+	return event
+}

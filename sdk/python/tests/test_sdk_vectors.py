@@ -1,0 +1,537 @@
+"""The scenarios of sdk/testdata, which every SDK answers alike; see the README there."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aperio_plugin import (
+    _convert,
+    _services,
+    connector,
+    declarations,
+    destination,
+    errors,
+    remediation,
+)
+from aperio_plugin._connecting import ConnectorService
+from aperio_plugin._delivering import DestinationService
+from aperio_plugin._generated.aperio.plugin.v1 import (
+    capabilities_pb2,
+    common_pb2,
+    connector_pb2,
+    destination_pb2,
+    remediation_pb2,
+)
+from aperio_plugin._remediating import RemediationService
+from aperio_plugin._services import Call
+from google.protobuf import json_format
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from aperio_plugin._services import Service
+    from google.protobuf.message import Message
+
+TESTDATA = Path(__file__).resolve().parents[2] / "testdata"
+TIMEOUT_S = 15.0
+BUG_TEXT = "s3cret text of a bug"
+KINDS: tuple[type[errors.PluginError], ...] = (
+    errors.PluginError,
+    *errors.PluginError.__subclasses__(),
+)
+CAUSES = {kind.code: kind for kind in KINDS}
+
+
+# ── reading the files ─────────────────────────────────────────────────────────────────────────────
+
+
+def expanded(value: Any) -> Any:
+    """A value of a file with its repeats written out."""
+    if isinstance(value, dict):
+        if value.keys() == {"repeat"}:
+            text, times = value["repeat"]
+            return text * times
+        return {key: expanded(item) for key, item in value.items()}
+    return [expanded(item) for item in value] if isinstance(value, list) else value
+
+
+def cases(name: str) -> list[Any]:
+    """The cases of a file, as pytest's parameters."""
+    document = expanded(json.loads((TESTDATA / name).read_text(encoding="utf-8")))
+    assert document.keys() == {"about", "cases"}
+    return [pytest.param(case, id=case["name"].replace(" ", "-")) for case in document["cases"]]
+
+
+def message(kind: type[Message], value: dict[str, Any]) -> Message:
+    """An expected message."""
+    return json_format.ParseDict(value, kind())
+
+
+def error_of(value: Any) -> Exception:
+    """An error as a plugin makes it."""
+    if value == "bug":
+        return ValueError(BUG_TEXT)
+    kind = CAUSES[value["code"]]
+    attribute = tuple(value.get("attribute", ()))
+    place: dict[str, Any] = {"field" if kind is errors.InvalidConfig else "attribute": attribute}
+    error = kind(value["summary"], detail=value.get("detail", ""), **place)
+    error.retry_after_s = value.get("retry_after_s")
+    return error
+
+
+def diagnostic_of(value: Mapping[str, Any]) -> errors.Diagnostic:
+    """A diagnostic as a plugin makes it."""
+    return errors.Diagnostic(
+        value["summary"],
+        value.get("detail", ""),
+        value.get("code", ""),
+        tuple(value.get("attribute", ())),
+        errors.Severity(value.get("severity", "error")),
+    )
+
+
+# ── calling a service as the server does ──────────────────────────────────────────────────────────
+
+
+class Told:
+    """The error that the host is told."""
+
+    def __init__(self, raised: BaseException) -> None:
+        error = _services.failure(raised)
+        self.status = error.status
+        self.text = _convert.status_text(error)
+        self.diagnostics = _convert.diagnostics_of(error)
+
+    def assert_is(self, wanted: Mapping[str, Any]) -> None:
+        (item,) = self.diagnostics.items
+        assert (self.status, item.code) == (wanted["status"], wanted["code"])
+        for text in wanted["mentions"]:
+            assert text in self.text
+
+
+def call(service: Service, method: str, request: Any) -> Any:
+    """A unary answer, or what the host is told."""
+    try:
+        return service.methods()[method].answer(request, Call())
+    except Exception as raised:  # noqa: BLE001 - the server catches everything, too
+        return Told(raised)
+
+
+def context(config: bytes = b"", **values: str) -> common_pb2.InvocationContext:
+    return common_pb2.InvocationContext(
+        organization_id=values.get("organization_id", "o"),
+        integration_id=values.get("integration_id", "i"),
+        invocation_id="v",
+        config_json=config,
+    )
+
+
+class Scripted(connector.Connector):
+    """A connector whose methods are given."""
+
+    def __init__(self, **methods: Callable[..., Any]) -> None:
+        self._methods = methods
+
+    def schema(self) -> connector.Schema:
+        return self._methods["schema"]()  # type: ignore[no-any-return]
+
+    def test_connection(self, context: connector.Context) -> connector.TestResult:
+        return self._methods["test_connection"](context)  # type: ignore[no-any-return]
+
+    def sync(self, context: connector.Context, cursor: bytes | None) -> Iterator[connector.Item]:
+        del context, cursor
+        return self._methods["sync"]()  # type: ignore[no-any-return]
+
+    def oauth_callback(
+        self, context: connector.Context, parameters: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        return self._methods["oauth_callback"](context, parameters)  # type: ignore[no-any-return]
+
+
+def synced(
+    items: Callable[[], Iterator[connector.Item]],
+    seen: Callable[[connector_pb2.SyncEvent], None] = lambda _message: None,
+) -> tuple[list[connector_pb2.SyncEvent], Told | None]:
+    """The messages of a sync, and how it fails."""
+    service = ConnectorService(Scripted(sync=items))
+    request = connector_pb2.SyncRequest(context=context())
+    came: list[connector_pb2.SyncEvent] = []
+    try:
+        for item in service.methods()["Sync"].answer(request, Call()):
+            came.append(item)
+            seen(item)
+    except Exception as raised:  # noqa: BLE001 - the server catches everything, too
+        return came, Told(raised)
+    return came, None
+
+
+# ── events ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("case", cases("events.json"))
+def test_an_event_is_passed_on_or_refused(case: dict[str, Any]) -> None:
+    values = dict(case["event"])
+    raw = values.pop("record_raw", None)
+    if raw is not None:
+        values["record"] = raw.encode()
+    if "actor" in values:
+        values["actor"] = connector.Actor(**values["actor"])
+
+    came, told = synced(lambda: iter([connector.Event(**values)]))
+
+    if "error" in case:
+        assert told
+        told.assert_is(case["error"])
+        assert not came
+        return
+    assert told is None
+    (event,) = came[0].batch.events
+    if "record_raw" in case:
+        assert event.record_json == case["record_raw"].encode()
+    else:
+        assert json.loads(event.record_json) == case["record"]
+    event.record_json = b""
+    assert event == message(connector_pb2.Event, case["expect"])
+
+
+# ── batches ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Received:
+    """How many events the host has."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._events = 0
+
+    def add(self, message: connector_pb2.SyncEvent) -> None:
+        with self._changed:
+            self._events += len(message.batch.events)
+            self._changed.notify_all()
+
+    def wait(self, events: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._events >= events, TIMEOUT_S)
+
+
+def produced(items: Sequence[dict[str, Any]], received: Received) -> Iterator[connector.Item]:
+    number = 0
+    for item in items:
+        (kind,) = item.keys() - {"record_bytes"}
+        value = item[kind]
+        if kind == "events":
+            record = b'{"x":"' + b"y" * (item.get("record_bytes", 8) - 8) + b'"}'
+            for _ in range(value):
+                number += 1
+                yield connector.Event(
+                    source_event_id=f"e{number}", event_type="x.y", occurred_at=0, record=record
+                )
+        elif kind == "checkpoint":
+            yield connector.Checkpoint(value.encode())
+        elif kind == "progress":
+            yield connector.Progress(**value)
+        elif kind == "received":
+            received.wait(value)
+        else:
+            assert kind == "error"
+            raise error_of(value)
+
+
+def described(message: connector_pb2.SyncEvent) -> str:
+    if message.HasField("checkpoint"):
+        return f"checkpoint {message.checkpoint.cursor.decode()}"
+    if message.HasField("progress"):
+        told = message.progress
+        return f"progress {told.done}/{told.total} {told.message}"
+    return str(len(message.batch.events))
+
+
+def wanted_description(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if "checkpoint" in value:
+        return f"checkpoint {value['checkpoint']}"
+    told = value["progress"]
+    return f"progress {told.get('done', 0)}/{told.get('total', 0)} {told['message']}"
+
+
+@pytest.mark.parametrize("case", cases("batches.json"))
+def test_a_sync_becomes_messages(case: dict[str, Any]) -> None:
+    received = Received()
+    came, told = synced(lambda: produced(case["items"], received), received.add)
+    assert [described(item) for item in came] == list(map(wanted_description, case["expect"]))
+    assert (told is not None) == ("error" in case)
+    if told:
+        told.assert_is(case["error"])
+
+
+# ── errors and diagnostics ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("case", cases("errors.json"))
+def test_an_error_becomes_a_status_with_diagnostics(case: dict[str, Any]) -> None:
+    def fail(*_arguments: object) -> None:
+        raise error_of(case["error"])
+
+    service = ConnectorService(Scripted(oauth_callback=fail))
+    request = connector_pb2.OAuthCallbackRequest(context=context())
+
+    told = call(service, "OAuthCallback", request)
+
+    wanted = case["expect"]
+    assert told.status == wanted["status"]
+    if case["error"] == "bug":
+        assert told.diagnostics.items[0].code == wanted["code"]
+        assert BUG_TEXT not in f"{told.text} {told.diagnostics}"
+        return
+    assert told.text == wanted["message"]
+    assert told.diagnostics == message(common_pb2.Diagnostics, wanted["diagnostics"])
+
+
+def test_every_error_of_the_sdk_is_in_the_scenarios() -> None:
+    document = json.loads((TESTDATA / "errors.json").read_text(encoding="utf-8"))
+    told = [case["error"]["code"] for case in document["cases"] if case["error"] != "bug"]
+    assert set(told) == set(CAUSES)
+
+
+@pytest.mark.parametrize("case", cases("diagnostics.json"))
+def test_a_diagnostic_is_passed_on(case: dict[str, Any]) -> None:
+    result = connector.TestResult(ok=True, diagnostics=(diagnostic_of(case["diagnostic"]),))
+    service = ConnectorService(Scripted(test_connection=lambda _context: result))
+    answer = call(service, "TestConnection", connector_pb2.TestRequest(context=context()))
+    assert list(answer.diagnostics) == [message(common_pb2.Diagnostic, case["expect"])]
+
+
+# ── declarations ──────────────────────────────────────────────────────────────────────────────────
+
+
+def field_of(value: Mapping[str, Any]) -> declarations.Field:
+    kind = declarations.FieldType(value.get("type", "text"))
+    return declarations.Field(**{**value, "type": kind})
+
+
+def auth_of(value: Mapping[str, Any]) -> declarations.Auth:
+    ((method, parts),) = value.items()
+    if method == "api_key":
+        return declarations.ApiKey(**parts)
+    grants = [declarations.Grant(grant) for grant in parts["grants"]]
+    return declarations.OAuth2(**{**parts, "grants": grants})
+
+
+def hinted(kind: Any, value: Mapping[str, Any]) -> Any:
+    parts = dict(value)
+    if "severity_hint" in parts:
+        parts["severity_hint"] = declarations.SeverityHint(parts["severity_hint"])
+    if "parameters" in parts:
+        parts["parameters"] = list(map(field_of, parts["parameters"]))
+    return kind(**parts)
+
+
+def common_of(value: Mapping[str, Any]) -> dict[str, Any]:
+    parts = {**value, "fields": list(map(field_of, value.get("fields", ())))}
+    if "auth" in parts:
+        parts["auth"] = auth_of(parts["auth"])
+    return parts
+
+
+def schema_of(value: Mapping[str, Any]) -> connector.Schema:
+    parts = common_of(value)
+    parts["checks"] = [hinted(connector.Check, check) for check in value.get("checks", ())]
+    parts["actions"] = [hinted(connector.Action, action) for action in value.get("actions", ())]
+    if "availability" in parts:
+        parts["availability"] = connector.Availability(parts["availability"])
+    return connector.Schema(**parts)
+
+
+def remediation_of(value: Mapping[str, Any]) -> remediation.Capabilities:
+    actions = [hinted(remediation.Action, action) for action in value["actions"]]
+    return remediation.Capabilities(**{**common_of(value), "actions": actions})
+
+
+def destination_of(value: Mapping[str, Any]) -> destination.Capabilities:
+    streams = [destination.Stream(stream) for stream in value["streams"]]
+    return destination.Capabilities(**{**common_of(value), "streams": streams})
+
+
+def declared(case: Mapping[str, Any]) -> Any:
+    if "schema" in case:
+        service = ConnectorService(Scripted(schema=lambda: schema_of(case["schema"])))
+        return call(service, "Schema", connector_pb2.SchemaRequest())
+    request = capabilities_pb2.CapabilitiesRequest()
+    if "remediation" in case:
+        acting = Acting(remediation_of(case["remediation"]))
+        return call(RemediationService(acting), "Capabilities", request)
+    delivering = Delivering([], None, destination_of(case["destination"]))
+    return call(DestinationService(delivering), "Capabilities", request)
+
+
+@pytest.mark.parametrize("case", cases("declarations.json"))
+def test_a_declaration_becomes_a_message(
+    case: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = declared(case)
+    if "invalid" not in case:
+        assert answer == message(type(answer), case["expect"])
+        return
+    assert answer.status == "INTERNAL"
+    assert caplog.records[0].exc_info
+    for text in case["invalid"]:
+        assert text in str(caplog.records[0].exc_info[1])
+
+
+# ── idempotency ───────────────────────────────────────────────────────────────────────────────────
+
+
+class Acting(remediation.Remediation):
+    """A remediation that answers what it is told to."""
+
+    def __init__(self, capabilities: remediation.Capabilities) -> None:
+        self._capabilities = capabilities
+        self.step: dict[str, Any] = {}
+        self.asked = False
+
+    def capabilities(self) -> remediation.Capabilities:
+        return self._capabilities
+
+    def execute(
+        self, context: remediation.Context, request: remediation.ExecuteRequest
+    ) -> remediation.ExecuteResult:
+        del context, request
+        self.asked = True
+        if "raises" in self.step:
+            raise error_of(self.step["raises"])
+        answer = self.step["answer"]
+        changes = [
+            remediation.Change(tuple(change["attribute"]), change["before"], change["after"])
+            for change in answer.get("changes", ())
+        ]
+        return remediation.ExecuteResult(
+            outcome=remediation.Outcome(answer["outcome"]),
+            changes=changes,
+            diagnostics=list(map(diagnostic_of, answer.get("diagnostics", ()))),
+        )
+
+
+ACTIONS = remediation.Capabilities(
+    provider="X",
+    name="X",
+    actions=[
+        remediation.Action(key="x.act", label="A", target_type="t", supports_dry_run=True),
+        remediation.Action(key="x.blunt", label="B", target_type="t"),
+    ],
+)
+
+
+def execute_request(values: Mapping[str, Any]) -> remediation_pb2.ExecuteRequest:
+    parameters = values.get("parameters_raw", json.dumps(values.get("parameters", {})))
+    return remediation_pb2.ExecuteRequest(
+        context=context(
+            **{name: text for name, text in values.items() if name.endswith("ation_id")}
+        ),
+        action=values["action"],
+        target=values["target"],
+        idempotency_key=values["idempotency_key"],
+        parameters_json=parameters.encode(),
+        dry_run=values.get("dry_run", False),
+    )
+
+
+@pytest.mark.parametrize("case", cases("idempotency.json"))
+def test_an_action_is_executed_once(case: dict[str, Any]) -> None:
+    acting = Acting(ACTIONS)
+    service = RemediationService(acting)
+    for step in case["steps"]:
+        acting.step, acting.asked = step, False
+        answer = call(service, "Execute", execute_request(step["request"]))
+        if "error" in step:
+            answer.assert_is(step["error"])
+        else:
+            assert answer == message(remediation_pb2.ExecuteResponse, step["expect"])
+        assert acting.asked == step["asked"]
+
+
+# ── deliveries ────────────────────────────────────────────────────────────────────────────────────
+
+
+class Delivering(destination.Destination):
+    """A destination that gives these answers, and fails perhaps."""
+
+    def __init__(
+        self,
+        answers: Sequence[Mapping[str, Any]],
+        raises: Any,
+        capabilities: destination.Capabilities,
+    ) -> None:
+        self._answers = answers
+        self._raises = raises
+        self._capabilities = capabilities
+
+    def capabilities(self) -> destination.Capabilities:
+        return self._capabilities
+
+    def deliver(
+        self, context: destination.Context, envelopes: Sequence[destination.Envelope]
+    ) -> Iterator[destination.DeliveryResult]:
+        del context, envelopes
+        for answer in self._answers:
+            yield destination.DeliveryResult(
+                answer["id"],
+                destination.Status(answer["status"]),
+                diagnostic_of(answer) if "summary" in answer else None,
+                answer.get("retry_after_s"),
+            )
+        if self._raises is not None:
+            raise error_of(self._raises)
+
+
+@pytest.mark.parametrize("case", cases("deliveries.json"))
+def test_every_envelope_has_a_result(case: dict[str, Any]) -> None:
+    capabilities = destination.Capabilities(provider="X", name="X", streams=())
+    service = DestinationService(Delivering(case["answers"], case.get("raises"), capabilities))
+    envelopes = [
+        destination_pb2.OutboundEnvelope(envelope_json=b"{}", **envelope)
+        for envelope in case["envelopes"]
+    ]
+    request = destination_pb2.DeliverRequest(context=context(), envelopes=envelopes)
+
+    answer = call(service, "Deliver", request)
+
+    if "error" in case:
+        answer.assert_is(case["error"])
+    else:
+        assert answer == message(destination_pb2.DeliverResponse, case["expect"])
+
+
+# ── settings ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("case", cases("settings.json"))
+def test_a_setting_is_read_or_refused(case: dict[str, Any]) -> None:
+    got: list[Any] = []
+
+    def read(context: connector.Context, _parameters: object) -> dict[str, str]:
+        method = getattr(context.config, case["read"])
+        default = {"default": case["default"]} if "default" in case else {}
+        got.append(method(case["key"], **default))
+        return {}
+
+    config = bytes.fromhex(case["config_hex"]) if "config_hex" in case else case["config"].encode()
+    service = ConnectorService(Scripted(oauth_callback=read))
+    request = connector_pb2.OAuthCallbackRequest(context=context(config))
+
+    answer = call(service, "OAuthCallback", request)
+
+    if "refused" in case:
+        answer.assert_is(case["refused"])
+    elif "error" in case:
+        (item,) = answer.diagnostics.items
+        wanted = {key: value for key, value in case["error"].items() if key != "code"}
+        made = errors.InvalidConfig(wanted["summary"], field=tuple(wanted["attribute"]))
+        assert item == _convert.diagnostic_message(made.diagnostic)
+    else:
+        assert got == [case["value"]]
+        assert type(got[0]) is type(case["value"])

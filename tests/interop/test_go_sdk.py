@@ -1,0 +1,493 @@
+"""The Go SDK: its own tests, its plugins under our host, and its host package with our plugins."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aperio_cli import archive, files
+from aperio_cli.building import BuildRequest, build, load_project
+from aperio_cli.errors import PluginCrashed, PluginReportedError, PluginUnauthenticated
+from aperio_cli.host.invocation import Invocation
+from aperio_cli.state import State
+from tests.builders import Machine, manifest_bytes, new_machine, write_artifact
+from tests.process.conftest import Host, host, is_alive, processes_below, wait_until
+from tests.projects import HERE, ROOT, WHEELS
+from tests.simulators import box
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from aperio_cli.host.launch import RunningPlugin
+    from aperio_cli.models.receipt import Receipt
+
+pytestmark = [pytest.mark.go, pytest.mark.timeout(600)]
+
+__all__ = ["host"]
+
+SDK_GO = ROOT / "sdk" / "go"
+PROGRAMS = ROOT / "tests" / "interop" / "go" / "sdk"
+NUMBERS = "acme/numbers"
+_GO_TIMEOUT_S = 500.0
+# As it was before each test's environment is made: Go's caches are found by these.
+_ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if name in {"PATH", "HOME"} or (name.startswith("GO") and name not in {"GOOS", "GOARCH"})
+}
+
+
+def go(folder: Path, *arguments: str, cgo: bool = False) -> str:
+    """Run a Go command; gives its output, fails with it."""
+    if not shutil.which("go", path=_ENVIRONMENT["PATH"]):
+        pytest.skip("Go is not installed")
+    done = subprocess.run(
+        ["go", *arguments],
+        cwd=folder,
+        env=_ENVIRONMENT | {"CGO_ENABLED": "1" if cgo else "0"},
+        capture_output=True,
+        text=True,
+        timeout=_GO_TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+# ── the SDK's own tests ───────────────────────────────────────────────────────────────────────────
+
+
+def test_go_code_is_formatted_and_vetted() -> None:
+    assert go(ROOT, "run", "cmd/gofmt", "-l", str(SDK_GO), str(PROGRAMS)) == ""
+    for folder in (SDK_GO, PROGRAMS):
+        go(folder, "vet", "./...")
+
+
+def test_go_sdk_passes_its_tests() -> None:
+    go(SDK_GO, "test", "./...")
+
+
+@pytest.mark.slow
+def test_go_sdk_passes_its_tests_under_the_race_detector() -> None:
+    if not shutil.which("gcc"):
+        pytest.skip("the race detector needs a C compiler")
+    go(SDK_GO, "test", "-race", "-count=1", "./...", cgo=True)
+
+
+@pytest.mark.parametrize("system", ["darwin", "windows"])
+def test_go_sdk_compiles_for_other_systems(system: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(_ENVIRONMENT, "GOOS", system)
+        go(SDK_GO, "build", "./...")
+
+
+def test_the_host_package_stays_within_300_lines() -> None:
+    paths = [path for path in (SDK_GO / "host").glob("*.go") if not path.name.endswith("_test.go")]
+    assert paths
+    assert sum(len(path.read_text().splitlines()) for path in paths) <= 300
+
+
+def test_go_protobuf_code_is_what_the_protos_generate(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("generate_go", ROOT / "proto" / "generate_go.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _ENVIRONMENT.items():
+            patch.setenv(name, value)
+        try:
+            generator.generate(tmp_path / "gen")
+        except generator.GeneratorMissing as missing:
+            pytest.skip(str(missing))
+    kept = SDK_GO / "internal" / "gen"
+    fresh = {p.relative_to(tmp_path / "gen"): p.read_text() for p in tmp_path.rglob("*.go")}
+    assert fresh == {p.relative_to(kept): p.read_text() for p in kept.rglob("*.go")}
+
+
+# ── its plugins under our host ────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The programs of `tests/interop/go/sdk`."""
+
+    host: Path
+    plugin: Path
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    folder = tmp_path_factory.mktemp("go-sdk")
+    go(PROGRAMS, "build", "-trimpath", "-o", str(folder), "./host", "./plugin")
+    return Programs(folder / "host", folder / "plugin")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return new_machine(tmp_path)
+
+
+@pytest.fixture
+def numbers(machine: Machine, programs: Programs) -> Receipt:
+    """The connector made with the Go SDK, signed and installed."""
+    manifest = manifest_bytes(
+        id=NUMBERS, provider="NUMBERS", name="Numbers", entrypoint="numbers", state="true"
+    )
+    members = [
+        archive.Member("manifest.yaml", manifest),
+        archive.Member("LICENSE", b"MIT\n"),
+        archive.Member("bin/numbers", programs.plugin.read_bytes(), executable=True),
+    ]
+    artifact = write_artifact(machine.root / "dist", members)
+    return machine.install(machine.sign(artifact)).receipt
+
+
+@pytest.fixture
+def go_host(host: Host, machine: Machine) -> Iterator[Host]:
+    """Our host, for what the machine has installed."""
+    host.options["store"] = machine.store
+    with State(machine.root / "state.db") as state:
+        host.options["state"] = state
+        yield host
+
+
+def settings(**values: Any) -> Invocation:
+    return Invocation(config_json=json.dumps(values).encode())
+
+
+async def sync(plugin: RunningPlugin, cursor: bytes = b"", **values: Any) -> list[str]:
+    """What came, in order: events one by one, checkpoints with their cursor."""
+    came: list[str] = []
+    async for message in plugin.connector.sync(settings(**values), cursor):
+        came += [event.source_event_id for event in message.batch.events]
+        if message.HasField("checkpoint"):
+            came.append(f"checkpoint {message.checkpoint.cursor.decode()}")
+    return came
+
+
+def wanted(first: int, count: int) -> list[str]:
+    """What a sync of `count` numbers gives from the number `first` on."""
+    came: list[str] = []
+    for number in range(first, count):
+        came.append(f"number-{number}")
+        if number % 100 == 99:
+            came.append(f"checkpoint {number + 1}")
+    return came
+
+
+def test_a_go_plugin_declares_tests_and_syncs_from_any_checkpoint(
+    go_host: Host, numbers: Receipt
+) -> None:
+    async def use(plugin: RunningPlugin) -> None:
+        assert (await plugin.connector.schema(Invocation())).name == "Numbers"
+        assert (await plugin.connector.test_connection(settings())).ok
+        assert await sync(plugin, count=1000) == wanted(0, 1000)
+        assert await sync(plugin, b"700", count=1000) == wanted(700, 1000)
+
+    go_host.run(numbers, use)
+
+
+def test_a_go_plugin_says_no_as_data(go_host: Host, numbers: Receipt) -> None:
+    async def use(plugin: RunningPlugin) -> None:
+        answer = await plugin.connector.test_connection(settings(mode="refuse"))
+        assert not answer.ok
+        assert [(item.code, item.summary) for item in answer.diagnostics] == [
+            ("permission-denied", "no")
+        ]
+        with pytest.raises(PluginUnauthenticated):
+            await sync(plugin, mode="unauthenticated", count=3)
+
+    go_host.run(numbers, use)
+
+
+@pytest.mark.parametrize("mode", ["panic", "error"])
+def test_a_bug_in_a_go_plugin_is_internal_and_one_error_record(
+    go_host: Host, numbers: Receipt, mode: str
+) -> None:
+    async def use(plugin: RunningPlugin) -> str:
+        with pytest.raises(PluginReportedError) as caught:
+            await plugin.connector.test_connection(settings(mode=mode))
+        assert (await plugin.connector.test_connection(settings())).ok
+        return str(caught.value) + caught.value.why
+
+    told = go_host.run(numbers, use)
+    assert "s3cret" not in told
+    (record,) = [record for record in go_host.logs if record.level == "error"]
+    assert record.message == "the plugin failed"
+    assert ("main.go" in str(dict(record.fields).get("traceback", ""))) == (mode == "panic")
+
+
+def test_a_panic_in_mid_sync_keeps_the_events_before_it(go_host: Host, numbers: Receipt) -> None:
+    async def use(plugin: RunningPlugin) -> None:
+        came: list[str] = []
+
+        async def take() -> None:
+            async for message in plugin.connector.sync(settings(mode="panic", count=150)):
+                came.extend(event.source_event_id for event in message.batch.events)
+
+        with pytest.raises(PluginReportedError):
+            await take()
+        assert len(came) == 150
+
+    go_host.run(numbers, use)
+
+
+def test_what_a_go_plugin_prints_and_logs_arrives(go_host: Host, numbers: Receipt) -> None:
+    async def use(plugin: RunningPlugin) -> None:
+        await plugin.connector.test_connection(settings(mode="print"))
+
+    go_host.run(numbers, use)
+    told = {record.message: record for record in go_host.logs}
+    assert {"printed", "without an end", "logged", "hclogged"} <= set(told)
+    assert (told["logged"].level, told["hclogged"].level) == ("warn", "error")
+    assert dict(told["logged"].fields)["n"] == "7"
+    assert dict(told["logged"].fields)["organization_id"] == "local"
+
+
+def test_a_go_plugin_sees_no_variable_of_the_handshake_or_the_host(
+    go_host: Host, numbers: Receipt
+) -> None:
+    async def use(plugin: RunningPlugin) -> set[str]:
+        answer = await plugin.connector.test_connection(settings(mode="environment"))
+        return {line.partition("=")[0] for line in answer.account}
+
+    assert go_host.run(numbers, use) <= {"PATH", "LANG", "HOME", "TMPDIR", "APERIO_HOST_SOCKET"}
+
+
+def test_a_go_plugin_uses_the_key_value_store(go_host: Host, numbers: Receipt) -> None:
+    async def use(plugin: RunningPlugin) -> dict[str, str]:
+        answer = await plugin.connector.test_connection(settings(mode="state"))
+        assert answer.ok, answer
+        return dict(answer.account)
+
+    assert go_host.run(numbers, use) == {"stored": "v 0", "conflict": "true"}
+
+
+def test_a_cancelled_sync_ends_in_the_go_plugin(
+    go_host: Host, numbers: Receipt, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+
+    async def use(plugin: RunningPlugin) -> None:
+        request = settings(count=10_000_000, path=str(mark))
+        messages = plugin.connector.sync(request)
+        async for _ in messages:
+            break
+        await messages.aclose()  # type: ignore[attr-defined]  # it is a generator
+        assert await asyncio.to_thread(wait_until, mark.exists, within_s=10)
+        assert (await plugin.connector.test_connection(settings())).ok
+
+    go_host.run(numbers, use)
+    assert not [record for record in go_host.logs if record.level == "error"]
+
+
+@pytest.mark.parametrize("mode", ["wait", "stuck"])
+def test_a_go_plugin_stops_in_the_middle_of_a_sync(
+    go_host: Host, numbers: Receipt, mode: str
+) -> None:
+    async def use(plugin: RunningPlugin) -> int:
+        messages = plugin.connector.sync(settings(mode=mode, count=1))
+        async for _ in messages:
+            break
+        with contextlib.suppress(PluginCrashed):
+            await messages.aclose()  # type: ignore[attr-defined]  # it is a generator
+        return plugin.pid
+
+    pid = go_host.run(numbers, use)
+    assert not is_alive(pid)
+    assert not [record for record in go_host.logs if "killed" in record.message]
+
+
+# ── the SDK's processes without a host of ours ────────────────────────────────────────────────────
+
+
+COOKIE = {"APERIO_PLUGIN_MAGIC_COOKIE": "aperio-plugin-v1", "PLUGIN_PROTOCOL_VERSIONS": "1"}
+
+
+def start(
+    program: Sequence[str | Path], folder: Path, **more: Any
+) -> tuple[subprocess.Popen[bytes], str]:
+    """A plugin's process, and the line of its handshake."""
+    process = subprocess.Popen(
+        program,
+        env=COOKIE | {"TMPDIR": str(folder), "PLUGIN_UNIX_SOCKET_DIR": str(folder)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        **more,
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline().decode()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="io", dir="/tmp"))
+    try:
+        yield made
+        assert wait_until(lambda: not processes_below(made), within_s=5)
+    finally:
+        shutil.rmtree(made)
+
+
+def test_a_go_plugin_ends_cleanly_at_sigterm_and_ignores_sigint(
+    programs: Programs, folder: Path
+) -> None:
+    process, line = start([programs.plugin], folder)
+    with process:
+        assert line.split("|")[:3] == ["1", "1", "unix"]
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(3) == 0
+    assert not list(folder.iterdir())
+
+
+def test_a_go_plugin_dies_with_its_host(programs: Programs, folder: Path) -> None:
+    relay = (
+        "import subprocess, sys, time;"
+        f"p = subprocess.Popen([{str(programs.plugin)!r}]);"
+        "print(p.pid, flush=True); time.sleep(60)"
+    )
+    process, line = start([sys.executable, "-c", relay], folder)
+    with process:
+        assert process.stdout is not None
+        lines = [line, process.stdout.readline().decode()]
+        (pid,) = [int(text) for text in lines if text.strip().isdigit()]
+        process.kill()
+        process.wait(5)
+        assert wait_until(lambda: not is_alive(pid), within_s=3)
+    assert not list(folder.iterdir())
+
+
+def test_a_go_plugin_ends_when_its_lifeline_does(programs: Programs, folder: Path) -> None:
+    read, write = os.pipe()
+    script = f'APERIO_HOST_LIFELINE={read} exec "$0"'
+    program = ["/bin/sh", "-c", script, str(programs.plugin)]
+    process, _line = start(program, folder, pass_fds=(read,))
+    with process:
+        os.close(read)
+        os.close(write)
+        assert process.wait(3) == 0
+
+
+def test_a_go_plugin_started_by_hand_says_what_it_is(programs: Programs) -> None:
+    done = subprocess.run(
+        [programs.plugin], env={}, capture_output=True, timeout=10, check=False, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "This binary is a plugin" in done.stderr
+
+
+# ── the SDK's host package, in a stock Go host ────────────────────────────────────────────────────
+
+
+def load(programs: Programs, machine: Machine, plugin: str, folder: Path, **values: Any) -> Any:
+    """What the Go server saw of an installed connector; its error when it saw nothing."""
+    token = values.pop("token", "")
+    done = subprocess.run(
+        [
+            programs.host,
+            f"-home={machine.paths.home}",
+            f"-id={plugin}",
+            f"-runtime={folder}",
+            f"-config={json.dumps(values)}",
+            f"-token={token}",
+        ],
+        env={"AWS_SECRET_ACCESS_KEY": "hunter2", "PLUGIN_CLIENT_CERT": ""},
+        capture_output=True,
+        timeout=60,
+        check=False,
+        text=True,
+    )
+    return json.loads(done.stdout) if done.returncode == 0 else done.stderr
+
+
+def test_a_go_server_loads_an_installed_go_plugin(
+    programs: Programs, machine: Machine, numbers: Receipt, folder: Path
+) -> None:
+    assert str(numbers.id) == NUMBERS
+    seen = load(programs, machine, NUMBERS, folder, count=300, mode="environment")
+    assert (seen["provider"], seen["ok"], seen["exited"]) == ("NUMBERS", True, True)
+    assert seen["event_ids"] == [f"number-{number}" for number in range(300)]
+    assert seen["records"][5] == {"number": 5, "text": "<&> \u2028"}
+    assert seen["cursors"] == ["100", "200", "300"]
+    assert not [line for line in seen["account"] if "hunter2" in line]
+    assert not is_alive(seen["pid"])
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("change", ["contents", "mode", "new", "missing", "link", "list"])
+def test_a_go_server_refuses_files_that_changed_and_executes_nothing(
+    programs: Programs, machine: Machine, numbers: Receipt, folder: Path, change: str
+) -> None:
+    binary = numbers.files / "bin" / "numbers"
+    numbers.files.chmod(0o755)
+    binary.parent.chmod(0o755)
+    mark = folder / "executed"
+    script = f"#!/bin/sh\ntouch {mark}\n"
+    match change:
+        case "contents":
+            binary.write_text(script)
+        case "mode":
+            binary.chmod(0o777)
+        case "new":
+            (numbers.files / "bin" / "more").write_text("x")
+        case "missing":
+            (numbers.files / "LICENSE").unlink()
+        case "link":
+            binary.rename(folder / "moved")
+            binary.symlink_to(folder / "moved")
+        case _:
+            binary.write_text(script)
+            listed = files.format_tree(files.list_tree(numbers.files))
+            (numbers.folder / "files.sha256").write_bytes(listed)
+
+    told = load(programs, machine, NUMBERS, folder)
+
+    assert "the files are not as they were installed" in told
+    named = {"missing": "LICENSE", "new": "bin/more", "list": "files.sha256"}
+    assert named.get(change, "bin/numbers") in told
+    assert not mark.exists()
+
+
+def test_a_go_server_loads_the_installed_box_connector(
+    programs: Programs, machine: Machine, folder: Path
+) -> None:
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(WHEELS)}
+    project = load_project(ROOT / "plugins" / "box")
+    request = BuildRequest(project, (HERE,), machine.root / "dist", (), offline)
+    (artifact,) = build(request)
+    receipt = machine.install(machine.sign(artifact.path)).receipt
+    with box.BoxSimulator(box.make_events(50)) as simulator:
+        seen = load(
+            programs,
+            machine,
+            str(receipt.id),
+            folder,
+            enterprise_id=box.ENTERPRISE_ID,
+            base_url=simulator.url,
+            created_after="2026-01-01T00:00:00Z",
+            token=simulator.issue_token(),
+        )
+    assert isinstance(seen, dict), seen
+    assert (seen["provider"], seen["ok"], seen["exited"]) == ("BOX", True, True)
+    assert len(seen["event_ids"]) == 50
+    assert seen["cursors"]
+    assert not is_alive(seen["pid"])
+    assert not list(folder.iterdir())
