@@ -5,13 +5,15 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 WHEELS := .cache/wheels
 GO := $(shell command -v go)
-GO_MODULES := $(CURDIR)/.cache/go
-GO_OFFLINE := GOMODCACHE=$(GO_MODULES) GOPROXY=off
+GO_CACHES := GOMODCACHE=$(CURDIR)/.cache/go GOCACHE=$(CURDIR)/.cache/go-build GOFLAGS=-modcacherw
+GO_OFFLINE := $(GO_CACHES) GOPROXY=off PATH=$(CURDIR)/.cache/bin:$$PATH
+GO_GENERATORS := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12 \
+	google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 # After `make setup` nothing asks a package index or a module proxy: pip reads the wheel cache, go the
 # module cache.
-OFFLINE := PIP_NO_INDEX=1 PIP_FIND_LINKS=$(CURDIR)/$(WHEELS) PIP_DISABLE_PIP_VERSION_CHECK=1
+OFFLINE := PIP_NO_INDEX=1 PIP_FIND_LINKS=$(CURDIR)/$(WHEELS) PIP_DISABLE_PIP_VERSION_CHECK=1 $(GO_OFFLINE)
 
-.PHONY: help setup demo test test-all lint bench docs generate clean
+.PHONY: help setup go-modules demo test test-all lint bench docs generate clean
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -25,8 +27,18 @@ $(STAMP): pyproject.toml sdk/python/pyproject.toml tests/fill_wheel_cache.py plu
 	$(BIN)/python -m aperio_cli.wheel plugins/box
 	$(BIN)/python -m aperio_cli.go_sdk plugins/jsonl-file
 	$(BIN)/python tests/fill_wheel_cache.py
-	$(if $(GO),cd plugins/jsonl-file && GOFLAGS=-modcacherw GOMODCACHE=$(GO_MODULES) $(GO) mod download)
+	$(if $(GO),$(MAKE) --no-print-directory go-modules)
 	touch $@
+
+go-modules:
+	cd plugins/jsonl-file && $(GO_CACHES) $(GO) mod download
+	cd sdk/go && $(GO_CACHES) $(GO) mod download
+	cd tests/interop/go && $(GO_CACHES) $(GO) mod download
+	cd tests/interop/go && $(GO_CACHES) $(GO) mod download -modfile=legacy.mod
+	cd tests/interop/go/sdk && $(GO_CACHES) $(GO) mod download
+	for generator in $(GO_GENERATORS); do \
+	  $(GO_CACHES) GOBIN=$(CURDIR)/.cache/bin $(GO) install $$generator || exit 1; \
+	done
 
 demo: setup ## watch one plugin's whole life, end to end, offline
 	@$(OFFLINE) $(BIN)/python tests/lifecycle/demo.py
@@ -42,7 +54,7 @@ test-all: setup ## the tests, the slow ones too
 lint: setup ## ruff, mypy, gofmt, go vet, and that generated files are current
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy aperio_cli sdk/python/aperio_plugin plugins/box tests bench proto/generate.py
+	$(BIN)/mypy aperio_cli sdk/python/aperio_plugin plugins/box tests bench proto/generate.py proto/generate_go.py
 	$(if $(GO),test -z "$$(gofmt -l sdk/go plugins/jsonl-file/*.go)")
 	$(if $(GO),cd sdk/go && $(GO_OFFLINE) $(GO) vet ./...)
 	$(if $(GO),cd plugins/jsonl-file && $(GO_OFFLINE) $(GO) vet ./...)
@@ -52,6 +64,7 @@ bench: setup ## measure, as ratios within one run
 
 generate: setup ## make generated files again: protobuf code, completions, reference pages
 	$(BIN)/python proto/generate.py
+	$(if $(GO),$(GO_OFFLINE) $(BIN)/python proto/generate_go.py)
 	$(BIN)/python docs/generate.py
 
 docs: generate ## the reference pages, from the code

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 _KEPT = {"PATH", "LANG", "LC_ALL", "TERM", "TMPDIR", "PIP_NO_INDEX", "PIP_FIND_LINKS", "APERIO_CI"}
+_KEPT |= {"GOMODCACHE", "GOCACHE", "GOFLAGS", "GOPROXY"}  # what `make setup` filled, and no network
 # A skip of these is a failure where APERIO_CI is set: there everything they need is installed.
 _NEVER_SKIPPED_IN_CI = ("sandbox", "go")
 

@@ -287,7 +287,7 @@ def test_a_cancelled_sync_ends_in_the_go_plugin(
         messages = plugin.connector.sync(request)
         async for _ in messages:
             break
-        await messages.aclose()  # type: ignore[attr-defined]  # it is a generator
+        await messages.aclose()
         assert await asyncio.to_thread(wait_until, mark.exists, within_s=10)
         assert (await plugin.connector.test_connection(settings())).ok
 
@@ -304,7 +304,7 @@ def test_a_go_plugin_stops_in_the_middle_of_a_sync(
         async for _ in messages:
             break
         with contextlib.suppress(PluginCrashed):
-            await messages.aclose()  # type: ignore[attr-defined]  # it is a generator
+            await messages.aclose()
         return plugin.pid
 
     pid = go_host.run(numbers, use)
