@@ -266,12 +266,16 @@ class Store:
         with contextlib.ExitStack() as cleanup:
             with self.lock(what):
                 folder = self._paths.plugins / f"{files.ASIDE_PREFIX}{secrets.token_hex(8)}"
-                folder.mkdir(mode=0o700)
-                descriptor = os.open(folder, _FOLDER_FLAGS)
-                cleanup.callback(os.close, descriptor)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                # Called first: as long as the flock is held, nobody else sweeps this folder away.
-                cleanup.callback(files.remove_tree, folder)
+                try:
+                    folder.mkdir(mode=0o700)
+                    descriptor = os.open(folder, _FOLDER_FLAGS)
+                    cleanup.callback(os.close, descriptor)
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                    # Called first: while the flock is held, nobody else sweeps this folder away.
+                    cleanup.callback(files.remove_tree, folder)
+                except BaseException:  # interrupted, say
+                    files.remove_tree(folder)
+                    raise
             yield folder
 
     def commit(self, prepared: Path, plugin: PluginId, version: str) -> None:

@@ -34,4 +34,4 @@ def registry_build(
         f"{name} has no linux/amd64 artifact, so plugins.json leaves it out"
         for name in report.left_out
     ]
-    return Report(report.to_json(), text, tuple(notes))
+    return Report(report.to_json() | {"out": str(report.out.absolute())}, text, tuple(notes))

@@ -23,7 +23,7 @@ def registry_init(
 
     source = init(Path(directory).expanduser())
     return Report(
-        {"path": str(source.path)},
+        {"path": str(source.path.absolute())},
         f"made a registry in {source.path}",
         notes=(f"next: `aperio registry add ARTIFACT --dir {source.path}`",),
     )

@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import signal
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,14 +34,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
 
     from aperio_cli.context import Context
-    from aperio_cli.host.envelopes import Outbound
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.session import Session
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.output import Report
     from aperio_cli.state import State
 
-_LONGEST_LINE_BYTES = 4 * 1024 * 1024
 _SIGTERM_STATUS = 128 + signal.SIGTERM
 
 
@@ -316,44 +313,21 @@ class _Runner:
 
     async def _deliver(self, session: Session) -> Report:
         """Everything on stdin, in batches; what has to be tried again is said, not kept."""
+        from aperio_cli.commands.delivering import batches, stdin_envelopes
         from aperio_cli.host.destination import DEFAULT_BATCH, MAX_BATCH_BYTES
 
-        limit = session.declaration.destination.max_batch_envelopes or DEFAULT_BATCH
+        most = session.declaration.destination.max_batch_envelopes or DEFAULT_BATCH
+        found = batches(stdin_envelopes(), most=most, most_bytes=MAX_BATCH_BYTES)
         tally = showing.Deliveries()
-        batch: list[Outbound] = []
-        size_bytes = 0
-        async for envelope in _stdin_envelopes():
-            if batch and (len(batch) >= limit or size_bytes + len(envelope.json) > MAX_BATCH_BYTES):
-                await self._deliver_batch(session, batch, tally)
-                batch, size_bytes = [], 0
-            batch.append(envelope)
-            size_bytes += len(envelope.json)
-        if batch:
-            await self._deliver_batch(session, batch, tally)
+        try:
+            async for batch in found:
+                invocation = await session.invocation()
+                answer = await session.plugin.destination.deliver(invocation, batch)
+                tally.count(batch, answer)
+        except AperioError:
+            self._output.note(f"before that: {tally}")
+            raise
         return tally.report(undelivered_status=NOT_DONE)
-
-    async def _deliver_batch(
-        self, session: Session, batch: list[Outbound], tally: showing.Deliveries
-    ) -> None:
-        answer = await session.plugin.destination.deliver(await session.invocation(), batch)
-        tally.count(batch, answer)
-
-
-async def _stdin_envelopes() -> AsyncIterator[Outbound]:
-    """The envelopes on stdin, read without blocking the loop.
-
-    Raises:
-        UsageError: a line is too long, or is no envelope.
-    """
-    from aperio_cli.host.envelopes import read_outbound
-
-    number = 0
-    while line := await asyncio.to_thread(sys.stdin.buffer.readline, _LONGEST_LINE_BYTES):
-        number += 1
-        if len(line) >= _LONGEST_LINE_BYTES:
-            raise UsageError(f"line {number} of the input is too long; it was not delivered")
-        if envelope := read_outbound(line, number=number):
-            yield envelope
 
 
 def _write_line(context: Context, said: dict[str, Any]) -> None:

@@ -62,7 +62,7 @@ def _read_file(path: Path) -> dict[str, Any]:
                 f"`--plugin-config {path}` was not read; nothing was run",
                 why="expected a name that ends in .toml or .json",
             )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(str(path), _reason(error)) from error
     if not isinstance(document, dict):
         raise _unreadable(str(path), "expected one value for each key")
@@ -78,6 +78,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, tomllib.TOMLDecodeError):
         place = re.search(r"line \d+, column \d+", str(error))
         return f"it is not TOML from {place[0] if place else 'its end'}"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     return "it is not UTF-8 text"
 
 

@@ -52,10 +52,16 @@ def log_sink(output: Output) -> Callable[[LogRecord], None]:
 
 
 def plain(message: Any) -> dict[str, Any]:
-    """A protobuf message as JSON data, with the field names of the proto."""
+    """A protobuf message as JSON data, with the field names of the proto.
+
+    Values that are not set are there all the same, so that scripts need not ask for each key;
+    messages inside that are not set are left out.
+    """
     from google.protobuf.json_format import MessageToDict
 
-    found: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    found: dict[str, Any] = MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
     return found
 
 
@@ -191,6 +197,9 @@ class Deliveries:
     retry: int = 0
     reasons: list[dict[str, str]] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        return f"{self.accepted} accepted, {self.rejected} rejected, {self.retry} to try again"
+
     def count(self, batch: Sequence[Outbound], answer: Any) -> None:
         """Take the results of one batch; an envelope without one has to be tried again."""
         results = {result.id: result for result in answer.results}
@@ -218,7 +227,7 @@ class Deliveries:
             "retry": self.retry,
             "reasons": self.reasons,
         }
-        lines = [f"{self.accepted} accepted, {self.rejected} rejected, {self.retry} to try again"]
+        lines = [str(self)]
         lines += [f"  {r['id']}  {r['status']}  {r['reason']}" for r in self.reasons]
         status = undelivered_status if self.rejected or self.retry else DONE
         return Report(data, "\n".join(lines), exit_status=status)

@@ -1,4 +1,4 @@
-"""Sends two events and a checkpoint at a time, slowly, until 300 events have been read in all."""
+"""Sends two events and a checkpoint at a time, slowly, until 160 events have been read in all."""
 
 import threading
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 import bare
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 
-LAST = 300
+LAST = 160
 PAUSE_S = 0.01
 
 

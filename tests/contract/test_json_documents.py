@@ -1,0 +1,383 @@
+"""The keys of every JSON document that aperio prints: a contract with scripts (CLI.md).
+
+One life of three plugins, connector, remediation and destination, is played with `--json`; each
+document is then compared with its schema, which has every key and no other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]  # its types are another distribution
+import pytest
+
+from aperio_cli.__main__ import main
+from tests.contract.test_command_line import L_COMMANDS
+from tests.lifecycle.hello_api import KEY, HelloApi
+from tests.lifecycle.plugins import artifact_of, sdk_program
+
+ROOT = Path(__file__).resolve().parents[2]
+Schema = dict[str, Any]
+
+# ── words for schemas ─────────────────────────────────────────────────────────────────────────────
+
+TEXT: Schema = {"type": "string"}
+WORD: Schema = {"type": "string", "minLength": 1}
+NUMBER: Schema = {"type": "integer", "minimum": 0}
+FLAG: Schema = {"type": "boolean"}
+NULL: Schema = {"type": "null"}
+ANY: Schema = {}
+SHA256: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+TIME: Schema = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"}
+ID: Schema = {"type": "string", "pattern": "^[a-z0-9-]+/[a-z0-9-]+$"}
+PLATFORM: Schema = {"type": "string", "pattern": "^[a-z]+/[a-z0-9]+$"}
+
+
+def exactly(**properties: Schema) -> Schema:
+    """An object with these keys, all of them, and no other."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def some(item: Schema) -> Schema:
+    """A list that is not empty."""
+    return {"type": "array", "items": item, "minItems": 1}
+
+
+def any_number_of(item: Schema) -> Schema:
+    return {"type": "array", "items": item}
+
+
+def maybe(schema: Schema) -> Schema:
+    return {"anyOf": [NULL, schema]}
+
+
+def one_of(*values: object) -> Schema:
+    return {"enum": list(values)}
+
+
+SIGNER = exactly(
+    domain=WORD, identity=WORD, issuer=WORD, signed_at=TIME, certificate_sha256=SHA256,
+    claims={"type": "object"},
+)  # fmt: skip
+RULE = exactly(namespace=WORD, domain=WORD, identity=WORD, issuer=WORD)
+KINDS = one_of("connector", "remediation", "destination")
+BADGES = one_of("official", "verified", "community", "local", "unsigned")
+EXCEPTION = exactly(rule=WORD, until=WORD, reason=WORD)
+EGRESS = any_number_of(WORD)
+EGRESS_FROM_CONFIG = any_number_of(exactly(field=WORD, suffix=WORD, port=NUMBER))
+FIELD = exactly(
+    key=WORD, label=TEXT, type=WORD, required=FLAG, secret=FLAG, host_only=FLAG, helper=TEXT,
+    placeholder=TEXT, options=any_number_of(TEXT), default_json=TEXT,
+)  # fmt: skip
+DIAGNOSTIC = exactly(severity=WORD, summary=WORD, detail=TEXT, code=TEXT)
+ARTIFACT = exactly(path=WORD, sha256=SHA256, size=NUMBER, platform=PLATFORM)
+ERROR = exactly(code=WORD, what=WORD, why=TEXT, next=any_number_of(WORD))
+ENVELOPE = exactly(
+    schema=one_of(1), command=some(WORD), status=one_of("ok", "error"),
+    exit_status=NUMBER, data={"type": "object"}, errors=any_number_of(ERROR),
+)  # fmt: skip
+
+DATA: dict[str, Schema] = {
+    "completion": exactly(shell=WORD, script=WORD),
+    "doctor": exactly(
+        version=WORD, platform=PLATFORM, home=WORD, config_file=WORD,
+        interpreters=some(exactly(executable=WORD, version=WORD, tag=WORD, base_prefix=WORD)),
+        tools=exactly(git=maybe(WORD), go=maybe(WORD)), not_enforced=any_number_of(WORD),
+        local_trust_domain=FLAG,
+    ),
+    "plugin init": exactly(path=WORD, id=ID, files=some(WORD)),
+    "plugin build": exactly(
+        artifacts=some(ARTIFACT), id=ID, version=WORD, reproducible=maybe(FLAG)
+    ),
+    "plugin sign": exactly(
+        bundles=some(exactly(artifact=WORD, bundle=WORD, sha256=SHA256, signer=SIGNER))
+    ),
+    "plugin verify": exactly(
+        id=ID, version=WORD, kind=KINDS, platform=PLATFORM, sha256=SHA256, size=NUMBER, source=WORD,
+        badge=BADGES, signer=maybe(SIGNER), rule=maybe(RULE), rule_source=TEXT,
+        exception=maybe(EXCEPTION),
+        permissions=exactly(
+            scopes=any_number_of(WORD), egress=EGRESS, egress_from_config=EGRESS_FROM_CONFIG,
+            limits={"type": "object"}, state=FLAG,
+        ),
+    ),
+    "plugin install": exactly(
+        installed=some(
+            exactly(
+                id=ID, version=WORD, kind=KINDS, badge=BADGES, signer=maybe(SIGNER),
+                exception=maybe(EXCEPTION), artifact_sha256=SHA256, tree_digest=WORD,
+                permissions=exactly(egress=EGRESS, egress_from_config=EGRESS_FROM_CONFIG),
+                scopes=any_number_of(WORD), folder=WORD, replaced=maybe(WORD), was_installed=FLAG,
+            )
+        )
+    ),
+    "plugin list": exactly(
+        plugins=some(
+            exactly(
+                id=ID, version=WORD, kind=KINDS, badge=BADGES, signer=maybe(WORD),
+                installed_at=TIME, source=WORD, current=FLAG, problem=maybe(WORD),
+                last_check=maybe(exactly(ok=FLAG, at=TIME)),
+                exceptions=any_number_of(EXCEPTION),
+            )
+        )
+    ),
+    "plugin remove": exactly(
+        removed=some(exactly(id=ID, versions=some(WORD), current=maybe(WORD), was_purged=FLAG))
+    ),
+    "registry init": exactly(path=WORD),
+    "registry add": exactly(
+        added=some(
+            exactly(
+                id=ID, version=WORD, platform=PLATFORM, sha256=SHA256, size=NUMBER, was_there=FLAG
+            )
+        )
+    ),
+    "registry build": exactly(
+        out=WORD, plugins=NUMBER, versions=NUMBER, left_out=any_number_of(WORD), serial=NUMBER
+    ),
+    "trust local init": exactly(domain=WORD, identity=WORD, config_file=WORD, rule=RULE),
+    "trust show": exactly(
+        config_file=WORD,
+        publishers=some(
+            exactly(
+                namespace=WORD, domain=WORD, identity=WORD, issuer=WORD, source=WORD
+            )
+        ),
+        domains=some(exactly(name=WORD, root=WORD)),
+    ),
+}  # fmt: skip
+
+AUTH: Schema = {"type": "object", "minProperties": 1, "maxProperties": 1}
+ACTION = exactly(
+    key=WORD, label=WORD, description=TEXT, target_type=WORD, severity_hint=WORD,
+    parameters=any_number_of(FIELD), reversible=FLAG, supports_dry_run=FLAG,
+    scopes=any_number_of(WORD),
+)  # fmt: skip
+DECLARED: dict[str, Schema] = {
+    "interface": exactly(minor=NUMBER, features=any_number_of(WORD)),
+    "provider": WORD,
+    "name": WORD,
+    "description": TEXT,
+    "docs_url": TEXT,
+    "auth": AUTH,
+    "fields": any_number_of(FIELD),
+}
+EXECUTED = exactly(
+    outcome=one_of("changed", "unchanged", "would_change", "failed"),
+    changes=any_number_of(exactly(attribute=WORD, before=ANY, after=ANY)),
+    diagnostics=any_number_of(DIAGNOSTIC),
+    idempotency_key=WORD,
+)
+RUNS: dict[str, Schema] = {
+    "schema": exactly(
+        **DECLARED,
+        category=TEXT, availability=WORD, read_scopes=any_number_of(WORD),
+        remediation_scopes=any_number_of(WORD), checks=any_number_of(ANY),
+        remediation_actions=any_number_of(ANY), event_types=any_number_of(WORD),
+    ),
+    "test": exactly(ok=FLAG, account={"type": "object"}, diagnostics=any_number_of(DIAGNOSTIC)),
+    "remediation capabilities": exactly(**DECLARED, remediation=exactly(actions=some(ACTION))),
+    "destination capabilities": exactly(
+        **DECLARED,
+        destination=exactly(
+            streams=some(WORD), vendor=TEXT, category=TEXT, max_batch_envelopes=NUMBER
+        ),
+    ),
+    "execute": EXECUTED,
+    "execute failed": EXECUTED,
+    "deliver": exactly(
+        accepted=NUMBER, rejected=NUMBER, retry=NUMBER,
+        reasons=any_number_of(exactly(id=WORD, status=one_of("rejected", "retry"), reason=TEXT)),
+    ),
+}  # fmt: skip
+
+LINES: dict[str, Schema] = {
+    "event": exactly(
+        type=WORD,
+        envelope=exactly(
+            id=SHA256, schema_version=one_of("aperio.event.v1"), source=WORD, producer=WORD,
+            organization_id=WORD, integration_id=WORD, provider=WORD, kind=one_of("event"),
+            event_type=WORD, actor=maybe(exactly(id=TEXT, email=TEXT, ip_address=TEXT)),
+            occurred_at=TIME, source_event_id=WORD, record={"type": "object"}, origin=TEXT,
+        ),
+    ),
+    "checkpoint": exactly(type=WORD, events=NUMBER),
+    "summary": exactly(
+        type=WORD, events=NUMBER, checkpoints=NUMBER, tokens_renewed=NUMBER,
+        duration_s={"type": "number"},
+    ),
+    "error": exactly(
+        type=WORD, code=WORD, what=WORD, why=TEXT, next=any_number_of(WORD), exit_status=NUMBER
+    ),
+}  # fmt: skip
+
+
+# ── one life ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def typed(*words: object, stdin: str = "") -> tuple[int, str]:
+    """A command with `--json`: its status and its stdout."""
+    raw = io.BytesIO()
+    with (
+        tempfile.TemporaryFile("w+") as given,
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(io.TextIOWrapper(raw)),
+    ):
+        given.write(stdin)
+        given.seek(0)
+        patch.setattr(sys, "stdin", given)
+        status = main([*map(str, words), "--json"])
+        sys.stdout.flush()
+        return status, raw.getvalue().decode()
+
+
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What every command printed in one life; by its words, and what it did for `plugin run`."""
+    root = tmp_path_factory.mktemp("life")
+    said: dict[str, Any] = {}
+
+    def play(name: str, *words: object, status: int = 0, stdin: str = "") -> None:
+        done, said[name] = typed(*words, stdin=stdin)
+        assert done == status, f"{name}: {said[name]}"
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(root):
+        patch.setenv("APERIO_HOME", str(root / "home"))
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("PIP_FIND_LINKS", str(ROOT / ".cache" / "wheels"))
+        play_author(root, play)
+        play_registry(play)
+        play_operator(root, play)
+        play("plugin remove", "plugin", "remove", "acme/hello-connector", "--purge")
+    return said
+
+
+def play_author(root: Path, play: Any) -> None:
+    play("completion", "completion", "bash")
+    play("trust local init", "trust", "local", "init")
+    play("trust show", "trust", "show")
+    play("doctor", "doctor")
+    play(
+        "plugin init", "plugin", "init", "github.com/acme/aperio-plugin-hello", "--output", "hello"
+    )
+    play("plugin build", "plugin", "build", "hello")
+    play("plugin sign", "plugin", "sign", "hello/dist", "--trust", "local")
+    play("plugin verify", "plugin", "verify", next((root / "hello" / "dist").glob("*.gz")))
+
+
+def play_registry(play: Any) -> None:
+    play("registry init", "registry", "init", "registry")
+    play("registry add", "registry", "add", "hello/dist", "--dir", "registry")
+    play("registry build", "registry", "build", "--dir", "registry")
+
+
+def play_operator(root: Path, play: Any) -> None:
+    play(
+        "plugin install",
+        "plugin",
+        "install",
+        "acme/hello-connector",
+        "--registry",
+        "registry/public",
+    )
+    run = ("plugin", "run")
+    with HelloApi(3) as api:
+        access = ("--set", f"base_url={api.url}", "--set", f"api_key={KEY}")
+        play("schema", *run, "acme/hello-connector", "schema")
+        play("test", *run, "acme/hello-connector", "test", *access)
+        play("sync", *run, "acme/hello-connector", "sync", *access)
+        play("sync refused", *run, "acme/hello-connector", "sync", status=2)
+    for kind in ("remediation", "destination"):
+        artifact = artifact_of(
+            root / kind, sdk_program(kind), id=f"acme/{kind}", kind=kind, provider="STUB"
+        )
+        assert typed("plugin", "sign", artifact, "--trust", "local")[0] == 0
+        assert typed("plugin", "install", artifact)[0] == 0
+        play(f"{kind} capabilities", *run, f"acme/{kind}", "capabilities")
+    act = ("--action", "stub.suspend", "--target", "u1", "--approve")
+    play("execute", *run, "acme/remediation", "execute", *act)
+    play(
+        "execute failed", *run, "acme/remediation", "execute", *act[:3], "nobody", act[4], status=5
+    )
+    play("execute refused", *run, "acme/remediation", "execute", *act[:4], status=1)
+    events = [json.dumps({"id": f"x{number}", "kind": "event"}) for number in range(3)]
+    play("deliver", *run, "acme/destination", "deliver", stdin="\n".join(events), status=1)
+    play("plugin list", "plugin", "list")
+
+
+def document(life: dict[str, Any], name: str) -> dict[str, Any]:
+    """The one document on stdout, with the right keys around its data."""
+    text = life[name]
+    assert text.endswith("\n")
+    assert text.count("\n") == 1
+    found: dict[str, Any] = json.loads(text)
+    jsonschema.validate(found, ENVELOPE)
+    return found
+
+
+# ── commands ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_command_has_a_schema() -> None:
+    assert set(DATA) == L_COMMANDS - {"plugin run", "registry serve"}
+
+
+@pytest.mark.parametrize("command", sorted(DATA))
+def test_document_has_its_keys_and_no_other(life: dict[str, Any], command: str) -> None:
+    found = document(life, command)
+    assert (found["command"], found["status"], found["errors"]) == (command.split(), "ok", [])
+    jsonschema.validate(found["data"], DATA[command])
+
+
+@pytest.mark.parametrize("operation", sorted(RUNS))
+def test_an_operation_has_its_keys_and_no_other(life: dict[str, Any], operation: str) -> None:
+    found = document(life, operation)
+    assert found["command"] == ["plugin", "run"]
+    jsonschema.validate(found["data"], RUNS[operation])
+
+
+def test_a_refused_operation_has_an_error_and_no_data(life: dict[str, Any]) -> None:
+    found = document(life, "execute refused")
+    assert (found["status"], found["exit_status"], found["data"]) == ("error", 1, {})
+    assert found["errors"][0]["code"] == "consent-missing"
+
+
+def test_an_operation_that_was_not_wholly_done_has_data_and_is_no_success(
+    life: dict[str, Any],
+) -> None:
+    found = document(life, "deliver")
+    assert (found["status"], found["exit_status"], found["errors"]) == ("error", 1, [])
+    assert found["data"]["rejected"] == 1
+
+
+def test_a_stream_has_lines_of_known_types(life: dict[str, Any]) -> None:
+    streams = {name: life[name].splitlines() for name in ("sync", "sync refused")}
+    lines = {name: [json.loads(line) for line in stream] for name, stream in streams.items()}
+    for line in (*lines["sync"], *lines["sync refused"]):
+        jsonschema.validate(line, LINES[line["type"]])
+    types = [line["type"] for line in lines["sync"]]
+    assert types == ["event", "event", "event", "checkpoint", "summary"]
+    assert [line["type"] for line in lines["sync refused"]] == ["error"]
+
+
+def test_serve_says_its_address_in_one_line(life: dict[str, Any], tmp_path: Path) -> None:
+    folder = json.loads(life["registry build"])["data"]["out"]
+    served = subprocess.run(
+        [sys.executable, "-m", "aperio_cli", "registry", "serve", folder, "--json"],
+        input=b"", capture_output=True, timeout=30, check=True, cwd=ROOT,
+        env={"HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "sdk" / "python")},
+    )  # fmt: skip
+    [line] = served.stdout.splitlines()
+    jsonschema.validate(json.loads(line), exactly(url=WORD))

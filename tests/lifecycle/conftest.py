@@ -1,0 +1,135 @@
+"""An operator for each test, and what takes long to make: made once, copied."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aperio_cli.__main__ import main
+from tests.lifecycle.cli import Aperio, operator
+from tests.lifecycle.hello_api import HelloApi
+from tests.lifecycle.plugins import artifact_of, simulating
+from tests.trust import IDENTITY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WHEELS = Path(__file__).resolve().parents[2] / ".cache" / "wheels"
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What an author made, and the home that trusts it.
+
+    Attributes:
+        home: with a trust domain and a rule for it, nothing installed.
+        hello: the scaffolded project, its artifact and bundle in `dist`.
+        box: the Box connector's artifact and bundle.
+    """
+
+    home: Path
+    hello: Path
+    box: Path
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """Made once; tests copy from it."""
+    root = tmp_path_factory.mktemp("workshop")
+    made = Workshop(root / "home", root / "aperio-plugin-hello", root / "box")
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(root):
+        patch.setenv("APERIO_HOME", str(made.home))
+        patch.setenv("HOME", str(root))
+        patch.setenv("LOGNAME", IDENTITY.removesuffix("@local"))
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("PIP_FIND_LINKS", str(WHEELS))
+        plugins = WHEELS.parents[1] / "plugins"
+        for words in (
+            ["trust", "local", "init"],
+            ["plugin", "init", "github.com/acme/aperio-plugin-hello"],
+            ["plugin", "build", str(made.hello)],
+            ["plugin", "build", str(plugins / "box"), "--out", str(made.box)],
+            ["plugin", "sign", str(made.hello / "dist"), str(made.box), "--trust", "local"],
+        ):
+            assert main(words) == 0, words
+    shutil.rmtree(made.home / "cache", ignore_errors=True)
+    return made
+
+
+@pytest.fixture
+def stranger(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Aperio]:
+    """Somebody who has just installed aperio: no home, an empty folder."""
+    monkeypatch.setenv("LOGNAME", IDENTITY.removesuffix("@local"))
+    with operator(tmp_path, capsys, monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture
+def aperio(stranger: Aperio, workshop: Workshop) -> Aperio:
+    """An operator with a trust domain, and nothing installed."""
+    shutil.copytree(workshop.home, stranger.home, symlinks=True)
+    stranger.home.chmod(workshop.home.stat().st_mode & 0o777)
+    config = stranger.home / "config.toml"
+    config.write_text(config.read_text().replace(str(workshop.home), str(stranger.home)))
+    return stranger
+
+
+@pytest.fixture
+def hello(aperio: Aperio, workshop: Workshop) -> Path:
+    """A copy of the scaffolded project in the working folder, built and signed."""
+    return Path(shutil.copytree(workshop.hello, aperio.folder / workshop.hello.name))
+
+
+@pytest.fixture
+def hello_artifact(hello: Path) -> Path:
+    """The scaffolded plugin's artifact, signed."""
+    return next((hello / "dist").glob("*.tar.gz"))
+
+
+@pytest.fixture
+def registry(aperio: Aperio, hello: Path) -> Path:
+    """A built registry that offers the scaffolded plugin; its source is the folder above."""
+    aperio("registry", "init", "registry")
+    aperio("registry", "add", hello / "dist", "--dir", "registry")
+    aperio("registry", "build", "--dir", "registry")
+    return aperio.folder / "registry" / "public"
+
+
+@pytest.fixture(scope="session")
+def store_with_hello(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of a home in which the scaffolded plugin was installed."""
+    home = tmp_path_factory.mktemp("installed") / "home"
+    shutil.copytree(workshop.home, home)
+    artifact = next((workshop.hello / "dist").glob("*.tar.gz"))
+    assert main(["plugin", "install", str(artifact), "--home", str(home)]) == 0
+    return home / "plugins"
+
+
+@pytest.fixture
+def installed(aperio: Aperio, store_with_hello: Path) -> Aperio:
+    """An operator who has installed the scaffolded plugin."""
+    shutil.copytree(store_with_hello, aperio.home / "plugins")
+    return aperio
+
+
+@pytest.fixture
+def dripping(aperio: Aperio) -> Aperio:
+    """An operator with a plugin that sends 160 events slowly, two and a checkpoint at a time."""
+    artifact = artifact_of(aperio.folder / "dist", simulating("drips"))
+    aperio("plugin", "sign", artifact, "--trust", "local")
+    aperio("plugin", "install", artifact)
+    return aperio
+
+
+@pytest.fixture
+def hello_api() -> Iterator[HelloApi]:
+    """The API that the scaffolded plugin reads, with 450 events: three pages."""
+    with HelloApi(450) as api:
+        yield api

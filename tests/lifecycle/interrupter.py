@@ -1,0 +1,35 @@
+"""Runs aperio and sends it a signal at one moment, which is named by an event of Python's audit.
+
+    python interrupter.py SIGINT:1:os.rename:/plugins/ plugin install ./x.tar.gz
+
+The moment is the NUMBER-th event of that name whose arguments contain the TEXT
+(https://docs.python.org/3/library/audit_events.html).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+
+def arm(moment: str) -> None:
+    """Send this process the signal at the moment."""
+    name, number, wanted, text = moment.split(":", 3)
+    left = int(number)
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal left
+        if event == wanted and left and text in repr(arguments):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.Signals[name])
+
+    sys.addaudithook(hook)
+
+
+if __name__ == "__main__":
+    from aperio_cli.__main__ import main
+
+    arm(sys.argv[1])
+    sys.exit(main(sys.argv[2:]))

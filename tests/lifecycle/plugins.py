@@ -1,0 +1,96 @@
+"""Plugins that are small programs, good or bad, as projects and as artifacts."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from aperio_cli import archive
+from tests.builders import TAG, manifest_bytes, write_artifact
+from tests.projects import make_project, write
+
+ROOT = Path(__file__).resolve().parents[2]
+SIMULATORS = ROOT / "tests" / "simulators" / "plugins"
+PLUGIN = "acme/box-connector"
+"""The id of them all."""
+
+_SEARCHED = (SIMULATORS, ROOT / "sdk" / "python", sysconfig.get_path("purelib"))
+
+
+def project_of(folder: Path, code: str) -> Path:
+    """A project with this plugin.py."""
+    project = make_project(folder)
+    write(project, "plugin.py", code)
+    return project
+
+
+def artifact_of(folder: Path, code: str, **changes: Any) -> Path:
+    """An artifact whose starting script is this; changes are of the manifest, by key."""
+    stated = {"runtime": {"language": "python", "tags": [TAG]}} | changes
+    members = [
+        archive.Member("manifest.yaml", manifest_bytes(**stated)),
+        archive.Member("bin/box-connector", b"#!/bin/sh\nexit 0\n", executable=True),
+        archive.Member("bin/box-connector.py", code.encode()),
+        archive.Member(f"lib/{TAG}/dependency.py", b"VALUE = 42\n"),
+    ]
+    return write_artifact(folder, members)
+
+
+def simulating(simulator: str) -> str:
+    """A program that is one of tests/simulators/plugins."""
+    script = SIMULATORS / f"{simulator}.py"
+    assert script.is_file()
+    searched = [str(path) for path in _SEARCHED]
+    return (
+        f"import runpy, sys\nsys.path[:0] = {searched!r}\n"
+        f"runpy.run_path({str(script)!r}, run_name='__main__')\n"
+    )
+
+
+def sdk_program(kind: str) -> str:
+    """A remediation or a destination, made with the SDK as an author would."""
+    return f"import sys\nsys.path[:0] = {[str(path) for path in _SEARCHED]!r}\n{_PROGRAMS[kind]}"
+
+
+_PROGRAMS = {
+    "remediation": """
+from aperio_plugin import remediation
+
+class Stub(remediation.Remediation):
+    def capabilities(self):
+        action = remediation.Action(
+            key="stub.suspend", label="Suspend", target_type="user", supports_dry_run=True
+        )
+        return remediation.Capabilities(provider="STUB", name="Stub", actions=[action])
+
+    def execute(self, context, request):
+        if request.target == "nobody":
+            return remediation.failed("there is no such user", detail="looked for nobody")
+        if request.dry_run:
+            return remediation.would_change(remediation.Change("status", "active", "suspended"))
+        return remediation.changed(remediation.Change("status", "active", "suspended"))
+
+remediation.serve(Stub())
+""",
+    "destination": """
+from aperio_plugin import destination
+
+class Stub(destination.Destination):
+    def capabilities(self):
+        streams = [destination.Stream.EVENT]
+        return destination.Capabilities(
+            provider="STUB", name="Stub", streams=streams, max_batch_envelopes=2
+        )
+
+    def deliver(self, context, envelopes):
+        for envelope in envelopes:
+            print("took", envelope.id)
+            if envelope.id == "x1":
+                yield destination.rejected(envelope, "it is the middle one")
+            else:
+                yield destination.accepted(envelope)
+
+destination.serve(Stub())
+""",
+}

@@ -1,0 +1,297 @@
+"""The life of a plugin, told through the command line; every step the real thing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from tests.lifecycle.cli import Aperio, Done, finish
+from tests.lifecycle.hello_api import KEY, HelloApi
+from tests.lifecycle.plugins import PLUGIN, artifact_of, sdk_program
+from tests.simulators.box import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    ENTERPRISE_ID,
+    BoxOptions,
+    BoxSimulator,
+    make_events,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from tests.lifecycle.conftest import Workshop
+
+HELLO = "acme/hello-connector"
+BOX = "aperio/box-connector"
+
+
+def settings(*pairs: str) -> list[str]:
+    return [word for pair in pairs for word in ("--set", pair)]
+
+
+def ids_of(done: Done) -> list[str]:
+    """Ids of the events on stdout; a line that is something else fails."""
+    assert all(line["type"] == "event" for line in done.lines)
+    return [line["envelope"]["id"] for line in done.lines]
+
+
+# ── the author ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_author_goes_from_nothing_to_a_signed_artifact(stranger: Aperio) -> None:
+    made = stranger("plugin", "init", "github.com/acme/aperio-plugin-hello")
+    project = stranger.folder / "aperio-plugin-hello"
+    assert made.out == f"made `{HELLO}` in {project}\n"
+    assert f"`aperio plugin build {project}`" in made.err
+
+    tests = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=project, capture_output=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert tests.returncode == 0, tests.stdout
+
+    built = stranger("plugin", "build", project, "--check")
+    artifact = project / "dist" / "hello-connector_0.1.0_linux_amd64.tar.gz"
+    assert built.out.startswith(f"{artifact}\n  sha256:")
+    assert "the same bytes" in built.err
+
+    stranger("trust", "local", "init")
+    signed = stranger("plugin", "sign", project / "dist", "--trust", "local")
+    assert signed.out == f"{artifact}.sigstore.json\n  signed by alice@local\n"
+    assert "alice@local" in stranger("plugin", "verify", artifact).out
+
+
+def test_an_author_runs_the_folder_unsigned_and_is_told_so(
+    aperio: Aperio, hello: Path, hello_api: HelloApi
+) -> None:
+    run = ["plugin", "run", f"./{hello.name}"]
+    access = settings(f"base_url={hello_api.url}", f"api_key={KEY}")
+    shown = aperio(*run, "schema")
+    synced = aperio(*run, "sync", *access)
+    assert "development" in shown.err
+    assert "development" in synced.err
+    assert len(set(ids_of(synced))) == 450
+    assert aperio("plugin", "list").out == "no plugins are installed\n"
+
+
+# ── publishing, and two ways to install ───────────────────────────────────────────────────────────
+
+
+def test_a_published_plugin_is_verified_installed_and_synced_from_a_folder(
+    aperio: Aperio, registry: Path, hello_api: HelloApi
+) -> None:
+    with aperio.unchanged():
+        verified = aperio("plugin", "verify", HELLO, "--registry", registry)
+    assert "it would be installed" in verified.err
+    done = aperio("plugin", "install", HELLO, "--registry", registry)
+    assert done.out == f"`{HELLO}` 0.1.0 installed (signed by alice@local)\n"
+    assert "api.example.com:443" in done.err
+
+    access = settings(f"base_url={hello_api.url}", f"api_key={KEY}")
+    assert "hello.login" in aperio("plugin", "run", HELLO, "schema").out
+    assert "the connection works" in aperio("plugin", "run", HELLO, "test", *access).out
+    first = ids_of(aperio("plugin", "run", HELLO, *access))
+    assert len(set(first)) == 450
+    hello_api.count += 7
+    assert len(ids_of(aperio("plugin", "run", HELLO, "sync", *access))) == 7
+    assert len(ids_of(aperio("plugin", "run", HELLO, "sync", "--full", *access))) == 457
+
+
+def test_box_is_installed_over_http_and_synced_while_its_token_expires(
+    aperio: Aperio, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aperio("registry", "init", "registry")
+    aperio("registry", "add", workshop.box, "--dir", "registry")
+    aperio("registry", "build", "--dir", "registry")
+    server = aperio.start("registry", "serve", "registry", stdin=subprocess.PIPE)
+    assert server.stdout
+    url = server.stdout.readline().decode().strip()
+    aperio("plugin", "install", BOX, "--registry", url)
+    served = finish(server)  # its stdin is closed
+    assert (served.status, served.err) == (0, "")
+
+    monkeypatch.setenv("BOX_SECRET", CLIENT_SECRET)
+    with BoxSimulator(make_events(600), BoxOptions(max_chunk=100)) as box:
+        access = settings(
+            f"base_url={box.url}", f"enterprise_id={ENTERPRISE_ID}", f"client_id={CLIENT_ID}",
+            "client_secret=env:BOX_SECRET",
+        )  # fmt: skip
+        assert "the connection works" in aperio("plugin", "run", BOX, "test", *access).out
+        box.expire_tokens(after_chunks=2)
+        synced = aperio("plugin", "run", BOX, *access)
+        assert len(set(ids_of(synced))) == 600
+        assert "token" in synced.err
+        assert CLIENT_SECRET not in synced.out + synced.err
+        assert aperio("plugin", "run", BOX, *access).out == ""
+
+
+def test_a_stream_with_json_has_events_checkpoints_and_one_summary_at_its_end(
+    installed: Aperio, hello_api: HelloApi
+) -> None:
+    access = settings(f"base_url={hello_api.url}", f"api_key={KEY}")
+    lines = installed("plugin", "run", HELLO, "--json", *access).lines
+    types = [line["type"] for line in lines]
+    assert types.count("event") == 450
+    assert types.count("checkpoint") == 3
+    assert types[-1] == "summary"
+    assert lines[-1]["events"] == 450
+
+
+# ── the other kinds ───────────────────────────────────────────────────────────────────────────────
+
+
+def install_sdk_plugin(aperio: Aperio, kind: str) -> str:
+    name = f"acme/{kind}"
+    artifact = artifact_of(
+        aperio.folder / "dist", sdk_program(kind), id=name, kind=kind, provider="STUB"
+    )
+    aperio("plugin", "sign", artifact, "--trust", "local")
+    aperio("plugin", "install", artifact)
+    return name
+
+
+def test_a_remediation_acts_only_when_somebody_approved(aperio: Aperio) -> None:
+    name = install_sdk_plugin(aperio, "remediation")
+    assert "stub.suspend" in aperio("plugin", "run", name, "--json").out
+    act = ("plugin", "run", name, "execute", "--action", "stub.suspend", "--target", "u1")
+    told = aperio.refuses(*act, code="consent-missing", status=1)
+    assert "`--dry-run`" in told.next[0]
+    assert aperio(*act, "--dry-run").out.startswith("would change\n")
+    assert aperio(*act, "--approve").out == 'changed\n  status: "active" -> "suspended"\n'
+    failed = aperio(*act[:-1], "nobody", "--approve", status=5)
+    assert "there is no such user" in failed.out
+    told = aperio.refuses(
+        *act[:5], "stub.erase", *act[6:], "--approve", code="usage", status=2, noted=True
+    )
+    assert told.why == "expected stub.suspend"
+
+
+def events(*ids: str) -> bytes:
+    lines = [json.dumps({"id": one, "kind": "event"}) for one in ids]
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def test_a_destination_takes_lines_and_says_what_became_of_each(aperio: Aperio) -> None:
+    name = install_sdk_plugin(aperio, "destination")
+    deliver = ("plugin", "run", name)
+    done = feed(aperio, deliver, events("x0", "x2"))
+    assert (done.status, done.out) == (0, "2 accepted, 0 rejected, 0 to try again\n")
+    done = feed(aperio, deliver, events("x0", "x1"))
+    assert done.status == 1
+    assert "x1  rejected  it is the middle one" in done.out
+
+
+def test_what_stands_before_a_line_that_is_no_envelope_is_delivered(aperio: Aperio) -> None:
+    name = install_sdk_plugin(aperio, "destination")
+    done = feed(aperio, ("plugin", "run", name), events("x0", "x2") + b"not json\n" + events("x3"))
+    assert done.status == 2
+    assert "line 3 of the input was not delivered, nor any after it" in done.err
+    assert "2 accepted" in done.err
+
+
+def test_a_destination_without_an_input_says_so(aperio: Aperio) -> None:
+    name = install_sdk_plugin(aperio, "destination")
+    closed = ["sh", "-c", 'exec "$@" <&-', "sh"]
+    done = aperio.run("plugin", "run", name, prefix=closed)
+    assert done.status == 2
+    assert "error: nothing was delivered: stdin is closed" in done.err
+
+
+def feed(aperio: Aperio, words: tuple[str, ...], lines: bytes) -> Done:
+    process = aperio.start(*words, stdin=subprocess.PIPE)
+    out, err = process.communicate(lines, timeout=30)
+    return Done(process.returncode, out.decode(), err.decode())
+
+
+# ── versions ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def second_version(aperio: Aperio, hello: Path) -> Path:
+    manifest = hello / "manifest.yaml"
+    manifest.write_text(manifest.read_text().replace("version: 0.1.0", "version: 0.2.0"))
+    aperio("plugin", "build", hello)
+    artifact = hello / "dist" / "hello-connector_0.2.0_linux_amd64.tar.gz"
+    aperio("plugin", "sign", artifact, "--trust", "local")
+    return artifact
+
+
+def test_a_second_version_becomes_current_and_the_first_can_still_be_named(
+    installed: Aperio, hello: Path, registry: Path
+) -> None:
+    second = second_version(installed, hello)
+    installed("registry", "add", second, "--dir", registry.parent)
+    installed("registry", "build", "--dir", registry.parent)
+    done = installed("plugin", "install", HELLO, "--registry", registry)
+    assert f"`{HELLO}` 0.2.0 installed, in place of 0.1.0" in done.out
+
+    rows = installed("plugin", "list", "--json").data["plugins"]
+    assert [(row["version"], row["current"]) for row in rows] == [("0.1.0", False), ("0.2.0", True)]
+    for name, version in ((HELLO, "0.2.0"), (f"{HELLO}@0.1.0", "0.1.0")):
+        assert installed("plugin", "run", name, "schema", "--json").data["name"] == "Hello"
+        rows = installed("plugin", "list", "--json").data["plugins"]
+        assert {row["version"] for row in rows if row["last_check"]} >= {version}
+
+
+def test_one_version_is_removed_and_the_other_stays(installed: Aperio, hello: Path) -> None:
+    installed("plugin", "install", second_version(installed, hello))
+    assert installed("plugin", "remove", f"{HELLO}@0.1.0").out == f"removed `{HELLO}` 0.1.0\n"
+    [row] = installed("plugin", "list", "--json").data["plugins"]
+    assert (row["version"], row["current"]) == ("0.2.0", True)
+    assert installed("plugin", "run", HELLO, "schema").status == 0
+
+
+def test_installing_again_says_so_and_changes_nothing(installed: Aperio, hello: Path) -> None:
+    artifact = next((hello / "dist").glob("*.tar.gz"))
+    with installed.unchanged():
+        assert "was installed already" in installed("plugin", "install", artifact).out
+
+
+def test_a_removed_plugin_keeps_its_state_until_it_is_purged(
+    installed: Aperio, hello: Path, hello_api: HelloApi
+) -> None:
+    artifact = next((hello / "dist").glob("*.tar.gz"))
+    run = ["plugin", "run", HELLO, *settings(f"base_url={hello_api.url}", f"api_key={KEY}")]
+    assert len(ids_of(installed(*run))) == 450
+    installed("plugin", "remove", HELLO)
+    installed("plugin", "install", artifact)
+    assert installed(*run).out == ""
+    installed("plugin", "remove", HELLO, "--purge")
+    assert not list((installed.home / "plugins").iterdir())
+    installed("plugin", "install", artifact)
+    assert len(ids_of(installed(*run))) == 450
+
+
+def test_a_running_plugin_is_not_removed(dripping: Aperio) -> None:
+    running = dripping.start("plugin", "run", PLUGIN)
+    assert running.stdout
+    assert json.loads(running.stdout.readline())["type"] == "event"
+    refused = dripping.refuses(
+        "plugin", "remove", PLUGIN, code="plugin-in-use", status=1, noted=True
+    )
+    assert "is running, and was left as it is" in refused.what
+    running.terminate()
+    assert finish(running).status == 143
+    dripping("plugin", "remove", PLUGIN)
+
+
+def test_an_installed_file_that_changed_is_named_and_reinstalling_repairs_it(
+    installed: Aperio, hello: Path
+) -> None:
+    folder = installed.home / "plugins" / HELLO / "0.1.0" / "files"
+    victim = next(path for path in sorted(folder.rglob("connector.py")))
+    victim.write_text(victim.read_text() + "\nprint('owned')\n")
+    refused = installed.refuses(
+        "plugin", "run", HELLO, "schema", code="files-changed", status=3, noted=True
+    )
+    assert victim.relative_to(folder).as_posix() in refused.why
+    checked = installed("plugin", "list", "--check", status=3)
+    assert "files-changed" in checked.out
+    installed("plugin", "install", next((hello / "dist").glob("*.tar.gz")))
+    assert installed("plugin", "run", HELLO, "schema").status == 0
