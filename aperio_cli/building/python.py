@@ -33,8 +33,8 @@ root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 tag = f"cp{sys.version_info[0]}{sys.version_info[1]}" + ("t" if "t" in sys.abiflags else "")
 source = os.path.join(root, "lib", "app")
 library = os.path.join(root, "lib", tag)
-if not os.path.isdir(library):
-    carried = sorted(name for name in os.listdir(os.path.join(root, "lib")) if name != "app")
+carried = sorted(name for name in os.listdir(os.path.join(root, "lib")) if name != "app")
+if carried and tag not in carried:
     message = f"this plugin carries dependencies for {', '.join(carried)}, not for {tag}"
     sys.exit(f"{message} ({sys.executable})")
 """

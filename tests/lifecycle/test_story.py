@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.lifecycle.cli import Aperio, Done, finish
 from tests.lifecycle.hello_api import KEY, HelloApi
-from tests.lifecycle.plugins import PLUGIN, artifact_of, sdk_program
+from tests.lifecycle.plugins import PLUGIN, artifact_of, project_of, sdk_program, simulating
 from tests.simulators.box import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -208,6 +208,14 @@ def feed(aperio: Aperio, words: tuple[str, ...], lines: bytes) -> Done:
     process = aperio.start(*words, stdin=subprocess.PIPE)
     out, err = process.communicate(lines, timeout=30)
     return Done(process.returncode, out.decode(), err.decode())
+
+
+def test_a_plugin_that_locks_no_dependency_is_built_installed_and_run(aperio: Aperio) -> None:
+    project = project_of(aperio.folder / "project", simulating("bare"))
+    aperio("plugin", "build", project)
+    aperio("plugin", "sign", project / "dist", "--trust", "local")
+    aperio("plugin", "install", next((project / "dist").glob("*.tar.gz")))
+    assert aperio("plugin", "run", PLUGIN, "schema", "--json").data["name"] == "Bare"
 
 
 # ── versions ──────────────────────────────────────────────────────────────────────────────────────
