@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli import files
-from aperio_cli.errors import InterpreterChanged
+from aperio_cli.errors import InterpreterChanged, PluginNotExecutable
+from aperio_cli.host import diagnosis
 from aperio_cli.host.handshake import APERIO, Dialect
 from aperio_cli.host.sealed import SealedBinary, seal_binary
 from aperio_cli.models.artifact import DevelopmentBuild, Interpreter
@@ -122,7 +123,22 @@ def check_program(target: Receipt | DevelopmentBuild, store: Store | None) -> Pr
     with ThreadPoolExecutor(1) as pool:  # both read and hash, which releases the GIL
         sealing = pool.submit(_sealed_copy, target, store, program)
         store.check(target)  # its error comes first: it names every file that differs
+        _require_executable(program)
         return replace(program, sealed=sealing.result())
+
+
+def _require_executable(program: Program) -> None:
+    """A copy in memory could be executed whatever the file's mode says; the mode is kept to.
+
+    Raises:
+        PluginNotExecutable: the file on disk may not be executed.
+    """
+    if not os.access(program.binary, os.X_OK):
+        raise PluginNotExecutable(
+            f"{program.subject} could not be executed",
+            why="\n".join(diagnosis.file_problems(program.binary)),
+            next=["install it again for this machine"],
+        )
 
 
 def _sealed_copy(receipt: Receipt, store: Store, program: Program) -> SealedBinary | None:

@@ -377,6 +377,7 @@ def test_nothing_of_the_host_reaches_a_plugin(our_host: OurHost) -> None:
     environment = dict(text.split("=", 1) for text in found["environment"])
     assert set(environment) == {
         "APERIO_HOST_LIFELINE",
+        "APERIO_PLUGIN_LOG_LEVEL",
         "APERIO_PLUGIN_MAGIC_COOKIE",
         "HOME",
         "LANG",

@@ -265,7 +265,14 @@ def test_a_go_plugin_sees_no_variable_of_the_handshake_or_the_host(
         answer = await plugin.connector.test_connection(settings(mode="environment"))
         return {line.partition("=")[0] for line in answer.account}
 
-    assert go_host.run(numbers, use) <= {"PATH", "LANG", "HOME", "TMPDIR", "APERIO_HOST_SOCKET"}
+    assert go_host.run(numbers, use) <= {
+        "PATH",
+        "LANG",
+        "HOME",
+        "TMPDIR",
+        "APERIO_HOST_SOCKET",
+        "APERIO_PLUGIN_LOG_LEVEL",
+    }
 
 
 def test_a_go_plugin_uses_the_key_value_store(go_host: Host, numbers: Receipt) -> None:
