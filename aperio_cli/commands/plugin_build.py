@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
 from aperio_cli.output import Report
+
+if TYPE_CHECKING:
+    from aperio_cli.models.artifact import Artifact
 
 
 @command(plugin, "plugin", "build")
@@ -58,15 +61,7 @@ def plugin_build(
     if check:
         check_reproducible(request, artifacts)
     data = {
-        "artifacts": [
-            {
-                "path": str(artifact.path),
-                "sha256": artifact.digest.hex,
-                "size": artifact.size,
-                "platform": str(artifact.platform),
-            }
-            for artifact in artifacts
-        ],
+        "artifacts": [_described(artifact) for artifact in artifacts],
         "id": str(request.project.manifest.id),
         "version": request.project.manifest.version,
         "reproducible": True if check else None,
@@ -74,3 +69,12 @@ def plugin_build(
     lines = [f"{artifact.path}\n  {artifact.digest}" for artifact in artifacts]
     notes = ("built twice, the same bytes",) if check else ()
     return Report(data, "\n".join(lines), notes)
+
+
+def _described(artifact: Artifact) -> dict[str, object]:
+    return {
+        "path": str(artifact.path),
+        "sha256": artifact.digest.hex,
+        "size": artifact.size,
+        "platform": str(artifact.platform),
+    }

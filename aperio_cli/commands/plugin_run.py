@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,69 +20,74 @@ OPERATIONS = {
 """What can be done with each kind; the first is what happens when nothing is named."""
 
 
+_Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="PLUGIN|PROJECT",
+        help="An installed plugin, or a project's folder (unsigned, for development).",
+        autocompletion=complete_installed,
+        show_default=False,
+    ),
+]
+_Operation = Annotated[
+    str,
+    typer.Argument(
+        help="connector: sync schema test connect; remediation: capabilities execute;"
+        " destination: deliver capabilities",
+        show_default=False,
+    ),
+]
+_Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="A setting; VALUE may be env:NAME, file:PATH or keyring:NAME.",
+        metavar="KEY=VALUE",
+        show_default=False,
+    ),
+]
+_Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="execute: a parameter of the action.", metavar="KEY=VALUE", show_default=False
+    ),
+]
+_Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug", help="PROJECT: keep it running, print how other go-plugin hosts reach it."
+    ),
+]
+
+
+def _text(*names: str, help: str, metavar: str) -> Any:  # noqa: A002 - Typer's own word
+    return typer.Option(*names, help=help, metavar=metavar, show_default=False)
+
+
 @command(plugin, "plugin", "run")
 def plugin_run(  # noqa: PLR0913 - one parameter for each option of CLI.md
     context: Context,
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="PLUGIN|PROJECT",
-            help="An installed plugin, or a project's folder (unsigned, for development).",
-            autocompletion=complete_installed,
-            show_default=False,
-        ),
-    ],
-    operation: Annotated[
-        str,
-        typer.Argument(
-            help="connector: sync schema test connect; remediation: capabilities execute;"
-            " destination: deliver capabilities",
-            show_default=False,
-        ),
-    ] = "",
+    target: _Target,
+    operation: _Operation = "",
     *,
     org: Annotated[str, typer.Option(help="Organization.", metavar="ID")] = "local",
     integration: Annotated[str, typer.Option(help="Integration.", metavar="ID")] = "local",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="A setting; VALUE may be env:NAME, file:PATH or keyring:NAME.",
-            metavar="KEY=VALUE",
-            show_default=False,
-        ),
-    ] = None,
+    settings: _Settings = None,
     plugin_config: Annotated[
-        str,
-        typer.Option(help="Settings in a .toml or .json file.", metavar="F", show_default=False),
+        str, _text(help="Settings in a .toml or .json file.", metavar="F")
     ] = "",
     full: Annotated[bool, typer.Option("--full", help="Read everything again.")] = False,
-    action: Annotated[
-        str, typer.Option(help="execute: which action.", metavar="A", show_default=False)
-    ] = "",
-    target_id: Annotated[
-        str, typer.Option("--target", help="execute: on what.", metavar="T", show_default=False)
-    ] = "",
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="execute: a parameter of the action.", metavar="KEY=VALUE", show_default=False
-        ),
-    ] = None,
+    action: Annotated[str, _text(help="execute: which action.", metavar="A")] = "",
+    target_id: Annotated[str, _text("--target", help="execute: on what.", metavar="T")] = "",
+    parameter: _Parameters = None,
     idempotency_key: Annotated[
-        str,
-        typer.Option(help="execute: repeats do not act twice.", metavar="KEY", show_default=False),
+        str, _text(help="execute: repeats do not act twice.", metavar="KEY")
     ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="execute: say what would change.")
     ] = False,
     approve: Annotated[bool, typer.Option("--approve", help="execute: consent to it.")] = False,
-    debug: Annotated[
-        bool,
-        typer.Option(
-            "--debug", help="PROJECT: keep it running, print how other go-plugin hosts reach it."
-        ),
-    ] = False,
+    debug: _Debug = False,
 ) -> Report | None:
     """Run an installed plugin, or a project's folder, for one operation.
 
