@@ -9,11 +9,13 @@ GO_CACHES := GOMODCACHE=$(CURDIR)/.cache/go GOCACHE=$(CURDIR)/.cache/go-build GO
 GO_OFFLINE := $(GO_CACHES) GOPROXY=off PATH=$(CURDIR)/.cache/bin:$$PATH
 GO_GENERATORS := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12 \
 	google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
+# A plugin by people who never saw this project; see tests/interop/test_third_party.py.
+THIRD_PARTY := github.com/hashicorp/terraform-provider-time@v0.13.1
 # After `make setup` nothing asks a package index or a module proxy: pip reads the wheel cache, go the
 # module cache.
 OFFLINE := PIP_NO_INDEX=1 PIP_FIND_LINKS=$(CURDIR)/$(WHEELS) PIP_DISABLE_PIP_VERSION_CHECK=1 $(GO_OFFLINE)
 
-.PHONY: help setup go-modules demo test test-all lint bench docs generate clean
+.PHONY: help setup go-modules demo test test-all third-party lint bench docs generate clean
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -36,6 +38,11 @@ go-modules:
 	cd tests/interop/go && $(GO_CACHES) $(GO) mod download
 	cd tests/interop/go && $(GO_CACHES) $(GO) mod download -modfile=legacy.mod
 	cd tests/interop/go/sdk && $(GO_CACHES) $(GO) mod download
+	# Compiled once here, so that no test waits for it: with the flags of the tests and of `build`.
+	cd sdk/go && $(GO_CACHES) CGO_ENABLED=0 $(GO) test -count=1 -run '^$$' ./...
+	cd tests/interop/go && $(GO_CACHES) CGO_ENABLED=0 $(GO) build -trimpath ./...
+	cd tests/interop/go && $(GO_CACHES) CGO_ENABLED=0 $(GO) build -trimpath -modfile=legacy.mod -tags=legacy ./...
+	cd tests/interop/go/sdk && $(GO_CACHES) CGO_ENABLED=0 $(GO) build -trimpath ./...
 	for generator in $(GO_GENERATORS); do \
 	  $(GO_CACHES) GOBIN=$(CURDIR)/.cache/bin $(GO) install $$generator || exit 1; \
 	done
@@ -47,17 +54,21 @@ test: setup ## the tests, under 10 minutes
 	$(OFFLINE) $(BIN)/python -m pytest -m 'not slow' -q
 	cd plugins/box && $(OFFLINE) $(CURDIR)/$(BIN)/python -m pytest -q
 
-test-all: setup ## the tests, the slow ones too
+test-all: setup third-party ## the tests, the slow ones too
 	$(OFFLINE) $(BIN)/python -m pytest -q
 	cd plugins/box && $(OFFLINE) $(CURDIR)/$(BIN)/python -m pytest -q
+
+third-party: setup
+	$(if $(GO),$(GO_CACHES) CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin $(GO) install -buildvcs=false $(THIRD_PARTY))
 
 lint: setup ## ruff, mypy, gofmt, go vet, and that generated files are current
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy aperio_cli sdk/python/aperio_plugin plugins/box tests bench proto/generate.py proto/generate_go.py
-	$(if $(GO),test -z "$$(gofmt -l sdk/go plugins/jsonl-file/*.go)")
+	$(if $(GO),test -z "$$(gofmt -l sdk/go bench/go plugins/jsonl-file/*.go)")
 	$(if $(GO),cd sdk/go && $(GO_OFFLINE) $(GO) vet ./...)
 	$(if $(GO),cd plugins/jsonl-file && $(GO_OFFLINE) $(GO) vet ./...)
+	$(if $(GO),cd bench/go && $(GO_OFFLINE) $(GO) vet ./...)
 
 bench: setup ## measure, as ratios within one run
 	$(OFFLINE) $(BIN)/python bench/run.py
