@@ -4,7 +4,8 @@
 
 Every figure is paired: what is measured and what it is compared with take turns, and the ratio is
 that of their medians, so that a slow moment of the machine hits both. It prints a table and says
-which figure misses its bound; the exit status is 1 then. Never part of the tests.
+which figure misses its bound; the exit status is 1 then. Never part of the tests. Without Go the
+figures of Go plugins (`go_figures.py`) are left out, and it says so.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import go_figures
+from figures import TIMEOUT_S, Figure, in_ms, paired, run
 
 from aperio_cli.host.envelopes import Origin, Stamper
 from aperio_cli.host.invocation import Invocation
@@ -30,7 +34,7 @@ from aperio_cli.paths import find_paths, runtime_base
 from aperio_cli.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from aperio_cli.models.receipt import Receipt
 
@@ -39,50 +43,6 @@ APERIO = Path(sys.executable).with_name("aperio")
 BARE_PYTHON = (sys.executable, "-S", "-E", "-c", "pass")
 EVENTS = 100_000
 INSTALLED = 100
-TIMEOUT_S = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One line of the table.
-
-    Attributes:
-        name: what was measured.
-        value: the measured number.
-        unit: `x` for a ratio, `/s` for a rate.
-        bound: what it must keep to.
-        is_at_most: whether the bound is the highest or the lowest value that is good.
-        detail: the two medians behind it.
-    """
-
-    name: str
-    value: float
-    unit: str
-    bound: float
-    is_at_most: bool
-    detail: str
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether the bound is kept."""
-        return self.value <= self.bound if self.is_at_most else self.value >= self.bound
-
-
-def run(arguments: tuple[str, ...], environment: Mapping[str, str]) -> float:
-    """Seconds that a process takes, from its start to its end."""
-    began_s = time.perf_counter()
-    subprocess.run(
-        arguments, env=environment, stdout=subprocess.DEVNULL, check=True, timeout=TIMEOUT_S
-    )
-    return time.perf_counter() - began_s
-
-
-def paired(
-    measured: Callable[[], float], compared: Callable[[], float], rounds: int
-) -> tuple[float, float]:
-    """The medians of two measurements that take turns; the first round only warms up."""
-    pairs = [(measured(), compared()) for _ in range(rounds + 1)][1:]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
 
 # ── quick answers ─────────────────────────────────────────────────────────────────────────────────
@@ -102,12 +62,9 @@ def quick_answers(environment: dict[str, str], rounds: int) -> list[Figure]:
         name = f"aperio {' '.join(words)}" + (
             f", {INSTALLED} installed" if words[0] == "plugin" else ""
         )
-        figures.append(Figure(name, ours / bare, "x", bound, True, _ms(ours, bare)))  # noqa: FBT003 - a field
+        detail = in_ms(ours, bare)
+        figures.append(Figure(name=name, value=ours / bare, at_most=bound, detail=detail))
     return figures
-
-
-def _ms(ours_s: float, other_s: float) -> str:
-    return f"{ours_s * 1000:.1f} ms to {other_s * 1000:.1f} ms"
 
 
 def _fill_store(home: Path) -> None:
@@ -138,7 +95,8 @@ async def launch_figure(receipt: Receipt, options: LaunchOptions, rounds: int) -
         bare.append(await asyncio.to_thread(run, arguments, {"PATH": os.environ["PATH"]}))
     first, second = statistics.median(ours[1:]), statistics.median(bare[1:])
     name = "launch to first answered call, to `import grpc`"
-    return Figure(name, first / second, "x", 1.5, True, _ms(first, second))  # noqa: FBT003 - a field
+    detail = in_ms(first, second)
+    return Figure(name=name, value=first / second, at_most=1.5, detail=detail)
 
 
 # ── sync ──────────────────────────────────────────────────────────────────────────────────────────
@@ -157,12 +115,18 @@ async def sync_figures(receipt: Receipt, options: LaunchOptions, rounds: int) ->
 
     def ratio(name: str, title: str, bound: float) -> Figure:
         detail = f"{median[name]:,.0f}/s to {median['pipe']:,.0f}/s"
-        return Figure(title, median[name] / median["pipe"], "x", bound, False, detail)  # noqa: FBT003 - a field
+        value = median[name] / median["pipe"]
+        return Figure(name=title, value=value, at_least=bound, detail=detail)
 
     return [
         ratio("api", "sync of dicts to the host's API, to json.dumps into a pipe", 1.0),
         ratio("ndjson", "sync of dicts as NDJSON, to json.dumps into a pipe", 0.75),
-        Figure("sync of bytes to the host's API", median["bytes"], "/s", 120_000, False, ""),  # noqa: FBT003 - a field
+        Figure(
+            name="sync of bytes to the host's API",
+            value=median["bytes"],
+            unit="/s",
+            at_least=120_000,
+        ),
     ]
 
 
@@ -250,7 +214,11 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
     receipt = store.get(PluginRef.parse("bench/bench-connector"))
     options = LaunchOptions(runtime_base(os.environ), store=store)
     figures = asyncio.run(_plugin_figures(receipt, options, rounds))
-    return [*quick_answers(environment, rounds * 3), *figures]
+    figures = [*quick_answers(environment, rounds * 3), *figures]
+    if shutil.which("go"):
+        return [*figures, *go_figures.measure(folder / "go", environment, rounds)]
+    print("figures of Go plugins: left out: Go is not installed", file=sys.stderr)
+    return figures
 
 
 async def _plugin_figures(receipt: Receipt, options: LaunchOptions, rounds: int) -> list[Figure]:
@@ -271,12 +239,7 @@ def main() -> int:
         return 0 if all(figure.is_kept for figure in figures) else 1
     width = max(len(figure.name) for figure in figures)
     for figure in figures:
-        value = (
-            f"{figure.value:.2f}x" if figure.unit == "x" else f"{figure.value:,.0f}{figure.unit}"
-        )
-        bound = f"{'at most' if figure.is_at_most else 'at least'} {figure.bound:,g}{figure.unit}"
-        kept = "kept  " if figure.is_kept else "MISSED"
-        print(f"{figure.name:<{width}}  {value:>12}  {bound:<20} {kept}  {figure.detail}")
+        print(figure.row(width))
     return 0 if all(figure.is_kept for figure in figures) else 1
 
 

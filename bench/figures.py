@@ -1,0 +1,79 @@
+"""One line of the table of `make bench`, and how it is measured."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+TIMEOUT_S = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One line of the table.
+
+    Attributes:
+        name: what was measured.
+        value: the measured number.
+        unit: `x` for a ratio, `/s` for a rate.
+        at_most: the highest value that is good.
+        at_least: the lowest value that is good; with neither, it is only reported.
+        detail: the medians behind it.
+    """
+
+    name: str
+    value: float
+    unit: str = "x"
+    at_most: float | None = None
+    at_least: float | None = None
+    detail: str = ""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the bounds are kept."""
+        return (self.at_most is None or self.value <= self.at_most) and (
+            self.at_least is None or self.value >= self.at_least
+        )
+
+    @property
+    def bound(self) -> float | None:
+        """What it must keep to."""
+        return self.at_least if self.at_most is None else self.at_most
+
+    def row(self, width: int) -> str:
+        """The line, with the name filled up to so many characters."""
+        value = f"{self.value:.2f}x" if self.unit == "x" else f"{self.value:,.0f}{self.unit}"
+        bound, kept = "", "      "
+        if self.bound is not None:
+            side = "at least" if self.at_most is None else "at most"
+            bound = f"{side} {self.bound:,g}{self.unit}"
+            kept = "kept  " if self.is_kept else "MISSED"
+        return f"{self.name:<{width}}  {value:>12}  {bound:<20} {kept}  {self.detail}".rstrip()
+
+
+def run(arguments: tuple[str, ...], environment: Mapping[str, str]) -> float:
+    """Seconds that a process takes, from its start to its end."""
+    began_s = time.perf_counter()
+    subprocess.run(
+        arguments, env=environment, stdout=subprocess.DEVNULL, check=True, timeout=TIMEOUT_S
+    )
+    return time.perf_counter() - began_s
+
+
+def paired(
+    measured: Callable[[], float], compared: Callable[[], float], rounds: int
+) -> tuple[float, float]:
+    """The medians of two measurements that take turns; the first round only warms up."""
+    pairs = [(measured(), compared()) for _ in range(rounds + 1)][1:]
+    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+
+
+def in_ms(ours_s: float, other_s: float) -> str:
+    """Two times, as the detail of a ratio."""
+    return f"{ours_s * 1000:.1f} ms to {other_s * 1000:.1f} ms"
