@@ -8,7 +8,6 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,9 +17,6 @@ from aperio_cli.host.lifecycle import Event
 from aperio_cli.host.run import LaunchOptions, Run
 from tests.interop.conftest import HURRIED, OurHost, check_go
 from tests.process.conftest import is_alive
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = [pytest.mark.go, pytest.mark.slow, pytest.mark.timeout(600)]
 
