@@ -51,6 +51,7 @@ def root(
 for _module in (
     "plugin_init",
     "plugin_build",
+    "plugin_test",
     "plugin_sign",
     "plugin_verify",
     "plugin_install",

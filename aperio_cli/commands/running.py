@@ -10,7 +10,7 @@ import secrets
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aperio_cli import files
 from aperio_cli.commands import showing
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from aperio_cli.output import Report
     from aperio_cli.state import State
 
+_Result = TypeVar("_Result")
 _SIGTERM_STATUS = 128 + signal.SIGTERM
 
 
@@ -76,12 +77,12 @@ def run(context: Context, request: RunRequest) -> Report | None:
         AperioError: the target, the start, the settings or the plugin failed.
         Exit: a stream of lines has already told the error, or SIGTERM came.
     """
-    target = _find_target(context, request.target)
+    target = find_target(context, request.target)
     kind = showing.kind_of(target)
     if request.debug:
         is_development = isinstance(target, DevelopmentBuild)
         check_debug(context, request.target, request.operation, is_development=is_development)
-        return _on_loop(_Runner(context, request, "debug").run(target))
+        return on_loop(_Runner(context, request, "debug").run(target))
     operation = request.operation or OPERATIONS[kind][0]
     if operation not in OPERATIONS[kind]:
         raise UsageError(
@@ -90,7 +91,7 @@ def run(context: Context, request: RunRequest) -> Report | None:
         )
     _check_consent(request, operation)
     try:
-        return _on_loop(_Runner(context, request, operation).run(target))
+        return on_loop(_Runner(context, request, operation).run(target))
     except (AperioError, KeyboardInterrupt) as stop:
         if operation != "sync" or not context.settings.json:
             raise
@@ -102,10 +103,14 @@ def run(context: Context, request: RunRequest) -> Report | None:
         raise Exit(error.exit_status) from stop
 
 
-def _on_loop(work: Coroutine[Any, Any, Report | None]) -> Report | None:
-    """Run on a loop; SIGTERM cancels, so that the plugin is stopped as for Ctrl-C."""
+def on_loop(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run on a loop; SIGTERM cancels, so that the plugin is stopped as for Ctrl-C.
 
-    async def main() -> Report | None:
+    Raises:
+        Exit: SIGTERM came.
+    """
+
+    async def main() -> _Result:
         task = asyncio.current_task()
         assert task  # noqa: S101 - a coroutine on a loop has one
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -117,7 +122,12 @@ def _on_loop(work: Coroutine[Any, Any, Report | None]) -> Report | None:
         raise Exit(_SIGTERM_STATUS) from error
 
 
-def _find_target(context: Context, text: str) -> Receipt | DevelopmentBuild:
+def find_target(context: Context, text: str) -> Receipt | DevelopmentBuild:
+    """The installed version of an id, or the folder under development at a path.
+
+    Raises:
+        AperioError: it is not installed, not admitted any more, or does not build.
+    """
     from aperio_cli import clock
     from aperio_cli.models.artifact import SUFFIX
     from aperio_cli.models.plugin_id import PluginRef, is_path

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 L_COMMANDS = {
     "completion", "doctor",
     "plugin build", "plugin init", "plugin install", "plugin list", "plugin remove", "plugin run",
-    "plugin sign", "plugin verify",
+    "plugin sign", "plugin test", "plugin verify",
     "registry add", "registry build", "registry init", "registry serve",
     "trust local init", "trust show",
 }  # fmt: skip

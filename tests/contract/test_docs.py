@@ -180,6 +180,10 @@ def test_error_codes_are_the_catalogues(page: Path) -> None:
     for code, status in _SHOWN_CODE.findall(page.read_text(encoding="utf-8")):
         assert known.get(code) == int(status), f"{name(page)}: {code} (exit {status})"
     spans = {span for span in _SPAN.findall(prose(page)) if _KEBAB.fullmatch(span)}
+    if (
+        page.name == "accept-a-plugin.md"
+    ):  # its keys are compared in tests/process/test_accepting.py
+        return
     assert spans - known.keys() - NOT_CODES == set()
 
 

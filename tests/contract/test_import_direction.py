@@ -19,6 +19,7 @@ TIERS: dict[int, str] = {
     25: "config archive fetch wheel go_sdk",
     30: "registry store verifying state listing",
     40: "scaffolding building signing publishing installing removing host",
+    45: "accepting",
     50: "output",
     55: "context",
     60: "commands",

@@ -101,6 +101,11 @@ DATA: dict[str, Schema] = {
     "plugin build": exactly(
         artifacts=some(ARTIFACT), id=ID, version=WORD, reproducible=maybe(FLAG)
     ),
+    "plugin test": exactly(
+        id=ID, version=WORD, kind=WORD, provider=WORD, passed=FLAG,
+        counts=exactly(passed=NUMBER, failed=NUMBER, skipped=NUMBER),
+        verdicts=some(exactly(key=WORD, title=WORD, outcome=WORD, evidence=TEXT, fix=TEXT)),
+    ),
     "plugin sign": exactly(
         bundles=some(exactly(artifact=WORD, bundle=WORD, sha256=SHA256, signer=SIGNER))
     ),
@@ -273,6 +278,7 @@ def play_author(root: Path, play: Any) -> None:
         "plugin init", "plugin", "init", "github.com/acme/aperio-plugin-hello", "--output", "hello"
     )
     play("plugin build", "plugin", "build", "hello")
+    play("plugin test", "plugin", "test", "./hello")
     play("plugin sign", "plugin", "sign", "hello/dist", "--trust", "local")
     play("plugin verify", "plugin", "verify", next((root / "hello" / "dist").glob("*.gz")))
 

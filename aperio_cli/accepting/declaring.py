@@ -1,0 +1,181 @@
+"""Checks of what a plugin declares: complete, consistent, and always the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from aperio_cli.accepting.verdicts import Check, expect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from aperio_cli.accepting.bench import Bench
+
+_KEY: Final = re.compile(r"[a-z0-9_]{1,64}")
+_LONGEST_NAME: Final = 128
+
+
+async def _declared(bench: Bench) -> str:
+    declaration = await bench.declare(await bench.shared())
+    expected = bench.program.provider
+    expect(
+        declaration.provider == expected,
+        f"provider\nexpected {expected}, as in the manifest\nreceived {declaration.provider}",
+    )
+    expect(declaration.name.strip(), "it has no name for people")
+    kind = bench.program.kind
+    if kind != "connector":
+        expect(declaration.WhichOneof("kind") == kind, f"it declares nothing as a {kind}")
+    bench.declaration = declaration
+    return f"{declaration.name}, provider {declaration.provider}"
+
+
+async def _same(bench: Bench) -> str:
+    first = await bench.declare(await bench.shared())
+    again = await bench.declare(await bench.shared())
+    expect(first == again, f"the same process answered twice; {_difference(first, again)}")
+    await bench.close()
+    elsewhere = await bench.declare(await bench.shared())
+    expect(first == elsewhere, f"two processes answered; {_difference(first, elsewhere)}")
+    return "three answers of two processes were the same"
+
+
+def _difference(one: Any, other: Any) -> str:
+    names = [field.name for field in one.DESCRIPTOR.fields]
+    return "differing: " + ", ".join(n for n in names if getattr(one, n) != getattr(other, n))
+
+
+async def _fields(bench: Bench) -> str:
+    declaration = bench.declaration
+    problems = [*_field_problems(declaration.fields), *_auth_problems(declaration)]
+    for action in _actions(bench):
+        problems += [f"{action.key}: {text}" for text in _field_problems(action.parameters)]
+    expect(not problems, "\n".join(problems))
+    return f"{len(declaration.fields)} settings, auth {declaration.auth.WhichOneof('method')}"
+
+
+def _field_problems(fields: Iterable[Any]) -> Iterator[str]:
+    keys = Counter(field.key for field in fields)
+    yield from (f"`{key}` is declared {count} times" for key, count in keys.items() if count > 1)
+    for field in fields:
+        yield from (f"`{field.key}`: {text}" for text in _problems_of(field))
+
+
+def _problems_of(field: Any) -> Iterator[str]:
+    known = field.Type.values()
+    if not _KEY.fullmatch(field.key):
+        yield "a key has lower-case letters, digits, underscores"
+    if field.type not in known or field.type == field.TYPE_UNSPECIFIED:
+        yield f"type {field.type} is unknown"
+    if (field.type == field.TYPE_SELECT) != bool(field.options):
+        yield "a SELECT has options, and nothing else has"
+    if field.type == field.TYPE_PASSWORD and not field.secret:
+        yield "a PASSWORD is secret"
+    if field.default_json and not _is_json(field.default_json):
+        yield "its default is not JSON"
+    if field.secret and field.default_json:
+        yield "a secret has no default"
+
+
+def _is_json(data: bytes | str) -> bool:
+    try:
+        json.loads(data)
+    except ValueError:
+        return False
+    return True
+
+
+def _auth_problems(declaration: Any) -> Iterator[str]:
+    keys, method = (
+        {field.key for field in declaration.fields},
+        declaration.auth.WhichOneof("method"),
+    )
+    named: list[str] = []
+    if method == "api_key":
+        named = [declaration.auth.api_key.field]
+    elif method == "oauth2":
+        oauth2 = declaration.auth.oauth2
+        named = [oauth2.client_id_field, oauth2.client_secret_field]
+        if not oauth2.grants:
+            yield "auth: OAuth 2.0 without a grant"
+    yield from (f"auth names `{key}`, which is no setting" for key in named if key not in keys)
+
+
+def _actions(bench: Bench) -> Any:
+    return bench.declaration.remediation.actions if bench.program.kind == "remediation" else ()
+
+
+async def _names(bench: Bench) -> str:
+    prefix = f"{bench.program.provider.lower()}."
+    problems: list[str] = []
+    count = 0
+    for names in _names_of(bench):
+        count += len(names)
+        problems += [
+            f"`{name}`: expected `{prefix}` and a name"
+            for name in names
+            if not name.startswith(prefix) or name == prefix or len(name) > _LONGEST_NAME
+        ]
+        problems += [f"`{name}` is declared twice" for name, n in Counter(names).items() if n > 1]
+    expect(not problems, "\n".join(problems))
+    return f"{count} names, each begins with `{prefix}`"
+
+
+def _names_of(bench: Bench) -> list[list[str]]:
+    """Names that must differ from each other, in one list each."""
+    declaration = bench.declaration
+    if bench.program.kind == "remediation":
+        return [[action.key for action in declaration.remediation.actions]]
+    keyed = (declaration.checks, declaration.remediation_actions)
+    return [list(declaration.event_types), *([item.key for item in items] for items in keyed)]
+
+
+async def _streams(bench: Bench) -> str:
+    destination = bench.declaration.destination
+    known = set(destination.Stream.values()) - {destination.STREAM_UNSPECIFIED}
+    expect(destination.streams, "it takes no stream")
+    unknown = set(destination.streams) - known
+    expect(not unknown, f"unknown streams: {sorted(unknown)}")
+    return ", ".join(destination.Stream.Name(stream) for stream in destination.streams)
+
+
+DECLARING: Final = (
+    Check(
+        "declaration",
+        "declares itself without settings, for the manifest's provider",
+        "answer Schema or Capabilities with empty settings; name the provider of manifest.yaml",
+        _declared,
+    ),
+    Check(
+        "same-declaration",
+        "declares the same every time",
+        "declare constants: no time, no random order, nothing from the network",
+        _same,
+    ),
+    Check(
+        "fields",
+        "declares well-formed settings and auth",
+        "correct the settings that the evidence names",
+        _fields,
+        after="declaration",
+    ),
+    Check(
+        "names",
+        "names events, checks and actions after its provider",
+        "write `provider.name` with the provider in lower case, each name once",
+        _names,
+        after="declaration",
+        kinds=frozenset({"connector", "remediation"}),
+    ),
+    Check(
+        "streams",
+        "takes at least one stream",
+        "declare which of finding, event, audit_log it takes",
+        _streams,
+        after="declaration",
+        kinds=frozenset({"destination"}),
+    ),
+)

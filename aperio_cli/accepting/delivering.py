@@ -1,0 +1,107 @@
+"""Checks of a destination: an answer for every envelope, and repeats that do no harm."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from aperio_cli import clock
+from aperio_cli.accepting.verdicts import Check, expect
+from aperio_cli.host.destination import DEFAULT_BATCH
+from aperio_cli.host.envelopes import Outbound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aperio_cli.accepting.bench import Bench
+
+_MOST_SHOWN: Final = 3
+
+
+def sample(bench: Bench) -> Outbound:
+    """A new envelope of the first stream that the destination takes; it says that it is a test."""
+    destination = bench.declaration.destination
+    name = destination.Stream.Name(destination.streams[0]) if destination.streams else "EVENT"
+    kind = name.removeprefix("STREAM_").lower()
+    identity = secrets.token_hex(32)
+    document = {
+        "id": identity,
+        "schema_version": "aperio.finding.v1" if kind == "finding" else "aperio.event.v1",
+        "source": "aperio",
+        "producer": bench.program.producer,
+        "organization_id": "local",
+        "integration_id": "local",
+        "provider": "APERIO",
+        "kind": kind,
+        "event_type": "aperio.acceptance_test",
+        "actor": None,
+        "occurred_at": clock.timestamp(),
+        "source_event_id": identity,
+        "record": {"note": "written by `aperio plugin test`"},
+    }
+    return Outbound(identity, kind, json.dumps(document).encode())
+
+
+async def _deliver(bench: Bench, envelopes: Sequence[Outbound]) -> dict[str, Any]:
+    """The results by id.
+
+    Raises:
+        CheckFailed: an envelope has no result, or several, or one that says nothing.
+        PluginFault: the call failed.
+    """
+    invocation = await bench.invocation()
+    answer = await (await bench.plugin()).destination.deliver(invocation, envelopes)
+    sent, received = {item.id for item in envelopes}, Counter(item.id for item in answer.results)
+    missing = sent - set(received)
+    expect(not missing, f"{len(missing)} of {len(sent)} envelopes have no result")
+    odd = [key for key, count in received.items() if count > 1 or key not in sent]
+    expect(not odd, f"{len(odd)} ids have two results, or were never sent")
+    mute = [r for r in answer.results if r.status == r.STATUS_UNSPECIFIED]
+    expect(not mute, f"{len(mute)} results say neither accepted, rejected nor retry")
+    return {item.id: item for item in answer.results}
+
+
+def _expect_accepted(results: dict[str, Any], when: str) -> None:
+    refused = [item for item in results.values() if item.status != item.STATUS_ACCEPTED]
+    said = "; ".join(item.diagnostic.summary for item in refused[:_MOST_SHOWN])
+    expect(not refused, f"{when}, {len(refused)} of {len(results)} were not accepted: {said}")
+
+
+async def _full_batch(bench: Bench) -> str:
+    count = min(bench.declaration.destination.max_batch_envelopes or DEFAULT_BATCH, DEFAULT_BATCH)
+    results = await _deliver(bench, [sample(bench) for _ in range(count)])
+    _expect_accepted(results, f"of a batch of {count}")
+    return f"a batch of {count}: one result each, all accepted"
+
+
+async def _repeat(bench: Bench) -> str:
+    envelopes = [sample(bench), sample(bench)]
+    _expect_accepted(await _deliver(bench, envelopes), "at first")
+    _expect_accepted(await _deliver(bench, envelopes), "the second time")
+    return "two envelopes were accepted, and accepted again"
+
+
+_DESTINATION: Final = frozenset({"destination"})
+
+DELIVERING: Final = (
+    Check(
+        "results",
+        "answers for every envelope of a full batch",
+        "give one result for each id; correct the settings if the service refuses",
+        _full_batch,
+        _DESTINATION,
+        needs_settings=True,
+        after="declaration",
+    ),
+    Check(
+        "repeat",
+        "accepts again what it accepted",
+        "answer ACCEPTED for an id that was delivered before",
+        _repeat,
+        _DESTINATION,
+        needs_settings=True,
+        after="declaration",
+    ),
+)

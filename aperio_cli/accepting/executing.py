@@ -1,0 +1,107 @@
+"""Checks of a remediation with an action of its author's choice: dry run and idempotency."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from aperio_cli.accepting.verdicts import Check, CheckSkipped, expect
+from aperio_cli.errors import UsageError
+from aperio_cli.host.channel import describe
+from aperio_cli.host.configuration import check_config
+from aperio_cli.host.remediation import Execution
+
+if TYPE_CHECKING:
+    from aperio_cli.accepting.bench import Bench
+
+
+def _wanted(bench: Bench) -> tuple[Any, Execution]:
+    """The declared action that was named, and its execution with a new key.
+
+    Raises:
+        CheckSkipped: none was named.
+        UsageError: the plugin has no such action.
+        PluginConfigInvalid: a parameter does not fit.
+    """
+    request = bench.request
+    if not request.action or not request.target:
+        raise CheckSkipped("name an action and what to do it on: `--action A --target T`")
+    actions = {action.key: action for action in bench.declaration.remediation.actions}
+    if request.action not in actions:
+        raise UsageError(
+            f"`--action {request.action}` is none of the plugin's",
+            why=f"expected {', '.join(actions)}",
+        )
+    declared = actions[request.action]
+    subject = f"action `{request.action}`"
+    parameters = check_config(declared.parameters, request.parameters, subject=subject)
+    key = f"aperio-test-{secrets.token_hex(16)}"
+    return declared, Execution(request.action, request.target, key, parameters.plugin_json)
+
+
+async def _execute(bench: Bench, execution: Execution) -> Any:
+    answer = await (await bench.plugin()).remediation.execute(await bench.invocation(), execution)
+    said = "; ".join(describe(item) for item in answer.diagnostics)
+    expect(answer.outcome != answer.OUTCOME_FAILED, f"it failed: {said or 'and no diagnostic'}")
+    return answer
+
+
+def _name(answer: Any) -> str:
+    return str(answer.Outcome.Name(answer.outcome)).removeprefix("OUTCOME_")
+
+
+async def _dry_run(bench: Bench) -> str:
+    """What a dry run changed, a second one would not find to be changed any more."""
+    declared, execution = _wanted(bench)
+    if not declared.supports_dry_run:
+        raise CheckSkipped("the action declares no dry run; declare one if the service can tell")
+    answers = []
+    for _ in range(2):
+        key = f"aperio-test-{secrets.token_hex(16)}"
+        answer = await _execute(bench, replace(execution, idempotency_key=key, dry_run=True))
+        allowed = {answer.OUTCOME_WOULD_CHANGE, answer.OUTCOME_UNCHANGED}
+        expect(answer.outcome in allowed, f"a dry run answered {_name(answer)}")
+        answers.append(answer)
+    first, second = answers
+    expect(first == second, f"two dry runs: {_name(first)}, then {_name(second)}")
+    return f"{_name(first)} with {len(first.changes)} changes, twice the same"
+
+
+async def _same_key(bench: Bench) -> str:
+    _, execution = _wanted(bench)
+    if not bench.request.approved:
+        raise CheckSkipped("the action would be done; consent with `--approve`")
+    first = await _execute(bench, execution)
+    done = {first.OUTCOME_CHANGED, first.OUTCOME_UNCHANGED}
+    expect(first.outcome in done, f"Execute answered {_name(first)}")
+    again = await _execute(bench, execution)
+    expect(
+        again == first or again.outcome == again.OUTCOME_UNCHANGED,
+        f"{_name(first)}, then {_name(again)} with other changes under the same key",
+    )
+    return f"{_name(first)}, and {_name(again)} for the same key"
+
+
+_REMEDIATION: Final = frozenset({"remediation"})
+
+EXECUTING: Final = (
+    Check(
+        "dry-run",
+        "changes nothing in a dry run",
+        "in a dry run only read; answer WOULD_CHANGE or UNCHANGED",
+        _dry_run,
+        _REMEDIATION,
+        needs_settings=True,
+        after="declaration",
+    ),
+    Check(
+        "same-key",
+        "does not act twice for one idempotency key",
+        "answer a repeat of the key with what the first call answered, or UNCHANGED",
+        _same_key,
+        _REMEDIATION,
+        needs_settings=True,
+        after="declaration",
+    ),
+)

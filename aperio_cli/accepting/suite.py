@@ -1,0 +1,163 @@
+"""The suite: every check in its order, each with a verdict, whatever goes wrong on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from aperio_cli.accepting.bench import AcceptanceRequest, Bench
+from aperio_cli.accepting.calling import CALLING
+from aperio_cli.accepting.declaring import DECLARING
+from aperio_cli.accepting.delivering import DELIVERING
+from aperio_cli.accepting.executing import EXECUTING
+from aperio_cli.accepting.starting import STARTING, WRITING
+from aperio_cli.accepting.syncing import SYNCING
+from aperio_cli.accepting.verdicts import Check, CheckFailed, CheckSkipped, Outcome, Verdict
+from aperio_cli.errors import PluginFault
+from aperio_cli.host.program import Program, check_program
+from aperio_cli.models.artifact import DevelopmentBuild
+from aperio_cli.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aperio_cli.host.run import LaunchOptions
+    from aperio_cli.models.receipt import Receipt
+
+CHECKS: Final = (*STARTING, *DECLARING, *CALLING, *SYNCING, *DELIVERING, *EXECUTING, *WRITING)
+"""Every check, in the order in which they are made."""
+
+_NO_SETTINGS: Final = (
+    "no settings were given; name a stub or a recording of the service with `--set KEY=VALUE`"
+    " or `--plugin-config F`"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptanceReport:
+    """What the suite says about one plugin.
+
+    Attributes:
+        program: what was examined.
+        verdicts: one for each check of its kind, in order.
+    """
+
+    program: Program
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed."""
+        return all(verdict.outcome is not Outcome.FAILED for verdict in self.verdicts)
+
+    def count(self, outcome: Outcome) -> int:
+        """How many checks ended so."""
+        return sum(verdict.outcome is outcome for verdict in self.verdicts)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as the `data` of the JSON envelope."""
+        program = self.program
+        return {
+            "id": program.plugin_id,
+            "version": program.version,
+            "kind": program.kind,
+            "provider": program.provider,
+            "passed": self.passed,
+            "counts": {outcome.value: self.count(outcome) for outcome in Outcome},
+            "verdicts": [verdict.to_json() for verdict in self.verdicts],
+        }
+
+
+async def accept(
+    target: Receipt | DevelopmentBuild,
+    options: LaunchOptions,
+    request: AcceptanceRequest,
+    observe: Callable[[Verdict], None] = lambda _verdict: None,
+) -> AcceptanceReport:
+    """Examine a plugin: every check of its kind, each with a verdict.
+
+    The operator's state is left alone: a plugin that keeps state gets an empty store for the time.
+
+    Args:
+        target: an installed version, or a folder under development.
+        options: how to launch it; `state` is replaced.
+        request: settings and more that the author gives.
+        observe: hears each verdict as soon as it is there.
+
+    Raises:
+        FilesChanged: an installed file differs; nothing was executed.
+        PluginConfigInvalid: the author's settings do not fit the plugin.
+        UsageError: the named action is not there.
+        AperioError: as `host.launch.launch`, before anything starts; or as `Session.invocation`,
+            when the service gives no token.
+    """
+    with contextlib.ExitStack() as held:
+        if options.store and not isinstance(target, DevelopmentBuild):
+            held.enter_context(options.store.hold(target))
+        program = await asyncio.to_thread(check_program, target, options.store)
+        held.callback(program.close)
+        folder = held.enter_context(tempfile.TemporaryDirectory(prefix="aperio-test-"))
+        state = held.enter_context(State(Path(folder) / "state.db"))
+        bench = Bench(program, replace(options, state=state), request)
+        try:
+            return AcceptanceReport(program, await _examine(bench, observe))
+        finally:
+            await bench.close()
+
+
+async def _examine(bench: Bench, observe: Callable[[Verdict], None]) -> tuple[Verdict, ...]:
+    verdicts: dict[str, Verdict] = {}
+    for check in CHECKS:
+        if bench.program.kind not in check.kinds:
+            continue
+        if check in WRITING:
+            await bench.close()  # so that its last words are there
+        verdict = await _examine_one(bench, check, verdicts)
+        verdicts[check.key] = verdict
+        observe(verdict)
+        if check.key == "declaration" and bench.declaration is not None:
+            await _prepare(bench)
+    return tuple(verdicts.values())
+
+
+async def _prepare(bench: Bench) -> None:
+    """The author's settings are checked at once: a mistake in them is no verdict on the plugin."""
+    fields = bench.declaration.fields
+    for field in fields:
+        value = bench.request.settings.get(field.key)
+        if field.secret and isinstance(value, str) and value:
+            bench.secrets[f"the setting `{field.key}`"] = value
+    if bench.request.settings:
+        with contextlib.suppress(PluginFault):  # the checks that follow say it with a verdict
+            await bench.session()
+
+
+async def _examine_one(bench: Bench, check: Check, before: dict[str, Verdict]) -> Verdict:
+    reason = _reason_to_skip(bench, check, before)
+    if reason:
+        return check.verdict(Outcome.SKIPPED, reason)
+    try:
+        return check.verdict(Outcome.PASSED, await check.run(bench))
+    except CheckSkipped as skipped:
+        return check.verdict(Outcome.SKIPPED, str(skipped))
+    except CheckFailed as failed:
+        evidence = str(failed)
+    except PluginFault as fault:
+        evidence = f"{fault.what}\n{fault.why}"
+    await bench.close()  # the next check gets a process that this one has not upset
+    return check.verdict(Outcome.FAILED, evidence)
+
+
+def _reason_to_skip(bench: Bench, check: Check, before: dict[str, Verdict]) -> str:
+    """Why a check is not made; empty: it is."""
+    has_fields = bench.declaration is not None and bench.declaration.fields
+    if check.needs_settings and has_fields and not bench.request.settings:
+        return _NO_SETTINGS
+    first = before.get(check.after)
+    if first and first.outcome is not Outcome.PASSED:
+        return f"it means nothing unless `{check.after}` passes"
+    return ""

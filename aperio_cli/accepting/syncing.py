@@ -1,0 +1,197 @@
+"""Checks of a connector against its service, or a stub or recording of it.
+
+The guarantees are those of a sync that is at least once (connector.proto): stable ids in a stable
+order, and nothing lost after any checkpoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from aperio_cli.accepting.bench import CALL_S, in_time
+from aperio_cli.accepting.verdicts import Check, CheckFailed, CheckSkipped, expect
+from aperio_cli.host.channel import describe
+from aperio_cli.host.envelopes import Origin, Stamper
+from aperio_cli.state import MAX_CURSOR_BYTES
+
+if TYPE_CHECKING:
+    from aperio_cli.accepting.bench import Bench
+
+MOST_EVENTS: Final = 10_000
+"""How much of a sync is looked at."""
+SYNC_S: Final = 120.0
+"""How long that may take."""
+MOST_RESUMED: Final = 25
+"""From how many checkpoints, spread evenly, a sync is resumed."""
+BROKEN_OFF: Final = 10
+"""How many syncs are broken off."""
+CANCEL_S: Final = 5.0
+"""How long the first message of a sync may take after others were broken off."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What was read of a sync.
+
+    Attributes:
+        ids: of the events, in order.
+        types: of the events.
+        checkpoints: cursors, each with the number of events before it.
+    """
+
+    ids: list[str] = field(default_factory=list)
+    types: set[str] = field(default_factory=set)
+    checkpoints: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+async def _read(bench: Bench, cursor: bytes = b"", most: int = MOST_EVENTS) -> _Reading:
+    """A sync from a cursor to its end, or to `most` events; every event is checked.
+
+    Raises:
+        CheckFailed: a cursor is too long, or neither end comes within `SYNC_S`.
+        PluginFault: a message breaks the interface, or the sync failed.
+    """
+    late = f"a sync neither ended nor gave {most} events within {SYNC_S:g} s"
+    return await in_time(_read_on(bench, cursor, most), SYNC_S, late)
+
+
+async def _read_on(bench: Bench, cursor: bytes, most: int) -> _Reading:
+    """The same without a bound on the time.
+
+    Raises:
+        CheckFailed: a cursor is too long.
+        PluginFault: a message breaks the interface, or the sync failed.
+    """
+    program, invocation = bench.program, await bench.invocation()
+    origin = Origin(program.producer, "local", "local", program.provider)
+    stamper, reading = Stamper(origin, subject=program.subject), _Reading()
+    connector = (await bench.plugin()).connector
+    messages = connector.sync(invocation, cursor, silence_s=CALL_S)
+    try:
+        async for message in messages:
+            if message.WhichOneof("item") == "batch":
+                stamper.lines(message.batch)
+                reading.ids.extend(event.source_event_id for event in message.batch.events)
+                reading.types.update(event.event_type for event in message.batch.events)
+            elif message.WhichOneof("item") == "checkpoint":
+                size_bytes = len(message.checkpoint.cursor)
+                expect(size_bytes <= MAX_CURSOR_BYTES, f"a cursor of {size_bytes} bytes")
+                reading.checkpoints.append((len(reading.ids), message.checkpoint.cursor))
+            if len(reading.ids) >= most:
+                break
+    finally:
+        await messages.aclose()
+    return reading
+
+
+async def _test_connection(bench: Bench) -> str:
+    invocation = await bench.invocation()
+    answer = await (await bench.plugin()).connector.test_connection(invocation)
+    said = "; ".join(describe(item) for item in answer.diagnostics)
+    expect(answer.ok, f"not ok: {said or 'and no diagnostic'}")
+    return "ok: " + ", ".join(f"{key} {value}" for key, value in sorted(answer.account.items()))
+
+
+async def _events(bench: Bench) -> str:
+    reading = await _read(bench)
+    prefix = f"{bench.program.provider.lower()}."
+    odd = sorted(kind for kind in reading.types if not kind.startswith(prefix))
+    expect(not odd, f"event types that do not begin with `{prefix}`: {', '.join(odd[:5])}")
+    return f"{len(reading.ids)} events, {len(reading.checkpoints)} checkpoints, all within bounds"
+
+
+async def _same_order(bench: Bench) -> str:
+    first, again = (await _read(bench)).ids, (await _read(bench)).ids
+    place = next(
+        (n for n, ids in enumerate(zip(first, again, strict=False)) if len(set(ids)) > 1), -1
+    )
+    if place >= 0:
+        raise CheckFailed(f"event {place} was `{first[place]}`, then `{again[place]}`")
+    expect(len(first) == len(again), f"{len(first)} events, then {len(again)}")
+    return f"twice the same {len(first)} ids in the same order"
+
+
+async def _resume(bench: Bench) -> str:
+    whole = await _read(bench)
+    if not whole.ids:
+        raise CheckSkipped("the source has no event; give settings for one that has some")
+    expect(whole.checkpoints, f"{len(whole.ids)} events, and no checkpoint after them")
+    step = -(-len(whole.checkpoints) // MOST_RESUMED)
+    chosen = whole.checkpoints[::step]
+    for count, cursor in chosen:
+        rest = await _read(bench, cursor, MOST_EVENTS + len(whole.ids))
+        lost = set(whole.ids[count:]) - set(whole.ids[:count]) - set(rest.ids)
+        expect(
+            not lost,
+            f"resumed after event {count}, {len(lost)} are missing: {', '.join(sorted(lost)[:3])}",
+        )
+    return f"resumed from {len(chosen)} of {len(whole.checkpoints)} checkpoints, nothing was lost"
+
+
+async def _cancel(bench: Bench) -> str:
+    late = f"its first message did not come within {CANCEL_S:g} s"
+    for number in range(BROKEN_OFF):
+        await in_time(_break_off(bench), CANCEL_S, f"after {number} syncs were broken off, {late}")
+    await in_time(bench.declare(await bench.shared()), CANCEL_S, "then it did not declare itself")
+    return f"{BROKEN_OFF} syncs were broken off after their first message, each began at once"
+
+
+async def _break_off(bench: Bench) -> None:
+    messages = (await bench.plugin()).connector.sync(await bench.invocation(), silence_s=CANCEL_S)
+    try:
+        async for _ in messages:
+            return
+    finally:
+        await messages.aclose()
+
+
+_CONNECTOR: Final = frozenset({"connector"})
+
+SYNCING: Final = (
+    Check(
+        "connection",
+        "finds its service with the given settings",
+        "correct the settings, or what TestConnection makes of them",
+        _test_connection,
+        _CONNECTOR,
+        needs_settings=True,
+        after="declaration",
+    ),
+    Check(
+        "events",
+        "gives events and checkpoints within the interface's bounds",
+        "correct the event that the evidence names (connector.proto)",
+        _events,
+        _CONNECTOR,
+        needs_settings=True,
+        after="declaration",
+    ),
+    Check(
+        "same-events",
+        "gives the same ids in the same order again",
+        "take source_event_id from the service's own record, and keep the service's order",
+        _same_order,
+        _CONNECTOR,
+        needs_settings=True,
+        after="events",
+    ),
+    Check(
+        "resume",
+        "loses nothing when resumed from any checkpoint",
+        "give a checkpoint only after every event that its cursor is past",
+        _resume,
+        _CONNECTOR,
+        needs_settings=True,
+        after="same-events",
+    ),
+    Check(
+        "cancel",
+        "lets go of a sync that is broken off",
+        "end a sync when its call is cancelled; hold no lock over a `yield` or a send",
+        _cancel,
+        _CONNECTOR,
+        needs_settings=True,
+        after="declaration",
+    ),
+)

@@ -1,0 +1,152 @@
+"""`aperio plugin test`: the acceptance suite, for authors, CI and registries alike."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aperio_cli.commands.app import plugin
+from aperio_cli.commands.common import command
+from aperio_cli.commands.parsing import complete_installed
+from aperio_cli.context import Context
+from aperio_cli.output import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aperio_cli.accepting import AcceptanceReport, AcceptanceRequest, Verdict
+    from aperio_cli.models.artifact import DevelopmentBuild
+    from aperio_cli.models.receipt import Receipt
+    from aperio_cli.store import Store
+
+
+@command(plugin, "plugin", "test")
+def plugin_test(  # noqa: PLR0913 - one parameter for each option
+    context: Context,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="[PROJECT|ARTIFACT|PLUGIN]",
+            help="A project's folder, an artifact, or an installed plugin.",
+            autocompletion=complete_installed,
+        ),
+    ] = ".",
+    *,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="A setting; VALUE may be env:NAME, file:PATH or keyring:NAME.",
+            metavar="KEY=VALUE",
+            show_default=False,
+        ),
+    ] = None,
+    plugin_config: Annotated[
+        str,
+        typer.Option(help="Settings in a .toml or .json file.", metavar="F", show_default=False),
+    ] = "",
+    action: Annotated[
+        str, typer.Option(help="remediation: try this action.", metavar="A", show_default=False)
+    ] = "",
+    target_id: Annotated[
+        str, typer.Option("--target", help="remediation: on what.", metavar="T", show_default=False)
+    ] = "",
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="remediation: a parameter of the action.", metavar="KEY=VALUE", show_default=False
+        ),
+    ] = None,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="remediation: do the action, not only a dry run.")
+    ] = False,
+) -> Report:
+    """Run the acceptance suite that every plugin must pass; exit 1 when a check fails.
+
+    Without settings it needs no network and leaves the service alone. Settings, best those of a
+    stub or a recording of the service, let it read, deliver and execute as well.
+    """
+    from aperio_cli.accepting import AcceptanceRequest
+    from aperio_cli.commands.settings import read_settings
+
+    request = AcceptanceRequest(
+        settings=read_settings(settings or (), plugin_config),
+        action=action,
+        target=target_id,
+        parameters=read_settings(parameter or (), ""),
+        approved=approve,
+    )
+    with _found(context, target) as (found, store):
+        report = _accept(context, found, store, request)
+    return _shown(report)
+
+
+@contextlib.contextmanager
+def _found(context: Context, text: str) -> Iterator[tuple[Receipt | DevelopmentBuild, Store]]:
+    """What to test; an artifact is verified and installed, in a home that lasts for the block.
+
+    Raises:
+        AperioError: it is not there, does not build, or is refused as `install` would refuse it.
+    """
+    from aperio_cli.commands.running import find_target
+    from aperio_cli.commands.sources import verify_source
+    from aperio_cli.installing import InstallRequest, install
+    from aperio_cli.models.plugin_id import is_path
+    from aperio_cli.paths import find_paths
+    from aperio_cli.store import Store
+
+    path = Path(text).expanduser()
+    if not is_path(text) or not path.is_file():
+        yield find_target(context, text), context.store
+        return
+    with tempfile.TemporaryDirectory(prefix="aperio-test-") as home:
+        store = Store(find_paths({}, home=home))
+        request = InstallRequest(context.config.python_interpreters)
+        with verify_source(context, path) as admitted:
+            receipt = install(admitted, store, request).receipt
+        yield receipt, store
+
+
+def _accept(
+    context: Context,
+    target: Receipt | DevelopmentBuild,
+    store: Store,
+    request: AcceptanceRequest,
+) -> AcceptanceReport:
+    from aperio_cli.accepting import accept
+    from aperio_cli.commands.running import on_loop
+    from aperio_cli.host.launch import LaunchOptions
+    from aperio_cli.paths import runtime_base
+
+    options = LaunchOptions(runtime_base(os.environ), store=store, mtls=context.config.mtls)
+
+    def observe(verdict: Verdict) -> None:
+        context.output.detail(f"{verdict.outcome.value:<8}{verdict.key}")
+
+    return on_loop(accept(target, options, request, observe))
+
+
+def _shown(report: AcceptanceReport) -> Report:
+    """A line for each verdict; of a failure what was seen, and the fix."""
+    from aperio_cli.accepting import Outcome
+    from aperio_cli.errors import DONE, NOT_DONE
+
+    lines: list[str] = []
+    for verdict in report.verdicts:
+        lines.append(f"{verdict.outcome.value:<8}{verdict.title} ({verdict.key})")
+        if verdict.outcome is Outcome.FAILED:
+            lines += [f"  seen  {line}" for line in verdict.evidence.splitlines()]
+            lines.append(f"  fix   {verdict.fix}")
+    skipped = {v.evidence for v in report.verdicts if v.outcome is Outcome.SKIPPED}
+    counts = ", ".join(f"{report.count(outcome)} {outcome.value}" for outcome in Outcome)
+    return Report(
+        report.to_json(),
+        "\n".join([*lines, f"{report.program.subject}: {counts}"]),
+        notes=tuple(f"skipped: {reason}" for reason in sorted(skipped)),
+        exit_status=DONE if report.passed else NOT_DONE,
+    )

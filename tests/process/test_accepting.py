@@ -1,0 +1,207 @@
+"""The acceptance suite, on a sound plugin and on plugins that each break one thing."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aperio_cli.accepting import (
+    CHECKS,
+    AcceptanceReport,
+    AcceptanceRequest,
+    Outcome,
+    Verdict,
+    accept,
+)
+from aperio_cli.errors import PluginConfigInvalid, UsageError
+
+from .conftest import PLUGINS, Host, development
+
+if TYPE_CHECKING:
+    from aperio_cli.models.artifact import DevelopmentBuild
+
+BROKEN = Path(__file__).resolve().parents[1] / "simulators" / "broken_plugins"
+SECRET = "correct-horse-battery-staple"
+REQUEST = AcceptanceRequest(
+    settings={"key": SECRET}, action="box.unshare", target="folder-1", approved=True
+)
+KINDS = ["connector", "remediation", "destination"]
+
+# Every check, and the plugins that fail it and nothing else.
+FAILING = [
+    ("start", "ends_before_handshake", "connector"),
+    ("by-hand", "serves_by_hand", "connector"),
+    ("by-hand", "explains_on_stdout", "connector"),
+    ("start-twice", "runs_once", "connector"),
+    ("shutdown", "survives_shutdown", "connector"),
+    ("shutdown", "fails_at_shutdown", "connector"),
+    ("sigterm", "ignores_sigterm", "connector"),
+    ("sigterm", "dies_of_sigterm", "connector"),
+    ("host-gone", "outlives_its_host", "connector"),
+    ("declaration", "other_provider", "connector"),
+    ("declaration", "sound", "other"),
+    ("same-declaration", "changes_its_mind", "connector"),
+    ("fields", "twin_fields", "connector"),
+    ("fields", "twin_fields", "remediation"),
+    ("fields", "auth_without_field", "connector"),
+    ("names", "foreign_names", "connector"),
+    ("streams", "takes_nothing", "destination"),
+    ("wrong-settings", "crashes_on_settings", "connector"),
+    ("wrong-settings", "crashes_on_settings", "remediation"),
+    ("wrong-settings", "mute_about_settings", "connector"),
+    ("wrong-settings", "does_unknown_actions", "remediation"),
+    ("deadline", "keeps_its_workers", "connector"),
+    ("connection", "finds_nobody", "connector"),
+    ("events", "timeless_events", "connector"),
+    ("events", "foreign_events", "connector"),
+    ("same-events", "numbers_its_events", "connector"),
+    ("resume", "checkpoints_too_far", "connector"),
+    ("resume", "no_checkpoint", "connector"),
+    ("cancel", "holds_a_lock", "connector"),
+    ("results", "forgets_envelopes", "destination"),
+    ("repeat", "refuses_repeats", "destination"),
+    ("dry-run", "acts_in_a_dry_run", "remediation"),
+    ("same-key", "acts_twice", "remediation"),
+    ("stdout", "prints_on_stdout", "connector"),
+    ("logs", "logs_plain_text", "connector"),
+    ("secrets", "tells_its_settings", "connector"),
+    ("secrets", "tells_its_token", "connector"),
+]
+
+
+def target(name: str, kind: str = "connector") -> DevelopmentBuild:
+    script = BROKEN / f"{name}.py"
+    if kind == "other":  # what the manifest says is wrong, not the plugin
+        return development(script, provider="DROPBOX")
+    if name == "sound" and kind == "destination":
+        script = BROKEN / "sound_destination.py"
+    return development(script, kind=kind)
+
+
+def examine(
+    host: Host,
+    build: DevelopmentBuild,
+    request: AcceptanceRequest = REQUEST,
+    seen: list[Verdict] | None = None,
+) -> AcceptanceReport:
+    observe = (lambda _verdict: None) if seen is None else seen.append
+    return asyncio.run(accept(build, host.launch_options(), request, observe))
+
+
+def outcomes(report: AcceptanceReport, outcome: Outcome) -> dict[str, Verdict]:
+    return {v.key: v for v in report.verdicts if v.outcome is outcome}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sound_plugin_without_the_sdk_passes_every_check(host: Host, kind: str) -> None:
+    report = examine(host, target("sound", kind))
+
+    assert [v for v in report.verdicts if v.outcome is not Outcome.PASSED] == []
+    assert [v.key for v in report.verdicts] == [c.key for c in CHECKS if kind in c.kinds]
+    assert report.passed
+
+
+@pytest.mark.parametrize(("key", "plugin", "kind"), FAILING)
+def test_a_broken_plugin_fails_its_check_and_no_other(
+    host: Host, key: str, plugin: str, kind: str
+) -> None:
+    report = examine(host, target(plugin, kind))
+
+    failed = outcomes(report, Outcome.FAILED)
+    assert list(failed) == [key], failed
+    assert failed[key].evidence
+    assert failed[key].fix
+    assert not report.passed
+    reasons = {v.evidence for v in outcomes(report, Outcome.SKIPPED).values()}
+    assert all("means nothing unless" in reason for reason in reasons)
+
+
+def test_every_check_has_a_plugin_that_fails_it() -> None:
+    assert {key for key, _, _ in FAILING} == {check.key for check in CHECKS}
+    assert len({check.key for check in CHECKS}) == len(CHECKS)
+
+
+def test_the_how_to_page_names_every_check_in_order() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "accept-a-plugin.md"
+    lines = page.read_text(encoding="utf-8").splitlines()
+    named = [line.split("`")[1] for line in lines if line.startswith("| `")]
+    assert named == [check.key for check in CHECKS]
+
+
+def test_every_broken_plugin_is_examined() -> None:
+    files = {path.stem for path in BROKEN.glob("*.py")}
+    assert files == {name for _, name, _ in FAILING} | {"sound", "sound_destination"}
+
+
+def test_a_plugin_made_with_the_sdk_passes(host: Host) -> None:
+    request = AcceptanceRequest({"mode": "read"})
+
+    report = examine(host, development(PLUGINS / "with_sdk.py", state=True), request)
+
+    assert outcomes(report, Outcome.PASSED).keys() == {v.key for v in report.verdicts}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_settings_what_needs_the_service_is_skipped_with_how_to_enable_it(
+    host: Host, kind: str
+) -> None:
+    report = examine(host, target("sound", kind), AcceptanceRequest())
+
+    needy = {c.key for c in CHECKS if kind in c.kinds and c.needs_settings}
+    skipped = outcomes(report, Outcome.SKIPPED)
+    assert set(skipped) == needy
+    assert report.passed
+    assert all("--set KEY=VALUE" in v.evidence and not v.fix for v in skipped.values())
+
+
+def test_an_action_is_only_done_with_consent(host: Host) -> None:
+    request = AcceptanceRequest(REQUEST.settings, action="box.unshare", target="folder-1")
+
+    report = examine(host, target("sound", "remediation"), request)
+
+    skipped = outcomes(report, Outcome.SKIPPED)
+    assert list(skipped) == ["same-key"]
+    assert "--approve" in skipped["same-key"].evidence
+
+
+def test_without_an_action_none_is_tried(host: Host) -> None:
+    request = AcceptanceRequest(REQUEST.settings)
+
+    report = examine(host, target("sound", "remediation"), request)
+
+    skipped = outcomes(report, Outcome.SKIPPED)
+    assert list(skipped) == ["dry-run", "same-key"]
+    assert "--action A --target T" in skipped["dry-run"].evidence
+
+
+def test_an_action_that_is_not_there_is_the_authors_mistake(host: Host) -> None:
+    request = AcceptanceRequest(REQUEST.settings, action="box.share", target="folder-1")
+
+    with pytest.raises(UsageError, match=r"box\.share"):
+        examine(host, target("sound", "remediation"), request)
+
+
+def test_a_setting_that_is_not_there_is_the_authors_mistake(host: Host) -> None:
+    with pytest.raises(PluginConfigInvalid):
+        examine(host, target("sound"), AcceptanceRequest({"kye": SECRET}))
+
+
+def test_no_secret_is_in_a_report(host: Host) -> None:
+    report = examine(host, target("tells_its_settings"))
+
+    assert SECRET not in repr(report.to_json())
+    assert "the setting `key`" in outcomes(report, Outcome.FAILED)["secrets"].evidence
+
+
+def test_each_verdict_is_told_as_soon_as_it_is_there(host: Host) -> None:
+    seen: list[Verdict] = []
+
+    report = examine(host, target("ends_before_handshake"), seen=seen)
+
+    assert tuple(seen) == report.verdicts
+    first: dict[str, Any] = report.to_json()["verdicts"][0]
+    assert first.keys() == {"key", "title", "outcome", "evidence", "fix"}
+    assert first["outcome"] == "failed"

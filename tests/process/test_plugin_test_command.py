@@ -1,0 +1,220 @@
+"""`aperio plugin test` as a person calls it: on a folder, an artifact, an installed plugin."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aperio_cli.go_sdk import go_sdk
+from tests.go_projects import CACHE, COMPILED, require_go
+from tests.projects import ROOT, SDK, make_project, snapshot, write
+from tests.simulators import box
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BOX = ROOT / "plugins" / "box"
+BROKEN = ROOT / "tests" / "simulators" / "broken_plugins"
+NEEDS_SERVICE = {"connection", "events", "same-events", "resume", "cancel"}
+
+
+@dataclass(frozen=True)
+class Author:
+    """Somebody with a home and a folder, who types commands."""
+
+    folder: Path
+    home: Path
+
+    def run(self, *arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{SDK}",
+            "APERIO_HOME": str(self.home),
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "aperio_cli", "plugin", *arguments],
+            cwd=folder or self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=200,
+            check=False,
+            text=True,
+        )
+
+    def test(
+        self, *arguments: str, status: int = 0, folder: Path | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """The verdicts by key."""
+        done = self.run("test", *arguments, "--json", folder=folder)
+        assert done.returncode == status, done.stdout + done.stderr
+        data = json.loads(done.stdout)["data"]
+        assert data["passed"] is (status == 0)
+        return {verdict["key"]: verdict for verdict in data["verdicts"]}
+
+
+@pytest.fixture
+def author(tmp_path: Path) -> Author:
+    return Author(tmp_path, tmp_path / "aperio-home")
+
+
+@pytest.fixture
+def settings() -> Iterator[list[str]]:
+    """Those of a stub of Box's API with some events."""
+    with box.BoxSimulator(box.make_events(60), box.BoxOptions(max_chunk=10)) as simulator:
+        pairs = {
+            "base_url": simulator.url,
+            "enterprise_id": box.ENTERPRISE_ID,
+            "client_id": box.CLIENT_ID,
+            "client_secret": box.CLIENT_SECRET,
+        }
+        yield [word for key, value in pairs.items() for word in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reference connector as an artifact, unsigned."""
+    folder = tmp_path_factory.mktemp("box")
+    project = shutil.copytree(BOX, folder / "box", ignore=shutil.ignore_patterns("__pycache__"))
+    author = Author(folder, folder / "aperio-home")
+    done = author.run("build", "./box")
+    assert done.returncode == 0, done.stderr
+    (found,) = (project / "dist").glob("*.tar.gz")
+    return found
+
+
+def outcomes(verdicts: dict[str, dict[str, Any]], outcome: str) -> set[str]:
+    return {key for key, verdict in verdicts.items() if verdict["outcome"] == outcome}
+
+
+def test_the_reference_connector_passes_against_a_stub_of_its_service(
+    author: Author, settings: list[str]
+) -> None:
+    verdicts = author.test(str(BOX), *settings)
+
+    assert outcomes(verdicts, "passed") == set(verdicts)
+    assert "60 events" in verdicts["events"]["evidence"]
+    assert "nothing was lost" in verdicts["resume"]["evidence"]
+
+
+@pytest.mark.parametrize("kind", ["connector", "remediation", "destination"])
+def test_a_scaffold_passes_in_one_line(author: Author, kind: str) -> None:
+    module = f"github.com/acme/aperio-plugin-{kind}"
+    made = author.run("init", module, "--kind", kind, "--output", f"./{kind}", "--no-input")
+    assert made.returncode == 0, made.stderr
+
+    verdicts = author.test(folder=author.folder / kind)
+
+    assert outcomes(verdicts, "failed") == set()
+    assert len(outcomes(verdicts, "passed")) == len(verdicts) - len(outcomes(verdicts, "skipped"))
+    assert len(outcomes(verdicts, "passed")) >= 15
+
+
+@pytest.mark.go
+@pytest.mark.timeout(300)
+def test_the_reference_destination_in_go_passes(
+    author: Author, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_go(with_modules=True)
+    monkeypatch.setenv("GOPROXY", f"file://{CACHE}/go/cache/download")
+    monkeypatch.setenv("GOSUMDB", "off")
+    COMPILED.mkdir(parents=True, exist_ok=True)
+    (author.home / "cache").mkdir(parents=True)
+    (author.home / "cache" / "go-build").symlink_to(COMPILED)
+    project = shutil.copytree(
+        ROOT / "plugins" / "jsonl-file",
+        tmp_path / "jsonl-file",
+        ignore=shutil.ignore_patterns("third_party", "dist"),
+    )
+    go_sdk().put_into(project)
+    (tmp_path / "out").mkdir()
+
+    verdicts = author.test("./jsonl-file", "--set", f"folder={tmp_path / 'out'}")
+
+    assert outcomes(verdicts, "passed") == set(verdicts)
+    lines = (tmp_path / "out" / "aperio.jsonl").read_text().splitlines()
+    assert len({json.loads(line)["id"] for line in lines}) == len(lines) == 258
+
+
+def test_the_folder_one_is_in_is_tested_when_nothing_is_named(author: Author) -> None:
+    verdicts = author.test(folder=BOX)
+
+    assert outcomes(verdicts, "skipped") == NEEDS_SERVICE
+    assert outcomes(verdicts, "failed") == set()
+
+
+def test_an_unsigned_artifact_is_refused_and_not_run(author: Author, artifact: Path) -> None:
+    done = author.run("test", str(artifact), "--json")
+
+    assert done.returncode == 3, done.stdout + done.stderr
+    document = json.loads(done.stdout)
+    assert document["data"] == {}
+    assert document["errors"]
+    assert not (author.home / "plugins").exists()
+
+
+def test_a_signed_artifact_is_tested_without_being_installed(
+    author: Author, artifact: Path, settings: list[str], tmp_path: Path
+) -> None:
+    file = str(shutil.copy(artifact, tmp_path))
+    trust = subprocess.run(
+        [sys.executable, "-m", "aperio_cli", "trust", "local", "init"],
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{SDK}"},
+        capture_output=True,
+        timeout=60,
+        check=False,
+        text=True,
+    )
+    assert trust.returncode == 0, trust.stderr
+    signed = author.run("sign", file, "--trust", "local")
+    assert signed.returncode == 0, signed.stderr
+    before = snapshot(author.home)
+
+    verdicts = author.test(file, *settings)
+
+    assert outcomes(verdicts, "passed") == set(verdicts)
+    assert snapshot(author.home) == before
+
+    installed = author.run("install", file)
+    assert installed.returncode == 0, installed.stderr
+    verdicts = author.test("aperio/box-connector", *settings)
+    assert outcomes(verdicts, "passed") == set(verdicts)
+    assert not (author.home / "state.db").exists()
+
+
+def test_a_failure_is_told_with_what_was_seen_and_the_fix(author: Author, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "broken")
+    code = f"import sys\nsys.path[:0] = {[str(SDK), str(BROKEN), *sys.path]!r}\n"
+    write(project, "plugin.py", f"{code}import twin_fields\n")
+
+    done = author.run("test", "./broken")
+
+    assert done.returncode == 1, done.stderr
+    lines = done.stdout.splitlines()
+    place = lines.index("failed  declares well-formed settings and auth (fields)")
+    assert lines[place + 1] == "  seen  `key` is declared 2 times"
+    assert lines[place + 2].startswith("  fix   ")
+    assert ", 1 failed, 5 skipped" in lines[-1]
+    assert "skipped: no settings were given" in done.stderr
+    assert author.test("./broken", status=1)["fields"]["fix"]
+
+
+def test_a_setting_that_the_plugin_does_not_have_is_a_usage_error(author: Author) -> None:
+    done = author.run("test", str(BOX), "--set", "enterprise=1")
+
+    assert done.returncode == 2, done.stderr
+    assert "enterprise" in done.stderr
+
+
+def test_a_secret_setting_is_nowhere_in_what_is_told(author: Author, settings: list[str]) -> None:
+    done = author.run("test", str(BOX), *settings, "--verbose")
+
+    assert done.returncode == 0, done.stdout
+    assert box.CLIENT_SECRET not in done.stdout + done.stderr
