@@ -65,7 +65,7 @@ lint: setup ## ruff, mypy, gofmt, go vet, and that generated files are current
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy aperio_cli sdk/python/aperio_plugin plugins/box tests bench proto/generate.py proto/generate_go.py
-	$(if $(GO),test -z "$$(gofmt -l sdk/go bench/go plugins/jsonl-file/*.go)")
+	$(if $(GO),test -z "$$($(GO) run cmd/gofmt -l sdk/go bench/go plugins/jsonl-file/*.go)")
 	$(if $(GO),cd sdk/go && $(GO_OFFLINE) $(GO) vet ./...)
 	$(if $(GO),cd plugins/jsonl-file && $(GO_OFFLINE) $(GO) vet ./...)
 	$(if $(GO),cd bench/go && $(GO_OFFLINE) $(GO) vet ./...)

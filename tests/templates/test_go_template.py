@@ -75,7 +75,7 @@ def test_rendered_project_is_formatted(tmp_path: Path, kind: str, module: str) -
     project = make(tmp_path / "project", kind, module)
     names = sorted(path.name for path in project.glob("*.go"))
     assert names == sorted(["plugin.go", f"{kind}.go", f"{kind}_test.go"])
-    assert go(project, "gofmt", "-l", *names) == ""
+    assert go(project, "go", "run", "cmd/gofmt", "-l", *names) == ""
 
 
 @pytest.mark.go
@@ -93,7 +93,7 @@ def test_dropping_the_replace_asks_for_the_published_sdk(tmp_path: Path) -> None
     project = make(tmp_path / "project")
     go(project, "go", "mod", "edit", f"-dropreplace={SDK}")
     found = json.loads(go(project, "go", "mod", "edit", "-json"))
-    assert found["Replace"] is None
+    assert not found.get("Replace")
     assert SDK in {required["Path"] for required in found["Require"]}
 
 
