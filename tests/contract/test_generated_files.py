@@ -67,3 +67,12 @@ def test_no_error_class_hides_another_code() -> None:
         pending.extend(current.__subclasses__())
         if "code" in vars(current):
             assert seen.setdefault(current.code, current) is current, current.code
+
+
+def test_lock_of_the_reference_plugin_names_the_sdk_as_it_is() -> None:
+    """`make setup` makes the wheel; only its digest is committed, and has to be of this source."""
+    from aperio_cli.wheel import lock_with, sdk_wheel
+
+    path = ROOT / "plugins" / "box" / "requirements.lock"
+    text = path.read_text(encoding="utf-8")
+    assert lock_with(text, sdk_wheel(), where=path) == text, "run `make setup` and commit the lock"
