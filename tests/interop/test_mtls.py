@@ -27,7 +27,7 @@ from aperio_cli.host.mtls import SecureConnection
 from aperio_cli.host.run import Run
 from tests.interop.conformance import ROOT
 from tests.interop.conftest import SDK_PLUGIN, StockHost, eventually
-from tests.process.conftest import Host, development
+from tests.process.conftest import Host, development, wait_until
 
 if TYPE_CHECKING:
     import ssl
@@ -127,7 +127,8 @@ def test_a_cancelled_start_ends_the_relay(
 
     before = open_descriptors()
     assert asyncio.run(main())
-    assert open_descriptors() == before
+    # What earlier tests left to the garbage collector may be closed meanwhile: fewer is as good.
+    assert wait_until(lambda: open_descriptors() <= before, within_s=5)
 
 
 @pytest.mark.go
@@ -417,4 +418,5 @@ def test_the_relay_leaves_no_descriptor_open(tmp_path: Path) -> None:
 
     before = open_descriptors()
     assert asyncio.run(main()) == b"hello"
-    assert open_descriptors() == before
+    # What earlier tests left to the garbage collector may be closed meanwhile: fewer is as good.
+    assert wait_until(lambda: open_descriptors() <= before, within_s=5)
