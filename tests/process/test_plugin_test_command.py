@@ -104,6 +104,7 @@ def test_the_reference_connector_passes_against_a_stub_of_its_service(
     assert "nothing was lost" in verdicts["resume"]["evidence"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["connector", "remediation", "destination"])
 def test_a_scaffold_passes_in_one_line(author: Author, kind: str) -> None:
     module = f"github.com/acme/aperio-plugin-{kind}"
