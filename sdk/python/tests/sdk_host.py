@@ -110,6 +110,7 @@ class Plugin:
     def schema(self) -> connector_pb2.SchemaResponse:
         pb = connector_pb2
         path = "/aperio.plugin.v1.ConnectorPlugin/Schema"
+        # The value comes from an untyped callable; its type is stated by the signature.
         return self.unary(path, pb.SchemaRequest(), pb.SchemaResponse)  # type: ignore[no-any-return]
 
     def sync(
@@ -127,6 +128,7 @@ class Plugin:
     def execute(self, **values: Any) -> remediation_pb2.ExecuteResponse:
         request = remediation_pb2.ExecuteRequest(context=context(), **values)
         path = "/aperio.plugin.v1.RemediationPlugin/Execute"
+        # The value comes from an untyped callable; its type is stated by the signature.
         return self.unary(path, request, remediation_pb2.ExecuteResponse)  # type: ignore[no-any-return]
 
     def deliver(self, *identifiers: str) -> destination_pb2.DeliverResponse:
@@ -137,6 +139,7 @@ class Plugin:
         ]
         request = pb.DeliverRequest(context=context(), envelopes=envelopes)
         path = "/aperio.plugin.v1.DestinationPlugin/Deliver"
+        # The value comes from an untyped callable; its type is stated by the signature.
         return self.unary(path, request, pb.DeliverResponse)  # type: ignore[no-any-return]
 
     def stdio(self, timeout_s: float = TIMEOUT_S) -> Any:

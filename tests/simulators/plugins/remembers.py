@@ -6,8 +6,8 @@ from typing import Any
 HOST = os.environ.get("APERIO_HOST_SOCKET", "")
 
 import bare  # noqa: E402 - it takes the cookie out of the environment
-import grpc  # noqa: E402
-from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2, host_pb2  # noqa: E402
+import grpc  # noqa: E402 - after it
+from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2, host_pb2  # noqa: E402 - after it
 
 
 def call(method: str, request: Any, reply: Any, invocation: str) -> Any:

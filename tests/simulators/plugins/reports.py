@@ -10,7 +10,7 @@ ENVIRONMENT = dict(os.environ)
 DESCRIPTORS = len(list(pathlib.Path("/proc/self/fd").iterdir()))
 
 import bare  # noqa: E402 - only now
-from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2  # noqa: E402
+from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2  # noqa: E402 - after it
 
 
 def schema(_request: Any, _context: Any) -> Any:
