@@ -36,7 +36,7 @@ from aperio_cli.errors import (
 from aperio_cli.models.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
 ASIDE_PREFIX = ".aside-"
@@ -460,7 +460,7 @@ def list_tree(root: Path) -> list[FileRecord]:
             or `root` itself is a link.
         OSError: something is missing or may not be read.
     """
-    scan = _scan(root)
+    scan = _scan(root, {})
     if scan.oddities:
         raise TreeNotPlain(
             f"`{root}` holds what is not a plain file",
@@ -503,7 +503,9 @@ def parse_tree(text: bytes) -> list[FileRecord]:
     return records
 
 
-def compare_tree(root: Path, expected: bytes, *, subject: str) -> None:
+def compare_tree(
+    root: Path, expected: bytes, *, subject: str, digests: Mapping[str, str] | None = None
+) -> None:
     """Nothing, when the files below `root` are exactly those listed; runs before every launch.
 
     Contents, modes and the set of files are compared; 300 files of 25 MB take some 15 ms.
@@ -513,13 +515,15 @@ def compare_tree(root: Path, expected: bytes, *, subject: str) -> None:
         expected: the contents of `files.sha256`, which the caller has checked against the
             receipt's tree digest.
         subject: the installed thing, for the message: "`acme/box-connector` 1.2.0".
+        digests: SHA-256 in hexadecimal, by path, of files that the caller has just read to the
+            end and uses only what was read of: they are not read a second time.
 
     Raises:
         FilesChanged: names at most five files that differ, are missing, or are new.
         OSError: a file may not be read.
     """
     try:
-        scan = _scan(root)
+        scan = _scan(root, digests or {})
     except FileNotFoundError:
         scan = _Scan()
     found = "".join(map(_line, scan.records)).encode()
@@ -545,7 +549,7 @@ class _Scan:
     oddities: list[str] = field(default_factory=list)
 
 
-def _scan(root: Path) -> _Scan:
+def _scan(root: Path, digests: Mapping[str, str]) -> _Scan:
     scan = _Scan()
     try:
         descriptor = os.open(root, _FOLDER_FLAGS)
@@ -554,7 +558,7 @@ def _scan(root: Path) -> _Scan:
         return scan
     try:
         paths = list(_walk(descriptor, scan.oddities))
-        _hash_all(descriptor, paths, scan)
+        _hash_all(descriptor, paths, digests, scan)
     finally:
         os.close(descriptor)
     scan.records.sort(key=_path_bytes)
@@ -592,7 +596,7 @@ def _is_listable(path: str) -> bool:
     return not any(character < " " or character == "\x7f" for character in path)
 
 
-def _hash_all(root: int, paths: Sequence[str], scan: _Scan) -> None:
+def _hash_all(root: int, paths: Sequence[str], digests: Mapping[str, str], scan: _Scan) -> None:
     """Fills the scan's records from several threads: reading and hashing release the GIL."""
     remaining = iter(paths)  # advancing a list's iterator is atomic
     failures: list[OSError] = []
@@ -600,7 +604,7 @@ def _hash_all(root: int, paths: Sequence[str], scan: _Scan) -> None:
     def work() -> None:
         try:
             for path in remaining:
-                record = _record(root, path)
+                record = _record(root, path, digests.get(path))
                 if isinstance(record, FileRecord):
                     scan.records.append(record)
                 else:
@@ -618,8 +622,11 @@ def _hash_all(root: int, paths: Sequence[str], scan: _Scan) -> None:
         raise failures[0]
 
 
-def _record(root: int, path: str) -> FileRecord | str:
-    """The record of one file, or what is odd about it when it was swapped since it was seen."""
+def _record(root: int, path: str, digest: str | None) -> FileRecord | str:
+    """The record of one file, or what is odd about it when it was swapped since it was seen.
+
+    It is read unless its digest is known.
+    """
     try:
         descriptor = os.open(path, _READ_FLAGS, dir_fd=root)
     except (FileNotFoundError, NotADirectoryError):
@@ -632,14 +639,19 @@ def _record(root: int, path: str) -> FileRecord | str:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             return f"{path}  is {kind_of(status.st_mode)}"
-        digest = hashlib.sha256()
-        # One byte more than it has: a short file takes one read and one that finds the end.
-        step = min(status.st_size + 1, _CHUNK_BYTES)
-        while chunk := os.read(descriptor, step):
-            digest.update(chunk)
-        return FileRecord(path, stat.S_IMODE(status.st_mode), digest.hexdigest())
+        digest = digest or _sha256(descriptor, status.st_size)
+        return FileRecord(path, stat.S_IMODE(status.st_mode), digest)
     finally:
         os.close(descriptor)
+
+
+def _sha256(descriptor: int, size_bytes: int) -> str:
+    digest = hashlib.sha256()
+    # One byte more than it has: a short file takes one read and one that finds the end.
+    step = min(size_bytes + 1, _CHUNK_BYTES)
+    while chunk := os.read(descriptor, step):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _differences(expected: Sequence[FileRecord], found: Sequence[FileRecord]) -> list[str]:

@@ -27,7 +27,7 @@ from aperio_cli.models.plugin_id import PluginId, PluginRef, check_version, vers
 from aperio_cli.models.receipt import FILE_NAME, MAX_BYTES, TREE_FILE_NAME, Receipt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from aperio_cli.paths import Paths
@@ -159,8 +159,12 @@ class Store:
             raise _damaged(path, f"expected {receipt.tree_digest}\nfound    {found}")
         return text
 
-    def check(self, receipt: Receipt) -> None:
+    def check(self, receipt: Receipt, digests: Mapping[str, str] | None = None) -> None:
         """Nothing, when the files of an installed version are those of its installation.
+
+        Args:
+            receipt: which version.
+            digests: of files that the caller has just read, as `files.compare_tree` takes them.
 
         Raises:
             FilesChanged: names the files that differ.
@@ -168,7 +172,7 @@ class Store:
             OSError: a file may not be read.
         """
         subject = f"`{receipt.id}` {receipt.version}"
-        files.compare_tree(receipt.files, self.tree_list(receipt), subject=subject)
+        files.compare_tree(receipt.files, self.tree_list(receipt), subject=subject, digests=digests)
 
     def record_check(self, receipt: Receipt, *, passed: bool) -> None:
         """Notes the outcome of the check before a launch, for `plugin list`; decides nothing.

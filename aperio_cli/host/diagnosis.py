@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SHOWN_LINES: Final = 8
-_SETPRIV_FAILURES: Final = {126: "it could not be executed", 127: "it was not found"}
 # e_machine of the ELF header (ELF-64 Object File Format, section 4) by `os.uname().machine`.
 _ELF_MACHINES: Final = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
 _ELF_MAGIC: Final = b"\x7fELF"
@@ -46,8 +45,7 @@ def describe_exit(returncode: int | None) -> str:
             return f"killed by {signal.Signals(-returncode).name}"
         except ValueError:
             return f"killed by signal {-returncode}"
-    cause = _SETPRIV_FAILURES.get(returncode)
-    return f"exit status {returncode}{f': {cause}' if cause else ''}"
+    return f"exit status {returncode}"
 
 
 def file_problems(binary: Path) -> list[str]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from aperio_cli.host.invocation import OpenInvocations
     from aperio_cli.host.logs import LogRecord
     from aperio_cli.models.receipt import Receipt
+    from aperio_cli.store import Store
 
 __all__ = ["LaunchOptions", "RunningPlugin", "launch"]
 
@@ -45,8 +46,6 @@ async def launch(
     log: Callable[[LogRecord], None],
 ) -> AsyncIterator[RunningPlugin]:
     """A running plugin for the length of an `async with` block.
-
-    Call it on the loop of a thread that lives as long as the host: the plugin dies with it.
 
     Args:
         target: an installed version, every file of which is checked first, or a folder under
@@ -66,7 +65,7 @@ async def launch(
     with contextlib.ExitStack() as held:
         if options.store and not isinstance(target, DevelopmentBuild):
             held.enter_context(options.store.hold(target))
-        program = await asyncio.to_thread(check_program, target, options.store)
+        program = await _checked(target, options.store)
         held.callback(program.close)
         run = Run(program, options, log)
         try:
@@ -74,6 +73,12 @@ async def launch(
             yield RunningPlugin(run)
         finally:
             await run.stop()
+
+
+async def _checked(target: Receipt | DevelopmentBuild, store: Store | None) -> Program:
+    if isinstance(target, DevelopmentBuild):  # no file is read for that
+        return check_program(target, store)
+    return await asyncio.to_thread(check_program, target, store)
 
 
 class RunningPlugin:

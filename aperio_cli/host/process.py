@@ -4,9 +4,8 @@ No `preexec_fn` and no fork of our own, because gRPC has threads; `subprocess` u
 child leads a session and a process group of its own. Its exit is seen through a pidfd and it is
 reaped only after the group was killed, so its process group id cannot mean anybody else.
 
-It dies with its host in three ways: the kernel kills it (PR_SET_PDEATHSIG, set by `setpriv`) when
-the thread that spawned it ends; it holds the read end of a pipe whose other end only the host has;
-and an orderly host stops it. So spawn from a thread that lives as long as the host.
+It does not outlive its host: an orderly host stops it, and of any other the kernel sees the end and
+kills the group (`lifeline`).
 """
 
 from __future__ import annotations
@@ -18,8 +17,11 @@ import os
 import resource
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from aperio_cli.host.lifeline import Lifeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,9 +30,9 @@ if TYPE_CHECKING:
 LIFELINE_VARIABLE: Final = "APERIO_HOST_LIFELINE"
 """Number of an inherited descriptor, the read end of a pipe: its end means the host is gone."""
 
-_WRAPPERS: Final = ("/usr/bin/setpriv", "/bin/setpriv")
 _REAP_TIMEOUT_S: Final = 5.0
 _PR_SET_DUMPABLE: Final = 4  # linux/prctl.h
+_PR_SET_NO_NEW_PRIVS: Final = 38
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Process:
         exited: done when the process has ended; it may not have been reaped yet.
     """
 
-    def __init__(self, popen: subprocess.Popen[bytes], lifeline: int) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes], lifeline: Lifeline) -> None:
         self._popen = popen
         self._lifeline = lifeline
         self._transports: list[asyncio.BaseTransport] = []
@@ -141,8 +143,8 @@ class Process:
         if self._pidfd >= 0:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
-            os.close(self._lifeline)
-            self._pidfd = self._lifeline = -1
+            self._pidfd = -1
+        self._lifeline.let_go()
 
     def _note_exit(self) -> None:
         if not self.exited.done():
@@ -157,38 +159,61 @@ class Process:
 
 
 def spawn(command: Command) -> Process:
-    """A new process running the command. Call it on the loop of a long-lived thread.
+    """A new process running the command.
 
     Raises:
         OSError: the command cannot be executed.
     """
     _hide_memory()
-    hold, lifeline = os.pipe2(os.O_CLOEXEC)
+    lifeline = Lifeline.make()
     try:
-        popen = subprocess.Popen(
-            (*_wrapper(), *command.arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=command.folder,
-            env={**command.environment, LIFELINE_VARIABLE: str(hold)},
-            pass_fds=(hold, *command.inherited),
-            start_new_session=True,
-            bufsize=0,
-        )
+        popen = _spawner().submit(_execute, command, lifeline).result()
     except BaseException:
-        os.close(lifeline)
+        lifeline.cut()
         raise
-    finally:
-        os.close(hold)
     try:
-        _limit(popen.pid, command.open_files)
         return Process(popen, lifeline)
     except BaseException:
-        os.killpg(popen.pid, signal.SIGKILL)
-        popen.wait(_REAP_TIMEOUT_S)
-        os.close(lifeline)
+        _put_down(popen)
+        lifeline.cut()
         raise
+
+
+@functools.cache
+def _spawner() -> ThreadPoolExecutor:
+    """A thread for `_execute` alone: what it gives up, it cannot get back."""
+    return ThreadPoolExecutor(1, "aperio-spawner")
+
+
+os.register_at_fork(after_in_child=_spawner.cache_clear)  # a copy of this process lacks the thread
+
+
+def _execute(command: Command, lifeline: Lifeline) -> subprocess.Popen[bytes]:
+    """The started child, limited, and killed by the kernel when the lifeline is cut."""
+    _give_up_privileges()
+    popen = subprocess.Popen(
+        command.arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=command.folder,
+        env={**command.environment, LIFELINE_VARIABLE: str(lifeline.plugin_end)},
+        pass_fds=(lifeline.plugin_end, *command.inherited),
+        start_new_session=True,
+        bufsize=0,
+    )
+    try:
+        lifeline.arm(popen.pid)
+        _limit(popen.pid, command.open_files)
+    except BaseException:
+        _put_down(popen)
+        raise
+    return popen
+
+
+def _put_down(popen: subprocess.Popen[bytes]) -> None:
+    os.killpg(popen.pid, signal.SIGKILL)
+    popen.wait(_REAP_TIMEOUT_S)
 
 
 def _same(reader: PipeReader) -> PipeReader:
@@ -202,21 +227,28 @@ def _hide_memory() -> None:
     Without it a child reads /proc/<host>/environ, whatever environment it was given itself. The
     kernel takes it back for what is executed, and root is not held by it (prctl(2)).
     """
+    with contextlib.suppress(OSError, AttributeError):  # not Linux
+        _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _give_up_privileges() -> None:
+    """Set-user-ID programs give nothing to what this thread executes, nor to its descendants.
+
+    Raises:
+        OSError: the kernel refuses, which it never does.
+    """
     import ctypes
 
-    with contextlib.suppress(OSError, AttributeError):  # not Linux
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    with contextlib.suppress(AttributeError):  # not Linux
+        if _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
 
 
-def _wrapper() -> tuple[str, ...]:
-    """Sets the parent-death signal, gives up set-user-ID programs, and executes the rest.
+@functools.cache
+def _libc() -> Any:
+    import ctypes
 
-    `setpriv` is part of Debian's essential util-linux.
-    """
-    for path in _WRAPPERS:
-        if os.access(path, os.X_OK):
-            return (path, "--pdeathsig", "KILL", "--no-new-privs", "--")
-    return ()
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def _limit(pid: int, open_files: int) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli import files
-from aperio_cli.errors import InterpreterChanged, PluginNotExecutable
+from aperio_cli.errors import (
+    FileNotRegular,
+    FilesChanged,
+    InterpreterChanged,
+    PluginNotExecutable,
+)
 from aperio_cli.host import diagnosis
 from aperio_cli.host.handshake import APERIO, Dialect
 from aperio_cli.host.sealed import SealedBinary, seal_binary
@@ -120,11 +125,26 @@ def check_program(target: Receipt | DevelopmentBuild, store: Store | None) -> Pr
     if target.interpreter:
         store.check(target)
         return program
-    with ThreadPoolExecutor(1) as pool:  # both read and hash, which releases the GIL
-        sealing = pool.submit(_sealed_copy, target, store, program)
-        store.check(target)  # its error comes first: it names every file that differs
+    return _check_binary(target, store, program)
+
+
+def _check_binary(receipt: Receipt, store: Store, program: Program) -> Program:
+    """The program with its sealed copy; the file itself is read once, while it is copied."""
+    name = f"bin/{receipt.entrypoint}"
+    listed = files.parse_tree(store.tree_list(receipt))
+    expected = next((record.sha256 for record in listed if record.path == name), "not listed")
+    try:
+        sealed = seal_binary(program.binary, expected, subject=program.subject)
+    except (FilesChanged, FileNotRegular, FileNotFoundError):
+        store.check(receipt)  # its error comes first: it names every file that differs
+        raise
+    with contextlib.ExitStack() as held:
+        if sealed:
+            held.callback(sealed.close)
+        store.check(receipt, {name: expected} if sealed else {})
         _require_executable(program)
-        return replace(program, sealed=sealing.result())
+        held.pop_all()
+    return replace(program, sealed=sealed)
 
 
 def _require_executable(program: Program) -> None:
@@ -139,13 +159,6 @@ def _require_executable(program: Program) -> None:
             why="\n".join(diagnosis.file_problems(program.binary)),
             next=["install it again for this machine"],
         )
-
-
-def _sealed_copy(receipt: Receipt, store: Store, program: Program) -> SealedBinary | None:
-    name = f"bin/{receipt.entrypoint}"
-    listed = files.parse_tree(store.tree_list(receipt))
-    expected = next((record.sha256 for record in listed if record.path == name), "not listed")
-    return seal_binary(program.binary, expected, subject=program.subject)
 
 
 def _development(target: DevelopmentBuild) -> Program:

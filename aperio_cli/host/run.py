@@ -221,7 +221,7 @@ class Run:
         except OSError as error:
             raise PluginNotExecutable(
                 f"{self.program.subject} could not be executed",
-                why="\n".join([str(error), *diagnosis.file_problems(self.program.binary)]),
+                why="\n".join([_reason(error), *diagnosis.file_problems(self.program.binary)]),
                 next=["install it again for this machine"],
             ) from error
         return Event.DONE
@@ -243,8 +243,6 @@ class Run:
             self._say("warn", "not sealed: no executable memfd here; the checked file itself runs")
 
     async def _read_handshake(self) -> Event:
-        # The plugin is importing the same at this moment, on another core.
-        importing = asyncio.create_task(asyncio.to_thread(import_grpc))
         printed = TextReader(self._log, "stdout", "info")
         first = _FirstLine(self.program.subject, printed)
         await self.process.read(
@@ -253,6 +251,7 @@ class Run:
                 "stderr": PipeReader(self._stderr.feed, self._stderr.end),
             }
         )
+        pinned = await self._prepare_channel()
         await self._first_of(first.line, self.process.exited)
         if not first.line.done() and self.process.exited.done():
             await asyncio.wait([first.line], timeout=_LAST_WORDS_S)
@@ -274,9 +273,21 @@ class Run:
         if self._pair:
             self._secure = mtls.SecureConnection(self._pair, found.certificate, subject)
         self.accepted, self.socket = found, own / found.socket_name
-        self._pinned = pin_socket(self.socket, subject)
-        await importing
+        pinned.take(pin_socket(self.socket, subject))
+        if self._channel:
+            self._channel.get_state(try_to_connect=True)
         return Event.DONE
+
+    async def _prepare_channel(self) -> Pinned:
+        """What the channel will dial; the channel too, while there is time: the plugin starts."""
+        # The plugin is importing the same at this moment, on another core.
+        await asyncio.to_thread(import_grpc)
+        import grpc.aio
+
+        self._pinned = pinned = Pinned.reserve()
+        if not self._pair:
+            self._channel = grpc.aio.insecure_channel(pinned.target, options=grpc_options())
+        return pinned
 
     async def _first_of(self, *futures: asyncio.Future[Any]) -> None:
         """Wait until one of them is done, or the action's deadline."""
@@ -309,8 +320,8 @@ class Run:
             HealthCheckResponse,
         )
 
-        self._channel = await self._open_channel()
-        self.calls = Calls(self._channel, self.program.subject, self.crash)
+        channel = self._channel = self._channel or await self._open_secure_channel()
+        self.calls = Calls(channel, self.program.subject, self.crash)
         request = HealthCheckRequest(service=_HEALTH_SERVICE)
         answer = asyncio.ensure_future(
             self.calls.unary(
@@ -333,14 +344,11 @@ class Run:
         self._stdio = asyncio.create_task(self._read_stdio())
         return Event.DONE
 
-    async def _open_channel(self) -> Channel:
-        import grpc.aio
-
+    async def _open_secure_channel(self) -> Channel:
         assert self._pinned  # noqa: S101 - set by the action before
+        assert self._secure  # noqa: S101 - otherwise there is a channel already
         assert self._folder  # noqa: S101 - made before the process
-        if self._secure:
-            return await self._secure.open(self._pinned, self._folder.relay_socket)
-        return grpc.aio.insecure_channel(self._pinned.target, options=grpc_options())
+        return await self._secure.open(self._pinned, self._folder.relay_socket)
 
     async def _read_stdio(self) -> None:
         """go-plugin's stream of what the plugin prints; a plugin may lack it."""
@@ -466,6 +474,11 @@ class Run:
         """A sink that fails, a closed terminal say, must not stop the draining of pipes."""
         with contextlib.suppress(OSError, ValueError):
             self._log_sink(record)
+
+
+def _reason(error: OSError) -> str:
+    """What the kernel says, without the name of a sealed copy's descriptor."""
+    return error.strerror or str(error)
 
 
 async def _outcome(answer: asyncio.Future[Any]) -> str:

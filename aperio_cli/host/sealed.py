@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli import files
@@ -20,7 +21,7 @@ from aperio_cli.errors import FilesChanged
 if TYPE_CHECKING:
     from pathlib import Path
 
-_CHUNK_BYTES: Final = 256 * 1024  # stays in the processor's cache between hashing and copying
+_CHUNK_BYTES: Final = 1024 * 1024
 # MFD_EXEC (Linux 6.3) has no name in Python 3.11; older kernels do not know it and need it not.
 _MFD_EXEC: Final = 0x10
 
@@ -96,12 +97,21 @@ def _executable_memory(name: str) -> int | None:
 
 
 def _copy(source: int, target: int) -> str:
-    """The SHA-256 of what was copied, in hexadecimal."""
+    """The SHA-256 of what was copied, in hexadecimal.
+
+    What was read is hashed and written at the same time, from the same buffer; both release the
+    GIL.
+    """
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_CHUNK_BYTES))
-    while count := os.readv(source, [buffer]):
-        digest.update(buffer[:count])
-        rest = buffer[:count]
-        while rest:
-            rest = rest[os.write(target, rest) :]
+    with ThreadPoolExecutor(1) as pool:
+        while count := os.readv(source, [buffer]):
+            written = pool.submit(_write, target, buffer[:count])
+            digest.update(buffer[:count])
+            written.result()
     return digest.hexdigest()
+
+
+def _write(target: int, rest: memoryview) -> None:
+    while rest:
+        rest = rest[os.write(target, rest) :]

@@ -16,7 +16,6 @@ import pytest
 
 from aperio_cli import files
 from aperio_cli.errors import FileNotRegular, FilesChanged
-from aperio_cli.host import process
 from aperio_cli.host import run as run_module
 from aperio_cli.host.invocation import Invocation
 from aperio_cli.host.launch import LaunchOptions, launch
@@ -152,14 +151,6 @@ def test_a_file_swapped_after_the_check_is_not_what_runs(
 
     assert installed.report()["identity"] == "good"
     assert not wrong.mark.exists()
-
-
-def test_a_sealed_copy_runs_without_setpriv_too(
-    installed: Installed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(process, "_WRAPPERS", ())
-
-    assert installed.report()["identity"] == "good"
 
 
 def test_without_executable_memory_the_host_says_that_the_file_itself_runs(

@@ -20,7 +20,6 @@ from aperio_cli.errors import (
     ProtocolIncompatible,
     ReceiptInvalid,
 )
-from aperio_cli.host import process
 from aperio_cli.host.invocation import Invocation
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.receipt import Receipt
@@ -206,16 +205,49 @@ def test_a_binary_that_runs_is_executed_from_its_sealed_copy(
 
 
 def test_what_cannot_be_executed_is_named_with_its_permissions(
-    host: Host, store: Store, receipt: Receipt, monkeypatch: pytest.MonkeyPatch
+    host: Host, store: Store, receipt: Receipt
 ) -> None:
     del store
-    monkeypatch.setattr(process, "_WRAPPERS", ())  # then the system call itself says no
 
     with pytest.raises(PluginNotExecutable) as caught:
         host.run(binary(receipt, b"#!/bin/sh\n", 0o644))
 
     assert (caught.value.code, caught.value.exit_status) == ("plugin-not-executable", 5)
     assert "may not be executed: mode 0644" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        ("contents", "bin/box  has other contents"),
+        ("missing", "bin/box  is missing"),
+        ("link", "bin/box  is a symbolic link"),
+        ("mode", "bin/box  has mode 0644, expected 0755"),
+    ],
+)
+def test_a_changed_binary_is_named_beside_every_other_file(
+    host: Host, store: Store, receipt: Receipt, tmp_path: Path, damage: str, why: str
+) -> None:
+    del store
+    changed = binary(receipt, f"#!/bin/sh\ntouch {tmp_path / 'ran'}\n".encode(), 0o755)
+    start = receipt.files / "bin" / "box"
+    match damage:
+        case "contents":
+            start.write_bytes(start.read_bytes() + b"\n")
+        case "mode":
+            start.chmod(0o644)
+        case _:
+            start.rename(tmp_path / "moved")
+    if damage == "link":
+        start.symlink_to(tmp_path / "moved")
+    (receipt.files / "LICENSE").write_text("another")
+
+    with pytest.raises(FilesChanged) as caught:
+        host.run(changed)
+
+    assert why in caught.value.why
+    assert "LICENSE" in caught.value.why
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_cancelled_check_lets_go_of_the_version(

@@ -31,7 +31,15 @@ from aperio_cli.host.launch import RunningPlugin, launch
 from aperio_cli.host.lifecycle import Action, Patience, Phase
 from aperio_cli.host.run import Run
 
-from .conftest import LIBRARY, PLUGINS, Host, development, is_alive, wait_until
+from .conftest import (
+    LIBRARY,
+    PLUGINS,
+    Host,
+    development,
+    is_alive,
+    processes_below,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from aperio_cli.host.lifecycle import Event
@@ -135,6 +143,16 @@ def test_open_files_are_limited_and_core_dumps_are_off(host: Host) -> None:
     found = reported(host)
 
     assert (found["open_files"], found["core"]) == (256, 0)
+
+
+def test_a_plugin_gains_no_privileges_and_the_host_keeps_its_own(host: Host) -> None:
+    status = Path("/proc/self/status")
+    before = status.read_text().partition("NoNewPrivs:")[2].split()[0]
+
+    found = reported(host)
+
+    assert found["no_new_privileges"]
+    assert status.read_text().partition("NoNewPrivs:")[2].split()[0] == before
 
 
 def test_a_plugin_inherits_no_descriptor_but_the_lifeline(host: Host) -> None:
@@ -483,7 +501,7 @@ Host(Path({base!r})).run({name!r}, use)
 """
 
 
-@pytest.mark.parametrize("name", ["bare", "stubborn"])
+@pytest.mark.parametrize("name", ["bare", "stubborn", "grandchild"])
 def test_a_plugin_dies_with_a_host_that_is_killed(host: Host, name: str) -> None:
     root = Path(__file__).resolve().parents[2]
     code = _HOST_SCRIPT.format(
@@ -497,6 +515,7 @@ def test_a_plugin_dies_with_a_host_that_is_killed(host: Host, name: str) -> None
         other.kill()
 
         assert wait_until(lambda: not is_alive(pid), within_s=3)
+    assert wait_until(lambda: not processes_below(host.runtime_base), within_s=1)
     for left in host.runtime_base.iterdir():  # a killed host cannot tidy up
         for path in sorted(left.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()

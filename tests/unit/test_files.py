@@ -546,3 +546,39 @@ def test_list_tree_leaves_no_descriptor_open(tree: Path) -> None:
     files.list_tree(tree)
 
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above
+
+
+def test_compare_tree_takes_the_word_for_a_digest_and_for_nothing_else(tree: Path) -> None:
+    expected = listed(tree)
+    known = {record.path: record.sha256 for record in files.parse_tree(expected)}
+    (tree / "lib/a.py").write_bytes(b"another")
+
+    files.compare_tree(tree, expected, subject=SUBJECT, digests=known)
+
+    (tree / "lib/a.py").chmod(0o755)
+    with pytest.raises(errors.FilesChanged, match="1 file changed") as caught:
+        files.compare_tree(tree, expected, subject=SUBJECT, digests=known)
+    assert caught.value.why == "lib/a.py  has mode 0755, expected 0644"
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["missing", "link"])
+def test_compare_tree_refuses_when_a_file_of_known_digest_is_none(
+    tree: Path, *, gone: bool
+) -> None:
+    expected = listed(tree)
+    known = {record.path: record.sha256 for record in files.parse_tree(expected)}
+    moved = (tree / "lib/a.py").rename(tree.parent / "a.py")
+    if not gone:
+        (tree / "lib/a.py").symlink_to(moved)
+
+    with pytest.raises(errors.FilesChanged, match="changed") as caught:
+        files.compare_tree(tree, expected, subject=SUBJECT, digests=known)
+
+    assert "lib/a.py  is missing" in caught.value.why
+
+
+def test_compare_tree_refuses_when_a_known_digest_is_another(tree: Path) -> None:
+    with pytest.raises(errors.FilesChanged) as caught:
+        files.compare_tree(tree, listed(tree), subject=SUBJECT, digests={"lib/a.py": "0" * 64})
+
+    assert caught.value.why == "lib/a.py  has other contents"

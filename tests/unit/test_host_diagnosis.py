@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli.errors import HandshakeAddressRefused, UsageError
-from aperio_cli.host.channel import pin_socket
+from aperio_cli.host.channel import Pinned, pin_socket
 from aperio_cli.host.diagnosis import describe_exit, elf_machine, explain
 from aperio_cli.host.surroundings import PrivateFolder, build_environment
 
@@ -32,7 +32,6 @@ def short() -> Iterator[Path]:
         (None, "it is still running"),
         (0, "exit status 0"),
         (3, "exit status 3"),
-        (126, "exit status 126: it could not be executed"),
         (-11, "killed by SIGSEGV"),
         (-99, "killed by signal 99"),
     ],
@@ -100,6 +99,23 @@ def test_a_pinned_socket_is_dialled_whatever_becomes_of_its_name(short: Path) ->
         client.connect(pinned.target.removeprefix("unix:"))
 
         pinned.close()
+
+
+def test_a_reserved_number_is_refused_until_it_is_the_sockets(short: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+        server.bind(str(short / "s"))
+        server.listen()
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        reserved = Pinned.reserve()
+        with pytest.raises(ConnectionRefusedError):
+            client.connect(reserved.target.removeprefix("unix:"))
+
+        reserved.take(pin_socket(short / "s", "x"))
+
+        assert not os.get_inheritable(reserved.descriptor)
+        client.connect(reserved.target.removeprefix("unix:"))
+        reserved.close()
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 @pytest.mark.parametrize("kind", ["missing", "file", "folder", "fifo", "link"])
