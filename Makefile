@@ -15,7 +15,7 @@ THIRD_PARTY := github.com/hashicorp/terraform-provider-time@v0.13.1
 # module cache.
 OFFLINE := PIP_NO_INDEX=1 PIP_FIND_LINKS=$(CURDIR)/$(WHEELS) PIP_DISABLE_PIP_VERSION_CHECK=1 $(GO_OFFLINE)
 
-.PHONY: help setup go-modules demo test test-again test-all third-party lint bench docs generate clean
+.PHONY: help setup go-modules demo test test-again test-all third-party sigstack lint bench docs generate clean
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -60,18 +60,21 @@ test-again: setup
 	$(OFFLINE) $(BIN)/python -m pytest -m 'not slow' -q -rA --last-failed --last-failed-no-failures none
 	cd plugins/box && $(OFFLINE) $(CURDIR)/$(BIN)/python -m pytest -q
 
-test-all: setup third-party ## the tests, the slow ones too
+test-all: setup third-party sigstack ## the tests, the slow ones too
 	$(OFFLINE) $(BIN)/python -m pytest -q
 	cd plugins/box && $(OFFLINE) $(CURDIR)/$(BIN)/python -m pytest -q
 
 third-party: setup
 	$(if $(GO),$(GO_CACHES) CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin $(GO) install -buildvcs=false $(THIRD_PARTY))
 
+sigstack: setup ## build the private Sigstore instance that slow tests run on (long, once)
+	$(if $(GO),$(BIN)/python -m tests.sigstack.stack build)
+
 lint: setup ## ruff, mypy, gofmt, go vet, and that generated files are current
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy aperio_cli sdk/python/aperio_plugin plugins/box tests bench proto/generate.py proto/generate_go.py
-	$(if $(GO),test -z "$$($(GO) run cmd/gofmt -l sdk/go bench/go plugins/jsonl-file/*.go)")
+	$(if $(GO),test -z "$$($(GO) run cmd/gofmt -l sdk/go bench/go tests/sigstack/go plugins/jsonl-file/*.go)")
 	$(if $(GO),cd sdk/go && $(GO_OFFLINE) $(GO) vet ./...)
 	$(if $(GO),cd plugins/jsonl-file && $(GO_OFFLINE) $(GO) vet ./...)
 	$(if $(GO),cd bench/go && $(GO_OFFLINE) $(GO) vet ./...)

@@ -67,15 +67,19 @@ def _terminate(number: int, _frame: object) -> None:
 def _dispatch(argv: list[str]) -> int:
     from typer.exceptions import TyperException
 
-    from aperio_cli.commands import completion
-    from aperio_cli.commands.app import app
+    from aperio_cli.commands.app import COMPLETION_VARIABLE, load
     from aperio_cli.commands.common import Exit
     from aperio_cli.errors import INTERRUPTED
     from aperio_cli.output import ReaderGone
 
     try:
-        completion.prepare(os.environ)
-        status = app(argv, prog_name="aperio", standalone_mode=False)
+        is_completing = COMPLETION_VARIABLE in os.environ
+        if is_completing:
+            from aperio_cli.commands.completion import know_shells
+
+            know_shells()
+        program = load(() if is_completing else argv)
+        status = program(argv, prog_name="aperio", standalone_mode=False)
     except Exit as done:
         return done.status
     except TyperException as error:

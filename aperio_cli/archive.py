@@ -166,7 +166,7 @@ def write(destination: Path, members: Iterable[Member], *, mtime: int) -> tuple[
 def _check_readable(file: BinaryIO) -> None:
     """Nothing, when our own reader takes the artifact; above all its limits on size and ratio."""
     try:
-        walk(file)
+        list_members(file)
     except ArchiveRefused as refusal:
         raise _unfit("the project", refusal.why) from refusal
 
@@ -332,6 +332,23 @@ def walk(
             digest.update(chunk)
         records.append(FileRecord(entry.path, entry.mode, digest.hexdigest()))
     return sorted(records, key=lambda record: record.path.encode())
+
+
+def list_members(
+    file: BinaryIO, limits: UnpackLimits = DEFAULT_LIMITS, *, subject: str = "the artifact"
+) -> list[Entry]:
+    """The files of an artifact in its order, after every check that `unpack` makes; not digested.
+
+    Args:
+        file: the artifact; read from its beginning.
+        limits: how much it may unpack to.
+        subject: how messages name it.
+
+    Raises:
+        ArchiveRefused: one of its subclasses, for whatever is wrong with it.
+        OSError: the file cannot be read.
+    """
+    return list(Reader(file, limits, subject=subject))
 
 
 def unpack(

@@ -15,9 +15,12 @@ from aperio_cli.output import Output
 from aperio_cli.paths import Paths, find_paths
 
 if TYPE_CHECKING:
-    from aperio_cli.config import Config
+    from aperio_cli.config import Config, PublisherFile, Statements
+    from aperio_cli.models.policy import Policy
     from aperio_cli.registry import Registry
     from aperio_cli.store import Store
+    from aperio_cli.verifying.publisher_files import VerifiedPublishers
+    from aperio_cli.verifying.signature import TrustedRootSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,60 @@ class Context:
         from aperio_cli.config import load_config
 
         return load_config(self.paths)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The operator's rules: those of the configuration, and of the publisher files it names.
+
+        Raises:
+            ConfigurationInvalid: when a configuration file cannot be read.
+            PublisherFileInvalid: when a publisher file does not count: without it a namespace
+                that it speaks about would be open to whoever may sign for `*`.
+        """
+        return self.policy_with(self.config.user)
+
+    def policy_with(self, user: Statements) -> Policy:
+        """What the rules would be if the user's file stated this.
+
+        Raises:
+            ConfigurationInvalid, PublisherFileInvalid: as `policy`.
+        """
+        from aperio_cli.config import policy_in_force
+
+        named = self.config.publisher_files
+        rules = {file: self.publishers_of(file).stated.rules for file in named}
+        return policy_in_force(user, self.config.site, rules)
+
+    @cached_property
+    def trusted_roots(self) -> tuple[TrustedRootSource, ...]:
+        """The trusted roots of this machine, one for each trust domain that has any.
+
+        People are told when a damaged copy was passed over for the one shipped with aperio.
+        """
+        from aperio_cli.verifying.roots import domain_roots
+
+        roots = domain_roots(self.config, self.paths)
+        for root in roots:
+            if root.note and not root.source.problem:
+                self.output.note(root.note)
+        return tuple(root.source for root in roots)
+
+    def publishers_of(self, file: PublisherFile) -> VerifiedPublishers:
+        """What a publisher file of the configuration states.
+
+        Raises:
+            PublisherFileInvalid: when it does not count.
+        """
+        from aperio_cli.verifying.publisher_files import PublisherFileRequest, verify_publisher_file
+
+        return verify_publisher_file(
+            PublisherFileRequest(
+                file=file,
+                domains=self.config.domain_names,
+                roots=self.trusted_roots,
+                memory=self.paths.publisher_files,
+            )
+        )
 
     @cached_property
     def store(self) -> Store:

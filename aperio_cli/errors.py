@@ -513,6 +513,7 @@ class NetworkUnavailable(AperioError):
 
     code = "network-unavailable"
     exit_status = UNAVAILABLE
+    status: int | None = None  # of the HTTP response, where one was the cause
 
 
 class Offline(AperioError):
@@ -602,6 +603,25 @@ class SigningFailed(AperioError):
     code = "signing-failed"
 
 
+class CredentialMissing(AperioError):
+    """Nothing here can say who signs: no token, no credential of a CI service, no terminal."""
+
+    code = "credential-missing"
+
+
+class IdentityTokenInvalid(AperioError):
+    """The identity token is not one, is for somebody else's service, or is out of date."""
+
+    code = "identity-token-invalid"
+
+
+class SigningTimeout(AperioError):
+    """Signing, or the login before it, took longer than it may; no bundle was written."""
+
+    code = "signing-timeout"
+    exit_status = UNAVAILABLE
+
+
 class TrustRootMissing(Refusal):
     """There is no trusted root to check signatures against."""
 
@@ -612,6 +632,19 @@ class TrustRootInvalid(Refusal):
     """A trusted root cannot be read, so nothing can be checked against it."""
 
     code = "trust-root-invalid"
+
+
+class TrustRefreshFailed(AperioError):
+    """A TUF repository could not be reached or lacks something; the trusted root is as it was."""
+
+    code = "trust-refresh-failed"
+    exit_status = UNAVAILABLE
+
+
+class TrustRefreshRefused(Refusal):
+    """A TUF repository served what it must not: old, expired, unsigned or changed metadata."""
+
+    code = "trust-refresh-refused"
 
 
 class BundleMalformed(Refusal):
@@ -636,6 +669,12 @@ class SignatureDigestMismatch(Refusal):
     """A bundle is a valid signature, but of another file."""
 
     code = "signature-digest-mismatch"
+
+
+class AttestationMalformed(Refusal):
+    """What came as a signed statement about the artifact is not one, or cannot be understood."""
+
+    code = "attestation-malformed"
 
 
 class VerifierCrashed(Refusal):
@@ -663,6 +702,42 @@ class SignatureIdentityMismatch(Refusal):
     """Somebody signed the artifact who is not the publisher that your rule names."""
 
     code = "signature-identity-mismatch"
+
+
+class PublisherUnverified(Refusal):
+    """Verified publishers are required here, and the plugin's is not one of them."""
+
+    code = "publisher-unverified"
+
+
+class ProvenanceMissing(Refusal):
+    """Signed provenance is required, and none by the plugin's publisher came with it."""
+
+    code = "provenance-missing"
+
+
+class ProvenanceMismatch(Refusal):
+    """The artifact's provenance says another builder, source or author than your rules demand."""
+
+    code = "provenance-mismatch"
+
+
+class SiteForbids(Refusal):
+    """The site's configuration does not allow it: yours may tighten what the site says, only."""
+
+    code = "site-forbids"
+
+
+class PublisherFileInvalid(Refusal):
+    """A file that states publishers cannot be used: unsigned, changed, ended, older than before."""
+
+    code = "publisher-file-invalid"
+
+
+class PublisherUnfit(Refusal):
+    """The signer cannot be written as a rule that would mean this publisher and nobody else."""
+
+    code = "publisher-unfit"
 
 
 class ManifestMismatch(Refusal):

@@ -121,6 +121,23 @@ def fetch_file(
     return fetched
 
 
+def fetch_into(
+    request: FetchRequest, sink: BinaryIO, *, sleep: Callable[[float], None] = time.sleep
+) -> Fetched:
+    """Fetches into an open file, from its beginning; after a failure it may hold a part.
+
+    Args:
+        request: what to fetch.
+        sink: a file that can be written, sought and truncated.
+        sleep: waits between tries, in seconds.
+
+    Raises:
+        AperioError: as `fetch_file`, except for DiskFull.
+        OSError: the file cannot be written.
+    """
+    return _fetch(request, sink, sleep)
+
+
 def fetch_bytes(
     request: FetchRequest, *, sleep: Callable[[float], None] = time.sleep
 ) -> tuple[bytes, Fetched]:
@@ -368,7 +385,9 @@ class _Download:
             )
         if status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR:
             raise _TryAgain(why, wait_s=_retry_after_s(response.headers.get("retry-after", "")))
-        raise self._unavailable(why)
+        error = self._unavailable(why)
+        error.status = status
+        raise error
 
     def _receive(self, response: httpx.Response) -> Fetched:
         stated = response.headers.get("content-length", "")
@@ -395,7 +414,7 @@ class _Download:
     def _out_of_time(self) -> AperioError:
         return self._unavailable(f"it was not complete after {self._request.timeout_s:g} s")
 
-    def _unavailable(self, why: str) -> AperioError:
+    def _unavailable(self, why: str) -> NetworkUnavailable:
         return NetworkUnavailable(
             f"{_shown(self._request.source)} was not fetched",
             why=why,

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _MAX_RECEIPT_BYTES = 256 * 1024
+_MAX_CONFIG_BYTES = 1024 * 1024
 _COLUMNS = ("plugin", "version", "kind", "badge", "signer", "last check", "exceptions")
 
 
@@ -29,6 +33,31 @@ def rows(home: str) -> list[dict[str, Any]]:
                     row = _row(f"{namespace}/{name}", version, receipt, checks.get(version))
                     found.append(row | {"current": version == current})
     return found
+
+
+def may_state_exceptions(environment: Mapping[str, str], home: str) -> bool:
+    """Whether a configuration file names exceptions, which rows then have to show.
+
+    Where such a file may be is known to `paths` and `config`; here every place is looked at in
+    which one could be, on any system, because asking them costs more than the whole command.
+    """
+    user = environment.get("HOME", "")
+    folders = (
+        home,
+        f"{environment.get('XDG_CONFIG_HOME') or f'{user}/.config'}/aperio",
+        f"{user}/Library/Application Support/aperio",
+        "/etc/xdg/aperio",
+        "/Library/Application Support/aperio",
+    )
+    return any(_mentions_exceptions(f"{folder}/config.toml") for folder in folders)
+
+
+def _mentions_exceptions(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - as above
+            return b"exceptions" in file.read(_MAX_CONFIG_BYTES)
+    except OSError:
+        return False
 
 
 def render(listed: list[dict[str, Any]]) -> str:

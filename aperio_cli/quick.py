@@ -28,7 +28,10 @@ def answer(argv: list[str]) -> int | None:
     if argv[:2] == ["plugin", "list"] and argv[2:] in ([], ["--json"]):
         from aperio_cli import listing
 
-        listed = listing.rows(_home())
+        home = _home()
+        if listing.may_state_exceptions(os.environ, home):
+            return None
+        listed = listing.rows(home)
         sys.stdout.write(listing.envelope(listed) if argv[2:] else listing.render(listed))
         sys.stdout.flush()
         return 0

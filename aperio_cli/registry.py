@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
@@ -33,7 +33,7 @@ from aperio_cli.errors import (
     clean,
 )
 from aperio_cli.fetch import FetchRequest, fetch_bytes, is_loopback
-from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
+from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.offer import Offer
 from aperio_cli.models.plugin_id import PluginId, PluginRef, is_prerelease
@@ -85,7 +85,8 @@ class Registry:
             index = source.index()
             entry = index.entry(ref.id)
             if entry:
-                return source.offer(entry, ref, platform)
+                offer = source.offer(entry, ref, platform)
+                return replace(offer, index_serial=index.serial)
             known += [each.id for each in index.entries]
         close = difflib.get_close_matches(str(ref.id), map(str, known), n=_CLOSE_NAMES)
         places = ", ".join(source.name for source in self._sources)
@@ -206,6 +207,7 @@ class RegistrySource:
             digest=download.digest,
             size_bytes=download.size_bytes,
             bundle=self._bundle(download),
+            attestations=self._attestations(download),
             source=self.name,
             registry_publisher=version.publisher,
         )
@@ -227,6 +229,11 @@ class RegistrySource:
         if download.bundle.lstrip().startswith("{"):
             return download.bundle.encode("utf-8", "replace")
         return self._read(self._locate(download.bundle), MAX_BUNDLE_BYTES)
+
+    def _attestations(self, download: Download) -> bytes | None:
+        if not download.attestations:
+            return None
+        return self._read(self._locate(download.attestations), MAX_ATTESTATIONS_BYTES)
 
     # ── locations ─────────────────────────────────────────────────────────────────────────────────
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import go_figures
+import trust_figures
 from figures import TIMEOUT_S, Figure, in_ms, paired, run
 
 from aperio_cli.host.envelopes import Origin, Stamper
@@ -215,6 +216,7 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
     options = LaunchOptions(runtime_base(os.environ), store=store)
     figures = asyncio.run(_plugin_figures(receipt, options, rounds))
     figures = [*quick_answers(environment, rounds * 3), *figures]
+    figures += trust_figures.measure(folder / "trust", environment, rounds * 2)
     if shutil.which("go"):
         return [*figures, *go_figures.measure(folder / "go", environment, rounds)]
     print("figures of Go plugins: left out: Go is not installed", file=sys.stderr)

@@ -17,26 +17,51 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from aperio_cli import archive
+from aperio_cli import archive, clock
 from aperio_cli.installing import InstallReport, InstallRequest, install
-from aperio_cli.models.artifact import BUNDLE_SUFFIX, artifact_name
+from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX, artifact_name
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.offer import Offer
 from aperio_cli.models.platform import Platform
 from aperio_cli.models.policy import Policy
-from aperio_cli.models.publisher import LOCAL_DOMAIN, LOCAL_ISSUER, PublisherRule, Signer
+from aperio_cli.models.proof import (
+    PROVENANCE_TYPE,
+    Attestation,
+    LogEntry,
+    Proof,
+    Provenance,
+    RootFacts,
+)
+from aperio_cli.models.publisher import (
+    CI_SERVICES,
+    LOCAL_DOMAIN,
+    LOCAL_ISSUER,
+    CiIdentity,
+    PublisherRule,
+    Signer,
+)
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.paths import Paths
 from aperio_cli.store import Store
 from aperio_cli.verifying import VerifyRequest, verify_artifact
-from tests.trust import IDENTITY, Forge, new_domain
+from tests.trust import (
+    IDENTITY,
+    REPOSITORY,
+    WORKFLOW,
+    Forge,
+    attestations,
+    new_domain,
+    root_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aperio_cli.signing.local import LocalDomain
+    from aperio_cli.signing.local.authority import LeafIdentity
     from aperio_cli.verifying.decide import AdmittedArtifact, ExceptionGranted
+    from aperio_cli.verifying.trusted_root import TrustedRootSource
 
 LINUX = Platform("linux", "amd64")
 ARM = Platform("linux", "arm64")
@@ -129,6 +154,64 @@ def rule(**changes: Any) -> PublisherRule:
     return replace(stated, **changes)
 
 
+def build_signer(version: str = VERSION, **claims: str) -> Signer:
+    """A release of a version by a GitHub workflow; claims, or `identity`, as changed."""
+    ref = f"refs/tags/v{version}"
+    config = f"{REPOSITORY}/{WORKFLOW}@{ref}"
+    stated = {
+        "runner_environment": "github-hosted",
+        "source_repository_uri": REPOSITORY,
+        "source_repository_ref": ref,
+        "source_repository_identifier": "123456",
+        "source_repository_owner_identifier": "789",
+        "build_config_uri": config,
+    }
+    identity = claims.pop("identity", config)
+    issuer = CI_SERVICES["github"].issuer
+    told = tuple((stated | claims).items())
+    return signer(domain="public", identity=identity, issuer=issuer, claims=told)
+
+
+def build_rule(*, signer_workflow: str = "", **changes: Any) -> PublisherRule:
+    """The rule that names that workflow."""
+    ci = CiIdentity(
+        service="github",
+        repository=REPOSITORY,
+        repository_id="123456",
+        owner_id="789",
+        workflow=WORKFLOW,
+        ref="refs/tags/v{version}",
+        runner="github-hosted",
+        signer_workflow=signer_workflow,
+    )
+    issuer = CI_SERVICES["github"].issuer
+    stated = PublisherRule("acme", "public", "", issuer, "config.toml", ci=ci)
+    return replace(stated, **changes)
+
+
+def provenance(**changes: Any) -> Provenance:
+    """How GitHub's hosted runners say that the go artifact was built."""
+    said = Provenance(
+        builder="https://github.com/actions/runner/github-hosted",
+        build_type="https://actions.github.io/buildtypes/workflow/v1",
+        source_repository=REPOSITORY,
+        source_digest="a" * 40,
+        invocation=f"{REPOSITORY}/actions/runs/1/attempts/1",
+    )
+    return replace(said, **changes)
+
+
+def attestation(**changes: Any) -> Attestation:
+    """The provenance, attested by whoever signed."""
+    return replace(Attestation(PROVENANCE_TYPE, signer(), provenance()), **changes)
+
+
+def proof(**changes: Any) -> Proof:
+    """What a bundle of the local trust domain proves."""
+    root = RootFacts(LOCAL_DOMAIN, "cd" * 32, "local", "2026-01-01T00:00:00Z")
+    return replace(Proof(signer(), root, LogEntry("log.local", 3, 5)), **changes)
+
+
 def offer(**changes: Any) -> Offer:
     """What a registry might say of the go artifact."""
     stated = Offer(
@@ -161,6 +244,7 @@ def receipt(**changes: Any) -> Receipt:
         installed_at="2026-01-02T03:04:05Z",
         badge="local",
         signer=signer().to_json(),
+        proof=proof().to_json(),
         rule=rule().to_json(),
         exception=None,
         source="/registry/box.tar.gz",
@@ -203,12 +287,26 @@ class Machine:
         """The same machine with one thing different."""
         return replace(self, **changes)
 
-    def sign(self, artifact: Path, *, identity: str = IDENTITY) -> Path:
-        """Puts a bundle beside an artifact, and gives the artifact."""
+    def forge(self, identity: str | LeafIdentity = IDENTITY) -> Forge:
+        """Signs for this trust domain as whom a certificate names."""
         forge = Forge.of(self.domain)
-        forge = forge.but(identity=replace(forge.identity, subject=identity))
-        bundle = forge.bundle_json(Digest.of(artifact.read_bytes()))
+        if isinstance(identity, str):
+            identity = replace(forge.identity, subject=identity)
+        return forge.but(identity=identity)
+
+    def sign(self, artifact: Path, *, identity: str | LeafIdentity = IDENTITY) -> Path:
+        """Puts a bundle beside an artifact, and gives the artifact."""
+        bundle = self.forge(identity).bundle_json(Digest.of(artifact.read_bytes()))
         artifact.with_name(artifact.name + BUNDLE_SUFFIX).write_bytes(bundle)
+        return artifact
+
+    def attest(
+        self, artifact: Path, *, identity: str | LeafIdentity = IDENTITY, **changes: Any
+    ) -> Path:
+        """Puts a statement, usually provenance, beside an artifact, and gives the artifact."""
+        statement = self.forge(identity).statement(Digest.of(artifact.read_bytes()), **changes)
+        beside = artifact.with_name(artifact.name + ATTESTATIONS_SUFFIX)
+        beside.write_bytes(attestations([statement]))
         return artifact
 
     def signed(self, members: list[archive.Member] | None = None, **changes: Any) -> Path:
@@ -216,14 +314,18 @@ class Machine:
         folder = self.root / "dist"
         return self.sign(write_artifact(folder, members or go_members(**changes)))
 
+    def roots(self) -> list[TrustedRootSource]:
+        """The trusted roots of this machine: its own domain's."""
+        return [root_of(self.domain)]
+
     def request(self, source: Offer | Path, **changes: Any) -> VerifyRequest:
         """A request to verify by this machine's rules."""
         request = VerifyRequest(
             source=source,
             policy=self.policy,
-            config_file=self.paths.config_file,
-            local_root=self.domain.directory / "trusted_root.json",
+            roots=self.roots,
             machine=LINUX,
+            today=clock.now().date(),
         )
         return replace(request, **changes)
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import importlib
-from typing import Annotated
+import itertools
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aperio_cli import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typer.models import CommandInfo
+
+COMPLETION_VARIABLE = "_APERIO_COMPLETE"
+"""Set by a shell that asks for completions."""
 
 app = typer.Typer(
     name="aperio",
@@ -25,6 +34,12 @@ app.add_typer(plugin, name="plugin")
 app.add_typer(registry, name="registry")
 app.add_typer(trust, name="trust")
 trust.add_typer(local, name="local")
+publisher = typer.Typer(help="State who may sign for a namespace.", no_args_is_help=True)
+exception = typer.Typer(help="Lift one rule from one plugin, for a time.", no_args_is_help=True)
+domain = typer.Typer(help="State further trust domains.", no_args_is_help=True)
+trust.add_typer(publisher, name="publisher")
+trust.add_typer(exception, name="exception")
+trust.add_typer(domain, name="domain")
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - Typer's callback signature
@@ -48,7 +63,7 @@ def root(
 
 # Each module registers its command on import; `--help` shows them in this order, which is that of
 # a plugin's life.
-for _module in (
+_MODULES = (
     "plugin_init",
     "plugin_build",
     "plugin_test",
@@ -56,6 +71,7 @@ for _module in (
     "plugin_verify",
     "plugin_install",
     "plugin_list",
+    "plugin_why",
     "plugin_run",
     "plugin_remove",
     "registry_init",
@@ -64,7 +80,36 @@ for _module in (
     "registry_serve",
     "trust_show",
     "trust_local_init",
+    "trust_publisher_add",
+    "trust_require",
+    "trust_exception_add",
+    "trust_exception_remove",
+    "trust_domain_add",
+    "trust_refresh",
     "doctor",
     "completion",
-):
-    importlib.import_module(f"aperio_cli.commands.{_module}")
+)
+_GROUPS = (app, plugin, registry, trust, local, publisher, exception, domain)
+
+
+def load(argv: Sequence[str] = ()) -> typer.Typer:
+    """The program, with the command that a line names; with every command when it names none.
+
+    All of them take longer to make ready than most take to do their work.
+
+    Args:
+        argv: the arguments after the program's name.
+    """
+    words = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
+    possible = ("_".join(words[:count]) for count in (3, 2, 1))
+    named = next((module for module in possible if module in _MODULES), None)
+    for module in [named] if named else _MODULES:
+        importlib.import_module(f"aperio_cli.commands.{module}")
+    for group in _GROUPS:
+        group.registered_commands.sort(key=_rank)
+    return app
+
+
+def _rank(command: CommandInfo) -> int:
+    assert command.callback  # noqa: S101 - `command` gives every one its function
+    return _MODULES.index(command.callback.__module__.rpartition(".")[2])

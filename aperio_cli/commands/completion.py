@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from aperio_cli.commands.app import app
+from aperio_cli.commands.app import COMPLETION_VARIABLE, app
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
 from aperio_cli.output import Report
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-VARIABLE = "_APERIO_COMPLETE"
 
 
 class Shell(enum.StrEnum):
@@ -31,19 +26,20 @@ def script(shell: Shell) -> str:
     """The completion script of a shell; it asks `aperio` itself, so it is never out of date."""
     from typer.completion import get_completion_script  # type: ignore[attr-defined] # not in its __all__
 
-    text = get_completion_script(prog_name="aperio", complete_var=VARIABLE, shell=shell.value)
+    text = get_completion_script(
+        prog_name="aperio", complete_var=COMPLETION_VARIABLE, shell=shell.value
+    )
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 
-def prepare(environment: Mapping[str, str]) -> None:
-    """When a shell asks for completions, make Typer know the shells.
+def know_shells() -> None:
+    """Make Typer know the shells, which one that asks for completions needs.
 
     It does so itself only for programs that take its `--install-completion`.
     """
-    if VARIABLE in environment:
-        from typer.completion import get_completion_inspect_parameters
+    from typer.completion import get_completion_inspect_parameters
 
-        get_completion_inspect_parameters()
+    get_completion_inspect_parameters()
 
 
 @command(app, "completion")

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import shutil
 import sys
+from typing import TYPE_CHECKING, Any
 
-from aperio_cli import __version__
+from aperio_cli import __version__, clock
 from aperio_cli.commands.app import app
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
 from aperio_cli.output import Report, pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from aperio_cli.verifying.roots import DomainRoot
 
 _TOOLS = ("git", "go")
 
@@ -19,7 +26,10 @@ def doctor(context: Context) -> Report:
     """Show interpreters and tools found, what is enforced on plugins, and where things are."""
     from aperio_cli.host.run import NOT_ENFORCED
     from aperio_cli.installing import find_interpreters
+    from aperio_cli.verifying.roots import domain_roots
 
+    now = clock.now()
+    roots = domain_roots(context.config, context.paths)
     interpreters = [
         interpreter.to_json()
         for interpreter in find_interpreters(context.config.python_interpreters)
@@ -34,6 +44,7 @@ def doctor(context: Context) -> Report:
         "tools": tools,
         "not_enforced": list(NOT_ENFORCED),
         "local_trust_domain": context.paths.local_root.exists(),
+        "trusted_roots": [_root_data(root, now) for root in roots],
     }
     rows: list[tuple[str, object]] = [
         ("aperio", f"{__version__} on Python {sys.version.split()[0]}"),
@@ -44,5 +55,46 @@ def doctor(context: Context) -> Report:
         *((tool, place or "not found") for tool, place in tools.items()),
         ("not enforced", " ".join(NOT_ENFORCED)),
         ("local trust domain", "yes" if data["local_trust_domain"] else "no"),
+        *(("trusted root", _root_text(root, now)) for root in roots),
     ]
-    return Report(data, pairs(rows))
+    return Report(data, pairs(rows), notes=tuple(_warnings(context, roots, now)))
+
+
+def _root_data(root: DomainRoot, now: datetime) -> dict[str, Any]:
+    from aperio_cli.verifying.roots import root_age_days
+
+    source = root.source
+    return {
+        "name": source.name,
+        "origin": source.origin,
+        "as_of": source.as_of,
+        "age_days": root_age_days(source, now),
+        "problem": source.problem,
+    }
+
+
+def _root_text(root: DomainRoot, now: datetime) -> str:
+    from aperio_cli.verifying.roots import root_age
+
+    source = root.source
+    state = "cannot be used" if source.problem else root_age(source, now)
+    return f"{source.name}  {source.origin}, {state}"
+
+
+def _warnings(context: Context, roots: Sequence[DomainRoot], now: datetime) -> Iterator[str]:
+    """What people should know about the roots: damage, and the old age of those that matter."""
+    from aperio_cli.verifying.roots import (
+        STALE_AFTER,
+        refreshed_by_default,
+        root_age,
+        root_age_days,
+    )
+
+    wanted = refreshed_by_default(context.config)
+    for root in roots:
+        if root.note:
+            yield root.note
+        name, age_days = root.source.name, root_age_days(root.source, now)
+        if name in wanted and age_days is not None and age_days > STALE_AFTER.days:
+            age = root_age(root.source, now)
+            yield f"the trusted root `{name}` is {age}: `aperio trust refresh {name}`"

@@ -104,6 +104,8 @@ def _install(
         asked = [*manifest.egress, *(f"*{r.suffix}:{r.port}" for r in manifest.egress_from_config)]
         if not isinstance(found, Path):
             context.output.note(f"offered by {found.source}")
+        for lifted in admitted.judgement.lifted:
+            context.output.note(f"an exception of yours lifts `{lifted.rule}` until {lifted.until}")
         context.output.note(f"{admitted.subject} asks for")
         context.output.note(f"  egress  {' '.join(asked) or 'nothing'}")
         context.output.note(f"  scopes  {' '.join(manifest.scopes) or 'none'}")

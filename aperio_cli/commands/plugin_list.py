@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -23,10 +24,28 @@ def plugin_list(
     """List installed plugins: version, kind, badge, signer, last launch check, exceptions."""
     problems = _check(context) if check else {}
     listed = listing.rows(str(context.paths.home))
+    for row in listed:
+        row["exceptions"] += _stated_exceptions(context, row["id"], row["version"])
     for row in listed if check else ():
         row["problem"] = problems.get((row["id"], row["version"]), row["problem"])
     status = REFUSED if any(row["problem"] for row in listed) and check else DONE
     return Report({"plugins": listed}, listing.render(listed).rstrip("\n"), exit_status=status)
+
+
+def _stated_exceptions(context: Context, plugin_id: str, version: str) -> list[dict[str, str]]:
+    """The exceptions of the configuration that hold for a version today."""
+    from aperio_cli import clock
+
+    home = str(context.paths.home)
+    if not (context.settings.config or listing.may_state_exceptions(os.environ, home)):
+        return []  # and a configuration that cannot be read keeps nobody from looking
+    today = clock.now().date().isoformat()
+    return [
+        {"rule": stated.rule, "until": stated.until, "reason": stated.reason}
+        for stated in context.config.policy.exceptions
+        if str(stated.plugin) == plugin_id
+        and stated.covers(stated.plugin, version, stated.rule, today)
+    ]
 
 
 def _check(context: Context) -> dict[tuple[str, str], str]:

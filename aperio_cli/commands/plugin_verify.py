@@ -12,6 +12,8 @@ from aperio_cli.context import Context
 from aperio_cli.output import Report, pairs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aperio_cli.verifying.decide import AdmittedArtifact
 
 
@@ -32,18 +34,39 @@ def plugin_verify(
 
     with verify_source(context, find_source(context, source), bundle=bundle) as admitted:
         data = describe(admitted)
-    signer = data["signer"]
     rows = [
         ("plugin", f"{data['id']} {data['version']} ({data['kind']}, {data['platform']})"),
         ("offered by", data["source"]),
         ("digest", f"sha256:{data['sha256']}"),
-        ("signed by", signer["identity"]),
-        ("vouched for by", signer["issuer"]),
-        ("signed at", f"{signer['signed_at']} (trust domain {signer['domain']})"),
-        ("admitted by", f"the rule for `{data['rule']['namespace']}` in {data['rule_source']}"),
+        *_trust(data),
         ("asks for egress", " ".join(data["permissions"]["egress"]) or "nothing"),
     ]
     return Report(data, pairs(rows), notes=("it would be installed",))
+
+
+def _trust(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for exception in (data["exception"], *data["exceptions"]):
+        if exception:
+            granted = f"{exception['rule']} until {exception['until']}: {exception['reason']}"
+            yield "exception", granted
+    if not data["signer"]:
+        yield "signed by", "nobody"
+        return
+    signer, proof = data["signer"], data["proof"]
+    yield "signed by", signer["identity"]
+    yield "vouched for by", signer["issuer"]
+    yield "signed at", f"{signer['signed_at']} (trust domain {signer['domain']})"
+    if entry := proof["log_entry"]:
+        yield "log entry", f"{entry['index']} of {entry['tree_size']} in {entry['log']}"
+    yield "trusted root", f"{proof['root']['origin']}, as of {proof['root']['as_of'] or 'unknown'}"
+    for attestation in proof["attestations"]:
+        maker = attestation["signer"]["identity"]
+        by = "" if maker == signer["identity"] else f" (by {maker})"
+        yield "attested", attestation["predicate_type"] + by
+        if provenance := attestation["provenance"]:
+            yield "  built by", provenance["builder"]
+            yield "  from", f"{provenance['source_repository']} {provenance['source_sha']}".strip()
+    yield "admitted by", f"the rule for `{data['rule']['namespace']}` in {data['rule_source']}"
 
 
 def describe(admitted: AdmittedArtifact) -> dict[str, Any]:
@@ -65,7 +88,9 @@ def describe(admitted: AdmittedArtifact) -> dict[str, Any]:
         "signer": verified.signer.to_json() if verified else None,
         "rule": verified.rule.to_json() if verified else None,
         "rule_source": verified.rule.source if verified else "",
+        "proof": verified.proof.to_json() if verified else None,
         "exception": evidence.to_json() if isinstance(evidence, ExceptionGranted) else None,
+        "exceptions": [exception.to_json() for exception in admitted.judgement.lifted],
         "permissions": {
             "scopes": list(manifest.scopes),
             "egress": list(manifest.egress),

@@ -32,9 +32,8 @@ def registry_add(
         AddRequest(
             directory=Path(directory).expanduser(),
             what=what,
-            policy=context.config.policy,
-            config_file=context.paths.config_file,
-            local_root=context.paths.local_root,
+            policy=context.policy,
+            roots=lambda: context.trusted_roots,
             machine=context.platform,
             offline=context.settings.offline,
         )

@@ -24,10 +24,13 @@ from aperio_cli.errors import (
     ConsentMissing,
     FilesChanged,
     Interrupted,
+    PublisherUnverified,
     RequiredLimit,
     UsageError,
+    clean,
 )
 from aperio_cli.models.artifact import DevelopmentBuild
+from aperio_cli.models.policy import LIMIT_PREFIX, REQUIREMENTS
 from aperio_cli.paths import runtime_base
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from aperio_cli.context import Context
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.session import Session
+    from aperio_cli.models.policy import PolicyException
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.output import Report
     from aperio_cli.state import State
@@ -77,7 +81,7 @@ def run(context: Context, request: RunRequest) -> Report | None:
         AperioError: the target, the start, the settings or the plugin failed.
         Exit: a stream of lines has already told the error, or SIGTERM came.
     """
-    target = find_target(context, request.target)
+    target = find_target(context, request.target, organization=request.organization)
     kind = showing.kind_of(target)
     if request.debug:
         is_development = isinstance(target, DevelopmentBuild)
@@ -122,11 +126,19 @@ def on_loop(work: Coroutine[Any, Any, _Result]) -> _Result:
         raise Exit(_SIGTERM_STATUS) from error
 
 
-def find_target(context: Context, text: str) -> Receipt | DevelopmentBuild:
+def find_target(
+    context: Context, text: str, *, organization: str = ""
+) -> Receipt | DevelopmentBuild:
     """The installed version of an id, or the folder under development at a path.
+
+    Args:
+        context: whose policy decides, as it is now, whether an installed version may be started.
+        text: the id, or the path.
+        organization: for whom it is started; empty for the requirements of the whole machine.
 
     Raises:
         AperioError: it is not installed, not admitted any more, or does not build.
+        PublisherUnverified: it is a folder, and publishers have to be verified.
     """
     from aperio_cli import clock
     from aperio_cli.models.artifact import SUFFIX
@@ -135,7 +147,8 @@ def find_target(context: Context, text: str) -> Receipt | DevelopmentBuild:
 
     if not is_path(text):
         receipt = context.store.get(PluginRef.parse(text))
-        check_receipt(receipt, today=clock.now().date())
+        today = clock.now().date()
+        check_receipt(receipt, context.policy, today=today, organization=organization)
         return receipt
     path = Path(text).expanduser()
     if path.is_file() or text.endswith(SUFFIX):
@@ -143,7 +156,28 @@ def find_target(context: Context, text: str) -> Receipt | DevelopmentBuild:
             f"`{text}` was not run: an artifact has to be installed first",
             next=[f"`aperio plugin install {text}`"],
         )
+    _refuse_unverified_folder(context, text, organization)
     return _develop(context, path)
+
+
+def _refuse_unverified_folder(context: Context, text: str, organization: str) -> None:
+    """DESIGN section 1: what nobody signed does not run where publishers have to be verified.
+
+    Raises:
+        PublisherUnverified: they have to be, on this machine or for this organization.
+    """
+    required = context.policy.required(organization)
+    if required == REQUIREMENTS[0]:
+        return
+    whose = f"the organization {clean(organization)}" if organization else "this machine"
+    raise PublisherUnverified(
+        f"`{text}` was not run: it is a folder under development, which nobody has signed",
+        why=f"required of plugins for {whose}: {required}",
+        next=[
+            "run it on a machine, or for an organization, that does not require it",
+            "build, sign and install it, with a rule of yours that verifies its publisher",
+        ],
+    )
 
 
 def _develop(context: Context, path: Path) -> DevelopmentBuild:
@@ -187,7 +221,7 @@ class _Runner:
     async def run(self, target: Receipt | DevelopmentBuild) -> Report | None:
         from aperio_cli.state import State
 
-        self._check_required_limits()
+        self._check_required_limits(target)
         files.make_private(self._context.paths.home)
         with State(self._context.paths.state_database) as state:
             async with self._launched(target, state) as plugin:
@@ -197,17 +231,41 @@ class _Runner:
                 await plugin.ended()
         return None
 
-    def _check_required_limits(self) -> None:
-        """DESIGN section 4, item 4: what the operator requires and this host lacks refuses."""
+    def _check_required_limits(self, target: Receipt | DevelopmentBuild) -> None:
+        """DESIGN section 4, item 4: what the operator requires and this host lacks refuses.
+
+        What an exception lifts from an installed plugin is told at every start.
+        """
         from aperio_cli.host.run import NOT_ENFORCED
 
-        missing = [name for name in self._context.config.sandbox_require if name in NOT_ENFORCED]
-        if missing:
-            raise RequiredLimit(
-                f"`{self._request.target}` was not started: a required limit cannot be enforced",
-                why=f"[sandbox] require names {', '.join(missing)}",
-                next=["run it where the limit is not required"],
-            )
+        required = self._context.config.sandbox_require
+        missing = [name for name in required if name in NOT_ENFORCED]
+        lifted = {name: found for name in missing if (found := self._lifting(name, target))}
+        for name, exception in lifted.items():
+            granted = f"by an exception until {exception.until}: {clean(exception.reason)}"
+            self._output.warn(f"required limit `{name}` is not enforced, {granted}")
+        refused = [name for name in missing if name not in lifted]
+        if not refused:
+            return
+        steps = ["run it where the limit is not required"]
+        if not isinstance(target, DevelopmentBuild):
+            stated = f"{target.id} --rule {LIMIT_PREFIX}{refused[0]} --until DATE --reason TEXT"
+            steps.append(f"for a time: `aperio trust exception add {stated}`")
+        raise RequiredLimit(
+            f"`{self._request.target}` was not started: a required limit cannot be enforced",
+            why=f"[sandbox] require names {', '.join(refused)}",
+            next=steps,
+        )
+
+    def _lifting(self, limit: str, target: Receipt | DevelopmentBuild) -> PolicyException | None:
+        """The exception by which a plugin may start without a limit; none for a folder."""
+        from aperio_cli import clock
+
+        if isinstance(target, DevelopmentBuild):
+            return None
+        rule = LIMIT_PREFIX + limit
+        today = clock.now().date().isoformat()
+        return self._context.policy.exception(target.id, target.version, rule, today=today)
 
     @contextlib.asynccontextmanager
     async def _launched(

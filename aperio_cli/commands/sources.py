@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aperio_cli import clock
 from aperio_cli.models.plugin_id import PluginRef, is_path
 from aperio_cli.verifying import VerifyRequest, verify_artifact
 
@@ -40,10 +41,10 @@ def verify_source(
     """
     request = VerifyRequest(
         source=source,
-        policy=context.config.policy,
-        config_file=context.paths.config_file,
-        local_root=context.paths.local_root,
+        policy=context.policy,
+        roots=lambda: context.trusted_roots,
         machine=context.platform,
+        today=clock.now().date(),
         exception=exception,
         offline=context.settings.offline,
     )

@@ -19,8 +19,7 @@ def trust_local_init(context: Context) -> Report:
     import getpass
 
     from aperio_cli import files
-    from aperio_cli.config import add_publisher_rule
-    from aperio_cli.files import make_private
+    from aperio_cli.config import add_publisher_rule, load_config
     from aperio_cli.models.publisher import (
         ANY_NAMESPACE,
         LOCAL_DOMAIN,
@@ -30,7 +29,6 @@ def trust_local_init(context: Context) -> Report:
     from aperio_cli.signing.local import create_domain
 
     paths = context.paths
-    make_private(paths.home)
     files.make_private(paths.home)
     made = create_domain(paths.local_domain, f"{getpass.getuser()}@local")
     rule = PublisherRule(
@@ -50,4 +48,8 @@ def trust_local_init(context: Context) -> Report:
             ("rule added to", paths.config_file),
         ]
     )
-    return Report(data, text, notes=("next: `aperio plugin sign dist --trust local`",))
+    notes = ["next: `aperio plugin sign dist --trust local`"]
+    config = load_config(paths)
+    if rule not in config.policy.publishers and not config.publisher_files:
+        notes.insert(0, f"the rule has no effect: {config.site_file} does not admit it")
+    return Report(data, text, notes=tuple(notes))

@@ -2,24 +2,281 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from aperio_cli import clock
 from aperio_cli.commands.app import trust
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
-from aperio_cli.output import Report, table
+from aperio_cli.errors import PublisherFileInvalid
+from aperio_cli.output import Report, pairs, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aperio_cli.config import Config, PublisherFile
+    from aperio_cli.models.policy import Policy, PolicyException
+    from aperio_cli.models.publisher import PublisherRule
+    from aperio_cli.verifying.publisher_files import VerifiedPublishers
+    from aperio_cli.verifying.signature import TrustedRootSource
 
 
 @command(trust, "trust", "show")
 def trust_show(context: Context) -> Report:
-    """Show who may sign which plugins on this machine."""
-    rules = context.config.policy.publishers
-    has_root = context.paths.local_root.exists()
+    """Show who may sign which plugins on this machine, and what is required of them."""
+    found = _findings(context)
+    config = context.config
     data = {
-        "config_file": str(context.paths.config_file),
-        "publishers": [rule.to_json() | {"source": rule.source} for rule in rules],
-        "domains": [{"name": "local", "root": str(context.paths.local_root)}] if has_root else [],
+        "config_file": str(config.file),
+        "site_config_file": str(config.site_file) if config.site_file.exists() else None,
+        "required": _required(config),
+        "publishers": [_publisher(config, rule) for rule in found.policy.publishers],
+        "closed": sorted(found.policy.closed),
+        "publisher_files": [_publisher_file(config, each) for each in found.files],
+        "domains": [_domain(context, root) for root in context.trusted_roots],
+        "exceptions": [_exception(config, each) for each in _exceptions(config)],
     }
-    if not rules:
-        text = "nobody is trusted: there is no [[publishers]] rule"
-        return Report(data, text, notes=("next: `aperio trust local init`",))
-    rows = [(r.namespace, r.domain, r.identity, r.issuer, r.source) for r in rules]
-    return Report(data, table(("namespace", "domain", "identity", "issuer", "stated in"), rows))
+    return Report(data, _text(data), notes=tuple(_notes(data)))
+
+
+@dataclass(frozen=True, slots=True)
+class _FileFinding:
+    """A publisher file of the configuration: what it states, or why it does not count."""
+
+    file: PublisherFile
+    verified: VerifiedPublishers | None
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Findings:
+    """The rules in force, as far as publisher files could be read."""
+
+    policy: Policy
+    files: tuple[_FileFinding, ...]
+
+
+def _findings(context: Context) -> _Findings:
+    from aperio_cli.config import policy_in_force
+
+    config = context.config
+    files = tuple(_file_finding(context, file) for file in config.publisher_files)
+    rules = {each.file: each.verified.stated.rules for each in files if each.verified}
+    is_whole = len(rules) == len(config.publisher_files)
+    policy = policy_in_force(config.user, config.site, rules if is_whole else None)
+    return _Findings(policy, files)
+
+
+def _file_finding(context: Context, file: PublisherFile) -> _FileFinding:
+    try:
+        return _FileFinding(file, context.publishers_of(file), "")
+    except PublisherFileInvalid as error:
+        return _FileFinding(file, None, error.why)
+
+
+# ── data ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _required(config: Config) -> dict[str, Any]:
+    site = config.site
+    return {
+        "level": config.policy.require,
+        "from_site": bool(site.require) and site.require == config.policy.require,
+        "organizations": [
+            {"id": name, "level": level, "from_site": dict(site.organizations).get(name) == level}
+            for name, level in config.policy.organizations
+        ],
+        "provenance": config.policy.require_provenance,
+        "unsigned_allowed": config.policy.allow_unsigned,
+    }
+
+
+def _publisher(config: Config, rule: PublisherRule) -> dict[str, Any]:
+    from aperio_cli.models.publisher_table import who_signs
+
+    sources = {str(config.site_file), *(str(f.path) for f in config.site.publisher_files)}
+    return {
+        "namespace": rule.namespace,
+        "plugin": rule.plugin or None,
+        "domain": rule.domain,
+        "identity": who_signs(rule),
+        "issuer": rule.issuer,
+        "tier": rule.tier,
+        "shape": "build" if rule.ci else "identity",
+        "source": rule.source,
+        "from_site": rule.source in sources,
+        "rule": rule.to_json(),
+    }
+
+
+def _publisher_file(config: Config, found: _FileFinding) -> dict[str, Any]:
+    verified = found.verified
+    return {
+        "file": str(found.file.path),
+        "source": found.file.rule.source,
+        "from_site": found.file in config.site.publisher_files,
+        "problem": found.problem or None,
+        "serial": verified.stated.serial if verified else None,
+        "expires": verified.stated.expires if verified else None,
+        "publishers": len(verified.stated.rules) if verified else 0,
+        "signer": verified.signer.to_json() if verified else None,
+        "verified_at": verified.verified_at if verified else None,
+    }
+
+
+def _domain(context: Context, root: TrustedRootSource) -> dict[str, Any]:
+    from aperio_cli.verifying.roots import root_age, root_age_days
+
+    now = clock.now()
+    return {
+        "name": root.name,
+        "root": _place(context, root),
+        "origin": root.origin,
+        "as_of": root.as_of or None,
+        "age": root_age(root, now),
+        "age_days": root_age_days(root, now),
+        "problem": root.problem or None,
+        "from_site": root.name in {domain.name for domain in context.config.site.domains},
+    }
+
+
+def _place(context: Context, root: TrustedRootSource) -> str:
+    """Where a root is from: a file, or what ships with aperio."""
+    for domain in context.config.domains:
+        if domain.name == root.name:
+            return str(domain.file or domain.tuf)
+    if root.origin == "vendored":
+        return "shipped with aperio"
+    if root.origin == "refreshed":
+        return str(context.paths.refreshed_root(root.name))
+    return str(context.paths.local_root)
+
+
+def _exceptions(config: Config) -> list[PolicyException]:
+    """Every exception that is stated, those that do not count too."""
+    return [*config.site.exceptions, *config.user.exceptions]
+
+
+def _exception(config: Config, stated: PolicyException) -> dict[str, Any]:
+    left = (date.fromisoformat(stated.until) - clock.now().date()).days
+    return {
+        **stated.to_json(),
+        "days_left": max(left, 0),
+        "has_ended": left < 0,
+        "counts": left >= 0 and stated in config.policy.exceptions,
+        "source": stated.source,
+        "from_site": stated in config.site.exceptions,
+    }
+
+
+# ── text ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _text(data: dict[str, Any]) -> str:
+    parts = [_heading(data), _publishers(data["publishers"])]
+    for rows, section in (
+        (data["publisher_files"], _publisher_files),
+        (data["domains"], _domains),
+        (data["exceptions"], _exception_lines),
+    ):
+        parts += [section(rows)] if rows else []
+    return "\n\n".join(parts)
+
+
+def _heading(data: dict[str, Any]) -> str:
+    required = data["required"]
+    rows = [("configuration", data["config_file"])]
+    if data["site_config_file"]:
+        rows.append(("the site's", data["site_config_file"]))
+    rows.append(("required", _level(required)))
+    rows += [(f"  {each['id']}", _level(each)) for each in required["organizations"]]
+    rows.append(("provenance", "required" if required["provenance"] else "not required"))
+    if data["closed"]:
+        rows.append(("nobody for", " ".join(data["closed"])))
+    return pairs(rows)
+
+
+def _level(stated: dict[str, Any]) -> str:
+    return f"{stated['level']} publishers{_by_site(stated)}"
+
+
+def _publishers(publishers: Sequence[dict[str, Any]]) -> str:
+    if not publishers:
+        return "nobody is trusted: there is no [[publishers]] rule in force"
+    rows = [
+        (
+            f"{each['namespace']}/{each['plugin']}" if each["plugin"] else each["namespace"],
+            each["tier"],
+            each["domain"],
+            each["shape"],
+            each["identity"],
+            each["issuer"],
+            f"{each['source']}{_by_site(each)}",
+        )
+        for each in publishers
+    ]
+    headings = ("publisher", "tier", "domain", "shape", "identity", "issuer", "stated in")
+    return table(headings, rows)
+
+
+def _publisher_files(found: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        (
+            each["file"],
+            "not used" if each["problem"] else f"serial {each['serial']}",
+            each["problem"] or f"{each['publishers']} rules, signed by {_signature(each)}",
+            each["expires"] or "",
+        )
+        for each in found
+    ]
+    return table(("publisher file", "", "", "until"), rows)
+
+
+def _signature(found: dict[str, Any]) -> str:
+    return f"{found['signer']['identity']} on {found['signer']['signed_at']}"
+
+
+def _domains(domains: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        (each["name"], each["age"], each["problem"] or f"{each['root']}{_by_site(each)}")
+        for each in domains
+    ]
+    return table(("trust domain", "root", ""), rows)
+
+
+def _exception_lines(stated: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        (
+            each["plugin"],
+            each["rule"],
+            _days(each),
+            f"{each['reason']}{_by_site(each)}",
+        )
+        for each in stated
+    ]
+    return table(("exception", "from", "until", "reason"), rows)
+
+
+def _days(stated: dict[str, Any]) -> str:
+    if stated["has_ended"]:
+        return f"{stated['until']} (ended)"
+    if not stated["counts"]:
+        return f"{stated['until']} (the site does not allow it)"
+    return f"{stated['until']} ({stated['days_left']} days left)"
+
+
+def _by_site(stated: dict[str, Any]) -> str:
+    return " (site)" if stated["from_site"] else ""
+
+
+def _notes(data: dict[str, Any]) -> list[str]:
+    if any(each["problem"] for each in data["publisher_files"]):
+        return ["as long as a publisher file cannot be used, nothing is admitted"]
+    if data["publishers"]:
+        return []
+    return [
+        "next: `aperio trust local init`, for what you sign yourself",
+        "or `aperio trust publisher add NS --from-bundle FILE`, for somebody else's plugins",
+    ]

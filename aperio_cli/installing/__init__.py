@@ -7,12 +7,14 @@ the moment it counts as installed. Nothing of the plugin is executed.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli import archive, clock, files
 from aperio_cli.errors import (
     FilesChanged,
+    ProvenanceMissing,
     ReceiptInvalid,
     SignerChanged,
     VersionChanged,
@@ -21,7 +23,10 @@ from aperio_cli.errors import (
 from aperio_cli.installing.bytecode import compile_tree
 from aperio_cli.installing.interpreters import choose_interpreter, find_interpreters
 from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.models.policy import UNSIGNED
+from aperio_cli.models.publisher import OWNER_ID, REPOSITORY_ID
 from aperio_cli.models.receipt import (
+    ATTESTATIONS_FILE_NAME,
     BUNDLE_FILE_NAME,
     FILE_NAME,
     FILES_FOLDER,
@@ -36,12 +41,11 @@ if TYPE_CHECKING:
 
     from aperio_cli.files import FileRecord
     from aperio_cli.models.artifact import Interpreter
+    from aperio_cli.models.proof import Proof
+    from aperio_cli.models.publisher import Signer
     from aperio_cli.store import Store
 
-__all__ = ["UNSIGNED", "InstallReport", "InstallRequest", "find_interpreters", "install"]
-
-UNSIGNED = "unsigned"
-"""What `--accept-new-signer` names to go from a signed version to an unsigned one."""
+__all__ = ["InstallReport", "InstallRequest", "find_interpreters", "install"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,8 @@ class InstallRequest:
 
     Attributes:
         interpreters: `[python] interpreters` of the configuration.
-        accept_new_signer: the identity that may follow the installed version's signer, or
-            `unsigned`; empty accepts no change.
+        accept_new_signer: who may follow the installed version's signer: an identity, of a CI
+            build with its ref or without, or `unsigned`; empty accepts no change.
     """
 
     interpreters: tuple[str, ...] = ()
@@ -82,6 +86,8 @@ class InstallReport:
             "badge": receipt.badge,
             "signer": receipt.signer,
             "exception": receipt.exception,
+            "exceptions": list(receipt.exceptions),
+            "proof": receipt.proof,
             "artifact_sha256": receipt.artifact_digest.hex,
             "tree_digest": receipt.tree_digest,
             "permissions": receipt.manifest["permissions"],
@@ -100,6 +106,8 @@ def install(admitted: AdmittedArtifact, store: Store, request: InstallRequest) -
     Raises:
         VersionChanged: this version is installed with other contents.
         SignerChanged: the installed version has another signer, and the change is not accepted.
+        ProvenanceMissing: the installed version has provenance and this one has none, and the
+            change is not accepted.
         ReceiptInvalid: the installed version's record is damaged, so neither can be known.
         InterpreterMissing: no Python on this machine fits.
         BytecodeFailed: its Python files could not be compiled within limits.
@@ -135,6 +143,7 @@ def _installed(admitted: AdmittedArtifact, store: Store, request: InstallRequest
     Raises:
         VersionChanged: this version is installed with other contents.
         SignerChanged: the installed version has another signer, and the change is not accepted.
+        ProvenanceMissing: it has provenance, the offered one has none, and that is not accepted.
         ReceiptInvalid: the record of an installed version is damaged.
     """
     same = store.find(PluginRef(admitted.offer.id, admitted.offer.version))
@@ -149,15 +158,25 @@ def _installed(admitted: AdmittedArtifact, store: Store, request: InstallRequest
         )
     if same and _is_as_good(same, admitted) and _is_intact(same, store):
         return same
-    _check_signer(same or _predecessor(admitted, store), admitted, request)
+    _check_succession(same or _predecessor(admitted, store), admitted, request)
     return None
 
 
 def _is_as_good(receipt: Receipt, admitted: AdmittedArtifact) -> bool:
     """Whether the installed version rests on the same evidence as the offered one, or better."""
-    if isinstance(admitted.evidence, ExceptionGranted):
-        return receipt.signer is not None or receipt.exception == admitted.evidence.to_json()
-    return _who(receipt.signer) == _who(admitted.evidence.signer.to_json())
+    recorded, evidence = receipt.recorded_proof(), admitted.evidence
+    if isinstance(evidence, ExceptionGranted):
+        return recorded is not None or receipt.exception == evidence.to_json()
+    if recorded is None or recorded.signer.lineage != evidence.signer.lineage:
+        return False
+    is_all_attested = set(evidence.proof.attestations) <= set(recorded.attestations)
+    # `list` shows these two from the record, so they have to be those of today's policy.
+    is_shown = receipt.badge == admitted.badge and receipt.exceptions == _lifted(admitted)
+    return is_all_attested and is_shown
+
+
+def _lifted(admitted: AdmittedArtifact) -> tuple[dict[str, str], ...]:
+    return tuple(exception.to_json() for exception in admitted.judgement.lifted)
 
 
 def _is_intact(receipt: Receipt, store: Store) -> bool:
@@ -175,36 +194,68 @@ def _predecessor(admitted: AdmittedArtifact, store: Store) -> Receipt | None:
     return store.find(PluginRef(plugin, version)) if version else None
 
 
-def _check_signer(
+def _check_succession(
     before: Receipt | None, admitted: AdmittedArtifact, request: InstallRequest
 ) -> None:
     """Provenance can rise, never fall (DESIGN, section 4, item 7)."""
-    if before is None or before.signer is None:
+    recorded = before.recorded_proof() if before else None
+    if before is None or recorded is None:
         return
-    after = admitted.evidence.signer.to_json() if isinstance(admitted.evidence, Verified) else None
-    if _who(before.signer) == _who(after):
+    after = admitted.evidence.proof if isinstance(admitted.evidence, Verified) else None
+    accepted = {after.signer.name, after.signer.identity} if after else {UNSIGNED}
+    if request.accept_new_signer in accepted:
         return
-    name = str(after["identity"]) if after else UNSIGNED
-    if request.accept_new_signer == name:
-        return
-    change = "somebody else signed it" if after else "it is not signed"
-    step = f"`aperio plugin install ... --accept-new-signer '{clean(name)}'`"
-    raise SignerChanged(
+    if after is None or after.signer.lineage != recorded.signer.lineage:
+        raise _signer_changed(before, recorded.signer, admitted, after.signer if after else None)
+    if _has_provenance(recorded) and not _has_provenance(after):
+        raise _provenance_fell(before, admitted, after.signer)
+
+
+def _has_provenance(proof: Proof) -> bool:
+    return any(attestation.provenance for attestation in proof.attestations)
+
+
+def _signer_changed(
+    before: Receipt, installed: Signer, admitted: AdmittedArtifact, offered: Signer | None
+) -> SignerChanged:
+    change = "somebody else signed it" if offered else "it is not signed"
+    return SignerChanged(
         f"{admitted.subject} was not installed: {change}, unlike the installed {before.version}",
-        why=f"installed {_shown(before.signer)}\noffered   {_shown(after)}",
-        next=["ask its publisher, by another way, whether this is meant", f"if it is: {step}"],
+        why=f"installed {_shown(installed)}\noffered   {_shown(offered)}",
+        next=[
+            "ask its publisher, by another way, whether this is meant",
+            f"if it is: {_accepting(offered)}",
+        ],
     )
 
 
-def _who(signer: dict[str, Any] | None) -> tuple[object, ...] | None:
-    """What makes two signers the same: trust domain, identity, issuer."""
-    return tuple(signer.get(key) for key in ("domain", "identity", "issuer")) if signer else None
+def _provenance_fell(
+    before: Receipt, admitted: AdmittedArtifact, signer: Signer
+) -> ProvenanceMissing:
+    return ProvenanceMissing(
+        f"{admitted.subject} was not installed: nothing signed says how it was built, unlike the"
+        f" installed {before.version}",
+        why=f"installed {before.version}, with SLSA provenance\n"
+        f"offered   {admitted.offer.version}, with none",
+        next=[
+            "get its attestations (.intoto.jsonl) and put them beside the artifact",
+            f"if its publisher says that this is meant: {_accepting(signer)}",
+        ],
+    )
 
 
-def _shown(signer: dict[str, Any] | None) -> str:
+def _accepting(signer: Signer | None) -> str:
+    name = clean(signer.name) if signer else UNSIGNED
+    return f"`aperio plugin install ... --accept-new-signer {shlex.quote(name)}`"
+
+
+def _shown(signer: Signer | None) -> str:
+    """The signer as messages show it: of a CI build the ids too, which a name does not tell."""
     if signer is None:
         return UNSIGNED
-    return clean(f"{signer.get('identity')} of {signer.get('issuer')} ({signer.get('domain')})")
+    stated = f"{signer.name} of {signer.issuer} ({signer.domain})"
+    ids = [f"{key} {signer.claim(key)}" for key in (OWNER_ID, REPOSITORY_ID) if signer.claim(key)]
+    return clean(", ".join([stated, *ids]))
 
 
 # ── installing ────────────────────────────────────────────────────────────────────────────────────
@@ -244,8 +295,9 @@ def _unpack(
 ) -> bytes:
     """Unpacks and compiles, and gives the contents of files.sha256."""
     unpacked = archive.unpack(admitted.content, destination, subject=admitted.subject)
-    if interpreter:
-        compile_tree(destination, place / FILES_FOLDER, interpreter, subject=admitted.subject)
+    if not interpreter:
+        return files.format_tree(unpacked)  # they were digested on their way to the disk
+    compile_tree(destination, place / FILES_FOLDER, interpreter, subject=admitted.subject)
     records = files.list_tree(destination)
     _check_only_bytecode_is_new(unpacked, records, admitted.subject)
     return files.format_tree(records)
@@ -280,11 +332,13 @@ def _write_records(
     place: Path,
     made: tuple[bytes, Interpreter | None],
 ) -> Receipt:
-    """Writes files.sha256, the bundle and, last, the receipt."""
+    """Writes files.sha256, bundle and attestations and, last, the receipt."""
     tree, interpreter = made
     files.write_atomic(prepared / TREE_FILE_NAME, tree)
     if admitted.bundle is not None:
         files.write_atomic(prepared / BUNDLE_FILE_NAME, admitted.bundle)
+    if admitted.attestations is not None:
+        files.write_atomic(prepared / ATTESTATIONS_FILE_NAME, admitted.attestations)
     receipt = _receipt(admitted, place, files.tree_digest(tree), interpreter)
     files.write_atomic(prepared / FILE_NAME, receipt.to_bytes())
     return receipt
@@ -315,4 +369,7 @@ def _receipt(
         interpreter=interpreter,
         manifest=manifest.to_json(),
         folder=place,
+        proof=verified.proof.to_json() if verified else None,
+        exceptions=_lifted(admitted),
+        index_serial=admitted.offer.index_serial,
     )

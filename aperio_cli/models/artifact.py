@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from aperio_cli.models.publisher import Signer
 
 BUNDLE_SUFFIX = ".sigstore.json"
+ATTESTATIONS_SUFFIX = ".intoto.jsonl"
+"""Behind an artifact's name: further statements about it, one Sigstore bundle a line."""
 SUFFIX = ".tar.gz"
 MAX_BUNDLE_BYTES = 1024 * 1024
+MAX_ATTESTATIONS_BYTES = 16 * 1024 * 1024
 
 
 def artifact_name(manifest: Manifest, platform: Platform) -> str:
@@ -65,10 +68,20 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class SignedArtifact:
-    """An artifact with a Sigstore bundle beside it."""
+    """An artifact with a Sigstore bundle beside it, and signed statements about it.
+
+    Attributes:
+        artifact: what was signed.
+        bundle_path: its Sigstore bundle.
+        attestations_path: the statements, one Sigstore bundle a line.
+        statements: their predicate types, in that order.
+        signer: who signed all of it.
+    """
 
     artifact: Artifact
     bundle_path: Path
+    attestations_path: Path
+    statements: tuple[str, ...]
     signer: Signer
 
 

@@ -333,7 +333,7 @@ class _Reader:
             self._fail("runtime", "expected `language: python` with `tags`, or `language: go`")
         self._check_keys(runtime, ("language",), ("tags",), "runtime.")
         language = runtime["language"]
-        if language not in {"go", "python"}:
+        if language not in ("go", "python"):  # not a set: a list may stand there
             self._fail("runtime.language", "expected go or python")
         tags = self._list(runtime.get("tags", []), "runtime.tags")
         if any(not isinstance(tag, str) or not _TAG.fullmatch(tag) for tag in tags):

@@ -26,6 +26,9 @@ class Offer:
         bundle: the Sigstore bundle itself, or None when there is none.
         source: whose word this is, for people: a registry's location, or the file.
         registry_publisher: the publisher name that a registry shows; display only.
+        attestations: signed statements about the artifact, one Sigstore bundle a line; None when
+            there are none.
+        index_serial: the edition of the index that made the offer, when it says which.
     """
 
     id: PluginId
@@ -38,3 +41,5 @@ class Offer:
     bundle: bytes | None
     source: str
     registry_publisher: str = ""
+    attestations: bytes | None = None
+    index_serial: int | None = None

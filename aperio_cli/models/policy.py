@@ -3,33 +3,101 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 from aperio_cli.models.publisher import ANY_NAMESPACE, PublisherRule
 
 if TYPE_CHECKING:
     from aperio_cli.models.plugin_id import PluginId
 
+REQUIREMENTS: Final = ("signed", "verified")
+"""What can be required of a plugin, the least first; `signed` is the default."""
+UNSIGNED: Final = "unsigned"
+UNVERIFIED: Final = "unverified"
+LONGEST_EXCEPTION: Final = timedelta(days=366)
+MAX_REASON_CHARACTERS: Final = 500
+LIMIT_PREFIX: Final = "limit:"
+"""Before the name of a limit: a plugin may start where that limit cannot be enforced."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyException:
+    """One `[[exceptions]]` entry: a rule that is not asked of one plugin, for a time.
+
+    Attributes:
+        plugin: the plugin.
+        version: the only version that it is about; empty for every version.
+        rule: `unsigned`, `unverified` or `limit:NAME`.
+        until: the last day on which it holds, `YYYY-MM-DD`.
+        reason: in the operator's words.
+        source: file that states it, for messages.
+    """
+
+    plugin: PluginId
+    version: str
+    rule: str
+    until: str
+    reason: str
+    source: str = ""
+
+    def covers(self, plugin: PluginId, version: str, rule: str, today: str) -> bool:
+        """Whether it lifts this rule from this version today (`YYYY-MM-DD`)."""
+        is_about = self.plugin == plugin and self.version in {"", version}
+        # Dates written in one way only: text order is time order.
+        return is_about and self.rule == rule and today <= self.until
+
+    def to_json(self) -> dict[str, str]:
+        """The exception as reports carry it; keys as in config.toml."""
+        name = f"{self.plugin}@{self.version}" if self.version else str(self.plugin)
+        return {"plugin": name, "rule": self.rule, "until": self.until, "reason": self.reason}
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The operator's rules about publishers, in the order of the configuration file.
+    """The operator's rules, those of the site worked in: only what is in force.
 
     Attributes:
-        publishers: who may sign.
+        publishers: who may sign, in the order of the configuration files.
         closed: namespaces for which nobody may, whatever the rules for `*` say.
+        require: one of `REQUIREMENTS`, for every plugin on this machine.
+        organizations: what is required for single organizations: (id, one of `REQUIREMENTS`).
+        require_provenance: whether every plugin needs provenance.
+        exceptions: those that count.
+        allow_unsigned: whether `install --allow-unsigned` may grant an exception: not where the
+            site requires signatures.
     """
 
     publishers: tuple[PublisherRule, ...] = ()
     closed: frozenset[str] = frozenset()
+    require: str = REQUIREMENTS[0]
+    organizations: tuple[tuple[str, str], ...] = ()
+    require_provenance: bool = False
+    exceptions: tuple[PolicyException, ...] = ()
+    allow_unsigned: bool = True
 
     def rules_for(self, plugin: PluginId) -> tuple[PublisherRule, ...]:
         """The rules that speak about a plugin: its namespace's own, else those for `*`.
 
-        A namespace with rules of its own is not opened further by `*`.
+        A namespace with rules of its own is not opened further by `*`, even when none of them
+        is about this plugin.
         """
         if plugin.namespace in self.closed:
             return ()
-        covering = [rule for rule in self.publishers if rule.covers(plugin)]
-        own = tuple(rule for rule in covering if rule.namespace != ANY_NAMESPACE)
-        return own or tuple(covering)
+        own = [rule for rule in self.publishers if rule.namespace == plugin.namespace]
+        stated = own or [rule for rule in self.publishers if rule.namespace == ANY_NAMESPACE]
+        return tuple(rule for rule in stated if rule.covers(plugin))
+
+    def required(self, organization: str = "") -> str:
+        """What is required of a plugin, for an organization when one is named."""
+        own = dict(self.organizations).get(organization, REQUIREMENTS[0])
+        return max(self.require, own, key=REQUIREMENTS.index)
+
+    def exception(
+        self, plugin: PluginId, version: str, rule: str, *, today: str
+    ) -> PolicyException | None:
+        """The exception that lifts a rule from a version today (`YYYY-MM-DD`), if there is one."""
+        for exception in self.exceptions:
+            if exception.covers(plugin, version, rule, today):
+                return exception
+        return None

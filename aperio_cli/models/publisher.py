@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aperio_cli.models.plugin_id import PluginId
 
 ANY_NAMESPACE = "*"
@@ -14,6 +16,38 @@ ANY_NAMESPACE = "*"
 # (RFC 2606, `.invalid`), so a rule for it cannot come to mean somebody else's server.
 LOCAL_DOMAIN = "local"
 LOCAL_ISSUER = "https://oidc.local.aperio.invalid"
+
+# Names of claims: sigstore/fulcio, docs/oid-info.md, 1.3.6.1.4.1.57264.1.9 to .22.
+BUILD_CONFIG_URI: Final = "build_config_uri"
+OWNER_ID: Final = "source_repository_owner_identifier"
+REPOSITORY_ID: Final = "source_repository_identifier"
+REPOSITORY_REF: Final = "source_repository_ref"
+REPOSITORY_URI: Final = "source_repository_uri"
+RUNNER: Final = "runner_environment"
+
+VERSION_FIELD: Final = "{version}"
+TIERS: Final = ("community", "verified", "official")
+"""How well a publisher is known, the least first; `verified` and better satisfy `verified`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CiService:
+    """How a CI service names what it builds.
+
+    Attributes:
+        issuer: its hosted instance's OIDC issuer.
+        separator: what stands between repository and workflow file in a build config URI.
+    """
+
+    issuer: str
+    separator: str
+
+
+# sigstore/fulcio, config/identity/config.yaml: the templates of the two `build-config-uri`s.
+CI_SERVICES: Final = {
+    "github": CiService("https://token.actions.githubusercontent.com", "/"),
+    "gitlab": CiService("https://gitlab.com", "//"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +70,36 @@ class Signer:
     certificate_digest: str
     claims: tuple[tuple[str, str], ...] = ()
 
+    def claim(self, name: str) -> str:
+        """One claim of the certificate, by name; empty when it makes none."""
+        return dict(self.claims).get(name, "")
+
+    @property
+    def name(self) -> str:
+        """The identity as people know it from version to version.
+
+        The identity of a CI build ends in the ref that was built, so it differs at every release;
+        without `@ref` it names the workflow.
+        """
+        return self.identity.rpartition("@")[0] if self._is_build else self.identity
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """What two signatures have in common when the same publisher made them.
+
+        For a CI build: numeric ids, so that a renamed and re-registered owner is somebody else,
+        and the workflows, without the ref.
+        """
+        if not self._is_build:
+            return (self.domain, self.issuer, self.identity)
+        workflow = self.claim(BUILD_CONFIG_URI).rpartition("@")[0]
+        ids = (self.claim(OWNER_ID), self.claim(REPOSITORY_ID))
+        return (self.domain, self.issuer, self.name, workflow, *ids)
+
+    @property
+    def _is_build(self) -> bool:
+        return bool(self.claim(BUILD_CONFIG_URI)) and "@" in self.identity
+
     def to_json(self) -> dict[str, object]:
         """The signer as receipts and reports carry it."""
         return {
@@ -47,17 +111,137 @@ class Signer:
             "claims": dict(self.claims),
         }
 
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Signer:
+        """The signer that a receipt carries.
+
+        Raises:
+            KeyError, TypeError, AttributeError: the document is damaged.
+        """
+        return cls(
+            domain=str(document["domain"]),
+            identity=str(document["identity"]),
+            issuer=str(document["issuer"]),
+            signed_at=str(document["signed_at"]),
+            certificate_digest=str(document["certificate_sha256"]),
+            claims=tuple((str(k), str(v)) for k, v in document["claims"].items()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CiIdentity:
+    """A build in a CI service, by fields that its certificate states one by one.
+
+    Every field is stated by the operator and none is a pattern, but for `{version}` in `ref`,
+    which stands for the version that was offered.
+
+    Attributes:
+        service: a key of `CI_SERVICES`.
+        repository: URI of the source repository.
+        repository_id: its number, which a repository of the same name does not inherit.
+        owner_id: the number of its owner (GitLab: of its namespace).
+        workflow: path of the workflow file in the repository.
+        ref: the git ref that is built, with `{version}` in it.
+        runner: `github-hosted`, `gitlab-hosted` or `self-hosted`.
+        signer_workflow: the identity of a reusable workflow that signs for the repository, with
+            its ref; empty when the repository's own workflow does.
+    """
+
+    service: str
+    repository: str
+    repository_id: str
+    owner_id: str
+    workflow: str
+    ref: str
+    runner: str
+    signer_workflow: str = ""
+
+    def expected(self, version: str) -> dict[str, str]:
+        """What the certificate of a build of this version has to say, by claim."""
+        ref = self.ref.replace(VERSION_FIELD, version)
+        separator = CI_SERVICES[self.service].separator
+        config = f"{self.repository}{separator}{self.workflow}@{ref}"
+        return {
+            "identity": self.signer_workflow or config,
+            OWNER_ID: self.owner_id,
+            REPOSITORY_ID: self.repository_id,
+            REPOSITORY_URI: self.repository,
+            REPOSITORY_REF: ref,
+            BUILD_CONFIG_URI: config,
+            RUNNER: self.runner,
+        }
+
+    def to_json(self) -> dict[str, str]:
+        """The build as rules carry it; `signer_workflow` only when there is one."""
+        document = {
+            "ci": self.service,
+            "repository": self.repository,
+            "repository_id": self.repository_id,
+            "owner_id": self.owner_id,
+            "workflow": self.workflow,
+            "ref": self.ref,
+            "runner": self.runner,
+        }
+        return document | (
+            {"signer_workflow": self.signer_workflow} if self.signer_workflow else {}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field in which a signer is not the one that a rule names."""
+
+    field: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What a rule asks of the build's provenance, besides the signature.
+
+    Attributes:
+        provenance: whether there has to be any; implied by the other two.
+        builder: the exact builder id; empty for any.
+        source_repository: the exact source repository URI; empty for any.
+    """
+
+    provenance: bool = False
+    builder: str = ""
+    source_repository: str = ""
+
+    @property
+    def is_any(self) -> bool:
+        """Whether provenance is asked for at all."""
+        return self.provenance or bool(self.builder or self.source_repository)
+
+    def to_json(self) -> dict[str, object]:
+        """The demands as rules carry them; only what is asked for."""
+        document = {
+            "require_provenance": self.provenance,
+            "builder": self.builder,
+            "source_repository": self.source_repository,
+        }
+        return {key: value for key, value in document.items() if value}
+
 
 @dataclass(frozen=True, slots=True)
 class PublisherRule:
-    """One `[[publishers]]` rule of the operator: who may sign for a namespace.
+    """One rule of the operator: who may sign for a namespace.
 
     Attributes:
         namespace: a namespace, or `*` for every namespace that has no rule of its own.
         domain: name of the trust root that must have verified the bundle.
-        identity: the exact identity; never a pattern.
+        identity: the exact identity, never a pattern; empty when `ci` names it. It names no build:
+            a certificate with the number of a repository needs a rule with `ci`.
         issuer: the exact issuer.
         source: file that states the rule, for messages.
+        ci: the CI build that signs; None when a person or a service account does.
+        plugin: the only plugin of the namespace that the rule is about; empty for all of them.
+        tier: one of `TIERS`: how well whoever states the rule knows the publisher.
+        valid_from: nothing signed earlier counts; RFC 3339 in UTC, or empty.
+        valid_until: nothing signed later counts; RFC 3339 in UTC, or empty.
+        demands: what is asked of the provenance.
     """
 
     namespace: str
@@ -65,30 +249,70 @@ class PublisherRule:
     identity: str
     issuer: str
     source: str
+    ci: CiIdentity | None = None
+    plugin: str = ""
+    tier: str = TIERS[0]
+    valid_from: str = ""
+    valid_until: str = ""
+    demands: Demands = Demands()
 
     def covers(self, plugin: PluginId) -> bool:
         """Whether the rule speaks about this plugin."""
-        return self.namespace in {ANY_NAMESPACE, plugin.namespace}
+        return self.namespace in {ANY_NAMESPACE, plugin.namespace} and self.plugin in {
+            "",
+            plugin.name,
+        }
 
-    def admits(self, signer: Signer) -> bool:
+    def differences(self, signer: Signer, version: str) -> tuple[Difference, ...]:
+        """Every field in which the signer of this version is not whom the rule names."""
+        return tuple(self._differences(signer, version))
+
+    def _differences(self, signer: Signer, version: str) -> Iterator[Difference]:
+        expected = {"domain": self.domain, "issuer": self.issuer}
+        expected |= self.ci.expected(version) if self.ci else {"identity": self.identity}
+        found = {"domain": signer.domain, "issuer": signer.issuer, "identity": signer.identity}
+        for field, wanted in expected.items():
+            given = found[field] if field in found else signer.claim(field)
+            # A blank that equals a blank would be a check of nothing.
+            if not wanted or wanted != given:
+                yield Difference(field, wanted or "a value", given or "nothing")
+        number = signer.claim(REPOSITORY_ID)
+        if number and not self.ci:
+            # Of a build the identity is the workflow: a reusable one's, whoever called it, and a
+            # path that a repository of the same name inherits.
+            yield Difference(REPOSITORY_ID, "a rule that states it, with `ci`", number)
+        # RFC 3339 in UTC, written in one way only, so that text order is time order.
+        if self.valid_from and signer.signed_at < self.valid_from:
+            yield Difference("signed at", f"not before {self.valid_from}", signer.signed_at)
+        if self.valid_until and signer.signed_at > self.valid_until:
+            yield Difference("signed at", f"not after {self.valid_until}", signer.signed_at)
+
+    def admits(self, signer: Signer, version: str) -> bool:
         """Whether this signer is the one that the rule names, field by field."""
-        return (signer.domain, signer.identity, signer.issuer) == (
-            self.domain,
-            self.identity,
-            self.issuer,
-        )
+        return not self.differences(signer, version)
 
     def to_json(self) -> dict[str, object]:
-        """The rule as reports carry it."""
-        return {
+        """The rule as reports carry it; keys as in config.toml."""
+        document: dict[str, object] = {
             "namespace": self.namespace,
             "domain": self.domain,
             "identity": self.identity,
             "issuer": self.issuer,
         }
+        if self.ci:
+            del document["identity"]
+            document |= self.ci.to_json()
+        optional = {
+            "plugin": self.plugin,
+            "tier": self.tier if self.tier != TIERS[0] else "",
+            "valid_from": self.valid_from,
+            "valid_until": self.valid_until,
+        }
+        document |= {key: value for key, value in optional.items() if value}
+        return document | self.demands.to_json()
 
     def to_toml(self) -> str:
         """The rule as lines of config.toml, without a line end behind the last."""
-        # What JSON writes for a printable string is a TOML basic string too.
-        lines = (f"{key} = {json.dumps(text)}" for key, text in self.to_json().items())
+        # What JSON writes for a printable string or a truth value is TOML too.
+        lines = (f"{key} = {json.dumps(value)}" for key, value in self.to_json().items())
         return "\n".join(["[[publishers]]", *lines])

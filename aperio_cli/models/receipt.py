@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,18 +11,50 @@ from aperio_cli.errors import AperioError, ReceiptInvalid
 from aperio_cli.models.artifact import Interpreter
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginId
+from aperio_cli.models.proof import Attestation, Proof, Provenance, RootFacts
+from aperio_cli.models.publisher import Signer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SCHEMA = "aperio.receipt/v1"
 FILE_NAME = "receipt.json"
 TREE_FILE_NAME = "files.sha256"
 BUNDLE_FILE_NAME = "artifact.sigstore.json"
+ATTESTATIONS_FILE_NAME = "artifact.intoto.jsonl"
 FILES_FOLDER = "files"
 MAX_BYTES = 256 * 1024
 
 _DAMAGES = (AperioError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+@contextlib.contextmanager
+def _refusing_damage(folder: Path) -> Iterator[None]:
+    """Turn whatever is wrong with a record into one refusal."""
+    try:
+        yield
+    except _DAMAGES as error:
+        raise ReceiptInvalid(
+            f"the record of an installed version is damaged: `{folder / FILE_NAME}`",
+            why=f"{type(error).__name__}: {error}",
+            next=["remove the plugin and install it again"],
+        ) from error
+
+
+def _attestation(document: dict[str, Any]) -> Attestation:
+    provenance = document["provenance"]
+    return Attestation(
+        predicate_type=str(document["predicate_type"]),
+        signer=Signer.from_json(document["signer"]),
+        provenance=Provenance.from_json(provenance) if provenance else None,
+    )
+
+
+def _mapping_or_none(value: object) -> dict[str, Any] | None:
+    if value is None or isinstance(value, dict):
+        return value
+    raise TypeError(type(value).__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +72,19 @@ class Receipt:
         artifact_digest: digest of the artifact that was unpacked.
         tree_digest: `t1:<hex>`, the digest of files.sha256.
         installed_at: RFC 3339, UTC.
-        badge: `local` or `unsigned` here; later also official, verified, community.
+        badge: `unsigned`, `local`, `community`, `verified` or `official`.
         signer: who signed, as `Signer.to_json` gives it; None for an exception.
         rule: the operator's rule that admitted it, as `PublisherRule.to_json` gives it.
-        exception: the operator's exception that admitted it: rule, until, reason.
+        exception: the operator's exception that admitted it unsigned: rule, until, reason, and
+            source when the configuration states it.
         source: where the artifact came from.
         interpreter: what executes a Python plugin; None for a binary.
         manifest: the manifest as it was declared, for permissions and limits.
         folder: where the version stands; not part of the file.
+        proof: what the bundle proved besides the signer, as `Proof.to_json` gives it; None for an
+            exception, and in records of versions that did not keep it.
+        exceptions: further exceptions that it took, as `PolicyException.to_json` gives them.
+        index_serial: the edition of the index that offered it; None when it did not say.
     """
 
     id: PluginId
@@ -67,11 +105,40 @@ class Receipt:
     interpreter: Interpreter | None
     manifest: dict[str, Any]
     folder: Path
+    proof: dict[str, Any] | None = None
+    exceptions: tuple[dict[str, str], ...] = ()
+    index_serial: int | None = None
 
     @property
     def files(self) -> Path:
         """The unpacked tree."""
         return self.folder / FILES_FOLDER
+
+    def recorded_proof(self) -> Proof | None:
+        """Who signed it, and what was attested, as found out when it was installed.
+
+        None when it was admitted unsigned. A record that kept the signer only has no attestations
+        in it, and facts of the trusted root are blank.
+
+        Raises:
+            ReceiptInvalid: the record is damaged.
+        """
+        if self.signer is None:
+            return None
+        with _refusing_damage(self.folder):
+            document = self.proof or {}
+            signer = Signer.from_json(self.signer)
+            root = document.get("root", {})
+            return Proof(
+                signer=signer,
+                root=RootFacts(
+                    signer.domain,
+                    str(root.get("sha256", "")),
+                    str(root.get("origin", "")),
+                    str(root.get("as_of", "")),
+                ),
+                attestations=tuple(map(_attestation, document.get("attestations", ()))),
+            )
 
     def to_bytes(self) -> bytes:
         """The contents of receipt.json."""
@@ -91,6 +158,9 @@ class Receipt:
             "signer": self.signer,
             "rule": self.rule,
             "exception": self.exception,
+            "proof": self.proof,
+            "exceptions": list(self.exceptions),
+            "index_serial": self.index_serial,
             "source": self.source,
             "interpreter": self.interpreter.to_json() if self.interpreter else None,
             "manifest": self.manifest,
@@ -104,17 +174,11 @@ class Receipt:
         Raises:
             ReceiptInvalid: not JSON, another schema, or a missing or malformed key.
         """
-        try:
+        with _refusing_damage(folder):
             document = json.loads(data)
             if document["schema"] != SCHEMA:
                 raise ValueError(document["schema"])
             return cls._from_document(document, folder)
-        except _DAMAGES as error:
-            raise ReceiptInvalid(
-                f"the record of an installed version is damaged: `{folder / FILE_NAME}`",
-                why=f"{type(error).__name__}: {error}",
-                next=["remove the plugin and install it again"],
-            ) from error
 
     @classmethod
     def _from_document(cls, document: dict[str, Any], folder: Path) -> Receipt:
@@ -132,11 +196,14 @@ class Receipt:
             tree_digest=document["tree_digest"],
             installed_at=document["installed_at"],
             badge=document["badge"],
-            signer=document["signer"],
-            rule=document["rule"],
-            exception=document["exception"],
+            signer=_mapping_or_none(document["signer"]),
+            rule=_mapping_or_none(document["rule"]),
+            exception=_mapping_or_none(document["exception"]),
             source=document["source"],
             interpreter=Interpreter(**interpreter) if interpreter else None,
             manifest=document["manifest"],
             folder=folder,
+            proof=_mapping_or_none(document.get("proof")),
+            exceptions=tuple(document.get("exceptions", ())),
+            index_serial=document.get("index_serial"),
         )

@@ -8,7 +8,8 @@ with additions only, so that a reader of the seed still reads what is written to
 2. `sigstore_bundle` is a string: the bundle itself when it begins with `{`, else where it is.
 3. `download_url` and `sha256` of a version are its linux/amd64 artifact; a version without one
    stands only in the detail file.
-4. `artifacts` lists every platform: `os`, `arch`, `url`, `sha256`, `size`, `sigstore_bundle`.
+4. `artifacts` lists every platform: `os`, `arch`, `url`, `sha256`, `size`, `sigstore_bundle`, and,
+   when there are any, `attestations`: where its signed statements are, JSON Lines.
 5. `protocols` gives the interface versions; `detail` where the whole entry is, with its digest.
 6. An entry of unknown kind is skipped; the same id or version twice makes the whole file invalid.
 7. Ids and versions are those of `plugin_id`.
@@ -51,6 +52,7 @@ class Download:
         digest: what the artifact's digest must be.
         size_bytes: what its length must be; None when it is not stated.
         bundle: a Sigstore bundle as JSON text, or where it is, or empty.
+        attestations: where signed statements about it are, or empty.
     """
 
     platform: Platform
@@ -58,6 +60,7 @@ class Download:
     digest: Digest
     size_bytes: int | None
     bundle: str
+    attestations: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +116,13 @@ class RegistryIndex:
         entries: sorted by id.
         skipped: ids, or what stood in their place, of entries this aperio does not understand.
         updated_at: when it was written, for display.
+        serial: which edition it says it is; None when it does not say.
     """
 
     entries: tuple[IndexEntry, ...]
     skipped: tuple[str, ...]
     updated_at: str
+    serial: int | None = None
 
     def entry(self, plugin: PluginId) -> IndexEntry | None:
         """The entry of a plugin."""
@@ -246,7 +251,8 @@ def _index(document: dict[str, Any]) -> RegistryIndex:
         else:
             entries[entry.id] = entry
     ordered = tuple(entries[plugin] for plugin in sorted(entries))
-    return RegistryIndex(ordered, tuple(skipped), _text(document, "updated_at"))
+    serial = _get(document, "serial", int) if "serial" in document else None
+    return RegistryIndex(ordered, tuple(skipped), _text(document, "updated_at"), serial)
 
 
 def _entry(raw: dict[str, Any]) -> IndexEntry | None:
@@ -326,6 +332,7 @@ def _download(raw: dict[str, Any], url_key: str, platform: Platform) -> Download
         digest=Digest(_get(raw, "sha256", str)),
         size_bytes=_size(raw),
         bundle=bundle,
+        attestations=_url(raw, "attestations") if "attestations" in raw else "",
     )
 
 

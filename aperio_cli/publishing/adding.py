@@ -19,7 +19,15 @@ from aperio_cli.errors import (
     SignatureMissing,
 )
 from aperio_cli.fetch import FetchRequest, fetch_file
-from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES, SUFFIX, artifact_name
+from aperio_cli.models.artifact import (
+    ATTESTATIONS_SUFFIX,
+    BUNDLE_SUFFIX,
+    MAX_ATTESTATIONS_BYTES,
+    MAX_BUNDLE_BYTES,
+    SUFFIX,
+    artifact_name,
+)
+from aperio_cli.models.digest import Digest
 from aperio_cli.publishing.source import (
     PublishedArtifact,
     PublishedVersion,
@@ -36,11 +44,12 @@ from aperio_cli.verifying import (
 from aperio_cli.verifying.decide import AdmittedArtifact, Verified
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.policy import Policy
+    from aperio_cli.verifying.trusted_root import TrustedRootSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +60,7 @@ class AddRequest:
         directory: the registry's source.
         what: an artifact, a folder of artifacts, or the https address of an artifact.
         policy: the maintainer's rules.
-        config_file: where the maintainer would add a rule, for messages.
-        local_root: the trusted root of the local trust domain.
+        roots: gives the trusted roots, in the order in which they are tried.
         machine: this machine's platform; artifacts for others can be added all the same.
         offline: whether nothing may be downloaded.
     """
@@ -60,8 +68,7 @@ class AddRequest:
     directory: Path
     what: str
     policy: Policy
-    config_file: Path
-    local_root: Path
+    roots: Callable[[], Sequence[TrustedRootSource]]
     machine: Platform
     offline: bool = False
 
@@ -122,9 +129,9 @@ def _verified(path: Path, request: AddRequest) -> AdmittedArtifact:
         VerifyRequest(
             source=path,
             policy=request.policy,
-            config_file=request.config_file,
-            local_root=request.local_root,
+            roots=request.roots,
             machine=request.machine,
+            today=clock.now().date(),
             is_to_run_here=False,
             offline=request.offline,
         )
@@ -171,7 +178,7 @@ def _artifacts(request: AddRequest) -> Iterator[list[Path]]:
 
 
 def _download(request: AddRequest, folder: Path) -> Path:
-    """Fetches an artifact, and the bundle that has to stand beside it."""
+    """Fetches an artifact, and bundle and attestations that stand beside it."""
     name = unquote(urlsplit(request.what).path.rpartition("/")[2])
     if not name.endswith(SUFFIX) or name.startswith(".") or "/" in name or "\0" in name:
         raise NotFound(
@@ -184,9 +191,11 @@ def _download(request: AddRequest, folder: Path) -> Path:
         request.what, MAX_ARTIFACT_BYTES, offline=request.offline, timeout_s=DOWNLOAD_TIMEOUT_S
     )
     fetch_file(fetch, path)
-    bundle = replace(fetch, source=request.what + BUNDLE_SUFFIX, limit_bytes=MAX_BUNDLE_BYTES)
-    with contextlib.suppress(ResponseNotFound):  # verification then says that it is not signed
-        fetch_file(bundle, path.with_name(name + BUNDLE_SUFFIX))
+    beside = {BUNDLE_SUFFIX: MAX_BUNDLE_BYTES, ATTESTATIONS_SUFFIX: MAX_ATTESTATIONS_BYTES}
+    for suffix, limit_bytes in beside.items():
+        more = replace(fetch, source=request.what + suffix, limit_bytes=limit_bytes)
+        with contextlib.suppress(ResponseNotFound):  # verification then says what is missing
+            fetch_file(more, path.with_name(name + suffix))
     return path
 
 
@@ -233,7 +242,7 @@ def _add(source: RegistrySource, admitted: AdmittedArtifact) -> Added:
 
 
 def _copy_in(source: RegistrySource, admitted: AdmittedArtifact) -> PublishedArtifact:
-    """Copies the very bytes that were verified, and their bundle."""
+    """Copies the very bytes that were verified, their bundle and their attestations."""
     artifact = admitted.artifact
     folder = source.artifact_folder(artifact.manifest.id, artifact.manifest.version)
     folder.mkdir(parents=True, exist_ok=True)
@@ -243,7 +252,16 @@ def _copy_in(source: RegistrySource, admitted: AdmittedArtifact) -> PublishedArt
         shutil.copyfileobj(admitted.content, aside.file)
         aside.commit()
     files.write_atomic(folder / (name + BUNDLE_SUFFIX), _bundle(admitted))
-    return PublishedArtifact(artifact.platform, name, artifact.digest, artifact.size)
+    attestations = admitted.attestations
+    if attestations is not None:
+        files.write_atomic(folder / (name + ATTESTATIONS_SUFFIX), attestations)
+    return PublishedArtifact(
+        artifact.platform,
+        name,
+        artifact.digest,
+        artifact.size,
+        None if attestations is None else Digest.of(attestations),
+    )
 
 
 def _bundle(admitted: AdmittedArtifact) -> bytes:

@@ -4,7 +4,7 @@
     plugins/<namespace>/<name>.json   one whole entry, also versions that plugins.json leaves out
     catalogue.json                    one row for each plugin, for search
     registry.json                     digests and lengths of the files above, serial and time
-    artifacts/…                       artifacts and bundles
+    artifacts/…                       artifacts, bundles and attestations
 
 Built from the source alone: the same source gives the same bytes, wherever and whenever.
 """
@@ -19,7 +19,12 @@ from typing import Any
 
 from aperio_cli import files
 from aperio_cli.errors import RegistrySourceInvalid
-from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES
+from aperio_cli.models.artifact import (
+    ATTESTATIONS_SUFFIX,
+    BUNDLE_SUFFIX,
+    MAX_ATTESTATIONS_BYTES,
+    MAX_BUNDLE_BYTES,
+)
 from aperio_cli.models.protocol import is_compatible, parse_protocol
 from aperio_cli.models.registry_index import FILE_NAME, SEED_PLATFORM, VERSION
 from aperio_cli.publishing.source import (
@@ -110,6 +115,19 @@ def _check_artifacts(source: RegistrySource, record: Record) -> None:
                 raise _damaged(path, f"expected {artifact.digest}\nfound    {found}")
             if not path.with_name(path.name + BUNDLE_SUFFIX).is_file():
                 raise _damaged(path, "its bundle is not there")
+            _check_attestations(path, artifact)
+
+
+def _check_attestations(artifact_path: Path, artifact: PublishedArtifact) -> None:
+    if artifact.attestations is None:
+        return
+    path = artifact_path.with_name(artifact_path.name + ATTESTATIONS_SUFFIX)
+    try:
+        found = files.hash_file(path)
+    except FileNotFoundError:
+        raise _damaged(path, "it is not there") from None
+    if found != artifact.attestations:
+        raise _damaged(path, f"expected {artifact.attestations}\nfound    {found}")
 
 
 def _damaged(path: Path, why: str) -> RegistrySourceInvalid:
@@ -129,9 +147,14 @@ def _copy_artifacts(source: RegistrySource, record: Record, out: Path) -> None:
         destination.mkdir(parents=True, exist_ok=True)
         for artifact in version.artifacts:
             _copy(origin / artifact.file_name, destination / artifact.file_name)
-            name = artifact.file_name + BUNDLE_SUFFIX
-            data = files.read_capped(origin / name, MAX_BUNDLE_BYTES)
-            files.write_atomic(destination / name, data)
+            _copy_small(origin, destination, artifact.file_name + BUNDLE_SUFFIX, MAX_BUNDLE_BYTES)
+            if artifact.attestations:
+                name = artifact.file_name + ATTESTATIONS_SUFFIX
+                _copy_small(origin, destination, name, MAX_ATTESTATIONS_BYTES)
+
+
+def _copy_small(origin: Path, destination: Path, name: str, limit_bytes: int) -> None:
+    files.write_atomic(destination / name, files.read_capped(origin / name, limit_bytes))
 
 
 def _copy(origin: Path, destination: Path) -> None:
@@ -252,6 +275,7 @@ def _artifact(
         "sha256": artifact.digest.hex,
         "size": artifact.size_bytes,
         "sigstore_bundle": location + BUNDLE_SUFFIX,
+        **({"attestations": location + ATTESTATIONS_SUFFIX} if artifact.attestations else {}),
     }
 
 

@@ -2,7 +2,7 @@
 
     aperio-registry.json                 {"schema", "serial", "updated_at"}
     records/<namespace>/<name>.json      one plugin: its versions and their artifacts
-    artifacts/<namespace>/<name>/<version>/<artifact> and <artifact>.sigstore.json
+    artifacts/<namespace>/<name>/<version>/<artifact>, its .sigstore.json and .intoto.jsonl
     public/                              what `registry build` makes of it
 
 A record says what was verified when an artifact was added. Its rows never change afterwards.
@@ -44,22 +44,27 @@ class PublishedArtifact:
         file_name: its name in the version's folder; the bundle stands beside it.
         digest: of the whole file.
         size_bytes: its length.
+        attestations: digest of the file with signed statements about it; None when there is none.
     """
 
     platform: Platform
     file_name: str
     digest: Digest
     size_bytes: int
+    attestations: Digest | None = None
 
     def to_json(self) -> dict[str, object]:
         """The artifact as its record carries it."""
-        return {
+        document: dict[str, object] = {
             "os": self.platform.os,
             "arch": self.platform.arch,
             "file": self.file_name,
             "sha256": self.digest.hex,
             "size": self.size_bytes,
         }
+        if self.attestations:
+            document["attestations_sha256"] = self.attestations.hex
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,4 +327,7 @@ def _parse_artifact(document: dict[str, Any]) -> PublishedArtifact:
         file_name=file_name,
         digest=Digest(document["sha256"]),
         size_bytes=int(document["size"]),
+        attestations=Digest(document["attestations_sha256"])
+        if "attestations_sha256" in document
+        else None,
     )

@@ -1,29 +1,41 @@
-"""Stage 3, sign: Artifact → SignedArtifact, a Sigstore bundle beside each artifact."""
+"""Stage 3, sign: Artifact → SignedArtifact, a Sigstore bundle and statements beside each."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from aperio_cli import files
 from aperio_cli.errors import ArtifactChanged, Refusal, SigningFailed
-from aperio_cli.models.artifact import BUNDLE_SUFFIX, SignedArtifact
-from aperio_cli.signing import client
-from aperio_cli.verifying.signature import TrustedRootSource, verify_signature
+from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX, SignedArtifact
+from aperio_cli.signing import client, statements
+from aperio_cli.verifying.attestations import verify_attestations
+from aperio_cli.verifying.signature import verify_signature
+from aperio_cli.verifying.trusted_root import TrustedRootSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from aperio_cli.models.artifact import Artifact
     from aperio_cli.models.publisher import Signer
+    from aperio_cli.signing.credential import Credential
     from aperio_cli.signing.domain import SigningDomain
 
-__all__ = ["bundle_path", "sign"]
+__all__ = ["attestations_path", "bundle_path", "sign"]
+
+# The artifact, its provenance, its bill of materials.
+_ENTRIES_PER_ARTIFACT = 3
 
 
 def bundle_path(artifact: Path) -> Path:
     """Where the bundle of an artifact file stands: beside it, with `.sigstore.json` added."""
     return artifact.with_name(artifact.name + BUNDLE_SUFFIX)
+
+
+def attestations_path(artifact: Path) -> Path:
+    """Where the statements about an artifact file stand: beside it, with `.intoto.jsonl` added."""
+    return artifact.with_name(artifact.name + ATTESTATIONS_SUFFIX)
 
 
 def sign(
@@ -32,9 +44,10 @@ def sign(
     domain: SigningDomain,
     on_signed: Callable[[SignedArtifact], None] | None = None,
 ) -> list[SignedArtifact]:
-    """Sign artifacts as the domain's user and write a bundle beside each.
+    """Sign artifacts, and statements about them, and write both beside each.
 
-    Every bundle is verified before the first is written; a bundle that was there is replaced.
+    One certificate serves them all. Everything is verified before the first file is written; what
+    was there is replaced, the bundle last.
 
     Args:
         artifacts: what to sign, in the order of the result.
@@ -43,27 +56,117 @@ def sign(
 
     Raises:
         ArtifactChanged: when a file is not what its artifact says; nothing was signed.
-        SigningFailed: when a service of the domain fails, or its signature does not verify;
-            no bundle was written.
+        CredentialMissing, IdentityTokenInvalid, ConsentMissing: when nobody can be identified.
+        NetworkUnavailable, SigningTimeout: when a service of the domain does not answer.
+        SigningFailed: when one fails, or what was signed does not verify; nothing was written.
         TrustDomainBroken: when the domain's keys cannot be used.
-        DiskFull: when there is no space for a bundle; those before it are there.
+        DiskFull: when there is no space for a file; those before it are there.
         OSError: when an artifact cannot be read, or its folder cannot be written.
     """
+    if not artifacts:
+        return []
     for artifact in artifacts:
         _check_unchanged(artifact)
-    bundles = client.sign_digests([artifact.digest for artifact in artifacts], domain)
-    signers = [
-        _verified(artifact, bundle, domain)
-        for artifact, bundle in zip(artifacts, bundles, strict=True)
-    ]
+    bills = [statements.read_sbom(artifact) for artifact in artifacts]
+    maker = _Maker(domain, domain.credential())
+
+    def work(session: client.Session) -> list[_Made]:
+        return [
+            maker.make(session, artifact, sbom)
+            for artifact, sbom in zip(artifacts, bills, strict=True)
+        ]
+
+    entries = _ENTRIES_PER_ARTIFACT * len(artifacts)
+    made = client.with_session(domain, maker.credential, work, entries=entries)
     signed = []
-    for artifact, bundle, signer in zip(artifacts, bundles, signers, strict=True):
-        path = bundle_path(artifact.path)
-        files.write_atomic(path, bundle)
-        signed.append(SignedArtifact(artifact, path, signer))
+    for artifact, one in zip(artifacts, made, strict=True):
+        signed.append(_write(artifact, one))
         if on_signed:
             on_signed(signed[-1])
     return signed
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What was signed for one artifact, verified, not yet written.
+
+    Attributes:
+        bundle: the signature of the artifact.
+        attestations: bundles around statements, by predicate type.
+        signer: who signed all of them.
+    """
+
+    bundle: bytes
+    attestations: Mapping[str, bytes]
+    signer: Signer
+
+    @property
+    def lines(self) -> bytes:
+        """The attestations as JSON Lines."""
+        return b"".join(line + b"\n" for line in self.attestations.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Signs one artifact after the other, and looks at what came of it."""
+
+    domain: SigningDomain
+    credential: Credential
+
+    def make(
+        self, session: client.Session, artifact: Artifact, sbom: Mapping[str, Any] | None
+    ) -> _Made:
+        """The signatures for one artifact: the provenance says what the first's certificate says.
+
+        Raises:
+            SigningFailed: when one of them does not verify.
+        """
+        bundle = session.sign_digest(artifact.digest)
+        signer = self._verified(artifact, bundle)
+        subject = (artifact.path.name, artifact.digest)
+        attestations = {
+            kind: session.sign_statement(subject, kind, predicate)
+            for kind, predicate in statements.statements(signer, sbom).items()
+        }
+        made = _Made(bundle, attestations, signer)
+        self._verify_attestations(artifact, made)
+        return made
+
+    def _verified(self, artifact: Artifact, bundle: bytes) -> Signer:
+        """Who signed, as somebody who installs the artifact would find."""
+        try:
+            signer = verify_signature(artifact.digest, bundle, [self._root()]).signer
+        except Refusal as refusal:
+            raise _useless(artifact, f"{refusal.code}: {refusal.why}") from refusal
+        if not self.credential.names(signer):
+            found = f"{signer.identity}, issuer {signer.issuer}"
+            raise _useless(artifact, f"expected {self.credential}\nfound    {found}")
+        return signer
+
+    def _verify_attestations(self, artifact: Artifact, made: _Made) -> None:
+        try:
+            found = verify_attestations(artifact.digest, made.lines, [self._root()])
+        except Refusal as refusal:
+            raise _useless(artifact, f"{refusal.code}: {refusal.why}") from refusal
+        kinds = [attestation.predicate_type for attestation in found]
+        if kinds != list(made.attestations):
+            raise _useless(artifact, f"expected {', '.join(made.attestations)}\nfound    {kinds}")
+
+    def _root(self) -> TrustedRootSource:
+        return TrustedRootSource(self.domain.name, self.domain.trusted_root_json().encode())
+
+
+def _write(artifact: Artifact, made: _Made) -> SignedArtifact:
+    bundle, attestations = bundle_path(artifact.path), attestations_path(artifact.path)
+    was_there = attestations.exists()
+    files.write_atomic(attestations, made.lines)
+    try:
+        files.write_atomic(bundle, made.bundle)
+    except BaseException:  # an interruption too: statements without a signature help nobody
+        if not was_there:
+            attestations.unlink(missing_ok=True)
+        raise
+    return SignedArtifact(artifact, bundle, attestations, tuple(made.attestations), made.signer)
 
 
 def _check_unchanged(artifact: Artifact) -> None:
@@ -74,22 +177,6 @@ def _check_unchanged(artifact: Artifact) -> None:
             why=f"expected {artifact.digest}\nfound    {found}",
             next=["build it again: `aperio plugin build`"],
         )
-
-
-def _verified(artifact: Artifact, bundle: bytes, domain: SigningDomain) -> Signer:
-    """Who signed, as somebody who installs the artifact would find."""
-    root = TrustedRootSource(domain.name, domain.trusted_root_json().encode())
-    try:
-        signer = verify_signature(artifact.digest, bundle, [root])
-    except Refusal as refusal:
-        raise _useless(artifact, f"{refusal.code}: {refusal.why}") from refusal
-    if (signer.identity, signer.issuer) != (domain.identity, domain.issuer):
-        raise _useless(
-            artifact,
-            f"expected {domain.identity}, issuer {domain.issuer}\n"
-            f"found    {signer.identity}, issuer {signer.issuer}",
-        )
-    return signer
 
 
 def _useless(artifact: Artifact, why: str) -> SigningFailed:

@@ -2,99 +2,152 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import json
-import logging
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aperio_cli import files
-from aperio_cli.errors import AperioError, SigningFailed, clean
+from aperio_cli.errors import AperioError, SigningTimeout
+from aperio_cli.signing import deadline, failures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sigstore.sign import Signer as SigstoreSigner
 
     from aperio_cli.models.digest import Digest
+    from aperio_cli.signing.credential import Credential
     from aperio_cli.signing.domain import SigningDomain
 
-_EVIDENCE_CHARACTERS = 300
+_Result = TypeVar("_Result")
+
+DEADLINE_S = 60.0
+"""What one certificate and a few signatures may take, in seconds."""
+ENTRY_S = 10.0
+"""What each further signature may take: a log answers when its next checkpoint is out."""
+_STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 
 
-def sign_digests(digests: Sequence[Digest], domain: SigningDomain) -> list[bytes]:
-    """Sigstore bundles for files of these digests, in the same order, as JSON.
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One certificate with its key, in memory only; it lives for ten minutes."""
 
-    One certificate serves them all; it lives for ten minutes.
+    signer: SigstoreSigner
+
+    def sign_digest(self, digest: Digest) -> bytes:
+        """A Sigstore bundle for the file of this digest, as JSON."""
+        from sigstore.hashes import HashAlgorithm, Hashed  # type: ignore[attr-defined]  # documented
+
+        hashed = Hashed(algorithm=HashAlgorithm.SHA2_256, digest=digest.raw)
+        return self.signer.sign_artifact(hashed).to_json().encode()
+
+    def sign_statement(
+        self, subject: tuple[str, Digest], predicate_type: str, predicate: Mapping[str, Any]
+    ) -> bytes:
+        """A Sigstore bundle around an in-toto statement about one file, as one line of JSON.
+
+        Args:
+            subject: the file's name and digest.
+            predicate_type: URI of the kind of statement.
+            predicate: the statement itself.
+        """
+        from sigstore.dsse import Statement
+
+        name, digest = subject
+        document = {
+            "_type": _STATEMENT_TYPE,
+            "subject": [{"name": name, "digest": {"sha256": digest.hex}}],
+            "predicateType": predicate_type,
+            "predicate": predicate,
+        }
+        statement = Statement(json.dumps(document).encode())
+        return self.signer.sign_dsse(statement).to_json().encode()
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far an attempt came, for whoever has to say what it left behind."""
+
+    certified: bool = False
+    warnings: Sequence[str] = field(default_factory=list)
+
+
+def with_session(
+    domain: SigningDomain,
+    credential: Credential,
+    work: Callable[[Session], _Result],
+    *,
+    entries: int,
+) -> _Result:
+    """What `work` makes with one certificate of the domain.
+
+    Args:
+        domain: who certifies.
+        credential: who signs.
+        work: signs with the session; runs in a thread of its own.
+        entries: how many signatures it makes, which sets the time that all may take.
 
     Raises:
-        SigningFailed: when a service refuses, does not answer, or answers something else.
-        AperioError: when the domain itself cannot be used.
+        NetworkUnavailable: when a service cannot be reached.
+        SigningTimeout: when they take too long together.
+        SigningFailed: when a service refuses, or answers something that cannot be used.
+        AperioError: what `work` raises, and when the domain itself cannot be used.
     """
-    if not digests:
-        return []
-    with _captured_warnings() as warnings, files.disk_full_guard("nothing was signed"):
+    limit_s = DEADLINE_S + ENTRY_S * entries
+    progress = _Progress()
+    attempt = functools.partial(_attempt, credential, work, progress)
+    with failures.captured_warnings() as warnings, files.disk_full_guard("nothing was signed"):
+        progress.warnings = warnings
         try:
-            return _sign(digests, domain)
+            with domain.serving() as trust_config:
+                return deadline.within(
+                    limit_s,
+                    functools.partial(attempt, trust_config),
+                    late=functools.partial(_late, domain, limit_s, progress),
+                )
         except AperioError:
             raise
         except Exception as error:
-            raise _failed(domain, error, warnings) from error
+            raise _failed(domain, error, progress) from error
 
 
-def _sign(digests: Sequence[Digest], domain: SigningDomain) -> list[bytes]:
-    from sigstore.hashes import HashAlgorithm, Hashed  # type: ignore[attr-defined]  # documented
+def _attempt(
+    credential: Credential,
+    work: Callable[[Session], _Result],
+    progress: _Progress,
+    trust_config: str,
+) -> _Result:
     from sigstore.models import ClientTrustConfig
     from sigstore.oidc import IdentityToken
     from sigstore.sign import SigningContext
 
-    with domain.serving() as trust_config:
-        context = SigningContext.from_trust_config(ClientTrustConfig.from_json(trust_config))
-        with context.signer(IdentityToken(domain.identity_token()), cache=True) as signer:
-            hashed = (Hashed(algorithm=HashAlgorithm.SHA2_256, digest=d.raw) for d in digests)
-            return [signer.sign_artifact(one).to_json().encode() for one in hashed]
+    context = SigningContext.from_trust_config(ClientTrustConfig.from_json(trust_config))
+    with context.signer(IdentityToken(credential.token), cache=True) as signer:
+        progress.certified = True
+        return work(Session(signer))
 
 
-@contextlib.contextmanager
-def _captured_warnings() -> Iterator[list[str]]:
-    """What sigstore logs while the block runs, kept off stderr: it explains failures."""
-    captured: list[str] = []
-    handler = _Capture(captured)
-    logger = logging.getLogger("sigstore")
-    logger.addHandler(handler)
-    try:
-        yield captured
-    finally:
-        logger.removeHandler(handler)
+def _failed(domain: SigningDomain, error: Exception, progress: _Progress) -> AperioError:
+    subject = f"a service of the trust domain `{domain.name}`"
+    return failures.of_service(subject, error, _evidence(progress))
 
 
-class _Capture(logging.Handler):
-    def __init__(self, captured: list[str]) -> None:
-        super().__init__(logging.WARNING)
-        self._captured = captured
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._captured.append(record.getMessage())
-
-
-def _failed(domain: SigningDomain, error: Exception, warnings: Sequence[str]) -> SigningFailed:
-    evidence = [_server_text(error) or f"{type(error).__name__}: {error}", *warnings]
-    return SigningFailed(
-        f"nothing was signed: the services of the trust domain `{domain.name}` did not do it",
-        why="\n".join(clean(text, limit=_EVIDENCE_CHARACTERS) for text in evidence),
+def _late(domain: SigningDomain, limit_s: float, progress: _Progress) -> SigningTimeout:
+    return SigningTimeout(
+        f"nothing was signed: the trust domain `{domain.name}` does not answer",
+        why="\n".join([f"waited {limit_s:g} seconds", *_evidence(progress)]),
         next=["run the same command again"],
     )
 
 
-def _server_text(error: BaseException | None) -> str:
-    """What the server said: sigstore's own errors often lose it, their causes keep it."""
-    while error is not None:
-        response = getattr(error, "response", None)
-        if response is not None:
-            return _message(response.text)
-        error = error.__cause__ or error.__context__
-    return ""
+def _evidence(progress: _Progress) -> list[str]:
+    """What explains a failure, and what is in the logs all the same.
 
-
-def _message(text: str) -> str:
-    try:
-        return str(json.loads(text)["message"])
-    except (LookupError, TypeError, ValueError):
-        return text
+    A Rekor v2 log has the entry before it turns out that the timestamp is missing, and nothing
+    takes an entry out of a log.
+    """
+    if not progress.certified:
+        return list(progress.warnings)
+    left = "a certificate was issued and logged, and a signature may have been logged as well"
+    return [*progress.warnings, left]

@@ -9,9 +9,12 @@ an unforeseen way is a refusal too.
 from __future__ import annotations
 
 import contextlib
+import gc
+import hashlib
 import os
 import tempfile
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -25,33 +28,30 @@ from aperio_cli.errors import (
     VerifierCrashed,
     clean,
 )
-from aperio_cli.fetch import FetchRequest, fetch_file
+from aperio_cli.fetch import FetchRequest, fetch_into
 from aperio_cli.models.artifact import (
+    ATTESTATIONS_SUFFIX,
     BUNDLE_SUFFIX,
+    MAX_ATTESTATIONS_BYTES,
     MAX_BUNDLE_BYTES,
     Artifact,
     platform_of_name,
 )
+from aperio_cli.models.digest import Digest
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.offer import Offer
-from aperio_cli.models.publisher import LOCAL_DOMAIN
-from aperio_cli.verifying.decide import (
-    AdmittedArtifact,
-    ExceptionGranted,
-    Question,
-    check_bytes,
-    decide,
-    judge_signer,
-)
+from aperio_cli.verifying.decide import AdmittedArtifact, Question, check_bytes, decide, judge
+from aperio_cli.verifying.evidence import Case, ExceptionGranted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import date
 
-    from aperio_cli.files import FileRecord
-    from aperio_cli.models.digest import Digest
+    from aperio_cli.archive import Entry
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.policy import Policy
-    from aperio_cli.models.publisher import Signer
+    from aperio_cli.models.proof import Proof
+    from aperio_cli.verifying.trusted_root import TrustedRootSource
 
 MAX_ARTIFACT_BYTES = 1024**3
 DOWNLOAD_TIMEOUT_S = 600.0
@@ -65,22 +65,25 @@ class VerifyRequest:
     Attributes:
         source: a registry's offer, or the path of a local artifact, which is its own offer.
         policy: the operator's rules.
-        config_file: where the operator would add a rule, for messages.
-        local_root: the trusted root of the local trust domain.
+        roots: gives the trusted roots, in the order in which they are tried; asked only when
+            there is a signature to check.
         machine: this machine's platform.
+        today: the day on which exceptions have to hold.
         is_to_run_here: whether the artifact has to fit this machine.
         bundle: where a local artifact's bundle is; None means beside it.
+        attestations: where statements about a local artifact are; None means beside it.
         exception: what the operator granted for this one local artifact.
         offline: whether nothing may be downloaded.
     """
 
     source: Offer | Path
     policy: Policy
-    config_file: Path
-    local_root: Path
+    roots: Callable[[], Sequence[TrustedRootSource]]
     machine: Platform
+    today: date
     is_to_run_here: bool = True
     bundle: Path | None = None
+    attestations: Path | None = None
     exception: ExceptionGranted | None = None
     offline: bool = False
 
@@ -96,18 +99,21 @@ def verify_artifact(request: VerifyRequest) -> AdmittedArtifact:
     """The artifact, admitted; the caller closes it.
 
     The artifact is opened once: the bytes that are digested, verified and walked are those that
-    the result holds open, in a private copy that has no name.
+    the result holds open, in a private copy that never had a name.
 
     Raises:
-        NotFound: a local artifact, or the bundle named for it, is not there.
+        NotFound: a local artifact, or the bundle or the attestations named for it, are not there.
         Refusal: the evidence or the archive does not hold; one subclass for each cause.
-        AperioError: it could not be had (`fetch_file` and its errors), its manifest cannot be
+        AperioError: it could not be had (`fetch_into` and its errors), its manifest cannot be
             read (ManifestInvalid), it does not fit (PlatformIncompatible, ProtocolIncompatible),
             or there is no space (DiskFull).
     """
     with _refusing(request), contextlib.ExitStack() as on_failure:
-        content = on_failure.enter_context(_private_copy(request))
-        admitted = _examine(request, content)
+        statements = _statements(request)
+        with _verifier_loading(is_needed=statements.bundle is not None):
+            content, digest = _private_copy(request)
+        on_failure.enter_context(content)
+        admitted = _examine(request, statements, content, digest)
         on_failure.pop_all()
         return admitted
 
@@ -126,39 +132,30 @@ def _refusing(request: VerifyRequest) -> Iterator[None]:
         ) from crash
 
 
-def _examine(request: VerifyRequest, content: BinaryIO) -> AdmittedArtifact:
-    digest = files.hash_file(content)
+def _examine(
+    request: VerifyRequest, statements: _Statements, content: BinaryIO, digest: Digest
+) -> AdmittedArtifact:
     size_bytes = os.fstat(content.fileno()).st_size
-    offer = request.source
-    if not isinstance(offer, Offer):
-        offer = _own_offer(request, offer, content)
+    offer, claim = _offer(request, content)
     check_bytes(offer, digest, size_bytes)
-    question = Question(
-        offer=offer,
-        signer=_signer(request, offer.bundle, digest),
-        bundle=offer.bundle,
-        exception=request.exception if offer is not request.source else None,
-        policy=request.policy,
-        config_file=str(request.config_file),
-        platform=request.machine if request.is_to_run_here else None,
-    )
-    judge_signer(question)
-    records = archive.walk(content, subject=request.subject)
-    _refuse_bytecode(records, request.subject)
-    manifest = _read_manifest(request, content)
+    case = _case(request, offer, _proof(request, statements, digest))
+    judge(case)
+    members = archive.list_members(content, subject=request.subject)
+    _refuse_bytecode(members, request.subject)
+    manifest = claim or _read_manifest(request, content)
     artifact = Artifact(Path(offer.location), digest, size_bytes, manifest, offer.platform)
+    platform = request.machine if request.is_to_run_here else None
+    question = Question(offer, case, statements.bundle, statements.attestations, platform)
     return decide(question, artifact, content)
 
 
-def _read_manifest(request: VerifyRequest, content: BinaryIO) -> Manifest:
-    data = archive.read_manifest(content, subject=request.subject)
-    return Manifest.parse(data, where=f"manifest.yaml in {request.subject.replace('`', '')}")
-
-
-def _own_offer(request: VerifyRequest, path: Path, content: BinaryIO) -> Offer:
-    """What a local artifact says of itself: a claim, compared again with all of it afterwards."""
+def _offer(request: VerifyRequest, content: BinaryIO) -> tuple[Offer, Manifest | None]:
+    """What the artifact is offered as; of a local one its own manifest says so, a claim."""
+    path = request.source
+    if isinstance(path, Offer):
+        return path, None
     claim = _read_manifest(request, content)
-    return Offer(
+    offer = Offer(
         id=claim.id,
         version=claim.version,
         kind=claim.kind,
@@ -166,18 +163,82 @@ def _own_offer(request: VerifyRequest, path: Path, content: BinaryIO) -> Offer:
         location=str(path.absolute()),
         digest=None,
         size_bytes=None,
-        bundle=_local_bundle(request, path),
+        bundle=None,
         source=str(path),
+    )
+    return offer, claim
+
+
+def _read_manifest(request: VerifyRequest, content: BinaryIO) -> Manifest:
+    data = archive.read_manifest(content, subject=request.subject)
+    return Manifest.parse(data, where=f"manifest.yaml in {request.subject.replace('`', '')}")
+
+
+def _case(request: VerifyRequest, offer: Offer, proof: Proof | None) -> Case:
+    path = None if isinstance(request.source, Offer) else request.source
+    bundle_name = f"{offer.id}@{offer.version}"
+    if path:
+        bundle_name = str(request.bundle or _beside(path, BUNDLE_SUFFIX))
+    return Case(
+        plugin=offer.id,
+        version=offer.version,
+        proof=proof,
+        exception=request.exception if path else None,
+        is_local=path is not None,
+        policy=request.policy,
+        today=request.today,
+        location=offer.location,
+        bundle_name=bundle_name,
     )
 
 
-def _local_bundle(request: VerifyRequest, path: Path) -> bytes | None:
-    stated = request.bundle
-    beside = path.with_name(path.name + BUNDLE_SUFFIX)
+def _refuse_bytecode(members: Sequence[Entry], subject: str) -> None:
+    for member in members:
+        if member.path.endswith((".pyc", ".pyo")) or "__pycache__" in member.path.split("/"):
+            raise BytecodeInArtifact(
+                f"{subject} was refused: it carries compiled Python, which nobody can review",
+                why=files.show_path(member.path),
+                next=["tell its publisher to build it with `aperio plugin build`"],
+            )
+
+
+# ── what is stated about the bytes ────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class _Statements:
+    """What came with an artifact; nothing in it is believed yet.
+
+    Attributes:
+        bundle: the Sigstore bundle; None when there is none.
+        attestations: in-toto statements, one Sigstore bundle a line; None when there are none.
+    """
+
+    bundle: bytes | None
+    attestations: bytes | None
+
+
+def _statements(request: VerifyRequest) -> _Statements:
+    path = request.source
+    if isinstance(path, Offer):
+        return _Statements(path.bundle, path.attestations)
+    return _Statements(
+        _read_stated(request.bundle, _beside(path, BUNDLE_SUFFIX), MAX_BUNDLE_BYTES),
+        _read_stated(
+            request.attestations, _beside(path, ATTESTATIONS_SUFFIX), MAX_ATTESTATIONS_BYTES
+        ),
+    )
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _read_stated(stated: Path | None, beside: Path, limit_bytes: int) -> bytes | None:
     try:
         with files.open_regular(stated or beside, follow_links=True) as file:
             # One byte over the limit is enough for the verifier to refuse it by its length.
-            return file.read(MAX_BUNDLE_BYTES + 1)
+            return file.read(limit_bytes + 1)
     except FileNotFoundError as error:
         if stated is None:
             return None
@@ -187,61 +248,92 @@ def _local_bundle(request: VerifyRequest, path: Path) -> bytes | None:
         ) from error
 
 
-def _signer(request: VerifyRequest, bundle: bytes | None, digest: Digest) -> Signer | None:
-    if bundle is None:
+@contextlib.contextmanager
+def _verifier_loading(*, is_needed: bool) -> Iterator[None]:
+    """Sigstore is imported while the block runs: it takes as long as a download does.
+
+    The thread is waited for however the block ends, so that no process ends in an import.
+    """
+    thread = threading.Thread(target=_load_verifier, name="aperio-load-sigstore")
+    if is_needed:
+        thread.start()
+    try:
+        yield
+    finally:
+        if is_needed:
+            thread.join()
+
+
+def _load_verifier() -> None:
+    # What goes wrong comes again where the verifier is used, and is a refusal there.
+    with contextlib.suppress(Exception), _no_collections():
+        from aperio_cli.verifying import signature
+
+        signature.load()
+
+
+@contextlib.contextmanager
+def _no_collections() -> Iterator[None]:
+    """Imports make much and no garbage: looking for some all the time takes a sixth of theirs."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _proof(request: VerifyRequest, statements: _Statements, digest: Digest) -> Proof | None:
+    """What the bundle proves, and with it what every attestation does."""
+    if statements.bundle is None:
         return None
-    from aperio_cli.verifying import signature
+    from aperio_cli.verifying import attestations, signature
 
     try:
-        root = signature.read_trusted_root(LOCAL_DOMAIN, request.local_root)
-        return signature.verify_signature(digest, bundle, [root])
+        roots = request.roots()
+        proof = signature.verify_signature(digest, statements.bundle, roots)
+        if statements.attestations is None:
+            return proof
+        stated = attestations.verify_attestations(digest, statements.attestations, roots)
+        return replace(proof, attestations=(*proof.attestations, *stated))
     except Refusal as refusal:
         # It knows bytes and bundles; what they belong to is known here.
         what = refusal.what.replace("the artifact", request.subject, 1)
         raise type(refusal)(what, why=refusal.why, next=refusal.next) from refusal
 
 
-def _refuse_bytecode(records: Sequence[FileRecord], subject: str) -> None:
-    for record in records:
-        if record.path.endswith((".pyc", ".pyo")) or "__pycache__" in record.path.split("/"):
-            raise BytecodeInArtifact(
-                f"{subject} was refused: it carries compiled Python, which nobody can review",
-                why=files.show_path(record.path),
-                next=["tell its publisher to build it with `aperio plugin build`"],
-            )
-
-
 # ── the bytes ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _private_copy(request: VerifyRequest) -> BinaryIO:
-    """The artifact's bytes in an open file of our own that has no name any more."""
+def _private_copy(request: VerifyRequest) -> tuple[BinaryIO, Digest]:
+    """The artifact's bytes in an open file of our own without a name, and their digest."""
     with (
         files.disk_full_guard(f"{request.subject} was not copied for verification"),
-        tempfile.TemporaryDirectory(prefix="aperio-verify-") as folder,
+        contextlib.ExitStack() as on_failure,
     ):
-        copy = Path(folder) / "artifact"
+        content = on_failure.enter_context(tempfile.TemporaryFile(prefix="aperio-verify-"))
         if isinstance(request.source, Offer):
-            _download(request.source, copy, offline=request.offline)
+            digest = _download(request.source, content, offline=request.offline)
         else:
-            _copy_local(request.source, copy)
-        return files.open_regular(copy)
+            digest = _copy_local(request.source, content)
+        content.flush()
+        on_failure.pop_all()
+        return content, digest
 
 
-def _download(offer: Offer, copy: Path, *, offline: bool) -> None:
+def _download(offer: Offer, copy: BinaryIO, *, offline: bool) -> Digest:
     limit = MAX_ARTIFACT_BYTES if offer.size_bytes is None else offer.size_bytes
-    fetch_file(
-        FetchRequest(
-            source=offer.location,
-            limit_bytes=min(limit, MAX_ARTIFACT_BYTES),
-            offline=offline,
-            timeout_s=DOWNLOAD_TIMEOUT_S,
-        ),
-        copy,
+    request = FetchRequest(
+        source=offer.location,
+        limit_bytes=min(limit, MAX_ARTIFACT_BYTES),
+        offline=offline,
+        timeout_s=DOWNLOAD_TIMEOUT_S,
     )
+    return fetch_into(request, copy).digest
 
 
-def _copy_local(source: Path, copy: Path) -> None:
+def _copy_local(source: Path, copy: BinaryIO) -> Digest:
     try:
         file = files.open_regular(source, follow_links=True)
     except OSError as error:
@@ -251,7 +343,8 @@ def _copy_local(source: Path, copy: Path) -> None:
             next=["check the path for a typing error"],
         ) from error
     copied_bytes = 0
-    with file, copy.open("xb") as destination:
+    digest = hashlib.sha256()
+    with file:
         while chunk := file.read(_COPY_BYTES):
             copied_bytes += len(chunk)
             if copied_bytes > MAX_ARTIFACT_BYTES:
@@ -260,4 +353,6 @@ def _copy_local(source: Path, copy: Path) -> None:
                     why=f"expected at most {MAX_ARTIFACT_BYTES} bytes",
                     next=["check that this is the file you meant"],
                 )
-            destination.write(chunk)
+            digest.update(chunk)
+            copy.write(chunk)
+    return Digest(digest.hexdigest())

@@ -1,94 +1,58 @@
 """The decision: what was offered, what the bytes are, who signed, what the operator allows.
 
 Pure: everything that was found out is in the question. An `AdmittedArtifact` comes from `decide`
-and from nowhere else, so whoever holds one holds the proof that it was asked.
+and from nowhere else, so whoever holds one holds the proof that it was asked. Before each launch
+`check_receipt` asks the same of what the receipt kept, against the rules of that day.
 """
 
 from __future__ import annotations
 
-import contextlib
-import re
 from dataclasses import KW_ONLY, InitVar, dataclass, field
-from datetime import date, timedelta
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from aperio_cli.errors import (
     DigestMismatch,
-    ExceptionExpired,
     ManifestMismatch,
     PlatformIncompatible,
-    PublisherUnknown,
-    SignatureIdentityMismatch,
-    SignatureMissing,
-    UsageError,
     clean,
 )
+from aperio_cli.models.policy import REQUIREMENTS, UNSIGNED, UNVERIFIED
+from aperio_cli.models.proof import UNATTESTED_BUILDER
 from aperio_cli.models.protocol import require_compatible
-from aperio_cli.models.publisher import LOCAL_DOMAIN, PublisherRule
+from aperio_cli.models.publisher import LOCAL_DOMAIN, TIERS, Demands, Difference
+from aperio_cli.models.receipt import BUNDLE_FILE_NAME
+from aperio_cli.verifying import policy_refusals as refusals
+from aperio_cli.verifying.evidence import Case, Evidence, ExceptionGranted, Judgement, Verified
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import date
+
     from aperio_cli.models.artifact import Artifact
     from aperio_cli.models.digest import Digest
     from aperio_cli.models.offer import Offer
     from aperio_cli.models.platform import Platform
-    from aperio_cli.models.policy import Policy
-    from aperio_cli.models.publisher import Signer
+    from aperio_cli.models.policy import Policy, PolicyException
+    from aperio_cli.models.proof import Proof, Provenance
+    from aperio_cli.models.publisher import PublisherRule
     from aperio_cli.models.receipt import Receipt
 
-LONGEST_EXCEPTION: Final = timedelta(days=366)
-_MAX_REASON_CHARACTERS = 500
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+__all__ = [
+    "AdmittedArtifact",
+    "Case",
+    "Evidence",
+    "ExceptionGranted",
+    "Judgement",
+    "Question",
+    "Verified",
+    "check_bytes",
+    "check_platform",
+    "check_receipt",
+    "decide",
+    "judge",
+]
+
 _REFUSED = "was refused and nothing of it was installed"
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """A bundle proves who signed, and a rule of the operator says that they may."""
-
-    signer: Signer
-    rule: PublisherRule
-
-
-@dataclass(frozen=True, slots=True)
-class ExceptionGranted:
-    """The operator takes one artifact without proof, for a time and for a reason.
-
-    Attributes:
-        rule: what is not asked for; `unsigned` is the only one.
-        until: the last day on which it holds, `YYYY-MM-DD`.
-        reason: in the operator's words.
-    """
-
-    rule: str
-    until: str
-    reason: str
-
-    @classmethod
-    def unsigned(cls, *, until: str, reason: str, today: date) -> Self:
-        """The exception that `--allow-unsigned --until DATE --reason TEXT` asks for.
-
-        Raises:
-            UsageError: the date is none, is not in the future or is more than a year away, or
-                the reason is blank, too long or not printable.
-        """
-        try:
-            # date.fromisoformat also reads week dates and dates without hyphens.
-            day = date.fromisoformat(until if _DATE.fullmatch(until) else "")
-        except ValueError as error:
-            raise _bad_exception("--until", until, "a date such as 2031-12-31") from error
-        if not today < day <= today + LONGEST_EXCEPTION:
-            raise _bad_exception("--until", until, "a day in the future, at most a year away")
-        reason = reason.strip()
-        if not reason or len(reason) > _MAX_REASON_CHARACTERS or not reason.isprintable():
-            raise _bad_exception("--reason", reason, f"1 to {_MAX_REASON_CHARACTERS} characters")
-        return cls("unsigned", until, reason)
-
-    def to_json(self) -> dict[str, str]:
-        """The exception as receipts and reports carry it."""
-        return {"rule": self.rule, "until": self.until, "reason": self.reason}
-
-
-Evidence = Verified | ExceptionGranted
 
 
 class _Seal:
@@ -107,8 +71,10 @@ class AdmittedArtifact:
     Attributes:
         offer: what it was offered as.
         artifact: what it is; its manifest is no longer a claim.
-        evidence: why it was admitted.
+        judgement: why it was admitted.
         bundle: the Sigstore bundle that was verified; None for an exception.
+        attestations: the statements about it that were verified, one Sigstore bundle a line;
+            None when there are none.
         content: the very open file that was digested and verified, private to this process and
             without a name that anybody could put another file under.
 
@@ -118,8 +84,9 @@ class AdmittedArtifact:
 
     offer: Offer
     artifact: Artifact
-    evidence: Evidence
+    judgement: Judgement
     bundle: bytes | None
+    attestations: bytes | None
     content: BinaryIO = field(repr=False, compare=False)
     _: KW_ONLY
     # InitVar: not stored, so `dataclasses.replace` cannot carry it over to other contents.
@@ -146,11 +113,14 @@ class AdmittedArtifact:
         return f"`{self.offer.id}` {self.offer.version}"
 
     @property
+    def evidence(self) -> Evidence:
+        """The proof and the rule that admitted it, or the exception."""
+        return self.judgement.evidence
+
+    @property
     def badge(self) -> str:
-        """What `list` shows: `local` for the local trust domain, `unsigned` for an exception."""
-        if isinstance(self.evidence, ExceptionGranted):
-            return "unsigned"
-        return "local" if self.evidence.signer.domain == LOCAL_DOMAIN else "community"
+        """What `list` shows: `unsigned`, `local`, or the tier of the rule that admitted it."""
+        return self.judgement.badge
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,21 +129,25 @@ class Question:
 
     Attributes:
         offer: what somebody says the artifact is.
-        signer: whom its bundle proves; None when there is no bundle.
-        bundle: that bundle.
-        exception: what the operator granted for this one artifact; counts only without a bundle.
-        policy: the operator's rules.
-        config_file: where the operator would add a rule, for messages.
+        case: that version before the operator's policy.
+        bundle: the bundle that gave the case its proof; None without one.
+        attestations: the statements that went into it.
         platform: the machine that has to run it; None when it is not to be run here.
+
+    Raises:
+        ValueError: the case is about something else than what is offered.
     """
 
     offer: Offer
-    signer: Signer | None
+    case: Case
     bundle: bytes | None
-    exception: ExceptionGranted | None
-    policy: Policy
-    config_file: str
+    attestations: bytes | None
     platform: Platform | None
+
+    def __post_init__(self) -> None:
+        if (self.case.plugin, self.case.version) != (self.offer.id, self.offer.version):
+            message = f"{self.case.subject} is not {_subject(self.offer)}"
+            raise ValueError(message)
 
 
 def decide(question: Question, artifact: Artifact, content: BinaryIO) -> AdmittedArtifact:
@@ -186,21 +160,21 @@ def decide(question: Question, artifact: Artifact, content: BinaryIO) -> Admitte
 
     Raises:
         DigestMismatch: the bytes are not those that were offered.
-        SignatureMissing: there is no bundle, and no exception was granted.
-        PublisherUnknown: no rule speaks about the namespace.
-        SignatureIdentityMismatch: rules do, and none of them names the signer.
+        Refusal: the policy does not allow it; one subclass for each cause, as `judge`.
         ManifestMismatch: the artifact is not what it was offered as.
         PlatformIncompatible: it is for another platform.
         ProtocolIncompatible: it speaks another major version of the interface.
     """
     offer = question.offer
     check_bytes(offer, artifact.digest, artifact.size)
-    evidence = judge_signer(question)
+    judgement = judge(question.case)
     _check_manifest(offer, artifact)
     check_platform(offer, question.platform)
     require_compatible(artifact.manifest.protocol, subject=_subject(offer), left=_REFUSED)
-    bundle = question.bundle if isinstance(evidence, Verified) else None
-    return AdmittedArtifact(offer, artifact, evidence, bundle, content, seal=_SEAL)
+    is_proved = isinstance(judgement.evidence, Verified)
+    bundle = question.bundle if is_proved else None
+    attestations = question.attestations if is_proved else None
+    return AdmittedArtifact(offer, artifact, judgement, bundle, attestations, content, seal=_SEAL)
 
 
 def check_bytes(offer: Offer, digest: Digest, size_bytes: int) -> None:
@@ -225,28 +199,6 @@ def check_bytes(offer: Offer, digest: Digest, size_bytes: int) -> None:
     )
 
 
-def judge_signer(question: Question) -> Evidence:
-    """Why the artifact may be taken: the proof and the rule, or the exception.
-
-    Raises:
-        SignatureMissing: there is no bundle, and no exception was granted.
-        PublisherUnknown: no rule speaks about the namespace.
-        SignatureIdentityMismatch: rules do, and none of them names the signer.
-    """
-    signer = question.signer
-    if signer is None:
-        if question.exception is None:
-            raise _unsigned(question.offer)
-        return question.exception
-    rules = question.policy.rules_for(question.offer.id)
-    if not rules:
-        raise _unknown_publisher(question, signer)
-    for rule in rules:
-        if rule.admits(signer):
-            return Verified(signer, rule)
-    raise _other_signer(question.offer, signer, rules)
-
-
 def check_platform(offer: Offer, platform: Platform | None) -> None:
     """Nothing, when the artifact is for this platform, or is not to be run here.
 
@@ -259,29 +211,6 @@ def check_platform(offer: Offer, platform: Platform | None) -> None:
         f"{_subject(offer)} {_REFUSED}: it is for another platform",
         why=f"this machine {platform}\nartifact     {offer.platform}",
         next=[f"get or build it for {platform}"],
-    )
-
-
-def check_receipt(receipt: Receipt, *, today: date) -> None:
-    """Nothing, when what admitted an installed version still holds: asked before every launch.
-
-    Raises:
-        ExceptionExpired: it was admitted by an exception that has ended.
-    """
-    if receipt.exception is None:
-        return
-    until = receipt.exception.get("until", "")
-    with contextlib.suppress(ValueError):  # a date that is none has ended
-        if _DATE.fullmatch(until) and today <= date.fromisoformat(until):
-            return
-    raise ExceptionExpired(
-        f"`{receipt.id}` {receipt.version} was not started: it is not signed,"
-        " and the exception for it has ended",
-        why=f"exception until {clean(until)}: {clean(receipt.exception.get('reason', ''))}",
-        next=[
-            "install a signed version",
-            "grant it again: `aperio plugin install ARTIFACT --allow-unsigned ...`",
-        ],
     )
 
 
@@ -305,68 +234,161 @@ def _check_manifest(offer: Offer, artifact: Artifact) -> None:
         )
 
 
-# ── what the refusals say ─────────────────────────────────────────────────────────────────────────
+# ── judging ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def judge(case: Case) -> Judgement:
+    """Why the operator's policy allows this version: the proof and the rule, or the exception.
+
+    Raises:
+        SignatureMissing: there is no bundle, and no exception from having to have one.
+        PublisherUnknown: no rule speaks about the plugin.
+        SignatureIdentityMismatch: rules do, and none of them names the signer.
+        PublisherUnverified: a verified publisher is required, and it has another.
+        ProvenanceMissing: provenance is required, and there is none.
+        ProvenanceMismatch: there is, and by somebody else or with other contents than demanded;
+            or further statements are by somebody whom no rule names.
+        ExceptionExpired: an exception would have lifted what is lacking, and it has ended.
+    """
+    if case.proof is None:
+        return _judge_unsigned(case)
+    rule = _admitting_rule(case, case.proof)
+    lifted = _lifted_level(case, rule)
+    _check_attestations(case, case.proof)
+    _check_provenance(case, case.proof, rule)
+    return Judgement(Verified(case.proof, rule), lifted)
+
+
+def check_receipt(
+    receipt: Receipt, policy: Policy, *, today: date, organization: str = ""
+) -> Judgement:
+    """Why an installed version may be started: asked before every launch, of the policy as it is.
+
+    Args:
+        receipt: what was found out when it was installed; nothing is verified once more.
+        policy: the operator's rules now.
+        today: the day on which exceptions have to hold.
+        organization: for whom it is started; empty for the requirements of the whole machine.
+
+    Raises:
+        Refusal: the policy does not allow it, or not any more; one subclass for each cause, as
+            `judge`.
+        ReceiptInvalid: the record of signer or proof is damaged.
+    """
+    return judge(
+        Case(
+            plugin=receipt.id,
+            version=receipt.version,
+            proof=receipt.recorded_proof(),
+            exception=_granted(receipt),
+            is_local=True,
+            policy=policy,
+            today=today,
+            location=receipt.source,
+            bundle_name=str(receipt.folder / BUNDLE_FILE_NAME),
+            outcome="was not started",
+            organization=organization,
+        )
+    )
+
+
+def _granted(receipt: Receipt) -> ExceptionGranted | None:
+    """What the command line granted; an exception of the configuration is looked up there."""
+    recorded = receipt.exception or {}
+    if not recorded or recorded.get("source"):
+        return None
+    rule, until, reason = (str(recorded.get(key, "")) for key in ("rule", "until", "reason"))
+    return ExceptionGranted(rule, until, reason)
+
+
+def _judge_unsigned(case: Case) -> Judgement:
+    exception = _unsigned_exception(case)
+    lifted = _lifted_level(case, None)
+    # Whoever may go unsigned may still have to say how it was built, and nobody signed that.
+    if case.policy.require_provenance:
+        raise refusals.without_provenance(case, None)
+    return Judgement(exception, lifted)
+
+
+def _unsigned_exception(case: Case) -> ExceptionGranted:
+    granted = case.exception if case.policy.allow_unsigned else None
+    if not case.is_local:
+        raise refusals.unsigned(case)
+    if granted and granted.rule == UNSIGNED and granted.holds(case.today):
+        return granted
+    if stated := case.lifting(UNSIGNED):
+        return ExceptionGranted.stated(stated)
+    if ended := granted or case.ended(UNSIGNED):
+        raise refusals.ended(case, ended)
+    raise refusals.unsigned(case)
+
+
+def _admitting_rule(case: Case, proof: Proof) -> PublisherRule:
+    rules = case.policy.rules_for(case.plugin)
+    if not rules:
+        raise refusals.unknown_publisher(case, proof.signer)
+    admitting = [rule for rule in rules if rule.admits(proof.signer, case.version)]
+    if not admitting:
+        raise refusals.other_signer(case, proof.signer, rules)
+    # Of equals max() gives the first: the order of the configuration.
+    return max(admitting, key=lambda rule: TIERS.index(rule.tier))
+
+
+def _lifted_level(case: Case, rule: PublisherRule | None) -> tuple[PolicyException, ...]:
+    """The exception that it took to meet what is required of publishers; none, when they do."""
+    if case.policy.required(case.organization) == REQUIREMENTS[0] or (rule and _is_verified(rule)):
+        return ()
+    if exception := case.lifting(UNVERIFIED):
+        return (exception,)
+    if ended := case.ended(UNVERIFIED):
+        raise refusals.ended(case, ended)
+    raise refusals.unverified(case, rule)
+
+
+def _is_verified(rule: PublisherRule) -> bool:
+    return rule.tier != TIERS[0] and rule.domain != LOCAL_DOMAIN
+
+
+def _check_attestations(case: Case, proof: Proof) -> None:
+    """Nothing, when all that is stated about the version is by somebody whom a rule names."""
+    rules = case.policy.rules_for(case.plugin)
+    foreign = [
+        attestation
+        for attestation in proof.attestations
+        if not any(rule.admits(attestation.signer, case.version) for rule in rules)
+    ]
+    if foreign:
+        raise refusals.foreign_attestations(case, foreign)
+
+
+def _check_provenance(case: Case, proof: Proof, rule: PublisherRule) -> None:
+    if not (case.policy.require_provenance or rule.demands.is_any):
+        return
+    stated = [
+        attestation.provenance
+        for attestation in proof.attestations
+        if attestation.provenance and rule.admits(attestation.signer, case.version)
+    ]
+    if not stated:
+        raise refusals.without_provenance(case, rule)
+    found = [tuple(_unmet(provenance, rule.demands)) for provenance in stated]
+    if all(found):
+        raise refusals.other_provenance(case, rule, found[0])
+
+
+def _unmet(provenance: Provenance, demands: Demands) -> Iterator[Difference]:
+    builder, source = provenance.builder, provenance.source_repository
+    if demands.builder not in {"", builder}:
+        yield Difference("builder", demands.builder, builder or "nothing")
+    elif not demands.builder and builder in {"", UNATTESTED_BUILDER}:
+        # It says itself that nobody vouches for the build: that is no answer to "how was it built".
+        yield Difference("builder", "one that vouches for the build", builder or "nothing")
+    if demands.source_repository not in {"", source}:
+        yield Difference("source repository", demands.source_repository, source or "nothing")
+
+
+# ── what the refusals of bytes and manifests say ──────────────────────────────────────────────────
 
 
 def _subject(offer: Offer) -> str:
     return f"`{offer.id}` {offer.version}"
-
-
-def _bad_exception(option: str, found: str, expected: str) -> UsageError:
-    return UsageError(
-        f"`{option}` of an exception was not accepted, and nothing was installed",
-        why=f"expected {expected}\nfound    {clean(found, limit=80) or 'nothing'}",
-    )
-
-
-def _unsigned(offer: Offer) -> SignatureMissing:
-    return SignatureMissing(
-        f"{_subject(offer)} {_REFUSED}: it is not signed",
-        why=f"there is no Sigstore bundle for {offer.location}",
-        next=[
-            "get the bundle from its publisher and name it with `--bundle FILE`",
-            "if you built it yourself: `aperio plugin sign --trust local ARTIFACT`",
-        ],
-    )
-
-
-def _fields(signer: Signer) -> str:
-    shown = {"domain": signer.domain, "identity": signer.identity, "issuer": signer.issuer}
-    shown |= {"signed at": signer.signed_at} | dict(signer.claims)
-    return "\n".join(f"  {key}: {clean(text)}" for key, text in shown.items())
-
-
-def _unknown_publisher(question: Question, signer: Signer) -> PublisherUnknown:
-    namespace = question.offer.id.namespace
-    rule = PublisherRule(namespace, signer.domain, signer.identity, signer.issuer, "")
-    return PublisherUnknown(
-        f"{_subject(question.offer)} {_REFUSED}:"
-        f" no rule of yours says who may sign for `{namespace}`",
-        why=f"its bundle is valid and proves this signer:\n{_fields(signer)}",
-        next=[
-            f"ask the people behind `{namespace}`, by another way, whether that is them",
-            f"if it is, add this to {question.config_file}:\n{rule.to_toml()}",
-        ],
-    )
-
-
-def _other_signer(
-    offer: Offer, signer: Signer, rules: tuple[PublisherRule, ...]
-) -> SignatureIdentityMismatch:
-    found = {"domain": signer.domain, "identity": signer.identity, "issuer": signer.issuer}
-    lines = []
-    for rule in rules:
-        lines.append(f"rule for `{rule.namespace}` in {rule.source}:")
-        lines += [
-            f"  {key}: expected {clean(expected)}, found {clean(found[key])}"
-            for key, expected in rule.to_json().items()
-            if key in found and found[key] != expected
-        ]
-    return SignatureIdentityMismatch(
-        f"{_subject(offer)} {_REFUSED}: it is not signed by whom your rule names",
-        why="\n".join(lines),
-        next=[
-            f"do not use it before the people behind `{offer.id.namespace}` have explained it",
-            "if their signer did change, change the rule",
-        ],
-    )

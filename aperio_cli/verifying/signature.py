@@ -1,115 +1,117 @@
 """Checks that a Sigstore bundle signs a file, and says who signed: the only importer of sigstore.
 
-What a bundle says is believed only after sigstore's verifier accepted it. Three of its gaps are
-closed here: it ignores when a trusted certificate authority or log ended, it accepts leaves of any
-lifetime, and it raises errors of many unrelated types. Whose signature it *should* be is decided
-afterwards, by the pure rules of `verifying.decide`.
+What a bundle says is believed only after sigstore's verifier accepted it. Its gaps are closed
+around it: it ignores when a trusted certificate authority or log ended and tries the keys of all
+logs (`trusted_root`), it accepts leaves of any lifetime (`certificate`), it leaves to others what
+an envelope contains (`statement`), it compares neither the tree size of a log entry nor the name
+of its log (`_log_entry`), and it raises errors of many unrelated types, and panics (`refusing`).
+
+Nothing of a bundle is used as a fact that no signature covers: not the log index and time beside
+the proof, not the name of the log. Whose signature it *should* be is decided afterwards, by the
+pure rules of `verifying.decide`.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
-from aperio_cli import clock, files
-from aperio_cli.errors import (
-    BundleMalformed,
-    FileTooLarge,
-    Refusal,
-    SignatureDigestMismatch,
-    SignatureInvalid,
-    TrustDomainUnknown,
-    TrustRootInvalid,
-    TrustRootMissing,
-    VerifierCrashed,
-    clean,
-)
+from aperio_cli import clock
+from aperio_cli.errors import Refusal, TrustDomainUnknown, TrustRootInvalid, VerifierCrashed
 from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
-from aperio_cli.models.publisher import Signer
+from aperio_cli.models.proof import PROVENANCE_TYPE, RELEASE_TYPES, LogEntry, Proof
+from aperio_cli.verifying.certificate import check_leaf, signer_of
+from aperio_cli.verifying.refusals import (
+    another_file,
+    broken_root,
+    evidence,
+    invalid,
+    malformed,
+    no_root,
+    refusing,
+)
+from aperio_cli.verifying.statement import Statement
+from aperio_cli.verifying.trusted_root import (
+    TrustedRootSource,
+    may_have_issued,
+    narrowed,
+    read_trusted_root,
+    trusted_at,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from cryptography import x509
     from sigstore.models import Bundle, TrustedRoot
 
-MAX_LEAF_LIFETIME = timedelta(hours=1)
-_MAX_ROOT_BYTES = 1024 * 1024
-_EVIDENCE_CHARACTERS = 300
+    from aperio_cli.models.publisher import Signer
+
+__all__ = [
+    "TrustedRootSource",
+    "VerifiedStatement",
+    "load",
+    "read_trusted_root",
+    "verify_signature",
+    "verify_statement",
+]
+
+SIGNING_TYPES: Final = (PROVENANCE_TYPE, *RELEASE_TYPES)
+"""Types of statements by which a publisher stands behind an artifact as a signature does.
+
+No others: a bill of materials, a test result or a scan is made by whoever looked at the artifact,
+before anybody decided to release it and without a word about whether it should be installed.
+"""
 
 _TRUST_CONFIG = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
 _SIGNING_CONFIG = "application/vnd.dev.sigstore.signingconfig.v0.2+json"
-
-# sigstore/fulcio, docs/oid-info.md: numbers below 1.3.6.1.4.1.57264.1; 1 to 6 are deprecated.
-_FULCIO_ARC = "1.3.6.1.4.1.57264.1"
-_ISSUER_V1, _ISSUER_V2 = 1, 8
-_CLAIMS = {
-    9: "build_signer_uri",
-    10: "build_signer_digest",
-    11: "runner_environment",
-    12: "source_repository_uri",
-    13: "source_repository_digest",
-    14: "source_repository_ref",
-    15: "source_repository_identifier",
-    16: "source_repository_owner_uri",
-    17: "source_repository_owner_identifier",
-    18: "build_config_uri",
-    19: "build_config_digest",
-    20: "build_trigger",
-    21: "run_invocation_uri",
-    22: "source_repository_visibility",
-}
-
-# Parts of a trusted root that narrow it by time; a log's period stands with its public key.
-_LIMITED_KINDS = ("certificateAuthorities", "ctlogs", "tlogs")
+_REKOR_V2 = "0.0.2"  # version of the entries that rekor-tiles makes
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")
+_MAX_MEMBERS = 4096  # a genuine bundle has one or two hundred, most of them hashes of its proof
 
 _SILENT = logging.NullHandler()
 
 
 @dataclass(frozen=True, slots=True)
-class TrustedRootSource:
-    """A trusted root that the operator configured.
+class VerifiedStatement:
+    """An in-toto statement whose signature verified; what it is about is not judged yet.
 
     Attributes:
-        name: the trust domain's name, such as `local`.
-        document: sigstore_trustroot.proto's TrustedRoot as JSON.
+        statement: what was signed.
+        signer: who signed it.
+        root: what that was verified against.
+        log_entry: where it was logged.
     """
 
-    name: str
-    document: bytes
+    statement: Statement
+    signer: Signer
+    root: TrustedRootSource
+    log_entry: LogEntry
 
 
-def read_trusted_root(name: str, path: Path) -> TrustedRootSource:
-    """The trusted root in a file; its contents are looked at when something is verified.
+def load() -> None:
+    """Imports Sigstore's verifier, which takes longer than all that it does to one bundle.
 
     Raises:
-        TrustRootMissing: when there is no such file.
-        TrustRootInvalid: when it is longer than 1 MiB or cannot be read.
+        ImportError: it is not installed, or damaged.
     """
-    try:
-        return TrustedRootSource(name, files.read_capped(path, _MAX_ROOT_BYTES))
-    except FileNotFoundError as error:
-        raise _no_root(f"expected {path}") from error
-    except (OSError, FileTooLarge, Refusal) as error:
-        raise TrustRootInvalid(
-            f"nothing was verified: the trusted root `{name}` cannot be read", why=str(error)
-        ) from error
+    import sigstore.verify  # noqa: F401 - only to have it loaded
 
 
 def verify_signature(
     digest: Digest, bundle_json: bytes, roots: Sequence[TrustedRootSource]
-) -> Signer:
+) -> Proof:
     """Who signed the file of this digest, as one of the trusted roots proves.
 
-    Needs no network and writes nothing. Roots are tried in order; the signer names the one that
-    verified.
+    The bundle holds a signature over the file, or a statement of one of `SIGNING_TYPES` that names
+    it among its subjects. Needs no network and writes nothing. Roots are tried in order; the proof
+    names the one that verified.
 
     Args:
         digest: the digest that was computed from the file itself.
@@ -117,36 +119,80 @@ def verify_signature(
         roots: the trusted roots to try.
 
     Raises:
-        BundleMalformed: when the bundle is longer than 1 MiB or not a bundle over a file.
+        BundleMalformed: when the bundle is longer than 1 MiB or not a bundle.
         SignatureDigestMismatch: when it is a valid signature of another file.
-        SignatureInvalid: when no root proves it.
+        SignatureInvalid: when no root proves it, or it is a statement of another type.
+        AttestationMalformed: when it is a valid signature over no statement of version 1.
+        ProvenanceMismatch: when it is provenance that contradicts its maker's certificate.
         TrustDomainUnknown: when no root has the authority that issued its certificate.
         TrustRootMissing: when there is no root to try.
-        TrustRootInvalid: when the only root cannot be read.
+        TrustRootInvalid: when the only root that may be meant cannot be read.
         VerifierCrashed: when anything unforeseen happens; it counts as a refusal.
     """
-    if len(bundle_json) > MAX_BUNDLE_BYTES:
-        raise _malformed(f"expected at most {MAX_BUNDLE_BYTES} bytes\nfound    {len(bundle_json)}")
-    if not roots:
-        raise _no_root("no trust domain is configured")
-    logging.getLogger("sigstore").addHandler(_SILENT)  # its warnings are for its own command line
-    with _refusing():
-        evidence = _read_bundle(bundle_json)
-    refusals: list[Refusal] = []
-    for root in roots:
-        try:
-            with _refusing():
-                return _verify_against(root, digest, evidence)
-        except Refusal as refusal:
-            refusals.append(refusal)
-    if not any(_may_have_issued(root, evidence.certificate) for root in roots):
-        raise _unknown_domain(roots) from refusals[0]
-    raise _most_telling(refusals, roots)
+    with refusing():
+        material = _read_bundle(bundle_json, limit_bytes=MAX_BUNDLE_BYTES)
+        if material.is_statement:
+            return _statement_proof(digest, _verified_statement(material, roots))
+        # A bundle that says it is for another file is checked for that one, to tell a bundle that
+        # was mixed up from one that proves nothing.
+        subject = material.claimed_digest or digest
+        verified = _verify_over(roots, material, subject)
+        if subject != digest:
+            raise another_file(digest, str(subject))
+        return Proof(verified.signer, verified.root.facts, verified.log_entry)
+
+
+def verify_statement(
+    bundle_json: bytes, roots: Sequence[TrustedRootSource], *, limit_bytes: int
+) -> VerifiedStatement:
+    """The in-toto statement in a bundle, and who signed it, as one of the trusted roots proves.
+
+    Args:
+        bundle_json: a Sigstore bundle with a DSSE envelope.
+        roots: the trusted roots to try.
+        limit_bytes: the longest bundle to read.
+
+    Raises:
+        BundleMalformed: when it is longer than that, no bundle, or signs a file.
+        AttestationMalformed: when what it signs is no statement of version 1.
+        Refusal: as `verify_signature`, but for what the statement is about.
+    """
+    with refusing():
+        material = _read_bundle(bundle_json, limit_bytes=limit_bytes)
+        if not material.is_statement:
+            raise malformed("expected a signed statement (dsseEnvelope)")
+        return _verified_statement(material, roots)
+
+
+def _verified_statement(
+    material: _Material, roots: Sequence[TrustedRootSource]
+) -> VerifiedStatement:
+    verified = _verify_over(roots, material, None)
+    statement = Statement.parse(*verified.content)
+    return VerifiedStatement(statement, verified.signer, verified.root, verified.log_entry)
+
+
+def _statement_proof(digest: Digest, verified: VerifiedStatement) -> Proof:
+    statement = verified.statement
+    if statement.predicate_type not in SIGNING_TYPES:
+        expected = " or ".join(SIGNING_TYPES)
+        raise invalid(f"expected a statement of {expected}\nfound    {statement.predicate_type}")
+    statement.check_subject(digest)
+    return Proof(
+        signer=verified.signer,
+        root=verified.root.facts,
+        log_entry=verified.log_entry,
+        form="statement",
+        attestations=(statement.attestation(verified.signer),),
+    )
+
+
+# ── a bundle, before anything in it is believed ───────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
-class _Evidence:
-    """A bundle that parsed; nothing in it is believed yet.
+class _Material:
+    """A bundle that parsed.
 
     Attributes:
         bundle: sigstore's view.
@@ -160,6 +206,179 @@ class _Evidence:
     certificate: x509.Certificate
     claimed_digest: Digest | None
 
+    @property
+    def is_statement(self) -> bool:
+        """Whether it signs an envelope, not a file."""
+        return "dsseEnvelope" in self.document
+
+    @property
+    def entry(self) -> Mapping[str, Any]:
+        """Its only log entry, a TransparencyLogEntry of sigstore_rekor.proto."""
+        entry: Mapping[str, Any] = self.document["verificationMaterial"]["tlogEntries"][0]
+        return entry
+
+
+def _read_bundle(bundle_json: bytes, *, limit_bytes: int) -> _Material:
+    if len(bundle_json) > limit_bytes:
+        raise malformed(f"expected at most {limit_bytes} bytes\nfound    {len(bundle_json)}")
+    _require_few_members(bundle_json)
+    from sigstore.models import Bundle
+
+    logging.getLogger("sigstore").addHandler(_SILENT)  # its warnings are for its own command line
+    try:
+        bundle = Bundle.from_json(bundle_json)
+        document = json.loads(bundle.to_json())
+        certificate = bundle.signing_certificate
+    except Exception as error:
+        raise malformed(evidence(error)) from error
+    signed = document.get("messageSignature")
+    if isinstance(signed, dict) == ("dsseEnvelope" in document):
+        raise malformed("expected a signature over a file or an envelope, one of the two")
+    check_leaf(certificate)
+    return _Material(bundle, document, certificate, _claimed_digest(signed or {}))
+
+
+def _require_few_members(bundle_json: bytes) -> None:
+    """Nothing, when the text has no more members than a bundle can need.
+
+    sigstore's models keep several errors for each wrong one: a mebibyte of empty objects would
+    take gigabytes. Counted in the text, because nothing in a bundle's strings, which are base64
+    and checkpoints, has these characters.
+
+    Raises:
+        BundleMalformed: when it has more.
+    """
+    found = sum(bundle_json.count(mark) for mark in (b",", b"{", b"["))
+    if found > _MAX_MEMBERS:
+        raise malformed(f"expected at most {_MAX_MEMBERS} members\nfound    about {found}")
+
+
+def _claimed_digest(signed: Mapping[str, Any]) -> Digest | None:
+    stated = signed.get("messageDigest")
+    if stated is None:
+        return None
+    try:
+        return Digest(base64.b64decode(stated["digest"]).hex())
+    except (LookupError, TypeError, ValueError) as error:
+        raise malformed("its messageDigest is not a SHA-256 digest") from error
+
+
+# ── one root after the other ──────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """What one root proved about a bundle; `content` is payload type and payload of an envelope."""
+
+    root: TrustedRootSource
+    signer: Signer
+    log_entry: LogEntry
+    content: tuple[str, bytes]
+
+
+def _verify_over(
+    roots: Sequence[TrustedRootSource], material: _Material, digest: Digest | None
+) -> _Verified:
+    if not roots:
+        raise no_root("no trust domain is configured")
+    refusals: list[Refusal] = []
+    for root in roots:
+        try:
+            with refusing():
+                return _verify_against(root, material, digest)
+        except Refusal as refusal:
+            refusals.append(refusal)
+    raise _most_telling(roots, refusals, material.certificate) from refusals[0]
+
+
+def _most_telling(
+    roots: Sequence[TrustedRootSource], refusals: Sequence[Refusal], certificate: x509.Certificate
+) -> Refusal:
+    """What to say when no root proved it: what those say that the certificate may come from."""
+    telling = [
+        (root, refusal)
+        for root, refusal in zip(roots, refusals, strict=True)
+        if isinstance(refusal, VerifierCrashed) or may_have_issued(root, certificate)
+    ]
+    if not telling:
+        return _unknown_domain(roots)
+    if len(telling) == 1:
+        return telling[0][1]
+    why = "\n".join(f"{root.name}: {refusal.why}" for root, refusal in telling)
+    if all(isinstance(refusal, TrustRootInvalid) for _, refusal in telling):
+        return broken_root("`, `".join(root.name for root, _ in telling), why)
+    return invalid(why)
+
+
+def _unknown_domain(roots: Sequence[TrustedRootSource]) -> TrustDomainUnknown:
+    return TrustDomainUnknown(
+        "the artifact was refused: it was signed in a trust domain that this machine does not know",
+        why=f"known here: {', '.join(root.name for root in roots)}",
+        next=[
+            "get the artifact from a publisher who signs in a trust domain known here",
+            "if you know which one it is: `aperio trust domain add NAME --file FILE`",
+            "build it yourself and sign it: `aperio plugin sign --trust local`",
+        ],
+    )
+
+
+def _verify_against(
+    root: TrustedRootSource, material: _Material, digest: Digest | None
+) -> _Verified:
+    """What one root proves: about the file of a digest, or without one about the envelope."""
+    moment = material.certificate.not_valid_before_utc
+    document = narrowed(root, moment, material.entry["logId"])
+    content = _verify_bundle(material, digest, _trusted_root(root.name, document))
+    log_entry = _log_entry(material.entry, document["tlogs"][0])
+    signer = signer_of(root.name, material.certificate, _verified_time(material))
+    return _Verified(root, signer, log_entry, content)
+
+
+def _trusted_root(name: str, document: Mapping[str, Any]) -> TrustedRoot:
+    """A root in memory as sigstore takes it; its public API reads such only from trust configs."""
+    from sigstore.models import ClientTrustConfig
+
+    config = {
+        "mediaType": _TRUST_CONFIG,
+        "trustedRoot": document,
+        "signingConfig": {"mediaType": _SIGNING_CONFIG},
+    }
+    try:
+        return ClientTrustConfig.from_json(json.dumps(config)).trusted_root
+    except Exception as error:
+        raise broken_root(name, evidence(error)) from error
+
+
+def require_usable(
+    root: TrustedRootSource, moment: datetime, *, signing_config: bytes = b""
+) -> None:
+    """Nothing, when sigstore reads the root and it trusts authorities and logs at a moment.
+
+    Args:
+        root: a root that is not in use yet.
+        moment: an aware moment.
+        signing_config: the SigningConfig that came with it, as JSON; empty when none did.
+
+    Raises:
+        TrustRootInvalid: one of them cannot be read.
+        SignatureInvalid: it trusts no authority, or no log of one kind, at that moment.
+    """
+    from sigstore.models import ClientTrustConfig
+
+    document = trusted_at(root, moment)
+    _trusted_root(root.name, document)
+    if not signing_config:
+        return
+    config = {"mediaType": _TRUST_CONFIG, "trustedRoot": document}
+    try:
+        config["signingConfig"] = json.loads(signing_config)
+        _ = ClientTrustConfig.from_json(json.dumps(config)).signing_config  # it is parsed there
+    except Exception as error:
+        raise broken_root(root.name, f"its signing config: {evidence(error)}") from error
+
+
+# ── the verifier ──────────────────────────────────────────────────────────────────────────────────
+
 
 class _CertificateCapture:
     """A sigstore policy that accepts and remembers the certificate it is shown."""
@@ -171,280 +390,75 @@ class _CertificateCapture:
         self.certificate = cert
 
 
-@contextlib.contextmanager
-def _refusing() -> Iterator[None]:
-    """Turn whatever goes wrong in the block into a refusal."""
-    try:
-        yield
-    except (Refusal, KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as crash:  # a panic of a Rust parser is no Exception
-        raise VerifierCrashed(
-            "the artifact was refused: its signature could not be checked",
-            why=f"{type(crash).__name__}: {clean(crash, limit=_EVIDENCE_CHARACTERS)}",
-            next=["get artifact and bundle again, in case they were damaged on the way"],
-        ) from crash
-
-
-def _read_bundle(bundle_json: bytes) -> _Evidence:
-    from sigstore.models import Bundle
-
-    try:
-        bundle = Bundle.from_json(bundle_json)
-        document = json.loads(bundle.to_json())
-        certificate = bundle.signing_certificate
-    except Exception as error:
-        raise _malformed(_evidence(error)) from error
-    signed = document.get("messageSignature")
-    if not isinstance(signed, dict):
-        raise _malformed("expected a signature over a file (messageSignature)")
-    lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-    if not timedelta(0) <= lifetime <= MAX_LEAF_LIFETIME:
-        raise _invalid(f"its certificate is valid for {lifetime}, expected at most 1 hour")
-    return _Evidence(bundle, document, certificate, _claimed_digest(signed))
-
-
-def _may_have_issued(root: TrustedRootSource, certificate: x509.Certificate) -> bool:
-    """Whether a root has the key that the certificate names as its issuer's (RFC 5280, 4.2.1.1).
-
-    It proves nothing; it tells a signature from elsewhere from one that is wrong. What cannot be
-    read counts, so that the verification says what is wrong with it.
-    """
+def _verify_bundle(
+    material: _Material, digest: Digest | None, trusted_root: TrustedRoot
+) -> tuple[str, bytes]:
+    """Payload type and payload of the envelope that verified; two blanks when a file's did."""
     from cryptography import x509
-
-    try:
-        extension = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
-        authorities = json.loads(root.document)["certificateAuthorities"]
-        keys = {
-            x509.SubjectKeyIdentifier.from_public_key(
-                x509.load_der_x509_certificate(base64.b64decode(entry["rawBytes"])).public_key()
-            ).digest
-            for authority in authorities
-            for entry in authority["certChain"]["certificates"]
-        }
-    except Exception:  # noqa: BLE001 - whatever it is, the verification refuses and names it
-        return True
-    return not keys or extension.value.key_identifier in keys
-
-
-def _unknown_domain(roots: Sequence[TrustedRootSource]) -> TrustDomainUnknown:
-    return TrustDomainUnknown(
-        "the artifact was refused: it was signed in a trust domain that this machine does not know",
-        why=f"known here: {', '.join(root.name for root in roots)}",
-        next=[
-            "get the artifact from a publisher who signs in a trust domain known here",
-            "build it yourself and sign it: `aperio plugin sign --trust local`",
-        ],
-    )
-
-
-def _claimed_digest(signed: Mapping[str, Any]) -> Digest | None:
-    stated = signed.get("messageDigest")
-    if stated is None:
-        return None
-    try:
-        return Digest(base64.b64decode(stated["digest"]).hex())
-    except (LookupError, TypeError, ValueError) as error:
-        raise _malformed("its messageDigest is not a SHA-256 digest") from error
-
-
-def _verify_against(root: TrustedRootSource, digest: Digest, evidence: _Evidence) -> Signer:
-    trusted_root = _narrowed_root(root, evidence.certificate.not_valid_before_utc)
-    # A bundle that says it is for another file is checked for that one, to tell a bundle that
-    # was mixed up from one that proves nothing.
-    subject = evidence.claimed_digest or digest
-    certificate = _verify_bundle(subject, evidence.bundle, trusted_root)
-    if subject != digest:
-        raise SignatureDigestMismatch(
-            "the artifact was refused: its bundle is the signature of another file",
-            why=f"expected {digest}\nsigned   {subject}",
-            next=["get the bundle that belongs to this artifact", "sign the artifact again"],
-        )
-    return _signer(root.name, certificate, _verified_time(evidence))
-
-
-def _verify_bundle(digest: Digest, bundle: Bundle, trusted_root: TrustedRoot) -> x509.Certificate:
+    from cryptography.exceptions import UnsupportedAlgorithm
     from sigstore.errors import Error
     from sigstore.hashes import HashAlgorithm, Hashed  # type: ignore[attr-defined]  # documented there
     from sigstore.verify import Verifier
 
     capture = _CertificateCapture()
-    hashed = Hashed(algorithm=HashAlgorithm.SHA2_256, digest=digest.raw)
+    content = ("", b"")
     try:
-        Verifier(trusted_root=trusted_root).verify_artifact(hashed, bundle, capture)
-    except Error as error:
-        raise _invalid(_evidence(error)) from error
-    if capture.certificate is None:
-        raise _invalid("the verifier looked at no certificate")
-    return capture.certificate
+        verifier = Verifier(trusted_root=trusted_root)
+        if digest is None:
+            content = verifier.verify_dsse(material.bundle, capture)
+        else:
+            hashed = Hashed(algorithm=HashAlgorithm.SHA2_256, digest=digest.raw)
+            verifier.verify_artifact(hashed, material.bundle, capture)
+    except (
+        Error,
+        ValueError,  # of pydantic, base64, certificate parsers
+        ArithmeticError,  # a moment that no calendar has
+        OSError,  # the same, as some systems say it
+        x509.ExtensionNotFound,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+        UnsupportedAlgorithm,
+    ) as error:
+        raise invalid(evidence(error)) from error
+    if capture.certificate != material.certificate:
+        raise invalid("the verifier did not look at its certificate")
+    return content
 
 
-def _narrowed_root(root: TrustedRootSource, moment: datetime) -> TrustedRoot:
-    """The root without the authorities and logs that were not to be trusted at `moment`."""
-    from sigstore.models import ClientTrustConfig
-
-    try:
-        document = _narrow(json.loads(root.document), moment)
-        config = {
-            "mediaType": _TRUST_CONFIG,
-            "trustedRoot": document,
-            "signingConfig": {"mediaType": _SIGNING_CONFIG},
-        }
-        trusted_root = ClientTrustConfig.from_json(json.dumps(config)).trusted_root
-    except Exception as error:
-        raise TrustRootInvalid(
-            f"the artifact was refused: the trusted root `{root.name}` cannot be read",
-            why=_evidence(error),
-            next=["bring the file back from a copy"],
-        ) from error
-    for kind in _LIMITED_KINDS:
-        if not document[kind]:
-            when = clock.format_timestamp(moment)
-            raise _invalid(f"the trusted root `{root.name}` trusts no {kind} on {when}")
-    return trusted_root
-
-
-def _narrow(document: Mapping[str, Any], moment: datetime) -> dict[str, Any]:
-    """Drop what is out of date, by kind.
-
-    sigstore-python ignores the end of `validFor` for all but timestamp authorities, so without
-    this a compromised authority could not be retired.
-    """
-    narrowed = dict(document)
-    for kind in _LIMITED_KINDS:
-        entries = ((entry, entry.get("publicKey", entry)) for entry in document[kind])
-        narrowed[kind] = [
-            entry for entry, dated in entries if _covers(dated.get("validFor"), moment)
-        ]
-    return narrowed
-
-
-def _covers(period: Mapping[str, str] | None, moment: datetime) -> bool:
-    """Whether a closed TimeRange, whose ends may be open, covers an aware moment."""
-    if period is None:
-        return True
-    if moment < datetime.fromisoformat(period["start"]):
-        return False
-    end = period.get("end")
-    return end is None or moment <= datetime.fromisoformat(end)
-
-
-def _verified_time(evidence: _Evidence) -> str:
+def _verified_time(material: _Material) -> str:
     """The moment that the verifier proved, RFC 3339 in UTC.
 
     With a signed entry timestamp the log's time was proved. Otherwise a timestamp was, and with
     several of them nobody could say which.
     """
-    entry = evidence.document["verificationMaterial"]["tlogEntries"][0]
+    entry = material.entry
     if entry.get("inclusionPromise") and int(entry.get("integratedTime") or 0):
         logged = timedelta(seconds=int(entry["integratedTime"]))
-        return clock.format_timestamp(datetime.fromisoformat("1970-01-01T00:00:00Z") + logged)
-    data = evidence.bundle.verification_material.timestamp_verification_data
+        return clock.format_timestamp(_EPOCH + logged)
+    data = material.bundle.verification_material.timestamp_verification_data
     timestamps = data.rfc3161_timestamps if data else []
     if len(timestamps) != 1:
-        raise _invalid(f"expected one timestamp\nfound    {len(timestamps)}")
+        raise invalid(f"expected one timestamp\nfound    {len(timestamps)}")
     return clock.format_timestamp(timestamps[0].tst_info.gen_time)
 
 
-def _signer(domain: str, certificate: x509.Certificate, signed_at: str) -> Signer:
-    from cryptography.hazmat.primitives import hashes
+def _log_entry(entry: Mapping[str, Any], log: Mapping[str, Any]) -> LogEntry:
+    """Where the entry stands, of which the verifier proved only the path to a signed root hash.
 
-    issuer = _claim(certificate, _ISSUER_V2)
-    if not issuer:
-        raise _invalid("its certificate names no issuer")
-    if (_legacy_issuer(certificate) or issuer) != issuer:
-        raise _invalid("its certificate names two different issuers")
-    claims = ((name, _claim(certificate, number)) for number, name in _CLAIMS.items())
-    return Signer(
-        domain=domain,
-        identity=_identity(certificate),
-        issuer=issuer,
-        signed_at=signed_at,
-        certificate_digest=certificate.fingerprint(hashes.SHA256()).hex(),
-        claims=tuple((name, value) for name, value in claims if value is not None),
-    )
-
-
-def _identity(certificate: x509.Certificate) -> str:
-    from cryptography import x509
-
-    extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    names = list(extension.value)
-    if len(names) != 1 or not isinstance(
-        names[0], x509.RFC822Name | x509.UniformResourceIdentifier
-    ):
-        raise _invalid("its certificate does not name exactly one identity")
-    return _plain_text(names[0].value)
-
-
-def _claim(certificate: x509.Certificate, number: int) -> str | None:
-    from cryptography.hazmat import asn1
-
-    raw = _extension(certificate, number)
-    return None if raw is None else _plain_text(asn1.decode_der(str, raw))
-
-
-def _legacy_issuer(certificate: x509.Certificate) -> str | None:
-    raw = _extension(certificate, _ISSUER_V1)
-    return None if raw is None else _plain_text(raw.decode("utf-8"))
-
-
-def _extension(certificate: x509.Certificate, number: int) -> bytes | None:
-    from cryptography import x509
-
-    for extension in certificate.extensions:
-        if extension.oid.dotted_string == f"{_FULCIO_ARC}.{number}":
-            value = extension.value
-            return value.value if isinstance(value, x509.UnrecognizedExtension) else None
-    return None
-
-
-def _plain_text(text: str) -> str:
-    """The text, when rules can name it and a terminal can show it."""
-    if not text.strip() or not text.isprintable():
-        raise _invalid("its certificate has a blank or unprintable field")
-    return text
-
-
-def _most_telling(refusals: Sequence[Refusal], roots: Sequence[TrustedRootSource]) -> Refusal:
-    if len(refusals) == 1:
-        return refusals[0]
-    for refusal in refusals:
-        if isinstance(refusal, SignatureDigestMismatch):
-            return refusal
-    pairs = zip(roots, refusals, strict=True)
-    return _invalid("\n".join(f"{root.name}: {refusal.why}" for root, refusal in pairs))
-
-
-def _evidence(error: BaseException) -> str:
-    """An error's text without what pydantic adds: pieces of the unverified bundle, and a link."""
-    lines = (line.partition(" [type=")[0].strip() for line in str(error).splitlines())
-    text = "\n".join(line for line in lines if line and not line.startswith("For further"))
-    return clean(text, limit=_EVIDENCE_CHARACTERS) or type(error).__name__
-
-
-def _invalid(why: str) -> SignatureInvalid:
-    return SignatureInvalid(
-        "the artifact was refused: its bundle does not prove who signed it",
-        why=why,
-        next=[
-            "get artifact and bundle again, in case they were damaged on the way",
-            "if it repeats, tell the publisher",
-        ],
-    )
-
-
-def _malformed(why: str) -> BundleMalformed:
-    return BundleMalformed(
-        "the artifact was refused: what came as its bundle is not a Sigstore bundle",
-        why=why,
-        next=["get the bundle that belongs to this artifact", "sign the artifact again"],
-    )
-
-
-def _no_root(why: str) -> TrustRootMissing:
-    return TrustRootMissing(
-        "the artifact was refused: there is no trusted root to check its signature against",
-        why=why,
-        next=["for artifacts signed on this machine: `aperio trust local init`"],
-    )
+    A path fits several pairs of index and tree size; the size that the log signed (C2SP
+    tlog-checkpoint) leaves one. The checkpoint's first line names the log: for Rekor v2 it is the
+    host of the log's URL, as sigstore-go demands too. A Rekor v1 calls itself what its
+    `rekor_server.hostname` says, on private instances any machine's name, followed by the number
+    of one of its trees, which all have one key: there is nothing to compare it with.
+    """
+    proof = entry["inclusionProof"]
+    checkpoint: str = proof["checkpoint"]["envelope"]
+    origin, signed_size = checkpoint.split("\n")[:2]
+    index, tree_size = int(proof["logIndex"]), int(proof["treeSize"])
+    if signed_size != str(tree_size) or not 0 <= index < tree_size:
+        raise invalid("its log entry stands in a tree of another size than the log signed")
+    url = log.get("baseUrl") or ""
+    host = urlsplit(url).hostname
+    if entry["kindVersion"]["version"] == _REKOR_V2 and host and origin.lower() != host:
+        raise invalid(f"its checkpoint is of another log\nexpected {host}\nfound    {origin}")
+    return LogEntry(url or log["logId"]["keyId"], index, tree_size)

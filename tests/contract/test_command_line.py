@@ -18,9 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
 L_COMMANDS = {
     "completion", "doctor",
     "plugin build", "plugin init", "plugin install", "plugin list", "plugin remove", "plugin run",
-    "plugin sign", "plugin test", "plugin verify",
+    "plugin sign", "plugin test", "plugin verify", "plugin why",
     "registry add", "registry build", "registry init", "registry serve",
-    "trust local init", "trust show",
+    "trust domain add", "trust exception add", "trust exception remove", "trust local init",
+    "trust publisher add", "trust refresh", "trust require", "trust show",
 }  # fmt: skip
 HEAVY = ("typer", "rich", "sigstore", "cryptography", "grpc", "cookiecutter", "httpx", "yaml")
 
@@ -36,7 +37,7 @@ def aperio(*argv: str, env: dict[str, str] | None = None) -> subprocess.Complete
 def commands() -> set[str]:
     from typer.main import get_command
 
-    from aperio_cli.commands.app import app
+    from aperio_cli.commands.app import load
 
     def walk(group: Any, path: str) -> set[str]:
         found: set[str] = set()
@@ -45,7 +46,7 @@ def commands() -> set[str]:
             found |= walk(command, words) if hasattr(command, "commands") else {words}
         return found
 
-    return walk(get_command(app), "")
+    return walk(get_command(load()), "")
 
 
 def test_commands_are_those_of_this_version() -> None:

@@ -30,7 +30,10 @@ NOT_CODES = {
     "aperio-diagnostics-bin",
     "aperio-invocation",
     "aperio-plugin-sdk",
+    "github-hosted",
+    "gitlab-hosted",
     "host-only",
+    "self-hosted",
     "site-packages",
 }
 
@@ -123,7 +126,7 @@ def commands_in(block: str) -> list[list[str]]:
 def tree() -> dict[tuple[str, ...], Any]:
     from typer.main import get_command
 
-    from aperio_cli.commands.app import app
+    from aperio_cli.commands.app import load
 
     def walk(group: Any, path: tuple[str, ...]) -> dict[tuple[str, ...], Any]:
         found: dict[tuple[str, ...], Any] = {}
@@ -132,7 +135,7 @@ def tree() -> dict[tuple[str, ...], Any]:
             found |= walk(command, (*path, word)) if is_group else {(*path, word): command}
         return found
 
-    return walk(get_command(app), ())
+    return walk(get_command(load()), ())
 
 
 def parse(argv: list[str]) -> None:

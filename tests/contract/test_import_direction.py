@@ -27,16 +27,33 @@ TIERS: dict[int, str] = {
     70: "__main__",
 }
 LAYERS = {module: tier for tier, names in TIERS.items() for module in names.split()}
-PURE = ["verifying/decide.py", "host/handshake.py", "host/lifecycle.py"]
+PURE = [
+    "verifying/decide.py",
+    "verifying/evidence.py",
+    "verifying/policy_refusals.py",
+    "host/handshake.py",
+    "host/lifecycle.py",
+]
 IMPURE = {"os", "socket", "subprocess", "threading", "time", "httpx", "grpc"}
 OWNERS = {
     "typer": ("commands/", "output.py", "__main__.py"),
     "rich": ("commands/", "output.py", "__main__.py"),
     "sigstore": ("signing/", "verifying/signature.py"),
+    "tuf": ("verifying/refresh.py",),
     "grpc": ("host/",),
     "cookiecutter": ("scaffolding.py",),
 }
-HEAVY = {"typer", "rich", "sigstore", "grpc", "cookiecutter", "httpx", "yaml", "cryptography"}
+HEAVY = {
+    "typer",
+    "rich",
+    "sigstore",
+    "tuf",
+    "grpc",
+    "cookiecutter",
+    "httpx",
+    "yaml",
+    "cryptography",
+}
 # These run only when their package is needed at all, so they import it at the top.
 EAGER = ("commands/", "signing/local/", "host/")
 

@@ -12,16 +12,23 @@ import json
 import subprocess
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]  # its types are another distribution
 import pytest
 
+from aperio_cli import clock
 from aperio_cli.__main__ import main
+from aperio_cli.models.artifact import BUNDLE_SUFFIX
+from aperio_cli.models.digest import Digest
+from aperio_cli.signing.local import open_domain
 from tests.contract.test_command_line import L_COMMANDS
 from tests.lifecycle.hello_api import KEY, HelloApi
 from tests.lifecycle.plugins import artifact_of, sdk_program
+from tests.trust import IDENTITY, Forge
+from tests.tuf_repository import TufRepository, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 Schema = dict[str, Any]
@@ -72,8 +79,23 @@ SIGNER = exactly(
     claims={"type": "object"},
 )  # fmt: skip
 RULE = exactly(namespace=WORD, domain=WORD, identity=WORD, issuer=WORD)
+# Further keys are those of `[[publishers]]`, whichever of them the rule states.
+STATED_RULE: Schema = {"type": "object", "required": ["namespace", "domain", "issuer"]}
+DAY: Schema = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d$"}
+STATED_EXCEPTION = exactly(plugin=WORD, rule=WORD, until=DAY, reason=WORD)
+LEVEL = one_of("signed", "verified")
 KINDS = one_of("connector", "remediation", "destination")
 BADGES = one_of("official", "verified", "community", "local", "unsigned")
+PROVENANCE = exactly(
+    builder=WORD, build_type=TEXT, source_repository=TEXT, source_sha=TEXT, invocation=TEXT
+)
+ATTESTATION = exactly(predicate_type=WORD, signer=SIGNER, provenance=maybe(PROVENANCE))
+PROOF = exactly(
+    form={"enum": ["signature", "statement"]},
+    root=exactly(name=WORD, sha256=SHA256, origin=WORD, as_of=TEXT),
+    log_entry=maybe(exactly(log=WORD, index=NUMBER, tree_size=NUMBER)),
+    attestations=any_number_of(ATTESTATION),
+)
 EXCEPTION = exactly(rule=WORD, until=WORD, reason=WORD)
 EGRESS = any_number_of(WORD)
 EGRESS_FROM_CONFIG = any_number_of(exactly(field=WORD, suffix=WORD, port=NUMBER))
@@ -96,6 +118,10 @@ DATA: dict[str, Schema] = {
         interpreters=some(exactly(executable=WORD, version=WORD, tag=WORD, base_prefix=WORD)),
         tools=exactly(git=maybe(WORD), go=maybe(WORD)), not_enforced=any_number_of(WORD),
         local_trust_domain=FLAG,
+        trusted_roots=some(exactly(
+            name=WORD, origin=one_of("local", "file", "refreshed", "vendored"), as_of=TEXT,
+            age_days=maybe(NUMBER), problem=TEXT,
+        )),
     ),
     "plugin init": exactly(path=WORD, id=ID, files=some(WORD)),
     "plugin build": exactly(
@@ -107,12 +133,17 @@ DATA: dict[str, Schema] = {
         verdicts=some(exactly(key=WORD, title=WORD, outcome=WORD, evidence=TEXT, fix=TEXT)),
     ),
     "plugin sign": exactly(
-        bundles=some(exactly(artifact=WORD, bundle=WORD, sha256=SHA256, signer=SIGNER))
+        bundles=some(
+            exactly(
+                artifact=WORD, bundle=WORD, attestations=WORD, statements=some(WORD),
+                sha256=SHA256, signer=SIGNER,
+            )
+        )
     ),
     "plugin verify": exactly(
         id=ID, version=WORD, kind=KINDS, platform=PLATFORM, sha256=SHA256, size=NUMBER, source=WORD,
         badge=BADGES, signer=maybe(SIGNER), rule=maybe(RULE), rule_source=TEXT,
-        exception=maybe(EXCEPTION),
+        proof=maybe(PROOF), exception=maybe(EXCEPTION), exceptions=any_number_of(EXCEPTION),
         permissions=exactly(
             scopes=any_number_of(WORD), egress=EGRESS, egress_from_config=EGRESS_FROM_CONFIG,
             limits={"type": "object"}, state=FLAG,
@@ -122,7 +153,8 @@ DATA: dict[str, Schema] = {
         installed=some(
             exactly(
                 id=ID, version=WORD, kind=KINDS, badge=BADGES, signer=maybe(SIGNER),
-                exception=maybe(EXCEPTION), artifact_sha256=SHA256, tree_digest=WORD,
+                proof=maybe(PROOF), exception=maybe(EXCEPTION),
+                exceptions=any_number_of(EXCEPTION), artifact_sha256=SHA256, tree_digest=WORD,
                 permissions=exactly(egress=EGRESS, egress_from_config=EGRESS_FROM_CONFIG),
                 scopes=any_number_of(WORD), folder=WORD, replaced=maybe(WORD), was_installed=FLAG,
             )
@@ -137,6 +169,17 @@ DATA: dict[str, Schema] = {
                 exceptions=any_number_of(EXCEPTION),
             )
         )
+    ),
+    "plugin why": exactly(
+        id=ID, version=WORD, kind=KINDS, platform=PLATFORM, badge=BADGES, may_run=FLAG,
+        refusal=maybe(ERROR), required=LEVEL, signer=maybe(SIGNER), proof=maybe(PROOF),
+        root_now=maybe(exactly(name=WORD, sha256=SHA256, origin=WORD, as_of=TEXT, age=WORD)),
+        rule=maybe(STATED_RULE), rule_source=maybe(WORD),
+        exceptions=any_number_of(
+            {"type": "object", "required": ["rule", "until", "reason"]}
+        ),
+        source=WORD, index_serial=maybe(NUMBER), installed_at=TIME, artifact_sha256=SHA256,
+        tree_digest=WORD, last_check=maybe(exactly(ok=FLAG, at=TIME)),
     ),
     "plugin remove": exactly(
         removed=some(exactly(id=ID, versions=some(WORD), current=maybe(WORD), was_purged=FLAG))
@@ -153,14 +196,64 @@ DATA: dict[str, Schema] = {
         out=WORD, plugins=NUMBER, versions=NUMBER, left_out=any_number_of(WORD), serial=NUMBER
     ),
     "trust local init": exactly(domain=WORD, identity=WORD, config_file=WORD, rule=RULE),
+    "trust refresh": exactly(
+        roots=some(exactly(
+            name=WORD, url=WORD, before=TEXT, as_of=TIME,
+            versions=exactly(root=NUMBER, timestamp=NUMBER, snapshot=NUMBER, targets=NUMBER),
+            changes=any_number_of(exactly(what=WORD, name=WORD, until=TEXT)),
+        ))
+    ),
+    "trust publisher add": exactly(
+        config_file=WORD, rule=STATED_RULE, was_there=FLAG, signer=maybe(SIGNER),
+        sha256=maybe(SHA256), held_against=maybe(one_of("artifact", "index", "bundle")),
+        also_admitted=any_number_of(STATED_RULE),
+    ),
+    "trust require": exactly(
+        config_file=WORD, organization=maybe(WORD), require=LEVEL, before=LEVEL, in_force=LEVEL,
+        was_changed=FLAG,
+    ),
+    "trust exception add": exactly(
+        config_file=WORD, exception=STATED_EXCEPTION, lifts=WORD, was_changed=FLAG
+    ),
+    "trust exception remove": exactly(config_file=WORD, plugin=WORD, rule=WORD, removed=NUMBER),
+    "trust domain add": exactly(
+        config_file=WORD, domain={"type": "object", "required": ["name"]}, sha256=SHA256,
+        was_there=FLAG,
+    ),
     "trust show": exactly(
-        config_file=WORD,
+        config_file=WORD, site_config_file=maybe(WORD),
+        required=exactly(
+            level=LEVEL, from_site=FLAG, provenance=FLAG, unsigned_allowed=FLAG,
+            organizations=some(exactly(id=WORD, level=LEVEL, from_site=FLAG)),
+        ),
         publishers=some(
             exactly(
-                namespace=WORD, domain=WORD, identity=WORD, issuer=WORD, source=WORD
+                namespace=WORD, plugin=maybe(WORD), domain=WORD, identity=WORD, issuer=WORD,
+                tier=one_of("community", "verified", "official"), source=WORD,
+                shape=one_of("identity", "build"), from_site=FLAG, rule=STATED_RULE,
             )
         ),
-        domains=some(exactly(name=WORD, root=WORD)),
+        closed=any_number_of(WORD),
+        publisher_files=some(
+            exactly(
+                file=WORD, source=WORD, from_site=FLAG, problem=maybe(WORD), serial=maybe(NUMBER),
+                expires=maybe(TIME), publishers=NUMBER, signer=maybe(SIGNER),
+                verified_at=maybe(TIME),
+            )
+        ),
+        domains=some(
+            exactly(
+                name=WORD, root=WORD, origin=one_of("local", "file", "refreshed", "vendored"),
+                as_of=maybe(TIME), age=WORD, age_days=maybe(NUMBER), problem=maybe(WORD),
+                from_site=FLAG,
+            )
+        ),
+        exceptions=some(
+            exactly(
+                plugin=WORD, rule=WORD, until=DAY, reason=WORD, days_left=NUMBER, has_ended=FLAG,
+                counts=FLAG, source=WORD, from_site=FLAG,
+            )
+        ),
     ),
 }  # fmt: skip
 
@@ -263,6 +356,8 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         patch.setenv("PIP_NO_INDEX", "1")
         patch.setenv("PIP_FIND_LINKS", str(ROOT / ".cache" / "wheels"))
         play_author(root, play)
+        play_trust(root, play)
+        play_refresh(root, play)
         play_registry(play)
         play_operator(root, play)
         play("plugin remove", "plugin", "remove", "acme/hello-connector", "--purge")
@@ -272,7 +367,6 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def play_author(root: Path, play: Any) -> None:
     play("completion", "completion", "bash")
     play("trust local init", "trust", "local", "init")
-    play("trust show", "trust", "show")
     play("doctor", "doctor")
     play(
         "plugin init", "plugin", "init", "github.com/acme/aperio-plugin-hello", "--output", "hello"
@@ -281,6 +375,45 @@ def play_author(root: Path, play: Any) -> None:
     play("plugin test", "plugin", "test", "./hello")
     play("plugin sign", "plugin", "sign", "hello/dist", "--trust", "local")
     play("plugin verify", "plugin", "verify", next((root / "hello" / "dist").glob("*.gz")))
+
+
+def play_trust(root: Path, play: Any) -> None:
+    home, soon = root / "home", (clock.now() + timedelta(days=30)).date().isoformat()
+    hello = next((root / "hello" / "dist").glob("*.gz"))
+    play(
+        "trust publisher add", "trust", "publisher", "add", "acme", "--from-bundle", hello, "--yes"
+    )
+    play("trust require", "trust", "require", "verified", "--org", "acme-prod")
+    lifted = ("acme/other", "--rule", "unverified")
+    dated = ("--until", soon, "--reason", "audit pending")
+    play("trust exception add", "trust", "exception", "add", *lifted, *dated)
+    play("trust exception remove", "trust", "exception", "remove", *lifted)
+    assert typed("trust", "exception", "add", *lifted, *dated)[0] == 0
+    trusted_root = home / "trust" / "local" / "trusted_root.json"
+    play("trust domain add", "trust", "domain", "add", "internal", "--file", trusted_root)
+    publishers = {"schema": "aperio.publishers/v1", "serial": 1, "expires": soon, "publishers": []}
+    stated = home / "publishers.json"
+    stated.write_text(json.dumps(publishers))
+    forge = Forge.of(open_domain(home / "trust" / "local"))
+    bundle = forge.bundle_json(Digest.of(stated.read_bytes()))
+    stated.with_name(f"{stated.name}{BUNDLE_SUFFIX}").write_bytes(bundle)
+    with (home / "config.toml").open("a") as config:
+        config.write(f'\n[[publisher_files]]\nfile = "{stated}"\ndomain = "local"\n')
+        config.write(f'identity = "{IDENTITY}"\n')
+    play("trust show", "trust", "show")
+
+
+def play_refresh(root: Path, play: Any) -> None:
+    repository = TufRepository()
+    trusted_root = root / "home" / "trust" / "local" / "trusted_root.json"
+    repository.targets = {"trusted_root.json": trusted_root.read_bytes()}
+    repository.publish()
+    first_root = root / "tuf_root.json"
+    first_root.write_bytes(repository.first_root)
+    with serving(repository) as url:
+        stated = ("--tuf", url, "--tuf-root", first_root)
+        assert typed("trust", "domain", "add", "instance", *stated)[0] == 0
+        play("trust refresh", "trust", "refresh", "instance")
 
 
 def play_registry(play: Any) -> None:
@@ -321,6 +454,7 @@ def play_operator(root: Path, play: Any) -> None:
     events = [json.dumps({"id": f"x{number}", "kind": "event"}) for number in range(3)]
     play("deliver", *run, "acme/destination", "deliver", stdin="\n".join(events), status=1)
     play("plugin list", "plugin", "list")
+    play("plugin why", "plugin", "why", "acme/hello-connector")
 
 
 def document(life: dict[str, Any], name: str) -> dict[str, Any]:

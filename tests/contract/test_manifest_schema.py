@@ -164,6 +164,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("runtime", {"language": "python", "tags": []}),
     ("runtime", {"language": "go", "tags": ["cp311"]}),
     ("runtime", {"language": "rust"}),
+    ("runtime", {"language": ["go"]}),
     ("runtime.interpreter", "python3"),
     ("runtime.tags", "cp311"),
     ("runtime.tags", ["cp27"]),

@@ -171,7 +171,7 @@ def test_a_signer_who_is_not_the_publisher_is_refused_with_both_names(aperio: Ap
 
 def test_without_a_trust_domain_nothing_is_installed(stranger: Aperio, workshop: Workshop) -> None:
     told = stranger.refuses(
-        "plugin", "install", next(workshop.box.glob("*.gz")), code="trust-root-missing", status=3
+        "plugin", "install", next(workshop.box.glob("*.gz")), code="trust-domain-unknown", status=3
     )
     assert not any("--allow-unsigned" in step for step in told.next)
     assert not stranger.home.exists()

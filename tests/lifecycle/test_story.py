@@ -64,7 +64,8 @@ def test_an_author_goes_from_nothing_to_a_signed_artifact(stranger: Aperio) -> N
 
     stranger("trust", "local", "init")
     signed = stranger("plugin", "sign", project / "dist", "--trust", "local")
-    assert signed.out == f"{artifact}.sigstore.json\n  signed by alice@local\n"
+    assert signed.out.startswith(f"{artifact}.sigstore.json\n  signed by alice@local\n")
+    assert f"{artifact}.intoto.jsonl\n  provenance, bill of materials\n" in signed.out
     assert "alice@local" in stranger("plugin", "verify", artifact).out
 
 

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from aperio_cli import clock, errors
 from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.proof import RELEASE_TYPES
 from aperio_cli.models.publisher import LOCAL_ISSUER
 from aperio_cli.signing.local import authority
 from aperio_cli.signing.local.authority import LeafIdentity
 from aperio_cli.verifying.signature import TrustedRootSource, verify_signature
-from tests.trust import Forge, encoded, new_domain, root_of
+from tests.trust import PAYLOAD_TYPE, Forge, OldLog, encoded, new_domain, root_of, statement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -83,7 +84,7 @@ def proof_of(document: Document) -> Document:
 def test_forged_bundle_is_accepted_when_nothing_deviates(
     forge: Forge, root: TrustedRootSource
 ) -> None:
-    signer = verify_signature(DIGEST, forge.bundle_json(DIGEST), [root])
+    signer = verify_signature(DIGEST, forge.bundle_json(DIGEST), [root]).signer
     assert (signer.identity, signer.issuer) == ("alice@local", LOCAL_ISSUER)
 
 
@@ -91,7 +92,9 @@ def test_bundle_is_accepted_when_its_leaf_expired_after_the_timestamp(
     forge: Forge, root: TrustedRootSource
 ) -> None:
     earlier = clock.now() - timedelta(minutes=30)
-    signer = verify_signature(DIGEST, forge.but(issued_at=earlier).bundle_json(DIGEST), [root])
+    signer = verify_signature(
+        DIGEST, forge.but(issued_at=earlier).bundle_json(DIGEST), [root]
+    ).signer
     assert signer.signed_at == clock.format_timestamp(earlier + timedelta(seconds=1))
 
 
@@ -142,7 +145,7 @@ def _own_authority_without_timestamp(forge: Forge) -> x509.Certificate:
 
 
 PARTS: dict[str, tuple[str, Callable[[Forge, Forge], Forge]]] = {
-    "everything of another domain": ("verified time", lambda _own, foreign: foreign),
+    "everything of another domain": ("log entry", lambda _own, foreign: foreign),
     "another authority": (
         "chain",
         lambda own, foreign: own.but(certificates=foreign.certificates),
@@ -333,6 +336,203 @@ def test_bundle_refuses_when_mixed_from_genuine_parts(
     assert reason in refused.why
 
 
+def _claims_our_log(own: Document, foreign: Document) -> None:
+    """The entry of another log, which says that it is of ours."""
+    log_id = entry_of(own)["logId"]
+    own["verificationMaterial"] = foreign["verificationMaterial"]
+    own["messageSignature"] = foreign["messageSignature"]
+    entry_of(own)["logId"] = log_id
+
+
+def _claims_our_log_in_the_checkpoint_too(own: Document, foreign: Document) -> None:
+    hint = base64.b64decode(entry_of(own)["logId"]["keyId"])[:4]
+    _claims_our_log(own, foreign)
+    checkpoint = proof_of(own)["checkpoint"]
+    note, _, signature = checkpoint["envelope"].rpartition(" ")
+    raw = hint + base64.b64decode(signature)[4:]
+    checkpoint["envelope"] = f"{note} {encoded(raw)}\n"
+
+
+@pytest.mark.parametrize(
+    ("mix", "reason"),
+    [
+        (_claims_our_log, "Signature not found"),
+        (_claims_our_log_in_the_checkpoint_too, "invalid signature"),
+    ],
+)
+def test_bundle_refuses_when_the_entry_of_another_log_claims_to_be_ours(
+    mix: Callable[[Document, Document], None],
+    reason: str,
+    forge: Forge,
+    foreign: Forge,
+    root: TrustedRootSource,
+) -> None:
+    own = forge.bundle(DIGEST)
+    mix(own, forge.but(log=foreign.log).bundle(DIGEST))
+    refused = refusal(own, root)
+    assert refused.code == "signature-invalid"
+    assert reason in refused.why
+
+
+def test_bundle_refuses_when_it_names_a_trusted_log_that_is_not_the_one(
+    forge: Forge, root: TrustedRootSource
+) -> None:
+    """sigstore takes the name for a hint and tries every key; then nobody knows which log it was.
+
+    Both logs are trusted, and the entry is genuine but for the name.
+    """
+    old = OldLog(forge.issued_at + timedelta(seconds=3))
+    both = old.in_root(root)
+    document = forge.bundle(DIGEST)
+    assert verify_signature(DIGEST, json.dumps(document).encode(), [both]).form == "signature"
+    log_id = base64.b64decode(entry_of(document)["logId"]["keyId"])
+    entry_of(document)["logId"]["keyId"] = encoded(log_id[:4] + bytes(28))
+    refused = refusal(document, both)
+    assert "log entry is of a log that the trusted root `local` has not" in refused.why
+
+
+def test_bundle_refuses_when_its_tree_is_not_of_the_size_that_the_log_signed(
+    forge: Forge, root: TrustedRootSource
+) -> None:
+    """The path of entry 2 of 3 is a path of entry 1 of 2 as well; sigstore takes both."""
+    for other in (b"1", b"2"):
+        forge.bundle(Digest.of(other))
+    document = forge.bundle(DIGEST)
+    proof = proof_of(document)
+    assert (proof["logIndex"], proof["treeSize"]) == ("2", "3")
+    proof.update(logIndex="1", treeSize="2")
+    refused = refusal(document, root)
+    assert refused.code == "signature-invalid"
+    assert "another size than the log signed" in refused.why
+
+
+def test_bundle_refuses_when_the_checkpoint_names_another_log(
+    forge: Forge, root: TrustedRootSource
+) -> None:
+    trusted = json.loads(root.document)
+    trusted["tlogs"][0]["baseUrl"] = "https://log.acme.example:8443/v2"
+    refused = refusal(
+        forge.bundle(DIGEST), TrustedRootSource("local", json.dumps(trusted).encode())
+    )
+    assert refused.code == "signature-invalid"
+    assert refused.why.splitlines()[1:] == [
+        "expected log.acme.example",
+        "found    log.local.aperio.invalid",
+    ]
+
+
+@pytest.mark.parametrize("url", ["https://LOG.local.aperio.invalid:8443/v2", ""])
+def test_bundle_is_accepted_when_the_root_names_the_log_in_another_way(
+    url: str, forge: Forge, root: TrustedRootSource
+) -> None:
+    trusted = json.loads(root.document)
+    trusted["tlogs"][0]["baseUrl"] = url
+    own = TrustedRootSource("local", json.dumps(trusted).encode())
+    proof = verify_signature(DIGEST, forge.bundle_json(DIGEST), [own])
+    assert proof.log_entry is not None
+    assert proof.log_entry.log == url or trusted["tlogs"][0]["logId"]["keyId"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"integratedTime": "1700000000"}, "not valid at"),
+        ({"integratedTime": "9" * 18}, "too large"),
+        ({"inclusionPromise": {"signedEntryTimestamp": encoded(bytes(70))}}, "SET"),
+        ({"inclusionPromise": {"signedEntryTimestamp": ""}}, "SET"),
+        ({"logIndex": "7"}, "SET"),
+    ],
+    ids=["time", "time that is none", "promise", "no promise", "index"],
+)
+def test_bundle_of_an_old_log_refuses_when_its_promise_does_not_hold(
+    change: Document, reason: str, forge: Forge, root: TrustedRootSource
+) -> None:
+    old = OldLog(forge.issued_at + timedelta(seconds=3))
+    document = forge.but(log=old).bundle(DIGEST)
+    entry_of(document).update(change)
+    refused = refusal(document, old.in_root(root))
+    assert refused.code == "signature-invalid"
+    assert reason in refused.why
+
+
+# ── envelopes ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _other_payload(document: Document) -> None:
+    payload = json.dumps(statement(DIGEST, predicateType=RELEASE_TYPES[0])).encode()
+    document["dsseEnvelope"]["payload"] = encoded(payload)
+
+
+def _no_signature(document: Document) -> None:
+    document["dsseEnvelope"]["signatures"] = []
+
+
+def _two_signatures(document: Document) -> None:
+    document["dsseEnvelope"]["signatures"] *= 2
+
+
+def _other_payload_type(document: Document) -> None:
+    document["dsseEnvelope"]["payloadType"] = "application/json"
+
+
+def _as_signature(document: Document) -> None:
+    """The envelope's signature, passed off as one over the file."""
+    (signature,) = document.pop("dsseEnvelope")["signatures"]
+    document["messageSignature"] = {"signature": signature["sig"]}
+
+
+ENVELOPES = (
+    (_other_payload, "DSSE: invalid signature"),
+    (_no_signature, "exactly one signature"),
+    (_two_signatures, "exactly one signature"),
+    (_other_payload_type, "DSSE: invalid signature"),
+    (_as_signature, "Signature is invalid"),
+)
+
+
+@pytest.mark.parametrize(("change", "reason"), ENVELOPES)
+def test_envelope_refuses_when_it_is_not_what_was_signed(
+    change: Callable[[Document], None], reason: str, forge: Forge, root: TrustedRootSource
+) -> None:
+    document = json.loads(forge.statement(DIGEST))
+    change(document)
+    refused = refusal(document, root)
+    assert refused.code == "signature-invalid"
+    assert reason in refused.why
+
+
+def test_envelope_refuses_when_its_entry_is_of_another_envelope(
+    forge: Forge, root: TrustedRootSource
+) -> None:
+    own, other = json.loads(forge.statement(DIGEST)), json.loads(forge.statement(OTHER))
+    _entry_of_other(own, other)
+    assert "inconsistent" in refusal(own, root).why
+
+
+def test_envelope_refuses_when_its_signer_signed_a_file_of_the_same_bytes(
+    forge: Forge, root: TrustedRootSource
+) -> None:
+    """Only what is signed as an envelope counts as one: its type is part of what is signed."""
+    payload = json.dumps(statement(DIGEST)).encode()
+    document = forge.bundle(Digest.of(payload))
+    signature = document.pop("messageSignature")["signature"]
+    document["dsseEnvelope"] = {
+        "payload": encoded(payload),
+        "payloadType": PAYLOAD_TYPE,
+        "signatures": [{"sig": signature}],
+    }
+    assert refusal(document, root).code == "signature-invalid"
+
+
+@pytest.mark.parametrize("payload_type", ["application/json", "application/vnd.in-toto+xml", ""])
+def test_envelope_refuses_when_it_holds_no_statement(
+    payload_type: str, forge: Forge, root: TrustedRootSource
+) -> None:
+    payload = json.dumps(statement(DIGEST)).encode()
+    refused = refusal(forge.envelope(payload, payload_type), root)
+    assert refused.code == "attestation-malformed"
+
+
 # ── a trusted root that does not trust (any more) ─────────────────────────────────────────────────
 
 Period = dict[str, str]
@@ -373,7 +573,9 @@ def test_retired_authority_still_proves_what_it_signed_before(
     ended = clock.format_timestamp(clock.now() - timedelta(minutes=1))
     document["certificateAuthorities"][0]["validFor"]["end"] = ended
     narrowed = TrustedRootSource("local", json.dumps(document).encode())
-    signer = verify_signature(DIGEST, forge.but(issued_at=earlier).bundle_json(DIGEST), [narrowed])
+    signer = verify_signature(
+        DIGEST, forge.but(issued_at=earlier).bundle_json(DIGEST), [narrowed]
+    ).signer
     assert signer.identity == "alice@local"
 
 
@@ -432,6 +634,7 @@ def _changed(
 
 
 UTF8 = b"\x0c"
+SERVER_PURPOSE = bytes.fromhex("300a06082b06010505070301")  # 1.3.6.1.5.5.7.3.1 in a list
 ALICE = ["alice@local"]
 LEAVES: dict[str, tuple[str, dict[str, bytes | None], list[str]]] = {
     "no issuer": ("no issuer", {f"{ARC}.8": None, f"{ARC}.1": None}, ALICE),
@@ -444,6 +647,20 @@ LEAVES: dict[str, tuple[str, dict[str, bytes | None], list[str]]] = {
         {f"{ARC}.8": UTF8 + b"\x06\x1b[2Jxx", f"{ARC}.1": None},
         ALICE,
     ),
+    "issuer that is no text": ("is no text", {f"{ARC}.8": b"\x02\x01\x05"}, ALICE),
+    "issuer that is no DER": ("is no text", {f"{ARC}.8": b"https://evil.example"}, ALICE),
+    "deprecated issuer that is no UTF-8": ("two different", {f"{ARC}.1": b"\xff\xfe"}, ALICE),
+    "issuer that is too long": (
+        "overlong",
+        {f"{ARC}.8": UTF8 + b"\x82\x08\x01" + b"x" * 2049, f"{ARC}.1": None},
+        ALICE,
+    ),
+    "names that are no DER": ("subjectAltName", {"2.5.29.17": b"\xff\xff"}, []),
+    "no authority's key": ("2.5.29.35", {"2.5.29.35": None}, ALICE),
+    "no usage": ("KeyUsage", {"2.5.29.15": None}, ALICE),
+    "usage that is no DER": ("parsing error", {"2.5.29.15": b"\xff"}, ALICE),
+    "no purpose": ("ExtendedKeyUsage", {"2.5.29.37": None}, ALICE),
+    "another purpose": ("code signing", {"2.5.29.37": SERVER_PURPOSE}, ALICE),
     "two identities": ("exactly one identity", {}, [*ALICE, "bob@local"]),
     "no identity": ("2.5.29.17", {}, []),
 }
@@ -460,16 +677,35 @@ def test_certificate_refuses_when_it_does_not_name_one_signer(
     assert reason in refused.why
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        ed25519.Ed25519PrivateKey.generate().public_key(),
+        rsa.generate_private_key(65537, 2048).public_key(),
+    ],
+    ids=["Ed25519", "RSA"],
+)
+def test_certificate_refuses_when_its_key_is_not_for_ecdsa(
+    key: Any, forge: Forge, root: TrustedRootSource
+) -> None:
+    other = forge.but(leaf=lambda own: own.certificates.issue(key, own.identity, own.issued_at))
+    refused = refusal(other.bundle(DIGEST), root)
+    assert refused.code == "signature-invalid"
+    assert "expected an ECDSA key" in refused.why
+
+
 def test_rebuilt_certificate_is_accepted_when_nothing_deviates(
     forge: Forge, root: TrustedRootSource
 ) -> None:
     plain = forge.but(leaf=lambda own: _rebuilt(own, {}, ["alice@local"]))
-    assert verify_signature(DIGEST, plain.bundle_json(DIGEST), [root]).identity == "alice@local"
+    assert (
+        verify_signature(DIGEST, plain.bundle_json(DIGEST), [root]).signer.identity == "alice@local"
+    )
 
 
 def test_identity_of_a_longer_name_is_not_shortened(forge: Forge, root: TrustedRootSource) -> None:
     longer = LeafIdentity("alice@local.evil.example", LOCAL_ISSUER)
-    signer = verify_signature(DIGEST, forge.but(identity=longer).bundle_json(DIGEST), [root])
+    signer = verify_signature(DIGEST, forge.but(identity=longer).bundle_json(DIGEST), [root]).signer
     assert signer.identity == "alice@local.evil.example"
 
 
@@ -495,7 +731,7 @@ def test_bytes_refuse_when_they_are_no_bundle(case: str, root: TrustedRootSource
 
 def test_bundle_refuses_when_it_is_one_byte_too_long(forge: Forge, root: TrustedRootSource) -> None:
     longest = forge.bundle_json(DIGEST).ljust(MAX_BUNDLE_BYTES)
-    assert verify_signature(DIGEST, longest, [root]).identity == "alice@local"
+    assert verify_signature(DIGEST, longest, [root]).signer.identity == "alice@local"
     refused = refusal(longest + b" ", root)
     assert refused.why == f"expected at most {MAX_BUNDLE_BYTES} bytes\nfound    1048577"
 
@@ -516,11 +752,11 @@ REMOVED: dict[str, Callable[[Document], object]] = {
     "a digest of another length": lambda d: d["messageSignature"]["messageDigest"].update(
         digest=encoded(b"short")
     ),
-    "an envelope in place of the signature": lambda d: d.update(
+    "an envelope besides the signature": lambda d: d.update(
         dsseEnvelope={
             "payload": "e30=",
             "payloadType": "application/vnd.in-toto+json",
-            "signatures": [{"sig": d.pop("messageSignature")["signature"]}],
+            "signatures": [{"sig": d["messageSignature"]["signature"]}],
         }
     ),
 }
@@ -562,13 +798,13 @@ def test_no_small_change_makes_another_signer(forge: Forge, root: TrustedRootSou
     other = forge.but(key=ec.generate_private_key(ec.SECP256R1()))
     other.bundle(OTHER)  # so that the proof has more than one hash
     document = forge.bundle(DIGEST)
-    genuine = verify_signature(DIGEST, json.dumps(document).encode(), [root])
+    genuine = verify_signature(DIGEST, json.dumps(document).encode(), [root]).signer
     chooser = random.Random(20)  # noqa: S311 - repeatable, not secret
     refused = 0
     for _ in range(400):
         raw = json.dumps(mutated(document, chooser)).encode()
         try:
-            assert verify_signature(DIGEST, raw, [root]) == genuine
+            assert verify_signature(DIGEST, raw, [root]).signer == genuine
         except errors.Refusal:
             refused += 1
     assert refused > 300

@@ -9,7 +9,9 @@ import pytest
 
 from aperio_cli.errors import AperioError
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
-from aperio_cli.models.policy import Policy
+from aperio_cli.models.plugin_id import PluginId
+from aperio_cli.models.policy import Policy, PolicyException
+from aperio_cli.models.publisher import Demands
 from tests.archives import (
     END,
     Fields,
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.signing.local import LocalDomain
+
+
+BOX = PluginId("acme", "box-connector")
 
 
 @pytest.fixture(scope="module")
@@ -208,14 +213,47 @@ def test_install_refuses_a_publisher_without_a_rule(machine: Machine) -> None:
     stranger = machine.but(policy=Policy((rule(namespace="other"),)))
     error = refused(stranger, machine.signed(version="2.0.0"))
     assert (error.code, error.exit_status) == ("publisher-unknown", 3)
-    assert str(machine.paths.config_file) in error.next[-1]
+    bundle = machine.root / "dist" / "box-connector_2.0.0_linux_amd64.tar.gz.sigstore.json"
+    assert f"`aperio trust publisher add acme --from-bundle {bundle}`" in error.next[0]
 
 
 def test_install_refuses_a_publisher_whom_the_rule_does_not_name(machine: Machine) -> None:
     path = machine.sign(machine.signed(version="2.0.0"), identity="mallory@local")
     error = refused(machine, path)
     assert (error.code, error.exit_status) == ("signature-identity-mismatch", 3)
-    assert "expected alice@local, found mallory@local" in error.why
+    assert "identity\n    expected  alice@local\n    found     mallory@local" in error.why
+
+
+def test_install_refuses_a_publisher_who_is_not_verified_where_that_is_required(
+    machine: Machine,
+) -> None:
+    strict = machine.but(policy=Policy((rule(),), require="verified"))
+    error = refused(strict, machine.signed(version="2.0.0"))
+    assert (error.code, error.exit_status) == ("publisher-unverified", 3)
+
+
+def test_install_refuses_without_the_provenance_that_is_required(machine: Machine) -> None:
+    strict = machine.but(policy=Policy((rule(),), require_provenance=True))
+    error = refused(strict, machine.signed(version="2.0.0"))
+    assert (error.code, error.exit_status) == ("provenance-missing", 3)
+
+
+def test_install_refuses_provenance_of_another_builder_than_the_rule_demands(
+    machine: Machine,
+) -> None:
+    demanding = rule(demands=Demands(builder="https://builder.acme.example"))
+    strict = machine.but(policy=Policy((demanding,)))
+    error = refused(strict, machine.attest(machine.signed(version="2.0.0")))
+    assert (error.code, error.exit_status) == ("provenance-mismatch", 3)
+    assert "expected  https://builder.acme.example" in error.why
+
+
+def test_install_refuses_an_exception_that_has_ended(machine: Machine) -> None:
+    ended = PolicyException(BOX, "", "unsigned", "2020-01-01", "trying it out", "config.toml")
+    lenient = machine.but(policy=Policy((rule(),), exceptions=(ended,)))
+    path = write_artifact(machine.root / "dist", go_members(version="2.0.0"))
+    error = refused(lenient, path)
+    assert (error.code, error.exit_status) == ("exception-expired", 3)
 
 
 # ── incompatible ──────────────────────────────────────────────────────────────────────────────────

@@ -85,10 +85,10 @@ def test_rules_are_refused_when_everybody_may_change_them(aperio_home: Path, sha
 
 
 def test_the_sites_floor_is_not_moved_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    stated = config._site_file()
+    stated = config.site_config_file()
     monkeypatch.setenv("XDG_CONFIG_DIRS", "/nonexistent:/etc/xdg")
 
-    assert config._site_file() == stated
+    assert config.site_config_file() == stated
 
 
 def test_an_empty_home_variable_does_not_mean_the_working_folder(tmp_path: Path) -> None:

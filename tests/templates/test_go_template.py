@@ -209,6 +209,8 @@ def test_workflow_runs_nothing_of_the_project_where_it_can_sign(workflow: dict[s
     assert "checkout" not in publish
     assert "setup-go" not in publish
     assert "go test" not in publish
+    assert "aperio plugin sign dist" in publish
+    assert "dist/*.intoto.jsonl" in publish
 
 
 def test_workflow_builds_for_every_platform(workflow: dict[str, Any]) -> None:

@@ -210,7 +210,12 @@ def test_workflow_runs_nothing_of_the_project_where_it_can_sign(workflow: dict[s
     publish = str(workflow["jobs"]["publish"]["steps"])
     assert "checkout" not in publish
     assert "pytest" not in publish
-    assert "python -m sigstore sign dist" in publish
+    assert "aperio plugin sign dist" in publish
+
+
+def test_workflow_publishes_everything_that_signing_makes(workflow: dict[str, Any]) -> None:
+    release = str(workflow["jobs"]["publish"]["steps"][-1])
+    assert all(f"dist/*{end}" in release for end in (".tar.gz", ".sigstore.json", ".intoto.jsonl"))
 
 
 @pytest.mark.parametrize(

@@ -297,6 +297,23 @@ def test_unpack_gives_back_what_was_written(here: Path) -> None:
     assert records == files.list_tree(here / "out") == archive.walk(io.BytesIO(data))
 
 
+def test_list_members_names_in_its_order_what_unpack_would_write(here: Path) -> None:
+    data = write_bytes(here, Member("b", b"b", executable=True), Member("a/c", b"c"))
+    listed = archive.list_members(io.BytesIO(data))
+    assert [(entry.path, entry.mode) for entry in listed] == [
+        ("manifest.yaml", 0o644),
+        ("a/c", 0o644),
+        ("b", 0o755),
+    ]
+
+
+def test_list_members_reads_to_the_end(here: Path) -> None:
+    data = write_bytes(here, Member("b", seeded(1).randbytes(200_001)))
+    for damaged in (data[:-1], data[:-200], data + b"x", data[:-6] + b"\0" + data[-5:]):
+        with pytest.raises(errors.ArchiveRefused):
+            archive.list_members(io.BytesIO(damaged))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_unpack_gives_back_a_random_tree(here: Path, seed: int) -> None:
     rng = seeded(seed)

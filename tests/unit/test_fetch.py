@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 import ssl
+import tempfile
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli import errors
-from aperio_cli.fetch import Fetched, FetchRequest, fetch_bytes, fetch_file, is_loopback
+from aperio_cli.fetch import (
+    Fetched,
+    FetchRequest,
+    fetch_bytes,
+    fetch_file,
+    fetch_into,
+    is_loopback,
+)
 from aperio_cli.models.digest import Digest
 
 if TYPE_CHECKING:
@@ -714,3 +722,17 @@ def test_fetch_ends_at_the_deadline_when_a_slow_server_speaks_tls(
         get(f"{registry_url}/a", timeout_s=1.0)
 
     assert caught.value.why == "it was not complete after 1 s"
+
+
+# ── into an open file ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_fetch_into_an_open_file_starts_it_anew_at_each_try(server: Server) -> None:
+    cut_short = reply(body=b"x" * 10, Content_Length="1000")
+    server.answers["/a"] = [cut_short, reply()]
+    with tempfile.TemporaryFile() as sink:
+        sink.write(b"what stood there before, and longer than that" * 1000)
+        fetched = fetch_into(request_for(server.url()), sink, sleep=lambda _: None)
+        sink.seek(0)
+        assert sink.read() == BODY
+    assert (fetched.digest, fetched.size_bytes) == (Digest.of(BODY), len(BODY))

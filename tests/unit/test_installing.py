@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from aperio_cli.errors import (
     FilesChanged,
     InterpreterMissing,
     PluginInUse,
+    ProvenanceMissing,
     ReceiptInvalid,
     SignerChanged,
     VersionChanged,
@@ -35,7 +38,9 @@ from aperio_cli.installing.interpreters import choose_interpreter, probe, run_bo
 from aperio_cli.models.artifact import Artifact
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginId, PluginRef
-from aperio_cli.models.policy import Policy
+from aperio_cli.models.policy import Policy, PolicyException
+from aperio_cli.models.proof import SBOM_TYPE
+from aperio_cli.models.publisher import CI_SERVICES
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.signing import sign
 from aperio_cli.verifying.decide import ExceptionGranted
@@ -43,14 +48,16 @@ from tests.builders import (
     LINUX,
     TAG,
     Machine,
+    build_rule,
     go_members,
     manifest,
+    offer,
     python_members,
     rule,
     unchanged,
     write_artifact,
 )
-from tests.trust import new_domain
+from tests.trust import HOSTED_BUILDER, REPOSITORY, WORKFLOW, github_identity, new_domain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,8 +90,6 @@ def python_at(folder: Path, answer: str, name: str = "python3.11") -> str:
 
 
 def answer(**changes: Any) -> str:
-    import json
-
     right = {
         "executable": "/opt/python3.11",
         "version": "3.11.7",
@@ -142,6 +147,68 @@ def test_install_takes_what_the_signing_stage_signed(machine: Machine) -> None:
     sign([Artifact(path, digest, path.stat().st_size, declared, LINUX)], domain=machine.domain)
     receipt = machine.install(path).receipt
     assert (receipt.badge, receipt.artifact_digest) == ("local", digest)
+
+
+def test_install_keeps_what_the_bundle_and_the_attestations_proved(machine: Machine) -> None:
+    path = machine.attest(machine.signed())
+    receipt = machine.install(path).receipt
+    assert receipt.proof is not None
+    assert receipt.proof["form"] == "signature"
+    assert receipt.proof["root"]["name"] == "local"
+    assert receipt.proof["log_entry"]["index"] < receipt.proof["log_entry"]["tree_size"]
+    [attested] = receipt.proof["attestations"]
+    assert attested["provenance"]["builder"] == HOSTED_BUILDER
+    kept = (receipt.folder / "artifact.intoto.jsonl").read_bytes()
+    assert kept == path.with_name(path.name + ".intoto.jsonl").read_bytes()
+    found = machine.store.get(PluginRef(BOX)).recorded_proof()
+    assert found is not None
+    assert found.to_json()["attestations"] == receipt.proof["attestations"]
+
+
+def test_install_keeps_the_edition_of_the_index_that_offered_it(machine: Machine) -> None:
+    path = machine.signed()
+    bundle = path.with_name(path.name + ".sigstore.json").read_bytes()
+    digest = Digest.of(path.read_bytes())
+    stated = offer(location=str(path), digest=digest, bundle=bundle, index_serial=7)
+    with machine.verify(stated) as admitted:
+        install(admitted, machine.store, InstallRequest())
+    assert machine.store.get(PluginRef(BOX)).index_serial == 7
+
+
+def test_install_keeps_a_further_exception_in_sight(machine: Machine) -> None:
+    lifted = PolicyException(BOX, "", "unverified", "2099-01-01", "audit pending", "config.toml")
+    strict = Policy((rule(),), require="verified", exceptions=(lifted,))
+    report = machine.but(policy=strict).install(machine.signed())
+    assert report.to_json()["exceptions"] == [lifted.to_json()]
+    assert machine.store.get(PluginRef(BOX)).exceptions == (lifted.to_json(),)
+
+
+def test_install_keeps_an_exception_of_the_configuration_with_its_file(machine: Machine) -> None:
+    stated = PolicyException(BOX, "", "unsigned", "2099-01-01", "trying it out", "config.toml")
+    lenient = machine.but(policy=Policy(exceptions=(stated,)))
+    receipt = lenient.install(write_artifact(machine.root / "dist")).receipt
+    assert receipt.exception == GRANTED.to_json() | {"source": "config.toml"}
+
+
+def test_receipt_of_an_earlier_version_reads_without_proof(machine: Machine) -> None:
+    receipt = machine.install(machine.signed()).receipt
+    document = json.loads(receipt.to_bytes())
+    for key in ("proof", "exceptions", "index_serial"):
+        del document[key]
+    earlier = Receipt.parse(json.dumps(document).encode(), receipt.folder)
+    assert (earlier.proof, earlier.exceptions, earlier.index_serial) == (None, (), None)
+    found = earlier.recorded_proof()
+    assert found is not None
+    assert (found.signer.to_json(), found.attestations) == (receipt.signer, ())
+
+
+@pytest.mark.parametrize("key", ["signer", "rule", "exception", "proof"])
+@pytest.mark.parametrize("damage", ["text", 5, ["list"]])
+def test_receipt_refuses_what_is_no_mapping(machine: Machine, key: str, damage: object) -> None:
+    receipt = machine.install(machine.signed()).receipt
+    document = json.loads(receipt.to_bytes()) | {key: damage}
+    with pytest.raises(ReceiptInvalid):
+        Receipt.parse(json.dumps(document).encode(), receipt.folder)
 
 
 def test_install_keeps_the_exception_in_sight(machine: Machine) -> None:
@@ -458,7 +525,7 @@ def test_install_refuses_another_signer(machine: Machine) -> None:
     assert (caught.value.code, caught.value.exit_status) == ("signer-changed", 3)
     assert "alice@local" in caught.value.why
     assert "bob@local" in caught.value.why
-    assert "--accept-new-signer 'bob@local'" in caught.value.next[-1]
+    assert "--accept-new-signer bob@local`" in caught.value.next[-1]
 
 
 def test_install_takes_another_signer_who_is_named(machine: Machine) -> None:
@@ -479,6 +546,128 @@ def test_install_refuses_another_signer_when_somebody_else_is_named(
     path = machine.sign(machine.signed(version="2.0.0"), identity="bob@local")
     with pytest.raises(SignerChanged):
         machine.install(path, InstallRequest(accept_new_signer=named))
+
+
+BUILDS = Policy((build_rule(domain="local", issuer=CI_SERVICES["github"].issuer),))
+
+
+def built(machine: Machine, version: str, **changes: str) -> Path:
+    """A release that a workflow signed."""
+    identity = github_identity(f"refs/tags/v{version}", **changes)
+    return machine.sign(machine.signed(version=version), identity=identity)
+
+
+def test_install_takes_the_next_release_of_the_same_workflow(machine: Machine) -> None:
+    machine = machine.but(policy=BUILDS)
+    machine.install(built(machine, "1.2.3"))
+    report = machine.install(built(machine, "1.3.0"))
+    assert report.replaced == "1.2.3"
+    assert report.receipt.signer is not None
+    assert report.receipt.signer["identity"].endswith("@refs/tags/v1.3.0")
+
+
+@pytest.mark.parametrize("form", ["name", "identity"])
+def test_install_takes_another_workflow_that_is_named_with_or_without_its_ref(
+    machine: Machine, form: str
+) -> None:
+    both = (*BUILDS.publishers, rule(namespace="acme"))
+    machine = machine.but(policy=Policy(both))
+    machine.install(machine.signed())
+    path = built(machine, "1.3.0")
+    with unchanged(machine.paths.home), pytest.raises(SignerChanged) as caught:
+        machine.install(path)
+    name = f"{REPOSITORY}/{WORKFLOW}"
+    assert f"--accept-new-signer {name}`" in caught.value.next[-1]
+    named = name if form == "name" else f"{name}@refs/tags/v1.3.0"
+    report = machine.install(path, InstallRequest(accept_new_signer=named))
+    assert report.receipt.version == "1.3.0"
+
+
+def test_install_refuses_the_same_workflow_name_with_other_numbers(machine: Machine) -> None:
+    [stated] = BUILDS.publishers
+    assert stated.ci
+    other = replace(stated, ci=replace(stated.ci, repository_id="666"))
+    machine = machine.but(policy=Policy((stated, other)))
+    machine.install(built(machine, "1.2.3"))
+    path = built(machine, "1.3.0", repository_id="666")
+    with unchanged(machine.paths.home), pytest.raises(SignerChanged) as caught:
+        machine.install(path)
+    assert "source_repository_identifier 123456" in caught.value.why
+    assert "source_repository_identifier 666" in caught.value.why
+
+
+@pytest.mark.parametrize("key", ["domain", "issuer"])
+def test_install_refuses_the_same_name_of_another_issuer_or_domain(
+    machine: Machine, key: str
+) -> None:
+    receipt = machine.install(machine.signed()).receipt
+    document = json.loads(receipt.to_bytes())
+    document["signer"][key] = "another"
+    (receipt.folder / "receipt.json").write_text(json.dumps(document))
+    with pytest.raises(SignerChanged, match="somebody else signed it"):
+        machine.install(machine.signed(version="2.0.0"))
+
+
+# ── provenance never falls ────────────────────────────────────────────────────────────────────────
+
+
+def test_install_refuses_no_provenance_after_provenance(machine: Machine) -> None:
+    machine.install(machine.attest(machine.signed()))
+    path = machine.signed(version="2.0.0")
+    with unchanged(machine.paths.home), pytest.raises(ProvenanceMissing) as caught:
+        machine.install(path)
+    assert (caught.value.code, caught.value.exit_status) == ("provenance-missing", 3)
+    assert caught.value.what.startswith("`acme/box-connector` 2.0.0 was not installed")
+    assert "--accept-new-signer alice@local`" in caught.value.next[-1]
+
+
+def test_install_takes_no_provenance_after_provenance_when_the_signer_is_named(
+    machine: Machine,
+) -> None:
+    machine.install(machine.attest(machine.signed()))
+    accepted = InstallRequest(accept_new_signer="alice@local")
+    report = machine.install(machine.signed(version="2.0.0"), accepted)
+    assert report.receipt.version == "2.0.0"
+
+
+def test_install_refuses_a_bill_of_materials_in_place_of_provenance(machine: Machine) -> None:
+    machine.install(machine.attest(machine.signed()))
+    path = machine.signed(version="2.0.0")
+    machine.attest(path, predicateType=SBOM_TYPE, predicate={})
+    with pytest.raises(ProvenanceMissing):
+        machine.install(path)
+
+
+def test_install_takes_provenance_after_none_and_then_demands_it(machine: Machine) -> None:
+    machine.install(machine.signed())
+    machine.install(machine.attest(machine.signed(version="2.0.0")))
+    with pytest.raises(ProvenanceMissing):
+        machine.install(machine.signed(version="3.0.0"))
+
+
+def test_install_takes_better_attestations_for_the_same_bytes(machine: Machine) -> None:
+    path = machine.signed()
+    machine.install(path)
+    report = machine.install(machine.attest(path))
+    assert not report.was_installed
+    assert (report.receipt.folder / "artifact.intoto.jsonl").exists()
+
+
+def test_install_keeps_better_attestations_for_the_same_bytes(machine: Machine) -> None:
+    path = machine.attest(machine.signed())
+    machine.install(path)
+    path.with_name(path.name + ".intoto.jsonl").unlink()
+    with unchanged(machine.paths.home):
+        assert machine.install(path).was_installed
+
+
+def test_install_records_the_exception_that_it_takes_today(machine: Machine) -> None:
+    path = built(machine, "1.2.3")
+    machine.but(policy=BUILDS).install(path)
+    lifted = PolicyException(BOX, "", "unverified", "2099-01-01", "audit pending", "config.toml")
+    strict = Policy(BUILDS.publishers, require="verified", exceptions=(lifted,))
+    receipt = machine.but(policy=strict).install(path).receipt
+    assert receipt.exceptions == (lifted.to_json(),)
 
 
 def test_install_refuses_unsigned_after_signed(machine: Machine) -> None:

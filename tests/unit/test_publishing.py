@@ -67,8 +67,7 @@ def request(machine: Machine, what: Path | str, **changes: Any) -> AddRequest:
         "directory": machine.root / "registry",
         "what": str(what),
         "policy": machine.policy,
-        "config_file": machine.paths.config_file,
-        "local_root": machine.domain.directory / "trusted_root.json",
+        "roots": machine.roots,
         "machine": LINUX,
     }
     return AddRequest(**stated | changes)

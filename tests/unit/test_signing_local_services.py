@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,8 @@ from rfc3161_client import decode_timestamp_response as decode
 from aperio_cli import clock, errors, files
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher import LOCAL_ISSUER
+from aperio_cli.signing.local import issuers, server, tokens
 from aperio_cli.signing.local import log as transparency
-from aperio_cli.signing.local import server, tokens
 from aperio_cli.signing.local.log import (
     EntryInvalid,
     EntryRequest,
@@ -32,6 +33,7 @@ from aperio_cli.signing.local.log import (
     leaf_hash,
     tree_hash,
 )
+from tests.simulators.ci import claims as shapes
 from tests.trust import IDENTITY, Forge, encoded, new_domain, snapshot
 
 if TYPE_CHECKING:
@@ -92,6 +94,27 @@ def test_certificate_names_the_issuer_in_both_forms(services: Services) -> None:
     assert isinstance(new, x509.UnrecognizedExtension)
     assert old.value == LOCAL_ISSUER.encode()
     assert new.value == bytes([12, len(LOCAL_ISSUER)]) + LOCAL_ISSUER.encode()
+
+
+def test_certificate_of_a_build_has_old_claims_raw_and_new_ones_encoded(
+    services: Services,
+) -> None:
+    stated = shapes.github(aud="sigstore", iat=clock.now(), exp=clock.now() + timedelta(minutes=1))
+    token = jwt.encode(stated, services.token_key, algorithm="ES256")
+    known = replace(services, issuers={shapes.GITHUB_ISSUER: issuers.github})
+    chain = json.loads(certify(known, token).body)["signedCertificateEmbeddedSct"]["chain"]
+    leaf = x509.load_pem_x509_certificate(chain["certificates"][0].encode())
+    values = {e.oid.dotted_string: e.value for e in leaf.extensions}
+    old, new = (values[f"1.3.6.1.4.1.57264.1.{number}"] for number in (2, 20))
+    assert isinstance(old, x509.UnrecognizedExtension)
+    assert isinstance(new, x509.UnrecognizedExtension)
+    assert (old.value, new.value) == (b"push", b"\x0c\x04push")
+
+
+def test_domain_on_disk_certifies_no_issuer_but_its_own(services: Services) -> None:
+    stated = shapes.github(aud="sigstore", iat=clock.now(), exp=clock.now() + timedelta(minutes=1))
+    reply = certify(services, jwt.encode(stated, services.token_key, algorithm="ES256"))
+    assert reply.status == 401
 
 
 Claims = dict[str, Any]

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aperio_cli import archive, files, verifying
 from aperio_cli.errors import (
     AperioError,
+    AttestationMalformed,
     BytecodeInArtifact,
     DigestMismatch,
     DiskFull,
@@ -19,18 +22,26 @@ from aperio_cli.errors import (
     ManifestMismatch,
     NotFound,
     Offline,
+    ProvenanceMismatch,
+    ProvenanceMissing,
     PublisherUnknown,
+    Refusal,
     ResponseTooLarge,
     SignatureDigestMismatch,
     SignatureMissing,
     TrustRootMissing,
     VerifierCrashed,
 )
-from aperio_cli.models.artifact import BUNDLE_SUFFIX
+from aperio_cli.models.artifact import (
+    ATTESTATIONS_SUFFIX,
+    BUNDLE_SUFFIX,
+    MAX_ATTESTATIONS_BYTES,
+)
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.policy import Policy
+from aperio_cli.models.proof import PROVENANCE_TYPE, SBOM_TYPE
 from aperio_cli.publishing import serving
-from aperio_cli.verifying import verify_artifact
+from aperio_cli.verifying import signature, verify_artifact
 from aperio_cli.verifying.decide import ExceptionGranted, Verified
 from tests.builders import (
     ARM,
@@ -40,6 +51,7 @@ from tests.builders import (
     manifest_bytes,
     offer,
     python_members,
+    rule,
     unchanged,
     write_artifact,
 )
@@ -50,7 +62,9 @@ if TYPE_CHECKING:
 
     from aperio_cli.models.offer import Offer
     from aperio_cli.signing.local import LocalDomain
+    from aperio_cli.verifying.trusted_root import TrustedRootSource
 
+DEMANDING = Policy((rule(),), require_provenance=True)
 GRANTED = ExceptionGranted("unsigned", "2099-01-01", "trying it out")
 
 
@@ -72,6 +86,11 @@ def offered(path: Path) -> Offer:
         size_bytes=path.stat().st_size,
         bundle=path.with_name(path.name + BUNDLE_SUFFIX).read_bytes(),
     )
+
+
+def attestations_of(path: Path) -> Path:
+    """Where the attestations of an artifact are."""
+    return path.with_name(path.name + ATTESTATIONS_SUFFIX)
 
 
 # ── admitted ──────────────────────────────────────────────────────────────────────────────────────
@@ -152,6 +171,170 @@ def test_verify_reads_a_local_artifact_once(
         assert opened.count(path) == 1
 
 
+# ── attestations ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_verify_believes_attestations_that_stand_beside_the_artifact(machine: Machine) -> None:
+    path = machine.attest(machine.signed())
+    with machine.but(policy=DEMANDING).verify(path) as admitted:
+        assert isinstance(admitted.evidence, Verified)
+        [found] = admitted.evidence.proof.attestations
+        assert (found.predicate_type, found.signer.identity) == (PROVENANCE_TYPE, "alice@local")
+        assert admitted.attestations == attestations_of(path).read_bytes()
+
+
+def test_verify_believes_attestations_that_are_elsewhere(machine: Machine, tmp_path: Path) -> None:
+    path = machine.attest(machine.signed())
+    elsewhere = attestations_of(path).rename(tmp_path / "elsewhere.jsonl")
+    with machine.but(policy=DEMANDING).verify(path, attestations=elsewhere) as admitted:
+        assert admitted.badge == "local"
+
+
+def test_verify_believes_attestations_that_a_registry_offers(machine: Machine) -> None:
+    path = machine.attest(machine.signed())
+    stated = replace(offered(path), attestations=attestations_of(path).read_bytes())
+    attestations_of(path).unlink()
+    with machine.but(policy=DEMANDING).verify(stated) as admitted:
+        assert admitted.attestations == stated.attestations
+
+
+def test_verify_looks_for_no_attestations_beside_what_a_registry_offers(machine: Machine) -> None:
+    path = machine.attest(machine.signed())
+    with pytest.raises(ProvenanceMissing):
+        machine.but(policy=DEMANDING).verify(offered(path))
+
+
+def test_verify_refuses_named_attestations_that_are_missing(
+    machine: Machine, tmp_path: Path
+) -> None:
+    with pytest.raises(NotFound, match="nothing was verified"):
+        machine.verify(machine.signed(), attestations=tmp_path / "none")
+
+
+def test_verify_refuses_without_provenance_that_is_demanded(machine: Machine) -> None:
+    path = machine.attest(machine.signed(), predicateType=SBOM_TYPE, predicate={})
+    with unchanged(machine.root), pytest.raises(ProvenanceMissing) as caught:
+        machine.but(policy=DEMANDING).verify(path)
+    assert caught.value.what.startswith("`acme/box-connector` 1.2.3 was refused")
+
+
+@pytest.mark.parametrize("contents", [b"", b"\n", b"{}\n", b"not json\n", b"\xff\n"])
+def test_verify_refuses_broken_attestations_though_none_are_demanded(
+    machine: Machine, contents: bytes
+) -> None:
+    path = machine.signed()
+    attestations_of(path).write_bytes(contents)
+    with unchanged(machine.root), pytest.raises(Refusal) as caught:
+        machine.verify(path)
+    assert caught.value.what.startswith(f"`{path}` was refused")
+
+
+def test_verify_refuses_attestations_that_are_too_long(machine: Machine) -> None:
+    path = machine.signed()
+    with attestations_of(path).open("wb") as file:
+        file.truncate(MAX_ATTESTATIONS_BYTES + 1)
+    with pytest.raises(AttestationMalformed):
+        machine.verify(path)
+
+
+def test_verify_refuses_attestations_of_another_file(machine: Machine) -> None:
+    path, other = machine.signed(), machine.attest(machine.signed(version="2.0.0"))
+    shutil.copy(attestations_of(other), attestations_of(path))
+    with pytest.raises(SignatureDigestMismatch):
+        machine.verify(path)
+
+
+def test_verify_refuses_attestations_of_somebody_whom_no_rule_names(machine: Machine) -> None:
+    path = machine.attest(machine.signed(), identity="mallory@local")
+    with pytest.raises(ProvenanceMismatch) as caught:
+        machine.verify(path)
+    assert "mallory@local" in caught.value.why
+
+
+def test_verify_believes_nothing_that_stands_beside_an_unsigned_artifact(
+    machine: Machine, tmp_path: Path
+) -> None:
+    path = machine.attest(write_artifact(tmp_path / "dist"))
+    with machine.verify(path, exception=GRANTED) as admitted:
+        assert (admitted.bundle, admitted.attestations) == (None, None)
+    with pytest.raises(ProvenanceMissing):
+        machine.but(policy=DEMANDING).verify(path, exception=GRANTED)
+
+
+# ── the verifier ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_verify_loads_the_verifier_while_it_copies(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_loading, copied = threading.Event(), []
+    copy_local = verifying._copy_local
+
+    def waiting(*arguments: Any) -> Digest:
+        copied.append(is_loading.wait(timeout=30))
+        return copy_local(*arguments)
+
+    monkeypatch.setattr(signature, "load", is_loading.set)
+    monkeypatch.setattr(verifying, "_copy_local", waiting)
+    with machine.verify(machine.signed()):
+        assert copied == [True]
+
+
+def test_verify_loads_no_verifier_and_asks_for_no_root_without_a_bundle(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def roots() -> list[TrustedRootSource]:
+        asked.append("roots")
+        return []
+
+    monkeypatch.setattr(signature, "load", lambda: asked.append("verifier"))
+    with machine.verify(write_artifact(tmp_path / "dist"), exception=GRANTED, roots=roots):
+        assert asked == []
+
+
+def test_verify_leaves_no_thread_when_the_artifact_cannot_be_had(machine: Machine) -> None:
+    path = machine.signed()
+    path.unlink()
+    before = threading.active_count()
+    with pytest.raises(NotFound):
+        machine.verify(path)
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_verify_leaves_the_collector_as_it_was(machine: Machine, *, is_enabled: bool) -> None:
+    before = gc.isenabled()
+    try:
+        (gc.enable if is_enabled else gc.disable)()
+        with machine.verify(machine.signed()):
+            assert gc.isenabled() == is_enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+def test_verify_refuses_when_the_verifier_cannot_be_loaded(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise ImportError("no module named sigstore")
+
+    monkeypatch.setattr(signature, "load", missing)
+    monkeypatch.setattr(signature, "verify_signature", missing)
+    with pytest.raises(VerifierCrashed) as caught:
+        machine.verify(machine.signed())
+    assert "no module named sigstore" in caught.value.why
+
+
+def test_verify_refuses_when_the_roots_cannot_be_read(machine: Machine) -> None:
+    def roots() -> list[TrustedRootSource]:
+        raise RuntimeError("bug")
+
+    with pytest.raises(VerifierCrashed):
+        machine.verify(machine.signed(), roots=roots)
+
+
 # ── refused ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -209,7 +392,7 @@ def test_verify_does_not_walk_the_archive_of_an_unknown_publisher(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = machine.signed()
-    monkeypatch.setattr(archive, "walk", lambda *_, **__: pytest.fail("walked it"))
+    monkeypatch.setattr(archive, "list_members", lambda *_, **__: pytest.fail("walked it"))
     with pytest.raises(PublisherUnknown):
         machine.but(policy=Policy()).verify(path)
 
@@ -234,9 +417,9 @@ def test_verify_refuses_a_local_file_over_the_limit(
         machine.verify(machine.signed())
 
 
-def test_verify_refuses_without_a_trusted_root(machine: Machine, tmp_path: Path) -> None:
+def test_verify_refuses_without_a_trusted_root(machine: Machine) -> None:
     with pytest.raises(TrustRootMissing):
-        machine.verify(machine.signed(), local_root=tmp_path / "none.json")
+        machine.verify(machine.signed(), roots=list)
 
 
 def test_verify_refuses_an_offer_of_another_name(machine: Machine) -> None:
@@ -268,7 +451,7 @@ def test_verify_turns_an_unforeseen_error_into_a_refusal(
         raise RuntimeError("bug\x1b[31m")
 
     path = machine.signed()
-    monkeypatch.setattr(archive, "walk", crash)
+    monkeypatch.setattr(archive, "list_members", crash)
     with pytest.raises(VerifierCrashed) as caught:
         machine.verify(path)
     assert (caught.value.code, caught.value.exit_status) == ("verifier-crashed", 3)
@@ -287,7 +470,7 @@ def test_verify_passes_an_interrupt_through_and_leaves_nothing(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(archive, "walk", interrupt)
+    monkeypatch.setattr(archive, "list_members", interrupt)
     with pytest.raises(KeyboardInterrupt):
         machine.verify(path)
     assert list(scratch.iterdir()) == []
@@ -299,7 +482,7 @@ def test_verify_tells_a_full_disk(machine: Machine, monkeypatch: pytest.MonkeyPa
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tempfile.mkdtemp", full)
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
     with pytest.raises(DiskFull) as caught:
         machine.verify(path)
     assert caught.value.exit_status == 1

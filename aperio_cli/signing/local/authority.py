@@ -36,8 +36,8 @@ _AUTHORITY_LIFETIME = timedelta(days=365 * 20)
 # Starting early lets a clock that is set back a little still sign with a domain made just now.
 _EARLIER = timedelta(hours=1)
 _FULCIO_ARC = "1.3.6.1.4.1.57264.1"
-_ISSUER_V1 = x509.ObjectIdentifier(f"{_FULCIO_ARC}.1")  # the text itself, not DER
-_ISSUER_V2 = 8  # and every later number: a DER UTF8String
+_ISSUER_V1, _ISSUER_V2 = 1, 8
+_LAST_RAW = 6  # up to this number a value is the text itself, from 8 on a DER UTF8String
 _SCT_LIST = x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")  # RFC 6962 section 3.3
 _SHA256_ECDSA = b"\x04\x03"  # RFC 5246 section 7.4.1.4.1
 
@@ -95,17 +95,12 @@ class CertificateAuthority:
         builder = _between(builder, now, now + LEAF_LIFETIME)
         builder = _with_usage(builder, ExtendedKeyUsageOID.CODE_SIGNING, critical=False)
         subject = x509.SubjectAlternativeName([_general_name(identity.subject)])
-        issuer = x509.UnrecognizedExtension(_ISSUER_V1, identity.issuer.encode())
-        builder = (
-            builder.add_extension(_authority_key_id(self.certificate), critical=False)
-            .add_extension(subject, critical=True)
-            .add_extension(issuer, critical=False)
-        )
-        for number, value in sorted({_ISSUER_V2: identity.issuer, **identity.claims}.items()):
-            claim = x509.ObjectIdentifier(f"{_FULCIO_ARC}.{number}")
-            builder = builder.add_extension(
-                x509.UnrecognizedExtension(claim, asn1.encode_der(value)), critical=False
-            )
+        builder = builder.add_extension(
+            _authority_key_id(self.certificate), critical=False
+        ).add_extension(subject, critical=True)
+        issuers = {_ISSUER_V1: identity.issuer, _ISSUER_V2: identity.issuer}
+        for number, value in sorted({**issuers, **identity.claims}.items()):
+            builder = builder.add_extension(_claim(number, value), critical=False)
         return builder
 
     def _certificate_timestamps(self, tbs_certificate: bytes, now: datetime) -> bytes:
@@ -254,6 +249,11 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 def _authority_key_id(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier.value)
+
+
+def _claim(number: int, value: str) -> x509.UnrecognizedExtension:
+    raw = value.encode() if number <= _LAST_RAW else asn1.encode_der(value)
+    return x509.UnrecognizedExtension(x509.ObjectIdentifier(f"{_FULCIO_ARC}.{number}"), raw)
 
 
 def _general_name(subject: str) -> x509.GeneralName:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from aperio_cli.signing.credential import Credential
     from aperio_cli.signing.local.server import Services
 
 _SCHEMA = 1
@@ -83,6 +84,16 @@ class LocalDomain:
         from aperio_cli.signing.local import tokens
 
         return tokens.mint(self.services().token_key, self.identity)
+
+    def credential(self) -> Credential:
+        """The domain's user, with a token that lasts five minutes.
+
+        Raises:
+            TrustDomainBroken: when the key is missing, damaged or not private.
+        """
+        from aperio_cli.signing.credential import read_credential
+
+        return read_credential(self.identity_token())
 
     def services(self) -> Services:
         """The services with their keys, not yet listening.

@@ -12,11 +12,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import re
 import socket
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,17 +24,20 @@ from cryptography.hazmat.primitives import serialization
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError, DiskFull
-from aperio_cli.signing.local import tokens
+from aperio_cli.models.publisher import LOCAL_ISSUER
+from aperio_cli.signing import surroundings
+from aperio_cli.signing.local import issuers, tokens
 from aperio_cli.signing.local.authority import CertificateRequestInvalid, read_certificate_request
 from aperio_cli.signing.local.log import EntryInvalid, EntryRequest
 from aperio_cli.signing.local.timestamp import TimestampRequestInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from aperio_cli.signing.local.authority import CertificateAuthority
+    from aperio_cli.signing.local.issuers import Certify
     from aperio_cli.signing.local.log import TransparencyLog
     from aperio_cli.signing.local.timestamp import TimestampAuthority
 
@@ -49,10 +51,8 @@ _LENGTH = re.compile(r"\d{1,6}", re.ASCII)
 _POLL_S = 0.02
 _ADDRESS = "127.0.0.1"
 
-# What the HTTP client of sigstore reads from the environment and from the home folder: a proxy
-# would carry requests for 127.0.0.1 elsewhere, a .netrc would replace the identity token.
-_DIRECT = {"NO_PROXY": _ADDRESS, "no_proxy": _ADDRESS, "NETRC": os.devnull}
-_environment_lock = threading.RLock()
+# A proxy would carry requests for 127.0.0.1 elsewhere.
+_DIRECT = {"NO_PROXY": _ADDRESS, "no_proxy": _ADDRESS, **surroundings.NO_STORED_PASSWORDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,15 @@ class Services:
         log: records signatures.
         timestamps: says when.
         token_key: P-256 key that signs identity tokens.
+        issuers: how certificates are made of tokens, by the tokens' issuer. A domain on disk has
+            only its own issuer; tests add others and mint their tokens with the same key.
     """
 
     certificates: CertificateAuthority
     log: TransparencyLog
     timestamps: TimestampAuthority
     token_key: ec.EllipticCurvePrivateKey
+    issuers: Mapping[str, Certify] = field(default_factory=lambda: {LOCAL_ISSUER: issuers.email})
 
     def answer(self, path: str, authorization: str, body: bytes) -> Reply:
         """The reply to a POST; every refusal is a JSON document with `code` and `message`.
@@ -109,7 +112,7 @@ class Services:
 
     def _certify(self, authorization: str, body: bytes) -> Reply:
         token = authorization.removeprefix("Bearer ")
-        identity = tokens.check(token, self.token_key.public_key())
+        identity = tokens.check(token, self.token_key.public_key(), self.issuers)
         try:
             pem = base64.b64decode(json.loads(body)["certificateSigningRequest"], validate=True)
         except (LookupError, TypeError, ValueError, RecursionError) as error:
@@ -159,22 +162,9 @@ def serving(services: Services) -> Iterator[str]:
 
 @contextlib.contextmanager
 def direct_connections() -> Iterator[None]:
-    """Keep proxies and stored passwords away from 127.0.0.1 while the block runs.
-
-    Changes `os.environ`, because sigstore's public interface takes no HTTP client; one thread of
-    the process at a time.
-    """
-    with _environment_lock:
-        before = {name: os.environ.get(name) for name in _DIRECT}
-        os.environ.update(_DIRECT)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
+    """Keep proxies and stored passwords away from 127.0.0.1 while the block runs."""
+    with surroundings.changed(_DIRECT):
+        yield
 
 
 class _Server(ThreadingHTTPServer):

@@ -29,8 +29,9 @@ _TST_INFO = x509.ObjectIdentifier("1.2.840.113549.1.9.16.1.4")  # RFC 3161 secti
 _CONTENT_TYPE = x509.ObjectIdentifier("1.2.840.113549.1.9.3")  # RFC 5652 section 11.1
 _MESSAGE_DIGEST = x509.ObjectIdentifier("1.2.840.113549.1.9.4")  # RFC 5652 section 11.2
 _SIGNING_CERTIFICATE = x509.ObjectIdentifier("1.2.840.113549.1.9.16.2.47")  # RFC 5035 section 3
-# The policy that RFC 3161 tokens must name; 2.25.<UUID> needs no registration (X.667).
-_POLICY = x509.ObjectIdentifier("2.25.146130893284129063414027018340573019341")
+# The policy that RFC 3161 tokens must name: one of the example enterprise's (RFC 5612). Not one of
+# 2.25, which would need no registration either: Go cannot read numbers beyond 31 bits.
+_POLICY = x509.ObjectIdentifier("1.3.6.1.4.1.32473.1")
 _SHA256_BYTES = 32
 
 

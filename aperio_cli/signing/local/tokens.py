@@ -1,7 +1,6 @@
 """OIDC identity tokens of a local trust domain: minted for its one user, checked by its CA.
 
-A token is a JWT signed with ES256 (RFC 7519, RFC 7518) carrying the claims that Fulcio reads from
-an `email` issuer (sigstore/fulcio, docs/oidc.md).
+A token is a JWT signed with ES256 (RFC 7519, RFC 7518).
 
 This module loads `cryptography` and `jwt`: import it inside functions only.
 """
@@ -15,15 +14,20 @@ import jwt
 
 from aperio_cli import clock
 from aperio_cli.models.publisher import LOCAL_ISSUER
-from aperio_cli.signing.local.authority import LeafIdentity
+from aperio_cli.signing.credential import AUDIENCE
+from aperio_cli.signing.local.issuers import ClaimsUnfit
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cryptography.hazmat.primitives.asymmetric import ec
 
-AUDIENCE = "sigstore"
+    from aperio_cli.signing.local.authority import LeafIdentity
+    from aperio_cli.signing.local.issuers import Certify
+
 LIFETIME = timedelta(minutes=5)
 _ALGORITHM = "ES256"
-_REQUIRED = ("aud", "email", "email_verified", "exp", "iat", "iss", "sub")
+_REQUIRED = ("aud", "exp", "iat", "iss", "sub")
 
 
 class TokenInvalid(ValueError):
@@ -45,11 +49,19 @@ def mint(key: ec.EllipticCurvePrivateKey, identity: str) -> str:
     return jwt.encode(claims, key, algorithm=_ALGORITHM)
 
 
-def check(token: str, key: ec.EllipticCurvePublicKey) -> LeafIdentity:
+def check(
+    token: str, key: ec.EllipticCurvePublicKey, issuers: Mapping[str, Certify]
+) -> LeafIdentity:
     """Whom a token speaks for.
 
+    Args:
+        token: a JWT.
+        key: the key that has to have signed it.
+        issuers: how an identity is made of the claims, by issuer; no other issuer is known.
+
     Raises:
-        TokenInvalid: when signature, issuer, audience, time or the verified e-mail is wrong.
+        TokenInvalid: when signature, issuer, audience or time is wrong, or the issuer's tokens
+            have other claims.
     """
     try:
         claims = jwt.decode(
@@ -57,11 +69,9 @@ def check(token: str, key: ec.EllipticCurvePublicKey) -> LeafIdentity:
             key,
             algorithms=[_ALGORITHM],
             audience=AUDIENCE,
-            issuer=LOCAL_ISSUER,
+            issuer=list(issuers),
             options={"require": list(_REQUIRED)},
         )
-    except jwt.PyJWTError as error:
+        return issuers[claims["iss"]](claims)
+    except (jwt.PyJWTError, ClaimsUnfit) as error:
         raise TokenInvalid(f"the identity token was refused: {error}") from error
-    if claims["email_verified"] is not True or not isinstance(claims["email"], str):
-        raise TokenInvalid("the identity token was refused: its e-mail is not verified")
-    return LeafIdentity(subject=claims["email"], issuer=LOCAL_ISSUER)

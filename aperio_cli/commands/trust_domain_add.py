@@ -1,0 +1,132 @@
+"""`aperio trust domain add`: a trust domain besides public, staging and local."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from aperio_cli import files
+from aperio_cli.commands.app import domain
+from aperio_cli.commands.common import command
+from aperio_cli.context import Context
+from aperio_cli.errors import AperioError, NotFound, SiteForbids, TrustRootInvalid, UsageError
+from aperio_cli.output import Report
+
+if TYPE_CHECKING:
+    from aperio_cli.config import DomainRule
+
+_MAX_ROOT_BYTES = 1024 * 1024
+
+
+@command(domain, "trust", "domain", "add")
+def trust_domain_add(
+    context: Context,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="What rules are to call it.", show_default=False)
+    ],
+    *,
+    file: Annotated[
+        str,
+        typer.Option(help="Its ClientTrustConfig or TrustedRoot.", metavar="F", show_default=False),
+    ] = "",
+    tuf: Annotated[
+        str, typer.Option(help="Its TUF repository.", metavar="URL", show_default=False)
+    ] = "",
+    tuf_root: Annotated[
+        str, typer.Option(help="That repository's first root.", metavar="F", show_default=False)
+    ] = "",
+) -> Report:
+    """State a trust domain, such as a private Sigstore instance; rules can name it afterwards.
+
+    Nobody is trusted by it alone: rules say who may sign in it.
+    """
+    from aperio_cli.config import add_domain, parse_domain_rule
+    from aperio_cli.models.digest import Digest
+    from aperio_cli.models.table import Table
+
+    path = context.paths.config_file
+    options = {"file": _absolute(file), "tuf": tuf, "tuf_root": _absolute(tuf_root)}
+    stated = {"name": name} | {key: value for key, value in options.items() if value}
+    wanted = parse_domain_rule(Table(stated, _fail), source=str(path))
+    _refuse_taken(context, wanted)
+    root = Path(options["file"] or options["tuf_root"])
+    contents = _require_root(root, is_tuf=bool(tuf))
+    was_added = add_domain(path, wanted)
+    data = {
+        "config_file": str(path),
+        "domain": wanted.to_json(),
+        "sha256": Digest.of(contents).hex,
+        "was_there": not was_added,
+    }
+    done = "was added to" if was_added else "is in"
+    step = f"`aperio trust refresh {name}`" if tuf else f'rules with `domain = "{name}"`'
+    return Report(data, f"the trust domain `{name}` {done} {path}", notes=(f"next: {step}",))
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute()) if path else ""
+
+
+def _fail(key: str, why: str) -> NoReturn:
+    name = "NAME" if key == "name" else f"--{key.replace('_', '-')}"
+    raise UsageError(f"`{name}` was not accepted; no trust domain was added", why=why)
+
+
+def _refuse_taken(context: Context, wanted: DomainRule) -> None:
+    """Nothing, when the name is free, or is this very domain's.
+
+    Raises:
+        SiteForbids: the site has a domain of that name.
+        UsageError: the user's file has another one.
+    """
+    for known in context.config.domains:
+        if known.name != wanted.name or known.to_json() == wanted.to_json():
+            continue
+        if known in context.config.site.domains:
+            raise SiteForbids(
+                f"`{wanted.name}` was left as it is: the site has a trust domain of that name",
+                why=f"stated in {known.source}",
+                next=["choose another name"],
+            )
+        raise UsageError(
+            f"`{wanted.name}` was left as it is: there is another trust domain of that name",
+            why=f"stated in {known.source}",
+            next=["choose another name", "change the entry by hand"],
+        )
+
+
+def _require_root(path: Path, *, is_tuf: bool) -> bytes:
+    """The contents of a root, when it looks like one; it is checked in full when it is used.
+
+    Raises:
+        NotFound: it cannot be read.
+        TrustRootInvalid: it is something else.
+    """
+    try:
+        contents = files.read_capped(path, _MAX_ROOT_BYTES)
+    except (AperioError, OSError) as error:
+        raise NotFound(
+            f"`{path}` cannot be read; no trust domain was added",
+            why=str(error),
+            next=["check the path for a typing error"],
+        ) from error
+    try:
+        document = json.loads(contents)
+        # TUF specification, 4.3: root.json. sigstore_trustroot.proto: TrustedRoot, and the
+        # ClientTrustConfig that holds one.
+        is_root = (
+            document["signed"]["_type"] == "root"
+            if is_tuf
+            else "certificateAuthorities" in document.get("trustedRoot", document)
+        )
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        is_root = False
+    if not is_root:
+        kind = "a TUF root" if is_tuf else "a ClientTrustConfig or TrustedRoot as JSON"
+        raise TrustRootInvalid(
+            f"`{path}` is not a trusted root; no trust domain was added", why=f"expected {kind}"
+        )
+    return contents

@@ -1,0 +1,164 @@
+"""What a bundle proves, for whoever is about to state a rule about its signer."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aperio_cli import files
+from aperio_cli.errors import (
+    AperioError,
+    BundleMalformed,
+    NotFound,
+    Refusal,
+    SignatureMissing,
+    UsageError,
+)
+from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES, SUFFIX
+from aperio_cli.models.digest import Digest
+from aperio_cli.models.plugin_id import PluginRef, is_path
+
+if TYPE_CHECKING:
+    from aperio_cli.context import Context
+    from aperio_cli.models.proof import Proof
+
+FROM_ARTIFACT = "artifact"
+FROM_INDEX = "index"
+FROM_BUNDLE = "bundle"
+_BASES = {
+    FROM_ARTIFACT: "the artifact's own bytes; it will be checked again at install",
+    FROM_INDEX: "the digest that the registry offers; `plugin install` checks the bytes",
+    FROM_BUNDLE: "the digest that the bundle itself states: somebody signed something,"
+    " and whether it is the plugin you mean nobody has looked at",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BundleEvidence:
+    """A bundle that verified.
+
+    Attributes:
+        proof: what it proves.
+        digest: of what was signed.
+        basis: where that digest is from: `artifact`, `index` or `bundle`.
+        claim: what the artifact, or the registry, says it is; None when there is only the bundle.
+    """
+
+    proof: Proof
+    digest: Digest
+    basis: str
+    claim: PluginRef | None
+
+    @property
+    def says(self) -> str:
+        """In words, what was held against the signature."""
+        return _BASES[self.basis]
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """A bundle, and what it is for."""
+
+    bundle: bytes
+    digest: Digest
+    basis: str
+    claim: PluginRef | None = None
+
+
+def bundle_evidence(context: Context, source: str, artifact: str = "") -> BundleEvidence:
+    """Who signed, as the trusted roots of this machine prove.
+
+    Args:
+        context: gives the roots and the registry.
+        source: a bundle, an artifact with its bundle beside it, or a plugin of the registry.
+        artifact: the artifact, when it is not beside its bundle.
+
+    Raises:
+        NotFound, UsageError: what was named is not there, or does not go together.
+        Refusal: there is no bundle, or it proves nothing; one class for each cause.
+        AperioError: the registry has no such plugin.
+    """
+    from aperio_cli.verifying.signature import verify_signature
+
+    is_file = is_path(source) or source.endswith(BUNDLE_SUFFIX)
+    signed = _of_file(source, artifact) if is_file else _of_registry(context, source, artifact)
+    try:
+        proof = verify_signature(signed.digest, signed.bundle, context.trusted_roots)
+    except Refusal as refusal:
+        what = refusal.what.replace("the artifact", f"`{source}`", 1)
+        raise type(refusal)(what, why=refusal.why, next=refusal.next) from refusal
+    return BundleEvidence(proof, signed.digest, signed.basis, signed.claim)
+
+
+def _of_registry(context: Context, source: str, artifact: str) -> _Signed:
+    if artifact:
+        raise UsageError(
+            "`--artifact` goes with a bundle that is a file",
+            why=f"`{source}` is a plugin of the registry",
+        )
+    offer = context.registry.resolve(PluginRef.parse(source), context.platform)
+    if offer.bundle is None or offer.digest is None:
+        raise SignatureMissing(
+            f"`{offer.id}` {offer.version} is offered without a signature",
+            why=f"there is no Sigstore bundle for it in {offer.source}",
+            next=["ask its publisher for one"],
+        )
+    return _Signed(offer.bundle, offer.digest, FROM_INDEX, PluginRef(offer.id, offer.version))
+
+
+def _of_file(source: str, artifact: str) -> _Signed:
+    path = Path(source).expanduser()
+    if path.name.endswith(SUFFIX):
+        named, bundle_path = artifact or str(path), path.with_name(path.name + BUNDLE_SUFFIX)
+    else:
+        beside = path.with_name(path.name.removesuffix(BUNDLE_SUFFIX))
+        has_one = beside.name.endswith(SUFFIX) and beside.exists()
+        named, bundle_path = artifact or (str(beside) if has_one else ""), path
+    bundle = _read_bundle(bundle_path)
+    if not named:
+        return _Signed(bundle, _stated_digest(bundle), FROM_BUNDLE)
+    from aperio_cli.commands.artifacts import load_artifact
+
+    found = load_artifact(Path(named).expanduser())
+    claim = PluginRef(found.manifest.id, found.manifest.version)
+    return _Signed(bundle, found.digest, FROM_ARTIFACT, claim)
+
+
+def _read_bundle(path: Path) -> bytes:
+    try:
+        return files.read_capped(path, MAX_BUNDLE_BYTES)
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"`{path}` is not there; no rule was written",
+            next=["check the path for a typing error"],
+        ) from error
+    except (AperioError, OSError) as error:
+        raise NotFound(f"`{path}` cannot be read; no rule was written", why=str(error)) from error
+
+
+def _stated_digest(bundle: bytes) -> Digest:
+    """The digest that a bundle is about, as it says itself (sigstore_bundle.proto as JSON).
+
+    Raises:
+        BundleMalformed: it states none.
+    """
+    try:
+        document = json.loads(bundle)
+        if "messageSignature" in document:
+            stated = document["messageSignature"]["messageDigest"]["digest"]
+            return Digest(base64.b64decode(stated, validate=True).hex())
+        return Digest(_first_subject(document)["digest"]["sha256"])
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        raise BundleMalformed(
+            "no rule was written: the bundle does not say what it is the signature of",
+            why="expected messageSignature with a SHA-256 digest, or a statement with a subject",
+            next=["name the artifact with `--artifact FILE`"],
+        ) from error
+
+
+def _first_subject(document: dict[str, Any]) -> Any:
+    payload = base64.b64decode(document["dsseEnvelope"]["payload"], validate=True)
+    return json.loads(payload)["subject"][0]

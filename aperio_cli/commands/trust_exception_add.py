@@ -1,0 +1,108 @@
+"""`aperio trust exception add`: lift one rule from one plugin, until a date and for a reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from aperio_cli.commands.app import exception
+from aperio_cli.commands.common import command
+from aperio_cli.context import Context
+from aperio_cli.errors import SiteForbids, UsageError
+from aperio_cli.output import Report
+
+if TYPE_CHECKING:
+    from aperio_cli.models.policy import PolicyException
+
+
+@command(exception, "trust", "exception", "add")
+def trust_exception_add(
+    context: Context,
+    plugin: Annotated[
+        str,
+        typer.Argument(metavar="PLUGIN", help="Its id, or id@VERSION.", show_default=False),
+    ],
+    *,
+    rule: Annotated[
+        str,
+        typer.Option(help="unsigned, unverified or limit:NAME.", metavar="R", show_default=False),
+    ],
+    until: Annotated[
+        str, typer.Option(help="Last day; at most a year.", metavar="DATE", show_default=False)
+    ],
+    reason: Annotated[
+        str, typer.Option(help="Why, for whoever asks.", metavar="TEXT", show_default=False)
+    ],
+) -> Report:
+    """Lift one rule from one plugin. It ends by itself, and stays visible until then."""
+    from aperio_cli.config import add_exception, parse_exception
+    from aperio_cli.models.table import Table
+
+    stated = {"plugin": plugin, "rule": rule, "until": until, "reason": reason}
+    path = context.paths.config_file
+    wanted = parse_exception(Table(stated, _fail), source=str(path))
+    _refuse_ended(wanted)
+    _refuse_forbidden(context, wanted)
+    was_changed = add_exception(path, wanted)
+    data = {
+        "config_file": str(path),
+        "exception": wanted.to_json(),
+        "lifts": lifts(wanted),
+        "was_changed": was_changed,
+    }
+    return Report(
+        data, f"until {wanted.until} {lifts(wanted)}", notes=tuple(_notes(context, wanted))
+    )
+
+
+def lifts(granted: PolicyException) -> str:
+    """What an exception means, in words."""
+    from aperio_cli.models.policy import LIMIT_PREFIX, UNSIGNED
+
+    name = granted.to_json()["plugin"]
+    if granted.rule == UNSIGNED:
+        return f"`{name}` may be installed from a file that nobody has signed"
+    if granted.rule.startswith(LIMIT_PREFIX):
+        limit = granted.rule.removeprefix(LIMIT_PREFIX)
+        return f"`{name}` may start where `{limit}` cannot be limited"
+    return f"`{name}` may be used although its publisher is not verified"
+
+
+def _fail(key: str, why: str) -> NoReturn:
+    name = "PLUGIN" if key == "plugin" else f"--{key}"
+    raise UsageError(f"`{name}` was not accepted; no exception was made", why=why)
+
+
+def _refuse_ended(wanted: PolicyException) -> None:
+    from aperio_cli import clock
+
+    if wanted.until < clock.now().date().isoformat():
+        _fail("until", f"{wanted.until} has passed")
+
+
+def _refuse_forbidden(context: Context, wanted: PolicyException) -> None:
+    from aperio_cli.config import forbidden_by_site
+
+    config = context.config
+    stated = forbidden_by_site(wanted.rule, config.site)
+    if stated:
+        raise SiteForbids(
+            f"`{wanted.plugin}` has to keep the rule `{wanted.rule}`; no exception was made",
+            why=f"{config.site_file} states {stated}",
+            next=["ask whoever keeps that file for an exception in it"],
+        )
+
+
+def _notes(context: Context, wanted: PolicyException) -> list[str]:
+    """Whether anything asks for what is lifted."""
+    from aperio_cli.models.policy import LIMIT_PREFIX, REQUIREMENTS, UNVERIFIED
+
+    config = context.config
+    asked = {config.policy.require, *dict(config.policy.organizations).values()}
+    if wanted.rule == UNVERIFIED and REQUIREMENTS[-1] not in asked:
+        return ["nothing requires verified publishers here, so it changes nothing now"]
+    limit = wanted.rule.removeprefix(LIMIT_PREFIX)
+    if wanted.rule.startswith(LIMIT_PREFIX) and limit not in config.sandbox_require:
+        return [f"nothing requires `{limit}` here, so it changes nothing now"]
+    return []

@@ -1,0 +1,57 @@
+"""`aperio trust exception remove`: end an exception before its date."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aperio_cli.commands.app import exception
+from aperio_cli.commands.common import command
+from aperio_cli.context import Context
+from aperio_cli.errors import NotFound
+from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.output import Report
+
+
+@command(exception, "trust", "exception", "remove")
+def trust_exception_remove(
+    context: Context,
+    plugin: Annotated[
+        str,
+        typer.Argument(metavar="PLUGIN", help="Its id, or id@VERSION.", show_default=False),
+    ],
+    *,
+    rule: Annotated[
+        str,
+        typer.Option(help="unsigned, unverified or limit:NAME.", metavar="R", show_default=False),
+    ],
+) -> Report:
+    """Take an exception back; from now on the plugin has to keep the rule again."""
+    from aperio_cli.config import remove_exceptions
+
+    reference = PluginRef.parse(plugin)
+    path = context.paths.config_file
+    removed = remove_exceptions(path, reference, rule) if path.exists() else 0
+    if not removed:
+        raise _missing(context, reference, rule)
+    data = {
+        "config_file": str(path),
+        "plugin": str(reference),
+        "rule": rule,
+        "removed": removed,
+    }
+    return Report(data, f"`{reference}` has to keep the rule `{rule}` again")
+
+
+def _missing(context: Context, reference: PluginRef, rule: str) -> NotFound:
+    """Nothing to take back, and where one is that was perhaps meant."""
+    config = context.config
+    stated = (*config.user.exceptions, *config.site.exceptions)
+    similar = [each for each in stated if each.plugin == reference.id]
+    lines = [f"{each.to_json()['plugin']} {each.rule} in {each.source}" for each in similar]
+    return NotFound(
+        f"`{reference}` has no exception from `{rule}` in {config.file}; nothing was changed",
+        why="\n".join(["there are:", *lines]) if lines else "",
+        next=["`aperio trust show` lists all of them"],
+    )

@@ -1,0 +1,78 @@
+"""`aperio trust refresh`: newer trusted roots, over TUF."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aperio_cli.commands.app import trust
+from aperio_cli.commands.common import command
+from aperio_cli.context import Context
+from aperio_cli.errors import AperioError, Offline
+from aperio_cli.output import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from aperio_cli.verifying.refresh import RefreshReport
+
+
+@command(trust, "trust", "refresh")
+def trust_refresh(
+    context: Context,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Trust domains; else public, those got over TUF, and staging if a rule names it.",
+            show_default=False,
+        ),
+    ] = None,
+) -> Report:
+    """Get the newest trusted roots: the authorities and logs that signatures are held against.
+
+    Needs the network, as nothing else about verification does. When it fails, the roots stay what
+    they were.
+    """
+    from aperio_cli.verifying.roots import refreshed_by_default, root_repository
+
+    config = context.config
+    # All names are looked at before anything is fetched.
+    wanted = names or list(refreshed_by_default(config))
+    repositories = [root_repository(name, config) for name in dict.fromkeys(wanted)]
+    if context.settings.offline:
+        raise Offline(
+            f"{_quoted(wanted)} cannot be refreshed: aperio is offline",
+            why="`--offline` allows no network at all",
+            next=["run the same command without `--offline`; verification needs no network"],
+        )
+    from aperio_cli.verifying.refresh import RefreshRequest, refresh_root
+
+    reports, failures = [], []
+    for repository in repositories:
+        try:
+            reports.append(refresh_root(RefreshRequest(repository, context.paths)))
+        except AperioError as error:
+            failures.append(error)
+    if failures:
+        for report in reports:
+            context.output.note("\n".join(_lines(report)))
+        for other in failures[1:]:
+            context.output.warn(other.what)
+        raise failures[0]
+    data = {"roots": [report.to_json() for report in reports]}
+    return Report(data, "\n".join(line for report in reports for line in _lines(report)))
+
+
+def _lines(report: RefreshReport) -> Iterator[str]:
+    before = f"before: {report.before}" if report.before else "there was none"
+    root = report.sighting.versions.root
+    yield f"{report.name}: as of {report.sighting.as_of} ({before}), TUF root {root}"
+    yield from (f"  {change}" for change in report.changes)
+    if not report.changes:
+        yield "  nothing has changed"
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

@@ -1,0 +1,59 @@
+"""config.toml: what the operator states beforehand about publishers, registries and this machine.
+
+    [[publishers]]             who may sign for a namespace: an identity, or a CI build
+    [[publisher_files]]        files that state more of them, and who has to have signed these
+    [[domains]]                trust domains besides public, staging and local
+    [policy]                   what is required of every plugin, or for single organizations
+    [[exceptions]]             rules that one plugin need not keep, for a time and a reason
+    [[registries]]             where plugins are looked up: url, identity
+    [python]
+    interpreters = ["/usr/bin/python3.11"]
+    [sandbox]
+    require = ["memory"]       limits without which nothing is started
+    [host]
+    mtls = true                plugins must speak mutual TLS (go-plugin's AutoMTLS)
+
+A site configuration, in platformdirs' site folder, is a floor: `merging` says what that means.
+docs/reference/configuration.md describes every key.
+"""
+
+from __future__ import annotations
+
+from aperio_cli.config.editing import (
+    add_domain,
+    add_exception,
+    add_publisher_rule,
+    remove_exceptions,
+    require_level,
+)
+from aperio_cli.config.merging import forbidden_by_site, policy_in_force
+from aperio_cli.config.model import (
+    REQUIRABLE,
+    Config,
+    DomainRule,
+    PublisherFile,
+    RegistryRule,
+    Statements,
+)
+from aperio_cli.config.places import load_config, site_config_file
+from aperio_cli.config.reading import parse_domain_rule, parse_exception
+
+__all__ = [
+    "REQUIRABLE",
+    "Config",
+    "DomainRule",
+    "PublisherFile",
+    "RegistryRule",
+    "Statements",
+    "add_domain",
+    "add_exception",
+    "add_publisher_rule",
+    "forbidden_by_site",
+    "load_config",
+    "parse_domain_rule",
+    "parse_exception",
+    "policy_in_force",
+    "remove_exceptions",
+    "require_level",
+    "site_config_file",
+]

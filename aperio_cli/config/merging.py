@@ -1,0 +1,211 @@
+"""The site's configuration is a floor: a user's may tighten it, never loosen it.
+
+Publishers: once the site states any, itself or in files, a user's rule counts only as far as the
+site admits the same signer for that namespace, by rules for it or else by those for `*`: the
+stricter validity, plugin and demands of both, the site's tier. A namespace of which the user says
+nothing has the site's rules; one for which the user names only others is closed.
+
+Requirements: the stricter of both. An exception of the user does not count where the site states
+the requirement that it would lift. The site's own exceptions count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from aperio_cli.config.model import REQUIRABLE, Config, Statements
+from aperio_cli.models.policy import (
+    LIMIT_PREFIX,
+    REQUIREMENTS,
+    UNSIGNED,
+    UNVERIFIED,
+    Policy,
+)
+from aperio_cli.models.publisher import ANY_NAMESPACE, Demands, PublisherRule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from aperio_cli.config.model import PublisherFile
+
+    RulesOfFiles = Mapping[PublisherFile, tuple[PublisherRule, ...]]
+
+
+def merge(user: Statements, site: Statements, *, file: Path, site_file: Path) -> Config:
+    """What the user's configuration and the site's say together.
+
+    Args:
+        user: what the user's file states.
+        site: what the site's states.
+        file: the user's file, for messages.
+        site_file: the site's.
+    """
+    required = {*user.sandbox_require, *site.sandbox_require}
+    registries = (r for r in user.registries if r not in site.registries)
+    own_files = () if _states_publishers(site) else user.publisher_files
+    names = {domain.name for domain in site.domains}
+    return Config(
+        policy=policy_in_force(user, site, None),
+        registries=(*site.registries, *registries),
+        python_interpreters=user.python_interpreters or site.python_interpreters,
+        sandbox_require=tuple(name for name in REQUIRABLE if name in required),
+        mtls=user.mtls or site.mtls,
+        file=file,
+        publisher_files=(*site.publisher_files, *own_files),
+        domains=(*site.domains, *(d for d in user.domains if d.name not in names)),
+        user=user,
+        site=site,
+        site_file=site_file,
+    )
+
+
+def policy_in_force(
+    user: Statements, site: Statements, rules_of_files: RulesOfFiles | None
+) -> Policy:
+    """What the operator allows.
+
+    Args:
+        user: what the user's file states.
+        site: what the site's states.
+        rules_of_files: what each publisher file states, once it was verified; None before, when
+            nothing counts that such a file might narrow.
+    """
+    floor = _stated(site, rules_of_files)
+    wanted = _stated(user, rules_of_files)
+    is_floor = _states_publishers(site)
+    publishers, closed = _held(wanted, floor) if is_floor else (wanted, frozenset[str]())
+    return Policy(
+        publishers=publishers,
+        closed=closed,
+        require=_stricter(user.require, site.require),
+        organizations=tuple(_organizations(user, site)),
+        require_provenance=user.require_provenance or site.require_provenance,
+        exceptions=(
+            *site.exceptions,
+            *(e for e in user.exceptions if not forbidden_by_site(e.rule, site)),
+        ),
+        allow_unsigned=not forbidden_by_site(UNSIGNED, site),
+    )
+
+
+def forbidden_by_site(rule: str, site: Statements) -> str:
+    """What the site states that an exception of the user from this rule would lift; else empty.
+
+    Args:
+        rule: `unsigned`, `unverified` or `limit:NAME`.
+        site: what the site's file states.
+    """
+    if rule.startswith(LIMIT_PREFIX):
+        name = rule.removeprefix(LIMIT_PREFIX)
+        return f'[sandbox] require "{name}"' if name in site.sandbox_require else ""
+    stated = {f'[policy] require = "{site.require}"': bool(site.require)}
+    for name, level in site.organizations:
+        stated[f'[policy.organizations] {name} = "{level}"'] = True
+    if rule == UNSIGNED:
+        stated["[policy] require_provenance = true"] = site.require_provenance
+    is_known = rule in {UNSIGNED, UNVERIFIED}
+    return next((text for text, is_stated in stated.items() if is_stated and is_known), "")
+
+
+def _states_publishers(statements: Statements) -> bool:
+    return bool(statements.publishers or statements.publisher_files)
+
+
+def _stated(
+    statements: Statements, rules_of_files: RulesOfFiles | None
+) -> tuple[PublisherRule, ...]:
+    """A configuration's own rules and its files', which speak only where nothing else has.
+
+    What is stated for a namespace first rules it, so that no file can add signers to a namespace
+    that the configuration, or a file before it, has spoken about.
+    """
+    stated = statements.publishers
+    if not statements.publisher_files:
+        return stated
+    if rules_of_files is None:
+        return tuple(rule for rule in stated if rule.namespace != ANY_NAMESPACE)
+    for file in statements.publisher_files:
+        taken = {rule.namespace for rule in stated}
+        rules = rules_of_files.get(file, ())
+        stated += tuple(rule for rule in rules if rule.namespace not in taken)
+    return stated
+
+
+def _held(
+    user: tuple[PublisherRule, ...], site: tuple[PublisherRule, ...]
+) -> tuple[tuple[PublisherRule, ...], frozenset[str]]:
+    """The rules that count, and the namespaces that nothing opens."""
+    kept: list[PublisherRule] = []
+    closed = set()
+    for namespace in dict.fromkeys(rule.namespace for rule in (*site, *user)):
+        floor = _of(site, namespace) or _of(site, ANY_NAMESPACE)
+        wanted = _of(user, namespace)
+        narrowed = list(dict.fromkeys(_common(wanted, floor))) if wanted else list(floor)
+        kept += narrowed
+        if not narrowed:
+            closed.add(namespace)
+    return tuple(kept), frozenset(closed)
+
+
+def _of(rules: tuple[PublisherRule, ...], namespace: str) -> tuple[PublisherRule, ...]:
+    return tuple(rule for rule in rules if rule.namespace == namespace)
+
+
+def _common(
+    wanted: Iterable[PublisherRule], floor: tuple[PublisherRule, ...]
+) -> Iterator[PublisherRule]:
+    for rule in wanted:
+        for limit in floor:
+            if narrowed := _narrowed(rule, limit):
+                yield narrowed
+
+
+def _narrowed(rule: PublisherRule, limit: PublisherRule) -> PublisherRule | None:
+    """What both admit, under the user's namespace and the site's tier; None when nothing is."""
+    if _who(rule) != _who(limit) or _differ(rule.plugin, limit.plugin):
+        return None
+    demands = _both(rule.demands, limit.demands)
+    if demands is None:
+        return None
+    ends = [until for until in (rule.valid_until, limit.valid_until) if until]
+    return replace(
+        rule,
+        plugin=rule.plugin or limit.plugin,
+        tier=limit.tier,
+        valid_from=max(rule.valid_from, limit.valid_from),
+        valid_until=min(ends, default=""),
+        demands=demands,
+    )
+
+
+def _who(rule: PublisherRule) -> tuple[object, ...]:
+    return rule.domain, rule.identity, rule.issuer, rule.ci
+
+
+def _both(first: Demands, second: Demands) -> Demands | None:
+    if _differ(first.builder, second.builder):
+        return None
+    if _differ(first.source_repository, second.source_repository):
+        return None
+    return Demands(
+        provenance=first.provenance or second.provenance,
+        builder=first.builder or second.builder,
+        source_repository=first.source_repository or second.source_repository,
+    )
+
+
+def _differ(first: str, second: str) -> bool:
+    """Whether two conditions, each of which may be empty, cannot hold together."""
+    return bool(first and second) and first != second
+
+
+def _stricter(first: str, second: str) -> str:
+    return max(first or REQUIREMENTS[0], second or REQUIREMENTS[0], key=REQUIREMENTS.index)
+
+
+def _organizations(user: Statements, site: Statements) -> Iterator[tuple[str, str]]:
+    wanted, floor = dict(user.organizations), dict(site.organizations)
+    for name in dict.fromkeys((*floor, *wanted)):
+        yield name, _stricter(wanted.get(name, ""), floor.get(name, ""))

@@ -1,0 +1,140 @@
+"""What configuration files state, and what they say together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from aperio_cli.models.policy import Policy
+from aperio_cli.models.publisher_table import RESERVED_DOMAINS
+
+if TYPE_CHECKING:
+    from aperio_cli.models.policy import PolicyException
+    from aperio_cli.models.publisher import PublisherRule
+
+REQUIRABLE: Final = ("memory", "cpu", "processes", "open_files", "tmp", "egress")
+"""Names of the limits that can be required."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryRule:
+    """One `[[registries]]` entry.
+
+    Attributes:
+        url: a folder, or an address.
+        identity: who has to have signed its index; empty for an unsigned one.
+    """
+
+    url: str
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherFile:
+    """One `[[publisher_files]]` entry: publishers stated in a signed file.
+
+    Attributes:
+        path: the file; its bundle stands beside it.
+        rule: who has to have signed it; its namespace is `*` and its source this configuration.
+    """
+
+    path: Path
+    rule: PublisherRule
+
+    def to_json(self) -> dict[str, object]:
+        """The entry as reports carry it; keys as in config.toml."""
+        stated = {key: value for key, value in self.rule.to_json().items() if key != "namespace"}
+        return {"file": str(self.path), **stated}
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRule:
+    """One `[[domains]]` entry: a trust domain besides those that are known without it.
+
+    Attributes:
+        name: what rules call it.
+        file: a Sigstore ClientTrustConfig or TrustedRoot as JSON; None when it comes over TUF.
+        tuf: address of the TUF repository that has the trusted root; empty when a file does.
+        tuf_root: that repository's first root; None when a file has the trusted root.
+        source: file that states the entry, for messages.
+    """
+
+    name: str
+    file: Path | None
+    tuf: str
+    tuf_root: Path | None
+    source: str
+
+    def to_json(self) -> dict[str, str]:
+        """The entry as reports carry it; keys as in config.toml, only those that are stated."""
+        stated = {"file": self.file, "tuf": self.tuf, "tuf_root": self.tuf_root}
+        return {"name": self.name} | {key: str(value) for key, value in stated.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """What one configuration file states; an empty one states nothing.
+
+    Attributes:
+        publishers: its `[[publishers]]`, in its order.
+        publisher_files: its `[[publisher_files]]`, in its order.
+        domains: its `[[domains]]`.
+        require: `[policy] require`; empty when it is not stated.
+        organizations: `[policy.organizations]`: (id, one of `REQUIREMENTS`).
+        require_provenance: `[policy] require_provenance`.
+        exceptions: its `[[exceptions]]`.
+        registries: its `[[registries]]`.
+        python_interpreters: `[python] interpreters`.
+        sandbox_require: `[sandbox] require`.
+        mtls: `[host] mtls`.
+    """
+
+    publishers: tuple[PublisherRule, ...] = ()
+    publisher_files: tuple[PublisherFile, ...] = ()
+    domains: tuple[DomainRule, ...] = ()
+    require: str = ""
+    organizations: tuple[tuple[str, str], ...] = ()
+    require_provenance: bool = False
+    exceptions: tuple[PolicyException, ...] = ()
+    registries: tuple[RegistryRule, ...] = ()
+    python_interpreters: tuple[str, ...] = ()
+    sandbox_require: tuple[str, ...] = ()
+    mtls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the configuration files say together.
+
+    Attributes:
+        policy: what the operator allows, without what publisher files state: while there are any,
+            `Context.policy` is the one to ask.
+        registries: in the order in which they are asked.
+        python_interpreters: what to choose from, in this order; empty means "find one".
+        sandbox_require: names of limits without which nothing is started.
+        mtls: whether plugins must speak mutual TLS.
+        file: the user's config.toml, whether it exists or not; for messages.
+        publisher_files: those that count, the site's first.
+        domains: the configured trust domains, each name once, the site's first.
+        user: what the user's file states by itself.
+        site: what the site's file states by itself.
+        site_file: the site's config.toml, whether it exists or not; for messages.
+    """
+
+    policy: Policy = field(default_factory=Policy)
+    registries: tuple[RegistryRule, ...] = ()
+    python_interpreters: tuple[str, ...] = ()
+    sandbox_require: tuple[str, ...] = ()
+    mtls: bool = False
+    file: Path = Path("config.toml")
+    publisher_files: tuple[PublisherFile, ...] = ()
+    domains: tuple[DomainRule, ...] = ()
+    user: Statements = Statements()
+    site: Statements = Statements()
+    site_file: Path = Path("config.toml")
+
+    @property
+    def domain_names(self) -> tuple[str, ...]:
+        """Every name that a rule's `domain` may have."""
+        return (*RESERVED_DOMAINS, *(domain.name for domain in self.domains))

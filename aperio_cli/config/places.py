@@ -1,0 +1,43 @@
+"""Which configuration files there are: the user's, and the site's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aperio_cli.config.merging import merge
+from aperio_cli.config.reading import read_site, read_user
+
+if TYPE_CHECKING:
+    from aperio_cli.config.model import Config
+    from aperio_cli.paths import Paths
+
+
+def load_config(paths: Paths, *, site_file: Path | None = None) -> Config:
+    """The user's configuration held to the site's; files that do not exist say nothing.
+
+    Args:
+        paths: gives the user's config.toml.
+        site_file: the site's config.toml; by default the one in platformdirs' site folder.
+
+    Raises:
+        ConfigurationInvalid: a file cannot be read, is not TOML, or has a key that is unknown,
+            missing, blank or of another type; names file and line.
+    """
+    site_file = site_config_file() if site_file is None else site_file
+    site = read_site(site_file)
+    user = read_user(paths.config_file, site)
+    return merge(user, site, file=paths.config_file, site_file=site_file)
+
+
+def site_config_file() -> Path:
+    """The site's config.toml, whether it is there or not."""
+    import platform as machine
+
+    if machine.system() == "Linux":
+        # platformdirs follows XDG_CONFIG_DIRS here: desktops set it, and any user could lift the
+        # floor with it.
+        return Path("/etc/xdg/aperio/config.toml")
+    import platformdirs
+
+    return platformdirs.site_config_path("aperio") / "config.toml"

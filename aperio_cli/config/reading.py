@@ -1,0 +1,341 @@
+"""Reads one config.toml: every key checked, and file and line named when one is wrong."""
+
+from __future__ import annotations
+
+import functools
+import re
+import stat
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from aperio_cli import clock, files
+from aperio_cli.config.lines import line_of
+from aperio_cli.config.model import (
+    REQUIRABLE,
+    DomainRule,
+    PublisherFile,
+    RegistryRule,
+    Statements,
+)
+from aperio_cli.errors import (
+    AperioError,
+    ConfigurationInvalid,
+    PluginIdInvalid,
+    VersionInvalid,
+    clean,
+)
+from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.models.policy import (
+    LIMIT_PREFIX,
+    LONGEST_EXCEPTION,
+    MAX_REASON_CHARACTERS,
+    REQUIREMENTS,
+    UNSIGNED,
+    UNVERIFIED,
+    PolicyException,
+)
+from aperio_cli.models.publisher_table import (
+    RESERVED_DOMAINS,
+    parse_file_signer,
+    parse_publisher,
+)
+from aperio_cli.models.table import Table, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+MAX_BYTES: Final = 1024 * 1024
+EXCEPTION_RULES: Final = (UNSIGNED, UNVERIFIED, *(f"{LIMIT_PREFIX}{n}" for n in REQUIRABLE))
+"""What an `[[exceptions]]` entry can lift."""
+
+_SECTIONS = (
+    "publishers",
+    "publisher_files",
+    "domains",
+    "policy",
+    "exceptions",
+    "registries",
+    "python",
+    "sandbox",
+    "host",
+)
+_DOMAIN_NAME = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
+_MAX_ORGANIZATION_CHARACTERS = 200
+
+
+def read_site(path: Path) -> Statements:
+    """What the site's config.toml states; nothing when it is not there.
+
+    Raises:
+        ConfigurationInvalid: it cannot be read, or states something that cannot be.
+    """
+    # Its paths start with /: what `~` means is up to each user, who could put a file of his own
+    # in the place of a trusted root.
+    return _read(path, known_domains=(), home="")
+
+
+def read_user(path: Path, site: Statements) -> Statements:
+    """What the user's config.toml states; nothing when it is not there.
+
+    Args:
+        path: the file.
+        site: what the site states, whose trust domains the user's rules may name.
+
+    Raises:
+        ConfigurationInvalid: as `read_site`.
+    """
+    return _read(path, known_domains=tuple(domain.name for domain in site.domains))
+
+
+def read_unrelated(path: Path) -> Statements:
+    """What a config.toml states, whatever trust domains its rules name; for whoever edits it.
+
+    Raises:
+        ConfigurationInvalid: as `read_site`.
+    """
+    return _read(path, known_domains=None)
+
+
+def parse(path: Path, text: str) -> Statements:
+    """What a config.toml of this text would state, whatever trust domains its rules name.
+
+    Raises:
+        ConfigurationInvalid: as `read_site`.
+    """
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _unread(path, error) from error
+    return _Reader(path, text, known_domains=None).statements(document)
+
+
+def parse_exception(table: Table, *, source: str) -> PolicyException:
+    """The exception that one `[[exceptions]]` table states.
+
+    Args:
+        table: its keys; what is wrong with one is raised by `table.fail`.
+        source: the file, for messages.
+    """
+    table.check_keys(("plugin", "rule", "until", "reason"))
+    try:
+        plugin = PluginRef.parse(table.text("plugin"))
+    except (PluginIdInvalid, VersionInvalid) as error:
+        table.fail("plugin", f"{error.what}; {error.why}")
+    until = table.day("until")
+    latest = (clock.now().date() + LONGEST_EXCEPTION).isoformat()
+    if until > latest:
+        table.fail("until", f"an exception ends within a year: {latest} at the latest")
+    reason = table.text("reason")
+    if len(reason) > MAX_REASON_CHARACTERS:
+        table.fail("reason", f"expected at most {MAX_REASON_CHARACTERS} characters")
+    return PolicyException(
+        plugin=plugin.id,
+        version=plugin.version or "",
+        rule=table.choice("rule", EXCEPTION_RULES),
+        until=until,
+        reason=reason,
+        source=source,
+    )
+
+
+def parse_domain_rule(table: Table, *, source: str, home: str = "~") -> DomainRule:
+    """The trust domain that one `[[domains]]` table states.
+
+    Args:
+        table: its keys; what is wrong with one is raised by `table.fail`.
+        source: the file, for messages.
+        home: `~` when its paths may start with it, else empty.
+    """
+    table.check_keys(("name", "file", "tuf", "tuf_root"))
+    name = table.text("name")
+    if name in RESERVED_DOMAINS or not _DOMAIN_NAME.fullmatch(name):
+        reserved = ", ".join(RESERVED_DOMAINS)
+        table.fail("name", f"expected a-z, 0-9 and -, at most 40, and none of {reserved}")
+    if ("file" in table) == ("tuf" in table):
+        table.fail("file", "expected `file`, or `tuf` and `tuf_root`, one of the two")
+    if ("tuf" in table) != ("tuf_root" in table):
+        table.fail("tuf_root", "`tuf` and `tuf_root` go together")
+    is_file = "file" in table
+    return DomainRule(
+        name=name,
+        file=_absolute(table, "file", home) if is_file else None,
+        tuf="" if is_file else table.url("tuf"),
+        tuf_root=None if is_file else _absolute(table, "tuf_root", home),
+        source=source,
+    )
+
+
+def _absolute(table: Table, key: str, home: str) -> Path:
+    """A path that means the same from whatever folder a command is run in."""
+    value = table.text(key)
+    if value.startswith("/"):
+        return Path(value)
+    if not home or not (value == home or value.startswith(f"{home}/")):
+        table.fail(key, f"expected a path that starts with /{f' or {home}/' if home else ''}")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        table.fail(key, "there is no home folder that ~ could stand for")
+
+
+def _read(path: Path, *, known_domains: Sequence[str] | None, home: str = "~") -> Statements:
+    try:
+        _refuse_shared(path)
+        text = files.read_capped(path, MAX_BYTES).decode("utf-8")
+        document = tomllib.loads(text)
+    except (FileNotFoundError, NotADirectoryError):
+        return Statements()
+    except ConfigurationInvalid:
+        raise
+    except (AperioError, OSError, ValueError, RecursionError) as error:
+        raise _unread(path, error) from error
+    return _Reader(path, text, known_domains=known_domains, home=home).statements(document)
+
+
+def _unread(path: Path, error: Exception) -> ConfigurationInvalid:
+    return ConfigurationInvalid(
+        f"`{path}` was not read", why=str(error), next=["correct the file, or move it away"]
+    )
+
+
+def _refuse_shared(path: Path) -> None:
+    """Nothing, when not everybody may write into the file or put another one in its place.
+
+    Raises:
+        ConfigurationInvalid: everybody may, so the rules in it are nobody's.
+        OSError: it is not there, or may not be looked at.
+    """
+    for place in (path, path.resolve().parent):
+        mode = place.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise ConfigurationInvalid(
+                f"`{path}` was not read: everybody may change it",
+                why=f"{place} has mode {stat.S_IMODE(mode):04o}",
+                next=[f"see that it says what you want, then `chmod o-w {place}`"],
+            )
+
+
+class _Reader:
+    """Turns the parsed file into statements, naming file and line when something is wrong.
+
+    Args:
+        path: the file, for messages.
+        text: what it holds.
+        known_domains: trust domains that it may name besides the reserved ones and its own; None
+            when their names are not to be checked.
+        home: `~` when paths may start with it, else empty.
+    """
+
+    def __init__(
+        self, path: Path, text: str, *, known_domains: Sequence[str] | None, home: str = "~"
+    ) -> None:
+        self._path = path
+        self._lines = text.split("\n")
+        self._known_domains = known_domains
+        self._home = home
+
+    def statements(self, document: dict[str, Any]) -> Statements:
+        Table(document, functools.partial(self._fail, "", 0)).check_keys(_SECTIONS)
+        domains = tuple(self._domains(document))
+        names = None
+        if self._known_domains is not None:
+            names = (*RESERVED_DOMAINS, *self._known_domains, *(d.name for d in domains))
+        policy = self._table(document, "policy", ("require", "require_provenance", "organizations"))
+        sandbox = self._table(document, "sandbox", ("require",))
+        return Statements(
+            publishers=tuple(
+                parse_publisher(table, domains=names, source=str(self._path))
+                for table in self._tables(document, "publishers")
+            ),
+            publisher_files=tuple(self._publisher_files(document, names)),
+            domains=domains,
+            require=policy.choice("require", REQUIREMENTS) if "require" in policy else "",
+            organizations=tuple(self._organizations(policy)),
+            require_provenance=policy.flag("require_provenance"),
+            exceptions=tuple(
+                parse_exception(table, source=str(self._path))
+                for table in self._tables(document, "exceptions")
+            ),
+            registries=tuple(map(self._registry, self._tables(document, "registries"))),
+            python_interpreters=self._table(document, "python", ("interpreters",)).texts(
+                "interpreters"
+            ),
+            sandbox_require=self._limits(sandbox),
+            mtls=self._table(document, "host", ("mtls",)).flag("mtls"),
+        )
+
+    def _publisher_files(
+        self, document: dict[str, Any], domains: Sequence[str] | None
+    ) -> Iterable[PublisherFile]:
+        for table in self._tables(document, "publisher_files"):
+            path = _absolute(table, "file", self._home)
+            yield PublisherFile(
+                path, parse_file_signer(table, domains=domains, source=str(self._path))
+            )
+
+    def _domains(self, document: dict[str, Any]) -> Iterable[DomainRule]:
+        names: set[str] = set()
+        for table in self._tables(document, "domains"):
+            rule = parse_domain_rule(table, source=str(self._path), home=self._home)
+            if rule.name in names:
+                table.fail("name", "there is another domain of that name")
+            names.add(rule.name)
+            yield rule
+
+    def _organizations(self, policy: Table) -> Iterable[tuple[str, str]]:
+        stated = self._nested(policy, "organizations")
+        for name in stated.values:
+            if not name.strip() or not name.isprintable():
+                stated.fail(name, "expected the id of an organization, not blank")
+            if len(name) > _MAX_ORGANIZATION_CHARACTERS:
+                stated.fail(name, f"expected at most {_MAX_ORGANIZATION_CHARACTERS} characters")
+            yield name, stated.choice(name, REQUIREMENTS)
+
+    def _registry(self, table: Table) -> RegistryRule:
+        table.check_keys(("url", "identity"))
+        url = table.text("url")
+        if "://" not in url and not url.startswith(("/", "~")):
+            # Which registry is asked must not depend on the folder a command is run in.
+            table.fail("url", "expected an address, or a folder that starts with / or ~")
+        return RegistryRule(url, table.text("identity") if "identity" in table else "")
+
+    def _limits(self, sandbox: Table) -> tuple[str, ...]:
+        required = sandbox.texts("require")
+        for name in required:
+            if name not in REQUIRABLE:
+                sandbox.fail("require", unknown(name, REQUIRABLE))
+        return required
+
+    def _tables(self, document: dict[str, Any], section: str) -> list[Table]:
+        value = document.get(section, [])
+        if not isinstance(value, list) or any(not isinstance(table, dict) for table in value):
+            self._fail("", 0, section, f"expected `[[{section}]]`, with two brackets")
+        return [
+            Table(table, functools.partial(self._fail, section, number))
+            for number, table in enumerate(value)
+        ]
+
+    def _table(self, document: dict[str, Any], section: str, known: Sequence[str]) -> Table:
+        value = document.get(section, {})
+        if not isinstance(value, dict):
+            self._fail("", 0, section, f"expected a table `[{section}]`")
+        table = Table(value, functools.partial(self._fail, section, 0))
+        table.check_keys(known)
+        return table
+
+    def _nested(self, table: Table, key: str) -> Table:
+        value = table.values.get(key, {})
+        if not isinstance(value, dict):
+            table.fail(key, f"expected a table `[policy.{key}]`")
+        return Table(value, functools.partial(self._fail, f"policy.{key}", 0))
+
+    def _fail(self, section: str, number: int, key: str, why: str) -> NoReturn:
+        line = line_of(self._lines, section, number, key)
+        place = f"{self._path}:{line}" if line else str(self._path)
+        shown = f"{section}.{key}" if section else key
+        raise ConfigurationInvalid(
+            f"`{self._path}` was not accepted: `{clean(shown, limit=120)}`",
+            why=f"{place}: {why}",
+            next=["correct the line", "compare it with docs/reference/configuration.md"],
+        )

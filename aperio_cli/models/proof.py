@@ -1,0 +1,159 @@
+"""What verification found out: facts that signatures prove, and nothing that they do not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from aperio_cli.models.publisher import Signer
+
+# Predicate types of in-toto statements (Sigstore and SLSA specifications name them).
+PROVENANCE_TYPE: Final = "https://slsa.dev/provenance/v1"
+SBOM_TYPE: Final = "https://cyclonedx.org/bom"
+RELEASE_TYPES: Final = (
+    "https://in-toto.io/attestation/release/v0.1",
+    "https://in-toto.io/attestation/release/v0.2",
+)
+UNATTESTED_BUILDER: Final = "https://local.aperio.invalid/builders/unattested"
+"""Builder of a provenance that vouches for nothing: whoever signed built it, as they say."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """Where a signature stands in a transparency log, as its inclusion proof proves.
+
+    Attributes:
+        log: the log, as the trusted root names it.
+        index: position of the entry in the log's tree.
+        tree_size: number of entries of the tree that the proof is about.
+    """
+
+    log: str
+    index: int
+    tree_size: int
+
+    def to_json(self) -> dict[str, object]:
+        """The entry as receipts and reports carry it."""
+        return {"log": self.log, "index": self.index, "tree_size": self.tree_size}
+
+
+@dataclass(frozen=True, slots=True)
+class RootFacts:
+    """Which trusted root something was verified against.
+
+    Attributes:
+        name: name of the trust domain.
+        digest: sha256 of the root's document, 64 hex digits.
+        origin: `vendored`, `refreshed`, `file` or `local`.
+        as_of: when the document was known to be current, RFC 3339 in UTC; empty when unknown.
+    """
+
+    name: str
+    digest: str
+    origin: str
+    as_of: str
+
+    def to_json(self) -> dict[str, object]:
+        """The root as receipts and reports carry it."""
+        return {
+            "name": self.name,
+            "sha256": self.digest,
+            "origin": self.origin,
+            "as_of": self.as_of,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """How an artifact came to be, as a signed SLSA provenance says (slsa.dev, provenance v1).
+
+    Attributes:
+        builder: `runDetails.builder.id`.
+        build_type: `buildDefinition.buildType`.
+        source_repository: the repository that was built, without revision; empty when unstated.
+        source_digest: its git commit; empty when unstated.
+        invocation: the run; empty when unstated.
+    """
+
+    builder: str
+    build_type: str
+    source_repository: str = ""
+    source_digest: str = ""
+    invocation: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """The provenance as receipts and reports carry it."""
+        return {
+            "builder": self.builder,
+            "build_type": self.build_type,
+            "source_repository": self.source_repository,
+            "source_sha": self.source_digest,
+            "invocation": self.invocation,
+        }
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Provenance:
+        """The provenance that a receipt carries.
+
+        Raises:
+            KeyError, TypeError: the document is damaged.
+        """
+        return cls(
+            builder=str(document["builder"]),
+            build_type=str(document["build_type"]),
+            source_repository=str(document["source_repository"]),
+            source_digest=str(document["source_sha"]),
+            invocation=str(document["invocation"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """A verified in-toto statement about the artifact.
+
+    Attributes:
+        predicate_type: what kind of statement it is.
+        signer: who made it.
+        provenance: its contents, when it is SLSA provenance; else None.
+    """
+
+    predicate_type: str
+    signer: Signer
+    provenance: Provenance | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """The attestation as receipts and reports carry it."""
+        return {
+            "predicate_type": self.predicate_type,
+            "signer": self.signer.to_json(),
+            "provenance": self.provenance.to_json() if self.provenance else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a bundle proves about an artifact.
+
+    Attributes:
+        signer: who signed.
+        root: against which trusted root that was verified.
+        log_entry: where the signature was logged; None when the log gave only its promise.
+        form: `signature` over the file, or `statement` that names it among its subjects.
+        attestations: further statements about it that verified.
+    """
+
+    signer: Signer
+    root: RootFacts
+    log_entry: LogEntry | None = None
+    form: str = "signature"
+    attestations: tuple[Attestation, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """The proof as receipts and reports carry it, without the signer."""
+        return {
+            "form": self.form,
+            "root": self.root.to_json(),
+            "log_entry": self.log_entry.to_json() if self.log_entry else None,
+            "attestations": [attestation.to_json() for attestation in self.attestations],
+        }

@@ -1,0 +1,174 @@
+"""Identity tokens that a CI service has for its jobs, and what a job lacks that gets none."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aperio_cli.errors import (
+    AperioError,
+    CredentialMissing,
+    IdentityTokenInvalid,
+    NetworkUnavailable,
+    SigningTimeout,
+    clean,
+)
+from aperio_cli.signing import deadline, failures
+from aperio_cli.signing.credential import AUDIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEADLINE_S = 60.0
+_EVIDENCE_CHARACTERS = 300
+_GITLAB_TOKEN: Final = "SIGSTORE_ID_TOKEN"  # noqa: S105 - the name of a variable
+_GIVEN = "get a token elsewhere and give it: `aperio plugin sign --identity-token -`"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A CI service.
+
+    Attributes:
+        name: as it calls itself.
+        variable: what it sets in the environment of every job.
+        steps: what gives a job its credential, easiest first.
+    """
+
+    name: str
+    variable: str
+    steps: tuple[str, ...]
+
+
+GITHUB = Service(
+    "GitHub Actions",
+    "GITHUB_ACTIONS",
+    (
+        "add to the job that signs:\npermissions:\n  id-token: write",
+        (
+            "a pull request from a fork gets no identity, whatever the workflow says: "
+            "sign when a tag of your own repository is pushed"
+        ),
+    ),
+)
+GITLAB = Service(
+    "GitLab CI",
+    "GITLAB_CI",
+    (f"add to the job that signs:\nid_tokens:\n  {_GITLAB_TOKEN}:\n    aud: {AUDIENCE}",),
+)
+BUILDKITE = Service(
+    "Buildkite",
+    "BUILDKITE",
+    (
+        (
+            "the step has to have a `buildkite-agent` on its PATH that can do this: "
+            f"`buildkite-agent oidc request-token --audience {AUDIENCE}`"
+        ),
+        "in a container: pass the agent, its token and BUILDKITE_AGENT_JOB_API_SOCKET into it",
+    ),
+)
+CIRCLECI = Service(
+    "CircleCI",
+    "CIRCLECI",
+    (
+        (
+            "the step has to have a `circleci` on its PATH that can do this: "
+            f'`circleci run oidc get --claims \'{{"aud": "{AUDIENCE}"}}\' --root-issuer`'
+        ),
+    ),
+)
+GOOGLE = Service(
+    "Google Cloud",
+    "GOOGLE_SERVICE_ACCOUNT_NAME",
+    (
+        (
+            "let the machine's service account create tokens for the one in "
+            "GOOGLE_SERVICE_ACCOUNT_NAME: role `roles/iam.serviceAccountTokenCreator`"
+        ),
+    ),
+)
+UNKNOWN = Service("this CI service", "CI", (_GIVEN,))
+SERVICES: Final = (GITHUB, GITLAB, BUILDKITE, CIRCLECI, GOOGLE, UNKNOWN)
+
+
+def current_service(environment: Mapping[str, str]) -> Service | None:
+    """The CI service in which this process runs; None when it seems to run in none."""
+    for service in SERVICES:
+        if environment.get(service.variable, "").lower() not in {"", "0", "false"}:
+            return service
+    return None
+
+
+def ambient_token(environment: Mapping[str, str]) -> str | None:
+    """The identity token that the surroundings give; None when they give none and owe none.
+
+    Args:
+        environment: that of this process, in which sigstore looks as well.
+
+    Raises:
+        CredentialMissing: when a CI service is there and gives this job no token.
+        IdentityTokenInvalid: when what it gives is no token for Sigstore.
+        NetworkUnavailable: when its service cannot be reached.
+        SigningTimeout: when it does not answer within a minute.
+    """
+    service = current_service(environment)
+    if service is GITLAB:
+        # Asked for first, by name: on a runner in Google's cloud sigstore would find the machine's
+        # identity before the job's.
+        return environment.get(_GITLAB_TOKEN) or _missing(service, f"{_GITLAB_TOKEN} is not set")
+    late = functools.partial(_late, service or GOOGLE)
+    with failures.captured_warnings():
+        found = deadline.within(DEADLINE_S, functools.partial(_detect, service), late=late)
+    if found is None and service is not None:
+        return _missing(service, f"{service.variable} is set; no identity token was found")
+    return found
+
+
+def _missing(service: Service, why: str) -> str:
+    raise missing(service, why)
+
+
+def missing(service: Service, why: str) -> CredentialMissing:
+    """The error for a job of a service that gets no identity token."""
+    steps = service.steps if service is UNKNOWN else (*service.steps, _GIVEN)
+    return CredentialMissing(
+        f"nothing was signed: {service.name} gives this job no identity token",
+        why=clean(why, limit=_EVIDENCE_CHARACTERS),
+        next=steps,
+    )
+
+
+def _detect(service: Service | None) -> str | None:
+    from sigstore.oidc import detect_credential
+
+    try:
+        return detect_credential(AUDIENCE)
+    except Exception as error:
+        raise _failed(service or GOOGLE, error) from error
+
+
+def _failed(service: Service, error: Exception) -> AperioError:
+    """The error for whatever stopped the search; package `id` tells causes apart by text only."""
+    why = clean(error, limit=_EVIDENCE_CHARACTERS) or type(error).__name__
+    if "timed out" in why:  # it says so of every connection that fails
+        return NetworkUnavailable(
+            f"nothing was signed: the identity service of {service.name} cannot be reached",
+            why=why,
+            next=["run the job again"],
+        )
+    if "audience claim" in why or "Malformed token" in why:
+        return IdentityTokenInvalid(
+            f"nothing was signed: the identity token of {service.name} cannot be used",
+            why=why,
+            next=service.steps,
+        )
+    return missing(service, why)
+
+
+def _late(service: Service) -> SigningTimeout:
+    return SigningTimeout(
+        f"nothing was signed: the identity service of {service.name} does not answer",
+        why=f"waited {DEADLINE_S:g} seconds for a token",
+        next=["run the job again"],
+    )

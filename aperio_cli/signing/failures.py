@@ -1,0 +1,129 @@
+"""Whatever sigstore's clients raise, as one of our errors with the server's own words."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from aperio_cli.errors import AperioError, NetworkUnavailable, SigningFailed, clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_EVIDENCE_CHARACTERS = 300
+_MAX_WARNINGS = 8
+# requests' and sigstore's own types, by name: neither package is imported to say what went wrong.
+_UNREACHABLE: Final = {
+    "ConnectTimeout",
+    "ConnectionError",
+    "NetworkError",
+    "ProxyError",
+    "ReadTimeout",
+    "SSLError",
+}
+
+
+def of_service(subject: str, error: Exception, evidence: Sequence[str] = ()) -> AperioError:
+    """The error for a service that did not do its part.
+
+    Args:
+        subject: who it was, for people.
+        error: what sigstore, or a package below it, raised.
+        evidence: further lines that explain it.
+    """
+    said = _server_text(error) or f"{type(error).__name__}: {error}"
+    why = "\n".join(clean(text, limit=_EVIDENCE_CHARACTERS) for text in (said, *evidence))
+    if unreachable := _unreachable(error):
+        return NetworkUnavailable(
+            f"nothing was signed: {subject} cannot be reached",
+            why=f"{unreachable}\n{why}" if unreachable not in why else why,
+            next=[
+                "run the same command again",
+                "behind a proxy: set HTTPS_PROXY, and REQUESTS_CA_BUNDLE when it opens TLS",
+                "sign for this machine only: `aperio plugin sign --trust local`",
+            ],
+        )
+    return SigningFailed(
+        f"nothing was signed: {subject} did not do it",
+        why=why,
+        next=_steps(error),
+    )
+
+
+@contextlib.contextmanager
+def captured_warnings() -> Iterator[list[str]]:
+    """What sigstore and its HTTP client log while the block runs, kept off stderr.
+
+    It explains failures; the first lines of it are kept.
+    """
+    captured: list[str] = []
+    handler = _Capture(captured)
+    # The root logger's: without any handler there, Python writes every warning to stderr.
+    logger = logging.getLogger()
+    logger.addHandler(handler)
+    try:
+        yield captured
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Capture(logging.Handler):
+    def __init__(self, captured: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._captured = captured
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self._captured) < _MAX_WARNINGS:
+            self._captured.append(record.getMessage())
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _unreachable(error: Exception) -> str:
+    """The host that did not answer at all, or broke off; empty when one did answer."""
+    for link in _chain(error):
+        if type(link).__name__ in _UNREACHABLE and getattr(link, "response", None) is None:
+            request = getattr(link, "request", None)
+            return urlsplit(str(getattr(request, "url", ""))).netloc or "the network"
+    return ""
+
+
+def _steps(error: Exception) -> list[str]:
+    again = "run the same command again"
+    if _status(error) in {400, 401, 403}:
+        return [
+            "the instance did not accept the identity: its issuer has to be one that it knows",
+            f"get a new token, then {again}",
+        ]
+    return [again]
+
+
+def _status(error: Exception) -> int:
+    for link in _chain(error):
+        status = getattr(getattr(link, "response", None), "status_code", None)
+        if isinstance(status, int):
+            return status
+    return 0
+
+
+def _server_text(error: Exception) -> str:
+    """What the server said: sigstore's own errors often lose it, their causes keep it."""
+    for link in _chain(error):
+        response = getattr(link, "response", None)
+        if response is not None:
+            return _message(response.text) or f"the server answered {response.status_code}"
+    return ""
+
+
+def _message(text: str) -> str:
+    try:
+        return str(json.loads(text)["message"])
+    except (LookupError, TypeError, ValueError, RecursionError):
+        return text

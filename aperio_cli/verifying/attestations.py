@@ -1,0 +1,86 @@
+"""Attestations: further signed statements about an artifact, in a file beside it.
+
+`<artifact>.intoto.jsonl` holds one Sigstore bundle with a DSSE envelope a line, as GitHub's
+artifact attestations do. No line is skipped: one that does not verify, or is about another file,
+refuses the artifact. Whoever delivers the file can leave lines out; a policy that demands
+provenance is what helps against that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aperio_cli.errors import AttestationMalformed, Refusal
+from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES
+from aperio_cli.verifying.refusals import refusing
+from aperio_cli.verifying.signature import verify_statement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aperio_cli.models.digest import Digest
+    from aperio_cli.models.proof import Attestation
+    from aperio_cli.verifying.trusted_root import TrustedRootSource
+
+MAX_ATTESTATIONS = 32
+
+
+def verify_attestations(
+    digest: Digest, data: bytes, roots: Sequence[TrustedRootSource]
+) -> tuple[Attestation, ...]:
+    """The statements in a file of attestations, in its order, each with who made it.
+
+    Who may make them is decided afterwards. Needs no network and writes nothing.
+
+    Args:
+        digest: the digest that was computed from the artifact itself.
+        data: contents of the file; at most 16 MiB and 32 lines.
+        roots: the trusted roots to try.
+
+    Raises:
+        AttestationMalformed: when the file is too long or empty, or a line is a signature over
+            no statement of version 1.
+        SignatureDigestMismatch: when a line is about other files.
+        ProvenanceMismatch: when provenance contradicts the certificate of its maker.
+        BundleMalformed, SignatureInvalid, TrustDomainUnknown, TrustRootMissing, TrustRootInvalid,
+        VerifierCrashed: for a line, as `verify_signature` for a bundle.
+    """
+    with refusing():
+        return tuple(
+            _verified(digest, line, roots, number=number)
+            for number, line in enumerate(_lines(data), start=1)
+        )
+
+
+def _lines(data: bytes) -> list[bytes]:
+    if len(data) > MAX_ATTESTATIONS_BYTES:
+        raise _unfit(f"expected at most {MAX_ATTESTATIONS_BYTES} bytes\nfound    {len(data)}")
+    # A cap on the split too: 16 MiB of line ends would be as many objects.
+    lines = data.removesuffix(b"\n").split(b"\n", MAX_ATTESTATIONS)
+    if len(lines) > MAX_ATTESTATIONS or not data.strip():
+        raise _unfit(f"expected 1 to {MAX_ATTESTATIONS} lines, each a Sigstore bundle")
+    return lines
+
+
+def _verified(
+    digest: Digest, line: bytes, roots: Sequence[TrustedRootSource], *, number: int
+) -> Attestation:
+    try:
+        verified = verify_statement(line, roots, limit_bytes=MAX_ATTESTATIONS_BYTES)
+        verified.statement.check_subject(digest)
+        return verified.statement.attestation(verified.signer)
+    except Refusal as refusal:
+        # The same causes as for its signature, in another file, and only this one knows which.
+        raise type(refusal)(
+            f"the artifact was refused: line {number} of its attestations does not hold",
+            why=refusal.why,
+            next=["get the attestations that belong to this artifact", "sign the artifact again"],
+        ) from refusal
+
+
+def _unfit(why: str) -> AttestationMalformed:
+    return AttestationMalformed(
+        "the artifact was refused: what came as its attestations is not a file of them",
+        why=why,
+        next=["get the attestations that belong to this artifact", "sign the artifact again"],
+    )

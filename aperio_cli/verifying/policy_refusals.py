@@ -1,0 +1,177 @@
+"""What a case is refused with: what was expected, what was found, and what to do; pure."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from aperio_cli.errors import (
+    ExceptionExpired,
+    ProvenanceMismatch,
+    ProvenanceMissing,
+    PublisherUnknown,
+    PublisherUnverified,
+    SignatureIdentityMismatch,
+    SignatureMissing,
+    clean,
+)
+from aperio_cli.models.policy import UNVERIFIED
+from aperio_cli.models.publisher import LOCAL_DOMAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from aperio_cli.models.policy import PolicyException
+    from aperio_cli.models.proof import Attestation
+    from aperio_cli.models.publisher import Difference, PublisherRule, Signer
+    from aperio_cli.verifying.evidence import Case, ExceptionGranted
+
+
+def unsigned(case: Case) -> SignatureMissing:
+    """Nobody signed it, and nothing lifts that somebody has to."""
+    why = f"there is no Sigstore bundle for {case.location}"
+    if case.exception and not case.policy.allow_unsigned:
+        why += "\n`--allow-unsigned` has no effect: the site's configuration requires signatures"
+    return SignatureMissing(
+        f"{case.refused}: it is not signed",
+        why=why,
+        next=[
+            "get the bundle from its publisher and name it with `--bundle FILE`",
+            "if you built it yourself: `aperio plugin sign --trust local ARTIFACT`",
+        ],
+    )
+
+
+def ended(case: Case, exception: ExceptionGranted | PolicyException) -> ExceptionExpired:
+    """What let it in was for a time, and that is over."""
+    lacking, better = "it is not signed", "a signed version"
+    if exception.rule == UNVERIFIED:
+        lacking, better = "its publisher is not verified", "a plugin of a verified publisher"
+    return ExceptionExpired(
+        f"{case.refused}: {lacking}, and the exception for it has ended",
+        why=f"exception until {clean(exception.until, limit=80)}: {clean(exception.reason)}",
+        next=[f"install {better}", f"grant it again: {_exception_command(case, exception.rule)}"],
+    )
+
+
+def unknown_publisher(case: Case, signer: Signer) -> PublisherUnknown:
+    """Somebody signed it, and no rule is about it; the first step is ready to be typed."""
+    namespace = case.plugin.namespace
+    command = (
+        f"aperio trust publisher add {namespace} --from-bundle {shlex.quote(case.bundle_name)}"
+    )
+    steps = [
+        f"`{command}`, which shows these fields and asks before it writes a rule",
+        f"before you consent, ask the people behind `{namespace}`, by another way, if that is them",
+    ]
+    if namespace in case.policy.closed:
+        steps = [f"ask whoever keeps the site's configuration for a publisher of `{namespace}`"]
+    is_stated = any(rule.namespace == namespace for rule in case.policy.publishers)
+    subject = str(case.plugin) if is_stated else namespace
+    return PublisherUnknown(
+        f"{case.refused}: no rule of yours says who may sign for `{subject}`",
+        why=f"its bundle is valid and proves this signer:\n{_fields(signer)}",
+        next=steps,
+    )
+
+
+def other_signer(
+    case: Case, signer: Signer, rules: Sequence[PublisherRule]
+) -> SignatureIdentityMismatch:
+    """Rules are about it, and none of them names who signed: field by field, rule by rule."""
+    lines: list[str] = []
+    for rule in rules:
+        lines.append(f"{_named(rule)}:")
+        lines += _differing(rule.differences(signer, case.version))
+    return SignatureIdentityMismatch(
+        f"{case.refused}: it is not signed by whom your rule names",
+        why="\n".join(lines),
+        next=[
+            f"do not use it before the people behind `{case.plugin.namespace}` have explained it",
+            "if their signer did change, change the rule",
+        ],
+    )
+
+
+def unverified(case: Case, rule: PublisherRule | None) -> PublisherUnverified:
+    """A verified publisher is required, and this one is not, or is nobody."""
+    whose = f" of organization {clean(case.organization)}" if case.organization else ""
+    found = "nobody signed it"
+    steps = ["choose a plugin of a verified publisher"]
+    if rule and rule.domain == LOCAL_DOMAIN:
+        found = "signed in the local trust domain, for which only this machine vouches"
+    elif rule:
+        found = f"{rule.tier}, as the {_named(rule)} says"
+        steps.append('once you have checked who they are, add `tier = "verified"` to that rule')
+    return PublisherUnverified(
+        f"{case.refused}: its publisher is not verified",
+        why=f"expected verified, as is required of plugins{whose} here\nfound    {found}",
+        next=[*steps, f"for a time: {_exception_command(case, UNVERIFIED)}"],
+    )
+
+
+def without_provenance(case: Case, rule: PublisherRule | None) -> ProvenanceMissing:
+    """Provenance is demanded, and there is none."""
+    is_by_rule = rule is not None and rule.demands.is_any
+    demanding = f"the {_named(rule)}" if rule and is_by_rule else "[policy] require_provenance"
+    return ProvenanceMissing(
+        f"{case.refused}: nothing signed says how it was built",
+        why=f"expected SLSA provenance by its publisher, as {demanding} demands\nfound    none",
+        next=[
+            "get its attestations (.intoto.jsonl), put them beside the artifact, install it again",
+            "ask its publisher to attest releases: `aperio plugin sign` does",
+        ],
+    )
+
+
+def foreign_attestations(case: Case, foreign: Sequence[Attestation]) -> ProvenanceMismatch:
+    """Statements came with it, made by somebody whom no rule names."""
+    found = (
+        f"  {clean(each.predicate_type)} by {clean(each.signer.identity)},"
+        f" trust domain {clean(each.signer.domain)}"
+        for each in foreign
+    )
+    return ProvenanceMismatch(
+        f"{case.refused}: not all of its attestations are by its publisher",
+        why="\n".join(["expected signers whom your rules name, found also", *found]),
+        next=["get the attestations from its publisher"],
+    )
+
+
+def other_provenance(
+    case: Case, rule: PublisherRule, differences: Iterable[Difference]
+) -> ProvenanceMismatch:
+    """Provenance is there, and it is not what is demanded."""
+    return ProvenanceMismatch(
+        f"{case.refused}: it was not built as your rules demand",
+        why="\n".join([f"{_named(rule)}:", *_differing(differences)]),
+        next=[
+            f"do not use it before the people behind `{case.plugin.namespace}` have explained it",
+            "if their build did change, change the rule",
+        ],
+    )
+
+
+def _named(rule: PublisherRule) -> str:
+    plugin = f"/{rule.plugin}" if rule.plugin else ""
+    return f"rule for `{rule.namespace}{plugin}` in {rule.source}"
+
+
+def _differing(differences: Iterable[Difference]) -> Iterator[str]:
+    """Found below expected, so that long addresses can be compared by eye."""
+    for difference in differences:
+        yield f"  {difference.field}"
+        yield f"    expected  {clean(difference.expected)}"
+        yield f"    found     {clean(difference.found)}"
+
+
+def _fields(signer: Signer) -> str:
+    shown = {"domain": signer.domain, "identity": signer.identity, "issuer": signer.issuer}
+    shown |= {"signed at": signer.signed_at} | dict(signer.claims)
+    return "\n".join(f"  {key}: {clean(text)}" for key, text in shown.items())
+
+
+def _exception_command(case: Case, rule: str) -> str:
+    named = f"{case.plugin}@{case.version}"
+    command = f"aperio trust exception add {named} --rule {rule} --until DATE --reason TEXT"
+    return f"`{command}`"

@@ -1,0 +1,344 @@
+"""The trusted roots of this machine: what signatures are held against, and how old that is.
+
+Read from disk only. Sigstore's public and staging instances ship with aperio; `aperio trust
+refresh` gets newer copies. Which one counts:
+
+1. The refreshed copy, when it is whole and newer (version of the TUF root, then date).
+2. Else the shipped one, with a note when the refreshed copy is damaged, so that a damaged file
+   does not end offline verification.
+3. But not when the refreshed copy had ended an authority or a log that the shipped one still
+   trusts, or when that can no longer be told: then the domain cannot be used until it is refreshed
+   again. A retired authority may be a stolen one.
+
+A root that cannot be used stays in the list with its problem, and is an error only where it is
+needed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aperio_cli import files
+from aperio_cli.errors import AperioError, NotFound, TrustRootInvalid, UsageError, clean, one_line
+from aperio_cli.models.digest import Digest
+from aperio_cli.models.publisher import LOCAL_DOMAIN
+from aperio_cli.models.publisher_table import PUBLIC_DOMAIN, STAGING_DOMAIN
+from aperio_cli.verifying.refreshed import (
+    MAX_DOCUMENT_BYTES,
+    Memory,
+    RefreshedRoot,
+    Sighting,
+    Versions,
+    remember,
+)
+from aperio_cli.verifying.trusted_root import TrustedRootSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aperio_cli.config import Config, DomainRule
+    from aperio_cli.paths import Paths
+
+STALE_AFTER = timedelta(days=180)
+"""How old a root may get before `aperio doctor` warns."""
+
+SHIPPED_DOMAINS = (PUBLIC_DOMAIN, STAGING_DOMAIN)
+
+_SHIPPED = Path(__file__).resolve().parents[1] / "trust_roots"
+# sigstore_trustroot.proto, ClientTrustConfig as JSON.
+_TRUST_CONFIG = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
+
+
+@dataclass(frozen=True, slots=True)
+class RootRepository:
+    """A TUF repository that has a trusted root.
+
+    Attributes:
+        name: the trust domain's name.
+        url: where its metadata is; ends in a slash.
+        first_root: the TUF root from which trust in it starts.
+        key: names what may be taken from it; a copy got under another key is not used.
+    """
+
+    name: str
+    url: str
+    first_root: bytes = field(repr=False)
+    key: str
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder for its metadata."""
+        return Digest.of(self.key.encode()).hex[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRoot:
+    """What is known of one trust domain.
+
+    Attributes:
+        source: its trusted root, as the verifier takes it.
+        signing_config: sigstore_trustroot.proto's SigningConfig as JSON; empty when there is none.
+        note: what people should know about it; empty: nothing.
+    """
+
+    source: TrustedRootSource
+    signing_config: bytes = b""
+    note: str = ""
+
+
+def trusted_roots(config: Config, paths: Paths) -> tuple[TrustedRootSource, ...]:
+    """Every trusted root of this machine: local, configured, public, staging.
+
+    One that cannot be used is among them, with its `problem` and an empty document.
+    """
+    return tuple(root.source for root in domain_roots(config, paths))
+
+
+def domain_roots(config: Config, paths: Paths) -> tuple[DomainRoot, ...]:
+    """What is known of every trust domain, in the order of `trusted_roots`."""
+    return tuple(_domain_roots(config, paths))
+
+
+def _domain_roots(config: Config, paths: Paths) -> Iterator[DomainRoot]:
+    if paths.local_root.exists():
+        yield _file_root(LOCAL_DOMAIN, paths.local_root, LOCAL_DOMAIN)
+    for rule in config.domains:
+        if rule.file:
+            yield _file_root(rule.name, rule.file, "file")
+        else:
+            yield _stated_root(rule, paths)
+    for name in SHIPPED_DOMAINS:
+        yield root_in_use(_shipped_repository(name), paths)
+
+
+def trust_config_json(name: str, config: Config, paths: Paths) -> str:
+    """All that a client needs to sign and verify in a domain: a ClientTrustConfig as JSON.
+
+    Args:
+        name: `public`, `staging` or the name of a `[[domains]]` entry.
+        config: states the other domains.
+        paths: where refreshed copies are.
+
+    Raises:
+        UsageError: there is no such domain.
+        TrustRootInvalid: its root cannot be used.
+        NotFound: it has a trusted root only, which says nothing about signing.
+    """
+    roots = {root.source.name: root for root in domain_roots(config, paths)}
+    if name not in roots:
+        raise UsageError(
+            f"`{clean(name)}` is not a trust domain",
+            why=f"known here: {', '.join(roots)}",
+            next=["check the name for a typing error", "state it under `[[domains]]`"],
+        )
+    root = roots[name]
+    if root.source.problem:
+        raise TrustRootInvalid(
+            f"the trust domain `{name}` cannot be used",
+            why=root.source.problem,
+            next=["put right what is said above"],
+        )
+    if not root.signing_config:
+        raise NotFound(
+            f"nothing can be signed in `{name}`: no services that sign are stated for it",
+            why="expected a ClientTrustConfig, found a TrustedRoot",
+            next=["ask whoever runs the instance for its ClientTrustConfig, and state that file"],
+        )
+    document = {
+        "mediaType": _TRUST_CONFIG,
+        "trustedRoot": json.loads(root.source.document),
+        "signingConfig": json.loads(root.signing_config),
+    }
+    return json.dumps(document)
+
+
+def root_repository(name: str, config: Config) -> RootRepository:
+    """The TUF repository of a trust domain.
+
+    Raises:
+        UsageError: there is no such domain, or it is not got over TUF.
+        TrustRootInvalid: the first root that the configuration names cannot be read.
+    """
+    if name in SHIPPED_DOMAINS:
+        return _shipped_repository(name)
+    rule = next((rule for rule in config.domains if rule.name == name and rule.tuf), None)
+    if rule is not None:
+        return _stated_repository(rule)
+    is_file = any(rule.name == name for rule in config.domains)
+    known = (*SHIPPED_DOMAINS, *(rule.name for rule in config.domains if rule.tuf))
+    raise UsageError(
+        f"`{clean(name)}` cannot be refreshed",
+        why="it is stated as a file" if is_file else "no trust domain of this name is got over TUF",
+        next=[
+            "replace the file" if is_file else "check the name for a typing error",
+            f"these can be: {', '.join(known)}",
+        ],
+    )
+
+
+def refreshed_by_default(config: Config) -> tuple[str, ...]:
+    """The trust domains to refresh when none is named: staging only when a rule is about it."""
+    rules = (*config.policy.publishers, *(entry.rule for entry in config.publisher_files))
+    is_staging = any(rule.domain == STAGING_DOMAIN for rule in rules)
+    stated = (rule.name for rule in config.domains if rule.tuf)
+    return (PUBLIC_DOMAIN, *stated, *([STAGING_DOMAIN] if is_staging else []))
+
+
+# ── age ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def root_age(source: TrustedRootSource, now: datetime) -> str:
+    """How old a root is, such as `21 days old`, for people.
+
+    Args:
+        source: the root.
+        now: the current moment, aware.
+    """
+    age = root_age_days(source, now)
+    if age is None:
+        return "made here" if source.origin == LOCAL_DOMAIN else "of unknown age"
+    return {0: "less than a day old", 1: "1 day old"}.get(age, f"{age} days old")
+
+
+def root_age_days(source: TrustedRootSource, now: datetime) -> int | None:
+    """How many whole days ago a root was known to be current; None when nobody knows."""
+    if not source.as_of:
+        return None
+    try:
+        return max(0, (now - datetime.fromisoformat(source.as_of)).days)
+    except (ValueError, TypeError):
+        return None
+
+
+# ── one domain ────────────────────────────────────────────────────────────────────────────────────
+
+
+def root_in_use(repository: RootRepository, paths: Paths) -> DomainRoot:
+    """The root of a domain that is got over TUF: what was got, or else what is shipped."""
+    name = repository.name
+    memory = remember(paths, name, repository.key)
+    if name in SHIPPED_DOMAINS:
+        return _instance_root(name, memory)
+    if memory.copy:
+        return _refreshed_root(name, memory.copy, memory)
+    nothing = f"nothing was got yet from {repository.url} with this first root"
+    return _unusable(name, "refreshed", "; ".join(memory.problems) or nothing)
+
+
+def _instance_root(name: str, memory: Memory) -> DomainRoot:
+    """The shipped root of an instance of Sigstore's, or what refreshed it."""
+    shipped = _shipped_sighting(name)
+    if memory.copy and memory.copy.sighting.rank > shipped.rank:
+        return _refreshed_root(name, memory.copy, memory)
+    if not _may_fall_back(memory, shipped):
+        ended = f"; it had ended: {', '.join(memory.seen.ended)}" if memory.seen else ""
+        return _unusable(name, "refreshed", f"{'; '.join(memory.problems)}{ended}")
+    signing_config = files.read_capped(_SHIPPED / name / "signing_config.json", MAX_DOCUMENT_BYTES)
+    return DomainRoot(_shipped_source(name), signing_config, _fallback_note(name, memory))
+
+
+def shipped_root(name: str) -> TrustedRootSource | None:
+    """The root that ships with aperio for a trust domain; None when none does."""
+    return _shipped_source(name) if name in SHIPPED_DOMAINS else None
+
+
+def _shipped_source(name: str) -> TrustedRootSource:
+    document = files.read_capped(_SHIPPED / name / "trusted_root.json", MAX_DOCUMENT_BYTES)
+    return TrustedRootSource(name, document, "vendored", _shipped_sighting(name).as_of)
+
+
+def _may_fall_back(memory: Memory, shipped: Sighting) -> bool:
+    """Whether the shipped root trusts nothing that was seen to have ended."""
+    if memory.copy:  # the shipped root is newer than it
+        return True
+    if not memory.is_whole:
+        return False
+    return not memory.seen or not memory.seen.ended or shipped.rank >= memory.seen.sighting.rank
+
+
+def _fallback_note(name: str, memory: Memory) -> str:
+    if not memory.problems:
+        return ""
+    return (
+        f"the trusted root `{name}` is the one shipped with aperio: "
+        f"{'; '.join(memory.problems)}; `aperio trust refresh {name}` gets it"
+    )
+
+
+def _stated_root(rule: DomainRule, paths: Paths) -> DomainRoot:
+    """What was got from a TUF repository that the operator states; there is nothing else."""
+    try:
+        return root_in_use(_stated_repository(rule), paths)
+    except TrustRootInvalid as error:
+        return _unusable(rule.name, "refreshed", error.why)
+
+
+def _refreshed_root(name: str, copy: RefreshedRoot, memory: Memory) -> DomainRoot:
+    source = TrustedRootSource(name, copy.trusted_root, "refreshed", copy.sighting.as_of)
+    return DomainRoot(source, copy.signing_config, "; ".join(memory.problems))
+
+
+def _file_root(name: str, path: Path, origin: str) -> DomainRoot:
+    """The root in a file: a TrustedRoot, or a ClientTrustConfig that holds one."""
+    try:
+        contents = files.read_capped(path, MAX_DOCUMENT_BYTES)
+        document = json.loads(contents)
+    except (AperioError, OSError, ValueError, RecursionError) as error:
+        return _unusable(name, origin, f"{path}: {one_line(error)}")
+    if not isinstance(document, dict):
+        return _unusable(name, origin, f"{path}: expected a JSON object")
+    if document.get("mediaType") != _TRUST_CONFIG:
+        return DomainRoot(TrustedRootSource(name, contents, origin))
+    source = TrustedRootSource(name, _canonical(document.get("trustedRoot")), origin)
+    return DomainRoot(source, _canonical(document.get("signingConfig")))
+
+
+def _canonical(document: Any) -> bytes:
+    """A part of a file as bytes of its own, so that equal parts have equal digests."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _unusable(name: str, origin: str, problem: str) -> DomainRoot:
+    has_repository = origin == "refreshed"
+    hint = f"; `aperio trust refresh {name}` gets it" if has_repository else ""
+    source = TrustedRootSource(name, b"", origin, problem=f"{problem}{hint}")
+    return DomainRoot(source, note=f"the trusted root `{name}` cannot be used: {problem}{hint}")
+
+
+# ── repositories ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _shipped_facts(name: str) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((_SHIPPED / "metadata.json").read_bytes())["domains"][name]
+    return facts
+
+
+def _shipped_sighting(name: str) -> Sighting:
+    facts = _shipped_facts(name)
+    return Sighting(facts["url"], facts["as_of"], Versions(facts["tuf_root_version"], 0, 0, 0))
+
+
+def _shipped_repository(name: str) -> RootRepository:
+    url = _shipped_facts(name)["url"]
+    first_root = files.read_capped(_SHIPPED / name / "tuf_root.json", MAX_DOCUMENT_BYTES)
+    # Its first root is not part of the key: a new version of aperio starts from a later one.
+    return RootRepository(name, url, first_root, url)
+
+
+def _stated_repository(rule: DomainRule) -> RootRepository:
+    assert rule.tuf_root is not None  # noqa: S101 - the configuration's reader sees to it
+    try:
+        first_root = files.read_capped(rule.tuf_root, MAX_DOCUMENT_BYTES)
+    except (AperioError, OSError) as error:
+        raise TrustRootInvalid(
+            f"`{rule.name}` cannot be used: its first TUF root cannot be read",
+            why=f"{rule.tuf_root}: {one_line(error)}",
+            next=["bring the file back", f"correct `tuf_root` in {rule.source}"],
+        ) from error
+    url = rule.tuf if rule.tuf.endswith("/") else f"{rule.tuf}/"
+    # Whoever names another first root may have lost faith in what the old one led to.
+    return RootRepository(rule.name, url, first_root, f"{url} {Digest.of(first_root)}")

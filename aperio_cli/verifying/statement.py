@@ -1,0 +1,247 @@
+"""In-toto statements: which files they are about, and what SLSA provenance says.
+
+Formats: in-toto Attestation Framework, Statement v1 and v0.1; SLSA provenance v1 (slsa.dev). A
+statement is its maker's word: a signature proves who gave it, not that it is true. Where the
+maker's certificate knows better, the two have to agree.
+
+What is read here was signed by somebody, who may still be hostile: every text that is kept is
+bounded and printable, and a key that stands twice, which two readers could take differently, is
+refused. sigstore-python's own reader of statements is not used: it knows few digests.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from aperio_cli.errors import ProvenanceMismatch, clean
+from aperio_cli.models.proof import PROVENANCE_TYPE, Attestation, Provenance
+from aperio_cli.models.publisher import REPOSITORY_URI
+from aperio_cli.verifying.refusals import another_file, evidence, malformed_statement
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aperio_cli.models.digest import Digest
+    from aperio_cli.models.publisher import Signer
+
+PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+MAX_SUBJECTS = 256
+# The two have the members that are read here in common; cosign still writes the older one.
+_STATEMENT_TYPES = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
+_MAX_TEXT_CHARACTERS = 2048
+_SHOWN_SUBJECTS = 3
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)  # SHA-1 or SHA-256 repositories
+_GIT = "git+"
+
+# Names of claims: sigstore/fulcio, docs/oid-info.md, 1.3.6.1.4.1.57264.1.9 and .13.
+_BUILD_SIGNER = "build_signer_uri"
+_SOURCE_DIGEST = "source_repository_digest"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """An in-toto statement, of which only the form was checked.
+
+    Attributes:
+        predicate_type: what kind of statement it is.
+        subjects: what it is about: digests by algorithm, one mapping a subject.
+        predicate: what it says.
+    """
+
+    predicate_type: str
+    subjects: tuple[Mapping[str, object], ...]
+    predicate: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, payload_type: str, payload: bytes) -> Statement:
+        """The statement in a DSSE envelope.
+
+        Raises:
+            AttestationMalformed: when it is none of version 1 or 0.1, has a key twice, or is
+                about nothing or about more than 256 files.
+        """
+        if payload_type != PAYLOAD_TYPE:
+            raise malformed_statement(f"expected a payload of the type {PAYLOAD_TYPE}")
+        document = _parse_json(payload)
+        if document.get("_type") not in _STATEMENT_TYPES:
+            raise malformed_statement(f"expected the type {' or '.join(_STATEMENT_TYPES)}")
+        subjects = document.get("subject")
+        if not isinstance(subjects, list) or not 1 <= len(subjects) <= MAX_SUBJECTS:
+            raise malformed_statement(f"expected 1 to {MAX_SUBJECTS} subjects")
+        return cls(
+            predicate_type=_text(document.get("predicateType"), "predicateType"),
+            subjects=tuple(_subject(subject) for subject in subjects),
+            predicate=_mapping(document.get("predicate", {}), "predicate"),
+        )
+
+    def check_subject(self, digest: Digest) -> None:
+        """Find that the statement is about the file of this digest.
+
+        Raises:
+            SignatureDigestMismatch: when it is about other files.
+        """
+        if all(subject.get("sha256") != digest.hex for subject in self.subjects):
+            raise another_file(digest, self._shown_subjects())
+
+    def _shown_subjects(self) -> str:
+        digests = [str(s["sha256"]) for s in self.subjects[:_SHOWN_SUBJECTS] if "sha256" in s]
+        shown = [f"sha256:{clean(digest, limit=64)}" for digest in digests]
+        more = len(self.subjects) - len(shown)
+        return ", ".join([*shown, f"{more} more"] if more else shown)
+
+    def attestation(self, signer: Signer) -> Attestation:
+        """The statement as a fact: this signer made it.
+
+        Raises:
+            AttestationMalformed: when it claims to be SLSA provenance and is not.
+            ProvenanceMismatch: when it contradicts the certificate of whoever signed it.
+        """
+        if self.predicate_type != PROVENANCE_TYPE:
+            return Attestation(self.predicate_type, signer)
+        provenance = parse_provenance(self.predicate)
+        _check_against_certificate(provenance, signer)
+        return Attestation(self.predicate_type, signer, provenance)
+
+
+def parse_provenance(predicate: Mapping[str, Any]) -> Provenance:
+    """What a SLSA provenance v1 predicate says about the build.
+
+    The source is `workflow.repository` of GitHub's build types, else the only repository among
+    the resolved dependencies; its commit is that of the dependency on this repository.
+
+    Raises:
+        AttestationMalformed: when builder or build type are not stated, the source is stated in
+            two versions, or a field is no printable text of bounded length.
+    """
+    definition = _mapping(predicate.get("buildDefinition"), "buildDefinition")
+    repository, commit = _source(definition)
+    invocation = _member(predicate, "runDetails", "metadata", "invocationId")
+    return Provenance(
+        builder=_text(_member(predicate, "runDetails", "builder", "id"), "builder.id"),
+        build_type=_text(definition.get("buildType"), "buildType"),
+        source_repository=repository,
+        source_digest=commit,
+        invocation=_optional_text(invocation, "invocationId"),
+    )
+
+
+def _source(definition: Mapping[str, Any]) -> tuple[str, str]:
+    """Repository and commit that were built; empty when unstated."""
+    revisions = _git_dependencies(definition.get("resolvedDependencies"))
+    stated = _member(definition, "externalParameters", "workflow", "repository")
+    repository = _optional_text(stated, "workflow.repository")
+    repositories = {found for found, _ in revisions}
+    if not repository and len(repositories) == 1:
+        (repository,) = repositories
+    commits = {commit for found, commit in revisions if found == repository and commit}
+    if len(commits) > 1:
+        raise malformed_statement("it states two commits of one repository")
+    return repository, "".join(commits)
+
+
+def _git_dependencies(dependencies: object) -> list[tuple[str, str]]:
+    """Repository and commit of each `git+` URI (SPDX download location, `git+URL@ref`)."""
+    if dependencies is None:
+        return []
+    found = []
+    for dependency in _list(dependencies, "resolvedDependencies"):
+        uri = _optional_text(_member(dependency, "uri"), "resolvedDependencies.uri")
+        if uri.startswith(_GIT):
+            commit = _optional_text(_member(dependency, "digest", "gitCommit"), "gitCommit")
+            if commit and not _COMMIT.fullmatch(commit):
+                raise malformed_statement("gitCommit is no git commit")
+            found.append((uri.removeprefix(_GIT).partition("@")[0], commit))
+    return found
+
+
+def _check_against_certificate(provenance: Provenance, signer: Signer) -> None:
+    """Hold what was signed against what the certificate authority was told by the CI service.
+
+    Only what both state can be compared. A builder that is a workflow (`…@ref`) has to be the one
+    that signed; a builder that is a machine is not in the certificate.
+    """
+    pairs = [
+        (provenance.source_repository, signer.claim(REPOSITORY_URI)),
+        (provenance.source_digest, signer.claim(_SOURCE_DIGEST)),
+    ]
+    if "@" in provenance.builder:
+        pairs.append((provenance.builder, signer.claim(_BUILD_SIGNER)))
+    for said, certified in pairs:
+        if said and certified and said != certified:
+            raise ProvenanceMismatch(
+                "the artifact was refused: its provenance contradicts the certificate of its maker",
+                why=f"certified {certified}\nstated    {said}",
+                next=["tell the publisher", "get an artifact that was signed where it was built"],
+            )
+
+
+# ── JSON of unknown shape ─────────────────────────────────────────────────────────────────────────
+
+
+def _parse_json(payload: bytes) -> dict[str, Any]:
+    try:
+        # As text: given bytes, json would guess at other encodings than UTF-8.
+        document = json.loads(
+            payload.decode("utf-8"),
+            object_pairs_hook=_without_repeats,
+            parse_constant=_refuse_constant,
+        )
+    except (ValueError, RecursionError) as error:
+        raise malformed_statement(evidence(error)) from error
+    return _mapping(document, "the statement")
+
+
+def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        message = "a key stands twice in one object"
+        raise ValueError(message)
+    return document
+
+
+def _refuse_constant(name: str) -> None:
+    message = f"{name} is no JSON"
+    raise ValueError(message)
+
+
+def _subject(subject: object) -> dict[str, object]:
+    digests = _mapping(_member(subject, "digest"), "digest of a subject")
+    for algorithm, value in digests.items():
+        _text(algorithm, "algorithm of a subject's digest")
+        _text(value, "digest of a subject")
+    return digests
+
+
+def _member(document: object, *path: str) -> object:
+    """What stands at a path of keys; None when something on the way is missing or no object."""
+    for key in path:
+        document = document.get(key) if isinstance(document, dict) else None
+    return document
+
+
+def _mapping(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise malformed_statement(f"expected an object: {where}")
+    return value
+
+
+def _list(value: object, where: str) -> list[object]:
+    if not isinstance(value, list):
+        raise malformed_statement(f"expected a list: {where}")
+    return value
+
+
+def _optional_text(value: object, where: str) -> str:
+    return "" if value is None or value == "" else _text(value, where)
+
+
+def _text(value: object, where: str) -> str:
+    is_plain = isinstance(value, str) and bool(value.strip()) and value.isprintable()
+    if not isinstance(value, str) or not is_plain or len(value) > _MAX_TEXT_CHARACTERS:
+        raise malformed_statement(
+            f"expected printable text of at most {_MAX_TEXT_CHARACTERS} characters: {where}"
+        )
+    return value

@@ -1,0 +1,172 @@
+"""Trusted roots as documents: what in them was to be trusted at a moment, and who is in them.
+
+Format: sigstore/protobuf-specs, protos/sigstore_trustroot.proto, TrustedRoot as JSON. Nothing here
+verifies anything: this module takes away what must not count before the verifier sees the rest.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from aperio_cli import clock, files
+from aperio_cli.errors import FileTooLarge, Refusal, TrustRootInvalid
+from aperio_cli.models.digest import Digest
+from aperio_cli.models.proof import RootFacts
+from aperio_cli.models.publisher import LOCAL_DOMAIN
+from aperio_cli.verifying.refusals import broken_root, evidence, invalid, no_root
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from cryptography import x509
+
+_MAX_ROOT_BYTES = 1024 * 1024
+
+# Parts of a trusted root that narrow it by time; a log's period stands with its public key.
+_LIMITED_KINDS = ("certificateAuthorities", "ctlogs", "tlogs")
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedRootSource:
+    """A trusted root that the operator configured.
+
+    Attributes:
+        name: the trust domain's name, such as `local`.
+        document: sigstore_trustroot.proto's TrustedRoot as JSON.
+        origin: where the document came from: `vendored`, `refreshed`, `file` or `local`.
+        as_of: when it was known to be current, RFC 3339 in UTC; empty when unknown.
+        problem: why it cannot be used; empty when nothing is known to be wrong with it.
+    """
+
+    name: str
+    document: bytes
+    origin: str = LOCAL_DOMAIN
+    as_of: str = ""
+    problem: str = ""
+
+    @property
+    def facts(self) -> RootFacts:
+        """What receipts and reports say about the root."""
+        return RootFacts(self.name, Digest.of(self.document).hex, self.origin, self.as_of)
+
+
+def read_trusted_root(
+    name: str, path: Path, *, origin: str = LOCAL_DOMAIN, as_of: str = ""
+) -> TrustedRootSource:
+    """The trusted root in a file; its contents are looked at when something is verified.
+
+    Raises:
+        TrustRootMissing: when there is no such file.
+        TrustRootInvalid: when it is longer than 1 MiB or cannot be read.
+    """
+    try:
+        return TrustedRootSource(name, files.read_capped(path, _MAX_ROOT_BYTES), origin, as_of)
+    except FileNotFoundError as error:
+        raise no_root(f"expected {path}") from error
+    except (OSError, FileTooLarge, Refusal) as error:
+        raise TrustRootInvalid(
+            f"nothing was verified: the trusted root `{name}` cannot be read", why=str(error)
+        ) from error
+
+
+def narrowed(root: TrustedRootSource, moment: datetime, log_id: object) -> dict[str, Any]:
+    """The root's document with only what was to be trusted at `moment`, and only one log.
+
+    sigstore-python ignores the end of `validFor` for all but timestamp authorities, so without
+    this a compromised authority could not be retired. And it takes an entry's log id for a hint
+    and tries the keys of all logs, so without this nobody could say which log proved the entry.
+
+    Args:
+        root: the operator's root.
+        moment: when the leaf certificate was issued; it lives for an hour at most.
+        log_id: the `logId` that the entry states, as JSON.
+
+    Raises:
+        TrustRootInvalid: when the document is no trusted root.
+        SignatureInvalid: when nothing of a kind remains.
+    """
+    document = trusted_at(root, moment)
+    own_log = [log for log in document["tlogs"] if log.get("logId") == log_id]
+    if not own_log:
+        raise invalid(f"its log entry is of a log that the trusted root `{root.name}` has not")
+    return {**document, "tlogs": own_log}
+
+
+def trusted_at(root: TrustedRootSource, moment: datetime) -> dict[str, Any]:
+    """The root's document with only what was to be trusted at `moment`.
+
+    Raises:
+        TrustRootInvalid: when it has a problem, or the document is no trusted root.
+        SignatureInvalid: when nothing of a kind remains.
+    """
+    if root.problem:
+        raise broken_root(root.name, root.problem)
+    try:
+        document: dict[str, Any] = json.loads(root.document)
+        for kind in _LIMITED_KINDS:
+            document[kind] = [entry for entry in document[kind] if _was_trusted(entry, moment)]
+    except Exception as error:  # a parser's errors for a damaged document are of many types
+        raise broken_root(root.name, evidence(error)) from error
+    for kind in _LIMITED_KINDS:
+        if not document[kind]:
+            when = clock.format_timestamp(moment)
+            raise invalid(f"the trusted root `{root.name}` trusts no {kind} on {when}")
+    return document
+
+
+def _was_trusted(entry: Mapping[str, Any], moment: datetime) -> bool:
+    period = entry.get("publicKey", entry).get("validFor")
+    return period is None or _covers(period, moment)
+
+
+def _covers(period: Mapping[str, str], moment: datetime) -> bool:
+    """Whether a closed TimeRange, whose end may be open, covers an aware moment."""
+    start, end = period.get("start"), period.get("end")
+    if start is None:
+        message = "a validFor without start"
+        raise ValueError(message)
+    has_begun = datetime.fromisoformat(start) <= moment
+    return has_begun and (end is None or moment <= datetime.fromisoformat(end))
+
+
+def may_have_issued(root: TrustedRootSource, certificate: x509.Certificate) -> bool:
+    """Whether a root has the key that the certificate names as its issuer's (RFC 5280, 4.2.1.1).
+
+    It proves nothing; it tells a signature from elsewhere from one that is wrong. What cannot be
+    read counts, so that the verification says what is wrong with it.
+    """
+    from cryptography import x509
+
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+        authorities = json.loads(root.document)["certificateAuthorities"]
+        keys = {
+            identifier
+            for authority in authorities
+            for entry in authority["certChain"]["certificates"]
+            for identifier in _key_ids(x509.load_der_x509_certificate(_bytes_of(entry)))
+        }
+    except Exception:  # noqa: BLE001 - whatever it is, the verification refuses and names it
+        return True
+    return not keys or extension.value.key_identifier in keys
+
+
+def _bytes_of(entry: Mapping[str, str]) -> bytes:
+    return base64.b64decode(entry["rawBytes"])
+
+
+def _key_ids(certificate: x509.Certificate) -> set[bytes]:
+    """What the certificate calls its key, and what most authorities would (RFC 5280, 4.2.1.2)."""
+    from cryptography import x509
+
+    usual = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
+    try:
+        stated = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        stated = usual
+    return {usual.digest, stated.digest}

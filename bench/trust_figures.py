@@ -1,0 +1,181 @@
+"""What verification costs, against what anybody pays who checks a signature and a digest by hand.
+
+The artifact is a Go plugin's: one binary, 20 MB when packed. Importing sigstore is most of the work
+on both sides, so it stands on both; what is left is ours.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import sys
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from figures import TIMEOUT_S, Figure, in_ms, paired, run
+
+from aperio_cli import archive
+from aperio_cli.models.artifact import artifact_name
+from aperio_cli.models.manifest import Manifest
+from aperio_cli.models.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+APERIO: Final = Path(sys.executable).with_name("aperio")
+PLUGIN_ID: Final = "bench/trust-bench"
+PACKED_BYTES: Final = 20_000_000
+IMPORT: Final = f"'{sys.executable}' -c 'import sigstore.verify'"
+MANIFEST: Final = f"""\
+schema: aperio.plugin.manifest/v1
+id: {PLUGIN_ID}
+version: 0.1.0
+kind: connector
+provider: BENCH
+name: Bench
+description: Is long
+license: MIT
+protocol: "1.0"
+runtime:
+  language: go
+entrypoint: plugin
+"""
+
+
+def measure(folder: Path, environment: Mapping[str, str], rounds: int) -> list[Figure]:
+    """The figures of verifying and installing a signed artifact.
+
+    Args:
+        folder: one that is not there yet, for the artifact and a registry.
+        environment: of the `aperio` whose home has a local trust domain.
+        rounds: how often each is measured.
+
+    Raises:
+        subprocess.CalledProcessError: a command failed.
+    """
+    folder.mkdir()
+    bench = Bench(folder, environment, rounds)
+    artifact = bench.pack()
+    bench.aperio("plugin", "sign", "dist", "--trust", "local")
+    figures = [verify_figure(bench, artifact)]
+    for words in (("init", "registry"), ("add", "dist", "--dir", "registry")):
+        bench.aperio("registry", *words)
+    bench.aperio("registry", "build", "--dir", "registry")
+    with bench.served() as url:
+        return [*figures, install_figure(bench, artifact, url)]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What both figures need.
+
+    Attributes:
+        folder: where everything is made.
+        environment: of every process.
+        rounds: how often each is measured.
+    """
+
+    folder: Path
+    environment: Mapping[str, str]
+    rounds: int
+
+    def aperio(self, *words: str) -> None:
+        """Run a command that is not measured."""
+        subprocess.run(
+            [str(APERIO), *words], cwd=self.folder, env=self.environment, check=True,
+            timeout=TIMEOUT_S, capture_output=True,
+        )  # fmt: skip
+
+    def pack(self) -> Path:
+        """Write the artifact into `dist`."""
+        manifest = Manifest.parse(MANIFEST.encode())
+        here = Platform.of_machine(platform.system(), platform.machine())
+        artifact = self.folder / "dist" / artifact_name(manifest, here)
+        artifact.parent.mkdir()
+        binary = self.folder / "plugin"
+        binary.write_bytes(machine_code(PACKED_BYTES))
+        members = [
+            archive.Member("manifest.yaml", MANIFEST.encode()),
+            archive.Member("LICENSE", b"MIT\n"),
+            archive.Member("bin/plugin", binary, executable=True),
+        ]
+        archive.write(artifact, members, mtime=0)
+        return artifact
+
+    def shell(self, script: str) -> float:
+        """Seconds that a line of shell takes."""
+        return run(("sh", "-c", f"set -e; cd '{self.folder}'; {script}"), self.environment)
+
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        """The registry on 127.0.0.1 for the length of a `with` block; gives its address."""
+        with subprocess.Popen(
+            [str(APERIO), "registry", "serve", "registry"], cwd=self.folder, env=self.environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as server:  # fmt: skip
+            try:
+                yield (server.stdout.readline() if server.stdout else "").strip()
+            finally:
+                server.terminate()
+
+
+def machine_code(packed_bytes: int) -> bytes:
+    """So many bytes of a program, when packed: those of cryptography's library, again and again."""
+    files = distribution("cryptography").files or []
+    library = max(Path(str(file.locate())) for file in files if file.suffix in {".so", ".pyd"})
+    code = library.read_bytes()
+    packed = len(zlib.compress(code))
+    return code * (packed_bytes // packed) + code[: len(code) * (packed_bytes % packed) // packed]
+
+
+# ── the figures ───────────────────────────────────────────────────────────────────────────────────
+
+
+def verify_figure(bench: Bench, artifact: Path) -> Figure:
+    """`plugin verify` without a network, against the import and a digest."""
+    command = (str(APERIO), "plugin", "verify", str(artifact), "--offline", "--quiet")
+    ours, theirs = paired(
+        lambda: run(command, bench.environment),
+        lambda: bench.shell(f"{IMPORT}; sha256sum '{artifact}'"),
+        bench.rounds,
+    )
+    return Figure(
+        name="plugin verify of 20 MB, to `import sigstore.verify` and sha256sum",
+        value=ours / theirs,
+        at_most=1.75,
+        detail=in_ms(ours, theirs),
+    )
+
+
+def install_figure(bench: Bench, artifact: Path, registry: str) -> Figure:
+    """`plugin install` over HTTP, against a download, a digest, tar and the import."""
+    public = bench.folder / "registry" / "public"
+    served = next(public.rglob(artifact.name)).relative_to(public)
+    address = f"{registry}{served}"
+    bench.shell(f"curl -fsS '{address}' -o downloaded; cmp downloaded '{artifact}'")
+    command = (str(APERIO), "plugin", "install", PLUGIN_ID, "--registry", registry, "--quiet")
+
+    def ours() -> float:
+        took_s = run(command, bench.environment)
+        bench.aperio("plugin", "remove", PLUGIN_ID, "--yes")
+        return took_s
+
+    def theirs() -> float:
+        shutil.rmtree(bench.folder / "out", ignore_errors=True)
+        (bench.folder / "out").mkdir()
+        return bench.shell(
+            f"curl -fsS '{address}' | sha256sum; tar -xzf '{artifact}' -C out; {IMPORT}"
+        )
+
+    first, second = paired(ours, theirs, bench.rounds)
+    return Figure(
+        name="plugin install of 20 MB over HTTP, to curl, sha256sum, tar and that import",
+        value=first / second,
+        at_most=1.5,
+        detail=in_ms(first, second),
+    )

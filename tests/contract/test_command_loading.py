@@ -1,0 +1,60 @@
+"""A line makes ready the command that it names, and no other; every other line, all of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+_PROGRAM = """
+import json, sys
+from typer.main import get_command
+from aperio_cli.commands.app import load
+for line in json.loads(sys.argv[1]):
+    program = get_command(load(line))
+def words(group, path=()):
+    for name, command in group.commands.items():
+        found = (*path, name)
+        yield from words(command, found) if hasattr(command, "commands") else [" ".join(found)]
+print(json.dumps(list(words(program))))
+"""
+
+
+def loaded(*lines: list[str]) -> list[str]:
+    """The commands that are ready after these lines, in the order of `--help`."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, json.dumps(lines)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    found: list[str] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        (["plugin", "verify", "plugin_run"], "plugin verify"),
+        (["plugin", "run", "--help"], "plugin run"),
+        (["trust", "local", "init", "--yes"], "trust local init"),
+        (["doctor"], "doctor"),
+    ],
+)
+def test_line_makes_only_its_command_ready(line: list[str], named: str) -> None:
+    assert loaded(line) == [named]
+
+
+def test_line_that_names_no_command_makes_all_ready() -> None:
+    every = loaded([])
+    assert {"plugin verify", "registry serve", "trust show", "doctor"} < set(every)
+    assert loaded(["plugin"]) == every
+    assert loaded(["plugin", "verfy"]) == every
+    assert loaded(["--help"]) == every
+
+
+def test_order_does_not_depend_on_what_was_made_ready_before() -> None:
+    assert loaded(["plugin", "run"], ["doctor"], []) == loaded([])

@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""The command line by which Sigstore's conformance suite drives a client; here it drives aperio.
+
+    sigstore_conformance.py verify-bundle --bundle F --certificate-identity I
+        --certificate-oidc-issuer U [--trusted-root F] [--staging] FILE_OR_DIGEST
+    sigstore_conformance.py sign-bundle --identity-token T --bundle F [--in-toto]
+        [--trusted-root F --signing-config F] [--staging] FILE
+
+The protocol is that of sigstore-conformance, docs/cli_protocol.md. aperio's own modules do all of
+the work: the verifier of `install`, a publisher rule for the identity, the client of `plugin sign`.
+The exit status is 0, or that of the error on stderr. docs/reference/sigstore-conformance.md says
+how the suite is run with it, and what it cannot pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sigstore.dsse import Statement
+
+from aperio_cli import files
+from aperio_cli.config import Config
+from aperio_cli.errors import (
+    NOT_DONE,
+    AperioError,
+    ProvenanceMismatch,
+    SignatureIdentityMismatch,
+    UsageError,
+)
+from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
+from aperio_cli.models.digest import Digest
+from aperio_cli.models.publisher import ANY_NAMESPACE, PublisherRule
+from aperio_cli.models.publisher_table import PUBLIC_DOMAIN, STAGING_DOMAIN
+from aperio_cli.paths import find_paths
+from aperio_cli.signing.client import with_session
+from aperio_cli.signing.hosted import Identification, open_hosted
+from aperio_cli.verifying.roots import trust_config_json, trusted_roots
+from aperio_cli.verifying.signature import (
+    TrustedRootSource,
+    read_trusted_root,
+    verify_signature,
+    verify_statement,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aperio_cli.models.publisher import Signer
+    from aperio_cli.signing.client import Session
+
+_GIVEN = "given"
+_TRUST_CONFIG = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
+_DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}", re.ASCII)
+# A rule says the version that it admits only for CI builds; these rules name an identity.
+_ANY_VERSION = "0.0.0"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what the suite asks; gives the exit status."""
+    asked = _parser().parse_args(arguments)
+    try:
+        (_verify if asked.command == "verify-bundle" else _sign)(asked)
+    except AperioError as error:
+        sys.stderr.write(f"{error.code}: {error.what}\n{error.why}\n")
+        return error.exit_status
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        return NOT_DONE
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Sigstore conformance protocol.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("sign-bundle", "verify-bundle"):
+        command = commands.add_parser(name, allow_abbrev=False)
+        command.add_argument("--staging", action="store_true")
+        command.add_argument("--bundle", type=Path, required=True)
+        command.add_argument("--trusted-root", type=Path)
+        command.add_argument("file")
+        if name == "sign-bundle":
+            command.add_argument("--in-toto", action="store_true")
+            command.add_argument("--identity-token", required=True)
+            command.add_argument("--signing-config", type=Path)
+        else:
+            command.add_argument("--certificate-identity", default="")
+            command.add_argument("--certificate-oidc-issuer", default="")
+            command.add_argument("--key", type=Path)
+    return parser
+
+
+# ── verify ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _verify(asked: argparse.Namespace) -> None:
+    if asked.key:
+        raise UsageError(f"`{asked.key}` was not used: bundles over a bare key are not supported")
+    if not (asked.certificate_identity and asked.certificate_oidc_issuer):
+        raise UsageError("nothing was verified: there is no identity or no issuer to compare with")
+    root = _root(asked)
+    bundle = files.read_capped(asked.bundle, MAX_BUNDLE_BYTES)
+    signer = _signer(_digest(asked.file), bundle, root)
+    rule = PublisherRule(
+        ANY_NAMESPACE, root.name, asked.certificate_identity, asked.certificate_oidc_issuer, ""
+    )
+    differences = rule.differences(signer, _ANY_VERSION)
+    if differences:
+        raise SignatureIdentityMismatch(
+            f"`{asked.file}` was refused: somebody else signed it",
+            why="\n".join(
+                f"{d.field}: expected {d.expected}, found {d.found}" for d in differences
+            ),
+        )
+
+
+def _signer(digest: Digest, bundle: bytes, root: TrustedRootSource) -> Signer:
+    try:
+        return verify_signature(digest, bundle, [root]).signer
+    except ProvenanceMismatch:
+        # `install` refuses it for good. But the suite signs a sample of somebody else's provenance,
+        # and asks about the signature only.
+        verified = verify_statement(bundle, [root], limit_bytes=MAX_BUNDLE_BYTES)
+        verified.statement.check_subject(digest)
+        return verified.signer
+
+
+def _root(asked: argparse.Namespace) -> TrustedRootSource:
+    if asked.trusted_root:
+        return read_trusted_root(_GIVEN, asked.trusted_root, origin="file")
+    known = trusted_roots(Config(), find_paths(os.environ))
+    return next(root for root in known if root.name == _instance(asked))
+
+
+def _digest(file_or_digest: str) -> Digest:
+    """A digest is taken for one only when it is not the name of something on disk."""
+    if _DIGEST.fullmatch(file_or_digest) and not Path(file_or_digest).exists():
+        return Digest.parse(file_or_digest.lower())
+    return files.hash_file(Path(file_or_digest))
+
+
+# ── sign ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _sign(asked: argparse.Namespace) -> None:
+    domain = open_hosted(
+        _GIVEN if asked.trusted_root else _instance(asked),
+        _trust_config(asked),
+        Identification(token=asked.identity_token),
+    )
+
+    def work(session: Session) -> bytes:
+        if not asked.in_toto:
+            return session.sign_digest(files.hash_file(Path(asked.file)))
+        # The suite compares the payload byte by byte, so it is signed as it is.
+        statement = Statement(files.read_capped(Path(asked.file), MAX_BUNDLE_BYTES))
+        return session.signer.sign_dsse(statement).to_json().encode()
+
+    bundle = with_session(domain, domain.credential(), work, entries=1)
+    files.write_atomic(asked.bundle, bundle)
+
+
+def _trust_config(asked: argparse.Namespace) -> str:
+    """The services and the root as one ClientTrustConfig (sigstore_trustroot.proto)."""
+    if not asked.trusted_root and not asked.signing_config:
+        return trust_config_json(_instance(asked), Config(), find_paths(os.environ))
+    if not (asked.trusted_root and asked.signing_config):
+        raise UsageError(
+            "nothing was signed: --trusted-root and --signing-config belong together",
+        )
+    document = {
+        "mediaType": _TRUST_CONFIG,
+        "trustedRoot": _read_json(asked.trusted_root),
+        "signingConfig": _read_json(asked.signing_config),
+    }
+    return json.dumps(document)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(files.read_capped(path, MAX_BUNDLE_BYTES))
+    except ValueError as error:
+        raise UsageError(f"`{path}` was not used: it is not JSON", why=str(error)) from error
+
+
+def _instance(asked: argparse.Namespace) -> str:
+    return STAGING_DOMAIN if asked.staging else PUBLIC_DOMAIN
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

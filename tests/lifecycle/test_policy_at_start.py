@@ -1,0 +1,249 @@
+"""The policy is asked before every start, as it is on that day: nothing is started against it."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aperio_cli import clock
+from tests.lifecycle.cli import ROOT, SDK, Aperio
+from tests.lifecycle.plugins import artifact_of, sdk_program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from tests.lifecycle.conftest import Workshop
+
+HELLO = "acme/hello-connector"
+STUB = "acme/box-connector"
+STARTS = {
+    "sync": ["plugin", "run", HELLO],
+    "schema": ["plugin", "run", HELLO, "schema"],
+    "test": ["plugin", "run", HELLO, "test"],
+    "connect": ["plugin", "run", HELLO, "connect"],
+    "with its version": ["plugin", "run", f"{HELLO}@0.1.0", "schema"],
+    "acceptance": ["plugin", "test", HELLO],
+}
+"""Every way to start an installed plugin."""
+
+
+def configure(aperio: Aperio, *lines: str) -> None:
+    """Add to the operator's configuration."""
+    config = aperio.home / "config.toml"
+    config.write_text("\n".join([config.read_text(), *lines, ""]))
+
+
+def forget_publishers(aperio: Aperio) -> None:
+    (aperio.home / "config.toml").write_text("")
+
+
+def exception(rule: str, plugin: str = HELLO, until: str = "2030-01-01") -> Iterable[str]:
+    """An `[[exceptions]]` entry."""
+    return (
+        "[[exceptions]]",
+        f'plugin = "{plugin}"',
+        f'rule = "{rule}"',
+        f"until = {until}",
+        'reason = "audit pending"',
+    )
+
+
+def destination(aperio: Aperio) -> Path:
+    """An artifact of `STUB`, unsigned."""
+    code, stated = sdk_program("destination"), {"kind": "destination", "provider": "STUB"}
+    return artifact_of(aperio.folder / "dist", code, **stated)
+
+
+def on(day: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let it be another day."""
+    moment = datetime.fromisoformat(f"{day}T12:00:00").replace(tzinfo=UTC)
+    monkeypatch.setattr(clock, "now", lambda: moment)
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_no_start_without_a_rule_for_the_publisher(installed: Aperio, start: str) -> None:
+    forget_publishers(installed)
+    told = installed.refuses(*STARTS[start], code="publisher-unknown", status=3)
+    assert told.what.startswith(f"`{HELLO}` 0.1.0 was not started")
+    assert told.next[0].startswith("`aperio trust publisher add acme --from-bundle ")
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_no_start_when_the_rule_names_somebody_else_now(installed: Aperio, start: str) -> None:
+    config = installed.home / "config.toml"
+    config.write_text(config.read_text().replace("alice@local", "bob@local"))
+    installed.refuses(*STARTS[start], code="signature-identity-mismatch", status=3)
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_no_start_when_a_verified_publisher_is_required_now(installed: Aperio, start: str) -> None:
+    configure(installed, "[policy]", 'require = "verified"')
+    installed.refuses(*STARTS[start], code="publisher-unverified", status=3)
+
+
+def test_no_start_without_provenance_that_is_demanded_now(aperio: Aperio) -> None:
+    artifact = destination(aperio)
+    aperio("plugin", "sign", artifact, "--trust", "local")
+    artifact.with_name(artifact.name + ".intoto.jsonl").unlink(missing_ok=True)
+    aperio("plugin", "install", artifact)
+    configure(aperio, "[policy]", "require_provenance = true")
+    aperio.refuses("plugin", "run", STUB, "capabilities", code="provenance-missing", status=3)
+
+
+def test_an_organization_that_requires_verified_publishers_starts_no_other(
+    installed: Aperio,
+) -> None:
+    configure(installed, "[policy.organizations]", 'acme-prod = "verified"')
+    run = ["plugin", "run", HELLO, "schema"]
+    told = installed.refuses(*run, "--org", "acme-prod", code="publisher-unverified", status=3)
+    assert "acme-prod" in told.why
+    assert "hello.login" in installed(*run, "--org", "acme-test").out
+    assert "hello.login" in installed(*run).out
+
+
+@pytest.mark.parametrize("operation", [["run"], ["test"]])
+def test_a_folder_does_not_run_where_publishers_have_to_be_verified(
+    aperio: Aperio, workshop: Workshop, operation: list[str]
+) -> None:
+    configure(aperio, "[policy]", 'require = "verified"')
+    told = aperio.refuses(
+        "plugin", *operation, workshop.hello, code="publisher-unverified", status=3
+    )
+    assert "folder under development" in told.what
+
+
+def test_a_folder_does_not_run_for_an_organization_that_requires_verified_publishers(
+    aperio: Aperio, workshop: Workshop
+) -> None:
+    configure(aperio, "[policy.organizations]", 'acme-prod = "verified"')
+    run = ["plugin", "run", workshop.hello, "schema"]
+    aperio.refuses(*run, "--org", "acme-prod", code="publisher-unverified", status=3)
+    assert "hello.login" in aperio(*run).out
+
+
+def test_an_exception_starts_what_is_not_verified_until_its_last_day(
+    installed: Aperio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = clock.now().date()
+    until = today.replace(month=12, day=31).isoformat()
+    configure(installed, "[policy]", 'require = "verified"', *exception("unverified", until=until))
+    run = ["plugin", "run", HELLO, "schema"]
+    assert "hello.login" in installed(*run).out
+    on(f"{today.year + 1}-01-01", monkeypatch)
+    told = installed.refuses(*run, code="exception-expired", status=3)
+    assert "audit pending" in told.why
+
+
+def test_an_exception_of_the_configuration_installs_and_starts_what_is_unsigned(
+    aperio: Aperio,
+) -> None:
+    artifact = destination(aperio)
+    aperio.refuses("plugin", "install", artifact, code="signature-missing", status=3)
+    config = (aperio.home / "config.toml").read_text()
+    until = clock.now().date().replace(month=12, day=31).isoformat()
+    configure(aperio, *exception("unsigned", STUB, until))
+    aperio("plugin", "install", artifact)
+    assert f"unsigned until {until}" in aperio("plugin", "list").out
+    run = ["plugin", "run", STUB, "capabilities"]
+    aperio(*run)
+    (aperio.home / "config.toml").write_text(config)
+    aperio.refuses(*run, code="signature-missing", status=3)
+
+
+# ── required limits ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_exception_from_a_required_limit_starts_one_plugin_and_is_told(
+    installed: Aperio,
+) -> None:
+    configure(installed, "[sandbox]", 'require = ["memory", "cpu"]')
+    run = ["plugin", "run", HELLO, "schema"]
+    told = installed.refuses(*run, code="limit-required", status=3, noted=True)
+    assert told.next[-1].startswith(
+        f"for a time: `aperio trust exception add {HELLO} --rule limit:memory"
+    )
+    until = clock.now().date().replace(month=12, day=31).isoformat()
+    configure(installed, *exception("limit:memory", until=until))
+    told = installed.refuses(*run, code="limit-required", status=3, noted=True)
+    assert told.why == "[sandbox] require names cpu"
+    configure(installed, *exception("limit:cpu", until=until))
+    done = installed(*run, "--quiet")
+    assert f"required limit `memory` is not enforced, by an exception until {until}" in done.err
+    assert "audit pending" in done.err
+
+
+def test_an_exception_from_a_required_limit_is_not_for_a_folder(
+    aperio: Aperio, hello: Path
+) -> None:
+    until = clock.now().date().replace(month=12, day=31).isoformat()
+    configure(aperio, "[sandbox]", 'require = ["memory"]', *exception("limit:memory", until=until))
+    done = aperio("plugin", "run", f"./{hello.name}", "schema", status=3)
+    assert "limit-required" in done.err
+    assert "exception add" not in done.err
+
+
+# ── every start ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_start_of_an_installed_plugin_imports_no_sigstore(installed: Aperio) -> None:
+    code = (
+        "import sys; from aperio_cli.__main__ import main; status = main(sys.argv[1:]);"
+        "found = [m for m in ('sigstore', 'cryptography', 'httpx') if m in sys.modules];"
+        "sys.exit(repr(found) if found else status)"
+    )
+    launched = subprocess.run(
+        [sys.executable, "-c", code, "plugin", "run", HELLO, "schema"],
+        cwd=installed.folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(SDK)])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert launched.returncode == 0, launched.stderr
+    assert "hello.login" in launched.stdout
+
+
+def test_only_find_target_and_a_fresh_installation_give_what_is_started() -> None:
+    """Whoever takes a receipt out of the store to start it has to ask the policy first."""
+    package = ROOT / "aperio_cli"
+    takers = set()
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("store.get"):
+                takers.add(path.relative_to(package).as_posix())
+    assert takers <= {
+        "commands/running.py",  # find_target, which asks
+        "commands/plugin_why.py",  # asks, and starts nothing
+        "installing/__init__.py",  # starts nothing
+    }
+
+
+# ── what `list` shows ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("option", [[], ["--check"]])
+def test_list_shows_exceptions_of_the_configuration(installed: Aperio, option: list[str]) -> None:
+    until = (clock.now().date() + timedelta(days=30)).isoformat()
+    configure(installed, *exception("limit:memory", until=until))
+    (row,) = installed("plugin", "list", "--json", *option).data["plugins"]
+    assert [(e["rule"], e["until"]) for e in row["exceptions"]] == [("limit:memory", until)]
+    assert f"limit:memory until {until}" in installed("plugin", "list", *option).out
+
+
+def test_list_shows_no_exception_that_has_ended(installed: Aperio) -> None:
+    configure(installed, *exception("unverified", until="2026-01-01"))
+    (row,) = installed("plugin", "list", "--json").data["plugins"]
+    assert row["exceptions"] == []
+
+
+def test_list_needs_no_configuration_that_can_be_read(installed: Aperio) -> None:
+    configure(installed, "[[publishers", "nonsense")
+    assert HELLO in installed("plugin", "list", "--check").out

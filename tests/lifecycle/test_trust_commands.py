@@ -1,0 +1,661 @@
+"""`aperio trust …`: who may sign, what is required, what is lifted, and all of it on one screen."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aperio_cli import clock
+from aperio_cli.models.artifact import BUNDLE_SUFFIX
+from aperio_cli.models.digest import Digest
+from aperio_cli.signing.local import open_domain
+from tests.builders import go_members, write_artifact
+from tests.lifecycle.cli import ROOT, SDK
+from tests.trust import REPOSITORY, WORKFLOW, Forge, github_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from aperio_cli.signing.local.authority import LeafIdentity
+    from tests.lifecycle.cli import Aperio
+
+    State = Callable[[str], Path]
+
+HELLO = "acme/hello-connector"
+SOON = (clock.now() + timedelta(days=30)).date().isoformat()
+ADD = ("trust", "publisher", "add")
+GRANT = ("trust", "exception", "add", "acme/box-connector")
+WHY = ("--until", SOON, "--reason", "audit pending")
+PERSON = ("--identity", "release@acme.example", "--issuer", "https://accounts.acme.example")
+
+
+def config_of(aperio: Aperio) -> str:
+    return (aperio.home / "config.toml").read_text()
+
+
+def artifact(aperio: Aperio, who: LeafIdentity | None = None, **changes: Any) -> Path:
+    """An artifact of acme/box-connector 1.2.3 with a bundle by somebody of the local domain."""
+    path = write_artifact(aperio.folder / "dist", go_members(**changes))
+    sign(aperio, path, who)
+    return path
+
+
+def sign(aperio: Aperio, path: Path, who: LeafIdentity | None = None) -> None:
+    forge = Forge.of(open_domain(aperio.home / "trust" / "local"))
+    forge = forge.but(identity=who) if who else forge
+    data = forge.bundle_json(Digest.of(path.read_bytes()))
+    path.with_name(path.name + BUNDLE_SUFFIX).write_bytes(data)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
+    """States the site's configuration."""
+    path = tmp_path / "site.toml"
+    monkeypatch.setattr("aperio_cli.config.places.site_config_file", lambda: path)
+
+    def state(text: str) -> Path:
+        path.write_text(text)
+        return path
+
+    return state
+
+
+# ── publisher add --from-bundle ───────────────────────────────────────────────────────────────────
+
+
+def test_publisher_is_added_as_the_build_that_signed(aperio: Aperio) -> None:
+    built = artifact(aperio, github_identity())
+    done = aperio(*ADD, "acme", "--from-bundle", built, "--yes", "--json")
+    assert done.data["rule"] == {
+        "namespace": "acme", "domain": "local", "ci": "github", "repository": REPOSITORY,
+        "issuer": "https://token.actions.githubusercontent.com", "repository_id": "123456",
+        "owner_id": "789", "workflow": WORKFLOW, "ref": "refs/tags/v{version}",
+        "runner": "github-hosted",
+    }  # fmt: skip
+    assert done.data["held_against"] == "artifact"
+    assert done.data["sha256"] == Digest.of(built.read_bytes()).hex
+    aperio("plugin", "verify", built)
+
+
+def test_rule_from_a_bundle_admits_the_next_release_and_no_branch(aperio: Aperio) -> None:
+    aperio(*ADD, "acme", "--from-bundle", artifact(aperio, github_identity()), "--yes")
+    following = artifact(aperio, github_identity("refs/tags/v2.0.0"), version="2.0.0")
+    aperio("plugin", "verify", following)
+    sign(aperio, following, github_identity("refs/heads/main"))
+    aperio.refuses("plugin", "verify", following, code="signature-identity-mismatch", status=3)
+
+
+def test_publisher_is_added_as_the_person_who_signed(aperio: Aperio) -> None:
+    done = aperio(*ADD, "acme", "--from-bundle", artifact(aperio), "--yes", "--json")
+    assert done.data["rule"]["identity"] == "alice@local"
+
+
+def test_what_is_proved_is_shown_before_consent_is_asked(aperio: Aperio) -> None:
+    built = artifact(aperio, github_identity())
+    refused = aperio.refuses(*ADD, "acme", "--from-bundle", built, code="consent-missing", status=1)
+    assert "`acme` was left as it is" in refused.what
+    for shown in (
+        "source_repository_owner_identifier  789", "signed at", "the artifact's own bytes",
+        'ref = "refs/tags/v{version}"', "trust domain",
+    ):  # fmt: skip
+        assert shown in refused.shown
+
+
+def test_adding_what_is_there_asks_nothing_and_changes_nothing(aperio: Aperio) -> None:
+    built = artifact(aperio)
+    aperio(*ADD, "acme", "--from-bundle", built, "--yes")
+    with aperio.unchanged():
+        done = aperio(*ADD, "acme", "--from-bundle", built, "--json")
+    assert done.data["was_there"]
+
+
+def test_second_rule_says_that_both_signers_are_admitted(aperio: Aperio) -> None:
+    aperio(*ADD, "acme", *PERSON, "--yes")
+    done = aperio(*ADD, "acme", "--from-bundle", artifact(aperio), "--yes")
+    assert "these signers would be admitted as well:\n  release@acme.example" in done.err
+    assert config_of(aperio).count('namespace = "acme"') == 2
+
+
+def test_first_rule_says_who_may_no_longer_sign(aperio: Aperio) -> None:
+    """A namespace with a rule of its own is not open to those for every namespace."""
+    done = aperio(*ADD, "acme", *PERSON, "--yes")
+    assert "who may sign for `*` could no longer sign for `acme`: alice@local" in done.err
+    assert "could no longer" not in aperio(*ADD, "*", *PERSON, "--yes").err
+
+
+def test_local_rule_that_the_site_does_not_admit_says_so(stranger: Aperio, site: State) -> None:
+    where = site('[[publishers]]\nnamespace = "acme"\ndomain = "local"\nidentity = "bob@local"\n')
+    done = stranger("trust", "local", "init")
+    assert f"the rule has no effect: {where} does not admit it" in done.err
+
+
+def test_bundle_alone_says_what_it_does_not_prove(aperio: Aperio) -> None:
+    built = artifact(aperio, github_identity())
+    bundle = built.with_name(built.name + BUNDLE_SUFFIX)
+    built.unlink()
+    done = aperio(*ADD, "acme", "--from-bundle", bundle, "--yes")
+    assert "whether it is the plugin you mean nobody has looked at" in done.err
+    assert 'ref = "refs/tags/v{version}"' in config_of(aperio)
+
+
+def test_bundle_over_a_statement_says_whom_it_proves(aperio: Aperio) -> None:
+    forge = Forge.of(open_domain(aperio.home / "trust" / "local"))
+    bundle = aperio.folder / "box.sigstore.json"
+    bundle.write_bytes(forge.statement(Digest.of(b"box")))
+    done = aperio(*ADD, "acme", "--from-bundle", bundle, "--yes", "--json")
+    assert (done.data["held_against"], done.data["sha256"]) == ("bundle", Digest.of(b"box").hex)
+
+
+def test_artifact_elsewhere_can_be_named(aperio: Aperio) -> None:
+    built = artifact(aperio)
+    bundle = built.with_name(built.name + BUNDLE_SUFFIX).rename(aperio.folder / "b.sigstore.json")
+    done = aperio(*ADD, "acme", "--from-bundle", bundle, "--artifact", built, "--yes", "--json")
+    assert done.data["held_against"] == "artifact"
+
+
+def test_publisher_of_a_registry_is_added(aperio: Aperio, registry: Path) -> None:
+    done = aperio(*ADD, "acme", "--from-bundle", HELLO, "--registry", registry, "--yes", "--json")
+    assert done.data["held_against"] == "index"
+    aperio("plugin", "verify", HELLO, "--registry", registry)
+
+
+def test_other_namespace_than_the_artifacts_is_refused(aperio: Aperio) -> None:
+    """The artifact of one publisher is no proof about another."""
+    refused = aperio.refuses(
+        *ADD, "globex", "--from-bundle", artifact(aperio), code="manifest-mismatch", status=3
+    )
+    assert "found    acme/box-connector@1.2.3" in refused.why
+
+
+def test_other_plugin_than_the_artifacts_is_refused(aperio: Aperio) -> None:
+    words = (*ADD, "acme", "--from-bundle", artifact(aperio), "--plugin", "hat")
+    aperio.refuses(*words, code="manifest-mismatch", status=3)
+
+
+def test_build_from_a_branch_is_refused(aperio: Aperio) -> None:
+    built = artifact(aperio, github_identity("refs/heads/main"))
+    refused = aperio.refuses(*ADD, "acme", "--from-bundle", built, code="publisher-unfit", status=3)
+    assert "refs/heads/main, which does not say the version 1.2.3" in refused.why
+
+
+def test_build_of_another_version_is_refused(aperio: Aperio) -> None:
+    built = artifact(aperio, github_identity("refs/tags/v1.0.0"))
+    aperio.refuses(*ADD, "acme", "--from-bundle", built, code="publisher-unfit", status=3)
+
+
+def test_changed_artifact_proves_nobody(aperio: Aperio) -> None:
+    built = artifact(aperio)
+    other = write_artifact(aperio.folder / "other", go_members(description="another"))
+    built.write_bytes(other.read_bytes())
+    aperio.refuses(*ADD, "acme", "--from-bundle", built, code="signature-digest-mismatch", status=3)
+
+
+@pytest.mark.parametrize(
+    ("contents", "code"),
+    [
+        (b"{}", "bundle-malformed"),
+        (b"", "bundle-malformed"),
+        (b"[]", "bundle-malformed"),
+        (b'{"messageSignature": {"messageDigest": {"digest": "AAAA"}}}', "bundle-malformed"),
+        (b'{"dsseEnvelope": {"payload": "e30="}}', "bundle-malformed"),
+    ],
+)
+def test_something_else_than_a_bundle_is_refused(
+    aperio: Aperio, contents: bytes, code: str
+) -> None:
+    path = aperio.folder / "x.sigstore.json"
+    path.write_bytes(contents)
+    aperio.refuses(*ADD, "acme", "--from-bundle", path, code=code, status=3)
+
+
+def test_bundle_of_another_machines_domain_is_refused(aperio: Aperio, tmp_path: Path) -> None:
+    from tests.trust import new_domain
+
+    built = artifact(aperio)
+    forge = Forge.of(new_domain(tmp_path / "elsewhere"))
+    bundle = forge.bundle_json(Digest.of(built.read_bytes()))
+    built.with_name(built.name + BUNDLE_SUFFIX).write_bytes(bundle)
+    aperio.refuses(*ADD, "acme", "--from-bundle", built, code="trust-domain-unknown", status=3)
+
+
+def test_bundle_that_is_not_there_is_named(aperio: Aperio) -> None:
+    missing = aperio.folder / "x.sigstore.json"
+    refused = aperio.refuses(*ADD, "acme", "--from-bundle", missing, code="not-found", status=1)
+    assert str(missing) in refused.what
+
+
+# ── publisher add by hand ─────────────────────────────────────────────────────────────────────────
+
+
+def test_publisher_is_added_by_hand(aperio: Aperio) -> None:
+    done = aperio(*ADD, "acme", *PERSON, "--tier", "verified", "--yes", "--json")
+    assert done.data["rule"] == {
+        "namespace": "acme", "domain": "public", "identity": "release@acme.example",
+        "issuer": "https://accounts.acme.example", "tier": "verified",
+    }  # fmt: skip
+    assert done.data["signer"] is None
+    shown = aperio("trust", "show", "--json").data["publishers"]
+    assert [each["identity"] for each in shown] == ["alice@local", "release@acme.example"]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("acme",), "it is not said who signs"),
+        (("acme", "--identity", "a@b"), "`--issuer`"),
+        (("acme", *PERSON, "--domain", "publik"), "`--domain`"),
+        (("acme", *PERSON, "--tier", "best"), "`--tier`"),
+        (("acme", *PERSON, "--plugin", "a/b"), "`--plugin`"),
+        (("Acme", *PERSON), "`NS`"),
+        (("*", *PERSON, "--tier", "verified"), "`--tier`"),
+        (("acme", "--identity", "", "--issuer", "https://x.example"), "it is not said who signs"),
+        (("acme", "--identity", " ", "--issuer", "https://x.example"), "`--identity`"),
+        (("acme", "--identity", "a@b", "--issuer", "accounts.example"), "`--issuer`"),
+        (("acme", *PERSON, "--from-bundle", "x.sigstore.json"), "`--identity` does not go with"),
+        (("acme", *PERSON, "--artifact", "x.tar.gz"), "it is not said who signs"),
+    ],
+)
+def test_rule_that_cannot_be_is_refused(aperio: Aperio, words: tuple[str, ...], named: str) -> None:
+    refused = aperio.refuses(*ADD, *words, "--yes", code="usage", status=2)
+    assert named in refused.what + refused.why
+
+
+def test_damaged_configuration_is_left_as_it_is(aperio: Aperio) -> None:
+    (aperio.home / "config.toml").write_text("not toml")
+    words = (*ADD, "acme", *PERSON, "--yes")
+    aperio.refuses(*words, code="configuration-invalid", status=2)
+
+
+def test_rule_that_the_site_does_not_admit_is_refused(aperio: Aperio, site: State) -> None:
+    """It would admit nobody, and close the namespace."""
+    where = site(
+        '[[publishers]]\nnamespace = "*"\ndomain = "public"\nidentity = "ada@acme.example"\n'
+        'issuer = "https://accounts.acme.example"\n'
+    )
+    refused = aperio.refuses(*ADD, "acme", *PERSON, "--yes", code="site-forbids", status=3)
+    assert str(where) in refused.why
+    permitted = ("--identity", "ada@acme.example", *PERSON[2:])
+    aperio(*ADD, "acme", *permitted, "--yes")
+
+
+# ── require ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_more_is_required_without_a_question(aperio: Aperio) -> None:
+    done = aperio("trust", "require", "verified", "--json")
+    assert done.data["before"] == "signed"
+    assert (done.data["in_force"], done.data["was_changed"]) == ("verified", True)
+    assert aperio("trust", "show", "--json").data["required"]["level"] == "verified"
+
+
+def test_less_is_required_after_consent_only(aperio: Aperio) -> None:
+    aperio("trust", "require", "verified")
+    refused = aperio.refuses("trust", "require", "signed", code="consent-missing", status=1)
+    assert refused.what == "`verified` is required on this machine as before"
+    assert aperio("trust", "require", "signed", "--yes", "--json").data["in_force"] == "signed"
+
+
+def test_requiring_for_an_organization_is_for_that_one(aperio: Aperio) -> None:
+    aperio("trust", "require", "verified", "--org", "acme-prod")
+    required = aperio("trust", "show", "--json").data["required"]
+    assert required["level"] == "signed"
+    assert required["organizations"] == [
+        {"id": "acme-prod", "level": "verified", "from_site": False}
+    ]
+    aperio.refuses(
+        "trust", "require", "signed", "--org", "acme-prod", code="consent-missing", status=1
+    )
+
+
+def test_requiring_what_is_required_changes_nothing(aperio: Aperio) -> None:
+    aperio("trust", "require", "verified")
+    with aperio.unchanged():
+        assert not aperio("trust", "require", "verified", "--json").data["was_changed"]
+
+
+def test_less_than_the_site_requires_stays_without_effect(aperio: Aperio, site: State) -> None:
+    where = site('[policy]\nrequire = "verified"\n')
+    aperio("trust", "require", "verified")
+    done = aperio("trust", "require", "signed", "--yes")
+    assert f"the site requires `verified` of every plugin ({where})" in done.err
+    assert "`verified` stays in force" in done.err
+    assert aperio("trust", "show", "--json").data["required"]["from_site"]
+
+
+@pytest.mark.parametrize("level", ["", "verifed", "unsigned", "official", "none"])
+def test_unknown_requirement_is_refused(aperio: Aperio, level: str) -> None:
+    aperio.refuses("trust", "require", level, code="usage", status=2)
+
+
+def test_plugin_of_an_unverified_publisher_stops_when_verified_is_required(
+    installed: Aperio,
+) -> None:
+    """Asked again before every start, not only at install."""
+    installed("trust", "require", "verified")
+    installed.refuses(
+        "plugin", "run", HELLO, "schema", code="publisher-unverified", status=3, noted=True
+    )
+    installed(
+        "trust", "exception", "add", HELLO, "--rule", "unverified", *WHY,
+    )  # fmt: skip
+    installed("plugin", "run", HELLO, "schema")
+    installed("trust", "exception", "remove", HELLO, "--rule", "unverified")
+    installed.refuses(
+        "plugin", "run", HELLO, "schema", code="publisher-unverified", status=3, noted=True
+    )
+
+
+# ── exceptions ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("unsigned", "may be installed from a file that nobody has signed"),
+        ("unverified", "may be used although its publisher is not verified"),
+        ("limit:memory", "may start where `memory` cannot be limited"),
+    ],
+)
+def test_exception_says_what_it_lifts(aperio: Aperio, rule: str, said: str) -> None:
+    done = aperio(*GRANT, "--rule", rule, *WHY)
+    assert said in done.out
+    [shown] = aperio("trust", "show", "--json").data["exceptions"]
+    assert (shown["plugin"], shown["rule"], shown["until"]) == ("acme/box-connector", rule, SOON)
+    assert (shown["days_left"], shown["counts"], shown["has_ended"]) == (30, True, False)
+
+
+def test_exception_that_lifts_nothing_says_so(aperio: Aperio) -> None:
+    assert "changes nothing now" in aperio(*GRANT, "--rule", "unverified", *WHY).err
+    assert "changes nothing now" in aperio(*GRANT, "--rule", "limit:cpu", *WHY).err
+    aperio("trust", "require", "verified", "--org", "acme-prod")
+    assert aperio(*GRANT, "--rule", "unverified", *WHY).err == ""
+
+
+def test_exception_can_be_renewed_and_taken_back(aperio: Aperio) -> None:
+    aperio(*GRANT, "--rule", "unverified", *WHY)
+    again = (*GRANT, "--rule", "unverified", "--until", SOON, "--reason", "still pending")
+    assert aperio(*again, "--json").data["was_changed"]
+    assert not aperio(*again, "--json").data["was_changed"]
+    [shown] = aperio("trust", "show", "--json").data["exceptions"]
+    assert shown["reason"] == "still pending"
+    remove = ("trust", "exception", "remove", "acme/box-connector", "--rule", "unverified")
+    assert aperio(*remove, "--json").data["removed"] == 1
+    refused = aperio.refuses(*remove, code="not-found", status=1)
+    assert "nothing was changed" in refused.what
+
+
+def test_exception_of_another_version_is_named_when_none_is_taken_back(aperio: Aperio) -> None:
+    aperio(*GRANT[:3], "acme/box-connector@1.2.3", "--rule", "unverified", *WHY)
+    remove = ("trust", "exception", "remove", "acme/box-connector", "--rule", "unverified")
+    refused = aperio.refuses(*remove, code="not-found", status=1)
+    assert "acme/box-connector@1.2.3 unverified" in refused.why
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"rule": "all"}, "`--rule`"),
+        ({"rule": "limit:memry"}, "`--rule`"),
+        ({"rule": "revoked"}, "`--rule`"),
+        ({"until": "tomorrow"}, "`--until`"),
+        ({"until": "2020-01-01"}, "`--until`"),
+        ({"until": (clock.now() + timedelta(days=368)).date().isoformat()}, "`--until`"),
+        ({"until": f"{SOON}T00:00:00Z"}, "`--until`"),
+        ({"reason": ""}, "`--reason`"),
+        ({"reason": "x" * 501}, "`--reason`"),
+        ({"reason": "a\nb"}, "`--reason`"),
+        ({"plugin": "acme"}, "`PLUGIN`"),
+        ({"plugin": "*"}, "`PLUGIN`"),
+        ({"plugin": "./box.tar.gz"}, "`PLUGIN`"),
+        ({"plugin": "acme/box@latest"}, "`PLUGIN`"),
+    ],
+)
+def test_exception_that_cannot_be_is_refused(
+    aperio: Aperio, changes: dict[str, str], named: str
+) -> None:
+    words = {"plugin": "acme/box", "rule": "unverified", "until": SOON, "reason": "why"} | changes
+    options = [f"--{key}={words[key]}" for key in ("rule", "until", "reason")]
+    refused = aperio.refuses(
+        "trust", "exception", "add", words["plugin"], *options, code="usage", status=2
+    )
+    assert named in refused.what
+
+
+@pytest.mark.parametrize(
+    ("rule", "stated"),
+    [
+        ("unverified", '[policy]\nrequire = "verified"\n'),
+        ("unsigned", '[policy]\nrequire = "signed"\n'),
+        ("unsigned", "[policy]\nrequire_provenance = true\n"),
+        ("limit:memory", '[sandbox]\nrequire = ["memory"]\n'),
+    ],
+)
+def test_exception_that_the_site_forbids_is_refused(
+    aperio: Aperio, site: State, rule: str, stated: str
+) -> None:
+    where = site(stated)
+    refused = aperio.refuses(*GRANT, "--rule", rule, *WHY, code="site-forbids", status=3)
+    assert str(where) in refused.why
+
+
+def test_exception_written_by_hand_that_the_site_forbids_is_shown_as_such(
+    aperio: Aperio, site: State
+) -> None:
+    aperio(*GRANT, "--rule", "unverified", *WHY)
+    site('[policy]\nrequire = "verified"\n')
+    [shown] = aperio("trust", "show", "--json").data["exceptions"]
+    assert not shown["counts"]
+    assert "the site does not allow it" in aperio("trust", "show").out
+
+
+# ── trust domains ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def root(aperio: Aperio) -> Path:
+    """The trusted root of some instance, as a file."""
+    path = aperio.folder / "root.json"
+    path.write_bytes((aperio.home / "trust" / "local" / "trusted_root.json").read_bytes())
+    return path
+
+
+def test_domain_is_added_and_can_be_named_by_rules(aperio: Aperio, root: Path) -> None:
+    done = aperio("trust", "domain", "add", "acme-internal", "--file", "root.json", "--json")
+    assert done.data["domain"] == {"name": "acme-internal", "file": str(root)}
+    assert done.data["sha256"] == Digest.of(root.read_bytes()).hex
+    aperio(*ADD, "acme", *PERSON, "--domain", "acme-internal", "--yes")
+    names = [each["name"] for each in aperio("trust", "show", "--json").data["domains"]]
+    assert names == ["local", "acme-internal", "public", "staging"]
+
+
+def test_domain_over_tuf_is_added_with_its_first_root(aperio: Aperio) -> None:
+    first = aperio.folder / "tuf-root.json"
+    first.write_text(json.dumps({"signed": {"_type": "root"}, "signatures": []}))
+    words = ("trust", "domain", "add", "acme", "--tuf", "https://tuf.acme.example/")
+    done = aperio(*words, "--tuf-root", first)
+    assert "`aperio trust refresh acme`" in done.err
+    assert f'tuf_root = "{first}"' in config_of(aperio)
+
+
+def test_domain_that_is_there_is_not_added_again(aperio: Aperio, root: Path) -> None:
+    words = ("trust", "domain", "add", "acme", "--file", root)
+    aperio(*words)
+    with aperio.unchanged():
+        assert aperio(*words, "--json").data["was_there"]
+
+
+def test_domain_of_another_root_under_the_same_name_is_refused(aperio: Aperio, root: Path) -> None:
+    aperio("trust", "domain", "add", "acme", "--file", root)
+    other = root.with_name("other.json")
+    other.write_bytes(root.read_bytes())
+    refused = aperio.refuses(
+        "trust", "domain", "add", "acme", "--file", other, code="usage", status=2
+    )
+    assert "another trust domain of that name" in refused.what
+
+
+def test_domain_of_the_sites_name_is_refused(aperio: Aperio, site: State, root: Path) -> None:
+    site('[[domains]]\nname = "acme"\nfile = "/etc/acme.json"\n')
+    aperio.refuses("trust", "domain", "add", "acme", "--file", root, code="site-forbids", status=3)
+
+
+@pytest.mark.parametrize("name", ["public", "staging", "local", "Acme", "", "../x", "a" * 41])
+def test_domain_of_a_name_that_cannot_be_is_refused(aperio: Aperio, root: Path, name: str) -> None:
+    aperio.refuses("trust", "domain", "add", name, "--file", root, code="usage", status=2)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--tuf", "https://tuf.acme.example/"),
+        ("--tuf-root", "root.json"),
+        ("--file", "root.json", "--tuf", "https://tuf.acme.example/"),
+        ("--tuf", "http://tuf.acme.example/", "--tuf-root", "root.json"),
+    ],
+)
+def test_domain_without_the_one_root_it_needs_is_refused(
+    aperio: Aperio, root: Path, options: tuple[str, ...]
+) -> None:
+    assert root.exists()
+    aperio.refuses("trust", "domain", "add", "acme", *options, code="usage", status=2)
+
+
+@pytest.mark.parametrize("contents", ["", "{}", "[]", '{"signed": {"_type": "root"}}', "3"])
+def test_file_that_is_no_trusted_root_is_refused(aperio: Aperio, root: Path, contents: str) -> None:
+    root.write_text(contents)
+    words = ("trust", "domain", "add", "acme", "--file", root)
+    aperio.refuses(*words, code="trust-root-invalid", status=3)
+
+
+def test_trusted_root_in_place_of_a_first_tuf_root_is_refused(aperio: Aperio, root: Path) -> None:
+    words = ("--tuf", "https://tuf.acme.example/", "--tuf-root", root)
+    aperio.refuses("trust", "domain", "add", "acme", *words, code="trust-root-invalid", status=3)
+
+
+def test_root_that_is_not_there_is_named(aperio: Aperio) -> None:
+    aperio.refuses("trust", "domain", "add", "acme", "--file", "x.json", code="not-found", status=1)
+
+
+# ── show ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def publisher_file(aperio: Aperio) -> Path:
+    """A file of publishers that the local domain signed, and its entry in config.toml."""
+    path = aperio.home / "publishers.json"
+    rule = {
+        "namespace": "globex", "domain": "public", "identity": "grace@globex.example",
+        "issuer": "https://accounts.globex.example", "tier": "verified",
+    }  # fmt: skip
+    path.write_text(
+        json.dumps(
+            {"schema": "aperio.publishers/v1", "serial": 3, "expires": SOON, "publishers": [rule]}
+        )
+    )
+    sign(aperio, path)
+    with (aperio.home / "config.toml").open("a") as file:
+        file.write(
+            f'\n[[publisher_files]]\nfile = "{path}"\ndomain = "local"\nidentity = "alice@local"\n'
+        )
+    return path
+
+
+def test_show_says_all_of_the_policy_on_one_screen(
+    aperio: Aperio, site: State, publisher_file: Path, root: Path
+) -> None:
+    aperio(*ADD, "acme", *PERSON, "--plugin", "box", "--yes")
+    aperio("trust", "require", "verified", "--org", "acme-prod")
+    aperio("trust", "domain", "add", "acme-internal", "--file", root)
+    aperio(*GRANT, "--rule", "unverified", *WHY)
+    where = site('[sandbox]\nrequire = ["memory"]\n')
+    shown = aperio("trust", "show").out
+    for part in (
+        str(where), "required       signed publishers", "acme-prod    verified publishers",
+        "acme/box", "release@acme.example", "verified   public  identity  grace@globex.example",
+        str(publisher_file), "serial 3", "1 rules, signed by alice@local",
+        "acme-internal", "shipped with aperio", "days old", f"{SOON} (30 days left)",
+        "audit pending",
+    ):  # fmt: skip
+        assert part in shown, part
+
+
+def test_show_says_why_a_publisher_file_does_not_count(
+    aperio: Aperio, publisher_file: Path
+) -> None:
+    publisher_file.write_text("{}")
+    done = aperio("trust", "show", "--json")
+    [shown] = done.data["publisher_files"]
+    assert "signature of another file" in shown["problem"]
+    assert (shown["serial"], shown["signer"]) == (None, None)
+    assert done.data["publishers"] == []
+    assert "nothing is admitted" in aperio("trust", "show").err
+
+
+def test_publisher_file_that_does_not_count_stops_install_and_start(
+    installed: Aperio, publisher_file: Path, hello_artifact: Path
+) -> None:
+    installed("plugin", "run", HELLO, "schema")
+    publisher_file.write_text("{}")
+    for words in (("run", HELLO, "schema"), ("install", hello_artifact)):
+        installed.refuses("plugin", *words, code="publisher-file-invalid", status=3, noted=True)
+
+
+def test_run_with_an_unchanged_publisher_file_imports_no_sigstore(
+    installed: Aperio, publisher_file: Path
+) -> None:
+    assert publisher_file.exists()
+    code = (
+        "import sys; from aperio_cli.__main__ import main; status = main(sys.argv[1:]);"
+        "print('sigstore' in sys.modules, status, file=sys.stderr)"
+    )
+    words = [sys.executable, "-c", code, "plugin", "run", HELLO, "schema", "--json"]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{SDK}"}
+    said = [
+        subprocess.run(
+            [*words, "--home", str(installed.home)],
+            capture_output=True, text=True, timeout=60, check=True, env=environment,
+        ).stderr.splitlines()[-1]
+        for _ in range(2)
+    ]  # fmt: skip
+    assert said == ["True 0", "False 0"]
+
+
+def test_show_says_what_the_site_states(aperio: Aperio, site: State) -> None:
+    where = site(
+        '[[publishers]]\nnamespace = "acme"\ndomain = "local"\nidentity = "bob@local"\n'
+        '[policy]\nrequire = "verified"\n[policy.organizations]\nacme-prod = "signed"\n'
+    )
+    data = aperio("trust", "show", "--json").data
+    [publisher] = data["publishers"]
+    assert (publisher["namespace"], publisher["source"]) == ("acme", str(where))
+    assert publisher["from_site"]
+    assert data["site_config_file"] == str(where)
+    assert data["required"]["from_site"]
+    assert not data["required"]["unsigned_allowed"]
+    assert "(site)" in aperio("trust", "show").out
+
+
+def test_show_of_a_stranger_says_how_to_begin(stranger: Aperio) -> None:
+    done = stranger("trust", "show")
+    assert "nobody is trusted" in done.out
+    assert "`aperio trust local init`" in done.err
+    assert not stranger.home.exists()
+
+
+def test_show_names_a_build_by_what_its_certificate_has_to_say(aperio: Aperio) -> None:
+    aperio(*ADD, "acme", "--from-bundle", artifact(aperio, github_identity()), "--yes")
+    [shown] = [
+        each
+        for each in aperio("trust", "show", "--json").data["publishers"]
+        if each["namespace"] == "acme"
+    ]
+    assert shown["shape"] == "build"
+    assert shown["identity"] == f"{REPOSITORY}/{WORKFLOW}@refs/tags/v{{version}}"
