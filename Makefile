@@ -15,6 +15,9 @@ THIRD_PARTY := github.com/hashicorp/terraform-provider-time@v0.13.1
 # module cache.
 OFFLINE := PIP_NO_INDEX=1 PIP_FIND_LINKS=$(CURDIR)/$(WHEELS) PIP_DISABLE_PIP_VERSION_CHECK=1 $(GO_OFFLINE)
 
+# One process for each core; the tests of a file stay together, because they share what is made once.
+PARALLEL := -n auto --dist loadfile
+
 .PHONY: help setup go-modules demo test test-again test-all third-party sigstack lint bench docs generate clean
 
 help: ## show what can be made
@@ -51,7 +54,7 @@ demo: setup ## watch one plugin's whole life, end to end, offline
 	@$(OFFLINE) $(BIN)/python tests/lifecycle/demo.py
 
 test: setup ## the tests, under 10 minutes
-	$(OFFLINE) $(BIN)/python -m pytest -m 'not slow' -q
+	$(OFFLINE) $(BIN)/python -m pytest -m 'not slow' -q $(PARALLEL)
 	cd plugins/box && $(OFFLINE) $(CURDIR)/$(BIN)/python -m pytest -q
 
 # For .ci/run: what failed once, alone. A test that passes now depends on its neighbours or on a busy
@@ -61,7 +64,7 @@ test-again: setup
 	cd plugins/box && $(OFFLINE) $(CURDIR)/$(BIN)/python -m pytest -q
 
 test-all: setup third-party sigstack ## the tests, the slow ones too
-	$(OFFLINE) $(BIN)/python -m pytest -q
+	$(OFFLINE) $(BIN)/python -m pytest -q $(PARALLEL)
 	cd plugins/box && $(OFFLINE) $(CURDIR)/$(BIN)/python -m pytest -q
 
 third-party: setup

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import ConsentMissing
+from aperio_cli.errors import ConsentMissing, Interrupted
 from aperio_cli.models.platform import Platform
 from aperio_cli.output import Output
 from aperio_cli.paths import Paths, find_paths
@@ -149,6 +149,7 @@ class Context:
 
         Raises:
             ConsentMissing: no terminal and no `--yes`, or the answer was not yes.
+            Interrupted: somebody pressed Ctrl-C instead.
         """
         if self.settings.yes:
             return
@@ -158,5 +159,12 @@ class Context:
             )
         sys.stderr.write(f"{question} [y/N] ")
         sys.stderr.flush()
-        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        try:
+            answer = sys.stdin.readline()
+        except KeyboardInterrupt as interrupt:
+            sys.stderr.write("\n")
+            raise Interrupted(what, why="Ctrl-C was pressed instead of an answer") from interrupt
+        if not answer.endswith("\n"):
+            sys.stderr.write("\n")
+        if answer.strip().lower() not in {"y", "yes"}:
             raise ConsentMissing(what, why="the answer was not yes")

@@ -150,6 +150,12 @@ class NotFound(AperioError):
     code = "not-found"
 
 
+class PlaceUnusable(AperioError):
+    """A file or folder that aperio needs is closed to this user, or on a disk for reading only."""
+
+    code = "place-unusable"
+
+
 class Interrupted(AperioError):
     """Somebody pressed Ctrl-C; what the command had half done was undone."""
 

@@ -57,6 +57,12 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option of CLI.md
     exception = _exception(sources, until, reason, allow_unsigned=allow_unsigned)
     if bundle and len(sources) > 1:
         raise UsageError("`--bundle` goes with one artifact; nothing was installed")
+    if accept_new_signer and len(sources) > 1:
+        raise UsageError(
+            "`--accept-new-signer` goes with one plugin; nothing was installed",
+            why="whom one plugin may change to is not asked of the others",
+            next=["install them one by one"],
+        )
     request = InstallRequest(context.config.python_interpreters, accept_new_signer)
     reports = [
         _install(context, source, bundle, exception, request)  # each stands on its own
@@ -82,7 +88,9 @@ def _exception(
 
     if not allow_unsigned:
         if until or reason:
-            raise UsageError("`--until` and `--reason` go with `--allow-unsigned`")
+            raise UsageError(
+                "`--until` and `--reason` go with `--allow-unsigned`; nothing was installed"
+            )
         return None
     if not all(is_path(source) for source in sources):
         raise UsageError(

@@ -123,19 +123,20 @@ def _open_hosted(context: Context, trust: str, asked: Identification) -> Signing
     from aperio_cli.errors import Offline
     from aperio_cli.signing.hosted import open_hosted
 
+    trust_config = _trust_config(context, trust)
     if context.settings.offline:
         raise Offline(
             f"nothing was signed: signing with `{trust}` needs its services",
             why="`--offline` allows no network at all",
             next=["leave `--offline` out", "`aperio plugin sign --trust local`"],
         )
-    return open_hosted(trust, _trust_config(context, trust), asked)
+    return open_hosted(trust, trust_config, asked)
 
 
 def _trust_config(context: Context, trust: str) -> str:
     """The ClientTrustConfig of a domain: in a file, or that of a name."""
     from aperio_cli import files
-    from aperio_cli.errors import NotFound
+    from aperio_cli.errors import FileNotRegular, FileTooLarge, NotFound
     from aperio_cli.verifying import roots
     from aperio_cli.verifying.refreshed import MAX_DOCUMENT_BYTES
 
@@ -146,10 +147,10 @@ def _trust_config(context: Context, trust: str) -> str:
         return roots.trust_config_json(trust, context.config, context.paths)
     try:
         return files.read_capped(path, MAX_DOCUMENT_BYTES).decode("utf-8", "replace")
-    except OSError as error:
+    except (FileNotRegular, FileTooLarge, OSError) as error:
         raise NotFound(
             f"nothing was signed: the trust configuration `{trust}` cannot be read",
-            why=str(error.strerror),
+            why=str(error.strerror) if isinstance(error, OSError) else error.why,
             next=["name the file that whoever runs the instance gave you"],
         ) from error
 

@@ -72,6 +72,7 @@ def plugin_test(  # noqa: PLR0913 - one parameter for each option
     stub or a recording of the service, let it read, deliver and execute as well.
     """
     from aperio_cli.accepting import AcceptanceRequest
+    from aperio_cli.commands.running import check_required_limits
     from aperio_cli.commands.settings import read_settings
 
     request = AcceptanceRequest(
@@ -82,6 +83,7 @@ def plugin_test(  # noqa: PLR0913 - one parameter for each option
         approved=approve,
     )
     with _found(context, target) as (found, store):
+        check_required_limits(context, found, target)
         report = _accept(context, found, store, request)
     return _shown(report)
 

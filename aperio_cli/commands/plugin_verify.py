@@ -31,8 +31,10 @@ def plugin_verify(
 ) -> Report:
     """Check all that `install` checks, and install nothing."""
     from aperio_cli.commands.sources import find_source, verify_source
+    from aperio_cli.installing import check_replacement
 
     with verify_source(context, find_source(context, source), bundle=bundle) as admitted:
+        check_replacement(admitted, context.store)
         data = describe(admitted)
     rows = [
         ("plugin", f"{data['id']} {data['version']} ({data['kind']}, {data['platform']})"),
@@ -58,14 +60,17 @@ def _trust(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "signed at", f"{signer['signed_at']} (trust domain {signer['domain']})"
     if entry := proof["log_entry"]:
         yield "log entry", f"{entry['index']} of {entry['tree_size']} in {entry['log']}"
-    yield "trusted root", f"{proof['root']['origin']}, as of {proof['root']['as_of'] or 'unknown'}"
+    root = proof["root"]
+    as_of = [f"as of {root['as_of']}"] if root["as_of"] else []
+    yield "trusted root", ", ".join(dict.fromkeys((root["name"], root["origin"], *as_of)))
     for attestation in proof["attestations"]:
         maker = attestation["signer"]["identity"]
         by = "" if maker == signer["identity"] else f" (by {maker})"
         yield "attested", attestation["predicate_type"] + by
         if provenance := attestation["provenance"]:
             yield "  built by", provenance["builder"]
-            yield "  from", f"{provenance['source_repository']} {provenance['source_sha']}".strip()
+            source = f"{provenance['source_repository']} {provenance['source_sha']}".strip()
+            yield "  from", source or "no source is stated"
     yield "admitted by", f"the rule for `{data['rule']['namespace']}` in {data['rule_source']}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
 from aperio_cli.commands.parsing import complete_installed
 from aperio_cli.context import Context
+from aperio_cli.errors import UsageError, clean
 from aperio_cli.output import Report, pairs
 
 if TYPE_CHECKING:
@@ -47,19 +49,27 @@ def plugin_why(
     organization: Annotated[
         str,
         typer.Option("--org", help="Judge by what this organization requires.", metavar="ID"),
-    ] = "",
+    ] = "local",
 ) -> Report:
     """Explain why an installed plugin may run, or may not: who signed, what proves it, which rule.
 
     The rules are those in force now, asked as before a launch; the files are not hashed again.
     """
-    from aperio_cli.models.plugin_id import PluginRef
+    from aperio_cli.models.plugin_id import PluginRef, is_path
 
+    if is_path(plugin):
+        raise UsageError(
+            f"`{clean(plugin)}` was not explained: `why` is about what is installed",
+            why="expected the id of an installed plugin, found a path",
+            next=[f"for an artifact: `aperio plugin verify {shlex.quote(plugin)}`"],
+        )
     receipt = context.store.get(PluginRef.parse(plugin))
     data = _explain(context, receipt, organization)
     text = pairs([(name, value) for name, value in _rows(data) if value not in {"", None}])
     return Report(
-        data, text, notes=("files are hashed at each start: `aperio plugin list --check`",)
+        data,
+        text,
+        notes=("files are hashed again before each start, and by `aperio plugin list --check`",),
     )
 
 
@@ -98,8 +108,12 @@ def _refusal(context: Context, receipt: Receipt, organization: str) -> AperioErr
     from aperio_cli.errors import AperioError
     from aperio_cli.verifying.decide import check_receipt
 
+    today = clock.now().date()
+    outcome = "would not be started"
     try:
-        check_receipt(receipt, context.policy, organization=organization, today=clock.now().date())
+        check_receipt(
+            receipt, context.policy, organization=organization, today=today, outcome=outcome
+        )
     except AperioError as refusal:
         return refusal
     return None
@@ -148,7 +162,10 @@ def _rows(data: dict[str, Any]) -> Iterator[tuple[str, object]]:
     refusal = data["refusal"]
     yield "may run", "yes" if refusal is None else f"NO: {refusal['code']}"
     if refusal:
-        yield "", refusal["what"]
+        for line in (refusal["what"], *refusal["why"].splitlines()):
+            yield "", line
+        for step in refusal["next"]:
+            yield "  next", step
     yield "badge", f"{data['badge']} ({data['required']} is required)"
     yield from _signer_rows(data["signer"])
     yield from _proof_rows(data["proof"] or {}, data["root_now"])
@@ -183,7 +200,8 @@ def _proof_rows(
     if entry := proof.get("log_entry"):
         yield "log entry", f"{entry['index']} of {entry['tree_size']} in {entry['log']}"
     if root := proof.get("root"):
-        yield "trusted root", f"{root['name']}, {root['origin']}, sha256:{root['sha256']}"
+        yield "trusted root", ", ".join(dict.fromkeys((root["name"], root["origin"])))
+        yield "  digest", f"sha256:{root['sha256']}"
     if root_now:
         yield "  on this machine", f"{root_now['origin']}, {root_now['age']}"
     for attestation in proof.get("attestations", ()):

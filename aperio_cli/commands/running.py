@@ -169,7 +169,8 @@ def _refuse_unverified_folder(context: Context, text: str, organization: str) ->
     required = context.policy.required(organization)
     if required == REQUIREMENTS[0]:
         return
-    whose = f"the organization {clean(organization)}" if organization else "this machine"
+    is_general = context.policy.required() == required
+    whose = "this machine" if is_general else f"the organization {clean(organization)}"
     raise PublisherUnverified(
         f"`{text}` was not run: it is a folder under development, which nobody has signed",
         why=f"required of plugins for {whose}: {required}",
@@ -193,6 +194,53 @@ def _develop(context: Context, path: Path) -> DevelopmentBuild:
             subject=f"`{project.manifest.id}` in {path}",
         )
     return develop(path, context.paths.cache, interpreter, dict(os.environ))
+
+
+def check_required_limits(context: Context, target: Receipt | DevelopmentBuild, named: str) -> None:
+    """Nothing, when this host enforces what is required of every start, or that is lifted.
+
+    What an exception lifts from an installed plugin is told at every start (DESIGN section 4,
+    item 4).
+
+    Args:
+        context: whose configuration requires limits.
+        target: what is to be started.
+        named: what the user calls it.
+
+    Raises:
+        RequiredLimit: a required limit cannot be enforced.
+    """
+    from aperio_cli.host.run import NOT_ENFORCED
+
+    missing = [name for name in context.config.sandbox_require if name in NOT_ENFORCED]
+    lifted = {name: found for name in missing if (found := _lifting(context, name, target))}
+    for name, exception in lifted.items():
+        granted = f"by an exception until {exception.until}: {clean(exception.reason)}"
+        context.output.warn(f"required limit `{name}` is not enforced, {granted}")
+    refused = [name for name in missing if name not in lifted]
+    if not refused:
+        return
+    steps = ["run it where the limit is not required"]
+    if not isinstance(target, DevelopmentBuild):
+        stated = f"{target.id} --rule {LIMIT_PREFIX}{refused[0]} --until DATE --reason TEXT"
+        steps.append(f"for a time: `aperio trust exception add {stated}`")
+    raise RequiredLimit(
+        f"`{named}` was not started: a required limit cannot be enforced",
+        why=f"[sandbox] require names {', '.join(refused)}",
+        next=steps,
+    )
+
+
+def _lifting(
+    context: Context, limit: str, target: Receipt | DevelopmentBuild
+) -> PolicyException | None:
+    """The exception by which a plugin may start without a limit; none for a folder."""
+    from aperio_cli import clock
+
+    if isinstance(target, DevelopmentBuild):
+        return None
+    today = clock.now().date().isoformat()
+    return context.policy.exception(target.id, target.version, LIMIT_PREFIX + limit, today=today)
 
 
 def _check_consent(request: RunRequest, operation: str) -> None:
@@ -221,7 +269,7 @@ class _Runner:
     async def run(self, target: Receipt | DevelopmentBuild) -> Report | None:
         from aperio_cli.state import State
 
-        self._check_required_limits(target)
+        check_required_limits(self._context, target, self._request.target)
         files.make_private(self._context.paths.home)
         with State(self._context.paths.state_database) as state:
             async with self._launched(target, state) as plugin:
@@ -230,42 +278,6 @@ class _Runner:
                 _write_line(self._context, reattach_record(plugin))
                 await plugin.ended()
         return None
-
-    def _check_required_limits(self, target: Receipt | DevelopmentBuild) -> None:
-        """DESIGN section 4, item 4: what the operator requires and this host lacks refuses.
-
-        What an exception lifts from an installed plugin is told at every start.
-        """
-        from aperio_cli.host.run import NOT_ENFORCED
-
-        required = self._context.config.sandbox_require
-        missing = [name for name in required if name in NOT_ENFORCED]
-        lifted = {name: found for name in missing if (found := self._lifting(name, target))}
-        for name, exception in lifted.items():
-            granted = f"by an exception until {exception.until}: {clean(exception.reason)}"
-            self._output.warn(f"required limit `{name}` is not enforced, {granted}")
-        refused = [name for name in missing if name not in lifted]
-        if not refused:
-            return
-        steps = ["run it where the limit is not required"]
-        if not isinstance(target, DevelopmentBuild):
-            stated = f"{target.id} --rule {LIMIT_PREFIX}{refused[0]} --until DATE --reason TEXT"
-            steps.append(f"for a time: `aperio trust exception add {stated}`")
-        raise RequiredLimit(
-            f"`{self._request.target}` was not started: a required limit cannot be enforced",
-            why=f"[sandbox] require names {', '.join(refused)}",
-            next=steps,
-        )
-
-    def _lifting(self, limit: str, target: Receipt | DevelopmentBuild) -> PolicyException | None:
-        """The exception by which a plugin may start without a limit; none for a folder."""
-        from aperio_cli import clock
-
-        if isinstance(target, DevelopmentBuild):
-            return None
-        rule = LIMIT_PREFIX + limit
-        today = clock.now().date().isoformat()
-        return self._context.policy.exception(target.id, target.version, rule, today=today)
 
     @contextlib.asynccontextmanager
     async def _launched(

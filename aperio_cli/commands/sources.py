@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli import clock
+from aperio_cli.errors import NotFound, clean
 from aperio_cli.models.plugin_id import PluginRef, is_path
 from aperio_cli.verifying import VerifyRequest, verify_artifact
 
@@ -20,11 +21,20 @@ def find_source(context: Context, argument: str) -> Offer | Path:
     """The offer that the registry makes for an id, or the path of a local artifact.
 
     Raises:
+        NotFound: a folder is there.
         AperioError: the id is none, or the registry does not offer it.
     """
-    if is_path(argument):
-        return Path(argument).expanduser()
-    return context.registry.resolve(PluginRef.parse(argument), context.platform)
+    if not is_path(argument):
+        reference = PluginRef.parse(argument)  # before a registry is asked for
+        return context.registry.resolve(reference, context.platform)
+    path = Path(argument).expanduser()
+    if path.is_dir():
+        raise NotFound(
+            f"`{clean(argument)}` is a folder; nothing was verified",
+            why="expected an artifact, <name>_<version>_<os>_<arch>.tar.gz",
+            next=["name the artifact in it", "`aperio plugin build` makes one of a project"],
+        )
+    return path
 
 
 def verify_source(

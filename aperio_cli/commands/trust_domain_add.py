@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -12,10 +13,19 @@ from aperio_cli import files
 from aperio_cli.commands.app import domain
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
-from aperio_cli.errors import AperioError, NotFound, SiteForbids, TrustRootInvalid, UsageError
+from aperio_cli.errors import (
+    AperioError,
+    NotFound,
+    SiteForbids,
+    TrustRootInvalid,
+    UsageError,
+    one_line,
+)
 from aperio_cli.output import Report
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aperio_cli.config import DomainRule
 
 _MAX_ROOT_BYTES = 1024 * 1024
@@ -50,7 +60,13 @@ def trust_domain_add(
     path = context.paths.config_file
     options = {"file": _absolute(file), "tuf": tuf, "tuf_root": _absolute(tuf_root)}
     stated = {"name": name} | {key: value for key, value in options.items() if value}
-    wanted = parse_domain_rule(Table(stated, _fail), source=str(path))
+    if not (file or tuf or tuf_root):
+        raise UsageError(
+            f"`{one_line(name, limit=80)}` was not added: it is not said where its trusted root is",
+            why="expected `--file`, or `--tuf` with `--tuf-root`",
+        )
+    fail = functools.partial(_fail, stated)
+    wanted = parse_domain_rule(Table(stated, fail), source=str(path))
     _refuse_taken(context, wanted)
     root = Path(options["file"] or options["tuf_root"])
     contents = _require_root(root, is_tuf=bool(tuf))
@@ -61,18 +77,20 @@ def trust_domain_add(
         "sha256": Digest.of(contents).hex,
         "was_there": not was_added,
     }
-    done = "was added to" if was_added else "is in"
-    step = f"`aperio trust refresh {name}`" if tuf else f'rules with `domain = "{name}"`'
-    return Report(data, f"the trust domain `{name}` {done} {path}", notes=(f"next: {step}",))
+    done = f"was added to {path}" if was_added else f"is in {path} already"
+    step = "say who may sign in it: `aperio trust publisher add NS --from-bundle FILE`"
+    step = f"`aperio trust refresh {name}`" if tuf else step
+    return Report(data, f"the trust domain `{name}` {done}", notes=(f"next: {step}",))
 
 
 def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute()) if path else ""
 
 
-def _fail(key: str, why: str) -> NoReturn:
-    name = "NAME" if key == "name" else f"--{key.replace('_', '-')}"
-    raise UsageError(f"`{name}` was not accepted; no trust domain was added", why=why)
+def _fail(stated: Mapping[str, str], key: str, why: str) -> NoReturn:
+    value = one_line(stated.get(key, ""), limit=200)
+    typed = value if key == "name" else f"--{key.replace('_', '-')} {value}".rstrip()
+    raise UsageError(f"`{typed}` was not accepted; no trust domain was added", why=why)
 
 
 def _refuse_taken(context: Context, wanted: DomainRule) -> None:
@@ -108,9 +126,10 @@ def _require_root(path: Path, *, is_tuf: bool) -> bytes:
     try:
         contents = files.read_capped(path, _MAX_ROOT_BYTES)
     except (AperioError, OSError) as error:
+        why = error.why if isinstance(error, AperioError) else str(error.strerror)
         raise NotFound(
             f"`{path}` cannot be read; no trust domain was added",
-            why=str(error),
+            why=why,
             next=["check the path for a typing error"],
         ) from error
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from aperio_cli import files
 from aperio_cli.errors import (
     AperioError,
     BundleMalformed,
+    FileNotRegular,
+    FileTooLarge,
     NotFound,
     Refusal,
     SignatureMissing,
@@ -32,7 +35,7 @@ _BASES = {
     FROM_ARTIFACT: "the artifact's own bytes; it will be checked again at install",
     FROM_INDEX: "the digest that the registry offers; `plugin install` checks the bytes",
     FROM_BUNDLE: "the digest that the bundle itself states: somebody signed something,"
-    " and whether it is the plugin you mean nobody has looked at",
+    " which need not be the plugin you mean",
 }
 
 
@@ -83,7 +86,7 @@ def bundle_evidence(context: Context, source: str, artifact: str = "") -> Bundle
     """
     from aperio_cli.verifying.signature import verify_signature
 
-    is_file = is_path(source) or source.endswith(BUNDLE_SUFFIX)
+    is_file = _is_file(source)
     signed = _of_file(source, artifact) if is_file else _of_registry(context, source, artifact)
     try:
         proof = verify_signature(signed.digest, signed.bundle, context.trusted_roots)
@@ -93,13 +96,25 @@ def bundle_evidence(context: Context, source: str, artifact: str = "") -> Bundle
     return BundleEvidence(proof, signed.digest, signed.basis, signed.claim)
 
 
+def _is_file(source: str) -> bool:
+    """Whether a file is meant; a bundle's name need not look like a path, and no id has a dot."""
+    if is_path(source) or source.endswith(".json"):
+        return True
+    try:
+        PluginRef.parse(source)
+    except AperioError:
+        return Path(source).is_file()
+    return False
+
+
 def _of_registry(context: Context, source: str, artifact: str) -> _Signed:
+    reference = PluginRef.parse(source)
     if artifact:
         raise UsageError(
             "`--artifact` goes with a bundle that is a file",
             why=f"`{source}` is a plugin of the registry",
         )
-    offer = context.registry.resolve(PluginRef.parse(source), context.platform)
+    offer = context.registry.resolve(reference, context.platform)
     if offer.bundle is None or offer.digest is None:
         raise SignatureMissing(
             f"`{offer.id}` {offer.version} is offered without a signature",
@@ -112,14 +127,14 @@ def _of_registry(context: Context, source: str, artifact: str) -> _Signed:
 def _of_file(source: str, artifact: str) -> _Signed:
     path = Path(source).expanduser()
     if path.name.endswith(SUFFIX):
-        named, bundle_path = artifact or str(path), path.with_name(path.name + BUNDLE_SUFFIX)
+        named, bundle_path = artifact or str(path), _bundle_beside(path)
     else:
         beside = path.with_name(path.name.removesuffix(BUNDLE_SUFFIX))
         has_one = beside.name.endswith(SUFFIX) and beside.exists()
         named, bundle_path = artifact or (str(beside) if has_one else ""), path
     bundle = _read_bundle(bundle_path)
     if not named:
-        return _Signed(bundle, _stated_digest(bundle), FROM_BUNDLE)
+        return _Signed(bundle, _stated_digest(bundle, path), FROM_BUNDLE)
     from aperio_cli.commands.artifacts import load_artifact
 
     found = load_artifact(Path(named).expanduser())
@@ -127,19 +142,44 @@ def _of_file(source: str, artifact: str) -> _Signed:
     return _Signed(bundle, found.digest, FROM_ARTIFACT, claim)
 
 
+def _bundle_beside(artifact: Path) -> Path:
+    expected = artifact.with_name(artifact.name + BUNDLE_SUFFIX)
+    if expected.exists():
+        return expected
+    if not artifact.exists():
+        raise _not_there(artifact)
+    named = f"--from-bundle FILE --artifact {shlex.quote(str(artifact))}"
+    raise SignatureMissing(
+        f"`{artifact}` has no bundle beside it; no rule was written",
+        why=f"expected {expected}",
+        next=[f"name the bundle where it is: `{named}`", "ask its publisher for one"],
+    )
+
+
 def _read_bundle(path: Path) -> bytes:
     try:
         return files.read_capped(path, MAX_BUNDLE_BYTES)
     except FileNotFoundError as error:
-        raise NotFound(
-            f"`{path}` is not there; no rule was written",
-            next=["check the path for a typing error"],
+        raise _not_there(path) from error
+    except FileTooLarge as error:
+        raise BundleMalformed(
+            f"`{path}` is not a Sigstore bundle; no rule was written", why=error.why
         ) from error
-    except (AperioError, OSError) as error:
-        raise NotFound(f"`{path}` cannot be read; no rule was written", why=str(error)) from error
+    except FileNotRegular as error:
+        raise NotFound(f"`{path}` cannot be read; no rule was written", why=error.why) from error
+    except OSError as error:
+        raise NotFound(
+            f"`{path}` cannot be read; no rule was written", why=str(error.strerror)
+        ) from error
 
 
-def _stated_digest(bundle: bytes) -> Digest:
+def _not_there(path: Path) -> NotFound:
+    return NotFound(
+        f"`{path}` is not there; no rule was written", next=["check the path for a typing error"]
+    )
+
+
+def _stated_digest(bundle: bytes, path: Path) -> Digest:
     """The digest that a bundle is about, as it says itself (sigstore_bundle.proto as JSON).
 
     Raises:
@@ -153,7 +193,7 @@ def _stated_digest(bundle: bytes) -> Digest:
         return Digest(_first_subject(document)["digest"]["sha256"])
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise BundleMalformed(
-            "no rule was written: the bundle does not say what it is the signature of",
+            f"`{path}` does not say what it is the signature of; no rule was written",
             why="expected messageSignature with a SHA-256 digest, or a statement with a subject",
             next=["name the artifact with `--artifact FILE`"],
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -9,10 +10,12 @@ import typer
 from aperio_cli.commands.app import exception
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
-from aperio_cli.errors import SiteForbids, UsageError
+from aperio_cli.errors import SiteForbids, UsageError, one_line
 from aperio_cli.output import Report
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aperio_cli.models.policy import PolicyException
 
 
@@ -36,13 +39,16 @@ def trust_exception_add(
     ],
 ) -> Report:
     """Lift one rule from one plugin. It ends by itself, and stays visible until then."""
+    from aperio_cli import clock
     from aperio_cli.config import add_exception, parse_exception
     from aperio_cli.models.table import Table
 
     stated = {"plugin": plugin, "rule": rule, "until": until, "reason": reason}
     path = context.paths.config_file
-    wanted = parse_exception(Table(stated, _fail), source=str(path))
-    _refuse_ended(wanted)
+    fail = functools.partial(_fail, stated)
+    wanted = parse_exception(Table(stated, fail), source=str(path))
+    if wanted.until < clock.now().date().isoformat():
+        fail("until", f"{wanted.until} has passed")
     _refuse_forbidden(context, wanted)
     was_changed = add_exception(path, wanted)
     data = {
@@ -69,16 +75,10 @@ def lifts(granted: PolicyException) -> str:
     return f"`{name}` may be used although its publisher is not verified"
 
 
-def _fail(key: str, why: str) -> NoReturn:
-    name = "PLUGIN" if key == "plugin" else f"--{key}"
-    raise UsageError(f"`{name}` was not accepted; no exception was made", why=why)
-
-
-def _refuse_ended(wanted: PolicyException) -> None:
-    from aperio_cli import clock
-
-    if wanted.until < clock.now().date().isoformat():
-        _fail("until", f"{wanted.until} has passed")
+def _fail(stated: Mapping[str, str], key: str, why: str) -> NoReturn:
+    value = one_line(stated[key], limit=80)
+    typed = value if key == "plugin" else f"--{key} {value}".rstrip()
+    raise UsageError(f"`{typed}` was not accepted; no exception was made", why=why)
 
 
 def _refuse_forbidden(context: Context, wanted: PolicyException) -> None:

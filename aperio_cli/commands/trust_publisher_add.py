@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -10,11 +11,11 @@ import typer
 from aperio_cli.commands.app import publisher
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
-from aperio_cli.errors import ManifestMismatch, SiteForbids, UsageError, clean
+from aperio_cli.errors import ManifestMismatch, SiteForbids, UsageError, clean, one_line
 from aperio_cli.output import Report, pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from aperio_cli.commands.trust_evidence import BundleEvidence
     from aperio_cli.models.publisher import PublisherRule
@@ -130,10 +131,16 @@ def _stated(
     Raises:
         UsageError: they do not state one.
     """
+    from aperio_cli.models.publisher import LOCAL_DOMAIN
     from aperio_cli.models.publisher_table import PUBLIC_DOMAIN, parse_publisher
     from aperio_cli.models.table import Table
 
-    if artifact or not typed["identity"]:
+    if artifact:
+        raise UsageError(
+            "`--artifact` goes with `--from-bundle`; no rule was written",
+            why="it is what a bundle is held against",
+        )
+    if not typed["identity"]:
         raise UsageError(
             "no rule was written: it is not said who signs",
             why="expected `--from-bundle`, or `--identity` with `--issuer`",
@@ -141,16 +148,24 @@ def _stated(
         )
     given = {key: value for key, value in typed.items() if value}
     values = {"domain": PUBLIC_DOMAIN} | given
+    if not typed["issuer"] and values["domain"] != LOCAL_DOMAIN:
+        raise UsageError(
+            f"`{clean(typed['identity'])}` was not accepted; no rule was written",
+            why="expected `--issuer` as well: an identity is only what its issuer vouches for",
+            next=["ask them which issuer their certificates name, and add `--issuer URL`"],
+        )
     values |= {"namespace": proposal.namespace, "tier": proposal.tier}
     values |= {"plugin": proposal.plugin} if proposal.plugin else {}
+    fail = functools.partial(_fail, values)
     return parse_publisher(
-        Table(values, _fail), domains=context.config.domain_names, source=proposal.source
+        Table(values, fail), domains=context.config.domain_names, source=proposal.source
     )
 
 
-def _fail(key: str, why: str) -> NoReturn:
-    name = "NS" if key == "namespace" else f"--{key}"
-    raise UsageError(f"`{name}` was not accepted; no rule was written", why=why)
+def _fail(stated: Mapping[str, str], key: str, why: str) -> NoReturn:
+    value = one_line(stated.get(key, ""), limit=200)
+    typed = value if key == "namespace" else f"--{key} {value}".rstrip()
+    raise UsageError(f"`{typed}` was not accepted; no rule was written", why=why)
 
 
 def _add(context: Context, rule: PublisherRule, evidence: BundleEvidence | None) -> Report:
@@ -222,9 +237,9 @@ def _show(
             say(line)
     say(f"\nthe rule:\n{rule.to_toml()}\n")
     if others:
-        say(f"`{rule.namespace}` has rules already; these signers would be admitted as well:")
+        say(f"`{rule.namespace}` has rules already; these signers stay admitted:")
         for known in others:
-            say(f"  {who_signs(known)}")
+            say(f"  {who_signs(known)} (trust domain {known.domain})")
     for words in [] if others else _displaced(context, rule):
         say(words)
 

@@ -9,7 +9,7 @@ import typer
 from aperio_cli.commands.app import trust
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
-from aperio_cli.errors import UsageError
+from aperio_cli.errors import UsageError, one_line
 from aperio_cli.output import Report
 
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 def trust_require(
     context: Context,
     level: Annotated[
-        str, typer.Argument(metavar="signed|verified", help="The least.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="signed|verified", help="What every plugin has to be.", show_default=False
+        ),
     ],
     *,
     org: Annotated[
@@ -36,15 +39,21 @@ def trust_require(
     from aperio_cli.models.policy import REQUIREMENTS
     from aperio_cli.models.table import unknown
 
+    if not org.isprintable():
+        raise UsageError(
+            "`--org` was not accepted; what is required was left as it is",
+            why="expected printable characters on one line",
+        )
     if level not in REQUIREMENTS:
         raise UsageError(
-            "what is required was left as it is: expected signed or verified",
+            f"`{one_line(level, limit=80)}` was not accepted; what is required was left as it is",
             why=unknown(level, REQUIREMENTS),
         )
     config = context.config
     before = _stated(config.user, org) or REQUIREMENTS[0]
     if REQUIREMENTS.index(level) < REQUIREMENTS.index(before):
-        context.output.warn(_site_words(config, org))
+        if words := _floor_words(config, org):
+            context.output.warn(words)
         context.ask(
             f"Require no more than `{level}` {_whom(org)}?",
             what=f"`{before}` is required {_whom(org)} as before",
@@ -59,7 +68,7 @@ def trust_require(
         "in_force": held,
         "was_changed": was_changed,
     }
-    stronger = f"`{held}` stays in force {_whom(org)}: {_site_words(config, org)}"
+    stronger = f"`{held}` stays in force {_whom(org)}: {_floor_words(config, org)}"
     return Report(
         data,
         f"`{level}` is required {_whom(org)}",
@@ -73,8 +82,8 @@ def _stated(statements: Statements, organization: str) -> str:
     return statements.require
 
 
-def _site_words(config: Config, organization: str) -> str:
-    """What the site holds, whatever the user's file says."""
+def _floor_words(config: Config, organization: str) -> str:
+    """What is required all the same, whatever this says; empty when nothing is."""
     site = config.site
     stated = [f"`{site.require}` of every plugin"] if site.require else []
     own = dict(site.organizations).get(organization, "")
@@ -83,7 +92,7 @@ def _site_words(config: Config, organization: str) -> str:
         return f"the site requires {' and '.join(stated)} ({config.site_file})"
     if organization and config.user.require:
         return f"this machine requires `{config.user.require}` of every plugin ({config.file})"
-    return "the site requires nothing of its own"
+    return ""
 
 
 def _whom(organization: str) -> str:

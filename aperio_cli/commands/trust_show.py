@@ -10,17 +10,26 @@ from aperio_cli import clock
 from aperio_cli.commands.app import trust
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
-from aperio_cli.errors import PublisherFileInvalid
+from aperio_cli.errors import PublisherFileInvalid, one_line
 from aperio_cli.output import Report, pairs, table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from aperio_cli.config import Config, PublisherFile
     from aperio_cli.models.policy import Policy, PolicyException
     from aperio_cli.models.publisher import PublisherRule
     from aperio_cli.verifying.publisher_files import VerifiedPublishers
     from aperio_cli.verifying.signature import TrustedRootSource
+
+# What a rule demands besides the signer, by its key in the configuration.
+_CONDITIONS = {
+    "valid_from": "only from",
+    "valid_until": "only until",
+    "require_provenance": "only with signed provenance",
+    "builder": "only built by",
+    "source_repository": "only built from",
+}
 
 
 @command(trust, "trust", "show")
@@ -175,7 +184,7 @@ def _exception(config: Config, stated: PolicyException) -> dict[str, Any]:
 
 
 def _text(data: dict[str, Any]) -> str:
-    parts = [_heading(data), _publishers(data["publishers"])]
+    parts = [_heading(data), _publishers(data)]
     for rows, section in (
         (data["publisher_files"], _publisher_files),
         (data["domains"], _domains),
@@ -202,40 +211,49 @@ def _level(stated: dict[str, Any]) -> str:
     return f"{stated['level']} publishers{_by_site(stated)}"
 
 
-def _publishers(publishers: Sequence[dict[str, Any]]) -> str:
-    if not publishers:
+def _publishers(data: dict[str, Any]) -> str:
+    """The rules, each with what it says of the signer below: side by side it fits no terminal."""
+    if not data["publishers"]:
         return "nobody is trusted: there is no [[publishers]] rule in force"
     rows = [
         (
             f"{each['namespace']}/{each['plugin']}" if each["plugin"] else each["namespace"],
             each["tier"],
             each["domain"],
-            each["shape"],
-            each["identity"],
-            each["issuer"],
-            f"{each['source']}{_by_site(each)}",
         )
-        for each in publishers
+        for each in data["publishers"]
     ]
-    headings = ("publisher", "tier", "domain", "shape", "identity", "issuer", "stated in")
-    return table(headings, rows)
+    heading, *lines = table(("publisher", "tier", "domain"), rows).splitlines()
+    shown = [heading]
+    for line, each in zip(lines, data["publishers"], strict=True):
+        shown.append(line)
+        shown += [f"  {one_line(detail)}" for detail in _details(each, data["config_file"])]
+    return "\n".join(shown)
+
+
+def _details(publisher: dict[str, Any], config_file: str) -> Iterator[str]:
+    rule = publisher["rule"]
+    yield f"signed by {publisher['identity']}"
+    yield f"vouched for by {publisher['issuer']}"
+    for key, words in _CONDITIONS.items():
+        if stated := rule.get(key):
+            yield words if stated is True else f"{words} {stated}"
+    if publisher["source"] != config_file:
+        yield f"stated in {publisher['source']}{_by_site(publisher)}"
 
 
 def _publisher_files(found: Sequence[dict[str, Any]]) -> str:
-    rows = [
-        (
-            each["file"],
-            "not used" if each["problem"] else f"serial {each['serial']}",
-            each["problem"] or f"{each['publishers']} rules, signed by {_signature(each)}",
-            each["expires"] or "",
-        )
-        for each in found
-    ]
-    return table(("publisher file", "", "", "until"), rows)
-
-
-def _signature(found: dict[str, Any]) -> str:
-    return f"{found['signer']['identity']} on {found['signer']['signed_at']}"
+    lines = []
+    for each in found:
+        count = each["publishers"]
+        stated = f"serial {each['serial']}, {count} rule{'' if count == 1 else 's'}"
+        state = "NOT USED" if each["problem"] else f"{stated}, until {each['expires']}"
+        lines.append(f"publisher file  {one_line(each['file'])}{_by_site(each)}: {one_line(state)}")
+        signer = each["signer"] or {}
+        signed = f"signed by {signer.get('identity')} on {signer.get('signed_at')}"
+        details = each["problem"].splitlines() if each["problem"] else [signed]
+        lines += [f"  {one_line(detail)}" for detail in details]
+    return "\n".join(lines)
 
 
 def _domains(domains: Sequence[dict[str, Any]]) -> str:

@@ -34,10 +34,12 @@ def site_config_file() -> Path:
     """The site's config.toml, whether it is there or not."""
     import platform as machine
 
-    if machine.system() == "Linux":
-        # platformdirs follows XDG_CONFIG_DIRS here: desktops set it, and any user could lift the
-        # floor with it.
-        return Path("/etc/xdg/aperio/config.toml")
-    import platformdirs
+    system = machine.system()
+    if system == "Windows":
+        import platformdirs
 
-    return platformdirs.site_config_path("aperio") / "config.toml"
+        return platformdirs.site_config_path("aperio") / "config.toml"
+    # Named here: elsewhere platformdirs follows XDG_CONFIG_DIRS, on macOS too. Desktops set it, and
+    # any user could lift the floor with it.
+    folder = "/Library/Application Support" if system == "Darwin" else "/etc/xdg"
+    return Path(folder, "aperio", "config.toml")

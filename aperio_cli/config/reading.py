@@ -72,6 +72,8 @@ def read_site(path: Path) -> Statements:
     """
     # Its paths start with /: what `~` means is up to each user, who could put a file of his own
     # in the place of a trusted root.
+    if path.is_symlink() and not path.exists():
+        raise _unread(path, FileNotFoundError("it is a link that leads nowhere"))
     return _read(path, known_domains=(), home="")
 
 
@@ -194,8 +196,15 @@ def _read(path: Path, *, known_domains: Sequence[str] | None, home: str = "~") -
 
 
 def _unread(path: Path, error: Exception) -> ConfigurationInvalid:
+    why = error.why if isinstance(error, AperioError) else str(error)
+    if isinstance(error, OSError) and error.strerror:  # the path is said already
+        return ConfigurationInvalid(
+            f"`{path}` was not read",
+            why=error.strerror,
+            next=["see that this user may read it, or name another with `--config FILE`"],
+        )
     return ConfigurationInvalid(
-        f"`{path}` was not read", why=str(error), next=["correct the file, or move it away"]
+        f"`{path}` was not read", why=why, next=["correct the file, or move it away"]
     )
 
 

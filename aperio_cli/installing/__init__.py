@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aperio_cli import archive, clock, files
 from aperio_cli.errors import (
     FilesChanged,
+    FileTooLarge,
     ProvenanceMissing,
     ReceiptInvalid,
     SignerChanged,
@@ -30,6 +31,7 @@ from aperio_cli.models.receipt import (
     BUNDLE_FILE_NAME,
     FILE_NAME,
     FILES_FOLDER,
+    MAX_BYTES,
     TREE_FILE_NAME,
     Receipt,
 )
@@ -115,6 +117,7 @@ def install(admitted: AdmittedArtifact, store: Store, request: InstallRequest) -
         PluginInUse: the same version is running, and had to be repaired.
         LockHeld: another process keeps the store locked.
         FolderNotPrivate: the home is a link or somebody else's.
+        FileTooLarge: its record would be longer than a record may be.
         DiskFull: there is no space.
     """
     what = f"{admitted.subject} was not installed"
@@ -127,6 +130,15 @@ def install(admitted: AdmittedArtifact, store: Store, request: InstallRequest) -
             installed = store.get(PluginRef(installed.id, installed.version))
             store.make_current(installed.id, installed.version)
         return _report(installed, before, was_installed=True)
+
+
+def check_replacement(admitted: AdmittedArtifact, store: Store) -> None:
+    """Nothing, when `install` would put the artifact in the place of what is installed.
+
+    Raises:
+        VersionChanged, SignerChanged, ProvenanceMissing, ReceiptInvalid: as `install`.
+    """
+    _installed(admitted, store, InstallRequest())
 
 
 def _report(receipt: Receipt, before: str | None, *, was_installed: bool) -> InstallReport:
@@ -156,9 +168,16 @@ def _installed(admitted: AdmittedArtifact, store: Store, request: InstallRequest
                 f"to take the new contents, first `aperio plugin remove {same.id}@{same.version}`",
             ],
         )
+    current = _predecessor(admitted, store)
     if same and _is_as_good(same, admitted) and _is_intact(same, store):
+        if current and current.version != same.version:
+            # It becomes the current version again, on the evidence in its record.
+            _check_succession(current, same.recorded_proof(), admitted, request)
         return same
-    _check_succession(same or _predecessor(admitted, store), admitted, request)
+    evidence = admitted.evidence
+    offered = evidence.proof if isinstance(evidence, Verified) else None
+    for before in (same, current):
+        _check_succession(before, offered, admitted, request)
     return None
 
 
@@ -195,13 +214,15 @@ def _predecessor(admitted: AdmittedArtifact, store: Store) -> Receipt | None:
 
 
 def _check_succession(
-    before: Receipt | None, admitted: AdmittedArtifact, request: InstallRequest
+    before: Receipt | None,
+    after: Proof | None,
+    admitted: AdmittedArtifact,
+    request: InstallRequest,
 ) -> None:
     """Provenance can rise, never fall (DESIGN, section 4, item 7)."""
     recorded = before.recorded_proof() if before else None
     if before is None or recorded is None:
         return
-    after = admitted.evidence.proof if isinstance(admitted.evidence, Verified) else None
     accepted = {after.signer.name, after.signer.identity} if after else {UNSIGNED}
     if request.accept_new_signer in accepted:
         return
@@ -246,7 +267,7 @@ def _provenance_fell(
 
 def _accepting(signer: Signer | None) -> str:
     name = clean(signer.name) if signer else UNSIGNED
-    return f"`aperio plugin install ... --accept-new-signer {shlex.quote(name)}`"
+    return f"install it with `--accept-new-signer {shlex.quote(name)}`"
 
 
 def _shown(signer: Signer | None) -> str:
@@ -340,7 +361,15 @@ def _write_records(
     if admitted.attestations is not None:
         files.write_atomic(prepared / ATTESTATIONS_FILE_NAME, admitted.attestations)
     receipt = _receipt(admitted, place, files.tree_digest(tree), interpreter)
-    files.write_atomic(prepared / FILE_NAME, receipt.to_bytes())
+    record = receipt.to_bytes()
+    if len(record) > MAX_BYTES:
+        raise FileTooLarge(
+            f"{admitted.subject} was not installed: more is stated about it than a record may hold",
+            why=f"expected at most {MAX_BYTES} bytes of manifest and attestations"
+            f"\nfound    {len(record)}",
+            next=["tell its publisher"],
+        )
+    files.write_atomic(prepared / FILE_NAME, record)
     return receipt
 
 

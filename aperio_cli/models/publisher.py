@@ -98,7 +98,9 @@ class Signer:
 
     @property
     def _is_build(self) -> bool:
-        return bool(self.claim(BUILD_CONFIG_URI)) and "@" in self.identity
+        """Whether it names a workflow at a ref, and says by numbers whose."""
+        numbered = (self.claim(BUILD_CONFIG_URI), self.claim(OWNER_ID), self.claim(REPOSITORY_ID))
+        return all(numbered) and "@" in self.identity
 
     def to_json(self) -> dict[str, object]:
         """The signer as receipts and reports carry it."""

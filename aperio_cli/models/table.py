@@ -46,8 +46,10 @@ class Table:
         if key not in self.values:
             self.fail(key, f"`{key}` is missing")
         value = self.values[key]
-        if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        if not isinstance(value, str) or not value.strip():
             self.fail(key, "expected text that is not blank")
+        if not value.isprintable():
+            self.fail(key, "expected printable characters on one line")
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:

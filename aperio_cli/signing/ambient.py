@@ -139,6 +139,20 @@ def missing(service: Service, why: str) -> CredentialMissing:
     )
 
 
+def unusable(environment: Mapping[str, str], error: IdentityTokenInvalid) -> IdentityTokenInvalid:
+    """The error for a token of the surroundings that cannot be used, with whose it is."""
+    service = current_service(environment) or GOOGLE
+    steps = service.steps if service is GITLAB else ()  # there the job says for whom it is
+    return IdentityTokenInvalid(
+        _what_is_unusable(service), why=error.why, next=[*steps, *error.next]
+    )
+
+
+def _what_is_unusable(service: Service) -> str:
+    source = f" in {_GITLAB_TOKEN}" if service is GITLAB else ""
+    return f"nothing was signed: the identity token of {service.name}{source} cannot be used"
+
+
 def _detect(service: Service | None) -> str | None:
     from sigstore.oidc import detect_credential
 
@@ -159,7 +173,7 @@ def _failed(service: Service, error: Exception) -> AperioError:
         )
     if "audience claim" in why or "Malformed token" in why:
         return IdentityTokenInvalid(
-            f"nothing was signed: the identity token of {service.name} cannot be used",
+            _what_is_unusable(service),
             why=why,
             next=service.steps,
         )

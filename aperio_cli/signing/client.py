@@ -109,7 +109,7 @@ def with_session(
         except AperioError:
             raise
         except Exception as error:
-            raise _failed(domain, error, progress) from error
+            raise _failed(domain, error, progress, credential) from error
 
 
 def _attempt(
@@ -128,9 +128,11 @@ def _attempt(
         return work(Session(signer))
 
 
-def _failed(domain: SigningDomain, error: Exception, progress: _Progress) -> AperioError:
+def _failed(
+    domain: SigningDomain, error: Exception, progress: _Progress, credential: Credential
+) -> AperioError:
     subject = f"a service of the trust domain `{domain.name}`"
-    return failures.of_service(subject, error, _evidence(progress))
+    return failures.of_service(subject, error, _evidence(progress), secret=credential.token)
 
 
 def _late(domain: SigningDomain, limit_s: float, progress: _Progress) -> SigningTimeout:

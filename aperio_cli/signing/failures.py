@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import warnings
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _EVIDENCE_CHARACTERS = 300
 _MAX_WARNINGS = 8
+_SOMEWHERE = "the network"
 # requests' and sigstore's own types, by name: neither package is imported to say what went wrong.
 _UNREACHABLE: Final = {
     "ConnectTimeout",
@@ -26,20 +28,24 @@ _UNREACHABLE: Final = {
 }
 
 
-def of_service(subject: str, error: Exception, evidence: Sequence[str] = ()) -> AperioError:
+def of_service(
+    subject: str, error: Exception, evidence: Sequence[str] = (), *, secret: str = ""
+) -> AperioError:
     """The error for a service that did not do its part.
 
     Args:
         subject: who it was, for people.
         error: what sigstore, or a package below it, raised.
         evidence: further lines that explain it.
+        secret: what none of them may show: some servers send back what they were sent.
     """
-    said = _server_text(error) or f"{type(error).__name__}: {error}"
-    why = "\n".join(clean(text, limit=_EVIDENCE_CHARACTERS) for text in (said, *evidence))
+    said = _server_text(error) or f"{type(error).__name__}: {error}".removesuffix(": ")
+    lines = [text.replace(secret, "***") if secret else text for text in (said, *evidence)]
+    why = "\n".join(clean(text, limit=_EVIDENCE_CHARACTERS) for text in lines)
     if unreachable := _unreachable(error):
         return NetworkUnavailable(
             f"nothing was signed: {subject} cannot be reached",
-            why=f"{unreachable}\n{why}" if unreachable not in why else why,
+            why=why if unreachable in why or unreachable == _SOMEWHERE else f"{unreachable}\n{why}",
             next=[
                 "run the same command again",
                 "behind a proxy: set HTTPS_PROXY, and REQUESTS_CA_BUNDLE when it opens TLS",
@@ -65,7 +71,9 @@ def captured_warnings() -> Iterator[list[str]]:
     logger = logging.getLogger()
     logger.addHandler(handler)
     try:
-        yield captured
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what packages say to programmers
+            yield captured
     finally:
         logger.removeHandler(handler)
 
@@ -91,7 +99,7 @@ def _unreachable(error: Exception) -> str:
     for link in _chain(error):
         if type(link).__name__ in _UNREACHABLE and getattr(link, "response", None) is None:
             request = getattr(link, "request", None)
-            return urlsplit(str(getattr(request, "url", ""))).netloc or "the network"
+            return urlsplit(str(getattr(request, "url", ""))).netloc or _SOMEWHERE
     return ""
 
 

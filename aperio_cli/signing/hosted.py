@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from aperio_cli.errors import (
     CredentialMissing,
+    IdentityTokenInvalid,
     InsecureUrl,
     SigningFailed,
     TrustRootInvalid,
@@ -92,12 +93,17 @@ class HostedDomain:
         if asked.token:
             return read_credential(asked.token)
         token = None if asked.out_of_band else ambient.ambient_token(asked.environment)
-        return read_credential(token or self._log_in())
+        if token is None:
+            return read_credential(self._log_in())
+        try:
+            return read_credential(token)
+        except IdentityTokenInvalid as error:
+            raise ambient.unusable(asked.environment, error) from error
 
     def _log_in(self) -> str:
         asked = self.identification
         if not asked.has_terminal:
-            raise _nobody_to_ask()
+            raise _nobody_to_ask(out_of_band=asked.out_of_band)
         if not self.issuer_url:
             raise SigningFailed(
                 f"nothing was signed: `{self.name}` has no place to log in",
@@ -161,10 +167,11 @@ def _unusable(name: str, error: Exception) -> TrustRootInvalid:
     )
 
 
-def _nobody_to_ask() -> CredentialMissing:
+def _nobody_to_ask(*, out_of_band: bool) -> CredentialMissing:
+    tried = "no token was given, no CI service gives one, and there is no terminal to log in on"
     return CredentialMissing(
         "nothing was signed: nothing here says who signs",
-        why="no token was given, no CI service gives one, and there is no terminal to log in on",
+        why="`--oob` needs a terminal to type the code on" if out_of_band else tried,
         next=[
             "run the same command on a terminal",
             "give a token: `aperio plugin sign --identity-token -`, and the token on stdin",

@@ -246,6 +246,12 @@ def _read_stated(stated: Path | None, beside: Path, limit_bytes: int) -> bytes |
             f"`{stated}` is not there; nothing was verified",
             next=["check the path for a typing error"],
         ) from error
+    except OSError as error:
+        raise NotFound(
+            f"`{stated or beside}` cannot be read; nothing was verified",
+            why=os.strerror(error.errno or 0),
+            next=["see who may read it: it belongs to the artifact"],
+        ) from error
 
 
 @contextlib.contextmanager

@@ -260,7 +260,12 @@ def judge(case: Case) -> Judgement:
 
 
 def check_receipt(
-    receipt: Receipt, policy: Policy, *, today: date, organization: str = ""
+    receipt: Receipt,
+    policy: Policy,
+    *,
+    today: date,
+    organization: str = "",
+    outcome: str = "was not started",
 ) -> Judgement:
     """Why an installed version may be started: asked before every launch, of the policy as it is.
 
@@ -269,6 +274,7 @@ def check_receipt(
         policy: the operator's rules now.
         today: the day on which exceptions have to hold.
         organization: for whom it is started; empty for the requirements of the whole machine.
+        outcome: what a refusal comes to, for messages.
 
     Raises:
         Refusal: the policy does not allow it, or not any more; one subclass for each cause, as
@@ -286,7 +292,7 @@ def check_receipt(
             today=today,
             location=receipt.source,
             bundle_name=str(receipt.folder / BUNDLE_FILE_NAME),
-            outcome="was not started",
+            outcome=outcome,
             organization=organization,
         )
     )

@@ -95,7 +95,9 @@ def other_signer(
 
 def unverified(case: Case, rule: PublisherRule | None) -> PublisherUnverified:
     """A verified publisher is required, and this one is not, or is nobody."""
-    whose = f" of organization {clean(case.organization)}" if case.organization else ""
+    # What is required of every plugin is not the organization's own doing.
+    is_general = case.policy.required() == case.policy.required(case.organization)
+    whose = "every plugin" if is_general else f"plugins of organization {clean(case.organization)}"
     found = "nobody signed it"
     steps = ["choose a plugin of a verified publisher"]
     if rule and rule.domain == LOCAL_DOMAIN:
@@ -105,7 +107,7 @@ def unverified(case: Case, rule: PublisherRule | None) -> PublisherUnverified:
         steps.append('once you have checked who they are, add `tier = "verified"` to that rule')
     return PublisherUnverified(
         f"{case.refused}: its publisher is not verified",
-        why=f"expected verified, as is required of plugins{whose} here\nfound    {found}",
+        why=f"expected verified, as is required of {whose} here\nfound    {found}",
         next=[*steps, f"for a time: {_exception_command(case, UNVERIFIED)}"],
     )
 

@@ -139,7 +139,8 @@ def _version_in(ref: str) -> str:
 
 def _fail(key: str, why: str) -> NoReturn:
     if key in {"namespace", "plugin", "tier"}:  # which the operator chose, not the signer
-        raise UsageError(f"`{key}` was not accepted; no rule was written", why=why)
+        name = "NS" if key == "namespace" else f"--{key}"
+        raise UsageError(f"`{name}` was not accepted; no rule was written", why=why)
     raise _unfit(f"`{key}`: {why}")
 
 

@@ -131,9 +131,12 @@ def trust_config_json(name: str, config: Config, paths: Paths) -> str:
     roots = {root.source.name: root for root in domain_roots(config, paths)}
     if name not in roots:
         raise UsageError(
-            f"`{clean(name)}` is not a trust domain",
-            why=f"known here: {', '.join(roots)}",
-            next=["check the name for a typing error", "state it under `[[domains]]`"],
+            f"nothing was signed: `{clean(name)}` is not a trust domain",
+            why=f"known here: {', '.join(dict.fromkeys((*roots, LOCAL_DOMAIN)))}",
+            next=[
+                "check the name for a typing error",
+                "state it: `aperio trust domain add NAME --file FILE`",
+            ],
         )
     root = roots[name]
     if root.source.problem:
@@ -170,6 +173,11 @@ def root_repository(name: str, config: Config) -> RootRepository:
         return _stated_repository(rule)
     is_file = any(rule.name == name for rule in config.domains)
     known = (*SHIPPED_DOMAINS, *(rule.name for rule in config.domains if rule.tuf))
+    if name == LOCAL_DOMAIN:
+        raise UsageError(
+            "`local` was left as it is: it is this machine's own, and nobody has a newer root",
+            next=[f"these can be refreshed: {', '.join(known)}"],
+        )
     raise UsageError(
         f"`{clean(name)}` cannot be refreshed",
         why="it is stated as a file" if is_file else "no trust domain of this name is got over TUF",
@@ -288,7 +296,8 @@ def _file_root(name: str, path: Path, origin: str) -> DomainRoot:
         contents = files.read_capped(path, MAX_DOCUMENT_BYTES)
         document = json.loads(contents)
     except (AperioError, OSError, ValueError, RecursionError) as error:
-        return _unusable(name, origin, f"{path}: {one_line(error)}")
+        said = error.strerror if isinstance(error, OSError) else error
+        return _unusable(name, origin, f"{path}: {one_line(said)}")
     if not isinstance(document, dict):
         return _unusable(name, origin, f"{path}: expected a JSON object")
     if document.get("mediaType") != _TRUST_CONFIG:

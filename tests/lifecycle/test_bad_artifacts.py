@@ -228,6 +228,44 @@ def test_a_version_that_changed_is_refused_with_both_digests(aperio: Aperio) -> 
     assert str(Digest.of(second.read_bytes())) in told.why
 
 
+def test_verify_refuses_a_changed_version_as_install_does(aperio: Aperio) -> None:
+    aperio("plugin", "install", good(aperio))
+    made = write_artifact(aperio.folder / "made", go_members(description="Something else"))
+    second = signed(aperio, made.read_bytes())
+    aperio.refuses("plugin", "verify", second, code="version-changed", status=3)
+
+
+@pytest.mark.parametrize("command", ["install", "verify"])
+def test_a_folder_is_no_artifact(aperio: Aperio, command: str) -> None:
+    told = aperio.refuses("plugin", command, aperio.folder, code="not-found", status=1)
+    assert "is a folder; nothing was verified" in told.what
+
+
+@pytest.mark.parametrize("command", ["install", "verify"])
+def test_what_is_neither_id_nor_path_is_named_before_a_registry_is(
+    aperio: Aperio, command: str
+) -> None:
+    told = aperio.refuses("plugin", command, "box.zip", code="plugin-id-invalid", status=2)
+    assert "a path that starts with ./" in told.next[0]
+
+
+def test_a_bundle_that_cannot_be_read_is_no_fault_of_the_verifier(aperio: Aperio) -> None:
+    artifact = good(aperio)
+    below_a_file = artifact / "bundle.json"
+    words = ("plugin", "verify", artifact, "--bundle", below_a_file)
+    told = aperio.refuses(*words, code="not-found", status=1)
+    assert (str(below_a_file) in told.what, told.why) == (True, "Not a directory")
+
+
+def test_a_new_signer_is_accepted_for_one_plugin_at_a_time(aperio: Aperio) -> None:
+    artifact = good(aperio)
+    accepted = ("--accept-new-signer", "alice@local")
+    told = aperio.refuses(
+        "plugin", "install", artifact, artifact, *accepted, code="usage", status=2
+    )
+    assert told.next[0] == "install them one by one"
+
+
 # ── consent to an unsigned one ────────────────────────────────────────────────────────────────────
 
 

@@ -160,6 +160,18 @@ def test_an_exception_of_the_configuration_installs_and_starts_what_is_unsigned(
 # ── required limits ───────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("start", STARTS)
+def test_a_limit_that_is_required_refuses_every_start(start: str, installed: Aperio) -> None:
+    configure(installed, "[sandbox]", 'require = ["memory"]')
+    assert "limit-required" in installed(*STARTS[start], status=3).err
+
+
+def test_a_limit_that_is_required_refuses_to_try_a_folder(aperio: Aperio, hello: Path) -> None:
+    configure(aperio, "[sandbox]", 'require = ["memory"]')
+    done = aperio("plugin", "test", f"./{hello.name}", status=3)
+    assert "limit-required" in done.err
+
+
 def test_an_exception_from_a_required_limit_starts_one_plugin_and_is_told(
     installed: Aperio,
 ) -> None:

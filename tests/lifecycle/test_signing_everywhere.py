@@ -232,7 +232,9 @@ def test_gitlab_token_for_another_audience_names_the_claim(
     job.given({"SIGSTORE_ID_TOKEN": private.mint(claims.gitlab(), aud="https://gitlab.com")})
     error = job.refused(artifact, "--trust", private.file)
     assert error["code"] == "identity-token-invalid"
+    assert "of GitLab CI in SIGSTORE_ID_TOKEN cannot be used" in error["what"]
     assert "its `aud` is wrong\nexpected sigstore\nfound    https://gitlab.com" in error["why"]
+    assert "aud: sigstore" in error["next"][0]
 
 
 def on_path(job: Job, folder: Path) -> None:
@@ -518,6 +520,17 @@ def test_instance_that_does_not_know_the_issuer_is_quoted(
     assert (error["code"], error["exit"]) == ("signing-failed", 1)
     assert "the identity token was refused" in error["why"]
     assert "did not accept the identity" in error["next"][0]
+
+
+@pytest.mark.parametrize(("trust", "code"), [("nonsense", "usage"), (".", "not-found")])
+@pytest.mark.parametrize("offline", [(), ("--offline",)])
+def test_what_is_no_trust_domain_is_named_with_or_without_a_network(
+    job: Job, artifact: Path, trust: str, code: str, offline: tuple[str, ...]
+) -> None:
+    error = job.refused(artifact, "--trust", trust, *offline)
+    assert error["code"] == code
+    assert error["what"].startswith("nothing was signed: ")
+    assert f"`{trust}`" in error["what"]
 
 
 def test_offline_refuses_before_anything_is_asked(

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli import clock
+from aperio_cli.__main__ import main
+from aperio_cli.context import Context, Settings
+from aperio_cli.errors import Interrupted
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
 from aperio_cli.signing.local import open_domain
@@ -119,7 +122,7 @@ def test_adding_what_is_there_asks_nothing_and_changes_nothing(aperio: Aperio) -
 def test_second_rule_says_that_both_signers_are_admitted(aperio: Aperio) -> None:
     aperio(*ADD, "acme", *PERSON, "--yes")
     done = aperio(*ADD, "acme", "--from-bundle", artifact(aperio), "--yes")
-    assert "these signers would be admitted as well:\n  release@acme.example" in done.err
+    assert "these signers stay admitted:\n  release@acme.example (trust domain public)" in done.err
     assert config_of(aperio).count('namespace = "acme"') == 2
 
 
@@ -141,7 +144,7 @@ def test_bundle_alone_says_what_it_does_not_prove(aperio: Aperio) -> None:
     bundle = built.with_name(built.name + BUNDLE_SUFFIX)
     built.unlink()
     done = aperio(*ADD, "acme", "--from-bundle", bundle, "--yes")
-    assert "whether it is the plugin you mean nobody has looked at" in done.err
+    assert "which need not be the plugin you mean" in done.err
     assert 'ref = "refs/tags/v{version}"' in config_of(aperio)
 
 
@@ -231,6 +234,31 @@ def test_bundle_that_is_not_there_is_named(aperio: Aperio) -> None:
     assert str(missing) in refused.what
 
 
+def test_artifact_without_a_bundle_beside_it_is_what_is_named(aperio: Aperio) -> None:
+    built = artifact(aperio)
+    built.with_name(built.name + BUNDLE_SUFFIX).unlink()
+    words = (*ADD, "acme", "--from-bundle", built)
+    refused = aperio.refuses(*words, code="signature-missing", status=3)
+    assert f"`{built}` has no bundle beside it" in refused.what
+    assert f"--artifact {built}" in refused.next[0]
+
+
+def test_bundle_under_any_name_is_a_file(aperio: Aperio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the ready command of `publisher-unknown` may name it, from the same folder."""
+    built = artifact(aperio)
+    built.with_name(built.name + BUNDLE_SUFFIX).rename(built.with_name("proof.json"))
+    monkeypatch.chdir(built.parent)
+    words = [*ADD, "acme", "--from-bundle", "proof.json", "--artifact", str(built), "--yes"]
+    assert main(words) == 0
+    assert 'namespace = "acme"' in config_of(aperio)
+
+
+def test_what_is_neither_a_file_nor_an_id_is_named(aperio: Aperio) -> None:
+    words = (*ADD, "acme", "--from-bundle", "box")
+    refused = aperio.refuses(*words, code="plugin-id-invalid", status=2)
+    assert refused.what.startswith("`box`")
+
+
 # ── publisher add by hand ─────────────────────────────────────────────────────────────────────────
 
 
@@ -249,17 +277,17 @@ def test_publisher_is_added_by_hand(aperio: Aperio) -> None:
     ("words", "named"),
     [
         (("acme",), "it is not said who signs"),
-        (("acme", "--identity", "a@b"), "`--issuer`"),
-        (("acme", *PERSON, "--domain", "publik"), "`--domain`"),
-        (("acme", *PERSON, "--tier", "best"), "`--tier`"),
-        (("acme", *PERSON, "--plugin", "a/b"), "`--plugin`"),
-        (("Acme", *PERSON), "`NS`"),
-        (("*", *PERSON, "--tier", "verified"), "`--tier`"),
+        (("acme", "--identity", "a@b"), "expected `--issuer` as well"),
+        (("acme", *PERSON, "--domain", "publik"), "`--domain publik`"),
+        (("acme", *PERSON, "--tier", "best"), "`--tier best`"),
+        (("acme", *PERSON, "--plugin", "a/b"), "`--plugin a/b`"),
+        (("Acme", *PERSON), "`Acme`"),
+        (("*", *PERSON, "--tier", "verified"), "`--tier verified`"),
         (("acme", "--identity", "", "--issuer", "https://x.example"), "it is not said who signs"),
         (("acme", "--identity", " ", "--issuer", "https://x.example"), "`--identity`"),
-        (("acme", "--identity", "a@b", "--issuer", "accounts.example"), "`--issuer`"),
+        (("acme", "--identity", "a@b", "--issuer", "accounts.example"), "`--issuer accounts"),
         (("acme", *PERSON, "--from-bundle", "x.sigstore.json"), "`--identity` does not go with"),
-        (("acme", *PERSON, "--artifact", "x.tar.gz"), "it is not said who signs"),
+        (("acme", *PERSON, "--artifact", "x.tar.gz"), "`--artifact` goes with `--from-bundle`"),
     ],
 )
 def test_rule_that_cannot_be_is_refused(aperio: Aperio, words: tuple[str, ...], named: str) -> None:
@@ -293,6 +321,45 @@ def test_more_is_required_without_a_question(aperio: Aperio) -> None:
     assert done.data["before"] == "signed"
     assert (done.data["in_force"], done.data["was_changed"]) == ("verified", True)
     assert aperio("trust", "show", "--json").data["required"]["level"] == "verified"
+
+
+def test_organization_that_cannot_be_written_is_named(aperio: Aperio) -> None:
+    words = ("trust", "require", "verified", "--org", "a\nb")
+    assert "`--org`" in aperio.refuses(*words, code="usage", status=2).what
+
+
+def test_home_below_a_file_is_named_and_no_bug(
+    aperio: Aperio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = aperio.home / "config.toml" / "home"
+    for words, more in ((["trust", "local", "init"], []), (["trust", "require"], ["verified"])):
+        assert main([*words, *more, "--home", str(home), "--json"]) == 1
+        document = json.loads(capsys.readouterr().out)
+        [error] = document["errors"]
+        assert (document["command"], error["code"]) == (words, "place-unusable")
+        assert (str(home) in error["what"], error["why"]) == (True, "Not a directory")
+
+
+def test_group_without_a_command_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trust", "publisher"]) == 2
+    assert "`aperio trust publisher` was not run: a command is missing" in capsys.readouterr().err
+
+
+def test_interrupt_at_a_question_says_what_was_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+        def readline(self) -> str:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    context = Context(Settings())
+    with pytest.raises(Interrupted, match="nothing was done"):
+        context.ask("Really?", what="nothing was done")
 
 
 def test_less_is_required_after_consent_only(aperio: Aperio) -> None:
@@ -401,20 +468,20 @@ def test_exception_of_another_version_is_named_when_none_is_taken_back(aperio: A
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"rule": "all"}, "`--rule`"),
-        ({"rule": "limit:memry"}, "`--rule`"),
-        ({"rule": "revoked"}, "`--rule`"),
-        ({"until": "tomorrow"}, "`--until`"),
-        ({"until": "2020-01-01"}, "`--until`"),
-        ({"until": (clock.now() + timedelta(days=368)).date().isoformat()}, "`--until`"),
-        ({"until": f"{SOON}T00:00:00Z"}, "`--until`"),
+        ({"rule": "all"}, "`--rule all`"),
+        ({"rule": "limit:memry"}, "`--rule limit:memry`"),
+        ({"rule": "revoked"}, "`--rule revoked`"),
+        ({"until": "tomorrow"}, "`--until tomorrow`"),
+        ({"until": "2020-01-01"}, "`--until 2020-01-01`"),
+        ({"until": (clock.now() + timedelta(days=368)).date().isoformat()}, "`--until "),
+        ({"until": f"{SOON}T00:00:00Z"}, f"`--until {SOON}T00:00:00Z`"),
         ({"reason": ""}, "`--reason`"),
-        ({"reason": "x" * 501}, "`--reason`"),
-        ({"reason": "a\nb"}, "`--reason`"),
-        ({"plugin": "acme"}, "`PLUGIN`"),
-        ({"plugin": "*"}, "`PLUGIN`"),
-        ({"plugin": "./box.tar.gz"}, "`PLUGIN`"),
-        ({"plugin": "acme/box@latest"}, "`PLUGIN`"),
+        ({"reason": "x" * 501}, "`--reason xxx"),
+        ({"reason": "a\nb"}, "`--reason a b`"),
+        ({"plugin": "acme"}, "`acme`"),
+        ({"plugin": "*"}, "`*`"),
+        ({"plugin": "./box.tar.gz"}, "`./box.tar.gz`"),
+        ({"plugin": "acme/box@latest"}, "`acme/box@latest`"),
     ],
 )
 def test_exception_that_cannot_be_is_refused(
@@ -579,8 +646,9 @@ def test_show_says_all_of_the_policy_on_one_screen(
     shown = aperio("trust", "show").out
     for part in (
         str(where), "required       signed publishers", "acme-prod    verified publishers",
-        "acme/box", "release@acme.example", "verified   public  identity  grace@globex.example",
-        str(publisher_file), "serial 3", "1 rules, signed by alice@local",
+        "acme/box", "signed by release@acme.example", "globex     verified   public",
+        "signed by grace@globex.example", f"stated in {publisher_file}",
+        f"{publisher_file}: serial 3, 1 rule, until {SOON}", "signed by alice@local on ",
         "acme-internal", "shipped with aperio", "days old", f"{SOON} (30 days left)",
         "audit pending",
     ):  # fmt: skip
@@ -648,6 +716,17 @@ def test_show_of_a_stranger_says_how_to_begin(stranger: Aperio) -> None:
     assert "nobody is trusted" in done.out
     assert "`aperio trust local init`" in done.err
     assert not stranger.home.exists()
+
+
+def test_show_says_what_narrows_a_rule(aperio: Aperio) -> None:
+    aperio(*ADD, "acme", *PERSON, "--yes")
+    path = aperio.home / "config.toml"
+    narrowed = 'issuer = "https://accounts.acme.example"'
+    more = "\nvalid_until = 2030-12-31\nrequire_provenance = true"
+    path.write_text(path.read_text().replace(narrowed, narrowed + more))
+    shown = aperio("trust", "show").out
+    assert "  only until 2030-12-31T23:59:59Z\n  only with signed provenance\n" in shown
+    assert max(map(len, shown.splitlines())) <= max(100, len(str(path)) + 60)
 
 
 def test_show_names_a_build_by_what_its_certificate_has_to_say(aperio: Aperio) -> None:

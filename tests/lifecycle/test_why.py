@@ -125,3 +125,31 @@ def test_why_needs_no_bundle_to_answer(world: World, capsys: pytest.CaptureFixtu
     for artifact in (world.root / "dist").glob("*/*.tar.gz"):
         beside(artifact, BUNDLE_SUFFIX).unlink()
     assert why(capsys)["may_run"] is True
+
+
+def test_why_asks_as_run_does_when_no_organization_is_named(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strict = '[policy.organizations]\nlocal = "verified"'
+    configure(world, strict, stated=rule(tier="community").to_toml())
+    assert why(capsys)["refusal"]["code"] == "publisher-unverified"
+
+
+def test_why_says_what_to_do_about_a_refusal(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(world, '[policy]\nrequire = "verified"', stated=rule(tier="community").to_toml())
+    assert main(["plugin", "why", PLUGIN]) == 0
+    shown = capsys.readouterr().out
+    assert "1.2.3 would not be started: its publisher is not verified" in shown
+    assert "expected verified, as is required of every plugin here" in shown
+    assert "next" in shown
+    assert "aperio trust exception add" in shown
+
+
+def test_why_refuses_a_path_and_says_what_is_for_files(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del world
+    assert main(["plugin", "why", "./a b.tar.gz"]) == 2
+    assert "`aperio plugin verify './a b.tar.gz'`" in capsys.readouterr().err

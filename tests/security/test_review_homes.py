@@ -8,6 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
+from platformdirs.macos import MacOS
 
 from aperio_cli import config, files, listing
 from aperio_cli.__main__ import main
@@ -89,6 +90,24 @@ def test_the_sites_floor_is_not_moved_by_the_environment(monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_CONFIG_DIRS", "/nonexistent:/etc/xdg")
 
     assert config.site_config_file() == stated
+
+
+def test_the_sites_floor_is_not_moved_by_the_environment_on_macos(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    monkeypatch.setattr("platformdirs.PlatformDirs", MacOS)
+    monkeypatch.setenv("XDG_CONFIG_DIRS", "/tmp/mine")
+
+    assert str(config.site_config_file()) == "/Library/Application Support/aperio/config.toml"
+
+
+def test_a_site_link_that_leads_nowhere_is_not_a_site_without_rules(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.symlink_to(tmp_path / "not-mounted" / "config.toml")
+
+    with pytest.raises(ConfigurationInvalid, match=r"site\.toml` was not read"):
+        config.load_config(find_paths({}, home=str(tmp_path)), site_file=site)
 
 
 def test_an_empty_home_variable_does_not_mean_the_working_folder(tmp_path: Path) -> None:

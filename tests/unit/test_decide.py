@@ -497,7 +497,8 @@ def test_organization_cannot_require_less_than_the_machine() -> None:
         (rule(domain="public"),), require="verified", organizations=(("acme-test", "signed"),)
     )
     asked = case(proof=PUBLIC, policy=policy, organization="acme-test")
-    refusal(asked, PublisherUnverified)
+    # It is the machine that requires it, and the message does not blame the organization.
+    assert "required of every plugin here" in refusal(asked, PublisherUnverified).why
 
 
 def test_judge_admits_an_unverified_publisher_by_exception_and_says_so() -> None:

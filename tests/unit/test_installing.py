@@ -19,6 +19,7 @@ from aperio_cli.errors import (
     BytecodeFailed,
     DiskFull,
     FilesChanged,
+    FileTooLarge,
     InterpreterMissing,
     PluginInUse,
     ProvenanceMissing,
@@ -57,7 +58,16 @@ from tests.builders import (
     unchanged,
     write_artifact,
 )
-from tests.trust import HOSTED_BUILDER, REPOSITORY, WORKFLOW, github_identity, new_domain
+from tests.trust import (
+    HOSTED_BUILDER,
+    REPOSITORY,
+    WORKFLOW,
+    Forge,
+    attestations,
+    github_identity,
+    new_domain,
+    provenance,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -608,6 +618,41 @@ def test_install_refuses_the_same_name_of_another_issuer_or_domain(
         machine.install(machine.signed(version="2.0.0"))
 
 
+def test_install_refuses_to_go_back_to_an_installed_version_of_another_signer(
+    machine: Machine,
+) -> None:
+    machine = machine.but(policy=BOTH)
+    older = machine.signed()
+    machine.install(older)
+    newer = machine.sign(machine.signed(version="2.0.0"), identity="bob@local")
+    machine.install(newer, InstallRequest(accept_new_signer="bob@local"))
+    with unchanged(machine.paths.home), pytest.raises(SignerChanged) as caught:
+        machine.install(older)
+    assert "--accept-new-signer alice@local`" in caught.value.next[-1]
+    back = machine.install(older, InstallRequest(accept_new_signer="alice@local"))
+    assert (back.was_installed, back.replaced) == (True, "2.0.0")
+
+
+def test_install_refuses_to_go_back_to_an_installed_unsigned_version(machine: Machine) -> None:
+    unsigned = write_artifact(machine.root / "unsigned", go_members())
+    machine.install(unsigned, exception=GRANTED)
+    machine.install(machine.signed(version="2.0.0"))
+    with unchanged(machine.paths.home), pytest.raises(SignerChanged, match="not signed"):
+        machine.install(unsigned, exception=GRANTED)
+
+
+def test_install_compares_with_the_current_signer_when_the_version_is_there_unsigned(
+    machine: Machine,
+) -> None:
+    machine = machine.but(policy=BOTH)
+    path = write_artifact(machine.root / "dist", go_members())
+    machine.install(path, exception=GRANTED)
+    machine.install(machine.signed(version="2.0.0"))
+    machine.sign(path, identity="bob@local")
+    with unchanged(machine.paths.home), pytest.raises(SignerChanged):
+        machine.install(path)
+
+
 # ── provenance never falls ────────────────────────────────────────────────────────────────────────
 
 
@@ -659,6 +704,18 @@ def test_install_keeps_better_attestations_for_the_same_bytes(machine: Machine) 
     path.with_name(path.name + ".intoto.jsonl").unlink()
     with unchanged(machine.paths.home):
         assert machine.install(path).was_installed
+
+
+def test_install_refuses_more_statements_than_a_record_may_hold(machine: Machine) -> None:
+    machine.install(machine.attest(machine.signed()))
+    path = machine.signed(version="2.0.0")
+    long = provenance()
+    long["runDetails"]["metadata"]["invocationId"] = "é" * 2000
+    line = Forge.of(machine.domain).statement(Digest.of(path.read_bytes()), predicate=long)
+    path.with_name(path.name + ".intoto.jsonl").write_bytes(attestations([line] * 32))
+    with unchanged(machine.paths.home), pytest.raises(FileTooLarge) as caught:
+        machine.install(path)
+    assert caught.value.why.startswith("expected at most 262144 bytes")
 
 
 def test_install_records_the_exception_that_it_takes_today(machine: Machine) -> None:

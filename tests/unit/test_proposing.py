@@ -153,5 +153,5 @@ def test_proposal_that_the_configuration_would_not_take_is_refused(proposal: Pro
 
 
 def test_local_signer_cannot_be_verified() -> None:
-    with pytest.raises(UsageError, match="`tier` was not accepted"):
+    with pytest.raises(UsageError, match="`--tier` was not accepted"):
         propose_rule(signer(), "1.2.3", Proposal("acme", tier="verified"))

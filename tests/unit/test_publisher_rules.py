@@ -95,6 +95,21 @@ def test_rule_for_an_identity_admits_no_build_of_it(identity: str) -> None:
     assert "`ci`" in difference.expected
 
 
+@pytest.mark.parametrize("missing", ["repository", "owner"])
+def test_builds_without_numbers_are_not_taken_for_one_publisher(missing: str) -> None:
+    number = {
+        "repository": "source_repository_identifier",
+        "owner": "source_repository_owner_identifier",
+    }[missing]
+    config = {number: "", "build_config_uri": "https://ci.acme.example/pipelines/1"}
+    first, second = (
+        build_signer(identity=f"build@{host}", **config)
+        for host in ("acme.example", "evil.example")
+    )
+    assert first.lineage != second.lineage
+    assert first.name == first.identity
+
+
 # ── a build ───────────────────────────────────────────────────────────────────────────────────────
 
 

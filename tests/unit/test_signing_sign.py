@@ -200,6 +200,23 @@ def test_service_that_refuses_is_quoted_and_no_bundle_appears(
     assert list(dist.iterdir()) == [artifact.path]
 
 
+def test_token_that_a_service_sends_back_is_not_shown(
+    domain: LocalDomain, dist: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+
+    def talkative(_: Services, _path: str, authorization: str, _body: bytes) -> Reply:
+        sent.append(authorization.removeprefix("Bearer "))
+        document = json.dumps({"code": 7, "message": f"nobody knows {sent[0]} here"})
+        return server.Reply(HTTPStatus.FORBIDDEN, "application/json", document.encode())
+
+    monkeypatch.setattr(server.Services, "answer", talkative)
+    with pytest.raises(errors.SigningFailed) as caught:
+        sign([artifact_at(dist / "a.tar.gz")], domain=domain)
+    assert caught.value.why.startswith("nobody knows *** here")
+    assert sent[0][:20] not in str(caught.value.to_json())
+
+
 REPLIES = {
     "empty": b"",
     "a list": b"[]",

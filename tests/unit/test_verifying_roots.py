@@ -488,12 +488,19 @@ def test_domain_over_tuf_cannot_be_used_without_its_first_root(
         root_repository("acme", over_tuf(missing))
 
 
-@pytest.mark.parametrize("name", ["acme", "local", "nonsense", "../x"])
+@pytest.mark.parametrize("name", ["acme", "nonsense", "../x"])
 def test_only_repositories_can_be_refreshed(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError) as error:
         root_repository(name, by_file(tmp_path / "root.json"))
 
     assert "these can be: public, staging" in error.value.next[-1]
+
+
+def test_local_domain_has_no_newer_root_to_get() -> None:
+    with pytest.raises(UsageError, match="this machine's own") as error:
+        root_repository("local", Config())
+
+    assert "public, staging" in error.value.next[-1]
 
 
 def test_staging_is_refreshed_only_when_a_rule_is_about_it(first_root: Path) -> None:
@@ -547,7 +554,7 @@ def test_trust_config_is_refused_for_an_unknown_name(paths: Paths) -> None:
     with pytest.raises(UsageError) as error:
         trust_config_json("publik", Config(), paths)
 
-    assert error.value.why == "known here: public, staging"
+    assert error.value.why == "known here: public, staging, local"
 
 
 # ── age ───────────────────────────────────────────────────────────────────────────────────────────

@@ -189,5 +189,8 @@ def _exists(directory: Path) -> TrustDomainExists:
     return TrustDomainExists(
         "the local trust domain was made before and was left as it is",
         why=f"found {directory}",
-        next=["sign with it: `aperio plugin sign --trust local`"],
+        next=[
+            "sign with it: `aperio plugin sign --trust local`",
+            "see whether a rule trusts it: `aperio trust show`",
+        ],
     )
