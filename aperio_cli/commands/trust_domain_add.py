@@ -132,20 +132,31 @@ def _require_root(path: Path, *, is_tuf: bool) -> bytes:
             why=why,
             next=["check the path for a typing error"],
         ) from error
+    if is_tuf:
+        _require_first_root(path, contents)
+        return contents
     try:
         document = json.loads(contents)
-        # TUF specification, 4.3: root.json. sigstore_trustroot.proto: TrustedRoot, and the
-        # ClientTrustConfig that holds one.
-        is_root = (
-            document["signed"]["_type"] == "root"
-            if is_tuf
-            else "certificateAuthorities" in document.get("trustedRoot", document)
-        )
+        # sigstore_trustroot.proto: TrustedRoot, and the ClientTrustConfig that holds one.
+        is_root = "certificateAuthorities" in document.get("trustedRoot", document)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         is_root = False
     if not is_root:
-        kind = "a TUF root" if is_tuf else "a ClientTrustConfig or TrustedRoot as JSON"
         raise TrustRootInvalid(
-            f"`{path}` is not a trusted root; no trust domain was added", why=f"expected {kind}"
+            f"`{path}` is not a trusted root; no trust domain was added",
+            why="expected a ClientTrustConfig or TrustedRoot as JSON",
         )
     return contents
+
+
+def _require_first_root(path: Path, contents: bytes) -> None:
+    from aperio_cli.verifying.refresh import require_first_root
+
+    try:
+        require_first_root(contents)
+    except TrustRootInvalid as error:
+        raise TrustRootInvalid(
+            f"`{path}` is not a trusted root; no trust domain was added",
+            why=f"expected a TUF root that its own keys have signed\nfound    {error.why}",
+            next=["get the root.json that the instance publishes for its clients"],
+        ) from error

@@ -49,7 +49,8 @@ def trust_refresh(
         )
     from aperio_cli.verifying.refresh import RefreshRequest, refresh_root
 
-    reports, failures = [], []
+    reports: list[RefreshReport] = []
+    failures: list[AperioError] = []
     for repository in repositories:
         try:
             reports.append(refresh_root(RefreshRequest(repository, context.paths)))
@@ -58,11 +59,17 @@ def trust_refresh(
     if failures:
         for report in reports:
             context.output.note("\n".join(_lines(report)))
-        for other in failures[1:]:
-            context.output.warn(other.what)
-        raise failures[0]
+        raise _together(failures, reports)
     data = {"roots": [report.to_json() for report in reports]}
     return Report(data, "\n".join(line for report in reports for line in _lines(report)))
+
+
+def _together(failures: Sequence[AperioError], reports: Sequence[RefreshReport]) -> AperioError:
+    """The first failure, with what else came of the call, which has one error to say it in."""
+    first, *others = failures
+    more = [f"failed, too: {other.what}" for other in others]
+    more += [f"refreshed: `{report.name}`" for report in reports]
+    return type(first)(first.what, why="\n".join([first.why, *more]), next=first.next)
 
 
 def _lines(report: RefreshReport) -> Iterator[str]:

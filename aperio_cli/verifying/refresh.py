@@ -24,6 +24,7 @@ from aperio_cli.errors import (
     ResponseTooLarge,
     TrustRefreshFailed,
     TrustRefreshRefused,
+    TrustRootInvalid,
     clean,
 )
 from aperio_cli.fetch import FetchRequest, fetch_bytes
@@ -131,6 +132,26 @@ def refresh_root(request: RefreshRequest) -> RefreshReport:
             _require_newer(fetched, request)
             _require_usable(fetched, repository)
             return _put_to_use(fetched, request)
+
+
+def require_first_root(contents: bytes) -> None:
+    """Nothing, when these bytes are a TUF root that its own keys have signed.
+
+    It may have expired: the way to the newest one starts there all the same.
+
+    Raises:
+        TrustRootInvalid: they are something else.
+    """
+    from tuf.api.metadata import Metadata, Root
+
+    try:
+        root = Metadata[Root].from_bytes(contents)
+        root.verify_delegate(Root.type, root)
+    except Exception as error:  # python-tuf's, securesystemslib's and those of their parsers
+        raise TrustRootInvalid(
+            "it is not the first root of a TUF repository",
+            why=f"{type(error).__name__}: {clean(error, limit=300)}",
+        ) from error
 
 
 # ── the TUF client ────────────────────────────────────────────────────────────────────────────────

@@ -21,6 +21,7 @@ from aperio_cli.signing.local import open_domain
 from tests.builders import go_members, write_artifact
 from tests.lifecycle.cli import ROOT, SDK
 from tests.trust import REPOSITORY, WORKFLOW, Forge, github_identity
+from tests.tuf_repository import TufRepository
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -544,7 +545,7 @@ def test_domain_is_added_and_can_be_named_by_rules(aperio: Aperio, root: Path) -
 
 def test_domain_over_tuf_is_added_with_its_first_root(aperio: Aperio) -> None:
     first = aperio.folder / "tuf-root.json"
-    first.write_text(json.dumps({"signed": {"_type": "root"}, "signatures": []}))
+    first.write_bytes(TufRepository().first_root)
     words = ("trust", "domain", "add", "acme", "--tuf", "https://tuf.acme.example/")
     done = aperio(*words, "--tuf-root", first)
     assert "`aperio trust refresh acme`" in done.err
@@ -605,6 +606,15 @@ def test_file_that_is_no_trusted_root_is_refused(aperio: Aperio, root: Path, con
 def test_trusted_root_in_place_of_a_first_tuf_root_is_refused(aperio: Aperio, root: Path) -> None:
     words = ("--tuf", "https://tuf.acme.example/", "--tuf-root", root)
     aperio.refuses("trust", "domain", "add", "acme", *words, code="trust-root-invalid", status=3)
+
+
+def test_first_tuf_root_that_nobody_signed_is_refused(aperio: Aperio) -> None:
+    document = json.loads(TufRepository().first_root)
+    first = aperio.folder / "tuf-root.json"
+    first.write_text(json.dumps(document | {"signatures": []}))
+    words = ("trust", "domain", "add", "acme", "--tuf", "https://tuf.acme.example/")
+    told = aperio.refuses(*words, "--tuf-root", first, code="trust-root-invalid", status=3)
+    assert "its own keys" in told.why
 
 
 def test_root_that_is_not_there_is_named(aperio: Aperio) -> None:

@@ -123,6 +123,16 @@ def test_first_refresh_brings_the_root_and_says_what_is_in_it(acme: Instance) ->
     assert in_use["as_of"] == found["as_of"]
 
 
+def test_failure_of_one_domain_tells_what_came_of_the_others(acme: Instance) -> None:
+    with serving(TufRepository()) as empty:
+        state_domain(acme.aperio, empty, acme.repository.first_root, "wrong")
+        done = acme.aperio("trust", "refresh", "wrong", "acme", "--json", status=3)
+    (error,) = done.document["errors"]
+    assert error["what"].startswith("`wrong` was not refreshed")
+    assert error["why"].endswith("refreshed: `acme`")
+    assert acme.root_in_use()["origin"] == "refreshed"
+
+
 def test_second_refresh_changes_nothing_but_the_date(acme: Instance) -> None:
     first = acme.refresh()
     acme.repository.asked.clear()
