@@ -18,7 +18,6 @@ from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.policy import Policy
-from aperio_cli.models.publisher import CI_SERVICES, CiIdentity, PublisherRule
 from aperio_cli.registry import open_registry
 from aperio_cli.verifying import VerifyRequest, verify_artifact
 from aperio_cli.verifying.decide import check_receipt
@@ -28,6 +27,7 @@ from tests.builders import (
     PLUGIN,
     VERSION,
     Machine,
+    build_rule,
     go_members,
     index_bytes,
     index_entry,
@@ -35,12 +35,13 @@ from tests.builders import (
     registry_folder,
     write_artifact,
 )
-from tests.trust import REPOSITORY, WORKFLOW, Forge, github_identity
+from tests.trust import Forge, github_identity
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.models.offer import Offer
+    from aperio_cli.models.publisher import PublisherRule
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.signing.local import LocalDomain
     from aperio_cli.verifying.decide import AdmittedArtifact, ExceptionGranted
@@ -51,19 +52,7 @@ BOX = PluginId.parse(PLUGIN)
 
 def rule(**changes: Any) -> PublisherRule:
     """What the operator wrote about the publisher."""
-    ci = CiIdentity(
-        service="github",
-        repository=REPOSITORY,
-        repository_id="123456",
-        owner_id="789",
-        workflow=WORKFLOW,
-        ref="refs/tags/v{version}",
-        runner="github-hosted",
-    )
-    stated = PublisherRule(
-        "acme", DOMAIN, "", CI_SERVICES["github"].issuer, "config.toml", ci=ci, tier="verified"
-    )
-    return replace(stated, **changes)
+    return build_rule(**{"domain": DOMAIN, "tier": "verified", **changes})
 
 
 @dataclass(frozen=True)
