@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform as machine
+import shlex
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,6 +37,12 @@ class Settings:
     offline: bool = False
     yes: bool = False
 
+    @property
+    def places(self) -> str:
+        """The options that say where things are, as they are typed; empty when none was given."""
+        stated = {"--home": self.home, "--config": self.config, "--registry": self.registry}
+        return " ".join(f"{name} {shlex.quote(value)}" for name, value in stated.items() if value)
+
 
 class Context:
     """The collaborators of one command, each built when it is first asked for."""
@@ -43,7 +50,10 @@ class Context:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.output = Output(
-            json_mode=settings.json, quiet=settings.quiet, verbose=settings.verbose
+            json_mode=settings.json,
+            quiet=settings.quiet,
+            verbose=settings.verbose,
+            options=settings.places,
         )
 
     @cached_property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 UNWRITTEN = "the output was not written"
 _LABEL_WIDTH = 6
+# A command in backticks; `--help` of a group takes no options.
+_COMMAND = re.compile(r"`(aperio (?:plugin|registry|trust|doctor)\b(?![^`]*--help)[^`]*)`")
 
 
 class ReaderGone(Exception):
@@ -54,11 +57,14 @@ class Output:
         json_mode: one JSON document on stdout and nothing else there.
         quiet: no notes, only results and errors.
         verbose: details as well.
+        options: what commands that people are told to type need besides, such as `--home DIR`:
+            whoever pastes them means the same places as this call.
     """
 
     json_mode: bool = False
     quiet: bool = False
     verbose: bool = False
+    options: str = ""
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
     stderr: TextIO = field(default_factory=lambda: sys.stderr)
 
@@ -73,6 +79,7 @@ class Output:
 
     def fail(self, command: Sequence[str], error: AperioError) -> None:
         """Show an error: on stderr for people, or as the JSON document."""
+        error.next = tuple(map(self._completed, error.next))
         if self.json_mode:
             self._write_json(_envelope(command, error.exit_status, {}, [error.to_json()]))
         else:
@@ -81,7 +88,7 @@ class Output:
     def note(self, text: str) -> None:
         """Tell people something that is not a result."""
         if not self.quiet:
-            self.warn(text)
+            self.warn(self._completed(text))
 
     def warn(self, text: str) -> None:
         """Tell people something that they must not miss; shown even when quiet."""
@@ -109,6 +116,12 @@ class Output:
         except DiskFull:
             to_nowhere(self.stdout)
             raise
+
+    def _completed(self, text: str) -> str:
+        """The text, with the options behind each command in it that takes them."""
+        if not self.options:
+            return text
+        return _COMMAND.sub(lambda found: f"`{found[1]} {self.options}`", text)
 
     def _write_json(self, document: dict[str, Any]) -> None:
         text = escape_controls(json.dumps(document, ensure_ascii=False))

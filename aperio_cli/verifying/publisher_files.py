@@ -216,11 +216,16 @@ def _digest_of(entry: dict[str, object], *parts: bytes) -> str:
 
 
 def _recall(request: PublisherFileRequest) -> _Remembered | None:
-    found = _memory(request).get(_digest_of(request.file.to_json()))
+    found = _memory(request).get(_place(request))
     try:
         return None if found is None else _Remembered.from_json(found)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(request, clean(error)) from error
+
+
+def _place(request: PublisherFileRequest) -> str:
+    """What a file is remembered under: where it is, however its entry spells that."""
+    return str(request.file.path.resolve())
 
 
 def _memory(request: PublisherFileRequest) -> dict[str, Any]:
@@ -242,7 +247,7 @@ def _remember(request: PublisherFileRequest, known: _Remembered, serial: int) ->
     Raises:
         PublisherFileInvalid: one with a higher serial was seen, or another with the same.
     """
-    memory, entry = request.memory, _digest_of(request.file.to_json())
+    memory, entry = request.memory, _place(request)
     try:
         if not memory.parent.exists():
             files.make_private(memory.parent)

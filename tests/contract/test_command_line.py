@@ -184,3 +184,19 @@ def test_bash_completion_offers_commands() -> None:
         }
     )
     assert done.stdout.split() == ["init", "install"]
+
+
+def test_ready_command_keeps_the_places_of_the_call(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "a home"
+    assert main(["plugin", "run", "./x.tar.gz", "--home", str(home), "--json"]) == 2
+    (error,) = json.loads(capsys.readouterr().out)["errors"]
+    assert error["next"] == [f"`aperio plugin install ./x.tar.gz --home '{home}'`"]
+
+
+def test_ready_command_is_as_it_stands_without_such_options(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["plugin", "run", "./x.tar.gz"]) == 2
+    assert "`aperio plugin install ./x.tar.gz`" in capsys.readouterr().err

@@ -353,6 +353,23 @@ def test_file_with_a_lower_serial_is_refused(publisher: Publisher) -> None:
     )
 
 
+@pytest.mark.parametrize("spelling", ["with dots", "through a link"])
+def test_file_with_a_lower_serial_is_refused_however_its_place_is_spelled(
+    publisher: Publisher, tmp_path: Path, spelling: str
+) -> None:
+    publisher.read()
+    publisher.state(serial=6)
+    place = publisher.folder / ".." / publisher.folder.name
+    if spelling == "through a link":
+        place = tmp_path / "link"
+        place.symlink_to(publisher.folder)
+    request = publisher.request()
+    respelled = replace(request.file, path=place / publisher.path.name)
+    with pytest.raises(PublisherFileInvalid, match="serial") as caught:
+        verify_publisher_file(replace(request, file=respelled))
+    assert "serial 7 or higher" in caught.value.why
+
+
 def test_old_file_with_its_old_bundle_is_refused(publisher: Publisher) -> None:
     old = (publisher.path.read_bytes(), publisher.bundle.read_bytes())
     publisher.read()
