@@ -14,7 +14,7 @@ from aperio_cli.errors import UsageError
 from aperio_cli.output import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from aperio_cli.installing import InstallReport
     from aperio_cli.verifying.decide import ExceptionGranted
@@ -32,6 +32,12 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option of CLI.md
     *,
     bundle: Annotated[
         str, typer.Option(help="The bundle, when it is elsewhere.", metavar="F", show_default=False)
+    ] = "",
+    attestations: Annotated[
+        str,
+        typer.Option(
+            help="Statements about it, when they are elsewhere.", metavar="F", show_default=False
+        ),
     ] = "",
     accept_new_signer: Annotated[
         str,
@@ -55,8 +61,11 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option of CLI.md
     from aperio_cli.installing import InstallRequest
 
     exception = _exception(sources, until, reason, allow_unsigned=allow_unsigned)
-    if bundle and len(sources) > 1:
-        raise UsageError("`--bundle` goes with one artifact; nothing was installed")
+    given = {"bundle": bundle, "attestations": attestations}
+    if any(given.values()) and len(sources) > 1:
+        raise UsageError(
+            "`--bundle` and `--attestations` go with one artifact; nothing was installed"
+        )
     if accept_new_signer and len(sources) > 1:
         raise UsageError(
             "`--accept-new-signer` goes with one plugin; nothing was installed",
@@ -65,7 +74,7 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option of CLI.md
         )
     request = InstallRequest(context.config.python_interpreters, accept_new_signer)
     reports = [
-        _install(context, source, bundle, exception, request)  # each stands on its own
+        _install(context, source, given, exception, request)  # each stands on its own
         for source in sources
     ]
     return Report(
@@ -101,13 +110,17 @@ def _exception(
 
 
 def _install(
-    context: Context, source: str, bundle: str, exception: ExceptionGranted | None, request: Any
+    context: Context,
+    source: str,
+    given: Mapping[str, str],
+    exception: ExceptionGranted | None,
+    request: Any,
 ) -> InstallReport:
     from aperio_cli.commands.sources import find_source, verify_source
     from aperio_cli.installing import install
 
     found = find_source(context, source)
-    with verify_source(context, found, bundle=bundle, exception=exception) as admitted:
+    with verify_source(context, found, **given, exception=exception) as admitted:
         manifest = admitted.artifact.manifest
         asked = [*manifest.egress, *(f"*{r.suffix}:{r.port}" for r in manifest.egress_from_config)]
         if not isinstance(found, Path):

@@ -28,12 +28,19 @@ def plugin_verify(
     bundle: Annotated[
         str, typer.Option(help="The bundle, when it is elsewhere.", metavar="F", show_default=False)
     ] = "",
+    attestations: Annotated[
+        str,
+        typer.Option(
+            help="Statements about it, when they are elsewhere.", metavar="F", show_default=False
+        ),
+    ] = "",
 ) -> Report:
     """Check all that `install` checks, and install nothing."""
     from aperio_cli.commands.sources import find_source, verify_source
     from aperio_cli.installing import check_replacement
 
-    with verify_source(context, find_source(context, source), bundle=bundle) as admitted:
+    found = find_source(context, source)
+    with verify_source(context, found, bundle=bundle, attestations=attestations) as admitted:
         check_replacement(admitted, context.store)
         data = describe(admitted)
     rows = [

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli import clock
-from aperio_cli.errors import NotFound, clean
+from aperio_cli.errors import NotFound, UsageError, clean
 from aperio_cli.models.plugin_id import PluginRef, is_path
 from aperio_cli.verifying import VerifyRequest, verify_artifact
 
@@ -42,22 +41,36 @@ def verify_source(
     source: Offer | Path,
     *,
     bundle: str = "",
+    attestations: str = "",
     exception: ExceptionGranted | None = None,
 ) -> AdmittedArtifact:
     """The artifact behind a source, admitted by the operator's policy; the caller closes it.
 
+    Args:
+        context: gives policy, roots and this machine.
+        source: as `find_source` gives it.
+        bundle: where a local artifact's bundle is; empty for beside it.
+        attestations: where statements about it are; empty for beside it.
+        exception: what the operator granted for this one local artifact.
+
     Raises:
+        UsageError: a registry's offer brings its own bundle and attestations.
         AperioError: as `verifying.verify_artifact`.
     """
+    if (bundle or attestations) and not isinstance(source, Path):
+        raise UsageError(
+            "`--bundle` and `--attestations` go with an artifact file; nothing was verified",
+            why=f"`{source.id}` is offered with its own by {source.source}",
+        )
     request = VerifyRequest(
         source=source,
         policy=context.policy,
         roots=lambda: context.trusted_roots,
         machine=context.platform,
         today=clock.now().date(),
+        bundle=Path(bundle).expanduser() if bundle else None,
+        attestations=Path(attestations).expanduser() if attestations else None,
         exception=exception,
         offline=context.settings.offline,
     )
-    if bundle:
-        request = replace(request, bundle=Path(bundle).expanduser())
     return verify_artifact(request)

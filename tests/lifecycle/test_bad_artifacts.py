@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,7 +34,6 @@ from tests.trust import Forge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.lifecycle.cli import Aperio
     from tests.lifecycle.conftest import Workshop
@@ -255,6 +255,39 @@ def test_a_bundle_that_cannot_be_read_is_no_fault_of_the_verifier(aperio: Aperio
     words = ("plugin", "verify", artifact, "--bundle", below_a_file)
     told = aperio.refuses(*words, code="not-found", status=1)
     assert (str(below_a_file) in told.what, told.why) == (True, "Not a directory")
+
+
+@pytest.mark.parametrize("command", ["install", "verify"])
+def test_evidence_may_stand_elsewhere(aperio: Aperio, command: str) -> None:
+    artifact = write_artifact(aperio.folder / "made", go_members())
+    (sign,) = aperio("plugin", "sign", artifact, "--trust", "local", "--json").data["bundles"]
+    moved = []
+    for kind in ("bundle", "attestations"):
+        there = Path(sign[kind])
+        moved += [f"--{kind}", there.rename(aperio.folder / f"{kind} elsewhere")]
+    data = aperio("plugin", command, artifact, *moved, "--json").data
+    found = data if command == "verify" else data["installed"][0]
+    assert [a["predicate_type"] for a in found["proof"]["attestations"]] == sign["statements"]
+
+
+@pytest.mark.parametrize("option", ["--bundle", "--attestations"])
+@pytest.mark.parametrize("command", ["install", "verify"])
+def test_evidence_for_what_a_registry_offers_comes_from_there(
+    aperio: Aperio, command: str, option: str
+) -> None:
+    artifact = good(aperio)
+    version = index_version(download_url=NAME, sha256=Digest.of(artifact.read_bytes()).hex)
+    registry = registry_folder(aperio.folder / "public", index_bytes(index_entry(version)))
+    words = ("plugin", command, "acme/box-connector", "--registry", registry, option, artifact)
+    told = aperio.refuses(*words, code="usage", status=2)
+    assert "go with an artifact file" in told.what
+
+
+@pytest.mark.parametrize("option", ["--bundle", "--attestations"])
+def test_evidence_is_given_for_one_artifact_at_a_time(aperio: Aperio, option: str) -> None:
+    artifact = good(aperio)
+    words = ("plugin", "install", artifact, artifact, option, artifact)
+    aperio.refuses(*words, code="usage", status=2)
 
 
 def test_a_new_signer_is_accepted_for_one_plugin_at_a_time(aperio: Aperio) -> None:
