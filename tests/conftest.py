@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,15 @@ _KEPT = {"PATH", "LANG", "LC_ALL", "TERM", "TMPDIR", "PIP_NO_INDEX", "PIP_FIND_L
 _KEPT |= {"GOMODCACHE", "GOCACHE", "GOFLAGS", "GOPROXY"}  # what `make setup` filled, and no network
 # A skip of these is a failure where APERIO_CI is set: there everything they need is installed.
 _NEVER_SKIPPED_IN_CI = ("sandbox", "go")
+
+
+def pytest_configure() -> None:
+    """Have interrupts mean something where the tests run in the background of a script.
+
+    A shell without job control has such commands ignore SIGINT, and every child inherits that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
