@@ -166,9 +166,9 @@ def _development(target: DevelopmentBuild) -> Program:
     subject = f"`{manifest.id}` {manifest.version} (development)"
     require_compatible(manifest.protocol, subject=subject, left="was not started")
     arguments: tuple[str, ...] = (str(target.script.absolute()),)
-    if target.interpreter and target.library:
+    if target.interpreter and target.dependencies:
         runner = (target.interpreter.executable, *_PYTHON_FLAGS, "-c", _DEVELOPMENT_RUNNER)
-        arguments = (*runner, *arguments, str(target.library.absolute()))
+        arguments = (*runner, *arguments, str(target.dependencies.absolute()))
     return Program(
         subject=subject,
         plugin_id=str(manifest.id),

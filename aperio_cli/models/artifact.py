@@ -125,11 +125,11 @@ class DevelopmentBuild:
         project: the folder and its manifest.
         script: the Python file that the interpreter executes; or the program itself.
         interpreter: what executes the script; None when it is a program.
-        library: folder with the locked dependencies, put first on the import path; None when it is
+        dependencies: folder with the locked ones, put first on the import path; None when it is
             a program.
     """
 
     project: Project
     script: Path
     interpreter: Interpreter | None = None
-    library: Path | None = None
+    dependencies: Path | None = None

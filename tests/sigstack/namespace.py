@@ -151,7 +151,7 @@ def main() -> int:
             print("ready", flush=True)  # noqa: T201 - whoever started this waits for the line
             sys.stdin.buffer.read()
     except NotReady as error:
-        print(error, flush=True)  # noqa: T201
+        print(error, flush=True)  # noqa: T201 - the parent reads it
         return 1
     return 0
 

@@ -183,7 +183,7 @@ def _shell() -> int:
     try:
         started = time.monotonic()
         with running(folder) as stack:
-            print(f"ready after {time.monotonic() - started:.1f} s; `exit` ends it")  # noqa: T201
+            print(f"ready after {time.monotonic() - started:.1f} s; `exit` ends it")  # noqa: T201 - for people
             environment = os.environ | {
                 "TRUST_CONFIG": str(stack.trust_config),
                 "TOKEN": stack.token(person(ALICE)),
@@ -205,7 +205,7 @@ def main() -> int:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the shell's own affair
             return _shell()
         case _:
-            print(__doc__, file=sys.stderr)  # noqa: T201
+            print(__doc__, file=sys.stderr)  # noqa: T201 - for people
             return 2
 
 

@@ -69,7 +69,7 @@ def build_all() -> None:
     for name in (*SERVICES, COSIGN):
         started = time.monotonic()
         path = program(name)
-        print(f"{path.relative_to(ROOT)}  {time.monotonic() - started:.0f} s")  # noqa: T201
+        print(f"{path.relative_to(ROOT)}  {time.monotonic() - started:.0f} s")  # noqa: T201 - for people
 
 
 def _fingerprint(name: str) -> str:

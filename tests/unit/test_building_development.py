@@ -41,8 +41,8 @@ def started(build: DevelopmentBuild) -> str:
 
 
 def library_of(build: DevelopmentBuild) -> Path:
-    assert build.library
-    return build.library
+    assert build.dependencies
+    return build.dependencies
 
 
 def test_develop_makes_the_folder_runnable(project: Path, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_develop_installs_a_lock_once(
     first = develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
     monkeypatch.setattr(sys, "executable", "/nowhere/python")  # pip can no longer be started
     second = develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
-    assert (first.library, first.script) == (second.library, second.script)
+    assert (first.dependencies, first.script) == (second.dependencies, second.script)
 
 
 def test_develop_writes_bytecode_for_the_interpreter(project: Path, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_develop_installs_again_for_another_lock(project: Path, tmp_path: Path) 
     with (project / "requirements.lock").open("a") as file:
         file.write(make_wheel(project / "vendor", "two"))
     second = develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
-    assert first.library != second.library
+    assert first.dependencies != second.dependencies
     assert (library_of(second) / "two.py").is_file()
 
 
@@ -93,7 +93,7 @@ def test_develop_keeps_two_projects_with_one_lock_apart(project: Path, tmp_path:
     write(other, "client.py", "NAME = 'other'\n")
     first = develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
     second = develop(other, tmp_path / "cache", INTERPRETER, NO_INDEX)
-    assert first.library == second.library
+    assert first.dependencies == second.dependencies
     assert (started(first), started(second)) == ("first one\n", "other one\n")
 
 
@@ -109,7 +109,7 @@ def test_develop_run_twice_at_once_gives_one_library(project: Path, tmp_path: Pa
             pool.submit(develop, project, tmp_path / "cache", INTERPRETER, NO_INDEX)
             for _ in range(2)
         ]
-        libraries = {run.result(timeout=60).library for run in runs}
+        libraries = {run.result(timeout=60).dependencies for run in runs}
     assert len(libraries) == 1
     assert not list((tmp_path / "cache/development").glob(f"{ASIDE_PREFIX}*"))
 

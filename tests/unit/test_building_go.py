@@ -511,7 +511,7 @@ def started(project: Path, cache: Path) -> str:
 
 def test_develop_compiles_the_folder(project: Path, cache: Path) -> None:
     built = develop(project, cache, None, OFFLINE)
-    assert (built.interpreter, built.library) == (None, None)
+    assert (built.interpreter, built.dependencies) == (None, None)
     assert built.script.is_relative_to(cache / "development")
     assert started(project, cache) == "started\n"
 

@@ -46,7 +46,7 @@ def run(
 def python_on(folder: Path, version: str = VERSION) -> str:
     """A search path that has this interpreter as pythonX.Y, and the usual tools."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"python{version}").symlink_to(sys._base_executable)  # type: ignore[attr-defined]
+    (folder / f"python{version}").symlink_to(sys._base_executable)  # type: ignore[attr-defined]  # undocumented
     return f"{folder}:{os.defpath}"
 
 

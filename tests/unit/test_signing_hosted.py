@@ -290,7 +290,7 @@ def test_service_with_a_certificate_that_nobody_trusts_is_not_told_the_token(
 
 def test_certificate_for_somebody_else_is_not_used(private: Instance, artifact: Artifact) -> None:
     mallory = LeafIdentity("mallory@acme.example", claims.GITHUB_ISSUER)
-    private.services.issuers[claims.GITHUB_ISSUER] = lambda _: mallory  # type: ignore[index]
+    private.services.issuers[claims.GITHUB_ISSUER] = lambda _: mallory  # type: ignore[index]  # a dict
     error = refused(private, artifact)
     assert error.code == "signing-failed"
     assert "mallory@acme.example" in error.why
@@ -300,7 +300,7 @@ def test_certificate_of_another_instance_is_not_used(
     private: Instance, artifact: Artifact, tmp_path: Path
 ) -> None:
     with instance(tmp_path / "other") as other:
-        other.services.issuers[claims.GITHUB_ISSUER] = issuers.github  # type: ignore[index]
+        other.services.issuers[claims.GITHUB_ISSUER] = issuers.github  # type: ignore[index]  # a dict
         key = private.services.token_key
         foreign = replace(other.services, token_key=key)
         with server.serving(foreign) as url:

@@ -111,7 +111,7 @@ class Plugin:
         pb = connector_pb2
         path = "/aperio.plugin.v1.ConnectorPlugin/Schema"
         # The value comes from an untyped callable; its type is stated by the signature.
-        return self.unary(path, pb.SchemaRequest(), pb.SchemaResponse)  # type: ignore[no-any-return]
+        return self.unary(path, pb.SchemaRequest(), pb.SchemaResponse)  # type: ignore[no-any-return]  # generated
 
     def sync(
         self,
@@ -129,7 +129,7 @@ class Plugin:
         request = remediation_pb2.ExecuteRequest(context=context(), **values)
         path = "/aperio.plugin.v1.RemediationPlugin/Execute"
         # The value comes from an untyped callable; its type is stated by the signature.
-        return self.unary(path, request, remediation_pb2.ExecuteResponse)  # type: ignore[no-any-return]
+        return self.unary(path, request, remediation_pb2.ExecuteResponse)  # type: ignore[no-any-return]  # generated
 
     def deliver(self, *identifiers: str) -> destination_pb2.DeliverResponse:
         pb = destination_pb2
@@ -140,7 +140,7 @@ class Plugin:
         request = pb.DeliverRequest(context=context(), envelopes=envelopes)
         path = "/aperio.plugin.v1.DestinationPlugin/Deliver"
         # The value comes from an untyped callable; its type is stated by the signature.
-        return self.unary(path, request, pb.DeliverResponse)  # type: ignore[no-any-return]
+        return self.unary(path, request, pb.DeliverResponse)  # type: ignore[no-any-return]  # generated
 
     def stdio(self, timeout_s: float = TIMEOUT_S) -> Any:
         path = "/plugin.GRPCStdio/StreamStdio"

@@ -138,22 +138,22 @@ class Scripted(connector.Connector):
 
     def schema(self) -> connector.Schema:
         # The value comes from an untyped callable; its type is stated by the signature.
-        return self._methods["schema"]()  # type: ignore[no-any-return]
+        return self._methods["schema"]()  # type: ignore[no-any-return]  # a vector says what
 
     def test_connection(self, context: connector.Context) -> connector.TestResult:
         # The value comes from an untyped callable; its type is stated by the signature.
-        return self._methods["test_connection"](context)  # type: ignore[no-any-return]
+        return self._methods["test_connection"](context)  # type: ignore[no-any-return]  # a vector says what
 
     def sync(self, context: connector.Context, cursor: bytes | None) -> Iterator[connector.Item]:
         del context, cursor
         # The value comes from an untyped callable; its type is stated by the signature.
-        return self._methods["sync"]()  # type: ignore[no-any-return]
+        return self._methods["sync"]()  # type: ignore[no-any-return]  # a vector says what
 
     def oauth_callback(
         self, context: connector.Context, parameters: Mapping[str, str]
     ) -> Mapping[str, str]:
         # The value comes from an untyped callable; its type is stated by the signature.
-        return self._methods["oauth_callback"](context, parameters)  # type: ignore[no-any-return]
+        return self._methods["oauth_callback"](context, parameters)  # type: ignore[no-any-return]  # a vector says what
 
 
 def synced(
