@@ -7,6 +7,7 @@ configuration, cache and lock live in it too; otherwise they are in platformdirs
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -145,3 +146,18 @@ def runtime_base(environment: Mapping[str, str]) -> Path:
     if stated and len(stated) <= 48 and os.access(stated, os.W_OK | os.X_OK):  # noqa: PLR2004 - leaves 59 bytes for folder and socket
         return Path(stated)
     return Path("/tmp")  # noqa: S108 - mkdtemp makes a private 0700 folder in it
+
+
+def find_program(command: str, search_path: str | None = None) -> str | None:
+    """Where a program is that was named without a folder; None when it is nowhere.
+
+    Only absolute folders count: an empty entry of PATH, or `.`, is the folder that a command is
+    typed in, and what stands there may be somebody else's project.
+
+    Args:
+        command: its name; one with a folder in it is taken as it is, when it may be executed.
+        search_path: folders to look in, separated as in PATH, which None means.
+    """
+    stated = os.environ.get("PATH", os.defpath) if search_path is None else search_path
+    folders = [folder for folder in stated.split(os.pathsep) if os.path.isabs(folder)]  # noqa: PTH117 - a text of PATH
+    return shutil.which(command, path=os.pathsep.join(folders))

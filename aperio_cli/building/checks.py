@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aperio_cli import archive
 from aperio_cli.building.contents import VENDOR, is_skipped_folder
-from aperio_cli.building.pack import EPOCH_VARIABLE, BuildRequest, build, source_time
+from aperio_cli.building.pack import BuildRequest, build
 from aperio_cli.errors import BuildNotReproducible
 from aperio_cli.models.artifact import Project
 
@@ -25,7 +25,6 @@ _NAMED_AT_MOST = 5
 def check_reproducible(request: BuildRequest, artifacts: Sequence[Artifact]) -> None:
     """Nothing, when building once more, from a copy in another folder, gives the same bytes.
 
-    The copy has no repository, so the time of the members is taken from the project itself.
     Compiled Go packages of the first build are not used: they would hide what differs.
 
     Args:
@@ -36,7 +35,6 @@ def check_reproducible(request: BuildRequest, artifacts: Sequence[Artifact]) -> 
         BuildNotReproducible: names the first members that differ.
         AperioError, OSError: whatever `build` raises.
     """
-    fixed = {**request.environment, EPOCH_VARIABLE: str(source_time(request))}
     with tempfile.TemporaryDirectory(prefix="aperio-check-") as folder:
         copy = Path(folder) / "project"
         _copy_project(request.project.path, copy, without=request.out.absolute())
@@ -44,7 +42,6 @@ def check_reproducible(request: BuildRequest, artifacts: Sequence[Artifact]) -> 
             request,
             project=Project(copy, request.project.manifest),
             out=Path(folder) / "out",
-            environment=fixed,
             compile_cache=None,
         )
         for one, other in zip(artifacts, build(again), strict=True):

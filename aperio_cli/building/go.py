@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 MODULE_CACHE = "go"
 """Folder of the module cache, in the folder where downloads are kept."""
 
-_REPRODUCIBLE = ("-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=")
+# Linked by Go's own linker: a project's object files (*.syso) would have it start a C compiler.
+_REPRODUCIBLE = ("-trimpath", "-ldflags=-s -w -buildid= -linkmode=internal")
 _ARCHIVE = b"!<arch>\n"
 _KEY_DIGITS = 32
 _KEPT_PROGRAMS = 3

@@ -4,13 +4,16 @@ The environment is built from nothing. Of the caller's only what `PASSED_ON` nam
 where modules come from, which go.sum pins anyway. `GOFLAGS`, `GOOS`, `GOEXPERIMENT`, a `go env -w`
 file and a `go.work` above the project would change what is built, so they have no effect. There
 is no HOME, so that go keeps no telemetry; credentials for private modules come with NETRC.
+
+Nothing that a project names is executed: no C compiler, no go command of another version, and to
+fetch a module from where it is developed git alone, over https or ssh, without the configuration of
+a repository that the project is or stands in.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +29,7 @@ from aperio_cli.errors import (
     GoToolchainMissing,
     NetworkUnavailable,
 )
+from aperio_cli.paths import find_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,12 +47,11 @@ PASSED_ON = (
     "GOPRIVATE",
     "GOPROXY",
     "GOSUMDB",
-    "GOVCS",
     "NETRC",
     "SSH_AUTH_SOCK",
     *WAY_OUT,
 )
-"""Environment variables that go is given when the caller has them."""
+"""Environment variables that go is given when the caller has them; GOVCS is, narrowed."""
 
 OLDEST = (1, 21)
 """The first Go that knows GOTOOLCHAIN, and says so when a go.mod asks for a newer one."""
@@ -122,10 +125,10 @@ def find_toolchain(environment: Mapping[str, str], subject: str) -> Toolchain:
         GoToolchainMissing: there is none, it does not start, or it is older than `OLDEST`.
     """
     path = environment.get("PATH", os.defpath)
-    found = shutil.which("go", path=f"{path}{os.pathsep}{_USUAL_PLACE}")
+    found = find_program("go", f"{path}{os.pathsep}{_USUAL_PLACE}")
     if not found:
         raise _missing(subject, f"no `go` on PATH, nor in {_USUAL_PLACE}")
-    executable = Path(found).absolute()
+    executable = Path(found)
     answer = _ask_version(executable)
     match = _VERSION.match(answer)
     if not match:
@@ -192,14 +195,33 @@ def _environment(run: GoRun) -> dict[str, str]:
         "GO111MODULE": "on",
         "GOENV": "off",
         # Modules are checked by their digests; this lets the cache be removed like other folders.
-        "GOFLAGS": "-modcacherw",
+        # -buildvcs=false: else go asks git, and git the repository that the project is.
+        "GOFLAGS": "-modcacherw -buildvcs=false",
         "GOPATH": str(run.scratch / "gopath"),
         "GOMODCACHE": str(run.modules),
         "GOCACHE": str(run.compiled),
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
+        "GOVCS": _narrowed(run.environment.get("GOVCS", "")),
+        "GIT_ALLOW_PROTOCOL": "https:ssh",
+        # go runs git in the module cache, where git looks for a repository in the folders above.
+        "GIT_CEILING_DIRECTORIES": str(run.modules.parent),
         "GIT_TERMINAL_PROMPT": "0",
     }
+
+
+def _narrowed(stated: str) -> str:
+    """The rules of a GOVCS, of which none allows more than git, and git for what they leave out.
+
+    They are `pattern:name|name` separated by commas, and the first that fits counts (Go modules
+    reference, "Controlling version control tools with GOVCS").
+    """
+    rules = []
+    for rule in stated.split(",") if stated else []:
+        pattern, _, allowed = rule.partition(":")
+        names = {name.strip() for name in allowed.split("|")}
+        rules.append(f"{pattern.strip()}:{'git' if names & {'git', 'all'} else 'off'}")
+    return ",".join([*rules, *([] if any(r.startswith("*:") for r in rules) else ["*:git"])])
 
 
 def _explain(run: GoRun, output: str) -> AperioError:
@@ -246,7 +268,7 @@ def _failed(run: GoRun, why: str) -> GoBuildFailed:
     return GoBuildFailed(
         f"`{run.project}` was not built for {run.platform}: go gave errors",
         why=why,
-        next=[f"`{target} go build .` in the project's folder shows the same"],
+        next=[f"`{target} go build -buildvcs=false .` in the project's folder shows the same"],
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
 """Environment variable with the time of every member (reproducible-builds.org specification)."""
 
-_GIT_DEADLINE_S = 10.0
 _VERSION = re.compile(r"3\.(\d{1,2})", re.ASCII)
 
 
@@ -124,7 +121,7 @@ def _gather(request: BuildRequest) -> _Inputs:
         manifest_bytes = with_tags(manifest_bytes, tags)
         manifest = Manifest.parse(manifest_bytes)
     made_with = _made_with(request, manifest)
-    return _Inputs(manifest, manifest_bytes, files, made_with, source_time(request))
+    return _Inputs(manifest, manifest_bytes, files, made_with, _source_time(request.environment))
 
 
 def _made_with(request: BuildRequest, manifest: Manifest) -> lock.Lock | go_tool.Toolchain:
@@ -220,37 +217,24 @@ def _write(
     return Artifact(path, digest, size, inputs.manifest, platform)
 
 
-def source_time(request: BuildRequest) -> int:
-    """Seconds since 1970 for every member: SOURCE_DATE_EPOCH, else the last commit's, else 0.
+def _source_time(environment: Mapping[str, str]) -> int:
+    """Seconds since 1970 for every member: SOURCE_DATE_EPOCH, else 0.
+
+    Not the last commit's: git runs programs that a repository's own configuration names.
 
     Raises:
         UsageError: SOURCE_DATE_EPOCH is not a whole number of seconds that a member can hold.
     """
-    stated = request.environment.get(EPOCH_VARIABLE, "")
+    stated = environment.get(EPOCH_VARIABLE, "")
     if not stated:
-        return _commit_time(request.project.path)
+        return 0
     if not re.fullmatch(r"[0-9]{1,10}", stated):
         raise UsageError(
             f"{EPOCH_VARIABLE} is not usable; nothing was built",
             why=f"expected seconds since 1970\nreceived {clean(stated, limit=40)}",
-            next=[f"`export {EPOCH_VARIABLE}=$(git log -1 --format=%ct)`, or unset it"],
+            next=[
+                f"`unset {EPOCH_VARIABLE}`: the time of every member is 0 then",
+                "or state it in seconds, as `date +%s` prints the present",
+            ],
         )
     return int(stated)
-
-
-def _commit_time(folder: Path) -> int:
-    """The time of the commit that is checked out, or 0 where there is none or no git."""
-    # rev-list, not log: it runs no program that the repository's configuration names.
-    command = ["git", "-C", str(folder), "rev-list", "--timestamp", "--max-count=1", "HEAD"]
-    try:
-        answer = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_GIT_DEADLINE_S,
-            check=True,
-            env={"PATH": os.defpath, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"},
-        )
-        return max(0, int(answer.stdout.split()[0]))
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return 0

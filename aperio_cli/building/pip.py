@@ -96,7 +96,8 @@ def run_pip(run: PipRun, *, deadline_s: float = DEADLINE_S) -> None:
 def _environment(run: PipRun) -> dict[str, str]:
     passed = {name: run.environment[name] for name in PASSED_ON if name in run.environment}
     return {
-        "PATH": os.defpath,
+        # Wheels need no program; pip would ask those it finds what machine this is.
+        "PATH": os.devnull,
         "HOME": str(run.scratch),
         "TMPDIR": str(run.scratch),
         "LC_ALL": "C.UTF-8",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.verifying.roots import DomainRoot
 
-_TOOLS = ("git", "go")
+_TOOLS = ("go",)
 
 
 @command(app, "doctor")
@@ -26,6 +25,7 @@ def doctor(context: Context) -> Report:
     """Show interpreters and tools found, what is enforced on plugins, and where things are."""
     from aperio_cli.host.run import NOT_ENFORCED
     from aperio_cli.installing import find_interpreters
+    from aperio_cli.paths import find_program
     from aperio_cli.verifying.roots import domain_roots
 
     now = clock.now()
@@ -34,7 +34,7 @@ def doctor(context: Context) -> Report:
         interpreter.to_json()
         for interpreter in find_interpreters(context.config.python_interpreters)
     ]
-    tools = {tool: shutil.which(tool) for tool in _TOOLS}
+    tools = {tool: find_program(tool) for tool in _TOOLS}
     data = {
         "version": __version__,
         "platform": str(context.platform),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from aperio_cli.errors import InterpreterMissing, clean
 from aperio_cli.models.artifact import Interpreter
+from aperio_cli.paths import find_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -148,14 +148,14 @@ def _commands(configured: Sequence[str], tags: Sequence[str] | None) -> Iterator
     if configured:
         for command in configured:
             expanded = os.path.expanduser(command)  # noqa: PTH111 - a command, not always a path
-            yield shutil.which(expanded) or expanded
+            yield find_program(expanded) or expanded
         return
     own = getattr(sys, "_base_executable", "") or sys.executable
     if tags is None or f"cp{sys.version_info[0]}{sys.version_info[1]}" in tags:
         yield own
     for minor in _MINORS:
         if tags is None or f"cp3{minor}" in tags:
-            found = shutil.which(f"python3.{minor}")
+            found = find_program(f"python3.{minor}")
             if found and found != own:
                 yield found
 

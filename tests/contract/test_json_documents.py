@@ -116,7 +116,7 @@ DATA: dict[str, Schema] = {
     "doctor": exactly(
         version=WORD, platform=PLATFORM, home=WORD, config_file=WORD,
         interpreters=some(exactly(executable=WORD, version=WORD, tag=WORD, base_prefix=WORD)),
-        tools=exactly(git=maybe(WORD), go=maybe(WORD)), not_enforced=any_number_of(WORD),
+        tools=exactly(go=maybe(WORD)), not_enforced=any_number_of(WORD),
         local_trust_domain=FLAG,
         trusted_roots=some(exactly(
             name=WORD, origin=one_of("local", "file", "refreshed", "vendored"), as_of=TEXT,

@@ -15,6 +15,7 @@ import pytest
 from aperio_cli.models.publisher import LOCAL_ISSUER
 from tests.lifecycle.cli import Aperio, operator
 from tests.lifecycle.plugins import artifact_of, simulating
+from tests.security.tracing import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,18 +140,7 @@ def test_installed_plugin_is_listed_as_whole_without_a_network(
 def tracer(tmp_path: Path) -> list[str]:
     """What runs a command and writes down, of it and of its children, what it sends and where."""
     log = tmp_path / "calls"
-    command = ["strace", "-f", "-qq", "-e", f"trace={TRACED}", "-o", str(log)]
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
-    tried = subprocess.run(
-        [*command, sys.executable, "-c", _CONNECTING],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
-    if tried.returncode != 0:
-        pytest.skip(f"nothing may be traced here: {tried.stderr.strip()}")
+    command = tracing(log, TRACED, [sys.executable, "-c", _CONNECTING])
     assert len(outwards(log)) == 1, "what connects is seen"
     return command
 

@@ -18,6 +18,7 @@ from aperio_cli.models.manifest import KINDS
 from aperio_cli.scaffolding import ScaffoldRequest, scaffold
 from tests.go_projects import CACHE, COMPILED, OFFLINE, require_go
 from tests.projects import HERE, ROOT, snapshot
+from tests.templates.workflows import epoch_of_build
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -217,3 +218,7 @@ def test_workflow_builds_for_every_platform(workflow: dict[str, Any]) -> None:
     steps = str(workflow["jobs"]["build"]["steps"])
     for platform in ("linux/amd64", "linux/arm64", "darwin/amd64", "darwin/arm64", "windows/amd64"):
         assert f"--platform {platform}" in steps
+
+
+def test_workflow_states_the_time_of_the_commit(workflow: dict[str, Any], tmp_path: Path) -> None:
+    assert epoch_of_build(workflow, tmp_path / "built", 1_600_000_000) == "1600000000"

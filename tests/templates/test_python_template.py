@@ -19,6 +19,7 @@ from aperio_cli.models.manifest import KINDS
 from aperio_cli.models.platform import Platform
 from aperio_cli.scaffolding import ScaffoldRequest, scaffold
 from tests.projects import HERE, ROOT, SDK, TAG, WHEELS, snapshot
+from tests.templates.workflows import epoch_of_build
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -237,3 +238,7 @@ def test_workflow_compares_the_tag_with_the_manifest(
         ["bash", "-e", "-c", script], cwd=box, env=environment, timeout=30, check=False
     )
     assert (ran.returncode == 0) is passes
+
+
+def test_workflow_states_the_time_of_the_commit(workflow: dict[str, Any], tmp_path: Path) -> None:
+    assert epoch_of_build(workflow, tmp_path / "built", 1_600_000_000) == "1600000000"

@@ -442,12 +442,45 @@ def test_go_gets_an_environment_built_from_nothing(tmp_path: Path) -> None:
     assert {name: found[name] for name in ("GOPROXY", "GOPRIVATE", "GOFLAGS", "GOTOOLCHAIN")} == {
         "GOPROXY": "off",
         "GOPRIVATE": "example.com",
-        "GOFLAGS": "-modcacherw",
+        "GOFLAGS": "-modcacherw -buildvcs=false",
         "GOTOOLCHAIN": "local",
     }
+    assert (found["GOVCS"], found["GIT_ALLOW_PROTOCOL"]) == ("*:git", "https:ssh")
     assert (found["GOOS"], found["GOARCH"], found["CGO_ENABLED"]) == ("linux", "arm64", "0")
     assert found["TMPDIR"] == str(run.scratch)
     assert "HOME" not in found
+
+
+@pytest.mark.parametrize(
+    ("stated", "suffix", "refused"),
+    [
+        ("", "hg", "hg"),
+        ("", "fossil", "fossil"),
+        ("*:all", "bzr", "bzr"),
+        ("private:hg|git", "hg", "hg"),
+        ("code.example: hg | svn ,*:all", "svn", "svn"),
+        ("code.example:off", "git", "git"),
+        ("private:off,public:all", "git", "git"),
+        ("*:hg", "git", "git"),
+    ],
+)
+def test_modules_are_fetched_with_git_at_most(
+    project: Path, tmp_path: Path, stated: str, suffix: str, refused: str
+) -> None:
+    module = f"code.example/acme/box.{suffix}"
+    need_module(project, module)
+    hostile = {"GOPROXY": "direct", "GOPRIVATE": "code.example", "GOVCS": stated}
+    with pytest.raises(errors.GoBuildFailed) as caught:
+        build(request_for(project, tmp_path / "out", **hostile))
+    assert f"GOVCS disallows using {refused} for private {module}" in caught.value.why
+
+
+def need_module(project: Path, module: str) -> None:
+    digest = f"h1:{'A' * 43}="
+    with (project / "go.mod").open("a") as file:
+        file.write(f"\nrequire {module} v1.0.0\n")
+    write(project, "go.sum", f"{module} v1.0.0 {digest}\n{module} v1.0.0/go.mod {digest}\n")
+    write(project, "plugin.go", f'package main\n\nimport _ "{module}"\n\nfunc main() {{}}\n')
 
 
 def test_go_is_stopped_at_its_deadline_with_its_children(tmp_path: Path) -> None:

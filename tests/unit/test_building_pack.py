@@ -193,39 +193,11 @@ def test_build_refuses_a_time_that_is_none(project: Path, tmp_path: Path, epoch:
     assert not (tmp_path / "out").exists()
 
 
-def test_build_takes_the_time_of_the_last_commit(project: Path, tmp_path: Path) -> None:
-    commit(project, 1_600_000_000)
-    (artifact,) = build(request_for(project, tmp_path / "out"))
-    assert times(artifact) == {1_600_000_000}
-
-
-def test_build_runs_no_program_that_a_repository_names(project: Path, tmp_path: Path) -> None:
-    commit(project, 1_600_000_000)
-    trap = write(tmp_path, "trap", f"#!/bin/sh\ntouch {tmp_path}/sprung\n")
-    trap.chmod(0o755)
-    settings = f"[gpg]\nprogram = {trap}\n[log]\nshowSignature = true\n[core]\nfsmonitor = {trap}\n"
-    with (project / ".git/config").open("a") as file:
-        file.write(f"{settings}pager = {trap}\n")
-    build(request_for(project, tmp_path / "out"))
-    assert not (tmp_path / "sprung").exists()
-
-
-def test_build_takes_the_beginning_of_time_without_a_repository(
+def test_build_takes_the_beginning_of_time_when_none_is_stated(
     project: Path, tmp_path: Path
 ) -> None:
     (artifact,) = build(request_for(project, tmp_path / "out"))
     assert times(artifact) == {0}
-
-
-def commit(project: Path, moment: int) -> None:
-    stamp = f"{moment} +0300"
-    identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
-    for words in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "one"]):
-        subprocess.run(
-            ["git", "-C", str(project), *words],
-            check=True, timeout=30,
-            env={**os.environ, "GIT_COMMITTER_DATE": stamp, "GIT_AUTHOR_DATE": stamp},
-        )  # fmt: skip
 
 
 def times(artifact: Artifact) -> set[int]:
@@ -334,7 +306,6 @@ def test_build_refuses_a_project_without_a_lock(project: Path, tmp_path: Path) -
 
 
 def test_check_passes_a_project_that_builds_the_same_twice(project: Path) -> None:
-    commit(project, 1_600_000_000)
     request = request_for(project, project / "dist")
     artifacts = build(request)
     check_reproducible(request, artifacts)

@@ -36,7 +36,9 @@ def fake_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     """Puts a shell script in the place of this interpreter, and so of pip."""
 
     def install(script: str) -> None:
-        program = write(tmp_path, "fake-python", f"#!/bin/sh\n{script}\n")
+        program = write(
+            tmp_path, "fake-python", f"#!/bin/sh\ngiven=$PATH\nPATH={os.defpath}\n{script}\n"
+        )
         program.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(program))
 
@@ -56,7 +58,7 @@ def failing_with(output: str) -> str:
 def test_pip_gets_an_environment_built_from_nothing(
     tmp_path: Path, fake_pip: Callable[[str], None]
 ) -> None:
-    fake_pip("env > environment; pwd >> environment")
+    fake_pip("env > environment; pwd >> environment; echo searched=$given >> environment")
     run = a_run(
         tmp_path,
         PIP_NO_INDEX="1",
@@ -71,6 +73,7 @@ def test_pip_gets_an_environment_built_from_nothing(
     assert "https_proxy=http://127.0.0.1:9" in seen
     assert f"HOME={run.scratch}\n" in seen
     assert f"PIP_CONFIG_FILE={os.devnull}\n" in seen
+    assert f"searched={os.devnull}\n" in seen
     for name in ("PIP_TARGET", "PYTHONPATH", "GITHUB_TOKEN", "APERIO_HOME"):
         assert name not in seen
 
