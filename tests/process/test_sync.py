@@ -309,6 +309,24 @@ def test_an_expired_token_is_renewed_and_the_sync_goes_on_from_the_checkpoint(
     assert all(ids[e["source_event_id"]] == e["id"] for e in sink.envelopes())
 
 
+@pytest.mark.parametrize(
+    ("full", "read"),
+    [(True, ["e0 e1 e2", "e2 e3 e4", "e4 e5"]), (False, ["e2 e3 e4", "e4 e5"])],
+)
+def test_a_full_sync_begins_anew_once_and_goes_on_from_its_checkpoint_with_each_new_token(
+    host: Host, state: State, *, full: bool, read: list[str]
+) -> None:
+    state.store_checkpoint(SLICE, b"2", version="1.0.0")
+    sink = Sink()
+
+    with token_server() as (url, asked):
+        settings = credentials(url)
+        summary, _ = sync(host, "expiring", state, sink, settings=settings, full=full)
+
+    assert sink.source_ids() == " ".join(read).split()
+    assert len(asked) == summary.tokens_renewed + 1 == len(read)
+
+
 def test_the_client_secret_goes_to_the_token_server_and_not_to_the_plugin(
     host: Host, state: State
 ) -> None:
