@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.accepting.verdicts import Check, expect
+from aperio_cli.host.declaration import auth_problems, client_secret_key, repeated_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -58,8 +59,7 @@ async def _fields(bench: Bench) -> str:
 
 
 def _field_problems(fields: Iterable[Any]) -> Iterator[str]:
-    keys = Counter(field.key for field in fields)
-    yield from (f"`{key}` is declared {count} times" for key, count in keys.items() if count > 1)
+    yield from repeated_keys(fields)
     for field in fields:
         yield from (f"`{field.key}`: {text}" for text in _problems_of(field))
 
@@ -89,19 +89,14 @@ def _is_json(data: bytes | str) -> bool:
 
 
 def _auth_problems(declaration: Any) -> Iterator[str]:
-    keys, method = (
-        {field.key for field in declaration.fields},
-        declaration.auth.WhichOneof("method"),
-    )
-    named: list[str] = []
-    if method == "api_key":
-        named = [declaration.auth.api_key.field]
-    elif method == "oauth2":
-        oauth2 = declaration.auth.oauth2
-        named = [oauth2.client_id_field, oauth2.client_secret_field]
-        if not oauth2.grants:
-            yield "auth: OAuth 2.0 without a grant"
-    yield from (f"auth names `{key}`, which is no setting" for key in named if key not in keys)
+    yield from auth_problems(declaration)
+    if declaration.auth.WhichOneof("method") == "oauth2" and not declaration.auth.oauth2.grants:
+        yield "auth: OAuth 2.0 without a grant"
+    for field in declaration.fields:
+        if field.key == client_secret_key(declaration.auth):
+            for flag in ("host_only", "secret"):
+                if not getattr(field, flag):
+                    yield f"`{field.key}` holds the client's secret, so it has to be {flag}"
 
 
 def _actions(bench: Bench) -> Any:

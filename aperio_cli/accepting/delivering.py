@@ -93,7 +93,7 @@ DELIVERING: Final = (
         _full_batch,
         _DESTINATION,
         needs_settings=True,
-        after="declaration",
+        after="fields",
     ),
     Check(
         "repeat",
@@ -102,6 +102,6 @@ DELIVERING: Final = (
         _repeat,
         _DESTINATION,
         needs_settings=True,
-        after="declaration",
+        after="fields",
     ),
 )

@@ -93,7 +93,7 @@ EXECUTING: Final = (
         _dry_run,
         _REMEDIATION,
         needs_settings=True,
-        after="declaration",
+        after="fields",
     ),
     Check(
         "same-key",
@@ -102,6 +102,6 @@ EXECUTING: Final = (
         _same_key,
         _REMEDIATION,
         needs_settings=True,
-        after="declaration",
+        after="fields",
     ),
 )

@@ -156,7 +156,7 @@ SYNCING: Final = (
         _test_connection,
         _CONNECTOR,
         needs_settings=True,
-        after="declaration",
+        after="fields",
     ),
     Check(
         "events",
@@ -165,7 +165,7 @@ SYNCING: Final = (
         _events,
         _CONNECTOR,
         needs_settings=True,
-        after="declaration",
+        after="fields",
     ),
     Check(
         "same-events",
@@ -192,6 +192,6 @@ SYNCING: Final = (
         _cancel,
         _CONNECTOR,
         needs_settings=True,
-        after="declaration",
+        after="fields",
     ),
 )

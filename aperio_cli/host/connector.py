@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from aperio_cli.host.declaration import require_provider
+from aperio_cli.host.declaration import settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -42,7 +42,7 @@ class Connector:
         """What the connector needs and offers.
 
         Raises:
-            PluginContractBroken: it speaks for another provider than its manifest.
+            PluginContractBroken: as `declaration.settle`.
         """
         from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 
@@ -53,7 +53,7 @@ class Connector:
                 connector_pb2.SchemaResponse,
                 timeout_s=SCHEMA_TIMEOUT_S,
             )
-        require_provider(self._calls, "Schema", expected=self._provider, received=schema.provider)
+        settle(self._calls, "Schema", schema, self._provider)
         return schema
 
     async def test_connection(self, invocation: Invocation) -> TestResponse:

@@ -1,18 +1,33 @@
-"""What a plugin declares about itself, the same for all kinds: fields, auth, provider."""
+"""What a plugin declares about itself, the same for all kinds: fields, auth, provider.
+
+The client's secret is the host's alone, whatever a plugin says about the field that holds it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
 
-from aperio_cli.errors import clean
+from aperio_cli.errors import clean, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from aperio_plugin._generated.aperio.plugin.v1.capabilities_pb2 import CapabilitiesResponse
-    from aperio_plugin._generated.aperio.plugin.v1.common_pb2 import InvocationContext
+    from aperio_plugin._generated.aperio.plugin.v1.common_pb2 import (
+        Auth,
+        ConfigField,
+        InvocationContext,
+    )
 
     from aperio_cli.host.channel import Calls
 
 CAPABILITIES_TIMEOUT_S: Final = 30.0
+PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+"""A setting's value in an address or a parameter of OAuth 2.0: `{key}`."""
+
+_MOST_PROBLEMS: Final = 10
 
 
 async def capabilities(
@@ -27,7 +42,7 @@ async def capabilities(
         provider: what the manifest says it speaks for.
 
     Raises:
-        PluginContractBroken: it speaks for another provider than its manifest.
+        PluginContractBroken: as `settle`.
         PluginFault: as `Calls.unary`.
     """
     from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2
@@ -38,16 +53,68 @@ async def capabilities(
         capabilities_pb2.CapabilitiesResponse,
         timeout_s=CAPABILITIES_TIMEOUT_S,
     )
-    require_provider(calls, "Capabilities", expected=provider, received=response.provider)
+    settle(calls, "Capabilities", response, provider)
     return response
 
 
-def require_provider(calls: Calls, method: str, *, expected: str, received: str) -> None:
-    """Nothing, when a plugin declares the provider that its manifest names.
+def settle(calls: Calls, method: str, declaration: Any, provider: str) -> None:
+    """Refuse a declaration that breaks the interface; withhold the client's secret.
+
+    The field that holds that secret counts as `host_only` and `secret` from here on.
+
+    Args:
+        calls: to the plugin.
+        method: that answered with it.
+        declaration: a SchemaResponse or CapabilitiesResponse; is changed.
+        provider: what the manifest says it speaks for.
 
     Raises:
-        PluginContractBroken: another one.
+        PluginContractBroken: it speaks for another provider, declares a key twice, or its auth
+            makes no sense.
     """
-    if received != expected:
-        shown = clean(received, limit=80)
-        raise calls.broken(method, f"provider\nexpected {expected}\nreceived {shown}")
+    if declaration.provider != provider:
+        shown = clean(declaration.provider, limit=80)
+        raise calls.broken(method, f"provider\nexpected {provider}\nreceived {shown}")
+    problems = [*repeated_keys(declaration.fields), *auth_problems(declaration)]
+    if method == "Capabilities":
+        for action in declaration.remediation.actions:
+            problems += [f"{action.key}: {text}" for text in repeated_keys(action.parameters)]
+    if problems:
+        lines = [one_line(problem, limit=200) for problem in problems[:_MOST_PROBLEMS]]
+        raise calls.broken(method, "\n".join(lines))
+    for field in declaration.fields:
+        if field.key == client_secret_key(declaration.auth):
+            field.host_only = field.secret = True
+
+
+def client_secret_key(auth: Auth) -> str | None:
+    """The key of the setting that holds the client's secret; None when there is no client."""
+    is_client = auth.WhichOneof("method") == "oauth2"
+    return auth.oauth2.client_secret_field if is_client else None
+
+
+def repeated_keys(fields: Iterable[ConfigField]) -> Iterator[str]:
+    """What is wrong with the keys: which of two fields of one key would count, nobody can say."""
+    counts = Counter(field.key for field in fields)
+    yield from (f"`{key}` is declared {count} times" for key, count in counts.items() if count > 1)
+
+
+def auth_problems(declaration: Any) -> Iterator[str]:
+    """What is wrong with the auth of a declaration, for a host that would use it."""
+    auth, keys = declaration.auth, {field.key for field in declaration.fields}
+    method = auth.WhichOneof("method")
+    named = [auth.api_key.field] if method == "api_key" else []
+    if method == "oauth2":
+        named = [auth.oauth2.client_id_field, auth.oauth2.client_secret_field]
+        yield from _client_problems(declaration)
+    yield from (f"auth names `{key}`, which is no setting" for key in named if key not in keys)
+
+
+def _client_problems(declaration: Any) -> Iterator[str]:
+    oauth2, secret = declaration.auth.oauth2, declaration.auth.oauth2.client_secret_field
+    if oauth2.client_id_field == secret:
+        yield f"auth names `{secret}` for both the client's id and its secret"
+    secrets = {field.key for field in declaration.fields if field.secret} | {secret}
+    for name in ("token_url", "authorize_url"):  # addresses stand in messages, logs and histories
+        for key in sorted(secrets.intersection(PLACEHOLDER.findall(getattr(oauth2, name)))):
+            yield f"auth's {name} has the secret `{key}` in it"

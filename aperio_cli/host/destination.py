@@ -37,7 +37,7 @@ class Destination:
         """The streams it takes and what it needs.
 
         Raises:
-            PluginContractBroken: it speaks for another provider than its manifest.
+            PluginContractBroken: as `declaration.settle`.
         """
         with self._invocations.open(invocation) as context:
             return await capabilities(self._calls, _SERVICE, context, self._provider)

@@ -30,6 +30,7 @@ from aperio_cli.errors import (
     TokenUrlRefused,
     clean,
 )
+from aperio_cli.host.declaration import PLACEHOLDER
 from aperio_cli.host.invocation import AccessToken
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 30.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
 
-_FIELD: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _PORTS: Final = {"https": 443, "http": 80}
 _LONGEST_LIFETIME_S: Final = 10 * 365 * 24 * 3600
 _OK: Final = 200
@@ -170,7 +170,7 @@ def _setting(key: str, config: CheckedConfig, program: Program) -> str:
 
 def _substitute(template: str, config: CheckedConfig, program: Program) -> str:
     """The template with each `{field}` replaced by the setting of that name."""
-    return _FIELD.sub(lambda match: _setting(match[1], config, program), template)
+    return PLACEHOLDER.sub(lambda match: _setting(match[1], config, program), template)
 
 
 # ── where tokens may be asked for ─────────────────────────────────────────────────────────────────
@@ -206,7 +206,7 @@ def _stated_origin(template: str, config: CheckedConfig) -> tuple[str, str] | No
     What the plugin's template adds must not change them: a setting such as `http` would otherwise
     let the plugin choose any port of this machine.
     """
-    field = _FIELD.match(template)
+    field = PLACEHOLDER.match(template)
     if field is None or field[1] not in config.given:
         return None
     parts = _split(str(config.values.get(field[1], "")))

@@ -50,7 +50,7 @@ class Remediation:
         """The actions and what they need.
 
         Raises:
-            PluginContractBroken: it speaks for another provider than its manifest.
+            PluginContractBroken: as `declaration.settle`.
         """
         with self._invocations.open(invocation) as context:
             return await capabilities(self._calls, _SERVICE, context, self._provider)

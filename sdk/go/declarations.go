@@ -82,7 +82,8 @@ type APIKey struct {
 type OAuth2 struct {
 	// AuthorizeURL is where the operator's browser is sent; unused for client credentials.
 	AuthorizeURL string
-	// TokenURL is where the host asks for tokens; it may contain `{key}` of a setting.
+	// TokenURL is where the host asks for tokens; it may contain `{key}` of a setting that is not
+	// Secret.
 	TokenURL string
 	// Grants are what the service supports, the preferred one first.
 	Grants []Grant
@@ -90,8 +91,10 @@ type OAuth2 struct {
 	Scopes []string
 	// ClientIDField is the key of the setting that holds the client's id; empty: `client_id`.
 	ClientIDField string
-	// ClientSecretField is the key of the setting that holds the client's secret, which should be
-	// HostOnly; empty: `client_secret`.
+	// ClientSecretField is the key of the setting that holds the client's secret; empty:
+	// `client_secret`. Declare that one HostOnly and Secret. The host keeps it to itself in any
+	// case. The client's id is no secret, and reaches the plugin like any setting unless it is
+	// HostOnly.
 	ClientSecretField string
 	// TokenParameters are further parameters of the token request; values may contain `{key}`.
 	TokenParameters map[string]string
@@ -114,29 +117,54 @@ func orElse(text, otherwise string) string {
 	return text
 }
 
-var fieldKey = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
+var (
+	fieldKey = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
+	named    = regexp.MustCompile(`\{([a-z][a-z0-9_]*)\}`)
+)
 
 // CheckDeclaration refuses settings, or parameters, that no host could show or use. auth may name
 // some of them; nil: none. The SDK calls it for whatever a plugin declares.
 func CheckDeclaration(fields []Field, auth Auth) error {
-	keys := make(map[string]bool, len(fields))
+	declared := make(map[string]Field, len(fields))
 	for _, field := range fields {
+		_, isRepeated := declared[field.Key]
 		switch {
 		case !fieldKey.MatchString(field.Key):
 			return fmt.Errorf("field key %q is not lower-case letters, digits, _", field.Key)
-		case keys[field.Key]:
+		case isRepeated:
 			return fmt.Errorf("field %q is declared twice", field.Key)
 		case (field.Type == Select) != (len(field.Options) > 0):
 			return fmt.Errorf("field %q: Select has options, other types have none", field.Key)
 		}
-		keys[field.Key] = true
+		declared[field.Key] = field
 	}
 	if auth == nil {
 		return nil
 	}
 	for _, key := range auth.fieldKeys() {
-		if !keys[key] {
+		if _, found := declared[key]; !found {
 			return fmt.Errorf("auth names the field %q, which is not declared", key)
+		}
+	}
+	if client, isClient := auth.(OAuth2); isClient {
+		return checkClient(declared, client)
+	}
+	return nil
+}
+
+// checkClient refuses an OAuth 2.0 client whose secret could leave the host.
+func checkClient(fields map[string]Field, auth OAuth2) error {
+	secret := fields[auth.SecretField()]
+	switch {
+	case auth.IDField() == secret.Key:
+		return fmt.Errorf("auth names the field %q for the client's id and its secret", secret.Key)
+	case !secret.HostOnly || !secret.Secret:
+		return fmt.Errorf("field %q holds the client's secret, which only the host may use: "+
+			"declare it HostOnly and Secret", secret.Key)
+	}
+	for _, name := range named.FindAllStringSubmatch(auth.TokenURL+" "+auth.AuthorizeURL, -1) {
+		if fields[name[1]].Secret {
+			return fmt.Errorf("auth has the secret field %q in an address", name[1])
 		}
 	}
 	return nil

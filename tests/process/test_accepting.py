@@ -47,6 +47,7 @@ FAILING = [
     ("fields", "twin_fields", "connector"),
     ("fields", "twin_fields", "remediation"),
     ("fields", "auth_without_field", "connector"),
+    ("fields", "shares_its_secret", "connector"),
     ("names", "foreign_names", "connector"),
     ("streams", "takes_nothing", "destination"),
     ("wrong-settings", "crashes_on_settings", "connector"),
@@ -106,7 +107,13 @@ def test_a_sound_plugin_without_the_sdk_passes_every_check(host: Host, kind: str
 
 # One broken plugin takes seconds, because checks wait for what must not happen. These stand for all
 # in `make test`; `make test-all` examines every one.
-QUICK = {"forgets_envelopes", "acts_twice", "tells_its_settings", "no_checkpoint"}
+QUICK = {
+    "forgets_envelopes",
+    "acts_twice",
+    "tells_its_settings",
+    "no_checkpoint",
+    "shares_its_secret",
+}
 
 
 @pytest.mark.parametrize(
@@ -125,6 +132,16 @@ def test_a_broken_plugin_fails_its_check_and_no_other(
     assert not report.passed
     reasons = {v.evidence for v in outcomes(report, Outcome.SKIPPED).values()}
     assert all("means nothing unless" in reason for reason in reasons)
+
+
+def test_a_secret_that_is_not_for_the_host_only_is_told_with_what_it_has_to_be(host: Host) -> None:
+    report = examine(host, target("shares_its_secret"))
+
+    evidence = outcomes(report, Outcome.FAILED)["fields"].evidence
+    assert evidence.splitlines() == [
+        "`client_secret` holds the client's secret, so it has to be host_only",
+        "`client_secret` holds the client's secret, so it has to be secret",
+    ]
 
 
 def test_every_check_has_a_plugin_that_fails_it() -> None:

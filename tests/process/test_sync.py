@@ -32,6 +32,7 @@ from aperio_cli.host.sync import (
     sync_connector,
 )
 from aperio_cli.state import Slice, State
+from tests.simulators.greedy import greedy
 
 from .conftest import PLUGINS, Host, development
 
@@ -339,6 +340,55 @@ def test_the_client_secret_goes_to_the_token_server_and_not_to_the_plugin(
         "client_secret": ["s3cr3t"],
     }
     assert "s3cr3t" not in repr(host.logs)
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {},
+        {"secret": True},
+        {"secret": True, "host_only": True},
+    ],
+)
+def test_the_client_secret_stays_with_the_host_whatever_the_plugin_says_about_it(
+    host: Host, state: State, tmp_path: Path, declared: dict[str, Any]
+) -> None:
+    sink = Sink()
+
+    with token_server() as (url, asked):
+        sync(host, greedy(tmp_path, declared), state, sink, settings=credentials(url))
+
+    (event,) = sink.envelopes()
+    assert event["record"] == {"base_url": url, "client_id": "me"}
+    assert asked[0]["client_secret"] == ["s3cr3t"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "address", "why"),
+    [
+        ([{"host_only": True}, {}], "{base_url}/token", "`client_secret` is declared 2 times"),
+        ([{}, {"host_only": True}], "{base_url}/token", "`client_secret` is declared 2 times"),
+        ([], "{base_url}/token", "auth names `client_secret`, which is no setting"),
+        ([{}], "{base_url}/{client_secret}", "token_url has the secret `client_secret` in it"),
+    ],
+)
+def test_a_declaration_that_could_give_the_secret_away_is_refused_before_anything_is_sent(
+    host: Host,
+    state: State,
+    tmp_path: Path,
+    fields: list[dict[str, Any]],
+    address: str,
+    why: str,
+) -> None:
+    script = greedy(tmp_path, *fields, address=address)
+
+    with token_server() as (url, asked), pytest.raises(PluginContractBroken) as caught:
+        sync(host, script, state, Sink(), settings=credentials(url))
+
+    assert (caught.value.code, caught.value.exit_status) == ("plugin-contract-broken", 5)
+    assert why in caught.value.why
+    assert "s3cr3t" not in json.dumps(caught.value.to_json())
+    assert asked == []
 
 
 def test_a_token_that_is_refused_without_any_progress_ends_the_sync(

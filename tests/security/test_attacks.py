@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +21,7 @@ import sigstore.verify
 from aperio_cli import archive, clock
 from aperio_cli.config import load_config
 from aperio_cli.errors import AperioError
+from aperio_cli.host.session import SessionRequest, open_session
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginRef
@@ -30,6 +33,7 @@ from aperio_cli.signing.local import authority
 from aperio_cli.signing.local.authority import LeafIdentity
 from aperio_cli.verifying.decide import ExceptionGranted
 from tests.builders import go_members, manifest_bytes
+from tests.process.conftest import Host
 from tests.security.test_install_refusals import bomb
 from tests.security.world import (
     BOX,
@@ -41,12 +45,13 @@ from tests.security.world import (
     rule,
     sign,
 )
+from tests.simulators.greedy import greedy
 from tests.trust import HOSTED_BUILDER, REPOSITORY, Forge, new_domain, provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.signing.local import LocalDomain
 
 # ── the table ─────────────────────────────────────────────────────────────────────────────────────
@@ -756,6 +761,44 @@ def _shared_configuration(world: World) -> None:
     load_config(Paths(world.root, file, world.root / "cache"))
 
 
+# ── an installed plugin and the secrets it must not have ──────────────────────────────────────────
+
+
+CREDENTIALS = {"client_id": "me", "client_secret": "hunter2"}
+
+
+def _open_session(script: Path, **settings: object) -> None:
+    """Have a host open a session with a plugin, up to the token that it would hand over."""
+
+    async def use(plugin: RunningPlugin) -> None:
+        await (await open_session(plugin, SessionRequest(settings=settings))).invocation()
+
+    with tempfile.TemporaryDirectory(prefix="rt", dir="/tmp") as short:  # sockets are made below
+        Host(Path(short)).run(script, use)
+
+
+@attack(
+    holds="a plugin that you installed",
+    tries="declares the client's secret twice, for the host and for itself",
+    stopped_by="a declaration has every key once",
+    code="plugin-contract-broken",
+)
+def _secret_declared_twice(world: World) -> None:
+    script = greedy(world.root, {"secret": True, "host_only": True}, {"secret": True})
+    _open_session(script, base_url="https://api.box.com", **CREDENTIALS)
+
+
+@attack(
+    holds="a plugin that you installed",
+    tries="puts the client's secret into the address that messages show",
+    stopped_by="no address has a secret in it",
+    code="plugin-contract-broken",
+)
+def _secret_in_the_address(world: World) -> None:
+    script = greedy(world.root, {"secret": True}, address="https://evil.com/{client_secret}")
+    _open_session(script, base_url="https://api.box.com", **CREDENTIALS)
+
+
 # ── carrying them out ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -802,7 +845,7 @@ def test_attack_is_refused(world: World, row: Attack) -> None:
     with pytest.raises(AperioError) as caught:
         row.attempt(world)
     assert caught.value.code == row.code
-    assert caught.value.exit_status in {1, 2, 3, 4}
+    assert caught.value.exit_status in {1, 2, 3, 4, 5}
     assert caught.value.next
     if row.code != "not-installed":
         assert store.current_version(BOX) == "1.0.0"

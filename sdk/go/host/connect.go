@@ -2,11 +2,13 @@ package host
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/hashicorp/go-plugin"
 	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	"github.com/writer/aperio-plugin-go/internal/settings"
 	"google.golang.org/grpc"
 )
 
@@ -28,6 +30,21 @@ type (
 	DeliverRequest       = pb.DeliverRequest
 	OutboundEnvelope     = pb.OutboundEnvelope
 )
+
+// Declaration is what a plugin of any kind declares: a SchemaResponse or a CapabilitiesResponse.
+type Declaration = settings.Declaration
+
+// PluginConfig gives InvocationContext.ConfigJson for a host's settings: completed with defaults,
+// without those that only the host may use. The secret of an OAuth 2.0 client is one of those,
+// whatever the plugin declares about its field. Values are not checked against their fields' types.
+// The error names a key that is declared twice or not at all.
+func PluginConfig(declared Declaration, given map[string]any) ([]byte, error) {
+	values, err := settings.ForPlugin(declared, given)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(values)
+}
 
 // Connector starts a connector, unless it runs, and waits for a health check. The error is about
 // the start, or says that the plugin is of another kind.

@@ -7,7 +7,9 @@
 //	defer client.Kill()
 //	box, err := host.Connector(client)
 //	schema, err := box.Schema(ctx, &host.SchemaRequest{})
+//	given, err := host.PluginConfig(schema, settings) // for InvocationContext.ConfigJson
 //
+// PluginConfig withholds what only the host may use, so that no plugin gets a client's secret.
 // The trust decision was made at install; here every file is compared with what was installed
 // before anything is executed.
 package host

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
 	"github.com/writer/aperio-plugin-go/internal/tree"
 )
 
@@ -191,4 +192,24 @@ func FuzzReceipt(f *testing.F) {
 			t.Errorf("%q was taken", text)
 		}
 	})
+}
+
+func TestAPluginsConfigIsWithoutTheClientsSecret(t *testing.T) {
+	declared := &pb.SchemaResponse{
+		Fields: []*pb.ConfigField{
+			{Key: "client_id"}, {Key: "client_secret"}, {Key: "region", DefaultJson: `"eu"`},
+		},
+		Auth: &pb.Auth{Method: &pb.Auth_Oauth2{Oauth2: &pb.Auth_OAuth2{
+			ClientIdField: "client_id", ClientSecretField: "client_secret",
+		}}},
+	}
+	given := map[string]any{"client_id": "me", "client_secret": "hunter2"}
+	config, err := PluginConfig(declared, given)
+	if want := `{"client_id":"me","region":"eu"}`; err != nil || string(config) != want {
+		t.Errorf("got %s, %v, want %s", config, err, want)
+	}
+	declared.Fields = append(declared.Fields, &pb.ConfigField{Key: "client_secret", HostOnly: true})
+	if config, err := PluginConfig(declared, given); err == nil {
+		t.Errorf("a key twice gave %s", config)
+	}
 }

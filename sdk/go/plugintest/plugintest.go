@@ -12,8 +12,6 @@ package plugintest
 import (
 	"context"
 	"encoding/json"
-	"maps"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,6 +23,7 @@ import (
 	"github.com/writer/aperio-plugin-go/internal/inprocess"
 	"github.com/writer/aperio-plugin-go/internal/logging"
 	"github.com/writer/aperio-plugin-go/internal/serve"
+	"github.com/writer/aperio-plugin-go/internal/settings"
 	"github.com/writer/aperio-plugin-go/remediation"
 	"google.golang.org/grpc"
 )
@@ -66,7 +65,9 @@ func New(t testing.TB, plugin any, options Options) *Harness {
 		harness.timeout = 30 * time.Second
 	}
 	harness.serve()
-	config, err := json.Marshal(harness.effective(options.Config))
+	effective, err := settings.ForPlugin(harness.declaration(), options.Config)
+	harness.must(err)
+	config, err := json.Marshal(effective)
 	harness.must(err)
 	harness.invocation = &pb.InvocationContext{
 		OrganizationId: local, IntegrationId: local, InvocationId: "test", ConfigJson: config,
@@ -127,31 +128,8 @@ func (h *Harness) context() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), h.timeout)
 }
 
-// effective gives the configuration as the host completes it.
-func (h *Harness) effective(config map[string]any) map[string]any {
-	h.t.Helper()
-	declared := h.fields()
-	values := maps.Clone(config)
-	if values == nil {
-		values = map[string]any{}
-	}
-	for _, key := range slices.Sorted(maps.Keys(config)) {
-		if !slices.ContainsFunc(declared, func(f *pb.ConfigField) bool { return f.GetKey() == key }) {
-			h.t.Fatalf("the plugin declares no field %q", key)
-		}
-	}
-	for _, field := range declared {
-		if _, given := values[field.GetKey()]; !given && field.GetDefaultJson() != "" {
-			values[field.GetKey()] = json.RawMessage(field.GetDefaultJson())
-		}
-		if field.GetHostOnly() {
-			delete(values, field.GetKey())
-		}
-	}
-	return values
-}
-
-func (h *Harness) fields() []*pb.ConfigField {
+// declaration gives what the plugin declares.
+func (h *Harness) declaration() settings.Declaration {
 	h.t.Helper()
 	ctx, cancel := h.context()
 	defer cancel()
@@ -159,17 +137,17 @@ func (h *Harness) fields() []*pb.ConfigField {
 	case connector.Connector:
 		answer, err := pb.NewConnectorPluginClient(h.connection).Schema(ctx, &pb.SchemaRequest{})
 		h.must(err)
-		return answer.GetFields()
+		return answer
 	case remediation.Remediation:
 		client := pb.NewRemediationPluginClient(h.connection)
 		answer, err := client.Capabilities(ctx, &pb.CapabilitiesRequest{})
 		h.must(err)
-		return answer.GetFields()
+		return answer
 	default:
 		client := pb.NewDestinationPluginClient(h.connection)
 		answer, err := client.Capabilities(ctx, &pb.CapabilitiesRequest{})
 		h.must(err)
-		return answer.GetFields()
+		return answer
 	}
 }
 

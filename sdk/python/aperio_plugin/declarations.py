@@ -76,12 +76,15 @@ class OAuth2:
     """The host obtains access tokens and hands them over as `Context.token`.
 
     Attributes:
-        token_url: where the host asks for tokens; may contain `{key}` of a setting.
+        token_url: where the host asks for tokens; may contain `{key}` of a setting that is not
+            secret.
         grants: what the service supports, the preferred one first.
         authorize_url: where the operator's browser is sent; unused for client credentials.
         scopes: what the token must be good for.
         client_id_field: key of the setting that holds the client's id.
-        client_secret_field: key of the setting that holds the client's secret (`host_only`).
+        client_secret_field: key of the setting that holds the client's secret; declare that one
+            `host_only` and `secret`. The host keeps it to itself in any case. The client's id is
+            no secret, and reaches the plugin like any setting unless it is `host_only`.
         token_parameters: further parameters of the token request; values may contain `{key}`.
     """
 
@@ -114,6 +117,7 @@ Auth = OAuth2 | ApiKey | NoAuth
 
 
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_NAMED = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 
 def check(fields: Sequence[Field], auth: Auth = NoAuth()) -> None:
@@ -142,3 +146,20 @@ def check(fields: Sequence[Field], auth: Auth = NoAuth()) -> None:
     for key in named:
         if key not in keys:
             raise ValueError(f"auth names the field {key!r}, which is not declared")
+    if isinstance(auth, OAuth2):
+        _check_client({declared.key: declared for declared in fields}, auth)
+
+
+def _check_client(fields: Mapping[str, Field], auth: OAuth2) -> None:
+    """Refuse an OAuth 2.0 client whose secret could leave the host."""
+    secret = fields[auth.client_secret_field]
+    if auth.client_id_field == secret.key:
+        raise ValueError(f"auth names the field {secret.key!r} for the client's id and its secret")
+    if not (secret.host_only and secret.secret):
+        raise ValueError(
+            f"field {secret.key!r} holds the client's secret, which only the host may use:"
+            " declare it host_only and secret"
+        )
+    for name in _NAMED.findall(f"{auth.token_url} {auth.authorize_url}"):
+        if name in fields and fields[name].secret:
+            raise ValueError(f"auth has the secret field {name!r} in an address")

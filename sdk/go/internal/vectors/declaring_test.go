@@ -56,11 +56,13 @@ func fieldsOf(fields []field) []aperio.Field {
 type auth struct {
 	APIKey *struct{ Field string } `json:"api_key"`
 	OAuth2 *struct {
-		AuthorizeURL    string            `json:"authorize_url"`
-		TokenURL        string            `json:"token_url"`
-		Grants          []string          `json:"grants"`
-		Scopes          []string          `json:"scopes"`
-		TokenParameters map[string]string `json:"token_parameters"`
+		AuthorizeURL      string            `json:"authorize_url"`
+		TokenURL          string            `json:"token_url"`
+		Grants            []string          `json:"grants"`
+		Scopes            []string          `json:"scopes"`
+		ClientIDField     string            `json:"client_id_field"`
+		ClientSecretField string            `json:"client_secret_field"`
+		TokenParameters   map[string]string `json:"token_parameters"`
 	} `json:"oauth2"`
 }
 
@@ -73,6 +75,7 @@ func (a *auth) auth() aperio.Auth {
 	}
 	made := aperio.OAuth2{
 		AuthorizeURL: a.OAuth2.AuthorizeURL, TokenURL: a.OAuth2.TokenURL,
+		ClientIDField: a.OAuth2.ClientIDField, ClientSecretField: a.OAuth2.ClientSecretField,
 		Scopes: a.OAuth2.Scopes, TokenParameters: a.OAuth2.TokenParameters,
 	}
 	for _, grant := range a.OAuth2.Grants {

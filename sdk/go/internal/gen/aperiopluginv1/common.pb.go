@@ -632,7 +632,8 @@ func (x *AttributePath) GetSteps() []*AttributePath_Step {
 // ConfigField is one setting that the operator gives, and how a form shows it.
 type ConfigField struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Key in `InvocationContext.config_json`: lower-case letters, digits, underscores.
+	// Key in `InvocationContext.config_json`: lower-case letters, digits, underscores. No other field
+	// has it; a host refuses a declaration that has a key twice.
 	Key         string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	Label       string `protobuf:"bytes,2,opt,name=label,proto3" json:"label,omitempty"`
 	Placeholder string `protobuf:"bytes,3,opt,name=placeholder,proto3" json:"placeholder,omitempty"`
@@ -1028,7 +1029,8 @@ type Auth_OAuth2 struct {
 	TokenUrl string              `protobuf:"bytes,2,opt,name=token_url,json=tokenUrl,proto3" json:"token_url,omitempty"`
 	Grants   []Auth_OAuth2_Grant `protobuf:"varint,3,rep,packed,name=grants,proto3,enum=aperio.plugin.v1.Auth_OAuth2_Grant" json:"grants,omitempty"`
 	Scopes   []string            `protobuf:"bytes,4,rep,name=scopes,proto3" json:"scopes,omitempty"`
-	// Config fields that hold the client's id and secret.
+	// Config fields that hold the client's id and secret, two of those declared. The secret is the
+	// host's alone, whatever its field's `host_only` says; no address above has a secret in it.
 	ClientIdField     string `protobuf:"bytes,5,opt,name=client_id_field,json=clientIdField,proto3" json:"client_id_field,omitempty"`
 	ClientSecretField string `protobuf:"bytes,6,opt,name=client_secret_field,json=clientSecretField,proto3" json:"client_secret_field,omitempty"`
 	// Further parameters of the token request. A value may contain `{field}`.

@@ -1,0 +1,123 @@
+"""What a host makes of a declaration: refused, or with the client's secret withheld."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2, common_pb2, connector_pb2
+
+from aperio_cli.errors import PluginContractBroken
+from aperio_cli.host.channel import Calls
+from aperio_cli.host.declaration import settle
+
+
+async def no_crash() -> None:
+    """Nothing is called here, so nothing ends."""
+
+
+Response = connector_pb2.SchemaResponse | capabilities_pb2.CapabilitiesResponse
+OAUTH2 = common_pb2.Auth(
+    oauth2=common_pb2.Auth.OAuth2(
+        token_url="{base_url}/token", client_id_field="id", client_secret_field="key"
+    )
+)
+API_KEY = common_pb2.Auth(api_key=common_pb2.Auth.ApiKey(field="key"))
+
+
+def fields(*keys: str) -> list[common_pb2.ConfigField]:
+    return [common_pb2.ConfigField(key=key, type="TYPE_TEXT") for key in keys]
+
+
+def schema(*keys: str, auth: common_pb2.Auth) -> connector_pb2.SchemaResponse:
+    return connector_pb2.SchemaResponse(provider="BOX", fields=fields(*keys), auth=auth)
+
+
+def settled(declaration: Response) -> list[str]:
+    """The keys that only the host may use, once the declaration was settled."""
+    method = "Schema" if isinstance(declaration, connector_pb2.SchemaResponse) else "Capabilities"
+    calls: Any = Calls(None, "`acme/box` 1.2.0", no_crash)  # type: ignore[arg-type] # unused
+    settle(calls, method, declaration, "BOX")
+    assert all(field.secret for field in declaration.fields if field.host_only)
+    return [field.key for field in declaration.fields if field.host_only]
+
+
+@pytest.mark.parametrize(
+    ("auth", "withheld"), [(OAUTH2, ["key"]), (API_KEY, []), (common_pb2.Auth(), [])]
+)
+def test_only_the_secret_of_a_client_is_withheld(
+    auth: common_pb2.Auth, withheld: list[str]
+) -> None:
+    assert settled(schema("base_url", "id", "key", "", auth=auth)) == withheld
+
+
+def test_the_secret_is_withheld_from_every_kind() -> None:
+    declared = capabilities_pb2.CapabilitiesResponse(
+        provider="BOX", fields=fields("base_url", "id", "key"), auth=OAUTH2
+    )
+
+    assert settled(declared) == ["key"]
+
+
+def client(**changes: str) -> common_pb2.Auth:
+    made = common_pb2.Auth()
+    made.CopyFrom(OAUTH2)
+    for name, value in changes.items():
+        setattr(made.oauth2, name, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("declaration", "why"),
+    [
+        (schema("id", "key", "id", auth=API_KEY), "`id` is declared 2 times"),
+        (schema("id", auth=API_KEY), "auth names `key`, which is no setting"),
+        (schema("id", auth=OAUTH2), "auth names `key`, which is no setting"),
+        (schema("key", auth=OAUTH2), "auth names `id`, which is no setting"),
+        (schema("id", "key", auth=client(client_secret_field="")), "auth names ``"),
+        (schema("id", "key", auth=client(client_id_field="key")), "`key` for both"),
+        (schema("id", "key", auth=client(token_url="https://x/{key}")), "token_url has the secret"),
+        (schema("id", "key", auth=client(authorize_url="https://x/?{key}")), "authorize_url has"),
+    ],
+)
+def test_a_declaration_that_makes_no_sense_breaks_the_interface(
+    declaration: Response, why: str
+) -> None:
+    with pytest.raises(PluginContractBroken) as caught:
+        settled(declaration)
+
+    assert why in caught.value.why
+
+
+def test_any_secret_in_an_address_breaks_the_interface() -> None:
+    declared = schema("id", "key", "pin", auth=client(token_url="https://x/{pin}"))
+    settled(declared)
+    declared.fields[2].secret = True
+
+    with pytest.raises(PluginContractBroken, match="Schema") as caught:
+        settled(declared)
+
+    assert caught.value.why == "auth's token_url has the secret `pin` in it"
+
+
+@pytest.mark.parametrize(("keys", "is_refused"), [(["a", "b"], False), (["a", "a"], True)])
+def test_parameters_of_an_action_have_keys_of_their_own(
+    keys: list[str], *, is_refused: bool
+) -> None:
+    declared = capabilities_pb2.CapabilitiesResponse(provider="BOX", fields=fields("a"))
+    declared.remediation.actions.add(key="box.x", parameters=fields(*keys))
+    if not is_refused:
+        assert settled(declared) == []
+        return
+
+    with pytest.raises(PluginContractBroken) as caught:
+        settled(declared)
+
+    assert caught.value.why == "box.x: `a` is declared 2 times"
+
+
+def test_a_plugin_cannot_forge_lines_of_ours_with_its_keys() -> None:
+    with pytest.raises(PluginContractBroken) as caught:
+        settled(schema("a\n  next  trust me", "a\n  next  trust me", auth=common_pb2.Auth()))
+
+    assert len(caught.value.why.splitlines()) == 1
