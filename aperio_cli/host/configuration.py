@@ -32,7 +32,8 @@ class CheckedConfig:
     Attributes:
         values: every setting by key, defaults included; for the host only. May hold secrets.
         plugin_json: the settings that the plugin gets, as a JSON object.
-        given: keys that the operator gave; the others have the plugin's defaults.
+        given: keys that the operator gave a value; the others have the plugin's defaults. An empty
+            text is no value.
     """
 
     values: Mapping[str, Any] = field(repr=False)
@@ -69,7 +70,8 @@ def check_config(
         raise _invalid(problems, [_unknown(key, declared) for key in unknown], subject)
     shared = {key: value for key, value in values.items() if not declared[key].host_only}
     plugin_json = json.dumps(shared, ensure_ascii=False, separators=(",", ":")).encode()
-    return CheckedConfig(values, plugin_json, frozenset(settings))
+    given = frozenset(key for key, value in settings.items() if _is_given(value))
+    return CheckedConfig(values, plugin_json, given)
 
 
 def _invalid(problems: list[str], unknown: list[str], subject: str) -> PluginConfigInvalid:
@@ -91,13 +93,18 @@ def _unknown(key: str, declared: Mapping[str, ConfigField]) -> str:
     return f"{clean(key, limit=80)}: the plugin has no such key; {hint}"
 
 
+def _is_given(value: object) -> bool:
+    """Whether a setting states a value, rather than leaving it to the plugin's default."""
+    return value is not None and value != ""
+
+
 def _value(declaration: ConfigField, given: object) -> Any:
     """The value of one field; None when there is none and none is needed.
 
     Raises:
         ValueError: it is missing or of a wrong type; the text says what was expected.
     """
-    if given is None or given == "":
+    if not _is_given(given):
         if declaration.default_json:
             return _default(declaration)
         if declaration.required:

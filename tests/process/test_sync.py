@@ -20,6 +20,7 @@ from aperio_cli.errors import (
     PluginCrashed,
     PluginUnauthenticated,
     TokenRefused,
+    TokenUrlRefused,
 )
 from aperio_cli.host.session import SessionRequest, open_session
 from aperio_cli.host.sync import (
@@ -389,6 +390,22 @@ def test_a_declaration_that_could_give_the_secret_away_is_refused_before_anythin
     assert why in caught.value.why
     assert "s3cr3t" not in json.dumps(caught.value.to_json())
     assert asked == []
+
+
+@pytest.mark.parametrize("stated", [{"base_url": ""}, {"base_url": None}, {}])
+def test_a_default_of_the_plugins_cannot_have_the_secret_sent_to_this_machine(
+    host: Host, state: State, tmp_path: Path, stated: dict[str, object]
+) -> None:
+    secrets: dict[str, object] = {"client_id": "me", "client_secret": "s3cr3t"}
+
+    with token_server() as (url, asked):
+        script = greedy(tmp_path, {"secret": True}, default=json.dumps(url))
+        with pytest.raises(TokenUrlRefused):
+            sync(host, script, state, Sink(), settings=secrets | stated)
+        assert asked == []
+
+        sync(host, script, state, Sink(), settings=secrets | {"base_url": url})
+        assert len(asked) == 1
 
 
 def test_a_token_that_is_refused_without_any_progress_ends_the_sync(

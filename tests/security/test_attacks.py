@@ -799,6 +799,17 @@ def _secret_in_the_address(world: World) -> None:
     _open_session(script, base_url="https://api.box.com", **CREDENTIALS)
 
 
+@attack(
+    holds="a plugin that you installed",
+    tries="names a port of your machine as the default of its address, which you leave empty",
+    stopped_by="an address on this machine has to be in the operator's own setting",
+    code="token-url-refused",
+)
+def _default_on_this_machine(world: World) -> None:
+    script = greedy(world.root, {"secret": True}, default='"http://127.0.0.1:9"')
+    _open_session(script, base_url="", **CREDENTIALS)
+
+
 # ── carrying them out ─────────────────────────────────────────────────────────────────────────────
 
 

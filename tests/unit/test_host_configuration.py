@@ -50,6 +50,14 @@ def test_what_is_for_the_host_only_is_not_for_the_plugin() -> None:
     assert "hunter2" not in repr(config)
 
 
+@pytest.mark.parametrize("value", ["", None])
+def test_a_setting_without_a_value_has_the_plugins_default_and_was_not_given(value: object) -> None:
+    config = check(name="n", url=value, days=0, deep=False)
+
+    assert config.values["url"] == "https://api.box.com"
+    assert config.given == {"name", "days", "deep"}
+
+
 @pytest.mark.parametrize(("given", "number"), [("1.5", 1.5), (3, 3), ("-2", -2), (0.25, 0.25)])
 def test_numbers_keep_their_value(given: object, number: float) -> None:
     assert check(name="n", days=given).values["days"] == number
