@@ -439,7 +439,7 @@ class FileTooLarge(AperioError):
 
 
 class FileNotRegular(Refusal):
-    """A link, a folder, a pipe or a device stands where a regular file has to."""
+    """A link, a folder, a pipe or a device stands where a regular file, or a folder, has to."""
 
     code = "file-not-regular"
 

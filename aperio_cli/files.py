@@ -54,6 +54,7 @@ _TREE_LINE = re.compile(rb"([0-9a-f]{64})  (0755|0644)  ([^\x00-\x1f\x7f]+)\n")
 # O_NONBLOCK: opening a pipe that stands in a file's place must not wait for its other end.
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_O_PATH = getattr(os, "O_PATH", 0)  # Linux: a descriptor of what may be walked through, not read
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,12 @@ class AsideFile:
     Leaving the block without `commit`, for whatever reason, removes it; what stood in the final
     place stays. A link in the final place is replaced, not followed.
 
+    Args:
+        path: the file; its folder must exist.
+        mode: permission bits, given exactly, whatever the umask.
+        folder: descriptor of the folder that the file is in, open until the block ends; None
+            opens the one that the path names.
+
     Attributes:
         file: the binary file to write, at its beginning.
 
@@ -121,17 +128,27 @@ class AsideFile:
 
     file: BinaryIO
 
-    def __init__(self, path: Path, *, mode: int = 0o644) -> None:
+    def __init__(self, path: Path, *, mode: int = 0o644, folder: int | None = None) -> None:
         self._path = path
         self._mode = mode
-        self._aside = path.with_name(ASIDE_PREFIX + os.urandom(8).hex())
+        self._folder = -1 if folder is None else folder
+        self._aside = ASIDE_PREFIX + os.urandom(8).hex()
+        self._opened = contextlib.ExitStack()
         self._guard = disk_full_guard(f"`{path}` was not written")
 
     def __enter__(self) -> Self:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with disk_full_guard(f"`{self._path}` was not written"):
+        with (
+            disk_full_guard(f"`{self._path}` was not written"),
+            contextlib.ExitStack() as on_failure,
+        ):
+            if self._folder == -1:
+                self._folder = os.open(self._path.parent, _FOLDER_FLAGS & ~os.O_NOFOLLOW)
+                on_failure.callback(os.close, self._folder)
             # Private until it is complete: fchmod in commit gives the mode whatever the umask.
-            self.file = os.fdopen(os.open(self._aside, flags, 0o600), "w+b")
+            descriptor = os.open(self._aside, flags, 0o600, dir_fd=self._folder)
+            self.file = os.fdopen(descriptor, "w+b")
+            self._opened = on_failure.pop_all()
         self._guard.__enter__()
         return self
 
@@ -140,8 +157,8 @@ class AsideFile:
         self.file.flush()
         os.fchmod(self.file.fileno(), self._mode)
         os.fsync(self.file.fileno())
-        self._aside.rename(self._path)
-        sync_folder(self._path.parent)
+        os.rename(self._aside, self._path.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        os.fsync(self._folder)
 
     def __exit__(
         self,
@@ -151,7 +168,8 @@ class AsideFile:
     ) -> None:
         with contextlib.suppress(OSError):  # closing flushes, which a full disk refuses again
             self.file.close()
-        self._aside.unlink(missing_ok=True)  # after a commit this name is gone already
+        with self._opened, contextlib.suppress(FileNotFoundError):  # it is gone after a commit
+            os.unlink(self._aside, dir_fd=self._folder)
         self._guard.__exit__(kind, error, trace)
 
 
@@ -230,25 +248,139 @@ def _not_private(directory: Path, why: str) -> FolderNotPrivate:
     )
 
 
-def remove_tree(path: Path) -> None:
-    """Removes a file, a link or a folder with all it holds; links are removed, never followed.
+# ── removing ──────────────────────────────────────────────────────────────────────────────────────
 
-    What is not there is no error. The removal itself works through folder descriptors, so a
-    folder swapped for a link in the meantime leads nowhere.
+
+def remove_tree(path: Path) -> None:
+    """Remove a file, a link or a folder with all it holds; links are removed, never followed.
+
+    What is not there is no error.
 
     Raises:
         OSError: something cannot be removed; what came before it is gone.
     """
-    import shutil
-
     try:
-        is_folder = stat.S_ISDIR(path.lstat().st_mode)
+        folder = os.open(path.parent, os.O_DIRECTORY | os.O_CLOEXEC | _O_PATH)
     except FileNotFoundError:
         return
-    if is_folder:
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    try:
+        remove_below(folder, path.name)
+    except OSError as error:
+        error.filename = f"{path.parent}/{error.filename}"
+        raise
+    finally:
+        os.close(folder)
+
+
+def remove_below(folder: int, name: str) -> None:
+    """Remove a file, a link or a folder with all it holds from an open folder.
+
+    Works through descriptors, two at a time, and without recursion: a folder swapped for a link
+    in the meantime leads nowhere, and no depth of folders is too deep. Folders that their owner
+    closed to himself are opened first.
+
+    Args:
+        folder: descriptor of the folder.
+        name: what to remove from it; what is not there is no error.
+
+    Raises:
+        OSError: something cannot be removed, or a folder was moved away meanwhile; what came
+            before it is gone.
+    """
+    try:
+        if not stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
+            os.unlink(name, dir_fd=folder)
+            return
+    except FileNotFoundError:
+        return
+    trail = [_Level(name)]
+    try:
+        _remove_contents(_open_doomed(folder, name), trail)
+    except OSError as error:
+        error.filename = "/".join([*(level.name for level in trail), str(error.filename)])
+        raise
+    os.rmdir(name, dir_fd=folder)
+
+
+@dataclass(slots=True)
+class _Level:
+    """A folder on the way down to what is being removed.
+
+    Attributes:
+        name: in the folder above.
+        identity: its device and inode, by which it is found again on the way up.
+        folders: names of the folders in it that are still there.
+    """
+
+    name: str
+    identity: tuple[int, int] = (0, 0)
+    folders: list[str] = field(default_factory=list)
+
+
+def _remove_contents(current: int, trail: list[_Level]) -> None:
+    """Empty the folder that is open and the only one of the trail; closes it."""
+    try:
+        _remove_files(current, trail[0])
+        while len(trail) > 1 or trail[0].folders:
+            if trail[-1].folders:
+                level = _Level(trail[-1].folders.pop())
+                current = _swap(current, _open_doomed(current, level.name))
+                trail.append(level)
+                _remove_files(current, level)
+            else:
+                current = _swap(current, _open_above(current, trail[-2]))
+                os.rmdir(trail.pop().name, dir_fd=current)
+    finally:
+        os.close(current)
+
+
+def _swap(current: int, other: int) -> int:
+    os.close(current)
+    return other
+
+
+def _remove_files(folder: int, level: _Level) -> None:
+    """Remove all but folders, which are noted."""
+    level.identity = _identity(folder)
+    with os.scandir(folder) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_folder in found:
+        if is_folder:
+            level.folders.append(name)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
+
+
+def _open_doomed(parent: int, name: str) -> int:
+    """A folder that is to be emptied, opened to its owner where he closed it."""
+    try:
+        descriptor = os.open(name, _FOLDER_FLAGS, dir_fd=parent)
+    except PermissionError:
+        closed = os.open(name, _FOLDER_FLAGS | _O_PATH, dir_fd=parent)
+        try:
+            # By descriptor, which no chmod of a name is: the name may be a link by now.
+            os.chmod(f"/proc/self/fd/{closed}", 0o700)  # noqa: PTH101 - no path of anybody's
+            return os.open(name, _FOLDER_FLAGS, dir_fd=parent)
+        finally:
+            os.close(closed)
+    if os.fstat(descriptor).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        with contextlib.suppress(PermissionError):  # somebody else's: removing from it may work
+            os.fchmod(descriptor, 0o700)
+    return descriptor
+
+
+def _open_above(folder: int, level: _Level) -> int:
+    above = os.open("..", _FOLDER_FLAGS, dir_fd=folder)
+    if _identity(above) != level.identity:
+        os.close(above)
+        raise OSError(errno.ESTALE, "a folder was moved away while it was removed", "..")
+    return above
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def sweep(directory: Path, prefix: str = ASIDE_PREFIX) -> int:
@@ -391,22 +523,35 @@ class Lock:
         what: what cannot happen meanwhile, as the start of a sentence: "`acme/box` was not
             installed".
         timeout_s: how long to wait for another holder; 0 asks once.
+        folder: descriptor of the folder that the file is in; None takes the path as it is.
 
     Raises:
         LockHeld: another process still holds it at the deadline; names that process.
+        FileNotRegular: a link, a folder, a pipe, a socket or a device stands in its place.
         OSError: the lock file cannot be made.
     """
 
-    def __init__(self, path: Path, *, what: str, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, path: Path, *, what: str, timeout_s: float = 10.0, folder: int | None = None
+    ) -> None:
         self._path = path
         self._what = what
         self._timeout_s = timeout_s
+        self._folder = folder
         self._descriptor = -1
 
     def __enter__(self) -> Self:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self._path, flags, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        name = self._path if self._folder is None else self._path.name
         try:
+            descriptor = os.open(name, flags, 0o600, dir_fd=self._folder)
+        except OSError as error:
+            if error.errno not in {errno.ELOOP, errno.ENXIO, errno.EISDIR}:
+                raise
+            mode = os.lstat(name, dir_fd=self._folder).st_mode
+            raise _not_regular(self._path, mode) from error
+        try:
+            self._refuse_irregular(descriptor)
             self._acquire(descriptor)
             with contextlib.suppress(OSError):  # on a full disk, say, where `remove` has to work
                 os.ftruncate(descriptor, 0)
@@ -425,6 +570,11 @@ class Lock:
     ) -> None:
         os.close(self._descriptor)
         self._descriptor = -1
+
+    def _refuse_irregular(self, descriptor: int) -> None:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise _not_regular(self._path, mode)
 
     def _acquire(self, descriptor: int) -> None:
         deadline_s = clock.monotonic_s() + self._timeout_s

@@ -16,6 +16,7 @@ from aperio_cli import errors, files
 from aperio_cli.models.digest import Digest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from multiprocessing.synchronize import Event
     from pathlib import Path
 
@@ -193,6 +194,93 @@ def test_remove_tree_removes_links_and_leaves_what_they_lead_to(here: Path) -> N
     assert names_in(here / "kept") == ["file"]
 
 
+def nest(folder: Path, levels: int) -> None:
+    """Make folders in folders, deeper than one path can name."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=descriptor)
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=below))
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+
+
+def test_remove_tree_is_not_ended_by_depth(here: Path) -> None:
+    (here / "tree").mkdir()
+    (here / "kept").mkdir()
+    nest(here / "tree", 3000)
+
+    files.remove_tree(here / "tree")
+
+    assert names_in(here) == ["kept"]
+
+
+def test_remove_tree_is_not_ended_by_breadth(here: Path) -> None:
+    for number in range(300):
+        (here / f"tree/{number}/a/b").mkdir(parents=True)
+        (here / f"tree/{number}/file").touch()
+
+    files.remove_tree(here / "tree")
+
+    assert names_in(here) == []
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o500, 0o300])
+def test_remove_tree_opens_folders_that_are_closed(here: Path, mode: int) -> None:
+    """As a plugin can leave its home; run as root this proves less."""
+    (here / "tree/sub/deeper").mkdir(parents=True)
+    (here / "tree/sub/file").touch()
+    (here / "tree/sub/deeper").chmod(mode)
+    (here / "tree/sub").chmod(mode)
+
+    files.remove_tree(here / "tree")
+
+    assert names_in(here) == []
+
+
+def test_remove_tree_does_not_climb_out_of_a_folder_that_was_moved_away(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "elsewhere").mkdir()
+    (here / "elsewhere/precious").touch()
+    (here / "tree/sub").mkdir(parents=True)
+    (here / "tree/sub/file").touch()
+    unlink = os.unlink
+
+    def moving(name: str, *, dir_fd: int) -> None:
+        unlink(name, dir_fd=dir_fd)
+        (here / "tree/sub").rename(here / "elsewhere/sub")
+
+    monkeypatch.setattr(os, "unlink", moving)
+    with pytest.raises(OSError, match="moved away") as caught:
+        files.remove_tree(here / "tree")
+
+    assert caught.value.filename == f"{here}/tree/sub/.."
+    assert names_in(here / "elsewhere") == ["precious", "sub"]
+
+
+def test_remove_tree_does_not_enter_a_folder_that_became_a_link(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "elsewhere").mkdir()
+    (here / "elsewhere/precious").touch()
+    (here / "tree/sub").mkdir(parents=True)
+    (here / "tree/file").touch()
+    unlink = os.unlink
+
+    def swapping(name: str, *, dir_fd: int) -> None:
+        unlink(name, dir_fd=dir_fd)
+        (here / "tree/sub").rmdir()
+        (here / "tree/sub").symlink_to(here / "elsewhere")
+
+    monkeypatch.setattr(os, "unlink", swapping)
+    with pytest.raises(NotADirectoryError):
+        files.remove_tree(here / "tree")
+
+    assert names_in(here / "elsewhere") == ["precious"]
+
+
 def test_sweep_removes_only_what_has_the_prefix(here: Path) -> None:
     (here / ".aside-1/lib").mkdir(parents=True)
     (here / ".aside-2").touch()
@@ -329,10 +417,22 @@ def test_lock_does_not_follow_when_a_link_is_there(here: Path) -> None:
     (here / "precious").write_text("kept")
     (here / "lock").symlink_to(here / "precious")
 
-    with pytest.raises(OSError, match="symbolic links"), files.Lock(here / "lock", what="x"):
+    with (
+        pytest.raises(errors.FileNotRegular, match="lock"),
+        files.Lock(here / "lock", what="x"),
+    ):
         pytest.fail("a link was followed")
 
     assert (here / "precious").read_text() == "kept"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["fifo", "folder"])
+def test_lock_refuses_what_is_no_file_without_waiting(
+    here: Path, make: Callable[[Path], None]
+) -> None:
+    make(here / "lock")
+    with pytest.raises(errors.FileNotRegular), files.Lock(here / "lock", what="x"):
+        pytest.fail("something else than a file was locked")
 
 
 # ── the list of a tree ────────────────────────────────────────────────────────────────────────────

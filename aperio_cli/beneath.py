@@ -1,0 +1,250 @@
+"""Files below one folder, for folders whose contents somebody else has written.
+
+A registry from a clone, a folder that another program made: a link in it can lead anywhere. So
+every part of a path is opened from the descriptor of the folder before it, and no link is ever
+followed. The folder itself is what the operator named, and may be a link.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+from aperio_cli import files
+from aperio_cli.errors import FileNotRegular, FileTooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+_ROOT_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FOLDER_FLAGS = _ROOT_FLAGS | os.O_NOFOLLOW
+# O_NONBLOCK: opening a pipe that stands in a file's place must not wait for its other end.
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# ELOOP and ENOTDIR: a link, where a file and where a folder was expected. ENXIO: a socket.
+_OTHER_KIND = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO})
+
+
+class Beneath:
+    """A folder held open, and what is done to files below it; a context manager closes it.
+
+    Every method takes a path as its parts, and raises:
+        FileNotRegular: a link stands at or above the path, something else than a file or a folder
+            where it takes one, or a part is no name: empty, `.`, `..`, with `/` or NUL.
+        OSError: something on the way is missing, or may not be used. Names the whole path.
+
+    Attributes:
+        root: the folder, as it was named.
+
+    Raises:
+        OSError: the folder is missing, is none, or cannot be opened.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._descriptor = os.open(root, _ROOT_FLAGS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    def path(self, *parts: str) -> Path:
+        """Return the whole path, to be shown; opening it would follow links."""
+        return self.root.joinpath(*parts)
+
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────
+
+    def mode(self, *parts: str) -> int | None:
+        """Return `st_mode` of a file or folder; None when there is nothing."""
+        try:
+            with self._parent(parts) as folder:
+                mode = os.lstat(parts[-1], dir_fd=folder).st_mode
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise self._refusal(parts, "a regular file or a folder", mode)
+        return mode
+
+    def has_file(self, *parts: str) -> bool:
+        """Return whether a regular file stands there."""
+        mode = self.mode(*parts)
+        return mode is not None and stat.S_ISREG(mode)
+
+    def open_file(self, *parts: str) -> BinaryIO:
+        """Return a regular file opened for reading; never wait, as opening a pipe would."""
+        with self._parent(parts) as folder:
+            descriptor = self._open(folder, parts, _FILE_FLAGS)
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            os.close(descriptor)
+            raise self._refusal(parts, "a regular file", mode)
+        return os.fdopen(descriptor, "rb")
+
+    def read(self, *parts: str, limit_bytes: int) -> bytes:
+        """Return the contents of a regular file.
+
+        Raises:
+            FileTooLarge: it is longer than the limit.
+        """
+        with self.open_file(*parts) as file:
+            data = file.read(limit_bytes + 1)
+        if len(data) > limit_bytes:
+            raise FileTooLarge(
+                f"`{self.path(*parts)}` was not read: it is too long",
+                why=f"expected at most {limit_bytes} bytes",
+                next=["check that this is the file you meant"],
+            )
+        return data
+
+    def names(self, *parts: str) -> list[str]:
+        """Return the names in a folder, or without parts in the root itself, sorted."""
+        with self._folder(parts) as folder:
+            return sorted(os.listdir(folder))  # noqa: PTH208 - of a descriptor, not a path
+
+    # ── writing ───────────────────────────────────────────────────────────────────────────────────
+
+    def make_folders(self, *parts: str, mode: int = 0o755) -> None:
+        """Make a folder and the missing ones above it; new ones get the mode whatever the umask."""
+        for depth in range(1, len(parts) + 1):
+            with self._parent(parts[:depth]) as folder:
+                try:
+                    os.mkdir(parts[depth - 1], mode, dir_fd=folder)
+                except FileExistsError:
+                    continue
+            self.change_mode(*parts[:depth], mode=mode)
+        with self._folder(parts):  # a link or a file in its place refuses
+            pass
+
+    def change_mode(self, *parts: str, mode: int) -> None:
+        """Give a folder permission bits."""
+        with self._folder(parts) as folder:
+            os.fchmod(folder, mode)
+
+    @contextlib.contextmanager
+    def aside_file(self, *parts: str, mode: int = 0o644) -> Iterator[files.AsideFile]:
+        """Write a file beside its place, as `files.AsideFile` does.
+
+        Raises:
+            DiskFull: there is no space.
+        """
+        with (
+            self._parent(parts) as folder,
+            files.AsideFile(self.path(*parts), mode=mode, folder=folder) as aside,
+        ):
+            yield aside
+
+    def write_atomic(self, *parts: str, data: bytes, mode: int = 0o644) -> None:
+        """Replace a file, or a link in its place, with these bytes; its folder must exist.
+
+        Raises:
+            DiskFull: there is no space; what was there is untouched.
+        """
+        with self.aside_file(*parts, mode=mode) as aside:
+            aside.file.write(data)
+            aside.commit()
+
+    def rename(self, name: str, other: str) -> None:
+        """Give what is in the root itself another name there, and bring that to the disk.
+
+        An empty folder of the other name is replaced by a folder.
+        """
+        for part in (name, other):
+            self._check((part,))
+        os.rename(name, other, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+        os.fsync(self._descriptor)
+
+    def remove_tree(self, *parts: str) -> None:
+        """Remove a file, a link, or a folder with all it holds, as `files.remove_below` does."""
+        with self._parent(parts) as folder:
+            files.remove_below(folder, parts[-1])
+
+    @contextlib.contextmanager
+    def lock(self, *parts: str, what: str) -> Iterator[None]:
+        """Hold the lock of a file for the length of the block, as `files.Lock` does.
+
+        Args:
+            parts: the lock file.
+            what: what cannot happen meanwhile, as the start of a sentence.
+
+        Raises:
+            LockHeld: another process holds it.
+        """
+        with (
+            self._parent(parts) as folder,
+            files.Lock(self.path(*parts), what=what, folder=folder),
+        ):
+            yield
+
+    # ── the way down ──────────────────────────────────────────────────────────────────────────────
+
+    def _parent(self, parts: tuple[str, ...]) -> contextlib.AbstractContextManager[int]:
+        """Open the folder that holds the last part, which is checked here, not opened."""
+        if not parts:
+            raise self._not_a_name(parts, "")
+        self._check(parts)
+        return self._folder(parts[:-1])
+
+    @contextlib.contextmanager
+    def _folder(self, parts: tuple[str, ...]) -> Iterator[int]:
+        """Open a folder for the length of the block."""
+        self._check(parts)
+        descriptor = os.open(".", _ROOT_FLAGS, dir_fd=self._descriptor)
+        try:
+            for depth in range(1, len(parts) + 1):
+                above, descriptor = (
+                    descriptor,
+                    self._open(descriptor, parts[:depth], _FOLDER_FLAGS),
+                )
+                os.close(above)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _open(self, folder: int, parts: tuple[str, ...], flags: int) -> int:
+        """Open the last part from the folder that holds it."""
+        try:
+            return os.open(parts[-1], flags, dir_fd=folder)
+        except OSError as error:
+            if error.errno in _OTHER_KIND:
+                mode = os.lstat(parts[-1], dir_fd=folder).st_mode
+                expected = "a folder" if flags & os.O_DIRECTORY else "a regular file"
+                raise self._refusal(parts, expected, mode) from error
+            path = str(self.path(*parts))
+            raise OSError(error.errno, os.strerror(error.errno or 0), path) from error
+
+    def _check(self, parts: tuple[str, ...]) -> None:
+        for part in parts:
+            try:
+                is_name = part not in {"", ".", ".."} and not {0, ord("/")} & set(os.fsencode(part))
+            except UnicodeEncodeError:
+                is_name = False
+            if not is_name:
+                raise self._not_a_name(parts, part)
+
+    def _refusal(self, parts: tuple[str, ...], expected: str, mode: int) -> FileNotRegular:
+        return FileNotRegular(
+            f"`{self.path(*parts)}` was not used: it is {files.kind_of(mode)}",
+            why=f"expected {expected}\nfound    {files.kind_of(mode)}\n"
+            f"below {self.root} no link is followed",
+            next=[f"put {expected} in its place", "name the place that it leads to"],
+        )
+
+    def _not_a_name(self, parts: tuple[str, ...], part: str) -> FileNotRegular:
+        shown = files.show_path("/".join(parts))
+        return FileNotRegular(
+            f"`{shown}` was not used: it leads out of `{self.root}`",
+            why=f"expected names of files and folders\nfound    {files.show_path(repr(part))}",
+            next=["check it for a typing error"],
+        )
