@@ -48,6 +48,14 @@ class Beneath:
         self.root = root
         self._descriptor = os.open(root, _ROOT_FLAGS)
 
+    def below(self, *parts: str) -> Beneath:
+        """Open a folder below, or without parts this one again, as a root of its own."""
+        opened = object.__new__(Beneath)
+        opened.root = self.path(*parts)
+        with self._folder(parts) as folder:
+            opened._descriptor = os.dup(folder)
+        return opened
+
     def __enter__(self) -> Self:
         return self
 
@@ -181,6 +189,7 @@ class Beneath:
         Raises:
             LockHeld: another process holds it.
         """
+        self.mode(*parts)
         with (
             self._parent(parts) as folder,
             files.Lock(self.path(*parts), what=what, folder=folder),

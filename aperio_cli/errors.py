@@ -858,6 +858,12 @@ class RegistrySourceExists(AperioError):
     code = "registry-source-exists"
 
 
+class RegistryOutputForeign(Refusal):
+    """A registry would be built over a folder that holds something else, which stays as it is."""
+
+    code = "registry-output-foreign"
+
+
 class PublishedVersionChanged(Refusal):
     """A version that the registry has already was added again with other contents."""
 

@@ -21,9 +21,10 @@ def registry_init(
     """Make the source of a new registry."""
     from aperio_cli.publishing import init
 
-    source = init(Path(directory).expanduser())
+    path = Path(directory).expanduser()
+    init(path)
     return Report(
-        {"path": str(source.path.absolute())},
-        f"made a registry in {source.path}",
-        notes=(f"next: `aperio registry add ARTIFACT --dir {source.path}`",),
+        {"path": str(path.absolute())},
+        f"made a registry in {path}",
+        notes=(f"next: `aperio registry add ARTIFACT --dir {path}`",),
     )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.models.digest import Digest
     from aperio_cli.models.manifest import Manifest
+    from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.publisher import Signer
 
 BUNDLE_SUFFIX = ".sigstore.json"
@@ -24,7 +25,12 @@ MAX_ATTESTATIONS_BYTES = 16 * 1024 * 1024
 
 def artifact_name(manifest: Manifest, platform: Platform) -> str:
     """The file name of an artifact: `<name>_<version>_<os>_<arch>.tar.gz`."""
-    return f"{manifest.id.name}_{manifest.version}_{platform.slug}{SUFFIX}"
+    return published_name(manifest.id, manifest.version, platform)
+
+
+def published_name(plugin: PluginId, version: str, platform: Platform) -> str:
+    """The file name of an artifact, for whoever has no manifest of it."""
+    return f"{plugin.name}_{version}_{platform.slug}{SUFFIX}"
 
 
 def platform_of_name(file_name: str) -> Platform | None:

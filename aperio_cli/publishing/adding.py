@@ -34,6 +34,7 @@ from aperio_cli.publishing.source import (
     Record,
     RegistrySource,
     open_source,
+    version_folder,
 )
 from aperio_cli.verifying import (
     DOWNLOAD_TIMEOUT_S,
@@ -46,6 +47,7 @@ from aperio_cli.verifying.decide import AdmittedArtifact, Verified
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from aperio_cli.models.artifact import Artifact
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.policy import Policy
@@ -113,10 +115,14 @@ def add(request: AddRequest) -> list[Added]:
         ManifestMismatch: the file's name or the plugin's kind is not what it should be.
         SignatureMissing: an artifact has no bundle.
         AperioError: an artifact was not admitted (`verify_artifact` and its errors).
+        FileNotRegular: a link stands in the registry where something is read or written.
         DiskFull: there is no space.
     """
-    source = open_source(request.directory)
-    with _artifacts(request) as paths, contextlib.ExitStack() as opened:
+    with (
+        open_source(request.directory) as source,
+        _artifacts(request) as paths,
+        contextlib.ExitStack() as opened,
+    ):
         admitted = [opened.enter_context(_verified(path, request)) for path in paths]
         with source.lock(), files.disk_full_guard(f"nothing was added to `{source.path}`"):
             for each in admitted:
@@ -203,8 +209,10 @@ def _download(request: AddRequest, folder: Path) -> Path:
 
 
 def _refuse_change(source: RegistrySource, admitted: AdmittedArtifact) -> None:
-    """Nothing, when the artifact is new or there with the same bytes."""
+    """Refuse what the registry has otherwise, and a link where the artifact would be written."""
     manifest, artifact = admitted.artifact.manifest, admitted.artifact
+    for parts in _places(artifact):
+        source.root.mode(*parts)
     record = source.record(manifest.id)
     if record and record.kind != manifest.kind:
         raise ManifestMismatch(
@@ -244,24 +252,30 @@ def _add(source: RegistrySource, admitted: AdmittedArtifact) -> Added:
 def _copy_in(source: RegistrySource, admitted: AdmittedArtifact) -> PublishedArtifact:
     """Copies the very bytes that were verified, their bundle and their attestations."""
     artifact = admitted.artifact
-    folder = source.artifact_folder(artifact.manifest.id, artifact.manifest.version)
-    folder.mkdir(parents=True, exist_ok=True)
-    name = artifact_name(artifact.manifest, artifact.platform)
+    path, bundle, attestations_path = _places(artifact)
+    source.root.make_folders(*path[:-1])
     admitted.content.seek(0)
-    with files.AsideFile(folder / name) as aside:
+    with source.root.aside_file(*path) as aside:
         shutil.copyfileobj(admitted.content, aside.file)
         aside.commit()
-    files.write_atomic(folder / (name + BUNDLE_SUFFIX), _bundle(admitted))
+    source.root.write_atomic(*bundle, data=_bundle(admitted))
     attestations = admitted.attestations
     if attestations is not None:
-        files.write_atomic(folder / (name + ATTESTATIONS_SUFFIX), attestations)
+        source.root.write_atomic(*attestations_path, data=attestations)
     return PublishedArtifact(
         artifact.platform,
-        name,
+        path[-1],
         artifact.digest,
         artifact.size,
         None if attestations is None else Digest.of(attestations),
     )
+
+
+def _places(artifact: Artifact) -> list[tuple[str, ...]]:
+    """Where the artifact, its bundle and its attestations are in the registry."""
+    folder = version_folder(artifact.manifest.id, artifact.manifest.version)
+    name = artifact_name(artifact.manifest, artifact.platform)
+    return [(*folder, name + suffix) for suffix in ("", BUNDLE_SUFFIX, ATTESTATIONS_SUFFIX)]
 
 
 def _bundle(admitted: AdmittedArtifact) -> bytes:

@@ -6,29 +6,31 @@
     registry.json                     digests and lengths of the files above, serial and time
     artifacts/…                       artifacts, bundles and attestations
 
-Built from the source alone: the same source gives the same bytes, wherever and whenever.
+Built from the source alone: the same source gives the same bytes, wherever and whenever. It is
+built aside and takes its place when it is whole (`output`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import shutil
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from aperio_cli import files
-from aperio_cli.errors import RegistrySourceInvalid
+from aperio_cli.errors import Refusal, RegistrySourceInvalid
 from aperio_cli.models.artifact import (
     ATTESTATIONS_SUFFIX,
     BUNDLE_SUFFIX,
     MAX_ATTESTATIONS_BYTES,
     MAX_BUNDLE_BYTES,
 )
+from aperio_cli.models.digest import Digest
 from aperio_cli.models.protocol import is_compatible, parse_protocol
 from aperio_cli.models.registry_index import FILE_NAME, SEED_PLATFORM, VERSION
+from aperio_cli.publishing.output import CATALOGUE, ROOT_FILE, replacing
 from aperio_cli.publishing.source import (
-    ARTIFACTS,
     PublishedArtifact,
     PublishedVersion,
     Record,
@@ -36,9 +38,17 @@ from aperio_cli.publishing.source import (
     State,
     dump,
     open_source,
+    version_folder,
 )
 from aperio_cli.registry import BUILT_FOLDER
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from aperio_cli.beneath import Beneath
+
+_CHUNK_BYTES = 1024 * 1024
 _SCHEMA = "1.1"
 _EPOCH = 1
 
@@ -73,103 +83,123 @@ class BuildReport:
 
 
 def build(directory: Path, out: Path | None = None) -> BuildReport:
-    """Builds a registry; what others depend on is written before what names it.
+    """Build a registry, which replaces an earlier build wholly or not at all.
 
     Args:
         directory: the registry's source.
-        out: where to write; by default `public` in the source. Files of other names stay.
+        out: where to write; by default `public` in the source. A folder that is missing, empty,
+            or an earlier build and nothing else.
 
     Raises:
-        RegistrySourceInvalid: the folder is no registry, a record is damaged, or an artifact is
-            missing or differs from its record; nothing was written.
+        RegistrySourceInvalid: the folder is no registry, a record is damaged, or an artifact, a
+            bundle or attestations are missing or not those that were added.
+        FileNotRegular: a link stands in the source, or in the place of the output.
+        RegistryOutputForeign: the output holds something else.
         LockHeld: another process is changing the source.
         DiskFull: there is no space.
         OSError: the folder cannot be written.
     """
-    source = open_source(directory)
-    out = directory / BUILT_FOLDER if out is None else out
-    with source.lock(), files.disk_full_guard(f"`{out}` was not built"):
-        records = source.records()
-        for record in records:
-            _check_artifacts(source, record)
-        for record in records:
-            _copy_artifacts(source, record, out)
-        _write_documents(records, source.state(), out)
+    shown = directory / BUILT_FOLDER if out is None else out
+    with (
+        open_source(directory) as source,
+        files.disk_full_guard(f"`{shown}` was not built"),
+        source.lock(),
+    ):
+        records, state = source.records(), source.state()
+        with replacing(source.root, shown) as built:
+            for record in records:
+                _copy_artifacts(source, record, built)
+            _write_documents(records, state, built)
     left_out = [f"{r.id}@{v.version}" for r in records for v in r.versions if not _is_in_v1(v)]
     count = sum(len(record.versions) for record in records)
-    return BuildReport(out, len(records), count, tuple(left_out), source.state().serial)
+    return BuildReport(shown, len(records), count, tuple(left_out), state.serial)
 
 
 # ── artifacts ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _check_artifacts(source: RegistrySource, record: Record) -> None:
+def _copy_artifacts(source: RegistrySource, record: Record, built: Beneath) -> None:
     for version in record.versions:
+        folder = version_folder(record.id, version.version)
+        built.make_folders(*folder)
         for artifact in version.artifacts:
-            path = source.artifact_folder(record.id, version.version) / artifact.file_name
-            try:
-                found = files.hash_file(path)
-            except FileNotFoundError:
-                raise _damaged(path, "it is not there") from None
-            if found != artifact.digest:
-                raise _damaged(path, f"expected {artifact.digest}\nfound    {found}")
-            if not path.with_name(path.name + BUNDLE_SUFFIX).is_file():
-                raise _damaged(path, "its bundle is not there")
-            _check_attestations(path, artifact)
+            _copy_artifact(source.root, built, (*folder, artifact.file_name), artifact)
+            _copy_bundle(source.root, built, (*folder, artifact.file_name), artifact)
+            if artifact.attestations:
+                name = artifact.file_name + ATTESTATIONS_SUFFIX
+                _copy_attestations(source.root, built, (*folder, name), artifact.attestations)
 
 
-def _check_attestations(artifact_path: Path, artifact: PublishedArtifact) -> None:
-    if artifact.attestations is None:
-        return
-    path = artifact_path.with_name(artifact_path.name + ATTESTATIONS_SUFFIX)
+def _copy_artifact(
+    root: Beneath, built: Beneath, parts: tuple[str, ...], artifact: PublishedArtifact
+) -> None:
+    """Copy the bytes that the record names: those that are digested are those that are written."""
+    with _reading(root, parts), root.open_file(*parts) as file, built.aside_file(*parts) as aside:
+        found, size_bytes = _copy(file, aside.file, artifact.size_bytes)
+        if (found, size_bytes) != (artifact.digest, artifact.size_bytes):
+            expected = f"{artifact.digest}, {artifact.size_bytes} bytes"
+            why = f"expected {expected}\nfound    {found}, {size_bytes} bytes"
+            raise _damaged(root.path(*parts), why)
+        aside.commit()
+
+
+def _copy(file: BinaryIO, copy: BinaryIO, size_bytes: int) -> tuple[Digest, int]:
+    """Copy at most one byte more than the size; return digest and length of that."""
+    digest, left = hashlib.sha256(), size_bytes + 1
+    while left > 0 and (chunk := file.read(min(_CHUNK_BYTES, left))):
+        left -= len(chunk)
+        digest.update(chunk)
+        copy.write(chunk)
+    return Digest(digest.hexdigest()), size_bytes + 1 - left
+
+
+def _copy_bundle(
+    root: Beneath, built: Beneath, parts: tuple[str, ...], artifact: PublishedArtifact
+) -> None:
+    """Copy a bundle, when it is one and of that artifact: nothing else is published as one."""
+    from aperio_cli.verifying.signature import check_bundle
+
+    parts = (*parts[:-1], parts[-1] + BUNDLE_SUFFIX)
+    with _reading(root, parts):
+        data = root.read(*parts, limit_bytes=MAX_BUNDLE_BYTES)
     try:
-        found = files.hash_file(path)
-    except FileNotFoundError:
-        raise _damaged(path, "it is not there") from None
-    if found != artifact.attestations:
-        raise _damaged(path, f"expected {artifact.attestations}\nfound    {found}")
+        check_bundle(artifact.digest, data)
+    except Refusal as refusal:
+        raise _damaged(root.path(*parts), f"{refusal.what}\n{refusal.why}") from refusal
+    built.write_atomic(*parts, data=data)
+
+
+def _copy_attestations(
+    root: Beneath, built: Beneath, parts: tuple[str, ...], expected: Digest
+) -> None:
+    with _reading(root, parts):
+        data = root.read(*parts, limit_bytes=MAX_ATTESTATIONS_BYTES)
+    if Digest.of(data) != expected:
+        raise _damaged(root.path(*parts), f"expected {expected}\nfound    {Digest.of(data)}")
+    built.write_atomic(*parts, data=data)
+
+
+@contextlib.contextmanager
+def _reading(root: Beneath, parts: tuple[str, ...]) -> Iterator[None]:
+    """Tell that a file of the source is missing."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise _damaged(root.path(*parts), "it is not there") from error
 
 
 def _damaged(path: Path, why: str) -> RegistrySourceInvalid:
     return RegistrySourceInvalid(
-        f"`{path}` is not the artifact that was added; nothing was built",
+        f"`{path}` is not the file that was added; nothing was built",
         why=why,
         next=["bring the file back from the registry's history"],
     )
 
 
-def _copy_artifacts(source: RegistrySource, record: Record, out: Path) -> None:
-    for version in record.versions:
-        origin = source.artifact_folder(record.id, version.version)
-        destination = out / origin.relative_to(source.path)
-        if destination == origin:
-            continue
-        destination.mkdir(parents=True, exist_ok=True)
-        for artifact in version.artifacts:
-            _copy(origin / artifact.file_name, destination / artifact.file_name)
-            _copy_small(origin, destination, artifact.file_name + BUNDLE_SUFFIX, MAX_BUNDLE_BYTES)
-            if artifact.attestations:
-                name = artifact.file_name + ATTESTATIONS_SUFFIX
-                _copy_small(origin, destination, name, MAX_ATTESTATIONS_BYTES)
-
-
-def _copy_small(origin: Path, destination: Path, name: str, limit_bytes: int) -> None:
-    files.write_atomic(destination / name, files.read_capped(origin / name, limit_bytes))
-
-
-def _copy(origin: Path, destination: Path) -> None:
-    if destination.is_file() and files.hash_file(destination) == files.hash_file(origin):
-        return
-    with files.open_regular(origin) as file, files.AsideFile(destination) as aside:
-        shutil.copyfileobj(file, aside.file)
-        aside.commit()
-
-
 # ── documents ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _write_documents(records: list[Record], state: State, out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
+def _write_documents(records: list[Record], state: State, out: Beneath) -> None:
     stamps = {"epoch": _EPOCH, "serial": state.serial}
     entries, rows = [], []
     for record in records:
@@ -180,10 +210,10 @@ def _write_documents(records: list[Record], state: State, out: Path) -> None:
         rows.append(_row(record) | {"detail": {"url": location} | detail})
     head = {"updated_at": state.updated_at, **stamps}
     written = {
-        "catalogue.json": _write(out, "catalogue.json", {"version": 1, **head, "plugins": rows}),
+        CATALOGUE: _write(out, CATALOGUE, {"version": 1, **head, "plugins": rows}),
         FILE_NAME: _write(out, FILE_NAME, _plugins_document(head, entries)),
     }
-    _write(out, "registry.json", {"version": 1, **head, "files": written})
+    _write(out, ROOT_FILE, {"version": 1, **head, "files": written})
 
 
 def _plugins_document(head: dict[str, Any], entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -193,17 +223,17 @@ def _plugins_document(head: dict[str, Any], entries: list[dict[str, Any]]) -> di
         "schema": _SCHEMA,
         "epoch": head["epoch"],
         "serial": head["serial"],
-        "links": {"root": "registry.json", "catalogue": "catalogue.json"},
+        "links": {"root": ROOT_FILE, "catalogue": CATALOGUE},
         "plugins": entries,
     }
 
 
-def _write(out: Path, location: str, document: dict[str, Any]) -> dict[str, object]:
-    """Writes a file, and gives its digest and length as other files state them."""
+def _write(out: Beneath, location: str, document: dict[str, Any]) -> dict[str, object]:
+    """Write a file, and return its digest and length as other files state them."""
     data = dump(document)
-    path = out / location
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_atomic(path, data)
+    parts = location.split("/")
+    out.make_folders(*parts[:-1])
+    out.write_atomic(*parts, data=data)
     return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
 
 
@@ -281,5 +311,5 @@ def _artifact(
 
 def _location(record: Record, version: PublishedVersion, artifact: PublishedArtifact) -> str:
     """Relative to the index; made of characters that need no escaping in an address."""
-    parts = (ARTIFACTS, record.id.namespace, record.id.name, version.version, artifact.file_name)
-    return str(PurePosixPath(*parts))
+    folder = version_folder(record.id, version.version)
+    return str(PurePosixPath(*folder, artifact.file_name))

@@ -6,17 +6,27 @@
     public/                              what `registry build` makes of it
 
 A record says what was verified when an artifact was added. Its rows never change afterwards.
+
+What is cloned was written by others: no link in it is followed (`beneath`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli import clock, files
-from aperio_cli.errors import AperioError, RegistrySourceExists, RegistrySourceInvalid
+from aperio_cli.beneath import Beneath
+from aperio_cli.errors import (
+    AperioError,
+    FileNotRegular,
+    RegistrySourceExists,
+    RegistrySourceInvalid,
+)
+from aperio_cli.models.artifact import published_name
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.platform import Platform
 from aperio_cli.models.plugin_id import PluginId, check_version, version_key
@@ -24,6 +34,7 @@ from aperio_cli.registry import BUILT_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 FILE_NAME = "aperio-registry.json"
 RECORDS = "records"
@@ -134,16 +145,25 @@ class State:
 
 
 class RegistrySource:
-    """The folder of a registry's source; `open_source` and `create_source` give one."""
+    """The folder of a registry's source, held open; `open_source` gives one.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Every method refuses a link on its way with FileNotRegular.
 
-    def lock(self) -> files.Lock:
+    Attributes:
+        root: the folder.
+    """
+
+    def __init__(self, root: Beneath) -> None:
+        self.root = root
+
+    @property
+    def path(self) -> Path:
+        """The folder, as it was named."""
+        return self.root.root
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
         """Held by whoever changes the source."""
-        return files.Lock(
-            self.path / ".lock", what=f"the registry in `{self.path}` was not changed"
-        )
+        return self.root.lock(".lock", what=f"the registry in `{self.path}` was not changed")
 
     def state(self) -> State:
         """The edition.
@@ -151,10 +171,10 @@ class RegistrySource:
         Raises:
             RegistrySourceInvalid: the file cannot be read.
         """
-        document = self._load(self.path / FILE_NAME, _SOURCE_SCHEMA, _MAX_SOURCE_BYTES)
+        document = self._load((FILE_NAME,), _SOURCE_SCHEMA, _MAX_SOURCE_BYTES)
         serial, updated_at = document.get("serial"), document.get("updated_at")
         if not isinstance(serial, int) or not isinstance(updated_at, str):
-            raise _invalid(self.path / FILE_NAME, "expected a serial and a time")
+            raise _invalid(self.root.path(FILE_NAME), "expected a serial and a time")
         return State(serial, updated_at)
 
     def records(self) -> list[Record]:
@@ -163,7 +183,7 @@ class RegistrySource:
         Raises:
             RegistrySourceInvalid: one of them is damaged; names it.
         """
-        return [self._record(path) for path in sorted(self._record_files())]
+        return [self._record(parts) for parts in self._record_files()]
 
     def record(self, plugin: PluginId) -> Record | None:
         """The record of a plugin.
@@ -171,12 +191,8 @@ class RegistrySource:
         Raises:
             RegistrySourceInvalid: it is damaged.
         """
-        path = self._record_file(plugin)
-        return self._record(path) if path.exists() else None
-
-    def artifact_folder(self, plugin: PluginId, version: str) -> Path:
-        """Where the artifacts of a version are."""
-        return self.path / ARTIFACTS / plugin.namespace / plugin.name / check_version(version)
+        parts = _record_parts(plugin)
+        return None if self.root.mode(*parts) is None else self._record(parts)
 
     def write_record(self, record: Record) -> None:
         """Replaces the record of a plugin, and moves the source to its next edition.
@@ -186,32 +202,42 @@ class RegistrySource:
             OSError: the folder cannot be written.
         """
         state = self.state()
-        path = self._record_file(record.id)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        parts = _record_parts(record.id)
+        self.root.make_folders(*parts[:-1])
         # The edition first: an interrupted change leaves a serial that means nothing, instead of
         # two editions with one serial.
-        _write_state(self.path, State(state.serial + 1, clock.timestamp()))
-        files.write_atomic(path, record.to_bytes())
+        _write_state(self.root, State(state.serial + 1, clock.timestamp()))
+        self.root.write_atomic(*parts, data=record.to_bytes())
 
-    def _record_file(self, plugin: PluginId) -> Path:
-        return self.path / RECORDS / plugin.namespace / f"{plugin.name}.json"
+    def _record_files(self) -> Iterator[tuple[str, ...]]:
+        """The paths of all records; other files beside them are nobody's concern."""
+        for namespace in self._visible(RECORDS):
+            if stat.S_ISDIR(self.root.mode(RECORDS, namespace) or 0):
+                names = self._visible(RECORDS, namespace)
+                yield from ((RECORDS, namespace, n) for n in names if n.endswith(".json"))
 
-    def _record_files(self) -> Iterator[Path]:
-        return (self.path / RECORDS).glob("*/[!.]*.json")
+    def _visible(self, *parts: str) -> list[str]:
+        if self.root.mode(*parts) is None:
+            return []
+        return [name for name in self.root.names(*parts) if not name.startswith(".")]
 
-    def _record(self, path: Path) -> Record:
-        document = self._load(path, _RECORD_SCHEMA, _MAX_RECORD_BYTES)
+    def _record(self, parts: tuple[str, ...]) -> Record:
+        document = self._load(parts, _RECORD_SCHEMA, _MAX_RECORD_BYTES)
+        path = self.root.path(*parts)
         try:
             record = _parse_record(document)
         except (AperioError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise _invalid(path, f"{type(error).__name__}: {error}") from error
-        if self._record_file(record.id) != path:
+        if _record_parts(record.id) != parts:
             raise _invalid(path, f"it speaks for `{record.id}`")
         return record
 
-    def _load(self, path: Path, schema: str, limit_bytes: int) -> dict[str, Any]:
+    def _load(self, parts: tuple[str, ...], schema: str, limit_bytes: int) -> dict[str, Any]:
+        path = self.root.path(*parts)
         try:
-            document = json.loads(files.read_capped(path, limit_bytes))
+            document = json.loads(self.root.read(*parts, limit_bytes=limit_bytes))
+        except FileNotRegular:
+            raise
         except (OSError, AperioError, ValueError, RecursionError) as error:
             raise _invalid(path, str(error)) from error
         if not isinstance(document, dict) or document.get("schema") != schema:
@@ -219,7 +245,16 @@ class RegistrySource:
         return document
 
 
-def create_source(path: Path) -> RegistrySource:
+def version_folder(plugin: PluginId, version: str) -> tuple[str, ...]:
+    """Where the artifacts of a version are, in the source and in what is built of it."""
+    return ARTIFACTS, plugin.namespace, plugin.name, check_version(version)
+
+
+def _record_parts(plugin: PluginId) -> tuple[str, ...]:
+    return RECORDS, plugin.namespace, f"{plugin.name}.json"
+
+
+def create_source(path: Path) -> None:
     """Makes the source of a new, empty registry.
 
     Args:
@@ -241,29 +276,42 @@ def create_source(path: Path) -> RegistrySource:
         )
     with files.disk_full_guard(f"`{path}` was not made"):
         path.mkdir(parents=True, exist_ok=True)
-        files.write_atomic(path / ".gitignore", f".lock\n/{BUILT_FOLDER}/\n".encode())
-        _write_state(path, State(0, clock.timestamp()))
-    return RegistrySource(path)
+        ignored = f".lock\n{files.ASIDE_PREFIX}*\n/{BUILT_FOLDER}/\n"
+        with Beneath(path) as root:
+            root.write_atomic(".gitignore", data=ignored.encode())
+            _write_state(root, State(0, clock.timestamp()))
 
 
-def open_source(path: Path) -> RegistrySource:
-    """The source of a registry in a folder.
+@contextlib.contextmanager
+def open_source(path: Path) -> Iterator[RegistrySource]:
+    """Hold the source of a registry open for the length of the block.
 
     Raises:
-        RegistrySourceInvalid: there is none, or it is damaged.
+        RegistrySourceInvalid: there is none in the folder, or it is damaged.
+        FileNotRegular: a link stands in the place of its file.
+        OSError: the folder may not be read.
     """
-    if not (path / FILE_NAME).exists():
-        raise RegistrySourceInvalid(
-            f"`{path}` is not the source of a registry",
-            why=f"it has no {FILE_NAME}",
-            next=[
-                "name its folder with `--dir DIR`",
-                f"make one: `aperio registry init {path}`",
-            ],
-        )
-    source = RegistrySource(path)
-    source.state()
-    return source
+    with contextlib.ExitStack() as opened:
+        try:
+            root = opened.enter_context(Beneath(path))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise _no_source(path) from error
+        if root.mode(FILE_NAME) is None:
+            raise _no_source(path)
+        source = RegistrySource(root)
+        source.state()
+        yield source
+
+
+def _no_source(path: Path) -> RegistrySourceInvalid:
+    return RegistrySourceInvalid(
+        f"`{path}` is not the source of a registry",
+        why=f"it has no {FILE_NAME}",
+        next=[
+            "name its folder with `--dir DIR`",
+            f"make one: `aperio registry init {path}`",
+        ],
+    )
 
 
 def dump(document: object) -> bytes:
@@ -271,13 +319,13 @@ def dump(document: object) -> bytes:
     return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
-def _write_state(path: Path, state: State) -> None:
+def _write_state(root: Beneath, state: State) -> None:
     document = {
         "schema": _SOURCE_SCHEMA,
         "serial": state.serial,
         "updated_at": state.updated_at,
     }
-    files.write_atomic(path / FILE_NAME, dump(document))
+    root.write_atomic(FILE_NAME, data=dump(document))
 
 
 def _invalid(path: Path, why: str) -> RegistrySourceInvalid:
@@ -289,8 +337,9 @@ def _invalid(path: Path, why: str) -> RegistrySourceInvalid:
 
 
 def _parse_record(document: dict[str, Any]) -> Record:
+    plugin = PluginId.parse(document["id"])
     versions = sorted(
-        (_parse_version(version) for version in document["versions"]),
+        (_parse_version(plugin, version) for version in document["versions"]),
         key=lambda version: version_key(version.version),
         reverse=True,
     )
@@ -298,14 +347,20 @@ def _parse_record(document: dict[str, Any]) -> Record:
         raise ValueError("it has no version")
     if len({version.version for version in versions}) != len(versions):
         raise ValueError("a version is there twice")
-    return Record(PluginId.parse(document["id"]), str(document["kind"]), tuple(versions))
+    return Record(plugin, str(document["kind"]), tuple(versions))
 
 
-def _parse_version(document: dict[str, Any]) -> PublishedVersion:
+def _parse_version(plugin: PluginId, document: dict[str, Any]) -> PublishedVersion:
     artifacts = sorted(
         (_parse_artifact(artifact) for artifact in document["artifacts"]),
         key=lambda artifact: artifact.platform,
     )
+    for artifact in artifacts:
+        name = published_name(plugin, document["version"], artifact.platform)
+        if artifact.file_name != name:
+            raise ValueError(f"expected `file` to be {name}, found {artifact.file_name!r}")
+    if len({artifact.file_name for artifact in artifacts}) != len(artifacts):
+        raise ValueError("a platform is there twice")
     manifest = dict(document["manifest"])
     if missing := _MANIFEST_KEYS - manifest.keys():
         raise ValueError(f"a manifest lacks {', '.join(sorted(missing))}")
@@ -319,12 +374,9 @@ def _parse_version(document: dict[str, Any]) -> PublishedVersion:
 
 
 def _parse_artifact(document: dict[str, Any]) -> PublishedArtifact:
-    file_name = document["file"]
-    if Path(file_name).name != file_name or file_name.startswith("."):
-        raise ValueError("`file` is not a file name")
     return PublishedArtifact(
         platform=Platform.parse(f"{document['os']}/{document['arch']}"),
-        file_name=file_name,
+        file_name=document["file"],
         digest=Digest(document["sha256"]),
         size_bytes=int(document["size"]),
         attestations=Digest(document["attestations_sha256"])

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TrustedRootSource",
     "VerifiedStatement",
+    "check_bundle",
     "load",
     "read_trusted_root",
     "verify_signature",
@@ -140,6 +141,31 @@ def verify_signature(
         if subject != digest:
             raise another_file(digest, str(subject))
         return Proof(verified.signer, verified.root.facts, verified.log_entry)
+
+
+def check_bundle(digest: Digest, bundle_json: bytes) -> None:
+    """Refuse what is not a Sigstore bundle of the file of this digest; prove nothing beyond that.
+
+    For whoever passes bundles on. A bundle that states no digest is not held against it.
+
+    Args:
+        digest: the digest that was computed from the file itself.
+        bundle_json: a Sigstore bundle, sigstore_bundle.proto as JSON.
+
+    Raises:
+        BundleMalformed: it is longer than 1 MiB or not a bundle.
+        SignatureDigestMismatch: it is for another file.
+        AttestationMalformed: its envelope holds no statement of version 1.
+        VerifierCrashed: anything unforeseen happened.
+    """
+    with refusing():
+        material = _read_bundle(bundle_json, limit_bytes=MAX_BUNDLE_BYTES)
+        if material.is_statement:
+            envelope = material.document["dsseEnvelope"]
+            payload = base64.b64decode(envelope["payload"])
+            Statement.parse(envelope["payloadType"], payload).check_subject(digest)
+        elif material.claimed_digest not in {None, digest}:
+            raise another_file(digest, str(material.claimed_digest))
 
 
 def verify_statement(

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 import sigstore.verify
 
-from aperio_cli import archive, clock
-from aperio_cli.config import load_config
+from aperio_cli import archive, clock, publishing
+from aperio_cli.config import Config, load_config
 from aperio_cli.errors import AperioError
 from aperio_cli.host.session import SessionRequest, open_session
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
@@ -29,10 +29,11 @@ from aperio_cli.models.policy import Policy, PolicyException
 from aperio_cli.models.proof import SBOM_TYPE
 from aperio_cli.models.publisher import LOCAL_ISSUER, Demands
 from aperio_cli.paths import Paths
+from aperio_cli.registry import open_registry
 from aperio_cli.signing.local import authority
 from aperio_cli.signing.local.authority import LeafIdentity
 from aperio_cli.verifying.decide import ExceptionGranted
-from tests.builders import go_members, manifest_bytes
+from tests.builders import LINUX, go_members, manifest_bytes
 from tests.process.conftest import Host
 from tests.security.test_install_refusals import bomb
 from tests.security.world import (
@@ -517,6 +518,65 @@ def _nothing_checked(world: World) -> None:
         world.install(signed)
 
 
+# ── registries that others have written ───────────────────────────────────────────────────────────
+
+NO_LINKS = "below a registry's folder no link is followed"
+
+
+def _clone(world: World) -> Path:
+    """The source of a registry with one honest artifact, as a maintainer or a CI job has it."""
+    source = world.root / "clone"
+    publishing.init(source)
+    request = publishing.AddRequest(
+        source, str(world.signed()), world.policy, world.roots, LINUX, offline=True
+    )
+    publishing.add(request)
+    publishing.build(source)
+    return source
+
+
+@attack(
+    holds="a registry's repository, which somebody clones",
+    tries="tracks `public` as a link to the cloner's `.ssh` and has the index built into it",
+    stopped_by=NO_LINKS,
+    code="file-not-regular",
+)
+def _linked_output(world: World) -> None:
+    source = _clone(world)
+    (source / "public").rename(world.root / "elsewhere")
+    (source / "public").symlink_to(world.root / "elsewhere")
+    publishing.build(source)
+
+
+@attack(
+    holds="a registry's repository, which somebody clones",
+    tries="has an artifact written under the name `authorized_keys`",
+    stopped_by="an artifact has the one name that its manifest gives it",
+    code="registry-source-invalid",
+)
+def _other_file_name(world: World) -> None:
+    source = _clone(world)
+    record = source / "records/acme/box-connector.json"
+    document = json.loads(record.read_text())
+    document["versions"][0]["artifacts"][0]["file"] = "authorized_keys"
+    record.write_text(json.dumps(document))
+    publishing.build(source)
+
+
+@attack(
+    holds="the right to propose a change to a registry, whose CI builds it",
+    tries="adds a bundle that is a link to `/proc/self/environ`, so that secrets are published",
+    stopped_by=NO_LINKS,
+    code="file-not-regular",
+)
+def _environment_as_bundle(world: World) -> None:
+    source = _clone(world)
+    bundle = next(source.glob(f"artifacts/**/*{BUNDLE_SUFFIX}"))
+    bundle.unlink()
+    bundle.symlink_to("/proc/self/environ")
+    publishing.build(source)
+
+
 # ── statements ────────────────────────────────────────────────────────────────────────────────────
 
 _DEMANDING = Demands(provenance=True)
@@ -840,6 +900,13 @@ def test_honest_release_is_installed_and_starts(world: World) -> None:
         "verified",
     )
     world.start()
+
+
+def test_honest_registry_is_built_and_installed_from(world: World) -> None:
+    folder = _clone(world) / "public"
+    registry = open_registry(str(folder), Config(), world.machine.paths, offline=True)
+    report = world.install(registry.resolve(PluginRef(BOX, None), LINUX))
+    assert report.receipt.version == "1.2.3"
 
 
 def test_honest_provenance_satisfies_the_demand(world: World) -> None:

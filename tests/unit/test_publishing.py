@@ -24,7 +24,7 @@ from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.policy import Policy
 from aperio_cli.publishing import Added, AddRequest, add, build, init, serving
-from aperio_cli.publishing.source import open_source
+from aperio_cli.publishing.source import Record, open_source
 from aperio_cli.registry import open_registry
 from tests.builders import (
     ARM,
@@ -84,6 +84,11 @@ def put_for(machine: Machine, platform: Platform, **changes: Any) -> list[Added]
     return add(request(machine, machine.sign(path)))
 
 
+def recorded(machine: Machine) -> Record | None:
+    with open_source(machine.root / "registry") as source:
+        return source.record(BOX)
+
+
 def resolve(machine: Machine, platform: Platform = LINUX, ref: str = PLUGIN) -> Offer:
     folder = machine.root / "registry" / "public"
     registry = open_registry(str(folder), Config(), machine.paths, offline=True)
@@ -138,7 +143,7 @@ def test_add_copies_artifact_and_bundle(machine: Machine) -> None:
 
 def test_add_records_what_was_verified(machine: Machine) -> None:
     put(machine)
-    record = open_source(machine.root / "registry").record(BOX)
+    record = recorded(machine)
     assert record is not None
     (version,) = record.versions
     assert version.signer["identity"] == "alice@local"
@@ -155,7 +160,7 @@ def test_add_takes_a_folder_of_artifacts(machine: Machine) -> None:
 def test_add_takes_an_artifact_of_another_platform(machine: Machine) -> None:
     put(machine)
     (added,) = put_for(machine, ARM)
-    record = open_source(machine.root / "registry").record(BOX)
+    record = recorded(machine)
     assert record is not None
     assert added.artifact.platform == ARM
     assert [artifact.platform for artifact in record.versions[0].artifacts] == [LINUX, ARM]
@@ -179,7 +184,8 @@ def test_add_does_nothing_when_it_is_there(machine: Machine) -> None:
 def test_add_counts_the_editions(machine: Machine) -> None:
     put(machine)
     put(machine, version="2.0.0")
-    assert open_source(machine.root / "registry").state().serial == 2
+    with open_source(machine.root / "registry") as source:
+        assert source.state().serial == 2
 
 
 def refused(machine: Machine, asked: AddRequest, expected: type[AperioError]) -> AperioError:
@@ -264,7 +270,7 @@ def test_add_tells_a_full_disk_and_keeps_the_record(
     monkeypatch.setattr("shutil.copyfileobj", full)
     with pytest.raises(DiskFull):
         add(request(machine, path))
-    record = open_source(machine.root / "registry").record(BOX)
+    record = recorded(machine)
     assert record is not None
     assert [version.version for version in record.versions] == ["1.2.3"]
 

@@ -12,7 +12,7 @@ from aperio_cli.errors import AperioError, BundleMalformed, RegistrySourceInvali
 from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.publishing import AddRequest, add, build, init, serving
-from aperio_cli.publishing.source import open_source
+from aperio_cli.publishing.source import version_folder
 from aperio_cli.registry import open_registry
 from tests.builders import LINUX, snapshot
 from tests.contract import v1_reader
@@ -46,7 +46,7 @@ def attested(world: World) -> Path:
 def put(world: World, artifact: Path) -> Path:
     """Adds an artifact; gives its folder in the source."""
     add(AddRequest(world.root / "source", str(artifact), world.policy, world.roots, LINUX))
-    return open_source(world.root / "source").artifact_folder(BOX, "1.2.3")
+    return (world.root / "source").joinpath(*version_folder(BOX, "1.2.3"))
 
 
 def offered(world: World, location: str) -> Offer:
