@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 from urllib.parse import unquote, urlsplit
 
 from aperio_cli import clock
+from aperio_cli.beneath import Beneath
 from aperio_cli.errors import (
     AperioError,
     DigestMismatch,
@@ -66,6 +67,8 @@ class FetchRequest:
         offline: refuse whatever is not a file, http on this machine included.
         timeout_s: for all tries, redirects and waits together.
         etag: what an earlier answer was marked with; the server may then say "not modified".
+        below: a folder, empty for none, that a path has to be in and that somebody else has
+            written: no link is followed below it.
     """
 
     source: str
@@ -74,6 +77,7 @@ class FetchRequest:
     offline: bool = False
     timeout_s: float = 60.0
     etag: str | None = None
+    below: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +214,7 @@ def _local_path(source: str) -> Path:
 
 def _read_file(request: FetchRequest, path: Path, sink: BinaryIO) -> Fetched:
     try:
-        file = open_regular(path)
+        file = _open_below(path, request.below) if request.below else open_regular(path)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise ResponseNotFound(
             f"`{path}` is not there", why=str(error), next=["check the path for a typing error"]
@@ -224,6 +228,12 @@ def _read_file(request: FetchRequest, path: Path, sink: BinaryIO) -> Fetched:
     with file:
         size_bytes, digest = _copy(request, iter(lambda: file.read(_CHUNK_BYTES), b""), sink)
     return Fetched(digest, size_bytes, None, is_modified=True)
+
+
+def _open_below(path: Path, folder: str) -> BinaryIO:
+    """Open a file that is in a folder; ValueError when the path is not."""
+    with Beneath(Path(folder)) as root:
+        return root.open_file(*path.relative_to(folder).parts)
 
 
 def _copy(request: FetchRequest, chunks: Iterator[bytes], sink: BinaryIO) -> tuple[int, Digest]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
 
 from aperio_cli import files
+from aperio_cli.beneath import Beneath
 from aperio_cli.errors import (
     AperioError,
     IndexTooLarge,
@@ -122,16 +123,12 @@ def open_registry(stated: str, config: Config, paths: Paths, *, offline: bool) -
                 "name an artifact file instead of an id",
             ],
         )
-    return Registry(
-        [
-            RegistrySource(_base(text, identity), paths.cache / "registries", offline=offline)
-            for text, identity in named
-        ]
-    )
+    cache = paths.cache / "registries"
+    return Registry([_source(text, identity, cache, offline=offline) for text, identity in named])
 
 
-def _base(text: str, identity: str) -> str:
-    """A registry's location as an absolute folder, or as an address that ends in `/`."""
+def _source(text: str, identity: str, cache: Path, *, offline: bool) -> RegistrySource:
+    """The registry at an absolute folder, or at an address that ends in `/`."""
     text = text.removesuffix(FILE_NAME)
     is_address = "://" in text and not text.lower().startswith("file://")
     if identity:
@@ -144,16 +141,31 @@ def _base(text: str, identity: str) -> str:
     if not is_address:
         path = unquote(urlsplit(text).path) if "://" in text else text
         folder = Path(path).expanduser().absolute()
-        # The source of a registry stands for what was built from it, as for `registry serve`.
-        built = folder / BUILT_FOLDER
-        return str(built if (built / FILE_NAME).is_file() else folder)
+        base = folder.joinpath(*(find_built(folder) or ()))
+        return RegistrySource(str(base), cache, offline=offline, root=str(folder))
     if not is_loopback(text):
         raise RegistryUnsigned(
             f"the registry `{clean(text.rpartition('@')[2])}` was not read: it is not signed",
             why="expected a folder, or http on this machine; a registry elsewhere has to be signed",
             next=["copy the registry into a folder and name that"],
         )
-    return text.split("?")[0].split("#")[0].rstrip("/") + "/"
+    address = text.split("?")[0].split("#")[0].rstrip("/") + "/"
+    return RegistrySource(address, cache, offline=offline)
+
+
+def find_built(folder: Path) -> tuple[str, ...] | None:
+    """Return the way from a folder to the built registry in it: none, or its source's `public`.
+
+    Raises:
+        FileNotRegular: a link stands in its place.
+    """
+    try:
+        with Beneath(folder) as root:
+            if root.has_file(FILE_NAME):
+                return ()
+            return (BUILT_FOLDER,) if root.has_file(BUILT_FOLDER, FILE_NAME) else None
+    except (OSError, ValueError):  # there is no such folder, or it is not ours to read
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +176,14 @@ class RegistrySource:
         base: an absolute folder, or an address that ends in `/`.
         cache: folder in which answers are kept with their ETag; made when missing.
         offline: whether only the folder, or only the cache, may be read.
+        root: the folder that the operator named, below which no link is followed; the base or
+            the folder above it. Empty for an address.
     """
 
     base: str
     cache: Path
     offline: bool
+    root: str = ""
 
     @property
     def name(self) -> str:
@@ -198,18 +213,20 @@ class RegistrySource:
         entry = self._whole(entry)
         version = _choose_version(entry, ref)
         download = _choose_download(entry, version, platform)
+        location = self._locate(download.url)
         return Offer(
             id=entry.id,
             version=version.version,
             kind=entry.kind,
             platform=download.platform,
-            location=self._locate(download.url),
+            location=location,
             digest=download.digest,
             size_bytes=download.size_bytes,
             bundle=self._bundle(download),
             attestations=self._attestations(download),
             source=self.name,
             registry_publisher=version.publisher,
+            below="" if "://" in location else self.root,
         )
 
     def _whole(self, entry: IndexEntry) -> IndexEntry:
@@ -261,7 +278,8 @@ class RegistrySource:
         is_index = limit_bytes in {MAX_BYTES, MAX_DETAIL_BYTES}
         try:
             if "://" not in where:
-                return fetch_bytes(FetchRequest(where, limit_bytes, expected))[0]
+                request = FetchRequest(where, limit_bytes, expected, below=self.root)
+                return fetch_bytes(request)[0]
             return self._read_cached(where, limit_bytes, expected)
         except ResponseTooLarge as error:
             if not is_index:

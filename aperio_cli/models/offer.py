@@ -29,6 +29,8 @@ class Offer:
         attestations: signed statements about the artifact, one Sigstore bundle a line; None when
             there are none.
         index_serial: the edition of the index that made the offer, when it says which.
+        below: the folder of the registry that the location is in, below which no link is
+            followed; empty for an address and for a local file.
     """
 
     id: PluginId
@@ -43,3 +45,4 @@ class Offer:
     registry_publisher: str = ""
     attestations: bytes | None = None
     index_serial: int | None = None
+    below: str = ""

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote
 
 from aperio_cli import files
-from aperio_cli.errors import PortInUse, RegistrySourceInvalid
+from aperio_cli.beneath import Beneath
+from aperio_cli.errors import FileNotRegular, PortInUse, RegistrySourceInvalid
 from aperio_cli.models.registry_index import FILE_NAME
-from aperio_cli.registry import BUILT_FOLDER
+from aperio_cli.registry import BUILT_FOLDER, find_built
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 CONNECTION_TIMEOUT_S = 30.0
 _POLL_S = 0.1
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def serve(
@@ -51,7 +50,7 @@ def serve(
         PortInUse: another program listens on the port.
         KeyboardInterrupt: as it came; the port is closed.
     """
-    with serving(built_folder(directory), port) as url:
+    with serving(directory, port, within=built_folder(directory)) as url:
         announce(url)
         if stdin is not None and _is_pipe(stdin):
             while os.read(stdin, 4096):
@@ -60,15 +59,16 @@ def serve(
             threading.Event().wait()
 
 
-def built_folder(directory: Path) -> Path:
-    """The folder that holds the built registry.
+def built_folder(directory: Path) -> tuple[str, ...]:
+    """The way from a folder to the built registry in it.
 
     Raises:
         RegistrySourceInvalid: there is none.
+        FileNotRegular: a link stands in its place.
     """
-    for folder in (directory, directory / BUILT_FOLDER):
-        if (folder / FILE_NAME).is_file():
-            return folder
+    way = find_built(directory)
+    if way is not None:
+        return way
     raise RegistrySourceInvalid(
         f"`{directory}` was not served: there is no built registry in it",
         why=f"expected {FILE_NAME}, there or in {BUILT_FOLDER}",
@@ -77,14 +77,20 @@ def built_folder(directory: Path) -> Path:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, port: int = 0) -> Iterator[str]:
+def serving(folder: Path, port: int = 0, *, within: tuple[str, ...] = ()) -> Iterator[str]:
     """Serves a folder in the background while the block runs; gives the address, ending in `/`.
+
+    Args:
+        folder: the folder that the operator named, below which no link is followed.
+        port: TCP port; 0 takes a free one.
+        within: the way from there to the folder that is served. It is walked anew for each
+            request, because `registry build` replaces it.
 
     Raises:
         PortInUse: another program listens on the port.
     """
     try:
-        server = _Server(folder, port)
+        server = _Server(folder, within, port)
     except OSError as error:
         if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
             raise
@@ -112,8 +118,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False  # an idle client must not keep us from stopping
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, within: tuple[str, ...], port: int) -> None:
         self.folder = folder
+        self.within = within
         super().__init__((HOST, port), _Handler)
 
     def server_bind(self) -> None:
@@ -138,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: requests are not interesting, and their text is not ours to print."""
 
     def _answer(self, *, with_body: bool) -> None:
-        file = _open_below(self.server.folder, self.path)
+        file = _open_below(self.server.folder, self.server.within, self.path)
         if file is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
@@ -162,23 +169,13 @@ def _content_type(path: str) -> str:
     return "application/json" if path.endswith(".json") else "application/octet-stream"
 
 
-def _open_below(folder: Path, target: str) -> BinaryIO | None:
+def _open_below(folder: Path, within: tuple[str, ...], target: str) -> BinaryIO | None:
     """The regular file that a request names, or None for whatever is not given out."""
     first, *parts = unquote(target.partition("?")[0], errors="replace").split("/")
-    if first or not parts or any(p.startswith(".") or not p or "\0" in p for p in parts):
+    if first or any(part.startswith(".") for part in parts):
         return None
-    *folders, name = parts
     try:
-        with contextlib.ExitStack() as opened:
-            parent = os.open(folder, _FOLDER_FLAGS & ~os.O_NOFOLLOW)
-            opened.callback(os.close, parent)
-            for part in folders:
-                parent = os.open(part, _FOLDER_FLAGS, dir_fd=parent)
-                opened.callback(os.close, parent)
-            descriptor = os.open(name, _FILE_FLAGS, dir_fd=parent)
-    except OSError:
+        with Beneath(folder) as root:
+            return root.open_file(*within, *parts)
+    except (OSError, FileNotRegular):
         return None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        return None
-    return os.fdopen(descriptor, "rb")

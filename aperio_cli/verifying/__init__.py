@@ -335,6 +335,7 @@ def _download(offer: Offer, copy: BinaryIO, *, offline: bool) -> Digest:
         limit_bytes=min(limit, MAX_ARTIFACT_BYTES),
         offline=offline,
         timeout_s=DOWNLOAD_TIMEOUT_S,
+        below=offer.below,
     )
     return fetch_into(request, copy).digest
 

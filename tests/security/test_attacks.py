@@ -577,6 +577,20 @@ def _environment_as_bundle(world: World) -> None:
     publishing.build(source)
 
 
+@attack(
+    holds="a folder that is read as a registry",
+    tries="has the client read files elsewhere on its machine, through a folder that is a link",
+    stopped_by=NO_LINKS,
+    code="file-not-regular",
+)
+def _linked_registry(world: World) -> None:
+    folder = _clone(world) / "public"
+    (folder / "artifacts").rename(world.root / "elsewhere")
+    (folder / "artifacts").symlink_to(world.root / "elsewhere")
+    registry = open_registry(str(folder), Config(), world.machine.paths, offline=True)
+    world.install(registry.resolve(PluginRef(BOX, None), LINUX))
+
+
 # ── statements ────────────────────────────────────────────────────────────────────────────────────
 
 _DEMANDING = Demands(provenance=True)

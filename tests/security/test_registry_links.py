@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX
 from tests.builders import go_members, write_artifact
-from tests.lifecycle.cli import Aperio, Refused, operator
+from tests.lifecycle.cli import Aperio, Refused, finish, operator
 from tests.trust import IDENTITY
 
 if TYPE_CHECKING:
@@ -351,3 +352,78 @@ def test_add_writes_through_no_link(aperio: Aperio, place: str) -> None:
     told = aperio.refuses("registry", "add", "dist", "--dir", "registry", code=code, status=status)
     assert told.what == f"`registry/{place}` was not used: it is a symbolic link"
     secret_is_kept(aperio)
+
+
+# ── serving and reading ───────────────────────────────────────────────────────────────────────────
+
+LOOKED_AT = {
+    "source": ["public", "public/plugins.json"],
+    "built": ["plugins.json"],
+}
+
+
+@pytest.mark.parametrize(
+    ("named", "place"), [(named, place) for named, places in LOOKED_AT.items() for place in places]
+)
+def test_serve_starts_over_no_link(aperio: Aperio, named: str, place: str) -> None:
+    build(aperio)
+    folder = "registry" if named == "source" else "registry/public"
+    link(aperio.folder / folder / place, aperio.folder / "ssh")
+    code, status = LINKED
+    told = aperio.refuses("registry", "serve", folder, code=code, status=status)
+    assert f"{folder}/{place}`" in told.what
+
+
+def test_serve_gives_no_file_behind_a_link_and_goes_on_after_a_build(aperio: Aperio) -> None:
+    build(aperio)
+    server = aperio.start("registry", "serve", "registry")
+    assert server.stdout
+    url = server.stdout.readline().decode().strip()
+    build(aperio)
+    aperio("plugin", "verify", PLUGIN, "--registry", url)
+    link(aperio.folder / "registry/public/artifacts", aperio.folder / "ssh")
+    aperio("plugin", "install", PLUGIN, "--registry", url, "--yes", status=4)
+    server.send_signal(signal.SIGINT)
+    assert finish(server).status == 130
+
+
+OFFERED = [
+    "plugins.json",
+    "plugins",
+    "plugins/acme",
+    f"plugins/{PLUGIN}.json",
+    "artifacts",
+    "artifacts/acme",
+    FOLDER,
+    f"{FOLDER}/{NAME}",
+    f"{FOLDER}/{NAME}{BUNDLE_SUFFIX}",
+    f"{FOLDER}/{NAME}{ATTESTATIONS_SUFFIX}",
+]
+
+
+@pytest.mark.parametrize("command", ["install", "verify"])
+@pytest.mark.parametrize("place", OFFERED)
+def test_folder_is_installed_from_without_links(aperio: Aperio, place: str, command: str) -> None:
+    """Even when it leads to the very bytes that were published."""
+    build(aperio)
+    link(aperio.folder / "registry/public" / place, "")
+    code, status = LINKED
+    words = ("plugin", command, PLUGIN, "--registry", "registry/public")
+    told = aperio.refuses(*words, code=code, status=status)
+    assert f"registry/public/{place}` was not used: it is a symbolic link" in told.what
+
+
+def test_source_whose_build_is_a_link_is_not_read(aperio: Aperio) -> None:
+    build(aperio)
+    link(aperio.folder / "registry/public", "")
+    code, status = LINKED
+    words = ("plugin", "install", PLUGIN, "--registry", "registry")
+    told = aperio.refuses(*words, code=code, status=status)
+    assert "name the place that it leads to" in told.next
+
+
+@pytest.mark.parametrize("way", ["registry", "registry/public", "link"])
+def test_folder_that_the_operator_names_may_be_a_link(aperio: Aperio, way: str) -> None:
+    build(aperio)
+    (aperio.folder / "link").symlink_to("registry/public")
+    aperio("plugin", "install", PLUGIN, "--registry", way)

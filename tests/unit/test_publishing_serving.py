@@ -147,9 +147,9 @@ def test_serving_refuses_a_port_that_is_taken(folder: Path) -> None:
 
 
 def test_built_folder_finds_what_was_built(tmp_path: Path) -> None:
-    assert built_folder(registry_folder(tmp_path / "a")) == tmp_path / "a"
+    assert built_folder(registry_folder(tmp_path / "a")) == ()
     registry_folder(tmp_path / "b" / "public")
-    assert built_folder(tmp_path / "b") == tmp_path / "b" / "public"
+    assert built_folder(tmp_path / "b") == ("public",)
 
 
 def test_serve_refuses_a_folder_without_a_registry(tmp_path: Path) -> None:
