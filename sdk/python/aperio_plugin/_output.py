@@ -27,7 +27,7 @@ class Printed:
     """Printed bytes until the host fetches them: the latest `KEPT_BYTES`, the rest is counted."""
 
     def __init__(self) -> None:
-        self._pieces: deque[tuple[int, bytes]] = deque()
+        self._pieces: deque[tuple[int, bytearray]] = deque()
         self._kept_bytes = 0
         self._dropped_bytes = 0
         self._closed = False
@@ -37,9 +37,7 @@ class Printed:
         """Keep bytes of `STDOUT` or `STDERR`; never waits for the host."""
         with self._changed:
             for start in range(0, len(data), CHUNK_BYTES):
-                piece = data[start : start + CHUNK_BYTES]
-                self._pieces.append((channel, piece))
-                self._kept_bytes += len(piece)
+                self._append(channel, data[start : start + CHUNK_BYTES])
             while self._kept_bytes > KEPT_BYTES:
                 lost = len(self._pieces.popleft()[1])
                 self._kept_bytes -= lost
@@ -62,6 +60,16 @@ class Printed:
         with self._changed:
             self._changed.notify_all()
 
+    def _append(self, channel: int, data: bytes) -> None:
+        # One message for many prints: as many as there are lines take longer than a process has
+        # that is ending.
+        last_channel, last = self._pieces[-1] if self._pieces else (channel, bytearray())
+        if not self._pieces or last_channel != channel or len(last) + len(data) > CHUNK_BYTES:
+            last = bytearray()
+            self._pieces.append((channel, last))
+        last += data
+        self._kept_bytes += len(data)
+
     def _next(self, gone: threading.Event) -> tuple[int, bytes] | None:
         with self._changed:
             while not (self._pieces or self._closed or gone.is_set()):
@@ -76,7 +84,7 @@ class Printed:
                 return None
             channel, data = self._pieces.popleft()
             self._kept_bytes -= len(data)
-            return channel, data
+            return channel, bytes(data)
 
 
 class _Stream(io.RawIOBase):

@@ -27,7 +27,7 @@ STOP_S: Final = 1.5
 """An ending process is gone after this, whatever its code does; go-plugin kills after 2."""
 
 _CALLS_S = 0.7  # of it, for calls to notice that they were cancelled
-_GRACE_S = 0.2  # of it, for the connections
+_ENDING_S = 1.1  # of it, for these and for the host to read what was printed
 _HOST_CHECK_S = 0.5
 _GROUP_MODE = 0o660
 
@@ -117,7 +117,7 @@ def _serve(
     os.write(launch.handshake_fd, _launch.handshake_line(path, launch.environment, certificate))
     lifetime.wait()
     threading.Thread(target=_exit_later, name="exit", daemon=True).start()
-    server.stop(_CALLS_S, _GRACE_S)
+    server.stop(_CALLS_S, _ENDING_S)
     if mtls:
         mtls.remove()
     _exit(path)

@@ -97,11 +97,17 @@ class Server:
             self._server.add_insecure_port(f"unix:{quoted}")
         self._server.start()
 
-    def stop(self, calls_s: float, grace_s: float) -> None:
-        """Cancel the author's calls, wait for them a while, then end the connections."""
+    def stop(self, calls_s: float, all_s: float) -> None:
+        """Cancel the author's calls, give the host what was printed, and end the connections.
+
+        Args:
+            calls_s: how long to wait for the author's code, in seconds.
+            all_s: how long for everything; what the calls leave is the host's, to read the rest.
+        """
+        deadline = time.monotonic() + all_s
         self._calls.end(calls_s)
         self._printed.close()
-        self._server.stop(grace_s).wait(2 * grace_s)
+        self._server.stop(deadline - time.monotonic()).wait(all_s)
 
     # ── the author's methods ──────────────────────────────────────────────────────────────────────
 
@@ -173,9 +179,7 @@ class Server:
 
     def _watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         yield _health(request, context)
-        ended = threading.Event()
-        if context.add_callback(ended.set):
-            ended.wait()
+        self._calls.wait_for_end(context)
 
     def _shutdown(self, request: Any, context: grpc.ServicerContext) -> Empty:
         del request, context
@@ -231,7 +235,21 @@ class _Calls:
             self._ending = True
             for context in self._active:
                 context.cancel()
+            self._changed.notify_all()
             self._changed.wait_for(lambda: not self._active, timeout_s)
+
+    def wait_for_end(self, context: grpc.ServicerContext) -> None:
+        """Wait until this call, which is not the author's, is over or all are to end."""
+        gone = threading.Event()
+
+        def leave() -> None:
+            with self._changed:
+                gone.set()
+                self._changed.notify_all()
+
+        if context.add_callback(leave):
+            with self._changed:
+                self._changed.wait_for(lambda: gone.is_set() or self._ending)
 
 
 def _deadline(context: grpc.ServicerContext) -> float | None:
