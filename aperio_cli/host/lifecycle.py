@@ -157,8 +157,7 @@ def _stopping(state: State, event: Event, now_s: float, patience: Patience) -> _
     if event in {Event.START, Event.STOP} or state.action is None:
         return state, ()
     exited = event is Event.EXITED and state.action not in _GOES_ON_AFTER_EXIT
-    broken = event is Event.BROKEN and state.action in {Action.AWAIT_EXIT, Action.TERMINATE}
-    following = Action.KILL if exited or broken else _STOPPING[state.action]
+    following = Action.KILL if exited else _STOPPING[state.action]
     return _perform(state, following, now_s, patience)
 
 

@@ -237,7 +237,7 @@ def _is_declared(parts: SplitResult, config: CheckedConfig, program: Program) ->
     permissions = program.manifest["permissions"]
     for rule in permissions["egress"]:
         name, _, number = rule.rpartition(":")
-        wildcard = name.startswith("*.") and host.endswith(name[1:]) and host != name[2:]
+        wildcard = name.startswith("*.") and host.endswith(name[1:])
         if port == int(number) and (host == name or wildcard):
             return True
     return any(

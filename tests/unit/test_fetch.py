@@ -467,6 +467,7 @@ def drip(server: Server, head: bytes, drop: bytes) -> Answer:
     return send
 
 
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     ("head", "drop"),
     [
@@ -712,6 +713,7 @@ def test_fetch_refuses_when_a_redirect_leaves_https_or_comes_onto_this_machine(
     assert len(secure_server.requests) == 1
 
 
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n\r\n"])
 def test_fetch_ends_at_the_deadline_when_a_slow_server_speaks_tls(
     secure_server: Server, registry_url: str, head: bytes

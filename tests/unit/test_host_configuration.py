@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aperio_plugin._generated.aperio.plugin.v1 import common_pb2
 
+from aperio_cli.commands.settings import read_settings
 from aperio_cli.errors import PluginConfigInvalid
 from aperio_cli.host.configuration import CheckedConfig, check_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FIELDS = (
     common_pb2.ConfigField(key="name", type="TYPE_TEXT", required=True),
@@ -114,3 +118,26 @@ def test_a_default_that_is_no_json_asks_for_a_value() -> None:
 
     assert "the plugin's own default is not JSON" in caught.value.why
     assert check_config([broken], {"name": "n"}, subject="x").values == {"name": "n"}
+
+
+def test_setting_that_is_not_utf8_is_refused_and_not_shown() -> None:
+    with pytest.raises(PluginConfigInvalid) as caught:
+        check(name="hunter2\udcff")
+
+    assert "not UTF-8" in caught.value.why
+    assert "hunter2" not in str(caught.value.to_json())
+
+
+@pytest.mark.parametrize(
+    ("name", "contents"),
+    [("deep.json", '{"a":' + "[" * 100_000), ("deep.toml", "a = " + "[" * 50_000)],
+)
+def test_settings_that_are_nested_too_deeply_are_refused(
+    tmp_path: Path, name: str, contents: str
+) -> None:
+    (tmp_path / name).write_text(contents)
+
+    with pytest.raises(PluginConfigInvalid) as caught:
+        read_settings((), str(tmp_path / name))
+
+    assert "nested too deeply" in caught.value.why

@@ -261,3 +261,16 @@ def test_other_lines_are_passed_over(line: bytes) -> None:
 def test_a_line_that_is_no_envelope_is_refused_with_its_number(line: bytes) -> None:
     with pytest.raises(UsageError, match="line 7 of the input"):
         read_outbound(line, number=7)
+
+
+@pytest.mark.parametrize("record", ['{"name":"\x9b2J\u0080x"}', '{"\x85":1}', '{"name":"\u00e9"}'])
+def test_a_record_keeps_its_value_and_loses_what_a_terminal_obeys(record: str) -> None:
+    line = one_line_object(record.encode())
+
+    assert json.loads(line) == json.loads(record)
+    assert not any("\x7f" < character < "\xa0" for character in line)
+
+
+def test_a_record_that_is_not_json_does_not_become_it_by_escaping() -> None:
+    with pytest.raises(ValueError, match="escape"):
+        one_line_object('{"name":"\\\x9b"}'.encode())

@@ -63,6 +63,42 @@ def test_a_start_that_fails_kills_cleans_up_and_ends_failed(steps: int, event: E
     assert state.phase is Phase.FAILED
 
 
+@pytest.mark.parametrize(
+    ("action", "after_exit", "after_others"),
+    [
+        (Action.ASK_SHUTDOWN, Action.KILL, Action.AWAIT_EXIT),
+        (Action.AWAIT_EXIT, Action.KILL, Action.TERMINATE),
+        (Action.TERMINATE, Action.KILL, Action.KILL),
+        (Action.KILL, Action.CLEAN_UP, Action.CLEAN_UP),
+    ],
+)
+@pytest.mark.parametrize("failed", [False, True])
+def test_an_end_goes_on_whatever_becomes_of_a_step(
+    action: Action, after_exit: Action, after_others: Action, *, failed: bool
+) -> None:
+    state = State(Phase.STOPPING, action, failed=failed)
+    outcomes = (Event.DONE, Event.BROKEN, Event.LATE, Event.EXITED)
+
+    following = {event: advance(state, event, NOW_S, PATIENCE) for event in outcomes}
+
+    for event, (reached, actions) in following.items():
+        expected = after_exit if event is Event.EXITED else after_others
+        assert actions == (expected,), event
+        assert (reached.phase, reached.action) == (Phase.STOPPING, expected)
+        assert reached.failed == failed
+
+
+@pytest.mark.parametrize("action", list(Action)[3:])
+@pytest.mark.parametrize("event", [Event.START, Event.STOP])
+def test_an_end_is_not_disturbed_by_wishes(action: Action, event: Event) -> None:
+    state = State(Phase.STOPPING, action)
+
+    if action is Action.CLEAN_UP:
+        assert advance(state, event, NOW_S, PATIENCE) == (State(Phase.STOPPED), ())
+    else:
+        assert advance(state, event, NOW_S, PATIENCE) == (state, ())
+
+
 def test_an_exit_while_ready_ends_failed() -> None:
     state, actions = walk(*STARTED, Event.EXITED, Event.DONE, Event.DONE)
 

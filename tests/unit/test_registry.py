@@ -23,7 +23,7 @@ from aperio_cli.fetch import Fetched, FetchRequest, fetch_bytes
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.paths import Paths
 from aperio_cli.publishing import serving
-from aperio_cli.registry import Registry, open_registry
+from aperio_cli.registry import Registry, RegistrySource, open_registry
 from tests.builders import (
     ARM,
     LINUX,
@@ -326,3 +326,12 @@ def test_index_over_the_limit_is_refused_and_not_kept(tmp_path: Path) -> None:
         file.truncate(33 * 1024**2)
     with serving(folder) as url, unchanged(tmp_path / "cache"), pytest.raises(IndexTooLarge):
         opened(tmp_path, url).resolve(PluginRef.parse(PLUGIN), LINUX)
+
+
+@pytest.mark.parametrize("base", ["/srv/registry", "http://127.0.0.1:8080/"])
+@pytest.mark.parametrize("url", ["https://[::1", "//[::1"])
+def test_location_in_an_index_that_is_no_address_is_refused(
+    tmp_path: Path, base: str, url: str
+) -> None:
+    with pytest.raises(IndexUnreadable, match="was not read"):
+        RegistrySource(base, tmp_path, offline=True)._locate(url)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aperio_cli import listing
 from aperio_cli.errors import (
     FilesChanged,
     FolderNotPrivate,
@@ -16,6 +17,7 @@ from aperio_cli.errors import (
 )
 from aperio_cli.files import ASIDE_PREFIX
 from aperio_cli.models.plugin_id import PluginId, PluginRef
+from aperio_cli.models.receipt import Receipt
 from aperio_cli.store import Store
 from aperio_cli.verifying.decide import ExceptionGranted
 from tests.builders import Machine, go_members, write_artifact
@@ -25,10 +27,10 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
 
-    from aperio_cli.models.receipt import Receipt
     from aperio_cli.signing.local import LocalDomain
 
 BOX = PluginId("acme", "box-connector")
+DEEP = b"[" * 100_000
 GRANTED = ExceptionGranted("unsigned", "2099-01-01", "test")
 
 
@@ -309,3 +311,23 @@ def test_current_file_is_what_the_design_says(machine: Machine) -> None:
     receipt = put(machine)
     document = json.loads((receipt.folder.parent / "current.json").read_bytes())
     assert document == {"schema": 1, "version": "1.2.3"}
+
+
+def test_receipt_that_is_nested_too_deeply_is_damaged(tmp_path: Path) -> None:
+    with pytest.raises(ReceiptInvalid):
+        Receipt.parse(DEEP, tmp_path)
+
+
+def test_receipt_that_is_nested_too_deeply_hides_no_other_plugin(aperio_home: Path) -> None:
+    for name, contents in (("box", b'{"id": "acme/box"}'), ("deep", DEEP)):
+        folder = aperio_home / "plugins/acme" / name / "1.0.0"
+        folder.mkdir(parents=True)
+        (folder / "receipt.json").write_bytes(contents)
+
+    rows = listing.rows(str(aperio_home))
+
+    assert [(row["id"], row["problem"]) for row in rows] == [
+        ("acme/box", None),
+        ("acme/deep", "receipt-invalid"),
+    ]
+    assert json.loads(listing.envelope(rows))["status"] == "ok"

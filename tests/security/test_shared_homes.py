@@ -1,8 +1,7 @@
-"""Homes, rules and records that somebody else could have a hand in."""
+"""Homes and rules that somebody else could have a hand in."""
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -10,10 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from platformdirs.macos import MacOS
 
-from aperio_cli import config, files, listing
+from aperio_cli import config, files
 from aperio_cli.__main__ import main
-from aperio_cli.errors import ConfigurationInvalid, FolderNotPrivate, ReceiptInvalid
-from aperio_cli.models.receipt import Receipt
+from aperio_cli.errors import ConfigurationInvalid, FolderNotPrivate
 from aperio_cli.paths import find_paths
 from tests.builders import snapshot
 
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RULE = '[[publishers]]\nnamespace = "*"\ndomain = "local"\nidentity = "mallory@local"\n'
-DEEP = b"[" * 100_000
 
 
 @pytest.fixture
@@ -112,23 +109,3 @@ def test_a_site_link_that_leads_nowhere_is_not_a_site_without_rules(tmp_path: Pa
 
 def test_an_empty_home_variable_does_not_mean_the_working_folder(tmp_path: Path) -> None:
     assert not find_paths({"HOME": ""}).home.is_relative_to(tmp_path.cwd())
-
-
-def test_receipt_that_is_nested_too_deeply_is_damaged(tmp_path: Path) -> None:
-    with pytest.raises(ReceiptInvalid):
-        Receipt.parse(DEEP, tmp_path)
-
-
-def test_receipt_that_is_nested_too_deeply_hides_no_other_plugin(aperio_home: Path) -> None:
-    for name, contents in (("box", b'{"id": "acme/box"}'), ("deep", DEEP)):
-        folder = aperio_home / "plugins/acme" / name / "1.0.0"
-        folder.mkdir(parents=True)
-        (folder / "receipt.json").write_bytes(contents)
-
-    rows = listing.rows(str(aperio_home))
-
-    assert [(row["id"], row["problem"]) for row in rows] == [
-        ("acme/box", None),
-        ("acme/deep", "receipt-invalid"),
-    ]
-    assert json.loads(listing.envelope(rows))["status"] == "ok"

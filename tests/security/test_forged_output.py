@@ -9,7 +9,6 @@ import pytest
 
 from aperio_cli.commands import showing
 from aperio_cli.errors import NotFound
-from aperio_cli.host.envelopes import one_line_object
 from aperio_cli.host.logs import LogRecord, parse_line
 from aperio_cli.output import Output, Report, format_error, pairs, table
 
@@ -48,19 +47,6 @@ def test_the_first_part_of_an_error_is_one_line() -> None:
 def test_a_cell_of_a_table_is_one_line() -> None:
     assert len(table(("setting", "helper"), [("key", FORGED)]).splitlines()) == 2
     assert len(pairs([("name", FORGED), (FORGED, "value")]).splitlines()) == 2
-
-
-@pytest.mark.parametrize("record", ['{"name":"\x9b2J\u0080x"}', '{"\x85":1}', '{"name":"\u00e9"}'])
-def test_a_record_keeps_its_value_and_loses_what_a_terminal_obeys(record: str) -> None:
-    line = one_line_object(record.encode())
-
-    assert json.loads(line) == json.loads(record)
-    assert not any("\x7f" < character < "\xa0" for character in line)
-
-
-def test_a_record_that_is_not_json_does_not_become_it_by_escaping() -> None:
-    with pytest.raises(ValueError, match="escape"):
-        one_line_object('{"name":"\\\x9b"}'.encode())
 
 
 def test_a_json_report_has_no_control_character(capfd: pytest.CaptureFixture[str]) -> None:
