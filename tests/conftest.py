@@ -56,6 +56,16 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a power failure shows whether a file was synced; tests of that are marked `durable`."""
+    if not request.node.get_closest_marker("durable"):
+        # As fsync does, fstat refuses what is not an open file.
+        monkeypatch.setattr(os, "fsync", os.fstat)
+
+
 @pytest.fixture
 def aperio_home(tmp_path: Path) -> Path:
     """The home that this test's commands use; not there yet."""

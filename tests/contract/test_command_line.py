@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from aperio_cli import __version__
+from aperio_cli import __version__, listing
+from aperio_cli import quick as quick_answers
 from aperio_cli.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +67,7 @@ def test_version_is_answered_the_same_quickly_and_slowly(
 ) -> None:
     assert main(["--version"]) == 0
     quick = capsys.readouterr().out
-    monkeypatch.setattr("aperio_cli.quick.answer", lambda _argv: None)
+    monkeypatch.setattr(quick_answers, "answer", lambda _argv: None)
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == quick == f"aperio {__version__}\n"
 
@@ -77,7 +78,7 @@ def test_empty_list_is_answered_the_same_quickly_and_slowly(
 ) -> None:
     assert main(["plugin", "list", *options]) == 0
     quick = capsys.readouterr().out
-    monkeypatch.setattr("aperio_cli.quick.answer", lambda _argv: None)
+    monkeypatch.setattr(quick_answers, "answer", lambda _argv: None)
     assert main(["plugin", "list", *options]) == 0
     assert capsys.readouterr().out == quick
 
@@ -157,7 +158,7 @@ def test_no_arguments_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_bug_is_told_in_one_line_with_its_traceback_saved(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aperio_cli.listing.rows", lambda _home: 1 / 0)
+    monkeypatch.setattr(listing, "rows", lambda _home: 1 / 0)
     assert main(["plugin", "list", "--quiet"]) == 1
     said = capsys.readouterr().err
     assert "internal-error (exit 1)" in said

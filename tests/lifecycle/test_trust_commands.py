@@ -13,6 +13,7 @@ import pytest
 
 from aperio_cli import clock
 from aperio_cli.__main__ import main
+from aperio_cli.config import places
 from aperio_cli.context import Context, Settings
 from aperio_cli.errors import Interrupted
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
@@ -62,7 +63,7 @@ def sign(aperio: Aperio, path: Path, who: LeafIdentity | None = None) -> None:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
     """States the site's configuration."""
     path = tmp_path / "site.toml"
-    monkeypatch.setattr("aperio_cli.config.places.site_config_file", lambda: path)
+    monkeypatch.setattr(places, "site_config_file", lambda: path)
 
     def state(text: str) -> Path:
         path.write_text(text)

@@ -65,6 +65,7 @@ def test_write_atomic_replaces_the_link_when_a_link_is_there(here: Path) -> None
     assert (here / "target").read_bytes() == b"kept"
 
 
+@pytest.mark.durable
 def test_write_atomic_syncs_bytes_before_the_name_and_the_name_after(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import inspect
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli import archive, files
+from aperio_cli import archive, files, installing
 from aperio_cli.errors import (
     BytecodeFailed,
     DiskFull,
@@ -44,6 +46,7 @@ from aperio_cli.models.proof import SBOM_TYPE
 from aperio_cli.models.publisher import CI_SERVICES
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.signing import sign
+from aperio_cli.store import Store
 from aperio_cli.verifying.decide import ExceptionGranted
 from tests.builders import (
     LINUX,
@@ -55,6 +58,7 @@ from tests.builders import (
     offer,
     python_members,
     rule,
+    snapshot,
     unchanged,
     write_artifact,
 )
@@ -384,7 +388,7 @@ def test_install_refuses_when_compiling_changed_a_file(
         (folder / "lib/app/connector.py").write_bytes(b"evil")
         (folder / "lib/app/more.py").write_bytes(b"evil")
 
-    monkeypatch.setattr("aperio_cli.installing.compile_tree", meddle)
+    monkeypatch.setattr(installing, "compile_tree", meddle)
     with pytest.raises(FilesChanged) as caught:
         machine.install(machine.signed(python_members()))
     assert "lib/app/connector.py" in caught.value.why
@@ -762,16 +766,16 @@ def test_install_refuses_after_a_damaged_receipt(machine: Machine) -> None:
 
 # ── whatever happens ──────────────────────────────────────────────────────────────────────────────
 
-STEPS = [
-    "aperio_cli.archive.unpack",
-    "aperio_cli.installing.compile_tree",
-    "aperio_cli.files.list_tree",
-    "aperio_cli.files.format_tree",
-    "aperio_cli.files.write_atomic",
-    "aperio_cli.installing._receipt",
-    "aperio_cli.store.Store.commit",
-    "aperio_cli.store.Store.make_current",
-    "aperio_cli.store.Store._set_current",
+STEPS: list[tuple[object, str]] = [
+    (archive, "unpack"),
+    (installing, "compile_tree"),
+    (files, "list_tree"),
+    (files, "format_tree"),
+    (files, "write_atomic"),
+    (installing, "_receipt"),
+    (Store, "commit"),
+    (Store, "make_current"),
+    (Store, "_set_current"),
 ]
 
 
@@ -783,7 +787,7 @@ def interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", STEPS, ids=[name for _, name in STEPS])
 @pytest.mark.parametrize(
     ("failure", "expected"), [(full, DiskFull), (interrupt, KeyboardInterrupt)]
 )
@@ -791,7 +795,7 @@ def interrupt(*_: object, **__: object) -> None:
 def test_install_that_fails_at_a_step_changes_nothing(
     machine: Machine,
     monkeypatch: pytest.MonkeyPatch,
-    step: str,
+    step: tuple[object, str],
     failure: Callable[..., None],
     expected: type[BaseException],
     *,
@@ -802,7 +806,7 @@ def test_install_that_fails_at_a_step_changes_nothing(
     else:
         prepared(machine)
     with machine.verify(machine.signed(python_members())) as admitted:
-        monkeypatch.setattr(step, failure)
+        monkeypatch.setattr(*step, failure)
         with unchanged(machine.paths.home), pytest.raises(expected):
             install(admitted, machine.store, InstallRequest())
 
@@ -810,20 +814,25 @@ def test_install_that_fails_at_a_step_changes_nothing(
 class Line:
     """Stops the program at the n-th line that it executes in the modules under test."""
 
-    MODULES = ("installing/__init__.py", "aperio_cli/store.py")
+    FILES = frozenset({inspect.getfile(install), inspect.getfile(Store)})
 
     def __init__(self, number: int, stop: Callable[[], None]) -> None:
         self.left = number
+        self.unseen = set(self.FILES)
         self._stop = stop
 
     def __call__(self, frame: Any, event: str, _argument: object) -> Any:
-        if not frame.f_code.co_filename.endswith(self.MODULES):
+        if frame.f_code.co_filename not in self.FILES:
             return None
+        self.unseen.discard(frame.f_code.co_filename)
         if event == "line":
             self.left -= 1
             if self.left == 0:
                 self._stop()
         return self
+
+
+UNSEEN = 8
 
 
 def die() -> None:
@@ -833,7 +842,7 @@ def die() -> None:
 def stopped_at(number: int, stop: Callable[[], None], action: Callable[[], object]) -> bool:
     """Runs an action up to its n-th line, in a process of its own that ends there.
 
-    Says whether the action has so many lines.
+    Says whether the action has so many lines. One that has fewer must have been in every module.
     """
     child = os.fork()
     if child == 0:
@@ -842,9 +851,25 @@ def stopped_at(number: int, stop: Callable[[], None], action: Callable[[], objec
             sys.settrace(line)
             action()
         sys.settrace(None)
-        os._exit(0 if line.left > 0 else 9)
+        os._exit(9 if line.left <= 0 else UNSEEN if line.unseen else 0)
     _, ended = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(ended) == 9
+    status = os.waitstatus_to_exitcode(ended)
+    assert status in {0, 9}, "a module under test was not passed through"
+    return status == 9
+
+
+def left_behind(home: Path) -> frozenset[tuple[str, int, bytes]]:
+    """What stands in a home, without what differs between two ends at the same point of the way."""
+    aside = re.compile(re.escape(ASIDE_PREFIX) + "[^/]*")
+    varying = re.compile(rb'"installed_at": *"[^"]*"')
+    return frozenset(
+        (
+            aside.sub(ASIDE_PREFIX, path),
+            mode,
+            b"" if path.endswith(".lock") else varying.sub(b"", contents),
+        )
+        for path, (mode, contents) in snapshot(home).items()
+    )
 
 
 def assert_true_store(machine: Machine, admitted: AdmittedArtifact) -> None:
@@ -862,13 +887,17 @@ def assert_true_store(machine: Machine, admitted: AdmittedArtifact) -> None:
 
 
 # Every line for the end that cleans nothing up; the two that do take a third of the lines each.
-@pytest.mark.parametrize(("stop", "first", "step"), [(die, 1, 1), (interrupt, 1, 3), (full, 2, 3)])
+@pytest.mark.parametrize(
+    ("stop", "first", "step", "states"), [(die, 1, 1, 8), (interrupt, 1, 3, 2), (full, 2, 3, 2)]
+)
 def test_install_leaves_the_store_true_at_every_line(
-    machine: Machine, stop: Callable[[], None], first: int, step: int
+    machine: Machine, stop: Callable[[], None], first: int, step: int, states: int
 ) -> None:
     machine.install(machine.signed(version="1.0.0"))
     saved = machine.root / "saved"
     shutil.copytree(machine.paths.home, saved)
+    before = left_behind(machine.paths.home)
+    found = set()
     with machine.verify(machine.signed()) as admitted:
 
         def action() -> object:
@@ -876,11 +905,17 @@ def test_install_leaves_the_store_true_at_every_line(
 
         number = first
         while stopped_at(number, stop, action):
-            assert_true_store(machine, admitted)
-            shutil.rmtree(machine.paths.home)
-            shutil.copytree(saved, machine.paths.home)
+            left = left_behind(machine.paths.home)
+            is_new = left not in found  # most lines change nothing on disk
+            if is_new:
+                found.add(left)
+                assert_true_store(machine, admitted)
+            if is_new or left != before:
+                shutil.rmtree(machine.paths.home)
+                shutil.copytree(saved, machine.paths.home)
             number += step
     assert number > 100, "the installation has more lines than this"
+    assert len(found) >= states
 
 
 def test_installs_at_the_same_time_all_succeed(machine: Machine) -> None:

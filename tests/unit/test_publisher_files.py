@@ -21,6 +21,7 @@ from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.publisher import CI_SERVICES, LOCAL_ISSUER, CiIdentity, PublisherRule
 from aperio_cli.models.publisher_file import parse_publisher_file
 from aperio_cli.signing.local.authority import LeafIdentity
+from aperio_cli.verifying import signature
 from aperio_cli.verifying.publisher_files import (
     PublisherFileRequest,
     VerifiedPublishers,
@@ -454,7 +455,7 @@ def test_unchanged_file_is_not_verified_again(
     def again(*_: object) -> None:
         pytest.fail("it was verified again")
 
-    monkeypatch.setattr("aperio_cli.verifying.signature.verify_signature", again)
+    monkeypatch.setattr(signature, "verify_signature", again)
     assert publisher.read() == first
     assert snapshot(publisher.memory) == before
 
@@ -480,7 +481,7 @@ def test_file_is_verified_again_when_something_changed(
         asked.append(arguments)
         raise PublisherFileInvalid("as far as this test goes")
 
-    monkeypatch.setattr("aperio_cli.verifying.signature.verify_signature", again)
+    monkeypatch.setattr(signature, "verify_signature", again)
     with pytest.raises(PublisherFileInvalid):
         verify_publisher_file(request)
     assert asked

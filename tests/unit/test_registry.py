@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aperio_cli import registry as registry_module
 from aperio_cli.config import Config, RegistryRule
 from aperio_cli.errors import (
     AperioError,
@@ -279,7 +280,7 @@ def test_index_is_fetched_again_only_when_it_changed(
         answers.append(fetch_bytes(request))
         return answers[-1]
 
-    monkeypatch.setattr("aperio_cli.registry.fetch_bytes", noting)
+    monkeypatch.setattr(registry_module, "fetch_bytes", noting)
     with serving(folder) as url:
         for _ in range(2):
             opened(tmp_path, url).resolve(PluginRef.parse(PLUGIN), LINUX)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from aperio_cli import files
 from aperio_cli.errors import NotInstalled, PluginInUse
 from aperio_cli.files import ASIDE_PREFIX
 from aperio_cli.models.plugin_id import PluginId, PluginRef
@@ -14,8 +16,6 @@ from tests.builders import Machine, go_members, unchanged, write_artifact
 from tests.trust import new_domain
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.signing.local import LocalDomain
 
@@ -142,9 +142,9 @@ def test_purge_is_not_called_when_removing_was_refused(machine: Machine) -> None
 # ── interrupted ───────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("step", ["pathlib.Path.rename", "aperio_cli.files.remove_tree"])
+@pytest.mark.parametrize("step", [(Path, "rename"), (files, "remove_tree")], ids=["rename", "tree"])
 def test_remove_that_is_interrupted_leaves_no_version_that_could_run(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, step: str
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, step: tuple[object, str]
 ) -> None:
     put(machine)
 
@@ -152,7 +152,7 @@ def test_remove_that_is_interrupted_leaves_no_version_that_could_run(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(step, interrupt)
+        patched.setattr(*step, interrupt)
         with pytest.raises(KeyboardInterrupt):
             remove(machine.store, PluginRef(BOX))
     assert machine.store.inventory().receipts == ()

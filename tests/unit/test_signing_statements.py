@@ -250,7 +250,7 @@ def test_statement_that_does_not_verify_stops_everything(
     domain: LocalDomain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact = artifact_at(tmp_path / NAME)
-    monkeypatch.setattr("aperio_cli.signing.client.Session.sign_statement", lambda *_: b"{}")
+    monkeypatch.setattr(client.Session, "sign_statement", lambda *_: b"{}")
     with pytest.raises(errors.SigningFailed, match="does not verify") as caught:
         sign([artifact], domain=domain)
     assert caught.value.why.startswith("bundle-malformed: ")
