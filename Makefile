@@ -2,9 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.ready
 WHEELS := .cache/wheels
+DIST := dist
 GO := $(shell command -v go)
+# The set-up's three parts; each is made when something needs it, and Go's where Go is.
+READY := $(VENV)/.ready
+DEV_READY := $(VENV)/.ready-dev
+GO_READY := $(if $(GO),$(VENV)/.ready-go)
 GO_CACHES := GOMODCACHE=$(CURDIR)/.cache/go GOCACHE=$(CURDIR)/.cache/go-build GOFLAGS=-modcacherw
 GO_OFFLINE := $(GO_CACHES) GOPROXY=off PATH=$(CURDIR)/.cache/bin:$$PATH
 GO_GENERATORS := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12 \
@@ -18,21 +22,32 @@ OFFLINE := PIP_NO_INDEX=1 PIP_FIND_LINKS=$(CURDIR)/$(WHEELS) PIP_DISABLE_PIP_VER
 # One process for each core; the tests of a file stay together, because they share what is made once.
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: help setup go-modules demo test test-again test-all third-party sigstack lint bench docs generate clean
+.PHONY: help setup go-modules demo test test-again test-all third-party sigstack lint dist bench docs generate clean
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
-setup: $(STAMP) ## make the virtual environment and fill the wheel cache
+setup: $(READY) $(DEV_READY) $(GO_READY) ## make the virtual environment, fill the wheel and module caches
 
-$(STAMP): pyproject.toml sdk/python/pyproject.toml tests/fill_wheel_cache.py plugins/box/requirements.lock sdk/go/go.mod
+# What `make demo` and an author need: aperio, the SDK, the wheels of a plugin's dependencies.
+# APERIO_RELEASE: the line names the SDK's folder itself, as editable; see hatch_build.py.
+$(READY): pyproject.toml hatch_build.py sdk/python/pyproject.toml tests/fill_wheel_cache.py plugins/box/requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable sdk/python --editable . --group dev
+	APERIO_RELEASE=1 $(BIN)/python -m pip install --quiet --editable sdk/python --editable . --group demo
 	$(BIN)/python -m aperio_cli.wheel plugins/box
+	$(BIN)/python tests/fill_wheel_cache.py plugins
+	touch $@
+
+# What the tests and lint need, and the wheels that a test installs aperio itself from.
+$(DEV_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --group dev
 	$(BIN)/python -m aperio_cli.go_sdk plugins/jsonl-file
-	$(BIN)/python tests/fill_wheel_cache.py
-	$(if $(GO),$(MAKE) --no-print-directory go-modules)
+	$(BIN)/python tests/fill_wheel_cache.py aperio
+	touch $@
+
+$(GO_READY): $(DEV_READY) sdk/go/go.mod
+	$(MAKE) --no-print-directory go-modules
 	touch $@
 
 go-modules:
@@ -50,7 +65,7 @@ go-modules:
 	  $(GO_CACHES) GOBIN=$(CURDIR)/.cache/bin $(GO) install $$generator || exit 1; \
 	done
 
-demo: setup ## watch one plugin's whole life, end to end, offline
+demo: $(READY) ## watch one plugin's whole life, end to end, offline
 	@$(OFFLINE) $(BIN)/python tests/lifecycle/demo.py
 
 test: setup ## the tests, under 10 minutes
@@ -76,11 +91,15 @@ sigstack: setup ## build the private Sigstore instance that slow tests run on (l
 lint: setup ## ruff, mypy, gofmt, go vet, and that generated files are current
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy aperio_cli sdk/python/aperio_plugin plugins/box tests bench proto/generate.py proto/generate_go.py
+	$(BIN)/mypy aperio_cli sdk/python/aperio_plugin plugins/box tests bench proto/generate.py proto/generate_go.py hatch_build.py
 	$(if $(GO),test -z "$$($(GO) run cmd/gofmt -l sdk/go bench/go tests/sigstack/go plugins/jsonl-file/*.go)")
 	$(if $(GO),cd sdk/go && $(GO_OFFLINE) $(GO) vet ./...)
 	$(if $(GO),cd plugins/jsonl-file && $(GO_OFFLINE) $(GO) vet ./...)
 	$(if $(GO),cd bench/go && $(GO_OFFLINE) $(GO) vet ./...)
+
+dist: $(DEV_READY) ## the wheels and sdists of a release, the same bytes everywhere
+	APERIO_RELEASE=1 $(BIN)/python -m hatchling build --directory $(abspath $(DIST))
+	cd sdk/python && $(abspath $(BIN))/python -m hatchling build --directory $(abspath $(DIST))
 
 bench: setup ## measure, as ratios within one run
 	$(OFFLINE) $(BIN)/python bench/run.py

@@ -1,8 +1,12 @@
 """Fills .cache/wheels with every wheel that the tests install, so that they need no network.
 
-The locks of the project template and of the reference plugin say what is needed: for this
-interpreter on this machine, and the template's also for linux/arm64. Quick when nothing is
-missing. Run by `make setup`; pip finds its index as it is configured for this user.
+    python tests/fill_wheel_cache.py plugins    # what plugins depend on
+    python tests/fill_wheel_cache.py aperio     # what aperio depends on, and builds with
+
+The locks of the project template and of the reference plugin say what plugins need: for this
+interpreter on this machine, and the template's also for linux/arm64. aperio's own dependencies are
+those of this environment, at its versions. Quick when nothing is missing. Run by `make setup`; pip
+finds its index as it is configured for this user.
 """
 
 from __future__ import annotations
@@ -12,48 +16,84 @@ import platform
 import subprocess
 import sys
 import tempfile
+from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aperio_cli.building.dependencies import Target, platform_tags
 from aperio_cli.building.lock import Lock, parse_lock
 from aperio_cli.models.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "wheels"
 TEMPLATE_LOCK = next((ROOT / "plugin_templates" / "python").glob("*/requirements.lock"))
 PLUGIN_LOCK = ROOT / "plugins" / "box" / "requirements.lock"
 OWN = "aperio-plugin-sdk"  # made from the source beside it, never downloaded
+MADE = {OWN, "aperio-cli"}
+BUILD_BACKEND = ("hatchling",)
 DEADLINE_S = 900
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Downloads what is missing; the exit status is pip's first that is not 0."""
     CACHE.mkdir(parents=True, exist_ok=True)
+    parts = {"plugins": fill_plugins, "aperio": fill_aperio}
+    return next((status for name in arguments if (status := parts[name]())), 0)
+
+
+def fill_plugins() -> int:
+    """Downloads what plugins depend on."""
     tag = f"cp{sys.version_info[0]}{sys.version_info[1]}"
     here = Target(tag, Platform.of_machine(platform.system(), platform.machine()))
     wanted = [(TEMPLATE_LOCK, here), (TEMPLATE_LOCK, Target(tag, Platform("linux", "arm64")))]
     if PLUGIN_LOCK.is_file():
         wanted.append((PLUGIN_LOCK, here))
-    for path, target in wanted:
-        if status := fill(path, target):
-            return status
-    return 0
+    return next((status for path, target in wanted if (status := fill_lock(path, target))), 0)
 
 
-def fill(path: Path, target: Target) -> int:
-    """Downloads the wheels of one lock for one target, unless a listing shows them all there."""
+def fill_lock(path: Path, target: Target) -> int:
+    """Downloads the wheels of one lock for one target."""
     requirements = "".join(
         f"{pin.to_requirement()}\n" for pin in read(path).pins if pin.name != OWN
     )
-    key = hashlib.sha256(f"{target}\n{requirements}".encode()).hexdigest()[:16]
+    options = [
+        *("--require-hashes", "--no-deps", "--implementation=cp", f"--abi={target.tag}"),
+        f"--python-version={target.python_version}",
+        *(f"--platform={tag}" for tag in platform_tags(target.platform)),
+    ]
+    return fill(f"{path.relative_to(ROOT)} for {target}", requirements, options)
+
+
+def fill_aperio() -> int:
+    """Downloads what aperio depends on and is built with, at the versions installed here."""
+    needed = [
+        text
+        for text in metadata.requires("aperio-cli") or ()
+        if not text.startswith(OWN) and "extra ==" not in text
+    ]
+    installed = {each.metadata["Name"]: each.version for each in metadata.distributions()}
+    constraints = "".join(
+        f"{name}=={installed[name]}\n" for name in sorted(installed) if name not in MADE
+    )
+    requirements = "".join(f"{text}\n" for text in (*needed, *BUILD_BACKEND))
+    return fill("aperio", requirements, [], constraints)
+
+
+def fill(what: str, requirements: str, options: Sequence[str], constraints: str = "") -> int:
+    """Downloads wheels with these options of pip, unless a listing shows them all there."""
+    key = hashlib.sha256(f"{options}\n{requirements}\n{constraints}".encode()).hexdigest()[:16]
     listing = CACHE / f"complete-{key}.txt"
-    what = f"{path.relative_to(ROOT)} for {target}"
     if listing.is_file() and all((CACHE / name).is_file() for name in listing.read_text().split()):
         say(f"{what}: complete")
         return 0
     say(f"{what}: downloading")
     with tempfile.TemporaryDirectory(dir=CACHE.parent) as folder:
-        status = download(requirements, target, Path(folder))
+        bounds = Path(folder) / "constraints.txt"
+        bounds.write_text(constraints)
+        status = download(requirements, [*options, f"--constraint={bounds}"], Path(folder))
         if status:
             say(f"{what}: pip failed with status {status}")
             return status
@@ -77,15 +117,13 @@ def read(path: Path) -> Lock:
     return parse_lock(kept.encode(), path)
 
 
-def download(requirements: str, target: Target, folder: Path) -> int:
+def download(requirements: str, options: Sequence[str], folder: Path) -> int:
     """Downloads into a folder with pip, showing what it prints, and gives its exit status."""
     listed = folder / "requirements.txt"
     listed.write_text(requirements)
     command = [
-        *(sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--no-deps"),
-        *("--only-binary=:all:", "--implementation=cp", f"--abi={target.tag}"),
-        f"--python-version={target.python_version}",
-        *(f"--platform={tag}" for tag in platform_tags(target.platform)),
+        *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"),
+        *options,
         f"--find-links={CACHE}",
         f"--dest={folder}",
         f"--requirement={listed}",
@@ -94,4 +132,4 @@ def download(requirements: str, target: Target, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))
