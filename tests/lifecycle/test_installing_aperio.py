@@ -260,6 +260,19 @@ def test_a_git_address_is_taken_from_pips_clones_only_and_never_with_a_secret(
     assert required == f"aperio-plugin-sdk @ {expected}"
 
 
+# ── the set-up of a checkout ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("goal", "needs_all"), [("demo", False), ("test", True)])
+def test_demo_sets_up_less_than_the_tests(goal: str, tmp_path: Path, *, needs_all: bool) -> None:
+    """What make would do where nothing is set up yet: for the demo no development tools, no Go."""
+    nowhere = ("--dry-run", "--directory", ROOT, f"VENV={tmp_path / 'venv'}", "GO=/opt/go/bin/go")
+    would = run("make", *nowhere, goal, folder=tmp_path)
+    assert "--editable sdk/python" in would
+    assert ("--group dev" in would) is needs_all
+    assert ("/opt/go/bin/go mod download" in would) is needs_all
+
+
 # ── what is installed ─────────────────────────────────────────────────────────────────────────────
 
 
