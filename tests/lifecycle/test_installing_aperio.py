@@ -277,6 +277,7 @@ def test_demo_sets_up_less_than_the_tests(goal: str, tmp_path: Path, *, needs_al
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # it installs fifty packages
 @pytest.mark.parametrize("source", ["a checkout", "a release"])
 def test_installed_aperio_makes_and_builds_a_project(
     source: str, checkout: Path, release: dict[str, Path], tmp_path: Path
