@@ -50,7 +50,8 @@ def main(argv: list[str]) -> int:
 
 def _not_written(error: OSError) -> int:
     """Stdout took no more: its reader closed it, which is no error (CLI.md), or a disk is full."""
-    from aperio_cli.errors import DONE, DiskFull
+    from aperio_cli.errors import DONE
+    from aperio_cli.errors.files import DiskFull
     from aperio_cli.files import disk_full_guard
     from aperio_cli.output import UNWRITTEN, Output, to_nowhere
 
@@ -143,7 +144,7 @@ def _words(argv: list[str]) -> list[str]:
 
 
 def _usage_error(argv: list[str], error: Exception) -> int:
-    from aperio_cli.errors import UsageError
+    from aperio_cli.errors.usage import UsageError
     from aperio_cli.output import Output
 
     message = getattr(error, "format_message", lambda: str(error))() or "a command is missing"
@@ -159,7 +160,7 @@ def _usage_error(argv: list[str], error: Exception) -> int:
 
 
 def _unusable(argv: list[str], error: OSError) -> int:
-    from aperio_cli.errors import PlaceUnusable
+    from aperio_cli.errors.usage import PlaceUnusable
     from aperio_cli.output import Output
 
     words = _words(argv)
@@ -181,7 +182,7 @@ def _bug(argv: list[str], error: Exception) -> int:
     import traceback
     from pathlib import Path
 
-    from aperio_cli.errors import InternalError
+    from aperio_cli.errors.usage import InternalError
     from aperio_cli.output import Output
 
     text = "".join(traceback.format_exception(error))

@@ -23,7 +23,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from aperio_cli.errors import (
+from aperio_cli.errors.files import (
     ArchiveDuplicate,
     ArchiveMalformed,
     ArchiveManifestMissing,

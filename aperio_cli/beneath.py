@@ -14,7 +14,7 @@ import stat
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from aperio_cli import files
-from aperio_cli.errors import FileNotRegular, FileTooLarge
+from aperio_cli.errors.files import FileNotRegular, FileTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import ConsentMissing, Interrupted
+from aperio_cli.errors.usage import ConsentMissing, Interrupted
 from aperio_cli.models.platform import Platform
 from aperio_cli.output import Output
 from aperio_cli.paths import Paths, find_paths

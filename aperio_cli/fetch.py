@@ -20,23 +20,24 @@ from urllib.parse import unquote, urlsplit
 
 from aperio_cli import clock
 from aperio_cli.beneath import Beneath
-from aperio_cli.errors import (
-    AperioError,
+from aperio_cli.errors.files import (
     DigestMismatch,
     InsecureUrl,
     NetworkUnavailable,
     Offline,
     ResponseNotFound,
     ResponseTooLarge,
-    clean,
 )
 from aperio_cli.files import AsideFile, open_regular
 from aperio_cli.models.digest import Digest
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import httpx
+
+    from aperio_cli.errors import AperioError
 
 MAX_REDIRECTS = 5
 MAX_TRIES = 3

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from aperio_cli import clock
-from aperio_cli.errors import (
+from aperio_cli.errors.files import (
     DiskFull,
     FileNotRegular,
     FilesChanged,
@@ -31,9 +31,9 @@ from aperio_cli.errors import (
     FolderNotPrivate,
     LockHeld,
     TreeNotPlain,
-    clean,
 )
 from aperio_cli.models.digest import Digest
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli import __version__
-from aperio_cli.errors import NotFound
+from aperio_cli.errors.usage import NotFound
 from aperio_cli.files import read_capped, remove_tree
 from aperio_cli.paths import bundled
 

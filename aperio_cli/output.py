@@ -14,8 +14,10 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
-from aperio_cli.errors import DONE, DiskFull, clean, escape_controls, one_line
+from aperio_cli.errors import DONE
+from aperio_cli.errors.files import DiskFull
 from aperio_cli.files import disk_full_guard
+from aperio_cli.text import clean, escape_controls, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

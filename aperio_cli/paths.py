@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import NotFound
+from aperio_cli.errors.usage import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

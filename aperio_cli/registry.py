@@ -20,18 +20,15 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from aperio_cli import files
 from aperio_cli.beneath import Beneath
-from aperio_cli.errors import (
-    AperioError,
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.files import ResponseNotFound, ResponseTooLarge
+from aperio_cli.errors.installing import PlatformIncompatible, ProtocolIncompatible
+from aperio_cli.errors.registries import (
     IndexTooLarge,
     IndexUnreadable,
-    PlatformIncompatible,
     PluginNotFound,
-    ProtocolIncompatible,
     RegistryUnconfigured,
     RegistryUnsigned,
-    ResponseNotFound,
-    ResponseTooLarge,
-    clean,
 )
 from aperio_cli.fetch import FetchRequest, fetch_bytes, is_loopback
 from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
@@ -47,6 +44,7 @@ from aperio_cli.models.registry_index import (
     RegistryIndex,
     parse_detail,
 )
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,13 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli import __version__
-from aperio_cli.errors import (
-    FolderNotEmpty,
-    ModuleInvalid,
-    PluginIdInvalid,
-    UsageError,
-    clean,
-)
+from aperio_cli.errors.building import FolderNotEmpty, ModuleInvalid
+from aperio_cli.errors.usage import PluginIdInvalid, UsageError
 from aperio_cli.files import ASIDE_PREFIX, disk_full_guard, kind_of, remove_tree
 from aperio_cli.go_sdk import go_sdk
 from aperio_cli.models.artifact import Project
@@ -25,6 +20,7 @@ from aperio_cli.models.manifest import FILE_NAME as MANIFEST
 from aperio_cli.models.manifest import KINDS, MAX_BYTES, Manifest
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.paths import bundled
+from aperio_cli.text import clean
 from aperio_cli.wheel import refresh, sdk_wheel
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from aperio_cli import clock
-from aperio_cli.errors import DiskFull, StateConflict, StateLimit, StateUnreadable
+from aperio_cli.errors.files import DiskFull
+from aperio_cli.errors.running import StateConflict, StateLimit, StateUnreadable
 from aperio_cli.files import disk_full_guard
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli import clock, files
-from aperio_cli.errors import AperioError, NotInstalled, PluginInUse, ReceiptInvalid
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid
 from aperio_cli.models.plugin_id import PluginId, PluginRef, check_version, version_key
 from aperio_cli.models.receipt import FILE_NAME, MAX_BYTES, TREE_FILE_NAME, Receipt
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli.errors import NotFound
+from aperio_cli.errors.usage import NotFound
 from aperio_cli.files import read_capped, write_atomic
 from aperio_cli.models.digest import Digest
 from aperio_cli.paths import bundled

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from aperio_cli import errors
+from aperio_cli.errors import catalogue
 
 ROOT = Path(__file__).resolve().parent.parent
 _COMPLETIONS = {
@@ -54,7 +54,7 @@ def error_page() -> str:
         "| code | exit | meaning |",
         "|---|---|---|",
     ]
-    for error in errors.catalogue():
+    for error in catalogue():
         meaning = " ".join(inspect.cleandoc(error.__doc__ or "").split("\n\n")[0].split())
         cell = meaning.replace("|", "\\|")
         lines.append(f"| `{error.code}` | {error.exit_status} | {cell} |")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli.accepting.bench import CALL_S, in_time, status_of
 from aperio_cli.accepting.delivering import sample
 from aperio_cli.accepting.verdicts import Check, CheckFailed, expect
-from aperio_cli.errors import PluginCrashed, PluginFault, PluginReportedError
+from aperio_cli.errors.running import PluginCrashed, PluginFault, PluginReportedError
 from aperio_cli.host.invocation import AccessToken, Invocation
 from aperio_cli.host.remediation import Execution
 

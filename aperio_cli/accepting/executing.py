@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.accepting.verdicts import Check, CheckSkipped, expect
-from aperio_cli.errors import UsageError
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.channel import describe
 from aperio_cli.host.configuration import check_config
 from aperio_cli.host.remediation import Execution

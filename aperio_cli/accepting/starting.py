@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from aperio_cli import clock
 from aperio_cli.accepting.bench import ended
 from aperio_cli.accepting.verdicts import Check, CheckFailed, expect
-from aperio_cli.errors import PluginDeadlineExceeded, PluginFault
+from aperio_cli.errors.running import PluginDeadlineExceeded, PluginFault
 from aperio_cli.host.process import Command, PipeReader, spawn
 from aperio_cli.host.surroundings import PrivateFolder, build_environment
 

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from aperio_cli.errors import clean
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aperio_cli import archive
 from aperio_cli.building.contents import VENDOR, is_skipped_folder
 from aperio_cli.building.pack import BuildRequest, build
-from aperio_cli.errors import BuildNotReproducible
+from aperio_cli.errors.building import BuildNotReproducible
 from aperio_cli.models.artifact import Project
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import ProjectInvalid, TreeNotPlain
+from aperio_cli.errors.building import ProjectInvalid
+from aperio_cli.errors.files import TreeNotPlain
 from aperio_cli.files import kind_of, show_path
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from aperio_cli.building.contents import VENDOR
 from aperio_cli.building.lock import normalized
 from aperio_cli.building.pip import PipRun, run_pip
-from aperio_cli.errors import DependencyDigestMismatch, RuntimeUnsupported
+from aperio_cli.errors.building import DependencyDigestMismatch, RuntimeUnsupported
 from aperio_cli.models.digest import Digest
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from aperio_cli.building.go import develop_program
 from aperio_cli.building.lock import read_lock
 from aperio_cli.building.project import load_project
 from aperio_cli.building.python import development_script
-from aperio_cli.errors import InterpreterNotDeclared
+from aperio_cli.errors.building import InterpreterNotDeclared
 from aperio_cli.files import (
     ASIDE_PREFIX,
     disk_full_guard,

@@ -23,7 +23,7 @@ from aperio_cli.building import sbom
 from aperio_cli.building.contents import ProjectFile
 from aperio_cli.building.go_modules import parse_build_info
 from aperio_cli.building.go_tool import GoRun, find_toolchain, run_go
-from aperio_cli.errors import GoBuildFailed, ProjectInvalid
+from aperio_cli.errors.building import GoBuildFailed, ProjectInvalid
 from aperio_cli.files import ASIDE_PREFIX, hash_file, make_private, remove_tree
 
 if TYPE_CHECKING:

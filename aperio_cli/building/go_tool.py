@@ -20,20 +20,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli.building.child import WAY_OUT, read_end, run_child
-from aperio_cli.errors import (
-    AperioError,
+from aperio_cli.errors.building import (
     DependencyDigestMismatch,
-    DiskFull,
     GoBuildFailed,
     GoModulesUnpinned,
     GoToolchainMissing,
-    NetworkUnavailable,
 )
+from aperio_cli.errors.files import DiskFull, NetworkUnavailable
 from aperio_cli.paths import find_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from aperio_cli.errors import AperioError
     from aperio_cli.models.platform import Platform
 
 DEADLINE_S = 900.0

@@ -12,9 +12,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import FileTooLarge, LockInvalid, clean
+from aperio_cli.errors.building import LockInvalid
+from aperio_cli.errors.files import FileTooLarge
 from aperio_cli.files import read_capped
 from aperio_cli.models.digest import Digest
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

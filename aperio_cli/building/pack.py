@@ -13,11 +13,12 @@ from aperio_cli.building import contents, dependencies, go, go_tool, lock, pytho
 from aperio_cli.building.manifest_text import with_tags
 from aperio_cli.building.project import DOCUMENTS, read_manifest_bytes
 from aperio_cli.building.secret_files import refuse_secrets
-from aperio_cli.errors import UsageError, clean
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.files import disk_full_guard
 from aperio_cli.models.artifact import Artifact, Project, artifact_name
 from aperio_cli.models.manifest import FILE_NAME as MANIFEST
 from aperio_cli.models.manifest import Manifest
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

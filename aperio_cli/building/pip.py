@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aperio_cli.building.child import WAY_OUT, read_end, run_child
-from aperio_cli.errors import (
-    AperioError,
+from aperio_cli.errors.building import (
     BuildDependencyFailed,
     BuildDependencyUnavailable,
     DependencyDigestMismatch,
-    DiskFull,
-    NetworkUnavailable,
 )
+from aperio_cli.errors.files import DiskFull, NetworkUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from aperio_cli.errors import AperioError
 
 DEADLINE_S = 900.0
 """How long one run of pip may take, downloads included."""

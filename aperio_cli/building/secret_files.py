@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import SecretInProject
+from aperio_cli.errors.building import SecretInProject
 from aperio_cli.files import read_capped, show_path
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli import archive, files
-from aperio_cli.errors import NotFound
+from aperio_cli.errors.usage import NotFound
 from aperio_cli.models.artifact import SUFFIX, Artifact, platform_of_name
 from aperio_cli.models.manifest import Manifest
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from aperio_cli.context import Context, Settings
-from aperio_cli.errors import AperioError, Interrupted
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.usage import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli.errors import UsageError
+from aperio_cli.errors.usage import UsageError
 
 if TYPE_CHECKING:
     from aperio_cli.context import Context

@@ -10,7 +10,7 @@ import threading
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import UsageError
+from aperio_cli.errors.usage import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from aperio_cli.errors import UsageError, clean
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.platform import Platform
+from aperio_cli.text import clean
 
 
 def parse_platform(text: str) -> Platform:

@@ -10,7 +10,7 @@ import typer
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
-from aperio_cli.errors import UsageError
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.output import Report
 
 if TYPE_CHECKING:

@@ -60,7 +60,7 @@ def plugin_sign(
 ) -> Report:
     """Sign artifacts; each gets a bundle and statements beside it (default: those in dist)."""
     from aperio_cli.commands.artifacts import find_artifacts
-    from aperio_cli.errors import UsageError
+    from aperio_cli.errors.usage import UsageError
     from aperio_cli.signing import sign
 
     if identity_token and oob:
@@ -107,7 +107,7 @@ def _open_domain(
     if trust != LOCAL_DOMAIN:
         asked = _identification(context, trust, identity_token, out_of_band=out_of_band)
         return _open_hosted(context, trust, asked)
-    from aperio_cli.errors import UsageError
+    from aperio_cli.errors.usage import UsageError
     from aperio_cli.signing.local import open_domain
 
     if identity_token or out_of_band:
@@ -120,7 +120,7 @@ def _open_domain(
 
 
 def _open_hosted(context: Context, trust: str, asked: Identification) -> SigningDomain:
-    from aperio_cli.errors import Offline
+    from aperio_cli.errors.files import Offline
     from aperio_cli.signing.hosted import open_hosted
 
     trust_config = _trust_config(context, trust)
@@ -136,7 +136,8 @@ def _open_hosted(context: Context, trust: str, asked: Identification) -> Signing
 def _trust_config(context: Context, trust: str) -> str:
     """The ClientTrustConfig of a domain: in a file, or that of a name."""
     from aperio_cli import files
-    from aperio_cli.errors import FileNotRegular, FileTooLarge, NotFound
+    from aperio_cli.errors.files import FileNotRegular, FileTooLarge
+    from aperio_cli.errors.usage import NotFound
     from aperio_cli.verifying import roots
     from aperio_cli.verifying.refreshed import MAX_DOCUMENT_BYTES
 
@@ -180,7 +181,7 @@ def _token_on_stdin() -> str:
     Raises:
         IdentityTokenInvalid: it holds none, or something far too long.
     """
-    from aperio_cli.errors import IdentityTokenInvalid
+    from aperio_cli.errors.trust import IdentityTokenInvalid
     from aperio_cli.signing.credential import MAX_TOKEN_BYTES
 
     data = sys.stdin.buffer.read(MAX_TOKEN_BYTES + 1)

@@ -11,8 +11,9 @@ from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
 from aperio_cli.commands.parsing import complete_installed
 from aperio_cli.context import Context
-from aperio_cli.errors import UsageError, clean
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.output import Report, pairs
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,21 +17,15 @@ from aperio_cli.commands import showing
 from aperio_cli.commands.common import Exit
 from aperio_cli.commands.debugging import check_debug, reattach_record
 from aperio_cli.commands.plugin_run import OPERATIONS
-from aperio_cli.errors import (
-    NOT_DONE,
-    PLUGIN_FAILED,
-    AperioError,
-    ConsentMissing,
-    FilesChanged,
-    Interrupted,
-    PublisherUnverified,
-    RequiredLimit,
-    UsageError,
-    clean,
-)
+from aperio_cli.errors import NOT_DONE, PLUGIN_FAILED, AperioError
+from aperio_cli.errors.files import FilesChanged
+from aperio_cli.errors.running import RequiredLimit
+from aperio_cli.errors.trust import PublisherUnverified
+from aperio_cli.errors.usage import ConsentMissing, Interrupted, UsageError
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.policy import LIMIT_PREFIX, REQUIREMENTS
 from aperio_cli.paths import runtime_base
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping

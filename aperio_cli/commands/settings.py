@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli import files
-from aperio_cli.errors import AperioError, PluginConfigInvalid, UsageError, clean
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.running import PluginConfigInvalid
+from aperio_cli.errors.usage import UsageError
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

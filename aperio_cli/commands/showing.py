@@ -9,8 +9,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli.errors import DONE, PLUGIN_FAILED, clean, one_line
+from aperio_cli.errors import DONE, PLUGIN_FAILED
 from aperio_cli.output import Report, pairs, table
+from aperio_cli.text import clean, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli import clock
-from aperio_cli.errors import NotFound, UsageError, clean
+from aperio_cli.errors.usage import NotFound, UsageError
 from aperio_cli.models.plugin_id import PluginRef, is_path
+from aperio_cli.text import clean
 from aperio_cli.verifying import VerifyRequest, verify_artifact
 
 if TYPE_CHECKING:

@@ -13,15 +13,11 @@ from aperio_cli import files
 from aperio_cli.commands.app import domain
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
-from aperio_cli.errors import (
-    AperioError,
-    NotFound,
-    SiteForbids,
-    TrustRootInvalid,
-    UsageError,
-    one_line,
-)
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.trust import SiteForbids, TrustRootInvalid
+from aperio_cli.errors.usage import NotFound, UsageError
 from aperio_cli.output import Report
+from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

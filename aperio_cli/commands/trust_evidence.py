@@ -10,16 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli import files
-from aperio_cli.errors import (
-    AperioError,
-    BundleMalformed,
-    FileNotRegular,
-    FileTooLarge,
-    NotFound,
-    Refusal,
-    SignatureMissing,
-    UsageError,
-)
+from aperio_cli.errors import AperioError, Refusal
+from aperio_cli.errors.files import FileNotRegular, FileTooLarge
+from aperio_cli.errors.trust import BundleMalformed, SignatureMissing
+from aperio_cli.errors.usage import NotFound, UsageError
 from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES, SUFFIX
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginRef, is_path

@@ -10,8 +10,10 @@ import typer
 from aperio_cli.commands.app import exception
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
-from aperio_cli.errors import SiteForbids, UsageError, one_line
+from aperio_cli.errors.trust import SiteForbids
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.output import Report
+from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

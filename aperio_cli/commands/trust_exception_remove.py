@@ -9,7 +9,7 @@ import typer
 from aperio_cli.commands.app import exception
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
-from aperio_cli.errors import NotFound
+from aperio_cli.errors.usage import NotFound
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.output import Report
 

@@ -11,8 +11,11 @@ import typer
 from aperio_cli.commands.app import publisher
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
-from aperio_cli.errors import ManifestMismatch, SiteForbids, UsageError, clean, one_line
+from aperio_cli.errors.installing import ManifestMismatch
+from aperio_cli.errors.trust import SiteForbids
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.output import Report, pairs
+from aperio_cli.text import clean, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

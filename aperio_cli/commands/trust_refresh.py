@@ -9,7 +9,8 @@ import typer
 from aperio_cli.commands.app import trust
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
-from aperio_cli.errors import AperioError, Offline
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.files import Offline
 from aperio_cli.output import Report
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import typer
 from aperio_cli.commands.app import trust
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
-from aperio_cli.errors import UsageError, one_line
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.output import Report
+from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
     from aperio_cli.config import Config, Statements

@@ -10,8 +10,9 @@ from aperio_cli import clock
 from aperio_cli.commands.app import trust
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
-from aperio_cli.errors import PublisherFileInvalid, one_line
+from aperio_cli.errors.trust import PublisherFileInvalid
 from aperio_cli.output import Report, pairs, table
+from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

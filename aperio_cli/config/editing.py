@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aperio_cli import files
 from aperio_cli.config.lines import find_entry
 from aperio_cli.config.reading import MAX_BYTES, parse, read_unrelated
-from aperio_cli.errors import ConfigurationInvalid
+from aperio_cli.errors.usage import ConfigurationInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

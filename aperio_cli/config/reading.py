@@ -18,13 +18,8 @@ from aperio_cli.config.model import (
     RegistryRule,
     Statements,
 )
-from aperio_cli.errors import (
-    AperioError,
-    ConfigurationInvalid,
-    PluginIdInvalid,
-    VersionInvalid,
-    clean,
-)
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.usage import ConfigurationInvalid, PluginIdInvalid, VersionInvalid
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.policy import (
     LIMIT_PREFIX,
@@ -41,6 +36,7 @@ from aperio_cli.models.publisher_table import (
     parse_publisher,
 )
 from aperio_cli.models.table import Table, unknown
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -11,15 +11,15 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from aperio_cli.errors import (
+from aperio_cli.errors.running import (
     HandshakeAddressRefused,
     PluginContractBroken,
     PluginDeadlineExceeded,
     PluginFault,
     PluginReportedError,
     PluginUnauthenticated,
-    clean,
 )
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from aperio_cli.errors import PluginConfigInvalid, clean
+from aperio_cli.errors.running import PluginConfigInvalid
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         TestResponse,
     )
 
-    from aperio_cli.errors import PluginFault
+    from aperio_cli.errors.running import PluginFault
     from aperio_cli.host.channel import Calls
     from aperio_cli.host.invocation import Invocation, OpenInvocations
 

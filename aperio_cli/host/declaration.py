@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from aperio_cli.errors import clean, one_line
+from aperio_cli.text import clean, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quote
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
-from aperio_cli.errors import PluginContractBroken, UsageError, clean, escape_controls
+from aperio_cli.errors.running import PluginContractBroken
+from aperio_cli.errors.usage import UsageError
+from aperio_cli.text import clean, escape_controls
 
 if TYPE_CHECKING:
     from aperio_plugin._generated.aperio.plugin.v1.connector_pb2 import Actor, Event, EventBatch

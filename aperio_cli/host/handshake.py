@@ -15,14 +15,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import (
-    HandshakeAddressRefused,
-    HandshakeMalformed,
-    HandshakeTooLong,
-    ProtocolIncompatible,
-    clean,
-)
+from aperio_cli.errors.installing import ProtocolIncompatible
+from aperio_cli.errors.running import HandshakeAddressRefused, HandshakeMalformed, HandshakeTooLong
 from aperio_cli.models.protocol import INTERFACE
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from aperio_cli.errors import AperioError, StateConflict, StateLimit
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.running import StateConflict, StateLimit
 from aperio_cli.host.channel import grpc_options
 
 if TYPE_CHECKING:

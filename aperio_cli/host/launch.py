@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import UsageError
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.connector import Connector
 from aperio_cli.host.destination import Destination
 from aperio_cli.host.lifecycle import Event, Phase
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from aperio_cli.errors import PluginContractBroken
+    from aperio_cli.errors.running import PluginContractBroken
     from aperio_cli.host.channel import Calls
     from aperio_cli.host.invocation import OpenInvocations
     from aperio_cli.host.logs import LogRecord

@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from aperio_cli.errors import clean
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import HandshakeMalformed
+from aperio_cli.errors.running import HandshakeMalformed
 from aperio_cli.host.channel import grpc_options
 
 if TYPE_CHECKING:

@@ -23,15 +23,15 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from aperio_cli import clock
-from aperio_cli.errors import (
+from aperio_cli.errors.running import (
     PluginConfigInvalid,
     TokenRefused,
     TokenUnavailable,
     TokenUrlRefused,
-    clean,
 )
 from aperio_cli.host.declaration import PLACEHOLDER
 from aperio_cli.host.invocation import AccessToken
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

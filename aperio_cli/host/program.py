@@ -9,12 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli import files
-from aperio_cli.errors import (
-    FileNotRegular,
-    FilesChanged,
-    InterpreterChanged,
-    PluginNotExecutable,
-)
+from aperio_cli.errors.files import FileNotRegular, FilesChanged
+from aperio_cli.errors.running import InterpreterChanged, PluginNotExecutable
 from aperio_cli.host import diagnosis
 from aperio_cli.host.handshake import APERIO, Dialect
 from aperio_cli.host.sealed import SealedBinary, seal_binary

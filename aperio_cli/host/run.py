@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli import clock
-from aperio_cli.errors import (
-    AperioError,
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.running import (
     HandshakeTimeout,
     PluginCrashed,
     PluginExitedEarly,

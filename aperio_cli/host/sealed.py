@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli import files
-from aperio_cli.errors import FilesChanged
+from aperio_cli.errors.files import FilesChanged
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli.errors import UsageError
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.configuration import CheckedConfig, check_config
 from aperio_cli.host.invocation import (
     DEFAULT_INTEGRATION,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from aperio_cli.errors import UsageError
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.files import disk_full_guard
 from aperio_cli.host import handshake
 

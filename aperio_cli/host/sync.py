@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli import clock
-from aperio_cli.errors import PluginFault, PluginUnauthenticated
+from aperio_cli.errors.running import PluginFault, PluginUnauthenticated
 from aperio_cli.host.envelopes import Origin, Stamper
 from aperio_cli.state import MAX_CURSOR_BYTES
 

@@ -12,15 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli import archive, clock, files
-from aperio_cli.errors import (
-    FilesChanged,
-    FileTooLarge,
-    ProvenanceMissing,
-    ReceiptInvalid,
-    SignerChanged,
-    VersionChanged,
-    clean,
-)
+from aperio_cli.errors.files import FilesChanged, FileTooLarge
+from aperio_cli.errors.installing import ReceiptInvalid, SignerChanged, VersionChanged
+from aperio_cli.errors.trust import ProvenanceMissing
 from aperio_cli.installing.bytecode import compile_tree
 from aperio_cli.installing.interpreters import choose_interpreter, find_interpreters
 from aperio_cli.models.plugin_id import PluginRef
@@ -35,6 +29,7 @@ from aperio_cli.models.receipt import (
     TREE_FILE_NAME,
     Receipt,
 )
+from aperio_cli.text import clean
 from aperio_cli.verifying.decide import AdmittedArtifact, ExceptionGranted, Verified
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import BytecodeFailed, clean
+from aperio_cli.errors.installing import BytecodeFailed
 from aperio_cli.installing.interpreters import run_bounded
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,9 +15,10 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import InterpreterMissing, clean
+from aperio_cli.errors.installing import InterpreterMissing
 from aperio_cli.models.artifact import Interpreter
 from aperio_cli.paths import find_program
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

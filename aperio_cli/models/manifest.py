@@ -12,9 +12,11 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from aperio_cli.errors import AperioError, ManifestInvalid, ManifestKindUnknown, clean
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.building import ManifestInvalid, ManifestKindUnknown
 from aperio_cli.models.limits import Limits, parse_size
 from aperio_cli.models.plugin_id import PluginId, check_version
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

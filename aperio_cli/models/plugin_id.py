@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from aperio_cli.errors import PluginIdInvalid, VersionInvalid, clean
+from aperio_cli.errors.usage import PluginIdInvalid, VersionInvalid
+from aperio_cli.text import clean
 
 # facts: a namespace follows a code host's organization names, a name is at most 63 characters;
 # lower case and ASCII only, so that no file system and no reader can confuse two ids.

@@ -6,7 +6,7 @@ feature (DESIGN, section 5). Another major version is another interface.
 
 from __future__ import annotations
 
-from aperio_cli.errors import ProtocolIncompatible
+from aperio_cli.errors.installing import ProtocolIncompatible
 
 INTERFACE = (1, 0)
 """What this aperio speaks: (major, minor)."""

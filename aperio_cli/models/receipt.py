@@ -7,7 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli.errors import AperioError, ReceiptInvalid
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.installing import ReceiptInvalid
 from aperio_cli.models.artifact import Interpreter
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginId

@@ -23,12 +23,14 @@ import json
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from aperio_cli.errors import AperioError, IndexUnreadable, IndexVersionUnknown, clean
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.registries import IndexUnreadable, IndexVersionUnknown
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.manifest import KINDS
 from aperio_cli.models.platform import Platform
 from aperio_cli.models.plugin_id import PluginId, check_version, version_key
 from aperio_cli.models.protocol import parse_protocol
+from aperio_cli.text import clean
 
 VERSION = 1
 FILE_NAME = "plugins.json"

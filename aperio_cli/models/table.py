@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from aperio_cli import clock
-from aperio_cli.errors import clean
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from aperio_cli import clock, files
-from aperio_cli.errors import (
-    ManifestMismatch,
-    NotFound,
-    PublishedVersionChanged,
-    ResponseNotFound,
-    SignatureMissing,
-)
+from aperio_cli.errors.files import ResponseNotFound
+from aperio_cli.errors.installing import ManifestMismatch
+from aperio_cli.errors.registries import PublishedVersionChanged
+from aperio_cli.errors.trust import SignatureMissing
+from aperio_cli.errors.usage import NotFound
 from aperio_cli.fetch import FetchRequest, fetch_file
 from aperio_cli.models.artifact import (
     ATTESTATIONS_SUFFIX,

@@ -19,7 +19,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from aperio_cli import files
-from aperio_cli.errors import Refusal, RegistrySourceInvalid
+from aperio_cli.errors import Refusal
+from aperio_cli.errors.registries import RegistrySourceInvalid
 from aperio_cli.models.artifact import (
     ATTESTATIONS_SUFFIX,
     BUNDLE_SUFFIX,

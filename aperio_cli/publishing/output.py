@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from aperio_cli import files
 from aperio_cli.beneath import Beneath
-from aperio_cli.errors import RegistryOutputForeign
+from aperio_cli.errors.registries import RegistryOutputForeign
 from aperio_cli.models.registry_index import FILE_NAME
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from urllib.parse import unquote
 
 from aperio_cli import files
 from aperio_cli.beneath import Beneath
-from aperio_cli.errors import FileNotRegular, PortInUse, RegistrySourceInvalid
+from aperio_cli.errors.files import FileNotRegular
+from aperio_cli.errors.registries import PortInUse, RegistrySourceInvalid
 from aperio_cli.models.registry_index import FILE_NAME
 from aperio_cli.registry import BUILT_FOLDER, find_built
 

@@ -20,12 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from aperio_cli import clock, files
 from aperio_cli.beneath import Beneath
-from aperio_cli.errors import (
-    AperioError,
-    FileNotRegular,
-    RegistrySourceExists,
-    RegistrySourceInvalid,
-)
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.files import FileNotRegular
+from aperio_cli.errors.registries import RegistrySourceExists, RegistrySourceInvalid
 from aperio_cli.models.artifact import published_name
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.platform import Platform

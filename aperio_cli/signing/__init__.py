@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli import files
-from aperio_cli.errors import ArtifactChanged, Refusal, SigningFailed
+from aperio_cli.errors import Refusal
+from aperio_cli.errors.trust import ArtifactChanged, SigningFailed
 from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX, SignedArtifact
 from aperio_cli.signing import client, statements
 from aperio_cli.verifying.attestations import verify_attestations

@@ -6,19 +6,16 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from aperio_cli.errors import (
-    AperioError,
-    CredentialMissing,
-    IdentityTokenInvalid,
-    NetworkUnavailable,
-    SigningTimeout,
-    clean,
-)
+from aperio_cli.errors.files import NetworkUnavailable
+from aperio_cli.errors.trust import CredentialMissing, IdentityTokenInvalid, SigningTimeout
 from aperio_cli.signing import deadline, failures
 from aperio_cli.signing.credential import AUDIENCE
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from aperio_cli.errors import AperioError
 
 DEADLINE_S = 60.0
 _EVIDENCE_CHARACTERS = 300

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aperio_cli import files
-from aperio_cli.errors import AperioError, SigningTimeout
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.trust import SigningTimeout
 from aperio_cli.signing import deadline, failures
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli import clock
-from aperio_cli.errors import IdentityTokenInvalid, clean, one_line
+from aperio_cli.errors.trust import IdentityTokenInvalid
+from aperio_cli.text import clean, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

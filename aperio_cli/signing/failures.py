@@ -9,10 +9,14 @@ import warnings
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from aperio_cli.errors import AperioError, NetworkUnavailable, SigningFailed, clean
+from aperio_cli.errors.files import NetworkUnavailable
+from aperio_cli.errors.trust import SigningFailed
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from aperio_cli.errors import AperioError
 
 _EVIDENCE_CHARACTERS = 300
 _MAX_WARNINGS = 8

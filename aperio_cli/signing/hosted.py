@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from aperio_cli.errors import (
+from aperio_cli.errors.files import InsecureUrl
+from aperio_cli.errors.trust import (
     CredentialMissing,
     IdentityTokenInvalid,
-    InsecureUrl,
     SigningFailed,
     TrustRootInvalid,
-    clean,
 )
 from aperio_cli.fetch import is_loopback
 from aperio_cli.signing import ambient, login, surroundings
 from aperio_cli.signing.credential import read_credential
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

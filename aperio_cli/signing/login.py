@@ -8,7 +8,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import AperioError, SigningTimeout
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.trust import SigningTimeout
 from aperio_cli.signing import deadline, failures, surroundings
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli import archive
-from aperio_cli.errors import SigningFailed
+from aperio_cli.errors.trust import SigningFailed
 from aperio_cli.files import open_regular
 from aperio_cli.models.proof import PROVENANCE_TYPE, SBOM_TYPE, UNATTESTED_BUILDER
 from aperio_cli.models.publisher import (

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import AttestationMalformed, Refusal
+from aperio_cli.errors import Refusal
+from aperio_cli.errors.trust import AttestationMalformed
 from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES
 from aperio_cli.verifying.refusals import refusing
 from aperio_cli.verifying.signature import verify_statement

@@ -10,17 +10,14 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
-from aperio_cli.errors import (
-    DigestMismatch,
-    ManifestMismatch,
-    PlatformIncompatible,
-    clean,
-)
+from aperio_cli.errors.files import DigestMismatch
+from aperio_cli.errors.installing import ManifestMismatch, PlatformIncompatible
 from aperio_cli.models.policy import REQUIREMENTS, UNSIGNED, UNVERIFIED
 from aperio_cli.models.proof import UNATTESTED_BUILDER
 from aperio_cli.models.protocol import require_compatible
 from aperio_cli.models.publisher import LOCAL_DOMAIN, TIERS, Demands, Difference
 from aperio_cli.models.receipt import BUNDLE_FILE_NAME
+from aperio_cli.text import clean
 from aperio_cli.verifying import policy_refusals as refusals
 from aperio_cli.verifying.evidence import Case, Evidence, ExceptionGranted, Judgement, Verified
 

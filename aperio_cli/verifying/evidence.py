@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Self
 
-from aperio_cli.errors import UsageError, clean
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.policy import LONGEST_EXCEPTION, MAX_REASON_CHARACTERS, UNSIGNED
 from aperio_cli.models.publisher import LOCAL_DOMAIN, PublisherRule
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from aperio_cli.models.plugin_id import PluginId

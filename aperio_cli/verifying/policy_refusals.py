@@ -5,18 +5,18 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import (
-    ExceptionExpired,
+from aperio_cli.errors.running import ExceptionExpired
+from aperio_cli.errors.trust import (
     ProvenanceMismatch,
     ProvenanceMissing,
     PublisherUnknown,
     PublisherUnverified,
     SignatureIdentityMismatch,
     SignatureMissing,
-    clean,
 )
 from aperio_cli.models.policy import UNVERIFIED
 from aperio_cli.models.publisher import LOCAL_DOMAIN
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

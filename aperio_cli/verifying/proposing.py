@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from aperio_cli.errors import PublisherUnfit, UsageError, clean
+from aperio_cli.errors.trust import PublisherUnfit
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.publisher import (
     BUILD_CONFIG_URI,
     CI_SERVICES,
@@ -26,6 +27,7 @@ from aperio_cli.models.publisher import (
 )
 from aperio_cli.models.publisher_table import parse_publisher
 from aperio_cli.models.table import Table
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from aperio_cli.models.publisher import Signer

@@ -18,14 +18,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli import clock, files
-from aperio_cli.errors import (
-    AperioError,
-    DiskFull,
-    LockHeld,
-    PublisherFileInvalid,
-    Refusal,
-    clean,
-)
+from aperio_cli.errors import AperioError, Refusal
+from aperio_cli.errors.files import DiskFull, LockHeld
+from aperio_cli.errors.trust import PublisherFileInvalid
 from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher import Signer
@@ -34,6 +29,7 @@ from aperio_cli.models.publisher_file import (
     PublisherList,
     parse_publisher_file,
 )
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,19 +15,16 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from aperio_cli import clock, files
-from aperio_cli.errors import (
-    AperioError,
+from aperio_cli.errors import AperioError, Refusal
+from aperio_cli.errors.files import (
     InsecureUrl,
     NetworkUnavailable,
-    Refusal,
     ResponseNotFound,
     ResponseTooLarge,
-    TrustRefreshFailed,
-    TrustRefreshRefused,
-    TrustRootInvalid,
-    clean,
 )
+from aperio_cli.errors.trust import TrustRefreshFailed, TrustRefreshRefused, TrustRootInvalid
 from aperio_cli.fetch import FetchRequest, fetch_bytes
+from aperio_cli.text import clean
 from aperio_cli.verifying.refreshed import (
     MAX_DOCUMENT_BYTES,
     RefreshedRoot,

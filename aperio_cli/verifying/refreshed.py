@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli import files
-from aperio_cli.errors import AperioError, one_line
+from aperio_cli.errors import AperioError
 from aperio_cli.models.digest import Digest
+from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
     from pathlib import Path

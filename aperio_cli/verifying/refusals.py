@@ -8,17 +8,17 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import (
+from aperio_cli.errors import Refusal
+from aperio_cli.errors.trust import (
     AttestationMalformed,
     BundleMalformed,
-    Refusal,
     SignatureDigestMismatch,
     SignatureInvalid,
     TrustRootInvalid,
     TrustRootMissing,
     VerifierCrashed,
-    clean,
 )
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

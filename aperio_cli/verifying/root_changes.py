@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli.errors import one_line
 from aperio_cli.models.digest import Digest
+from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

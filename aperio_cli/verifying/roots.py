@@ -23,10 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli import files
-from aperio_cli.errors import AperioError, NotFound, TrustRootInvalid, UsageError, clean, one_line
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.trust import TrustRootInvalid
+from aperio_cli.errors.usage import NotFound, UsageError
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher import LOCAL_DOMAIN
 from aperio_cli.models.publisher_table import PUBLIC_DOMAIN, STAGING_DOMAIN
+from aperio_cli.text import clean, one_line
 from aperio_cli.verifying.refreshed import (
     MAX_DOCUMENT_BYTES,
     Memory,

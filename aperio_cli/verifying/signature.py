@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from aperio_cli import clock
-from aperio_cli.errors import Refusal, TrustDomainUnknown, TrustRootInvalid, VerifierCrashed
+from aperio_cli.errors import Refusal
+from aperio_cli.errors.trust import TrustDomainUnknown, TrustRootInvalid, VerifierCrashed
 from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import PROVENANCE_TYPE, RELEASE_TYPES, LogEntry, Proof

@@ -16,9 +16,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from aperio_cli.errors import ProvenanceMismatch, clean
+from aperio_cli.errors.trust import ProvenanceMismatch
 from aperio_cli.models.proof import PROVENANCE_TYPE, Attestation, Provenance
 from aperio_cli.models.publisher import REPOSITORY_URI
+from aperio_cli.text import clean
 from aperio_cli.verifying.refusals import another_file, evidence, malformed_statement
 
 if TYPE_CHECKING:

@@ -13,7 +13,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli import clock, files
-from aperio_cli.errors import FileTooLarge, Refusal, TrustRootInvalid
+from aperio_cli.errors import Refusal
+from aperio_cli.errors.files import FileTooLarge
+from aperio_cli.errors.trust import TrustRootInvalid
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import RootFacts
 from aperio_cli.models.publisher import LOCAL_DOMAIN

@@ -14,7 +14,8 @@ PACKAGE = ROOT / "aperio_cli"
 # `archive`, `fetch`, `config`, `wheel` and `go_sdk` on these and `paths`; inside layer 5 `context`
 # builds the `output`; `__main__` asks `quick` first.
 TIERS: dict[int, str] = {
-    0: "errors clock",
+    0: "text clock",
+    5: "errors",
     10: "models",
     20: "paths files",
     22: "beneath",

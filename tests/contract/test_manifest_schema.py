@@ -15,7 +15,7 @@ from jsonschema import (  # type: ignore[import-untyped]  # its types are anothe
     validators,
 )
 
-from aperio_cli import errors
+from aperio_cli.errors.building import ManifestInvalid, ManifestKindUnknown
 from aperio_cli.models.limits import Limits
 from aperio_cli.models.manifest import Manifest
 from tests.projects import MANIFEST
@@ -59,7 +59,7 @@ def is_accepted_by_schema(document: Any) -> bool:
 def is_accepted_by_parser(document: Any) -> bool:
     try:
         Manifest.parse(yaml.safe_dump(document, allow_unicode=True).encode())
-    except (errors.ManifestInvalid, errors.ManifestKindUnknown):
+    except (ManifestInvalid, ManifestKindUnknown):
         return False
     return True
 

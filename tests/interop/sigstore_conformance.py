@@ -26,13 +26,9 @@ from sigstore.dsse import Statement
 
 from aperio_cli import files
 from aperio_cli.config import Config
-from aperio_cli.errors import (
-    NOT_DONE,
-    AperioError,
-    ProvenanceMismatch,
-    SignatureIdentityMismatch,
-    UsageError,
-)
+from aperio_cli.errors import NOT_DONE, AperioError
+from aperio_cli.errors.trust import ProvenanceMismatch, SignatureIdentityMismatch
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher_table import PUBLIC_DOMAIN, STAGING_DOMAIN

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from aperio_cli.errors import (
+from aperio_cli.errors.installing import ProtocolIncompatible
+from aperio_cli.errors.running import (
     HandshakeAddressRefused,
     HandshakeMalformed,
     HandshakeTimeout,
@@ -26,9 +27,8 @@ from aperio_cli.errors import (
     PluginDeadlineExceeded,
     PluginNotHealthy,
     PluginReportedError,
-    ProtocolIncompatible,
-    UsageError,
 )
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.host import handshake
 from aperio_cli.host.invocation import Invocation
 from aperio_cli.host.launch import RunningPlugin, launch

@@ -20,7 +20,7 @@ import pytest
 
 from aperio_cli import archive, files
 from aperio_cli.building import BuildRequest, build, load_project
-from aperio_cli.errors import PluginCrashed, PluginReportedError, PluginUnauthenticated
+from aperio_cli.errors.running import PluginCrashed, PluginReportedError, PluginUnauthenticated
 from aperio_cli.host.invocation import Invocation
 from aperio_cli.state import State
 from tests.builders import Machine, manifest_bytes, new_machine, write_artifact

@@ -20,7 +20,7 @@ from aperio_plugin._generated.goplugin.goplugin_pb2 import HealthCheckRequest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from aperio_cli.errors import HandshakeMalformed, PluginCrashed, PluginNotHealthy
+from aperio_cli.errors.running import HandshakeMalformed, PluginCrashed, PluginNotHealthy
 from aperio_cli.host.invocation import Invocation
 from aperio_cli.host.lifecycle import Action, Event, Patience
 from aperio_cli.host.mtls import SecureConnection

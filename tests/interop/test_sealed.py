@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli import files
-from aperio_cli.errors import FileNotRegular, FilesChanged
+from aperio_cli.errors.files import FileNotRegular, FilesChanged
 from aperio_cli.host import run as run_module
 from aperio_cli.host.invocation import Invocation
 from aperio_cli.host.launch import LaunchOptions, launch

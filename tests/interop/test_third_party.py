@@ -88,7 +88,7 @@ def test_a_terraform_provider_starts_tells_its_schema_and_stops(
 def test_a_terraform_provider_refuses_a_host_with_another_cookie(
     our_host: OurHost, provider: Path
 ) -> None:
-    from aperio_cli.errors import PluginExitedEarly
+    from aperio_cli.errors.running import PluginExitedEarly
 
     our_host.plugin = provider
 

@@ -15,7 +15,7 @@ from aperio_cli import clock
 from aperio_cli.__main__ import main
 from aperio_cli.config import places
 from aperio_cli.context import Context, Settings
-from aperio_cli.errors import Interrupted
+from aperio_cli.errors.usage import Interrupted
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
 from aperio_cli.signing.local import open_domain

@@ -16,7 +16,8 @@ from aperio_cli.accepting import (
     Verdict,
     accept,
 )
-from aperio_cli.errors import PluginConfigInvalid, UsageError
+from aperio_cli.errors.running import PluginConfigInvalid
+from aperio_cli.errors.usage import UsageError
 
 from .conftest import PLUGINS, Host, development
 

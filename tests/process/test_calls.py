@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli.errors import (
+from aperio_cli.errors.running import (
     PluginConfigInvalid,
     PluginContractBroken,
     PluginDeadlineExceeded,

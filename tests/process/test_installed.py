@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli import files
-from aperio_cli.errors import (
-    FilesChanged,
+from aperio_cli.errors.files import FilesChanged
+from aperio_cli.errors.installing import ProtocolIncompatible, ReceiptInvalid
+from aperio_cli.errors.running import (
     InterpreterChanged,
     PluginExitedEarly,
     PluginFault,
     PluginNotExecutable,
-    ProtocolIncompatible,
-    ReceiptInvalid,
 )
 from aperio_cli.host.invocation import Invocation
 from aperio_cli.models.digest import Digest

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli.errors import (
+from aperio_cli.errors.installing import ProtocolIncompatible
+from aperio_cli.errors.running import (
     HandshakeAddressRefused,
     HandshakeMalformed,
     HandshakeTimeout,
@@ -23,9 +24,8 @@ from aperio_cli.errors import (
     PluginCrashed,
     PluginExitedEarly,
     PluginNotHealthy,
-    ProtocolIncompatible,
-    UsageError,
 )
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.invocation import Invocation
 from aperio_cli.host.launch import RunningPlugin, launch
 from aperio_cli.host.lifecycle import Action, Patience, Phase

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from aperio_cli.errors import (
+from aperio_cli.errors.running import (
     PluginConfigInvalid,
     PluginContractBroken,
     PluginCrashed,

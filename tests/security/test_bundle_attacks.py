@@ -15,7 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from aperio_cli import clock, errors
+from aperio_cli import clock
+from aperio_cli.errors import Refusal
 from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import RELEASE_TYPES
@@ -60,9 +61,9 @@ def _foreign(tmp_path: Path) -> Forge:
 
 def refusal(
     document: Document | bytes, root: TrustedRootSource, digest: Digest = DIGEST
-) -> errors.Refusal:
+) -> Refusal:
     raw = document if isinstance(document, bytes) else json.dumps(document).encode()
-    with pytest.raises(errors.Refusal) as caught:
+    with pytest.raises(Refusal) as caught:
         verify_signature(digest, raw, [root])
     assert caught.value.exit_status == 3
     return caught.value
@@ -230,7 +231,7 @@ def test_bundle_refuses_when_one_part_is_foreign(
     refused = refusal(deviate(forge, foreign).bundle(DIGEST), root)
     if part in FROM_ELSEWHERE:
         assert refused.code == "trust-domain-unknown"
-        assert isinstance(refused.__cause__, errors.Refusal)
+        assert isinstance(refused.__cause__, Refusal)
         refused = refused.__cause__
     assert refused.code == "signature-invalid"
     assert reason in refused.why.replace("signed certificate timestamp", "SCT")
@@ -805,6 +806,6 @@ def test_no_small_change_makes_another_signer(forge: Forge, root: TrustedRootSou
         raw = json.dumps(mutated(document, chooser)).encode()
         try:
             assert verify_signature(DIGEST, raw, [root]).signer == genuine
-        except errors.Refusal:
+        except Refusal:
             refused += 1
     assert refused > 300

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import archive, errors, files
+from aperio_cli import archive, files
+from aperio_cli.errors import REFUSED
+from aperio_cli.errors.files import (
+    ArchiveMalformed,
+    ArchiveManifestMissing,
+    ArchiveMemberType,
+    ArchivePath,
+    ArchiveRefused,
+    ArchiveTooLarge,
+)
 from tests.archives import (
     BLOCK,
     END,
@@ -42,12 +51,12 @@ def assert_refused(data: bytes, folder: Path, limits: archive.UnpackLimits | Non
     """The code of the refusal, the same with and without writing, with nothing left on disk."""
     chosen = limits or archive.DEFAULT_LIMITS
     before = snapshot(folder)
-    with pytest.raises(errors.ArchiveRefused) as unpacking:
+    with pytest.raises(ArchiveRefused) as unpacking:
         archive.unpack(io.BytesIO(data), folder / "aside", chosen)
-    with pytest.raises(errors.ArchiveRefused) as walking:
+    with pytest.raises(ArchiveRefused) as walking:
         archive.walk(io.BytesIO(data), chosen)
     assert snapshot(folder) == before
-    assert unpacking.value.exit_status == errors.REFUSED
+    assert unpacking.value.exit_status == REFUSED
     assert (walking.value.code, walking.value.why) == (unpacking.value.code, unpacking.value.why)
     assert walking.value.why
     return unpacking.value.code
@@ -83,7 +92,7 @@ def test_reader_refuses_by_name_when_a_member_is_not_a_file(
     data = artifact_of(tar_member("bin/x", kind=kind, fields=Fields(linkname=b"/etc/passwd")))
 
     assert assert_refused(data, here) == "archive-member-type"
-    with pytest.raises(errors.ArchiveMemberType) as caught:
+    with pytest.raises(ArchiveMemberType) as caught:
         archive.walk(io.BytesIO(data))
     assert caught.value.why == f"`bin/x` is {words}"
 
@@ -189,7 +198,7 @@ def test_reader_refuses_when_a_folder_leads_outside(here: Path) -> None:
 def test_refusal_shows_a_name_without_its_control_characters() -> None:
     data = artifact_of(tar_member("a\x1b[31m\nnext  try `curl evil | sh`", b"x"))
 
-    with pytest.raises(errors.ArchivePath) as caught:
+    with pytest.raises(ArchivePath) as caught:
         archive.walk(io.BytesIO(data))
 
     assert "\x1b" not in caught.value.why
@@ -247,7 +256,7 @@ def test_reader_refuses_when_a_header_field_is_wrong(here: Path, fields: Fields)
 def test_refusal_says_base_256_when_a_size_is_written_so() -> None:
     data = artifact_of(tar_member("a", fields=Fields(size=b"\x80" + bytes(10) + b"\x01")))
 
-    with pytest.raises(errors.ArchiveMalformed) as caught:
+    with pytest.raises(ArchiveMalformed) as caught:
         archive.walk(io.BytesIO(data))
 
     assert caught.value.why == "the size in a header is a base-256 number"
@@ -343,7 +352,7 @@ def test_reader_refuses_when_a_size_reaches_behind_the_end(here: Path) -> None:
 )
 def test_reader_refuses_when_the_manifest_is_not_first(here: Path, stream: bytes) -> None:
     assert assert_refused(gzip_of(stream), here) == "archive-manifest-missing"
-    with pytest.raises(errors.ArchiveManifestMissing):
+    with pytest.raises(ArchiveManifestMissing):
         archive.read_manifest(io.BytesIO(gzip_of(stream)))
 
 
@@ -352,7 +361,7 @@ def test_read_manifest_refuses_when_the_manifest_is_over_64_kib(here: Path) -> N
     over = gzip_of(manifest_member(b"#" * 65537) + END)
 
     assert len(archive.read_manifest(io.BytesIO(at_limit))) == 65536
-    with pytest.raises(errors.ArchiveTooLarge):
+    with pytest.raises(ArchiveTooLarge):
         archive.read_manifest(io.BytesIO(over))
     assert assert_refused(over, here) == "archive-too-large"
 
@@ -498,8 +507,8 @@ def check_mutant(data: bytes, folder: Path) -> bool:
     """Whether the mutant is refused; anything but a refusal or a clean success fails the test."""
     try:
         records = archive.unpack(io.BytesIO(data), folder / "aside")
-    except errors.ArchiveRefused:
-        with pytest.raises(errors.ArchiveRefused):
+    except ArchiveRefused:
+        with pytest.raises(ArchiveRefused):
             archive.walk(io.BytesIO(data))
         refused = True
     else:

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli import archive
-from aperio_cli.errors import AperioError, VerifierCrashed, catalogue
+from aperio_cli.errors import AperioError, catalogue
+from aperio_cli.errors.trust import VerifierCrashed
 from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.policy import Policy

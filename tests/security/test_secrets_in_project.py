@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import errors
 from aperio_cli.building import BuildRequest, build, load_project
+from aperio_cli.errors import REFUSED
+from aperio_cli.errors.building import SecretInProject
 from tests.projects import HERE, NO_INDEX, make_project, snapshot, write
 
 if TYPE_CHECKING:
@@ -55,10 +56,10 @@ HARMLESS = {
 }
 
 
-def refused(project: Path, out: Path) -> errors.SecretInProject:
+def refused(project: Path, out: Path) -> SecretInProject:
     request = BuildRequest(load_project(project), (HERE,), out, environment=NO_INDEX)
     before = snapshot(project)
-    with pytest.raises(errors.SecretInProject) as caught:
+    with pytest.raises(SecretInProject) as caught:
         build(request)
     assert snapshot(project) == before
     assert not out.exists()
@@ -70,7 +71,7 @@ def test_build_refuses_a_file_with_the_name_of_a_secret(tmp_path: Path, name: st
     project = make_project(tmp_path / "project")
     write(project, name, "made-up-secret")
     error = refused(project, tmp_path / "out")
-    assert (error.code, error.exit_status) == ("secret-in-project", errors.REFUSED)
+    assert (error.code, error.exit_status) == ("secret-in-project", REFUSED)
     assert error.why.startswith(f"{name}  has the name of ")
     assert "made-up-secret" not in str(error.to_json())
 

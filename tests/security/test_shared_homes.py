@@ -11,7 +11,8 @@ from platformdirs.macos import MacOS
 
 from aperio_cli import config, files
 from aperio_cli.__main__ import main
-from aperio_cli.errors import ConfigurationInvalid, FolderNotPrivate
+from aperio_cli.errors.files import FolderNotPrivate
+from aperio_cli.errors.usage import ConfigurationInvalid
 from aperio_cli.paths import find_paths
 from tests.builders import snapshot
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli import errors
+from aperio_cli.errors import Refusal, catalogue
+from aperio_cli.errors.trust import SignatureInvalid, VerifierCrashed
 from aperio_cli.models.digest import Digest
 from aperio_cli.verifying.attestations import verify_attestations
 from aperio_cli.verifying.signature import TrustedRootSource, verify_signature
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DIGEST = Digest.of(b"the artifact")
-REFUSALS = {error.code for error in errors.catalogue() if issubclass(error, errors.Refusal)}
+REFUSALS = {error.code for error in catalogue() if issubclass(error, Refusal)}
 
 
 class Panic(BaseException):
@@ -213,10 +214,10 @@ def _forms_that_meet(path: str, outcome: object, genuine: Genuine) -> int:
     return met
 
 
-def _refusal_of(verify: Callable[[], object]) -> errors.Refusal | None:
+def _refusal_of(verify: Callable[[], object]) -> Refusal | None:
     try:
         verify()
-    except errors.Refusal as refusal:
+    except Refusal as refusal:
         return refusal
     return None
 
@@ -250,7 +251,7 @@ def test_artifact_is_refused_when_the_policy_was_never_asked(
     answer: object, genuine: Genuine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sigstore.verify.Verifier.verify_artifact", lambda *_: answer)
-    with pytest.raises(errors.SignatureInvalid, match="does not prove"):
+    with pytest.raises(SignatureInvalid, match="does not prove"):
         verify_signature(DIGEST, genuine.signature, [genuine.root])
 
 
@@ -260,7 +261,7 @@ def test_statement_is_refused_when_the_policy_was_never_asked(
     content = ("application/vnd.in-toto+json", b"{}")
     monkeypatch.setattr("sigstore.verify.Verifier.verify_dsse", lambda *_: content)
     for verify in genuine.forms()[2:]:
-        with pytest.raises(errors.SignatureInvalid):
+        with pytest.raises(SignatureInvalid):
             verify()
 
 
@@ -271,7 +272,7 @@ def test_artifact_is_refused_when_the_policy_was_shown_another_certificate(
     monkeypatch.setattr(
         "sigstore.verify.Verifier.verify_artifact", lambda *given: given[-1].verify(other)
     )
-    with pytest.raises(errors.SignatureInvalid) as caught:
+    with pytest.raises(SignatureInvalid) as caught:
         verify_signature(DIGEST, genuine.signature, [genuine.root])
     assert "did not look at its certificate" in caught.value.why
 
@@ -298,6 +299,6 @@ def test_crash_names_its_type_without_controls(
 ) -> None:
     crash = Panic("index\x1b[2J out of range")
     monkeypatch.setattr("sigstore.verify.Verifier.verify_artifact", Fault(crash))
-    with pytest.raises(errors.VerifierCrashed) as caught:
+    with pytest.raises(VerifierCrashed) as caught:
         verify_signature(DIGEST, genuine.signature, [genuine.root])
     assert caught.value.why == "Panic: index\N{REPLACEMENT CHARACTER}[2J out of range"

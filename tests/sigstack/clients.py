@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli import errors
+from aperio_cli.errors import Refusal
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import PROVENANCE_TYPE
 from aperio_cli.verifying.attestations import verify_attestations
@@ -72,9 +72,9 @@ def proof_of(instance: Instance, signed: Signed) -> Proof:
     return verify_signature(signed.digest, json.dumps(signed.bundle).encode(), [root])
 
 
-def refusal(digest: Digest, bundle: Mapping[str, Any], root: TrustedRootSource) -> errors.Refusal:
+def refusal(digest: Digest, bundle: Mapping[str, Any], root: TrustedRootSource) -> Refusal:
     """Why our verifier refuses a bundle for the file of a digest."""
-    with pytest.raises(errors.Refusal) as caught:
+    with pytest.raises(Refusal) as caught:
         verify_signature(digest, json.dumps(bundle).encode(), [root])
     return caught.value
 
@@ -124,8 +124,8 @@ def attested(digest: Digest, bundle: Mapping[str, Any], root: TrustedRootSource)
 
 def attestation_refusal(
     digest: Digest, bundle: Mapping[str, Any], root: TrustedRootSource
-) -> errors.Refusal:
+) -> Refusal:
     """Why our verifier refuses one bundle in a file of attestations."""
-    with pytest.raises(errors.Refusal) as caught:
+    with pytest.raises(Refusal) as caught:
         attested(digest, bundle, root)
     return caught.value

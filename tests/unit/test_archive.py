@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import archive, errors, files
+from aperio_cli import archive, files
 from aperio_cli.archive import Member
+from aperio_cli.errors import NOT_DONE
+from aperio_cli.errors.files import (
+    ArchiveMalformed,
+    ArchiveRefused,
+    DiskFull,
+    FileNotRegular,
+    MemberUnfit,
+)
 from aperio_cli.models.digest import Digest
 from tests.archives import decomposed, seeded, zeros_gzip
 
@@ -163,10 +171,10 @@ def test_write_gives_other_bytes_when_the_time_differs(here: Path) -> None:
     ],
 )
 def test_write_refuses_when_the_reader_would_not_take_a_path(here: Path, name: str) -> None:
-    with pytest.raises(errors.MemberUnfit, match="cannot be packed") as caught:
+    with pytest.raises(MemberUnfit, match="cannot be packed") as caught:
         archive.write(here / "a", [MANIFEST, Member(name, b"")], mtime=0)
 
-    assert caught.value.exit_status == errors.NOT_DONE
+    assert caught.value.exit_status == NOT_DONE
     assert list(here.iterdir()) == []
 
 
@@ -187,7 +195,7 @@ def test_write_refuses_when_the_reader_would_not_take_a_path(here: Path, name: s
 def test_write_splits_a_long_path_or_names_it(here: Path, path: str, *, fits: bool) -> None:
     members = [MANIFEST, Member(path, b"x")]
     if not fits:
-        with pytest.raises(errors.MemberUnfit, match=path):
+        with pytest.raises(MemberUnfit, match=path):
             archive.write(here / "a", members, mtime=0)
         assert list(here.iterdir()) == []
         return
@@ -200,12 +208,12 @@ def test_write_splits_a_long_path_or_names_it(here: Path, path: str, *, fits: bo
 
 
 def test_write_refuses_when_there_is_no_manifest(here: Path) -> None:
-    with pytest.raises(errors.MemberUnfit, match="a project without"):
+    with pytest.raises(MemberUnfit, match="a project without"):
         archive.write(here / "a", [Member("bin/x", b"")], mtime=0)
 
 
 def test_write_refuses_when_the_manifest_is_over_64_kib(here: Path) -> None:
-    with pytest.raises(errors.MemberUnfit, match="cannot be packed") as caught:
+    with pytest.raises(MemberUnfit, match="cannot be packed") as caught:
         archive.write(here / "a", [Member("manifest.yaml", b"#" * 65537)], mtime=0)
 
     assert caught.value.what.startswith("`manifest.yaml`")
@@ -213,13 +221,13 @@ def test_write_refuses_when_the_manifest_is_over_64_kib(here: Path) -> None:
 
 
 def test_write_refuses_when_a_member_is_there_twice(here: Path) -> None:
-    with pytest.raises(errors.MemberUnfit, match="`a`"):
+    with pytest.raises(MemberUnfit, match="`a`"):
         archive.write(here / "a", [MANIFEST, Member("a", b"1"), Member("a", b"2")], mtime=0)
 
 
 @pytest.mark.parametrize("mtime", [-1, 8**11])
 def test_write_refuses_when_the_time_does_not_fit(here: Path, mtime: int) -> None:
-    with pytest.raises(errors.MemberUnfit, match="the time"):
+    with pytest.raises(MemberUnfit, match="the time"):
         archive.write(here / "a", [MANIFEST], mtime=mtime)
 
 
@@ -227,7 +235,7 @@ def test_write_refuses_when_our_reader_would_take_it_for_a_bomb(here: Path) -> N
     (here / "zeros").touch()
     os.truncate(here / "zeros", 64 * 1024 * 1024)
 
-    with pytest.raises(errors.MemberUnfit, match="the project"):
+    with pytest.raises(MemberUnfit, match="the project"):
         archive.write(here / "a", [MANIFEST, Member("z", here / "zeros")], mtime=0)
 
     assert [path.name for path in here.iterdir()] == ["zeros"]
@@ -236,7 +244,7 @@ def test_write_refuses_when_our_reader_would_take_it_for_a_bomb(here: Path) -> N
 def test_write_refuses_when_a_source_is_a_link(here: Path) -> None:
     (here / "link").symlink_to("/etc/hostname")
 
-    with pytest.raises(errors.FileNotRegular, match="link"):
+    with pytest.raises(FileNotRegular, match="link"):
         archive.write(here / "a", [MANIFEST, Member("a", here / "link")], mtime=0)
 
     assert [path.name for path in here.iterdir()] == ["link"]
@@ -256,7 +264,7 @@ def test_write_refuses_when_a_source_changes_its_length(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fstat", other_length)
-        with pytest.raises(errors.MemberUnfit, match="`a`") as caught:
+        with pytest.raises(MemberUnfit, match="`a`") as caught:
             archive.write(here / "out", [MANIFEST, Member("a", here / "source")], mtime=0)
 
     assert "length changed" in caught.value.why
@@ -310,7 +318,7 @@ def test_list_members_names_in_its_order_what_unpack_would_write(here: Path) -> 
 def test_list_members_reads_to_the_end(here: Path) -> None:
     data = write_bytes(here, Member("b", seeded(1).randbytes(200_001)))
     for damaged in (data[:-1], data[:-200], data + b"x", data[:-6] + b"\0" + data[-5:]):
-        with pytest.raises(errors.ArchiveRefused):
+        with pytest.raises(ArchiveRefused):
             archive.list_members(io.BytesIO(damaged))
 
 
@@ -359,7 +367,7 @@ def test_reader_skips_a_body_that_was_not_asked_for(here: Path) -> None:
 
 
 def test_refusal_names_the_subject_first() -> None:
-    with pytest.raises(errors.ArchiveMalformed) as caught:
+    with pytest.raises(ArchiveMalformed) as caught:
         archive.walk(io.BytesIO(b"not gzip"), subject="`box.tar.gz`")
 
     assert caught.value.what.startswith("`box.tar.gz` was not unpacked: ")
@@ -379,7 +387,7 @@ def test_unpack_leaves_nothing_when_the_disk_is_full(
         return real_write(descriptor, chunk)
 
     monkeypatch.setattr(os, "write", full_after_three)
-    with pytest.raises(errors.DiskFull, match="was not unpacked"):
+    with pytest.raises(DiskFull, match="was not unpacked"):
         archive.unpack(io.BytesIO(data), here / "out")
 
     assert [path.name for path in here.iterdir()] == ["artifact.tar.gz"]
@@ -416,7 +424,7 @@ def test_unpack_leaves_nothing_when_interrupted(
 def test_unpack_leaves_no_descriptor_open_when_it_refuses(here: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the count is all that matters
 
-    with pytest.raises(errors.ArchiveRefused):
+    with pytest.raises(ArchiveRefused):
         archive.unpack(io.BytesIO(zeros_gzip(b"", 1024 * 1024)), here / "out")
 
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above

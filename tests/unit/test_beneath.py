@@ -10,7 +10,7 @@ import pytest
 
 from aperio_cli import files
 from aperio_cli.beneath import Beneath
-from aperio_cli.errors import FileNotRegular, FileTooLarge, LockHeld
+from aperio_cli.errors.files import FileNotRegular, FileTooLarge, LockHeld
 from tests.unit.test_files import nest
 
 if TYPE_CHECKING:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import errors
 from aperio_cli.building import contents
 from aperio_cli.building.contents import project_files
+from aperio_cli.errors import REFUSED
+from aperio_cli.errors.building import ProjectInvalid
+from aperio_cli.errors.files import TreeNotPlain
 from tests.projects import write
 
 if TYPE_CHECKING:
@@ -86,15 +88,15 @@ def test_test_code_is_marked_so(tmp_path: Path) -> None:
 
 def test_a_link_to_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.py").symlink_to("/etc/hostname")
-    with pytest.raises(errors.TreeNotPlain) as caught:
+    with pytest.raises(TreeNotPlain) as caught:
         project_files(tmp_path)
-    assert caught.value.exit_status == errors.REFUSED
+    assert caught.value.exit_status == REFUSED
     assert "config.py  is a symbolic link" in caught.value.why
 
 
 def test_a_link_to_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").symlink_to("/etc")
-    with pytest.raises(errors.TreeNotPlain):
+    with pytest.raises(TreeNotPlain):
         project_files(tmp_path)
 
 
@@ -105,7 +107,7 @@ def test_a_link_in_place_of_a_skipped_folder_is_skipped(tmp_path: Path) -> None:
 
 def test_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.py")
-    with pytest.raises(errors.TreeNotPlain, match="cannot be packed"):
+    with pytest.raises(TreeNotPlain, match="cannot be packed"):
         project_files(tmp_path)
 
 
@@ -113,7 +115,7 @@ def test_a_socket_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("s")
-        with pytest.raises(errors.TreeNotPlain):
+        with pytest.raises(TreeNotPlain):
             project_files(tmp_path)
 
 
@@ -123,7 +125,7 @@ def test_a_folder_with_too_many_files_is_refused(
     monkeypatch.setattr(contents, "_MAX_FILES", 3)
     for number in range(4):
         write(tmp_path, f"{number}.txt", "")
-    with pytest.raises(errors.ProjectInvalid, match="more than 3 files"):
+    with pytest.raises(ProjectInvalid, match="more than 3 files"):
         project_files(tmp_path)
 
 

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import errors
 from aperio_cli.building import develop
+from aperio_cli.errors import INCOMPATIBLE
+from aperio_cli.errors.building import (
+    DependencyDigestMismatch,
+    InterpreterNotDeclared,
+    ProjectInvalid,
+)
 from aperio_cli.files import ASIDE_PREFIX
 from aperio_cli.models.artifact import DevelopmentBuild, Interpreter
 from tests.projects import NO_INDEX, TAG, make_project, make_wheel, write
@@ -116,21 +121,21 @@ def test_develop_run_twice_at_once_gives_one_library(project: Path, tmp_path: Pa
 
 def test_develop_leaves_nothing_when_a_dependency_is_refused(project: Path, tmp_path: Path) -> None:
     make_wheel(project / "vendor", "one", {"one.py": "changed\n"})
-    with pytest.raises(errors.DependencyDigestMismatch):
+    with pytest.raises(DependencyDigestMismatch):
         develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
     assert list((tmp_path / "cache/development").iterdir()) == []
 
 
 def test_develop_refuses_an_interpreter_that_is_not_declared(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project", tags=("cp398",))
-    with pytest.raises(errors.InterpreterNotDeclared) as caught:
+    with pytest.raises(InterpreterNotDeclared) as caught:
         develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
-    assert caught.value.exit_status == errors.INCOMPATIBLE
+    assert caught.value.exit_status == INCOMPATIBLE
     assert "cp398" in caught.value.why
     assert not (tmp_path / "cache").exists()
 
 
 def test_develop_refuses_what_is_no_project(tmp_path: Path) -> None:
-    with pytest.raises(errors.ProjectInvalid):
+    with pytest.raises(ProjectInvalid):
         develop(tmp_path, tmp_path / "cache", INTERPRETER, NO_INDEX)
     assert not (tmp_path / "cache").exists()

@@ -12,9 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli import archive, errors
+from aperio_cli import archive
 from aperio_cli.building import BuildRequest, build, check_reproducible, develop, go, load_project
 from aperio_cli.building import go_tool as tool
+from aperio_cli.errors import NOT_DONE, REFUSED, UNAVAILABLE, AperioError
+from aperio_cli.errors.building import (
+    DependencyDigestMismatch,
+    GoBuildFailed,
+    GoModulesUnpinned,
+    GoToolchainMissing,
+    ProjectInvalid,
+    SecretInProject,
+)
+from aperio_cli.errors.files import DiskFull, NetworkUnavailable, TreeNotPlain
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.files import ASIDE_PREFIX
 from aperio_cli.models.platform import Platform
 from tests.go_projects import (
@@ -176,7 +187,7 @@ def test_build_keeps_earlier_artifacts_when_the_source_is_broken(
     (artifact,) = build(request_for(project, tmp_path / "out"))
     before = artifact.path.read_bytes()
     write(project, "plugin.go", "package main\n\nfunc main() { broken }\n")
-    with pytest.raises(errors.GoBuildFailed):
+    with pytest.raises(GoBuildFailed):
         build(request_for(project, tmp_path / "out"))
     assert snapshot(tmp_path / "out") == {artifact.path.name: before}
 
@@ -197,9 +208,9 @@ def test_build_shows_what_the_compiler_says(
     project: Path, tmp_path: Path, source: str, shown: str
 ) -> None:
     write(project, "plugin.go", source)
-    with pytest.raises(errors.GoBuildFailed) as caught:
+    with pytest.raises(GoBuildFailed) as caught:
         build(request_for(project, tmp_path / "out"))
-    assert (caught.value.code, caught.value.exit_status) == ("go-build-failed", errors.NOT_DONE)
+    assert (caught.value.code, caught.value.exit_status) == ("go-build-failed", NOT_DONE)
     assert shown in caught.value.why
     assert not (tmp_path / "out").exists()
 
@@ -208,11 +219,11 @@ def test_build_says_that_there_is_no_go(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tool, "_USUAL_PLACE", str(tmp_path / "nowhere"))
-    with pytest.raises(errors.GoToolchainMissing) as caught:
+    with pytest.raises(GoToolchainMissing) as caught:
         build(request_for(project, tmp_path / "out", PATH=str(tmp_path / "empty")))
     assert (caught.value.code, caught.value.exit_status) == (
         "go-toolchain-missing",
-        errors.NOT_DONE,
+        NOT_DONE,
     )
     assert "install Go" in caught.value.next[0]
     assert not (tmp_path / "out").exists()
@@ -231,7 +242,7 @@ def test_build_refuses_a_go_that_is_too_old_or_none(
     project: Path, tmp_path: Path, script: str, why: str
 ) -> None:
     path = make_tool(tmp_path / "bin", f"{script}\n")
-    with pytest.raises(errors.GoToolchainMissing) as caught:
+    with pytest.raises(GoToolchainMissing) as caught:
         build(request_for(project, tmp_path / "out", PATH=str(path)))
     assert why in caught.value.why
     assert not (tmp_path / "out").exists()
@@ -240,13 +251,13 @@ def test_build_refuses_a_go_that_is_too_old_or_none(
 def test_build_refuses_a_go_that_does_not_start(project: Path, tmp_path: Path) -> None:
     path = make_tool(tmp_path / "bin", "")
     (path / "go").write_bytes(b"\x7fELF not a program")
-    with pytest.raises(errors.GoToolchainMissing, match="no usable Go"):
+    with pytest.raises(GoToolchainMissing, match="no usable Go"):
         build(request_for(project, tmp_path / "out", PATH=str(path)))
 
 
 def test_build_says_that_go_mod_asks_for_a_newer_go(project: Path, tmp_path: Path) -> None:
     write(project, "go.mod", "module example.com/acme/box\n\ngo 1.999\n")
-    with pytest.raises(errors.GoToolchainMissing) as caught:
+    with pytest.raises(GoToolchainMissing) as caught:
         build(request_for(project, tmp_path / "out"))
     assert "expected Go 1.999 or newer" in caught.value.why
     assert not (tmp_path / "out").exists()
@@ -254,7 +265,7 @@ def test_build_says_that_go_mod_asks_for_a_newer_go(project: Path, tmp_path: Pat
 
 def test_build_refuses_an_import_that_go_mod_does_not_name(project: Path, tmp_path: Path) -> None:
     write(project, "plugin.go", 'package main\n\nimport _ "example.com/dep"\n\nfunc main() {}\n')
-    with pytest.raises(errors.GoModulesUnpinned) as caught:
+    with pytest.raises(GoModulesUnpinned) as caught:
         build(request_for(project, tmp_path / "out"))
     assert "example.com/dep" in caught.value.why
     assert "`go mod tidy`" in caught.value.next[0]
@@ -263,7 +274,7 @@ def test_build_refuses_an_import_that_go_mod_does_not_name(project: Path, tmp_pa
 
 def test_build_refuses_a_version_of_python_for_a_go_plugin(project: Path, tmp_path: Path) -> None:
     request = replace(request_for(project, tmp_path / "out"), pythons=("3.11",))
-    with pytest.raises(errors.UsageError, match="carries no Python"):
+    with pytest.raises(UsageError, match="carries no Python"):
         build(request)
     assert not (tmp_path / "out").exists()
 
@@ -271,7 +282,7 @@ def test_build_refuses_a_version_of_python_for_a_go_plugin(project: Path, tmp_pa
 @pytest.mark.parametrize("missing", ["go.mod", "LICENSE", "README.md"])
 def test_load_refuses_a_go_project_without(project: Path, missing: str) -> None:
     (project / missing).unlink()
-    with pytest.raises(errors.ProjectInvalid, match=missing):
+    with pytest.raises(ProjectInvalid, match=missing):
         load_project(project)
 
 
@@ -300,9 +311,9 @@ def test_build_takes_modules_that_go_sum_pins_and_lists_them(project: Path, tmp_
 def test_build_refuses_a_module_that_is_not_the_pinned_one(project: Path, tmp_path: Path) -> None:
     use_module(project, make_module(tmp_path / "proxy", DEP))
     make_module(tmp_path / "proxy", DEP.replace('"dep"', '"changed"'))
-    with pytest.raises(errors.DependencyDigestMismatch) as caught:
+    with pytest.raises(DependencyDigestMismatch) as caught:
         build(request_for(project, tmp_path / "out", **served(tmp_path / "proxy")))
-    assert caught.value.exit_status == errors.REFUSED
+    assert caught.value.exit_status == REFUSED
     assert "example.com/dep@v1.0.0" in caught.value.what
     assert caught.value.why.startswith("expected h1:")
     assert not (tmp_path / "out").exists()
@@ -311,7 +322,7 @@ def test_build_refuses_a_module_that_is_not_the_pinned_one(project: Path, tmp_pa
 def test_build_refuses_a_module_without_a_sum(project: Path, tmp_path: Path) -> None:
     make_module(tmp_path / "proxy", DEP)
     use_module(project, "")
-    with pytest.raises(errors.GoModulesUnpinned, match="do not pin"):
+    with pytest.raises(GoModulesUnpinned, match="do not pin"):
         build(request_for(project, tmp_path / "out", **served(tmp_path / "proxy")))
 
 
@@ -320,9 +331,9 @@ def test_build_says_that_a_module_cannot_be_downloaded(
     project: Path, tmp_path: Path, proxy: str
 ) -> None:
     use_module(project, make_module(tmp_path / "proxy", DEP))
-    with pytest.raises(errors.NetworkUnavailable) as caught:
+    with pytest.raises(NetworkUnavailable) as caught:
         build(request_for(project, tmp_path / "out", GOPROXY=proxy))
-    assert caught.value.exit_status == errors.UNAVAILABLE
+    assert caught.value.exit_status == UNAVAILABLE
     assert not (tmp_path / "out").exists()
 
 
@@ -354,7 +365,7 @@ def test_build_refuses_a_replace_that_leads_out_of_the_project(
     add_replaced(project, "../dep")
     write(tmp_path, "dep/go.mod", "module example.com/dep\n\ngo 1.21\n")
     write(tmp_path, "dep/dep.go", DEP)
-    with pytest.raises(errors.ProjectInvalid) as caught:
+    with pytest.raises(ProjectInvalid) as caught:
         build(request_for(project, tmp_path / "out"))
     assert caught.value.why == "example.com/dep => ../dep"
     assert not (tmp_path / "out").exists()
@@ -383,7 +394,7 @@ func main() { println(secret) }
 @pytest.mark.parametrize("name", ["key.txt", "internal/key.txt", "third_party/key.go"])
 def test_build_refuses_a_secret_in_the_project(project: Path, tmp_path: Path, name: str) -> None:
     write(project, name, KEY)
-    with pytest.raises(errors.SecretInProject, match="looks like a secret") as caught:
+    with pytest.raises(SecretInProject, match="looks like a secret") as caught:
         build(request_for(project, tmp_path / "out"))
     assert name in caught.value.why
     assert "made up" not in caught.value.why
@@ -396,7 +407,7 @@ def test_build_refuses_a_secret_that_is_embedded_from_anywhere(
 ) -> None:
     write(project, name, KEY)
     write(project, "plugin.go", EMBEDDING.replace("NAME", name))
-    with pytest.raises(errors.SecretInProject) as caught:
+    with pytest.raises(SecretInProject) as caught:
         build(request_for(project, tmp_path / "out"))
     assert name in caught.value.why
     assert not (tmp_path / "out").exists()
@@ -410,7 +421,7 @@ def test_build_lets_tests_have_made_up_secrets(project: Path, tmp_path: Path, na
 
 def test_build_refuses_a_link(project: Path, tmp_path: Path) -> None:
     (project / "other.go").symlink_to(write(tmp_path, "other.go", "package main\n"))
-    with pytest.raises(errors.TreeNotPlain):
+    with pytest.raises(TreeNotPlain):
         build(request_for(project, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -470,7 +481,7 @@ def test_modules_are_fetched_with_git_at_most(
     module = f"code.example/acme/box.{suffix}"
     need_module(project, module)
     hostile = {"GOPROXY": "direct", "GOPRIVATE": "code.example", "GOVCS": stated}
-    with pytest.raises(errors.GoBuildFailed) as caught:
+    with pytest.raises(GoBuildFailed) as caught:
         build(request_for(project, tmp_path / "out", **hostile))
     assert f"GOVCS disallows using {refused} for private {module}" in caught.value.why
 
@@ -486,7 +497,7 @@ def need_module(project: Path, module: str) -> None:
 def test_go_is_stopped_at_its_deadline_with_its_children(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     path = make_tool(tmp_path / "bin", f"sleep 60 &\necho $! >{pids}\necho working\nwait\n")
-    with pytest.raises(errors.GoBuildFailed) as caught:
+    with pytest.raises(GoBuildFailed) as caught:
         tool.run_go(run_with(path, tmp_path), ["build"], deadline_s=1)
     assert "go build was stopped after 1 s\nworking" in caught.value.why
     assert is_gone(int(pids.read_text()))
@@ -508,14 +519,14 @@ def is_gone(pid: int) -> bool:
 @pytest.mark.parametrize(
     ("output", "expected"),
     [
-        ("write /x: no space left on device", errors.DiskFull),
-        ("x@v1: dial tcp: lookup proxy: no such host", errors.NetworkUnavailable),
-        ("go: updates to go.mod needed", errors.GoModulesUnpinned),
-        ("anything else\x1b[2J", errors.GoBuildFailed),
+        ("write /x: no space left on device", DiskFull),
+        ("x@v1: dial tcp: lookup proxy: no such host", NetworkUnavailable),
+        ("go: updates to go.mod needed", GoModulesUnpinned),
+        ("anything else\x1b[2J", GoBuildFailed),
     ],
 )
 def test_failure_of_go_gets_its_cause(
-    tmp_path: Path, output: str, expected: type[errors.AperioError]
+    tmp_path: Path, output: str, expected: type[AperioError]
 ) -> None:
     path = make_tool(tmp_path / "bin", f"printf '%s' '{output}'\nexit 1\n")
     with pytest.raises(expected) as caught:
@@ -589,7 +600,7 @@ def test_develop_run_twice_at_once_gives_one_program(project: Path, cache: Path)
 
 def test_develop_leaves_nothing_when_the_source_is_broken(project: Path, cache: Path) -> None:
     write(project, "plugin.go", "package main\n\nfunc main() { broken }\n")
-    with pytest.raises(errors.GoBuildFailed):
+    with pytest.raises(GoBuildFailed):
         develop(project, cache, None, OFFLINE)
     assert snapshot(cache / "development") == {}
     assert not list((cache / "development").rglob(f"{ASIDE_PREFIX}*"))

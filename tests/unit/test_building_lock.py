@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from aperio_cli import errors
 from aperio_cli.building.lock import parse_lock, read_lock
+from aperio_cli.errors.building import LockInvalid
 from aperio_cli.models.digest import Digest
 
 A = "a" * 64
@@ -57,14 +57,14 @@ def test_lock_digest_is_that_of_its_bytes() -> None:
     ],
 )
 def test_parse_lock_refuses_whatever_is_not_a_pin_with_hashes(line: str) -> None:
-    with pytest.raises(errors.LockInvalid) as caught:
+    with pytest.raises(LockInvalid) as caught:
         parse_lock(f"# first\n{line}\n".encode(), PATH)
     assert caught.value.code == "lock-invalid"
     assert "line 2: expected name==version" in caught.value.why
 
 
 def test_parse_lock_refuses_a_pin_without_a_hash() -> None:
-    with pytest.raises(errors.LockInvalid) as caught:
+    with pytest.raises(LockInvalid) as caught:
         parse_lock(b"one==1\n", PATH)
     assert "one==1 has no hash" in caught.value.why
     assert "--generate-hashes" in caught.value.next[0]
@@ -72,30 +72,30 @@ def test_parse_lock_refuses_a_pin_without_a_hash() -> None:
 
 def test_parse_lock_refuses_a_name_twice_however_it_is_written() -> None:
     text = f"a-b==1 --hash=sha256:{A}\nA_b==2 --hash=sha256:{A}\n"
-    with pytest.raises(errors.LockInvalid) as caught:
+    with pytest.raises(LockInvalid) as caught:
         parse_lock(text.encode(), PATH)
     assert "line 2: a-b is there twice" in caught.value.why
 
 
 def test_parse_lock_refuses_bytes_that_are_no_text() -> None:
-    with pytest.raises(errors.LockInvalid):
+    with pytest.raises(LockInvalid):
         parse_lock(b"\xff\xfe", PATH)
 
 
 def test_parse_lock_shows_no_control_characters_of_a_line() -> None:
-    with pytest.raises(errors.LockInvalid) as caught:
+    with pytest.raises(LockInvalid) as caught:
         parse_lock(b"one\x1b[2J\n", PATH)
     assert "\x1b" not in caught.value.why
 
 
 def test_read_lock_says_that_the_file_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(errors.LockInvalid) as caught:
+    with pytest.raises(LockInvalid) as caught:
         read_lock(tmp_path)
     assert caught.value.why == "the file is missing"
 
 
 def test_read_lock_refuses_a_file_over_a_mebibyte(tmp_path: Path) -> None:
     (tmp_path / "requirements.lock").write_bytes(b"#" * (1024 * 1024 + 1))
-    with pytest.raises(errors.LockInvalid) as caught:
+    with pytest.raises(LockInvalid) as caught:
         read_lock(tmp_path)
     assert "expected at most 1048576 bytes" in caught.value.why

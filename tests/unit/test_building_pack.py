@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import archive, errors
+from aperio_cli import archive
 from aperio_cli.building import BuildRequest, build, check_reproducible, load_project
+from aperio_cli.errors import NOT_DONE
+from aperio_cli.errors.building import (
+    BuildDependencyUnavailable,
+    BuildNotReproducible,
+    DependencyDigestMismatch,
+    LockInvalid,
+    RuntimeUnsupported,
+)
+from aperio_cli.errors.files import DiskFull
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.platform import Platform
@@ -165,7 +175,7 @@ def test_build_refuses_an_interpreter_that_is_not_declared(
     project: Path, tmp_path: Path, version: str
 ) -> None:
     request = replace(request_for(project, tmp_path / "out"), pythons=(version,))
-    with pytest.raises(errors.UsageError) as caught:
+    with pytest.raises(UsageError) as caught:
         build(request)
     assert TAG in caught.value.why
     assert not (tmp_path / "out").exists()
@@ -175,7 +185,7 @@ def test_build_refuses_a_platform_without_wheels(project: Path, tmp_path: Path) 
     request = replace(
         request_for(project, tmp_path / "out"), platforms=(AMD64, Platform("windows", "amd64"))
     )
-    with pytest.raises(errors.RuntimeUnsupported, match="windows/amd64"):
+    with pytest.raises(RuntimeUnsupported, match="windows/amd64"):
         build(request)
     assert not (tmp_path / "out").exists()
 
@@ -188,7 +198,7 @@ def test_build_takes_the_stated_time(project: Path, tmp_path: Path, epoch: str) 
 
 @pytest.mark.parametrize("epoch", ["now", "-1", "1e9", "99999999999", " 1"])
 def test_build_refuses_a_time_that_is_none(project: Path, tmp_path: Path, epoch: str) -> None:
-    with pytest.raises(errors.UsageError, match="SOURCE_DATE_EPOCH"):
+    with pytest.raises(UsageError, match="SOURCE_DATE_EPOCH"):
         build(request_for(project, tmp_path / "out", SOURCE_DATE_EPOCH=epoch))
     assert not (tmp_path / "out").exists()
 
@@ -209,7 +219,7 @@ def times(artifact: Artifact) -> set[int]:
 
 def test_build_refuses_a_wheel_that_is_not_the_locked_one(project: Path, tmp_path: Path) -> None:
     make_wheel(project / "vendor", "one", {"one.py": "changed\n"})
-    with pytest.raises(errors.DependencyDigestMismatch) as caught:
+    with pytest.raises(DependencyDigestMismatch) as caught:
         build(request_for(project, tmp_path / "out"))
     assert "one==1.0" in caught.value.what
     assert not (tmp_path / "out").exists()
@@ -218,7 +228,7 @@ def test_build_refuses_a_wheel_that_is_not_the_locked_one(project: Path, tmp_pat
 def test_build_names_a_dependency_that_has_no_wheel(tmp_path: Path) -> None:
     project = project_with_wheel(tmp_path / "project", "cp312-cp312-manylinux_2_17_x86_64")
     request = replace(request_for(project, tmp_path / "out"), platforms=(AMD64,))
-    with pytest.raises(errors.BuildDependencyUnavailable) as caught:
+    with pytest.raises(BuildDependencyUnavailable) as caught:
         build(request)
     assert caught.value.what.startswith("one==1.0 has no wheel for cp311 on linux/amd64")
     assert not (tmp_path / "out").exists()
@@ -260,7 +270,7 @@ def test_build_takes_wheels_for_glibc_2_28_and_older(tmp_path: Path, tag: str) -
 def test_build_refuses_wheels_that_do_not_run_everywhere(tmp_path: Path, tag: str) -> None:
     project = project_with_wheel(tmp_path / "project", tag)
     request = replace(request_for(project, tmp_path / "out"), platforms=(AMD64,))
-    with pytest.raises(errors.BuildDependencyUnavailable):
+    with pytest.raises(BuildDependencyUnavailable):
         build(request)
     assert not (tmp_path / "out").exists()
 
@@ -280,7 +290,7 @@ def test_build_keeps_earlier_artifacts_when_a_later_one_fails(
     (artifact,) = build(request)
     before = artifact.path.read_bytes()
     make_wheel(project / "vendor", "one", {"one.py": "changed\n"})
-    with pytest.raises(errors.DependencyDigestMismatch):
+    with pytest.raises(DependencyDigestMismatch):
         build(request)
     assert snapshot(tmp_path / "out") == {artifact.path.name: before}
 
@@ -292,15 +302,15 @@ def test_build_says_that_the_disk_is_full_and_leaves_no_half_artifact(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(errors.DiskFull) as caught:
+    with pytest.raises(DiskFull) as caught:
         build(request_for(project, tmp_path / "out"))
-    assert caught.value.exit_status == errors.NOT_DONE
+    assert caught.value.exit_status == NOT_DONE
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_build_refuses_a_project_without_a_lock(project: Path, tmp_path: Path) -> None:
     (project / "requirements.lock").unlink()
-    with pytest.raises(errors.LockInvalid):
+    with pytest.raises(LockInvalid):
         build(request_for(project, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -317,7 +327,7 @@ def test_check_names_the_member_that_differs(project: Path, tmp_path: Path) -> N
     artifacts = build(request)
     write(project, "plugin.py", "changed = 1\n")
     write(project, "added.py", "")
-    with pytest.raises(errors.BuildNotReproducible) as caught:
+    with pytest.raises(BuildNotReproducible) as caught:
         check_reproducible(request, artifacts)
     named = caught.value.why.splitlines()[3:]
     assert named == ["lib/app/added.py", "lib/app/plugin.py"]

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import errors
 from aperio_cli.building import pip
 from aperio_cli.building.pip import PipRun, run_pip
+from aperio_cli.errors import NOT_DONE, REFUSED, UNAVAILABLE
+from aperio_cli.errors.building import (
+    BuildDependencyFailed,
+    BuildDependencyUnavailable,
+    DependencyDigestMismatch,
+)
+from aperio_cli.errors.files import DiskFull, NetworkUnavailable
 from tests.projects import write
 
 if TYPE_CHECKING:
@@ -82,9 +88,9 @@ def test_another_digest_is_a_refusal_with_both_digests(
     tmp_path: Path, fake_pip: Callable[[str], None]
 ) -> None:
     fake_pip(failing_with(MISMATCH))
-    with pytest.raises(errors.DependencyDigestMismatch) as caught:
+    with pytest.raises(DependencyDigestMismatch) as caught:
         run_pip(a_run(tmp_path))
-    assert caught.value.exit_status == errors.REFUSED
+    assert caught.value.exit_status == REFUSED
     assert caught.value.what.startswith("one==1.0 is not the file that requirements.lock names")
     assert DIGESTS[0] in caught.value.why
     assert DIGESTS[1] in caught.value.why
@@ -95,9 +101,9 @@ def test_no_wheel_names_package_interpreter_and_platform(
     tmp_path: Path, fake_pip: Callable[[str], None]
 ) -> None:
     fake_pip(failing_with(NOT_FOUND))
-    with pytest.raises(errors.BuildDependencyUnavailable) as caught:
+    with pytest.raises(BuildDependencyUnavailable) as caught:
         run_pip(a_run(tmp_path, PIP_NO_INDEX="1"))
-    assert caught.value.exit_status == errors.NOT_DONE
+    assert caught.value.exit_status == NOT_DONE
     assert caught.value.what.startswith("one==1.0 has no wheel for cp311 on linux/amd64")
     assert "PIP_NO_INDEX is set" in caught.value.why
 
@@ -106,14 +112,14 @@ def test_an_index_that_does_not_answer_is_told_from_a_missing_wheel(
     tmp_path: Path, fake_pip: Callable[[str], None]
 ) -> None:
     fake_pip(failing_with(UNREACHABLE))
-    with pytest.raises(errors.NetworkUnavailable) as caught:
+    with pytest.raises(NetworkUnavailable) as caught:
         run_pip(a_run(tmp_path))
-    assert caught.value.exit_status == errors.UNAVAILABLE
+    assert caught.value.exit_status == UNAVAILABLE
 
 
 def test_a_full_disk_is_told_as_one(tmp_path: Path, fake_pip: Callable[[str], None]) -> None:
     fake_pip(failing_with("ERROR: Could not install: [Errno 28] No space left on device"))
-    with pytest.raises(errors.DiskFull) as caught:
+    with pytest.raises(DiskFull) as caught:
         run_pip(a_run(tmp_path))
     assert caught.value.code == "disk-full"
 
@@ -122,7 +128,7 @@ def test_another_failure_shows_the_last_lines_of_pip(
     tmp_path: Path, fake_pip: Callable[[str], None]
 ) -> None:
     fake_pip("seq 1000; echo the reason >&2; exit 3")
-    with pytest.raises(errors.BuildDependencyFailed) as caught:
+    with pytest.raises(BuildDependencyFailed) as caught:
         run_pip(a_run(tmp_path))
     assert caught.value.why.endswith("1000\nthe reason")
     assert "\n980\n" not in caught.value.why
@@ -134,7 +140,7 @@ def test_a_hanging_pip_is_ended_with_its_children_at_the_deadline(
     fake_pip("sleep 60 & echo $! > child; wait")
     run = a_run(tmp_path)
     started = time.monotonic()
-    with pytest.raises(errors.BuildDependencyFailed, match="could not be installed"):
+    with pytest.raises(BuildDependencyFailed, match="could not be installed"):
         run_pip(run, deadline_s=0.5)
     assert time.monotonic() - started < 10
     child = int((run.scratch / "child").read_text())

@@ -9,7 +9,7 @@ import pytest
 
 from aperio_cli import clock
 from aperio_cli.config import Config, DomainRule, RegistryRule, load_config
-from aperio_cli.errors import ConfigurationInvalid
+from aperio_cli.errors.usage import ConfigurationInvalid
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.policy import PolicyException
 from aperio_cli.models.publisher import LOCAL_ISSUER, CiIdentity, Demands

@@ -21,7 +21,8 @@ from aperio_cli.config import (
     remove_exceptions,
     require_level,
 )
-from aperio_cli.errors import ConfigurationInvalid, FolderNotPrivate
+from aperio_cli.errors.files import FolderNotPrivate
+from aperio_cli.errors.usage import ConfigurationInvalid
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.policy import PolicyException
 from aperio_cli.paths import Paths

@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli.errors import (
-    AperioError,
-    DigestMismatch,
-    ExceptionExpired,
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.files import DigestMismatch
+from aperio_cli.errors.installing import (
     ManifestMismatch,
     PlatformIncompatible,
     ProtocolIncompatible,
+    ReceiptInvalid,
+)
+from aperio_cli.errors.running import ExceptionExpired
+from aperio_cli.errors.trust import (
     ProvenanceMismatch,
     ProvenanceMissing,
     PublisherUnknown,
     PublisherUnverified,
-    ReceiptInvalid,
     SignatureIdentityMismatch,
     SignatureMissing,
-    UsageError,
 )
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.artifact import Artifact
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginId

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import errors
+from aperio_cli.errors import REFUSED, UNAVAILABLE
+from aperio_cli.errors.files import (
+    DigestMismatch,
+    DiskFull,
+    FileNotRegular,
+    InsecureUrl,
+    NetworkUnavailable,
+    Offline,
+    ResponseNotFound,
+    ResponseTooLarge,
+)
 from aperio_cli.fetch import (
     Fetched,
     FetchRequest,
@@ -140,7 +150,7 @@ def test_fetch_reads_a_file_when_it_is_named_by_path_or_url(here: Path, form: st
 
 
 def test_fetch_refuses_when_a_file_url_names_another_machine() -> None:
-    with pytest.raises(errors.InsecureUrl, match="no other machine"):
+    with pytest.raises(InsecureUrl, match="no other machine"):
         get("file://evil.example/etc/passwd")
 
 
@@ -158,10 +168,10 @@ def test_fetch_refuses_when_a_file_is_not_regular(here: Path, kind: str) -> None
             with socket.socket(socket.AF_UNIX) as listener:
                 listener.bind(str(path))
 
-    with pytest.raises(errors.FileNotRegular) as caught:
+    with pytest.raises(FileNotRegular) as caught:
         fetch_file(request_for(path), here / "out")
 
-    assert caught.value.exit_status == errors.REFUSED
+    assert caught.value.exit_status == REFUSED
     assert not (here / "out").exists()
 
 
@@ -169,21 +179,21 @@ def test_fetch_refuses_when_a_file_is_not_regular(here: Path, kind: str) -> None
 def test_fetch_says_not_there_when_a_file_is_missing(here: Path, name: str) -> None:
     (here / "file").touch()
 
-    with pytest.raises(errors.ResponseNotFound) as caught:
+    with pytest.raises(ResponseNotFound) as caught:
         get(f"{here}/{name}")
 
-    assert caught.value.exit_status == errors.UNAVAILABLE
+    assert caught.value.exit_status == UNAVAILABLE
 
 
 def test_fetch_says_unreadable_when_a_path_is_impossible(here: Path) -> None:
-    with pytest.raises(errors.NetworkUnavailable, match="cannot be read"):
+    with pytest.raises(NetworkUnavailable, match="cannot be read"):
         get(here / ("n" * 300))
 
 
 def test_fetch_stops_when_a_file_is_longer_than_the_limit(here: Path) -> None:
     (here / "a").write_bytes(BODY)
 
-    with pytest.raises(errors.ResponseTooLarge):
+    with pytest.raises(ResponseTooLarge):
         fetch_file(request_for(here / "a", limit_bytes=len(BODY) - 1), here / "out")
 
     assert [path.name for path in here.iterdir()] == ["a"]
@@ -209,7 +219,7 @@ def test_fetch_refuses_and_keeps_the_old_file_when_the_digest_differs(
     (here / "out").write_bytes(b"old")
     expected = Digest.of(b"promised")
 
-    with pytest.raises(errors.DigestMismatch) as caught:
+    with pytest.raises(DigestMismatch) as caught:
         fetch_file(request_for(server.url(), expected_digest=expected), here / "out")
 
     assert caught.value.why == f"expected {expected}\nreceived {Digest.of(BODY)}"
@@ -245,7 +255,7 @@ def test_fetch_reports_a_full_disk_and_leaves_nothing(
 
     server.answers["/a"] = [reply()]
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(errors.DiskFull):
+    with pytest.raises(DiskFull):
         fetch_file(request_for(server.url()), here / "out")
 
     assert list(here.iterdir()) == []
@@ -272,7 +282,7 @@ def test_fetch_gives_the_etag_and_leaves_the_file_when_it_was_not_modified(
 def test_fetch_refuses_not_modified_when_it_did_not_ask(server: Server) -> None:
     server.answers["/a"] = [reply(304, b"")]
 
-    with pytest.raises(errors.NetworkUnavailable, match="was not fetched"):
+    with pytest.raises(NetworkUnavailable, match="was not fetched"):
         get(server.url())
 
 
@@ -297,10 +307,10 @@ def endless(server: Server) -> Answer:
 def test_fetch_stops_when_a_body_never_ends(server: Server, here: Path) -> None:
     server.answers["/a"] = [endless(server)]
 
-    with pytest.raises(errors.ResponseTooLarge) as caught:
+    with pytest.raises(ResponseTooLarge) as caught:
         fetch_file(request_for(server.url()), here / "out")
 
-    assert caught.value.exit_status == errors.UNAVAILABLE
+    assert caught.value.exit_status == UNAVAILABLE
     assert list(here.iterdir()) == []
     assert len(server.requests) == 1
 
@@ -308,7 +318,7 @@ def test_fetch_stops_when_a_body_never_ends(server: Server, here: Path) -> None:
 def test_fetch_reads_nothing_when_the_announced_length_is_too_long(server: Server) -> None:
     server.answers["/a"] = [raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100001\r\n\r\n")]
 
-    with pytest.raises(errors.ResponseTooLarge) as caught:
+    with pytest.raises(ResponseTooLarge) as caught:
         get(server.url())
 
     assert "announced 100001" in caught.value.why
@@ -318,7 +328,7 @@ def test_fetch_stops_at_the_limit_when_chunks_announce_no_length(server: Server)
     chunks = b"".join(b"fff\r\n" + b"x" * 4095 + b"\r\n" for _ in range(30)) + b"0\r\n\r\n"
     server.answers["/a"] = [raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)]
 
-    with pytest.raises(errors.ResponseTooLarge):
+    with pytest.raises(ResponseTooLarge):
         get(server.url())
     assert len(get(server.url(), limit_bytes=30 * 4095)[0]) == 30 * 4095
 
@@ -334,7 +344,7 @@ def test_fetch_never_keeps_a_body_when_it_is_shorter_than_announced(
 ) -> None:
     server.answers["/a"] = [raw(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nshort")]
 
-    with pytest.raises(errors.NetworkUnavailable):
+    with pytest.raises(NetworkUnavailable):
         fetch_file(request_for(server.url()), here / "out", sleep=lambda _: None)
 
     assert list(here.iterdir()) == []
@@ -371,7 +381,7 @@ def test_fetch_starts_over_when_a_try_broke_off_in_the_middle(server: Server, he
 def test_fetch_gives_up_after_three_tries(server: Server, waits: list[float]) -> None:
     server.answers["/a"] = [reply(503, b"busy")]
 
-    with pytest.raises(errors.NetworkUnavailable) as caught:
+    with pytest.raises(NetworkUnavailable) as caught:
         fetch_bytes(request_for(server.url()), sleep=waits.append)
 
     assert (len(server.requests), len(waits)) == (3, 2)
@@ -379,7 +389,7 @@ def test_fetch_gives_up_after_three_tries(server: Server, waits: list[float]) ->
         caught.value.why
         == "tried 3 times; the last time: the server answered 503 Service Unavailable"
     )
-    assert caught.value.exit_status == errors.UNAVAILABLE
+    assert caught.value.exit_status == UNAVAILABLE
 
 
 @pytest.mark.parametrize(
@@ -401,7 +411,7 @@ def test_fetch_does_not_wait_when_the_wait_would_pass_the_deadline(
 ) -> None:
     server.answers["/a"] = [reply(429, b"", Retry_After="9")]
 
-    with pytest.raises(errors.NetworkUnavailable):
+    with pytest.raises(NetworkUnavailable):
         fetch_bytes(request_for(server.url(), timeout_s=5.0), sleep=waits.append)
 
     assert waits == []
@@ -411,7 +421,7 @@ def test_fetch_does_not_wait_when_the_wait_would_pass_the_deadline(
 def test_fetch_asks_once_when_the_answer_is_final(server: Server, status: int) -> None:
     server.answers["/a"] = [reply(status, b"no")]
 
-    with pytest.raises(errors.NetworkUnavailable) as caught:
+    with pytest.raises(NetworkUnavailable) as caught:
         get(server.url())
 
     assert str(status) in caught.value.why
@@ -422,7 +432,7 @@ def test_fetch_asks_once_when_the_answer_is_final(server: Server, status: int) -
 def test_fetch_says_not_there_when_the_server_says_so(server: Server, status: int) -> None:
     server.answers["/a"] = [reply(status, b"no")]
 
-    with pytest.raises(errors.ResponseNotFound):
+    with pytest.raises(ResponseNotFound):
         get(server.url())
 
     assert len(server.requests) == 1
@@ -432,7 +442,7 @@ def test_fetch_says_unavailable_when_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
 
-    with pytest.raises(errors.NetworkUnavailable, match="was not fetched"):
+    with pytest.raises(NetworkUnavailable, match="was not fetched"):
         get(f"http://127.0.0.1:{port}/a")
 
 
@@ -449,7 +459,7 @@ def test_fetch_says_unavailable_when_nobody_listens() -> None:
 def test_fetch_says_unavailable_when_the_answer_is_not_http(server: Server, data: bytes) -> None:
     server.answers["/a"] = [raw(data)]
 
-    with pytest.raises(errors.NetworkUnavailable):
+    with pytest.raises(NetworkUnavailable):
         get(server.url())
 
 
@@ -493,7 +503,7 @@ def test_fetch_ends_at_the_deadline_when_the_server_is_slow(
     server.answers["/a"] = [drip(server, head, drop)]
     started_s = time.monotonic()
 
-    with pytest.raises(errors.NetworkUnavailable) as caught:
+    with pytest.raises(NetworkUnavailable) as caught:
         fetch_file(request_for(server.url(), timeout_s=0.4), here / "out")
 
     assert time.monotonic() - started_s < 5
@@ -536,19 +546,19 @@ def test_fetch_leaves_no_thread_behind(server: Server) -> None:
     ],
 )
 def test_fetch_refuses_when_the_address_is_not_secure(here: Path, source: str) -> None:
-    with pytest.raises(errors.InsecureUrl) as caught:
+    with pytest.raises(InsecureUrl) as caught:
         fetch_file(request_for(source), here / "out")
 
-    assert caught.value.exit_status == errors.REFUSED
+    assert caught.value.exit_status == REFUSED
     assert list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize("source", ["https://registry.example/a", "http://127.0.0.1:9/a"])
 def test_fetch_connects_nowhere_when_offline(source: str) -> None:
-    with pytest.raises(errors.Offline) as caught:
+    with pytest.raises(Offline) as caught:
         get(source, offline=True)
 
-    assert caught.value.exit_status == errors.UNAVAILABLE
+    assert caught.value.exit_status == UNAVAILABLE
 
 
 def test_fetch_follows_five_redirects_on_this_machine(server: Server) -> None:
@@ -562,7 +572,7 @@ def test_fetch_follows_five_redirects_on_this_machine(server: Server) -> None:
 def test_fetch_gives_up_when_there_are_six_redirects(server: Server) -> None:
     server.answers["/a"] = [reply(302, b"", Location="/a")]
 
-    with pytest.raises(errors.NetworkUnavailable) as caught:
+    with pytest.raises(NetworkUnavailable) as caught:
         get(server.url())
 
     assert "more than 5 redirects" in caught.value.why
@@ -584,10 +594,10 @@ def test_fetch_refuses_when_a_redirect_leads_off_this_machine(
 ) -> None:
     server.answers["/a"] = [reply(302, b"", Location=location)]
 
-    with pytest.raises(errors.InsecureUrl) as caught:
+    with pytest.raises(InsecureUrl) as caught:
         get(server.url())
 
-    assert caught.value.exit_status == errors.REFUSED
+    assert caught.value.exit_status == REFUSED
 
 
 @pytest.mark.parametrize("headers", [{}, {"Location": "http://127.0.0.1:99999999/"}])
@@ -596,12 +606,12 @@ def test_fetch_says_unavailable_when_a_redirect_names_no_address(
 ) -> None:
     server.answers["/a"] = [reply(302, b"", **headers)]
 
-    with pytest.raises(errors.NetworkUnavailable):
+    with pytest.raises(NetworkUnavailable):
         get(server.url())
 
 
 def test_messages_hide_what_may_be_secret_in_an_address() -> None:
-    with pytest.raises(errors.InsecureUrl) as caught:
+    with pytest.raises(InsecureUrl) as caught:
         get("http://user:hunter2@evil.example/a?token=tok_1#frag\x1b[2J")
 
     text = f"{caught.value.what} {caught.value.why}"
@@ -683,7 +693,7 @@ def registry_url(secure_server: Server, certificate: Path, monkeypatch: pytest.M
 def test_fetch_says_unavailable_when_a_certificate_is_not_trusted(secure_server: Server) -> None:
     secure_server.answers["/a"] = [reply()]
 
-    with pytest.raises(errors.NetworkUnavailable) as caught:
+    with pytest.raises(NetworkUnavailable) as caught:
         get(f"https://localhost:{secure_server.port}/a")
 
     assert "CERTIFICATE_VERIFY_FAILED" in caught.value.why
@@ -707,7 +717,7 @@ def test_fetch_refuses_when_a_redirect_leaves_https_or_comes_onto_this_machine(
 ) -> None:
     secure_server.answers["/a"] = [reply(302, b"", Location=target)]
 
-    with pytest.raises(errors.InsecureUrl):
+    with pytest.raises(InsecureUrl):
         get(f"{registry_url}/a")
 
     assert len(secure_server.requests) == 1
@@ -720,7 +730,7 @@ def test_fetch_ends_at_the_deadline_when_a_slow_server_speaks_tls(
 ) -> None:
     secure_server.answers["/a"] = [drip(secure_server, head, b"x")]
 
-    with pytest.raises(errors.NetworkUnavailable) as caught:
+    with pytest.raises(NetworkUnavailable) as caught:
         get(f"{registry_url}/a", timeout_s=1.0)
 
     assert caught.value.why == "it was not complete after 1 s"

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import errors, files
+from aperio_cli import files
+from aperio_cli.errors import NOT_DONE, REFUSED
+from aperio_cli.errors.files import (
+    DiskFull,
+    FileNotRegular,
+    FilesChanged,
+    FileTooLarge,
+    FolderNotPrivate,
+    LockHeld,
+    TreeNotPlain,
+)
 from aperio_cli.models.digest import Digest
 
 if TYPE_CHECKING:
@@ -93,10 +103,10 @@ def test_write_atomic_keeps_the_old_file_when_the_disk_is_full(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(errors.DiskFull) as caught:
+    with pytest.raises(DiskFull) as caught:
         files.write_atomic(here / "a", b"new")
 
-    assert caught.value.exit_status == errors.NOT_DONE
+    assert caught.value.exit_status == NOT_DONE
     assert names_in(here) == ["a"]
     assert (here / "a").read_bytes() == b"old"
 
@@ -108,7 +118,7 @@ def test_write_atomic_reports_a_full_disk_when_the_file_cannot_even_be_made(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "open", full)
-    with pytest.raises(errors.DiskFull, match="was not written"):
+    with pytest.raises(DiskFull, match="was not written"):
         files.write_atomic(here / "a", b"new")
 
 
@@ -141,7 +151,7 @@ def test_disk_full_guard_lets_other_errors_through() -> None:
 
 
 def test_disk_full_guard_names_the_file_when_it_is_known() -> None:
-    with pytest.raises(errors.DiskFull) as caught, files.disk_full_guard("`x` was not written"):
+    with pytest.raises(DiskFull) as caught, files.disk_full_guard("`x` was not written"):
         raise OSError(errno.ENOSPC, "full", "/some/file")
 
     assert caught.value.what == "`x` was not written: the disk is full"
@@ -162,7 +172,7 @@ def test_make_private_refuses_when_a_link_is_there(here: Path) -> None:
     (here / "target").mkdir(mode=0o755)
     (here / "a").symlink_to(here / "target")
 
-    with pytest.raises(errors.FolderNotPrivate):
+    with pytest.raises(FolderNotPrivate):
         files.make_private(here / "a")
 
     assert mode_of(here / "target") == 0o755
@@ -174,7 +184,7 @@ def test_make_private_refuses_when_the_folder_is_somebody_elses(
     (here / "a").mkdir(mode=0o755)
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
 
-    with pytest.raises(errors.FolderNotPrivate, match="not a folder of your own"):
+    with pytest.raises(FolderNotPrivate, match="not a folder of your own"):
         files.make_private(here / "a")
 
     assert mode_of(here / "a") == 0o755
@@ -315,7 +325,7 @@ def test_read_capped_reads_up_to_the_limit_and_no_further(here: Path) -> None:
 
     assert files.read_capped(here / "a", 5) == b"12345"
     assert files.read_capped(here / "link", 5) == b"12345"
-    with pytest.raises(errors.FileTooLarge) as caught:
+    with pytest.raises(FileTooLarge) as caught:
         files.read_capped(here / "a", 4)
     assert caught.value.why == "expected at most 4 bytes"
 
@@ -337,7 +347,7 @@ def make_odd(path: Path, kind: str) -> None:
 def test_hash_file_refuses_when_it_is_not_a_regular_file(here: Path, kind: str) -> None:
     make_odd(here / "a", kind)
 
-    with pytest.raises(errors.FileNotRegular, match="not a regular file") as caught:
+    with pytest.raises(FileNotRegular, match="not a regular file") as caught:
         files.hash_file(here / "a")
 
     assert caught.value.why.endswith(kind)
@@ -346,7 +356,7 @@ def test_hash_file_refuses_when_it_is_not_a_regular_file(here: Path, kind: str) 
 def test_read_capped_refuses_when_a_link_leads_to_a_device(here: Path) -> None:
     (here / "a").symlink_to("/dev/zero")
 
-    with pytest.raises(errors.FileNotRegular, match="not a regular file") as caught:
+    with pytest.raises(FileNotRegular, match="not a regular file") as caught:
         files.read_capped(here / "a", 10)
 
     assert caught.value.why.endswith("a character device")
@@ -380,7 +390,7 @@ def test_lock_names_the_holder_when_the_deadline_passes(here: Path) -> None:
     try:
         assert taken.wait(30)
         with (
-            pytest.raises(errors.LockHeld) as caught,
+            pytest.raises(LockHeld) as caught,
             files.Lock(here / "lock", what="`acme/box` was not installed", timeout_s=0.1),
         ):
             pytest.fail("two processes hold one lock")
@@ -388,7 +398,7 @@ def test_lock_names_the_holder_when_the_deadline_passes(here: Path) -> None:
         release.set()
         holder.join(30)
 
-    assert caught.value.exit_status == errors.NOT_DONE
+    assert caught.value.exit_status == NOT_DONE
     assert f"process {holder.pid} is at work" in caught.value.what
     with files.Lock(here / "lock", what="x", timeout_s=0):
         assert (here / "lock").read_text() == f"{os.getpid()}\n"
@@ -419,7 +429,7 @@ def test_lock_does_not_follow_when_a_link_is_there(here: Path) -> None:
     (here / "lock").symlink_to(here / "precious")
 
     with (
-        pytest.raises(errors.FileNotRegular, match="lock"),
+        pytest.raises(FileNotRegular, match="lock"),
         files.Lock(here / "lock", what="x"),
     ):
         pytest.fail("a link was followed")
@@ -432,7 +442,7 @@ def test_lock_refuses_what_is_no_file_without_waiting(
     here: Path, make: Callable[[Path], None]
 ) -> None:
     make(here / "lock")
-    with pytest.raises(errors.FileNotRegular), files.Lock(here / "lock", what="x"):
+    with pytest.raises(FileNotRegular), files.Lock(here / "lock", what="x"):
         pytest.fail("something else than a file was locked")
 
 
@@ -509,7 +519,7 @@ def test_parse_tree_gives_back_what_was_formatted(tree: Path) -> None:
     ],
 )
 def test_parse_tree_refuses_when_the_text_is_not_as_written(text: bytes) -> None:
-    with pytest.raises(errors.FilesChanged, match="damaged"):
+    with pytest.raises(FilesChanged, match="damaged"):
         files.parse_tree(text)
 
 
@@ -523,11 +533,11 @@ def test_compare_tree_accepts_when_nothing_changed(tree: Path) -> None:
 
 
 def assert_changed(root: Path, expected: bytes, why: str) -> None:
-    with pytest.raises(errors.FilesChanged) as caught:
+    with pytest.raises(FilesChanged) as caught:
         files.compare_tree(root, expected, subject=SUBJECT)
     assert caught.value.why == why
     assert caught.value.what.startswith(SUBJECT)
-    assert (caught.value.code, caught.value.exit_status) == ("files-changed", errors.REFUSED)
+    assert (caught.value.code, caught.value.exit_status) == ("files-changed", REFUSED)
 
 
 def test_compare_tree_refuses_when_one_byte_differs_at_equal_length_and_time(tree: Path) -> None:
@@ -560,7 +570,7 @@ def test_compare_tree_refuses_when_something_special_appears(tree: Path, kind: s
     make_odd(tree / "odd", kind)
 
     assert_changed(tree, expected, f"odd  is {kind}")
-    with pytest.raises(errors.TreeNotPlain, match="not a plain file"):
+    with pytest.raises(TreeNotPlain, match="not a plain file"):
         files.list_tree(tree)
 
 
@@ -577,12 +587,12 @@ def test_compare_tree_refuses_when_the_whole_folder_is_a_link(tree: Path) -> Non
     moved = tree.rename(tree.parent / "moved")
     tree.symlink_to(moved)
 
-    with pytest.raises(errors.FilesChanged, match="is not as it was installed"):
+    with pytest.raises(FilesChanged, match="is not as it was installed"):
         files.compare_tree(tree, expected, subject=SUBJECT)
 
 
 def test_compare_tree_refuses_when_the_folder_is_gone(tree: Path) -> None:
-    with pytest.raises(errors.FilesChanged) as caught:
+    with pytest.raises(FilesChanged) as caught:
         files.compare_tree(tree.parent / "gone", listed(tree), subject=SUBJECT)
 
     assert "4 files changed" in caught.value.what
@@ -603,7 +613,7 @@ def test_compare_tree_refuses_when_a_new_name_cannot_be_listed(tree: Path, name:
     with open(os.fsencode(tree) + b"/" + name, "wb"):  # noqa: PTH123 - a name that is no text
         pass
 
-    with pytest.raises(errors.FilesChanged) as caught:
+    with pytest.raises(FilesChanged) as caught:
         files.compare_tree(tree, expected, subject=SUBJECT)
 
     assert caught.value.why == "a\ufffd" + name[2:].decode() + "  has a name that cannot be listed"
@@ -657,7 +667,7 @@ def test_compare_tree_takes_the_word_for_a_digest_and_for_nothing_else(tree: Pat
     files.compare_tree(tree, expected, subject=SUBJECT, digests=known)
 
     (tree / "lib/a.py").chmod(0o755)
-    with pytest.raises(errors.FilesChanged, match="1 file changed") as caught:
+    with pytest.raises(FilesChanged, match="1 file changed") as caught:
         files.compare_tree(tree, expected, subject=SUBJECT, digests=known)
     assert caught.value.why == "lib/a.py  has mode 0755, expected 0644"
 
@@ -672,14 +682,14 @@ def test_compare_tree_refuses_when_a_file_of_known_digest_is_none(
     if not gone:
         (tree / "lib/a.py").symlink_to(moved)
 
-    with pytest.raises(errors.FilesChanged, match="changed") as caught:
+    with pytest.raises(FilesChanged, match="changed") as caught:
         files.compare_tree(tree, expected, subject=SUBJECT, digests=known)
 
     assert "lib/a.py  is missing" in caught.value.why
 
 
 def test_compare_tree_refuses_when_a_known_digest_is_another(tree: Path) -> None:
-    with pytest.raises(errors.FilesChanged) as caught:
+    with pytest.raises(FilesChanged) as caught:
         files.compare_tree(tree, listed(tree), subject=SUBJECT, digests={"lib/a.py": "0" * 64})
 
     assert caught.value.why == "lib/a.py  has other contents"

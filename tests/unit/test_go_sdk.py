@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import errors
+from aperio_cli.errors.usage import NotFound
 from aperio_cli.go_sdk import FOLDER, go_sdk, main
 from tests.projects import ROOT, snapshot, write
 
@@ -72,7 +72,7 @@ def test_sdk_takes_the_place_of_what_was_there(source: Path, tmp_path: Path) -> 
 
 
 def test_sdk_refuses_a_folder_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(errors.NotFound):
+    with pytest.raises(NotFound):
         go_sdk(tmp_path)
 
 

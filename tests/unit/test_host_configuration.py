@@ -9,7 +9,7 @@ import pytest
 from aperio_plugin._generated.aperio.plugin.v1 import common_pb2
 
 from aperio_cli.commands.settings import read_settings
-from aperio_cli.errors import PluginConfigInvalid
+from aperio_cli.errors.running import PluginConfigInvalid
 from aperio_cli.host.configuration import CheckedConfig, check_config
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli.errors import HandshakeAddressRefused, UsageError
+from aperio_cli.errors.running import HandshakeAddressRefused
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.channel import Pinned, pin_socket
 from aperio_cli.host.diagnosis import describe_exit, elf_machine, explain
 from aperio_cli.host.surroundings import PrivateFolder, build_environment

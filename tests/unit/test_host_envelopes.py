@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 
-from aperio_cli.errors import PluginContractBroken, UsageError
+from aperio_cli.errors.running import PluginContractBroken
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.envelopes import (
     Origin,
     Outbound,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from aperio_cli.errors import (
-    AperioError,
-    HandshakeAddressRefused,
-    HandshakeMalformed,
-    HandshakeTooLong,
-    ProtocolIncompatible,
-)
+from aperio_cli.errors.installing import ProtocolIncompatible
+from aperio_cli.errors.running import HandshakeAddressRefused, HandshakeMalformed, HandshakeTooLong
 from aperio_cli.host.handshake import MAX_BYTES, Handshake, parse
+
+if TYPE_CHECKING:
+    from aperio_cli.errors import AperioError
 
 FOLDER = "/run/user/1000/aperio-x/plugin"
 

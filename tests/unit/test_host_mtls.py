@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from aperio_cli.config import load_config
-from aperio_cli.errors import ConfigurationInvalid, HandshakeMalformed, ProtocolIncompatible
+from aperio_cli.errors.installing import ProtocolIncompatible
+from aperio_cli.errors.running import HandshakeMalformed
+from aperio_cli.errors.usage import ConfigurationInvalid
 from aperio_cli.host.handshake import Dialect, parse
 from aperio_cli.host.surroundings import build_environment
 from aperio_cli.paths import Paths

@@ -16,7 +16,7 @@ import pytest
 from aperio_plugin._generated.aperio.plugin.v1 import common_pb2
 
 from aperio_cli import clock
-from aperio_cli.errors import (
+from aperio_cli.errors.running import (
     PluginConfigInvalid,
     TokenRefused,
     TokenUnavailable,

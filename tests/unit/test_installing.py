@@ -17,18 +17,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli import archive, files, installing
-from aperio_cli.errors import (
+from aperio_cli.errors.files import DiskFull, FilesChanged, FileTooLarge
+from aperio_cli.errors.installing import (
     BytecodeFailed,
-    DiskFull,
-    FilesChanged,
-    FileTooLarge,
     InterpreterMissing,
     PluginInUse,
-    ProvenanceMissing,
     ReceiptInvalid,
     SignerChanged,
     VersionChanged,
 )
+from aperio_cli.errors.trust import ProvenanceMissing
 from aperio_cli.files import ASIDE_PREFIX
 from aperio_cli.installing import (
     InstallRequest,

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from aperio_cli.errors import PublisherUnfit, UsageError
+from aperio_cli.errors.trust import PublisherUnfit
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.publisher import (
     BUILD_CONFIG_URI,
     OWNER_ID,

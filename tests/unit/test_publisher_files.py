@@ -14,7 +14,7 @@ import pytest
 from aperio_cli import clock
 from aperio_cli.config import PublisherFile
 from aperio_cli.context import Context, Settings
-from aperio_cli.errors import PublisherFileInvalid
+from aperio_cli.errors.trust import PublisherFileInvalid
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginId

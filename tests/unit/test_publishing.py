@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli.config import Config
-from aperio_cli.errors import (
-    AperioError,
-    DiskFull,
-    ManifestMismatch,
-    NotFound,
-    Offline,
+from aperio_cli.errors.files import DiskFull, Offline
+from aperio_cli.errors.installing import ManifestMismatch
+from aperio_cli.errors.registries import (
     PublishedVersionChanged,
-    PublisherUnknown,
     RegistrySourceExists,
     RegistrySourceInvalid,
-    SignatureMissing,
 )
+from aperio_cli.errors.trust import PublisherUnknown, SignatureMissing
+from aperio_cli.errors.usage import NotFound
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.policy import Policy
@@ -43,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli import archive
+    from aperio_cli.errors import AperioError
     from aperio_cli.models.offer import Offer
     from aperio_cli.models.platform import Platform
     from aperio_cli.signing.local import LocalDomain

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli.config import Config
-from aperio_cli.errors import AperioError, BundleMalformed, RegistrySourceInvalid
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.registries import RegistrySourceInvalid
+from aperio_cli.errors.trust import BundleMalformed
 from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.publishing import AddRequest, add, build, init, serving

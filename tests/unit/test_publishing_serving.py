@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from aperio_cli.errors import PortInUse, RegistrySourceInvalid
+from aperio_cli.errors.registries import PortInUse, RegistrySourceInvalid
 from aperio_cli.publishing.serving import built_folder, serve, serving
 from tests.builders import registry_folder
 

@@ -9,14 +9,13 @@ import pytest
 
 from aperio_cli import registry as registry_module
 from aperio_cli.config import Config, RegistryRule
-from aperio_cli.errors import (
-    AperioError,
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.files import Offline
+from aperio_cli.errors.installing import PlatformIncompatible, ProtocolIncompatible
+from aperio_cli.errors.registries import (
     IndexTooLarge,
     IndexUnreadable,
-    Offline,
-    PlatformIncompatible,
     PluginNotFound,
-    ProtocolIncompatible,
     RegistryUnconfigured,
     RegistryUnsigned,
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aperio_cli.errors import IndexUnreadable, IndexVersionUnknown
+from aperio_cli.errors.registries import IndexUnreadable, IndexVersionUnknown
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.registry_index import SEED_PLATFORM, RegistryIndex, parse_detail
 from tests.builders import ARM, LINUX, index_bytes, index_entry, index_version

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli import files
-from aperio_cli.errors import NotInstalled, PluginInUse
+from aperio_cli.errors.installing import NotInstalled, PluginInUse
 from aperio_cli.files import ASIDE_PREFIX
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.removing import remove

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from aperio_cli import errors, scaffolding
+from aperio_cli import scaffolding
 from aperio_cli.building import load_project
 from aperio_cli.building.lock import read_lock
+from aperio_cli.errors import NOT_DONE, USAGE
+from aperio_cli.errors.building import FolderNotEmpty, ModuleInvalid
+from aperio_cli.errors.files import DiskFull
+from aperio_cli.errors.usage import PluginIdInvalid, UsageError
 from aperio_cli.models.digest import Digest
 from aperio_cli.scaffolding import ScaffoldRequest, derive_names, scaffold
 from tests.projects import SDK, TAG, snapshot, write
@@ -128,9 +132,9 @@ def test_scaffold_takes_another_publisher(here: Path) -> None:
 
 @pytest.mark.parametrize("publisher", ["../x", "Globex", "a/b", "a\nb", "-a", "x" * 40, "{{ 1 }}"])
 def test_scaffold_refuses_a_publisher_that_is_no_namespace(here: Path, publisher: str) -> None:
-    with pytest.raises(errors.PluginIdInvalid) as caught:
+    with pytest.raises(PluginIdInvalid) as caught:
         scaffold(ScaffoldRequest(MODULE, publisher=publisher))
-    assert caught.value.exit_status == errors.USAGE
+    assert caught.value.exit_status == USAGE
     assert list(here.iterdir()) == []
 
 
@@ -139,9 +143,9 @@ def test_scaffold_refuses_a_name_that_is_no_module_path(
     here: Path, tmp_path: Path, module: str
 ) -> None:
     before = sorted(path.name for path in tmp_path.rglob("*"))
-    with pytest.raises(errors.ModuleInvalid) as caught:
+    with pytest.raises(ModuleInvalid) as caught:
         scaffold(ScaffoldRequest(module))
-    assert (caught.value.code, caught.value.exit_status) == ("module-invalid", errors.USAGE)
+    assert (caught.value.code, caught.value.exit_status) == ("module-invalid", USAGE)
     assert "\x1b" not in caught.value.what
     assert "`aperio plugin init github.com/acme/aperio-plugin-box`" in caught.value.next[0]
     assert list(here.iterdir()) == []
@@ -174,7 +178,7 @@ def test_scaffold_makes_every_kind_in_every_language(here: Path, kind: str, lang
 def test_scaffold_refuses_what_it_has_no_template_for(
     here: Path, kind: str, language: str, named: str
 ) -> None:
-    with pytest.raises(errors.UsageError) as caught:
+    with pytest.raises(UsageError) as caught:
         scaffold(ScaffoldRequest(MODULE, kind=kind, language=language))
     assert caught.value.why.endswith(named)
     assert list(here.iterdir()) == []
@@ -182,16 +186,16 @@ def test_scaffold_refuses_what_it_has_no_template_for(
 
 def test_scaffold_refuses_a_folder_that_is_not_empty(here: Path) -> None:
     write(here, "aperio-plugin-box/notes.txt", "mine")
-    with pytest.raises(errors.FolderNotEmpty) as caught:
+    with pytest.raises(FolderNotEmpty) as caught:
         scaffold(ScaffoldRequest(MODULE))
-    assert (caught.value.code, caught.value.exit_status) == ("folder-not-empty", errors.NOT_DONE)
+    assert (caught.value.code, caught.value.exit_status) == ("folder-not-empty", NOT_DONE)
     assert "notes.txt" in caught.value.why
     assert snapshot(here) == {"aperio-plugin-box/notes.txt": b"mine"}
 
 
 def test_scaffold_refuses_a_file_in_place_of_the_folder(here: Path) -> None:
     write(here, "aperio-plugin-box", "mine")
-    with pytest.raises(errors.FolderNotEmpty, match="not an empty folder"):
+    with pytest.raises(FolderNotEmpty, match="not an empty folder"):
         scaffold(ScaffoldRequest(MODULE))
     assert snapshot(here) == {"aperio-plugin-box": b"mine"}
 
@@ -200,7 +204,7 @@ def test_scaffold_refuses_a_link_in_place_of_the_folder(here: Path, tmp_path: Pa
     target = tmp_path / "target"
     target.mkdir()
     (here / "aperio-plugin-box").symlink_to(target)
-    with pytest.raises(errors.FolderNotEmpty) as caught:
+    with pytest.raises(FolderNotEmpty) as caught:
         scaffold(ScaffoldRequest(MODULE))
     assert caught.value.why == "it is a symbolic link"
     assert list(target.iterdir()) == []
@@ -228,7 +232,7 @@ def test_scaffold_leaves_nothing_when_it_fails_midway(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", failing)
-    with pytest.raises(errors.DiskFull, match="was not made"):
+    with pytest.raises(DiskFull, match="was not made"):
         scaffold(ScaffoldRequest(MODULE, output=output))
     assert snapshot(here) == {}
     assert [path.name for path in here.iterdir()] == (["box"] if is_there == "empty" else [])

@@ -7,7 +7,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from aperio_cli import clock, errors
+from aperio_cli import clock
+from aperio_cli.errors.trust import IdentityTokenInvalid
 from aperio_cli.signing.credential import MAX_TOKEN_BYTES, read_credential
 from tests.builders import signer
 from tests.simulators.ci import claims
@@ -114,7 +115,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
 def test_token_is_refused_by_the_claim_that_is_wrong(case: str) -> None:
     changes, expected = HOSTILE[case]
     made = _encoded(claims.github(), changes)
-    with pytest.raises(errors.IdentityTokenInvalid) as caught:
+    with pytest.raises(IdentityTokenInvalid) as caught:
         read_credential(made)
     assert expected in caught.value.why
     assert made not in str(caught.value.to_json())
@@ -143,7 +144,7 @@ GARBAGE: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("case", GARBAGE)
 def test_garbage_is_refused_without_a_trace_of_it(case: str) -> None:
     given = GARBAGE[case](token(claims.github()))
-    with pytest.raises(errors.IdentityTokenInvalid) as caught:
+    with pytest.raises(IdentityTokenInvalid) as caught:
         read_credential(given)
     assert "not a JSON Web Token" in caught.value.why
     assert len(given) < 10 or given not in str(caught.value.to_json())
@@ -153,6 +154,6 @@ def test_token_of_the_greatest_length_is_read_and_a_longer_one_is_not() -> None:
     short = token(claims.github(filler=""))
     room = (MAX_TOKEN_BYTES - len(short)) * 3 // 4
     assert read_credential(token(claims.github(filler="x" * (room - 4)))).issuers
-    with pytest.raises(errors.IdentityTokenInvalid, match="cannot be used") as caught:
+    with pytest.raises(IdentityTokenInvalid, match="cannot be used") as caught:
         read_credential(token(claims.github(filler="x" * (room + 8))))
     assert f"longer than {MAX_TOKEN_BYTES} bytes" in caught.value.why

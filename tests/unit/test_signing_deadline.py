@@ -5,14 +5,14 @@ import time
 
 import pytest
 
-from aperio_cli import errors
+from aperio_cli.errors.trust import SigningTimeout
 from aperio_cli.signing.deadline import within
 
 LONG_S = 30.0
 
 
-def late() -> errors.SigningTimeout:
-    return errors.SigningTimeout("too late")
+def late() -> SigningTimeout:
+    return SigningTimeout("too late")
 
 
 def test_work_in_time_gives_its_result_and_leaves_no_thread() -> None:
@@ -40,7 +40,7 @@ def test_error_of_the_work_comes_through_as_it_is(error: BaseException) -> None:
 def test_work_that_is_late_is_left_behind() -> None:
     ended = threading.Event()
     started = time.monotonic()
-    with pytest.raises(errors.SigningTimeout, match="too late"):
+    with pytest.raises(SigningTimeout, match="too late"):
         within(0.05, lambda: ended.wait(LONG_S), late=late)
     assert time.monotonic() - started < LONG_S / 2
     ended.set()

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli import errors
+from aperio_cli.errors import UNAVAILABLE, AperioError
+from aperio_cli.errors.files import InsecureUrl, NetworkUnavailable
+from aperio_cli.errors.trust import (
+    CredentialMissing,
+    SigningFailed,
+    SigningTimeout,
+    TrustRootInvalid,
+)
+from aperio_cli.errors.usage import ConsentMissing
 from aperio_cli.signing import ambient, client, login, sign
 from aperio_cli.signing.hosted import HostedDomain, Identification, open_hosted
 from aperio_cli.signing.local import issuers, server
@@ -59,11 +67,11 @@ def given(private: Instance) -> HostedDomain:
     return opened(private, token=private.mint(claims.github()))
 
 
-def refused(private: Instance, artifact: Artifact) -> errors.AperioError:
+def refused(private: Instance, artifact: Artifact) -> AperioError:
     """The error of a signature that leaves nothing beside the artifact."""
     domain = given(private)
     before = snapshot(artifact.path.parent)
-    with pytest.raises(errors.AperioError) as caught:
+    with pytest.raises(AperioError) as caught:
         sign([artifact], domain=domain)
     assert snapshot(artifact.path.parent) == before
     assert domain.identification.token not in str(caught.value.to_json())
@@ -88,14 +96,14 @@ UNUSABLE: dict[str, Change] = {
 def test_configuration_that_cannot_sign_is_refused(case: str, private: Instance) -> None:
     document = json.loads(private.file.read_text())
     UNUSABLE[case](document)
-    with pytest.raises(errors.TrustRootInvalid) as caught:
+    with pytest.raises(TrustRootInvalid) as caught:
         open_hosted("private", json.dumps(document), Identification())
     assert "ClientTrustConfig" in caught.value.why
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 50_000, "\ufffd"])
 def test_text_that_is_no_configuration_is_refused(text: str) -> None:
-    with pytest.raises(errors.TrustRootInvalid):
+    with pytest.raises(TrustRootInvalid):
         open_hosted("private", text, Identification())
 
 
@@ -105,7 +113,7 @@ def test_token_goes_over_no_plain_connection(kind: str, url: str, private: Insta
     private.provide_login("https://login.acme.example")
     document = json.loads(private.file.read_text())
     document["signingConfig"][kind][0]["url"] = url
-    with pytest.raises(errors.InsecureUrl) as caught:
+    with pytest.raises(InsecureUrl) as caught:
         open_hosted("private", json.dumps(document), Identification())
     assert url in caught.value.why
 
@@ -152,22 +160,22 @@ def test_service_is_not_asked_when_somebody_wants_to_type_a_code(
 
 def test_nobody_logs_in_without_consent(private: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     def deny() -> None:
-        raise errors.ConsentMissing("no")
+        raise ConsentMissing("no")
 
     monkeypatch.setattr(login, "log_in", lambda *_, **__: pytest.fail("somebody logged in"))
     private.provide_login("https://login.acme.example")
-    with pytest.raises(errors.ConsentMissing):
+    with pytest.raises(ConsentMissing):
         opened(private, has_terminal=True, consent=deny).credential()
 
 
 def test_instance_without_a_provider_says_so(private: Instance) -> None:
-    with pytest.raises(errors.SigningFailed, match="no place to log in"):
+    with pytest.raises(SigningFailed, match="no place to log in"):
         opened(private, has_terminal=True).credential()
 
 
 def test_no_interactive_login_in_ci_even_with_a_terminal(private: Instance) -> None:
     private.provide_login("https://login.acme.example")
-    with pytest.raises(errors.CredentialMissing):
+    with pytest.raises(CredentialMissing):
         opened(private, has_terminal=True, environment={"CI": "true"}).credential()
 
 
@@ -249,7 +257,7 @@ def test_service_that_nobody_answers_for_is_named(
 ) -> None:
     moved(private, kind, "http://127.0.0.1:9")
     error = refused(private, artifact)
-    assert (error.code, error.exit_status) == ("network-unavailable", errors.UNAVAILABLE)
+    assert (error.code, error.exit_status) == ("network-unavailable", UNAVAILABLE)
     assert "127.0.0.1:9" in error.why or "port=9" in error.why
 
 
@@ -271,7 +279,7 @@ def test_service_that_hangs_is_given_up(
         error = refused(private, artifact)
     finally:
         released.set()
-    assert (error.code, error.exit_status) == ("signing-timeout", errors.UNAVAILABLE)
+    assert (error.code, error.exit_status) == ("signing-timeout", UNAVAILABLE)
     assert time.monotonic() - started < web.HANG_S / 2
     assert (LEFT_BEHIND in error.why) == (service == "log")
 
@@ -343,7 +351,7 @@ def test_nobody_who_logs_in_is_given_up(
     monkeypatch.setattr(login, "DEADLINE_S", 2.0)
     with (
         provider.providing_login(private) as provided,
-        pytest.raises(errors.SigningTimeout, match="nobody logged in"),
+        pytest.raises(SigningTimeout, match="nobody logged in"),
     ):
         login.log_in(provided.url, out_of_band=False)
     assert len(opened_pages) == 1
@@ -363,13 +371,13 @@ BROKEN_PROVIDERS = {
 def test_provider_that_cannot_be_used_is_an_error(case: str, private: Instance) -> None:
     with provider.providing_login(private) as provided:
         provided.faults["/.well-known/openid-configuration"] = BROKEN_PROVIDERS[case]
-        with pytest.raises(errors.SigningFailed) as caught:
+        with pytest.raises(SigningFailed) as caught:
             login.log_in(provided.url, out_of_band=True)
     assert provided.url in caught.value.what
 
 
 def test_provider_that_is_away_is_named() -> None:
-    with pytest.raises(errors.NetworkUnavailable) as caught:
+    with pytest.raises(NetworkUnavailable) as caught:
         login.log_in("http://127.0.0.1:9", out_of_band=True)
     assert "http://127.0.0.1:9" in caught.value.what
 
@@ -390,6 +398,6 @@ def test_service_of_a_job_that_hangs_is_given_up(
     with github.endpoint(private, hang) as endpoint:
         for name, value in endpoint.environment.items():
             monkeypatch.setenv(name, value)
-        with pytest.raises(errors.SigningTimeout, match="GitHub Actions does not answer"):
+        with pytest.raises(SigningTimeout, match="GitHub Actions does not answer"):
             ambient.ambient_token(endpoint.environment)
         released.set()

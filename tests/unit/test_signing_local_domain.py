@@ -11,7 +11,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from aperio_cli import errors
+from aperio_cli.errors.trust import (
+    IdentityInvalid,
+    TrustDomainBroken,
+    TrustDomainExists,
+    TrustDomainMissing,
+)
 from aperio_cli.models.publisher import LOCAL_ISSUER
 from aperio_cli.signing.local import create_domain, keyring, open_domain
 from aperio_cli.signing.local.authority import LeafIdentity
@@ -73,7 +78,7 @@ def test_issuer_and_origin_are_names_without_ports(place: Path) -> None:
 def test_second_domain_refuses_and_changes_nothing(place: Path) -> None:
     create_domain(place, IDENTITY)
     before = snapshot(place.parent)
-    with pytest.raises(errors.TrustDomainExists) as caught:
+    with pytest.raises(TrustDomainExists) as caught:
         create_domain(place, "bob@local")
     assert snapshot(place.parent) == before
     assert (caught.value.code, caught.value.exit_status) == ("trust-domain-exists", 1)
@@ -82,12 +87,12 @@ def test_second_domain_refuses_and_changes_nothing(place: Path) -> None:
 def test_file_or_link_in_the_place_refuses_and_stays(place: Path) -> None:
     place.parent.mkdir(parents=True)
     place.write_text("mine")
-    with pytest.raises(errors.TrustDomainExists):
+    with pytest.raises(TrustDomainExists):
         create_domain(place, IDENTITY)
     assert place.read_text() == "mine"
     place.unlink()
     place.symlink_to("nowhere")
-    with pytest.raises(errors.TrustDomainExists):
+    with pytest.raises(TrustDomainExists):
         create_domain(place, IDENTITY)
     assert place.is_symlink()
 
@@ -123,7 +128,7 @@ def test_two_creations_at_once_make_one_domain(place: Path) -> None:
         try:
             create_domain(place, IDENTITY)
             outcomes.append("made")
-        except errors.TrustDomainExists:
+        except TrustDomainExists:
             outcomes.append("exists")
 
     threads = [threading.Thread(target=create) for _ in range(4)]
@@ -141,7 +146,7 @@ def test_two_creations_at_once_make_one_domain(place: Path) -> None:
      "a" * 80 + "@local", "alice@local,bob@local", "<alice@local>", ".alice@local"],
 )  # fmt: skip
 def test_identity_refuses_when_it_is_not_a_login_at_local(identity: str, place: Path) -> None:
-    with pytest.raises(errors.IdentityInvalid):
+    with pytest.raises(IdentityInvalid):
         create_domain(place, identity)
     assert not place.parent.exists()
 
@@ -158,7 +163,7 @@ def test_identity_may_be_any_usual_login(login: str, place: Path) -> None:
 
 
 def test_missing_domain_refuses_with_the_command_that_makes_one(place: Path) -> None:
-    with pytest.raises(errors.TrustDomainMissing) as caught:
+    with pytest.raises(TrustDomainMissing) as caught:
         open_domain(place)
     assert caught.value.next == ("`aperio trust local init`",)
     assert caught.value.exit_status == 1
@@ -183,7 +188,7 @@ def test_domain_refuses_when_a_document_cannot_be_read(
     (place / name).unlink()
     if contents is not None:
         (place / name).write_bytes(contents)
-    with pytest.raises(errors.TrustDomainBroken) as caught:
+    with pytest.raises(TrustDomainBroken) as caught:
         open_domain(place)
     assert name in caught.value.why
 
@@ -198,7 +203,7 @@ def test_domain_refuses_when_its_description_is_unknown(
 ) -> None:
     create_domain(place, IDENTITY)
     (place / "domain.json").write_text(json.dumps(described))
-    with pytest.raises(errors.TrustDomainBroken):
+    with pytest.raises(TrustDomainBroken):
         open_domain(place)
 
 
@@ -229,7 +234,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 def test_domain_refuses_to_sign_when_a_key_is_damaged(name: str, damage: str, place: Path) -> None:
     domain = create_domain(place, IDENTITY)
     DAMAGES[damage](place / "keys" / f"{name}.pem")
-    with pytest.raises(errors.TrustDomainBroken) as caught, domain.serving():
+    with pytest.raises(TrustDomainBroken) as caught, domain.serving():
         pytest.fail("the services started")
     assert name in caught.value.why
 
@@ -238,7 +243,7 @@ def test_domain_refuses_to_sign_when_a_key_is_damaged(name: str, damage: str, pl
 def test_domain_refuses_to_sign_when_a_key_is_of_another_domain(name: str, place: Path) -> None:
     domain = create_domain(place, IDENTITY)
     _foreign_key(place / "keys" / f"{name}.pem")
-    with pytest.raises(errors.TrustDomainBroken) as caught, domain.serving():
+    with pytest.raises(TrustDomainBroken) as caught, domain.serving():
         pytest.fail("the services started")
     assert "trusted_root.json" in caught.value.why
 
@@ -252,7 +257,7 @@ def test_encrypted_key_refuses(place: Path) -> None:
         serialization.BestAvailableEncryption(b"secret"),
     )
     (place / "keys" / "tokens.pem").write_bytes(pem)
-    with pytest.raises(errors.TrustDomainBroken):
+    with pytest.raises(TrustDomainBroken):
         domain.identity_token()
 
 
@@ -261,6 +266,6 @@ def test_no_error_shows_a_key(place: Path) -> None:
     path = place / "keys" / "log.pem"
     secret = path.read_text().splitlines()[1]
     path.write_text(path.read_text().replace("-----END", "-----ENDE"))
-    with pytest.raises(errors.TrustDomainBroken) as caught:
+    with pytest.raises(TrustDomainBroken) as caught:
         domain.services()
     assert secret not in str(caught.value.to_json())

@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from rfc3161_client import HashAlgorithm, TimestampRequestBuilder, VerifierBuilder
 from rfc3161_client import decode_timestamp_response as decode
 
-from aperio_cli import clock, errors, files
+from aperio_cli import clock, files
+from aperio_cli.errors.files import DiskFull
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher import LOCAL_ISSUER
 from aperio_cli.signing.local import issuers, server, tokens
@@ -386,7 +387,7 @@ def test_full_disk_refuses(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> Non
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(errors.DiskFull):
+    with pytest.raises(DiskFull):
         forge.log.append(request)
 
 

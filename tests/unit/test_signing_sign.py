@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import errors, files, signing
+from aperio_cli import files, signing
+from aperio_cli.errors.files import DiskFull, NetworkUnavailable
+from aperio_cli.errors.trust import ArtifactChanged, SigningFailed, TrustDomainBroken
 from aperio_cli.models.digest import Digest
 from aperio_cli.signing import bundle_path, sign
 from aperio_cli.signing.local import server, tokens
@@ -162,7 +164,7 @@ def test_changed_artifact_refuses_and_signs_none(domain: LocalDomain, dist: Path
     good, changed = artifact_at(dist / "a.tar.gz"), artifact_at(dist / "b.tar.gz")
     changed.path.write_bytes(b"something else")
     before = snapshot(dist.parent)
-    with pytest.raises(errors.ArtifactChanged) as caught:
+    with pytest.raises(ArtifactChanged) as caught:
         sign([good, changed], domain=domain)
     assert snapshot(dist.parent) == before
     assert str(changed.digest) in caught.value.why
@@ -192,7 +194,7 @@ def test_service_that_refuses_is_quoted_and_no_bundle_appears(
 
     monkeypatch.setattr(server.Services, "answer", refusing)
     artifact = artifact_at(dist / "a.tar.gz")
-    with pytest.raises(errors.SigningFailed) as caught:
+    with pytest.raises(SigningFailed) as caught:
         sign([artifact], domain=domain)
     expected = "503" if path == server.TIMESTAMPS_PATH else "the moon is in the way"
     assert expected in caught.value.why
@@ -211,7 +213,7 @@ def test_token_that_a_service_sends_back_is_not_shown(
         return server.Reply(HTTPStatus.FORBIDDEN, "application/json", document.encode())
 
     monkeypatch.setattr(server.Services, "answer", talkative)
-    with pytest.raises(errors.SigningFailed) as caught:
+    with pytest.raises(SigningFailed) as caught:
         sign([artifact_at(dist / "a.tar.gz")], domain=domain)
     assert caught.value.why.startswith("nobody knows *** here")
     assert sent[0][:20] not in str(caught.value.to_json())
@@ -240,7 +242,7 @@ def test_service_that_answers_nonsense_is_an_error_and_no_bundle_appears(
 
     monkeypatch.setattr(server.Services, "answer", nonsense)
     artifact = artifact_at(dist / "a.tar.gz")
-    with pytest.raises(errors.SigningFailed):
+    with pytest.raises(SigningFailed):
         sign([artifact], domain=domain)
     assert list(dist.iterdir()) == [artifact.path]
 
@@ -252,7 +254,7 @@ def test_server_that_cuts_the_connection_is_an_error(
         raise ConnectionAbortedError
 
     monkeypatch.setattr(server._Handler, "_send", cut)
-    with pytest.raises(errors.NetworkUnavailable) as caught:
+    with pytest.raises(NetworkUnavailable) as caught:
         sign([artifact_at(dist / "a.tar.gz")], domain=domain)
     assert "ConnectionError" in caught.value.why
 
@@ -262,7 +264,7 @@ def test_changed_log_is_an_error_that_says_so(domain: LocalDomain, dist: Path) -
     sign([artifact], domain=domain)
     (domain.directory / "log" / "entries.jsonl").write_bytes(b"")
     before = snapshot(dist)
-    with pytest.raises(errors.SigningFailed) as caught:
+    with pytest.raises(SigningFailed) as caught:
         sign([artifact], domain=domain)
     assert "entries of the log that were already signed have changed" in caught.value.why
     assert snapshot(dist) == before
@@ -289,7 +291,7 @@ def test_any_fault_of_a_foreign_call_is_an_error_and_no_bundle_appears(
 
     artifact = artifact_at(dist / "a.tar.gz")
     monkeypatch.setattr(call, fail)
-    with pytest.raises(errors.SigningFailed) as caught:
+    with pytest.raises(SigningFailed) as caught:
         sign([artifact], domain=domain)
     assert caught.value.why.splitlines()[0] == "KeyError: 'inside'"
     assert list(dist.iterdir()) == [artifact.path]
@@ -321,7 +323,7 @@ def test_own_bundle_that_does_not_verify_is_not_written(
     bundles.append(foreign.bundle_json(artifacts[1].digest))
     made = iter(bundles)
     monkeypatch.setattr(signing.client.Session, "sign_digest", lambda *_: next(made))
-    with pytest.raises(errors.SigningFailed) as caught:
+    with pytest.raises(SigningFailed) as caught:
         sign(artifacts, domain=domain)
     assert caught.value.why.startswith("trust-domain-unknown: ")
     assert sorted(dist.iterdir()) == [artifact.path for artifact in artifacts]
@@ -335,7 +337,7 @@ def test_own_bundle_for_somebody_else_is_not_written(
     other = forge.but(identity=replace(forge.identity, subject="bob@local"))
     bundle = other.bundle_json(artifact.digest)
     monkeypatch.setattr(signing.client.Session, "sign_digest", lambda *_: bundle)
-    with pytest.raises(errors.SigningFailed, match="does not verify"):
+    with pytest.raises(SigningFailed, match="does not verify"):
         sign([artifact], domain=domain)
     assert list(dist.iterdir()) == [artifact.path]
 
@@ -354,14 +356,14 @@ def test_full_disk_leaves_the_old_bundle(
         write(self)
 
     monkeypatch.setattr(files.AsideFile, "commit", full)
-    with pytest.raises(errors.DiskFull):
+    with pytest.raises(DiskFull):
         sign([artifact], domain=domain)
     assert snapshot(dist) == before
 
 
 def test_broken_domain_keeps_its_own_error(domain: LocalDomain, dist: Path) -> None:
     (domain.directory / "keys" / "tokens.pem").unlink()
-    with pytest.raises(errors.TrustDomainBroken):
+    with pytest.raises(TrustDomainBroken):
         sign([artifact_at(dist / "a.tar.gz")], domain=domain)
 
 
@@ -372,7 +374,7 @@ def test_error_of_a_domain_without_services_is_mapped(
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(server, "serving", no_port)
-    with pytest.raises(errors.SigningFailed, match="nothing was signed") as caught:
+    with pytest.raises(SigningFailed, match="nothing was signed") as caught:
         sign([artifact_at(dist / "a.tar.gz")], domain=domain)
     assert "Too many open files" in caught.value.why
 

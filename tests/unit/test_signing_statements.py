@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli import errors, files
+from aperio_cli import files
+from aperio_cli.errors.trust import ArtifactChanged, SigningFailed
 from aperio_cli.signing import attestations_path, client, sign, statements
 from aperio_cli.verifying.attestations import verify_attestations
 from aperio_cli.verifying.signature import verify_signature
@@ -175,7 +176,7 @@ def test_unfit_bill_of_materials_refuses_and_nothing_is_signed(
 ) -> None:
     artifact = artifact_at(tmp_path / NAME, sbom=UNFIT[case])
     before = snapshot(tmp_path)
-    with pytest.raises(errors.SigningFailed, match="bill of materials"):
+    with pytest.raises(SigningFailed, match="bill of materials"):
         sign([artifact], domain=domain)
     assert snapshot(tmp_path) == before
 
@@ -183,7 +184,7 @@ def test_unfit_bill_of_materials_refuses_and_nothing_is_signed(
 def test_file_that_is_no_archive_is_not_signed(domain: LocalDomain, tmp_path: Path) -> None:
     artifact = artifact_at(tmp_path / NAME)
     artifact.path.write_bytes(artifact.path.read_bytes()[:-10])
-    with pytest.raises(errors.ArtifactChanged):
+    with pytest.raises(ArtifactChanged):
         sign([artifact], domain=domain)
 
 
@@ -251,7 +252,7 @@ def test_statement_that_does_not_verify_stops_everything(
 ) -> None:
     artifact = artifact_at(tmp_path / NAME)
     monkeypatch.setattr(client.Session, "sign_statement", lambda *_: b"{}")
-    with pytest.raises(errors.SigningFailed, match="does not verify") as caught:
+    with pytest.raises(SigningFailed, match="does not verify") as caught:
         sign([artifact], domain=domain)
     assert caught.value.why.startswith("bundle-malformed: ")
     assert sorted(path.name for path in tmp_path.glob("box*")) == [NAME]
@@ -269,7 +270,7 @@ def test_statement_of_another_kind_stops_everything(
         return honest(self, subject, "https://example.org/other", predicate)
 
     monkeypatch.setattr(client.Session, "sign_statement", dishonest)
-    with pytest.raises(errors.SigningFailed, match="does not verify"):
+    with pytest.raises(SigningFailed, match="does not verify"):
         sign([artifact], domain=domain)
     assert sorted(path.name for path in tmp_path.glob("box*")) == [NAME]
 

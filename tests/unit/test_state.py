@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli.errors import StateConflict, StateLimit, StateUnreadable
+from aperio_cli.errors.running import StateConflict, StateLimit, StateUnreadable
 from aperio_cli.state import MAX_SLICE_BYTES, MAX_VALUE_BYTES, Item, Slice, State
 
 if TYPE_CHECKING:

@@ -7,14 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli import listing
-from aperio_cli.errors import (
-    FilesChanged,
-    FolderNotPrivate,
-    LockHeld,
-    NotInstalled,
-    PluginInUse,
-    ReceiptInvalid,
-)
+from aperio_cli.errors.files import FilesChanged, FolderNotPrivate, LockHeld
+from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid
 from aperio_cli.files import ASIDE_PREFIX
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.receipt import Receipt

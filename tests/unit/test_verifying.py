@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli import archive, files, verifying
-from aperio_cli.errors import (
-    AperioError,
-    AttestationMalformed,
-    BytecodeInArtifact,
+from aperio_cli.errors import AperioError, Refusal
+from aperio_cli.errors.building import ManifestInvalid
+from aperio_cli.errors.files import (
     DigestMismatch,
     DiskFull,
     FileNotRegular,
     FileTooLarge,
-    ManifestInvalid,
-    ManifestMismatch,
-    NotFound,
     Offline,
+    ResponseTooLarge,
+)
+from aperio_cli.errors.installing import BytecodeInArtifact, ManifestMismatch
+from aperio_cli.errors.trust import (
+    AttestationMalformed,
     ProvenanceMismatch,
     ProvenanceMissing,
     PublisherUnknown,
-    Refusal,
-    ResponseTooLarge,
     SignatureDigestMismatch,
     SignatureMissing,
     TrustRootMissing,
     VerifierCrashed,
 )
+from aperio_cli.errors.usage import NotFound
 from aperio_cli.models.artifact import (
     ATTESTATIONS_SUFFIX,
     BUNDLE_SUFFIX,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli import errors
+from aperio_cli.errors import Refusal
+from aperio_cli.errors.trust import TrustRootMissing
 from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import SBOM_TYPE, Provenance
@@ -59,8 +60,8 @@ def _root(domain: LocalDomain) -> TrustedRootSource:
     return root_of(domain)
 
 
-def refusal(data: bytes, root: TrustedRootSource) -> errors.Refusal:
-    with pytest.raises(errors.Refusal) as caught:
+def refusal(data: bytes, root: TrustedRootSource) -> Refusal:
+    with pytest.raises(Refusal) as caught:
         verify_attestations(DIGEST, data, [root])
     assert caught.value.exit_status == 3
     return caught.value
@@ -447,5 +448,5 @@ def test_file_refuses_when_it_is_one_byte_too_long(root: TrustedRootSource) -> N
 
 
 def test_attestations_refuse_when_there_is_no_root(forge: Forge) -> None:
-    with pytest.raises(errors.TrustRootMissing):
+    with pytest.raises(TrustRootMissing):
         verify_attestations(DIGEST, forge.statement(DIGEST), [])

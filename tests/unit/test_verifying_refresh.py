@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli import files
-from aperio_cli.errors import DiskFull, LockHeld, TrustRefreshFailed, TrustRefreshRefused
+from aperio_cli.errors.files import DiskFull, LockHeld
+from aperio_cli.errors.trust import TrustRefreshFailed, TrustRefreshRefused
 from aperio_cli.paths import Paths, find_paths
 from aperio_cli.verifying import refresh
 from aperio_cli.verifying.refresh import RefreshRequest, refresh_root

@@ -11,7 +11,9 @@ from sigstore.models import ClientTrustConfig
 
 from aperio_cli import clock
 from aperio_cli.config import Config, DomainRule
-from aperio_cli.errors import NotFound, Refusal, TrustRootInvalid, UsageError
+from aperio_cli.errors import Refusal
+from aperio_cli.errors.trust import TrustRootInvalid
+from aperio_cli.errors.usage import NotFound, UsageError
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.policy import Policy
 from aperio_cli.models.publisher import PublisherRule

@@ -12,7 +12,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from aperio_cli import clock, errors
+from aperio_cli import clock
+from aperio_cli.errors import Refusal
+from aperio_cli.errors.trust import TrustRootInvalid, TrustRootMissing
 from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import RELEASE_TYPES, SBOM_TYPE, Attestation, LogEntry
@@ -60,8 +62,8 @@ def _root(domain: LocalDomain) -> TrustedRootSource:
     return root_of(domain)
 
 
-def refusal(bundle: bytes, *roots: TrustedRootSource) -> errors.Refusal:
-    with pytest.raises(errors.Refusal) as caught:
+def refusal(bundle: bytes, *roots: TrustedRootSource) -> Refusal:
+    with pytest.raises(Refusal) as caught:
         verify_signature(DIGEST, bundle, roots)
     return caught.value
 
@@ -391,7 +393,7 @@ def test_root_file_is_all_that_verification_needs(
 
 
 def test_missing_root_file_refuses_with_the_command_that_makes_one(tmp_path: Path) -> None:
-    with pytest.raises(errors.TrustRootMissing) as caught:
+    with pytest.raises(TrustRootMissing) as caught:
         read_trusted_root("local", tmp_path / "none.json")
     assert "`aperio trust local init`" in caught.value.next[0]
 
@@ -400,7 +402,7 @@ def test_root_file_refuses_when_it_is_too_long_or_no_file(tmp_path: Path) -> Non
     long = tmp_path / "long.json"
     long.write_bytes(b" " * (1024 * 1024 + 1))
     for path in (long, tmp_path):
-        with pytest.raises(errors.TrustRootInvalid):
+        with pytest.raises(TrustRootInvalid):
             read_trusted_root("local", path)
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import errors, wheel
+from aperio_cli import wheel
+from aperio_cli.errors.usage import NotFound
 from aperio_cli.models.digest import Digest
 from tests.projects import SDK, write
 
@@ -79,7 +80,7 @@ def test_sdk_wheel_states_its_dependencies(tmp_path: Path) -> None:
 def test_sdk_wheel_refuses_a_source_without_a_version(source: Path) -> None:
     init = source / "aperio_plugin/__init__.py"
     init.write_text(init.read_text().replace("__version__", "release"))
-    with pytest.raises(errors.NotFound, match="states no version"):
+    with pytest.raises(NotFound, match="states no version"):
         wheel.sdk_wheel(source)
 
 
@@ -123,7 +124,7 @@ def test_refresh_removes_an_older_wheel_and_no_other(tmp_path: Path) -> None:
 
 def test_refresh_refuses_a_lock_without_an_entry(tmp_path: Path) -> None:
     lock = write(tmp_path, "requirements.lock", f"grpcio==1.0 --hash=sha256:{HASH}\n")
-    with pytest.raises(errors.NotFound, match="no entry for aperio-plugin-sdk"):
+    with pytest.raises(NotFound, match="no entry for aperio-plugin-sdk"):
         wheel.refresh(tmp_path, MADE)
     assert lock.read_text() == f"grpcio==1.0 --hash=sha256:{HASH}\n"
 

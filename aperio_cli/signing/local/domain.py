@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from aperio_cli import files
-from aperio_cli.errors import IdentityInvalid, TrustDomainExists, TrustDomainMissing
+from aperio_cli.errors.trust import IdentityInvalid, TrustDomainExists, TrustDomainMissing
 from aperio_cli.models.publisher import LOCAL_DOMAIN, LOCAL_ISSUER
 from aperio_cli.signing.local import state
 

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cryptography.hazmat.primitives import serialization
 
 from aperio_cli import clock
-from aperio_cli.errors import AperioError, DiskFull
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.files import DiskFull
 from aperio_cli.models.publisher import LOCAL_ISSUER
 from aperio_cli.signing import surroundings
 from aperio_cli.signing.local import issuers, tokens

@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli import files
-from aperio_cli.errors import AperioError, TrustDomainBroken
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.trust import TrustDomainBroken
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,103 @@
+"""Scaffold and build: projects, manifests, artifacts."""
+
+from __future__ import annotations
+
+from aperio_cli.errors import INCOMPATIBLE, USAGE, AperioError, Refusal
+
+
+class FolderNotEmpty(AperioError):
+    """`plugin init` writes into a new or empty folder only."""
+
+    code = "folder-not-empty"
+
+
+class ProjectInvalid(AperioError):
+    """The folder is not a plugin project: it has no manifest.yaml, or a named file is missing."""
+
+    code = "project-invalid"
+
+
+class ManifestInvalid(AperioError):
+    """manifest.yaml cannot be read, lacks a key, or has an unknown or badly formed one."""
+
+    code = "manifest-invalid"
+
+
+class ManifestKindUnknown(AperioError):
+    """The manifest's `kind` is none of connector, remediation and destination."""
+
+    code = "manifest-kind-unknown"
+
+
+class ModuleInvalid(AperioError):
+    """`plugin init` takes a module path such as github.com/acme/aperio-plugin-box, and no other."""
+
+    code = "module-invalid"
+    exit_status = USAGE
+
+
+class SecretInProject(Refusal):
+    """A file of the project looks like a credential, and what is built is made to be published."""
+
+    code = "secret-in-project"
+
+
+class LockInvalid(AperioError):
+    """requirements.lock is missing, or a line of it is not one pinned version with its hashes."""
+
+    code = "lock-invalid"
+
+
+class BuildDependencyUnavailable(AperioError):
+    """No wheel of a locked dependency fits the interpreter and the platform built for."""
+
+    code = "build-dependency-unavailable"
+
+
+class BuildDependencyFailed(AperioError):
+    """The locked dependencies could not be installed, for a reason that pip gives."""
+
+    code = "build-dependency-failed"
+
+
+class DependencyDigestMismatch(Refusal):
+    """A downloaded dependency is not the one that requirements.lock names; it was not used."""
+
+    code = "dependency-digest-mismatch"
+
+
+class RuntimeUnsupported(AperioError):
+    """This version of aperio cannot build the manifest's runtime, or not for that platform."""
+
+    code = "runtime-unsupported"
+
+
+class GoToolchainMissing(AperioError):
+    """A Go plugin can be built only where Go is installed, as new as its go.mod asks for."""
+
+    code = "go-toolchain-missing"
+
+
+class GoModulesUnpinned(AperioError):
+    """go.mod and go.sum of a Go plugin do not pin every module that it imports."""
+
+    code = "go-modules-unpinned"
+
+
+class GoBuildFailed(AperioError):
+    """A Go plugin does not compile; what go says stands in the message."""
+
+    code = "go-build-failed"
+
+
+class InterpreterNotDeclared(AperioError):
+    """The interpreter is none of those that the manifest's `runtime.tags` declares."""
+
+    code = "interpreter-not-declared"
+    exit_status = INCOMPATIBLE
+
+
+class BuildNotReproducible(AperioError):
+    """Building the same project twice gave different bytes."""
+
+    code = "build-not-reproducible"

@@ -1,0 +1,74 @@
+"""Verify, install and keep: manifests, interpreters, the store."""
+
+from __future__ import annotations
+
+from aperio_cli.errors import INCOMPATIBLE, AperioError, Refusal
+
+
+class ReceiptInvalid(Refusal):
+    """The record of an installed version cannot be read, so what it runs cannot be checked."""
+
+    code = "receipt-invalid"
+
+
+class NotInstalled(AperioError):
+    """The plugin, or that version of it, is not installed."""
+
+    code = "not-installed"
+
+
+class ManifestMismatch(Refusal):
+    """The artifact's own manifest says something else than what it was offered as."""
+
+    code = "manifest-mismatch"
+
+
+class BytecodeInArtifact(Refusal):
+    """The artifact carries compiled Python, which nobody can review; install compiles instead."""
+
+    code = "artifact-bytecode"
+
+
+class PlatformIncompatible(AperioError):
+    """The plugin exists, but not for this operating system and architecture."""
+
+    code = "platform-incompatible"
+    exit_status = INCOMPATIBLE
+
+
+class ProtocolIncompatible(AperioError):
+    """The plugin speaks another major version of the plugin interface than this aperio."""
+
+    code = "protocol-incompatible"
+    exit_status = INCOMPATIBLE
+
+
+class InterpreterMissing(AperioError):
+    """No Python interpreter on this machine fits what the plugin was built for."""
+
+    code = "interpreter-missing"
+    exit_status = INCOMPATIBLE
+
+
+class BytecodeFailed(AperioError):
+    """The plugin's Python files could not be compiled within the memory and time allowed."""
+
+    code = "bytecode-failed"
+
+
+class VersionChanged(Refusal):
+    """A version that is installed already was offered again with other contents."""
+
+    code = "version-changed"
+
+
+class SignerChanged(Refusal):
+    """The new version is signed by somebody else than the installed one, or not at all."""
+
+    code = "signer-changed"
+
+
+class PluginInUse(AperioError):
+    """The plugin is running, so its files were left as they are."""
+
+    code = "plugin-in-use"

@@ -1,0 +1,75 @@
+"""Registries: their index, and the folders that maintainers keep."""
+
+from __future__ import annotations
+
+from aperio_cli.errors import UNAVAILABLE, USAGE, AperioError, Refusal
+
+
+class RegistryUnconfigured(AperioError):
+    """A plugin was named by its id, and no registry is configured to look it up in."""
+
+    code = "registry-unconfigured"
+    exit_status = USAGE
+
+
+class RegistryUnsigned(Refusal):
+    """A registry that is neither a folder nor on this machine has to be signed; this is not."""
+
+    code = "registry-unsigned"
+
+
+class IndexTooLarge(AperioError):
+    """The registry's index is longer than any index has to be, so it was not read."""
+
+    code = "index-too-large"
+    exit_status = UNAVAILABLE
+
+
+class IndexUnreadable(AperioError):
+    """The registry's index is missing, is not JSON, or breaks a rule of its format."""
+
+    code = "index-unreadable"
+    exit_status = UNAVAILABLE
+
+
+class IndexVersionUnknown(AperioError):
+    """The registry's index is written in a version of the format that this aperio cannot read."""
+
+    code = "index-version-unknown"
+    exit_status = UNAVAILABLE
+
+
+class PluginNotFound(AperioError):
+    """The registry has no plugin of that id, or not that version of it."""
+
+    code = "plugin-not-found"
+
+
+class RegistrySourceInvalid(AperioError):
+    """The folder is not the source of a registry, or one of its records is damaged."""
+
+    code = "registry-source-invalid"
+
+
+class RegistrySourceExists(AperioError):
+    """The folder is the source of a registry already, or holds something else."""
+
+    code = "registry-source-exists"
+
+
+class RegistryOutputForeign(Refusal):
+    """A registry would be built over a folder that holds something else, which stays as it is."""
+
+    code = "registry-output-foreign"
+
+
+class PublishedVersionChanged(Refusal):
+    """A version that the registry has already was added again with other contents."""
+
+    code = "published-version-changed"
+
+
+class PortInUse(AperioError):
+    """The registry cannot be served on that port: another program listens there."""
+
+    code = "port-in-use"

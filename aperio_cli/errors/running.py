@@ -1,0 +1,146 @@
+"""Run: the plugin's process, its calls, its stored state, what a start requires."""
+
+from __future__ import annotations
+
+from aperio_cli.errors import INCOMPATIBLE, PLUGIN_FAILED, UNAVAILABLE, USAGE, AperioError, Refusal
+
+
+class PluginFault(AperioError):
+    """The base of what a plugin did wrong; it has been stopped."""
+
+    exit_status = PLUGIN_FAILED
+
+
+class HandshakeMalformed(PluginFault):
+    """The plugin's first line on stdout is not a go-plugin handshake."""
+
+    code = "handshake-malformed"
+
+
+class HandshakeTooLong(PluginFault):
+    """The plugin printed 64 KiB on stdout without ending its first line."""
+
+    code = "handshake-too-long"
+
+
+class HandshakeTimeout(PluginFault):
+    """The plugin started and did not print its handshake in time."""
+
+    code = "handshake-timeout"
+
+
+class HandshakeAddressRefused(PluginFault):
+    """The plugin's handshake names an address that is not a socket in its own private folder."""
+
+    code = "handshake-address-refused"
+
+
+class PluginExitedEarly(PluginFault):
+    """The plugin ended, or closed its stdout, before it printed its handshake."""
+
+    code = "plugin-exited-early"
+
+
+class PluginNotExecutable(PluginFault):
+    """The system could not execute the plugin at all."""
+
+    code = "plugin-not-executable"
+
+
+class PluginNotHealthy(PluginFault):
+    """The plugin printed its handshake, and then did not answer its health check."""
+
+    code = "plugin-not-healthy"
+
+
+class PluginCrashed(PluginFault):
+    """The plugin's process ended while it was at work."""
+
+    code = "plugin-crashed"
+
+
+class PluginDeadlineExceeded(PluginFault):
+    """The plugin did not answer a call in time."""
+
+    code = "plugin-deadline-exceeded"
+
+
+class PluginReportedError(PluginFault):
+    """The plugin answered a call with an error of its own, shown with its diagnostics."""
+
+    code = "plugin-reported-error"
+
+
+class PluginUnauthenticated(PluginReportedError):
+    """The service that the plugin reads refuses the credentials in use."""
+
+    code = "plugin-unauthenticated"
+
+
+class PluginContractBroken(PluginFault):
+    """The plugin sent something that the plugin interface does not allow."""
+
+    code = "plugin-contract-broken"
+
+
+class InterpreterChanged(AperioError):
+    """The Python that a plugin was installed for is gone, or is another version now."""
+
+    code = "interpreter-changed"
+    exit_status = INCOMPATIBLE
+
+
+class PluginConfigInvalid(AperioError):
+    """A configuration key of a plugin is missing, unknown or of a wrong type."""
+
+    code = "plugin-config-invalid"
+    exit_status = USAGE
+
+
+class TokenUrlRefused(Refusal):
+    """The address to ask for tokens is not one that the plugin's manifest permits."""
+
+    code = "token-url-refused"
+
+
+class TokenRefused(AperioError):
+    """The service did not give a token for the client id and secret in the configuration."""
+
+    code = "token-refused"
+
+
+class TokenUnavailable(AperioError):
+    """The service that gives tokens could not be reached, or answered something unusable."""
+
+    code = "token-unavailable"
+    exit_status = UNAVAILABLE
+
+
+class StateUnreadable(AperioError):
+    """The database of checkpoints and stored values cannot be read or written."""
+
+    code = "state-unreadable"
+
+
+class StateLimit(AperioError):
+    """A key, a value or a whole slice of the key-value store is larger than allowed."""
+
+    code = "state-limit"
+
+
+class StateConflict(AperioError):
+    """A conditional write to the key-value store found another revision than it asked for."""
+
+    code = "state-conflict"
+
+
+class RequiredLimit(Refusal):
+    """`[sandbox] require` names a limit that this version of aperio does not enforce."""
+
+    code = "limit-required"
+
+
+class ExceptionExpired(Refusal):
+    """The plugin was installed without proof until a date, and that date has passed."""
+
+    code = "exception-expired"

@@ -1,0 +1,64 @@
+"""Wrong usage, input and output, places."""
+
+from __future__ import annotations
+
+from aperio_cli.errors import INTERRUPTED, USAGE, AperioError
+
+
+class UsageError(AperioError):
+    """The command line does not say something that can be done."""
+
+    code = "usage"
+    exit_status = USAGE
+
+
+class ConsentMissing(AperioError):
+    """A question has to be answered, and there is no terminal to ask it on."""
+
+    code = "consent-missing"
+
+
+class ConfigurationInvalid(AperioError):
+    """aperio's own configuration file cannot be read or says something unknown."""
+
+    code = "configuration-invalid"
+    exit_status = USAGE
+
+
+class PluginIdInvalid(AperioError):
+    """A plugin id is `namespace/name`, lower-case letters, digits and hyphens only."""
+
+    code = "plugin-id-invalid"
+    exit_status = USAGE
+
+
+class VersionInvalid(AperioError):
+    """A version is semantic versioning 2.0, without build metadata."""
+
+    code = "version-invalid"
+    exit_status = USAGE
+
+
+class NotFound(AperioError):
+    """A file or folder that was named is not there, or is not what the command works on."""
+
+    code = "not-found"
+
+
+class PlaceUnusable(AperioError):
+    """A file or folder that aperio needs is closed to this user, or on a disk for reading only."""
+
+    code = "place-unusable"
+
+
+class Interrupted(AperioError):
+    """Somebody pressed Ctrl-C; what the command had half done was undone."""
+
+    code = "interrupted"
+    exit_status = INTERRUPTED
+
+
+class InternalError(AperioError):
+    """A bug in aperio: the traceback was saved, and the message says where."""
+
+    code = "internal-error"

@@ -1,0 +1,43 @@
+"""Text from outside, made safe to show."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_KEPT_CONTROLS = frozenset("\n\t")
+_C1_CONTROL = re.compile("[\x80-\x9f]")
+
+
+def clean(text: object, *, limit: int = 400) -> str:
+    """Outside text made safe to show: no control, format or bidirectional characters, bounded.
+
+    Args:
+        text: anything; bytes are decoded as UTF-8 with replacement.
+        limit: the longest result in characters; a longer text ends in an ellipsis.
+    """
+    raw = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    raw = raw[: limit * 4]
+    safe = "".join(
+        character
+        if character in _KEPT_CONTROLS or unicodedata.category(character)[0] != "C"
+        else "\N{REPLACEMENT CHARACTER}"
+        for character in raw
+    )
+    return safe if len(safe) <= limit else safe[: limit - 1] + "…"
+
+
+def one_line(text: object, *, limit: int = 400) -> str:
+    """Outside text as `clean` gives it, and without a line end by which it could look like ours."""
+    return clean(text, limit=limit).replace("\n", " ")
+
+
+def escape_controls(json_text: str) -> str:
+    """Valid JSON text of the same value, without control characters that a terminal may obey.
+
+    Those are U+0080 to U+009F, which only strings can hold; below U+0020 JSON (RFC 8259, section 7)
+    has no raw ones.
+    """
+    if json_text.isascii():
+        return json_text
+    return _C1_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
