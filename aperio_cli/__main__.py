@@ -52,7 +52,7 @@ def _not_written(error: OSError) -> int:
     """Stdout took no more: its reader closed it, which is no error (CLI.md), or a disk is full."""
     from aperio_cli.errors import DONE
     from aperio_cli.errors.files import DiskFull
-    from aperio_cli.files import disk_full_guard
+    from aperio_cli.files.writing import disk_full_guard
     from aperio_cli.output import UNWRITTEN, Output, to_nowhere
 
     to_nowhere(sys.stdout)

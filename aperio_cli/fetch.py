@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 from urllib.parse import unquote, urlsplit
 
 from aperio_cli import clock
-from aperio_cli.beneath import Beneath
 from aperio_cli.errors.files import (
     DigestMismatch,
     InsecureUrl,
@@ -28,7 +27,9 @@ from aperio_cli.errors.files import (
     ResponseNotFound,
     ResponseTooLarge,
 )
-from aperio_cli.files import AsideFile, open_regular
+from aperio_cli.files.beneath import Beneath
+from aperio_cli.files.reading import open_regular
+from aperio_cli.files.writing import AsideFile
 from aperio_cli.models.digest import Digest
 from aperio_cli.text import clean
 

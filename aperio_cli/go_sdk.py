@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from aperio_cli import __version__
 from aperio_cli.errors.usage import NotFound
-from aperio_cli.files import read_capped, remove_tree
+from aperio_cli.files.reading import read_capped
+from aperio_cli.files.removing import remove_tree
 from aperio_cli.paths import bundled
 
 if TYPE_CHECKING:

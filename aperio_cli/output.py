@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from aperio_cli.errors import DONE
 from aperio_cli.errors.files import DiskFull
-from aperio_cli.files import disk_full_guard
+from aperio_cli.files.writing import disk_full_guard
 from aperio_cli.text import clean, escape_controls, one_line
 
 if TYPE_CHECKING:

@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
 
-from aperio_cli import files
-from aperio_cli.beneath import Beneath
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import ResponseNotFound, ResponseTooLarge
 from aperio_cli.errors.installing import PlatformIncompatible, ProtocolIncompatible
@@ -31,6 +29,8 @@ from aperio_cli.errors.registries import (
     RegistryUnsigned,
 )
 from aperio_cli.fetch import FetchRequest, fetch_bytes, is_loopback
+from aperio_cli.files import reading, writing
+from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.offer import Offer
@@ -320,16 +320,16 @@ class RegistrySource:
     def _from_cache(self, url: str, limit_bytes: int) -> tuple[str | None, bytes]:
         """The ETag and the body of an earlier answer; the first line of the file is the ETag."""
         try:
-            data = files.read_capped(self._cache_file(url), limit_bytes + _MAX_ETAG_BYTES)
+            data = reading.read_capped(self._cache_file(url), limit_bytes + _MAX_ETAG_BYTES)
         except (OSError, AperioError):
             return None, b""
         etag, _, body = data.partition(b"\n")
         return etag.decode("utf-8", "replace") or None, body
 
     def _to_cache(self, url: str, etag: str, body: bytes) -> None:
-        files.make_private(self.cache)
+        writing.make_private(self.cache)
         line = etag.encode("utf-8", "replace")
-        files.write_atomic(self._cache_file(url), line + b"\n" + body, mode=0o600)
+        writing.write_atomic(self._cache_file(url), line + b"\n" + body, mode=0o600)
 
 
 def _unreadable(where: str, why: str, step: str = "") -> IndexUnreadable:

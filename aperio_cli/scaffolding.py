@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from aperio_cli import __version__
 from aperio_cli.errors.building import FolderNotEmpty, ModuleInvalid
 from aperio_cli.errors.usage import PluginIdInvalid, UsageError
-from aperio_cli.files import ASIDE_PREFIX, disk_full_guard, kind_of, remove_tree
+from aperio_cli.files.reading import kind_of
+from aperio_cli.files.removing import remove_tree
+from aperio_cli.files.writing import ASIDE_PREFIX, disk_full_guard
 from aperio_cli.go_sdk import go_sdk
 from aperio_cli.models.artifact import Project
 from aperio_cli.models.manifest import FILE_NAME as MANIFEST

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 from aperio_cli import clock
 from aperio_cli.errors.files import DiskFull
 from aperio_cli.errors.running import StateConflict, StateLimit, StateUnreadable
-from aperio_cli.files import disk_full_guard
+from aperio_cli.files.writing import disk_full_guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

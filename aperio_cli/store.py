@@ -21,9 +21,10 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli import clock, files
+from aperio_cli import clock
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid
+from aperio_cli.files import locking, reading, removing, tree, writing
 from aperio_cli.models.plugin_id import PluginId, PluginRef, check_version, version_key
 from aperio_cli.models.receipt import FILE_NAME, MAX_BYTES, TREE_FILE_NAME, Receipt
 
@@ -101,7 +102,7 @@ class Store:
         A file that cannot be read counts as none: what to use is then not known.
         """
         try:
-            data = files.read_capped(self._current_file(plugin), _MAX_CURRENT_BYTES)
+            data = reading.read_capped(self._current_file(plugin), _MAX_CURRENT_BYTES)
             version = json.loads(data)["version"]
         except (OSError, AperioError, ValueError, LookupError, TypeError, RecursionError):
             return None
@@ -153,10 +154,10 @@ class Store:
         """
         path = receipt.folder / TREE_FILE_NAME
         try:
-            text = files.read_capped(path, MAX_TREE_BYTES)
+            text = reading.read_capped(path, MAX_TREE_BYTES)
         except (OSError, AperioError) as error:
             raise _damaged(path, str(error)) from error
-        if (found := files.tree_digest(text)) != receipt.tree_digest:
+        if (found := tree.tree_digest(text)) != receipt.tree_digest:
             raise _damaged(path, f"expected {receipt.tree_digest}\nfound    {found}")
         return text
 
@@ -173,7 +174,7 @@ class Store:
             OSError: a file may not be read.
         """
         subject = f"`{receipt.id}` {receipt.version}"
-        files.compare_tree(receipt.files, self.tree_list(receipt), subject=subject, digests=digests)
+        tree.compare_tree(receipt.files, self.tree_list(receipt), subject=subject, digests=digests)
 
     def record_check(self, receipt: Receipt, *, passed: bool) -> None:
         """Notes the outcome of the check before a launch, for `plugin list`; decides nothing.
@@ -185,7 +186,7 @@ class Store:
         known[receipt.version] = {"at": clock.timestamp(), "ok": passed}
         with contextlib.suppress(OSError, AperioError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            files.write_atomic(path, json.dumps(known, sort_keys=True).encode() + b"\n")
+            writing.write_atomic(path, json.dumps(known, sort_keys=True).encode() + b"\n")
 
     # ── who is using it ───────────────────────────────────────────────────────────────────────────
 
@@ -247,9 +248,9 @@ class Store:
             FolderNotPrivate: the home is a link or somebody else's.
             DiskFull: there is no space.
         """
-        files.make_private(self._paths.home)
-        files.make_private(self._paths.plugins)
-        with files.Lock(self._paths.store_lock, what=what, timeout_s=timeout_s):
+        writing.make_private(self._paths.home)
+        writing.make_private(self._paths.plugins)
+        with locking.FileLock(self._paths.store_lock, what=what, timeout_s=timeout_s):
             self._sweep()
             yield
 
@@ -270,16 +271,16 @@ class Store:
         """
         with contextlib.ExitStack() as cleanup:
             with self.lock(what):
-                folder = self._paths.plugins / f"{files.ASIDE_PREFIX}{secrets.token_hex(8)}"
+                folder = self._paths.plugins / f"{writing.ASIDE_PREFIX}{secrets.token_hex(8)}"
                 try:
                     folder.mkdir(mode=0o700)
                     descriptor = os.open(folder, _FOLDER_FLAGS)
                     cleanup.callback(os.close, descriptor)
                     fcntl.flock(descriptor, fcntl.LOCK_EX)
                     # Called first: while the flock is held, nobody else sweeps this folder away.
-                    cleanup.callback(files.remove_tree, folder)
+                    cleanup.callback(removing.remove_tree, folder)
                 except BaseException:  # interrupted, say
-                    files.remove_tree(folder)
+                    removing.remove_tree(folder)
                     raise
             yield folder
 
@@ -340,7 +341,7 @@ class Store:
         data = json.dumps(document, sort_keys=True).encode() + b"\n"
         # The rename in here is the moment from which the version counts as installed; the
         # version's own rename reaches the disk with it, being in the same folder.
-        files.write_atomic(self._current_file(plugin), data)
+        writing.write_atomic(self._current_file(plugin), data)
 
     def drop_version(self, plugin: PluginId, version: str) -> None:
         """Removes a version, its receipt first; call it under the lock and `exclusively`.
@@ -351,9 +352,9 @@ class Store:
         folder = self.folder(plugin, version)
         (folder / FILE_NAME).unlink(missing_ok=True)
         # The name goes at once; a crash while the files go leaves an aside folder to sweep.
-        discarded = self._paths.plugins / f"{files.ASIDE_PREFIX}{secrets.token_hex(8)}"
+        discarded = self._paths.plugins / f"{writing.ASIDE_PREFIX}{secrets.token_hex(8)}"
         folder.rename(discarded)
-        files.remove_tree(discarded)
+        removing.remove_tree(discarded)
 
     def drop_current(self, plugin: PluginId) -> None:
         """Makes no version of the plugin current; call it under the lock."""
@@ -383,7 +384,7 @@ class Store:
         folder = self.folder(plugin, version)
         path = folder / FILE_NAME
         try:
-            data = files.read_capped(path, MAX_BYTES)
+            data = reading.read_capped(path, MAX_BYTES)
         except (OSError, AperioError) as error:
             raise _damaged(path, str(error)) from error
         receipt = Receipt.parse(data, folder)
@@ -394,14 +395,14 @@ class Store:
     def _sweep(self) -> None:
         """Removes aside folders whose owners are gone; call it under the lock."""
         for path in sorted(self._paths.plugins.iterdir()):
-            if path.name.startswith(files.ASIDE_PREFIX) and not _is_owned(path):
-                files.remove_tree(path)
+            if path.name.startswith(writing.ASIDE_PREFIX) and not _is_owned(path):
+                removing.remove_tree(path)
 
 
 def read_checks(path: Path) -> dict[str, Any]:
     """The noted checks of a plugin by version; none when they cannot be read."""
     try:
-        document = json.loads(files.read_capped(path, _MAX_CHECKS_BYTES))
+        document = json.loads(reading.read_capped(path, _MAX_CHECKS_BYTES))
     except (OSError, AperioError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
@@ -463,7 +464,7 @@ class _Hold(enum.Enum):
 def _receipt_locked(folder: Path, operation: int) -> Iterator[_Hold]:
     """Locks the receipt of a version folder for the block, without waiting."""
     try:
-        file = files.open_regular(folder / FILE_NAME)
+        file = reading.open_regular(folder / FILE_NAME)
     except (OSError, AperioError):
         yield _Hold.MISSING
         return

@@ -41,3 +41,8 @@ def escape_controls(json_text: str) -> str:
     if json_text.isascii():
         return json_text
     return _C1_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
+
+
+def show_path(path: str | bytes) -> str:
+    """Return a path from outside, safe to show within one line: bounded, without controls."""
+    return clean(path).replace("\n", "\N{REPLACEMENT CHARACTER}").replace("\t", " ")

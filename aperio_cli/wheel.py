@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli.errors.usage import NotFound
-from aperio_cli.files import read_capped, write_atomic
+from aperio_cli.files.reading import read_capped
+from aperio_cli.files.writing import write_atomic
 from aperio_cli.models.digest import Digest
 from aperio_cli.paths import bundled
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from figures import TIMEOUT_S, Figure, in_ms
 
-from aperio_cli import archive
+from aperio_cli.archive import writing
 from aperio_cli.host.invocation import Invocation
 from aperio_cli.host.launch import LaunchOptions, RunningPlugin, launch
 from aperio_cli.models.artifact import DevelopmentBuild, Project, artifact_name
@@ -114,11 +114,11 @@ def install(folder: Path, manifest: Manifest, environment: Mapping[str, str]) ->
     artifact = folder / "dist" / artifact_name(manifest, here)
     artifact.parent.mkdir()
     members = [
-        archive.Member("manifest.yaml", MANIFEST.encode()),
-        archive.Member("LICENSE", b"MIT\n"),
-        archive.Member("bin/plugin", folder / "plugin", executable=True),
+        writing.Member("manifest.yaml", MANIFEST.encode()),
+        writing.Member("LICENSE", b"MIT\n"),
+        writing.Member("bin/plugin", folder / "plugin", executable=True),
     ]
-    archive.write(artifact, members, mtime=0)
+    writing.write(artifact, members, mtime=0)
     for words in (("sign", "dist", "--trust", "local"), ("install", f"./dist/{artifact.name}")):
         subprocess.run(
             [str(APERIO), "plugin", *words], cwd=folder, env=environment, check=True,

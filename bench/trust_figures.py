@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from figures import TIMEOUT_S, Figure, in_ms, paired, run
 
-from aperio_cli import archive
+from aperio_cli.archive import writing
 from aperio_cli.models.artifact import artifact_name
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.platform import Platform
@@ -100,11 +100,11 @@ class Bench:
         binary = self.folder / "plugin"
         binary.write_bytes(machine_code(PACKED_BYTES))
         members = [
-            archive.Member("manifest.yaml", MANIFEST.encode()),
-            archive.Member("LICENSE", b"MIT\n"),
-            archive.Member("bin/plugin", binary, executable=True),
+            writing.Member("manifest.yaml", MANIFEST.encode()),
+            writing.Member("LICENSE", b"MIT\n"),
+            writing.Member("bin/plugin", binary, executable=True),
         ]
-        archive.write(artifact, members, mtime=0)
+        writing.write(artifact, members, mtime=0)
         return artifact
 
     def shell(self, script: str) -> float:

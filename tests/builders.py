@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from aperio_cli import archive, clock
+from aperio_cli import clock
+from aperio_cli.archive import writing
 from aperio_cli.installing import InstallReport, InstallRequest, install
 from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX, artifact_name
 from aperio_cli.models.digest import Digest
@@ -104,30 +105,30 @@ def manifest(**changes: Any) -> Manifest:
     return Manifest.parse(manifest_bytes(**changes))
 
 
-def go_members(**changes: Any) -> list[archive.Member]:
+def go_members(**changes: Any) -> list[writing.Member]:
     """The members of an artifact for a binary; the binary is a few bytes."""
     return [
-        archive.Member("manifest.yaml", manifest_bytes(**changes)),
-        archive.Member("LICENSE", b"MIT\n"),
-        archive.Member("bin/box-connector", b"\x7fELF not really\n", executable=True),
+        writing.Member("manifest.yaml", manifest_bytes(**changes)),
+        writing.Member("LICENSE", b"MIT\n"),
+        writing.Member("bin/box-connector", b"\x7fELF not really\n", executable=True),
     ]
 
 
-def python_members(tag: str = TAG, **changes: Any) -> list[archive.Member]:
+def python_members(tag: str = TAG, **changes: Any) -> list[writing.Member]:
     """The members of an artifact for Python: launcher, script, its own code, one dependency."""
     runtime = {"language": "python", "tags": [tag]}
     return [
-        archive.Member("manifest.yaml", manifest_bytes(runtime=runtime, **changes)),
-        archive.Member("bin/box-connector", b"#!/bin/sh\nexit 0\n", executable=True),
-        archive.Member("bin/box-connector.py", b"import connector\n"),
-        archive.Member("lib/app/connector.py", b"import dependency\nVALUE = dependency.VALUE\n"),
-        archive.Member(f"lib/{tag}/dependency/__init__.py", b"VALUE = 42\n"),
-        archive.Member("lib/cp399/dependency/__init__.py", b"VALUE = 43\n"),
+        writing.Member("manifest.yaml", manifest_bytes(runtime=runtime, **changes)),
+        writing.Member("bin/box-connector", b"#!/bin/sh\nexit 0\n", executable=True),
+        writing.Member("bin/box-connector.py", b"import connector\n"),
+        writing.Member("lib/app/connector.py", b"import dependency\nVALUE = dependency.VALUE\n"),
+        writing.Member(f"lib/{tag}/dependency/__init__.py", b"VALUE = 42\n"),
+        writing.Member("lib/cp399/dependency/__init__.py", b"VALUE = 43\n"),
     ]
 
 
 def write_artifact(
-    folder: Path, members: list[archive.Member] | None = None, *, platform: Platform = LINUX
+    folder: Path, members: list[writing.Member] | None = None, *, platform: Platform = LINUX
 ) -> Path:
     """An artifact file, named as `plugin build` names it; its manifest has to be valid."""
     members = go_members() if members is None else members
@@ -135,7 +136,7 @@ def write_artifact(
     assert isinstance(source, bytes)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / artifact_name(Manifest.parse(source), platform)
-    archive.write(path, members, mtime=0)
+    writing.write(path, members, mtime=0)
     return path
 
 
@@ -309,7 +310,7 @@ class Machine:
         beside.write_bytes(attestations([statement]))
         return artifact
 
-    def signed(self, members: list[archive.Member] | None = None, **changes: Any) -> Path:
+    def signed(self, members: list[writing.Member] | None = None, **changes: Any) -> Path:
         """A signed artifact; with changes, of the go manifest."""
         folder = self.root / "dist"
         return self.sign(write_artifact(folder, members or go_members(**changes)))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aperio_cli import archive
+from aperio_cli.archive import reading
 from aperio_cli.building.contents import VENDOR, is_skipped_folder
 from aperio_cli.building.pack import BuildRequest, build
 from aperio_cli.errors.building import BuildNotReproducible
@@ -68,8 +68,8 @@ def _copy_project(source: Path, destination: Path, *, without: Path) -> None:
 
 def _differs(one: Artifact, other: Artifact) -> BuildNotReproducible:
     with one.path.open("rb") as first, other.path.open("rb") as second:
-        before = {record.path: record for record in archive.walk(first)}
-        after = {record.path: record for record in archive.walk(second)}
+        before = {record.path: record for record in reading.walk(first)}
+        after = {record.path: record for record in reading.walk(second)}
     paths = sorted(before.keys() | after.keys())
     members = [path for path in paths if before.get(path) != after.get(path)]
     shown = members[:_NAMED_AT_MOST] or ["the archive itself, in no member's contents"]

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from aperio_cli.errors.building import ProjectInvalid
 from aperio_cli.errors.files import TreeNotPlain
-from aperio_cli.files import kind_of, show_path
+from aperio_cli.files.reading import kind_of
+from aperio_cli.text import show_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,14 +18,9 @@ from aperio_cli.building.lock import read_lock
 from aperio_cli.building.project import load_project
 from aperio_cli.building.python import development_script
 from aperio_cli.errors.building import InterpreterNotDeclared
-from aperio_cli.files import (
-    ASIDE_PREFIX,
-    disk_full_guard,
-    make_private,
-    read_capped,
-    remove_tree,
-    write_atomic,
-)
+from aperio_cli.files.reading import read_capped
+from aperio_cli.files.removing import remove_tree
+from aperio_cli.files.writing import ASIDE_PREFIX, disk_full_guard, make_private, write_atomic
 from aperio_cli.models.artifact import DevelopmentBuild, Interpreter, Project
 from aperio_cli.models.platform import Platform
 

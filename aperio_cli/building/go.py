@@ -18,13 +18,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli.archive import Member
+from aperio_cli.archive.writing import Member
 from aperio_cli.building import sbom
 from aperio_cli.building.contents import ProjectFile
 from aperio_cli.building.go_modules import parse_build_info
 from aperio_cli.building.go_tool import GoRun, find_toolchain, run_go
 from aperio_cli.errors.building import GoBuildFailed, ProjectInvalid
-from aperio_cli.files import ASIDE_PREFIX, hash_file, make_private, remove_tree
+from aperio_cli.files.reading import hash_file
+from aperio_cli.files.removing import remove_tree
+from aperio_cli.files.writing import ASIDE_PREFIX, make_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

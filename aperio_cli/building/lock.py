@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from aperio_cli.errors.building import LockInvalid
 from aperio_cli.errors.files import FileTooLarge
-from aperio_cli.files import read_capped
+from aperio_cli.files.reading import read_capped
 from aperio_cli.models.digest import Digest
 from aperio_cli.text import clean
 

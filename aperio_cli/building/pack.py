@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aperio_cli import archive
+from aperio_cli.archive import writing
 from aperio_cli.building import contents, dependencies, go, go_tool, lock, python, sbom
 from aperio_cli.building.manifest_text import with_tags
 from aperio_cli.building.project import DOCUMENTS, read_manifest_bytes
 from aperio_cli.building.secret_files import refuse_secrets
 from aperio_cli.errors.usage import UsageError
-from aperio_cli.files import disk_full_guard
+from aperio_cli.files.writing import disk_full_guard
 from aperio_cli.models.artifact import Artifact, Project, artifact_name
 from aperio_cli.models.manifest import FILE_NAME as MANIFEST
 from aperio_cli.models.manifest import Manifest
@@ -156,20 +156,20 @@ def _chosen_tags(pythons: Sequence[str], manifest: Manifest) -> tuple[str, ...]:
 
 def _members(
     request: BuildRequest, inputs: _Inputs, platform: Platform, folder: Path
-) -> list[archive.Member]:
+) -> list[writing.Member]:
     """The members of one platform's artifact; what is made for it is made below `folder`."""
     folder.mkdir()
-    documents = [archive.Member(name, request.project.path / name) for name in DOCUMENTS]
+    documents = [writing.Member(name, request.project.path / name) for name in DOCUMENTS]
     if isinstance(inputs.made_with, lock.Lock):
         made = _python_members(request, inputs, inputs.made_with, platform, folder)
     else:
         made = _go_members(request, inputs, inputs.made_with, platform, folder)
-    return [archive.Member(MANIFEST, inputs.manifest_bytes), *documents, *made]
+    return [writing.Member(MANIFEST, inputs.manifest_bytes), *documents, *made]
 
 
 def _python_members(
     request: BuildRequest, inputs: _Inputs, locked: lock.Lock, platform: Platform, folder: Path
-) -> list[archive.Member]:
+) -> list[writing.Member]:
     manifest = inputs.manifest
     wheels = {}
     libraries = {}
@@ -184,7 +184,7 @@ def _python_members(
         )
         wheels[tag] = dependencies.install_dependencies(wanted, libraries[tag])
     return [
-        archive.Member(sbom.FILE_NAME, sbom.make_sbom(manifest, wheels)),
+        writing.Member(sbom.FILE_NAME, sbom.make_sbom(manifest, wheels)),
         *python.python_members(manifest.entrypoint, inputs.files, libraries),
     ]
 
@@ -195,7 +195,7 @@ def _go_members(
     toolchain: go_tool.Toolchain,
     platform: Platform,
     folder: Path,
-) -> list[archive.Member]:
+) -> list[writing.Member]:
     downloads = request.download_cache
     run = go_tool.GoRun(
         toolchain=toolchain,
@@ -211,10 +211,10 @@ def _go_members(
 
 
 def _write(
-    request: BuildRequest, inputs: _Inputs, platform: Platform, members: list[archive.Member]
+    request: BuildRequest, inputs: _Inputs, platform: Platform, members: list[writing.Member]
 ) -> Artifact:
     path = request.out / artifact_name(inputs.manifest, platform)
-    digest, size = archive.write(path, members, mtime=inputs.mtime)
+    digest, size = writing.write(path, members, mtime=inputs.mtime)
     return Artifact(path, digest, size, inputs.manifest, platform)
 
 

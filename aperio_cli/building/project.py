@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aperio_cli.errors.building import ProjectInvalid
-from aperio_cli.files import open_regular
+from aperio_cli.files.reading import open_regular
 from aperio_cli.models.artifact import SUFFIX, Project
 from aperio_cli.models.manifest import FILE_NAME, MAX_BYTES, Manifest
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aperio_cli.archive import Member
+from aperio_cli.archive.writing import Member
 from aperio_cli.building.project import SCRIPT
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aperio_cli.errors.building import SecretInProject
-from aperio_cli.files import read_capped, show_path
+from aperio_cli.files.reading import read_capped
+from aperio_cli.text import show_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

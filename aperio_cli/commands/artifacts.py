@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aperio_cli import archive, files
+from aperio_cli.archive import reading
 from aperio_cli.errors.usage import NotFound
+from aperio_cli.files import reading as files_reading
 from aperio_cli.models.artifact import SUFFIX, Artifact, platform_of_name
 from aperio_cli.models.manifest import Manifest
 
@@ -47,7 +48,7 @@ def load_artifact(path: Path) -> Artifact:
     """
     subject = f"`{path}`"
     try:
-        content = files.open_regular(path, follow_links=True)
+        content = files_reading.open_regular(path, follow_links=True)
     except OSError as error:
         raise NotFound(
             f"{subject} cannot be read", why=str(error.strerror), next=["`aperio plugin build`"]
@@ -61,9 +62,9 @@ def load_artifact(path: Path) -> Artifact:
                 next=["`aperio plugin build`"],
             )
         manifest = Manifest.parse(
-            archive.read_manifest(content, subject=subject), where=f"manifest.yaml in {path}"
+            reading.read_manifest(content, subject=subject), where=f"manifest.yaml in {path}"
         )
         content.seek(0)
-        digest = files.hash_file(content)
+        digest = files_reading.hash_file(content)
         size_bytes = content.tell()
     return Artifact(path.absolute(), digest, size_bytes, manifest, platform)

@@ -135,9 +135,9 @@ def _open_hosted(context: Context, trust: str, asked: Identification) -> Signing
 
 def _trust_config(context: Context, trust: str) -> str:
     """The ClientTrustConfig of a domain: in a file, or that of a name."""
-    from aperio_cli import files
     from aperio_cli.errors.files import FileNotRegular, FileTooLarge
     from aperio_cli.errors.usage import NotFound
+    from aperio_cli.files import reading
     from aperio_cli.verifying import roots
     from aperio_cli.verifying.refreshed import MAX_DOCUMENT_BYTES
 
@@ -147,7 +147,7 @@ def _trust_config(context: Context, trust: str) -> str:
     if trust in names or not (trust.startswith((".", "/", "~")) or path.is_file()):
         return roots.trust_config_json(trust, context.config, context.paths)
     try:
-        return files.read_capped(path, MAX_DOCUMENT_BYTES).decode("utf-8", "replace")
+        return reading.read_capped(path, MAX_DOCUMENT_BYTES).decode("utf-8", "replace")
     except (FileNotRegular, FileTooLarge, OSError) as error:
         raise NotFound(
             f"nothing was signed: the trust configuration `{trust}` cannot be read",

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aperio_cli import files
 from aperio_cli.commands import showing
 from aperio_cli.commands.common import Exit
 from aperio_cli.commands.debugging import check_debug, reattach_record
@@ -22,6 +21,7 @@ from aperio_cli.errors.files import FilesChanged
 from aperio_cli.errors.running import RequiredLimit
 from aperio_cli.errors.trust import PublisherUnverified
 from aperio_cli.errors.usage import ConsentMissing, Interrupted, UsageError
+from aperio_cli.files import writing
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.policy import LIMIT_PREFIX, REQUIREMENTS
 from aperio_cli.paths import runtime_base
@@ -264,7 +264,7 @@ class _Runner:
         from aperio_cli.state import State
 
         check_required_limits(self._context, target, self._request.target)
-        files.make_private(self._context.paths.home)
+        writing.make_private(self._context.paths.home)
         with State(self._context.paths.state_database) as state:
             async with self._launched(target, state) as plugin:
                 if self._operation != "debug":

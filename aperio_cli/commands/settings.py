@@ -13,10 +13,10 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli import files
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.running import PluginConfigInvalid
 from aperio_cli.errors.usage import UsageError
+from aperio_cli.files import reading
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def read_settings(pairs: Sequence[str], config_file: str) -> dict[str, object]:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        data = files.read_capped(path, _MAX_FILE_BYTES)
+        data = reading.read_capped(path, _MAX_FILE_BYTES)
         if path.suffix == ".json":
             document = json.loads(data)
         elif path.suffix == ".toml":
@@ -115,7 +115,7 @@ def _resolve(key: str, value: str) -> str:
 
 
 def _from_file(name: str) -> str:
-    data = files.read_capped(Path(name).expanduser(), _MAX_SECRET_BYTES)
+    data = reading.read_capped(Path(name).expanduser(), _MAX_SECRET_BYTES)
     return data.decode().removesuffix("\n").removesuffix("\r")
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from aperio_cli import files
 from aperio_cli.commands.app import domain
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.trust import SiteForbids, TrustRootInvalid
 from aperio_cli.errors.usage import NotFound, UsageError
+from aperio_cli.files import reading
 from aperio_cli.output import Report
 from aperio_cli.text import one_line
 
@@ -120,7 +120,7 @@ def _require_root(path: Path, *, is_tuf: bool) -> bytes:
         TrustRootInvalid: it is something else.
     """
     try:
-        contents = files.read_capped(path, _MAX_ROOT_BYTES)
+        contents = reading.read_capped(path, _MAX_ROOT_BYTES)
     except (AperioError, OSError) as error:
         why = error.why if isinstance(error, AperioError) else str(error.strerror)
         raise NotFound(

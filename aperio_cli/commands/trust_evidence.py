@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli import files
 from aperio_cli.errors import AperioError, Refusal
 from aperio_cli.errors.files import FileNotRegular, FileTooLarge
 from aperio_cli.errors.trust import BundleMalformed, SignatureMissing
 from aperio_cli.errors.usage import NotFound, UsageError
+from aperio_cli.files import reading
 from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES, SUFFIX
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginRef, is_path
@@ -152,7 +152,7 @@ def _bundle_beside(artifact: Path) -> Path:
 
 def _read_bundle(path: Path) -> bytes:
     try:
-        return files.read_capped(path, MAX_BUNDLE_BYTES)
+        return reading.read_capped(path, MAX_BUNDLE_BYTES)
     except FileNotFoundError as error:
         raise _not_there(path) from error
     except FileTooLarge as error:

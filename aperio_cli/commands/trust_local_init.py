@@ -18,8 +18,8 @@ def trust_local_init(context: Context) -> Report:
     """
     import getpass
 
-    from aperio_cli import files
     from aperio_cli.config import add_publisher_rule, load_config
+    from aperio_cli.files import writing
     from aperio_cli.models.publisher import (
         ANY_NAMESPACE,
         LOCAL_DOMAIN,
@@ -29,7 +29,7 @@ def trust_local_init(context: Context) -> Report:
     from aperio_cli.signing.local import create_domain
 
     paths = context.paths
-    files.make_private(paths.home)
+    writing.make_private(paths.home)
     made = create_domain(paths.local_domain, f"{getpass.getuser()}@local")
     rule = PublisherRule(
         ANY_NAMESPACE, LOCAL_DOMAIN, made.identity, LOCAL_ISSUER, str(paths.config_file)

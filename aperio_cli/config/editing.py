@@ -15,10 +15,10 @@ import tomllib
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli import files
 from aperio_cli.config.lines import find_entry
 from aperio_cli.config.reading import MAX_BYTES, parse, read_unrelated
 from aperio_cli.errors.usage import ConfigurationInvalid
+from aperio_cli.files import reading, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -267,7 +267,7 @@ def _close_gap(lines: list[str], position: int) -> None:
 
 
 def _text(path: Path) -> str:
-    return files.read_capped(path, MAX_BYTES).decode() if path.exists() else ""
+    return reading.read_capped(path, MAX_BYTES).decode() if path.exists() else ""
 
 
 def _write(path: Path, text: str, is_wanted: Callable[[Statements], bool], entry: str = "") -> None:
@@ -279,9 +279,9 @@ def _write(path: Path, text: str, is_wanted: Callable[[Statements], bool], entry
     if not is_right:
         raise _unfit(path, "what it would say is something else than was wanted")
     if not path.parent.exists():
-        files.make_private(path.parent)
+        writing.make_private(path.parent)
     # Through a link, because people keep configuration files elsewhere and link to them.
-    files.write_atomic(path.resolve(), text.encode(), mode=0o600)
+    writing.write_atomic(path.resolve(), text.encode(), mode=0o600)
 
 
 def _others_stay(before: str, after: str) -> bool:

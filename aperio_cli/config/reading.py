@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from aperio_cli import clock, files
+from aperio_cli import clock
 from aperio_cli.config.lines import line_of
 from aperio_cli.config.model import (
     REQUIRABLE,
@@ -20,6 +20,7 @@ from aperio_cli.config.model import (
 )
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.usage import ConfigurationInvalid, PluginIdInvalid, VersionInvalid
+from aperio_cli.files import reading
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.policy import (
     LIMIT_PREFIX,
@@ -180,7 +181,7 @@ def _absolute(table: Table, key: str, home: str) -> Path:
 def _read(path: Path, *, known_domains: Sequence[str] | None, home: str = "~") -> Statements:
     try:
         _refuse_shared(path)
-        text = files.read_capped(path, MAX_BYTES).decode("utf-8")
+        text = reading.read_capped(path, MAX_BYTES).decode("utf-8")
         document = tomllib.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         return Statements()

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from aperio_cli import files
 from aperio_cli.errors.files import FileNotRegular, FilesChanged
 from aperio_cli.errors.running import InterpreterChanged, PluginNotExecutable
+from aperio_cli.files import tree
 from aperio_cli.host import diagnosis
 from aperio_cli.host.handshake import APERIO, Dialect
 from aperio_cli.host.sealed import SealedBinary, seal_binary
@@ -127,7 +127,7 @@ def check_program(target: Receipt | DevelopmentBuild, store: Store | None) -> Pr
 def _check_binary(receipt: Receipt, store: Store, program: Program) -> Program:
     """The program with its sealed copy; the file itself is read once, while it is copied."""
     name = f"bin/{receipt.entrypoint}"
-    listed = files.parse_tree(store.tree_list(receipt))
+    listed = tree.parse_tree(store.tree_list(receipt))
     expected = next((record.sha256 for record in listed if record.path == name), "not listed")
     try:
         sealed = seal_binary(program.binary, expected, subject=program.subject)

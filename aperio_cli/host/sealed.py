@@ -15,8 +15,8 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-from aperio_cli import files
 from aperio_cli.errors.files import FilesChanged
+from aperio_cli.files import reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,7 @@ def seal_binary(path: Path, expected_sha256: str, *, subject: str) -> SealedBina
     if descriptor is None:
         return None
     try:
-        with files.open_regular(path) as source:
+        with reading.open_regular(path) as source:
             found = _copy(source.fileno(), descriptor)
         seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)

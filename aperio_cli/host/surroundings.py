@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli.errors.usage import UsageError
-from aperio_cli.files import disk_full_guard
+from aperio_cli.files.writing import disk_full_guard
 from aperio_cli.host import handshake
 
 if TYPE_CHECKING:

@@ -11,10 +11,13 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli import archive, clock, files
+from aperio_cli import clock
+from aperio_cli.archive import unpacking
 from aperio_cli.errors.files import FilesChanged, FileTooLarge
 from aperio_cli.errors.installing import ReceiptInvalid, SignerChanged, VersionChanged
 from aperio_cli.errors.trust import ProvenanceMissing
+from aperio_cli.files import tree as files_tree
+from aperio_cli.files import writing
 from aperio_cli.installing.bytecode import compile_tree
 from aperio_cli.installing.interpreters import choose_interpreter, find_interpreters
 from aperio_cli.models.plugin_id import PluginRef
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from aperio_cli.files import FileRecord
+    from aperio_cli.files.tree import FileRecord
     from aperio_cli.models.artifact import Interpreter
     from aperio_cli.models.proof import Proof
     from aperio_cli.models.publisher import Signer
@@ -116,7 +119,7 @@ def install(admitted: AdmittedArtifact, store: Store, request: InstallRequest) -
         DiskFull: there is no space.
     """
     what = f"{admitted.subject} was not installed"
-    with files.disk_full_guard(what):
+    with writing.disk_full_guard(what):
         installed = _installed(admitted, store, request)
         if installed is None:
             return _install_anew(admitted, store, request)
@@ -310,13 +313,13 @@ def _unpack(
     admitted: AdmittedArtifact, destination: Path, place: Path, interpreter: Interpreter | None
 ) -> bytes:
     """Unpacks and compiles, and gives the contents of files.sha256."""
-    unpacked = archive.unpack(admitted.content, destination, subject=admitted.subject)
+    unpacked = unpacking.unpack(admitted.content, destination, subject=admitted.subject)
     if not interpreter:
-        return files.format_tree(unpacked)  # they were digested on their way to the disk
+        return files_tree.format_tree(unpacked)  # they were digested on their way to the disk
     compile_tree(destination, place / FILES_FOLDER, interpreter, subject=admitted.subject)
-    records = files.list_tree(destination)
+    records = files_tree.list_tree(destination)
     _check_only_bytecode_is_new(unpacked, records, admitted.subject)
-    return files.format_tree(records)
+    return files_tree.format_tree(records)
 
 
 def _check_only_bytecode_is_new(
@@ -350,12 +353,12 @@ def _write_records(
 ) -> Receipt:
     """Writes files.sha256, bundle and attestations and, last, the receipt."""
     tree, interpreter = made
-    files.write_atomic(prepared / TREE_FILE_NAME, tree)
+    writing.write_atomic(prepared / TREE_FILE_NAME, tree)
     if admitted.bundle is not None:
-        files.write_atomic(prepared / BUNDLE_FILE_NAME, admitted.bundle)
+        writing.write_atomic(prepared / BUNDLE_FILE_NAME, admitted.bundle)
     if admitted.attestations is not None:
-        files.write_atomic(prepared / ATTESTATIONS_FILE_NAME, admitted.attestations)
-    receipt = _receipt(admitted, place, files.tree_digest(tree), interpreter)
+        writing.write_atomic(prepared / ATTESTATIONS_FILE_NAME, admitted.attestations)
+    receipt = _receipt(admitted, place, files_tree.tree_digest(tree), interpreter)
     record = receipt.to_bytes()
     if len(record) > MAX_BYTES:
         raise FileTooLarge(
@@ -364,7 +367,7 @@ def _write_records(
             f"\nfound    {len(record)}",
             next=["tell its publisher"],
         )
-    files.write_atomic(prepared / FILE_NAME, record)
+    writing.write_atomic(prepared / FILE_NAME, record)
     return receipt
 
 

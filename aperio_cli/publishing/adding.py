@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from aperio_cli import clock, files
+from aperio_cli import clock
 from aperio_cli.errors.files import ResponseNotFound
 from aperio_cli.errors.installing import ManifestMismatch
 from aperio_cli.errors.registries import PublishedVersionChanged
 from aperio_cli.errors.trust import SignatureMissing
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.fetch import FetchRequest, fetch_file
+from aperio_cli.files import writing
 from aperio_cli.models.artifact import (
     ATTESTATIONS_SUFFIX,
     BUNDLE_SUFFIX,
@@ -122,7 +123,7 @@ def add(request: AddRequest) -> list[Added]:
         contextlib.ExitStack() as opened,
     ):
         admitted = [opened.enter_context(_verified(path, request)) for path in paths]
-        with source.lock(), files.disk_full_guard(f"nothing was added to `{source.path}`"):
+        with source.lock(), writing.disk_full_guard(f"nothing was added to `{source.path}`"):
             for each in admitted:
                 _refuse_change(source, each)
             return [_add(source, each) for each in admitted]

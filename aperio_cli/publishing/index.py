@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from aperio_cli import files
 from aperio_cli.errors import Refusal
 from aperio_cli.errors.registries import RegistrySourceInvalid
+from aperio_cli.files import writing
 from aperio_cli.models.artifact import (
     ATTESTATIONS_SUFFIX,
     BUNDLE_SUFFIX,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from aperio_cli.beneath import Beneath
+    from aperio_cli.files.beneath import Beneath
 
 _CHUNK_BYTES = 1024 * 1024
 _SCHEMA = "1.1"
@@ -103,7 +103,7 @@ def build(directory: Path, out: Path | None = None) -> BuildReport:
     shown = directory / BUILT_FOLDER if out is None else out
     with (
         open_source(directory) as source,
-        files.disk_full_guard(f"`{shown}` was not built"),
+        writing.disk_full_guard(f"`{shown}` was not built"),
         source.lock(),
     ):
         records, state = source.records(), source.state()

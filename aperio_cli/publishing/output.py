@@ -12,9 +12,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aperio_cli import files
-from aperio_cli.beneath import Beneath
+from aperio_cli import text
 from aperio_cli.errors.registries import RegistryOutputForeign
+from aperio_cli.files import writing
+from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.registry_index import FILE_NAME
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _refuse_foreign(source: Path, above: Beneath, name: str) -> None:
 
 
 def _foreign(out: Path, strange: list[str]) -> RegistryOutputForeign:
-    shown = ", ".join(map(files.show_path, strange[:_SHOWN]))
+    shown = ", ".join(map(text.show_path, strange[:_SHOWN]))
     more = f" and {len(strange) - _SHOWN} more" if len(strange) > _SHOWN else ""
     return RegistryOutputForeign(
         f"`{out}` was left as it is: it holds what `aperio registry build` did not write",
@@ -116,12 +117,12 @@ def _put_in_place(above: Beneath, aside: str, name: str) -> None:
 
 
 def _aside_name(name: str) -> str:
-    return f"{files.ASIDE_PREFIX}{name}-{os.urandom(8).hex()}"
+    return f"{writing.ASIDE_PREFIX}{name}-{os.urandom(8).hex()}"
 
 
 def _sweep(above: Beneath, name: str) -> None:
     """Remove what this build, or an earlier one that was killed, left of the output."""
-    ours = re.compile(re.escape(f"{files.ASIDE_PREFIX}{name}-") + "[0-9a-f]{16}")
+    ours = re.compile(re.escape(f"{writing.ASIDE_PREFIX}{name}-") + "[0-9a-f]{16}")
     for each in above.names():
         if ours.fullmatch(each):
             above.remove_tree(each)

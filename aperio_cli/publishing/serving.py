@@ -18,10 +18,10 @@ from socketserver import TCPServer
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote
 
-from aperio_cli import files
-from aperio_cli.beneath import Beneath
 from aperio_cli.errors.files import FileNotRegular
 from aperio_cli.errors.registries import PortInUse, RegistrySourceInvalid
+from aperio_cli.files import reading
+from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.registry_index import FILE_NAME
 from aperio_cli.registry import BUILT_FOLDER, find_built
 
@@ -151,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.NOT_FOUND)
             return
         with file:
-            etag = f'"{files.hash_file(file).hex}"'
+            etag = f'"{reading.hash_file(file).hex}"'
             is_known = etag in self.headers.get("If-None-Match", "")
             self.send_response(HTTPStatus.NOT_MODIFIED if is_known else HTTPStatus.OK)
             self.send_header("ETag", etag)

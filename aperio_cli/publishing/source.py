@@ -18,11 +18,12 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli import clock, files
-from aperio_cli.beneath import Beneath
+from aperio_cli import clock
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import FileNotRegular
 from aperio_cli.errors.registries import RegistrySourceExists, RegistrySourceInvalid
+from aperio_cli.files import writing
+from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.artifact import published_name
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.platform import Platform
@@ -271,9 +272,9 @@ def create_source(path: Path) -> None:
             if is_source
             else ["name another folder"],
         )
-    with files.disk_full_guard(f"`{path}` was not made"):
+    with writing.disk_full_guard(f"`{path}` was not made"):
         path.mkdir(parents=True, exist_ok=True)
-        ignored = f".lock\n{files.ASIDE_PREFIX}*\n/{BUILT_FOLDER}/\n"
+        ignored = f".lock\n{writing.ASIDE_PREFIX}*\n/{BUILT_FOLDER}/\n"
         with Beneath(path) as root:
             root.write_atomic(".gitignore", data=ignored.encode())
             _write_state(root, State(0, clock.timestamp()))

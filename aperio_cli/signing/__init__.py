@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli import files
 from aperio_cli.errors import Refusal
 from aperio_cli.errors.trust import ArtifactChanged, SigningFailed
+from aperio_cli.files import reading, writing
 from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX, SignedArtifact
 from aperio_cli.signing import client, statements
 from aperio_cli.verifying.attestations import verify_attestations
@@ -160,9 +160,9 @@ class _Maker:
 def _write(artifact: Artifact, made: _Made) -> SignedArtifact:
     bundle, attestations = bundle_path(artifact.path), attestations_path(artifact.path)
     was_there = attestations.exists()
-    files.write_atomic(attestations, made.lines)
+    writing.write_atomic(attestations, made.lines)
     try:
-        files.write_atomic(bundle, made.bundle)
+        writing.write_atomic(bundle, made.bundle)
     except BaseException:  # an interruption too: statements without a signature help nobody
         if not was_there:
             attestations.unlink(missing_ok=True)
@@ -171,7 +171,7 @@ def _write(artifact: Artifact, made: _Made) -> SignedArtifact:
 
 
 def _check_unchanged(artifact: Artifact) -> None:
-    found = files.hash_file(artifact.path)
+    found = reading.hash_file(artifact.path)
     if found != artifact.digest:
         raise ArtifactChanged(
             f"`{artifact.path}` was not signed: it changed since it was read",

@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aperio_cli import files
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.trust import SigningTimeout
+from aperio_cli.files import writing
 from aperio_cli.signing import deadline, failures
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def with_session(
     limit_s = DEADLINE_S + ENTRY_S * entries
     progress = _Progress()
     attempt = functools.partial(_attempt, credential, work, progress)
-    with failures.captured_warnings() as warnings, files.disk_full_guard("nothing was signed"):
+    with failures.captured_warnings() as warnings, writing.disk_full_guard("nothing was signed"):
         progress.warnings = warnings
         try:
             with domain.serving() as trust_config:

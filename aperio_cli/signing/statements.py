@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from aperio_cli import archive
+from aperio_cli.archive import reading, rules
 from aperio_cli.errors.trust import SigningFailed
-from aperio_cli.files import open_regular
+from aperio_cli.files.reading import open_regular
 from aperio_cli.models.proof import PROVENANCE_TYPE, SBOM_TYPE, UNATTESTED_BUILDER
 from aperio_cli.models.publisher import (
     BUILD_CONFIG_URI,
@@ -72,7 +72,7 @@ def read_sbom(artifact: Artifact) -> dict[str, Any] | None:
         OSError: when it cannot be read.
     """
     with open_regular(artifact.path, follow_links=True) as content:
-        reader = archive.Reader(content, archive.DEFAULT_LIMITS, subject=f"`{artifact.path}`")
+        reader = reading.Reader(content, rules.DEFAULT_LIMITS, subject=f"`{artifact.path}`")
         for entry in reader:
             if entry.path != SBOM_MEMBER:
                 continue

@@ -18,13 +18,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from aperio_cli import archive, files
+from aperio_cli import text
+from aperio_cli.archive import reading
 from aperio_cli.errors import AperioError, Refusal
 from aperio_cli.errors.files import FileTooLarge
 from aperio_cli.errors.installing import BytecodeInArtifact
 from aperio_cli.errors.trust import VerifierCrashed
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.fetch import FetchRequest, fetch_into
+from aperio_cli.files import reading as files_reading
+from aperio_cli.files import writing
 from aperio_cli.models.artifact import (
     ATTESTATIONS_SUFFIX,
     BUNDLE_SUFFIX,
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import date
 
-    from aperio_cli.archive import Entry
+    from aperio_cli.archive.reading import Entry
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.policy import Policy
     from aperio_cli.models.proof import Proof
@@ -137,7 +140,7 @@ def _examine(
     check_bytes(offer, digest, size_bytes)
     case = _case(request, offer, _proof(request, statements, digest))
     judge(case)
-    members = archive.list_members(content, subject=request.subject)
+    members = reading.list_members(content, subject=request.subject)
     _refuse_bytecode(members, request.subject)
     manifest = claim or _read_manifest(request, content)
     artifact = Artifact(Path(offer.location), digest, size_bytes, manifest, offer.platform)
@@ -167,7 +170,7 @@ def _offer(request: VerifyRequest, content: BinaryIO) -> tuple[Offer, Manifest |
 
 
 def _read_manifest(request: VerifyRequest, content: BinaryIO) -> Manifest:
-    data = archive.read_manifest(content, subject=request.subject)
+    data = reading.read_manifest(content, subject=request.subject)
     return Manifest.parse(data, where=f"manifest.yaml in {request.subject.replace('`', '')}")
 
 
@@ -194,7 +197,7 @@ def _refuse_bytecode(members: Sequence[Entry], subject: str) -> None:
         if member.path.endswith((".pyc", ".pyo")) or "__pycache__" in member.path.split("/"):
             raise BytecodeInArtifact(
                 f"{subject} was refused: it carries compiled Python, which nobody can review",
-                why=files.show_path(member.path),
+                why=text.show_path(member.path),
                 next=["tell its publisher to build it with `aperio plugin build`"],
             )
 
@@ -233,7 +236,7 @@ def _beside(path: Path, suffix: str) -> Path:
 
 def _read_stated(stated: Path | None, beside: Path, limit_bytes: int) -> bytes | None:
     try:
-        with files.open_regular(stated or beside, follow_links=True) as file:
+        with files_reading.open_regular(stated or beside, follow_links=True) as file:
             # One byte over the limit is enough for the verifier to refuse it by its length.
             return file.read(limit_bytes + 1)
     except FileNotFoundError as error:
@@ -312,7 +315,7 @@ def _proof(request: VerifyRequest, statements: _Statements, digest: Digest) -> P
 def _private_copy(request: VerifyRequest) -> tuple[BinaryIO, Digest]:
     """The artifact's bytes in an open file of our own without a name, and their digest."""
     with (
-        files.disk_full_guard(f"{request.subject} was not copied for verification"),
+        writing.disk_full_guard(f"{request.subject} was not copied for verification"),
         contextlib.ExitStack() as on_failure,
     ):
         content = on_failure.enter_context(tempfile.TemporaryFile(prefix="aperio-verify-"))
@@ -339,7 +342,7 @@ def _download(offer: Offer, copy: BinaryIO, *, offline: bool) -> Digest:
 
 def _copy_local(source: Path, copy: BinaryIO) -> Digest:
     try:
-        file = files.open_regular(source, follow_links=True)
+        file = files_reading.open_regular(source, follow_links=True)
     except OSError as error:
         raise NotFound(
             f"`{source}` cannot be read; nothing was verified",

@@ -17,10 +17,11 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli import clock, files
+from aperio_cli import clock
 from aperio_cli.errors import AperioError, Refusal
 from aperio_cli.errors.files import DiskFull, LockHeld
 from aperio_cli.errors.trust import PublisherFileInvalid
+from aperio_cli.files import locking, reading, writing
 from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher import Signer
@@ -149,7 +150,7 @@ def verify_publisher_file(request: PublisherFileRequest) -> VerifiedPublishers:
 
 def _read(file: PublisherFile, path: Path, limit_bytes: int) -> bytes:
     try:
-        return files.read_capped(path, limit_bytes)
+        return reading.read_capped(path, limit_bytes)
     except FileNotFoundError as error:
         raise _invalid(
             file, f"`{path}` is not there", "bring file and bundle back, or take the entry out"
@@ -226,7 +227,7 @@ def _place(request: PublisherFileRequest) -> str:
 
 def _memory(request: PublisherFileRequest) -> dict[str, Any]:
     try:
-        document = json.loads(files.read_capped(request.memory, _MAX_MEMORY_BYTES))
+        document = json.loads(reading.read_capped(request.memory, _MAX_MEMORY_BYTES))
     except FileNotFoundError:
         return {}
     except (AperioError, OSError, ValueError, RecursionError) as error:
@@ -246,9 +247,9 @@ def _remember(request: PublisherFileRequest, known: _Remembered, serial: int) ->
     memory, entry = request.memory, _place(request)
     try:
         if not memory.parent.exists():
-            files.make_private(memory.parent)
+            writing.make_private(memory.parent)
         lock = memory.with_suffix(".lock")
-        with files.Lock(lock, what=f"`{request.file.path}` was not accepted"):
+        with locking.FileLock(lock, what=f"`{request.file.path}` was not accepted"):
             before = _recall(request)
             if before:
                 _refuse_older(request, before, known.sha256, serial)
@@ -257,7 +258,7 @@ def _remember(request: PublisherFileRequest, known: _Remembered, serial: int) ->
             )
             remembered = _memory(request) | {entry: current.to_json()}
             document = {"schema": _SCHEMA, "files": remembered}
-            files.write_atomic(memory, json.dumps(document).encode(), mode=0o600)
+            writing.write_atomic(memory, json.dumps(document).encode(), mode=0o600)
     except (DiskFull, LockHeld, PublisherFileInvalid):
         raise
     except (AperioError, OSError) as error:

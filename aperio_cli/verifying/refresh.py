@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from aperio_cli import clock, files
+from aperio_cli import clock
 from aperio_cli.errors import AperioError, Refusal
 from aperio_cli.errors.files import (
     InsecureUrl,
@@ -24,6 +24,7 @@ from aperio_cli.errors.files import (
 )
 from aperio_cli.errors.trust import TrustRefreshFailed, TrustRefreshRefused, TrustRootInvalid
 from aperio_cli.fetch import FetchRequest, fetch_bytes
+from aperio_cli.files import locking, reading, removing, writing
 from aperio_cli.text import clean
 from aperio_cli.verifying.refreshed import (
     MAX_DOCUMENT_BYTES,
@@ -119,12 +120,12 @@ def refresh_root(request: RefreshRequest) -> RefreshReport:
     copies = paths.refreshed_root(repository.name).parent
     state = paths.tuf_state(repository.name) / repository.folder
     what = f"`{repository.name}` was not refreshed"
-    with _explained(repository), files.disk_full_guard(what):
+    with _explained(repository), writing.disk_full_guard(what):
         for folder in (paths.home, paths.trust, copies, state.parent, state):
-            files.make_private(folder)
-        with files.Lock(paths.trust / "refresh.lock", what=what, timeout_s=_LOCK_TIMEOUT_S):
-            files.sweep(copies)
-            files.sweep(state, _TEMPORARY)
+            writing.make_private(folder)
+        with locking.FileLock(paths.trust / "refresh.lock", what=what, timeout_s=_LOCK_TIMEOUT_S):
+            removing.sweep(copies)
+            removing.sweep(state, _TEMPORARY)
             fetched = _Client(request, state).fetch()
             _require_newer(fetched, request)
             _require_usable(fetched, repository)
@@ -202,13 +203,13 @@ class _Client:
                 why=f"expected at most {MAX_DOCUMENT_BYTES} bytes\nstated   {information.length}",
             )
         place = updater.find_cached_target(information) or updater.download_target(information)
-        return files.read_capped(Path(place), MAX_DOCUMENT_BYTES)
+        return reading.read_capped(Path(place), MAX_DOCUMENT_BYTES)
 
     def _versions(self) -> Versions:
         """The versions of the metadata that the client has just accepted."""
 
         def version(role: str) -> int:
-            text = files.read_capped(self._state / f"{role}.json", _MAX_METADATA_BYTES)
+            text = reading.read_capped(self._state / f"{role}.json", _MAX_METADATA_BYTES)
             return int(json.loads(text)["signed"]["version"])
 
         return Versions(*(version(role) for role in ("root", "timestamp", "snapshot", "targets")))

@@ -18,8 +18,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli import files
 from aperio_cli.errors import AperioError
+from aperio_cli.files import reading, writing
 from aperio_cli.models.digest import Digest
 from aperio_cli.text import one_line
 
@@ -148,7 +148,7 @@ class RefreshedRoot:
             "trusted_root": _sealed(self.trusted_root),
             "signing_config": _sealed(self.signing_config) if self.signing_config else None,
         }
-        files.write_atomic(path, json.dumps(document).encode(), mode=0o600)
+        writing.write_atomic(path, json.dumps(document).encode(), mode=0o600)
 
     @classmethod
     def read(cls, path: Path) -> RefreshedRoot | None:
@@ -191,7 +191,7 @@ class SeenRoot:
             OSError: the folder cannot be written.
         """
         document = {"schema": _SEEN_SCHEMA, **self.sighting.to_json(), "ended": list(self.ended)}
-        files.write_atomic(path, json.dumps(document).encode(), mode=0o600)
+        writing.write_atomic(path, json.dumps(document).encode(), mode=0o600)
 
     @classmethod
     def read(cls, path: Path) -> SeenRoot | None:
@@ -262,7 +262,7 @@ def remember(paths: Paths, domain: str, repository: str) -> Memory:
 
 def _read(path: Path, schema: str) -> dict[str, Any] | None:
     try:
-        document = json.loads(files.read_capped(path, _MAX_COPY_BYTES))
+        document = json.loads(reading.read_capped(path, _MAX_COPY_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (AperioError, OSError, ValueError, RecursionError) as error:

@@ -22,10 +22,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli import files
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.trust import TrustRootInvalid
 from aperio_cli.errors.usage import NotFound, UsageError
+from aperio_cli.files import reading
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher import LOCAL_DOMAIN
 from aperio_cli.models.publisher_table import PUBLIC_DOMAIN, STAGING_DOMAIN
@@ -248,7 +248,9 @@ def _instance_root(name: str, memory: Memory) -> DomainRoot:
     if not _may_fall_back(memory, shipped):
         ended = f"; it had ended: {', '.join(memory.seen.ended)}" if memory.seen else ""
         return _unusable(name, "refreshed", f"{'; '.join(memory.problems)}{ended}")
-    signing_config = files.read_capped(_SHIPPED / name / "signing_config.json", MAX_DOCUMENT_BYTES)
+    signing_config = reading.read_capped(
+        _SHIPPED / name / "signing_config.json", MAX_DOCUMENT_BYTES
+    )
     return DomainRoot(_shipped_source(name), signing_config, _fallback_note(name, memory))
 
 
@@ -258,7 +260,7 @@ def shipped_root(name: str) -> TrustedRootSource | None:
 
 
 def _shipped_source(name: str) -> TrustedRootSource:
-    document = files.read_capped(_SHIPPED / name / "trusted_root.json", MAX_DOCUMENT_BYTES)
+    document = reading.read_capped(_SHIPPED / name / "trusted_root.json", MAX_DOCUMENT_BYTES)
     return TrustedRootSource(name, document, "vendored", _shipped_sighting(name).as_of)
 
 
@@ -296,7 +298,7 @@ def _refreshed_root(name: str, copy: RefreshedRoot, memory: Memory) -> DomainRoo
 def _file_root(name: str, path: Path, origin: str) -> DomainRoot:
     """The root in a file: a TrustedRoot, or a ClientTrustConfig that holds one."""
     try:
-        contents = files.read_capped(path, MAX_DOCUMENT_BYTES)
+        contents = reading.read_capped(path, MAX_DOCUMENT_BYTES)
         document = json.loads(contents)
     except (AperioError, OSError, ValueError, RecursionError) as error:
         said = error.strerror if isinstance(error, OSError) else error
@@ -336,7 +338,7 @@ def _shipped_sighting(name: str) -> Sighting:
 
 def _shipped_repository(name: str) -> RootRepository:
     url = _shipped_facts(name)["url"]
-    first_root = files.read_capped(_SHIPPED / name / "tuf_root.json", MAX_DOCUMENT_BYTES)
+    first_root = reading.read_capped(_SHIPPED / name / "tuf_root.json", MAX_DOCUMENT_BYTES)
     # Its first root is not part of the key: a new version of aperio starts from a later one.
     return RootRepository(name, url, first_root, url)
 
@@ -344,7 +346,7 @@ def _shipped_repository(name: str) -> RootRepository:
 def _stated_repository(rule: DomainRule) -> RootRepository:
     assert rule.tuf_root is not None  # noqa: S101 - the configuration's reader sees to it
     try:
-        first_root = files.read_capped(rule.tuf_root, MAX_DOCUMENT_BYTES)
+        first_root = reading.read_capped(rule.tuf_root, MAX_DOCUMENT_BYTES)
     except (AperioError, OSError) as error:
         raise TrustRootInvalid(
             f"`{rule.name}` cannot be used: its first TUF root cannot be read",

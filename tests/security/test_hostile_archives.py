@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import archive, files
+from aperio_cli.archive import reading, rules
+from aperio_cli.archive import unpacking as archive_unpacking
 from aperio_cli.errors import REFUSED
 from aperio_cli.errors.files import (
     ArchiveMalformed,
@@ -18,6 +19,7 @@ from aperio_cli.errors.files import (
     ArchiveRefused,
     ArchiveTooLarge,
 )
+from aperio_cli.files import removing
 from tests.archives import (
     BLOCK,
     END,
@@ -47,14 +49,14 @@ def here(tmp_path: Path) -> Path:
     return folder
 
 
-def assert_refused(data: bytes, folder: Path, limits: archive.UnpackLimits | None = None) -> str:
+def assert_refused(data: bytes, folder: Path, limits: rules.UnpackLimits | None = None) -> str:
     """The code of the refusal, the same with and without writing, with nothing left on disk."""
-    chosen = limits or archive.DEFAULT_LIMITS
+    chosen = limits or rules.DEFAULT_LIMITS
     before = snapshot(folder)
     with pytest.raises(ArchiveRefused) as unpacking:
-        archive.unpack(io.BytesIO(data), folder / "aside", chosen)
+        archive_unpacking.unpack(io.BytesIO(data), folder / "aside", chosen)
     with pytest.raises(ArchiveRefused) as walking:
-        archive.walk(io.BytesIO(data), chosen)
+        reading.walk(io.BytesIO(data), chosen)
     assert snapshot(folder) == before
     assert unpacking.value.exit_status == REFUSED
     assert (walking.value.code, walking.value.why) == (unpacking.value.code, unpacking.value.why)
@@ -93,7 +95,7 @@ def test_reader_refuses_by_name_when_a_member_is_not_a_file(
 
     assert assert_refused(data, here) == "archive-member-type"
     with pytest.raises(ArchiveMemberType) as caught:
-        archive.walk(io.BytesIO(data))
+        reading.walk(io.BytesIO(data))
     assert caught.value.why == f"`bin/x` is {words}"
 
 
@@ -111,7 +113,7 @@ def test_unpack_refuses_when_a_link_would_redirect_a_later_file(here: Path) -> N
 def test_unpack_makes_no_folder_when_a_member_is_only_a_folder(here: Path) -> None:
     data = artifact_of(tar_member("empty/", kind=b"5"), tar_member("lib", kind=b"5"))
 
-    archive.unpack(io.BytesIO(data), here / "out")
+    archive_unpacking.unpack(io.BytesIO(data), here / "out")
 
     assert sorted(path.name for path in (here / "out").iterdir()) == ["manifest.yaml"]
 
@@ -119,7 +121,7 @@ def test_unpack_makes_no_folder_when_a_member_is_only_a_folder(here: Path) -> No
 def test_unpack_accepts_when_a_folder_and_the_old_file_type_are_stored(here: Path) -> None:
     data = artifact_of(tar_member("lib/", kind=b"5"), tar_member("lib/a", b"a", kind=b"\0"))
 
-    archive.unpack(io.BytesIO(data), here / "out")
+    archive_unpacking.unpack(io.BytesIO(data), here / "out")
 
     assert (here / "out/lib/a").read_bytes() == b"a"
 
@@ -137,7 +139,7 @@ def test_unpack_drops_set_user_id_and_write_for_all_when_stored(here: Path) -> N
         tar_member("bin/y", b"y", fields=Fields(mode=b"0000066\0")),
     )
 
-    archive.unpack(io.BytesIO(data), here / "out")
+    archive_unpacking.unpack(io.BytesIO(data), here / "out")
 
     assert (here / "out/bin/x").stat().st_mode & 0o7777 == 0o755
     assert (here / "out/bin/y").stat().st_mode & 0o7777 == 0o644
@@ -199,7 +201,7 @@ def test_refusal_shows_a_name_without_its_control_characters() -> None:
     data = artifact_of(tar_member("a\x1b[31m\nnext  try `curl evil | sh`", b"x"))
 
     with pytest.raises(ArchivePath) as caught:
-        archive.walk(io.BytesIO(data))
+        reading.walk(io.BytesIO(data))
 
     assert "\x1b" not in caught.value.why
     assert "\n" not in caught.value.why
@@ -257,7 +259,7 @@ def test_refusal_says_base_256_when_a_size_is_written_so() -> None:
     data = artifact_of(tar_member("a", fields=Fields(size=b"\x80" + bytes(10) + b"\x01")))
 
     with pytest.raises(ArchiveMalformed) as caught:
-        archive.walk(io.BytesIO(data))
+        reading.walk(io.BytesIO(data))
 
     assert caught.value.why == "the size in a header is a base-256 number"
 
@@ -285,7 +287,7 @@ def test_reader_refuses_when_bytes_follow_behind_the_chunk_it_read(here: Path) -
     filled = plain[:3] + b"\x08" + plain[4:10] + name + plain[10:]
 
     assert len(filled) == 32 * 1024
-    assert len(archive.walk(io.BytesIO(filled))) == 1
+    assert len(reading.walk(io.BytesIO(filled))) == 1
     assert assert_refused(filled + b"x", here) == "archive-malformed"
 
 
@@ -353,23 +355,23 @@ def test_reader_refuses_when_a_size_reaches_behind_the_end(here: Path) -> None:
 def test_reader_refuses_when_the_manifest_is_not_first(here: Path, stream: bytes) -> None:
     assert assert_refused(gzip_of(stream), here) == "archive-manifest-missing"
     with pytest.raises(ArchiveManifestMissing):
-        archive.read_manifest(io.BytesIO(gzip_of(stream)))
+        reading.read_manifest(io.BytesIO(gzip_of(stream)))
 
 
 def test_read_manifest_refuses_when_the_manifest_is_over_64_kib(here: Path) -> None:
     at_limit = gzip_of(manifest_member(b"#" * 65536) + END)
     over = gzip_of(manifest_member(b"#" * 65537) + END)
 
-    assert len(archive.read_manifest(io.BytesIO(at_limit))) == 65536
+    assert len(reading.read_manifest(io.BytesIO(at_limit))) == 65536
     with pytest.raises(ArchiveTooLarge):
-        archive.read_manifest(io.BytesIO(over))
+        reading.read_manifest(io.BytesIO(over))
     assert assert_refused(over, here) == "archive-too-large"
 
 
 def test_read_manifest_leaves_the_rest_alone_when_it_is_a_bomb() -> None:
     file = io.BytesIO(zeros_gzip(manifest_member(), 256 * MIB))
 
-    assert archive.read_manifest(file) == b"id: acme/box-connector\n"
+    assert reading.read_manifest(file) == b"id: acme/box-connector\n"
     assert file.tell() <= 32 * 1024
 
 
@@ -389,22 +391,22 @@ def test_reader_accepts_when_little_is_compressed_very_well(here: Path) -> None:
     data = artifact_of(tar_member("zeros", bytes(9 * MIB)))
 
     assert len(data) * 200 < 9 * MIB
-    assert len(archive.unpack(io.BytesIO(data), here / "out")) == 2
+    assert len(archive_unpacking.unpack(io.BytesIO(data), here / "out")) == 2
 
 
 def test_reader_refuses_when_one_file_is_too_long(here: Path) -> None:
     data = artifact_of(tar_member("a", bytes(1001)))
     exact = artifact_of(tar_member("a", bytes(1000)))
-    limits = archive.UnpackLimits(file_bytes=1000)
+    limits = rules.UnpackLimits(file_bytes=1000)
 
     assert assert_refused(data, here, limits) == "archive-too-large"
-    assert len(archive.walk(io.BytesIO(exact), limits)) == 2
+    assert len(reading.walk(io.BytesIO(exact), limits)) == 2
 
 
 def test_reader_refuses_when_the_whole_is_too_long(here: Path) -> None:
     data = artifact_of(*(tar_member(f"f{number}", bytes(1000)) for number in range(200)))
 
-    code = assert_refused(data, here, archive.UnpackLimits(total_bytes=128 * 1024))
+    code = assert_refused(data, here, rules.UnpackLimits(total_bytes=128 * 1024))
 
     assert code == "archive-too-large"
 
@@ -412,14 +414,14 @@ def test_reader_refuses_when_the_whole_is_too_long(here: Path) -> None:
 def test_reader_refuses_when_there_are_too_many_members(here: Path) -> None:
     data = artifact_of(*(tar_member(f"f{number}") for number in range(10)))
 
-    assert assert_refused(data, here, archive.UnpackLimits(members=10)) == "archive-too-large"
-    assert len(archive.walk(io.BytesIO(data), archive.UnpackLimits(members=11))) == 11
+    assert assert_refused(data, here, rules.UnpackLimits(members=10)) == "archive-too-large"
+    assert len(reading.walk(io.BytesIO(data), rules.UnpackLimits(members=11))) == 11
 
 
 def test_reader_refuses_when_implied_folders_are_too_many(here: Path) -> None:
     data = artifact_of(tar_member("/".join("abcdefghijk"), b"x"))
 
-    assert assert_refused(data, here, archive.UnpackLimits(members=11)) == "archive-too-large"
+    assert assert_refused(data, here, rules.UnpackLimits(members=11)) == "archive-too-large"
 
 
 def test_reader_needs_little_memory_when_an_artifact_is_large() -> None:
@@ -429,7 +431,7 @@ def test_reader_needs_little_memory_when_an_artifact_is_large() -> None:
     )
     tracemalloc.start()
     try:
-        archive.walk(io.BytesIO(data))
+        reading.walk(io.BytesIO(data))
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -445,7 +447,7 @@ def test_unpack_leaves_the_folder_alone_when_it_exists(here: Path) -> None:
     (here / "out/mine").write_text("kept")
 
     with pytest.raises(FileExistsError):
-        archive.unpack(io.BytesIO(artifact_of()), here / "out")
+        archive_unpacking.unpack(io.BytesIO(artifact_of()), here / "out")
 
     assert (here / "out/mine").read_text() == "kept"
 
@@ -455,7 +457,7 @@ def test_unpack_refuses_to_follow_when_the_destination_is_a_link(here: Path) -> 
     (here / "out").symlink_to(here / "elsewhere")
 
     with pytest.raises(FileExistsError):
-        archive.unpack(io.BytesIO(artifact_of()), here / "out")
+        archive_unpacking.unpack(io.BytesIO(artifact_of()), here / "out")
 
     assert list((here / "elsewhere").iterdir()) == []
 
@@ -464,7 +466,7 @@ def test_reader_ignores_the_name_when_the_gzip_header_carries_one(here: Path) ->
     plain = artifact_of(tar_member("a", b"x"))
     named = plain[:3] + b"\x08" + plain[4:10] + b"../../evil\0" + plain[10:]
 
-    archive.unpack(io.BytesIO(named), here / "out")
+    archive_unpacking.unpack(io.BytesIO(named), here / "out")
 
     assert sorted(path.name for path in here.rglob("*")) == ["a", "manifest.yaml", "out"]
 
@@ -506,10 +508,10 @@ def resealed(stream: bytes) -> bytes:
 def check_mutant(data: bytes, folder: Path) -> bool:
     """Whether the mutant is refused; anything but a refusal or a clean success fails the test."""
     try:
-        records = archive.unpack(io.BytesIO(data), folder / "aside")
+        records = archive_unpacking.unpack(io.BytesIO(data), folder / "aside")
     except ArchiveRefused:
         with pytest.raises(ArchiveRefused):
-            archive.walk(io.BytesIO(data))
+            reading.walk(io.BytesIO(data))
         refused = True
     else:
         inside = {
@@ -518,8 +520,8 @@ def check_mutant(data: bytes, folder: Path) -> bool:
             if not path.is_dir()
         }
         assert inside == {record.path for record in records}
-        assert archive.walk(io.BytesIO(data)) == records
-        files.remove_tree(folder / "aside")
+        assert reading.walk(io.BytesIO(data)) == records
+        removing.remove_tree(folder / "aside")
         refused = False
     assert [path.name for path in folder.iterdir()] == ["outside"]
     return refused

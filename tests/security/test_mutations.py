@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import archive
+from aperio_cli.archive import writing
 from aperio_cli.errors import AperioError, catalogue
 from aperio_cli.errors.trust import VerifierCrashed
 from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX
@@ -193,14 +193,14 @@ def _manifest(parts: Parts, chooser: random.Random) -> tuple[Parts, str]:
     if chooser.randrange(2):
         text, change = json.dumps(manifest_document()).encode(), mutations.of_json
     mutant = change(text, chooser)
-    members = [archive.Member("manifest.yaml", mutant.data), *go_members()[1:]]
+    members = [writing.Member("manifest.yaml", mutant.data), *go_members()[1:]]
     return replace(parts, archive=_packed(members)), f"manifest: {mutant.changes}"
 
 
-def _packed(members: list[archive.Member]) -> bytes:
+def _packed(members: list[writing.Member]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "artifact"
-        archive.write(path, members, mtime=0)
+        writing.write(path, members, mtime=0)
         return path.read_bytes()
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from platformdirs.macos import MacOS
 
-from aperio_cli import config, files
+from aperio_cli import config
 from aperio_cli.__main__ import main
 from aperio_cli.errors.files import FolderNotPrivate
 from aperio_cli.errors.usage import ConfigurationInvalid
+from aperio_cli.files import writing
 from aperio_cli.paths import find_paths
 from tests.builders import snapshot
 
@@ -33,7 +34,7 @@ def no_umask() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_umask")
 def test_folders_above_a_private_one_are_private_whatever_the_umask(tmp_path: Path) -> None:
-    files.make_private(tmp_path / "a/b/c")
+    writing.make_private(tmp_path / "a/b/c")
 
     for made in ("a", "a/b", "a/b/c"):
         assert stat.S_IMODE((tmp_path / made).stat().st_mode) == 0o700
@@ -45,7 +46,7 @@ def test_folder_that_everybody_may_write_in_is_refused(tmp_path: Path, mode: int
     (tmp_path / "home").chmod(mode)
 
     with pytest.raises(FolderNotPrivate, match="not a folder of your own"):
-        files.make_private(tmp_path / "home")
+        writing.make_private(tmp_path / "home")
 
     assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == mode
 

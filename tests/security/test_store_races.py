@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli import archive
+from aperio_cli.archive import unpacking
 from aperio_cli.models.plugin_id import PluginRef
 from tests.builders import PLUGIN, Machine
 from tests.trust import new_domain
@@ -67,17 +67,17 @@ def test_install_takes_what_another_has_installed_and_runs_meanwhile(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact = machine.signed()
-    unpack = archive.unpack
+    unpack = unpacking.unpack
 
     with contextlib.ExitStack() as running:
 
         def overtaken(*arguments: Any, **options: Any) -> Any:
-            monkeypatch.setattr(archive, "unpack", unpack)
+            monkeypatch.setattr(unpacking, "unpack", unpack)
             receipt = machine.install(artifact).receipt
             running.enter_context(machine.store.hold(receipt))
             return unpack(*arguments, **options)
 
-        monkeypatch.setattr(archive, "unpack", overtaken)
+        monkeypatch.setattr(unpacking, "unpack", overtaken)
         report = machine.install(artifact)
 
     assert report.was_installed

@@ -11,7 +11,7 @@ import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli import archive, clock
+from aperio_cli import clock
 from aperio_cli.config import Config
 from aperio_cli.installing import InstallReport, InstallRequest, install
 from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX
@@ -40,6 +40,7 @@ from tests.trust import Forge, github_identity
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from aperio_cli.archive import writing
     from aperio_cli.models.offer import Offer
     from aperio_cli.models.publisher import PublisherRule
     from aperio_cli.models.receipt import Receipt
@@ -94,14 +95,14 @@ class World:
         identity = github_identity(changes.pop("ref", f"refs/tags/v{version}"), **changes)
         return Forge.of(self.instance).but(identity=identity)
 
-    def artifact(self, members: list[archive.Member] | None = None, **changes: Any) -> Path:
+    def artifact(self, members: list[writing.Member] | None = None, **changes: Any) -> Path:
         """An artifact without a bundle, in a folder of its own."""
         folder = self.root / "dist" / str(len(list((self.root / "dist").glob("*"))))
         return write_artifact(folder, members or go_members(**changes))
 
     def signed(
         self,
-        members: list[archive.Member] | None = None,
+        members: list[writing.Member] | None = None,
         *,
         forge: Forge | None = None,
         **changes: Any,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from aperio_cli import archive
+from aperio_cli.archive import reading, unpacking
 from aperio_cli.building import BuildRequest, build, check_reproducible, load_project
 from aperio_cli.models.manifest import KINDS
 from aperio_cli.scaffolding import ScaffoldRequest, scaffold
@@ -106,9 +106,9 @@ def test_rendered_project_can_be_built_at_once(project: Path, tmp_path: Path) ->
     request = BuildRequest(loaded, (HERE,), tmp_path / "out", (), OFFLINE, CACHE, COMPILED)
     (artifact,) = build(request)
     with artifact.path.open("rb") as file:
-        packed = {record.path for record in archive.walk(file)}
+        packed = {record.path for record in reading.walk(file)}
         file.seek(0)
-        archive.unpack(file, tmp_path / "tree")
+        unpacking.unpack(file, tmp_path / "tree")
     program = f"bin/{loaded.manifest.entrypoint}"
     assert packed == {"manifest.yaml", "sbom.cdx.json", "LICENSE", "README.md", program}
     ran = subprocess.run(

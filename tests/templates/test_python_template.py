@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from aperio_cli import archive, scaffolding
+from aperio_cli import scaffolding
+from aperio_cli.archive import reading, unpacking
 from aperio_cli.building import BuildRequest, build, load_project
 from aperio_cli.building.lock import read_lock
 from aperio_cli.models.manifest import KINDS
@@ -105,7 +106,7 @@ def test_rendered_project_passes_its_own_tests(of_each_kind: Path, kind: str) ->
 def test_rendered_project_can_be_built_at_once(box: Path, tmp_path: Path) -> None:
     (artifact,) = build(BuildRequest(load_project(box), (HERE,), tmp_path / "out", (), OFFLINE))
     with artifact.path.open("rb") as file:
-        packed = {record.path for record in archive.walk(file)}
+        packed = {record.path for record in reading.walk(file)}
     assert {"lib/app/plugin.py", "lib/app/connector.py"} <= packed
     assert "lib/app/test_connector.py" not in packed
     assert f"lib/{TAG}/aperio_plugin/connector.py" in packed
@@ -118,7 +119,7 @@ def test_rendered_project_can_be_built_for_another_architecture(box: Path, tmp_p
         pytest.skip("the wheel cache has no wheels for another architecture")
     (artifact,) = build(BuildRequest(load_project(box), (other,), tmp_path / "out", (), OFFLINE))
     with artifact.path.open("rb") as file:
-        libraries = [r.path for r in archive.walk(file) if r.path.endswith(".so")]
+        libraries = [r.path for r in reading.walk(file) if r.path.endswith(".so")]
     assert libraries
     assert all(MACHINES[HERE.arch] not in path for path in libraries)
 
@@ -129,7 +130,7 @@ MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 def test_built_project_tells_a_person_who_starts_it_by_hand(box: Path, tmp_path: Path) -> None:
     (artifact,) = build(BuildRequest(load_project(box), (HERE,), tmp_path / "out", (), OFFLINE))
     with artifact.path.open("rb") as file:
-        archive.unpack(file, tmp_path / "tree")
+        unpacking.unpack(file, tmp_path / "tree")
     ran = subprocess.run(
         [tmp_path / "tree/bin/box-connector"],
         capture_output=True, text=True, timeout=60, check=False,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import archive, files
-from aperio_cli.archive import Member
+from aperio_cli.archive import reading, rules, unpacking, writing
+from aperio_cli.archive.writing import Member
 from aperio_cli.errors import NOT_DONE
 from aperio_cli.errors.files import (
     ArchiveMalformed,
@@ -22,6 +22,7 @@ from aperio_cli.errors.files import (
     FileNotRegular,
     MemberUnfit,
 )
+from aperio_cli.files import tree
 from aperio_cli.models.digest import Digest
 from tests.archives import decomposed, seeded, zeros_gzip
 
@@ -50,7 +51,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
 def write_bytes(folder: Path, *members: Member, mtime: int = MTIME) -> bytes:
     """The bytes of an artifact with these members after the manifest."""
     path = folder / "artifact.tar.gz"
-    digest, size = archive.write(path, [*members, MANIFEST], mtime=mtime)
+    digest, size = writing.write(path, [*members, MANIFEST], mtime=mtime)
     data = path.read_bytes()
     assert (digest, size) == (Digest.of(data), len(data))
     return data
@@ -130,9 +131,9 @@ def test_write_gives_the_same_bytes_from_another_folder_and_umask(here: Path) ->
 
 def test_write_gives_the_same_bytes_in_another_locale_and_time_zone(here: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from aperio_cli import archive\n"
-        "m = [archive.Member(n, n.encode()) for n in ('manifest.yaml', 'caf\\xe9', 'I', 'z')]\n"
-        "print(archive.write(Path(sys.argv[1]), m, mtime=1)[0])"
+        "import sys; from pathlib import Path; from aperio_cli.archive import writing\n"
+        "m = [writing.Member(n, n.encode()) for n in ('manifest.yaml', 'caf\\xe9', 'I', 'z')]\n"
+        "print(writing.write(Path(sys.argv[1]), m, mtime=1)[0])"
     )
     printed = set()
     for locale, zone in (("C", "UTC"), ("C.UTF-8", "Asia/Tokyo"), ("tr_TR.UTF-8", "US/Pacific")):
@@ -172,7 +173,7 @@ def test_write_gives_other_bytes_when_the_time_differs(here: Path) -> None:
 )
 def test_write_refuses_when_the_reader_would_not_take_a_path(here: Path, name: str) -> None:
     with pytest.raises(MemberUnfit, match="cannot be packed") as caught:
-        archive.write(here / "a", [MANIFEST, Member(name, b"")], mtime=0)
+        writing.write(here / "a", [MANIFEST, Member(name, b"")], mtime=0)
 
     assert caught.value.exit_status == NOT_DONE
     assert list(here.iterdir()) == []
@@ -196,25 +197,25 @@ def test_write_splits_a_long_path_or_names_it(here: Path, path: str, *, fits: bo
     members = [MANIFEST, Member(path, b"x")]
     if not fits:
         with pytest.raises(MemberUnfit, match=path):
-            archive.write(here / "a", members, mtime=0)
+            writing.write(here / "a", members, mtime=0)
         assert list(here.iterdir()) == []
         return
 
-    archive.write(here / "a", members, mtime=0)
+    writing.write(here / "a", members, mtime=0)
 
     with tarfile.open(here / "a") as tar, (here / "a").open("rb") as file:
         assert tar.getnames()[1] == path
-        assert archive.walk(file)[-1].path == max(path, "manifest.yaml")
+        assert reading.walk(file)[-1].path == max(path, "manifest.yaml")
 
 
 def test_write_refuses_when_there_is_no_manifest(here: Path) -> None:
     with pytest.raises(MemberUnfit, match="a project without"):
-        archive.write(here / "a", [Member("bin/x", b"")], mtime=0)
+        writing.write(here / "a", [Member("bin/x", b"")], mtime=0)
 
 
 def test_write_refuses_when_the_manifest_is_over_64_kib(here: Path) -> None:
     with pytest.raises(MemberUnfit, match="cannot be packed") as caught:
-        archive.write(here / "a", [Member("manifest.yaml", b"#" * 65537)], mtime=0)
+        writing.write(here / "a", [Member("manifest.yaml", b"#" * 65537)], mtime=0)
 
     assert caught.value.what.startswith("`manifest.yaml`")
     assert "at most 65536" in caught.value.why
@@ -222,13 +223,13 @@ def test_write_refuses_when_the_manifest_is_over_64_kib(here: Path) -> None:
 
 def test_write_refuses_when_a_member_is_there_twice(here: Path) -> None:
     with pytest.raises(MemberUnfit, match="`a`"):
-        archive.write(here / "a", [MANIFEST, Member("a", b"1"), Member("a", b"2")], mtime=0)
+        writing.write(here / "a", [MANIFEST, Member("a", b"1"), Member("a", b"2")], mtime=0)
 
 
 @pytest.mark.parametrize("mtime", [-1, 8**11])
 def test_write_refuses_when_the_time_does_not_fit(here: Path, mtime: int) -> None:
     with pytest.raises(MemberUnfit, match="the time"):
-        archive.write(here / "a", [MANIFEST], mtime=mtime)
+        writing.write(here / "a", [MANIFEST], mtime=mtime)
 
 
 def test_write_refuses_when_our_reader_would_take_it_for_a_bomb(here: Path) -> None:
@@ -236,7 +237,7 @@ def test_write_refuses_when_our_reader_would_take_it_for_a_bomb(here: Path) -> N
     os.truncate(here / "zeros", 64 * 1024 * 1024)
 
     with pytest.raises(MemberUnfit, match="the project"):
-        archive.write(here / "a", [MANIFEST, Member("z", here / "zeros")], mtime=0)
+        writing.write(here / "a", [MANIFEST, Member("z", here / "zeros")], mtime=0)
 
     assert [path.name for path in here.iterdir()] == ["zeros"]
 
@@ -245,7 +246,7 @@ def test_write_refuses_when_a_source_is_a_link(here: Path) -> None:
     (here / "link").symlink_to("/etc/hostname")
 
     with pytest.raises(FileNotRegular, match="link"):
-        archive.write(here / "a", [MANIFEST, Member("a", here / "link")], mtime=0)
+        writing.write(here / "a", [MANIFEST, Member("a", here / "link")], mtime=0)
 
     assert [path.name for path in here.iterdir()] == ["link"]
 
@@ -265,7 +266,7 @@ def test_write_refuses_when_a_source_changes_its_length(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fstat", other_length)
         with pytest.raises(MemberUnfit, match="`a`") as caught:
-            archive.write(here / "out", [MANIFEST, Member("a", here / "source")], mtime=0)
+            writing.write(here / "out", [MANIFEST, Member("a", here / "source")], mtime=0)
 
     assert "length changed" in caught.value.why
     assert [path.name for path in here.iterdir()] == ["source"]
@@ -294,7 +295,7 @@ def test_unpack_gives_back_what_was_written(here: Path) -> None:
     ]
     data = write_bytes(here, *members)
 
-    records = archive.unpack(io.BytesIO(data), here / "out")
+    records = unpacking.unpack(io.BytesIO(data), here / "out")
 
     for member in [*members, MANIFEST]:
         path = here / "out" / member.path
@@ -302,12 +303,12 @@ def test_unpack_gives_back_what_was_written(here: Path) -> None:
         assert path.stat().st_mode & 0o7777 == (0o755 if member.executable else 0o644)
     folders = [path for path in (here / "out").rglob("*") if path.is_dir()]
     assert {path.stat().st_mode & 0o7777 for path in [here / "out", *folders]} == {0o755}
-    assert records == files.list_tree(here / "out") == archive.walk(io.BytesIO(data))
+    assert records == tree.list_tree(here / "out") == reading.walk(io.BytesIO(data))
 
 
 def test_list_members_names_in_its_order_what_unpack_would_write(here: Path) -> None:
     data = write_bytes(here, Member("b", b"b", executable=True), Member("a/c", b"c"))
-    listed = archive.list_members(io.BytesIO(data))
+    listed = reading.list_members(io.BytesIO(data))
     assert [(entry.path, entry.mode) for entry in listed] == [
         ("manifest.yaml", 0o644),
         ("a/c", 0o644),
@@ -319,7 +320,7 @@ def test_list_members_reads_to_the_end(here: Path) -> None:
     data = write_bytes(here, Member("b", seeded(1).randbytes(200_001)))
     for damaged in (data[:-1], data[:-200], data + b"x", data[:-6] + b"\0" + data[-5:]):
         with pytest.raises(ArchiveRefused):
-            archive.list_members(io.BytesIO(damaged))
+            reading.list_members(io.BytesIO(damaged))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -332,7 +333,7 @@ def test_unpack_gives_back_a_random_tree(here: Path, seed: int) -> None:
     }
 
     data = write_bytes(here, *(Member(path, body) for path, body in members.items()))
-    records = archive.unpack(io.BytesIO(data), here / "out")
+    records = unpacking.unpack(io.BytesIO(data), here / "out")
 
     expected = {path: Digest.of(body).hex for path, body in members.items()}
     assert {r.path: r.sha256 for r in records if r.path != "manifest.yaml"} == expected
@@ -344,7 +345,7 @@ def test_read_manifest_gives_its_bytes_when_the_file_is_not_at_its_beginning(
     file = io.BytesIO(write_bytes(here))
     file.seek(0, os.SEEK_END)
 
-    assert archive.read_manifest(file) == MANIFEST.source
+    assert reading.read_manifest(file) == MANIFEST.source
 
 
 def test_reader_accepts_an_archive_padded_to_a_record(here: Path) -> None:
@@ -353,13 +354,13 @@ def test_reader_accepts_an_archive_padded_to_a_record(here: Path) -> None:
         tar.add(here / "manifest.yaml", "manifest.yaml")
 
     with (here / "a").open("rb") as file:
-        assert [record.path for record in archive.walk(file)] == ["manifest.yaml"]
+        assert [record.path for record in reading.walk(file)] == ["manifest.yaml"]
 
 
 def test_reader_skips_a_body_that_was_not_asked_for(here: Path) -> None:
     data = write_bytes(here, Member("a", b"x" * 100_000), Member("b", b"y"))
 
-    reader = archive.Reader(io.BytesIO(data), archive.DEFAULT_LIMITS, subject="it")
+    reader = reading.Reader(io.BytesIO(data), rules.DEFAULT_LIMITS, subject="it")
 
     assert [(entry.path, entry.size_bytes) for entry in reader] == [
         ("manifest.yaml", 23), ("a", 100_000), ("b", 1),
@@ -368,7 +369,7 @@ def test_reader_skips_a_body_that_was_not_asked_for(here: Path) -> None:
 
 def test_refusal_names_the_subject_first() -> None:
     with pytest.raises(ArchiveMalformed) as caught:
-        archive.walk(io.BytesIO(b"not gzip"), subject="`box.tar.gz`")
+        reading.walk(io.BytesIO(b"not gzip"), subject="`box.tar.gz`")
 
     assert caught.value.what.startswith("`box.tar.gz` was not unpacked: ")
 
@@ -388,7 +389,7 @@ def test_unpack_leaves_nothing_when_the_disk_is_full(
 
     monkeypatch.setattr(os, "write", full_after_three)
     with pytest.raises(DiskFull, match="was not unpacked"):
-        archive.unpack(io.BytesIO(data), here / "out")
+        unpacking.unpack(io.BytesIO(data), here / "out")
 
     assert [path.name for path in here.iterdir()] == ["artifact.tar.gz"]
 
@@ -401,7 +402,7 @@ def test_unpack_completes_when_writes_are_short(
     real_write = os.write
     monkeypatch.setattr(os, "write", lambda fd, chunk: real_write(fd, chunk[:777]))
 
-    archive.unpack(io.BytesIO(data), here / "out")
+    unpacking.unpack(io.BytesIO(data), here / "out")
 
     assert (here / "out/a").read_bytes() == body
 
@@ -416,7 +417,7 @@ def test_unpack_leaves_nothing_when_interrupted(
 
     monkeypatch.setattr(os, "write", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        archive.unpack(io.BytesIO(data), here / "out")
+        unpacking.unpack(io.BytesIO(data), here / "out")
 
     assert not (here / "out").exists()
 
@@ -425,6 +426,6 @@ def test_unpack_leaves_no_descriptor_open_when_it_refuses(here: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the count is all that matters
 
     with pytest.raises(ArchiveRefused):
-        archive.unpack(io.BytesIO(zeros_gzip(b"", 1024 * 1024)), here / "out")
+        unpacking.unpack(io.BytesIO(zeros_gzip(b"", 1024 * 1024)), here / "out")
 
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above

@@ -15,7 +15,7 @@ from aperio_cli.errors.building import (
     InterpreterNotDeclared,
     ProjectInvalid,
 )
-from aperio_cli.files import ASIDE_PREFIX
+from aperio_cli.files.writing import ASIDE_PREFIX
 from aperio_cli.models.artifact import DevelopmentBuild, Interpreter
 from tests.projects import NO_INDEX, TAG, make_project, make_wheel, write
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli import archive
+from aperio_cli.archive import reading, unpacking
 from aperio_cli.building import BuildRequest, build, check_reproducible, develop, go, load_project
 from aperio_cli.building import go_tool as tool
 from aperio_cli.errors import NOT_DONE, REFUSED, UNAVAILABLE, AperioError
@@ -26,7 +26,7 @@ from aperio_cli.errors.building import (
 )
 from aperio_cli.errors.files import DiskFull, NetworkUnavailable, TreeNotPlain
 from aperio_cli.errors.usage import UsageError
-from aperio_cli.files import ASIDE_PREFIX
+from aperio_cli.files.writing import ASIDE_PREFIX
 from aperio_cli.models.platform import Platform
 from tests.go_projects import (
     COMPILED,
@@ -77,7 +77,7 @@ def request_for(project: Path, out: Path, **environment: str) -> BuildRequest:
 
 def unpacked(artifact: Artifact, folder: Path) -> Path:
     with artifact.path.open("rb") as file:
-        archive.unpack(file, folder)
+        unpacking.unpack(file, folder)
     return folder
 
 
@@ -94,7 +94,7 @@ def bill(artifact: Artifact, folder: Path) -> dict[str, Any]:
 def test_build_packs_the_documented_members_and_no_others(project: Path, tmp_path: Path) -> None:
     (artifact,) = build(request_for(project, tmp_path / "out"))
     with artifact.path.open("rb") as file:
-        members = [(record.path, record.mode) for record in archive.walk(file)]
+        members = [(record.path, record.mode) for record in reading.walk(file)]
     assert members == [
         ("LICENSE", 0o644),
         ("README.md", 0o644),

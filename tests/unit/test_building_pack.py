@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import archive
+from aperio_cli.archive import reading, unpacking
 from aperio_cli.building import BuildRequest, build, check_reproducible, load_project
 from aperio_cli.errors import NOT_DONE
 from aperio_cli.errors.building import (
@@ -58,12 +58,12 @@ def request_for(project: Path, out: Path, **environment: str) -> BuildRequest:
 
 def members(artifact: Artifact) -> dict[str, int]:
     with artifact.path.open("rb") as file:
-        return {record.path: record.mode for record in archive.walk(file)}
+        return {record.path: record.mode for record in reading.walk(file)}
 
 
 def read_member(artifact: Artifact, name: str, scratch: Path) -> bytes:
     with artifact.path.open("rb") as file:
-        archive.unpack(file, scratch)
+        unpacking.unpack(file, scratch)
     return (scratch / name).read_bytes()
 
 
@@ -93,7 +93,7 @@ def test_build_names_and_describes_the_artifact(project: Path, tmp_path: Path) -
     assert (artifact.digest, artifact.size) == (Digest.of(data), len(data))
     assert artifact.platform == HERE
     with artifact.path.open("rb") as file:
-        assert archive.read_manifest(file) == (project / "manifest.yaml").read_bytes()
+        assert reading.read_manifest(file) == (project / "manifest.yaml").read_bytes()
 
 
 def test_a_built_artifact_runs_where_it_is_unpacked(project: Path, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_build_for_one_interpreter_says_so_in_the_manifest(tmp_path: Path) -> No
     assert artifact.manifest.runtime.tags == ("cp312",)
     assert "lib/cp311/one.py" not in members(artifact)
     with artifact.path.open("rb") as file:
-        assert Manifest.parse(archive.read_manifest(file)) == artifact.manifest
+        assert Manifest.parse(reading.read_manifest(file)) == artifact.manifest
 
 
 @pytest.mark.parametrize("version", ["3.99", "3", "cp311", "2.7", "3.11.2", "../3"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import files
+from aperio_cli import text as aperio_cli_text
 from aperio_cli.errors import NOT_DONE, REFUSED
 from aperio_cli.errors.files import (
     DiskFull,
@@ -23,6 +23,8 @@ from aperio_cli.errors.files import (
     LockHeld,
     TreeNotPlain,
 )
+from aperio_cli.files import locking, reading, removing, writing
+from aperio_cli.files import tree as files_tree
 from aperio_cli.models.digest import Digest
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def names_in(folder: Path) -> list[str]:
 def test_write_atomic_gives_the_mode_whatever_the_umask(here: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        files.write_atomic(here / "a", b"new", mode=0o640)
+        writing.write_atomic(here / "a", b"new", mode=0o640)
     finally:
         os.umask(before)
 
@@ -69,7 +71,7 @@ def test_write_atomic_replaces_the_link_when_a_link_is_there(here: Path) -> None
     (here / "target").write_bytes(b"kept")
     (here / "a").symlink_to(here / "target")
 
-    files.write_atomic(here / "a", b"new")
+    writing.write_atomic(here / "a", b"new")
 
     assert not (here / "a").is_symlink()
     assert (here / "target").read_bytes() == b"kept"
@@ -88,7 +90,7 @@ def test_write_atomic_syncs_bytes_before_the_name_and_the_name_after(
         real_fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", record)
-    files.write_atomic(here / "a", b"new")
+    writing.write_atomic(here / "a", b"new")
 
     assert steps == [("file", False), ("folder", True)]
 
@@ -104,7 +106,7 @@ def test_write_atomic_keeps_the_old_file_when_the_disk_is_full(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DiskFull) as caught:
-        files.write_atomic(here / "a", b"new")
+        writing.write_atomic(here / "a", b"new")
 
     assert caught.value.exit_status == NOT_DONE
     assert names_in(here) == ["a"]
@@ -119,11 +121,11 @@ def test_write_atomic_reports_a_full_disk_when_the_file_cannot_even_be_made(
 
     monkeypatch.setattr(os, "open", full)
     with pytest.raises(DiskFull, match="was not written"):
-        files.write_atomic(here / "a", b"new")
+        writing.write_atomic(here / "a", b"new")
 
 
 def interrupted_write(path: Path) -> None:
-    with files.AsideFile(path) as aside:
+    with writing.AsideFile(path) as aside:
         aside.file.write(b"half")
         raise KeyboardInterrupt
 
@@ -136,22 +138,22 @@ def test_aside_file_leaves_nothing_when_the_block_is_interrupted(here: Path) -> 
 
 
 def test_aside_file_leaves_nothing_when_it_is_not_committed(here: Path) -> None:
-    with files.AsideFile(here / "a") as aside:
+    with writing.AsideFile(here / "a") as aside:
         aside.file.write(b"half")
         (half_written,) = here.iterdir()
-        assert half_written.name.startswith(files.ASIDE_PREFIX)
+        assert half_written.name.startswith(writing.ASIDE_PREFIX)
         assert mode_of(half_written) == 0o600
 
     assert names_in(here) == []
 
 
 def test_disk_full_guard_lets_other_errors_through() -> None:
-    with pytest.raises(PermissionError), files.disk_full_guard("`x` was not written"):
+    with pytest.raises(PermissionError), writing.disk_full_guard("`x` was not written"):
         raise PermissionError(errno.EACCES, "no")
 
 
 def test_disk_full_guard_names_the_file_when_it_is_known() -> None:
-    with pytest.raises(DiskFull) as caught, files.disk_full_guard("`x` was not written"):
+    with pytest.raises(DiskFull) as caught, writing.disk_full_guard("`x` was not written"):
         raise OSError(errno.ENOSPC, "full", "/some/file")
 
     assert caught.value.what == "`x` was not written: the disk is full"
@@ -162,8 +164,8 @@ def test_make_private_closes_a_folder_that_others_could_read(here: Path) -> None
     folder = here / "a"
     folder.mkdir(mode=0o755)
 
-    files.make_private(folder)
-    files.make_private(here / "b/c")
+    writing.make_private(folder)
+    writing.make_private(here / "b/c")
 
     assert mode_of(folder) == mode_of(here / "b/c") == 0o700
 
@@ -173,7 +175,7 @@ def test_make_private_refuses_when_a_link_is_there(here: Path) -> None:
     (here / "a").symlink_to(here / "target")
 
     with pytest.raises(FolderNotPrivate):
-        files.make_private(here / "a")
+        writing.make_private(here / "a")
 
     assert mode_of(here / "target") == 0o755
 
@@ -185,7 +187,7 @@ def test_make_private_refuses_when_the_folder_is_somebody_elses(
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
 
     with pytest.raises(FolderNotPrivate, match="not a folder of your own"):
-        files.make_private(here / "a")
+        writing.make_private(here / "a")
 
     assert mode_of(here / "a") == 0o755
 
@@ -197,9 +199,9 @@ def test_remove_tree_removes_links_and_leaves_what_they_lead_to(here: Path) -> N
     (here / "tree/sub/link").symlink_to(here / "kept")
     (here / "link").symlink_to(here / "kept")
 
-    files.remove_tree(here / "tree")
-    files.remove_tree(here / "link")
-    files.remove_tree(here / "missing")
+    removing.remove_tree(here / "tree")
+    removing.remove_tree(here / "link")
+    removing.remove_tree(here / "missing")
 
     assert names_in(here) == ["kept"]
     assert names_in(here / "kept") == ["file"]
@@ -222,7 +224,7 @@ def test_remove_tree_is_not_ended_by_depth(here: Path) -> None:
     (here / "kept").mkdir()
     nest(here / "tree", 3000)
 
-    files.remove_tree(here / "tree")
+    removing.remove_tree(here / "tree")
 
     assert names_in(here) == ["kept"]
 
@@ -232,7 +234,7 @@ def test_remove_tree_is_not_ended_by_breadth(here: Path) -> None:
         (here / f"tree/{number}/a/b").mkdir(parents=True)
         (here / f"tree/{number}/file").touch()
 
-    files.remove_tree(here / "tree")
+    removing.remove_tree(here / "tree")
 
     assert names_in(here) == []
 
@@ -245,7 +247,7 @@ def test_remove_tree_opens_folders_that_are_closed(here: Path, mode: int) -> Non
     (here / "tree/sub/deeper").chmod(mode)
     (here / "tree/sub").chmod(mode)
 
-    files.remove_tree(here / "tree")
+    removing.remove_tree(here / "tree")
 
     assert names_in(here) == []
 
@@ -265,7 +267,7 @@ def test_remove_tree_does_not_climb_out_of_a_folder_that_was_moved_away(
 
     monkeypatch.setattr(os, "unlink", moving)
     with pytest.raises(OSError, match="moved away") as caught:
-        files.remove_tree(here / "tree")
+        removing.remove_tree(here / "tree")
 
     assert caught.value.filename == f"{here}/tree/sub/.."
     assert names_in(here / "elsewhere") == ["precious", "sub"]
@@ -287,7 +289,7 @@ def test_remove_tree_does_not_enter_a_folder_that_became_a_link(
 
     monkeypatch.setattr(os, "unlink", swapping)
     with pytest.raises(NotADirectoryError):
-        files.remove_tree(here / "tree")
+        removing.remove_tree(here / "tree")
 
     assert names_in(here / "elsewhere") == ["precious"]
 
@@ -299,19 +301,19 @@ def test_sweep_removes_only_what_has_the_prefix(here: Path) -> None:
     (here / "kept").mkdir()
     (here / "kept/.aside-4").touch()
 
-    assert files.sweep(here) == 3
-    assert files.sweep(here) == 0
+    assert removing.sweep(here) == 3
+    assert removing.sweep(here) == 0
 
     assert names_in(here) == ["kept"]
     assert names_in(here / "kept") == [".aside-4"]
-    assert files.sweep(here / "missing") == 0
+    assert removing.sweep(here / "missing") == 0
 
 
 def test_sweep_refuses_when_the_prefix_is_empty(here: Path) -> None:
     (here / "kept").touch()
 
     with pytest.raises(ValueError, match="empty prefix"):
-        files.sweep(here, "")
+        removing.sweep(here, "")
 
     assert names_in(here) == ["kept"]
 
@@ -323,10 +325,10 @@ def test_read_capped_reads_up_to_the_limit_and_no_further(here: Path) -> None:
     (here / "a").write_bytes(b"12345")
     (here / "link").symlink_to(here / "a")
 
-    assert files.read_capped(here / "a", 5) == b"12345"
-    assert files.read_capped(here / "link", 5) == b"12345"
+    assert reading.read_capped(here / "a", 5) == b"12345"
+    assert reading.read_capped(here / "link", 5) == b"12345"
     with pytest.raises(FileTooLarge) as caught:
-        files.read_capped(here / "a", 4)
+        reading.read_capped(here / "a", 4)
     assert caught.value.why == "expected at most 4 bytes"
 
 
@@ -348,7 +350,7 @@ def test_hash_file_refuses_when_it_is_not_a_regular_file(here: Path, kind: str) 
     make_odd(here / "a", kind)
 
     with pytest.raises(FileNotRegular, match="not a regular file") as caught:
-        files.hash_file(here / "a")
+        reading.hash_file(here / "a")
 
     assert caught.value.why.endswith(kind)
 
@@ -357,7 +359,7 @@ def test_read_capped_refuses_when_a_link_leads_to_a_device(here: Path) -> None:
     (here / "a").symlink_to("/dev/zero")
 
     with pytest.raises(FileNotRegular, match="not a regular file") as caught:
-        files.read_capped(here / "a", 10)
+        reading.read_capped(here / "a", 10)
 
     assert caught.value.why.endswith("a character device")
 
@@ -366,18 +368,18 @@ def test_hash_file_gives_the_same_for_path_and_open_file(here: Path) -> None:
     data = b"x" * 3_000_001
     (here / "a").write_bytes(data)
 
-    assert files.hash_file(here / "a") == files.hash_file(io.BytesIO(data)) == Digest.of(data)
+    assert reading.hash_file(here / "a") == reading.hash_file(io.BytesIO(data)) == Digest.of(data)
 
 
 def test_show_path_keeps_to_one_line_when_a_name_has_controls() -> None:
-    assert files.show_path(b"a\nb\x1b[2J\tc\xff") == "a\ufffdb\ufffd[2J c\ufffd"
+    assert aperio_cli_text.show_path(b"a\nb\x1b[2J\tc\xff") == "a\ufffdb\ufffd[2J c\ufffd"
 
 
 # ── locking ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def hold(path: Path, taken: Event, release: Event) -> None:
-    with files.Lock(path, what="the holder did nothing"):
+    with locking.FileLock(path, what="the holder did nothing"):
         taken.set()
         release.wait(30)
 
@@ -391,7 +393,7 @@ def test_lock_names_the_holder_when_the_deadline_passes(here: Path) -> None:
         assert taken.wait(30)
         with (
             pytest.raises(LockHeld) as caught,
-            files.Lock(here / "lock", what="`acme/box` was not installed", timeout_s=0.1),
+            locking.FileLock(here / "lock", what="`acme/box` was not installed", timeout_s=0.1),
         ):
             pytest.fail("two processes hold one lock")
     finally:
@@ -400,14 +402,14 @@ def test_lock_names_the_holder_when_the_deadline_passes(here: Path) -> None:
 
     assert caught.value.exit_status == NOT_DONE
     assert f"process {holder.pid} is at work" in caught.value.what
-    with files.Lock(here / "lock", what="x", timeout_s=0):
+    with locking.FileLock(here / "lock", what="x", timeout_s=0):
         assert (here / "lock").read_text() == f"{os.getpid()}\n"
 
 
 def test_lock_is_free_when_its_holder_was_killed(here: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from aperio_cli import files\n"
-        "with files.Lock(Path(sys.argv[1]), what='x'): print(flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from aperio_cli.files.locking import FileLock\n"
+        "with FileLock(Path(sys.argv[1]), what='x'): print(flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, str(here / "lock")],
@@ -420,7 +422,7 @@ def test_lock_is_free_when_its_holder_was_killed(here: Path) -> None:
         holder.kill()
         holder.wait(30)
 
-    with files.Lock(here / "lock", what="x", timeout_s=0):
+    with locking.FileLock(here / "lock", what="x", timeout_s=0):
         pass
 
 
@@ -430,7 +432,7 @@ def test_lock_does_not_follow_when_a_link_is_there(here: Path) -> None:
 
     with (
         pytest.raises(FileNotRegular, match="lock"),
-        files.Lock(here / "lock", what="x"),
+        locking.FileLock(here / "lock", what="x"),
     ):
         pytest.fail("a link was followed")
 
@@ -442,7 +444,7 @@ def test_lock_refuses_what_is_no_file_without_waiting(
     here: Path, make: Callable[[Path], None]
 ) -> None:
     make(here / "lock")
-    with pytest.raises(FileNotRegular), files.Lock(here / "lock", what="x"):
+    with pytest.raises(FileNotRegular), locking.FileLock(here / "lock", what="x"):
         pytest.fail("something else than a file was locked")
 
 
@@ -461,7 +463,7 @@ def tree(here: Path) -> Path:
 
 
 def listed(root: Path) -> bytes:
-    return files.format_tree(files.list_tree(root))
+    return files_tree.format_tree(files_tree.list_tree(root))
 
 
 def test_format_tree_writes_the_documented_bytes(tree: Path) -> None:
@@ -478,7 +480,7 @@ def test_format_tree_writes_the_documented_bytes(tree: Path) -> None:
 
 
 def test_tree_digest_is_the_sha256_of_the_list() -> None:
-    assert files.tree_digest(b"") == (
+    assert files_tree.tree_digest(b"") == (
         "t1:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     )
 
@@ -488,14 +490,14 @@ def test_list_tree_sorts_by_bytes_when_names_are_not_ascii(here: Path) -> None:
     for name in names:
         (here / name).touch(mode=0o644)
 
-    found = [record.path for record in files.list_tree(here)]
+    found = [record.path for record in files_tree.list_tree(here)]
 
     assert found == ["Z", "a", "z", "é", "\uffee", "\U00010000"]
 
 
 def test_parse_tree_gives_back_what_was_formatted(tree: Path) -> None:
-    assert files.parse_tree(listed(tree)) == files.list_tree(tree)
-    assert files.parse_tree(b"") == []
+    assert files_tree.parse_tree(listed(tree)) == files_tree.list_tree(tree)
+    assert files_tree.parse_tree(b"") == []
 
 
 @pytest.mark.parametrize(
@@ -520,21 +522,21 @@ def test_parse_tree_gives_back_what_was_formatted(tree: Path) -> None:
 )
 def test_parse_tree_refuses_when_the_text_is_not_as_written(text: bytes) -> None:
     with pytest.raises(FilesChanged, match="damaged"):
-        files.parse_tree(text)
+        files_tree.parse_tree(text)
 
 
 def test_format_tree_rejects_a_mode_that_cannot_be_listed() -> None:
     with pytest.raises(ValueError, match="mode 0600"):
-        files.format_tree([files.FileRecord("a", 0o600, "0" * 64)])
+        files_tree.format_tree([files_tree.FileRecord("a", 0o600, "0" * 64)])
 
 
 def test_compare_tree_accepts_when_nothing_changed(tree: Path) -> None:
-    files.compare_tree(tree, listed(tree), subject=SUBJECT)
+    files_tree.compare_tree(tree, listed(tree), subject=SUBJECT)
 
 
 def assert_changed(root: Path, expected: bytes, why: str) -> None:
     with pytest.raises(FilesChanged) as caught:
-        files.compare_tree(root, expected, subject=SUBJECT)
+        files_tree.compare_tree(root, expected, subject=SUBJECT)
     assert caught.value.why == why
     assert caught.value.what.startswith(SUBJECT)
     assert (caught.value.code, caught.value.exit_status) == ("files-changed", REFUSED)
@@ -571,7 +573,7 @@ def test_compare_tree_refuses_when_something_special_appears(tree: Path, kind: s
 
     assert_changed(tree, expected, f"odd  is {kind}")
     with pytest.raises(TreeNotPlain, match="not a plain file"):
-        files.list_tree(tree)
+        files_tree.list_tree(tree)
 
 
 def test_compare_tree_refuses_when_a_file_became_a_link_to_the_same_bytes(tree: Path) -> None:
@@ -588,12 +590,12 @@ def test_compare_tree_refuses_when_the_whole_folder_is_a_link(tree: Path) -> Non
     tree.symlink_to(moved)
 
     with pytest.raises(FilesChanged, match="is not as it was installed"):
-        files.compare_tree(tree, expected, subject=SUBJECT)
+        files_tree.compare_tree(tree, expected, subject=SUBJECT)
 
 
 def test_compare_tree_refuses_when_the_folder_is_gone(tree: Path) -> None:
     with pytest.raises(FilesChanged) as caught:
-        files.compare_tree(tree.parent / "gone", listed(tree), subject=SUBJECT)
+        files_tree.compare_tree(tree.parent / "gone", listed(tree), subject=SUBJECT)
 
     assert "4 files changed" in caught.value.what
 
@@ -614,7 +616,7 @@ def test_compare_tree_refuses_when_a_new_name_cannot_be_listed(tree: Path, name:
         pass
 
     with pytest.raises(FilesChanged) as caught:
-        files.compare_tree(tree, expected, subject=SUBJECT)
+        files_tree.compare_tree(tree, expected, subject=SUBJECT)
 
     assert caught.value.why == "a\ufffd" + name[2:].decode() + "  has a name that cannot be listed"
 
@@ -622,7 +624,7 @@ def test_compare_tree_refuses_when_a_new_name_cannot_be_listed(tree: Path, name:
 def test_compare_tree_ignores_when_a_folder_is_empty(tree: Path) -> None:
     (tree / "empty").mkdir()
 
-    files.compare_tree(tree, listed(tree), subject=SUBJECT)
+    files_tree.compare_tree(tree, listed(tree), subject=SUBJECT)
 
 
 def test_compare_tree_finds_one_changed_file_when_there_are_many(here: Path) -> None:
@@ -633,7 +635,7 @@ def test_compare_tree_finds_one_changed_file_when_there_are_many(here: Path) -> 
         path.write_bytes(b"%d" % number * (number % 50))
         path.chmod(0o644)
     expected = listed(root)
-    files.compare_tree(root, expected, subject=SUBJECT)
+    files_tree.compare_tree(root, expected, subject=SUBJECT)
     (root / "p19/f999").write_bytes(b"")
 
     assert_changed(root, expected, "p19/f999  has other contents")
@@ -648,27 +650,27 @@ def test_list_tree_never_gives_a_shorter_list_when_a_file_cannot_be_read(
     monkeypatch.setattr(os, "read", fail)
 
     with pytest.raises(OSError, match="Input/output error"):
-        files.list_tree(tree)
+        files_tree.list_tree(tree)
 
 
 def test_list_tree_leaves_no_descriptor_open(tree: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the count is all that matters
 
-    files.list_tree(tree)
+    files_tree.list_tree(tree)
 
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above
 
 
 def test_compare_tree_takes_the_word_for_a_digest_and_for_nothing_else(tree: Path) -> None:
     expected = listed(tree)
-    known = {record.path: record.sha256 for record in files.parse_tree(expected)}
+    known = {record.path: record.sha256 for record in files_tree.parse_tree(expected)}
     (tree / "lib/a.py").write_bytes(b"another")
 
-    files.compare_tree(tree, expected, subject=SUBJECT, digests=known)
+    files_tree.compare_tree(tree, expected, subject=SUBJECT, digests=known)
 
     (tree / "lib/a.py").chmod(0o755)
     with pytest.raises(FilesChanged, match="1 file changed") as caught:
-        files.compare_tree(tree, expected, subject=SUBJECT, digests=known)
+        files_tree.compare_tree(tree, expected, subject=SUBJECT, digests=known)
     assert caught.value.why == "lib/a.py  has mode 0755, expected 0644"
 
 
@@ -677,19 +679,19 @@ def test_compare_tree_refuses_when_a_file_of_known_digest_is_none(
     tree: Path, *, gone: bool
 ) -> None:
     expected = listed(tree)
-    known = {record.path: record.sha256 for record in files.parse_tree(expected)}
+    known = {record.path: record.sha256 for record in files_tree.parse_tree(expected)}
     moved = (tree / "lib/a.py").rename(tree.parent / "a.py")
     if not gone:
         (tree / "lib/a.py").symlink_to(moved)
 
     with pytest.raises(FilesChanged, match="changed") as caught:
-        files.compare_tree(tree, expected, subject=SUBJECT, digests=known)
+        files_tree.compare_tree(tree, expected, subject=SUBJECT, digests=known)
 
     assert "lib/a.py  is missing" in caught.value.why
 
 
 def test_compare_tree_refuses_when_a_known_digest_is_another(tree: Path) -> None:
     with pytest.raises(FilesChanged) as caught:
-        files.compare_tree(tree, listed(tree), subject=SUBJECT, digests={"lib/a.py": "0" * 64})
+        files_tree.compare_tree(tree, listed(tree), subject=SUBJECT, digests={"lib/a.py": "0" * 64})
 
     assert caught.value.why == "lib/a.py  has other contents"

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli import archive, files, installing
+from aperio_cli import installing
+from aperio_cli.archive import unpacking, writing
 from aperio_cli.errors.files import DiskFull, FilesChanged, FileTooLarge
 from aperio_cli.errors.installing import (
     BytecodeFailed,
@@ -27,7 +28,9 @@ from aperio_cli.errors.installing import (
     VersionChanged,
 )
 from aperio_cli.errors.trust import ProvenanceMissing
-from aperio_cli.files import ASIDE_PREFIX
+from aperio_cli.files import tree
+from aperio_cli.files import writing as files_writing
+from aperio_cli.files.writing import ASIDE_PREFIX
 from aperio_cli.installing import (
     InstallRequest,
     bytecode,
@@ -116,8 +119,8 @@ def answer(**changes: Any) -> str:
 
 def prepared(machine: Machine) -> Path:
     """The home of a machine on which something was installed before and removed again."""
-    files.make_private(machine.paths.home)
-    files.make_private(machine.paths.plugins)
+    files_writing.make_private(machine.paths.home)
+    files_writing.make_private(machine.paths.plugins)
     return machine.paths.home
 
 
@@ -136,7 +139,7 @@ def test_install_lays_the_version_out_as_the_design_says(machine: Machine) -> No
     ]
     bundle = path.with_name(path.name + ".sigstore.json").read_bytes()
     assert (receipt.folder / "artifact.sigstore.json").read_bytes() == bundle
-    assert receipt.tree_digest == files.tree_digest((receipt.folder / "files.sha256").read_bytes())
+    assert receipt.tree_digest == tree.tree_digest((receipt.folder / "files.sha256").read_bytes())
     machine.store.check(receipt)
 
 
@@ -291,8 +294,8 @@ def test_install_executes_nothing_of_the_plugin(machine: Machine, tmp_path: Path
         if not member.path.startswith(("lib/app/", "bin/box-connector.py"))
     ]
     paths = ("lib/app/connector.py", "bin/box-connector.py", "lib/app/sitecustomize.py")
-    members += [archive.Member(path, evil) for path in paths]
-    members += [archive.Member(f"lib/{TAG}/x.pth", b"import os; os.system('touch ' + mark)\n")]
+    members += [writing.Member(path, evil) for path in paths]
+    members += [writing.Member(f"lib/{TAG}/x.pth", b"import os; os.system('touch ' + mark)\n")]
     machine.install(machine.signed(members))
     assert not mark.exists()
 
@@ -348,14 +351,14 @@ def test_installed_bytecode_does_not_depend_on_the_umask(machine: Machine) -> No
 
 
 def test_install_takes_a_file_that_does_not_compile(machine: Machine) -> None:
-    members = [*python_members(), archive.Member("lib/app/template.py", b"{{ broken }} (\n")]
+    members = [*python_members(), writing.Member("lib/app/template.py", b"{{ broken }} (\n")]
     receipt = machine.install(machine.signed(members)).receipt
     assert (receipt.files / "lib/app/template.py").exists()
     assert not list(receipt.files.glob("lib/app/__pycache__/template.*"))
 
 
 def test_install_compiles_what_stands_at_the_top(machine: Machine) -> None:
-    members = [*python_members(), archive.Member("setup.py", b"VALUE = 1\n")]
+    members = [*python_members(), writing.Member("setup.py", b"VALUE = 1\n")]
     receipt = machine.install(machine.signed(members)).receipt
     assert list(receipt.files.glob("__pycache__/setup.*.pyc"))
 
@@ -521,7 +524,7 @@ def test_install_names_what_it_found_instead(machine: Machine, tmp_path: Path) -
 
 def test_install_refuses_other_contents_of_an_installed_version(machine: Machine) -> None:
     machine.install(machine.signed())
-    path = machine.signed([*go_members(), archive.Member("more", b"")])
+    path = machine.signed([*go_members(), writing.Member("more", b"")])
     with unchanged(machine.paths.home), pytest.raises(VersionChanged) as caught:
         machine.install(path)
     assert (caught.value.code, caught.value.exit_status) == ("version-changed", 3)
@@ -765,11 +768,11 @@ def test_install_refuses_after_a_damaged_receipt(machine: Machine) -> None:
 # ── whatever happens ──────────────────────────────────────────────────────────────────────────────
 
 STEPS: list[tuple[object, str]] = [
-    (archive, "unpack"),
+    (unpacking, "unpack"),
     (installing, "compile_tree"),
-    (files, "list_tree"),
-    (files, "format_tree"),
-    (files, "write_atomic"),
+    (tree, "list_tree"),
+    (tree, "format_tree"),
+    (files_writing, "write_atomic"),
     (installing, "_receipt"),
     (Store, "commit"),
     (Store, "make_current"),

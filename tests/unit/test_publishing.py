@@ -39,7 +39,7 @@ from tests.trust import new_domain
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aperio_cli import archive
+    from aperio_cli.archive import writing
     from aperio_cli.errors import AperioError
     from aperio_cli.models.offer import Offer
     from aperio_cli.models.platform import Platform
@@ -72,7 +72,7 @@ def request(machine: Machine, what: Path | str, **changes: Any) -> AddRequest:
 
 
 def put(
-    machine: Machine, members: list[archive.Member] | None = None, **changes: Any
+    machine: Machine, members: list[writing.Member] | None = None, **changes: Any
 ) -> list[Added]:
     return add(request(machine, machine.signed(members, **changes)))
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import files
 from aperio_cli.errors.installing import NotInstalled, PluginInUse
-from aperio_cli.files import ASIDE_PREFIX
+from aperio_cli.files import removing
+from aperio_cli.files.writing import ASIDE_PREFIX
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.removing import remove
 from aperio_cli.verifying.decide import ExceptionGranted
@@ -142,7 +142,9 @@ def test_purge_is_not_called_when_removing_was_refused(machine: Machine) -> None
 # ── interrupted ───────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("step", [(Path, "rename"), (files, "remove_tree")], ids=["rename", "tree"])
+@pytest.mark.parametrize(
+    "step", [(Path, "rename"), (removing, "remove_tree")], ids=["rename", "tree"]
+)
 def test_remove_that_is_interrupted_leaves_no_version_that_could_run(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, step: tuple[object, str]
 ) -> None:

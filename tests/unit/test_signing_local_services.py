@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from rfc3161_client import HashAlgorithm, TimestampRequestBuilder, VerifierBuilder
 from rfc3161_client import decode_timestamp_response as decode
 
-from aperio_cli import clock, files
+from aperio_cli import clock
 from aperio_cli.errors.files import DiskFull
+from aperio_cli.files import locking
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher import LOCAL_ISSUER
 from aperio_cli.signing.local import issuers, server, tokens
@@ -367,7 +368,7 @@ def test_log_that_stays_locked_is_an_error_after_a_while(
 ) -> None:
     body = json.dumps(entry_request(forge)).encode()
     monkeypatch.setattr(transparency, "LOCK_WAIT_S", 0.05)
-    with files.Lock(forge.log.directory / "lock", what="the test holds it"):
+    with locking.FileLock(forge.log.directory / "lock", what="the test holds it"):
         reply = services.answer(server.LOG_PATH, "", body)
     assert reply.status == 503
     assert str(os.getpid()) in message(reply)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import files, signing
+from aperio_cli import signing
 from aperio_cli.errors.files import DiskFull, NetworkUnavailable
 from aperio_cli.errors.trust import ArtifactChanged, SigningFailed, TrustDomainBroken
+from aperio_cli.files import writing
 from aperio_cli.models.digest import Digest
 from aperio_cli.signing import bundle_path, sign
 from aperio_cli.signing.local import server, tokens
@@ -348,14 +349,14 @@ def test_full_disk_leaves_the_old_bundle(
     artifact = artifact_at(dist / "a.tar.gz")
     sign([artifact], domain=domain)
     before = snapshot(dist)
-    write = files.AsideFile.commit
+    write = writing.AsideFile.commit
 
-    def full(self: files.AsideFile) -> None:
+    def full(self: writing.AsideFile) -> None:
         if self._path.parent == dist:
             raise OSError(28, "No space left on device")
         write(self)
 
-    monkeypatch.setattr(files.AsideFile, "commit", full)
+    monkeypatch.setattr(writing.AsideFile, "commit", full)
     with pytest.raises(DiskFull):
         sign([artifact], domain=domain)
     assert snapshot(dist) == before

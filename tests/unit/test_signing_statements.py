@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli import files
 from aperio_cli.errors.trust import ArtifactChanged, SigningFailed
+from aperio_cli.files import writing
 from aperio_cli.signing import attestations_path, client, sign, statements
 from aperio_cli.verifying.attestations import verify_attestations
 from aperio_cli.verifying.signature import verify_signature
@@ -279,14 +279,14 @@ def test_interrupted_bundle_takes_its_new_statements_with_it(
     domain: LocalDomain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact = artifact_at(tmp_path / NAME)
-    commit = files.AsideFile.commit
+    commit = writing.AsideFile.commit
 
-    def interrupted(self: files.AsideFile) -> None:
+    def interrupted(self: writing.AsideFile) -> None:
         if self._path.name.endswith(".sigstore.json"):
             raise KeyboardInterrupt
         commit(self)
 
-    monkeypatch.setattr(files.AsideFile, "commit", interrupted)
+    monkeypatch.setattr(writing.AsideFile, "commit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sign([artifact], domain=domain)
     assert sorted(path.name for path in tmp_path.glob("box*")) == [NAME]

@@ -9,7 +9,7 @@ import pytest
 from aperio_cli import listing
 from aperio_cli.errors.files import FilesChanged, FolderNotPrivate, LockHeld
 from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid
-from aperio_cli.files import ASIDE_PREFIX
+from aperio_cli.files.writing import ASIDE_PREFIX
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.store import Store

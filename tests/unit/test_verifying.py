@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli import archive, files, verifying
+from aperio_cli import verifying
+from aperio_cli.archive import reading, writing
 from aperio_cli.errors import AperioError, Refusal
 from aperio_cli.errors.building import ManifestInvalid
 from aperio_cli.errors.files import (
@@ -32,6 +33,7 @@ from aperio_cli.errors.trust import (
     VerifierCrashed,
 )
 from aperio_cli.errors.usage import NotFound
+from aperio_cli.files import reading as files_reading
 from aperio_cli.models.artifact import (
     ATTESTATIONS_SUFFIX,
     BUNDLE_SUFFIX,
@@ -160,13 +162,13 @@ def test_verify_reads_a_local_artifact_once(
 ) -> None:
     path = machine.signed()
     opened: list[Path] = []
-    open_regular = files.open_regular
+    open_regular = files_reading.open_regular
 
     def counting(target: Path, *, follow_links: bool = False) -> object:
         opened.append(target)
         return open_regular(target, follow_links=follow_links)
 
-    monkeypatch.setattr(files, "open_regular", counting)
+    monkeypatch.setattr(files_reading, "open_regular", counting)
     with machine.verify(path):
         assert opened.count(path) == 1
 
@@ -383,7 +385,7 @@ def test_verify_refuses_other_bytes_before_it_looks_at_anything_else(
     def never(*_: object, **__: object) -> None:
         pytest.fail("looked at an archive that was not verified")
 
-    monkeypatch.setattr(archive, "Reader", never)
+    monkeypatch.setattr(reading, "Reader", never)
     with pytest.raises(DigestMismatch):
         machine.verify(replace(stated, digest=Digest("0" * 64)))
 
@@ -392,7 +394,7 @@ def test_verify_does_not_walk_the_archive_of_an_unknown_publisher(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = machine.signed()
-    monkeypatch.setattr(archive, "list_members", lambda *_, **__: pytest.fail("walked it"))
+    monkeypatch.setattr(reading, "list_members", lambda *_, **__: pytest.fail("walked it"))
     with pytest.raises(PublisherUnknown):
         machine.but(policy=Policy()).verify(path)
 
@@ -431,7 +433,7 @@ def test_verify_refuses_an_offer_of_another_name(machine: Machine) -> None:
     "path", ["lib/app/__pycache__/x.cpython-311.pyc", "lib/app/x.pyc", "lib/app/x.pyo"]
 )
 def test_verify_refuses_bytecode(machine: Machine, path: str) -> None:
-    members = [*python_members(), archive.Member(path, b"compiled")]
+    members = [*python_members(), writing.Member(path, b"compiled")]
     with pytest.raises(BytecodeInArtifact) as caught:
         machine.verify(machine.signed(members))
     assert caught.value.why == path
@@ -439,7 +441,7 @@ def test_verify_refuses_bytecode(machine: Machine, path: str) -> None:
 
 def test_verify_refuses_a_manifest_that_cannot_be_read(machine: Machine, tmp_path: Path) -> None:
     path = tmp_path / "box_1.2.3_linux_amd64.tar.gz"
-    archive.write(path, [archive.Member("manifest.yaml", b"a: [")], mtime=0)
+    writing.write(path, [writing.Member("manifest.yaml", b"a: [")], mtime=0)
     with pytest.raises(ManifestInvalid):
         machine.verify(path, exception=GRANTED)
 
@@ -451,7 +453,7 @@ def test_verify_turns_an_unforeseen_error_into_a_refusal(
         raise RuntimeError("bug\x1b[31m")
 
     path = machine.signed()
-    monkeypatch.setattr(archive, "list_members", crash)
+    monkeypatch.setattr(reading, "list_members", crash)
     with pytest.raises(VerifierCrashed) as caught:
         machine.verify(path)
     assert (caught.value.code, caught.value.exit_status) == ("verifier-crashed", 3)
@@ -470,7 +472,7 @@ def test_verify_passes_an_interrupt_through_and_leaves_nothing(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(archive, "list_members", interrupt)
+    monkeypatch.setattr(reading, "list_members", interrupt)
     with pytest.raises(KeyboardInterrupt):
         machine.verify(path)
     assert list(scratch.iterdir()) == []

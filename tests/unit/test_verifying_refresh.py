@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import files
 from aperio_cli.errors.files import DiskFull, LockHeld
 from aperio_cli.errors.trust import TrustRefreshFailed, TrustRefreshRefused
+from aperio_cli.files import locking
 from aperio_cli.paths import Paths, find_paths
 from aperio_cli.verifying import refresh
 from aperio_cli.verifying.refresh import RefreshRequest, refresh_root
@@ -180,7 +180,7 @@ def test_refresh_waits_for_another_one_no_longer_than_its_time(
     monkeypatch.setattr(refresh, "_LOCK_TIMEOUT_S", 0.1)
 
     with (
-        files.Lock(paths.trust / "refresh.lock", what="test"),
+        locking.FileLock(paths.trust / "refresh.lock", what="test"),
         pytest.raises(LockHeld, match="`acme` was not refreshed"),
     ):
         refresh_root(request_for_acme)

@@ -18,8 +18,8 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from aperio_cli import files
 from aperio_cli.errors.trust import IdentityInvalid, TrustDomainExists, TrustDomainMissing
+from aperio_cli.files import removing, writing
 from aperio_cli.models.publisher import LOCAL_DOMAIN, LOCAL_ISSUER
 from aperio_cli.signing.local import state
 
@@ -130,23 +130,23 @@ def create_domain(directory: Path, identity: str) -> LocalDomain:
         )
     if _is_taken(directory):
         raise _exists(directory)
-    files.make_private(directory.parent)
-    aside = directory.with_name(files.ASIDE_PREFIX + secrets.token_hex(8))
+    writing.make_private(directory.parent)
+    aside = directory.with_name(writing.ASIDE_PREFIX + secrets.token_hex(8))
     try:
-        with files.disk_full_guard(f"`{directory}` was not made"):
+        with writing.disk_full_guard(f"`{directory}` was not made"):
             keyring.make(aside)
             described = {"schema": _SCHEMA, "identity": identity}
             state.write_document(aside, state.DOMAIN_FILE, described)
             aside.rename(directory)
     except OSError as error:
-        files.remove_tree(aside)
+        removing.remove_tree(aside)
         if _is_taken(directory):  # somebody else was faster
             raise _exists(directory) from error
         raise
     except BaseException:
-        files.remove_tree(aside)
+        removing.remove_tree(aside)
         raise
-    files.sync_folder(directory.parent)
+    writing.sync_folder(directory.parent)
     return LocalDomain(directory, identity)
 
 

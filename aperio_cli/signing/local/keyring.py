@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from aperio_cli import clock, files
+from aperio_cli import clock
 from aperio_cli.errors import AperioError
+from aperio_cli.files import reading, writing
 from aperio_cli.signing.local import authority, documents, state
 from aperio_cli.signing.local.log import TransparencyLog
 from aperio_cli.signing.local.server import Services
@@ -111,7 +112,7 @@ def _write_key(path: Path, key: PrivateKeyTypes) -> None:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    files.write_atomic(path, pem, mode=0o600)
+    writing.write_atomic(path, pem, mode=0o600)
 
 
 def _read_p256(directory: Path, name: str) -> ec.EllipticCurvePrivateKey:
@@ -125,7 +126,7 @@ def _read_key(directory: Path, name: str) -> PrivateKeyTypes:
     path = _key_file(directory, name)
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
-        pem = files.read_capped(path, _MAX_KEY_BYTES)
+        pem = reading.read_capped(path, _MAX_KEY_BYTES)
         key = serialization.load_pem_private_key(pem, password=None)
     except (OSError, TypeError, ValueError, AperioError) as error:
         raise state.broken(directory, f"{path}: {error}") from error

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from aperio_cli import files
+from aperio_cli.files import locking, reading, writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,19 +150,19 @@ class TransparencyLog:
         if len(body) >= MAX_ENTRY_BYTES:
             raise EntryInvalid(f"an entry is at most {MAX_ENTRY_BYTES} bytes")
         lock = self.directory / "lock"
-        with files.Lock(lock, what="nothing was recorded in the log", timeout_s=LOCK_WAIT_S):
+        with locking.FileLock(lock, what="nothing was recorded in the log", timeout_s=LOCK_WAIT_S):
             leaves = self._recover()
             if len(leaves) >= MAX_ENTRIES:
                 raise EntryInvalid(f"the log is full: it has {MAX_ENTRIES} entries")
             leaves.append(leaf_hash(body))
             self._write(body)
             checkpoint = self._sign_checkpoint(len(leaves), tree_hash(leaves))
-            files.write_atomic(self.directory / "checkpoint", checkpoint.encode())
+            writing.write_atomic(self.directory / "checkpoint", checkpoint.encode())
         return self._entry(body, leaves, checkpoint)
 
     def _write(self, body: bytes) -> None:
         path = self.directory / "entries.jsonl"
-        with files.disk_full_guard(f"`{path}` was not extended"), path.open("ab") as entries:
+        with writing.disk_full_guard(f"`{path}` was not extended"), path.open("ab") as entries:
             entries.write(body + b"\n")
             entries.flush()
             os.fsync(entries.fileno())
@@ -185,7 +185,7 @@ class TransparencyLog:
         path = self.directory / "checkpoint"
         if not path.exists():
             return  # nothing was recorded yet
-        signed = files.read_capped(path, _MAX_CHECKPOINT_BYTES).decode("utf-8")
+        signed = reading.read_capped(path, _MAX_CHECKPOINT_BYTES).decode("utf-8")
         try:
             size = int(signed.split("\n")[1])
         except (IndexError, ValueError) as error:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli import files
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.trust import TrustDomainBroken
+from aperio_cli.files import reading, writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ def read_document(directory: Path, name: str) -> dict[str, Any]:
     """
     path = directory / name
     try:
-        document = json.loads(files.read_capped(path, _MAX_DOCUMENT_BYTES))
+        document = json.loads(reading.read_capped(path, _MAX_DOCUMENT_BYTES))
     except (OSError, ValueError, RecursionError, AperioError) as error:
         raise broken(directory, f"{path}: {error}") from error
     if not isinstance(document, dict):
@@ -41,7 +41,7 @@ def write_document(directory: Path, name: str, document: dict[str, Any]) -> None
         DiskFull: when there is no space.
         OSError: when the folder cannot be written.
     """
-    files.write_atomic(directory / name, json.dumps(document, indent=2).encode() + b"\n")
+    writing.write_atomic(directory / name, json.dumps(document, indent=2).encode() + b"\n")
 
 
 def broken(directory: Path, why: str) -> TrustDomainBroken:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli import archive
+from aperio_cli.archive import writing
 from aperio_cli.models.artifact import Artifact
 from tests.builders import LINUX, manifest, manifest_bytes
 
@@ -31,10 +31,10 @@ def artifact_at(
         sbom: other contents of sbom.cdx.json; None for an artifact without one.
     """
     members = [
-        archive.Member("manifest.yaml", manifest_bytes()),
-        archive.Member("bin/box-connector", contents, executable=True),
+        writing.Member("manifest.yaml", manifest_bytes()),
+        writing.Member("bin/box-connector", contents, executable=True),
     ]
     if sbom is not None:
-        members.append(archive.Member("sbom.cdx.json", sbom or json.dumps(SBOM).encode()))
-    digest, size_bytes = archive.write(path, members, mtime=0)
+        members.append(writing.Member("sbom.cdx.json", sbom or json.dumps(SBOM).encode()))
+    digest, size_bytes = writing.write(path, members, mtime=0)
     return Artifact(path, digest, size_bytes, manifest(), LINUX)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import files
-from aperio_cli.beneath import Beneath
 from aperio_cli.errors.files import FileNotRegular, FileTooLarge, LockHeld
+from aperio_cli.files import locking
+from aperio_cli.files.beneath import Beneath
 from tests.unit.test_files import nest
 
 if TYPE_CHECKING:
@@ -290,8 +290,8 @@ def test_lock_is_a_lock(beneath: Beneath, root: Path) -> None:
         pytest.fail("two hold one lock")
 
 
-def files_lock(path: Path) -> files.Lock:
-    return files.Lock(path, what="x", timeout_s=0)
+def files_lock(path: Path) -> locking.FileLock:
+    return locking.FileLock(path, what="x", timeout_s=0)
 
 
 def test_lock_follows_no_link(beneath: Beneath, root: Path) -> None:

@@ -13,8 +13,9 @@ import os
 import stat
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from aperio_cli import files
+from aperio_cli import text
 from aperio_cli.errors.files import FileNotRegular, FileTooLarge
+from aperio_cli.files import locking, reading, removing, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,7 +142,7 @@ class Beneath:
             os.fchmod(folder, mode)
 
     @contextlib.contextmanager
-    def aside_file(self, *parts: str, mode: int = 0o644) -> Iterator[files.AsideFile]:
+    def aside_file(self, *parts: str, mode: int = 0o644) -> Iterator[writing.AsideFile]:
         """Write a file beside its place, as `files.AsideFile` does.
 
         Raises:
@@ -149,7 +150,7 @@ class Beneath:
         """
         with (
             self._parent(parts) as folder,
-            files.AsideFile(self.path(*parts), mode=mode, folder=folder) as aside,
+            writing.AsideFile(self.path(*parts), mode=mode, folder=folder) as aside,
         ):
             yield aside
 
@@ -176,7 +177,7 @@ class Beneath:
     def remove_tree(self, *parts: str) -> None:
         """Remove a file, a link, or a folder with all it holds, as `files.remove_below` does."""
         with self._parent(parts) as folder:
-            files.remove_below(folder, parts[-1])
+            removing.remove_below(folder, parts[-1])
 
     @contextlib.contextmanager
     def lock(self, *parts: str, what: str) -> Iterator[None]:
@@ -192,7 +193,7 @@ class Beneath:
         self.mode(*parts)
         with (
             self._parent(parts) as folder,
-            files.Lock(self.path(*parts), what=what, folder=folder),
+            locking.FileLock(self.path(*parts), what=what, folder=folder),
         ):
             yield
 
@@ -244,16 +245,16 @@ class Beneath:
 
     def _refusal(self, parts: tuple[str, ...], expected: str, mode: int) -> FileNotRegular:
         return FileNotRegular(
-            f"`{self.path(*parts)}` was not used: it is {files.kind_of(mode)}",
-            why=f"expected {expected}\nfound    {files.kind_of(mode)}\n"
+            f"`{self.path(*parts)}` was not used: it is {reading.kind_of(mode)}",
+            why=f"expected {expected}\nfound    {reading.kind_of(mode)}\n"
             f"below {self.root} no link is followed",
             next=[f"put {expected} in its place", "name the place that it leads to"],
         )
 
     def _not_a_name(self, parts: tuple[str, ...], part: str) -> FileNotRegular:
-        shown = files.show_path("/".join(parts))
+        shown = text.show_path("/".join(parts))
         return FileNotRegular(
             f"`{shown}` was not used: it leads out of `{self.root}`",
-            why=f"expected names of files and folders\nfound    {files.show_path(repr(part))}",
+            why=f"expected names of files and folders\nfound    {text.show_path(repr(part))}",
             next=["check it for a typing error"],
         )

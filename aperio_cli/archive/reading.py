@@ -1,0 +1,348 @@
+"""Read artifacts, and trust nothing that is read.
+
+The reader accepts exactly what the writer writes, and besides: folders as members, any order after
+the manifest, and zero padding up to a tar record. `tarfile` is not used: it also understands
+links, devices, sparse files and four header extensions, and every one of them has been a hole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import stat
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from aperio_cli.archive.rules import (
+    BLOCK_BYTES,
+    DEFAULT_LIMITS,
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    ZERO_BLOCK,
+    Fault,
+    Names,
+    UnpackLimits,
+    fault_in_path,
+)
+from aperio_cli.errors.files import (
+    ArchiveMalformed,
+    ArchiveManifestMissing,
+    ArchiveMemberType,
+    ArchivePath,
+    ArchiveTooLarge,
+    ArchiveTruncated,
+)
+from aperio_cli.files.tree import FileRecord
+from aperio_cli.text import show_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_RECORD_BYTES = 20 * BLOCK_BYTES  # what tar pads an archive to, IEEE Std 1003.1
+_CHUNK_BYTES = 64 * 1024
+_COMPRESSED_CHUNK_BYTES = 32 * 1024
+_OCTAL = re.compile(rb" *[0-7]+[ \x00]*")
+_TYPE_NAMES = {
+    b"1": "a hard link",
+    b"2": "a symbolic link",
+    b"3": "a character device",
+    b"4": "a block device",
+    b"6": "a fifo",
+    b"7": "a contiguous file",
+    b"g": "a pax extension for the whole archive",
+    b"x": "a pax extension",
+    b"D": "a GNU folder listing",
+    b"K": "a GNU long link name",
+    b"L": "a GNU long name",
+    b"M": "a GNU multi-volume continuation",
+    b"N": "an old GNU long name",
+    b"S": "a GNU sparse file",
+    b"V": "a GNU volume label",
+    b"X": "a Solaris extension",
+}
+
+
+def read_manifest(file: BinaryIO, *, subject: str = "the artifact") -> bytes:
+    """The contents of manifest.yaml, the first member; nothing behind it is decompressed or seen.
+
+    What it says is a claim until the whole artifact has been verified.
+
+    Args:
+        file: the artifact; read from its beginning.
+        subject: how messages name it.
+
+    Raises:
+        ArchiveRefused: one of its subclasses, for whatever is wrong up to the manifest's end.
+        OSError: the file cannot be read.
+    """
+    reader = Reader(file, DEFAULT_LIMITS, subject=subject)
+    next(iter(reader))
+    return b"".join(reader.body())
+
+
+def walk(
+    file: BinaryIO, limits: UnpackLimits = DEFAULT_LIMITS, *, subject: str = "the artifact"
+) -> list[FileRecord]:
+    """The files of an artifact, after every check that `unpack` makes, with nothing written.
+
+    Args:
+        file: the artifact; read from its beginning.
+        limits: how much it may unpack to.
+        subject: how messages name it.
+
+    Raises:
+        ArchiveRefused: one of its subclasses, for whatever is wrong with it.
+        OSError: the file cannot be read.
+    """
+    reader = Reader(file, limits, subject=subject)
+    records = []
+    for entry in reader:
+        digest = hashlib.sha256()
+        for chunk in reader.body():
+            digest.update(chunk)
+        records.append(FileRecord(entry.path, entry.mode, digest.hexdigest()))
+    return sorted(records, key=lambda record: record.path.encode())
+
+
+def list_members(
+    file: BinaryIO, limits: UnpackLimits = DEFAULT_LIMITS, *, subject: str = "the artifact"
+) -> list[Entry]:
+    """The files of an artifact in its order, after every check that `unpack` makes; not digested.
+
+    Args:
+        file: the artifact; read from its beginning.
+        limits: how much it may unpack to.
+        subject: how messages name it.
+
+    Raises:
+        ArchiveRefused: one of its subclasses, for whatever is wrong with it.
+        OSError: the file cannot be read.
+    """
+    return list(Reader(file, limits, subject=subject))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file found in an artifact.
+
+    Attributes:
+        path: its path, already checked.
+        mode: 0o755 or 0o644, whatever other bits were stored.
+        size_bytes: its length.
+    """
+
+    path: str
+    mode: int
+    size_bytes: int
+
+
+class Reader:
+    """The files of an artifact one after the other; iterating to the end checks all of it.
+
+    Between two steps of the iteration `body` gives the contents of the file just named; what was
+    not asked for is skipped, and checked all the same. Memory use does not depend on the
+    artifact's contents, except for the names seen.
+
+    Args:
+        file: the artifact; read from its beginning.
+        limits: how much it may unpack to.
+        subject: how messages name it.
+
+    Raises:
+        ArchiveRefused: one of its subclasses, from the iteration and from `body`.
+        OSError: the file cannot be read.
+    """
+
+    def __init__(self, file: BinaryIO, limits: UnpackLimits, *, subject: str) -> None:
+        self._stream = _GzipReader(file, limits)
+        self._limits = limits
+        self._subject = subject
+        self._names = Names(limits.members)
+        self._remaining_bytes = 0  # of the current file
+        self._padding_bytes = 0
+
+    def __iter__(self) -> Iterator[Entry]:
+        try:
+            yield from self._entries()
+        except Fault as fault:
+            raise fault.refusal(self._subject) from fault
+
+    def body(self) -> Iterator[bytes]:
+        """The contents of the current file in chunks, from where the last call stopped."""
+        try:
+            while self._remaining_bytes:
+                chunk = self._stream.read_exactly(min(self._remaining_bytes, _CHUNK_BYTES))
+                self._remaining_bytes -= len(chunk)
+                yield chunk
+        except Fault as fault:
+            raise fault.refusal(self._subject) from fault
+
+    def _entries(self) -> Iterator[Entry]:
+        is_first = True
+        while (block := self._stream.read_exactly(BLOCK_BYTES)) != ZERO_BLOCK:
+            header = _parse_header(block)
+            self._check(header, is_first=is_first)
+            is_first = False
+            if not header.is_folder:
+                self._remaining_bytes = header.size_bytes
+                self._padding_bytes = -header.size_bytes % BLOCK_BYTES
+                mode = 0o755 if header.mode & stat.S_IXUSR else 0o644
+                yield Entry(header.path, mode, header.size_bytes)
+                self._skip_rest_of_file()
+        if is_first:
+            raise Fault(ArchiveManifestMissing, "the archive is empty")
+        self._check_end()
+
+    def _check(self, header: _Header, *, is_first: bool) -> None:
+        if is_first and (header.is_folder or header.path != MANIFEST):
+            found = show_path(header.path)
+            raise Fault(ArchiveManifestMissing, f"the first member is `{found}`, not {MANIFEST}")
+        if is_first and header.size_bytes > MAX_MANIFEST_BYTES:
+            why = f"{MANIFEST} is {header.size_bytes} bytes long"
+            raise Fault(ArchiveTooLarge, f"{why}; at most {MAX_MANIFEST_BYTES} are allowed")
+        if header.size_bytes > self._limits.file_bytes:
+            why = f"`{show_path(header.path)}` is {header.size_bytes} bytes long"
+            raise Fault(ArchiveTooLarge, f"{why}; at most {self._limits.file_bytes} are allowed")
+        if fault := self._names.add(header.path, is_folder=header.is_folder):
+            raise fault
+
+    def _skip_rest_of_file(self) -> None:
+        while self._remaining_bytes:
+            step = min(self._remaining_bytes, _CHUNK_BYTES)
+            self._remaining_bytes -= len(self._stream.read_exactly(step))
+        if any(self._stream.read_exactly(self._padding_bytes)):
+            raise Fault(ArchiveMalformed, "the padding behind a file is not zero")
+        self._padding_bytes = 0
+
+    def _check_end(self) -> None:
+        """The second zero block, zeros up to a tar record at most, and the end of the file."""
+        if self._stream.read_exactly(BLOCK_BYTES) != ZERO_BLOCK:
+            raise Fault(ArchiveMalformed, "one zero block does not end an archive; two do")
+        rest = self._stream.read_up_to(_RECORD_BYTES)
+        if any(rest) or len(rest) == _RECORD_BYTES:
+            raise Fault(ArchiveMalformed, "there is data after the end of the archive")
+        self._stream.check_end()
+
+
+class _GzipReader:
+    """The decompressed bytes of a file that is exactly one gzip member, within limits."""
+
+    def __init__(self, file: BinaryIO, limits: UnpackLimits) -> None:
+        file.seek(0)
+        self._file = file
+        self._limits = limits
+        # 16 + window: zlib reads the gzip header and checks CRC and length in the trailer.
+        self._inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        self._compressed = b""
+        self._compressed_bytes = 0
+        self._output = b""
+        self._position = 0  # what of the output has been handed out
+        self._output_bytes = 0
+
+    def read_exactly(self, count: int) -> bytes:
+        """The next `count` bytes.
+
+        Raises:
+            Fault: there are fewer, or what is there breaks a rule.
+        """
+        data = self.read_up_to(count)
+        if len(data) < count:
+            raise Fault(ArchiveTruncated, "the archive inside ends before its end mark")
+        return data
+
+    def read_up_to(self, count: int) -> bytes:
+        """The next `count` bytes, or all that are left."""
+        parts = []
+        missing = count
+        while missing and (self._position < len(self._output) or self._inflate()):
+            part = self._output[self._position : self._position + missing]
+            self._position += len(part)
+            missing -= len(part)
+            parts.append(part)
+        return b"".join(parts)
+
+    def check_end(self) -> None:
+        """Nothing, when the file ends where the gzip member, read to its end, did."""
+        if self._inflater.unused_data or self._file.read(1):
+            raise Fault(ArchiveMalformed, "there is data after the end of the gzip stream")
+
+    def _inflate(self) -> bool:
+        """Replaces the output by the next chunk; False at the end of the gzip member."""
+        self._output = b""
+        self._position = 0
+        while not self._output and not self._inflater.eof:
+            if not self._compressed:
+                self._compressed = self._file.read(_COMPRESSED_CHUNK_BYTES)
+                self._compressed_bytes += len(self._compressed)
+            was_last = not self._compressed
+            try:
+                self._output = self._inflater.decompress(self._compressed, _CHUNK_BYTES)
+            except zlib.error as error:
+                raise Fault(ArchiveMalformed, f"the gzip stream is damaged: {error}") from error
+            self._compressed = self._inflater.unconsumed_tail
+            if was_last and not self._output and not self._inflater.eof:
+                raise Fault(ArchiveTruncated, "the gzip stream has no end")
+        self._output_bytes += len(self._output)
+        self._check_size()
+        return bool(self._output)
+
+    def _check_size(self) -> None:
+        limits = self._limits
+        if self._output_bytes > limits.total_bytes:
+            raise Fault(ArchiveTooLarge, f"it unpacks to more than {limits.total_bytes} bytes")
+        consumed = self._compressed_bytes - len(self._compressed)
+        is_free = self._output_bytes <= limits.ratio_free_bytes
+        if not is_free and self._output_bytes > limits.ratio * consumed:
+            why = f"{consumed} bytes of it unpack to {self._output_bytes} bytes"
+            raise Fault(ArchiveTooLarge, f"{why}; at most {limits.ratio} times as many may be")
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    path: str
+    mode: int
+    size_bytes: int
+    is_folder: bool
+
+
+def _parse_header(block: bytes) -> _Header:
+    """One ustar header block, its path checked; the field offsets are IEEE Std 1003.1's."""
+    stated = _octal(block[148:156], "checksum")
+    if stated != sum(block) - sum(block[148:156]) + 8 * ord(" "):
+        raise Fault(ArchiveMalformed, "the checksum of a header is wrong")
+    if block[257:265] != b"ustar\0" + b"00":
+        raise Fault(ArchiveMalformed, f"a header is not POSIX ustar: {block[257:265]!r}")
+    raw_path = _text(block[0:100], "name")
+    if prefix := _text(block[345:500], "prefix"):
+        raw_path = prefix + b"/" + raw_path
+    kind = block[156:157]
+    if kind not in {b"0", b"\0", b"5"}:
+        name = _TYPE_NAMES.get(kind, f"of unknown type {kind!r}")
+        raise Fault(ArchiveMemberType, f"`{show_path(raw_path)}` is {name}")
+    is_folder = kind == b"5"
+    if is_folder:
+        raw_path = raw_path.removesuffix(b"/")
+    if fault := fault_in_path(raw_path):
+        raise fault
+    for offset, width, name in ((108, 8, "owner"), (116, 8, "group"), (136, 12, "time")):
+        _octal(block[offset : offset + width], name)
+    size_bytes = _octal(block[124:136], "size")
+    if is_folder and size_bytes:
+        raise Fault(ArchiveMalformed, f"the folder `{show_path(raw_path)}` has contents")
+    return _Header(raw_path.decode(), _octal(block[100:108], "mode"), size_bytes, is_folder)
+
+
+def _octal(raw: bytes, name: str) -> int:
+    if raw[0] & 0x80:
+        raise Fault(ArchiveMalformed, f"the {name} in a header is a base-256 number")
+    if not _OCTAL.fullmatch(raw):
+        raise Fault(ArchiveMalformed, f"the {name} in a header is not an octal number: {raw!r}")
+    return int(raw.strip(b" \0"), 8)
+
+
+def _text(raw: bytes, name: str) -> bytes:
+    text, _, rest = raw.partition(b"\0")
+    if any(rest):
+        raise Fault(ArchivePath, f"a NUL hides the end of a {name}: {show_path(raw)}")
+    return text

@@ -1,0 +1,199 @@
+"""Write files so that a crash leaves the old or the new; make private folders."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import stat
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+from aperio_cli.errors.files import (
+    DiskFull,
+    FolderNotPrivate,
+)
+from aperio_cli.files.reading import FOLDER_FLAGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+
+ASIDE_PREFIX = ".aside-"
+"""How the name of everything half-written begins; `sweep` removes what a crash left of it."""
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@contextlib.contextmanager
+def disk_full_guard(what: str) -> Iterator[None]:
+    """Turns "no space" and "over quota" inside the block into one error that people can act on.
+
+    Args:
+        what: the thing being written and the state a full disk leaves it in, for instance
+            "`acme/box-connector` 1.2.0 was not installed".
+
+    Raises:
+        DiskFull: for ENOSPC and EDQUOT, and for a DiskFull of something smaller: people are told
+            of the thing that they named. Every other exception passes through.
+    """
+    try:
+        yield
+    except DiskFull as smaller:
+        raise _disk_full(what, smaller.why) from smaller
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        why = f"{os.strerror(error.errno)}: {error.filename}" if error.filename else str(error)
+        raise _disk_full(what, why) from error
+
+
+def _disk_full(what: str, why: str) -> DiskFull:
+    return DiskFull(
+        f"{what}: the disk is full",
+        why=why,
+        next=["free some space, then run the same command again"],
+    )
+
+
+class AsideFile:
+    """A file written beside its final place, which it takes only when `commit` is called.
+
+    Leaving the block without `commit`, for whatever reason, removes it; what stood in the final
+    place stays. A link in the final place is replaced, not followed.
+
+    Args:
+        path: the file; its folder must exist.
+        mode: permission bits, given exactly, whatever the umask.
+        folder: descriptor of the folder that the file is in, open until the block ends; None
+            opens the one that the path names.
+
+    Attributes:
+        file: the binary file to write, at its beginning.
+
+    Raises:
+        DiskFull: when there is no space, from the block too.
+        OSError: when the folder is missing or cannot be written.
+    """
+
+    file: BinaryIO
+
+    def __init__(self, path: Path, *, mode: int = 0o644, folder: int | None = None) -> None:
+        self._path = path
+        self._mode = mode
+        self._folder = -1 if folder is None else folder
+        self._aside = ASIDE_PREFIX + os.urandom(8).hex()
+        self._opened = contextlib.ExitStack()
+        self._guard = disk_full_guard(f"`{path}` was not written")
+
+    def __enter__(self) -> Self:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with (
+            disk_full_guard(f"`{self._path}` was not written"),
+            contextlib.ExitStack() as on_failure,
+        ):
+            if self._folder == -1:
+                self._folder = os.open(self._path.parent, FOLDER_FLAGS & ~os.O_NOFOLLOW)
+                on_failure.callback(os.close, self._folder)
+            # Private until it is complete: fchmod in commit gives the mode whatever the umask.
+            descriptor = os.open(self._aside, flags, 0o600, dir_fd=self._folder)
+            self.file = os.fdopen(descriptor, "w+b")
+            self._opened = on_failure.pop_all()
+        self._guard.__enter__()
+        return self
+
+    def commit(self) -> None:
+        """Gives the file its name, after its bytes and before the folder's entry are on disk."""
+        self.file.flush()
+        os.fchmod(self.file.fileno(), self._mode)
+        os.fsync(self.file.fileno())
+        os.rename(self._aside, self._path.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        os.fsync(self._folder)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(OSError):  # closing flushes, which a full disk refuses again
+            self.file.close()
+        with self._opened, contextlib.suppress(FileNotFoundError):  # it is gone after a commit
+            os.unlink(self._aside, dir_fd=self._folder)
+        self._guard.__exit__(kind, error, trace)
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replaces a file with these bytes: afterwards it is wholly the old one or wholly the new one.
+
+    Args:
+        path: the file; its folder must exist. A link in its place is replaced, not followed.
+        data: the contents.
+        mode: permission bits, given exactly, whatever the umask.
+
+    Raises:
+        DiskFull: there is no space; the old file is untouched.
+        OSError: the folder is missing or cannot be written; the old file is untouched.
+    """
+    with AsideFile(path, mode=mode) as aside:
+        aside.file.write(data)
+        aside.commit()
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames inside a folder survive a power failure (fsync of the folder).
+
+    Raises:
+        OSError: the folder is missing or cannot be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_private(directory: Path) -> None:
+    """Makes a folder, and any missing ones above it, that only this user can look into (0700).
+
+    A folder that is there is closed to others, unless they could write in it: what they put there
+    by now cannot be told from what is ours.
+
+    Raises:
+        FolderNotPrivate: a link, a file, somebody else's folder, or one that all may write in.
+        DiskFull: there is no space.
+        OSError: a folder above it cannot be written.
+    """
+    with disk_full_guard(f"`{directory}` was not made"):
+        # Not `parents=True`, which leaves the mode of those above it to the umask.
+        missing = itertools.takewhile(
+            lambda path: not path.exists(), [directory, *directory.parents]
+        )
+        for folder in reversed(list(missing)):
+            folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        descriptor = os.open(directory, FOLDER_FLAGS)
+    except OSError as error:
+        raise _not_private(directory, f"it is a link or cannot be opened: {error}") from error
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid():
+            raise _not_private(
+                directory, f"it belongs to user {status.st_uid}, not to {os.geteuid()}"
+            )
+        if status.st_mode & stat.S_IWOTH:
+            raise _not_private(
+                directory, f"everybody may write in it: mode {stat.S_IMODE(status.st_mode):04o}"
+            )
+        os.fchmod(descriptor, 0o700)
+    finally:
+        os.close(descriptor)
+
+
+def _not_private(directory: Path, why: str) -> FolderNotPrivate:
+    return FolderNotPrivate(
+        f"`{directory}` is not a folder of your own and was not used",
+        why=why,
+        next=["name another folder, or the one that the link leads to"],
+    )
