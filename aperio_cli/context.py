@@ -18,10 +18,10 @@ from aperio_cli.paths import Paths, find_paths
 if TYPE_CHECKING:
     from aperio_cli.config import Config, PublisherFile, Statements
     from aperio_cli.models.policy import Policy
+    from aperio_cli.proving.signature import TrustedRootSource
     from aperio_cli.registry import Registry
     from aperio_cli.store import Store
-    from aperio_cli.verifying.publisher_files import VerifiedPublishers
-    from aperio_cli.verifying.signature import TrustedRootSource
+    from aperio_cli.trust.publisher_files import VerifiedPublishers
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Context:
 
         People are told when a damaged copy was passed over for the one shipped with aperio.
         """
-        from aperio_cli.verifying.roots import domain_roots
+        from aperio_cli.trust.roots import domain_roots
 
         roots = domain_roots(self.config, self.paths)
         for root in roots:
@@ -115,7 +115,7 @@ class Context:
         Raises:
             PublisherFileInvalid: when it does not count.
         """
-        from aperio_cli.verifying.publisher_files import PublisherFileRequest, verify_publisher_file
+        from aperio_cli.trust.publisher_files import PublisherFileRequest, verify_publisher_file
 
         return verify_publisher_file(
             PublisherFileRequest(

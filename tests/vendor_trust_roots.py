@@ -1,4 +1,4 @@
-"""Copies the trusted roots that the installed sigstore carries into aperio_cli/trust_roots.
+"""Copies the trusted roots that the installed sigstore carries into aperio_cli/trust/shipped.
 
     python tests/vendor_trust_roots.py
 
@@ -17,7 +17,7 @@ from urllib.parse import quote
 from aperio_cli.clock import format_timestamp
 
 ROOT = Path(__file__).resolve().parent.parent
-TRUST_ROOTS = ROOT / "aperio_cli" / "trust_roots"
+TRUST_ROOTS = ROOT / "aperio_cli" / "trust" / "shipped"
 REPOSITORIES = {
     "public": "https://tuf-repo-cdn.sigstore.dev",
     "staging": "https://tuf-repo-cdn.sigstage.dev",

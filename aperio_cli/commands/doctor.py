@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from aperio_cli.verifying.roots import DomainRoot
+    from aperio_cli.trust.roots import DomainRoot
 
 _TOOLS = ("go",)
 
@@ -26,7 +26,7 @@ def doctor(context: Context) -> Report:
     from aperio_cli.host.run import NOT_ENFORCED
     from aperio_cli.installing import find_interpreters
     from aperio_cli.paths import find_program
-    from aperio_cli.verifying.roots import domain_roots
+    from aperio_cli.trust.roots import domain_roots
 
     now = clock.now()
     roots = domain_roots(context.config, context.paths)
@@ -61,7 +61,7 @@ def doctor(context: Context) -> Report:
 
 
 def _root_data(root: DomainRoot, now: datetime) -> dict[str, Any]:
-    from aperio_cli.verifying.roots import root_age_days
+    from aperio_cli.trust.roots import root_age_days
 
     source = root.source
     return {
@@ -74,7 +74,7 @@ def _root_data(root: DomainRoot, now: datetime) -> dict[str, Any]:
 
 
 def _root_text(root: DomainRoot, now: datetime) -> str:
-    from aperio_cli.verifying.roots import root_age
+    from aperio_cli.trust.roots import root_age
 
     source = root.source
     state = "cannot be used" if source.problem else root_age(source, now)
@@ -83,12 +83,7 @@ def _root_text(root: DomainRoot, now: datetime) -> str:
 
 def _warnings(context: Context, roots: Sequence[DomainRoot], now: datetime) -> Iterator[str]:
     """What people should know about the roots: damage, and the old age of those that matter."""
-    from aperio_cli.verifying.roots import (
-        STALE_AFTER,
-        refreshed_by_default,
-        root_age,
-        root_age_days,
-    )
+    from aperio_cli.trust.roots import STALE_AFTER, refreshed_by_default, root_age, root_age_days
 
     wanted = refreshed_by_default(context.config)
     for root in roots:

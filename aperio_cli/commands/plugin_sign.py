@@ -138,8 +138,8 @@ def _trust_config(context: Context, trust: str) -> str:
     from aperio_cli.errors.files import FileNotRegular, FileTooLarge
     from aperio_cli.errors.usage import NotFound
     from aperio_cli.files import reading
-    from aperio_cli.verifying import roots
-    from aperio_cli.verifying.refreshed import MAX_DOCUMENT_BYTES
+    from aperio_cli.trust import roots
+    from aperio_cli.trust.refreshed import MAX_DOCUMENT_BYTES
 
     path = Path(trust).expanduser()
     # A name counts before a file of that name, which a project could bring along.

@@ -145,7 +145,7 @@ def _exceptions(context: Context, receipt: Receipt) -> list[dict[str, str]]:
 def _root_now(context: Context, receipt: Receipt) -> dict[str, Any] | None:
     """The trusted root of the signer's domain as it is on this machine now."""
     from aperio_cli import clock
-    from aperio_cli.verifying.roots import root_age
+    from aperio_cli.trust.roots import root_age
 
     if receipt.signer is None:
         return None

@@ -146,7 +146,7 @@ def _require_root(path: Path, *, is_tuf: bool) -> bytes:
 
 
 def _require_first_root(path: Path, contents: bytes) -> None:
-    from aperio_cli.verifying.refresh import require_first_root
+    from aperio_cli.trust.refresh import require_first_root
 
     try:
         require_first_root(contents)

@@ -78,7 +78,7 @@ def bundle_evidence(context: Context, source: str, artifact: str = "") -> Bundle
         Refusal: there is no bundle, or it proves nothing; one class for each cause.
         AperioError: the registry has no such plugin.
     """
-    from aperio_cli.verifying.signature import verify_signature
+    from aperio_cli.proving.signature import verify_signature
 
     is_file = _is_file(source)
     signed = _of_file(source, artifact) if is_file else _of_registry(context, source, artifact)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.commands.trust_evidence import BundleEvidence
     from aperio_cli.models.publisher import PublisherRule
-    from aperio_cli.verifying.proposing import Proposal
+    from aperio_cli.trust.proposing import Proposal
 
 
 @command(publisher, "trust", "publisher", "add")
@@ -70,7 +70,7 @@ def trust_publisher_add(  # noqa: PLR0913 - one parameter for each option
     A bundle is verified first; what its certificate says is shown, and the rule is written after
     your consent. A CI build becomes a rule by numeric ids, workflow file and tag.
     """
-    from aperio_cli.verifying.proposing import Proposal
+    from aperio_cli.trust.proposing import Proposal
 
     proposal = Proposal(namespace, plugin, tier, str(context.paths.config_file))
     typed = {"identity": identity, "issuer": issuer, "domain": domain}
@@ -105,7 +105,7 @@ def _proposed(evidence: BundleEvidence, proposal: Proposal) -> PublisherRule:
         ManifestMismatch: it is for a plugin of another one, or for another plugin.
         PublisherUnfit: the signer cannot be stated as a rule.
     """
-    from aperio_cli.verifying.proposing import propose_rule
+    from aperio_cli.trust.proposing import propose_rule
 
     claim = evidence.claim
     if claim and proposal.namespace != claim.id.namespace:

@@ -16,7 +16,7 @@ from aperio_cli.output import Report
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from aperio_cli.verifying.refresh import RefreshReport
+    from aperio_cli.trust.refresh import RefreshReport
 
 
 @command(trust, "trust", "refresh")
@@ -36,7 +36,7 @@ def trust_refresh(
     Needs the network, as nothing else about verification does. When it fails, the roots stay what
     they were.
     """
-    from aperio_cli.verifying.roots import refreshed_by_default, root_repository
+    from aperio_cli.trust.roots import refreshed_by_default, root_repository
 
     config = context.config
     # All names are looked at before anything is fetched.
@@ -48,7 +48,7 @@ def trust_refresh(
             why="`--offline` allows no network at all",
             next=["run the same command without `--offline`; verification needs no network"],
         )
-    from aperio_cli.verifying.refresh import RefreshRequest, refresh_root
+    from aperio_cli.trust.refresh import RefreshRequest, refresh_root
 
     reports: list[RefreshReport] = []
     failures: list[AperioError] = []

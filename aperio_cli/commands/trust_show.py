@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from aperio_cli.config import Config, PublisherFile
     from aperio_cli.models.policy import Policy, PolicyException
     from aperio_cli.models.publisher import PublisherRule
-    from aperio_cli.verifying.publisher_files import VerifiedPublishers
-    from aperio_cli.verifying.signature import TrustedRootSource
+    from aperio_cli.proving.signature import TrustedRootSource
+    from aperio_cli.trust.publisher_files import VerifiedPublishers
 
 # What a rule demands besides the signer, by its key in the configuration.
 _CONDITIONS = {
@@ -137,7 +137,7 @@ def _publisher_file(config: Config, found: _FileFinding) -> dict[str, Any]:
 
 
 def _domain(context: Context, root: TrustedRootSource) -> dict[str, Any]:
-    from aperio_cli.verifying.roots import root_age, root_age_days
+    from aperio_cli.trust.roots import root_age, root_age_days
 
     now = clock.now()
     return {

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.policy import Policy
-    from aperio_cli.verifying.trusted_root import TrustedRootSource
+    from aperio_cli.proving.trusted_root import TrustedRootSource
 
 
 @dataclass(frozen=True, slots=True)

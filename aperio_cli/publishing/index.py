@@ -158,7 +158,7 @@ def _copy_bundle(
     root: Beneath, built: Beneath, parts: tuple[str, ...], artifact: PublishedArtifact
 ) -> None:
     """Copy a bundle, when it is one and of that artifact: nothing else is published as one."""
-    from aperio_cli.verifying.signature import check_bundle
+    from aperio_cli.proving.signature import check_bundle
 
     parts = (*parts[:-1], parts[-1] + BUNDLE_SUFFIX)
     with _reading(root, parts):

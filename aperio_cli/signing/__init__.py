@@ -9,10 +9,10 @@ from aperio_cli.errors import Refusal
 from aperio_cli.errors.trust import ArtifactChanged, SigningFailed
 from aperio_cli.files import reading, writing
 from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX, SignedArtifact
+from aperio_cli.proving.attestations import verify_attestations
+from aperio_cli.proving.signature import verify_signature
+from aperio_cli.proving.trusted_root import TrustedRootSource
 from aperio_cli.signing import client, statements
-from aperio_cli.verifying.attestations import verify_attestations
-from aperio_cli.verifying.signature import verify_signature
-from aperio_cli.verifying.trusted_root import TrustedRootSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

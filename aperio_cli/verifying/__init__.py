@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.policy import Policy
     from aperio_cli.models.proof import Proof
-    from aperio_cli.verifying.trusted_root import TrustedRootSource
+    from aperio_cli.proving.trusted_root import TrustedRootSource
 
 MAX_ARTIFACT_BYTES = 1024**3
 DOWNLOAD_TIMEOUT_S = 600.0
@@ -273,7 +273,7 @@ def _verifier_loading(*, is_needed: bool) -> Iterator[None]:
 def _load_verifier() -> None:
     # What goes wrong comes again where the verifier is used, and is a refusal there.
     with contextlib.suppress(Exception), _no_collections():
-        from aperio_cli.verifying import signature
+        from aperio_cli.proving import signature
 
         signature.load()
 
@@ -294,7 +294,7 @@ def _proof(request: VerifyRequest, statements: _Statements, digest: Digest) -> P
     """What the bundle proves, and with it what every attestation does."""
     if statements.bundle is None:
         return None
-    from aperio_cli.verifying import attestations, signature
+    from aperio_cli.proving import attestations, signature
 
     try:
         roots = request.roots()

@@ -19,6 +19,8 @@ TIERS: dict[int, str] = {
     10: "models",
     20: "paths files",
     25: "config archive fetch wheel go_sdk",
+    27: "proving",
+    28: "trust",
     30: "registry store verifying state listing",
     40: "scaffolding building signing publishing installing removing host",
     45: "accepting",
@@ -40,8 +42,8 @@ IMPURE = {"os", "socket", "subprocess", "threading", "time", "httpx", "grpc"}
 OWNERS = {
     "typer": ("commands/", "__main__.py"),
     "rich": (),  # nobody: it comes with typer
-    "sigstore": ("signing/", "verifying/signature.py"),
-    "tuf": ("verifying/refresh.py",),
+    "sigstore": ("signing/", "proving/signature.py"),
+    "tuf": ("trust/refresh.py",),
     "grpc": ("host/",),
     "cookiecutter": ("scaffolding.py",),
 }

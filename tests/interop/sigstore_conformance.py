@@ -33,15 +33,15 @@ from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher_table import PUBLIC_DOMAIN, STAGING_DOMAIN
 from aperio_cli.paths import find_paths
-from aperio_cli.signing.client import with_session
-from aperio_cli.signing.hosted import Identification, open_hosted
-from aperio_cli.verifying.roots import trust_config_json, trusted_roots
-from aperio_cli.verifying.signature import (
+from aperio_cli.proving.signature import (
     TrustedRootSource,
     read_trusted_root,
     verify_signature,
     verify_statement,
 )
+from aperio_cli.signing.client import with_session
+from aperio_cli.signing.hosted import Identification, open_hosted
+from aperio_cli.trust.roots import trust_config_json, trusted_roots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from aperio_cli.models.digest import Digest
+from aperio_cli.proving.attestations import verify_attestations
+from aperio_cli.proving.signature import verify_signature
 from aperio_cli.signing.local import server
 from aperio_cli.signing.local.server import Reply
-from aperio_cli.verifying.attestations import verify_attestations
-from aperio_cli.verifying.signature import verify_signature
 from tests.lifecycle.cli import DEADLINE_S, ROOT, Aperio, Done, finish
 from tests.simulators.ci import agents, artifacts, claims, github, provider, web
 from tests.simulators.ci.instance import Instance, instance

@@ -15,7 +15,7 @@ import pytest
 
 from aperio_cli import clock
 from aperio_cli.models.publisher import LOCAL_ISSUER
-from aperio_cli.verifying import roots
+from aperio_cli.trust import roots
 from tests.lifecycle.cli import Aperio, finish, wait_until
 from tests.lifecycle.plugins import artifact_of, simulating
 from tests.trust import IDENTITY, new_domain

@@ -21,9 +21,9 @@ from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import RELEASE_TYPES
 from aperio_cli.models.publisher import LOCAL_ISSUER
+from aperio_cli.proving.signature import TrustedRootSource, verify_signature
 from aperio_cli.signing.local import authority
 from aperio_cli.signing.local.authority import LeafIdentity
-from aperio_cli.verifying.signature import TrustedRootSource, verify_signature
 from tests.trust import PAYLOAD_TYPE, Forge, OldLog, encoded, new_domain, root_of, statement
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ import pytest
 from aperio_cli.errors import Refusal, catalogue
 from aperio_cli.errors.trust import SignatureInvalid, VerifierCrashed
 from aperio_cli.models.digest import Digest
-from aperio_cli.verifying.attestations import verify_attestations
-from aperio_cli.verifying.signature import TrustedRootSource, verify_signature
+from aperio_cli.proving.attestations import verify_attestations
+from aperio_cli.proving.signature import TrustedRootSource, verify_signature
 from tests.trust import Forge, OldLog, github_identity, new_domain, root_of
 
 if TYPE_CHECKING:
@@ -98,15 +98,15 @@ OWN = (
     "base64.b64decode",
     "logging.Logger.addHandler",
     "aperio_cli.clock.format_timestamp",
-    "aperio_cli.verifying.signature.urlsplit",
-    "aperio_cli.verifying.signature.check_leaf",
-    "aperio_cli.verifying.signature.narrowed",
-    "aperio_cli.verifying.signature.signer_of",
-    "aperio_cli.verifying.signature._log_entry",
-    "aperio_cli.verifying.signature._verified_time",
-    "aperio_cli.verifying.statement.Statement.parse",
-    "aperio_cli.verifying.statement.Statement.check_subject",
-    "aperio_cli.verifying.statement.parse_provenance",
+    "aperio_cli.proving.signature.urlsplit",
+    "aperio_cli.proving.signature.check_leaf",
+    "aperio_cli.proving.signature.narrowed",
+    "aperio_cli.proving.signature.signer_of",
+    "aperio_cli.proving.signature._log_entry",
+    "aperio_cli.proving.signature._verified_time",
+    "aperio_cli.proving.statement.Statement.parse",
+    "aperio_cli.proving.statement.Statement.check_subject",
+    "aperio_cli.proving.statement.parse_provenance",
 )
 PROPERTIES = {
     "signing_certificate",

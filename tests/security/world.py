@@ -18,10 +18,10 @@ from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.policy import Policy
+from aperio_cli.proving.trusted_root import TrustedRootSource
 from aperio_cli.registry import open_registry
 from aperio_cli.verifying import VerifyRequest, verify_artifact
 from aperio_cli.verifying.decide import check_receipt
-from aperio_cli.verifying.trusted_root import TrustedRootSource
 from tests.builders import (
     LINUX,
     PLUGIN,

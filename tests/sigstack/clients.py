@@ -13,8 +13,8 @@ import pytest
 from aperio_cli.errors import Refusal
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import PROVENANCE_TYPE
-from aperio_cli.verifying.attestations import verify_attestations
-from aperio_cli.verifying.signature import verify_signature
+from aperio_cli.proving.attestations import verify_attestations
+from aperio_cli.proving.signature import verify_signature
 from tests.sigstack import instances
 from tests.sigstack.identities import COMMIT, REPOSITORY, WORKFLOW
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.models.proof import Attestation, Proof
-    from aperio_cli.verifying.signature import TrustedRootSource
+    from aperio_cli.proving.signature import TrustedRootSource
     from tests.sigstack.instances import Instance
 
 Document = dict[str, Any]

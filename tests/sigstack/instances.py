@@ -13,8 +13,8 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from aperio_cli.proving.signature import TrustedRootSource
 from aperio_cli.signing.local import documents, issuers, server
-from aperio_cli.verifying.signature import TrustedRootSource
 from tests.sigstack.identities import BUILDS, PEOPLE, PIPELINES, TokenIssuer
 from tests.sigstack.stack import run_client
 from tests.trust import new_domain

@@ -11,7 +11,7 @@ import pytest
 
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import PROVENANCE_TYPE, RELEASE_TYPES
-from aperio_cli.verifying.signature import verify_signature
+from aperio_cli.proving.signature import verify_signature
 from tests.sigstack import instances, layout, tools
 from tests.sigstack.aperio import attestations_of, bundle_of, release
 from tests.sigstack.clients import (

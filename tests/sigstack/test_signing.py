@@ -16,7 +16,7 @@ import pytest
 
 from aperio_cli import clock
 from aperio_cli.models.digest import Digest
-from aperio_cli.verifying.signature import verify_signature
+from aperio_cli.proving.signature import verify_signature
 from tests.sigstack import instances
 from tests.sigstack.clients import Document, Signed, proof_of, refusal, sign, sigstore
 from tests.sigstack.identities import (

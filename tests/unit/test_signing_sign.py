@@ -17,9 +17,9 @@ from aperio_cli.errors.files import DiskFull, NetworkUnavailable
 from aperio_cli.errors.trust import ArtifactChanged, SigningFailed, TrustDomainBroken
 from aperio_cli.files import writing
 from aperio_cli.models.digest import Digest
+from aperio_cli.proving.signature import verify_signature
 from aperio_cli.signing import bundle_path, sign
 from aperio_cli.signing.local import server, tokens
-from aperio_cli.verifying.signature import verify_signature
 from tests.simulators.ci.artifacts import artifact_at
 from tests.trust import IDENTITY, Forge, new_domain, root_of, snapshot
 

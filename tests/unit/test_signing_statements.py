@@ -8,10 +8,10 @@ import pytest
 
 from aperio_cli.errors.trust import ArtifactChanged, SigningFailed
 from aperio_cli.files import writing
+from aperio_cli.proving.attestations import verify_attestations
+from aperio_cli.proving.signature import verify_signature
+from aperio_cli.proving.statement import parse_provenance
 from aperio_cli.signing import attestations_path, client, sign, statements
-from aperio_cli.verifying.attestations import verify_attestations
-from aperio_cli.verifying.signature import verify_signature
-from aperio_cli.verifying.statement import parse_provenance
 from tests.builders import signer
 from tests.simulators.ci.artifacts import NAME, SBOM, artifact_at
 from tests.trust import IDENTITY, new_domain, root_of, snapshot

@@ -42,8 +42,9 @@ from aperio_cli.models.artifact import (
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.policy import Policy
 from aperio_cli.models.proof import PROVENANCE_TYPE, SBOM_TYPE
+from aperio_cli.proving import signature
 from aperio_cli.publishing import serving
-from aperio_cli.verifying import signature, verify_artifact
+from aperio_cli.verifying import verify_artifact
 from aperio_cli.verifying.decide import ExceptionGranted, Verified
 from tests.builders import (
     ARM,
@@ -63,8 +64,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.models.offer import Offer
+    from aperio_cli.proving.trusted_root import TrustedRootSource
     from aperio_cli.signing.local import LocalDomain
-    from aperio_cli.verifying.trusted_root import TrustedRootSource
 
 DEMANDING = Policy((rule(),), require_provenance=True)
 GRANTED = ExceptionGranted("unsigned", "2099-01-01", "trying it out")

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import jwt
 
 from aperio_cli import clock
+from aperio_cli.proving.trusted_root import TrustedRootSource
 from aperio_cli.signing.local import documents, issuers, server
 from aperio_cli.signing.local.server import Reply, Services
-from aperio_cli.verifying.trusted_root import TrustedRootSource
 from tests.simulators.ci import claims as shapes
 from tests.trust import new_domain
 

@@ -14,10 +14,10 @@ from aperio_cli.errors.files import DiskFull, LockHeld
 from aperio_cli.errors.trust import TrustRefreshFailed, TrustRefreshRefused
 from aperio_cli.files import locking
 from aperio_cli.paths import Paths, find_paths
-from aperio_cli.verifying import refresh
-from aperio_cli.verifying.refresh import RefreshRequest, refresh_root
-from aperio_cli.verifying.refreshed import RefreshedRoot, SeenRoot, Versions
-from aperio_cli.verifying.roots import RootRepository
+from aperio_cli.trust import refresh
+from aperio_cli.trust.refresh import RefreshRequest, refresh_root
+from aperio_cli.trust.refreshed import RefreshedRoot, SeenRoot, Versions
+from aperio_cli.trust.roots import RootRepository
 from tests.trust import new_domain
 from tests.tuf_repository import TufRepository, serving
 from tests.vendor_trust_roots import TRUST_ROOTS

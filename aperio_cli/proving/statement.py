@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli.errors.trust import ProvenanceMismatch
 from aperio_cli.models.proof import PROVENANCE_TYPE, Attestation, Provenance
 from aperio_cli.models.publisher import REPOSITORY_URI
+from aperio_cli.proving.refusals import another_file, evidence, malformed_statement
 from aperio_cli.text import clean
-from aperio_cli.verifying.refusals import another_file, evidence, malformed_statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from aperio_cli.models.publisher import Signer
-from aperio_cli.verifying.refusals import evidence, invalid
+from aperio_cli.proving.refusals import evidence, invalid
 
 if TYPE_CHECKING:
     from cryptography import x509

@@ -25,8 +25,10 @@ from aperio_cli.errors.files import (
 from aperio_cli.errors.trust import TrustRefreshFailed, TrustRefreshRefused, TrustRootInvalid
 from aperio_cli.fetch import FetchRequest, fetch_bytes
 from aperio_cli.files import locking, reading, removing, writing
+from aperio_cli.proving.signature import require_usable
+from aperio_cli.proving.trusted_root import TrustedRootSource
 from aperio_cli.text import clean
-from aperio_cli.verifying.refreshed import (
+from aperio_cli.trust.refreshed import (
     MAX_DOCUMENT_BYTES,
     RefreshedRoot,
     SeenRoot,
@@ -34,10 +36,8 @@ from aperio_cli.verifying.refreshed import (
     Versions,
     remember,
 )
-from aperio_cli.verifying.root_changes import Change, compare_roots
-from aperio_cli.verifying.roots import root_in_use, shipped_root
-from aperio_cli.verifying.signature import require_usable
-from aperio_cli.verifying.trusted_root import TrustedRootSource
+from aperio_cli.trust.root_changes import Change, compare_roots
+from aperio_cli.trust.roots import root_in_use, shipped_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from tuf.ngclient import Updater, UpdaterConfig
 
     from aperio_cli.paths import Paths
-    from aperio_cli.verifying.roots import RootRepository
+    from aperio_cli.trust.roots import RootRepository
 
 TRUSTED_ROOT_TARGET = "trusted_root.json"
 SIGNING_CONFIG_TARGET = "signing_config.v0.2.json"

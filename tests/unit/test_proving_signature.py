@@ -19,12 +19,8 @@ from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import RELEASE_TYPES, SBOM_TYPE, Attestation, LogEntry
 from aperio_cli.models.publisher import LOCAL_ISSUER
+from aperio_cli.proving.signature import TrustedRootSource, read_trusted_root, verify_signature
 from aperio_cli.signing.local.authority import CertificateAuthority, LeafIdentity
-from aperio_cli.verifying.signature import (
-    TrustedRootSource,
-    read_trusted_root,
-    verify_signature,
-)
 from tests.trust import (
     REPOSITORY,
     Forge,
@@ -448,7 +444,7 @@ def test_sigstore_prints_nothing_of_its_own() -> None:
     script = (
         "import logging; from aperio_cli import errors\n"
         "from aperio_cli.models.digest import Digest\n"
-        "from aperio_cli.verifying.signature import *; root = TrustedRootSource('local', b'')\n"
+        "from aperio_cli.proving.signature import *; root = TrustedRootSource('local', b'')\n"
         "try: verify_signature(Digest('0' * 64), b'', [root])\n"
         "except errors.BundleMalformed: logging.getLogger('sigstore.models').warning('a root CA')\n"
     )
@@ -460,7 +456,7 @@ def test_sigstore_prints_nothing_of_its_own() -> None:
 
 def test_import_of_the_module_loads_neither_sigstore_nor_cryptography() -> None:
     script = (
-        "import sys, aperio_cli.verifying.signature, aperio_cli.signing, aperio_cli.signing.local;"
+        "import sys, aperio_cli.proving.signature, aperio_cli.signing, aperio_cli.signing.local;"
         "print([n for n in ('sigstore', 'cryptography', 'requests', 'jwt') if n in sys.modules])"
     )
     done = subprocess.run(

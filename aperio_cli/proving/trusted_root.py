@@ -20,7 +20,7 @@ from aperio_cli.files import reading
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import RootFacts
 from aperio_cli.models.publisher import LOCAL_DOMAIN
-from aperio_cli.verifying.refusals import broken_root, evidence, invalid, no_root
+from aperio_cli.proving.refusals import broken_root, evidence, invalid, no_root
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from aperio_cli.errors.trust import TrustRootMissing
 from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import SBOM_TYPE, Provenance
-from aperio_cli.verifying.attestations import MAX_ATTESTATIONS, verify_attestations
+from aperio_cli.proving.attestations import MAX_ATTESTATIONS, verify_attestations
 from tests.trust import (
     COMMIT,
     HOSTED_BUILDER,
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.models.proof import Attestation
+    from aperio_cli.proving.signature import TrustedRootSource
     from aperio_cli.signing.local import LocalDomain
-    from aperio_cli.verifying.signature import TrustedRootSource
 
 DIGEST = Digest.of(b"the artifact")
 OTHER = Digest.of(b"another artifact")

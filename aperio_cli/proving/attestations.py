@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from aperio_cli.errors import Refusal
 from aperio_cli.errors.trust import AttestationMalformed
 from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES
-from aperio_cli.verifying.refusals import refusing
-from aperio_cli.verifying.signature import verify_statement
+from aperio_cli.proving.refusals import refusing
+from aperio_cli.proving.signature import verify_statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aperio_cli.models.digest import Digest
     from aperio_cli.models.proof import Attestation
-    from aperio_cli.verifying.trusted_root import TrustedRootSource
+    from aperio_cli.proving.trusted_root import TrustedRootSource
 
 MAX_ATTESTATIONS = 32
 

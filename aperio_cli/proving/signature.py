@@ -27,8 +27,8 @@ from aperio_cli.errors.trust import TrustDomainUnknown, TrustRootInvalid, Verifi
 from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import PROVENANCE_TYPE, RELEASE_TYPES, LogEntry, Proof
-from aperio_cli.verifying.certificate import check_leaf, signer_of
-from aperio_cli.verifying.refusals import (
+from aperio_cli.proving.certificate import check_leaf, signer_of
+from aperio_cli.proving.refusals import (
     another_file,
     broken_root,
     evidence,
@@ -37,8 +37,8 @@ from aperio_cli.verifying.refusals import (
     no_root,
     refusing,
 )
-from aperio_cli.verifying.statement import Statement
-from aperio_cli.verifying.trusted_root import (
+from aperio_cli.proving.statement import Statement
+from aperio_cli.proving.trusted_root import (
     TrustedRootSource,
     may_have_issued,
     narrowed,

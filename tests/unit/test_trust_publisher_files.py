@@ -20,9 +20,9 @@ from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.publisher import CI_SERVICES, LOCAL_ISSUER, CiIdentity, PublisherRule
 from aperio_cli.models.publisher_file import parse_publisher_file
+from aperio_cli.proving import signature
 from aperio_cli.signing.local.authority import LeafIdentity
-from aperio_cli.verifying import signature
-from aperio_cli.verifying.publisher_files import (
+from aperio_cli.trust.publisher_files import (
     PublisherFileRequest,
     VerifiedPublishers,
     verify_publisher_file,
@@ -42,8 +42,8 @@ from tests.unit.test_config import PERSON
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from aperio_cli.proving.signature import TrustedRootSource
     from aperio_cli.signing.local import LocalDomain
-    from aperio_cli.verifying.signature import TrustedRootSource
 
 DOMAINS = ("public", "staging", "local", "acme-internal")
 EXPIRES = clock.format_timestamp(clock.now() + timedelta(days=30))

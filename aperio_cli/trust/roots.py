@@ -29,8 +29,9 @@ from aperio_cli.files import reading
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher import LOCAL_DOMAIN
 from aperio_cli.models.publisher_table import PUBLIC_DOMAIN, STAGING_DOMAIN
+from aperio_cli.proving.trusted_root import TrustedRootSource
 from aperio_cli.text import clean, one_line
-from aperio_cli.verifying.refreshed import (
+from aperio_cli.trust.refreshed import (
     MAX_DOCUMENT_BYTES,
     Memory,
     RefreshedRoot,
@@ -38,7 +39,6 @@ from aperio_cli.verifying.refreshed import (
     Versions,
     remember,
 )
-from aperio_cli.verifying.trusted_root import TrustedRootSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ STALE_AFTER = timedelta(days=180)
 
 SHIPPED_DOMAINS = (PUBLIC_DOMAIN, STAGING_DOMAIN)
 
-_SHIPPED = Path(__file__).resolve().parents[1] / "trust_roots"
+_SHIPPED = Path(__file__).resolve().parent / "shipped"
 # sigstore_trustroot.proto, ClientTrustConfig as JSON.
 _TRUST_CONFIG = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
 

@@ -18,10 +18,12 @@ from aperio_cli.models.digest import Digest
 from aperio_cli.models.policy import Policy
 from aperio_cli.models.publisher import PublisherRule
 from aperio_cli.paths import Paths, find_paths
-from aperio_cli.verifying import roots
-from aperio_cli.verifying.refreshed import RefreshedRoot, SeenRoot, Sighting, Versions
-from aperio_cli.verifying.root_changes import compare_roots
-from aperio_cli.verifying.roots import (
+from aperio_cli.proving.signature import require_usable, verify_signature
+from aperio_cli.proving.trusted_root import TrustedRootSource
+from aperio_cli.trust import roots
+from aperio_cli.trust.refreshed import RefreshedRoot, SeenRoot, Sighting, Versions
+from aperio_cli.trust.root_changes import compare_roots
+from aperio_cli.trust.roots import (
     domain_roots,
     refreshed_by_default,
     root_age,
@@ -29,8 +31,6 @@ from aperio_cli.verifying.roots import (
     trust_config_json,
     trusted_roots,
 )
-from aperio_cli.verifying.signature import require_usable, verify_signature
-from aperio_cli.verifying.trusted_root import TrustedRootSource
 from tests.trust import Forge, artifact_at, new_domain
 from tests.tuf_repository import TufRepository
 from tests.vendor_trust_roots import ROOT, TRUST_ROOTS, vendored
@@ -137,7 +137,7 @@ def test_wheel_carries_the_shipped_roots() -> None:
     names = {
         found.distribution_path
         for found in WheelBuilder(str(ROOT)).recurse_included_files()
-        if "trust_roots" in found.distribution_path
+        if "trust/shipped" in found.distribution_path
     }
 
     assert names >= {str(path.relative_to(ROOT)) for path in vendored()}

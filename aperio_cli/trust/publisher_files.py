@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.config import PublisherFile
-    from aperio_cli.verifying.signature import TrustedRootSource
+    from aperio_cli.proving.signature import TrustedRootSource
 
 _SCHEMA = 1
 _MAX_MEMORY_BYTES = 4 * 1024 * 1024
@@ -180,7 +180,7 @@ def _verified_signer(
     Raises:
         PublisherFileInvalid: nobody did, or somebody else.
     """
-    from aperio_cli.verifying.signature import verify_signature
+    from aperio_cli.proving.signature import verify_signature
 
     try:
         signer = verify_signature(Digest.of(data), bundle, [root]).signer

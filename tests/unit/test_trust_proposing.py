@@ -18,7 +18,7 @@ from aperio_cli.models.publisher import (
     CiIdentity,
     Signer,
 )
-from aperio_cli.verifying.proposing import Proposal, propose_rule
+from aperio_cli.trust.proposing import Proposal, propose_rule
 from tests.builders import signer
 
 GITHUB = CiIdentity(

@@ -1,0 +1,1 @@
+"""Does a bundle prove it: signatures, certificates, statements, against trusted roots."""

@@ -1,0 +1,1 @@
+"""Whose word counts: trusted roots, their refresh, and files of publishers."""
