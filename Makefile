@@ -35,14 +35,14 @@ $(READY): pyproject.toml hatch_build.py sdk/python/pyproject.toml tests/fill_whe
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	APERIO_RELEASE=1 $(BIN)/python -m pip install --quiet --editable sdk/python --editable . --group demo
-	$(BIN)/python -m aperio_cli.wheel plugins/box
+	$(BIN)/python -m aperio_cli.scaffolding.wheel plugins/box
 	$(BIN)/python tests/fill_wheel_cache.py plugins
 	touch $@
 
 # What the tests and lint need, and the wheels that a test installs aperio itself from.
 $(DEV_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --group dev
-	$(BIN)/python -m aperio_cli.go_sdk plugins/jsonl-file
+	$(BIN)/python -m aperio_cli.scaffolding.go_sdk plugins/jsonl-file
 	$(BIN)/python tests/fill_wheel_cache.py aperio
 	touch $@
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.policy import Policy
     from aperio_cli.proving.signature import TrustedRootSource
     from aperio_cli.registry import Registry
-    from aperio_cli.store import Store
+    from aperio_cli.store.installed import Store
     from aperio_cli.trust.publisher_files import VerifiedPublishers
 
 
@@ -129,7 +129,7 @@ class Context:
     @cached_property
     def store(self) -> Store:
         """What is installed."""
-        from aperio_cli.store import Store
+        from aperio_cli.store.installed import Store
 
         return Store(self.paths)
 

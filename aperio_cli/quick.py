@@ -26,7 +26,7 @@ def answer(argv: list[str]) -> int | None:
         sys.stdout.flush()
         return 0
     if argv[:2] == ["plugin", "list"] and argv[2:] in ([], ["--json"]):
-        from aperio_cli import listing
+        from aperio_cli.store import listing
 
         home = _home()
         if listing.may_state_exceptions(os.environ, home):

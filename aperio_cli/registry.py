@@ -28,7 +28,6 @@ from aperio_cli.errors.registries import (
     RegistryUnconfigured,
     RegistryUnsigned,
 )
-from aperio_cli.fetch import FetchRequest, fetch_bytes, is_loopback
 from aperio_cli.files import reading, writing
 from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
@@ -44,6 +43,7 @@ from aperio_cli.models.registry_index import (
     RegistryIndex,
     parse_detail,
 )
+from aperio_cli.net.fetch import FetchRequest, fetch_bytes, is_loopback
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aperio_cli.models.plugin_id import PluginId, PluginRef
-    from aperio_cli.store import Store
+    from aperio_cli.store.installed import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.platform import Platform
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.paths import find_paths, runtime_base
-from aperio_cli.store import Store
+from aperio_cli.store.installed import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

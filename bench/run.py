@@ -32,7 +32,7 @@ from aperio_cli.host.invocation import Invocation
 from aperio_cli.host.launch import LaunchOptions, RunningPlugin, launch
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.paths import find_paths, runtime_base
-from aperio_cli.store import Store
+from aperio_cli.store.installed import Store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

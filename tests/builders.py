@@ -44,7 +44,7 @@ from aperio_cli.models.publisher import (
 )
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.paths import Paths
-from aperio_cli.store import Store
+from aperio_cli.store.installed import Store
 from aperio_cli.verifying import VerifyRequest, verify_artifact
 from tests.trust import (
     IDENTITY,

@@ -17,10 +17,10 @@ from aperio_cli.accepting.executing import EXECUTING
 from aperio_cli.accepting.starting import STARTING, WRITING
 from aperio_cli.accepting.syncing import SYNCING
 from aperio_cli.accepting.verdicts import Check, CheckFailed, CheckSkipped, Outcome, Verdict
+from aperio_cli.data.state import State
 from aperio_cli.errors.running import PluginFault
 from aperio_cli.host.program import Program, check_program
 from aperio_cli.models.artifact import DevelopmentBuild
-from aperio_cli.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable

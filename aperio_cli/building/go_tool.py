@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aperio_cli.building.child import WAY_OUT, read_end, run_child
 from aperio_cli.errors.building import (
     DependencyDigestMismatch,
     GoBuildFailed,
@@ -27,6 +26,7 @@ from aperio_cli.errors.building import (
     GoToolchainMissing,
 )
 from aperio_cli.errors.files import DiskFull, NetworkUnavailable
+from aperio_cli.machine.children import WAY_OUT, read_end, run_child
 from aperio_cli.paths import find_program
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aperio_cli.building.child import WAY_OUT, read_end, run_child
 from aperio_cli.errors.building import (
     BuildDependencyFailed,
     BuildDependencyUnavailable,
     DependencyDigestMismatch,
 )
 from aperio_cli.errors.files import DiskFull, NetworkUnavailable
+from aperio_cli.machine.children import WAY_OUT, read_end, run_child
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

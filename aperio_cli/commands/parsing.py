@@ -25,8 +25,8 @@ def complete_installed(incomplete: str) -> list[str]:
     """Ids of installed plugins that begin like this, for the shell's completion."""
     import os
 
-    from aperio_cli import listing
     from aperio_cli.paths import find_paths
+    from aperio_cli.store import listing
 
     rows = listing.rows(str(find_paths(os.environ).home))
     return sorted({row["id"] for row in rows if row["id"].startswith(incomplete)})

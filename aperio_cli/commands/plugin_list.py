@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from aperio_cli import listing
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
 from aperio_cli.errors import DONE, REFUSED
 from aperio_cli.output import Report
+from aperio_cli.store import listing
 
 
 @command(plugin, "plugin", "list")

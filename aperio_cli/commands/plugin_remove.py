@@ -38,7 +38,7 @@ def plugin_remove(
     from aperio_cli.removing import remove
 
     def drop_state(plugin_id: PluginId) -> None:
-        from aperio_cli.state import State
+        from aperio_cli.data.state import State
 
         with State(context.paths.state_database) as state:
             state.forget(str(plugin_id))

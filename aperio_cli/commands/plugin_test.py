@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aperio_cli.accepting import AcceptanceReport, AcceptanceRequest, Verdict
     from aperio_cli.models.artifact import DevelopmentBuild
     from aperio_cli.models.receipt import Receipt
-    from aperio_cli.store import Store
+    from aperio_cli.store.installed import Store
 
 
 @command(plugin, "plugin", "test")
@@ -100,7 +100,7 @@ def _found(context: Context, text: str) -> Iterator[tuple[Receipt | DevelopmentB
     from aperio_cli.installing import InstallRequest, install
     from aperio_cli.models.plugin_id import is_path
     from aperio_cli.paths import find_paths
-    from aperio_cli.store import Store
+    from aperio_cli.store.installed import Store
 
     path = Path(text).expanduser()
     if not is_path(text) or not path.is_file():

@@ -75,7 +75,7 @@ def plugin_why(
 
 
 def _explain(context: Context, receipt: Receipt, organization: str) -> dict[str, Any]:
-    from aperio_cli.store import read_checks
+    from aperio_cli.store.installed import read_checks
 
     refusal = _refusal(context, receipt, organization)
     policy = context.policy

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
 
     from aperio_cli.context import Context
+    from aperio_cli.data.state import State
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.session import Session
     from aperio_cli.models.policy import PolicyException
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.output import Report
-    from aperio_cli.state import State
 
 _Result = TypeVar("_Result")
 _SIGTERM_STATUS = 128 + signal.SIGTERM
@@ -177,7 +177,7 @@ def _refuse_unverified_folder(context: Context, text: str, organization: str) ->
 
 def _develop(context: Context, path: Path) -> DevelopmentBuild:
     from aperio_cli.building import develop, load_project
-    from aperio_cli.installing.interpreters import choose_interpreter
+    from aperio_cli.machine.interpreters import choose_interpreter
 
     project = load_project(path)
     interpreter = None
@@ -261,7 +261,7 @@ class _Runner:
         self._output = context.output
 
     async def run(self, target: Receipt | DevelopmentBuild) -> Report | None:
-        from aperio_cli.state import State
+        from aperio_cli.data.state import State
 
         check_required_limits(self._context, target, self._request.target)
         writing.make_private(self._context.paths.home)

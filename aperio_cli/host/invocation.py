@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from aperio_cli.state import Slice
+from aperio_cli.data.state import Slice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from grpc.aio import Server, ServicerContext
 
+    from aperio_cli.data.state import Slice, State
     from aperio_cli.host.invocation import OpenInvocations
-    from aperio_cli.state import Slice, State
 
 INVOCATION_KEY: Final = "aperio-invocation"
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aperio_cli.host.invocation import OpenInvocations
     from aperio_cli.host.logs import LogRecord
     from aperio_cli.models.receipt import Receipt
-    from aperio_cli.store import Store
+    from aperio_cli.store.installed import Store
 
 __all__ = ["LaunchOptions", "RunningPlugin", "launch"]
 

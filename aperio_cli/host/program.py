@@ -19,7 +19,7 @@ from aperio_cli.models.protocol import require_compatible
 
 if TYPE_CHECKING:
     from aperio_cli.models.receipt import Receipt
-    from aperio_cli.store import Store
+    from aperio_cli.store.installed import Store
 
 # Isolated from PYTHON* variables and the user's own packages; no bytecode written into the store.
 _PYTHON_FLAGS: Final = ("-I", "-B")

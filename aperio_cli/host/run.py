@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from aperio_plugin._mtls import KeyPair
     from grpc.aio import Channel, Server
 
+    from aperio_cli.data.state import State
     from aperio_cli.host.program import Program
-    from aperio_cli.state import State
-    from aperio_cli.store import Store
+    from aperio_cli.store.installed import Store
 
 NOT_ENFORCED: Final = ("cpu", "memory", "egress", "processes", "tmp")
 """What a manifest can ask for and this host does not enforce yet; said at every start."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from aperio_cli.data.state import Slice
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.configuration import CheckedConfig, check_config
 from aperio_cli.host.invocation import (
@@ -14,7 +15,6 @@ from aperio_cli.host.invocation import (
     Invocation,
 )
 from aperio_cli.host.oauth import obtain_token, token_request
-from aperio_cli.state import Slice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

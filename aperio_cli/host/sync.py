@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli import clock
+from aperio_cli.data.state import MAX_CURSOR_BYTES
 from aperio_cli.errors.running import PluginFault, PluginUnauthenticated
 from aperio_cli.host.envelopes import Origin, Stamper
-from aperio_cli.state import MAX_CURSOR_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from aperio_cli.data.state import State
     from aperio_cli.host.session import Session
-    from aperio_cli.state import State
 
 MOST_TOKENS: Final = 100
 """Tokens of one sync; at an hour each, four days."""

@@ -19,7 +19,7 @@ from aperio_cli.errors.trust import ProvenanceMissing
 from aperio_cli.files import tree as files_tree
 from aperio_cli.files import writing
 from aperio_cli.installing.bytecode import compile_tree
-from aperio_cli.installing.interpreters import choose_interpreter, find_interpreters
+from aperio_cli.machine.interpreters import choose_interpreter, find_interpreters
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.policy import UNSIGNED
 from aperio_cli.models.publisher import OWNER_ID, REPOSITORY_ID
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.artifact import Interpreter
     from aperio_cli.models.proof import Proof
     from aperio_cli.models.publisher import Signer
-    from aperio_cli.store import Store
+    from aperio_cli.store.installed import Store
 
 __all__ = ["InstallReport", "InstallRequest", "find_interpreters", "install"]
 

@@ -11,7 +11,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from aperio_cli.errors.installing import BytecodeFailed
-from aperio_cli.installing.interpreters import run_bounded
+from aperio_cli.machine.interpreters import run_bounded
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from aperio_cli.errors.installing import ManifestMismatch
 from aperio_cli.errors.registries import PublishedVersionChanged
 from aperio_cli.errors.trust import SignatureMissing
 from aperio_cli.errors.usage import NotFound
-from aperio_cli.fetch import FetchRequest, fetch_file
 from aperio_cli.files import writing
 from aperio_cli.models.artifact import (
     ATTESTATIONS_SUFFIX,
@@ -27,6 +26,7 @@ from aperio_cli.models.artifact import (
     artifact_name,
 )
 from aperio_cli.models.digest import Digest
+from aperio_cli.net.fetch import FetchRequest, fetch_file
 from aperio_cli.publishing.source import (
     PublishedArtifact,
     PublishedVersion,

@@ -15,7 +15,7 @@ from aperio_cli.errors.trust import (
     SigningFailed,
     TrustRootInvalid,
 )
-from aperio_cli.fetch import is_loopback
+from aperio_cli.net.fetch import is_loopback
 from aperio_cli.signing import ambient, login, surroundings
 from aperio_cli.signing.credential import read_credential
 from aperio_cli.text import clean

@@ -23,8 +23,8 @@ from aperio_cli.errors.files import (
     ResponseTooLarge,
 )
 from aperio_cli.errors.trust import TrustRefreshFailed, TrustRefreshRefused, TrustRootInvalid
-from aperio_cli.fetch import FetchRequest, fetch_bytes
 from aperio_cli.files import locking, reading, removing, writing
+from aperio_cli.net.fetch import FetchRequest, fetch_bytes
 from aperio_cli.proving.signature import require_usable
 from aperio_cli.proving.trusted_root import TrustedRootSource
 from aperio_cli.text import clean
@@ -235,7 +235,7 @@ def _make_fetcher(timeout_s: float) -> Any:
     deadline_s = clock.monotonic_s() + timeout_s
 
     class Fetcher(FetcherInterface):
-        """Fetches through `aperio_cli.fetch`."""
+        """Fetches through `aperio_cli.net.fetch`."""
 
         def _fetch(self, url: str) -> Iterator[bytes]:
             yield self._body(url, _MAX_METADATA_BYTES)

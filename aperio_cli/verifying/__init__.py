@@ -25,7 +25,6 @@ from aperio_cli.errors.files import FileTooLarge
 from aperio_cli.errors.installing import BytecodeInArtifact
 from aperio_cli.errors.trust import VerifierCrashed
 from aperio_cli.errors.usage import NotFound
-from aperio_cli.fetch import FetchRequest, fetch_into
 from aperio_cli.files import reading as files_reading
 from aperio_cli.files import writing
 from aperio_cli.models.artifact import (
@@ -39,6 +38,7 @@ from aperio_cli.models.artifact import (
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.offer import Offer
+from aperio_cli.net.fetch import FetchRequest, fetch_into
 from aperio_cli.text import clean
 from aperio_cli.verifying.decide import AdmittedArtifact, Question, check_bytes, decide, judge
 from aperio_cli.verifying.evidence import Case, ExceptionGranted

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from aperio_cli import __version__, listing
+from aperio_cli import __version__
 from aperio_cli import quick as quick_answers
 from aperio_cli.__main__ import main
+from aperio_cli.store import listing
 
 ROOT = Path(__file__).resolve().parents[2]
 L_COMMANDS = {

@@ -71,7 +71,7 @@ def test_no_error_class_hides_another_code() -> None:
 
 def test_lock_of_the_reference_plugin_names_the_sdk_as_it_is() -> None:
     """`make setup` makes the wheel; only its digest is committed, and has to be of this source."""
-    from aperio_cli.wheel import lock_with, sdk_wheel
+    from aperio_cli.scaffolding.wheel import lock_with, sdk_wheel
 
     path = ROOT / "plugins" / "box" / "requirements.lock"
     text = path.read_text(encoding="utf-8")

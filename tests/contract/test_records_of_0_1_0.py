@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli.config import Config
+from aperio_cli.data.state import Item, Slice, State
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.paths import Paths
@@ -20,8 +21,7 @@ from aperio_cli.proving.attestations import verify_attestations
 from aperio_cli.proving.signature import TrustedRootSource, verify_signature
 from aperio_cli.publishing.source import open_source
 from aperio_cli.registry import open_registry
-from aperio_cli.state import Item, Slice, State
-from aperio_cli.store import Store
+from aperio_cli.store.installed import Store
 from tests.builders import LINUX
 from tests.records import ASSETS, ask, restore
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli.go_sdk import go_sdk
 from aperio_cli.scaffolding import ScaffoldRequest, scaffold
+from aperio_cli.scaffolding.go_sdk import go_sdk
 from tests.go_projects import CACHE, COMPILED, OFFLINE, require_go
 from tests.projects import ROOT, SDK, WHEELS, write
 

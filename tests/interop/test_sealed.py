@@ -25,7 +25,7 @@ from aperio_cli.models.digest import Digest
 from aperio_cli.models.manifest import Runtime
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.paths import find_paths
-from aperio_cli.store import Store
+from aperio_cli.store.installed import Store
 from tests.interop.conftest import HURRIED, OurHost, go_build
 from tests.process.conftest import manifest
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aperio_cli.data.state import State
 from aperio_cli.errors.running import (
     PluginConfigInvalid,
     PluginContractBroken,
@@ -17,7 +18,6 @@ from aperio_cli.host.envelopes import Outbound
 from aperio_cli.host.invocation import Invocation
 from aperio_cli.host.remediation import Execution
 from aperio_cli.host.session import SessionRequest, open_session
-from aperio_cli.state import State
 
 from .conftest import PLUGINS, Host, development, wait_until
 

@@ -23,7 +23,7 @@ from aperio_cli.host.invocation import Invocation
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.paths import find_paths
-from aperio_cli.store import Store
+from aperio_cli.store.installed import Store
 
 from .conftest import LIBRARY, PLUGINS, THIS_PYTHON, Host, manifest
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli.go_sdk import go_sdk
+from aperio_cli.scaffolding.go_sdk import go_sdk
 from tests.go_projects import CACHE, COMPILED, require_go
 from tests.projects import ROOT, SDK, make_project, snapshot, write
 from tests.simulators import box

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from aperio_cli.data.state import Slice, State
 from aperio_cli.errors.running import (
     PluginConfigInvalid,
     PluginContractBroken,
@@ -32,7 +33,6 @@ from aperio_cli.host.sync import (
     WriterSink,
     sync_connector,
 )
-from aperio_cli.state import Slice, State
 from tests.simulators.greedy import greedy
 
 from .conftest import PLUGINS, Host, development

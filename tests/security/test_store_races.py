@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.signing.local import LocalDomain
-    from aperio_cli.store import Store
+    from aperio_cli.store.installed import Store
 
 WORKERS = 4
 ROUNDS = 40

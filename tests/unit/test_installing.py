@@ -31,14 +31,9 @@ from aperio_cli.errors.trust import ProvenanceMissing
 from aperio_cli.files import tree
 from aperio_cli.files import writing as files_writing
 from aperio_cli.files.writing import ASIDE_PREFIX
-from aperio_cli.installing import (
-    InstallRequest,
-    bytecode,
-    find_interpreters,
-    install,
-    interpreters,
-)
-from aperio_cli.installing.interpreters import choose_interpreter, probe, run_bounded
+from aperio_cli.installing import InstallRequest, bytecode, find_interpreters, install
+from aperio_cli.machine import interpreters
+from aperio_cli.machine.interpreters import choose_interpreter, probe, run_bounded
 from aperio_cli.models.artifact import Artifact
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginId, PluginRef
@@ -47,7 +42,7 @@ from aperio_cli.models.proof import SBOM_TYPE
 from aperio_cli.models.publisher import CI_SERVICES
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.signing import sign
-from aperio_cli.store import Store
+from aperio_cli.store.installed import Store
 from aperio_cli.verifying.decide import ExceptionGranted
 from tests.builders import (
     LINUX,

@@ -19,8 +19,8 @@ from aperio_cli.errors.registries import (
     RegistryUnconfigured,
     RegistryUnsigned,
 )
-from aperio_cli.fetch import Fetched, FetchRequest, fetch_bytes
 from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.net.fetch import Fetched, FetchRequest, fetch_bytes
 from aperio_cli.paths import Paths
 from aperio_cli.publishing import serving
 from aperio_cli.registry import Registry, RegistrySource, open_registry

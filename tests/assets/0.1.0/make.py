@@ -22,10 +22,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from aperio_cli import clock
+from aperio_cli.data.state import Slice, State
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
 from aperio_cli.signing.local import open_domain
-from aperio_cli.state import Slice, State
 from tests.lifecycle.hello_api import KEY, HelloApi
 from tests.lifecycle.plugins import artifact_of, sdk_program
 from tests.records import ask, restore

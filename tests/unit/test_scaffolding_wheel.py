@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import wheel
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.models.digest import Digest
+from aperio_cli.scaffolding import wheel
 from tests.projects import SDK, write
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aperio_cli.data.state import MAX_SLICE_BYTES, MAX_VALUE_BYTES, Item, Slice, State
 from aperio_cli.errors.running import StateConflict, StateLimit, StateUnreadable
-from aperio_cli.state import MAX_SLICE_BYTES, MAX_VALUE_BYTES, Item, Slice, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli.errors.usage import NotFound
-from aperio_cli.go_sdk import FOLDER, go_sdk, main
+from aperio_cli.scaffolding.go_sdk import FOLDER, go_sdk, main
 from tests.projects import ROOT, snapshot, write
 
 if TYPE_CHECKING:

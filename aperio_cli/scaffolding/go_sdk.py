@@ -5,8 +5,8 @@ published; `go mod edit -dropreplace=<module>` takes it from there again. What t
 stands in the project's go.mod and go.sum, too, as the go command wants it (Go modules reference,
 "Module graph pruning").
 
-`python -m aperio_cli.go_sdk PROJECT...` refreshes `third_party/` of the projects named; it is for
-this repository's own plugins.
+`python -m aperio_cli.scaffolding.go_sdk PROJECT...` refreshes `third_party/` of the projects
+named; it is for this repository's own plugins.
 """
 
 from __future__ import annotations

@@ -16,14 +16,14 @@ from aperio_cli.errors.usage import PluginIdInvalid, UsageError
 from aperio_cli.files.reading import kind_of
 from aperio_cli.files.removing import remove_tree
 from aperio_cli.files.writing import ASIDE_PREFIX, disk_full_guard
-from aperio_cli.go_sdk import go_sdk
 from aperio_cli.models.artifact import Project
 from aperio_cli.models.manifest import FILE_NAME as MANIFEST
 from aperio_cli.models.manifest import KINDS, MAX_BYTES, Manifest
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.paths import bundled
+from aperio_cli.scaffolding.go_sdk import go_sdk
+from aperio_cli.scaffolding.wheel import refresh, sdk_wheel
 from aperio_cli.text import clean
-from aperio_cli.wheel import refresh, sdk_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

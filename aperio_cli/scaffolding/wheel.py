@@ -4,7 +4,7 @@ Format: PEP 427 (wheel 1.0), PEP 376 (RECORD), core metadata 2.4. Members are st
 compressed, sorted and dated 1980-01-01, so the bytes depend on the SDK's source only: the hash
 in a committed requirements.lock holds on every machine.
 
-`python -m aperio_cli.wheel PROJECT...` refreshes `vendor/` and the SDK's line in
+`python -m aperio_cli.scaffolding.wheel PROJECT...` refreshes `vendor/` and the SDK's line in
 requirements.lock of the projects named; it is for this repository's own plugins.
 """
 

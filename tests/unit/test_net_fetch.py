@@ -25,7 +25,8 @@ from aperio_cli.errors.files import (
     ResponseNotFound,
     ResponseTooLarge,
 )
-from aperio_cli.fetch import (
+from aperio_cli.models.digest import Digest
+from aperio_cli.net.fetch import (
     Fetched,
     FetchRequest,
     fetch_bytes,
@@ -33,7 +34,6 @@ from aperio_cli.fetch import (
     fetch_into,
     is_loopback,
 )
-from aperio_cli.models.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

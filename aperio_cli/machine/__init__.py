@@ -1,0 +1,1 @@
+"""This machine: its interpreters, and tools run as children."""

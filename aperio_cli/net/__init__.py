@@ -1,0 +1,1 @@
+"""Bytes from elsewhere, within limits of size and time."""
