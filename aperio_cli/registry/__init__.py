@@ -20,7 +20,6 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import ResponseNotFound, ResponseTooLarge
-from aperio_cli.errors.installing import PlatformIncompatible, ProtocolIncompatible
 from aperio_cli.errors.registries import (
     IndexTooLarge,
     IndexUnreadable,
@@ -33,17 +32,15 @@ from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.offer import Offer
-from aperio_cli.models.plugin_id import PluginId, PluginRef, is_prerelease
-from aperio_cli.models.protocol import INTERFACE, format_protocol, is_compatible
 from aperio_cli.models.registry_index import (
     FILE_NAME,
     MAX_BYTES,
     IndexEntry,
-    IndexVersion,
     RegistryIndex,
     parse_detail,
 )
 from aperio_cli.net.fetch import FetchRequest, fetch_bytes, is_loopback
+from aperio_cli.registry.choosing import choose_download, choose_version
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -51,8 +48,10 @@ if TYPE_CHECKING:
 
     from aperio_cli.config import Config
     from aperio_cli.models.platform import Platform
+    from aperio_cli.models.plugin_id import PluginId, PluginRef
     from aperio_cli.models.registry_index import Download
     from aperio_cli.paths import Paths
+
 
 MAX_DETAIL_BYTES = 4 * 1024 * 1024
 BUILT_FOLDER = "public"
@@ -209,8 +208,8 @@ class RegistrySource:
             AperioError: as `Registry.resolve`.
         """
         entry = self._whole(entry)
-        version = _choose_version(entry, ref)
-        download = _choose_download(entry, version, platform)
+        version = choose_version(entry, ref)
+        download = choose_download(entry, version, platform)
         location = self._locate(download.url)
         return Offer(
             id=entry.id,
@@ -337,46 +336,4 @@ def _unreadable(where: str, why: str, step: str = "") -> IndexUnreadable:
         f"the index `{clean(where)}` was not read",
         why=why,
         next=[step or "tell whoever maintains the registry"],
-    )
-
-
-# ── choosing ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def _choose_version(entry: IndexEntry, ref: PluginRef) -> IndexVersion:
-    """The version named, or the highest stable one that speaks our interface."""
-    if ref.version:
-        candidates = [version for version in entry.versions if version.version == ref.version]
-    else:
-        candidates = [version for version in entry.versions if not is_prerelease(version.version)]
-    if not candidates:
-        known = ", ".join(version.version for version in entry.versions[:10]) or "none"
-        raise PluginNotFound(
-            f"`{ref}` was not found: the registry has no such version",
-            why=f"versions of `{entry.id}`: {known}",
-            next=[f"name one of them, as in `{entry.id}@VERSION`"],
-        )
-    for version in candidates:
-        if not version.protocols or any(map(is_compatible, version.protocols)):
-            return version
-    spoken = ", ".join(map(format_protocol, candidates[0].protocols))
-    raise ProtocolIncompatible(
-        f"`{entry.id}` {candidates[0].version} was not installed:"
-        " it speaks another version of the plugin interface",
-        why=f"plugin {spoken}\naperio {format_protocol(INTERFACE)}",
-        next=["install a newer aperio", "name a version that speaks this one"],
-    )
-
-
-def _choose_download(entry: IndexEntry, version: IndexVersion, platform: Platform) -> Download:
-    for download in version.downloads:
-        if download.platform == platform:
-            return download
-    older = [v.version for v in entry.versions if any(d.platform == platform for d in v.downloads)]
-    there_are = ", ".join(str(download.platform) for download in version.downloads) or "none"
-    step = f"ask its publisher to build it for {platform}"
-    raise PlatformIncompatible(
-        f"`{entry.id}` {version.version} was not installed: it is not there for this platform",
-        why=f"this machine {platform}\nthere are    {there_are}",
-        next=[f"`aperio plugin install {entry.id}@{older[0]}`", step] if older else [step],
     )
