@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from figures import TIMEOUT_S, Figure, in_ms
 
 from aperio_cli.archive import writing
-from aperio_cli.host.invocation import Invocation
+from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.launch import LaunchOptions, RunningPlugin, launch
 from aperio_cli.models.artifact import DevelopmentBuild, Project, artifact_name
 from aperio_cli.models.manifest import Manifest

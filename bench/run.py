@@ -27,8 +27,8 @@ import go_figures
 import trust_figures
 from figures import TIMEOUT_S, Figure, in_ms, paired, run
 
-from aperio_cli.host.envelopes import Origin, Stamper
-from aperio_cli.host.invocation import Invocation
+from aperio_cli.host.calls.envelopes import Origin, Stamper
+from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.launch import LaunchOptions, RunningPlugin, launch
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.paths import find_paths, runtime_base

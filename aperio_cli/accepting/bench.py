@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aperio_cli.accepting.verdicts import CheckFailed, CheckSkipped
 from aperio_cli.errors.usage import UsageError
-from aperio_cli.host.invocation import Invocation
+from aperio_cli.host.calls.invocation import Invocation
+from aperio_cli.host.calls.session import Session, SessionRequest, open_session
 from aperio_cli.host.launch import RunningPlugin
 from aperio_cli.host.lifecycle import Event, Phase
 from aperio_cli.host.run import LaunchOptions, Run
-from aperio_cli.host.session import Session, SessionRequest, open_session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
 
     from aperio_cli.errors.running import PluginFault
-    from aperio_cli.host.logs import LogRecord
-    from aperio_cli.host.program import Program
+    from aperio_cli.host.process.logs import LogRecord
+    from aperio_cli.host.process.program import Program
 
 _Result = TypeVar("_Result")
 

@@ -11,8 +11,8 @@ from aperio_cli.accepting.bench import CALL_S, in_time, status_of
 from aperio_cli.accepting.delivering import sample
 from aperio_cli.accepting.verdicts import Check, CheckFailed, expect
 from aperio_cli.errors.running import PluginCrashed, PluginFault, PluginReportedError
-from aperio_cli.host.invocation import AccessToken, Invocation
-from aperio_cli.host.remediation import Execution
+from aperio_cli.host.calls.invocation import AccessToken, Invocation
+from aperio_cli.host.calls.remediation import Execution
 
 if TYPE_CHECKING:
     from aperio_cli.accepting.bench import Bench

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.accepting.verdicts import Check, expect
-from aperio_cli.host.declaration import auth_problems, client_secret_key, repeated_keys
+from aperio_cli.host.calls.declaration import auth_problems, client_secret_key, repeated_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli import clock
 from aperio_cli.accepting.verdicts import Check, expect
-from aperio_cli.host.destination import DEFAULT_BATCH
-from aperio_cli.host.envelopes import Outbound
+from aperio_cli.host.calls.destination import DEFAULT_BATCH
+from aperio_cli.host.calls.envelopes import Outbound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.accepting.verdicts import Check, CheckSkipped, expect
 from aperio_cli.errors.usage import UsageError
-from aperio_cli.host.channel import describe
-from aperio_cli.host.configuration import check_config
-from aperio_cli.host.remediation import Execution
+from aperio_cli.host.calls.configuration import check_config
+from aperio_cli.host.calls.remediation import Execution
+from aperio_cli.host.wire.channel import describe
 
 if TYPE_CHECKING:
     from aperio_cli.accepting.bench import Bench

@@ -15,8 +15,8 @@ from aperio_cli import clock
 from aperio_cli.accepting.bench import ended
 from aperio_cli.accepting.verdicts import Check, CheckFailed, expect
 from aperio_cli.errors.running import PluginDeadlineExceeded, PluginFault
-from aperio_cli.host.process import Command, PipeReader, spawn
-from aperio_cli.host.surroundings import PrivateFolder, build_environment
+from aperio_cli.host.process.spawning import Command, PipeReader, spawn
+from aperio_cli.host.process.surroundings import PrivateFolder, build_environment
 
 if TYPE_CHECKING:
     from aperio_cli.accepting.bench import Bench

@@ -19,7 +19,7 @@ from aperio_cli.accepting.syncing import SYNCING
 from aperio_cli.accepting.verdicts import Check, CheckFailed, CheckSkipped, Outcome, Verdict
 from aperio_cli.data.state import State
 from aperio_cli.errors.running import PluginFault
-from aperio_cli.host.program import Program, check_program
+from aperio_cli.host.process.program import Program, check_program
 from aperio_cli.models.artifact import DevelopmentBuild
 
 if TYPE_CHECKING:

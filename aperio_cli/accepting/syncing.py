@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from aperio_cli.accepting.bench import CALL_S, in_time
 from aperio_cli.accepting.verdicts import Check, CheckFailed, CheckSkipped, expect
 from aperio_cli.data.state import MAX_CURSOR_BYTES
-from aperio_cli.host.channel import describe
-from aperio_cli.host.envelopes import Origin, Stamper
+from aperio_cli.host.calls.envelopes import Origin, Stamper
+from aperio_cli.host.wire.channel import describe
 
 if TYPE_CHECKING:
     from aperio_cli.accepting.bench import Bench

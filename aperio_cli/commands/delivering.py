@@ -15,7 +15,7 @@ from aperio_cli.errors.usage import UsageError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from aperio_cli.host.envelopes import Outbound
+    from aperio_cli.host.calls.envelopes import Outbound
 
 _LONGEST_LINE_BYTES = 4 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
@@ -53,7 +53,7 @@ async def stdin_envelopes() -> AsyncIterator[Outbound]:
     Raises:
         UsageError: stdin cannot be read, or a line of it is too long, or is no envelope.
     """
-    from aperio_cli.host.envelopes import read_outbound
+    from aperio_cli.host.calls.envelopes import read_outbound
 
     if sys.stdin is None:
         raise UsageError(

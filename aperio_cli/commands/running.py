@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from aperio_cli.context import Context
     from aperio_cli.data.state import State
+    from aperio_cli.host.calls.session import Session
     from aperio_cli.host.launch import RunningPlugin
-    from aperio_cli.host.session import Session
     from aperio_cli.models.policy import PolicyException
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.output import Report
@@ -301,8 +301,8 @@ class _Runner:
             raise
 
     async def _operate(self, plugin: RunningPlugin, state: State) -> Report | None:
-        from aperio_cli.host.invocation import Invocation
-        from aperio_cli.host.session import SessionRequest, declare, open_session
+        from aperio_cli.host.calls.invocation import Invocation
+        from aperio_cli.host.calls.session import SessionRequest, declare, open_session
 
         request = self._request
         if self._operation in {"schema", "capabilities"}:
@@ -330,7 +330,7 @@ class _Runner:
     # ── sync ──────────────────────────────────────────────────────────────────────────────────────
 
     async def _sync(self, session: Session, state: State) -> None:
-        from aperio_cli.host.sync import SyncTask, WriterSink, sync_connector
+        from aperio_cli.host.calls.sync import SyncTask, WriterSink, sync_connector
 
         sink = WriterSink(lambda data: self._output.lines([data]))
         task = SyncTask(accept=sink, state=state, observe=self._observe, full=self._request.full)
@@ -359,8 +359,8 @@ class _Runner:
     # ── execute and deliver ───────────────────────────────────────────────────────────────────────
 
     async def _execute(self, session: Session) -> Report:
-        from aperio_cli.host.configuration import check_config
-        from aperio_cli.host.remediation import Execution
+        from aperio_cli.host.calls.configuration import check_config
+        from aperio_cli.host.calls.remediation import Execution
 
         wanted = self._request.execute
         actions = {action.key: action for action in session.declaration.remediation.actions}
@@ -388,7 +388,7 @@ class _Runner:
     async def _deliver(self, session: Session) -> Report:
         """Everything on stdin, in batches; what has to be tried again is said, not kept."""
         from aperio_cli.commands.delivering import batches, stdin_envelopes
-        from aperio_cli.host.destination import DEFAULT_BATCH, MAX_BATCH_BYTES
+        from aperio_cli.host.calls.destination import DEFAULT_BATCH, MAX_BATCH_BYTES
 
         most = session.declaration.destination.max_batch_envelopes or DEFAULT_BATCH
         found = batches(stdin_envelopes(), most=most, most_bytes=MAX_BATCH_BYTES)

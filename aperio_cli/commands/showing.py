@@ -16,9 +16,9 @@ from aperio_cli.text import clean, one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aperio_cli.host.envelopes import Outbound
-    from aperio_cli.host.logs import LogRecord
-    from aperio_cli.host.sync import SyncSummary
+    from aperio_cli.host.calls.envelopes import Outbound
+    from aperio_cli.host.calls.sync import SyncSummary
+    from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.models.artifact import DevelopmentBuild
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.output import Output
@@ -177,7 +177,7 @@ def summary(found: SyncSummary) -> str:
 
 def note(found: Any) -> tuple[dict[str, Any], str]:
     """What a sync says beside its events: as a line of the stream, and as text."""
-    from aperio_cli.host.sync import CheckpointStored, ProgressMade
+    from aperio_cli.host.calls.sync import CheckpointStored, ProgressMade
 
     match found:
         case CheckpointStored(events=events):

@@ -17,11 +17,11 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from aperio_cli.errors.usage import UsageError
-from aperio_cli.host.connector import Connector
-from aperio_cli.host.destination import Destination
+from aperio_cli.host.calls.connector import Connector
+from aperio_cli.host.calls.destination import Destination
+from aperio_cli.host.calls.remediation import Remediation
 from aperio_cli.host.lifecycle import Event, Phase
-from aperio_cli.host.program import Program, check_program
-from aperio_cli.host.remediation import Remediation
+from aperio_cli.host.process.program import Program, check_program
 from aperio_cli.host.run import LaunchOptions, Run
 from aperio_cli.models.artifact import DevelopmentBuild
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.errors.running import PluginContractBroken
-    from aperio_cli.host.channel import Calls
-    from aperio_cli.host.invocation import OpenInvocations
-    from aperio_cli.host.logs import LogRecord
+    from aperio_cli.host.calls.invocation import OpenInvocations
+    from aperio_cli.host.process.logs import LogRecord
+    from aperio_cli.host.wire.channel import Calls
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.store.installed import Store
 

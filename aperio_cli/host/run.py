@@ -17,13 +17,20 @@ from aperio_cli.errors.running import (
     PluginNotExecutable,
     PluginNotHealthy,
 )
-from aperio_cli.host import diagnosis, handshake, keyvalue, lifecycle, mtls
-from aperio_cli.host.channel import Calls, Pinned, grpc_options, import_grpc, pin_socket
-from aperio_cli.host.invocation import OpenInvocations
+from aperio_cli.host import lifecycle
+from aperio_cli.host.calls.invocation import OpenInvocations
 from aperio_cli.host.lifecycle import Action, Event, Patience, Phase
-from aperio_cli.host.logs import LogRecord, StderrReader, TextReader
-from aperio_cli.host.process import Command, PipeReader, Process, spawn
-from aperio_cli.host.surroundings import LOG_LEVEL_VARIABLE, PrivateFolder, build_environment
+from aperio_cli.host.process import diagnosis
+from aperio_cli.host.process.logs import LogRecord, StderrReader, TextReader
+from aperio_cli.host.process.spawning import Command, PipeReader, Process, spawn
+from aperio_cli.host.process.surroundings import (
+    LOG_LEVEL_VARIABLE,
+    PrivateFolder,
+    build_environment,
+)
+from aperio_cli.host.services import keyvalue
+from aperio_cli.host.wire import handshake, mtls
+from aperio_cli.host.wire.channel import Calls, Pinned, grpc_options, import_grpc, pin_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
     from grpc.aio import Channel, Server
 
     from aperio_cli.data.state import State
-    from aperio_cli.host.program import Program
+    from aperio_cli.host.process.program import Program
     from aperio_cli.store.installed import Store
 
 NOT_ENFORCED: Final = ("cpu", "memory", "egress", "processes", "tmp")

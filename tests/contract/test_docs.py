@@ -14,7 +14,9 @@ import pytest
 
 from aperio_cli import config, errors
 from aperio_cli.__main__ import _leading_options_last
-from aperio_cli.host import envelopes, run, surroundings
+from aperio_cli.host import run
+from aperio_cli.host.calls import envelopes
+from aperio_cli.host.process import surroundings
 from aperio_cli.paths import find_paths
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -35,7 +35,7 @@ PURE = [
     "verifying/decide.py",
     "verifying/evidence.py",
     "verifying/policy_refusals.py",
-    "host/handshake.py",
+    "host/wire/handshake.py",
     "host/lifecycle.py",
 ]
 IMPURE = {"os", "socket", "subprocess", "threading", "time", "httpx", "grpc"}

@@ -19,7 +19,7 @@ import pytest
 
 from aperio_cli.host.launch import LaunchOptions, RunningPlugin
 from aperio_cli.host.lifecycle import Event, Patience
-from aperio_cli.host.program import Program
+from aperio_cli.host.process.program import Program
 from aperio_cli.host.run import Run
 from tests.interop.conformance import RESULTS, RESULTS_VARIABLE, ROOT
 from tests.process.conftest import manifest, processes_below, wait_until
@@ -28,7 +28,7 @@ from tests.projects import make_project, write
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
-    from aperio_cli.host.logs import LogRecord
+    from aperio_cli.host.process.logs import LogRecord
 
 HERE = Path(__file__).resolve().parent
 GO = HERE / "go"

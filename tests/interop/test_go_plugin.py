@@ -29,10 +29,10 @@ from aperio_cli.errors.running import (
     PluginReportedError,
 )
 from aperio_cli.errors.usage import UsageError
-from aperio_cli.host import handshake
-from aperio_cli.host.invocation import Invocation
+from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.launch import RunningPlugin, launch
 from aperio_cli.host.lifecycle import Event, Patience, Phase
+from aperio_cli.host.wire import handshake
 from tests.interop.conftest import eventually
 from tests.process.conftest import is_alive, wait_until
 

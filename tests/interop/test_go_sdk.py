@@ -23,7 +23,7 @@ from aperio_cli.building import BuildRequest, build, load_project
 from aperio_cli.data.state import State
 from aperio_cli.errors.running import PluginCrashed, PluginReportedError, PluginUnauthenticated
 from aperio_cli.files import tree
-from aperio_cli.host.invocation import Invocation
+from aperio_cli.host.calls.invocation import Invocation
 from tests.builders import Machine, manifest_bytes, new_machine, write_artifact
 from tests.process.conftest import Host, host, is_alive, processes_below, wait_until
 from tests.projects import HERE, ROOT, WHEELS

@@ -21,10 +21,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from aperio_cli.errors.running import HandshakeMalformed, PluginCrashed, PluginNotHealthy
-from aperio_cli.host.invocation import Invocation
+from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.lifecycle import Action, Event, Patience
-from aperio_cli.host.mtls import SecureConnection
 from aperio_cli.host.run import Run
+from aperio_cli.host.wire.mtls import SecureConnection
 from tests.interop.conformance import ROOT
 from tests.interop.conftest import SDK_PLUGIN, StockHost, eventually
 from tests.process.conftest import Host, development, wait_until

@@ -17,10 +17,10 @@ import pytest
 from aperio_cli.errors.files import FileNotRegular, FilesChanged
 from aperio_cli.files import tree
 from aperio_cli.host import run as run_module
-from aperio_cli.host.invocation import Invocation
+from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.launch import LaunchOptions, launch
-from aperio_cli.host.process import spawn
-from aperio_cli.host.sealed import seal_binary
+from aperio_cli.host.process.sealed import seal_binary
+from aperio_cli.host.process.spawning import spawn
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.manifest import Runtime
 from aperio_cli.models.receipt import Receipt
@@ -31,7 +31,7 @@ from tests.process.conftest import manifest
 
 if TYPE_CHECKING:
     from aperio_cli.host.launch import RunningPlugin
-    from aperio_cli.host.process import Command, Process
+    from aperio_cli.host.process.spawning import Command, Process
     from tests.interop.conftest import Programs
 
 pytestmark = pytest.mark.go

@@ -24,7 +24,7 @@ from aperio_cli.models.plugin_id import PluginId
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from aperio_cli.host.logs import LogRecord
+    from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.models.receipt import Receipt
 
 PLUGINS = Path(__file__).resolve().parents[1] / "simulators" / "plugins"

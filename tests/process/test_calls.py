@@ -14,10 +14,10 @@ from aperio_cli.errors.running import (
     PluginDeadlineExceeded,
     PluginReportedError,
 )
-from aperio_cli.host.envelopes import Outbound
-from aperio_cli.host.invocation import Invocation
-from aperio_cli.host.remediation import Execution
-from aperio_cli.host.session import SessionRequest, open_session
+from aperio_cli.host.calls.envelopes import Outbound
+from aperio_cli.host.calls.invocation import Invocation
+from aperio_cli.host.calls.remediation import Execution
+from aperio_cli.host.calls.session import SessionRequest, open_session
 
 from .conftest import PLUGINS, Host, development, wait_until
 

@@ -19,7 +19,7 @@ from aperio_cli.errors.running import (
     PluginNotExecutable,
 )
 from aperio_cli.files import tree
-from aperio_cli.host.invocation import Invocation
+from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.paths import find_paths

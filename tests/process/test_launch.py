@@ -26,7 +26,7 @@ from aperio_cli.errors.running import (
     PluginNotHealthy,
 )
 from aperio_cli.errors.usage import UsageError
-from aperio_cli.host.invocation import Invocation
+from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.launch import RunningPlugin, launch
 from aperio_cli.host.lifecycle import Action, Patience, Phase
 from aperio_cli.host.run import Run

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli.host.lifeline import Lifeline
+from aperio_cli.host.process.lifeline import Lifeline
 
 from .conftest import is_alive, wait_until
 

@@ -23,8 +23,8 @@ from aperio_cli.errors.running import (
     TokenRefused,
     TokenUrlRefused,
 )
-from aperio_cli.host.session import SessionRequest, open_session
-from aperio_cli.host.sync import (
+from aperio_cli.host.calls.session import SessionRequest, open_session
+from aperio_cli.host.calls.sync import (
     CheckpointStored,
     Note,
     SyncSummary,

@@ -22,7 +22,7 @@ from aperio_cli import clock, publishing
 from aperio_cli.archive import writing
 from aperio_cli.config import Config, load_config
 from aperio_cli.errors import AperioError
-from aperio_cli.host.session import SessionRequest, open_session
+from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginRef

@@ -10,7 +10,7 @@ from aperio_plugin._generated.aperio.plugin.v1 import common_pb2
 
 from aperio_cli.commands.settings import read_settings
 from aperio_cli.errors.running import PluginConfigInvalid
-from aperio_cli.host.configuration import CheckedConfig, check_config
+from aperio_cli.host.calls.configuration import CheckedConfig, check_config
 
 if TYPE_CHECKING:
     from pathlib import Path

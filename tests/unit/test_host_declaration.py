@@ -8,8 +8,8 @@ import pytest
 from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2, common_pb2, connector_pb2
 
 from aperio_cli.errors.running import PluginContractBroken
-from aperio_cli.host.channel import Calls
-from aperio_cli.host.declaration import settle
+from aperio_cli.host.calls.declaration import settle
+from aperio_cli.host.wire.channel import Calls
 
 
 async def no_crash() -> None:

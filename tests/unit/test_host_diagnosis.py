@@ -12,9 +12,9 @@ import pytest
 
 from aperio_cli.errors.running import HandshakeAddressRefused
 from aperio_cli.errors.usage import UsageError
-from aperio_cli.host.channel import Pinned, pin_socket
-from aperio_cli.host.diagnosis import describe_exit, elf_machine, explain
-from aperio_cli.host.surroundings import PrivateFolder, build_environment
+from aperio_cli.host.process.diagnosis import describe_exit, elf_machine, explain
+from aperio_cli.host.process.surroundings import PrivateFolder, build_environment
+from aperio_cli.host.wire.channel import Pinned, pin_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 
 from aperio_cli.errors.running import PluginContractBroken
 from aperio_cli.errors.usage import UsageError
-from aperio_cli.host.envelopes import (
+from aperio_cli.host.calls.envelopes import (
     Origin,
     Outbound,
     Stamper,

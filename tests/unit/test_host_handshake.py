@@ -8,7 +8,7 @@ import pytest
 
 from aperio_cli.errors.installing import ProtocolIncompatible
 from aperio_cli.errors.running import HandshakeAddressRefused, HandshakeMalformed, HandshakeTooLong
-from aperio_cli.host.handshake import MAX_BYTES, Handshake, parse
+from aperio_cli.host.wire.handshake import MAX_BYTES, Handshake, parse
 
 if TYPE_CHECKING:
     from aperio_cli.errors import AperioError

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from aperio_cli.host.logs import (
+from aperio_cli.host.process.logs import (
     LONGEST_LINE_BYTES,
     LineSplitter,
     LogRecord,

@@ -11,8 +11,8 @@ from aperio_cli.config import load_config
 from aperio_cli.errors.installing import ProtocolIncompatible
 from aperio_cli.errors.running import HandshakeMalformed
 from aperio_cli.errors.usage import ConfigurationInvalid
-from aperio_cli.host.handshake import Dialect, parse
-from aperio_cli.host.surroundings import build_environment
+from aperio_cli.host.process.surroundings import build_environment
+from aperio_cli.host.wire.handshake import Dialect, parse
 from aperio_cli.paths import Paths
 
 FOLDER = "/run/user/1000/aperio-x/plugin"

@@ -22,10 +22,10 @@ from aperio_cli.errors.running import (
     TokenUnavailable,
     TokenUrlRefused,
 )
-from aperio_cli.host import oauth
-from aperio_cli.host.configuration import CheckedConfig
-from aperio_cli.host.oauth import TokenRequest, obtain_token, token_request
-from aperio_cli.host.program import Program
+from aperio_cli.host.calls.configuration import CheckedConfig
+from aperio_cli.host.grants import oauth
+from aperio_cli.host.grants.oauth import TokenRequest, obtain_token, token_request
+from aperio_cli.host.process.program import Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from aperio_cli.data.state import Slice
 from aperio_cli.errors.usage import UsageError
-from aperio_cli.host.configuration import CheckedConfig, check_config
-from aperio_cli.host.invocation import (
+from aperio_cli.host.calls.configuration import CheckedConfig, check_config
+from aperio_cli.host.calls.invocation import (
     DEFAULT_INTEGRATION,
     DEFAULT_ORGANIZATION,
     AccessToken,
     Invocation,
 )
-from aperio_cli.host.oauth import obtain_token, token_request
+from aperio_cli.host.grants.oauth import obtain_token, token_request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

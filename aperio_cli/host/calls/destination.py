@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from aperio_cli.host.declaration import capabilities
+from aperio_cli.host.calls.declaration import capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from aperio_plugin._generated.aperio.plugin.v1.capabilities_pb2 import CapabilitiesResponse
     from aperio_plugin._generated.aperio.plugin.v1.destination_pb2 import DeliverResponse
 
-    from aperio_cli.host.channel import Calls
-    from aperio_cli.host.envelopes import Outbound
-    from aperio_cli.host.invocation import Invocation, OpenInvocations
+    from aperio_cli.host.calls.envelopes import Outbound
+    from aperio_cli.host.calls.invocation import Invocation, OpenInvocations
+    from aperio_cli.host.wire.channel import Calls
 
 DELIVER_TIMEOUT_S: Final = 300.0
 DEFAULT_BATCH: Final = 256

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from aperio_cli.host.declaration import capabilities
+from aperio_cli.host.calls.declaration import capabilities
 
 if TYPE_CHECKING:
     from aperio_plugin._generated.aperio.plugin.v1.capabilities_pb2 import CapabilitiesResponse
     from aperio_plugin._generated.aperio.plugin.v1.remediation_pb2 import ExecuteResponse
 
-    from aperio_cli.host.channel import Calls
-    from aperio_cli.host.invocation import Invocation, OpenInvocations
+    from aperio_cli.host.calls.invocation import Invocation, OpenInvocations
+    from aperio_cli.host.wire.channel import Calls
 
 EXECUTE_TIMEOUT_S: Final = 300.0
 

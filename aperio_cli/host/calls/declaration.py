@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         InvocationContext,
     )
 
-    from aperio_cli.host.channel import Calls
+    from aperio_cli.host.wire.channel import Calls
 
 CAPABILITIES_TIMEOUT_S: Final = 30.0
 PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")

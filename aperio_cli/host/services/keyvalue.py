@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.running import StateConflict, StateLimit
-from aperio_cli.host.channel import grpc_options
+from aperio_cli.host.wire.channel import grpc_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from grpc.aio import Server, ServicerContext
 
     from aperio_cli.data.state import Slice, State
-    from aperio_cli.host.invocation import OpenInvocations
+    from aperio_cli.host.calls.invocation import OpenInvocations
 
 INVOCATION_KEY: Final = "aperio-invocation"
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli.errors.files import FileNotRegular, FilesChanged
 from aperio_cli.errors.running import InterpreterChanged, PluginNotExecutable
 from aperio_cli.files import tree
-from aperio_cli.host import diagnosis
-from aperio_cli.host.handshake import APERIO, Dialect
-from aperio_cli.host.sealed import SealedBinary, seal_binary
+from aperio_cli.host.process import diagnosis
+from aperio_cli.host.process.sealed import SealedBinary, seal_binary
+from aperio_cli.host.wire.handshake import APERIO, Dialect
 from aperio_cli.models.artifact import DevelopmentBuild, Interpreter
 from aperio_cli.models.protocol import require_compatible
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli import clock
 from aperio_cli.data.state import MAX_CURSOR_BYTES
 from aperio_cli.errors.running import PluginFault, PluginUnauthenticated
-from aperio_cli.host.envelopes import Origin, Stamper
+from aperio_cli.host.calls.envelopes import Origin, Stamper
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aperio_cli.data.state import State
-    from aperio_cli.host.session import Session
+    from aperio_cli.host.calls.session import Session
 
 MOST_TOKENS: Final = 100
 """Tokens of one sync; at an hour each, four days."""

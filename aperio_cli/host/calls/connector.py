@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from aperio_cli.host.declaration import settle
+from aperio_cli.host.calls.declaration import settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     )
 
     from aperio_cli.errors.running import PluginFault
-    from aperio_cli.host.channel import Calls
-    from aperio_cli.host.invocation import Invocation, OpenInvocations
+    from aperio_cli.host.calls.invocation import Invocation, OpenInvocations
+    from aperio_cli.host.wire.channel import Calls
 
 SCHEMA_TIMEOUT_S: Final = 30.0
 TEST_TIMEOUT_S: Final = 120.0

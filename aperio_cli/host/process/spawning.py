@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from aperio_cli.host.lifeline import Lifeline
+from aperio_cli.host.process.lifeline import Lifeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.files.writing import disk_full_guard
-from aperio_cli.host import handshake
+from aperio_cli.host.wire import handshake
 
 if TYPE_CHECKING:
-    from aperio_cli.host.handshake import Dialect
+    from aperio_cli.host.wire.handshake import Dialect
 
 HOST_SOCKET_VARIABLE: Final = "APERIO_HOST_SOCKET"
 """Names the socket of the key-value store (host.proto)."""

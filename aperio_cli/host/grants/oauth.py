@@ -29,8 +29,8 @@ from aperio_cli.errors.running import (
     TokenUnavailable,
     TokenUrlRefused,
 )
-from aperio_cli.host.declaration import PLACEHOLDER
-from aperio_cli.host.invocation import AccessToken
+from aperio_cli.host.calls.declaration import PLACEHOLDER
+from aperio_cli.host.calls.invocation import AccessToken
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     import httpx
     from aperio_plugin._generated.aperio.plugin.v1.common_pb2 import Auth
 
-    from aperio_cli.host.configuration import CheckedConfig
-    from aperio_cli.host.program import Program
+    from aperio_cli.host.calls.configuration import CheckedConfig
+    from aperio_cli.host.process.program import Program
 
 TIMEOUT_S: Final = 30.0
 MAX_ANSWER_BYTES: Final = 64 * 1024

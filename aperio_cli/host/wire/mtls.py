@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from aperio_cli.errors.running import HandshakeMalformed
-from aperio_cli.host.channel import grpc_options
+from aperio_cli.host.wire.channel import grpc_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aperio_plugin._mtls import KeyPair, Relay
     from grpc.aio import Channel
 
-    from aperio_cli.host.channel import Pinned
+    from aperio_cli.host.wire.channel import Pinned
 
 
 def new_pair() -> KeyPair:

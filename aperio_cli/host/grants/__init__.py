@@ -1,0 +1,1 @@
+"""Grants of tokens, which the host performs for a plugin."""

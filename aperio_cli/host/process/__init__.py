@@ -1,0 +1,1 @@
+"""The plugin as a process: what is executed, how it starts, what it prints, how it ends."""

@@ -1,0 +1,1 @@
+"""go-plugin on the wire: handshake line, channel, mutual TLS."""
