@@ -61,31 +61,32 @@ def root(
     """Options that stand alone."""
 
 
+_COMMANDS = "aperio_cli.commands"
 # Each module registers its command on import; `--help` shows them in this order, which is that of
 # a plugin's life.
 _MODULES = (
-    "plugin_init",
-    "plugin_build",
-    "plugin_test",
-    "plugin_sign",
-    "plugin_verify",
-    "plugin_install",
-    "plugin_list",
-    "plugin_why",
-    "plugin_run",
-    "plugin_remove",
-    "registry_init",
-    "registry_add",
-    "registry_build",
-    "registry_serve",
-    "trust_show",
-    "trust_local_init",
-    "trust_publisher_add",
-    "trust_require",
-    "trust_exception_add",
-    "trust_exception_remove",
-    "trust_domain_add",
-    "trust_refresh",
+    "plugin.init",
+    "plugin.build",
+    "plugin.test",
+    "plugin.sign",
+    "plugin.verify",
+    "plugin.install",
+    "plugin.list",
+    "plugin.why",
+    "plugin.run",
+    "plugin.remove",
+    "registry.init",
+    "registry.add",
+    "registry.build",
+    "registry.serve",
+    "trust.show",
+    "trust.local_init",
+    "trust.publisher_add",
+    "trust.require",
+    "trust.exception_add",
+    "trust.exception_remove",
+    "trust.domain_add",
+    "trust.refresh",
     "doctor",
     "completion",
 )
@@ -101,10 +102,11 @@ def load(argv: Sequence[str] = ()) -> typer.Typer:
         argv: the arguments after the program's name.
     """
     words = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
+    modules = {module.replace(".", "_"): module for module in _MODULES}
     possible = ("_".join(words[:count]) for count in (3, 2, 1))
-    named = next((module for module in possible if module in _MODULES), None)
+    named = next((modules[name] for name in possible if name in modules), None)
     for module in [named] if named else _MODULES:
-        importlib.import_module(f"aperio_cli.commands.{module}")
+        importlib.import_module(f"{_COMMANDS}.{module}")
     for group in _GROUPS:
         group.registered_commands.sort(key=_rank)
     return app
@@ -112,4 +114,4 @@ def load(argv: Sequence[str] = ()) -> typer.Typer:
 
 def _rank(command: CommandInfo) -> int:
     assert command.callback  # noqa: S101 - `command` gives every one its function
-    return _MODULES.index(command.callback.__module__.rpartition(".")[2])
+    return _MODULES.index(command.callback.__module__.removeprefix(f"{_COMMANDS}."))

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from aperio_cli.commands import showing
+from aperio_cli.commands.plugin import showing
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.host.process.logs import LogRecord, parse_line
 from aperio_cli.output import Output, Report, format_error, pairs, table

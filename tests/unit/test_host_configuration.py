@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aperio_plugin._generated.aperio.plugin.v1 import common_pb2
 
-from aperio_cli.commands.settings import read_settings
+from aperio_cli.commands.plugin.settings import read_settings
 from aperio_cli.errors.running import PluginConfigInvalid
 from aperio_cli.host.calls.configuration import CheckedConfig, check_config
 

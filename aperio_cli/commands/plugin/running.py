@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aperio_cli.commands import showing
 from aperio_cli.commands.common import Exit
-from aperio_cli.commands.debugging import check_debug, reattach_record
-from aperio_cli.commands.plugin_run import OPERATIONS
+from aperio_cli.commands.plugin import showing
+from aperio_cli.commands.plugin.debugging import check_debug, reattach_record
+from aperio_cli.commands.plugin.run import OPERATIONS
 from aperio_cli.errors import NOT_DONE, PLUGIN_FAILED, AperioError
 from aperio_cli.errors.files import FilesChanged
 from aperio_cli.errors.running import RequiredLimit
@@ -387,7 +387,7 @@ class _Runner:
 
     async def _deliver(self, session: Session) -> Report:
         """Everything on stdin, in batches; what has to be tried again is said, not kept."""
-        from aperio_cli.commands.delivering import batches, stdin_envelopes
+        from aperio_cli.commands.plugin.delivering import batches, stdin_envelopes
         from aperio_cli.host.calls.destination import DEFAULT_BATCH, MAX_BATCH_BYTES
 
         most = session.declaration.destination.max_batch_envelopes or DEFAULT_BATCH

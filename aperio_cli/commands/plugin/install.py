@@ -116,7 +116,7 @@ def _install(
     exception: ExceptionGranted | None,
     request: Any,
 ) -> InstallReport:
-    from aperio_cli.commands.sources import find_source, verify_source
+    from aperio_cli.commands.plugin.sources import find_source, verify_source
     from aperio_cli.installing import install
 
     found = find_source(context, source)

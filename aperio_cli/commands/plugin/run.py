@@ -94,8 +94,8 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option of CLI.md
     `sync` prints one event a line and stores a checkpoint after each part that was written and
     flushed; a shell pipe behind it is best effort. `deliver` reads such lines on stdin.
     """
-    from aperio_cli.commands.running import Execute, RunRequest, run
-    from aperio_cli.commands.settings import read_settings
+    from aperio_cli.commands.plugin.running import Execute, RunRequest, run
+    from aperio_cli.commands.plugin.settings import read_settings
 
     return run(
         context,

@@ -20,7 +20,7 @@ from aperio_cli.text import clean, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from aperio_cli.commands.trust_evidence import BundleEvidence
+    from aperio_cli.commands.trust.evidence import BundleEvidence
     from aperio_cli.models.publisher import PublisherRule
     from aperio_cli.trust.proposing import Proposal
 
@@ -86,7 +86,7 @@ def trust_publisher_add(  # noqa: PLR0913 - one parameter for each option
 def _evidence(
     context: Context, from_bundle: str, artifact: str, typed: dict[str, str]
 ) -> BundleEvidence:
-    from aperio_cli.commands.trust_evidence import bundle_evidence
+    from aperio_cli.commands.trust.evidence import bundle_evidence
 
     for name, value in typed.items():
         if value:

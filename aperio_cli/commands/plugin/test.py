@@ -72,8 +72,8 @@ def plugin_test(  # noqa: PLR0913 - one parameter for each option
     stub or a recording of the service, let it read, deliver and execute as well.
     """
     from aperio_cli.accepting import AcceptanceRequest
-    from aperio_cli.commands.running import check_required_limits
-    from aperio_cli.commands.settings import read_settings
+    from aperio_cli.commands.plugin.running import check_required_limits
+    from aperio_cli.commands.plugin.settings import read_settings
 
     request = AcceptanceRequest(
         settings=read_settings(settings or (), plugin_config),
@@ -95,8 +95,8 @@ def _found(context: Context, text: str) -> Iterator[tuple[Receipt | DevelopmentB
     Raises:
         AperioError: it is not there, does not build, or is refused as `install` would refuse it.
     """
-    from aperio_cli.commands.running import find_target
-    from aperio_cli.commands.sources import verify_source
+    from aperio_cli.commands.plugin.running import find_target
+    from aperio_cli.commands.plugin.sources import verify_source
     from aperio_cli.installing import InstallRequest, install
     from aperio_cli.models.plugin_id import is_path
     from aperio_cli.paths import find_paths
@@ -121,7 +121,7 @@ def _accept(
     request: AcceptanceRequest,
 ) -> AcceptanceReport:
     from aperio_cli.accepting import accept
-    from aperio_cli.commands.running import on_loop
+    from aperio_cli.commands.plugin.running import on_loop
     from aperio_cli.host.launch import LaunchOptions
     from aperio_cli.paths import runtime_base
 

@@ -129,7 +129,7 @@ def _of_file(source: str, artifact: str) -> _Signed:
     bundle = _read_bundle(bundle_path)
     if not named:
         return _Signed(bundle, _stated_digest(bundle, path), FROM_BUNDLE)
-    from aperio_cli.commands.artifacts import load_artifact
+    from aperio_cli.commands.plugin.artifacts import load_artifact
 
     found = load_artifact(Path(named).expanduser())
     claim = PluginRef(found.manifest.id, found.manifest.version)

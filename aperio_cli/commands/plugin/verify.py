@@ -36,7 +36,7 @@ def plugin_verify(
     ] = "",
 ) -> Report:
     """Check all that `install` checks, and install nothing."""
-    from aperio_cli.commands.sources import find_source, verify_source
+    from aperio_cli.commands.plugin.sources import find_source, verify_source
     from aperio_cli.installing import check_replacement
 
     found = find_source(context, source)

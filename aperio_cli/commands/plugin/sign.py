@@ -59,7 +59,7 @@ def plugin_sign(
     ] = False,
 ) -> Report:
     """Sign artifacts; each gets a bundle and statements beside it (default: those in dist)."""
-    from aperio_cli.commands.artifacts import find_artifacts
+    from aperio_cli.commands.plugin.artifacts import find_artifacts
     from aperio_cli.errors.usage import UsageError
     from aperio_cli.signing import sign
 

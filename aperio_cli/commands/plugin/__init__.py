@@ -1,0 +1,1 @@
+"""`aperio plugin …`: one module a command."""

@@ -1,0 +1,1 @@
+"""`aperio registry …`: one module a command."""

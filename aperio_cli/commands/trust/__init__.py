@@ -1,0 +1,1 @@
+"""`aperio trust …`: one module a command."""
