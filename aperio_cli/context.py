@@ -97,17 +97,10 @@ class Context:
 
     @cached_property
     def trusted_roots(self) -> tuple[TrustedRootSource, ...]:
-        """The trusted roots of this machine, one for each trust domain that has any.
+        """The trusted roots of this machine, one for each trust domain that has any."""
+        from aperio_cli.trust import roots
 
-        People are told when a damaged copy was passed over for the one shipped with aperio.
-        """
-        from aperio_cli.trust.roots import domain_roots
-
-        roots = domain_roots(self.config, self.paths)
-        for root in roots:
-            if root.note and not root.source.problem:
-                self.output.note(root.note)
-        return tuple(root.source for root in roots)
+        return roots.trusted_roots(self.config, self.paths)
 
     def publishers_of(self, file: PublisherFile) -> VerifiedPublishers:
         """What a publisher file of the configuration states.

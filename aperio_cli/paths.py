@@ -66,10 +66,6 @@ class Paths:
         """What `aperio trust refresh` last got for a trust domain."""
         return self.trust / "roots" / f"{domain}.json"
 
-    def seen_root(self, domain: str) -> Path:
-        """What has been seen of a trust domain, so that nothing older is taken for it."""
-        return self.trust / "roots" / f"{domain}.seen.json"
-
     def tuf_state(self, domain: str) -> Path:
         """The TUF metadata of a trust domain, one folder in it for each repository."""
         return self.trust / "tuf" / domain
@@ -78,11 +74,6 @@ class Paths:
     def publisher_files(self) -> Path:
         """What is remembered of publisher files: which were verified, and their serials."""
         return self.trust / "publisher-files.json"
-
-    @property
-    def crashes(self) -> Path:
-        """Saved tracebacks."""
-        return self.home / "crashes"
 
     @property
     def store_lock(self) -> Path:

@@ -87,9 +87,10 @@ def _warnings(context: Context, roots: Sequence[DomainRoot], now: datetime) -> I
 
     wanted = refreshed_by_default(context.config)
     for root in roots:
-        if root.note:
-            yield root.note
         name, age_days = root.source.name, root_age_days(root.source, now)
+        if root.source.problem:
+            said = "; ".join((root.source.problem, *root.source.remedies))
+            yield f"the trusted root `{name}` cannot be used: {said}"
         if name in wanted and age_days is not None and age_days > STALE_AFTER.days:
             age = root_age(root.source, now)
             yield f"the trusted root `{name}` is {age}: `aperio trust refresh {name}`"

@@ -21,7 +21,7 @@ from aperio_cli.errors.trust import (
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from aperio_cli.models.digest import Digest
 
@@ -102,10 +102,11 @@ def no_root(why: str) -> TrustRootMissing:
     )
 
 
-def broken_root(name: str, why: str) -> TrustRootInvalid:
-    """The root of a trust domain is there and says nothing that can be used."""
+def broken_root(name: str, why: str, remedies: Sequence[str] = ()) -> TrustRootInvalid:
+    """Return the refusal for a root that is there and says nothing that can be used."""
     return TrustRootInvalid(
         f"the artifact was refused: the trusted root `{name}` cannot be read",
         why=why,
-        next=["see where it comes from: `aperio trust show`", "bring the file back from a copy"],
+        next=remedies
+        or ["see where it comes from: `aperio trust show`", "bring the file back from a copy"],
     )

@@ -44,6 +44,7 @@ class TrustedRootSource:
         origin: where the document came from: `vendored`, `refreshed`, `file` or `local`.
         as_of: when it was known to be current, RFC 3339 in UTC; empty when unknown.
         problem: why it cannot be used; empty when nothing is known to be wrong with it.
+        remedies: what to do about the problem, easiest first.
     """
 
     name: str
@@ -51,6 +52,7 @@ class TrustedRootSource:
     origin: str = LOCAL_DOMAIN
     as_of: str = ""
     problem: str = ""
+    remedies: tuple[str, ...] = ()
 
     @property
     def facts(self) -> RootFacts:
@@ -108,7 +110,7 @@ def trusted_at(root: TrustedRootSource, moment: datetime) -> dict[str, Any]:
         SignatureInvalid: when nothing of a kind remains.
     """
     if root.problem:
-        raise broken_root(root.name, root.problem)
+        raise broken_root(root.name, root.problem, root.remedies)
     try:
         document: dict[str, Any] = json.loads(root.document)
         for kind in _LIMITED_KINDS:

@@ -2,8 +2,8 @@
 
 The Update Framework's client workflow (TUF specification, 5.3 to 5.7) keeps out old, expired,
 mixed and unsigned metadata. Around it: one deadline and caps for everything that is fetched, one
-refresh of a domain at a time, a document that is looked at by sigstore before it replaces the one
-in use, and a memory of versions that outlives damage to the client's own files.
+refresh of a domain at a time, and a document that is looked at by sigstore before it replaces the
+one in use.
 """
 
 from __future__ import annotations
@@ -30,14 +30,13 @@ from aperio_cli.proving.trusted_root import TrustedRootSource
 from aperio_cli.text import clean
 from aperio_cli.trust.refreshed import (
     MAX_DOCUMENT_BYTES,
+    Damaged,
     RefreshedRoot,
-    SeenRoot,
     Sighting,
     Versions,
-    remember,
 )
 from aperio_cli.trust.root_changes import Change, compare_roots
-from aperio_cli.trust.roots import root_in_use, shipped_root
+from aperio_cli.trust.roots import refreshed_copy, root_in_use
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,7 +106,7 @@ class RefreshReport:
 
 
 def refresh_root(request: RefreshRequest) -> RefreshReport:
-    """Gets the newest trusted root of a repository and puts it to use, all of it or nothing.
+    """Get the newest trusted root of a repository and put it to use, all of it or nothing.
 
     Raises:
         TrustRefreshFailed: the repository cannot be reached, or lacks something.
@@ -125,6 +124,8 @@ def refresh_root(request: RefreshRequest) -> RefreshReport:
             writing.make_private(folder)
         with locking.FileLock(paths.trust / "refresh.lock", what=what, timeout_s=_LOCK_TIMEOUT_S):
             removing.sweep(copies)
+            # Earlier versions kept a second record of versions there.
+            (copies / f"{repository.name}.seen.json").unlink(missing_ok=True)
             removing.sweep(state, _TEMPORARY)
             fetched = _Client(request, state).fetch()
             _require_newer(fetched, request)
@@ -335,16 +336,20 @@ def _refused(repository: RootRepository, meaning: str, why: str) -> TrustRefresh
 
 
 def _require_newer(fetched: RefreshedRoot, request: RefreshRequest) -> None:
-    """Nothing, unless older versions came than were seen before.
+    """Refuse older versions than those of the copy.
 
     The client sees to that too, as long as it has its own files.
+
+    Raises:
+        TrustRefreshRefused: one of them is older.
     """
-    memory = remember(request.paths, request.repository.name, request.repository.key)
+    copy = None
+    with contextlib.suppress(Damaged):  # a refresh is what mends it
+        copy = refreshed_copy(request.repository, request.paths)
     versions = fetched.sighting.versions
-    for known in (memory.copy, memory.seen):
-        if known and versions.is_rollback_of(known.sighting.versions):
-            why = f"seen     {known.sighting.versions}\nreceived {versions}"
-            raise _refused(request.repository, _ROLLBACK, why)
+    if copy and versions.is_rollback_of(copy.sighting.versions):
+        why = f"seen     {copy.sighting.versions}\nreceived {versions}"
+        raise _refused(request.repository, _ROLLBACK, why)
 
 
 def _require_usable(fetched: RefreshedRoot, repository: RootRepository) -> None:
@@ -359,17 +364,5 @@ def _put_to_use(fetched: RefreshedRoot, request: RefreshRequest) -> RefreshRepor
     repository, paths = request.repository, request.paths
     current = root_in_use(repository, paths).source
     changes = compare_roots(current.document, fetched.trusted_root)
-    seen = SeenRoot(fetched.sighting, _ended(repository.name, fetched.trusted_root))
     fetched.write(paths.refreshed_root(repository.name))
-    # Behind the copy: a crash in between leaves a copy that is whole and speaks for itself.
-    seen.write(paths.seen_root(repository.name))
     return RefreshReport(repository.name, repository.url, current.as_of, fetched.sighting, changes)
-
-
-def _ended(name: str, fetched: bytes) -> tuple[str, ...]:
-    """What the shipped root trusts for longer than the new one does."""
-    shipped = shipped_root(name)
-    if shipped is None:
-        return ()
-    changes = compare_roots(shipped.document, fetched)
-    return tuple(change.name for change in changes if change.is_narrower)

@@ -38,11 +38,6 @@ class Change:
     name: str
     until: str = ""
 
-    @property
-    def is_narrower(self) -> bool:
-        """Whether the newer root trusts it less."""
-        return self.what in {"removed", "ended"}
-
     def to_json(self) -> dict[str, str]:
         """The change as reports carry it."""
         return {"what": self.what, "name": self.name, "until": self.until}

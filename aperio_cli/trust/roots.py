@@ -1,14 +1,9 @@
 """The trusted roots of this machine: what signatures are held against, and how old that is.
 
 Read from disk only. Sigstore's public and staging instances ship with aperio; `aperio trust
-refresh` gets newer copies. Which one counts:
-
-1. The refreshed copy, when it is whole and newer (version of the TUF root, then date).
-2. Else the shipped one, with a note when the refreshed copy is damaged, so that a damaged file
-   does not end offline verification.
-3. But not when the refreshed copy had ended an authority or a log that the shipped one still
-   trusts, or when that can no longer be told: then the domain cannot be used until it is refreshed
-   again. A retired authority may be a stolen one.
+refresh` gets newer copies. The newer of the two counts: version of the TUF root, then date. A copy
+that is there and cannot be read makes its domain unusable: it may have ended an authority that the
+shipped root still trusts, and a retired authority may be a stolen one.
 
 A root that cannot be used stays in the list with its problem, and is an error only where it is
 needed.
@@ -33,11 +28,10 @@ from aperio_cli.proving.trusted_root import TrustedRootSource
 from aperio_cli.text import clean, one_line
 from aperio_cli.trust.refreshed import (
     MAX_DOCUMENT_BYTES,
-    Memory,
+    Damaged,
     RefreshedRoot,
     Sighting,
     Versions,
-    remember,
 )
 
 if TYPE_CHECKING:
@@ -85,16 +79,14 @@ class DomainRoot:
     Attributes:
         source: its trusted root, as the verifier takes it.
         signing_config: sigstore_trustroot.proto's SigningConfig as JSON; empty when there is none.
-        note: what people should know about it; empty: nothing.
     """
 
     source: TrustedRootSource
     signing_config: bytes = b""
-    note: str = ""
 
 
 def trusted_roots(config: Config, paths: Paths) -> tuple[TrustedRootSource, ...]:
-    """Every trusted root of this machine: local, configured, public, staging.
+    """Return every trusted root of this machine: local, configured, public, staging.
 
     One that cannot be used is among them, with its `problem` and an empty document.
     """
@@ -102,7 +94,7 @@ def trusted_roots(config: Config, paths: Paths) -> tuple[TrustedRootSource, ...]
 
 
 def domain_roots(config: Config, paths: Paths) -> tuple[DomainRoot, ...]:
-    """What is known of every trust domain, in the order of `trusted_roots`."""
+    """Return what is known of every trust domain, in the order of `trusted_roots`."""
     return tuple(_domain_roots(config, paths))
 
 
@@ -146,7 +138,7 @@ def trust_config_json(name: str, config: Config, paths: Paths) -> str:
         raise TrustRootInvalid(
             f"the trust domain `{name}` cannot be used",
             why=root.source.problem,
-            next=["put right what is said above"],
+            next=root.source.remedies or ["put right what is said above"],
         )
     if not root.signing_config:
         raise NotFound(
@@ -228,71 +220,44 @@ def root_age_days(source: TrustedRootSource, now: datetime) -> int | None:
 # ── one domain ────────────────────────────────────────────────────────────────────────────────────
 
 
+def refreshed_copy(repository: RootRepository, paths: Paths) -> RefreshedRoot | None:
+    """Return what was last got from a repository; None when nothing was, or another gave it.
+
+    Raises:
+        Damaged: the copy is there and cannot be used.
+    """
+    copy = RefreshedRoot.read(paths.refreshed_root(repository.name))
+    return copy if copy and copy.sighting.repository == repository.key else None
+
+
 def root_in_use(repository: RootRepository, paths: Paths) -> DomainRoot:
-    """The root of a domain that is got over TUF: what was got, or else what is shipped."""
-    name = repository.name
-    memory = remember(paths, name, repository.key)
-    if name in SHIPPED_DOMAINS:
-        return _instance_root(name, memory)
-    if memory.copy:
-        return _refreshed_root(name, memory.copy, memory)
-    nothing = f"nothing was got yet from {repository.url} with this first root"
-    return _unusable(name, "refreshed", "; ".join(memory.problems) or nothing)
-
-
-def _instance_root(name: str, memory: Memory) -> DomainRoot:
-    """The shipped root of an instance of Sigstore's, or what refreshed it."""
-    shipped = _shipped_sighting(name)
-    if memory.copy and memory.copy.sighting.rank > shipped.rank:
-        return _refreshed_root(name, memory.copy, memory)
-    if not _may_fall_back(memory, shipped):
-        ended = f"; it had ended: {', '.join(memory.seen.ended)}" if memory.seen else ""
-        return _unusable(name, "refreshed", f"{'; '.join(memory.problems)}{ended}")
-    signing_config = reading.read_capped(
-        _SHIPPED / name / "signing_config.json", MAX_DOCUMENT_BYTES
+    """Return the newer of what was got over TUF and what is shipped; unusable: there is neither."""
+    name, get_it = repository.name, f"get it: `aperio trust refresh {repository.name}`"
+    shipped = _shipped_sighting(name) if name in SHIPPED_DOMAINS else None
+    try:
+        copy = refreshed_copy(repository, paths)
+    except Damaged as damage:
+        begin_again = "or remove that file, to begin again from the root shipped with aperio"
+        return _unusable(name, str(damage), get_it, *([begin_again] if shipped else []))
+    if copy and (shipped is None or copy.sighting.rank > shipped.rank):
+        source = TrustedRootSource(name, copy.trusted_root, "refreshed", copy.sighting.as_of)
+        return DomainRoot(source, copy.signing_config)
+    if shipped is None:
+        nothing = f"nothing was got yet from {repository.url} with this first root"
+        return _unusable(name, nothing, get_it)
+    document, config = (
+        reading.read_capped(_SHIPPED / name / file, MAX_DOCUMENT_BYTES)
+        for file in ("trusted_root.json", "signing_config.json")
     )
-    return DomainRoot(_shipped_source(name), signing_config, _fallback_note(name, memory))
-
-
-def shipped_root(name: str) -> TrustedRootSource | None:
-    """The root that ships with aperio for a trust domain; None when none does."""
-    return _shipped_source(name) if name in SHIPPED_DOMAINS else None
-
-
-def _shipped_source(name: str) -> TrustedRootSource:
-    document = reading.read_capped(_SHIPPED / name / "trusted_root.json", MAX_DOCUMENT_BYTES)
-    return TrustedRootSource(name, document, "vendored", _shipped_sighting(name).as_of)
-
-
-def _may_fall_back(memory: Memory, shipped: Sighting) -> bool:
-    """Whether the shipped root trusts nothing that was seen to have ended."""
-    if memory.copy:  # the shipped root is newer than it
-        return True
-    if not memory.is_whole:
-        return False
-    return not memory.seen or not memory.seen.ended or shipped.rank >= memory.seen.sighting.rank
-
-
-def _fallback_note(name: str, memory: Memory) -> str:
-    if not memory.problems:
-        return ""
-    return (
-        f"the trusted root `{name}` is the one shipped with aperio: "
-        f"{'; '.join(memory.problems)}; `aperio trust refresh {name}` gets it"
-    )
+    return DomainRoot(TrustedRootSource(name, document, "vendored", shipped.as_of), config)
 
 
 def _stated_root(rule: DomainRule, paths: Paths) -> DomainRoot:
-    """What was got from a TUF repository that the operator states; there is nothing else."""
+    """Return what was got from a repository that the operator states; there is nothing else."""
     try:
         return root_in_use(_stated_repository(rule), paths)
     except TrustRootInvalid as error:
-        return _unusable(rule.name, "refreshed", error.why)
-
-
-def _refreshed_root(name: str, copy: RefreshedRoot, memory: Memory) -> DomainRoot:
-    source = TrustedRootSource(name, copy.trusted_root, "refreshed", copy.sighting.as_of)
-    return DomainRoot(source, copy.signing_config, "; ".join(memory.problems))
+        return _unusable(rule.name, error.why, *error.next)
 
 
 def _file_root(name: str, path: Path, origin: str) -> DomainRoot:
@@ -302,9 +267,9 @@ def _file_root(name: str, path: Path, origin: str) -> DomainRoot:
         document = json.loads(contents)
     except (AperioError, OSError, ValueError, RecursionError) as error:
         said = error.strerror if isinstance(error, OSError) else error
-        return _unusable(name, origin, f"{path}: {one_line(said)}")
+        return _unusable(name, f"{path}: {one_line(said)}", origin=origin)
     if not isinstance(document, dict):
-        return _unusable(name, origin, f"{path}: expected a JSON object")
+        return _unusable(name, f"{path}: expected a JSON object", origin=origin)
     if document.get("mediaType") != _TRUST_CONFIG:
         return DomainRoot(TrustedRootSource(name, contents, origin))
     source = TrustedRootSource(name, _canonical(document.get("trustedRoot")), origin)
@@ -316,11 +281,10 @@ def _canonical(document: Any) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _unusable(name: str, origin: str, problem: str) -> DomainRoot:
-    has_repository = origin == "refreshed"
-    hint = f"; `aperio trust refresh {name}` gets it" if has_repository else ""
-    source = TrustedRootSource(name, b"", origin, problem=f"{problem}{hint}")
-    return DomainRoot(source, note=f"the trusted root `{name}` cannot be used: {problem}{hint}")
+def _unusable(name: str, problem: str, *remedies: str, origin: str = "refreshed") -> DomainRoot:
+    return DomainRoot(
+        TrustedRootSource(name, b"", origin, problem=problem, remedies=tuple(remedies))
+    )
 
 
 # ── repositories ──────────────────────────────────────────────────────────────────────────────────

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -16,11 +15,10 @@ from aperio_cli.files import locking
 from aperio_cli.paths import Paths, find_paths
 from aperio_cli.trust import refresh
 from aperio_cli.trust.refresh import RefreshRequest, refresh_root
-from aperio_cli.trust.refreshed import RefreshedRoot, SeenRoot, Versions
+from aperio_cli.trust.refreshed import RefreshedRoot, Versions
 from aperio_cli.trust.roots import RootRepository
 from tests.trust import new_domain
 from tests.tuf_repository import TufRepository, serving
-from tests.vendor_trust_roots import TRUST_ROOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,56 +69,42 @@ def test_copy_holds_the_documents_byte_for_byte(
     report = refresh_root(request_for_acme)
 
     copy = RefreshedRoot.read(paths.refreshed_root("acme"))
-    seen = SeenRoot.read(paths.seen_root("acme"))
     assert copy is not None
-    assert seen is not None
     assert (copy.trusted_root, copy.signing_config) == (document, b"")
-    assert copy.sighting == seen.sighting == report.sighting
-    assert seen.ended == ()
+    assert copy.sighting == report.sighting
 
 
 def test_what_is_kept_is_private(request_for_acme: RefreshRequest, paths: Paths) -> None:
     refresh_root(request_for_acme)
 
-    kept = [paths.refreshed_root("acme"), paths.seen_root("acme")]
-    folders = [paths.trust, kept[0].parent, paths.tuf_state("acme")]
-    assert [path.stat().st_mode & 0o777 for path in kept] == [0o600, 0o600]
+    kept = paths.refreshed_root("acme")
+    folders = [paths.trust, kept.parent, paths.tuf_state("acme")]
+    assert kept.stat().st_mode & 0o777 == 0o600
     assert [path.stat().st_mode & 0o777 for path in folders] == [0o700, 0o700, 0o700]
 
 
-def test_what_the_shipped_root_trusts_for_longer_is_remembered(
-    repository: TufRepository, paths: Paths
-) -> None:
-    narrowed = json.loads((TRUST_ROOTS / "public" / "trusted_root.json").read_bytes())
-    narrowed["tlogs"][0]["publicKey"]["validFor"]["end"] = "2026-06-01T00:00:00Z"
-    repository.targets["trusted_root.json"] = json.dumps(narrowed).encode()
-    repository.publish()
-    with serving(repository) as url:
-        refresh_root(
-            RefreshRequest(RootRepository("public", url, repository.first_root, url), paths)
-        )
+def test_refresh_mends_a_damaged_copy(request_for_acme: RefreshRequest, paths: Paths) -> None:
+    before = refresh_root(request_for_acme)
+    paths.refreshed_root("acme").write_bytes(b"{")
 
-    seen = SeenRoot.read(paths.seen_root("public"))
+    report = refresh_root(request_for_acme)
 
-    assert seen is not None
-    [name] = seen.ended
-    assert name.startswith("log https://rekor.sigstore.dev (key ")
-
-
-def test_crash_before_the_memory_is_written_leaves_a_copy_that_is_used(
-    request_for_acme: RefreshRequest, paths: Paths, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def crash(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SeenRoot, "write", crash)
-        with pytest.raises(KeyboardInterrupt):
-            refresh_root(request_for_acme)
-
+    assert (report.before, report.changes) == ("", before.changes)
     assert RefreshedRoot.read(paths.refreshed_root("acme"))
-    assert SeenRoot.read(paths.seen_root("acme")) is None
-    assert refresh_root(request_for_acme).changes == ()
+
+
+def test_record_of_versions_that_an_earlier_aperio_kept_is_swept(
+    request_for_acme: RefreshRequest, paths: Paths
+) -> None:
+    refresh_root(request_for_acme)
+    record = paths.refreshed_root("acme").with_name("acme.seen.json")
+    other = record.with_name("umbrella.seen.json")
+    for path in (record, other):
+        path.write_bytes(b"{")
+
+    refresh_root(request_for_acme)
+
+    assert (record.exists(), other.exists()) == (False, True)
 
 
 def test_half_written_files_of_a_crash_are_swept(

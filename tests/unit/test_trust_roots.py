@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +19,10 @@ from aperio_cli.models.publisher import PublisherRule
 from aperio_cli.paths import Paths, find_paths
 from aperio_cli.proving.signature import require_usable, verify_signature
 from aperio_cli.proving.trusted_root import TrustedRootSource
-from aperio_cli.trust import roots
-from aperio_cli.trust.refreshed import RefreshedRoot, SeenRoot, Sighting, Versions
+from aperio_cli.trust.refreshed import RefreshedRoot, Sighting, Versions
 from aperio_cli.trust.root_changes import compare_roots
 from aperio_cli.trust.roots import (
+    DomainRoot,
     domain_roots,
     refreshed_by_default,
     root_age,
@@ -68,7 +67,7 @@ def shipped(name: str, file: str = "trusted_root.json") -> bytes:
     return (TRUST_ROOTS / name / file).read_bytes()
 
 
-def public_root(paths: Paths, config: Config | None = None) -> roots.DomainRoot:
+def public_root(paths: Paths, config: Config | None = None) -> DomainRoot:
     return next(r for r in domain_roots(config or Config(), paths) if r.source.name == "public")
 
 
@@ -80,14 +79,11 @@ def over_tuf(first_root: Path, name: str = "acme", url: str = TUF) -> Config:
     return Config(domains=(DomainRule(name, None, url, first_root, "config.toml"),))
 
 
-def keep(
-    paths: Paths, copy: bytes, versions: Versions = NEXT, *, ended: tuple[str, ...] = ()
-) -> None:
+def keep(paths: Paths, copy: bytes, versions: Versions = NEXT) -> None:
     """What a refresh of `public` leaves behind."""
     sighting = Sighting(PUBLIC_URL, "2026-11-01T00:00:00Z", versions)
     config = shipped("public", "signing_config.json")
     RefreshedRoot(sighting, copy, config).write(paths.refreshed_root("public"))
-    SeenRoot(sighting, ended).write(paths.seen_root("public"))
 
 
 # ── the roots that ship with aperio ───────────────────────────────────────────────────────────────
@@ -235,7 +231,6 @@ def test_broken_file_is_a_problem_of_its_own_domain_only(
     ]
     assert str(stated) in found[0].source.problem
     assert found[0].source.document == b""
-    assert "`acme` cannot be used" in found[0].note
 
 
 # ── verification with a root that cannot be used ──────────────────────────────────────────────────
@@ -283,7 +278,7 @@ def test_refreshed_copy_is_used_when_it_is_newer(paths: Paths, document: bytes) 
 
     assert (root.source.document, root.source.origin) == (document, "refreshed")
     assert root.source.as_of == "2026-11-01T00:00:00Z"
-    assert (root.source.problem, root.note) == ("", "")
+    assert root.source.problem == ""
 
 
 def test_refreshed_copy_is_not_used_when_aperio_ships_a_newer_root(
@@ -341,97 +336,77 @@ def turn_to_folder(path: Path) -> None:
     path.mkdir()
 
 
-DAMAGES = [cut, empty, rename_schema, drop_versions, turn_to_folder]
+def turn_to_dangling_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
 
 
-@pytest.mark.parametrize("damage", [*DAMAGES, flip, drop_text])
-def test_damaged_copy_gives_way_to_the_shipped_root_and_is_named(
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut,
+        empty,
+        rename_schema,
+        drop_versions,
+        turn_to_folder,
+        turn_to_dangling_link,
+        flip,
+        drop_text,
+    ],
+)
+def test_damaged_copy_is_refused_and_the_shipped_root_not_taken_for_it(
     paths: Paths, document: bytes, damage: Callable[[Path], None]
 ) -> None:
+    """It may have ended an authority that the shipped root still trusts."""
     keep(paths, document)
     damage(paths.refreshed_root("public"))
 
-    root = public_root(paths)
+    source = public_root(paths).source
 
-    assert (root.source.document, root.source.origin) == (shipped("public"), "vendored")
-    assert str(paths.refreshed_root("public")) in root.note
-    assert "`aperio trust refresh public`" in root.note
+    assert source.document == b""
+    assert f"{paths.refreshed_root('public')} is damaged" in source.problem
+    assert "`aperio trust refresh public`" in source.remedies[0]
+    assert "remove that file" in source.remedies[1]
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_copy_does_not_bring_back_what_it_had_ended(
-    paths: Paths, document: bytes, damage: Callable[[Path], None]
+def test_refusal_over_a_damaged_copy_says_what_to_do(
+    tmp_path: Path, paths: Paths, domain: LocalDomain, document: bytes
 ) -> None:
-    keep(paths, document, ended=("log https://rekor.example",))
-    damage(paths.refreshed_root("public"))
+    keep(paths, document)
+    cut(paths.refreshed_root("public"))
+    artifact = artifact_at(tmp_path / "artifact")
+    public = public_root(paths).source
 
-    root = public_root(paths)
+    with pytest.raises(TrustRootInvalid) as refusal:
+        verify_signature(artifact.digest, Forge.of(domain).bundle_json(artifact.digest), [public])
 
-    assert root.source.document == b""
-    assert "log https://rekor.example" in root.source.problem
-    assert "`aperio trust refresh public`" in root.source.problem
+    assert refusal.value.next == public.remedies
 
 
-def test_missing_copy_does_not_bring_back_what_it_had_ended(paths: Paths, document: bytes) -> None:
-    keep(paths, document, ended=("log https://rekor.example",))
+def test_removed_copy_begins_again_from_the_shipped_root(paths: Paths, document: bytes) -> None:
+    keep(paths, document)
     paths.refreshed_root("public").unlink()
 
-    assert public_root(paths).source.problem
+    source = public_root(paths).source
+
+    assert (source.document, source.origin) == (shipped("public"), "vendored")
+    assert (source.problem, source.remedies) == ("", ())
 
 
-def test_older_copy_put_back_is_not_used(paths: Paths, document: bytes) -> None:
-    keep(paths, document, ended=("log https://rekor.example",))
-    older = Sighting(PUBLIC_URL, "2026-10-01T00:00:00Z", Versions(16, 300, 200, 20))
-    RefreshedRoot(older, shipped("public")).write(paths.refreshed_root("public"))
-
-    problem = public_root(paths).source.problem
-
-    assert "older than what was seen" in problem
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_copy_is_used_when_only_what_was_seen_is_damaged(
-    paths: Paths, document: bytes, damage: Callable[[Path], None]
+@pytest.mark.parametrize("contents", [b"", b"{", b'{"schema": "aperio.seen_root/v1"}'])
+def test_records_of_versions_that_an_earlier_aperio_kept_are_not_read(
+    paths: Paths, document: bytes, contents: bytes
 ) -> None:
     keep(paths, document)
-    damage(paths.seen_root("public"))
+    paths.refreshed_root("public").with_name("public.seen.json").write_bytes(contents)
 
-    root = public_root(paths)
+    source = public_root(paths).source
 
-    assert root.source.document == document
-    assert str(paths.seen_root("public")) in root.note
-
-
-def test_shipped_root_is_not_used_when_what_was_ended_can_no_longer_be_told(
-    paths: Paths, document: bytes
-) -> None:
-    keep(paths, document)
-    cut(paths.refreshed_root("public"))
-    cut(paths.seen_root("public"))
-
-    root = public_root(paths)
-
-    assert root.source.problem
-    assert root.source.document == b""
-
-
-def test_newer_aperio_brings_a_shipped_root_that_needs_no_copy(
-    tmp_path: Path, paths: Paths, document: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keep(paths, document, ended=("log https://rekor.example",))
-    cut(paths.refreshed_root("public"))
-    upgraded = tmp_path / "trust_roots"
-    shutil.copytree(TRUST_ROOTS, upgraded)
-    facts = json.loads((upgraded / "metadata.json").read_text())
-    facts["domains"]["public"] |= {"tuf_root_version": 17, "as_of": "2026-11-10T00:00:00Z"}
-    (upgraded / "metadata.json").write_text(json.dumps(facts))
-    monkeypatch.setattr(roots, "_SHIPPED", upgraded)
-
-    assert public_root(paths).source.origin == "vendored"
+    assert (source.document, source.problem) == (document, "")
 
 
 def test_staging_is_not_touched_by_damage_to_public(paths: Paths, document: bytes) -> None:
-    keep(paths, document, ended=("x",))
+    keep(paths, document)
     cut(paths.refreshed_root("public"))
 
     assert trusted_roots(Config(), paths)[-1].document == shipped("staging")
@@ -451,7 +426,7 @@ def test_domain_over_tuf_cannot_be_used_before_it_was_got(paths: Paths, first_ro
     source = trusted_roots(over_tuf(first_root), paths)[0]
 
     assert "nothing was got yet" in source.problem
-    assert "`aperio trust refresh acme`" in source.problem
+    assert source.remedies == ("get it: `aperio trust refresh acme`",)
 
 
 @pytest.mark.parametrize("url", [TUF, TUF.rstrip("/")])
