@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import Refusal
 from aperio_cli.errors.trust import AttestationMalformed
 from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES
-from aperio_cli.proving.refusals import refusing
+from aperio_cli.proving.refusals import Fault, refusing
 from aperio_cli.proving.signature import verify_statement
 
 if TYPE_CHECKING:
@@ -27,9 +26,13 @@ MAX_ATTESTATIONS = 32
 
 
 def verify_attestations(
-    digest: Digest, data: bytes, roots: Sequence[TrustedRootSource]
+    digest: Digest,
+    data: bytes,
+    roots: Sequence[TrustedRootSource],
+    *,
+    subject: str = "the artifact",
 ) -> tuple[Attestation, ...]:
-    """The statements in a file of attestations, in its order, each with who made it.
+    """Return the statements in a file of attestations, in its order, each with who made it.
 
     Who may make them is decided afterwards. Needs no network and writes nothing.
 
@@ -37,6 +40,7 @@ def verify_attestations(
         digest: the digest that was computed from the artifact itself.
         data: contents of the file; at most 16 MiB and 32 lines.
         roots: the trusted roots to try.
+        subject: what refusals call the artifact.
 
     Raises:
         AttestationMalformed: when the file is too long or empty, or a line is a signature over
@@ -46,7 +50,7 @@ def verify_attestations(
         BundleMalformed, SignatureInvalid, TrustDomainUnknown, TrustRootMissing, TrustRootInvalid,
         VerifierCrashed: for a line, as `verify_signature` for a bundle.
     """
-    with refusing():
+    with refusing(subject):
         return tuple(
             _verified(digest, line, roots, number=number)
             for number, line in enumerate(_lines(data), start=1)
@@ -70,18 +74,19 @@ def _verified(
         verified = verify_statement(line, roots, limit_bytes=MAX_ATTESTATIONS_BYTES)
         verified.statement.check_subject(digest)
         return verified.statement.attestation(verified.signer)
-    except Refusal as refusal:
-        # The same causes as for its signature, in another file, and only this one knows which.
-        raise type(refusal)(
-            f"the artifact was refused: line {number} of its attestations does not hold",
-            why=refusal.why,
+    except Fault as fault:
+        raise Fault(
+            fault.error,
+            f"line {number} of its attestations does not hold",
+            why=fault.why,
             next=["get the attestations that belong to this artifact", "sign the artifact again"],
-        ) from refusal
+        ) from fault
 
 
-def _unfit(why: str) -> AttestationMalformed:
-    return AttestationMalformed(
-        "the artifact was refused: what came as its attestations is not a file of them",
+def _unfit(why: str) -> Fault:
+    return Fault(
+        AttestationMalformed,
+        "what came as its attestations is not a file of them",
         why=why,
         next=["get the attestations that belong to this artifact", "sign the artifact again"],
     )

@@ -41,13 +41,13 @@ _CLAIMS = {
 
 
 def check_leaf(certificate: x509.Certificate) -> None:
-    """Find that a leaf is one that short-lived keys get, whoever it names.
+    """Check that a leaf is one that short-lived keys get, whoever it names.
 
     An old `notBefore` could otherwise reach back to when a retired authority was trusted. And
     sigstore-python ends in a TypeError for keys that are not ECDSA.
 
     Raises:
-        SignatureInvalid: when it lives longer than an hour, or its key is not for ECDSA.
+        Fault: SignatureInvalid, when it lives longer than an hour, or its key is not for ECDSA.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -64,7 +64,7 @@ def check_leaf(certificate: x509.Certificate) -> None:
 
 
 def signer_of(domain: str, certificate: x509.Certificate, signed_at: str) -> Signer:
-    """Who signed, from a certificate that was verified.
+    """Return who signed, from a certificate that was verified.
 
     Args:
         domain: name of the trusted root that verified it.
@@ -72,8 +72,8 @@ def signer_of(domain: str, certificate: x509.Certificate, signed_at: str) -> Sig
         signed_at: the verified moment, RFC 3339 in UTC.
 
     Raises:
-        SignatureInvalid: when it does not name exactly one identity and one issuer, or a field is
-            blank, not printable, too long or no text.
+        Fault: SignatureInvalid, when it does not name exactly one identity and one issuer, or a
+            field is blank, not printable, too long or no text.
     """
     from cryptography.hazmat.primitives import hashes
 

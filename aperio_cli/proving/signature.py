@@ -22,16 +22,17 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from aperio_cli import clock
-from aperio_cli.errors import Refusal
 from aperio_cli.errors.trust import TrustDomainUnknown, TrustRootInvalid, VerifierCrashed
 from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import PROVENANCE_TYPE, RELEASE_TYPES, LogEntry, Proof
 from aperio_cli.proving.certificate import check_leaf, signer_of
 from aperio_cli.proving.refusals import (
+    Fault,
     another_file,
     broken_root,
     evidence,
+    faulting,
     invalid,
     malformed,
     no_root,
@@ -42,7 +43,6 @@ from aperio_cli.proving.trusted_root import (
     TrustedRootSource,
     may_have_issued,
     narrowed,
-    read_trusted_root,
     trusted_at,
 )
 
@@ -59,7 +59,6 @@ __all__ = [
     "VerifiedStatement",
     "check_bundle",
     "load",
-    "read_trusted_root",
     "verify_signature",
     "verify_statement",
 ]
@@ -107,9 +106,13 @@ def load() -> None:
 
 
 def verify_signature(
-    digest: Digest, bundle_json: bytes, roots: Sequence[TrustedRootSource]
+    digest: Digest,
+    bundle_json: bytes,
+    roots: Sequence[TrustedRootSource],
+    *,
+    subject: str = "the artifact",
 ) -> Proof:
-    """Who signed the file of this digest, as one of the trusted roots proves.
+    """Return who signed the file of this digest, as one of the trusted roots proves.
 
     The bundle holds a signature over the file, or a statement of one of `SIGNING_TYPES` that names
     it among its subjects. Needs no network and writes nothing. Roots are tried in order; the proof
@@ -119,6 +122,7 @@ def verify_signature(
         digest: the digest that was computed from the file itself.
         bundle_json: a Sigstore bundle, sigstore_bundle.proto as JSON.
         roots: the trusted roots to try.
+        subject: what refusals call the file.
 
     Raises:
         BundleMalformed: when the bundle is longer than 1 MiB or not a bundle.
@@ -131,20 +135,20 @@ def verify_signature(
         TrustRootInvalid: when the only root that may be meant cannot be read.
         VerifierCrashed: when anything unforeseen happens; it counts as a refusal.
     """
-    with refusing():
+    with refusing(subject):
         material = _read_bundle(bundle_json, limit_bytes=MAX_BUNDLE_BYTES)
         if material.is_statement:
             return _statement_proof(digest, _verified_statement(material, roots))
         # A bundle that says it is for another file is checked for that one, to tell a bundle that
         # was mixed up from one that proves nothing.
-        subject = material.claimed_digest or digest
-        verified = _verify_over(roots, material, subject)
-        if subject != digest:
-            raise another_file(digest, str(subject))
+        signed = material.claimed_digest or digest
+        verified = _verify_over(roots, material, signed)
+        if signed != digest:
+            raise another_file(digest, str(signed))
         return Proof(verified.signer, verified.root.facts, verified.log_entry)
 
 
-def check_bundle(digest: Digest, bundle_json: bytes) -> None:
+def check_bundle(digest: Digest, bundle_json: bytes, *, subject: str) -> None:
     """Refuse what is not a Sigstore bundle of the file of this digest; prove nothing beyond that.
 
     For whoever passes bundles on. A bundle that states no digest is not held against it.
@@ -152,6 +156,7 @@ def check_bundle(digest: Digest, bundle_json: bytes) -> None:
     Args:
         digest: the digest that was computed from the file itself.
         bundle_json: a Sigstore bundle, sigstore_bundle.proto as JSON.
+        subject: what messages say was refused.
 
     Raises:
         BundleMalformed: it is longer than 1 MiB or not a bundle.
@@ -159,7 +164,7 @@ def check_bundle(digest: Digest, bundle_json: bytes) -> None:
         AttestationMalformed: its envelope holds no statement of version 1.
         VerifierCrashed: anything unforeseen happened.
     """
-    with refusing():
+    with refusing(subject):
         material = _read_bundle(bundle_json, limit_bytes=MAX_BUNDLE_BYTES)
         if material.is_statement:
             envelope = material.document["dsseEnvelope"]
@@ -172,7 +177,7 @@ def check_bundle(digest: Digest, bundle_json: bytes) -> None:
 def verify_statement(
     bundle_json: bytes, roots: Sequence[TrustedRootSource], *, limit_bytes: int
 ) -> VerifiedStatement:
-    """The in-toto statement in a bundle, and who signed it, as one of the trusted roots proves.
+    """Return the in-toto statement in a bundle and who signed it, as one of the roots proves.
 
     Args:
         bundle_json: a Sigstore bundle with a DSSE envelope.
@@ -180,15 +185,13 @@ def verify_statement(
         limit_bytes: the longest bundle to read.
 
     Raises:
-        BundleMalformed: when it is longer than that, no bundle, or signs a file.
-        AttestationMalformed: when what it signs is no statement of version 1.
-        Refusal: as `verify_signature`, but for what the statement is about.
+        Fault: it is longer than that, no bundle, signs a file or no statement of version 1, or
+            there is one of the causes of `verify_signature`, but for what the statement is about.
     """
-    with refusing():
-        material = _read_bundle(bundle_json, limit_bytes=limit_bytes)
-        if not material.is_statement:
-            raise malformed("expected a signed statement (dsseEnvelope)")
-        return _verified_statement(material, roots)
+    material = _read_bundle(bundle_json, limit_bytes=limit_bytes)
+    if not material.is_statement:
+        raise malformed("expected a signed statement (dsseEnvelope)")
+    return _verified_statement(material, roots)
 
 
 def _verified_statement(
@@ -266,14 +269,14 @@ def _read_bundle(bundle_json: bytes, *, limit_bytes: int) -> _Material:
 
 
 def _require_few_members(bundle_json: bytes) -> None:
-    """Nothing, when the text has no more members than a bundle can need.
+    """Refuse a text that has more members than a bundle can need.
 
     sigstore's models keep several errors for each wrong one: a mebibyte of empty objects would
     take gigabytes. Counted in the text, because nothing in a bundle's strings, which are base64
     and checkpoints, has these characters.
 
     Raises:
-        BundleMalformed: when it has more.
+        Fault: it has more.
     """
     found = sum(bundle_json.count(mark) for mark in (b",", b"{", b"["))
     if found > _MAX_MEMBERS:
@@ -308,38 +311,39 @@ def _verify_over(
 ) -> _Verified:
     if not roots:
         raise no_root("no trust domain is configured")
-    refusals: list[Refusal] = []
+    faults: list[Fault] = []
     for root in roots:
         try:
-            with refusing():
+            with faulting():
                 return _verify_against(root, material, digest)
-        except Refusal as refusal:
-            refusals.append(refusal)
-    raise _most_telling(roots, refusals, material.certificate) from refusals[0]
+        except Fault as fault:
+            faults.append(fault)
+    raise _most_telling(roots, faults, material.certificate) from faults[0]
 
 
 def _most_telling(
-    roots: Sequence[TrustedRootSource], refusals: Sequence[Refusal], certificate: x509.Certificate
-) -> Refusal:
-    """What to say when no root proved it: what those say that the certificate may come from."""
+    roots: Sequence[TrustedRootSource], faults: Sequence[Fault], certificate: x509.Certificate
+) -> Fault:
+    """Return what to say when no root proved it: the word of those that may have issued it."""
     telling = [
-        (root, refusal)
-        for root, refusal in zip(roots, refusals, strict=True)
-        if isinstance(refusal, VerifierCrashed) or may_have_issued(root, certificate)
+        (root, fault)
+        for root, fault in zip(roots, faults, strict=True)
+        if fault.error is VerifierCrashed or may_have_issued(root, certificate)
     ]
     if not telling:
         return _unknown_domain(roots)
     if len(telling) == 1:
         return telling[0][1]
-    why = "\n".join(f"{root.name}: {refusal.why}" for root, refusal in telling)
-    if all(isinstance(refusal, TrustRootInvalid) for _, refusal in telling):
+    why = "\n".join(f"{root.name}: {fault.why}" for root, fault in telling)
+    if all(fault.error is TrustRootInvalid for _, fault in telling):
         return broken_root("`, `".join(root.name for root, _ in telling), why)
     return invalid(why)
 
 
-def _unknown_domain(roots: Sequence[TrustedRootSource]) -> TrustDomainUnknown:
-    return TrustDomainUnknown(
-        "the artifact was refused: it was signed in a trust domain that this machine does not know",
+def _unknown_domain(roots: Sequence[TrustedRootSource]) -> Fault:
+    return Fault(
+        TrustDomainUnknown,
+        "it was signed in a trust domain that this machine does not know",
         why=f"known here: {', '.join(root.name for root in roots)}",
         next=[
             "get the artifact from a publisher who signs in a trust domain known here",
@@ -379,7 +383,7 @@ def _trusted_root(name: str, document: Mapping[str, Any]) -> TrustedRoot:
 def require_usable(
     root: TrustedRootSource, moment: datetime, *, signing_config: bytes = b""
 ) -> None:
-    """Nothing, when sigstore reads the root and it trusts authorities and logs at a moment.
+    """Check that sigstore reads the root, and that it trusts authorities and logs at a moment.
 
     Args:
         root: a root that is not in use yet.
@@ -389,19 +393,26 @@ def require_usable(
     Raises:
         TrustRootInvalid: one of them cannot be read.
         SignatureInvalid: it trusts no authority, or no log of one kind, at that moment.
+        VerifierCrashed: anything unforeseen happens.
     """
+    with refusing(f"a root that is not in use yet, for `{root.name}`,"):
+        document = trusted_at(root, moment)
+        _trusted_root(root.name, document)
+        if signing_config:
+            _check_signing_config(root.name, document, signing_config)
+
+
+def _check_signing_config(
+    name: str, trusted_root: Mapping[str, Any], signing_config: bytes
+) -> None:
     from sigstore.models import ClientTrustConfig
 
-    document = trusted_at(root, moment)
-    _trusted_root(root.name, document)
-    if not signing_config:
-        return
-    config = {"mediaType": _TRUST_CONFIG, "trustedRoot": document}
+    config = {"mediaType": _TRUST_CONFIG, "trustedRoot": trusted_root}
     try:
         config["signingConfig"] = json.loads(signing_config)
         _ = ClientTrustConfig.from_json(json.dumps(config)).signing_config  # it is parsed there
     except Exception as error:
-        raise broken_root(root.name, f"its signing config: {evidence(error)}") from error
+        raise broken_root(name, f"its signing config: {evidence(error)}") from error
 
 
 # ── the verifier ──────────────────────────────────────────────────────────────────────────────────

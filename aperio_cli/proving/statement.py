@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli.errors.trust import ProvenanceMismatch
 from aperio_cli.models.proof import PROVENANCE_TYPE, Attestation, Provenance
 from aperio_cli.models.publisher import REPOSITORY_URI
-from aperio_cli.proving.refusals import another_file, evidence, malformed_statement
+from aperio_cli.proving.refusals import Fault, another_file, evidence, malformed_statement
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -58,10 +58,10 @@ class Statement:
 
     @classmethod
     def parse(cls, payload_type: str, payload: bytes) -> Statement:
-        """The statement in a DSSE envelope.
+        """Return the statement in a DSSE envelope.
 
         Raises:
-            AttestationMalformed: when it is none of version 1 or 0.1, has a key twice, or is
+            Fault: AttestationMalformed, when it is none of version 1 or 0.1, has a key twice, or is
                 about nothing or about more than 256 files.
         """
         if payload_type != PAYLOAD_TYPE:
@@ -79,10 +79,10 @@ class Statement:
         )
 
     def check_subject(self, digest: Digest) -> None:
-        """Find that the statement is about the file of this digest.
+        """Check that the statement is about the file of this digest.
 
         Raises:
-            SignatureDigestMismatch: when it is about other files.
+            Fault: SignatureDigestMismatch, when it is about other files.
         """
         if all(subject.get("sha256") != digest.hex for subject in self.subjects):
             raise another_file(digest, self._shown_subjects())
@@ -94,11 +94,11 @@ class Statement:
         return ", ".join([*shown, f"{more} more"] if more else shown)
 
     def attestation(self, signer: Signer) -> Attestation:
-        """The statement as a fact: this signer made it.
+        """Return the statement as a fact: this signer made it.
 
         Raises:
-            AttestationMalformed: when it claims to be SLSA provenance and is not.
-            ProvenanceMismatch: when it contradicts the certificate of whoever signed it.
+            Fault: AttestationMalformed, when it claims to be SLSA provenance and is not;
+                ProvenanceMismatch, when it contradicts the certificate of whoever signed it.
         """
         if self.predicate_type != PROVENANCE_TYPE:
             return Attestation(self.predicate_type, signer)
@@ -114,8 +114,8 @@ def parse_provenance(predicate: Mapping[str, Any]) -> Provenance:
     the resolved dependencies; its commit is that of the dependency on this repository.
 
     Raises:
-        AttestationMalformed: when builder or build type are not stated, the source is stated in
-            two versions, or a field is no printable text of bounded length.
+        Fault: AttestationMalformed, when builder or build type are not stated, the source is
+            stated in two versions, or a field is no printable text of bounded length.
     """
     definition = _mapping(predicate.get("buildDefinition"), "buildDefinition")
     repository, commit = _source(definition)
@@ -172,8 +172,9 @@ def _check_against_certificate(provenance: Provenance, signer: Signer) -> None:
         pairs.append((provenance.builder, signer.claim(_BUILD_SIGNER)))
     for said, certified in pairs:
         if said and certified and said != certified:
-            raise ProvenanceMismatch(
-                "the artifact was refused: its provenance contradicts the certificate of its maker",
+            raise Fault(
+                ProvenanceMismatch,
+                "its provenance contradicts the certificate of its maker",
                 why=f"certified {certified}\nstated    {said}",
                 next=["tell the publisher", "get an artifact that was signed where it was built"],
             )

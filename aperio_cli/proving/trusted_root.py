@@ -13,22 +13,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli import clock
-from aperio_cli.errors import Refusal
-from aperio_cli.errors.files import FileTooLarge
-from aperio_cli.errors.trust import TrustRootInvalid
-from aperio_cli.files import reading
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import RootFacts
 from aperio_cli.models.publisher import LOCAL_DOMAIN
-from aperio_cli.proving.refusals import broken_root, evidence, invalid, no_root
+from aperio_cli.proving.refusals import broken_root, evidence, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from cryptography import x509
-
-_MAX_ROOT_BYTES = 1024 * 1024
 
 # Parts of a trusted root that narrow it by time; a log's period stands with its public key.
 _LIMITED_KINDS = ("certificateAuthorities", "ctlogs", "tlogs")
@@ -60,27 +53,8 @@ class TrustedRootSource:
         return RootFacts(self.name, Digest.of(self.document).hex, self.origin, self.as_of)
 
 
-def read_trusted_root(
-    name: str, path: Path, *, origin: str = LOCAL_DOMAIN, as_of: str = ""
-) -> TrustedRootSource:
-    """The trusted root in a file; its contents are looked at when something is verified.
-
-    Raises:
-        TrustRootMissing: when there is no such file.
-        TrustRootInvalid: when it is longer than 1 MiB or cannot be read.
-    """
-    try:
-        return TrustedRootSource(name, reading.read_capped(path, _MAX_ROOT_BYTES), origin, as_of)
-    except FileNotFoundError as error:
-        raise no_root(f"expected {path}") from error
-    except (OSError, FileTooLarge, Refusal) as error:
-        raise TrustRootInvalid(
-            f"nothing was verified: the trusted root `{name}` cannot be read", why=str(error)
-        ) from error
-
-
 def narrowed(root: TrustedRootSource, moment: datetime, log_id: object) -> dict[str, Any]:
-    """The root's document with only what was to be trusted at `moment`, and only one log.
+    """Return the root's document with only what was trusted at `moment`, and only one log.
 
     sigstore-python ignores the end of `validFor` for all but timestamp authorities, so without
     this a compromised authority could not be retired. And it takes an entry's log id for a hint
@@ -92,8 +66,8 @@ def narrowed(root: TrustedRootSource, moment: datetime, log_id: object) -> dict[
         log_id: the `logId` that the entry states, as JSON.
 
     Raises:
-        TrustRootInvalid: when the document is no trusted root.
-        SignatureInvalid: when nothing of a kind remains.
+        Fault: TrustRootInvalid, when the document is no trusted root; SignatureInvalid, when
+            nothing of a kind remains.
     """
     document = trusted_at(root, moment)
     own_log = [log for log in document["tlogs"] if log.get("logId") == log_id]
@@ -103,11 +77,11 @@ def narrowed(root: TrustedRootSource, moment: datetime, log_id: object) -> dict[
 
 
 def trusted_at(root: TrustedRootSource, moment: datetime) -> dict[str, Any]:
-    """The root's document with only what was to be trusted at `moment`.
+    """Return the root's document with only what was to be trusted at `moment`.
 
     Raises:
-        TrustRootInvalid: when it has a problem, or the document is no trusted root.
-        SignatureInvalid: when nothing of a kind remains.
+        Fault: TrustRootInvalid, when it has a problem, or the document is no trusted root;
+            SignatureInvalid, when nothing of a kind remains.
     """
     if root.problem:
         raise broken_root(root.name, root.problem, root.remedies)

@@ -164,7 +164,7 @@ def _copy_bundle(
     with _reading(root, parts):
         data = root.read(*parts, limit_bytes=MAX_BUNDLE_BYTES)
     try:
-        check_bundle(artifact.digest, data)
+        check_bundle(artifact.digest, data, subject="the bundle")
     except Refusal as refusal:
         raise _damaged(root.path(*parts), f"{refusal.what}\n{refusal.why}") from refusal
     built.write_atomic(*parts, data=data)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from sigstore.dsse import Statement
 
-from aperio_cli.config import Config
+from aperio_cli.config import Config, DomainRule
 from aperio_cli.errors import NOT_DONE, AperioError
 from aperio_cli.errors.trust import ProvenanceMismatch, SignatureIdentityMismatch
 from aperio_cli.errors.usage import UsageError
@@ -33,9 +33,9 @@ from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher_table import PUBLIC_DOMAIN, STAGING_DOMAIN
 from aperio_cli.paths import find_paths
+from aperio_cli.proving.refusals import refusing
 from aperio_cli.proving.signature import (
     TrustedRootSource,
-    read_trusted_root,
     verify_signature,
     verify_statement,
 )
@@ -115,16 +115,17 @@ def _signer(digest: Digest, bundle: bytes, root: TrustedRootSource) -> Signer:
     except ProvenanceMismatch:
         # `install` refuses it for good. But the suite signs a sample of somebody else's provenance,
         # and asks about the signature only.
-        verified = verify_statement(bundle, [root], limit_bytes=MAX_BUNDLE_BYTES)
-        verified.statement.check_subject(digest)
+        with refusing("the artifact"):
+            verified = verify_statement(bundle, [root], limit_bytes=MAX_BUNDLE_BYTES)
+            verified.statement.check_subject(digest)
         return verified.signer
 
 
 def _root(asked: argparse.Namespace) -> TrustedRootSource:
-    if asked.trusted_root:
-        return read_trusted_root(_GIVEN, asked.trusted_root, origin="file")
-    known = trusted_roots(Config(), find_paths(os.environ))
-    return next(root for root in known if root.name == _instance(asked))
+    given = asked.trusted_root
+    domains = (DomainRule(_GIVEN, given, "", None, "--trusted-root"),) if given else ()
+    known = trusted_roots(Config(domains=domains), find_paths(os.environ))
+    return next(root for root in known if root.name == (_GIVEN if given else _instance(asked)))
 
 
 def _digest(file_or_digest: str) -> Digest:

@@ -75,6 +75,18 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
 # ── publisher add --from-bundle ───────────────────────────────────────────────────────────────────
 
 
+def test_refusal_of_a_bundle_names_the_file_that_was_given(aperio: Aperio) -> None:
+    built = artifact(aperio)
+    bundle = built.with_name(built.name + BUNDLE_SUFFIX)
+    bundle.write_bytes(
+        Forge.of(open_domain(aperio.home / "trust" / "local")).bundle_json(Digest.of(b"other"))
+    )
+    refused = aperio.refuses(
+        *ADD, "acme", "--from-bundle", bundle, code="signature-digest-mismatch", status=3
+    )
+    assert refused.what == f"`{bundle}` was refused: its bundle is the signature of another file"
+
+
 def test_publisher_is_added_as_the_build_that_signed(aperio: Aperio) -> None:
     built = artifact(aperio, github_identity())
     done = aperio(*ADD, "acme", "--from-bundle", built, "--yes", "--json")

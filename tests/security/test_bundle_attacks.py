@@ -21,6 +21,7 @@ from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import RELEASE_TYPES
 from aperio_cli.models.publisher import LOCAL_ISSUER
+from aperio_cli.proving.refusals import Fault
 from aperio_cli.proving.signature import TrustedRootSource, verify_signature
 from aperio_cli.signing.local import authority
 from aperio_cli.signing.local.authority import LeafIdentity
@@ -231,8 +232,10 @@ def test_bundle_refuses_when_one_part_is_foreign(
     refused = refusal(deviate(forge, foreign).bundle(DIGEST), root)
     if part in FROM_ELSEWHERE:
         assert refused.code == "trust-domain-unknown"
-        assert isinstance(refused.__cause__, Refusal)
-        refused = refused.__cause__
+        assert refused.__cause__ is not None
+        of_the_root = refused.__cause__.__cause__
+        assert isinstance(of_the_root, Fault)
+        refused = of_the_root.about("the artifact")
     assert refused.code == "signature-invalid"
     assert reason in refused.why.replace("signed certificate timestamp", "SCT")
 

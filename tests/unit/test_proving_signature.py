@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from aperio_cli import clock
 from aperio_cli.errors import Refusal
-from aperio_cli.errors.trust import TrustRootInvalid, TrustRootMissing
+from aperio_cli.errors.trust import SignatureDigestMismatch
 from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import RELEASE_TYPES, SBOM_TYPE, Attestation, LogEntry
 from aperio_cli.models.publisher import LOCAL_ISSUER
-from aperio_cli.proving.signature import TrustedRootSource, read_trusted_root, verify_signature
+from aperio_cli.proving.signature import TrustedRootSource, verify_signature
 from aperio_cli.signing.local.authority import CertificateAuthority, LeafIdentity
 from tests.trust import (
     REPOSITORY,
@@ -383,23 +383,19 @@ def test_root_file_is_all_that_verification_needs(
     bundle = forge.bundle_json(DIGEST)
     for key in (domain.directory / "keys").iterdir():
         key.unlink()
-    source = read_trusted_root("local", copy, origin="file", as_of="2026-08-01T00:00:00Z")
-    assert (source.facts.origin, source.facts.as_of) == ("file", "2026-08-01T00:00:00Z")
+    source = TrustedRootSource("local", copy.read_bytes(), "file")
     assert verify_signature(DIGEST, bundle, [source]).signer.identity == "alice@local"
 
 
-def test_missing_root_file_refuses_with_the_command_that_makes_one(tmp_path: Path) -> None:
-    with pytest.raises(TrustRootMissing) as caught:
-        read_trusted_root("local", tmp_path / "none.json")
-    assert "`aperio trust local init`" in caught.value.next[0]
-
-
-def test_root_file_refuses_when_it_is_too_long_or_no_file(tmp_path: Path) -> None:
-    long = tmp_path / "long.json"
-    long.write_bytes(b" " * (1024 * 1024 + 1))
-    for path in (long, tmp_path):
-        with pytest.raises(TrustRootInvalid):
-            read_trusted_root("local", path)
+def test_refusals_name_the_file_as_whoever_asked_calls_it(
+    forge: Forge, root: TrustedRootSource
+) -> None:
+    bundle = forge.bundle_json(Digest.of(b"another file"))
+    for subject in ("`box.tar.gz`", "the artifact"):
+        with pytest.raises(SignatureDigestMismatch) as caught:
+            verify_signature(DIGEST, bundle, [root], subject=subject)
+        expected = f"{subject} was refused: its bundle is the signature of another file"
+        assert caught.value.what == expected
 
 
 # ── side effects ──────────────────────────────────────────────────────────────────────────────────
@@ -442,11 +438,11 @@ def test_bundle_of_very_many_members_refuses_before_a_parser_sees_it(
 
 def test_sigstore_prints_nothing_of_its_own() -> None:
     script = (
-        "import logging; from aperio_cli import errors\n"
+        "import logging; from aperio_cli.errors.trust import BundleMalformed\n"
         "from aperio_cli.models.digest import Digest\n"
         "from aperio_cli.proving.signature import *; root = TrustedRootSource('local', b'')\n"
         "try: verify_signature(Digest('0' * 64), b'', [root])\n"
-        "except errors.BundleMalformed: logging.getLogger('sigstore.models').warning('a root CA')\n"
+        "except BundleMalformed: logging.getLogger('sigstore.models').warning('a root CA')\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True

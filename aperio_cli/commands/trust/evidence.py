@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli.errors import AperioError, Refusal
+from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import FileNotRegular, FileTooLarge
 from aperio_cli.errors.trust import BundleMalformed, SignatureMissing
 from aperio_cli.errors.usage import NotFound, UsageError
@@ -82,11 +82,8 @@ def bundle_evidence(context: Context, source: str, artifact: str = "") -> Bundle
 
     is_file = _is_file(source)
     signed = _of_file(source, artifact) if is_file else _of_registry(context, source, artifact)
-    try:
-        proof = verify_signature(signed.digest, signed.bundle, context.trusted_roots)
-    except Refusal as refusal:
-        what = refusal.what.replace("the artifact", f"`{source}`", 1)
-        raise type(refusal)(what, why=refusal.why, next=refusal.next) from refusal
+    roots = context.trusted_roots
+    proof = verify_signature(signed.digest, signed.bundle, roots, subject=f"`{source}`")
     return BundleEvidence(proof, signed.digest, signed.basis, signed.claim)
 
 
