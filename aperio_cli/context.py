@@ -18,10 +18,11 @@ from aperio_cli.paths import Paths, find_paths
 if TYPE_CHECKING:
     from aperio_cli.config import Config, PublisherFile, Statements
     from aperio_cli.models.policy import Policy
+    from aperio_cli.models.publisher_file import PublisherList
     from aperio_cli.proving.signature import TrustedRootSource
     from aperio_cli.registry import Registry
     from aperio_cli.store.installed import Store
-    from aperio_cli.trust.publisher_files import VerifiedPublishers
+    from aperio_cli.trust.signed_document import SignedDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,8 @@ class Context:
 
         return roots.trusted_roots(self.config, self.paths)
 
-    def publishers_of(self, file: PublisherFile) -> VerifiedPublishers:
-        """What a publisher file of the configuration states.
+    def publishers_of(self, file: PublisherFile) -> SignedDocument[PublisherList]:
+        """Return what a publisher file of the configuration states.
 
         Raises:
             PublisherFileInvalid: when it does not count.
@@ -115,7 +116,7 @@ class Context:
                 file=file,
                 domains=self.config.domain_names,
                 roots=self.trusted_roots,
-                memory=self.paths.publisher_files,
+                memory=self.paths.signed_documents,
             )
         )
 

@@ -71,9 +71,9 @@ class Paths:
         return self.trust / "tuf" / domain
 
     @property
-    def publisher_files(self) -> Path:
-        """What is remembered of publisher files: which were verified, and their serials."""
-        return self.trust / "publisher-files.json"
+    def signed_documents(self) -> Path:
+        """What is remembered of signed documents: which were verified, and their serials."""
+        return self.trust / "signed-documents.json"
 
     @property
     def store_lock(self) -> Path:

@@ -37,15 +37,12 @@ class PublisherFile:
     Attributes:
         path: the file; its bundle stands beside it.
         rule: who has to have signed it; its namespace is `*` and its source this configuration.
+        name: which of the signer's files it has to be; empty: one without a name.
     """
 
     path: Path
     rule: PublisherRule
-
-    def to_json(self) -> dict[str, object]:
-        """The entry as reports carry it; keys as in config.toml."""
-        stated = {key: value for key, value in self.rule.to_json().items() if key != "namespace"}
-        return {"file": str(self.path), **stated}
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -276,9 +276,8 @@ class _Reader:
     ) -> Iterable[PublisherFile]:
         for table in self._tables(document, "publisher_files"):
             path = _absolute(table, "file", self._home)
-            yield PublisherFile(
-                path, parse_file_signer(table, domains=domains, source=str(self._path))
-            )
+            rule = parse_file_signer(table, domains=domains, source=str(self._path))
+            yield PublisherFile(path, rule, table.text("name") if "name" in table else "")
 
     def _domains(self, document: dict[str, Any]) -> Iterable[DomainRule]:
         names: set[str] = set()

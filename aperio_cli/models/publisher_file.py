@@ -5,8 +5,9 @@ Format `aperio.publishers/v1` (docs/reference/configuration.md, "Publisher files
     {"schema": "aperio.publishers/v1", "serial": 7, "expires": "2027-01-01T00:00:00Z",
      "publishers": [{"namespace": "acme", "domain": "public", ...}]}
 
-The keys of a publisher are those of `[[publishers]]`. Publishers are named one by one, so `*` is
-none; and the local trust domain is each machine's own, so nobody else speaks for it.
+A signer who keeps several such files gives each a `name`. The keys of a publisher are those of
+`[[publishers]]`. Publishers are named one by one, so `*` is none; and the local trust domain is
+each machine's own, so nobody else speaks for it.
 """
 
 from __future__ import annotations
@@ -37,18 +38,20 @@ class PublisherList:
     """What a publisher file states.
 
     Attributes:
+        name: which of its signer's files it is; empty: the only one.
         serial: its number; rises whenever it says something else.
         expires: its last moment, RFC 3339 in UTC.
         rules: its publishers; their source is the file.
     """
 
+    name: str
     serial: int
     expires: str
     rules: tuple[PublisherRule, ...]
 
 
 def parse_publisher_file(data: bytes, *, domains: Sequence[str], source: str) -> PublisherList:
-    """What the bytes of a publisher file state.
+    """Return what the bytes of a publisher file state.
 
     Args:
         data: the file.
@@ -68,8 +71,9 @@ def parse_publisher_file(data: bytes, *, domains: Sequence[str], source: str) ->
     table = Table(document, functools.partial(_fail, source, ""))
     if document.get("schema") != SCHEMA:
         table.fail("schema", f"expected {SCHEMA}")
-    table.check_keys(("schema", "serial", "expires", "publishers"))
+    table.check_keys(("schema", "name", "serial", "expires", "publishers"))
     return PublisherList(
+        name=table.text("name") if "name" in table else "",
         serial=_serial(table),
         expires=table.moment("expires", is_end=True),
         rules=tuple(
@@ -80,7 +84,7 @@ def parse_publisher_file(data: bytes, *, domains: Sequence[str], source: str) ->
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object, unless a key stands in it twice: readers differ in which of the two they take."""
+    """Refuse a key that stands twice: readers differ in which of the two they take."""
     found = dict(pairs)
     if len(found) != len(pairs):
         message = "a key stands twice in one object"

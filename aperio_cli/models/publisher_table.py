@@ -89,11 +89,11 @@ def parse_file_signer(table: Table, *, domains: Sequence[str] | None, source: st
     """Who has to have signed a publisher file, as a `[[publisher_files]]` table states it.
 
     Args:
-        table: its keys; those besides `file` say who.
+        table: its keys; those besides `file` and `name` say who.
         domains: as for `parse_publisher`.
         source: as for `parse_publisher`.
     """
-    table.check_keys(("file", *_IDENTITY_KEYS))
+    table.check_keys(("file", "name", *_IDENTITY_KEYS))
     domain = parse_domain(table, domains)
     ci, identity, issuer = _signer(table, domain, is_release=False)
     return PublisherRule(ANY_NAMESPACE, domain, identity, issuer, source, ci)

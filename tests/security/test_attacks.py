@@ -20,7 +20,7 @@ import sigstore.verify
 
 from aperio_cli import clock, publishing
 from aperio_cli.archive import writing
-from aperio_cli.config import Config, load_config
+from aperio_cli.config import Config, PublisherFile, load_config
 from aperio_cli.errors import AperioError
 from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
@@ -28,17 +28,20 @@ from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.policy import Policy, PolicyException
 from aperio_cli.models.proof import SBOM_TYPE
-from aperio_cli.models.publisher import LOCAL_ISSUER, Demands
+from aperio_cli.models.publisher import LOCAL_ISSUER, Demands, PublisherRule
+from aperio_cli.models.publisher_file import SCHEMA
 from aperio_cli.paths import Paths
 from aperio_cli.registry import open_registry
 from aperio_cli.signing.local import authority
 from aperio_cli.signing.local.authority import LeafIdentity
+from aperio_cli.trust.publisher_files import PublisherFileRequest, verify_publisher_file
 from aperio_cli.verifying.decide import ExceptionGranted
 from tests.builders import LINUX, go_members, manifest_bytes
 from tests.process.conftest import Host
 from tests.security.test_install_refusals import bomb
 from tests.security.world import (
     BOX,
+    DOMAIN,
     World,
     attest,
     beside,
@@ -54,7 +57,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aperio_cli.host.launch import RunningPlugin
+    from aperio_cli.models.publisher_file import PublisherList
     from aperio_cli.signing.local import LocalDomain
+    from aperio_cli.trust.signed_document import SignedDocument
 
 # ── the table ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -85,6 +90,7 @@ class Attack:
 
 ATTACKS: list[Attack] = []
 EVIL = "https://github.com/evil/box"
+_SECURITY_TEAM = LeafIdentity("security@acme.example", LOCAL_ISSUER)
 
 
 def attack(
@@ -883,6 +889,58 @@ def _secret_in_the_address(world: World) -> None:
 def _default_on_this_machine(world: World) -> None:
     script = greedy(world.root, {"secret": True}, default='"http://127.0.0.1:9"')
     _open_session(script, base_url="", **CREDENTIALS)
+
+
+@attack(
+    holds="the link that leads to a publisher file, and an older copy that its signer had signed",
+    tries="moves the link to the older copy",
+    stopped_by="the highest serial is remembered of the required signer, wherever a file lies",
+    code="publisher-file-invalid",
+)
+def _older_publisher_file(world: World) -> None:
+    link = world.root / "publishers.json"
+    _link(world, link, "new", serial=8)
+    assert _publishers(world, link).stated.serial == 8
+    _link(world, link, "newer", serial=9)  # as its signer does
+    assert _publishers(world, link).stated.serial == 9
+    _link(world, link, "old", serial=7)
+    _publishers(world, link)
+
+
+@attack(
+    holds="the link that leads to a publisher file, and another file of the same signer",
+    tries="moves the link to the other file, which says nothing about the publisher",
+    stopped_by="a file's own name is signed with it, and the entry states which is meant",
+    code="publisher-file-invalid",
+)
+def _another_publisher_file(world: World) -> None:
+    link = world.root / "publishers.json"
+    _link(world, link, "core", serial=1, name="core")
+    assert _publishers(world, link, "core").stated.name == "core"
+    _link(world, link, "extra", serial=9, name="extra")
+    _publishers(world, link, "core")
+
+
+def _link(world: World, link: Path, folder: str, **stated: object) -> None:
+    """Lead a link, and that of the bundle, to a publisher file which its signer signed."""
+    path = world.root / folder / link.name
+    path.parent.mkdir()
+    expires = clock.format_timestamp(clock.now() + timedelta(days=1))
+    document = {"schema": SCHEMA, "expires": expires, "publishers": [], **stated}
+    path.write_text(json.dumps(document))
+    sign(path, world.forge().but(identity=_SECURITY_TEAM))
+    for suffix in ("", BUNDLE_SUFFIX):
+        place = link.with_name(link.name + suffix)
+        place.unlink(missing_ok=True)
+        place.symlink_to(path.with_name(path.name + suffix))
+
+
+def _publishers(world: World, path: Path, name: str = "") -> SignedDocument[PublisherList]:
+    """Read a publisher file as a command does."""
+    team = PublisherRule("*", DOMAIN, _SECURITY_TEAM.subject, LOCAL_ISSUER, "config.toml")
+    memory = world.root / "home" / "trust" / "signed-documents.json"
+    request = PublisherFileRequest(PublisherFile(path, team, name), (), world.roots(), memory)
+    return verify_publisher_file(request)
 
 
 # ── carrying them out ─────────────────────────────────────────────────────────────────────────────

@@ -201,7 +201,7 @@ def test_load_config_refuses_a_moment_that_could_be_misread(tmp_path: Path, stat
 def test_load_config_reads_publisher_files_and_domains(tmp_path: Path) -> None:
     config = load(tmp_path, FILE + DOMAIN + TUF)
     [file] = config.publisher_files
-    assert file.path == Path("/etc/aperio/publishers.json")
+    assert (file.path, file.name) == (Path("/etc/aperio/publishers.json"), "")
     assert file.rule.identity == "security@acme.example"
     source = str(tmp_path / "config.toml")
     assert config.domains == (
@@ -209,6 +209,12 @@ def test_load_config_reads_publisher_files_and_domains(tmp_path: Path) -> None:
         DomainRule("x", None, "https://tuf.acme.example/", Path("/etc/root.json"), source),
     )
     assert config.domain_names == ("public", "staging", "local", "acme-internal", "x")
+
+
+def test_load_config_reads_the_name_of_a_publisher_file(tmp_path: Path) -> None:
+    [file] = load(tmp_path, FILE + 'name = "core"\n').publisher_files
+    assert file.name == "core"
+    assert "expected text" in refusal(tmp_path, FILE + "name = ''\n").why
 
 
 def test_load_config_reads_a_publisher_file_that_a_build_signs(tmp_path: Path) -> None:

@@ -24,7 +24,6 @@ from aperio_cli.proving import signature
 from aperio_cli.signing.local.authority import LeafIdentity
 from aperio_cli.trust.publisher_files import (
     PublisherFileRequest,
-    VerifiedPublishers,
     verify_publisher_file,
 )
 from tests.builders import snapshot
@@ -42,8 +41,10 @@ from tests.unit.test_config import PERSON
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from aperio_cli.models.publisher_file import PublisherList
     from aperio_cli.proving.signature import TrustedRootSource
     from aperio_cli.signing.local import LocalDomain
+    from aperio_cli.trust.signed_document import SignedDocument
 
 DOMAINS = ("public", "staging", "local", "acme-internal")
 EXPIRES = clock.format_timestamp(clock.now() + timedelta(days=30))
@@ -67,9 +68,9 @@ def document(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in (stated | changes).items() if value is not None}
 
 
-def entry(path: Path, **changes: Any) -> PublisherFile:
+def entry(path: Path, name: str = "", **changes: Any) -> PublisherFile:
     named = PublisherRule("*", "local", IDENTITY, LOCAL_ISSUER, "config.toml")
-    return PublisherFile(path, replace(named, **changes))
+    return PublisherFile(path, replace(named, **changes), name)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Publisher:
 
     @property
     def memory(self) -> Path:
-        return self.folder / "home" / "trust" / "publisher-files.json"
+        return self.folder / "home" / "trust" / "signed-documents.json"
 
     @property
     def root(self) -> TrustedRootSource:
@@ -109,7 +110,7 @@ class Publisher:
         asked = PublisherFileRequest(entry(self.path), DOMAINS, (self.root,), self.memory)
         return replace(asked, **changes)
 
-    def read(self, **changes: Any) -> VerifiedPublishers:
+    def read(self, **changes: Any) -> SignedDocument[PublisherList]:
         return verify_publisher_file(self.request(**changes))
 
     def refused(self, **changes: Any) -> PublisherFileInvalid:
@@ -286,6 +287,8 @@ def test_file_that_is_a_folder_is_refused(publisher: Publisher, which: str) -> N
         ({"publishers": None}, "`publishers`: expected a list"),
         ({"publishers": {}}, "`publishers`: expected a list"),
         ({"publishers": ["acme"]}, "`publishers`: expected a list of objects"),
+        ({"name": ""}, "`name`: expected text"),
+        ({"name": 7}, "`name`: expected text"),
         ({"publisher": []}, "unknown: publisher; did you mean `publishers`"),
         ({"publishers": [ACME, EVERYBODY]}, "`publishers[1].namespace`: a publisher file names"),
         ({"publishers": [ACME | {"domain": "local"}]}, "`publishers[0].tier`: the local trust"),
@@ -349,9 +352,8 @@ def test_file_with_a_higher_serial_follows(publisher: Publisher) -> None:
 def test_file_with_a_lower_serial_is_refused(publisher: Publisher) -> None:
     publisher.read()
     publisher.state(serial=6)
-    assert (
-        "expected serial 7 or higher, as seen before\nfound    serial 6" in publisher.refused().why
-    )
+    said = "expected serial 7 or higher, as seen before of its signer\nfound    serial 6"
+    assert said in publisher.refused().why
 
 
 @pytest.mark.parametrize("spelling", ["with dots", "through a link"])
@@ -400,35 +402,151 @@ def test_refused_file_does_not_raise_the_serial(publisher: Publisher) -> None:
     assert publisher.read().stated.serial == 8
 
 
-def test_serials_of_two_files_do_not_meddle(publisher: Publisher, tmp_path: Path) -> None:
+def test_older_copy_elsewhere_is_refused_when_a_link_leads_to_it(publisher: Publisher) -> None:
+    """As with `current ->`, or a Kubernetes ConfigMap: the link moves, not the file."""
+    older, newer = (deploy(publisher, serial=serial) for serial in (6, 7))
+    current = publisher.folder / "current"
+    request = publisher.request(file=entry(current / publisher.path.name))
+
+    current.symlink_to(newer)
+    assert verify_publisher_file(request).stated.serial == 7
+    current.unlink()
+    current.symlink_to(older)
+
+    with pytest.raises(PublisherFileInvalid) as caught:
+        verify_publisher_file(request)
+    assert "expected serial 7 or higher, as seen before of its signer" in caught.value.why
+
+
+def test_newer_file_is_accepted_when_a_link_leads_to_it(publisher: Publisher) -> None:
+    current = publisher.folder / "current"
+    request = publisher.request(file=entry(current / publisher.path.name))
+    for serial in (6, 7, 9):
+        current.unlink(missing_ok=True)
+        current.symlink_to(deploy(publisher, serial=serial))
+        assert verify_publisher_file(request).stated.serial == serial
+
+
+def deploy(publisher: Publisher, **changes: Any) -> Path:
+    """A folder of its own with a signed file of publishers."""
+    folder = publisher.folder / f"serial-{changes['serial']}"
+    folder.mkdir()
+    Publisher(publisher.domain, folder).state(**changes)
+    return folder
+
+
+def test_entry_for_another_place_does_not_begin_again(publisher: Publisher) -> None:
     publisher.read()
-    (tmp_path / "second").mkdir()
-    second = Publisher(publisher.domain, tmp_path / "second")
-    second.state(serial=1)
-    request = replace(second.request(), memory=publisher.memory)
-    assert verify_publisher_file(request).stated.serial == 1
+    older = deploy(publisher, serial=6) / publisher.path.name
+    with pytest.raises(PublisherFileInvalid, match="not accepted") as caught:
+        verify_publisher_file(publisher.request(file=entry(older)))
+    assert "serial 7 or higher" in caught.value.why
+
+
+def test_serials_of_two_signers_do_not_meddle(publisher: Publisher) -> None:
+    publisher.read()
+    grace = LeafIdentity("grace@local", LOCAL_ISSUER)
+    publisher.sign(json.dumps(document(serial=1)).encode(), identity=grace)
+    file = entry(publisher.path, identity="grace@local")
+    assert publisher.read(file=file).stated.serial == 1
     publisher.state(serial=6)
     publisher.refused()
 
 
+def test_serials_of_two_repositories_with_one_workflow_do_not_meddle(
+    domain: LocalDomain, tmp_path: Path
+) -> None:
+    """Both sign with a reusable workflow, which is all that their identity says."""
+    publisher, ref = Publisher(domain, tmp_path), "refs/heads/main"
+    shared = f"https://github.com/acme/shared/.github/workflows/sign.yml@{ref}"
+    build = CiIdentity("github", REPOSITORY, "123456", "789", WORKFLOW, ref, "github-hosted")
+    one = replace(build, signer_workflow=shared)
+    for stated in (one, replace(one, repository_id="654321")):
+        identity = github_identity(ref, signer=shared, repository_id=stated.repository_id)
+        serial = 7 if stated is one else 1
+        publisher.sign(json.dumps(document(serial=serial)).encode(), identity=identity)
+        issuer = CI_SERVICES["github"].issuer
+        file = entry(publisher.path, identity="", issuer=issuer, ci=stated)
+        assert publisher.read(file=file).stated.serial == serial
+
+
+def test_files_that_their_signer_names_have_serials_of_their_own(publisher: Publisher) -> None:
+    publisher.state(name="core")
+    core = entry(publisher.path, "core")
+    assert publisher.read(file=core).stated.name == "core"
+    publisher.state(name="extra", serial=1)
+    assert publisher.read(file=entry(publisher.path, "extra")).stated.serial == 1
+    publisher.state(name="core", serial=6)
+    assert "serial 7 or higher" in publisher.refused(file=core).why
+
+
 @pytest.mark.parametrize(
-    "contents", ["", "{", "[]", '{"schema": 2, "files": {}}', '{"schema": 1, "files": []}']
+    ("wanted", "name", "said"),
+    [
+        ("core", "extra", "expected name `core`\nfound    name `extra`"),
+        ("core", None, "expected name `core`\nfound    name none"),
+        ("", "extra", "expected name none\nfound    name `extra`"),
+    ],
+)
+def test_another_file_of_the_same_signer_is_refused(
+    publisher: Publisher, wanted: str, name: str | None, said: str
+) -> None:
+    """Put in the place of the one that is meant, it would take that one's rules away."""
+    publisher.state(name=name)
+    assert said in publisher.refused(file=entry(publisher.path, wanted)).why
+
+
+def test_files_without_a_name_are_one_succession(publisher: Publisher) -> None:
+    publisher.read()
+    other = deploy(publisher, serial=8, publishers=[]) / publisher.path.name
+    assert verify_publisher_file(publisher.request(file=entry(other))).stated.serial == 8
+    error = publisher.refused()
+    assert "serial 8 or higher" in error.why
+    assert "gives each a `name`" in error.next[1]
+
+
+def test_two_places_of_one_file_are_verified_once(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher.read()
+    copy = publisher.folder / "copy.json"
+    copy.write_bytes(publisher.path.read_bytes())
+    copy.with_name(copy.name + BUNDLE_SUFFIX).write_bytes(publisher.bundle.read_bytes())
+    monkeypatch.setattr("aperio_cli.proving.signature.verify_signature", None)
+    assert verify_publisher_file(publisher.request(file=entry(copy))).stated.serial == 7
+
+
+@pytest.mark.parametrize("contents", [b"{", b'{"schema": 1, "files": {"/p.json": {"serial": 9}}}'])
+def test_memory_of_an_earlier_aperio_is_not_read(publisher: Publisher, contents: bytes) -> None:
+    publisher.memory.parent.mkdir(mode=0o700, parents=True)
+    earlier = publisher.memory.with_name("publisher-files.json")
+    earlier.write_bytes(contents)
+    assert publisher.read().stated.serial == 7
+    assert earlier.read_bytes() == contents
+
+
+@pytest.mark.parametrize(
+    "contents", ["", "{", "[]", '{"schema": 2, "documents": {}}', '{"schema": 1, "documents": []}']
 )
 def test_damaged_memory_refuses(publisher: Publisher, contents: str) -> None:
     """It cannot be told any more what was seen."""
     publisher.read()
     publisher.memory.write_text(contents)
-    assert "cannot be read" in publisher.refused().what
+    error = publisher.refused()
+    assert f"cannot be read\n{publisher.memory}: " in error.why
+    assert error.next[0] == "bring that file back from a copy"
 
 
 @pytest.mark.parametrize("key", ["serial", "sha256", "evidence", "verified_at", "signer"])
 def test_memory_that_lacks_something_refuses(publisher: Publisher, key: str) -> None:
     publisher.read()
     remembered = json.loads(publisher.memory.read_text())
-    for known in remembered["files"].values():
+    for known in remembered["documents"].values():
         del known[key]
     publisher.memory.write_text(json.dumps(remembered))
-    assert "cannot be read" in publisher.refused().what
+    error = publisher.refused()
+    assert f"cannot be read\n{publisher.memory}: " in error.why
+    assert error.next[0] == "bring that file back from a copy"
 
 
 def test_memory_is_readable_by_its_owner_only(publisher: Publisher) -> None:
@@ -452,7 +570,7 @@ def test_unchanged_file_is_not_verified_again(
     first = publisher.read()
     before = snapshot(publisher.memory)
 
-    def again(*_: object) -> None:
+    def again(*_: object, **__: object) -> None:
         pytest.fail("it was verified again")
 
     monkeypatch.setattr(signature, "verify_signature", again)
@@ -477,7 +595,7 @@ def test_file_is_verified_again_when_something_changed(
         request = replace(request, roots=(changed,))
     asked: list[object] = []
 
-    def again(*arguments: object) -> None:
+    def again(*arguments: object, **_: object) -> None:
         asked.append(arguments)
         raise PublisherFileInvalid("as far as this test goes")
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from aperio_cli.config import Config, PublisherFile
     from aperio_cli.models.policy import Policy, PolicyException
     from aperio_cli.models.publisher import PublisherRule
+    from aperio_cli.models.publisher_file import PublisherList
     from aperio_cli.proving.signature import TrustedRootSource
-    from aperio_cli.trust.publisher_files import VerifiedPublishers
+    from aperio_cli.trust.signed_document import SignedDocument
 
 # What a rule demands besides the signer, by its key in the configuration.
 _CONDITIONS = {
@@ -56,7 +57,7 @@ class _FileFinding:
     """A publisher file of the configuration: what it states, or why it does not count."""
 
     file: PublisherFile
-    verified: VerifiedPublishers | None
+    verified: SignedDocument[PublisherList] | None
     problem: str
 
 

@@ -1,0 +1,334 @@
+"""Documents that somebody signed, with a serial and an end, and one memory of the highest serial.
+
+A document is bytes with a Sigstore bundle. It counts when the signer who is required signed it,
+before its end, and unless a newer one was seen. What it says is up to its `Schema`; a file of
+publishers is the first. A registry's signed root (`registry.json`: serial, expires, digests of the
+other files) and a list of revocations are schemas too, with their bytes from the network in place
+of `read_document`.
+
+The memory is keyed by what a document is, never by where it lay: kind, required signer and the name
+that the document gives itself. Paths are links that somebody moves, addresses have mirrors, and an
+older copy is as well signed as the newer one. A signer who keeps several documents of one kind
+names each; whoever requires one says which. Documents without a name are one succession.
+
+Format of the memory: `{"schema": 1, "documents": {KEY: {...}}}`. KEY is a JSON list: kind, trust
+domain, issuer, identity, repository id of a CI build, name. Each has `serial`, `sha256`, `evidence`
+(sha256 of everything that the verification depended on), `verified_at` and `signer`. As long as the
+evidence is the same, a command reads the document without importing sigstore; what it states always
+comes from the document itself.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from aperio_cli import clock
+from aperio_cli.errors import AperioError, Refusal
+from aperio_cli.errors.files import DiskFull, LockHeld
+from aperio_cli.files import locking, reading, writing
+from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES
+from aperio_cli.models.digest import Digest
+from aperio_cli.models.publisher import Signer
+from aperio_cli.models.publisher_table import who_signs
+from aperio_cli.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from aperio_cli.models.publisher import PublisherRule
+    from aperio_cli.proving.signature import TrustedRootSource
+
+_SCHEMA = 1
+_MAX_MEMORY_BYTES = 4 * 1024 * 1024
+
+
+class Stated(Protocol):
+    """What every kind of document states.
+
+    Attributes:
+        name: which of its signer's documents of this kind it is; empty: the only one.
+        serial: a whole number, not negative; rises whenever the document says something else.
+        expires: its last moment, RFC 3339 in UTC.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - above
+    @property
+    def serial(self) -> int: ...  # noqa: D102
+    @property
+    def expires(self) -> str: ...  # noqa: D102
+
+
+T = TypeVar("T", bound=Stated)
+
+
+@dataclass(frozen=True, slots=True)
+class Schema(Generic[T]):
+    """A kind of document.
+
+    Attributes:
+        kind: its name in the memory; never changes.
+        subject: what messages call this document.
+        parse: what its bytes state; raises the kind's own error.
+        refused: makes the kind's own error of evidence and steps to take.
+    """
+
+    kind: str
+    subject: str
+    parse: Callable[[bytes], T]
+    refused: Callable[[str, Sequence[str]], Refusal]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRequest(Generic[T]):
+    """A document, and what to hold it against.
+
+    Attributes:
+        schema: its kind.
+        data: its bytes; whoever read them capped them.
+        bundle: the Sigstore bundle that came with it.
+        signer: who has to have signed it.
+        name: which of the signer's documents it has to be.
+        roots: the trusted roots of this machine.
+        memory: where the highest serials are remembered; made when missing.
+        now: the current moment, aware.
+    """
+
+    schema: Schema[T]
+    data: bytes
+    bundle: bytes
+    signer: PublisherRule
+    name: str
+    roots: Sequence[TrustedRootSource]
+    memory: Path
+    now: datetime = field(default_factory=clock.now)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedDocument(Generic[T]):
+    """A document that counts.
+
+    Attributes:
+        stated: what it states.
+        signer: who signed it.
+        verified_at: when its signature was verified here, RFC 3339 in UTC.
+    """
+
+    stated: T
+    signer: Signer
+    verified_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """The newest document of one key; fields as in the memory."""
+
+    serial: int
+    sha256: str
+    evidence: str
+    verified_at: str
+    signer: Signer
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self) | {"signer": self.signer.to_json()}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> _Remembered:
+        """Return what a memory holds; KeyError, TypeError or ValueError when it is damaged."""
+        return cls(
+            serial=int(document["serial"]),
+            sha256=Digest(str(document["sha256"])).hex,
+            evidence=str(document["evidence"]),
+            verified_at=str(document["verified_at"]),
+            signer=Signer.from_json(document["signer"]),
+        )
+
+
+def read_document(schema: Schema[T], path: Path, limit_bytes: int) -> tuple[bytes, bytes]:
+    """Return the bytes of a document in a file, and of the bundle beside it.
+
+    Raises:
+        Refusal: the schema's own: one of them is missing, too long or no file.
+    """
+    beside = path.with_name(path.name + BUNDLE_SUFFIX)
+    return _read(schema, path, limit_bytes), _read(schema, beside, MAX_BUNDLE_BYTES)
+
+
+def verify_document(request: DocumentRequest[T]) -> SignedDocument[T]:
+    """Return what a document states, as the signer who is required has signed it.
+
+    Raises:
+        Refusal: the schema's own: the signature is none, or somebody else's, the contents are not
+            as they have to be, it is another document than is wanted, it has ended, it is older
+            than one seen before, or the memory cannot be read or written.
+        DiskFull: there is no space to remember it.
+        LockHeld: another process is remembering one.
+    """
+    schema, root = request.schema, _root(request)
+    evidence = _evidence(request, root)
+    known = _recall(request)
+    if known is None or known.evidence != evidence:
+        signer = _verified_signer(request, root)
+        moment = clock.format_timestamp(request.now)
+        known = _Remembered(-1, Digest.of(request.data).hex, evidence, moment, signer)
+    stated = schema.parse(request.data)
+    _check_wanted(request, stated)
+    if known.serial != stated.serial:
+        _remember(request, replace(known, serial=stated.serial))
+    return SignedDocument(stated, known.signer, known.verified_at)
+
+
+def _read(schema: Schema[T], path: Path, limit_bytes: int) -> bytes:
+    try:
+        return reading.read_capped(path, limit_bytes)
+    except FileNotFoundError as error:
+        step = "bring file and bundle back, or take the entry out"
+        raise schema.refused(f"`{path}` is not there", [step]) from error
+    except (AperioError, OSError) as error:
+        raise schema.refused(str(error), ["look at the file and its mode"]) from error
+
+
+def _root(request: DocumentRequest[T]) -> TrustedRootSource:
+    wanted = request.signer.domain
+    root = next((root for root in request.roots if root.name == wanted), None)
+    if root is None or root.problem:
+        why = root.problem if root else "there is none"
+        known = "`aperio trust show` says what is known of each trust domain"
+        raise request.schema.refused(
+            f"the trusted root `{wanted}` cannot be used: {why}",
+            (root and root.remedies) or [known],
+        )
+    return root
+
+
+def _verified_signer(request: DocumentRequest[T], root: TrustedRootSource) -> Signer:
+    """Return who signed the document, when that is who is required; else refuse."""
+    from aperio_cli.proving.signature import verify_signature
+
+    schema = request.schema
+    try:
+        signer = verify_signature(
+            Digest.of(request.data), request.bundle, [root], subject=schema.subject
+        ).signer
+    except Refusal as refusal:
+        step = "get file and bundle again, both together"
+        raise schema.refused(f"{refusal.what}\n{refusal.why}".rstrip(), [step]) from refusal
+    differences = request.signer.differences(signer, "")
+    if differences:
+        lines = (
+            f"{each.field}: expected {clean(each.expected)}, found {clean(each.found)}"
+            for each in differences
+        )
+        raise schema.refused(
+            "\n".join(["it is signed by somebody else than is required", *lines]),
+            ["do not use it before whoever was to sign it has explained it"],
+        )
+    return signer
+
+
+def _evidence(request: DocumentRequest[T], root: TrustedRootSource) -> str:
+    """Return one digest of everything that a verification depends on."""
+    parts = (request.data, request.bundle, root.document)
+    digests = [Digest.of(part).hex for part in parts]
+    return Digest.of(json.dumps([request.signer.to_json(), *digests], sort_keys=True).encode()).hex
+
+
+def _check_wanted(request: DocumentRequest[T], stated: Stated) -> None:
+    """Refuse a document of another name, and one that has ended."""
+    if stated.name != request.name:
+        expected, found = (f"`{name}`" if name else "none" for name in (request.name, stated.name))
+        raise request.schema.refused(
+            f"it is another document of its signer's\nexpected name {expected}\n"
+            f"found    name {found}",
+            ["get the one that is meant", "or state the name of this one in its entry"],
+        )
+    if clock.format_timestamp(request.now) > stated.expires:
+        step = "get a newer one from its signer"
+        raise request.schema.refused(f"it ended on {stated.expires}", [step])
+
+
+# ── memory ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _key(request: DocumentRequest[T]) -> str:
+    """Return what a document is remembered under: what it is, wherever it lies."""
+    signer = request.signer
+    # Several repositories sign with one reusable workflow, which is all that their identity says.
+    repository = signer.ci.repository_id if signer.ci else ""
+    parts = (signer.domain, signer.issuer, who_signs(signer), repository, request.name)
+    return json.dumps([request.schema.kind, *parts])
+
+
+def _recall(request: DocumentRequest[T]) -> _Remembered | None:
+    found = _memory(request).get(_key(request))
+    try:
+        return None if found is None else _Remembered.from_json(found)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(request, clean(error)) from error
+
+
+def _memory(request: DocumentRequest[T]) -> dict[str, Any]:
+    try:
+        document = json.loads(reading.read_capped(request.memory, _MAX_MEMORY_BYTES))
+    except FileNotFoundError:
+        return {}
+    except (AperioError, OSError, ValueError, RecursionError) as error:
+        raise _damaged(request, clean(error)) from error
+    remembered = document.get("documents") if isinstance(document, dict) else None
+    if not isinstance(remembered, dict) or document.get("schema") != _SCHEMA:
+        raise _damaged(request, f"expected schema {_SCHEMA}")
+    return remembered
+
+
+def _remember(request: DocumentRequest[T], current: _Remembered) -> None:
+    """Note the document; refuse when one with a higher serial, or another with the same, was seen.
+
+    It is looked up once more under the lock: another process may have seen a newer one by now.
+    """
+    memory = request.memory
+    try:
+        if not memory.parent.exists():
+            writing.make_private(memory.parent)
+        lock = memory.with_suffix(".lock")
+        with locking.FileLock(lock, what=f"{request.schema.subject} was not accepted"):
+            _refuse_older(request, current)
+            documents = _memory(request) | {_key(request): current.to_json()}
+            contents = json.dumps({"schema": _SCHEMA, "documents": documents})
+            writing.write_atomic(memory, contents.encode(), mode=0o600)
+    except (DiskFull, LockHeld, Refusal):
+        raise
+    except (AperioError, OSError) as error:
+        # What cannot be remembered could be taken back without anybody noticing.
+        why = f"its serial cannot be remembered: {error}"
+        raise request.schema.refused(why, ["look at the home's mode"]) from error
+
+
+def _refuse_older(request: DocumentRequest[T], current: _Remembered) -> None:
+    before = _recall(request)
+    if before is None:
+        return
+    if current.serial < before.serial:
+        raise request.schema.refused(
+            f"expected serial {before.serial} or higher, as seen before of its signer\n"
+            f"found    serial {current.serial}",
+            [
+                "get the current file from its signer; an older one may have been put in its place",
+                "a signer of several files gives each a `name`, and its entry states that name",
+            ],
+        )
+    if current.serial == before.serial and current.sha256 != before.sha256:
+        raise request.schema.refused(
+            f"another file with serial {current.serial} was seen before of its signer",
+            ["ask its signer to raise the serial with every change"],
+        )
+
+
+def _damaged(request: DocumentRequest[T], why: str) -> Refusal:
+    return request.schema.refused(
+        f"what is remembered of signed documents cannot be read\n{request.memory}: {why}",
+        ["bring that file back from a copy", "move it away: older documents then pass again"],
+    )

@@ -1,0 +1,114 @@
+"""Signed documents of any kind: here a registry's root, whose bytes come from memory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aperio_cli.errors.trust import SignatureInvalid
+from aperio_cli.models.digest import Digest
+from aperio_cli.models.publisher import LOCAL_ISSUER, PublisherRule
+from aperio_cli.trust.signed_document import DocumentRequest, Schema, verify_document
+from tests.trust import IDENTITY, Forge, new_domain, root_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from aperio_cli.signing.local import LocalDomain
+
+
+@dataclass(frozen=True)
+class Root:
+    """What a registry states of itself."""
+
+    serial: int
+    expires: str
+    name: str
+
+
+class Refused(SignatureInvalid):
+    """The kind's own error."""
+
+
+def refused(why: str, steps: Sequence[str]) -> Refused:
+    return Refused("the registry's root was refused", why=why, next=steps)
+
+
+INDEX = Schema("index", "the root", lambda data: Root(**json.loads(data)), refused)
+
+
+@pytest.fixture(scope="module")
+def domain(tmp_path_factory: pytest.TempPathFactory) -> LocalDomain:
+    return new_domain(tmp_path_factory.mktemp("signer"))
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Signs roots, and reads them as a client does."""
+
+    domain: LocalDomain
+    memory: Path
+
+    def signed(self, serial: int, name: str = "acme", kind: str = "index") -> DocumentRequest[Root]:
+        stated = {"serial": serial, "expires": "2999-01-01T00:00:00Z", "name": name}
+        data = json.dumps(stated).encode()
+        bundle = Forge.of(self.domain).bundle_json(Digest.of(data))
+        signer = PublisherRule("*", "local", IDENTITY, LOCAL_ISSUER, "config.toml")
+        roots = (root_of(self.domain),)
+        schema = replace(INDEX, kind=kind)
+        return DocumentRequest(schema, data, bundle, signer, name, roots, self.memory)
+
+    def accepts(self, request: DocumentRequest[Root]) -> int:
+        return verify_document(request).stated.serial
+
+    def refuses(self, request: DocumentRequest[Root]) -> str:
+        with pytest.raises(Refused) as caught:
+            verify_document(request)
+        return caught.value.why
+
+
+@pytest.fixture
+def registry(domain: LocalDomain, tmp_path: Path) -> Registry:
+    return Registry(domain, tmp_path / "trust" / "signed-documents.json")
+
+
+def test_first_serial_may_be_zero_and_later_ones_only_rise(registry: Registry) -> None:
+    for serial in (0, 0, 1, 5):
+        assert registry.accepts(registry.signed(serial)) == serial
+    assert "expected serial 5 or higher" in registry.refuses(registry.signed(4))
+
+
+def test_kinds_and_names_have_serials_of_their_own(registry: Registry) -> None:
+    assert registry.accepts(registry.signed(5)) == 5
+    assert registry.accepts(registry.signed(1, kind="revocations")) == 1
+    assert registry.accepts(registry.signed(2, name="globex")) == 2
+    assert registry.refuses(registry.signed(1))
+
+
+def test_errors_are_the_kinds_own_and_name_the_document(registry: Registry) -> None:
+    mixed = replace(registry.signed(1), bundle=registry.signed(2).bundle)
+    assert registry.refuses(mixed).startswith(
+        "the root was refused: its bundle is the signature of another file"
+    )
+
+
+def test_newer_one_that_another_process_saw_meanwhile_counts(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aperio_cli.trust import signed_document
+
+    registry.accepts(registry.signed(1))
+    older, newer = registry.signed(2), registry.signed(3)
+    remember = signed_document._remember
+
+    def remember_second(request: object, current: object) -> None:
+        monkeypatch.setattr(signed_document, "_remember", remember)
+        registry.accepts(newer)
+        remember(request, current)  # type: ignore[arg-type]  # whatever it was given
+
+    monkeypatch.setattr(signed_document, "_remember", remember_second)
+    assert "expected serial 3 or higher" in registry.refuses(older)
