@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli.models.policy import Policy
-from aperio_cli.models.publisher_table import RESERVED_DOMAINS
+from aperio_cli.models.publisher import RESERVED_DOMAINS
 
 if TYPE_CHECKING:
     from aperio_cli.models.policy import PolicyException

@@ -31,8 +31,8 @@ from aperio_cli.models.policy import (
     UNVERIFIED,
     PolicyException,
 )
+from aperio_cli.models.publisher import RESERVED_DOMAINS
 from aperio_cli.models.publisher_table import (
-    RESERVED_DOMAINS,
     parse_file_signer,
     parse_publisher,
 )

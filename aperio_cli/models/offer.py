@@ -25,7 +25,6 @@ class Offer:
         size_bytes: what its length must be, when stated.
         bundle: the Sigstore bundle itself, or None when there is none.
         source: whose word this is, for people: a registry's location, or the file.
-        registry_publisher: the publisher name that a registry shows; display only.
         attestations: signed statements about the artifact, one Sigstore bundle a line; None when
             there are none.
         index_serial: the edition of the index that made the offer, when it says which.
@@ -42,7 +41,6 @@ class Offer:
     size_bytes: int | None
     bundle: bytes | None
     source: str
-    registry_publisher: str = ""
     attestations: bytes | None = None
     index_serial: int | None = None
     below: str = ""

@@ -12,9 +12,17 @@ if TYPE_CHECKING:
     from aperio_cli.models.plugin_id import PluginId
 
 ANY_NAMESPACE = "*"
-# The trust domain that `aperio trust local init` makes. Its issuer is a name that never resolves
+LOCAL_DOMAIN: Final = "local"
+PUBLIC_DOMAIN: Final = "public"
+STAGING_DOMAIN: Final = "staging"
+SIGSTORE_DOMAINS: Final = (PUBLIC_DOMAIN, STAGING_DOMAIN)
+"""Instances of Sigstore's own: their trusted roots ship with aperio, their logs are public."""
+
+RESERVED_DOMAINS: Final = (*SIGSTORE_DOMAINS, LOCAL_DOMAIN)
+"""Names of the trust domains that are known without being configured."""
+
+# The issuer of the domain that `aperio trust local init` makes is a name that never resolves
 # (RFC 2606, `.invalid`), so a rule for it cannot come to mean somebody else's server.
-LOCAL_DOMAIN = "local"
 LOCAL_ISSUER = "https://oidc.local.aperio.invalid"
 
 # Names of claims: sigstore/fulcio, docs/oid-info.md, 1.3.6.1.4.1.57264.1.9 to .22.

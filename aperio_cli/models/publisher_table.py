@@ -7,7 +7,7 @@ same in a publisher file.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from aperio_cli.models.publisher import (
     ANY_NAMESPACE,
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aperio_cli.models.table import Table
-
-PUBLIC_DOMAIN: Final = "public"
-STAGING_DOMAIN: Final = "staging"
-RESERVED_DOMAINS: Final = (PUBLIC_DOMAIN, STAGING_DOMAIN, LOCAL_DOMAIN)
-"""Names of the trust domains that are known without being configured."""
 
 _BUILD_KEYS = ("repository", "repository_id", "owner_id", "workflow", "ref", "runner")
 _IDENTITY_KEYS = ("domain", "identity", "issuer", "ci", *_BUILD_KEYS, "signer_workflow")

@@ -222,7 +222,6 @@ class RegistrySource:
             bundle=self._bundle(download),
             attestations=self._attestations(download),
             source=self.name,
-            registry_publisher=version.publisher,
             below="" if "://" in location else self.root,
         )
 

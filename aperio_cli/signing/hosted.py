@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aperio_cli.errors.files import InsecureUrl
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from aperio_cli.signing.credential import Credential
 
-PUBLIC: Final = "public"
-STAGING: Final = "staging"
 _EVIDENCE_CHARACTERS = 300
 # Services that are sent the identity token; the others get signatures only.
 _TOLD_THE_TOKEN = ("caUrls", "oidcUrls")

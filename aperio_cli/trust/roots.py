@@ -22,8 +22,12 @@ from aperio_cli.errors.trust import TrustRootInvalid
 from aperio_cli.errors.usage import NotFound, UsageError
 from aperio_cli.files import reading
 from aperio_cli.models.digest import Digest
-from aperio_cli.models.publisher import LOCAL_DOMAIN
-from aperio_cli.models.publisher_table import PUBLIC_DOMAIN, STAGING_DOMAIN
+from aperio_cli.models.publisher import (
+    LOCAL_DOMAIN,
+    PUBLIC_DOMAIN,
+    SIGSTORE_DOMAINS,
+    STAGING_DOMAIN,
+)
 from aperio_cli.proving.trusted_root import TrustedRootSource
 from aperio_cli.text import clean, one_line
 from aperio_cli.trust.refreshed import (
@@ -42,8 +46,6 @@ if TYPE_CHECKING:
 
 STALE_AFTER = timedelta(days=180)
 """How old a root may get before `aperio doctor` warns."""
-
-SHIPPED_DOMAINS = (PUBLIC_DOMAIN, STAGING_DOMAIN)
 
 _SHIPPED = Path(__file__).resolve().parent / "shipped"
 # sigstore_trustroot.proto, ClientTrustConfig as JSON.
@@ -106,7 +108,7 @@ def _domain_roots(config: Config, paths: Paths) -> Iterator[DomainRoot]:
             yield _file_root(rule.name, rule.file, "file")
         else:
             yield _stated_root(rule, paths)
-    for name in SHIPPED_DOMAINS:
+    for name in SIGSTORE_DOMAINS:
         yield root_in_use(_shipped_repository(name), paths)
 
 
@@ -161,13 +163,13 @@ def root_repository(name: str, config: Config) -> RootRepository:
         UsageError: there is no such domain, or it is not got over TUF.
         TrustRootInvalid: the first root that the configuration names cannot be read.
     """
-    if name in SHIPPED_DOMAINS:
+    if name in SIGSTORE_DOMAINS:
         return _shipped_repository(name)
     rule = next((rule for rule in config.domains if rule.name == name and rule.tuf), None)
     if rule is not None:
         return _stated_repository(rule)
     is_file = any(rule.name == name for rule in config.domains)
-    known = (*SHIPPED_DOMAINS, *(rule.name for rule in config.domains if rule.tuf))
+    known = (*SIGSTORE_DOMAINS, *(rule.name for rule in config.domains if rule.tuf))
     if name == LOCAL_DOMAIN:
         raise UsageError(
             "`local` was left as it is: it is this machine's own, and nobody has a newer root",
@@ -233,7 +235,7 @@ def refreshed_copy(repository: RootRepository, paths: Paths) -> RefreshedRoot | 
 def root_in_use(repository: RootRepository, paths: Paths) -> DomainRoot:
     """Return the newer of what was got over TUF and what is shipped; unusable: there is neither."""
     name, get_it = repository.name, f"get it: `aperio trust refresh {repository.name}`"
-    shipped = _shipped_sighting(name) if name in SHIPPED_DOMAINS else None
+    shipped = _shipped_sighting(name) if name in SIGSTORE_DOMAINS else None
     try:
         copy = refreshed_copy(repository, paths)
     except Damaged as damage:

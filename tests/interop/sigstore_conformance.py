@@ -31,7 +31,7 @@ from aperio_cli.errors.usage import UsageError
 from aperio_cli.files import reading, writing
 from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
-from aperio_cli.models.publisher_table import PUBLIC_DOMAIN, STAGING_DOMAIN
+from aperio_cli.models.publisher import PUBLIC_DOMAIN, STAGING_DOMAIN
 from aperio_cli.paths import find_paths
 from aperio_cli.proving.refusals import refusing
 from aperio_cli.proving.signature import (

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aperio_cli.proving.signature import TrustedRootSource
-from aperio_cli.signing.local import documents, issuers, server
+from aperio_cli.signing.local import documents, server, tokens
 from tests.sigstack.identities import BUILDS, PEOPLE, PIPELINES, TokenIssuer
 from tests.sigstack.stack import run_client
+from tests.simulators.ci import issuers
 from tests.trust import new_domain
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 DOMAIN = "sigstack"
 """What the tests call an instance's trust domain."""
 
-_CERTIFYING = {PEOPLE: issuers.email, BUILDS: issuers.github, PIPELINES: issuers.gitlab}
+_CERTIFYING = {PEOPLE: tokens.email, BUILDS: issuers.github, PIPELINES: issuers.gitlab}
 
 
 class Instance(Protocol):

@@ -60,7 +60,6 @@ def test_resolve_gives_the_offer_of_a_folder(tmp_path: Path) -> None:
     assert (found.version, found.kind, found.platform) == ("1.2.3", "connector", LINUX)
     assert (found.digest and found.digest.hex, found.bundle) == ("a" * 64, b"{}")
     assert found.source == f"{tmp_path / 'registry'} (unsigned index)"
-    assert found.registry_publisher == "acme"
 
 
 @pytest.mark.parametrize("form", ["{}", "file://{}", "{}/plugins.json"])

@@ -24,10 +24,10 @@ from aperio_cli.errors.trust import (
 from aperio_cli.errors.usage import ConsentMissing
 from aperio_cli.signing import ambient, client, login, sign
 from aperio_cli.signing.hosted import HostedDomain, Identification, open_hosted
-from aperio_cli.signing.local import issuers, server
+from aperio_cli.signing.local import server
 from aperio_cli.signing.local.authority import LeafIdentity
 from aperio_cli.signing.local.server import Reply
-from tests.simulators.ci import claims, github, provider, web
+from tests.simulators.ci import claims, github, issuers, provider, web
 from tests.simulators.ci.artifacts import NAME, artifact_at
 from tests.simulators.ci.google_machine import certificate
 from tests.simulators.ci.instance import Instance, instance

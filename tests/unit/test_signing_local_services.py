@@ -25,8 +25,8 @@ from aperio_cli.errors.files import DiskFull
 from aperio_cli.files import locking
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher import LOCAL_ISSUER
-from aperio_cli.signing.local import issuers, server, tokens
 from aperio_cli.signing.local import log as transparency
+from aperio_cli.signing.local import server, tokens
 from aperio_cli.signing.local.log import (
     EntryInvalid,
     EntryRequest,
@@ -36,6 +36,7 @@ from aperio_cli.signing.local.log import (
     tree_hash,
 )
 from tests.simulators.ci import claims as shapes
+from tests.simulators.ci import issuers
 from tests.trust import IDENTITY, Forge, encoded, new_domain, snapshot
 
 if TYPE_CHECKING:

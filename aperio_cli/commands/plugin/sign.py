@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from aperio_cli.signing.hosted import Identification
 
 _FROM_STDIN = "-"
-_PUBLIC = ("public", "staging")
 _SHOWN_KINDS = {
     "https://slsa.dev/provenance/v1": "provenance",
     "https://cyclonedx.org/bom": "bill of materials",
@@ -138,12 +137,13 @@ def _trust_config(context: Context, trust: str) -> str:
     from aperio_cli.errors.files import FileNotRegular, FileTooLarge
     from aperio_cli.errors.usage import NotFound
     from aperio_cli.files import reading
+    from aperio_cli.models.publisher import SIGSTORE_DOMAINS
     from aperio_cli.trust import roots
     from aperio_cli.trust.refreshed import MAX_DOCUMENT_BYTES
 
     path = Path(trust).expanduser()
     # A name counts before a file of that name, which a project could bring along.
-    names = {*_PUBLIC, *(rule.name for rule in context.config.domains)}
+    names = {*SIGSTORE_DOMAINS, *(rule.name for rule in context.config.domains)}
     if trust in names or not (trust.startswith((".", "/", "~")) or path.is_file()):
         return roots.trust_config_json(trust, context.config, context.paths)
     try:
@@ -159,12 +159,14 @@ def _trust_config(context: Context, trust: str) -> str:
 def _identification(
     context: Context, trust: str, identity_token: str, *, out_of_band: bool
 ) -> Identification:
+    from aperio_cli.models.publisher import SIGSTORE_DOMAINS
     from aperio_cli.signing.hosted import Identification
 
     token = _token_on_stdin() if identity_token == _FROM_STDIN else identity_token
     has_terminal = sys.stdin.isatty() and sys.stderr.isatty()
-    in_public = functools.partial(_consent, context) if trust in _PUBLIC else (lambda: None)
-    return Identification(token, out_of_band, has_terminal, os.environ, in_public)
+    is_public = trust in SIGSTORE_DOMAINS
+    consent = functools.partial(_consent, context) if is_public else (lambda: None)
+    return Identification(token, out_of_band, has_terminal, os.environ, consent)
 
 
 def _consent(context: Context) -> None:

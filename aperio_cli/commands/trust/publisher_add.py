@@ -134,8 +134,8 @@ def _stated(
     Raises:
         UsageError: they do not state one.
     """
-    from aperio_cli.models.publisher import LOCAL_DOMAIN
-    from aperio_cli.models.publisher_table import PUBLIC_DOMAIN, parse_publisher
+    from aperio_cli.models.publisher import LOCAL_DOMAIN, PUBLIC_DOMAIN
+    from aperio_cli.models.publisher_table import parse_publisher
     from aperio_cli.models.table import Table
 
     if artifact:

@@ -55,10 +55,6 @@ class LogRecord:
     timestamp: str = ""
 
 
-LogSink = "Callable[[LogRecord], None]"
-"""Takes each record, on the event loop's thread; must not block for long."""
-
-
 class LineSplitter:
     """Cuts a stream of bytes into lines without their line feed; never holds more than one."""
 

@@ -27,7 +27,7 @@ from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import DiskFull
 from aperio_cli.models.publisher import LOCAL_ISSUER
 from aperio_cli.signing import surroundings
-from aperio_cli.signing.local import issuers, tokens
+from aperio_cli.signing.local import tokens
 from aperio_cli.signing.local.authority import CertificateRequestInvalid, read_certificate_request
 from aperio_cli.signing.local.log import EntryInvalid, EntryRequest
 from aperio_cli.signing.local.timestamp import TimestampRequestInvalid
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from aperio_cli.signing.local.authority import CertificateAuthority
-    from aperio_cli.signing.local.issuers import Certify
     from aperio_cli.signing.local.log import TransparencyLog
     from aperio_cli.signing.local.timestamp import TimestampAuthority
+    from aperio_cli.signing.local.tokens import Certify
 
 CERTIFICATES_PATH = "/api/v2/signingCert"
 LOG_PATH = "/api/v2/log/entries"
@@ -82,7 +82,7 @@ class Services:
     log: TransparencyLog
     timestamps: TimestampAuthority
     token_key: ec.EllipticCurvePrivateKey
-    issuers: Mapping[str, Certify] = field(default_factory=lambda: {LOCAL_ISSUER: issuers.email})
+    issuers: Mapping[str, Certify] = field(default_factory=lambda: {LOCAL_ISSUER: tokens.email})
 
     def answer(self, path: str, authorization: str, body: bytes) -> Reply:
         """The reply to a POST; every refusal is a JSON document with `code` and `message`.

@@ -7,27 +7,31 @@ This module loads `cryptography` and `jwt`: import it inside functions only.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jwt
 
 from aperio_cli import clock
 from aperio_cli.models.publisher import LOCAL_ISSUER
 from aperio_cli.signing.credential import AUDIENCE
-from aperio_cli.signing.local.issuers import ClaimsUnfit
+from aperio_cli.signing.local.authority import LeafIdentity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    from aperio_cli.signing.local.authority import LeafIdentity
-    from aperio_cli.signing.local.issuers import Certify
+Claims = Mapping[str, Any]
+Certify = Callable[[Claims], LeafIdentity]
+"""Makes an identity of a token's claims; raises `ClaimsUnfit`."""
 
 LIFETIME = timedelta(minutes=5)
 _ALGORITHM = "ES256"
 _REQUIRED = ("aud", "exp", "iat", "iss", "sub")
+
+
+class ClaimsUnfit(ValueError):
+    """The claims are not those of tokens of this kind of issuer."""
 
 
 class TokenInvalid(ValueError):
@@ -47,6 +51,18 @@ def mint(key: ec.EllipticCurvePrivateKey, identity: str) -> str:
         "sub": identity,
     }
     return jwt.encode(claims, key, algorithm=_ALGORITHM)
+
+
+def email(claims: Claims) -> LeafIdentity:
+    """Return whom an issuer names by an address that it has verified.
+
+    Raises:
+        ClaimsUnfit: it has verified none.
+    """
+    address = claims.get("email")
+    if claims.get("email_verified") is not True or not isinstance(address, str):
+        raise ClaimsUnfit("its e-mail is not verified")
+    return LeafIdentity(address, claims["iss"])
 
 
 def check(

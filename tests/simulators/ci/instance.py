@@ -17,9 +17,10 @@ import jwt
 
 from aperio_cli import clock
 from aperio_cli.proving.trusted_root import TrustedRootSource
-from aperio_cli.signing.local import documents, issuers, server
+from aperio_cli.signing.local import documents, server, tokens
 from aperio_cli.signing.local.server import Reply, Services
 from tests.simulators.ci import claims as shapes
+from tests.simulators.ci import issuers
 from tests.trust import new_domain
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ ISSUERS = {
     shapes.GITLAB_ISSUER: issuers.gitlab,
     shapes.BUILDKITE_ISSUER: issuers.buildkite,
     shapes.CIRCLECI_ISSUER: issuers.circleci,
-    shapes.GOOGLE_ISSUER: issuers.email,
+    shapes.GOOGLE_ISSUER: tokens.email,
     shapes.DEX_ISSUER: issuers.federated_email,
 }
 
@@ -98,7 +99,7 @@ class Instance:
         service = {**document["signingConfig"]["caUrls"][0], "url": url}
         document["signingConfig"]["oidcUrls"] = [service]
         self.file.write_text(json.dumps(document))
-        self.services.issuers[url] = issuers.email  # type: ignore[index]  # ours: a plain dict
+        self.services.issuers[url] = tokens.email  # type: ignore[index]  # ours: a plain dict
 
 
 @contextlib.contextmanager

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from aperio_cli.signing.local import issuers
 from aperio_cli.signing.local.authority import LeafIdentity
-from aperio_cli.signing.local.issuers import Claims, ClaimsUnfit
+from aperio_cli.signing.local.tokens import Certify, Claims, ClaimsUnfit, email
 from tests.simulators.ci import claims as shapes
+from tests.simulators.ci import issuers
 
 BOX = "https://github.com/acme/aperio-plugin-box"
 # What docs/oid-info.md calls the numbers, as the keys of Fulcio's configuration.
@@ -76,13 +76,13 @@ def test_login_through_another_issuer_names_that_one() -> None:
     assert identity == LeafIdentity("alice@acme.example", shapes.GOOGLE_ISSUER)
 
 
-MISSING: dict[str, tuple[issuers.Certify, Claims, str]] = {
+MISSING: dict[str, tuple[Certify, Claims, str]] = {
     "github": (issuers.github, shapes.github(), "repository_id"),
     "gitlab": (issuers.gitlab, shapes.gitlab(), "namespace_id"),
     "buildkite": (issuers.buildkite, shapes.buildkite(), "pipeline_slug"),
     "circleci": (issuers.circleci, shapes.circleci(), "oidc.circleci.com/project-id"),
-    "e-mail": (issuers.email, shapes.google(), "email"),
-    "e-mail unverified": (issuers.email, shapes.google(), "email_verified"),
+    "e-mail": (email, shapes.google(), "email"),
+    "e-mail unverified": (email, shapes.google(), "email_verified"),
     "federation": (issuers.federated_email, shapes.dex(), "federated_claims"),
 }
 
@@ -128,7 +128,7 @@ def filled(template: str, values: dict[str, str]) -> str:
     return re.sub(by_index, lambda found: values[found[1]], text)
 
 
-KINDS: dict[str, tuple[issuers.Certify, dict[str, Any]]] = {
+KINDS: dict[str, tuple[Certify, dict[str, Any]]] = {
     "github-workflow": (issuers.github, shapes.github(environment="release")),
     "gitlab-pipeline": (issuers.gitlab, shapes.gitlab(environment="release")),
     "buildkite-job": (issuers.buildkite, shapes.buildkite()),

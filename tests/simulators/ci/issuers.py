@@ -1,4 +1,4 @@
-"""How a certificate authority makes identities of the claims in tokens, by the kind of issuer.
+"""How certificate authorities make identities of the claims in tokens, by the kind of issuer.
 
 The rules are those of Fulcio's configuration (sigstore/fulcio, config/identity/config.yaml) for the
 kinds of issuers that publishers use; a value that a template asks for and a token lacks refuses it.
@@ -7,22 +7,19 @@ kinds of issuers that publishers use; a value that a template asks for and a tok
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aperio_cli.signing.local.authority import LeafIdentity
+from aperio_cli.signing.local.tokens import ClaimsUnfit, email
 
-Claims = Mapping[str, Any]
-Certify = Callable[[Claims], LeafIdentity]
-"""Makes an identity of a token's claims; raises `ClaimsUnfit`."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aperio_cli.signing.local.tokens import Claims
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _TOKEN_SUBJECT = 24
-
-
-class ClaimsUnfit(ValueError):
-    """The claims are not those of tokens of this kind of issuer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +35,6 @@ class Templates:
     subject: str
     claims: Mapping[int, str]
     defaults: Mapping[str, str]
-
-
-def email(claims: Claims) -> LeafIdentity:
-    """A person or service account, by an address that the issuer has verified."""
-    address = claims.get("email")
-    if claims.get("email_verified") is not True or not isinstance(address, str):
-        raise ClaimsUnfit("its e-mail is not verified")
-    return LeafIdentity(address, claims["iss"])
 
 
 def federated_email(claims: Claims) -> LeafIdentity:
