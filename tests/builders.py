@@ -59,10 +59,11 @@ from tests.trust import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aperio_cli.models.evidence import ExceptionGranted
     from aperio_cli.proving.trusted_root import TrustedRootSource
     from aperio_cli.signing.local import LocalDomain
     from aperio_cli.signing.local.authority import LeafIdentity
-    from aperio_cli.verifying.decide import AdmittedArtifact, ExceptionGranted
+    from aperio_cli.verifying.decide import AdmittedArtifact
 
 LINUX = Platform("linux", "amd64")
 ARM = Platform("linux", "arm64")

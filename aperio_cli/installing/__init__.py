@@ -20,6 +20,7 @@ from aperio_cli.files import tree as files_tree
 from aperio_cli.files import writing
 from aperio_cli.installing.bytecode import compile_tree
 from aperio_cli.machine.interpreters import choose_interpreter, find_interpreters
+from aperio_cli.models.evidence import ExceptionGranted, Verified
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.policy import UNSIGNED
 from aperio_cli.models.publisher import OWNER_ID, REPOSITORY_ID
@@ -33,7 +34,6 @@ from aperio_cli.models.receipt import (
     Receipt,
 )
 from aperio_cli.text import clean
-from aperio_cli.verifying.decide import AdmittedArtifact, ExceptionGranted, Verified
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.proof import Proof
     from aperio_cli.models.publisher import Signer
     from aperio_cli.store.installed import Store
+    from aperio_cli.verifying.decide import AdmittedArtifact
 
 __all__ = ["InstallReport", "InstallRequest", "find_interpreters", "install"]
 

@@ -26,6 +26,7 @@ from aperio_cli.models.artifact import (
     artifact_name,
 )
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.evidence import Verified
 from aperio_cli.net.fetch import FetchRequest, fetch_file
 from aperio_cli.publishing.source import (
     PublishedArtifact,
@@ -41,7 +42,6 @@ from aperio_cli.verifying import (
     VerifyRequest,
     verify_artifact,
 )
-from aperio_cli.verifying.decide import AdmittedArtifact, Verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.policy import Policy
     from aperio_cli.proving.trusted_root import TrustedRootSource
+    from aperio_cli.verifying.decide import AdmittedArtifact
 
 
 @dataclass(frozen=True, slots=True)

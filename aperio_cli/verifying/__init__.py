@@ -41,13 +41,14 @@ from aperio_cli.models.offer import Offer
 from aperio_cli.net.fetch import FetchRequest, fetch_into
 from aperio_cli.text import clean
 from aperio_cli.verifying.decide import AdmittedArtifact, Question, check_bytes, decide, judge
-from aperio_cli.verifying.evidence import Case, ExceptionGranted
+from aperio_cli.verifying.evidence import Case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import date
 
     from aperio_cli.archive.reading import Entry
+    from aperio_cli.models.evidence import ExceptionGranted
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.policy import Policy
     from aperio_cli.models.proof import Proof

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from aperio_cli.errors.files import DigestMismatch
 from aperio_cli.errors.installing import ManifestMismatch, PlatformIncompatible
+from aperio_cli.models.evidence import Evidence, ExceptionGranted, Verified
 from aperio_cli.models.policy import REQUIREMENTS, UNSIGNED, UNVERIFIED
 from aperio_cli.models.proof import UNATTESTED_BUILDER
 from aperio_cli.models.protocol import require_compatible
@@ -19,7 +20,7 @@ from aperio_cli.models.publisher import LOCAL_DOMAIN, TIERS, Demands, Difference
 from aperio_cli.models.receipt import BUNDLE_FILE_NAME
 from aperio_cli.text import clean
 from aperio_cli.verifying import policy_refusals as refusals
-from aperio_cli.verifying.evidence import Case, Evidence, ExceptionGranted, Judgement, Verified
+from aperio_cli.verifying.evidence import Case, Judgement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,11 +38,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AdmittedArtifact",
     "Case",
-    "Evidence",
-    "ExceptionGranted",
     "Judgement",
     "Question",
-    "Verified",
     "check_bytes",
     "check_platform",
     "check_receipt",

@@ -21,10 +21,11 @@ from aperio_cli.text import clean
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from aperio_cli.models.evidence import ExceptionGranted
     from aperio_cli.models.policy import PolicyException
     from aperio_cli.models.proof import Attestation
     from aperio_cli.models.publisher import Difference, PublisherRule, Signer
-    from aperio_cli.verifying.evidence import Case, ExceptionGranted
+    from aperio_cli.verifying.evidence import Case
 
 
 def unsigned(case: Case) -> SignatureMissing:

@@ -25,6 +25,7 @@ from aperio_cli.errors import AperioError
 from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.evidence import ExceptionGranted
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.policy import Policy, PolicyException
 from aperio_cli.models.proof import SBOM_TYPE
@@ -35,7 +36,6 @@ from aperio_cli.registry import open_registry
 from aperio_cli.signing.local import authority
 from aperio_cli.signing.local.authority import LeafIdentity
 from aperio_cli.trust.publisher_files import PublisherFileRequest, verify_publisher_file
-from aperio_cli.verifying.decide import ExceptionGranted
 from tests.builders import LINUX, go_members, manifest_bytes
 from tests.process.conftest import Host
 from tests.security.test_install_refusals import bomb

@@ -29,9 +29,9 @@ from aperio_cli.errors import AperioError, catalogue
 from aperio_cli.errors.trust import VerifierCrashed
 from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.evidence import Verified
 from aperio_cli.models.policy import Policy
 from aperio_cli.models.proof import SBOM_TYPE
-from aperio_cli.verifying.decide import Verified
 from tests import mutations
 from tests.builders import (
     VERSION,

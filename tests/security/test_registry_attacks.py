@@ -255,7 +255,7 @@ def test_publisher_that_the_index_calls_verified_is_believed_no_more(machine: Ma
 
 
 def test_offer_cannot_bring_its_own_exception(machine: Machine) -> None:
-    from aperio_cli.verifying.decide import ExceptionGranted
+    from aperio_cli.models.evidence import ExceptionGranted
 
     granted = ExceptionGranted("unsigned", "2099-01-01", "x")
     stated = replace(offered(machine, published(machine, machine.signed())), bundle=None)

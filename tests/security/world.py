@@ -41,11 +41,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.archive import writing
+    from aperio_cli.models.evidence import ExceptionGranted
     from aperio_cli.models.offer import Offer
     from aperio_cli.models.publisher import PublisherRule
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.signing.local import LocalDomain
-    from aperio_cli.verifying.decide import AdmittedArtifact, ExceptionGranted
+    from aperio_cli.verifying.decide import AdmittedArtifact
 
 DOMAIN = "acme-sigstore"
 BOX = PluginId.parse(PLUGIN)

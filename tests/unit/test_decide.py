@@ -29,6 +29,7 @@ from aperio_cli.errors.trust import (
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.artifact import Artifact
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.evidence import ExceptionGranted, Verified, exception_terms
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.policy import Policy, PolicyException
 from aperio_cli.models.proof import SBOM_TYPE, UNATTESTED_BUILDER, Proof
@@ -36,15 +37,12 @@ from aperio_cli.models.publisher import Demands
 from aperio_cli.verifying.decide import (
     AdmittedArtifact,
     Case,
-    ExceptionGranted,
     Judgement,
     Question,
-    Verified,
     check_receipt,
     decide,
     judge,
 )
-from aperio_cli.verifying.evidence import exception_terms
 from tests.builders import (
     ARM,
     LINUX,

@@ -36,6 +36,7 @@ from aperio_cli.machine import interpreters
 from aperio_cli.machine.interpreters import choose_interpreter, probe, run_bounded
 from aperio_cli.models.artifact import Artifact
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.evidence import ExceptionGranted
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.policy import Policy, PolicyException
 from aperio_cli.models.proof import SBOM_TYPE
@@ -43,7 +44,6 @@ from aperio_cli.models.publisher import CI_SERVICES
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.signing import sign
 from aperio_cli.store.installed import Store
-from aperio_cli.verifying.decide import ExceptionGranted
 from tests.builders import (
     LINUX,
     TAG,

@@ -9,9 +9,9 @@ import pytest
 from aperio_cli.errors.installing import NotInstalled, PluginInUse
 from aperio_cli.files import removing
 from aperio_cli.files.writing import ASIDE_PREFIX
+from aperio_cli.models.evidence import ExceptionGranted
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.removing import remove
-from aperio_cli.verifying.decide import ExceptionGranted
 from tests.builders import Machine, go_members, unchanged, write_artifact
 from tests.trust import new_domain
 

@@ -9,11 +9,11 @@ import pytest
 from aperio_cli.errors.files import FilesChanged, FolderNotPrivate, LockHeld
 from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid
 from aperio_cli.files.writing import ASIDE_PREFIX
+from aperio_cli.models.evidence import ExceptionGranted
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.store import listing
 from aperio_cli.store.installed import Store
-from aperio_cli.verifying.decide import ExceptionGranted
 from tests.builders import Machine, go_members, write_artifact
 from tests.trust import new_domain
 

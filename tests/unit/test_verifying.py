@@ -40,12 +40,12 @@ from aperio_cli.models.artifact import (
     MAX_ATTESTATIONS_BYTES,
 )
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.evidence import ExceptionGranted, Verified
 from aperio_cli.models.policy import Policy
 from aperio_cli.models.proof import PROVENANCE_TYPE, SBOM_TYPE
 from aperio_cli.proving import signature
 from aperio_cli.publishing import serving
 from aperio_cli.verifying import verify_artifact
-from aperio_cli.verifying.decide import ExceptionGranted, Verified
 from tests.builders import (
     ARM,
     LINUX,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aperio_cli.installing import InstallReport
-    from aperio_cli.verifying.decide import ExceptionGranted
+    from aperio_cli.models.evidence import ExceptionGranted
 
 
 @command(plugin, "plugin", "install")
@@ -92,8 +92,8 @@ def _exception(
         UsageError: the three do not go together, or a source is not a local artifact.
     """
     from aperio_cli import clock
+    from aperio_cli.models.evidence import ExceptionGranted
     from aperio_cli.models.plugin_id import is_path
-    from aperio_cli.verifying.decide import ExceptionGranted
 
     if not allow_unsigned:
         if until or reason:

@@ -13,8 +13,9 @@ from aperio_cli.verifying import VerifyRequest, verify_artifact
 
 if TYPE_CHECKING:
     from aperio_cli.context import Context
+    from aperio_cli.models.evidence import ExceptionGranted
     from aperio_cli.models.offer import Offer
-    from aperio_cli.verifying.decide import AdmittedArtifact, ExceptionGranted
+    from aperio_cli.verifying.decide import AdmittedArtifact
 
 
 def find_source(context: Context, argument: str) -> Offer | Path:

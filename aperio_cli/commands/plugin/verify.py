@@ -83,7 +83,7 @@ def _trust(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def describe(admitted: AdmittedArtifact) -> dict[str, Any]:
     """What reports say about an admitted artifact."""
-    from aperio_cli.verifying.decide import ExceptionGranted, Verified
+    from aperio_cli.models.evidence import ExceptionGranted, Verified
 
     manifest = admitted.artifact.manifest
     evidence = admitted.evidence
