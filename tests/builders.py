@@ -13,7 +13,7 @@ import stat
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
@@ -22,6 +22,7 @@ from aperio_cli.archive import writing
 from aperio_cli.installing import InstallReport, InstallRequest, install
 from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX, artifact_name
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.evidence import Verified
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.offer import Offer
 from aperio_cli.models.platform import Platform
@@ -43,6 +44,7 @@ from aperio_cli.models.publisher import (
     Signer,
 )
 from aperio_cli.models.receipt import Receipt
+from aperio_cli.models.table import Table
 from aperio_cli.paths import Paths
 from aperio_cli.store.installed import Store
 from aperio_cli.verifying import VerifyRequest, verify_artifact
@@ -57,7 +59,7 @@ from tests.trust import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from aperio_cli.models.evidence import ExceptionGranted
     from aperio_cli.proving.trusted_root import TrustedRootSource
@@ -230,28 +232,27 @@ def offer(**changes: Any) -> Offer:
     return replace(stated, **changes)
 
 
+def table(document: Mapping[str, Any]) -> Table:
+    """A table of a record; what is wrong with it is a ValueError that names the key."""
+
+    def fail(key: str, why: str) -> NoReturn:
+        raise ValueError(f"{key}: {why}")
+
+    return Table(document, fail)
+
+
 def receipt(**changes: Any) -> Receipt:
     """The record of the go artifact, signed, on a machine where nothing of it is on disk."""
-    declared = manifest()
     recorded = Receipt(
-        id=declared.id,
-        version=declared.version,
-        kind=declared.kind,
-        entrypoint=declared.entrypoint,
-        protocol=declared.protocol,
-        provider=declared.provider,
+        manifest=manifest(),
         platform=str(LINUX),
         artifact_digest=Digest.of(b"artifact"),
         tree_digest=f"t1:{'0' * 64}",
         installed_at="2026-01-02T03:04:05Z",
         badge="local",
-        signer=signer().to_json(),
-        proof=proof().to_json(),
-        rule=rule().to_json(),
-        exception=None,
+        evidence=Verified(proof(), rule(source="")),
         source="/registry/box.tar.gz",
         interpreter=None,
-        manifest=declared.to_json(),
         folder=Path("/nonexistent/plugins/acme/box-connector/1.2.3"),
     )
     return replace(recorded, **changes)

@@ -11,6 +11,12 @@ class ReceiptInvalid(Refusal):
     code = "receipt-invalid"
 
 
+class ReceiptNewer(Refusal):
+    """A newer aperio made the record of an installed version, and this one cannot read it."""
+
+    code = "receipt-newer"
+
+
 class NotInstalled(AperioError):
     """The plugin, or that version of it, is not installed."""
 

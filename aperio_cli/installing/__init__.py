@@ -20,7 +20,7 @@ from aperio_cli.files import tree as files_tree
 from aperio_cli.files import writing
 from aperio_cli.installing.bytecode import compile_tree
 from aperio_cli.machine.interpreters import choose_interpreter, find_interpreters
-from aperio_cli.models.evidence import ExceptionGranted, Verified
+from aperio_cli.models.evidence import ExceptionGranted, Verified, evidence_to_json, proof_of
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.policy import UNSIGNED
 from aperio_cli.models.publisher import OWNER_ID, REPOSITORY_ID
@@ -31,17 +31,19 @@ from aperio_cli.models.receipt import (
     FILES_FOLDER,
     MAX_BYTES,
     TREE_FILE_NAME,
+    Precedent,
     Receipt,
 )
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from aperio_cli.files.tree import FileRecord
     from aperio_cli.models.artifact import Interpreter
-    from aperio_cli.models.proof import Proof
+    from aperio_cli.models.policy import PolicyException
+    from aperio_cli.models.proof import Attestation, Proof
     from aperio_cli.models.publisher import Signer
     from aperio_cli.store.installed import Store
     from aperio_cli.verifying.decide import AdmittedArtifact
@@ -80,19 +82,20 @@ class InstallReport:
     def to_json(self) -> dict[str, Any]:
         """The report as the `data` of the JSON envelope."""
         receipt = self.receipt
+        evidence, manifest = evidence_to_json(receipt.evidence), receipt.manifest.to_json()
         return {
             "id": str(receipt.id),
             "version": receipt.version,
             "kind": receipt.kind,
             "badge": receipt.badge,
-            "signer": receipt.signer,
-            "exception": receipt.exception,
-            "exceptions": list(receipt.exceptions),
-            "proof": receipt.proof,
+            "signer": evidence["signer"],
+            "exception": evidence["exception"],
+            "exceptions": _as_json(receipt.exceptions),
+            "proof": evidence["proof"],
             "artifact_sha256": receipt.artifact_digest.hex,
             "tree_digest": receipt.tree_digest,
-            "permissions": receipt.manifest["permissions"],
-            "scopes": receipt.manifest["scopes"],
+            "permissions": manifest["permissions"],
+            "scopes": manifest["scopes"],
             "folder": str(receipt.folder),
             "replaced": self.replaced,
             "was_installed": self.was_installed,
@@ -157,69 +160,85 @@ def _installed(admitted: AdmittedArtifact, store: Store, request: InstallRequest
         ProvenanceMissing: it has provenance, the offered one has none, and that is not accepted.
         ReceiptInvalid: the record of an installed version is damaged.
     """
-    same = store.find(PluginRef(admitted.offer.id, admitted.offer.version))
-    if same and same.artifact_digest != admitted.artifact.digest:
-        raise VersionChanged(
-            f"{admitted.subject} was not installed: this version is installed with other contents",
-            why=f"installed {same.artifact_digest}\noffered   {admitted.artifact.digest}",
-            next=[
-                "ask its publisher why a released version was changed",
-                f"to take the new contents, first `aperio plugin remove {same.id}@{same.version}`",
-            ],
-        )
+    same = store.precedent(admitted.offer.id, admitted.offer.version)
+    if same:
+        _refuse_other_contents(same, admitted)
     current = _predecessor(admitted, store)
-    if same and _is_as_good(same, admitted) and _is_intact(same, store):
+    if same and (receipt := _as_good(same, admitted, store)):
         if current and current.version != same.version:
             # It becomes the current version again, on the evidence in its record.
-            _check_succession(current, same.recorded_proof(), admitted, request)
-        return same
-    evidence = admitted.evidence
-    offered = evidence.proof if isinstance(evidence, Verified) else None
+            _check_succession(current, proof_of(same.evidence), admitted, request)
+        return receipt
+    offered = proof_of(admitted.evidence)
     for before in (same, current):
         _check_succession(before, offered, admitted, request)
     return None
 
 
+def _refuse_other_contents(same: Precedent, admitted: AdmittedArtifact) -> None:
+    """Raise VersionChanged when the version is installed from another artifact."""
+    if same.artifact_digest == admitted.artifact.digest:
+        return
+    raise VersionChanged(
+        f"{admitted.subject} was not installed: this version is installed with other contents",
+        why=f"installed {same.artifact_digest}\noffered   {admitted.artifact.digest}",
+        next=[
+            "ask its publisher why a released version was changed",
+            f"to take the new contents, first `aperio plugin remove {same.id}@{same.version}`",
+        ],
+    )
+
+
+def _as_good(same: Precedent, admitted: AdmittedArtifact, store: Store) -> Receipt | None:
+    """Return the record of the installed version, when nothing would be better for being new.
+
+    None when the record, the list of files or a file is damaged: installing repairs them.
+    """
+    try:
+        receipt = store.get(PluginRef(same.id, same.version))
+        if not _is_as_good(receipt, admitted):
+            return None
+        store.check(receipt)
+    except (FilesChanged, ReceiptInvalid):
+        return None
+    return receipt
+
+
 def _is_as_good(receipt: Receipt, admitted: AdmittedArtifact) -> bool:
     """Whether the installed version rests on the same evidence as the offered one, or better."""
-    recorded, evidence = receipt.recorded_proof(), admitted.evidence
+    recorded, evidence = receipt.evidence, admitted.evidence
     if isinstance(evidence, ExceptionGranted):
-        return recorded is not None or receipt.exception == evidence.to_json()
-    if recorded is None or recorded.signer.lineage != evidence.signer.lineage:
+        return isinstance(recorded, Verified) or recorded == evidence
+    if not isinstance(recorded, Verified) or recorded.signer.lineage != evidence.signer.lineage:
         return False
-    is_all_attested = set(evidence.proof.attestations) <= set(recorded.attestations)
+    # As JSON: a record keeps neither the order of claims nor the file that states an exception.
+    attested = _as_json(recorded.proof.attestations)
+    is_all_attested = all(each in attested for each in _as_json(evidence.proof.attestations))
     # `list` shows these two from the record, so they have to be those of today's policy.
-    is_shown = receipt.badge == admitted.badge and receipt.exceptions == _lifted(admitted)
+    lifted = _as_json(admitted.judgement.lifted)
+    is_shown = receipt.badge == admitted.badge and _as_json(receipt.exceptions) == lifted
     return is_all_attested and is_shown
 
 
-def _lifted(admitted: AdmittedArtifact) -> tuple[dict[str, str], ...]:
-    return tuple(exception.to_json() for exception in admitted.judgement.lifted)
+def _as_json(kept: Sequence[Attestation | PolicyException]) -> list[Mapping[str, object]]:
+    return [each.to_json() for each in kept]
 
 
-def _is_intact(receipt: Receipt, store: Store) -> bool:
-    try:
-        store.check(receipt)
-    except (FilesChanged, ReceiptInvalid):
-        return False
-    return True
-
-
-def _predecessor(admitted: AdmittedArtifact, store: Store) -> Receipt | None:
+def _predecessor(admitted: AdmittedArtifact, store: Store) -> Precedent | None:
     """The installed version whose signer counts: the current one, else the highest."""
     plugin = admitted.offer.id
     version = store.current_version(plugin) or next(iter(store.versions(plugin)[::-1]), None)
-    return store.find(PluginRef(plugin, version)) if version else None
+    return store.precedent(plugin, version) if version else None
 
 
 def _check_succession(
-    before: Receipt | None,
+    before: Precedent | None,
     after: Proof | None,
     admitted: AdmittedArtifact,
     request: InstallRequest,
 ) -> None:
     """Provenance can rise, never fall (DESIGN, section 4, item 7)."""
-    recorded = before.recorded_proof() if before else None
+    recorded = proof_of(before.evidence) if before else None
     if before is None or recorded is None:
         return
     accepted = {after.signer.name, after.signer.identity} if after else {UNSIGNED}
@@ -236,7 +255,7 @@ def _has_provenance(proof: Proof) -> bool:
 
 
 def _signer_changed(
-    before: Receipt, installed: Signer, admitted: AdmittedArtifact, offered: Signer | None
+    before: Precedent, installed: Signer, admitted: AdmittedArtifact, offered: Signer | None
 ) -> SignerChanged:
     change = "somebody else signed it" if offered else "it is not signed"
     return SignerChanged(
@@ -250,7 +269,7 @@ def _signer_changed(
 
 
 def _provenance_fell(
-    before: Receipt, admitted: AdmittedArtifact, signer: Signer
+    before: Precedent, admitted: AdmittedArtifact, signer: Signer
 ) -> ProvenanceMissing:
     return ProvenanceMissing(
         f"{admitted.subject} was not installed: nothing signed says how it was built, unlike the"
@@ -359,8 +378,7 @@ def _write_records(
         writing.write_atomic(prepared / BUNDLE_FILE_NAME, admitted.bundle)
     if admitted.attestations is not None:
         writing.write_atomic(prepared / ATTESTATIONS_FILE_NAME, admitted.attestations)
-    receipt = _receipt(admitted, place, files_tree.tree_digest(tree), interpreter)
-    record = receipt.to_bytes()
+    record = _receipt(admitted, place, files_tree.tree_digest(tree), interpreter).to_bytes()
     if len(record) > MAX_BYTES:
         raise FileTooLarge(
             f"{admitted.subject} was not installed: more is stated about it than a record may hold",
@@ -369,35 +387,23 @@ def _write_records(
             next=["tell its publisher"],
         )
     writing.write_atomic(prepared / FILE_NAME, record)
-    return receipt
+    return Receipt.parse(record, place)  # as everybody else is going to read it
 
 
 def _receipt(
     admitted: AdmittedArtifact, place: Path, tree_digest: str, interpreter: Interpreter | None
 ) -> Receipt:
-    manifest, evidence = admitted.artifact.manifest, admitted.evidence
-    verified = evidence if isinstance(evidence, Verified) else None
-    exception = evidence if isinstance(evidence, ExceptionGranted) else None
     return Receipt(
-        id=manifest.id,
-        version=manifest.version,
-        kind=manifest.kind,
-        entrypoint=manifest.entrypoint,
-        protocol=manifest.protocol,
-        provider=manifest.provider,
+        manifest=admitted.artifact.manifest,
         platform=str(admitted.artifact.platform),
         artifact_digest=admitted.artifact.digest,
         tree_digest=tree_digest,
         installed_at=clock.timestamp(),
         badge=admitted.badge,
-        signer=verified.signer.to_json() if verified else None,
-        rule=verified.rule.to_json() if verified else None,
-        exception=exception.to_json() if exception else None,
+        evidence=admitted.evidence,
         source=admitted.offer.location,
         interpreter=interpreter,
-        manifest=manifest.to_json(),
         folder=place,
-        proof=verified.proof.to_json() if verified else None,
-        exceptions=_lifted(admitted),
+        exceptions=admitted.judgement.lifted,
         index_serial=admitted.offer.index_serial,
     )

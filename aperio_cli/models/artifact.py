@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.manifest import Manifest
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.publisher import Signer
+    from aperio_cli.models.table import Table
 
 BUNDLE_SUFFIX = ".sigstore.json"
 ATTESTATIONS_SUFFIX = ".intoto.jsonl"
@@ -21,6 +23,7 @@ ATTESTATIONS_SUFFIX = ".intoto.jsonl"
 SUFFIX = ".tar.gz"
 MAX_BUNDLE_BYTES = 1024 * 1024
 MAX_ATTESTATIONS_BYTES = 16 * 1024 * 1024
+_PYTHON_VERSION = re.compile(r"\d{1,3}\.\d{1,3}(?:\.\S{1,40})?", re.ASCII)
 
 
 def artifact_name(manifest: Manifest, platform: Platform) -> str:
@@ -115,6 +118,19 @@ class Interpreter:
             "tag": self.tag,
             "base_prefix": self.base_prefix,
         }
+
+    @classmethod
+    def from_json(cls, table: Table) -> Interpreter:
+        """Return the interpreter that a record carries."""
+        version = table.recorded("version")
+        if not _PYTHON_VERSION.fullmatch(version):
+            table.fail("version", "expected a version of Python")
+        return cls(
+            executable=table.recorded("executable"),
+            version=version,
+            tag=table.recorded("tag"),
+            base_prefix=table.recorded("base_prefix"),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.policy import LONGEST_EXCEPTION, MAX_REASON_CHARACTERS, UNSIGNED
+from aperio_cli.models.proof import Proof
+from aperio_cli.models.publisher import PublisherRule, Signer
+from aperio_cli.models.table import Table
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from aperio_cli.models.policy import PolicyException
-    from aperio_cli.models.proof import Proof
-    from aperio_cli.models.publisher import PublisherRule, Signer
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -77,6 +78,12 @@ class ExceptionGranted:
         document = {"rule": self.rule, "until": self.until, "reason": self.reason}
         return document | ({"source": self.source} if self.source else {})
 
+    @classmethod
+    def from_json(cls, table: Table) -> Self:
+        """Return the exception that a record carries; of its terms only `holds` judges."""
+        rule, until, reason = (table.recorded(key) for key in ("rule", "until", "reason"))
+        return cls(rule, until, reason, table.recorded("source", ""))
+
 
 def exception_terms(until: str, reason: str, today: date) -> tuple[str, str]:
     """Date and reason of a new exception, when they are what an exception needs.
@@ -106,3 +113,35 @@ def _bad_terms(option: str, found: str, expected: str) -> UsageError:
 
 
 Evidence = Verified | ExceptionGranted
+
+
+def proof_of(evidence: Evidence) -> Proof | None:
+    """Return what a bundle proved; None for an exception."""
+    return evidence.proof if isinstance(evidence, Verified) else None
+
+
+def evidence_to_json(evidence: Evidence) -> dict[str, Any]:
+    """Return the evidence as receipts and reports carry it, under four keys of theirs."""
+    if isinstance(evidence, ExceptionGranted):
+        return {"signer": None, "rule": None, "proof": None, "exception": evidence.to_json()}
+    return {
+        "signer": evidence.signer.to_json(),
+        "rule": evidence.rule.to_json(),
+        "proof": evidence.proof.to_json(),
+        "exception": None,
+    }
+
+
+def evidence_from_json(table: Table) -> Evidence:
+    """Return the evidence that a record carries under those four keys.
+
+    There is a signer with its rule, or an exception; the proof may be missing.
+    """
+    exception, signed = table.optional("exception"), table.optional("signer")
+    if bool(exception) == bool(signed):
+        table.fail("signer", "expected a signer or an exception, and not both")
+    if exception:
+        return ExceptionGranted.from_json(exception)
+    signer = Signer.from_json(table.table("signer"))
+    proof = table.optional("proof") or Table({}, table.fail)
+    return Verified(Proof.from_json(proof, signer), PublisherRule.from_json(table.table("rule")))

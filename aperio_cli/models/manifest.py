@@ -119,6 +119,19 @@ class Manifest:
         """
         return _Reader(_load(data, where), where).manifest()
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], where: str) -> Manifest:
+        """Return the manifest that a record carries, as `to_json` gave it.
+
+        Keys that this release does not know are ignored, and those it knows have defaults unless
+        every manifest so far had to have them: a record outlives the release that made it.
+
+        Raises:
+            ManifestInvalid: a key is missing or malformed.
+            ManifestKindUnknown: the kind is none of the three.
+        """
+        return _Reader(document, where, is_record=True).manifest()
+
     def to_json(self) -> dict[str, object]:
         """The manifest with the keys of its file and typed values, as receipts carry it."""
         return {
@@ -217,9 +230,10 @@ def _plain(node: Any, where: str, depth: int = 0, seen: set[int] | None = None) 
 class _Reader:
     """Turns the mapping into a Manifest, naming the key when something is wrong."""
 
-    def __init__(self, document: dict[str, Any], where: str) -> None:
+    def __init__(self, document: Mapping[str, Any], where: str, *, is_record: bool = False) -> None:
         self._document = document
         self._where = where
+        self._is_record = is_record
 
     def manifest(self) -> Manifest:
         self._check_keys(self._document, (*_REQUIRED, *_REQUIRED_TOO), _OPTIONAL, "")
@@ -266,7 +280,7 @@ class _Reader:
         for key in required:
             if key not in mapping:
                 self._fail(prefix + key, "", problem="missing")
-        for key in mapping:
+        for key in () if self._is_record else mapping:
             if key not in required and key not in optional:
                 close = difflib.get_close_matches(key, required + optional, n=1)
                 hint = f"did you mean `{close[0]}`?" if close else ""
@@ -314,13 +328,16 @@ class _Reader:
         return value
 
     def _url(self, key: str) -> str:
-        return self._matching(key, _URL, "a web address") if key in self._document else ""
+        # A record states the blank that an author leaves out.
+        is_stated = key in self._document and not (self._is_record and self._document[key] == "")
+        return self._matching(key, _URL, "a web address") if is_stated else ""
 
     def _boolean(self, key: str) -> bool:
         value = self._document.get(key, "false")
-        if value not in {"true", "false"}:
+        words = (False, True) if isinstance(value, bool) and self._is_record else ("false", "true")
+        if value not in words:
             self._fail(key, "expected true or false")
-        return bool(value == "true")
+        return bool(value == words[1])
 
     def _scopes(self) -> tuple[str, ...]:
         scopes = self._list(self._document.get("scopes", []), "scopes")

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.publisher import ANY_NAMESPACE, PublisherRule
 
 if TYPE_CHECKING:
     from aperio_cli.models.plugin_id import PluginId
+    from aperio_cli.models.table import Table
 
 REQUIREMENTS: Final = ("signed", "verified")
 """What can be required of a plugin, the least first; `signed` is the default."""
@@ -31,7 +33,7 @@ class PolicyException:
         rule: `unsigned`, `unverified` or `limit:NAME`.
         until: the last day on which it holds, `YYYY-MM-DD`.
         reason: in the operator's words.
-        source: file that states it, for messages.
+        source: file that states it, for messages; empty for one that a record kept.
     """
 
     plugin: PluginId
@@ -51,6 +53,18 @@ class PolicyException:
         """The exception as reports carry it; keys as in config.toml."""
         name = f"{self.plugin}@{self.version}" if self.version else str(self.plugin)
         return {"plugin": name, "rule": self.rule, "until": self.until, "reason": self.reason}
+
+    @classmethod
+    def from_json(cls, table: Table) -> PolicyException:
+        """Return an exception that a record kept; it lifts nothing, the configuration's do."""
+        ref = table.converted("plugin", PluginRef.parse)
+        return cls(
+            plugin=ref.id,
+            version=ref.version or "",
+            rule=table.recorded("rule"),
+            until=table.recorded("until"),
+            reason=table.recorded("reason"),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from aperio_cli.models.publisher import Signer
 
 if TYPE_CHECKING:
-    from aperio_cli.models.publisher import Signer
+    from aperio_cli.models.table import Table
 
 # Predicate types of in-toto statements (Sigstore and SLSA specifications name them).
 PROVENANCE_TYPE: Final = "https://slsa.dev/provenance/v1"
@@ -37,6 +39,11 @@ class LogEntry:
         """The entry as receipts and reports carry it."""
         return {"log": self.log, "index": self.index, "tree_size": self.tree_size}
 
+    @classmethod
+    def from_json(cls, table: Table) -> LogEntry:
+        """Return the entry that a record carries."""
+        return cls(table.recorded("log"), table.whole("index"), table.whole("tree_size"))
+
 
 @dataclass(frozen=True, slots=True)
 class RootFacts:
@@ -62,6 +69,16 @@ class RootFacts:
             "origin": self.origin,
             "as_of": self.as_of,
         }
+
+    @classmethod
+    def from_json(cls, table: Table) -> RootFacts:
+        """Return the root that a record carries; facts that it lacks are blank."""
+        return cls(
+            name=table.recorded("name"),
+            digest=table.recorded("sha256", ""),
+            origin=table.recorded("origin", ""),
+            as_of=table.recorded("as_of", ""),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +110,14 @@ class Provenance:
         }
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Provenance:
-        """The provenance that a receipt carries.
-
-        Raises:
-            KeyError, TypeError: the document is damaged.
-        """
+    def from_json(cls, table: Table) -> Provenance:
+        """Return the provenance that a record carries."""
         return cls(
-            builder=str(document["builder"]),
-            build_type=str(document["build_type"]),
-            source_repository=str(document["source_repository"]),
-            source_digest=str(document["source_sha"]),
-            invocation=str(document["invocation"]),
+            builder=table.recorded("builder"),
+            build_type=table.recorded("build_type"),
+            source_repository=table.recorded("source_repository", ""),
+            source_digest=table.recorded("source_sha", ""),
+            invocation=table.recorded("invocation", ""),
         )
 
 
@@ -129,6 +142,16 @@ class Attestation:
             "signer": self.signer.to_json(),
             "provenance": self.provenance.to_json() if self.provenance else None,
         }
+
+    @classmethod
+    def from_json(cls, table: Table) -> Attestation:
+        """Return the attestation that a record carries."""
+        provenance = table.optional("provenance")
+        return cls(
+            predicate_type=table.recorded("predicate_type"),
+            signer=Signer.from_json(table.table("signer")),
+            provenance=Provenance.from_json(provenance) if provenance else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +180,18 @@ class Proof:
             "log_entry": self.log_entry.to_json() if self.log_entry else None,
             "attestations": [attestation.to_json() for attestation in self.attestations],
         }
+
+    @classmethod
+    def from_json(cls, table: Table, signer: Signer) -> Proof:
+        """Return the proof that a record carries; its signer stands beside it.
+
+        A record that kept the signer only has no attestations, and the root's facts are blank.
+        """
+        root, entry = table.optional("root"), table.optional("log_entry")
+        return cls(
+            signer=signer,
+            root=RootFacts.from_json(root) if root else RootFacts(signer.domain, "", "", ""),
+            log_entry=LogEntry.from_json(entry) if entry else None,
+            form=table.recorded("form", "signature"),
+            attestations=tuple(map(Attestation.from_json, table.tables("attestations"))),
+        )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aperio_cli.models.plugin_id import PluginId
+    from aperio_cli.models.table import Table
 
 ANY_NAMESPACE = "*"
 LOCAL_DOMAIN: Final = "local"
@@ -122,19 +123,16 @@ class Signer:
         }
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Signer:
-        """The signer that a receipt carries.
-
-        Raises:
-            KeyError, TypeError, AttributeError: the document is damaged.
-        """
+    def from_json(cls, table: Table) -> Signer:
+        """Return the signer that a record carries."""
+        claims = table.table("claims")
         return cls(
-            domain=str(document["domain"]),
-            identity=str(document["identity"]),
-            issuer=str(document["issuer"]),
-            signed_at=str(document["signed_at"]),
-            certificate_digest=str(document["certificate_sha256"]),
-            claims=tuple((str(k), str(v)) for k, v in document["claims"].items()),
+            domain=table.recorded("domain"),
+            identity=table.recorded("identity"),
+            issuer=table.recorded("issuer"),
+            signed_at=table.recorded("signed_at"),
+            certificate_digest=table.recorded("certificate_sha256"),
+            claims=tuple((name, claims.recorded(name)) for name in claims.values),
         )
 
 
@@ -196,6 +194,20 @@ class CiIdentity:
             {"signer_workflow": self.signer_workflow} if self.signer_workflow else {}
         )
 
+    @classmethod
+    def from_json(cls, table: Table) -> CiIdentity:
+        """Return the build that a recorded rule names; its keys stand beside the rule's."""
+        return cls(
+            service=table.choice("ci", tuple(CI_SERVICES)),
+            repository=table.recorded("repository"),
+            repository_id=table.recorded("repository_id"),
+            owner_id=table.recorded("owner_id"),
+            workflow=table.recorded("workflow"),
+            ref=table.recorded("ref"),
+            runner=table.recorded("runner"),
+            signer_workflow=table.recorded("signer_workflow", ""),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -234,6 +246,15 @@ class Demands:
         }
         return {key: value for key, value in document.items() if value}
 
+    @classmethod
+    def from_json(cls, table: Table) -> Demands:
+        """Return the demands of a recorded rule; their keys stand beside the rule's."""
+        return cls(
+            provenance=table.flag("require_provenance"),
+            builder=table.recorded("builder", ""),
+            source_repository=table.recorded("source_repository", ""),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class PublisherRule:
@@ -245,7 +266,7 @@ class PublisherRule:
         identity: the exact identity, never a pattern; empty when `ci` names it. It names no build:
             a certificate with the number of a repository needs a rule with `ci`.
         issuer: the exact issuer.
-        source: file that states the rule, for messages.
+        source: file that states the rule, for messages; empty for one that a record kept.
         ci: the CI build that signs; None when a person or a service account does.
         plugin: the only plugin of the namespace that the rule is about; empty for all of them.
         tier: one of `TIERS`: how well whoever states the rule knows the publisher.
@@ -320,6 +341,26 @@ class PublisherRule:
         }
         document |= {key: value for key, value in optional.items() if value}
         return document | self.demands.to_json()
+
+    @classmethod
+    def from_json(cls, table: Table) -> PublisherRule:
+        """Return a rule that was in force when a record was made.
+
+        It says who was admitted then and decides nothing: rules that count come from files.
+        """
+        return cls(
+            namespace=table.recorded("namespace"),
+            domain=table.recorded("domain"),
+            identity=table.recorded("identity", ""),
+            issuer=table.recorded("issuer"),
+            source="",
+            ci=CiIdentity.from_json(table) if "ci" in table else None,
+            plugin=table.recorded("plugin", ""),
+            tier=table.recorded("tier", TIERS[0]),
+            valid_from=table.recorded("valid_from", ""),
+            valid_until=table.recorded("valid_until", ""),
+            demands=Demands.from_json(table),
+        )
 
     def to_toml(self) -> str:
         """The rule as lines of config.toml, without a line end behind the last."""

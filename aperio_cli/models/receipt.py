@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import json
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from aperio_cli.errors import AperioError
-from aperio_cli.errors.installing import ReceiptInvalid
+from aperio_cli.errors.building import ManifestInvalid, ManifestKindUnknown
+from aperio_cli.errors.installing import ReceiptInvalid, ReceiptNewer
 from aperio_cli.models.artifact import Interpreter
 from aperio_cli.models.digest import Digest
-from aperio_cli.models.plugin_id import PluginId
-from aperio_cli.models.proof import Attestation, Proof, Provenance, RootFacts
-from aperio_cli.models.publisher import Signer
+from aperio_cli.models.evidence import Evidence, evidence_from_json, evidence_to_json
+from aperio_cli.models.manifest import Manifest
+from aperio_cli.models.plugin_id import PluginId, check_version
+from aperio_cli.models.policy import PolicyException
+from aperio_cli.models.protocol import format_protocol
+from aperio_cli.models.table import Table
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-SCHEMA = "aperio.receipt/v1"
+SCHEMA: Final = "aperio.receipt/v1"
 FILE_NAME = "receipt.json"
 TREE_FILE_NAME = "files.sha256"
 BUNDLE_FILE_NAME = "artifact.sigstore.json"
@@ -27,35 +31,40 @@ ATTESTATIONS_FILE_NAME = "artifact.intoto.jsonl"
 FILES_FOLDER = "files"
 MAX_BYTES = 256 * 1024
 
-_DAMAGES = (AperioError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_NEWER_SCHEMA = re.compile(r"aperio\.receipt/v(?:[2-9]|[1-9]\d{1,3})", re.ASCII)
 
 
-@contextlib.contextmanager
-def _refusing_damage(folder: Path) -> Iterator[None]:
-    """Turn whatever is wrong with a record into one refusal."""
-    try:
-        yield
-    except _DAMAGES as error:
-        raise ReceiptInvalid(
-            f"the record of an installed version is damaged: `{folder / FILE_NAME}`",
-            why=f"{type(error).__name__}: {error}",
-            next=["remove the plugin and install it again"],
-        ) from error
+@dataclass(frozen=True, slots=True)
+class Precedent:
+    """The part of a record that a later installation is held against, however damaged the rest is.
 
+    Attributes:
+        id: the plugin.
+        version: the version.
+        artifact_digest: digest of the artifact that was unpacked.
+        evidence: why it was admitted.
+    """
 
-def _attestation(document: dict[str, Any]) -> Attestation:
-    provenance = document["provenance"]
-    return Attestation(
-        predicate_type=str(document["predicate_type"]),
-        signer=Signer.from_json(document["signer"]),
-        provenance=Provenance.from_json(provenance) if provenance else None,
-    )
+    id: PluginId
+    version: str
+    artifact_digest: Digest
+    evidence: Evidence
 
+    @classmethod
+    def parse(cls, data: bytes, folder: Path) -> Precedent:
+        """Return what the receipt in these bytes says of itself.
 
-def _mapping_or_none(value: object) -> dict[str, Any] | None:
-    if value is None or isinstance(value, dict):
-        return value
-    raise TypeError(type(value).__name__)
+        Raises:
+            ReceiptInvalid: not JSON, another schema, or one of these keys is missing or malformed.
+            ReceiptNewer: a newer aperio made it.
+        """
+        table = _load(data, folder)
+        return cls(
+            id=table.converted("id", PluginId.parse),
+            version=table.converted("version", check_version),
+            artifact_digest=table.converted("artifact_sha256", Digest),
+            evidence=evidence_from_json(table),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,148 +72,164 @@ class Receipt:
     """One installed version.
 
     Attributes:
-        id: the plugin.
-        version: the version.
-        kind: connector, remediation or destination.
-        entrypoint: file name in `files/bin/`, without suffix.
-        protocol: version of the plugin interface, (major, minor).
-        provider: upper-case name of the service.
+        manifest: the manifest as it was declared.
         platform: `linux/amd64`.
         artifact_digest: digest of the artifact that was unpacked.
         tree_digest: `t1:<hex>`, the digest of files.sha256.
         installed_at: RFC 3339, UTC.
         badge: `unsigned`, `local`, `community`, `verified` or `official`.
-        signer: who signed, as `Signer.to_json` gives it; None for an exception.
-        rule: the operator's rule that admitted it, as `PublisherRule.to_json` gives it.
-        exception: the operator's exception that admitted it unsigned: rule, until, reason, and
-            source when the configuration states it.
+        evidence: why it was admitted: the proof and the operator's rule, or the exception.
         source: where the artifact came from.
         interpreter: what executes a Python plugin; None for a binary.
-        manifest: the manifest as it was declared, for permissions and limits.
         folder: where the version stands; not part of the file.
-        proof: what the bundle proved besides the signer, as `Proof.to_json` gives it; None for an
-            exception, and in records of versions that did not keep it.
-        exceptions: further exceptions that it took, as `PolicyException.to_json` gives them.
+        exceptions: further exceptions that it took.
         index_serial: the edition of the index that offered it; None when it did not say.
     """
 
-    id: PluginId
-    version: str
-    kind: str
-    entrypoint: str
-    protocol: tuple[int, int]
-    provider: str
+    manifest: Manifest
     platform: str
     artifact_digest: Digest
     tree_digest: str
     installed_at: str
     badge: str
-    signer: dict[str, Any] | None
-    rule: dict[str, Any] | None
-    exception: dict[str, str] | None
+    evidence: Evidence
     source: str
     interpreter: Interpreter | None
-    manifest: dict[str, Any]
     folder: Path
-    proof: dict[str, Any] | None = None
-    exceptions: tuple[dict[str, str], ...] = ()
+    exceptions: tuple[PolicyException, ...] = ()
     index_serial: int | None = None
+
+    @property
+    def id(self) -> PluginId:
+        """The plugin."""
+        return self.manifest.id
+
+    @property
+    def version(self) -> str:
+        """The version."""
+        return self.manifest.version
+
+    @property
+    def kind(self) -> str:
+        """Connector, remediation or destination."""
+        return self.manifest.kind
+
+    @property
+    def entrypoint(self) -> str:
+        """File name in `files/bin/`, without suffix."""
+        return self.manifest.entrypoint
+
+    @property
+    def protocol(self) -> tuple[int, int]:
+        """Version of the plugin interface, (major, minor)."""
+        return self.manifest.protocol
 
     @property
     def files(self) -> Path:
         """The unpacked tree."""
         return self.folder / FILES_FOLDER
 
-    def recorded_proof(self) -> Proof | None:
-        """Who signed it, and what was attested, as found out when it was installed.
-
-        None when it was admitted unsigned. A record that kept the signer only has no attestations
-        in it, and facts of the trusted root are blank.
-
-        Raises:
-            ReceiptInvalid: the record is damaged.
-        """
-        if self.signer is None:
-            return None
-        with _refusing_damage(self.folder):
-            document = self.proof or {}
-            signer = Signer.from_json(self.signer)
-            root = document.get("root", {})
-            return Proof(
-                signer=signer,
-                root=RootFacts(
-                    signer.domain,
-                    str(root.get("sha256", "")),
-                    str(root.get("origin", "")),
-                    str(root.get("as_of", "")),
-                ),
-                attestations=tuple(map(_attestation, document.get("attestations", ()))),
-            )
-
     def to_bytes(self) -> bytes:
-        """The contents of receipt.json."""
+        """Return the contents of receipt.json."""
         document = {
             "schema": SCHEMA,
-            "id": str(self.id),
-            "version": self.version,
-            "kind": self.kind,
-            "entrypoint": self.entrypoint,
-            "protocol": f"{self.protocol[0]}.{self.protocol[1]}",
-            "provider": self.provider,
+            **_declared(self.manifest),
             "platform": self.platform,
             "artifact_sha256": self.artifact_digest.hex,
             "tree_digest": self.tree_digest,
             "installed_at": self.installed_at,
             "badge": self.badge,
-            "signer": self.signer,
-            "rule": self.rule,
-            "exception": self.exception,
-            "proof": self.proof,
-            "exceptions": list(self.exceptions),
+            **evidence_to_json(self.evidence),
+            "exceptions": [exception.to_json() for exception in self.exceptions],
             "index_serial": self.index_serial,
             "source": self.source,
             "interpreter": self.interpreter.to_json() if self.interpreter else None,
-            "manifest": self.manifest,
+            "manifest": self.manifest.to_json(),
         }
         return json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"
 
     @classmethod
     def parse(cls, data: bytes, folder: Path) -> Receipt:
-        """The receipt in these bytes.
+        """Return the receipt in these bytes.
+
+        Keys of a later release are ignored; those that an earlier one did not write have defaults.
 
         Raises:
             ReceiptInvalid: not JSON, another schema, or a missing or malformed key.
+            ReceiptNewer: a newer aperio made it.
         """
-        with _refusing_damage(folder):
-            document = json.loads(data)
-            if document["schema"] != SCHEMA:
-                raise ValueError(document["schema"])
-            return cls._from_document(document, folder)
-
-    @classmethod
-    def _from_document(cls, document: dict[str, Any], folder: Path) -> Receipt:
-        interpreter = document["interpreter"]
-        major, minor = document["protocol"].split(".")
+        table = _load(data, folder)
+        interpreter = table.optional("interpreter")
         return cls(
-            id=PluginId.parse(document["id"]),
-            version=document["version"],
-            kind=document["kind"],
-            entrypoint=document["entrypoint"],
-            protocol=(int(major), int(minor)),
-            provider=document["provider"],
-            platform=document["platform"],
-            artifact_digest=Digest(document["artifact_sha256"]),
-            tree_digest=document["tree_digest"],
-            installed_at=document["installed_at"],
-            badge=document["badge"],
-            signer=_mapping_or_none(document["signer"]),
-            rule=_mapping_or_none(document["rule"]),
-            exception=_mapping_or_none(document["exception"]),
-            source=document["source"],
-            interpreter=Interpreter(**interpreter) if interpreter else None,
-            manifest=document["manifest"],
+            manifest=_manifest(table),
+            platform=table.recorded("platform"),
+            artifact_digest=table.converted("artifact_sha256", Digest),
+            tree_digest=table.recorded("tree_digest"),
+            installed_at=table.recorded("installed_at"),
+            badge=table.recorded("badge"),
+            evidence=evidence_from_json(table),
+            source=table.recorded("source"),
+            interpreter=Interpreter.from_json(interpreter) if interpreter else None,
             folder=folder,
-            proof=_mapping_or_none(document.get("proof")),
-            exceptions=tuple(document.get("exceptions", ())),
-            index_serial=document.get("index_serial"),
+            exceptions=tuple(map(PolicyException.from_json, table.tables("exceptions"))),
+            index_serial=_serial(table),
         )
+
+
+def _declared(manifest: Manifest) -> dict[str, str]:
+    """What stands in the record beside the manifest, too, for those who do not read that."""
+    return {
+        "id": str(manifest.id),
+        "version": manifest.version,
+        "kind": manifest.kind,
+        "entrypoint": manifest.entrypoint,
+        "protocol": format_protocol(manifest.protocol),
+        "provider": manifest.provider,
+    }
+
+
+def _manifest(table: Table) -> Manifest:
+    declared = table.table("manifest")
+    try:
+        manifest = Manifest.from_json(declared.values, "manifest")
+    except (ManifestInvalid, ManifestKindUnknown) as error:
+        table.fail("manifest", f"{error.what}\n{error.why}".strip())
+    for key, stated in _declared(manifest).items():
+        if table.recorded(key) != stated:
+            table.fail(key, f"expected {stated}, as the manifest says")
+    return manifest
+
+
+def _serial(table: Table) -> int | None:
+    return None if table.values.get("index_serial") is None else table.whole("index_serial")
+
+
+def _load(data: bytes, folder: Path) -> Table:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise damaged(folder / FILE_NAME, f"not JSON: {error}") from error
+    table = Table(document if isinstance(document, dict) else {}, functools.partial(_fail, folder))
+    schema = table.recorded("schema")
+    if _NEWER_SCHEMA.fullmatch(schema):
+        raise ReceiptNewer(
+            f"the record of an installed version was left as it is: `{folder / FILE_NAME}`",
+            why=f"a newer aperio made it\nexpected {SCHEMA}\nfound    {schema}",
+            next=["use that aperio, or a newer one"],
+        )
+    if schema != SCHEMA:
+        table.fail("schema", f"expected {SCHEMA}, found {clean(schema, limit=80)}")
+    return table
+
+
+def _fail(folder: Path, key: str, why: str) -> NoReturn:
+    raise damaged(folder / FILE_NAME, f"`{clean(key, limit=120)}`: {why}")
+
+
+def damaged(path: Path, why: str) -> ReceiptInvalid:
+    """Return the refusal of a file that belongs to the record of an installed version."""
+    return ReceiptInvalid(
+        f"the record of an installed version is damaged: `{path}`",
+        why=why,
+        next=["remove the plugin and install it again"],
+    )

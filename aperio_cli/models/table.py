@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from aperio_cli import clock
+from aperio_cli.errors import AperioError
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,19}", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 # RFC 3339, section 5.6, in whole seconds; `datetime.fromisoformat` reads many other forms too.
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII)
+_Converted = TypeVar("_Converted")
 _FIRST_YEAR = 1970  # years before 1000 would be written with fewer digits, and sort wrongly
 
 
@@ -110,6 +112,60 @@ class Table:
         if found is None:
             self.fail(key, "expected a date such as 2026-12-31")
         return found[: len("YYYY-MM-DD")]
+
+    # ── records of our own: a later release may have added keys, an earlier one lacks some ────────
+
+    def recorded(self, key: str, default: str | None = None) -> str:
+        """Return text as a record keeps it: it may be blank, or have several lines.
+
+        Args:
+            key: its name.
+            default: stands for a key that is not there; with None the key has to be there.
+        """
+        value = self.values.get(key, default)
+        if not isinstance(value, str):
+            self.fail(key, "expected text" if key in self.values else f"`{key}` is missing")
+        return value
+
+    def whole(self, key: str) -> int:
+        """Return a whole number, 0 or above."""
+        value = self.values.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            self.fail(key, "expected a whole number")
+        return value
+
+    def converted(self, key: str, convert: Callable[[str], _Converted]) -> _Converted:
+        """Return what a function makes of text, whose ValueError or AperioError is the key's."""
+        text = self.recorded(key)
+        try:
+            return convert(text)
+        except (AperioError, ValueError) as error:
+            self.fail(key, str(error))
+
+    def table(self, key: str) -> Table:
+        """Return the table that a key holds."""
+        found = self.optional(key)
+        if found is None:
+            self.fail(key, "expected a table" if key in self.values else f"`{key}` is missing")
+        return found
+
+    def optional(self, key: str) -> Table | None:
+        """Return the table that a key holds; None when the key is not there, or null."""
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self.fail(key, "expected a table")
+        return Table(value, lambda inner, why: self.fail(f"{key}.{inner}", why))
+
+    def tables(self, key: str) -> tuple[Table, ...]:
+        """Return a list of tables; empty when the key is not there."""
+        value = self.values.get(key, [])
+        if not isinstance(value, list):
+            self.fail(key, "expected a list of tables")
+        # One by one as a table of its own, so that messages name the place in the list.
+        numbered = Table({f"{key}[{n}]": item for n, item in enumerate(value)}, self.fail)
+        return tuple(numbered.table(name) for name in numbered.values)
 
 
 def unknown(name: str, known: Sequence[str]) -> str:

@@ -19,14 +19,21 @@ import json
 import os
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
-from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid
+from aperio_cli.errors.installing import NotInstalled, PluginInUse
 from aperio_cli.files import locking, reading, removing, tree, writing
 from aperio_cli.models.plugin_id import PluginId, PluginRef, check_version, version_key
-from aperio_cli.models.receipt import FILE_NAME, MAX_BYTES, TREE_FILE_NAME, Receipt
+from aperio_cli.models.receipt import (
+    FILE_NAME,
+    MAX_BYTES,
+    TREE_FILE_NAME,
+    Precedent,
+    Receipt,
+    damaged,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,6 +46,7 @@ MAX_TREE_BYTES = 16 * 1024 * 1024
 _MAX_CURRENT_BYTES = 4096
 _MAX_CHECKS_BYTES = 256 * 1024
 _SCHEMA = 1
+_Record = TypeVar("_Record", Precedent, Receipt)
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -113,11 +121,26 @@ class Store:
 
         Raises:
             ReceiptInvalid: it is there and cannot be read.
+            ReceiptNewer: a newer aperio made it.
         """
         version = ref.version or self.current_version(ref.id)
-        if version is None or not os.path.lexists(self.folder(ref.id, version) / FILE_NAME):
+        if version is None or not self._is_recorded(ref.id, version):
             return None
         return self._read(ref.id, version)
+
+    def precedent(self, plugin: PluginId, version: str) -> Precedent | None:
+        """Return what a version's record holds later ones to; None when it is not there.
+
+        It asks less of the record than `find`: a damaged one may still say that much.
+
+        Raises:
+            ReceiptInvalid: not even that can be read.
+            ReceiptNewer: a newer aperio made it.
+        """
+        if not self._is_recorded(plugin, version):
+            return None
+        found = Precedent.parse(self._record(plugin, version), self.folder(plugin, version))
+        return self._own(found, plugin, version)
 
     def get(self, ref: PluginRef) -> Receipt:
         """The receipt of the version named, or of the current one.
@@ -125,6 +148,7 @@ class Store:
         Raises:
             NotInstalled: it is not in the store.
             ReceiptInvalid: it is there and cannot be read.
+            ReceiptNewer: a newer aperio made it.
         """
         receipt = self.find(ref)
         if receipt is None:
@@ -156,9 +180,9 @@ class Store:
         try:
             text = reading.read_capped(path, MAX_TREE_BYTES)
         except (OSError, AperioError) as error:
-            raise _damaged(path, str(error)) from error
+            raise damaged(path, str(error)) from error
         if (found := tree.tree_digest(text)) != receipt.tree_digest:
-            raise _damaged(path, f"expected {receipt.tree_digest}\nfound    {found}")
+            raise damaged(path, f"expected {receipt.tree_digest}\nfound    {found}")
         return text
 
     def check(self, receipt: Receipt, digests: Mapping[str, str] | None = None) -> None:
@@ -381,16 +405,29 @@ class Store:
                     yield PluginId.parse(f"{namespace}/{name}")
 
     def _read(self, plugin: PluginId, version: str) -> Receipt:
-        folder = self.folder(plugin, version)
-        path = folder / FILE_NAME
+        receipt = Receipt.parse(self._record(plugin, version), self.folder(plugin, version))
+        return self._own(receipt, plugin, version)
+
+    def _is_recorded(self, plugin: PluginId, version: str) -> bool:
+        return os.path.lexists(self.folder(plugin, version) / FILE_NAME)
+
+    def _record(self, plugin: PluginId, version: str) -> bytes:
+        path = self.folder(plugin, version) / FILE_NAME
         try:
-            data = reading.read_capped(path, MAX_BYTES)
+            return reading.read_capped(path, MAX_BYTES)
         except (OSError, AperioError) as error:
-            raise _damaged(path, str(error)) from error
-        receipt = Receipt.parse(data, folder)
-        if (receipt.id, receipt.version) != (plugin, version):
-            raise _damaged(path, f"it speaks for `{receipt.id}` {receipt.version}")
-        return receipt
+            raise damaged(path, str(error)) from error
+
+    def _own(self, record: _Record, plugin: PluginId, version: str) -> _Record:
+        """Return a record that speaks for the version in whose folder it stands.
+
+        Raises:
+            ReceiptInvalid: it speaks for another one.
+        """
+        if (record.id, record.version) != (plugin, version):
+            path = self.folder(plugin, version) / FILE_NAME
+            raise damaged(path, f"it speaks for `{record.id}` {record.version}")
+        return record
 
     def _sweep(self) -> None:
         """Removes aside folders whose owners are gone; call it under the lock."""
@@ -442,14 +479,6 @@ def _folders(folder: Path) -> list[str]:
             )
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _damaged(path: Path, why: str) -> ReceiptInvalid:
-    return ReceiptInvalid(
-        f"the record of an installed version is damaged: `{path}`",
-        why=why,
-        next=["remove the plugin and install it again"],
-    )
 
 
 class _Hold(enum.Enum):

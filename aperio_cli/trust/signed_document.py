@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError, Refusal
@@ -32,6 +32,7 @@ from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher import Signer
 from aperio_cli.models.publisher_table import who_signs
+from aperio_cli.models.table import Table
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -137,14 +138,14 @@ class _Remembered:
         return asdict(self) | {"signer": self.signer.to_json()}
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> _Remembered:
-        """Return what a memory holds; KeyError, TypeError or ValueError when it is damaged."""
+    def from_json(cls, table: Table) -> _Remembered:
+        """Return what a memory holds; `table.fail` raises what is wrong with it."""
         return cls(
-            serial=int(document["serial"]),
-            sha256=Digest(str(document["sha256"])).hex,
-            evidence=str(document["evidence"]),
-            verified_at=str(document["verified_at"]),
-            signer=Signer.from_json(document["signer"]),
+            serial=table.whole("serial"),
+            sha256=table.converted("sha256", Digest).hex,
+            evidence=table.recorded("evidence"),
+            verified_at=table.recorded("verified_at"),
+            signer=Signer.from_json(table.table("signer")),
         )
 
 
@@ -264,11 +265,12 @@ def _key(request: DocumentRequest[T]) -> str:
 
 
 def _recall(request: DocumentRequest[T]) -> _Remembered | None:
-    found = _memory(request).get(_key(request))
-    try:
-        return None if found is None else _Remembered.from_json(found)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(request, clean(error)) from error
+    def fail(key: str, why: str) -> NoReturn:
+        raise _damaged(request, f"{key}: {why}")
+
+    documents = Table(_memory(request), fail)
+    key = _key(request)
+    return _Remembered.from_json(documents.table(key)) if key in documents else None
 
 
 def _memory(request: DocumentRequest[T]) -> dict[str, Any]:

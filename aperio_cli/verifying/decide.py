@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from aperio_cli.errors.files import DigestMismatch
 from aperio_cli.errors.installing import ManifestMismatch, PlatformIncompatible
-from aperio_cli.models.evidence import Evidence, ExceptionGranted, Verified
+from aperio_cli.models.evidence import Evidence, ExceptionGranted, Verified, proof_of
 from aperio_cli.models.policy import REQUIREMENTS, UNSIGNED, UNVERIFIED
 from aperio_cli.models.proof import UNATTESTED_BUILDER
 from aperio_cli.models.protocol import require_compatible
@@ -274,13 +274,12 @@ def check_receipt(
     Raises:
         Refusal: the policy does not allow it, or not any more; one subclass for each cause, as
             `judge`.
-        ReceiptInvalid: the record of signer or proof is damaged.
     """
     return judge(
         Case(
             plugin=receipt.id,
             version=receipt.version,
-            proof=receipt.recorded_proof(),
+            proof=proof_of(receipt.evidence),
             exception=_granted(receipt),
             is_local=True,
             policy=policy,
@@ -295,11 +294,8 @@ def check_receipt(
 
 def _granted(receipt: Receipt) -> ExceptionGranted | None:
     """What the command line granted; an exception of the configuration is looked up there."""
-    recorded = receipt.exception or {}
-    if not recorded or recorded.get("source"):
-        return None
-    rule, until, reason = (str(recorded.get(key, "")) for key in ("rule", "until", "reason"))
-    return ExceptionGranted(rule, until, reason)
+    recorded = receipt.evidence
+    return recorded if isinstance(recorded, ExceptionGranted) and not recorded.source else None
 
 
 def _judge_unsigned(case: Case) -> Judgement:

@@ -85,7 +85,11 @@ def test_what_was_said_then_names_every_kind_of_record() -> None:
 
 def test_receipts_keep_manifest_and_interpreter(folder: Path) -> None:
     receipt = Store(paths_of(folder)).get(PluginRef.parse(HELLO))
-    assert (receipt.version, receipt.protocol, receipt.provider) == ("0.1.0", (1, 0), "HELLO")
+    assert (receipt.version, receipt.protocol, receipt.manifest.provider) == (
+        "0.1.0",
+        (1, 0),
+        "HELLO",
+    )
     assert receipt.artifact_digest == ARTIFACT
     assert receipt.interpreter is not None
     assert receipt.interpreter.executable == "/usr/bin/python3.11"

@@ -203,7 +203,7 @@ class OurHost:
             provider="BOX",
             arguments=(str(self.plugin), *arguments),
             binary=self.plugin,
-            manifest=manifest().to_json(),
+            manifest=manifest(),
         )
 
     def start(self, *arguments: str) -> Run:

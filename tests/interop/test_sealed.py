@@ -22,6 +22,7 @@ from aperio_cli.host.launch import LaunchOptions, launch
 from aperio_cli.host.process.sealed import seal_binary
 from aperio_cli.host.process.spawning import spawn
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.evidence import ExceptionGranted
 from aperio_cli.models.manifest import Runtime
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.paths import find_paths
@@ -96,23 +97,15 @@ def installed(our_host: OurHost, tmp_path: Path) -> Installed:
     listed = tree.format_tree(tree.list_tree(folder / "files"))
     (folder / "files.sha256").write_bytes(listed)
     made = Receipt(
-        id=manifest().id,
-        version="1.2.0",
-        kind="connector",
-        entrypoint="box",
-        protocol=(1, 0),
-        provider="BOX",
+        manifest=manifest(runtime=Runtime("go", ())),
         platform="linux/amd64",
         artifact_digest=Digest("0" * 64),
         tree_digest=tree.tree_digest(listed),
         installed_at="2026-01-01T00:00:00Z",
         badge="local",
-        signer=None,
-        rule=None,
-        exception=None,
+        evidence=ExceptionGranted("unsigned", "2099-01-01", "a test"),
         source="a test",
         interpreter=None,
-        manifest=manifest(runtime=Runtime("go", ())).to_json(),
         folder=folder,
     )
     (folder / "receipt.json").write_bytes(made.to_bytes())

@@ -21,6 +21,7 @@ from aperio_cli.errors.running import (
 from aperio_cli.files import tree
 from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.evidence import ExceptionGranted
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.paths import find_paths
 from aperio_cli.store.installed import Store
@@ -55,23 +56,15 @@ def receipt(tmp_path: Path) -> Receipt:
     listed = tree.format_tree(tree.list_tree(folder / "files"))
     (folder / "files.sha256").write_bytes(listed)
     made = Receipt(
-        id=manifest().id,
-        version="1.2.0",
-        kind="connector",
-        entrypoint="box",
-        protocol=(1, 0),
-        provider="BOX",
+        manifest=manifest(),
         platform="linux/amd64",
         artifact_digest=Digest("0" * 64),
         tree_digest=tree.tree_digest(listed),
         installed_at="2026-01-01T00:00:00Z",
         badge="local",
-        signer=None,
-        rule=None,
-        exception=None,
+        evidence=ExceptionGranted("unsigned", "2099-01-01", "a test"),
         source="a test",
         interpreter=THIS_PYTHON,
-        manifest=manifest().to_json(),
         folder=folder,
     )
     (folder / "receipt.json").write_bytes(made.to_bytes())
@@ -137,7 +130,7 @@ def test_another_major_version_is_refused_at_load(
 ) -> None:
     del store
     with pytest.raises(ProtocolIncompatible) as caught:
-        host.run(replace(receipt, protocol=(2, 0)))
+        host.run(replace(receipt, manifest=manifest(protocol=(2, 0))))
 
     assert (caught.value.exit_status, "2.0" in caught.value.why) == (6, True)
     assert not (tmp_path / "ran").exists()

@@ -26,13 +26,14 @@ from aperio_cli.host.calls.configuration import CheckedConfig
 from aperio_cli.host.grants import oauth
 from aperio_cli.host.grants.oauth import TokenRequest, obtain_token, token_request
 from aperio_cli.host.process.program import Program
+from tests.builders import manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PERMISSIONS = {
     "egress": ["api.box.com:443", "*.boxcloud.com:8443"],
-    "egress_from_config": [{"field": "domain", "suffix": ".okta.com", "port": 443}],
+    "egress_from_config": [{"field": "domain", "suffix": ".okta.com", "port": "443"}],
 }
 PROGRAM = Program(
     "`acme/box` 1.2.0",
@@ -42,7 +43,7 @@ PROGRAM = Program(
     "BOX",
     ("/bin/true",),
     Path("/bin/true"),
-    {"permissions": PERMISSIONS},
+    manifest(permissions=PERMISSIONS),
 )
 SECRETS = {"client_id": "me", "client_secret": "hunter2"}
 

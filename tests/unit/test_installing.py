@@ -31,15 +31,21 @@ from aperio_cli.errors.trust import ProvenanceMissing
 from aperio_cli.files import tree
 from aperio_cli.files import writing as files_writing
 from aperio_cli.files.writing import ASIDE_PREFIX
-from aperio_cli.installing import InstallRequest, bytecode, find_interpreters, install
+from aperio_cli.installing import (
+    InstallReport,
+    InstallRequest,
+    bytecode,
+    find_interpreters,
+    install,
+)
 from aperio_cli.machine import interpreters
 from aperio_cli.machine.interpreters import choose_interpreter, probe, run_bounded
 from aperio_cli.models.artifact import Artifact
 from aperio_cli.models.digest import Digest
-from aperio_cli.models.evidence import ExceptionGranted
+from aperio_cli.models.evidence import ExceptionGranted, Verified, proof_of
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.policy import Policy, PolicyException
-from aperio_cli.models.proof import SBOM_TYPE
+from aperio_cli.models.proof import SBOM_TYPE, RootFacts
 from aperio_cli.models.publisher import CI_SERVICES
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.signing import sign
@@ -119,6 +125,12 @@ def prepared(machine: Machine) -> Path:
     return machine.paths.home
 
 
+def signed_by(report: InstallReport) -> str:
+    proof = proof_of(report.receipt.evidence)
+    assert proof is not None
+    return proof.signer.identity
+
+
 # ── what is installed ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -143,11 +155,11 @@ def test_install_writes_a_receipt_that_reads_back(machine: Machine) -> None:
     assert machine.store.get(PluginRef(BOX)) == receipt
     data = (receipt.folder / "receipt.json").read_bytes()
     assert Receipt.parse(data, receipt.folder) == receipt
-    assert receipt.signer is not None
-    assert receipt.signer["identity"] == "alice@local"
-    assert receipt.rule == rule().to_json()
-    assert (receipt.badge, receipt.exception, receipt.interpreter) == ("local", None, None)
-    assert receipt.manifest["permissions"]["egress"] == ["api.box.com:443"]
+    assert isinstance(receipt.evidence, Verified)
+    assert receipt.evidence.signer.identity == "alice@local"
+    assert receipt.evidence.rule == rule(source="")
+    assert (receipt.badge, receipt.interpreter) == ("local", None)
+    assert receipt.manifest == manifest()
 
 
 def test_install_takes_what_the_signing_stage_signed(machine: Machine) -> None:
@@ -162,17 +174,17 @@ def test_install_takes_what_the_signing_stage_signed(machine: Machine) -> None:
 def test_install_keeps_what_the_bundle_and_the_attestations_proved(machine: Machine) -> None:
     path = machine.attest(machine.signed())
     receipt = machine.install(path).receipt
-    assert receipt.proof is not None
-    assert receipt.proof["form"] == "signature"
-    assert receipt.proof["root"]["name"] == "local"
-    assert receipt.proof["log_entry"]["index"] < receipt.proof["log_entry"]["tree_size"]
-    [attested] = receipt.proof["attestations"]
-    assert attested["provenance"]["builder"] == HOSTED_BUILDER
+    proof = proof_of(receipt.evidence)
+    assert proof is not None
+    assert (proof.form, proof.root.name) == ("signature", "local")
+    assert proof.log_entry is not None
+    assert proof.log_entry.index < proof.log_entry.tree_size
+    [attested] = proof.attestations
+    assert attested.provenance is not None
+    assert attested.provenance.builder == HOSTED_BUILDER
     kept = (receipt.folder / "artifact.intoto.jsonl").read_bytes()
     assert kept == path.with_name(path.name + ".intoto.jsonl").read_bytes()
-    found = machine.store.get(PluginRef(BOX)).recorded_proof()
-    assert found is not None
-    assert found.to_json()["attestations"] == receipt.proof["attestations"]
+    assert machine.store.get(PluginRef(BOX)).evidence == receipt.evidence
 
 
 def test_install_keeps_the_edition_of_the_index_that_offered_it(machine: Machine) -> None:
@@ -190,14 +202,14 @@ def test_install_keeps_a_further_exception_in_sight(machine: Machine) -> None:
     strict = Policy((rule(),), require="verified", exceptions=(lifted,))
     report = machine.but(policy=strict).install(machine.signed())
     assert report.to_json()["exceptions"] == [lifted.to_json()]
-    assert machine.store.get(PluginRef(BOX)).exceptions == (lifted.to_json(),)
+    assert machine.store.get(PluginRef(BOX)).exceptions == (replace(lifted, source=""),)
 
 
 def test_install_keeps_an_exception_of_the_configuration_with_its_file(machine: Machine) -> None:
     stated = PolicyException(BOX, "", "unsigned", "2099-01-01", "trying it out", "config.toml")
     lenient = machine.but(policy=Policy(exceptions=(stated,)))
     receipt = lenient.install(write_artifact(machine.root / "dist")).receipt
-    assert receipt.exception == GRANTED.to_json() | {"source": "config.toml"}
+    assert receipt.evidence == replace(GRANTED, source="config.toml")
 
 
 def test_receipt_of_an_earlier_version_reads_without_proof(machine: Machine) -> None:
@@ -206,10 +218,12 @@ def test_receipt_of_an_earlier_version_reads_without_proof(machine: Machine) -> 
     for key in ("proof", "exceptions", "index_serial"):
         del document[key]
     earlier = Receipt.parse(json.dumps(document).encode(), receipt.folder)
-    assert (earlier.proof, earlier.exceptions, earlier.index_serial) == (None, (), None)
-    found = earlier.recorded_proof()
+    assert (earlier.exceptions, earlier.index_serial) == ((), None)
+    found, written = proof_of(earlier.evidence), proof_of(receipt.evidence)
     assert found is not None
-    assert (found.signer.to_json(), found.attestations) == (receipt.signer, ())
+    assert written is not None
+    assert (found.signer, found.attestations) == (written.signer, ())
+    assert found.root == RootFacts("local", "", "", "")
 
 
 @pytest.mark.parametrize("key", ["signer", "rule", "exception", "proof"])
@@ -224,8 +238,7 @@ def test_receipt_refuses_what_is_no_mapping(machine: Machine, key: str, damage: 
 def test_install_keeps_the_exception_in_sight(machine: Machine) -> None:
     path = write_artifact(machine.root / "dist")
     receipt = machine.install(path, exception=GRANTED).receipt
-    assert (receipt.badge, receipt.signer, receipt.rule) == ("unsigned", None, None)
-    assert receipt.exception == GRANTED.to_json()
+    assert (receipt.badge, receipt.evidence) == ("unsigned", GRANTED)
     assert not (receipt.folder / "artifact.sigstore.json").exists()
 
 
@@ -543,8 +556,7 @@ def test_install_takes_another_signer_who_is_named(machine: Machine) -> None:
     machine.install(machine.signed())
     path = machine.sign(machine.signed(version="2.0.0"), identity="bob@local")
     report = machine.install(path, InstallRequest(accept_new_signer="bob@local"))
-    assert report.receipt.signer is not None
-    assert report.receipt.signer["identity"] == "bob@local"
+    assert signed_by(report) == "bob@local"
 
 
 @pytest.mark.parametrize("named", ["carol@local", "alice@local", "bob", "*", "unsigned"])
@@ -572,8 +584,7 @@ def test_install_takes_the_next_release_of_the_same_workflow(machine: Machine) -
     machine.install(built(machine, "1.2.3"))
     report = machine.install(built(machine, "1.3.0"))
     assert report.replaced == "1.2.3"
-    assert report.receipt.signer is not None
-    assert report.receipt.signer["identity"].endswith("@refs/tags/v1.3.0")
+    assert signed_by(report).endswith("@refs/tags/v1.3.0")
 
 
 @pytest.mark.parametrize("form", ["name", "identity"])
@@ -724,7 +735,7 @@ def test_install_records_the_exception_that_it_takes_today(machine: Machine) -> 
     lifted = PolicyException(BOX, "", "unverified", "2099-01-01", "audit pending", "config.toml")
     strict = Policy(BUILDS.publishers, require="verified", exceptions=(lifted,))
     receipt = machine.but(policy=strict).install(path).receipt
-    assert receipt.exceptions == (lifted.to_json(),)
+    assert receipt.exceptions == (replace(lifted, source=""),)
 
 
 def test_install_refuses_unsigned_after_signed(machine: Machine) -> None:

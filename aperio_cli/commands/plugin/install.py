@@ -135,8 +135,11 @@ def _install(
 
 
 def _sentence(report: InstallReport) -> str:
+    from aperio_cli.models.evidence import proof_of
+
     receipt = report.receipt
-    signer = receipt.signer["identity"] if receipt.signer else "nobody: an exception of yours"
+    proof = proof_of(receipt.evidence)
+    signer = proof.signer.identity if proof else "nobody: an exception of yours"
     done = "was installed already" if report.was_installed else "installed"
     replaced = f", in place of {report.replaced}" if report.replaced else ""
     return f"`{receipt.id}` {receipt.version} {done}{replaced} (signed by {signer})"

@@ -83,11 +83,10 @@ def _trust(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def describe(admitted: AdmittedArtifact) -> dict[str, Any]:
     """What reports say about an admitted artifact."""
-    from aperio_cli.models.evidence import ExceptionGranted, Verified
+    from aperio_cli.models.evidence import Verified, evidence_to_json
 
     manifest = admitted.artifact.manifest
     evidence = admitted.evidence
-    verified = evidence if isinstance(evidence, Verified) else None
     return {
         "id": str(manifest.id),
         "version": manifest.version,
@@ -97,11 +96,8 @@ def describe(admitted: AdmittedArtifact) -> dict[str, Any]:
         "size": admitted.artifact.size,
         "source": admitted.offer.source,
         "badge": admitted.badge,
-        "signer": verified.signer.to_json() if verified else None,
-        "rule": verified.rule.to_json() if verified else None,
-        "rule_source": verified.rule.source if verified else "",
-        "proof": verified.proof.to_json() if verified else None,
-        "exception": evidence.to_json() if isinstance(evidence, ExceptionGranted) else None,
+        **evidence_to_json(evidence),
+        "rule_source": evidence.rule.source if isinstance(evidence, Verified) else "",
         "exceptions": [exception.to_json() for exception in admitted.judgement.lifted],
         "permissions": {
             "scopes": list(manifest.scopes),

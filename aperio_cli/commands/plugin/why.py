@@ -75,8 +75,10 @@ def plugin_why(
 
 
 def _explain(context: Context, receipt: Receipt, organization: str) -> dict[str, Any]:
+    from aperio_cli.models.evidence import evidence_to_json
     from aperio_cli.store.installed import read_checks
 
+    evidence = evidence_to_json(receipt.evidence)
     refusal = _refusal(context, receipt, organization)
     policy = context.policy
     return {
@@ -88,10 +90,10 @@ def _explain(context: Context, receipt: Receipt, organization: str) -> dict[str,
         "may_run": refusal is None,
         "refusal": refusal.to_json() if refusal else None,
         "required": policy.required(organization),
-        "signer": receipt.signer,
-        "proof": receipt.proof,
+        "signer": evidence["signer"],
+        "proof": evidence["proof"],
         "root_now": _root_now(context, receipt),
-        "rule": receipt.rule,
+        "rule": evidence["rule"],
         "rule_source": _rule_source(context, receipt),
         "exceptions": _exceptions(context, receipt),
         "source": receipt.source,
@@ -122,18 +124,21 @@ def _refusal(context: Context, receipt: Receipt, organization: str) -> AperioErr
 
 def _rule_source(context: Context, receipt: Receipt) -> str | None:
     """The file that states a rule which admits the signer now; None when no rule does."""
-    from aperio_cli.models.publisher import Signer
+    from aperio_cli.models.evidence import proof_of
 
-    if receipt.signer is None:
+    proof = proof_of(receipt.evidence)
+    if proof is None:
         return None
-    signer = Signer.from_json(receipt.signer)
     rules = context.policy.rules_for(receipt.id)
-    return next((rule.source for rule in rules if rule.admits(signer, receipt.version)), None)
+    return next((r.source for r in rules if r.admits(proof.signer, receipt.version)), None)
 
 
 def _exceptions(context: Context, receipt: Receipt) -> list[dict[str, str]]:
     """What the operator excepts the plugin from: granted at install, or in the configuration."""
-    granted = [receipt.exception] if receipt.exception else []
+    from aperio_cli.models.evidence import ExceptionGranted
+
+    recorded = receipt.evidence
+    granted = [recorded.to_json()] if isinstance(recorded, ExceptionGranted) else []
     stated = [
         exception.to_json()
         for exception in context.policy.exceptions
@@ -145,12 +150,14 @@ def _exceptions(context: Context, receipt: Receipt) -> list[dict[str, str]]:
 def _root_now(context: Context, receipt: Receipt) -> dict[str, Any] | None:
     """The trusted root of the signer's domain as it is on this machine now."""
     from aperio_cli import clock
+    from aperio_cli.models.evidence import proof_of
     from aperio_cli.trust.roots import root_age
 
-    if receipt.signer is None:
+    proof = proof_of(receipt.evidence)
+    if proof is None:
         return None
     for root in context.trusted_roots:
-        if root.name == receipt.signer["domain"]:
+        if root.name == proof.signer.domain:
             return root.facts.to_json() | {"age": root_age(root, clock.now())}
     return None
 
@@ -200,7 +207,7 @@ def _proof_rows(
 ) -> Iterator[tuple[str, object]]:
     if entry := proof.get("log_entry"):
         yield "log entry", f"{entry['index']} of {entry['tree_size']} in {entry['log']}"
-    if root := proof.get("root"):
+    if (root := proof.get("root")) and root["sha256"]:
         yield "trusted root", ", ".join(dict.fromkeys((root["name"], root["origin"])))
         yield "  digest", f"sha256:{root['sha256']}"
     if root_now:

@@ -234,27 +234,25 @@ def _is_loopback(host: str) -> bool:
 
 def _is_declared(parts: SplitResult, config: CheckedConfig, program: Program) -> bool:
     host, port = (parts.hostname or "").lower(), parts.port or _PORTS[parts.scheme]
-    permissions = program.manifest["permissions"]
-    for rule in permissions["egress"]:
+    for rule in program.manifest.egress:
         name, _, number = rule.rpartition(":")
         wildcard = name.startswith("*.") and host.endswith(name[1:])
         if port == int(number) and (host == name or wildcard):
             return True
     return any(
-        port == rule["port"]
-        and host.endswith(rule["suffix"])
-        and host == str(config.values.get(rule["field"], "")).lower()
-        for rule in permissions["egress_from_config"]
+        port == rule.port
+        and host.endswith(rule.suffix)
+        and host == str(config.values.get(rule.field, "")).lower()
+        for rule in program.manifest.egress_from_config
     )
 
 
 def _declared(program: Program) -> list[str]:
-    permissions = program.manifest["permissions"]
     from_config = [
-        f"{{{rule['field']}}} ending in {rule['suffix']}:{rule['port']}"
-        for rule in permissions["egress_from_config"]
+        f"{{{rule.field}}} ending in {rule.suffix}:{rule.port}"
+        for rule in program.manifest.egress_from_config
     ]
-    return [*permissions["egress"], *from_config]
+    return [*program.manifest.egress, *from_config]
 
 
 # ── what went wrong ───────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,7 @@ import contextlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aperio_cli.errors.files import FileNotRegular, FilesChanged
 from aperio_cli.errors.running import InterpreterChanged, PluginNotExecutable
@@ -18,6 +18,7 @@ from aperio_cli.models.artifact import DevelopmentBuild, Interpreter
 from aperio_cli.models.protocol import require_compatible
 
 if TYPE_CHECKING:
+    from aperio_cli.models.manifest import Manifest
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.store.installed import Store
 
@@ -44,7 +45,7 @@ class Program:
         provider: upper-case name of the service.
         arguments: the argument vector; the first is an absolute path.
         binary: the file to look at when execution fails.
-        manifest: the manifest as `Manifest.to_json` gives it.
+        manifest: what it declares.
         is_development: whether it is a folder under development.
         sealed: the copy of a single binary that runs in its place; None: the file runs.
         dialect: the cookie and the protocol versions that it knows.
@@ -57,7 +58,7 @@ class Program:
     provider: str
     arguments: tuple[str, ...]
     binary: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     is_development: bool = False
     sealed: SealedBinary | None = None
     dialect: Dialect = APERIO
@@ -70,7 +71,7 @@ class Program:
     @property
     def is_single_binary(self) -> bool:
         """Whether it is an installed program that needs no interpreter."""
-        return not self.is_development and self.manifest["runtime"]["language"] == "go"
+        return not self.is_development and self.manifest.runtime.language == "go"
 
     @property
     def producer(self) -> str:
@@ -85,12 +86,12 @@ class Program:
     @property
     def open_files(self) -> int:
         """How many file descriptors one process may have."""
-        return int(self.manifest["limits"]["open_files"])
+        return self.manifest.limits.open_files
 
     @property
     def needs_state(self) -> bool:
         """Whether it uses the key-value store."""
-        return bool(self.manifest["state"])
+        return self.manifest.state
 
 
 def check_program(target: Receipt | DevelopmentBuild, store: Store | None) -> Program:
@@ -173,7 +174,7 @@ def _development(target: DevelopmentBuild) -> Program:
         provider=manifest.provider,
         arguments=arguments,
         binary=Path(arguments[0]),
-        manifest=manifest.to_json(),
+        manifest=manifest,
         is_development=True,
     )
 
@@ -190,7 +191,7 @@ def _installed(receipt: Receipt) -> Program:
         plugin_id=str(receipt.id),
         version=receipt.version,
         kind=receipt.kind,
-        provider=receipt.provider,
+        provider=receipt.manifest.provider,
         arguments=arguments,
         binary=Path(arguments[0]),
         manifest=receipt.manifest,
