@@ -21,6 +21,8 @@ from aperio_cli.text import clean
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from aperio_cli.models.table import Table
+
 SCHEMA = "aperio.plugin.manifest/v1"
 FILE_NAME = "manifest.yaml"
 MAX_BYTES = 64 * 1024
@@ -120,17 +122,17 @@ class Manifest:
         return _Reader(_load(data, where), where).manifest()
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any], where: str) -> Manifest:
-        """Return the manifest that a record carries, as `to_json` gave it.
+    def from_record(cls, table: Table) -> Manifest:
+        """Return the manifest that a record carries under `manifest`, as `to_json` gave it.
 
         Keys that this release does not know are ignored, and those it knows have defaults unless
         every manifest so far had to have them: a record outlives the release that made it.
-
-        Raises:
-            ManifestInvalid: a key is missing or malformed.
-            ManifestKindUnknown: the kind is none of the three.
         """
-        return _Reader(document, where, is_record=True).manifest()
+        declared = table.table("manifest").values
+        try:
+            return _Reader(declared, "manifest", is_record=True).manifest()
+        except (ManifestInvalid, ManifestKindUnknown) as error:
+            table.fail("manifest", f"{error.what}\n{error.why}".strip())
 
     def to_json(self) -> dict[str, object]:
         """The manifest with the keys of its file and typed values, as receipts carry it."""

@@ -8,7 +8,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from aperio_cli.errors.building import ManifestInvalid, ManifestKindUnknown
 from aperio_cli.errors.installing import ReceiptInvalid, ReceiptNewer
 from aperio_cli.models.artifact import Interpreter
 from aperio_cli.models.digest import Digest
@@ -189,11 +188,7 @@ def _declared(manifest: Manifest) -> dict[str, str]:
 
 
 def _manifest(table: Table) -> Manifest:
-    declared = table.table("manifest")
-    try:
-        manifest = Manifest.from_json(declared.values, "manifest")
-    except (ManifestInvalid, ManifestKindUnknown) as error:
-        table.fail("manifest", f"{error.what}\n{error.why}".strip())
+    manifest = Manifest.from_record(table)
     for key, stated in _declared(manifest).items():
         if table.recorded(key) != stated:
             table.fail(key, f"expected {stated}, as the manifest says")

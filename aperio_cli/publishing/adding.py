@@ -280,8 +280,12 @@ def _places(artifact: Artifact) -> list[tuple[str, ...]]:
 
 def _bundle(admitted: AdmittedArtifact) -> bytes:
     if admitted.bundle is None:
-        raise SignatureMissing(f"{admitted.subject} was not added: it is not signed")
+        raise _unsigned(admitted)
     return admitted.bundle
+
+
+def _unsigned(admitted: AdmittedArtifact) -> SignatureMissing:
+    return SignatureMissing(f"{admitted.subject} was not added: it is not signed")
 
 
 def _with_artifact(
@@ -290,11 +294,12 @@ def _with_artifact(
     if version:
         artifacts = sorted((*version.artifacts, published), key=lambda each: each.platform)
         return replace(version, artifacts=tuple(artifacts))
-    evidence = admitted.evidence
+    if not isinstance(admitted.evidence, Verified):
+        raise _unsigned(admitted)
     return PublishedVersion(
         version=admitted.artifact.manifest.version,
         added_at=clock.timestamp(),
-        signer=evidence.signer.to_json() if isinstance(evidence, Verified) else {},
-        manifest=admitted.artifact.manifest.to_json(),
+        signer=admitted.evidence.signer,
+        manifest=admitted.artifact.manifest,
         artifacts=(published,),
     )

@@ -28,7 +28,7 @@ from aperio_cli.models.artifact import (
     MAX_BUNDLE_BYTES,
 )
 from aperio_cli.models.digest import Digest
-from aperio_cli.models.protocol import is_compatible, parse_protocol
+from aperio_cli.models.protocol import format_protocol, is_compatible
 from aperio_cli.models.registry_index import FILE_NAME, SEED_PLATFORM, VERSION
 from aperio_cli.publishing.output import CATALOGUE, ROOT_FILE, replacing
 from aperio_cli.publishing.source import (
@@ -240,7 +240,7 @@ def _write(out: Beneath, location: str, document: dict[str, Any]) -> dict[str, o
 
 def _is_in_v1(version: PublishedVersion) -> bool:
     """Whether a reader of the seed schema can be shown it: it has but one artifact to offer."""
-    is_readable = is_compatible(parse_protocol(str(version.manifest["protocol"])))
+    is_readable = is_compatible(version.manifest.protocol)
     return is_readable and any(a.platform == SEED_PLATFORM for a in version.artifacts)
 
 
@@ -249,7 +249,7 @@ def _row(record: Record) -> dict[str, Any]:
     return {
         "id": str(record.id),
         "kind": record.kind,
-        "description": newest.manifest["description"],
+        "description": newest.manifest.description,
         "latest": newest.version,
         "platforms": [str(artifact.platform) for artifact in newest.artifacts],
     }
@@ -258,23 +258,23 @@ def _row(record: Record) -> dict[str, Any]:
 def _entry(record: Record, versions: tuple[PublishedVersion, ...] | list[PublishedVersion]) -> Any:
     newest = record.versions[0]
     manifest, signer = newest.manifest, newest.signer
-    optional = {key: manifest[key] for key in ("homepage", "source") if manifest.get(key)}
+    optional = {"homepage": manifest.homepage, "source": manifest.source}
     return {
         "id": str(record.id),
         "kind": record.kind,
-        "description": manifest["description"],
-        "license": manifest["license"],
-        **optional,
+        "description": manifest.description,
+        "license": manifest.license,
+        **{key: address for key, address in optional.items() if address},
         "status": "active",
         "permissions": {
-            "oauth_scopes": manifest["scopes"],
-            "egress": manifest["permissions"]["egress"],
-            "needs_kv": manifest["state"],
+            "oauth_scopes": list(manifest.scopes),
+            "egress": list(manifest.egress),
+            "needs_kv": manifest.state,
         },
         "signer": {
-            "type": signer.get("domain"),
-            "issuer": signer.get("issuer"),
-            "identity": signer.get("identity"),
+            "type": signer.domain,
+            "issuer": signer.issuer,
+            "identity": signer.identity,
         },
         "versions": [_version(record, version) for version in versions],
     }
@@ -290,7 +290,7 @@ def _version(record: Record, version: PublishedVersion) -> dict[str, Any]:
         # `verified` is computed from the registry's publisher records, never taken from an author.
         "publisher": {"name": record.id.namespace, "verified": False},
         "published_at": version.added_at,
-        "protocols": [version.manifest["protocol"]],
+        "protocols": [format_protocol(version.manifest.protocol)],
         "artifacts": [_artifact(record, version, artifact) for artifact in version.artifacts],
     }
 

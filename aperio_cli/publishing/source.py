@@ -13,10 +13,11 @@ What is cloned was written by others: no link in it is followed (`beneath`).
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
@@ -26,9 +27,13 @@ from aperio_cli.files import writing
 from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.artifact import published_name
 from aperio_cli.models.digest import Digest
-from aperio_cli.models.platform import Platform
+from aperio_cli.models.manifest import KINDS, Manifest
+from aperio_cli.models.platform import ARCHITECTURES, OPERATING_SYSTEMS, Platform
 from aperio_cli.models.plugin_id import PluginId, check_version, version_key
+from aperio_cli.models.publisher import Signer
+from aperio_cli.models.table import Table
 from aperio_cli.registry import BUILT_FOLDER
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +46,6 @@ _SOURCE_SCHEMA = "aperio.registry.source/v1"
 _RECORD_SCHEMA = "aperio.registry.record/v1"
 _MAX_SOURCE_BYTES = 64 * 1024
 _MAX_RECORD_BYTES = 16 * 1024 * 1024
-_MANIFEST_KEYS = {"description", "license", "permissions", "protocol", "scopes", "state"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,20 @@ class PublishedArtifact:
             document["attestations_sha256"] = self.attestations.hex
         return document
 
+    @classmethod
+    def from_json(cls, table: Table) -> PublishedArtifact:
+        """Return the artifact that a record carries."""
+        is_attested = "attestations_sha256" in table
+        return cls(
+            platform=Platform(
+                table.choice("os", OPERATING_SYSTEMS), table.choice("arch", ARCHITECTURES)
+            ),
+            file_name=table.text("file"),
+            digest=table.converted("sha256", Digest),
+            size_bytes=table.whole("size"),
+            attestations=table.converted("attestations_sha256", Digest) if is_attested else None,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class PublishedVersion:
@@ -83,15 +101,15 @@ class PublishedVersion:
     Attributes:
         version: the version.
         added_at: when its first artifact was added, RFC 3339 in UTC.
-        signer: who signed that, as `Signer.to_json` gives it.
-        manifest: as `Manifest.to_json` gives it.
+        signer: who signed that.
+        manifest: what it declares.
         artifacts: by platform.
     """
 
     version: str
     added_at: str
-    signer: dict[str, Any]
-    manifest: dict[str, Any]
+    signer: Signer
+    manifest: Manifest
     artifacts: tuple[PublishedArtifact, ...]
 
     def to_json(self) -> dict[str, object]:
@@ -99,10 +117,33 @@ class PublishedVersion:
         return {
             "version": self.version,
             "added_at": self.added_at,
-            "signer": self.signer,
-            "manifest": self.manifest,
+            "signer": self.signer.to_json(),
+            "manifest": self.manifest.to_json(),
             "artifacts": [artifact.to_json() for artifact in self.artifacts],
         }
+
+    @classmethod
+    def from_json(cls, table: Table) -> PublishedVersion:
+        """Return the version that a record carries."""
+        manifest = Manifest.from_record(table)
+        version = table.converted("version", check_version)
+        if version != manifest.version:
+            table.fail("version", f"expected {manifest.version}, as the manifest says")
+        artifacts = [PublishedArtifact.from_json(each) for each in table.tables("artifacts")]
+        for artifact in artifacts:
+            name = published_name(manifest.id, version, artifact.platform)
+            if artifact.file_name != name:
+                found = clean(artifact.file_name, limit=120)
+                table.fail("artifacts", f"expected `file` to be {name}, found {found}")
+        if len({artifact.platform for artifact in artifacts}) != len(artifacts):
+            table.fail("artifacts", "a platform is there twice")
+        return cls(
+            version=version,
+            added_at=table.recorded("added_at"),
+            signer=Signer.from_json(table.table("signer")),
+            manifest=manifest,
+            artifacts=tuple(sorted(artifacts, key=lambda artifact: artifact.platform)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +168,23 @@ class Record:
                 "versions": [version.to_json() for version in self.versions],
             }
         )
+
+    @classmethod
+    def from_json(cls, table: Table) -> Record:
+        """Return the plugin that a record speaks for."""
+        versions = sorted(
+            map(PublishedVersion.from_json, table.tables("versions")),
+            key=lambda version: version_key(version.version),
+            reverse=True,
+        )
+        if not versions:
+            table.fail("versions", "it has no version")
+        if len({version.version for version in versions}) != len(versions):
+            table.fail("versions", "a version is there twice")
+        plugin, kind = table.converted("id", PluginId.parse), table.choice("kind", KINDS)
+        if any((each.manifest.id, each.manifest.kind) != (plugin, kind) for each in versions):
+            table.fail("versions", f"expected `{plugin}`, a {kind}, in each manifest")
+        return cls(plugin, kind, tuple(versions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,10 +280,7 @@ class RegistrySource:
     def _record(self, parts: tuple[str, ...]) -> Record:
         document = self._load(parts, _RECORD_SCHEMA, _MAX_RECORD_BYTES)
         path = self.root.path(*parts)
-        try:
-            record = _parse_record(document)
-        except (AperioError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise _invalid(path, f"{type(error).__name__}: {error}") from error
+        record = Record.from_json(Table(document, functools.partial(_fail, path)))
         if _record_parts(record.id) != parts:
             raise _invalid(path, f"it speaks for `{record.id}`")
         return record
@@ -334,50 +389,5 @@ def _invalid(path: Path, why: str) -> RegistrySourceInvalid:
     )
 
 
-def _parse_record(document: dict[str, Any]) -> Record:
-    plugin = PluginId.parse(document["id"])
-    versions = sorted(
-        (_parse_version(plugin, version) for version in document["versions"]),
-        key=lambda version: version_key(version.version),
-        reverse=True,
-    )
-    if not versions:
-        raise ValueError("it has no version")
-    if len({version.version for version in versions}) != len(versions):
-        raise ValueError("a version is there twice")
-    return Record(plugin, str(document["kind"]), tuple(versions))
-
-
-def _parse_version(plugin: PluginId, document: dict[str, Any]) -> PublishedVersion:
-    artifacts = sorted(
-        (_parse_artifact(artifact) for artifact in document["artifacts"]),
-        key=lambda artifact: artifact.platform,
-    )
-    for artifact in artifacts:
-        name = published_name(plugin, document["version"], artifact.platform)
-        if artifact.file_name != name:
-            raise ValueError(f"expected `file` to be {name}, found {artifact.file_name!r}")
-    if len({artifact.file_name for artifact in artifacts}) != len(artifacts):
-        raise ValueError("a platform is there twice")
-    manifest = dict(document["manifest"])
-    if missing := _MANIFEST_KEYS - manifest.keys():
-        raise ValueError(f"a manifest lacks {', '.join(sorted(missing))}")
-    return PublishedVersion(
-        version=check_version(document["version"]),
-        added_at=str(document["added_at"]),
-        signer=dict(document["signer"]),
-        manifest=manifest,
-        artifacts=tuple(artifacts),
-    )
-
-
-def _parse_artifact(document: dict[str, Any]) -> PublishedArtifact:
-    return PublishedArtifact(
-        platform=Platform.parse(f"{document['os']}/{document['arch']}"),
-        file_name=document["file"],
-        digest=Digest(document["sha256"]),
-        size_bytes=int(document["size"]),
-        attestations=Digest(document["attestations_sha256"])
-        if "attestations_sha256" in document
-        else None,
-    )
+def _fail(path: Path, key: str, why: str) -> NoReturn:
+    raise _invalid(path, f"`{clean(key, limit=120)}`: {why}")

@@ -29,6 +29,7 @@ from tests.builders import (
     PLUGIN,
     Machine,
     go_members,
+    manifest,
     snapshot,
     unchanged,
     write_artifact,
@@ -144,8 +145,8 @@ def test_add_records_what_was_verified(machine: Machine) -> None:
     record = recorded(machine)
     assert record is not None
     (version,) = record.versions
-    assert version.signer["identity"] == "alice@local"
-    assert version.manifest["permissions"]["egress"] == ["api.box.com:443"]
+    assert version.signer.identity == "alice@local"
+    assert version.manifest == manifest()
 
 
 def test_add_takes_a_folder_of_artifacts(machine: Machine) -> None:
@@ -283,6 +284,15 @@ def test_add_tells_a_full_disk_and_keeps_the_record(
         lambda record: record["versions"].append(record["versions"][0]),
         lambda record: record["versions"][0].update(version="../x"),
         lambda record: record["versions"][0].update(manifest={}),
+        lambda record: record["versions"][0].update(signer={}),
+        lambda record: record["versions"][0].update(version="9.9.9"),
+        lambda record: record["versions"][0]["manifest"].update(id="acme/other"),
+        lambda record: record.update(kind="destination"),
+        lambda record: record.update(kind=["connector"]),
+        lambda record: record["versions"][0].update(artifacts=[5]),
+        lambda record: record["versions"][0]["artifacts"][0].update(os="plan9"),
+        lambda record: record["versions"][0]["artifacts"][0].update(size="many"),
+        lambda record: record["versions"][0]["artifacts"][0].update(attestations_sha256=None),
         lambda record: record["versions"][0]["artifacts"][0].update(file="../../x"),
         lambda record: record["versions"][0]["artifacts"][0].update(sha256="x"),
     ],
@@ -296,6 +306,22 @@ def test_damaged_record_is_refused_and_named(machine: Machine, damage: Any) -> N
     with unchanged(machine.root / "registry"), pytest.raises(RegistrySourceInvalid) as caught:
         build(machine.root / "registry")
     assert str(path) in caught.value.what
+
+
+def test_record_of_an_earlier_or_a_later_release_is_read(machine: Machine) -> None:
+    put(machine)
+    path = machine.root / "registry/records/acme/box-connector.json"
+    build(machine.root / "registry")
+    built = snapshot(machine.root / "registry/public")
+    record = json.loads(path.read_bytes())
+    [version] = record["versions"]
+    for key in ("homepage", "source", "limits", "state"):
+        del version["manifest"][key]
+    for each in (record, version, version["manifest"], version["signer"], version["artifacts"][0]):
+        each["of_later"] = {}
+    path.write_text(json.dumps(record))
+    build(machine.root / "registry")
+    assert snapshot(machine.root / "registry/public") == built
 
 
 # ── building ──────────────────────────────────────────────────────────────────────────────────────
