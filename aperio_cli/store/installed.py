@@ -79,13 +79,18 @@ class Store:
         """
         receipts = []
         problems: list[AperioError] = []
+        for plugin, version in self.installed():
+            try:
+                receipts.append(self._read(plugin, version))
+            except AperioError as problem:
+                problems.append(problem)
+        return Inventory(tuple(receipts), tuple(problems))
+
+    def installed(self) -> Iterator[tuple[PluginId, str]]:
+        """Give every version in the store, by id, lowest first; its record may be damaged."""
         for plugin in self._plugins():
             for version in self.versions(plugin):
-                try:
-                    receipts.append(self._read(plugin, version))
-                except AperioError as problem:
-                    problems.append(problem)
-        return Inventory(tuple(receipts), tuple(problems))
+                yield plugin, version
 
     def receipts(self) -> tuple[Receipt, ...]:
         """The receipts of the inventory."""

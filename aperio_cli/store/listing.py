@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _MAX_RECEIPT_BYTES = 256 * 1024
 _MAX_CONFIG_BYTES = 1024 * 1024
+_SCHEMA = "aperio.receipt/v1"
 _COLUMNS = ("plugin", "version", "kind", "badge", "signer", "last check", "exceptions")
 
 
@@ -108,9 +109,7 @@ def _read(path: str) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _row(
-    plugin: str, version: str, receipt: dict[str, Any], check: dict[str, Any] | None
-) -> dict[str, Any]:
+def _row(plugin: str, version: str, receipt: dict[str, Any], check: object) -> dict[str, Any]:
     signer = receipt.get("signer")
     exception = receipt.get("exception")
     return {
@@ -121,10 +120,21 @@ def _row(
         "signer": _text(signer.get("identity")) if isinstance(signer, dict) else None,
         "installed_at": _text(receipt.get("installed_at")),
         "source": _text(receipt.get("source")),
-        "last_check": check,
-        "exceptions": [exception] if exception else [],
-        "problem": None if receipt.get("id") == plugin else "receipt-invalid",
+        "last_check": check if isinstance(check, dict) else None,
+        "exceptions": [exception] if exception and isinstance(exception, dict) else [],
+        "problem": _problem(plugin, version, receipt),
     }
+
+
+def _problem(plugin: str, version: str, receipt: dict[str, Any]) -> str | None:
+    """The code with which the receipt is refused, as far as a glance tells."""
+    schema = _text(receipt.get("schema", _SCHEMA))
+    if schema == _SCHEMA:
+        speaks_for = receipt.get("id"), receipt.get("version", version)
+        return None if speaks_for == (plugin, version) else "receipt-invalid"
+    name, _, number = schema.partition("/v")
+    is_newer = name == _SCHEMA.partition("/v")[0] and number.isdecimal() and int(number[:9]) > 1
+    return "receipt-newer" if is_newer else "receipt-invalid"
 
 
 def _text(value: object) -> str:

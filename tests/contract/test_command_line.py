@@ -7,16 +7,26 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aperio_cli import __version__
 from aperio_cli import quick as quick_answers
 from aperio_cli.__main__ import main
+from aperio_cli.errors import Refusal
+from aperio_cli.models.evidence import evidence_to_json, proof_of
+from aperio_cli.models.plugin_id import PluginId, PluginRef
+from aperio_cli.paths import find_paths
 from aperio_cli.store import listing
+from aperio_cli.store.installed import Store
+from tests.builders import receipt
+
+if TYPE_CHECKING:
+    from aperio_cli.models.receipt import Receipt
 
 ROOT = Path(__file__).resolve().parents[2]
+BOX = PluginId("acme", "box-connector")
 L_COMMANDS = {
     "completion", "doctor",
     "plugin build", "plugin init", "plugin install", "plugin list", "plugin remove", "plugin run",
@@ -80,6 +90,69 @@ def test_empty_list_is_answered_the_same_quickly_and_slowly(
     assert main(["plugin", "list", *options]) == 0
     quick = capsys.readouterr().out
     monkeypatch.setattr(quick_answers, "answer", lambda _argv: None)
+    assert main(["plugin", "list", *options]) == 0
+    assert capsys.readouterr().out == quick
+
+
+def records(home: Path) -> dict[str, Receipt | None]:
+    """Records as they may be found, by version, with what a whole reading makes of each."""
+    whole = json.loads(receipt().to_bytes())
+    earlier = {k: v for k, v in whole.items() if k not in {"proof", "exceptions", "index_serial"}}
+    granted = {"rule": "unsigned", "until": "2030-01-01", "reason": "a test"}
+    unsigned = whole | {"signer": None, "rule": None, "proof": None, "exception": granted}
+    found: dict[str, Receipt | None] = {}
+    stated: tuple[dict[str, Any], ...] = (
+        whole,
+        earlier,
+        unsigned,
+        whole | {"schema": "aperio.receipt/v2"},
+        {"id": 5},
+        {},
+    )
+    for number, record in enumerate(stated):
+        version = f"1.0.{number}"
+        named = record | {"version": version} if record else {}
+        if "manifest" in named:
+            named["manifest"] = named["manifest"] | {"version": version}
+        folder = home / "plugins/acme/box-connector" / version
+        folder.mkdir(parents=True)
+        (folder / "receipt.json").write_text(json.dumps(named))
+        try:
+            found[version] = Store(find_paths({}, home=str(home))).get(PluginRef(BOX, version))
+        except Refusal:
+            found[version] = None
+    return found
+
+
+def test_list_reads_a_record_quickly_as_it_is_read_whole(aperio_home: Path) -> None:
+    found = records(aperio_home)
+    assert [version for version, read in found.items() if read] == ["1.0.0", "1.0.1", "1.0.2"]
+    rows = {row["version"]: row for row in listing.rows(str(aperio_home))}
+    assert list(rows) == list(found)
+    for version, read in found.items():
+        row = rows[version]
+        assert (row["problem"] is None) == bool(read)
+        if read:
+            proof = proof_of(read.evidence)
+            exceptions = [] if proof else [evidence_to_json(read.evidence)["exception"]]
+            assert row["signer"] == (proof.signer.identity if proof else None)
+            assert row["exceptions"] == exceptions
+            told = [row[key] for key in ("kind", "badge", "installed_at", "source")]
+            assert told == [read.kind, read.badge, read.installed_at, read.source]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_list_of_odd_records_is_answered_the_same_quickly_and_slowly(
+    options: list[str],
+    aperio_home: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    records(aperio_home)
+    assert main(["plugin", "list", *options]) == 0
+    quick = capsys.readouterr().out
+    assert "receipt-newer" in quick
+    monkeypatch.setattr("aperio_cli.quick.answer", lambda _argv: None)
     assert main(["plugin", "list", *options]) == 0
     assert capsys.readouterr().out == quick
 

@@ -709,6 +709,18 @@ def test_install_takes_better_attestations_for_the_same_bytes(machine: Machine) 
     assert (report.receipt.folder / "artifact.intoto.jsonl").exists()
 
 
+def test_install_knows_an_attested_build_again_though_a_record_sorts_its_claims(
+    machine: Machine,
+) -> None:
+    machine = machine.but(policy=BUILDS)
+    path = built(machine, "1.2.3")
+    identity = github_identity("refs/tags/v1.2.3")
+    machine.attest(path, identity=identity)
+    machine.install(path)
+    with unchanged(machine.paths.home):
+        assert machine.install(path).was_installed
+
+
 def test_install_keeps_better_attestations_for_the_same_bytes(machine: Machine) -> None:
     path = machine.attest(machine.signed())
     machine.install(path)

@@ -49,14 +49,17 @@ def _stated_exceptions(context: Context, plugin_id: str, version: str) -> list[d
 
 
 def _check(context: Context) -> dict[tuple[str, str], str]:
-    """Hash every installed file again; what is wrong, by id and version."""
+    """Read every record, hash every file; return the codes of what is wrong, by id and version."""
     from aperio_cli.errors import Refusal
+    from aperio_cli.models.plugin_id import PluginRef
 
     problems: dict[tuple[str, str], str] = {}
-    for receipt in context.store.receipts():
+    for plugin_id, version in context.store.installed():
         try:
-            context.store.check(receipt)
+            receipt = context.store.find(PluginRef(plugin_id, version))
+            if receipt:  # else it was removed meanwhile
+                context.store.check(receipt)
         except Refusal as refusal:
-            problems[str(receipt.id), receipt.version] = refusal.code
+            problems[str(plugin_id), version] = refusal.code
             context.output.warn(f"{refusal.what}\n{refusal.why}")
     return problems
