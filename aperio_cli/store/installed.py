@@ -19,7 +19,7 @@ import json
 import os
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
@@ -211,11 +211,11 @@ class Store:
         A home that cannot be written loses the note, not the launch.
         """
         path = self._paths.checks(receipt.id)
-        known = read_checks(path)
-        known[receipt.version] = {"at": clock.timestamp(), "ok": passed}
+        known = read_checks(path) | {receipt.version: LaunchCheck(clock.timestamp(), ok=passed)}
+        document = {version: check.to_json() for version, check in known.items()}
         with contextlib.suppress(OSError, AperioError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            writing.write_atomic(path, json.dumps(known, sort_keys=True).encode() + b"\n")
+            writing.write_atomic(path, json.dumps(document, sort_keys=True).encode() + b"\n")
 
     # ── who is using it ───────────────────────────────────────────────────────────────────────────
 
@@ -441,13 +441,37 @@ class Store:
                 removing.remove_tree(path)
 
 
-def read_checks(path: Path) -> dict[str, Any]:
-    """The noted checks of a plugin by version; none when they cannot be read."""
+@dataclass(frozen=True, slots=True)
+class LaunchCheck:
+    """What came of the check before the last launch of a version.
+
+    Attributes:
+        at: when that was, RFC 3339 in UTC.
+        ok: whether it was passed.
+    """
+
+    at: str
+    ok: bool
+
+    def to_json(self) -> dict[str, object]:
+        """Return the check as its file and reports carry it."""
+        return {"at": self.at, "ok": self.ok}
+
+
+def read_checks(path: Path) -> dict[str, LaunchCheck]:
+    """Return the noted checks of a plugin by version, without those that cannot be read."""
     try:
         document = json.loads(reading.read_capped(path, _MAX_CHECKS_BYTES))
     except (OSError, AperioError, ValueError, RecursionError):
         return {}
-    return document if isinstance(document, dict) else {}
+    found = document.items() if isinstance(document, dict) else ()
+    return {
+        version: LaunchCheck(check["at"], check["ok"])
+        for version, check in found
+        if isinstance(check, dict)
+        and isinstance(check.get("at"), str)
+        and isinstance(check.get("ok"), bool)
+    }
 
 
 def _is_version(text: str) -> bool:

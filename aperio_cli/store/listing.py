@@ -120,7 +120,7 @@ def _row(plugin: str, version: str, receipt: dict[str, Any], check: object) -> d
         "signer": _text(signer.get("identity")) if isinstance(signer, dict) else None,
         "installed_at": _text(receipt.get("installed_at")),
         "source": _text(receipt.get("source")),
-        "last_check": check if isinstance(check, dict) else None,
+        "last_check": _check(check),
         "exceptions": [exception] if exception and isinstance(exception, dict) else [],
         "problem": _problem(plugin, version, receipt),
     }
@@ -135,6 +135,13 @@ def _problem(plugin: str, version: str, receipt: dict[str, Any]) -> str | None:
     name, _, number = schema.partition("/v")
     is_newer = name == _SCHEMA.partition("/v")[0] and number.isdecimal() and int(number[:9]) > 1
     return "receipt-newer" if is_newer else "receipt-invalid"
+
+
+def _check(noted: object) -> dict[str, Any] | None:
+    if not isinstance(noted, dict):
+        return None
+    at, ok = noted.get("at"), noted.get("ok")
+    return {"at": _text(at), "ok": ok} if isinstance(at, str) and isinstance(ok, bool) else None
 
 
 def _text(value: object) -> str:

@@ -148,16 +148,29 @@ def test_another_artifact_does_not_repair_a_damaged_record(aperio: Aperio, artif
 
 
 @pytest.mark.usefixtures("artifact")
-@pytest.mark.parametrize("odd", ["text", 5, [1], True])
-def test_list_shows_a_row_whatever_stands_for_an_exception_or_a_check(
+@pytest.mark.parametrize("odd", ["text", 5, [1], True, {"at": 5, "ok": "yes"}])
+def test_a_row_and_a_screen_are_shown_whatever_stands_for_a_check(
     aperio: Aperio, odd: object
 ) -> None:
-    change(aperio, lambda record: record.update(exception=odd, signer=odd))
     checks = aperio.home / "checks" / f"{PLUGIN}.json"
     checks.parent.mkdir(parents=True, exist_ok=True)
-    checks.write_text(json.dumps({"1.2.3": odd}))
+    checks.write_text(json.dumps({"1.2.3": odd, "1.0.0": odd}))
+    assert aperio("plugin", "why", PLUGIN, "--json").data["last_check"] is None
+    assert "never" in aperio("plugin", "why", PLUGIN).out
     [row] = aperio("plugin", "list", "--json").data["plugins"]
-    assert (row["exceptions"], row["last_check"], row["signer"]) == ([], None, None)
+    assert row["last_check"] is None
+    assert PLUGIN in aperio("plugin", "list").out
+    aperio(*STARTS["run"])
+    assert aperio("plugin", "why", PLUGIN, "--json").data["last_check"]["ok"]
+    assert aperio("plugin", "list", "--json").data["plugins"][0]["last_check"]["ok"]
+
+
+@pytest.mark.usefixtures("artifact")
+@pytest.mark.parametrize("odd", ["text", 5, [1], True])
+def test_list_shows_a_row_whatever_stands_for_evidence(aperio: Aperio, odd: object) -> None:
+    change(aperio, lambda record: record.update(exception=odd, signer=odd))
+    [row] = aperio("plugin", "list", "--json").data["plugins"]
+    assert (row["exceptions"], row["signer"]) == ([], None)
     assert PLUGIN in aperio("plugin", "list").out
 
 

@@ -79,6 +79,7 @@ def _explain(context: Context, receipt: Receipt, organization: str) -> dict[str,
     from aperio_cli.store.installed import read_checks
 
     evidence = evidence_to_json(receipt.evidence)
+    check = read_checks(context.paths.checks(receipt.id)).get(receipt.version)
     refusal = _refusal(context, receipt, organization)
     policy = context.policy
     return {
@@ -101,7 +102,7 @@ def _explain(context: Context, receipt: Receipt, organization: str) -> dict[str,
         "installed_at": receipt.installed_at,
         "artifact_sha256": receipt.artifact_digest.hex,
         "tree_digest": receipt.tree_digest,
-        "last_check": read_checks(context.paths.checks(receipt.id)).get(receipt.version),
+        "last_check": check.to_json() if check else None,
     }
 
 
@@ -183,7 +184,7 @@ def _rows(data: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield "artifact", f"sha256:{data['artifact_sha256']}"
     yield "files", data["tree_digest"]
     check = data["last_check"]
-    outcome = f"{'ok' if check.get('ok') else 'FAILED'} {check.get('at')}" if check else "never"
+    outcome = f"{'ok' if check['ok'] else 'FAILED'} {check['at']}" if check else "never"
     yield "last launch check", outcome
 
 
