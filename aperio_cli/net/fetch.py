@@ -6,16 +6,13 @@ headers that trickle in. What arrives is digested on the way and takes its name 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import random
-import socket
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from aperio_cli import clock
@@ -31,6 +28,7 @@ from aperio_cli.files.beneath import Beneath
 from aperio_cli.files.reading import open_regular
 from aperio_cli.files.writing import AsideFile
 from aperio_cli.models.digest import Digest
+from aperio_cli.net.request import LOOPBACK_HOSTS, Request, Unanswered, answered
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -43,13 +41,10 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 5
 MAX_TRIES = 3
 MAX_RETRY_AFTER_S = 10.0
-CONNECT_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 20.0
 
 _CHUNK_BYTES = 64 * 1024
 _FIRST_BACKOFF_S = 0.25
 _MAX_ETAG_CHARACTERS = 256
-_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _GONE = frozenset({404, 410})
 _TOO_MANY_REQUESTS = 429
@@ -167,7 +162,7 @@ def is_loopback(source: str) -> bool:
     Raises:
         InsecureUrl: it is a URL that cannot be read.
     """
-    return _is_url(source) and _parse_url(source).host in _LOOPBACK_HOSTS
+    return _is_url(source) and _parse_url(source).host in LOOPBACK_HOSTS
 
 
 def _fetch(request: FetchRequest, sink: BinaryIO, sleep: Callable[[float], None]) -> Fetched:
@@ -281,7 +276,7 @@ def _parse_url(source: str) -> httpx.URL:
 def _require_secure(url: httpx.URL, source: str) -> None:
     if url.scheme == "https" and url.host:
         return
-    if url.scheme == "http" and url.host in _LOOPBACK_HOSTS:
+    if url.scheme == "http" and url.host in LOOPBACK_HOSTS:
         return
     raise InsecureUrl(
         f"{_shown(source)} was not fetched: the address is not secure",
@@ -319,7 +314,6 @@ class _Download:
         self._sink = sink
         self._sleep = sleep
         self._deadline_s = clock.monotonic_s() + request.timeout_s
-        self._cutter = _Cutter(request.timeout_s)
 
     def run(self) -> Fetched:
         """Tries until there is an answer, the tries are used up, or the time is."""
@@ -339,36 +333,26 @@ class _Download:
         raise self._unavailable(f"tried {len(failures)} times; the last time: {failures[-1]}")
 
     def _try(self) -> Fetched:
-        import httpx
-
         url = _parse_url(self._request.source)
         _require_secure(url, self._request.source)
-        is_local = url.host in _LOOPBACK_HOSTS
-        left_s = max(self._left_s(), 0.001)
-        timeout = httpx.Timeout(READ_TIMEOUT_S, connect=min(CONNECT_TIMEOUT_S, left_s))
-        self._cutter = _Cutter(left_s)
         try:
-            # trust_env: proxies from the environment, which never see this machine's own traffic.
-            with self._cutter, httpx.Client(timeout=timeout, trust_env=not is_local) as client:
-                return self._follow(client, url)
-        except httpx.HTTPError as error:
-            if self._cutter.has_cut:
-                raise self._out_of_time() from error
-            raise _TryAgain(clean(f"{type(error).__name__}: {error}")) from error
+            return self._follow(url)
+        except Unanswered as failure:
+            if failure.is_late:
+                raise self._out_of_time() from failure
+            raise _TryAgain(clean(failure)) from failure
 
-    def _follow(self, client: httpx.Client, url: httpx.URL) -> Fetched:
-        is_local = url.host in _LOOPBACK_HOSTS
+    def _follow(self, url: httpx.URL) -> Fetched:
+        is_local = url.host in LOOPBACK_HOSTS
+        headers = {"If-None-Match": self._request.etag} if self._request.etag else {}
         for _ in range(MAX_REDIRECTS + 1):
-            # identity: the cap and the digest are about the bytes that the server stores.
-            headers = {"Accept-Encoding": "identity", "User-Agent": "aperio"}
-            if self._request.etag:
-                headers["If-None-Match"] = self._request.etag
-            extensions = {"trace": self._cutter.trace}
-            with client.stream("GET", url, headers=headers, extensions=extensions) as response:
-                if response.status_code not in _REDIRECTS:
-                    return self._answer(response)
-                target = self._redirect_target(response, url)
-            if (target.host in _LOOPBACK_HOSTS) != is_local:
+            with answered(
+                Request(str(url), self._deadline_s, headers, is_local=is_local)
+            ) as answer:
+                if answer.status_code not in _REDIRECTS:
+                    return self._answer(answer)
+                target = self._redirect_target(answer, url)
+            if (target.host in LOOPBACK_HOSTS) != is_local:
                 raise self._redirect_refused(target)
             _require_secure(target, self._request.source)
             url = target
@@ -405,20 +389,10 @@ class _Download:
         stated = response.headers.get("content-length", "")
         if stated.isdecimal() and int(stated[:20]) > self._request.limit_bytes:
             raise _too_large(self._request, f"the server announced {clean(stated, limit=20)}")
-        chunks = self._in_time(response.iter_raw(_CHUNK_BYTES))
-        size_bytes, digest = _copy(self._request, chunks, self._sink)
+        size_bytes, digest = _copy(self._request, response.iter_raw(), self._sink)
         etag = response.headers.get("etag", "")
         is_kept = etag.isprintable() and 0 < len(etag) <= _MAX_ETAG_CHARACTERS
         return Fetched(digest, size_bytes, etag if is_kept else None, is_modified=True)
-
-    def _in_time(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            if self._left_s() <= 0:
-                raise self._out_of_time()
-            yield chunk
-        # A body without a length ends with the connection, also when it was we who cut it.
-        if self._cutter.has_cut:
-            raise self._out_of_time()
 
     def _left_s(self) -> float:
         return self._deadline_s - clock.monotonic_s()
@@ -446,47 +420,3 @@ def _retry_after_s(header: str) -> float:
     """How long a server asks to wait, RFC 9110 section 10.2.3, capped; 0 for a date or nonsense."""
     is_number = header.isascii() and header.isdecimal()
     return min(float(header[:9]), MAX_RETRY_AFTER_S) if is_number else 0.0
-
-
-class _Cutter:
-    """Cuts the connection when the time is up.
-
-    httpx limits each single read. A server that sends one byte of a header now and then stays
-    within that for hours, so the whole try is cut from another thread: shutting a socket down
-    ends a read that waits on it.
-    """
-
-    def __init__(self, timeout_s: float) -> None:
-        self._timer = threading.Timer(timeout_s, self._cut)
-        self._timer.daemon = True
-        self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
-        self.has_cut = False
-
-    def __enter__(self) -> Self:
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        self._timer.join()
-
-    def trace(self, event: str, information: dict[str, Any]) -> None:
-        """The trace hook of httpcore: notes the socket of each connection as it is made."""
-        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            with self._lock:
-                self._socket = information["return_value"].get_extra_info("socket")
-                if self.has_cut:
-                    self._shut_down()
-
-    def _cut(self) -> None:
-        with self._lock:
-            self.has_cut = True
-            self._shut_down()
-
-    def _shut_down(self) -> None:
-        if self._socket is None:
-            return
-        with contextlib.suppress(OSError):  # it was closed already
-            # Not SSLSocket.shutdown, which takes the TLS state away from the thread that reads.
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)

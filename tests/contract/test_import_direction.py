@@ -43,6 +43,8 @@ OWNERS = {
     "typer": ("commands/", "__main__.py"),
     "rich": (),  # nobody: it comes with typer
     "sigstore": ("signing/", "proving/signature.py"),
+    "httpx": ("net/",),
+    "httpcore": ("net/",),
     "tuf": ("trust/refresh.py",),
     "grpc": ("host/",),
     "cookiecutter": ("scaffolding/",),
@@ -54,11 +56,12 @@ HEAVY = {
     "grpc",
     "cookiecutter",
     "httpx",
+    "httpcore",
     "yaml",
     "cryptography",
 }
 # These run only when their package is needed at all, so they import it at the top.
-EAGER = ("commands/", "signing/local/", "host/")
+EAGER = ("commands/", "signing/local/", "host/", "net/transport.py")
 
 
 def modules() -> list[Path]:

@@ -12,8 +12,7 @@ itself.
 
 from __future__ import annotations
 
-import asyncio
-import importlib
+import functools
 import ipaddress
 import json
 import re
@@ -31,12 +30,12 @@ from aperio_cli.errors.running import (
 )
 from aperio_cli.host.calls.declaration import PLACEHOLDER
 from aperio_cli.host.calls.invocation import AccessToken
+from aperio_cli.net.request import Request, Unanswered, answered, off_loop
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import httpx
     from aperio_plugin._generated.aperio.plugin.v1.common_pb2 import Auth
 
     from aperio_cli.host.calls.configuration import CheckedConfig
@@ -98,15 +97,12 @@ async def obtain_token(request: TokenRequest, program: Program) -> AccessToken:
         TokenRefused: the service does not accept the client id and secret.
         TokenUnavailable: it cannot be reached, or answers something unusable.
     """
-    httpx = await asyncio.to_thread(importlib.import_module, "httpx")
     try:
-        async with asyncio.timeout(TIMEOUT_S):
-            status, body = await _post(httpx, request)
-    except TimeoutError as error:
-        raise _unavailable(request, program, f"no answer in {TIMEOUT_S:g} s") from error
-    except httpx.HTTPError as error:
+        status, body = await off_loop(functools.partial(_post, request))
+    except Unanswered as error:
         # The text of such an error may quote what was sent; its kind says enough.
-        raise _unavailable(request, program, type(error).__name__) from None
+        why = f"no answer in {TIMEOUT_S:g} s" if error.is_late else error.kind
+        raise _unavailable(request, program, why) from None
     if status >= _SERVER_ERROR or status == _TOO_MANY:
         raise _unavailable(request, program, f"status {status}")
     if status != _OK:
@@ -114,18 +110,19 @@ async def obtain_token(request: TokenRequest, program: Program) -> AccessToken:
     return _token(body, request, program)
 
 
-async def _post(module: Any, request: TokenRequest) -> tuple[int, bytes]:
-    """Status and body of the answer, the body cut off at its cap."""
-    client: httpx.AsyncClient
-    # Nothing is decompressed: the cap is on what arrives, and a few bytes can stand for gigabytes.
-    headers = {"Accept-Encoding": "identity"}
-    # Redirects are not followed: the secret goes to the address that was checked, or nowhere.
-    async with (
-        module.AsyncClient(trust_env=not request.is_local, timeout=TIMEOUT_S) as client,
-        client.stream("POST", request.url, data=dict(request.form), headers=headers) as response,
-    ):
+def _post(request: TokenRequest) -> tuple[int, bytes]:
+    """Return status and body of the answer, the body cut off at its cap.
+
+    No redirect is followed: the secret goes to the address that was checked, or nowhere.
+
+    Raises:
+        Unanswered: no whole answer came in time.
+    """
+    deadline_s = clock.monotonic_s() + TIMEOUT_S
+    sent = Request(request.url, deadline_s, form=request.form, is_local=request.is_local)
+    with answered(sent) as response:
         body = b""
-        async for piece in response.aiter_raw():
+        for piece in response.iter_raw():
             body += piece
             if len(body) > MAX_ANSWER_BYTES:
                 break

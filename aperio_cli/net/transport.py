@@ -1,0 +1,168 @@
+"""httpx's way to the network, over sockets that know when the time is up.
+
+The parts are documented ones: a transport of one's own (httpx, "Custom transports") on a pool with
+a network backend of one's own (httpcore, "Network Backends"). httpx's own transport takes none.
+
+This module loads httpx and httpcore; import it where a request is made.
+"""
+
+from __future__ import annotations
+
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import httpcore
+import httpx
+
+from aperio_cli import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from aperio_cli.net.request import Request
+
+FAILURES = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.TimeoutException,
+    httpcore.UnsupportedProtocol,
+)
+"""All that a request, or the reading of its answer, may end in."""
+
+
+class DeadlineTransport(httpx.BaseTransport):
+    """The connection of one request, past the environment's proxy or through it."""
+
+    def __init__(self, request: Request) -> None:
+        self._pool = _pool(request)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, for httpx."""
+        url = httpcore.URL(
+            scheme=request.url.raw_scheme,
+            host=request.url.raw_host,
+            port=request.url.port,
+            target=request.url.raw_path,
+        )
+        answer = self._pool.handle_request(
+            httpcore.Request(
+                request.method,
+                url,
+                headers=request.headers.raw,
+                content=request.stream,
+                extensions=request.extensions,
+            )
+        )
+        return httpx.Response(
+            answer.status,
+            headers=answer.headers,
+            stream=_Body(answer),
+            extensions=answer.extensions,
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._pool.close()
+
+
+class _Body(httpx.SyncByteStream):
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._answer.iter_stream()
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+def _pool(request: Request) -> httpcore.ConnectionPool:
+    backend = _Backend(request.deadline_s)
+    url = httpx.URL(request.url)
+    tls = (
+        httpx.create_ssl_context(trust_env=not request.is_local) if url.scheme == "https" else None
+    )
+    proxy = None if request.is_local else _proxy_for(url)
+    if proxy is None:
+        return httpcore.ConnectionPool(ssl_context=tls, network_backend=backend)
+    if proxy.url.scheme not in {"http", "https"}:
+        raise httpcore.UnsupportedProtocol("expected a proxy that begins with http or https")
+    return httpcore.HTTPProxy(
+        str(proxy.url),
+        proxy_auth=proxy.raw_auth,
+        ssl_context=tls,
+        proxy_ssl_context=httpx.create_ssl_context() if proxy.url.scheme == "https" else None,
+        network_backend=backend,
+    )
+
+
+def _proxy_for(url: httpx.URL) -> httpx.Proxy | None:
+    """Return the environment's proxy for an address, as every Python program understands it."""
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or urllib.request.proxy_bypass(url.host):
+        return None
+    return httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+
+
+# ── keeping the deadline ──────────────────────────────────────────────────────────────────────────
+
+
+class _Backend(httpcore.NetworkBackend):
+    """Connections whose operations end at the deadline, each and all together."""
+
+    def __init__(self, deadline_s: float) -> None:
+        self._deadline_s = deadline_s
+        self._inner = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        left_s = _left_s(self._deadline_s, timeout, httpcore.ConnectTimeout)
+        stream = self._inner.connect_tcp(host, port, left_s, local_address, socket_options)
+        return _Stream(stream, self._deadline_s)
+
+
+class _Stream(httpcore.NetworkStream):
+    def __init__(self, inner: httpcore.NetworkStream, deadline_s: float) -> None:
+        self._inner = inner
+        self._deadline_s = deadline_s
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, _left_s(self._deadline_s, timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, _left_s(self._deadline_s, timeout, httpcore.WriteTimeout))
+
+    def start_tls(
+        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        left_s = _left_s(self._deadline_s, timeout, httpcore.ConnectTimeout)
+        stream = self._inner.start_tls(ssl_context, server_hostname, left_s)
+        return _Stream(stream, self._deadline_s)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _left_s(deadline_s: float, timeout_s: float | None, late: type[Exception]) -> float:
+    """Return how long one operation may take, in seconds.
+
+    Raises:
+        Exception: the time is up; it is of the class given.
+    """
+    left_s = deadline_s - clock.monotonic_s()
+    if left_s <= 0:
+        raise late("the time is up")
+    return left_s if timeout_s is None else min(timeout_s, left_s)
