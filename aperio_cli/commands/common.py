@@ -1,4 +1,4 @@
-"""What every command shares: the options of CLI.md "Everywhere", and how a report is shown.
+"""What every command shares: the options that go "Everywhere", and how a report is shown.
 
 A command is a function `(context, ...its own parameters) -> Report | None`. `command` gives Typer
 the function with the shared options added, so that they stand in each `--help` and each completion.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from aperio_cli.context import Context, Settings
 from aperio_cli.errors import AperioError
-from aperio_cli.errors.usage import Interrupted
+from aperio_cli.errors.usage import Interrupted, SystemUnsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,12 +53,15 @@ class Exit(Exception):
         self.status = status
 
 
-def command(app: typer.Typer, *path: str) -> Callable[[_Function], _Function]:
+def command(
+    app: typer.Typer, *path: str, is_for_linux: bool = False
+) -> Callable[[_Function], _Function]:
     """Register a function as the command with this path, such as `("plugin", "install")`.
 
     Args:
         app: the Typer group that the command belongs to; its name is the last part of the path.
         path: the words a person types; they are the `command` of the JSON envelope.
+        is_for_linux: whether it installs or starts plugins, which takes what only Linux has.
     """
 
     def register(function: _Function) -> _Function:
@@ -67,7 +71,8 @@ def command(app: typer.Typer, *path: str) -> Callable[[_Function], _Function]:
         @functools.wraps(function)
         def run(**arguments: Any) -> None:
             settings = Settings(**{name: arguments.pop(name) for name in EVERYWHERE})
-            _run(functools.partial(function, **arguments), Context(settings), path)
+            deed = functools.partial(function, **arguments)
+            _run(_on_linux(deed, path) if is_for_linux else deed, Context(settings), path)
 
         shared = [
             inspect.Parameter(
@@ -88,6 +93,21 @@ def command(app: typer.Typer, *path: str) -> Callable[[_Function], _Function]:
         return function
 
     return register
+
+
+def _on_linux(
+    function: Callable[[Context], Report | None], path: tuple[str, ...]
+) -> Callable[[Context], Report | None]:
+    """Return the function, or on another system one that refuses before anything is imported."""
+
+    def refuse(_: Context) -> Report | None:
+        raise SystemUnsupported(
+            f"`aperio {' '.join(path)}` was not run: plugins are installed and run on Linux only",
+            why=f"this system is {sys.platform}",
+            next=["run it on Linux, in a virtual machine or a container, say"],
+        )
+
+    return function if sys.platform == "linux" else refuse
 
 
 def _run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aperio_cli.errors import INTERRUPTED, USAGE, AperioError
+from aperio_cli.errors import INCOMPATIBLE, INTERRUPTED, USAGE, AperioError
 
 
 class UsageError(AperioError):
@@ -49,6 +49,13 @@ class PlaceUnusable(AperioError):
     """A file or folder that aperio needs is closed to this user, or on a disk for reading only."""
 
     code = "place-unusable"
+
+
+class SystemUnsupported(AperioError):
+    """Plugins are installed and run on Linux only; this is another system."""
+
+    code = "system-unsupported"
+    exit_status = INCOMPATIBLE
 
 
 class Interrupted(AperioError):

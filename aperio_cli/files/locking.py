@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 import time
@@ -21,10 +20,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _LOCK_POLL_S = 0.02
+_LOCKED_BYTE = 1024  # behind the process id
 
 
 class FileLock:
-    """A lock between processes, held for the length of a `with` block (flock, exclusive).
+    """A lock between processes, held for the length of a `with` block (exclusive).
 
     The kernel releases it when the holder ends, however it ends. The lock file stays: removing it
     would let two processes hold locks on two files of the same name. It holds the process id of
@@ -92,8 +92,8 @@ class FileLock:
         deadline_s = clock.monotonic_s() + self._timeout_s
         while True:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                _take(descriptor)
+            except (BlockingIOError, PermissionError):  # the second on Windows
                 if clock.monotonic_s() >= deadline_s:
                     raise self._held(descriptor) from None
                 time.sleep(_LOCK_POLL_S)
@@ -109,3 +109,20 @@ class FileLock:
             why=f"waited {self._timeout_s:g} s for {self._path}",
             next=["wait until it has ended, then run the same command again"],
         )
+
+
+def _take(descriptor: int) -> None:
+    """Take the lock at once.
+
+    Raises:
+        BlockingIOError, PermissionError: somebody else holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows, where a byte is locked that nobody reads
+        import msvcrt
+
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined] # of Windows
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

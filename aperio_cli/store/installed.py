@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import enum
-import fcntl
 import json
 import os
 import secrets
@@ -40,6 +39,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.paths import Paths
+
+with contextlib.suppress(ImportError):  # Windows lacks it: there plugins are looked at only
+    import fcntl
 
 CURRENT_FILE_NAME = "current.json"
 MAX_TREE_BYTES = 16 * 1024 * 1024

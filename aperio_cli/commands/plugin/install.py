@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.evidence import ExceptionGranted
 
 
-@command(plugin, "plugin", "install")
+@command(plugin, "plugin", "install", is_for_linux=True)
 def plugin_install(  # noqa: PLR0913 - one parameter for each option of CLI.md
     context: Context,
     sources: Annotated[

@@ -64,7 +64,7 @@ def _text(*names: str, help: str, metavar: str) -> Any:  # noqa: A002 - Typer's 
     return typer.Option(*names, help=help, metavar=metavar, show_default=False)
 
 
-@command(plugin, "plugin", "run")
+@command(plugin, "plugin", "run", is_for_linux=True)
 def plugin_run(  # noqa: PLR0913 - one parameter for each option of CLI.md
     context: Context,
     target: _Target,

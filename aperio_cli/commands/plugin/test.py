@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aperio_cli.store.installed import Store
 
 
-@command(plugin, "plugin", "test")
+@command(plugin, "plugin", "test", is_for_linux=True)
 def plugin_test(  # noqa: PLR0913 - one parameter for each option
     context: Context,
     target: Annotated[
