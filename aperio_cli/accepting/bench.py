@@ -13,12 +13,13 @@ from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.calls.session import Session, SessionRequest, open_session
 from aperio_cli.host.launch import RunningPlugin
 from aperio_cli.host.lifecycle import Event, Phase
-from aperio_cli.host.run import LaunchOptions, Run
+from aperio_cli.host.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
 
     from aperio_cli.errors.running import PluginFault
+    from aperio_cli.host.options import LaunchOptions
     from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.host.process.program import Program
 

@@ -25,7 +25,7 @@ from aperio_cli.models.artifact import DevelopmentBuild
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aperio_cli.host.run import LaunchOptions
+    from aperio_cli.host.options import LaunchOptions
     from aperio_cli.models.receipt import Receipt
 
 CHECKS: Final = (*STARTING, *DECLARING, *CALLING, *SYNCING, *DELIVERING, *EXECUTING, *WRITING)

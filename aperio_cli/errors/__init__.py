@@ -24,6 +24,7 @@ PLUGIN_FAILED = 5
 INCOMPATIBLE = 6
 INTERRUPTED = 130
 
+_LONGEST_WHY = 8000
 _DOMAINS = ("usage", "building", "files", "trust", "registries", "installing", "running")
 
 
@@ -44,8 +45,12 @@ class AperioError(Exception):
     def __init__(self, what: str, *, why: str = "", next: Sequence[str] = ()) -> None:  # noqa: A002 - the field's name in the JSON contract
         super().__init__(what)
         self.what = one_line(what, limit=2000)
-        self.why = clean(why, limit=8000)
+        self.why = clean(why, limit=_LONGEST_WHY)
         self.next = tuple(clean(step, limit=2000) for step in next)
+
+    def add_evidence(self, lines: str) -> None:
+        """Add to `why` what was found out after the error was raised."""
+        self.why = clean(f"{self.why}\n{lines}", limit=_LONGEST_WHY)
 
     def to_json(self) -> dict[str, object]:
         """The error as the `errors` entry of the JSON envelope: code, what, why, next."""

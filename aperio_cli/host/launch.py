@@ -21,8 +21,9 @@ from aperio_cli.host.calls.connector import Connector
 from aperio_cli.host.calls.destination import Destination
 from aperio_cli.host.calls.remediation import Remediation
 from aperio_cli.host.lifecycle import Event, Phase
+from aperio_cli.host.options import LaunchOptions
 from aperio_cli.host.process.program import Program, check_program
-from aperio_cli.host.run import LaunchOptions, Run
+from aperio_cli.host.run import Run
 from aperio_cli.models.artifact import DevelopmentBuild
 
 if TYPE_CHECKING:

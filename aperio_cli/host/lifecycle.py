@@ -85,7 +85,7 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class RunState:
     """Where a plugin is.
 
     Attributes:
@@ -112,10 +112,10 @@ _STOPPING: Final = {
     Action.KILL: Action.CLEAN_UP,
 }
 _GOES_ON_AFTER_EXIT: Final = frozenset({Action.KILL, Action.CLEAN_UP})
-_Step = tuple[State, tuple[Action, ...]]
+_Step = tuple[RunState, tuple[Action, ...]]
 
 
-def advance(state: State, event: Event, now_s: float, patience: Patience) -> _Step:
+def advance(state: RunState, event: Event, now_s: float, patience: Patience) -> _Step:
     """The next state, and the actions to perform: one, or none when there is nothing to do.
 
     An event that means nothing in a state changes nothing: stopping twice is harmless.
@@ -128,32 +128,32 @@ def advance(state: State, event: Event, now_s: float, patience: Patience) -> _St
     """
     match state.phase:
         case Phase.STOPPED | Phase.FAILED if event is Event.START:
-            return _perform(State(Phase.STARTING), Action.SPAWN, now_s, patience)
+            return _perform(RunState(Phase.STARTING), Action.SPAWN, now_s, patience)
         case Phase.STARTING:
             return _starting(state, event, now_s, patience)
         case Phase.READY if event is Event.STOP:
-            return _perform(State(Phase.STOPPING), Action.ASK_SHUTDOWN, now_s, patience)
+            return _perform(RunState(Phase.STOPPING), Action.ASK_SHUTDOWN, now_s, patience)
         case Phase.READY if event in {Event.EXITED, Event.BROKEN}:
-            return _perform(State(Phase.STOPPING, failed=True), Action.KILL, now_s, patience)
+            return _perform(RunState(Phase.STOPPING, failed=True), Action.KILL, now_s, patience)
         case Phase.STOPPING:
             return _stopping(state, event, now_s, patience)
         case _:
             return state, ()
 
 
-def _starting(state: State, event: Event, now_s: float, patience: Patience) -> _Step:
+def _starting(state: RunState, event: Event, now_s: float, patience: Patience) -> _Step:
     if event is not Event.DONE:
-        stopping = State(Phase.STOPPING, failed=event is not Event.STOP)
+        stopping = RunState(Phase.STOPPING, failed=event is not Event.STOP)
         return _perform(stopping, Action.KILL, now_s, patience)
     following = _STARTING.get(state.action) if state.action else None
     if following is None:
-        return State(Phase.READY), ()
+        return RunState(Phase.READY), ()
     return _perform(state, following, now_s, patience)
 
 
-def _stopping(state: State, event: Event, now_s: float, patience: Patience) -> _Step:
+def _stopping(state: RunState, event: Event, now_s: float, patience: Patience) -> _Step:
     if state.action is Action.CLEAN_UP:
-        return State(Phase.FAILED if state.failed else Phase.STOPPED, failed=state.failed), ()
+        return RunState(Phase.FAILED if state.failed else Phase.STOPPED, failed=state.failed), ()
     if event in {Event.START, Event.STOP} or state.action is None:
         return state, ()
     exited = event is Event.EXITED and state.action not in _GOES_ON_AFTER_EXIT
@@ -161,7 +161,7 @@ def _stopping(state: State, event: Event, now_s: float, patience: Patience) -> _
     return _perform(state, following, now_s, patience)
 
 
-def _perform(state: State, action: Action, now_s: float, patience: Patience) -> _Step:
+def _perform(state: RunState, action: Action, now_s: float, patience: Patience) -> _Step:
     seconds = {
         Action.READ_HANDSHAKE: patience.handshake_s,
         Action.CHECK_HEALTH: patience.health_s,
@@ -171,4 +171,4 @@ def _perform(state: State, action: Action, now_s: float, patience: Patience) -> 
         Action.CLEAN_UP: patience.drain_s,
     }.get(action)
     deadline_s = None if seconds is None else now_s + seconds
-    return State(state.phase, action, deadline_s, state.failed), (action,)
+    return RunState(state.phase, action, deadline_s, state.failed), (action,)

@@ -126,8 +126,8 @@ def test_a_bidirectional_stream_echoes_in_order(our_host: OurHost) -> None:
     sent = [f"\x0a\x04{n:04d}".encode() for n in range(300)]
 
     async def use(plugin: RunningPlugin) -> list[bytes]:
-        assert plugin._run._channel
-        method: Any = plugin._run._channel.stream_stream("/interop.Echo/Echo")
+        assert plugin._run.held.channel
+        method: Any = plugin._run.held.channel.stream_stream("/interop.Echo/Echo")
         call = method(iter(sent))
         return [message async for message in call]
 
@@ -139,9 +139,9 @@ def test_reflection_of_a_plugin_can_be_read(our_host: OurHost) -> None:
     list_services = b"\x3a\x01*"  # ServerReflectionRequest.list_services = "*"
 
     async def use(plugin: RunningPlugin) -> bytes:
-        assert plugin._run._channel
+        assert plugin._run.held.channel
         path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
-        method: Any = plugin._run._channel.stream_stream(path)
+        method: Any = plugin._run.held.channel.stream_stream(path)
         call = method(iter([list_services]))
         return b"".join([message async for message in call])
 
@@ -202,7 +202,7 @@ def test_raw_stderr_is_kept_byte_for_byte(our_host: OurHost) -> None:
 
     async def use(plugin: RunningPlugin) -> bytes:
         await schema(plugin)
-        tail = plugin._run._stderr.tail
+        tail = plugin._run._post_mortem.stderr.tail
         await eventually(lambda: b"third" in tail.bytes())
         return tail.bytes()
 
@@ -333,7 +333,7 @@ def test_a_stop_before_any_connection_and_a_second_one_are_harmless(our_host: Ou
 
     async def main() -> int:
         starting = asyncio.ensure_future(run.drive(Event.START))
-        await eventually(lambda: run._process is not None)
+        await eventually(lambda: run.held.process is not None)
         pid = run.process.pid
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -46,8 +46,8 @@ async def schema(plugin: RunningPlugin) -> str:
 
 async def how(plugin: RunningPlugin) -> tuple[str, bool]:
     """The plugin's name, and whether there is a relay."""
-    assert plugin._run._secure
-    return await schema(plugin), plugin._run._secure._relay is not None
+    assert plugin._run.held.secure
+    return await schema(plugin), plugin._run.held.secure._relay is not None
 
 
 # ── H: our host demands it ────────────────────────────────────────────────────────────────────────
@@ -123,7 +123,7 @@ def test_a_cancelled_start_ends_the_relay(
         with pytest.raises(asyncio.CancelledError):
             await run.drive(Event.START)
         await run.stop()
-        return run._secure is None
+        return run.held.secure is None
 
     before = open_descriptors()
     assert asyncio.run(main())
@@ -137,10 +137,10 @@ def test_a_stock_plugin_refuses_whoever_has_no_certificate(our_host: OurHost) ->
     our_host.options["mtls"] = True
 
     async def use(plugin: RunningPlugin) -> list[bool]:
-        assert plugin._run._pinned
-        address = plugin._run._pinned.target
+        assert plugin._run.held.pinned
+        address = plugin._run.held.pinned.target
         stranger = _mtls.new_pair()
-        secure = plugin._run._secure
+        secure = plugin._run.held.secure
         assert secure
         context = _mtls.tls_context(stranger, secure._peer, server_side=False)
         return [

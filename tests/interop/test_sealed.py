@@ -16,7 +16,7 @@ import pytest
 
 from aperio_cli.errors.files import FileNotRegular, FilesChanged
 from aperio_cli.files import tree
-from aperio_cli.host import run as run_module
+from aperio_cli.host import starting
 from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.launch import LaunchOptions, launch
 from aperio_cli.host.process.sealed import seal_binary
@@ -140,7 +140,7 @@ def test_a_file_swapped_after_the_check_is_not_what_runs(
         installed.put(wrong.binary)
         return spawn(command)
 
-    monkeypatch.setattr(run_module, "spawn", swapping)
+    monkeypatch.setattr(starting, "spawn", swapping)
 
     assert installed.report()["identity"] == "good"
     assert not wrong.mark.exists()

@@ -13,7 +13,8 @@ import pytest
 
 from aperio_cli.host.launch import RunningPlugin
 from aperio_cli.host.lifecycle import Event
-from aperio_cli.host.run import LaunchOptions, Run
+from aperio_cli.host.options import LaunchOptions
+from aperio_cli.host.run import Run
 from aperio_cli.host.wire.handshake import Dialect
 from tests.interop.conftest import HURRIED, OurHost, check_go
 from tests.process.conftest import is_alive

@@ -6,15 +6,15 @@ import itertools
 
 import pytest
 
-from aperio_cli.host.lifecycle import Action, Event, Patience, Phase, State, advance
+from aperio_cli.host.lifecycle import Action, Event, Patience, Phase, RunState, advance
 
 PATIENCE = Patience()
 NOW_S = 100.0
 
 
-def walk(*events: Event) -> tuple[State, list[Action]]:
+def walk(*events: Event) -> tuple[RunState, list[Action]]:
     """The state after these events, and every action on the way."""
-    state = State()
+    state = RunState()
     done: list[Action] = []
     for event in events:
         state, actions = advance(state, event, NOW_S, PATIENCE)
@@ -29,7 +29,7 @@ def test_a_start_spawns_greets_and_checks_health_before_it_is_ready() -> None:
     state, actions = walk(*STARTED)
 
     assert actions == [Action.SPAWN, Action.READ_HANDSHAKE, Action.CHECK_HEALTH]
-    assert state == State(Phase.READY)
+    assert state == RunState(Phase.READY)
 
 
 def test_a_gentle_stop_ends_stopped() -> None:
@@ -76,7 +76,7 @@ def test_a_start_that_fails_kills_cleans_up_and_ends_failed(steps: int, event: E
 def test_an_end_goes_on_whatever_becomes_of_a_step(
     action: Action, after_exit: Action, after_others: Action, *, failed: bool
 ) -> None:
-    state = State(Phase.STOPPING, action, failed=failed)
+    state = RunState(Phase.STOPPING, action, failed=failed)
     outcomes = (Event.DONE, Event.BROKEN, Event.LATE, Event.EXITED)
 
     following = {event: advance(state, event, NOW_S, PATIENCE) for event in outcomes}
@@ -91,10 +91,10 @@ def test_an_end_goes_on_whatever_becomes_of_a_step(
 @pytest.mark.parametrize("action", list(Action)[3:])
 @pytest.mark.parametrize("event", [Event.START, Event.STOP])
 def test_an_end_is_not_disturbed_by_wishes(action: Action, event: Event) -> None:
-    state = State(Phase.STOPPING, action)
+    state = RunState(Phase.STOPPING, action)
 
     if action is Action.CLEAN_UP:
-        assert advance(state, event, NOW_S, PATIENCE) == (State(Phase.STOPPED), ())
+        assert advance(state, event, NOW_S, PATIENCE) == (RunState(Phase.STOPPED), ())
     else:
         assert advance(state, event, NOW_S, PATIENCE) == (state, ())
 
@@ -115,11 +115,11 @@ def test_a_failed_plugin_can_be_started_again() -> None:
 @pytest.mark.parametrize("event", list(Event))
 @pytest.mark.parametrize("phase", [Phase.BACKOFF, Phase.PAUSED])
 def test_the_phases_of_supervision_are_not_touched(phase: Phase, event: Event) -> None:
-    assert advance(State(phase), event, NOW_S, PATIENCE) == (State(phase), ())
+    assert advance(RunState(phase), event, NOW_S, PATIENCE) == (RunState(phase), ())
 
 
 def test_a_stop_of_what_is_stopped_changes_nothing() -> None:
-    assert walk(Event.STOP) == (State(), [])
+    assert walk(Event.STOP) == (RunState(), [])
 
 
 @pytest.mark.parametrize(

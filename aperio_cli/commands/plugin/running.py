@@ -204,7 +204,7 @@ def check_required_limits(context: Context, target: Receipt | DevelopmentBuild, 
     Raises:
         RequiredLimit: a required limit cannot be enforced.
     """
-    from aperio_cli.host.run import NOT_ENFORCED
+    from aperio_cli.host.options import NOT_ENFORCED
 
     missing = [name for name in context.config.sandbox_require if name in NOT_ENFORCED]
     lifted = {name: found for name in missing if (found := _lifting(context, name, target))}

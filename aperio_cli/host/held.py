@@ -1,0 +1,71 @@
+"""What one run of a plugin holds open, and how all of it is let go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from aperio_plugin._mtls import KeyPair
+    from grpc.aio import Channel, Server
+
+    from aperio_cli.host.process.spawning import Process
+    from aperio_cli.host.process.surroundings import PrivateFolder
+    from aperio_cli.host.wire.channel import Pinned
+    from aperio_cli.host.wire.mtls import SecureConnection
+
+
+@dataclass(slots=True)
+class Held:
+    """The parts of a run, each None until it was made and after it was let go.
+
+    Attributes:
+        folder: the private folder, with the plugin's and the host's sockets.
+        process: the child; stays when its descriptors are closed, for its exit status.
+        pinned: the socket that is dialled, by descriptor.
+        pair: the host's key for mutual TLS.
+        secure: the secure connection over the socket.
+        channel: gRPC to the plugin.
+        server: the host's services for the plugin.
+        stdio: reads go-plugin's stream of what the plugin prints.
+    """
+
+    folder: PrivateFolder | None = None
+    process: Process | None = None
+    pinned: Pinned | None = None
+    pair: KeyPair | None = None
+    secure: SecureConnection | None = None
+    channel: Channel | None = None
+    server: Server | None = None
+    stdio: asyncio.Task[None] | None = None
+
+    async def close_grpc(self) -> None:
+        """Close what speaks gRPC; harmless when repeated."""
+        if self.channel:
+            await self.channel.close()
+        if self.secure:
+            await self.secure.close()
+        if self.server:
+            await self.server.stop(None)
+        self.channel = self.secure = self.server = None
+
+    def release(self) -> None:
+        """Close every descriptor and remove the folder, without waiting; harmless when repeated."""
+        if self.process:
+            self.process.close()
+        if self.pinned:
+            self.pinned.close()
+            self.pinned = None
+        if self.folder:
+            self.folder.remove()
+            self.folder = None
+
+    def abandon(self) -> None:
+        """Leave nothing behind, without waiting for anybody."""
+        if self.stdio:
+            self.stdio.cancel()
+        if self.process:
+            self.process.kill_group()
+        self.release()

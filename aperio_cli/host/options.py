@@ -1,0 +1,38 @@
+"""How a plugin is launched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from aperio_cli.host.lifecycle import Patience
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aperio_cli.data.state import State
+    from aperio_cli.store.installed import Store
+
+NOT_ENFORCED: Final = ("cpu", "memory", "egress", "processes", "tmp")
+"""What a manifest can ask for and this host does not enforce yet; said at every start."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchOptions:
+    """How to launch.
+
+    Attributes:
+        runtime_base: where the private folder is made (`paths.runtime_base`).
+        store: where an installed version is; a folder under development needs none.
+        state: the open database for plugins whose manifest says `state: true`.
+        patience: how long each step may take.
+        log_level: what the SDK of a plugin need not log below: `debug` or `info`.
+        mtls: demand AutoMTLS; otherwise plaintext in a private folder, as most plugins speak.
+    """
+
+    runtime_base: Path
+    store: Store | None = None
+    state: State | None = None
+    patience: Patience = field(default_factory=Patience)
+    log_level: str = "info"
+    mtls: bool = False

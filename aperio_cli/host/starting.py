@@ -1,0 +1,316 @@
+"""The start of a run: spawn the process, read its handshake, check its health."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from aperio_cli.errors.running import (
+    HandshakeTimeout,
+    PluginExitedEarly,
+    PluginFault,
+    PluginNotExecutable,
+    PluginNotHealthy,
+)
+from aperio_cli.host.options import NOT_ENFORCED
+from aperio_cli.host.process import diagnosis
+from aperio_cli.host.process.logs import TextReader
+from aperio_cli.host.process.spawning import Command, PipeReader, Process, spawn
+from aperio_cli.host.process.surroundings import (
+    LOG_LEVEL_VARIABLE,
+    PrivateFolder,
+    build_environment,
+)
+from aperio_cli.host.services import keyvalue
+from aperio_cli.host.wire import handshake, mtls
+from aperio_cli.host.wire.channel import Calls, Pinned, grpc_options, import_grpc, pin_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from grpc.aio import Channel
+
+    from aperio_cli.host.calls.invocation import OpenInvocations
+    from aperio_cli.host.held import Held
+    from aperio_cli.host.options import LaunchOptions
+    from aperio_cli.host.process.logs import StderrReader
+    from aperio_cli.host.process.program import Program
+    from aperio_cli.host.speech import Speech
+
+_HEALTH: Final = "/grpc.health.v1.Health/Check"
+_STDIO: Final = "/plugin.GRPCStdio/StreamStdio"
+_HEALTH_SERVICE: Final = "plugin"
+_LAST_WORDS_S: Final = 0.5
+
+
+class _FirstLine:
+    """Takes stdout up to its first line feed; what comes after goes to a reader of text."""
+
+    def __init__(self, subject: str, rest: TextReader) -> None:
+        self._subject = subject
+        self._rest = rest
+        self._buffer = b""
+        self.line: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def feed(self, data: bytes) -> None:
+        if self.line.done():
+            self._rest.feed(data)
+            return
+        self._buffer += data
+        line, newline, rest = self._buffer.partition(b"\n")
+        if newline or len(line) > handshake.MAX_BYTES:
+            self._buffer = b""
+            self.line.set_result(line)  # `handshake.parse` refuses one that is too long
+            self._rest.feed(rest)
+
+    def end(self) -> None:
+        """Text without a line feed counts as a line once the plugin is gone."""
+        if not self.line.done():
+            self.line.set_result(self._buffer)
+        self._rest.end()
+
+
+@dataclass(slots=True)
+class Start:
+    """One start; each step is one action of the lifecycle.
+
+    Attributes:
+        program: what is started.
+        options: how.
+        held: takes each part as it is made.
+        invocations: those that the host's services answer for.
+        speech: takes what the plugin prints, and what an operator has to know.
+        stderr: reads the plugin's standard error.
+        crash: makes the error for a process that has ended.
+        left_s: seconds until the step in progress is late.
+    """
+
+    program: Program
+    options: LaunchOptions
+    held: Held
+    invocations: OpenInvocations
+    speech: Speech
+    stderr: StderrReader
+    crash: Callable[[], Any]
+    left_s: Callable[[], float]
+
+    async def spawn(self) -> Process:
+        """Make the private folder and the host's services, and start the process in it.
+
+        Raises:
+            PluginNotExecutable: the system could not execute it.
+        """
+        self._announce()
+        self.held.folder = folder = PrivateFolder.make(
+            self.options.runtime_base, subject=self.program.subject
+        )
+        host_socket = await self._serve(folder)
+        certificate = ""
+        if self.options.mtls:
+            self.held.pair = await asyncio.to_thread(mtls.new_pair)
+            certificate = self.held.pair.certificate.decode()
+        dialect = self.program.dialect
+        environment = build_environment(folder.own, host_socket, certificate, dialect)
+        environment[LOG_LEVEL_VARIABLE] = self.options.log_level
+        try:
+            self.held.process = process = spawn(self._command(environment, folder.own))
+        except OSError as error:
+            raise PluginNotExecutable(
+                f"{self.program.subject} could not be executed",
+                why="\n".join([_reason(error), *diagnosis.file_problems(self.program.binary)]),
+                next=["install it again for this machine"],
+            ) from error
+        return process
+
+    async def _serve(self, folder: PrivateFolder) -> str:
+        """Return the socket of the host's services; empty when the plugin needs none."""
+        if not (self.program.needs_state and self.options.state):
+            return ""
+        await asyncio.to_thread(import_grpc)
+        socket = str(folder.host_socket)
+        self.held.server = await keyvalue.serve(socket, self.options.state, self.invocations)
+        return socket
+
+    def _command(self, environment: Mapping[str, str], folder: Path) -> Command:
+        program, sealed = self.program, self.program.sealed
+        inherited = (sealed.descriptor,) if sealed else ()
+        arguments = (sealed.path, *program.arguments[1:]) if sealed else program.arguments
+        return Command(arguments, environment, folder, program.open_files, inherited)
+
+    def _announce(self) -> None:
+        """Say what an operator has to know at every start."""
+        say = self.speech.say
+        if self.program.is_development:
+            say("warn", f"development: `{self.program.plugin_id}` runs unsigned and unchecked")
+        say("warn", f"not enforced: {' '.join(NOT_ENFORCED)}")
+        if self.program.is_single_binary and not self.program.sealed:
+            say("warn", "not sealed: no executable memfd here; the checked file itself runs")
+
+    # ── the handshake ─────────────────────────────────────────────────────────────────────────────
+
+    async def read_handshake(self, process: Process) -> tuple[handshake.Handshake, Path]:
+        """Return what the first line says, and the socket it names, opened and ready to dial.
+
+        Raises:
+            HandshakeTimeout: there was no line in time.
+            PluginExitedEarly: it ended before it printed one.
+            PluginFault: the line is not one that go-plugin prints, or its address is not its own.
+        """
+        first = _FirstLine(self.program.subject, TextReader(self.speech.take, "stdout", "info"))
+        await process.read(
+            {
+                "stdout": PipeReader(first.feed, first.end),
+                "stderr": PipeReader(self.stderr.feed, self.stderr.end),
+            }
+        )
+        pinned = await self._prepare_channel()
+        line = await self._line(process, first.line)
+        held = self.held
+        assert held.folder  # noqa: S101 - made before the process
+        own, subject = held.folder.own, self.program.subject
+        found = handshake.parse(
+            line,
+            folder=str(own),
+            subject=subject,
+            dialect=self.program.dialect,
+            mtls=bool(held.pair),
+        )
+        if held.pair:
+            held.secure = mtls.SecureConnection(held.pair, found.certificate, subject)
+        socket = own / found.socket_name
+        pinned.take(pin_socket(socket, subject))
+        if held.channel:
+            held.channel.get_state(try_to_connect=True)
+        return found, socket
+
+    async def _prepare_channel(self) -> Pinned:
+        """Return what the channel will dial; make the channel too, while the plugin starts."""
+        # The plugin is importing the same at this moment, on another core.
+        await asyncio.to_thread(import_grpc)
+        import grpc.aio
+
+        self.held.pinned = pinned = Pinned.reserve()
+        if not self.held.pair:
+            self.held.channel = grpc.aio.insecure_channel(pinned.target, options=grpc_options())
+        return pinned
+
+    async def _line(self, process: Process, line: asyncio.Future[bytes]) -> bytes:
+        await first_of(self.left_s(), line, process.exited)
+        if not line.done() and process.exited.done():
+            await asyncio.wait([line], timeout=_LAST_WORDS_S)
+        if not line.done() and not process.exited.done():
+            raise self._late()
+        printed = line.result() if line.done() else b""
+        if not printed.strip():
+            await first_of(self.left_s(), process.exited)  # for its status; stdout ended first
+            raise self._exited_early()
+        return printed
+
+    def _late(self) -> HandshakeTimeout:
+        return HandshakeTimeout(
+            f"{self.program.subject} was stopped: it printed no handshake",
+            why="timeout while waiting for plugin to start"
+            f": {self.options.patience.handshake_s:g} s",
+            next=[
+                "run it again with `--verbose` to see all that it logs",
+                "if you wrote the plugin: do slow things after `serve`, not while importing",
+            ],
+        )
+
+    def _exited_early(self) -> PluginExitedEarly:
+        return PluginExitedEarly(
+            f"{self.program.subject} did not start: plugin exited before we could connect",
+            why="Failed to read any lines from plugin's stdout",
+            next=[
+                "its last lines on stderr say most; `--verbose` shows them all",
+                "install it again if they name a file or a library that is missing",
+            ],
+        )
+
+    # ── its health ────────────────────────────────────────────────────────────────────────────────
+
+    async def check_health(self, process: Process) -> Calls:
+        """Return the calls of a plugin that says it is serving.
+
+        Raises:
+            PluginNotHealthy: it does not, or not in time.
+        """
+        from aperio_plugin._generated.goplugin.goplugin_pb2 import (
+            HealthCheckRequest,
+            HealthCheckResponse,
+        )
+
+        self.held.channel = channel = self.held.channel or await self._open_secure_channel()
+        calls = Calls(channel, self.program.subject, self.crash)
+        request = HealthCheckRequest(service=_HEALTH_SERVICE)
+        answer = asyncio.ensure_future(
+            calls.unary(
+                _HEALTH,
+                request,
+                HealthCheckResponse,
+                timeout_s=self.left_s(),
+                wait_for_ready=True,  # it may listen a moment after it has said so
+            )
+        )
+        await first_of(self.left_s(), answer, process.exited)
+        answer.cancel()
+        why = await _outcome(answer)
+        if why:
+            raise PluginNotHealthy(
+                f"{self.program.subject} did not pass its health check",
+                why=why,
+                next=["run it again; if it happens again, tell the plugin's publisher"],
+            )
+        self.held.stdio = asyncio.create_task(self._read_stdio(calls))
+        return calls
+
+    async def _open_secure_channel(self) -> Channel:
+        held = self.held
+        assert held.pinned  # noqa: S101 - set by the action before
+        assert held.secure  # noqa: S101 - otherwise there is a channel already
+        assert held.folder  # noqa: S101 - made before the process
+        return await held.secure.open(held.pinned, held.folder.relay_socket)
+
+    async def _read_stdio(self, calls: Calls) -> None:
+        """Read go-plugin's stream of what the plugin prints; a plugin may lack it."""
+        import grpc.aio
+        from aperio_plugin._generated.goplugin.goplugin_pb2 import StdioData
+        from google.protobuf.empty_pb2 import Empty
+
+        stream = calls.stream(_STDIO, Empty())
+        reader = TextReader(self.speech.take, "stdio", "info")
+        try:
+            async for data in stream:
+                reader.feed(calls.parse(StdioData, data, _STDIO).data)
+        except (grpc.aio.AioRpcError, PluginFault):
+            pass
+        finally:
+            reader.end()
+
+
+async def first_of(left_s: float, *futures: asyncio.Future[Any]) -> None:
+    """Wait until one of them is done, or for so many seconds."""
+    await asyncio.wait(futures, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _reason(error: OSError) -> str:
+    """Return what the kernel says, without the name of a sealed copy's descriptor."""
+    return error.strerror or str(error)
+
+
+async def _outcome(answer: asyncio.Future[Any]) -> str:
+    """Return why a health check was not passed; empty when it was."""
+    from aperio_plugin._generated.goplugin.goplugin_pb2 import HealthCheckResponse
+
+    await asyncio.wait([answer])
+    if answer.cancelled():
+        return "its process ended, or it was silent for too long"
+    error = answer.exception()
+    if isinstance(error, PluginFault):
+        return error.why
+    status = answer.result().status
+    if status == HealthCheckResponse.SERVING:
+        return ""
+    return f"expected SERVING\nreceived status {status}"
