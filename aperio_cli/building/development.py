@@ -6,10 +6,10 @@ compiled into the cache.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import platform as machine
 import secrets
-import subprocess
 from typing import TYPE_CHECKING
 
 from aperio_cli.building.dependencies import DependencyRequest, Target, install_dependencies
@@ -21,6 +21,7 @@ from aperio_cli.errors.building import InterpreterNotDeclared
 from aperio_cli.files.reading import read_capped
 from aperio_cli.files.removing import remove_tree
 from aperio_cli.files.writing import ASIDE_PREFIX, disk_full_guard, make_private, write_atomic
+from aperio_cli.machine.children import ChildFailed, ask_child
 from aperio_cli.models.artifact import DevelopmentBuild, Interpreter, Project
 from aperio_cli.models.platform import Platform
 
@@ -128,17 +129,8 @@ def _take_place(aside: Path, library: Path) -> None:
 def _compile(interpreter: Interpreter, library: Path) -> None:
     """Writes bytecode, which the host's `-B` keeps a plugin from writing; only speed is lost."""
     command = [interpreter.executable, "-I", "-m", "compileall", "-q", str(library)]
-    try:
-        subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_COMPILE_DEADLINE_S,
-            check=False,
-            env={},
-        )
-    except subprocess.TimeoutExpired:
-        return
+    with contextlib.suppress(ChildFailed):
+        ask_child(command, _COMPILE_DEADLINE_S)
 
 
 def _script(project: Project, root: Path, library: Path) -> Path:

@@ -7,11 +7,10 @@ is not the interpreter's business here: the tree digest covers both, before ever
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 from aperio_cli.errors.installing import BytecodeFailed
-from aperio_cli.machine.interpreters import run_bounded
+from aperio_cli.machine.children import ChildFailed, ask_child
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -61,10 +60,10 @@ def compile_tree(files: Path, place: Path, interpreter: Interpreter, *, subject:
     arguments = [str(MEMORY_BYTES), str(files), str(place), interpreter.tag]
     command = [interpreter.executable, "-I", "-S", "-B", "-c", _COMPILE, *arguments]
     try:
-        run_bounded(command, timeout_s=TIMEOUT_S)
-    except (subprocess.SubprocessError, OSError) as error:
-        complaint = getattr(error, "stderr", None) or b""
-        evidence = "\n".join(clean(complaint).splitlines()[-_MAX_EVIDENCE_LINES:])
+        ask_child(command, TIMEOUT_S)
+    except (ChildFailed, OSError) as error:
+        complaint = error.complaint if isinstance(error, ChildFailed) else ""
+        evidence = "\n".join(complaint.splitlines()[-_MAX_EVIDENCE_LINES:])
         raise BytecodeFailed(
             f"{subject} was not installed: its Python files could not be compiled",
             why=f"{clean(error)}\n{evidence}\nallowed: {MEMORY_BYTES} bytes, {TIMEOUT_S:g} s",

@@ -6,16 +6,14 @@ A plugin carries libraries for interpreter tags (`cp311`): CPython with a GIL, a
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
-import subprocess
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aperio_cli.errors.installing import InterpreterMissing
+from aperio_cli.machine.children import ChildFailed, ask_child
 from aperio_cli.models.artifact import Interpreter
 from aperio_cli.paths import find_program
 from aperio_cli.text import clean
@@ -27,7 +25,6 @@ PROBE_TIMEOUT_S = 20.0
 OLDEST_GLIBC = (2, 28)
 
 _MINORS = range(25, 8, -1)
-_TOO_MUCH_OUTPUT_BYTES = 64 * 1024
 _PROBE = """
 import json, os, sys
 try:
@@ -117,13 +114,13 @@ def choose_interpreter(
 def probe(command: str) -> Candidate:
     """What a program says it is, run once in isolation and with nothing of our environment."""
     try:
-        output = run_bounded([command, "-I", "-S", "-c", _PROBE], timeout_s=PROBE_TIMEOUT_S)
-        answer = json.loads(output[:_TOO_MUCH_OUTPUT_BYTES])
+        output = ask_child([command, "-I", "-S", "-c", _PROBE], PROBE_TIMEOUT_S)
+        answer = json.loads(output)
         fields = {key: str(answer[key]) for key in ("executable", "version", "base_prefix")}
         major, minor = fields["version"].split(".")[:2]
         interpreter = Interpreter(**fields, tag=f"cp{major}{minor}")
         problem = _problem(answer)
-    except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ChildFailed, ValueError, LookupError, TypeError) as error:
         return Candidate(command, None, f"does not run: {clean(error, limit=160)}")
     return Candidate(command, None if problem else interpreter, problem)
 
@@ -159,38 +156,3 @@ def _commands(configured: Sequence[str], tags: Sequence[str] | None) -> Iterator
             found = find_program(f"python3.{minor}")
             if found and found != own:
                 yield found
-
-
-def run_bounded(arguments: Sequence[str], *, timeout_s: float) -> bytes:
-    """What a short-lived child prints; it gets no environment of ours and no time beyond this.
-
-    It runs in its own session, which is killed as a whole when the time is up or we are
-    interrupted.
-
-    Raises:
-        subprocess.TimeoutExpired: it took longer.
-        subprocess.CalledProcessError: it ended with another status than 0; holds its stderr.
-        OSError: it cannot be started.
-    """
-    child = subprocess.Popen(
-        arguments,
-        env={"LC_ALL": "C.UTF-8"},
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        output, complaint = child.communicate(timeout=timeout_s)
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait(timeout=PROBE_TIMEOUT_S)
-        for pipe in (child.stdout, child.stderr):
-            if pipe:
-                pipe.close()
-        raise
-    if child.returncode:
-        raise subprocess.CalledProcessError(child.returncode, arguments[0], output, complaint)
-    return output
