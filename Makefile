@@ -22,7 +22,7 @@ OFFLINE := PIP_NO_INDEX=1 PIP_FIND_LINKS=$(CURDIR)/$(WHEELS) PIP_DISABLE_PIP_VER
 # One process for each core; the tests of a file stay together, because they share what is made once.
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: help setup go-modules demo test test-again test-all third-party sigstack lint dist bench docs generate clean
+.PHONY: help setup go-modules demo test test-again test-all third-party sigstack fmt lint dist bench docs generate clean
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -78,8 +78,9 @@ test-again: setup
 	$(OFFLINE) $(BIN)/python -m pytest -m 'not slow' -q -rA --last-failed --last-failed-no-failures none
 	cd plugins/box && $(OFFLINE) $(CURDIR)/$(BIN)/python -m pytest -q
 
-test-all: setup third-party sigstack ## the tests, the slow ones too
-	$(OFFLINE) $(BIN)/python -m pytest -q $(PARALLEL)
+test-all: setup third-party sigstack ## the tests, the slow ones too, and what they cover
+	$(OFFLINE) $(BIN)/python -m pytest -q $(PARALLEL) --cov --cov-report=
+	$(BIN)/python tests/coverage_floor.py
 	cd plugins/box && $(OFFLINE) $(CURDIR)/$(BIN)/python -m pytest -q
 
 third-party: setup
@@ -87,6 +88,11 @@ third-party: setup
 
 sigstack: setup ## build the private Sigstore instance that slow tests run on (long, once)
 	$(if $(GO),$(BIN)/python -m tests.sigstack.stack build)
+
+fmt: $(DEV_READY) ## mend what can be mended without you
+	$(BIN)/ruff check --fix --quiet || true
+	$(BIN)/ruff format --quiet
+	$(if $(GO),gofmt -w sdk/go bench/go tests/sigstack/go plugins/jsonl-file/*.go)
 
 lint: setup ## ruff, mypy, gofmt, go vet, and that generated files are current
 	$(BIN)/ruff check
