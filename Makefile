@@ -35,14 +35,14 @@ $(READY): pyproject.toml hatch_build.py sdk/python/pyproject.toml tests/fill_whe
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	APERIO_RELEASE=1 $(BIN)/python -m pip install --quiet --editable sdk/python --editable . --group demo
-	$(BIN)/python -m aperio_cli.scaffolding.wheel plugins/box
+	$(BIN)/python plugins/refresh_sdk.py plugins/box
 	$(BIN)/python tests/fill_wheel_cache.py plugins
 	touch $@
 
 # What the tests and lint need, and the wheels that a test installs aperio itself from.
 $(DEV_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --group dev
-	$(BIN)/python -m aperio_cli.scaffolding.go_sdk plugins/jsonl-file
+	$(BIN)/python plugins/refresh_sdk.py plugins/jsonl-file
 	$(BIN)/python tests/fill_wheel_cache.py aperio
 	touch $@
 
@@ -97,7 +97,7 @@ fmt: $(DEV_READY) ## mend what can be mended without you
 lint: setup ## ruff, mypy, gofmt, go vet, and that generated files are current
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy aperio_cli sdk/python/aperio_plugin plugins/box tests bench proto/generate.py proto/generate_go.py hatch_build.py
+	$(BIN)/mypy aperio_cli sdk/python/aperio_plugin plugins/box plugins/refresh_sdk.py tests bench proto/generate.py proto/generate_go.py hatch_build.py
 	$(if $(GO),test -z "$$($(GO) run cmd/gofmt -l sdk/go bench/go tests/sigstack/go plugins/jsonl-file/*.go)")
 	$(if $(GO),cd sdk/go && $(GO_OFFLINE) $(GO) vet ./...)
 	$(if $(GO),cd plugins/jsonl-file && $(GO_OFFLINE) $(GO) vet ./...)

@@ -4,17 +4,12 @@ A project's go.mod says `replace <module> => ./third_party/aperio-plugin-go` unt
 published; `go mod edit -dropreplace=<module>` takes it from there again. What the SDK requires
 stands in the project's go.mod and go.sum, too, as the go command wants it (Go modules reference,
 "Module graph pruning").
-
-`python -m aperio_cli.scaffolding.go_sdk PROJECT...` refreshes `third_party/` of the projects
-named; it is for this repository's own plugins.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli import __version__
@@ -24,7 +19,8 @@ from aperio_cli.files.removing import remove_tree
 from aperio_cli.paths import bundled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+    from pathlib import Path
 
 FOLDER = "third_party/aperio-plugin-go"
 """Where the SDK stands in a project."""
@@ -112,16 +108,3 @@ def _is_source(path: Path) -> bool:
         return False
     is_code = path.suffix == ".go" and not path.name.endswith("_test.go")
     return is_code or path.as_posix() in _KEPT
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Refreshes the projects named; prints one line for each, and gives the exit status."""
-    sdk = go_sdk()
-    for argument in arguments:
-        sdk.put_into(Path(argument))
-        sys.stdout.write(f"{argument}: {FOLDER} refreshed ({sdk.module} {sdk.version})\n")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

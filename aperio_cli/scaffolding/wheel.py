@@ -3,9 +3,6 @@
 Format: PEP 427 (wheel 1.0), PEP 376 (RECORD), core metadata 2.4. Members are stored, not
 compressed, sorted and dated 1980-01-01, so the bytes depend on the SDK's source only: the hash
 in a committed requirements.lock holds on every machine.
-
-`python -m aperio_cli.scaffolding.wheel PROJECT...` refreshes `vendor/` and the SDK's line in
-requirements.lock of the projects named; it is for this repository's own plugins.
 """
 
 from __future__ import annotations
@@ -14,11 +11,9 @@ import base64
 import hashlib
 import io
 import re
-import sys
 import tomllib
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli.errors.usage import NotFound
@@ -28,7 +23,8 @@ from aperio_cli.models.digest import Digest
 from aperio_cli.paths import bundled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+    from pathlib import Path
 
 _PACKAGE = "aperio_plugin"
 _SUFFIXES = (".py", ".pyi", ".typed")
@@ -199,16 +195,3 @@ def lock_with(text: str, wheel: Wheel, *, where: Path) -> str:
             next=["add such a line, with any hash"],
         )
     return replaced
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Refreshes the projects named; prints one line for each, and gives the exit status."""
-    wheel = sdk_wheel()
-    for argument in arguments:
-        state = "refreshed" if refresh(Path(argument), wheel) else "up to date"
-        sys.stdout.write(f"{argument}: {wheel.file_name} {state} ({wheel.digest})\n")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli.errors.usage import NotFound
-from aperio_cli.scaffolding.go_sdk import FOLDER, go_sdk, main
+from aperio_cli.scaffolding.go_sdk import FOLDER, go_sdk
 from tests.projects import ROOT, snapshot, write
 
 if TYPE_CHECKING:
@@ -74,14 +74,6 @@ def test_sdk_takes_the_place_of_what_was_there(source: Path, tmp_path: Path) -> 
 def test_sdk_refuses_a_folder_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         go_sdk(tmp_path)
-
-
-def test_refresh_names_what_it_refreshed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([str(tmp_path)]) == 0
-    assert capsys.readouterr().out.startswith(f"{tmp_path}: {FOLDER} refreshed")
-    assert (tmp_path / FOLDER / "go.mod").is_file()
 
 
 def test_reference_destination_requires_what_the_sdk_requires() -> None:

@@ -127,12 +127,3 @@ def test_refresh_refuses_a_lock_without_an_entry(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no entry for aperio-plugin-sdk"):
         wheel.refresh(tmp_path, MADE)
     assert lock.read_text() == f"grpcio==1.0 --hash=sha256:{HASH}\n"
-
-
-def test_main_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path, "requirements.lock", LOCK)
-    assert wheel.main([str(tmp_path)]) == 0
-    assert wheel.main([str(tmp_path)]) == 0
-    first, second = capsys.readouterr().out.splitlines()
-    assert " refreshed (sha256:" in first
-    assert " up to date (sha256:" in second
