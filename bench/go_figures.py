@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from clearance import clearing
 from figures import TIMEOUT_S, Figure, in_ms
 
 from aperio_cli.archive import writing
@@ -32,9 +33,10 @@ from aperio_cli.paths import find_paths, runtime_base
 from aperio_cli.store.installed import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from aperio_cli.models.receipt import Receipt
+    from aperio_cli.verifying import Cleared
 
 PROGRAMS: Final = Path(__file__).resolve().parent / "go"
 APERIO: Final = Path(sys.executable).with_name("aperio")
@@ -80,7 +82,9 @@ def measure(folder: Path, environment: Mapping[str, str], rounds: int) -> list[F
     development = DevelopmentBuild(Project(folder, manifest), folder / "plugin")
     options = LaunchOptions(runtime_base(os.environ), store=store)
     with go_host(folder) as host:
-        return asyncio.run(_all(Bench(host, options, rounds), development, receipt))
+        return asyncio.run(
+            _all(Bench(host, clearing(environment), options, rounds), development, receipt)
+        )
 
 
 async def _all(bench: Bench, development: DevelopmentBuild, receipt: Receipt) -> list[Figure]:
@@ -171,18 +175,20 @@ class Bench:
 
     Attributes:
         host: what is compared with.
+        clear: gives leave for one start.
         options: how our host launches.
         rounds: how often a sync is measured.
     """
 
     host: GoHost
+    clear: Callable[[Receipt | DevelopmentBuild], Cleared]
     options: LaunchOptions
     rounds: int
 
     async def launched(self, target: Receipt | DevelopmentBuild) -> float:
         """Seconds from launch to the first answered call, under our host."""
         began_s = time.perf_counter()
-        async with launch(target, self.options, lambda _record: None) as plugin:
+        async with launch(self.clear(target), self.options, lambda _record: None) as plugin:
             await plugin.connector.schema(Invocation())
             return time.perf_counter() - began_s
 
@@ -228,7 +234,7 @@ async def unary_figure(bench: Bench, receipt: Receipt) -> Figure:
     """The median of many calls of Schema, one after the other."""
     binary = receipt.files / "bin" / receipt.entrypoint
     ours, theirs = [], []
-    async with launch(receipt, bench.options, lambda _record: None) as plugin:
+    async with launch(bench.clear(receipt), bench.options, lambda _record: None) as plugin:
         for _ in range(bench.rounds + 1):
             ours.append(await _unary_p50(plugin))
             theirs.append(await bench.host.ask_aside("unary", binary, str(CALLS)))
@@ -253,7 +259,7 @@ async def _unary_p50(plugin: RunningPlugin) -> float:
 async def sync_figures(bench: Bench, receipt: Receipt, plain: Path) -> list[Figure]:
     """Events a second to our host's API; beside it a Go host that is sent one event a message."""
     ours, theirs = [], []
-    async with launch(receipt, bench.options, lambda _record: None) as plugin:
+    async with launch(bench.clear(receipt), bench.options, lambda _record: None) as plugin:
         for _ in range(bench.rounds + 1):
             ours.append(await _sync_rate(plugin))
             took_s = await bench.host.ask_aside("sync", plain, str(PLAIN_EVENTS))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING
 
 import go_figures
 import trust_figures
+from clearance import clearing
 from figures import TIMEOUT_S, Figure, in_ms, paired, run
 
 from aperio_cli.host.calls.envelopes import Origin, Stamper
@@ -37,7 +39,7 @@ from aperio_cli.store.installed import Store
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from aperio_cli.models.receipt import Receipt
+    from aperio_cli.verifying import Cleared
 
 HERE = Path(__file__).resolve().parent
 APERIO = Path(sys.executable).with_name("aperio")
@@ -84,12 +86,14 @@ def _fill_store(home: Path) -> None:
 # ── launch ────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def launch_figure(receipt: Receipt, options: LaunchOptions, rounds: int) -> Figure:
+async def launch_figure(
+    clear: Callable[[], Cleared], options: LaunchOptions, rounds: int
+) -> Figure:
     """From launch to the first answered call, the check of all files included."""
     ours, bare = [], []
     for _ in range(rounds + 1):
         began_s = time.perf_counter()
-        async with launch(receipt, options, lambda _record: None) as plugin:
+        async with launch(clear(), options, lambda _record: None) as plugin:
             await plugin.connector.schema(Invocation())
             ours.append(time.perf_counter() - began_s)
         arguments = (sys.executable, "-c", "import grpc")
@@ -103,10 +107,12 @@ async def launch_figure(receipt: Receipt, options: LaunchOptions, rounds: int) -
 # ── sync ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def sync_figures(receipt: Receipt, options: LaunchOptions, rounds: int) -> list[Figure]:
+async def sync_figures(
+    clear: Callable[[], Cleared], options: LaunchOptions, rounds: int
+) -> list[Figure]:
     """Events a second, against the same generator printing JSON lines into a pipe."""
     rates: dict[str, list[float]] = {"pipe": [], "api": [], "ndjson": [], "bytes": []}
-    async with launch(receipt, options, lambda _record: None) as plugin:
+    async with launch(clear(), options, lambda _record: None) as plugin:
         for _ in range(rounds + 1):
             rates["pipe"].append(await asyncio.to_thread(_pipe_rate))
             rates["api"].append(await _rate(_to_api, plugin, "dict"))
@@ -214,7 +220,8 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
     store = Store(paths)
     receipt = store.get(PluginRef.parse("bench/bench-connector"))
     options = LaunchOptions(runtime_base(os.environ), store=store)
-    figures = asyncio.run(_plugin_figures(receipt, options, rounds))
+    clear = functools.partial(clearing(environment), receipt)
+    figures = asyncio.run(_plugin_figures(clear, options, rounds))
     figures = [*quick_answers(environment, rounds * 3), *figures]
     figures += trust_figures.measure(folder / "trust", environment, rounds * 2)
     if shutil.which("go"):
@@ -223,9 +230,11 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
     return figures
 
 
-async def _plugin_figures(receipt: Receipt, options: LaunchOptions, rounds: int) -> list[Figure]:
-    first = await launch_figure(receipt, options, rounds * 2)
-    return [first, *await sync_figures(receipt, options, rounds)]
+async def _plugin_figures(
+    clear: Callable[[], Cleared], options: LaunchOptions, rounds: int
+) -> list[Figure]:
+    first = await launch_figure(clear, options, rounds * 2)
+    return [first, *await sync_figures(clear, options, rounds)]
 
 
 def main() -> int:

@@ -11,17 +11,18 @@ from aperio_cli.accepting.verdicts import CheckFailed, CheckSkipped
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.calls.session import Session, SessionRequest, open_session
-from aperio_cli.host.launch import RunningPlugin
-from aperio_cli.host.lifecycle import Event, Phase
-from aperio_cli.host.run import Run
+from aperio_cli.host.launch import RunningPlugin, started
+from aperio_cli.host.lifecycle import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
     from aperio_cli.errors.running import PluginFault
     from aperio_cli.host.options import LaunchOptions
     from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.host.process.program import Program
+    from aperio_cli.host.run import Run
+    from aperio_cli.verifying.clearing import Cleared
 
 _Result = TypeVar("_Result")
 
@@ -61,6 +62,7 @@ class Bench:
     """One plugin under examination.
 
     Attributes:
+        clear: gives leave for one start; asked anew for each.
         program: what is executed.
         options: how the host launches it.
         request: what the author gave.
@@ -70,8 +72,13 @@ class Bench:
     """
 
     def __init__(
-        self, program: Program, options: LaunchOptions, request: AcceptanceRequest
+        self,
+        clear: Callable[[], Cleared],
+        program: Program,
+        options: LaunchOptions,
+        request: AcceptanceRequest,
     ) -> None:
+        self.clear = clear
         self.program = program
         self.options = options
         self.request = request
@@ -79,6 +86,7 @@ class Bench:
         self.logs: list[LogRecord] = []
         self.secrets: dict[str, str] = {}
         self._shared: Run | None = None
+        self._held = contextlib.AsyncExitStack()
         self._session: Session | None = None
 
     @contextlib.asynccontextmanager
@@ -87,13 +95,10 @@ class Bench:
 
         Raises:
             PluginFault: it did not start.
+            AperioError: it may not be started any more, or its files have changed.
         """
-        run = Run(self.program, self.options, self._log)
-        try:
-            await run.drive(Event.START)
+        async with started(self.clear(), self.options, self._log) as run:
             yield run
-        finally:
-            await run.stop()
 
     async def shared(self) -> Run:
         """The run that all checks of calls share; started anew when it has ended.
@@ -105,8 +110,7 @@ class Bench:
         if run and run.state.phase is Phase.READY and not run.process.exited.done():
             return run
         await self.close()
-        self._shared = run = Run(self.program, self.options, self._log)
-        await run.drive(Event.START)
+        self._shared = run = await self._held.enter_async_context(self.started())
         return run
 
     async def plugin(self) -> RunningPlugin:
@@ -152,9 +156,8 @@ class Bench:
 
     async def close(self) -> None:
         """Stop the shared run; harmless when repeated."""
-        if self._shared:
-            await self._shared.stop()
-            self._shared = None
+        self._shared = None
+        await self._held.aclose()
 
     # ── calls ─────────────────────────────────────────────────────────────────────────────────────
 

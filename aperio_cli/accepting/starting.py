@@ -15,11 +15,13 @@ from aperio_cli import clock
 from aperio_cli.accepting.bench import ended
 from aperio_cli.accepting.verdicts import Check, CheckFailed, expect
 from aperio_cli.errors.running import PluginDeadlineExceeded, PluginFault
+from aperio_cli.host.launch import checked
 from aperio_cli.host.process.spawning import Command, PipeReader, spawn
 from aperio_cli.host.process.surroundings import PrivateFolder, build_environment
 
 if TYPE_CHECKING:
     from aperio_cli.accepting.bench import Bench
+    from aperio_cli.host.process.program import Program
     from aperio_cli.host.run import Run
 
 END_S: Final = 2.0
@@ -52,11 +54,24 @@ async def _start_twice(bench: Bench) -> str:
 
 
 async def _by_hand(bench: Bench) -> str:
-    """Started without the cookie, as a person in a shell would."""
-    folder = PrivateFolder.make(bench.options.runtime_base, subject=bench.program.subject)
-    environment = build_environment(folder.own, dialect=bench.program.dialect)
-    del environment[bench.program.dialect.cookie[0]]
-    program, sealed = bench.program, bench.program.sealed
+    """Start it without the cookie, as a person in a shell would."""
+    async with checked(bench.clear(), bench.options.store) as program:
+        late, status, written = await _without_cookie(bench, program)
+    expect(not late, f"it still ran after {_BY_HAND_S:g} s")
+    expect(status == 1, f"expected exit status 1, received {status}")
+    expect(not written["stdout"], f"on stdout: {bytes(written['stdout'][:200])!r}")
+    expect(written["stderr"].strip(), "it said nothing on stderr")
+    return "exit status 1, nothing on stdout, a reason on stderr"
+
+
+async def _without_cookie(
+    bench: Bench, program: Program
+) -> tuple[bool, int | None, dict[str, bytearray]]:
+    """Return whether it had to be killed, its exit status, and what it wrote by stream."""
+    folder = PrivateFolder.make(bench.options.runtime_base, subject=program.subject)
+    environment = build_environment(folder.own, dialect=program.dialect)
+    del environment[program.dialect.cookie[0]]
+    sealed = program.sealed
     arguments = (sealed.path, *program.arguments[1:]) if sealed else program.arguments
     inherited = (sealed.descriptor,) if sealed else ()
     written: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
@@ -73,11 +88,7 @@ async def _by_hand(bench: Bench) -> str:
         process.kill_group()
         process.close()
         folder.remove()
-    expect(not late, f"it still ran after {_BY_HAND_S:g} s")
-    expect(process.returncode == 1, f"expected exit status 1, received {process.returncode}")
-    expect(not written["stdout"], f"on stdout: {bytes(written['stdout'][:200])!r}")
-    expect(written["stderr"].strip(), "it said nothing on stderr")
-    return "exit status 1, nothing on stdout, a reason on stderr"
+    return late, process.returncode, written
 
 
 async def _shut_down(bench: Bench) -> str:

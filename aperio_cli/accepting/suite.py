@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import tempfile
 from dataclasses import dataclass, replace
@@ -19,14 +18,14 @@ from aperio_cli.accepting.syncing import SYNCING
 from aperio_cli.accepting.verdicts import Check, CheckFailed, CheckSkipped, Outcome, Verdict
 from aperio_cli.data.state import State
 from aperio_cli.errors.running import PluginFault
-from aperio_cli.host.process.program import Program, check_program
-from aperio_cli.models.artifact import DevelopmentBuild
+from aperio_cli.host.launch import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aperio_cli.host.options import LaunchOptions
-    from aperio_cli.models.receipt import Receipt
+    from aperio_cli.host.process.program import Program
+    from aperio_cli.verifying.clearing import Cleared
 
 CHECKS: Final = (*STARTING, *DECLARING, *CALLING, *SYNCING, *DELIVERING, *EXECUTING, *WRITING)
 """Every check, in the order in which they are made."""
@@ -73,7 +72,7 @@ class AcceptanceReport:
 
 
 async def accept(
-    target: Receipt | DevelopmentBuild,
+    clear: Callable[[], Cleared],
     options: LaunchOptions,
     request: AcceptanceRequest,
     observe: Callable[[Verdict], None] = lambda _verdict: None,
@@ -83,7 +82,7 @@ async def accept(
     The operator's state is left alone: a plugin that keeps state gets an empty store for the time.
 
     Args:
-        target: an installed version, or a folder under development.
+        clear: gives leave to start the plugin once; asked anew for every start.
         options: how to launch it; `state` is replaced.
         request: settings and more that the author gives.
         observe: hears each verdict as soon as it is there.
@@ -92,17 +91,14 @@ async def accept(
         FilesChanged: an installed file differs; nothing was executed.
         PluginConfigInvalid: the author's settings do not fit the plugin.
         UsageError: the named action is not there.
-        AperioError: as `host.launch.launch`, before anything starts; or as `Session.invocation`,
+        AperioError: as `clear` and `host.launch.launch`; or as `Session.invocation`,
             when the service gives no token.
     """
-    with contextlib.ExitStack() as held:
-        if options.store and not isinstance(target, DevelopmentBuild):
-            held.enter_context(options.store.hold(target))
-        program = await asyncio.to_thread(check_program, target, options.store)
-        held.callback(program.close)
+    async with contextlib.AsyncExitStack() as held:
+        program = await held.enter_async_context(checked(clear(), options.store))
         folder = held.enter_context(tempfile.TemporaryDirectory(prefix="aperio-test-"))
         state = held.enter_context(State(Path(folder) / "state.db"))
-        bench = Bench(program, replace(options, state=state), request)
+        bench = Bench(clear, program, replace(options, state=state), request)
         try:
             return AcceptanceReport(program, await _examine(bench, observe))
         finally:

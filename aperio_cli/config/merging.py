@@ -42,7 +42,6 @@ def merge(user: Statements, site: Statements, *, file: Path, site_file: Path) ->
         file: the user's file, for messages.
         site_file: the site's.
     """
-    required = {*user.sandbox_require, *site.sandbox_require}
     registries = (r for r in user.registries if r not in site.registries)
     own_files = () if _states_publishers(site) else user.publisher_files
     names = {domain.name for domain in site.domains}
@@ -50,7 +49,6 @@ def merge(user: Statements, site: Statements, *, file: Path, site_file: Path) ->
         policy=policy_in_force(user, site, None),
         registries=(*site.registries, *registries),
         python_interpreters=user.python_interpreters or site.python_interpreters,
-        sandbox_require=tuple(name for name in REQUIRABLE if name in required),
         mtls=user.mtls or site.mtls,
         file=file,
         publisher_files=(*site.publisher_files, *own_files),
@@ -76,6 +74,7 @@ def policy_in_force(
     wanted = _stated(user, rules_of_files)
     is_floor = _states_publishers(site)
     publishers, closed = _held(wanted, floor) if is_floor else (wanted, frozenset[str]())
+    limits = {*user.sandbox_require, *site.sandbox_require}
     return Policy(
         publishers=publishers,
         closed=closed,
@@ -87,6 +86,7 @@ def policy_in_force(
             *(e for e in user.exceptions if not forbidden_by_site(e.rule, site)),
         ),
         allow_unsigned=not forbidden_by_site(UNSIGNED, site),
+        limits=tuple(name for name in REQUIRABLE if name in limits),
     )
 
 

@@ -109,7 +109,6 @@ class Config:
             `Context.policy` is the one to ask.
         registries: in the order in which they are asked.
         python_interpreters: what to choose from, in this order; empty means "find one".
-        sandbox_require: names of limits without which nothing is started.
         mtls: whether plugins must speak mutual TLS.
         file: the user's config.toml, whether it exists or not; for messages.
         publisher_files: those that count, the site's first.
@@ -122,7 +121,6 @@ class Config:
     policy: Policy = field(default_factory=Policy)
     registries: tuple[RegistryRule, ...] = ()
     python_interpreters: tuple[str, ...] = ()
-    sandbox_require: tuple[str, ...] = ()
     mtls: bool = False
     file: Path = Path("config.toml")
     publisher_files: tuple[PublisherFile, ...] = ()
@@ -135,3 +133,8 @@ class Config:
     def domain_names(self) -> tuple[str, ...]:
         """Every name that a rule's `domain` may have."""
         return (*RESERVED_DOMAINS, *(domain.name for domain in self.domains))
+
+    @property
+    def sandbox_require(self) -> tuple[str, ...]:
+        """Names of limits without which nothing is started."""
+        return self.policy.limits

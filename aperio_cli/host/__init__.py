@@ -1,4 +1,4 @@
-"""Stage 7, run: Receipt or DevelopmentBuild -> RunningPlugin.
+"""Stage 7, run: Cleared -> RunningPlugin.
 
 The way in is `aperio_cli.host.launch.launch`; whole operations are in `sync`. `handshake` and
 `lifecycle` are pure; everything else runs on one asyncio loop.

@@ -1,6 +1,6 @@
-"""Launching: from an installed version, or a folder under development, to a running plugin.
+"""Launching: from what was cleared, once, to a running plugin.
 
-    async with launch(target, options, log) as plugin:
+    async with launch(cleared, options, log) as plugin:
         schema = await plugin.connector.schema(Invocation())
 
 The block is entered once a health check has passed, and however it is left, by an error or by a
@@ -22,9 +22,11 @@ from aperio_cli.host.calls.destination import Destination
 from aperio_cli.host.calls.remediation import Remediation
 from aperio_cli.host.lifecycle import Event, Phase
 from aperio_cli.host.options import LaunchOptions
+from aperio_cli.host.process.logs import LogRecord
 from aperio_cli.host.process.program import Program, check_program
 from aperio_cli.host.run import Run
 from aperio_cli.models.artifact import DevelopmentBuild
+from aperio_cli.verifying.clearing import Cleared
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -32,54 +34,92 @@ if TYPE_CHECKING:
 
     from aperio_cli.errors.running import PluginContractBroken
     from aperio_cli.host.calls.invocation import OpenInvocations
-    from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.host.wire.channel import Calls
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.store.installed import Store
 
-__all__ = ["LaunchOptions", "RunningPlugin", "launch"]
+__all__ = ["LaunchOptions", "RunningPlugin", "checked", "launch", "started"]
 
 
 @contextlib.asynccontextmanager
 async def launch(
-    target: Receipt | DevelopmentBuild,
+    cleared: Cleared,
     options: LaunchOptions,
     log: Callable[[LogRecord], None],
 ) -> AsyncIterator[RunningPlugin]:
-    """A running plugin for the length of an `async with` block.
+    """Give a running plugin for the length of an `async with` block.
 
     Args:
-        target: an installed version, every file of which is checked first, or a folder under
-            development.
+        cleared: leave to start an installed version, every file of which is checked first, or a
+            folder under development; it is used up.
         options: how.
         log: takes every record that the plugin, or the host about it, has to say.
 
     Raises:
-        ProtocolIncompatible: built for another major version of the interface.
-        InterpreterChanged: its Python is gone.
+        TypeError: it is anything but a `Cleared`.
+        ValueError: it was used before.
         FilesChanged: a file differs from the installed one; nothing was executed.
         ReceiptInvalid: the list of installed files is damaged.
         PluginInUse: it is just being removed.
         NotInstalled: it was removed meanwhile.
         PluginFault: it did not start; the subclass says in which way.
     """
-    with contextlib.ExitStack() as held:
-        if options.store and not isinstance(target, DevelopmentBuild):
-            held.enter_context(options.store.hold(target))
-        program = await _checked(target, options.store)
-        held.callback(program.close)
+    async with started(cleared, options, log) as run:
+        yield RunningPlugin(run)
+
+
+@contextlib.asynccontextmanager
+async def started(
+    cleared: Cleared,
+    options: LaunchOptions,
+    log: Callable[[LogRecord], None],
+) -> AsyncIterator[Run]:
+    """Give the run behind a `RunningPlugin`, for who examines how it runs.
+
+    Raises:
+        AperioError: as `launch`.
+    """
+    async with checked(cleared, options.store) as program:
+        for notice in cleared.notices:
+            log(LogRecord("warn", notice, "host"))
         run = Run(program, options, log)
         try:
             await run.drive(Event.START)
-            yield RunningPlugin(run)
+            yield run
         finally:
             await run.stop()
 
 
-async def _checked(target: Receipt | DevelopmentBuild, store: Store | None) -> Program:
-    if isinstance(target, DevelopmentBuild):  # no file is read for that
-        return check_program(target, store)
-    return await asyncio.to_thread(check_program, target, store)
+@contextlib.asynccontextmanager
+async def checked(cleared: Cleared, store: Store | None) -> AsyncIterator[Program]:
+    """Give the program of what was cleared, checked and kept from removal, for one start.
+
+    Raises:
+        AperioError: as `launch`, as far as nothing was executed.
+    """
+    target = _spent(cleared)
+    with contextlib.ExitStack() as held:
+        if isinstance(target, DevelopmentBuild):  # no file is read for that
+            program = check_program(target, store)
+        else:
+            if store:
+                held.enter_context(store.hold(target))
+            program = await asyncio.to_thread(check_program, target, store)
+        held.callback(program.close)
+        yield program
+
+
+def _spent(cleared: object) -> Receipt | DevelopmentBuild:
+    """Return the target of a clearance, which is used up.
+
+    Raises:
+        TypeError: it is anything else, such as a receipt: nobody has asked the policy.
+        ValueError: it was used before.
+    """
+    if type(cleared) is not Cleared:
+        message = f"a {type(cleared).__name__} is not launched; expected what verifying.clear gives"
+        raise TypeError(message)
+    return cleared.spend()
 
 
 class RunningPlugin:

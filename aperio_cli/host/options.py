@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 NOT_ENFORCED: Final = ("cpu", "memory", "egress", "processes", "tmp")
 """What a manifest can ask for and this host does not enforce yet; said at every start."""
 
+ENFORCED: Final = frozenset({"open_files"})
+"""What it does enforce."""
+
 
 @dataclass(frozen=True, slots=True)
 class LaunchOptions:

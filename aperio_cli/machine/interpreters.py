@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli.errors.installing import InterpreterMissing
@@ -123,6 +124,19 @@ def probe(command: str) -> Candidate:
     except (OSError, ChildFailed, ValueError, LookupError, TypeError) as error:
         return Candidate(command, None, f"does not run: {clean(error, limit=160)}")
     return Candidate(command, None if problem else interpreter, problem)
+
+
+def missing_part(interpreter: Interpreter) -> str:
+    """Return what is missing of an interpreter that was found earlier; empty: it is in place.
+
+    It is not run for that. A minor version lives under a name of its own everywhere: its standard
+    library in `<prefix>/lib/pythonX.Y`; without that folder the file in its place is another one.
+    """
+    major, minor, *_ = interpreter.version.split(".")
+    landmark = Path(interpreter.base_prefix, "lib", f"python{major}.{minor}", "os.py")
+    if not os.access(interpreter.executable, os.X_OK):
+        return f"{interpreter.executable} is not there, or may not be executed"
+    return "" if landmark.is_file() else f"{landmark} is not there"
 
 
 def _problem(answer: dict[str, str | None]) -> str:

@@ -80,6 +80,7 @@ class Policy:
         exceptions: those that count.
         allow_unsigned: whether `install --allow-unsigned` may grant an exception: not where the
             site requires signatures.
+        limits: names of limits without which nothing is started.
     """
 
     publishers: tuple[PublisherRule, ...] = ()
@@ -89,6 +90,7 @@ class Policy:
     require_provenance: bool = False
     exceptions: tuple[PolicyException, ...] = ()
     allow_unsigned: bool = True
+    limits: tuple[str, ...] = ()
 
     def rules_for(self, plugin: PluginId) -> tuple[PublisherRule, ...]:
         """The rules that speak about a plugin: its namespace's own, else those for `*`.

@@ -40,6 +40,7 @@ from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.offer import Offer
 from aperio_cli.net.fetch import FetchRequest, fetch_into
 from aperio_cli.text import clean
+from aperio_cli.verifying.clearing import Cleared, clear
 from aperio_cli.verifying.decide import AdmittedArtifact, Question, check_bytes, decide, judge
 from aperio_cli.verifying.evidence import Case
 
@@ -53,6 +54,16 @@ if TYPE_CHECKING:
     from aperio_cli.models.policy import Policy
     from aperio_cli.models.proof import Proof
     from aperio_cli.proving.trusted_root import TrustedRootSource
+
+__all__ = [
+    "DOWNLOAD_TIMEOUT_S",
+    "MAX_ARTIFACT_BYTES",
+    "AdmittedArtifact",
+    "Cleared",
+    "VerifyRequest",
+    "clear",
+    "verify_artifact",
+]
 
 MAX_ARTIFACT_BYTES = 1024**3
 DOWNLOAD_TIMEOUT_S = 600.0

@@ -32,6 +32,7 @@ TIERS: dict[int, str] = {
 }
 LAYERS = {module: tier for tier, names in TIERS.items() for module in names.split()}
 PURE = [
+    "verifying/clearing.py",
     "verifying/decide.py",
     "verifying/evidence.py",
     "verifying/policy_refusals.py",
@@ -164,22 +165,35 @@ def test_every_owner_imports_its_package_and_somebody_each_heavy_one() -> None:
     assert {package for _, package in found} >= HEAVY
 
 
-def test_only_decide_makes_an_admitted_artifact() -> None:
-    """DESIGN section 1: the types carry the security argument."""
-    makers = {
+def callers(name: str) -> set[str]:
+    """The modules with a call of something of this name, whatever it is called on."""
+    return {
         name_of(path)
         for path in modules()
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and "AdmittedArtifact" in ast.unparse(node.func)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == name
     }
-    assert makers == {"verifying/decide.py"}
 
 
-def test_only_develop_makes_a_development_build() -> None:
-    makers = {
-        own_part(name_of(path))
-        for path in modules()
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("DevelopmentBuild")
+MAKERS = {
+    "AdmittedArtifact": "verifying/decide.py",
+    "Cleared": "verifying/clearing.py",
+    "DevelopmentBuild": "building/development.py",
+}
+
+
+@pytest.mark.parametrize("noun", MAKERS)
+def test_one_module_makes_what_carries_the_security_argument(noun: str) -> None:
+    assert callers(noun) == {MAKERS[noun]}
+
+
+@pytest.mark.parametrize("step", ["spend", "check_program", "Run"])
+def test_one_module_takes_the_steps_from_a_clearance_to_a_process(step: str) -> None:
+    assert callers(step) == {"host/launch.py"}
+
+
+def test_a_process_of_a_plugin_is_made_in_two_places() -> None:
+    assert callers("spawn") == {
+        "host/starting.py",
+        "accepting/starting.py",  # by hand, from a clearance of its own
     }
-    assert makers == {"building"}

@@ -78,7 +78,7 @@ ITEMS = (
         9,
         "H",
         "exactly one of command, reattach, runner",
-        H="`launch` takes one target, so two cannot be said; " + _NO_REATTACH,
+        H="`launch` takes one cleared target, so two cannot be said; " + _NO_REATTACH,
     ),
     _item(
         10, "H", "reattach from a saved record; calls work; a kill ends the process", H=_NO_REATTACH

@@ -352,8 +352,8 @@ def test_a_stop_before_any_connection_and_a_second_one_are_harmless(our_host: Ou
 def test_a_launch_takes_one_target_and_no_record_of_a_process() -> None:
     parameters = inspect.signature(launch).parameters
 
-    assert list(parameters) == ["target", "options", "log"]
-    assert parameters["target"].annotation == "Receipt | DevelopmentBuild"
+    assert list(parameters) == ["cleared", "options", "log"]
+    assert parameters["cleared"].annotation == "Cleared"
 
 
 @pytest.mark.conformance(28, "H")

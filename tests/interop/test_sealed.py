@@ -27,6 +27,7 @@ from aperio_cli.models.manifest import Runtime
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.paths import find_paths
 from aperio_cli.store.installed import Store
+from tests.clearances import cleared
 from tests.interop.conftest import HURRIED, OurHost, go_build
 from tests.process.conftest import manifest
 
@@ -78,7 +79,7 @@ class Installed:
 
         async def main() -> Any:
             options = LaunchOptions(self.host.runtime_base, store=self.store, patience=HURRIED)
-            async with launch(self.receipt, options, self.host.logs.append) as plugin:
+            async with launch(cleared(self.receipt), options, self.host.logs.append) as plugin:
                 return await described(plugin)
 
         return asyncio.run(main())

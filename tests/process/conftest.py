@@ -20,6 +20,7 @@ from aperio_cli.host.lifecycle import Patience
 from aperio_cli.models.artifact import DevelopmentBuild, Interpreter, Project
 from aperio_cli.models.manifest import Manifest, Runtime
 from aperio_cli.models.plugin_id import PluginId
+from tests.clearances import cleared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,7 +112,7 @@ class Host:
 
     async def use(self, target: Receipt | DevelopmentBuild, use: Callable[..., Any]) -> Any:
         """Launch, use and stop, on a loop that runs already."""
-        async with launch(target, self.launch_options(), self.logs.append) as plugin:
+        async with launch(cleared(target), self.launch_options(), self.logs.append) as plugin:
             return await use(plugin)
 
     def run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from aperio_cli.accepting import (
 )
 from aperio_cli.errors.running import PluginConfigInvalid
 from aperio_cli.errors.usage import UsageError
+from tests.clearances import cleared
 
 from .conftest import PLUGINS, Host, development
 
@@ -90,7 +92,8 @@ def examine(
     seen: list[Verdict] | None = None,
 ) -> AcceptanceReport:
     observe = (lambda _verdict: None) if seen is None else seen.append
-    return asyncio.run(accept(build, host.launch_options(), request, observe))
+    clear = functools.partial(cleared, build)
+    return asyncio.run(accept(clear, host.launch_options(), request, observe))
 
 
 def outcomes(report: AcceptanceReport, outcome: Outcome) -> dict[str, Verdict]:

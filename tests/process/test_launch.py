@@ -30,6 +30,7 @@ from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.launch import RunningPlugin, launch
 from aperio_cli.host.lifecycle import Action, Patience, Phase
 from aperio_cli.host.run import Run
+from tests.clearances import cleared
 
 from .conftest import (
     LIBRARY,
@@ -524,14 +525,9 @@ def test_a_plugin_dies_with_a_host_that_is_killed(host: Host, name: str) -> None
 
 def test_two_plugins_run_at_once_and_do_not_mix(host: Host) -> None:
     async def both() -> tuple[int, int]:
-        async with (
-            launch(
-                development(PLUGINS / "bare.py"), host.launch_options(), host.logs.append
-            ) as first,
-            launch(
-                development(PLUGINS / "newer_minor.py"), host.launch_options(), host.logs.append
-            ) as second,
-        ):
+        options, log = host.launch_options(), host.logs.append
+        old, new = (cleared(development(PLUGINS / f"{n}.py")) for n in ("bare", "newer_minor"))
+        async with launch(old, options, log) as first, launch(new, options, log) as second:
             schemas = await asyncio.gather(
                 first.connector.schema(Invocation()), second.connector.schema(Invocation())
             )

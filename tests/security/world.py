@@ -20,8 +20,7 @@ from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.policy import Policy
 from aperio_cli.proving.trusted_root import TrustedRootSource
 from aperio_cli.registry import open_registry
-from aperio_cli.verifying import VerifyRequest, verify_artifact
-from aperio_cli.verifying.decide import check_receipt
+from aperio_cli.verifying import VerifyRequest, clear, verify_artifact
 from tests.builders import (
     LINUX,
     PLUGIN,
@@ -35,6 +34,7 @@ from tests.builders import (
     registry_folder,
     write_artifact,
 )
+from tests.clearances import machine_for
 from tests.trust import Forge, github_identity
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class World:
         store = self.machine.store
         receipt = store.get(PluginRef(BOX, None))
         today = clock.now().date()
-        check_receipt(receipt, self.policy, organization=organization, today=today)
+        clear(receipt, self.policy, machine_for(receipt), today, organization)
         store.check(receipt)
         return receipt
 

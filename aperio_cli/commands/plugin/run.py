@@ -12,14 +12,6 @@ from aperio_cli.commands.parsing import complete_installed
 from aperio_cli.context import Context
 from aperio_cli.output import Report
 
-OPERATIONS = {
-    "connector": ("sync", "schema", "test", "connect"),
-    "remediation": ("capabilities", "execute"),
-    "destination": ("deliver", "capabilities"),
-}
-"""What can be done with each kind; the first is what happens when nothing is named."""
-
-
 _Target = Annotated[
     str,
     typer.Argument(

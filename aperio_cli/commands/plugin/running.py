@@ -15,17 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aperio_cli.commands.common import Exit
 from aperio_cli.commands.plugin import showing
 from aperio_cli.commands.plugin.debugging import check_debug, reattach_record
-from aperio_cli.commands.plugin.run import OPERATIONS
 from aperio_cli.errors import NOT_DONE, PLUGIN_FAILED, AperioError
 from aperio_cli.errors.files import FilesChanged
-from aperio_cli.errors.running import RequiredLimit
-from aperio_cli.errors.trust import PublisherUnverified
 from aperio_cli.errors.usage import ConsentMissing, Interrupted, UsageError
 from aperio_cli.files import writing
 from aperio_cli.models.artifact import DevelopmentBuild
-from aperio_cli.models.policy import LIMIT_PREFIX, REQUIREMENTS
+from aperio_cli.models.protocol import OPERATIONS
 from aperio_cli.paths import runtime_base
-from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
@@ -34,9 +30,9 @@ if TYPE_CHECKING:
     from aperio_cli.data.state import State
     from aperio_cli.host.calls.session import Session
     from aperio_cli.host.launch import RunningPlugin
-    from aperio_cli.models.policy import PolicyException
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.output import Report
+    from aperio_cli.verifying.clearing import Cleared
 
 _Result = TypeVar("_Result")
 _SIGTERM_STATUS = 128 + signal.SIGTERM
@@ -76,11 +72,12 @@ def run(context: Context, request: RunRequest) -> Report | None:
         Exit: a stream of lines has already told the error, or SIGTERM came.
     """
     target = find_target(context, request.target, organization=request.organization)
+    cleared = clear_target(context, target, organization=request.organization)
     kind = showing.kind_of(target)
     if request.debug:
         is_development = isinstance(target, DevelopmentBuild)
         check_debug(context, request.target, request.operation, is_development=is_development)
-        return on_loop(_Runner(context, request, "debug").run(target))
+        return on_loop(_Runner(context, request, "debug").run(cleared))
     operation = request.operation or OPERATIONS[kind][0]
     if operation not in OPERATIONS[kind]:
         raise UsageError(
@@ -89,7 +86,7 @@ def run(context: Context, request: RunRequest) -> Report | None:
         )
     _check_consent(request, operation)
     try:
-        return on_loop(_Runner(context, request, operation).run(target))
+        return on_loop(_Runner(context, request, operation).run(cleared))
     except (AperioError, KeyboardInterrupt) as stop:
         if operation != "sync" or not context.settings.json:
             raise
@@ -123,56 +120,31 @@ def on_loop(work: Coroutine[Any, Any, _Result]) -> _Result:
 def find_target(
     context: Context, text: str, *, organization: str = ""
 ) -> Receipt | DevelopmentBuild:
-    """The installed version of an id, or the folder under development at a path.
+    """Return the installed version of an id, or the folder under development at a path.
 
     Args:
-        context: whose policy decides, as it is now, whether an installed version may be started.
+        context: whose store and policy are asked.
         text: the id, or the path.
         organization: for whom it is started; empty for the requirements of the whole machine.
 
     Raises:
-        AperioError: it is not installed, not admitted any more, or does not build.
+        AperioError: it is not installed, or does not build.
         PublisherUnverified: it is a folder, and publishers have to be verified.
     """
-    from aperio_cli import clock
     from aperio_cli.models.artifact import SUFFIX
     from aperio_cli.models.plugin_id import PluginRef, is_path
-    from aperio_cli.verifying.decide import check_receipt
+    from aperio_cli.verifying.clearing import check_folder
 
     if not is_path(text):
-        receipt = context.store.get(PluginRef.parse(text))
-        today = clock.now().date()
-        check_receipt(receipt, context.policy, today=today, organization=organization)
-        return receipt
+        return context.store.get(PluginRef.parse(text))
     path = Path(text).expanduser()
     if path.is_file() or text.endswith(SUFFIX):
         raise UsageError(
             f"`{text}` was not run: an artifact has to be installed first",
             next=[f"`aperio plugin install {text}`"],
         )
-    _refuse_unverified_folder(context, text, organization)
+    check_folder(text, context.policy, organization)  # before anything is fetched or compiled
     return _develop(context, path)
-
-
-def _refuse_unverified_folder(context: Context, text: str, organization: str) -> None:
-    """DESIGN section 1: what nobody signed does not run where publishers have to be verified.
-
-    Raises:
-        PublisherUnverified: they have to be, on this machine or for this organization.
-    """
-    required = context.policy.required(organization)
-    if required == REQUIREMENTS[0]:
-        return
-    is_general = context.policy.required() == required
-    whose = "this machine" if is_general else f"the organization {clean(organization)}"
-    raise PublisherUnverified(
-        f"`{text}` was not run: it is a folder under development, which nobody has signed",
-        why=f"required of plugins for {whose}: {required}",
-        next=[
-            "run it on a machine, or for an organization, that does not require it",
-            "build, sign and install it, with a rule of yours that verifies its publisher",
-        ],
-    )
 
 
 def _develop(context: Context, path: Path) -> DevelopmentBuild:
@@ -190,51 +162,24 @@ def _develop(context: Context, path: Path) -> DevelopmentBuild:
     return develop(path, context.paths.cache, interpreter, dict(os.environ))
 
 
-def check_required_limits(context: Context, target: Receipt | DevelopmentBuild, named: str) -> None:
-    """Nothing, when this host enforces what is required of every start, or that is lifted.
-
-    What an exception lifts from an installed plugin is told at every start (DESIGN section 4,
-    item 4).
-
-    Args:
-        context: whose configuration requires limits.
-        target: what is to be started.
-        named: what the user calls it.
+def clear_target(
+    context: Context, target: Receipt | DevelopmentBuild, *, organization: str = ""
+) -> Cleared:
+    """Clear one start, by the policy and on the machine as they are now.
 
     Raises:
-        RequiredLimit: a required limit cannot be enforced.
+        AperioError: as `verifying.clear`.
     """
-    from aperio_cli.host.options import NOT_ENFORCED
-
-    missing = [name for name in context.config.sandbox_require if name in NOT_ENFORCED]
-    lifted = {name: found for name in missing if (found := _lifting(context, name, target))}
-    for name, exception in lifted.items():
-        granted = f"by an exception until {exception.until}: {clean(exception.reason)}"
-        context.output.warn(f"required limit `{name}` is not enforced, {granted}")
-    refused = [name for name in missing if name not in lifted]
-    if not refused:
-        return
-    steps = ["run it where the limit is not required"]
-    if not isinstance(target, DevelopmentBuild):
-        stated = f"{target.id} --rule {LIMIT_PREFIX}{refused[0]} --until DATE --reason TEXT"
-        steps.append(f"for a time: `aperio trust exception add {stated}`")
-    raise RequiredLimit(
-        f"`{named}` was not started: a required limit cannot be enforced",
-        why=f"[sandbox] require names {', '.join(refused)}",
-        next=steps,
-    )
-
-
-def _lifting(
-    context: Context, limit: str, target: Receipt | DevelopmentBuild
-) -> PolicyException | None:
-    """The exception by which a plugin may start without a limit; none for a folder."""
     from aperio_cli import clock
+    from aperio_cli.host.options import ENFORCED
+    from aperio_cli.machine.interpreters import missing_part
+    from aperio_cli.models.machine import Machine
+    from aperio_cli.verifying.clearing import clear
 
-    if isinstance(target, DevelopmentBuild):
-        return None
-    today = clock.now().date().isoformat()
-    return context.policy.exception(target.id, target.version, LIMIT_PREFIX + limit, today=today)
+    needed = [target.interpreter] if target.interpreter else []
+    found = tuple((interpreter, missing_part(interpreter)) for interpreter in needed)
+    machine = Machine(context.platform, ENFORCED, found)
+    return clear(target, context.policy, machine, clock.now().date(), organization)
 
 
 def _check_consent(request: RunRequest, operation: str) -> None:
@@ -260,13 +205,12 @@ class _Runner:
         self._operation = operation
         self._output = context.output
 
-    async def run(self, target: Receipt | DevelopmentBuild) -> Report | None:
+    async def run(self, cleared: Cleared) -> Report | None:
         from aperio_cli.data.state import State
 
-        check_required_limits(self._context, target, self._request.target)
         writing.make_private(self._context.paths.home)
         with State(self._context.paths.state_database) as state:
-            async with self._launched(target, state) as plugin:
+            async with self._launched(cleared, state) as plugin:
                 if self._operation != "debug":
                     return await self._operate(plugin, state)
                 _write_line(self._context, reattach_record(plugin))
@@ -274,9 +218,7 @@ class _Runner:
         return None
 
     @contextlib.asynccontextmanager
-    async def _launched(
-        self, target: Receipt | DevelopmentBuild, state: State
-    ) -> AsyncIterator[RunningPlugin]:
+    async def _launched(self, cleared: Cleared, state: State) -> AsyncIterator[RunningPlugin]:
         """The running plugin; the outcome of the check before it is recorded for `list`."""
         from aperio_cli.host.launch import LaunchOptions, launch
         from aperio_cli.models.receipt import Receipt
@@ -289,9 +231,9 @@ class _Runner:
             mtls=self._context.config.mtls,
             log_level="debug" if self._context.settings.verbose else "info",
         )
-        receipt = target if isinstance(target, Receipt) else None
+        receipt = cleared.target if isinstance(cleared.target, Receipt) else None
         try:
-            async with launch(target, options, showing.log_sink(self._output)) as plugin:
+            async with launch(cleared, options, showing.log_sink(self._output)) as plugin:
                 if receipt:
                     store.record_check(receipt, passed=True)
                 yield plugin

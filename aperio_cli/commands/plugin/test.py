@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
 from pathlib import Path
@@ -72,7 +73,6 @@ def plugin_test(  # noqa: PLR0913 - one parameter for each option
     stub or a recording of the service, let it read, deliver and execute as well.
     """
     from aperio_cli.accepting import AcceptanceRequest
-    from aperio_cli.commands.plugin.running import check_required_limits
     from aperio_cli.commands.plugin.settings import read_settings
 
     request = AcceptanceRequest(
@@ -83,7 +83,6 @@ def plugin_test(  # noqa: PLR0913 - one parameter for each option
         approved=approve,
     )
     with _found(context, target) as (found, store):
-        check_required_limits(context, found, target)
         report = _accept(context, found, store, request)
     return _shown(report)
 
@@ -121,7 +120,7 @@ def _accept(
     request: AcceptanceRequest,
 ) -> AcceptanceReport:
     from aperio_cli.accepting import accept
-    from aperio_cli.commands.plugin.running import on_loop
+    from aperio_cli.commands.plugin.running import clear_target, on_loop
     from aperio_cli.host.launch import LaunchOptions
     from aperio_cli.paths import runtime_base
 
@@ -130,7 +129,11 @@ def _accept(
     def observe(verdict: Verdict) -> None:
         context.output.detail(f"{verdict.outcome.value:<8}{verdict.key}")
 
-    return on_loop(accept(target, options, request, observe))
+    # Told once, not at each of the suite's starts.
+    for notice in clear_target(context, target).notices:
+        context.output.warn(notice)
+    clear = functools.partial(clear_target, context, target)
+    return on_loop(accept(clear, options, request, observe))
 
 
 def _shown(report: AcceptanceReport) -> Report:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli.errors.files import FileNotRegular, FilesChanged
-from aperio_cli.errors.running import InterpreterChanged, PluginNotExecutable
+from aperio_cli.errors.running import PluginNotExecutable
 from aperio_cli.files import tree
 from aperio_cli.host.process import diagnosis
 from aperio_cli.host.process.sealed import SealedBinary, seal_binary
 from aperio_cli.host.wire.handshake import APERIO, Dialect
-from aperio_cli.models.artifact import DevelopmentBuild, Interpreter
-from aperio_cli.models.protocol import require_compatible
+from aperio_cli.models.artifact import DevelopmentBuild
 
 if TYPE_CHECKING:
     from aperio_cli.models.manifest import Manifest
@@ -95,7 +94,7 @@ class Program:
 
 
 def check_program(target: Receipt | DevelopmentBuild, store: Store | None) -> Program:
-    """The program of a target, once everything that can be checked about it was. Blocks.
+    """Return the program of a target that was cleared, once its files were checked. Blocks.
 
     Every file of an installed plugin is hashed and compared with the list made at install. What
     consists of one binary is copied, and runs from the copy (`sealed`): close the program later.
@@ -105,8 +104,6 @@ def check_program(target: Receipt | DevelopmentBuild, store: Store | None) -> Pr
         store: where the version is installed; a folder under development needs none.
 
     Raises:
-        ProtocolIncompatible: it was built for another major version of the interface.
-        InterpreterChanged: its Python is gone or is another version now.
         FilesChanged: a file differs from the installed one; names it.
         ReceiptInvalid: the list of files is damaged.
         OSError: a file may not be read.
@@ -114,9 +111,6 @@ def check_program(target: Receipt | DevelopmentBuild, store: Store | None) -> Pr
     if isinstance(target, DevelopmentBuild):
         return _development(target)
     program = _installed(target)
-    require_compatible(target.protocol, subject=program.subject, left="was not started")
-    if target.interpreter:
-        check_interpreter(target.interpreter, program.subject)
     if store is None:
         raise ValueError("an installed plugin is checked against its store")
     if target.interpreter:
@@ -161,7 +155,6 @@ def _require_executable(program: Program) -> None:
 def _development(target: DevelopmentBuild) -> Program:
     manifest = target.project.manifest
     subject = f"`{manifest.id}` {manifest.version} (development)"
-    require_compatible(manifest.protocol, subject=subject, left="was not started")
     arguments: tuple[str, ...] = (str(target.script.absolute()),)
     if target.interpreter and target.dependencies:
         runner = (target.interpreter.executable, *_PYTHON_FLAGS, "-c", _DEVELOPMENT_RUNNER)
@@ -195,28 +188,4 @@ def _installed(receipt: Receipt) -> Program:
         arguments=arguments,
         binary=Path(arguments[0]),
         manifest=receipt.manifest,
-    )
-
-
-def check_interpreter(interpreter: Interpreter, subject: str) -> None:
-    """Nothing, when an interpreter is still the one that a receipt names.
-
-    It is not run for that. A minor version lives under a name of its own everywhere: its standard
-    library in `<prefix>/lib/pythonX.Y`; without that folder the file in its place is another one.
-
-    Raises:
-        InterpreterChanged: it is gone, may not be executed, or its library is.
-    """
-    major, minor, *_ = interpreter.version.split(".")
-    landmark = Path(interpreter.base_prefix, "lib", f"python{major}.{minor}", "os.py")
-    if not os.access(interpreter.executable, os.X_OK):
-        missing = f"{interpreter.executable} is not there, or may not be executed"
-    elif not landmark.is_file():
-        missing = f"{landmark} is not there"
-    else:
-        return
-    raise InterpreterChanged(
-        f"{subject} was not started: the Python it was installed for is not there any more",
-        why=f"expected Python {interpreter.version} ({interpreter.tag}): {missing}",
-        next=["install the plugin again, which chooses an interpreter anew"],
     )
