@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.publisher_file import PublisherList
     from aperio_cli.proving.signature import TrustedRootSource
     from aperio_cli.registry import Registry
+    from aperio_cli.running import Collaborators
     from aperio_cli.store.installed import Store
     from aperio_cli.trust.signed_document import SignedDocument
 
@@ -126,6 +127,20 @@ class Context:
         from aperio_cli.store.installed import Store
 
         return Store(self.paths)
+
+    @cached_property
+    def collaborators(self) -> Collaborators:
+        """What running a plugin works with."""
+        from aperio_cli.running import Collaborators
+
+        return Collaborators(
+            store=self.store,
+            paths=self.paths,
+            config=lambda: self.config,
+            policy=lambda: self.policy,
+            platform=self.platform,
+            environment=os.environ,
+        )
 
     @cached_property
     def registry(self) -> Registry:

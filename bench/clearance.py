@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aperio_cli import clock
 from aperio_cli.config import load_config
-from aperio_cli.host.options import ENFORCED
+from aperio_cli.host.limits import ENFORCED
 from aperio_cli.machine.interpreters import missing_part
 from aperio_cli.models.machine import Machine
 from aperio_cli.models.platform import Platform

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
 
-from aperio_cli.host.options import ENFORCED
+from aperio_cli.host.limits import ENFORCED
 from aperio_cli.machine.interpreters import missing_part
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.machine import Machine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from aperio_cli.host.lifecycle import Patience
 
@@ -12,12 +12,6 @@ if TYPE_CHECKING:
 
     from aperio_cli.data.state import State
     from aperio_cli.store.installed import Store
-
-NOT_ENFORCED: Final = ("cpu", "memory", "egress", "processes", "tmp")
-"""What a manifest can ask for and this host does not enforce yet; said at every start."""
-
-ENFORCED: Final = frozenset({"open_files"})
-"""What it does enforce."""
 
 
 @dataclass(frozen=True, slots=True)

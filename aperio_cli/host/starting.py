@@ -13,7 +13,7 @@ from aperio_cli.errors.running import (
     PluginNotExecutable,
     PluginNotHealthy,
 )
-from aperio_cli.host.options import NOT_ENFORCED
+from aperio_cli.host.limits import NOT_ENFORCED
 from aperio_cli.host.process import diagnosis
 from aperio_cli.host.process.logs import TextReader
 from aperio_cli.host.process.spawning import Command, PipeReader, Process, spawn

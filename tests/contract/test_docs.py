@@ -14,7 +14,7 @@ import pytest
 
 from aperio_cli import config, errors
 from aperio_cli.__main__ import _leading_options_last
-from aperio_cli.host import options
+from aperio_cli.host import limits
 from aperio_cli.host.calls import envelopes
 from aperio_cli.host.process import surroundings
 from aperio_cli.paths import find_paths
@@ -243,7 +243,7 @@ def test_the_interface_page_names_every_variable_that_a_plugin_gets(tmp_path: Pa
 
 @pytest.mark.parametrize("page", ["reference/interface.md", "explanation/security.md"])
 def test_what_is_not_enforced_is_said_as_the_host_says_it(page: str) -> None:
-    sentence = f"not enforced: {' '.join(options.NOT_ENFORCED)}"
+    sentence = f"not enforced: {' '.join(limits.NOT_ENFORCED)}"
     assert sentence in (DOCS / page).read_text(encoding="utf-8")
 
 

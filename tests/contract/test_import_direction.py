@@ -23,7 +23,7 @@ TIERS: dict[int, str] = {
     28: "trust",
     30: "registry store data verifying",
     40: "scaffolding building signing publishing installing removing host",
-    45: "accepting",
+    45: "accepting running",
     50: "output",
     55: "context",
     60: "commands",
@@ -194,6 +194,7 @@ def test_one_module_takes_the_steps_from_a_clearance_to_a_process(step: str) -> 
 
 def test_a_process_of_a_plugin_is_made_in_two_places() -> None:
     assert callers("spawn") == {
+        "host/run.py",  # asks `Start` for it
         "host/starting.py",
         "accepting/starting.py",  # by hand, from a clearance of its own
     }

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aperio_cli.archive import reading
+from aperio_cli.archive.loading import load_artifact
 from aperio_cli.errors.usage import NotFound
-from aperio_cli.files import reading as files_reading
-from aperio_cli.models.artifact import SUFFIX, Artifact, platform_of_name
-from aperio_cli.models.manifest import Manifest
+from aperio_cli.models.artifact import SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from aperio_cli.models.artifact import Artifact
 
 
 def find_artifacts(arguments: Sequence[str]) -> list[Artifact]:
@@ -38,33 +38,3 @@ def _files(path: Path) -> list[Path]:
             f"`{path}` has no artifact: no file ends in {SUFFIX}", next=["`aperio plugin build`"]
         )
     return found
-
-
-def load_artifact(path: Path) -> Artifact:
-    """One artifact file: its digest, its platform by its name, and what its manifest claims.
-
-    Raises:
-        NotFound, ArchiveRefused, ManifestInvalid: as `find_artifacts`.
-    """
-    subject = f"`{path}`"
-    try:
-        content = files_reading.open_regular(path, follow_links=True)
-    except OSError as error:
-        raise NotFound(
-            f"{subject} cannot be read", why=str(error.strerror), next=["`aperio plugin build`"]
-        ) from error
-    platform = platform_of_name(path.name)
-    with content:
-        if platform is None:
-            raise NotFound(
-                f"{subject} is not an artifact: its name does not say its platform",
-                why="expected <name>_<version>_<os>_<arch>.tar.gz",
-                next=["`aperio plugin build`"],
-            )
-        manifest = Manifest.parse(
-            reading.read_manifest(content, subject=subject), where=f"manifest.yaml in {path}"
-        )
-        content.seek(0)
-        digest = files_reading.hash_file(content)
-        size_bytes = content.tell()
-    return Artifact(path.absolute(), digest, size_bytes, manifest, platform)

@@ -1,4 +1,4 @@
-"""What `plugin run DESTINATION deliver` reads: lines on stdin, as envelopes, in batches."""
+"""What `plugin run DESTINATION deliver` reads: lines on stdin, as envelopes."""
 
 from __future__ import annotations
 
@@ -20,31 +20,6 @@ if TYPE_CHECKING:
 _LONGEST_LINE_BYTES = 4 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _CHUNKS_AHEAD = 16
-
-
-async def batches(
-    envelopes: AsyncIterator[Outbound], *, most: int, most_bytes: int
-) -> AsyncIterator[list[Outbound]]:
-    """The envelopes in lists that one call of a destination may carry, never an empty one.
-
-    Raises:
-        UsageError: as it came from the envelopes, after those before it were given.
-    """
-    batch: list[Outbound] = []
-    size_bytes = 0
-    try:
-        async for envelope in envelopes:
-            if batch and (len(batch) >= most or size_bytes + len(envelope.json) > most_bytes):
-                yield batch
-                batch, size_bytes = [], 0
-            batch.append(envelope)
-            size_bytes += len(envelope.json)
-    except UsageError:
-        if batch:
-            yield batch
-        raise
-    if batch:
-        yield batch
 
 
 async def stdin_envelopes() -> AsyncIterator[Outbound]:

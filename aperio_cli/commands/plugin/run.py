@@ -86,26 +86,23 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option of CLI.md
     `sync` prints one event a line and stores a checkpoint after each part that was written and
     flushed; a shell pipe behind it is best effort. `deliver` reads such lines on stdin.
     """
-    from aperio_cli.commands.plugin.running import Execute, RunRequest, run
+    from aperio_cli.commands.plugin.running import run
     from aperio_cli.commands.plugin.settings import read_settings
+    from aperio_cli.running.operations import Execute, RunRequest
 
-    return run(
-        context,
-        RunRequest(
-            target=target,
-            operation=operation,
-            organization=org,
-            integration=integration,
-            settings=read_settings(settings or (), plugin_config),
-            full=full,
-            execute=Execute(
-                action=action,
-                target=target_id,
-                parameters=read_settings(parameter or (), ""),
-                idempotency_key=idempotency_key,
-                dry_run=dry_run,
-                approved=approve,
-            ),
-            debug=debug,
+    request = RunRequest(
+        operation=operation,
+        organization=org,
+        integration=integration,
+        settings=read_settings(settings or (), plugin_config),
+        full=full,
+        execute=Execute(
+            action=action,
+            target=target_id,
+            parameters=read_settings(parameter or (), ""),
+            idempotency_key=idempotency_key,
+            dry_run=dry_run,
+            approved=approve,
         ),
     )
+    return run(context, target, request, is_debug=debug)

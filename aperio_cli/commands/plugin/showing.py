@@ -6,7 +6,6 @@ What a plugin says is outside text: `Report` texts go through `clean`, data thro
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli.errors import DONE, PLUGIN_FAILED
@@ -16,21 +15,10 @@ from aperio_cli.text import clean, one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aperio_cli.host.calls.envelopes import Outbound
     from aperio_cli.host.calls.sync import SyncSummary
     from aperio_cli.host.process.logs import LogRecord
-    from aperio_cli.models.artifact import DevelopmentBuild
-    from aperio_cli.models.receipt import Receipt
     from aperio_cli.output import Output
-
-_MAX_REASONS = 20
-
-
-def kind_of(target: Receipt | DevelopmentBuild) -> str:
-    """The kind of what is to be run."""
-    from aperio_cli.models.receipt import Receipt
-
-    return target.kind if isinstance(target, Receipt) else target.project.manifest.kind
+    from aperio_cli.running.delivering import Deliveries
 
 
 def log_sink(output: Output) -> Callable[[LogRecord], None]:
@@ -166,10 +154,17 @@ def _diagnostics(items: Sequence[Any]) -> list[str]:
     return lines
 
 
-def summary(found: SyncSummary) -> str:
-    """A finished sync in one sentence."""
+def summary(found: SyncSummary) -> tuple[dict[str, Any], str]:
+    """Return a finished sync as a line of the stream, and in one sentence."""
+    said = {
+        "type": "summary",
+        "events": found.events,
+        "checkpoints": found.checkpoints,
+        "tokens_renewed": found.tokens_renewed,
+        "duration_s": round(found.duration_s, 3),
+    }
     renewed = f", token renewed {found.tokens_renewed} times" if found.tokens_renewed else ""
-    return (
+    return said, (
         f"{found.events} events, {found.checkpoints} checkpoints"
         f" in {found.duration_s:.2f} s{renewed}"
     )
@@ -189,46 +184,15 @@ def note(found: Any) -> tuple[dict[str, Any], str]:
             return {"type": "token", "renewed": True}, "the token had expired; it was renewed"
 
 
-@dataclass(slots=True)
-class Deliveries:
-    """Counts what became of envelopes."""
-
-    accepted: int = 0
-    rejected: int = 0
-    retry: int = 0
-    reasons: list[dict[str, str]] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        return f"{self.accepted} accepted, {self.rejected} rejected, {self.retry} to try again"
-
-    def count(self, batch: Sequence[Outbound], answer: Any) -> None:
-        """Take the results of one batch; an envelope without one has to be tried again."""
-        results = {result.id: result for result in answer.results}
-        for envelope in batch:
-            result = results.get(envelope.id)
-            name = result.Status.Name(result.status).removeprefix("STATUS_") if result else "RETRY"
-            if name == "ACCEPTED":
-                self.accepted += 1
-                continue
-            if name == "REJECTED":
-                self.rejected += 1
-            else:
-                self.retry += 1
-            if len(self.reasons) < _MAX_REASONS:
-                reason = (
-                    one_line(result.diagnostic.summary) if result else "the plugin did not answer"
-                )
-                self.reasons.append({"id": envelope.id, "status": name.lower(), "reason": reason})
-
-    def report(self, *, undelivered_status: int) -> Report:
-        """The counts; not everything accepted is the given status."""
-        data = {
-            "accepted": self.accepted,
-            "rejected": self.rejected,
-            "retry": self.retry,
-            "reasons": self.reasons,
-        }
-        lines = [str(self)]
-        lines += [f"  {r['id']}  {r['status']}  {r['reason']}" for r in self.reasons]
-        status = undelivered_status if self.rejected or self.retry else DONE
-        return Report(data, "\n".join(lines), exit_status=status)
+def deliveries(found: Deliveries, *, undelivered_status: int) -> Report:
+    """Return the counts; not everything accepted is the given status."""
+    data = {
+        "accepted": found.accepted,
+        "rejected": found.rejected,
+        "retry": found.retry,
+        "reasons": found.reasons,
+    }
+    lines = [str(found)]
+    lines += [f"  {r['id']}  {r['status']}  {r['reason']}" for r in found.reasons]
+    status = undelivered_status if found.rejected or found.retry else DONE
+    return Report(data, "\n".join(lines), exit_status=status)

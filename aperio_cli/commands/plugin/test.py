@@ -94,16 +94,16 @@ def _found(context: Context, text: str) -> Iterator[tuple[Receipt | DevelopmentB
     Raises:
         AperioError: it is not there, does not build, or is refused as `install` would refuse it.
     """
-    from aperio_cli.commands.plugin.running import find_target
     from aperio_cli.commands.plugin.sources import verify_source
     from aperio_cli.installing import InstallRequest, install
     from aperio_cli.models.plugin_id import is_path
     from aperio_cli.paths import find_paths
+    from aperio_cli.running import find_target
     from aperio_cli.store.installed import Store
 
     path = Path(text).expanduser()
     if not is_path(text) or not path.is_file():
-        yield find_target(context, text), context.store
+        yield find_target(context.collaborators, text), context.store
         return
     with tempfile.TemporaryDirectory(prefix="aperio-test-") as home:
         store = Store(find_paths({}, home=home))
@@ -120,19 +120,19 @@ def _accept(
     request: AcceptanceRequest,
 ) -> AcceptanceReport:
     from aperio_cli.accepting import accept
-    from aperio_cli.commands.plugin.running import clear_target, on_loop
+    from aperio_cli.commands.loop import on_loop
     from aperio_cli.host.launch import LaunchOptions
     from aperio_cli.paths import runtime_base
+    from aperio_cli.running import clear_target
 
     options = LaunchOptions(runtime_base(os.environ), store=store, mtls=context.config.mtls)
 
     def observe(verdict: Verdict) -> None:
         context.output.detail(f"{verdict.outcome.value:<8}{verdict.key}")
 
-    # Told once, not at each of the suite's starts.
-    for notice in clear_target(context, target).notices:
+    clear = functools.partial(clear_target, context.collaborators, target)
+    for notice in clear().notices:  # told once, not at each of the suite's starts
         context.output.warn(notice)
-    clear = functools.partial(clear_target, context, target)
     return on_loop(accept(clear, options, request, observe))
 
 

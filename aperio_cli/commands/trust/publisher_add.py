@@ -20,8 +20,8 @@ from aperio_cli.text import clean, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from aperio_cli.commands.trust.evidence import BundleEvidence
     from aperio_cli.models.publisher import PublisherRule
+    from aperio_cli.running.evidence import BundleEvidence
     from aperio_cli.trust.proposing import Proposal
 
 
@@ -86,7 +86,7 @@ def trust_publisher_add(  # noqa: PLR0913 - one parameter for each option
 def _evidence(
     context: Context, from_bundle: str, artifact: str, typed: dict[str, str]
 ) -> BundleEvidence:
-    from aperio_cli.commands.trust.evidence import bundle_evidence
+    from aperio_cli.running.evidence import BundleRequest, bundle_evidence
 
     for name, value in typed.items():
         if value:
@@ -95,7 +95,15 @@ def _evidence(
                 why="the bundle says it",
                 next=["leave one of the two out"],
             )
-    return bundle_evidence(context, from_bundle, artifact)
+    return bundle_evidence(
+        BundleRequest(
+            source=from_bundle,
+            artifact=artifact,
+            roots=lambda: context.trusted_roots,
+            registry=lambda: context.registry,
+            platform=context.platform,
+        )
+    )
 
 
 def _proposed(evidence: BundleEvidence, proposal: Proposal) -> PublisherRule:

@@ -1,4 +1,4 @@
-"""What a bundle proves, for whoever is about to state a rule about its signer."""
+"""What a bundle proves, for somebody who is about to state a rule about its signer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aperio_cli.archive.loading import load_artifact
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import FileNotRegular, FileTooLarge
 from aperio_cli.errors.trust import BundleMalformed, SignatureMissing
@@ -19,8 +20,12 @@ from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginRef, is_path
 
 if TYPE_CHECKING:
-    from aperio_cli.context import Context
+    from collections.abc import Callable, Sequence
+
+    from aperio_cli.models.platform import Platform
     from aperio_cli.models.proof import Proof
+    from aperio_cli.proving.signature import TrustedRootSource
+    from aperio_cli.registry import Registry
 
 FROM_ARTIFACT = "artifact"
 FROM_INDEX = "index"
@@ -65,13 +70,27 @@ class _Signed:
     claim: PluginRef | None = None
 
 
-def bundle_evidence(context: Context, source: str, artifact: str = "") -> BundleEvidence:
-    """Who signed, as the trusted roots of this machine prove.
+@dataclass(frozen=True, slots=True)
+class BundleRequest:
+    """Which bundle to verify, and with what.
 
-    Args:
-        context: gives the roots and the registry.
+    Attributes:
         source: a bundle, an artifact with its bundle beside it, or a plugin of the registry.
-        artifact: the artifact, when it is not beside its bundle.
+        artifact: the artifact, when it is not beside its bundle; else empty.
+        roots: gives the trusted roots of this machine; asked once there is a bundle.
+        registry: gives the registry; asked only for a plugin of it.
+        platform: the platform of this machine.
+    """
+
+    source: str
+    artifact: str
+    roots: Callable[[], Sequence[TrustedRootSource]]
+    registry: Callable[[], Registry]
+    platform: Platform
+
+
+def bundle_evidence(request: BundleRequest) -> BundleEvidence:
+    """Prove who signed, by the trusted roots of this machine.
 
     Raises:
         NotFound, UsageError: what was named is not there, or does not go together.
@@ -80,9 +99,9 @@ def bundle_evidence(context: Context, source: str, artifact: str = "") -> Bundle
     """
     from aperio_cli.proving.signature import verify_signature
 
-    is_file = _is_file(source)
-    signed = _of_file(source, artifact) if is_file else _of_registry(context, source, artifact)
-    roots = context.trusted_roots
+    source = request.source
+    signed = _of_file(source, request.artifact) if _is_file(source) else _of_registry(request)
+    roots = request.roots()
     proof = verify_signature(signed.digest, signed.bundle, roots, subject=f"`{source}`")
     return BundleEvidence(proof, signed.digest, signed.basis, signed.claim)
 
@@ -98,14 +117,14 @@ def _is_file(source: str) -> bool:
     return False
 
 
-def _of_registry(context: Context, source: str, artifact: str) -> _Signed:
-    reference = PluginRef.parse(source)
-    if artifact:
+def _of_registry(request: BundleRequest) -> _Signed:
+    reference = PluginRef.parse(request.source)
+    if request.artifact:
         raise UsageError(
             "`--artifact` goes with a bundle that is a file",
-            why=f"`{source}` is a plugin of the registry",
+            why=f"`{request.source}` is a plugin of the registry",
         )
-    offer = context.registry.resolve(reference, context.platform)
+    offer = request.registry().resolve(reference, request.platform)
     if offer.bundle is None or offer.digest is None:
         raise SignatureMissing(
             f"`{offer.id}` {offer.version} is offered without a signature",
@@ -126,8 +145,6 @@ def _of_file(source: str, artifact: str) -> _Signed:
     bundle = _read_bundle(bundle_path)
     if not named:
         return _Signed(bundle, _stated_digest(bundle, path), FROM_BUNDLE)
-    from aperio_cli.commands.plugin.artifacts import load_artifact
-
     found = load_artifact(Path(named).expanduser())
     claim = PluginRef(found.manifest.id, found.manifest.version)
     return _Signed(bundle, found.digest, FROM_ARTIFACT, claim)

@@ -1,0 +1,56 @@
+"""What running works with, given by whoever asks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aperio_cli.config import Config
+    from aperio_cli.host.calls.sync import Note
+    from aperio_cli.host.process.logs import LogRecord
+    from aperio_cli.models.platform import Platform
+    from aperio_cli.models.policy import Policy
+    from aperio_cli.paths import Paths
+    from aperio_cli.running.delivering import Deliveries
+    from aperio_cli.store.installed import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Collaborators:
+    """What belongs to one operator on one machine.
+
+    Attributes:
+        store: what is installed.
+        paths: the places of the operator.
+        config: gives the configuration; called whenever it is needed, so that whoever runs for
+            long can give it as it is then.
+        policy: gives the operator's rules, in the same way.
+        platform: the platform of this machine.
+        environment: for tools that make a folder runnable, and to find the runtime folder.
+    """
+
+    store: Store
+    paths: Paths
+    config: Callable[[], Config]
+    policy: Callable[[], Policy]
+    platform: Platform
+    environment: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who hears what happens meanwhile; neither may block.
+
+    Attributes:
+        log: takes every record that a plugin, or the host about it, has to say.
+        observe: hears the notes of a sync; and, when a delivery breaks off, what became of the
+            envelopes before.
+        log_level: what a plugin need not log below: `debug` or `info`.
+    """
+
+    log: Callable[[LogRecord], None]
+    observe: Callable[[Note | Deliveries], None] = lambda _note: None
+    log_level: str = "info"

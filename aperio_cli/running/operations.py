@@ -1,0 +1,288 @@
+"""One operation: a plugin is started, does one thing that its kind can do, and is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aperio_cli.data.state import State
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.files import FilesChanged
+from aperio_cli.errors.usage import ConsentMissing, UsageError
+from aperio_cli.files import writing
+from aperio_cli.host.calls.configuration import check_config
+from aperio_cli.host.calls.destination import DEFAULT_BATCH, MAX_BATCH_BYTES
+from aperio_cli.host.calls.invocation import (
+    DEFAULT_INTEGRATION,
+    DEFAULT_ORGANIZATION,
+    Invocation,
+)
+from aperio_cli.host.calls.remediation import Execution
+from aperio_cli.host.calls.session import SessionRequest, declare, open_session
+from aperio_cli.host.calls.sync import SyncTask, sync_connector
+from aperio_cli.host.launch import LaunchOptions, launch
+from aperio_cli.models.artifact import DevelopmentBuild
+from aperio_cli.models.protocol import OPERATIONS
+from aperio_cli.paths import runtime_base
+from aperio_cli.running.delivering import Deliveries, batches
+from aperio_cli.running.targets import id_of, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from aperio_cli.host.calls.envelopes import Outbound
+    from aperio_cli.host.calls.session import Session
+    from aperio_cli.host.calls.sync import SyncSummary
+    from aperio_cli.host.launch import RunningPlugin
+    from aperio_cli.models.receipt import Receipt
+    from aperio_cli.running.collaborators import Collaborators, Listener
+    from aperio_cli.verifying.clearing import Cleared
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """What `execute` is asked to do.
+
+    Attributes:
+        action: key of the action.
+        target: on what.
+        parameters: of the action, by key, already resolved; may hold secrets.
+        idempotency_key: repeats with the same key do not act twice; empty: a new one.
+        dry_run: only say what would change.
+        approved: somebody has consented to it.
+    """
+
+    action: str = ""
+    target: str = ""
+    parameters: Mapping[str, object] = field(default_factory=dict, repr=False)
+    idempotency_key: str = ""
+    dry_run: bool = False
+    approved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What to do with a plugin, once.
+
+    Attributes:
+        operation: what its kind can do; empty: the first of `OPERATIONS`.
+        organization: the tenant.
+        integration: the connected account.
+        settings: values by key, already resolved; may hold secrets.
+        full: sync: read everything again, whatever the stored checkpoint.
+        execute: execute: what to do.
+        accept: sync: takes the events, as `SyncTask` says.
+        envelopes: deliver: what to deliver.
+    """
+
+    operation: str = ""
+    organization: str = DEFAULT_ORGANIZATION
+    integration: str = DEFAULT_INTEGRATION
+    settings: Mapping[str, object] = field(default_factory=dict, repr=False)
+    full: bool = False
+    execute: Execute = field(default_factory=Execute)
+    accept: Callable[[list[bytes]], Awaitable[None]] | None = None
+    envelopes: AsyncIterator[Outbound] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a plugin answered.
+
+    Attributes:
+        operation: to which question.
+        message: the protobuf message; outside text.
+        idempotency_key: under which an action was executed; empty for every other operation.
+    """
+
+    operation: str
+    message: Any
+    idempotency_key: str = ""
+
+
+def choose_operation(target: Receipt | DevelopmentBuild, request: RunRequest) -> str:
+    """Return the operation that is meant; the first of the kind when none is named.
+
+    Raises:
+        UsageError: the kind has no such operation, or it is not said what to execute.
+        ConsentMissing: writing to a service was asked for, and nobody approved it.
+    """
+    kind = kind_of(target)
+    operation = request.operation or OPERATIONS[kind][0]
+    if operation not in OPERATIONS[kind]:
+        raise UsageError(
+            f"`{id_of(target)}` was not run: a {kind} has no operation `{operation}`",
+            why=f"expected {', '.join(OPERATIONS[kind])}",
+        )
+    if operation == "execute":
+        _require_consent(request.execute)
+    return operation
+
+
+def _require_consent(wanted: Execute) -> None:
+    """Require that it is said what to do and that somebody approved it; a dry run needs nobody.
+
+    Raises:
+        UsageError: action or target are missing.
+        ConsentMissing: nobody approved it.
+    """
+    if not wanted.action or not wanted.target:
+        raise UsageError("nothing was executed: `--action A` and `--target T` are needed")
+    if not wanted.dry_run and not wanted.approved:
+        raise ConsentMissing(
+            f"`{wanted.action}` was not executed: nobody approved it",
+            next=["see what would change with `--dry-run`", "then consent with `--approve`"],
+        )
+
+
+def open_state(collaborators: Collaborators) -> State:
+    """Return the operator's checkpoints and stored values, to be used in a `with` block.
+
+    Raises:
+        StateUnreadable: the database cannot be read or written.
+    """
+    writing.make_private(collaborators.paths.home)
+    return State(collaborators.paths.state_database)
+
+
+@contextlib.asynccontextmanager
+async def launched(
+    collaborators: Collaborators, cleared: Cleared, state: State, listener: Listener
+) -> AsyncIterator[RunningPlugin]:
+    """Give the running plugin; the store is told the outcome of the check of its files.
+
+    Args:
+        collaborators: whose store and configuration are used.
+        cleared: leave to start it; it is used up.
+        state: the open database of checkpoints and stored values.
+        listener: hears its log.
+
+    Raises:
+        AperioError: as `host.launch.launch`.
+    """
+    store = collaborators.store
+    options = LaunchOptions(
+        runtime_base(collaborators.environment),
+        store=store,
+        state=state,
+        mtls=collaborators.config().mtls,
+        log_level=listener.log_level,
+    )
+    receipt = None if isinstance(cleared.target, DevelopmentBuild) else cleared.target
+    try:
+        async with launch(cleared, options, listener.log) as plugin:
+            if receipt:
+                store.record_check(receipt, passed=True)
+            yield plugin
+    except FilesChanged:
+        if receipt:
+            store.record_check(receipt, passed=False)
+        raise
+
+
+async def run_operation(
+    collaborators: Collaborators, cleared: Cleared, request: RunRequest, listener: Listener
+) -> Answered | SyncSummary | Deliveries:
+    """Start a plugin, do one operation with it, stop it.
+
+    Args:
+        collaborators: whose store, state and configuration are used.
+        cleared: leave to start it; it is used up.
+        request: what to do.
+        listener: hears what happens meanwhile.
+
+    Raises:
+        UsageError, ConsentMissing: as `choose_operation`; or the plugin has no such action.
+        ValueError: nobody takes the events of a sync, or nothing is given to deliver.
+        PluginConfigInvalid: the settings do not fit the plugin.
+        AperioError: as `host.launch.launch`, `Session.invocation` and the call itself.
+    """
+    operation = choose_operation(cleared.target, request)
+    if operation == "sync" and request.accept is None:
+        raise ValueError("a sync needs somebody who accepts its events")
+    if operation == "deliver" and request.envelopes is None:
+        raise ValueError("a delivery needs envelopes")
+    with open_state(collaborators) as state:
+        async with launched(collaborators, cleared, state, listener) as plugin:
+            return await _Operations(plugin, request, state, listener).do(operation)
+
+
+@dataclass(frozen=True, slots=True)
+class _Operations:
+    """What can be done with a running plugin."""
+
+    plugin: RunningPlugin
+    request: RunRequest
+    state: State
+    listener: Listener
+
+    async def do(self, operation: str) -> Answered | SyncSummary | Deliveries:
+        request = self.request
+        if operation in {"schema", "capabilities"}:
+            blank = Invocation(request.organization, request.integration)
+            return Answered(operation, await declare(self.plugin, blank))
+        session = await open_session(
+            self.plugin, SessionRequest(request.organization, request.integration, request.settings)
+        )
+        match operation:
+            case "test":
+                invocation = await session.invocation()
+                return Answered(operation, await self.plugin.connector.test_connection(invocation))
+            case "connect":
+                invocation = await session.invocation()
+                answer = await self.plugin.connector.oauth_callback(invocation, {})
+                return Answered(operation, answer)
+            case "execute":
+                return await self._execute(session)
+            case "deliver":
+                return await self._deliver(session)
+            case _:
+                return await self._sync(session)
+
+    async def _sync(self, session: Session) -> SyncSummary:
+        request = self.request
+        assert request.accept  # noqa: S101 - run_operation has asked
+        task = SyncTask(request.accept, self.state, self.listener.observe, request.full)
+        return await sync_connector(session, task)
+
+    async def _execute(self, session: Session) -> Answered:
+        wanted = self.request.execute
+        actions = {action.key: action for action in session.declaration.remediation.actions}
+        if wanted.action not in actions:
+            raise UsageError(
+                f"`{wanted.action}` was not executed: the plugin has no such action",
+                why=f"expected {', '.join(actions)}",
+            )
+        declared = actions[wanted.action]
+        if wanted.dry_run and not declared.supports_dry_run:
+            raise UsageError(f"`{wanted.action}` was not executed: it knows no dry run")
+        parameters = check_config(
+            declared.parameters, wanted.parameters, subject=f"action `{wanted.action}`"
+        )
+        execution = Execution(
+            action=wanted.action,
+            target=wanted.target,
+            idempotency_key=wanted.idempotency_key or secrets.token_hex(16),
+            parameters_json=parameters.plugin_json,
+            dry_run=wanted.dry_run,
+        )
+        answer = await self.plugin.remediation.execute(await session.invocation(), execution)
+        return Answered("execute", answer, execution.idempotency_key)
+
+    async def _deliver(self, session: Session) -> Deliveries:
+        """Deliver everything, in batches; what has to be tried again is said, not kept."""
+        assert self.request.envelopes  # noqa: S101 - run_operation has asked
+        most = session.declaration.destination.max_batch_envelopes or DEFAULT_BATCH
+        found = batches(self.request.envelopes, most=most, most_bytes=MAX_BATCH_BYTES)
+        tally = Deliveries()
+        try:
+            async for batch in found:
+                invocation = await session.invocation()
+                answer = await self.plugin.destination.deliver(invocation, batch)
+                tally.count(batch, answer)
+        except AperioError:
+            self.listener.observe(tally)
+            raise
+        return tally
