@@ -7,11 +7,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli.models.plugin_id import PluginRef
-from aperio_cli.models.publisher import ANY_NAMESPACE, PublisherRule
 
 if TYPE_CHECKING:
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.table import Table
+from aperio_cli.models.publisher import ANY_NAMESPACE, TIERS, PublisherRule
+
+if TYPE_CHECKING:
+    from aperio_cli.models.plugin_id import PluginId
+    from aperio_cli.models.publisher import Signer
 
 REQUIREMENTS: Final = ("signed", "verified")
 """What can be required of a plugin, the least first; `signed` is the default."""
@@ -103,6 +107,14 @@ class Policy:
         own = [rule for rule in self.publishers if rule.namespace == plugin.namespace]
         stated = own or [rule for rule in self.publishers if rule.namespace == ANY_NAMESPACE]
         return tuple(rule for rule in stated if rule.covers(plugin))
+
+    def admitting(self, plugin: PluginId, signer: Signer, version: str) -> PublisherRule | None:
+        """Return the rule that says a signer may sign this version; None when none does.
+
+        Of several it is the one of the highest tier, and of equals the first that is configured.
+        """
+        named = (rule for rule in self.rules_for(plugin) if rule.admits(signer, version))
+        return max(named, key=lambda rule: TIERS.index(rule.tier), default=None)
 
     def required(self, organization: str = "") -> str:
         """What is required of a plugin, for an organization when one is named."""

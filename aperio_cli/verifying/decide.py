@@ -324,11 +324,10 @@ def _admitting_rule(case: Case, proof: Proof) -> PublisherRule:
     rules = case.policy.rules_for(case.plugin)
     if not rules:
         raise refusals.unknown_publisher(case, proof.signer)
-    admitting = [rule for rule in rules if rule.admits(proof.signer, case.version)]
-    if not admitting:
+    rule = case.policy.admitting(case.plugin, proof.signer, case.version)
+    if rule is None:
         raise refusals.other_signer(case, proof.signer, rules)
-    # Of equals max() gives the first: the order of the configuration.
-    return max(admitting, key=lambda rule: TIERS.index(rule.tier))
+    return rule
 
 
 def _lifted_level(case: Case, rule: PublisherRule | None) -> tuple[PolicyException, ...]:

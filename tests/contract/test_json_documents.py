@@ -174,7 +174,7 @@ DATA: dict[str, Schema] = {
         id=ID, version=WORD, kind=KINDS, platform=PLATFORM, badge=BADGES, may_run=FLAG,
         refusal=maybe(ERROR), required=LEVEL, signer=maybe(SIGNER), proof=maybe(PROOF),
         root_now=maybe(exactly(name=WORD, sha256=SHA256, origin=WORD, as_of=TEXT, age=WORD)),
-        rule=maybe(STATED_RULE), rule_source=maybe(WORD),
+        rule=maybe(STATED_RULE), rule_source=maybe(WORD), rule_at_install=maybe(STATED_RULE),
         exceptions=any_number_of(
             {"type": "object", "required": ["rule", "until", "reason"]}
         ),

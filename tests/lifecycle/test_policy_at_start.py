@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+import platform
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aperio_cli import clock
+from aperio_cli.config import load_config
+from aperio_cli.errors.trust import PublisherUnknown
+from aperio_cli.host.calls.invocation import Invocation
+from aperio_cli.host.calls.sync import SyncSummary
+from aperio_cli.host.launch import LaunchOptions, launch
+from aperio_cli.models.platform import Platform
+from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.paths import Paths, find_paths, runtime_base
+from aperio_cli.running import Collaborators, Listener, clear_target, find_target
+from aperio_cli.running.operations import Answered, RunRequest, run_operation
+from aperio_cli.store.installed import Store
 from tests.lifecycle.cli import ROOT, SDK, Aperio
+from tests.lifecycle.hello_api import KEY
 from tests.lifecycle.plugins import artifact_of, sdk_program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from aperio_cli.host.process.logs import LogRecord
+    from aperio_cli.verifying import Cleared
     from tests.lifecycle.conftest import Workshop
+    from tests.lifecycle.hello_api import HelloApi
 
 HELLO = "acme/hello-connector"
 STUB = "acme/box-connector"
@@ -198,6 +216,156 @@ def test_an_exception_from_a_required_limit_is_not_for_a_folder(
     done = aperio("plugin", "run", f"./{hello.name}", "schema", status=3)
     assert "limit-required" in done.err
     assert "exception add" not in done.err
+
+
+# ── run, test and why ask the same ────────────────────────────────────────────────────────────────
+
+
+def receipt_of(aperio: Aperio) -> dict[str, Any]:
+    (path,) = (aperio.home / "plugins").rglob("receipt.json")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def change_receipt(aperio: Aperio, **changes: Any) -> None:
+    document = receipt_of(aperio) | changes
+    (path,) = (aperio.home / "plugins").rglob("receipt.json")
+    path.write_text(json.dumps(document))
+
+
+def remove_the_rule(aperio: Aperio) -> None:
+    forget_publishers(aperio)
+
+
+def end_the_exception(aperio: Aperio) -> None:
+    ended = exception("unverified", until="2026-01-01")
+    configure(aperio, "[policy]", 'require = "verified"', *ended)
+
+
+def require_a_limit(aperio: Aperio) -> None:
+    configure(aperio, "[sandbox]", 'require = ["memory"]')
+
+
+def lose_the_interpreter(aperio: Aperio) -> None:
+    gone = {"executable": str(aperio.folder / "python3.11")}
+    change_receipt(aperio, interpreter=receipt_of(aperio)["interpreter"] | gone)
+
+
+def move_to_another_platform(aperio: Aperio) -> None:
+    change_receipt(aperio, platform="darwin/arm64")
+
+
+def speak_another_interface(aperio: Aperio) -> None:
+    change_receipt(aperio, protocol="2.0")
+
+
+HINDRANCES: list[tuple[Callable[[Aperio], None], str, int]] = [
+    (remove_the_rule, "publisher-unknown", 3),
+    (end_the_exception, "exception-expired", 3),
+    (require_a_limit, "limit-required", 3),
+    (lose_the_interpreter, "interpreter-changed", 6),
+    (move_to_another_platform, "platform-incompatible", 6),
+    (speak_another_interface, "protocol-incompatible", 6),
+]
+
+
+@pytest.mark.parametrize(
+    ("hinder", "code", "status"), HINDRANCES, ids=[row[1] for row in HINDRANCES]
+)
+def test_run_test_and_why_give_one_answer(
+    installed: Aperio, hinder: Callable[[Aperio], None], code: str, status: int
+) -> None:
+    before = installed("plugin", "why", HELLO, "--json")
+    assert (before.data["may_run"], before.data["refusal"]) == (True, None)
+    hinder(installed)
+
+    for start in (["run", HELLO, "schema"], ["test", HELLO]):
+        told = installed.refuses("plugin", *start, code=code, status=status)
+        assert told.what.startswith(f"`{HELLO}` 0.1.0 was not started")
+    why = installed("plugin", "why", HELLO, "--json", status=status)
+    assert (why.data["may_run"], why.data["refusal"]["code"]) == (False, code)
+    assert why.data["refusal"]["what"].startswith(f"`{HELLO}` 0.1.0 would not be started")
+    assert f"NO: {code}" in installed("plugin", "why", HELLO, status=status).out
+
+
+def test_a_python_caller_cannot_start_what_the_policy_does_not_allow(installed: Aperio) -> None:
+    """A receipt is not enough, and there is no leave without a rule."""
+    paths = find_paths({}, home=str(installed.home))
+    store = Store(paths)
+    receipt = store.get(PluginRef.parse(HELLO))
+    options = LaunchOptions(runtime_base(os.environ), store=store)
+
+    async def start(cleared: Any) -> str:
+        async with launch(cleared, options, lambda _record: None) as plugin:
+            return str((await plugin.connector.schema(Invocation())).provider)
+
+    def cleared() -> Cleared:
+        return clear_target(collaborators_of(paths), receipt)
+
+    with pytest.raises(TypeError, match="a Receipt is not launched"):
+        asyncio.run(start(receipt))
+    once = cleared()
+    assert asyncio.run(start(once)) == "HELLO"
+    with pytest.raises(ValueError, match="one launch"):
+        asyncio.run(start(once))
+    forget_publishers(installed)
+    with pytest.raises(PublisherUnknown):
+        cleared()
+
+
+def collaborators_of(paths: Paths) -> Collaborators:
+    """What running works with, as somebody has it who is no command."""
+    return Collaborators(
+        store=Store(paths),
+        paths=paths,
+        config=lambda: load_config(paths),
+        policy=lambda: load_config(paths).policy,
+        platform=Platform.of_machine(platform.system(), platform.machine()),
+        environment=os.environ,
+    )
+
+
+def test_operations_run_on_a_loop_of_the_callers_own(
+    installed: Aperio, hello_api: HelloApi
+) -> None:
+    settings = {"base_url": hello_api.url, "api_key": KEY}
+    collaborators = collaborators_of(find_paths({}, home=str(installed.home)))
+    logs: list[LogRecord] = []
+    lines: list[bytes] = []
+
+    async def accept(batch: list[bytes]) -> None:
+        lines.extend(batch)
+
+    async def main() -> tuple[object, ...]:
+        target = find_target(collaborators, HELLO)
+        listener = Listener(logs.append)
+        leave = [clear_target(collaborators, target) for _ in range(2)]
+        asked = RunRequest("schema"), RunRequest(settings=settings, accept=accept)
+        return tuple(
+            await asyncio.gather(
+                *(
+                    run_operation(collaborators, cleared, request, listener)
+                    for cleared, request in zip(leave, asked, strict=True)
+                )
+            )
+        )
+
+    schema, summary = asyncio.run(main())
+    assert isinstance(schema, Answered)
+    assert schema.message.provider == "HELLO"
+    assert isinstance(summary, SyncSummary)
+    assert summary.events == len(lines) > 0
+    assert [r.message for r in logs if r.message.startswith("not enforced")]
+
+
+def test_an_operation_without_what_it_needs_starts_nothing(installed: Aperio) -> None:
+    collaborators = collaborators_of(find_paths({}, home=str(installed.home)))
+    logs: list[LogRecord] = []
+    cleared = clear_target(collaborators, find_target(collaborators, HELLO))
+    with pytest.raises(ValueError, match="accepts its events"):
+        asyncio.run(run_operation(collaborators, cleared, RunRequest(), Listener(logs.append)))
+    assert not logs
+    assert cleared.spend() is cleared.target
 
 
 # ── every start ───────────────────────────────────────────────────────────────────────────────────

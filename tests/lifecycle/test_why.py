@@ -40,9 +40,9 @@ def configure(world: World, *more: str, stated: str = "") -> None:
     world.machine.paths.config_file.write_text(text + "\n")
 
 
-def why(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+def why(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> dict[str, Any]:
     """The document's data."""
-    assert main(["plugin", "why", PLUGIN, "--json", *words]) == 0
+    assert main(["plugin", "why", PLUGIN, "--json", *words]) == status
     data: dict[str, Any] = json.loads(capsys.readouterr().out)["data"]
     return data
 
@@ -82,17 +82,18 @@ def test_why_says_what_would_refuse_it_now(
     ci = rule().ci
     assert ci
     configure(world, stated=rule(ci=replace(ci, owner_id="1")).to_toml())
-    data = why(capsys)
+    data = why(capsys, status=3)
     assert data["may_run"] is False
     assert data["refusal"]["code"] == "signature-identity-mismatch"
-    assert data["rule_source"] is None
+    assert (data["rule"], data["rule_source"]) == (None, None)
+    assert data["rule_at_install"]["namespace"] == rule().namespace
 
 
 def test_why_judges_for_an_organization(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     strict = '[policy.organizations]\nprod = "verified"'
     configure(world, strict, stated=rule(tier="community").to_toml())
     assert why(capsys)["may_run"] is True
-    refused = why(capsys, "--org", "prod")
+    refused = why(capsys, "--org", "prod", status=3)
     assert (refused["required"], refused["refusal"]["code"]) == ("verified", "publisher-unverified")
 
 
@@ -132,14 +133,16 @@ def test_why_asks_as_run_does_when_no_organization_is_named(
 ) -> None:
     strict = '[policy.organizations]\nlocal = "verified"'
     configure(world, strict, stated=rule(tier="community").to_toml())
-    assert why(capsys)["refusal"]["code"] == "publisher-unverified"
+    refused = why(capsys, status=3)
+    assert refused["refusal"]["code"] == "publisher-unverified"
+    assert str(world.machine.paths.config_file) in refused["rule_source"]
 
 
 def test_why_says_what_to_do_about_a_refusal(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure(world, '[policy]\nrequire = "verified"', stated=rule(tier="community").to_toml())
-    assert main(["plugin", "why", PLUGIN]) == 0
+    assert main(["plugin", "why", PLUGIN]) == 3
     shown = capsys.readouterr().out
     assert "1.2.3 would not be started: its publisher is not verified" in shown
     assert "expected verified, as is required of every plugin here" in shown
@@ -153,3 +156,61 @@ def test_why_refuses_a_path_and_says_what_is_for_files(
     del world
     assert main(["plugin", "why", "./a b.tar.gz"]) == 2
     assert "`aperio plugin verify './a b.tar.gz'`" in capsys.readouterr().err
+
+
+def anybody(**changes: Any) -> str:
+    """The rule that admits the plugin, for `*`."""
+    return rule(namespace="*", tier="community", **changes).to_toml()
+
+
+def test_why_names_the_rule_that_admits_and_not_the_one_that_did(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(world, anybody(), stated=rule(namespace="acme", tier="community").to_toml())
+    data = why(capsys)
+    assert (data["rule"]["namespace"], data["may_run"]) == ("acme", True)
+
+    assert main(["plugin", "why", PLUGIN]) == 0
+    assert "the rule for `acme`, in " in capsys.readouterr().out
+
+
+def test_why_says_when_a_narrower_rule_shuts_out_who_was_admitted_by_that_for_all(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ci = rule().ci
+    assert ci
+    configure(world, stated=anybody())
+    assert why(capsys)["rule"]["namespace"] == "*"
+
+    other = rule(namespace="acme", ci=replace(ci, owner_id="1"))
+    configure(world, anybody(), stated=other.to_toml())
+    data = why(capsys, status=3)
+    assert data["refusal"]["code"] == "signature-identity-mismatch"
+    assert data["rule"] is None
+    assert main(["plugin", "why", PLUGIN]) == 3
+    shown = capsys.readouterr().out
+    assert "which does not admit it now" in shown
+    assert "\nadmitted by" not in shown
+
+
+def test_why_asks_for_required_limits_and_still_names_the_rule(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(world, '[sandbox]\nrequire = ["open_files"]')
+    assert why(capsys)["may_run"] is True
+    configure(world, '[sandbox]\nrequire = ["open_files", "memory"]')
+    data = why(capsys, status=3)
+    assert (data["may_run"], data["refusal"]["code"]) == (False, "limit-required")
+    assert "would not be started" in data["refusal"]["what"]
+    assert data["rule"]["namespace"] == rule().namespace
+
+
+def test_why_says_that_a_record_is_damaged(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (receipt,) = world.machine.paths.plugins.rglob("receipt.json")
+    document = json.loads(receipt.read_text())
+    receipt.write_text(json.dumps(document | {"signer": {"domain": "public"}}))
+    assert main(["plugin", "why", PLUGIN]) == 3
+    shown = capsys.readouterr()
+    assert "receipt-invalid" in shown.out + shown.err

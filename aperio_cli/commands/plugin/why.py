@@ -11,6 +11,7 @@ from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
 from aperio_cli.commands.parsing import complete_installed
 from aperio_cli.context import Context
+from aperio_cli.errors import DONE
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.output import Report, pairs
 from aperio_cli.text import clean
@@ -18,8 +19,6 @@ from aperio_cli.text import clean
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aperio_cli.errors import AperioError
-    from aperio_cli.models.receipt import Receipt
 
 _Rows = list[tuple[str, object]]
 # What a CI service's certificate says of a build, as people call it; in the order of reading.
@@ -54,9 +53,11 @@ def plugin_why(
 ) -> Report:
     """Explain why an installed plugin may run, or may not: who signed, what proves it, which rule.
 
-    The rules are those in force now, asked as before a launch; the files are not hashed again.
+    It asks what `run` asks before it starts anything; when the answer is no, the exit status is
+    that refusal's. The files are not hashed again.
     """
     from aperio_cli.models.plugin_id import PluginRef, is_path
+    from aperio_cli.running.explaining import explain
 
     if is_path(plugin):
         raise UsageError(
@@ -65,102 +66,15 @@ def plugin_why(
             next=[f"for an artifact: `aperio plugin verify {shlex.quote(plugin)}`"],
         )
     receipt = context.store.get(PluginRef.parse(plugin))
-    data = _explain(context, receipt, organization)
+    found = explain(context.collaborators, receipt, context.trusted_roots, organization)
+    data = found.to_json()
     text = pairs([(name, value) for name, value in _rows(data) if value not in {"", None}])
     return Report(
         data,
         text,
         notes=("files are hashed again before each start, and by `aperio plugin list --check`",),
+        exit_status=found.refusal.exit_status if found.refusal else DONE,
     )
-
-
-def _explain(context: Context, receipt: Receipt, organization: str) -> dict[str, Any]:
-    from aperio_cli.models.evidence import evidence_to_json
-    from aperio_cli.store.installed import read_checks
-
-    evidence = evidence_to_json(receipt.evidence)
-    check = read_checks(context.paths.checks(receipt.id)).get(receipt.version)
-    refusal = _refusal(context, receipt, organization)
-    policy = context.policy
-    return {
-        "id": str(receipt.id),
-        "version": receipt.version,
-        "kind": receipt.kind,
-        "platform": receipt.platform,
-        "badge": receipt.badge,
-        "may_run": refusal is None,
-        "refusal": refusal.to_json() if refusal else None,
-        "required": policy.required(organization),
-        "signer": evidence["signer"],
-        "proof": evidence["proof"],
-        "root_now": _root_now(context, receipt),
-        "rule": evidence["rule"],
-        "rule_source": _rule_source(context, receipt),
-        "exceptions": _exceptions(context, receipt),
-        "source": receipt.source,
-        "index_serial": receipt.index_serial,
-        "installed_at": receipt.installed_at,
-        "artifact_sha256": receipt.artifact_digest.hex,
-        "tree_digest": receipt.tree_digest,
-        "last_check": check.to_json() if check else None,
-    }
-
-
-def _refusal(context: Context, receipt: Receipt, organization: str) -> AperioError | None:
-    """Why it would not be started now; None when it would."""
-    from aperio_cli import clock
-    from aperio_cli.errors import AperioError
-    from aperio_cli.verifying.decide import check_receipt
-
-    today = clock.now().date()
-    outcome = "would not be started"
-    try:
-        check_receipt(
-            receipt, context.policy, organization=organization, today=today, outcome=outcome
-        )
-    except AperioError as refusal:
-        return refusal
-    return None
-
-
-def _rule_source(context: Context, receipt: Receipt) -> str | None:
-    """The file that states a rule which admits the signer now; None when no rule does."""
-    from aperio_cli.models.evidence import proof_of
-
-    proof = proof_of(receipt.evidence)
-    if proof is None:
-        return None
-    rules = context.policy.rules_for(receipt.id)
-    return next((r.source for r in rules if r.admits(proof.signer, receipt.version)), None)
-
-
-def _exceptions(context: Context, receipt: Receipt) -> list[dict[str, str]]:
-    """What the operator excepts the plugin from: granted at install, or in the configuration."""
-    from aperio_cli.models.evidence import ExceptionGranted
-
-    recorded = receipt.evidence
-    granted = [recorded.to_json()] if isinstance(recorded, ExceptionGranted) else []
-    stated = [
-        exception.to_json()
-        for exception in context.policy.exceptions
-        if exception.plugin == receipt.id and exception.version in {"", receipt.version}
-    ]
-    return [*granted, *stated]
-
-
-def _root_now(context: Context, receipt: Receipt) -> dict[str, Any] | None:
-    """The trusted root of the signer's domain as it is on this machine now."""
-    from aperio_cli import clock
-    from aperio_cli.models.evidence import proof_of
-    from aperio_cli.trust.roots import root_age
-
-    proof = proof_of(receipt.evidence)
-    if proof is None:
-        return None
-    for root in context.trusted_roots:
-        if root.name == proof.signer.domain:
-            return root.facts.to_json() | {"age": root_age(root, clock.now())}
-    return None
 
 
 # ── one screen ────────────────────────────────────────────────────────────────────────────────────
@@ -223,9 +137,9 @@ def _proof_rows(
 
 def _rule_rows(data: dict[str, Any]) -> Iterator[tuple[str, object]]:
     if rule := data["rule"]:
-        place = data["rule_source"]
-        stated = f"in {place}" if place else "which is not in force any more"
-        yield "admitted by", f"the rule for `{rule['namespace']}`, {stated}"
+        yield "admitted by", f"the rule for `{rule['namespace']}`, in {data['rule_source']}"
+    elif rule := data["rule_at_install"]:
+        yield "was admitted by", f"a rule for `{rule['namespace']}`, which does not admit it now"
     for exception in data["exceptions"]:
         named = f"{exception['rule']} until {exception['until']}: {exception['reason']}"
         yield "exception", named

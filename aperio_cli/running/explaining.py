@@ -1,0 +1,138 @@
+"""Explaining: the trust in one installed version, and whether it would be started now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aperio_cli import clock
+from aperio_cli.errors import AperioError
+from aperio_cli.models.evidence import ExceptionGranted, evidence_to_json, proof_of
+from aperio_cli.running.targets import clear_target
+from aperio_cli.store.installed import read_checks
+from aperio_cli.trust.roots import root_age
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aperio_cli.models.policy import Policy
+    from aperio_cli.models.publisher import PublisherRule
+    from aperio_cli.models.receipt import Receipt
+    from aperio_cli.proving.signature import TrustedRootSource
+    from aperio_cli.running.collaborators import Collaborators
+    from aperio_cli.store.installed import LaunchCheck
+
+_OUTCOME = "would not be started"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What is known of one installed version, and what the operator says to it now.
+
+    Attributes:
+        receipt: what was found out when it was installed.
+        refusal: why it would not be started; None when it would.
+        required: what is required of it: one of `REQUIREMENTS`.
+        rule: the rule that admits its signer now; None when none does.
+        exceptions: what the operator excepts it from: granted at install, or in the configuration.
+        root_now: the trusted root of the signer's domain as it is on this machine now.
+        last_check: when its files were last hashed before a start, and whether they were as
+            installed; None: never.
+    """
+
+    receipt: Receipt
+    refusal: AperioError | None
+    required: str
+    rule: PublisherRule | None
+    exceptions: tuple[dict[str, str], ...]
+    root_now: dict[str, Any] | None
+    last_check: LaunchCheck | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the explanation as reports carry it."""
+        receipt = self.receipt
+        evidence = evidence_to_json(receipt.evidence)
+        return {
+            "id": str(receipt.id),
+            "version": receipt.version,
+            "kind": receipt.kind,
+            "platform": receipt.platform,
+            "badge": receipt.badge,
+            "may_run": self.refusal is None,
+            "refusal": self.refusal.to_json() if self.refusal else None,
+            "required": self.required,
+            "signer": evidence["signer"],
+            "proof": evidence["proof"],
+            "root_now": self.root_now,
+            "rule": self.rule.to_json() if self.rule else None,
+            "rule_source": self.rule.source if self.rule else None,
+            "rule_at_install": evidence["rule"],
+            "exceptions": list(self.exceptions),
+            "source": receipt.source,
+            "index_serial": receipt.index_serial,
+            "installed_at": receipt.installed_at,
+            "artifact_sha256": receipt.artifact_digest.hex,
+            "tree_digest": receipt.tree_digest,
+            "last_check": self.last_check.to_json() if self.last_check else None,
+        }
+
+
+def explain(
+    collaborators: Collaborators,
+    receipt: Receipt,
+    roots: Sequence[TrustedRootSource],
+    organization: str,
+) -> Explanation:
+    """Explain an installed version; whether it may run is asked as before a start.
+
+    Args:
+        collaborators: whose policy and machine are asked.
+        receipt: the version.
+        roots: the trusted roots of this machine.
+        organization: for whom it would be started.
+
+    Raises:
+        ConfigurationInvalid, PublisherFileInvalid: the rules cannot be read.
+    """
+    policy = collaborators.policy()
+    stated = [
+        exception.to_json()
+        for exception in policy.exceptions
+        if exception.plugin == receipt.id and exception.version in {"", receipt.version}
+    ]
+    recorded = receipt.evidence
+    granted = [recorded.to_json()] if isinstance(recorded, ExceptionGranted) else []
+    checks = read_checks(collaborators.paths.checks(receipt.id))
+    return Explanation(
+        receipt=receipt,
+        refusal=_refusal(collaborators, receipt, organization),
+        required=policy.required(organization),
+        rule=_rule(policy, receipt),
+        exceptions=(*granted, *stated),
+        root_now=_root_now(receipt, roots),
+        last_check=checks.get(receipt.version),
+    )
+
+
+def _refusal(
+    collaborators: Collaborators, receipt: Receipt, organization: str
+) -> AperioError | None:
+    try:
+        clear_target(collaborators, receipt, organization, outcome=_OUTCOME)
+    except AperioError as refusal:
+        return refusal
+    return None
+
+
+def _rule(policy: Policy, receipt: Receipt) -> PublisherRule | None:
+    """Return the rule that admits the signer, whatever else stands in the way of a start."""
+    proof = proof_of(receipt.evidence)
+    return policy.admitting(receipt.id, proof.signer, receipt.version) if proof else None
+
+
+def _root_now(receipt: Receipt, roots: Sequence[TrustedRootSource]) -> dict[str, Any] | None:
+    proof = proof_of(receipt.evidence)
+    for root in roots if proof else ():
+        if proof and root.name == proof.signer.domain:
+            return root.facts.to_json() | {"age": root_age(root, clock.now())}
+    return None
