@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.plugin_id import PluginId
 
 HOME_VARIABLE = "APERIO_HOME"
+MANAGED_FILE_NAME = "managed.toml"
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -36,6 +37,16 @@ class Paths:
     home: Path
     config_file: Path
     cache: Path
+
+    @property
+    def managed_file(self) -> Path:
+        """What commands state, beside the user's config.toml."""
+        return self.config_file.with_name(MANAGED_FILE_NAME)
+
+    @property
+    def managed_lock(self) -> Path:
+        """Held by whoever changes `managed_file`."""
+        return self.managed_file.with_suffix(".lock")
 
     @property
     def plugins(self) -> Path:

@@ -1,4 +1,6 @@
-"""config.toml: what the operator states beforehand about publishers, registries and this machine.
+"""What the operator states beforehand about publishers, registries and this machine.
+
+config.toml is written by hand, managed.toml beside it by commands; both have the same tables:
 
     [[publishers]]             who may sign for a namespace: an identity, or a CI build
     [[publisher_files]]        files that state more of them, and who has to have signed these
@@ -13,20 +15,14 @@
     [host]
     mtls = true                plugins must speak mutual TLS (go-plugin's AutoMTLS)
 
-A site configuration, in platformdirs' site folder, is a floor: `merging` says what that means.
+The two count together, and a site configuration, in platformdirs' site folder, is a floor for
+both: `merging` says what that means.
 docs/reference/configuration.md describes every key.
 """
 
 from __future__ import annotations
 
-from aperio_cli.config.editing import (
-    add_domain,
-    add_exception,
-    add_publisher_rule,
-    remove_exceptions,
-    require_level,
-)
-from aperio_cli.config.merging import forbidden_by_site, policy_in_force
+from aperio_cli.config.merging import forbidden_by_site, join, policy_in_force
 from aperio_cli.config.model import (
     REQUIRABLE,
     Config,
@@ -45,15 +41,11 @@ __all__ = [
     "PublisherFile",
     "RegistryRule",
     "Statements",
-    "add_domain",
-    "add_exception",
-    "add_publisher_rule",
     "forbidden_by_site",
+    "join",
     "load_config",
     "parse_domain_rule",
     "parse_exception",
     "policy_in_force",
-    "remove_exceptions",
-    "require_level",
     "site_config_file",
 ]

@@ -1,4 +1,9 @@
-"""The site's configuration is a floor: a user's may tighten it, never loosen it.
+"""What configuration files say together.
+
+The user's two, config.toml and what commands state beside it: lists are joined, config.toml first;
+of a requirement the stricter counts; which interpreters to use only config.toml says.
+
+The site's configuration is a floor for both: a user's may tighten it, never loosen it.
 
 Publishers: once the site states any, itself or in files, a user's rule counts only as far as the
 site admits the same signer for that namespace, by rules for it or else by those for `*`: the
@@ -26,22 +31,45 @@ from aperio_cli.models.publisher import ANY_NAMESPACE, Demands, PublisherRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
-    from aperio_cli.config.model import PublisherFile
+    from aperio_cli.config.model import Places, PublisherFile
 
     RulesOfFiles = Mapping[PublisherFile, tuple[PublisherRule, ...]]
 
 
-def merge(user: Statements, site: Statements, *, file: Path, site_file: Path) -> Config:
-    """What the user's configuration and the site's say together.
+def join(stated: Statements, managed: Statements) -> Statements:
+    """Return what the user's two files state together.
 
     Args:
-        user: what the user's file states.
-        site: what the site's states.
-        file: the user's file, for messages.
-        site_file: the site's.
+        stated: what config.toml states.
+        managed: what the file of the commands states.
     """
+    required = {*stated.sandbox_require, *managed.sandbox_require}
+    return Statements(
+        publishers=(*stated.publishers, *managed.publishers),
+        publisher_files=(*stated.publisher_files, *managed.publisher_files),
+        domains=(*stated.domains, *managed.domains),
+        require=max(stated.require, managed.require, key=_rank),
+        organizations=tuple(_organizations(stated, managed)),
+        require_provenance=stated.require_provenance or managed.require_provenance,
+        exceptions=(*stated.exceptions, *managed.exceptions),
+        registries=tuple(dict.fromkeys((*stated.registries, *managed.registries))),
+        python_interpreters=stated.python_interpreters,
+        sandbox_require=tuple(name for name in REQUIRABLE if name in required),
+        mtls=stated.mtls or managed.mtls,
+    )
+
+
+def merge(stated: Statements, managed: Statements, site: Statements, places: Places) -> Config:
+    """Return what the user's configuration and the site's say together.
+
+    Args:
+        stated: what the user's config.toml states.
+        managed: what the file of the commands beside it states.
+        site: what the site's states.
+        places: the files, for messages.
+    """
+    user = join(stated, managed)
     registries = (r for r in user.registries if r not in site.registries)
     own_files = () if _states_publishers(site) else user.publisher_files
     names = {domain.name for domain in site.domains}
@@ -50,12 +78,15 @@ def merge(user: Statements, site: Statements, *, file: Path, site_file: Path) ->
         registries=(*site.registries, *registries),
         python_interpreters=user.python_interpreters or site.python_interpreters,
         mtls=user.mtls or site.mtls,
-        file=file,
+        file=places.file,
+        managed_file=places.managed_file,
         publisher_files=(*site.publisher_files, *own_files),
         domains=(*site.domains, *(d for d in user.domains if d.name not in names)),
         user=user,
+        stated=stated,
+        managed=managed,
         site=site,
-        site_file=site_file,
+        site_file=places.site_file,
     )
 
 
@@ -65,7 +96,7 @@ def policy_in_force(
     """What the operator allows.
 
     Args:
-        user: what the user's file states.
+        user: what the user's files state.
         site: what the site's states.
         rules_of_files: what each publisher file states, once it was verified; None before, when
             nothing counts that such a file might narrow.
@@ -79,7 +110,7 @@ def policy_in_force(
         publishers=publishers,
         closed=closed,
         require=_stricter(user.require, site.require),
-        organizations=tuple(_organizations(user, site)),
+        organizations=tuple(_organizations(site, user)),
         require_provenance=user.require_provenance or site.require_provenance,
         exceptions=(
             *site.exceptions,
@@ -202,10 +233,15 @@ def _differ(first: str, second: str) -> bool:
 
 
 def _stricter(first: str, second: str) -> str:
-    return max(first or REQUIREMENTS[0], second or REQUIREMENTS[0], key=REQUIREMENTS.index)
+    return max(first, second, key=_rank) or REQUIREMENTS[0]
 
 
-def _organizations(user: Statements, site: Statements) -> Iterator[tuple[str, str]]:
-    wanted, floor = dict(user.organizations), dict(site.organizations)
-    for name in dict.fromkeys((*floor, *wanted)):
-        yield name, _stricter(wanted.get(name, ""), floor.get(name, ""))
+def _rank(level: str) -> int:
+    """Return how strict a requirement is; the least is none at all."""
+    return REQUIREMENTS.index(level) if level else -1
+
+
+def _organizations(first: Statements, second: Statements) -> Iterator[tuple[str, str]]:
+    ones, others = dict(first.organizations), dict(second.organizations)
+    for name in dict.fromkeys((*ones, *others)):
+        yield name, _stricter(ones.get(name, ""), others.get(name, ""))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aperio_cli.models.policy import Policy
 from aperio_cli.models.publisher import RESERVED_DOMAINS
+from aperio_cli.paths import MANAGED_FILE_NAME
 
 if TYPE_CHECKING:
     from aperio_cli.models.policy import PolicyException
@@ -43,6 +44,12 @@ class PublisherFile:
     path: Path
     rule: PublisherRule
     name: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """Return the entry with the keys of config.toml."""
+        named = {"name": self.name} if self.name else {}
+        stated = {key: value for key, value in self.rule.to_json().items() if key != "namespace"}
+        return {"file": str(self.path), **named, **stated}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,25 @@ class Statements:
     sandbox_require: tuple[str, ...] = ()
     mtls: bool = False
 
+    def level(self, organization: str = "") -> str:
+        """Return what is required, of an organization's plugins when one is named; else empty."""
+        return dict(self.organizations).get(organization, "") if organization else self.require
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where configuration files are, whether they exist or not.
+
+    Attributes:
+        file: the user's config.toml.
+        managed_file: the file beside it that commands write.
+        site_file: the site's config.toml.
+    """
+
+    file: Path
+    managed_file: Path
+    site_file: Path
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -111,9 +137,12 @@ class Config:
         python_interpreters: what to choose from, in this order; empty means "find one".
         mtls: whether plugins must speak mutual TLS.
         file: the user's config.toml, whether it exists or not; for messages.
+        managed_file: the file beside it that commands write, likewise.
         publisher_files: those that count, the site's first.
         domains: the configured trust domains, each name once, the site's first.
-        user: what the user's file states by itself.
+        user: what the user's two files state together.
+        stated: what config.toml states by itself.
+        managed: what the file of the commands states by itself.
         site: what the site's file states by itself.
         site_file: the site's config.toml, whether it exists or not; for messages.
     """
@@ -123,9 +152,12 @@ class Config:
     python_interpreters: tuple[str, ...] = ()
     mtls: bool = False
     file: Path = Path("config.toml")
+    managed_file: Path = Path(MANAGED_FILE_NAME)
     publisher_files: tuple[PublisherFile, ...] = ()
     domains: tuple[DomainRule, ...] = ()
     user: Statements = Statements()
+    stated: Statements = Statements()
+    managed: Statements = Statements()
     site: Statements = Statements()
     site_file: Path = Path("config.toml")
 

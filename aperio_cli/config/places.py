@@ -1,4 +1,4 @@
-"""Which configuration files there are: the user's, and the site's."""
+"""Which configuration files there are: the user's two, and the site's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli.config.merging import merge
+from aperio_cli.config.model import Places
 from aperio_cli.config.reading import read_site, read_user
 
 if TYPE_CHECKING:
@@ -14,20 +15,22 @@ if TYPE_CHECKING:
 
 
 def load_config(paths: Paths, *, site_file: Path | None = None) -> Config:
-    """The user's configuration held to the site's; files that do not exist say nothing.
+    """Return the user's configuration held to the site's; files that do not exist say nothing.
 
     Args:
-        paths: gives the user's config.toml.
+        paths: gives the user's config.toml, and the file of the commands beside it.
         site_file: the site's config.toml; by default the one in platformdirs' site folder.
 
     Raises:
         ConfigurationInvalid: a file cannot be read, is not TOML, or has a key that is unknown,
-            missing, blank or of another type; names file and line.
+            missing, blank or of another type; or both files of the user state a trust domain of
+            one name. Names file and line.
     """
     site_file = site_config_file() if site_file is None else site_file
     site = read_site(site_file)
-    user = read_user(paths.config_file, site)
-    return merge(user, site, file=paths.config_file, site_file=site_file)
+    stated, managed = read_user(paths.config_file, paths.managed_file, site)
+    places = Places(paths.config_file, paths.managed_file, site_file)
+    return merge(stated, managed, site, places)
 
 
 def site_config_file() -> Path:

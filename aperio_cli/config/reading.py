@@ -57,12 +57,14 @@ _SECTIONS = (
     "sandbox",
     "host",
 )
+# Which program starts plugins is for whoever knows the machine to say, not for a command.
+_MANAGED_SECTIONS = tuple(section for section in _SECTIONS if section != "python")
 _DOMAIN_NAME = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
 _MAX_ORGANIZATION_CHARACTERS = 200
 
 
 def read_site(path: Path) -> Statements:
-    """What the site's config.toml states; nothing when it is not there.
+    """Return what the site's config.toml states; nothing when it is not there.
 
     Raises:
         ConfigurationInvalid: it cannot be read, or states something that cannot be.
@@ -71,42 +73,49 @@ def read_site(path: Path) -> Statements:
     # in the place of a trusted root.
     if path.is_symlink() and not path.exists():
         raise _unread(path, FileNotFoundError("it is a link that leads nowhere"))
-    return _read(path, known_domains=(), home="")
+    reader = _read(path, home="")
+    domains = reader.domains()
+    return reader.statements(domains, _names(domains))
 
 
-def read_user(path: Path, site: Statements) -> Statements:
-    """What the user's config.toml states; nothing when it is not there.
+def read_user(path: Path, managed: Path, site: Statements) -> tuple[Statements, Statements]:
+    """Return what config.toml and the file of the commands state; nothing where one is missing.
+
+    The rules of each may name the trust domains of both, and those of the site.
 
     Args:
-        path: the file.
-        site: what the site states, whose trust domains the user's rules may name.
+        path: the user's config.toml.
+        managed: the file beside it that commands write.
+        site: what the site states.
 
     Raises:
-        ConfigurationInvalid: as `read_site`.
+        ConfigurationInvalid: as `read_site`; or both state a domain of one name, or `path` is the
+            file of the commands itself.
     """
-    return _read(path, known_domains=tuple(domain.name for domain in site.domains))
+    if path == managed:
+        raise ConfigurationInvalid(
+            f"`{path}` was not read: commands write this file",
+            why="expected the config.toml beside it",
+            next=[f"`--config {path.with_name('config.toml')}`"],
+        )
+    readers = _read(path), _read(managed, sections=_MANAGED_SECTIONS)
+    stated, added = (reader.domains() for reader in readers)
+    _refuse_twice(readers, stated, added)
+    names = _names((*site.domains, *stated, *added))
+    return readers[0].statements(stated, names), readers[1].statements(added, names)
 
 
-def read_unrelated(path: Path) -> Statements:
-    """What a config.toml states, whatever trust domains its rules name; for whoever edits it.
-
-    Raises:
-        ConfigurationInvalid: as `read_site`.
-    """
-    return _read(path, known_domains=None)
-
-
-def parse(path: Path, text: str) -> Statements:
-    """What a config.toml of this text would state, whatever trust domains its rules name.
+def parse_managed(path: Path, text: str) -> Statements:
+    """Return what a file of the commands would state, whatever trust domains its rules name.
 
     Raises:
         ConfigurationInvalid: as `read_site`.
     """
     try:
-        document = tomllib.loads(text)
+        reader = _Reader(path, text, sections=_MANAGED_SECTIONS)
     except (ValueError, RecursionError) as error:
         raise _unread(path, error) from error
-    return _Reader(path, text, known_domains=None).statements(document)
+    return reader.statements(reader.domains(), None)
 
 
 def parse_exception(table: Table, *, source: str) -> PolicyException:
@@ -178,18 +187,42 @@ def _absolute(table: Table, key: str, home: str) -> Path:
         table.fail(key, "there is no home folder that ~ could stand for")
 
 
-def _read(path: Path, *, known_domains: Sequence[str] | None, home: str = "~") -> Statements:
+def _read(path: Path, *, sections: Sequence[str] = _SECTIONS, home: str = "~") -> _Reader:
+    """Return the reader of a file; one that is not there reads as an empty one."""
     try:
         _refuse_shared(path)
         text = reading.read_capped(path, MAX_BYTES).decode("utf-8")
-        document = tomllib.loads(text)
+        return _Reader(path, text, sections=sections, home=home)
     except (FileNotFoundError, NotADirectoryError):
-        return Statements()
+        return _Reader(path, "", sections=sections, home=home)
     except ConfigurationInvalid:
         raise
     except (AperioError, OSError, ValueError, RecursionError) as error:
         raise _unread(path, error) from error
-    return _Reader(path, text, known_domains=known_domains, home=home).statements(document)
+
+
+def _names(domains: Iterable[DomainRule]) -> tuple[str, ...]:
+    return (*RESERVED_DOMAINS, *(domain.name for domain in domains))
+
+
+def _refuse_twice(
+    readers: tuple[_Reader, _Reader], stated: Sequence[DomainRule], added: Sequence[DomainRule]
+) -> None:
+    """Refuse two trust domains of one name, one in each file.
+
+    Raises:
+        ConfigurationInvalid: there are two; names both places.
+    """
+    names = [domain.name for domain in stated]
+    for number, domain in enumerate(added):
+        if domain.name in names:
+            first = readers[0].place("domains", names.index(domain.name), "name")
+            second = readers[1].place("domains", number, "name")
+            raise ConfigurationInvalid(
+                f"two trust domains are called `{domain.name}`: nothing was read",
+                why=f"{first}\n{second}",
+                next=["take one of the two entries out of its file"],
+            )
 
 
 def _unread(path: Path, error: Exception) -> ConfigurationInvalid:
@@ -223,30 +256,40 @@ def _refuse_shared(path: Path) -> None:
 
 
 class _Reader:
-    """Turns the parsed file into statements, naming file and line when something is wrong.
+    """Turns a file into statements, naming file and line when something is wrong.
 
     Args:
         path: the file, for messages.
         text: what it holds.
-        known_domains: trust domains that it may name besides the reserved ones and its own; None
-            when their names are not to be checked.
+        sections: names of the tables that may stand in it.
         home: `~` when paths may start with it, else empty.
+
+    Raises:
+        ValueError, RecursionError: it is not TOML.
+        ConfigurationInvalid: it has a table of another name.
     """
 
-    def __init__(
-        self, path: Path, text: str, *, known_domains: Sequence[str] | None, home: str = "~"
-    ) -> None:
+    def __init__(self, path: Path, text: str, *, sections: Sequence[str], home: str = "~") -> None:
         self._path = path
         self._lines = text.split("\n")
-        self._known_domains = known_domains
+        self._document = tomllib.loads(text)
         self._home = home
+        Table(self._document, functools.partial(self._fail, "", 0)).check_keys(sections)
 
-    def statements(self, document: dict[str, Any]) -> Statements:
-        Table(document, functools.partial(self._fail, "", 0)).check_keys(_SECTIONS)
-        domains = tuple(self._domains(document))
-        names = None
-        if self._known_domains is not None:
-            names = (*RESERVED_DOMAINS, *self._known_domains, *(d.name for d in domains))
+    def domains(self) -> tuple[DomainRule, ...]:
+        """Return the trust domains that it states."""
+        return tuple(self._domains(self._document))
+
+    def statements(
+        self, domains: tuple[DomainRule, ...], names: Sequence[str] | None
+    ) -> Statements:
+        """Return all that it states.
+
+        Args:
+            domains: the trust domains that it states.
+            names: those that its rules may name; None when they are not to be checked.
+        """
+        document = self._document
         policy = self._table(document, "policy", ("require", "require_provenance", "organizations"))
         sandbox = self._table(document, "sandbox", ("require",))
         return Statements(
@@ -335,9 +378,13 @@ class _Reader:
             table.fail(key, f"expected a table `[policy.{key}]`")
         return Table(value, functools.partial(self._fail, f"policy.{key}", 0))
 
-    def _fail(self, section: str, number: int, key: str, why: str) -> NoReturn:
+    def place(self, section: str, number: int, key: str) -> str:
+        """Return where a key stands: the file, and the line when it can be told."""
         line = line_of(self._lines, section, number, key)
-        place = f"{self._path}:{line}" if line else str(self._path)
+        return f"{self._path}:{line}" if line else str(self._path)
+
+    def _fail(self, section: str, number: int, key: str, why: str) -> NoReturn:
+        place = self.place(section, number, key)
         shown = f"{section}.{key}" if section else key
         raise ConfigurationInvalid(
             f"`{self._path}` was not accepted: `{clean(shown, limit=120)}`",

@@ -25,6 +25,12 @@ class ConfigurationInvalid(AperioError):
     exit_status = USAGE
 
 
+class StatedByHand(AperioError):
+    """A person states it in config.toml or in the site's file, which commands do not change."""
+
+    code = "stated-by-hand"
+
+
 class PluginIdInvalid(AperioError):
     """A plugin id is `namespace/name`, lower-case letters, digits and hyphens only."""
 

@@ -53,10 +53,19 @@ class PolicyException:
         # Dates written in one way only: text order is time order.
         return is_about and self.rule == rule and today <= self.until
 
+    @property
+    def key(self) -> tuple[PluginId, str, str]:
+        """What it is about; of two with one key, one renews the other."""
+        return (self.plugin, self.version, self.rule)
+
+    @property
+    def name(self) -> str:
+        """The plugin, with the version if it is about one."""
+        return f"{self.plugin}@{self.version}" if self.version else str(self.plugin)
+
     def to_json(self) -> dict[str, str]:
         """The exception as reports carry it; keys as in config.toml."""
-        name = f"{self.plugin}@{self.version}" if self.version else str(self.plugin)
-        return {"plugin": name, "rule": self.rule, "until": self.until, "reason": self.reason}
+        return {"plugin": self.name, "rule": self.rule, "until": self.until, "reason": self.reason}
 
     @classmethod
     def from_json(cls, table: Table) -> PolicyException:

@@ -39,7 +39,7 @@ def rows(home: str) -> list[dict[str, Any]]:
 def may_state_exceptions(environment: Mapping[str, str], home: str) -> bool:
     """Whether a configuration file names exceptions, which rows then have to show.
 
-    Where such a file may be is known to `paths` and `config`; here every place is looked at in
+    Where such files may be is known to `paths` and `config`; here every place is looked at in
     which one could be, on any system, because asking them costs more than the whole command.
     """
     user = environment.get("HOME", "")
@@ -50,7 +50,8 @@ def may_state_exceptions(environment: Mapping[str, str], home: str) -> bool:
         "/etc/xdg/aperio",
         "/Library/Application Support/aperio",
     )
-    return any(_mentions_exceptions(f"{folder}/config.toml") for folder in folders)
+    names = ("config.toml", "managed.toml")
+    return any(_mentions_exceptions(f"{folder}/{name}") for folder in folders for name in names)
 
 
 def _mentions_exceptions(path: str) -> bool:

@@ -221,10 +221,13 @@ DATA: dict[str, Schema] = {
         was_there=FLAG,
     ),
     "trust show": exactly(
-        config_file=WORD, site_config_file=maybe(WORD),
+        config_file=WORD, managed_file=maybe(WORD), site_config_file=maybe(WORD),
         required=exactly(
-            level=LEVEL, from_site=FLAG, provenance=FLAG, unsigned_allowed=FLAG,
-            organizations=some(exactly(id=WORD, level=LEVEL, from_site=FLAG)),
+            level=LEVEL, source=maybe(WORD), from_site=FLAG, provenance=FLAG,
+            unsigned_allowed=FLAG,
+            organizations=some(
+                exactly(id=WORD, level=LEVEL, source=maybe(WORD), from_site=FLAG)
+            ),
         ),
         publishers=some(
             exactly(
@@ -245,7 +248,7 @@ DATA: dict[str, Schema] = {
             exactly(
                 name=WORD, root=WORD, origin=one_of("local", "file", "refreshed", "vendored"),
                 as_of=maybe(TIME), age=WORD, age_days=maybe(NUMBER), problem=maybe(WORD),
-                from_site=FLAG,
+                source=maybe(WORD), from_site=FLAG,
             )
         ),
         exceptions=some(

@@ -76,8 +76,6 @@ def aperio(stranger: Aperio, workshop: Workshop) -> Aperio:
     """An operator with a trust domain, and nothing installed."""
     shutil.copytree(workshop.home, stranger.home, symlinks=True)
     stranger.home.chmod(workshop.home.stat().st_mode & 0o777)
-    config = stranger.home / "config.toml"
-    config.write_text(config.read_text().replace(str(workshop.home), str(stranger.home)))
     return stranger
 
 

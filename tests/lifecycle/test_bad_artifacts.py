@@ -149,8 +149,8 @@ def test_a_bundle_that_is_none_is_refused(aperio: Aperio, text: str) -> None:
 
 
 def test_a_publisher_without_a_rule_is_refused_and_its_identity_shown(aperio: Aperio) -> None:
-    config = aperio.home / "config.toml"
-    config.write_text(config.read_text().replace('"*"', '"globex"'))
+    rules = aperio.home / "managed.toml"
+    rules.write_text(rules.read_text().replace('"*"', '"globex"'))
     told = aperio.refuses("plugin", "install", good(aperio), code="publisher-unknown", status=3)
     assert "acme" in told.what + told.why
     assert "alice@local" in told.why

@@ -251,8 +251,8 @@ def test_a_publisher_whom_only_the_index_vouches_for_is_refused(
     aperio: Aperio, offered: Path
 ) -> None:
     restate(offered, publisher={"name": "acme", "verified": True})
-    config = aperio.home / "config.toml"
-    config.write_text(config.read_text().replace('"*"', '"globex"'))
+    rules = aperio.home / "managed.toml"
+    rules.write_text(rules.read_text().replace('"*"', '"globex"'))
     aperio.refuses(
         "plugin", "install", PLUGIN, "--registry", offered, code="publisher-unknown", status=3
     )

@@ -48,10 +48,6 @@ def on_disk(aperio: Aperio, disk: Path, monkeypatch: pytest.MonkeyPatch) -> Aper
     shutil.copytree(aperio.home, disk / "home")
     (disk / "home").chmod(0o700)
     aperio.home = disk / "home"
-    config = aperio.home / "config.toml"
-    config.write_text(
-        config.read_text().replace(str(disk.parent / "aperio-home"), str(aperio.home))
-    )
     monkeypatch.setenv("APERIO_HOME", str(aperio.home))
     return aperio
 

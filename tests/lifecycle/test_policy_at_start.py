@@ -53,12 +53,12 @@ STARTS = {
 
 def configure(aperio: Aperio, *lines: str) -> None:
     """Add to the operator's configuration."""
-    config = aperio.home / "config.toml"
-    config.write_text("\n".join([config.read_text(), *lines, ""]))
+    with (aperio.home / "config.toml").open("a") as config:
+        config.write("\n".join([*lines, ""]))
 
 
 def forget_publishers(aperio: Aperio) -> None:
-    (aperio.home / "config.toml").write_text("")
+    (aperio.home / "managed.toml").unlink()
 
 
 def exception(rule: str, plugin: str = HELLO, until: str = "2030-01-01") -> Iterable[str]:
@@ -94,8 +94,8 @@ def test_no_start_without_a_rule_for_the_publisher(installed: Aperio, start: str
 
 @pytest.mark.parametrize("start", STARTS)
 def test_no_start_when_the_rule_names_somebody_else_now(installed: Aperio, start: str) -> None:
-    config = installed.home / "config.toml"
-    config.write_text(config.read_text().replace("alice@local", "bob@local"))
+    rules = installed.home / "managed.toml"
+    rules.write_text(rules.read_text().replace("alice@local", "bob@local"))
     installed.refuses(*STARTS[start], code="signature-identity-mismatch", status=3)
 
 
@@ -163,14 +163,13 @@ def test_an_exception_of_the_configuration_installs_and_starts_what_is_unsigned(
 ) -> None:
     artifact = destination(aperio)
     aperio.refuses("plugin", "install", artifact, code="signature-missing", status=3)
-    config = (aperio.home / "config.toml").read_text()
     until = clock.now().date().replace(month=12, day=31).isoformat()
     configure(aperio, *exception("unsigned", STUB, until))
     aperio("plugin", "install", artifact)
     assert f"unsigned until {until}" in aperio("plugin", "list").out
     run = ["plugin", "run", STUB, "capabilities"]
     aperio(*run)
-    (aperio.home / "config.toml").write_text(config)
+    (aperio.home / "config.toml").unlink()
     aperio.refuses(*run, code="signature-missing", status=3)
 
 

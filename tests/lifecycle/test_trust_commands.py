@@ -42,7 +42,7 @@ PERSON = ("--identity", "release@acme.example", "--issuer", "https://accounts.ac
 
 
 def config_of(aperio: Aperio) -> str:
-    return (aperio.home / "config.toml").read_text()
+    return (aperio.home / "managed.toml").read_text()
 
 
 def artifact(aperio: Aperio, who: LeafIdentity | None = None, **changes: Any) -> Path:
@@ -345,7 +345,7 @@ def test_organization_that_cannot_be_written_is_named(aperio: Aperio) -> None:
 def test_home_below_a_file_is_named_and_no_bug(
     aperio: Aperio, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    home = aperio.home / "config.toml" / "home"
+    home = aperio.home / "managed.toml" / "home"
     for words, more in ((["trust", "local", "init"], []), (["trust", "require"], ["verified"])):
         assert main([*words, *more, "--home", str(home), "--json"]) == 1
         document = json.loads(capsys.readouterr().out)
@@ -388,7 +388,12 @@ def test_requiring_for_an_organization_is_for_that_one(aperio: Aperio) -> None:
     required = aperio("trust", "show", "--json").data["required"]
     assert required["level"] == "signed"
     assert required["organizations"] == [
-        {"id": "acme-prod", "level": "verified", "from_site": False}
+        {
+            "id": "acme-prod",
+            "level": "verified",
+            "from_site": False,
+            "source": str(aperio.home / "managed.toml"),
+        }
     ]
     aperio.refuses(
         "trust", "require", "signed", "--org", "acme-prod", code="consent-missing", status=1
@@ -534,6 +539,82 @@ def test_exception_written_by_hand_that_the_site_forbids_is_shown_as_such(
     [shown] = aperio("trust", "show", "--json").data["exceptions"]
     assert not shown["counts"]
     assert "the site does not allow it" in aperio("trust", "show").out
+
+
+# ── what a person wrote in config.toml ────────────────────────────────────────────────────────────
+
+BY_HAND = f"""\
+# mine
+[policy]
+require = "verified"  # since March
+
+[[exceptions]]
+plugin = "acme/box-connector"
+rule = "unverified"
+until = {SOON}
+reason = "by hand"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("require", "signed"), 'config.toml:3: require = "verified"'),
+        (("require", "signed", "--yes"), 'config.toml:3: require = "verified"'),
+        (("exception", "remove", GRANT[3], "--rule", "unverified"), "config.toml:6: plugin = "),
+        ((*GRANT[1:], "--rule", "unverified", *WHY), f"config.toml:8: until = {SOON}"),
+    ],
+)
+def test_what_config_toml_states_is_not_changed_by_a_command(
+    aperio: Aperio, words: tuple[str, ...], line: str
+) -> None:
+    (aperio.home / "config.toml").write_text(BY_HAND)
+    refused = aperio.refuses("trust", *words, code="stated-by-hand", status=1)
+    assert line in refused.why
+    assert "by hand" in refused.next[0]
+
+
+def test_what_config_toml_states_is_named_as_the_file_that_holds_it(aperio: Aperio) -> None:
+    mine = aperio.home / "config.toml"
+    mine.write_text(BY_HAND)
+    with aperio.unchanged():
+        done = aperio("trust", "require", "verified", "--json")
+    assert (done.data["config_file"], done.data["was_changed"]) == (str(mine), False)
+    done = aperio("trust", "require", "verified", "--org", "acme-prod", "--json")
+    assert done.data["config_file"] == str(aperio.home / "managed.toml")
+    again = aperio(*GRANT, "--rule", "unverified", "--until", SOON, "--reason", "by hand", "--json")
+    assert (again.data["config_file"], again.data["was_changed"]) == (str(mine), False)
+
+
+def test_show_names_the_file_of_each_entry(aperio: Aperio, root: Path) -> None:
+    mine, theirs = aperio.home / "config.toml", aperio.home / "managed.toml"
+    mine.write_text(BY_HAND)
+    aperio("trust", "domain", "add", "acme-internal", "--file", root)
+    data = aperio("trust", "show", "--json").data
+    assert (data["config_file"], data["managed_file"]) == (str(mine), str(theirs))
+    assert data["required"]["source"] == str(mine)
+    assert [each["source"] for each in data["publishers"]] == [str(theirs)]
+    assert [each["source"] for each in data["exceptions"]] == [str(mine)]
+    stated = {each["name"]: each["source"] for each in data["domains"]}
+    assert (stated["acme-internal"], stated["public"]) == (str(theirs), None)
+    shown = aperio("trust", "show").out
+    assert shown.count(f"  stated in {theirs}\n") == 2
+    assert f"verified publishers, stated in {mine}\n" in shown
+
+
+def test_managed_file_that_cannot_be_read_stops_everything(aperio: Aperio) -> None:
+    (aperio.home / "managed.toml").write_text("not toml")
+    for words in (("trust", "show"), ("trust", "require", "verified"), (*ADD, "acme", *PERSON)):
+        told = aperio.refuses(*words, code="configuration-invalid", status=2)
+        assert "managed.toml" in told.what
+
+
+def test_exception_that_a_command_made_is_listed(installed: Aperio) -> None:
+    """Also by the quick way, which must know of the file."""
+    installed("trust", "exception", "add", HELLO, "--rule", "unverified", *WHY)
+    assert f"unverified until {SOON}" in installed("plugin", "list").out
+    installed("trust", "exception", "remove", HELLO, "--rule", "unverified")
+    assert "unverified" not in installed("plugin", "list").out
 
 
 # ── trust domains ─────────────────────────────────────────────────────────────────────────────────
@@ -743,7 +824,7 @@ def test_show_of_a_stranger_says_how_to_begin(stranger: Aperio) -> None:
 
 def test_show_says_what_narrows_a_rule(aperio: Aperio) -> None:
     aperio(*ADD, "acme", *PERSON, "--yes")
-    path = aperio.home / "config.toml"
+    path = aperio.home / "managed.toml"
     narrowed = 'issuer = "https://accounts.acme.example"'
     more = "\nvalid_until = 2030-12-31\nrequire_provenance = true"
     path.write_text(path.read_text().replace(narrowed, narrowed + more))

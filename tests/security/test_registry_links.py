@@ -63,8 +63,8 @@ def aperio(
     with operator(tmp_path, capsys, monkeypatch) as made:
         shutil.copytree(template / "home", made.home)
         made.home.chmod(0o700)
-        config = made.home / "config.toml"
-        config.write_text(config.read_text().replace(str(template / "home"), str(made.home)))
+        for config in made.home.glob("*.toml"):
+            config.write_text(config.read_text().replace(str(template / "home"), str(made.home)))
         shutil.copytree(template / "registry", made.folder / "registry")
         shutil.copytree(template / "dist", made.folder / "dist")
         (made.folder / "ssh").mkdir()

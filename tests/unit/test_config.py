@@ -87,7 +87,10 @@ def refusal(folder: Path, user: str, site: str = "") -> ConfigurationInvalid:
 def test_load_config_says_nothing_without_files(tmp_path: Path) -> None:
     paths = Paths(tmp_path, tmp_path / "config.toml", tmp_path / "cache")
     config = load_config(paths, site_file=tmp_path / "site.toml")
-    assert config == Config(file=tmp_path / "config.toml", site_file=tmp_path / "site.toml")
+    managed = tmp_path / "managed.toml"
+    assert config == Config(
+        file=tmp_path / "config.toml", managed_file=managed, site_file=tmp_path / "site.toml"
+    )
 
 
 def test_load_config_reads_what_is_no_matter_of_trust(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from aperio_cli.config import (
     policy_in_force,
 )
 from aperio_cli.config.merging import merge
+from aperio_cli.config.model import Places
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.policy import REQUIREMENTS, Policy, PolicyException
 from aperio_cli.models.publisher import (
@@ -320,6 +321,7 @@ def test_users_rule_is_held_to_the_rules_of_the_sites_file(tmp_path: Path) -> No
 
 # ── at random ─────────────────────────────────────────────────────────────────────────────────────
 
+PLACES = Places(Path("u"), Path("m"), Path("s"))
 NAMESPACES = ("acme", "globex", ANY_NAMESPACE)
 PEOPLE = ("ada@acme.example", "bob@acme.example")
 ISSUER = "https://accounts.example"
@@ -408,6 +410,14 @@ def likely_user(dice: random.Random, site: Statements) -> Statements:
     return replace(user, publishers=dice.choice(((), (), user.publishers)) + twisted)
 
 
+def apart(dice: random.Random, user: Statements) -> tuple[Statements, Statements]:
+    """A user's statements, some of them in config.toml and the others by commands."""
+    cut, other = dice.randint(0, len(user.publishers)), any_statements(dice)
+    stated = replace(user, publishers=user.publishers[:cut], exceptions=other.exceptions)
+    managed = replace(user, publishers=user.publishers[cut:], publisher_files=())
+    return dice.choice(((stated, managed), (user, Statements()), (Statements(), user)))
+
+
 def admits(policy: Policy, plugin: PluginId, who: Signer, organization: str, builder: str) -> bool:
     """Whether a signed artifact whose provenance names the builder may be used."""
     required = policy.required(organization) == "verified"
@@ -453,7 +463,7 @@ def test_no_user_configuration_admits_a_signer_that_the_site_alone_refuses() -> 
         site = any_statements(dice, least=1)
         user = likely_user(dice, site)
         floor = alone(site)
-        policy = merge(user, site, file=Path("u"), site_file=Path("s")).policy
+        policy = merge(*apart(dice, user), site, PLACES).policy
         for use in uses():
             if admits(policy, *use):
                 assert admits(floor, *use), (user, site, use)
@@ -470,11 +480,11 @@ def test_no_user_rule_gets_around_the_rules_of_the_sites_file() -> None:
         site = replace(any_statements(dice), publisher_files=(entry,))
         copied = replace(site, publishers=site.publishers + rules[entry])
         user = replace(likely_user(dice, copied), publisher_files=(own,))
-        config = merge(user, site, file=Path("u"), site_file=Path("s"))
+        config = merge(*apart(dice, user), site, PLACES)
         assert config.publisher_files == (entry,)
         own_words = {rule.namespace for rule in site.publishers}
         floor = alone(site, tuple(r for r in rules[entry] if r.namespace not in own_words))
-        policy = policy_in_force(user, site, {entry: rules[entry]})
+        policy = policy_in_force(config.user, site, {entry: rules[entry]})
         for use in uses():
             if admits(policy, *use):
                 assert admits(floor, *use), (user, site, use)
@@ -485,7 +495,7 @@ def test_no_user_rule_gets_around_the_rules_of_the_sites_file() -> None:
 def test_no_user_configuration_lifts_what_the_site_states() -> None:
     for dice in throws():
         site = any_statements(dice)
-        policy = merge(likely_user(dice, site), site, file=Path("u"), site_file=Path("s")).policy
+        policy = merge(*apart(dice, likely_user(dice, site)), site, PLACES).policy
         floor = alone(site)
         assert floor.allow_unsigned or not policy.allow_unsigned
         for organization in ("", "a", "b"):

@@ -49,11 +49,10 @@ def trust_domain_add(
 
     Nobody is trusted by it alone: rules say who may sign in it.
     """
-    from aperio_cli.config import add_domain, parse_domain_rule
+    from aperio_cli.config import changes, managed, parse_domain_rule
     from aperio_cli.models.digest import Digest
     from aperio_cli.models.table import Table
 
-    path = context.paths.config_file
     options = {"file": _absolute(file), "tuf": tuf, "tuf_root": _absolute(tuf_root)}
     stated = {"name": name} | {key: value for key, value in options.items() if value}
     if not (file or tuf or tuf_root):
@@ -62,13 +61,14 @@ def trust_domain_add(
             why="expected `--file`, or `--tuf` with `--tuf-root`",
         )
     fail = functools.partial(_fail, stated)
-    wanted = parse_domain_rule(Table(stated, fail), source=str(path))
+    wanted = parse_domain_rule(Table(stated, fail), source=str(context.paths.managed_file))
     _refuse_taken(context, wanted)
     root = Path(options["file"] or options["tuf_root"])
     contents = _require_root(root, is_tuf=bool(tuf))
-    was_added = add_domain(path, wanted)
+    was_added = managed.change(context.paths, lambda config: changes.with_domain(config, wanted))
+    path = wanted.source if was_added else _holder(context, wanted)
     data = {
-        "config_file": str(path),
+        "config_file": path,
         "domain": wanted.to_json(),
         "sha256": Digest.of(contents).hex,
         "was_there": not was_added,
@@ -77,6 +77,11 @@ def trust_domain_add(
     step = "say who may sign in it: `aperio trust publisher add NS --from-bundle FILE`"
     step = f"`aperio trust refresh {name}`" if tuf else step
     return Report(data, f"the trust domain `{name}` {done}", notes=(f"next: {step}",))
+
+
+def _holder(context: Context, wanted: DomainRule) -> str:
+    """Return the file that states a domain of the user's already."""
+    return next(known.source for known in context.config.user.domains if known.name == wanted.name)
 
 
 def _absolute(path: str) -> str:
@@ -90,11 +95,11 @@ def _fail(stated: Mapping[str, str], key: str, why: str) -> NoReturn:
 
 
 def _refuse_taken(context: Context, wanted: DomainRule) -> None:
-    """Nothing, when the name is free, or is this very domain's.
+    """Refuse a name that another trust domain has.
 
     Raises:
         SiteForbids: the site has a domain of that name.
-        UsageError: the user's file has another one.
+        UsageError: one of the user's files has another one.
     """
     for known in context.config.domains:
         if known.name != wanted.name or known.to_json() == wanted.to_json():
@@ -108,7 +113,7 @@ def _refuse_taken(context: Context, wanted: DomainRule) -> None:
         raise UsageError(
             f"`{wanted.name}` was left as it is: there is another trust domain of that name",
             why=f"stated in {known.source}",
-            next=["choose another name", "change the entry by hand"],
+            next=["choose another name", "take the other one out of its file first"],
         )
 
 

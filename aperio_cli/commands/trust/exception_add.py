@@ -42,19 +42,20 @@ def trust_exception_add(
 ) -> Report:
     """Lift one rule from one plugin. It ends by itself, and stays visible until then."""
     from aperio_cli import clock
-    from aperio_cli.config import add_exception, parse_exception
+    from aperio_cli.config import changes, managed, parse_exception
     from aperio_cli.models.table import Table
 
     stated = {"plugin": plugin, "rule": rule, "until": until, "reason": reason}
-    path = context.paths.config_file
     fail = functools.partial(_fail, stated)
-    wanted = parse_exception(Table(stated, fail), source=str(path))
+    wanted = parse_exception(Table(stated, fail), source=str(context.paths.managed_file))
     if wanted.until < clock.now().date().isoformat():
         fail("until", f"{wanted.until} has passed")
     _refuse_forbidden(context, wanted)
-    was_changed = add_exception(path, wanted)
+    was_changed = managed.change(
+        context.paths, lambda config: changes.with_exception(config, wanted)
+    )
     data = {
-        "config_file": str(path),
+        "config_file": wanted.source if was_changed else _holder(context, wanted),
         "exception": wanted.to_json(),
         "lifts": lifts(wanted),
         "was_changed": was_changed,
@@ -64,11 +65,17 @@ def trust_exception_add(
     )
 
 
+def _holder(context: Context, wanted: PolicyException) -> str:
+    """Return the file that states an exception already."""
+    stated = context.config.user.exceptions
+    return next(known.source for known in stated if known.to_json() == wanted.to_json())
+
+
 def lifts(granted: PolicyException) -> str:
     """What an exception means, in words."""
     from aperio_cli.models.policy import LIMIT_PREFIX, UNSIGNED
 
-    name = granted.to_json()["plugin"]
+    name = granted.name
     if granted.rule == UNSIGNED:
         return f"`{name}` may be installed from a file that nobody has signed"
     if granted.rule.startswith(LIMIT_PREFIX):

@@ -28,15 +28,18 @@ def trust_exception_remove(
     ],
 ) -> Report:
     """Take an exception back; from now on the plugin has to keep the rule again."""
-    from aperio_cli.config import remove_exceptions
+    from aperio_cli.config import changes, managed
 
     reference = PluginRef.parse(plugin)
-    path = context.paths.config_file
-    removed = remove_exceptions(path, reference, rule) if path.exists() else 0
+    left = changes.without_exceptions(context.config, reference, rule).exceptions
+    removed = len(context.config.managed.exceptions) - len(left)
     if not removed:
         raise _missing(context, reference, rule)
+    managed.change(
+        context.paths, lambda config: changes.without_exceptions(config, reference, rule)
+    )
     data = {
-        "config_file": str(path),
+        "config_file": str(context.paths.managed_file),
         "plugin": str(reference),
         "rule": rule,
         "removed": removed,
@@ -45,13 +48,13 @@ def trust_exception_remove(
 
 
 def _missing(context: Context, reference: PluginRef, rule: str) -> NotFound:
-    """Nothing to take back, and where one is that was perhaps meant."""
+    """Return the error that nothing is to be taken back; names what was perhaps meant."""
     config = context.config
     stated = (*config.user.exceptions, *config.site.exceptions)
     similar = [each for each in stated if each.plugin == reference.id]
-    lines = [f"{each.to_json()['plugin']} {each.rule} in {each.source}" for each in similar]
+    lines = [f"{each.name} {each.rule} in {each.source}" for each in similar]
     return NotFound(
-        f"`{reference}` has no exception from `{rule}` in {config.file}; nothing was changed",
+        f"`{reference}` has no exception from `{rule}` that a command made; nothing was changed",
         why="\n".join(["there are:", *lines]) if lines else "",
         next=["`aperio trust show` lists all of them"],
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aperio_cli.commands.app import local
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
@@ -18,7 +20,7 @@ def trust_local_init(context: Context) -> Report:
     """
     import getpass
 
-    from aperio_cli.config import add_publisher_rule, load_config
+    from aperio_cli.config import changes, load_config, managed
     from aperio_cli.files import writing
     from aperio_cli.models.publisher import (
         ANY_NAMESPACE,
@@ -32,24 +34,25 @@ def trust_local_init(context: Context) -> Report:
     writing.make_private(paths.home)
     made = create_domain(paths.local_domain, f"{getpass.getuser()}@local")
     rule = PublisherRule(
-        ANY_NAMESPACE, LOCAL_DOMAIN, made.identity, LOCAL_ISSUER, str(paths.config_file)
+        ANY_NAMESPACE, LOCAL_DOMAIN, made.identity, LOCAL_ISSUER, str(paths.managed_file)
     )
-    add_publisher_rule(paths.config_file, rule)
+    managed.change(paths, lambda config: changes.with_publisher(config, rule))
+    config = load_config(paths)
+    path = next(k.source for k in config.user.publishers if k.to_json() == rule.to_json())
     data = {
         "domain": str(paths.local_domain),
         "identity": made.identity,
-        "config_file": str(paths.config_file),
+        "config_file": path,
         "rule": rule.to_json(),
     }
     text = pairs(
         [
             ("trust domain", paths.local_domain),
             ("signs as", made.identity),
-            ("rule added to", paths.config_file),
+            ("rule added to", path),
         ]
     )
     notes = ["next: `aperio plugin sign dist --trust local`"]
-    config = load_config(paths)
-    if rule not in config.policy.publishers and not config.publisher_files:
+    if replace(rule, source=path) not in config.policy.publishers and not config.publisher_files:
         notes.insert(0, f"the rule has no effect: {config.site_file} does not admit it")
     return Report(data, text, notes=tuple(notes))

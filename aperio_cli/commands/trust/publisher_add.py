@@ -72,7 +72,7 @@ def trust_publisher_add(  # noqa: PLR0913 - one parameter for each option
     """
     from aperio_cli.trust.proposing import Proposal
 
-    proposal = Proposal(namespace, plugin, tier, str(context.paths.config_file))
+    proposal = Proposal(namespace, plugin, tier, str(context.paths.managed_file))
     typed = {"identity": identity, "issuer": issuer, "domain": domain}
     evidence = None
     if from_bundle:
@@ -181,28 +181,31 @@ def _fail(stated: Mapping[str, str], key: str, why: str) -> NoReturn:
 
 def _add(context: Context, rule: PublisherRule, evidence: BundleEvidence | None) -> Report:
     """Write the rule after consent, unless it is there."""
-    from aperio_cli.config import add_publisher_rule
+    from aperio_cli.config import changes, managed
 
-    path = context.paths.config_file
-    stated = context.config.user.publishers
-    others = [known for known in stated if known.namespace == rule.namespace and known != rule]
+    stated = [
+        known for known in context.config.user.publishers if known.namespace == rule.namespace
+    ]
+    same = [known.source for known in stated if known.to_json() == rule.to_json()]
+    others = [known for known in stated if known.to_json() != rule.to_json()]
+    path = same[0] if same else rule.source
     data = {
-        "config_file": str(path),
+        "config_file": path,
         "rule": rule.to_json(),
-        "was_there": rule in stated,
+        "was_there": bool(same),
         "signer": evidence.proof.signer.to_json() if evidence else None,
         "sha256": evidence.digest.hex if evidence else None,
         "held_against": evidence.basis if evidence else None,
         "also_admitted": [known.to_json() for known in others],
     }
-    if rule in stated:
+    if same:
         return Report(data, f"the rule for `{rule.namespace}` is in {path} already")
     _require_effect(context, rule)
     _show(context, rule, others, evidence)
     context.ask(
         f"Add this rule to {path}?", what=f"`{rule.namespace}` was left as it is: no rule was added"
     )
-    add_publisher_rule(path, rule)
+    managed.change(context.paths, lambda config: changes.with_publisher(config, rule))
     return Report(data, f"a rule for `{rule.namespace}` was added to {path}")
 
 

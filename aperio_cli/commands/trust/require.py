@@ -14,7 +14,7 @@ from aperio_cli.output import Report
 from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
-    from aperio_cli.config import Config, Statements
+    from aperio_cli.config import Config
 
 
 @command(trust, "trust", "require")
@@ -36,7 +36,7 @@ def trust_require(
 
     It is asked at install and before every start. To require less than before needs your consent.
     """
-    from aperio_cli.config import load_config, require_level
+    from aperio_cli.config import changes, load_config, managed
     from aperio_cli.models.policy import REQUIREMENTS
     from aperio_cli.models.table import unknown
 
@@ -51,7 +51,8 @@ def trust_require(
             why=unknown(level, REQUIREMENTS),
         )
     config = context.config
-    before = _stated(config.user, org) or REQUIREMENTS[0]
+    changes.with_level(config, level, org)  # before consent: config.toml may require more
+    before = config.user.level(org) or REQUIREMENTS[0]
     if REQUIREMENTS.index(level) < REQUIREMENTS.index(before):
         if words := _floor_words(config, org):
             context.output.warn(words)
@@ -59,10 +60,13 @@ def trust_require(
             f"Require no more than `{level}` {_whom(org)}?",
             what=f"`{before}` is required {_whom(org)} as before",
         )
-    was_changed = require_level(context.paths.config_file, level, org)
-    held = load_config(context.paths).policy.required(org)
+    was_changed = managed.change(
+        context.paths, lambda config: changes.with_level(config, level, org)
+    )
+    after = load_config(context.paths)
+    held = after.policy.required(org)
     data = {
-        "config_file": str(context.paths.config_file),
+        "config_file": _holder(after, level, org),
         "organization": org or None,
         "require": level,
         "before": before,
@@ -77,10 +81,10 @@ def trust_require(
     )
 
 
-def _stated(statements: Statements, organization: str) -> str:
-    if organization:
-        return dict(statements.organizations).get(organization, "")
-    return statements.require
+def _holder(config: Config, level: str, organization: str) -> str:
+    """Return the file that requires it: config.toml where both do."""
+    is_by_hand = config.stated.level(organization) == level
+    return str(config.file if is_by_hand else config.managed_file)
 
 
 def _floor_words(config: Config, organization: str) -> str:
@@ -92,7 +96,8 @@ def _floor_words(config: Config, organization: str) -> str:
     if stated:
         return f"the site requires {' and '.join(stated)} ({config.site_file})"
     if organization and config.user.require:
-        return f"this machine requires `{config.user.require}` of every plugin ({config.file})"
+        level = config.user.require
+        return f"this machine requires `{level}` of every plugin ({_holder(config, level, '')})"
     return ""
 
 

@@ -41,6 +41,7 @@ def trust_show(context: Context) -> Report:
     config = context.config
     data = {
         "config_file": str(config.file),
+        "managed_file": str(config.managed_file) if config.managed_file.exists() else None,
         "site_config_file": str(config.site_file) if config.site_file.exists() else None,
         "required": _required(config),
         "publishers": [_publisher(config, rule) for rule in found.policy.publishers],
@@ -91,16 +92,29 @@ def _file_finding(context: Context, file: PublisherFile) -> _FileFinding:
 
 
 def _required(config: Config) -> dict[str, Any]:
-    site = config.site
     return {
-        "level": config.policy.require,
-        "from_site": bool(site.require) and site.require == config.policy.require,
+        **_level_of(config, "", config.policy.require),
         "organizations": [
-            {"id": name, "level": level, "from_site": dict(site.organizations).get(name) == level}
+            {"id": name, **_level_of(config, name, level)}
             for name, level in config.policy.organizations
         ],
         "provenance": config.policy.require_provenance,
         "unsigned_allowed": config.policy.allow_unsigned,
+    }
+
+
+def _level_of(config: Config, organization: str, level: str) -> dict[str, Any]:
+    """Return what is required and the file that says so, the site's first; null by default."""
+    stated = {
+        config.site_file: config.site,
+        config.file: config.stated,
+        config.managed_file: config.managed,
+    }
+    files = [file for file, each in stated.items() if each.level(organization) == level]
+    return {
+        "level": level,
+        "source": str(files[0]) if files else None,
+        "from_site": config.site.level(organization) == level,
     }
 
 
@@ -141,6 +155,7 @@ def _domain(context: Context, root: TrustedRootSource) -> dict[str, Any]:
     from aperio_cli.trust.roots import root_age, root_age_days
 
     now = clock.now()
+    stated = {domain.name: domain.source for domain in context.config.domains}
     return {
         "name": root.name,
         "root": _place(context, root),
@@ -149,6 +164,7 @@ def _domain(context: Context, root: TrustedRootSource) -> dict[str, Any]:
         "age": root_age(root, now),
         "age_days": root_age_days(root, now),
         "problem": root.problem or None,
+        "source": stated.get(root.name),
         "from_site": root.name in {domain.name for domain in context.config.site.domains},
     }
 
@@ -199,6 +215,8 @@ def _text(data: dict[str, Any]) -> str:
 def _heading(data: dict[str, Any]) -> str:
     required = data["required"]
     rows = [("configuration", data["config_file"])]
+    if data["managed_file"]:
+        rows.append(("by commands", data["managed_file"]))
     if data["site_config_file"]:
         rows.append(("the site's", data["site_config_file"]))
     rows.append(("required", _level(required)))
@@ -210,7 +228,8 @@ def _heading(data: dict[str, Any]) -> str:
 
 
 def _level(stated: dict[str, Any]) -> str:
-    return f"{stated['level']} publishers{_by_site(stated)}"
+    where = f", stated in {stated['source']}" if stated["source"] else ""
+    return f"{stated['level']} publishers{where}{_by_site(stated)}"
 
 
 def _publishers(data: dict[str, Any]) -> str:
@@ -229,19 +248,18 @@ def _publishers(data: dict[str, Any]) -> str:
     shown = [heading]
     for line, each in zip(lines, data["publishers"], strict=True):
         shown.append(line)
-        shown += [f"  {one_line(detail)}" for detail in _details(each, data["config_file"])]
+        shown += [f"  {one_line(detail)}" for detail in _details(each)]
     return "\n".join(shown)
 
 
-def _details(publisher: dict[str, Any], config_file: str) -> Iterator[str]:
+def _details(publisher: dict[str, Any]) -> Iterator[str]:
     rule = publisher["rule"]
     yield f"signed by {publisher['identity']}"
     yield f"vouched for by {publisher['issuer']}"
     for key, words in _CONDITIONS.items():
         if stated := rule.get(key):
             yield words if stated is True else f"{words} {stated}"
-    if publisher["source"] != config_file:
-        yield f"stated in {publisher['source']}{_by_site(publisher)}"
+    yield _stated_in(publisher)
 
 
 def _publisher_files(found: Sequence[dict[str, Any]]) -> str:
@@ -250,20 +268,17 @@ def _publisher_files(found: Sequence[dict[str, Any]]) -> str:
         count = each["publishers"]
         stated = f"serial {each['serial']}, {count} rule{'' if count == 1 else 's'}"
         state = "NOT USED" if each["problem"] else f"{stated}, until {each['expires']}"
-        lines.append(f"publisher file  {one_line(each['file'])}{_by_site(each)}: {one_line(state)}")
+        lines.append(f"publisher file  {one_line(each['file'])}: {one_line(state)}")
         signer = each["signer"] or {}
         signed = f"signed by {signer.get('identity')} on {signer.get('signed_at')}"
         details = each["problem"].splitlines() if each["problem"] else [signed]
-        lines += [f"  {one_line(detail)}" for detail in details]
+        lines += [f"  {one_line(detail)}" for detail in (*details, _stated_in(each))]
     return "\n".join(lines)
 
 
 def _domains(domains: Sequence[dict[str, Any]]) -> str:
-    rows = [
-        (each["name"], each["age"], each["problem"] or f"{each['root']}{_by_site(each)}")
-        for each in domains
-    ]
-    return table(("trust domain", "root", ""), rows)
+    rows = [(each["name"], each["age"], each["problem"] or each["root"]) for each in domains]
+    return _with_places(table(("trust domain", "root", ""), rows), domains)
 
 
 def _exception_lines(stated: Sequence[dict[str, Any]]) -> str:
@@ -272,11 +287,24 @@ def _exception_lines(stated: Sequence[dict[str, Any]]) -> str:
             each["plugin"],
             each["rule"],
             _days(each),
-            f"{each['reason']}{_by_site(each)}",
+            each["reason"],
         )
         for each in stated
     ]
-    return table(("exception", "from", "until", "reason"), rows)
+    return _with_places(table(("exception", "from", "until", "reason"), rows), stated)
+
+
+def _with_places(shown: str, entries: Sequence[dict[str, Any]]) -> str:
+    """Return a table with a line below each row that says which file states it."""
+    heading, *rows = shown.splitlines()
+    lines = [heading]
+    for row, each in zip(rows, entries, strict=True):
+        lines += [row, f"  {one_line(_stated_in(each))}"] if each["source"] else [row]
+    return "\n".join(lines)
+
+
+def _stated_in(entry: dict[str, Any]) -> str:
+    return f"stated in {entry['source']}{_by_site(entry)}"
 
 
 def _days(stated: dict[str, Any]) -> str:
