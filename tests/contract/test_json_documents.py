@@ -83,6 +83,7 @@ RULE = exactly(namespace=WORD, domain=WORD, identity=WORD, issuer=WORD)
 STATED_RULE: Schema = {"type": "object", "required": ["namespace", "domain", "issuer"]}
 DAY: Schema = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d$"}
 STATED_EXCEPTION = exactly(plugin=WORD, rule=WORD, until=DAY, reason=WORD)
+STOP = exactly(id=ID, version=WORD, code=WORD)
 LEVEL = one_of("signed", "verified")
 KINDS = one_of("connector", "remediation", "destination")
 BADGES = one_of("official", "verified", "community", "local", "unsigned")
@@ -206,16 +207,18 @@ DATA: dict[str, Schema] = {
     "trust publisher add": exactly(
         config_file=WORD, rule=STATED_RULE, was_there=FLAG, signer=maybe(SIGNER),
         sha256=maybe(SHA256), held_against=maybe(one_of("artifact", "index", "bundle")),
-        also_admitted=any_number_of(STATED_RULE),
+        also_admitted=any_number_of(STATED_RULE), stops=any_number_of(STOP),
     ),
     "trust require": exactly(
         config_file=WORD, organization=maybe(WORD), require=LEVEL, before=LEVEL, in_force=LEVEL,
-        was_changed=FLAG,
+        was_changed=FLAG, stops=any_number_of(STOP),
     ),
     "trust exception add": exactly(
         config_file=WORD, exception=STATED_EXCEPTION, lifts=WORD, was_changed=FLAG
     ),
-    "trust exception remove": exactly(config_file=WORD, plugin=WORD, rule=WORD, removed=NUMBER),
+    "trust exception remove": exactly(
+        config_file=WORD, plugin=WORD, rule=WORD, removed=NUMBER, stops=any_number_of(STOP)
+    ),
     "trust domain add": exactly(
         config_file=WORD, domain={"type": "object", "required": ["name"]}, sha256=SHA256,
         was_there=FLAG,

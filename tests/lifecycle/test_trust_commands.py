@@ -438,6 +438,70 @@ def test_plugin_of_an_unverified_publisher_stops_when_verified_is_required(
     )
 
 
+# ── what a change stops ───────────────────────────────────────────────────────────────────────────
+
+STOPPED = {"id": HELLO, "version": "0.1.0"}
+
+
+def test_requiring_says_what_it_stops_before_it_does(installed: Aperio) -> None:
+    done = installed("trust", "require", "verified", "--json")
+    assert done.data["stops"] == [STOPPED | {"code": "publisher-unverified"}]
+    assert "this stops installed plugins" in done.err
+    assert f"  {HELLO}@0.1.0  publisher-unverified\n" in done.err
+    again = installed("trust", "require", "verified", "--org", "acme-prod", "--json")
+    assert again.data["stops"] == []  # it has stopped already
+
+
+def test_requiring_for_an_organization_says_what_it_stops_there(installed: Aperio) -> None:
+    installed("plugin", "run", HELLO, "schema", "--org", "acme-prod")
+    done = installed("trust", "require", "verified", "--org", "acme-prod", "--json")
+    assert done.data["stops"] == [STOPPED | {"code": "publisher-unverified"}]
+    run = ("plugin", "run", HELLO, "schema")
+    installed.refuses(*run, "--org", "acme-prod", code="publisher-unverified", status=3, noted=True)
+    installed(*run)
+
+
+def test_what_stops_nothing_says_nothing(installed: Aperio) -> None:
+    done = installed("trust", "require", "signed", "--json")
+    assert (done.data["stops"], done.err) == ([], "")
+    installed("trust", "exception", "add", HELLO, "--rule", "unverified", *WHY)
+    assert installed("trust", "require", "verified", "--json").data["stops"] == []
+
+
+def test_taking_an_exception_back_says_what_it_stops(installed: Aperio) -> None:
+    lifted = (HELLO, "--rule", "unverified")
+    installed("trust", "exception", "add", *lifted, *WHY)
+    installed("trust", "require", "verified")
+    done = installed("trust", "exception", "remove", *lifted, "--json")
+    assert done.data["stops"] == [STOPPED | {"code": "publisher-unverified"}]
+    assert f"  {HELLO}@0.1.0  publisher-unverified\n" in done.err
+
+
+def test_taking_an_exception_from_a_limit_back_says_what_it_stops(installed: Aperio) -> None:
+    (installed.home / "config.toml").write_text('[sandbox]\nrequire = ["memory"]\n')
+    lifted = (HELLO, "--rule", "limit:memory")
+    installed("trust", "exception", "add", *lifted, *WHY)
+    installed("plugin", "run", HELLO, "schema")
+    done = installed("trust", "exception", "remove", *lifted, "--json")
+    assert done.data["stops"] == [STOPPED | {"code": "limit-required"}]
+    installed.refuses("plugin", "run", HELLO, "schema", code="limit-required", status=3, noted=True)
+
+
+def test_first_rule_of_a_namespace_says_what_it_stops_before_consent(installed: Aperio) -> None:
+    """What counted by the rule for every namespace does not any more."""
+    words = (*ADD, "acme", *PERSON)
+    refused = installed.refuses(*words, code="consent-missing", status=1)
+    assert f"  {HELLO}@0.1.0  signature-identity-mismatch\n" in refused.shown
+    done = installed(*words, "--yes", "--json")
+    assert done.data["stops"] == [STOPPED | {"code": "signature-identity-mismatch"}]
+    assert installed(*ADD, "globex", *PERSON, "--yes", "--json").data["stops"] == []
+
+
+def test_nothing_stops_where_nothing_may_start(installed: Aperio, publisher_file: Path) -> None:
+    publisher_file.write_text("{}")
+    assert installed("trust", "require", "verified", "--json").data["stops"] == []
+
+
 # ── exceptions ────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -8,6 +8,7 @@ import typer
 
 from aperio_cli.commands.app import exception
 from aperio_cli.commands.common import command
+from aperio_cli.commands.trust.stopping import say_stops, stops
 from aperio_cli.context import Context
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.models.plugin_id import PluginRef
@@ -27,14 +28,19 @@ def trust_exception_remove(
         typer.Option(help="unsigned, unverified or limit:NAME.", metavar="R", show_default=False),
     ],
 ) -> Report:
-    """Take an exception back; from now on the plugin has to keep the rule again."""
+    """Take an exception back; from now on the plugin has to keep the rule again.
+
+    What that stops is said first.
+    """
     from aperio_cli.config import changes, managed
 
     reference = PluginRef.parse(plugin)
-    left = changes.without_exceptions(context.config, reference, rule).exceptions
-    removed = len(context.config.managed.exceptions) - len(left)
+    planned = changes.without_exceptions(context.config, reference, rule)
+    removed = len(context.config.managed.exceptions) - len(planned.exceptions)
     if not removed:
         raise _missing(context, reference, rule)
+    stopped = stops(context, planned)
+    say_stops(context, stopped)
     managed.change(
         context.paths, lambda config: changes.without_exceptions(config, reference, rule)
     )
@@ -43,6 +49,7 @@ def trust_exception_remove(
         "plugin": str(reference),
         "rule": rule,
         "removed": removed,
+        "stops": stopped,
     }
     return Report(data, f"`{reference}` has to keep the rule `{rule}` again")
 

@@ -10,6 +10,7 @@ import typer
 
 from aperio_cli.commands.app import publisher
 from aperio_cli.commands.common import command
+from aperio_cli.commands.trust.stopping import say_stops, stops
 from aperio_cli.context import Context
 from aperio_cli.errors.installing import ManifestMismatch
 from aperio_cli.errors.trust import SiteForbids
@@ -189,6 +190,7 @@ def _add(context: Context, rule: PublisherRule, evidence: BundleEvidence | None)
     same = [known.source for known in stated if known.to_json() == rule.to_json()]
     others = [known for known in stated if known.to_json() != rule.to_json()]
     path = same[0] if same else rule.source
+    stopped = stops(context, changes.with_publisher(context.config, rule))
     data = {
         "config_file": path,
         "rule": rule.to_json(),
@@ -197,11 +199,13 @@ def _add(context: Context, rule: PublisherRule, evidence: BundleEvidence | None)
         "sha256": evidence.digest.hex if evidence else None,
         "held_against": evidence.basis if evidence else None,
         "also_admitted": [known.to_json() for known in others],
+        "stops": stopped,
     }
     if same:
         return Report(data, f"the rule for `{rule.namespace}` is in {path} already")
     _require_effect(context, rule)
     _show(context, rule, others, evidence)
+    say_stops(context, stopped)
     context.ask(
         f"Add this rule to {path}?", what=f"`{rule.namespace}` was left as it is: no rule was added"
     )

@@ -8,6 +8,7 @@ import typer
 
 from aperio_cli.commands.app import trust
 from aperio_cli.commands.common import command
+from aperio_cli.commands.trust.stopping import say_stops, stops
 from aperio_cli.context import Context
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.output import Report
@@ -34,7 +35,8 @@ def trust_require(
 ) -> Report:
     """Say what is required of plugins here: a known signer, or one of a verified publisher.
 
-    It is asked at install and before every start. To require less than before needs your consent.
+    It is asked at install and before every start. What it stops is said first; to require less
+    than before needs your consent.
     """
     from aperio_cli.config import changes, load_config, managed
     from aperio_cli.models.policy import REQUIREMENTS
@@ -51,7 +53,7 @@ def trust_require(
             why=unknown(level, REQUIREMENTS),
         )
     config = context.config
-    changes.with_level(config, level, org)  # before consent: config.toml may require more
+    stopped = stops(context, changes.with_level(config, level, org), org)
     before = config.user.level(org) or REQUIREMENTS[0]
     if REQUIREMENTS.index(level) < REQUIREMENTS.index(before):
         if words := _floor_words(config, org):
@@ -60,6 +62,7 @@ def trust_require(
             f"Require no more than `{level}` {_whom(org)}?",
             what=f"`{before}` is required {_whom(org)} as before",
         )
+    say_stops(context, stopped)
     was_changed = managed.change(
         context.paths, lambda config: changes.with_level(config, level, org)
     )
@@ -72,6 +75,7 @@ def trust_require(
         "before": before,
         "in_force": held,
         "was_changed": was_changed,
+        "stops": stopped,
     }
     stronger = f"`{held}` stays in force {_whom(org)}: {_floor_words(config, org)}"
     return Report(

@@ -1,0 +1,79 @@
+"""What a change of the policy would stop: installed versions that may start now, and not then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.running import RequiredLimit
+from aperio_cli.errors.trust import PublisherFileInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aperio_cli.config import Statements
+    from aperio_cli.context import Context
+    from aperio_cli.models.policy import Policy
+    from aperio_cli.models.receipt import Receipt
+
+
+def stops(context: Context, managed: Statements, organization: str = "") -> list[dict[str, str]]:
+    """Return the installed versions that a change would stop: id, version, code of the refusal.
+
+    Args:
+        context: the operator's configuration and store.
+        managed: what managed.toml would state.
+        organization: for whom plugins are started; empty for the whole machine.
+    """
+    from aperio_cli.config import join
+
+    config = context.config
+    if managed == config.managed:
+        return []
+    try:
+        before = context.policy
+        after = context.policy_with(join(config.stated, managed))
+    except PublisherFileInvalid:  # nothing may start as long as that file cannot be used
+        return []
+    limits = _unenforced(context)
+    return [
+        {"id": str(receipt.id), "version": receipt.version, "code": code}
+        for receipt in context.store.receipts()
+        if not _refusal(receipt, before, limits, organization)
+        and (code := _refusal(receipt, after, limits, organization))
+    ]
+
+
+def say_stops(context: Context, stopped: Sequence[dict[str, str]]) -> None:
+    """Tell people what would stop, before it does; nothing when nothing would."""
+    if stopped:
+        context.output.warn("this stops installed plugins, from their next start on:")
+    for each in stopped:
+        context.output.warn(f"  {each['id']}@{each['version']}  {each['code']}")
+
+
+def _unenforced(context: Context) -> list[str]:
+    """Return the limits that are required of every start and cannot be enforced here."""
+    if not context.config.sandbox_require:
+        return []
+    from aperio_cli.host.run import NOT_ENFORCED
+
+    return [name for name in context.config.sandbox_require if name in NOT_ENFORCED]
+
+
+def _refusal(receipt: Receipt, policy: Policy, limits: Sequence[str], organization: str) -> str:
+    """Return the code of what keeps a version from being started; empty when nothing does."""
+    from aperio_cli import clock
+    from aperio_cli.models.policy import LIMIT_PREFIX
+    from aperio_cli.verifying.decide import check_receipt
+
+    today = clock.now().date()
+    try:
+        check_receipt(receipt, policy, today=today, organization=organization)
+    except AperioError as refusal:
+        return refusal.code
+    for name in limits:
+        lifted = (receipt.id, receipt.version, LIMIT_PREFIX + name)
+        if policy.exception(*lifted, today=today.isoformat()) is None:
+            return RequiredLimit.code
+    return ""
