@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 from aperio_cli.config.lines import line_of
 from aperio_cli.config.reading import MAX_BYTES
 from aperio_cli.errors import AperioError
+from aperio_cli.errors.trust import TrustDomainInUse
 from aperio_cli.errors.usage import StatedByHand
 from aperio_cli.files import reading
 from aperio_cli.models.policy import REQUIREMENTS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aperio_cli.config.model import Config, DomainRule, Statements
     from aperio_cli.models.plugin_id import PluginRef
     from aperio_cli.models.policy import PolicyException
@@ -40,6 +43,21 @@ def with_publisher(config: Config, rule: PublisherRule) -> Statements:
         return config.managed
     added = replace(rule, source=str(config.managed_file))
     return replace(config.managed, publishers=(*config.managed.publishers, added))
+
+
+def without_publishers(config: Config, rules: Sequence[PublisherRule]) -> Statements:
+    """Take rules out.
+
+    Raises:
+        StatedByHand: config.toml states one of them, which would stay.
+    """
+    gone = [rule.to_json() for rule in rules]
+    for number, known in enumerate(config.stated.publishers):
+        if known.to_json() in gone:
+            what = f"the rule for `{known.namespace}` was not removed"
+            raise _by_hand(config, what, _Place("publishers", number, "namespace"))
+    left = tuple(known for known in config.managed.publishers if known.to_json() not in gone)
+    return replace(config.managed, publishers=left)
 
 
 def with_exception(config: Config, exception: PolicyException) -> Statements:
@@ -118,6 +136,31 @@ def with_domain(config: Config, domain: DomainRule) -> Statements:
         return config.managed
     added = replace(domain, source=str(config.managed_file))
     return replace(config.managed, domains=(*config.managed.domains, added))
+
+
+def without_domain(config: Config, name: str) -> Statements:
+    """Take a trust domain out.
+
+    Raises:
+        StatedByHand: config.toml states it.
+        TrustDomainInUse: rules name it, and could not be read without it.
+    """
+    for number, known in enumerate(config.stated.domains):
+        if known.name == name:
+            what = f"the trust domain `{name}` was not removed"
+            raise _by_hand(config, what, _Place("domains", number, "name"))
+    named = [rule for rule in config.user.publishers if rule.domain == name]
+    files = [file for file in config.user.publisher_files if file.rule.domain == name]
+    if named or files:
+        lines = [f"the rule for {rule.namespace} in {rule.source}" for rule in named]
+        lines += [f"the entry for {file.path} in {file.rule.source}" for file in files]
+        raise TrustDomainInUse(
+            f"the trust domain `{name}` was not removed: rules name it",
+            why="\n".join(lines),
+            next=["remove these first: `aperio trust publisher remove NS`, or by hand"],
+        )
+    left = tuple(known for known in config.managed.domains if known.name != name)
+    return replace(config.managed, domains=left)
 
 
 def _requires_more(config: Config, stated: str, level: str, organization: str) -> StatedByHand:

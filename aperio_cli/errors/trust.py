@@ -23,6 +23,12 @@ class TrustDomainBroken(AperioError):
     code = "trust-domain-broken"
 
 
+class TrustDomainInUse(AperioError):
+    """Rules name the trust domain, so it was not removed; they could not be read without it."""
+
+    code = "trust-domain-in-use"
+
+
 class IdentityInvalid(AperioError):
     """A local identity is `<login>@local`, of letters, digits and `.`, `_`, `-`, `+`."""
 

@@ -32,8 +32,9 @@ L_COMMANDS = {
     "plugin build", "plugin init", "plugin install", "plugin list", "plugin remove", "plugin run",
     "plugin sign", "plugin test", "plugin verify", "plugin why",
     "registry add", "registry build", "registry init", "registry serve",
-    "trust domain add", "trust exception add", "trust exception remove", "trust local init",
-    "trust publisher add", "trust refresh", "trust require", "trust show",
+    "trust domain add", "trust domain list", "trust domain remove", "trust exception add",
+    "trust exception remove", "trust local init", "trust publisher add", "trust publisher list",
+    "trust publisher remove", "trust refresh", "trust require", "trust show",
 }  # fmt: skip
 HEAVY = ("typer", "rich", "sigstore", "cryptography", "grpc", "cookiecutter", "httpx", "yaml")
 

@@ -84,6 +84,17 @@ STATED_RULE: Schema = {"type": "object", "required": ["namespace", "domain", "is
 DAY: Schema = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d$"}
 STATED_EXCEPTION = exactly(plugin=WORD, rule=WORD, until=DAY, reason=WORD)
 STOP = exactly(id=ID, version=WORD, code=WORD)
+PUBLISHER = exactly(
+    namespace=WORD, plugin=maybe(WORD), domain=WORD, identity=WORD, issuer=WORD,
+    tier=one_of("community", "verified", "official"), source=WORD,
+    shape=one_of("identity", "build"), from_site=FLAG, rule=STATED_RULE,
+)  # fmt: skip
+DOMAIN = exactly(
+    name=WORD, root=WORD, origin=one_of("local", "file", "refreshed", "vendored"),
+    as_of=maybe(TIME), age=WORD, age_days=maybe(NUMBER), problem=maybe(WORD),
+    source=maybe(WORD), from_site=FLAG,
+)  # fmt: skip
+STATED_DOMAIN: Schema = {"type": "object", "required": ["name"]}
 LEVEL = one_of("signed", "verified")
 KINDS = one_of("connector", "remediation", "destination")
 BADGES = one_of("official", "verified", "community", "local", "unsigned")
@@ -220,8 +231,14 @@ DATA: dict[str, Schema] = {
         config_file=WORD, plugin=WORD, rule=WORD, removed=NUMBER, stops=any_number_of(STOP)
     ),
     "trust domain add": exactly(
-        config_file=WORD, domain={"type": "object", "required": ["name"]}, sha256=SHA256,
-        was_there=FLAG,
+        config_file=WORD, domain=STATED_DOMAIN, sha256=SHA256, was_there=FLAG
+    ),
+    "trust domain list": exactly(domains=some(DOMAIN)),
+    "trust domain remove": exactly(config_file=WORD, domain=STATED_DOMAIN),
+    "trust publisher list": exactly(publishers=some(PUBLISHER)),
+    "trust publisher remove": exactly(
+        config_file=WORD, removed=some(STATED_RULE), left=any_number_of(STATED_RULE),
+        opened_to=any_number_of(STATED_RULE), stops=any_number_of(STOP),
     ),
     "trust show": exactly(
         config_file=WORD, managed_file=maybe(WORD), site_config_file=maybe(WORD),
@@ -232,13 +249,7 @@ DATA: dict[str, Schema] = {
                 exactly(id=WORD, level=LEVEL, source=maybe(WORD), from_site=FLAG)
             ),
         ),
-        publishers=some(
-            exactly(
-                namespace=WORD, plugin=maybe(WORD), domain=WORD, identity=WORD, issuer=WORD,
-                tier=one_of("community", "verified", "official"), source=WORD,
-                shape=one_of("identity", "build"), from_site=FLAG, rule=STATED_RULE,
-            )
-        ),
+        publishers=some(PUBLISHER),
         closed=any_number_of(WORD),
         publisher_files=some(
             exactly(
@@ -247,13 +258,7 @@ DATA: dict[str, Schema] = {
                 verified_at=maybe(TIME),
             )
         ),
-        domains=some(
-            exactly(
-                name=WORD, root=WORD, origin=one_of("local", "file", "refreshed", "vendored"),
-                as_of=maybe(TIME), age=WORD, age_days=maybe(NUMBER), problem=maybe(WORD),
-                source=maybe(WORD), from_site=FLAG,
-            )
-        ),
+        domains=some(DOMAIN),
         exceptions=some(
             exactly(
                 plugin=WORD, rule=WORD, until=DAY, reason=WORD, days_left=NUMBER, has_ended=FLAG,
@@ -389,6 +394,8 @@ def play_trust(root: Path, play: Any) -> None:
     play(
         "trust publisher add", "trust", "publisher", "add", "acme", "--from-bundle", hello, "--yes"
     )
+    play("trust publisher list", "trust", "publisher", "list")
+    play("trust publisher remove", "trust", "publisher", "remove", "acme", "--yes")
     play("trust require", "trust", "require", "verified", "--org", "acme-prod")
     lifted = ("acme/other", "--rule", "unverified")
     dated = ("--until", soon, "--reason", "audit pending")
@@ -397,6 +404,8 @@ def play_trust(root: Path, play: Any) -> None:
     assert typed("trust", "exception", "add", *lifted, *dated)[0] == 0
     trusted_root = home / "trust" / "local" / "trusted_root.json"
     play("trust domain add", "trust", "domain", "add", "internal", "--file", trusted_root)
+    play("trust domain list", "trust", "domain", "list")
+    play("trust domain remove", "trust", "domain", "remove", "internal")
     publishers = {"schema": "aperio.publishers/v1", "serial": 1, "expires": soon, "publishers": []}
     stated = home / "publishers.json"
     stated.write_text(json.dumps(publishers))

@@ -327,6 +327,98 @@ def test_rule_that_the_site_does_not_admit_is_refused(aperio: Aperio, site: Stat
     aperio(*ADD, "acme", *permitted, "--yes")
 
 
+# ── publisher list and remove ─────────────────────────────────────────────────────────────────────
+
+REMOVE = ("trust", "publisher", "remove")
+
+
+def test_list_of_publishers_says_what_is_stated_and_where(aperio: Aperio, site: State) -> None:
+    mine = aperio.home / "config.toml"
+    mine.write_text('[[publishers]]\nnamespace = "hat"\ndomain = "local"\nidentity = "bob@local"\n')
+    where = site('[[publishers]]\nnamespace = "acme"\ndomain = "local"\nidentity = "bob@local"\n')
+    rows = aperio("trust", "publisher", "list", "--json").data["publishers"]
+    assert [(each["namespace"], each["source"], each["from_site"]) for each in rows] == [
+        ("acme", str(where), True),
+        ("hat", str(mine), False),
+        ("*", str(aperio.home / "managed.toml"), False),
+    ]
+    shown = aperio("trust", "publisher", "list").out
+    assert f"stated in {mine}\n" in shown
+
+
+def test_list_of_publishers_of_a_stranger_is_a_sentence(stranger: Aperio) -> None:
+    done = stranger("trust", "publisher", "list")
+    assert done.out == "no configuration file states a publisher\n"
+
+
+def test_rule_is_removed_after_consent_only(aperio: Aperio) -> None:
+    aperio(*ADD, "acme", *PERSON, "--yes")
+    refused = aperio.refuses(*REMOVE, "acme", code="consent-missing", status=1)
+    assert "  release@acme.example (trust domain public)\n" in refused.shown
+    assert "open to who may sign for `*`:\n  alice@local (trust domain local)" in refused.shown
+    done = aperio(*REMOVE, "acme", "--yes", "--json")
+    assert [each["identity"] for each in done.data["removed"]] == ["release@acme.example"]
+    assert [each["identity"] for each in done.data["opened_to"]] == ["alice@local"]
+    assert (done.data["left"], done.data["stops"]) == ([], [])
+    assert "acme" not in config_of(aperio)
+
+
+def test_removing_says_who_stays_admitted(aperio: Aperio) -> None:
+    aperio(*ADD, "acme", *PERSON, "--yes")
+    aperio(*ADD, "acme", "--domain", "local", "--identity", "bob@local", "--yes")
+    refused = aperio.refuses(*REMOVE, "acme", code="usage", status=2)
+    assert "2 rules fit" in refused.what
+    assert "release@acme.example (trust domain public)" in refused.why
+    done = aperio(*REMOVE, "acme", "--identity", "bob@local", "--yes", "--json")
+    assert [each["identity"] for each in done.data["left"]] == ["release@acme.example"]
+    assert done.data["opened_to"] == []
+    aperio(*ADD, "acme", "--domain", "local", "--identity", "bob@local", "--yes")
+    assert len(aperio(*REMOVE, "acme", "--all", "--yes", "--json").data["removed"]) == 2
+
+
+def test_removing_the_rule_says_what_it_stops(installed: Aperio) -> None:
+    refused = installed.refuses(*REMOVE, "*", code="consent-missing", status=1)
+    assert f"  {HELLO}@0.1.0  publisher-unknown\n" in refused.shown
+    done = installed(*REMOVE, "*", "--yes", "--json")
+    assert done.data["stops"] == [STOPPED | {"code": "publisher-unknown"}]
+    run = ("plugin", "run", HELLO, "schema")
+    installed.refuses(*run, code="publisher-unknown", status=3, noted=True)
+
+
+def test_rule_of_a_build_is_removed_by_what_the_list_shows(aperio: Aperio) -> None:
+    aperio(*ADD, "acme", "--from-bundle", artifact(aperio, github_identity()), "--yes")
+    rows = aperio("trust", "publisher", "list", "--json").data["publishers"]
+    [shown] = [each["identity"] for each in rows if each["shape"] == "build"]
+    aperio(*REMOVE, "acme", "--identity", shown, "--yes")
+    assert 'namespace = "acme"' not in config_of(aperio)
+
+
+@pytest.mark.parametrize(
+    "words", [("globex",), ("*", "--identity", "bob@local"), ("*", "--plugin", "box")]
+)
+def test_rule_that_is_not_there_is_not_removed(aperio: Aperio, words: tuple[str, ...]) -> None:
+    refused = aperio.refuses(*REMOVE, *words, "--yes", code="not-found", status=1)
+    assert "nothing was changed" in refused.what
+    assert (f"alice@local (trust domain local) in {aperio.home}" in refused.why) == (
+        words[0] == "*"
+    )
+
+
+@pytest.mark.parametrize("name", ["identity", "domain", "plugin"])
+def test_blank_choice_of_a_rule_chooses_none(aperio: Aperio, name: str) -> None:
+    refused = aperio.refuses(*REMOVE, "*", f"--{name}", " ", "--yes", code="usage", status=2)
+    assert f"`--{name}`" in refused.what
+
+
+def test_rule_that_config_toml_states_is_not_removed(aperio: Aperio) -> None:
+    (aperio.home / "config.toml").write_text(
+        '[[publishers]]\nnamespace = "*"\ndomain = "local"\nidentity = "bob@local"\n'
+        '[[publishers]]\nnamespace = "hat"\ndomain = "local"\nidentity = "bob@local"\n'
+    )
+    refused = aperio.refuses(*REMOVE, "hat", "--yes", code="stated-by-hand", status=1)
+    assert refused.why.endswith('config.toml:6: namespace = "hat"')
+
+
 # ── require ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -730,6 +822,43 @@ def test_domain_of_another_root_under_the_same_name_is_refused(aperio: Aperio, r
 def test_domain_of_the_sites_name_is_refused(aperio: Aperio, site: State, root: Path) -> None:
     site('[[domains]]\nname = "acme"\nfile = "/etc/acme.json"\n')
     aperio.refuses("trust", "domain", "add", "acme", "--file", root, code="site-forbids", status=3)
+
+
+def test_domain_is_removed_when_no_rule_names_it(aperio: Aperio, root: Path) -> None:
+    remove = ("trust", "domain", "remove", "acme")
+    aperio("trust", "domain", "add", "acme", "--file", root)
+    aperio(*ADD, "acme", *PERSON, "--domain", "acme", "--yes")
+    refused = aperio.refuses(*remove, code="trust-domain-in-use", status=1)
+    assert f"the rule for acme in {aperio.home / 'managed.toml'}" in refused.why
+    aperio(*REMOVE, "acme", "--domain", "acme", "--yes")
+    done = aperio(*remove, "--json")
+    assert done.data["domain"] == {"name": "acme", "file": str(root)}
+    names = [each["name"] for each in aperio("trust", "domain", "list", "--json").data["domains"]]
+    assert names == ["local", "public", "staging"]
+
+
+def test_list_of_domains_names_their_files(aperio: Aperio, root: Path) -> None:
+    aperio("trust", "domain", "add", "acme", "--file", root)
+    rows = aperio("trust", "domain", "list", "--json").data["domains"]
+    managed = str(aperio.home / "managed.toml")
+    assert [each["source"] for each in rows] == [None, managed, None, None]
+    assert f"  stated in {managed}\n" in aperio("trust", "domain", "list").out
+
+
+def test_domain_that_no_command_stated_is_not_removed(aperio: Aperio, site: State) -> None:
+    where = site('[[domains]]\nname = "theirs"\nfile = "/etc/acme.json"\n')
+    for name, why in (
+        ("theirs", str(where)), ("public", "without being stated"), ("x", "no command stated any")
+    ):  # fmt: skip
+        refused = aperio.refuses("trust", "domain", "remove", name, code="not-found", status=1)
+        assert why in refused.why
+
+
+def test_domain_that_config_toml_states_is_not_removed(aperio: Aperio, root: Path) -> None:
+    mine = aperio.home / "config.toml"
+    mine.write_text(f'[[domains]]\nname = "acme"\nfile = "{root}"\n')
+    words = ("trust", "domain", "remove", "acme")
+    assert aperio.refuses(*words, code="stated-by-hand", status=1).why.startswith(f"{mine}:2: ")
 
 
 @pytest.mark.parametrize("name", ["public", "staging", "local", "Acme", "", "../x", "a" * 41])

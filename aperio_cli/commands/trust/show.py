@@ -9,29 +9,27 @@ from typing import TYPE_CHECKING, Any
 from aperio_cli import clock
 from aperio_cli.commands.app import trust
 from aperio_cli.commands.common import command
+from aperio_cli.commands.trust.rows import (
+    by_site,
+    domain_row,
+    domains_text,
+    publisher_row,
+    publishers_text,
+    stated_in,
+    with_places,
+)
 from aperio_cli.context import Context
 from aperio_cli.errors.trust import PublisherFileInvalid
 from aperio_cli.output import Report, pairs, table
 from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from aperio_cli.config import Config, PublisherFile
     from aperio_cli.models.policy import Policy, PolicyException
-    from aperio_cli.models.publisher import PublisherRule
     from aperio_cli.models.publisher_file import PublisherList
-    from aperio_cli.proving.signature import TrustedRootSource
     from aperio_cli.trust.signed_document import SignedDocument
-
-# What a rule demands besides the signer, by its key in the configuration.
-_CONDITIONS = {
-    "valid_from": "only from",
-    "valid_until": "only until",
-    "require_provenance": "only with signed provenance",
-    "builder": "only built by",
-    "source_repository": "only built from",
-}
 
 
 @command(trust, "trust", "show")
@@ -44,10 +42,10 @@ def trust_show(context: Context) -> Report:
         "managed_file": str(config.managed_file) if config.managed_file.exists() else None,
         "site_config_file": str(config.site_file) if config.site_file.exists() else None,
         "required": _required(config),
-        "publishers": [_publisher(config, rule) for rule in found.policy.publishers],
+        "publishers": [publisher_row(config, rule) for rule in found.policy.publishers],
         "closed": sorted(found.policy.closed),
         "publisher_files": [_publisher_file(config, each) for each in found.files],
-        "domains": [_domain(context, root) for root in context.trusted_roots],
+        "domains": [domain_row(context, root) for root in context.trusted_roots],
         "exceptions": [_exception(config, each) for each in _exceptions(config)],
     }
     return Report(data, _text(data), notes=tuple(_notes(data)))
@@ -118,24 +116,6 @@ def _level_of(config: Config, organization: str, level: str) -> dict[str, Any]:
     }
 
 
-def _publisher(config: Config, rule: PublisherRule) -> dict[str, Any]:
-    from aperio_cli.models.publisher_table import who_signs
-
-    sources = {str(config.site_file), *(str(f.path) for f in config.site.publisher_files)}
-    return {
-        "namespace": rule.namespace,
-        "plugin": rule.plugin or None,
-        "domain": rule.domain,
-        "identity": who_signs(rule),
-        "issuer": rule.issuer,
-        "tier": rule.tier,
-        "shape": "build" if rule.ci else "identity",
-        "source": rule.source,
-        "from_site": rule.source in sources,
-        "rule": rule.to_json(),
-    }
-
-
 def _publisher_file(config: Config, found: _FileFinding) -> dict[str, Any]:
     verified = found.verified
     return {
@@ -149,36 +129,6 @@ def _publisher_file(config: Config, found: _FileFinding) -> dict[str, Any]:
         "signer": verified.signer.to_json() if verified else None,
         "verified_at": verified.verified_at if verified else None,
     }
-
-
-def _domain(context: Context, root: TrustedRootSource) -> dict[str, Any]:
-    from aperio_cli.trust.roots import root_age, root_age_days
-
-    now = clock.now()
-    stated = {domain.name: domain.source for domain in context.config.domains}
-    return {
-        "name": root.name,
-        "root": _place(context, root),
-        "origin": root.origin,
-        "as_of": root.as_of or None,
-        "age": root_age(root, now),
-        "age_days": root_age_days(root, now),
-        "problem": root.problem or None,
-        "source": stated.get(root.name),
-        "from_site": root.name in {domain.name for domain in context.config.site.domains},
-    }
-
-
-def _place(context: Context, root: TrustedRootSource) -> str:
-    """Where a root is from: a file, or what ships with aperio."""
-    for domain in context.config.domains:
-        if domain.name == root.name:
-            return str(domain.file or domain.tuf)
-    if root.origin == "vendored":
-        return "shipped with aperio"
-    if root.origin == "refreshed":
-        return str(context.paths.refreshed_root(root.name))
-    return str(context.paths.local_root)
 
 
 def _exceptions(config: Config) -> list[PolicyException]:
@@ -202,10 +152,10 @@ def _exception(config: Config, stated: PolicyException) -> dict[str, Any]:
 
 
 def _text(data: dict[str, Any]) -> str:
-    parts = [_heading(data), _publishers(data)]
+    parts = [_heading(data), publishers_text(data["publishers"])]
     for rows, section in (
         (data["publisher_files"], _publisher_files),
-        (data["domains"], _domains),
+        (data["domains"], domains_text),
         (data["exceptions"], _exception_lines),
     ):
         parts += [section(rows)] if rows else []
@@ -229,37 +179,7 @@ def _heading(data: dict[str, Any]) -> str:
 
 def _level(stated: dict[str, Any]) -> str:
     where = f", stated in {stated['source']}" if stated["source"] else ""
-    return f"{stated['level']} publishers{where}{_by_site(stated)}"
-
-
-def _publishers(data: dict[str, Any]) -> str:
-    """The rules, each with what it says of the signer below: side by side it fits no terminal."""
-    if not data["publishers"]:
-        return "nobody is trusted: there is no [[publishers]] rule in force"
-    rows = [
-        (
-            f"{each['namespace']}/{each['plugin']}" if each["plugin"] else each["namespace"],
-            each["tier"],
-            each["domain"],
-        )
-        for each in data["publishers"]
-    ]
-    heading, *lines = table(("publisher", "tier", "domain"), rows).splitlines()
-    shown = [heading]
-    for line, each in zip(lines, data["publishers"], strict=True):
-        shown.append(line)
-        shown += [f"  {one_line(detail)}" for detail in _details(each)]
-    return "\n".join(shown)
-
-
-def _details(publisher: dict[str, Any]) -> Iterator[str]:
-    rule = publisher["rule"]
-    yield f"signed by {publisher['identity']}"
-    yield f"vouched for by {publisher['issuer']}"
-    for key, words in _CONDITIONS.items():
-        if stated := rule.get(key):
-            yield words if stated is True else f"{words} {stated}"
-    yield _stated_in(publisher)
+    return f"{stated['level']} publishers{where}{by_site(stated)}"
 
 
 def _publisher_files(found: Sequence[dict[str, Any]]) -> str:
@@ -272,13 +192,8 @@ def _publisher_files(found: Sequence[dict[str, Any]]) -> str:
         signer = each["signer"] or {}
         signed = f"signed by {signer.get('identity')} on {signer.get('signed_at')}"
         details = each["problem"].splitlines() if each["problem"] else [signed]
-        lines += [f"  {one_line(detail)}" for detail in (*details, _stated_in(each))]
+        lines += [f"  {one_line(detail)}" for detail in (*details, stated_in(each))]
     return "\n".join(lines)
-
-
-def _domains(domains: Sequence[dict[str, Any]]) -> str:
-    rows = [(each["name"], each["age"], each["problem"] or each["root"]) for each in domains]
-    return _with_places(table(("trust domain", "root", ""), rows), domains)
 
 
 def _exception_lines(stated: Sequence[dict[str, Any]]) -> str:
@@ -291,20 +206,7 @@ def _exception_lines(stated: Sequence[dict[str, Any]]) -> str:
         )
         for each in stated
     ]
-    return _with_places(table(("exception", "from", "until", "reason"), rows), stated)
-
-
-def _with_places(shown: str, entries: Sequence[dict[str, Any]]) -> str:
-    """Return a table with a line below each row that says which file states it."""
-    heading, *rows = shown.splitlines()
-    lines = [heading]
-    for row, each in zip(rows, entries, strict=True):
-        lines += [row, f"  {one_line(_stated_in(each))}"] if each["source"] else [row]
-    return "\n".join(lines)
-
-
-def _stated_in(entry: dict[str, Any]) -> str:
-    return f"stated in {entry['source']}{_by_site(entry)}"
+    return with_places(table(("exception", "from", "until", "reason"), rows), stated)
 
 
 def _days(stated: dict[str, Any]) -> str:
@@ -313,10 +215,6 @@ def _days(stated: dict[str, Any]) -> str:
     if not stated["counts"]:
         return f"{stated['until']} (the site does not allow it)"
     return f"{stated['until']} ({stated['days_left']} days left)"
-
-
-def _by_site(stated: dict[str, Any]) -> str:
-    return " (site)" if stated["from_site"] else ""
 
 
 def _notes(data: dict[str, Any]) -> list[str]:

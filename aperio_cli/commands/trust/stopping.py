@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aperio_cli.errors import AperioError
-from aperio_cli.errors.running import RequiredLimit
 from aperio_cli.errors.trust import PublisherFileInvalid
 
 if TYPE_CHECKING:
@@ -35,12 +35,11 @@ def stops(context: Context, managed: Statements, organization: str = "") -> list
         after = context.policy_with(join(config.stated, managed))
     except PublisherFileInvalid:  # nothing may start as long as that file cannot be used
         return []
-    limits = _unenforced(context)
     return [
         {"id": str(receipt.id), "version": receipt.version, "code": code}
         for receipt in context.store.receipts()
-        if not _refusal(receipt, before, limits, organization)
-        and (code := _refusal(receipt, after, limits, organization))
+        if not _refusal(context, receipt, before, organization)
+        and (code := _refusal(context, receipt, after, organization))
     ]
 
 
@@ -52,28 +51,13 @@ def say_stops(context: Context, stopped: Sequence[dict[str, str]]) -> None:
         context.output.warn(f"  {each['id']}@{each['version']}  {each['code']}")
 
 
-def _unenforced(context: Context) -> list[str]:
-    """Return the limits that are required of every start and cannot be enforced here."""
-    if not context.config.sandbox_require:
-        return []
-    from aperio_cli.host.run import NOT_ENFORCED
-
-    return [name for name in context.config.sandbox_require if name in NOT_ENFORCED]
-
-
-def _refusal(receipt: Receipt, policy: Policy, limits: Sequence[str], organization: str) -> str:
+def _refusal(context: Context, receipt: Receipt, policy: Policy, organization: str) -> str:
     """Return the code of what keeps a version from being started; empty when nothing does."""
-    from aperio_cli import clock
-    from aperio_cli.models.policy import LIMIT_PREFIX
-    from aperio_cli.verifying.decide import check_receipt
+    from aperio_cli.running.targets import clear_target
 
-    today = clock.now().date()
+    asked = replace(context.collaborators, policy=lambda: policy)
     try:
-        check_receipt(receipt, policy, today=today, organization=organization)
+        clear_target(asked, receipt, organization)
     except AperioError as refusal:
         return refusal.code
-    for name in limits:
-        lifted = (receipt.id, receipt.version, LIMIT_PREFIX + name)
-        if policy.exception(*lifted, today=today.isoformat()) is None:
-            return RequiredLimit.code
     return ""
