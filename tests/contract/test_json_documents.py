@@ -225,7 +225,8 @@ DATA: dict[str, Schema] = {
         was_changed=FLAG, stops=any_number_of(STOP),
     ),
     "trust exception add": exactly(
-        config_file=WORD, exception=STATED_EXCEPTION, lifts=WORD, was_changed=FLAG
+        config_file=WORD, exception=STATED_EXCEPTION, lifts=WORD, was_changed=FLAG,
+        is_installed=FLAG,
     ),
     "trust exception remove": exactly(
         config_file=WORD, plugin=WORD, rule=WORD, removed=NUMBER, stops=any_number_of(STOP)

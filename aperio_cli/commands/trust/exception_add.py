@@ -59,6 +59,7 @@ def trust_exception_add(
         "exception": wanted.to_json(),
         "lifts": lifts(wanted),
         "was_changed": was_changed,
+        "is_installed": not _not_installed(context, wanted),
     }
     return Report(
         data, f"until {wanted.until} {lifts(wanted)}", notes=tuple(_notes(context, wanted))
@@ -104,14 +105,31 @@ def _refuse_forbidden(context: Context, wanted: PolicyException) -> None:
 
 
 def _notes(context: Context, wanted: PolicyException) -> list[str]:
-    """Whether anything asks for what is lifted."""
+    """Say that it is about nothing that is here, or lifts nothing that anything asks for."""
+    notes = _not_installed(context, wanted)
     from aperio_cli.models.policy import LIMIT_PREFIX, REQUIREMENTS, UNVERIFIED
 
     config = context.config
     asked = {config.policy.require, *dict(config.policy.organizations).values()}
     if wanted.rule == UNVERIFIED and REQUIREMENTS[-1] not in asked:
-        return ["nothing requires verified publishers here, so it changes nothing now"]
+        return [*notes, "nothing requires verified publishers here, so it changes nothing now"]
     limit = wanted.rule.removeprefix(LIMIT_PREFIX)
     if wanted.rule.startswith(LIMIT_PREFIX) and limit not in config.sandbox_require:
-        return [f"nothing requires `{limit}` here, so it changes nothing now"]
-    return []
+        return [*notes, f"nothing requires `{limit}` here, so it changes nothing now"]
+    return notes
+
+
+def _not_installed(context: Context, wanted: PolicyException) -> list[str]:
+    """Say that the plugin, or that version of it, is not installed; nothing when it is."""
+    import difflib
+
+    store = context.store
+    versions = store.versions(wanted.plugin)
+    if wanted.version in {"", *versions} and versions:
+        return []
+    if versions:
+        return [f"`{wanted.name}` is not installed; of it there is {', '.join(versions)}"]
+    known = sorted({str(receipt.id) for receipt in store.receipts()})
+    close = difflib.get_close_matches(str(wanted.plugin), known, n=3)
+    hint = f"; did you mean `{'`, `'.join(close)}`?" if close else ""
+    return [f"`{wanted.plugin}` is not installed{hint}"]

@@ -26,45 +26,50 @@ if TYPE_CHECKING:
     from aperio_cli.trust.proposing import Proposal
 
 
+def _option(help: str, metavar: str) -> Any:  # noqa: A002 - Typer's own word
+    return typer.Option(help=help, metavar=metavar, show_default=False)
+
+
 @command(publisher, "trust", "publisher", "add")
 def trust_publisher_add(  # noqa: PLR0913 - one parameter for each option
     context: Context,
     namespace: Annotated[
-        str, typer.Argument(metavar="NS", help="Whose plugins, such as acme.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="NS",
+            help="Whose plugins, such as acme; * for all without a rule of their own.",
+            show_default=False,
+        ),
     ],
     *,
     from_bundle: Annotated[
-        str,
-        typer.Option(
-            help="Take the signer from this bundle, or from what a registry offers.",
-            metavar="FILE|PLUGIN",
-            show_default=False,
-        ),
-    ] = "",
+        str | None,
+        _option("Take the signer from this bundle, or from what a registry offers.", "FILE|PLUGIN"),
+    ] = None,
     artifact: Annotated[
-        str,
-        typer.Option(
-            help="What the bundle is for, when it is elsewhere.", metavar="FILE", show_default=False
-        ),
-    ] = "",
-    plugin: Annotated[
-        str, typer.Option(help="For this plugin only.", metavar="NAME", show_default=False)
-    ] = "",
+        str | None, _option("What the bundle is for, when it is elsewhere.", "FILE")
+    ] = None,
+    plugin: Annotated[str | None, _option("For this plugin only.", "NAME")] = None,
     tier: Annotated[
         str, typer.Option(help="community, verified or official.", metavar="TIER")
     ] = "community",
-    identity: Annotated[
-        str,
-        typer.Option(
-            help="Who signs, exactly, without a bundle.", metavar="ID", show_default=False
-        ),
-    ] = "",
-    issuer: Annotated[
-        str, typer.Option(help="Who vouches for them.", metavar="URL", show_default=False)
-    ] = "",
-    domain: Annotated[
-        str, typer.Option(help="In which trust domain.", metavar="NAME", show_default=False)
-    ] = "",
+    identity: Annotated[str | None, _option("Who signs, exactly, without a bundle.", "ID")] = None,
+    issuer: Annotated[str | None, _option("Who vouches for them.", "URL")] = None,
+    domain: Annotated[str | None, _option("In which trust domain.", "NAME")] = None,
+    ci: Annotated[
+        str | None, _option("A build signs, in github or gitlab: say all of it.", "SERVICE")
+    ] = None,
+    repository: Annotated[str | None, _option("Its repository's address.", "URL")] = None,
+    repository_id: Annotated[str | None, _option("Its repository's number.", "N")] = None,
+    owner_id: Annotated[str | None, _option("The number of who owns that.", "N")] = None,
+    workflow: Annotated[str | None, _option("Its workflow file in the repository.", "PATH")] = None,
+    ref: Annotated[
+        str | None, _option("The whole ref it builds, with {version} in it.", "REF")
+    ] = None,
+    runner: Annotated[str | None, _option("Such as github-hosted or self-hosted.", "KIND")] = None,
+    signer_workflow: Annotated[
+        str | None, _option("The reusable workflow that signs for it, with @ and its ref.", "URL")
+    ] = None,
 ) -> Report:
     """State who may sign for a namespace, by hand or as a verified bundle proves it.
 
@@ -73,15 +78,31 @@ def trust_publisher_add(  # noqa: PLR0913 - one parameter for each option
     """
     from aperio_cli.trust.proposing import Proposal
 
-    proposal = Proposal(namespace, plugin, tier, str(context.paths.managed_file))
-    typed = {"identity": identity, "issuer": issuer, "domain": domain}
-    evidence = None
-    if from_bundle:
-        evidence = _evidence(context, from_bundle, artifact, typed)
-        rule = _proposed(evidence, proposal)
-    else:
-        rule = _stated(context, proposal, typed, artifact)
-    return _add(context, rule, evidence)
+    signer = {"identity": identity, "issuer": issuer, "domain": domain}
+    build = {"ci": ci, "repository": repository, "repository_id": repository_id}
+    build |= {"owner_id": owner_id, "workflow": workflow, "ref": ref, "runner": runner}
+    build |= {"signer_workflow": signer_workflow}
+    typed = _stated_only({**signer, **build})
+    others = {"from_bundle": from_bundle, "artifact": artifact, "plugin": plugin}
+    chosen = _stated_only(others)
+    proposal = Proposal(namespace, chosen.get("plugin", ""), tier, str(context.paths.managed_file))
+    if "from_bundle" in chosen:
+        evidence = _evidence(context, chosen["from_bundle"], chosen.get("artifact", ""), typed)
+        return _add(context, _proposed(evidence, proposal), evidence)
+    return _add(context, _stated(context, proposal, typed, chosen.get("artifact", "")), None)
+
+
+def _stated_only(options: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the options that were given.
+
+    Raises:
+        UsageError: one is blank: an empty variable of a script, say, which must not widen a rule.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    for key, value in given.items():
+        if not value.strip():
+            _fail(given, key, "it is blank")
+    return given
 
 
 def _evidence(
@@ -89,13 +110,12 @@ def _evidence(
 ) -> BundleEvidence:
     from aperio_cli.running.evidence import BundleRequest, bundle_evidence
 
-    for name, value in typed.items():
-        if value:
-            raise UsageError(
-                f"`--{name}` does not go with `--from-bundle`; no rule was written",
-                why="the bundle says it",
-                next=["leave one of the two out"],
-            )
+    for key in typed:
+        raise UsageError(
+            f"`{_name(key)}` does not go with `--from-bundle`; no rule was written",
+            why="the bundle says it",
+            next=["leave one of the two out"],
+        )
     return bundle_evidence(
         BundleRequest(
             source=from_bundle,
@@ -152,15 +172,16 @@ def _stated(
             "`--artifact` goes with `--from-bundle`; no rule was written",
             why="it is what a bundle is held against",
         )
-    if not typed["identity"]:
+    if typed.keys() <= {"issuer", "domain"}:
         raise UsageError(
             "no rule was written: it is not said who signs",
-            why="expected `--from-bundle`, or `--identity` with `--issuer`",
+            why="expected `--from-bundle`, `--identity` with `--issuer`, or `--ci` with the fields"
+            " of a build",
             next=[f"`aperio trust publisher add {clean(proposal.namespace)} --from-bundle FILE`"],
         )
-    given = {key: value for key, value in typed.items() if value}
-    values = {"domain": PUBLIC_DOMAIN} | given
-    if not typed["issuer"] and values["domain"] != LOCAL_DOMAIN:
+    values = {"domain": PUBLIC_DOMAIN} | typed
+    is_known = "issuer" in values or values["domain"] == LOCAL_DOMAIN
+    if "identity" in typed and "ci" not in typed and not is_known:
         raise UsageError(
             f"`{clean(typed['identity'])}` was not accepted; no rule was written",
             why="expected `--issuer` as well: an identity is only what its issuer vouches for",
@@ -176,8 +197,18 @@ def _stated(
 
 def _fail(stated: Mapping[str, str], key: str, why: str) -> NoReturn:
     value = one_line(stated.get(key, ""), limit=200)
-    typed = value if key == "namespace" else f"--{key} {value}".rstrip()
-    raise UsageError(f"`{typed}` was not accepted; no rule was written", why=why)
+    typed = value if key == "namespace" else f"{_name(key)} {value}".rstrip()
+    is_build = "ci" in stated and key not in stated
+    raise UsageError(
+        f"`{typed}` was not accepted; no rule was written",
+        why=why,
+        next=["have all of it read from a bundle: `--from-bundle FILE`"] if is_build else [],
+    )
+
+
+def _name(key: str) -> str:
+    """Return the option that states a key."""
+    return f"--{key.replace('_', '-')}"
 
 
 def _add(context: Context, rule: PublisherRule, evidence: BundleEvidence | None) -> Report:
@@ -206,8 +237,10 @@ def _add(context: Context, rule: PublisherRule, evidence: BundleEvidence | None)
     _require_effect(context, rule)
     _show(context, rule, others, evidence)
     say_stops(context, stopped)
+    scope = " for EVERY namespace without a rule of its own" if _is_for_all(rule) else ""
     context.ask(
-        f"Add this rule to {path}?", what=f"`{rule.namespace}` was left as it is: no rule was added"
+        f"Add this rule{scope} to {path}?",
+        what=f"`{rule.namespace}` was left as it is: no rule was added",
     )
     managed.change(context.paths, lambda config: changes.with_publisher(config, rule))
     return Report(data, f"a rule for `{rule.namespace}` was added to {path}")
@@ -254,12 +287,22 @@ def _show(
         for line in rows.splitlines():  # one by one: long claims must not crowd out the others
             say(line)
     say(f"\nthe rule:\n{rule.to_toml()}\n")
+    if _is_for_all(rule):
+        whom = f"whoever can release from {rule.ci.repository}" if rule.ci else rule.identity
+        say(f"{whom} may then sign any plugin of any namespace without a rule of its own")
     if others:
         say(f"`{rule.namespace}` has rules already; these signers stay admitted:")
         for known in others:
             say(f"  {who_signs(known)} (trust domain {known.domain})")
     for words in [] if others else _displaced(context, rule):
         say(words)
+
+
+def _is_for_all(rule: PublisherRule) -> bool:
+    """Whether a rule opens every namespace that has none of its own."""
+    from aperio_cli.models.publisher import ANY_NAMESPACE
+
+    return rule.namespace == ANY_NAMESPACE
 
 
 def _displaced(context: Context, rule: PublisherRule) -> Iterator[str]:
@@ -269,7 +312,7 @@ def _displaced(context: Context, rule: PublisherRule) -> Iterator[str]:
 
     stated = context.config.user
     everyone = [who_signs(known) for known in stated.publishers if known.namespace == ANY_NAMESPACE]
-    if everyone and rule.namespace != ANY_NAMESPACE:
+    if everyone and not _is_for_all(rule):
         signers = ", ".join(everyone)
         yield f"who may sign for `*` could no longer sign for `{rule.namespace}`: {signers}"
     if stated.publisher_files:

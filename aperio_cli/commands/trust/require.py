@@ -40,18 +40,8 @@ def trust_require(
     """
     from aperio_cli.config import changes, load_config, managed
     from aperio_cli.models.policy import REQUIREMENTS
-    from aperio_cli.models.table import unknown
 
-    if not org.isprintable():
-        raise UsageError(
-            "`--org` was not accepted; what is required was left as it is",
-            why="expected printable characters on one line",
-        )
-    if level not in REQUIREMENTS:
-        raise UsageError(
-            f"`{one_line(level, limit=80)}` was not accepted; what is required was left as it is",
-            why=unknown(level, REQUIREMENTS),
-        )
+    _require_words(level, org)
     config = context.config
     stopped = stops(context, changes.with_level(config, level, org), org)
     before = config.user.level(org) or REQUIREMENTS[0]
@@ -83,6 +73,27 @@ def trust_require(
         f"`{level}` is required {_whom(org)}",
         notes=(stronger,) if held != level else (),
     )
+
+
+def _require_words(level: str, organization: str) -> None:
+    """Require a known level, and an organization that can be written.
+
+    Raises:
+        UsageError: one of them is neither.
+    """
+    from aperio_cli.models.policy import REQUIREMENTS
+    from aperio_cli.models.table import unknown
+
+    if not organization.isprintable():
+        raise UsageError(
+            "`--org` was not accepted; what is required was left as it is",
+            why="expected printable characters on one line",
+        )
+    if level not in REQUIREMENTS:
+        raise UsageError(
+            f"`{one_line(level, limit=80)}` was not accepted; what is required was left as it is",
+            why=unknown(level, REQUIREMENTS),
+        )
 
 
 def _holder(config: Config, level: str, organization: str) -> str:
