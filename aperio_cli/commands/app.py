@@ -90,6 +90,7 @@ _MODULES = (
     "trust.domain_add",
     "trust.domain_list",
     "trust.domain_remove",
+    "trust.sign_publishers",
     "trust.refresh",
     "doctor",
     "completion",
@@ -107,7 +108,7 @@ def load(argv: Sequence[str] = ()) -> typer.Typer:
     """
     words = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
     modules = {module.replace(".", "_"): module for module in _MODULES}
-    possible = ("_".join(words[:count]) for count in (3, 2, 1))
+    possible = ("_".join(words[:count]).replace("-", "_") for count in (3, 2, 1))
     named = next((modules[name] for name in possible if name in modules), None)
     for module in [named] if named else _MODULES:
         importlib.import_module(f"{_COMMANDS}.{module}")

@@ -1,4 +1,7 @@
-"""Stage 3, sign: Artifact → SignedArtifact, a Sigstore bundle and statements beside each."""
+"""Stage 3, sign: Artifact → SignedArtifact, a Sigstore bundle and statements beside each.
+
+Other files that somebody has to stand behind get a bundle alone.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.models.artifact import Artifact
+    from aperio_cli.models.digest import Digest
     from aperio_cli.models.publisher import Signer
     from aperio_cli.signing.credential import Credential
     from aperio_cli.signing.domain import SigningDomain
 
-__all__ = ["attestations_path", "bundle_path", "sign"]
+__all__ = ["SignedFile", "attestations_path", "bundle_path", "sign", "sign_file"]
 
 # The artifact, its provenance, its bill of materials.
 _ENTRIES_PER_ARTIFACT = 3
@@ -67,7 +71,9 @@ def sign(
     if not artifacts:
         return []
     for artifact in artifacts:
-        _check_unchanged(artifact)
+        _check_unchanged(
+            artifact.path, artifact.digest, step="build it again: `aperio plugin build`"
+        )
     bills = [statements.read_sbom(artifact) for artifact in artifacts]
     maker = _Maker(domain, domain.credential())
 
@@ -85,6 +91,46 @@ def sign(
         if on_signed:
             on_signed(signed[-1])
     return signed
+
+
+@dataclass(frozen=True, slots=True)
+class SignedFile:
+    """A file that is no artifact, with its bundle.
+
+    Attributes:
+        path: the file.
+        digest: its digest.
+        bundle_path: where its bundle stands.
+        signer: who signed it.
+    """
+
+    path: Path
+    digest: Digest
+    bundle_path: Path
+    signer: Signer
+
+
+def sign_file(path: Path, digest: Digest, *, domain: SigningDomain) -> SignedFile:
+    """Sign a file, and write its bundle beside it once that was verified.
+
+    Args:
+        path: the file.
+        digest: of what was read of it.
+        domain: who certifies the signature.
+
+    Raises:
+        AperioError: as `sign`; of one file, without statements.
+    """
+    _check_unchanged(path, digest, step="run the same command again")
+    maker = _Maker(domain, domain.credential())
+
+    def work(session: client.Session) -> tuple[bytes, Signer]:
+        bundle = session.sign_digest(digest)
+        return bundle, maker.verified(path, digest, bundle)
+
+    bundle, signer = client.with_session(domain, maker.credential, work, entries=1)
+    writing.write_atomic(bundle_path(path), bundle)
+    return SignedFile(path, digest, bundle_path(path), signer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +169,7 @@ class _Maker:
             SigningFailed: when one of them does not verify.
         """
         bundle = session.sign_digest(artifact.digest)
-        signer = self._verified(artifact, bundle)
+        signer = self.verified(artifact.path, artifact.digest, bundle)
         subject = (artifact.path.name, artifact.digest)
         attestations = {
             kind: session.sign_statement(subject, kind, predicate)
@@ -133,25 +179,31 @@ class _Maker:
         self._verify_attestations(artifact, made)
         return made
 
-    def _verified(self, artifact: Artifact, bundle: bytes) -> Signer:
-        """Who signed, as somebody who installs the artifact would find."""
+    def verified(self, path: Path, digest: Digest, bundle: bytes) -> Signer:
+        """Return who signed, as somebody who reads the file elsewhere would find.
+
+        Raises:
+            SigningFailed: it does not verify, or somebody else signed.
+        """
         try:
-            signer = verify_signature(artifact.digest, bundle, [self._root()]).signer
+            signer = verify_signature(digest, bundle, [self._root()]).signer
         except Refusal as refusal:
-            raise _useless(artifact, f"{refusal.code}: {refusal.why}") from refusal
+            raise _useless(path, f"{refusal.code}: {refusal.why}") from refusal
         if not self.credential.names(signer):
             found = f"{signer.identity}, issuer {signer.issuer}"
-            raise _useless(artifact, f"expected {self.credential}\nfound    {found}")
+            raise _useless(path, f"expected {self.credential}\nfound    {found}")
         return signer
 
     def _verify_attestations(self, artifact: Artifact, made: _Made) -> None:
         try:
             found = verify_attestations(artifact.digest, made.lines, [self._root()])
         except Refusal as refusal:
-            raise _useless(artifact, f"{refusal.code}: {refusal.why}") from refusal
+            raise _useless(artifact.path, f"{refusal.code}: {refusal.why}") from refusal
         kinds = [attestation.predicate_type for attestation in found]
         if kinds != list(made.attestations):
-            raise _useless(artifact, f"expected {', '.join(made.attestations)}\nfound    {kinds}")
+            raise _useless(
+                artifact.path, f"expected {', '.join(made.attestations)}\nfound    {kinds}"
+            )
 
     def _root(self) -> TrustedRootSource:
         return TrustedRootSource(self.domain.name, self.domain.trusted_root_json().encode())
@@ -170,19 +222,24 @@ def _write(artifact: Artifact, made: _Made) -> SignedArtifact:
     return SignedArtifact(artifact, bundle, attestations, tuple(made.attestations), made.signer)
 
 
-def _check_unchanged(artifact: Artifact) -> None:
-    found = reading.hash_file(artifact.path)
-    if found != artifact.digest:
+def _check_unchanged(path: Path, digest: Digest, *, step: str) -> None:
+    """Refuse a file that is not what was read.
+
+    Raises:
+        ArtifactChanged: it is another one by now.
+    """
+    found = reading.hash_file(path)
+    if found != digest:
         raise ArtifactChanged(
-            f"`{artifact.path}` was not signed: it changed since it was read",
-            why=f"expected {artifact.digest}\nfound    {found}",
-            next=["build it again: `aperio plugin build`"],
+            f"`{path}` was not signed: it changed since it was read",
+            why=f"expected {digest}\nfound    {found}",
+            next=[step],
         )
 
 
-def _useless(artifact: Artifact, why: str) -> SigningFailed:
+def _useless(path: Path, why: str) -> SigningFailed:
     return SigningFailed(
-        f"`{artifact.path}` was not signed: its new signature does not verify, none was written",
+        f"`{path}` was not signed: its new signature does not verify, none was written",
         why=why,
         next=["check this machine's clock", "run the same command again"],
     )

@@ -35,6 +35,7 @@ L_COMMANDS = {
     "trust domain add", "trust domain list", "trust domain remove", "trust exception add",
     "trust exception remove", "trust local init", "trust publisher add", "trust publisher list",
     "trust publisher remove", "trust refresh", "trust require", "trust show",
+    "trust sign-publishers",
 }  # fmt: skip
 HEAVY = ("typer", "rich", "sigstore", "cryptography", "grpc", "cookiecutter", "httpx", "yaml")
 

@@ -21,13 +21,10 @@ import pytest
 
 from aperio_cli import clock
 from aperio_cli.__main__ import main
-from aperio_cli.models.artifact import BUNDLE_SUFFIX
-from aperio_cli.models.digest import Digest
-from aperio_cli.signing.local import open_domain
 from tests.contract.test_command_line import L_COMMANDS
 from tests.lifecycle.hello_api import KEY, HelloApi
 from tests.lifecycle.plugins import artifact_of, sdk_program
-from tests.trust import IDENTITY, Forge
+from tests.trust import IDENTITY
 from tests.tuf_repository import TufRepository, serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -208,6 +205,10 @@ DATA: dict[str, Schema] = {
         out=WORD, plugins=NUMBER, versions=NUMBER, left_out=any_number_of(WORD), serial=NUMBER
     ),
     "trust local init": exactly(domain=WORD, identity=WORD, config_file=WORD, rule=RULE),
+    "trust sign-publishers": exactly(
+        file=WORD, bundle=WORD, sha256=SHA256, serial=NUMBER, expires=TIME, publishers=NUMBER,
+        signer=SIGNER,
+    ),
     "trust refresh": exactly(
         roots=some(exactly(
             name=WORD, url=WORD, before=TEXT, as_of=TIME,
@@ -365,6 +366,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(root):
         patch.setenv("APERIO_HOME", str(root / "home"))
+        patch.setenv("LOGNAME", IDENTITY.removesuffix("@local"))
         patch.setenv("PIP_NO_INDEX", "1")
         patch.setenv("PIP_FIND_LINKS", str(ROOT / ".cache" / "wheels"))
         play_author(root, play)
@@ -410,9 +412,7 @@ def play_trust(root: Path, play: Any) -> None:
     publishers = {"schema": "aperio.publishers/v1", "serial": 1, "expires": soon, "publishers": []}
     stated = home / "publishers.json"
     stated.write_text(json.dumps(publishers))
-    forge = Forge.of(open_domain(home / "trust" / "local"))
-    bundle = forge.bundle_json(Digest.of(stated.read_bytes()))
-    stated.with_name(f"{stated.name}{BUNDLE_SUFFIX}").write_bytes(bundle)
+    play("trust sign-publishers", "trust", "sign-publishers", stated, "--trust", "local")
     with (home / "config.toml").open("a") as config:
         config.write(f'\n[[publisher_files]]\nfile = "{stated}"\ndomain = "local"\n')
         config.write(f'identity = "{IDENTITY}"\n')

@@ -13,11 +13,13 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
+from aperio_cli import clock
 from aperio_cli.models.digest import Digest
 from aperio_cli.proving.attestations import verify_attestations
 from aperio_cli.proving.signature import verify_signature
@@ -74,9 +76,11 @@ class Job:
 
     def signs(self, artifact: Path, *words: object, stdin: str = "") -> Done:
         """Run the command to its end, whatever comes of it."""
-        process = self.aperio.start(
-            "plugin", "sign", artifact, *words, stdin=subprocess.PIPE if stdin else None
-        )
+        return self.types("plugin", "sign", artifact, *words, stdin=stdin)
+
+    def types(self, *words: object, stdin: str = "") -> Done:
+        """Run any command to its end."""
+        process = self.aperio.start(*words, stdin=subprocess.PIPE if stdin else None)
         if stdin:
             assert process.stdin
             process.stdin.write(stdin.encode())
@@ -656,6 +660,19 @@ def test_configuration_file_without_services_is_refused(
     private.file.write_text(private.domain.trusted_root_json())
     error = job.refused(artifact, "--trust", private.file, "--identity-token", "x.y.z")
     assert (error["code"], error["exit"]) == ("trust-root-invalid", 3)
+
+
+def test_publishers_are_signed_with_a_token_from_stdin(job: Job, private: Instance) -> None:
+    """With the credentials of `plugin sign`, which are the same code."""
+    path = job.aperio.folder / "publishers.json"
+    expires = (clock.now() + timedelta(days=30)).date().isoformat()
+    listed = {"schema": "aperio.publishers/v1", "serial": 1, "expires": expires, "publishers": []}
+    path.write_text(json.dumps(listed))
+    words = ("--trust", private.file, "--identity-token", "-", "--json")
+    token = private.mint(claims.github())
+    done = job.types("trust", "sign-publishers", path, *words, stdin=token)
+    assert done.status == 0, done
+    assert done.data["signer"]["issuer"] == claims.github()["iss"]
 
 
 def test_configured_domain_is_named_by_its_name(

@@ -1010,6 +1010,86 @@ def test_root_that_is_not_there_is_named(aperio: Aperio) -> None:
     aperio.refuses("trust", "domain", "add", "acme", "--file", "x.json", code="not-found", status=1)
 
 
+# ── sign-publishers ───────────────────────────────────────────────────────────────────────────────
+
+LISTED = {
+    "namespace": "globex", "domain": "public", "identity": "grace@globex.example",
+    "issuer": "https://accounts.globex.example",
+}  # fmt: skip
+LIST = {"schema": "aperio.publishers/v1", "serial": 3, "expires": SOON, "publishers": [LISTED]}
+SIGN = ("trust", "sign-publishers", "publishers.json", "--trust", "local")
+
+
+def test_signed_publishers_are_read_where_their_signer_is_named(aperio: Aperio) -> None:
+    path = aperio.folder / "publishers.json"
+    path.write_text(json.dumps(LIST))
+    done = aperio(*SIGN, "--json")
+    assert done.data["bundle"] == "publishers.json" + BUNDLE_SUFFIX
+    assert (done.data["serial"], done.data["publishers"]) == (3, 1)
+    assert done.data["signer"]["identity"] == "alice@local"
+    assert done.data["sha256"] == Digest.of(path.read_bytes()).hex
+    (aperio.home / "config.toml").write_text(
+        f'[[publisher_files]]\nfile = "{path}"\ndomain = "local"\nidentity = "alice@local"\n'
+    )
+    data = aperio("trust", "show", "--json").data
+    assert data["publisher_files"][0]["serial"] == 3
+    assert "globex" in [each["namespace"] for each in data["publishers"]]
+
+
+def test_publishers_are_signed_again_after_a_change(aperio: Aperio) -> None:
+    path = aperio.folder / "publishers.json"
+    path.write_text(json.dumps(LIST))
+    aperio(*SIGN)
+    path.write_text(json.dumps(LIST | {"serial": 4}))
+    said = aperio(*SIGN).out
+    assert "signed by alice@local\n  serial 4, 1 rule, until " in said
+
+
+@pytest.mark.parametrize(
+    ("contents", "why"),
+    [
+        ("not json", "it is not JSON"),
+        ("[]", "expected a JSON object"),
+        (json.dumps(LIST | {"serial": "3"}), "`serial`: expected a whole number"),
+        (json.dumps(LIST | {"serial": 0}), "`serial`: expected a whole number"),
+        (json.dumps(LIST | {"serial": 1.5}), "`serial`: expected a whole number"),
+        (json.dumps({key: LIST[key] for key in LIST if key != "serial"}), "`serial`: expected"),
+        (json.dumps(LIST | {"publishers": [LISTED | {"namespace": "*"}]}), "`publishers[0].names"),
+        (json.dumps(LIST | {"expires": "2020-01-01"}), "it ended on 2020-01-01T23:59:59Z"),
+    ],
+)
+def test_what_no_machine_would_accept_is_not_signed(
+    aperio: Aperio, contents: str, why: str
+) -> None:
+    (aperio.folder / "publishers.json").write_text(contents)
+    refused = aperio.refuses(*SIGN, code="publisher-file-invalid", status=3)
+    assert why in refused.why
+
+
+def test_publishers_that_are_not_there_are_not_signed(aperio: Aperio) -> None:
+    refused = aperio.refuses(*SIGN, code="not-found", status=1)
+    assert refused.what.startswith("`publishers.json` cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "status"),
+    [
+        (("--trust", "local", "--identity-token", "x"), "usage", 2),
+        (("--identity-token", "x", "--oob"), "usage", 2),
+        (("--trust", "nowhere"), "usage", 2),
+        (("--trust", "public", "--offline"), "offline", 4),
+    ],
+)
+def test_publishers_are_signed_with_the_options_of_plugin_sign(
+    aperio: Aperio, words: tuple[str, ...], code: str, status: int
+) -> None:
+    (aperio.folder / "publishers.json").write_text(json.dumps(LIST))
+    refused = aperio.refuses(*SIGN[:3], *words, code=code, status=status)
+    assert "nothing was signed" in refused.what
+    if "--trust" in words and "nowhere" not in words:
+        assert "`aperio trust sign-publishers publishers.json --trust local`" in refused.next
+
+
 # ── show ──────────────────────────────────────────────────────────────────────────────────────────
 
 
