@@ -44,6 +44,7 @@ def trust_require(
     _require_words(level, org)
     config = context.config
     stopped = stops(context, changes.with_level(config, level, org), org)
+    say_stops(context, stopped)
     before = config.user.level(org) or REQUIREMENTS[0]
     if REQUIREMENTS.index(level) < REQUIREMENTS.index(before):
         if words := _floor_words(config, org):
@@ -52,7 +53,6 @@ def trust_require(
             f"Require no more than `{level}` {_whom(org)}?",
             what=f"`{before}` is required {_whom(org)} as before",
         )
-    say_stops(context, stopped)
     was_changed = managed.change(
         context.paths, lambda config: changes.with_level(config, level, org)
     )
