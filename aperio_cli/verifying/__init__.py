@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from aperio_cli import text
 from aperio_cli.archive import reading
-from aperio_cli.errors import AperioError, Refusal
+from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import FileTooLarge
 from aperio_cli.errors.installing import BytecodeInArtifact
 from aperio_cli.errors.trust import VerifierCrashed
@@ -303,22 +303,18 @@ def _no_collections() -> Iterator[None]:
 
 
 def _proof(request: VerifyRequest, statements: _Statements, digest: Digest) -> Proof | None:
-    """What the bundle proves, and with it what every attestation does."""
+    """Return what the bundle proves, and with it what every attestation does."""
     if statements.bundle is None:
         return None
-    from aperio_cli.proving import attestations, signature
+    from aperio_cli.proving.attestations import verify_attestations
+    from aperio_cli.proving.signature import verify_signature
 
-    try:
-        roots = request.roots()
-        proof = signature.verify_signature(digest, statements.bundle, roots)
-        if statements.attestations is None:
-            return proof
-        stated = attestations.verify_attestations(digest, statements.attestations, roots)
-        return replace(proof, attestations=(*proof.attestations, *stated))
-    except Refusal as refusal:
-        # It knows bytes and bundles; what they belong to is known here.
-        what = refusal.what.replace("the artifact", request.subject, 1)
-        raise type(refusal)(what, why=refusal.why, next=refusal.next) from refusal
+    roots, subject = request.roots(), request.subject
+    proof = verify_signature(digest, statements.bundle, roots, subject=subject)
+    if statements.attestations is None:
+        return proof
+    stated = verify_attestations(digest, statements.attestations, roots, subject=subject)
+    return replace(proof, attestations=(*proof.attestations, *stated))
 
 
 # ── the bytes ─────────────────────────────────────────────────────────────────────────────────────

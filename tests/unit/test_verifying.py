@@ -243,8 +243,9 @@ def test_verify_refuses_attestations_that_are_too_long(machine: Machine) -> None
 def test_verify_refuses_attestations_of_another_file(machine: Machine) -> None:
     path, other = machine.signed(), machine.attest(machine.signed(version="2.0.0"))
     shutil.copy(attestations_of(other), attestations_of(path))
-    with pytest.raises(SignatureDigestMismatch):
+    with pytest.raises(SignatureDigestMismatch) as caught:
         machine.verify(path)
+    assert caught.value.what.startswith(f"`{path}` was refused: ")
 
 
 def test_verify_refuses_attestations_of_somebody_whom_no_rule_names(machine: Machine) -> None:
@@ -320,7 +321,7 @@ def test_verify_leaves_the_collector_as_it_was(machine: Machine, *, is_enabled: 
 def test_verify_refuses_when_the_verifier_cannot_be_loaded(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(*_: object) -> None:
+    def missing(*_: object, **__: object) -> None:
         raise ImportError("no module named sigstore")
 
     monkeypatch.setattr(signature, "load", missing)
@@ -374,8 +375,9 @@ def test_verify_refuses_a_bundle_of_another_file(machine: Machine) -> None:
     shutil.copy(
         other.with_name(other.name + BUNDLE_SUFFIX), path.with_name(path.name + BUNDLE_SUFFIX)
     )
-    with pytest.raises(SignatureDigestMismatch):
+    with pytest.raises(SignatureDigestMismatch) as caught:
         machine.verify(path, exception=GRANTED)
+    assert caught.value.what.startswith(f"`{path}` was refused: ")
 
 
 def test_verify_refuses_other_bytes_before_it_looks_at_anything_else(

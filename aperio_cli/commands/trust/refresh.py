@@ -66,11 +66,13 @@ def trust_refresh(
 
 
 def _together(failures: Sequence[AperioError], reports: Sequence[RefreshReport]) -> AperioError:
-    """The first failure, with what else came of the call, which has one error to say it in."""
+    """Return the first failure, with what else came of the call: it has one error to say it in."""
     first, *others = failures
     more = [f"failed, too: {other.what}" for other in others]
     more += [f"refreshed: `{report.name}`" for report in reports]
-    return type(first)(first.what, why="\n".join([first.why, *more]), next=first.next)
+    if more:
+        first.add_evidence("\n".join(more))
+    return first
 
 
 def _lines(report: RefreshReport) -> Iterator[str]:
