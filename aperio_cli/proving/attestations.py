@@ -71,9 +71,9 @@ def _verified(
     digest: Digest, line: bytes, roots: Sequence[TrustedRootSource], *, number: int
 ) -> Attestation:
     try:
-        verified = verify_statement(line, roots, limit_bytes=MAX_ATTESTATIONS_BYTES)
-        verified.statement.check_subject(digest)
-        return verified.statement.attestation(verified.signer)
+        statement, proof = verify_statement(line, roots, limit_bytes=MAX_ATTESTATIONS_BYTES)
+        statement.check_subject(digest)
+        return statement.attestation(proof.signer)
     except Fault as fault:
         raise Fault(
             fault.error,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -52,11 +52,9 @@ if TYPE_CHECKING:
     from cryptography import x509
     from sigstore.models import Bundle, TrustedRoot
 
-    from aperio_cli.models.publisher import Signer
 
 __all__ = [
     "TrustedRootSource",
-    "VerifiedStatement",
     "check_bundle",
     "load",
     "verify_signature",
@@ -77,23 +75,6 @@ _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")
 _MAX_MEMBERS = 4096  # a genuine bundle has one or two hundred, most of them hashes of its proof
 
 _SILENT = logging.NullHandler()
-
-
-@dataclass(frozen=True, slots=True)
-class VerifiedStatement:
-    """An in-toto statement whose signature verified; what it is about is not judged yet.
-
-    Attributes:
-        statement: what was signed.
-        signer: who signed it.
-        root: what that was verified against.
-        log_entry: where it was logged.
-    """
-
-    statement: Statement
-    signer: Signer
-    root: TrustedRootSource
-    log_entry: LogEntry
 
 
 def load() -> None:
@@ -138,14 +119,14 @@ def verify_signature(
     with refusing(subject):
         material = _read_bundle(bundle_json, limit_bytes=MAX_BUNDLE_BYTES)
         if material.is_statement:
-            return _statement_proof(digest, _verified_statement(material, roots))
+            return _statement_proof(digest, *_verified_statement(material, roots))
         # A bundle that says it is for another file is checked for that one, to tell a bundle that
         # was mixed up from one that proves nothing.
         signed = material.claimed_digest or digest
-        verified = _verify_over(roots, material, signed)
+        proof, _ = _verify_over(roots, material, signed)
         if signed != digest:
             raise another_file(digest, str(signed))
-        return Proof(verified.signer, verified.root.facts, verified.log_entry)
+        return proof
 
 
 def check_bundle(digest: Digest, bundle_json: bytes, *, subject: str) -> None:
@@ -176,8 +157,10 @@ def check_bundle(digest: Digest, bundle_json: bytes, *, subject: str) -> None:
 
 def verify_statement(
     bundle_json: bytes, roots: Sequence[TrustedRootSource], *, limit_bytes: int
-) -> VerifiedStatement:
+) -> tuple[Statement, Proof]:
     """Return the in-toto statement in a bundle and who signed it, as one of the roots proves.
+
+    What the statement is about is not judged here.
 
     Args:
         bundle_json: a Sigstore bundle with a DSSE envelope.
@@ -196,25 +179,18 @@ def verify_statement(
 
 def _verified_statement(
     material: _Material, roots: Sequence[TrustedRootSource]
-) -> VerifiedStatement:
-    verified = _verify_over(roots, material, None)
-    statement = Statement.parse(*verified.content)
-    return VerifiedStatement(statement, verified.signer, verified.root, verified.log_entry)
+) -> tuple[Statement, Proof]:
+    proof, (payload_type, payload) = _verify_over(roots, material, None)
+    return Statement.parse(payload_type, payload), proof
 
 
-def _statement_proof(digest: Digest, verified: VerifiedStatement) -> Proof:
-    statement = verified.statement
+def _statement_proof(digest: Digest, statement: Statement, proof: Proof) -> Proof:
     if statement.predicate_type not in SIGNING_TYPES:
         expected = " or ".join(SIGNING_TYPES)
         raise invalid(f"expected a statement of {expected}\nfound    {statement.predicate_type}")
     statement.check_subject(digest)
-    return Proof(
-        signer=verified.signer,
-        root=verified.root.facts,
-        log_entry=verified.log_entry,
-        form="statement",
-        attestations=(statement.attestation(verified.signer),),
-    )
+    attestation = statement.attestation(proof.signer)
+    return replace(proof, form="statement", attestations=(attestation,))
 
 
 # ── a bundle, before anything in it is believed ───────────────────────────────────────────────────
@@ -296,19 +272,10 @@ def _claimed_digest(signed: Mapping[str, Any]) -> Digest | None:
 # ── one root after the other ──────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class _Verified:
-    """What one root proved about a bundle; `content` is payload type and payload of an envelope."""
-
-    root: TrustedRootSource
-    signer: Signer
-    log_entry: LogEntry
-    content: tuple[str, bytes]
-
-
 def _verify_over(
     roots: Sequence[TrustedRootSource], material: _Material, digest: Digest | None
-) -> _Verified:
+) -> tuple[Proof, tuple[str, bytes]]:
+    """Return what the first root proves that proves it, as `_verify_against`."""
     if not roots:
         raise no_root("no trust domain is configured")
     faults: list[Fault] = []
@@ -355,14 +322,17 @@ def _unknown_domain(roots: Sequence[TrustedRootSource]) -> Fault:
 
 def _verify_against(
     root: TrustedRootSource, material: _Material, digest: Digest | None
-) -> _Verified:
-    """What one root proves: about the file of a digest, or without one about the envelope."""
+) -> tuple[Proof, tuple[str, bytes]]:
+    """Return what one root proves, and payload type and payload of the envelope that it verified.
+
+    It is about the file of a digest, or without one about the envelope.
+    """
     moment = material.certificate.not_valid_before_utc
     document = narrowed(root, moment, material.entry["logId"])
     content = _verify_bundle(material, digest, _trusted_root(root.name, document))
     log_entry = _log_entry(material.entry, document["tlogs"][0])
     signer = signer_of(root.name, material.certificate, _verified_time(material))
-    return _Verified(root, signer, log_entry, content)
+    return Proof(signer, root.facts, log_entry), content
 
 
 def _trusted_root(name: str, document: Mapping[str, Any]) -> TrustedRoot:

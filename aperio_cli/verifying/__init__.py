@@ -41,7 +41,7 @@ from aperio_cli.models.offer import Offer
 from aperio_cli.net.fetch import FetchRequest, fetch_into
 from aperio_cli.text import clean
 from aperio_cli.verifying.clearing import Cleared, clear
-from aperio_cli.verifying.decide import AdmittedArtifact, Question, check_bytes, decide, judge
+from aperio_cli.verifying.decide import AdmittedArtifact, check_bytes, decide, judge
 from aperio_cli.verifying.evidence import Case
 
 if TYPE_CHECKING:
@@ -68,6 +68,9 @@ __all__ = [
 MAX_ARTIFACT_BYTES = 1024**3
 DOWNLOAD_TIMEOUT_S = 600.0
 _COPY_BYTES = 1024 * 1024
+_Statements = tuple[
+    bytes | None, bytes | None
+]  # a bundle and attestations; nothing is believed yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ class VerifyRequest:
 
 
 def verify_artifact(request: VerifyRequest) -> AdmittedArtifact:
-    """The artifact, admitted; the caller closes it.
+    """Return the artifact, admitted; the caller closes it.
 
     The artifact is opened once: the bytes that are digested, verified and walked are those that
     the result holds open, in a private copy that never had a name.
@@ -122,7 +125,7 @@ def verify_artifact(request: VerifyRequest) -> AdmittedArtifact:
     """
     with _refusing(request), contextlib.ExitStack() as on_failure:
         statements = _statements(request)
-        with _verifier_loading(is_needed=statements.bundle is not None):
+        with _verifier_loading(is_needed=statements[0] is not None):
             content, digest = _private_copy(request)
         on_failure.enter_context(content)
         admitted = _examine(request, statements, content, digest)
@@ -148,25 +151,27 @@ def _examine(
     request: VerifyRequest, statements: _Statements, content: BinaryIO, digest: Digest
 ) -> AdmittedArtifact:
     size_bytes = os.fstat(content.fileno()).st_size
-    offer, claim = _offer(request, content)
+    offer, claim = _offer(request, statements, content)
     check_bytes(offer, digest, size_bytes)
-    case = _case(request, offer, _proof(request, statements, digest))
+    case = _case(request, offer, _proof(request, offer, digest))
     judge(case)
     members = reading.list_members(content, subject=request.subject)
     _refuse_bytecode(members, request.subject)
     manifest = claim or _read_manifest(request, content)
     artifact = Artifact(Path(offer.location), digest, size_bytes, manifest, offer.platform)
     platform = request.machine if request.is_to_run_here else None
-    question = Question(offer, case, statements.bundle, statements.attestations, platform)
-    return decide(question, artifact, content)
+    return decide(offer, case, artifact, content, platform=platform)
 
 
-def _offer(request: VerifyRequest, content: BinaryIO) -> tuple[Offer, Manifest | None]:
-    """What the artifact is offered as; of a local one its own manifest says so, a claim."""
+def _offer(
+    request: VerifyRequest, statements: _Statements, content: BinaryIO
+) -> tuple[Offer, Manifest | None]:
+    """Return what the artifact is offered as; of a local one its own manifest says so, a claim."""
     path = request.source
     if isinstance(path, Offer):
         return path, None
     claim = _read_manifest(request, content)
+    bundle, attestations = statements
     offer = Offer(
         id=claim.id,
         version=claim.version,
@@ -175,8 +180,9 @@ def _offer(request: VerifyRequest, content: BinaryIO) -> tuple[Offer, Manifest |
         location=str(path.absolute()),
         digest=None,
         size_bytes=None,
-        bundle=None,
+        bundle=bundle,
         source=str(path),
+        attestations=attestations,
     )
     return offer, claim
 
@@ -217,24 +223,11 @@ def _refuse_bytecode(members: Sequence[Entry], subject: str) -> None:
 # ── what is stated about the bytes ────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class _Statements:
-    """What came with an artifact; nothing in it is believed yet.
-
-    Attributes:
-        bundle: the Sigstore bundle; None when there is none.
-        attestations: in-toto statements, one Sigstore bundle a line; None when there are none.
-    """
-
-    bundle: bytes | None
-    attestations: bytes | None
-
-
 def _statements(request: VerifyRequest) -> _Statements:
     path = request.source
     if isinstance(path, Offer):
-        return _Statements(path.bundle, path.attestations)
-    return _Statements(
+        return path.bundle, path.attestations
+    return (
         _read_stated(request.bundle, _beside(path, BUNDLE_SUFFIX), MAX_BUNDLE_BYTES),
         _read_stated(
             request.attestations, _beside(path, ATTESTATIONS_SUFFIX), MAX_ATTESTATIONS_BYTES
@@ -302,18 +295,18 @@ def _no_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _proof(request: VerifyRequest, statements: _Statements, digest: Digest) -> Proof | None:
+def _proof(request: VerifyRequest, offer: Offer, digest: Digest) -> Proof | None:
     """Return what the bundle proves, and with it what every attestation does."""
-    if statements.bundle is None:
+    if offer.bundle is None:
         return None
     from aperio_cli.proving.attestations import verify_attestations
     from aperio_cli.proving.signature import verify_signature
 
     roots, subject = request.roots(), request.subject
-    proof = verify_signature(digest, statements.bundle, roots, subject=subject)
-    if statements.attestations is None:
+    proof = verify_signature(digest, offer.bundle, roots, subject=subject)
+    if offer.attestations is None:
         return proof
-    stated = verify_attestations(digest, statements.attestations, roots, subject=subject)
+    stated = verify_attestations(digest, offer.attestations, roots, subject=subject)
     return replace(proof, attestations=(*proof.attestations, *stated))
 
 

@@ -1,6 +1,6 @@
 """The decision: what was offered, what the bytes are, who signed, what the operator allows.
 
-Pure: everything that was found out is in the question. An `AdmittedArtifact` comes from `decide`
+Pure: everything that was found out is given. An `AdmittedArtifact` comes from `decide`
 and from nowhere else, so whoever holds one holds the proof that it was asked. Before each launch
 `check_receipt` asks the same of what the receipt kept, against the rules of that day.
 """
@@ -39,7 +39,6 @@ __all__ = [
     "AdmittedArtifact",
     "Case",
     "Judgement",
-    "Question",
     "check_bytes",
     "check_platform",
     "check_receipt",
@@ -67,9 +66,6 @@ class AdmittedArtifact:
         offer: what it was offered as.
         artifact: what it is; its manifest is no longer a claim.
         judgement: why it was admitted.
-        bundle: the Sigstore bundle that was verified; None for an exception.
-        attestations: the statements about it that were verified, one Sigstore bundle a line;
-            None when there are none.
         content: the very open file that was digested and verified, private to this process and
             without a name that anybody could put another file under.
 
@@ -80,8 +76,6 @@ class AdmittedArtifact:
     offer: Offer
     artifact: Artifact
     judgement: Judgement
-    bundle: bytes | None
-    attestations: bytes | None
     content: BinaryIO = field(repr=False, compare=False)
     _: KW_ONLY
     # InitVar: not stored, so `dataclasses.replace` cannot carry it over to other contents.
@@ -99,7 +93,7 @@ class AdmittedArtifact:
         self.close()
 
     def close(self) -> None:
-        """Lets go of the bytes."""
+        """Let go of the bytes."""
         self.content.close()
 
     @property
@@ -113,67 +107,54 @@ class AdmittedArtifact:
         return self.judgement.evidence
 
     @property
+    def bundle(self) -> bytes | None:
+        """The Sigstore bundle that was verified; None for an exception."""
+        return self.offer.bundle if isinstance(self.evidence, Verified) else None
+
+    @property
+    def attestations(self) -> bytes | None:
+        """The statements about it that were verified, as its offer has them; None for none."""
+        return self.offer.attestations if isinstance(self.evidence, Verified) else None
+
+    @property
     def badge(self) -> str:
         """What `list` shows: `unsigned`, `local`, or the tier of the rule that admitted it."""
         return self.judgement.badge
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """All that a decision depends on, besides the artifact itself.
+def decide(
+    offer: Offer, case: Case, artifact: Artifact, content: BinaryIO, *, platform: Platform | None
+) -> AdmittedArtifact:
+    """Return the artifact, admitted; every other answer is an error that says why.
 
-    Attributes:
-        offer: what somebody says the artifact is.
+    Args:
+        offer: what somebody says the artifact is, with the bundle that gave the case its proof.
         case: that version before the operator's policy.
-        bundle: the bundle that gave the case its proof; None without one.
-        attestations: the statements that went into it.
+        artifact: what was found in its bytes.
+        content: the open file that these bytes were read from.
         platform: the machine that has to run it; None when it is not to be run here.
 
     Raises:
         ValueError: the case is about something else than what is offered.
-    """
-
-    offer: Offer
-    case: Case
-    bundle: bytes | None
-    attestations: bytes | None
-    platform: Platform | None
-
-    def __post_init__(self) -> None:
-        if (self.case.plugin, self.case.version) != (self.offer.id, self.offer.version):
-            message = f"{self.case.subject} is not {_subject(self.offer)}"
-            raise ValueError(message)
-
-
-def decide(question: Question, artifact: Artifact, content: BinaryIO) -> AdmittedArtifact:
-    """The artifact, admitted; every other answer is an error that says why.
-
-    Args:
-        question: what is known besides the artifact.
-        artifact: what was found in its bytes.
-        content: the open file that these bytes were read from.
-
-    Raises:
         DigestMismatch: the bytes are not those that were offered.
         Refusal: the policy does not allow it; one subclass for each cause, as `judge`.
         ManifestMismatch: the artifact is not what it was offered as.
         PlatformIncompatible: it is for another platform.
         ProtocolIncompatible: it speaks another major version of the interface.
     """
-    offer = question.offer
+    if (case.plugin, case.version) != (offer.id, offer.version):
+        message = f"{case.subject} is not {_subject(offer)}"
+        raise ValueError(message)
     check_bytes(offer, artifact.digest, artifact.size)
-    judgement = judge(question.case)
+    judgement = judge(case)
     _check_manifest(offer, artifact)
-    check_platform(offer, question.platform)
+    check_platform(offer, platform)
     require_compatible(artifact.manifest.protocol, subject=_subject(offer), left=_REFUSED)
-    is_proved = isinstance(judgement.evidence, Verified)
-    bundle = question.bundle if is_proved else None
-    attestations = question.attestations if is_proved else None
-    return AdmittedArtifact(offer, artifact, judgement, bundle, attestations, content, seal=_SEAL)
+    return AdmittedArtifact(offer, artifact, judgement, content, seal=_SEAL)
 
 
 def check_bytes(offer: Offer, digest: Digest, size_bytes: int) -> None:
-    """Nothing, when digest and length are those of the offer.
+    """Refuse bytes whose digest or length is not that of the offer.
 
     Raises:
         DigestMismatch: they are not.
@@ -195,7 +176,7 @@ def check_bytes(offer: Offer, digest: Digest, size_bytes: int) -> None:
 
 
 def check_platform(offer: Offer, platform: Platform | None) -> None:
-    """Nothing, when the artifact is for this platform, or is not to be run here.
+    """Refuse an artifact for another platform, unless it is not to be run here.
 
     Raises:
         PlatformIncompatible: it is for another one.
@@ -233,7 +214,7 @@ def _check_manifest(offer: Offer, artifact: Artifact) -> None:
 
 
 def judge(case: Case) -> Judgement:
-    """Why the operator's policy allows this version: the proof and the rule, or the exception.
+    """Return why the operator's policy allows this version: proof and rule, or the exception.
 
     Raises:
         SignatureMissing: there is no bundle, and no exception from having to have one.
@@ -262,7 +243,7 @@ def check_receipt(
     organization: str = "",
     outcome: str = "was not started",
 ) -> Judgement:
-    """Why an installed version may be started: asked before every launch, of the policy as it is.
+    """Return why an installed version may be started, by the policy as it is before this launch.
 
     Args:
         receipt: what was found out when it was installed; nothing is verified once more.
@@ -293,7 +274,7 @@ def check_receipt(
 
 
 def _granted(receipt: Receipt) -> ExceptionGranted | None:
-    """What the command line granted; an exception of the configuration is looked up there."""
+    """Return what the command line granted; what the configuration states is looked up there."""
     recorded = receipt.evidence
     return recorded if isinstance(recorded, ExceptionGranted) and not recorded.source else None
 
@@ -331,7 +312,7 @@ def _admitting_rule(case: Case, proof: Proof) -> PublisherRule:
 
 
 def _lifted_level(case: Case, rule: PublisherRule | None) -> tuple[PolicyException, ...]:
-    """The exception that it took to meet what is required of publishers; none, when they do."""
+    """Return the exception that it took to meet what is required of publishers, if it took one."""
     if case.policy.required(case.organization) == REQUIREMENTS[0] or (rule and _is_verified(rule)):
         return ()
     if exception := case.lifting(UNVERIFIED):
@@ -346,7 +327,7 @@ def _is_verified(rule: PublisherRule) -> bool:
 
 
 def _check_attestations(case: Case, proof: Proof) -> None:
-    """Nothing, when all that is stated about the version is by somebody whom a rule names."""
+    """Refuse statements about the version by somebody whom no rule names."""
     rules = case.policy.rules_for(case.plugin)
     foreign = [
         attestation

@@ -116,9 +116,9 @@ def _signer(digest: Digest, bundle: bytes, root: TrustedRootSource) -> Signer:
         # `install` refuses it for good. But the suite signs a sample of somebody else's provenance,
         # and asks about the signature only.
         with refusing("the artifact"):
-            verified = verify_statement(bundle, [root], limit_bytes=MAX_BUNDLE_BYTES)
-            verified.statement.check_subject(digest)
-        return verified.signer
+            statement, proof = verify_statement(bundle, [root], limit_bytes=MAX_BUNDLE_BYTES)
+            statement.check_subject(digest)
+        return proof.signer
 
 
 def _root(asked: argparse.Namespace) -> TrustedRootSource:

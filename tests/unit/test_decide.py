@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -39,7 +39,6 @@ from aperio_cli.verifying.decide import (
     AdmittedArtifact,
     Case,
     Judgement,
-    Question,
     check_receipt,
     decide,
     judge,
@@ -58,6 +57,10 @@ from tests.builders import (
     rule,
     signer,
 )
+
+if TYPE_CHECKING:
+    from aperio_cli.models.offer import Offer
+    from aperio_cli.models.platform import Platform
 
 TODAY = date(2026, 1, 1)
 GRANTED = ExceptionGranted("unsigned", "2026-02-01", "trying it out")
@@ -86,19 +89,6 @@ def unsigned(**changes: Any) -> Case:
     return case(**{"proof": None} | changes)
 
 
-def question(**changes: Any) -> Question:
-    """About what is offered; the case is about it, too, unless changed."""
-    offered = changes.get("offer", offer())
-    stated: dict[str, Any] = {
-        "offer": offered,
-        "case": case(plugin=offered.id, version=offered.version),
-        "bundle": b"{}",
-        "attestations": b"{}\n",
-        "platform": LINUX,
-    }
-    return Question(**stated | changes)
-
-
 def lifting(lifted: str, **changes: Any) -> PolicyException:
     """An exception of the configuration that holds."""
     stated = PolicyException(BOX, "", lifted, "2026-06-30", "audit pending", "config.toml")
@@ -110,13 +100,22 @@ def artifact(**changes: Any) -> Artifact:
     return replace(found, **changes)
 
 
-def ask(asked: Question | None = None, found: Artifact | None = None) -> AdmittedArtifact:
-    return decide(asked or question(), found or artifact(), io.BytesIO())
+def ask(
+    offered: Offer | None = None,
+    found: Artifact | None = None,
+    *,
+    asked: Case | None = None,
+    platform: Platform | None = LINUX,
+) -> AdmittedArtifact:
+    """The case is about what is offered, too, unless another is asked."""
+    offered = offered or offer(attestations=b"{}\n")
+    asked = asked or case(plugin=offered.id, version=offered.version)
+    return decide(offered, asked, found or artifact(), io.BytesIO(), platform=platform)
 
 
-def refused(asked: Question | None = None, found: Artifact | None = None) -> AperioError:
+def refused(offered: Offer | None = None, found: Artifact | None = None) -> AperioError:
     with pytest.raises(AperioError) as caught:
-        ask(asked, found)
+        ask(offered, found)
     assert caught.value.what.startswith("`acme/box-connector` 1.2.3 was refused")
     return caught.value
 
@@ -142,7 +141,7 @@ def test_decide_admits_whom_a_rule_names() -> None:
 
 
 def test_decide_admits_an_exception_and_keeps_nothing_that_was_not_verified() -> None:
-    admitted = ask(question(case=unsigned(exception=GRANTED)))
+    admitted = ask(asked=unsigned(exception=GRANTED))
     assert (admitted.evidence, admitted.badge) == (GRANTED, "unsigned")
     assert (admitted.bundle, admitted.attestations) == (None, None)
 
@@ -152,12 +151,12 @@ def test_decide_admits_a_newer_minor_of_the_interface() -> None:
 
 
 def test_decide_admits_another_platform_when_it_is_not_to_run_here() -> None:
-    other = question(offer=offer(platform=ARM), platform=None)
-    assert ask(other, artifact(platform=ARM)).artifact.platform == ARM
+    admitted = ask(offer(platform=ARM), artifact(platform=ARM), platform=None)
+    assert admitted.artifact.platform == ARM
 
 
 def test_decide_admits_a_length_that_is_right() -> None:
-    assert ask(question(offer=offer(size_bytes=8))).artifact.size == 8
+    assert ask(offer(size_bytes=8)).artifact.size == 8
 
 
 # ── only decide admits ────────────────────────────────────────────────────────────────────────────
@@ -169,8 +168,6 @@ def test_admitted_artifact_refuses_every_other_maker() -> None:
             offer(),
             artifact(),
             Judgement(GRANTED),
-            None,
-            None,
             io.BytesIO(),
             seal=object(),  # type: ignore[arg-type] # the attack
         )
@@ -199,15 +196,15 @@ def test_decide_refuses_other_bytes_and_shows_both_digests() -> None:
 
 
 def test_decide_refuses_another_length() -> None:
-    error = refused(question(offer=offer(size_bytes=9)))
+    error = refused(offer(size_bytes=9))
     assert isinstance(error, DigestMismatch)
     assert "9 bytes" in error.why
 
 
 @pytest.mark.parametrize("about", [{"version": "1.2.2"}, {"plugin": PluginId("acme", "other")}])
-def test_question_refuses_a_case_about_something_else(about: dict[str, Any]) -> None:
+def test_decide_refuses_a_case_about_something_else(about: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="is not `acme/box-connector` 1"):
-        question(case=case(**about))
+        ask(asked=case(**about))
 
 
 @pytest.mark.parametrize(
@@ -223,13 +220,13 @@ def test_decide_refuses_an_offer_that_the_manifest_does_not_keep(
     stated: dict[str, Any], key: str
 ) -> None:
     with pytest.raises(ManifestMismatch) as caught:
-        ask(question(offer=offer(**stated)))
+        ask(offer(**stated))
     assert f"{key}: offered" in caught.value.why
     assert (caught.value.code, caught.value.exit_status) == ("manifest-mismatch", 3)
 
 
 def test_decide_refuses_another_platform_and_names_both() -> None:
-    error = refused(question(offer=offer(platform=ARM)), artifact(platform=ARM))
+    error = refused(offer(platform=ARM), artifact(platform=ARM))
     assert isinstance(error, PlatformIncompatible)
     assert error.exit_status == 6
     assert "linux/amd64" in error.why
