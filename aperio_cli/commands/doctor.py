@@ -24,7 +24,7 @@ _TOOLS = ("go",)
 def doctor(context: Context) -> Report:
     """Show interpreters and tools found, what is enforced on plugins, and where things are."""
     from aperio_cli.host.limits import NOT_ENFORCED
-    from aperio_cli.installing import find_interpreters
+    from aperio_cli.machine.interpreters import find_interpreters
     from aperio_cli.paths import find_program
     from aperio_cli.trust.roots import domain_roots
 

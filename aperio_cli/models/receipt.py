@@ -128,6 +128,11 @@ class Receipt:
         """The unpacked tree."""
         return self.folder / FILES_FOLDER
 
+    @property
+    def precedent(self) -> Precedent:
+        """What a later installation is held against."""
+        return Precedent(self.id, self.version, self.artifact_digest, self.evidence)
+
     def to_bytes(self) -> bytes:
         """Return the contents of receipt.json."""
         document = {

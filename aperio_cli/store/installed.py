@@ -17,12 +17,12 @@ import enum
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
-from aperio_cli.errors.installing import NotInstalled, PluginInUse
+from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid
 from aperio_cli.files import locking, reading, removing, tree, writing
 from aperio_cli.models.plugin_id import PluginId, PluginRef, check_version, version_key
 from aperio_cli.models.receipt import (
@@ -63,6 +63,30 @@ class Inventory:
 
     receipts: tuple[Receipt, ...]
     problems: tuple[AperioError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the store holds of one plugin, for whoever brings a version of it.
+
+    Attributes:
+        place: where that version stands, or is going to.
+        current: the version that is used when none is named; None when there is no such.
+        same: what that version's record holds later ones to; None when it is not installed.
+        receipt: its whole record; None when it is damaged, or not there.
+        predecessor: what the record holds later ones to of the installed version that counts: the
+            current one, else the highest; None when there is none.
+    """
+
+    place: Path
+    current: str | None
+    same: Precedent | None
+    receipt: Receipt | None
+    predecessor: Precedent | None
+
+    def damaged(self) -> Standing:
+        """Return the same, with the version known to be damaged on disk."""
+        return replace(self, receipt=None)
 
 
 class Store:
@@ -135,19 +159,22 @@ class Store:
             return None
         return self._read(ref.id, version)
 
-    def precedent(self, plugin: PluginId, version: str) -> Precedent | None:
-        """Return what a version's record holds later ones to; None when it is not there.
+    def standing(self, plugin: PluginId, version: str) -> Standing:
+        """Return what is there of a plugin before a version of it comes, each record read once.
 
-        It asks less of the record than `find`: a damaged one may still say that much.
+        Of a damaged record it asks for no more than what later ones are held to.
 
         Raises:
-            ReceiptInvalid: not even that can be read.
-            ReceiptNewer: a newer aperio made it.
+            ReceiptInvalid: not even that can be read, of this version or of the one that counts.
+            ReceiptNewer: a newer aperio made one of them.
         """
-        if not self._is_recorded(plugin, version):
-            return None
-        found = Precedent.parse(self._record(plugin, version), self.folder(plugin, version))
-        return self._own(found, plugin, version)
+        same, receipt = self._recorded(plugin, version)
+        current = self.current_version(plugin)
+        counting = current or next(reversed(self.versions(plugin)), None)
+        predecessor = same
+        if counting != version:
+            predecessor = self._precedent(plugin, counting) if counting else None
+        return Standing(self.folder(plugin, version), current, same, receipt, predecessor)
 
     def get(self, ref: PluginRef) -> Receipt:
         """The receipt of the version named, or of the current one.
@@ -414,6 +441,23 @@ class Store:
     def _read(self, plugin: PluginId, version: str) -> Receipt:
         receipt = Receipt.parse(self._record(plugin, version), self.folder(plugin, version))
         return self._own(receipt, plugin, version)
+
+    def _recorded(self, plugin: PluginId, version: str) -> tuple[Precedent | None, Receipt | None]:
+        """Return what the record of a version says, and the whole of it unless it is damaged."""
+        if not self._is_recorded(plugin, version):
+            return None, None
+        data, folder = self._record(plugin, version), self.folder(plugin, version)
+        try:
+            receipt = self._own(Receipt.parse(data, folder), plugin, version)
+        except ReceiptInvalid:
+            return self._own(Precedent.parse(data, folder), plugin, version), None
+        return receipt.precedent, receipt
+
+    def _precedent(self, plugin: PluginId, version: str) -> Precedent | None:
+        if not self._is_recorded(plugin, version):
+            return None
+        found = Precedent.parse(self._record(plugin, version), self.folder(plugin, version))
+        return self._own(found, plugin, version)
 
     def _is_recorded(self, plugin: PluginId, version: str) -> bool:
         return os.path.lexists(self.folder(plugin, version) / FILE_NAME)

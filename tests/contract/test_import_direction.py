@@ -36,6 +36,7 @@ PURE = [
     "verifying/decide.py",
     "verifying/evidence.py",
     "verifying/policy_refusals.py",
+    "installing/succession.py",
     "host/wire/handshake.py",
     "host/lifecycle.py",
 ]

@@ -166,6 +166,7 @@ DATA: dict[str, Schema] = {
                 exceptions=any_number_of(EXCEPTION), artifact_sha256=SHA256, tree_digest=WORD,
                 permissions=exactly(egress=EGRESS, egress_from_config=EGRESS_FROM_CONFIG),
                 scopes=any_number_of(WORD), folder=WORD, replaced=maybe(WORD), was_installed=FLAG,
+                repaired=FLAG,
             )
         )
     ),

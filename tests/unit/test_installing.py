@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli import installing
 from aperio_cli.archive import unpacking, writing
 from aperio_cli.errors.files import DiskFull, FilesChanged, FileTooLarge
 from aperio_cli.errors.installing import (
     BytecodeFailed,
     InterpreterMissing,
+    NotInstalled,
     PluginInUse,
     ReceiptInvalid,
     SignerChanged,
@@ -35,11 +35,12 @@ from aperio_cli.installing import (
     InstallReport,
     InstallRequest,
     bytecode,
-    find_interpreters,
     install,
+    preparing,
+    succession,
 )
 from aperio_cli.machine import interpreters
-from aperio_cli.machine.interpreters import choose_interpreter, probe
+from aperio_cli.machine.interpreters import choose_interpreter, find_interpreters, probe
 from aperio_cli.models.artifact import Artifact
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.evidence import ExceptionGranted, Verified, proof_of
@@ -76,7 +77,7 @@ from tests.trust import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from aperio_cli.signing.local import LocalDomain
     from aperio_cli.verifying.decide import AdmittedArtifact
@@ -275,9 +276,59 @@ def test_install_repairs_files_that_were_changed(machine: Machine) -> None:
     receipt = machine.install(path).receipt
     (receipt.files / "LICENSE").write_bytes(b"changed")
     report = machine.install(path)
-    assert not report.was_installed
+    assert (report.was_installed, report.repaired, report.replaced) == (False, True, None)
     machine.store.check(report.receipt)
     assert not list(machine.paths.plugins.glob(f"{ASIDE_PREFIX}*"))
+
+
+def test_install_repairs_a_record_that_still_says_who_may_follow(machine: Machine) -> None:
+    path = machine.signed()
+    record = machine.install(path).receipt.folder / "receipt.json"
+    record.write_text(json.dumps(json.loads(record.read_bytes()) | {"manifest": {}}))
+    report = machine.install(path)
+    assert (report.was_installed, report.repaired) == (False, True)
+    assert machine.store.get(PluginRef(BOX)) == report.receipt
+    assert not machine.install(path).repaired
+
+
+def test_install_reads_what_is_there_twice_and_hashes_it_once(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = machine.signed()
+    receipt = machine.install(path).receipt
+    calls: list[str] = []
+    for name in ("standing", "check"):
+        called = getattr(Store, name)
+
+        def counted(*given: Any, name: str = name, called: Any = called) -> Any:
+            calls.append(name)
+            return called(*given)
+
+        monkeypatch.setattr(Store, name, counted)
+    machine.install(path)
+    assert calls == ["standing", "check", "standing"]
+    calls.clear()
+    (receipt.files / "LICENSE").write_bytes(b"changed")
+    assert machine.install(path).repaired
+    assert calls == ["standing", "check", "standing"]
+
+
+def test_install_says_what_was_removed_at_this_moment(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = machine.signed()
+    machine.install(path)
+    lock = Store.lock
+
+    @contextlib.contextmanager
+    def overtaken(store: Store, what: str) -> Iterator[None]:
+        with lock(store, what):
+            shutil.rmtree(machine.paths.plugin(BOX))
+            yield
+
+    monkeypatch.setattr(Store, "lock", overtaken)
+    with pytest.raises(NotInstalled, match=r"`acme/box-connector@1.2.3` is not installed"):
+        machine.install(path)
 
 
 def test_install_does_not_repair_what_is_running(machine: Machine) -> None:
@@ -397,7 +448,7 @@ def test_install_refuses_when_compiling_changed_a_file(
         (folder / "lib/app/connector.py").write_bytes(b"evil")
         (folder / "lib/app/more.py").write_bytes(b"evil")
 
-    monkeypatch.setattr(installing, "compile_tree", meddle)
+    monkeypatch.setattr(preparing, "compile_tree", meddle)
     with pytest.raises(FilesChanged) as caught:
         machine.install(machine.signed(python_members()))
     assert "lib/app/connector.py" in caught.value.why
@@ -698,7 +749,7 @@ def test_install_takes_better_attestations_for_the_same_bytes(machine: Machine) 
     path = machine.signed()
     machine.install(path)
     report = machine.install(machine.attest(path))
-    assert not report.was_installed
+    assert (report.was_installed, report.repaired) == (False, False)
     assert (report.receipt.folder / "artifact.intoto.jsonl").exists()
 
 
@@ -780,11 +831,11 @@ def test_install_refuses_after_a_damaged_receipt(machine: Machine) -> None:
 
 STEPS: list[tuple[object, str]] = [
     (unpacking, "unpack"),
-    (installing, "compile_tree"),
+    (preparing, "compile_tree"),
     (tree, "list_tree"),
     (tree, "format_tree"),
     (files_writing, "write_atomic"),
-    (installing, "_receipt"),
+    (preparing, "_receipt"),
     (Store, "commit"),
     (Store, "make_current"),
     (Store, "_set_current"),
@@ -826,7 +877,14 @@ def test_install_that_fails_at_a_step_changes_nothing(
 class Line:
     """Stops the program at the n-th line that it executes in the modules under test."""
 
-    FILES = frozenset({inspect.getfile(install), inspect.getfile(Store)})
+    FILES = frozenset(
+        {
+            inspect.getfile(install),
+            inspect.getfile(preparing),
+            inspect.getfile(succession),
+            inspect.getfile(Store),
+        }
+    )
 
     def __init__(self, number: int, stop: Callable[[], None]) -> None:
         self.left = number

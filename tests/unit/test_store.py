@@ -2,18 +2,20 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from aperio_cli.errors.files import FilesChanged, FolderNotPrivate, LockHeld
 from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid
+from aperio_cli.files import reading
 from aperio_cli.files.writing import ASIDE_PREFIX
 from aperio_cli.models.evidence import ExceptionGranted
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.store import listing
-from aperio_cli.store.installed import Store
+from aperio_cli.store.installed import Standing, Store
 from tests.builders import Machine, go_members, write_artifact
 from tests.trust import new_domain
 
@@ -133,6 +135,62 @@ def test_receipt_that_speaks_for_another_version_is_refused(machine: Machine) ->
     with pytest.raises(ReceiptInvalid, match="damaged") as caught:
         machine.store.get(PluginRef(BOX, "2.0.0"))
     assert "speaks for" in caught.value.why
+
+
+# ── what a version is held against ────────────────────────────────────────────────────────────────
+
+
+def test_standing_of_a_missing_home_is_empty(machine: Machine) -> None:
+    found = machine.store.standing(BOX, "1.2.3")
+    assert found == Standing(machine.store.folder(BOX, "1.2.3"), None, None, None, None)
+
+
+def test_standing_holds_the_version_and_the_current_one(machine: Machine) -> None:
+    older, newer = put(machine, "1.0.0"), put(machine, "2.0.0")
+    found = machine.store.standing(BOX, "1.0.0")
+    assert (found.current, found.receipt, found.same) == ("2.0.0", older, older.precedent)
+    assert found.predecessor == newer.precedent
+    assert found.damaged() == replace(found, receipt=None)
+
+
+def test_standing_counts_the_highest_version_when_none_is_current(machine: Machine) -> None:
+    put(machine, "1.9.0")
+    highest = put(machine, "1.10.0")
+    put(machine, "1.2.0")
+    (machine.paths.plugin(BOX) / "current.json").unlink()
+    found = machine.store.standing(BOX, "2.0.0")
+    assert (found.current, found.same, found.predecessor) == (None, None, highest.precedent)
+
+
+def test_standing_reads_of_a_damaged_record_who_may_follow(machine: Machine) -> None:
+    receipt = put(machine)
+    record = receipt.folder / "receipt.json"
+    record.write_text(json.dumps(json.loads(record.read_bytes()) | {"manifest": {}}))
+    found = machine.store.standing(BOX, "1.2.3")
+    assert (found.receipt, found.same, found.predecessor) == (None, receipt.precedent, found.same)
+
+
+@pytest.mark.parametrize("damaged", ["1.2.3", "2.0.0"])
+def test_standing_refuses_when_not_even_that_can_be_read(machine: Machine, damaged: str) -> None:
+    put(machine)
+    put(machine, "2.0.0")
+    (machine.store.folder(BOX, damaged) / "receipt.json").write_bytes(b"{")
+    with pytest.raises(ReceiptInvalid, match="damaged"):
+        machine.store.standing(BOX, "1.2.3")
+
+
+def test_standing_reads_each_record_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(machine)
+    read: list[str] = []
+    read_capped = reading.read_capped
+
+    def counted(path: Path, limit_bytes: int) -> bytes:
+        read.append(path.name)
+        return read_capped(path, limit_bytes)
+
+    monkeypatch.setattr(reading, "read_capped", counted)
+    machine.store.standing(BOX, "1.2.3")
+    assert sorted(read) == ["current.json", "receipt.json"]
 
 
 def test_folder_without_a_receipt_is_not_installed(machine: Machine) -> None:

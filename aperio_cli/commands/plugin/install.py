@@ -141,5 +141,7 @@ def _sentence(report: InstallReport) -> str:
     proof = proof_of(receipt.evidence)
     signer = proof.signer.identity if proof else "nobody: an exception of yours"
     done = "was installed already" if report.was_installed else "installed"
+    if report.repaired:
+        done = "was damaged, and is repaired"
     replaced = f", in place of {report.replaced}" if report.replaced else ""
     return f"`{receipt.id}` {receipt.version} {done}{replaced} (signed by {signer})"
