@@ -2,7 +2,7 @@
 
 An operator who trusted an installed version has a reason to trust the next one only as far as the
 same people stand behind it. So a version keeps its contents, a plugin keeps its signer, and
-provenance can rise, never fall (DESIGN, section 4, item 7), unless the operator names the change.
+provenance can rise, never fall, unless the operator names the change.
 """
 
 from __future__ import annotations

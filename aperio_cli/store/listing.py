@@ -1,7 +1,7 @@
 """What is installed, as rows: read with the standard library only, so that `plugin list` is quick.
 
-It reads the same files as `store` (DESIGN, section 3) and judges nothing: a row says what the
-receipt says. A receipt that cannot be read gives a row with a `problem`.
+It reads the same files as `store.installed` and judges nothing: a row says what the receipt says.
+A receipt that cannot be read gives a row with a `problem`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Stage 5, verify: an offer, its bytes and the operator's policy give an admitted artifact.
 
-The order is the security argument (DESIGN, section 4): bytes within a limit, their digest, the
-bundle, who signed, whether they may, and only then the archive, member by member; last, whether
-the manifest inside says what was offered. Nothing is unpacked or executed. Whatever goes wrong in
-an unforeseen way is a refusal too.
+The order is the security argument: bytes within a limit, their digest, the bundle, who signed,
+whether they may, and only then the archive, member by member; last, whether the manifest inside
+says what was offered. Nothing is unpacked or executed. Whatever goes wrong in an unforeseen way is
+a refusal too.
 """
 
 from __future__ import annotations

@@ -1,18 +1,16 @@
-"""The layers of DESIGN section 2, enforced over the syntax tree."""
+"""The tiers of docs/explanation/architecture.md, enforced over the syntax tree."""
 
 from __future__ import annotations
 
 import ast
 import itertools
+import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "aperio_cli"
-# The numbers of DESIGN section 2, times ten. Inside layer 2 `archive`, `net`, `config` and
-# `machine` stand on `files` and `paths`; inside layer 5 `context`
-# builds the `output`; `__main__` asks `quick` first.
 TIERS: dict[int, str] = {
     0: "text clock",
     5: "errors",
@@ -164,6 +162,13 @@ def test_every_owner_imports_its_package_and_somebody_each_heavy_one() -> None:
     ]
     assert unused == []
     assert {package for _, package in found} >= HEAVY
+
+
+def test_the_page_says_who_may_import_whom() -> None:
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| ([`\w ]+) \|", page, re.MULTILINE)
+    stated = {int(tier): rooms.replace("`", "") for tier, rooms in rows}
+    assert stated == TIERS
 
 
 def callers(name: str) -> set[str]:
