@@ -33,7 +33,7 @@ __all__ = ["InstallReport", "InstallRequest", "check_replacement", "install"]
 
 @dataclass(frozen=True, slots=True)
 class InstallRequest:
-    """What the operator said about this installation.
+    """The operator's word on this installation.
 
     Attributes:
         interpreters: `[python] interpreters` of the configuration.
@@ -47,7 +47,7 @@ class InstallRequest:
 
 @dataclass(frozen=True, slots=True)
 class InstallReport:
-    """What installing did.
+    """The outcome of an installation.
 
     Attributes:
         receipt: of the installed version, which is now the current one.
@@ -62,7 +62,7 @@ class InstallReport:
     repaired: bool
 
     def to_json(self) -> dict[str, Any]:
-        """The report as the `data` of the JSON envelope."""
+        """Return the report as the `data` of the JSON envelope."""
         receipt = self.receipt
         evidence, manifest = evidence_to_json(receipt.evidence), receipt.manifest.to_json()
         return {

@@ -46,7 +46,7 @@ compileall.compile_dir(
 
 
 def compile_tree(files: Path, place: Path, interpreter: Interpreter, *, subject: str) -> None:
-    """Writes `__pycache__` folders below `files`, for one interpreter's tag only.
+    """Write `__pycache__` folders below `files`, for one interpreter's tag only.
 
     Args:
         files: the unpacked tree, where it stands now.

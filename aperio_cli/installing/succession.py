@@ -109,7 +109,7 @@ def _refuse_other_contents(same: Precedent | None, admitted: AdmittedArtifact) -
 
 
 def _is_as_good(receipt: Receipt, admitted: AdmittedArtifact) -> bool:
-    """Whether the installed version rests on the same evidence as the offered one, or better."""
+    """Return whether the installed version rests on the same evidence as the offered, or better."""
     recorded, evidence = receipt.evidence, admitted.evidence
     if isinstance(evidence, ExceptionGranted):
         return isinstance(recorded, Verified) or recorded == evidence
@@ -188,7 +188,7 @@ def _accepting(signer: Signer | None) -> str:
 
 
 def _shown(signer: Signer | None) -> str:
-    """The signer as messages show it: of a CI build the ids too, which a name does not tell."""
+    """Return the signer as messages show it: of a CI build with ids, which a name does not tell."""
     if signer is None:
         return UNSIGNED
     stated = f"{signer.name} of {signer.issuer} ({signer.domain})"

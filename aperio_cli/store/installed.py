@@ -54,7 +54,7 @@ _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What is in the store.
+    """The contents of the store.
 
     Attributes:
         receipts: of every version that can be read, by id, then by version, lowest first.
@@ -67,7 +67,7 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the store holds of one plugin, for whoever brings a version of it.
+    """The part of the store that a version of a plugin meets when it comes.
 
     Attributes:
         place: where that version stands, or is going to.
@@ -98,7 +98,7 @@ class Store:
     # ── what is there ─────────────────────────────────────────────────────────────────────────────
 
     def inventory(self) -> Inventory:
-        """Every version in the store; damaged ones are told apart, they stop nothing.
+        """Return every version in the store; damaged ones are told apart, they stop nothing.
 
         Raises:
             OSError: a folder of the store may not be read.
@@ -119,24 +119,24 @@ class Store:
                 yield plugin, version
 
     def receipts(self) -> tuple[Receipt, ...]:
-        """The receipts of the inventory."""
+        """Return the receipts of the inventory."""
         return self.inventory().receipts
 
     def versions(self, plugin: PluginId) -> list[str]:
-        """The installed versions of a plugin, lowest first; their receipts may be damaged."""
+        """Return the installed versions of a plugin, lowest first; receipts may be damaged."""
         folder = self._paths.plugin(plugin)
         return [v for v in self.folders(plugin) if os.path.lexists(folder / v / FILE_NAME)]
 
     def folders(self, plugin: PluginId) -> list[str]:
-        """As `versions`, with those whose removal was interrupted: they have no receipt."""
+        """Return `versions`, and those whose removal was interrupted: they have no receipt."""
         return sorted(filter(_is_version, _folders(self._paths.plugin(plugin))), key=version_key)
 
     def folder(self, plugin: PluginId, version: str) -> Path:
-        """Where a version has its place, whether it is there or not."""
+        """Return the place of a version, whether it is there or not."""
         return self._paths.plugin(plugin) / check_version(version)
 
     def current_version(self, plugin: PluginId) -> str | None:
-        """The version that is used when none is named; None when there is no such.
+        """Return the version that is used when none is named; None when there is no such.
 
         A file that cannot be read counts as none: what to use is then not known.
         """
@@ -148,7 +148,7 @@ class Store:
         return version if isinstance(version, str) and _is_version(version) else None
 
     def find(self, ref: PluginRef) -> Receipt | None:
-        """The receipt of the version named, or of the current one; None when it is not there.
+        """Return the receipt of the version named, or of the current one; None when there is none.
 
         Raises:
             ReceiptInvalid: it is there and cannot be read.
@@ -177,7 +177,7 @@ class Store:
         return Standing(self.folder(plugin, version), current, same, receipt, predecessor)
 
     def get(self, ref: PluginRef) -> Receipt:
-        """The receipt of the version named, or of the current one.
+        """Return the receipt of the version named, or of the current one.
 
         Raises:
             NotInstalled: it is not in the store.
@@ -190,7 +190,7 @@ class Store:
         return receipt
 
     def not_installed(self, ref: PluginRef) -> NotInstalled:
-        """The error for a version that is not in the store; names what comes close."""
+        """Return the error for a version that is not in the store; it names what comes close."""
         versions = self.versions(ref.id)
         steps = [f"`aperio plugin install {ref}`"]
         why = f"installed versions of it: {', '.join(versions)}" if versions else ""
@@ -205,7 +205,7 @@ class Store:
         return NotInstalled(f"`{ref}` is not installed", why=why, next=steps)
 
     def tree_list(self, receipt: Receipt) -> bytes:
-        """The contents of an installed version's files.sha256, checked against the receipt.
+        """Return the contents of a version's files.sha256, checked against the receipt.
 
         Raises:
             ReceiptInvalid: it is missing, or its digest is not the receipt's.
@@ -220,7 +220,7 @@ class Store:
         return text
 
     def check(self, receipt: Receipt, digests: Mapping[str, str] | None = None) -> None:
-        """Nothing, when the files of an installed version are those of its installation.
+        """Check that the files of an installed version are those of its installation.
 
         Args:
             receipt: which version.
@@ -235,7 +235,7 @@ class Store:
         tree.compare_tree(receipt.files, self.tree_list(receipt), subject=subject, digests=digests)
 
     def record_check(self, receipt: Receipt, *, passed: bool) -> None:
-        """Notes the outcome of the check before a launch, for `plugin list`; decides nothing.
+        """Note the outcome of the check before a launch, for `plugin list`; decide nothing.
 
         A home that cannot be written loses the note, not the launch.
         """
@@ -250,7 +250,7 @@ class Store:
 
     @contextlib.contextmanager
     def hold(self, receipt: Receipt) -> Iterator[None]:
-        """Keeps a version from being removed while the block runs; many may hold it at once.
+        """Keep a version from being removed while the block runs; many may hold it at once.
 
         The kernel lets go when the process ends, however it ends.
 
@@ -268,13 +268,13 @@ class Store:
             yield
 
     def in_use(self, plugin: PluginId, version: str) -> bool:
-        """Whether somebody holds the version at this moment."""
+        """Return whether somebody holds the version at this moment."""
         with _receipt_locked(self.folder(plugin, version), fcntl.LOCK_EX) as state:
             return state is _Hold.BUSY
 
     @contextlib.contextmanager
     def exclusively(self, plugin: PluginId, version: str) -> Iterator[None]:
-        """Keeps a version from being held while the block runs; call it under the lock.
+        """Keep a version from being held while the block runs; call it under the lock.
 
         A version without a receipt cannot be run, so there is nothing to keep off.
 
@@ -293,7 +293,7 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, what: str, *, timeout_s: float = 10.0) -> Iterator[None]:
-        """Keeps others from changing the store; makes the home and the store when missing.
+        """Keep others from changing the store; make the home and the store when missing.
 
         What processes that died left behind half-written is removed first.
 
@@ -314,7 +314,7 @@ class Store:
 
     @contextlib.contextmanager
     def aside(self, what: str) -> Iterator[Path]:
-        """A new folder in the store's file system to prepare a version in; gone after the block.
+        """Give a new folder in the store's file system for one version; gone after the block.
 
         The folder is flocked while it is worked on, so that the next process can tell it from
         one that a crash left.
@@ -343,7 +343,7 @@ class Store:
             yield folder
 
     def commit(self, prepared: Path, plugin: PluginId, version: str) -> None:
-        """Gives a prepared version its place and makes it current; call it under the lock.
+        """Give a prepared version its place and makes it current; call it under the lock.
 
         A version folder that is there already is put aside, beside the prepared one. Whatever
         fails, the store is as it was before, or as it should be afterwards.
@@ -373,7 +373,7 @@ class Store:
                 raise
 
     def make_current(self, plugin: PluginId, version: str) -> None:
-        """Makes an installed version the one that is used; call it under the lock.
+        """Make an installed version the one that is used; call it under the lock.
 
         Raises:
             DiskFull: there is no space; what was current stays so.
@@ -383,7 +383,7 @@ class Store:
             self._set_current(plugin, version)
 
     def _take_back(self, prepared: Path, place: Path) -> None:
-        """Undoes as much of a commit as was done, unless all of it was."""
+        """Undo as much of a commit as was done, unless all of it was."""
         plugin = PluginId(place.parent.parent.name, place.parent.name)
         if not os.path.lexists(prepared) and os.path.lexists(place):
             if self.current_version(plugin) == place.name:
@@ -402,7 +402,7 @@ class Store:
         writing.write_atomic(self._current_file(plugin), data)
 
     def drop_version(self, plugin: PluginId, version: str) -> None:
-        """Removes a version, its receipt first; call it under the lock and `exclusively`.
+        """Remove a version, its receipt first; call it under the lock and `exclusively`.
 
         Raises:
             OSError: something cannot be removed; without its receipt it is not installed.
@@ -415,11 +415,11 @@ class Store:
         removing.remove_tree(discarded)
 
     def drop_current(self, plugin: PluginId) -> None:
-        """Makes no version of the plugin current; call it under the lock."""
+        """Make no version of the plugin current; call it under the lock."""
         self._current_file(plugin).unlink(missing_ok=True)
 
     def drop_empty(self, plugin: PluginId) -> None:
-        """Removes the folders of a plugin without versions; call it under the lock."""
+        """Remove the folders of a plugin without versions; call it under the lock."""
         if not self.folders(plugin):
             self._paths.checks(plugin).unlink(missing_ok=True)
         folder = self._paths.plugin(plugin)
@@ -481,7 +481,7 @@ class Store:
         return record
 
     def _sweep(self) -> None:
-        """Removes aside folders whose owners are gone; call it under the lock."""
+        """Remove aside folders whose owners are gone; call it under the lock."""
         for path in sorted(self._paths.plugins.iterdir()):
             if path.name.startswith(writing.ASIDE_PREFIX) and not _is_owned(path):
                 removing.remove_tree(path)
@@ -489,7 +489,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class LaunchCheck:
-    """What came of the check before the last launch of a version.
+    """The outcome of the check before the last launch of a version.
 
     Attributes:
         at: when that was, RFC 3339 in UTC.
@@ -529,7 +529,7 @@ def _is_version(text: str) -> bool:
 
 
 def _is_owned(folder: Path) -> bool:
-    """Whether a living process holds its flock on an aside folder."""
+    """Return whether a living process holds its flock on an aside folder."""
     try:
         descriptor = os.open(folder, _FOLDER_FLAGS)
     except OSError:
@@ -544,7 +544,7 @@ def _is_owned(folder: Path) -> bool:
 
 
 def _folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted; hidden ones and links are left out."""
+    """Return the names of the folders in a folder, sorted, without hidden ones and links."""
     try:
         with os.scandir(folder) as entries:
             return sorted(
@@ -557,7 +557,7 @@ def _folders(folder: Path) -> list[str]:
 
 
 class _Hold(enum.Enum):
-    """What became of an attempt to lock a receipt."""
+    """The outcome of an attempt to lock a receipt."""
 
     HELD = enum.auto()
     BUSY = enum.auto()
@@ -566,7 +566,7 @@ class _Hold(enum.Enum):
 
 @contextlib.contextmanager
 def _receipt_locked(folder: Path, operation: int) -> Iterator[_Hold]:
-    """Locks the receipt of a version folder for the block, without waiting."""
+    """Lock the receipt of a version folder for the block, without waiting."""
     try:
         file = reading.open_regular(folder / FILE_NAME)
     except (OSError, AperioError):
@@ -582,7 +582,7 @@ def _receipt_locked(folder: Path, operation: int) -> Iterator[_Hold]:
 
 
 def _is_still(path: Path, descriptor: int) -> bool:
-    """Whether the path still names the open file: it may have been removed while we waited."""
+    """Return whether the path still names the open file: it may have been removed meanwhile."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(descriptor))
     except FileNotFoundError:

@@ -75,7 +75,7 @@ _Statements = tuple[
 
 @dataclass(frozen=True, slots=True)
 class VerifyRequest:
-    """What to verify, and by which rules.
+    """An artifact to verify, and the rules to verify it by.
 
     Attributes:
         source: a registry's offer, or the path of a local artifact, which is its own offer.
@@ -104,7 +104,7 @@ class VerifyRequest:
 
     @property
     def subject(self) -> str:
-        """What messages call the artifact before it is known to be what it says."""
+        """The name of the artifact in messages, before it is known to be what it says."""
         if isinstance(self.source, Offer):
             return f"`{self.source.id}` {self.source.version}"
         return f"`{self.source}`"
@@ -261,7 +261,7 @@ def _read_stated(stated: Path | None, beside: Path, limit_bytes: int) -> bytes |
 
 @contextlib.contextmanager
 def _verifier_loading(*, is_needed: bool) -> Iterator[None]:
-    """Sigstore is imported while the block runs: it takes as long as a download does.
+    """Import Sigstore while the block runs: it takes as long as a download does.
 
     The thread is waited for however the block ends, so that no process ends in an import.
     """
@@ -285,7 +285,7 @@ def _load_verifier() -> None:
 
 @contextlib.contextmanager
 def _no_collections() -> Iterator[None]:
-    """Imports make much and no garbage: looking for some all the time takes a sixth of theirs."""
+    """Look for no garbage: imports make none, and looking takes a sixth of their time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -314,7 +314,7 @@ def _proof(request: VerifyRequest, offer: Offer, digest: Digest) -> Proof | None
 
 
 def _private_copy(request: VerifyRequest) -> tuple[BinaryIO, Digest]:
-    """The artifact's bytes in an open file of our own without a name, and their digest."""
+    """Return the artifact's bytes in an open file of our own without a name, and their digest."""
     with (
         writing.disk_full_guard(f"{request.subject} was not copied for verification"),
         contextlib.ExitStack() as on_failure,

@@ -98,7 +98,7 @@ class AdmittedArtifact:
 
     @property
     def subject(self) -> str:
-        """What messages call it: "`acme/box` 1.2.0"."""
+        """Its name in messages: "`acme/box` 1.2.0"."""
         return f"`{self.offer.id}` {self.offer.version}"
 
     @property
@@ -118,7 +118,7 @@ class AdmittedArtifact:
 
     @property
     def badge(self) -> str:
-        """What `list` shows: `unsigned`, `local`, or the tier of the rule that admitted it."""
+        """`unsigned`, `local`, or the tier of the rule that admitted it; `list` shows it."""
         return self.judgement.badge
 
 

@@ -1,4 +1,4 @@
-"""What a judgement is made of, and what it comes to; pure, as is everything that judges.
+"""The parts of a judgement, and its outcome; pure, as is everything that judges.
 
 A `Case` is one version of a plugin before the operator's policy. It is judged when the version is
 installed, and again before each launch, from what the receipt kept.
@@ -36,7 +36,7 @@ class Judgement:
 
     @property
     def badge(self) -> str:
-        """What `list` shows: `unsigned`, `local`, or the tier of the rule that admitted it."""
+        """`unsigned`, `local`, or the tier of the rule that admitted it; `list` shows it."""
         if isinstance(self.evidence, ExceptionGranted):
             return UNSIGNED
         is_local = self.evidence.signer.domain == LOCAL_DOMAIN
@@ -78,7 +78,7 @@ class Case:
 
     @property
     def subject(self) -> str:
-        """What messages call it: "`acme/box` 1.2.0"."""
+        """Its name in messages: "`acme/box` 1.2.0"."""
         return f"`{self.plugin}` {self.version}"
 
     @property
@@ -87,12 +87,12 @@ class Case:
         return f"{self.subject} {self.outcome}"
 
     def lifting(self, rule: str) -> PolicyException | None:
-        """The configuration's exception that lifts a rule from it today, if there is one."""
+        """Return the configuration's exception that lifts a rule from it today, if there is one."""
         today = self.today.isoformat()
         return self.policy.exception(self.plugin, self.version, rule, today=today)
 
     def ended(self, rule: str) -> PolicyException | None:
-        """The configuration's exception that would lift a rule, had it not ended: the last one."""
+        """Return the configuration's last exception that would lift a rule, had it not ended."""
         about = (e for e in self.policy.exceptions if e.plugin == self.plugin and e.rule == rule)
         ended = (e for e in about if e.version in {"", self.version})
         return max(ended, key=lambda exception: exception.until, default=None)

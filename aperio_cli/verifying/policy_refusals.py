@@ -1,4 +1,4 @@
-"""What a case is refused with: what was expected, what was found, and what to do; pure."""
+"""Refusals of a case: what was expected, what was found, and what to do; pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def unsigned(case: Case) -> SignatureMissing:
-    """Nobody signed it, and nothing lifts that somebody has to."""
+    """Return the refusal of a case that nobody signed, as nothing lifts that somebody has to."""
     why = f"there is no Sigstore bundle for {case.location}"
     if case.exception and not case.policy.allow_unsigned:
         why += "\n`--allow-unsigned` has no effect: the site's configuration requires signatures"
@@ -44,7 +44,7 @@ def unsigned(case: Case) -> SignatureMissing:
 
 
 def ended(case: Case, exception: ExceptionGranted | PolicyException) -> ExceptionExpired:
-    """What let it in was for a time, and that is over."""
+    """Return the refusal of a case whose exception was for a time that is over."""
     lacking, better = "it is not signed", "a signed version"
     if exception.rule == UNVERIFIED:
         lacking, better = "its publisher is not verified", "a plugin of a verified publisher"
@@ -56,7 +56,7 @@ def ended(case: Case, exception: ExceptionGranted | PolicyException) -> Exceptio
 
 
 def unknown_publisher(case: Case, signer: Signer) -> PublisherUnknown:
-    """Somebody signed it, and no rule is about it; the first step is ready to be typed."""
+    """Return the refusal of a case that no rule is about; the first step is ready to be typed."""
     namespace = case.plugin.namespace
     command = (
         f"aperio trust publisher add {namespace} --from-bundle {shlex.quote(case.bundle_name)}"
@@ -79,7 +79,7 @@ def unknown_publisher(case: Case, signer: Signer) -> PublisherUnknown:
 def other_signer(
     case: Case, signer: Signer, rules: Sequence[PublisherRule]
 ) -> SignatureIdentityMismatch:
-    """Rules are about it, and none of them names who signed: field by field, rule by rule."""
+    """Return the refusal of a signer whom no rule names: field by field, rule by rule."""
     lines: list[str] = []
     for rule in rules:
         lines.append(f"{_named(rule)}:")
@@ -95,7 +95,7 @@ def other_signer(
 
 
 def unverified(case: Case, rule: PublisherRule | None) -> PublisherUnverified:
-    """A verified publisher is required, and this one is not, or is nobody."""
+    """Return the refusal of a publisher who is not verified, or nobody, where one has to be."""
     # What is required of every plugin is not the organization's own doing.
     is_general = case.policy.required() == case.policy.required(case.organization)
     whose = "every plugin" if is_general else f"plugins of organization {clean(case.organization)}"
@@ -114,7 +114,7 @@ def unverified(case: Case, rule: PublisherRule | None) -> PublisherUnverified:
 
 
 def without_provenance(case: Case, rule: PublisherRule | None) -> ProvenanceMissing:
-    """Provenance is demanded, and there is none."""
+    """Return the refusal of a case without the provenance that is demanded."""
     is_by_rule = rule is not None and rule.demands.is_any
     demanding = f"the {_named(rule)}" if rule and is_by_rule else "[policy] require_provenance"
     return ProvenanceMissing(
@@ -128,7 +128,7 @@ def without_provenance(case: Case, rule: PublisherRule | None) -> ProvenanceMiss
 
 
 def foreign_attestations(case: Case, foreign: Sequence[Attestation]) -> ProvenanceMismatch:
-    """Statements came with it, made by somebody whom no rule names."""
+    """Return the refusal of statements that were made by somebody whom no rule names."""
     found = (
         f"  {clean(each.predicate_type)} by {clean(each.signer.identity)},"
         f" trust domain {clean(each.signer.domain)}"
@@ -144,7 +144,7 @@ def foreign_attestations(case: Case, foreign: Sequence[Attestation]) -> Provenan
 def other_provenance(
     case: Case, rule: PublisherRule, differences: Iterable[Difference]
 ) -> ProvenanceMismatch:
-    """Provenance is there, and it is not what is demanded."""
+    """Return the refusal of provenance that is not what is demanded."""
     return ProvenanceMismatch(
         f"{case.refused}: it was not built as your rules demand",
         why="\n".join([f"{_named(rule)}:", *_differing(differences)]),
@@ -161,7 +161,7 @@ def _named(rule: PublisherRule) -> str:
 
 
 def _differing(differences: Iterable[Difference]) -> Iterator[str]:
-    """Found below expected, so that long addresses can be compared by eye."""
+    """Give found below expected, so that long addresses can be compared by eye."""
     for difference in differences:
         yield f"  {difference.field}"
         yield f"    expected  {clean(difference.expected)}"
