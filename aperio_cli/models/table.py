@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
+from aperio_cli.models.address import is_loopback
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _NUMBER = re.compile(r"[1-9][0-9]{0,19}", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 # RFC 3339, section 5.6, in whole seconds; `datetime.fromisoformat` reads many other forms too.
@@ -191,7 +191,7 @@ def _url_problem(value: str) -> str:
         return "expected an address that starts with https://"
     if "@" in parts.netloc or "?" in value or "#" in value:
         return "expected an address without user, query and fragment"
-    if parts.scheme != "https" and not (parts.scheme == "http" and host in _LOOPBACK):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         return "expected https://, or http:// on this machine"
     return ""
 

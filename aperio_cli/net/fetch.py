@@ -27,8 +27,9 @@ from aperio_cli.errors.files import (
 from aperio_cli.files.beneath import Beneath
 from aperio_cli.files.reading import open_regular
 from aperio_cli.files.writing import AsideFile
+from aperio_cli.models.address import Place, place_of, shown
 from aperio_cli.models.digest import Digest
-from aperio_cli.net.request import LOOPBACK_HOSTS, Request, Unanswered, answered
+from aperio_cli.net.request import Request, Unanswered, answered
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -156,13 +157,14 @@ def fetch_bytes(
     return body.getvalue(), fetched
 
 
-def is_loopback(source: str) -> bool:
-    """Whether a source is an http or https URL on this machine.
+def place_of_url(url: str) -> Place:
+    """Return where an http or https address leads; any other is unclear.
 
     Raises:
-        InsecureUrl: it is a URL that cannot be read.
+        InsecureUrl: it cannot be read.
     """
-    return _is_url(source) and _parse_url(source).host in LOOPBACK_HOSTS
+    parsed = _parse_url(url)
+    return place_of(parsed.host) if parsed.scheme in {"http", "https"} else Place.UNCLEAR
 
 
 def _fetch(request: FetchRequest, sink: BinaryIO, sleep: Callable[[float], None]) -> Fetched:
@@ -274,9 +276,10 @@ def _parse_url(source: str) -> httpx.URL:
 
 
 def _require_secure(url: httpx.URL, source: str) -> None:
-    if url.scheme == "https" and url.host:
-        return
-    if url.scheme == "http" and url.host in LOOPBACK_HOSTS:
+    place = place_of(url.host)
+    if place is not Place.UNCLEAR and (
+        url.scheme == "https" or (url.scheme == "http" and place is Place.HERE)
+    ):
         return
     raise InsecureUrl(
         f"{_shown(source)} was not fetched: the address is not secure",
@@ -286,13 +289,7 @@ def _require_secure(url: httpx.URL, source: str) -> None:
 
 
 def _shown(source: str) -> str:
-    """A source for messages: without the user, password, query and fragment, which hold secrets."""
-    if "://" not in source:
-        return f"`{clean(source)}`"
-    scheme, _, rest = source.partition("://")
-    rest = rest.split("?")[0].split("#")[0]
-    authority, slash, path = rest.partition("/")
-    return f"`{clean(scheme)}://{clean(authority.rpartition('@')[2])}{slash}{clean(path)}`"
+    return f"`{shown(source)}`"
 
 
 class _TryAgain(Exception):
@@ -343,16 +340,16 @@ class _Download:
             raise _TryAgain(clean(failure)) from failure
 
     def _follow(self, url: httpx.URL) -> Fetched:
-        is_local = url.host in LOOPBACK_HOSTS
+        place = place_of(url.host)
         headers = {"If-None-Match": self._request.etag} if self._request.etag else {}
         for _ in range(MAX_REDIRECTS + 1):
             with answered(
-                Request(str(url), self._deadline_s, headers, is_local=is_local)
+                Request(str(url), self._deadline_s, headers, is_local=place is Place.HERE)
             ) as answer:
                 if answer.status_code not in _REDIRECTS:
                     return self._answer(answer)
                 target = self._redirect_target(answer, url)
-            if (target.host in LOOPBACK_HOSTS) != is_local:
+            if place_of(target.host) is not place:
                 raise self._redirect_refused(target)
             _require_secure(target, self._request.source)
             url = target

@@ -29,6 +29,7 @@ from aperio_cli.errors.registries import (
 )
 from aperio_cli.files import reading, writing
 from aperio_cli.files.beneath import Beneath
+from aperio_cli.models.address import Place
 from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.offer import Offer
@@ -39,7 +40,7 @@ from aperio_cli.models.registry_index import (
     RegistryIndex,
     parse_detail,
 )
-from aperio_cli.net.fetch import FetchRequest, fetch_bytes, is_loopback
+from aperio_cli.net.fetch import FetchRequest, fetch_bytes, place_of_url
 from aperio_cli.registry.choosing import choose_download, choose_version
 from aperio_cli.text import clean
 
@@ -140,7 +141,7 @@ def _source(text: str, identity: str, cache: Path, *, offline: bool) -> Registry
         folder = Path(path).expanduser().absolute()
         base = folder.joinpath(*(find_built(folder) or ()))
         return RegistrySource(str(base), cache, offline=offline, root=str(folder))
-    if not is_loopback(text):
+    if place_of_url(text) is not Place.HERE:
         raise RegistryUnsigned(
             f"the registry `{clean(text.rpartition('@')[2])}` was not read: it is not signed",
             why="expected a folder, or http on this machine; a registry elsewhere has to be signed",

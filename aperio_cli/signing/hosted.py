@@ -15,7 +15,7 @@ from aperio_cli.errors.trust import (
     SigningFailed,
     TrustRootInvalid,
 )
-from aperio_cli.net.fetch import is_loopback
+from aperio_cli.models.address import is_loopback, shown
 from aperio_cli.signing import ambient, login, surroundings
 from aperio_cli.signing.credential import read_credential
 from aperio_cli.text import clean
@@ -146,11 +146,11 @@ def _urls_told_the_token(signing_config: Mapping[str, Any]) -> Iterator[str]:
 
 def _require_secure(name: str, url: str) -> None:
     parts = urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(url)):
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
         return
     raise InsecureUrl(
         f"nothing was signed: `{name}` would send the identity token where others can read it",
-        why=f"expected https, or http on this machine\nfound    {clean(url)}",
+        why=f"expected https, or http on this machine\nfound    {shown(url)}",
         next=["ask whoever runs it for its https address"],
     )
 

@@ -321,6 +321,7 @@ BLANK = "not blank"
         (but(PERSON, "issuer", '"https://acme.example/a b"'), "https://"),
         (but(PERSON, "issuer", '"https://127.0.0.1.acme.example\\\\@x"'), "https://"),
         (but(PERSON, "issuer", '"http://127.0.0.1.acme.example"'), "expected https://"),
+        (but(PERSON, "issuer", '"http://0x7f.1"'), "expected https://"),
         (but(PERSON, "issuer", '"file:///etc/passwd"'), "https://"),
         (without(PERSON, "issuer"), "`issuer` is missing"),
         (without(PERSON, "identity"), "`identity` is missing"),

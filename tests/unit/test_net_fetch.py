@@ -25,6 +25,7 @@ from aperio_cli.errors.files import (
     ResponseNotFound,
     ResponseTooLarge,
 )
+from aperio_cli.models.address import Place
 from aperio_cli.models.digest import Digest
 from aperio_cli.net.fetch import (
     Fetched,
@@ -32,7 +33,7 @@ from aperio_cli.net.fetch import (
     fetch_bytes,
     fetch_file,
     fetch_into,
-    is_loopback,
+    place_of_url,
 )
 
 if TYPE_CHECKING:
@@ -533,9 +534,12 @@ def test_fetch_leaves_no_thread_behind(server: Server) -> None:
         "http://localhost@evil.example/a",
         "http://localhost.evil.example/a",
         "http://localhost./a",
-        "http://127.0.0.2/a",
         "http://0.0.0.0/a",
         "http://2130706433/a",
+        "https://2130706433/a",
+        "https://0x7f.1/a",
+        "https://localhost./a",
+        "https://[::ffff:127.0.0.1]/a",
         "http://[::ffff:127.0.0.1]/a",
         "http:///a",
         "https:///a",
@@ -587,6 +591,8 @@ def test_fetch_gives_up_when_there_are_six_redirects(server: Server) -> None:
         "//registry.example/a",
         "file:///etc/passwd",
         "ftp://127.0.0.1/a",
+        "http://2130706433/a",
+        "https://[::ffff:127.0.0.1]/a",
     ],
 )
 def test_fetch_refuses_when_a_redirect_leads_off_this_machine(
@@ -621,18 +627,20 @@ def test_messages_hide_what_may_be_secret_in_an_address() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "expected"),
+    ("source", "place"),
     [
-        ("http://localhost:8080/x", True),
-        ("https://127.0.0.1/x", True),
-        ("http://[::1]:80/", True),
-        ("https://registry.example/", False),
-        ("/srv/registry", False),
-        ("file:///srv/registry", False),
+        ("http://localhost:8080/x", Place.HERE),
+        ("https://127.0.0.2/x", Place.HERE),
+        ("http://[::1]:80/", Place.HERE),
+        ("https://registry.example/", Place.ELSEWHERE),
+        ("https://127.0.0.1@registry.example/", Place.ELSEWHERE),
+        ("https://registry.example\\@localhost/", Place.HERE),
+        ("ftp://localhost/", Place.UNCLEAR),
+        ("http:/localhost/", Place.UNCLEAR),
     ],
 )
-def test_is_loopback_says_whether_a_url_is_on_this_machine(source: str, *, expected: bool) -> None:
-    assert is_loopback(source) is expected
+def test_place_of_url_says_where_an_address_leads(source: str, place: Place) -> None:
+    assert place_of_url(source) is place
 
 
 # ── TLS ───────────────────────────────────────────────────────────────────────────────────────────
@@ -710,7 +718,14 @@ def test_fetch_follows_a_redirect_from_https_to_https(
 
 
 @pytest.mark.parametrize(
-    "target", ["http://registry.example/b", "https://localhost/b", "http://[::1]/b"]
+    "target",
+    [
+        "http://registry.example/b",
+        "https://localhost/b",
+        "https://localhost./b",
+        "https://127.1/b",
+        "http://[::1]/b",
+    ],
 )
 def test_fetch_refuses_when_a_redirect_leaves_https_or_comes_onto_this_machine(
     secure_server: Server, registry_url: str, target: str

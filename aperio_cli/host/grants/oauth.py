@@ -13,7 +13,6 @@ itself.
 from __future__ import annotations
 
 import functools
-import ipaddress
 import json
 import re
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from aperio_cli.errors.running import (
 )
 from aperio_cli.host.calls.declaration import PLACEHOLDER
 from aperio_cli.host.calls.invocation import AccessToken
+from aperio_cli.models.address import Place, place_of
 from aperio_cli.net.request import Request, Unanswered, answered, off_loop
 from aperio_cli.text import clean
 
@@ -181,9 +181,11 @@ def _require_permitted(url: str, template: str, config: CheckedConfig, program: 
     """
     parts = _split(url)
     if parts is not None:
-        if _is_loopback(parts.hostname or "") and parts[:2] == _stated_origin(template, config):
+        place = place_of(parts.hostname or "")
+        if place is Place.HERE and parts[:2] == _stated_origin(template, config):
             return True
-        if parts.scheme == "https" and _is_declared(parts, config, program):
+        is_secure = place is Place.ELSEWHERE and parts.scheme == "https"
+        if is_secure and _is_declared(parts, config, program):
             return False
     shown = clean(url.partition("?")[0], limit=200) if parts else "no usable address"
     permitted = ", ".join(_declared(program)) or "nothing"
@@ -220,13 +222,6 @@ def _split(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if valid and "@" not in parts.netloc and not parts.fragment else None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _is_declared(parts: SplitResult, config: CheckedConfig, program: Program) -> bool:

@@ -1,0 +1,100 @@
+"""Where the host of an address leads: to this machine, elsewhere, or nobody can say.
+
+Some things are allowed on this machine only (plain http), others elsewhere only (what strangers
+name). A host that some readers take for this machine and others do not must count as neither.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Final
+
+from aperio_cli.text import clean
+
+if TYPE_CHECKING:
+    import ipaddress
+
+# Besides `localhost`: names that systems' hosts files commonly give this machine.
+_ALIASES: Final = frozenset({"localhost4", "localhost6", "ip6-localhost", "ip6-loopback"})
+_RESERVED: Final = frozenset({"localhost", "localdomain"})  # domains; RFC 6761, section 6.3
+# What inet_aton reads as an address, too (URL Standard, "ends in a number").
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
+_NAME: Final = re.compile(r"[\w.-]+")
+_HOST: Final = re.compile(r"(?:[^:]*|\[.*)(?::[0-9]*)?", re.ASCII)  # and its port
+_BEHIND_PATH: Final = re.compile("[?#]")
+_IPV4_BITS: Final = 32
+_MAPPED: Final = 0xFFFF  # ::ffff:0:0/96; RFC 4291, section 2.5.5.2
+
+
+class Place(enum.Enum):
+    """Where a host is.
+
+    Attributes:
+        HERE: this machine, in a notation that all read alike: `localhost`, 127.0.0.0/8, ::1.
+        ELSEWHERE: another machine, as far as the host says; what it resolves to is not asked.
+        UNCLEAR: none, or one that may be this machine in another notation: other numbers than
+            four decimals, IPv4 inside of IPv6, an unspecified address, a scope, a dot behind
+            `localhost`, a name below it, escapes. Nothing is ever asked there.
+    """
+
+    HERE = "here"
+    ELSEWHERE = "elsewhere"
+    UNCLEAR = "unclear"
+
+
+def place_of(host: str) -> Place:
+    """Return where the host of an address leads; no resolver is asked.
+
+    Args:
+        host: as a parser of addresses gives it, an IPv6 address without its brackets.
+    """
+    import ipaddress  # most commands ask nothing
+
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return _place_of_name(host)
+    if isinstance(address, ipaddress.IPv6Address):
+        return _place_of_ipv6(address)
+    if address.is_loopback:
+        return Place.HERE
+    return Place.UNCLEAR if address in ipaddress.ip_network("0.0.0.0/8") else Place.ELSEWHERE
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is plainly this machine."""
+    return place_of(host) is Place.HERE
+
+
+def shown(address: str) -> str:
+    """Return an address, safe to show, without what may be secret: user, query and fragment."""
+    scheme, mark, rest = address.partition("://")
+    if not mark:
+        return clean(address)
+    authority, slash, path = _BEHIND_PATH.split(rest, maxsplit=1)[0].partition("/")
+    host = authority.rpartition("@")[2]
+    if not _HOST.fullmatch(host):  # the first part of a password with a slash in it, perhaps
+        return f"{clean(scheme)}://…"
+    return f"{clean(scheme)}://{clean(host)}{slash}{clean(path)}"
+
+
+def _place_of_ipv6(address: ipaddress.IPv6Address) -> Place:
+    if address.scope_id is not None:
+        return Place.UNCLEAR
+    if int(address) == 1:
+        return Place.HERE
+    has_ipv4 = int(address) >> _IPV4_BITS in {0, _MAPPED}
+    return Place.UNCLEAR if has_ipv4 else Place.ELSEWHERE
+
+
+def _place_of_name(host: str) -> Place:
+    if host.isascii() and host.lower() == "localhost":
+        return Place.HERE
+    # As resolvers may fold it: full-width letters, the ideographic full stop.
+    name = unicodedata.normalize("NFKC", host).casefold().replace("\u3002", ".").rstrip(".")
+    last = name.rpartition(".")[2]
+    if not _NAME.fullmatch(name) or name in _ALIASES or last in _RESERVED:
+        return Place.UNCLEAR
+    return Place.UNCLEAR if _NUMBER.fullmatch(last) else Place.ELSEWHERE

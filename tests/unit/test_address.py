@@ -1,0 +1,113 @@
+"""Where the host of an address leads, and what of an address is shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from aperio_cli.models.address import Place, is_loopback, place_of, shown
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST", "127.0.0.1", "127.255.255.254", "::1", "0:0:0:0:0:0:0:1"]
+)
+def test_this_machine_is_known_by_every_plain_name(host: str) -> None:
+    assert place_of(host) is Place.HERE
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        # numbers that inet_aton reads: decimal, octal, hexadecimal, fewer than four
+        "2130706433",
+        "017700000001",
+        "0x7f000001",
+        "0X7F.1",
+        "127.1",
+        "127.0.1",
+        "0177.0.0.1",
+        "0x7f.0x0.0x0.0x1",
+        "127.0.0.0x1",
+        "127.0.0.1.",
+        "0x",
+        # numbers in IPv6
+        "::ffff:127.0.0.1",
+        "::ffff:7f00:1",
+        "::127.0.0.1",
+        "::ffff:192.0.2.1",
+        "::1%lo",
+        "::1%25lo",
+        "fe80::1%eth0",
+        # unspecified: connecting there reaches this machine
+        "0",
+        "0.0.0.0",  # noqa: S104 - nothing is bound
+        "0.1.2.3",
+        "::",
+        # names
+        "localhost.",
+        "LocalHost..",
+        "x.localhost",
+        "x.localhost.",
+        "localhost.localdomain",
+        "ip6-localhost",
+        # escapes and look-alikes that a resolver may fold
+        "%6cocalhost",
+        "127.0.0.1%00.example.org",
+        "１２７.0.0.1",  # noqa: RUF001 - full-width
+        "127。0。0。1",
+        "ⓛocalhost",
+        "",
+        ".",
+        " localhost",
+        "localhost\\",
+    ],
+)
+def test_host_that_some_readers_take_for_this_machine_counts_as_nothing(host: str) -> None:
+    assert place_of(host) is Place.UNCLEAR
+    assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "registry.example.org",
+        "registry.example.org.",
+        "127.0.0.1.example.org",
+        "localhost.example.org",
+        "mylocalhost",
+        "registry",
+        "1.example",
+        "x1",
+        "192.0.2.1",
+        "128.0.0.1",
+        "2001:db8::1",
+        "bücher.example",
+        "xn--bcher-kva.example",
+        "under_score.example",
+    ],
+)
+def test_other_machine_is_elsewhere(host: str) -> None:
+    assert place_of(host) is Place.ELSEWHERE
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("https://registry.example/a/b.tar.gz", "https://registry.example/a/b.tar.gz"),
+        ("https://registry.example/@acme/box", "https://registry.example/@acme/box"),
+        ("http://[::1]:8080/", "http://[::1]:8080/"),
+        ("https://user:hunter2@registry.example/a?k=hunter2#hunter2", "https://registry.example/a"),
+        ("https://hunter2@registry.example", "https://registry.example"),
+        ("https://a@hunter2@registry.example:8443/a", "https://registry.example:8443/a"),
+        ("https://user:hunter2/x@registry.example/a", "https://…"),
+        ("https://user:hunter2?x@registry.example/a", "https://…"),
+        ("https://registry.example?hunter2", "https://registry.example"),
+        ("/srv/registry@2?x", "/srv/registry@2?x"),
+        (
+            "https://registry.example/\x1b[2J",
+            "https://registry.example/\N{REPLACEMENT CHARACTER}[2J",
+        ),
+    ],
+)
+def test_shown_address_has_no_user_query_or_fragment(address: str, text: str) -> None:
+    assert shown(address) == text
