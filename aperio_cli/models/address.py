@@ -23,6 +23,7 @@ _RESERVED: Final = frozenset({"localhost", "localdomain"})  # domains; RFC 6761,
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _NAME: Final = re.compile(r"[\w.-]+")
 _HOST: Final = re.compile(r"(?:[^:]*|\[.*)(?::[0-9]*)?", re.ASCII)  # and its port
+_BEHIND_HOST: Final = re.compile("[/?#]")
 _BEHIND_PATH: Final = re.compile("[?#]")
 _IPV4_BITS: Final = 32
 _MAPPED: Final = 0xFFFF  # ::ffff:0:0/96; RFC 4291, section 2.5.5.2
@@ -66,6 +67,11 @@ def place_of(host: str) -> Place:
 def is_loopback(host: str) -> bool:
     """Return whether a host is plainly this machine."""
     return place_of(host) is Place.HERE
+
+
+def has_user(address: str) -> bool:
+    """Return whether an address states a user or a password (RFC 3986, section 3.2.1)."""
+    return "@" in _BEHIND_HOST.split(address.partition("://")[2], maxsplit=1)[0]
 
 
 def shown(address: str) -> str:

@@ -270,7 +270,8 @@ def _parse_url(source: str) -> httpx.URL:
     except (httpx.InvalidURL, ValueError) as error:
         raise InsecureUrl(
             f"{_shown(source)} is not an address that can be fetched",
-            why=clean(error),
+            # The parser quotes what it could not read, which may be a part of a password.
+            why="" if "@" in source else clean(error),
             next=["check the address for a typing error"],
         ) from error
 

@@ -598,6 +598,26 @@ def _linked_registry(world: World) -> None:
     world.install(registry.resolve(PluginRef(BOX, None), LINUX))
 
 
+@attack(
+    holds="a folder that is read as a registry",
+    tries="has the client ask a service on its own machine, as the place of a bundle",
+    stopped_by="an index points to this machine only when it was read from it over http",
+    code="index-unreadable",
+)
+def _index_asks_this_machine(world: World) -> None:
+    world.offered(world.signed(), sigstore_bundle="http://127.0.0.1:9/metrics")
+
+
+@attack(
+    holds="the registry's index",
+    tries="writes an address of the client's own machine as one number",
+    stopped_by="a host in another notation than everybody reads counts as no machine",
+    code="index-unreadable",
+)
+def _index_asks_this_machine_in_disguise(world: World) -> None:
+    world.offered(world.signed(), download_url="https://2130706433/x")
+
+
 # ── statements ────────────────────────────────────────────────────────────────────────────────────
 
 _DEMANDING = Demands(provenance=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,6 +32,7 @@ from tests.builders import (
 from tests.trust import new_domain
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from aperio_cli.models.offer import Offer
@@ -189,8 +192,62 @@ def test_link_in_the_place_of_an_artifact_is_refused(machine: Machine) -> None:
     assert (error.code, error.exit_status) == ("file-not-regular", 3)
 
 
+@pytest.fixture
+def asked() -> Iterator[tuple[str, list[str]]]:
+    """A service on this machine that nobody outside may reach: its address, what it was asked."""
+    paths: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            paths.append(self.path)
+            self.send_response(404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as service:
+        thread = threading.Thread(target=service.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{service.server_port}/", paths
+        service.shutdown()
+        thread.join()
+
+
+def pointing(machine: Machine, key: str, url: str) -> Path:
+    """A registry whose index has something at an address: a key of a version, or its detail."""
+    if key != "detail":
+        return published(machine, machine.signed(), **{key: url})
+    stated = {"url": url, "sha256": "a" * 64}
+    return registry_folder(machine.root / "registry", index_bytes(index_entry(detail=stated)))
+
+
+POINTING = ["download_url", "sigstore_bundle", "attestations", "detail"]
+
+
+@pytest.mark.parametrize("key", POINTING)
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "localhost."])
+def test_index_in_a_folder_cannot_have_this_machine_asked(
+    machine: Machine, asked: tuple[str, list[str]], key: str, host: str
+) -> None:
+    url, paths = asked
+    error = refused(machine, pointing(machine, key, url.replace("127.0.0.1", host)))
+    assert (error.code, error.exit_status) == ("index-unreadable", 4)
+    assert paths == []
+
+
+@pytest.mark.parametrize("key", POINTING)
+def test_index_from_this_machine_over_http_may_have_it_asked(
+    machine: Machine, asked: tuple[str, list[str]], key: str
+) -> None:
+    url, paths = asked
+    with serving(pointing(machine, key, url + "x")) as base:
+        refused(machine, base)
+    assert paths == ["/x"]
+
+
 @pytest.mark.parametrize(
-    "url", ["http://192.0.2.1/x", "//192.0.2.1/x", "http://127.0.0.1@192.0.2.1/x"]
+    "url", ["http://192.0.2.1/x", "//192.0.2.1/x", "http://127.0.0.1.example.org/x"]
 )
 def test_plain_http_to_another_machine_is_refused(machine: Machine, url: str) -> None:
     with serving(published(machine, machine.signed(), download_url=url)) as base:

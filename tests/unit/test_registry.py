@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli import registry as registry_module
 from aperio_cli.config import Config, RegistryRule
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import Offline
@@ -23,7 +22,9 @@ from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.net.fetch import Fetched, FetchRequest, fetch_bytes
 from aperio_cli.paths import Paths
 from aperio_cli.publishing import serving
-from aperio_cli.registry import Registry, RegistrySource, open_registry
+from aperio_cli.registry import Registry, http, open_registry
+from aperio_cli.registry.folder import FolderReader
+from aperio_cli.registry.http import Downloads, HttpReader
 from tests.builders import (
     ARM,
     LINUX,
@@ -278,7 +279,7 @@ def test_index_is_fetched_again_only_when_it_changed(
         answers.append(fetch_bytes(request))
         return answers[-1]
 
-    monkeypatch.setattr(registry_module, "fetch_bytes", noting)
+    monkeypatch.setattr(http, "fetch_bytes", noting)
     with serving(folder) as url:
         for _ in range(2):
             opened(tmp_path, url).resolve(PluginRef.parse(PLUGIN), LINUX)
@@ -327,10 +328,141 @@ def test_index_over_the_limit_is_refused_and_not_kept(tmp_path: Path) -> None:
         opened(tmp_path, url).resolve(PluginRef.parse(PLUGIN), LINUX)
 
 
-@pytest.mark.parametrize("base", ["/srv/registry", "http://127.0.0.1:8080/"])
-@pytest.mark.parametrize("url", ["https://[::1", "//[::1"])
-def test_location_in_an_index_that_is_no_address_is_refused(
-    tmp_path: Path, base: str, url: str
+# ── where an index may point ──────────────────────────────────────────────────────────────────────
+
+
+def in_folder(tmp_path: Path) -> FolderReader:
+    return FolderReader(Path("/srv/registry"), Path("/srv"), Downloads(tmp_path, offline=True))
+
+
+def behind_http(tmp_path: Path) -> HttpReader:
+    return HttpReader("http://127.0.0.1:8080/", Downloads(tmp_path, offline=True))
+
+
+@pytest.mark.parametrize("url", ["https://[::1", "https://a:port/", "https:///x", "http:x"])
+def test_location_in_an_index_that_is_no_address_is_refused(tmp_path: Path, url: str) -> None:
+    for reader in (in_folder(tmp_path), behind_http(tmp_path)):
+        with pytest.raises(IndexUnreadable, match="was not read"):
+            reader.locate(url if reader.below else url.replace("http:x", "//[::1"))
+
+
+@pytest.mark.parametrize(
+    ("url", "location"),
+    [
+        ("a/b.tar.gz", "/srv/registry/a/b.tar.gz"),
+        ("a%20b.tar.gz", "/srv/registry/a b.tar.gz"),
+        ("https://cdn.example.org/b.tar.gz?v=1", "https://cdn.example.org/b.tar.gz?v=1"),
+    ],
+)
+def test_index_in_a_folder_points_into_it_and_to_other_machines(
+    tmp_path: Path, url: str, location: str
+) -> None:
+    assert in_folder(tmp_path).locate(url) == location
+
+
+@pytest.mark.parametrize(
+    ("url", "location"),
+    [
+        ("a/b.tar.gz", "http://127.0.0.1:8080/a/b.tar.gz"),
+        ("/b.tar.gz", "http://127.0.0.1:8080/b.tar.gz"),
+        ("http://127.0.0.1:9090/b.tar.gz", "http://127.0.0.1:9090/b.tar.gz"),
+        ("https://localhost/b.tar.gz", "https://localhost/b.tar.gz"),
+        ("https://cdn.example.org/b.tar.gz", "https://cdn.example.org/b.tar.gz"),
+    ],
+)
+def test_index_from_this_machine_over_http_points_there_and_elsewhere(
+    tmp_path: Path, url: str, location: str
+) -> None:
+    assert behind_http(tmp_path).locate(url) == location
+
+
+HERE = ["127.0.0.1:9", "localhost", "LOCALHOST:9", "127.8.9.1", "[::1]:9"]
+UNCLEAR = [
+    "2130706433",
+    "017700000001",
+    "0x7f000001",
+    "0x7f.1",
+    "127.1:9",
+    "0.0.0.0",  # noqa: S104 - nothing is bound
+    "[::]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "127.0.0.1.",
+    "localhost.",
+    "x.localhost",
+    "%6cocalhost",
+    "127\N{IDEOGRAPHIC FULL STOP}0.0.1.",
+]
+
+
+@pytest.mark.parametrize("host", [*HERE, *UNCLEAR])
+@pytest.mark.parametrize("scheme", ["http", "https", "HTTP"])
+def test_index_in_a_folder_points_to_no_notation_of_this_machine(
+    tmp_path: Path, scheme: str, host: str
 ) -> None:
     with pytest.raises(IndexUnreadable, match="was not read"):
-        RegistrySource(base, tmp_path, offline=True)._locate(url)
+        in_folder(tmp_path).locate(f"{scheme}://{host}/x")
+
+
+@pytest.mark.parametrize("host", UNCLEAR)
+def test_index_from_this_machine_hides_no_machine(tmp_path: Path, host: str) -> None:
+    for url in (f"http://{host}/x", f"//{host}/x"):
+        with pytest.raises(IndexUnreadable, match="was not read"):
+            behind_http(tmp_path).locate(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://registry.example@127.0.0.1/x",
+        "https://user:hunter2@registry.example/x",
+        "https://hunter2@registry.example/x",
+        "https://registry.example\\@127.0.0.1/x",
+        "https://user:hunter2/@127.0.0.1/x",
+    ],
+)
+def test_location_with_a_user_is_refused_and_not_shown(tmp_path: Path, url: str) -> None:
+    for reader in (in_folder(tmp_path), behind_http(tmp_path)):
+        with pytest.raises(IndexUnreadable) as caught:
+            reader.locate(url)
+        assert "hunter2" not in json.dumps(caught.value.to_json())
+
+
+def test_location_that_only_looks_as_if_it_had_a_user_is_read(tmp_path: Path) -> None:
+    url = "https://registry.example/@acme/box"
+    for reader in (in_folder(tmp_path), behind_http(tmp_path)):
+        assert reader.locate(url) == url
+
+
+# ── secrets in the registry's address ─────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://user:hunter2@127.0.0.1:9/",
+        "http://hunter2@127.0.0.1:9/",
+        "http://127.0.0.1:9/?token=hunter2",
+        "http://127.0.0.1:9/#hunter2",
+        "http://127.0.0.1:9/?token=hunter2&file=plugins.json",
+        "http://user:hunter2/x@127.0.0.1:9/",
+        "http://user:x/hunter2@127.0.0.1:9/",
+    ],
+)
+@pytest.mark.parametrize("is_configured", [False, True])
+def test_address_that_holds_a_secret_is_refused_and_not_shown(
+    tmp_path: Path, address: str, *, is_configured: bool
+) -> None:
+    stated, rules = ("", (RegistryRule(address),)) if is_configured else (address, ())
+    with pytest.raises(AperioError) as caught:
+        opened(tmp_path, stated, registries=rules)
+    assert caught.value.code in {"usage", "insecure-url"}
+    assert "hunter2" not in json.dumps(caught.value.to_json())
+
+
+def test_signed_registry_is_named_without_its_password(tmp_path: Path) -> None:
+    rule = RegistryRule("https://user:hunter2@registry.example/", "maintainers@example.org")
+    with pytest.raises(RegistryUnsigned) as caught:
+        opened(tmp_path, "", registries=(rule,))
+    assert "https://registry.example/" in caught.value.what
+    assert "hunter2" not in json.dumps(caught.value.to_json())
