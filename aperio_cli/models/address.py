@@ -74,6 +74,18 @@ def has_user(address: str) -> bool:
     return "@" in _BEHIND_HOST.split(address.partition("://")[2], maxsplit=1)[0]
 
 
+def file_name(address: str) -> str:
+    """Return the last part of an address's path, escaped as it stands; empty without one."""
+    rest = _BEHIND_PATH.split(address.partition("://")[2], maxsplit=1)[0]
+    return rest.partition("/")[2].rpartition("/")[2]
+
+
+def beside_file(address: str, suffix: str) -> str:
+    """Return the address of the file whose name has a suffix more; it is asked the same query."""
+    path = _BEHIND_PATH.split(address, maxsplit=1)[0]
+    return path + suffix + address[len(path) :]
+
+
 def shown(address: str) -> str:
     """Return an address, safe to show, without what may be secret: user, query and fragment."""
     scheme, mark, rest = address.partition("://")

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from aperio_cli import clock
 from aperio_cli.errors.files import ResponseNotFound
@@ -17,6 +17,7 @@ from aperio_cli.errors.registries import PublishedVersionChanged
 from aperio_cli.errors.trust import SignatureMissing
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.files import writing
+from aperio_cli.models.address import beside_file, file_name, shown
 from aperio_cli.models.artifact import (
     ATTESTATIONS_SUFFIX,
     BUNDLE_SUFFIX,
@@ -184,11 +185,11 @@ def _artifacts(request: AddRequest) -> Iterator[list[Path]]:
 
 
 def _download(request: AddRequest, folder: Path) -> Path:
-    """Fetches an artifact, and bundle and attestations that stand beside it."""
-    name = unquote(urlsplit(request.what).path.rpartition("/")[2])
+    """Fetch an artifact, and bundle and attestations that stand beside it."""
+    name = unquote(file_name(request.what))
     if not name.endswith(SUFFIX) or name.startswith(".") or "/" in name or "\0" in name:
         raise NotFound(
-            f"`{request.what}` was not added: it is not the address of an artifact",
+            f"`{shown(request.what)}` was not added: it is not the address of an artifact",
             why=f"expected a name that ends in {SUFFIX}",
             next=["check the address for a typing error"],
         )
@@ -199,7 +200,7 @@ def _download(request: AddRequest, folder: Path) -> Path:
     fetch_file(fetch, path)
     beside = {BUNDLE_SUFFIX: MAX_BUNDLE_BYTES, ATTESTATIONS_SUFFIX: MAX_ATTESTATIONS_BYTES}
     for suffix, limit_bytes in beside.items():
-        more = replace(fetch, source=request.what + suffix, limit_bytes=limit_bytes)
+        more = replace(fetch, source=beside_file(request.what, suffix), limit_bytes=limit_bytes)
         with contextlib.suppress(ResponseNotFound):  # verification then says what is missing
             fetch_file(more, path.with_name(name + suffix))
     return path

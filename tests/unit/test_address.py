@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from aperio_cli.models.address import Place, is_loopback, place_of, shown
+from aperio_cli.models.address import (
+    Place,
+    beside_file,
+    file_name,
+    has_user,
+    is_loopback,
+    place_of,
+    shown,
+)
 
 
 @pytest.mark.parametrize(
@@ -111,3 +119,35 @@ def test_other_machine_is_elsewhere(host: str) -> None:
 )
 def test_shown_address_has_no_user_query_or_fragment(address: str, text: str) -> None:
     assert shown(address) == text
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "beside"),
+    [
+        ("https://a.example/x/b.tar.gz", "b.tar.gz", "https://a.example/x/b.tar.gz.sig"),
+        ("https://a.example/b?k=/c#/d", "b", "https://a.example/b.sig?k=/c#/d"),
+        ("https://a.example/b#d?c", "b", "https://a.example/b.sig#d?c"),
+        ("https://a.example/b%2fc", "b%2fc", "https://a.example/b%2fc.sig"),
+        ("https://b.tar.gz", "", "https://b.tar.gz.sig"),
+        ("https://b?/c", "", "https://b.sig?/c"),
+    ],
+)
+def test_file_of_an_address_is_the_last_part_of_its_path(
+    address: str, name: str, beside: str
+) -> None:
+    assert (file_name(address), beside_file(address, ".sig")) == (name, beside)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("https://user@a.example/", True),
+        ("https://user:password@a.example", True),
+        ("https://@a.example/", True),
+        ("https://a.example/@b", False),
+        ("https://a.example?@b", False),
+        ("https://a.example#@b", False),
+    ],
+)
+def test_address_with_a_user_is_known(address: str, *, expected: bool) -> None:
+    assert has_user(address) is expected

@@ -3,11 +3,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aperio_cli.config import Config
+from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import DiskFull, Offline
 from aperio_cli.errors.installing import ManifestMismatch
 from aperio_cli.errors.registries import (
@@ -38,10 +41,10 @@ from tests.contract import v1_reader
 from tests.trust import new_domain
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from aperio_cli.archive import writing
-    from aperio_cli.errors import AperioError
     from aperio_cli.models.offer import Offer
     from aperio_cli.models.platform import Platform
     from aperio_cli.signing.local import LocalDomain
@@ -247,9 +250,81 @@ def test_add_refuses_what_is_not_there(machine: Machine) -> None:
     refused(machine, request(machine, machine.root / "none.tar.gz"), NotFound)
 
 
-@pytest.mark.parametrize("name", ["x.zip", ".tar.gz", "..%2fx.tar.gz", ""])
+@pytest.mark.parametrize(
+    "name", ["x.zip", ".tar.gz", "..%2fx.tar.gz", "", "?x.tar.gz", "x?y=/x.tar.gz", "x#/x.tar.gz"]
+)
 def test_add_refuses_the_address_of_something_else(machine: Machine, name: str) -> None:
     refused(machine, request(machine, f"http://127.0.0.1:9/{name}"), NotFound)
+
+
+class Guarded:
+    """A server of a folder for whoever has the password and the token; notes what it is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.paths: list[str] = []
+        guarded = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                path, _, query = self.path.partition("?")
+                guarded.paths.append(self.path)
+                is_known = self.headers["Authorization"] == "Basic dXNlcjpodW50ZXIy"
+                file = folder / path.lstrip("/")
+                has_file = is_known and query == "token=hunter2" and file.is_file()
+                self.send_response(200 if has_file else 404 if is_known else 401)
+                self.end_headers()
+                self.wfile.write(file.read_bytes() if has_file else b"")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def url(self, name: str, host: str = "user:hunter2@127.0.0.1") -> str:
+        return f"http://{host}:{self.http.server_port}/{name}?token=hunter2#hunter2"
+
+
+@pytest.fixture
+def guarded(machine: Machine) -> Iterator[Guarded]:
+    server = Guarded(machine.root / "dist")
+    with server.http:
+        thread = threading.Thread(target=server.http.serve_forever, args=(0.05,))
+        thread.start()
+        yield server
+        server.http.shutdown()
+        thread.join()
+
+
+def test_add_sends_password_and_query_with_all_that_stands_beside_an_artifact(
+    machine: Machine, guarded: Guarded
+) -> None:
+    name = machine.signed().name
+    (added,) = add(request(machine, guarded.url(name)))
+    assert added.artifact.file_name == name
+    asked = [f"/{name}{suffix}?token=hunter2" for suffix in ("", BUNDLE_SUFFIX, ".intoto.jsonl")]
+    assert guarded.paths == asked
+    files = [path for path in (machine.root / "registry").rglob("*") if path.is_file()]
+    kept = b"".join(path.read_bytes() for path in files)
+    assert b"hunter2" not in kept + json.dumps(added.to_json()).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "code"),
+    [
+        ("none.tar.gz", "user:hunter2@127.0.0.1", "not-found-at-source"),
+        ("none.tar.gz", "user:hunter2/x@127.0.0.1", "insecure-url"),
+        ("none.tar.gz", "other:hunter2@127.0.0.1", "network-unavailable"),
+        ("none.tar.gz", "user:hunter2@registry.example", "insecure-url"),
+        ("none.zip", "user:hunter2@127.0.0.1", "not-found"),
+    ],
+)
+def test_add_shows_no_password_and_no_query(
+    machine: Machine, guarded: Guarded, name: str, host: str, code: str
+) -> None:
+    with pytest.raises(AperioError) as caught:
+        add(request(machine, guarded.url(name, host)))
+    assert caught.value.code == code
+    assert "hunter2" not in json.dumps(caught.value.to_json())
 
 
 def test_add_downloads_nothing_offline(machine: Machine) -> None:
