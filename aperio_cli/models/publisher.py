@@ -70,6 +70,7 @@ class Signer:
         signed_at: the verified timestamp, RFC 3339 in UTC.
         certificate_digest: sha256 of the leaf certificate, 64 hex digits.
         claims: other Fulcio claims of the certificate by name, in the order of their OIDs.
+        further_domains: other trust roots that the bundle verified against.
     """
 
     domain: str
@@ -78,10 +79,16 @@ class Signer:
     signed_at: str
     certificate_digest: str
     claims: tuple[tuple[str, str], ...] = ()
+    further_domains: tuple[str, ...] = ()
 
     def claim(self, name: str) -> str:
         """One claim of the certificate, by name; empty when it makes none."""
         return dict(self.claims).get(name, "")
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Every trust root that the bundle verified against."""
+        return (self.domain, *self.further_domains)
 
     @property
     def name(self) -> str:
@@ -112,8 +119,8 @@ class Signer:
         return all(numbered) and "@" in self.identity
 
     def to_json(self) -> dict[str, object]:
-        """The signer as receipts and reports carry it."""
-        return {
+        """Return the signer as receipts and reports carry it; further domains if there are any."""
+        document: dict[str, object] = {
             "domain": self.domain,
             "identity": self.identity,
             "issuer": self.issuer,
@@ -121,6 +128,8 @@ class Signer:
             "certificate_sha256": self.certificate_digest,
             "claims": dict(self.claims),
         }
+        further = list(self.further_domains)
+        return document | ({"further_domains": further} if further else {})
 
     @classmethod
     def from_json(cls, table: Table) -> Signer:
@@ -133,6 +142,7 @@ class Signer:
             signed_at=table.recorded("signed_at"),
             certificate_digest=table.recorded("certificate_sha256"),
             claims=tuple((name, claims.recorded(name)) for name in claims.values),
+            further_domains=table.texts("further_domains"),
         )
 
 
@@ -262,7 +272,7 @@ class PublisherRule:
 
     Attributes:
         namespace: a namespace, or `*` for every namespace that has no rule of its own.
-        domain: name of the trust root that must have verified the bundle.
+        domain: name of a trust root that must have verified the bundle.
         identity: the exact identity, never a pattern; empty when `ci` names it. It names no build:
             a certificate with the number of a repository needs a rule with `ci`.
         issuer: the exact issuer.
@@ -302,6 +312,8 @@ class PublisherRule:
         expected = {"domain": self.domain, "issuer": self.issuer}
         expected |= self.ci.expected(version) if self.ci else {"identity": self.identity}
         found = {"domain": signer.domain, "issuer": signer.issuer, "identity": signer.identity}
+        if self.domain in signer.further_domains:
+            found["domain"] = self.domain
         for field, wanted in expected.items():
             given = found[field] if field in found else signer.claim(field)
             # A blank that equals a blank would be a check of nothing.

@@ -97,7 +97,7 @@ def verify_signature(
 
     The bundle holds a signature over the file, or a statement of one of `SIGNING_TYPES` that names
     it among its subjects. Needs no network and writes nothing. Roots are tried in order; the proof
-    names the one that verified.
+    names the first that verified, and its signer the domains of the others that do.
 
     Args:
         digest: the digest that was computed from the file itself.
@@ -279,13 +279,21 @@ def _verify_over(
     if not roots:
         raise no_root("no trust domain is configured")
     faults: list[Fault] = []
+    found: list[tuple[Proof, tuple[str, bytes]]] = []
     for root in roots:
+        if found and not may_have_issued(root, material.certificate):
+            continue
         try:
             with faulting():
-                return _verify_against(root, material, digest)
+                found.append(_verify_against(root, material, digest))
         except Fault as fault:
             faults.append(fault)
-    raise _most_telling(roots, faults, material.certificate) from faults[0]
+    if not found:
+        raise _most_telling(roots, faults, material.certificate) from faults[0]
+    # Several domains may trust one authority, and a rule may name any of them.
+    proof, content = found[0]
+    further = tuple(other.signer.domain for other, _ in found[1:])
+    return replace(proof, signer=replace(proof.signer, further_domains=further)), content
 
 
 def _most_telling(

@@ -313,17 +313,15 @@ def _admitting_rule(case: Case, proof: Proof) -> PublisherRule:
 
 def _lifted_level(case: Case, rule: PublisherRule | None) -> tuple[PolicyException, ...]:
     """Return the exception that it took to meet what is required of publishers, if it took one."""
-    if case.policy.required(case.organization) == REQUIREMENTS[0] or (rule and _is_verified(rule)):
+    is_local = case.proof is not None and LOCAL_DOMAIN in case.proof.signer.domains
+    is_verified = rule is not None and rule.tier != TIERS[0] and not is_local
+    if is_verified or case.policy.required(case.organization) == REQUIREMENTS[0]:
         return ()
     if exception := case.lifting(UNVERIFIED):
         return (exception,)
     if ended := case.ended(UNVERIFIED):
         raise refusals.ended(case, ended)
     raise refusals.unverified(case, rule)
-
-
-def _is_verified(rule: PublisherRule) -> bool:
-    return rule.tier != TIERS[0] and rule.domain != LOCAL_DOMAIN
 
 
 def _check_attestations(case: Case, proof: Proof) -> None:

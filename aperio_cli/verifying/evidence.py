@@ -39,7 +39,7 @@ class Judgement:
         """`unsigned`, `local`, or the tier of the rule that admitted it; `list` shows it."""
         if isinstance(self.evidence, ExceptionGranted):
             return UNSIGNED
-        is_local = self.evidence.signer.domain == LOCAL_DOMAIN
+        is_local = LOCAL_DOMAIN in self.evidence.signer.domains
         return LOCAL_DOMAIN if is_local else self.evidence.rule.tier
 
 

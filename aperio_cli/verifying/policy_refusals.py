@@ -101,7 +101,7 @@ def unverified(case: Case, rule: PublisherRule | None) -> PublisherUnverified:
     whose = "every plugin" if is_general else f"plugins of organization {clean(case.organization)}"
     found = "nobody signed it"
     steps = ["choose a plugin of a verified publisher"]
-    if rule and rule.domain == LOCAL_DOMAIN:
+    if case.proof and LOCAL_DOMAIN in case.proof.signer.domains:
         found = "signed in the local trust domain, for which only this machine vouches"
     elif rule:
         found = f"{rule.tier}, as the {_named(rule)} says"

@@ -471,6 +471,22 @@ def test_judge_refuses_a_community_publisher_where_a_verified_one_is_required() 
     assert "found    community, as the rule for `*` in config.toml says" in error.why
 
 
+@pytest.mark.parametrize("domains", [("public", "local"), ("local", "public")])
+def test_what_the_local_domain_verifies_too_never_counts_as_verified(
+    domains: tuple[str, str],
+) -> None:
+    both = proof(signer=signer(domain=domains[0], further_domains=domains[1:]))
+    error = refusal(case(proof=both, policy=VERIFIED), PublisherUnverified)
+    assert "local trust domain" in error.why
+    signed = replace(VERIFIED, require="signed")
+    assert judge(case(proof=both, policy=signed)).badge == "local"
+
+
+def test_what_two_other_domains_verify_counts_as_verified() -> None:
+    both = proof(signer=signer(domain="mirror", further_domains=("public",)))
+    assert judge(case(proof=both, policy=VERIFIED)).badge == "verified"
+
+
 def test_judge_refuses_the_local_domain_where_a_verified_publisher_is_required() -> None:
     policy = replace(VERIFIED, publishers=(rule(tier="official"),))
     error = refusal(case(policy=policy), PublisherUnverified)

@@ -248,6 +248,29 @@ def test_signer_names_the_root_that_verified(
     assert verify_signature(DIGEST, forge.bundle_json(DIGEST), [other, own]).signer.domain == "mine"
 
 
+@pytest.mark.parametrize("form", ["signature", "statement"])
+def test_signer_names_every_root_that_verifies(
+    forge: Forge, root: TrustedRootSource, tmp_path: Path, form: str
+) -> None:
+    other = TrustedRootSource("other", root_of(new_domain(tmp_path / "b")).document)
+    mine, theirs = (TrustedRootSource(name, root.document) for name in ("mine", "theirs"))
+    bundle = forge.bundle_json(DIGEST) if form == "signature" else forge.statement(DIGEST)
+    proof = verify_signature(DIGEST, bundle, [other, mine, TrustedRootSource("bad", b""), theirs])
+    assert proof.signer.domains == ("mine", "theirs")
+    assert proof.root.name == "mine"
+    assert {each.signer.domains for each in proof.attestations} <= {("mine", "theirs")}
+
+
+def test_signer_names_one_root_when_the_others_only_look_alike(
+    forge: Forge, root: TrustedRootSource
+) -> None:
+    document = json.loads(root.document)
+    document["tlogs"] = []
+    logless = TrustedRootSource("logless", json.dumps(document).encode())
+    signer = verify_signature(DIGEST, forge.bundle_json(DIGEST), [root, logless]).signer
+    assert signer.domains == ("local",)
+
+
 def test_root_that_cannot_be_read_does_not_hide_a_good_one(
     forge: Forge, root: TrustedRootSource
 ) -> None:

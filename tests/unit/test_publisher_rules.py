@@ -300,6 +300,27 @@ def test_exception_names_its_version_in_reports() -> None:
     }
 
 
+def test_rule_may_name_any_domain_that_verified() -> None:
+    several = signer(further_domains=("mirror", "spare"))
+    for domain in several.domains:
+        assert rule(domain=domain).admits(several, "1.2.3")
+    (difference,) = rule(domain="other").differences(several, "1.2.3")
+    assert (difference.field, difference.found) == ("domain", several.domain)
+
+
+def test_rule_compares_the_rest_whichever_domain_it_names() -> None:
+    several = signer(further_domains=("mirror",), identity="mallory@local")
+    assert not rule(domain="mirror").admits(several, "1.2.3")
+
+
+@pytest.mark.parametrize("further", [(), ("mirror", "spare")])
+def test_signer_keeps_its_domains_in_a_record(further: tuple[str, ...]) -> None:
+    stated = signer(further_domains=further)
+    document = stated.to_json()
+    assert ("further_domains" in document) is bool(further)
+    assert Signer.from_json(table(document)) == stated
+
+
 # ── whose successor somebody is ───────────────────────────────────────────────────────────────────
 
 

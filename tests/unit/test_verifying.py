@@ -28,22 +28,26 @@ from aperio_cli.errors.trust import (
     ProvenanceMissing,
     PublisherUnknown,
     SignatureDigestMismatch,
+    SignatureIdentityMismatch,
     SignatureMissing,
     TrustRootMissing,
     VerifierCrashed,
 )
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.files import reading as files_reading
+from aperio_cli.installing import InstallRequest, install
 from aperio_cli.models.artifact import (
     ATTESTATIONS_SUFFIX,
     BUNDLE_SUFFIX,
     MAX_ATTESTATIONS_BYTES,
 )
 from aperio_cli.models.digest import Digest
-from aperio_cli.models.evidence import ExceptionGranted, Verified
+from aperio_cli.models.evidence import ExceptionGranted, Verified, proof_of
+from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.policy import Policy
 from aperio_cli.models.proof import PROVENANCE_TYPE, SBOM_TYPE
 from aperio_cli.proving import signature
+from aperio_cli.proving.trusted_root import TrustedRootSource
 from aperio_cli.publishing import serving
 from aperio_cli.verifying import verify_artifact
 from tests.builders import (
@@ -58,13 +62,12 @@ from tests.builders import (
     unchanged,
     write_artifact,
 )
-from tests.trust import new_domain
+from tests.trust import new_domain, root_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.models.offer import Offer
-    from aperio_cli.proving.trusted_root import TrustedRootSource
     from aperio_cli.signing.local import LocalDomain
 
 DEMANDING = Policy((rule(),), require_provenance=True)
@@ -105,6 +108,35 @@ def test_verify_admits_a_signed_local_artifact(machine: Machine) -> None:
         assert isinstance(admitted.evidence, Verified)
         assert admitted.artifact.digest == Digest.of(path.read_bytes())
         assert admitted.offer.platform == LINUX
+
+
+@pytest.mark.parametrize("names", [("local", "mirror"), ("mirror", "local")])
+@pytest.mark.parametrize("named", ["local", "mirror"])
+def test_verify_admits_by_a_rule_for_any_domain_with_the_root(
+    machine: Machine, names: tuple[str, ...], named: str
+) -> None:
+    document = machine.roots()[0].document
+    roots = [TrustedRootSource(name, document) for name in names]
+    path = machine.attest(machine.signed())
+    ruled = machine.but(policy=Policy((rule(domain=named),)))
+    with ruled.verify(path, roots=lambda: roots) as admitted:
+        assert isinstance(admitted.evidence, Verified)
+        assert admitted.evidence.rule.domain == named
+        install(admitted, machine.store, InstallRequest())
+    # The policy is asked again before every start, of what was recorded.
+    kept = proof_of(machine.store.get(PluginRef(offer().id, None)).evidence)
+    assert kept
+    assert kept.signer.domains == names
+    assert [each.signer.domains for each in kept.attestations] == [names]
+
+
+def test_verify_refuses_by_a_rule_for_a_domain_with_another_root(
+    machine: Machine, tmp_path: Path
+) -> None:
+    other = TrustedRootSource("other", root_of(new_domain(tmp_path / "other")).document)
+    ruled = machine.but(policy=Policy((rule(domain="other"),)))
+    with pytest.raises(SignatureIdentityMismatch):
+        ruled.verify(machine.signed(), roots=lambda: [*machine.roots(), other])
 
 
 def test_verify_admits_what_a_registry_offers(machine: Machine) -> None:
