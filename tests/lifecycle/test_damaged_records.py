@@ -113,9 +113,10 @@ def test_the_same_artifact_repairs_a_damaged_record(
     before = record_of(aperio).read_bytes()
     change(aperio, REPAIRED[damage])
     assert "receipt-invalid" not in aperio("plugin", "verify", artifact).out
-    aperio("plugin", "install", artifact)
+    assert "1.2.3 was damaged, and is repaired" in aperio("plugin", "install", artifact).out
     assert without_time(record_of(aperio).read_bytes()) == without_time(before)
     aperio(*STARTS["run"])
+    assert "1.2.3 was installed already" in aperio("plugin", "install", artifact).out
 
 
 def without_time(record: bytes) -> dict[str, Any]:
