@@ -36,7 +36,7 @@ def entry_point() -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Run one command line and give its exit status (CLI.md, "Exit status").
+    """Run one command line and give its exit status (docs/reference/commands.md).
 
     Args:
         argv: the arguments after the program's name.
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
 
 
 def _not_written(error: OSError) -> int:
-    """Stdout took no more: its reader closed it, which is no error (CLI.md), or a disk is full."""
+    """Stdout took no more: its reader closed it, which is no error, or a disk is full."""
     from aperio_cli.errors import DONE
     from aperio_cli.errors.files import DiskFull
     from aperio_cli.files.writing import disk_full_guard

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The options that every command takes (CLI.md, "Everywhere")."""
+    """The options that every command takes."""
 
     json: bool = False
     quiet: bool = False

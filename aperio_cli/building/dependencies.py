@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from aperio_cli.building.lock import Lock
     from aperio_cli.models.platform import Platform
 
-# PEP 600: glibc 2.28 is the newest that `linux/*` promises (DESIGN, section 3), whatever the
-# machine that builds. glibc 2.17 was the first for arm64, 2.5 the oldest any wheel names.
+# PEP 600: glibc 2.28 is the newest that `linux/*` promises (docs/reference/artifact.md), whatever
+# the machine that builds. glibc 2.17 was the first for arm64, 2.5 the oldest any wheel names.
 _NEWEST_GLIBC_MINOR = 28
 _LINUX = {"amd64": ("x86_64", 5), "arm64": ("aarch64", 17)}
 _LEGACY_NAMES = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}  # PEP 513, 571, 599

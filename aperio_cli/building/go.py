@@ -1,6 +1,6 @@
 """What a Go plugin is made of: one static program, the same bytes wherever it is built.
 
-In an artifact (DESIGN, section 3): `bin/<entrypoint>`, for windows `bin/<entrypoint>.exe`.
+In an artifact (docs/reference/artifact.md): `bin/<entrypoint>`, for windows `bin/<entrypoint>.exe`.
 
 The main package stands at the top of the project, beside go.mod. Everything that is compiled in
 is pinned by go.mod and go.sum, or is part of the project; so a `replace` that leads out of the

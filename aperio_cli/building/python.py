@@ -1,6 +1,6 @@
 """What a Python plugin is made of: launcher, starting script, dependencies, the author's source.
 
-In an artifact (DESIGN, section 3):
+In an artifact (docs/reference/artifact.md):
 
     bin/<entrypoint>        the launcher, for foreign hosts; POSIX shell
     bin/<entrypoint>.py     the starting script; what aperio's own host executes

@@ -33,7 +33,7 @@ class AperioError(Exception):
 
     Attributes:
         code: stable kebab-case name of the cause.
-        exit_status: what the process ends with (CLI.md).
+        exit_status: what the process ends with (docs/reference/commands.md).
         what: starts with the thing the user named and says what state it was left in.
         why: evidence; expected and received; may have several lines.
         next: what to do, easiest first; a command stands in backticks.

@@ -1,7 +1,7 @@
 """Which Python runs a plugin: candidates are run once and say what they are.
 
 A plugin carries libraries for interpreter tags (`cp311`): CPython with a GIL, and on Linux glibc
-2.28 or newer, because that is what its wheels were resolved for (DESIGN, section 3).
+2.28 or newer, because that is what its wheels were resolved for (docs/reference/artifact.md).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The version of the plugin interface, and which versions of it go together.
 
 Minor versions go together both ways: unknown fields are ignored, and behaviour is asked for by
-feature (DESIGN, section 5). Another major version is another interface.
+feature (docs/reference/interface.md). Another major version is another interface.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shlex
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,24 @@ def test_every_page_can_be_reached_from_the_first() -> None:
                 reached.add(found)
                 waiting.append(found)
     assert set(PAGES) - reached == set()
+
+
+def test_only_documents_of_this_repository_are_cited() -> None:
+    """Whoever picks the project up has no other."""
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py", "*.go", "*.md", "*.toml", "*.yml", "Makefile"],
+        cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
+    ).stdout.split()  # fmt: skip
+    known = {Path(name).name for name in listed}
+    cited = re.compile(r"(?<![\w./{`-])[A-Z]{3,}\.md|\bDESIGN,? section")
+    missing = []
+    for name in listed:
+        path = ROOT / name
+        if "assets" in path.parts or "{{" in name or not path.is_file():
+            continue
+        for found in cited.findall(path.read_text(encoding="utf-8", errors="replace")):
+            missing += [] if found in known else [f"{name}: {found}"]
+    assert missing == []
 
 
 # ── commands ──────────────────────────────────────────────────────────────────────────────────────

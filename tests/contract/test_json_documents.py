@@ -1,4 +1,4 @@
-"""The keys of every JSON document that aperio prints: a contract with scripts (CLI.md).
+"""The keys of every JSON document that aperio prints: a contract with scripts.
 
 One life of three plugins, connector, remediation and destination, is played with `--json`; each
 document is then compared with its schema, which has every key and no other.

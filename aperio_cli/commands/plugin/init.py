@@ -13,7 +13,7 @@ from aperio_cli.output import Report
 
 
 @command(plugin, "plugin", "init")
-def plugin_init(  # noqa: PLR0913 - one parameter for each option of CLI.md
+def plugin_init(  # noqa: PLR0913 - one parameter for each option
     context: Context,  # noqa: ARG001 - every command takes it
     module: Annotated[
         str,

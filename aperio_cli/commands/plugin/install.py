@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @command(plugin, "plugin", "install", is_for_linux=True)
-def plugin_install(  # noqa: PLR0913 - one parameter for each option of CLI.md
+def plugin_install(  # noqa: PLR0913 - one parameter for each option
     context: Context,
     sources: Annotated[
         list[str],

@@ -57,7 +57,7 @@ def _text(*names: str, help: str, metavar: str) -> Any:  # noqa: A002 - Typer's 
 
 
 @command(plugin, "plugin", "run", is_for_linux=True)
-def plugin_run(  # noqa: PLR0913 - one parameter for each option of CLI.md
+def plugin_run(  # noqa: PLR0913 - one parameter for each option
     context: Context,
     target: _Target,
     operation: _Operation = "",

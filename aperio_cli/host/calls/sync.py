@@ -1,6 +1,6 @@
 """A whole sync: token, stored checkpoint, events to a sink, checkpoints stored when they may be.
 
-At least once (DOMAIN.md, "Guarantees"): a checkpoint is stored only after every event before it
+At least once (docs/reference/events.md): a checkpoint is stored only after every event before it
 was accepted. Killed at any point and started again, nothing is lost.
 """
 
