@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from aperio_cli.files.removing import remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 _KEPT = {"PATH", "LANG", "LC_ALL", "TERM", "TMPDIR", "PIP_NO_INDEX", "PIP_FIND_LINKS", "APERIO_CI"}
@@ -70,6 +76,14 @@ def _no_waiting_for_the_disk(
 def aperio_home(tmp_path: Path) -> Path:
     """The home that this test's commands use; not there yet."""
     return tmp_path / "aperio-home"
+
+
+@pytest.fixture
+def apart() -> Iterator[Path]:
+    """A folder for trees that pytest could not remove, should the test be killed: it recurses."""
+    folder = Path(tempfile.mkdtemp(prefix="aperio-test-"))
+    yield folder
+    remove_tree(folder)
 
 
 @pytest.hookimpl(wrapper=True)

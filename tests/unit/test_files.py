@@ -219,14 +219,14 @@ def nest(folder: Path, levels: int) -> None:
     os.close(descriptor)
 
 
-def test_remove_tree_is_not_ended_by_depth(here: Path) -> None:
-    (here / "tree").mkdir()
-    (here / "kept").mkdir()
-    nest(here / "tree", 3000)
+def test_remove_tree_is_not_ended_by_depth(apart: Path) -> None:
+    (apart / "tree").mkdir()
+    (apart / "kept").mkdir()
+    nest(apart / "tree", 3000)
 
-    removing.remove_tree(here / "tree")
+    removing.remove_tree(apart / "tree")
 
-    assert names_in(here) == ["kept"]
+    assert names_in(apart) == ["kept"]
 
 
 def test_remove_tree_is_not_ended_by_breadth(here: Path) -> None:
