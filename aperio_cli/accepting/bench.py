@@ -172,7 +172,7 @@ class Bench:
         Raises:
             PluginFault: it could not say, or not in time.
         """
-        from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2, connector_pb2
+        from aperio_plugin.wire import capabilities_pb2, connector_pb2
 
         reply: Any = capabilities_pb2.CapabilitiesResponse
         asked: Any = capabilities_pb2.CapabilitiesRequest

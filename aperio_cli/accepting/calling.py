@@ -8,8 +8,9 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.accepting.bench import CALL_S, in_time, status_of
+from aperio_cli.accepting.checks import Check
 from aperio_cli.accepting.delivering import sample
-from aperio_cli.accepting.verdicts import Check, CheckFailed, expect
+from aperio_cli.accepting.verdicts import CheckFailed, expect
 from aperio_cli.errors.running import PluginCrashed, PluginFault, PluginReportedError
 from aperio_cli.host.calls.invocation import AccessToken, Invocation
 from aperio_cli.host.calls.remediation import Execution

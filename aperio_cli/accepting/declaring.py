@@ -7,7 +7,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from aperio_cli.accepting.verdicts import Check, expect
+from aperio_cli.accepting.checks import Check
+from aperio_cli.accepting.verdicts import expect
 from aperio_cli.host.calls.declaration import auth_problems, client_secret_key, repeated_keys
 
 if TYPE_CHECKING:

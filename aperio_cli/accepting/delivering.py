@@ -8,7 +8,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli import clock
-from aperio_cli.accepting.verdicts import Check, expect
+from aperio_cli.accepting.checks import Check
+from aperio_cli.accepting.verdicts import expect
 from aperio_cli.host.calls.destination import DEFAULT_BATCH
 from aperio_cli.host.calls.envelopes import Outbound
 

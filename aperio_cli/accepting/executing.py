@@ -6,7 +6,8 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from aperio_cli.accepting.verdicts import Check, CheckSkipped, expect
+from aperio_cli.accepting.checks import Check
+from aperio_cli.accepting.verdicts import CheckSkipped, expect
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.calls.configuration import check_config
 from aperio_cli.host.calls.remediation import Execution

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from aperio_cli import clock
 from aperio_cli.accepting.bench import ended
-from aperio_cli.accepting.verdicts import Check, CheckFailed, expect
+from aperio_cli.accepting.checks import Check
+from aperio_cli.accepting.verdicts import CheckFailed, expect
 from aperio_cli.errors.running import PluginDeadlineExceeded, PluginFault
 from aperio_cli.host.launch import checked
 from aperio_cli.host.process.spawning import Command, PipeReader, spawn

@@ -15,7 +15,7 @@ from aperio_cli.accepting.delivering import DELIVERING
 from aperio_cli.accepting.executing import EXECUTING
 from aperio_cli.accepting.starting import STARTING, WRITING
 from aperio_cli.accepting.syncing import SYNCING
-from aperio_cli.accepting.verdicts import Check, CheckFailed, CheckSkipped, Outcome, Verdict
+from aperio_cli.accepting.verdicts import CheckFailed, CheckSkipped, Outcome, Verdict
 from aperio_cli.data.state import State
 from aperio_cli.errors.running import PluginFault
 from aperio_cli.host.launch import checked
@@ -23,6 +23,7 @@ from aperio_cli.host.launch import checked
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aperio_cli.accepting.checks import Check
     from aperio_cli.host.options import LaunchOptions
     from aperio_cli.host.process.program import Program
     from aperio_cli.verifying.clearing import Cleared

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli.accepting.bench import CALL_S, in_time
-from aperio_cli.accepting.verdicts import Check, CheckFailed, CheckSkipped, expect
+from aperio_cli.accepting.checks import Check
+from aperio_cli.accepting.verdicts import CheckFailed, CheckSkipped, expect
 from aperio_cli.data.state import MAX_CURSOR_BYTES
 from aperio_cli.host.calls.envelopes import Origin, Stamper
 from aperio_cli.host.wire.channel import describe

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
-    from aperio_plugin._mtls import KeyPair
+    from aperio_plugin.wire import mtls
     from grpc.aio import Channel, Server
 
     from aperio_cli.host.process.spawning import Process
@@ -35,7 +35,7 @@ class Held:
     folder: PrivateFolder | None = None
     process: Process | None = None
     pinned: Pinned | None = None
-    pair: KeyPair | None = None
+    pair: mtls.KeyPair | None = None
     secure: SecureConnection | None = None
     channel: Channel | None = None
     server: Server | None = None

@@ -237,19 +237,16 @@ class Start:
         Raises:
             PluginNotHealthy: it does not, or not in time.
         """
-        from aperio_plugin._generated.goplugin.goplugin_pb2 import (
-            HealthCheckRequest,
-            HealthCheckResponse,
-        )
+        from aperio_plugin.wire import goplugin_pb2
 
         self.held.channel = channel = self.held.channel or await self._open_secure_channel()
         calls = Calls(channel, self.program.subject, self.crash)
-        request = HealthCheckRequest(service=_HEALTH_SERVICE)
+        request = goplugin_pb2.HealthCheckRequest(service=_HEALTH_SERVICE)
         answer = asyncio.ensure_future(
             calls.unary(
                 _HEALTH,
                 request,
-                HealthCheckResponse,
+                goplugin_pb2.HealthCheckResponse,
                 timeout_s=self.left_s(),
                 wait_for_ready=True,  # it may listen a moment after it has said so
             )
@@ -276,14 +273,14 @@ class Start:
     async def _read_stdio(self, calls: Calls) -> None:
         """Read go-plugin's stream of what the plugin prints; a plugin may lack it."""
         import grpc.aio
-        from aperio_plugin._generated.goplugin.goplugin_pb2 import StdioData
+        from aperio_plugin.wire import goplugin_pb2
         from google.protobuf.empty_pb2 import Empty
 
         stream = calls.stream(_STDIO, Empty())
         reader = TextReader(self.speech.take, "stdio", "info")
         try:
             async for data in stream:
-                reader.feed(calls.parse(StdioData, data, _STDIO).data)
+                reader.feed(calls.parse(goplugin_pb2.StdioData, data, _STDIO).data)
         except (grpc.aio.AioRpcError, PluginFault):
             pass
         finally:
@@ -302,7 +299,7 @@ def _reason(error: OSError) -> str:
 
 async def _outcome(answer: asyncio.Future[Any]) -> str:
     """Return why a health check was not passed; empty when it was."""
-    from aperio_plugin._generated.goplugin.goplugin_pb2 import HealthCheckResponse
+    from aperio_plugin.wire import goplugin_pb2
 
     await asyncio.wait([answer])
     if answer.cancelled():
@@ -311,6 +308,6 @@ async def _outcome(answer: asyncio.Future[Any]) -> str:
     if isinstance(error, PluginFault):
         return error.why
     status = answer.result().status
-    if status == HealthCheckResponse.SERVING:
+    if status == goplugin_pb2.HealthCheckResponse.SERVING:
         return ""
     return f"expected SERVING\nreceived status {status}"

@@ -6,11 +6,13 @@ import ast
 import itertools
 import re
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "aperio_cli"
+SDK = ROOT / "sdk" / "python" / "aperio_plugin"
 TIERS: dict[int, str] = {
     0: "text clock",
     5: "errors",
@@ -204,3 +206,92 @@ def test_a_process_of_a_plugin_is_made_in_two_places() -> None:
         "host/starting.py",
         "accepting/starting.py",  # by hand, from a clearance of its own
     }
+
+
+# ── circles ───────────────────────────────────────────────────────────────────────────────────────
+
+SERVED: Final = {f"aperio_plugin.{kind}" for kind in ("connector", "remediation", "destination")}
+"""Their `serve` imports the serving modules, which build on them: the SDK's one circle."""
+
+
+class _Imports(ast.NodeVisitor):
+    """Collects imports at any depth, but for those of types and of functions that are left out."""
+
+    def __init__(self, left_out: str = "") -> None:
+        self.found: set[str] = set()
+        self._left_out = left_out
+
+    def visit_If(self, node: ast.If) -> None:
+        if ast.unparse(node.test) != "TYPE_CHECKING":
+            self.generic_visit(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        if node.name != self._left_out:
+            self.generic_visit(node)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        self.found |= {alias.name for alias in node.names}
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        self.found |= {f"{node.module}.{alias.name}" for alias in node.names}
+
+
+def graph(root: Path, *, left_out: str = "") -> dict[str, set[str]]:
+    """Return which modules each module below a package's folder imports."""
+    files = {
+        ".".join((root.name, *path.relative_to(root).with_suffix("").parts)).removesuffix(
+            ".__init__"
+        ): path
+        for path in root.rglob("*.py")
+        if not {"_bundled", "_generated"} & set(path.parts)
+    }
+    edges = {}
+    for name, path in files.items():
+        visitor = _Imports(left_out if name in SERVED else "")
+        visitor.visit(ast.parse(path.read_text()))
+        named = {found if found in files else found.rpartition(".")[0] for found in visitor.found}
+        edges[name] = (named & set(files)) - {name}
+    return edges
+
+
+def reached(edges: dict[str, set[str]], start: str) -> set[str]:
+    seen: set[str] = set()
+    waiting = list(edges[start])
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            waiting += edges[name]
+    return seen
+
+
+def in_circles(edges: dict[str, set[str]]) -> set[str]:
+    return {name for name in edges if name in reached(edges, name)}
+
+
+def test_no_module_of_the_tool_imports_itself_by_way_of_others() -> None:
+    assert in_circles(graph(PACKAGE)) == set()
+
+
+def test_no_module_of_the_sdk_imports_itself_but_by_serve() -> None:
+    assert in_circles(graph(SDK, left_out="serve")) == set()
+    assert in_circles(graph(SDK)) >= SERVED, "the exception is not needed any more"
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_the_tool_uses_public_modules_of_the_sdk_only(path: Path) -> None:
+    for imported, line in imports(ast.parse(path.read_text())):
+        parts = imported.split(".")
+        assert imported != "aperio_plugin", f"{name_of(path)}:{line} names no module of the SDK"
+        private = parts[0] == "aperio_plugin" and any(part.startswith("_") for part in parts)
+        assert not private, f"{name_of(path)}:{line} imports {imported}"
+
+
+def test_the_tool_uses_the_sdk_at_all() -> None:
+    used = {
+        imported
+        for path in modules()
+        for imported, _ in imports(ast.parse(path.read_text()))
+        if imported.startswith("aperio_plugin")
+    }
+    assert "aperio_plugin.wire" in used

@@ -20,7 +20,7 @@ from aperio_cli.text import clean
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from aperio_plugin._generated.aperio.plugin.v1.common_pb2 import ConfigField
+    from aperio_plugin.wire import common_pb2
 
 _BOOLEANS: Final = {"true": True, "false": False}
 _MAX_TEXT: Final = 64 * 1024
@@ -43,7 +43,7 @@ class CheckedConfig:
 
 
 def check_config(
-    fields: Iterable[ConfigField], settings: Mapping[str, object], *, subject: str
+    fields: Iterable[common_pb2.ConfigField], settings: Mapping[str, object], *, subject: str
 ) -> CheckedConfig:
     """The settings, converted and completed with defaults.
 
@@ -88,7 +88,7 @@ def _invalid(problems: list[str], unknown: list[str], subject: str) -> PluginCon
     )
 
 
-def _unknown(key: str, declared: Mapping[str, ConfigField]) -> str:
+def _unknown(key: str, declared: Mapping[str, common_pb2.ConfigField]) -> str:
     close = difflib.get_close_matches(key, declared, n=1)
     hint = f"did you mean {clean(close[0])}?" if close else f"known: {clean(', '.join(declared))}"
     return f"{clean(key, limit=80)}: the plugin has no such key; {hint}"
@@ -99,7 +99,7 @@ def _is_given(value: object) -> bool:
     return value is not None and value != ""
 
 
-def _value(declaration: ConfigField, given: object) -> Any:
+def _value(declaration: common_pb2.ConfigField, given: object) -> Any:
     """The value of one field; None when there is none and none is needed.
 
     Raises:
@@ -124,7 +124,7 @@ def _value(declaration: ConfigField, given: object) -> Any:
     return text
 
 
-def _default(declaration: ConfigField) -> Any:
+def _default(declaration: common_pb2.ConfigField) -> Any:
     try:
         return json.loads(declaration.default_json)
     except ValueError as error:

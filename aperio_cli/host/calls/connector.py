@@ -10,12 +10,7 @@ from aperio_cli.host.calls.declaration import settle
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-    from aperio_plugin._generated.aperio.plugin.v1.connector_pb2 import (
-        OAuthCallbackResponse,
-        SchemaResponse,
-        SyncEvent,
-        TestResponse,
-    )
+    from aperio_plugin.wire import connector_pb2
 
     from aperio_cli.errors.running import PluginFault
     from aperio_cli.host.calls.invocation import Invocation, OpenInvocations
@@ -38,16 +33,16 @@ class Connector:
         self._invocations = invocations
         self._provider = provider
 
-    async def schema(self, invocation: Invocation) -> SchemaResponse:
+    async def schema(self, invocation: Invocation) -> connector_pb2.SchemaResponse:
         """What the connector needs and offers.
 
         Raises:
             PluginContractBroken: as `declaration.settle`.
         """
-        from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+        from aperio_plugin.wire import connector_pb2
 
         with self._invocations.open(invocation) as context:
-            schema: SchemaResponse = await self._calls.unary(
+            schema: connector_pb2.SchemaResponse = await self._calls.unary(
                 _SERVICE + "Schema",
                 connector_pb2.SchemaRequest(context=context),
                 connector_pb2.SchemaResponse,
@@ -56,12 +51,12 @@ class Connector:
         settle(self._calls, "Schema", schema, self._provider)
         return schema
 
-    async def test_connection(self, invocation: Invocation) -> TestResponse:
+    async def test_connection(self, invocation: Invocation) -> connector_pb2.TestResponse:
         """Whether the configuration works; that it does not is an answer, not an error."""
-        from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+        from aperio_plugin.wire import connector_pb2
 
         with self._invocations.open(invocation) as context:
-            response: TestResponse = await self._calls.unary(
+            response: connector_pb2.TestResponse = await self._calls.unary(
                 _SERVICE + "TestConnection",
                 connector_pb2.TestRequest(context=context),
                 connector_pb2.TestResponse,
@@ -71,17 +66,17 @@ class Connector:
 
     async def oauth_callback(
         self, invocation: Invocation, parameters: Mapping[str, str]
-    ) -> OAuthCallbackResponse:
+    ) -> connector_pb2.OAuthCallbackResponse:
         """Facts about the account that an authorization is for.
 
         Args:
             invocation: on whose behalf.
             parameters: the provider's callback parameters, without `code` and `state`.
         """
-        from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+        from aperio_plugin.wire import connector_pb2
 
         with self._invocations.open(invocation) as context:
-            response: OAuthCallbackResponse = await self._calls.unary(
+            response: connector_pb2.OAuthCallbackResponse = await self._calls.unary(
                 _SERVICE + "OAuthCallback",
                 connector_pb2.OAuthCallbackRequest(context=context, parameters=dict(parameters)),
                 connector_pb2.OAuthCallbackResponse,
@@ -96,7 +91,7 @@ class Connector:
         *,
         full: bool = False,
         silence_s: float = SYNC_SILENCE_S,
-    ) -> AsyncGenerator[SyncEvent, None]:
+    ) -> AsyncGenerator[connector_pb2.SyncEvent, None]:
         """The messages of a sync in their order; the plugin waits while nobody asks for the next.
 
         Args:
@@ -109,7 +104,7 @@ class Connector:
             PluginUnauthenticated: the token is no longer good.
             PluginDeadlineExceeded: it was silent for too long.
         """
-        from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+        from aperio_plugin.wire import connector_pb2
 
         with self._invocations.open(invocation) as context:
             request = connector_pb2.SyncRequest(context=context, cursor=cursor, full=full)
@@ -120,10 +115,10 @@ class Connector:
             finally:
                 call.cancel()
 
-    async def _next(self, call: Any, silence_s: float) -> SyncEvent | None:
+    async def _next(self, call: Any, silence_s: float) -> connector_pb2.SyncEvent | None:
         """The next message, or None at the end."""
         import grpc.aio
-        from aperio_plugin._generated.aperio.plugin.v1.connector_pb2 import SyncEvent
+        from aperio_plugin.wire import connector_pb2
 
         try:
             async with asyncio.timeout(silence_s):
@@ -133,7 +128,9 @@ class Connector:
         except grpc.aio.AioRpcError as error:
             raise await self._calls.explain(error, _SERVICE + "Sync", silence_s) from error
         if data is not grpc.aio.EOF:
-            message: SyncEvent = self._calls.parse(SyncEvent, data, _SERVICE + "Sync")
+            message: connector_pb2.SyncEvent = self._calls.parse(
+                connector_pb2.SyncEvent, data, _SERVICE + "Sync"
+            )
             return message
         # After the end read() does not say how the call ended; its status does.
         if await call.code() is not grpc.StatusCode.OK:

@@ -14,12 +14,7 @@ from aperio_cli.text import clean, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from aperio_plugin._generated.aperio.plugin.v1.capabilities_pb2 import CapabilitiesResponse
-    from aperio_plugin._generated.aperio.plugin.v1.common_pb2 import (
-        Auth,
-        ConfigField,
-        InvocationContext,
-    )
+    from aperio_plugin.wire import capabilities_pb2, common_pb2
 
     from aperio_cli.host.wire.channel import Calls
 
@@ -31,8 +26,8 @@ _MOST_PROBLEMS: Final = 10
 
 
 async def capabilities(
-    calls: Calls, service: str, context: InvocationContext, provider: str
-) -> CapabilitiesResponse:
+    calls: Calls, service: str, context: common_pb2.InvocationContext, provider: str
+) -> capabilities_pb2.CapabilitiesResponse:
     """The Capabilities of a remediation or a destination.
 
     Args:
@@ -45,9 +40,9 @@ async def capabilities(
         PluginContractBroken: as `settle`.
         PluginFault: as `Calls.unary`.
     """
-    from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2
+    from aperio_plugin.wire import capabilities_pb2
 
-    response: CapabilitiesResponse = await calls.unary(
+    response: capabilities_pb2.CapabilitiesResponse = await calls.unary(
         service + "Capabilities",
         capabilities_pb2.CapabilitiesRequest(context=context),
         capabilities_pb2.CapabilitiesResponse,
@@ -87,13 +82,13 @@ def settle(calls: Calls, method: str, declaration: Any, provider: str) -> None:
             field.host_only = field.secret = True
 
 
-def client_secret_key(auth: Auth) -> str | None:
+def client_secret_key(auth: common_pb2.Auth) -> str | None:
     """The key of the setting that holds the client's secret; None when there is no client."""
     is_client = auth.WhichOneof("method") == "oauth2"
     return auth.oauth2.client_secret_field if is_client else None
 
 
-def repeated_keys(fields: Iterable[ConfigField]) -> Iterator[str]:
+def repeated_keys(fields: Iterable[common_pb2.ConfigField]) -> Iterator[str]:
     """What is wrong with the keys: which of two fields of one key would count, nobody can say."""
     counts = Counter(field.key for field in fields)
     yield from (f"`{key}` is declared {count} times" for key, count in counts.items() if count > 1)

@@ -9,8 +9,7 @@ from aperio_cli.host.calls.declaration import capabilities
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aperio_plugin._generated.aperio.plugin.v1.capabilities_pb2 import CapabilitiesResponse
-    from aperio_plugin._generated.aperio.plugin.v1.destination_pb2 import DeliverResponse
+    from aperio_plugin.wire import capabilities_pb2, destination_pb2
 
     from aperio_cli.host.calls.envelopes import Outbound
     from aperio_cli.host.calls.invocation import Invocation, OpenInvocations
@@ -33,7 +32,7 @@ class Destination:
         self._invocations = invocations
         self._provider = provider
 
-    async def capabilities(self, invocation: Invocation) -> CapabilitiesResponse:
+    async def capabilities(self, invocation: Invocation) -> capabilities_pb2.CapabilitiesResponse:
         """The streams it takes and what it needs.
 
         Raises:
@@ -44,14 +43,14 @@ class Destination:
 
     async def deliver(
         self, invocation: Invocation, envelopes: Sequence[Outbound]
-    ) -> DeliverResponse:
+    ) -> destination_pb2.DeliverResponse:
         """One result for each envelope; a missing one counts as "try again".
 
         Args:
             invocation: on whose behalf.
             envelopes: at most `MAX_BATCH_BYTES` and what the plugin declares as a batch.
         """
-        from aperio_plugin._generated.aperio.plugin.v1 import destination_pb2
+        from aperio_plugin.wire import destination_pb2
 
         with self._invocations.open(invocation) as context:
             request = destination_pb2.DeliverRequest(
@@ -63,7 +62,7 @@ class Destination:
                     for item in envelopes
                 ],
             )
-            response: DeliverResponse = await self._calls.unary(
+            response: destination_pb2.DeliverResponse = await self._calls.unary(
                 _SERVICE + "Deliver",
                 request,
                 destination_pb2.DeliverResponse,

@@ -20,7 +20,7 @@ from aperio_cli.errors.usage import UsageError
 from aperio_cli.text import clean, escape_controls
 
 if TYPE_CHECKING:
-    from aperio_plugin._generated.aperio.plugin.v1.connector_pb2 import Actor, Event, EventBatch
+    from aperio_plugin.wire import connector_pb2
     from google.protobuf.timestamp_pb2 import Timestamp
 
 EVENT_SCHEMA: Final = "aperio.event.v1"
@@ -90,7 +90,7 @@ class Stamper:
             f',"provider":{quote(origin.provider)},"kind":"event","event_type":'
         )
 
-    def lines(self, batch: EventBatch) -> list[bytes]:
+    def lines(self, batch: connector_pb2.EventBatch) -> list[bytes]:
         r"""One line `{"type":"event","envelope":{...}}\n` for each event, in order.
 
         Raises:
@@ -98,7 +98,7 @@ class Stamper:
         """
         return [f"{_LINE_PREFIX}{self._envelope(event)}}}\n".encode() for event in batch.events]
 
-    def envelope(self, event: Event) -> bytes:
+    def envelope(self, event: connector_pb2.Event) -> bytes:
         """The envelope of one event: a JSON object on one line, UTF-8.
 
         Raises:
@@ -106,7 +106,7 @@ class Stamper:
         """
         return self._envelope(event).encode()
 
-    def _envelope(self, event: Event) -> str:
+    def _envelope(self, event: connector_pb2.Event) -> str:
         source_event_id = event.source_event_id
         id_bytes = source_event_id.encode()
         if not 0 < len(id_bytes) <= _MAX_ID_BYTES:
@@ -124,13 +124,13 @@ class Stamper:
             f',"record":{self._record(event)}{origin}}}'
         )
 
-    def _occurred_at(self, event: Event) -> str:
+    def _occurred_at(self, event: connector_pb2.Event) -> str:
         text = format_time(event.occurred_at) if event.HasField("occurred_at") else ""
         return (
             f'"{text}"' if text else self._broken(event, "occurred_at: a time in years 1 to 9999")
         )
 
-    def _record(self, event: Event) -> str:
+    def _record(self, event: connector_pb2.Event) -> str:
         data = event.record_json
         if len(data) > MAX_RECORD_BYTES:
             self._broken(event, f"record_json: at most {MAX_RECORD_BYTES} bytes")
@@ -139,7 +139,7 @@ class Stamper:
         except ValueError as error:
             self._broken(event, f"record_json: one JSON object\nreceived {error}")
 
-    def _broken(self, event: Event, expected: str) -> NoReturn:
+    def _broken(self, event: connector_pb2.Event, expected: str) -> NoReturn:
         raise PluginContractBroken(
             f"{self._subject} was stopped: it sent an event that breaks the plugin interface",
             why=f"event {clean(event.source_event_id, limit=80)!r}\nexpected {expected}",
@@ -199,7 +199,7 @@ def _second_text(seconds: int) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
-def _actor_json(actor: Actor) -> str:
+def _actor_json(actor: connector_pb2.Actor) -> str:
     parts = (
         f'"{name}":{quote(value)}' for name in _ACTOR_FIELDS if (value := getattr(actor, name))
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from aperio_plugin._generated.aperio.plugin.v1.common_pb2 import InvocationContext
+    from aperio_plugin.wire import common_pb2
 
 DEFAULT_ORGANIZATION: Final = "local"
 DEFAULT_INTEGRATION: Final = "local"
@@ -54,9 +54,9 @@ class Invocation:
     token: AccessToken | None = None
     invocation_id: str = field(default_factory=_new_id)
 
-    def to_message(self) -> InvocationContext:
+    def to_message(self) -> common_pb2.InvocationContext:
         """The invocation as field 1 of a request (common.proto)."""
-        from aperio_plugin._generated.aperio.plugin.v1 import common_pb2
+        from aperio_plugin.wire import common_pb2
 
         message = common_pb2.InvocationContext(
             organization_id=self.organization_id,
@@ -83,7 +83,7 @@ class OpenInvocations:
         self._slices: dict[str, Slice] = {}
 
     @contextlib.contextmanager
-    def open(self, invocation: Invocation) -> Iterator[InvocationContext]:
+    def open(self, invocation: Invocation) -> Iterator[common_pb2.InvocationContext]:
         """The context message for a request; the slice is open while the block runs."""
         self._slices[invocation.invocation_id] = Slice(
             self._plugin_id, invocation.organization_id, invocation.integration_id

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 from aperio_cli.host.calls.declaration import capabilities
 
 if TYPE_CHECKING:
-    from aperio_plugin._generated.aperio.plugin.v1.capabilities_pb2 import CapabilitiesResponse
-    from aperio_plugin._generated.aperio.plugin.v1.remediation_pb2 import ExecuteResponse
+    from aperio_plugin.wire import capabilities_pb2, remediation_pb2
 
     from aperio_cli.host.calls.invocation import Invocation, OpenInvocations
     from aperio_cli.host.wire.channel import Calls
@@ -46,7 +45,7 @@ class Remediation:
         self._invocations = invocations
         self._provider = provider
 
-    async def capabilities(self, invocation: Invocation) -> CapabilitiesResponse:
+    async def capabilities(self, invocation: Invocation) -> capabilities_pb2.CapabilitiesResponse:
         """The actions and what they need.
 
         Raises:
@@ -55,9 +54,11 @@ class Remediation:
         with self._invocations.open(invocation) as context:
             return await capabilities(self._calls, _SERVICE, context, self._provider)
 
-    async def execute(self, invocation: Invocation, execution: Execution) -> ExecuteResponse:
+    async def execute(
+        self, invocation: Invocation, execution: Execution
+    ) -> remediation_pb2.ExecuteResponse:
         """What came of one action; that it was not done is an answer, not an error."""
-        from aperio_plugin._generated.aperio.plugin.v1 import remediation_pb2
+        from aperio_plugin.wire import remediation_pb2
 
         with self._invocations.open(invocation) as context:
             request = remediation_pb2.ExecuteRequest(
@@ -68,7 +69,7 @@ class Remediation:
                 idempotency_key=execution.idempotency_key,
                 dry_run=execution.dry_run,
             )
-            response: ExecuteResponse = await self._calls.unary(
+            response: remediation_pb2.ExecuteResponse = await self._calls.unary(
                 _SERVICE + "Execute",
                 request,
                 remediation_pb2.ExecuteResponse,

@@ -19,7 +19,7 @@ from aperio_cli.host.grants.oauth import obtain_token, token_request
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aperio_plugin._generated.aperio.plugin.v1.common_pb2 import Auth
+    from aperio_plugin.wire import common_pb2
 
     from aperio_cli.host.launch import RunningPlugin
 
@@ -126,7 +126,7 @@ async def declare(plugin: RunningPlugin, invocation: Invocation) -> Any:
             return await plugin.destination.capabilities(invocation)
 
 
-def _client_credentials(auth: Auth) -> Auth.OAuth2 | None:
+def _client_credentials(auth: common_pb2.Auth) -> common_pb2.Auth.OAuth2 | None:
     """The declared OAuth 2.0, when it has the grant that needs no browser."""
     if auth.WhichOneof("method") != "oauth2":
         return None

@@ -36,7 +36,7 @@ from aperio_cli.text import clean
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aperio_plugin._generated.aperio.plugin.v1.common_pb2 import Auth
+    from aperio_plugin.wire import common_pb2
 
     from aperio_cli.host.calls.configuration import CheckedConfig
     from aperio_cli.host.process.program import Program
@@ -69,7 +69,9 @@ class TokenRequest:
         return f"TokenRequest(url={self.url!r})"
 
 
-def token_request(auth: Auth.OAuth2, config: CheckedConfig, program: Program) -> TokenRequest:
+def token_request(
+    auth: common_pb2.Auth.OAuth2, config: CheckedConfig, program: Program
+) -> TokenRequest:
     """The client credentials request that a plugin's declaration and the settings amount to.
 
     Raises:

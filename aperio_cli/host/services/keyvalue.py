@@ -15,7 +15,7 @@ from aperio_cli.host.wire.channel import grpc_options
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aperio_plugin._generated.aperio.plugin.v1 import host_pb2
+    from aperio_plugin.wire import host_pb2
     from google.protobuf.message import Message
     from grpc.aio import Server, ServicerContext
 
@@ -48,7 +48,7 @@ async def serve(path: str, state: State, invocations: OpenInvocations) -> Server
 def _handlers(store: _Store) -> Any:
     """The service by path: no generated service code, so no second descriptor of its names."""
     import grpc
-    from aperio_plugin._generated.aperio.plugin.v1 import host_pb2
+    from aperio_plugin.wire import host_pb2
 
     def handler(method: Callable[..., Any], request: type[Message]) -> Any:
         return grpc.unary_unary_rpc_method_handler(
@@ -101,26 +101,26 @@ class _Store:
         return self._invocations.find(str(named))
 
     def get(self, slice_: Slice, request: host_pb2.GetRequest) -> host_pb2.GetResponse | None:
-        from aperio_plugin._generated.aperio.plugin.v1 import host_pb2
+        from aperio_plugin.wire import host_pb2
 
         item = self._state.get(slice_, request.key)
         return host_pb2.GetResponse(value=item.value, revision=item.revision) if item else None
 
     def put(self, slice_: Slice, request: host_pb2.PutRequest) -> host_pb2.PutResponse:
-        from aperio_plugin._generated.aperio.plugin.v1 import host_pb2
+        from aperio_plugin.wire import host_pb2
 
         expected = request.if_revision if request.HasField("if_revision") else None
         revision = self._state.put(slice_, request.key, request.value, if_revision=expected)
         return host_pb2.PutResponse(revision=revision)
 
     def delete(self, slice_: Slice, request: host_pb2.DeleteRequest) -> host_pb2.DeleteResponse:
-        from aperio_plugin._generated.aperio.plugin.v1 import host_pb2
+        from aperio_plugin.wire import host_pb2
 
         self._state.delete(slice_, request.key)
         return host_pb2.DeleteResponse()
 
     def list(self, slice_: Slice, request: host_pb2.ListRequest) -> host_pb2.ListResponse:
-        from aperio_plugin._generated.aperio.plugin.v1 import host_pb2
+        from aperio_plugin.wire import host_pb2
 
         keys, more = self._state.list_keys(
             slice_,

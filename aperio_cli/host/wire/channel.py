@@ -64,8 +64,7 @@ def import_grpc() -> None:
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import grpc.aio
-    from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2, connector_pb2
-    from aperio_plugin._generated.goplugin import goplugin_pb2
+    from aperio_plugin.wire import capabilities_pb2, connector_pb2, goplugin_pb2
     from google.protobuf import empty_pb2
 
     del grpc, capabilities_pb2, connector_pb2, goplugin_pb2, empty_pb2
@@ -240,13 +239,13 @@ class Calls:
 
 def _diagnostics(error: AioRpcError) -> tuple[list[str], list[str]]:
     """Summaries, and details, of the diagnostics that came with a failed call."""
-    from aperio_plugin._generated.aperio.plugin.v1.common_pb2 import Diagnostics
+    from aperio_plugin.wire import common_pb2
     from google.protobuf.message import DecodeError
 
     metadata = error.trailing_metadata() or ()
     data = next((value for key, value in metadata if key == DIAGNOSTICS_KEY), b"")
     try:
-        items = Diagnostics.FromString(data).items if isinstance(data, bytes) else []
+        items = common_pb2.Diagnostics.FromString(data).items if isinstance(data, bytes) else []
     except DecodeError:
         items = []
     shown = items[:_MOST_DIAGNOSTICS]

@@ -1,8 +1,8 @@
 """AutoMTLS on the host's side: a gRPC channel to a plugin, both proving who they are.
 
-Certificates, and why there is a relay, are in the SDK's `_mtls`. A plugin whose certificate gRPC
-can verify (P-256, P-384, RSA) is dialled by gRPC itself; a stock Go plugin (P-521) through a relay
-in this process, whose plain end is a socket in the run's private folder.
+Certificates, and why there is a relay, are in the SDK's `mtls`. A plugin whose certificate gRPC can
+verify (P-256, P-384, RSA) is dialled by gRPC itself; a stock Go plugin (P-521) through a relay in
+this process, whose plain end is a socket in the run's private folder.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from aperio_cli.host.wire.channel import grpc_options
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aperio_plugin._mtls import KeyPair, Relay
+    from aperio_plugin.wire import mtls
     from grpc.aio import Channel
 
     from aperio_cli.host.wire.channel import Pinned
 
 
-def new_pair() -> KeyPair:
+def new_pair() -> mtls.KeyPair:
     """The host's key and certificate for one start; imports `cryptography`, some 80 ms."""
-    from aperio_plugin import _mtls
+    from aperio_plugin.wire import mtls
 
-    return _mtls.new_pair()
+    return mtls.new_pair()
 
 
 class SecureConnection:
@@ -41,14 +41,14 @@ class SecureConnection:
         HandshakeMalformed: what the plugin sent is no certificate.
     """
 
-    def __init__(self, pair: KeyPair, certificate: bytes, subject: str) -> None:
-        from aperio_plugin import _mtls
+    def __init__(self, pair: mtls.KeyPair, certificate: bytes, subject: str) -> None:
+        from aperio_plugin.wire import mtls
 
         self._pair = pair
-        self._relay: Relay | None = None
+        self._relay: mtls.Relay | None = None
         try:
-            self._peer = _mtls.to_pem(certificate)
-            self._is_native = _mtls.grpc_can_verify(self._peer)
+            self._peer = mtls.to_pem(certificate)
+            self._is_native = mtls.grpc_can_verify(self._peer)
         except ValueError as error:
             raise HandshakeMalformed(
                 f"{subject} was stopped: its handshake cannot be understood",
@@ -67,7 +67,7 @@ class SecureConnection:
             OSError: the relay cannot listen.
         """
         import grpc
-        from aperio_plugin import _mtls
+        from aperio_plugin.wire import mtls
 
         if not self._is_native:
             await self._start_relay(pinned, relay_socket)
@@ -75,7 +75,7 @@ class SecureConnection:
         credentials = grpc.ssl_channel_credentials(
             self._peer, self._pair.key, self._pair.certificate
         )
-        options = [*grpc_options(), ("grpc.ssl_target_name_override", _mtls.SERVER_NAME)]
+        options = [*grpc_options(), ("grpc.ssl_target_name_override", mtls.SERVER_NAME)]
         return grpc.aio.secure_channel(pinned.target, credentials, options=options)
 
     async def close(self) -> None:
@@ -84,13 +84,13 @@ class SecureConnection:
             await self._relay.close()
 
     async def _start_relay(self, pinned: Pinned, relay_socket: Path) -> None:
-        from aperio_plugin import _mtls
+        from aperio_plugin.wire import mtls
 
-        context = _mtls.tls_context(self._pair, self._peer, server_side=False)
+        context = mtls.tls_context(self._pair, self._peer, server_side=False)
         address = pinned.target.removeprefix("unix:")
-        self._relay = _mtls.Relay(
+        self._relay = mtls.Relay(
             lambda: asyncio.open_unix_connection(
-                address, ssl=context, server_hostname=_mtls.SERVER_NAME
+                address, ssl=context, server_hostname=mtls.SERVER_NAME
             )
         )
-        await self._relay.listen(_mtls.bound_socket(str(relay_socket)))
+        await self._relay.listen(mtls.bound_socket(str(relay_socket)))

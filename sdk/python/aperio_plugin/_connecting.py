@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aperio_plugin import _convert, connector, declarations, errors
+from aperio_plugin import connector, declarations, errors
+from aperio_plugin._convert import answering, declaring
 from aperio_plugin._services import Method, context_of
 from aperio_plugin._stream import EventStream
 
@@ -28,11 +29,11 @@ class ConnectorService:
 
         return {
             "Schema": Method(
-                pb.SchemaRequest, lambda _request, _call: _convert.schema_message(self.schema())
+                pb.SchemaRequest, lambda _request, _call: declaring.schema_message(self.schema())
             ),
             "TestConnection": Method(
                 pb.TestRequest,
-                lambda request, call: _convert.test_message(
+                lambda request, call: answering.test_message(
                     self.test_connection(context_of(request.context, call))
                 ),
             ),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aperio_plugin import _convert, declarations, destination, errors
+from aperio_plugin import declarations, destination, errors
+from aperio_plugin._convert import answering, declaring
 from aperio_plugin._services import Method, context_of, failure
 
 if TYPE_CHECKING:
@@ -29,16 +30,16 @@ class DestinationService:
         return {
             "Capabilities": Method(
                 capabilities_pb2.CapabilitiesRequest,
-                lambda _request, _call: _convert.capabilities_message(self.capabilities()),
+                lambda _request, _call: declaring.capabilities_message(self.capabilities()),
             ),
             "Deliver": Method(
                 pb.DeliverRequest,
                 lambda request, call: pb.DeliverResponse(
                     results=map(
-                        _convert.delivery_message,
+                        answering.delivery_message,
                         self.deliver(
                             context_of(request.context, call),
-                            [_convert.envelope_from(item) for item in request.envelopes],
+                            [answering.envelope_from(item) for item in request.envelopes],
                         ),
                     )
                 ),

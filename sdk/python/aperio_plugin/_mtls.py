@@ -22,7 +22,7 @@ import tempfile
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -31,8 +31,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from aperio_plugin._server import Server
 
     Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -201,6 +199,19 @@ def bound_socket(path: str) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+class Server(Protocol):
+    """A server that listens in plaintext or with TLS, as `_server.Server` does."""
+
+    def start(
+        self, path: str, key: bytes = b"", certificate: bytes = b"", client: bytes = b""
+    ) -> None:
+        """Listen on a unix socket.
+
+        Raises:
+            RuntimeError: that is not possible.
+        """
 
 
 class PluginSide:

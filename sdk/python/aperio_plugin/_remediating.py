@@ -6,7 +6,8 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from aperio_plugin import _convert, declarations, errors, remediation
+from aperio_plugin import declarations, errors, remediation
+from aperio_plugin._convert import answering, declaring
 from aperio_plugin._services import Method, context_of
 
 if TYPE_CHECKING:
@@ -34,13 +35,13 @@ class RemediationService:
         return {
             "Capabilities": Method(
                 capabilities_pb2.CapabilitiesRequest,
-                lambda _request, _call: _convert.capabilities_message(self.capabilities()),
+                lambda _request, _call: declaring.capabilities_message(self.capabilities()),
             ),
             "Execute": Method(
                 remediation_pb2.ExecuteRequest,
-                lambda request, call: _convert.execute_message(
+                lambda request, call: answering.execute_message(
                     self.execute(
-                        context_of(request.context, call), _convert.execute_request_from(request)
+                        context_of(request.context, call), answering.execute_request_from(request)
                     )
                 ),
             ),

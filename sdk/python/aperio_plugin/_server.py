@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 import grpc
 from google.protobuf.empty_pb2 import Empty
 
-from aperio_plugin import _convert, _output
+from aperio_plugin import _output
+from aperio_plugin._convert import calls
 from aperio_plugin._generated.goplugin import goplugin_pb2
 from aperio_plugin._services import Call, failure
 
@@ -261,9 +262,9 @@ def _deadline(context: grpc.ServicerContext) -> float | None:
 
 def _abort(context: grpc.ServicerContext, error: errors.PluginError) -> NoReturn:
     """End the call with the error's status and diagnostics, by grpcio's exception for that."""
-    diagnostics = _convert.diagnostics_of(error).SerializeToString()
-    context.set_trailing_metadata(((_convert.DIAGNOSTICS_KEY, diagnostics),))
-    context.abort(grpc.StatusCode[error.status], _convert.status_text(error))
+    diagnostics = calls.diagnostics_of(error).SerializeToString()
+    context.set_trailing_metadata(((calls.DIAGNOSTICS_KEY, diagnostics),))
+    context.abort(grpc.StatusCode[error.status], calls.status_text(error))
 
 
 def _health(request: Any, context: grpc.ServicerContext) -> Any:

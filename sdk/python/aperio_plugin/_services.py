@@ -11,7 +11,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from aperio_plugin import _convert, errors
+from aperio_plugin import errors
+from aperio_plugin._convert import calls
 from aperio_plugin._logging import InvocationLogger
 from aperio_plugin._state import HostState
 from aperio_plugin.context import Context
@@ -76,8 +77,8 @@ def context_of(message: common_pb2.InvocationContext, call: Call) -> Context:
     }
     return Context(
         **identity,
-        config=_convert.config_from(message),
-        token=_convert.token_from(message),
+        config=calls.config_from(message),
+        token=calls.token_from(message),
         logger=InvocationLogger(logging.getLogger("plugin"), identity),
         cancelled=call.cancelled,
         state=call.state or HostState(message.invocation_id),

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from aperio_plugin import _convert
+from aperio_plugin._convert import events
 from aperio_plugin.connector import Checkpoint, Event, Progress
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ class EventStream:
                 if isinstance(item, Event):
                     self._add(item)
                 elif isinstance(item, Checkpoint):
-                    self._put(_convert.checkpoint_message(item))
+                    self._put(events.checkpoint_message(item))
                 elif isinstance(item, Progress):
-                    self._put(_convert.progress_message(item))
+                    self._put(events.progress_message(item))
                 else:
                     kind = type(item).__name__
                     raise TypeError(f"sync must yield Event, Checkpoint or Progress, not {kind}")
@@ -121,7 +121,7 @@ class EventStream:
                 close()
 
     def _add(self, event: Event) -> None:
-        fields, size = _convert.event_fields(event)
+        fields, size = events.event_fields(event)
         with self._changed:
             if self._batch and self._batch_bytes + size > BATCH_BYTES:
                 self._close_batch()
@@ -146,7 +146,7 @@ class EventStream:
 
     def _close_batch(self) -> None:
         if self._batch:
-            self._ready.append(_convert.batch_message(self._batch))
+            self._ready.append(events.batch_message(self._batch))
             self._batch = []
             self._batch_bytes = 0
             self._changed.notify_all()

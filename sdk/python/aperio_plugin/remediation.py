@@ -212,6 +212,7 @@ def serve(plugin: Remediation) -> None:
         TypeError: it is something else, such as the class instead of an instance.
         SystemExit: status 1 when no go-plugin host started the process, or none that it can serve.
     """
+    # Here: the serving modules build on this one, and take most of the time until the handshake.
     from aperio_plugin._serve import run
 
     def service() -> Service:

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from aperio_plugin import _convert, connector, destination, errors, remediation
+from aperio_plugin import connector, destination, errors, remediation
 from aperio_plugin._connecting import ConnectorService
+from aperio_plugin._convert import answering, declaring, objects
 from aperio_plugin._delivering import DestinationService
 from aperio_plugin._generated.aperio.plugin.v1 import common_pb2, destination_pb2
 from aperio_plugin._remediating import RemediationService
@@ -155,7 +156,7 @@ class Harness:
     def schema(self) -> connector.Schema:
         """Give the connector's schema, checked."""
         schema = self._as(ConnectorService).schema()
-        _convert.schema_message(schema)
+        declaring.schema_message(schema)
         return schema
 
     def capabilities(self) -> remediation.Capabilities | destination.Capabilities:
@@ -163,7 +164,7 @@ class Harness:
         if isinstance(self._service, ConnectorService):
             raise TypeError("a connector has a schema, no capabilities")
         capabilities = self._service.capabilities()
-        _convert.capabilities_message(capabilities)
+        declaring.capabilities_message(capabilities)
         return capabilities
 
     def test_connection(self) -> connector.TestResult:
@@ -174,7 +175,7 @@ class Harness:
         """
         service = self._as(ConnectorService)
         result = self._told(lambda: service.test_connection(self._context()))
-        _convert.test_message(result)
+        answering.test_message(result)
         return result
 
     def oauth_callback(self, parameters: Mapping[str, str]) -> Mapping[str, str]:
@@ -247,7 +248,7 @@ class Harness:
         """
         service = self._as(RemediationService)
         result = self._told(lambda: service.execute(self._context(), request))
-        _convert.execute_message(result)
+        answering.execute_message(result)
         return result
 
     def deliver(self, envelopes: Sequence[Mapping[str, Any]]) -> list[destination.DeliveryResult]:
@@ -258,18 +259,18 @@ class Harness:
         """
         service = self._as(DestinationService)
         received = [
-            _convert.envelope_from(
+            answering.envelope_from(
                 destination_pb2.OutboundEnvelope(
                     id=envelope["id"],
                     kind=envelope["kind"],
-                    envelope_json=_convert.encode_object(envelope),
+                    envelope_json=objects.encode_object(envelope),
                 )
             )
             for envelope in envelopes
         ]
         results = self._told(lambda: service.deliver(self._context(), received))
         for result in results:
-            _convert.delivery_message(result)
+            answering.delivery_message(result)
         return results
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────
@@ -347,7 +348,7 @@ def _synced(message: connector_pb2.Event) -> SyncedEvent:
         source_event_id=message.source_event_id,
         event_type=message.event_type,
         occurred_at=message.occurred_at.ToDatetime(tzinfo=UTC),
-        record=_convert.decode_object(message.record_json, "the record"),
+        record=objects.decode_object(message.record_json, "the record"),
         actor=connector.Actor(
             id=actor.id,
             email=actor.email,

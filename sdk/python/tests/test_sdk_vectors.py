@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aperio_plugin import (
-    _convert,
     _services,
     connector,
     declarations,
@@ -18,6 +17,7 @@ from aperio_plugin import (
     remediation,
 )
 from aperio_plugin._connecting import ConnectorService
+from aperio_plugin._convert import calls
 from aperio_plugin._delivering import DestinationService
 from aperio_plugin._generated.aperio.plugin.v1 import (
     capabilities_pb2,
@@ -103,8 +103,8 @@ class Told:
     def __init__(self, raised: BaseException) -> None:
         error = _services.failure(raised)
         self.status = error.status
-        self.text = _convert.status_text(error)
-        self.diagnostics = _convert.diagnostics_of(error)
+        self.text = calls.status_text(error)
+        self.diagnostics = calls.diagnostics_of(error)
 
     def assert_is(self, wanted: Mapping[str, Any]) -> None:
         (item,) = self.diagnostics.items
@@ -535,7 +535,7 @@ def test_a_setting_is_read_or_refused(case: dict[str, Any]) -> None:
         (item,) = answer.diagnostics.items
         wanted = {key: value for key, value in case["error"].items() if key != "code"}
         made = errors.InvalidConfig(wanted["summary"], field=tuple(wanted["attribute"]))
-        assert item == _convert.diagnostic_message(made.diagnostic)
+        assert item == calls.diagnostic_message(made.diagnostic)
     else:
         assert got == [case["value"]]
         assert type(got[0]) is type(case["value"])

@@ -1,0 +1,102 @@
+"""What plugins answer, and what they are asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aperio_plugin import errors
+from aperio_plugin._convert.calls import (
+    diagnostic_message,
+    diagnostic_messages,
+    named,
+    path_message,
+)
+from aperio_plugin._convert.objects import decode_object, encode_value
+from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+
+if TYPE_CHECKING:
+    from aperio_plugin import connector, destination, remediation
+    from aperio_plugin._generated.aperio.plugin.v1 import destination_pb2, remediation_pb2
+
+
+def test_message(result: connector.TestResult) -> connector_pb2.TestResponse:
+    """Return the message of a connection test's result.
+
+    Raises:
+        TypeError, ValueError: a part of it has a wrong type.
+    """
+    return connector_pb2.TestResponse(
+        ok=result.ok, diagnostics=diagnostic_messages(result.diagnostics), account=result.account
+    )
+
+
+def execute_request_from(message: remediation_pb2.ExecuteRequest) -> remediation.ExecuteRequest:
+    """Return what the host wants executed.
+
+    Raises:
+        errors.InvalidArgument: the parameters are not a JSON object.
+    """
+    from aperio_plugin.remediation import ExecuteRequest
+
+    return ExecuteRequest(
+        action=message.action,
+        target=message.target,
+        idempotency_key=message.idempotency_key,
+        parameters=decode_object(message.parameters_json, "the action's parameters"),
+        dry_run=message.dry_run,
+    )
+
+
+def execute_message(result: remediation.ExecuteResult) -> remediation_pb2.ExecuteResponse:
+    """Return the message of an action's result.
+
+    Raises:
+        TypeError, ValueError: a part of it has a wrong type.
+    """
+    from aperio_plugin._generated.aperio.plugin.v1 import remediation_pb2 as pb
+
+    return pb.ExecuteResponse(
+        outcome=named(pb.ExecuteResponse.Outcome, "OUTCOME", result.outcome),
+        changes=[
+            pb.ExecuteResponse.Change(
+                attribute=path_message(change.attribute),
+                before_json=encode_value(change.before),
+                after_json=encode_value(change.after),
+            )
+            for change in result.changes
+        ],
+        diagnostics=diagnostic_messages(result.diagnostics),
+    )
+
+
+def envelope_from(message: destination_pb2.OutboundEnvelope) -> destination.Envelope:
+    """Return an envelope that the host hands over.
+
+    Raises:
+        errors.InvalidArgument: it is of a kind that this interface does not have.
+    """
+    from aperio_plugin.destination import Envelope, Stream
+
+    try:
+        stream = Stream(message.kind)
+    except ValueError as error:
+        raise errors.InvalidArgument(f"unknown kind of envelope {message.kind!r}") from error
+    return Envelope(message.id, stream, message.envelope_json)
+
+
+def delivery_message(result: destination.DeliveryResult) -> destination_pb2.EnvelopeResult:
+    """Return the message of one envelope's result.
+
+    Raises:
+        TypeError, ValueError: a part of it has a wrong type.
+    """
+    from aperio_plugin._generated.aperio.plugin.v1 import destination_pb2 as pb
+
+    message = pb.EnvelopeResult(
+        id=result.id, status=named(pb.EnvelopeResult.Status, "STATUS", result.status)
+    )
+    if result.diagnostic is not None:
+        message.diagnostic.CopyFrom(diagnostic_message(result.diagnostic))
+    if result.retry_after_s is not None:
+        message.retry_after.FromMicroseconds(int(result.retry_after_s * 1_000_000))
+    return message

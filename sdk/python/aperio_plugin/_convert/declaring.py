@@ -1,0 +1,162 @@
+"""What plugins declare."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from aperio_plugin import declarations
+from aperio_plugin._convert.calls import named
+from aperio_plugin._generated.aperio.plugin.v1 import common_pb2, connector_pb2
+
+if TYPE_CHECKING:
+    from aperio_plugin import connector, destination, remediation
+    from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2
+
+INTERFACE_MINOR: Final = 0
+
+
+def schema_message(schema: connector.Schema) -> connector_pb2.SchemaResponse:
+    """Return the message of a connector's schema.
+
+    Raises:
+        TypeError, ValueError: a part of it has a wrong type.
+    """
+    pb = connector_pb2
+    return pb.SchemaResponse(
+        interface=_interface(),
+        provider=schema.provider,
+        name=schema.name,
+        category=schema.category,
+        availability=named(pb.SchemaResponse.Availability, "AVAILABILITY", schema.availability),
+        description=schema.description,
+        docs_url=schema.docs_url,
+        read_scopes=schema.read_scopes,
+        remediation_scopes=schema.remediation_scopes,
+        fields=[_field(field) for field in schema.fields],
+        auth=_auth(schema.auth),
+        checks=[
+            pb.Check(
+                key=check.key,
+                title=check.title,
+                description=check.description,
+                severity_hint=_hint(check.severity_hint),
+                enabled_by_default=check.enabled_by_default,
+            )
+            for check in schema.checks
+        ],
+        remediation_actions=[
+            pb.RemediationAction(
+                key=action.key,
+                label=action.label,
+                description=action.description,
+                severity_hint=_hint(action.severity_hint),
+            )
+            for action in schema.actions
+        ],
+        event_types=schema.event_types,
+    )
+
+
+def capabilities_message(
+    capabilities: remediation.Capabilities | destination.Capabilities,
+) -> capabilities_pb2.CapabilitiesResponse:
+    """Return the message of what a remediation or destination declares.
+
+    Raises:
+        TypeError, ValueError: a part of it has a wrong type.
+    """
+    from aperio_plugin import destination
+    from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2
+
+    message = capabilities_pb2.CapabilitiesResponse(
+        interface=_interface(),
+        provider=capabilities.provider,
+        name=capabilities.name,
+        description=capabilities.description,
+        docs_url=capabilities.docs_url,
+        fields=[_field(field) for field in capabilities.fields],
+        auth=_auth(capabilities.auth),
+    )
+    if isinstance(capabilities, destination.Capabilities):
+        message.destination.CopyFrom(_destination(capabilities, capabilities_pb2))
+    else:
+        message.remediation.SetInParent()
+        message.remediation.actions.extend(
+            _action(action, capabilities_pb2) for action in capabilities.actions
+        )
+    return message
+
+
+def _destination(
+    capabilities: destination.Capabilities, pb: Any
+) -> capabilities_pb2.DestinationCapabilities:
+    kinds = pb.DestinationCapabilities.Stream
+    return cast(
+        "capabilities_pb2.DestinationCapabilities",
+        pb.DestinationCapabilities(
+            vendor=capabilities.vendor,
+            category=capabilities.category,
+            streams=[named(kinds, "STREAM", stream) for stream in capabilities.streams],
+            max_batch_envelopes=capabilities.max_batch_envelopes,
+        ),
+    )
+
+
+def _action(action: remediation.Action, pb: Any) -> capabilities_pb2.RemediationCapabilities.Action:
+    return cast(
+        "capabilities_pb2.RemediationCapabilities.Action",
+        pb.RemediationCapabilities.Action(
+            key=action.key,
+            label=action.label,
+            description=action.description,
+            severity_hint=_hint(action.severity_hint),
+            parameters=[_field(field) for field in action.parameters],
+            target_type=action.target_type,
+            reversible=action.reversible,
+            supports_dry_run=action.supports_dry_run,
+            scopes=action.scopes,
+        ),
+    )
+
+
+def _interface() -> common_pb2.Interface:
+    return common_pb2.Interface(minor=INTERFACE_MINOR)
+
+
+def _hint(hint: declarations.SeverityHint) -> Any:
+    return named(common_pb2.SeverityHint, "SEVERITY_HINT", hint)
+
+
+def _field(field: declarations.Field) -> common_pb2.ConfigField:
+    return common_pb2.ConfigField(
+        key=field.key,
+        label=field.label,
+        placeholder=field.placeholder,
+        helper=field.helper,
+        type=named(common_pb2.ConfigField.Type, "TYPE", field.type),
+        required=field.required,
+        secret=field.secret,
+        options=field.options,
+        default_json="" if field.default is None else json.dumps(field.default),
+        host_only=field.host_only,
+    )
+
+
+def _auth(auth: declarations.Auth) -> common_pb2.Auth:
+    pb = common_pb2.Auth
+    if isinstance(auth, declarations.ApiKey):
+        return pb(api_key=pb.ApiKey(field=auth.field))
+    if isinstance(auth, declarations.NoAuth):
+        return pb(none=pb.NoAuth())
+    return pb(
+        oauth2=pb.OAuth2(
+            authorize_url=auth.authorize_url,
+            token_url=auth.token_url,
+            grants=[named(pb.OAuth2.Grant, "GRANT", grant) for grant in auth.grants],
+            scopes=auth.scopes,
+            client_id_field=auth.client_id_field,
+            client_secret_field=auth.client_secret_field,
+            token_parameters=auth.token_parameters,
+        )
+    )

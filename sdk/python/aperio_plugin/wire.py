@@ -1,0 +1,59 @@
+"""The messages of the wire and mutual TLS, for hosts.
+
+Plugins need nothing of it. It is shared with hosts of the same minor version only, as aperio's own
+(`aperio-plugin-sdk>=0.1,<0.2`): within one minor version no name here goes or changes its meaning;
+the next may change all.
+
+Each name is imported when it is first asked for: messages take a few milliseconds each; `mtls`
+takes some 80, and needs the extra `aperio-plugin-sdk[mtls]`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from aperio_plugin import _mtls as mtls
+    from aperio_plugin._generated.aperio.plugin.v1 import (
+        capabilities_pb2,
+        common_pb2,
+        connector_pb2,
+        destination_pb2,
+        host_pb2,
+        remediation_pb2,
+    )
+    from aperio_plugin._generated.goplugin import goplugin_pb2
+
+__all__ = [
+    "capabilities_pb2",
+    "common_pb2",
+    "connector_pb2",
+    "destination_pb2",
+    "goplugin_pb2",
+    "host_pb2",
+    "mtls",
+    "remediation_pb2",
+]
+
+_ELSEWHERE: Final = {
+    "goplugin_pb2": "aperio_plugin._generated.goplugin.goplugin_pb2",
+    "mtls": "aperio_plugin._mtls",
+}
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import a module of `__all__` and keep it as an attribute.
+
+    Raises:
+        AttributeError: there is no such name.
+        ModuleNotFoundError: `mtls` without its extra.
+    """
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    place = _ELSEWHERE.get(name, f"aperio_plugin._generated.aperio.plugin.v1.{name}")
+    module = globals()[name] = importlib.import_module(place)
+    return module
