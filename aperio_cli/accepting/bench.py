@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from aperio_cli.accepting.verdicts import CheckFailed, CheckSkipped
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.calls.invocation import Invocation
-from aperio_cli.host.calls.session import Session, SessionRequest, open_session
+from aperio_cli.host.calls.session import TOKEN, Session, SessionRequest, open_session
 from aperio_cli.host.launch import RunningPlugin, started
 from aperio_cli.host.lifecycle import Phase
+from aperio_cli.host.process.masking import mark
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -68,7 +69,7 @@ class Bench:
         request: what the author gave.
         declaration: the plugin's SchemaResponse or CapabilitiesResponse, once it was asked.
         logs: the records of all runs, at most `MOST_LOGS`.
-        secrets: texts that must not be in the logs, by what they are.
+        secrets: texts that must not be in the logs, by what they are; the host's mask, too.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Bench:
         self.request = request
         self.declaration: Any = None
         self.logs: list[LogRecord] = []
-        self.secrets: dict[str, str] = {}
+        self.secrets: dict[str, tuple[str, ...]] = {}
         self._shared: Run | None = None
         self._held = contextlib.AsyncExitStack()
         self._session: Session | None = None
@@ -147,7 +148,7 @@ class Bench:
         except UsageError as error:
             raise CheckSkipped(f"{error.what}: {error.why}") from error
         if invocation.token:
-            self.secrets["the access token"] = invocation.token.value
+            self.secrets["the access token"] = (invocation.token.value, mark(TOKEN))
         return invocation
 
     def _log(self, record: LogRecord) -> None:

@@ -48,7 +48,7 @@ async def _wrong_settings(bench: Bench) -> str:
 def _wrong_invocation(bench: Bench) -> Invocation:
     token = f"aperio-token-{secrets.token_hex(8)}"
     setting = f"aperio-secret-{secrets.token_hex(8)}"
-    bench.secrets |= {"a made-up token": token, "a made-up setting": setting}
+    bench.secrets |= {"a made-up token": (token,), "a made-up setting": (setting,)}
     shared = [field.key for field in bench.declaration.fields if not field.host_only]
     config = json.dumps({key: [setting] for key in shared}).encode()
     return Invocation(config_json=config, token=AccessToken(token))

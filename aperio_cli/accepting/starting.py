@@ -178,7 +178,11 @@ async def _secrets(bench: Bench) -> str:
         for record in bench.logs
         for text in (record.message, *(part for pair in record.fields for part in pair))
     ]
-    told = [name for name, secret in bench.secrets.items() if any(secret in t for t in texts)]
+    told = [
+        name
+        for name, forms in bench.secrets.items()
+        if any(form in text for form in forms for text in texts)
+    ]
     expect(not told, f"the logs have {', '.join(told)}")
     return f"{len(bench.secrets)} secrets were given, none of them is in {len(texts)} texts"
 

@@ -19,6 +19,7 @@ from aperio_cli.accepting.verdicts import CheckFailed, CheckSkipped, Outcome, Ve
 from aperio_cli.data.state import State
 from aperio_cli.errors.running import PluginFault
 from aperio_cli.host.launch import checked
+from aperio_cli.host.process.masking import mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,7 +128,7 @@ async def _prepare(bench: Bench) -> None:
     for field in fields:
         value = bench.request.settings.get(field.key)
         if field.secret and isinstance(value, str) and value:
-            bench.secrets[f"the setting `{field.key}`"] = value
+            bench.secrets[f"the setting `{field.key}`"] = (value, mark(field.key))
     if bench.request.settings:
         with contextlib.suppress(PluginFault):  # the checks that follow say it with a verdict
             await bench.session()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.errors.running import PluginContractBroken
     from aperio_cli.host.calls.invocation import OpenInvocations
+    from aperio_cli.host.process.masking import Masks
     from aperio_cli.host.wire.channel import Calls
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.store.installed import Store
@@ -155,6 +156,11 @@ class RunningPlugin:
             PluginCrashed: it was not with exit status 0.
         """
         await self._run.ended()
+
+    @property
+    def masks(self) -> Masks:
+        """The secrets that it was given; whoever gives it one adds it first."""
+        return self._run.masks
 
     @property
     def phase(self) -> Phase:

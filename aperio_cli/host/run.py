@@ -15,6 +15,7 @@ from aperio_cli.host.held import Held
 from aperio_cli.host.lifecycle import Action, Event, Phase
 from aperio_cli.host.postmortem import PostMortem
 from aperio_cli.host.process.logs import StderrReader
+from aperio_cli.host.process.masking import Masks
 from aperio_cli.host.speech import Speech
 from aperio_cli.host.starting import Start
 from aperio_cli.host.stopping import Stop
@@ -39,6 +40,7 @@ class Run:
         program: what is run.
         state: where it is.
         invocations: those that its host services answer for.
+        masks: the secrets that it was given, for all that it says.
         held: what it holds open.
         process: its process, once it was spawned.
         accepted: its handshake, once it was read.
@@ -57,10 +59,11 @@ class Run:
         self.program = program
         self.state = lifecycle.RunState()
         self.invocations = OpenInvocations(program.state_owner)
+        self.masks = Masks()
         self.held = Held()
         self._options = options
         speech = Speech(log)
-        stderr = StderrReader(speech.take)
+        stderr = StderrReader(speech.take, self.masks)
         self._post_mortem = PostMortem(program, stderr)
         self._start = Start(
             program=program,
@@ -68,6 +71,7 @@ class Run:
             held=self.held,
             invocations=self.invocations,
             speech=speech,
+            masks=self.masks,
             stderr=stderr,
             crash=self.crash,
             left_s=self._left_s,

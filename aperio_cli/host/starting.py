@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from aperio_cli.host.held import Held
     from aperio_cli.host.options import LaunchOptions
     from aperio_cli.host.process.logs import StderrReader
+    from aperio_cli.host.process.masking import Masks
     from aperio_cli.host.process.program import Program
     from aperio_cli.host.speech import Speech
 
@@ -82,6 +83,7 @@ class Start:
         held: takes each part as it is made.
         invocations: those that the host's services answer for.
         speech: takes what the plugin prints, and what an operator has to know.
+        masks: the secrets that the plugin will be given.
         stderr: reads the plugin's standard error.
         crash: makes the error for a process that has ended.
         left_s: seconds until the step in progress is late.
@@ -92,6 +94,7 @@ class Start:
     held: Held
     invocations: OpenInvocations
     speech: Speech
+    masks: Masks
     stderr: StderrReader
     crash: Callable[[], Any]
     left_s: Callable[[], float]
@@ -158,7 +161,8 @@ class Start:
             PluginExitedEarly: it ended before it printed one.
             PluginFault: the line is not one that go-plugin prints, or its address is not its own.
         """
-        first = _FirstLine(self.program.subject, TextReader(self.speech.take, "stdout", "info"))
+        printed = TextReader(self.speech.take, "stdout", "info", self.masks)
+        first = _FirstLine(self.program.subject, printed)
         await process.read(
             {
                 "stdout": PipeReader(first.feed, first.end),
@@ -240,7 +244,7 @@ class Start:
         from aperio_plugin.wire import goplugin_pb2
 
         self.held.channel = channel = self.held.channel or await self._open_secure_channel()
-        calls = Calls(channel, self.program.subject, self.crash)
+        calls = Calls(channel, self.program.subject, self.crash, self.masks)
         request = goplugin_pb2.HealthCheckRequest(service=_HEALTH_SERVICE)
         answer = asyncio.ensure_future(
             calls.unary(
@@ -277,14 +281,19 @@ class Start:
         from google.protobuf.empty_pb2 import Empty
 
         stream = calls.stream(_STDIO, Empty())
-        reader = TextReader(self.speech.take, "stdio", "info")
+        readers: dict[int, TextReader] = {}  # one a channel: a line is of one of them
         try:
             async for data in stream:
-                reader.feed(calls.parse(goplugin_pb2.StdioData, data, _STDIO).data)
+                piece = calls.parse(goplugin_pb2.StdioData, data, _STDIO)
+                if piece.channel not in readers:
+                    reader = TextReader(self.speech.take, "stdio", "info", self.masks)
+                    readers[piece.channel] = reader
+                readers[piece.channel].feed(piece.data)
         except (grpc.aio.AioRpcError, PluginFault):
             pass
         finally:
-            reader.end()
+            for reader in readers.values():
+                reader.end()
 
 
 async def first_of(left_s: float, *futures: asyncio.Future[Any]) -> None:

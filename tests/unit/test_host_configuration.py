@@ -11,6 +11,7 @@ from aperio_plugin._generated.aperio.plugin.v1 import common_pb2
 from aperio_cli.commands.plugin.settings import read_settings
 from aperio_cli.errors.running import PluginConfigInvalid
 from aperio_cli.host.calls.configuration import CheckedConfig, check_config
+from aperio_cli.host.process.masking import Referenced
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,3 +142,54 @@ def test_settings_that_are_nested_too_deeply_are_refused(
         read_settings((), str(tmp_path / name))
 
     assert "nested too deeply" in caught.value.why
+
+
+# ── what does not fit into one line ───────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("open\nsesame", "a line end at position 5"),
+        ("open-sesame\n", "a line end at position 12"),
+        ("open\rsesame", "a line end at position 5"),
+        ("open\u2028sesame", "a line end at position 5"),
+        ("open\u0085sesame", "a line end at position 5"),
+        ("\ufeffopen-sesame", "a byte order mark at position 1"),
+        ("open\x00sesame", "the control character U+0000 at position 5"),
+        ("open\x1b[31m", "the control character U+001B at position 5"),
+        ("open\tsesame", "the control character U+0009 at position 5"),
+        ("open\x9bsesame", "the control character U+009B at position 5"),
+    ],
+)
+@pytest.mark.parametrize("key", ["name", "secret"])
+def test_a_value_with_a_control_character_is_refused_by_name(
+    key: str, value: str, said: str
+) -> None:
+    with pytest.raises(PluginConfigInvalid) as caught:
+        check(**{"name": "n", key: value})
+
+    assert f"{key}: holds {said}" in caught.value.why
+    assert "sesame" not in f"{caught.value.what}{caught.value.why}{caught.value.next}"
+
+
+@pytest.mark.parametrize("value", ["päss wörd", "пароль", "🔑", "a\u00a0b", "\\n"])
+def test_a_value_of_other_letters_is_taken(value: str) -> None:
+    assert check(name="n", secret=value).values["secret"] == value
+
+
+@pytest.mark.parametrize(
+    ("written", "taken"),
+    [("s\n", "s"), ("s\r\n", "s"), ("s", "s"), ("s\n\n", "s\n"), ("s\r", "s\r"), (" s ", " s ")],
+)
+def test_a_value_from_elsewhere_loses_one_line_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, taken: str
+) -> None:
+    (tmp_path / "key").write_bytes(written.encode())
+    monkeypatch.setenv("LANTERN_KEY", written)
+
+    settings = read_settings(["a=env:LANTERN_KEY", f"b=file:{tmp_path / 'key'}"], "")
+
+    assert settings == {"a": taken, "b": taken}
+    assert all(isinstance(value, Referenced) for value in settings.values())
+    assert type(read_settings(["a=s"], "")["a"]) is str

@@ -17,6 +17,7 @@ from aperio_cli.errors import AperioError
 from aperio_cli.errors.running import PluginConfigInvalid
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.files import reading
+from aperio_cli.host.process.masking import Referenced
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _resolve(key: str, value: str) -> str:
     if not separator or scheme not in {"env", "file", "keyring"}:
         return value
     read: dict[str, Callable[[str], str | None]] = {
-        "env": os.environ.get,
+        "env": _from_environment,
         "file": _from_file,
         "keyring": _from_keyring,
     }
@@ -111,12 +112,22 @@ def _resolve(key: str, value: str) -> str:
     if found is None:
         place = "environment" if scheme == "env" else "keyring"
         raise _unresolved(key, value, f"the {place} has no {clean(name, limit=80)}")
-    return found
+    return Referenced(found)
+
+
+def _from_environment(name: str) -> str | None:
+    value = os.environ.get(name)
+    return None if value is None else _without_line_end(value)
 
 
 def _from_file(name: str) -> str:
     data = reading.read_capped(Path(name).expanduser(), _MAX_SECRET_BYTES)
-    return data.decode().removesuffix("\n").removesuffix("\r")
+    return _without_line_end(data.decode())
+
+
+def _without_line_end(text: str) -> str:
+    """Return a text without one line end at its end, as editors and `$(…)` leave or drop it."""
+    return text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")
 
 
 def _from_keyring(name: str) -> str | None:

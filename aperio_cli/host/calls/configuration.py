@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _BOOLEANS: Final = {"true": True, "false": False}
 _MAX_TEXT: Final = 64 * 1024
+# A setting is one line. In an HTTP header each of these makes a library refuse it, and quote it.
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,18 @@ def _text(given: object) -> str:
         raise ValueError(f"expected at most {_MAX_TEXT} characters")
     if any("\ud800" <= character <= "\udfff" for character in given):
         raise ValueError("expected text, received bytes that are not UTF-8")
-    return given
+    if found := _CONTROLS.search(given):
+        raise ValueError(f"holds {_control(found[0])} at position {found.start() + 1}")
+    return str(given)
+
+
+def _control(character: str) -> str:
+    """Return what to call a character that has no place in one line of text."""
+    if character in "\n\r\u0085\u2028\u2029":
+        return "a line end"
+    if character == "\ufeff":
+        return "a byte order mark"
+    return f"the control character U+{ord(character):04X}"
 
 
 def _check_url(text: str) -> None:

@@ -20,6 +20,8 @@ from aperio_cli.errors.usage import UsageError
 from aperio_cli.text import clean, escape_controls
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aperio_plugin.wire import connector_pb2
     from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -75,10 +77,17 @@ def envelope_id(origin: Origin, source_event_id: str) -> str:
 
 
 class Stamper:
-    """Makes NDJSON lines of one invocation's events; what is the same for all is made once."""
+    """Makes NDJSON lines of one invocation's events; what is the same for all is made once.
 
-    def __init__(self, origin: Origin, *, subject: str) -> None:
+    Args:
+        origin: of all events.
+        subject: what to call the plugin in messages.
+        mask: returns a text without secrets; for refusals only, no event passes through it.
+    """
+
+    def __init__(self, origin: Origin, *, subject: str, mask: Callable[[str], str] = str) -> None:
         self._subject = subject
+        self._mask = mask
         self._id_prefix = hashlib.sha256(
             netstrings(origin.organization_id, origin.integration_id, origin.provider)
         )
@@ -142,7 +151,8 @@ class Stamper:
     def _broken(self, event: connector_pb2.Event, expected: str) -> NoReturn:
         raise PluginContractBroken(
             f"{self._subject} was stopped: it sent an event that breaks the plugin interface",
-            why=f"event {clean(event.source_event_id, limit=80)!r}\nexpected {expected}",
+            why=f"event {clean(self._mask(event.source_event_id), limit=80)!r}\n"
+            f"expected {self._mask(expected)}",
             next=["tell the plugin's publisher; nothing after the last checkpoint was recorded"],
         )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.data.state import Slice
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.calls.configuration import CheckedConfig, check_config
+from aperio_cli.host.calls.declaration import client_secret_key
 from aperio_cli.host.calls.invocation import (
     DEFAULT_INTEGRATION,
     DEFAULT_ORGANIZATION,
@@ -15,6 +16,7 @@ from aperio_cli.host.calls.invocation import (
     Invocation,
 )
 from aperio_cli.host.grants.oauth import obtain_token, token_request
+from aperio_cli.host.process.masking import Referenced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from aperio_plugin.wire import common_pb2
 
     from aperio_cli.host.launch import RunningPlugin
+
+TOKEN: Final = "access token"  # noqa: S105 - its name
+"""What a token is called where it was masked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +100,15 @@ class Session:
                 f"{program.subject} needs an authorization in a browser, which `run` does not do",
                 why="its auth declares no client credentials grant (RFC 6749, section 4.4)",
             )
-        return await obtain_token(token_request(grant, self.config, program), program)
+        token = await obtain_token(token_request(grant, self.config, program), program)
+        self.plugin.masks.learn({TOKEN: token.value})
+        return token
 
 
 async def open_session(plugin: RunningPlugin, request: SessionRequest) -> Session:
-    """A session, once the settings were checked against what the plugin declares.
+    """Return a session, once the settings were checked against what the plugin declares.
+
+    From then on the plugin's masks know the secrets among them.
 
     Raises:
         PluginConfigInvalid: a key is unknown, missing or of a wrong type; names it.
@@ -108,7 +117,32 @@ async def open_session(plugin: RunningPlugin, request: SessionRequest) -> Sessio
     declaration = await declare(plugin, Invocation(request.organization_id, request.integration_id))
     subject = plugin.program.subject
     config = check_config(declaration.fields, request.settings, subject=subject)
+    plugin.masks.learn(_secrets(declaration, config, request.settings))
     return Session(plugin, request, declaration, config)
+
+
+def _secrets(
+    declaration: Any, config: CheckedConfig, settings: Mapping[str, object]
+) -> dict[str, str]:
+    """Return the settings to mask, by key: what is declared secret, and what was referred to.
+
+    A number, a choice or a truth value that was referred to is none: it stands in many texts.
+    """
+    client_secret = client_secret_key(declaration.auth)
+    return {
+        field.key: str(config.values[field.key])
+        for field in declaration.fields
+        if field.key in config.values
+        and (
+            field.secret
+            or field.type == field.TYPE_PASSWORD
+            or field.key == client_secret
+            or (
+                isinstance(settings.get(field.key), Referenced)
+                and field.type in {field.TYPE_TEXT, field.TYPE_URL}
+            )
+        )
+    }
 
 
 async def declare(plugin: RunningPlugin, invocation: Invocation) -> Any:

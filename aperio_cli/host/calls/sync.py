@@ -117,7 +117,9 @@ class _Sync:
     def __init__(self, session: Session, task: SyncTask) -> None:
         self._session = session
         self._task = task
-        self._stamper = Stamper(_origin(session), subject=session.plugin.program.subject)
+        plugin = session.plugin
+        self._mask = plugin.masks.text
+        self._stamper = Stamper(_origin(session), subject=plugin.program.subject, mask=self._mask)
         self._events = 0
         self._checkpoints = 0
         stored = task.state.checkpoint(session.slice)
@@ -159,7 +161,8 @@ class _Sync:
                 self._store(message.checkpoint.cursor)
             case "progress":
                 seen = message.progress
-                self._task.observe(ProgressMade(seen.done, seen.total, seen.message))
+                text = self._mask(seen.message)
+                self._task.observe(ProgressMade(seen.done, seen.total, text))
             case _:  # of a newer minor version: nothing that has to be understood
                 pass
 

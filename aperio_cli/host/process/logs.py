@@ -2,8 +2,8 @@
 
 fd 2 carries lines in the shape of hclog's JSON (hashicorp/go-hclog, `JSONFormat`): `@message`,
 `@level`, `@timestamp`, `@module`, and every other key as a field. Whatever is not such an object is
-a line of text; go-plugin's rules for text are in `client.go` (`logStderr`). All text is cleaned
-here, once, so that a sink can print it.
+a line of text; go-plugin's rules for text are in `client.go` (`logStderr`). All text is masked and
+cleaned here, once and before it is shortened, so that a sink can print it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from aperio_cli.host.process.masking import Masks
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -56,28 +57,45 @@ class LogRecord:
 
 
 class LineSplitter:
-    """Cuts a stream of bytes into lines without their line feed; never holds more than one."""
+    """Cuts a stream of bytes into lines without their line feed; never holds more than one.
 
-    def __init__(self, limit_bytes: int = LONGEST_LINE_BYTES) -> None:
+    Args:
+        limit_bytes: of one piece; a longer line is masked before it is cut into pieces.
+        masks: secrets that no two pieces may share.
+    """
+
+    def __init__(self, limit_bytes: int = LONGEST_LINE_BYTES, masks: Masks | None = None) -> None:
         self._limit_bytes = limit_bytes
+        self._masks = masks or Masks()
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Every line that is complete now; over-long ones in pieces of the limit."""
+        """Yield every line that is complete now; over-long ones in pieces of the limit."""
         *lines, rest = (self._rest + data).split(b"\n")
         self._rest = b""
         for line in lines:
             yield from self._pieces(line.removesuffix(b"\r"))
-        *pieces, self._rest = self._pieces(rest)
-        yield from pieces
+        yield from self._begun(rest)
 
     def end(self) -> Iterator[bytes]:
-        """What came after the last line feed, if anything."""
+        """Yield what came after the last line feed, if anything."""
         rest, self._rest = self._rest, b""
         if rest:
-            yield rest
+            yield from self._pieces(rest)
+
+    def _begun(self, rest: bytes) -> Iterator[bytes]:
+        """Yield pieces of a line without end, but what a secret that is still coming may need."""
+        most = self._limit_bytes + self._masks.longest
+        if len(rest) > most:
+            rest = self._masks.raw(rest)
+        while len(rest) > most:
+            yield rest[: self._limit_bytes]
+            rest = rest[self._limit_bytes :]
+        self._rest = rest
 
     def _pieces(self, line: bytes) -> Iterator[bytes]:
+        if len(line) > self._limit_bytes:
+            line = self._masks.raw(line)
         for start in range(0, max(len(line), 1), self._limit_bytes):
             yield line[start : start + self._limit_bytes]
 
@@ -85,13 +103,16 @@ class LineSplitter:
 class Tail:
     """The newest bytes of a stream, at most `TAIL_BYTES`, in constant memory."""
 
-    def __init__(self, limit_bytes: int = TAIL_BYTES) -> None:
+    def __init__(self, limit_bytes: int = TAIL_BYTES, masks: Masks | None = None) -> None:
         self._limit_bytes = limit_bytes
+        self._masks = masks or Masks()
+        self._fed_bytes = 0
         self._pieces: deque[bytes] = deque()
         self._size_bytes = 0
 
     def feed(self, data: bytes) -> None:
         """Append bytes; the oldest fall off."""
+        self._fed_bytes += len(data)
         self._pieces.append(data[-self._limit_bytes :])
         self._size_bytes += len(self._pieces[-1])
         while self._size_bytes - len(self._pieces[0]) >= self._limit_bytes:
@@ -102,19 +123,23 @@ class Tail:
         return b"".join(self._pieces)[-self._limit_bytes :]
 
     def last_lines(self, count: int) -> list[str]:
-        """The last lines that are not blank, as text that is safe to print."""
-        lines = [line for line in self.bytes().split(b"\n") if line.strip()]
-        return [_shown(line.decode("utf-8", "replace"), 400) for line in lines[-count:]]
+        """Return the last lines that are not blank, as text that is safe to print."""
+        text = self._masks.text(self.bytes().decode("utf-8", "replace"))
+        if self._fed_bytes > self._limit_bytes:  # it may begin with the end of a secret
+            text = text[self._masks.longest :]
+        lines = [line for line in text.split("\n") if line.strip()]
+        return [_shown(line, 400) for line in lines[-count:]]
 
 
 class StderrReader:
     """Turns what comes in on fd 2 into log records and keeps the tail of it."""
 
-    def __init__(self, sink: Callable[[LogRecord], None]) -> None:
+    def __init__(self, sink: Callable[[LogRecord], None], masks: Masks | None = None) -> None:
         self._sink = sink
-        self._lines = LineSplitter()
+        self._masks = masks or Masks()
+        self._lines = LineSplitter(masks=self._masks)
         self._crashing = False
-        self.tail = Tail()
+        self.tail = Tail(masks=self._masks)
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
@@ -129,7 +154,7 @@ class StderrReader:
         for line in lines:
             if not line.strip():
                 continue
-            record = parse_line(line)
+            record = parse_line(line, self._masks)
             structured = bool(record.timestamp or record.fields or record.module)
             self._crashing = not structured and (
                 self._crashing or record.message.startswith(_CRASHES)
@@ -142,11 +167,18 @@ class StderrReader:
 class TextReader:
     """Turns printed text (stdout after the handshake, go-plugin's stdio stream) into records."""
 
-    def __init__(self, sink: Callable[[LogRecord], None], stream: str, level: str) -> None:
+    def __init__(
+        self,
+        sink: Callable[[LogRecord], None],
+        stream: str,
+        level: str,
+        masks: Masks | None = None,
+    ) -> None:
         self._sink = sink
         self._stream = stream
         self._level = level
-        self._lines = LineSplitter()
+        self._masks = masks or Masks()
+        self._lines = LineSplitter(masks=self._masks)
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
@@ -158,27 +190,28 @@ class TextReader:
 
     def _take(self, lines: Iterator[bytes]) -> None:
         for line in lines:
-            text = _shown(line.decode("utf-8", "replace"))
+            text = _shown(self._masks.text(line.decode("utf-8", "replace")))
             self._sink(LogRecord(self._level, text, self._stream))
 
 
-def parse_line(line: bytes) -> LogRecord:
-    """The record in one line of fd 2, whatever is in it; never raises."""
+def parse_line(line: bytes, masks: Masks | None = None) -> LogRecord:
+    """Return the record in one line of fd 2, whatever is in it; never raises."""
+    mask = (masks or Masks()).text
     text = line.decode("utf-8", "replace")
     document = _json_object(text)
     if document is None:
         prefix = _PREFIX.match(text)
         level = prefix[1].lower() if prefix else "debug"
-        return LogRecord(level, _shown(text[prefix.end() :] if prefix else text), "stderr")
+        return LogRecord(level, _shown(mask(text[prefix.end() :] if prefix else text)), "stderr")
     level = _text(document.pop("@level", "")).lower()
     return LogRecord(
         level=_OTHER_NAMES.get(level, level if level in LEVELS else "debug"),
-        message=_shown(_text(document.pop("@message", ""))),
+        message=_shown(mask(_text(document.pop("@message", "")))),
         stream="stderr",
-        module=_shown(_text(document.pop("@module", "")), 200),
-        timestamp=_shown(_text(document.pop("@timestamp", "")), 40),
+        module=_shown(mask(_text(document.pop("@module", ""))), 200),
+        timestamp=_shown(mask(_text(document.pop("@timestamp", ""))), 40),
         fields=tuple(
-            (_shown(key, 200), _shown(_text(value)))
+            (_shown(mask(key), 200), _shown(mask(_text(value))))
             for key, value in list(document.items())[:_MOST_FIELDS]
         ),
     )

@@ -19,6 +19,7 @@ from aperio_cli.errors.running import (
     PluginReportedError,
     PluginUnauthenticated,
 )
+from aperio_cli.host.process.masking import Masks
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ DIAGNOSTICS_KEY: Final = "aperio-diagnostics-bin"
 
 _LOOKAHEAD_BYTES: Final = 1024 * 1024
 _MOST_DIAGNOSTICS: Final = 20
+_DECLARING: Final = ("/Schema", "/Capabilities")
 
 
 def grpc_options() -> list[tuple[str, int | str]]:
@@ -128,14 +130,20 @@ class Calls:
         channel: to the plugin.
         subject: what to call the plugin in messages.
         crash: what gives the error for a process that has ended, or None for one that lives.
+        masks: the secrets that the plugin is given; no answer and no error shows one.
     """
 
     def __init__(
-        self, channel: Channel, subject: str, crash: Callable[[], Awaitable[PluginFault | None]]
+        self,
+        channel: Channel,
+        subject: str,
+        crash: Callable[[], Awaitable[PluginFault | None]],
+        masks: Masks | None = None,
     ) -> None:
         self._channel = channel
         self._subject = subject
         self._crash = crash
+        self._masks = masks or Masks()
 
     async def unary(
         self,
@@ -146,7 +154,7 @@ class Calls:
         timeout_s: float,
         wait_for_ready: bool = False,
     ) -> Any:
-        """The reply to one request.
+        """Return the reply to one request, masked but for what a plugin declares.
 
         Args:
             path: `/package.Service/Method`.
@@ -169,7 +177,10 @@ class Calls:
             data = await method(payload, timeout=timeout_s, wait_for_ready=wait_for_ready)
         except grpc.aio.AioRpcError as error:
             raise await self.explain(error, path, timeout_s) from error
-        return self.parse(reply, data, path)
+        answer = self.parse(reply, data, path)
+        if not path.endswith(_DECLARING):  # asked without settings, and compared with the manifest
+            self._masks.message(answer)
+        return answer
 
     def stream(self, path: str, request: Message) -> UnaryStreamCall[bytes, bytes]:
         """A call that answers with a stream of bytes for `parse`; its reader sets the deadlines."""
@@ -221,15 +232,15 @@ class Calls:
         """The error for an answer that the interface does not allow."""
         return PluginContractBroken(
             f"{self._subject} answered {method} with something that breaks the plugin interface",
-            why=why,
+            why=self._masks.text(why),
             next=["tell the plugin's publisher"],
         )
 
     def _reported(
         self, kind: type[PluginReportedError], error: AioRpcError, code: StatusCode, method: str
     ) -> PluginReportedError:
-        lines, steps = _diagnostics(error)
-        summary = lines[0] if lines else clean(error.details() or "no details")
+        lines, steps = _diagnostics(error, self._masks)
+        summary = lines[0] if lines else clean(self._masks.text(error.details() or "no details"))
         return kind(
             f"{self._subject} could not do {method}: {summary}",
             why="\n".join([f"status {code.name}", *lines[1:]]),
@@ -237,8 +248,8 @@ class Calls:
         )
 
 
-def _diagnostics(error: AioRpcError) -> tuple[list[str], list[str]]:
-    """Summaries, and details, of the diagnostics that came with a failed call."""
+def _diagnostics(error: AioRpcError, masks: Masks) -> tuple[list[str], list[str]]:
+    """Return summaries, and details, of the diagnostics that came with a failed call."""
     from aperio_plugin.wire import common_pb2
     from google.protobuf.message import DecodeError
 
@@ -249,6 +260,8 @@ def _diagnostics(error: AioRpcError) -> tuple[list[str], list[str]]:
     except DecodeError:
         items = []
     shown = items[:_MOST_DIAGNOSTICS]
+    for item in shown:
+        masks.message(item)
     return [describe(item) for item in shown], [item.detail for item in shown if item.detail]
 
 
