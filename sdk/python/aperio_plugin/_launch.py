@@ -70,10 +70,13 @@ def claim() -> None:
 
     From then on descriptor 1 is standard error, and the handshake's variables are out of the
     environment, so that programs which the plugin starts do not take themselves for plugins.
+    gRPC, which is imported later, is told to leave forks alone: its own preparations for them crash
+    some of a process pool's workers (grpc/grpc issue 31885).
     """
     if _claimed or os.environ.get(COOKIE_KEY) != COOKIE_VALUE:
         return
     environment = {name: os.environ.pop(name) for name in _HANDED_OVER if name in os.environ}
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     handshake_fd = os.dup(1)
     os.dup2(2, 1)
     _claimed.append(Launch(handshake_fd, os.getppid(), environment))

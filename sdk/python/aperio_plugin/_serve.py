@@ -53,6 +53,13 @@ class Lifetime:
         signal.set_wakeup_fd(self._teller, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, lambda _number, _frame: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # A fork is not the plugin: it ends by a signal as any process does, and tells nobody.
+        masks = threading.local()
+        os.register_at_fork(
+            before=lambda: _hold_signals(masks),
+            after_in_parent=lambda: _let_signals_go(masks),
+            after_in_child=lambda: _be_ordinary(masks),
+        )
 
     def wait(self) -> None:
         """Wait until the process has to end."""
@@ -60,6 +67,22 @@ class Lifetime:
         while os.getppid() == self._parent_pid:
             if select.select(watched, [], [], _HOST_CHECK_S)[0]:
                 return
+
+
+def _hold_signals(masks: threading.local) -> None:
+    """Let no signal reach the fork before it has handlers of its own."""
+    masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+
+
+def _let_signals_go(masks: threading.local) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
+
+
+def _be_ordinary(masks: threading.local) -> None:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _let_signals_go(masks)
 
 
 def _lifeline(text: str) -> int | None:

@@ -450,3 +450,75 @@ def test_serving_something_else_is_an_error_before_the_handshake(
     assert plugin.wait() == 1
     assert b"TypeError: serve takes an instance of a Connector" in plugin.stderr()
     assert plugin.handshake == ""
+
+
+# ── forks ─────────────────────────────────────────────────────────────────────────────────────────
+
+_FORKS = {
+    "os.fork": """
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(60)
+            os._exit(0)
+        os.kill(pid, signal.SIGTERM)
+        yield event(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    """,
+    "os.fork and Ctrl-C": """
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(60)
+            except KeyboardInterrupt:
+                os._exit(42)
+            os._exit(0)
+        yield event(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) - 57)
+    """,
+    "a pool": """
+        with context.Pool(2) as pool:
+            total = sum(pool.map(abs, range(-5, 1)))
+        yield event(-total)
+    """,
+    "terminate": """
+        process = context.Process(target=time.sleep, args=(60,))
+        process.start()
+        process.terminate()
+        process.join(10)
+        yield event(process.exitcode)
+    """,
+}
+
+
+@pytest.mark.parametrize("way", _FORKS)
+def test_ending_a_fork_does_not_end_the_plugin(launch: Launch, way: str) -> None:
+    body = textwrap.indent(textwrap.dedent(_FORKS[way]), " " * 8)
+    plugin = launch(
+        "import multiprocessing, signal\n"
+        "class Forking(Plain):\n"
+        "    def sync(self, _context, cursor):\n"
+        "        context = multiprocessing.get_context('fork')\n"
+        f"{body}\n"
+        "connector.serve(Forking())\n"
+    )
+
+    (message,) = plugin.sync()
+
+    assert message.batch.events[0].source_event_id == f"e{-signal.SIGTERM}"
+    assert plugin.health() == 1
+    assert plugin.process.poll() is None
+    assert stop_by_signal(plugin) == 0
+
+
+def test_grpc_leaves_forks_alone_unless_the_host_says_otherwise(launch: Launch) -> None:
+    asking = """
+        class Asking(Plain):
+            def schema(self):
+                return connector.Schema(provider=os.environ["GRPC_ENABLE_FORK_SUPPORT"], name="X")
+        connector.serve(Asking())
+        """
+
+    assert launch(asking).schema().provider == "0"
+    assert (
+        launch(asking, environment=COOKIE | {"GRPC_ENABLE_FORK_SUPPORT": "1"}).schema().provider
+        == "1"
+    )
