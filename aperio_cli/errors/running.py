@@ -77,6 +77,23 @@ class PluginUnauthenticated(PluginReportedError):
     code = "plugin-unauthenticated"
 
 
+class PluginRateLimited(PluginReportedError):
+    """The service that the plugin uses asks to be called less often; wait as long as it says.
+
+    Attributes:
+        retry_after_s: whole seconds that it asks to wait; None: it does not say.
+    """
+
+    code = "plugin-rate-limited"
+    exit_status = UNAVAILABLE
+
+    retry_after_s: int | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the error as an entry of the JSON envelope, with `retry_after_s`."""
+        return super().to_json() | {"retry_after_s": self.retry_after_s}
+
+
 class PluginContractBroken(PluginFault):
     """The plugin sent something that the plugin interface does not allow."""
 

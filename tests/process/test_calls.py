@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -199,6 +200,49 @@ def test_an_sdk_plugins_error_keeps_its_diagnostics(host: Host) -> None:
     assert "the scope is missing (mode)" in caught.value.what
     assert "PERMISSION_DENIED" in caught.value.why
     assert "the plugin says: grant it" in caught.value.next
+
+
+def failed_sync(host: Host, **config: object) -> PluginReportedError:
+    """Return the error of a sync that the SDK's example was asked to fail."""
+
+    async def use(plugin: RunningPlugin) -> None:
+        async for _ in plugin.connector.sync(Invocation(config_json=json.dumps(config).encode())):
+            pass
+
+    with pytest.raises(PluginReportedError) as caught:
+        host.run("with_sdk", use)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "wait_s", "step"),
+    [
+        (120, 120, "wait 120 s, then run it again"),
+        (119.2, 120, "wait 120 s, then run it again"),
+        (0.25, 1, "wait 1 s, then run it again"),
+        (None, None, "wait some minutes, then run it again"),
+        (1e10, None, "wait some minutes, then run it again"),
+        (-5, None, "wait some minutes, then run it again"),
+    ],
+)
+def test_a_rate_limit_says_how_long_to_wait(
+    host: Host, asked_s: float | None, wait_s: int | None, step: str
+) -> None:
+    error = failed_sync(host, mode="limited", wait_s=asked_s)
+
+    assert (error.code, error.exit_status) == ("plugin-rate-limited", 4)
+    assert "too many calls" in error.what
+    assert error.next[0] == step
+    assert error.to_json()["retry_after_s"] == wait_s
+    assert ("asked to wait" in error.why) is (wait_s is not None)
+
+
+def test_another_error_is_no_rate_limit_and_says_the_wait_all_the_same(host: Host) -> None:
+    error = failed_sync(host, mode="unavailable")
+
+    assert (error.code, error.exit_status) == ("plugin-reported-error", 5)
+    assert error.why == "status UNAVAILABLE\nasked to wait 30 s"
+    assert "retry_after_s" not in error.to_json()
 
 
 def test_an_sdk_plugin_keeps_state_between_launches(host: Host, tmp_path: Path) -> None:

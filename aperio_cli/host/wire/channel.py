@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from aperio_cli.errors.running import (
     HandshakeAddressRefused,
     PluginContractBroken,
     PluginDeadlineExceeded,
     PluginFault,
+    PluginRateLimited,
     PluginReportedError,
     PluginUnauthenticated,
 )
@@ -23,18 +24,21 @@ from aperio_cli.host.process.masking import Masks
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
+    from aperio_plugin.wire import common_pb2
     from google.protobuf.message import Message
-    from grpc import StatusCode
     from grpc.aio import AioRpcError, Channel, UnaryStreamCall
+
+_Reported = TypeVar("_Reported", bound=PluginReportedError)
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 DIAGNOSTICS_KEY: Final = "aperio-diagnostics-bin"
 
 _LOOKAHEAD_BYTES: Final = 1024 * 1024
 _MOST_DIAGNOSTICS: Final = 20
+_LONGEST_WAIT_S: Final = 366 * 24 * 3600
 _DECLARING: Final = ("/Schema", "/Capabilities")
 
 
@@ -215,10 +219,14 @@ class Calls:
                 return crash
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return self.late(method, timeout_s)
+        said = _diagnostics(error)
+        self._masks.message(said)
         kind = PluginReportedError
         if code is grpc.StatusCode.UNAUTHENTICATED:
             kind = PluginUnauthenticated
-        return self._reported(kind, error, code, method)
+        elif code is grpc.StatusCode.RESOURCE_EXHAUSTED and said.items:  # else it is gRPC's own
+            return self._rate_limited(error, said, method)
+        return self._reported(kind, error, said, method)
 
     def late(self, method: str, timeout_s: float) -> PluginDeadlineExceeded:
         """The error for a call without an answer."""
@@ -237,32 +245,55 @@ class Calls:
         )
 
     def _reported(
-        self, kind: type[PluginReportedError], error: AioRpcError, code: StatusCode, method: str
-    ) -> PluginReportedError:
-        lines, steps = _diagnostics(error, self._masks)
+        self,
+        kind: type[_Reported],
+        error: AioRpcError,
+        said: common_pb2.Diagnostics,
+        method: str,
+        steps: Sequence[str] = (),
+    ) -> _Reported:
+        lines = [describe(item) for item in said.items]
         summary = lines[0] if lines else clean(self._masks.text(error.details() or "no details"))
+        wait_s = _wait_s(said)
+        asked = [] if wait_s is None else [f"asked to wait {wait_s} s"]
+        told = [f"the plugin says: {item.detail}" for item in said.items if item.detail]
         return kind(
             f"{self._subject} could not do {method}: {summary}",
-            why="\n".join([f"status {code.name}", *lines[1:]]),
-            next=[f"the plugin says: {step}" for step in steps],
+            why="\n".join([f"status {error.code().name}", *asked, *lines[1:]]),
+            next=[*steps, *told],
         )
 
+    def _rate_limited(
+        self, error: AioRpcError, said: common_pb2.Diagnostics, method: str
+    ) -> PluginRateLimited:
+        wait_s = _wait_s(said)
+        step = "wait some minutes" if wait_s is None else f"wait {wait_s} s"
+        steps = [f"{step}, then run it again"]
+        limited = self._reported(PluginRateLimited, error, said, method, steps)
+        limited.retry_after_s = wait_s
+        return limited
 
-def _diagnostics(error: AioRpcError, masks: Masks) -> tuple[list[str], list[str]]:
-    """Return summaries, and details, of the diagnostics that came with a failed call."""
+
+def _diagnostics(error: AioRpcError) -> common_pb2.Diagnostics:
+    """Return the diagnostics that came with a failed call, at most 20; none if they are none."""
     from aperio_plugin.wire import common_pb2
     from google.protobuf.message import DecodeError
 
     metadata = error.trailing_metadata() or ()
     data = next((value for key, value in metadata if key == DIAGNOSTICS_KEY), b"")
     try:
-        items = common_pb2.Diagnostics.FromString(data).items if isinstance(data, bytes) else []
+        said = common_pb2.Diagnostics.FromString(data if isinstance(data, bytes) else b"")
     except DecodeError:
-        items = []
-    shown = items[:_MOST_DIAGNOSTICS]
-    for item in shown:
-        masks.message(item)
-    return [describe(item) for item in shown], [item.detail for item in shown if item.detail]
+        return common_pb2.Diagnostics()
+    del said.items[_MOST_DIAGNOSTICS:]
+    return said
+
+
+def _wait_s(said: common_pb2.Diagnostics) -> int | None:
+    """Return the whole seconds that a plugin asks to wait; None: it does not, or for no time."""
+    asked = said.retry_after
+    wait_s = asked.seconds + (asked.nanos > 0)
+    return wait_s if 0 < wait_s <= _LONGEST_WAIT_S else None
 
 
 def describe(diagnostic: Any) -> str:

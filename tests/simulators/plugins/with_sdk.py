@@ -28,6 +28,10 @@ class Example(connector.Connector):
             raise errors.PermissionDenied(
                 "the scope is missing", detail="grant it", attribute="mode"
             )
+        if context.config.get("mode") == "limited":
+            raise errors.RateLimited("too many calls", retry_after_s=context.config.get("wait_s"))
+        if context.config.get("mode") == "unavailable":
+            raise errors.Unavailable("it is being mended", retry_after_s=30)
         for number in range(1000):
             yield connector.Event(
                 source_event_id=f"e{number}",
