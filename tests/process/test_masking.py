@@ -76,12 +76,13 @@ def test_what_a_plugin_tells_is_shown_without_its_secrets(
     assert KEY not in shown
     assert KEY[:7] not in shown
     assert KEY[8:] not in shown
-    assert f"using {MARK}" in shown
     assert f"with {MARK}" in shown
     assert f"?key={MARK}" in shown
-    assert f"reading as {MARK}" in shown
-    assert [note for note in told.notes if isinstance(note, ProgressMade)]
     assert (told.error is None) is (mode == "well")
+    if mode != "crash":  # of which gRPC may have sent nothing
+        assert f"using {MARK}" in shown
+        assert f"reading as {MARK}" in shown
+        assert [note for note in told.notes if isinstance(note, ProgressMade)]
 
 
 def test_events_are_passed_on_as_they_are(host: Host, state: State) -> None:

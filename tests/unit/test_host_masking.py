@@ -202,6 +202,16 @@ def test_every_text_of_an_answer_is_masked() -> None:
     assert dict(answer.account) == {"name": MARK, "login": "ada"}
 
 
+@pytest.mark.parametrize("left", [4, 12, 22])
+def test_a_text_that_was_cut_ends_with_no_half_of_a_secret(left: int) -> None:
+    made = masks("open-sesame-open-sesame")
+
+    assert made.cut("x" * 400 + "open-sesame-open-sesame"[:left]) == "x" * 400 + MARK
+    assert made.cut("x" * 400 + "open-sesame-open-sesame") == "x" * 400 + MARK
+    assert made.cut("the door is open") == "the door is open"
+    assert made.cut("x" * 400 + "ope") == "x" * 400 + "ope"
+
+
 def test_changes_are_masked_and_stay_json() -> None:
     change = remediation_pb2.ExecuteResponse.Change(
         before_json=json.dumps([SECRET, 1]).encode(), after_json=b"123456"

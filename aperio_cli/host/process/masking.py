@@ -27,6 +27,9 @@ _MOST_VALUES: Final = 16
 """Of one name, the newest: tokens of a sync that goes on for days."""
 
 _LEAST_BASE64: Final = 6
+_SHORTEST_CUT: Final = 400
+"""SDKs cut summaries, details and status texts; none to less than this."""
+
 _SUB_DELIMITERS: Final = (
     "!$&'()*+,;=:@/?"  # RFC 3986, section 3.4: a query may have them as they are
 )
@@ -112,6 +115,21 @@ class Masks:
             end = max(end, stop)
         return "".join([*shown, text[end:]])
 
+    def cut(self, text: str) -> str:
+        """Return a text that a plugin's SDK may have cut, without half a secret at its end."""
+        is_whole = len(text) < _SHORTEST_CUT
+        text = self.text(text)
+        if is_whole:
+            return text
+        halves = (
+            (size, form.name)
+            for form in self._forms
+            for size in range(LEAST_CHARACTERS, len(form.text))
+            if text.endswith(form.text[:size])
+        )
+        size, name = max(halves, default=(0, ""))
+        return f"{text[:-size]}{mark(name)}" if size else text
+
     def raw(self, data: bytes) -> bytes:
         """Return bytes of text, whatever else is in them, masked as `text` does."""
         if not self._forms:
@@ -126,7 +144,7 @@ class Masks:
             if field.type == field.TYPE_MESSAGE:
                 self._inside(field, value)
             elif field.type == field.TYPE_STRING and field.name != "id":
-                masked = [self.text(each) for each in _listed(value)]
+                masked = [self.cut(each) for each in _listed(value)]
                 _assign(message, field.name, masked)
             elif field.type == field.TYPE_BYTES and field.name.endswith("_json"):
                 _assign(message, field.name, [self._json(each) for each in _listed(value)])

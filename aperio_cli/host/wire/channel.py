@@ -253,7 +253,7 @@ class Calls:
         steps: Sequence[str] = (),
     ) -> _Reported:
         lines = [describe(item) for item in said.items]
-        summary = lines[0] if lines else clean(self._masks.text(error.details() or "no details"))
+        summary = lines[0] if lines else clean(self._masks.cut(error.details() or "no details"))
         wait_s = _wait_s(said)
         asked = [] if wait_s is None else [f"asked to wait {wait_s} s"]
         told = [f"the plugin says: {item.detail}" for item in said.items if item.detail]
