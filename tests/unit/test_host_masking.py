@@ -166,6 +166,21 @@ def test_the_tail_begins_with_no_half_of_a_secret() -> None:
     assert lines[-1] == f"last {MARK}"
 
 
+@pytest.mark.parametrize("said", ["open-sesam", "open"])
+def test_a_line_that_ends_with_its_process_leaves_no_half_of_a_secret(said: str) -> None:
+    records: list[LogRecord] = []
+    made = masks("open-sesame-open-sesame")
+    printed = TextReader(records.append, "stdio", "info", made)
+    logged = StderrReader(records.append, made)
+
+    for reader in (printed, logged):
+        reader.feed(f"it is open\nwith {said}".encode())
+        reader.end()
+
+    assert [record.message for record in records] == ["it is open", f"with {MARK}"] * 2
+    assert logged.tail.last_lines(2) == ["it is open", f"with {MARK}"]
+
+
 def test_a_traceback_on_stderr_is_masked() -> None:
     records: list[LogRecord] = []
     reader = StderrReader(records.append, masks("s\u20accret-key"))

@@ -80,8 +80,8 @@ class LineSplitter:
     def end(self) -> Iterator[bytes]:
         """Yield what came after the last line feed, if anything."""
         rest, self._rest = self._rest, b""
-        if rest:
-            yield from self._pieces(rest)
+        if rest:  # of a process that ended in the middle of a line, and maybe of a secret
+            yield from self._pieces(self._masks.raw(rest, is_unfinished=True))
 
     def _begun(self, rest: bytes) -> Iterator[bytes]:
         """Yield pieces of a line without end, but what a secret that is still coming may need."""
@@ -124,7 +124,7 @@ class Tail:
 
     def last_lines(self, count: int) -> list[str]:
         """Return the last lines that are not blank, as text that is safe to print."""
-        text = self._masks.text(self.bytes().decode("utf-8", "replace"))
+        text = self._masks.unfinished(self.bytes().decode("utf-8", "replace"))
         if self._fed_bytes > self._limit_bytes:  # it may begin with the end of a secret
             text = text[self._masks.longest :]
         lines = [line for line in text.split("\n") if line.strip()]

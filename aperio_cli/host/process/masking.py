@@ -70,6 +70,14 @@ class _Form:
             yield begin, end, self.name
             begin = text.find(self.text, begin + 1)
 
+    def begun(self, text: str) -> int:
+        """Return with how many characters of it a text ends, at least `LEAST_CHARACTERS`, or 0."""
+        head = self.text[:LEAST_CHARACTERS]
+        begin = text.find(head, max(0, len(text) - len(self.text) + 1))
+        while begin >= 0 and not self.text.startswith(text[begin:]):
+            begin = text.find(head, begin + 1)
+        return len(text) - begin if begin >= 0 else 0
+
 
 class Masks:
     """The secrets of one run, and texts without them.
@@ -117,24 +125,21 @@ class Masks:
 
     def cut(self, text: str) -> str:
         """Return a text that a plugin's SDK may have cut, without half a secret at its end."""
-        is_whole = len(text) < _SHORTEST_CUT
+        return self.unfinished(text) if len(text) >= _SHORTEST_CUT else self.text(text)
+
+    def unfinished(self, text: str) -> str:
+        """Return a text whose end never came, without half a secret there."""
         text = self.text(text)
-        if is_whole:
-            return text
-        halves = (
-            (size, form.name)
-            for form in self._forms
-            for size in range(LEAST_CHARACTERS, len(form.text))
-            if text.endswith(form.text[:size])
-        )
+        halves = ((form.begun(text), form.name) for form in self._forms)
         size, name = max(halves, default=(0, ""))
         return f"{text[:-size]}{mark(name)}" if size else text
 
-    def raw(self, data: bytes) -> bytes:
-        """Return bytes of text, whatever else is in them, masked as `text` does."""
+    def raw(self, data: bytes, *, is_unfinished: bool = False) -> bytes:
+        """Return bytes of text, whatever else is in them, masked as `text` or `unfinished` does."""
         if not self._forms:
             return data
-        return self.text(data.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+        mask = self.unfinished if is_unfinished else self.text
+        return mask(data.decode(errors="surrogateescape")).encode(errors="surrogateescape")
 
     def message(self, message: Any) -> None:
         """Mask every text of a protobuf message in place, but for ids, which have to match."""
