@@ -39,6 +39,7 @@ MAX_VERSIONS = 10_000
 SEED_PLATFORM = Platform("linux", "amd64")
 
 _MAX_URL_CHARACTERS = 4096
+_MAX_MEMBERS = 2_000_000  # an index as `registry build` writes it has one in 30 bytes or more
 _MAX_TEXT_CHARACTERS = 2000
 
 _Value = TypeVar("_Value")
@@ -185,6 +186,9 @@ class _Faults:
 
 
 def _load(data: bytes, where: str) -> dict[str, Any]:
+    # A parser makes hundreds of bytes of a member, so they are counted in the text before.
+    if sum(map(data.count, (b",", b"{", b"["))) > _MAX_MEMBERS:
+        raise _unreadable(where, f"expected at most {_MAX_MEMBERS} members")
     try:
         document = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:

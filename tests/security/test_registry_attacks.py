@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +19,7 @@ from aperio_cli.installing import InstallRequest, install
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.models.registry_index import MAX_BYTES
 from aperio_cli.publishing import serving
 from aperio_cli.registry import open_registry
 from tests.builders import (
@@ -128,6 +131,55 @@ def test_index_of_a_gigabyte_is_refused(machine: Machine, *, is_served: bool) ->
     else:
         error = refused_without_snapshot(machine, folder)
     assert (error.code, error.exit_status) == ("index-too-large", 4)
+
+
+# An address space is not held to it: a library that is mapped takes some without using it.
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_DATA, (400 * 1024**2,) * 2)
+from aperio_cli.__main__ import main
+sys.exit(main(["plugin", "install", "acme/other", "--json", "--registry", sys.argv[1]]))
+"""
+
+
+def install_in_little_memory(machine: Machine, index: bytes) -> tuple[str, int]:
+    """The code and the exit status of an installation that has 400 MiB for everything."""
+    folder = registry_folder(machine.root / "registry", index)
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(folder)],
+        env={"HOME": str(machine.root), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        timeout=100,
+        check=False,
+    )
+    (error,) = json.loads(done.stdout)["errors"]
+    return error["code"], done.returncode
+
+
+@pytest.mark.parametrize(
+    ("begin", "unit", "end"),
+    [
+        (b'{"version":1,"plugins":[', b'{"":{}},', b"{}]}"),
+        (b'{"version":1,"plugins":[', b"[],", b"0]}"),
+        (b'{"version":1,"plugins":[', b"0,", b"0]}"),
+        (b'{"version":1,"x":{"y":[', b'{"a":[]},', b"{}]}}"),
+    ],
+    ids=["objects", "lists", "numbers", "ignored"],
+)
+def test_index_of_many_members_takes_little_memory(
+    machine: Machine, begin: bytes, unit: bytes, end: bytes
+) -> None:
+    room = MAX_BYTES - len(begin) - len(end)
+    index = begin + unit * (room // len(unit)) + end
+    assert install_in_little_memory(machine, index) == ("index-unreadable", 4)
+
+
+def test_large_index_of_a_registry_is_read_in_that_memory(machine: Machine) -> None:
+    version = index_version(sigstore_bundle="{" + '"x":[1,{}],' * 20 + '"y":""}')
+    entries = [index_entry(version, id=f"acme/box-{number}") for number in range(20_000)]
+    index = index_bytes(*entries)
+    assert 10 * 1024**2 < len(index) < MAX_BYTES
+    assert install_in_little_memory(machine, index) == ("plugin-not-found", 1)
 
 
 def refused_without_snapshot(machine: Machine, folder: Path | str) -> AperioError:
