@@ -119,21 +119,20 @@ class Signer:
         return all(numbered) and "@" in self.identity
 
     def to_json(self) -> dict[str, object]:
-        """Return the signer as receipts and reports carry it; further domains if there are any."""
-        document: dict[str, object] = {
+        """Return the signer as receipts and reports carry it."""
+        return {
             "domain": self.domain,
             "identity": self.identity,
             "issuer": self.issuer,
             "signed_at": self.signed_at,
             "certificate_sha256": self.certificate_digest,
             "claims": dict(self.claims),
+            "further_domains": list(self.further_domains),
         }
-        further = list(self.further_domains)
-        return document | ({"further_domains": further} if further else {})
 
     @classmethod
     def from_json(cls, table: Table) -> Signer:
-        """Return the signer that a record carries."""
+        """Return the signer that a record carries; a record of 0.1.0 names one domain."""
         claims = table.table("claims")
         return cls(
             domain=table.recorded("domain"),

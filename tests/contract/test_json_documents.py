@@ -73,7 +73,7 @@ def one_of(*values: object) -> Schema:
 
 SIGNER = exactly(
     domain=WORD, identity=WORD, issuer=WORD, signed_at=TIME, certificate_sha256=SHA256,
-    claims={"type": "object"},
+    claims={"type": "object"}, further_domains=any_number_of(WORD),
 )  # fmt: skip
 RULE = exactly(namespace=WORD, domain=WORD, identity=WORD, issuer=WORD)
 # Further keys are those of `[[publishers]]`, whichever of them the rule states.

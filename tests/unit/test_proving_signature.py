@@ -81,6 +81,7 @@ def test_signer_has_identity_issuer_time_and_certificate_of_the_bundle(
         "signed_at": clock.format_timestamp(stamped),
         "certificate_sha256": leaf.fingerprint(hashes.SHA256()).hex(),
         "claims": {},
+        "further_domains": [],
     }
 
 

@@ -265,6 +265,7 @@ OPTIONAL = {
     *((("manifest", "permissions", key)) for key in ("egress", "egress_from_config")),
     *((("manifest", "limits", k)) for k in ("cpu", "memory", "open_files", "processes", "tmp")),
     ("rule", "identity"),
+    ("signer", "further_domains"),
 }
 
 
