@@ -33,7 +33,7 @@ from aperio_cli.publishing.source import (
     PublishedArtifact,
     PublishedVersion,
     Record,
-    RegistrySource,
+    RegistryFolder,
     open_source,
     version_folder,
 )
@@ -120,15 +120,15 @@ def add(request: AddRequest) -> list[Added]:
         DiskFull: there is no space.
     """
     with (
-        open_source(request.directory) as source,
+        open_source(request.directory) as registry,
         _artifacts(request) as paths,
         contextlib.ExitStack() as opened,
     ):
         admitted = [opened.enter_context(_verified(path, request)) for path in paths]
-        with source.lock(), writing.disk_full_guard(f"nothing was added to `{source.path}`"):
+        with registry.lock(), writing.disk_full_guard(f"nothing was added to `{registry.path}`"):
             for each in admitted:
-                _refuse_change(source, each)
-            return [_add(source, each) for each in admitted]
+                _refuse_change(registry, each)
+            return [_add(registry, each) for each in admitted]
 
 
 def _verified(path: Path, request: AddRequest) -> AdmittedArtifact:
@@ -209,12 +209,12 @@ def _download(request: AddRequest, folder: Path) -> Path:
 # ── writing ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _refuse_change(source: RegistrySource, admitted: AdmittedArtifact) -> None:
+def _refuse_change(registry: RegistryFolder, admitted: AdmittedArtifact) -> None:
     """Refuse what the registry has otherwise, and a link where the artifact would be written."""
     manifest, artifact = admitted.artifact.manifest, admitted.artifact
     for parts in _places(artifact):
-        source.root.mode(*parts)
-    record = source.record(manifest.id)
+        registry.root.mode(*parts)
+    record = registry.record(manifest.id)
     if record and record.kind != manifest.kind:
         raise ManifestMismatch(
             f"{admitted.subject} was not added: a plugin does not change its kind",
@@ -236,33 +236,33 @@ def _known(record: Record | None, admitted: AdmittedArtifact) -> PublishedArtifa
     return next((a for a in artifacts if a.platform == admitted.artifact.platform), None)
 
 
-def _add(source: RegistrySource, admitted: AdmittedArtifact) -> Added:
+def _add(registry: RegistryFolder, admitted: AdmittedArtifact) -> Added:
     manifest = admitted.artifact.manifest
-    record = source.record(manifest.id)
+    record = registry.record(manifest.id)
     known = _known(record, admitted)
     if known:
         return Added(manifest.id, manifest.version, known, was_there=True)
-    published = _copy_in(source, admitted)
+    published = _copy_in(registry, admitted)
     version = record.version(manifest.version) if record else None
     changed = _with_artifact(version, admitted, published)
     others = tuple(v for v in record.versions if v is not version) if record else ()
-    source.write_record(Record(manifest.id, manifest.kind, (changed, *others)))
+    registry.write_record(Record(manifest.id, manifest.kind, (changed, *others)))
     return Added(manifest.id, manifest.version, published, was_there=False)
 
 
-def _copy_in(source: RegistrySource, admitted: AdmittedArtifact) -> PublishedArtifact:
+def _copy_in(registry: RegistryFolder, admitted: AdmittedArtifact) -> PublishedArtifact:
     """Copies the very bytes that were verified, their bundle and their attestations."""
     artifact = admitted.artifact
     path, bundle, attestations_path = _places(artifact)
-    source.root.make_folders(*path[:-1])
+    registry.root.make_folders(*path[:-1])
     admitted.content.seek(0)
-    with source.root.aside_file(*path) as aside:
+    with registry.root.aside_file(*path) as aside:
         shutil.copyfileobj(admitted.content, aside.file)
         aside.commit()
-    source.root.write_atomic(*bundle, data=_bundle(admitted))
+    registry.root.write_atomic(*bundle, data=_bundle(admitted))
     attestations = admitted.attestations
     if attestations is not None:
-        source.root.write_atomic(*attestations_path, data=attestations)
+        registry.root.write_atomic(*attestations_path, data=attestations)
     return PublishedArtifact(
         artifact.platform,
         path[-1],

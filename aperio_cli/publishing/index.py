@@ -32,11 +32,11 @@ from aperio_cli.models.protocol import format_protocol, is_compatible
 from aperio_cli.models.registry_index import FILE_NAME, SEED_PLATFORM, VERSION
 from aperio_cli.publishing.output import CATALOGUE, ROOT_FILE, replacing
 from aperio_cli.publishing.source import (
+    Edition,
     PublishedArtifact,
     PublishedVersion,
     Record,
-    RegistrySource,
-    State,
+    RegistryFolder,
     dump,
     open_source,
     version_folder,
@@ -102,33 +102,33 @@ def build(directory: Path, out: Path | None = None) -> BuildReport:
     """
     shown = directory / BUILT_FOLDER if out is None else out
     with (
-        open_source(directory) as source,
+        open_source(directory) as registry,
         writing.disk_full_guard(f"`{shown}` was not built"),
-        source.lock(),
+        registry.lock(),
     ):
-        records, state = source.records(), source.state()
-        with replacing(source.root, shown) as built:
+        records, edition = registry.records(), registry.edition()
+        with replacing(registry.root, shown) as built:
             for record in records:
-                _copy_artifacts(source, record, built)
-            _write_documents(records, state, built)
+                _copy_artifacts(registry, record, built)
+            _write_documents(records, edition, built)
     left_out = [f"{r.id}@{v.version}" for r in records for v in r.versions if not _is_in_v1(v)]
     count = sum(len(record.versions) for record in records)
-    return BuildReport(shown, len(records), count, tuple(left_out), state.serial)
+    return BuildReport(shown, len(records), count, tuple(left_out), edition.serial)
 
 
 # ── artifacts ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _copy_artifacts(source: RegistrySource, record: Record, built: Beneath) -> None:
+def _copy_artifacts(registry: RegistryFolder, record: Record, built: Beneath) -> None:
     for version in record.versions:
         folder = version_folder(record.id, version.version)
         built.make_folders(*folder)
         for artifact in version.artifacts:
-            _copy_artifact(source.root, built, (*folder, artifact.file_name), artifact)
-            _copy_bundle(source.root, built, (*folder, artifact.file_name), artifact)
+            _copy_artifact(registry.root, built, (*folder, artifact.file_name), artifact)
+            _copy_bundle(registry.root, built, (*folder, artifact.file_name), artifact)
             if artifact.attestations:
                 name = artifact.file_name + ATTESTATIONS_SUFFIX
-                _copy_attestations(source.root, built, (*folder, name), artifact.attestations)
+                _copy_attestations(registry.root, built, (*folder, name), artifact.attestations)
 
 
 def _copy_artifact(
@@ -200,8 +200,8 @@ def _damaged(path: Path, why: str) -> RegistrySourceInvalid:
 # ── documents ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _write_documents(records: list[Record], state: State, out: Beneath) -> None:
-    stamps = {"epoch": _EPOCH, "serial": state.serial}
+def _write_documents(records: list[Record], edition: Edition, out: Beneath) -> None:
+    stamps = {"epoch": _EPOCH, "serial": edition.serial}
     entries, rows = [], []
     for record in records:
         location = f"plugins/{record.id}.json"
@@ -209,7 +209,7 @@ def _write_documents(records: list[Record], state: State, out: Beneath) -> None:
         shown = [version for version in record.versions if _is_in_v1(version)]
         entries.append(_entry(record, shown) | {"detail": {"url": location} | detail})
         rows.append(_row(record) | {"detail": {"url": location} | detail})
-    head = {"updated_at": state.updated_at, **stamps}
+    head = {"updated_at": edition.updated_at, **stamps}
     written = {
         CATALOGUE: _write(out, CATALOGUE, {"version": 1, **head, "plugins": rows}),
         FILE_NAME: _write(out, FILE_NAME, _plugins_document(head, entries)),

@@ -188,8 +188,8 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """Which edition of a registry its source is at.
+class Edition:
+    """One edition of a registry.
 
     Attributes:
         serial: grows by one with each change.
@@ -200,8 +200,8 @@ class State:
     updated_at: str
 
 
-class RegistrySource:
-    """The folder of a registry's source, held open; `open_source` gives one.
+class RegistryFolder:
+    """The folder that the maintainers of a registry keep, held open; `open_source` gives one.
 
     Every method refuses a link on its way with FileNotRegular.
 
@@ -221,8 +221,8 @@ class RegistrySource:
         """Held by whoever changes the source."""
         return self.root.lock(".lock", what=f"the registry in `{self.path}` was not changed")
 
-    def state(self) -> State:
-        """The edition.
+    def edition(self) -> Edition:
+        """Return the edition that the folder is at.
 
         Raises:
             RegistrySourceInvalid: the file cannot be read.
@@ -231,7 +231,7 @@ class RegistrySource:
         serial, updated_at = document.get("serial"), document.get("updated_at")
         if not isinstance(serial, int) or not isinstance(updated_at, str):
             raise _invalid(self.root.path(FILE_NAME), "expected a serial and a time")
-        return State(serial, updated_at)
+        return Edition(serial, updated_at)
 
     def records(self) -> list[Record]:
         """Every record, sorted by id.
@@ -257,12 +257,12 @@ class RegistrySource:
             DiskFull: there is no space; the record is as it was.
             OSError: the folder cannot be written.
         """
-        state = self.state()
+        edition = self.edition()
         parts = _record_parts(record.id)
         self.root.make_folders(*parts[:-1])
         # The edition first: an interrupted change leaves a serial that means nothing, instead of
         # two editions with one serial.
-        _write_state(self.root, State(state.serial + 1, clock.timestamp()))
+        _write_edition(self.root, Edition(edition.serial + 1, clock.timestamp()))
         self.root.write_atomic(*parts, data=record.to_bytes())
 
     def _record_files(self) -> Iterator[tuple[str, ...]]:
@@ -332,11 +332,11 @@ def create_source(path: Path) -> None:
         ignored = f".lock\n{writing.ASIDE_PREFIX}*\n/{BUILT_FOLDER}/\n"
         with Beneath(path) as root:
             root.write_atomic(".gitignore", data=ignored.encode())
-            _write_state(root, State(0, clock.timestamp()))
+            _write_edition(root, Edition(0, clock.timestamp()))
 
 
 @contextlib.contextmanager
-def open_source(path: Path) -> Iterator[RegistrySource]:
+def open_source(path: Path) -> Iterator[RegistryFolder]:
     """Hold the source of a registry open for the length of the block.
 
     Raises:
@@ -351,9 +351,9 @@ def open_source(path: Path) -> Iterator[RegistrySource]:
             raise _no_source(path) from error
         if root.mode(FILE_NAME) is None:
             raise _no_source(path)
-        source = RegistrySource(root)
-        source.state()
-        yield source
+        registry = RegistryFolder(root)
+        registry.edition()
+        yield registry
 
 
 def _no_source(path: Path) -> RegistrySourceInvalid:
@@ -372,11 +372,11 @@ def dump(document: object) -> bytes:
     return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
-def _write_state(root: Beneath, state: State) -> None:
+def _write_edition(root: Beneath, edition: Edition) -> None:
     document = {
         "schema": _SOURCE_SCHEMA,
-        "serial": state.serial,
-        "updated_at": state.updated_at,
+        "serial": edition.serial,
+        "updated_at": edition.updated_at,
     }
     root.write_atomic(FILE_NAME, data=dump(document))
 

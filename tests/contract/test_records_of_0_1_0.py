@@ -121,7 +121,7 @@ def test_bundles_still_prove_what_they_proved(folder: Path) -> None:
 def test_a_registrys_source_and_its_index_are_read(folder: Path) -> None:
     with open_source(folder / "registry") as source:
         record = source.record(PluginId.parse(HELLO))
-        serial = source.state().serial
+        serial = source.edition().serial
     assert record is not None
     assert [(v.version, v.artifacts[0].digest) for v in record.versions] == [("0.1.0", ARTIFACT)]
     assert serial == 2

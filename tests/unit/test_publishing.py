@@ -87,8 +87,8 @@ def put_for(machine: Machine, platform: Platform, **changes: Any) -> list[Added]
 
 
 def recorded(machine: Machine) -> Record | None:
-    with open_source(machine.root / "registry") as source:
-        return source.record(BOX)
+    with open_source(machine.root / "registry") as registry:
+        return registry.record(BOX)
 
 
 def resolve(machine: Machine, platform: Platform = LINUX, ref: str = PLUGIN) -> Offer:
@@ -186,8 +186,8 @@ def test_add_does_nothing_when_it_is_there(machine: Machine) -> None:
 def test_add_counts_the_editions(machine: Machine) -> None:
     put(machine)
     put(machine, version="2.0.0")
-    with open_source(machine.root / "registry") as source:
-        assert source.state().serial == 2
+    with open_source(machine.root / "registry") as registry:
+        assert registry.edition().serial == 2
 
 
 def refused(machine: Machine, asked: AddRequest, expected: type[AperioError]) -> AperioError:
