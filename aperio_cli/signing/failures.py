@@ -102,8 +102,8 @@ def _unreachable(error: Exception) -> str:
     """The host that did not answer at all, or broke off; empty when one did answer."""
     for link in _chain(error):
         if type(link).__name__ in _UNREACHABLE and getattr(link, "response", None) is None:
-            request = getattr(link, "request", None)
-            return urlsplit(str(getattr(request, "url", ""))).netloc or _SOMEWHERE
+            netloc = urlsplit(str(getattr(getattr(link, "request", None), "url", ""))).netloc
+            return netloc.rpartition("@")[2] or _SOMEWHERE
     return ""
 
 

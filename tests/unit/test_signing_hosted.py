@@ -255,10 +255,11 @@ def test_service_that_redirects_for_ever_is_an_error(
 def test_service_that_nobody_answers_for_is_named(
     kind: str, private: Instance, artifact: Artifact
 ) -> None:
-    moved(private, kind, "http://127.0.0.1:9")
+    moved(private, kind, "http://user:hunter2@127.0.0.1:9")
     error = refused(private, artifact)
     assert (error.code, error.exit_status) == ("network-unavailable", UNAVAILABLE)
     assert "127.0.0.1:9" in error.why or "port=9" in error.why
+    assert "hunter2" not in json.dumps(error.to_json())
 
 
 @pytest.mark.parametrize("service", ["certificates", "log"])
