@@ -29,7 +29,7 @@ def answer(argv: list[str]) -> int | None:
         from aperio_cli.store import listing
 
         home = _home()
-        if listing.may_state_exceptions(os.environ, home):
+        if listing.may_state_exceptions(os.environ, home) or listing.may_be_shared(home):
             return None
         listed = listing.rows(home)
         sys.stdout.write(listing.envelope(listed) if argv[2:] else listing.render(listed))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aperio_cli.files import owning
 from aperio_cli.files.removing import remove_tree
 
 if TYPE_CHECKING:
@@ -43,6 +44,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("APERIO_HOME", str(tmp_path / "aperio-home"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(ROOT / ".cache" / "wheels"))
+
+
+@pytest.fixture(autouse=True)
+def _no_memory_of_folders() -> None:
+    """A process looks once at each folder above what it trusts; a test changes their modes."""
+    owning.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import stat
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -19,8 +18,9 @@ from aperio_cli.config.model import (
     Statements,
 )
 from aperio_cli.errors import AperioError
+from aperio_cli.errors.files import PathShared
 from aperio_cli.errors.usage import ConfigurationInvalid, PluginIdInvalid, VersionInvalid
-from aperio_cli.files import reading
+from aperio_cli.files import owning, reading
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.policy import (
     LIMIT_PREFIX,
@@ -68,6 +68,7 @@ def read_site(path: Path) -> Statements:
 
     Raises:
         ConfigurationInvalid: it cannot be read, or states something that cannot be.
+        PathShared: somebody else may change it.
     """
     # Its paths start with /: what `~` means is up to each user, who could put a file of his own
     # in the place of a trusted root.
@@ -89,6 +90,7 @@ def read_user(path: Path, managed: Path, site: Statements) -> tuple[Statements, 
         site: what the site states.
 
     Raises:
+        PathShared: as `read_site`.
         ConfigurationInvalid: as `read_site`; or both state a domain of one name, or `path` is the
             file of the commands itself.
     """
@@ -190,12 +192,12 @@ def _absolute(table: Table, key: str, home: str) -> Path:
 def _read(path: Path, *, sections: Sequence[str] = _SECTIONS, home: str = "~") -> _Reader:
     """Return the reader of a file; one that is not there reads as an empty one."""
     try:
-        _refuse_shared(path)
+        owning.require_own(path)
         text = reading.read_capped(path, MAX_BYTES).decode("utf-8")
         return _Reader(path, text, sections=sections, home=home)
     except (FileNotFoundError, NotADirectoryError):
         return _Reader(path, "", sections=sections, home=home)
-    except ConfigurationInvalid:
+    except PathShared:
         raise
     except (AperioError, OSError, ValueError, RecursionError) as error:
         raise _unread(path, error) from error
@@ -236,23 +238,6 @@ def _unread(path: Path, error: Exception) -> ConfigurationInvalid:
     return ConfigurationInvalid(
         f"`{path}` was not read", why=why, next=["correct the file, or move it away"]
     )
-
-
-def _refuse_shared(path: Path) -> None:
-    """Nothing, when not everybody may write into the file or put another one in its place.
-
-    Raises:
-        ConfigurationInvalid: everybody may, so the rules in it are nobody's.
-        OSError: it is not there, or may not be looked at.
-    """
-    for place in (path, path.resolve().parent):
-        mode = place.stat().st_mode
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            raise ConfigurationInvalid(
-                f"`{path}` was not read: everybody may change it",
-                why=f"{place} has mode {stat.S_IMODE(mode):04o}",
-                next=[f"see that it says what you want, then `chmod o-w {place}`"],
-            )
 
 
 class _Reader:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 from aperio_cli import clock
 from aperio_cli.errors.files import DiskFull
 from aperio_cli.errors.running import StateConflict, StateLimit, StateUnreadable
+from aperio_cli.files import owning
 from aperio_cli.files.writing import disk_full_guard
 
 if TYPE_CHECKING:
@@ -101,9 +102,11 @@ class State:
     Raises:
         StateUnreadable: damaged, made by a newer aperio, or busy for 5 seconds.
         DiskFull: no space to create it. Every method may raise these two.
+        PathShared: somebody else may change it.
     """
 
     def __init__(self, path: Path) -> None:
+        owning.require_own(path)
         self._path = path
         with self._guard():
             self._database = _connect(path)

@@ -35,6 +35,12 @@ class FolderNotPrivate(Refusal):
     code = "folder-not-private"
 
 
+class PathShared(Refusal):
+    """Somebody else may change a file that decides about trust, or a folder on the way to it."""
+
+    code = "path-shared"
+
+
 class FilesChanged(Refusal):
     """Installed files differ from the list made at install, so nothing of them was executed."""
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid
-from aperio_cli.files import locking, reading, removing, tree, writing
+from aperio_cli.files import locking, owning, reading, removing, tree, writing
 from aperio_cli.models.plugin_id import PluginId, PluginRef, check_version, version_key
 from aperio_cli.models.receipt import (
     FILE_NAME,
@@ -90,9 +90,14 @@ class Standing:
 
 
 class Store:
-    """The installed versions below one home; a home that does not exist holds none."""
+    """The installed versions below one home; a home that does not exist holds none.
+
+    Raises:
+        PathShared: somebody else may change what is in it. What reads a record raises it, too.
+    """
 
     def __init__(self, paths: Paths) -> None:
+        owning.require_own(paths.plugins)
         self._paths = paths
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────
@@ -140,6 +145,7 @@ class Store:
 
         A file that cannot be read counts as none: what to use is then not known.
         """
+        owning.require_own(self._current_file(plugin))
         try:
             data = reading.read_capped(self._current_file(plugin), _MAX_CURRENT_BYTES)
             version = json.loads(data)["version"]
@@ -464,6 +470,7 @@ class Store:
 
     def _record(self, plugin: PluginId, version: str) -> bytes:
         path = self.folder(plugin, version) / FILE_NAME
+        owning.require_own(path)
         try:
             return reading.read_capped(path, MAX_BYTES)
         except (OSError, AperioError) as error:

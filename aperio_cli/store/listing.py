@@ -1,13 +1,16 @@
 """What is installed, as rows: read with the standard library only, so that `plugin list` is quick.
 
 It reads the same files as `store.installed` and judges nothing: a row says what the receipt says.
+Only a home that others may change is left to the ordinary path, which refuses it.
 A receipt that cannot be read gives a row with a `problem`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,6 +55,32 @@ def may_state_exceptions(environment: Mapping[str, str], home: str) -> bool:
     )
     names = ("config.toml", "managed.toml")
     return any(_mentions_exceptions(f"{folder}/{name}") for folder in folders for name in names)
+
+
+def may_be_shared(home: str) -> bool:
+    """Return whether somebody else may change what is in a home, as far as a glance tells.
+
+    `files.owning` looks closely, at records too; importing it costs more than this command.
+    """
+    if not hasattr(os, "geteuid"):
+        return False
+    real = os.path.realpath(home)
+    return any(_is_open_somewhere(place) for place in {home, real})
+
+
+def _is_open_somewhere(home: str) -> bool:
+    place, is_passed = f"{home}/plugins", False
+    while True:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            status = os.lstat(place)
+            is_open = status.st_mode & 0o22 and not stat.S_ISLNK(status.st_mode)
+            is_sticky = status.st_mode & stat.S_ISVTX and is_passed
+            if status.st_uid not in {0, os.geteuid()} or (is_open and not is_sticky):
+                return True
+        if place == "/":
+            return False
+        is_passed = True
+        place = os.path.dirname(place)  # noqa: PTH120 - as above
 
 
 def _mentions_exceptions(path: str) -> bool:

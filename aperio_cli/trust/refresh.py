@@ -23,7 +23,7 @@ from aperio_cli.errors.files import (
     ResponseTooLarge,
 )
 from aperio_cli.errors.trust import TrustRefreshFailed, TrustRefreshRefused, TrustRootInvalid
-from aperio_cli.files import locking, reading, removing, writing
+from aperio_cli.files import locking, owning, reading, removing, writing
 from aperio_cli.net.fetch import FetchRequest, fetch_bytes
 from aperio_cli.proving.signature import require_usable
 from aperio_cli.proving.trusted_root import TrustedRootSource
@@ -113,7 +113,7 @@ def refresh_root(request: RefreshRequest) -> RefreshReport:
         TrustRefreshRefused: it served what it must not.
         LockHeld: another refresh of the domain did not end in time.
         DiskFull: there is no space.
-        FolderNotPrivate: others may write where the copies are kept.
+        FolderNotPrivate, PathShared: others may write where the copies are kept.
     """
     paths, repository = request.paths, request.repository
     copies = paths.refreshed_root(repository.name).parent
@@ -122,6 +122,7 @@ def refresh_root(request: RefreshRequest) -> RefreshReport:
     with _explained(repository), writing.disk_full_guard(what):
         for folder in (paths.home, paths.trust, copies, state.parent, state):
             writing.make_private(folder)
+        owning.require_own(state)
         with locking.FileLock(paths.trust / "refresh.lock", what=what, timeout_s=_LOCK_TIMEOUT_S):
             removing.sweep(copies)
             # Earlier versions kept a second record of versions there.

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli.errors import AperioError
+from aperio_cli.errors.files import PathShared
 from aperio_cli.errors.trust import TrustRootInvalid
 from aperio_cli.errors.usage import NotFound, UsageError
-from aperio_cli.files import reading
+from aperio_cli.files import owning, reading
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher import (
     LOCAL_DOMAIN,
@@ -237,7 +238,10 @@ def root_in_use(repository: RootRepository, paths: Paths) -> DomainRoot:
     name, get_it = repository.name, f"get it: `aperio trust refresh {repository.name}`"
     shipped = _shipped_sighting(name) if name in SIGSTORE_DOMAINS else None
     try:
+        owning.require_own(paths.refreshed_root(name))
         copy = refreshed_copy(repository, paths)
+    except PathShared as shared:
+        return _unusable(name, f"{shared.what}\n{shared.why}", *shared.next)
     except Damaged as damage:
         begin_again = "or remove that file, to begin again from the root shipped with aperio"
         return _unusable(name, str(damage), get_it, *([begin_again] if shipped else []))
@@ -265,8 +269,11 @@ def _stated_root(rule: DomainRule, paths: Paths) -> DomainRoot:
 def _file_root(name: str, path: Path, origin: str) -> DomainRoot:
     """The root in a file: a TrustedRoot, or a ClientTrustConfig that holds one."""
     try:
+        owning.require_own(path)
         contents = reading.read_capped(path, MAX_DOCUMENT_BYTES)
         document = json.loads(contents)
+    except PathShared as shared:
+        return _unusable(name, f"{shared.what}\n{shared.why}", *shared.next, origin=origin)
     except (AperioError, OSError, ValueError, RecursionError) as error:
         said = error.strerror if isinstance(error, OSError) else error
         return _unusable(name, f"{path}: {one_line(said)}", origin=origin)
@@ -312,7 +319,14 @@ def _shipped_repository(name: str) -> RootRepository:
 def _stated_repository(rule: DomainRule) -> RootRepository:
     assert rule.tuf_root is not None  # noqa: S101 - the configuration's reader sees to it
     try:
+        owning.require_own(rule.tuf_root)
         first_root = reading.read_capped(rule.tuf_root, MAX_DOCUMENT_BYTES)
+    except PathShared as shared:
+        raise TrustRootInvalid(
+            f"`{rule.name}` cannot be used: somebody else may change its first TUF root",
+            why=f"{shared.what}\n{shared.why}",
+            next=shared.next,
+        ) from shared
     except (AperioError, OSError) as error:
         raise TrustRootInvalid(
             f"`{rule.name}` cannot be used: its first TUF root cannot be read",

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError, Refusal
-from aperio_cli.errors.files import DiskFull, LockHeld
-from aperio_cli.files import locking, reading, writing
+from aperio_cli.errors.files import DiskFull, LockHeld, PathShared
+from aperio_cli.files import locking, owning, reading, writing
 from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher import Signer
@@ -153,7 +153,8 @@ def read_document(schema: Schema[T], path: Path, limit_bytes: int) -> tuple[byte
     """Return the bytes of a document in a file, and of the bundle beside it.
 
     Raises:
-        Refusal: the schema's own: one of them is missing, too long or no file.
+        Refusal: the schema's own: one of them is missing, too long or no file, or somebody else
+            may change it.
     """
     beside = path.with_name(path.name + BUNDLE_SUFFIX)
     return _read(schema, path, limit_bytes), _read(schema, beside, MAX_BUNDLE_BYTES)
@@ -185,7 +186,10 @@ def verify_document(request: DocumentRequest[T]) -> SignedDocument[T]:
 
 def _read(schema: Schema[T], path: Path, limit_bytes: int) -> bytes:
     try:
+        owning.require_own(path)
         return reading.read_capped(path, limit_bytes)
+    except PathShared as shared:
+        raise schema.refused(f"{shared.what}\n{shared.why}", shared.next) from shared
     except FileNotFoundError as error:
         step = "bring file and bundle back, or take the entry out"
         raise schema.refused(f"`{path}` is not there", [step]) from error
@@ -275,7 +279,11 @@ def _recall(request: DocumentRequest[T]) -> _Remembered | None:
 
 def _memory(request: DocumentRequest[T]) -> dict[str, Any]:
     try:
+        owning.require_own(request.memory)
         document = json.loads(reading.read_capped(request.memory, _MAX_MEMORY_BYTES))
+    except PathShared as shared:
+        why = f"what is remembered of signed documents is not used\n{shared.what}\n{shared.why}"
+        raise request.schema.refused(why, shared.next) from shared
     except FileNotFoundError:
         return {}
     except (AperioError, OSError, ValueError, RecursionError) as error:

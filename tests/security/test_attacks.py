@@ -20,8 +20,9 @@ import sigstore.verify
 
 from aperio_cli import clock, publishing
 from aperio_cli.archive import writing
-from aperio_cli.config import Config, PublisherFile, load_config
+from aperio_cli.config import Config, DomainRule, PublisherFile, load_config
 from aperio_cli.errors import AperioError
+from aperio_cli.files import owning
 from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
@@ -32,10 +33,13 @@ from aperio_cli.models.proof import SBOM_TYPE
 from aperio_cli.models.publisher import LOCAL_ISSUER, Demands, PublisherRule
 from aperio_cli.models.publisher_file import SCHEMA
 from aperio_cli.paths import Paths
+from aperio_cli.proving.signature import require_usable
 from aperio_cli.registry import open_registry
 from aperio_cli.signing.local import authority
 from aperio_cli.signing.local.authority import LeafIdentity
+from aperio_cli.store.installed import Store
 from aperio_cli.trust.publisher_files import PublisherFileRequest, verify_publisher_file
+from aperio_cli.trust.roots import trusted_roots
 from tests.builders import LINUX, go_members, manifest_bytes
 from tests.process.conftest import Host
 from tests.security.test_install_refusals import bomb
@@ -853,13 +857,45 @@ def _below_the_floor(world: World) -> None:
     holds="another account on the machine",
     tries="adds a rule of its own to a configuration file that everybody may write",
     stopped_by="such a file is not read",
-    code="configuration-invalid",
+    code="path-shared",
 )
 def _shared_configuration(world: World) -> None:
     file = world.root / "config.toml"
     file.write_text(rule().to_toml())
-    file.chmod(0o666)
+    file.chmod(0o1666)  # a sticky file is no better
     load_config(Paths(world.root, file, world.root / "cache"))
+
+
+@attack(
+    holds="another account on the machine",
+    tries="swaps the trusted root that `[[domains]] file` names: a folder above it is writable",
+    stopped_by="such a root is not used; every folder down from `/` is looked at",
+    code="trust-root-invalid",
+)
+def _shared_root(world: World) -> None:
+    folder = world.root / "shared" / "ours"
+    folder.mkdir(parents=True)
+    root = folder / "trusted_root.json"
+    root.write_text(world.elsewhere.trusted_root_json())
+    folder.parent.chmod(0o777)
+    config = Config(domains=(DomainRule(DOMAIN, root, "", None, "config.toml"),))
+    require_usable(trusted_roots(config, world.machine.paths)[0], clock.now())
+
+
+@attack(
+    holds="another account on the machine",
+    tries="changes the receipt of an installed plugin, in a home that it may write",
+    stopped_by="nothing of such a home is used",
+    code="path-shared",
+)
+def _shared_home(world: World) -> None:
+    home = world.machine.paths.home
+    home.chmod(0o777)
+    owning.forget()
+    try:
+        Store(world.machine.paths).get(PluginRef(BOX))
+    finally:
+        home.chmod(0o700)
 
 
 # ── an installed plugin and the secrets it must not have ──────────────────────────────────────────

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from platformdirs.macos import MacOS
 
 from aperio_cli import config
 from aperio_cli.__main__ import main
-from aperio_cli.errors.files import FolderNotPrivate
+from aperio_cli.data.state import State
+from aperio_cli.errors import AperioError, Refusal
+from aperio_cli.errors.files import FolderNotPrivate, PathShared
 from aperio_cli.errors.usage import ConfigurationInvalid
-from aperio_cli.files import writing
-from aperio_cli.paths import find_paths
+from aperio_cli.files import owning, writing
+from aperio_cli.models.plugin_id import PluginId, PluginRef
+from aperio_cli.paths import Paths, find_paths
+from aperio_cli.signing.local.domain import create_domain, open_domain
+from aperio_cli.store.installed import Store
+from aperio_cli.trust.roots import domain_roots
+from aperio_cli.trust.signed_document import Schema, read_document
 from tests.builders import snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 RULE = '[[publishers]]\nnamespace = "*"\ndomain = "local"\nidentity = "mallory@local"\n'
@@ -78,7 +85,7 @@ def test_rules_are_refused_when_everybody_may_change_them(aperio_home: Path, sha
     rules.write_text(RULE)
     (rules if shared == "file" else aperio_home).chmod(0o777)
 
-    with pytest.raises(ConfigurationInvalid, match="everybody may change it") as caught:
+    with pytest.raises(PathShared, match="somebody else may change it") as caught:
         config.load_config(find_paths(os.environ), site_file=aperio_home / "none")
 
     assert "0777" in caught.value.why
@@ -111,3 +118,183 @@ def test_a_site_link_that_leads_nowhere_is_not_a_site_without_rules(tmp_path: Pa
 
 def test_an_empty_home_variable_does_not_mean_the_working_folder(tmp_path: Path) -> None:
     assert not find_paths({"HOME": ""}).home.is_relative_to(tmp_path.cwd())
+
+
+# ── everything that decides about trust ───────────────────────────────────────────────────────────
+
+BOX = PluginId.parse("acme/box")
+STRANGER = 54_321
+
+
+def _configuration(file: Path, paths: Paths) -> None:
+    file.write_text(RULE)
+    config.load_config(Paths(paths.home, file, paths.cache), site_file=paths.home / "none")
+
+
+def _site(file: Path, paths: Paths) -> None:
+    file.write_text(RULE)
+    config.load_config(paths, site_file=file)
+
+
+def _root_of_a_domain(file: Path, paths: Paths) -> None:
+    file.write_text("{}")
+    _use_domain(config.DomainRule("acme", file, "", None, "config.toml"), paths)
+
+
+def _first_root_of_a_domain(file: Path, paths: Paths) -> None:
+    file.write_text("{}")
+    tuf = "https://tuf.acme.example/"
+    _use_domain(config.DomainRule("acme", None, tuf, file, "config.toml"), paths)
+
+
+def _use_domain(rule: config.DomainRule, paths: Paths) -> None:
+    source = domain_roots(config.Config(domains=(rule,)), paths)[0].source
+    if "somebody else may change" in source.problem:
+        raise Refusal(rule.name, why=source.problem, next=source.remedies)
+
+
+def _publisher_file(file: Path, _paths: Paths) -> None:
+    beside = file.with_name(f"{file.name}.sigstore.json")
+    file.write_text("{}")
+    beside.write_text("{}")
+    read_document(_schema(), file, 100)
+
+
+def _bundle_of_a_publisher_file(file: Path, _paths: Paths) -> None:
+    data = file.with_name("publishers")
+    named = file.with_name("publishers.sigstore.json")
+    data.write_text("{}")
+    file.write_text("{}")
+    named.symlink_to(file)
+    try:
+        read_document(_schema(), data, 100)
+    finally:
+        named.unlink()
+
+
+def _schema() -> Schema[Any]:
+    return Schema(
+        kind="publishers",
+        subject="it",
+        parse=lambda data: data,
+        refused=lambda why, steps: Refusal("it", why=why, next=steps),
+    )
+
+
+def _record(file: Path, paths: Paths) -> None:
+    """An installed version's receipt; a link, so that the folders above are those of the test."""
+    folder = paths.plugin(BOX) / "1.0.0"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "receipt.json").unlink(missing_ok=True)
+    (folder / "receipt.json").symlink_to(file)
+    file.write_text("{}")
+    try:
+        Store(paths).get(PluginRef(BOX, "1.0.0"))
+    except AperioError as error:
+        if error.code != "receipt-invalid":
+            raise
+
+
+def _home(file: Path, _paths: Paths) -> None:
+    file.mkdir(exist_ok=True)
+    Store(find_paths({}, home=str(file)))
+
+
+def _state(file: Path, _paths: Paths) -> None:
+    State(file).close()
+
+
+def _local_domain(file: Path, _paths: Paths) -> None:
+    if not file.exists():
+        create_domain(file, "alice@local")
+        file.chmod(0o700)
+    open_domain(file).services()
+
+
+USES: dict[str, Callable[[Path, Paths], None]] = {
+    "configuration": _configuration,
+    "site configuration": _site,
+    "trusted root": _root_of_a_domain,
+    "first TUF root": _first_root_of_a_domain,
+    "publisher file": _publisher_file,
+    "its bundle": _bundle_of_a_publisher_file,
+    "receipt": _record,
+    "home": _home,
+    "state": _state,
+    "local trust domain": _local_domain,
+}
+
+
+@pytest.fixture(name="place")
+def _place(tmp_path: Path) -> Path:
+    folder = tmp_path / "above" / "folder"
+    folder.mkdir(parents=True)
+    return folder / "used"
+
+
+@pytest.mark.parametrize("level", ["itself", "folder", "above"])
+@pytest.mark.parametrize("use", USES)
+def test_what_others_may_write_is_not_used(
+    use: str, level: str, place: Path, tmp_path: Path
+) -> None:
+    paths = find_paths({}, home=str(tmp_path / "home"))
+    USES[use](place, paths)  # the twin: as it is made, it is used
+    opened = {"itself": place, "folder": place.parent, "above": place.parent.parent}[level]
+    opened.chmod(opened.stat().st_mode | 0o002)
+    owning.forget()
+
+    with pytest.raises(Refusal) as caught:
+        USES[use](place, paths)
+
+    assert "somebody else may change it" in f"{caught.value.what}\n{caught.value.why}"
+    assert f"{opened}: everybody may write to it" in caught.value.why
+    assert f"`chmod o-w {opened}`" in caught.value.next[0]
+
+
+@pytest.mark.sandbox
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to another user")
+@pytest.mark.parametrize("use", USES)
+def test_what_another_user_made_is_not_used(use: str, place: Path, tmp_path: Path) -> None:
+    paths = find_paths({}, home=str(tmp_path / "home"))
+    USES[use](place, paths)
+    place.parent.chmod(0o1777)
+    os.chown(place, STRANGER, STRANGER)
+    owning.forget()
+
+    with pytest.raises(Refusal) as caught:
+        USES[use](place, paths)
+
+    assert f"{place}: it belongs to" in caught.value.why
+
+
+@pytest.mark.parametrize("shared", ["", "plugins"])
+def test_plugins_are_not_listed_from_a_home_that_everybody_may_write(
+    shared: str, aperio_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (aperio_home / "plugins").mkdir(parents=True)
+    assert main(["plugin", "list"]) == 0
+    (aperio_home / shared).chmod(0o777)
+    owning.forget()
+    capsys.readouterr()
+
+    assert main(["plugin", "list"]) == 3
+
+    printed = capsys.readouterr()
+    assert "path-shared" in printed.err
+    assert not printed.out
+
+
+def test_root_that_is_open_to_others_is_not_added(
+    tmp_path: Path, aperio_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "root.json"
+    root.write_text('{"certificateAuthorities": []}')
+    command = ["trust", "domain", "add", "acme", "--file", str(root), "--yes"]
+    root.chmod(0o666)
+    assert main(command) == 3
+    assert not (aperio_home / "config.toml").exists()
+    root.chmod(0o644)
+
+    assert main(command) == 0
+
+    assert "path-shared" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import pytest
 
 from aperio_cli import clock
 from aperio_cli.config import Config, DomainRule, RegistryRule, load_config
+from aperio_cli.errors.files import PathShared
 from aperio_cli.errors.usage import ConfigurationInvalid
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.policy import PolicyException
@@ -560,7 +561,7 @@ def test_load_config_refuses_a_folder_in_its_place(tmp_path: Path) -> None:
 def test_load_config_refuses_a_file_that_everybody_may_change(tmp_path: Path) -> None:
     load(tmp_path, LOCAL)
     (tmp_path / "config.toml").chmod(0o666)
-    with pytest.raises(ConfigurationInvalid, match="everybody may change it"):
+    with pytest.raises(PathShared, match="somebody else may change it"):
         load_config(Paths(tmp_path, tmp_path / "config.toml", tmp_path))
 
 

@@ -204,7 +204,7 @@ def test_a_link_in_the_files_place_is_not_followed(path: Path, tmp_path: Path) -
 _WRITER = """
 import sys; sys.path.insert(0, {root!r})
 from pathlib import Path
-from aperio_cli.state import Slice, State
+from aperio_cli.data.state import Slice, State
 state = State(Path({path!r}))
 for number in range(1, 10**9):
     state.store_checkpoint(Slice("acme/box", "acme-corp", "main"), b"%d" % number, version="1")

@@ -11,6 +11,7 @@ from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
 from aperio_cli.errors import DONE, REFUSED
+from aperio_cli.files import owning
 from aperio_cli.output import Report
 from aperio_cli.store import listing
 
@@ -22,6 +23,7 @@ def plugin_list(
     check: Annotated[bool, typer.Option("--check", help="Hash the installed files again.")] = False,
 ) -> Report:
     """List installed plugins: version, kind, badge, signer, last launch check, exceptions."""
+    owning.require_own(context.paths.plugins)
     problems = _check(context) if check else {}
     listed = listing.rows(str(context.paths.home))
     for row in listed:

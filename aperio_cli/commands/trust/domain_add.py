@@ -15,7 +15,7 @@ from aperio_cli.context import Context
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.trust import SiteForbids, TrustRootInvalid
 from aperio_cli.errors.usage import NotFound, UsageError
-from aperio_cli.files import reading
+from aperio_cli.files import owning, reading
 from aperio_cli.output import Report
 from aperio_cli.text import one_line
 
@@ -123,7 +123,9 @@ def _require_root(path: Path, *, is_tuf: bool) -> bytes:
     Raises:
         NotFound: it cannot be read.
         TrustRootInvalid: it is something else.
+        PathShared: somebody else may change it.
     """
+    owning.require_own(path)
     try:
         contents = reading.read_capped(path, _MAX_ROOT_BYTES)
     except (AperioError, OSError) as error:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from aperio_cli.errors.trust import IdentityInvalid, TrustDomainExists, TrustDomainMissing
-from aperio_cli.files import removing, writing
+from aperio_cli.files import owning, removing, writing
 from aperio_cli.models.publisher import LOCAL_DOMAIN, LOCAL_ISSUER
 from aperio_cli.signing.local import state
 
@@ -116,7 +116,8 @@ def create_domain(directory: Path, identity: str) -> LocalDomain:
     Raises:
         TrustDomainExists: when something is there already; it stays as it is.
         IdentityInvalid: when the identity is not of that form.
-        FolderNotPrivate: when the folder above belongs to somebody else.
+        FolderNotPrivate, PathShared: when the folder above, or one on the way to it, is open to
+            somebody else.
         DiskFull: when there is no space.
         OSError: when the folder above cannot be written.
     """
@@ -128,6 +129,7 @@ def create_domain(directory: Path, identity: str) -> LocalDomain:
             why="expected <login>@local; a login of ASCII letters, digits and . _ + -",
             next=["run it as a user with such a login name"],
         )
+    owning.require_own(directory.parent)
     if _is_taken(directory):
         raise _exists(directory)
     writing.make_private(directory.parent)
@@ -156,6 +158,7 @@ def open_domain(directory: Path) -> LocalDomain:
     Raises:
         TrustDomainMissing: when there is none.
         TrustDomainBroken: when its description or its trusted root cannot be read.
+        PathShared: somebody else may change them.
     """
     if not _is_taken(directory):
         raise TrustDomainMissing(

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
-from aperio_cli.files import reading, writing
+from aperio_cli.files import owning, reading, writing
 from aperio_cli.signing.local import authority, documents, state
 from aperio_cli.signing.local.log import TransparencyLog
 from aperio_cli.signing.local.server import Services
@@ -135,4 +135,5 @@ def _read_key(directory: Path, name: str) -> PrivateKeyTypes:
             f"{path}: other users may read or replace it\nexpected mode 0600\nfound    {mode:04o}"
         )
         raise state.broken(directory, reason)
+    owning.require_own(path)
     return key

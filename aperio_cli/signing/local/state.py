@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.trust import TrustDomainBroken
-from aperio_cli.files import reading, writing
+from aperio_cli.files import owning, reading, writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +23,10 @@ def read_document(directory: Path, name: str) -> dict[str, Any]:
 
     Raises:
         TrustDomainBroken: when it is missing, too long, or not a JSON object.
+        PathShared: somebody else may change it.
     """
     path = directory / name
+    owning.require_own(path)
     try:
         document = json.loads(reading.read_capped(path, _MAX_DOCUMENT_BYTES))
     except (OSError, ValueError, RecursionError, AperioError) as error:
