@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aperio_cli.errors.files import PathShared
 from aperio_cli.errors.usage import NotFound
+from aperio_cli.files import owning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 HOME_VARIABLE = "APERIO_HOME"
 MANAGED_FILE_NAME = "managed.toml"
+_LONGEST_RUNTIME_FOLDER = 48  # leaves 59 of a socket's bytes for its folder and itself
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -143,11 +147,26 @@ def bundled(name: str) -> Path:
 
 
 def runtime_base(environment: Mapping[str, str]) -> Path:
-    """Where private socket folders are made; short, because socket paths end at 107 bytes."""
-    stated = environment.get("XDG_RUNTIME_DIR", "")
-    if stated and len(stated) <= 48 and os.access(stated, os.W_OK | os.X_OK):  # noqa: PLR2004 - leaves 59 bytes for folder and socket
-        return Path(stated)
-    return Path("/tmp")  # noqa: S108 - mkdtemp makes a private 0700 folder in it
+    """Return where private socket folders are made; short: socket paths end at 107 bytes.
+
+    A runtime folder that is not this user's alone does not count: its owner could exchange what is
+    made in it (XDG Base Directory Specification: "MUST be owned by the user", mode 0700).
+    """
+    stated = Path(environment.get("XDG_RUNTIME_DIR", ""))
+    if stated.is_absolute() and len(str(stated)) <= _LONGEST_RUNTIME_FOLDER and _is_private(stated):
+        return stated
+    return Path("/tmp")  # noqa: S108 - the folders made in it are private, and it is sticky
+
+
+def _is_private(folder: Path) -> bool:
+    """Return whether a folder, and the way to it, are this user's alone."""
+    try:
+        status = folder.lstat()
+        owning.require_own(folder)
+    except (OSError, PathShared):
+        return False
+    is_mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    return is_mine and stat.S_IMODE(status.st_mode) == stat.S_IRWXU
 
 
 def find_program(command: str, search_path: str | None = None) -> str | None:

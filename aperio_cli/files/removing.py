@@ -66,6 +66,16 @@ def remove_below(folder: int, name: str) -> None:
     os.rmdir(name, dir_fd=folder)
 
 
+def remove_contents(folder: int) -> None:
+    """Remove all that an open folder holds, as `remove_below` does, wherever the folder is by now.
+
+    Raises:
+        OSError: as `remove_below`.
+    """
+    os.fchmod(folder, 0o700)
+    _remove_contents(os.open(".", FOLDER_FLAGS, dir_fd=folder), [_Level(".")])
+
+
 @dataclass(slots=True)
 class _Level:
     """A folder on the way down to what is being removed.

@@ -184,7 +184,7 @@ class Start:
         if held.pair:
             held.secure = mtls.SecureConnection(held.pair, found.certificate, subject)
         socket = own / found.socket_name
-        pinned.take(pin_socket(socket, subject))
+        pinned.take(pin_socket(socket, subject, folder=held.folder.own_descriptor))
         if held.channel:
             held.channel.get_state(try_to_connect=True)
         return found, socket

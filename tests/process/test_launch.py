@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -315,6 +316,38 @@ def test_a_handshake_that_names_anothers_address_is_refused(
             outside.unlink()
 
     assert (caught.value.code, caught.value.exit_status) == ("handshake-address-refused", 5)
+
+
+@pytest.mark.parametrize("is_left", [True, False], ids=["link", "nothing"])
+def test_a_plugin_that_moves_its_home_is_dialled_nowhere_else(
+    host: Host, tmp_path: Path, *, is_left: bool
+) -> None:
+    """The link that it leaves leads to somebody else's socket of the same name."""
+    outside = Path(f"{host.runtime_base}-outside")
+    outside.mkdir()
+    script = tmp_path / "plugin.py"
+    script.write_text(
+        "import os, threading\n"
+        "F = os.environ['PLUGIN_UNIX_SOCKET_DIR']\n"
+        "os.rename(F, F + '-moved')\n"
+        + (f"os.symlink({str(outside)!r}, F)\n" if is_left else "")
+        + "os.write(1, f'1|1|unix|{F}/x|grpc|\\n'.encode())\n"
+        "threading.Event().wait()\n"
+    )
+    with socket.socket(socket.AF_UNIX) as victim:
+        victim.bind(str(outside / "x"))
+        victim.listen()
+        victim.settimeout(0)
+        try:
+            with pytest.raises(HandshakeAddressRefused):
+                host.run(script)
+            with pytest.raises(BlockingIOError):
+                victim.accept()
+            assert (outside / "x").exists()
+        finally:
+            shutil.rmtree(outside)
+
+    assert not host.leftovers()
 
 
 # ── hostile output ────────────────────────────────────────────────────────────────────────────────

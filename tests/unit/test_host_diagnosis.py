@@ -159,6 +159,45 @@ def test_a_private_folder_is_this_users_alone_and_goes_away_whole(short: Path) -
     assert Path("/etc").is_dir()
 
 
+def test_a_private_folder_that_was_swapped_for_a_link_is_emptied_where_it_is(
+    short: Path, tmp_path: Path
+) -> None:
+    """Whoever owns the base can do that; what the link leads to is not touched."""
+    victim = tmp_path / "victim" / "folder"
+    victim.mkdir(parents=True, mode=0o755)
+    (victim / "file").touch()
+    folder = PrivateFolder.make(short, subject="x")
+    (folder.own / "token").touch()
+    folder.path.rename(tmp_path / "moved")
+    folder.path.symlink_to(victim.parent)
+
+    folder.remove()
+
+    assert (victim / "file").exists()
+    assert victim.stat().st_mode & 0o777 == 0o755
+    assert not list((tmp_path / "moved").iterdir())
+
+
+@pytest.mark.parametrize("depth", [3000])
+def test_a_private_folder_goes_away_however_deep_and_closed(short: Path, depth: int) -> None:
+    folder = PrivateFolder.make(short, subject="x")
+    here = os.open(folder.own, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.fchmod(here, 0)
+        os.close(here)
+        here = inner
+    os.close(here)
+    folder.path.chmod(0)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    folder.remove()
+
+    assert not list(short.iterdir())
+    assert len(list(Path("/proc/self/fd").iterdir())) == before - 3
+
+
 def test_a_base_with_a_long_path_is_refused_and_left_empty(tmp_path: Path) -> None:
     base = tmp_path / ("x" * 80)
     base.mkdir()

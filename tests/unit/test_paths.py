@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli.paths import find_program
+from aperio_cli.paths import find_program, runtime_base
 from tests.projects import write
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
 @pytest.fixture
@@ -40,3 +43,55 @@ def test_a_program_in_an_absolute_folder_is_found(
 def test_a_program_named_with_its_folder_is_that_one(here: Path) -> None:
     assert find_program(f".{os.sep}tool", "/nonexistent") == "./tool"
     assert find_program(str(here / "tool"), "") == str(here / "tool")
+
+
+# ── the runtime folder ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(name="runtime")
+def _runtime() -> Iterator[Path]:
+    """A runtime folder of this user's, with a short path."""
+    folder = Path(tempfile.mkdtemp(prefix="rt", dir="/tmp"))
+    (folder / "me").mkdir(mode=0o700)
+    yield folder / "me"
+    shutil.rmtree(folder)
+
+
+def base(runtime: Path | str) -> Path:
+    """Return where private folders are made."""
+    return runtime_base({"XDG_RUNTIME_DIR": str(runtime)})
+
+
+def test_runtime_folder_of_ones_own_counts(runtime: Path) -> None:
+    assert base(runtime) == runtime
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o750, 0o701, 0o1777, 0o500])
+def test_runtime_folder_that_is_not_private_does_not_count(runtime: Path, mode: int) -> None:
+    runtime.chmod(mode)
+    assert base(runtime) == Path("/tmp")
+
+
+@pytest.mark.sandbox
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give folders to another user")
+@pytest.mark.parametrize("level", ["itself", "above"])
+def test_runtime_folder_of_another_user_does_not_count(runtime: Path, level: str) -> None:
+    """As root has it after `su` without `-`: its owner could exchange what is made in it."""
+    os.chown(runtime if level == "itself" else runtime.parent, 54_321, -1)
+    assert base(runtime) == Path("/tmp")
+
+
+def test_runtime_folder_below_one_that_all_may_write_does_not_count(runtime: Path) -> None:
+    runtime.parent.chmod(0o777)
+    assert base(runtime) == Path("/tmp")
+
+
+def test_runtime_folder_that_is_a_link_does_not_count(runtime: Path) -> None:
+    link = runtime.parent / "link"
+    link.symlink_to(runtime)
+    assert base(link) == Path("/tmp")
+
+
+@pytest.mark.parametrize("stated", ["", ".", "run", "/nonexistent/runtime", "/tmp/" + "x" * 60])
+def test_runtime_folder_that_is_none_does_not_count(stated: str) -> None:
+    assert base(stated) == Path("/tmp")

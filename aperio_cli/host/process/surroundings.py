@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli.errors.usage import UsageError
+from aperio_cli.files import removing
+from aperio_cli.files.reading import FOLDER_FLAGS
 from aperio_cli.files.writing import disk_full_guard
 from aperio_cli.host.wire import handshake
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aperio_cli.host.wire.handshake import Dialect
 
 HOST_SOCKET_VARIABLE: Final = "APERIO_HOST_SOCKET"
@@ -30,11 +31,20 @@ _LONGEST_FOLDER_BYTES: Final = 80  # leaves 27 of a socket's 107 for go-plugin's
 class PrivateFolder:
     """A folder of mode 0700 for one run.
 
+    Its plugin may rename whatever is in it, and put links there: it is used and removed by the
+    descriptors that are open since it was made.
+
     Attributes:
         path: the folder itself.
+        base_descriptor: of the folder that it is in.
+        descriptor: of the folder itself.
+        own_descriptor: of `own`.
     """
 
     path: Path
+    base_descriptor: int
+    descriptor: int
+    own_descriptor: int
 
     @property
     def own(self) -> Path:
@@ -64,36 +74,49 @@ class PrivateFolder:
             DiskFull: there is no space.
             OSError: it cannot be made.
         """
-        with disk_full_guard(f"{subject} was not started"):
-            folder = cls(Path(tempfile.mkdtemp(prefix="aperio-", dir=base)))
-        if len(os.fsencode(folder.path)) > _LONGEST_FOLDER_BYTES:
-            folder.path.rmdir()
+        path = base / f"aperio-{secrets.token_hex(4)}"
+        if len(os.fsencode(path)) > _LONGEST_FOLDER_BYTES:
             raise UsageError(
                 f"{subject} was not started: {base} is too long for unix sockets",
-                why=f"a socket's path has at most 107 bytes; {folder.path} leaves too few",
+                why=f"a socket's path has at most 107 bytes; {path} leaves too few",
                 next=["set XDG_RUNTIME_DIR to a folder with a short path"],
             )
-        folder.own.mkdir(mode=0o700)
-        folder.host_socket.parent.mkdir(mode=0o700)
-        return folder
+        with disk_full_guard(f"{subject} was not started"), contextlib.ExitStack() as on_failure:
+            above = os.open(base, FOLDER_FLAGS & ~os.O_NOFOLLOW)
+            on_failure.callback(os.close, above)
+            descriptor = _make_folder(above, path.name, on_failure)
+            own = _make_folder(descriptor, "plugin", on_failure)
+            os.mkdir("host", 0o700, dir_fd=descriptor)
+            on_failure.pop_all()
+        return cls(path, above, descriptor, own)
 
     def remove(self) -> None:
-        """Remove it, also when the plugin took permissions away inside of it."""
-        trash = self.path.with_name(f"{self.path.name}-{secrets.token_hex(4)}")
+        """Remove it, also when the plugin took permissions away inside of it; call it once.
+
+        What is still there afterwards was made meanwhile, by what the plugin left behind.
+        """
+        name, trash = self.path.name, f"{self.path.name}-{secrets.token_hex(4)}"
+        base = self.base_descriptor
+        with contextlib.suppress(OSError):  # a straggler that knows the old name finds nothing
+            os.rename(name, trash, src_dir_fd=base, dst_dir_fd=base)
         with contextlib.suppress(OSError):
-            self.path.rename(trash)  # a straggler that still knows the old name finds nothing
-        for name in (self.path, trash):
-            _open_folders(name)
-            shutil.rmtree(name, ignore_errors=True)
+            removing.remove_contents(self.descriptor)
+        for each in (trash, name):
+            with contextlib.suppress(OSError):
+                found = os.lstat(each, dir_fd=base)
+                if os.path.samestat(found, os.fstat(self.descriptor)):
+                    os.rmdir(each, dir_fd=base)
+        for descriptor in (self.own_descriptor, self.descriptor, base):
+            os.close(descriptor)
 
 
-def _open_folders(top: Path) -> None:
-    for path, names, _ in os.walk(top):
-        for name in names:
-            inner = Path(path, name)
-            with contextlib.suppress(OSError):  # a straggler was at it
-                if not inner.is_symlink():
-                    inner.chmod(0o700)
+def _make_folder(above: int, name: str, on_failure: contextlib.ExitStack) -> int:
+    """Make a folder that is this user's alone; return it opened."""
+    os.mkdir(name, 0o700, dir_fd=above)
+    on_failure.callback(removing.remove_below, above, name)
+    descriptor = os.open(name, FOLDER_FLAGS, dir_fd=above)
+    on_failure.callback(os.close, descriptor)
+    return descriptor
 
 
 def build_environment(

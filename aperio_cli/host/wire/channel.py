@@ -102,14 +102,21 @@ class Pinned:
         os.close(self.descriptor)
 
 
-def pin_socket(path: Path, subject: str) -> Pinned:
-    """The socket at a path inside the plugin's own folder, held open without connecting.
+def pin_socket(path: Path, subject: str, *, folder: int | None = None) -> Pinned:
+    """Return the socket in the plugin's own folder, held open without connecting.
+
+    Args:
+        path: the socket.
+        subject: what to call the plugin in messages.
+        folder: descriptor of the folder, which the plugin may have moved away; None takes the
+            path as it is.
 
     Raises:
         HandshakeAddressRefused: it is missing, a link, no socket, or somebody else's.
     """
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path if folder is None else path.name, flags, dir_fd=folder)
     except OSError as error:
         raise _not_a_socket(subject, path, error.strerror or str(error)) from error
     status = os.fstat(descriptor)
