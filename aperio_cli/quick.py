@@ -12,6 +12,12 @@ import sys
 from aperio_cli import __version__
 
 
+def may_answer(argv: list[str]) -> bool:
+    """Return whether a command line is one of the quick questions, which need no secret."""
+    is_list = argv[:2] == ["plugin", "list"] and argv[2:] in ([], ["--json"])
+    return is_list or argv == ["--version"]
+
+
 def answer(argv: list[str]) -> int | None:
     """Answer on stdout and give the exit status, or None when this is not a quick question.
 
@@ -21,21 +27,21 @@ def answer(argv: list[str]) -> int | None:
     Raises:
         OSError: when stdout cannot be written; the caller treats it as for every command.
     """
+    if not may_answer(argv):
+        return None
     if argv == ["--version"]:
         sys.stdout.write(f"aperio {__version__}\n")
         sys.stdout.flush()
         return 0
-    if argv[:2] == ["plugin", "list"] and argv[2:] in ([], ["--json"]):
-        from aperio_cli.store import listing
+    from aperio_cli.store import listing
 
-        home = _home()
-        if listing.may_state_exceptions(os.environ, home) or listing.may_be_shared(home):
-            return None
-        listed = listing.rows(home)
-        sys.stdout.write(listing.envelope(listed) if argv[2:] else listing.render(listed))
-        sys.stdout.flush()
-        return 0
-    return None
+    home = _home()
+    if listing.may_state_exceptions(os.environ, home) or listing.may_be_shared(home):
+        return None
+    listed = listing.rows(home)
+    sys.stdout.write(listing.envelope(listed) if argv[2:] else listing.render(listed))
+    sys.stdout.flush()
+    return 0
 
 
 def _home() -> str:

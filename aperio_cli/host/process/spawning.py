@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.host.process.lifeline import Lifeline
+from aperio_cli.machine.hiding import hide_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,7 +32,6 @@ LIFELINE_VARIABLE: Final = "APERIO_HOST_LIFELINE"
 """Number of an inherited descriptor, the read end of a pipe: its end means the host is gone."""
 
 _REAP_TIMEOUT_S: Final = 5.0
-_PR_SET_DUMPABLE: Final = 4  # linux/prctl.h
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
 
@@ -164,7 +164,7 @@ def spawn(command: Command) -> Process:
     Raises:
         OSError: the command cannot be executed.
     """
-    _hide_memory()
+    hide_memory()
     lifeline = Lifeline.make()
     try:
         popen = _spawner().submit(_execute, command, lifeline).result()
@@ -219,16 +219,6 @@ def _put_down(popen: subprocess.Popen[bytes]) -> None:
 def _same(reader: PipeReader) -> PipeReader:
     """What the loop calls to get a protocol."""
     return reader
-
-
-def _hide_memory() -> None:
-    """Keeps this process's memory and environment, in which secrets are, from its own user.
-
-    Without it a child reads /proc/<host>/environ, whatever environment it was given itself. The
-    kernel takes it back for what is executed, and root is not held by it (prctl(2)).
-    """
-    with contextlib.suppress(OSError, AttributeError):  # not Linux
-        _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _give_up_privileges() -> None:
