@@ -126,7 +126,7 @@ class Context:
         """What is installed."""
         from aperio_cli.store.installed import Store
 
-        return Store(self.paths)
+        return Store(self.paths, self.output.warn)
 
     @cached_property
     def collaborators(self) -> Collaborators:

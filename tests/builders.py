@@ -430,3 +430,15 @@ def unchanged(*roots: Path) -> Iterator[None]:
         }
         before = {path: state for path, state in before.items() if not path.endswith(".lock")}
         assert after == before
+
+
+def nest(folder: Path, levels: int) -> None:
+    """Make folders in folders, each with a file: 3,000 are deeper than one path can name."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=descriptor)
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=below))
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)

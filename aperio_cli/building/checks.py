@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli.archive import reading
-from aperio_cli.building.contents import VENDOR, is_skipped_folder
+from aperio_cli.building.contents import VENDOR, is_skipped_folder, refuse_depth
 from aperio_cli.building.pack import BuildRequest, build
 from aperio_cli.errors.building import BuildNotReproducible
 from aperio_cli.models.artifact import Project
@@ -54,6 +54,7 @@ def _copy_project(source: Path, destination: Path, *, without: Path) -> None:
 
     def left_out(folder: str, names: list[str]) -> set[str]:
         place = Path(folder)
+        refuse_depth(source, len(place.relative_to(source).parts))
         is_at_top = place == source
         return {
             name

@@ -35,6 +35,8 @@ _SKIPPED = frozenset({"__pycache__", "node_modules", "tests"})
 _SKIPPED_AT_TOP = frozenset({"build", "dist", VENDOR})
 _BYTECODE = (".pyc", ".pyo")
 _MAX_FILES = 10_000
+MAX_DEPTH = 100
+"""How deep the folders of a project may be nested; an artifact's paths have 255 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ def project_files(root: Path, *, without: Path | None = None) -> tuple[ProjectFi
 
     Raises:
         TreeNotPlain: there is a link, a pipe, a socket or a device.
-        ProjectInvalid: there are more than 10,000 files, as when a wrong folder was named.
+        ProjectInvalid: there are more than 10,000 files, as when a wrong folder was named, or
+            folders are nested more than 100 deep.
         OSError: a folder may not be read.
     """
     found: list[ProjectFile] = []
@@ -88,6 +91,19 @@ def is_skipped_folder(path: Path, *, is_at_top: bool) -> bool:
     )
 
 
+def refuse_depth(project: Path, depth: int) -> None:
+    """Refuse a project whose folders are nested without end, before walking them exhausts us.
+
+    Raises:
+        ProjectInvalid: the depth is more than 100.
+    """
+    if depth > MAX_DEPTH:
+        raise ProjectInvalid(
+            f"`{project}` was not used: its folders are nested more than {MAX_DEPTH} deep",
+            next=["move what is no part of the plugin out of its folder"],
+        )
+
+
 def _walk(
     root: Path, prefix: str, without: Path | None, *, in_package: bool
 ) -> Iterator[ProjectFile]:
@@ -101,9 +117,10 @@ def _walk(
         elif path == without or is_skipped_folder(path, is_at_top=not prefix):
             continue
         elif stat.S_ISDIR(mode):
+            refuse_depth(root, name.count("/") + 1)
             yield from _walk(root, f"{name}/", without, in_package=is_package)
         else:
-            raise _not_plain(root, name, mode)
+            raise not_plain(root, name, mode)
 
 
 def _classified(path: Path, name: str, *, is_package: bool) -> ProjectFile:
@@ -123,9 +140,10 @@ def _is_go_test(name: str) -> bool:
     return name.endswith("_test.go") or "testdata" in name.split("/")[:-1]
 
 
-def _not_plain(root: Path, name: str, mode: int) -> TreeNotPlain:
+def not_plain(root: Path, name: str, mode: int) -> TreeNotPlain:
+    """Return the error for something in a project that is neither a file nor a folder."""
     return TreeNotPlain(
-        f"`{root}` holds what cannot be packed; nothing was built",
+        f"`{root}` holds what is neither a file nor a folder; nothing was built",
         why=f"{show_path(name)}  is {kind_of(mode)}",
         next=["put a regular file in its place, or move it out of the project"],
     )

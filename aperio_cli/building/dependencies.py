@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +13,8 @@ from aperio_cli.building.contents import VENDOR
 from aperio_cli.building.lock import normalized
 from aperio_cli.building.pip import PipRun, run_pip
 from aperio_cli.errors.building import DependencyDigestMismatch, RuntimeUnsupported
+from aperio_cli.files import tree
+from aperio_cli.files.removing import remove_tree
 from aperio_cli.models.digest import Digest
 
 if TYPE_CHECKING:
@@ -203,9 +204,10 @@ def _check_against(lock: Lock, wheels: tuple[InstalledWheel, ...]) -> None:
 
 
 def _drop_traces(library: Path) -> None:
-    shutil.rmtree(library / "bin", ignore_errors=True)
-    for bytecode in list(library.rglob("*.py[co]")):
-        bytecode.unlink()
+    remove_tree(library / "bin")
+    for name in tree.file_names(library):
+        if name.endswith((".pyc", ".pyo")):
+            (library / name).unlink()
     for info in library.glob("*.dist-info"):
         for name in _INSTALLER_FILES:
             (info / name).unlink(missing_ok=True)

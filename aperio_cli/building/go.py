@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from aperio_cli.archive.writing import Member
 from aperio_cli.building import sbom
-from aperio_cli.building.contents import ProjectFile
+from aperio_cli.building.contents import ProjectFile, not_plain, refuse_depth
 from aperio_cli.building.go_modules import parse_build_info
 from aperio_cli.building.go_tool import GoRun, find_toolchain, run_go
 from aperio_cli.errors.building import GoBuildFailed, ProjectInvalid
@@ -200,26 +200,35 @@ def _content_key(project: Path, *circumstances: str) -> str:
     """A digest of every file that a build could read, and of what else decides the program.
 
     Raises:
-        ProjectInvalid: there are more files than any plugin has.
+        ProjectInvalid: there are more files than any plugin has, or folders nested too deeply.
+        TreeNotPlain: there is a link to a file.
     """
     digest = hashlib.sha256("\n".join(circumstances).encode())
-    for number, path in enumerate(_sources(project)):
+    for number, path in enumerate(_sources(project, project)):
         if number >= _MAX_FILES:
             raise ProjectInvalid(
                 f"`{project}` was not started: it has more than {_MAX_FILES} files",
                 next=["move what is no part of the plugin out of its folder"],
             )
         name = os.fsencode(path.relative_to(project))
-        digest.update(b"\0" + name + b"\0" + hash_file(path.resolve()).hex.encode())
+        digest.update(b"\0" + name + b"\0" + hash_file(path).hex.encode())
     return digest.hexdigest()[:_KEY_DIGITS]
 
 
-def _sources(folder: Path) -> Iterator[Path]:
-    """Every file below a folder that go could compile: it follows links to files only."""
+def _sources(project: Path, folder: Path, depth: int = 0) -> Iterator[Path]:
+    """Give every file below a folder of a project that go could compile.
+
+    Raises:
+        TreeNotPlain: there is a link to a file, which go would follow.
+        ProjectInvalid: folders are nested more than 100 deep.
+    """
+    refuse_depth(project, depth)
     for path in sorted(folder.iterdir()):
         if path.is_dir():
             if path.name != ".git" and not path.is_symlink():
-                yield from _sources(path)
+                yield from _sources(project, path, depth + 1)
+        elif path.is_symlink():
+            raise not_plain(project, path.relative_to(project).as_posix(), path.lstat().st_mode)
         elif path.is_file():
             yield path
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from aperio_cli.archive.writing import Member
 from aperio_cli.building.project import SCRIPT
+from aperio_cli.files import tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -140,6 +141,5 @@ def python_members(
         if file.is_packed:
             yield Member(f"{APP}/{file.name}", file.path)
     for tag, library in libraries.items():
-        for path in library.rglob("*"):
-            if path.is_symlink() or not path.is_dir():
-                yield Member(f"lib/{tag}/{path.relative_to(library).as_posix()}", path)
+        for name in tree.file_names(library):
+            yield Member(f"lib/{tag}/{name}", library / name)

@@ -158,7 +158,9 @@ def _identity(descriptor: int) -> tuple[int, int]:
 
 
 def sweep(directory: Path, prefix: str = ASIDE_PREFIX) -> int:
-    """Removes what a crash left half-written directly in a folder, and says how many entries.
+    """Remove what a crash left half-written directly in a folder; return how many entries went.
+
+    An entry that cannot be removed stays: it keeps nobody from what is to be done.
 
     Call it while holding the lock that writers of this folder hold: it cannot tell a crashed
     writer's entry from a working one's. A missing folder holds nothing.
@@ -169,7 +171,7 @@ def sweep(directory: Path, prefix: str = ASIDE_PREFIX) -> int:
 
     Raises:
         ValueError: the prefix is empty.
-        OSError: an entry cannot be removed.
+        OSError: the folder may not be read.
     """
     if not prefix:
         raise ValueError("an empty prefix would remove everything")
@@ -179,6 +181,9 @@ def sweep(directory: Path, prefix: str = ASIDE_PREFIX) -> int:
         ]
     except FileNotFoundError:
         return 0
+    removed = 0
     for path in left_over:
-        remove_tree(path)
-    return len(left_over)
+        with contextlib.suppress(OSError):
+            remove_tree(path)
+            removed += 1
+    return removed

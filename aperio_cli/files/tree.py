@@ -34,6 +34,7 @@ FILE_MODES = (0o644, 0o755)
 """The only modes that a file of an artifact, or of an installed tree, has."""
 
 _NAMED_AT_MOST = 5
+_SHOWN_CHARACTERS = 100  # of a path that is longer than one can be
 _CHUNK_BYTES = 1024 * 1024
 _HASHING_THREADS = 2
 _TREE_LINE = re.compile(rb"([0-9a-f]{64})  (0755|0644)  ([^\x00-\x1f\x7f]+)\n")
@@ -59,17 +60,38 @@ def list_tree(root: Path) -> list[FileRecord]:
 
     Raises:
         TreeNotPlain: it holds a link, a device, or a name with control characters or not UTF-8;
-            or `root` itself is a link.
+            folders are nested too deeply; or `root` itself is a link.
         OSError: something is missing or may not be read.
     """
     scan = _scan(root, {})
-    if scan.oddities:
+    _refuse_oddities(root, scan.oddities)
+    return scan.records
+
+
+def file_names(root: Path) -> list[str]:
+    """Return the path of every file below a folder, relative to it, without recursion.
+
+    Raises:
+        TreeNotPlain: as `list_tree`.
+        OSError: a folder may not be read.
+    """
+    oddities: list[str] = []
+    descriptor = os.open(root, FOLDER_FLAGS)
+    try:
+        names = list(_walk(descriptor, oddities))
+    finally:
+        os.close(descriptor)
+    _refuse_oddities(root, oddities)
+    return names
+
+
+def _refuse_oddities(root: Path, oddities: Sequence[str]) -> None:
+    if oddities:
         raise TreeNotPlain(
             f"`{root}` holds what is not a plain file",
-            why=_at_most_five(scan.oddities),
+            why=_at_most_five(oddities),
             next=["put regular files in their place, or leave them out"],
         )
-    return scan.records
 
 
 def format_tree(records: Iterable[FileRecord]) -> bytes:
@@ -172,7 +194,13 @@ def _walk(root: int, oddities: list[str]) -> Iterator[str]:
     pending = [""]
     while pending:
         folder = pending.pop()
-        descriptor = os.open(folder or ".", FOLDER_FLAGS, dir_fd=root)
+        try:
+            descriptor = os.open(folder or ".", FOLDER_FLAGS, dir_fd=root)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            oddities.append(_nested(folder))
+            continue
         try:
             with os.scandir(descriptor) as entries:
                 for entry in entries:
@@ -188,6 +216,10 @@ def _walk(root: int, oddities: list[str]) -> Iterator[str]:
                         yield path
         finally:
             os.close(descriptor)
+
+
+def _nested(path: str) -> str:
+    return f"{clean(path, limit=_SHOWN_CHARACTERS)}  is nested too deeply"
 
 
 def _is_listable(path: str) -> bool:
@@ -236,6 +268,8 @@ def _record(root: int, path: str, digest: str | None) -> FileRecord | str:
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENXIO}:
             return f"{path}  became a link or a device while it was read"
+        if error.errno == errno.ENAMETOOLONG:
+            return _nested(path)
         raise
     try:
         status = os.fstat(descriptor)

@@ -35,7 +35,7 @@ from aperio_cli.models.receipt import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from aperio_cli.paths import Paths
@@ -92,13 +92,19 @@ class Standing:
 class Store:
     """The installed versions below one home; a home that does not exist holds none.
 
+    Args:
+        paths: gives the home.
+        warn: is told what could not be removed; nothing depends on it, and the next change of the
+            store tries again.
+
     Raises:
         PathShared: somebody else may change what is in it. What reads a record raises it, too.
     """
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, warn: Callable[[str], object] = str) -> None:
         owning.require_own(paths.plugins)
         self._paths = paths
+        self._warn = warn
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────
 
@@ -342,9 +348,9 @@ class Store:
                     cleanup.callback(os.close, descriptor)
                     fcntl.flock(descriptor, fcntl.LOCK_EX)
                     # Called first: while the flock is held, nobody else sweeps this folder away.
-                    cleanup.callback(removing.remove_tree, folder)
+                    cleanup.callback(self._discard, folder)
                 except BaseException:  # interrupted, say
-                    removing.remove_tree(folder)
+                    self._discard(folder)
                     raise
             yield folder
 
@@ -410,15 +416,17 @@ class Store:
     def drop_version(self, plugin: PluginId, version: str) -> None:
         """Remove a version, its receipt first; call it under the lock and `exclusively`.
 
+        What of it cannot be removed stays aside: without its receipt it is not installed.
+
         Raises:
-            OSError: something cannot be removed; without its receipt it is not installed.
+            OSError: the store cannot be written.
         """
         folder = self.folder(plugin, version)
         (folder / FILE_NAME).unlink(missing_ok=True)
         # The name goes at once; a crash while the files go leaves an aside folder to sweep.
         discarded = self._paths.plugins / f"{writing.ASIDE_PREFIX}{secrets.token_hex(8)}"
         folder.rename(discarded)
-        removing.remove_tree(discarded)
+        self._discard(discarded)
 
     def drop_current(self, plugin: PluginId) -> None:
         """Make no version of the plugin current; call it under the lock."""
@@ -491,7 +499,15 @@ class Store:
         """Remove aside folders whose owners are gone; call it under the lock."""
         for path in sorted(self._paths.plugins.iterdir()):
             if path.name.startswith(writing.ASIDE_PREFIX) and not _is_owned(path):
-                removing.remove_tree(path)
+                self._discard(path)
+
+    def _discard(self, folder: Path) -> None:
+        """Remove what nobody uses; a file that cannot be removed keeps nobody from his work."""
+        try:
+            removing.remove_tree(folder)
+        except OSError as error:
+            why = error.strerror or str(error)
+            self._warn(f"`{folder}` was not removed whole: {error.filename}: {why}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from aperio_cli.building.contents import project_files
 from aperio_cli.errors import REFUSED
 from aperio_cli.errors.building import ProjectInvalid
 from aperio_cli.errors.files import TreeNotPlain
+from tests.builders import nest
 from tests.projects import write
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def test_a_link_in_place_of_a_skipped_folder_is_skipped(tmp_path: Path) -> None:
 
 def test_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.py")
-    with pytest.raises(TreeNotPlain, match="cannot be packed"):
+    with pytest.raises(TreeNotPlain, match="neither a file nor a folder"):
         project_files(tmp_path)
 
 
@@ -149,3 +150,21 @@ def test_test_data_inside_a_python_package_is_packed(tmp_path: Path) -> None:
     write(tmp_path, "box/__init__.py", "")
     write(tmp_path, "box/testdata/sample.json", "")
     assert all(file.is_packed for file in project_files(tmp_path))
+
+
+@pytest.mark.parametrize("levels", [101, 1500, 3000])
+def test_folders_nested_without_end_are_refused(tmp_path: Path, levels: int) -> None:
+    nest(tmp_path, levels)
+    with pytest.raises(ProjectInvalid, match="nested more than 100 deep"):
+        project_files(tmp_path)
+
+
+def test_folders_nested_as_people_do_are_walked(tmp_path: Path) -> None:
+    nest(tmp_path, 100)
+    assert len(project_files(tmp_path)) == 100
+
+
+def test_folders_nested_in_what_is_skipped_are_not_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "node_modules").mkdir()
+    nest(tmp_path / "node_modules", 3000)
+    assert project_files(tmp_path) == ()

@@ -28,6 +28,7 @@ from aperio_cli.errors.files import DiskFull, NetworkUnavailable, TreeNotPlain
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.files.writing import ASIDE_PREFIX
 from aperio_cli.models.platform import Platform
+from tests.builders import nest
 from tests.go_projects import (
     COMPILED,
     OFFLINE,
@@ -424,6 +425,26 @@ def test_build_refuses_a_link(project: Path, tmp_path: Path) -> None:
     with pytest.raises(TreeNotPlain):
         build(request_for(project, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_sources_of_a_folder_under_development_have_no_links_to_files(tmp_path: Path) -> None:
+    """go would follow one, and quote what it leads to where it does not compile."""
+    write(tmp_path, "plugin.go", "package main\n")
+    (tmp_path / "folder").symlink_to("/etc")
+    assert [path.name for path in go._sources(tmp_path, tmp_path)] == ["plugin.go"]
+    (tmp_path / "other.go").symlink_to("/etc/passwd")
+
+    with pytest.raises(TreeNotPlain, match="neither a file nor a folder") as caught:
+        list(go._sources(tmp_path, tmp_path))
+
+    assert "other.go  is a symbolic link" in caught.value.why
+
+
+@pytest.mark.parametrize("levels", [1500, 3000])
+def test_sources_nested_without_end_are_refused(tmp_path: Path, levels: int) -> None:
+    nest(tmp_path, levels)
+    with pytest.raises(ProjectInvalid, match="nested more than 100 deep"):
+        list(go._sources(tmp_path, tmp_path))
 
 
 # ── go as a child process ─────────────────────────────────────────────────────────────────────────

@@ -26,6 +26,7 @@ from aperio_cli.errors.files import (
 from aperio_cli.files import locking, reading, removing, writing
 from aperio_cli.files import tree as files_tree
 from aperio_cli.models.digest import Digest
+from tests.builders import nest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,18 +206,6 @@ def test_remove_tree_removes_links_and_leaves_what_they_lead_to(here: Path) -> N
 
     assert names_in(here) == ["kept"]
     assert names_in(here / "kept") == ["file"]
-
-
-def nest(folder: Path, levels: int) -> None:
-    """Make folders in folders, deeper than one path can name."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    for _ in range(levels):
-        os.mkdir("d", dir_fd=descriptor)
-        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
-        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=below))
-        os.close(descriptor)
-        descriptor = below
-    os.close(descriptor)
 
 
 def test_remove_tree_is_not_ended_by_depth(apart: Path) -> None:

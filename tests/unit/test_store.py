@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 from dataclasses import replace
@@ -9,14 +10,14 @@ import pytest
 
 from aperio_cli.errors.files import FilesChanged, FolderNotPrivate, LockHeld
 from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid
-from aperio_cli.files import reading
+from aperio_cli.files import reading, removing
 from aperio_cli.files.writing import ASIDE_PREFIX
 from aperio_cli.models.evidence import ExceptionGranted
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.store import listing
 from aperio_cli.store.installed import Standing, Store
-from tests.builders import Machine, go_members, write_artifact
+from tests.builders import Machine, go_members, nest, write_artifact
 from tests.trust import new_domain
 
 if TYPE_CHECKING:
@@ -383,3 +384,51 @@ def test_receipt_that_is_nested_too_deeply_hides_no_other_plugin(aperio_home: Pa
         ("acme/deep", "receipt-invalid"),
     ]
     assert json.loads(listing.envelope(rows))["status"] == "ok"
+
+
+# ── what a plugin leaves ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("levels", [1500, 3000])
+def test_folders_that_a_plugin_nested_keep_nothing_from_being_installed_or_removed(
+    machine: Machine, levels: int
+) -> None:
+    receipt = put(machine)
+    nest(receipt.files, levels)
+
+    with pytest.raises(FilesChanged):
+        machine.store.check(receipt)
+    again = put(machine)
+    machine.store.check(again)
+    nest(again.files, levels)
+    with machine.store.lock("x"), machine.store.exclusively(BOX, "1.2.3"):
+        machine.store.drop_version(BOX, "1.2.3")
+
+    assert machine.store.versions(BOX) == []
+    assert [path.name for path in machine.paths.plugins.iterdir()] == ["acme"]
+
+
+def test_sweep_that_fails_is_said_and_the_work_goes_on(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(machine)
+    left = machine.paths.plugins / f"{ASIDE_PREFIX}left"
+    left.mkdir()
+    said: list[str] = []
+    remove_tree = removing.remove_tree
+
+    def fail(path: Path) -> None:
+        if path == left:
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(left / "file"))
+        remove_tree(path)
+
+    monkeypatch.setattr(removing, "remove_tree", fail)
+    with Store(machine.paths, said.append).lock("x"):
+        pass
+
+    assert said == [f"`{left}` was not removed whole: {left}/file: Operation not permitted"]
+    put(machine, "1.2.4")
+    assert machine.store.current_version(BOX) == "1.2.4"
+    monkeypatch.undo()
+    with machine.store.lock("x"):
+        assert not left.exists()
