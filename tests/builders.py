@@ -19,6 +19,7 @@ import yaml
 
 from aperio_cli import clock
 from aperio_cli.archive import writing
+from aperio_cli.files import removing
 from aperio_cli.installing import InstallReport, InstallRequest, install
 from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX, artifact_name
 from aperio_cli.models.digest import Digest
@@ -442,3 +443,13 @@ def nest(folder: Path, levels: int) -> None:
         os.close(descriptor)
         descriptor = below
     os.close(descriptor)
+
+
+@contextlib.contextmanager
+def nested(folder: Path, levels: int) -> Iterator[None]:
+    """Have folders nested in a folder for the block; pytest's own removal is ended by them."""
+    nest(folder, levels)
+    try:
+        yield
+    finally:
+        removing.remove_tree(folder / "d")

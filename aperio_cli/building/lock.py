@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from aperio_cli.errors.building import LockInvalid
 from aperio_cli.errors.files import FileTooLarge
-from aperio_cli.files.reading import read_capped
+from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.digest import Digest
 from aperio_cli.text import clean
 
@@ -82,15 +82,16 @@ def normalized(name: str) -> str:
 
 
 def read_lock(project: Path) -> Lock:
-    """The lock of a project folder.
+    """Return the lock of a project folder.
 
     Raises:
         LockInvalid: it is missing, longer than 1 MiB, or not as `parse_lock` wants it.
-        FileNotRegular: a folder, a pipe or a device stands in its place.
+        FileNotRegular: a link, a folder, a pipe or a device stands in its place.
     """
     path = project / FILE_NAME
     try:
-        data = read_capped(path, MAX_BYTES)
+        with Beneath(project) as files:
+            data = files.read(FILE_NAME, limit_bytes=MAX_BYTES)
     except FileNotFoundError:
         raise _invalid(path, "the file is missing") from None
     except FileTooLarge as error:

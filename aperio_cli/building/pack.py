@@ -14,6 +14,7 @@ from aperio_cli.building.manifest_text import with_tags
 from aperio_cli.building.project import DOCUMENTS, read_manifest_bytes
 from aperio_cli.building.secret_files import refuse_secrets
 from aperio_cli.errors.usage import UsageError
+from aperio_cli.files.beneath import Beneath
 from aperio_cli.files.writing import disk_full_guard
 from aperio_cli.models.artifact import Artifact, Project, artifact_name
 from aperio_cli.models.manifest import FILE_NAME as MANIFEST
@@ -39,7 +40,8 @@ class BuildRequest:
     Attributes:
         project: from `load_project`.
         platforms: one artifact each; one named twice counts once.
-        out: folder for the artifacts; made when it is missing.
+        out: folder for the artifacts; made when it is missing. Inside of the project no link leads
+            to it.
         pythons: interpreter versions such as `3.11`, out of those the manifest declares; none
             means all of them.
         environment: the caller's: SOURCE_DATE_EPOCH, and what `pip.PASSED_ON` or
@@ -89,6 +91,7 @@ def build(request: BuildRequest) -> list[Artifact]:
         BuildDependencyUnavailable, DependencyDigestMismatch, NetworkUnavailable,
         BuildDependencyFailed: from installing the dependencies.
         GoToolchainMissing, GoModulesUnpinned, GoBuildFailed: from compiling a Go plugin.
+        FileNotRegular: a link stands where one of the project's files or its output should be.
         MemberUnfit: a file's path or size does not fit into an artifact.
         DiskFull: there is no space; no artifact was replaced by half of one.
         OSError: a file may not be read or the folder cannot be written.
@@ -103,7 +106,7 @@ def build(request: BuildRequest) -> list[Artifact]:
             _members(request, inputs, platform, Path(folder) / platform.slug)
             for platform in platforms
         ]
-        request.out.mkdir(parents=True, exist_ok=True)
+        _make_output(request)
         return [
             _write(request, inputs, platform, parts)
             for platform, parts in zip(platforms, members, strict=True)
@@ -113,6 +116,7 @@ def build(request: BuildRequest) -> list[Artifact]:
 def _gather(request: BuildRequest) -> _Inputs:
     """Everything that can refuse a project, before anything is downloaded or written."""
     project = request.project
+    _check_output(request)
     manifest_bytes = read_manifest_bytes(project.path)
     manifest = Manifest.parse(manifest_bytes, where=str(project.path / MANIFEST))
     files = contents.project_files(project.path, without=request.out.absolute())
@@ -123,6 +127,31 @@ def _gather(request: BuildRequest) -> _Inputs:
         manifest = Manifest.parse(manifest_bytes)
     made_with = _made_with(request, manifest)
     return _Inputs(manifest, manifest_bytes, files, made_with, _source_time(request.environment))
+
+
+def _check_output(request: BuildRequest) -> None:
+    """Refuse an output folder inside of the project to which a link leads."""
+    parts = _parts_inside(request)
+    if parts:
+        with Beneath(request.project.path) as files:
+            files.mode(*parts)
+
+
+def _make_output(request: BuildRequest) -> None:
+    parts = _parts_inside(request)
+    if parts:
+        with Beneath(request.project.path) as files:
+            files.make_folders(*parts)
+    else:
+        request.out.mkdir(parents=True, exist_ok=True)
+
+
+def _parts_inside(request: BuildRequest) -> tuple[str, ...]:
+    """Return the way from the project to its output; empty when that is elsewhere."""
+    out = request.out.absolute()
+    if ".." in out.parts or not out.is_relative_to(request.project.path):
+        return ()
+    return out.relative_to(request.project.path).parts
 
 
 def _made_with(request: BuildRequest, manifest: Manifest) -> lock.Lock | go_tool.Toolchain:

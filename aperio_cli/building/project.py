@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aperio_cli.building.contents import VENDOR
 from aperio_cli.errors.building import ProjectInvalid
-from aperio_cli.files.reading import open_regular
+from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.artifact import SUFFIX, Project
 from aperio_cli.models.manifest import FILE_NAME, MAX_BYTES, Manifest
 
@@ -18,6 +19,8 @@ SCRIPT = "plugin.py"
 GO_MODULE = "go.mod"
 """The author's file that makes a folder a Go module; the main package stands beside it."""
 
+_GO_SUMS = "go.sum"
+
 _STARTS = {"python": SCRIPT, "go": GO_MODULE}
 
 DOCUMENTS = ("LICENSE", "README.md")
@@ -27,7 +30,9 @@ _EXAMPLE = "`aperio plugin init github.com/acme/aperio-plugin-box` makes a new p
 
 
 def load_project(path: Path) -> Project:
-    """The project in a folder, its path absolute.
+    """Return the project in a folder, its path absolute.
+
+    The folder may be a link, being what was named; in it no link is followed.
 
     Args:
         path: the folder that holds manifest.yaml.
@@ -37,20 +42,24 @@ def load_project(path: Path) -> Project:
             LICENSE or README.md.
         ManifestInvalid: the manifest is too large, not YAML, or says something wrong.
         ManifestKindUnknown: the manifest's kind is none of the three.
-        FileNotRegular: manifest.yaml is a folder, a pipe or a device.
+        FileNotRegular: one of these files is a link, a folder, a pipe or a device, or go.sum or
+            vendor is a link.
     """
     folder = path.absolute()
     if not folder.is_dir():
         raise _not_a_folder(path)
-    if not (folder / FILE_NAME).exists():
-        raise ProjectInvalid(
-            f"`{path}` is not a plugin project: it has no {FILE_NAME}",
-            why=_nearby(path),
-            next=["name the folder that holds it", _EXAMPLE],
-        )
-    manifest = Manifest.parse(read_manifest_bytes(folder), where=str(path / FILE_NAME))
-    wanted = (*DOCUMENTS, _STARTS[manifest.runtime.language])
-    missing = [name for name in wanted if not (folder / name).is_file()]
+    with Beneath(folder) as files:
+        if files.mode(FILE_NAME) is None:
+            raise ProjectInvalid(
+                f"`{path}` is not a plugin project: it has no {FILE_NAME}",
+                why=_nearby(path),
+                next=["name the folder that holds it", _EXAMPLE],
+            )
+        manifest = Manifest.parse(_read_manifest(files), where=str(path / FILE_NAME))
+        wanted = (*DOCUMENTS, _STARTS[manifest.runtime.language])
+        missing = [name for name in wanted if not files.has_file(name)]
+        for name in (_GO_SUMS, VENDOR):  # a link refuses: go and pip would follow it
+            files.mode(name)
     if missing:
         raise ProjectInvalid(
             f"`{path}` is not a complete plugin project: {', '.join(missing)} missing",
@@ -61,15 +70,20 @@ def load_project(path: Path) -> Project:
 
 
 def read_manifest_bytes(folder: Path) -> bytes:
-    """The contents of a project's manifest.yaml.
+    """Return the contents of a project's manifest.yaml.
 
     Of one that is too long, a byte more than is allowed: the parser's message names the limit.
 
     Raises:
-        FileNotRegular: it is a folder, a pipe or a device.
+        FileNotRegular: it is a link, a folder, a pipe or a device.
         OSError: it may not be read.
     """
-    with open_regular(folder / FILE_NAME, follow_links=True) as file:
+    with Beneath(folder) as files:
+        return _read_manifest(files)
+
+
+def _read_manifest(files: Beneath) -> bytes:
+    with files.open_file(FILE_NAME) as file:
         return file.read(MAX_BYTES + 1)
 
 

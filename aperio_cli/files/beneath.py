@@ -18,7 +18,7 @@ from aperio_cli.errors.files import FileNotRegular, FileTooLarge
 from aperio_cli.files import locking, reading, removing, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -28,6 +28,18 @@ _FOLDER_FLAGS = _ROOT_FLAGS | os.O_NOFOLLOW
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # ELOOP and ENOTDIR: a link, where a file and where a folder was expected. ENXIO: a socket.
 _OTHER_KIND = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO})
+
+
+def require_files(folder: Path, names: Iterable[str]) -> None:
+    """Refuse names in a folder that are links, folders, pipes, sockets or devices.
+
+    Raises:
+        FileNotRegular: one of them is.
+        OSError: one of them is missing, or the folder cannot be opened.
+    """
+    with Beneath(folder) as files:
+        for name in names:
+            files.open_file(name).close()
 
 
 class Beneath:

@@ -17,6 +17,7 @@ from aperio_cli.errors.registries import PublishedVersionChanged
 from aperio_cli.errors.trust import SignatureMissing
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.files import writing
+from aperio_cli.files.beneath import require_files
 from aperio_cli.models.address import beside_file, file_name, shown
 from aperio_cli.models.artifact import (
     ATTESTATIONS_SUFFIX,
@@ -116,7 +117,8 @@ def add(request: AddRequest) -> list[Added]:
         ManifestMismatch: the file's name or the plugin's kind is not what it should be.
         SignatureMissing: an artifact has no bundle.
         AperioError: an artifact was not admitted (`verify_artifact` and its errors).
-        FileNotRegular: a link stands in the registry where something is read or written.
+        FileNotRegular: a link stands in the registry where something is read or written, in the
+            named folder in an artifact's place, or beside an artifact in its bundle's.
         DiskFull: there is no space.
     """
     with (
@@ -181,6 +183,7 @@ def _artifacts(request: AddRequest) -> Iterator[list[Path]]:
             why=f"looked for files that end in {SUFFIX}",
             next=["`aperio plugin build`", "name the folder it wrote to, usually dist"],
         )
+    require_files(path, [each.name for each in found])
     yield found
 
 

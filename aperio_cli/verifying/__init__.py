@@ -240,8 +240,9 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _read_stated(stated: Path | None, beside: Path, limit_bytes: int) -> bytes | None:
+    # Only what somebody named may be a link: what lies beside an artifact came with it.
     try:
-        with files_reading.open_regular(stated or beside, follow_links=True) as file:
+        with files_reading.open_regular(stated or beside, follow_links=bool(stated)) as file:
             # One byte over the limit is enough for the verifier to refuse it by its length.
             return file.read(limit_bytes + 1)
     except FileNotFoundError as error:

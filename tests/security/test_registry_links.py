@@ -427,3 +427,66 @@ def test_folder_that_the_operator_names_may_be_a_link(aperio: Aperio, way: str) 
     build(aperio)
     (aperio.folder / "link").symlink_to("registry/public")
     aperio("plugin", "install", PLUGIN, "--registry", way)
+
+
+# ── artifacts that are verified and added ─────────────────────────────────────────────────────────
+
+
+def beside(aperio: Aperio, suffix: str) -> Path:
+    return aperio.folder / "dist" / (NAME + suffix)
+
+
+@pytest.mark.parametrize("target", ["the same", "/proc/self/environ"])
+@pytest.mark.parametrize("suffix", [BUNDLE_SUFFIX, ATTESTATIONS_SUFFIX])
+@pytest.mark.parametrize(
+    "words",
+    [("plugin", "verify", f"dist/{NAME}"), ("registry", "add", "dist", "--dir", "registry")],
+    ids=["verify", "add"],
+)
+def test_what_lies_beside_an_artifact_is_read_without_links(
+    aperio: Aperio, words: tuple[str, ...], suffix: str, target: str
+) -> None:
+    """It came with the artifact; nobody named it."""
+    aperio(*words)
+    file = beside(aperio, suffix)
+    kept = aperio.folder / "kept"
+    file.rename(kept)
+    file.symlink_to(kept if target == "the same" else target)
+    code, status = LINKED
+
+    told = aperio.refuses(*words, code=code, status=status)
+
+    assert f"dist/{NAME}{suffix}` was not read: it is not a regular file" in told.what
+
+
+def test_bundle_that_the_operator_names_may_be_a_link(aperio: Aperio) -> None:
+    beside(aperio, BUNDLE_SUFFIX).rename(aperio.folder / "kept")
+    (aperio.folder / "link").symlink_to("kept")
+    aperio("plugin", "verify", f"dist/{NAME}", "--bundle", "link")
+
+
+def test_artifact_that_the_operator_names_may_be_a_link(aperio: Aperio) -> None:
+    beside(aperio, "").rename(aperio.folder / "kept")
+    beside(aperio, "").symlink_to("../kept")
+    aperio("plugin", "verify", f"dist/{NAME}")
+    aperio("registry", "add", f"dist/{NAME}", "--dir", "registry")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("registry", "add", "dist", "--dir", "registry"),
+        ("plugin", "sign", "dist", "--trust", "local"),
+    ],
+    ids=["add", "sign"],
+)
+def test_artifact_that_is_found_in_a_folder_may_be_no_link(
+    aperio: Aperio, words: tuple[str, ...]
+) -> None:
+    beside(aperio, "").rename(aperio.folder / "kept")
+    beside(aperio, "").symlink_to("../kept")
+    code, status = LINKED
+
+    told = aperio.refuses(*words, code=code, status=status)
+
+    assert told.what == f"`dist/{NAME}` was not used: it is a symbolic link"

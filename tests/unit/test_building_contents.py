@@ -11,7 +11,7 @@ from aperio_cli.building.contents import project_files
 from aperio_cli.errors import REFUSED
 from aperio_cli.errors.building import ProjectInvalid
 from aperio_cli.errors.files import TreeNotPlain
-from tests.builders import nest
+from tests.builders import nested
 from tests.projects import write
 
 if TYPE_CHECKING:
@@ -154,17 +154,19 @@ def test_test_data_inside_a_python_package_is_packed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("levels", [101, 1500, 3000])
 def test_folders_nested_without_end_are_refused(tmp_path: Path, levels: int) -> None:
-    nest(tmp_path, levels)
-    with pytest.raises(ProjectInvalid, match="nested more than 100 deep"):
+    with (
+        nested(tmp_path, levels),
+        pytest.raises(ProjectInvalid, match="nested more than 100 deep"),
+    ):
         project_files(tmp_path)
 
 
 def test_folders_nested_as_people_do_are_walked(tmp_path: Path) -> None:
-    nest(tmp_path, 100)
-    assert len(project_files(tmp_path)) == 100
+    with nested(tmp_path, 100):
+        assert len(project_files(tmp_path)) == 100
 
 
 def test_folders_nested_in_what_is_skipped_are_not_looked_at(tmp_path: Path) -> None:
     (tmp_path / "node_modules").mkdir()
-    nest(tmp_path / "node_modules", 3000)
-    assert project_files(tmp_path) == ()
+    with nested(tmp_path / "node_modules", 3000):
+        assert project_files(tmp_path) == ()

@@ -28,7 +28,7 @@ from aperio_cli.errors.files import DiskFull, NetworkUnavailable, TreeNotPlain
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.files.writing import ASIDE_PREFIX
 from aperio_cli.models.platform import Platform
-from tests.builders import nest
+from tests.builders import nested
 from tests.go_projects import (
     COMPILED,
     OFFLINE,
@@ -442,8 +442,10 @@ def test_sources_of_a_folder_under_development_have_no_links_to_files(tmp_path: 
 
 @pytest.mark.parametrize("levels", [1500, 3000])
 def test_sources_nested_without_end_are_refused(tmp_path: Path, levels: int) -> None:
-    nest(tmp_path, levels)
-    with pytest.raises(ProjectInvalid, match="nested more than 100 deep"):
+    with (
+        nested(tmp_path, levels),
+        pytest.raises(ProjectInvalid, match="nested more than 100 deep"),
+    ):
         list(go._sources(tmp_path, tmp_path))
 
 

@@ -97,5 +97,5 @@ def test_load_project_refuses_a_huge_manifest(tmp_path: Path) -> None:
 def test_load_project_does_not_wait_for_a_pipe(tmp_path: Path) -> None:
     (make_project(tmp_path) / "manifest.yaml").unlink()
     os.mkfifo(tmp_path / "manifest.yaml")
-    with pytest.raises(FileNotRegular, match="not a regular file"):
+    with pytest.raises(FileNotRegular, match="it is a fifo"):
         load_project(tmp_path)

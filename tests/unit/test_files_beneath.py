@@ -11,7 +11,7 @@ import pytest
 from aperio_cli.errors.files import FileNotRegular, FileTooLarge, LockHeld
 from aperio_cli.files import locking
 from aperio_cli.files.beneath import Beneath
-from tests.unit.test_files import nest
+from tests.builders import nest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

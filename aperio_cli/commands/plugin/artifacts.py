@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aperio_cli.archive.loading import load_artifact
 from aperio_cli.errors.usage import NotFound
+from aperio_cli.files.beneath import require_files
 from aperio_cli.models.artifact import SUFFIX
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def find_artifacts(arguments: Sequence[str]) -> list[Artifact]:
-    """The artifacts that the arguments name, in their order; a folder gives all of its own, sorted.
+    """Return the artifacts that are named, in their order; a folder gives all of its own, sorted.
+
+    What is named may be a link; what is found in a folder may not, for nobody named that.
 
     What their manifests say is a claim, good enough to sign or to file them under a name.
 
@@ -24,6 +27,7 @@ def find_artifacts(arguments: Sequence[str]) -> list[Artifact]:
         NotFound: nothing is there, or a folder has no artifact, or a name does not say a platform.
         ArchiveRefused: the file is not an artifact.
         ManifestInvalid: its manifest cannot be read.
+        FileNotRegular: a link, a folder, a pipe or a device has the name of an artifact.
     """
     return [load_artifact(path) for argument in arguments for path in _files(Path(argument))]
 
@@ -37,4 +41,5 @@ def _files(path: Path) -> list[Path]:
         raise NotFound(
             f"`{path}` has no artifact: no file ends in {SUFFIX}", next=["`aperio plugin build`"]
         )
+    require_files(path, [each.name for each in found])
     return found
