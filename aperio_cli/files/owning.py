@@ -109,9 +109,10 @@ def _look(place: str, *, is_last: bool) -> str | None:
     """Refuse one step that somebody else may change; return where it leads when it is a link."""
     status = os.lstat(place)
     if not _is_ours(place, status.st_uid):
+        allowed = " or ".join(map(_user, sorted({os.geteuid(), _ROOT}, reverse=True)))
         raise _Shared(
             place,
-            f"it belongs to {_user(status.st_uid)}\nexpected {_user(os.geteuid())} or root",
+            f"it belongs to {_user(status.st_uid)}\nexpected {allowed}",
             f"chown -h {os.geteuid()} {shlex.quote(place)}",
             "or copy it into a folder of your own, and name that",
         )
