@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHILD = ("/bin/sh", "-c", "sleep 300 & echo $!; wait")
 HOST = f"""
 import os, subprocess, time
-from aperio_cli.host.lifeline import Lifeline
+from aperio_cli.host.process.lifeline import Lifeline
 lifeline = Lifeline.make()
 child = subprocess.Popen(
     {CHILD!r}, stdout=subprocess.PIPE, pass_fds=(lifeline.plugin_end,), start_new_session=True

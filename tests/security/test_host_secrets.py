@@ -16,7 +16,7 @@ DEADLINE_S = 30
 HOST = """
 import asyncio, os, sys
 from pathlib import Path
-from aperio_cli.host.process import Command, PipeReader, spawn
+from aperio_cli.host.process.spawning import Command, PipeReader, spawn
 
 PLUGIN = (
     "import os\\n"
