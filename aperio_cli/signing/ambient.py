@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import random
+import re
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,8 +22,16 @@ if TYPE_CHECKING:
     from aperio_cli.errors import AperioError
 
 DEADLINE_S = 60.0
+MAX_TRIES: Final = 4
+FIRST_BACKOFF_S: Final = 0.5
 _EVIDENCE_CHARACTERS = 300
 _GITLAB_TOKEN: Final = "SIGSTORE_ID_TOKEN"  # noqa: S105 - the name of a variable
+# What package `id` says of answers: its errors tell causes apart by their text only.
+_STATUS = re.compile(r"\(code=(\d{3}), ")
+_PASSING = ("timed out", "malformed or incomplete JSON", "codec can't decode")
+_FORBIDDEN: Final = 403
+_TOO_MANY_REQUESTS: Final = 429
+_SERVER_ERROR: Final = 500
 _GIVEN = "get a token elsewhere and give it: `aperio plugin sign --identity-token -`"
 
 
@@ -98,7 +110,9 @@ def current_service(environment: Mapping[str, str]) -> Service | None:
 
 
 def ambient_token(environment: Mapping[str, str]) -> str | None:
-    """The identity token that the surroundings give; None when they give none and owe none.
+    """Return the identity token that the surroundings give; None when they give and owe none.
+
+    A service that is busy, fails or answers with something else is asked again, at most four times.
 
     Args:
         environment: that of this process, in which sigstore looks as well.
@@ -106,7 +120,7 @@ def ambient_token(environment: Mapping[str, str]) -> str | None:
     Raises:
         CredentialMissing: when a CI service is there and gives this job no token.
         IdentityTokenInvalid: when what it gives is no token for Sigstore.
-        NetworkUnavailable: when its service cannot be reached.
+        NetworkUnavailable: when its service cannot be reached, or fails every time.
         SigningTimeout: when it does not answer within a minute.
     """
     service = current_service(environment)
@@ -136,6 +150,15 @@ def missing(service: Service, why: str) -> CredentialMissing:
     )
 
 
+def _missing_for_another_reason(service: Service, why: str) -> CredentialMissing:
+    """Return the error for a job that may have a token and gets none: no permission would help."""
+    return CredentialMissing(
+        f"nothing was signed: {service.name} refused this job an identity token",
+        why=why,
+        next=["run the job again: what it may ask with is good for one run only", _GIVEN],
+    )
+
+
 def unusable(environment: Mapping[str, str], error: IdentityTokenInvalid) -> IdentityTokenInvalid:
     """The error for a token of the surroundings that cannot be used, with whose it is."""
     service = current_service(environment) or GOOGLE
@@ -153,19 +176,37 @@ def _what_is_unusable(service: Service) -> str:
 def _detect(service: Service | None) -> str | None:
     from sigstore.oidc import detect_credential
 
-    try:
-        return detect_credential(AUDIENCE)
-    except Exception as error:
-        raise _failed(service or GOOGLE, error) from error
+    for attempt in itertools.count(1):
+        try:
+            return detect_credential(AUDIENCE)
+        except Exception as error:
+            why = clean(error, limit=_EVIDENCE_CHARACTERS) or type(error).__name__
+            if attempt == MAX_TRIES or not _may_pass(why):
+                raise _failed(service or GOOGLE, why) from error
+        # Jitter: jobs that failed together must not come back together.
+        time.sleep(FIRST_BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
+    return None
 
 
-def _failed(service: Service, error: Exception) -> AperioError:
-    """The error for whatever stopped the search; package `id` tells causes apart by text only."""
-    why = clean(error, limit=_EVIDENCE_CHARACTERS) or type(error).__name__
-    if "timed out" in why:  # it says so of every connection that fails
+def _status(why: str) -> int:
+    """Return the HTTP status that an error speaks of; 0 when it speaks of none."""
+    found = _STATUS.search(why)
+    return int(found[1]) if found else 0
+
+
+def _may_pass(why: str) -> bool:
+    """Return whether asking again may give a token: nothing is wrong with the job."""
+    status = _status(why)
+    is_busy = status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR
+    return is_busy or (not status and any(text in why for text in _PASSING))
+
+
+def _failed(service: Service, why: str) -> AperioError:
+    """Return the error for whatever stopped the search."""
+    if _may_pass(why):
         return NetworkUnavailable(
-            f"nothing was signed: the identity service of {service.name} cannot be reached",
-            why=why,
+            f"nothing was signed: the identity service of {service.name} gave no token",
+            why=f"asked {MAX_TRIES} times; the last time: {why}",
             next=["run the job again"],
         )
     if "audience claim" in why or "Malformed token" in why:
@@ -174,6 +215,8 @@ def _failed(service: Service, error: Exception) -> AperioError:
             why=why,
             next=service.steps,
         )
+    if service is GITHUB and _status(why) not in {0, _FORBIDDEN}:
+        return _missing_for_another_reason(service, why)
     return missing(service, why)
 
 

@@ -325,9 +325,19 @@ def giving_no_token(_: web.Asked) -> web.Answer:
     return web.Answer(200, b'{"value": "abc"}')
 
 
+def failing(_: web.Asked) -> web.Answer:
+    return web.Answer(500, b"internal error")
+
+
+def forgetting(_: web.Asked) -> web.Answer:
+    return web.Answer(401, b'{"message": "not authorized"}')
+
+
 HOSTILE_ENDPOINTS = {
     "refuses": (refusing, "credential-missing", 1, "Resource not accessible"),
-    "nonsense": (talking_nonsense, "credential-missing", 1, "JSON"),
+    "forgets the job": (forgetting, "credential-missing", 1, "not authorized"),
+    "nonsense": (talking_nonsense, "network-unavailable", 4, "asked 4 times"),
+    "fails every time": (failing, "network-unavailable", 4, "code=500"),
     "no token": (giving_no_token, "identity-token-invalid", 1, "Malformed"),
     "redirects for ever": (web.redirecting, "network-unavailable", 4, ""),
 }
@@ -344,6 +354,40 @@ def test_github_endpoint_that_misbehaves_ends_in_an_error_that_quotes_it(
     assert (error["code"], error["exit"]) == (code, status)
     assert said in error["why"]
     assert "\x1b" not in error["why"]
+    # The permission is named where it is missing, and nowhere else.
+    assert ("id-token: write" in str(error["next"])) is (case in {"refuses", "no token"})
+
+
+PASSING = {
+    "fails": web.Answer(500, b"internal error"),
+    "is busy": web.Answer(429, b"slow down", {"Retry-After": "1"}),
+    "is away": web.Answer(503, b"<html>unavailable"),
+    "answers with text": web.Answer(200, b"try again"),
+    "answers with bytes": web.Answer(502, b"\xff\xfe"),
+}
+
+
+@pytest.mark.parametrize("case", PASSING)
+def test_github_endpoint_that_misbehaves_once_is_asked_again(
+    case: str, job: Job, artifact: Path, private: Instance
+) -> None:
+    with github.endpoint(private) as honest:
+
+        def answer(asked: web.Asked) -> web.Answer:
+            if len(endpoint.site.asked) == 1:
+                return PASSING[case]
+            url = f"{honest.site.url}{asked.path}?api-version=2.0&audience=sigstore"
+            again = urllib.request.Request(url)  # noqa: S310 - on this machine
+            again.add_header("Authorization", asked.headers["authorization"])
+            with urllib.request.urlopen(again, timeout=20) as said:  # noqa: S310
+                return web.Answer(body=said.read())
+
+        with github.endpoint(private, answer) as endpoint:
+            job.given(endpoint.environment)
+            done = job.signs(artifact, "--trust", private.file)
+    assert (done.status, done.err) == (0, "")
+    assert len(endpoint.site.asked) == 2
+    assert proof_of(artifact, private).signer.identity == WORKFLOW
 
 
 # ── people ────────────────────────────────────────────────────────────────────────────────────────
