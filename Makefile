@@ -104,8 +104,7 @@ lint: setup ## ruff, mypy, gofmt, go vet, and that generated files are current
 	$(if $(GO),cd bench/go && $(GO_OFFLINE) $(GO) vet ./...)
 
 dist: $(DEV_READY) ## the wheels and sdists of a release, the same bytes everywhere
-	APERIO_RELEASE=1 $(BIN)/python -m hatchling build --directory $(abspath $(DIST))
-	cd sdk/python && $(abspath $(BIN))/python -m hatchling build --directory $(abspath $(DIST))
+	.ci/build-release $(abspath $(BIN))/python $(abspath $(DIST))
 
 bench: setup ## measure, as ratios within one run
 	$(OFFLINE) $(BIN)/python bench/run.py

@@ -1,9 +1,12 @@
 """Put the SDKs of this checkout into its own plugins, as `plugin init` does for a new project.
 
     python plugins/refresh_sdk.py PROJECT...
+    python plugins/refresh_sdk.py --into FOLDER
 
 A Python project gets the wheel in `vendor/` and its line in requirements.lock, a Go project the
-module in `third_party/`.
+module in `third_party/`. With `--into` the wheel is written there instead, for a release: what an
+index has under this version must be the file that projects have locked, or pip would take the
+index's and refuse it.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from aperio_cli.files.writing import write_atomic
 from aperio_cli.scaffolding.go_sdk import FOLDER, go_sdk
 from aperio_cli.scaffolding.wheel import refresh, sdk_wheel
 
@@ -27,7 +31,11 @@ def refreshed(project: Path) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Refresh the projects named; print a line for each."""
+    """Refresh the projects named, or write the wheel into a folder; print a line for each."""
+    if arguments[:1] == ["--into"]:
+        wheel = sdk_wheel()
+        write_atomic(Path(arguments[1]) / wheel.file_name, wheel.data)
+        return 0
     for argument in arguments:
         sys.stdout.write(f"{argument}: {refreshed(Path(argument))}\n")
     return 0

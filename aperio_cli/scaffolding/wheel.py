@@ -81,7 +81,7 @@ def sdk_wheel(source: Path | None = None) -> Wheel:
     name, version = metadata["name"], _version(root, metadata)
     info = f"{name.replace('-', '_')}-{version}.dist-info"
     files = _sources(root)
-    files[f"{info}/METADATA"] = _metadata(metadata, version)
+    files[f"{info}/METADATA"] = _metadata(root, metadata, version)
     files[f"{info}/WHEEL"] = _WHEEL.encode()
     if (root / "LICENSE").is_file():
         files[f"{info}/licenses/LICENSE"] = read_capped(root / "LICENSE", _MAX_FILE_BYTES)
@@ -108,8 +108,9 @@ def _sources(root: Path) -> dict[str, bytes]:
     }
 
 
-def _metadata(metadata: Mapping[str, Any], version: str) -> bytes:
-    """METADATA: the headers of core metadata 2.4 that the SDK's pyproject.toml gives."""
+def _metadata(root: Path, metadata: Mapping[str, Any], version: str) -> bytes:
+    """Return METADATA: what the SDK's pyproject.toml says, as core metadata 2.4, and its README."""
+    extras: Mapping[str, Sequence[str]] = metadata.get("optional-dependencies", {})
     lines = [
         "Metadata-Version: 2.4",
         f"Name: {metadata['name']}",
@@ -119,6 +120,13 @@ def _metadata(metadata: Mapping[str, Any], version: str) -> bytes:
         f"Requires-Python: {metadata['requires-python']}",
         *(f"Requires-Dist: {requirement}" for requirement in metadata.get("dependencies", ())),
     ]
+    for extra, requirements in extras.items():
+        lines.append(f"Provides-Extra: {extra}")
+        lines += [f"Requires-Dist: {one}; extra == '{extra}'" for one in requirements]
+    readme = root / "README.md"
+    if readme.is_file():
+        text = read_capped(readme, _MAX_FILE_BYTES).decode()
+        lines += ["Description-Content-Type: text/markdown", "", text]
     return "\n".join(lines).encode() + b"\n"
 
 

@@ -16,6 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from aperio_cli import __version__
+from aperio_cli.scaffolding.wheel import sdk_wheel
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -154,6 +155,12 @@ def test_wheel_built_from_the_sdist_is_that_of_the_release(
     rebuilt = pip_wheel(sdist, tmp_path)
     assert metadata(rebuilt).items() == metadata(wheel).items()
     assert names(rebuilt) == names(wheel)
+
+
+def test_sdk_of_a_release_is_the_file_that_projects_have_locked(release: dict[str, Path]) -> None:
+    """With other bytes under this version on an index, pip would take those and refuse them."""
+    made = sdk_wheel()
+    assert release[made.file_name].read_bytes() == made.data
 
 
 def names(wheel: Path) -> set[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli.scaffolding.go_sdk import FOLDER
+from aperio_cli.scaffolding.wheel import sdk_wheel
 from tests.projects import ROOT, write
 
 if TYPE_CHECKING:
@@ -39,3 +40,9 @@ def test_a_go_project_gets_the_module(
     assert script.main([str(tmp_path)]) == 0
     assert capsys.readouterr().out.startswith(f"{tmp_path}: {FOLDER} refreshed")
     assert (tmp_path / FOLDER / "go.mod").is_file()
+
+
+def test_a_release_gets_the_wheel_that_projects_have(script: Any, tmp_path: Path) -> None:
+    assert script.main(["--into", str(tmp_path)]) == 0
+    [made] = tmp_path.glob("*.whl")
+    assert (made.name, made.read_bytes()) == (sdk_wheel().file_name, sdk_wheel().data)

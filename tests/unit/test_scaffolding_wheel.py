@@ -73,8 +73,11 @@ def test_sdk_wheel_states_its_dependencies(tmp_path: Path) -> None:
     headers = BytesParser().parsebytes(data)
     assert headers["Name"] == "aperio-plugin-sdk"
     assert headers["Version"] == "0.1.0"
-    required = [text.split(">")[0] for text in headers.get_all("Requires-Dist") or []]
-    assert sorted(required) == ["grpcio", "protobuf"]
+    required = headers.get_all("Requires-Dist") or []
+    assert [text.split(">")[0] for text in required] == ["grpcio", "protobuf", "cryptography"]
+    assert headers["Provides-Extra"] == "mtls"
+    assert required[-1].endswith("; extra == 'mtls'")
+    assert headers.get_payload(decode=True) == (SDK / "README.md").read_bytes() + b"\n"
 
 
 def test_sdk_wheel_refuses_a_source_without_a_version(source: Path) -> None:
