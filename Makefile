@@ -22,7 +22,7 @@ OFFLINE := PIP_NO_INDEX=1 PIP_FIND_LINKS=$(CURDIR)/$(WHEELS) PIP_DISABLE_PIP_VER
 # One process for each core; the tests of a file stay together, because they share what is made once.
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: help setup go-modules demo test test-again test-all third-party sigstack fmt lint dist bench docs generate clean
+.PHONY: help setup go-modules demo test test-again test-all third-party sigstack fmt lint dist lock bench docs generate clean
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -97,7 +97,7 @@ fmt: $(DEV_READY) ## mend what can be mended without you
 lint: setup ## ruff, mypy, gofmt, go vet, and that generated files are current
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy aperio_cli sdk/python/aperio_plugin plugins/box plugins/refresh_sdk.py tests bench proto/generate.py proto/generate_go.py hatch_build.py
+	$(BIN)/mypy aperio_cli sdk/python/aperio_plugin plugins/box plugins/refresh_sdk.py tests bench proto/generate.py proto/generate_go.py hatch_build.py .ci
 	$(if $(GO),test -z "$$($(GO) run cmd/gofmt -l sdk/go bench/go tests/sigstack/go plugins/jsonl-file/*.go)")
 	$(if $(GO),cd sdk/go && $(GO_OFFLINE) $(GO) vet ./...)
 	$(if $(GO),cd plugins/jsonl-file && $(GO_OFFLINE) $(GO) vet ./...)
@@ -105,6 +105,9 @@ lint: setup ## ruff, mypy, gofmt, go vet, and that generated files are current
 
 dist: $(DEV_READY) ## the wheels and sdists of a release, the same bytes everywhere
 	.ci/build-release $(abspath $(BIN))/python $(abspath $(DIST))
+
+lock: $(DEV_READY) ## lock aperio's dependencies anew, for the workflows of projects; asks the index
+	$(BIN)/python .ci/lock_aperio.py
 
 bench: setup ## measure, as ratios within one run
 	$(OFFLINE) $(BIN)/python bench/run.py

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aperio_cli import __version__
 from aperio_cli.errors.building import FolderNotEmpty, ModuleInvalid
 from aperio_cli.errors.usage import PluginIdInvalid, UsageError
 from aperio_cli.files.reading import kind_of
@@ -21,8 +20,9 @@ from aperio_cli.models.manifest import FILE_NAME as MANIFEST
 from aperio_cli.models.manifest import KINDS, MAX_BYTES, Manifest
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.paths import bundled
+from aperio_cli.scaffolding import origin
 from aperio_cli.scaffolding.go_sdk import go_sdk
-from aperio_cli.scaffolding.wheel import refresh, sdk_wheel
+from aperio_cli.scaffolding.wheel import Wheel, refresh, sdk_wheel
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ _DESCRIPTIONS = {
     "remediation": "Suspends and resumes users of {}",
     "destination": "Hands findings and events to {}",
 }
-# Interpreters that the template's lock has wheels for; the first stands in for any other.
-_LOCKED_TAGS = ("cp311", "cp312", "cp313", "cp314")
+LOCKED_TAGS = ("cp311", "cp312", "cp313", "cp314")
+"""Interpreters that the locks have wheels for; the first stands in for any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ class ScaffoldRequest:
         publisher: the plugin's namespace; empty means the module's owner in lower case.
         output: the project's folder, new or empty; None means one named after the repository,
             in the current folder.
+        aperio_from: where its workflows get aperio from, as `origin.parse_origin` takes it.
     """
 
     module: str
@@ -68,6 +69,7 @@ class ScaffoldRequest:
     language: str = "python"
     publisher: str = ""
     output: Path | None = None
+    aperio_from: str = origin.DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,8 @@ def scaffold(request: ScaffoldRequest) -> Project:
     network is used: the SDK is put in from the source that ships with aperio.
 
     Raises:
-        UsageError: this version has no template for the kind or the language.
+        UsageError: this version has no template for the kind or the language, or aperio is not
+            to be had from there.
         ModuleInvalid: the module path is not host/owner/repository in plain characters.
         PluginIdInvalid: the publisher is not a namespace.
         FolderNotEmpty: the folder has something in it, or is no folder; it was left alone.
@@ -115,6 +118,7 @@ def scaffold(request: ScaffoldRequest) -> Project:
     _check_offered("kind", request.kind, KINDS)
     _check_offered("language", request.language, LANGUAGES)
     names = derive_names(request.module, request.publisher, request.kind)
+    source = origin.parse_origin(request.aperio_from)
     output = (request.output or Path(names.repository)).expanduser().absolute()
     _check_empty(output)
     with disk_full_guard(f"`{output}` was not made"):
@@ -122,7 +126,7 @@ def scaffold(request: ScaffoldRequest) -> Project:
         aside = output.parent / (ASIDE_PREFIX + secrets.token_hex(8))
         aside.mkdir()
         try:
-            rendered = _render(request.language, names, aside)
+            rendered = _render(request.language, names, source, aside)
             _take_place(rendered, output)
         finally:
             remove_tree(aside)
@@ -208,36 +212,45 @@ def _not_empty(folder: Path, why: str) -> FolderNotEmpty:
     )
 
 
-def _render(language: str, names: Names, aside: Path) -> Path:
-    """Renders the template below `aside`, with the SDK in it, and gives the folder."""
+def _render(language: str, names: Names, source: origin.Origin, aside: Path) -> Path:
+    """Render the template below `aside`, with the SDK and aperio's lock; return the folder."""
     # The function below the command: it reads no configuration of the user's, keeps no replay
     # file and, told so, runs no hook.
     from cookiecutter.generate import (  # type: ignore[import-untyped]  # it ships no types
         generate_files,
     )
 
-    add_sdk, sdk_variables = _python_sdk() if language == "python" else _go_sdk()
-    variables = {**asdict(names), "aperio_version": __version__, **sdk_variables}
+    wheel = sdk_wheel()
+    add_sdk, sdk_variables = _python_sdk(wheel) if language == "python" else _go_sdk()
+    variables = {**asdict(names), "aperio_commit": source.commit, **sdk_variables}
     template = bundled("plugin_templates") / language
     generate_files(template, {"cookiecutter": variables}, aside, accept_hooks=False)
     rendered = aside / names.repository
     add_sdk(rendered)
+    _add_aperio(rendered, source, wheel)
     return rendered
 
 
-def _python_sdk() -> tuple[Callable[[Path], object], dict[str, str]]:
-    """What puts the SDK's wheel into a project, and the variables that only Python needs."""
-    wheel = sdk_wheel()
+def _add_aperio(project: Path, source: origin.Origin, wheel: Wheel) -> None:
+    """Put the lock that the workflows install aperio by into a project, with the SDK's wheel."""
+    folder = project / origin.FOLDER
+    folder.mkdir()
+    (folder / origin.LOCK_NAME).write_text(origin.lock_text(source, wheel))
+    (folder / wheel.file_name).write_bytes(wheel.data)
+
+
+def _python_sdk(wheel: Wheel) -> tuple[Callable[[Path], object], dict[str, str]]:
+    """Return what puts the SDK's wheel into a project, and the variables that only Python needs."""
     tag = f"cp{sys.version_info[0]}{sys.version_info[1]}"
     return lambda project: refresh(project, wheel), {
-        "python_tag": tag if tag in _LOCKED_TAGS else _LOCKED_TAGS[0],
+        "python_tag": tag if tag in LOCKED_TAGS else LOCKED_TAGS[0],
         "sdk_version": wheel.version,
         "sdk_sha256": wheel.digest.hex,
     }
 
 
 def _go_sdk() -> tuple[Callable[[Path], object], dict[str, str]]:
-    """What puts the SDK's source into a project, and the variables that only Go needs."""
+    """Return what puts the SDK's source into a project, and the variables that only Go needs."""
     sdk = go_sdk()
     return sdk.put_into, {
         "sdk_module": sdk.module,

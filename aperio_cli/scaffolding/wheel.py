@@ -23,7 +23,7 @@ from aperio_cli.models.digest import Digest
 from aperio_cli.paths import bundled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 _PACKAGE = "aperio_plugin"

@@ -132,7 +132,9 @@ DATA: dict[str, Schema] = {
             age_days=maybe(NUMBER), problem=TEXT,
         )),
     ),
-    "plugin init": exactly(path=WORD, id=ID, files=some(WORD)),
+    "plugin init": exactly(
+        path=WORD, id=ID, files=some(WORD), aperio=exactly(**{"from": WORD, "is_locked": FLAG})
+    ),
     "plugin build": exactly(
         artifacts=some(ARTIFACT), id=ID, version=WORD, reproducible=maybe(FLAG)
     ),

@@ -144,7 +144,7 @@ def test_built_project_tells_a_person_who_starts_it_by_hand(box: Path, tmp_path:
 
 def test_rendered_files_hold_nothing_unrendered(project: Path) -> None:
     for name, data in snapshot(project).items():
-        if not name.startswith("vendor/"):
+        if not name.startswith(("vendor/", ".github/aperio/")):
             assert b"cookiecutter" not in data, name
             assert b"{%" not in data, name
             # What a workflow expands itself stands as ${{ … }}.
@@ -172,7 +172,7 @@ def test_lock_has_wheels_for_every_interpreter_it_claims(box: Path) -> None:
     pins = {pin.name: pin for pin in read_lock(box).pins}
     assert set(pins) == {"aperio-plugin-sdk", "grpcio", "protobuf", "typing-extensions"}
     # Two architectures of Linux and universal wheels of macOS for each interpreter.
-    assert len(pins["grpcio"].digests) == 3 * len(scaffolding._LOCKED_TAGS)
+    assert len(pins["grpcio"].digests) == 3 * len(scaffolding.LOCKED_TAGS)
     assert "http" not in (box / "requirements.lock").read_text()
 
 
@@ -186,16 +186,17 @@ def workflow(box: Path) -> dict[str, Any]:
 def test_workflow_pins_every_action_by_commit(box: Path) -> None:
     text = (box / ".github/workflows/release.yml").read_text()
     uses = re.findall(r"uses: (.*)", text)
-    assert len(uses) == 5
+    assert len(uses) == 10
     assert all(PINNED_ACTION.fullmatch(action) for action in uses)
 
 
 def test_workflow_has_no_permission_but_what_each_job_needs(workflow: dict[str, Any]) -> None:
     assert workflow["permissions"] == {}
-    assert workflow["jobs"]["build"]["permissions"] == {"contents": "read"}
-    assert workflow["jobs"]["publish"]["permissions"] == {
-        "contents": "write",
-        "id-token": "write",
+    assert {name: job["permissions"] for name, job in workflow["jobs"].items()} == {
+        "test": {"contents": "read"},
+        "build": {"contents": "read"},
+        "sign": {"contents": "read", "id-token": "write"},
+        "publish": {"contents": "write"},
     }
 
 
@@ -209,10 +210,24 @@ def test_workflow_uses_no_secret_and_pastes_no_expression_into_a_script(
 
 
 def test_workflow_runs_nothing_of_the_project_where_it_can_sign(workflow: dict[str, Any]) -> None:
-    publish = str(workflow["jobs"]["publish"]["steps"])
-    assert "checkout" not in publish
-    assert "pytest" not in publish
-    assert "aperio plugin sign dist" in publish
+    steps = workflow["jobs"]["sign"]["steps"]
+    (checkout,) = (step["with"] for step in steps if "checkout" in step.get("uses", ""))
+    assert checkout["sparse-checkout"] == "/.github/aperio/"
+    installed, compared, signed = (step["run"] for step in steps if "run" in step)
+    assert installed == INSTALL
+    assert "sha256sum" in compared
+    assert signed == "aperio plugin sign dist"
+
+
+def test_workflow_builds_with_hash_locked_packages_only(workflow: dict[str, Any]) -> None:
+    """What the tests install stays in their job."""
+    scripts = [step["run"] for step in workflow["jobs"]["build"]["steps"] if "run" in step]
+    assert [script for script in scripts if "install" in script] == [INSTALL]
+
+
+INSTALL = (
+    "python -I -m pip install --require-hashes --only-binary :all: -r .github/aperio/aperio.lock\n"
+)
 
 
 def test_workflow_publishes_everything_that_signing_makes(workflow: dict[str, Any]) -> None:
@@ -231,7 +246,7 @@ def test_workflow_compares_the_tag_with_the_manifest(
     manifest.write_text(manifest.read_text().replace("version: 0.1.0", f"version: {version}"))
     (script,) = (
         step["run"]
-        for step in workflow["jobs"]["build"]["steps"]
+        for step in workflow["jobs"]["test"]["steps"]
         if "manifest.yaml" in step.get("run", "")
     )
     environment = {"PATH": os.defpath, "GITHUB_REF_NAME": tag}

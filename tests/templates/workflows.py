@@ -18,7 +18,6 @@ def epoch_of_build(workflow: dict[str, Any], folder: Path, committed_at: int) ->
     """The SOURCE_DATE_EPOCH that the step `Build` hands to aperio, in a checkout of that time."""
     checkout, programs = folder / "checkout", folder / "programs"
     environment = _commit(checkout, committed_at)
-    write(programs, "python", "#!/bin/sh\n").chmod(0o755)
     write(programs, "aperio", '#!/bin/sh\necho "$SOURCE_DATE_EPOCH"\n').chmod(0o755)
     steps = workflow["jobs"]["build"]["steps"]
     (script,) = (step["run"] for step in steps if step.get("name") == "Build")

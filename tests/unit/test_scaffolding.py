@@ -20,6 +20,8 @@ from tests.projects import SDK, TAG, snapshot, write
 
 MODULE = "github.com/acme/aperio-plugin-box"
 FILES = {
+    ".github/aperio/aperio.lock",
+    ".github/aperio/aperio_plugin_sdk-0.1.0-py3-none-any.whl",
     ".github/workflows/release.yml",
     ".gitignore",
     "LICENSE",

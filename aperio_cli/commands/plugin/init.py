@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
 from aperio_cli.output import Report
+
+if TYPE_CHECKING:
+    from aperio_cli.scaffolding.origin import Origin
 
 
 @command(plugin, "plugin", "init")
@@ -31,12 +34,21 @@ def plugin_init(  # noqa: PLR0913 - one parameter for each option
     output: Annotated[
         str, typer.Option(help="Folder to write.", metavar="DIR", show_default=False)
     ] = "",
+    aperio_from: Annotated[
+        str,
+        typer.Option(
+            help="Where CI gets aperio from: this version by name, #sha256= and its wheel's hash;"
+            " an address of that wheel, likewise; or git+https://…@COMMIT. By name at first.",
+            metavar="PLACE",
+            show_default=False,
+        ),
+    ] = "",
     no_input: Annotated[bool, typer.Option("--no-input", help="Ask nothing.")] = False,  # noqa: ARG001 - accepted for scripts: aperio asks nothing here anyway
 ) -> Report:
     """Scaffold a plugin project that builds and whose tests pass at once."""
     from pathlib import Path
 
-    from aperio_cli.scaffolding import ScaffoldRequest, scaffold
+    from aperio_cli.scaffolding import ScaffoldRequest, origin, scaffold
 
     project = scaffold(
         ScaffoldRequest(
@@ -45,6 +57,7 @@ def plugin_init(  # noqa: PLR0913 - one parameter for each option
             language=lang,
             publisher=publisher,
             output=Path(output).expanduser() if output else None,
+            aperio_from=aperio_from or origin.DEFAULT,
         )
     )
     files = sorted(
@@ -52,6 +65,24 @@ def plugin_init(  # noqa: PLR0913 - one parameter for each option
         for path in project.path.rglob("*")
         if path.is_file()
     )
-    data = {"path": str(project.path), "id": str(project.manifest.id), "files": files}
+    source = origin.parse_origin(aperio_from or origin.DEFAULT)
+    data = {
+        "path": str(project.path),
+        "id": str(project.manifest.id),
+        "files": files,
+        "aperio": {"from": source.stated, "is_locked": source.is_locked},
+    }
     text = f"made `{project.manifest.id}` in {project.path}"
-    return Report(data, text, notes=(f"next: `aperio plugin build {project.path}`",))
+    notes = [f"next: `aperio plugin build {project.path}`"]
+    if not source.is_locked:
+        notes.append(_before_a_release(source))
+    return Report(data, text, notes=tuple(notes))
+
+
+def _before_a_release(source: Origin) -> str:
+    from aperio_cli.scaffolding import origin
+
+    return (
+        f"before a release: {source.stated} is on no package index until it is released; then add"
+        f" its hash to {origin.FOLDER}/{origin.LOCK_NAME}, without which CI installs nothing"
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.simulators.ci import claims, web
 from tests.simulators.ci.web import Answer, Asked
@@ -46,16 +46,22 @@ WITHOUT_PERMISSION = {"CI": "true", "GITHUB_ACTIONS": "true"}
 
 @contextlib.contextmanager
 def endpoint(
-    instance: Instance, answer: Callable[[Asked], Answer] | None = None
+    instance: Instance, answer: Callable[[Asked], Answer] | None = None, **changes: Any
 ) -> Iterator[Endpoint]:
-    """The endpoint while the block runs; `answer` instead of the honest one."""
+    """Serve the endpoint while the block runs.
+
+    Args:
+        instance: mints the tokens.
+        answer: instead of the honest one.
+        changes: claims that differ from those of the usual job.
+    """
 
     def honest(asked: Asked) -> Answer:
         if asked.path != PATH or asked.query.get("api-version") != "2.0":
             return Answer(404)
         if asked.headers.get("authorization") != f"bearer {REQUEST_TOKEN}":
             return Answer(401, b'{"message": "not authorized"}')
-        token = instance.mint(claims.github(), aud=asked.query["audience"])
+        token = instance.mint(claims.github(**changes), aud=asked.query["audience"])
         return Answer(body=json.dumps({"count": len(token), "value": token}).encode())
 
     with web.serving(answer or honest) as site:
