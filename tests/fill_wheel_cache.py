@@ -5,8 +5,8 @@
 
 The locks of the project template and of the reference plugin say what plugins need: for this
 interpreter on this machine, and the template's also for linux/arm64. aperio's own dependencies are
-those of this environment, at its versions. Quick when nothing is missing. Run by `make setup`; pip
-finds its index as it is configured for this user.
+those of this environment, at its versions, and those of the locks that ship with it. Quick when
+nothing is missing. Run by `make setup`; pip finds its index as it is configured for this user.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from aperio_cli.building.dependencies import Target, platform_tags
 from aperio_cli.building.lock import Lock, parse_lock
 from aperio_cli.models.platform import Platform
+from aperio_cli.scaffolding.origin import APERIO_LOCK, BUILD_LOCK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,12 +47,17 @@ def main(arguments: Sequence[str]) -> int:
 
 def fill_plugins() -> int:
     """Downloads what plugins depend on."""
-    tag = f"cp{sys.version_info[0]}{sys.version_info[1]}"
-    here = Target(tag, Platform.of_machine(platform.system(), platform.machine()))
-    wanted = [(TEMPLATE_LOCK, here), (TEMPLATE_LOCK, Target(tag, Platform("linux", "arm64")))]
+    here = this_machine()
+    wanted = [(TEMPLATE_LOCK, here), (TEMPLATE_LOCK, Target(here.tag, Platform("linux", "arm64")))]
     if PLUGIN_LOCK.is_file():
         wanted.append((PLUGIN_LOCK, here))
     return next((status for path, target in wanted if (status := fill_lock(path, target))), 0)
+
+
+def this_machine() -> Target:
+    """Return what this interpreter on this machine takes."""
+    tag = f"cp{sys.version_info[0]}{sys.version_info[1]}"
+    return Target(tag, Platform.of_machine(platform.system(), platform.machine()))
 
 
 def fill_lock(path: Path, target: Target) -> int:
@@ -68,7 +74,7 @@ def fill_lock(path: Path, target: Target) -> int:
 
 
 def fill_aperio() -> int:
-    """Downloads what aperio depends on and is built with, at the versions installed here."""
+    """Download what aperio depends on and is built with: as installed here, and as it is locked."""
     needed = [
         text
         for text in metadata.requires("aperio-cli") or ()
@@ -79,7 +85,9 @@ def fill_aperio() -> int:
         f"{name}=={installed[name]}\n" for name in sorted(installed) if name not in MADE
     )
     requirements = "".join(f"{text}\n" for text in (*needed, *BUILD_BACKEND))
-    return fill("aperio", requirements, [], constraints)
+    here = this_machine()
+    locks = (fill_lock(path, here) for path in (APERIO_LOCK, BUILD_LOCK))
+    return fill("aperio", requirements, [], constraints) or next(filter(None, locks), 0)
 
 
 def fill(what: str, requirements: str, options: Sequence[str], constraints: str = "") -> int:

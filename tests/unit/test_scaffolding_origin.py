@@ -12,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from aperio_cli import __version__, scaffolding
+from aperio_cli.__main__ import main
 from aperio_cli.building.lock import Pin, parse_lock
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.digest import Digest
@@ -116,6 +117,15 @@ def test_lock_has_the_sdk_of_the_project_by_its_hash(tmp_path: Path) -> None:
     (wheel,) = (project / FOLDER).glob("*.whl")
     lock = (project / FOLDER / LOCK_NAME).read_text()
     assert f"./{FOLDER}/{wheel.name} \\\n    --hash={Digest.of(wheel.read_bytes())}\n" in lock
+
+
+@pytest.mark.parametrize("text", ["", *GOOD])
+def test_init_says_so_while_the_lock_lacks_the_hash(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["plugin", "init", "github.com/acme/aperio-plugin-box", "--output", str(tmp_path / "b")]
+    assert main([*words, *(["--aperio-from", text] if text else [])]) == 0
+    assert ("before a release: " in capsys.readouterr().err) is (not text)
 
 
 # ── the locks that ship with aperio ───────────────────────────────────────────────────────────────
