@@ -27,10 +27,33 @@ if TYPE_CHECKING:
     from aperio_cli.signing.credential import Credential
     from aperio_cli.signing.domain import SigningDomain
 
-__all__ = ["SignedFile", "attestations_path", "bundle_path", "sign", "sign_file"]
+__all__ = [
+    "SignedFile",
+    "Subject",
+    "attestations_path",
+    "bundle_path",
+    "sign",
+    "sign_file",
+    "sign_files",
+]
 
 # The artifact, its provenance, its bill of materials.
 _ENTRIES_PER_ARTIFACT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A file to sign.
+
+    Attributes:
+        path: of the file.
+        digest: what it has to be.
+        sbom: its bill of materials, a CycloneDX document; None when it has none.
+    """
+
+    path: Path
+    digest: Digest
+    sbom: Mapping[str, Any] | None
 
 
 def bundle_path(artifact: Path) -> Path:
@@ -68,29 +91,48 @@ def sign(
         DiskFull: when there is no space for a file; those before it are there.
         OSError: when an artifact cannot be read, or its folder cannot be written.
     """
-    if not artifacts:
-        return []
+    subjects = []
     for artifact in artifacts:
         _check_unchanged(
             artifact.path, artifact.digest, step="build it again: `aperio plugin build`"
         )
-    bills = [statements.read_sbom(artifact) for artifact in artifacts]
-    maker = _Maker(domain, domain.credential())
-
-    def work(session: client.Session) -> list[_Made]:
-        return [
-            maker.make(session, artifact, sbom)
-            for artifact, sbom in zip(artifacts, bills, strict=True)
-        ]
-
-    entries = _ENTRIES_PER_ARTIFACT * len(artifacts)
-    made = client.with_session(domain, maker.credential, work, entries=entries)
+        subjects.append(Subject(artifact.path, artifact.digest, statements.read_sbom(artifact)))
     signed = []
-    for artifact, one in zip(artifacts, made, strict=True):
-        signed.append(_write(artifact, one))
+    for artifact, made in zip(artifacts, _make(subjects, domain), strict=True):
+        bundle, attestations = _write(artifact.path, made)
+        kinds = tuple(made.attestations)
+        signed.append(SignedArtifact(artifact, bundle, attestations, kinds, made.signer))
         if on_signed:
             on_signed(signed[-1])
     return signed
+
+
+def sign_files(subjects: Sequence[Subject], *, domain: SigningDomain) -> list[Signer]:
+    """Sign files that are no artifacts, as `sign` does; return who signed each.
+
+    This is how aperio's own releases are signed.
+
+    Raises:
+        AperioError: as `sign`, but for a file that changed: whoever calls has just hashed it.
+        OSError: a bundle cannot be written.
+    """
+    made = _make(subjects, domain)
+    for subject, one in zip(subjects, made, strict=True):
+        _write(subject.path, one)
+    return [one.signer for one in made]
+
+
+def _make(subjects: Sequence[Subject], domain: SigningDomain) -> list[_Made]:
+    """Return the signatures for each file, verified, under one certificate."""
+    if not subjects:
+        return []
+    maker = _Maker(domain, domain.credential())
+
+    def work(session: client.Session) -> list[_Made]:
+        return [maker.make(session, subject) for subject in subjects]
+
+    entries = _ENTRIES_PER_ARTIFACT * len(subjects)
+    return client.with_session(domain, maker.credential, work, entries=entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +168,7 @@ def sign_file(path: Path, digest: Digest, *, domain: SigningDomain) -> SignedFil
 
     def work(session: client.Session) -> tuple[bytes, Signer]:
         bundle = session.sign_digest(digest)
-        return bundle, maker.verified(path, digest, bundle)
+        return bundle, maker.verified(Subject(path, digest, None), bundle)
 
     bundle, signer = client.with_session(domain, maker.credential, work, entries=1)
     writing.write_atomic(bundle_path(path), bundle)
@@ -160,57 +202,54 @@ class _Maker:
     domain: SigningDomain
     credential: Credential
 
-    def make(
-        self, session: client.Session, artifact: Artifact, sbom: Mapping[str, Any] | None
-    ) -> _Made:
-        """The signatures for one artifact: the provenance says what the first's certificate says.
+    def make(self, session: client.Session, subject: Subject) -> _Made:
+        """Return the signatures for a file: the provenance says what its certificate says.
 
         Raises:
             SigningFailed: when one of them does not verify.
         """
-        bundle = session.sign_digest(artifact.digest)
-        signer = self.verified(artifact.path, artifact.digest, bundle)
-        subject = (artifact.path.name, artifact.digest)
+        bundle = session.sign_digest(subject.digest)
+        signer = self.verified(subject, bundle)
+        named = (subject.path.name, subject.digest)
         attestations = {
-            kind: session.sign_statement(subject, kind, predicate)
-            for kind, predicate in statements.statements(signer, sbom).items()
+            kind: session.sign_statement(named, kind, predicate)
+            for kind, predicate in statements.statements(signer, subject.sbom).items()
         }
         made = _Made(bundle, attestations, signer)
-        self._verify_attestations(artifact, made)
+        self._verify_attestations(subject, made)
         return made
 
-    def verified(self, path: Path, digest: Digest, bundle: bytes) -> Signer:
+    def verified(self, subject: Subject, bundle: bytes) -> Signer:
         """Return who signed, as somebody who reads the file elsewhere would find.
 
         Raises:
             SigningFailed: it does not verify, or somebody else signed.
         """
         try:
-            signer = verify_signature(digest, bundle, [self._root()]).signer
+            signer = verify_signature(subject.digest, bundle, [self._root()]).signer
         except Refusal as refusal:
-            raise _useless(path, f"{refusal.code}: {refusal.why}") from refusal
+            raise _useless(subject, f"{refusal.code}: {refusal.why}") from refusal
         if not self.credential.names(signer):
             found = f"{signer.identity}, issuer {signer.issuer}"
-            raise _useless(path, f"expected {self.credential}\nfound    {found}")
+            raise _useless(subject, f"expected {self.credential}\nfound    {found}")
         return signer
 
-    def _verify_attestations(self, artifact: Artifact, made: _Made) -> None:
+    def _verify_attestations(self, subject: Subject, made: _Made) -> None:
         try:
-            found = verify_attestations(artifact.digest, made.lines, [self._root()])
+            found = verify_attestations(subject.digest, made.lines, [self._root()])
         except Refusal as refusal:
-            raise _useless(artifact.path, f"{refusal.code}: {refusal.why}") from refusal
+            raise _useless(subject, f"{refusal.code}: {refusal.why}") from refusal
         kinds = [attestation.predicate_type for attestation in found]
         if kinds != list(made.attestations):
-            raise _useless(
-                artifact.path, f"expected {', '.join(made.attestations)}\nfound    {kinds}"
-            )
+            raise _useless(subject, f"expected {', '.join(made.attestations)}\nfound    {kinds}")
 
     def _root(self) -> TrustedRootSource:
         return TrustedRootSource(self.domain.name, self.domain.trusted_root_json().encode())
 
 
-def _write(artifact: Artifact, made: _Made) -> SignedArtifact:
-    bundle, attestations = bundle_path(artifact.path), attestations_path(artifact.path)
+def _write(path: Path, made: _Made) -> tuple[Path, Path]:
+    """Write what was signed beside a file; return the bundle's path and the attestations'."""
+    bundle, attestations = bundle_path(path), attestations_path(path)
     was_there = attestations.exists()
     writing.write_atomic(attestations, made.lines)
     try:
@@ -219,7 +258,7 @@ def _write(artifact: Artifact, made: _Made) -> SignedArtifact:
         if not was_there:
             attestations.unlink(missing_ok=True)
         raise
-    return SignedArtifact(artifact, bundle, attestations, tuple(made.attestations), made.signer)
+    return bundle, attestations
 
 
 def _check_unchanged(path: Path, digest: Digest, *, step: str) -> None:
@@ -237,9 +276,9 @@ def _check_unchanged(path: Path, digest: Digest, *, step: str) -> None:
         )
 
 
-def _useless(path: Path, why: str) -> SigningFailed:
+def _useless(subject: Subject, why: str) -> SigningFailed:
     return SigningFailed(
-        f"`{path}` was not signed: its new signature does not verify, none was written",
+        f"`{subject.path}` was not signed: its new signature does not verify, none was written",
         why=why,
         next=["check this machine's clock", "run the same command again"],
     )
