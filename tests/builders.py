@@ -44,8 +44,8 @@ from aperio_cli.models.publisher import (
     PublisherRule,
     Signer,
 )
+from aperio_cli.models.reading import Table
 from aperio_cli.models.receipt import Receipt
-from aperio_cli.models.table import Table
 from aperio_cli.paths import Paths
 from aperio_cli.store.installed import Store
 from aperio_cli.verifying import VerifyRequest, verify_artifact

@@ -36,7 +36,7 @@ from aperio_cli.models.publisher_table import (
     parse_file_signer,
     parse_publisher,
 )
-from aperio_cli.models.table import Table, unknown
+from aperio_cli.models.reading import Table, unknown
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.manifest import Manifest
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.publisher import Signer
-    from aperio_cli.models.table import Table
+    from aperio_cli.models.reading import Table
 
 BUNDLE_SUFFIX = ".sigstore.json"
 ATTESTATIONS_SUFFIX = ".intoto.jsonl"

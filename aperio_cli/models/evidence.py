@@ -11,11 +11,11 @@ from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.policy import LONGEST_EXCEPTION, MAX_REASON_CHARACTERS, UNSIGNED
 from aperio_cli.models.proof import Proof
 from aperio_cli.models.publisher import PublisherRule, Signer
-from aperio_cli.models.table import Table
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from aperio_cli.models.policy import PolicyException
+    from aperio_cli.models.reading import Table
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -137,11 +137,11 @@ def evidence_from_json(table: Table) -> Evidence:
 
     There is a signer with its rule, or an exception; the proof may be missing.
     """
-    exception, signed = table.optional("exception"), table.optional("signer")
+    exception, signed = table.optional_table("exception"), table.optional_table("signer")
     if bool(exception) == bool(signed):
         table.fail("signer", "expected a signer or an exception, and not both")
     if exception:
         return ExceptionGranted.from_json(exception)
     signer = Signer.from_json(table.table("signer"))
-    proof = table.optional("proof") or Table({}, table.fail)
+    proof = table.optional_table("proof") or table.inner("proof")
     return Verified(Proof.from_json(proof, signer), PublisherRule.from_json(table.table("rule")))

@@ -10,7 +10,7 @@ from aperio_cli.models.plugin_id import PluginRef
 
 if TYPE_CHECKING:
     from aperio_cli.models.plugin_id import PluginId
-    from aperio_cli.models.table import Table
+    from aperio_cli.models.reading import Table
 from aperio_cli.models.publisher import ANY_NAMESPACE, TIERS, PublisherRule
 
 if TYPE_CHECKING:

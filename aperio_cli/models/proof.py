@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from aperio_cli.models.publisher import Signer
 
 if TYPE_CHECKING:
-    from aperio_cli.models.table import Table
+    from aperio_cli.models.reading import Table
 
 # Predicate types of in-toto statements (Sigstore and SLSA specifications name them).
 PROVENANCE_TYPE: Final = "https://slsa.dev/provenance/v1"
@@ -42,7 +42,7 @@ class LogEntry:
     @classmethod
     def from_json(cls, table: Table) -> LogEntry:
         """Return the entry that a record carries."""
-        return cls(table.recorded("log"), table.whole("index"), table.whole("tree_size"))
+        return cls(table.recorded("log"), table.integer("index"), table.integer("tree_size"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class Attestation:
     @classmethod
     def from_json(cls, table: Table) -> Attestation:
         """Return the attestation that a record carries."""
-        provenance = table.optional("provenance")
+        provenance = table.optional_table("provenance")
         return cls(
             predicate_type=table.recorded("predicate_type"),
             signer=Signer.from_json(table.table("signer")),
@@ -187,11 +187,11 @@ class Proof:
 
         A record that kept the signer only has no attestations, and the root's facts are blank.
         """
-        root, entry = table.optional("root"), table.optional("log_entry")
+        root, entry = table.optional_table("root"), table.optional_table("log_entry")
         return cls(
             signer=signer,
             root=RootFacts.from_json(root) if root else RootFacts(signer.domain, "", "", ""),
             log_entry=LogEntry.from_json(entry) if entry else None,
             form=table.recorded("form", "signature"),
-            attestations=tuple(map(Attestation.from_json, table.tables("attestations"))),
+            attestations=tuple(map(Attestation.from_json, table.optional_tables("attestations"))),
         )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aperio_cli.models.plugin_id import PluginId
-    from aperio_cli.models.table import Table
+    from aperio_cli.models.reading import Table
 
 ANY_NAMESPACE = "*"
 LOCAL_DOMAIN: Final = "local"

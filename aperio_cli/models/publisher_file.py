@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from aperio_cli.errors.trust import PublisherFileInvalid
 from aperio_cli.models.publisher import ANY_NAMESPACE, LOCAL_DOMAIN
 from aperio_cli.models.publisher_table import parse_publisher
-from aperio_cli.models.table import Table
+from aperio_cli.models.reading import Table
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:

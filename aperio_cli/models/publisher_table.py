@@ -20,12 +20,12 @@ from aperio_cli.models.publisher import (
     Demands,
     PublisherRule,
 )
-from aperio_cli.models.table import unknown
+from aperio_cli.models.reading import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aperio_cli.models.table import Table
+    from aperio_cli.models.reading import Table
 
 _BUILD_KEYS = ("repository", "repository_id", "owner_id", "workflow", "ref", "runner")
 _IDENTITY_KEYS = ("domain", "identity", "issuer", "ci", *_BUILD_KEYS, "signer_workflow")

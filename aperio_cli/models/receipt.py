@@ -16,7 +16,7 @@ from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.plugin_id import PluginId, check_version
 from aperio_cli.models.policy import PolicyException
 from aperio_cli.models.protocol import format_protocol
-from aperio_cli.models.table import Table
+from aperio_cli.models.reading import Table
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Receipt:
             ReceiptNewer: a newer aperio made it.
         """
         table = _load(data, folder)
-        interpreter = table.optional("interpreter")
+        interpreter = table.optional_table("interpreter")
         return cls(
             manifest=_manifest(table),
             platform=table.recorded("platform"),
@@ -175,7 +175,7 @@ class Receipt:
             source=table.recorded("source"),
             interpreter=Interpreter.from_json(interpreter) if interpreter else None,
             folder=folder,
-            exceptions=tuple(map(PolicyException.from_json, table.tables("exceptions"))),
+            exceptions=tuple(map(PolicyException.from_json, table.optional_tables("exceptions"))),
             index_serial=_serial(table),
         )
 
@@ -201,7 +201,7 @@ def _manifest(table: Table) -> Manifest:
 
 
 def _serial(table: Table) -> int | None:
-    return None if table.values.get("index_serial") is None else table.whole("index_serial")
+    return None if table.values.get("index_serial") is None else table.integer("index_serial")
 
 
 def _load(data: bytes, folder: Path) -> Table:

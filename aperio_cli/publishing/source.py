@@ -31,7 +31,7 @@ from aperio_cli.models.manifest import KINDS, Manifest
 from aperio_cli.models.platform import ARCHITECTURES, OPERATING_SYSTEMS, Platform
 from aperio_cli.models.plugin_id import PluginId, check_version, version_key
 from aperio_cli.models.publisher import Signer
-from aperio_cli.models.table import Table
+from aperio_cli.models.reading import Table
 from aperio_cli.registry import BUILT_FOLDER
 from aperio_cli.text import clean
 
@@ -89,7 +89,7 @@ class PublishedArtifact:
             ),
             file_name=table.text("file"),
             digest=table.converted("sha256", Digest),
-            size_bytes=table.whole("size"),
+            size_bytes=table.integer("size"),
             attestations=table.converted("attestations_sha256", Digest) if is_attested else None,
         )
 
@@ -129,7 +129,9 @@ class PublishedVersion:
         version = table.converted("version", check_version)
         if version != manifest.version:
             table.fail("version", f"expected {manifest.version}, as the manifest says")
-        artifacts = [PublishedArtifact.from_json(each) for each in table.tables("artifacts")]
+        artifacts = [
+            PublishedArtifact.from_json(each) for each in table.optional_tables("artifacts")
+        ]
         for artifact in artifacts:
             name = published_name(manifest.id, version, artifact.platform)
             if artifact.file_name != name:
@@ -173,7 +175,7 @@ class Record:
     def from_json(cls, table: Table) -> Record:
         """Return the plugin that a record speaks for."""
         versions = sorted(
-            map(PublishedVersion.from_json, table.tables("versions")),
+            map(PublishedVersion.from_json, table.optional_tables("versions")),
             key=lambda version: version_key(version.version),
             reverse=True,
         )

@@ -26,7 +26,7 @@ from aperio_cli.models.publisher import (
     PublisherRule,
 )
 from aperio_cli.models.publisher_table import parse_publisher
-from aperio_cli.models.table import Table
+from aperio_cli.models.reading import Table
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:

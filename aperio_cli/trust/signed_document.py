@@ -32,7 +32,7 @@ from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher import Signer
 from aperio_cli.models.publisher_table import who_signs
-from aperio_cli.models.table import Table
+from aperio_cli.models.reading import Table
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class _Remembered:
     def from_json(cls, table: Table) -> _Remembered:
         """Return what a memory holds; `table.fail` raises what is wrong with it."""
         return cls(
-            serial=table.whole("serial"),
+            serial=table.integer("serial"),
             sha256=table.converted("sha256", Digest).hex,
             evidence=table.recorded("evidence"),
             verified_at=table.recorded("verified_at"),

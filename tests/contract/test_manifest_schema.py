@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import random
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,8 +59,12 @@ def is_accepted_by_schema(document: Any) -> bool:
 
 
 def is_accepted_by_parser(document: Any) -> bool:
+    return is_accepted_as_text(yaml.safe_dump(document, allow_unicode=True))
+
+
+def is_accepted_as_text(text: str) -> bool:
     try:
-        Manifest.parse(yaml.safe_dump(document, allow_unicode=True).encode())
+        Manifest.parse(text.encode())
     except (ManifestInvalid, ManifestKindUnknown):
         return False
     return True
@@ -100,6 +106,8 @@ ACCEPTED: list[tuple[str, Any]] = [
     ("limits.cpu", "0.001"),
     ("limits.cpu", "999.999"),
     ("limits.cpu", "2"),
+    ("limits.cpu", "0.12345"),
+    ("limits.processes", "8.0"),
     ("limits.processes", "1"),
     ("limits.open_files", "999999"),
     ("limits.tmp", "32MiB"),
@@ -223,6 +231,15 @@ REFUSED: list[tuple[str, Any]] = [
     ("limits.processes", "0"),
     ("limits.processes", "1000000"),
     ("limits.open_files", "many"),
+    ("limits.cpu", "0.0009"),
+    ("limits.cpu", []),
+    ("limits.processes", "8."),
+    ("limits.processes", ["8"]),
+    ("limits.memory", {"a": "1MiB"}),
+    ("permissions.egress_from_config", [{**ENTRY, "port": ["443"]}]),
+    ("state", []),
+    ("state", ["true"]),
+    ("state", {"a": "b"}),
     ("state", "yes"),
     ("state", ""),
 ]  # fmt: skip
@@ -268,9 +285,105 @@ def test_schema_states_the_defaults_of_the_parser() -> None:
 
 def test_schema_accepts_what_an_editor_reads_from_unquoted_scalars() -> None:
     """Editors read YAML's types; aperio reads text."""
-    text = GOOD.replace('"1.0"', "1.0") + "limits: {cpu: 0.5, processes: 8}\nstate: true\n"
+    text = GOOD + "limits: {cpu: 0.5, processes: 8.0}\nstate: true\n"
     assert is_accepted_by_schema(yaml.safe_load(text))
-    assert Manifest.parse(text.encode()).state is True
+    manifest = Manifest.parse(text.encode())
+    assert (manifest.limits.processes, manifest.state) == (8, True)
+
+
+def test_schema_asks_for_quotes_where_an_editor_would_read_another_version() -> None:
+    text = GOOD.replace('"1.0"', "1.10")
+    assert not is_accepted_by_schema(yaml.safe_load(text))
+    assert Manifest.parse(text.encode()).protocol == (1, 10)
+
+
+@pytest.mark.parametrize("value", [".nan", "NaN", ".inf", "1e-1", "0x1"])
+def test_parser_refuses_cores_that_are_no_plain_number(value: str) -> None:
+    with pytest.raises(ManifestInvalid):
+        Manifest.parse(f"{GOOD}limits: {{cpu: {value}}}\n".encode())
+
+
+STRANGE: tuple[Any, ...] = (
+    None, True, False, 0, 1, -1, 2, 8, 10, 443, 1000, 65536, 999999, 1000000, 2**64, 0.0, -0.0, 1.0,
+    8.0, 443.0, 1.5, 1.05, 0.5, 0.3, 0.001, 0.0011, 0.0009, 0.00001, 999.999, 999.9999999999,
+    1000.0, 1e16, "", " ", "0", "1", "1.0", "1.10", "8.0", "8.", "08", "8.00", "0.001", "0.0010000",
+    "0.0009", "1e-1", "1000.0", "999.9999", "true", "False", "null", "cp311", "go", "python",
+    "a.b:1", ENTRY, "a.b:65536", ".okta.com", [], {}, [[]], [{}], [""], [None], ["cp311"], {"a":
+    "b"}, "x" * 501,
+)  # fmt: skip
+EXTRA = (
+    *(f"limits.{key}" for key in ("memory", "cpu", "processes", "open_files", "tmp", "cpus")),
+    *(f"permissions.{key}" for key in ("egress", "egress_from_config", "network")),
+    *("homepage", "source", "scopes", "state", "runtime.tags", "extra"),
+)
+FULL = yaml.load(GOOD, Loader=yaml.BaseLoader) | {  # noqa: S506 - strings only
+    "homepage": "https://example.com/a?b#c",
+    "scopes": ["read:user"],
+    "permissions": {"egress": ["*.box.com:443"], "egress_from_config": [ENTRY | {"port": 443}]},
+    "limits": {"memory": "1GiB", "cpu": 0.5, "processes": 8, "open_files": "9", "tmp": "1KiB"},
+    "state": False,
+}
+
+
+def places_of(document: Any) -> list[tuple[Any, Any]]:
+    """Every list or mapping with each of its keys."""
+    keys = document.keys() if isinstance(document, dict) else range(len(document))
+    found = [(document, key) for key in keys]
+    for _, key in tuple(found):
+        if isinstance(document[key], dict | list):
+            found += places_of(document[key])
+    return found
+
+
+def edited(text: str, chooser: random.Random) -> str:
+    at = chooser.randint(0, len(text))
+    inserted: str = chooser.choice(
+        ("", *"0019.:-/*+ aAz_\n", "\N{ARABIC-INDIC DIGIT ONE}", text[:9])
+    )
+    return text[:at] + inserted + text[at + chooser.choice((0, 0, 1)) :]
+
+
+def mutated(chooser: random.Random) -> dict[str, Any]:
+    document: dict[str, Any] = copy.deepcopy(FULL)
+    for _ in range(chooser.choice((1, 1, 1, 2))):
+        holder, key = chooser.choice(places_of(document))
+        if chooser.random() < 0.1:
+            del holder[key]
+        elif chooser.random() < 0.5 and not isinstance(holder[key], dict | list):
+            holder[key] = edited(str(holder[key]), chooser)
+        else:
+            holder[key] = copy.deepcopy(chooser.choice(STRANGE))
+        parent, _, last = chooser.choice(EXTRA).rpartition(".")
+        place = document.get(parent) if parent else document
+        if chooser.random() < 0.1 and isinstance(place, dict):
+            place[last] = copy.deepcopy(chooser.choice(STRANGE))
+    return document
+
+
+def as_text(value: Any) -> Any:
+    """What aperio reads of a document: every scalar as it is written."""
+    if isinstance(value, dict):
+        return {key: as_text(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [as_text(each) for each in value]
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    "count", [pytest.param(20_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)]), 2_000]
+)
+def test_schema_and_parser_agree_on_random_changes(count: int) -> None:
+    """On what aperio reads always; and what an editor's types let pass, aperio accepts."""
+    chooser, validator = random.Random(count), Validator(SCHEMA)  # noqa: S311 - a fixed seed
+    accepted = 0
+    for _ in range(count):
+        document = mutated(chooser)
+        text = json.dumps(document, ensure_ascii=False)  # which is YAML as well
+        is_accepted = is_accepted_as_text(text)
+        accepted += is_accepted
+        assert validator.is_valid(as_text(document)) == is_accepted, text
+        assert is_accepted or not validator.is_valid(document), text
+    assert count / 10 < accepted < count * 9 / 10  # the changes reach both sides of the border
 
 
 def test_reference_page_names_every_key() -> None:

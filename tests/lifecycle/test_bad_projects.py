@@ -101,7 +101,7 @@ MANIFESTS: dict[str, tuple[Callable[[str], str], str, str]] = {
     "empty": (lambda _text: "", "manifest-invalid", "not a mapping"),
     "key twice": (lambda text: text + "kind: connector\n", "manifest-invalid", "'kind'"),
     "alias": (lambda text: text + "a: &x 1\nb: *x\n", "manifest-invalid", "alias"),
-    "unknown key": (lambda text: text + "colour: red\n", "manifest-invalid", "`colour` is unknown"),
+    "unknown key": (lambda text: text + "colour: red\n", "manifest-invalid", "unknown: colour"),
     "no version": (
         lambda text: text.replace("version: 1.2.3\n", ""),
         "manifest-invalid",

@@ -51,7 +51,7 @@ def trust_domain_add(
     """
     from aperio_cli.config import changes, managed, parse_domain_rule
     from aperio_cli.models.digest import Digest
-    from aperio_cli.models.table import Table
+    from aperio_cli.models.reading import Table
 
     options = {"file": _absolute(file), "tuf": tuf, "tuf_root": _absolute(tuf_root)}
     stated = {"name": name} | {key: value for key, value in options.items() if value}

@@ -36,7 +36,7 @@ def trust_domain_remove(
 
 def _missing(context: Context, name: str) -> NotFound:
     """Return the error that no command stated it; says where it is from, if it is known."""
-    from aperio_cli.models.table import unknown
+    from aperio_cli.models.reading import unknown
 
     config = context.config
     known = {domain.name: f"stated in {domain.source}" for domain in config.site.domains}

@@ -43,7 +43,7 @@ def trust_exception_add(
     """Lift one rule from one plugin. It ends by itself, and stays visible until then."""
     from aperio_cli import clock
     from aperio_cli.config import changes, managed, parse_exception
-    from aperio_cli.models.table import Table
+    from aperio_cli.models.reading import Table
 
     stated = {"plugin": plugin, "rule": rule, "until": until, "reason": reason}
     fail = functools.partial(_fail, stated)

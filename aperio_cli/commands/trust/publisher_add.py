@@ -165,7 +165,7 @@ def _stated(
     """
     from aperio_cli.models.publisher import LOCAL_DOMAIN, PUBLIC_DOMAIN
     from aperio_cli.models.publisher_table import parse_publisher
-    from aperio_cli.models.table import Table
+    from aperio_cli.models.reading import Table
 
     if artifact:
         raise UsageError(

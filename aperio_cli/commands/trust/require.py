@@ -82,7 +82,7 @@ def _require_words(level: str, organization: str) -> None:
         UsageError: one of them is neither.
     """
     from aperio_cli.models.policy import REQUIREMENTS
-    from aperio_cli.models.table import unknown
+    from aperio_cli.models.reading import unknown
 
     if not organization.isprintable():
         raise UsageError(
