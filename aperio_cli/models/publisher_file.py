@@ -13,24 +13,22 @@ each machine's own, so nobody else speaks for it.
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from aperio_cli.errors.trust import PublisherFileInvalid
 from aperio_cli.models.publisher import ANY_NAMESPACE, LOCAL_DOMAIN
 from aperio_cli.models.publisher_table import parse_publisher
-from aperio_cli.models.reading import Table
-from aperio_cli.text import clean
+from aperio_cli.models.reading import Bounds, described, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aperio_cli.models.publisher import PublisherRule
+    from aperio_cli.models.reading import Table
 
 SCHEMA: Final = "aperio.publishers/v1"
 MAX_PUBLISHER_FILE_BYTES: Final = 1024 * 1024
-_MAX_SERIAL = 2**53 - 1  # what every reader of JSON keeps exactly (RFC 8259, section 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,51 +60,20 @@ def parse_publisher_file(data: bytes, *, domains: Sequence[str], source: str) ->
         PublisherFileInvalid: it is not JSON, or has a key that is unknown, missing, blank or of
             another type.
     """
-    try:
-        document = json.loads(data.decode("utf-8"), object_pairs_hook=_without_repetition)
-    except (ValueError, RecursionError) as error:
-        raise _invalid(source, f"it is not JSON: {clean(error)}") from error
-    if not isinstance(document, dict):
-        raise _invalid(source, "expected a JSON object")
-    table = Table(document, functools.partial(_fail, source, ""))
-    if document.get("schema") != SCHEMA:
+    bounds = Bounds(MAX_PUBLISHER_FILE_BYTES)
+    table = parse_json(data, bounds, functools.partial(_fail, source))
+    if table.values.get("schema") != SCHEMA:
         table.fail("schema", f"expected {SCHEMA}")
     table.check_keys(("schema", "name", "serial", "expires", "publishers"))
     return PublisherList(
         name=table.text("name") if "name" in table else "",
-        serial=_serial(table),
+        serial=table.integer("serial", least=1),
         expires=table.moment("expires", is_end=True),
         rules=tuple(
             _publisher(publisher, domains=domains, source=source)
-            for publisher in _publishers(table, source)
+            for publisher in table.tables("publishers")
         ),
     )
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a key that stands twice: readers differ in which of the two they take."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        message = "a key stands twice in one object"
-        raise ValueError(message)
-    return found
-
-
-def _serial(table: Table) -> int:
-    serial = table.values.get("serial")
-    if not isinstance(serial, int) or isinstance(serial, bool) or not 1 <= serial <= _MAX_SERIAL:
-        table.fail("serial", "expected a whole number above 0")
-    return serial
-
-
-def _publishers(table: Table, source: str) -> list[Table]:
-    value = table.values.get("publishers")
-    if not isinstance(value, list) or any(not isinstance(item, dict) for item in value):
-        table.fail("publishers", "expected a list of objects")
-    return [
-        Table(item, functools.partial(_fail, source, f"publishers[{number}]."))
-        for number, item in enumerate(value)
-    ]
 
 
 def _publisher(table: Table, *, domains: Sequence[str], source: str) -> PublisherRule:
@@ -118,13 +85,9 @@ def _publisher(table: Table, *, domains: Sequence[str], source: str) -> Publishe
     return rule
 
 
-def _fail(source: str, prefix: str, key: str, why: str) -> NoReturn:
-    raise _invalid(source, f"`{prefix}{clean(key, limit=80)}`: {why}")
-
-
-def _invalid(source: str, why: str) -> PublisherFileInvalid:
-    return PublisherFileInvalid(
+def _fail(source: str, key: str, why: str) -> NoReturn:
+    raise PublisherFileInvalid(
         f"`{source}` was not accepted: it is not a file of publishers",
-        why=why,
+        why=described(key, why),
         next=["tell whoever signs the file"],
     )

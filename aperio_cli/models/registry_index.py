@@ -19,18 +19,21 @@ Everything in an index is somebody's word; `verifying` decides what is true.
 
 from __future__ import annotations
 
-import json
+import functools
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from aperio_cli.errors import AperioError
 from aperio_cli.errors.registries import IndexUnreadable, IndexVersionUnknown
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.manifest import KINDS
 from aperio_cli.models.platform import Platform
 from aperio_cli.models.plugin_id import PluginId, check_version, version_key
 from aperio_cli.models.protocol import parse_protocol
+from aperio_cli.models.reading import Bounds, described, parse_json
 from aperio_cli.text import clean
+
+if TYPE_CHECKING:
+    from aperio_cli.models.reading import Table
 
 VERSION = 1
 FILE_NAME = "plugins.json"
@@ -39,10 +42,9 @@ MAX_VERSIONS = 10_000
 SEED_PLATFORM = Platform("linux", "amd64")
 
 _MAX_URL_CHARACTERS = 4096
-_MAX_MEMBERS = 2_000_000  # an index as `registry build` writes it has one in 30 bytes or more
 _MAX_TEXT_CHARACTERS = 2000
-
-_Value = TypeVar("_Value")
+# An index as `registry build` writes it has a member in every 30 bytes or more.
+_BOUNDS: Final = Bounds(MAX_BYTES, members=1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,87 +130,46 @@ class RegistryIndex:
     serial: int | None = None
 
     def entry(self, plugin: PluginId) -> IndexEntry | None:
-        """The entry of a plugin."""
+        """Return the entry of a plugin; None when there is none."""
         return next((entry for entry in self.entries if entry.id == plugin), None)
 
     @classmethod
     def parse(cls, data: bytes, *, where: str) -> RegistryIndex:
-        """The index in these bytes.
+        """Return the index in these bytes.
 
         Args:
-            data: contents of `plugins.json`, UTF-8, already held to `MAX_BYTES`.
+            data: contents of `plugins.json`, UTF-8.
             where: what to call the file in messages.
 
         Raises:
             IndexUnreadable: not JSON, a malformed key, or an id or a version twice.
             IndexVersionUnknown: written in another version of the format.
         """
-        document = _load(data, where)
-        if "version" in document and document["version"] != VERSION:
-            raise _version_unknown(where, document["version"])
-        with _Faults(where):
-            if _get(document, "version", int) != VERSION:
-                raise _fault("version", "expected a number")
-            return _index(document)
+        table = parse_json(data, _BOUNDS, functools.partial(_fail, where))
+        if "version" in table and table.values["version"] != VERSION:
+            raise _version_unknown(where, table.values["version"])
+        table.integer("version", least=VERSION, most=VERSION)
+        return _index(table)
 
 
 def parse_detail(data: bytes, *, where: str) -> IndexEntry:
-    """The entry in a plugin's detail file: all its versions, also those not in `plugins.json`.
+    """Return the entry in a plugin's detail file: all its versions, also those not in the index.
 
     Raises:
         IndexUnreadable: not JSON, a malformed key, a version twice, or an unknown kind.
     """
-    document = _load(data, where)
-    with _Faults(where):
-        entry = _entry(document)
-        if entry is None:
-            raise _fault("kind", "unknown")
-        return entry
+    table = parse_json(data, _BOUNDS, functools.partial(_fail, where))
+    entry = _entry(table)
+    if entry is None:
+        table.fail("kind", "unknown")
+    return entry
 
 
-# ── reading JSON ──────────────────────────────────────────────────────────────────────────────────
-
-
-class _Faults:
-    """Turns whatever is wrong inside the block into one error that names the file."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, AperioError):
-            raise _unreadable(self._where, f"{error.what} {error.why}".strip()) from error
-        if isinstance(error, ValueError):
-            raise _unreadable(self._where, str(error)) from error
-
-
-def _load(data: bytes, where: str) -> dict[str, Any]:
-    # A parser makes hundreds of bytes of a member, so they are counted in the text before.
-    if sum(map(data.count, (b",", b"{", b"["))) > _MAX_MEMBERS:
-        raise _unreadable(where, f"expected at most {_MAX_MEMBERS} members")
-    try:
-        document = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(where, f"not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise _unreadable(where, "expected a JSON object")
-    return document
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object, unless a key is there twice: two readers would see two different indexes."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key of an object is there twice")
-    return found
-
-
-def _unreadable(where: str, why: str) -> IndexUnreadable:
-    return IndexUnreadable(
-        f"the index `{where}` was not read", why=why, next=["tell whoever maintains the registry"]
+def _fail(where: str, key: str, why: str) -> NoReturn:
+    raise IndexUnreadable(
+        f"the index `{where}` was not read",
+        why=described(key, why),
+        next=["tell whoever maintains the registry"],
     )
 
 
@@ -220,139 +181,108 @@ def _version_unknown(where: str, found: object) -> IndexVersionUnknown:
     )
 
 
-def _fault(key: str, why: str) -> ValueError:
-    return ValueError(f"`{clean(key, limit=80)}`: {why}")
-
-
-def _get(mapping: dict[str, Any], key: str, kind: type[_Value]) -> _Value:
-    value = mapping.get(key)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise _fault(key, f"expected {_WORDS[kind]}")
-    return value
-
-
-_WORDS: dict[type, str] = {dict: "an object", list: "a list", str: "text", int: "a number"}
-
-
-def _text(mapping: dict[str, Any], key: str) -> str:
-    """Text for display; empty when it is missing or of another type: it decides nothing."""
-    value = mapping.get(key)
-    return clean(value, limit=_MAX_TEXT_CHARACTERS) if isinstance(value, str) else ""
-
-
-# ── reading an index ──────────────────────────────────────────────────────────────────────────────
-
-
-def _index(document: dict[str, Any]) -> RegistryIndex:
+def _index(table: Table) -> RegistryIndex:
     entries: dict[PluginId, IndexEntry] = {}
     skipped = []
-    for raw in _get(document, "plugins", list):
-        if not isinstance(raw, dict):
-            raise _fault("plugins", "expected a list of objects")
+    for raw in table.tables("plugins"):
         entry = _entry(raw)
         if entry is None:
-            skipped.append(clean(raw.get("id"), limit=120))
+            skipped.append(raw.display("id", limit=120))
         elif entry.id in entries:
-            raise _fault("plugins", f"`{entry.id}` is there twice")
+            raw.fail("id", f"`{entry.id}` is there twice")
         else:
             entries[entry.id] = entry
     ordered = tuple(entries[plugin] for plugin in sorted(entries))
-    serial = _get(document, "serial", int) if "serial" in document else None
-    return RegistryIndex(ordered, tuple(skipped), _text(document, "updated_at"), serial)
+    serial = table.integer("serial") if "serial" in table else None
+    return RegistryIndex(ordered, tuple(skipped), _display(table, "updated_at"), serial)
 
 
-def _entry(raw: dict[str, Any]) -> IndexEntry | None:
-    """One entry; None when its kind is unknown, whatever else it says."""
-    kind = _get(raw, "kind", str)
-    if kind not in KINDS:
+def _display(table: Table, key: str) -> str:
+    return table.display(key, limit=_MAX_TEXT_CHARACTERS)
+
+
+def _entry(table: Table) -> IndexEntry | None:
+    """Return one entry; None when its kind is unknown, whatever else it says."""
+    if table.converted("kind", str) not in KINDS:
         return None
-    plugin = PluginId.parse(_get(raw, "id", str))
-    stated = _get(raw, "versions", list)
-    if len(stated) > MAX_VERSIONS:
-        raise _fault("versions", f"more than {MAX_VERSIONS}")
+    plugin = table.converted("id", PluginId.parse)
     versions: dict[str, IndexVersion] = {}
-    for each in stated:
-        if not isinstance(each, dict):
-            raise _fault("versions", "expected a list of objects")
+    for each in table.tables("versions", most=MAX_VERSIONS):
         version = _version(each)
         # Pre-release identifiers may differ in case only, which a folder on disk cannot hold.
         if versions.setdefault(version.version.casefold(), version) is not version:
-            raise _fault("versions", f"`{plugin}` {version.version} is there twice")
-    ordered = sorted(versions.values(), key=lambda v: version_key(v.version), reverse=True)
-    return IndexEntry(plugin, kind, _text(raw, "description"), tuple(ordered), _detail(raw))
-
-
-def _detail(raw: dict[str, Any]) -> Detail | None:
-    if "detail" not in raw:
-        return None
-    stated = _get(raw, "detail", dict)
-    return Detail(_url(stated, "url"), Digest(_get(stated, "sha256", str)), _size(stated))
-
-
-def _version(raw: dict[str, Any]) -> IndexVersion:
-    protocols = _get(raw, "protocols", list) if "protocols" in raw else []
-    publisher = raw.get("publisher")
-    return IndexVersion(
-        version=check_version(_get(raw, "version", str)),
-        downloads=_downloads(raw),
-        protocols=tuple(parse_protocol(str(text)) for text in protocols),
-        publisher=_text(publisher, "name") if isinstance(publisher, dict) else "",
+            each.fail("version", f"`{plugin}` {version.version} is there twice")
+    return IndexEntry(
+        id=plugin,
+        kind=table.values["kind"],
+        description=_display(table, "description"),
+        versions=tuple(
+            sorted(versions.values(), key=lambda v: version_key(v.version), reverse=True)
+        ),
+        detail=_detail(table.table("detail")) if "detail" in table else None,
     )
 
 
-def _downloads(raw: dict[str, Any]) -> tuple[Download, ...]:
-    """The artifacts of a version: `artifacts` when it is there, else the seed's only one."""
-    if "artifacts" not in raw:
-        return (_download(raw, "download_url", SEED_PLATFORM),)
+def _detail(table: Table) -> Detail:
+    return Detail(_url(table, "url"), table.converted("sha256", Digest), _size(table))
+
+
+def _version(table: Table) -> IndexVersion:
+    return IndexVersion(
+        version=table.converted("version", check_version),
+        downloads=_downloads(table),
+        protocols=_protocols(table),
+        publisher=_display(table.inner("publisher"), "name"),
+    )
+
+
+def _protocols(table: Table) -> tuple[tuple[int, int], ...]:
+    try:
+        return tuple(map(parse_protocol, table.texts("protocols")))
+    except ValueError as error:
+        table.fail("protocols", str(error))
+
+
+def _downloads(table: Table) -> tuple[Download, ...]:
+    """Return a version's artifacts: `artifacts` when it is there, else the seed's only one."""
+    if "artifacts" not in table:
+        return (_download(table, "download_url", SEED_PLATFORM),)
     found: dict[Platform, Download] = {}
-    for each in _get(raw, "artifacts", list):
-        if not isinstance(each, dict):
-            raise _fault("artifacts", "expected a list of objects")
+    for each in table.tables("artifacts"):
         platform = _platform(each)
         if platform is None:
             continue  # a platform that this aperio does not know; it cannot be this machine's
         if platform in found:
-            raise _fault("artifacts", f"{platform} is there twice")
+            each.fail("os", f"{platform} is there twice")
         found[platform] = _download(each, "url", platform)
     seed = found.get(SEED_PLATFORM)
-    if seed and "sha256" in raw and _get(raw, "sha256", str) != seed.digest.hex:
-        raise _fault("sha256", f"differs from the {SEED_PLATFORM} artifact's")
+    if seed and "sha256" in table and table.converted("sha256", str) != seed.digest.hex:
+        table.fail("sha256", f"differs from the {SEED_PLATFORM} artifact's")
     return tuple(found[platform] for platform in sorted(found))
 
 
-def _platform(raw: dict[str, Any]) -> Platform | None:
-    system, architecture = _get(raw, "os", str), _get(raw, "arch", str)
+def _platform(table: Table) -> Platform | None:
+    system, architecture = table.converted("os", str), table.converted("arch", str)
     try:
         return Platform.parse(f"{system}/{architecture}")
     except ValueError:
         return None
 
 
-def _download(raw: dict[str, Any], url_key: str, platform: Platform) -> Download:
-    bundle = raw.get("sigstore_bundle", "")
-    if not isinstance(bundle, str):
-        raise _fault("sigstore_bundle", "expected text")
+def _download(table: Table, url_key: str, platform: Platform) -> Download:
     return Download(
         platform=platform,
-        url=_url(raw, url_key),
-        digest=Digest(_get(raw, "sha256", str)),
-        size_bytes=_size(raw),
-        bundle=bundle,
-        attestations=_url(raw, "attestations") if "attestations" in raw else "",
+        url=_url(table, url_key),
+        digest=table.converted("sha256", Digest),
+        size_bytes=_size(table),
+        bundle=table.converted("sigstore_bundle", str) if "sigstore_bundle" in table else "",
+        attestations=_url(table, "attestations") if "attestations" in table else "",
     )
 
 
-def _url(raw: dict[str, Any], key: str) -> str:
-    url = _get(raw, key, str)
-    if not 0 < len(url) <= _MAX_URL_CHARACTERS or not url.isprintable():
-        raise _fault(key, f"expected 1 to {_MAX_URL_CHARACTERS} printable characters")
-    return url
+def _url(table: Table, key: str) -> str:
+    return table.text(key, limit=_MAX_URL_CHARACTERS)
 
 
-def _size(raw: dict[str, Any]) -> int | None:
-    if "size" not in raw:
-        return None
-    size = _get(raw, "size", int)
-    if size < 0:
-        raise _fault("size", "expected a number of bytes")
-    return size
+def _size(table: Table) -> int | None:
+    return table.integer("size") if "size" in table else None

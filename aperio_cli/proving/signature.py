@@ -26,6 +26,7 @@ from aperio_cli.errors.trust import TrustDomainUnknown, TrustRootInvalid, Verifi
 from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import PROVENANCE_TYPE, RELEASE_TYPES, LogEntry, Proof
+from aperio_cli.models.reading import Unreadable, require_few_members
 from aperio_cli.proving.certificate import check_leaf, signer_of
 from aperio_cli.proving.refusals import (
     Fault,
@@ -227,7 +228,10 @@ class _Material:
 def _read_bundle(bundle_json: bytes, *, limit_bytes: int) -> _Material:
     if len(bundle_json) > limit_bytes:
         raise malformed(f"expected at most {limit_bytes} bytes\nfound    {len(bundle_json)}")
-    _require_few_members(bundle_json)
+    try:  # sigstore's models keep several errors for each wrong member
+        require_few_members(bundle_json, _MAX_MEMBERS)
+    except Unreadable as error:
+        raise malformed(str(error)) from error
     from sigstore.models import Bundle
 
     logging.getLogger("sigstore").addHandler(_SILENT)  # its warnings are for its own command line
@@ -242,21 +246,6 @@ def _read_bundle(bundle_json: bytes, *, limit_bytes: int) -> _Material:
         raise malformed("expected a signature over a file or an envelope, one of the two")
     check_leaf(certificate)
     return _Material(bundle, document, certificate, _claimed_digest(signed or {}))
-
-
-def _require_few_members(bundle_json: bytes) -> None:
-    """Refuse a text that has more members than a bundle can need.
-
-    sigstore's models keep several errors for each wrong one: a mebibyte of empty objects would
-    take gigabytes. Counted in the text, because nothing in a bundle's strings, which are base64
-    and checkpoints, has these characters.
-
-    Raises:
-        Fault: it has more.
-    """
-    found = sum(bundle_json.count(mark) for mark in (b",", b"{", b"["))
-    if found > _MAX_MEMBERS:
-        raise malformed(f"expected at most {_MAX_MEMBERS} members\nfound    about {found}")
 
 
 def _claimed_digest(signed: Mapping[str, Any]) -> Digest | None:

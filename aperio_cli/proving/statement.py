@@ -11,19 +11,20 @@ refused. sigstore-python's own reader of statements is not used: it knows few di
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aperio_cli.errors.trust import ProvenanceMismatch
+from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES
 from aperio_cli.models.proof import PROVENANCE_TYPE, Attestation, Provenance
 from aperio_cli.models.publisher import REPOSITORY_URI
-from aperio_cli.proving.refusals import Fault, another_file, evidence, malformed_statement
+from aperio_cli.models.reading import Bounds, Table, described, parse_json
+from aperio_cli.proving.refusals import Fault, another_file, malformed_statement
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from aperio_cli.models.digest import Digest
     from aperio_cli.models.publisher import Signer
@@ -33,6 +34,8 @@ MAX_SUBJECTS = 256
 # The two have the members that are read here in common; cosign still writes the older one.
 _STATEMENT_TYPES = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
 _MAX_TEXT_CHARACTERS = 2048
+# A bill of materials says most: some ten members in a component of half a kibibyte.
+_BOUNDS: Final = Bounds(MAX_ATTESTATIONS_BYTES, members=500_000)
 _SHOWN_SUBJECTS = 3
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)  # SHA-1 or SHA-256 repositories
 _GIT = "git+"
@@ -66,16 +69,18 @@ class Statement:
         """
         if payload_type != PAYLOAD_TYPE:
             raise malformed_statement(f"expected a payload of the type {PAYLOAD_TYPE}")
-        document = _parse_json(payload)
-        if document.get("_type") not in _STATEMENT_TYPES:
+        table = parse_json(payload, _BOUNDS, _fail)
+        if table.values.get("_type") not in _STATEMENT_TYPES:
             raise malformed_statement(f"expected the type {' or '.join(_STATEMENT_TYPES)}")
-        subjects = document.get("subject")
-        if not isinstance(subjects, list) or not 1 <= len(subjects) <= MAX_SUBJECTS:
-            raise malformed_statement(f"expected 1 to {MAX_SUBJECTS} subjects")
+        subjects = tuple(table.tables("subject", most=MAX_SUBJECTS))
+        if not subjects:
+            table.fail("subject", f"expected 1 to {MAX_SUBJECTS} subjects")
+        for subject in subjects:
+            _check_digests(subject)
         return cls(
-            predicate_type=_text(document.get("predicateType"), "predicateType"),
-            subjects=tuple(_subject(subject) for subject in subjects),
-            predicate=_mapping(document.get("predicate", {}), "predicate"),
+            predicate_type=table.text("predicateType", limit=_MAX_TEXT_CHARACTERS),
+            subjects=tuple(subject.values["digest"] for subject in subjects),
+            predicate=table.table("predicate").values if "predicate" in table else {},
         )
 
     def check_subject(self, digest: Digest) -> None:
@@ -108,7 +113,7 @@ class Statement:
 
 
 def parse_provenance(predicate: Mapping[str, Any]) -> Provenance:
-    """What a SLSA provenance v1 predicate says about the build.
+    """Return what a SLSA provenance v1 predicate says about the build.
 
     The source is `workflow.repository` of GitHub's build types, else the only repository among
     the resolved dependencies; its commit is that of the dependency on this repository.
@@ -117,23 +122,23 @@ def parse_provenance(predicate: Mapping[str, Any]) -> Provenance:
         Fault: AttestationMalformed, when builder or build type are not stated, the source is
             stated in two versions, or a field is no printable text of bounded length.
     """
-    definition = _mapping(predicate.get("buildDefinition"), "buildDefinition")
+    table = Table(predicate, _fail)
+    definition, run = table.table("buildDefinition"), table.inner("runDetails")
     repository, commit = _source(definition)
-    invocation = _member(predicate, "runDetails", "metadata", "invocationId")
     return Provenance(
-        builder=_text(_member(predicate, "runDetails", "builder", "id"), "builder.id"),
-        build_type=_text(definition.get("buildType"), "buildType"),
+        builder=run.inner("builder").text("id", limit=_MAX_TEXT_CHARACTERS),
+        build_type=definition.text("buildType", limit=_MAX_TEXT_CHARACTERS),
         source_repository=repository,
         source_digest=commit,
-        invocation=_optional_text(invocation, "invocationId"),
+        invocation=_optional_text(run.inner("metadata"), "invocationId"),
     )
 
 
-def _source(definition: Mapping[str, Any]) -> tuple[str, str]:
-    """Repository and commit that were built; empty when unstated."""
-    revisions = _git_dependencies(definition.get("resolvedDependencies"))
-    stated = _member(definition, "externalParameters", "workflow", "repository")
-    repository = _optional_text(stated, "workflow.repository")
+def _source(definition: Table) -> tuple[str, str]:
+    """Return repository and commit that were built; empty when unstated."""
+    revisions = _git_dependencies(definition)
+    workflow = definition.inner("externalParameters", "workflow")
+    repository = _optional_text(workflow, "repository")
     repositories = {found for found, _ in revisions}
     if not repository and len(repositories) == 1:
         (repository,) = repositories
@@ -143,19 +148,25 @@ def _source(definition: Mapping[str, Any]) -> tuple[str, str]:
     return repository, "".join(commits)
 
 
-def _git_dependencies(dependencies: object) -> list[tuple[str, str]]:
-    """Repository and commit of each `git+` URI (SPDX download location, `git+URL@ref`)."""
-    if dependencies is None:
+def _git_dependencies(definition: Table) -> list[tuple[str, str]]:
+    """Return repository and commit of each `git+` URI (SPDX download location, `git+URL@ref`)."""
+    key = "resolvedDependencies"
+    if definition.values.get(key) is None:
         return []
     found = []
-    for dependency in _list(dependencies, "resolvedDependencies"):
-        uri = _optional_text(_member(dependency, "uri"), "resolvedDependencies.uri")
+    for dependency in definition.tables(key):
+        uri = _optional_text(dependency, "uri")
         if uri.startswith(_GIT):
-            commit = _optional_text(_member(dependency, "digest", "gitCommit"), "gitCommit")
+            digest = dependency.inner("digest")
+            commit = _optional_text(digest, "gitCommit")
             if commit and not _COMMIT.fullmatch(commit):
-                raise malformed_statement("gitCommit is no git commit")
+                digest.fail("gitCommit", "it is no git commit")
             found.append((uri.removeprefix(_GIT).partition("@")[0], commit))
     return found
+
+
+def _optional_text(table: Table, key: str) -> str:
+    return table.optional_text(key, limit=_MAX_TEXT_CHARACTERS)
 
 
 def _check_against_certificate(provenance: Provenance, signer: Signer) -> None:
@@ -180,70 +191,13 @@ def _check_against_certificate(provenance: Provenance, signer: Signer) -> None:
             )
 
 
-# ── JSON of unknown shape ─────────────────────────────────────────────────────────────────────────
+def _check_digests(subject: Table) -> None:
+    digests = subject.table("digest")
+    for algorithm in digests.values:
+        if not algorithm.isprintable() or len(algorithm) > _MAX_TEXT_CHARACTERS:
+            subject.fail("digest", "expected printable names of algorithms")
+        digests.text(algorithm, limit=_MAX_TEXT_CHARACTERS)
 
 
-def _parse_json(payload: bytes) -> dict[str, Any]:
-    try:
-        # As text: given bytes, json would guess at other encodings than UTF-8.
-        document = json.loads(
-            payload.decode("utf-8"),
-            object_pairs_hook=_without_repeats,
-            parse_constant=_refuse_constant,
-        )
-    except (ValueError, RecursionError) as error:
-        raise malformed_statement(evidence(error)) from error
-    return _mapping(document, "the statement")
-
-
-def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        message = "a key stands twice in one object"
-        raise ValueError(message)
-    return document
-
-
-def _refuse_constant(name: str) -> None:
-    message = f"{name} is no JSON"
-    raise ValueError(message)
-
-
-def _subject(subject: object) -> dict[str, object]:
-    digests = _mapping(_member(subject, "digest"), "digest of a subject")
-    for algorithm, value in digests.items():
-        _text(algorithm, "algorithm of a subject's digest")
-        _text(value, "digest of a subject")
-    return digests
-
-
-def _member(document: object, *path: str) -> object:
-    """What stands at a path of keys; None when something on the way is missing or no object."""
-    for key in path:
-        document = document.get(key) if isinstance(document, dict) else None
-    return document
-
-
-def _mapping(value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise malformed_statement(f"expected an object: {where}")
-    return value
-
-
-def _list(value: object, where: str) -> list[object]:
-    if not isinstance(value, list):
-        raise malformed_statement(f"expected a list: {where}")
-    return value
-
-
-def _optional_text(value: object, where: str) -> str:
-    return "" if value is None or value == "" else _text(value, where)
-
-
-def _text(value: object, where: str) -> str:
-    is_plain = isinstance(value, str) and bool(value.strip()) and value.isprintable()
-    if not isinstance(value, str) or not is_plain or len(value) > _MAX_TEXT_CHARACTERS:
-        raise malformed_statement(
-            f"expected printable text of at most {_MAX_TEXT_CHARACTERS} characters: {where}"
-        )
-    return value
+def _fail(key: str, why: str) -> NoReturn:
+    raise malformed_statement(described(key, why))

@@ -184,6 +184,17 @@ def _endless(world: World) -> None:
 
 @attack(
     holds="the registry's index",
+    tries="fills it with so many empty objects that reading it takes gigabytes of memory",
+    stopped_by="a limit on members, counted before a parser sees them",
+    code="index-unreadable",
+)
+def _index_of_many_members(world: World) -> None:
+    many: list[dict[str, str]] = [{}] * 1_000_000
+    world.install(world.offered(world.signed(), future=many))
+
+
+@attack(
+    holds="the registry's index",
     tries="names a file of the operator's as the artifact",
     stopped_by="locations stay inside the registry",
     code="index-unreadable",

@@ -272,18 +272,18 @@ LONG = "x" * 2049
 STATEMENT = statement(DIGEST)
 OUR_SUBJECT = {"name": "", "digest": {"sha256": DIGEST.hex}}
 WRONG_STATEMENTS: dict[str, tuple[str, object]] = {
-    "a list": ("object", [STATEMENT]),
-    "a text": ("object", "statement"),
-    "nothing": ("object", None),
+    "a list": ("mapping", [STATEMENT]),
+    "a text": ("mapping", "statement"),
+    "nothing": ("mapping", None),
     "another version": (
         "Statement/v1",
         _with(STATEMENT, "https://in-toto.io/Statement/v0.2", "_type"),
     ),
     "no type": ("Statement/v1", _without(STATEMENT, "_type")),
     "no subject": ("subjects", _with(STATEMENT, [], "subject")),
-    "subjects that are one": ("subjects", _with(STATEMENT, OUR_SUBJECT, "subject")),
-    "too many subjects": ("subjects", _with(STATEMENT, [OUR_SUBJECT] * 257, "subject")),
-    "a subject that is a digest": ("digest", _with(STATEMENT, [DIGEST.hex], "subject")),
+    "subjects that are one": ("`subject`", _with(STATEMENT, OUR_SUBJECT, "subject")),
+    "too many subjects": ("more than 256", _with(STATEMENT, [OUR_SUBJECT] * 257, "subject")),
+    "a subject that is a digest": ("`subject`", _with(STATEMENT, [DIGEST.hex], "subject")),
     "a subject without digest": (
         "digest",
         _with(STATEMENT, [OUR_SUBJECT, {"name": "x"}], "subject"),
@@ -323,7 +323,8 @@ for _path in (_BUILDER, _TYPE, _SOURCE, _RUN):
         "half a character": "\ud800",
         "a NUL": "x\0",
     }.items():
-        WRONG_STATEMENTS[f"{_path[-1]}: {_name}"] = (_path[-1], _with(STATEMENT, _value, *_path))
+        _reason = "surrogate" if _value == "\ud800" else f"{_path[-2]}.{_path[-1]}`"
+        WRONG_STATEMENTS[f"{_path[-1]}: {_name}"] = (_reason, _with(STATEMENT, _value, *_path))
 for _name, _value in {
     "dependencies as an object": {},
     "a URI as number": [{"uri": 5}],
@@ -354,7 +355,9 @@ WRONG_PAYLOADS: dict[str, bytes] = {
     "not JSON": b"<statement/>",
     "not UTF-8": b"\xff" + TEXT.encode(),
     "UTF-16": TEXT.encode("utf-16"),
-    "a byte order mark": b"\xef\xbb\xbf" + TEXT.encode(),
+    "two byte order marks": b"\xef\xbb\xbf" * 2 + TEXT.encode(),
+    "half a pair nowhere looked at": TEXT[:-1].encode() + b', "x": "\\ud800"}',
+    "a number beyond a float": TEXT[:-1].encode() + b', "x": 1e400}',
     "deep nesting": b"[" * 100_000,
     "a number of 5000 digits": TEXT[:-1].encode() + b', "x": ' + b"9" * 5000 + b"}",
     "not a number": TEXT[:-1].encode() + b', "x": NaN}',

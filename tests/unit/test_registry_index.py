@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -97,12 +98,12 @@ def test_index_without_version_is_refused() -> None:
     [
         (b"", "not JSON"),
         (b"<html>", "not JSON"),
-        (b"\xff\xfe{}", "not JSON"),
-        (b"[" * 100_000, "not JSON"),
+        (b"\xff\xfe{}", "not UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
         (b'{"version": 1, "version": 1, "plugins": []}', "twice"),
-        (b'{"version": ' + b"1" * 5000 + b"}", "not JSON"),
-        (b"[]", "expected a JSON object"),
-        (b"null", "expected a JSON object"),
+        (b'{"version": ' + b"1" * 5000 + b"}", "300 digits"),
+        (b"[]", "not a mapping"),
+        (b"null", "not a mapping"),
         (b'{"version": 1}', "`plugins`"),
         (b'{"version": 1, "plugins": {}}', "`plugins`"),
         (b'{"version": 1, "plugins": [7]}', "`plugins`"),
@@ -186,6 +187,30 @@ def test_text_for_display_is_made_safe() -> None:
     index = parse(index_bytes(index_entry(description="a\x1b[31mb" + "c" * 9000)))
     assert "\x1b" not in index.entries[0].description
     assert len(index.entries[0].description) <= 2000
+
+
+def test_fault_is_named_by_its_path() -> None:
+    version = index_version(artifacts=[AMD, ARTIFACT | {"size": "7"}])
+    data = index_bytes(index_entry(id="acme/other"), index_entry(version))
+    assert "`plugins[1].versions[0].artifacts[1].size`: expected a whole" in refused(data)
+
+
+def test_index_of_millions_of_members_is_refused_before_it_is_parsed() -> None:
+    data = b'{"version": 1, "plugins": [' + b'{"":{}},' * 500_000 + b"{}]}"
+    tracemalloc.start()
+    try:
+        assert "too many members" in refused(data)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(data)
+    finally:
+        tracemalloc.stop()
+
+
+def test_index_with_bundles_of_many_members_in_its_texts_is_read() -> None:
+    bundle = json.dumps({"hashes": ["x"] * 1000})
+    stated = [index_version(version=f"1.0.{n}", sigstore_bundle=bundle) for n in range(1100)]
+    entry = parse(index_bytes(index_entry(*stated))).entry(BOX)
+    assert entry is not None
+    assert len(entry.versions) == 1100
 
 
 def test_detail_file_is_one_entry() -> None:

@@ -273,7 +273,7 @@ def test_file_that_is_a_folder_is_refused(publisher: Publisher, which: str) -> N
     [
         ({"schema": "aperio.publishers/v2"}, "`schema`: expected aperio.publishers/v1"),
         ({"schema": None}, "`schema`"),
-        ({"serial": None}, "`serial`: expected a whole number"),
+        ({"serial": None}, "`serial` is missing"),
         ({"serial": 0}, "`serial`"),
         ({"serial": -1}, "`serial`"),
         ({"serial": "7"}, "`serial`"),
@@ -284,7 +284,7 @@ def test_file_that_is_a_folder_is_refused(publisher: Publisher, which: str) -> N
         ({"expires": "never"}, "`expires`"),
         ({"expires": "2031-01-01T00:00:00"}, "`expires`"),
         ({"expires": 2031}, "`expires`"),
-        ({"publishers": None}, "`publishers`: expected a list"),
+        ({"publishers": None}, "`publishers` is missing"),
         ({"publishers": {}}, "`publishers`: expected a list"),
         ({"publishers": ["acme"]}, "`publishers`: expected a list of objects"),
         ({"name": ""}, "`name`: expected text"),
