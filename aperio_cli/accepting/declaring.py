@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli.accepting.checks import Check
 from aperio_cli.accepting.verdicts import expect
 from aperio_cli.host.calls.declaration import auth_problems, client_secret_key, repeated_keys
+from aperio_cli.models.reading import Bounds, Unreadable, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -81,10 +81,10 @@ def _problems_of(field: Any) -> Iterator[str]:
         yield "a secret has no default"
 
 
-def _is_json(data: bytes | str) -> bool:
+def _is_json(text: str) -> bool:
     try:
-        json.loads(data)
-    except ValueError:
+        read_json(text.encode(), Bounds(len(text) * 4))
+    except Unreadable:
         return False
     return True
 

@@ -8,23 +8,26 @@ in a committed requirements.lock holds on every machine.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import io
 import re
-import tomllib
 import zipfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.files.reading import read_capped
 from aperio_cli.files.writing import write_atomic
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.reading import Bounds, described, parse_toml
 from aperio_cli.paths import bundled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from aperio_cli.models.reading import Table
 
 _PACKAGE = "aperio_plugin"
 _SUFFIXES = (".py", ".pyi", ".typed")
@@ -76,9 +79,8 @@ def sdk_wheel(source: Path | None = None) -> Wheel:
         OSError: a file may not be read.
     """
     root = bundled("sdk/python") if source is None else source
-    project = tomllib.loads(read_capped(root / "pyproject.toml", _MAX_FILE_BYTES).decode())
-    metadata: Mapping[str, Any] = project["project"]
-    name, version = metadata["name"], _version(root, metadata)
+    metadata = _project(root)
+    name, version = metadata.text("name"), _version(root, metadata)
     info = f"{name.replace('-', '_')}-{version}.dist-info"
     files = _sources(root)
     files[f"{info}/METADATA"] = _metadata(root, metadata, version)
@@ -89,10 +91,26 @@ def sdk_wheel(source: Path | None = None) -> Wheel:
     return Wheel(name, version, _zip(files))
 
 
-def _version(root: Path, metadata: Mapping[str, Any]) -> str:
+def _project(root: Path) -> Table:
+    """Return the `[project]` table of the SDK's pyproject.toml."""
+    data = read_capped(root / "pyproject.toml", _MAX_FILE_BYTES)
+    return parse_toml(data, Bounds(_MAX_FILE_BYTES), functools.partial(_fail, root)).table(
+        "project"
+    )
+
+
+def _fail(root: Path, key: str, why: str) -> NoReturn:
+    raise NotFound(
+        f"`{root}` holds no SDK",
+        why=f"pyproject.toml: {described(key, why)}",
+        next=["install aperio-cli again"],
+    )
+
+
+def _version(root: Path, metadata: Table) -> str:
     """The version in pyproject.toml, or the package's own when it is declared dynamic."""
     if "version" in metadata:
-        return str(metadata["version"])
+        return metadata.text("version")
     text = read_capped(root / _PACKAGE / "__init__.py", _MAX_FILE_BYTES).decode()
     found = re.search(r'^__version__(?:: \w+)? = "([^"]+)"$', text, re.MULTILINE)
     if not found:
@@ -108,21 +126,21 @@ def _sources(root: Path) -> dict[str, bytes]:
     }
 
 
-def _metadata(root: Path, metadata: Mapping[str, Any], version: str) -> bytes:
+def _metadata(root: Path, metadata: Table, version: str) -> bytes:
     """Return METADATA: what the SDK's pyproject.toml says, as core metadata 2.4, and its README."""
-    extras: Mapping[str, Sequence[str]] = metadata.get("optional-dependencies", {})
+    extras = metadata.inner("optional-dependencies")
     lines = [
         "Metadata-Version: 2.4",
-        f"Name: {metadata['name']}",
+        f"Name: {metadata.text('name')}",
         f"Version: {version}",
-        f"Summary: {metadata.get('description', '')}",
-        f"License-Expression: {metadata.get('license', 'MIT')}",
-        f"Requires-Python: {metadata['requires-python']}",
-        *(f"Requires-Dist: {requirement}" for requirement in metadata.get("dependencies", ())),
+        f"Summary: {metadata.optional_text('description')}",
+        f"License-Expression: {metadata.optional_text('license') or 'MIT'}",
+        f"Requires-Python: {metadata.text('requires-python')}",
+        *(f"Requires-Dist: {requirement}" for requirement in metadata.texts("dependencies")),
     ]
-    for extra, requirements in extras.items():
+    for extra in extras.values:
         lines.append(f"Provides-Extra: {extra}")
-        lines += [f"Requires-Dist: {one}; extra == '{extra}'" for one in requirements]
+        lines += [f"Requires-Dist: {one}; extra == '{extra}'" for one in extras.texts(extra)]
     readme = root / "README.md"
     if readme.is_file():
         text = read_capped(readme, _MAX_FILE_BYTES).decode()

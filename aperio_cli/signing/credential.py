@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aperio_cli import clock
 from aperio_cli.errors.trust import IdentityTokenInvalid
+from aperio_cli.models.reading import Bounds, parse_json
 from aperio_cli.text import clean, one_line
 
 if TYPE_CHECKING:
@@ -78,10 +79,10 @@ def _claims(token: str) -> Mapping[str, Any]:
     if len(token) > MAX_TOKEN_BYTES:
         raise _invalid(f"it is longer than {MAX_TOKEN_BYTES} bytes")
     try:
-        claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+        payload: bytes = jwt.PyJWS().decode(token, options={"verify_signature": False})
     except Exception as error:
         raise _invalid("it is not a JSON Web Token (RFC 7519)") from error
-    return claims
+    return parse_json(payload, Bounds(MAX_TOKEN_BYTES), _fail).values
 
 
 def _issuers(token: str, claims: Mapping[str, Any]) -> tuple[str, ...]:
@@ -138,6 +139,10 @@ def _moment(seconds: float) -> str:
 
 def _shown(claim: object) -> str:
     return "nothing" if claim is None else one_line(claim, limit=_EVIDENCE_CHARACTERS)
+
+
+def _fail(_key: str, why: str) -> NoReturn:
+    raise _invalid(f"it is not a JSON Web Token (RFC 7519): {why}")
 
 
 def _invalid(why: str) -> IdentityTokenInvalid:

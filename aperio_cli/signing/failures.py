@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import warnings
 from typing import TYPE_CHECKING, Final
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 
 from aperio_cli.errors.files import NetworkUnavailable
 from aperio_cli.errors.trust import SigningFailed
+from aperio_cli.models.reading import Bounds, read_json
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _EVIDENCE_CHARACTERS = 300
 _MAX_WARNINGS = 8
+_ANSWER_BOUNDS = Bounds(64 * 1024)
 _SOMEWHERE = "the network"
 # requests' and sigstore's own types, by name: neither package is imported to say what went wrong.
 _UNREACHABLE: Final = {
@@ -136,6 +137,8 @@ def _server_text(error: Exception) -> str:
 
 def _message(text: str) -> str:
     try:
-        return str(json.loads(text)["message"])
-    except (LookupError, TypeError, ValueError, RecursionError):
+        document = read_json(text.encode(), _ANSWER_BOUNDS)
+    except ValueError:  # text that is no UTF-8 is no document either
         return text
+    said = document.get("message") if isinstance(document, dict) else None
+    return said if isinstance(said, str) else text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from aperio_cli.errors.files import InsecureUrl
@@ -16,6 +16,7 @@ from aperio_cli.errors.trust import (
     TrustRootInvalid,
 )
 from aperio_cli.models.address import is_loopback, shown
+from aperio_cli.models.reading import Bounds, read_json
 from aperio_cli.signing import ambient, login, surroundings
 from aperio_cli.signing.credential import read_credential
 from aperio_cli.text import clean
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from aperio_cli.signing.credential import Credential
 
 _EVIDENCE_CHARACTERS = 300
+_BOUNDS: Final = Bounds(8 * 1024 * 1024)  # a trusted root and a signing configuration
 # Services that are sent the identity token; the others get signatures only.
 _TOLD_THE_TOKEN = ("caUrls", "oidcUrls")
 
@@ -127,7 +129,7 @@ def open_hosted(name: str, trust_config: str, identification: Identification) ->
     from sigstore.models import ClientTrustConfig
 
     try:
-        document = json.loads(trust_config)
+        document = read_json(trust_config.encode(), _BOUNDS)
         signing = ClientTrustConfig.from_json(trust_config).signing_config
         signing.get_fulcio(), signing.get_tlogs(), signing.get_tsas()
         issuer_url = signing.get_oidc_url() if document["signingConfig"].get("oidcUrls") else ""

@@ -10,7 +10,6 @@ the job could not influence.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.archive import reading, rules
@@ -26,6 +25,7 @@ from aperio_cli.models.publisher import (
     REPOSITORY_URI,
     RUNNER,
 )
+from aperio_cli.models.reading import Bounds, Unreadable, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.publisher import Signer
 
 MAX_SBOM_BYTES: Final = 4 * 1024 * 1024
+_SBOM_BOUNDS: Final = Bounds(MAX_SBOM_BYTES, members=500_000)
 SBOM_MEMBER: Final = "sbom.cdx.json"
 """The artifact's member with the bill of materials, which `plugin build` writes."""
 
@@ -84,9 +85,9 @@ def read_sbom(artifact: Artifact) -> dict[str, Any] | None:
 
 def _parsed_sbom(artifact: Artifact, data: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise _no_sbom(artifact, f"not JSON: {error}") from error
+        document = read_json(data, _SBOM_BOUNDS)
+    except Unreadable as error:
+        raise _no_sbom(artifact, str(error)) from error
     if not isinstance(document, dict) or document.get("bomFormat") != "CycloneDX":
         raise _no_sbom(artifact, "not a CycloneDX document")
     return document

@@ -25,6 +25,7 @@ from aperio_cli.errors import AperioError
 from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid
 from aperio_cli.files import locking, owning, reading, removing, tree, writing
 from aperio_cli.models.plugin_id import PluginId, PluginRef, check_version, version_key
+from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.models.receipt import (
     FILE_NAME,
     MAX_BYTES,
@@ -45,8 +46,8 @@ with contextlib.suppress(ImportError):  # Windows lacks it: there plugins are lo
 
 CURRENT_FILE_NAME = "current.json"
 MAX_TREE_BYTES = 16 * 1024 * 1024
-_MAX_CURRENT_BYTES = 4096
-_MAX_CHECKS_BYTES = 256 * 1024
+_CURRENT_BOUNDS = Bounds(4096)
+_CHECKS_BOUNDS = Bounds(256 * 1024)
 _SCHEMA = 1
 _Record = TypeVar("_Record", Precedent, Receipt)
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -153,10 +154,11 @@ class Store:
         """
         owning.require_own(self._current_file(plugin))
         try:
-            data = reading.read_capped(self._current_file(plugin), _MAX_CURRENT_BYTES)
-            version = json.loads(data)["version"]
-        except (OSError, AperioError, ValueError, LookupError, TypeError, RecursionError):
+            data = reading.read_capped(self._current_file(plugin), _CURRENT_BOUNDS.size_bytes)
+            document = read_json(data, _CURRENT_BOUNDS)
+        except (OSError, AperioError, Unreadable):
             return None
+        version = document.get("version") if isinstance(document, dict) else None
         return version if isinstance(version, str) and _is_version(version) else None
 
     def find(self, ref: PluginRef) -> Receipt | None:
@@ -530,8 +532,8 @@ class LaunchCheck:
 def read_checks(path: Path) -> dict[str, LaunchCheck]:
     """Return the noted checks of a plugin by version, without those that cannot be read."""
     try:
-        document = json.loads(reading.read_capped(path, _MAX_CHECKS_BYTES))
-    except (OSError, AperioError, ValueError, RecursionError):
+        document = read_json(reading.read_capped(path, _CHECKS_BOUNDS.size_bytes), _CHECKS_BOUNDS)
+    except (OSError, AperioError, Unreadable):
         return {}
     found = document.items() if isinstance(document, dict) else ()
     return {

@@ -111,6 +111,41 @@ def test_all_problems_are_told_at_once_and_no_value_among_them() -> None:
     assert "hunter2" not in caught.value.why
 
 
+@pytest.mark.parametrize("digits", [309, 310, 5000])
+def test_a_number_beyond_a_float_is_none(digits: int) -> None:
+    with pytest.raises(PluginConfigInvalid, match="`days`"):
+        check(name="n", days="9" * digits)
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "why"),
+    [
+        ("TYPE_TEXT", "[" * 100_000, "is not JSON"),
+        ("TYPE_TEXT", '"\\ud800"', "is not JSON"),
+        ("TYPE_TEXT", '{"a": 1, "a": 1}', "is not JSON"),
+        ("TYPE_NUMBER", "NaN", "is not JSON"),
+        ("TYPE_NUMBER", "1e400", "is not JSON"),
+        ("TYPE_NUMBER", "9" * 5000, "is not JSON"),
+        ("TYPE_NUMBER", "true", "expected a number"),
+        ("TYPE_BOOLEAN", "1", "expected true or false"),
+        ("TYPE_TEXT", "[]", "expected text"),
+        ("TYPE_URL", '"box"', "expected a web address"),
+        ("TYPE_SELECT", '"ap"', "expected one of eu"),
+    ],
+)
+def test_a_default_that_the_field_cannot_have_asks_for_a_value(
+    kind: Any, default: str, why: str
+) -> None:
+    options = ["eu"] if kind == "TYPE_SELECT" else []
+    broken = common_pb2.ConfigField(key="k", type=kind, default_json=default, options=options)
+
+    with pytest.raises(PluginConfigInvalid) as caught:
+        check_config([broken], {}, subject="x")
+
+    assert why in caught.value.why
+    assert "the plugin's own default" in caught.value.why
+
+
 def test_a_default_that_is_no_json_asks_for_a_value() -> None:
     broken = common_pb2.ConfigField(key="name", type="TYPE_TEXT", default_json="oops")
 

@@ -6,10 +6,7 @@ A value may be taken from elsewhere, so that no secret stands in a shell's histo
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +15,14 @@ from aperio_cli.errors.running import PluginConfigInvalid
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.files import reading
 from aperio_cli.host.process.masking import Referenced
+from aperio_cli.models.reading import Bounds, Unreadable, read_json, read_toml
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-_MAX_FILE_BYTES = 1024 * 1024
+_BOUNDS = Bounds(1024 * 1024)
+_READERS: Mapping[str, Callable[[bytes, Bounds], Any]] = {".json": read_json, ".toml": read_toml}
 _MAX_SECRET_BYTES = 64 * 1024
 _KEYRING_SERVICE = "aperio"
 
@@ -55,18 +54,15 @@ def read_settings(pairs: Sequence[str], config_file: str) -> dict[str, object]:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
+    read = _READERS.get(path.suffix)
+    if read is None:
+        raise UsageError(
+            f"`--plugin-config {path}` was not read; nothing was run",
+            why="expected a name that ends in .toml or .json",
+        )
     try:
-        data = reading.read_capped(path, _MAX_FILE_BYTES)
-        if path.suffix == ".json":
-            document = json.loads(data)
-        elif path.suffix == ".toml":
-            document = tomllib.loads(data.decode())
-        else:
-            raise UsageError(
-                f"`--plugin-config {path}` was not read; nothing was run",
-                why="expected a name that ends in .toml or .json",
-            )
-    except (OSError, ValueError, RecursionError) as error:
+        document = read(reading.read_capped(path, _BOUNDS.size_bytes), _BOUNDS)
+    except (OSError, Unreadable) as error:
         raise _unreadable(str(path), _reason(error)) from error
     if not isinstance(document, dict):
         raise _unreadable(str(path), "expected one value for each key")
@@ -77,14 +73,7 @@ def _reason(error: Exception) -> str:
     """Why, without the contents: a parser's message may quote them."""
     if isinstance(error, OSError):
         return os.strerror(error.errno or 0)
-    if isinstance(error, json.JSONDecodeError):
-        return f"it is not JSON from line {error.lineno}, column {error.colno}"
-    if isinstance(error, tomllib.TOMLDecodeError):
-        place = re.search(r"line \d+, column \d+", str(error))
-        return f"it is not TOML from {place[0] if place else 'its end'}"
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    return "it is not UTF-8 text"
+    return error.place if isinstance(error, Unreadable) else "it is not UTF-8 text"
 
 
 def _unreadable(what: str, why: str) -> PluginConfigInvalid:

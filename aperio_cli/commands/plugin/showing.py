@@ -5,10 +5,10 @@ What a plugin says is outside text: `Report` texts go through `clean`, data thro
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli.errors import DONE, PLUGIN_FAILED
+from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.output import Report, pairs, table
 from aperio_cli.text import clean, one_line
 
@@ -133,10 +133,10 @@ def execution(answer: Any, idempotency_key: str, *, failed_status: int) -> Repor
 
 
 def _json_value(data: bytes) -> Any:
-    """The value in JSON bytes; None for none, and for what is not JSON."""
+    """Return the value in JSON bytes; None for none, and for what is not JSON."""
     try:
-        return json.loads(data)
-    except ValueError:
+        return read_json(data, Bounds(len(data)))
+    except Unreadable:
         return None
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
-import math
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from aperio_cli.errors.running import PluginConfigInvalid
+from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ _BOOLEANS: Final = {"true": True, "false": False}
 _MAX_TEXT: Final = 64 * 1024
 # A setting is one line. In an HTTP header each of these makes a library refuse it, and quote it.
 _CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+_LARGEST: Final = sys.float_info.max
+_DEFAULT_BOUNDS: Final = Bounds(6 * _MAX_TEXT + 2)  # each character may be an escape
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,10 @@ def _value(declaration: common_pb2.ConfigField, given: object) -> Any:
         if declaration.required:
             raise ValueError("missing, and the plugin needs it")
         return None
+    return _typed(declaration, given)
+
+
+def _typed(declaration: common_pb2.ConfigField, given: object) -> Any:
     name = declaration.Type.Name(declaration.type).removeprefix("TYPE_")
     if name == "NUMBER":
         return _number(given)
@@ -129,16 +136,22 @@ def _value(declaration: common_pb2.ConfigField, given: object) -> Any:
 
 def _default(declaration: common_pb2.ConfigField) -> Any:
     try:
-        return json.loads(declaration.default_json)
-    except ValueError as error:
+        value = read_json(declaration.default_json.encode(), _DEFAULT_BOUNDS)
+    except Unreadable as error:
         raise ValueError("the plugin's own default is not JSON; set a value") from error
+    if value is None or value == "":
+        return value
+    try:
+        return _typed(declaration, value)
+    except ValueError as error:
+        raise ValueError(f"the plugin's own default does not fit: {error}; set a value") from error
 
 
 def _number(given: object) -> float:
     """A finite number; a whole one stays an int."""
     if isinstance(given, str):
         given = _parsed(given)
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+    if isinstance(given, bool) or not isinstance(given, int | float) or not abs(given) <= _LARGEST:
         raise ValueError(f"expected a number, received {_kind(given)}")
     return given
 

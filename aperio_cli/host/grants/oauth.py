@@ -13,7 +13,6 @@ itself.
 from __future__ import annotations
 
 import functools
-import json
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,6 +29,7 @@ from aperio_cli.errors.running import (
 from aperio_cli.host.calls.declaration import PLACEHOLDER
 from aperio_cli.host.calls.invocation import AccessToken
 from aperio_cli.models.address import Place, place_of
+from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.net.request import Request, Unanswered, answered, off_loop
 from aperio_cli.text import clean
 
@@ -145,11 +145,9 @@ def _token(body: bytes, request: TokenRequest, program: Program) -> AccessToken:
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
-    if len(body) > MAX_ANSWER_BYTES:
-        return {}
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
+        document = read_json(body, Bounds(MAX_ANSWER_BYTES))
+    except Unreadable:
         return {}
     return document if isinstance(document, dict) else {}
 

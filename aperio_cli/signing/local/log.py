@@ -11,12 +11,10 @@ This module loads `cryptography`: import it inside functions only.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
-import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -25,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from aperio_cli.files import locking, reading, writing
+from aperio_cli.models.reading import Bounds, described, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,22 +65,20 @@ class EntryRequest:
 
     @classmethod
     def parse(cls, document: bytes) -> EntryRequest:
-        """The request in a Rekor v2 CreateEntryRequest as JSON.
+        """Return the request in a Rekor v2 CreateEntryRequest as JSON.
 
         Raises:
             EntryInvalid: when it is anything else than a `hashedrekord` with a P-256 certificate.
         """
-        try:
-            request = json.loads(document)["hashedRekordRequestV002"]
-            verifier = request["signature"]["verifier"]
-            certificate = _decoded(verifier["x509Certificate"]["rawBytes"])
-            return cls(
-                digest=_decoded(request["digest"]),
-                signature=_decoded(request["signature"]["content"]),
-                certificate=x509.load_der_x509_certificate(certificate),
-            )
-        except (LookupError, TypeError, ValueError, RecursionError) as error:
-            raise EntryInvalid("not a hashedrekord 0.0.2 request with a certificate") from error
+        table = parse_json(document, Bounds(MAX_ENTRY_BYTES), _fail)
+        request = table.table("hashedRekordRequestV002")
+        signature = request.table("signature")
+        certificate = signature.table("verifier").table("x509Certificate")
+        return cls(
+            digest=request.converted("digest", _decoded),
+            signature=signature.converted("content", _decoded),
+            certificate=certificate.converted("rawBytes", _certificate),
+        )
 
     def check(self, issuer: x509.Certificate) -> None:
         """Find the signature good and the certificate issued by `issuer`.
@@ -255,10 +252,14 @@ def _encoded(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _decoded(text: object) -> bytes:
-    if not isinstance(text, str):
-        raise EntryInvalid("expected base64 text")
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise EntryInvalid("expected base64 text") from error
+def _decoded(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
+
+
+def _certificate(text: str) -> x509.Certificate:
+    return x509.load_der_x509_certificate(_decoded(text))
+
+
+def _fail(key: str, why: str) -> NoReturn:
+    problem = described(key, why)
+    raise EntryInvalid(f"not a hashedrekord 0.0.2 request with a certificate: {problem}")

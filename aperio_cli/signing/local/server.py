@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import json
 import re
 import socket
@@ -18,7 +19,7 @@ import threading
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from cryptography.hazmat.primitives import serialization
 
@@ -26,6 +27,7 @@ from aperio_cli import clock
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import DiskFull
 from aperio_cli.models.publisher import LOCAL_ISSUER
+from aperio_cli.models.reading import Bounds, described, parse_json
 from aperio_cli.signing import surroundings
 from aperio_cli.signing.local import tokens
 from aperio_cli.signing.local.authority import CertificateRequestInvalid, read_certificate_request
@@ -114,10 +116,10 @@ class Services:
     def _certify(self, authorization: str, body: bytes) -> Reply:
         token = authorization.removeprefix("Bearer ")
         identity = tokens.check(token, self.token_key.public_key(), self.issuers)
-        try:
-            pem = base64.b64decode(json.loads(body)["certificateSigningRequest"], validate=True)
-        except (LookupError, TypeError, ValueError, RecursionError) as error:
-            raise CertificateRequestInvalid("not a certificate request") from error
+        request = parse_json(body, Bounds(MAX_BODY_BYTES), _refuse_request)
+        pem = request.converted(
+            "certificateSigningRequest", functools.partial(base64.b64decode, validate=True)
+        )
         leaf = self.certificates.issue(read_certificate_request(pem), identity, clock.now())
         chain = (leaf, self.certificates.certificate, self.certificates.root)
         texts = [link.public_bytes(serialization.Encoding.PEM).decode() for link in chain]
@@ -227,6 +229,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         """Stay silent: what matters is in the reply."""
+
+
+def _refuse_request(key: str, why: str) -> NoReturn:
+    raise CertificateRequestInvalid(f"not a certificate request: {described(key, why)}")
 
 
 def _json(status: HTTPStatus, document: dict[str, Any]) -> Reply:

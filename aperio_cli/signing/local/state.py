@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.trust import TrustDomainBroken
 from aperio_cli.files import owning, reading, writing
+from aperio_cli.models.reading import Bounds, Unreadable, read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 ROOT_FILE = "trusted_root.json"
 DOMAIN_FILE = "domain.json"
 INIT_COMMAND = "`aperio trust local init`"
-_MAX_DOCUMENT_BYTES = 256 * 1024
+_BOUNDS = Bounds(256 * 1024)
 
 
 def read_document(directory: Path, name: str) -> dict[str, Any]:
-    """A JSON object of the domain in `directory`.
+    """Return a JSON object of the domain in `directory`.
 
     Raises:
         TrustDomainBroken: when it is missing, too long, or not a JSON object.
@@ -28,8 +29,8 @@ def read_document(directory: Path, name: str) -> dict[str, Any]:
     path = directory / name
     owning.require_own(path)
     try:
-        document = json.loads(reading.read_capped(path, _MAX_DOCUMENT_BYTES))
-    except (OSError, ValueError, RecursionError, AperioError) as error:
+        document = read_json(reading.read_capped(path, _BOUNDS.size_bytes), _BOUNDS)
+    except (OSError, Unreadable, AperioError) as error:
         raise broken(directory, f"{path}: {error}") from error
     if not isinstance(document, dict):
         raise broken(directory, f"{path}: expected a JSON object")
