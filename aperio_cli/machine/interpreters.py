@@ -6,7 +6,6 @@ A plugin carries libraries for interpreter tags (`cp311`): CPython with a GIL, a
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from aperio_cli.errors.installing import InterpreterMissing
 from aperio_cli.machine.children import ChildFailed, ask_child
 from aperio_cli.models.artifact import Interpreter
+from aperio_cli.models.reading import Bounds, read_json
 from aperio_cli.paths import find_program
 from aperio_cli.text import clean
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PROBE_TIMEOUT_S = 20.0
+_MAX_ANSWER_BYTES = 64 * 1024  # as much as `ask_child` keeps
 OLDEST_GLIBC = (2, 28)
 
 _MINORS = range(25, 8, -1)
@@ -116,7 +117,7 @@ def probe(command: str) -> Candidate:
     """What a program says it is, run once in isolation and with nothing of our environment."""
     try:
         output = ask_child([command, "-I", "-S", "-c", _PROBE], PROBE_TIMEOUT_S)
-        answer = json.loads(output)
+        answer = read_json(output, Bounds(_MAX_ANSWER_BYTES))
         fields = {key: str(answer[key]) for key in ("executable", "version", "base_prefix")}
         major, minor = fields["version"].split(".")[:2]
         interpreter = Interpreter(**fields, tag=f"cp{major}{minor}")

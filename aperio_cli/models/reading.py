@@ -40,8 +40,9 @@ _Converted = TypeVar("_Converted")
 _MOST_DIGITS = 300  # whatever has no more is a finite float, and Python converts it quickly
 _LARGEST = 10**_MOST_DIGITS
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# A string, or a mark that begins a member; possessive, so that a long string needs no memory.
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[,{\[]', re.DOTALL)
+# A string, or what stands between two; possessive, so that a long one needs no memory.
+_PART = re.compile(rb'[^"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_MARKS = (b",", b"{", b"[")
 _SHOWN = 80
 _NUMBER = re.compile(r"[1-9][0-9]{0,19}", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -135,11 +136,12 @@ def require_few_members(data: bytes, most: int) -> None:
     Raises:
         Unreadable: it has more.
     """
-    if sum(map(data.count, (b",", b"{", b"["))) <= most:
+    if sum(map(data.count, _MARKS)) <= most:
         return
     found = 0
-    for token in _TOKEN.finditer(data):
-        found += not token[0].startswith(b'"')
+    for part in _PART.finditer(data):
+        if not part[0].startswith(b'"'):
+            found += sum(map(part[0].count, _MARKS))
         if found > most:
             raise Unreadable(f"it has too many members: expected at most {most}")
 
@@ -171,9 +173,12 @@ def _decoded(data: bytes, bounds: Bounds) -> str:
             f"\nexpected at most {bounds.size_bytes} bytes\nreceived {len(data)} bytes"
         )
     try:
-        return data.decode("utf-8").removeprefix("\ufeff")
+        text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise Unreadable(f"it is not UTF-8 text from byte {error.start}") from error
+    if text.startswith("\ufeff"):  # YAML would skip this one, too
+        raise Unreadable("it begins with two byte order marks")
+    return text
 
 
 def _read(format_: str, parse: Callable[[str], Any], text: str, bounds: Bounds) -> Any:

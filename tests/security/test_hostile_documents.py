@@ -1,0 +1,424 @@
+"""Hostile documents at every door that reads JSON, YAML or TOML: each answers with its own error.
+
+A door is a function that takes the bytes of a document from outside. Every hostile text goes
+through every door of its format, beside a benign twin; and every value of the twin is replaced by
+values of other types. Whatever comes, a door gives its own error or its own "nothing there", never
+another exception, and never takes much more memory than the text.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import tomlkit
+import yaml
+from aperio_plugin._generated.aperio.plugin.v1 import common_pb2
+
+from aperio_cli import clock
+from aperio_cli.commands.plugin.settings import read_settings
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.building import ManifestInvalid, ManifestKindUnknown
+from aperio_cli.errors.registries import IndexUnreadable, IndexVersionUnknown
+from aperio_cli.errors.running import PluginConfigInvalid
+from aperio_cli.errors.trust import (
+    IdentityTokenInvalid,
+    PublisherFileInvalid,
+    TrustDomainBroken,
+)
+from aperio_cli.errors.usage import NotFound
+from aperio_cli.files import reading
+from aperio_cli.host.calls.configuration import check_config
+from aperio_cli.models.digest import Digest
+from aperio_cli.models.manifest import Manifest
+from aperio_cli.models.plugin_id import PluginId
+from aperio_cli.models.publisher_file import parse_publisher_file
+from aperio_cli.models.registry_index import RegistryIndex, parse_detail
+from aperio_cli.paths import Paths, bundled
+from aperio_cli.proving.refusals import Fault
+from aperio_cli.proving.statement import PAYLOAD_TYPE, Statement, parse_provenance
+from aperio_cli.scaffolding.wheel import sdk_wheel
+from aperio_cli.signing.credential import read_credential
+from aperio_cli.signing.local import state
+from aperio_cli.signing.local.log import EntryInvalid, EntryRequest
+from aperio_cli.store.installed import Store, read_checks
+from tests.builders import index_entry, index_version
+from tests.projects import MANIFEST
+from tests.simulators.ci import claims
+from tests.trust import statement
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Read = Callable[[bytes, "Path"], object]
+BOX = PluginId("acme", "box")
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where documents come in.
+
+    Attributes:
+        read: reads one; may write it into a folder first.
+        benign: makes one that is taken.
+        errors: what it answers to others.
+        nothing: what it answers in place of an error; None when it raises one.
+        limit_bytes: the longest document it reads.
+    """
+
+    read: Read
+    benign: Callable[[], dict[str, Any]]
+    errors: tuple[type[Exception], ...]
+    limit_bytes: int
+    nothing: object = ...
+
+
+def _written(name: str, read: Callable[[Path], object]) -> Read:
+    """Reads what is in a file of the folder."""
+
+    def read_file(data: bytes, folder: Path) -> object:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return read(folder)
+
+    return read_file
+
+
+def _token(payload: bytes, _folder: Path) -> object:
+    parts = (b'{"alg":"none","typ":"JWT"}', payload, b"signature")
+    return read_credential(
+        ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+    )
+
+
+def _claims() -> dict[str, Any]:
+    moment = int(clock.now().timestamp())
+    return {**claims.github(), "aud": "sigstore", "iat": moment, "exp": moment + 600}
+
+
+def _statement(payload: bytes, _folder: Path) -> object:
+    return parse_provenance(Statement.parse(PAYLOAD_TYPE, payload).predicate)
+
+
+def _default(data: bytes, _folder: Path) -> object:
+    field = common_pb2.ConfigField(key="k", type="TYPE_TEXT", default_json=data.decode())
+    return check_config([field], {}, subject="x").values["k"]
+
+
+def _current(folder: Path) -> object:
+    return Store(Paths(folder, folder / "config.toml", folder / "cache")).current_version(BOX)
+
+
+def _sdk(folder: Path) -> object:
+    source = bundled("sdk/python")
+    package = folder / "aperio_plugin" / "__init__.py"
+    package.parent.mkdir(exist_ok=True)
+    package.write_bytes(reading.read_capped(source / "aperio_plugin" / "__init__.py", 1024 * 1024))
+    return sdk_wheel(folder).version
+
+
+def _entry_request() -> dict[str, Any]:
+    signature = {"content": "AAAA", "verifier": {"x509Certificate": {"rawBytes": CERTIFICATE}}}
+    return {"hashedRekordRequestV002": {"digest": "AAAA", "signature": signature}}
+
+
+# A certificate of the kind that the log reads; any will do, it is parsed and not verified.
+CERTIFICATE = (
+    "MIIBAzCBq6ADAgECAgEBMAoGCCqGSM49BAMCMAwxCjAIBgNVBAMMAWEwHhcNMjYwMTAxMDAwMDAwWhcNMzYwMTAx"
+    "MDAwMDAwWjAMMQowCAYDVQQDDAFhMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE9nbobQUtVF7T1JNt3iXyFa/L"
+    "oB1hVYTnH5J9Ymtf7XW6Wafu0/T/J+SfBm7hHqVPyfrJrqdofemsVehkBE0l1zAKBggqhkjOPQQDAgNHADBEAiBo"
+    "icebhlMO6Bs+9gh7CCWXLBYC/tr7GeaU8mFc2axuQwIgIPqOMsy4kg4NWSgwYub594K8VkYOQZcm7X1hAnzRKT8="
+)
+
+
+def _publishers() -> dict[str, Any]:
+    person = {
+        "namespace": "acme",
+        "domain": "public",
+        "identity": "alice@acme.example",
+        "issuer": "https://accounts.acme.example",
+    }
+    return {
+        "schema": "aperio.publishers/v1",
+        "serial": 7,
+        "expires": "2031-01-01T00:00:00Z",
+        "publishers": [person],
+    }
+
+
+def _index() -> dict[str, Any]:
+    artifact = {"os": "linux", "arch": "arm64", "url": "a.tar.gz", "sha256": "b" * 64, "size": 7}
+    detail = {"url": "d.json", "sha256": "a" * 64, "size": 9}
+    version = index_version(artifacts=[artifact], protocols=["1.0"])
+    return {"version": 1, "serial": 3, "plugins": [index_entry(version, detail=detail)]}
+
+
+MIB = 1024 * 1024
+JSON_DOORS: dict[str, Door] = {
+    "registry index": Door(
+        lambda data, _: RegistryIndex.parse(data, where="plugins.json"),
+        _index,
+        (IndexUnreadable, IndexVersionUnknown),
+        32 * MIB,
+    ),
+    "detail file": Door(
+        lambda data, _: parse_detail(data, where="box.json"),
+        lambda: dict(_index()["plugins"][0]),
+        (IndexUnreadable,),
+        32 * MIB,
+    ),
+    "publisher file": Door(
+        lambda data, _: parse_publisher_file(data, domains=("public",), source="acme.json"),
+        _publishers,
+        (PublisherFileInvalid,),
+        MIB,
+    ),
+    "statement": Door(_statement, lambda: statement(Digest("a" * 64)), (Fault,), 16 * MIB),
+    "identity token": Door(_token, _claims, (IdentityTokenInvalid,), 12 * 1024),
+    "document of the local domain": Door(
+        _written("domain.json", lambda folder: state.read_document(folder, "domain.json")),
+        lambda: {"schema": 1, "identity": "alice@local"},
+        (TrustDomainBroken,),
+        256 * 1024,
+    ),
+    "log entry": Door(
+        lambda data, _: EntryRequest.parse(data), _entry_request, (EntryInvalid,), 16 * 1024
+    ),
+    "current.json": Door(
+        _written("plugins/acme/box/current.json", _current),
+        lambda: {"schema": 1, "version": "1.2.3"},
+        (),
+        4096,
+        nothing=None,
+    ),
+    "noted checks": Door(
+        _written("checks.json", lambda folder: read_checks(folder / "checks.json")),
+        lambda: {"1.2.3": {"at": "2026-01-02T03:04:05Z", "ok": True}},
+        (),
+        256 * 1024,
+        nothing={},
+    ),
+    "settings in JSON": Door(
+        _written("a.json", lambda folder: read_settings([], str(folder / "a.json"))),
+        lambda: {"base_url": "https://a.example", "days": 7},
+        (PluginConfigInvalid, AperioError),
+        MIB,
+    ),
+}
+TOML_DOORS: dict[str, Door] = {
+    "settings in TOML": Door(
+        _written("a.toml", lambda folder: read_settings([], str(folder / "a.toml"))),
+        lambda: {"base_url": "https://a.example", "days": 7},
+        (PluginConfigInvalid, AperioError),
+        MIB,
+    ),
+    "SDK's pyproject.toml": Door(
+        _written("pyproject.toml", _sdk),
+        lambda: {"project": {"name": "a", "version": "1", "requires-python": ">=3.11"}},
+        (NotFound, AperioError),
+        4 * MIB,
+    ),
+}
+YAML_DOORS: dict[str, Door] = {
+    "manifest": Door(
+        lambda data, _: Manifest.parse(data),
+        lambda: dict(yaml.safe_load(MANIFEST.replace("TAGS", "cp311"))) | {"protocol": "1.0"},
+        (ManifestInvalid, ManifestKindUnknown),
+        64 * 1024,
+    ),
+}
+DOORS = JSON_DOORS | TOML_DOORS | YAML_DOORS
+
+DEEP = 100_000
+# Put in front of the members of the benign twin, which stays whole.
+JSON_MEMBERS: dict[str, bytes] = {
+    "key twice": b'"x": 1, "x": 1, ',
+    "key twice inside": b'"x": [{"a": 1, "\\u0061": 2}], ',
+    "half a pair": b'"x": "\\ud800", ',
+    "half a pair as key": b'"\\udfff": 1, ',
+    "NaN": b'"x": NaN, ',
+    "infinity": b'"x": -Infinity, ',
+    "beyond a float": b'"x": [1e400], ',
+    "5000 digits": b'"x": %s, ' % (b"9" * 5000),
+    "301 digits": b'"x": -%s, ' % (b"9" * 301),
+    "NUL": b'"x": "\0", ',
+    "not UTF-8": b'"x": "\xff", ',
+    "surrogate in UTF-8": b'"x": "\xed\xa0\x80", ',
+    "comment": b"/* x */ ",
+    "65 levels": b'"x": %s1%s, ' % (b"[" * 65, b"]" * 65),
+}
+WHOLE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "NUL": lambda _: b"\0",
+    "byte order mark alone": lambda _: b"\xef\xbb\xbf",
+    "two byte order marks": lambda text: b"\xef\xbb\xbf" * 2 + text,
+    "UTF-16": lambda text: text.decode().encode("utf-16"),
+    "not UTF-8": lambda text: text + b"\n\xff",
+    "deep lists": lambda _: b"[" * DEEP,
+    "deep objects": lambda _: b'{"a":' * DEEP,
+    "deep and closed": lambda _: b"[" * DEEP + b"]" * DEEP,
+    "a list": lambda _: b"[]",
+    "a text": lambda _: b'"text"',
+    "a number": lambda _: b"7",
+    "nothing": lambda _: b"null",
+    "a page": lambda _: b"<!DOCTYPE html><html></html>",
+}
+TOML_MEMBERS: dict[str, bytes] = {
+    "key twice": b"x = 1\nx = 1\n",
+    "nan": b"x = nan\n",
+    "infinity": b"x = [-inf]\n",
+    "beyond a float": b"x = 1e400\n",
+    "5000 digits": b"x = " + b"9" * 5000 + b"\n",
+    "half a pair": b'x = "\\ud800"\n',
+    "NUL": b'x = "\0"\n',
+    "deep": b"x = " + b"[" * DEEP + b"\n",
+    "dotted deep": b".".join([b"x"] * 200) + b" = 1\n",
+}
+YAML_MEMBERS: dict[str, bytes] = {
+    "key twice": b"x: 1\nx: 1\n",
+    "key is a list": b"? [x]\n: 1\n",
+    "alias": b"x: &a 1\ny: *a\n",
+    "aliases that grow": b"x: &a [1, 1]\ny: &b [*a, *a]\nz: [*b, *b]\n",
+    "half a pair": b'x: "\\ud800"\n',
+    "beyond Unicode": b'x: "\\UFFFFFFFF"\n',
+    "deep": b"x: " + b"[" * 20_000 + b"\n",
+    "tag of Python": b"x: !!python/object/apply:os.system [id]\n",
+}
+
+
+def dumped(name: str, document: dict[str, Any]) -> bytes:
+    if name in TOML_DOORS:
+        return tomlkit.dumps(document).encode()
+    return json.dumps(document).encode()  # which is YAML as well
+
+
+def refused(door: Door, data: bytes, folder: Path) -> bool:
+    """Whether the door answers as it may; any other exception goes on."""
+    try:
+        found = door.read(data, folder)
+    except door.errors:
+        return True
+    return door.nothing is not ... and found == door.nothing
+
+
+@pytest.mark.parametrize("name", DOORS)
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "byte order mark"])
+def test_benign_twin_is_read(name: str, mark: bytes, tmp_path: Path) -> None:
+    door = DOORS[name]
+    assert not refused(door, mark + dumped(name, door.benign()), tmp_path)
+
+
+@pytest.mark.parametrize("case", JSON_MEMBERS)
+@pytest.mark.parametrize("name", JSON_DOORS)
+def test_hostile_member_of_json_is_refused(name: str, case: str, tmp_path: Path) -> None:
+    door = JSON_DOORS[name]
+    benign = json.dumps(door.benign()).encode()
+    assert refused(door, b"{" + JSON_MEMBERS[case] + benign[1:], tmp_path)
+
+
+@pytest.mark.parametrize("case", TOML_MEMBERS)
+@pytest.mark.parametrize("name", TOML_DOORS)
+def test_hostile_member_of_toml_is_refused(name: str, case: str, tmp_path: Path) -> None:
+    door = TOML_DOORS[name]
+    assert refused(door, TOML_MEMBERS[case] + dumped(name, door.benign()), tmp_path)
+
+
+@pytest.mark.parametrize("case", YAML_MEMBERS)
+def test_hostile_member_of_yaml_is_refused(case: str, tmp_path: Path) -> None:
+    benign = yaml.safe_dump(YAML_DOORS["manifest"].benign()).encode()
+    assert not refused(YAML_DOORS["manifest"], benign, tmp_path)
+    assert refused(YAML_DOORS["manifest"], YAML_MEMBERS[case] + benign, tmp_path)
+
+
+@pytest.mark.parametrize("case", WHOLE)
+@pytest.mark.parametrize("name", DOORS)
+def test_hostile_document_is_refused(name: str, case: str, tmp_path: Path) -> None:
+    door = DOORS[name]
+    data = WHOLE[case](dumped(name, door.benign()))
+    if name == "settings in TOML" and case.endswith("alone"):
+        assert not refused(door, data, tmp_path)  # which states nothing, as an empty file does
+    elif not (name == "settings in TOML" and case == "empty"):
+        assert refused(door, data, tmp_path)
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_too_large_a_document_is_refused(name: str, tmp_path: Path) -> None:
+    door = DOORS[name]
+    benign = dumped(name, door.benign())
+    assert refused(door, benign + b"\n" * (door.limit_bytes + 1 - len(benign)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        (name, unit)
+        for name in JSON_DOORS
+        for unit in (b'{"":{}},', b"[],", b"1,")
+        # Only slow there while memory is traced; test_registry_index has it.
+        if JSON_DOORS[name].limit_bytes <= MIB or b'"' not in unit
+    ],
+)
+def test_memory_stays_near_the_size_of_the_text(name: str, unit: bytes, tmp_path: Path) -> None:
+    door = JSON_DOORS[name]
+    benign = json.dumps(door.benign()).encode()
+    count = min(door.limit_bytes, 3 * MIB) // len(unit) - len(benign)
+    data = b'{"x": [' + unit * max(count, 1) + b"1], " + benign[1:]
+    tracemalloc.start()
+    try:
+        refused(door, data, tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * len(data) + 8 * MIB
+
+
+STRANGE: tuple[Any, ...] = (
+    None, True, -1, 0, 2**63, 10**299, 1.5, "", " ", "x", "\0", "\x1b[2J", "x" * 5000, [], [[]],
+    [None], [{}], ["x"], {}, {"": {}}, {"x": []},
+)  # fmt: skip
+
+
+def replacements(document: Any) -> list[Any]:
+    """The document, once for each of its values and each strange one in the value's place."""
+    found: list[Any] = []
+    keys = document.keys() if isinstance(document, dict) else range(len(document))
+    for key in keys:
+        inner = replacements(document[key]) if isinstance(document[key], dict | list) else []
+        for value in (*STRANGE, *inner):
+            changed = copy.copy(document)
+            changed[key] = value
+            found.append(changed)
+    return found
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_values_of_other_types_never_end_in_another_exception(name: str, tmp_path: Path) -> None:
+    door = DOORS[name]
+    answers = set()
+    for document in replacements(door.benign()):
+        try:
+            data = dumped(name, document)
+        except (tomlkit.exceptions.TOMLKitError, ValueError):
+            continue  # TOML has no null
+        answers.add(refused(door, data, tmp_path))
+    assert answers <= {True, False}
+    assert answers
+
+
+@pytest.mark.parametrize("case", JSON_MEMBERS)
+def test_hostile_default_of_a_plugin_is_refused(case: str, tmp_path: Path) -> None:
+    assert _default(b'"text"', tmp_path) == "text"
+    try:
+        text = (b"{" + JSON_MEMBERS[case] + b'"a": 1}').decode()
+    except UnicodeDecodeError:
+        return  # protobuf carries UTF-8 only
+    with pytest.raises(PluginConfigInvalid, match="`k`") as caught:
+        _default(text.encode(), tmp_path)
+    assert "default" in caught.value.why
