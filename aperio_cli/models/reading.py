@@ -57,7 +57,7 @@ class Bounds:
 
     Attributes:
         size_bytes: its length.
-        depth: tables and lists inside each other; the document itself is at depth 0.
+        depth: tables and lists inside each other, the document itself counted.
         members: values of lists and tables, counted in the text of JSON.
     """
 
@@ -210,20 +210,20 @@ def _is_shallow(document: Any, most: int, *, has_escapes: bool) -> bool:
     Raises:
         Unreadable: a value is none that every reader would take.
     """
-    level = [document]
+    level: list[Any] = [[document]]
     for _ in range(most + 1):
         below: list[Any] = []
-        for value in level:
-            if isinstance(value, dict):
-                below.extend(value.values())
-                if has_escapes:
-                    _check_text("".join(value))
-            elif isinstance(value, list):
-                below.extend(value)
-            elif isinstance(value, int | float):
-                _check_number(value)
-            elif has_escapes and isinstance(value, str):
-                _check_text(value)
+        for holder in level:
+            if isinstance(holder, dict) and has_escapes:
+                _check_text("".join(holder))
+            for value in holder.values() if isinstance(holder, dict) else holder:
+                kind = value.__class__
+                if kind is dict or kind is list:
+                    below.append(value)
+                elif kind is not str:
+                    _check_number(value)
+                elif has_escapes:
+                    _check_text(value)
         if not below:
             return True
         level = below

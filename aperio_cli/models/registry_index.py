@@ -43,8 +43,8 @@ SEED_PLATFORM = Platform("linux", "amd64")
 
 _MAX_URL_CHARACTERS = 4096
 _MAX_TEXT_CHARACTERS = 2000
-# An index as `registry build` writes it has a member in every 30 bytes or more.
-_BOUNDS: Final = Bounds(MAX_BYTES, members=1_000_000)
+# An index as `registry build` writes it has a member in every 25 bytes or more.
+_BOUNDS: Final = Bounds(MAX_BYTES, members=1_500_000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ def test_index_of_millions_of_members_is_refused_before_it_is_parsed(
         pytest.fail("it was parsed")
 
     monkeypatch.setattr(json, "loads", parsed)
-    assert "members" in refused(b'{"version": 1, "plugins": [' + b'{"":{}},' * 500_000 + b"{}]}")
+    assert "members" in refused(b'{"version": 1, "plugins": [' + b'{"":{}},' * 600_000 + b"{}]}")
 
 
 def test_index_with_bundles_of_many_members_in_its_texts_is_read() -> None:
