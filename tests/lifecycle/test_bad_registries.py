@@ -118,7 +118,7 @@ INDEXES: dict[str, tuple[bytes, str, str]] = {
     "not json": (b"<html>", "index-unreadable", "JSON"),
     "empty": (b"", "index-unreadable", "JSON"),
     "a list": (b"[]", "index-unreadable", ""),
-    "nested": (b"[" * 100_000, "index-unreadable", "JSON"),
+    "nested": (b"[" * 100_000, "index-unreadable", "nested too deeply"),
     "version 2": (index_bytes(version=2), "index-version-unknown", "2"),
     "version missing": (b'{"plugins": []}', "index-unreadable", "`version`"),
     "plugins missing": (
