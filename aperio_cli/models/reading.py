@@ -39,6 +39,10 @@ _Converted = TypeVar("_Converted")
 
 _MOST_DIGITS = 300  # whatever has no more is a finite float, and Python converts it quickly
 _LARGEST = 10**_MOST_DIGITS
+_TOO_LONG = f"it has a number of more than {_MOST_DIGITS} digits"
+_HALF = "it has half of a surrogate pair, which is no character"
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NO_MARKS = bytes(set(range(256)) - set(b'[]{}"'))
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # A string, or what stands between two; possessive, so that a long one needs no memory.
 _PART = re.compile(rb'[^"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
@@ -89,7 +93,7 @@ def read_json(data: bytes, bounds: Bounds) -> Any:
     """
     text = _decoded(data, bounds)
     require_few_members(data, bounds.members)
-    return _read("JSON", _parse_json, text, bounds)
+    return _read("JSON", _parse_json, text, bounds, lambda _, most: _is_shallow_json(data, most))
 
 
 def read_toml(data: bytes, bounds: Bounds) -> dict[str, Any]:
@@ -98,7 +102,9 @@ def read_toml(data: bytes, bounds: Bounds) -> dict[str, Any]:
     Raises:
         Unreadable: it is no TOML 1.0, or does not keep the bounds.
     """
-    found: dict[str, Any] = _read("TOML", tomllib.loads, _decoded(data, bounds), bounds)
+    found: dict[str, Any] = _read(
+        "TOML", tomllib.loads, _decoded(data, bounds), bounds, _is_shallow
+    )
     return found
 
 
@@ -109,7 +115,7 @@ def read_yaml(data: bytes, bounds: Bounds) -> Any:
         Unreadable: it is no single YAML document, has an alias, a key twice or one that is no
             text, or does not keep the bounds.
     """
-    return _read("YAML", _parse_yaml, _decoded(data, bounds), bounds)
+    return _read("YAML", _parse_yaml, _decoded(data, bounds), bounds, _is_shallow)
 
 
 def parse_json(data: bytes, bounds: Bounds, fail: Callable[[str, str], NoReturn]) -> Table:
@@ -181,7 +187,13 @@ def _decoded(data: bytes, bounds: Bounds) -> str:
     return text
 
 
-def _read(format_: str, parse: Callable[[str], Any], text: str, bounds: Bounds) -> Any:
+def _read(
+    format_: str,
+    parse: Callable[[str], Any],
+    text: str,
+    bounds: Bounds,
+    is_shallow: Callable[[Any, int], bool],
+) -> Any:
     too_deep = f"it is nested too deeply: expected at most {bounds.depth} levels"
     try:
         document = parse(text)
@@ -191,7 +203,7 @@ def _read(format_: str, parse: Callable[[str], Any], text: str, bounds: Bounds) 
         raise Unreadable(too_deep) from error
     except (ValueError, OverflowError) as error:  # OverflowError: an escape beyond Unicode in YAML
         raise Unreadable(f"it is not {format_}: {error}", place=_place(format_, error)) from error
-    if not _is_shallow(document, bounds.depth, has_escapes="\\" in text):
+    if not is_shallow(document, bounds.depth):
         raise Unreadable(too_deep)
     return document
 
@@ -204,51 +216,77 @@ def _place(format_: str, error: Exception) -> str:
     )
 
 
-def _is_shallow(document: Any, most: int, *, has_escapes: bool) -> bool:
+def _is_shallow_json(data: bytes, most: int) -> bool:
+    """Whether a text that is JSON keeps its depth.
+
+    Nothing is kept but quotes and brackets, then the brackets outside of strings; each pass takes
+    the innermost pairs away. A walk through the document would cost as much as parsing it.
+    """
+    unescaped = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    marks = unescaped.translate(_ONE_KIND, _NO_MARKS).replace(b'""', b"")
+    brackets = b"".join(marks.split(b'"')[::2])
+    for _ in range(most):
+        brackets = brackets.replace(b"[]", b"")
+    return not brackets
+
+
+def _is_shallow(document: Any, most: int) -> bool:
     """Whether a document keeps its depth; level by level, so that no depth exhausts the stack.
 
     Raises:
         Unreadable: a value is none that every reader would take.
     """
-    level: list[Any] = [[document]]
+    level: list[Any] = [document]
     for _ in range(most + 1):
         below: list[Any] = []
-        for holder in level:
-            if isinstance(holder, dict) and has_escapes:
-                _check_text("".join(holder))
-            for value in holder.values() if isinstance(holder, dict) else holder:
-                kind = value.__class__
-                if kind is dict or kind is list:
-                    below.append(value)
-                elif kind is not str:
-                    _check_number(value)
-                elif has_escapes:
-                    _check_text(value)
+        for value in level:
+            if isinstance(value, dict):
+                below += [*value, *value.values()]
+            elif isinstance(value, list):
+                below += value
+            else:
+                _check_scalar(value)
         if not below:
             return True
         level = below
-    return False
+    return not any(isinstance(value, dict | list) for value in level)
 
 
-def _check_number(value: object) -> None:
+def _check_scalar(value: object) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise Unreadable("it has a number that is not finite")
     if isinstance(value, int) and not -_LARGEST < value < _LARGEST:
-        raise Unreadable(f"it has a number of more than {_MOST_DIGITS} digits")
-
-
-def _check_text(text: str) -> None:
-    if _SURROGATE.search(text):
-        raise Unreadable("it has half of a surrogate pair, which is no character")
+        raise Unreadable(_TOO_LONG)
+    if isinstance(value, str) and _SURROGATE.search(value):
+        raise Unreadable(_HALF)
 
 
 def _parse_json(text: str) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except ValueError as error:
-        if isinstance(error, Unreadable | json.JSONDecodeError):
-            raise
-        raise Unreadable(f"it has a number of more than {_MOST_DIGITS} digits") from error
+    document = json.loads(
+        text,
+        object_pairs_hook=_unique,
+        parse_constant=_refuse_constant,
+        parse_int=_integer,
+        parse_float=_finite,
+    )
+    if "\\u" in text:  # the only way to write half of a pair, which UTF-8 cannot
+        try:
+            json.dumps(document, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise Unreadable(_HALF) from error
+    return document
+
+
+def _integer(text: str) -> int:
+    if len(text.lstrip("-")) > _MOST_DIGITS:
+        raise Unreadable(_TOO_LONG)
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    _check_scalar(number)
+    return number
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -353,8 +391,9 @@ class Table:
 
     def text(self, key: str, *, limit: int | None = None) -> str:
         """Return text that has to be there, printable and not blank, within its limit."""
-        value = self.value(key)
+        value = self.values.get(key)
         if not isinstance(value, str) or not value.strip():
+            self.value(key)  # it may be missing
             self.fail(key, "expected text that is not blank")
         if not value.isprintable():
             self.fail(key, "expected printable characters on one line")
@@ -380,8 +419,9 @@ class Table:
             key: its name.
             default: stands for a key that is not there; with None the key has to be there.
         """
-        value = self.value(key) if default is None else self.values.get(key, default)
+        value = self.values.get(key, default)
         if not isinstance(value, str):
+            self.value(key)  # it may be missing
             self.fail(key, "expected text")
         return value
 
@@ -425,8 +465,9 @@ class Table:
 
     def integer(self, key: str, *, least: int = 0, most: int = MAX_SAFE_INTEGER) -> int:
         """Return a whole number that has to be there, within its range."""
-        value = self.value(key)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        value = self.values.get(key)
+        if value.__class__ is not int or not least <= value <= most:
+            self.value(key)
             self.fail(key, f"expected a whole number from {least} to {most}")
         return value
 
@@ -459,7 +500,7 @@ class Table:
     def tables(self, key: str, *, most: int | None = None) -> Iterator[Table]:
         """Return the tables of a list that has to be there, of at most so many entries."""
         value = self.value(key)
-        if not isinstance(value, list) or any(not isinstance(each, dict) for each in value):
+        if not isinstance(value, list) or not set(map(type, value)) <= {dict}:
             self.fail(key, "expected a list of objects")
         if most is not None and len(value) > most:
             self.fail(key, f"more than {most}")

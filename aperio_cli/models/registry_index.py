@@ -203,7 +203,7 @@ def _display(table: Table, key: str) -> str:
 
 def _entry(table: Table) -> IndexEntry | None:
     """Return one entry; None when its kind is unknown, whatever else it says."""
-    if table.converted("kind", str) not in KINDS:
+    if table.recorded("kind") not in KINDS:
         return None
     plugin = table.converted("id", PluginId.parse)
     versions: dict[str, IndexVersion] = {}
@@ -252,19 +252,23 @@ def _downloads(table: Table) -> tuple[Download, ...]:
         platform = _platform(each)
         if platform is None:
             continue  # a platform that this aperio does not know; it cannot be this machine's
-        if platform in found:
+        download = _download(each, "url", platform)
+        if found.setdefault(platform, download) is not download:
             each.fail("os", f"{platform} is there twice")
-        found[platform] = _download(each, "url", platform)
     seed = found.get(SEED_PLATFORM)
-    if seed and "sha256" in table and table.converted("sha256", str) != seed.digest.hex:
+    if seed and "sha256" in table and table.recorded("sha256") != seed.digest.hex:
         table.fail("sha256", f"differs from the {SEED_PLATFORM} artifact's")
-    return tuple(found[platform] for platform in sorted(found))
+    return tuple(sorted(found.values(), key=lambda download: download.platform))
 
 
 def _platform(table: Table) -> Platform | None:
-    system, architecture = table.converted("os", str), table.converted("arch", str)
+    return _known_platform(f"{table.recorded('os')}/{table.recorded('arch')}")
+
+
+@functools.lru_cache(maxsize=64)  # an index has few of them, each thousands of times
+def _known_platform(text: str) -> Platform | None:
     try:
-        return Platform.parse(f"{system}/{architecture}")
+        return Platform.parse(text)
     except ValueError:
         return None
 
@@ -275,7 +279,7 @@ def _download(table: Table, url_key: str, platform: Platform) -> Download:
         url=_url(table, url_key),
         digest=table.converted("sha256", Digest),
         size_bytes=_size(table),
-        bundle=table.converted("sigstore_bundle", str) if "sigstore_bundle" in table else "",
+        bundle=table.recorded("sigstore_bundle", ""),
         attestations=_url(table, "attestations") if "attestations" in table else "",
     )
 
