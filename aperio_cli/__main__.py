@@ -26,7 +26,7 @@ _CLOSED = {
 
 
 def entry_point() -> None:
-    """Run the command line of this process; what the installed `aperio` script calls."""
+    """Run the program, as the installed `aperio` script does."""
     # The environment holds secrets of settings and of CI from the start on. Before all the rest is
     # imported, which takes as long as another process needs to find it.
     if not quick.may_answer(sys.argv[1:]):
@@ -142,7 +142,7 @@ def _leading_options_last(argv: list[str]) -> list[str]:
 
 
 def _words(argv: list[str]) -> list[str]:
-    """The command's words, for the JSON envelope of a line that was not understood."""
+    """Return the command's words, for the JSON envelope of a line that was not understood."""
     words = [word for word in argv[:3] if not word.startswith("-")]
     if words[:1] == ["trust"] and words[1:2] and words[1] in _GROUPS_OF_TRUST:
         return words

@@ -7,20 +7,20 @@ from datetime import UTC, datetime
 
 
 def now() -> datetime:
-    """The current moment, aware, in UTC."""
+    """Return the current moment, aware, in UTC."""
     return datetime.now(tz=UTC)
 
 
 def timestamp() -> str:
-    """The current moment as RFC 3339 in UTC with whole seconds, such as `2026-01-02T03:04:05Z`."""
+    """Return the current moment as RFC 3339 in UTC with whole seconds: `2026-01-02T03:04:05Z`."""
     return format_timestamp(now())
 
 
 def format_timestamp(moment: datetime) -> str:
-    """An aware moment as RFC 3339 in UTC with whole seconds."""
+    """Return an aware moment as RFC 3339 in UTC with whole seconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def monotonic_s() -> float:
-    """Seconds on a clock that never goes back; only differences mean something."""
+    """Return seconds on a clock that never goes back; only differences mean something."""
     return time.monotonic()

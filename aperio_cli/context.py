@@ -86,7 +86,7 @@ class Context:
         return self.policy_with(self.config.user)
 
     def policy_with(self, user: Statements) -> Policy:
-        """What the rules would be if the user's file stated this.
+        """Return what the rules would be if the user's file stated this.
 
         Raises:
             ConfigurationInvalid, PublisherFileInvalid: as `policy`.

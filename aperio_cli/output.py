@@ -120,7 +120,7 @@ class Output:
             raise
 
     def _completed(self, text: str) -> str:
-        """The text, with the options behind each command in it that takes them."""
+        """Return the text, with the options behind each command in it that takes them."""
         if not self.options:
             return text
         return _COMMAND.sub(lambda found: f"`{found[1]} {self.options}`", text)
@@ -130,7 +130,7 @@ class Output:
         self.lines([text.encode("utf-8", "replace") + b"\n"])
 
     def _tell(self, text: str) -> None:
-        """Words for people; that nobody reads them is no reason to stop."""
+        """Show words to people; that nobody reads them is no reason to stop."""
         try:
             self.stderr.write(text)
             self.stderr.flush()
@@ -163,7 +163,7 @@ def _envelope(
 
 
 def format_error(error: AperioError) -> str:
-    """An error for people: what, then why, next and code, aligned; ends in a newline."""
+    """Return an error for people: what, then why, next and code, aligned; ends in a newline."""
     return "\n".join([f"error: {error.what}", *_details(error)]) + "\n"
 
 
@@ -182,7 +182,7 @@ def _labelled(label: str, line: str) -> str:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Cells in aligned columns, headings first, without a final newline."""
+    """Return cells in aligned columns, headings first, without a final newline."""
     lines = [list(headings), *([one_line(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     return "\n".join(
@@ -192,7 +192,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def pairs(items: Sequence[tuple[str, object]]) -> str:
-    """Names and values, one pair a line, aligned, without a final newline."""
+    """Return names and values, one pair a line, aligned, without a final newline."""
     width = max((len(name) for name, _ in items), default=0)
     return "\n".join(
         f"{one_line(name):<{width}}  {one_line(value, limit=1000)}" for name, value in items

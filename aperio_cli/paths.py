@@ -78,11 +78,11 @@ class Paths:
         return self.local_domain / "trusted_root.json"
 
     def refreshed_root(self, domain: str) -> Path:
-        """What `aperio trust refresh` last got for a trust domain."""
+        """Return what `aperio trust refresh` last got for a trust domain."""
         return self.trust / "roots" / f"{domain}.json"
 
     def tuf_state(self, domain: str) -> Path:
-        """The TUF metadata of a trust domain, one folder in it for each repository."""
+        """Return the TUF metadata of a trust domain, one folder in it for each repository."""
         return self.trust / "tuf" / domain
 
     @property
@@ -96,16 +96,16 @@ class Paths:
         return self.home / "store.lock"
 
     def checks(self, plugin: PluginId) -> Path:
-        """Outcomes of the checks before launches of one plugin, for `plugin list`."""
+        """Return where the outcomes of a plugin's checks before launches are, for `plugin list`."""
         return self.home / "checks" / plugin.namespace / f"{plugin.name}.json"
 
     def plugin(self, plugin: PluginId) -> Path:
-        """The folder of one plugin in the store."""
+        """Return the folder of one plugin in the store."""
         return self.plugins / plugin.namespace / plugin.name
 
 
 def find_paths(environment: Mapping[str, str], *, home: str = "", config_file: str = "") -> Paths:
-    """The places that the command line, the environment and the platform give, in this order.
+    """Return the places that command line, environment and platform give, in this order.
 
     Args:
         environment: usually `os.environ`.
@@ -129,7 +129,9 @@ def find_paths(environment: Mapping[str, str], *, home: str = "", config_file: s
 
 
 def bundled(name: str) -> Path:
-    """A folder that ships with aperio: `plugin_templates`, `proto`, `sdk/python` or `sdk/go`.
+    """Return a folder that ships with aperio.
+
+    `plugin_templates`, `proto`, `sdk/python` or `sdk/go`.
 
     In an installed aperio it stands in `_bundled/`; in a checkout, at the top.
 
@@ -170,7 +172,7 @@ def _is_private(folder: Path) -> bool:
 
 
 def find_program(command: str, search_path: str | None = None) -> str | None:
-    """Where a program is that was named without a folder; None when it is nowhere.
+    """Return where a program is that was named without a folder; None when it is nowhere.
 
     Only absolute folders count: an empty entry of PATH, or `.`, is the folder that a command is
     typed in, and what stands there may be somebody else's project.

@@ -30,7 +30,7 @@ class RemoveReport:
     was_purged: bool
 
     def to_json(self) -> dict[str, object]:
-        """The report as the `data` of the JSON envelope."""
+        """Return the report as the `data` of the JSON envelope."""
         return {
             "id": str(self.id),
             "versions": list(self.versions),
@@ -42,7 +42,7 @@ class RemoveReport:
 def remove(
     store: Store, ref: PluginRef, *, purge: Callable[[PluginId], object] | None = None
 ) -> RemoveReport:
-    """Removes one version when the reference names it, else every version of the plugin.
+    """Remove one version when the reference names it, else every version of the plugin.
 
     A version stops being installed with its receipt, before any other file goes. When the current
     version goes and others stay, the highest of them becomes current.
@@ -84,7 +84,7 @@ def _require_installed(store: Store, ref: PluginRef) -> None:
 
 
 def _hand_over(store: Store, plugin: PluginId, staying: list[str]) -> None:
-    """Sees to it that current.json names no version that goes."""
+    """Make sure that current.json names no version that goes."""
     if not staying:
         store.drop_current(plugin)
     elif store.current_version(plugin) not in staying:

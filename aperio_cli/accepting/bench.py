@@ -92,7 +92,7 @@ class Bench:
 
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[Run]:
-        """A run of its own for a check, stopped at the end of the block.
+        """Give a run of its own for a check, stopped at the end of the block.
 
         Raises:
             PluginFault: it did not start.
@@ -102,7 +102,7 @@ class Bench:
             yield run
 
     async def shared(self) -> Run:
-        """The run that all checks of calls share; started anew when it has ended.
+        """Return the run that all checks of calls share; started anew when it has ended.
 
         Raises:
             PluginFault: it did not start.
@@ -115,7 +115,7 @@ class Bench:
         return run
 
     async def plugin(self) -> RunningPlugin:
-        """The shared run with its typed calls.
+        """Return the shared run with its typed calls.
 
         Raises:
             PluginFault: it did not start.
@@ -123,7 +123,7 @@ class Bench:
         return RunningPlugin(await self.shared())
 
     async def session(self) -> Session:
-        """The shared run with the author's settings.
+        """Return the shared run with the author's settings.
 
         Raises:
             PluginConfigInvalid: the settings do not fit the plugin's fields.
@@ -136,7 +136,9 @@ class Bench:
         return self._session
 
     async def invocation(self) -> Invocation:
-        """An invocation with the author's settings; its token counts as a secret from now on.
+        """Return an invocation with the author's settings.
+
+        Its token counts as a secret from now on.
 
         Raises:
             CheckSkipped: the token needs a person in a browser.
@@ -168,7 +170,7 @@ class Bench:
         return f"{_PACKAGE}{_SERVICES[self.program.kind][0]}/"
 
     async def declare(self, run: Run, *, timeout_s: float = CALL_S) -> Any:
-        """What the plugin declares, asked with empty settings and no token, unchecked.
+        """Return what the plugin declares, asked with empty settings and no token, unchecked.
 
         Raises:
             PluginFault: it could not say, or not in time.
@@ -185,7 +187,10 @@ class Bench:
 
 
 async def ended(run: Run, within_s: float) -> int | None:
-    """The exit status of a run's process, or minus the signal's number; None: it still runs."""
+    """Return the exit status of a run's process, or minus the signal's number.
+
+    None: it still runs.
+    """
     await asyncio.wait([run.process.exited], timeout=within_s)
     if not run.process.exited.done():
         return None
@@ -194,7 +199,7 @@ async def ended(run: Run, within_s: float) -> int | None:
 
 
 async def in_time(work: Coroutine[Any, Any, _Result], timeout_s: float, late: str) -> _Result:
-    """The result of some work.
+    """Return the result of some work.
 
     Raises:
         CheckFailed: it took longer; `late` is the evidence.
@@ -207,7 +212,10 @@ async def in_time(work: Coroutine[Any, Any, _Result], timeout_s: float, late: st
 
 
 def status_of(error: PluginFault) -> tuple[str, bool]:
-    """How a call failed: the name of its gRPC status, and whether diagnostics came with it."""
+    """Return how a call failed.
+
+    The name of its gRPC status, and whether diagnostics came with it.
+    """
     cause: Any = error.__cause__
     if cause is None or not hasattr(cause, "trailing_metadata"):
         return type(error).__name__, False

@@ -26,7 +26,7 @@ _OWN_FAULTS: Final = {"INTERNAL", "UNKNOWN"}
 
 
 async def _wrong_settings(bench: Bench) -> str:
-    """Every setting is a list with a made-up secret in it, which no field's type allows."""
+    """Call with settings whose every value is a list with a made-up secret, as no type allows."""
     plugin = await bench.plugin()
     invocation = _wrong_invocation(bench)
     late = f"the call with wrong settings had no answer within {CALL_S:g} s"
@@ -55,7 +55,7 @@ def _wrong_invocation(bench: Bench) -> Invocation:
 
 
 async def _call(bench: Bench, plugin: RunningPlugin, invocation: Invocation) -> str:
-    """One call of the kind; what it answered.
+    """Make one call of the kind and return what it answered.
 
     Raises:
         CheckFailed: it said no, and not why.

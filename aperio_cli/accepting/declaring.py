@@ -121,7 +121,7 @@ async def _names(bench: Bench) -> str:
 
 
 def _names_of(bench: Bench) -> list[list[str]]:
-    """Names that must differ from each other, in one list each."""
+    """Return names that must differ from each other, in one list each."""
     declaration = bench.declaration
     if bench.program.kind == "remediation":
         return [[action.key for action in declaration.remediation.actions]]

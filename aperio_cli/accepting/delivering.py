@@ -22,7 +22,10 @@ _MOST_SHOWN: Final = 3
 
 
 def sample(bench: Bench) -> Outbound:
-    """A new envelope of the first stream that the destination takes; it says that it is a test."""
+    """Return a new envelope of the first stream that the destination takes.
+
+    It says that it is a test.
+    """
     destination = bench.declaration.destination
     name = destination.Stream.Name(destination.streams[0]) if destination.streams else "EVENT"
     kind = name.removeprefix("STREAM_").lower()
@@ -46,7 +49,7 @@ def sample(bench: Bench) -> Outbound:
 
 
 async def _deliver(bench: Bench, envelopes: Sequence[Outbound]) -> dict[str, Any]:
-    """The results by id.
+    """Return the results by id.
 
     Raises:
         CheckFailed: an envelope has no result, or several, or one that says nothing.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _wanted(bench: Bench) -> tuple[Any, Execution]:
-    """The declared action that was named, and its execution with a new key.
+    """Return the declared action that was named, and its execution with a new key.
 
     Raises:
         CheckSkipped: none was named.
@@ -53,7 +53,7 @@ def _name(answer: Any) -> str:
 
 
 async def _dry_run(bench: Bench) -> str:
-    """What a dry run changed, a second one would not find to be changed any more."""
+    """Make two dry runs: what the first changed, the second would not find to change any more."""
     declared, execution = _wanted(bench)
     if not declared.supports_dry_run:
         raise CheckSkipped("the action declares no dry run; declare one if the service can tell")

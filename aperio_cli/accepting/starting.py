@@ -125,7 +125,7 @@ def _check_end(status: int | None, cause: str) -> None:
 
 
 async def _host_gone(bench: Bench) -> str:
-    """Everything that the host holds of it is let go of, as if the host had been killed."""
+    """Let go of everything that the host holds of it, as if the host had been killed."""
     async with bench.started() as run:
         is_gone = await _ends_without_host(run)
         run.process.kill_group()

@@ -56,11 +56,11 @@ class AcceptanceReport:
         return all(verdict.outcome is not Outcome.FAILED for verdict in self.verdicts)
 
     def count(self, outcome: Outcome) -> int:
-        """How many checks ended so."""
+        """Return how many checks ended so."""
         return sum(verdict.outcome is outcome for verdict in self.verdicts)
 
     def to_json(self) -> dict[str, Any]:
-        """The report as the `data` of the JSON envelope."""
+        """Return the report as the `data` of the JSON envelope."""
         program = self.program
         return {
             "id": program.plugin_id,
@@ -123,7 +123,7 @@ async def _examine(bench: Bench, observe: Callable[[Verdict], None]) -> tuple[Ve
 
 
 async def _prepare(bench: Bench) -> None:
-    """The author's settings are checked at once: a mistake in them is no verdict on the plugin."""
+    """Check the author's settings at once: a mistake in them is no verdict on the plugin."""
     fields = bench.declaration.fields
     for field in fields:
         value = bench.request.settings.get(field.key)
@@ -151,7 +151,7 @@ async def _examine_one(bench: Bench, check: Check, before: dict[str, Verdict]) -
 
 
 def _reason_to_skip(bench: Bench, check: Check, before: dict[str, Verdict]) -> str:
-    """Why a check is not made; empty: it is."""
+    """Return why a check is not made; empty: it is."""
     has_fields = bench.declaration is not None and bench.declaration.fields
     if check.needs_settings and has_fields and not bench.request.settings:
         return _NO_SETTINGS

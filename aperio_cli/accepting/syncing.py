@@ -47,7 +47,7 @@ class _Reading:
 
 
 async def _read(bench: Bench, cursor: bytes = b"", most: int = MOST_EVENTS) -> _Reading:
-    """A sync from a cursor to its end, or to `most` events; every event is checked.
+    """Sync from a cursor to the end, or to `most` events; every event is checked.
 
     Raises:
         CheckFailed: a cursor is too long, or neither end comes within `SYNC_S`.
@@ -58,7 +58,7 @@ async def _read(bench: Bench, cursor: bytes = b"", most: int = MOST_EVENTS) -> _
 
 
 async def _read_on(bench: Bench, cursor: bytes, most: int) -> _Reading:
-    """The same without a bound on the time.
+    """Do the same without a bound on the time.
 
     Raises:
         CheckFailed: a cursor is too long.

@@ -34,7 +34,7 @@ class Verdict:
     fix: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The verdict as an entry of the report."""
+        """Return the verdict as an entry of the report."""
         return {
             "key": self.key,
             "title": self.title,

@@ -64,7 +64,9 @@ _TYPE_NAMES = {
 
 
 def read_manifest(file: BinaryIO, *, subject: str = "the artifact") -> bytes:
-    """The contents of manifest.yaml, the first member; nothing behind it is decompressed or seen.
+    """Return the contents of manifest.yaml, the first member.
+
+    Nothing behind it is decompressed or seen.
 
     What it says is a claim until the whole artifact has been verified.
 
@@ -84,7 +86,7 @@ def read_manifest(file: BinaryIO, *, subject: str = "the artifact") -> bytes:
 def walk(
     file: BinaryIO, limits: UnpackLimits = DEFAULT_LIMITS, *, subject: str = "the artifact"
 ) -> list[FileRecord]:
-    """The files of an artifact, after every check that `unpack` makes, with nothing written.
+    """Return the files of an artifact, after every check that `unpack` makes, with nothing written.
 
     Args:
         file: the artifact; read from its beginning.
@@ -108,7 +110,9 @@ def walk(
 def list_members(
     file: BinaryIO, limits: UnpackLimits = DEFAULT_LIMITS, *, subject: str = "the artifact"
 ) -> list[Entry]:
-    """The files of an artifact in its order, after every check that `unpack` makes; not digested.
+    """Return the files of an artifact in its order, after every check that `unpack` makes.
+
+    Not digested.
 
     Args:
         file: the artifact; read from its beginning.
@@ -169,7 +173,7 @@ class Reader:
             raise fault.refusal(self._subject) from fault
 
     def body(self) -> Iterator[bytes]:
-        """The contents of the current file in chunks, from where the last call stopped."""
+        """Yield the contents of the current file in chunks, from where the last call stopped."""
         try:
             while self._remaining_bytes:
                 chunk = self._stream.read_exactly(min(self._remaining_bytes, _CHUNK_BYTES))
@@ -216,7 +220,7 @@ class Reader:
         self._padding_bytes = 0
 
     def _check_end(self) -> None:
-        """The second zero block, zeros up to a tar record at most, and the end of the file."""
+        """Require the second zero block, zeros up to a tar record at most, and then the end."""
         if self._stream.read_exactly(BLOCK_BYTES) != ZERO_BLOCK:
             raise Fault(ArchiveMalformed, "one zero block does not end an archive; two do")
         rest = self._stream.read_up_to(_RECORD_BYTES)
@@ -241,7 +245,7 @@ class _GzipReader:
         self._output_bytes = 0
 
     def read_exactly(self, count: int) -> bytes:
-        """The next `count` bytes.
+        """Return the next `count` bytes.
 
         Raises:
             Fault: there are fewer, or what is there breaks a rule.
@@ -252,7 +256,7 @@ class _GzipReader:
         return data
 
     def read_up_to(self, count: int) -> bytes:
-        """The next `count` bytes, or all that are left."""
+        """Return the next `count` bytes, or all that are left."""
         parts = []
         missing = count
         while missing and (self._position < len(self._output) or self._inflate()):
@@ -263,12 +267,12 @@ class _GzipReader:
         return b"".join(parts)
 
     def check_end(self) -> None:
-        """Nothing, when the file ends where the gzip member, read to its end, did."""
+        """Check that the file ends where the gzip member, read to its end, did."""
         if self._inflater.unused_data or self._file.read(1):
             raise Fault(ArchiveMalformed, "there is data after the end of the gzip stream")
 
     def _inflate(self) -> bool:
-        """Replaces the output by the next chunk; False at the end of the gzip member."""
+        """Replace the output by the next chunk; False at the end of the gzip member."""
         self._output = b""
         self._position = 0
         while not self._output and not self._inflater.eof:
@@ -307,7 +311,7 @@ class _Header:
 
 
 def _parse_header(block: bytes) -> _Header:
-    """One ustar header block, its path checked; the field offsets are IEEE Std 1003.1's."""
+    """Return one ustar header block, its path checked; the field offsets are IEEE Std 1003.1's."""
     stated = _octal(block[148:156], "checksum")
     if stated != sum(block) - sum(block[148:156]) + 8 * ord(" "):
         raise Fault(ArchiveMalformed, "the checksum of a header is wrong")

@@ -65,7 +65,7 @@ class Fault(Exception):
         self.why = why
 
     def refusal(self, subject: str) -> ArchiveRefused:
-        """The refusal that people see."""
+        """Return the refusal that people see."""
         step = "get the artifact again, in case it was changed on the way"
         if self.kind not in {ArchiveTruncated, ArchiveMalformed}:
             step = "do not use this artifact, and tell its publisher"
@@ -86,7 +86,7 @@ _TITLES: dict[type[ArchiveRefused], str] = {
 
 
 def fault_in_path(raw: bytes) -> Fault | None:
-    """What is wrong with a member's path by itself, or None."""
+    """Return what is wrong with a member's path by itself, or None."""
     try:
         path = raw.decode()
     except UnicodeDecodeError:
@@ -117,7 +117,7 @@ class Names:
     path_by_folded: dict[str, str] = field(default_factory=dict)
 
     def add(self, path: str, *, is_folder: bool) -> Fault | None:
-        """Takes note of a member's path, or says what it collides with."""
+        """Take note of a member's path, or say what it collides with."""
         if path in self.stored:
             return Fault(ArchiveDuplicate, f"`{show_path(path)}` is there twice")
         self.stored.add(path)

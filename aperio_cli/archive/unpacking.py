@@ -28,7 +28,7 @@ def unpack(
     *,
     subject: str = "the artifact",
 ) -> list[FileRecord]:
-    """Unpacks an artifact into a new folder, and gives its files as they stand there.
+    """Unpack an artifact into a new folder, and give its files as they stand there.
 
     Files are made with 0755 or 0644 by their owner's execute bit, folders with 0755, whatever
     the umask; times and owners in the artifact are ignored. Every name is opened relative to its
@@ -95,7 +95,7 @@ class _Folders:
             os.close(self._descriptors.pop())
 
     def enter(self, parts: Sequence[str]) -> int:
-        """The descriptor of a folder, made with those above it where they are missing."""
+        """Return the descriptor of a folder, made with those above it where they are missing."""
         both = zip(self._parts, parts, strict=False)
         shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], both))
         while len(self._parts) > shared:

@@ -56,7 +56,7 @@ class Member:
 
 
 def write(destination: Path, members: Iterable[Member], *, mtime: int) -> tuple[Digest, int]:
-    """Writes an artifact, and gives its digest and its length in bytes.
+    """Write an artifact, and give its digest and its length in bytes.
 
     The bytes depend on the members' paths, contents and executable flags, on `mtime` and on the
     implementation of zlib; not on folder, umask, locale, clock or order. The artifact takes its
@@ -91,7 +91,7 @@ def write(destination: Path, members: Iterable[Member], *, mtime: int) -> tuple[
 
 
 def _check_readable(file: BinaryIO) -> None:
-    """Nothing, when our own reader takes the artifact; above all its limits on size and ratio."""
+    """Check that our own reader takes the artifact; above all its limits on size and ratio."""
     try:
         list_members(file)
     except ArchiveRefused as refusal:
@@ -131,7 +131,7 @@ class _GzipWriter:
 
 
 def _in_order(members: Iterable[Member]) -> list[Member]:
-    """The members in their order in the file, once it is sure that the reader takes them."""
+    """Return the members in their order in the file, once it is sure that the reader takes them."""
     ordered = sorted(members, key=lambda member: (member.path != MANIFEST, _bytes_of(member.path)))
     names = Names(DEFAULT_LIMITS.members)
     for member in ordered:
@@ -166,7 +166,7 @@ def _write_member(gzip: _GzipWriter, member: Member, mtime: int) -> None:
 
 
 def _header(member: Member, size: int, mtime: int) -> bytes:
-    """The ustar header block of one regular file."""
+    """Return the ustar header block of one regular file."""
     limit = MAX_MANIFEST_BYTES if member.path == MANIFEST else DEFAULT_LIMITS.file_bytes
     if size > limit:
         raise _unfit(f"`{member.path}`", f"{size} bytes long; at most {limit} are allowed")
@@ -191,7 +191,7 @@ def _header(member: Member, size: int, mtime: int) -> bytes:
 
 
 def _split(path: str) -> tuple[bytes, bytes]:
-    """A path as ustar's prefix and name, cut at the first `/` that lets both fit."""
+    """Return a path as ustar's prefix and name, cut at the first `/` that lets both fit."""
     raw = path.encode()
     if len(raw) <= _NAME_BYTES:
         return b"", raw

@@ -23,7 +23,7 @@ _NAMED_AT_MOST = 5
 
 
 def check_reproducible(request: BuildRequest, artifacts: Sequence[Artifact]) -> None:
-    """Nothing, when building once more, from a copy in another folder, gives the same bytes.
+    """Check that building once more, from a copy in another folder, gives the same bytes.
 
     Compiled Go packages of the first build are not used: they would hide what differs.
 
@@ -50,7 +50,7 @@ def check_reproducible(request: BuildRequest, artifacts: Sequence[Artifact]) -> 
 
 
 def _copy_project(source: Path, destination: Path, *, without: Path) -> None:
-    """Copies what a build reads: not repositories, caches, environments and earlier artifacts."""
+    """Copy what a build reads: not repositories, caches, environments and earlier artifacts."""
 
     def left_out(folder: str, names: list[str]) -> set[str]:
         place = Path(folder)

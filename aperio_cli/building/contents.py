@@ -57,7 +57,7 @@ class ProjectFile:
 
 
 def project_files(root: Path, *, without: Path | None = None) -> tuple[ProjectFile, ...]:
-    """Every file of a project outside of the skipped folders, in the order of their names.
+    """Return every file of a project outside of the skipped folders, in the order of their names.
 
     Args:
         root: the project's folder, absolute.
@@ -81,7 +81,7 @@ def project_files(root: Path, *, without: Path | None = None) -> tuple[ProjectFi
 
 
 def is_skipped_folder(path: Path, *, is_at_top: bool) -> bool:
-    """Whether nothing in a folder of a project is packed or looked at."""
+    """Return whether nothing in a folder of a project is packed or looked at."""
     return (
         path.name.startswith(".")
         or path.name in _SKIPPED
@@ -136,7 +136,7 @@ def _is_python_test(name: str) -> bool:
 
 
 def _is_go_test(name: str) -> bool:
-    """Whether the go command takes a file for a test or for what tests read."""
+    """Return whether the go command takes a file for a test or for what tests read."""
     return name.endswith("_test.go") or "testdata" in name.split("/")[:-1]
 
 

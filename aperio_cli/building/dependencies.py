@@ -90,7 +90,7 @@ class DependencyRequest:
 def install_dependencies(
     request: DependencyRequest, destination: Path
 ) -> tuple[InstalledWheel, ...]:
-    """Installs the locked dependencies into a new folder, and says what was installed.
+    """Install the locked dependencies into a new folder, and says what was installed.
 
     Only wheels are used, so nothing of a dependency is executed. What depends on the run of the
     installer is dropped: scripts in `bin/`, bytecode, records of the installer about itself.
@@ -151,7 +151,7 @@ def _fixed_arguments(request: DependencyRequest) -> list[str]:
 
 
 def platform_tags(platform: Platform) -> list[str]:
-    """The platform tags of wheels that run there, best first.
+    """Return the platform tags of wheels that run there, best first.
 
     Raises:
         RuntimeUnsupported: Python plugins are not built for the platform.
@@ -174,7 +174,7 @@ def platform_tags(platform: Platform) -> list[str]:
 
 
 def _read_report(path: Path) -> tuple[InstalledWheel, ...]:
-    """What pip installed, sorted by name (pip documentation, "Installation Report", version 1)."""
+    """Return what pip installed, by name (pip documentation, "Installation Report", version 1)."""
     document = json.loads(path.read_bytes())
     wheels = []
     for item in document["install"]:
@@ -190,7 +190,7 @@ def _read_report(path: Path) -> tuple[InstalledWheel, ...]:
 
 
 def _check_against(lock: Lock, wheels: tuple[InstalledWheel, ...]) -> None:
-    """Nothing, when exactly the locked names are there with locked digests; pip saw to that."""
+    """Check that exactly the locked names are there with locked digests; pip saw to that."""
     allowed = {pin.name: pin.digests for pin in lock.pins}
     installed = {wheel.name for wheel in wheels}
     strangers = [wheel for wheel in wheels if wheel.digest not in allowed.get(wheel.name, ())]

@@ -40,7 +40,7 @@ def develop(
     interpreter: Interpreter | None,
     environment: Mapping[str, str],
 ) -> DevelopmentBuild:
-    """Makes a project runnable without packing it.
+    """Make a project runnable without packing it.
 
     The locked dependencies are installed once for each lock, interpreter tag and platform, in
     `cache/development/`; a later call with the same ones takes no download and no pip. A Go
@@ -81,7 +81,7 @@ def _here() -> Platform:
 
 
 def _declared(project: Project, interpreter: Interpreter | None) -> Interpreter:
-    """The interpreter, when the manifest declares it."""
+    """Return the interpreter, when the manifest declares it."""
     if interpreter is None:
         raise ValueError("a Python project is run by an interpreter")
     declared = project.manifest.runtime.tags
@@ -98,7 +98,7 @@ def _declared(project: Project, interpreter: Interpreter | None) -> Interpreter:
 def _library(
     project: Project, root: Path, interpreter: Interpreter, environment: Mapping[str, str]
 ) -> Path:
-    """The folder with the locked dependencies, from the cache or made now."""
+    """Return the folder with the locked dependencies, from the cache or made now."""
     lock = read_lock(project.path)
     target = Target(interpreter.tag, _here())
     name = f"{target.tag}-{target.platform.slug}-{lock.digest.hex[:_KEY_DIGITS]}"
@@ -127,14 +127,14 @@ def _take_place(aside: Path, library: Path) -> None:
 
 
 def _compile(interpreter: Interpreter, library: Path) -> None:
-    """Writes bytecode, which the host's `-B` keeps a plugin from writing; only speed is lost."""
+    """Write bytecode, which the host's `-B` keeps a plugin from writing; only speed is lost."""
     command = [interpreter.executable, "-I", "-m", "compileall", "-q", str(library)]
     with contextlib.suppress(ChildFailed):
         ask_child(command, _COMPILE_DEADLINE_S)
 
 
 def _script(project: Project, root: Path, library: Path) -> Path:
-    """The starting script of this project with these dependencies."""
+    """Return the starting script of this project with these dependencies."""
     text = development_script(project.path, library).encode()
     folder = root / f"script-{hashlib.sha256(text).hexdigest()[:_KEY_DIGITS]}"
     make_private(folder)

@@ -47,7 +47,7 @@ _MAX_FILES = 50_000
 
 
 def compile_program(run: GoRun, output: Path) -> None:
-    """Compiles the project's main package into a static program.
+    """Compile the project's main package into a static program.
 
     Raises:
         GoBuildFailed: the compiler refuses it, or it is no main package.
@@ -63,13 +63,15 @@ def compile_program(run: GoRun, output: Path) -> None:
 
 
 def _is_library(output: Path) -> bool:
-    """Whether go wrote the object archive of a package that is not main."""
+    """Return whether go wrote the object archive of a package that is not main."""
     with output.open("rb") as file:
         return file.read(len(_ARCHIVE)) == _ARCHIVE
 
 
 def go_members(run: GoRun, manifest: Manifest) -> Iterator[Member]:
-    """The members of a Go plugin's artifact that are made: its program and its bill of materials.
+    """Yield the members of a Go plugin's artifact that are made.
+
+    Its program and its bill of materials.
 
     Args:
         run: its platform is the artifact's; the program is left in its scratch folder.
@@ -87,7 +89,7 @@ def go_members(run: GoRun, manifest: Manifest) -> Iterator[Member]:
 
 
 def compiled_files(run: GoRun) -> tuple[ProjectFile, ...]:
-    """The files of the project that end up in the program, wherever in the project they stand.
+    """Return the files of the project that end up in the program, wherever they stand.
 
     They are those that `contents.project_files` skips, too: a package in a folder `build`, or
     whatever `//go:embed` names.
@@ -114,14 +116,20 @@ def compiled_files(run: GoRun) -> tuple[ProjectFile, ...]:
 
 
 def _is_own(package: Mapping[str, Any]) -> bool:
-    """Whether a package is the project's: of its module, or of a folder that replaces one."""
+    """Return whether a package is the project's.
+
+    Of its module, or of a folder that replaces one.
+    """
     module = package.get("Module", {})
     replaced = module.get("Replace")
     return bool(module.get("Main") or (replaced and not replaced.get("Version")))
 
 
 def _json_values(text: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects that stand one after the other in a text; what precedes them is dropped."""
+    """Yield the JSON objects that stand one after the other in a text.
+
+    What precedes them is dropped.
+    """
     decoder = json.JSONDecoder()
     position = text.find("{\n")
     while position >= 0:
@@ -147,7 +155,7 @@ def _leads_out(project: Path, module: Mapping[str, Any]) -> ProjectInvalid:
 def develop_program(
     project: Project, root: Path, environment: Mapping[str, str], platform: Platform
 ) -> Path:
-    """The program of a project that is run in place, compiled when anything of it has changed.
+    """Return the program of a project that is run in place, compiled when anything changed.
 
     Args:
         project: from `load_project`.
@@ -197,7 +205,7 @@ def _compile_aside(run: GoRun, place: Path, program: Path) -> None:
 
 
 def _content_key(project: Path, *circumstances: str) -> str:
-    """A digest of every file that a build could read, and of what else decides the program.
+    """Return a digest of every file that a build could read, and of what else decides the program.
 
     Raises:
         ProjectInvalid: there are more files than any plugin has, or folders nested too deeply.
@@ -234,7 +242,7 @@ def _sources(project: Path, folder: Path, depth: int = 0) -> Iterator[Path]:
 
 
 def _prune(place: Path) -> None:
-    """Keeps the latest programs of a project; another run may be about to start one of them."""
+    """Keep the latest programs of a project; another run may be about to start one of them."""
     programs = [path for path in place.iterdir() if not path.name.startswith(ASIDE_PREFIX)]
     for path in sorted(programs, key=lambda path: path.stat().st_mtime)[:-_KEPT_PROGRAMS]:
         remove_tree(path)

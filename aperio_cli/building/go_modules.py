@@ -41,7 +41,7 @@ class Linked:
 
 
 def parse_build_info(text: str) -> Linked:
-    """What `go version -m` says of one program.
+    """Return what `go version -m` says of one program.
 
     Raises:
         ValueError: it is not in the documented form.

@@ -114,7 +114,7 @@ class GoRun:
 
 
 def find_toolchain(environment: Mapping[str, str], subject: str) -> Toolchain:
-    """The Go on the caller's PATH, else the one in Go's usual place.
+    """Return the Go on the caller's PATH, else the one in Go's usual place.
 
     Args:
         environment: the caller's.
@@ -138,7 +138,7 @@ def find_toolchain(environment: Mapping[str, str], subject: str) -> Toolchain:
 
 
 def _ask_version(executable: Path) -> str:
-    """What `go version` prints; when it cannot, what went wrong."""
+    """Return what `go version` prints; when it cannot, what went wrong."""
     with tempfile.TemporaryDirectory(prefix="aperio-go-") as folder:
         scratch = Path(folder)
         environment = {"GOTOOLCHAIN": "local", "GOENV": "off", "PATH": os.defpath}
@@ -152,7 +152,7 @@ def _ask_version(executable: Path) -> str:
 
 
 def run_go(run: GoRun, arguments: Sequence[str], *, deadline_s: float = DEADLINE_S) -> str:
-    """Runs go in the project to its end and gives what it printed; no process of it is left.
+    """Run go in the project to its end and give what it printed; no process of it is left.
 
     Args:
         run: where and with what.
@@ -210,7 +210,7 @@ def _environment(run: GoRun) -> dict[str, str]:
 
 
 def _narrowed(stated: str) -> str:
-    """The rules of a GOVCS, of which none allows more than git, and git for what they leave out.
+    """Return the rules of a GOVCS, none of which allows more than git.
 
     They are `pattern:name|name` separated by commas, and the first that fits counts (Go modules
     reference, "Controlling version control tools with GOVCS").
@@ -224,7 +224,7 @@ def _narrowed(stated: str) -> str:
 
 
 def _explain(run: GoRun, output: str) -> AperioError:
-    """The error that go's output stands for."""
+    """Return the error that go's output stands for."""
     subject = f"`{run.project}` was not built"
     shown = "\n".join(_DOWNLOADING.sub("", output).strip().splitlines()[:_SHOWN_LINES])
     if old := _TOO_OLD.search(output):

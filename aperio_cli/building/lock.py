@@ -55,7 +55,7 @@ class Pin:
         return f"{self.name}=={self.version}"
 
     def to_requirement(self) -> str:
-        """The pin as one line of a requirements file."""
+        """Return the pin as one line of a requirements file."""
         return " ".join([str(self), *(f"--hash={digest}" for digest in self.digests)])
 
 
@@ -72,12 +72,12 @@ class Lock:
     digest: Digest
 
     def to_requirements(self) -> str:
-        """The lock as pip reads it, with nothing in it but pins."""
+        """Return the lock as pip reads it, with nothing in it but pins."""
         return "".join(pin.to_requirement() + "\n" for pin in self.pins)
 
 
 def normalized(name: str) -> str:
-    """The name of a distribution as indexes compare it (PEP 503)."""
+    """Return the name of a distribution as indexes compare it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -100,7 +100,7 @@ def read_lock(project: Path) -> Lock:
 
 
 def parse_lock(data: bytes, path: Path) -> Lock:
-    """The lock in these bytes.
+    """Return the lock in these bytes.
 
     Args:
         data: contents of a requirements.lock.
@@ -124,7 +124,7 @@ def parse_lock(data: bytes, path: Path) -> Lock:
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines with their continuations joined and comments dropped, numbered from 1."""
+    """Yield lines with their continuations joined and comments dropped, numbered from 1."""
     parts: list[str] = []
     first = 0
     for number, raw in enumerate(text.splitlines(), start=1):

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def with_tags(manifest: bytes, tags: Sequence[str]) -> bytes:
-    """The manifest with only `runtime.tags` changed; every other byte stays the author's.
+    """Return the manifest with only `runtime.tags` changed; every other byte stays the author's.
 
     Args:
         manifest: contents of a manifest that was accepted, with runtime.tags in it.

@@ -74,7 +74,7 @@ class _Inputs:
 
 
 def build(request: BuildRequest) -> list[Artifact]:
-    """Builds the artifacts, in the order of the platforms.
+    """Build the artifacts, in the order of the platforms.
 
     The bytes depend on the project's files and its lock only, of a Go plugin also on the version
     of Go; not on folder, umask, locale, time zone, clock or the order of directory entries.
@@ -114,7 +114,7 @@ def build(request: BuildRequest) -> list[Artifact]:
 
 
 def _gather(request: BuildRequest) -> _Inputs:
-    """Everything that can refuse a project, before anything is downloaded or written."""
+    """Return everything that can refuse a project, before anything is downloaded or written."""
     project = request.project
     _check_output(request)
     manifest_bytes = read_manifest_bytes(project.path)
@@ -161,7 +161,7 @@ def _made_with(request: BuildRequest, manifest: Manifest) -> lock.Lock | go_tool
 
 
 def _chosen_tags(pythons: Sequence[str], manifest: Manifest) -> tuple[str, ...]:
-    """The tags of the asked versions, in the manifest's order."""
+    """Return the tags of the asked versions, in the manifest's order."""
     declared = manifest.runtime.tags
     if pythons and manifest.runtime.language != "python":
         raise UsageError(
@@ -186,7 +186,7 @@ def _chosen_tags(pythons: Sequence[str], manifest: Manifest) -> tuple[str, ...]:
 def _members(
     request: BuildRequest, inputs: _Inputs, platform: Platform, folder: Path
 ) -> list[writing.Member]:
-    """The members of one platform's artifact; what is made for it is made below `folder`."""
+    """Return the members of one platform's artifact; what is made for it is made below `folder`."""
     folder.mkdir()
     documents = [writing.Member(name, request.project.path / name) for name in DOCUMENTS]
     if isinstance(inputs.made_with, lock.Lock):
@@ -248,7 +248,7 @@ def _write(
 
 
 def _source_time(environment: Mapping[str, str]) -> int:
-    """Seconds since 1970 for every member: SOURCE_DATE_EPOCH, else 0.
+    """Return seconds since 1970 for every member: SOURCE_DATE_EPOCH, else 0.
 
     Not the last commit's: git runs programs that a repository's own configuration names.
 

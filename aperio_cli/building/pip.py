@@ -75,7 +75,7 @@ class PipRun:
 
 
 def run_pip(run: PipRun, *, deadline_s: float = DEADLINE_S) -> None:
-    """Runs the pip of this interpreter to its end; afterwards no process of it is left.
+    """Run the pip of this interpreter to its end; afterwards no process of it is left.
 
     Raises:
         BuildDependencyUnavailable: no file of a pinned version fits what was asked for.
@@ -114,7 +114,7 @@ def _tail(output: Path) -> str:
 
 
 def _explain(run: PipRun, output: str) -> AperioError:
-    """The error that pip's output stands for."""
+    """Return the error that pip's output stands for."""
     if mismatch := _MISMATCH.search(output):
         return DependencyDigestMismatch(
             f"{mismatch['requirement']} is not the file that requirements.lock names;"

@@ -104,7 +104,7 @@ def _not_a_folder(path: Path) -> ProjectInvalid:
 
 
 def _nearby(path: Path) -> str:
-    """Where a manifest stands one level up or down, which is what was meant most often."""
+    """Return where a manifest stands one level up or down, which is what was meant most often."""
     found = [child.parent for child in sorted(path.glob(f"*/{FILE_NAME}"))[:3]]
     if (path.absolute().parent / FILE_NAME).is_file():
         found.append(path.absolute().parent)

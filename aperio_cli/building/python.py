@@ -98,7 +98,7 @@ def starting_script() -> str:
 
 
 def development_script(source: Path, library: Path) -> str:
-    """The starting script of a project that is run in place.
+    """Return the starting script of a project that is run in place.
 
     Args:
         source: the project's folder.
@@ -128,7 +128,7 @@ def launcher(entrypoint: str, tags: Iterable[str]) -> str:
 def python_members(
     entrypoint: str, files: Sequence[ProjectFile], libraries: Mapping[str, Path]
 ) -> Iterator[Member]:
-    """The members of a Python plugin's artifact below `bin/` and `lib/`.
+    """Yield the members of a Python plugin's artifact below `bin/` and `lib/`.
 
     Args:
         entrypoint: the manifest's.

@@ -27,7 +27,7 @@ _FOLDER_PROPERTY = "aperio:go:replaced-by"
 
 
 def make_sbom(manifest: Manifest, wheels: Mapping[str, Sequence[InstalledWheel]]) -> bytes:
-    """The contents of sbom.cdx.json.
+    """Return the contents of sbom.cdx.json.
 
     Args:
         manifest: the plugin, which is the bill's main component.
@@ -43,7 +43,7 @@ def make_sbom(manifest: Manifest, wheels: Mapping[str, Sequence[InstalledWheel]]
 
 
 def make_go_sbom(manifest: Manifest, linked: Linked) -> bytes:
-    """The contents of sbom.cdx.json of a Go plugin.
+    """Return the contents of sbom.cdx.json of a Go plugin.
 
     Args:
         manifest: the plugin, which is the bill's main component.

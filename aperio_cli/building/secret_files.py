@@ -93,7 +93,7 @@ _PYPIRC = _rule("a password for a Python index", rb"(?m)^\s*password\s*[=:]\s*\S
 
 
 def refuse_secrets(root: object, files: Iterable[ProjectFile]) -> None:
-    """Nothing, when no file looks like a credential.
+    """Check that no file looks like a credential.
 
     Test code is judged by its name only: the credentials in it are made up, and it is not packed.
 

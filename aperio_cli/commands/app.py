@@ -58,7 +58,7 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """Options that stand alone."""
+    """Take the options that stand alone."""
 
 
 _COMMANDS = "aperio_cli.commands"
@@ -99,7 +99,9 @@ _GROUPS = (app, plugin, registry, trust, local, publisher, exception, domain)
 
 
 def load(argv: Sequence[str] = ()) -> typer.Typer:
-    """The program, with the command that a line names; with every command when it names none.
+    """Return the program, with the command that a line names.
+
+    With every command when it names none.
 
     All of them take longer to make ready than most take to do their work.
 

@@ -132,7 +132,10 @@ def _run(
 def _report(
     function: Callable[[Context], Report | None], context: Context, path: tuple[str, ...]
 ) -> Report | None:
-    """What the command gives; Typer would take these two ends for its own, and say nothing."""
+    """Return what the command gives.
+
+    Typer would take these two ends for its own, and say nothing.
+    """
     try:
         return function(context)
     except KeyboardInterrupt as interrupt:

@@ -23,7 +23,10 @@ class Shell(enum.StrEnum):
 
 
 def script(shell: Shell) -> str:
-    """The completion script of a shell; it asks `aperio` itself, so it is never out of date."""
+    """Return the completion script of a shell.
+
+    It asks `aperio` itself, so it is never out of date.
+    """
     from typer.completion import get_completion_script  # type: ignore[attr-defined] # not in its __all__
 
     text = get_completion_script(

@@ -82,7 +82,10 @@ def _root_text(root: DomainRoot, now: datetime) -> str:
 
 
 def _warnings(context: Context, roots: Sequence[DomainRoot], now: datetime) -> Iterator[str]:
-    """What people should know about the roots: damage, and the old age of those that matter."""
+    """Yield what people should know about the roots.
+
+    Damage, and the old age of those that matter.
+    """
     from aperio_cli.trust.roots import STALE_AFTER, refreshed_by_default, root_age, root_age_days
 
     wanted = refreshed_by_default(context.config)

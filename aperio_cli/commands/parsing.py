@@ -8,7 +8,7 @@ from aperio_cli.text import clean
 
 
 def parse_platform(text: str) -> Platform:
-    """The platform that `--platform OS/ARCH` names.
+    """Return the platform that `--platform OS/ARCH` names.
 
     Raises:
         UsageError: aperio knows no such platform.
@@ -22,7 +22,7 @@ def parse_platform(text: str) -> Platform:
 
 
 def complete_installed(incomplete: str) -> list[str]:
-    """Ids of installed plugins that begin like this, for the shell's completion."""
+    """Return ids of installed plugins that begin like this, for the shell's completion."""
     import os
 
     from aperio_cli.paths import find_paths

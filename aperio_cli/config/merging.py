@@ -93,7 +93,7 @@ def merge(stated: Statements, managed: Statements, site: Statements, places: Pla
 def policy_in_force(
     user: Statements, site: Statements, rules_of_files: RulesOfFiles | None
 ) -> Policy:
-    """What the operator allows.
+    """Return what the operator allows.
 
     Args:
         user: what the user's files state.
@@ -122,7 +122,9 @@ def policy_in_force(
 
 
 def forbidden_by_site(rule: str, site: Statements) -> str:
-    """What the site states that an exception of the user from this rule would lift; else empty.
+    """Return what the site states that an exception of the user from this rule would lift.
+
+    Else empty.
 
     Args:
         rule: `unsigned`, `unverified` or `limit:NAME`.
@@ -147,7 +149,7 @@ def _states_publishers(statements: Statements) -> bool:
 def _stated(
     statements: Statements, rules_of_files: RulesOfFiles | None
 ) -> tuple[PublisherRule, ...]:
-    """A configuration's own rules and its files', which speak only where nothing else has.
+    """Return a configuration's own rules and its files', which speak only where nothing else has.
 
     What is stated for a namespace first rules it, so that no file can add signers to a namespace
     that the configuration, or a file before it, has spoken about.
@@ -167,7 +169,7 @@ def _stated(
 def _held(
     user: tuple[PublisherRule, ...], site: tuple[PublisherRule, ...]
 ) -> tuple[tuple[PublisherRule, ...], frozenset[str]]:
-    """The rules that count, and the namespaces that nothing opens."""
+    """Return the rules that count, and the namespaces that nothing opens."""
     kept: list[PublisherRule] = []
     closed = set()
     for namespace in dict.fromkeys(rule.namespace for rule in (*site, *user)):
@@ -194,7 +196,10 @@ def _common(
 
 
 def _narrowed(rule: PublisherRule, limit: PublisherRule) -> PublisherRule | None:
-    """What both admit, under the user's namespace and the site's tier; None when nothing is."""
+    """Return what both admit, under the user's namespace and the site's tier.
+
+    None when nothing is.
+    """
     if _who(rule) != _who(limit) or _differ(rule.plugin, limit.plugin):
         return None
     demands = _both(rule.demands, limit.demands)
@@ -228,7 +233,7 @@ def _both(first: Demands, second: Demands) -> Demands | None:
 
 
 def _differ(first: str, second: str) -> bool:
-    """Whether two conditions, each of which may be empty, cannot hold together."""
+    """Return whether two conditions, each of which may be empty, cannot hold together."""
     return bool(first and second) and first != second
 
 

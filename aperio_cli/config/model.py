@@ -71,7 +71,10 @@ class DomainRule:
     source: str
 
     def to_json(self) -> dict[str, str]:
-        """The entry as reports carry it; keys as in config.toml, only those that are stated."""
+        """Return the entry as reports carry it.
+
+        Keys as in config.toml, only those that are stated.
+        """
         stated = {"file": self.file, "tuf": self.tuf, "tuf_root": self.tuf_root}
         return {"name": self.name} | {key: str(value) for key, value in stated.items() if value}
 

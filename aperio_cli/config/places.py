@@ -34,7 +34,7 @@ def load_config(paths: Paths, *, site_file: Path | None = None) -> Config:
 
 
 def site_config_file() -> Path:
-    """The site's config.toml, whether it is there or not."""
+    """Return the site's config.toml, whether it is there or not."""
     import platform as machine
 
     system = machine.system()

@@ -121,7 +121,7 @@ def parse_managed(path: Path, text: str) -> Statements:
 
 
 def parse_exception(table: Table, *, source: str) -> PolicyException:
-    """The exception that one `[[exceptions]]` table states.
+    """Return the exception that one `[[exceptions]]` table states.
 
     Args:
         table: its keys; what is wrong with one is raised by `table.fail`.
@@ -150,7 +150,7 @@ def parse_exception(table: Table, *, source: str) -> PolicyException:
 
 
 def parse_domain_rule(table: Table, *, source: str, home: str = "~") -> DomainRule:
-    """The trust domain that one `[[domains]]` table states.
+    """Return the trust domain that one `[[domains]]` table states.
 
     Args:
         table: its keys; what is wrong with one is raised by `table.fail`.
@@ -177,7 +177,7 @@ def parse_domain_rule(table: Table, *, source: str, home: str = "~") -> DomainRu
 
 
 def _absolute(table: Table, key: str, home: str) -> Path:
-    """A path that means the same from whatever folder a command is run in."""
+    """Return a path that means the same from whatever folder a command is run in."""
     value = table.text(key)
     if value.startswith("/"):
         return Path(value)

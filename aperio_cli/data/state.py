@@ -134,7 +134,7 @@ class State:
     # ── checkpoints ───────────────────────────────────────────────────────────────────────────────
 
     def checkpoint(self, slice_: Slice) -> Checkpoint | None:
-        """The last stored checkpoint, or None."""
+        """Return the last stored checkpoint, or None."""
         with self._guard():
             row = self._database.execute(
                 f"SELECT cursor, version, stored_at FROM checkpoints WHERE {_SLICE}",  # noqa: S608 - a constant of this module
@@ -171,7 +171,7 @@ class State:
     # ── the key-value store (proto/aperio/plugin/v1/host.proto) ───────────────────────────────────
 
     def get(self, slice_: Slice, key: str) -> Item | None:
-        """The value of a key, or None.
+        """Return the value of a key, or None.
 
         Raises:
             StateLimit: the key is empty or longer than 512 bytes.
@@ -230,7 +230,7 @@ class State:
     def list_keys(
         self, slice_: Slice, *, prefix: str = "", after: str = "", limit: int = 100
     ) -> tuple[list[str], bool]:
-        """Keys in the order of their bytes, and whether there are more.
+        """Return keys in the order of their bytes, and whether there are more.
 
         Args:
             slice_: whose.
@@ -250,7 +250,7 @@ class State:
         return [row[0].decode() for row in rows[:count]], len(rows) > count
 
     def _size(self, slice_: Slice) -> int:
-        """Bytes of all keys and values; SQLite knows lengths without reading the values."""
+        """Return bytes of all keys and values; SQLite knows lengths without reading the values."""
         row = self._database.execute(
             f"SELECT COALESCE(SUM(LENGTH(key) + LENGTH(value)), 0) FROM items WHERE {_SLICE}",  # noqa: S608 - a constant of this module
             slice_.key,
@@ -274,7 +274,7 @@ class State:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All or nothing, and alone: the write lock is taken before anything is read."""
+        """Give all or nothing, and alone: the write lock is taken before anything is read."""
         with self._guard():
             self._database.execute("BEGIN IMMEDIATE")
             try:
@@ -287,7 +287,7 @@ class State:
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
-        """Turns what SQLite says into errors for people."""
+        """Turn what SQLite says into errors for people."""
         try:
             yield
         except sqlite3.Error as error:
@@ -312,7 +312,10 @@ class State:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """The database, created for this user alone; SQLite gives its side files the same mode."""
+    """Return the database, created for this user alone.
+
+    SQLite gives its side files the same mode.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with disk_full_guard(f"`{path}` was not made"):
         descriptor = os.open(path, flags, 0o600)

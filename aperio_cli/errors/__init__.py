@@ -53,7 +53,7 @@ class AperioError(Exception):
         self.why = clean(f"{self.why}\n{lines}", limit=_LONGEST_WHY)
 
     def to_json(self) -> dict[str, object]:
-        """The error as the `errors` entry of the JSON envelope: code, what, why, next."""
+        """Return the error as the `errors` entry of the JSON envelope: code, what, why, next."""
         return {"code": self.code, "what": self.what, "why": self.why, "next": list(self.next)}
 
 
@@ -65,7 +65,7 @@ class Refusal(AperioError):
 
 
 def catalogue() -> Iterator[type[AperioError]]:
-    """Every concrete error class, in the order of its code.
+    """Yield every concrete error class, in the order of its code.
 
     A class that defines its own `code` is concrete; a class without one only groups others.
     """

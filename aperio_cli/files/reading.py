@@ -22,7 +22,7 @@ FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_regular(path: Path, *, follow_links: bool = False) -> BinaryIO:
-    """A regular file opened for reading; never waits, as opening a pipe would.
+    """Return a regular file opened for reading; never waits, as opening a pipe would.
 
     Args:
         path: the file.
@@ -56,7 +56,7 @@ def _not_regular(path: Path, mode: int) -> FileNotRegular:
 
 
 def kind_of(mode: int) -> str:
-    """What `st_mode` says a path is, in words: "a symbolic link", "a folder", "a socket"."""
+    """Return what `st_mode` says a path is, in words: "a symbolic link", "a folder", "a socket"."""
     for is_kind, words in (
         (stat.S_ISREG, "a regular file"),
         (stat.S_ISLNK, "a symbolic link"),
@@ -72,7 +72,7 @@ def kind_of(mode: int) -> str:
 
 
 def read_capped(path: Path, limit_bytes: int) -> bytes:
-    """The contents of a regular file, or of the one a link leads to, up to a limit.
+    """Return the contents of a regular file, or of the one a link leads to, up to a limit.
 
     Args:
         path: the file.
@@ -96,7 +96,7 @@ def read_capped(path: Path, limit_bytes: int) -> bytes:
 
 
 def hash_file(source: Path | BinaryIO) -> Digest:
-    """The SHA-256 of a regular file, or of an open one from its position on, in constant memory.
+    """Hash a regular file, or an open one from its position, with SHA-256 in constant memory.
 
     Raises:
         FileNotRegular: the path is a link or not a file.

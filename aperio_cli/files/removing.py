@@ -127,7 +127,7 @@ def _remove_files(folder: int, level: _Level) -> None:
 
 
 def _open_doomed(parent: int, name: str) -> int:
-    """A folder that is to be emptied, opened to its owner where he closed it."""
+    """Return a folder that is to be emptied, opened to its owner where he closed it."""
     try:
         descriptor = os.open(name, FOLDER_FLAGS, dir_fd=parent)
     except PermissionError:

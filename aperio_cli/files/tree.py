@@ -56,7 +56,7 @@ class FileRecord:
 
 
 def list_tree(root: Path) -> list[FileRecord]:
-    """Every file below a folder, in the order of the paths' UTF-8 bytes, with mode and digest.
+    """Return every file below a folder, in the order of the paths' UTF-8 bytes.
 
     Raises:
         TreeNotPlain: it holds a link, a device, or a name with control characters or not UTF-8;
@@ -95,7 +95,7 @@ def _refuse_oddities(root: Path, oddities: Sequence[str]) -> None:
 
 
 def format_tree(records: Iterable[FileRecord]) -> bytes:
-    """The contents of `files.sha256` for these files, in whatever order they come.
+    """Return the contents of `files.sha256` for these files, in whatever order they come.
 
     Raises:
         ValueError: a mode is neither 0644 nor 0755.
@@ -109,12 +109,12 @@ def format_tree(records: Iterable[FileRecord]) -> bytes:
 
 
 def tree_digest(text: bytes) -> str:
-    """The tree digest, `t1:<hex>`, of the contents of a `files.sha256`."""
+    """Return the tree digest, `t1:<hex>`, of the contents of a `files.sha256`."""
     return f"t1:{hashlib.sha256(text).hexdigest()}"
 
 
 def parse_tree(text: bytes) -> list[FileRecord]:
-    """The files that the contents of a `files.sha256` list, in their order.
+    """Return the files that the contents of a `files.sha256` list, in their order.
 
     Raises:
         FilesChanged: the text is not what `format_tree` writes: another form, an order that is
@@ -130,7 +130,7 @@ def parse_tree(text: bytes) -> list[FileRecord]:
 def compare_tree(
     root: Path, expected: bytes, *, subject: str, digests: Mapping[str, str] | None = None
 ) -> None:
-    """Nothing, when the files below `root` are exactly those listed; runs before every launch.
+    """Check that the files below `root` are exactly those listed; runs before every launch.
 
     Contents, modes and the set of files are compared; 300 files of 25 MB take some 15 ms.
 
@@ -190,7 +190,7 @@ def _scan(root: Path, digests: Mapping[str, str]) -> _Scan:
 
 
 def _walk(root: int, oddities: list[str]) -> Iterator[str]:
-    """Paths of everything below that looks like a file; the rest goes to the oddities."""
+    """Yield paths of everything below that looks like a file; the rest goes to the oddities."""
     pending = [""]
     while pending:
         folder = pending.pop()
@@ -231,7 +231,7 @@ def _is_listable(path: str) -> bool:
 
 
 def _hash_all(root: int, paths: Sequence[str], digests: Mapping[str, str], scan: _Scan) -> None:
-    """Fills the scan's records from several threads: reading and hashing release the GIL."""
+    """Fill the scan's records from several threads: reading and hashing release the GIL."""
     remaining = iter(paths)  # advancing a list's iterator is atomic
     failures: list[OSError] = []
 
@@ -257,7 +257,7 @@ def _hash_all(root: int, paths: Sequence[str], digests: Mapping[str, str], scan:
 
 
 def _record(root: int, path: str, digest: str | None) -> FileRecord | str:
-    """The record of one file, or what is odd about it when it was swapped since it was seen.
+    """Return the record of one file, or what is odd about it when it was swapped since it was seen.
 
     It is read unless its digest is known.
     """

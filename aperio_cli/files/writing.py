@@ -28,7 +28,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 @contextlib.contextmanager
 def disk_full_guard(what: str) -> Iterator[None]:
-    """Turns "no space" and "over quota" inside the block into one error that people can act on.
+    """Turn "no space" and "over quota" inside the block into one error that people can act on.
 
     Args:
         what: the thing being written and the state a full disk leaves it in, for instance
@@ -104,7 +104,7 @@ class AsideFile:
         return self
 
     def commit(self) -> None:
-        """Gives the file its name, after its bytes and before the folder's entry are on disk."""
+        """Give the file its name, after its bytes and before the folder's entry are on disk."""
         self.file.flush()
         os.fchmod(self.file.fileno(), self._mode)
         os.fsync(self.file.fileno())
@@ -125,7 +125,7 @@ class AsideFile:
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replaces a file with these bytes: afterwards it is wholly the old one or wholly the new one.
+    """Replace a file with these bytes: afterwards it is wholly the old one or wholly the new one.
 
     Args:
         path: the file; its folder must exist. A link in its place is replaced, not followed.
@@ -142,7 +142,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes renames inside a folder survive a power failure (fsync of the folder).
+    """Make renames inside a folder survive a power failure (fsync of the folder).
 
     Raises:
         OSError: the folder is missing or cannot be opened.
@@ -155,7 +155,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_private(directory: Path) -> None:
-    """Makes a folder, and any missing ones above it, that only this user can look into (0700).
+    """Make a folder, and any missing ones above it, that only this user can look into (0700).
 
     A folder that is there is closed to others, unless they could write in it: what they put there
     by now cannot be told from what is ours.

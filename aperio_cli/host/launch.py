@@ -195,7 +195,7 @@ class RunningPlugin:
         return Destination(*self._collaborators("destination"))
 
     def broken(self, method: str, why: str) -> PluginContractBroken:
-        """The error for an answer of its that the plugin interface does not allow."""
+        """Return the error for an answer of its that the plugin interface does not allow."""
         return self._run.calls.broken(method, why)
 
     def _collaborators(self, kind: str) -> tuple[Calls, OpenInvocations, str]:

@@ -116,7 +116,7 @@ _Step = tuple[RunState, tuple[Action, ...]]
 
 
 def advance(state: RunState, event: Event, now_s: float, patience: Patience) -> _Step:
-    """The next state, and the actions to perform: one, or none when there is nothing to do.
+    """Return the next state, and the actions to perform: one, or none when there is nothing to do.
 
     An event that means nothing in a state changes nothing: stopping twice is harmless.
 

@@ -67,7 +67,7 @@ class _FirstLine:
             self._rest.feed(rest)
 
     def end(self) -> None:
-        """Text without a line feed counts as a line once the plugin is gone."""
+        """Take text without a line feed for a line, once the plugin is gone."""
         if not self.line.done():
             self.line.set_result(self._buffer)
         self._rest.end()

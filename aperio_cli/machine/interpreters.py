@@ -65,7 +65,7 @@ class Candidate:
 
 
 def find_interpreters(configured: Sequence[str] = ()) -> list[Interpreter]:
-    """The interpreters of this machine that plugins can run on, each once, in order of choice.
+    """Return the interpreters here that plugins can run on, each once, in order of choice.
 
     Args:
         configured: `[python] interpreters` of the configuration; when there are any, no other
@@ -82,7 +82,7 @@ def find_interpreters(configured: Sequence[str] = ()) -> list[Interpreter]:
 def choose_interpreter(
     tags: Sequence[str], configured: Sequence[str], *, subject: str
 ) -> Interpreter:
-    """The interpreter that a plugin will run on.
+    """Return the interpreter that a plugin will run on.
 
     The configured ones are asked in their order; without any, the interpreter behind this aperio,
     then `pythonX.Y` on PATH for each tag, the newest first.
@@ -114,7 +114,7 @@ def choose_interpreter(
 
 
 def probe(command: str) -> Candidate:
-    """What a program says it is, run once in isolation and with nothing of our environment."""
+    """Return what a program says it is, run once in isolation, with nothing of our environment."""
     try:
         output = ask_child([command, "-I", "-S", "-c", _PROBE], PROBE_TIMEOUT_S)
         answer = read_json(output, Bounds(_MAX_ANSWER_BYTES))
@@ -141,7 +141,7 @@ def missing_part(interpreter: Interpreter) -> str:
 
 
 def _problem(answer: dict[str, str | None]) -> str:
-    """Why plugins cannot run on an interpreter; empty when they can."""
+    """Return why plugins cannot run on an interpreter; empty when they can."""
     if answer["implementation"] != "cpython":
         return f"is {clean(answer['implementation'], limit=40)}, expected CPython"
     if "t" in (answer["abiflags"] or ""):
@@ -157,7 +157,7 @@ def _problem(answer: dict[str, str | None]) -> str:
 
 
 def _commands(configured: Sequence[str], tags: Sequence[str] | None) -> Iterator[str]:
-    """Paths to try, in order; with `tags` only those that may fit."""
+    """Yield paths to try, in order; with `tags` only those that may fit."""
     if configured:
         for command in configured:
             expanded = os.path.expanduser(command)  # noqa: PTH111 - a command, not always a path

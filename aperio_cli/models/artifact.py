@@ -27,17 +27,17 @@ _PYTHON_VERSION = re.compile(r"\d{1,3}\.\d{1,3}(?:\.\S{1,40})?", re.ASCII)
 
 
 def artifact_name(manifest: Manifest, platform: Platform) -> str:
-    """The file name of an artifact: `<name>_<version>_<os>_<arch>.tar.gz`."""
+    """Return the file name of an artifact: `<name>_<version>_<os>_<arch>.tar.gz`."""
     return published_name(manifest.id, manifest.version, platform)
 
 
 def published_name(plugin: PluginId, version: str, platform: Platform) -> str:
-    """The file name of an artifact, for whoever has no manifest of it."""
+    """Return the file name of an artifact, for whoever has no manifest of it."""
     return f"{plugin.name}_{version}_{platform.slug}{SUFFIX}"
 
 
 def platform_of_name(file_name: str) -> Platform | None:
-    """The platform that an artifact's file name ends in; None when it states none."""
+    """Return the platform that an artifact's file name ends in; None when it states none."""
     stem = file_name.removesuffix(SUFFIX)
     parts = stem.rsplit("_", 2)
     if stem == file_name or len(parts) != 3:  # noqa: PLR2004 - name, system, architecture
@@ -111,7 +111,7 @@ class Interpreter:
     base_prefix: str
 
     def to_json(self) -> dict[str, object]:
-        """The interpreter as receipts and reports carry it."""
+        """Return the interpreter as receipts and reports carry it."""
         return {
             "executable": self.executable,
             "version": self.version,

@@ -34,12 +34,12 @@ class Digest:
 
     @classmethod
     def of(cls, data: bytes) -> Digest:
-        """The digest of bytes in memory."""
+        """Return the digest of bytes in memory."""
         return cls(hashlib.sha256(data).hexdigest())
 
     @classmethod
     def parse(cls, text: str) -> Digest:
-        """The digest written as `sha256:<hex>` or as bare hex digits.
+        """Return the digest written as `sha256:<hex>` or as bare hex digits.
 
         Raises:
             ValueError: when the text is neither.

@@ -52,7 +52,7 @@ class ExceptionGranted:
 
     @classmethod
     def unsigned(cls, *, until: str, reason: str, today: date) -> Self:
-        """The exception that `--allow-unsigned --until DATE --reason TEXT` asks for.
+        """Return the exception that `--allow-unsigned --until DATE --reason TEXT` asks for.
 
         Raises:
             UsageError: the date is none, is not in the future or is more than a year away, or
@@ -62,19 +62,19 @@ class ExceptionGranted:
 
     @classmethod
     def stated(cls, exception: PolicyException) -> Self:
-        """An exception that the configuration states, as evidence."""
+        """Return an exception that the configuration states, as evidence."""
         source = exception.source or "config.toml"
         return cls(exception.rule, exception.until, exception.reason, source)
 
     def holds(self, today: date) -> bool:
-        """Whether it has not ended; a date that is none has."""
+        """Return whether it has not ended; what is no date has."""
         try:
             return bool(_DATE.fullmatch(self.until)) and today <= date.fromisoformat(self.until)
         except ValueError:
             return False
 
     def to_json(self) -> dict[str, str]:
-        """The exception as receipts and reports carry it."""
+        """Return the exception as receipts and reports carry it."""
         document = {"rule": self.rule, "until": self.until, "reason": self.reason}
         return document | ({"source": self.source} if self.source else {})
 

@@ -10,7 +10,7 @@ _UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
 def parse_size(text: str) -> int:
-    """Bytes written as a whole number of KiB, MiB or GiB, such as `256MiB`.
+    """Return bytes written as a whole number of KiB, MiB or GiB, such as `256MiB`.
 
     Raises:
         ValueError: when the text is not of that form, or is zero.
@@ -23,7 +23,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size_bytes: int) -> str:
-    """Bytes in the largest unit that divides them, such as `256MiB`."""
+    """Return bytes in the largest unit that divides them, such as `256MiB`."""
     for unit in ("GiB", "MiB", "KiB"):
         if size_bytes % _UNITS[unit] == 0:
             return f"{size_bytes // _UNITS[unit]}{unit}"
@@ -49,7 +49,7 @@ class Limits:
     tmp_bytes: int = 32 * 1024**2
 
     def to_json(self) -> dict[str, object]:
-        """The limits as the manifest writes them."""
+        """Return the limits as the manifest writes them."""
         return {
             "memory": format_size(self.memory_bytes),
             "cpu": self.cpu,

@@ -139,7 +139,7 @@ class Manifest:
         return _manifest(Table(declared, found.fail, is_record=True), FILE_NAME)
 
     def to_json(self) -> dict[str, object]:
-        """The manifest with the keys of its file and typed values, as receipts carry it."""
+        """Return the manifest with the keys of its file and typed values, as receipts carry it."""
         return {
             "schema": SCHEMA,
             "id": str(self.id),

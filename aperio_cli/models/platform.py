@@ -26,7 +26,7 @@ class Platform:
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """The platform written as `OS/ARCH`.
+        """Return the platform written as `OS/ARCH`.
 
         Raises:
             ValueError: when the operating system or the architecture is unknown.
@@ -40,7 +40,7 @@ class Platform:
 
     @classmethod
     def of_machine(cls, system: str, machine: str) -> Platform:
-        """The platform that `platform.system()` and `platform.machine()` describe.
+        """Return the platform that `platform.system()` and `platform.machine()` describe.
 
         Raises:
             ValueError: when aperio knows no such platform.

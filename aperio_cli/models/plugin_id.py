@@ -24,7 +24,7 @@ _MAX_VERSION_LENGTH = 64
 
 
 def check_version(text: str) -> str:
-    """The text, when it is a version of semantic versioning 2.0 without build metadata.
+    """Return the text, when it is a version of semantic versioning 2.0 without build metadata.
 
     Raises:
         VersionInvalid: when it is not, or is longer than 64 characters.
@@ -38,7 +38,7 @@ def check_version(text: str) -> str:
 
 
 def version_key(text: str) -> tuple[tuple[int, int, int], int, tuple[tuple[int, int, str], ...]]:
-    """A key that sorts valid versions by precedence (Semantic Versioning 2.0.0, item 11)."""
+    """Return a key that sorts valid versions by precedence (Semantic Versioning 2.0.0, item 11)."""
     core, _, pre = text.partition("-")
     major, minor, patch = (int(part) for part in core.split("."))
     identifiers = tuple(
@@ -48,7 +48,7 @@ def version_key(text: str) -> tuple[tuple[int, int, int], int, tuple[tuple[int, 
 
 
 def is_prerelease(text: str) -> bool:
-    """Whether a valid version is a pre-release."""
+    """Return whether a valid version is a pre-release."""
     return "-" in text
 
 
@@ -64,7 +64,7 @@ class PluginId:
 
     @classmethod
     def parse(cls, text: str) -> PluginId:
-        """The id written as `namespace/name`.
+        """Return the id written as `namespace/name`.
 
         Raises:
             PluginIdInvalid: when it is not an id.
@@ -91,7 +91,7 @@ class PluginRef:
 
     @classmethod
     def parse(cls, text: str) -> PluginRef:
-        """The reference written as `namespace/name[@VERSION]`.
+        """Return the reference written as `namespace/name[@VERSION]`.
 
         Raises:
             PluginIdInvalid: when the part before `@` is not an id.
@@ -102,5 +102,5 @@ class PluginRef:
 
 
 def is_path(text: str) -> bool:
-    """Whether an argument is a path and not an id: starts with . / ~ or ends in .tar.gz."""
+    """Return whether an argument is a path and not an id: starts with . / ~ or ends in .tar.gz."""
     return text.startswith((".", "/", "~")) or text.endswith(".tar.gz")

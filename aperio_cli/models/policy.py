@@ -48,7 +48,7 @@ class PolicyException:
     source: str = ""
 
     def covers(self, plugin: PluginId, version: str, rule: str, today: str) -> bool:
-        """Whether it lifts this rule from this version today (`YYYY-MM-DD`)."""
+        """Return whether it lifts this rule from this version today (`YYYY-MM-DD`)."""
         is_about = self.plugin == plugin and self.version in {"", version}
         # Dates written in one way only: text order is time order.
         return is_about and self.rule == rule and today <= self.until
@@ -64,7 +64,7 @@ class PolicyException:
         return f"{self.plugin}@{self.version}" if self.version else str(self.plugin)
 
     def to_json(self) -> dict[str, str]:
-        """The exception as reports carry it; keys as in config.toml."""
+        """Return the exception as reports carry it; keys as in config.toml."""
         return {"plugin": self.name, "rule": self.rule, "until": self.until, "reason": self.reason}
 
     @classmethod
@@ -106,7 +106,7 @@ class Policy:
     limits: tuple[str, ...] = ()
 
     def rules_for(self, plugin: PluginId) -> tuple[PublisherRule, ...]:
-        """The rules that speak about a plugin: its namespace's own, else those for `*`.
+        """Return the rules that speak about a plugin: its namespace's own, else those for `*`.
 
         A namespace with rules of its own is not opened further by `*`, even when none of them
         is about this plugin.
@@ -126,14 +126,14 @@ class Policy:
         return max(named, key=lambda rule: TIERS.index(rule.tier), default=None)
 
     def required(self, organization: str = "") -> str:
-        """What is required of a plugin, for an organization when one is named."""
+        """Return what is required of a plugin, for an organization when one is named."""
         own = dict(self.organizations).get(organization, REQUIREMENTS[0])
         return max(self.require, own, key=REQUIREMENTS.index)
 
     def exception(
         self, plugin: PluginId, version: str, rule: str, *, today: str
     ) -> PolicyException | None:
-        """The exception that lifts a rule from a version today (`YYYY-MM-DD`), if there is one."""
+        """Return the exception that lifts a rule from a version today (`YYYY-MM-DD`), if any."""
         for exception in self.exceptions:
             if exception.covers(plugin, version, rule, today):
                 return exception

@@ -36,7 +36,7 @@ class LogEntry:
     tree_size: int
 
     def to_json(self) -> dict[str, object]:
-        """The entry as receipts and reports carry it."""
+        """Return the entry as receipts and reports carry it."""
         return {"log": self.log, "index": self.index, "tree_size": self.tree_size}
 
     @classmethod
@@ -62,7 +62,7 @@ class RootFacts:
     as_of: str
 
     def to_json(self) -> dict[str, object]:
-        """The root as receipts and reports carry it."""
+        """Return the root as receipts and reports carry it."""
         return {
             "name": self.name,
             "sha256": self.digest,
@@ -100,7 +100,7 @@ class Provenance:
     invocation: str = ""
 
     def to_json(self) -> dict[str, object]:
-        """The provenance as receipts and reports carry it."""
+        """Return the provenance as receipts and reports carry it."""
         return {
             "builder": self.builder,
             "build_type": self.build_type,
@@ -136,7 +136,7 @@ class Attestation:
     provenance: Provenance | None = None
 
     def to_json(self) -> dict[str, object]:
-        """The attestation as receipts and reports carry it."""
+        """Return the attestation as receipts and reports carry it."""
         return {
             "predicate_type": self.predicate_type,
             "signer": self.signer.to_json(),
@@ -173,7 +173,7 @@ class Proof:
     attestations: tuple[Attestation, ...] = ()
 
     def to_json(self) -> dict[str, object]:
-        """The proof as receipts and reports carry it, without the signer."""
+        """Return the proof as receipts and reports carry it, without the signer."""
         return {
             "form": self.form,
             "root": self.root.to_json(),

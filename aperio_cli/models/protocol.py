@@ -28,12 +28,12 @@ OPERATIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 
 
 def format_protocol(protocol: tuple[int, int]) -> str:
-    """A version of the interface as text, such as `1.0`."""
+    """Return a version of the interface as text, such as `1.0`."""
     return f"{protocol[0]}.{protocol[1]}"
 
 
 def parse_protocol(text: str) -> tuple[int, int]:
-    """The version of the interface written as `MAJOR.MINOR`.
+    """Return the version of the interface written as `MAJOR.MINOR`.
 
     Raises:
         ValueError: when the text is not two whole numbers.
@@ -45,7 +45,7 @@ def parse_protocol(text: str) -> tuple[int, int]:
 
 
 def is_compatible(protocol: tuple[int, int], spoken: tuple[int, int] = INTERFACE) -> bool:
-    """Whether a plugin of this interface version runs here: the same major version."""
+    """Return whether a plugin of this interface version runs here: the same major version."""
     return protocol[0] == spoken[0]
 
 

@@ -82,7 +82,7 @@ class Signer:
     further_domains: tuple[str, ...] = ()
 
     def claim(self, name: str) -> str:
-        """One claim of the certificate, by name; empty when it makes none."""
+        """Return one claim of the certificate, by name; empty when it makes none."""
         return dict(self.claims).get(name, "")
 
     @property
@@ -174,7 +174,7 @@ class CiIdentity:
     signer_workflow: str = ""
 
     def expected(self, version: str) -> dict[str, str]:
-        """What the certificate of a build of this version has to say, by claim."""
+        """Return what the certificate of a build of this version has to say, by claim."""
         ref = self.ref.replace(VERSION_FIELD, version)
         separator = CI_SERVICES[self.service].separator
         config = f"{self.repository}{separator}{self.workflow}@{ref}"
@@ -189,7 +189,7 @@ class CiIdentity:
         }
 
     def to_json(self) -> dict[str, str]:
-        """The build as rules carry it; `signer_workflow` only when there is one."""
+        """Return the build as rules carry it; `signer_workflow` only when there is one."""
         document = {
             "ci": self.service,
             "repository": self.repository,
@@ -247,7 +247,7 @@ class Demands:
         return self.provenance or bool(self.builder or self.source_repository)
 
     def to_json(self) -> dict[str, object]:
-        """The demands as rules carry them; only what is asked for."""
+        """Return the demands as rules carry them; only what is asked for."""
         document = {
             "require_provenance": self.provenance,
             "builder": self.builder,
@@ -297,14 +297,14 @@ class PublisherRule:
     demands: Demands = Demands()
 
     def covers(self, plugin: PluginId) -> bool:
-        """Whether the rule speaks about this plugin."""
+        """Return whether the rule speaks about this plugin."""
         return self.namespace in {ANY_NAMESPACE, plugin.namespace} and self.plugin in {
             "",
             plugin.name,
         }
 
     def differences(self, signer: Signer, version: str) -> tuple[Difference, ...]:
-        """Every field in which the signer of this version is not whom the rule names."""
+        """Return every field in which the signer of this version is not whom the rule names."""
         return tuple(self._differences(signer, version))
 
     def _differences(self, signer: Signer, version: str) -> Iterator[Difference]:
@@ -330,11 +330,11 @@ class PublisherRule:
             yield Difference("signed at", f"not after {self.valid_until}", signer.signed_at)
 
     def admits(self, signer: Signer, version: str) -> bool:
-        """Whether this signer is the one that the rule names, field by field."""
+        """Return whether this signer is the one that the rule names, field by field."""
         return not self.differences(signer, version)
 
     def to_json(self) -> dict[str, object]:
-        """The rule as reports carry it; keys as in config.toml."""
+        """Return the rule as reports carry it; keys as in config.toml."""
         document: dict[str, object] = {
             "namespace": self.namespace,
             "domain": self.domain,
@@ -374,7 +374,7 @@ class PublisherRule:
         )
 
     def to_toml(self) -> str:
-        """The rule as lines of config.toml, without a line end behind the last."""
+        """Return the rule as lines of config.toml, without a line end behind the last."""
         # What JSON writes for a printable string or a truth value is TOML too.
         lines = (f"{key} = {json.dumps(value)}" for key, value in self.to_json().items())
         return "\n".join(["[[publishers]]", *lines])

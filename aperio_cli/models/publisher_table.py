@@ -52,7 +52,7 @@ _SEGMENT = re.compile(r"[^\s\\/@{}]+")
 
 
 def parse_publisher(table: Table, *, domains: Sequence[str] | None, source: str) -> PublisherRule:
-    """The rule that one `[[publishers]]` table states.
+    """Return the rule that one `[[publishers]]` table states.
 
     Args:
         table: its keys; what is wrong with one is raised by `table.fail`.
@@ -81,7 +81,7 @@ def parse_publisher(table: Table, *, domains: Sequence[str] | None, source: str)
 
 
 def parse_file_signer(table: Table, *, domains: Sequence[str] | None, source: str) -> PublisherRule:
-    """Who has to have signed a publisher file, as a `[[publisher_files]]` table states it.
+    """Return who has to have signed a publisher file, as a `[[publisher_files]]` table states it.
 
     Args:
         table: its keys; those besides `file` and `name` say who.
@@ -95,12 +95,12 @@ def parse_file_signer(table: Table, *, domains: Sequence[str] | None, source: st
 
 
 def who_signs(rule: PublisherRule) -> str:
-    """Whom a rule is about, in one line: the identity that a certificate has to name."""
+    """Return whom a rule is about, in one line: the identity that a certificate has to name."""
     return rule.ci.expected(VERSION_FIELD)["identity"] if rule.ci else rule.identity
 
 
 def parse_domain(table: Table, domains: Sequence[str] | None) -> str:
-    """The name of a trust domain that is known."""
+    """Return the name of a trust domain that is known."""
     domain = table.text("domain")
     if domains is not None and domain not in domains:
         table.fail("domain", f"no trust domain of that name; {unknown(domain, domains)}")

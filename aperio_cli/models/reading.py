@@ -209,7 +209,7 @@ def _read(
 
 
 def _place(format_: str, error: Exception) -> str:
-    """Where the text stops to be of a format; the parser's own message may quote it."""
+    """Return where the text stops to be of a format; the parser's own message may quote it."""
     found = re.search(r"line (\d+),? column (\d+)", str(error))
     return (
         f"it is not {format_} from {f'line {found[1]}, column {found[2]}' if found else 'its end'}"
@@ -217,7 +217,7 @@ def _place(format_: str, error: Exception) -> str:
 
 
 def _is_shallow_json(data: bytes, most: int) -> bool:
-    """Whether a text that is JSON keeps its depth.
+    """Return whether a text that is JSON keeps its depth.
 
     Nothing is kept but quotes and brackets, then the brackets outside of strings; each pass takes
     the innermost pairs away. A walk through the document would cost as much as parsing it.
@@ -231,7 +231,9 @@ def _is_shallow_json(data: bytes, most: int) -> bool:
 
 
 def _is_shallow(document: Any, most: int) -> bool:
-    """Whether a document keeps its depth; level by level, so that no depth exhausts the stack.
+    """Return whether a document keeps its depth.
+
+    Level by level, so that no depth exhausts the stack.
 
     Raises:
         Unreadable: a value is none that every reader would take.

@@ -181,7 +181,7 @@ class Receipt:
 
 
 def _declared(manifest: Manifest) -> dict[str, str]:
-    """What stands in the record beside the manifest, too, for those who do not read that."""
+    """Return what stands in the record beside the manifest, too, for those who do not read that."""
     return {
         "id": str(manifest.id),
         "version": manifest.version,

@@ -99,7 +99,7 @@ class Fetched:
 def fetch_file(
     request: FetchRequest, destination: Path, *, sleep: Callable[[float], None] = time.sleep
 ) -> Fetched:
-    """Fetches into a file, which appears or is replaced only when all of it is right.
+    """Fetch into a file, which appears or is replaced only when all of it is right.
 
     Args:
         request: what to fetch.
@@ -126,7 +126,7 @@ def fetch_file(
 def fetch_into(
     request: FetchRequest, sink: BinaryIO, *, sleep: Callable[[float], None] = time.sleep
 ) -> Fetched:
-    """Fetches into an open file, from its beginning; after a failure it may hold a part.
+    """Fetch into an open file, from its beginning; after a failure it may hold a part.
 
     Args:
         request: what to fetch.
@@ -143,7 +143,7 @@ def fetch_into(
 def fetch_bytes(
     request: FetchRequest, *, sleep: Callable[[float], None] = time.sleep
 ) -> tuple[bytes, Fetched]:
-    """Fetches into memory: the body, empty when it was not modified, and what is known of it.
+    """Fetch into memory: the body, empty when it was not modified, and what is known of it.
 
     Args:
         request: what to fetch.
@@ -236,7 +236,7 @@ def _open_below(path: Path, folder: str) -> BinaryIO:
 
 
 def _copy(request: FetchRequest, chunks: Iterator[bytes], sink: BinaryIO) -> tuple[int, Digest]:
-    """Copies a body into the sink from its beginning, up to the limit."""
+    """Copy a body into the sink from its beginning, up to the limit."""
     sink.seek(0)
     sink.truncate()
     size_bytes = 0
@@ -262,7 +262,7 @@ def _too_large(request: FetchRequest, why: str) -> ResponseTooLarge:
 
 
 def _parse_url(source: str) -> httpx.URL:
-    """The URL, parsed by what connects later, so that both read the same host in it."""
+    """Return the URL, parsed by what connects later, so that both read the same host in it."""
     import httpx
 
     try:
@@ -314,7 +314,7 @@ class _Download:
         self._deadline_s = clock.monotonic_s() + request.timeout_s
 
     def run(self) -> Fetched:
-        """Tries until there is an answer, the tries are used up, or the time is."""
+        """Try until there is an answer, the tries are used up, or the time is."""
         failures = []
         for attempt in range(MAX_TRIES):
             try:
@@ -415,6 +415,9 @@ class _Download:
 
 
 def _retry_after_s(header: str) -> float:
-    """How long a server asks to wait, RFC 9110 section 10.2.3, capped; 0 for a date or nonsense."""
+    """Return how long a server asks to wait, RFC 9110 section 10.2.3, capped.
+
+    0 for a date or nonsense.
+    """
     is_number = header.isascii() and header.isdecimal()
     return min(float(header[:9]), MAX_RETRY_AFTER_S) if is_number else 0.0

@@ -137,7 +137,7 @@ def _extension(certificate: x509.Certificate, number: int) -> bytes | None:
 
 
 def _plain_text(text: str) -> str:
-    """The text, when rules can name it and a terminal can show it."""
+    """Return the text, when rules can name it and a terminal can show it."""
     if not text.strip() or not text.isprintable() or len(text) > _MAX_FIELD_CHARACTERS:
         raise invalid("its certificate has a blank, unprintable or overlong field")
     return text

@@ -79,7 +79,7 @@ _SILENT = logging.NullHandler()
 
 
 def load() -> None:
-    """Imports Sigstore's verifier, which takes longer than all that it does to one bundle.
+    """Import Sigstore's verifier, which takes longer than all that it does to one bundle.
 
     Raises:
         ImportError: it is not installed, or damaged.
@@ -333,7 +333,10 @@ def _verify_against(
 
 
 def _trusted_root(name: str, document: Mapping[str, Any]) -> TrustedRoot:
-    """A root in memory as sigstore takes it; its public API reads such only from trust configs."""
+    """Return a root in memory as sigstore takes it.
+
+    Its public API reads such only from trust configs.
+    """
     from sigstore.models import ClientTrustConfig
 
     config = {
@@ -431,7 +434,7 @@ def _verify_bundle(
 
 
 def _verified_time(material: _Material) -> str:
-    """The moment that the verifier proved, RFC 3339 in UTC.
+    """Return the moment that the verifier proved, RFC 3339 in UTC.
 
     With a signed entry timestamp the log's time was proved. Otherwise a timestamp was, and with
     several of them nobody could say which.
@@ -448,7 +451,7 @@ def _verified_time(material: _Material) -> str:
 
 
 def _log_entry(entry: Mapping[str, Any], log: Mapping[str, Any]) -> LogEntry:
-    """Where the entry stands, of which the verifier proved only the path to a signed root hash.
+    """Return where the entry stands; the verifier proved the path to a signed root hash only.
 
     A path fits several pairs of index and tree size; the size that the log signed (C2SP
     tlog-checkpoint) leaves one. The checkpoint's first line names the log: for Rekor v2 it is the

@@ -104,7 +104,7 @@ def _was_trusted(entry: Mapping[str, Any], moment: datetime) -> bool:
 
 
 def _covers(period: Mapping[str, str], moment: datetime) -> bool:
-    """Whether a closed TimeRange, whose end may be open, covers an aware moment."""
+    """Return whether a closed TimeRange, whose end may be open, covers an aware moment."""
     start, end = period.get("start"), period.get("end")
     if start is None:
         message = "a validFor without start"
@@ -114,7 +114,7 @@ def _covers(period: Mapping[str, str], moment: datetime) -> bool:
 
 
 def may_have_issued(root: TrustedRootSource, certificate: x509.Certificate) -> bool:
-    """Whether a root has the key that the certificate names as its issuer's (RFC 5280, 4.2.1.1).
+    """Return whether a root has the key that the certificate names as its issuer's (RFC 5280).
 
     It proves nothing; it tells a signature from elsewhere from one that is wrong. What cannot be
     read counts, so that the verification says what is wrong with it.
@@ -140,7 +140,7 @@ def _bytes_of(entry: Mapping[str, str]) -> bytes:
 
 
 def _key_ids(certificate: x509.Certificate) -> set[bytes]:
-    """What the certificate calls its key, and what most authorities would (RFC 5280, 4.2.1.2)."""
+    """Name the certificate's key as it does and as most authorities do (RFC 5280, 4.2.1.2)."""
     from cryptography import x509
 
     usual = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())

@@ -94,7 +94,7 @@ class Added:
     was_there: bool
 
     def to_json(self) -> dict[str, object]:
-        """The artifact as reports carry it."""
+        """Return the artifact as reports carry it."""
         return {
             "id": str(self.id),
             "version": self.version,
@@ -106,7 +106,7 @@ class Added:
 
 
 def add(request: AddRequest) -> list[Added]:
-    """Copies artifacts and their bundles into the registry, and records what was verified.
+    """Copy artifacts and their bundles into the registry, and records what was verified.
 
     All of them are verified before the first is copied.
 
@@ -254,7 +254,7 @@ def _add(registry: RegistryFolder, admitted: AdmittedArtifact) -> Added:
 
 
 def _copy_in(registry: RegistryFolder, admitted: AdmittedArtifact) -> PublishedArtifact:
-    """Copies the very bytes that were verified, their bundle and their attestations."""
+    """Copy the very bytes that were verified, their bundle and their attestations."""
     artifact = admitted.artifact
     path, bundle, attestations_path = _places(artifact)
     registry.root.make_folders(*path[:-1])
@@ -276,7 +276,7 @@ def _copy_in(registry: RegistryFolder, admitted: AdmittedArtifact) -> PublishedA
 
 
 def _places(artifact: Artifact) -> list[tuple[str, ...]]:
-    """Where the artifact, its bundle and its attestations are in the registry."""
+    """Return where the artifact, its bundle and its attestations are in the registry."""
     folder = version_folder(artifact.manifest.id, artifact.manifest.version)
     name = artifact_name(artifact.manifest, artifact.platform)
     return [(*folder, name + suffix) for suffix in ("", BUNDLE_SUFFIX, ATTESTATIONS_SUFFIX)]

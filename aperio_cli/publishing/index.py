@@ -73,7 +73,7 @@ class BuildReport:
     serial: int
 
     def to_json(self) -> dict[str, object]:
-        """The report as the `data` of the JSON envelope."""
+        """Return the report as the `data` of the JSON envelope."""
         return {
             "out": str(self.out),
             "plugins": self.plugins,
@@ -239,7 +239,10 @@ def _write(out: Beneath, location: str, document: dict[str, Any]) -> dict[str, o
 
 
 def _is_in_v1(version: PublishedVersion) -> bool:
-    """Whether a reader of the seed schema can be shown it: it has but one artifact to offer."""
+    """Return whether a reader of the seed schema can be shown it.
+
+    It has but one artifact to offer.
+    """
     is_readable = is_compatible(version.manifest.protocol)
     return is_readable and any(a.platform == SEED_PLATFORM for a in version.artifacts)
 

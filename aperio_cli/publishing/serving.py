@@ -37,7 +37,7 @@ _POLL_S = 0.1
 def serve(
     directory: Path, port: int, *, announce: Callable[[str], None], stdin: int | None = None
 ) -> None:
-    """Serves until it is interrupted, or until a pipe on standard input is closed.
+    """Serve until it is interrupted, or until a pipe on standard input is closed.
 
     Args:
         directory: a built registry, or a source whose `public` folder is one.
@@ -61,7 +61,7 @@ def serve(
 
 
 def built_folder(directory: Path) -> tuple[str, ...]:
-    """The way from a folder to the built registry in it.
+    """Return the way from a folder to the built registry in it.
 
     Raises:
         RegistrySourceInvalid: there is none.
@@ -79,7 +79,7 @@ def built_folder(directory: Path) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def serving(folder: Path, port: int = 0, *, within: tuple[str, ...] = ()) -> Iterator[str]:
-    """Serves a folder in the background while the block runs; gives the address, ending in `/`.
+    """Serve a folder in the background while the block runs; gives the address, ending in `/`.
 
     Args:
         folder: the folder that the operator named, below which no link is followed.
@@ -143,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def log_message(self, *_: object) -> None:
-        """Nothing: requests are not interesting, and their text is not ours to print."""
+        """Print nothing: requests are not interesting, and their text is not ours to print."""
 
     def _answer(self, *, with_body: bool) -> None:
         file = _open_below(self.server.folder, self.server.within, self.path)
@@ -171,7 +171,7 @@ def _content_type(path: str) -> str:
 
 
 def _open_below(folder: Path, within: tuple[str, ...], target: str) -> BinaryIO | None:
-    """The regular file that a request names, or None for whatever is not given out."""
+    """Return the regular file that a request names, or None for whatever is not given out."""
     first, *parts = unquote(target.partition("?")[0], errors="replace").split("/")
     if first or any(part.startswith(".") for part in parts):
         return None

@@ -67,7 +67,7 @@ class PublishedArtifact:
     attestations: Digest | None = None
 
     def to_json(self) -> dict[str, object]:
-        """The artifact as its record carries it."""
+        """Return the artifact as its record carries it."""
         document: dict[str, object] = {
             "os": self.platform.os,
             "arch": self.platform.arch,
@@ -113,7 +113,7 @@ class PublishedVersion:
     artifacts: tuple[PublishedArtifact, ...]
 
     def to_json(self) -> dict[str, object]:
-        """The version as its record carries it."""
+        """Return the version as its record carries it."""
         return {
             "version": self.version,
             "added_at": self.added_at,
@@ -157,11 +157,11 @@ class Record:
     versions: tuple[PublishedVersion, ...]
 
     def version(self, version: str) -> PublishedVersion | None:
-        """The version named."""
+        """Return the version named."""
         return next((each for each in self.versions if each.version == version), None)
 
     def to_bytes(self) -> bytes:
-        """The contents of its file."""
+        """Return the contents of its file."""
         return dump(
             {
                 "schema": _RECORD_SCHEMA,
@@ -236,7 +236,7 @@ class RegistryFolder:
         return Edition(serial, updated_at)
 
     def records(self) -> list[Record]:
-        """Every record, sorted by id.
+        """Return every record, sorted by id.
 
         Raises:
             RegistrySourceInvalid: one of them is damaged; names it.
@@ -244,7 +244,7 @@ class RegistryFolder:
         return [self._record(parts) for parts in self._record_files()]
 
     def record(self, plugin: PluginId) -> Record | None:
-        """The record of a plugin.
+        """Return the record of a plugin.
 
         Raises:
             RegistrySourceInvalid: it is damaged.
@@ -253,7 +253,7 @@ class RegistryFolder:
         return None if self.root.mode(*parts) is None else self._record(parts)
 
     def write_record(self, record: Record) -> None:
-        """Replaces the record of a plugin, and moves the source to its next edition.
+        """Replace the record of a plugin, and move the source to its next edition.
 
         Raises:
             DiskFull: there is no space; the record is as it was.
@@ -268,7 +268,7 @@ class RegistryFolder:
         self.root.write_atomic(*parts, data=record.to_bytes())
 
     def _record_files(self) -> Iterator[tuple[str, ...]]:
-        """The paths of all records; other files beside them are nobody's concern."""
+        """Yield the paths of all records; other files beside them are nobody's concern."""
         for namespace in self._visible(RECORDS):
             if stat.S_ISDIR(self.root.mode(RECORDS, namespace) or 0):
                 names = self._visible(RECORDS, namespace)
@@ -301,7 +301,7 @@ class RegistryFolder:
 
 
 def version_folder(plugin: PluginId, version: str) -> tuple[str, ...]:
-    """Where the artifacts of a version are, in the source and in what is built of it."""
+    """Return where the artifacts of a version are, in the source and in what is built of it."""
     return ARTIFACTS, plugin.namespace, plugin.name, check_version(version)
 
 
@@ -310,7 +310,7 @@ def _record_parts(plugin: PluginId) -> tuple[str, ...]:
 
 
 def create_source(path: Path) -> None:
-    """Makes the source of a new, empty registry.
+    """Make the source of a new, empty registry.
 
     Args:
         path: a folder that is empty or not there yet.

@@ -107,7 +107,10 @@ def bundle_evidence(request: BundleRequest) -> BundleEvidence:
 
 
 def _is_file(source: str) -> bool:
-    """Whether a file is meant; a bundle's name need not look like a path, and no id has a dot."""
+    """Return whether a file is meant.
+
+    A bundle's name need not look like a path, and no id has a dot.
+    """
     if is_path(source) or source.endswith(".json"):
         return True
     try:
@@ -188,7 +191,7 @@ def _not_there(path: Path) -> NotFound:
 
 
 def _stated_digest(bundle: bytes, path: Path) -> Digest:
-    """The digest that a bundle is about, as it says itself (sigstore_bundle.proto as JSON).
+    """Return the digest that a bundle is about, as it says itself (sigstore_bundle.proto as JSON).
 
     Raises:
         BundleMalformed: it states none.

@@ -100,7 +100,7 @@ class Names:
 
 
 def scaffold(request: ScaffoldRequest) -> Project:
-    """Makes the project's folder, complete or not at all, and gives the project.
+    """Make the project's folder, complete or not at all, and give the project.
 
     Nothing of the template is executed, nothing outside of the folder is read or written, and no
     network is used: the SDK is put in from the source that ships with aperio.
@@ -145,7 +145,7 @@ def _check_offered(what: str, asked: str, offered: tuple[str, ...]) -> None:
 
 
 def derive_names(module: str, publisher: str = "", kind: str = "connector") -> Names:
-    """The names of a new project.
+    """Return the names of a new project.
 
     Args:
         module: host/owner/repository; the repository may begin with `aperio-plugin-`.
@@ -262,7 +262,7 @@ def _go_sdk() -> tuple[Callable[[Path], object], dict[str, str]]:
 
 
 def _take_place(rendered: Path, output: Path) -> None:
-    """Moves the project to its place: one rename, or, into an empty folder, the manifest last.
+    """Move the project to its place: one rename, or, into an empty folder, the manifest last.
 
     An existing folder is not replaced: it may be the one that a shell stands in.
     """

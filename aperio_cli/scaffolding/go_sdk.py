@@ -55,7 +55,7 @@ class GoSdk:
     files: Mapping[str, bytes]
 
     def put_into(self, project: Path) -> None:
-        """Puts the source into a project's `third_party/`, in place of what was there.
+        """Put the source into a project's `third_party/`, in place of what was there.
 
         Raises:
             OSError: a file cannot be written or removed.
@@ -69,7 +69,7 @@ class GoSdk:
 
 
 def go_sdk(source: Path | None = None) -> GoSdk:
-    """The Go SDK.
+    """Return the Go SDK.
 
     Args:
         source: its folder with go.mod; None means the one that ships with aperio.
@@ -103,7 +103,7 @@ def _sources(root: Path) -> dict[str, bytes]:
 
 
 def _is_source(path: Path) -> bool:
-    """Whether a file of the SDK is more than a test, or data that only tests read."""
+    """Return whether a file of the SDK is more than a test, or data that only tests read."""
     if "testdata" in path.parts or any(part.startswith((".", "_")) for part in path.parts):
         return False
     is_code = path.suffix == ".go" and not path.name.endswith("_test.go")

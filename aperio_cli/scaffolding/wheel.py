@@ -69,7 +69,7 @@ class Wheel:
 
 
 def sdk_wheel(source: Path | None = None) -> Wheel:
-    """The wheel of the Python SDK, without its tests.
+    """Return the wheel of the Python SDK, without its tests.
 
     Args:
         source: the SDK's folder with pyproject.toml; None means the one that ships with aperio.
@@ -108,7 +108,7 @@ def _fail(root: Path, key: str, why: str) -> NoReturn:
 
 
 def _version(root: Path, metadata: Table) -> str:
-    """The version in pyproject.toml, or the package's own when it is declared dynamic."""
+    """Return the version in pyproject.toml, or the package's own when it is declared dynamic."""
     if "version" in metadata:
         return metadata.text("version")
     text = read_capped(root / _PACKAGE / "__init__.py", _MAX_FILE_BYTES).decode()
@@ -170,7 +170,7 @@ def _zip(files: Mapping[str, bytes]) -> bytes:
 
 
 def refresh(project: Path, wheel: Wheel) -> bool:
-    """Puts the wheel into a project's `vendor/` and its hash into requirements.lock.
+    """Put the wheel into a project's `vendor/` and its hash into requirements.lock.
 
     Other wheels of the same distribution are removed from `vendor/`. Files that are right
     already are left untouched.
@@ -203,7 +203,7 @@ def _write_if_different(path: Path, data: bytes) -> bool:
 
 
 def lock_with(text: str, wheel: Wheel, *, where: Path) -> str:
-    """The text of a lock with the wheel's version and its one hash in the distribution's entry.
+    """Return the text of a lock with the wheel's version and its one hash in its entry.
 
     Raises:
         NotFound: it has no entry for the distribution.

@@ -57,12 +57,18 @@ class Subject:
 
 
 def bundle_path(artifact: Path) -> Path:
-    """Where the bundle of an artifact file stands: beside it, with `.sigstore.json` added."""
+    """Return where the bundle of an artifact file stands.
+
+    Beside it, with `.sigstore.json` added.
+    """
     return artifact.with_name(artifact.name + BUNDLE_SUFFIX)
 
 
 def attestations_path(artifact: Path) -> Path:
-    """Where the statements about an artifact file stand: beside it, with `.intoto.jsonl` added."""
+    """Return where the statements about an artifact file stand.
+
+    Beside it, with `.intoto.jsonl` added.
+    """
     return artifact.with_name(artifact.name + ATTESTATIONS_SUFFIX)
 
 

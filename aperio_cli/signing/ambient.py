@@ -102,7 +102,7 @@ SERVICES: Final = (GITHUB, GITLAB, BUILDKITE, CIRCLECI, GOOGLE, UNKNOWN)
 
 
 def current_service(environment: Mapping[str, str]) -> Service | None:
-    """The CI service in which this process runs; None when it seems to run in none."""
+    """Return the CI service in which this process runs; None when it seems to run in none."""
     for service in SERVICES:
         if environment.get(service.variable, "").lower() not in {"", "0", "false"}:
             return service
@@ -141,7 +141,7 @@ def _missing(service: Service, why: str) -> str:
 
 
 def missing(service: Service, why: str) -> CredentialMissing:
-    """The error for a job of a service that gets no identity token."""
+    """Return the error for a job of a service that gets no identity token."""
     steps = service.steps if service is UNKNOWN else (*service.steps, _GIVEN)
     return CredentialMissing(
         f"nothing was signed: {service.name} gives this job no identity token",
@@ -160,7 +160,7 @@ def _missing_for_another_reason(service: Service, why: str) -> CredentialMissing
 
 
 def unusable(environment: Mapping[str, str], error: IdentityTokenInvalid) -> IdentityTokenInvalid:
-    """The error for a token of the surroundings that cannot be used, with whose it is."""
+    """Return the error for a token of the surroundings that cannot be used, with whose it is."""
     service = current_service(environment) or GOOGLE
     steps = service.steps if service is GITLAB else ()  # there the job says for whom it is
     return IdentityTokenInvalid(

@@ -37,7 +37,7 @@ class Session:
     signer: SigstoreSigner
 
     def sign_digest(self, digest: Digest) -> bytes:
-        """A Sigstore bundle for the file of this digest, as JSON."""
+        """Return a Sigstore bundle for the file of this digest, as JSON."""
         from sigstore.hashes import HashAlgorithm, Hashed  # type: ignore[attr-defined]  # documented
 
         hashed = Hashed(algorithm=HashAlgorithm.SHA2_256, digest=digest.raw)
@@ -46,7 +46,7 @@ class Session:
     def sign_statement(
         self, subject: tuple[str, Digest], predicate_type: str, predicate: Mapping[str, Any]
     ) -> bytes:
-        """A Sigstore bundle around an in-toto statement about one file, as one line of JSON.
+        """Return a Sigstore bundle around an in-toto statement about one file, as one line of JSON.
 
         Args:
             subject: the file's name and digest.
@@ -81,7 +81,7 @@ def with_session(
     *,
     entries: int,
 ) -> _Result:
-    """What `work` makes with one certificate of the domain.
+    """Return what `work` makes with one certificate of the domain.
 
     Args:
         domain: who certifies.
@@ -145,7 +145,7 @@ def _late(domain: SigningDomain, limit_s: float, progress: _Progress) -> Signing
 
 
 def _evidence(progress: _Progress) -> list[str]:
-    """What explains a failure, and what is in the logs all the same.
+    """Return what explains a failure, and what is in the logs all the same.
 
     A Rekor v2 log has the entry before it turns out that the timestamp is missing, and nothing
     takes an entry out of a log.

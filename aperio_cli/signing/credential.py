@@ -46,7 +46,7 @@ class Credential:
     email: str = ""
 
     def names(self, signer: Signer) -> bool:
-        """Whether a certificate with this signer can have been issued for the token.
+        """Return whether a certificate with this signer can have been issued for the token.
 
         The authority makes the identity of a CI build out of many claims, so only an e-mail address
         can be foretold.
@@ -60,7 +60,7 @@ class Credential:
 
 
 def read_credential(token: str) -> Credential:
-    """The credential in an identity token for Sigstore.
+    """Return the credential in an identity token for Sigstore.
 
     Raises:
         IdentityTokenInvalid: when it is not a token, is not for Sigstore, or not for now; says
@@ -86,7 +86,7 @@ def _claims(token: str) -> Mapping[str, Any]:
 
 
 def _issuers(token: str, claims: Mapping[str, Any]) -> tuple[str, ...]:
-    """The issuers that a certificate may name, the one that vouches for the login first."""
+    """Return the issuers that a certificate may name, the one that vouches for the login first."""
     from sigstore.oidc import IdentityToken
 
     try:
@@ -97,7 +97,7 @@ def _issuers(token: str, claims: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _faults(claims: Mapping[str, Any], now: datetime) -> Iterator[str]:
-    """What is wrong with the claims, the first thing first."""
+    """Yield what is wrong with the claims, the first thing first."""
     for name in ("iss", "sub"):
         if not isinstance(claims.get(name), str) or not claims[name]:
             yield f"its `{name}` is missing"
@@ -126,7 +126,7 @@ def _faults_of_time(claims: Mapping[str, Any], now: datetime) -> Iterator[str]:
 
 
 def _is_verified(claims: Mapping[str, Any]) -> bool:
-    """Whether the issuer has made sure of the e-mail address; some write it as a text."""
+    """Return whether the issuer has made sure of the e-mail address; some write it as a text."""
     return claims.get("email_verified") is True or claims.get("email_verified") == "true"
 
 

@@ -17,7 +17,7 @@ _Result = TypeVar("_Result")
 def within(
     limit_s: float, work: Callable[[], _Result], *, late: Callable[[], AperioError]
 ) -> _Result:
-    """What `work` gives, or raises, when it comes in time.
+    """Return what `work` gives, or raises, when it comes in time.
 
     It runs in a thread of its own. One that is late is left behind: nothing can stop it, what it
     still gives is dropped, and it ends with the process.

@@ -18,13 +18,13 @@ class SigningDomain(Protocol):
         """The name that rules and reports use, such as `local`."""
 
     def trusted_root_json(self) -> str:
-        """The trusted root that verifies what this domain signs (sigstore_trustroot.proto)."""
+        """Return the root that verifies what this domain signs (sigstore_trustroot.proto)."""
 
     def serving(self) -> AbstractContextManager[str]:
         """Have the domain's services answer while a block runs; gives a ClientTrustConfig."""
 
     def credential(self) -> Credential:
-        """Who signs, with the token that says so; may ask the user to log in.
+        """Return who signs, with the token that says so; may ask the user to log in.
 
         Raises:
             AperioError: when nobody can be identified; nothing was asked of the domain's services.

@@ -36,7 +36,7 @@ _UNREACHABLE: Final = {
 def of_service(
     subject: str, error: Exception, evidence: Sequence[str] = (), *, secret: str = ""
 ) -> AperioError:
-    """The error for a service that did not do its part.
+    """Return the error for a service that did not do its part.
 
     Args:
         subject: who it was, for people.
@@ -66,7 +66,7 @@ def of_service(
 
 @contextlib.contextmanager
 def captured_warnings() -> Iterator[list[str]]:
-    """What sigstore and its HTTP client log while the block runs, kept off stderr.
+    """Give what sigstore and its HTTP client log while the block runs, kept off stderr.
 
     It explains failures; the first lines of it are kept.
     """
@@ -100,7 +100,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _unreachable(error: Exception) -> str:
-    """The host that did not answer at all, or broke off; empty when one did answer."""
+    """Return the host that did not answer at all, or broke off; empty when one did answer."""
     for link in _chain(error):
         if type(link).__name__ in _UNREACHABLE and getattr(link, "response", None) is None:
             netloc = urlsplit(str(getattr(getattr(link, "request", None), "url", ""))).netloc
@@ -127,7 +127,7 @@ def _status(error: Exception) -> int:
 
 
 def _server_text(error: Exception) -> str:
-    """What the server said: sigstore's own errors often lose it, their causes keep it."""
+    """Return what the server said: sigstore's own errors often lose it, their causes keep it."""
     for link in _chain(error):
         response = getattr(link, "response", None)
         if response is not None:

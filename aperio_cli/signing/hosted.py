@@ -68,17 +68,17 @@ class HostedDomain:
     identification: Identification
 
     def trusted_root_json(self) -> str:
-        """The trusted root that verifies what this domain signs (sigstore_trustroot.proto)."""
+        """Return the root that verifies what this domain signs (sigstore_trustroot.proto)."""
         return json.dumps(json.loads(self.trust_config)["trustedRoot"])
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[str]:
-        """Its ClientTrustConfig; while the block runs no stored password replaces the token."""
+        """Yield its ClientTrustConfig; in the block no stored password replaces the token."""
         with surroundings.changed(surroundings.NO_STORED_PASSWORDS):
             yield self.trust_config
 
     def credential(self) -> Credential:
-        """Who signs: by the token that was given, a CI service's, or a login, in this order.
+        """Return who signs: by the token that was given, a CI service's, or a login, in this order.
 
         Whoever asks for the out-of-band login wants to sign in person, so that no CI service is
         asked then.
@@ -115,7 +115,7 @@ class HostedDomain:
 
 
 def open_hosted(name: str, trust_config: str, identification: Identification) -> HostedDomain:
-    """The trust domain that a ClientTrustConfig describes; nothing is asked of it yet.
+    """Return the trust domain that a ClientTrustConfig describes; nothing is asked of it yet.
 
     Args:
         name: as rules and reports call it.

@@ -21,7 +21,7 @@ _MAX_LINE_BYTES = 4096  # what a terminal gives at once, termios(3)
 
 
 def log_in(issuer_url: str, *, out_of_band: bool) -> str:
-    """An identity token for whoever logs in within five minutes (OAuth 2.0 code flow with PKCE).
+    """Return an identity token for whoever logs in within five minutes (OAuth 2.0 with PKCE).
 
     Speaks to the user on stderr; the code of the out-of-band way is read from stdin.
 
@@ -60,7 +60,7 @@ class _Lines:
     """Lines as a terminal hands them over."""
 
     def readline(self, _limit: int = -1) -> str:
-        """One line; empty at the end of the input."""
+        """Return one line; empty at the end of the input."""
         return os.read(_STDIN, _MAX_LINE_BYTES).decode("utf-8", "replace")
 
 

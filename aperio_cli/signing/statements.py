@@ -54,7 +54,7 @@ _TRIGGER: Final = "build_trigger"
 
 
 def statements(signer: Signer, sbom: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
-    """The predicates about an artifact, by predicate type, in the order of their signatures.
+    """Return the predicates about an artifact, by predicate type, in the order of their signatures.
 
     Args:
         signer: who signed the artifact, as its certificate says.
@@ -65,7 +65,7 @@ def statements(signer: Signer, sbom: Mapping[str, Any] | None) -> dict[str, Mapp
 
 
 def read_sbom(artifact: Artifact) -> dict[str, Any] | None:
-    """The bill of materials in an artifact, a CycloneDX document; None when it has none.
+    """Return the bill of materials in an artifact, a CycloneDX document; None when it has none.
 
     Raises:
         SigningFailed: when it is longer than 4 MiB or not a CycloneDX document.
@@ -102,7 +102,7 @@ def _no_sbom(artifact: Artifact, why: str) -> SigningFailed:
 
 
 def provenance(signer: Signer) -> dict[str, Any]:
-    """The SLSA provenance v1 of what this signer built, from the certificate's own claims.
+    """Return the SLSA provenance v1 of what this signer built, from the certificate's own claims.
 
     Without a CI service's claims it names nothing: no source, and a builder that nobody attests.
     """

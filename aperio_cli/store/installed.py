@@ -357,7 +357,7 @@ class Store:
             yield folder
 
     def commit(self, prepared: Path, plugin: PluginId, version: str) -> None:
-        """Give a prepared version its place and makes it current; call it under the lock.
+        """Give a prepared version its place and make it current; call it under the lock.
 
         A version folder that is there already is put aside, beside the prepared one. Whatever
         fails, the store is as it was before, or as it should be afterwards.

@@ -23,7 +23,7 @@ _COLUMNS = ("plugin", "version", "kind", "badge", "signer", "last check", "excep
 
 
 def rows(home: str) -> list[dict[str, Any]]:
-    """One row for each installed version under `home`, sorted by id, then version as text."""
+    """Return a row for each installed version under `home`, sorted by id, then version as text."""
     found = []
     plugins = os.path.join(home, "plugins")  # noqa: PTH118 - pathlib costs a tenth of the whole command
     for namespace in _folders(plugins):
@@ -40,7 +40,7 @@ def rows(home: str) -> list[dict[str, Any]]:
 
 
 def may_state_exceptions(environment: Mapping[str, str], home: str) -> bool:
-    """Whether a configuration file names exceptions, which rows then have to show.
+    """Return whether a configuration file names exceptions, which rows then have to show.
 
     Where such files may be is known to `paths` and `config`; here every place is looked at in
     which one could be, on any system, because asking them costs more than the whole command.
@@ -92,7 +92,7 @@ def _mentions_exceptions(path: str) -> bool:
 
 
 def render(listed: list[dict[str, Any]]) -> str:
-    """The rows as an aligned table, ending in a newline; a sentence when there are none."""
+    """Return the rows as an aligned table, ending in a newline; a sentence when there are none."""
     if not listed:
         return "no plugins are installed\n"
     table = [_COLUMNS, *(_cells(row) for row in listed)]
@@ -105,7 +105,7 @@ def render(listed: list[dict[str, Any]]) -> str:
 
 
 def envelope(listed: list[dict[str, Any]]) -> str:
-    """The JSON document of `plugin list --json`, ending in a newline."""
+    """Return the JSON document of `plugin list --json`, ending in a newline."""
     document = {
         "schema": 1,
         "command": ["plugin", "list"],
@@ -130,7 +130,7 @@ def _folders(folder: str) -> list[str]:
 
 
 def _read(path: str) -> dict[str, Any]:
-    """The JSON object in a small file; empty when there is none or it cannot be read."""
+    """Return the JSON object in a small file; empty when there is none or it cannot be read."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - as above
             document = json.loads(file.read(_MAX_RECEIPT_BYTES))
@@ -157,7 +157,7 @@ def _row(plugin: str, version: str, receipt: dict[str, Any], check: object) -> d
 
 
 def _problem(plugin: str, version: str, receipt: dict[str, Any]) -> str | None:
-    """The code with which the receipt is refused, as far as a glance tells."""
+    """Return the code with which the receipt is refused, as far as a glance tells."""
     schema = _text(receipt.get("schema", _SCHEMA))
     if schema == _SCHEMA:
         speaks_for = receipt.get("id"), receipt.get("version", version)

@@ -55,7 +55,7 @@ class Proposal:
 
 
 def propose_rule(signer: Signer, version: str, proposal: Proposal) -> PublisherRule:
-    """The rule that admits this signer for every version, and nobody else for any.
+    """Return the rule that admits this signer for every version, and nobody else for any.
 
     Args:
         signer: who signed, as a verification proved.
@@ -107,7 +107,7 @@ def _build(signer: Signer, version: str) -> CiIdentity:
 
 
 def _service(repository: str, config: str) -> str:
-    """Which CI service writes its build configurations like this one, whatever server it is on."""
+    """Return which CI service writes its build configurations like this one, on any server."""
     for name in ("gitlab", "github"):  # GitLab's separator begins as GitHub's does
         if config.startswith(repository + CI_SERVICES[name].separator):
             return name
@@ -118,7 +118,7 @@ def _service(repository: str, config: str) -> str:
 
 
 def _ref(ref: str, version: str) -> str:
-    """The ref with `{version}` where the version stands in it.
+    """Return the ref with `{version}` where the version stands in it.
 
     Raises:
         PublisherUnfit: the version does not stand in it, or not by itself, or more than once.

@@ -94,7 +94,7 @@ class RefreshReport:
     changes: tuple[Change, ...]
 
     def to_json(self) -> dict[str, object]:
-        """The report as `--json` shows it."""
+        """Return the report as `--json` shows it."""
         return {
             "name": self.name,
             "url": self.url,
@@ -135,7 +135,7 @@ def refresh_root(request: RefreshRequest) -> RefreshReport:
 
 
 def require_first_root(contents: bytes) -> None:
-    """Nothing, when these bytes are a TUF root that its own keys have signed.
+    """Check that these bytes are a TUF root that its own keys have signed.
 
     It may have expired: the way to the newest one starts there all the same.
 
@@ -165,7 +165,7 @@ class _Client:
         self._state = state
 
     def fetch(self) -> RefreshedRoot:
-        """The newest documents that the repository vouches for."""
+        """Return the newest documents that the repository vouches for."""
         from tuf.ngclient import Updater
 
         repository = self._request.repository
@@ -193,7 +193,7 @@ class _Client:
         return RefreshedRoot(sighting, trusted_root, signing_config)
 
     def _target(self, updater: Updater, name: str) -> bytes:
-        """A target's bytes; empty when the repository has none of this name."""
+        """Return a target's bytes; empty when the repository has none of this name."""
         from pathlib import Path
 
         information = updater.get_targetinfo(name)
@@ -208,7 +208,7 @@ class _Client:
         return reading.read_capped(Path(place), MAX_DOCUMENT_BYTES)
 
     def _versions(self) -> Versions:
-        """The versions of the metadata that the client has just accepted."""
+        """Return the versions of the metadata that the client has just accepted."""
 
         def version(role: str) -> int:
             text = reading.read_capped(self._state / f"{role}.json", _MAX_METADATA_BYTES)
@@ -230,7 +230,7 @@ def _limits() -> UpdaterConfig:
 
 
 def _make_fetcher(timeout_s: float) -> Any:
-    """A fetcher for python-tuf that has our schemes, redirects, proxies, caps and one deadline."""
+    """Return a fetcher for python-tuf with our schemes, redirects, proxies, caps and deadline."""
     from tuf.api.exceptions import DownloadHTTPError
     from tuf.ngclient import FetcherInterface
 
@@ -269,7 +269,7 @@ def _make_fetcher(timeout_s: float) -> Any:
 
 @contextlib.contextmanager
 def _explained(repository: RootRepository) -> Iterator[None]:
-    """Turns whatever ends a refresh into an error that names the repository and its own words."""
+    """Turn whatever ends a refresh into an error that names the repository and its own words."""
     from tuf.api.exceptions import DownloadError
 
     try:
@@ -295,7 +295,7 @@ def _explained(repository: RootRepository) -> Iterator[None]:
 
 
 def _meaning(error: Exception) -> str:
-    """What an error of python-tuf says about the repository."""
+    """Return what an error of python-tuf says about the repository."""
     from tuf.api import exceptions as tuf
 
     meanings = (

@@ -43,7 +43,7 @@ class Versions:
     targets: int
 
     def to_json(self) -> dict[str, int]:
-        """The versions by role."""
+        """Return the versions by role."""
         return {
             "root": self.root,
             "timestamp": self.timestamp,

@@ -39,7 +39,7 @@ class Change:
     until: str = ""
 
     def to_json(self) -> dict[str, str]:
-        """The change as reports carry it."""
+        """Return the change as reports carry it."""
         return {"what": self.what, "name": self.name, "until": self.until}
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ class _Period:
 
 
 def compare_roots(before: bytes, after: bytes) -> tuple[Change, ...]:
-    """What the newer root trusts otherwise than the older one; kinds in their usual order.
+    """Return what the newer root trusts otherwise than the older one; kinds in their usual order.
 
     Args:
         before: sigstore_trustroot.proto's TrustedRoot as JSON; empty, or one that cannot be read,
@@ -95,7 +95,7 @@ def _entries(document: bytes) -> Iterator[tuple[str, _Period]]:
 
 
 def _key_of(entry: dict[str, Any]) -> str:
-    """The sha256 of a log's key, or of an authority's chain, in hex."""
+    """Return the sha256 of a log's key, or of an authority's chain, in hex."""
     chain = entry.get("certChain", {}).get("certificates", [])
     parts = [part["rawBytes"] for part in chain] or [entry["publicKey"]["rawBytes"]]
     return Digest.of(b"".join(base64.b64decode(part) for part in parts)).hex

@@ -114,7 +114,7 @@ def _domain_roots(config: Config, paths: Paths) -> Iterator[DomainRoot]:
 
 
 def trust_config_json(name: str, config: Config, paths: Paths) -> str:
-    """All that a client needs to sign and verify in a domain: a ClientTrustConfig as JSON.
+    """Return all that a client needs to sign and verify in a domain: a ClientTrustConfig as JSON.
 
     Args:
         name: `public`, `staging` or the name of a `[[domains]]` entry.
@@ -158,7 +158,7 @@ def trust_config_json(name: str, config: Config, paths: Paths) -> str:
 
 
 def root_repository(name: str, config: Config) -> RootRepository:
-    """The TUF repository of a trust domain.
+    """Return the TUF repository of a trust domain.
 
     Raises:
         UsageError: there is no such domain, or it is not got over TUF.
@@ -187,7 +187,10 @@ def root_repository(name: str, config: Config) -> RootRepository:
 
 
 def refreshed_by_default(config: Config) -> tuple[str, ...]:
-    """The trust domains to refresh when none is named: staging only when a rule is about it."""
+    """Return the trust domains to refresh when none is named.
+
+    Staging only when a rule is about it.
+    """
     rules = (*config.policy.publishers, *(entry.rule for entry in config.publisher_files))
     is_staging = any(rule.domain == STAGING_DOMAIN for rule in rules)
     stated = (rule.name for rule in config.domains if rule.tuf)
@@ -198,7 +201,7 @@ def refreshed_by_default(config: Config) -> tuple[str, ...]:
 
 
 def root_age(source: TrustedRootSource, now: datetime) -> str:
-    """How old a root is, such as `21 days old`, for people.
+    """Return how old a root is, such as `21 days old`, for people.
 
     Args:
         source: the root.
@@ -211,7 +214,7 @@ def root_age(source: TrustedRootSource, now: datetime) -> str:
 
 
 def root_age_days(source: TrustedRootSource, now: datetime) -> int | None:
-    """How many whole days ago a root was known to be current; None when nobody knows."""
+    """Return how many whole days ago a root was known to be current; None when nobody knows."""
     if not source.as_of:
         return None
     try:
@@ -267,7 +270,7 @@ def _stated_root(rule: DomainRule, paths: Paths) -> DomainRoot:
 
 
 def _file_root(name: str, path: Path, origin: str) -> DomainRoot:
-    """The root in a file: a TrustedRoot, or a ClientTrustConfig that holds one."""
+    """Return the root in a file: a TrustedRoot, or a ClientTrustConfig that holds one."""
     try:
         owning.require_own(path)
         contents = reading.read_capped(path, MAX_DOCUMENT_BYTES)
@@ -286,7 +289,7 @@ def _file_root(name: str, path: Path, origin: str) -> DomainRoot:
 
 
 def _canonical(document: Any) -> bytes:
-    """A part of a file as bytes of its own, so that equal parts have equal digests."""
+    """Return a part of a file as bytes of its own, so that equal parts have equal digests."""
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check_debug(context: Context, target: str, operation: str, *, is_development: bool) -> None:
-    """Nothing, when a plugin may be kept running for a debugger.
+    """Check that a plugin may be kept running for a debugger.
 
     Raises:
         UsageError: it is an installed plugin, an operation was named as well, or the policy demands
@@ -30,7 +30,7 @@ def check_debug(context: Context, target: str, operation: str, *, is_development
 
 
 def reattach_record(plugin: RunningPlugin) -> dict[str, Any]:
-    """How another go-plugin host reaches a running plugin, by plugin id.
+    """Return how another go-plugin host reaches a running plugin, by plugin id.
 
     The form is that of TF_REATTACH_PROVIDERS (hashicorp/terraform-plugin-go, its
     `tf5server/server.go`). `Test` keeps a host from ending the process, which is this one's to do.

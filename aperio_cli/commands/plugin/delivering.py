@@ -23,7 +23,7 @@ _CHUNKS_AHEAD = 16
 
 
 async def stdin_envelopes() -> AsyncIterator[Outbound]:
-    """The envelopes on stdin.
+    """Yield the envelopes on stdin.
 
     Raises:
         UsageError: stdin cannot be read, or a line of it is too long, or is no envelope.
@@ -47,7 +47,7 @@ async def stdin_envelopes() -> AsyncIterator[Outbound]:
 
 
 async def _lines(descriptor: int) -> AsyncIterator[bytes]:
-    """Lines without their ends, read in a thread, so that waiting for one can be interrupted.
+    """Yield lines without their ends, read in a thread, so that waiting for one can be interrupted.
 
     What is too long for a line is given as far as it was read.
     """

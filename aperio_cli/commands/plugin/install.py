@@ -86,7 +86,7 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
 def _exception(
     sources: Sequence[str], until: str, reason: str, *, allow_unsigned: bool
 ) -> ExceptionGranted | None:
-    """What `--allow-unsigned --until DATE --reason TEXT` grants; None without it.
+    """Return what `--allow-unsigned --until DATE --reason TEXT` grants; None without it.
 
     Raises:
         UsageError: the three do not go together, or a source is not a local artifact.

@@ -35,7 +35,7 @@ def plugin_list(
 
 
 def _stated_exceptions(context: Context, plugin_id: str, version: str) -> list[dict[str, str]]:
-    """The exceptions of the configuration that hold for a version today."""
+    """Return the exceptions of the configuration that hold for a version today."""
     from aperio_cli import clock
 
     home = str(context.paths.home)

@@ -28,7 +28,7 @@ _KEYRING_SERVICE = "aperio"
 
 
 def read_settings(pairs: Sequence[str], config_file: str) -> dict[str, object]:
-    """The settings by key: those of the file, then those of the command line over them.
+    """Return the settings by key: those of the file, then those of the command line over them.
 
     Args:
         pairs: `KEY=VALUE`.
@@ -70,7 +70,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """Why, without the contents: a parser's message may quote them."""
+    """Say why without the contents: a parser's message may quote them."""
     if isinstance(error, OSError):
         return os.strerror(error.errno or 0)
     return error.place if isinstance(error, Unreadable) else "it is not UTF-8 text"

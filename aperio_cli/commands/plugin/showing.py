@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def log_sink(output: Output) -> Callable[[LogRecord], None]:
-    """A sink that shows a plugin's log on stderr; trace and debug only with `--verbose`."""
+    """Return a sink that shows a plugin's log on stderr; trace and debug only with `--verbose`."""
 
     def show(record: LogRecord) -> None:
         fields = "".join(f" {key}={value}" for key, value in record.fields)
@@ -41,7 +41,7 @@ def log_sink(output: Output) -> Callable[[LogRecord], None]:
 
 
 def plain(message: Any) -> dict[str, Any]:
-    """A protobuf message as JSON data, with the field names of the proto.
+    """Return a protobuf message as JSON data, with the field names of the proto.
 
     Values that are not set are there all the same, so that scripts need not ask for each key;
     messages inside that are not set are left out.
@@ -55,7 +55,7 @@ def plain(message: Any) -> dict[str, Any]:
 
 
 def declaration(answer: Any) -> Report:
-    """What a plugin declares: its fields, and what its kind adds."""
+    """Return what a plugin declares: its fields, and what its kind adds."""
     data = plain(answer)
     rows = [
         (
@@ -92,7 +92,7 @@ def declaration(answer: Any) -> Report:
 
 
 def test(answer: Any) -> Report:
-    """Whether the configuration works; a configuration that does not is exit status 5."""
+    """Return whether the configuration works; a configuration that does not is exit status 5."""
     lines = ["the connection works" if answer.ok else "the connection does not work"]
     lines += [
         f"  {one_line(key)}  {one_line(value)}" for key, value in sorted(answer.account.items())
@@ -106,13 +106,13 @@ def test(answer: Any) -> Report:
 
 
 def connection(answer: Any) -> Report:
-    """The account that an authorization is for."""
+    """Return the account that an authorization is for."""
     rows = sorted(answer.account.items()) or [("account", "the plugin says nothing about it")]
     return Report(plain(answer), "\n".join([pairs(rows), *_diagnostics(answer.diagnostics)]))
 
 
 def execution(answer: Any, idempotency_key: str, *, failed_status: int) -> Report:
-    """What came of one action."""
+    """Return what came of one action."""
     outcome = answer.Outcome.Name(answer.outcome).removeprefix("OUTCOME_").lower()
     lines = [outcome.replace("_", " "), *_diagnostics(answer.diagnostics)]
     lines += [
@@ -171,7 +171,7 @@ def summary(found: SyncSummary) -> tuple[dict[str, Any], str]:
 
 
 def note(found: Any) -> tuple[dict[str, Any], str]:
-    """What a sync says beside its events: as a line of the stream, and as text."""
+    """Return what a sync says beside its events: as a line of the stream, and as text."""
     from aperio_cli.host.calls.sync import CheckpointStored, ProgressMade
 
     match found:

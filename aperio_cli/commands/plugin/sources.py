@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def find_source(context: Context, argument: str) -> Offer | Path:
-    """The offer that the registry makes for an id, or the path of a local artifact.
+    """Return the offer that the registry makes for an id, or the path of a local artifact.
 
     Raises:
         NotFound: a folder is there.
@@ -46,7 +46,7 @@ def verify_source(
     attestations: str = "",
     exception: ExceptionGranted | None = None,
 ) -> AdmittedArtifact:
-    """The artifact behind a source, admitted by the operator's policy; the caller closes it.
+    """Return the artifact behind a source, admitted by the operator's policy; the caller closes it.
 
     Args:
         context: gives policy, roots and this machine.

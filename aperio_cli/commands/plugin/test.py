@@ -89,7 +89,7 @@ def plugin_test(  # noqa: PLR0913 - one parameter for each option
 
 @contextlib.contextmanager
 def _found(context: Context, text: str) -> Iterator[tuple[Receipt | DevelopmentBuild, Store]]:
-    """What to test; an artifact is verified and installed, in a home that lasts for the block.
+    """Give what to test; an artifact is verified and installed, in a home that lasts for the block.
 
     Raises:
         AperioError: it is not there, does not build, or is refused as `install` would refuse it.
@@ -137,7 +137,7 @@ def _accept(
 
 
 def _shown(report: AcceptanceReport) -> Report:
-    """A line for each verdict; of a failure what was seen, and the fix."""
+    """Return a line for each verdict; of a failure what was seen, and the fix."""
     from aperio_cli.accepting import Outcome
     from aperio_cli.errors import DONE, NOT_DONE
 

@@ -82,7 +82,7 @@ def _trust(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def describe(admitted: AdmittedArtifact) -> dict[str, Any]:
-    """What reports say about an admitted artifact."""
+    """Return what reports say about an admitted artifact."""
     from aperio_cli.models.evidence import Verified, evidence_to_json
 
     manifest = admitted.artifact.manifest

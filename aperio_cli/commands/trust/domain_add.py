@@ -118,7 +118,7 @@ def _refuse_taken(context: Context, wanted: DomainRule) -> None:
 
 
 def _require_root(path: Path, *, is_tuf: bool) -> bytes:
-    """The contents of a root, when it looks like one; it is checked in full when it is used.
+    """Return the contents of a root, when it looks like one; it is checked in full when it is used.
 
     Raises:
         NotFound: it cannot be read.

@@ -73,7 +73,7 @@ def _holder(context: Context, wanted: PolicyException) -> str:
 
 
 def lifts(granted: PolicyException) -> str:
-    """What an exception means, in words."""
+    """Return what an exception means, in words."""
     from aperio_cli.models.policy import LIMIT_PREFIX, UNSIGNED
 
     name = granted.name

@@ -128,7 +128,7 @@ def _evidence(
 
 
 def _proposed(evidence: BundleEvidence, proposal: Proposal) -> PublisherRule:
-    """The rule for the signer of a bundle that is for a plugin of the namespace.
+    """Return the rule for the signer of a bundle that is for a plugin of the namespace.
 
     Raises:
         ManifestMismatch: it is for a plugin of another one, or for another plugin.
@@ -158,7 +158,7 @@ def _proposed(evidence: BundleEvidence, proposal: Proposal) -> PublisherRule:
 def _stated(
     context: Context, proposal: Proposal, typed: dict[str, str], artifact: str
 ) -> PublisherRule:
-    """The rule that the options state.
+    """Return the rule that the options state.
 
     Raises:
         UsageError: they do not state one.
@@ -247,7 +247,7 @@ def _add(context: Context, rule: PublisherRule, evidence: BundleEvidence | None)
 
 
 def _require_effect(context: Context, rule: PublisherRule) -> None:
-    """Nothing, when the site leaves anything of the rule.
+    """Check that the site leaves anything of the rule.
 
     Raises:
         SiteForbids: it does not, and the rule would only close the namespace.
@@ -271,7 +271,7 @@ def _show(
     others: list[PublisherRule],
     evidence: BundleEvidence | None,
 ) -> None:
-    """What is about to be written, and what it rests on; people consent to this."""
+    """Say what is about to be written, and what it rests on; people consent to this."""
     from aperio_cli.models.publisher_table import who_signs
 
     say = context.output.warn
@@ -299,14 +299,14 @@ def _show(
 
 
 def _is_for_all(rule: PublisherRule) -> bool:
-    """Whether a rule opens every namespace that has none of its own."""
+    """Return whether a rule opens every namespace that has none of its own."""
     from aperio_cli.models.publisher import ANY_NAMESPACE
 
     return rule.namespace == ANY_NAMESPACE
 
 
 def _displaced(context: Context, rule: PublisherRule) -> Iterator[str]:
-    """What counts for the namespace now and would not any more: it gets rules of its own."""
+    """Yield what counts for the namespace now and would not any more: it gets rules of its own."""
     from aperio_cli.models.publisher import ANY_NAMESPACE
     from aperio_cli.models.publisher_table import who_signs
 

@@ -103,7 +103,7 @@ def _holder(config: Config, level: str, organization: str) -> str:
 
 
 def _floor_words(config: Config, organization: str) -> str:
-    """What is required all the same, whatever this says; empty when nothing is."""
+    """Return what is required all the same, whatever this says; empty when nothing is."""
     site = config.site
     stated = [f"`{site.require}` of every plugin"] if site.require else []
     own = dict(site.organizations).get(organization, "")

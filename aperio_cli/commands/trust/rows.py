@@ -65,7 +65,7 @@ def domain_row(context: Context, root: TrustedRootSource) -> dict[str, Any]:
 
 
 def _place(context: Context, root: TrustedRootSource) -> str:
-    """Where a root is from: a file, or what ships with aperio."""
+    """Return where a root is from: a file, or what ships with aperio."""
     for domain in context.config.domains:
         if domain.name == root.name:
             return str(domain.file or domain.tuf)

@@ -132,7 +132,7 @@ def _publisher_file(config: Config, found: _FileFinding) -> dict[str, Any]:
 
 
 def _exceptions(config: Config) -> list[PolicyException]:
-    """Every exception that is stated, those that do not count too."""
+    """Return every exception that is stated, those that do not count too."""
     return [*config.site.exceptions, *config.user.exceptions]
 
 

@@ -51,7 +51,7 @@ class CheckedConfig:
 def check_config(
     fields: Iterable[common_pb2.ConfigField], settings: Mapping[str, object], *, subject: str
 ) -> CheckedConfig:
-    """The settings, converted and completed with defaults.
+    """Return the settings, converted and completed with defaults.
 
     Args:
         fields: what the plugin declares.
@@ -101,12 +101,12 @@ def _unknown(key: str, declared: Mapping[str, common_pb2.ConfigField]) -> str:
 
 
 def _is_given(value: object) -> bool:
-    """Whether a setting states a value, rather than leaving it to the plugin's default."""
+    """Return whether a setting states a value, rather than leaving it to the plugin's default."""
     return value is not None and value != ""
 
 
 def _value(declaration: common_pb2.ConfigField, given: object) -> Any:
-    """The value of one field; None when there is none and none is needed.
+    """Return the value of one field; None when there is none and none is needed.
 
     Raises:
         ValueError: it is missing or of a wrong type; the text says what was expected.
@@ -148,7 +148,7 @@ def _default(declaration: common_pb2.ConfigField) -> Any:
 
 
 def _number(given: object) -> float:
-    """A finite number; a whole one stays an int."""
+    """Return a finite number; a whole one stays an int."""
     if isinstance(given, str):
         given = _parsed(given)
     if isinstance(given, bool) or not isinstance(given, int | float) or not abs(given) <= _LARGEST:
@@ -157,7 +157,7 @@ def _number(given: object) -> float:
 
 
 def _parsed(text: str) -> object:
-    """The number in a text, or the text."""
+    """Return the number in a text, or the text."""
     for convert in (int, float):
         with contextlib.suppress(ValueError):
             return convert(text)
@@ -203,6 +203,6 @@ def _check_url(text: str) -> None:
 
 
 def _kind(given: object) -> str:
-    """A word for the type of a value that must not be shown."""
+    """Return a word for the type of a value that must not be shown."""
     words = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list"}
     return words.get(type(given), "an object")

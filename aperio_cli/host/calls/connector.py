@@ -34,7 +34,7 @@ class Connector:
         self._provider = provider
 
     async def schema(self, invocation: Invocation) -> connector_pb2.SchemaResponse:
-        """What the connector needs and offers.
+        """Return what the connector needs and offers.
 
         Raises:
             PluginContractBroken: as `declaration.settle`.
@@ -52,7 +52,7 @@ class Connector:
         return schema
 
     async def test_connection(self, invocation: Invocation) -> connector_pb2.TestResponse:
-        """Whether the configuration works; that it does not is an answer, not an error."""
+        """Return whether the configuration works; that it does not is an answer, not an error."""
         from aperio_plugin.wire import connector_pb2
 
         with self._invocations.open(invocation) as context:
@@ -67,7 +67,7 @@ class Connector:
     async def oauth_callback(
         self, invocation: Invocation, parameters: Mapping[str, str]
     ) -> connector_pb2.OAuthCallbackResponse:
-        """Facts about the account that an authorization is for.
+        """Return facts about the account that an authorization is for.
 
         Args:
             invocation: on whose behalf.
@@ -92,7 +92,9 @@ class Connector:
         full: bool = False,
         silence_s: float = SYNC_SILENCE_S,
     ) -> AsyncGenerator[connector_pb2.SyncEvent, None]:
-        """The messages of a sync in their order; the plugin waits while nobody asks for the next.
+        """Return the messages of a sync in their order.
+
+        The plugin waits while nobody asks for the next.
 
         Args:
             invocation: on whose behalf.
@@ -116,7 +118,7 @@ class Connector:
                 call.cancel()
 
     async def _next(self, call: Any, silence_s: float) -> connector_pb2.SyncEvent | None:
-        """The next message, or None at the end."""
+        """Return the next message, or None at the end."""
         import grpc.aio
         from aperio_plugin.wire import connector_pb2
 

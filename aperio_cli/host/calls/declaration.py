@@ -28,7 +28,7 @@ _MOST_PROBLEMS: Final = 10
 async def capabilities(
     calls: Calls, service: str, context: common_pb2.InvocationContext, provider: str
 ) -> capabilities_pb2.CapabilitiesResponse:
-    """The Capabilities of a remediation or a destination.
+    """Return the Capabilities of a remediation or a destination.
 
     Args:
         calls: to the plugin.
@@ -83,19 +83,25 @@ def settle(calls: Calls, method: str, declaration: Any, provider: str) -> None:
 
 
 def client_secret_key(auth: common_pb2.Auth) -> str | None:
-    """The key of the setting that holds the client's secret; None when there is no client."""
+    """Return the key of the setting that holds the client's secret.
+
+    None when there is no client.
+    """
     is_client = auth.WhichOneof("method") == "oauth2"
     return auth.oauth2.client_secret_field if is_client else None
 
 
 def repeated_keys(fields: Iterable[common_pb2.ConfigField]) -> Iterator[str]:
-    """What is wrong with the keys: which of two fields of one key would count, nobody can say."""
+    """Yield what is wrong with the keys.
+
+    Which of two fields of one key would count, nobody can say.
+    """
     counts = Counter(field.key for field in fields)
     yield from (f"`{key}` is declared {count} times" for key, count in counts.items() if count > 1)
 
 
 def auth_problems(declaration: Any) -> Iterator[str]:
-    """What is wrong with the auth of a declaration, for a host that would use it."""
+    """Yield what is wrong with the auth of a declaration, for a host that would use it."""
     auth, keys = declaration.auth, {field.key for field in declaration.fields}
     method = auth.WhichOneof("method")
     named = [auth.api_key.field] if method == "api_key" else []

@@ -33,7 +33,7 @@ class Destination:
         self._provider = provider
 
     async def capabilities(self, invocation: Invocation) -> capabilities_pb2.CapabilitiesResponse:
-        """The streams it takes and what it needs.
+        """Return the streams it takes and what it needs.
 
         Raises:
             PluginContractBroken: as `declaration.settle`.
@@ -44,7 +44,7 @@ class Destination:
     async def deliver(
         self, invocation: Invocation, envelopes: Sequence[Outbound]
     ) -> destination_pb2.DeliverResponse:
-        """One result for each envelope; a missing one counts as "try again".
+        """Return one result for each envelope; a missing one counts as "try again".
 
         Args:
             invocation: on whose behalf.

@@ -64,13 +64,16 @@ class Origin:
 
 
 def netstrings(*parts: str) -> bytes:
-    """Each part preceded by its length in bytes and a colon, joined: no two tuples agree."""
+    """Join the parts, each behind its length in bytes and a colon: no two tuples agree."""
     encoded = [part.encode() for part in parts]
     return b"".join(b"%d:%b" % (len(part), part) for part in encoded)
 
 
 def envelope_id(origin: Origin, source_event_id: str) -> str:
-    """The id of an event: hex sha256 over organization, integration, provider and source id."""
+    """Return the id of an event.
+
+    Hex sha256 over organization, integration, provider and source id.
+    """
     organization, integration = origin.organization_id, origin.integration_id
     tuple_bytes = netstrings(organization, integration, origin.provider, source_event_id)
     return hashlib.sha256(tuple_bytes).hexdigest()
@@ -100,7 +103,7 @@ class Stamper:
         )
 
     def lines(self, batch: connector_pb2.EventBatch) -> list[bytes]:
-        r"""One line `{"type":"event","envelope":{...}}\n` for each event, in order.
+        r"""Return one line `{"type":"event","envelope":{...}}\n` for each event, in order.
 
         Raises:
             PluginContractBroken: an event is not as connector.proto says; names the event.
@@ -108,7 +111,7 @@ class Stamper:
         return [f"{_LINE_PREFIX}{self._envelope(event)}}}\n".encode() for event in batch.events]
 
     def envelope(self, event: connector_pb2.Event) -> bytes:
-        """The envelope of one event: a JSON object on one line, UTF-8.
+        """Return the envelope of one event: a JSON object on one line, UTF-8.
 
         Raises:
             PluginContractBroken: as `lines`.
@@ -158,7 +161,7 @@ class Stamper:
 
 
 def one_line_object(data: bytes) -> str:
-    """The text of one JSON object, checked, and on one line.
+    """Return the text of one JSON object, checked, and on one line.
 
     It is the same text, except that line ends between tokens become spaces, inside of strings JSON
     has none, and that control characters which a terminal would obey are escaped: nothing of the
@@ -191,7 +194,10 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def format_time(moment: Timestamp) -> str:
-    """A moment as RFC 3339 in UTC with 0, 3, 6 or 9 digits of a second; empty if out of range."""
+    """Return a moment as RFC 3339 in UTC with 0, 3, 6 or 9 digits of a second.
+
+    Empty if out of range.
+    """
     seconds, nanos = moment.seconds, moment.nanos
     if not _OLDEST_S <= seconds <= _NEWEST_S or not 0 <= nanos < _NANOSECONDS:
         return ""
@@ -232,7 +238,7 @@ class Outbound:
 
 
 def read_outbound(line: bytes, *, number: int) -> Outbound | None:
-    """The envelope in a line for `deliver`; None for a blank line or a line of another type.
+    """Return the envelope in a line for `deliver`; None for a blank line or a line of another type.
 
     Args:
         line: an `event` line as `run … sync` writes it, or a bare envelope.

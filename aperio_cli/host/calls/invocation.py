@@ -55,7 +55,7 @@ class Invocation:
     invocation_id: str = field(default_factory=_new_id)
 
     def to_message(self) -> common_pb2.InvocationContext:
-        """The invocation as field 1 of a request (common.proto)."""
+        """Return the invocation as field 1 of a request (common.proto)."""
         from aperio_plugin.wire import common_pb2
 
         message = common_pb2.InvocationContext(
@@ -84,7 +84,7 @@ class OpenInvocations:
 
     @contextlib.contextmanager
     def open(self, invocation: Invocation) -> Iterator[common_pb2.InvocationContext]:
-        """The context message for a request; the slice is open while the block runs."""
+        """Give the context message for a request; the slice is open while the block runs."""
         self._slices[invocation.invocation_id] = Slice(
             self._plugin_id, invocation.organization_id, invocation.integration_id
         )
@@ -94,5 +94,5 @@ class OpenInvocations:
             del self._slices[invocation.invocation_id]
 
     def find(self, invocation_id: str) -> Slice | None:
-        """The slice of an invocation in progress, or None."""
+        """Return the slice of an invocation in progress, or None."""
         return self._slices.get(invocation_id)

@@ -46,7 +46,7 @@ class Remediation:
         self._provider = provider
 
     async def capabilities(self, invocation: Invocation) -> capabilities_pb2.CapabilitiesResponse:
-        """The actions and what they need.
+        """Return the actions and what they need.
 
         Raises:
             PluginContractBroken: as `declaration.settle`.
@@ -57,7 +57,7 @@ class Remediation:
     async def execute(
         self, invocation: Invocation, execution: Execution
     ) -> remediation_pb2.ExecuteResponse:
-        """What came of one action; that it was not done is an answer, not an error."""
+        """Return what came of one action; that it was not done is an answer, not an error."""
         from aperio_plugin.wire import remediation_pb2
 
         with self._invocations.open(invocation) as context:

@@ -74,7 +74,7 @@ class Session:
         return _client_credentials(self.declaration.auth) is not None
 
     async def invocation(self) -> Invocation:
-        """A new invocation, with a new token when the plugin's auth needs one.
+        """Return a new invocation, with a new token when the plugin's auth needs one.
 
         Raises:
             TokenUrlRefused: the token address is not one that the manifest permits.
@@ -146,7 +146,7 @@ def _secrets(
 
 
 async def declare(plugin: RunningPlugin, invocation: Invocation) -> Any:
-    """What a plugin of any kind declares: its SchemaResponse or CapabilitiesResponse.
+    """Return what a plugin of any kind declares: its SchemaResponse or CapabilitiesResponse.
 
     Raises:
         PluginFault: as `Calls.unary`.
@@ -161,7 +161,7 @@ async def declare(plugin: RunningPlugin, invocation: Invocation) -> Any:
 
 
 def _client_credentials(auth: common_pb2.Auth) -> common_pb2.Auth.OAuth2 | None:
-    """The declared OAuth 2.0, when it has the grant that needs no browser."""
+    """Return the declared OAuth 2.0, when it has the grant that needs no browser."""
     if auth.WhichOneof("method") != "oauth2":
         return None
     wanted = auth.OAuth2.GRANT_CLIENT_CREDENTIALS

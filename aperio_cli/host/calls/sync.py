@@ -141,7 +141,7 @@ class _Sync:
         return SyncSummary(self._events, self._checkpoints, renewed, duration_s)
 
     async def _stream(self) -> None:
-        """One call of Sync, from the last checkpoint to its end."""
+        """Make one call of Sync, from the last checkpoint to its end."""
         invocation = await self._session.invocation()
         full = self._task.full and self._checkpoints == 0
         messages = self._session.plugin.connector.sync(invocation, self._cursor, full=full)
@@ -178,7 +178,7 @@ class _Sync:
         self._task.observe(CheckpointStored(self._events))
 
     def _require_hope(self, error: PluginFault, renewed: int, *, has_progress: bool) -> None:
-        """Raises the error again when another token cannot help."""
+        """Raise the error again when another token cannot help."""
         if not self._session.can_renew_token or not has_progress or renewed >= MOST_TOKENS:
             raise error
 

@@ -72,7 +72,7 @@ class TokenRequest:
 def token_request(
     auth: common_pb2.Auth.OAuth2, config: CheckedConfig, program: Program
 ) -> TokenRequest:
-    """The client credentials request that a plugin's declaration and the settings amount to.
+    """Return the client credentials request that a plugin's declaration and the settings amount to.
 
     Raises:
         TokenUrlRefused: the address is not one that the manifest permits.
@@ -93,7 +93,7 @@ def token_request(
 
 
 async def obtain_token(request: TokenRequest, program: Program) -> AccessToken:
-    """A new access token.
+    """Return a new access token.
 
     Raises:
         TokenRefused: the service does not accept the client id and secret.
@@ -132,7 +132,7 @@ def _post(request: TokenRequest) -> tuple[int, bytes]:
 
 
 def _token(body: bytes, request: TokenRequest, program: Program) -> AccessToken:
-    """The token in an answer (RFC 6749, section 5.1)."""
+    """Return the token in an answer (RFC 6749, section 5.1)."""
     document = _json_object(body)
     value = document.get("access_token")
     if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
@@ -166,7 +166,7 @@ def _setting(key: str, config: CheckedConfig, program: Program) -> str:
 
 
 def _substitute(template: str, config: CheckedConfig, program: Program) -> str:
-    """The template with each `{field}` replaced by the setting of that name."""
+    """Return the template with each `{field}` replaced by the setting of that name."""
     return PLACEHOLDER.sub(lambda match: _setting(match[1], config, program), template)
 
 
@@ -174,7 +174,7 @@ def _substitute(template: str, config: CheckedConfig, program: Program) -> str:
 
 
 def _require_permitted(url: str, template: str, config: CheckedConfig, program: Program) -> bool:
-    """Whether the address is on this machine, once it is known to be permitted.
+    """Return whether the address is on this machine, once it is known to be permitted.
 
     Raises:
         TokenUrlRefused: it is not.
@@ -213,7 +213,10 @@ def _stated_origin(template: str, config: CheckedConfig) -> tuple[str, str] | No
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of an address without user name, fragment or odd characters; None otherwise."""
+    """Return the parts of an address without user name, fragment or odd characters.
+
+    None otherwise.
+    """
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         return None
     try:

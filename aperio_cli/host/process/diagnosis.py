@@ -20,7 +20,7 @@ _ELF_MACHINE_OFFSET: Final = 18
 
 
 def explain(returncode: int | None, stderr: Sequence[str], binary: Path) -> str:
-    """Evidence about a process that ended, in lines: how it ended, what it said, what it is.
+    """Return evidence about a process that ended, in lines: how it ended, what it said, what it is.
 
     Args:
         returncode: exit status, or minus the signal's number; None while it runs.
@@ -37,7 +37,10 @@ def explain(returncode: int | None, stderr: Sequence[str], binary: Path) -> str:
 
 
 def describe_exit(returncode: int | None) -> str:
-    """How a process ended, in words: "exit status 3", "killed by SIGSEGV", "still running"."""
+    """Return how a process ended, in words.
+
+    "exit status 3", "killed by SIGSEGV", "still running".
+    """
     if returncode is None:
         return "it is still running"
     if returncode < 0:
@@ -49,7 +52,10 @@ def describe_exit(returncode: int | None) -> str:
 
 
 def file_problems(binary: Path) -> list[str]:
-    """What is wrong with an executable file, if anything: missing, permissions, architecture."""
+    """Return what is wrong with an executable file, if anything.
+
+    Missing, permissions, architecture.
+    """
     try:
         status = binary.stat()
     except OSError as error:
@@ -67,7 +73,10 @@ def file_problems(binary: Path) -> list[str]:
 
 
 def elf_machine(binary: Path) -> str:
-    """The architecture in a file's ELF header; empty when it is no ELF file or may not be read."""
+    """Return the architecture in a file's ELF header.
+
+    Empty when it is no ELF file or may not be read.
+    """
     try:
         with binary.open("rb") as file:
             header = file.read(_ELF_MACHINE_OFFSET + 2)

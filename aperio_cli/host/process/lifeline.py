@@ -33,7 +33,7 @@ class Lifeline:
 
     @classmethod
     def make(cls) -> Lifeline:
-        """A new one, not inherited by anybody yet.
+        """Return a new one, not inherited by anybody yet.
 
         Raises:
             OSError: there are too many descriptors.
@@ -63,7 +63,7 @@ class Lifeline:
             self.plugin_end = self._host_end = -1
 
     def let_go(self) -> None:
-        """The same, but nobody is killed: who watches the plugin's end sees it."""
+        """Let go without killing anybody: whoever watches the plugin's end sees it."""
         if self._host_end >= 0 and hasattr(fcntl, "F_SETSIG"):
             self._set_async(0)
         self.cut()

@@ -119,7 +119,7 @@ class Tail:
             self._size_bytes -= len(self._pieces.popleft())
 
     def bytes(self) -> bytes:
-        """What is kept, oldest first."""
+        """Return what is kept, oldest first."""
         return b"".join(self._pieces)[-self._limit_bytes :]
 
     def last_lines(self, count: int) -> list[str]:
@@ -218,7 +218,10 @@ def parse_line(line: bytes, masks: Masks | None = None) -> LogRecord:
 
 
 def _json_object(text: str) -> dict[str, Any] | None:
-    """The object, when it is one in hclog's shape; a plugin may print any other JSON as text."""
+    """Return the object, when it is one in hclog's shape.
+
+    A plugin may print any other JSON as text.
+    """
     if not text.lstrip().startswith("{"):
         return None
     try:
@@ -229,7 +232,7 @@ def _json_object(text: str) -> dict[str, Any] | None:
 
 
 def _text(value: object) -> str:
-    """A JSON value as text; hclog says strings, a plugin may say anything."""
+    """Return a JSON value as text; hclog says strings, a plugin may say anything."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -120,7 +120,7 @@ def check_program(target: Receipt | DevelopmentBuild, store: Store | None) -> Pr
 
 
 def _check_binary(receipt: Receipt, store: Store, program: Program) -> Program:
-    """The program with its sealed copy; the file itself is read once, while it is copied."""
+    """Return the program with its sealed copy; the file itself is read once, while it is copied."""
     name = f"bin/{receipt.entrypoint}"
     listed = tree.parse_tree(store.tree_list(receipt))
     expected = next((record.sha256 for record in listed if record.path == name), "not listed")
@@ -139,7 +139,7 @@ def _check_binary(receipt: Receipt, store: Store, program: Program) -> Program:
 
 
 def _require_executable(program: Program) -> None:
-    """A copy in memory could be executed whatever the file's mode says; the mode is kept to.
+    """Require that the file's mode lets it be executed; a copy in memory would not ask.
 
     Raises:
         PluginNotExecutable: the file on disk may not be executed.

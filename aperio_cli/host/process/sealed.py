@@ -50,7 +50,9 @@ class SealedBinary:
 
 
 def seal_binary(path: Path, expected_sha256: str, *, subject: str) -> SealedBinary | None:
-    """A sealed copy of a file, whose digest is the one expected; None where there is no memfd.
+    """Return a sealed copy of a file, whose digest is the one expected.
+
+    None where there is no memfd.
 
     Args:
         path: the file; a link is refused.
@@ -84,7 +86,7 @@ def seal_binary(path: Path, expected_sha256: str, *, subject: str) -> SealedBina
 
 
 def _executable_memory(name: str) -> int | None:
-    """A new descriptor of memory that may be sealed and executed, or None."""
+    """Return a new descriptor of memory that may be sealed and executed, or None."""
     if not hasattr(os, "memfd_create"):
         return None
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
@@ -97,7 +99,7 @@ def _executable_memory(name: str) -> int | None:
 
 
 def _copy(source: int, target: int) -> str:
-    """The SHA-256 of what was copied, in hexadecimal.
+    """Return the SHA-256 of what was copied, in hexadecimal.
 
     What was read is hashed and written at the same time, from the same buffer; both release the
     GIL.

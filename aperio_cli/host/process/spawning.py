@@ -159,7 +159,7 @@ class Process:
 
 
 def spawn(command: Command) -> Process:
-    """A new process running the command.
+    """Return a new process running the command.
 
     Raises:
         OSError: the command cannot be executed.
@@ -181,7 +181,7 @@ def spawn(command: Command) -> Process:
 
 @functools.cache
 def _spawner() -> ThreadPoolExecutor:
-    """A thread for `_execute` alone: what it gives up, it cannot get back."""
+    """Return a thread for `_execute` alone: what it gives up, it cannot get back."""
     return ThreadPoolExecutor(1, "aperio-spawner")
 
 
@@ -189,7 +189,7 @@ os.register_at_fork(after_in_child=_spawner.cache_clear)  # a copy of this proce
 
 
 def _execute(command: Command, lifeline: Lifeline) -> subprocess.Popen[bytes]:
-    """The started child, limited, and killed by the kernel when the lifeline is cut."""
+    """Return the started child, limited, and killed by the kernel when the lifeline is cut."""
     _give_up_privileges()
     popen = subprocess.Popen(
         command.arguments,
@@ -217,7 +217,7 @@ def _put_down(popen: subprocess.Popen[bytes]) -> None:
 
 
 def _same(reader: PipeReader) -> PipeReader:
-    """What the loop calls to get a protocol."""
+    """Return what the loop calls to get a protocol."""
     return reader
 
 
@@ -242,7 +242,7 @@ def _libc() -> Any:
 
 
 def _limit(pid: int, open_files: int) -> None:
-    """Limits that the kernel takes for another process: descriptors, and no core dump."""
+    """Set the limits that the kernel takes for another process: descriptors, and no core dump."""
     _, highest = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     allowed = open_files if highest == resource.RLIM_INFINITY else min(open_files, highest)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (allowed, allowed))

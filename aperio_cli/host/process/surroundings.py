@@ -63,7 +63,7 @@ class PrivateFolder:
 
     @classmethod
     def make(cls, base: Path, *, subject: str) -> PrivateFolder:
-        """A new one.
+        """Return a new one.
 
         Args:
             base: where, such as `paths.runtime_base` says.
@@ -125,7 +125,7 @@ def build_environment(
     client_certificate: str = "",
     dialect: Dialect = handshake.APERIO,
 ) -> dict[str, str]:
-    """The whole environment of a plugin; nothing of the host's own is in it.
+    """Return the whole environment of a plugin; nothing of the host's own is in it.
 
     Args:
         own_folder: the plugin's private folder: home, temporary folder, place of its socket.

@@ -29,7 +29,7 @@ _DEFAULT_LISTED: Final = 100
 
 
 async def serve(path: str, state: State, invocations: OpenInvocations) -> Server:
-    """A started server on a socket that is in a private folder; stop it with `stop(None)`.
+    """Return a started server on a socket that is in a private folder; stop it with `stop(None)`.
 
     Args:
         path: where to make the socket.
@@ -46,7 +46,10 @@ async def serve(path: str, state: State, invocations: OpenInvocations) -> Server
 
 
 def _handlers(store: _Store) -> Any:
-    """The service by path: no generated service code, so no second descriptor of its names."""
+    """Return the service by path.
+
+    No generated service code, so no second descriptor of its names.
+    """
     import grpc
     from aperio_plugin.wire import host_pb2
 
@@ -76,7 +79,7 @@ class _Store:
         self._invocations = invocations
 
     def answering(self, method: Callable[[Slice, Any], Message | None]) -> Callable[..., Any]:
-        """A gRPC method that finds the slice, and turns errors into their status codes."""
+        """Return a gRPC method that finds the slice, and turns errors into their status codes."""
         import grpc
 
         async def answer(request: Message, context: ServicerContext[Any, Any]) -> Any:
@@ -132,7 +135,7 @@ class _Store:
 
 
 def _status(error: AperioError, request: Any) -> Any:
-    """The status that host.proto names for an error."""
+    """Return the status that host.proto names for an error."""
     import grpc
 
     if isinstance(error, StateConflict):

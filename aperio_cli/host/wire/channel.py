@@ -64,7 +64,7 @@ def grpc_options() -> list[tuple[str, int | str]]:
 
 
 def import_grpc() -> None:
-    """Imports gRPC and the messages of every start, which takes some 100 ms.
+    """Import gRPC and the messages of every start, which takes some 100 ms.
 
     gRPC's own log would only repeat our errors, so it is off.
     """
@@ -84,7 +84,10 @@ class Pinned:
 
     @classmethod
     def reserve(cls) -> Self:
-        """A descriptor that `take` makes a socket's; who dials it before is refused (unix(7))."""
+        """Return a descriptor that `take` makes a socket's.
+
+        Who dials it before is refused (unix(7)).
+        """
         return cls(os.open(os.devnull, os.O_PATH | os.O_CLOEXEC))
 
     @property
@@ -194,13 +197,16 @@ class Calls:
         return answer
 
     def stream(self, path: str, request: Message) -> UnaryStreamCall[bytes, bytes]:
-        """A call that answers with a stream of bytes for `parse`; its reader sets the deadlines."""
+        """Return a call that answers with a stream of bytes for `parse`.
+
+        Its reader sets the deadlines.
+        """
         method: Any = self._channel.unary_stream(path)
         call: UnaryStreamCall[bytes, bytes] = method(request.SerializeToString())
         return call
 
     def parse(self, reply: type[Any], data: bytes, path: str) -> Any:
-        """The message in what a plugin sent.
+        """Return the message in what a plugin sent.
 
         gRPC would do it, but gives None for bytes that are no message, which in a stream looks
         like its end.
@@ -216,7 +222,7 @@ class Calls:
             raise self.broken(path.rpartition("/")[2], str(error)) from error
 
     async def explain(self, error: AioRpcError, path: str, timeout_s: float) -> PluginFault:
-        """The error for people behind a failed call."""
+        """Return the error for people behind a failed call."""
         import grpc
 
         code, method = error.code(), path.rpartition("/")[2]
@@ -236,7 +242,7 @@ class Calls:
         return self._reported(kind, error, said, method)
 
     def late(self, method: str, timeout_s: float) -> PluginDeadlineExceeded:
-        """The error for a call without an answer."""
+        """Return the error for a call without an answer."""
         return PluginDeadlineExceeded(
             f"{self._subject} did not answer {method} in time",
             why=f"waited {timeout_s:g} s",
@@ -244,7 +250,7 @@ class Calls:
         )
 
     def broken(self, method: str, why: str) -> PluginContractBroken:
-        """The error for an answer that the interface does not allow."""
+        """Return the error for an answer that the interface does not allow."""
         return PluginContractBroken(
             f"{self._subject} answered {method} with something that breaks the plugin interface",
             why=self._masks.text(why),
@@ -304,7 +310,7 @@ def _wait_s(said: common_pb2.Diagnostics) -> int | None:
 
 
 def describe(diagnostic: Any) -> str:
-    """A protobuf Diagnostic in one line: the summary, what it is about, its code."""
+    """Return a protobuf Diagnostic in one line: the summary, what it is about, its code."""
     where = "".join(
         f"[{step.index}]" if step.WhichOneof("selector") == "index" else f".{step.key}"
         for step in diagnostic.attribute.steps

@@ -83,7 +83,7 @@ def parse(
     dialect: Dialect = APERIO,
     mtls: bool = False,
 ) -> Handshake:
-    """The handshake in the first line of a plugin's stdout.
+    """Return the handshake in the first line of a plugin's stdout.
 
     Args:
         line: the line with or without its line feed.
@@ -116,7 +116,7 @@ def parse(
 
 
 def too_long(subject: str) -> HandshakeTooLong:
-    """The error for output that goes on and on without a line feed."""
+    """Return the error for output that goes on and on without a line feed."""
     return HandshakeTooLong(
         f"{subject} was stopped: its first line of output does not end",
         why=f"expected a handshake of at most {MAX_BYTES} bytes\nreceived more, without a newline",
@@ -125,14 +125,14 @@ def too_long(subject: str) -> HandshakeTooLong:
 
 
 def _integer(text: str, meaning: str, subject: str) -> int:
-    """The integer as Go's `strconv.Atoi` reads it."""
+    """Return the integer as Go's `strconv.Atoi` reads it."""
     if not _INTEGER.fullmatch(text):
         raise _malformed(subject, f"error parsing {meaning} version: {clean(text, limit=80)!r}")
     return int(text)
 
 
 def _check_versions(fields: Sequence[str], subject: str, spoken: Sequence[int]) -> int:
-    """The app protocol version, when the host speaks it."""
+    """Return the app protocol version, when the host speaks it."""
     core = _integer(fields[0], "core protocol", subject)
     if core != _CORE_VERSION:
         raise _incompatible(
@@ -161,7 +161,10 @@ def _check_transport(fields: Sequence[str], subject: str) -> None:
 
 
 def _certificate(fields: Sequence[str], subject: str, *, mtls: bool) -> bytes:
-    """The sixth field: a DER certificate in base64 without padding (`server.go`, `Serve`)."""
+    """Return the sixth field.
+
+    A DER certificate in base64 without padding (`server.go`, `Serve`).
+    """
     text = fields[5] if len(fields) > 5 else ""  # noqa: PLR2004 - the sixth field
     if len(text) <= _SHORTEST_CERTIFICATE:
         if mtls:

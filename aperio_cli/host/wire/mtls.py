@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def new_pair() -> mtls.KeyPair:
-    """The host's key and certificate for one start; imports `cryptography`, some 80 ms."""
+    """Return the host's key and certificate for one start; imports `cryptography`, some 80 ms."""
     from aperio_plugin.wire import mtls
 
     return mtls.new_pair()
@@ -57,7 +57,7 @@ class SecureConnection:
             ) from error
 
     async def open(self, pinned: Pinned, relay_socket: Path) -> Channel:
-        """A channel; its first call proves that the other end has the certificate's key.
+        """Return a channel; its first call proves that the other end has the certificate's key.
 
         Args:
             pinned: the plugin's socket.

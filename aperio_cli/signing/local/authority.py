@@ -80,7 +80,7 @@ class CertificateAuthority:
     def issue(
         self, public_key: ec.EllipticCurvePublicKey, identity: LeafIdentity, now: datetime
     ) -> x509.Certificate:
-        """A code-signing certificate for a key, valid for ten minutes from `now` (aware)."""
+        """Return a code-signing certificate for a key, valid for ten minutes from `now` (aware)."""
         builder = self._leaf_builder(public_key, identity, now)
         # RFC 6962 section 3.2 signs the certificate as it would be without the timestamp.
         bare = builder.sign(self.key, hashes.SHA256())
@@ -104,7 +104,7 @@ class CertificateAuthority:
         return builder
 
     def _certificate_timestamps(self, tbs_certificate: bytes, now: datetime) -> bytes:
-        """A SignedCertificateTimestampList with one entry, RFC 6962 sections 3.2 and 3.3."""
+        """Return a SignedCertificateTimestampList with one entry, RFC 6962 sections 3.2 and 3.3."""
         milliseconds = int(now.timestamp() * 1000)
         header = struct.pack("!BBQH", 0, 0, milliseconds, 1)  # v1, timestamp, when, precert
         entry = key_id(self.key.public_key()) + len(tbs_certificate).to_bytes(3, "big")
@@ -125,7 +125,7 @@ class Authorities:
 
 
 def new_authorities(now: datetime) -> Authorities:
-    """A fresh root and everything below it; the root's private key is not kept."""
+    """Return a fresh root and everything below it; the root's private key is not kept."""
     root_key, key, timestamp_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
     root_name = _name("root")
     root = _authority_certificate(
@@ -145,7 +145,7 @@ def new_authorities(now: datetime) -> Authorities:
 
 
 def read_certificate_request(pem: bytes) -> ec.EllipticCurvePublicKey:
-    """The P-256 key of a PEM certificate request that proves possession of it.
+    """Return the P-256 key of a PEM certificate request that proves possession of it.
 
     Raises:
         CertificateRequestInvalid: when it is anything else.
@@ -164,12 +164,12 @@ def read_certificate_request(pem: bytes) -> ec.EllipticCurvePublicKey:
 
 
 def key_id(key: ec.EllipticCurvePublicKey) -> bytes:
-    """The SHA-256 of a key's SubjectPublicKeyInfo: RFC 6962's log id and issuer key hash."""
+    """Return the SHA-256 of a key's SubjectPublicKeyInfo: RFC 6962's log id and issuer key hash."""
     return hashlib.sha256(spki(key)).digest()
 
 
 def spki(key: CertificatePublicKeyTypes) -> bytes:
-    """A public key as DER SubjectPublicKeyInfo (RFC 5280)."""
+    """Return a public key as DER SubjectPublicKeyInfo (RFC 5280)."""
     return key.public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -226,7 +226,7 @@ def _between(
 def _with_usage(
     builder: x509.CertificateBuilder, purpose: x509.ObjectIdentifier, *, critical: bool
 ) -> x509.CertificateBuilder:
-    """What an end entity may do: sign, for one purpose."""
+    """Return what an end entity may do: sign, for one purpose."""
     return builder.add_extension(_key_usage(signs_certificates=False), critical=True).add_extension(
         x509.ExtendedKeyUsage([purpose]), critical=critical
     )
@@ -272,5 +272,5 @@ def _name(common_name: str) -> x509.Name:
 
 
 def _opaque(data: bytes) -> bytes:
-    """A TLS vector with a two-byte length, RFC 5246 section 4.3."""
+    """Return a TLS vector with a two-byte length, RFC 5246 section 4.3."""
     return struct.pack("!H", len(data)) + data

@@ -31,7 +31,7 @@ _TRUST_CONFIG = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
 
 
 def trusted_root(authorities: Authorities, log: TransparencyLog) -> dict[str, Any]:
-    """The public halves of a domain: all that verification needs, and nothing else."""
+    """Return the public halves of a domain: all that verification needs, and nothing else."""
     certificates = authorities.certificates
     start = certificates.root.not_valid_before_utc
     certificate_log = certificates.timestamp_log_key.public_key()
@@ -58,7 +58,7 @@ def trusted_root(authorities: Authorities, log: TransparencyLog) -> dict[str, An
 
 
 def authority_chain(root: dict[str, Any], kind: str) -> list[x509.Certificate]:
-    """The certificates, leaf first, of the only authority of a kind in a trusted root.
+    """Return the certificates, leaf first, of the only authority of a kind in a trusted root.
 
     Args:
         root: a trusted root that `trusted_root` made.
@@ -72,7 +72,7 @@ def authority_chain(root: dict[str, Any], kind: str) -> list[x509.Certificate]:
 
 
 def public_keys(root: dict[str, Any]) -> list[bytes]:
-    """The keys that a trusted root of ours names, as DER SubjectPublicKeyInfo.
+    """Return the keys that a trusted root of ours names, as DER SubjectPublicKeyInfo.
 
     In this order: transparency log, certificate log, certificate authority, timestamp authority.
 
@@ -90,7 +90,7 @@ def public_keys(root: dict[str, Any]) -> list[bytes]:
 
 
 def client_trust_config(root: dict[str, Any], url: str) -> str:
-    """A ClientTrustConfig that signs with the services at a base URL (http, no trailing slash)."""
+    """Return a ClientTrustConfig for the services at a base URL (http, no trailing slash)."""
     start = clock.format_timestamp(clock.now())
     signing = {
         "mediaType": _SIGNING_CONFIG,

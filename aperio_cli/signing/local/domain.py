@@ -50,7 +50,7 @@ class LocalDomain:
     issuer: ClassVar[str] = LOCAL_ISSUER
 
     def trusted_root_json(self) -> str:
-        """The trusted root (sigstore_trustroot.proto as JSON).
+        """Return the trusted root (sigstore_trustroot.proto as JSON).
 
         Raises:
             TrustDomainBroken: when it cannot be read.
@@ -76,7 +76,7 @@ class LocalDomain:
             yield documents.client_trust_config(root, url)
 
     def identity_token(self) -> str:
-        """A token that lets its bearer sign as `identity` for five minutes: a secret.
+        """Return a token that lets its bearer sign as `identity` for five minutes: a secret.
 
         Raises:
             TrustDomainBroken: when the key is missing, damaged or not private.
@@ -86,7 +86,7 @@ class LocalDomain:
         return tokens.mint(self.services().token_key, self.identity)
 
     def credential(self) -> Credential:
-        """The domain's user, with a token that lasts five minutes.
+        """Return the domain's user, with a token that lasts five minutes.
 
         Raises:
             TrustDomainBroken: when the key is missing, damaged or not private.
@@ -96,7 +96,7 @@ class LocalDomain:
         return read_credential(self.identity_token())
 
     def services(self) -> Services:
-        """The services with their keys, not yet listening.
+        """Return the services with their keys, not yet listening.
 
         Raises:
             TrustDomainBroken: when a key is missing, damaged, of another domain or not private.
@@ -153,7 +153,7 @@ def create_domain(directory: Path, identity: str) -> LocalDomain:
 
 
 def open_domain(directory: Path) -> LocalDomain:
-    """The trust domain in a folder; its keys are read when something is signed.
+    """Return the trust domain in a folder; its keys are read when something is signed.
 
     Raises:
         TrustDomainMissing: when there is none.
@@ -179,7 +179,7 @@ def open_domain(directory: Path) -> LocalDomain:
 
 
 def _is_taken(directory: Path) -> bool:
-    """Whether something stands there; an empty folder is nothing."""
+    """Return whether something stands there; an empty folder is nothing."""
     try:
         return any(directory.iterdir())
     except FileNotFoundError:

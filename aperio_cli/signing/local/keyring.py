@@ -55,7 +55,7 @@ def make(directory: Path) -> None:
 
 
 def load(directory: Path) -> Services:
-    """The services of a domain with their keys.
+    """Return the services of a domain with their keys.
 
     Raises:
         TrustDomainBroken: when a key is missing, damaged, of another domain or not private.
@@ -91,7 +91,7 @@ def _assemble(directory: Path, root: dict[str, Any]) -> Services:
 
 
 def _public_keys(services: Services) -> list[bytes]:
-    """The public halves, in the order of `documents.public_keys`."""
+    """Return the public halves, in the order of `documents.public_keys`."""
     certificates = services.certificates
     keys = (
         services.log.key,

@@ -99,7 +99,7 @@ class EntryRequest:
             raise EntryInvalid("the signature does not verify") from error
 
     def body(self) -> bytes:
-        """The entry as canonical JSON (RFC 8785): what the tree's leaf is the hash of."""
+        """Return the entry as canonical JSON (RFC 8785): what the tree's leaf is the hash of."""
         import rfc8785
 
         certificate = self.certificate.public_bytes(serialization.Encoding.DER)
@@ -165,7 +165,7 @@ class TransparencyLog:
             os.fsync(entries.fileno())
 
     def _recover(self) -> list[bytes]:
-        """The leaf hashes so far, after an unfinished last line was cut off."""
+        """Return the leaf hashes so far, after an unfinished last line was cut off."""
         leaves: list[bytes] = []
         complete = 0
         with (self.directory / "entries.jsonl").open("ab+") as entries:
@@ -192,7 +192,7 @@ class TransparencyLog:
             raise LogDamaged("entries of the log that were already signed have changed")
 
     def _sign_checkpoint(self, size: int, head: bytes) -> str:
-        """A signed note (C2SP tlog-checkpoint); the same tree always gives the same text."""
+        """Return a signed note (C2SP tlog-checkpoint); the same tree always gives the same text."""
         note = f"{self.origin}\n{size}\n{_encoded(head)}\n"
         signature = _encoded(self.log_id[:4] + self.key.sign(note.encode()))
         return f"{note}\n\N{EM DASH} {self.origin} {signature}\n"
@@ -215,12 +215,12 @@ class TransparencyLog:
 
 
 def leaf_hash(body: bytes) -> bytes:
-    """The hash of an entry as a leaf, RFC 6962 section 2.1."""
+    """Return the hash of an entry as a leaf, RFC 6962 section 2.1."""
     return hashlib.sha256(b"\x00" + body).digest()
 
 
 def tree_hash(leaves: Sequence[bytes]) -> bytes:
-    """The Merkle tree hash over leaf hashes, RFC 6962 section 2.1; O(n)."""
+    """Return the Merkle tree hash over leaf hashes, RFC 6962 section 2.1; O(n)."""
     if not leaves:
         return hashlib.sha256(b"").digest()
     if len(leaves) == 1:
@@ -230,7 +230,7 @@ def tree_hash(leaves: Sequence[bytes]) -> bytes:
 
 
 def inclusion_path(index: int, leaves: Sequence[bytes]) -> list[bytes]:
-    """The audit path of one leaf, RFC 6962 section 2.1.1, from the leaf upwards."""
+    """Return the audit path of one leaf, RFC 6962 section 2.1.1, from the leaf upwards."""
     if len(leaves) == 1:
         return []
     split = _split(len(leaves))
@@ -240,7 +240,7 @@ def inclusion_path(index: int, leaves: Sequence[bytes]) -> list[bytes]:
 
 
 def _split(count: int) -> int:
-    """The largest power of two below `count`, which is at least 2."""
+    """Return the largest power of two below `count`, which is at least 2."""
     return 1 << ((count - 1).bit_length() - 1)
 
 

@@ -87,7 +87,7 @@ class Services:
     issuers: Mapping[str, Certify] = field(default_factory=lambda: {LOCAL_ISSUER: tokens.email})
 
     def answer(self, path: str, authorization: str, body: bytes) -> Reply:
-        """The reply to a POST; every refusal is a JSON document with `code` and `message`.
+        """Return the reply to a POST; every refusal is a JSON document with `code` and `message`.
 
         Raises:
             DiskFull: there is no space for what has to be recorded.

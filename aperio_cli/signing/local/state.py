@@ -48,7 +48,7 @@ def write_document(directory: Path, name: str, document: dict[str, Any]) -> None
 
 
 def broken(directory: Path, why: str) -> TrustDomainBroken:
-    """The error for a domain that cannot be used, with the evidence."""
+    """Return the error for a domain that cannot be used, with the evidence."""
     return TrustDomainBroken(
         "nothing was signed: the local trust domain cannot be used",
         why=why,

@@ -147,7 +147,7 @@ class TimestampAuthority:
     certificate: x509.Certificate
 
     def respond(self, request_der: bytes, now: datetime) -> bytes:
-        """The DER of a TimeStampResp that grants a DER TimeStampReq.
+        """Return the DER of a TimeStampResp that grants a DER TimeStampReq.
 
         Args:
             request_der: RFC 3161 section 2.4.1; only SHA-256 imprints, no extensions.

@@ -39,7 +39,7 @@ class TokenInvalid(ValueError):
 
 
 def mint(key: ec.EllipticCurvePrivateKey, identity: str) -> str:
-    """A token that says for five minutes that its bearer is `identity`."""
+    """Return a token that says for five minutes that its bearer is `identity`."""
     now = clock.now()
     claims = {
         "aud": AUDIENCE,
@@ -68,7 +68,7 @@ def email(claims: Claims) -> LeafIdentity:
 def check(
     token: str, key: ec.EllipticCurvePublicKey, issuers: Mapping[str, Certify]
 ) -> LeafIdentity:
-    """Whom a token speaks for.
+    """Return whom a token speaks for.
 
     Args:
         token: a JWT.
