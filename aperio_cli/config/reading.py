@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -36,7 +35,7 @@ from aperio_cli.models.publisher_table import (
     parse_file_signer,
     parse_publisher,
 )
-from aperio_cli.models.reading import Table, unknown
+from aperio_cli.models.reading import Bounds, Table, Unreadable, read_toml, unknown
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -114,8 +113,8 @@ def parse_managed(path: Path, text: str) -> Statements:
         ConfigurationInvalid: as `read_site`.
     """
     try:
-        reader = _Reader(path, text, sections=_MANAGED_SECTIONS)
-    except (ValueError, RecursionError) as error:
+        reader = _Reader(path, text.encode(), sections=_MANAGED_SECTIONS)
+    except Unreadable as error:
         raise _unread(path, error) from error
     return reader.statements(reader.domains(), None)
 
@@ -193,13 +192,13 @@ def _read(path: Path, *, sections: Sequence[str] = _SECTIONS, home: str = "~") -
     """Return the reader of a file; one that is not there reads as an empty one."""
     try:
         owning.require_own(path)
-        text = reading.read_capped(path, MAX_BYTES).decode("utf-8")
-        return _Reader(path, text, sections=sections, home=home)
+        data = reading.read_capped(path, MAX_BYTES)
+        return _Reader(path, data, sections=sections, home=home)
     except (FileNotFoundError, NotADirectoryError):
-        return _Reader(path, "", sections=sections, home=home)
+        return _Reader(path, b"", sections=sections, home=home)
     except PathShared:
         raise
-    except (AperioError, OSError, ValueError, RecursionError) as error:
+    except (AperioError, OSError, Unreadable) as error:
         raise _unread(path, error) from error
 
 
@@ -245,19 +244,21 @@ class _Reader:
 
     Args:
         path: the file, for messages.
-        text: what it holds.
+        data: what it holds, UTF-8.
         sections: names of the tables that may stand in it.
         home: `~` when paths may start with it, else empty.
 
     Raises:
-        ValueError, RecursionError: it is not TOML.
+        Unreadable: it is not TOML.
         ConfigurationInvalid: it has a table of another name.
     """
 
-    def __init__(self, path: Path, text: str, *, sections: Sequence[str], home: str = "~") -> None:
+    def __init__(
+        self, path: Path, data: bytes, *, sections: Sequence[str], home: str = "~"
+    ) -> None:
         self._path = path
-        self._lines = text.split("\n")
-        self._document = tomllib.loads(text)
+        self._document = read_toml(data, Bounds(MAX_BYTES))
+        self._lines = data.decode("utf-8-sig").split("\n")
         self._home = home
         Table(self._document, functools.partial(self._fail, "", 0)).check_keys(sections)
 

@@ -16,7 +16,7 @@ from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.plugin_id import PluginId, check_version
 from aperio_cli.models.policy import PolicyException
 from aperio_cli.models.protocol import format_protocol
-from aperio_cli.models.reading import Table
+from aperio_cli.models.reading import Bounds, Table, described, parse_json
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -205,11 +205,7 @@ def _serial(table: Table) -> int | None:
 
 
 def _load(data: bytes, folder: Path) -> Table:
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise damaged(folder / FILE_NAME, f"not JSON: {error}") from error
-    table = Table(document if isinstance(document, dict) else {}, functools.partial(_fail, folder))
+    table = parse_json(data, Bounds(MAX_BYTES), functools.partial(_fail, folder))
     schema = table.recorded("schema")
     if _NEWER_SCHEMA.fullmatch(schema):
         raise ReceiptNewer(
@@ -223,7 +219,7 @@ def _load(data: bytes, folder: Path) -> Table:
 
 
 def _fail(folder: Path, key: str, why: str) -> NoReturn:
-    raise damaged(folder / FILE_NAME, f"`{clean(key, limit=120)}`: {why}")
+    raise damaged(folder / FILE_NAME, described(key, why))
 
 
 def damaged(path: Path, why: str) -> ReceiptInvalid:

@@ -17,7 +17,7 @@ import functools
 import json
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
@@ -31,7 +31,7 @@ from aperio_cli.models.manifest import KINDS, Manifest
 from aperio_cli.models.platform import ARCHITECTURES, OPERATING_SYSTEMS, Platform
 from aperio_cli.models.plugin_id import PluginId, check_version, version_key
 from aperio_cli.models.publisher import Signer
-from aperio_cli.models.reading import Table
+from aperio_cli.models.reading import Bounds, Table, described, parse_json
 from aperio_cli.registry import BUILT_FOLDER
 from aperio_cli.text import clean
 
@@ -44,8 +44,8 @@ RECORDS = "records"
 ARTIFACTS = "artifacts"
 _SOURCE_SCHEMA = "aperio.registry.source/v1"
 _RECORD_SCHEMA = "aperio.registry.record/v1"
-_MAX_SOURCE_BYTES = 64 * 1024
-_MAX_RECORD_BYTES = 16 * 1024 * 1024
+_SOURCE_BOUNDS = Bounds(64 * 1024)
+_RECORD_BOUNDS = Bounds(16 * 1024 * 1024, members=750_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +229,8 @@ class RegistryFolder:
         Raises:
             RegistrySourceInvalid: the file cannot be read.
         """
-        document = self._load((FILE_NAME,), _SOURCE_SCHEMA, _MAX_SOURCE_BYTES)
-        serial, updated_at = document.get("serial"), document.get("updated_at")
-        if not isinstance(serial, int) or not isinstance(updated_at, str):
-            raise _invalid(self.root.path(FILE_NAME), "expected a serial and a time")
-        return Edition(serial, updated_at)
+        table = self._load((FILE_NAME,), _SOURCE_SCHEMA, _SOURCE_BOUNDS)
+        return Edition(table.integer("serial"), table.recorded("updated_at"))
 
     def records(self) -> list[Record]:
         """Return every record, sorted by id.
@@ -280,24 +277,23 @@ class RegistryFolder:
         return [name for name in self.root.names(*parts) if not name.startswith(".")]
 
     def _record(self, parts: tuple[str, ...]) -> Record:
-        document = self._load(parts, _RECORD_SCHEMA, _MAX_RECORD_BYTES)
-        path = self.root.path(*parts)
-        record = Record.from_json(Table(document, functools.partial(_fail, path)))
+        record = Record.from_json(self._load(parts, _RECORD_SCHEMA, _RECORD_BOUNDS))
         if _record_parts(record.id) != parts:
-            raise _invalid(path, f"it speaks for `{record.id}`")
+            raise _invalid(self.root.path(*parts), f"it speaks for `{record.id}`")
         return record
 
-    def _load(self, parts: tuple[str, ...], schema: str, limit_bytes: int) -> dict[str, Any]:
+    def _load(self, parts: tuple[str, ...], schema: str, bounds: Bounds) -> Table:
         path = self.root.path(*parts)
         try:
-            document = json.loads(self.root.read(*parts, limit_bytes=limit_bytes))
+            data = self.root.read(*parts, limit_bytes=bounds.size_bytes)
         except FileNotRegular:
             raise
-        except (OSError, AperioError, ValueError, RecursionError) as error:
+        except (OSError, AperioError) as error:
             raise _invalid(path, str(error)) from error
-        if not isinstance(document, dict) or document.get("schema") != schema:
-            raise _invalid(path, f"expected a JSON object of schema {schema}")
-        return document
+        table = parse_json(data, bounds, functools.partial(_fail, path))
+        if table.values.get("schema") != schema:
+            table.fail("schema", f"expected {schema}")
+        return table
 
 
 def version_folder(plugin: PluginId, version: str) -> tuple[str, ...]:
@@ -392,4 +388,4 @@ def _invalid(path: Path, why: str) -> RegistrySourceInvalid:
 
 
 def _fail(path: Path, key: str, why: str) -> NoReturn:
-    raise _invalid(path, f"`{clean(key, limit=120)}`: {why}")
+    raise _invalid(path, described(key, why))

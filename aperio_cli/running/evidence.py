@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from aperio_cli.files import reading
 from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES, SUFFIX
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginRef, is_path
+from aperio_cli.models.reading import Bounds, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -197,12 +197,12 @@ def _stated_digest(bundle: bytes, path: Path) -> Digest:
         BundleMalformed: it states none.
     """
     try:
-        document = json.loads(bundle)
+        document = read_json(bundle, Bounds(MAX_BUNDLE_BYTES))
         if "messageSignature" in document:
             stated = document["messageSignature"]["messageDigest"]["digest"]
             return Digest(base64.b64decode(stated, validate=True).hex())
         return Digest(_first_subject(document)["digest"]["sha256"])
-    except (LookupError, TypeError, ValueError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise BundleMalformed(
             f"`{path}` does not say what it is the signature of; no rule was written",
             why="expected messageSignature with a SHA-256 digest, or a statement with a subject",
@@ -212,4 +212,4 @@ def _stated_digest(bundle: bytes, path: Path) -> Digest:
 
 def _first_subject(document: dict[str, Any]) -> Any:
     payload = base64.b64decode(document["dsseEnvelope"]["payload"], validate=True)
-    return json.loads(payload)["subject"][0]
+    return read_json(payload, Bounds(MAX_BUNDLE_BYTES))["subject"][0]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aperio_cli.errors import AperioError
 from aperio_cli.files import reading, writing
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 MAX_DOCUMENT_BYTES = 1024 * 1024
 """The longest trusted root, signing config or trust config that is read."""
 
-_MAX_COPY_BYTES = 5 * MAX_DOCUMENT_BYTES  # two documents, as strings of JSON
+_COPY_BOUNDS = Bounds(5 * MAX_DOCUMENT_BYTES)  # two documents, as strings of JSON
 _COPY_SCHEMA = "aperio.refreshed_root/v1"
 _DAMAGE = (LookupError, TypeError, ValueError, AttributeError)
 
@@ -165,12 +166,12 @@ class RefreshedRoot:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        document = json.loads(reading.read_capped(path, _MAX_COPY_BYTES))
+        document = read_json(reading.read_capped(path, _COPY_BOUNDS.size_bytes), _COPY_BOUNDS)
     except (FileNotFoundError, NotADirectoryError) as error:
         if path.is_symlink():
             raise _damaged(path, error) from error
         return None
-    except (AperioError, OSError, ValueError, RecursionError) as error:
+    except (AperioError, OSError, Unreadable) as error:
         raise _damaged(path, error) from error
     if not isinstance(document, dict) or document.get("schema") != _COPY_SCHEMA:
         raise _damaged(path, f"expected the schema {_COPY_SCHEMA}")

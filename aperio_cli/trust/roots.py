@@ -29,6 +29,7 @@ from aperio_cli.models.publisher import (
     SIGSTORE_DOMAINS,
     STAGING_DOMAIN,
 )
+from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.proving.trusted_root import TrustedRootSource
 from aperio_cli.text import clean, one_line
 from aperio_cli.trust.refreshed import (
@@ -274,10 +275,10 @@ def _file_root(name: str, path: Path, origin: str) -> DomainRoot:
     try:
         owning.require_own(path)
         contents = reading.read_capped(path, MAX_DOCUMENT_BYTES)
-        document = json.loads(contents)
+        document = read_json(contents, Bounds(MAX_DOCUMENT_BYTES))
     except PathShared as shared:
         return _unusable(name, f"{shared.what}\n{shared.why}", *shared.next, origin=origin)
-    except (AperioError, OSError, ValueError, RecursionError) as error:
+    except (AperioError, OSError, Unreadable) as error:
         said = error.strerror if isinstance(error, OSError) else error
         return _unusable(name, f"{path}: {one_line(said)}", origin=origin)
     if not isinstance(document, dict):

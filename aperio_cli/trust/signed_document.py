@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, TypeVar
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError, Refusal
@@ -32,7 +32,7 @@ from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher import Signer
 from aperio_cli.models.publisher_table import who_signs
-from aperio_cli.models.reading import Table
+from aperio_cli.models.reading import Bounds, Table, described, parse_json
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from aperio_cli.proving.signature import TrustedRootSource
 
 _SCHEMA = 1
-_MAX_MEMORY_BYTES = 4 * 1024 * 1024
+_MEMORY_BOUNDS = Bounds(4 * 1024 * 1024)
 
 
 class Stated(Protocol):
@@ -269,29 +269,28 @@ def _key(request: DocumentRequest[T]) -> str:
 
 
 def _recall(request: DocumentRequest[T]) -> _Remembered | None:
-    def fail(key: str, why: str) -> NoReturn:
-        raise _damaged(request, f"{key}: {why}")
-
-    documents = Table(_memory(request), fail)
-    key = _key(request)
+    documents, key = _memory(request), _key(request)
     return _Remembered.from_json(documents.table(key)) if key in documents else None
 
 
-def _memory(request: DocumentRequest[T]) -> dict[str, Any]:
+def _memory(request: DocumentRequest[T]) -> Table:
+    def fail(key: str, why: str) -> NoReturn:
+        raise _damaged(request, described(key, why))
+
     try:
         owning.require_own(request.memory)
-        document = json.loads(reading.read_capped(request.memory, _MAX_MEMORY_BYTES))
+        data = reading.read_capped(request.memory, _MEMORY_BOUNDS.size_bytes)
     except PathShared as shared:
         why = f"what is remembered of signed documents is not used\n{shared.what}\n{shared.why}"
         raise request.schema.refused(why, shared.next) from shared
     except FileNotFoundError:
-        return {}
-    except (AperioError, OSError, ValueError, RecursionError) as error:
+        return Table({}, fail)
+    except (AperioError, OSError) as error:
         raise _damaged(request, clean(error)) from error
-    remembered = document.get("documents") if isinstance(document, dict) else None
-    if not isinstance(remembered, dict) or document.get("schema") != _SCHEMA:
-        raise _damaged(request, f"expected schema {_SCHEMA}")
-    return remembered
+    table = parse_json(data, _MEMORY_BOUNDS, fail)
+    if table.values.get("schema") != _SCHEMA:
+        table.fail("schema", f"expected schema {_SCHEMA}")
+    return table.table("documents")
 
 
 def _remember(request: DocumentRequest[T], current: _Remembered) -> None:
@@ -306,7 +305,7 @@ def _remember(request: DocumentRequest[T], current: _Remembered) -> None:
         lock = memory.with_suffix(".lock")
         with locking.FileLock(lock, what=f"{request.schema.subject} was not accepted"):
             _refuse_older(request, current)
-            documents = _memory(request) | {_key(request): current.to_json()}
+            documents = {**_memory(request).values, _key(request): current.to_json()}
             contents = json.dumps({"schema": _SCHEMA, "documents": documents})
             writing.write_atomic(memory, contents.encode(), mode=0o600)
     except (DiskFull, LockHeld, Refusal):

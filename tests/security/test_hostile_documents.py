@@ -11,10 +11,12 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import tempfile
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import tomlkit
@@ -23,38 +25,51 @@ from aperio_plugin._generated.aperio.plugin.v1 import common_pb2
 
 from aperio_cli import clock
 from aperio_cli.commands.plugin.settings import read_settings
+from aperio_cli.config import Statements
+from aperio_cli.config.reading import read_site
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.building import ManifestInvalid, ManifestKindUnknown
-from aperio_cli.errors.registries import IndexUnreadable, IndexVersionUnknown
+from aperio_cli.errors.installing import ReceiptInvalid, ReceiptNewer
+from aperio_cli.errors.registries import (
+    IndexUnreadable,
+    IndexVersionUnknown,
+    RegistrySourceInvalid,
+)
 from aperio_cli.errors.running import PluginConfigInvalid
 from aperio_cli.errors.trust import (
     IdentityTokenInvalid,
     PublisherFileInvalid,
     TrustDomainBroken,
 )
-from aperio_cli.errors.usage import NotFound
+from aperio_cli.errors.usage import ConfigurationInvalid, NotFound
 from aperio_cli.files import reading
 from aperio_cli.host.calls.configuration import check_config
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.publisher_file import parse_publisher_file
+from aperio_cli.models.receipt import Receipt
 from aperio_cli.models.registry_index import RegistryIndex, parse_detail
 from aperio_cli.paths import Paths, bundled
 from aperio_cli.proving.refusals import Fault
 from aperio_cli.proving.statement import PAYLOAD_TYPE, Statement, parse_provenance
+from aperio_cli.publishing.source import open_source
 from aperio_cli.scaffolding.wheel import sdk_wheel
 from aperio_cli.signing.credential import read_credential
 from aperio_cli.signing.local import state
 from aperio_cli.signing.local.log import EntryInvalid, EntryRequest
 from aperio_cli.store.installed import Store, read_checks
-from tests.builders import index_entry, index_version
+from aperio_cli.trust.refreshed import (
+    MAX_DOCUMENT_BYTES,
+    Damaged,
+    RefreshedRoot,
+    Sighting,
+    Versions,
+)
+from tests.builders import index_entry, index_version, receipt
 from tests.projects import MANIFEST
 from tests.simulators.ci import claims
 from tests.trust import statement
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Read = Callable[[bytes, "Path"], object]
 BOX = PluginId("acme", "box")
@@ -124,6 +139,19 @@ def _sdk(folder: Path) -> object:
     return sdk_wheel(folder).version
 
 
+def _edition(folder: Path) -> object:
+    with open_source(folder) as source:
+        return source.edition()
+
+
+def _copy() -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "copy.json")
+        seen = Sighting("https://tuf.example", "2026-01-02T03:04:05Z", Versions(1, 2, 3, 4))
+        RefreshedRoot(seen, b"{}").write(path)
+        return dict(json.loads(path.read_bytes()))
+
+
 def _entry_request() -> dict[str, Any]:
     signature = {"content": "AAAA", "verifier": {"x509Certificate": {"rawBytes": CERTIFICATE}}}
     return {"hashedRekordRequestV002": {"digest": "AAAA", "signature": signature}}
@@ -191,6 +219,28 @@ JSON_DOORS: dict[str, Door] = {
     "log entry": Door(
         lambda data, _: EntryRequest.parse(data), _entry_request, (EntryInvalid,), 16 * 1024
     ),
+    "receipt": Door(
+        Receipt.parse,
+        lambda: dict(json.loads(receipt().to_bytes())),
+        (ReceiptInvalid, ReceiptNewer),
+        256 * 1024,
+    ),
+    "source of a registry": Door(
+        _written("aperio-registry.json", _edition),
+        lambda: {
+            "schema": "aperio.registry.source/v1",
+            "serial": 3,
+            "updated_at": "2026-01-02T03:04:05Z",
+        },
+        (RegistrySourceInvalid,),
+        64 * 1024,
+    ),
+    "refreshed root": Door(
+        _written("copy.json", lambda folder: RefreshedRoot.read(folder / "copy.json")),
+        _copy,
+        (Damaged,),
+        5 * MAX_DOCUMENT_BYTES,
+    ),
     "current.json": Door(
         _written("plugins/acme/box/current.json", _current),
         lambda: {"schema": 1, "version": "1.2.3"},
@@ -213,6 +263,13 @@ JSON_DOORS: dict[str, Door] = {
     ),
 }
 TOML_DOORS: dict[str, Door] = {
+    "config.toml": Door(
+        _written("config.toml", lambda folder: read_site(folder / "config.toml")),
+        lambda: {"policy": {"require": "verified"}},
+        (ConfigurationInvalid,),
+        MIB,
+        nothing=Statements(),  # an empty file states nothing
+    ),
     "settings in TOML": Door(
         _written("a.toml", lambda folder: read_settings([], str(folder / "a.toml"))),
         lambda: {"base_url": "https://a.example", "days": 7},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -125,6 +124,8 @@ def _require_root(path: Path, *, is_tuf: bool) -> bytes:
         TrustRootInvalid: it is something else.
         PathShared: somebody else may change it.
     """
+    from aperio_cli.models.reading import Bounds, read_json
+
     owning.require_own(path)
     try:
         contents = reading.read_capped(path, _MAX_ROOT_BYTES)
@@ -139,10 +140,10 @@ def _require_root(path: Path, *, is_tuf: bool) -> bytes:
         _require_first_root(path, contents)
         return contents
     try:
-        document = json.loads(contents)
+        document = read_json(contents, Bounds(_MAX_ROOT_BYTES))
         # sigstore_trustroot.proto: TrustedRoot, and the ClientTrustConfig that holds one.
         is_root = "certificateAuthorities" in document.get("trustedRoot", document)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError):
         is_root = False
     if not is_root:
         raise TrustRootInvalid(
