@@ -240,18 +240,20 @@ def _is_shallow(document: Any, most: int) -> bool:
     """
     level: list[Any] = [document]
     for _ in range(most + 1):
-        below: list[Any] = []
+        holders = []
         for value in level:
-            if isinstance(value, dict):
-                below += [*value, *value.values()]
-            elif isinstance(value, list):
-                below += value
+            if isinstance(value, dict | list):
+                holders.append(value)
             else:
                 _check_scalar(value)
-        if not below:
+        if not holders:
             return True
-        level = below
-    return not any(isinstance(value, dict | list) for value in level)
+        level = [
+            inner
+            for holder in holders
+            for inner in ([*holder, *holder.values()] if isinstance(holder, dict) else holder)
+        ]
+    return False
 
 
 def _check_scalar(value: object) -> None:

@@ -257,7 +257,8 @@ def move_to_another_platform(aperio: Aperio) -> None:
 
 
 def speak_another_interface(aperio: Aperio) -> None:
-    change_receipt(aperio, protocol="2.0")
+    manifest = receipt_of(aperio)["manifest"]
+    change_receipt(aperio, protocol="2.0", manifest=manifest | {"protocol": "2.0"})
 
 
 HINDRANCES: list[tuple[Callable[[Aperio], None], str, int]] = [

@@ -1049,11 +1049,11 @@ def test_publishers_are_signed_again_after_a_change(aperio: Aperio) -> None:
     ("contents", "why"),
     [
         ("not json", "it is not JSON"),
-        ("[]", "expected a JSON object"),
+        ("[]", "it is not a mapping of keys"),
         (json.dumps(LIST | {"serial": "3"}), "`serial`: expected a whole number"),
         (json.dumps(LIST | {"serial": 0}), "`serial`: expected a whole number"),
         (json.dumps(LIST | {"serial": 1.5}), "`serial`: expected a whole number"),
-        (json.dumps({key: LIST[key] for key in LIST if key != "serial"}), "`serial`: expected"),
+        (json.dumps({key: LIST[key] for key in LIST if key != "serial"}), "`serial` is missing"),
         (json.dumps(LIST | {"publishers": [LISTED | {"namespace": "*"}]}), "`publishers[0].names"),
         (json.dumps(LIST | {"expires": "2020-01-01"}), "it ended on 2020-01-01T23:59:59Z"),
     ],

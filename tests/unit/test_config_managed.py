@@ -25,7 +25,7 @@ from aperio_cli.config import (
     managed,
 )
 from aperio_cli.config.reading import parse_managed
-from aperio_cli.errors.files import FolderNotPrivate, LockHeld
+from aperio_cli.errors.files import FolderNotPrivate, LockHeld, PathShared
 from aperio_cli.errors.usage import ConfigurationInvalid, StatedByHand
 from aperio_cli.files.locking import FileLock
 from aperio_cli.models.plugin_id import PluginId, PluginRef
@@ -404,7 +404,7 @@ def test_managed_toml_that_cannot_be_read_is_named_and_kept(paths: Paths, text: 
 def test_managed_toml_that_everybody_may_change_is_refused(paths: Paths) -> None:
     by_command(paths, LOCAL)
     paths.managed_file.chmod(0o666)
-    with pytest.raises(ConfigurationInvalid, match="everybody may change it"):
+    with pytest.raises(PathShared, match="somebody else may change it"):
         load_config(paths)
 
 
