@@ -13,6 +13,7 @@ from aperio_cli.models.machine import Machine
 from aperio_cli.models.platform import Platform
 from aperio_cli.models.policy import UNSIGNED, Policy, PolicyException
 from aperio_cli.verifying import Cleared, clear
+from tests.builders import rule
 
 if TYPE_CHECKING:
     from aperio_cli.models.receipt import Receipt
@@ -29,12 +30,16 @@ def machine_for(target: Receipt | DevelopmentBuild) -> Machine:
 
 
 def allowing(target: Receipt | DevelopmentBuild, policy: Policy | None = None) -> Policy:
-    """A policy under which a receipt without signer may be started."""
+    """A policy under which a receipt may be started that the local user signed, or nobody."""
     policy = policy or Policy()
     if isinstance(target, DevelopmentBuild):
         return policy
     granted = PolicyException(target.id, "", UNSIGNED, DAY.isoformat(), "a test")
-    return replace(policy, exceptions=(*policy.exceptions, granted))
+    return replace(
+        policy,
+        publishers=(*policy.publishers, rule()),
+        exceptions=(*policy.exceptions, granted),
+    )
 
 
 def cleared(target: Receipt | DevelopmentBuild, policy: Policy | None = None) -> Cleared:
