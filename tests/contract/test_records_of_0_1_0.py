@@ -130,10 +130,18 @@ def test_a_registrys_source_and_its_index_are_read(folder: Path) -> None:
     assert registry.resolve(PluginRef.parse(HELLO), LINUX).digest == ARTIFACT
 
 
+# Who issued tokens, what formats are called, and addresses that lead nowhere.
+NAMED_HOSTS = re.compile(
+    rb"https?://(?:[a-z.]+\.(?:invalid|example)|127\.0\.0\.1|github\.com|slsa\.dev"
+    rb"|cyclonedx\.org|token\.actions\.githubusercontent\.com)(?![\w.-])"
+)
+
+
 def test_the_records_name_neither_the_machine_nor_a_service_on_the_internet() -> None:
-    places = re.compile(
-        rb"/work/|/root/|/tmp/|(?<!aperio)/home/|pypi\.org|pythonhosted|proxy\.golang"
-    )
+    places = re.compile(rb"/root/|/tmp/|(?<!aperio)/home/|https?://")
+    read = 0
     for path in RECORDS.rglob("*"):
         if path.is_file() and path.suffix != ".py":
-            assert not places.search(path.read_bytes()), path
+            read += 1
+            assert not places.search(NAMED_HOSTS.sub(b"", path.read_bytes())), path
+    assert read

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,8 +47,6 @@ def plugin_init(  # noqa: PLR0913 - one parameter for each option
     no_input: Annotated[bool, typer.Option("--no-input", help="Ask nothing.")] = False,  # noqa: ARG001 - accepted for scripts: aperio asks nothing here anyway
 ) -> Report:
     """Scaffold a plugin project that builds and whose tests pass at once."""
-    from pathlib import Path
-
     from aperio_cli.scaffolding import ScaffoldRequest, origin, scaffold
 
     project = scaffold(
@@ -60,16 +59,11 @@ def plugin_init(  # noqa: PLR0913 - one parameter for each option
             aperio_from=aperio_from or origin.DEFAULT,
         )
     )
-    files = sorted(
-        path.relative_to(project.path).as_posix()
-        for path in project.path.rglob("*")
-        if path.is_file()
-    )
     source = origin.parse_origin(aperio_from or origin.DEFAULT)
     data = {
         "path": str(project.path),
         "id": str(project.manifest.id),
-        "files": files,
+        "files": _files_below(project.path),
         "aperio": {"from": source.stated, "is_locked": source.is_locked},
     }
     text = f"made `{project.manifest.id}` in {project.path}"
@@ -77,6 +71,13 @@ def plugin_init(  # noqa: PLR0913 - one parameter for each option
     if not source.is_locked:
         notes.append(_before_a_release(source))
     return Report(data, text, notes=tuple(notes))
+
+
+def _files_below(folder: Path) -> list[str]:
+    """Return the paths of all files, relative to the folder, in their order."""
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
 
 
 def _before_a_release(source: Origin) -> str:
