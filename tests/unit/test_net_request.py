@@ -39,6 +39,8 @@ class Listener:
                 connection.sendall(self._answer)
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):  # closing alone would not wake `accept`
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self._thread.join(WAIT_S)
 
