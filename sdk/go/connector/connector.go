@@ -87,6 +87,27 @@ type Actor struct {
 	IPAddress string
 }
 
+// DeadLetter is a record of the service that cannot become an event: it is skipped, counted and
+// written down. The sync goes on, and a checkpoint covers it like an event: it is not read again.
+// What is too long is cut, so that a dead letter itself always passes.
+type DeadLetter struct {
+	// Reason is one line: what is wrong, naming the field. No secrets. At most 1024 bytes.
+	Reason string
+	// Code is a stable kebab-case name of the cause, at most 64 bytes; empty: record-invalid.
+	Code string
+	// SourceEventID is the id in the service, where it could be read. At most 512 bytes.
+	SourceEventID string
+	// Position is where a person finds it in the service without an id, such as `page 17, entry 3`.
+	// At most 512 bytes.
+	Position string
+	// Type is as an event's, where it could be read.
+	Type string
+	// Source is as an event's.
+	Source string
+	// Record is the record as it came; its first 1024 bytes and its length are passed on.
+	Record []byte
+}
+
 // Progress is a word for people; the host may drop it.
 type Progress struct {
 	// Done is how many events were read so far in this sync.

@@ -23,7 +23,7 @@ const (
 )
 
 // Stream takes what a sync reads, in order. Batches close at 256 events, 1 MiB or 200 ms, whichever
-// comes first; a checkpoint closes the batch before it. Its methods may be called from several
+// comes first; a checkpoint or a dead letter closes the batch before it. Its methods may be called from several
 // goroutines, until Sync returns.
 //
 // Once a method has failed, all fail in the same way, and so does the sync, whatever Sync returns:
@@ -87,6 +87,9 @@ func (s *Stream) Checkpoint(cursor []byte) error {
 	message, err := checkpointMessage(cursor)
 	return s.put(message, err)
 }
+
+// DeadLetter says that a record was skipped. The error has the cause Cancelled: the call has ended.
+func (s *Stream) DeadLetter(letter DeadLetter) error { return s.put(deadLetterMessage(letter), nil) }
 
 // Progress tells people how far the sync is. The error has the cause Cancelled: the call has ended.
 func (s *Stream) Progress(progress Progress) error {

@@ -18,6 +18,16 @@ type Checkpoint struct {
 	EventsBefore int
 }
 
+// DeadLetter is a dead letter as the host receives it: cut to its limits.
+type DeadLetter struct {
+	// Reason, Code, SourceEventID, Position, Type and Source are as connector.DeadLetter has them.
+	Reason, Code, SourceEventID, Position, Type, Source string
+	// Excerpt is the beginning of the record.
+	Excerpt string
+	// RecordBytes is the length of the whole.
+	RecordBytes uint64
+}
+
 // SyncResult is what one sync gave.
 type SyncResult struct {
 	// Events in order, as the host receives them: records are json.RawMessage.
@@ -26,6 +36,8 @@ type SyncResult struct {
 	Checkpoints []Checkpoint
 	// Progress in order.
 	Progress []connector.Progress
+	// DeadLetters in order: what was skipped.
+	DeadLetters []DeadLetter
 	// Messages is how many messages went to the host; a batch of events is one.
 	Messages int
 }
@@ -113,6 +125,14 @@ func (r *SyncResult) take(message *pb.SyncEvent) {
 	case *pb.SyncEvent_Checkpoint:
 		checkpoint := Checkpoint{item.Checkpoint.GetCursor(), len(r.Events)}
 		r.Checkpoints = append(r.Checkpoints, checkpoint)
+	case *pb.SyncEvent_DeadLetter:
+		letter := item.DeadLetter
+		r.DeadLetters = append(r.DeadLetters, DeadLetter{
+			Reason: letter.GetReason(), Code: letter.GetCode(),
+			SourceEventID: letter.GetSourceEventId(), Position: letter.GetPosition(),
+			Type: letter.GetEventType(), Source: letter.GetSource(),
+			Excerpt: letter.GetExcerpt(), RecordBytes: letter.GetRecordBytes(),
+		})
 	case *pb.SyncEvent_Progress:
 		told := item.Progress
 		r.Progress = append(r.Progress, connector.Progress{

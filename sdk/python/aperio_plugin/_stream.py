@@ -1,7 +1,8 @@
 """One sync: the author's generator in a thread of its own, its items as messages for the host.
 
-Batches close at 256 events, 1 MiB or 200 ms, whichever comes first; a checkpoint closes the batch
-before it. The generator is held up while `_READY` messages wait for the host.
+Batches close at 256 events, 1 MiB or 200 ms, whichever comes first; a checkpoint or a
+dead letter closes the batch before it. The generator is held up while `_READY` messages wait for
+the host.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_plugin._convert import events
-from aperio_plugin.connector import Checkpoint, Event, Progress
+from aperio_plugin._convert.letters import dead_letter_message
+from aperio_plugin.connector import Checkpoint, DeadLetter, Event, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,9 +113,12 @@ class EventStream:
                     self._put(events.checkpoint_message(item))
                 elif isinstance(item, Progress):
                     self._put(events.progress_message(item))
+                elif isinstance(item, DeadLetter):
+                    self._put(dead_letter_message(item))
                 else:
                     kind = type(item).__name__
-                    raise TypeError(f"sync must yield Event, Checkpoint or Progress, not {kind}")
+                    known = "Event, Checkpoint, Progress or DeadLetter"
+                    raise TypeError(f"sync must yield {known}, not {kind}")
                 if self._stopped:
                     return
         finally:

@@ -51,6 +51,7 @@ __all__ = [
     "Config",
     "Connector",
     "Context",
+    "DeadLetter",
     "Diagnostic",
     "Event",
     "Field",
@@ -127,6 +128,33 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A record of the service that cannot become an event: it is skipped, counted, written down.
+
+    The sync goes on, and a checkpoint covers it like an event: it is not read again. What is too
+    long is cut, so that a dead letter itself always passes.
+
+    Attributes:
+        reason: one line: what is wrong, naming the field; no secrets. At most 1024 bytes.
+        code: stable kebab-case name of the cause. At most 64 bytes.
+        source_event_id: id in the service, where it could be read. At most 512 bytes.
+        position: where a person finds it in the service without an id, such as `page 17, entry 3`.
+            At most 512 bytes.
+        event_type: as an event's, where it could be read.
+        source: as an event's.
+        record: the record as it came; its first 1024 bytes and its length are passed on.
+    """
+
+    reason: str
+    code: str = "record-invalid"
+    source_event_id: str = ""
+    position: str = ""
+    event_type: str = ""
+    source: str = ""
+    record: bytes | str = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """A word for people; the host may drop it.
 
@@ -141,7 +169,7 @@ class Progress:
     message: str = ""
 
 
-Item = Event | Checkpoint | Progress
+Item = Event | Checkpoint | Progress | DeadLetter
 """What `Connector.sync` yields."""
 
 

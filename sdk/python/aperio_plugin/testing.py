@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -32,7 +32,14 @@ if TYPE_CHECKING:
     from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
     from aperio_plugin.context import Context
 
-__all__ = ["Harness", "MemoryState", "SyncResult", "SyncedCheckpoint", "SyncedEvent"]
+__all__ = [
+    "Harness",
+    "MemoryState",
+    "SyncResult",
+    "SyncedCheckpoint",
+    "SyncedDeadLetter",
+    "SyncedEvent",
+]
 
 _Result = TypeVar("_Result")
 
@@ -66,6 +73,27 @@ class SyncedCheckpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncedDeadLetter:
+    """A dead letter as the host receives it: cut to its limits.
+
+    Attributes are those of `connector.DeadLetter`, but for the record.
+
+    Attributes:
+        excerpt: the beginning of the record.
+        record_bytes: the length of the whole.
+    """
+
+    reason: str
+    code: str
+    source_event_id: str
+    position: str
+    event_type: str
+    source: str
+    excerpt: str
+    record_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class SyncResult:
     """What one sync gave.
 
@@ -76,6 +104,7 @@ class SyncResult:
         error: what the host is told; None: it caught up, or was broken off as asked. An unforeseen
             one has what the plugin raised as its `__cause__`.
         messages: how many messages went to the host; a batch of events is one.
+        dead_letters: what was skipped, in order.
     """
 
     events: tuple[SyncedEvent, ...]
@@ -83,6 +112,7 @@ class SyncResult:
     progress: tuple[connector.Progress, ...]
     error: errors.PluginError | None
     messages: int
+    dead_letters: tuple[SyncedDeadLetter, ...] = ()
 
 
 class MemoryState(State):
@@ -311,6 +341,7 @@ class _Collected:
         self._events: list[SyncedEvent] = []
         self._checkpoints: list[SyncedCheckpoint] = []
         self._progress: list[connector.Progress] = []
+        self._dead_letters: list[SyncedDeadLetter] = []
         self._messages = 0
 
     def take(self, messages: Iterator[connector_pb2.SyncEvent]) -> None:
@@ -327,6 +358,7 @@ class _Collected:
             tuple(self._progress),
             error,
             self._messages,
+            tuple(self._dead_letters),
         )
 
     def _take(self, message: connector_pb2.SyncEvent) -> None:
@@ -338,6 +370,8 @@ class _Collected:
             self._progress.append(
                 connector.Progress(done=told.done, total=told.total, message=told.message)
             )
+        elif message.HasField("dead_letter"):
+            self._dead_letters.append(_letter(message.dead_letter))
         else:
             self._events.extend(_synced(event) for event in message.batch.events)
 
@@ -359,6 +393,12 @@ def _synced(message: connector_pb2.Event) -> SyncedEvent:
         if message.HasField("actor")
         else None,
         source=message.source,
+    )
+
+
+def _letter(message: connector_pb2.DeadLetter) -> SyncedDeadLetter:
+    return SyncedDeadLetter(
+        **{field.name: getattr(message, field.name) for field in fields(SyncedDeadLetter)}
     )
 
 

@@ -238,6 +238,8 @@ def produced(items: Sequence[dict[str, Any]], received: Received) -> Iterator[co
             yield connector.Checkpoint(value.encode())
         elif kind == "progress":
             yield connector.Progress(**value)
+        elif kind == "dead_letter":
+            yield connector.DeadLetter(**value)
         elif kind == "received":
             received.wait(value)
         else:
@@ -251,6 +253,8 @@ def described(message: connector_pb2.SyncEvent) -> str:
     if message.HasField("progress"):
         told = message.progress
         return f"progress {told.done}/{told.total} {told.message}"
+    if message.HasField("dead_letter"):
+        return f"dead letter {message.dead_letter.reason}"
     return str(len(message.batch.events))
 
 
@@ -271,6 +275,20 @@ def test_a_sync_becomes_messages(case: dict[str, Any]) -> None:
     assert (told is not None) == ("error" in case)
     if told:
         told.assert_is(case["error"])
+
+
+# ── dead letters ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("case", cases("dead_letters.json"))
+def test_a_dead_letter_always_passes(case: dict[str, Any]) -> None:
+    values = dict(case["letter"])
+    if "record_hex" in values:
+        values["record"] = bytes.fromhex(values.pop("record_hex"))
+    came, told = synced(lambda: iter([connector.DeadLetter(**values)]))
+    assert told is None
+    (item,) = came
+    assert item.dead_letter == message(connector_pb2.DeadLetter, case["expect"])
 
 
 # ── errors and diagnostics ────────────────────────────────────────────────────────────────────────

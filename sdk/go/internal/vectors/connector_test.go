@@ -172,8 +172,47 @@ type item struct {
 	RecordBytes int       `json:"record_bytes"`
 	Checkpoint  *string   `json:"checkpoint"`
 	Progress    *progress `json:"progress"`
+	DeadLetter  *letter   `json:"dead_letter"`
 	Received    int       `json:"received"`
 	Error       *pluginError
+}
+
+type letter struct {
+	Reason        string  `json:"reason"`
+	Code          string  `json:"code"`
+	SourceEventID string  `json:"source_event_id"`
+	Position      string  `json:"position"`
+	Type          string  `json:"event_type"`
+	Source        string  `json:"source"`
+	Record        string  `json:"record"`
+	RecordHex     *string `json:"record_hex"`
+}
+
+func (l letter) made() connector.DeadLetter {
+	record := []byte(l.Record)
+	if l.RecordHex != nil {
+		record, _ = hex.DecodeString(*l.RecordHex)
+	}
+	return connector.DeadLetter{
+		Reason: l.Reason, Code: l.Code, SourceEventID: l.SourceEventID, Position: l.Position,
+		Type: l.Type, Source: l.Source, Record: record,
+	}
+}
+
+func TestADeadLetterAlwaysPasses(t *testing.T) {
+	type scenario struct {
+		Name   string
+		Letter letter
+		Expect json.RawMessage
+	}
+	forEach(t, "dead_letters.json", func(t *testing.T, c scenario) {
+		send := func(stream *connector.Stream) error { return stream.DeadLetter(c.Letter.made()) }
+		came, failed := synced(t, send, func(*pb.SyncEvent) {})
+		if failed != nil || len(came) != 1 {
+			t.Fatalf("got %d messages, %v", len(came), failed)
+		}
+		assertMessage(t, came[0].GetDeadLetter(), c.Expect)
+	})
 }
 
 type progress struct {
@@ -198,6 +237,8 @@ func (i item) do(stream *connector.Stream, first int, has *received) error {
 		return stream.Checkpoint([]byte(*i.Checkpoint))
 	case i.Progress != nil:
 		return stream.Progress(connector.Progress(*i.Progress))
+	case i.DeadLetter != nil:
+		return stream.DeadLetter(i.DeadLetter.made())
 	case i.Received > 0:
 		return has.wait(stream.Context(), i.Received)
 	default:
@@ -237,6 +278,8 @@ func described(message *pb.SyncEvent) description {
 		return description(
 			fmt.Sprintf("progress %d/%d %s", told.GetDone(), told.GetTotal(), told.GetMessage()),
 		)
+	case *pb.SyncEvent_DeadLetter:
+		return description("dead letter " + item.DeadLetter.GetReason())
 	default:
 		return description(fmt.Sprint(len(message.GetBatch().GetEvents())))
 	}

@@ -583,8 +583,8 @@ func (x *SyncRequest) GetFull() bool {
 	return false
 }
 
-// SyncEvent is one message of the stream. Order matters: a checkpoint covers every event that came
-// before it in the stream.
+// SyncEvent is one message of the stream. Order matters: a checkpoint covers every event and dead
+// letter that came before it in the stream.
 type SyncEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Item:
@@ -592,6 +592,7 @@ type SyncEvent struct {
 	//	*SyncEvent_Batch
 	//	*SyncEvent_Checkpoint
 	//	*SyncEvent_Progress
+	//	*SyncEvent_DeadLetter
 	Item          isSyncEvent_Item `protobuf_oneof:"item"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -661,6 +662,15 @@ func (x *SyncEvent) GetProgress() *Progress {
 	return nil
 }
 
+func (x *SyncEvent) GetDeadLetter() *DeadLetter {
+	if x != nil {
+		if x, ok := x.Item.(*SyncEvent_DeadLetter); ok {
+			return x.DeadLetter
+		}
+	}
+	return nil
+}
+
 type isSyncEvent_Item interface {
 	isSyncEvent_Item()
 }
@@ -677,11 +687,17 @@ type SyncEvent_Progress struct {
 	Progress *Progress `protobuf:"bytes,3,opt,name=progress,proto3,oneof"`
 }
 
+type SyncEvent_DeadLetter struct {
+	DeadLetter *DeadLetter `protobuf:"bytes,4,opt,name=dead_letter,json=deadLetter,proto3,oneof"`
+}
+
 func (*SyncEvent_Batch) isSyncEvent_Item() {}
 
 func (*SyncEvent_Checkpoint) isSyncEvent_Item() {}
 
 func (*SyncEvent_Progress) isSyncEvent_Item() {}
+
+func (*SyncEvent_DeadLetter) isSyncEvent_Item() {}
 
 // EventBatch is at most 256 events or 1 MiB, closed after 200 ms at the latest.
 type EventBatch struct {
@@ -946,6 +962,120 @@ func (x *Checkpoint) GetCursor() []byte {
 	return nil
 }
 
+// DeadLetter is a record of the service that cannot become an event and was skipped, so that the sync
+// goes on. The host counts dead letters and writes each down; it is not read again. It is made of
+// foreign input: a host trusts none of it. What is too long is cut by the plugin at a character's
+// boundary; a host cuts again instead of refusing the message.
+type DeadLetter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One line: what is wrong, naming the field. No secrets. Not empty, at most 1024 bytes.
+	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Stable kebab-case name of the cause, such as `record-invalid`. At most 64 bytes.
+	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	// Id in the service, as `Event.source_event_id`; empty when it could not be read. At most 512 bytes.
+	SourceEventId string `protobuf:"bytes,3,opt,name=source_event_id,json=sourceEventId,proto3" json:"source_event_id,omitempty"`
+	// Where a person finds it in the service when it has no id, such as `stream position 17, entry 3`.
+	// At most 512 bytes.
+	Position string `protobuf:"bytes,4,opt,name=position,proto3" json:"position,omitempty"`
+	// As `Event.event_type`; empty when it could not be read. At most 128 bytes.
+	EventType string `protobuf:"bytes,5,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
+	// As `Event.source`. At most 128 bytes.
+	Source string `protobuf:"bytes,6,opt,name=source,proto3" json:"source,omitempty"`
+	// The beginning of the record as text, what is not UTF-8 replaced by U+FFFD; it need not be JSON.
+	// At most 1024 bytes.
+	Excerpt string `protobuf:"bytes,7,opt,name=excerpt,proto3" json:"excerpt,omitempty"`
+	// Length of the whole record in bytes; 0: unknown.
+	RecordBytes   uint64 `protobuf:"varint,8,opt,name=record_bytes,json=recordBytes,proto3" json:"record_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadLetter) Reset() {
+	*x = DeadLetter{}
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadLetter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadLetter) ProtoMessage() {}
+
+func (x *DeadLetter) ProtoReflect() protoreflect.Message {
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
+func (*DeadLetter) Descriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *DeadLetter) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetSourceEventId() string {
+	if x != nil {
+		return x.SourceEventId
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetEventType() string {
+	if x != nil {
+		return x.EventType
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetExcerpt() string {
+	if x != nil {
+		return x.Excerpt
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetRecordBytes() uint64 {
+	if x != nil {
+		return x.RecordBytes
+	}
+	return 0
+}
+
 // Progress is for people; the host may drop it.
 type Progress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -961,7 +1091,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[12]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -973,7 +1103,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[12]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -986,7 +1116,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{12}
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Progress) GetDone() uint64 {
@@ -1021,7 +1151,7 @@ type OAuthCallbackRequest struct {
 
 func (x *OAuthCallbackRequest) Reset() {
 	*x = OAuthCallbackRequest{}
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[13]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1033,7 +1163,7 @@ func (x *OAuthCallbackRequest) String() string {
 func (*OAuthCallbackRequest) ProtoMessage() {}
 
 func (x *OAuthCallbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[13]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1046,7 +1176,7 @@ func (x *OAuthCallbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OAuthCallbackRequest.ProtoReflect.Descriptor instead.
 func (*OAuthCallbackRequest) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{13}
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *OAuthCallbackRequest) GetContext() *InvocationContext {
@@ -1074,7 +1204,7 @@ type OAuthCallbackResponse struct {
 
 func (x *OAuthCallbackResponse) Reset() {
 	*x = OAuthCallbackResponse{}
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[14]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1216,7 @@ func (x *OAuthCallbackResponse) String() string {
 func (*OAuthCallbackResponse) ProtoMessage() {}
 
 func (x *OAuthCallbackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[14]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1229,7 @@ func (x *OAuthCallbackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OAuthCallbackResponse.ProtoReflect.Descriptor instead.
 func (*OAuthCallbackResponse) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{14}
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *OAuthCallbackResponse) GetAccount() map[string]string {
@@ -1168,13 +1298,15 @@ const file_aperio_plugin_v1_connector_proto_rawDesc = "" +
 	"\vSyncRequest\x12=\n" +
 	"\acontext\x18\x01 \x01(\v2#.aperio.plugin.v1.InvocationContextR\acontext\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\fR\x06cursor\x12\x12\n" +
-	"\x04full\x18\x03 \x01(\bR\x04full\"\xc3\x01\n" +
+	"\x04full\x18\x03 \x01(\bR\x04full\"\x84\x02\n" +
 	"\tSyncEvent\x124\n" +
 	"\x05batch\x18\x01 \x01(\v2\x1c.aperio.plugin.v1.EventBatchH\x00R\x05batch\x12>\n" +
 	"\n" +
 	"checkpoint\x18\x02 \x01(\v2\x1c.aperio.plugin.v1.CheckpointH\x00R\n" +
 	"checkpoint\x128\n" +
-	"\bprogress\x18\x03 \x01(\v2\x1a.aperio.plugin.v1.ProgressH\x00R\bprogressB\x06\n" +
+	"\bprogress\x18\x03 \x01(\v2\x1a.aperio.plugin.v1.ProgressH\x00R\bprogress\x12?\n" +
+	"\vdead_letter\x18\x04 \x01(\v2\x1c.aperio.plugin.v1.DeadLetterH\x00R\n" +
+	"deadLetterB\x06\n" +
 	"\x04item\"=\n" +
 	"\n" +
 	"EventBatch\x12/\n" +
@@ -1198,7 +1330,18 @@ const file_aperio_plugin_v1_connector_proto_rawDesc = "" +
 	"ip_address\x18\x05 \x01(\tR\tipAddress\"$\n" +
 	"\n" +
 	"Checkpoint\x12\x16\n" +
-	"\x06cursor\x18\x01 \x01(\fR\x06cursor\"N\n" +
+	"\x06cursor\x18\x01 \x01(\fR\x06cursor\"\xf0\x01\n" +
+	"\n" +
+	"DeadLetter\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12&\n" +
+	"\x0fsource_event_id\x18\x03 \x01(\tR\rsourceEventId\x12\x1a\n" +
+	"\bposition\x18\x04 \x01(\tR\bposition\x12\x1d\n" +
+	"\n" +
+	"event_type\x18\x05 \x01(\tR\teventType\x12\x16\n" +
+	"\x06source\x18\x06 \x01(\tR\x06source\x12\x18\n" +
+	"\aexcerpt\x18\a \x01(\tR\aexcerpt\x12!\n" +
+	"\frecord_bytes\x18\b \x01(\x04R\vrecordBytes\"N\n" +
 	"\bProgress\x12\x12\n" +
 	"\x04done\x18\x01 \x01(\x04R\x04done\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x04R\x05total\x12\x18\n" +
@@ -1236,7 +1379,7 @@ func file_aperio_plugin_v1_connector_proto_rawDescGZIP() []byte {
 }
 
 var file_aperio_plugin_v1_connector_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_aperio_plugin_v1_connector_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_aperio_plugin_v1_connector_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_aperio_plugin_v1_connector_proto_goTypes = []any{
 	(SchemaResponse_Availability)(0), // 0: aperio.plugin.v1.SchemaResponse.Availability
 	(*SchemaRequest)(nil),            // 1: aperio.plugin.v1.SchemaRequest
@@ -1251,57 +1394,59 @@ var file_aperio_plugin_v1_connector_proto_goTypes = []any{
 	(*Event)(nil),                    // 10: aperio.plugin.v1.Event
 	(*Actor)(nil),                    // 11: aperio.plugin.v1.Actor
 	(*Checkpoint)(nil),               // 12: aperio.plugin.v1.Checkpoint
-	(*Progress)(nil),                 // 13: aperio.plugin.v1.Progress
-	(*OAuthCallbackRequest)(nil),     // 14: aperio.plugin.v1.OAuthCallbackRequest
-	(*OAuthCallbackResponse)(nil),    // 15: aperio.plugin.v1.OAuthCallbackResponse
-	nil,                              // 16: aperio.plugin.v1.TestResponse.AccountEntry
-	nil,                              // 17: aperio.plugin.v1.OAuthCallbackRequest.ParametersEntry
-	nil,                              // 18: aperio.plugin.v1.OAuthCallbackResponse.AccountEntry
-	(*InvocationContext)(nil),        // 19: aperio.plugin.v1.InvocationContext
-	(*Interface)(nil),                // 20: aperio.plugin.v1.Interface
-	(*ConfigField)(nil),              // 21: aperio.plugin.v1.ConfigField
-	(*Auth)(nil),                     // 22: aperio.plugin.v1.Auth
-	(SeverityHint)(0),                // 23: aperio.plugin.v1.SeverityHint
-	(*Diagnostic)(nil),               // 24: aperio.plugin.v1.Diagnostic
-	(*timestamppb.Timestamp)(nil),    // 25: google.protobuf.Timestamp
+	(*DeadLetter)(nil),               // 13: aperio.plugin.v1.DeadLetter
+	(*Progress)(nil),                 // 14: aperio.plugin.v1.Progress
+	(*OAuthCallbackRequest)(nil),     // 15: aperio.plugin.v1.OAuthCallbackRequest
+	(*OAuthCallbackResponse)(nil),    // 16: aperio.plugin.v1.OAuthCallbackResponse
+	nil,                              // 17: aperio.plugin.v1.TestResponse.AccountEntry
+	nil,                              // 18: aperio.plugin.v1.OAuthCallbackRequest.ParametersEntry
+	nil,                              // 19: aperio.plugin.v1.OAuthCallbackResponse.AccountEntry
+	(*InvocationContext)(nil),        // 20: aperio.plugin.v1.InvocationContext
+	(*Interface)(nil),                // 21: aperio.plugin.v1.Interface
+	(*ConfigField)(nil),              // 22: aperio.plugin.v1.ConfigField
+	(*Auth)(nil),                     // 23: aperio.plugin.v1.Auth
+	(SeverityHint)(0),                // 24: aperio.plugin.v1.SeverityHint
+	(*Diagnostic)(nil),               // 25: aperio.plugin.v1.Diagnostic
+	(*timestamppb.Timestamp)(nil),    // 26: google.protobuf.Timestamp
 }
 var file_aperio_plugin_v1_connector_proto_depIdxs = []int32{
-	19, // 0: aperio.plugin.v1.SchemaRequest.context:type_name -> aperio.plugin.v1.InvocationContext
-	20, // 1: aperio.plugin.v1.SchemaResponse.interface:type_name -> aperio.plugin.v1.Interface
+	20, // 0: aperio.plugin.v1.SchemaRequest.context:type_name -> aperio.plugin.v1.InvocationContext
+	21, // 1: aperio.plugin.v1.SchemaResponse.interface:type_name -> aperio.plugin.v1.Interface
 	0,  // 2: aperio.plugin.v1.SchemaResponse.availability:type_name -> aperio.plugin.v1.SchemaResponse.Availability
-	21, // 3: aperio.plugin.v1.SchemaResponse.fields:type_name -> aperio.plugin.v1.ConfigField
-	22, // 4: aperio.plugin.v1.SchemaResponse.auth:type_name -> aperio.plugin.v1.Auth
+	22, // 3: aperio.plugin.v1.SchemaResponse.fields:type_name -> aperio.plugin.v1.ConfigField
+	23, // 4: aperio.plugin.v1.SchemaResponse.auth:type_name -> aperio.plugin.v1.Auth
 	3,  // 5: aperio.plugin.v1.SchemaResponse.checks:type_name -> aperio.plugin.v1.Check
 	4,  // 6: aperio.plugin.v1.SchemaResponse.remediation_actions:type_name -> aperio.plugin.v1.RemediationAction
-	23, // 7: aperio.plugin.v1.Check.severity_hint:type_name -> aperio.plugin.v1.SeverityHint
-	23, // 8: aperio.plugin.v1.RemediationAction.severity_hint:type_name -> aperio.plugin.v1.SeverityHint
-	19, // 9: aperio.plugin.v1.TestRequest.context:type_name -> aperio.plugin.v1.InvocationContext
-	24, // 10: aperio.plugin.v1.TestResponse.diagnostics:type_name -> aperio.plugin.v1.Diagnostic
-	16, // 11: aperio.plugin.v1.TestResponse.account:type_name -> aperio.plugin.v1.TestResponse.AccountEntry
-	19, // 12: aperio.plugin.v1.SyncRequest.context:type_name -> aperio.plugin.v1.InvocationContext
+	24, // 7: aperio.plugin.v1.Check.severity_hint:type_name -> aperio.plugin.v1.SeverityHint
+	24, // 8: aperio.plugin.v1.RemediationAction.severity_hint:type_name -> aperio.plugin.v1.SeverityHint
+	20, // 9: aperio.plugin.v1.TestRequest.context:type_name -> aperio.plugin.v1.InvocationContext
+	25, // 10: aperio.plugin.v1.TestResponse.diagnostics:type_name -> aperio.plugin.v1.Diagnostic
+	17, // 11: aperio.plugin.v1.TestResponse.account:type_name -> aperio.plugin.v1.TestResponse.AccountEntry
+	20, // 12: aperio.plugin.v1.SyncRequest.context:type_name -> aperio.plugin.v1.InvocationContext
 	9,  // 13: aperio.plugin.v1.SyncEvent.batch:type_name -> aperio.plugin.v1.EventBatch
 	12, // 14: aperio.plugin.v1.SyncEvent.checkpoint:type_name -> aperio.plugin.v1.Checkpoint
-	13, // 15: aperio.plugin.v1.SyncEvent.progress:type_name -> aperio.plugin.v1.Progress
-	10, // 16: aperio.plugin.v1.EventBatch.events:type_name -> aperio.plugin.v1.Event
-	25, // 17: aperio.plugin.v1.Event.occurred_at:type_name -> google.protobuf.Timestamp
-	11, // 18: aperio.plugin.v1.Event.actor:type_name -> aperio.plugin.v1.Actor
-	19, // 19: aperio.plugin.v1.OAuthCallbackRequest.context:type_name -> aperio.plugin.v1.InvocationContext
-	17, // 20: aperio.plugin.v1.OAuthCallbackRequest.parameters:type_name -> aperio.plugin.v1.OAuthCallbackRequest.ParametersEntry
-	18, // 21: aperio.plugin.v1.OAuthCallbackResponse.account:type_name -> aperio.plugin.v1.OAuthCallbackResponse.AccountEntry
-	24, // 22: aperio.plugin.v1.OAuthCallbackResponse.diagnostics:type_name -> aperio.plugin.v1.Diagnostic
-	1,  // 23: aperio.plugin.v1.ConnectorPlugin.Schema:input_type -> aperio.plugin.v1.SchemaRequest
-	5,  // 24: aperio.plugin.v1.ConnectorPlugin.TestConnection:input_type -> aperio.plugin.v1.TestRequest
-	7,  // 25: aperio.plugin.v1.ConnectorPlugin.Sync:input_type -> aperio.plugin.v1.SyncRequest
-	14, // 26: aperio.plugin.v1.ConnectorPlugin.OAuthCallback:input_type -> aperio.plugin.v1.OAuthCallbackRequest
-	2,  // 27: aperio.plugin.v1.ConnectorPlugin.Schema:output_type -> aperio.plugin.v1.SchemaResponse
-	6,  // 28: aperio.plugin.v1.ConnectorPlugin.TestConnection:output_type -> aperio.plugin.v1.TestResponse
-	8,  // 29: aperio.plugin.v1.ConnectorPlugin.Sync:output_type -> aperio.plugin.v1.SyncEvent
-	15, // 30: aperio.plugin.v1.ConnectorPlugin.OAuthCallback:output_type -> aperio.plugin.v1.OAuthCallbackResponse
-	27, // [27:31] is the sub-list for method output_type
-	23, // [23:27] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	14, // 15: aperio.plugin.v1.SyncEvent.progress:type_name -> aperio.plugin.v1.Progress
+	13, // 16: aperio.plugin.v1.SyncEvent.dead_letter:type_name -> aperio.plugin.v1.DeadLetter
+	10, // 17: aperio.plugin.v1.EventBatch.events:type_name -> aperio.plugin.v1.Event
+	26, // 18: aperio.plugin.v1.Event.occurred_at:type_name -> google.protobuf.Timestamp
+	11, // 19: aperio.plugin.v1.Event.actor:type_name -> aperio.plugin.v1.Actor
+	20, // 20: aperio.plugin.v1.OAuthCallbackRequest.context:type_name -> aperio.plugin.v1.InvocationContext
+	18, // 21: aperio.plugin.v1.OAuthCallbackRequest.parameters:type_name -> aperio.plugin.v1.OAuthCallbackRequest.ParametersEntry
+	19, // 22: aperio.plugin.v1.OAuthCallbackResponse.account:type_name -> aperio.plugin.v1.OAuthCallbackResponse.AccountEntry
+	25, // 23: aperio.plugin.v1.OAuthCallbackResponse.diagnostics:type_name -> aperio.plugin.v1.Diagnostic
+	1,  // 24: aperio.plugin.v1.ConnectorPlugin.Schema:input_type -> aperio.plugin.v1.SchemaRequest
+	5,  // 25: aperio.plugin.v1.ConnectorPlugin.TestConnection:input_type -> aperio.plugin.v1.TestRequest
+	7,  // 26: aperio.plugin.v1.ConnectorPlugin.Sync:input_type -> aperio.plugin.v1.SyncRequest
+	15, // 27: aperio.plugin.v1.ConnectorPlugin.OAuthCallback:input_type -> aperio.plugin.v1.OAuthCallbackRequest
+	2,  // 28: aperio.plugin.v1.ConnectorPlugin.Schema:output_type -> aperio.plugin.v1.SchemaResponse
+	6,  // 29: aperio.plugin.v1.ConnectorPlugin.TestConnection:output_type -> aperio.plugin.v1.TestResponse
+	8,  // 30: aperio.plugin.v1.ConnectorPlugin.Sync:output_type -> aperio.plugin.v1.SyncEvent
+	16, // 31: aperio.plugin.v1.ConnectorPlugin.OAuthCallback:output_type -> aperio.plugin.v1.OAuthCallbackResponse
+	28, // [28:32] is the sub-list for method output_type
+	24, // [24:28] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_aperio_plugin_v1_connector_proto_init() }
@@ -1314,6 +1459,7 @@ func file_aperio_plugin_v1_connector_proto_init() {
 		(*SyncEvent_Batch)(nil),
 		(*SyncEvent_Checkpoint)(nil),
 		(*SyncEvent_Progress)(nil),
+		(*SyncEvent_DeadLetter)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1321,7 +1467,7 @@ func file_aperio_plugin_v1_connector_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_aperio_plugin_v1_connector_proto_rawDesc), len(file_aperio_plugin_v1_connector_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

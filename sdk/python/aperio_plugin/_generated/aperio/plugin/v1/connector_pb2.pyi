@@ -117,14 +117,16 @@ class SyncRequest(_message.Message):
     def __init__(self, context: _Optional[_Union[_common_pb2.InvocationContext, _Mapping]] = ..., cursor: _Optional[bytes] = ..., full: _Optional[bool] = ...) -> None: ...
 
 class SyncEvent(_message.Message):
-    __slots__ = ("batch", "checkpoint", "progress")
+    __slots__ = ("batch", "checkpoint", "progress", "dead_letter")
     BATCH_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTER_FIELD_NUMBER: _ClassVar[int]
     batch: EventBatch
     checkpoint: Checkpoint
     progress: Progress
-    def __init__(self, batch: _Optional[_Union[EventBatch, _Mapping]] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ...) -> None: ...
+    dead_letter: DeadLetter
+    def __init__(self, batch: _Optional[_Union[EventBatch, _Mapping]] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., dead_letter: _Optional[_Union[DeadLetter, _Mapping]] = ...) -> None: ...
 
 class EventBatch(_message.Message):
     __slots__ = ("events",)
@@ -167,6 +169,26 @@ class Checkpoint(_message.Message):
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     cursor: bytes
     def __init__(self, cursor: _Optional[bytes] = ...) -> None: ...
+
+class DeadLetter(_message.Message):
+    __slots__ = ("reason", "code", "source_event_id", "position", "event_type", "source", "excerpt", "record_bytes")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    EXCERPT_FIELD_NUMBER: _ClassVar[int]
+    RECORD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    code: str
+    source_event_id: str
+    position: str
+    event_type: str
+    source: str
+    excerpt: str
+    record_bytes: int
+    def __init__(self, reason: _Optional[str] = ..., code: _Optional[str] = ..., source_event_id: _Optional[str] = ..., position: _Optional[str] = ..., event_type: _Optional[str] = ..., source: _Optional[str] = ..., excerpt: _Optional[str] = ..., record_bytes: _Optional[int] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("done", "total", "message")
