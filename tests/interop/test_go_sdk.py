@@ -259,6 +259,18 @@ def test_what_a_go_plugin_prints_and_logs_arrives(go_host: Host, numbers: Receip
     assert dict(told["logged"].fields)["organization_id"] == "local"
 
 
+def test_the_last_of_many_prints_of_a_go_plugin_arrives_though_it_is_stopped_at_once(
+    go_host: Host, numbers: Receipt
+) -> None:
+    async def use(plugin: RunningPlugin) -> None:
+        await plugin.connector.test_connection(settings(mode="print", count=5000))
+
+    go_host.run(numbers, use)
+    told = [record.message for record in go_host.logs if record.message.startswith("line ")]
+    assert told == [f"line {number}" for number in range(5000)]
+    assert "without an end" in {record.message for record in go_host.logs}
+
+
 def test_a_go_plugin_sees_no_variable_of_the_handshake_or_the_host(
     go_host: Host, numbers: Receipt
 ) -> None:

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 const (
@@ -47,7 +48,9 @@ type Runtime struct {
 	writer *logging.Writer
 	state  func(invocationID string) aperio.State
 	log    hclog.Logger
-	ending func()
+	prints *prints
+	ending func() // waits until the process may end
+	stop   func() // ends the server, and does not wait
 
 	mutex    sync.Mutex
 	isEnding bool
@@ -61,7 +64,9 @@ func NewRuntime(writer *logging.Writer, state func(invocationID string) aperio.S
 		writer: writer,
 		state:  state,
 		log:    logging.NewHclog(writer, module),
+		prints: newPrints(),
 		ending: func() {},
+		stop:   func() {},
 		active: map[*context.CancelFunc]struct{}{},
 		idle:   make(chan struct{}),
 	}
@@ -147,7 +152,10 @@ func (r *Runtime) unary(
 	ctx context.Context, request any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler,
 ) (answer any, err error) {
 	if info.FullMethod == shutdownMethod {
-		r.ending() // go-plugin's own handler closes every connection at once
+		// In place of go-plugin's own handler, which cuts every connection, with what is on its way.
+		r.ending()
+		r.stop()
+		return &emptypb.Empty{}, nil
 	}
 	if !strings.HasPrefix(info.FullMethod, ourMethods) {
 		return next(ctx, request)
@@ -172,6 +180,9 @@ func (r *Runtime) unary(
 func (r *Runtime) stream(
 	server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler,
 ) error {
+	if info.FullMethod == stdioMethod {
+		return r.prints.stream(server, stream, next)
+	}
 	if !strings.HasPrefix(info.FullMethod, ourMethods) {
 		return next(server, stream)
 	}

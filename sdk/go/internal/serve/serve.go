@@ -31,6 +31,11 @@ const (
 	// callPatience is, of it, for calls to notice that they were cancelled.
 	callPatience = 700 * time.Millisecond
 
+	// printPatience is, of it, for what was printed to be handed over; wirePatience is for what is on
+	// the wire then, and for a host that keeps its connection.
+	printPatience = 400 * time.Millisecond
+	wirePatience  = 200 * time.Millisecond
+
 	hostCheckInterval = 500 * time.Millisecond
 	lifelineVariable  = "APERIO_HOST_LIFELINE"
 )
@@ -53,7 +58,7 @@ func Run(service *Service) {
 	slog.SetDefault(logging.NewSlog(writer, "plugin"))
 	runtime := NewRuntime(writer, hoststate.FromEnvironment().Slice)
 	served := &process{runtime: runtime, service: service}
-	runtime.ending = served.begin
+	runtime.ending, runtime.stop = served.begin, served.stop
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: Handshake,
 		Plugins:         plugin.PluginSet{service.Kind: served},
@@ -102,12 +107,20 @@ func (p *process) server(options []grpc.ServerOption) *grpc.Server {
 	return p.grpc
 }
 
-// begin begins the end: from here on the process lives stopPatience at most.
+// begin begins the end: from here on the process lives stopPatience at most. It waits until calls
+// have ended and the host has what they printed.
 func (p *process) begin() {
 	p.once.Do(func() {
 		time.AfterFunc(stopPatience, func() { os.Exit(0) })
+		p.runtime.End(callPatience)
+		p.runtime.prints.flush(printPatience, printed()...)
 	})
-	p.runtime.End(callPatience)
+}
+
+// stop ends the server, with which plugin.Serve returns, when its answers are sent.
+func (p *process) stop() {
+	time.AfterFunc(wirePatience, p.grpc.Stop)
+	go p.grpc.GracefulStop()
 }
 
 // endWithHost waits until the host is gone, or SIGTERM, and ends the server then, with which
@@ -132,5 +145,5 @@ func (p *process) endWithHost(lifeline *os.File, terminated <-chan os.Signal) {
 		break
 	}
 	p.begin()
-	p.grpc.Stop()
+	p.stop()
 }

@@ -41,6 +41,13 @@ func (wilful) TestConnection(
 	case "error":
 		return nil, errors.New("s3cret in an error")
 	case "print":
+		count, err := call.Config.NumberOr("count", 0)
+		if err != nil {
+			return nil, err
+		}
+		for number := range int(count) {
+			fmt.Printf("line %d\n", number)
+		}
 		fmt.Print("printed\nwithout an end")
 		call.Logger.Warn("logged", "@level", 5, "n", 7)
 		call.HCLogger.Error("hclogged", "@message", 5)
