@@ -84,7 +84,7 @@ def build(request: BuildRequest) -> list[Artifact]:
     Raises:
         RuntimeUnsupported: Python plugins are not built for one of the platforms.
         UsageError: a Python version is malformed or not declared; SOURCE_DATE_EPOCH is no number.
-        SecretInProject: a file looks like a credential.
+        SecretInProject, SecretScanTooLong: a file looks like a credential, or nobody can tell.
         TreeNotPlain, ProjectInvalid: the project holds links or devices, or too many files.
         ManifestInvalid, ManifestKindUnknown: the manifest changed since the project was loaded.
         LockInvalid: requirements.lock is missing or has a line without hashes.

@@ -2,7 +2,10 @@
 
 The rules catch what gives itself away: names that only credentials have, and tokens with a fixed
 beginning or frame. They are a seat belt, no proof that a project is free of secrets. What is
-found is named by file and rule; the secret itself is never shown.
+found is named by file, line and rule; the secret itself is never shown.
+
+The files are somebody's, and may have been made to keep us busy: every repeat in a rule has a
+bound, no rule takes more than a few passes over a file, and the scan as a whole has a deadline.
 
 Sources of the forms: RFC 7468 (PEM), RFC 7517 (JWK), RFC 7519 (JWT), and the providers' own
 descriptions of their tokens' prefixes.
@@ -12,10 +15,11 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors.building import SecretInProject
+from aperio_cli.errors.building import SecretInProject, SecretScanTooLong
 from aperio_cli.files.reading import read_capped
 from aperio_cli.text import show_path
 
@@ -24,7 +28,12 @@ if TYPE_CHECKING:
 
     from aperio_cli.building.contents import ProjectFile
 
-_MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_FILE_BYTES = 64 * 1024 * 1024
+"""The longest file that is looked through."""
+
+DEADLINE_S = 120.0
+"""How long looking through all files may take: some hundred times what a large project needs."""
+
 _SHOWN_AT_MOST = 20
 
 _NAMES = {
@@ -47,52 +56,112 @@ _HARMLESS_NAMES = (".env.example", ".env.sample", ".env.template")
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
-    """What a secret looks like: all of the patterns occur in one file."""
+class Rule:
+    """What a secret looks like: all of the patterns occur in one file, the secret in the last.
+
+    Attributes:
+        words: what it is, for messages.
+        signs: bytes of which at least one stands in every match; looking for them is quick.
+        patterns: each takes a few passes over a file at most, whatever is in it.
+    """
 
     words: str
+    signs: tuple[bytes, ...]
     patterns: tuple[re.Pattern[bytes], ...]
 
-    def matches(self, data: bytes) -> bool:
-        return all(pattern.search(data) for pattern in self.patterns)
+    def lines(self, data: bytes) -> Iterator[int]:
+        """Yield the number of each line in which a secret begins."""
+        if not any(sign in data for sign in self.signs):
+            return
+        *others, last = self.patterns
+        if not all(pattern.search(data) for pattern in others):
+            return
+        number, counted, position = 1, 0, 0
+        while found := last.search(data, position):
+            number += data.count(b"\n", counted, found.start())
+            yield number
+            counted = found.start()
+            end = data.find(b"\n", found.end())
+            if end < 0:
+                return
+            position = end
 
 
-def _rule(words: str, *patterns: bytes) -> _Rule:
-    return _Rule(words, tuple(re.compile(pattern) for pattern in patterns))
+def _rule(words: str, signs: tuple[bytes, ...], *patterns: bytes) -> Rule:
+    return Rule(words, signs, tuple(re.compile(pattern) for pattern in patterns))
 
 
-_RULES = (
-    _rule("a private key in PEM form", rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"),
+# A token's characters are taken once, from where they begin: a search that began anew at each of
+# them would take the square of their number.
+_JWT = (
+    rb"(?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]{0,200}?\beyJ[A-Za-z0-9_-]{15})[A-Za-z0-9_-]{18,8192}+"
+    rb"\.eyJ[A-Za-z0-9_-]{15,8192}+\.[A-Za-z0-9_-]{20}"
+)
+
+RULES = (
+    _rule(
+        "a private key in PEM form",
+        (b"PRIVATE KEY",),
+        rb"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----",
+    ),
     _rule(
         "a private JSON Web Key",
-        rb'"kty"\s*:\s*"(?:RSA|EC|OKP)"',
-        rb'"d"\s*:\s*"[A-Za-z0-9_-]{32,}"',
+        (b'"kty"',),
+        rb'"kty"\s{0,64}:\s{0,64}"(?:RSA|EC|OKP)"',
+        rb'"d"\s{0,64}:\s{0,64}"[A-Za-z0-9_-]{32}',
     ),
-    _rule(
-        "a signed JSON Web Token",
-        rb"\beyJ[A-Za-z0-9_-]{15,}\.eyJ[A-Za-z0-9_-]{15,}\.[A-Za-z0-9_-]{20,}",
-    ),
+    _rule("a signed JSON Web Token", (b".eyJ",), _JWT),
     # Amazon's documentation uses key ids that end in EXAMPLE.
-    _rule("an AWS access key id", rb"\b(?:AKIA|ASIA)(?![0-9A-Z]{9}EXAMPLE)[0-9A-Z]{16}\b"),
+    _rule(
+        "an AWS access key id",
+        (b"AKIA", b"ASIA"),
+        rb"\b(?:AKIA|ASIA)(?![0-9A-Z]{9}EXAMPLE)[0-9A-Z]{16}\b",
+    ),
     _rule(
         "a GitHub token",
+        (b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_"),
         rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{60})",
     ),
-    _rule("a GitLab token", rb"\bglpat-[A-Za-z0-9_-]{20}"),
-    _rule("a Slack token", rb"\bxox[abeoprs]-[0-9A-Za-z-]{20}"),
-    _rule("a Stripe key", rb"\b[rs]k_live_[0-9A-Za-z]{24}"),
-    _rule("an npm token", rb"\bnpm_[A-Za-z0-9]{36}|:_authToken\s*=\s*[^\s$]"),
-    _rule("a Python index token", rb"\bpypi-AgE[A-Za-z0-9_-]{50}"),
+    _rule("a GitLab token", (b"glpat-",), rb"\bglpat-[A-Za-z0-9_-]{20}"),
+    _rule("a Slack token", (b"xox",), rb"\bxox[abeoprs]-[0-9A-Za-z-]{20}"),
+    _rule("a Stripe key", (b"k_live_",), rb"\b[rs]k_live_[0-9A-Za-z]{24}"),
+    _rule(
+        "an npm token",
+        (b"npm_", b":_authToken"),
+        rb"\bnpm_[A-Za-z0-9]{36}|:_authToken[ \t]{0,64}=[ \t]{0,64}[^\s$]",
+    ),
+    _rule("a Python index token", (b"pypi-AgE",), rb"\bpypi-AgE[A-Za-z0-9_-]{50}"),
     _rule(
         "a Google service account",
-        rb'"type"\s*:\s*"service_account"',
-        rb'"private_key(?:_id)?"\s*:\s*"[^"]',
+        (b'"service_account"',),
+        rb'"type"\s{0,64}:\s{0,64}"service_account"',
+        rb'"private_key(?:_id)?"\s{0,64}:\s{0,64}"[^"]',
     ),
 )
-_PYPIRC = _rule("a password for a Python index", rb"(?m)^\s*password\s*[=:]\s*\S")
+PYPIRC = _rule(
+    "a password for a Python index",
+    (b"password",),
+    rb"(?m)^[ \t]{0,64}password[ \t]{0,64}[=:][ \t]{0,64}\S",
+)
 
 
-def refuse_secrets(root: object, files: Iterable[ProjectFile]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """A file that looks like a secret, or a line of one that does; a name's line is 0."""
+
+    file: ProjectFile
+    words: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        if not self.line:
+            return f"{show_path(self.file.name)}  has the name of {self.words}"
+        return f"{show_path(self.file.name)}  contains {self.words}, line {self.line}"
+
+
+def refuse_secrets(
+    root: object, files: Iterable[ProjectFile], *, deadline_s: float = DEADLINE_S
+) -> None:
     """Check that no file looks like a credential.
 
     Test code is judged by its name only: the credentials in it are made up, and it is not packed.
@@ -100,14 +169,17 @@ def refuse_secrets(root: object, files: Iterable[ProjectFile]) -> None:
     Args:
         root: what to call the project in the message.
         files: the project's files.
+        deadline_s: how long it may take.
 
     Raises:
         SecretInProject: names the files and the rule each one met.
+        SecretScanTooLong: not all could be looked through in time.
         FileTooLarge: a file is longer than 64 MiB.
         FileNotRegular: a file became a link while the project was read.
         OSError: a file may not be read.
     """
-    found = [f"{show_path(file.name)}  {words}" for file, words in _findings(files)]
+    until = time.monotonic() + deadline_s
+    found = [str(finding) for finding in _findings(root, files, until)]
     if not found:
         return
     shown = found[:_SHOWN_AT_MOST]
@@ -123,12 +195,12 @@ def refuse_secrets(root: object, files: Iterable[ProjectFile]) -> None:
     )
 
 
-def _findings(files: Iterable[ProjectFile]) -> Iterator[tuple[ProjectFile, str]]:
+def _findings(root: object, files: Iterable[ProjectFile], until: float) -> Iterator[_Finding]:
     for file in files:
         if words := _by_name(file.path.name.lower()):
-            yield file, f"has the name of {words}"
-        elif not file.is_test and (words := _by_contents(file)):
-            yield file, f"contains {words}"
+            yield _Finding(file, words)
+        elif not file.is_test:
+            yield from _by_contents(root, file, until)
 
 
 def _by_name(name: str) -> str:
@@ -137,7 +209,21 @@ def _by_name(name: str) -> str:
     return next((words for form, words in _NAMES.items() if fnmatch.fnmatchcase(name, form)), "")
 
 
-def _by_contents(file: ProjectFile) -> str:
-    data = read_capped(file.path, _MAX_FILE_BYTES)
-    rules = (*_RULES, _PYPIRC) if file.path.name == ".pypirc" else _RULES
-    return next((rule.words for rule in rules if rule.matches(data)), "")
+def _by_contents(root: object, file: ProjectFile, until: float) -> Iterator[_Finding]:
+    data = read_capped(file.path, MAX_FILE_BYTES)
+    for rule in (*RULES, PYPIRC) if file.path.name == ".pypirc" else RULES:
+        for line in rule.lines(data):
+            yield _Finding(file, rule.words, line)
+        if time.monotonic() > until:
+            raise _too_long(root, file)
+
+
+def _too_long(root: object, file: ProjectFile) -> SecretScanTooLong:
+    return SecretScanTooLong(
+        f"`{root}` could not be looked through for secrets in time; nothing was built",
+        why=f"the time was over in {show_path(file.name)}",
+        next=[
+            "move large data that is no part of the plugin out of its folder",
+            "run the same command again on a machine that is less busy",
+        ],
+    )

@@ -42,6 +42,12 @@ class SecretInProject(Refusal):
     code = "secret-in-project"
 
 
+class SecretScanTooLong(Refusal):
+    """Looking through a project for secrets took too long; what nobody looked at is not built."""
+
+    code = "secret-scan-too-long"
+
+
 class LockInvalid(AperioError):
     """requirements.lock is missing, or a line of it is not one pinned version with its hashes."""
 

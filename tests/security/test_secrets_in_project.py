@@ -5,17 +5,24 @@ The made-up secrets are put together here, so that this file does not look like 
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from aperio_cli.building import BuildRequest, build, load_project
+from aperio_cli.building.contents import project_files
+from aperio_cli.building.secret_files import PYPIRC, RULES, refuse_secrets
 from aperio_cli.errors import REFUSED
-from aperio_cli.errors.building import SecretInProject
+from aperio_cli.errors.building import SecretInProject, SecretScanTooLong
 from tests.projects import HERE, NO_INDEX, make_project, snapshot, write
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from aperio_cli.building.secret_files import Rule
 
 KEY_HEADER = "-----BEGIN " + "PRIVATE KEY-----"
 BODY = "Zm9vYmFyYmF6cXV4" * 4
@@ -99,7 +106,21 @@ def test_build_names_every_file_but_never_a_secret(tmp_path: Path) -> None:
     for name in ("aws.py", "slack.py"):
         write(project, name, BY_CONTENTS[name])
     lines = refused(project, tmp_path / "out").why.splitlines()
-    assert lines == ["aws.py  contains an AWS access key id", "slack.py  contains a Slack token"]
+    assert lines == [
+        "aws.py  contains an AWS access key id, line 1",
+        "slack.py  contains a Slack token, line 1",
+    ]
+
+
+def test_build_names_every_line_of_a_file(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    aws = BY_CONTENTS["aws.py"]
+    write(project, "keys.txt", f"\n{aws} {aws}\n\n{BY_CONTENTS['slack.py']}\n{aws}")
+    assert refused(project, tmp_path / "out").why.splitlines() == [
+        "keys.txt  contains an AWS access key id, line 2",
+        "keys.txt  contains an AWS access key id, line 5",
+        "keys.txt  contains a Slack token, line 4",
+    ]
 
 
 def test_build_names_at_most_twenty_files(tmp_path: Path) -> None:
@@ -126,5 +147,73 @@ def test_build_lets_tests_have_made_up_secrets(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     write(project, "test_box.py", BY_CONTENTS["aws.py"])
     write(project, "tests/cert.pem", BY_CONTENTS["key.pem"])
+    request = BuildRequest(load_project(project), (HERE,), tmp_path / "out", environment=NO_INDEX)
+    assert build(request)[0].path.is_file()
+
+
+# ── files that were made to keep the scan busy ────────────────────────────────────────────────────
+
+WORST = {
+    "a private key in PEM form": ["-----BEGIN ", "-----BEGIN A", "A ", "-----BEGIN PRIVATE KEY "],
+    "a private JSON Web Key": ['"kty":"EC" "d" ', '"d"', '"d":"A', " ", '"kty" '],
+    "a signed JSON Web Token": [
+        "-eyJ",
+        "eyJ",
+        "eyJeyJeyJeyJeyJeyJ.",
+        ".eyJ",
+        "-eyJ-----------------",
+    ],
+    "an AWS access key id": ["AKIA", "AKIA ", "AKIA000000000EXAMPL"],
+    "a GitHub token": ["ghp_", "github_pat_", "ghp_0000000000000000000000000000000000 "],
+    "a GitLab token": ["glpat-", "glpat-0000000000000000000 "],
+    "a Slack token": ["xoxb-", "xoxb-0000000000000000000 "],
+    "a Stripe key": ["sk_live_", "sk_live_00000000000000000000000 "],
+    "an npm token": ["npm_", ":_authToken ", ":_authToken", " "],
+    "a Python index token": ["pypi-AgE", "pypi-AgE "],
+    "a Google service account": ['"type":"service_account" "private_key" ', '"private_key"', " "],
+    "a password for a Python index": ["\n", "\r\n", " ", "password", "\n password"],
+}
+"""For each rule what, repeated, makes it begin most often and give up as late as it can."""
+
+SCAN = """
+import sys
+from aperio_cli.building.secret_files import PYPIRC, RULES
+for rule in (*RULES, PYPIRC):
+    for text in eval(sys.argv[1])[rule.words]:
+        for sign in rule.signs:
+            list(rule.lines(sign + b" " + text.encode() * (1_000_000 // len(text))))
+print("looked through")
+"""
+
+
+def test_every_rule_looks_through_its_worst_file() -> None:
+    """A rule that took the square of a file's length would need minutes for this megabyte."""
+    command = [sys.executable, "-c", SCAN, repr(WORST)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout == "looked through\n"
+
+
+@pytest.mark.parametrize("rule", [*RULES, PYPIRC], ids=lambda rule: rule.words)
+def test_every_repeat_in_a_rule_has_a_bound(rule: Rule) -> None:
+    assert WORST[rule.words]
+    for pattern in rule.patterns:
+        plain = re.sub(rb"\\.|\[[^]]*\]", b"x", pattern.pattern)  # no class, no escape
+        assert not re.search(rb"[*+](?!\+)|\{\d*,\}", re.sub(rb"(\})\+", rb"\1", plain))
+
+
+def test_a_scan_that_takes_too_long_refuses(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    files = project_files(project)
+    refuse_secrets(project, files)
+    with pytest.raises(SecretScanTooLong, match="could not be looked through") as caught:
+        refuse_secrets(project, files, deadline_s=-1)
+    assert (caught.value.code, caught.value.exit_status) == ("secret-scan-too-long", REFUSED)
+    assert "LICENSE" in caught.value.why
+
+
+def test_build_takes_a_file_that_resembles_secrets_all_over(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    write(project, "words.txt", "-eyJ" * 100_000)
+    write(project, ".pypirc", "\n" * 400_000)
     request = BuildRequest(load_project(project), (HERE,), tmp_path / "out", environment=NO_INDEX)
     assert build(request)[0].path.is_file()
