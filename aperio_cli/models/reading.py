@@ -93,7 +93,7 @@ def read_json(data: bytes, bounds: Bounds) -> Any:
     """
     text = _decoded(data, bounds)
     require_few_members(data, bounds.members)
-    return _read("JSON", _parse_json, text, bounds, lambda _, most: _is_shallow_json(data, most))
+    return _read("JSON", _parse_json, text, bounds, lambda _, most: is_shallow_json(data, most))
 
 
 def read_toml(data: bytes, bounds: Bounds) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def _place(format_: str, error: Exception) -> str:
     )
 
 
-def _is_shallow_json(data: bytes, most: int) -> bool:
+def is_shallow_json(data: bytes, most: int) -> bool:
     """Return whether a text that is JSON keeps its depth.
 
     Nothing is kept but quotes and brackets, then the brackets outside of strings; each pass takes

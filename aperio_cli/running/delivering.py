@@ -6,14 +6,26 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.errors.usage import UsageError
+from aperio_cli.host.calls.lines import BadLine
 from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from aperio_cli.host.calls.envelopes import Outbound
 
 _MAX_REASONS: Final = 20
+
+
+async def envelopes_of(
+    found: AsyncIterator[Outbound | BadLine], reject: Callable[[BadLine], None]
+) -> AsyncIterator[Outbound]:
+    """Give the envelopes of an input; lines that are none are rejected one by one."""
+    async for item in found:
+        if isinstance(item, BadLine):
+            reject(item)
+        else:
+            yield item
 
 
 async def batches(
@@ -47,15 +59,15 @@ class Deliveries:
 
     Attributes:
         accepted: how many the destination has.
-        rejected: how many it will never take.
+        rejected: how many it will never take, and lines that are no envelope.
         retry: how many have to be tried again.
-        reasons: id, status and reason of those that were not accepted; the first 20.
+        reasons: id, status, reason and line of those that were not accepted; the first 20.
     """
 
     accepted: int = 0
     rejected: int = 0
     retry: int = 0
-    reasons: list[dict[str, str]] = field(default_factory=list)
+    reasons: list[dict[str, str | int | None]] = field(default_factory=list)
 
     def __str__(self) -> str:
         return f"{self.accepted} accepted, {self.rejected} rejected, {self.retry} to try again"
@@ -73,8 +85,15 @@ class Deliveries:
                 self.rejected += 1
             else:
                 self.retry += 1
-            if len(self.reasons) < _MAX_REASONS:
-                reason = (
-                    one_line(result.diagnostic.summary) if result else "the plugin did not answer"
-                )
-                self.reasons.append({"id": envelope.id, "status": name.lower(), "reason": reason})
+            reason = result.diagnostic.summary if result else "the plugin did not answer"
+            self._note(envelope.id, name.lower(), reason)
+
+    def reject_line(self, line: BadLine) -> None:
+        """Count a line of the input that is no envelope."""
+        self.rejected += 1
+        self._note("", "rejected", line.reason, line.number)
+
+    def _note(self, identity: str, status: str, reason: str, line: int | None = None) -> None:
+        if len(self.reasons) < _MAX_REASONS:
+            said = {"id": identity, "status": status, "reason": one_line(reason), "line": line}
+            self.reasons.append(said)

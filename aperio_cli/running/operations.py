@@ -26,13 +26,14 @@ from aperio_cli.host.launch import LaunchOptions, launch
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.protocol import OPERATIONS
 from aperio_cli.paths import runtime_base
-from aperio_cli.running.delivering import Deliveries, batches
+from aperio_cli.running.delivering import Deliveries, batches, envelopes_of
 from aperio_cli.running.targets import id_of, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from aperio_cli.host.calls.envelopes import Outbound
+    from aperio_cli.host.calls.lines import BadLine
     from aperio_cli.host.calls.session import Session
     from aperio_cli.host.calls.sync import SyncSummary
     from aperio_cli.host.launch import RunningPlugin
@@ -74,7 +75,7 @@ class RunRequest:
         full: sync: read everything again, whatever the stored checkpoint.
         execute: execute: what to do.
         accept: sync: takes the events, as `SyncTask` says.
-        envelopes: deliver: what to deliver.
+        envelopes: deliver: what to deliver, and what was found in its place.
     """
 
     operation: str = ""
@@ -84,7 +85,7 @@ class RunRequest:
     full: bool = False
     execute: Execute = field(default_factory=Execute)
     accept: Callable[[list[bytes]], Awaitable[None]] | None = None
-    envelopes: AsyncIterator[Outbound] | None = None
+    envelopes: AsyncIterator[Outbound | BadLine] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,8 +276,9 @@ class _Operations:
         """Deliver everything, in batches; what has to be tried again is said, not kept."""
         assert self.request.envelopes  # noqa: S101 - run_operation has asked
         most = session.declaration.destination.max_batch_envelopes or DEFAULT_BATCH
-        found = batches(self.request.envelopes, most=most, most_bytes=MAX_BATCH_BYTES)
         tally = Deliveries()
+        envelopes = envelopes_of(self.request.envelopes, tally.reject_line)
+        found = batches(envelopes, most=most, most_bytes=MAX_BATCH_BYTES)
         try:
             async for batch in found:
                 invocation = await session.invocation()

@@ -313,7 +313,9 @@ RUNS: dict[str, Schema] = {
     "execute failed": EXECUTED,
     "deliver": exactly(
         accepted=NUMBER, rejected=NUMBER, retry=NUMBER,
-        reasons=any_number_of(exactly(id=WORD, status=one_of("rejected", "retry"), reason=TEXT)),
+        reasons=any_number_of(
+            exactly(id=TEXT, status=one_of("rejected", "retry"), reason=TEXT, line=maybe(NUMBER))
+        ),
     ),
 }  # fmt: skip
 
@@ -471,6 +473,7 @@ def play_operator(root: Path, play: Any) -> None:
     )
     play("execute refused", *run, "acme/remediation", "execute", *act[:4], status=1)
     events = [json.dumps({"id": f"x{number}", "kind": "event"}) for number in range(3)]
+    events += ["no envelope"]
     play("deliver", *run, "acme/destination", "deliver", stdin="\n".join(events), status=1)
     play("plugin list", "plugin", "list")
     play("plugin why", "plugin", "why", "acme/hello-connector")
@@ -518,7 +521,8 @@ def test_an_operation_that_was_not_wholly_done_has_data_and_is_no_success(
 ) -> None:
     found = document(life, "deliver")
     assert (found["status"], found["exit_status"], found["errors"]) == ("error", 1, [])
-    assert found["data"]["rejected"] == 1
+    assert found["data"]["rejected"] == 2
+    assert [each["line"] for each in found["data"]["reasons"]] == [None, 4]
 
 
 def test_a_stream_has_lines_of_known_types(life: dict[str, Any]) -> None:

@@ -189,12 +189,19 @@ def test_a_destination_takes_lines_and_says_what_became_of_each(aperio: Aperio) 
     assert "x1  rejected  it is the middle one" in done.out
 
 
-def test_what_stands_before_a_line_that_is_no_envelope_is_delivered(aperio: Aperio) -> None:
+def test_a_line_that_is_no_envelope_is_one_reject_and_the_next_ones_are_delivered(
+    aperio: Aperio,
+) -> None:
     name = install_sdk_plugin(aperio, "destination")
-    done = feed(aperio, ("plugin", "run", name), events("x0", "x2") + b"not json\n" + events("x3"))
-    assert done.status == 2
-    assert "line 3 of the input was not delivered, nor any after it" in done.err
-    assert "2 accepted" in done.err
+    lines = [b"\xef\xbb\xbf" + events("x0", "x2"), b"not json\n", b"x" * 9_000_000 + b"\n"]
+    done = feed(aperio, ("plugin", "run", name), b"".join([*lines, events("x3")]))
+    assert done.status == 1
+    first, *reasons = done.out.splitlines()
+    assert first == "3 accepted, 2 rejected, 0 to try again"
+    assert reasons == [
+        "  line 3  rejected  expected `{` at character 0",
+        "  line 4  rejected  expected a line of at most 4194304 bytes",
+    ]
 
 
 def test_a_destination_without_an_input_says_so(aperio: Aperio) -> None:

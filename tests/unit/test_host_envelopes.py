@@ -10,17 +10,18 @@ import pytest
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 
 from aperio_cli.errors.running import PluginContractBroken
-from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.calls.envelopes import (
+    MAX_ENVELOPE_BYTES,
+    MAX_RECORD_BYTES,
     Origin,
     Outbound,
     Stamper,
     envelope_id,
     format_time,
     netstrings,
-    one_line_object,
-    read_outbound,
 )
+from aperio_cli.host.calls.json_text import MAX_DEPTH, one_line_object
+from aperio_cli.host.calls.lines import BadLine, read_line
 
 ORIGIN = Origin("acme/box@1.2.0", "acme-corp", "main", "BOX")
 
@@ -220,48 +221,159 @@ def test_lines_are_ndjson_one_for_each_event() -> None:
 # ── reading them again ────────────────────────────────────────────────────────────────────────────
 
 
+def written(made: connector_pb2.Event) -> bytes:
+    (line,) = Stamper(ORIGIN, subject="x").lines(connector_pb2.EventBatch(events=[made]))
+    return line
+
+
+def nested(levels: int) -> bytes:
+    return b'{"a":' * (levels - 1) + b"{}" + b"}" * (levels - 1)
+
+
+def padded(size: int, text: bytes = b"x") -> bytes:
+    """A record of so many bytes."""
+    return b'{"p":"' + text * ((size - 8) // len(text)) + b'"}'
+
+
+LONGEST = {
+    "source_event_id": "\x7f" * 512,
+    "event_type": "\x7f" * 128,
+    "source": "\x7f" * 128,
+    "actor": connector_pb2.Actor(id="\x7f" * 32 * 1024, display_name="\x7f" * 32 * 1024),
+}
+"""What an event may have at most beside its record, each byte of which becomes six."""
+
+
 def test_a_line_that_was_written_is_read_with_the_envelope_as_it_was() -> None:
     made = event(record_json=b'{"price": 1.10}')
-    (line,) = Stamper(ORIGIN, subject="x").lines(connector_pb2.EventBatch(events=[made]))
 
     expected = Outbound(envelope_id(ORIGIN, "e1"), "event", stamp(made))
-    assert read_outbound(line, number=1) == expected
-    assert read_outbound(stamp(made), number=1) == expected
+    assert read_line(written(made), number=1) == expected
+    assert read_line(stamp(made), number=1) == expected
 
 
-def test_a_line_in_another_layout_is_read_too() -> None:
-    envelope = json.loads(stamp(event()))
+@pytest.mark.parametrize(
+    "made",
+    [
+        event(record_json=padded(MAX_RECORD_BYTES - 300)),
+        event(record_json=padded(MAX_RECORD_BYTES), **LONGEST),
+        event(record_json=padded(128 * 1024, "\x9b".encode()), **LONGEST),
+        event(record_json=nested(MAX_DEPTH)),
+    ],
+    ids=["large", "largest", "escaped", "deepest"],
+)
+def test_whatever_is_written_is_read_again(made: connector_pb2.Event) -> None:
+    read = read_line(written(made), number=1)
 
-    line = json.dumps({"envelope": envelope, "type": "event"}).encode()
+    assert read == Outbound(envelope_id(ORIGIN, made.source_event_id), "event", stamp(made))
+    assert isinstance(read, Outbound)
+    assert len(read.json) <= MAX_ENVELOPE_BYTES
 
-    read = read_outbound(line, number=1)
-    assert read is not None
-    assert json.loads(read.json) == envelope
+
+@pytest.mark.parametrize(
+    ("made", "named"),
+    [
+        (event(record_json=padded(MAX_RECORD_BYTES + 1)), "record_json"),
+        (event(record_json=padded(MAX_RECORD_BYTES, "\x9b".encode())), "1572864 bytes"),
+        (event(record_json=nested(MAX_DEPTH + 1)), "nested too deeply"),
+        (event(actor=connector_pb2.Actor(email="x" * 65537)), "actor: at most 65536 bytes"),
+        (event(source="x" * 129), "source: at most 128 bytes"),
+    ],
+    ids=["record", "escaped record", "deep record", "actor", "source"],
+)
+def test_what_could_not_be_read_again_is_not_written(made: connector_pb2.Event, named: str) -> None:
+    with pytest.raises(PluginContractBroken) as caught:
+        stamp(made)
+
+    assert named in caught.value.why
+
+
+RESPACED = b'{ "id" : "a" , "schema_version": "v", "kind":"event",\t"record": %b }'
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"1.10",
+        b"9007199254740993.0",
+        b"-0",
+        b"1E+2",
+        b"1e400",
+        b"9" * 5000,
+        b'{"twice": 1, "twice": 2}',
+        b'"\\ud83d"',
+        b'"\\u00e9\\/"',
+        '"\u2028\x9b"'.encode(),
+        b"[ 1 ,\r 2 ]",
+    ],
+)
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"%b",
+        b'{"type": "event", "envelope": %b}\r',
+        b' { "envelope" :%b , "more": [1e400], "type" : "event" } ',
+        b'{"type":"event","envelope":%b,"x":{}}',
+    ],
+    ids=["bare", "spaced", "turned", "longer"],
+)
+def test_an_envelope_is_cut_out_by_its_place_and_no_value_is_written_again(
+    line: bytes, value: bytes
+) -> None:
+    envelope = RESPACED % value
+
+    assert read_line(line % envelope, number=1) == Outbound("a", "event", envelope)
+
+
+def test_a_byte_order_mark_begins_the_input_and_no_other_line() -> None:
+    line = b'\xef\xbb\xbf{"id": "a", "kind": "event"}'
+
+    assert read_line(line, number=1) == Outbound("a", "event", b'{"id": "a", "kind": "event"}')
+    assert isinstance(read_line(line, number=2), BadLine)
 
 
 @pytest.mark.parametrize("line", [b"", b"  \n", b'{"type": "summary", "events": 3}\n'])
 def test_other_lines_are_passed_over(line: bytes) -> None:
-    assert read_outbound(line, number=1) is None
+    assert read_line(line, number=1) is None
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "reason"),
     [
-        b"no json",
-        b"[]",
-        b'{"type": "event"}',
-        b'{"type": "event", "envelope": 5}',
-        b'{"type":"event","envelope":{"id":"a","kind":"event","schema_version":""},"x":{}}',
-        b'{"schema_version": "aperio.event.v1", "kind": "event"}',
-        b'{"schema_version": "aperio.event.v1", "id": 5, "kind": "event"}',
-        b'{"schema_version": "aperio.event.v1", "id": "a", "kind": "other"}',
-        b'{"schema_version": "v", "id": "a", "kind": "event", "x": "' + b"x" * 1_100_000 + b'"}',
-        b"\xff",
+        (b"no json", "expected `{` at character 0"),
+        (b"[]", "expected `{` at character 0"),
+        (b'{"id": "a", "kind": "event"', "expected `,` at character 27"),
+        (b'{"id": "a", "kind": "event",}', "Expecting value"),
+        (b'{"id": "a", "kind": "event", 5: 1}', "expected a key at character 29"),
+        (b'{"id": "a", "kind": "event"} {}', "expected the end at character 28"),
+        (b'{"id": "a", "kind": "event", "x": 01}', "expected `,`"),
+        (b'{"id": "a", "kind": "event", "x": NaN}', "NaN is not JSON"),
+        (b'{"id": "a", "kind": "event", "x": "\x01"}', "Invalid control character"),
+        (b'{"id": "a", "kind": "event", "x": ' + nested(513) + b"}", "nested too deeply"),
+        (b'{"id": "a", "kind": "event", "x": ' + nested(100_000) + b"}", "nested too deeply"),
+        (b'{"type": "event"}', "expected `envelope` once, received it 0 times"),
+        (b'{"type": "event", "envelope": 5}', "expected `{` at character 0"),
+        (b'{"type": "event", "envelope": {}, "envelope": {}}', "`envelope` once, received it 2"),
+        (b'{"kind": "event"}', "expected `id` once, received it 0 times"),
+        (b'{"id": "a", "kind": "event", "id": "b"}', "expected `id` once, received it 2 times"),
+        (b'{"id": 5, "kind": "event"}', "expected an `id` of 1 to 512 bytes"),
+        (b'{"id": "", "kind": "event"}', "expected an `id` of 1 to 512 bytes"),
+        (b'{"id": "' + b"x" * 513 + b'", "kind": "event"}', "expected an `id` of 1 to 512"),
+        (b'{"id": "\\ud83d", "kind": "event"}', "received half of a surrogate pair"),
+        (b'{"id": "a", "kind": "other"}', "expected a `kind` that is one of"),
+        (b'{"id": "a", "kind": ["event"]}', "expected a `kind` that is one of"),
+        (b'{"id":"a","kind":"event","x":"' + b"x" * 1_572_864 + b'"}', "at most 1572864 bytes"),
+        (b"\xff", "can't decode byte 0xff"),
     ],
 )
-def test_a_line_that_is_no_envelope_is_refused_with_its_number(line: bytes) -> None:
-    with pytest.raises(UsageError, match="line 7 of the input"):
-        read_outbound(line, number=7)
+def test_a_line_that_is_no_envelope_is_told_with_its_number_and_kept(
+    line: bytes, reason: str
+) -> None:
+    found = read_line(line, number=7)
+
+    assert isinstance(found, BadLine)
+    assert (found.number, found.data) == (7, line)
+    assert reason in found.reason
 
 
 @pytest.mark.parametrize("record", ['{"name":"\x9b2J\u0080x"}', '{"\x85":1}', '{"name":"\u00e9"}'])

@@ -16,19 +16,21 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aperio_cli.host.calls.envelopes import Outbound
+    from aperio_cli.host.calls.lines import BadLine
 
 _LONGEST_LINE_BYTES = 4 * 1024 * 1024
+_KEPT_BYTES = 1024
 _CHUNK_BYTES = 64 * 1024
 _CHUNKS_AHEAD = 16
 
 
-async def stdin_envelopes() -> AsyncIterator[Outbound]:
-    """Yield the envelopes on stdin.
+async def stdin_envelopes() -> AsyncIterator[Outbound | BadLine]:
+    """Yield the envelopes on stdin, and the lines that are none.
 
     Raises:
-        UsageError: stdin cannot be read, or a line of it is too long, or is no envelope.
+        UsageError: stdin cannot be read.
     """
-    from aperio_cli.host.calls.envelopes import read_outbound
+    from aperio_cli.host.calls.lines import BadLine, read_line
 
     if sys.stdin is None:
         raise UsageError(
@@ -37,33 +39,34 @@ async def stdin_envelopes() -> AsyncIterator[Outbound]:
     number = 0
     async for line in _lines(sys.stdin.fileno()):
         number += 1
-        if len(line) >= _LONGEST_LINE_BYTES:
-            raise UsageError(
-                f"line {number} of the input was not delivered, nor any after it: it is too long",
-                why=f"expected at most {_LONGEST_LINE_BYTES} bytes",
-            )
-        if envelope := read_outbound(line, number=number):
-            yield envelope
+        if len(line) > _LONGEST_LINE_BYTES:
+            why = f"expected a line of at most {_LONGEST_LINE_BYTES} bytes"
+            yield BadLine(number, why, line[:_KEPT_BYTES])
+        elif found := read_line(line, number=number):
+            yield found
 
 
 async def _lines(descriptor: int) -> AsyncIterator[bytes]:
     """Yield lines without their ends, read in a thread, so that waiting for one can be interrupted.
 
-    What is too long for a line is given as far as it was read.
+    What is too long for a line is given once, as far as it was read by then.
     """
     chunks: asyncio.Queue[bytes | OSError] = asyncio.Queue(_CHUNKS_AHEAD)
     arguments = (descriptor, chunks, asyncio.get_running_loop())
     threading.Thread(target=_pump, args=arguments, daemon=True).start()
-    rest = b""
+    rest, is_skipping = b"", False
     while chunk := await chunks.get():
         if isinstance(chunk, OSError):
             raise UsageError("the input was not read to its end", why=str(chunk)) from chunk
         *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
+        for line in lines[is_skipping:]:
             yield line
-        if len(rest) >= _LONGEST_LINE_BYTES:
+        is_skipping = is_skipping and not lines
+        if is_skipping:
+            rest = b""
+        elif len(rest) > _LONGEST_LINE_BYTES:
             yield rest
-            return
+            rest, is_skipping = b"", True
     if rest:
         yield rest
 

@@ -193,6 +193,8 @@ def deliveries(found: Deliveries, *, undelivered_status: int) -> Report:
         "reasons": found.reasons,
     }
     lines = [str(found)]
-    lines += [f"  {r['id']}  {r['status']}  {r['reason']}" for r in found.reasons]
+    for each in found.reasons:
+        named = each["id"] or f"line {each['line']}"
+        lines.append(f"  {named}  {each['status']}  {each['reason']}")
     status = undelivered_status if found.rejected or found.retry else DONE
     return Report(data, "\n".join(lines), exit_status=status)

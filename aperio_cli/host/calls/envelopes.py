@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quote
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from aperio_cli.errors.running import PluginContractBroken
-from aperio_cli.errors.usage import UsageError
-from aperio_cli.text import clean, escape_controls
+from aperio_cli.host.calls.json_text import one_line_object
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,22 +27,36 @@ if TYPE_CHECKING:
 EVENT_SCHEMA: Final = "aperio.event.v1"
 KINDS: Final = ("event", "finding", "audit_log")
 MAX_RECORD_BYTES: Final = 1024 * 1024
-MAX_ENVELOPE_BYTES: Final = 1024 * 1024
-_MAX_ID_BYTES: Final = 512
+MAX_ID_BYTES: Final = 512
 _MAX_NAME_BYTES: Final = 128
+_MAX_ACTOR_BYTES: Final = 64 * 1024
+MAX_ENVELOPE_BYTES: Final = MAX_RECORD_BYTES + 512 * 1024
+"""What is written within it is read within it: a record, and the most that an envelope can add.
+
+That is an actor, an id and two names, each byte of which may become six (`\\u001b`), and what the
+host says. The record's own control characters may become longer, too.
+"""
+
 _ACTOR_FIELDS: Final = ("id", "email", "display_name", "type", "ip_address")
 _OLDEST_S: Final = int(datetime(1, 1, 1, tzinfo=UTC).timestamp())
 _NEWEST_S: Final = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 _NANOSECONDS: Final = 1_000_000_000
-_LINE_PREFIX: Final = '{"type":"event","envelope":'
+_LINE_PREFIX: Final = b'{"type":"event","envelope":'
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    """NaN and Infinity, which Python reads and JSON (RFC 8259) does not have."""
-    raise ValueError(f"{name} is not JSON")
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """An envelope on its way to a destination.
 
+    Attributes:
+        id: the envelope's id.
+        kind: event, finding or audit_log.
+        json: the whole envelope as one JSON object on one line.
+    """
 
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+    id: str
+    kind: str
+    json: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +121,7 @@ class Stamper:
         Raises:
             PluginContractBroken: an event is not as connector.proto says; names the event.
         """
-        return [f"{_LINE_PREFIX}{self._envelope(event)}}}\n".encode() for event in batch.events]
+        return [b"%b%b}\n" % (_LINE_PREFIX, self.envelope(event)) for event in batch.events]
 
     def envelope(self, event: connector_pb2.Event) -> bytes:
         """Return the envelope of one event: a JSON object on one line, UTF-8.
@@ -116,25 +129,36 @@ class Stamper:
         Raises:
             PluginContractBroken: as `lines`.
         """
-        return self._envelope(event).encode()
+        data = self._envelope(event).encode()
+        if len(data) > MAX_ENVELOPE_BYTES:
+            self._broken(event, f"at most {MAX_ENVELOPE_BYTES} bytes with all that is added")
+        return data
 
     def _envelope(self, event: connector_pb2.Event) -> str:
         source_event_id = event.source_event_id
         id_bytes = source_event_id.encode()
-        if not 0 < len(id_bytes) <= _MAX_ID_BYTES:
-            self._broken(event, f"source_event_id: 1 to {_MAX_ID_BYTES} bytes")
-        if not 0 < len(event.event_type) <= _MAX_NAME_BYTES:
+        if not 0 < len(id_bytes) <= MAX_ID_BYTES:
+            self._broken(event, f"source_event_id: 1 to {MAX_ID_BYTES} bytes")
+        if not 0 < len(event.event_type.encode()) <= _MAX_NAME_BYTES:
             self._broken(event, f"event_type: 1 to {_MAX_NAME_BYTES} bytes")
+        if len(event.source.encode()) > _MAX_NAME_BYTES:
+            self._broken(event, f"source: at most {_MAX_NAME_BYTES} bytes")
         identity = self._id_prefix.copy()
         identity.update(b"%d:%b" % (len(id_bytes), id_bytes))
         origin = f',"origin":{quote(event.source)}' if event.source else ""
         return (
             f'{{"id":"{identity.hexdigest()}{self._constant}{quote(event.event_type)}'
-            f',"actor":{_actor_json(event.actor) if event.HasField("actor") else "null"}'
+            f',"actor":{self._actor(event) if event.HasField("actor") else "null"}'
             f',"occurred_at":{self._occurred_at(event)}'
             f',"source_event_id":{quote(source_event_id)}'
             f',"record":{self._record(event)}{origin}}}'
         )
+
+    def _actor(self, event: connector_pb2.Event) -> str:
+        values = [(name, getattr(event.actor, name)) for name in _ACTOR_FIELDS]
+        if sum(len(value.encode()) for _, value in values) > _MAX_ACTOR_BYTES:
+            self._broken(event, f"actor: at most {_MAX_ACTOR_BYTES} bytes in all")
+        return "{" + ",".join(f'"{name}":{quote(value)}' for name, value in values if value) + "}"
 
     def _occurred_at(self, event: connector_pb2.Event) -> str:
         text = format_time(event.occurred_at) if event.HasField("occurred_at") else ""
@@ -160,39 +184,6 @@ class Stamper:
         )
 
 
-def one_line_object(data: bytes) -> str:
-    """Return the text of one JSON object, checked, and on one line.
-
-    It is the same text, except that line ends between tokens become spaces, inside of strings JSON
-    has none, and that control characters which a terminal would obey are escaped: nothing of the
-    contents changes.
-
-    Raises:
-        ValueError: not UTF-8, not JSON (RFC 8259), not an object, or nested too deeply to check.
-    """
-    text = data.decode()
-    _object(text)
-    text = escape_controls(text)
-    if "\n" in text or "\r" in text:
-        return text.replace("\n", " ").replace("\r", " ")
-    return text
-
-
-def _object(text: str) -> dict[str, Any]:
-    document: Any
-    try:
-        if text.startswith("{"):  # the usual case, without looking for white space
-            document, end = _DECODER.raw_decode(text)
-            if end == len(text):
-                return cast("dict[str, Any]", document)
-        document = _DECODER.decode(text)
-    except RecursionError as error:
-        raise ValueError("JSON that is nested too deeply") from error
-    if not isinstance(document, dict):
-        raise ValueError("JSON that is no object")  # noqa: TRY004 - a wrong value, whatever its type
-    return document
-
-
 def format_time(moment: Timestamp) -> str:
     """Return a moment as RFC 3339 in UTC with 0, 3, 6 or 9 digits of a second.
 
@@ -213,64 +204,3 @@ def format_time(moment: Timestamp) -> str:
 def _second_text(seconds: int) -> str:
     moment = datetime.fromtimestamp(seconds, tz=UTC)
     return moment.replace(tzinfo=None).isoformat(timespec="seconds")
-
-
-def _actor_json(actor: connector_pb2.Actor) -> str:
-    parts = (
-        f'"{name}":{quote(value)}' for name in _ACTOR_FIELDS if (value := getattr(actor, name))
-    )
-    return "{" + ",".join(parts) + "}"
-
-
-@dataclass(frozen=True, slots=True)
-class Outbound:
-    """An envelope on its way to a destination.
-
-    Attributes:
-        id: the envelope's id.
-        kind: event, finding or audit_log.
-        json: the whole envelope as one JSON object on one line.
-    """
-
-    id: str
-    kind: str
-    json: bytes
-
-
-def read_outbound(line: bytes, *, number: int) -> Outbound | None:
-    """Return the envelope in a line for `deliver`; None for a blank line or a line of another type.
-
-    Args:
-        line: an `event` line as `run … sync` writes it, or a bare envelope.
-        number: the line's number, from 1, for the message.
-
-    Raises:
-        UsageError: not JSON, larger than 1 MiB, or neither of the two forms.
-    """
-    try:
-        text = line.decode().strip()
-        return _outbound(text) if text else None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"line {number} of the input was not delivered, nor any after it: it is no envelope",
-            why=f"{type(error).__name__}: {error}",
-            next=["give lines as `aperio plugin run … sync` prints them, or bare envelopes"],
-        ) from error
-
-
-def _outbound(text: str) -> Outbound | None:
-    if text.startswith(_LINE_PREFIX):  # a line of ours: cut out, so that no number is rewritten
-        text = text.removeprefix(_LINE_PREFIX)[:-1]
-    envelope = _object(text)
-    if "type" in envelope and "schema_version" not in envelope:
-        if envelope["type"] != "event":
-            return None
-        text = json.dumps(envelope["envelope"], ensure_ascii=False)
-        envelope = _object(text)
-    identity, kind = envelope["id"], envelope["kind"]
-    if not isinstance(identity, str) or not identity or kind not in KINDS:
-        raise ValueError(f"expected an id, and a kind that is one of {', '.join(KINDS)}")
-    data = text.encode()
-    if len(data) > MAX_ENVELOPE_BYTES:
-        raise ValueError(f"expected an envelope of at most {MAX_ENVELOPE_BYTES} bytes")
-    return Outbound(identity, kind, data)

@@ -837,7 +837,7 @@ func (x *Event) GetRecordJson() []byte {
 	return nil
 }
 
-// Actor is who did something. Each field may be empty.
+// Actor is who did something. Each field may be empty; together they have at most 64 KiB.
 type Actor struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id in the service.

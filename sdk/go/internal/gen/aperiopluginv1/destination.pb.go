@@ -137,7 +137,8 @@ type OutboundEnvelope struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// `event`, `finding` or `audit_log`.
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	// The whole envelope as one JSON object (aperio.contracts.v1), at most 1 MiB.
+	// The whole envelope as one JSON object (aperio.contracts.v1), at most 1.5 MiB (1572864 bytes):
+	// the limit of a record, and the most that an envelope adds to it.
 	EnvelopeJson  []byte `protobuf:"bytes,3,opt,name=envelope_json,json=envelopeJson,proto3" json:"envelope_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1,0 +1,142 @@
+"""Texts of JSON that are passed on: checked and cut by position, no value of them is interpreted.
+
+A number stays the digits that were written, however many they are, a key that stands twice stands
+there twice, and half of a surrogate pair stays the escape that it was: all of that is JSON
+(RFC 8259), and no two readers need agree about it. So nothing is parsed and written again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from aperio_cli.models.reading import is_shallow_json
+from aperio_cli.text import escape_controls
+
+MAX_DEPTH: Final = 512
+"""Objects and lists inside each other, in a record; readers have limits of their own."""
+
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """Refuse NaN and Infinity, which Python reads and JSON does not have.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"{name} is not JSON")
+
+
+# `str`: the digits as they are, which takes no time and has no limit.
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One key of an object, and its value.
+
+    Attributes:
+        key: the key.
+        value: the value; numbers as the text that was written.
+        text: the value as it stands there.
+    """
+
+    key: str
+    value: Any
+    text: str
+
+
+def one_line_object(data: bytes) -> str:
+    """Return the text of one JSON object, checked, and on one line.
+
+    It is the same text, except that line ends between tokens become spaces, inside of strings JSON
+    has none, and that control characters which a terminal would obey are escaped: nothing of the
+    contents changes.
+
+    Raises:
+        ValueError: not UTF-8, not JSON (RFC 8259), not an object, or nested too deeply.
+    """
+    text = data.decode()
+    if not isinstance(_parsed(text), dict):
+        raise ValueError("JSON that is no object")  # noqa: TRY004 - a wrong value, whatever its type
+    require_shallow(data, MAX_DEPTH)
+    text = escape_controls(text)
+    if "\n" in text or "\r" in text:
+        return text.replace("\n", " ").replace("\r", " ")
+    return text
+
+
+def require_shallow(data: bytes, most: int) -> None:
+    """Refuse a text of JSON that is nested too deeply.
+
+    Raises:
+        ValueError: it is.
+    """
+    if data.count(b"{") + data.count(b"[") > most and not is_shallow_json(data, most):
+        raise _too_deep(most)
+
+
+def members(text: str) -> list[Member]:
+    """Return the members of an object in their order, each with its value as it stands there.
+
+    Raises:
+        ValueError: not JSON, not an object, or nested too deeply for Python's own reader.
+    """
+    at = _after(text, 0, "{")
+    found: list[Member] = []
+    if _is_at(text, at, "}"):
+        return _ended(text, at + 1, found)
+    while True:
+        key, end = _value(text, at)
+        if not isinstance(key, str) or text[at] != '"':  # numbers are texts here
+            raise ValueError(f"expected a key at character {at}")
+        begin = _after(text, end, ":")
+        value, end = _value(text, begin)
+        found.append(Member(key, value, text[begin:end]))
+        at = _SPACE.match(text, end).end()  # type: ignore[union-attr] # it matches anywhere
+        if _is_at(text, at, "}"):
+            return _ended(text, at + 1, found)
+        at = _after(text, at, ",")
+
+
+def _parsed(text: str) -> Any:
+    if text.startswith("{"):  # the usual case, without looking for white space
+        document, end = _value(text, 0)
+        if end == len(text):
+            return document
+    try:
+        return _DECODER.decode(text)
+    except RecursionError as error:
+        raise _too_deep(MAX_DEPTH) from error
+
+
+def _value(text: str, at: int) -> tuple[Any, int]:
+    try:
+        return _DECODER.raw_decode(text, at)
+    except RecursionError as error:
+        raise _too_deep(MAX_DEPTH) from error
+
+
+def _after(text: str, at: int, mark: str) -> int:
+    """Return where the next token begins, behind a mark."""
+    at = _SPACE.match(text, at).end()  # type: ignore[union-attr] # it matches anywhere
+    if not _is_at(text, at, mark):
+        raise ValueError(f"expected `{mark}` at character {at}")
+    return _SPACE.match(text, at + 1).end()  # type: ignore[union-attr] # it matches anywhere
+
+
+def _is_at(text: str, at: int, mark: str) -> bool:
+    return text.startswith(mark, at)
+
+
+def _ended(text: str, at: int, found: list[Member]) -> list[Member]:
+    if text[at:].strip(" \t\n\r"):
+        raise ValueError(f"expected the end at character {at}")
+    return found
+
+
+def _too_deep(most: int) -> ValueError:
+    return ValueError(f"JSON that is nested too deeply: {most} levels are the most")

@@ -1,0 +1,96 @@
+"""Reading lines for `deliver`: the envelope in each is cut out by its place, and stays as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from aperio_cli.host.calls.envelopes import KINDS, MAX_ENVELOPE_BYTES, MAX_ID_BYTES, Outbound
+from aperio_cli.host.calls.json_text import MAX_DEPTH, Member, members, require_shallow
+
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line of the input that is no envelope.
+
+    Attributes:
+        number: from 1.
+        reason: why it is none.
+        data: the line without its end; of one that is too long the beginning.
+    """
+
+    number: int
+    reason: str
+    data: bytes = field(repr=False)
+
+
+def read_line(line: bytes, *, number: int) -> Outbound | BadLine | None:
+    """Return the envelope in a line for `deliver`; None for a blank line or a line of another type.
+
+    Args:
+        line: an `event` line as `run … sync` writes it, whatever its spaces, its order of keys and
+            further keys, or a bare envelope. A byte order mark may begin the first one.
+        number: the line's number, from 1.
+    """
+    try:
+        text = (line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line).decode()
+        text = text.strip(" \t\r\n")
+        return _outbound(text) if text else None
+    except ValueError as error:
+        return BadLine(number, str(error), line)
+
+
+def _outbound(text: str) -> Outbound | None:
+    """Return the envelope in a text; None for a line of another type.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    found = members(text)
+    keys = {member.key for member in found}
+    if "type" in keys and "schema_version" not in keys:
+        if _only(found, "type").value != "event":
+            return None
+        text = _only(found, "envelope").text
+        found = members(text)
+    identity, kind = _only(found, "id"), _only(found, "kind").value
+    if kind not in KINDS:
+        raise ValueError(f"expected a `kind` that is one of {', '.join(KINDS)}")
+    data = text.encode()
+    if len(data) > MAX_ENVELOPE_BYTES:
+        raise ValueError(f"expected an envelope of at most {MAX_ENVELOPE_BYTES} bytes")
+    require_shallow(data, MAX_DEPTH + 1)
+    return Outbound(_checked_id(identity), kind, data)
+
+
+def _only(found: list[Member], key: str) -> Member:
+    """Return the member with a key.
+
+    Raises:
+        ValueError: there is none, or there are several, of which readers take different ones.
+    """
+    those = [member for member in found if member.key == key]
+    if len(those) != 1:
+        raise ValueError(f"expected `{key}` once, received it {len(those)} times")
+    return those[0]
+
+
+def _checked_id(identity: Member) -> str:
+    """Return the id of an envelope.
+
+    Raises:
+        ValueError: it is no text that can be sent, or too long.
+    """
+    expected = f"expected an `id` of 1 to {MAX_ID_BYTES} bytes of text"
+    if not identity.text.startswith('"'):
+        raise ValueError(expected)
+    found: str = identity.value
+    try:
+        size = len(found.encode())
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{expected}, received half of a surrogate pair") from error
+    if not 0 < size <= MAX_ID_BYTES:
+        raise ValueError(expected)
+    return found

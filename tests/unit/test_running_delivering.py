@@ -1,0 +1,73 @@
+"""Deliveries: lines of an input, batches, and what is counted of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+
+import pytest
+
+from aperio_cli.commands.plugin import delivering
+from aperio_cli.host.calls.envelopes import Outbound
+from aperio_cli.host.calls.lines import BadLine
+
+
+def read_all(data: bytes, chunk_bytes: int, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is found on stdin, which gives so many bytes at once."""
+    reader, writer = os.pipe()
+    monkeypatch.setattr(delivering, "_CHUNK_BYTES", chunk_bytes)
+
+    def write() -> None:
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write(data)
+
+    async def read() -> list[object]:
+        return [found async for found in delivering.stdin_envelopes()]
+
+    with os.fdopen(reader) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        threading.Thread(target=write, daemon=True).start()
+        return asyncio.run(asyncio.wait_for(read(), timeout=30))
+
+
+def line(name: str) -> bytes:
+    return b'{"id": "%b", "kind": "event"}' % name.encode()
+
+
+def outbound(name: str) -> Outbound:
+    return Outbound(name, "event", line(name))
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 2, 3, 7, 64, 65_536])
+def test_lines_are_found_wherever_the_input_is_cut(
+    chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivering, "_LONGEST_LINE_BYTES", 40)
+    monkeypatch.setattr(delivering, "_KEPT_BYTES", 5)
+    parts = [b"\xef\xbb\xbf" + line("a"), b"x" * 41, line("b") + b"\r", b"", b"y" * 400, line("c")]
+
+    found = read_all(b"\n".join(parts), chunk_bytes, monkeypatch)
+
+    why = "expected a line of at most 40 bytes"
+    bad = [BadLine(2, why, b"xxxxx"), BadLine(5, why, b"yyyyy")]
+    assert found == [outbound("a"), bad[0], outbound("b"), bad[1], outbound("c")]
+
+
+def test_a_line_of_the_longest_length_is_read_and_its_end_may_be_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivering, "_LONGEST_LINE_BYTES", len(line("a")))
+
+    assert read_all(line("a"), 64, monkeypatch) == [outbound("a")]
+
+
+def test_an_input_that_ends_inside_of_a_line_that_is_too_long_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivering, "_LONGEST_LINE_BYTES", 10)
+
+    (found,) = read_all(b"z" * 100, 16, monkeypatch)
+
+    assert isinstance(found, BadLine)
