@@ -51,7 +51,7 @@ def develop(
         project_path: the project's folder.
         cache: where things that can be made again are kept.
         interpreter: what will execute the plugin; a Go project needs none.
-        environment: the caller's; see `pip.PASSED_ON` and `go_tool.PASSED_ON`.
+        environment: the caller's; see `pip.PASSED_ON` and `go_environment.PASSED_ON`.
 
     Raises:
         ProjectInvalid, ManifestInvalid, ManifestKindUnknown: as `load_project`.

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from aperio_cli.archive.writing import Member
 from aperio_cli.building import sbom
 from aperio_cli.building.contents import ProjectFile, not_plain, refuse_depth
+from aperio_cli.building.go_environment import module_cache
 from aperio_cli.building.go_modules import parse_build_info
 from aperio_cli.building.go_tool import GoRun, find_toolchain, run_go
 from aperio_cli.errors.building import GoBuildFailed, ProjectInvalid
@@ -180,7 +181,7 @@ def develop_program(
             toolchain=toolchain,
             project=project.path,
             scratch=Path(scratch),
-            modules=root.parent / "downloads" / MODULE_CACHE,
+            modules=module_cache(environment, root.parent / "downloads" / MODULE_CACHE),
             compiled=root.parent / "go-build",
             environment=environment,
             platform=platform,

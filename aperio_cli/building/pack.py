@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from aperio_cli.archive import writing
 from aperio_cli.building import contents, dependencies, go, go_tool, lock, python, sbom
+from aperio_cli.building.go_environment import module_cache
 from aperio_cli.building.manifest_text import with_tags
 from aperio_cli.building.project import DOCUMENTS, read_manifest_bytes
 from aperio_cli.building.secret_files import refuse_secrets
@@ -45,7 +46,7 @@ class BuildRequest:
         pythons: interpreter versions such as `3.11`, out of those the manifest declares; none
             means all of them.
         environment: the caller's: SOURCE_DATE_EPOCH, and what `pip.PASSED_ON` or
-            `go_tool.PASSED_ON` names.
+            `go_environment.PASSED_ON` names.
         download_cache: folder where downloads are kept between builds, or None.
         compile_cache: folder where compiled Go packages are kept between builds, or None.
     """
@@ -225,12 +226,12 @@ def _go_members(
     platform: Platform,
     folder: Path,
 ) -> list[writing.Member]:
-    downloads = request.download_cache
+    downloads = request.download_cache or folder
     run = go_tool.GoRun(
         toolchain=toolchain,
         project=request.project.path,
         scratch=folder,
-        modules=downloads / go.MODULE_CACHE if downloads else folder / go.MODULE_CACHE,
+        modules=module_cache(request.environment, downloads / go.MODULE_CACHE),
         compiled=request.compile_cache or folder / "compiled",
         environment=request.environment,
         platform=platform,

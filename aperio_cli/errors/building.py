@@ -90,6 +90,27 @@ class GoModulesUnpinned(AperioError):
     code = "go-modules-unpinned"
 
 
+class GoModuleDenied(AperioError):
+    """The server of a Go plugin's module asks who wants it, and got no answer that it takes."""
+
+    code = "go-module-denied"
+
+
+class GoModuleMissing(AperioError):
+    """A module that go.mod names, or its version, is not where go looked for it."""
+
+    code = "go-module-missing"
+
+
+class GoTransportRefused(AperioError):
+    """A module of a Go plugin is kept where aperio lets go fetch nothing from.
+
+    It takes modules from a module proxy, or from git over https or ssh.
+    """
+
+    code = "go-transport-refused"
+
+
 class GoBuildFailed(AperioError):
     """A Go plugin does not compile; what go says stands in the message."""
 

@@ -19,8 +19,10 @@ from aperio_cli.errors import NOT_DONE, REFUSED, UNAVAILABLE, AperioError
 from aperio_cli.errors.building import (
     DependencyDigestMismatch,
     GoBuildFailed,
+    GoModuleMissing,
     GoModulesUnpinned,
     GoToolchainMissing,
+    GoTransportRefused,
     ProjectInvalid,
     SecretInProject,
 )
@@ -327,14 +329,27 @@ def test_build_refuses_a_module_without_a_sum(project: Path, tmp_path: Path) -> 
         build(request_for(project, tmp_path / "out", **served(tmp_path / "proxy")))
 
 
-@pytest.mark.parametrize("proxy", ["off", "http://127.0.0.1:9", "file:///nowhere"])
-def test_build_says_that_a_module_cannot_be_downloaded(
-    project: Path, tmp_path: Path, proxy: str
+@pytest.mark.parametrize(
+    ("proxy", "expected", "status", "step"),
+    [
+        ("off", NetworkUnavailable, UNAVAILABLE, "unset GOPROXY"),
+        ("http://127.0.0.1:9", NetworkUnavailable, UNAVAILABLE, "check the network"),
+        ("file:///nowhere", GoModuleMissing, NOT_DONE, "check path and version"),
+    ],
+)
+def test_build_says_why_a_module_cannot_be_downloaded(
+    project: Path,
+    tmp_path: Path,
+    proxy: str,
+    expected: type[AperioError],
+    status: int,
+    step: str,
 ) -> None:
     use_module(project, make_module(tmp_path / "proxy", DEP))
-    with pytest.raises(NetworkUnavailable) as caught:
+    with pytest.raises(expected) as caught:
         build(request_for(project, tmp_path / "out", GOPROXY=proxy))
-    assert caught.value.exit_status == UNAVAILABLE
+    assert caught.value.exit_status == status
+    assert step in caught.value.next[0]
     assert not (tmp_path / "out").exists()
 
 
@@ -469,6 +484,7 @@ def run_with(path: Path, tmp_path: Path, **environment: str) -> tool.GoRun:
 def test_go_gets_an_environment_built_from_nothing(tmp_path: Path) -> None:
     path = make_tool(tmp_path / "bin", "env\n")
     hostile = {"AWS_SECRET_ACCESS_KEY": "hunter2", "GOFLAGS": "-race", "GOTOOLCHAIN": "go1.99"}
+    hostile |= {"GIT_DIR": "/elsewhere", "GIT_CONFIG": "/elsewhere", "GOENV": "/elsewhere"}
     run = run_with(path, tmp_path, GOPROXY="off", GOPRIVATE="example.com", **hostile)
     lines = tool.run_go(run, ["env"]).splitlines()
     found = dict(line.split("=", 1) for line in lines)
@@ -482,7 +498,7 @@ def test_go_gets_an_environment_built_from_nothing(tmp_path: Path) -> None:
     assert (found["GOVCS"], found["GIT_ALLOW_PROTOCOL"]) == ("*:git", "https:ssh")
     assert (found["GOOS"], found["GOARCH"], found["CGO_ENABLED"]) == ("linux", "arm64", "0")
     assert found["TMPDIR"] == str(run.scratch)
-    assert "HOME" not in found
+    assert "/elsewhere" not in str(found)
 
 
 @pytest.mark.parametrize(
@@ -504,7 +520,7 @@ def test_modules_are_fetched_with_git_at_most(
     module = f"code.example/acme/box.{suffix}"
     need_module(project, module)
     hostile = {"GOPROXY": "direct", "GOPRIVATE": "code.example", "GOVCS": stated}
-    with pytest.raises(GoBuildFailed) as caught:
+    with pytest.raises(GoTransportRefused) as caught:
         build(request_for(project, tmp_path / "out", **hostile))
     assert f"GOVCS disallows using {refused} for private {module}" in caught.value.why
 

@@ -8,7 +8,6 @@ import ssl
 import tempfile
 import threading
 import time
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -35,6 +34,7 @@ from aperio_cli.net.fetch import (
     fetch_into,
     place_of_url,
 )
+from tests.certificates import make_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -649,31 +649,7 @@ def test_place_of_url_says_where_an_address_leads(source: str, place: Place) -> 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """A self-signed certificate with its key, for localhost and registry.example."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    names = [x509.DNSName("localhost"), x509.DNSName("registry.example")]
-    now = datetime.now(tz=UTC)
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path / "certificate.pem"
-    path.write_bytes(
-        signed.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return path
+    return make_certificate(tmp_path / "certificate.pem", "registry.example")
 
 
 @pytest.fixture
