@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.accepting.checks import Check
 from aperio_cli.accepting.verdicts import expect
-from aperio_cli.host.calls.declaration import auth_problems, client_secret_key, repeated_keys
-from aperio_cli.models.reading import Bounds, Unreadable, read_json
+from aperio_cli.host.answers import word
+from aperio_cli.host.calls.declaration import (
+    auth_problems,
+    client_secret_key,
+    default_problems,
+    repeated_keys,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -75,18 +80,9 @@ def _problems_of(field: Any) -> Iterator[str]:
         yield "a SELECT has options, and nothing else has"
     if field.type == field.TYPE_PASSWORD and not field.secret:
         yield "a PASSWORD is secret"
-    if field.default_json and not _is_json(field.default_json):
-        yield "its default is not JSON"
+    yield from default_problems(field)
     if field.secret and field.default_json:
         yield "a secret has no default"
-
-
-def _is_json(text: str) -> bool:
-    try:
-        read_json(text.encode(), Bounds(len(text) * 4))
-    except Unreadable:
-        return False
-    return True
 
 
 def _auth_problems(declaration: Any) -> Iterator[str]:
@@ -135,7 +131,7 @@ async def _streams(bench: Bench) -> str:
     expect(destination.streams, "it takes no stream")
     unknown = set(destination.streams) - known
     expect(not unknown, f"unknown streams: {sorted(unknown)}")
-    return ", ".join(destination.Stream.Name(stream) for stream in destination.streams)
+    return ", ".join(word(destination.Stream, stream) for stream in destination.streams)
 
 
 DECLARING: Final = (

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli import clock
 from aperio_cli.accepting.checks import Check
 from aperio_cli.accepting.verdicts import expect
+from aperio_cli.host.answers import word
 from aperio_cli.host.calls.destination import DEFAULT_BATCH
-from aperio_cli.host.calls.envelopes import Outbound
+from aperio_cli.host.calls.envelopes import KINDS, Outbound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +28,8 @@ def sample(bench: Bench) -> Outbound:
     It says that it is a test.
     """
     destination = bench.declaration.destination
-    name = destination.Stream.Name(destination.streams[0]) if destination.streams else "EVENT"
-    kind = name.removeprefix("STREAM_").lower()
+    words = [word(destination.Stream, stream) for stream in destination.streams]
+    kind = next((name for name in words if name in KINDS), "event")
     identity = secrets.token_hex(32)
     document = {
         "id": identity,
@@ -62,7 +63,8 @@ async def _deliver(bench: Bench, envelopes: Sequence[Outbound]) -> dict[str, Any
     expect(not missing, f"{len(missing)} of {len(sent)} envelopes have no result")
     odd = [key for key, count in received.items() if count > 1 or key not in sent]
     expect(not odd, f"{len(odd)} ids have two results, or were never sent")
-    mute = [r for r in answer.results if r.status == r.STATUS_UNSPECIFIED]
+    said = {"accepted", "rejected", "retry"}
+    mute = [r for r in answer.results if word(r.Status, r.status) not in said]
     expect(not mute, f"{len(mute)} results say neither accepted, rejected nor retry")
     return {item.id: item for item in answer.results}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli.accepting.checks import Check
 from aperio_cli.accepting.verdicts import CheckSkipped, expect
 from aperio_cli.errors.usage import UsageError
+from aperio_cli.host.answers import word
 from aperio_cli.host.calls.configuration import check_config
 from aperio_cli.host.calls.remediation import Execution
 from aperio_cli.host.wire.channel import describe
@@ -49,7 +50,7 @@ async def _execute(bench: Bench, execution: Execution) -> Any:
 
 
 def _name(answer: Any) -> str:
-    return str(answer.Outcome.Name(answer.outcome)).removeprefix("OUTCOME_")
+    return word(answer.Outcome, answer.outcome).upper()
 
 
 async def _dry_run(bench: Bench) -> str:

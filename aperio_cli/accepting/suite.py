@@ -17,6 +17,7 @@ from aperio_cli.accepting.starting import STARTING, WRITING
 from aperio_cli.accepting.syncing import SYNCING
 from aperio_cli.accepting.verdicts import CheckFailed, CheckSkipped, Outcome, Verdict
 from aperio_cli.data.state import State
+from aperio_cli.errors import AperioError
 from aperio_cli.errors.running import PluginFault
 from aperio_cli.host.launch import checked
 from aperio_cli.host.process.masking import mark
@@ -146,6 +147,10 @@ async def _examine_one(bench: Bench, check: Check, before: dict[str, Verdict]) -
         evidence = str(failed)
     except PluginFault as fault:
         evidence = f"{fault.what}\n{fault.why}"
+    except (AperioError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a check deals with the plugin's answers only
+        evidence = f"its answer cannot be read\n{type(error).__name__}: {error}"
     await bench.close()  # the next check gets a process that this one has not upset
     return check.verdict(Outcome.FAILED, evidence)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.errors.usage import UsageError
+from aperio_cli.host.answers import word
 from aperio_cli.host.calls.lines import BadLine
 from aperio_cli.text import one_line
 
@@ -77,16 +78,16 @@ class Deliveries:
         results = {result.id: result for result in answer.results}
         for envelope in batch:
             result = results.get(envelope.id)
-            name = result.Status.Name(result.status).removeprefix("STATUS_") if result else "RETRY"
-            if name == "ACCEPTED":
+            status = word(result.Status, result.status) if result else "retry"
+            if status == "accepted":
                 self.accepted += 1
                 continue
-            if name == "REJECTED":
+            if status == "rejected":
                 self.rejected += 1
-            else:
+            else:  # of a newer minor version, too: what may not have arrived is tried again
                 self.retry += 1
             reason = result.diagnostic.summary if result else "the plugin did not answer"
-            self._note(envelope.id, name.lower(), reason)
+            self._note(envelope.id, status, reason)
 
     def reject_line(self, line: BadLine) -> None:
         """Count a line of the input that is no envelope."""

@@ -12,6 +12,7 @@ from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import FilesChanged
 from aperio_cli.errors.usage import ConsentMissing, UsageError
 from aperio_cli.files import writing
+from aperio_cli.host.answers import understood
 from aperio_cli.host.calls.configuration import check_config
 from aperio_cli.host.calls.destination import DEFAULT_BATCH, MAX_BATCH_BYTES
 from aperio_cli.host.calls.invocation import (
@@ -283,7 +284,8 @@ class _Operations:
             async for batch in found:
                 invocation = await session.invocation()
                 answer = await self.plugin.destination.deliver(invocation, batch)
-                tally.count(batch, answer)
+                with understood(self.plugin.broken, "Deliver"):
+                    tally.count(batch, answer)
         except AperioError:
             self.listener.observe(tally)
             raise

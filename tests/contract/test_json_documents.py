@@ -291,6 +291,7 @@ DECLARED: dict[str, Schema] = {
 EXECUTED = exactly(
     outcome=one_of("changed", "unchanged", "would_change", "failed"),
     changes=any_number_of(exactly(attribute=WORD, before=ANY, after=ANY)),
+    problems=any_number_of(TEXT),
     diagnostics=any_number_of(DIAGNOSTIC),
     idempotency_key=WORD,
 )

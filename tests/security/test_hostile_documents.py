@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import tomlkit
 import yaml
-from aperio_plugin._generated.aperio.plugin.v1 import common_pb2
+from aperio_plugin._generated.aperio.plugin.v1 import common_pb2, connector_pb2
 
 from aperio_cli import clock
 from aperio_cli.commands.plugin.settings import read_settings
@@ -35,7 +35,7 @@ from aperio_cli.errors.registries import (
     IndexVersionUnknown,
     RegistrySourceInvalid,
 )
-from aperio_cli.errors.running import PluginConfigInvalid
+from aperio_cli.errors.running import PluginConfigInvalid, PluginContractBroken
 from aperio_cli.errors.trust import (
     IdentityTokenInvalid,
     PublisherFileInvalid,
@@ -44,6 +44,8 @@ from aperio_cli.errors.trust import (
 from aperio_cli.errors.usage import ConfigurationInvalid, NotFound
 from aperio_cli.files import reading
 from aperio_cli.host.calls.configuration import check_config
+from aperio_cli.host.calls.declaration import settle
+from aperio_cli.host.wire.channel import Calls
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.plugin_id import PluginId
@@ -124,6 +126,8 @@ def _statement(payload: bytes, _folder: Path) -> object:
 
 def _default(data: bytes, _folder: Path) -> object:
     field = common_pb2.ConfigField(key="k", type="TYPE_TEXT", default_json=data.decode())
+    calls: Any = Calls(None, "x", None)  # type: ignore[arg-type] # unused
+    settle(calls, "Schema", connector_pb2.SchemaResponse(provider="BOX", fields=[field]), "BOX")
     return check_config([field], {}, subject="x").values["k"]
 
 
@@ -476,6 +480,6 @@ def test_hostile_default_of_a_plugin_is_refused(case: str, tmp_path: Path) -> No
         text = (b"{" + JSON_MEMBERS[case] + b'"a": 1}').decode()
     except UnicodeDecodeError:
         return  # protobuf carries UTF-8 only
-    with pytest.raises(PluginConfigInvalid, match="`k`") as caught:
+    with pytest.raises(PluginContractBroken, match="answered Schema") as caught:
         _default(text.encode(), tmp_path)
-    assert "default" in caught.value.why
+    assert "`k`: the plugin's own default is not JSON" in caught.value.why

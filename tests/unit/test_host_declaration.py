@@ -121,3 +121,62 @@ def test_a_plugin_cannot_forge_lines_of_ours_with_its_keys() -> None:
         settled(schema("a\n  next  trust me", "a\n  next  trust me", auth=common_pb2.Auth()))
 
     assert len(caught.value.why.splitlines()) == 1
+
+
+DEFAULTS_THAT_FIT = [
+    ("TYPE_TEXT", '"text"'),
+    ("TYPE_TEXT", '""'),
+    ("TYPE_URL", '"https://api.box.com"'),
+    ("TYPE_URL", '""'),
+    ("TYPE_SELECT", '"eu"'),
+    ("TYPE_NUMBER", "-1.5e3"),
+    ("TYPE_BOOLEAN", "false"),
+    (77, '{"of a newer": ["minor version"]}'),
+]
+DEFAULTS_THAT_BREAK = [
+    ("TYPE_TEXT", "[" * 100_000),
+    ("TYPE_TEXT", '"\\ud83d"'),
+    ("TYPE_TEXT", "text"),
+    ("TYPE_TEXT", "1"),
+    ("TYPE_TEXT", "null"),
+    ("TYPE_TEXT", '"two\\nlines"'),
+    ("TYPE_PASSWORD", "true"),
+    ("TYPE_URL", '"ftp://api.box.com"'),
+    ("TYPE_SELECT", '"asia"'),
+    ("TYPE_SELECT", '""'),
+    ("TYPE_NUMBER", "NaN"),
+    ("TYPE_NUMBER", "1e999"),
+    ("TYPE_NUMBER", '"7"'),
+    ("TYPE_NUMBER", "9" * 5000),
+    ("TYPE_BOOLEAN", '"true"'),
+    ("TYPE_BOOLEAN", "0"),
+    (77, "NaN"),
+    (77, '{"a": 1, "a": 2}'),
+]
+
+
+def defaulted(type_: str | int, default: str) -> list[common_pb2.ConfigField]:
+    options = ["eu", "us"] if type_ == "TYPE_SELECT" else []
+    made: Any = common_pb2.ConfigField(key="k", type=type_, default_json=default, options=options)  # type: ignore[arg-type] # protobuf takes numbers, too
+    return [made]
+
+
+@pytest.mark.parametrize(("type_", "default"), DEFAULTS_THAT_FIT)
+def test_a_default_of_its_fields_type_is_taken(type_: str | int, default: str) -> None:
+    assert (
+        settled(connector_pb2.SchemaResponse(provider="BOX", fields=defaulted(type_, default)))
+        == []
+    )
+
+
+@pytest.mark.parametrize(("type_", "default"), DEFAULTS_THAT_BREAK)
+def test_a_default_that_is_none_of_its_field_breaks_the_interface(
+    type_: str | int, default: str
+) -> None:
+    fields = defaulted(type_, default)
+    acting = capabilities_pb2.CapabilitiesResponse(provider="BOX")
+    acting.remediation.actions.add(key="box.x", parameters=fields)
+    for declared in (connector_pb2.SchemaResponse(provider="BOX", fields=fields), acting):
+        with pytest.raises(PluginContractBroken) as caught:
+            settled(declared)
+        assert "`k`: the plugin's own default " in caught.value.why

@@ -14,7 +14,9 @@ from aperio_cli.commands.plugin import showing
 from aperio_cli.commands.plugin.debugging import check_debug, reattach_record
 from aperio_cli.commands.plugin.delivering import stdin_envelopes
 from aperio_cli.errors import NOT_DONE, PLUGIN_FAILED, AperioError
+from aperio_cli.errors.running import PluginContractBroken
 from aperio_cli.errors.usage import Interrupted
+from aperio_cli.host.answers import understood
 from aperio_cli.host.calls.sync import SyncSummary, WriterSink
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.running import Listener, clear_target, find_target
@@ -64,7 +66,16 @@ def run(
     asked = replace(request, operation=operation, accept=accept, envelopes=stdin_envelopes())
     with _stream(context) if operation == "sync" else contextlib.nullcontext():
         outcome = on_loop(run_operation(collaborators, cleared, asked, _listener(context)))
-        return _shown(context, outcome)
+        with understood(functools.partial(_broken, named), operation):
+            return _shown(context, outcome)
+
+
+def _broken(named: str, operation: str, why: str) -> PluginContractBroken:
+    return PluginContractBroken(
+        f"`{operation}` of `{named}` was done, and what the plugin answered cannot be shown",
+        why=why,
+        next=["tell the plugin's publisher", "look in the service for what was done"],
+    )
 
 
 @contextlib.contextmanager

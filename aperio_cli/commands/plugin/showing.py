@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli.errors import DONE, PLUGIN_FAILED
+from aperio_cli.host.answers import is_known, word
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.output import Report, pairs, table
 from aperio_cli.text import clean, one_line
@@ -60,7 +61,7 @@ def declaration(answer: Any) -> Report:
     rows = [
         (
             item.key,
-            item.Type.Name(item.type).removeprefix("TYPE_").lower(),
+            spoken(word(item.Type, item.type)),
             " ".join(
                 word
                 for word, holds in (
@@ -80,7 +81,7 @@ def declaration(answer: Any) -> Report:
                 ("provider", answer.provider),
                 ("name", answer.name),
                 ("interface", f"1.{answer.interface.minor}"),
-                ("auth", answer.auth.WhichOneof("method") or "none"),
+                ("auth", _auth(answer)),
             ]
         ),
         table(("setting", "type", "", ""), rows) if rows else "no settings",
@@ -89,6 +90,17 @@ def declaration(answer: Any) -> Report:
     if events:
         parts.append("event types\n" + "\n".join(f"  {one_line(name)}" for name in events))
     return Report(data, "\n\n".join(parts))
+
+
+def _auth(answer: Any) -> str:
+    """Return the method of a declaration's auth; one of a newer minor version is unknown."""
+    is_stated = answer.HasField("auth")
+    return answer.auth.WhichOneof("method") or ("unknown" if is_stated else "none")
+
+
+def spoken(name: str) -> str:
+    """Return a word of the interface as people read it."""
+    return name.replace("_", " ")
 
 
 def test(answer: Any) -> Report:
@@ -112,31 +124,37 @@ def connection(answer: Any) -> Report:
 
 
 def execution(answer: Any, idempotency_key: str, *, failed_status: int) -> Report:
-    """Return what came of one action."""
-    outcome = answer.Outcome.Name(answer.outcome).removeprefix("OUTCOME_").lower()
-    lines = [outcome.replace("_", " "), *_diagnostics(answer.diagnostics)]
+    """Return what came of one action; what cannot be read of the changes is said beside it."""
+    outcome = word(answer.Outcome, answer.outcome)
+    lines = [spoken(outcome), *_diagnostics(answer.diagnostics)]
+    if not is_known(answer.Outcome, answer.outcome):
+        lines[0] += ": of a newer version of the plugin interface; look at the target yourself"
     lines += [
         f"  {_path(each.attribute)}: {one_line(each.before_json)} -> {one_line(each.after_json)}"
         for each in answer.changes
     ]
+    problems: list[str] = []
     data = plain(answer) | {"outcome": outcome, "idempotency_key": idempotency_key}
     data["changes"] = [
         {
             "attribute": _path(change.attribute),
-            "before": _json_value(change.before_json),
-            "after": _json_value(change.after_json),
+            "before": _json_value(change.before_json, f"changes[{number}].before", problems),
+            "after": _json_value(change.after_json, f"changes[{number}].after", problems),
         }
-        for change in answer.changes
+        for number, change in enumerate(answer.changes)
     ]
+    data["problems"] = problems
+    lines += [f"warning: {problem}" for problem in problems]
     done = outcome in {"changed", "unchanged", "would_change"}
     return Report(data, "\n".join(lines), exit_status=DONE if done else failed_status)
 
 
-def _json_value(data: bytes) -> Any:
-    """Return the value in JSON bytes; None for none, and for what is not JSON."""
+def _json_value(data: bytes, key: str, problems: list[str]) -> Any:
+    """Return the value in JSON bytes; None for none, and for what is not JSON, which is added."""
     try:
-        return read_json(data, Bounds(len(data)))
-    except Unreadable:
+        return read_json(data, Bounds(len(data))) if data else None
+    except Unreadable as error:
+        problems.append(one_line(f"the plugin's `{key}` cannot be read: {error}"))
         return None
 
 
@@ -148,7 +166,7 @@ def _path(attribute: Any) -> str:
 def _diagnostics(items: Sequence[Any]) -> list[str]:
     lines = []
     for item in items:
-        name = item.Severity.Name(item.severity).removeprefix("SEVERITY_").lower()
+        name = spoken(word(item.Severity, item.severity))
         lines.append(f"{name}: {one_line(item.summary)}")
         lines += [f"  {line}" for line in clean(item.detail, limit=2000).splitlines()]
     return lines

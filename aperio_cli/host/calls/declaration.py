@@ -9,10 +9,12 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from aperio_cli.host.answers import understood
+from aperio_cli.host.calls.configuration import read_default
 from aperio_cli.text import clean, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from aperio_plugin.wire import capabilities_pb2, common_pb2
 
@@ -64,16 +66,21 @@ def settle(calls: Calls, method: str, declaration: Any, provider: str) -> None:
         provider: what the manifest says it speaks for.
 
     Raises:
-        PluginContractBroken: it speaks for another provider, declares a key twice, or its auth
-            makes no sense.
+        PluginContractBroken: it speaks for another provider, declares a key twice or a default
+            that is none of its field, or its auth makes no sense.
     """
+    with understood(calls.broken, method):
+        _settle(calls, method, declaration, provider)
+
+
+def _settle(calls: Calls, method: str, declaration: Any, provider: str) -> None:
     if declaration.provider != provider:
         shown = clean(declaration.provider, limit=80)
         raise calls.broken(method, f"provider\nexpected {provider}\nreceived {shown}")
-    problems = [*repeated_keys(declaration.fields), *auth_problems(declaration)]
+    problems = [*_field_problems(declaration.fields), *auth_problems(declaration)]
     if method == "Capabilities":
         for action in declaration.remediation.actions:
-            problems += [f"{action.key}: {text}" for text in repeated_keys(action.parameters)]
+            problems += [f"{action.key}: {text}" for text in _field_problems(action.parameters)]
     if problems:
         lines = [one_line(problem, limit=200) for problem in problems[:_MOST_PROBLEMS]]
         raise calls.broken(method, "\n".join(lines))
@@ -89,6 +96,19 @@ def client_secret_key(auth: common_pb2.Auth) -> str | None:
     """
     is_client = auth.WhichOneof("method") == "oauth2"
     return auth.oauth2.client_secret_field if is_client else None
+
+
+def _field_problems(fields: Sequence[common_pb2.ConfigField]) -> Iterator[str]:
+    yield from repeated_keys(fields)
+    yield from (f"`{field.key}`: {text}" for field in fields for text in default_problems(field))
+
+
+def default_problems(field: common_pb2.ConfigField) -> Iterator[str]:
+    """Yield what is wrong with the default of a field."""
+    try:
+        read_default(field)
+    except ValueError as error:
+        yield str(error)
 
 
 def repeated_keys(fields: Iterable[common_pb2.ConfigField]) -> Iterator[str]:

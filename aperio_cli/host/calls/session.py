@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.data.state import Slice
 from aperio_cli.errors.usage import UsageError
+from aperio_cli.host.answers import is_known, understood
 from aperio_cli.host.calls.configuration import CheckedConfig, check_config
 from aperio_cli.host.calls.declaration import client_secret_key
 from aperio_cli.host.calls.invocation import (
@@ -116,8 +117,11 @@ async def open_session(plugin: RunningPlugin, request: SessionRequest) -> Sessio
     """
     declaration = await declare(plugin, Invocation(request.organization_id, request.integration_id))
     subject = plugin.program.subject
-    config = check_config(declaration.fields, request.settings, subject=subject)
-    plugin.masks.learn(_secrets(declaration, config, request.settings))
+    with understood(
+        plugin.broken, "Schema" if plugin.program.kind == "connector" else "Capabilities"
+    ):
+        config = check_config(declaration.fields, request.settings, subject=subject)
+        plugin.masks.learn(_secrets(declaration, config, request.settings))
     return Session(plugin, request, declaration, config)
 
 
@@ -126,7 +130,8 @@ def _secrets(
 ) -> dict[str, str]:
     """Return the settings to mask, by key: what is declared secret, and what was referred to.
 
-    A number, a choice or a truth value that was referred to is none: it stands in many texts.
+    A number, a choice or a truth value that was referred to is none: it stands in many texts. What
+    a type of a newer minor version means nobody knows, so its values are.
     """
     client_secret = client_secret_key(declaration.auth)
     return {
@@ -137,9 +142,10 @@ def _secrets(
             field.secret
             or field.type == field.TYPE_PASSWORD
             or field.key == client_secret
+            or not is_known(field.Type, field.type)
             or (
                 isinstance(settings.get(field.key), Referenced)
-                and field.type in {field.TYPE_TEXT, field.TYPE_URL}
+                and field.type in {field.TYPE_UNSPECIFIED, field.TYPE_TEXT, field.TYPE_URL}
             )
         )
     }

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli import clock
 from aperio_cli.data.state import MAX_CURSOR_BYTES
 from aperio_cli.errors.running import PluginFault, PluginUnauthenticated
+from aperio_cli.host.answers import understood
 from aperio_cli.host.calls.envelopes import Origin, Stamper
 
 if TYPE_CHECKING:
@@ -154,7 +155,8 @@ class _Sync:
     async def _take(self, message: Any) -> None:
         match message.WhichOneof("item"):
             case "batch":
-                lines = self._stamper.lines(message.batch)
+                with understood(self._session.plugin.broken, "Sync"):
+                    lines = self._stamper.lines(message.batch)
                 await self._task.accept(lines)
                 self._events += len(lines)
             case "checkpoint":

@@ -20,6 +20,7 @@ from aperio_cli.errors.running import (
     PluginReportedError,
     PluginUnauthenticated,
 )
+from aperio_cli.host.answers import understood
 from aperio_cli.host.process.masking import Masks
 from aperio_cli.text import clean
 
@@ -191,9 +192,10 @@ class Calls:
             data = await method(payload, timeout=timeout_s, wait_for_ready=wait_for_ready)
         except grpc.aio.AioRpcError as error:
             raise await self.explain(error, path, timeout_s) from error
-        answer = self.parse(reply, data, path)
-        if not path.endswith(_DECLARING):  # asked without settings, and compared with the manifest
-            self._masks.message(answer)
+        with understood(self.broken, _method(path)):
+            answer = self.parse(reply, data, path)
+            if not path.endswith(_DECLARING):  # asked without settings, compared with the manifest
+                self._masks.message(answer)
         return answer
 
     def stream(self, path: str, request: Message) -> UnaryStreamCall[bytes, bytes]:
@@ -219,27 +221,28 @@ class Calls:
         try:
             return reply.FromString(data)
         except DecodeError as error:
-            raise self.broken(path.rpartition("/")[2], str(error)) from error
+            raise self.broken(_method(path), str(error)) from error
 
     async def explain(self, error: AioRpcError, path: str, timeout_s: float) -> PluginFault:
         """Return the error for people behind a failed call."""
         import grpc
 
-        code, method = error.code(), path.rpartition("/")[2]
+        code, method = error.code(), _method(path)
         if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
             crash = await self._crash()
             if crash is not None:
                 return crash
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return self.late(method, timeout_s)
-        said = _diagnostics(error)
-        self._masks.message(said)
-        kind = PluginReportedError
-        if code is grpc.StatusCode.UNAUTHENTICATED:
-            kind = PluginUnauthenticated
-        elif code is grpc.StatusCode.RESOURCE_EXHAUSTED and said.items:  # else it is gRPC's own
-            return self._rate_limited(error, said, method)
-        return self._reported(kind, error, said, method)
+        with understood(self.broken, method):
+            said = _diagnostics(error)
+            self._masks.message(said)
+            kind = PluginReportedError
+            if code is grpc.StatusCode.UNAUTHENTICATED:
+                kind = PluginUnauthenticated
+            elif code is grpc.StatusCode.RESOURCE_EXHAUSTED and said.items:  # else gRPC's own
+                return self._rate_limited(error, said, method)
+            return self._reported(kind, error, said, method)
 
     def late(self, method: str, timeout_s: float) -> PluginDeadlineExceeded:
         """Return the error for a call without an answer."""
@@ -285,6 +288,10 @@ class Calls:
         limited = self._reported(PluginRateLimited, error, said, method, steps)
         limited.retry_after_s = wait_s
         return limited
+
+
+def _method(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _diagnostics(error: AioRpcError) -> common_pb2.Diagnostics:

@@ -1,4 +1,4 @@
-"""The messages of the wire and mutual TLS, for hosts.
+"""The messages of the wire, mutual TLS and what settings have to be, for hosts.
 
 Plugins need nothing of it. It is shared with hosts of the same minor version only, as aperio's own
 (`aperio-plugin-sdk>=0.1,<0.2`): within one minor version no name here goes or changes its meaning;
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from aperio_plugin import _fitting as fitting
     from aperio_plugin import _mtls as mtls
     from aperio_plugin._generated.aperio.plugin.v1 import (
         capabilities_pb2,
@@ -31,6 +32,7 @@ __all__ = [
     "common_pb2",
     "connector_pb2",
     "destination_pb2",
+    "fitting",
     "goplugin_pb2",
     "host_pb2",
     "mtls",
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 _ELSEWHERE: Final = {
+    "fitting": "aperio_plugin._fitting",
     "goplugin_pb2": "aperio_plugin._generated.goplugin.goplugin_pb2",
     "mtls": "aperio_plugin._mtls",
 }
