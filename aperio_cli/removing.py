@@ -6,6 +6,8 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aperio_cli.models.ownership import owner_by
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -39,18 +41,30 @@ class RemoveReport:
         }
 
 
-def remove(
-    store: Store, ref: PluginRef, *, purge: Callable[[PluginId], object] | None = None
-) -> RemoveReport:
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """What becomes of a plugin's stored state when no version of it is left.
+
+    Attributes:
+        purge: drops it, and returns how much there was; None when it is kept.
+        hand_on: makes what one owner stored another's; called when it is kept.
+    """
+
+    purge: Callable[[PluginId], int] | None = None
+    hand_on: Callable[[str, str], object] = lambda _owner, _heir: None
+
+
+def remove(store: Store, ref: PluginRef, state: StoredState = StoredState()) -> RemoveReport:
     """Remove one version when the reference names it, else every version of the plugin.
 
     A version stops being installed with its receipt, before any other file goes. When the current
-    version goes and others stay, the highest of them becomes current.
+    version goes and others stay, the highest of them becomes current. Stored state that is kept
+    stays with whoever signed the version that was used, and with nobody else of the same id.
 
     Args:
         store: where it is installed.
         ref: what to remove.
-        purge: drops the plugin's stored state; called when no version of it is left.
+        state: what becomes of the stored state. To purge it, nothing need be installed any more.
 
     Raises:
         NotInstalled: it is not there.
@@ -58,6 +72,8 @@ def remove(
         LockHeld: another process keeps the store locked.
         OSError: a file cannot be removed; what has no receipt any more is not installed.
     """
+    if state.purge and not store.versions(ref.id) and state.purge(ref.id):
+        return RemoveReport(ref.id, (), None, was_purged=True)
     _require_installed(store, ref)
     with store.lock(f"`{ref}` was not removed"), contextlib.ExitStack() as held:
         _require_installed(store, ref)
@@ -65,15 +81,22 @@ def remove(
         for version in going:
             held.enter_context(store.exclusively(ref.id, version))
         staying = [version for version in store.versions(ref.id) if version not in going]
+        used = store.find_precedent(ref.id)
         _hand_over(store, ref.id, staying)
         for version in going:
             store.drop_version(ref.id, version)
         store.drop_empty(ref.id)
         current = store.current_version(ref.id)
-    is_purged = purge is not None and not staying
-    if purge is not None and is_purged:
-        purge(ref.id)
-    return RemoveReport(ref.id, tuple(going), current, is_purged)
+    if staying:
+        return RemoveReport(ref.id, tuple(going), current, was_purged=False)
+    if state.purge:
+        state.purge(ref.id)
+    elif used:
+        # Whatever it was handed, or 0.1.0 kept by id alone: who comes again has to find it.
+        own = owner_by(used.id, used.evidence, used.artifact_digest)
+        if own != used.state_owner:
+            state.hand_on(used.state_owner, own)
+    return RemoveReport(ref.id, tuple(going), current, was_purged=state.purge is not None)
 
 
 def _require_installed(store: Store, ref: PluginRef) -> None:

@@ -255,6 +255,7 @@ def receipt(**changes: Any) -> Receipt:
         source="/registry/box.tar.gz",
         interpreter=None,
         folder=Path("/nonexistent/plugins/acme/box-connector/1.2.3"),
+        state_owner=f"{PLUGIN} who signs it",
     )
     return replace(recorded, **changes)
 

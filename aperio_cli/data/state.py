@@ -50,27 +50,39 @@ CREATE TABLE IF NOT EXISTS items (
 PRAGMA user_version = 1;
 COMMIT;
 """
+_TABLES: Final = ("checkpoints", "items")
 _SLICE: Final = "plugin = ? AND organization = ? AND integration = ?"
+_ANY_OWNER: Final = "(plugin = ? OR SUBSTR(plugin, 1, ?) = ?)"
+"""Of the column `plugin`, where owners stand: `models.ownership` begins each with the id."""
+_OWNERS: Final = f"""
+SELECT plugin FROM (
+    SELECT plugin, MAX(stored_at) AS at, 0 AS row FROM checkpoints
+    WHERE {_ANY_OWNER} GROUP BY plugin
+    UNION ALL
+    SELECT plugin, '', MAX(rowid) FROM items WHERE {_ANY_OWNER} GROUP BY plugin
+) GROUP BY plugin ORDER BY MAX(at) DESC, MAX(row) DESC, plugin
+"""  # noqa: S608 - constants
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Whose state it is: one plugin, for one organization and one of its integrations.
+    """Whose state it is: one plugin's, for one organization and one of its integrations.
 
     Attributes:
-        plugin: the plugin's id, such as `acme/box`; all its versions share the slice.
+        owner: who stands behind the plugin, as `models.ownership` names owners; all versions that
+            one publisher signed share the slice.
         organization: the tenant.
         integration: the connected account.
     """
 
-    plugin: str
+    owner: str
     organization: str
     integration: str
 
     @property
     def key(self) -> tuple[str, str, str]:
         """The three parts, in the order of the tables' primary keys."""
-        return (self.plugin, self.organization, self.integration)
+        return (self.owner, self.organization, self.integration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +108,26 @@ class Item:
     revision: int
 
 
+def open_kept(path: Path, *, deed: str) -> State | None:
+    """Return the database when there is one; None, and none is made, when nothing was ever stored.
+
+    Args:
+        path: where it would be.
+        deed: as for `State`.
+
+    Raises:
+        StateUnreadable, PathShared: as `State`.
+    """
+    return State(path, deed=deed) if os.path.lexists(path) else None
+
+
 class State:
     """The open database; a context manager that closes it. Not for several threads at once.
+
+    Args:
+        path: the file; made when it is not there.
+        deed: what cannot be done without it, for messages: "`acme/box` was not removed"; empty
+            when whoever asks says so.
 
     Raises:
         StateUnreadable: damaged, made by a newer aperio, or busy for 5 seconds.
@@ -105,9 +135,10 @@ class State:
         PathShared: somebody else may change it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, deed: str = "") -> None:
         owning.require_own(path)
         self._path = path
+        self._deed = f"{deed}: " if deed else ""
         with self._guard():
             self._database = _connect(path)
             try:
@@ -160,13 +191,54 @@ class State:
         """Drop every checkpoint and value of a plugin, for all organizations; how many there were.
 
         Args:
-            plugin: the plugin's id, such as `acme/box`.
+            plugin: the plugin's id, such as `acme/box`; whoever stood behind it.
         """
         with self._transaction():
             return sum(
-                self._database.execute(f"DELETE FROM {table} WHERE plugin = ?", (plugin,)).rowcount  # noqa: S608 - constants
-                for table in ("checkpoints", "items")
+                self._database.execute(
+                    f"DELETE FROM {table} WHERE {_ANY_OWNER}",  # noqa: S608 - constants
+                    _any_owner(plugin),
+                ).rowcount
+                for table in _TABLES
             )
+
+    # ── whose it is ───────────────────────────────────────────────────────────────────────────────
+
+    def owners(self, plugin: str) -> list[str]:
+        """Return everybody of whom something is stored under a plugin's id, the latest first.
+
+        Args:
+            plugin: the plugin's id, such as `acme/box`.
+        """
+        with self._guard():
+            rows = self._database.execute(_OWNERS, _any_owner(plugin) * 2).fetchall()
+        return [row[0] for row in rows]
+
+    def hand_on(self, owner: str, heir: str) -> None:
+        """Make what one owner stored another's; what that one had stored before is dropped.
+
+        Args:
+            owner: whose it is.
+            heir: whose it becomes. Nothing changes when the owner has nothing.
+        """
+        with self._transaction():
+            if owner == heir or not self._has_stored(owner):
+                return
+            for table in _TABLES:
+                self._database.execute(f"DELETE FROM {table} WHERE plugin = ?", (heir,))  # noqa: S608 - constants
+                self._database.execute(
+                    f"UPDATE {table} SET plugin = ? WHERE plugin = ?",  # noqa: S608 - constants
+                    (heir, owner),
+                )
+
+    def _has_stored(self, owner: str) -> bool:
+        return any(
+            self._database.execute(
+                f"SELECT 1 FROM {table} WHERE plugin = ? LIMIT 1",  # noqa: S608 - constants
+                (owner,),
+            ).fetchone()
+            for table in _TABLES
+        )
 
     # ── the key-value store (proto/aperio/plugin/v1/host.proto) ───────────────────────────────────
 
@@ -263,7 +335,7 @@ class State:
         version = self._database.execute("PRAGMA user_version").fetchone()[0]
         if version > _SCHEMA_VERSION:
             raise StateUnreadable(
-                f"`{self._path}` was not touched: a newer version of aperio made it",
+                f"{self._deed}`{self._path}` was not touched: a newer version of aperio made it",
                 why=f"expected schema {_SCHEMA_VERSION}\nfound    schema {version}",
                 next=["use that version of aperio, or another `--home`"],
             )
@@ -293,12 +365,12 @@ class State:
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) in _FULL:
                 raise DiskFull(
-                    f"`{self._path}` was left as it was: the disk is full",
+                    f"{self._deed}`{self._path}` was left as it was: the disk is full",
                     why=str(error),
                     next=["free some space, then run the same command again"],
                 ) from error
             raise StateUnreadable(
-                f"`{self._path}` could not be used; it was left as it is",
+                f"{self._deed}`{self._path}` could not be used; it was left as it is",
                 why=str(error),
                 next=[
                     "run the same command again if another aperio was at work",
@@ -307,7 +379,9 @@ class State:
             ) from error
         except OSError as error:
             raise StateUnreadable(
-                f"`{self._path}` could not be opened", why=str(error), next=["check its folder"]
+                f"{self._deed}`{self._path}` could not be opened",
+                why=str(error),
+                next=["check its folder"],
             ) from error
 
 
@@ -329,6 +403,11 @@ def _connect(path: Path) -> sqlite3.Connection:
         isolation_level=None,  # every statement commits unless a transaction was begun
         check_same_thread=False,  # one at a time, but not always the one that opened it
     )
+
+
+def _any_owner(plugin: str) -> tuple[str, int, str]:
+    """Return what `_ANY_OWNER` is asked with."""
+    return (plugin, len(plugin) + 1, f"{plugin} ")
 
 
 def _key_bytes(key: str) -> bytes:

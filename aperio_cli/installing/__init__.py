@@ -9,21 +9,25 @@ the moment it counts as installed. Nothing of the plugin is executed.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli.errors.files import FilesChanged
 from aperio_cli.errors.installing import ReceiptInvalid
 from aperio_cli.files import writing
-from aperio_cli.installing.preparing import prepare
+from aperio_cli.installing.preparing import prepare, record
 from aperio_cli.installing.succession import Follows, Same, decide_succession, find_same
 from aperio_cli.machine.interpreters import choose_interpreter
 from aperio_cli.models.evidence import evidence_to_json
+from aperio_cli.models.ownership import is_installed_owner
 from aperio_cli.models.plugin_id import PluginRef
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from aperio_cli.installing.preparing import Prepared
     from aperio_cli.models.artifact import Interpreter
+    from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.store.installed import Standing, Store
     from aperio_cli.verifying.decide import AdmittedArtifact
@@ -38,11 +42,15 @@ class InstallRequest:
     Attributes:
         interpreters: `[python] interpreters` of the configuration.
         accept_new_signer: who may follow the installed version's signer: an identity, of a CI
-            build with its ref or without, or `unsigned`; empty accepts no change.
+            build with its ref or without, or `unsigned`; empty accepts no change. Who is accepted
+            gets the stored state of whom they follow.
+        kept_owners: gives the owners of what is stored under a plugin's id, the latest first; asked
+            only when a new signer is accepted, and before anything is changed.
     """
 
     interpreters: tuple[str, ...] = ()
     accept_new_signer: str = ""
+    kept_owners: Callable[[PluginId], Sequence[str]] = lambda _plugin: ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,7 @@ class InstallReport:
             "permissions": manifest["permissions"],
             "scopes": manifest["scopes"],
             "folder": str(receipt.folder),
+            "state_owner": receipt.state_owner,
             "replaced": self.replaced,
             "was_installed": self.was_installed,
             "repaired": self.repaired,
@@ -114,7 +123,8 @@ def install(admitted: AdmittedArtifact, store: Store, request: InstallRequest) -
         if isinstance(step, Follows):
             interpreter = _interpreter(admitted, request)
             aside = cleanup.enter_context(store.aside(what))
-            prepared = prepare(admitted, aside / "version", before.place, interpreter)
+            folder = aside / "version"
+            prepared = prepare(admitted, folder, before.place, interpreter, step.state_owner)
         cleanup.enter_context(store.lock(what))
         now = _standing(admitted, store)
         if now != before:
@@ -150,7 +160,9 @@ def _decide(
     same = find_same(before, admitted)
     if same and not _is_whole(same, store):
         before = before.damaged()
-    return decide_succession(before, admitted, request.accept_new_signer)
+    accepted = request.accept_new_signer
+    kept = request.kept_owners(admitted.offer.id) if accepted else ()
+    return decide_succession(before, admitted, accepted, tuple(filter(is_installed_owner, kept)))
 
 
 def _is_whole(installed: Receipt, store: Store) -> bool:
@@ -182,5 +194,8 @@ def _commit(
         return step.receipt
     if prepared is None:
         raise store.not_installed(PluginRef(plugin, version))
+    if prepared.receipt.state_owner != step.state_owner:  # somebody was installed meanwhile
+        receipt = replace(prepared.receipt, state_owner=step.state_owner)
+        prepared = record(admitted, prepared.folder, receipt)
     store.commit(prepared.folder, plugin, version)
     return prepared.receipt

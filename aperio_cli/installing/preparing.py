@@ -44,7 +44,11 @@ class Prepared:
 
 
 def prepare(
-    admitted: AdmittedArtifact, folder: Path, place: Path, interpreter: Interpreter | None
+    admitted: AdmittedArtifact,
+    folder: Path,
+    place: Path,
+    interpreter: Interpreter | None,
+    owner: str,
 ) -> Prepared:
     """Return a complete version folder of an admitted artifact.
 
@@ -53,6 +57,7 @@ def prepare(
         folder: where to prepare it; not there yet.
         place: where the folder is going to stand.
         interpreter: compiles a Python plugin and will run it; None for a binary.
+        owner: whose stored state it is to use.
 
     Raises:
         ArchiveRefused: the artifact cannot be unpacked.
@@ -68,10 +73,21 @@ def prepare(
         writing.write_atomic(folder / BUNDLE_FILE_NAME, admitted.bundle)
     if admitted.attestations is not None:
         writing.write_atomic(folder / ATTESTATIONS_FILE_NAME, admitted.attestations)
-    record = _receipt(admitted, place, files_tree.tree_digest(tree), interpreter).to_bytes()
-    _check_length(record, admitted.subject)
-    writing.write_atomic(folder / FILE_NAME, record)
-    return Prepared(folder, Receipt.parse(record, place))  # as everybody else is going to read it
+    digest = files_tree.tree_digest(tree)
+    return record(admitted, folder, _receipt(admitted, place, digest, interpreter, owner))
+
+
+def record(admitted: AdmittedArtifact, folder: Path, receipt: Receipt) -> Prepared:
+    """Write the record of a version folder, and return it as everybody else is going to read it.
+
+    Raises:
+        FileTooLarge: it would be longer than a record may be.
+        OSError: it cannot be written.
+    """
+    data = receipt.to_bytes()
+    _check_length(data, admitted.subject)
+    writing.write_atomic(folder / FILE_NAME, data)
+    return Prepared(folder, Receipt.parse(data, receipt.folder))
 
 
 def _unpack(
@@ -126,7 +142,11 @@ def _check_length(record: bytes, subject: str) -> None:
 
 
 def _receipt(
-    admitted: AdmittedArtifact, place: Path, tree_digest: str, interpreter: Interpreter | None
+    admitted: AdmittedArtifact,
+    place: Path,
+    tree_digest: str,
+    interpreter: Interpreter | None,
+    owner: str,
 ) -> Receipt:
     return Receipt(
         manifest=admitted.artifact.manifest,
@@ -139,6 +159,7 @@ def _receipt(
         source=admitted.offer.location,
         interpreter=interpreter,
         folder=place,
+        state_owner=owner,
         exceptions=admitted.judgement.lifted,
         index_serial=admitted.offer.index_serial,
     )

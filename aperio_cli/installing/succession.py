@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from aperio_cli.errors.installing import SignerChanged, VersionChanged
 from aperio_cli.errors.trust import ProvenanceMissing
 from aperio_cli.models.evidence import ExceptionGranted, Verified, proof_of
+from aperio_cli.models.ownership import owner_by
 from aperio_cli.models.policy import UNSIGNED
 from aperio_cli.models.publisher import OWNER_ID, REPOSITORY_ID
 from aperio_cli.text import clean
@@ -46,9 +47,11 @@ class Follows:
 
     Attributes:
         repairs: whether it takes the place of a damaged installation of the same version.
+        state_owner: whose stored state it is to use.
     """
 
     repairs: bool
+    state_owner: str
 
 
 def find_same(before: Standing, admitted: AdmittedArtifact) -> Receipt | None:
@@ -60,7 +63,7 @@ def find_same(before: Standing, admitted: AdmittedArtifact) -> Receipt | None:
 
 
 def decide_succession(
-    before: Standing, admitted: AdmittedArtifact, accepted_signer: str
+    before: Standing, admitted: AdmittedArtifact, accepted_signer: str, kept: Sequence[str] = ()
 ) -> Same | Follows:
     """Return what installing the artifact comes to; a refusal is an error that says why.
 
@@ -69,6 +72,8 @@ def decide_succession(
         admitted: the artifact.
         accepted_signer: who may follow the installed version's signer: an identity, of a CI build
             with its ref or without, or `unsigned`; empty accepts no change.
+        kept: owners of what is stored under the plugin's id, the latest first; of importance only
+            when a signer is accepted.
 
     Raises:
         VersionChanged: this version is installed with other contents.
@@ -77,7 +82,9 @@ def decide_succession(
             change is not accepted.
     """
     _refuse_other_contents(before.same, admitted)
-    if same := find_same(before, admitted):
+    same = find_same(before, admitted)
+    owner = _state_owner(before, admitted, accepted_signer, kept)
+    if same and same.state_owner == owner:
         if before.predecessor and before.predecessor.version != same.version:
             # It becomes the current version again, on the evidence in its record.
             _check_succession(
@@ -87,7 +94,43 @@ def decide_succession(
     for record in (before.same, before.predecessor):
         if record:
             _check_succession(record, proof_of(admitted.evidence), admitted, accepted_signer)
-    return Follows(repairs=before.same is not None and before.receipt is None)
+    is_repair = before.same is not None and before.receipt is None
+    return Follows(repairs=is_repair, state_owner=owner)
+
+
+def _state_owner(
+    before: Standing, admitted: AdmittedArtifact, accepted_signer: str, kept: Sequence[str]
+) -> str:
+    """Return whose stored state the artifact is to use.
+
+    It goes on with what an installed version of the same publisher uses. Anybody else's, of what is
+    installed or of what was removed, is for a signer whom the operator accepts, and nobody else.
+    """
+    own = owner_by(admitted.offer.id, admitted.evidence, admitted.artifact.digest)
+    after = proof_of(admitted.evidence)
+    records = [record for record in (before.same, before.predecessor) if record]
+    of_its_own = [each.state_owner for each in records if _is_same_line(each, after)]
+    if same := find_same(before, admitted):
+        of_its_own.insert(0, same.state_owner)
+    owner = next(iter(of_its_own), own)
+    if owner != own or not _is_accepted(after, accepted_signer):
+        return owner
+    of_others = [each.state_owner for each in records if each.state_owner != own]
+    return next(iter((*of_others, *kept)), own)
+
+
+def _is_same_line(before: Precedent, after: Proof | None) -> bool:
+    """Return whether the same publisher signed both, or nobody either."""
+    recorded = proof_of(before.evidence)
+    if recorded is None or after is None:
+        return recorded is after
+    return recorded.signer.lineage == after.signer.lineage
+
+
+def _is_accepted(after: Proof | None, accepted_signer: str) -> bool:
+    """Return whether the operator accepts whoever signed, whom it is the successor of aside."""
+    accepted = {after.signer.name, after.signer.identity} if after else {UNSIGNED}
+    return accepted_signer in accepted
 
 
 def _refuse_other_contents(same: Precedent | None, admitted: AdmittedArtifact) -> None:
@@ -140,8 +183,7 @@ def _check_succession(
     recorded = proof_of(before.evidence)
     if recorded is None:
         return
-    accepted = {after.signer.name, after.signer.identity} if after else {UNSIGNED}
-    if accepted_signer in accepted:
+    if _is_accepted(after, accepted_signer):
         return
     if after is None or after.signer.lineage != recorded.signer.lineage:
         raise _signer_changed(before, recorded.signer, admitted, after.signer if after else None)

@@ -13,6 +13,7 @@ from aperio_cli.models.artifact import Interpreter
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.evidence import Evidence, evidence_from_json, evidence_to_json
 from aperio_cli.models.manifest import Manifest
+from aperio_cli.models.ownership import is_owner_of, owner_in_0_1_0
 from aperio_cli.models.plugin_id import PluginId, check_version
 from aperio_cli.models.policy import PolicyException
 from aperio_cli.models.protocol import format_protocol
@@ -42,12 +43,14 @@ class Precedent:
         version: the version.
         artifact_digest: digest of the artifact that was unpacked.
         evidence: why it was admitted.
+        state_owner: whose stored state it uses.
     """
 
     id: PluginId
     version: str
     artifact_digest: Digest
     evidence: Evidence
+    state_owner: str
 
     @classmethod
     def parse(cls, data: bytes, folder: Path) -> Precedent:
@@ -58,11 +61,13 @@ class Precedent:
             ReceiptNewer: a newer aperio made it.
         """
         table = _load(data, folder)
+        plugin = table.converted("id", PluginId.parse)
         return cls(
-            id=table.converted("id", PluginId.parse),
+            id=plugin,
             version=table.converted("version", check_version),
             artifact_digest=table.converted("artifact_sha256", Digest),
             evidence=evidence_from_json(table),
+            state_owner=_state_owner(table, plugin),
         )
 
 
@@ -81,6 +86,7 @@ class Receipt:
         source: where the artifact came from.
         interpreter: what executes a Python plugin; None for a binary.
         folder: where the version stands; not part of the file.
+        state_owner: whose stored state it uses, as `models.ownership` names owners.
         exceptions: further exceptions that it took.
         index_serial: the edition of the index that offered it; None when it did not say.
     """
@@ -95,6 +101,7 @@ class Receipt:
     source: str
     interpreter: Interpreter | None
     folder: Path
+    state_owner: str
     exceptions: tuple[PolicyException, ...] = ()
     index_serial: int | None = None
 
@@ -131,7 +138,9 @@ class Receipt:
     @property
     def precedent(self) -> Precedent:
         """What a later installation is held against."""
-        return Precedent(self.id, self.version, self.artifact_digest, self.evidence)
+        return Precedent(
+            self.id, self.version, self.artifact_digest, self.evidence, self.state_owner
+        )
 
     def to_bytes(self) -> bytes:
         """Return the contents of receipt.json."""
@@ -147,6 +156,7 @@ class Receipt:
             "exceptions": [exception.to_json() for exception in self.exceptions],
             "index_serial": self.index_serial,
             "source": self.source,
+            "state_owner": self.state_owner,
             "interpreter": self.interpreter.to_json() if self.interpreter else None,
             "manifest": self.manifest.to_json(),
         }
@@ -164,8 +174,9 @@ class Receipt:
         """
         table = _load(data, folder)
         interpreter = table.optional_table("interpreter")
+        manifest = _manifest(table)
         return cls(
-            manifest=_manifest(table),
+            manifest=manifest,
             platform=table.recorded("platform"),
             artifact_digest=table.converted("artifact_sha256", Digest),
             tree_digest=table.recorded("tree_digest"),
@@ -175,6 +186,7 @@ class Receipt:
             source=table.recorded("source"),
             interpreter=Interpreter.from_json(interpreter) if interpreter else None,
             folder=folder,
+            state_owner=_state_owner(table, manifest.id),
             exceptions=tuple(map(PolicyException.from_json, table.optional_tables("exceptions"))),
             index_serial=_serial(table),
         )
@@ -198,6 +210,13 @@ def _manifest(table: Table) -> Manifest:
         if table.recorded(key) != stated:
             table.fail(key, f"expected {stated}, as the manifest says")
     return manifest
+
+
+def _state_owner(table: Table, plugin: PluginId) -> str:
+    owner = table.recorded("state_owner", owner_in_0_1_0(plugin))
+    if not is_owner_of(plugin, owner):
+        table.fail("state_owner", f"expected an owner of the state of `{plugin}`")
+    return owner
 
 
 def _serial(table: Table) -> int | None:

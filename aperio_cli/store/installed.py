@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
-from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid
+from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid, ReceiptNewer
 from aperio_cli.files import locking, owning, reading, removing, tree, writing
 from aperio_cli.models.plugin_id import PluginId, PluginRef, check_version, version_key
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
@@ -189,6 +189,14 @@ class Store:
         if counting != version:
             predecessor = self._precedent(plugin, counting) if counting else None
         return Standing(self.folder(plugin, version), current, same, receipt, predecessor)
+
+    def find_precedent(self, plugin: PluginId) -> Precedent | None:
+        """Return what the record says of the version that counts; None when none can be read."""
+        version = self.current_version(plugin) or next(reversed(self.versions(plugin)), None)
+        try:
+            return self._precedent(plugin, version) if version else None
+        except (ReceiptInvalid, ReceiptNewer):
+            return None
 
     def get(self, ref: PluginRef) -> Receipt:
         """Return the receipt of the version named, or of the current one.

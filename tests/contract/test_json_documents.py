@@ -167,8 +167,8 @@ DATA: dict[str, Schema] = {
                 proof=maybe(PROOF), exception=maybe(EXCEPTION),
                 exceptions=any_number_of(EXCEPTION), artifact_sha256=SHA256, tree_digest=WORD,
                 permissions=exactly(egress=EGRESS, egress_from_config=EGRESS_FROM_CONFIG),
-                scopes=any_number_of(WORD), folder=WORD, replaced=maybe(WORD), was_installed=FLAG,
-                repaired=FLAG,
+                scopes=any_number_of(WORD), folder=WORD, state_owner=WORD,
+                replaced=maybe(WORD), was_installed=FLAG, repaired=FLAG,
             )
         )
     ),

@@ -204,6 +204,7 @@ class OurHost:
             arguments=(str(self.plugin), *arguments),
             binary=self.plugin,
             manifest=manifest(),
+            state_owner="acme/box",
         )
 
     def start(self, *arguments: str) -> Run:

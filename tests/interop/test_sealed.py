@@ -108,6 +108,7 @@ def installed(our_host: OurHost, tmp_path: Path) -> Installed:
         source="a test",
         interpreter=None,
         folder=folder,
+        state_owner="acme/box",
     )
     (folder / "receipt.json").write_bytes(made.to_bytes())
     return Installed(our_host, Store(find_paths({}, home=str(tmp_path / "home"))), made)

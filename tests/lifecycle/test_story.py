@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from aperio_cli import clock
 from tests.lifecycle.cli import Aperio, Done, finish
 from tests.lifecycle.hello_api import KEY, HelloApi
 from tests.lifecycle.plugins import PLUGIN, artifact_of, project_of, sdk_program, simulating
@@ -282,6 +285,52 @@ def test_a_removed_plugin_keeps_its_state_until_it_is_purged(
     assert not list((installed.home / "plugins").iterdir())
     installed("plugin", "install", artifact)
     assert len(ids_of(installed(*run))) == 450
+
+
+def test_what_a_removed_plugin_stored_is_read_by_no_other_signer_until_it_is_named(
+    installed: Aperio, hello: Path, hello_api: HelloApi
+) -> None:
+    signed = next((hello / "dist").glob("*.tar.gz"))
+    (installed.folder / "unsigned").mkdir()
+    unsigned = shutil.copy(signed, installed.folder / "unsigned")
+    until = (clock.now() + timedelta(days=2)).date().isoformat()
+    exception = ("--allow-unsigned", "--until", until, "--reason", "trying it out")
+    run = ["plugin", "run", HELLO, *settings(f"base_url={hello_api.url}", f"api_key={KEY}")]
+    begins = f"`{HELLO}` begins without stored state: what is kept belongs to what alice@local"
+
+    assert len(ids_of(installed(*run))) == 450
+    installed("plugin", "remove", HELLO)
+    assert begins in installed("plugin", "install", unsigned, *exception).err
+    assert len(ids_of(installed(*run))) == 450
+    installed("plugin", "remove", HELLO)
+    assert "stored state" not in installed("plugin", "install", signed).err
+    assert installed(*run).out == ""
+    installed("plugin", "remove", HELLO)
+    named = ("--accept-new-signer", "unsigned")
+    assert "stored state" not in installed("plugin", "install", unsigned, *exception, *named).err
+    assert installed(*run).out == ""
+
+
+def test_purging_drops_what_was_left_by_a_removal_before(
+    installed: Aperio, hello_api: HelloApi
+) -> None:
+    run = ["plugin", "run", HELLO, *settings(f"base_url={hello_api.url}", f"api_key={KEY}")]
+    installed(*run)
+    installed("plugin", "remove", HELLO)
+    done = installed("plugin", "remove", HELLO, "--purge")
+    assert done.out == f"dropped the stored state of `{HELLO}`, which is not installed\n"
+    installed.refuses("plugin", "remove", HELLO, "--purge", code="not-installed", status=1)
+
+
+def test_purging_what_cannot_be_read_removes_nothing(installed: Aperio) -> None:
+    (installed.home / "state.db").write_bytes(b"not a database at all, and long enough" * 100)
+    (installed.home / "state.db").chmod(0o600)
+    refused = installed.refuses(
+        "plugin", "remove", HELLO, "--purge", code="state-unreadable", status=1
+    )
+    assert refused.what.startswith(f"`{HELLO}` was not removed: `{installed.home}/state.db`")
+    assert installed("plugin", "list", "--json").data["plugins"]
+    assert installed("plugin", "remove", HELLO).out == f"removed `{HELLO}` 0.1.0\n"
 
 
 def test_a_running_plugin_is_not_removed(dripping: Aperio) -> None:

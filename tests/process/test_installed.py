@@ -66,6 +66,7 @@ def receipt(tmp_path: Path) -> Receipt:
         source="a test",
         interpreter=THIS_PYTHON,
         folder=folder,
+        state_owner="acme/box",
     )
     (folder / "receipt.json").write_bytes(made.to_bytes())
     return made

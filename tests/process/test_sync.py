@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import threading
@@ -33,6 +34,8 @@ from aperio_cli.host.calls.sync import (
     WriterSink,
     sync_connector,
 )
+from aperio_cli.models.ownership import owner_of_folder
+from aperio_cli.models.plugin_id import PluginId
 from tests.simulators.greedy import greedy
 
 from .conftest import PLUGINS, Host, development
@@ -43,7 +46,13 @@ if TYPE_CHECKING:
 
     from aperio_cli.host.launch import RunningPlugin
 
-SLICE = Slice("acme/box (development)", "local", "local")
+OWNER = owner_of_folder(PluginId("acme", "box"), PLUGINS)
+SLICE = Slice(OWNER, "local", "local")
+
+
+def slice_of(folder: Path) -> Slice:
+    """What a script of this folder stores, as simulators store theirs in `SLICE`."""
+    return Slice(owner_of_folder(PluginId("acme", "box"), folder), "local", "local")
 
 
 @pytest.fixture
@@ -129,7 +138,7 @@ def test_a_sync_gives_stamped_lines_and_stores_the_checkpoint(host: Host, state:
 
     assert (summary.events, summary.checkpoints, summary.tokens_renewed) == (2, 1, 0)
     assert notes == [CheckpointStored(2)]
-    stored = state.checkpoint(Slice("acme/box (development)", "acme-corp", "local"))
+    stored = state.checkpoint(Slice(OWNER, "acme-corp", "local"))
     assert stored is not None
     assert (stored.cursor, stored.version) == (b"2", "1.2.0")
     assert sink.envelopes()[0] | {"id": ""} == {
@@ -162,7 +171,7 @@ def test_a_second_sync_goes_on_from_the_checkpoint(host: Host, state: State) -> 
 def test_a_full_sync_hands_over_the_cursor_and_says_full(
     host: Host, state: State, tmp_path: Path
 ) -> None:
-    state.store_checkpoint(SLICE, b"7", version="1.0.0")
+    state.store_checkpoint(slice_of(tmp_path), b"7", version="1.0.0")
     script = tmp_path / "plugin.py"
     script.write_text(
         f"import sys; sys.path.insert(0, {str(PLUGINS)!r})\n"
@@ -223,7 +232,7 @@ def test_an_event_that_breaks_the_interface_ends_the_sync_and_is_named(
 
     assert caught.value.exit_status == 5
     assert "event 'e1'" in caught.value.why
-    assert state.checkpoint(SLICE) is None
+    assert state.checkpoint(slice_of(tmp_path)) is None
 
 
 def test_a_slow_sink_slows_the_plugin_down(host: Host, state: State, tmp_path: Path) -> None:
@@ -456,11 +465,13 @@ def test_a_wrong_setting_is_named_before_anything_is_asked_of_the_service(
 # ── the key-value store ───────────────────────────────────────────────────────────────────────────
 
 
-def told_by_store(host: Host, organization_id: str = "local", **changes: Any) -> str:
-    async def use(plugin: RunningPlugin) -> str:
-        session = await open_session(plugin, SessionRequest(organization_id))
-        return str(session.declaration.name)
+async def declared(plugin: RunningPlugin, organization_id: str = "local") -> str:
+    session = await open_session(plugin, SessionRequest(organization_id))
+    return str(session.declaration.name)
 
+
+def told_by_store(host: Host, organization_id: str = "local", **changes: Any) -> str:
+    use = functools.partial(declared, organization_id=organization_id)
     return str(host.run(development(PLUGINS / "remembers.py", **changes), use))
 
 
@@ -470,10 +481,29 @@ def test_a_plugin_with_state_reaches_its_slice_and_no_other(host: Host, state: S
     told = told_by_store(host, "acme-corp", state=True)
 
     assert told == "1 PERMISSION_DENIED FAILED_PRECONDITION NOT_FOUND runs 1"
-    item = state.get(Slice("acme/box (development)", "acme-corp", "local"), "runs")
+    item = state.get(Slice(OWNER, "acme-corp", "local"), "runs")
     assert item is not None
     assert item.value == b"1"
     assert state.get(SLICE, "runs") is None
+
+
+def test_two_folders_of_one_id_share_no_stored_state(
+    host: Host, state: State, tmp_path: Path
+) -> None:
+    host.options["state"] = state
+    first, second, linked = (tmp_path / name for name in ("first", "second", "linked"))
+    linked.symlink_to(first)
+    told = {}
+    for turn, folder in enumerate((first, second, linked)):
+        folder.mkdir(exist_ok=True)
+        script = folder / "remembers.py"
+        script.write_text(
+            f"import sys; sys.path.insert(0, {str(PLUGINS)!r})\n"
+            + (PLUGINS / "remembers.py").read_text()
+        )
+        build = development(script, state=True)
+        told[turn] = host.run(build, declared)
+    assert [told[turn].split()[0] for turn in range(3)] == ["1", "1", "2"]
 
 
 def test_a_plugin_that_asked_for_no_state_gets_no_store(host: Host, state: State) -> None:

@@ -7,12 +7,13 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli.data.state import MAX_SLICE_BYTES, MAX_VALUE_BYTES, Item, Slice, State
+from aperio_cli.data.state import MAX_SLICE_BYTES, MAX_VALUE_BYTES, Item, Slice, State, open_kept
 from aperio_cli.errors.running import StateConflict, StateLimit, StateUnreadable
 
 if TYPE_CHECKING:
@@ -169,6 +170,64 @@ def test_forgetting_a_plugin_drops_all_of_its_slices_and_no_other(state: State) 
     assert state.get(OTHERS[2], "key") == Item(b"", 1)
 
 
+def test_forgetting_a_plugin_drops_it_whoever_stood_behind_it(state: State) -> None:
+    mine = ("acme/box", "acme/box (development)", 'acme/box ["signed", "%", "alice"]')
+    others = ("acme/box-2", 'acme/box-2 ["signed"]', "acme/bo", "acme/boxes x")
+    for owner in (*mine, *others):
+        state.put(Slice(owner, "local", "local"), "key", b"")
+    assert state.forget("acme/box") == 3
+    assert {each for owner in others for each in state.owners(owner.split()[0])} == set(others)
+
+
+def test_owners_are_given_the_latest_first(state: State) -> None:
+    for owner, moment in (("acme/box b", "2026-01-02"), ("acme/box", "2026-01-03"),
+                          ("acme/box a", "2026-01-01")):  # fmt: skip
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("aperio_cli.clock.timestamp", lambda moment=moment: moment)
+            state.store_checkpoint(Slice(owner, "local", "local"), b"1", version="1.0.0")
+    for owner in ("acme/box y", "acme/box x", "acme/box-2"):
+        state.put(Slice(owner, "local", "local"), "key", b"")
+    assert state.owners("acme/box") == ["acme/box", "acme/box b", "acme/box a", "acme/box x",
+                                        "acme/box y"]  # fmt: skip
+
+
+def test_handing_on_moves_everything_and_leaves_nothing_of_the_heir(state: State) -> None:
+    old, new = Slice("acme/box", "o", "i"), Slice("acme/box new", "o", "i")
+    state.store_checkpoint(old, b"old", version="1.0.0")
+    state.put(old, "key", b"old")
+    state.put(new, "key", b"new")
+    state.put(new, "other", b"new")
+    state.put(MINE, "key", b"of another tenant")
+    state.hand_on(old.owner, new.owner)
+    assert (state.checkpoint(old), state.get(old, "key")) == (None, None)
+    assert state.checkpoint(new) is not None
+    assert (state.get(new, "key"), state.get(new, "other")) == (Item(b"old", 1), None)
+    assert state.get(replace(MINE, owner=new.owner), "key") == Item(b"of another tenant", 1)
+
+
+@pytest.mark.parametrize("owner", ["acme/box gone", "acme/box new"])
+def test_handing_on_nothing_leaves_the_heir_what_it_has(state: State, owner: str) -> None:
+    new = Slice("acme/box new", "o", "i")
+    state.put(new, "key", b"new")
+    state.hand_on(owner, new.owner)
+    assert state.get(new, "key") == Item(b"new", 1)
+
+
+def test_a_database_is_not_made_by_looking_for_one(path: Path) -> None:
+    assert open_kept(path, deed="nothing was done") is None
+    assert not path.exists()
+    State(path).close()
+    opened = open_kept(path, deed="nothing was done")
+    assert opened is not None
+    opened.close()
+
+
+def test_a_damaged_file_names_the_deed_that_was_asked_for(path: Path) -> None:
+    path.write_bytes(b"not a database, but long enough to be read as one" * 100)
+    with pytest.raises(StateUnreadable, match=r"^`acme/box` was not removed: `/"):
+        open_kept(path, deed="`acme/box` was not removed")
+
+
 def test_a_damaged_file_is_named_and_left_as_it_is(path: Path) -> None:
     path.write_bytes(b"not a database, but long enough to be read as one" * 100)
     before = path.read_bytes()
@@ -204,7 +263,7 @@ def test_a_link_in_the_files_place_is_not_followed(path: Path, tmp_path: Path) -
 _WRITER = """
 import sys; sys.path.insert(0, {root!r})
 from pathlib import Path
-from aperio_cli.data.state import Slice, State
+from aperio_cli.data.state import Slice, State, open_kept
 state = State(Path({path!r}))
 for number in range(1, 10**9):
     state.store_checkpoint(Slice("acme/box", "acme-corp", "main"), b"%d" % number, version="1")

@@ -44,6 +44,7 @@ PROGRAM = Program(
     ("/bin/true",),
     Path("/bin/true"),
     manifest(permissions=PERMISSIONS),
+    "acme/box",
 )
 SECRETS = {"client_id": "me", "client_secret": "hunter2"}
 

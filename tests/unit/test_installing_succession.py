@@ -14,6 +14,7 @@ from aperio_cli.installing.succession import Follows, Same, decide_succession, f
 from aperio_cli.models.artifact import Artifact
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.evidence import ExceptionGranted, Verified
+from aperio_cli.models.ownership import owner_by
 from aperio_cli.models.policy import Policy, PolicyException
 from aperio_cli.models.publisher import LOCAL_DOMAIN
 from aperio_cli.store.installed import Standing
@@ -81,7 +82,9 @@ def _rule_for(by: Proof | None) -> PublisherRule:
 def recorded(by: Proof | None, version: str = "1.2.3", **changes: Any) -> Receipt:
     """The record of a version that was signed by somebody, or taken unsigned."""
     evidence: Evidence = Verified(by, rule(source="")) if by else GRANTED
-    return receipt(manifest=manifest(version=version), evidence=evidence, **changes)
+    stated = manifest(version=version)
+    owner = owner_by(stated.id, evidence, Digest.of(b"artifact"))
+    return receipt(**{"manifest": stated, "evidence": evidence, "state_owner": owner} | changes)
 
 
 def standing(
@@ -105,7 +108,7 @@ class Row:
     name: str
     before: Standing
     offered: Proof | None
-    expected: Same | Follows
+    expected: Same | str
     accepted: str = ""
 
     def __str__(self) -> str:
@@ -115,46 +118,100 @@ class Row:
 SAME = recorded(ALICE)
 CHANGED = recorded(ALICE, artifact_digest=Digest.of(b"other contents"))
 OLDER, NEWER = recorded(ALICE, "1.0.0"), recorded(ALICE, "2.0.0")
+INSTALLS, REPAIRS = "installs", "repairs"
 ADMITTED = [
-    Row("the first version", standing(), ALICE, Follows(repairs=False)),
-    Row("the first version, unsigned", standing(), None, Follows(repairs=False)),
-    Row("a newer version", standing(None, OLDER), ALICE, Follows(repairs=False)),
-    Row("an older version", standing(None, NEWER), ALICE, Follows(repairs=False)),
+    Row("the first version", standing(), ALICE, INSTALLS),
+    Row("the first version, unsigned", standing(), None, INSTALLS),
+    Row("a newer version", standing(None, OLDER), ALICE, INSTALLS),
+    Row("an older version", standing(None, NEWER), ALICE, INSTALLS),
     Row("a workflow's next release", standing(None, recorded(PUBLIC, "1.0.0")), NEXT,
-        Follows(repairs=False)),
+        INSTALLS),
     Row("signed after unsigned", standing(None, recorded(None, "1.0.0")), ALICE,
-        Follows(repairs=False)),
+        INSTALLS),
     Row("unsigned after unsigned", standing(None, recorded(None, "1.0.0")), None,
-        Follows(repairs=False)),
-    Row("attested after not attested", standing(None, OLDER), ATTESTED, Follows(repairs=False)),
+        INSTALLS),
+    Row("attested after not attested", standing(None, OLDER), ATTESTED, INSTALLS),
     Row("the same", standing(SAME), ALICE, Same(SAME)),
     Row("the same, unsigned", standing(recorded(None, badge="unsigned")), None,
         Same(recorded(None, badge="unsigned"))),
     Row("the same on better evidence", standing(SAME), None, Same(SAME)),
     Row("the same, to be current again", standing(SAME, NEWER), ALICE, Same(SAME)),
-    Row("the same with more stated", standing(SAME), ATTESTED, Follows(repairs=False)),
-    Row("the same, signed by now", standing(recorded(None)), ALICE, Follows(repairs=False)),
+    Row("the same with more stated", standing(SAME), ATTESTED, INSTALLS),
+    Row("the same, signed by now", standing(recorded(None)), ALICE, INSTALLS),
     Row("the same under another badge", standing(recorded(ALICE, badge="verified")), ALICE,
-        Follows(repairs=False)),
-    Row("the same, damaged", standing(SAME, is_whole=False), ALICE, Follows(repairs=True)),
+        INSTALLS),
+    Row("the same, damaged", standing(SAME, is_whole=False), ALICE, REPAIRS),
     Row("the same, damaged, and unsigned", standing(recorded(None), is_whole=False), None,
-        Follows(repairs=True)),
-    Row("another signer who is named", standing(None, OLDER), BOB, Follows(repairs=False),
+        REPAIRS),
+    Row("another signer who is named", standing(None, OLDER), BOB, INSTALLS,
         "bob@local"),
-    Row("unsigned when that is named", standing(None, OLDER), None, Follows(repairs=False),
+    Row("unsigned when that is named", standing(None, OLDER), None, INSTALLS,
         "unsigned"),
     Row("public after local when it is named", standing(None, OLDER), PUBLIC,
-        Follows(repairs=False), PUBLIC.signer.identity),
+        INSTALLS, PUBLIC.signer.identity),
     Row("not attested when the signer is named", standing(None, recorded(ATTESTED, "1.0.0")),
-        ALICE, Follows(repairs=False), "alice@local"),
-    Row("the same of another signer who is named", standing(SAME, recorded(BOB, "2.0.0")), ALICE,
-        Same(SAME), "alice@local"),
+        ALICE, INSTALLS, "alice@local"),
+    Row("the same of another signer who is named", standing(SAME, recorded(BOB, "2.0.0",
+        state_owner=SAME.state_owner)), ALICE, Same(SAME), "alice@local"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("row", ADMITTED, ids=str)
 def test_succession_admits(row: Row) -> None:
-    assert decide_succession(row.before, admitted(row.offered), row.accepted) == row.expected
+    outcome = decide_succession(row.before, admitted(row.offered), row.accepted)
+    found = (INSTALLS, REPAIRS)[outcome.repairs] if isinstance(outcome, Follows) else outcome
+    assert found == row.expected
+
+
+CURRENT = "acme/box-connector"
+HANDED = f"{CURRENT} from somebody"
+OF_ALICE, OF_BOB, OF_NOBODY = (
+    owner_by(manifest().id, recorded(by).evidence, Digest.of(b"artifact"))
+    for by in (ALICE, BOB, None)
+)
+KEPT = (OF_ALICE, OF_BOB)
+
+
+@pytest.mark.parametrize(
+    ("before", "offered", "accepted", "kept", "owner"),
+    [
+        (standing(), ALICE, "", KEPT, OF_ALICE),
+        (standing(), BOB, "", (OF_ALICE,), OF_BOB),
+        (standing(), None, "", (OF_ALICE,), OF_NOBODY),
+        (standing(), PUBLIC, "", (CURRENT,), None),
+        (standing(), BOB, "bob@local", (OF_ALICE,), OF_ALICE),
+        (standing(), BOB, "bob@local", (), OF_BOB),
+        (standing(), BOB, "bob@local", (OF_BOB, OF_ALICE), OF_BOB),
+        (standing(), BOB, "alice@local", (OF_ALICE,), OF_BOB),
+        (standing(), None, "unsigned", (OF_ALICE,), OF_ALICE),
+        (standing(None, recorded(ALICE, "1.0.0", state_owner=HANDED)), ALICE, "", KEPT, HANDED),
+        (standing(None, recorded(ALICE, "1.0.0", state_owner=CURRENT)), ALICE, "", (), CURRENT),
+        (standing(None, recorded(ALICE, "1.0.0", state_owner=CURRENT)), BOB, "bob@local", KEPT,
+         CURRENT),
+        (standing(None, OLDER), None, "unsigned", (), OF_ALICE),
+        (standing(None, recorded(None, "1.0.0")), ALICE, "", (), OF_ALICE),
+        (standing(None, recorded(None, "1.0.0")), ALICE, "alice@local", (), OF_NOBODY),
+        (standing(None, recorded(None, "1.0.0", state_owner=HANDED)), None, "", (), HANDED),
+        (standing(None, recorded(PUBLIC, "1.0.0", state_owner=HANDED)), NEXT, "", (), HANDED),
+        (standing(recorded(ALICE, state_owner=HANDED), is_whole=False), ALICE, "", (), HANDED),
+        (standing(SAME), ALICE, "alice@local", (OF_BOB, OF_ALICE), OF_BOB),
+        (standing(recorded(ALICE, state_owner=HANDED)), ATTESTED, "alice@local", KEPT, HANDED),
+    ],
+)  # fmt: skip
+def test_stored_state_goes_to_its_publisher_or_to_whom_it_was_handed(
+    before: Standing, offered: Proof | None, accepted: str, kept: tuple[str, ...], owner: str | None
+) -> None:
+    offer = admitted(offered)
+    owner = owner or owner_by(offer.offer.id, offer.evidence, offer.artifact.digest)
+    outcome = decide_succession(before, offer, accepted, kept)
+    assert isinstance(outcome, Follows)
+    assert outcome.state_owner == owner
+
+
+def test_the_same_goes_on_with_what_was_handed_to_it() -> None:
+    handed = recorded(ALICE, state_owner=HANDED)
+    for accepted in ("", "alice@local"):
+        assert decide_succession(standing(handed), admitted(ALICE), accepted, KEPT) == Same(handed)
 
 
 @dataclass(frozen=True)
@@ -227,6 +284,7 @@ def test_find_same_looks_at_contents_before_evidence() -> None:
 def test_same_is_what_shows_the_exceptions_of_today() -> None:
     lifted = PolicyException(offer().id, "", "unverified", "2026-06-30", "audit", "config.toml")
     offered = admitted(ALICE, lifted=lifted)
-    assert decide_succession(standing(SAME), offered, "") == Follows(repairs=False)
+    outcome = decide_succession(standing(SAME), offered, "")
+    assert outcome == Follows(repairs=False, state_owner=SAME.state_owner)
     shown = recorded(ALICE, exceptions=(replace(lifted, source=""),))
     assert decide_succession(standing(shown), offered, "") == Same(shown)

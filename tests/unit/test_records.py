@@ -185,7 +185,7 @@ class Some:
 
     def receipt(self) -> Receipt:
         lifted = ("1.0.0", "unverified", self.text(), self.text())
-        return Receipt(
+        made = Receipt(
             manifest=self.manifest(),
             platform=self.text(),
             artifact_digest=self.digest(),
@@ -198,9 +198,12 @@ class Some:
                 lambda: Interpreter(self.text(), "3.11.7", self.text(), self.text())
             ),
             folder=FOLDER,
+            state_owner="",
             exceptions=self.many(lambda: PolicyException(PluginId("acme", "box"), *lifted)),
             index_serial=self.perhaps(self.number),
         )
+        owner = self.perhaps(lambda: f"{made.id} {self.text()}") or str(made.id)
+        return replace(made, state_owner=owner)
 
     def published(self, version: str) -> PublishedVersion:
         platforms = self._random.sample([LINUX, ARM], self._random.randrange(3))
@@ -230,7 +233,7 @@ def test_receipt_reads_back_as_it_was_written(seed: int) -> None:
     made = Some(seed).receipt()
     assert Receipt.parse(made.to_bytes(), FOLDER) == made
     assert Precedent.parse(made.to_bytes(), FOLDER) == Precedent(
-        made.id, made.version, made.artifact_digest, made.evidence
+        made.id, made.version, made.artifact_digest, made.evidence, made.state_owner
     )
 
 
@@ -257,6 +260,7 @@ OPTIONAL = {
     ("index_serial",),
     ("interpreter",),
     ("proof",),
+    ("state_owner",),
     *((("proof", key)) for key in ("attestations", "form", "log_entry", "root")),
     *((("proof", "root", key)) for key in ("as_of", "origin", "sha256")),
     *((("manifest", key)) for key in ("homepage", "limits", "permissions", "scopes", "source")),

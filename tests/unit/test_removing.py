@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from aperio_cli.files import removing
 from aperio_cli.files.writing import ASIDE_PREFIX
 from aperio_cli.models.evidence import ExceptionGranted
 from aperio_cli.models.plugin_id import PluginId, PluginRef
-from aperio_cli.removing import remove
+from aperio_cli.models.receipt import FILE_NAME
+from aperio_cli.removing import StoredState, remove
 from tests.builders import Machine, go_members, unchanged, write_artifact
 from tests.trust import new_domain
 
@@ -36,6 +38,30 @@ def machine(tmp_path: Path, domain: LocalDomain) -> Machine:
 def put(machine: Machine, version: str = "1.2.3", plugin: str = "acme/box-connector") -> Receipt:
     path = write_artifact(machine.root / "dist", go_members(version=version, id=plugin))
     return machine.install(path, exception=GRANTED).receipt
+
+
+class Stored:
+    """The stored state of every plugin: what is done with it."""
+
+    def __init__(self, *, stored: int = 2) -> None:
+        self.purged: list[PluginId] = []
+        self.handed: list[tuple[str, str]] = []
+        self._stored = stored
+
+    @property
+    def purging(self) -> StoredState:
+        return StoredState(self._purge, self._hand_on)
+
+    @property
+    def keeping(self) -> StoredState:
+        return StoredState(None, self._hand_on)
+
+    def _purge(self, plugin: PluginId) -> int:
+        self.purged.append(plugin)
+        return self._stored
+
+    def _hand_on(self, owner: str, heir: str) -> None:
+        self.handed.append((owner, heir))
 
 
 def test_remove_leaves_nothing_of_a_plugin(machine: Machine) -> None:
@@ -118,25 +144,54 @@ def test_remove_takes_a_version_while_another_runs(machine: Machine) -> None:
 
 def test_purge_is_called_when_no_version_is_left(machine: Machine) -> None:
     put(machine)
-    purged: list[PluginId] = []
-    assert remove(machine.store, PluginRef(BOX), purge=purged.append).was_purged
-    assert purged == [BOX]
+    stored = Stored()
+    assert remove(machine.store, PluginRef(BOX), stored.purging).was_purged
+    assert (stored.purged, stored.handed) == ([BOX], [])
 
 
 def test_purge_is_not_called_while_a_version_is_left(machine: Machine) -> None:
     put(machine, "1.0.0")
     put(machine, "2.0.0")
-    purged: list[PluginId] = []
-    report = remove(machine.store, PluginRef(BOX, "1.0.0"), purge=purged.append)
-    assert (report.was_purged, purged) == (False, [])
+    stored = Stored()
+    report = remove(machine.store, PluginRef(BOX, "1.0.0"), stored.purging)
+    assert (report.was_purged, stored.purged) == (False, [])
 
 
 def test_purge_is_not_called_when_removing_was_refused(machine: Machine) -> None:
     receipt = put(machine)
-    purged: list[PluginId] = []
+    stored = Stored()
     with machine.store.hold(receipt), pytest.raises(PluginInUse):
-        remove(machine.store, PluginRef(BOX), purge=purged.append)
-    assert purged == []
+        remove(machine.store, PluginRef(BOX), stored.purging)
+    assert stored.purged == []
+
+
+def test_purge_drops_what_was_left_of_a_plugin_that_is_not_installed(machine: Machine) -> None:
+    stored = Stored()
+    report = remove(machine.store, PluginRef(BOX), stored.purging)
+    assert (report.versions, report.was_purged, stored.purged) == ((), True, [BOX])
+    with pytest.raises(NotInstalled):
+        remove(machine.store, PluginRef(BOX), Stored(stored=0).purging)
+
+
+def test_kept_state_is_handed_on_to_whoever_signed_and_to_nobody_else(machine: Machine) -> None:
+    receipt = put(machine)
+    own = receipt.state_owner
+    stored = Stored()
+    remove(machine.store, PluginRef(BOX), stored.keeping)
+    assert stored.handed == []  # it has that name already
+    receipt = put(machine)
+    recorded = replace(receipt, state_owner=str(BOX))  # as one of 0.1.0 is read
+    (receipt.folder / FILE_NAME).write_bytes(recorded.to_bytes())
+    remove(machine.store, PluginRef(BOX), stored.keeping)
+    assert stored.handed == [(str(BOX), own)]
+
+
+def test_kept_state_of_a_damaged_record_stays_where_it_is(machine: Machine) -> None:
+    receipt = put(machine)
+    (receipt.folder / FILE_NAME).write_bytes(b"{")
+    stored = Stored()
+    assert not remove(machine.store, PluginRef(BOX), stored.keeping).was_purged
+    assert stored.handed == []
 
 
 # ── interrupted ───────────────────────────────────────────────────────────────────────────────────

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,14 +13,17 @@ import typer
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
+from aperio_cli.errors import AperioError
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.output import Report
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aperio_cli.installing import InstallReport
     from aperio_cli.models.evidence import ExceptionGranted
+    from aperio_cli.models.plugin_id import PluginId
 
 
 @command(plugin, "plugin", "install", is_for_linux=True)
@@ -42,7 +48,7 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
     accept_new_signer: Annotated[
         str,
         typer.Option(
-            help="This identity may follow the installed version's signer.",
+            help="This identity may follow the installed version's signer, stored state included.",
             metavar="ID",
             show_default=False,
         ),
@@ -72,7 +78,8 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
             why="whom one plugin may change to is not asked of the others",
             next=["install them one by one"],
         )
-    request = InstallRequest(context.config.python_interpreters, accept_new_signer)
+    kept = functools.partial(_kept_owners, context)
+    request = InstallRequest(context.config.python_interpreters, accept_new_signer, kept)
     reports = [
         _install(context, source, given, exception, request)  # each stands on its own
         for source in sources
@@ -131,7 +138,41 @@ def _install(
         context.output.note(f"  egress  {' '.join(asked) or 'nothing'}")
         context.output.note(f"  scopes  {' '.join(manifest.scopes) or 'none'}")
         context.output.note(f"  state   {'yes' if manifest.state else 'no'}")
-        return install(admitted, context.store, request)
+        report = install(admitted, context.store, request)
+    _say_whose_state_is_left(context, report)
+    return report
+
+
+def _kept_owners(context: Context, plugin: PluginId) -> list[str]:
+    """Return the owners of what is stored under a plugin's id, the latest first."""
+    from aperio_cli.data.state import open_kept
+
+    state = open_kept(context.paths.state_database, deed=f"`{plugin}` was not installed")
+    with state or contextlib.nullcontext():
+        return state.owners(str(plugin)) if state else []
+
+
+def _say_whose_state_is_left(context: Context, report: InstallReport) -> None:
+    """Say that somebody else of this id left stored state, which the installed one does not get."""
+    from aperio_cli.models.evidence import proof_of
+    from aperio_cli.models.ownership import describe, is_installed_owner
+    from aperio_cli.models.policy import UNSIGNED
+
+    receipt = report.receipt
+    try:
+        owners = _kept_owners(context, receipt.id)
+    except AperioError:  # it is installed; `run` says what is wrong with what is stored
+        return
+    others = [owner for owner in owners if is_installed_owner(owner)]
+    if not others or receipt.state_owner in others:
+        return
+    proof = proof_of(receipt.evidence)
+    name = shlex.quote(clean(proof.signer.name)) if proof else UNSIGNED
+    context.output.note(
+        f"`{receipt.id}` begins without stored state: what is kept belongs to"
+        f" {describe(others[0])}; to hand it over, install it again with"
+        f" `--accept-new-signer {name}`, to drop it, `aperio plugin remove {receipt.id} --purge`"
+    )
 
 
 def _sentence(report: InstallReport) -> str:

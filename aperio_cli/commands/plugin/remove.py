@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,10 +12,12 @@ from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
 from aperio_cli.commands.parsing import complete_installed
 from aperio_cli.context import Context
+from aperio_cli.errors import AperioError
 from aperio_cli.output import Report
 
 if TYPE_CHECKING:
-    from aperio_cli.models.plugin_id import PluginId
+    from aperio_cli.models.plugin_id import PluginRef
+    from aperio_cli.removing import RemoveReport
 
 
 @command(plugin, "plugin", "remove")
@@ -35,15 +39,47 @@ def plugin_remove(
 ) -> Report:
     """Remove installed plugins; refused while one runs."""
     from aperio_cli.models.plugin_id import PluginRef
-    from aperio_cli.removing import remove
-
-    def drop_state(plugin_id: PluginId) -> None:
-        from aperio_cli.data.state import State
-
-        with State(context.paths.state_database) as state:
-            state.forget(str(plugin_id))
 
     refs = [PluginRef.parse(text) for text in plugins]
-    reports = [remove(context.store, ref, purge=drop_state if purge else None) for ref in refs]
-    lines = [f"removed `{r.id}` {', '.join(r.versions)}" for r in reports]
-    return Report({"removed": [report.to_json() for report in reports]}, "\n".join(lines))
+    reports = [_remove(context, ref, purge=purge) for ref in refs]
+    return Report(
+        {"removed": [report.to_json() for report in reports]}, "\n".join(map(_sentence, reports))
+    )
+
+
+def _remove(context: Context, ref: PluginRef, *, purge: bool) -> RemoveReport:
+    """Remove one; what is to be purged is opened first, so that a bad one stops it before."""
+    from aperio_cli.data.state import open_kept
+    from aperio_cli.removing import StoredState, remove
+
+    path = context.paths.state_database
+    if not purge:
+        return remove(
+            context.store, ref, StoredState(hand_on=functools.partial(_hand_on, context, ref))
+        )
+    state = open_kept(path, deed=f"`{ref}` was not removed")
+    with state or contextlib.nullcontext():
+        return remove(
+            context.store, ref, StoredState(lambda gone: state.forget(str(gone)) if state else 0)
+        )
+
+
+def _hand_on(context: Context, ref: PluginRef, owner: str, heir: str) -> None:
+    """Leave stored state to whoever signed; removing has been done, whatever comes of it."""
+    from aperio_cli.data.state import open_kept
+
+    kept = f"`{ref}` was removed, and its stored state is kept as it was"
+    try:
+        state = open_kept(context.paths.state_database, deed=kept)
+        with state or contextlib.nullcontext():
+            if state:
+                state.hand_on(owner, heir)
+    except AperioError as error:
+        context.output.warn(f"{error.what}: {error.why}")
+
+
+def _sentence(report: RemoveReport) -> str:
+    if not report.versions:
+        return f"dropped the stored state of `{report.id}`, which is not installed"
+    purged = " and its stored state" if report.was_purged else ""
+    return f"removed `{report.id}` {', '.join(report.versions)}{purged}"

@@ -75,18 +75,18 @@ class OpenInvocations:
     """The invocations in progress of one plugin: what its calls to the host are looked up in.
 
     Args:
-        plugin_id: the plugin's id; part of every slice.
+        owner: whose stored state they open; part of every slice.
     """
 
-    def __init__(self, plugin_id: str) -> None:
-        self._plugin_id = plugin_id
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
         self._slices: dict[str, Slice] = {}
 
     @contextlib.contextmanager
     def open(self, invocation: Invocation) -> Iterator[common_pb2.InvocationContext]:
         """Give the context message for a request; the slice is open while the block runs."""
         self._slices[invocation.invocation_id] = Slice(
-            self._plugin_id, invocation.organization_id, invocation.integration_id
+            self._owner, invocation.organization_id, invocation.integration_id
         )
         try:
             yield invocation.to_message()

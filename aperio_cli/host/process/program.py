@@ -15,6 +15,7 @@ from aperio_cli.host.process import diagnosis
 from aperio_cli.host.process.sealed import SealedBinary, seal_binary
 from aperio_cli.host.wire.handshake import APERIO, Dialect
 from aperio_cli.models.artifact import DevelopmentBuild
+from aperio_cli.models.ownership import owner_of_folder
 
 if TYPE_CHECKING:
     from aperio_cli.models.manifest import Manifest
@@ -45,6 +46,7 @@ class Program:
         arguments: the argument vector; the first is an absolute path.
         binary: the file to look at when execution fails.
         manifest: what it declares.
+        state_owner: whose stored state it uses.
         is_development: whether it is a folder under development.
         sealed: the copy of a single binary that runs in its place; None: the file runs.
         dialect: the cookie and the protocol versions that it knows.
@@ -58,6 +60,7 @@ class Program:
     arguments: tuple[str, ...]
     binary: Path
     manifest: Manifest
+    state_owner: str
     is_development: bool = False
     sealed: SealedBinary | None = None
     dialect: Dialect = APERIO
@@ -76,11 +79,6 @@ class Program:
     def producer(self) -> str:
         """Who stands in envelopes as the producer: `<id>@<version>`."""
         return f"{self.plugin_id}@{self.version}"
-
-    @property
-    def state_owner(self) -> str:
-        """Whose stored state it uses: what is unsigned does not touch an installed plugin's."""
-        return f"{self.plugin_id} (development)" if self.is_development else self.plugin_id
 
     @property
     def open_files(self) -> int:
@@ -168,6 +166,7 @@ def _development(target: DevelopmentBuild) -> Program:
         arguments=arguments,
         binary=Path(arguments[0]),
         manifest=manifest,
+        state_owner=owner_of_folder(manifest.id, target.project.path),
         is_development=True,
     )
 
@@ -188,4 +187,5 @@ def _installed(receipt: Receipt) -> Program:
         arguments=arguments,
         binary=Path(arguments[0]),
         manifest=receipt.manifest,
+        state_owner=receipt.state_owner,
     )
