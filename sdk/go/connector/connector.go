@@ -55,21 +55,21 @@ type SyncRequest struct {
 }
 
 // Event is what the plugin knows about one event; the host adds organization, provider and the
-// like.
+// like. One that cannot be passed on becomes a dead letter, and the sync goes on.
 type Event struct {
 	// SourceEventID is stable in the service: the same event has the same one whenever it is read.
 	// 1 to 512 bytes.
 	SourceEventID string
 	// Type is such as `box.login_failed`: provider, dot, type. 1 to 128 bytes.
 	Type string
-	// OccurredAt is kept to the microsecond; never zero.
+	// OccurredAt is in the years 1 to 9999 in UTC; aperio.ParseTime reads what services write.
 	OccurredAt time.Time
 	// Actor is who did it; nil when the service does not say. At most 64 KiB in all.
 	Actor *Actor
 	// Source is where in the service it was read, such as `admin_logs`. At most 128 bytes.
 	Source string
 	// Record is the service's own record, a JSON object: a json.RawMessage or []byte is passed on
-	// untouched (faster), all else is encoded by encoding/json. At most 1 MiB.
+	// untouched (faster), all else is encoded by encoding/json. At most 1 MiB and 512 levels.
 	Record any
 }
 

@@ -8,14 +8,6 @@ import (
 	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
 )
 
-// Limits of proto/aperio/plugin/v1/connector.proto, in bytes.
-const (
-	maxReasonBytes   = 1024
-	maxCodeBytes     = 64
-	maxPositionBytes = 512
-	maxExcerptBytes  = 1024
-)
-
 // deadLetterMessage gives the message of a dead letter. What is too long is cut, what is not UTF-8
 // is replaced, nothing is refused: it is what is left to say about a record that already was.
 func deadLetterMessage(letter DeadLetter) *pb.SyncEvent {

@@ -1,73 +1,69 @@
 package connector
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
+	"strings"
 	"unicode/utf8"
 
 	aperio "github.com/writer/aperio-plugin-go"
 	"github.com/writer/aperio-plugin-go/internal/convert"
 	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	"github.com/writer/aperio-plugin-go/internal/jsontext"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// Limits of proto/aperio/plugin/v1/connector.proto, and of texts that it leaves open.
 const (
-	maxRecordBytes   = 1024 * 1024
-	maxCursorBytes   = 64 * 1024
-	maxIDBytes       = 512
-	maxNameBytes     = 128
-	maxActorBytes    = 64 * 1024
-	maxProgressText  = 1000
-	perEventInBatch  = 8 // its tag and length
-	longestNamedInID = 200
+	maxProgressText = 1000
+	perEventInBatch = 8 // its tag and length
 )
 
 // eventMessage gives the message of an event, and an upper bound of its size in a batch, in bytes.
-// The error has the cause InvalidRecord and names the event.
+// The error names the part that is malformed or too long.
 func eventMessage(event Event) (*pb.Event, int, error) {
-	message, err := checkedEvent(event)
-	if err != nil {
-		name := convert.OneLine(event.SourceEventID, longestNamedInID)
-		summary := fmt.Sprintf("event %q cannot be passed on: %v", name, err)
-		return nil, 0, &aperio.Error{Cause: aperio.InvalidRecord, Summary: summary, Err: err}
-	}
-	return message, proto.Size(message) + perEventInBatch, nil
-}
-
-func checkedEvent(event Event) (*pb.Event, error) {
 	record, err := convert.Object(event.Record)
 	if err != nil {
-		return nil, err
-	}
-	at := event.OccurredAt.Truncate(time.Microsecond)
-	message := &pb.Event{
-		SourceEventId: event.SourceEventID,
-		EventType:     event.Type,
-		OccurredAt:    timestamppb.New(at),
-		Source:        event.Source,
-		RecordJson:    record,
+		return nil, 0, fmt.Errorf("record: %w", err)
 	}
 	if err := errors.Join(
 		checkText("source_event_id", event.SourceEventID, 1, maxIDBytes),
 		checkText("event_type", event.Type, 1, maxNameBytes),
 		checkText("source", event.Source, 0, maxNameBytes),
 		checkLength("record", len(record), maxRecordBytes),
+		aperio.CheckTime(event.OccurredAt, "occurred_at"),
 	); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	if event.OccurredAt.IsZero() {
-		return nil, errors.New("occurred_at is not set")
+	if err := jsontext.CheckObject(record, maxRecordDepth); err != nil {
+		return nil, 0, fmt.Errorf("record: %w", err)
 	}
-	if !message.OccurredAt.IsValid() {
-		return nil, fmt.Errorf("occurred_at is outside of the years 1 to 9999: %v", at)
+	message := &pb.Event{
+		SourceEventId: event.SourceEventID,
+		EventType:     event.Type,
+		OccurredAt:    timestamppb.New(event.OccurredAt),
+		Source:        event.Source,
+		RecordJson:    record,
 	}
 	if event.Actor != nil {
-		message.Actor, err = actorMessage(event.Actor)
+		if message.Actor, err = actorMessage(event.Actor); err != nil {
+			return nil, 0, err
+		}
 	}
-	return message, err
+	return message, proto.Size(message) + perEventInBatch, nil
+}
+
+// letterOf gives the dead letter of an event that cannot be passed on.
+func letterOf(event Event, reason error) DeadLetter {
+	record, err := convert.Object(event.Record)
+	if err != nil {
+		record, _ = json.Marshal(event.Record) // no object; what has no form has no excerpt
+	}
+	return DeadLetter{
+		Reason: reason.Error(), SourceEventID: event.SourceEventID, Type: event.Type,
+		Source: event.Source, Record: record,
+	}
 }
 
 func checkText(name, text string, least, most int) error {
@@ -87,27 +83,22 @@ func checkLength(name string, length, most int) error {
 	return nil
 }
 
+// actorMessage gives the message of an actor. What is not UTF-8 is replaced: the record has what
+// the service wrote, here it is for people.
 func actorMessage(actor *Actor) (*pb.Actor, error) {
-	size := 0
-	for _, text := range []string{
-		actor.ID, actor.Email, actor.DisplayName, actor.Type, actor.IPAddress,
-	} {
-		size += len(text)
-		if !utf8.ValidString(text) {
-			return nil, errors.New("actor is not UTF-8")
-		}
+	message := &pb.Actor{
+		Id:          mended(actor.ID),
+		Email:       mended(actor.Email),
+		DisplayName: mended(actor.DisplayName),
+		Type:        mended(actor.Type),
+		IpAddress:   mended(actor.IPAddress),
 	}
-	if err := checkLength("actor", size, maxActorBytes); err != nil {
-		return nil, err
-	}
-	return &pb.Actor{
-		Id:          actor.ID,
-		Email:       actor.Email,
-		DisplayName: actor.DisplayName,
-		Type:        actor.Type,
-		IpAddress:   actor.IPAddress,
-	}, nil
+	size := len(message.GetId()) + len(message.GetEmail()) + len(message.GetDisplayName()) +
+		len(message.GetType()) + len(message.GetIpAddress())
+	return message, checkLength("actor", size, maxActorBytes)
 }
+
+func mended(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 func batchMessage(events []*pb.Event) *pb.SyncEvent {
 	return &pb.SyncEvent{Item: &pb.SyncEvent_Batch{Batch: &pb.EventBatch{Events: events}}}

@@ -26,8 +26,7 @@ const (
 // comes first; a checkpoint or a dead letter closes the batch before it. Its methods may be called from several
 // goroutines, until Sync returns.
 //
-// Once a method has failed, all fail in the same way, and so does the sync, whatever Sync returns:
-// an event that could not be sent is never followed by a checkpoint.
+// Once a method has failed, all fail in the same way, and so does the sync, whatever Sync returns.
 type Stream struct {
 	ctx  context.Context
 	wake chan struct{} // holds one: something changed for the host's side
@@ -51,13 +50,17 @@ func newStream(ctx context.Context) *Stream {
 // Context gives the context of the call: it ends when the host ends the call, or at its deadline.
 func (s *Stream) Context() context.Context { return s.ctx }
 
-// Send takes one event, and waits while the host does not read. The error has the cause
-// InvalidRecord for an event that cannot be passed on, or Cancelled when the call has ended.
+// Send takes one event, and waits while the host does not read. An event that cannot be passed on
+// becomes a dead letter that names the part, and the sync goes on. The error has the cause
+// Cancelled: the call has ended.
 func (s *Stream) Send(event Event) error {
 	message, size, err := eventMessage(event)
+	if err != nil {
+		return s.DeadLetter(letterOf(event, err))
+	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if err = s.fail(err); err != nil {
+	if err := s.fail(nil); err != nil {
 		return err
 	}
 	for len(s.batch) > 0 && s.bytes+size > batchBytes {

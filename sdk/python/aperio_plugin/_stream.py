@@ -13,8 +13,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_plugin._convert import events
-from aperio_plugin._convert.letters import dead_letter_message
+from aperio_plugin._convert.letters import dead_letter_message, letter_of
 from aperio_plugin.connector import Checkpoint, DeadLetter, Event, Progress
+from aperio_plugin.errors import InvalidRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,7 +127,11 @@ class EventStream:
                 close()
 
     def _add(self, event: Event) -> None:
-        fields, size = events.event_fields(event)
+        try:
+            fields, size = events.event_fields(event)
+        except InvalidRecord as error:
+            self._put(dead_letter_message(letter_of(event, error.summary)))
+            return
         with self._changed:
             if self._batch and self._batch_bytes + size > BATCH_BYTES:
                 self._close_batch()

@@ -96,14 +96,16 @@ class Actor:
 class Event:
     """What the plugin knows about one event; the host adds organization, provider and the like.
 
+    One that cannot be passed on becomes a `DeadLetter` that names the part, and the sync goes on.
+
     Attributes:
         source_event_id: stable id in the service: the same event has the same one whenever it is
             read. 1 to 512 bytes.
         event_type: such as `box.login_failed`: provider, dot, type. 1 to 128 bytes.
-        occurred_at: a datetime with a time zone, RFC 3339 text, or seconds since 1970 in UTC; kept
-            to the microsecond.
+        occurred_at: a datetime with a time zone, RFC 3339 text (kept to the nanosecond), or seconds
+            since 1970 in UTC. In the years 1 to 9999 in UTC.
         record: the service's own record: a JSON object as a mapping, or already encoded as bytes,
-            which are passed on untouched (faster). At most 1 MiB.
+            which are passed on untouched (faster). At most 1 MiB and 512 levels.
         actor: who did it; None when the service does not say.
         source: where in the service it was read, such as `admin_logs`. At most 128 bytes.
     """

@@ -142,7 +142,8 @@ yield event(2, {"a": ["\\N{SNOWMAN}", None, True, 1.5], "b": {"c": "\\ud800"}})
     (message,) = plugin.sync()
     first, second = message.batch.events
     assert first.record_json == b'{ "a" : 1.0 }'
-    assert second.record_json == b'{"a":["\\u2603",null,true,1.5],"b":{"c":"\\ud800"}}'
+    expected = '{"a":["\N{SNOWMAN}",null,true,1.5],"b":{"c":"\\ud800"}}'
+    assert second.record_json == expected.encode()
 
 
 @pytest.mark.parametrize(

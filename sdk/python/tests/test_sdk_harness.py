@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections import UserDict
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from aperio_plugin import connector, declarations, destination, errors, remediation
+from aperio_plugin._convert.events import event_fields
 from aperio_plugin._remediating import REMEMBERED_KEYS
 from aperio_plugin.connector import Actor, Checkpoint, Event, Field, FieldType, Progress
 from aperio_plugin.context import Config, Context, Token
@@ -272,6 +275,20 @@ def test_an_event_up_to_its_limits_is_passed_on(values: dict[str, Any]) -> None:
     assert len(result.events) == 2
 
 
+def _nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        value = {"a": value}
+    return value
+
+
+class _Failing(UserDict[str, Any]):
+    """A mapping that fails when it is read."""
+
+    def __iter__(self) -> NoReturn:
+        raise LookupError("this mapping fails")
+
+
 RECURSIVE: dict[str, Any] = {}
 RECURSIVE["self"] = RECURSIVE
 
@@ -282,11 +299,8 @@ RECURSIVE["self"] = RECURSIVE
         ({"source_event_id": ""}, "source_event_id is empty"),
         ({"source_event_id": "i" * 513}, "513 bytes, 512 are the most"),
         ({"source_event_id": "\N{SNOWMAN}" * 171}, "513 bytes"),
-        ({"source_event_id": 5}, "int"),
-        ({"source_event_id": "\ud800"}, "surrogates"),
         ({"event_type": ""}, "event_type is empty"),
         ({"event_type": "t" * 129}, "129 bytes"),
-        ({"event_type": None}, "None"),
         ({"source": "s" * 129}, "129 bytes"),
         ({"record": b"x" * (LIMIT + 1)}, f"{LIMIT + 1} bytes, {LIMIT} are the most"),
         ({"record": {"x": "y" * LIMIT}}, "are the most"),
@@ -294,29 +308,71 @@ RECURSIVE["self"] = RECURSIVE
         ({"record": {"x": float("nan")}}, "JSON"),
         ({"record": RECURSIVE}, "recursion"),
         ({"record": None}, "NoneType"),
-        ({"record": "text"}, "dictionary update"),
+        ({"record": "text"}, "record: expected an object, received str"),
         ({"occurred_at": datetime(2026, 1, 2)}, "no time zone"),  # noqa: DTZ001 - that is the point
         ({"occurred_at": "2026-01-02T03:04:05"}, "no time zone"),
         ({"occurred_at": "yesterday"}, "yesterday"),
-        ({"occurred_at": float("nan")}, "NaN"),
-        ({"occurred_at": float("inf")}, "infinity"),
+        ({"occurred_at": float("nan")}, "nan"),
+        ({"occurred_at": float("inf")}, "inf"),
         ({"occurred_at": 1e12}, "years 1 to 9999"),
-        ({"occurred_at": None}, "NoneType"),
+        (
+            {"occurred_at": None},
+            "occurred_at: expected a datetime, text or seconds, received NoneType",
+        ),
         ({"actor": Actor(display_name="x" * 65_537)}, "65537 bytes"),
-        ({"actor": Actor(email=5)}, "int"),  # type: ignore[arg-type]  # what an untyped author does
-        ({"actor": Actor(email="\udc80")}, "surrogates"),
-        ({"actor": "ann"}, "attribute"),
+        ({"actor": Actor(email=5)}, "actor.email: expected text, received int"),  # type: ignore[arg-type]  # what an untyped author does
+        ({"actor": Actor(email=None)}, "actor.email: expected text, received NoneType"),  # type: ignore[arg-type]  # likewise
+        ({"actor": "ann"}, "actor: expected an Actor, received str"),
+        ({"source_event_id": 17}, "source_event_id: expected text, received int"),
+        ({"source_event_id": "\ud83d"}, "source_event_id has half of a surrogate pair"),
+        ({"event_type": None}, "event_type: expected text, received NoneType"),
+        ({"occurred_at": True}, "received bool"),
+        ({"occurred_at": 10**5000}, "digits"),
+        ({"occurred_at": 1772356297000}, "years 1 to 9999"),
+        ({"occurred_at": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))}, "years 1 to"),
+        (
+            {"occurred_at": datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=14)))},
+            "1 to",
+        ),
+        ({"record": {"a": float("inf")}}, "JSON compliant"),
+        ({"record": {"a": 10**5000}}, "digits"),
+        ({"record": _nested(5000)}, "nested too deeply"),
+        ({"record": _nested(600)}, "more than 512 levels"),
+        ({"record": _Failing()}, "this mapping fails"),
+        ({"record": b'{"a": 1'}, "not JSON"),
     ],
 )
-def test_a_malformed_event_is_named_and_those_before_it_are_kept(
+def test_a_malformed_event_becomes_a_dead_letter_and_the_sync_goes_on(
     values: dict[str, Any], reason: str
 ) -> None:
-    result = Harness(_yielding(_event(), _event(**values), _event())).sync()
-    assert len(result.events) == 1
-    assert isinstance(result.error, errors.InvalidRecord)
-    name = repr(values.get("source_event_id", "e"))[:200]
-    assert result.error.summary.startswith(f"event {name} cannot be passed on: ")
-    assert reason in result.error.summary
+    items = (_event(), _event(**values), _event(), Checkpoint(b"3"))
+    result = Harness(_yielding(*items)).sync()
+    assert result.error is None
+    assert len(result.events) == 2
+    assert result.checkpoints[0].events_before == 2
+    (letter,) = result.dead_letters
+    assert reason in letter.reason
+    assert letter.code == "record-invalid"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"a": "\ud83d"}, b'{"a":"\\ud83d"}'),
+        (UserDict({"\ud83d": "\u2603"}), '{"\\ud83d":"\u2603"}'.encode()),
+        ({"a": UserDict(b=MappingProxyType({"c": ()}))}, b'{"a":{"b":{"c":[]}}}'),
+        ({"a": "\x85\u2028\u2603"}, '{"a":"\x85\u2028\u2603"}'.encode()),
+    ],
+)
+def test_a_mapping_of_any_class_and_text_is_a_record(given: Any, expected: bytes) -> None:
+    assert event_fields(_event(record=given))[0]["record_json"] == expected
+
+
+def test_a_dead_letter_of_an_event_shows_what_it_was() -> None:
+    broken = _event(source="logs", occurred_at="soon", record={"a": float("inf"), "b": object})
+    (letter,) = Harness(_yielding(broken)).sync().dead_letters
+    assert (letter.source_event_id, letter.event_type, letter.source) == ("e", "x.y", "logs")
+    assert letter.excerpt.startswith('{"a": Infinity, "b": "<class')
 
 
 @pytest.mark.parametrize("cursor", [b"x" * 65_537, "text", None])

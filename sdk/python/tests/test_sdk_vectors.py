@@ -55,6 +55,8 @@ def expanded(value: Any) -> Any:
         if value.keys() == {"repeat"}:
             text, times = value["repeat"]
             return text * times
+        if value.keys() == {"joined"}:
+            return "".join(expanded(part) for part in value["joined"])
         return {key: expanded(item) for key, item in value.items()}
     return [expanded(item) for item in value] if isinstance(value, list) else value
 
@@ -173,26 +175,37 @@ def synced(
     return came, None
 
 
+def assert_letter(
+    letter: connector_pb2.DeadLetter, wanted: Mapping[str, str], identifier: str
+) -> None:
+    """The dead letter of an event says which one it is, and what is wrong."""
+    assert letter.code == "record-invalid"
+    assert identifier.startswith(letter.source_event_id)
+    assert (letter.source_event_id == "") == (identifier == "")
+    assert wanted["reason"] in letter.reason
+
+
 # ── events ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("case", cases("events.json"))
-def test_an_event_is_passed_on_or_refused(case: dict[str, Any]) -> None:
+def test_an_event_is_passed_on_or_becomes_a_dead_letter(case: dict[str, Any]) -> None:
     values = dict(case["event"])
     raw = values.pop("record_raw", None)
     if raw is not None:
         values["record"] = raw.encode()
+    if "record_hex" in values:
+        values["record"] = bytes.fromhex(values.pop("record_hex"))
     if "actor" in values:
         values["actor"] = connector.Actor(**values["actor"])
 
     came, told = synced(lambda: iter([connector.Event(**values)]))
 
-    if "error" in case:
-        assert told
-        told.assert_is(case["error"])
-        assert not came
-        return
     assert told is None
+    if "dead_letter" in case:
+        (item,) = came
+        assert_letter(item.dead_letter, case["dead_letter"], values["source_event_id"])
+        return
     (event,) = came[0].batch.events
     if "record_raw" in case:
         assert event.record_json == case["record_raw"].encode()
@@ -200,6 +213,32 @@ def test_an_event_is_passed_on_or_refused(case: dict[str, Any]) -> None:
         assert json.loads(event.record_json) == case["record"]
     event.record_json = b""
     assert event == message(connector_pb2.Event, case["expect"])
+
+
+@pytest.mark.parametrize("case", cases("times.json"))
+def test_a_time_has_one_meaning(case: dict[str, Any]) -> None:
+    event = connector.Event(
+        source_event_id="e1", event_type="x.y", occurred_at=case["text"], record=b"{}"
+    )
+    ((item,), told) = synced(lambda: iter([event]))
+    assert told is None
+    if "error" in case:
+        assert_letter(item.dead_letter, {"reason": case["error"]}, "e1")
+        return
+    (came,) = item.batch.events
+    assert (came.occurred_at.seconds, came.occurred_at.nanos) == (case["seconds"], case["nanos"])
+
+
+@pytest.mark.parametrize("case", cases("limits.json"))
+def test_an_event_passes_up_to_its_limits(case: dict[str, Any]) -> None:
+    values = dict(case["event"])
+    values["record"] = values["record"].encode()
+    values["occurred_at"] = values.pop("seconds")
+    if "actor" in values:
+        values["actor"] = connector.Actor(**values["actor"])
+    ((item,), told) = synced(lambda: iter([connector.Event(**values)]))
+    assert told is None
+    assert item.HasField("batch" if case["passes"] else "dead_letter")
 
 
 # ── batches ───────────────────────────────────────────────────────────────────────────────────────

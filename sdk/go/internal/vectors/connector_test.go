@@ -70,51 +70,127 @@ func synced(
 	}
 }
 
-func TestAnEventIsPassedOnOrRefused(t *testing.T) {
+// wantedLetter is what the dead letter of an event says.
+type wantedLetter struct{ Reason string }
+
+func (w wantedLetter) assert(t *testing.T, letter *pb.DeadLetter, id string) {
+	t.Helper()
+	if letter.GetCode() != "record-invalid" || !strings.Contains(letter.GetReason(), w.Reason) {
+		t.Errorf("got %v, want %q", letter, w.Reason)
+	}
+	if got := letter.GetSourceEventId(); !strings.HasPrefix(id, got) || (got == "") != (id == "") {
+		t.Errorf("got the id %q, want %q", got, id)
+	}
+}
+
+func TestAnEventIsPassedOnOrBecomesADeadLetter(t *testing.T) {
 	type scenario struct {
 		Name  string
 		Event struct {
 			SourceEventID string          `json:"source_event_id"`
 			Type          string          `json:"event_type"`
-			OccurredAt    time.Time       `json:"occurred_at"`
+			OccurredAt    string          `json:"occurred_at"`
 			Source        string          `json:"source"`
 			Record        any             `json:"record"`
 			RecordRaw     *string         `json:"record_raw"`
+			RecordHex     *string         `json:"record_hex"`
 			Actor         *map[string]any `json:"actor"`
 		}
-		Expect    json.RawMessage
-		Record    any     `json:"record"`
-		RecordRaw *string `json:"record_raw"`
-		Error     *wantedError
+		Expect     json.RawMessage
+		Record     any           `json:"record"`
+		RecordRaw  *string       `json:"record_raw"`
+		DeadLetter *wantedLetter `json:"dead_letter"`
 	}
 	forEach(t, "events.json", func(t *testing.T, c scenario) {
 		event := connector.Event{
 			SourceEventID: c.Event.SourceEventID, Type: c.Event.Type,
-			OccurredAt: c.Event.OccurredAt, Source: c.Event.Source, Record: c.Event.Record,
+			Source: c.Event.Source, Record: c.Event.Record,
 		}
+		var err error
+		event.OccurredAt, err = aperio.ParseTime(c.Event.OccurredAt, "occurred_at")
+		must(t, err)
 		if c.Event.RecordRaw != nil {
 			event.Record = json.RawMessage(*c.Event.RecordRaw)
+		}
+		if c.Event.RecordHex != nil {
+			event.Record, err = hex.DecodeString(*c.Event.RecordHex)
+			must(t, err)
 		}
 		if c.Event.Actor != nil {
 			event.Actor = actorOf(*c.Event.Actor)
 		}
-		send := func(stream *connector.Stream) error { return stream.Send(event) }
-		came, failed := synced(t, send, func(*pb.SyncEvent) {})
-		if c.Error != nil {
-			if failed == nil || len(came) > 0 {
-				t.Fatalf("it was passed on: %v", came)
-			}
-			c.Error.assert(t, failed)
+		came := sentEvent(t, event)
+		if c.DeadLetter != nil {
+			c.DeadLetter.assert(t, came.GetDeadLetter(), event.SourceEventID)
 			return
 		}
-		if failed != nil || len(came) != 1 {
-			t.Fatalf("got %d messages, %v", len(came), failed)
-		}
-		message := came[0].GetBatch().GetEvents()[0]
+		message := came.GetBatch().GetEvents()[0]
 		assertRecord(t, message.GetRecordJson(), c.Record, c.RecordRaw)
 		message.RecordJson = nil
 		assertMessage(t, message, c.Expect)
 	})
+}
+
+func TestATimeHasOneMeaning(t *testing.T) {
+	type scenario struct {
+		Name, Text     string
+		Seconds, Nanos int64
+		Error          string
+	}
+	forEach(t, "times.json", func(t *testing.T, c scenario) {
+		at, err := aperio.ParseTime(c.Text, "occurred_at")
+		if c.Error != "" {
+			if err == nil || !strings.Contains(err.Error(), c.Error) {
+				t.Errorf("got %v, %v", at, err)
+			}
+			return
+		}
+		must(t, err)
+		message := sentEvent(t, connector.Event{
+			SourceEventID: "e1", Type: "x.y", OccurredAt: at, Record: json.RawMessage("{}"),
+		}).GetBatch().GetEvents()[0].GetOccurredAt()
+		if message.GetSeconds() != c.Seconds || int64(message.GetNanos()) != c.Nanos {
+			t.Errorf("got %v", message)
+		}
+	})
+}
+
+func TestAnEventPassesUpToItsLimits(t *testing.T) {
+	type scenario struct {
+		Name   string
+		Passes bool
+		Event  struct {
+			SourceEventID string `json:"source_event_id"`
+			Type          string `json:"event_type"`
+			Source        string
+			Seconds       int64
+			Record        string
+			Actor         *map[string]any
+		}
+	}
+	forEach(t, "limits.json", func(t *testing.T, c scenario) {
+		event := connector.Event{
+			SourceEventID: c.Event.SourceEventID, Type: c.Event.Type, Source: c.Event.Source,
+			OccurredAt: time.Unix(c.Event.Seconds, 0), Record: json.RawMessage(c.Event.Record),
+		}
+		if c.Event.Actor != nil {
+			event.Actor = actorOf(*c.Event.Actor)
+		}
+		if message := sentEvent(t, event); c.Passes != (message.GetBatch() != nil) {
+			t.Errorf("got %.200v", message)
+		}
+	})
+}
+
+// sentEvent gives the one message that an event becomes.
+func sentEvent(t *testing.T, event connector.Event) *pb.SyncEvent {
+	t.Helper()
+	send := func(stream *connector.Stream) error { return stream.Send(event) }
+	came, failed := synced(t, send, func(*pb.SyncEvent) {})
+	if failed != nil || len(came) != 1 {
+		t.Fatalf("got %d messages, %v", len(came), failed)
+	}
+	return came[0]
 }
 
 func actorOf(parts map[string]any) *connector.Actor {

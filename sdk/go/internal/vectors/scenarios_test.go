@@ -53,12 +53,19 @@ func forEach[Case any](t *testing.T, name string, test func(*testing.T, Case)) {
 	}
 }
 
-// expanded writes repeats out.
+// expanded writes repeats and joined texts out.
 func expanded(value any) any {
 	switch value := value.(type) {
 	case map[string]any:
 		if repeat, found := value["repeat"].([]any); found && len(value) == 1 {
 			return strings.Repeat(repeat[0].(string), int(repeat[1].(float64)))
+		}
+		if parts, found := value["joined"].([]any); found && len(value) == 1 {
+			var joined strings.Builder
+			for _, part := range parts {
+				joined.WriteString(expanded(part).(string))
+			}
+			return joined.String()
 		}
 		for key := range value {
 			value[key] = expanded(value[key])

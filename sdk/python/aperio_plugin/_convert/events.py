@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_plugin import errors
 from aperio_plugin._convert.objects import encode_object
+from aperio_plugin._convert.records import Json, checked, require_size
+from aperio_plugin._convert.times import time_fields
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+from aperio_plugin.connector import Actor
+from aperio_plugin.limits import (
+    MAX_ACTOR_BYTES,
+    MAX_CURSOR_BYTES,
+    MAX_ID_BYTES,
+    MAX_NAME_BYTES,
+    MAX_RECORD_BYTES,
+)
 
 if TYPE_CHECKING:
-    from aperio_plugin.connector import Actor, Checkpoint, Event, Progress
+    from aperio_plugin.connector import Checkpoint, Event, Progress
 
-MAX_RECORD_BYTES: Final = 1024 * 1024
-MAX_CURSOR_BYTES: Final = 64 * 1024
-_MAX_ID_BYTES = 512
-_MAX_NAME_BYTES = 128
-_MAX_ACTOR_BYTES = 64 * 1024
 _MAX_PROGRESS_TEXT = 1000
 _MOST_BESIDE_ACTOR_TEXT = 32  # tags and lengths
-_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799  # google/protobuf/timestamp.proto
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MOST_BESIDE_RECORD = _MAX_ID_BYTES + 2 * _MAX_NAME_BYTES + 64  # and the time, tags and lengths
+_MOST_BESIDE_RECORD = MAX_ID_BYTES + 2 * MAX_NAME_BYTES + 64  # and the time, tags and lengths
+_ACTOR_TEXTS: Final = ("id", "email", "display_name", "type", "ip_address")
 
 
 def event_fields(event: Event) -> tuple[dict[str, Any], int]:
@@ -30,50 +33,65 @@ def event_fields(event: Event) -> tuple[dict[str, Any], int]:
     All is checked here, so that making the message of a whole batch cannot fail.
 
     Raises:
-        errors.InvalidRecord: a part of it is malformed or too long; the error names the event.
+        errors.InvalidRecord: a part of it is malformed or too long; the error names the part.
     """
     try:
-        record = event.record
-        if not isinstance(record, bytes):
-            record = encode_object(record)
-        identifier, kind, source = event.source_event_id, event.event_type, event.source
-        # The common case first: what is ASCII and short needs no closer look.
-        if not (
-            0 < len(identifier) <= _MAX_ID_BYTES
-            and 0 < len(kind) <= _MAX_NAME_BYTES
-            and len(source) <= _MAX_NAME_BYTES
-            and len(record) <= MAX_RECORD_BYTES
-            and (identifier + kind + source).isascii()
-        ):
-            _check_lengths(event, record)
-        fields: dict[str, Any] = {
-            "source_event_id": identifier,
-            "event_type": kind,
-            "occurred_at": _time(event.occurred_at),
-            "source": source,
-            "record_json": record,
-        }
-        size = len(record) + _MOST_BESIDE_RECORD
-        if event.actor is not None:
-            fields["actor"], actor_size = _actor_fields(event.actor)
-            size += actor_size
-    except (AttributeError, OverflowError, RecursionError, TypeError, ValueError) as error:
-        name = repr(event.source_event_id)[:200]
-        raise errors.InvalidRecord(f"event {name} cannot be passed on: {error}") from error
+        return _event_fields(event)
+    except Exception as error:  # whatever an odd mapping or text raises
+        raise errors.InvalidRecord(_what_is_wrong(event, error)) from error
+
+
+def _event_fields(event: Event) -> tuple[dict[str, Any], int]:
+    record = event.record
+    if not isinstance(record, bytes):
+        record = encode_object(record)
+        require_size(record)
+    elif type(record) is not Json:
+        record = checked(record)
+    identifier, kind, source = event.source_event_id, event.event_type, event.source
+    # The common case first: what is ASCII and short needs no closer look.
+    if not (
+        "".join((identifier, kind, source)).isascii()  # noqa: FLY002 - no text is a TypeError
+        and 0 < len(identifier) <= MAX_ID_BYTES
+        and 0 < len(kind) <= MAX_NAME_BYTES
+        and len(source) <= MAX_NAME_BYTES
+        and len(record) <= MAX_RECORD_BYTES
+    ):
+        _check_lengths(event, record)
+    fields: dict[str, Any] = {
+        "source_event_id": identifier,
+        "event_type": kind,
+        "occurred_at": time_fields(event.occurred_at),
+        "source": source,
+        "record_json": record,
+    }
+    size = len(record) + _MOST_BESIDE_RECORD
+    if event.actor is not None:
+        fields["actor"], actor_size = _actor_fields(event.actor)
+        size += actor_size
     return fields, size
 
 
 def _check_lengths(event: Event, record: bytes) -> None:
     for name, value, least, most in (
-        ("source_event_id", event.source_event_id.encode(), 1, _MAX_ID_BYTES),
-        ("event_type", event.event_type.encode(), 1, _MAX_NAME_BYTES),
-        ("source", event.source.encode(), 0, _MAX_NAME_BYTES),
+        ("source_event_id", _utf8("source_event_id", event.source_event_id), 1, MAX_ID_BYTES),
+        ("event_type", _utf8("event_type", event.event_type), 1, MAX_NAME_BYTES),
+        ("source", _utf8("source", event.source), 0, MAX_NAME_BYTES),
         ("record", record, 0, MAX_RECORD_BYTES),
     ):
         if len(value) < least:
             raise ValueError(f"{name} is empty")
         if len(value) > most:
             raise ValueError(f"{name} has {len(value)} bytes, {most} are the most")
+
+
+def _utf8(name: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{name} has half of a surrogate pair, which UTF-8 does not have"
+        ) from error
 
 
 def _actor_fields(actor: Actor) -> tuple[dict[str, str], int]:
@@ -84,25 +102,35 @@ def _actor_fields(actor: Actor) -> tuple[dict[str, str], int]:
         "type": actor.type,
         "ip_address": actor.ip_address,
     }
-    size = len("".join(fields.values()).encode())
-    if size > _MAX_ACTOR_BYTES:
-        raise ValueError(f"actor has {size} bytes, {_MAX_ACTOR_BYTES} are the most")
+    try:
+        size = len("".join(fields.values()).encode())
+    except UnicodeEncodeError:  # the record has what the service wrote; here it is for people
+        fields = {name: mended(text) for name, text in fields.items()}
+        size = len("".join(fields.values()).encode())
+    if size > MAX_ACTOR_BYTES:
+        raise ValueError(f"actor has {size} bytes, {MAX_ACTOR_BYTES} are the most")
     return fields, size + _MOST_BESIDE_ACTOR_TEXT
 
 
-def _time(value: datetime | str | float) -> dict[str, int]:
-    """Return the arguments of a Timestamp."""
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ValueError(f"occurred_at has no time zone: {value}")
-        since = value - _EPOCH
-        return {"seconds": since.days * 86400 + since.seconds, "nanos": since.microseconds * 1000}
-    seconds, microseconds = divmod(round(value * 1_000_000), 1_000_000)
-    if not _FIRST_SECOND <= seconds <= _LAST_SECOND:
-        raise ValueError(f"occurred_at is outside of the years 1 to 9999: {value}")
-    return {"seconds": seconds, "nanos": microseconds * 1000}
+def mended(text: str) -> str:
+    """Return a text with U+FFFD in the place of every half of a surrogate pair."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _what_is_wrong(event: Event, error: Exception) -> str:
+    """Return the part that has a wrong type, if one has, else what the error says."""
+    texts = [(name, getattr(event, name)) for name in ("source_event_id", "event_type", "source")]
+    actor: object = event.actor  # whatever stands there
+    if isinstance(actor, Actor):
+        texts += [(f"actor.{name}", getattr(actor, name)) for name in _ACTOR_TEXTS]
+    elif actor is not None:
+        return f"actor: expected an Actor, received {type(actor).__name__}"
+    for name, value in texts:
+        if not isinstance(value, str):
+            return f"{name}: expected text, received {type(value).__name__}"
+    return (
+        f"record is nested too deeply: {error}" if isinstance(error, RecursionError) else str(error)
+    )
 
 
 def batch_message(events: list[dict[str, Any]]) -> connector_pb2.SyncEvent:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+from aperio_plugin._convert.events import mended
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+from aperio_plugin.connector import DeadLetter
+from aperio_plugin.limits import (
+    MAX_CODE_BYTES,
+    MAX_EXCERPT_BYTES,
+    MAX_ID_BYTES,
+    MAX_NAME_BYTES,
+    MAX_POSITION_BYTES,
+    MAX_REASON_BYTES,
+)
 
 if TYPE_CHECKING:
-    from aperio_plugin.connector import DeadLetter
+    from aperio_plugin.connector import Event
 
-# Limits of proto/aperio/plugin/v1/connector.proto, in bytes.
-_MAX_REASON_BYTES = 1024
-_MAX_CODE_BYTES = 64
-_MAX_ID_BYTES = 512
-_MAX_POSITION_BYTES = 512
-_MAX_NAME_BYTES = 128
-_MAX_EXCERPT_BYTES = 1024
 _LONGEST_CHARACTER = 4
 
 
@@ -28,16 +32,16 @@ def dead_letter_message(letter: DeadLetter) -> connector_pb2.SyncEvent:
     record = (
         letter.record.encode(errors="replace") if isinstance(letter.record, str) else letter.record
     )
-    start = bytes(record[: _MAX_EXCERPT_BYTES + _LONGEST_CHARACTER])
+    start = bytes(record[: MAX_EXCERPT_BYTES + _LONGEST_CHARACTER])
     return connector_pb2.SyncEvent(
         dead_letter=connector_pb2.DeadLetter(
-            reason=_line(letter.reason, _MAX_REASON_BYTES) or "no reason was given",
-            code=_line(letter.code, _MAX_CODE_BYTES),
-            source_event_id=_cut(letter.source_event_id, _MAX_ID_BYTES),
-            position=_line(letter.position, _MAX_POSITION_BYTES),
-            event_type=_cut(letter.event_type, _MAX_NAME_BYTES),
-            source=_cut(letter.source, _MAX_NAME_BYTES),
-            excerpt=_cut(start.decode(errors="replace"), _MAX_EXCERPT_BYTES),
+            reason=_line(letter.reason, MAX_REASON_BYTES) or "no reason was given",
+            code=_line(letter.code, MAX_CODE_BYTES),
+            source_event_id=_cut(letter.source_event_id, MAX_ID_BYTES),
+            position=_line(letter.position, MAX_POSITION_BYTES),
+            event_type=_cut(letter.event_type, MAX_NAME_BYTES),
+            source=_cut(letter.source, MAX_NAME_BYTES),
+            excerpt=_cut(start.decode(errors="replace"), MAX_EXCERPT_BYTES),
             record_bytes=len(record),
         )
     )
@@ -48,6 +52,29 @@ def _line(text: str, most: int) -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    """Return at most so many bytes of a text, whole characters, with `\ufffd` for surrogates."""
-    mended = str(text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return mended.encode()[:most].decode(errors="ignore")
+    """Return at most so many bytes of a text, whole characters only."""
+    return mended(str(text)).encode()[:most].decode(errors="ignore")
+
+
+def letter_of(event: Event, reason: str) -> DeadLetter:
+    """Return the dead letter of an event that cannot be passed on."""
+    record = event.record
+    return DeadLetter(
+        reason=reason,
+        source_event_id=_text(event.source_event_id),
+        event_type=_text(event.event_type),
+        source=_text(event.source),
+        record=record if isinstance(record, bytes) else _written(record),
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _written(record: object) -> str:
+    """Return something that a person can read of a record, whatever it is."""
+    try:
+        return json.dumps(record, ensure_ascii=False, default=repr)
+    except Exception:  # noqa: BLE001 - endless, too deep, or with methods that fail
+        return ""

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import json
 import json.encoder
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from aperio_plugin import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 
-def _refuse_value(value: Any) -> NoReturn:
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """Return what the encoder does not know as something that it knows.
+
+    Raises:
+        TypeError: it has no JSON form.
+    """
+    if isinstance(value, Mapping):
+        return dict(value)
     raise TypeError(f"a {type(value).__name__} has no JSON form")
 
 
-_UTF8 = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_UTF8 = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
 _ASCII = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
@@ -26,7 +38,7 @@ def _fast_encoder() -> Callable[[Any], str]:
     if make is None:
         return _UTF8.encode
     quote = json.encoder.encode_basestring
-    encode = make(None, _refuse_value, quote, None, ":", ",", False, False, False)  # noqa: FBT003 - it takes no keywords
+    encode = make(None, _plain, quote, None, ":", ",", False, False, False)  # noqa: FBT003 - it takes no keywords
     join = "".join
     return lambda value: join(encode(value, 0))
 
@@ -37,14 +49,18 @@ _encode_fast = _fast_encoder()
 def encode_object(value: Mapping[str, Any]) -> bytes:
     """Return a JSON object, compact, in UTF-8.
 
+    Half of a surrogate pair, which UTF-8 does not have, stands there as JSON's escape.
+
     Raises:
         TypeError, ValueError, RecursionError: a part of it has no JSON form.
     """
+    if not isinstance(value, Mapping):
+        raise TypeError(f"record: expected an object, received {type(value).__name__}")
     text = _encode_fast(value if type(value) is dict else dict(value))
     try:
         return text.encode()
-    except UnicodeEncodeError:  # a lone surrogate, which JSON can carry only as an escape
-        return _ASCII.encode(value).encode()
+    except UnicodeEncodeError:
+        return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 
 
 def _refuse_constant(name: str) -> NoReturn:

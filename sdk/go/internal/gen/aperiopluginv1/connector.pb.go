@@ -752,14 +752,15 @@ type Event struct {
 	// At most 512 bytes, not empty.
 	SourceEventId string `protobuf:"bytes,1,opt,name=source_event_id,json=sourceEventId,proto3" json:"source_event_id,omitempty"`
 	// Such as `box.item_shared_externally`: provider, dot, type. At most 128 bytes.
-	EventType  string                 `protobuf:"bytes,2,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
+	EventType string `protobuf:"bytes,2,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
+	// In the years 1 to 9999 in UTC. A leap second is the next second.
 	OccurredAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
 	// Who did it; absent when the service does not say.
 	Actor *Actor `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
 	// Where in the service the event was read, such as `admin_logs`. At most 128 bytes.
 	Source string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
-	// The service's own record: one JSON object, UTF-8, at most 1 MiB. It is spliced into output as
-	// it is.
+	// The service's own record: one JSON object, UTF-8, at most 1 MiB, objects and lists inside each
+	// other at most 512 levels deep, itself included. It is spliced into output as it is.
 	RecordJson    []byte `protobuf:"bytes,6,opt,name=record_json,json=recordJson,proto3" json:"record_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1,0 +1,18 @@
+package connector
+
+// Limits of proto/aperio/plugin/v1/connector.proto, which sdk/testdata/limits.json holds every SDK
+// and the host to. Bytes are those of UTF-8.
+const (
+	maxRecordBytes = 1024 * 1024
+	maxRecordDepth = 512 // objects and lists inside each other, the record itself included
+	maxIDBytes     = 512
+	maxNameBytes   = 128
+	maxActorBytes  = 64 * 1024 // all texts together
+	maxCursorBytes = 64 * 1024
+
+	// Of a dead letter, whose texts are cut.
+	maxReasonBytes   = 1024
+	maxExcerptBytes  = 1024
+	maxPositionBytes = 512
+	maxCodeBytes     = 64
+)

@@ -1,0 +1,26 @@
+"""What an event and its neighbours in a sync may measure: one place for plugins and hosts.
+
+proto/aperio/plugin/v1/connector.proto states the same; sdk/testdata/limits.json holds both SDKs and
+the host to it. Bytes are those of UTF-8.
+"""
+
+from typing import Final
+
+MAX_RECORD_BYTES: Final = 1024 * 1024
+MAX_RECORD_DEPTH: Final = 512
+"""Objects and lists inside each other, the record itself included."""
+MAX_ID_BYTES: Final = 512
+MAX_NAME_BYTES: Final = 128
+"""Of an event's type, and of its source."""
+MAX_ACTOR_BYTES: Final = 64 * 1024
+"""All texts of an actor together."""
+MAX_CURSOR_BYTES: Final = 64 * 1024
+MIN_SECONDS: Final = -62_135_596_800
+"""0001-01-01T00:00:00Z, the first second of a Timestamp (google/protobuf/timestamp.proto)."""
+MAX_SECONDS: Final = 253_402_300_799
+"""9999-12-31T23:59:59Z, the last one."""
+MAX_REASON_BYTES: Final = 1024
+MAX_EXCERPT_BYTES: Final = 1024
+MAX_POSITION_BYTES: Final = 512
+MAX_CODE_BYTES: Final = 64
+"""Of a dead letter, as the three above."""
