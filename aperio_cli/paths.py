@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from aperio_cli.errors.files import PathShared
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.files import owning
+from aperio_cli.files.naming import as_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,13 +115,13 @@ def find_paths(environment: Mapping[str, str], *, home: str = "", config_file: s
     """
     stated = home or environment.get(HOME_VARIABLE, "")
     if stated:
-        root = Path(stated).expanduser().absolute()
-        chosen = Path(config_file).expanduser().absolute() if config_file else root / "config.toml"
+        root = as_path(stated).absolute()
+        chosen = as_path(config_file).absolute() if config_file else root / "config.toml"
         return Paths(root, chosen, root / "cache")
     import platformdirs
 
-    root = Path(environment.get("HOME") or "~").expanduser().absolute() / ".aperio"
-    chosen = Path(config_file).expanduser().absolute() if config_file else Path()
+    root = as_path(environment.get("HOME") or "~").absolute() / ".aperio"
+    chosen = as_path(config_file).absolute() if config_file else Path()
     return Paths(
         root,
         chosen if config_file else platformdirs.user_config_path("aperio") / "config.toml",

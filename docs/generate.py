@@ -66,7 +66,8 @@ def command_page() -> str:
     from aperio_cli.commands.common import EVERYWHERE
 
     root = _root()
-    lines = ["# Commands", _MARK, _EXIT_STATUS, "## Everywhere", "", "These go with each command."]
+    lines = ["# Commands", _MARK, _EXIT_STATUS, _NAMES]
+    lines += ["## Everywhere", "", "These go with each command."]
     first = next(command for path, command in _walk(root, ()) if path == ("doctor",))
     lines += ["", *(_option(p) for p in first.params if p.name in EVERYWHERE)]
     for path, command in _walk(root, ()):
@@ -169,6 +170,16 @@ _RECORDED = """The results are recorded by
 `APERIO_CONFORMANCE=1 python -m pytest tests/interop`.
 """
 
+_NAMES = """\
+## What a word names
+
+A plugin is `namespace/name` or `namespace/name@VERSION`. A path starts with `.`, `/` or `~`, ends
+in `.tar.gz`, or is there. What reads as an id is an id; only where nothing of that id is installed
+does `plugin run plugins/box` mean the project in that folder. An https address that ends in
+`.tar.gz` is an artifact: it is fetched, with the bundle and the attestations beside it, and judged
+as a file is, but has to be signed. User, password and query of an address are sent, and neither
+shown nor recorded.
+"""
 _EXIT_STATUS = """## Exit status
 
 | status | meaning |

@@ -76,7 +76,11 @@ async def _without_cookie(
     arguments = (sealed.path, *program.arguments[1:]) if sealed else program.arguments
     inherited = (sealed.descriptor,) if sealed else ()
     written: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
-    process = spawn(Command(arguments, environment, folder.own, program.open_files, inherited))
+    try:
+        process = spawn(Command(arguments, environment, folder.own, program.open_files, inherited))
+    except OSError as error:
+        folder.remove()
+        raise CheckFailed(f"the system cannot execute it: {error.strerror}") from error
     try:
         await process.read(
             {name: PipeReader(text.extend, lambda: None) for name, text in written.items()}

@@ -14,17 +14,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def load_artifact(path: Path) -> Artifact:
+def load_artifact(path: Path, *, named: str = "") -> Artifact:
     """Load one artifact file: its digest, its platform by its name, what its manifest claims.
 
     The claim is good enough to sign the file or to file it under a name.
+
+    Args:
+        path: the file.
+        named: what to call it in messages, when it was fetched from elsewhere.
 
     Raises:
         NotFound: nothing is there, or its name does not say a platform.
         ArchiveRefused: the file is not an artifact.
         ManifestInvalid: its manifest cannot be read.
     """
-    subject = f"`{path}`"
+    named = named or str(path)
+    subject = f"`{named}`"
     try:
         content = files_reading.open_regular(path, follow_links=True)
     except OSError as error:
@@ -40,7 +45,8 @@ def load_artifact(path: Path) -> Artifact:
                 next=["`aperio plugin build`"],
             )
         manifest = Manifest.parse(
-            reading.read_manifest(content, subject=subject), where=f"manifest.yaml in {path}"
+            reading.read_manifest(content, subject=subject),
+            where=f"manifest.yaml in {named}",
         )
         content.seek(0)
         digest = files_reading.hash_file(content)

@@ -6,7 +6,6 @@ import functools
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -112,10 +111,11 @@ def _trust_config(context: Context, trust: str) -> str:
     from aperio_cli.errors.files import FileNotRegular, FileTooLarge
     from aperio_cli.errors.usage import NotFound
     from aperio_cli.files import reading
+    from aperio_cli.files.naming import as_path
     from aperio_cli.trust import roots
     from aperio_cli.trust.refreshed import MAX_DOCUMENT_BYTES
 
-    path = Path(trust).expanduser()
+    path = as_path(trust)
     # A name counts before a file of that name, which a project could bring along.
     names = {*SIGSTORE_DOMAINS, *(rule.name for rule in context.config.domains)}
     if trust in names or not (trust.startswith((".", "/", "~")) or path.is_file()):

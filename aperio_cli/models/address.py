@@ -23,6 +23,7 @@ _RESERVED: Final = frozenset({"localhost", "localdomain"})  # domains; RFC 6761,
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _NAME: Final = re.compile(r"[\w.-]+")
 _HOST: Final = re.compile(r"(?:[^:]*|\[.*)(?::[0-9]*)?", re.ASCII)  # and its port
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*", re.ASCII | re.IGNORECASE)  # RFC 3986, section 3.1
 _BEHIND_HOST: Final = re.compile("[/?#]")
 _BEHIND_PATH: Final = re.compile("[?#]")
 _IPV4_BITS: Final = 32
@@ -72,6 +73,12 @@ def is_loopback(host: str) -> bool:
 def has_user(address: str) -> bool:
     """Return whether an address states a user or a password (RFC 3986, section 3.2.1)."""
     return "@" in _BEHIND_HOST.split(address.partition("://")[2], maxsplit=1)[0]
+
+
+def is_address(text: str) -> bool:
+    """Return whether a text is an address to be fetched, of whatever scheme; `file:` is none."""
+    scheme, mark, _ = text.partition("://")
+    return bool(mark and _SCHEME.fullmatch(scheme)) and scheme.lower() != "file"
 
 
 def file_name(address: str) -> str:

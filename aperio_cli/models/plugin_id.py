@@ -74,7 +74,7 @@ class PluginId:
             raise PluginIdInvalid(
                 f"`{clean(text, limit=120)}` is not a plugin id",
                 why="expected namespace/name of lower-case letters, digits and hyphens",
-                next=["name it like `acme/box-connector`, or give a path that starts with ./"],
+                next=["name it like `acme/box-connector`"],
             )
         return cls(match["namespace"], match["name"])
 
@@ -101,6 +101,6 @@ class PluginRef:
         return cls(PluginId.parse(name), check_version(version) if separator else None)
 
 
-def is_path(text: str) -> bool:
-    """Return whether an argument is a path and not an id: starts with . / ~ or ends in .tar.gz."""
-    return text.startswith((".", "/", "~")) or text.endswith(".tar.gz")
+def reads_as_id(text: str) -> bool:
+    """Return whether a text is a plugin id, whatever version stands behind it."""
+    return _ID.fullmatch(text.partition("@")[0]) is not None

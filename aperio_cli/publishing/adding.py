@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from aperio_cli import clock
-from aperio_cli.errors.files import ResponseNotFound
 from aperio_cli.errors.installing import ManifestMismatch
 from aperio_cli.errors.registries import PublishedVersionChanged
 from aperio_cli.errors.trust import SignatureMissing
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.files import writing
 from aperio_cli.files.beneath import require_files
-from aperio_cli.models.address import beside_file, file_name, shown
+from aperio_cli.files.naming import as_path
+from aperio_cli.models.address import is_address
 from aperio_cli.models.artifact import (
     ATTESTATIONS_SUFFIX,
     BUNDLE_SUFFIX,
-    MAX_ATTESTATIONS_BYTES,
-    MAX_BUNDLE_BYTES,
     SUFFIX,
     artifact_name,
 )
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.evidence import Verified
-from aperio_cli.net.fetch import FetchRequest, fetch_file
 from aperio_cli.publishing.source import (
     PublishedArtifact,
     PublishedVersion,
@@ -38,15 +32,16 @@ from aperio_cli.publishing.source import (
     open_source,
     version_folder,
 )
+from aperio_cli.text import clean
 from aperio_cli.verifying import (
-    DOWNLOAD_TIMEOUT_S,
-    MAX_ARTIFACT_BYTES,
+    RemoteArtifact,
     VerifyRequest,
     verify_artifact,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from aperio_cli.models.artifact import Artifact
     from aperio_cli.models.platform import Platform
@@ -123,20 +118,19 @@ def add(request: AddRequest) -> list[Added]:
     """
     with (
         open_source(request.directory) as registry,
-        _artifacts(request) as paths,
         contextlib.ExitStack() as opened,
     ):
-        admitted = [opened.enter_context(_verified(path, request)) for path in paths]
+        admitted = [opened.enter_context(_verified(each, request)) for each in _artifacts(request)]
         with registry.lock(), writing.disk_full_guard(f"nothing was added to `{registry.path}`"):
             for each in admitted:
                 _refuse_change(registry, each)
             return [_add(registry, each) for each in admitted]
 
 
-def _verified(path: Path, request: AddRequest) -> AdmittedArtifact:
+def _verified(source: Path | RemoteArtifact, request: AddRequest) -> AdmittedArtifact:
     admitted = verify_artifact(
         VerifyRequest(
-            source=path,
+            source=source,
             policy=request.policy,
             roots=request.roots,
             machine=request.machine,
@@ -146,19 +140,19 @@ def _verified(path: Path, request: AddRequest) -> AdmittedArtifact:
         )
     )
     try:
-        _check_name(path, admitted)
+        _check_name(source, admitted)
     except ManifestMismatch:
         admitted.close()
         raise
     return admitted
 
 
-def _check_name(path: Path, admitted: AdmittedArtifact) -> None:
+def _check_name(source: Path | RemoteArtifact, admitted: AdmittedArtifact) -> None:
     expected = artifact_name(admitted.artifact.manifest, admitted.artifact.platform)
-    if path.name != expected:
+    if source.name != expected:
         raise ManifestMismatch(
-            f"`{path}` was not added: its name is not what its manifest says",
-            why=f"expected {expected}\nfound    {path.name}",
+            f"`{source}` was not added: its name is not what its manifest says",
+            why=f"expected {expected}\nfound    {clean(source.name)}",
             next=["give it the name that `aperio plugin build` gave it"],
         )
 
@@ -166,16 +160,12 @@ def _check_name(path: Path, admitted: AdmittedArtifact) -> None:
 # ── where artifacts come from ─────────────────────────────────────────────────────────────────────
 
 
-@contextlib.contextmanager
-def _artifacts(request: AddRequest) -> Iterator[list[Path]]:
-    if "://" in request.what and not request.what.lower().startswith("file://"):
-        with tempfile.TemporaryDirectory(prefix="aperio-add-") as folder:
-            yield [_download(request, Path(folder))]
-        return
-    path = Path(request.what.removeprefix("file://")).expanduser()
+def _artifacts(request: AddRequest) -> Sequence[Path | RemoteArtifact]:
+    if is_address(request.what):
+        return [RemoteArtifact.parse(request.what)]
+    path = as_path(request.what)
     if not path.is_dir():
-        yield [path]
-        return
+        return [path]
     found = sorted(path.glob(f"[!.]*{SUFFIX}"))
     if not found:
         raise NotFound(
@@ -184,29 +174,7 @@ def _artifacts(request: AddRequest) -> Iterator[list[Path]]:
             next=["`aperio plugin build`", "name the folder it wrote to, usually dist"],
         )
     require_files(path, [each.name for each in found])
-    yield found
-
-
-def _download(request: AddRequest, folder: Path) -> Path:
-    """Fetch an artifact, and bundle and attestations that stand beside it."""
-    name = unquote(file_name(request.what))
-    if not name.endswith(SUFFIX) or name.startswith(".") or "/" in name or "\0" in name:
-        raise NotFound(
-            f"`{shown(request.what)}` was not added: it is not the address of an artifact",
-            why=f"expected a name that ends in {SUFFIX}",
-            next=["check the address for a typing error"],
-        )
-    path = folder / name
-    fetch = FetchRequest(
-        request.what, MAX_ARTIFACT_BYTES, offline=request.offline, timeout_s=DOWNLOAD_TIMEOUT_S
-    )
-    fetch_file(fetch, path)
-    beside = {BUNDLE_SUFFIX: MAX_BUNDLE_BYTES, ATTESTATIONS_SUFFIX: MAX_ATTESTATIONS_BYTES}
-    for suffix, limit_bytes in beside.items():
-        more = replace(fetch, source=beside_file(request.what, suffix), limit_bytes=limit_bytes)
-        with contextlib.suppress(ResponseNotFound):  # verification then says what is missing
-            fetch_file(more, path.with_name(name + suffix))
-    return path
+    return found
 
 
 # ── writing ───────────────────────────────────────────────────────────────────────────────────────

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import base64
 import shlex
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli.archive.loading import load_artifact
-from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import FileNotRegular, FileTooLarge
 from aperio_cli.errors.trust import BundleMalformed, SignatureMissing
 from aperio_cli.errors.usage import NotFound, UsageError
 from aperio_cli.files import reading
+from aperio_cli.files.naming import as_path, is_path, parse_ref
+from aperio_cli.models.address import is_address, shown
 from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES, SUFFIX
 from aperio_cli.models.digest import Digest
-from aperio_cli.models.plugin_id import PluginRef, is_path
+from aperio_cli.models.plugin_id import PluginRef, reads_as_id
 from aperio_cli.models.reading import Bounds, read_json
+from aperio_cli.verifying import MAX_ARTIFACT_BYTES, RemoteArtifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,11 +78,13 @@ class BundleRequest:
     """Which bundle to verify, and with what.
 
     Attributes:
-        source: a bundle, an artifact with its bundle beside it, or a plugin of the registry.
+        source: a bundle, an artifact with its bundle beside it, which may be at an address, or a
+            plugin of the registry.
         artifact: the artifact, when it is not beside its bundle; else empty.
         roots: gives the trusted roots of this machine; asked once there is a bundle.
         registry: gives the registry; asked only for a plugin of it.
         platform: the platform of this machine.
+        offline: whether nothing may be downloaded.
     """
 
     source: str
@@ -87,6 +92,7 @@ class BundleRequest:
     roots: Callable[[], Sequence[TrustedRootSource]]
     registry: Callable[[], Registry]
     platform: Platform
+    offline: bool = False
 
 
 def bundle_evidence(request: BundleRequest) -> BundleEvidence:
@@ -100,9 +106,12 @@ def bundle_evidence(request: BundleRequest) -> BundleEvidence:
     from aperio_cli.proving.signature import verify_signature
 
     source = request.source
-    signed = _of_file(source, request.artifact) if _is_file(source) else _of_registry(request)
+    if is_address(source):
+        signed = _of_address(request)
+    else:
+        signed = _of_file(source, request.artifact) if _is_file(source) else _of_registry(request)
     roots = request.roots()
-    proof = verify_signature(signed.digest, signed.bundle, roots, subject=f"`{source}`")
+    proof = verify_signature(signed.digest, signed.bundle, roots, subject=f"`{shown(source)}`")
     return BundleEvidence(proof, signed.digest, signed.basis, signed.claim)
 
 
@@ -111,17 +120,11 @@ def _is_file(source: str) -> bool:
 
     A bundle's name need not look like a path, and no id has a dot.
     """
-    if is_path(source) or source.endswith(".json"):
-        return True
-    try:
-        PluginRef.parse(source)
-    except AperioError:
-        return Path(source).is_file()
-    return False
+    return is_path(source) or (source.endswith(".json") and not reads_as_id(source))
 
 
 def _of_registry(request: BundleRequest) -> _Signed:
-    reference = PluginRef.parse(request.source)
+    reference = parse_ref(request.source)
     if request.artifact:
         raise UsageError(
             "`--artifact` goes with a bundle that is a file",
@@ -137,8 +140,32 @@ def _of_registry(request: BundleRequest) -> _Signed:
     return _Signed(offer.bundle, offer.digest, FROM_INDEX, PluginRef(offer.id, offer.version))
 
 
+def _of_address(request: BundleRequest) -> _Signed:
+    """Fetch an artifact and the bundle beside it, for as long as it takes to read them."""
+    if request.artifact:
+        raise UsageError(
+            "`--artifact` goes with a bundle that is a file",
+            why=f"`{shown(request.source)}` is an address",
+        )
+    remote = RemoteArtifact.parse(request.source)
+    with tempfile.TemporaryDirectory(prefix="aperio-fetch-") as folder:
+        path = Path(folder, remote.name)
+        with path.open("w+b") as file:
+            remote.fetch(file, MAX_ARTIFACT_BYTES, offline=request.offline)
+        found = load_artifact(path, named=str(remote))
+    bundle = remote.fetch_beside(BUNDLE_SUFFIX, MAX_BUNDLE_BYTES, offline=request.offline)
+    if bundle is None:
+        raise SignatureMissing(
+            f"`{remote}` has no bundle beside it; no rule was written",
+            why=f"expected {remote}{BUNDLE_SUFFIX}",
+            next=["ask its publisher for one"],
+        )
+    claim = PluginRef(found.manifest.id, found.manifest.version)
+    return _Signed(bundle, found.digest, FROM_ARTIFACT, claim)
+
+
 def _of_file(source: str, artifact: str) -> _Signed:
-    path = Path(source).expanduser()
+    path = as_path(source)
     if path.name.endswith(SUFFIX):
         named, bundle_path = artifact or str(path), _bundle_beside(path)
     else:
@@ -148,7 +175,7 @@ def _of_file(source: str, artifact: str) -> _Signed:
     bundle = _read_bundle(bundle_path)
     if not named:
         return _Signed(bundle, _stated_digest(bundle, path), FROM_BUNDLE)
-    found = load_artifact(Path(named).expanduser())
+    found = load_artifact(as_path(named))
     claim = PluginRef(found.manifest.id, found.manifest.version)
     return _Signed(bundle, found.digest, FROM_ARTIFACT, claim)
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import shlex
 from typing import TYPE_CHECKING
 
 from aperio_cli import clock
 from aperio_cli.errors.usage import UsageError
+from aperio_cli.files.naming import as_path, is_path, parse_ref
 from aperio_cli.host.limits import ENFORCED
 from aperio_cli.machine.interpreters import choose_interpreter, missing_part
+from aperio_cli.models.address import is_address, shown
 from aperio_cli.models.artifact import SUFFIX, DevelopmentBuild
 from aperio_cli.models.machine import Machine
-from aperio_cli.models.plugin_id import PluginRef, is_path
+from aperio_cli.models.manifest import FILE_NAME
 from aperio_cli.verifying.clearing import NOT_STARTED, Cleared, check_folder, clear
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.running.collaborators import Collaborators
@@ -34,13 +38,16 @@ def find_target(
         AperioError: it is not installed, or does not build.
         PublisherUnverified: it is a folder, and publishers have to be verified.
     """
-    if not is_path(text):
-        return collaborators.store.get(PluginRef.parse(text))
-    path = Path(text).expanduser()
-    if path.is_file() or text.endswith(SUFFIX):
+    path = as_path(text)
+    if not (is_address(text) or is_path(text)):
+        reference = parse_ref(text)
+        # `plugins/box` may be both: what is installed counts before a folder that stands here.
+        if collaborators.store.folders(reference.id) or not (path / FILE_NAME).is_file():
+            return collaborators.store.get(reference)
+    if is_address(text) or path.is_file() or text.endswith(SUFFIX):
         raise UsageError(
-            f"`{text}` was not run: an artifact has to be installed first",
-            next=[f"`aperio plugin install {text}`"],
+            f"`{shown(text)}` was not run: an artifact has to be installed first",
+            next=[f"`aperio plugin install {shlex.quote(shown(text))}`"],
         )
     # `clear` asks that too, but by then dependencies have been fetched and programs compiled.
     check_folder(text, collaborators.policy(), organization)

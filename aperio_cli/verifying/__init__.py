@@ -43,6 +43,7 @@ from aperio_cli.text import clean
 from aperio_cli.verifying.clearing import Cleared, clear
 from aperio_cli.verifying.decide import AdmittedArtifact, check_bytes, decide, judge
 from aperio_cli.verifying.evidence import Case
+from aperio_cli.verifying.remote import DOWNLOAD_TIMEOUT_S, RemoteArtifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,13 +61,13 @@ __all__ = [
     "MAX_ARTIFACT_BYTES",
     "AdmittedArtifact",
     "Cleared",
+    "RemoteArtifact",
     "VerifyRequest",
     "clear",
     "verify_artifact",
 ]
 
 MAX_ARTIFACT_BYTES = 1024**3
-DOWNLOAD_TIMEOUT_S = 600.0
 _COPY_BYTES = 1024 * 1024
 _Statements = tuple[
     bytes | None, bytes | None
@@ -78,20 +79,20 @@ class VerifyRequest:
     """An artifact to verify, and the rules to verify it by.
 
     Attributes:
-        source: a registry's offer, or the path of a local artifact, which is its own offer.
+        source: a registry's offer, or an artifact that is its own offer: a path, or an address.
         policy: the operator's rules.
         roots: gives the trusted roots, in the order in which they are tried; asked only when
             there is a signature to check.
         machine: this machine's platform.
         today: the day on which exceptions have to hold.
         is_to_run_here: whether the artifact has to fit this machine.
-        bundle: where a local artifact's bundle is; None means beside it.
-        attestations: where statements about a local artifact are; None means beside it.
-        exception: what the operator granted for this one local artifact.
+        bundle: the file of an artifact's bundle; None means beside the artifact.
+        attestations: the file of statements about an artifact; None means beside the artifact.
+        exception: what the operator granted for this one artifact, which is a file.
         offline: whether nothing may be downloaded.
     """
 
-    source: Offer | Path
+    source: Offer | Path | RemoteArtifact
     policy: Policy
     roots: Callable[[], Sequence[TrustedRootSource]]
     machine: Platform
@@ -124,10 +125,12 @@ def verify_artifact(request: VerifyRequest) -> AdmittedArtifact:
             or there is no space (DiskFull).
     """
     with _refusing(request), contextlib.ExitStack() as on_failure:
-        statements = _statements(request)
-        with _verifier_loading(is_needed=statements[0] is not None):
+        statements = _statements_at_hand(request)
+        with _verifier_loading(is_needed=statements is None or statements[0] is not None):
             content, digest = _private_copy(request)
         on_failure.enter_context(content)
+        if statements is None:
+            statements = _statements_beside(request)
         admitted = _examine(request, statements, content, digest)
         on_failure.pop_all()
         return admitted
@@ -167,21 +170,21 @@ def _offer(
     request: VerifyRequest, statements: _Statements, content: BinaryIO
 ) -> tuple[Offer, Manifest | None]:
     """Return what the artifact is offered as; of a local one its own manifest says so, a claim."""
-    path = request.source
-    if isinstance(path, Offer):
-        return path, None
+    source = request.source
+    if isinstance(source, Offer):
+        return source, None
     claim = _read_manifest(request, content)
     bundle, attestations = statements
     offer = Offer(
         id=claim.id,
         version=claim.version,
         kind=claim.kind,
-        platform=platform_of_name(path.name) or request.machine,
-        location=str(path.absolute()),
+        platform=platform_of_name(source.name) or request.machine,
+        location=str(source.absolute() if isinstance(source, Path) else source),
         digest=None,
         size_bytes=None,
         bundle=bundle,
-        source=str(path),
+        source=str(source),
         attestations=attestations,
     )
     return offer, claim
@@ -193,16 +196,19 @@ def _read_manifest(request: VerifyRequest, content: BinaryIO) -> Manifest:
 
 
 def _case(request: VerifyRequest, offer: Offer, proof: Proof | None) -> Case:
-    path = None if isinstance(request.source, Offer) else request.source
+    source = request.source
     bundle_name = f"{offer.id}@{offer.version}"
-    if path:
-        bundle_name = str(request.bundle or _beside(path, BUNDLE_SUFFIX))
+    if isinstance(source, Path):
+        bundle_name = str(request.bundle or _beside(source, BUNDLE_SUFFIX))
+    elif isinstance(source, RemoteArtifact):
+        bundle_name = str(request.bundle or source)
+    is_local = isinstance(source, Path)
     return Case(
         plugin=offer.id,
         version=offer.version,
         proof=proof,
-        exception=request.exception if path else None,
-        is_local=path is not None,
+        exception=request.exception if is_local else None,
+        is_local=is_local,
         policy=request.policy,
         today=request.today,
         location=offer.location,
@@ -223,16 +229,36 @@ def _refuse_bytecode(members: Sequence[Entry], subject: str) -> None:
 # ── what is stated about the bytes ────────────────────────────────────────────────────────────────
 
 
-def _statements(request: VerifyRequest) -> _Statements:
-    path = request.source
-    if isinstance(path, Offer):
-        return path.bundle, path.attestations
+def _statements_at_hand(request: VerifyRequest) -> _Statements | None:
+    """Return what is stated; None where it has to be fetched, after the artifact itself."""
+    source = request.source
+    if isinstance(source, Offer):
+        return source.bundle, source.attestations
+    if isinstance(source, RemoteArtifact):
+        return None
     return (
-        _read_stated(request.bundle, _beside(path, BUNDLE_SUFFIX), MAX_BUNDLE_BYTES),
+        _read_stated(request.bundle, _beside(source, BUNDLE_SUFFIX), MAX_BUNDLE_BYTES),
         _read_stated(
-            request.attestations, _beside(path, ATTESTATIONS_SUFFIX), MAX_ATTESTATIONS_BYTES
+            request.attestations, _beside(source, ATTESTATIONS_SUFFIX), MAX_ATTESTATIONS_BYTES
         ),
     )
+
+
+def _statements_beside(request: VerifyRequest) -> _Statements:
+    """Return what stands beside an artifact at an address, or in the files named for it."""
+    return (
+        _fetch_stated(request, request.bundle, BUNDLE_SUFFIX, MAX_BUNDLE_BYTES),
+        _fetch_stated(request, request.attestations, ATTESTATIONS_SUFFIX, MAX_ATTESTATIONS_BYTES),
+    )
+
+
+def _fetch_stated(
+    request: VerifyRequest, stated: Path | None, suffix: str, limit_bytes: int
+) -> bytes | None:
+    if stated:
+        return _read_stated(stated, stated, limit_bytes)
+    assert isinstance(request.source, RemoteArtifact)  # noqa: S101 - the others have theirs at hand
+    return request.source.fetch_beside(suffix, limit_bytes, offline=request.offline)
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -323,6 +349,8 @@ def _private_copy(request: VerifyRequest) -> tuple[BinaryIO, Digest]:
         content = on_failure.enter_context(tempfile.TemporaryFile(prefix="aperio-verify-"))
         if isinstance(request.source, Offer):
             digest = _download(request.source, content, offline=request.offline)
+        elif isinstance(request.source, RemoteArtifact):
+            digest = request.source.fetch(content, MAX_ARTIFACT_BYTES, offline=request.offline)
         else:
             digest = _copy_local(request.source, content)
         content.flush()

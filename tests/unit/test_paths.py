@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli.paths import find_program, runtime_base
+from aperio_cli.paths import find_paths, find_program, runtime_base
 from tests.projects import write
 
 if TYPE_CHECKING:
@@ -95,3 +96,10 @@ def test_runtime_folder_that_is_a_link_does_not_count(runtime: Path) -> None:
 @pytest.mark.parametrize("stated", ["", ".", "run", "/nonexistent/runtime", "/tmp/" + "x" * 60])
 def test_runtime_folder_that_is_none_does_not_count(stated: str) -> None:
     assert base(stated) == Path("/tmp")
+
+
+def test_the_home_of_a_user_that_is_not_there_is_a_part_of_the_name(tmp_path: Path) -> None:
+    with contextlib.chdir(tmp_path):
+        found = find_paths({}, home="~nobody-here/x", config_file="~nobody-here/c.toml")
+    assert found.home == tmp_path / "~nobody-here" / "x"
+    assert found.config_file == tmp_path / "~nobody-here" / "c.toml"

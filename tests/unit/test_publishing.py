@@ -3,8 +3,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,6 +36,7 @@ from tests.builders import (
     write_artifact,
 )
 from tests.contract import v1_reader
+from tests.simulators.guarded import Guarded
 from tests.trust import new_domain
 
 if TYPE_CHECKING:
@@ -257,42 +256,10 @@ def test_add_refuses_the_address_of_something_else(machine: Machine, name: str) 
     refused(machine, request(machine, f"http://127.0.0.1:9/{name}"), NotFound)
 
 
-class Guarded:
-    """A server of a folder for whoever has the password and the token; notes what it is asked."""
-
-    def __init__(self, folder: Path) -> None:
-        self.paths: list[str] = []
-        guarded = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                path, _, query = self.path.partition("?")
-                guarded.paths.append(self.path)
-                is_known = self.headers["Authorization"] == "Basic dXNlcjpodW50ZXIy"
-                file = folder / path.lstrip("/")
-                has_file = is_known and query == "token=hunter2" and file.is_file()
-                self.send_response(200 if has_file else 404 if is_known else 401)
-                self.end_headers()
-                self.wfile.write(file.read_bytes() if has_file else b"")
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-    def url(self, name: str, host: str = "user:hunter2@127.0.0.1") -> str:
-        return f"http://{host}:{self.http.server_port}/{name}?token=hunter2#hunter2"
-
-
 @pytest.fixture
 def guarded(machine: Machine) -> Iterator[Guarded]:
-    server = Guarded(machine.root / "dist")
-    with server.http:
-        thread = threading.Thread(target=server.http.serve_forever, args=(0.05,))
-        thread.start()
+    with Guarded(machine.root / "dist").running() as server:
         yield server
-        server.http.shutdown()
-        thread.join()
 
 
 def test_add_sends_password_and_query_with_all_that_stands_beside_an_artifact(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli.archive.loading import load_artifact
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.files.beneath import require_files
+from aperio_cli.files.naming import as_path
+from aperio_cli.models.address import is_address, shown
 from aperio_cli.models.artifact import SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from aperio_cli.models.artifact import Artifact
 
@@ -29,11 +31,17 @@ def find_artifacts(arguments: Sequence[str]) -> list[Artifact]:
         ManifestInvalid: its manifest cannot be read.
         FileNotRegular: a link, a folder, a pipe or a device has the name of an artifact.
     """
-    return [load_artifact(path) for argument in arguments for path in _files(Path(argument))]
+    return [load_artifact(path) for argument in arguments for path in _files(argument)]
 
 
-def _files(path: Path) -> list[Path]:
-    path = path.expanduser()
+def _files(argument: str) -> list[Path]:
+    if is_address(argument):
+        raise NotFound(
+            f"`{shown(argument)}` was not signed: it is an address",
+            why="who signs has to have what is signed, as a file",
+            next=["download it, then name the file"],
+        )
+    path = as_path(argument)
     if not path.is_dir():
         return [path]
     found = sorted(path.glob(f"*{SUFFIX}"))

@@ -42,16 +42,16 @@ def plugin_build(
 ) -> Report:
     """Build artifacts: deterministic, from locked dependencies, without secrets."""
     import os
-    from pathlib import Path
 
     from aperio_cli.building import BuildRequest, build, check_reproducible, load_project
     from aperio_cli.commands.parsing import parse_platform
+    from aperio_cli.files.naming import as_path
 
-    loaded = load_project(Path(project).expanduser())
+    loaded = load_project(as_path(project))
     request = BuildRequest(
         project=loaded,
         platforms=tuple(map(parse_platform, platform or [str(context.platform)])),
-        out=Path(out).expanduser() if out else loaded.path / "dist",
+        out=as_path(out) if out else loaded.path / "dist",
         pythons=tuple(python or ()),
         environment=dict(os.environ),
         download_cache=context.paths.cache / "downloads",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,9 +9,12 @@ import typer
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
+from aperio_cli.files.naming import as_path
 from aperio_cli.output import Report
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aperio_cli.scaffolding.origin import Origin
 
 
@@ -55,7 +57,7 @@ def plugin_init(  # noqa: PLR0913 - one parameter for each option
             kind=kind,
             language=lang,
             publisher=publisher,
-            output=Path(output).expanduser() if output else None,
+            output=as_path(output) if output else None,
             aperio_from=aperio_from or origin.DEFAULT,
         )
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,7 +31,9 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="PLUGIN|ARTIFACT...", help="Ids of a registry, or files.", show_default=False
+            metavar="PLUGIN|ARTIFACT|URL...",
+            help="Ids of a registry, files, or their https addresses.",
+            show_default=False,
         ),
     ],
     *,
@@ -99,8 +100,9 @@ def _exception(
         UsageError: the three do not go together, or a source is not a local artifact.
     """
     from aperio_cli import clock
+    from aperio_cli.files.naming import is_path
+    from aperio_cli.models.address import is_address
     from aperio_cli.models.evidence import ExceptionGranted
-    from aperio_cli.models.plugin_id import is_path
 
     if not allow_unsigned:
         if until or reason:
@@ -108,10 +110,10 @@ def _exception(
                 "`--until` and `--reason` go with `--allow-unsigned`; nothing was installed"
             )
         return None
-    if not all(is_path(source) for source in sources):
+    if any(is_address(source) or not is_path(source) for source in sources):
         raise UsageError(
             "`--allow-unsigned` is for artifact files only; nothing was installed",
-            why="what a registry offers has to be signed by its publisher",
+            why="what comes from a registry or an address has to be signed by its publisher",
         )
     return ExceptionGranted.unsigned(until=until, reason=reason, today=clock.now().date())
 
@@ -125,12 +127,13 @@ def _install(
 ) -> InstallReport:
     from aperio_cli.commands.plugin.sources import find_source, verify_source
     from aperio_cli.installing import install
+    from aperio_cli.models.offer import Offer
 
     found = find_source(context, source)
     with verify_source(context, found, **given, exception=exception) as admitted:
         manifest = admitted.artifact.manifest
         asked = [*manifest.egress, *(f"*{r.suffix}:{r.port}" for r in manifest.egress_from_config)]
-        if not isinstance(found, Path):
+        if isinstance(found, Offer):
             context.output.note(f"offered by {found.source}")
         for lifted in admitted.judgement.lifted:
             context.output.note(f"an exception of yours lifts `{lifted.rule}` until {lifted.until}")

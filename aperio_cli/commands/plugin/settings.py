@@ -7,19 +7,20 @@ A value may be taken from elsewhere, so that no secret stands in a shell's histo
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.running import PluginConfigInvalid
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.files import reading
+from aperio_cli.files.naming import as_path
 from aperio_cli.host.process.masking import Referenced
 from aperio_cli.models.reading import Bounds, Unreadable, read_json, read_toml
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
 _BOUNDS = Bounds(1024 * 1024)
 _READERS: Mapping[str, Callable[[bytes, Bounds], Any]] = {".json": read_json, ".toml": read_toml}
@@ -38,7 +39,7 @@ def read_settings(pairs: Sequence[str], config_file: str) -> dict[str, object]:
         UsageError: a pair has no `=`, or the file is neither.
         PluginConfigInvalid: the file or a referenced value cannot be read.
     """
-    settings = _read_file(Path(config_file).expanduser()) if config_file else {}
+    settings = _read_file(as_path(config_file)) if config_file else {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator or not key:
@@ -110,7 +111,7 @@ def _from_environment(name: str) -> str | None:
 
 
 def _from_file(name: str) -> str:
-    data = reading.read_capped(Path(name).expanduser(), _MAX_SECRET_BYTES)
+    data = reading.read_capped(as_path(name), _MAX_SECRET_BYTES)
     return _without_line_end(data.decode())
 
 

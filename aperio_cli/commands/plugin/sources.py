@@ -1,46 +1,64 @@
-"""What `verify` and `install` were given: a plugin of a registry, or an artifact file."""
+"""What `verify` and `install` were given: a plugin of a registry, a file, or an address."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import shlex
 from typing import TYPE_CHECKING
 
 from aperio_cli import clock
 from aperio_cli.errors.usage import NotFound, UsageError
-from aperio_cli.models.plugin_id import PluginRef, is_path
+from aperio_cli.files.naming import as_path, is_path, parse_ref
+from aperio_cli.models.address import is_address
+from aperio_cli.models.artifact import SUFFIX
+from aperio_cli.models.offer import Offer
 from aperio_cli.text import clean
-from aperio_cli.verifying import VerifyRequest, verify_artifact
+from aperio_cli.verifying import RemoteArtifact, VerifyRequest, verify_artifact
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aperio_cli.context import Context
     from aperio_cli.models.evidence import ExceptionGranted
-    from aperio_cli.models.offer import Offer
     from aperio_cli.verifying.decide import AdmittedArtifact
 
+_SHOWN_ARTIFACTS = 3
 
-def find_source(context: Context, argument: str) -> Offer | Path:
-    """Return the offer that the registry makes for an id, or the path of a local artifact.
+
+def find_source(context: Context, argument: str) -> Offer | Path | RemoteArtifact:
+    """Return the offer that the registry makes for an id, or where an artifact was said to be.
 
     Raises:
-        NotFound: a folder is there.
+        NotFound: a folder is there, or the address is not that of an artifact.
         AperioError: the id is none, or the registry does not offer it.
     """
+    if is_address(argument):
+        return RemoteArtifact.parse(argument)
     if not is_path(argument):
-        reference = PluginRef.parse(argument)  # before a registry is asked for
+        reference = parse_ref(argument)  # before a registry is asked for
         return context.registry.resolve(reference, context.platform)
-    path = Path(argument).expanduser()
+    path = as_path(argument)
     if path.is_dir():
         raise NotFound(
             f"`{clean(argument)}` is a folder; nothing was verified",
             why="expected an artifact, <name>_<version>_<os>_<arch>.tar.gz",
-            next=["name the artifact in it", "`aperio plugin build` makes one of a project"],
+            next=_artifacts_in(path),
         )
     return path
 
 
+def _artifacts_in(folder: Path) -> list[str]:
+    """Return what to do instead of naming a folder: name an artifact, where it has any."""
+    places = (folder, folder / "dist")
+    found = [path for place in places for path in sorted(place.glob(f"[!.]*{SUFFIX}"))]
+    if not found:
+        return ["name an artifact", "`aperio plugin build` makes one of a project"]
+    named = (shlex.quote(str(path)) for path in found[:_SHOWN_ARTIFACTS])
+    return [f"name an artifact in it: {path}" for path in named]
+
+
 def verify_source(
     context: Context,
-    source: Offer | Path,
+    source: Offer | Path | RemoteArtifact,
     *,
     bundle: str = "",
     attestations: str = "",
@@ -51,7 +69,7 @@ def verify_source(
     Args:
         context: gives policy, roots and this machine.
         source: as `find_source` gives it.
-        bundle: where a local artifact's bundle is; empty for beside it.
+        bundle: where an artifact's bundle is; empty for beside it.
         attestations: where statements about it are; empty for beside it.
         exception: what the operator granted for this one local artifact.
 
@@ -59,9 +77,9 @@ def verify_source(
         UsageError: a registry's offer brings its own bundle and attestations.
         AperioError: as `verifying.verify_artifact`.
     """
-    if (bundle or attestations) and not isinstance(source, Path):
+    if (bundle or attestations) and isinstance(source, Offer):
         raise UsageError(
-            "`--bundle` and `--attestations` go with an artifact file; nothing was verified",
+            "`--bundle` and `--attestations` go with an artifact; nothing was verified",
             why=f"`{source.id}` is offered with its own by {source.source}",
         )
     request = VerifyRequest(
@@ -70,8 +88,8 @@ def verify_source(
         roots=lambda: context.trusted_roots,
         machine=context.platform,
         today=clock.now().date(),
-        bundle=Path(bundle).expanduser() if bundle else None,
-        attestations=Path(attestations).expanduser() if attestations else None,
+        bundle=as_path(bundle) if bundle else None,
+        attestations=as_path(attestations) if attestations else None,
         exception=exception,
         offline=context.settings.offline,
     )

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,8 +31,8 @@ def plugin_test(  # noqa: PLR0913 - one parameter for each option
     target: Annotated[
         str,
         typer.Argument(
-            metavar="[PROJECT|ARTIFACT|PLUGIN]",
-            help="A project's folder, an artifact, or an installed plugin.",
+            metavar="[PROJECT|ARTIFACT|PLUGIN|URL]",
+            help="A project's folder, an artifact or its https address, or an installed plugin.",
             autocompletion=complete_installed,
         ),
     ] = ".",
@@ -94,21 +93,22 @@ def _found(context: Context, text: str) -> Iterator[tuple[Receipt | DevelopmentB
     Raises:
         AperioError: it is not there, does not build, or is refused as `install` would refuse it.
     """
-    from aperio_cli.commands.plugin.sources import verify_source
+    from aperio_cli.commands.plugin.sources import find_source, verify_source
+    from aperio_cli.files.naming import as_path, is_path
     from aperio_cli.installing import InstallRequest, install
-    from aperio_cli.models.plugin_id import is_path
+    from aperio_cli.models.address import is_address
     from aperio_cli.paths import find_paths
     from aperio_cli.running import find_target
     from aperio_cli.store.installed import Store
 
-    path = Path(text).expanduser()
-    if not is_path(text) or not path.is_file():
+    is_artifact = is_address(text) or (is_path(text) and as_path(text).is_file())
+    if not is_artifact:
         yield find_target(context.collaborators, text), context.store
         return
     with tempfile.TemporaryDirectory(prefix="aperio-test-") as home:
         store = Store(find_paths({}, home=home))
         request = InstallRequest(context.config.python_interpreters)
-        with verify_source(context, path) as admitted:
+        with verify_source(context, find_source(context, text)) as admitted:
             receipt = install(admitted, store, request).receipt
         yield receipt, store
 

@@ -22,7 +22,11 @@ def plugin_verify(
     context: Context,
     source: Annotated[
         str,
-        typer.Argument(metavar="ARTIFACT|PLUGIN", help="A file, or an id.", show_default=False),
+        typer.Argument(
+            metavar="ARTIFACT|PLUGIN|URL",
+            help="A file, an id, or an artifact's https address.",
+            show_default=False,
+        ),
     ],
     *,
     bundle: Annotated[

@@ -14,7 +14,6 @@ from aperio_cli.context import Context
 from aperio_cli.errors import DONE
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.output import Report, pairs
-from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,16 +55,17 @@ def plugin_why(
     It asks what `run` asks before it starts anything; when the answer is no, the exit status is
     that refusal's. The files are not hashed again.
     """
-    from aperio_cli.models.plugin_id import PluginRef, is_path
+    from aperio_cli.files.naming import is_path, parse_ref
+    from aperio_cli.models.address import is_address, shown
     from aperio_cli.running.explaining import explain
 
-    if is_path(plugin):
+    if is_address(plugin) or is_path(plugin):
         raise UsageError(
-            f"`{clean(plugin)}` was not explained: `why` is about what is installed",
+            f"`{shown(plugin)}` was not explained: `why` is about what is installed",
             why="expected the id of an installed plugin, found a path",
-            next=[f"for an artifact: `aperio plugin verify {shlex.quote(plugin)}`"],
+            next=[f"for an artifact: `aperio plugin verify {shlex.quote(shown(plugin))}`"],
         )
-    receipt = context.store.get(PluginRef.parse(plugin))
+    receipt = context.store.get(parse_ref(plugin))
     found = explain(context.collaborators, receipt, context.trusted_roots, organization)
     data = found.to_json()
     text = pairs([(name, value) for name, value in _rows(data) if value not in {"", None}])

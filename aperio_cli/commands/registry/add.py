@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from aperio_cli.commands.app import registry
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
+from aperio_cli.files.naming import as_path
 from aperio_cli.output import Report
 
 
@@ -30,7 +30,7 @@ def registry_add(
 
     added = add(
         AddRequest(
-            directory=Path(directory).expanduser(),
+            directory=as_path(directory),
             what=what,
             policy=context.policy,
             roots=lambda: context.trusted_roots,

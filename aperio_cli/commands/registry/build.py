@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from aperio_cli.commands.app import registry
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
+from aperio_cli.files.naming import as_path
 from aperio_cli.output import Report
 
 
@@ -28,7 +28,7 @@ def registry_build(
     """Build the index and all that it names, for any web server."""
     from aperio_cli.publishing import build
 
-    report = build(Path(directory).expanduser(), Path(out).expanduser() if out else None)
+    report = build(as_path(directory), as_path(out) if out else None)
     text = f"built {report.out}: {report.plugins} plugins, {report.versions} versions"
     notes = [
         f"{name} has no linux/amd64 artifact, so plugins.json leaves it out"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from aperio_cli.commands.app import registry
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
+from aperio_cli.files.naming import as_path
 from aperio_cli.output import Report
 
 
@@ -21,7 +21,7 @@ def registry_init(
     """Make the source of a new registry."""
     from aperio_cli.publishing import init
 
-    path = Path(directory).expanduser()
+    path = as_path(directory)
     init(path)
     return Report(
         {"path": str(path.absolute())},

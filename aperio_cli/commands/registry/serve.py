@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from aperio_cli.commands.app import registry
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
+from aperio_cli.files.naming import as_path
 
 _STDIN = 0
 
@@ -32,4 +32,4 @@ def registry_serve(
         line = json.dumps({"url": url}) if context.settings.json else url
         context.output.lines([line.encode() + b"\n"])
 
-    serve(Path(directory).expanduser(), port, announce=announce, stdin=_STDIN)
+    serve(as_path(directory), port, announce=announce, stdin=_STDIN)

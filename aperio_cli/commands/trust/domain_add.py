@@ -15,6 +15,7 @@ from aperio_cli.errors import AperioError
 from aperio_cli.errors.trust import SiteForbids, TrustRootInvalid
 from aperio_cli.errors.usage import NotFound, UsageError
 from aperio_cli.files import owning, reading
+from aperio_cli.files.naming import as_path
 from aperio_cli.output import Report
 from aperio_cli.text import one_line
 
@@ -84,7 +85,7 @@ def _holder(context: Context, wanted: DomainRule) -> str:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute()) if path else ""
+    return str(as_path(path).absolute()) if path else ""
 
 
 def _fail(stated: Mapping[str, str], key: str, why: str) -> NoReturn:

@@ -44,7 +44,7 @@ def trust_publisher_add(  # noqa: PLR0913 - one parameter for each option
     *,
     from_bundle: Annotated[
         str | None,
-        _option("Take the signer from this bundle, or from what a registry offers.", "FILE|PLUGIN"),
+        _option("Take the signer from this bundle, or of this artifact.", "FILE|PLUGIN|URL"),
     ] = None,
     artifact: Annotated[
         str | None, _option("What the bundle is for, when it is elsewhere.", "FILE")
@@ -123,6 +123,7 @@ def _evidence(
             roots=lambda: context.trusted_roots,
             registry=lambda: context.registry,
             platform=context.platform,
+            offline=context.settings.offline,
         )
     )
 

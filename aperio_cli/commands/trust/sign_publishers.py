@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,9 +17,12 @@ from aperio_cli.commands.signing import (
     open_signing_domain,
 )
 from aperio_cli.context import Context
+from aperio_cli.files.naming import as_path
 from aperio_cli.output import Report
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aperio_cli.models.publisher_file import PublisherList
 
 
@@ -46,7 +48,7 @@ def trust_sign_publishers(
     command_line = f"aperio trust sign-publishers {shlex.quote(file)}"
     asked = SigningOptions(command_line, trust, identity_token, out_of_band=oob)
     asked.require_one_identity()
-    path = Path(file).expanduser()
+    path = as_path(file)
     data = _read(path)
     stated = _parse(context, path, data)
     signed = sign_file(path, Digest.of(data), domain=open_signing_domain(context, asked))

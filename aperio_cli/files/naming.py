@@ -1,0 +1,51 @@
+"""What a word of a command line names: a path, or a plugin's id."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import unquote
+
+from aperio_cli.errors.usage import PluginIdInvalid
+from aperio_cli.models.artifact import SUFFIX
+from aperio_cli.models.plugin_id import PluginRef, reads_as_id
+from aperio_cli.text import clean
+
+_FILE_URL = "file://"
+
+
+def as_path(text: str) -> Path:
+    """Return the path that a word names; `~` is the home, and of no user a part of the name."""
+    if text.lower().startswith(_FILE_URL):
+        text = unquote(text[len(_FILE_URL) :].removeprefix("localhost"))
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - pathlib fails where no such user is
+
+
+def is_path(text: str) -> bool:
+    """Return whether a word names a path and not an id.
+
+    It looks like one, or something of that name is there. What reads as an id is an id all the
+    same: what a folder holds must not decide which plugin a command is about.
+    """
+    if text.startswith((".", "/", "~")) or text.endswith(SUFFIX):
+        return True
+    if text.lower().startswith(_FILE_URL):
+        return True
+    return bool(text) and not reads_as_id(text) and os.path.lexists(text)
+
+
+def parse_ref(text: str) -> PluginRef:
+    """Return the reference that a word names where a path could stand as well.
+
+    Raises:
+        PluginIdInvalid: it is neither an id nor a path that is there.
+        VersionInvalid: the part after `@` is not a version.
+    """
+    if reads_as_id(text):
+        return PluginRef.parse(text)
+    raise PluginIdInvalid(
+        f"`{clean(text, limit=120)}` is neither a plugin id nor a path",
+        why="expected namespace/name of lower-case letters, digits and hyphens;"
+        " nothing of that name is here",
+        next=["name it like `acme/box-connector`", "check the path for a typing error"],
+    )

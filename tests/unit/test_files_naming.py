@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aperio_cli.errors.usage import PluginIdInvalid, VersionInvalid
+from aperio_cli.files.naming import as_path, is_path, parse_ref
+from aperio_cli.models.address import is_address
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a few things in it."""
+    (tmp_path / "acme" / "box").mkdir(parents=True)
+    (tmp_path / "artifact").write_bytes(b"")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "Acme" / "Box").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".", "./x", "../x", "/x", "~/x", "~nobody/x", "x.tar.gz", "dist/x.tar.gz",
+        "file:///x", "FILE:///x", "artifact", "acme", "dangling", "Acme/Box", "acme/box/",
+    ],
+)  # fmt: skip
+def test_a_path_is_what_looks_like_one_or_is_there(text: str) -> None:
+    assert is_path(text)
+
+
+@pytest.mark.parametrize("text", ["acme/box", "acme/box@1.0.0", "acme/other", "nothing", ""])
+def test_an_id_is_no_path_whatever_stands_in_the_folder(text: str) -> None:
+    assert not is_path(text)
+
+
+def test_what_is_neither_is_told_as_such() -> None:
+    assert str(parse_ref("acme/box@1.0.0")) == "acme/box@1.0.0"
+    with pytest.raises(PluginIdInvalid, match="neither a plugin id nor a path"):
+        parse_ref("nothing")
+    with pytest.raises(VersionInvalid):
+        parse_ref("acme/box@one")
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("x", "x"),
+        ("~", "{home}"),
+        ("~/x", "{home}/x"),
+        ("~nobody-here/x", "~nobody-here/x"),
+        ("file:///a%20b", "/a b"),
+        ("file://localhost/x", "/x"),
+    ],
+)
+def test_paths_are_read_as_a_shell_reads_them(text: str, path: str) -> None:
+    assert as_path(text) == Path(path.format(home=Path.home()))
+
+
+@pytest.mark.parametrize(
+    "text", ["https://h/x", "HTTP://h/x", "ftp://h/x", "oci://h/x", "http://user:pw@h/x?y#z"]
+)
+def test_an_address_is_what_has_a_scheme(text: str) -> None:
+    assert is_address(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["file:///x", "https:/h/x", "./a://b", "1x://h", "://h", "acme/box", "C:/x", ""]
+)
+def test_a_path_and_an_id_are_no_addresses(text: str) -> None:
+    assert not is_address(text)
