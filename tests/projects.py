@@ -36,7 +36,12 @@ entrypoint: box-connector
 
 
 def make_wheel(
-    folder: Path, name: str, files: dict[str, str] | None = None, *, tag: str = "py3-none-any"
+    folder: Path,
+    name: str,
+    files: dict[str, str] | None = None,
+    *,
+    tag: str = "py3-none-any",
+    executable: tuple[str, ...] = (),
 ) -> str:
     """A wheel of version 1.0 in a folder; gives its entry of a lock.
 
@@ -45,6 +50,7 @@ def make_wheel(
         name: of the distribution and, without `files`, of its only module.
         files: contents by path.
         tag: the last part of the file's name.
+        executable: paths of files with mode 0755.
     """
     folder.mkdir(parents=True, exist_ok=True)
     info = f"{name}-1.0.dist-info"
@@ -58,7 +64,9 @@ def make_wheel(
     path = folder / f"{name}-1.0-{tag}.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for member, text in contents.items():
-            archive.writestr(zipfile.ZipInfo(member), text)
+            entry = zipfile.ZipInfo(member)
+            entry.external_attr = (0o100755 if member in executable else 0o100644) << 16
+            archive.writestr(entry, text)
     return f"{name}==1.0 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
 

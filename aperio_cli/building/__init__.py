@@ -2,7 +2,14 @@
 
 from aperio_cli.building.checks import check_reproducible
 from aperio_cli.building.development import develop
-from aperio_cli.building.pack import BuildRequest, build
+from aperio_cli.building.pack import BuildRequest, build, build_and_tell
 from aperio_cli.building.project import load_project
 
-__all__ = ["BuildRequest", "build", "check_reproducible", "develop", "load_project"]
+__all__ = [
+    "BuildRequest",
+    "build",
+    "build_and_tell",
+    "check_reproducible",
+    "develop",
+    "load_project",
+]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import os
+import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -14,11 +18,11 @@ from aperio_cli.building.lock import normalized
 from aperio_cli.building.pip import PipRun, run_pip
 from aperio_cli.errors.building import DependencyDigestMismatch, RuntimeUnsupported
 from aperio_cli.files import tree
-from aperio_cli.files.removing import remove_tree
+from aperio_cli.files.reading import open_regular
 from aperio_cli.models.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from aperio_cli.building.lock import Lock
     from aperio_cli.models.platform import Platform
@@ -32,6 +36,10 @@ _LEGACY_NAMES = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}  # P
 _DARWIN = {"amd64": "macosx_11_0_x86_64", "arm64": "macosx_11_0_arm64"}
 # Of `*.dist-info`: what an installer writes about itself (PEP 376, PEP 610).
 _INSTALLER_FILES = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json")
+_SCRIPTS = "bin"
+# How RECORD names a script: pip installs into a folder of its own and moves what is there.
+_SCRIPT_PREFIX = f"../../{_SCRIPTS}/"
+_HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +67,15 @@ class InstalledWheel:
         version: as locked.
         file_name: of the wheel, which names the tags it fits.
         digest: of the wheel.
+        dropped: names of its scripts that were left out, because they name the interpreter that
+            ran pip or would stand where another wheel's package does.
     """
 
     name: str
     version: str
     file_name: str
     digest: Digest
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +101,11 @@ class DependencyRequest:
 def install_dependencies(
     request: DependencyRequest, destination: Path
 ) -> tuple[InstalledWheel, ...]:
-    """Install the locked dependencies into a new folder, and says what was installed.
+    """Install the locked dependencies into a new folder, and say what was installed.
 
     Only wheels are used, so nothing of a dependency is executed. What depends on the run of the
-    installer is dropped: scripts in `bin/`, bytecode, records of the installer about itself.
+    installer is dropped: scripts that it wrote its own interpreter into, bytecode, records of the
+    installer about itself. Files keep the modes of their wheels, executable or not.
 
     Args:
         request: what to install.
@@ -127,8 +139,9 @@ def install_dependencies(
         run_pip(PipRun(arguments, scratch, request.environment, purpose))
         wheels = _read_report(report)
     _check_against(request.lock, wheels)
+    dropped = _drop_scripts(destination)
     _drop_traces(destination)
-    return wheels
+    return tuple(replace(wheel, dropped=dropped.get(wheel.name, ())) for wheel in wheels)
 
 
 def _fixed_arguments(request: DependencyRequest) -> list[str]:
@@ -203,8 +216,50 @@ def _check_against(lock: Lock, wheels: tuple[InstalledWheel, ...]) -> None:
         )
 
 
+def _drop_scripts(library: Path) -> dict[str, tuple[str, ...]]:
+    """Drop scripts that are not their wheel's bytes; return the dropped names by distribution.
+
+    A wheel's own programs stay, and so does a package that is called `bin`.
+    """
+    listed = {info: list(_record(info)) for info in sorted(library.glob("*.dist-info"))}
+    packaged = {path for paths in listed.values() for path in paths}
+    dropped = {}
+    for info, paths in listed.items():
+        scripts = [p.removeprefix(_SCRIPT_PREFIX) for p in paths if p.startswith(_SCRIPT_PREFIX)]
+        gone = []
+        for name in scripts:
+            place = f"{_SCRIPTS}/{name}"
+            if place in packaged:
+                gone.append(name)
+            elif not _is_kept(library / place):
+                (library / place).unlink(missing_ok=True)
+                gone.append(name)
+            else:
+                (library / place).chmod(0o755)  # whatever the wheel says: it is there to be run
+        # Core metadata: the folder is the distribution's name, a hyphen and its version.
+        dropped[normalized(info.name.partition("-")[0])] = tuple(sorted(gone))
+    if (library / _SCRIPTS).is_dir() and not any((library / _SCRIPTS).iterdir()):
+        (library / _SCRIPTS).rmdir()
+    return dropped
+
+
+def _record(info: Path) -> Iterator[str]:
+    """Yield the paths that a distribution's RECORD lists (PEP 376)."""
+    for row in csv.reader(io.StringIO((info / "RECORD").read_text("utf-8"))):
+        if row and ".." not in row[0].removeprefix(_SCRIPT_PREFIX).split("/"):
+            yield row[0]
+
+
+def _is_kept(script: Path) -> bool:
+    """Return whether a script is there and does not name the interpreter that ran pip."""
+    try:
+        with open_regular(script) as file:
+            return os.fsencode(sys.executable) not in file.read(_HEAD_BYTES)
+    except FileNotFoundError:
+        return False
+
+
 def _drop_traces(library: Path) -> None:
-    remove_tree(library / "bin")
     for name in tree.file_names(library):
         if name.endswith((".pyc", ".pyo")):
             (library / name).unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tempfile
 from dataclasses import dataclass, field
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli.archive import writing
-from aperio_cli.building import contents, dependencies, go, go_tool, lock, python, sbom
+from aperio_cli.building import contents, dependencies, go, go_tool, lock, python, report, sbom
 from aperio_cli.building.go_environment import module_cache
 from aperio_cli.building.manifest_text import with_tags
 from aperio_cli.building.project import DOCUMENTS, read_manifest_bytes
+from aperio_cli.building.report import BuildResult
 from aperio_cli.building.secret_files import refuse_secrets
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.files.beneath import Beneath
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aperio_cli.building.contents import ProjectFile
+    from aperio_cli.building.report import LeftOut
     from aperio_cli.models.platform import Platform
 
 EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
@@ -75,7 +78,12 @@ class _Inputs:
 
 
 def build(request: BuildRequest) -> list[Artifact]:
-    """Build the artifacts, in the order of the platforms.
+    """Build the artifacts, in the order of the platforms, as `build_and_tell` does."""
+    return list(build_and_tell(request).artifacts)
+
+
+def build_and_tell(request: BuildRequest) -> BuildResult:
+    """Build the artifacts, and tell what was left out of them.
 
     The bytes depend on the project's files and its lock only, of a Go plugin also on the version
     of Go; not on folder, umask, locale, time zone, clock or the order of directory entries.
@@ -103,15 +111,17 @@ def build(request: BuildRequest) -> list[Artifact]:
         disk_full_guard(f"`{request.project.path}` was not built"),
         tempfile.TemporaryDirectory(prefix="aperio-build-") as folder,
     ):
-        members = [
+        made = [
             _members(request, inputs, platform, Path(folder) / platform.slug)
             for platform in platforms
         ]
         _make_output(request)
-        return [
-            _write(request, inputs, platform, parts)
-            for platform, parts in zip(platforms, members, strict=True)
+        artifacts = [
+            _write(request, inputs, platform, members)
+            for platform, (members, _) in zip(platforms, made, strict=True)
         ]
+    left_out = dict.fromkeys(each for _, left in made for each in left)
+    return BuildResult(tuple(artifacts), tuple(left_out))
 
 
 def _gather(request: BuildRequest) -> _Inputs:
@@ -186,25 +196,29 @@ def _chosen_tags(pythons: Sequence[str], manifest: Manifest) -> tuple[str, ...]:
 
 def _members(
     request: BuildRequest, inputs: _Inputs, platform: Platform, folder: Path
-) -> list[writing.Member]:
-    """Return the members of one platform's artifact; what is made for it is made below `folder`."""
+) -> tuple[list[writing.Member], list[LeftOut]]:
+    """Return the members of one platform's artifact, and what of its parts was left out.
+
+    What is made for it is made below `folder`.
+    """
     folder.mkdir()
     documents = [writing.Member(name, request.project.path / name) for name in DOCUMENTS]
+    left_out: list[LeftOut] = []
     if isinstance(inputs.made_with, lock.Lock):
-        made = _python_members(request, inputs, inputs.made_with, platform, folder)
+        wheels = _installed(request, inputs, inputs.made_with, platform, folder)
+        made = _python_members(inputs, wheels, folder)
+        left_out = report.scripts_left_out(itertools.chain.from_iterable(wheels.values()))
     else:
         made = _go_members(request, inputs, inputs.made_with, platform, folder)
-    return [writing.Member(MANIFEST, inputs.manifest_bytes), *documents, *made]
+    return [writing.Member(MANIFEST, inputs.manifest_bytes), *documents, *made], left_out
 
 
-def _python_members(
+def _installed(
     request: BuildRequest, inputs: _Inputs, locked: lock.Lock, platform: Platform, folder: Path
-) -> list[writing.Member]:
-    manifest = inputs.manifest
+) -> dict[str, tuple[dependencies.InstalledWheel, ...]]:
+    """Install the locked dependencies, one folder for each interpreter tag; return them by tag."""
     wheels = {}
-    libraries = {}
-    for tag in manifest.runtime.tags:
-        libraries[tag] = folder / tag
+    for tag in inputs.manifest.runtime.tags:
         wanted = dependencies.DependencyRequest(
             project=request.project.path,
             lock=locked,
@@ -212,7 +226,15 @@ def _python_members(
             environment=request.environment,
             download_cache=request.download_cache,
         )
-        wheels[tag] = dependencies.install_dependencies(wanted, libraries[tag])
+        wheels[tag] = dependencies.install_dependencies(wanted, folder / tag)
+    return wheels
+
+
+def _python_members(
+    inputs: _Inputs, wheels: Mapping[str, Sequence[dependencies.InstalledWheel]], folder: Path
+) -> list[writing.Member]:
+    manifest = inputs.manifest
+    libraries = {tag: folder / tag for tag in wheels}
     return [
         writing.Member(sbom.FILE_NAME, sbom.make_sbom(manifest, wheels)),
         *python.python_members(manifest.entrypoint, inputs.files, libraries),

@@ -14,6 +14,7 @@ find something there would not start on another machine.
 
 from __future__ import annotations
 
+import stat
 from typing import TYPE_CHECKING
 
 from aperio_cli.archive.writing import Member
@@ -142,4 +143,10 @@ def python_members(
             yield Member(f"{APP}/{file.name}", file.path)
     for tag, library in libraries.items():
         for name in tree.file_names(library):
-            yield Member(f"lib/{tag}/{name}", library / name)
+            path = library / name
+            yield Member(f"lib/{tag}/{name}", path, executable=is_executable(path))
+
+
+def is_executable(path: Path) -> bool:
+    """Return whether its owner may execute a file, which is all that an artifact keeps of modes."""
+    return bool(path.lstat().st_mode & stat.S_IXUSR)

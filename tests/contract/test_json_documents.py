@@ -136,7 +136,8 @@ DATA: dict[str, Schema] = {
         path=WORD, id=ID, files=some(WORD), aperio=exactly(**{"from": WORD, "is_locked": FLAG})
     ),
     "plugin build": exactly(
-        artifacts=some(ARTIFACT), id=ID, version=WORD, reproducible=maybe(FLAG)
+        artifacts=some(ARTIFACT), id=ID, version=WORD, reproducible=maybe(FLAG),
+        left_out=any_number_of(exactly(path=WORD, why=TEXT, dependency=maybe(WORD))),
     ),
     "plugin test": exactly(
         id=ID, version=WORD, kind=WORD, provider=WORD, passed=FLAG,

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli.archive import reading, unpacking
-from aperio_cli.building import BuildRequest, build, check_reproducible, load_project
+from aperio_cli.building import (
+    BuildRequest,
+    build,
+    build_and_tell,
+    check_reproducible,
+    load_project,
+)
 from aperio_cli.errors import NOT_DONE
 from aperio_cli.errors.building import (
     BuildDependencyUnavailable,
@@ -105,6 +111,68 @@ def test_a_built_artifact_runs_where_it_is_unpacked(project: Path, tmp_path: Pat
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert ran.stdout == "one\n"
+
+
+# ── programs of dependencies ──────────────────────────────────────────────────────────────────────
+
+HELPER = "#!/bin/sh\necho helped\n"
+
+
+def test_build_keeps_the_modes_of_a_wheel(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    files = {"one/__init__.py": "", "one/data.sh": HELPER, "one/libexec/helper": HELPER}
+    entry = make_wheel(project / "vendor", "one", files, executable=("one/libexec/helper",))
+    write(project, "requirements.lock", entry)
+    write(
+        project,
+        "plugin.py",
+        "import one, os.path, subprocess\n"
+        "subprocess.run([os.path.join(one.__path__[0], 'libexec', 'helper')], check=True)\n",
+    )
+    (artifact,) = build(request_for(project, tmp_path / "out"))
+    assert members(artifact)[f"lib/{TAG}/one/libexec/helper"] == 0o755
+    assert members(artifact)[f"lib/{TAG}/one/data.sh"] == 0o644
+    read_member(artifact, "bin/box-connector.py", tmp_path / "unpacked")
+    ran = subprocess.run(
+        [sys.executable, "-I", "-B", tmp_path / "unpacked/bin/box-connector.py"],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert (ran.stdout, ran.stderr) == ("helped\n", "")
+
+
+SCRIPTS = {
+    "one.py": "",
+    "one-1.0.data/scripts/native": HELPER,
+    "one-1.0.data/scripts/tool": "#!python\n",
+    "one-1.0.dist-info/entry_points.txt": "[console_scripts]\ncommand = one:main\n",
+}
+
+
+def test_build_keeps_a_wheels_programs_and_tells_what_it_drops(tmp_path: Path) -> None:
+    """Scripts that pip wrote its own interpreter into would differ from machine to machine."""
+    project = make_project(tmp_path / "project")
+    write(project, "requirements.lock", make_wheel(project / "vendor", "one", SCRIPTS))
+    built = build_and_tell(request_for(project, tmp_path / "out"))
+    found = members(built.artifacts[0])
+    assert {name: mode for name, mode in found.items() if "/bin/" in name} == {
+        f"lib/{TAG}/bin/native": 0o755
+    }
+    told = [(each.dependency, each.path) for each in built.left_out if each.dependency]
+    assert told == [("one==1.0", "bin/command"), ("one==1.0", "bin/tool")]
+
+
+@pytest.mark.parametrize("has_scripts", [False, True])
+def test_build_packs_a_package_that_is_called_bin(tmp_path: Path, *, has_scripts: bool) -> None:
+    project = make_project(tmp_path / "project")
+    package = {"bin/__init__.py": "", "bin/tool": "", "bin/data/x.json": "{}"}
+    lock = make_wheel(project / "vendor", "two", package)
+    lock += make_wheel(project / "vendor", "one", SCRIPTS) if has_scripts else ""
+    write(project, "requirements.lock", lock)
+    built = build_and_tell(request_for(project, tmp_path / "out"))
+    found = {name for name in members(built.artifacts[0]) if "/bin/" in name}
+    assert found == {f"lib/{TAG}/{name}" for name in package}
+    told = [each.path for each in built.left_out if each.dependency]
+    assert told == ["bin/command", "bin/native", "bin/tool"] * has_scripts
 
 
 def test_build_leaves_the_project_as_it_was(project: Path, tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ from aperio_cli.context import Context
 from aperio_cli.output import Report
 
 if TYPE_CHECKING:
+    from aperio_cli.building.report import BuildResult
     from aperio_cli.models.artifact import Artifact
+
+_NAMED_AT_MOST = 20
 
 
 @command(plugin, "plugin", "build")
@@ -43,7 +46,7 @@ def plugin_build(
     """Build artifacts: deterministic, from locked dependencies, without secrets."""
     import os
 
-    from aperio_cli.building import BuildRequest, build, check_reproducible, load_project
+    from aperio_cli.building import BuildRequest, build_and_tell, check_reproducible, load_project
     from aperio_cli.commands.parsing import parse_platform
     from aperio_cli.files.naming import as_path
 
@@ -57,7 +60,8 @@ def plugin_build(
         download_cache=context.paths.cache / "downloads",
         compile_cache=context.paths.cache / "go-build",
     )
-    artifacts = build(request)
+    built = build_and_tell(request)
+    artifacts = built.artifacts
     if check:
         check_reproducible(request, artifacts)
     data = {
@@ -65,10 +69,26 @@ def plugin_build(
         "id": str(request.project.manifest.id),
         "version": request.project.manifest.version,
         "reproducible": True if check else None,
+        "left_out": [each.to_json() for each in built.left_out],
     }
     lines = [f"{artifact.path}\n  {artifact.digest}" for artifact in artifacts]
-    notes = ("built twice, the same bytes",) if check else ()
-    return Report(data, "\n".join(lines), notes)
+    notes = [*_told(built), *(["built twice, the same bytes"] if check else [])]
+    return Report(data, "\n".join(lines), tuple(notes))
+
+
+def _told(built: BuildResult) -> list[str]:
+    """Return the notes on what the artifacts do not hold."""
+    from aperio_cli.text import show_path
+
+    shown = [show_path(each.path) for each in built.left_out if not each.dependency]
+    if len(shown) > _NAMED_AT_MOST:
+        shown[_NAMED_AT_MOST:] = [f"and {len(shown) - _NAMED_AT_MOST} more (`--json` has them all)"]
+    notes = [f"left out: {', '.join(shown)}"] if shown else []
+    return notes + [
+        f"left out of {each.dependency}: {show_path(each.path)}, {each.why}"
+        for each in built.left_out
+        if each.dependency
+    ]
 
 
 def _described(artifact: Artifact) -> dict[str, object]:
