@@ -35,15 +35,17 @@ entrypoint: box-connector
 """
 
 
-def make_wheel(
+def make_wheel(  # noqa: PLR0913 - one argument for each part of a wheel
     folder: Path,
     name: str,
     files: dict[str, str] | None = None,
     *,
     tag: str = "py3-none-any",
     executable: tuple[str, ...] = (),
+    version: str = "1.0",
+    requires: tuple[str, ...] = (),
 ) -> str:
-    """A wheel of version 1.0 in a folder; gives its entry of a lock.
+    """A wheel in a folder; gives its entry of a lock.
 
     Args:
         folder: made when it is missing.
@@ -51,23 +53,26 @@ def make_wheel(
         files: contents by path.
         tag: the last part of the file's name.
         executable: paths of files with mode 0755.
+        version: of the distribution.
+        requires: what it says that it needs.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    info = f"{name}-1.0.dist-info"
+    info = f"{name}-{version}.dist-info"
+    needs = "".join(f"Requires-Dist: {one}\n" for one in requires)
     contents = files or {f"{name}.py": f"NAME = {name!r}\n"}
     contents = {
         **contents,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
         f"{info}/RECORD": "",
     }
-    path = folder / f"{name}-1.0-{tag}.whl"
+    path = folder / f"{name}-{version}-{tag}.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for member, text in contents.items():
             entry = zipfile.ZipInfo(member)
             entry.external_attr = (0o100755 if member in executable else 0o100644) << 16
             archive.writestr(entry, text)
-    return f"{name}==1.0 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+    return f"{name}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
 
 def make_project(folder: Path, *, tags: tuple[str, ...] = (TAG,)) -> Path:

@@ -13,9 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from aperio_cli.building.closure import check_closure, check_roots
 from aperio_cli.building.contents import VENDOR
 from aperio_cli.building.lock import normalized
 from aperio_cli.building.pip import PipRun, run_pip
+from aperio_cli.building.pyproject import read_pyproject
 from aperio_cli.errors.building import DependencyDigestMismatch, RuntimeUnsupported
 from aperio_cli.files import tree
 from aperio_cli.files.reading import open_regular
@@ -115,11 +117,14 @@ def install_dependencies(
         RuntimeUnsupported: the platform is not one that Python plugins are built for.
         BuildDependencyUnavailable: a pinned version has no wheel for the target.
         DependencyDigestMismatch: a wheel is not one of those locked.
+        LockInconsistent: the lock lacks something that the project or a package needs.
         NetworkUnavailable: the index could not be reached.
         BuildDependencyFailed: pip failed for another reason or took too long.
         OSError: a folder cannot be written.
     """
     tags = platform_tags(request.target.platform)
+    wanted = read_pyproject(request.project).dependencies
+    check_roots(request.project, request.lock, wanted, request.target)
     destination.mkdir()
     if not request.lock.pins:
         return ()
@@ -139,6 +144,7 @@ def install_dependencies(
         run_pip(PipRun(arguments, scratch, request.environment, purpose))
         wheels = _read_report(report)
     _check_against(request.lock, wheels)
+    check_closure(request.project, request.lock, wanted, request.target, destination)
     dropped = _drop_scripts(destination)
     _drop_traces(destination)
     return tuple(replace(wheel, dropped=dropped.get(wheel.name, ())) for wheel in wheels)

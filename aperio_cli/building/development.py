@@ -12,10 +12,12 @@ import platform as machine
 import secrets
 from typing import TYPE_CHECKING
 
+from aperio_cli.building.closure import check_roots
 from aperio_cli.building.dependencies import DependencyRequest, Target, install_dependencies
 from aperio_cli.building.go import develop_program
 from aperio_cli.building.lock import read_lock
 from aperio_cli.building.project import load_project
+from aperio_cli.building.pyproject import read_pyproject
 from aperio_cli.building.python import development_script
 from aperio_cli.errors.building import InterpreterNotDeclared
 from aperio_cli.files.reading import read_capped
@@ -57,6 +59,7 @@ def develop(
         ProjectInvalid, ManifestInvalid, ManifestKindUnknown: as `load_project`.
         InterpreterNotDeclared: the manifest does not declare the interpreter's tag.
         LockInvalid: requirements.lock is missing or has a line without hashes.
+        LockInconsistent: requirements.lock lacks something that is needed.
         BuildDependencyUnavailable, DependencyDigestMismatch, NetworkUnavailable,
         BuildDependencyFailed: from installing the dependencies.
         GoToolchainMissing, GoModulesUnpinned, GoBuildFailed: from compiling a Go project.
@@ -101,6 +104,7 @@ def _library(
     """Return the folder with the locked dependencies, from the cache or made now."""
     lock = read_lock(project.path)
     target = Target(interpreter.tag, _here())
+    check_roots(project.path, lock, read_pyproject(project.path).dependencies, target)
     name = f"{target.tag}-{target.platform.slug}-{lock.digest.hex[:_KEY_DIGITS]}"
     library = root / name
     if library.is_dir():

@@ -2,8 +2,9 @@ r"""requirements.lock: every dependency of a Python plugin, one version each, wi
 
 The format is the part of pip's requirements file that pins and nothing else (pip documentation,
 "Secure installs"): `name==version \` followed by `--hash=sha256:<hex> \` lines, and comments.
-Options, addresses, extras and environment markers are refused: an option could name another
-index, and pip evaluates a marker for the interpreter that runs it, not for the one built for.
+A name may have extras, as some tools write them: what they need has lines of its own. Options,
+addresses and environment markers are refused: an option could name another index, and pip
+evaluates a marker for the interpreter that runs it, not for the one built for.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from packaging.version import InvalidVersion, Version
+
+from aperio_cli.building.contents import VENDOR
 from aperio_cli.errors.building import LockInvalid
 from aperio_cli.errors.files import FileTooLarge
 from aperio_cli.files.beneath import Beneath
@@ -25,16 +29,14 @@ if TYPE_CHECKING:
 FILE_NAME = "requirements.lock"
 MAX_BYTES = 1024 * 1024
 
-# Core metadata: names (PEP 508) and versions (PEP 440), as far as an index can serve them.
+# Core metadata: names and extras (PEP 508), and versions (PEP 440), local ones among them.
+_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"
 _PIN = re.compile(
-    r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?)=="
-    r"(?P<version>[A-Za-z0-9][A-Za-z0-9.!_-]{0,98})(?P<rest>(?:\s+\S+)*)\s*",
+    rf"(?P<name>{_NAME})\s*(?:\[\s*(?P<extras>{_NAME}(?:\s*,\s*{_NAME}){{0,30}})?\s*\])?\s*"
+    r"==\s*(?P<version>[A-Za-z0-9][A-Za-z0-9.!+_-]{0,98})(?P<rest>(?:\s+\S+)*)\s*",
     re.ASCII,
 )
 _HASH = re.compile(r"--hash=sha256:(?P<hex>[0-9a-f]{64})", re.ASCII)
-_COMPILE = (
-    "`uv pip compile --generate-hashes --python-version 3.11 pyproject.toml -o requirements.lock`"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,13 @@ class Pin:
         name: normalized as indexes do: lower case, runs of `-_.` as one hyphen (PEP 503).
         version: exactly this one.
         digests: of the files that may be used, at least one.
+        extras: whose dependencies are wanted, too; normalized.
     """
 
     name: str
     version: str
     digests: tuple[Digest, ...]
+    extras: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name}=={self.version}"
@@ -107,8 +111,8 @@ def parse_lock(data: bytes, path: Path) -> Lock:
         path: what to call the file in messages.
 
     Raises:
-        LockInvalid: not UTF-8; or a line is not a pinned version with SHA-256 hashes; or a name
-            stands there twice.
+        LockInvalid: not UTF-8; or a line is not a pinned version (PEP 440) with SHA-256 hashes; or
+            a name stands there twice.
     """
     try:
         text = data.decode()
@@ -149,13 +153,25 @@ def _parse(line: str, path: Path, number: int) -> Pin:
         raise _invalid(path, f"line {number}: expected {expected}\nreceived {shown}")
     if not hashes:
         raise _invalid(path, f"line {number}: {pin['name']}=={pin['version']} has no hash")
+    try:
+        Version(pin["version"])
+    except InvalidVersion as error:
+        raise _invalid(path, f"line {number}: {pin['version']} is no version (PEP 440)") from error
     digests = tuple(Digest(found["hex"]) for found in hashes if found)
-    return Pin(normalized(pin["name"]), pin["version"], digests)
+    extras = tuple(normalized(extra.strip()) for extra in (pin["extras"] or "").split(",") if extra)
+    return Pin(normalized(pin["name"]), pin["version"], digests, extras)
 
 
 def _invalid(path: Path, why: str) -> LockInvalid:
     return LockInvalid(
         f"`{path}` cannot be used; nothing was built",
         why=why,
-        next=[f"lock the dependencies with their hashes: {_COMPILE}"],
+        next=[f"lock the dependencies with their hashes: {compile_command(path.parent)}"],
     )
+
+
+def compile_command(project: Path) -> str:
+    """Return the command that locks a project's dependencies, as messages show it."""
+    vendored = f" --find-links {VENDOR}" if (project / VENDOR).is_dir() else ""
+    options = f"--generate-hashes --python-version 3.11{vendored}"
+    return f"`uv pip compile {options} pyproject.toml -o {FILE_NAME}`, in the project's folder"

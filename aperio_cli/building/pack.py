@@ -97,6 +97,7 @@ def build_and_tell(request: BuildRequest) -> BuildResult:
         TreeNotPlain, ProjectInvalid: the project holds links or devices, or too many files.
         ManifestInvalid, ManifestKindUnknown: the manifest changed since the project was loaded.
         LockInvalid: requirements.lock is missing or has a line without hashes.
+        LockInconsistent: requirements.lock lacks something that is needed.
         BuildDependencyUnavailable, DependencyDigestMismatch, NetworkUnavailable,
         BuildDependencyFailed: from installing the dependencies.
         GoToolchainMissing, GoModulesUnpinned, GoBuildFailed: from compiling a Go plugin.

@@ -54,6 +54,15 @@ class LockInvalid(AperioError):
     code = "lock-invalid"
 
 
+class LockInconsistent(AperioError):
+    """requirements.lock lacks something that the project or a locked package needs.
+
+    Or it has another version of that than they take.
+    """
+
+    code = "lock-inconsistent"
+
+
 class BuildDependencyUnavailable(AperioError):
     """No wheel of a locked dependency fits the interpreter and the platform built for."""
 

@@ -48,7 +48,9 @@ def test_lock_digest_is_that_of_its_bytes() -> None:
         f"./one.whl --hash=sha256:{A}",
         f"one>=1 --hash=sha256:{A}",
         f"one==1.* --hash=sha256:{A}",
-        f"one[extra]==1 --hash=sha256:{A}",
+        f"one[extra,]==1 --hash=sha256:{A}",
+        f"one[[extra]]==1 --hash=sha256:{A}",
+        f"one==1+ --hash=sha256:{A}extra",
         f'one==1 ; python_version < "3.12" --hash=sha256:{A}',
         f"one==1 --hash=md5:{A[:32]}",
         f"one==1 --hash=sha256:{A[:-1]}",
@@ -61,6 +63,33 @@ def test_parse_lock_refuses_whatever_is_not_a_pin_with_hashes(line: str) -> None
         parse_lock(f"# first\n{line}\n".encode(), PATH)
     assert caught.value.code == "lock-invalid"
     assert "line 2: expected name==version" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    "version", ["1.2.3+local.1", "1!2.0.post1", "2.0rc1+cu121", "1.0.dev5", "1.2.3-1"]
+)
+def test_parse_lock_takes_every_version_that_there_can_be(version: str) -> None:
+    (pin,) = parse_lock(f"one=={version} --hash=sha256:{A}\n".encode(), PATH).pins
+    assert pin.to_requirement() == f"one=={version} --hash=sha256:{A}"
+
+
+@pytest.mark.parametrize("version", ["1.2.3+", "1+a+b", "1+-", "latest", "1..2", "1.x"])
+def test_parse_lock_refuses_what_is_no_version(version: str) -> None:
+    with pytest.raises(LockInvalid) as caught:
+        parse_lock(f"one=={version} --hash=sha256:{A}\n".encode(), PATH)
+    assert f"{version} is no version" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("written", "extras"),
+    [("one[mtls]", ("mtls",)), ("One[a_b, C]", ("a-b", "c")), ("one [x]", ("x",)), ("one[]", ())],
+)
+def test_parse_lock_takes_extras_and_pip_is_given_none(
+    written: str, extras: tuple[str, ...]
+) -> None:
+    (pin,) = parse_lock(f"{written}==1 --hash=sha256:{A}\n".encode(), PATH).pins
+    assert pin.extras == extras
+    assert pin.to_requirement() == f"one==1 --hash=sha256:{A}"
 
 
 def test_parse_lock_refuses_a_pin_without_a_hash() -> None:
