@@ -174,15 +174,13 @@ async def _to_api(plugin: RunningPlugin, invocation: Invocation) -> int:
 async def _to_ndjson(plugin: RunningPlugin, invocation: Invocation) -> int:
     """Checked, stamped and written as lines."""
     program = plugin.program
-    stamper = Stamper(
-        Origin(program.producer, "local", "local", program.provider), subject=program.subject
-    )
+    stamper = Stamper(Origin(program.producer, "local", "local", program.provider))
     count = 0
     with open(os.devnull, "wb") as sink:  # noqa: ASYNC230, PTH123 - the null device does not block
         async for message in plugin.connector.sync(invocation):
-            lines = stamper.lines(message.batch)
-            sink.write(b"".join(lines))
-            count += len(lines)
+            events, _ = stamper.stamp(message.batch)
+            sink.write(b"".join(event.line for event in events))
+            count += len(events)
     return count
 
 

@@ -17,7 +17,10 @@ from aperio_cli.host.calls.envelopes import Origin, Stamper
 from aperio_cli.host.wire.channel import describe
 
 if TYPE_CHECKING:
+    from aperio_plugin.wire import connector_pb2
+
     from aperio_cli.accepting.bench import Bench
+    from aperio_cli.host.calls.letters import DeadLetter
 
 MOST_EVENTS: Final = 10_000
 """How much of a sync is looked at."""
@@ -38,11 +41,13 @@ class _Reading:
     Attributes:
         ids: of the events, in order.
         types: of the events.
+        letters: dead ones, as the plugin told them.
         checkpoints: cursors, each with the number of events before it.
     """
 
     ids: list[str] = field(default_factory=list)
     types: set[str] = field(default_factory=set)
+    letters: list[DeadLetter] = field(default_factory=list)
     checkpoints: list[tuple[int, bytes]] = field(default_factory=list)
 
 
@@ -50,7 +55,7 @@ async def _read(bench: Bench, cursor: bytes = b"", most: int = MOST_EVENTS) -> _
     """Sync from a cursor to the end, or to `most` events; every event is checked.
 
     Raises:
-        CheckFailed: a cursor is too long, or neither end comes within `SYNC_S`.
+        CheckFailed: as `_read_on`, or neither end comes within `SYNC_S`.
         PluginFault: a message breaks the interface, or the sync failed.
     """
     late = f"a sync neither ended nor gave {most} events within {SYNC_S:g} s"
@@ -61,29 +66,44 @@ async def _read_on(bench: Bench, cursor: bytes, most: int) -> _Reading:
     """Do the same without a bound on the time.
 
     Raises:
-        CheckFailed: a cursor is too long.
+        CheckFailed: an event is not as the interface says, or a cursor is too long.
         PluginFault: a message breaks the interface, or the sync failed.
     """
     program, invocation = bench.program, await bench.invocation()
     origin = Origin(program.producer, "local", "local", program.provider)
-    stamper, reading = Stamper(origin, subject=program.subject), _Reading()
-    connector = (await bench.plugin()).connector
-    messages = connector.sync(invocation, cursor, silence_s=CALL_S)
+    plugin = await bench.plugin()
+    stamper, reading = Stamper(origin, mask=plugin.masks.cut), _Reading()
+    messages = plugin.connector.sync(invocation, cursor, silence_s=CALL_S)
     try:
         async for message in messages:
-            if message.WhichOneof("item") == "batch":
-                stamper.lines(message.batch)
-                reading.ids.extend(event.source_event_id for event in message.batch.events)
-                reading.types.update(event.event_type for event in message.batch.events)
-            elif message.WhichOneof("item") == "checkpoint":
-                size_bytes = len(message.checkpoint.cursor)
-                expect(size_bytes <= MAX_CURSOR_BYTES, f"a cursor of {size_bytes} bytes")
-                reading.checkpoints.append((len(reading.ids), message.checkpoint.cursor))
+            _take(message, stamper, reading)
             if len(reading.ids) >= most:
                 break
     finally:
         await messages.aclose()
     return reading
+
+
+def _take(message: connector_pb2.SyncEvent, stamper: Stamper, reading: _Reading) -> None:
+    """Note what a message of a sync says.
+
+    Raises:
+        CheckFailed: an event is not as the interface says, or a cursor is too long.
+    """
+    match message.WhichOneof("item"):
+        case "batch":
+            _, dead = stamper.stamp(message.batch)
+            expect(not dead, f"{len(dead)} events cannot be passed on: {', '.join(map(str, dead))}")
+            reading.ids.extend(event.source_event_id for event in message.batch.events)
+            reading.types.update(event.event_type for event in message.batch.events)
+        case "dead_letter":
+            reading.letters.append(stamper.letter(message.dead_letter))
+        case "checkpoint":
+            size_bytes = len(message.checkpoint.cursor)
+            expect(size_bytes <= MAX_CURSOR_BYTES, f"a cursor of {size_bytes} bytes")
+            reading.checkpoints.append((len(reading.ids), message.checkpoint.cursor))
+        case _:
+            pass
 
 
 async def _test_connection(bench: Bench) -> str:
@@ -99,7 +119,9 @@ async def _events(bench: Bench) -> str:
     prefix = f"{bench.program.provider.lower()}."
     odd = sorted(kind for kind in reading.types if not kind.startswith(prefix))
     expect(not odd, f"event types that do not begin with `{prefix}`: {', '.join(odd[:5])}")
-    return f"{len(reading.ids)} events, {len(reading.checkpoints)} checkpoints, all within bounds"
+    found = f"{len(reading.ids)} events, {len(reading.checkpoints)} checkpoints, all within bounds"
+    letters = [str(letter) for letter in reading.letters]
+    return f"{found}; {len(letters)} dead letters: {'; '.join(letters[:3])}" if letters else found
 
 
 async def _same_order(bench: Bench) -> str:

@@ -100,6 +100,12 @@ class PluginContractBroken(PluginFault):
     code = "plugin-contract-broken"
 
 
+class EventNotPassedOn(PluginFault):
+    """A connector read an event that cannot be passed on, and the sync was asked to be strict."""
+
+    code = "event-not-passed-on"
+
+
 class InterpreterChanged(AperioError):
     """The Python that a plugin was installed for is gone, or is another version now."""
 

@@ -31,7 +31,7 @@ from aperio_cli.running.delivering import Deliveries, batches, envelopes_of
 from aperio_cli.running.targets import id_of, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from aperio_cli.host.calls.envelopes import Outbound
     from aperio_cli.host.calls.lines import BadLine
@@ -74,6 +74,7 @@ class RunRequest:
         integration: the connected account.
         settings: values by key, already resolved; may hold secrets.
         full: sync: read everything again, whatever the stored checkpoint.
+        strict: sync: stop at the first dead letter.
         execute: execute: what to do.
         accept: sync: takes the events, as `SyncTask` says.
         envelopes: deliver: what to deliver, and what was found in its place.
@@ -84,8 +85,9 @@ class RunRequest:
     integration: str = DEFAULT_INTEGRATION
     settings: Mapping[str, object] = field(default_factory=dict, repr=False)
     full: bool = False
+    strict: bool = False
     execute: Execute = field(default_factory=Execute)
-    accept: Callable[[list[bytes]], Awaitable[None]] | None = None
+    accept: Callable[[Sequence[Outbound]], Awaitable[None]] | None = None
     envelopes: AsyncIterator[Outbound | BadLine] | None = None
 
 
@@ -246,7 +248,9 @@ class _Operations:
     async def _sync(self, session: Session) -> SyncSummary:
         request = self.request
         assert request.accept  # noqa: S101 - run_operation has asked
-        task = SyncTask(request.accept, self.state, self.listener.observe, request.full)
+        task = SyncTask(
+            request.accept, self.state, self.listener.observe, request.full, request.strict
+        )
         return await sync_connector(session, task)
 
     async def _execute(self, session: Session) -> Answered:

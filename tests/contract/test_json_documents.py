@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from aperio_cli import clock
 from aperio_cli.__main__ import main
 from tests.contract.test_command_line import L_COMMANDS
 from tests.lifecycle.hello_api import KEY, HelloApi
-from tests.lifecycle.plugins import artifact_of, sdk_program
+from tests.lifecycle.plugins import artifact_of, sdk_program, simulating
 from tests.trust import IDENTITY
 from tests.tuf_repository import TufRepository, serving
 
@@ -332,8 +333,12 @@ LINES: dict[str, Schema] = {
         ),
     ),
     "checkpoint": exactly(type=WORD, events=NUMBER),
+    "dead_letter": exactly(
+        type=WORD, reason=WORD, code=WORD, source_event_id=TEXT, position=TEXT, event_type=TEXT,
+        source=TEXT, excerpt=TEXT, record_bytes=NUMBER,
+    ),
     "summary": exactly(
-        type=WORD, events=NUMBER, checkpoints=NUMBER, tokens_renewed=NUMBER,
+        type=WORD, events=NUMBER, dead_letters=NUMBER, checkpoints=NUMBER, tokens_renewed=NUMBER,
         duration_s={"type": "number"},
     ),
     "error": exactly(
@@ -461,6 +466,10 @@ def play_operator(root: Path, play: Any) -> None:
         play("test", *run, "acme/hello-connector", "test", *access)
         play("sync", *run, "acme/hello-connector", "sync", *access)
         play("sync refused", *run, "acme/hello-connector", "sync", status=2)
+    mortal = artifact_of(root / "mortal", simulating("mortal"), id="acme/mortal")
+    assert typed("plugin", "sign", mortal, "--trust", "local")[0] == 0
+    assert typed("plugin", "install", mortal)[0] == 0
+    play("sync mortal", *run, "acme/mortal", "sync")
     for kind in ("remediation", "destination"):
         artifact = artifact_of(
             root / kind, sdk_program(kind), id=f"acme/{kind}", kind=kind, provider="STUB"
@@ -528,13 +537,15 @@ def test_an_operation_that_was_not_wholly_done_has_data_and_is_no_success(
 
 
 def test_a_stream_has_lines_of_known_types(life: dict[str, Any]) -> None:
-    streams = {name: life[name].splitlines() for name in ("sync", "sync refused")}
-    lines = {name: [json.loads(line) for line in stream] for name, stream in streams.items()}
-    for line in (*lines["sync"], *lines["sync refused"]):
+    names = ("sync", "sync refused", "sync mortal")
+    lines = {name: [json.loads(line) for line in life[name].splitlines()] for name in names}
+    for line in itertools.chain(*lines.values()):
         jsonschema.validate(line, LINES[line["type"]])
     types = [line["type"] for line in lines["sync"]]
     assert types == ["event", "event", "event", "checkpoint", "summary"]
     assert [line["type"] for line in lines["sync refused"]] == ["error"]
+    assert sum(line["type"] == "dead_letter" for line in lines["sync mortal"]) == 2
+    assert lines["sync mortal"][-1]["dead_letters"] == 2
 
 
 def test_serve_says_its_address_in_one_line(life: dict[str, Any], tmp_path: Path) -> None:

@@ -30,9 +30,10 @@ from tests.lifecycle.hello_api import KEY
 from tests.lifecycle.plugins import artifact_of, sdk_program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from aperio_cli.host.calls.envelopes import Outbound
     from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.verifying import Cleared
     from tests.lifecycle.conftest import Workshop
@@ -335,8 +336,8 @@ def test_operations_run_on_a_loop_of_the_callers_own(
     logs: list[LogRecord] = []
     lines: list[bytes] = []
 
-    async def accept(batch: list[bytes]) -> None:
-        lines.extend(batch)
+    async def accept(batch: Sequence[Outbound]) -> None:
+        lines.extend(event.line for event in batch)
 
     async def main() -> tuple[object, ...]:
         target = find_target(collaborators, HELLO)

@@ -17,6 +17,7 @@ import pytest
 
 from aperio_cli.data.state import Slice, State
 from aperio_cli.errors.running import (
+    EventNotPassedOn,
     PluginConfigInvalid,
     PluginContractBroken,
     PluginCrashed,
@@ -41,9 +42,10 @@ from tests.simulators.greedy import greedy
 from .conftest import PLUGINS, Host, development
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from aperio_cli.host.calls.envelopes import Outbound
     from aperio_cli.host.launch import RunningPlugin
 
 OWNER = owner_of_folder(PluginId("acme", "box"), PLUGINS)
@@ -68,10 +70,10 @@ class Sink:
         self.lines: list[bytes] = []
         self._breaks_after = breaks_after
 
-    async def __call__(self, lines: list[bytes]) -> None:
-        if len(self.lines) + len(lines) > self._breaks_after:
+    async def __call__(self, events: Sequence[Outbound]) -> None:
+        if len(self.lines) + len(events) > self._breaks_after:
             raise BrokenPipeError
-        self.lines += lines
+        self.lines += [event.line for event in events]
 
     def envelopes(self) -> list[dict[str, Any]]:
         return [json.loads(line)["envelope"] for line in self.lines]
@@ -90,11 +92,11 @@ def sync(
 ) -> tuple[SyncSummary, list[Note]]:
     """Run a simulator's sync."""
     notes: list[Note] = []
-    full = request.pop("full", False)
+    how = {name: request.pop(name) for name in ("full", "strict") if name in request}
 
     async def use(plugin: RunningPlugin) -> SyncSummary:
         session = await open_session(plugin, SessionRequest(**request))
-        return await sync_connector(session, SyncTask(sink, state, notes.append, full=full))
+        return await sync_connector(session, SyncTask(sink, state, notes.append, **how))
 
     return host.run(name, use), notes
 
@@ -211,28 +213,34 @@ def test_a_crash_loses_nothing_and_repeats_carry_the_same_ids(host: Host, state:
     assert len({envelope["id"] for envelope in crashed.envelopes() + resumed.envelopes()}) == 4
 
 
-def test_an_event_that_breaks_the_interface_ends_the_sync_and_is_named(
-    host: Host, state: State, tmp_path: Path
+def test_what_cannot_be_passed_on_is_told_and_counted_and_the_sync_goes_on(
+    host: Host, state: State
 ) -> None:
-    script = tmp_path / "plugin.py"
-    script.write_text(
-        f"import sys; sys.path.insert(0, {str(PLUGINS)!r})\n"
-        "import bare\n"
-        "from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2\n"
-        "def sync(request, context):\n"
-        "    made = bare.batch(0, 2)\n"
-        "    made.batch.events[1].record_json = b'{\"a\": NaN}'\n"
-        "    yield made\n"
-        "    yield bare.checkpoint(b'2')\n"
-        "bare.serve({'Sync': bare.stream(sync, connector_pb2.SyncRequest)})\n"
-    )
+    sink = Sink()
 
-    with pytest.raises(PluginContractBroken) as caught:
-        sync(host, script, state, Sink())
+    summary, notes = sync(host, "mortal", state, sink)
 
-    assert caught.value.exit_status == 5
+    assert (summary.events, summary.dead_letters, summary.checkpoints) == (2, 2, 1)
+    assert sink.source_ids() == ["e0", "e2"]
+    of_host, of_plugin, checkpoint = notes
+    assert "event 'e1' (box.login): expected record_json: one JSON object" in str(of_host)
+    assert str(of_plugin) == "entry 7: no entry"
+    assert checkpoint == CheckpointStored(2)
+    stored = state.checkpoint(SLICE)
+    assert stored is not None
+    assert stored.cursor == b"3"
+
+
+def test_a_strict_sync_stops_at_the_first_dead_letter_before_its_checkpoint(
+    host: Host, state: State
+) -> None:
+    with pytest.raises(EventNotPassedOn) as caught:
+        sync(host, "mortal", state, Sink(), strict=True)
+
+    assert (caught.value.code, caught.value.exit_status) == ("event-not-passed-on", 5)
     assert "event 'e1'" in caught.value.why
-    assert state.checkpoint(slice_of(tmp_path)) is None
+    assert state.checkpoint(SLICE) is None
+    assert sync(host, "bare", state, Sink(), strict=True)[0].dead_letters == 0
 
 
 def test_a_slow_sink_slows_the_plugin_down(host: Host, state: State, tmp_path: Path) -> None:
@@ -252,7 +260,7 @@ def test_a_slow_sink_slows_the_plugin_down(host: Host, state: State, tmp_path: P
     )
     waiting = asyncio.Event()
 
-    async def stuck(_lines: list[bytes]) -> None:
+    async def stuck(_events: Sequence[Outbound]) -> None:
         await waiting.wait()
 
     async def use(plugin: RunningPlugin) -> int:

@@ -69,6 +69,9 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
         str, _text(help="Settings in a .toml or .json file.", metavar="F")
     ] = "",
     full: Annotated[bool, typer.Option("--full", help="Read everything again.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="sync: stop at the first dead letter.")
+    ] = False,
     action: Annotated[str, _text(help="execute: which action.", metavar="A")] = "",
     target_id: Annotated[str, _text("--target", help="execute: on what.", metavar="T")] = "",
     parameter: _Parameters = None,
@@ -84,7 +87,8 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
     """Run an installed plugin, or a project's folder, for one operation.
 
     `sync` prints one event a line and stores a checkpoint after each part that was written and
-    flushed; a shell pipe behind it is best effort. `deliver` reads such lines on stdin.
+    flushed; a shell pipe behind it is best effort. What it cannot pass on is a dead letter: told,
+    counted, and left behind. `deliver` reads such lines on stdin.
     """
     from aperio_cli.commands.plugin.running import run
     from aperio_cli.commands.plugin.settings import read_settings
@@ -96,6 +100,7 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
         integration=integration,
         settings=read_settings(settings or (), plugin_config),
         full=full,
+        strict=strict,
         execute=Execute(
             action=action,
             target=target_id,

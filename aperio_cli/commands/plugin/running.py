@@ -123,6 +123,8 @@ def _tell(context: Context, said: dict[str, Any], text: str) -> None:
     """Say it beside the events: as a line of the stream with `--json`, else in words."""
     if context.settings.json:
         _write_line(context, said)
+    elif said["type"] == "dead_letter":
+        context.output.warn(text)
     elif said["type"] in {"summary", "token"}:
         context.output.note(text)
     else:

@@ -177,22 +177,27 @@ def summary(found: SyncSummary) -> tuple[dict[str, Any], str]:
     said = {
         "type": "summary",
         "events": found.events,
+        "dead_letters": found.dead_letters,
         "checkpoints": found.checkpoints,
         "tokens_renewed": found.tokens_renewed,
         "duration_s": round(found.duration_s, 3),
     }
+    dead = f", {found.dead_letters} dead letters" if found.dead_letters else ""
     renewed = f", token renewed {found.tokens_renewed} times" if found.tokens_renewed else ""
     return said, (
-        f"{found.events} events, {found.checkpoints} checkpoints"
+        f"{found.events} events{dead}, {found.checkpoints} checkpoints"
         f" in {found.duration_s:.2f} s{renewed}"
     )
 
 
 def note(found: Any) -> tuple[dict[str, Any], str]:
     """Return what a sync says beside its events: as a line of the stream, and as text."""
+    from aperio_cli.host.calls.letters import DeadLetter
     from aperio_cli.host.calls.sync import CheckpointStored, ProgressMade
 
     match found:
+        case DeadLetter():
+            return found.to_json(), f"dead letter: {found}"
         case CheckpointStored(events=events):
             return {"type": "checkpoint", "events": events}, f"checkpoint after {events} events"
         case ProgressMade(done=done, total=total, message=message):

@@ -1,4 +1,4 @@
-"""Stamping: what a plugin knows of an event, plus what only the host may say, as NDJSON lines.
+"""Stamping: what a plugin knows of an event, plus what only the host may say, as envelopes.
 
 Format: aperio.contracts.v1.Envelope in its JSON form (proto/aperio/contracts/v1/envelope.proto);
 keys stand in the order of the proto. The record is checked once and spliced in as it came, so its
@@ -12,11 +12,10 @@ import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quote
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
-from aperio_cli.errors.running import PluginContractBroken
 from aperio_cli.host.calls.json_text import one_line_object
-from aperio_cli.text import clean
+from aperio_cli.host.calls.letters import DeadLetter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +57,11 @@ class Outbound:
     kind: str
     json: bytes
 
+    @property
+    def line(self) -> bytes:
+        r"""What stands for it in a stream: `{"type":"event","envelope":{...}}\n`."""
+        return b"%b%b}\n" % (_LINE_PREFIX, self.json)
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -93,16 +97,14 @@ def envelope_id(origin: Origin, source_event_id: str) -> str:
 
 
 class Stamper:
-    """Makes NDJSON lines of one invocation's events; what is the same for all is made once.
+    """Makes envelopes of one invocation's events; what is the same for all is made once.
 
     Args:
         origin: of all events.
-        subject: what to call the plugin in messages.
-        mask: returns a text without secrets; for refusals only, no event passes through it.
+        mask: returns a text without secrets; for dead letters only, no event passes through it.
     """
 
-    def __init__(self, origin: Origin, *, subject: str, mask: Callable[[str], str] = str) -> None:
-        self._subject = subject
+    def __init__(self, origin: Origin, *, mask: Callable[[str], str] = str) -> None:
         self._mask = mask
         self._id_prefix = hashlib.sha256(
             netstrings(origin.organization_id, origin.integration_id, origin.provider)
@@ -115,73 +117,81 @@ class Stamper:
             f',"provider":{quote(origin.provider)},"kind":"event","event_type":'
         )
 
-    def lines(self, batch: connector_pb2.EventBatch) -> list[bytes]:
-        r"""Return one line `{"type":"event","envelope":{...}}\n` for each event, in order.
+    def stamp(self, batch: connector_pb2.EventBatch) -> tuple[list[Outbound], list[DeadLetter]]:
+        """Return the envelopes of a batch in order, and the events that cannot be passed on."""
+        made: list[Outbound] = []
+        dead: list[DeadLetter] = []
+        for event in batch.events:
+            try:
+                made.append(self.envelope(event))
+            except ValueError as error:
+                dead.append(DeadLetter.of_event(event, str(error), self._mask))
+        return made, dead
 
-        Raises:
-            PluginContractBroken: an event is not as connector.proto says; names the event.
-        """
-        return [b"%b%b}\n" % (_LINE_PREFIX, self.envelope(event)) for event in batch.events]
+    def letter(self, message: connector_pb2.DeadLetter) -> DeadLetter:
+        """Return what the plugin says that it cannot pass on."""
+        return DeadLetter.of_message(message, self._mask)
 
-    def envelope(self, event: connector_pb2.Event) -> bytes:
+    def envelope(self, event: connector_pb2.Event) -> Outbound:
         """Return the envelope of one event: a JSON object on one line, UTF-8.
 
         Raises:
-            PluginContractBroken: as `lines`.
+            ValueError: the event is not as connector.proto says.
         """
-        data = self._envelope(event).encode()
-        if len(data) > MAX_ENVELOPE_BYTES:
-            self._broken(event, f"at most {MAX_ENVELOPE_BYTES} bytes with all that is added")
-        return data
+        id_bytes = event.source_event_id.encode()
+        _require(0 < len(id_bytes) <= MAX_ID_BYTES, f"source_event_id: 1 to {MAX_ID_BYTES} bytes")
+        digest = self._id_prefix.copy()
+        digest.update(b"%d:%b" % (len(id_bytes), id_bytes))
+        identity = digest.hexdigest()
+        data = self._json(identity, event).encode()
+        most = f"an envelope of at most {MAX_ENVELOPE_BYTES} bytes"
+        _require(len(data) <= MAX_ENVELOPE_BYTES, most)
+        return Outbound(identity, "event", data)
 
-    def _envelope(self, event: connector_pb2.Event) -> str:
-        source_event_id = event.source_event_id
-        id_bytes = source_event_id.encode()
-        if not 0 < len(id_bytes) <= MAX_ID_BYTES:
-            self._broken(event, f"source_event_id: 1 to {MAX_ID_BYTES} bytes")
-        if not 0 < len(event.event_type.encode()) <= _MAX_NAME_BYTES:
-            self._broken(event, f"event_type: 1 to {_MAX_NAME_BYTES} bytes")
-        if len(event.source.encode()) > _MAX_NAME_BYTES:
-            self._broken(event, f"source: at most {_MAX_NAME_BYTES} bytes")
-        identity = self._id_prefix.copy()
-        identity.update(b"%d:%b" % (len(id_bytes), id_bytes))
-        origin = f',"origin":{quote(event.source)}' if event.source else ""
+    def _json(self, identity: str, event: connector_pb2.Event) -> str:
+        kind, source = event.event_type, event.source
+        kind_size, source_size = len(kind.encode()), len(source.encode())
+        _require(0 < kind_size <= _MAX_NAME_BYTES, f"event_type: 1 to {_MAX_NAME_BYTES} bytes")
+        _require(source_size <= _MAX_NAME_BYTES, f"source: at most {_MAX_NAME_BYTES} bytes")
+        origin = f',"origin":{quote(source)}' if source else ""
         return (
-            f'{{"id":"{identity.hexdigest()}{self._constant}{quote(event.event_type)}'
-            f',"actor":{self._actor(event) if event.HasField("actor") else "null"}'
-            f',"occurred_at":{self._occurred_at(event)}'
-            f',"source_event_id":{quote(source_event_id)}'
-            f',"record":{self._record(event)}{origin}}}'
+            f'{{"id":"{identity}{self._constant}{quote(kind)}'
+            f',"actor":{_actor(event.actor) if event.HasField("actor") else "null"}'
+            f',"occurred_at":{_occurred_at(event)}'
+            f',"source_event_id":{quote(event.source_event_id)}'
+            f',"record":{_record(event.record_json)}{origin}}}'
         )
 
-    def _actor(self, event: connector_pb2.Event) -> str:
-        values = [(name, getattr(event.actor, name)) for name in _ACTOR_FIELDS]
-        if sum(len(value.encode()) for _, value in values) > _MAX_ACTOR_BYTES:
-            self._broken(event, f"actor: at most {_MAX_ACTOR_BYTES} bytes in all")
-        return "{" + ",".join(f'"{name}":{quote(value)}' for name, value in values if value) + "}"
 
-    def _occurred_at(self, event: connector_pb2.Event) -> str:
-        text = format_time(event.occurred_at) if event.HasField("occurred_at") else ""
-        return (
-            f'"{text}"' if text else self._broken(event, "occurred_at: a time in years 1 to 9999")
-        )
+def _require(holds: bool, expected: str) -> None:  # noqa: FBT001 - it reads as an assertion
+    """Require that a part of an event is as it has to be.
 
-    def _record(self, event: connector_pb2.Event) -> str:
-        data = event.record_json
-        if len(data) > MAX_RECORD_BYTES:
-            self._broken(event, f"record_json: at most {MAX_RECORD_BYTES} bytes")
-        try:
-            return one_line_object(data)
-        except ValueError as error:
-            self._broken(event, f"record_json: one JSON object\nreceived {error}")
+    Raises:
+        ValueError: it is not.
+    """
+    if not holds:
+        raise ValueError(f"expected {expected}")
 
-    def _broken(self, event: connector_pb2.Event, expected: str) -> NoReturn:
-        raise PluginContractBroken(
-            f"{self._subject} was stopped: it sent an event that breaks the plugin interface",
-            why=f"event {clean(self._mask(event.source_event_id), limit=80)!r}\n"
-            f"expected {self._mask(expected)}",
-            next=["tell the plugin's publisher; nothing after the last checkpoint was recorded"],
-        )
+
+def _actor(actor: connector_pb2.Actor) -> str:
+    values = [(name, getattr(actor, name)) for name in _ACTOR_FIELDS]
+    size = sum(len(value.encode()) for _, value in values)
+    _require(size <= _MAX_ACTOR_BYTES, f"actor: at most {_MAX_ACTOR_BYTES} bytes in all")
+    return "{" + ",".join(f'"{name}":{quote(value)}' for name, value in values if value) + "}"
+
+
+def _occurred_at(event: connector_pb2.Event) -> str:
+    text = format_time(event.occurred_at) if event.HasField("occurred_at") else ""
+    _require(bool(text), "occurred_at: a time in years 1 to 9999")
+    return f'"{text}"'
+
+
+def _record(data: bytes) -> str:
+    _require(len(data) <= MAX_RECORD_BYTES, f"record_json: at most {MAX_RECORD_BYTES} bytes")
+    try:
+        return one_line_object(data)
+    except ValueError as error:
+        raise ValueError(f"expected record_json: one JSON object; received {error}") from error
 
 
 def format_time(moment: Timestamp) -> str:

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli import clock
 from aperio_cli.data.state import MAX_CURSOR_BYTES
-from aperio_cli.errors.running import PluginFault, PluginUnauthenticated
+from aperio_cli.errors.running import EventNotPassedOn, PluginFault, PluginUnauthenticated
 from aperio_cli.host.answers import understood
 from aperio_cli.host.calls.envelopes import Origin, Stamper
+from aperio_cli.host.calls.letters import DeadLetter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aperio_cli.data.state import State
+    from aperio_cli.host.calls.envelopes import Outbound
     from aperio_cli.host.calls.session import Session
 
 MOST_TOKENS: Final = 100
@@ -60,7 +62,7 @@ class TokenRenewed:
     """The token had expired; the sync goes on from the last checkpoint with another."""
 
 
-Note = CheckpointStored | ProgressMade | TokenRenewed
+Note = CheckpointStored | ProgressMade | TokenRenewed | DeadLetter
 """What an observer of a sync hears, in order."""
 
 
@@ -70,12 +72,14 @@ class SyncSummary:
 
     Attributes:
         events: accepted by the sink, repeats after a new token included.
+        dead_letters: events and records that could not be passed on, repeats included.
         checkpoints: stored.
         tokens_renewed: how often a token expired in mid-sync.
         duration_s: from the first request to the last answer.
     """
 
     events: int
+    dead_letters: int
     checkpoints: int
     tokens_renewed: int
     duration_s: float
@@ -86,17 +90,19 @@ class SyncTask:
     """What to do with a connector's events.
 
     Attributes:
-        accept: takes lines (`{"type":"event","envelope":{...}}` and a line feed, bytes); returns
-            when they are written and flushed. Not called again before it has returned.
+        accept: takes events; returns when they are written and flushed, or delivered. Not called
+            again before it has returned.
         state: where checkpoints are.
-        observe: hears notes; must not block.
+        observe: hears notes, of a dead letter before the checkpoint that covers it; must not block.
         full: read everything again, whatever the stored checkpoint.
+        strict: stop at the first dead letter.
     """
 
-    accept: Callable[[list[bytes]], Awaitable[None]]
+    accept: Callable[[Sequence[Outbound]], Awaitable[None]]
     state: State
     observe: Callable[[Note], None] = lambda _note: None
     full: bool = False
+    strict: bool = False
 
 
 async def sync_connector(session: Session, task: SyncTask) -> SyncSummary:
@@ -107,7 +113,8 @@ async def sync_connector(session: Session, task: SyncTask) -> SyncSummary:
     Raises:
         PluginUnauthenticated: a token expired and no checkpoint came since the last one did, so
             another would bring nothing; or the host cannot obtain tokens for it.
-        PluginContractBroken: an event or a cursor is not as the interface says.
+        EventNotPassedOn: an event cannot be passed on, and the task is strict.
+        PluginContractBroken: a message or a cursor is not as the interface says.
         PluginFault: as `Connector.sync`.
         AperioError: as `Session.invocation` and `State.store_checkpoint`.
     """
@@ -119,9 +126,10 @@ class _Sync:
         self._session = session
         self._task = task
         plugin = session.plugin
-        self._mask = plugin.masks.text
-        self._stamper = Stamper(_origin(session), subject=plugin.program.subject, mask=self._mask)
+        self._mask = plugin.masks.cut
+        self._stamper = Stamper(_origin(session), mask=self._mask)
         self._events = 0
+        self._dead_letters = 0
         self._checkpoints = 0
         stored = task.state.checkpoint(session.slice)
         self._cursor = stored.cursor if stored else b""
@@ -139,7 +147,7 @@ class _Sync:
                 self._require_hope(error, renewed, has_progress=self._checkpoints > progress)
                 self._task.observe(TokenRenewed())
         duration_s = clock.monotonic_s() - began_s
-        return SyncSummary(self._events, self._checkpoints, renewed, duration_s)
+        return SyncSummary(self._events, self._dead_letters, self._checkpoints, renewed, duration_s)
 
     async def _stream(self) -> None:
         """Make one call of Sync, from the last checkpoint to its end."""
@@ -156,9 +164,14 @@ class _Sync:
         match message.WhichOneof("item"):
             case "batch":
                 with understood(self._session.plugin.broken, "Sync"):
-                    lines = self._stamper.lines(message.batch)
-                await self._task.accept(lines)
-                self._events += len(lines)
+                    events, dead = self._stamper.stamp(message.batch)
+                for letter in dead:
+                    self._bury(letter)
+                if events:
+                    await self._task.accept(events)
+                self._events += len(events)
+            case "dead_letter":
+                self._bury(self._stamper.letter(message.dead_letter))
             case "checkpoint":
                 self._store(message.checkpoint.cursor)
             case "progress":
@@ -167,6 +180,25 @@ class _Sync:
                 self._task.observe(ProgressMade(seen.done, seen.total, text))
             case _:  # of a newer minor version: nothing that has to be understood
                 pass
+
+    def _bury(self, letter: DeadLetter) -> None:
+        """Count a dead letter and tell it.
+
+        Raises:
+            EventNotPassedOn: the task is strict.
+        """
+        self._dead_letters += 1
+        self._task.observe(letter)
+        if self._task.strict:
+            raise EventNotPassedOn(
+                f"{self._session.plugin.program.subject} was stopped at an event that cannot be"
+                " passed on",
+                why=str(letter),
+                next=[
+                    "look at it in the service, and tell the plugin's publisher",
+                    "nothing after the last checkpoint was recorded: the next sync meets it again",
+                ],
+            )
 
     def _store(self, cursor: bytes) -> None:
         if len(cursor) > MAX_CURSOR_BYTES:
@@ -207,8 +239,8 @@ class WriterSink:
         self._jobs: queue.SimpleQueue[tuple[bytes, asyncio.Future[None]]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    async def __call__(self, lines: list[bytes]) -> None:
-        """Write the lines.
+    async def __call__(self, events: Sequence[Outbound]) -> None:
+        """Write the events as lines.
 
         Raises:
             Exception: whatever `write` raises, such as BrokenPipeError.
@@ -217,7 +249,7 @@ class WriterSink:
             self._thread = threading.Thread(target=self._work, name="sink", daemon=True)
             self._thread.start()
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._jobs.put((b"".join(lines), written))
+        self._jobs.put((b"".join(event.line for event in events), written))
         await written
 
     def _work(self) -> None:
