@@ -6,13 +6,16 @@ import errno
 import gc
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from aperio_cli import quick
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aperio_cli.errors import AperioError
+
 _NEW_OBJECTS_BEFORE_COLLECTION = 50_000
-_EVERYWHERE_FLAGS = {"--json", "--quiet", "--verbose", "--offline", "--yes"}
-_EVERYWHERE_VALUES = {"--home", "--config", "--registry"}
-_GROUPS_OF_TRUST = {"domain", "exception", "local", "publisher"}
 # What is about a place and its modes, and no sign of a bug.
 _CLOSED = {
     errno.EACCES,
@@ -79,7 +82,7 @@ def _run(argv: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _dispatch(_leading_options_last(argv))
+        return _dispatch(argv)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
@@ -93,19 +96,15 @@ def _terminate(number: int, _frame: object) -> None:
 def _dispatch(argv: list[str]) -> int:
     from typer.exceptions import TyperException
 
-    from aperio_cli.commands.app import COMPLETION_VARIABLE, load
     from aperio_cli.commands.common import Exit
     from aperio_cli.errors import INTERRUPTED
+    from aperio_cli.errors.usage import UsageError
     from aperio_cli.output import ReaderGone
 
     try:
-        is_completing = COMPLETION_VARIABLE in os.environ
-        if is_completing:
-            from aperio_cli.commands.completion import know_shells
-
-            know_shells()
-        program = load(() if is_completing else argv)
-        status = program(argv, prog_name="aperio", standalone_mode=False)
+        status = _call(argv)
+    except UsageError as error:
+        return _fail(argv, error)
     except Exit as done:
         return done.status
     except TyperException as error:
@@ -127,60 +126,63 @@ def _dispatch(argv: list[str]) -> int:
     return status if isinstance(status, int) else INTERRUPTED if status else 0
 
 
-def _leading_options_last(argv: list[str]) -> list[str]:
-    """`aperio --home X plugin list` as `aperio plugin list --home X`: accepted everywhere."""
-    position = 0
-    while position < len(argv):
-        name, _, value = argv[position].partition("=")
-        if argv[position] in _EVERYWHERE_FLAGS or (name in _EVERYWHERE_VALUES and value):
-            position += 1
-        elif argv[position] in _EVERYWHERE_VALUES and position + 1 < len(argv):
-            position += 2
-        else:
-            break
-    return [*argv[position:], *argv[:position]] if position < len(argv) else argv
+def _call(argv: list[str]) -> object:
+    """Have the command done that a line names, or the shell answered that asks for completions."""
+    from aperio_cli.commands.app import COMPLETION_VARIABLE, load
+    from aperio_cli.commands.words import read_line
+
+    if COMPLETION_VARIABLE in os.environ:
+        from aperio_cli.commands.completion import know_shells
+
+        know_shells()
+        return load()(argv, prog_name="aperio", standalone_mode=False)
+    line = read_line(argv)
+    return load(line.words)(line.argv, prog_name="aperio", standalone_mode=False)
 
 
-def _words(argv: list[str]) -> list[str]:
-    """Return the command's words, for the JSON envelope of a line that was not understood."""
-    words = [word for word in argv[:3] if not word.startswith("-")]
-    if words[:1] == ["trust"] and words[1:2] and words[1] in _GROUPS_OF_TRUST:
-        return words
-    return words[:2] if words and words[0] in {"plugin", "registry", "trust"} else words[:1]
+def _fail(argv: list[str], error: AperioError, words: Sequence[str] | None = None) -> int:
+    """Show an error about a whole line, and return its status."""
+    from aperio_cli.commands.words import asks_for_json, words_of
+    from aperio_cli.output import Output
+
+    named = words_of(argv) if words is None else words
+    Output(json_mode=asks_for_json(argv)).fail(named, error)
+    return error.exit_status
+
+
+def _typed(words: Sequence[str]) -> str:
+    return " ".join(["aperio", *words])
 
 
 def _usage_error(argv: list[str], error: Exception) -> int:
+    from aperio_cli.commands.words import words_of
     from aperio_cli.errors.usage import UsageError
-    from aperio_cli.output import Output
 
     message = getattr(error, "format_message", lambda: str(error))() or "a command is missing"
     where = getattr(error, "ctx", None)
     # The command, or the group in which no such command is: that is whose help is of use.
-    words = where.command_path.split()[1:] if where else _words(argv)
+    words = where.command_path.split()[1:] if where else words_of(argv)
     problem = UsageError(
-        f"`{' '.join(['aperio', *words])}` was not run: {message}".rstrip("."),
-        next=[f"`aperio {' '.join([*words, '--help'])}`"],
+        f"`{_typed(words)}` was not run: {message}".rstrip("."),
+        next=[f"`{_typed([*words, '--help'])}`"],
     )
-    Output(json_mode="--json" in argv).fail(words, problem)
-    return problem.exit_status
+    return _fail(argv, problem, words)
 
 
 def _unusable(argv: list[str], error: OSError) -> int:
+    from aperio_cli.commands.words import words_of
     from aperio_cli.errors.usage import PlaceUnusable
-    from aperio_cli.output import Output
 
-    words = _words(argv)
     place = f"`{os.fsdecode(error.filename)}`" if error.filename else "a file or folder"
     problem = PlaceUnusable(
-        f"`{' '.join(['aperio', *words])}` stopped: {place} cannot be used",
+        f"`{_typed(words_of(argv))}` stopped: {place} cannot be used",
         why=error.strerror or str(error),
         next=[
             "check that it is the place you meant",
             "see that this user may read and write it, and the folder that it is in",
         ],
     )
-    Output(json_mode="--json" in argv).fail(words, problem)
-    return problem.exit_status
+    return _fail(argv, problem)
 
 
 def _bug(argv: list[str], error: Exception) -> int:
@@ -188,21 +190,19 @@ def _bug(argv: list[str], error: Exception) -> int:
     import traceback
     from pathlib import Path
 
+    from aperio_cli.commands.words import words_of
     from aperio_cli.errors.usage import InternalError
-    from aperio_cli.output import Output
 
     text = "".join(traceback.format_exception(error))
     descriptor, name = tempfile.mkstemp(prefix="aperio-crash-", suffix=".txt")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
-    words = _words(argv)
     problem = InternalError(
-        f"`{' '.join(['aperio', *words])}` stopped: this is a bug in aperio",
+        f"`{_typed(words_of(argv))}` stopped: this is a bug in aperio",
         why=f"{type(error).__name__}: {error}",
         next=[f"report it with the traceback saved in {Path(name)}"],
     )
-    Output(json_mode="--json" in argv).fail(words, problem)
-    return problem.exit_status
+    return _fail(argv, problem)
 
 
 if __name__ == "__main__":

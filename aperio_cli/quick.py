@@ -1,4 +1,4 @@
-"""`aperio --version` and plain `aperio plugin list`, answered from the standard library.
+"""`aperio version` and plain `aperio plugin list`, answered from the standard library.
 
 Typer and rich cost more than these commands do. Whatever is not exactly one of the forms below
 takes the ordinary path, which must answer with the same bytes; a contract test compares them.
@@ -11,11 +11,13 @@ import sys
 
 from aperio_cli import __version__
 
+_VERSION = (["--version"], ["-V"], ["version"])
+
 
 def may_answer(argv: list[str]) -> bool:
     """Return whether a command line is one of the quick questions, which need no secret."""
     is_list = argv[:2] == ["plugin", "list"] and argv[2:] in ([], ["--json"])
-    return is_list or argv == ["--version"]
+    return is_list or argv in _VERSION
 
 
 def answer(argv: list[str]) -> int | None:
@@ -29,7 +31,7 @@ def answer(argv: list[str]) -> int | None:
     """
     if not may_answer(argv):
         return None
-    if argv == ["--version"]:
+    if argv in _VERSION:
         sys.stdout.write(f"aperio {__version__}\n")
         sys.stdout.flush()
         return 0

@@ -67,7 +67,11 @@ def command_page() -> str:
 
     root = _root()
     lines = ["# Commands", _MARK, _EXIT_STATUS, _NAMES]
-    lines += ["## Everywhere", "", "These go with each command."]
+    lines += [
+        "## Everywhere",
+        "",
+        "These go with each command, in front of its words, between them or behind them.",
+    ]
     first = next(command for path, command in _walk(root, ()) if path == ("doctor",))
     lines += ["", *(_option(p) for p in first.params if p.name in EVERYWHERE)]
     for path, command in _walk(root, ()):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aperio_cli import __version__
+from aperio_cli.commands.words import MODULES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,22 +21,22 @@ COMPLETION_VARIABLE = "_APERIO_COMPLETE"
 app = typer.Typer(
     name="aperio",
     help="Carry a plugin through its whole life: scaffold, build, sign, verify, install, run.",
-    no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-plugin = typer.Typer(help="Make, check, install and run plugins.", no_args_is_help=True)
-registry = typer.Typer(help="Keep a registry (for its maintainers).", no_args_is_help=True)
-trust = typer.Typer(help="Say whom this machine trusts.", no_args_is_help=True)
-local = typer.Typer(help="The trust domain of this machine alone.", no_args_is_help=True)
+plugin = typer.Typer(help="Make, check, install and run plugins.")
+registry = typer.Typer(help="Keep a registry (for its maintainers).")
+trust = typer.Typer(help="Say whom this machine trusts.")
+local = typer.Typer(help="The trust domain of this machine alone.")
 app.add_typer(plugin, name="plugin")
 app.add_typer(registry, name="registry")
 app.add_typer(trust, name="trust")
 trust.add_typer(local, name="local")
-publisher = typer.Typer(help="State who may sign for a namespace.", no_args_is_help=True)
-exception = typer.Typer(help="Lift one rule from one plugin, for a time.", no_args_is_help=True)
-domain = typer.Typer(help="State further trust domains.", no_args_is_help=True)
+publisher = typer.Typer(help="State who may sign for a namespace.")
+exception = typer.Typer(help="Lift one rule from one plugin, for a time.")
+domain = typer.Typer(help="State further trust domains.")
 trust.add_typer(publisher, name="publisher")
 trust.add_typer(exception, name="exception")
 trust.add_typer(domain, name="domain")
@@ -54,7 +54,11 @@ def root(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+            "--version",
+            "-V",
+            callback=_print_version,
+            is_eager=True,
+            help="Show the version and exit.",
         ),
     ] = False,
 ) -> None:
@@ -62,57 +66,22 @@ def root(
 
 
 _COMMANDS = "aperio_cli.commands"
-# Each module registers its command on import; `--help` shows them in this order, which is that of
-# a plugin's life.
-_MODULES = (
-    "plugin.init",
-    "plugin.build",
-    "plugin.test",
-    "plugin.sign",
-    "plugin.verify",
-    "plugin.install",
-    "plugin.list",
-    "plugin.why",
-    "plugin.run",
-    "plugin.remove",
-    "registry.init",
-    "registry.add",
-    "registry.build",
-    "registry.serve",
-    "trust.show",
-    "trust.local_init",
-    "trust.publisher_add",
-    "trust.publisher_list",
-    "trust.publisher_remove",
-    "trust.require",
-    "trust.exception_add",
-    "trust.exception_remove",
-    "trust.domain_add",
-    "trust.domain_list",
-    "trust.domain_remove",
-    "trust.sign_publishers",
-    "trust.refresh",
-    "doctor",
-    "completion",
-)
+_RANKS = {module: rank for rank, module in enumerate(MODULES.values())}
 _GROUPS = (app, plugin, registry, trust, local, publisher, exception, domain)
 
 
-def load(argv: Sequence[str] = ()) -> typer.Typer:
-    """Return the program, with the command that a line names.
+def load(words: Sequence[str] = ()) -> typer.Typer:
+    """Return the program, with the command that the words name.
 
-    With every command when it names none.
+    With every command when they name none.
 
     All of them take longer to make ready than most take to do their work.
 
     Args:
-        argv: the arguments after the program's name.
+        words: of the command, as `words.read_line` gives them.
     """
-    words = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
-    modules = {module.replace(".", "_"): module for module in _MODULES}
-    possible = ("_".join(words[:count]).replace("-", "_") for count in (3, 2, 1))
-    named = next((modules[name] for name in possible if name in modules), None)
-    for module in [named] if named else _MODULES:
+    named = MODULES.get(" ".join(words))
+    for module in [named] if named else MODULES.values():
         importlib.import_module(f"{_COMMANDS}.{module}")
     for group in _GROUPS:
         group.registered_commands.sort(key=_rank)
@@ -121,4 +90,4 @@ def load(argv: Sequence[str] = ()) -> typer.Typer:
 
 def _rank(command: CommandInfo) -> int:
     assert command.callback  # noqa: S101 - `command` gives every one its function
-    return _MODULES.index(command.callback.__module__.removeprefix(f"{_COMMANDS}."))
+    return _RANKS[command.callback.__module__.removeprefix(f"{_COMMANDS}.")]

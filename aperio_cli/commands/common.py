@@ -31,16 +31,16 @@ def _option(*names: str, help: str, metavar: str | None = None) -> Any:  # noqa:
 
 
 EVERYWHERE: dict[str, Any] = {
-    "json": Annotated[bool, _option("--json", help="One JSON document on stdout.")],
-    "quiet": Annotated[bool, _option("--quiet", help="Results and errors only.")],
-    "verbose": Annotated[bool, _option("--verbose", help="Say more on stderr.")],
+    "json": Annotated[bool, _option("--json", "-j", help="One JSON document on stdout.")],
+    "quiet": Annotated[bool, _option("--quiet", "-q", help="Results and errors only.")],
+    "verbose": Annotated[bool, _option("--verbose", "-v", help="Say more on stderr.")],
     "home": Annotated[str, _option("--home", help="Use this home, not ~/.aperio.", metavar="DIR")],
     "config": Annotated[str, _option("--config", help="Read this config.toml.", metavar="FILE")],
     "registry": Annotated[
         str, _option("--registry", help="Read this registry.", metavar="URL_OR_DIR")
     ],
     "offline": Annotated[bool, _option("--offline", help="Use no network at all.")],
-    "yes": Annotated[bool, _option("--yes", help="Consent without being asked.")],
+    "yes": Annotated[bool, _option("--yes", "-y", help="Consent without being asked.")],
 }
 _DEFAULTS = Settings()
 

@@ -35,7 +35,7 @@ L_COMMANDS = {
     "trust domain add", "trust domain list", "trust domain remove", "trust exception add",
     "trust exception remove", "trust local init", "trust publisher add", "trust publisher list",
     "trust publisher remove", "trust refresh", "trust require", "trust show",
-    "trust sign-publishers",
+    "trust sign-publishers", "version",
 }  # fmt: skip
 HEAVY = ("typer", "rich", "sigstore", "cryptography", "grpc", "cookiecutter", "httpx", "yaml")
 
@@ -75,13 +75,14 @@ def test_help_works_for_every_command(words: str, capsys: pytest.CaptureFixture[
     assert "--home" in shown
 
 
+@pytest.mark.parametrize("argv", [["--version"], ["-V"], ["version"]])
 def test_version_is_answered_the_same_quickly_and_slowly(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    argv: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main(["--version"]) == 0
+    assert main(argv) == 0
     quick = capsys.readouterr().out
     monkeypatch.setattr(quick_answers, "answer", lambda _argv: None)
-    assert main(["--version"]) == 0
+    assert main(argv) == 0
     assert capsys.readouterr().out == quick == f"aperio {__version__}\n"
 
 
@@ -159,7 +160,9 @@ def test_list_of_odd_records_is_answered_the_same_quickly_and_slowly(
     assert capsys.readouterr().out == quick
 
 
-@pytest.mark.parametrize("argv", [["--version"], ["plugin", "list"], ["plugin", "list", "--json"]])
+@pytest.mark.parametrize(
+    "argv", [["--version"], ["-V"], ["version"], ["plugin", "list"], ["plugin", "list", "--json"]]
+)
 def test_quick_answers_import_nothing_heavy(argv: list[str]) -> None:
     code = (
         "import sys; from aperio_cli.__main__ import main; status = main(sys.argv[1:]);"
@@ -193,8 +196,11 @@ def test_quick_module_stays_small() -> None:
 
 @pytest.mark.parametrize(
     "argv",
-    [["plugin", "instal"], ["plugin", "list", "--no-such"], ["plugin", "init"], ["nonsense"]],
-)
+    [
+        ["plugin", "instal"], ["plugin", "list", "--no-such"], ["plugin", "init"], ["nonsense"],
+        ["--no-such"], ["plugin", "--no-such"], ["--home"], ["help", "nonsense"], ["plugin", ""],
+    ],
+)  # fmt: skip
 def test_mistyped_line_is_a_usage_error_with_the_next_step(
     argv: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,20 +221,109 @@ def test_usage_error_in_json_is_one_document(capsys: pytest.CaptureFixture[str])
     assert set(document["errors"][0]) == {"code", "what", "why", "next"}
 
 
-def test_shared_option_is_accepted_before_the_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--home {home} --json trust show",
+        "--home={home} trust -j show",
+        "-jq trust --home {home} show",
+        "trust --json show --home {home}",
+        "--home /nowhere trust show -j --home {home}",
+    ],
+)
+def test_shared_option_is_accepted_at_every_level(
+    line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--home", str(tmp_path / "h"), "--json", "trust", "show"]) == 0
+    home = tmp_path / "h"
+    assert main(line.format(home=home).split()) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["command"] == ["trust", "show"]
-    assert str(tmp_path / "h") in document["data"]["config_file"]
+    assert document["data"]["config_file"] == str(home / "config.toml")
 
 
-def test_no_arguments_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
-    status = main([])
-    said = capsys.readouterr()
-    assert status in {0, 2}
-    assert "plugin" in said.out + said.err
+def test_options_before_the_words_stay_options_when_arguments_follow(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--json", "plugin", "why", "--", "--json"]) == 2
+    document = json.loads(capsys.readouterr().out)
+    assert (document["command"], document["errors"][0]["code"]) == (
+        ["plugin", "why"],
+        "plugin-id-invalid",
+    )
+
+
+@pytest.mark.parametrize("argv", [[], ["plugin"], ["trust", "publisher"]])
+def test_a_script_that_names_no_command_gets_an_error_and_no_help(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*argv, "--json"]) == 2
+    document = json.loads(capsys.readouterr().out)
+    assert (document["command"], document["status"]) == (argv, "error")
+
+
+@pytest.mark.parametrize(
+    ("alias", "words"),
+    [
+        ("plugin ls", "plugin list"),
+        ("plugin rm", "plugin remove"),
+        ("plugin uninstall", "plugin remove"),
+        ("trust publisher ls", "trust publisher list"),
+        ("trust domain rm", "trust domain remove"),
+    ],
+)
+def test_alias_is_the_command(alias: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = []
+    for line in (alias, words):
+        assert main([*line.split(), "--help"]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("plugin instal x", "plugin install"),
+        ("install x", "plugin install"),
+        ("ls", "plugin list"),
+        ("uninstall x", "plugin remove"),
+        ("plugin upgrade x", "plugin install"),
+        ("update", "plugin install"),
+        ("plugins list", "plugin"),
+        ("trust publisher drop", ""),
+    ],
+)
+def test_a_word_that_is_no_command_is_told_what_was_meant(
+    line: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*line.split(), "--json"]) == 2
+    [error] = json.loads(capsys.readouterr().out)["errors"]
+    asked = [step for step in error["next"] if step.startswith("did you mean")]
+    assert asked[:1] == ([f"did you mean `aperio {meant}`?"] if meant else [])
+
+
+@pytest.mark.parametrize("words", ["", "plugin", "registry", "trust", "trust publisher"])
+def test_a_bare_group_shows_its_help_in_each_form(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = words.split()
+    shown = []
+    for argv in (typed, [*typed, "--help"], [*typed, "-h"], ["help", *typed], [*typed, "help"]):
+        assert main(argv) == 0, argv
+        said = capsys.readouterr()
+        assert said.err == ""
+        shown.append(said.out)
+    assert len(set(shown)) == 1
+    assert f"Usage: {' '.join(['aperio', *typed])}" in shown[0]
+
+
+@pytest.mark.parametrize(
+    "argv", [["plugin", "why", "-h"], ["help", "plugin", "why"], ["plugin", "help", "why"]]
+)
+def test_help_of_a_command_is_shown_in_each_form(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv) == 0
+    assert "Usage: aperio plugin why" in capsys.readouterr().out
 
 
 def test_bug_is_told_in_one_line_with_its_traceback_saved(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from aperio_cli import config, errors
-from aperio_cli.__main__ import _leading_options_last
+from aperio_cli.commands.words import read_line
 from aperio_cli.host import limits
 from aperio_cli.host.calls import envelopes
 from aperio_cli.host.process import surroundings
@@ -161,7 +161,7 @@ def tree() -> dict[tuple[str, ...], Any]:
 
 def parse(argv: list[str]) -> None:
     """Nothing, when the command line is one that the program understands."""
-    words = _leading_options_last(argv)
+    words = read_line(argv).argv
     if words == ["--version"]:
         return
     commands = tree()

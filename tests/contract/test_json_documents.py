@@ -123,6 +123,7 @@ ENVELOPE = exactly(
 
 DATA: dict[str, Schema] = {
     "completion": exactly(shell=WORD, script=WORD),
+    "version": exactly(version=WORD),
     "doctor": exactly(
         version=WORD, platform=PLATFORM, home=WORD, config_file=WORD,
         interpreters=some(exactly(executable=WORD, version=WORD, tag=WORD, base_prefix=WORD)),
@@ -392,6 +393,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def play_author(root: Path, play: Any) -> None:
     play("completion", "completion", "bash")
+    play("version", "version")
     play("trust local init", "trust", "local", "init")
     play("doctor", "doctor")
     play(
