@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import random
+import struct
 import unicodedata
 import zlib
 from dataclasses import dataclass
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
+GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 MANIFEST_TEXT = b"id: acme/box-connector\n"
 
 
@@ -18,12 +19,18 @@ class Fields:
     """The fields of a tar header that a test may want to get wrong; None means the right one."""
 
     mode: bytes = b"0000644\0"
+    owner: bytes = b"0000000\0"
+    group: bytes = b"0000000\0"
     size: bytes | None = None
     mtime: bytes = b"00000000000\0"
     magic: bytes = b"ustar\x0000"
     checksum: bytes | None = None
     linkname: bytes = b""
+    owner_name: bytes = b""
+    group_name: bytes = b""
+    device: bytes = b"0000000\0" * 2
     prefix: bytes = b""
+    rest: bytes = bytes(12)
 
 
 RIGHT = Fields()
@@ -39,17 +46,19 @@ def tar_member(
         (
             raw.ljust(100, b"\0"),
             fields.mode,
-            b"0000000\0" * 2,
+            fields.owner,
+            fields.group,
             size,
             fields.mtime,
             b" " * 8,
             kind,
             fields.linkname.ljust(100, b"\0"),
             fields.magic,
-            bytes(64),
-            b"0000000\0" * 2,
+            fields.owner_name.ljust(32, b"\0"),
+            fields.group_name.ljust(32, b"\0"),
+            fields.device,
             fields.prefix.ljust(155, b"\0"),
-            bytes(12),
+            fields.rest,
         )
     )
     assert len(block) == BLOCK, "a field has the wrong width"
@@ -68,8 +77,21 @@ def tar_of(*members: bytes, end: bytes = END) -> bytes:
 
 
 def gzip_of(data: bytes) -> bytes:
-    """One gzip member around data."""
-    return gzip.compress(data, mtime=0)
+    """One gzip member around data, with the header that an artifact has."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return sealed_gzip(compressor.compress(data) + compressor.flush(), data)
+
+
+def stored_gzip(data: bytes, *, empty_blocks: int) -> bytes:
+    """The same, not compressed, with empty blocks before; 10 + 5 * (blocks + 1) + data + 8 long."""
+    assert len(data) < 2**16
+    length = struct.pack("<HH", len(data), len(data) ^ 0xFFFF)
+    return sealed_gzip(b"\0\0\0\xff\xff" * empty_blocks + b"\x01" + length + data, data)
+
+
+def sealed_gzip(deflated: bytes, data: bytes, *, head: bytes = GZIP_HEADER) -> bytes:
+    """A gzip member of what was deflated already."""
+    return head + deflated + struct.pack("<II", zlib.crc32(data), len(data) % 2**32)
 
 
 def artifact_of(*members: bytes) -> bytes:
@@ -79,11 +101,15 @@ def artifact_of(*members: bytes) -> bytes:
 
 def zeros_gzip(head: bytes, zero_bytes: int) -> bytes:
     """One gzip member around `head` and very many zeros, made without holding them."""
-    compressor = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     step = bytes(1024 * 1024)
-    parts = [compressor.compress(head)]
-    parts += [compressor.compress(step) for _ in range(zero_bytes // len(step))]
-    return b"".join((*parts, compressor.flush()))
+    parts = [GZIP_HEADER, compressor.compress(head)]
+    checksum = zlib.crc32(head)
+    for _ in range(zero_bytes // len(step)):
+        parts.append(compressor.compress(step))
+        checksum = zlib.crc32(step, checksum)
+    size_bytes = len(head) + zero_bytes // len(step) * len(step)
+    return b"".join((*parts, compressor.flush(), struct.pack("<II", checksum, size_bytes % 2**32)))
 
 
 def decomposed(text: str) -> str:

@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tests.archives import gzip_of
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
@@ -53,7 +55,7 @@ def of_json_lines(data: bytes, chooser: random.Random) -> Mutant:
 def of_gzip(data: bytes, chooser: random.Random) -> Mutant:
     """One to three changes of the bytes inside a gzip file, compressed again."""
     mutant = of_bytes(gzip.decompress(data), chooser)
-    return Mutant(gzip.compress(mutant.data, mtime=0), f"inside: {mutant.changes}")
+    return Mutant(gzip_of(mutant.data), f"inside: {mutant.changes}")
 
 
 def _several(

@@ -1,8 +1,8 @@
 """Read artifacts, and trust nothing that is read.
 
-The reader accepts exactly what the writer writes, and besides: folders as members, any order after
-the manifest, and zero padding up to a tar record. `tarfile` is not used: it also understands
-links, devices, sparse files and four header extensions, and every one of them has been a hole.
+The reader accepts exactly what the writer writes: the same files at the same time are one tar
+stream, and only their compression may differ. `tarfile` is not used: it also understands links,
+devices, sparse files and four header extensions, and every one of them has been a hole.
 """
 
 from __future__ import annotations
@@ -14,6 +14,14 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from aperio_cli.archive.header import (
+    GZIP_HEADER,
+    MAX_NUMBER,
+    fault_in_gzip_header,
+    fault_in_header,
+    header_block,
+    split_path,
+)
 from aperio_cli.archive.rules import (
     BLOCK_BYTES,
     DEFAULT_LIMITS,
@@ -39,15 +47,16 @@ from aperio_cli.text import show_path
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_RECORD_BYTES = 20 * BLOCK_BYTES  # what tar pads an archive to, IEEE Std 1003.1
 _CHUNK_BYTES = 64 * 1024
 _COMPRESSED_CHUNK_BYTES = 32 * 1024
 _OCTAL = re.compile(rb" *[0-7]+[ \x00]*")
 _TYPE_NAMES = {
+    b"\0": "a file of the kind before POSIX",
     b"1": "a hard link",
     b"2": "a symbolic link",
     b"3": "a character device",
     b"4": "a block device",
+    b"5": "a folder",
     b"6": "a fifo",
     b"7": "a contiguous file",
     b"g": "a pax extension for the whole archive",
@@ -132,7 +141,7 @@ class Entry:
 
     Attributes:
         path: its path, already checked.
-        mode: 0o755 or 0o644, whatever other bits were stored.
+        mode: 0o755 or 0o644.
         size_bytes: its length.
     """
 
@@ -163,6 +172,7 @@ class Reader:
         self._limits = limits
         self._subject = subject
         self._names = Names(limits.members)
+        self._last: _Header | None = None
         self._remaining_bytes = 0  # of the current file
         self._padding_bytes = 0
 
@@ -183,23 +193,21 @@ class Reader:
             raise fault.refusal(self._subject) from fault
 
     def _entries(self) -> Iterator[Entry]:
-        is_first = True
         while (block := self._stream.read_exactly(BLOCK_BYTES)) != ZERO_BLOCK:
             header = _parse_header(block)
-            self._check(header, is_first=is_first)
-            is_first = False
-            if not header.is_folder:
-                self._remaining_bytes = header.size_bytes
-                self._padding_bytes = -header.size_bytes % BLOCK_BYTES
-                mode = 0o755 if header.mode & stat.S_IXUSR else 0o644
-                yield Entry(header.path, mode, header.size_bytes)
-                self._skip_rest_of_file()
-        if is_first:
+            self._check(header)
+            self._last = header
+            self._remaining_bytes = header.size_bytes
+            self._padding_bytes = -header.size_bytes % BLOCK_BYTES
+            yield Entry(header.path, 0o755 if header.executable else 0o644, header.size_bytes)
+            self._skip_rest_of_file()
+        if self._last is None:
             raise Fault(ArchiveManifestMissing, "the archive is empty")
         self._check_end()
 
-    def _check(self, header: _Header, *, is_first: bool) -> None:
-        if is_first and (header.is_folder or header.path != MANIFEST):
+    def _check(self, header: _Header) -> None:
+        is_first = self._last is None
+        if is_first and header.path != MANIFEST:
             found = show_path(header.path)
             raise Fault(ArchiveManifestMissing, f"the first member is `{found}`, not {MANIFEST}")
         if is_first and header.size_bytes > MAX_MANIFEST_BYTES:
@@ -208,8 +216,10 @@ class Reader:
         if header.size_bytes > self._limits.file_bytes:
             why = f"`{show_path(header.path)}` is {header.size_bytes} bytes long"
             raise Fault(ArchiveTooLarge, f"{why}; at most {self._limits.file_bytes} are allowed")
-        if fault := self._names.add(header.path, is_folder=header.is_folder):
+        if fault := self._names.add(header.path):
             raise fault
+        if self._last:
+            _check_sequence(self._last, header)
 
     def _skip_rest_of_file(self) -> None:
         while self._remaining_bytes:
@@ -220,11 +230,10 @@ class Reader:
         self._padding_bytes = 0
 
     def _check_end(self) -> None:
-        """Require the second zero block, zeros up to a tar record at most, and then the end."""
+        """Require the second zero block, and then the end."""
         if self._stream.read_exactly(BLOCK_BYTES) != ZERO_BLOCK:
             raise Fault(ArchiveMalformed, "one zero block does not end an archive; two do")
-        rest = self._stream.read_up_to(_RECORD_BYTES)
-        if any(rest) or len(rest) == _RECORD_BYTES:
+        if self._stream.read_up_to(1):
             raise Fault(ArchiveMalformed, "there is data after the end of the archive")
         self._stream.check_end()
 
@@ -243,6 +252,7 @@ class _GzipReader:
         self._output = b""
         self._position = 0  # what of the output has been handed out
         self._output_bytes = 0
+        self._is_begun = False
 
     def read_exactly(self, count: int) -> bytes:
         """Return the next `count` bytes.
@@ -273,6 +283,7 @@ class _GzipReader:
 
     def _inflate(self) -> bool:
         """Replace the output by the next chunk; False at the end of the gzip member."""
+        self._begin()
         self._output = b""
         self._position = 0
         while not self._output and not self._inflater.eof:
@@ -291,6 +302,18 @@ class _GzipReader:
         self._check_size()
         return bool(self._output)
 
+    def _begin(self) -> None:
+        """Read the gzip header, once: zlib would take one with a name, a comment and much else."""
+        if self._is_begun:
+            return
+        self._is_begun = True
+        self._compressed = self._file.read(_COMPRESSED_CHUNK_BYTES)
+        self._compressed_bytes = len(self._compressed)
+        head = self._compressed[: len(GZIP_HEADER)]
+        is_cut_off = GZIP_HEADER.startswith(head)
+        if not is_cut_off and (fault := fault_in_gzip_header(head)):
+            raise fault
+
     def _check_size(self) -> None:
         limits = self._limits
         if self._output_bytes > limits.total_bytes:
@@ -305,36 +328,61 @@ class _GzipReader:
 @dataclass(frozen=True, slots=True)
 class _Header:
     path: str
-    mode: int
+    executable: bool
     size_bytes: int
-    is_folder: bool
+    mtime: int
 
 
 def _parse_header(block: bytes) -> _Header:
-    """Return one ustar header block, its path checked; the field offsets are IEEE Std 1003.1's."""
+    """Return one header, once nothing in it is other than the writer would have written."""
     stated = _octal(block[148:156], "checksum")
     if stated != sum(block) - sum(block[148:156]) + 8 * ord(" "):
         raise Fault(ArchiveMalformed, "the checksum of a header is wrong")
     if block[257:265] != b"ustar\0" + b"00":
         raise Fault(ArchiveMalformed, f"a header is not POSIX ustar: {block[257:265]!r}")
+    path = _path(block)
+    header = _Header(
+        path,
+        executable=bool(_octal(block[100:108], "mode") & stat.S_IXUSR),
+        size_bytes=min(_octal(block[124:136], "size"), MAX_NUMBER),
+        mtime=min(_octal(block[136:148], "time"), MAX_NUMBER),
+    )
+    parts = split_path(path)
+    if parts is None:
+        why = f"`{show_path(path)}` does not divide into a prefix and a name"
+        raise Fault(ArchivePath, why)
+    expected = header_block(parts, header.size_bytes, header.mtime, executable=header.executable)
+    if fault := fault_in_header(block, expected, path):
+        raise fault
+    return header
+
+
+def _path(block: bytes) -> str:
+    """Return the path of a header of a regular file, checked."""
     raw_path = _text(block[0:100], "name")
     if prefix := _text(block[345:500], "prefix"):
         raw_path = prefix + b"/" + raw_path
     kind = block[156:157]
-    if kind not in {b"0", b"\0", b"5"}:
+    if kind != b"0":
         name = _TYPE_NAMES.get(kind, f"of unknown type {kind!r}")
         raise Fault(ArchiveMemberType, f"`{show_path(raw_path)}` is {name}")
-    is_folder = kind == b"5"
-    if is_folder:
-        raw_path = raw_path.removesuffix(b"/")
     if fault := fault_in_path(raw_path):
         raise fault
-    for offset, width, name in ((108, 8, "owner"), (116, 8, "group"), (136, 12, "time")):
-        _octal(block[offset : offset + width], name)
-    size_bytes = _octal(block[124:136], "size")
-    if is_folder and size_bytes:
-        raise Fault(ArchiveMalformed, f"the folder `{show_path(raw_path)}` has contents")
-    return _Header(raw_path.decode(), _octal(block[100:108], "mode"), size_bytes, is_folder)
+    return raw_path.decode()
+
+
+def _check_sequence(last: _Header, header: _Header) -> None:
+    """Require the order of paths behind the manifest, and one time for all.
+
+    Raises:
+        Fault: one is not as it has to be.
+    """
+    if last.path != MANIFEST and last.path.encode() > header.path.encode():
+        why = f"`{show_path(header.path)}` stands behind `{show_path(last.path)}`"
+        raise Fault(ArchiveMalformed, f"{why}; members have the order of their paths' bytes")
+    if last.mtime != header.mtime:
+        why = f"the time of `{show_path(header.path)}` is {header.mtime}, not {last.mtime}"
+        raise Fault(ArchiveMalformed, f"{why} as that of the member before it")
 
 
 def _octal(raw: bytes, name: str) -> int:

@@ -5,10 +5,14 @@ a POSIX ustar archive (IEEE Std 1003.1, pax, "ustar Interchange Format"): regula
 0:0 without names, modes 0755 or 0644, one time for all, manifest.yaml first and the others in the
 order of their paths' bytes, two zero blocks at the end. Folders are implied by the files in them
 and not stored, so an empty folder cannot be packed.
+
+A path means one file on every system, whether it can be written there or not: what Windows takes
+for a device, a drive, a stream or a pattern, or shortens, is no path of an artifact anywhere.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass, field
 
@@ -31,7 +35,18 @@ BLOCK_BYTES = 512
 ZERO_BLOCK = bytes(BLOCK_BYTES)
 _MAX_PATH_BYTES = 255
 _MAX_DEPTH = 32
-_MISLEADING = frozenset({"Cc", "Cf", "Zl", "Zp"})  # controls, bidirectional marks, line ends
+# Controls, bidirectional marks, line ends; and private characters, as which shares and subsystems
+# of other systems disguise `:` and the like (U+F001 to U+F07F).
+_MISLEADING = frozenset({"Cc", "Cf", "Co", "Zl", "Zp"})
+# learn.microsoft.com, "Naming Files, Paths, and Namespaces": reserved characters and names, the
+# latter with any extension, and with spaces before it.
+_RESERVED_CHARACTERS = re.compile(r'[<>:"|?*]')
+_DEVICE = re.compile(
+    r"(?:con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\..*)?",
+    re.IGNORECASE,
+)
+# What Windows makes of a longer name, by which it opens that file, too: `LIBRAR~1.PY`.
+_SHORT_NAME = re.compile(r"[^.]{1,6}~[0-9]{1,6}(?:\.[^.]{0,3})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +115,13 @@ def fault_in_path(raw: bytes) -> Fault | None:
         ("\\" in path, "has a backslash"),
         (any(unicodedata.category(c) in _MISLEADING for c in path), "has invisible characters"),
         (not unicodedata.is_normalized("NFC", path), "is not in Unicode normal form C"),
+        (bool(_RESERVED_CHARACTERS.search(path)), "has a character that Windows reserves"),
+        (
+            any(part.endswith((".", " ")) for part in parts),
+            "has a part that ends in a dot or space",
+        ),
+        (any(_DEVICE.fullmatch(part) for part in parts), "has the name of a device on Windows"),
+        (any(_SHORT_NAME.fullmatch(part) for part in parts), "has a short name of Windows"),
         (len(raw) > _MAX_PATH_BYTES, f"is longer than {_MAX_PATH_BYTES} bytes"),
         (len(parts) > _MAX_DEPTH, f"is more than {_MAX_DEPTH} folders deep"),
     )
@@ -116,7 +138,7 @@ class Names:
     is_folder_by_path: dict[str, bool] = field(default_factory=dict)
     path_by_folded: dict[str, str] = field(default_factory=dict)
 
-    def add(self, path: str, *, is_folder: bool) -> Fault | None:
+    def add(self, path: str) -> Fault | None:
         """Take note of a member's path, or say what it collides with."""
         if path in self.stored:
             return Fault(ArchiveDuplicate, f"`{show_path(path)}` is there twice")
@@ -125,7 +147,7 @@ class Names:
         for length in range(1, len(parts)):
             if fault := self._claim("/".join(parts[:length]), is_folder=True):
                 return fault
-        return self._claim(path, is_folder=is_folder)
+        return self._claim(path, is_folder=False)
 
     def _claim(self, path: str, *, is_folder: bool) -> Fault | None:
         known = self.is_folder_by_path.setdefault(path, is_folder)
@@ -133,9 +155,17 @@ class Names:
             return Fault(ArchiveDuplicate, f"`{show_path(path)}` is both a file and a folder")
         if len(self.is_folder_by_path) > self.max_members:
             return Fault(ArchiveTooLarge, f"it has more than {self.max_members} files and folders")
-        folded = unicodedata.normalize("NFC", path.casefold())
-        other = self.path_by_folded.setdefault(folded, path)
+        other = self.path_by_folded.setdefault(_folded(path), path)
         if other != path:
             why = f"`{show_path(other)}` and `{show_path(path)}` differ in case only"
             return Fault(ArchiveDuplicate, why)
         return None
+
+
+def _folded(path: str) -> str:
+    """Return what paths have in common that some system takes for one.
+
+    Some fold to lower case, some to upper (U+0131 is `I` there), some normalize before or after.
+    """
+    upper = unicodedata.normalize("NFD", path).upper()
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", upper).casefold())

@@ -8,6 +8,14 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from aperio_cli.archive.header import (
+    GZIP_HEADER,
+    MAX_NUMBER,
+    NAME_BYTES,
+    PREFIX_BYTES,
+    header_block,
+    split_path,
+)
 from aperio_cli.archive.reading import list_members
 from aperio_cli.archive.rules import (
     BLOCK_BYTES,
@@ -32,12 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CHUNK_BYTES = 64 * 1024
-_NAME_BYTES = 100
-_PREFIX_BYTES = 155
-_MAX_OCTAL_11 = 8**11 - 1
 _GZIP_LEVEL = 6
-# ID1 ID2 CM FLG, MTIME 0, XFL 0, OS 255 (unknown): RFC 1952, section 2.3.
-_GZIP_HEADER = b"\x1f\x8b\x08\x00" + bytes(4) + b"\x00\xff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,8 @@ def write(destination: Path, members: Iterable[Member], *, mtime: int) -> tuple[
         DiskFull: there is no space; nothing is left.
         OSError: a source cannot be read or the destination's folder cannot be written.
     """
-    if not 0 <= mtime <= _MAX_OCTAL_11:
-        raise _unfit("the time of the members", f"{mtime} is not in 0..{_MAX_OCTAL_11}")
+    if not 0 <= mtime <= MAX_NUMBER:
+        raise _unfit("the time of the members", f"{mtime} is not in 0..{MAX_NUMBER}")
     ordered = _in_order(members)
     with AsideFile(destination) as aside:
         gzip = _GzipWriter(aside.file)
@@ -111,7 +114,7 @@ class _GzipWriter:
         self._size_bytes = 0
         self._checksum = 0
         self._input_bytes = 0
-        self._put(_GZIP_HEADER)
+        self._put(GZIP_HEADER)
 
     def write(self, data: bytes) -> None:
         self._checksum = zlib.crc32(data, self._checksum)
@@ -135,7 +138,7 @@ def _in_order(members: Iterable[Member]) -> list[Member]:
     ordered = sorted(members, key=lambda member: (member.path != MANIFEST, _bytes_of(member.path)))
     names = Names(DEFAULT_LIMITS.members)
     for member in ordered:
-        fault = fault_in_path(_bytes_of(member.path)) or names.add(member.path, is_folder=False)
+        fault = fault_in_path(_bytes_of(member.path)) or names.add(member.path)
         if fault:
             raise _unfit(f"`{show_path(member.path)}`", fault.why) from fault
     if not ordered or ordered[0].path != MANIFEST:
@@ -170,38 +173,14 @@ def _header(member: Member, size: int, mtime: int) -> bytes:
     limit = MAX_MANIFEST_BYTES if member.path == MANIFEST else DEFAULT_LIMITS.file_bytes
     if size > limit:
         raise _unfit(f"`{member.path}`", f"{size} bytes long; at most {limit} are allowed")
-    prefix, name = _split(member.path)
-    fields = (
-        name.ljust(_NAME_BYTES, b"\0"),
-        b"0000755\0" if member.executable else b"0000644\0",
-        b"0000000\0" * 2,  # owner and group
-        b"%011o\0" % size,
-        b"%011o\0" % mtime,
-        b" " * 8,  # the checksum counts itself as spaces
-        b"0",
-        bytes(100),  # link name
-        b"ustar\0" + b"00",
-        bytes(64),  # names of owner and group
-        b"0000000\0" * 2,  # device
-        prefix.ljust(_PREFIX_BYTES, b"\0"),
-        bytes(12),
-    )
-    block = b"".join(fields)
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
-
-
-def _split(path: str) -> tuple[bytes, bytes]:
-    """Return a path as ustar's prefix and name, cut at the first `/` that lets both fit."""
-    raw = path.encode()
-    if len(raw) <= _NAME_BYTES:
-        return b"", raw
-    cut = raw.find(b"/", len(raw) - _NAME_BYTES - 1)
-    if 0 < cut <= _PREFIX_BYTES:
-        return raw[:cut], raw[cut + 1 :]
-    raise _unfit(
-        f"`{path}`",
-        f"{len(raw)} bytes do not divide at a `/` into at most {_PREFIX_BYTES} and {_NAME_BYTES}",
-    )
+    path = split_path(member.path)
+    if path is None:
+        raise _unfit(
+            f"`{member.path}`",
+            f"{len(member.path.encode())} bytes do not divide at a `/` into at most"
+            f" {PREFIX_BYTES} and {NAME_BYTES}",
+        )
+    return header_block(path, size, mtime, executable=member.executable)
 
 
 def _padding(size: int) -> bytes:

@@ -70,7 +70,7 @@ class ArchiveTruncated(ArchiveRefused):
 
 
 class ArchiveMalformed(ArchiveRefused):
-    """The artifact is not a well-formed gzip file holding one POSIX ustar archive."""
+    """The artifact is no gzip file with one POSIX ustar archive, in the one form of artifacts."""
 
     code = "archive-malformed"
 
