@@ -175,13 +175,15 @@ def test_an_empty_live_chunk_that_answers_position_zero_does_not_repeat() -> Non
         assert harness.sync(again).events == ()
 
 
-def test_an_event_without_a_time_is_not_taken_for_an_old_one() -> None:
+@pytest.mark.parametrize("time", [None, "soon", "9999-12-31T23:59:59-08:00"])
+def test_an_event_without_a_time_is_a_dead_letter_and_not_an_old_one(time: str | None) -> None:
     entries = box.make_events(2)
-    entries[0]["created_at"] = None
+    entries[0]["created_at"] = time
     with box.BoxSimulator(entries) as simulator:
         simulator.fail_next(NOTHING)  # the history; the live stream has both
         result = harness_for(simulator, created_after=A_MONTH_AGO).sync()
-    assert ids_of(result) == ids(entries)
+    assert ids_of(result) == ids(entries[1:])
+    assert [letter.source_event_id for letter in result.dead_letters] == ids(entries[:1])
 
 
 def test_a_pause_longer_than_live_events_are_kept_loses_nothing() -> None:
@@ -265,16 +267,56 @@ def test_malformed_entries_do_not_end_the_sync() -> None:
     with box.BoxSimulator(entries) as simulator:
         result = harness_for(simulator, created_after=A_MONTH_AGO).sync()
     assert result.error is None
-    assert [event.record for event in result.events] == entries[:3] + entries[5:]
+    assert [event.record for event in result.events] == entries[:3] + entries[6:]
+    assert result.events[-1].actor == connector.Actor(
+        id="1", display_name="\ufffd", ip_address=entries[7]["ip_address"]
+    )
+    reasons = [letter.reason for letter in result.dead_letters]
+    assert reasons[0] == "record: expected an object, received text"
+    assert reasons[1] == "record: expected an object, received null or nothing"
+    assert "yesterday" in reasons[2]
+    assert result.dead_letters[0].position == "admin_logs at 0, entry 4"
+    assert result.dead_letters[2].source_event_id == entries[5]["event_id"]
+    assert [letter.source for letter in result.dead_letters] == ["admin_logs"] * 3
 
 
-def test_an_oversized_entry_does_not_end_the_sync() -> None:
-    entries = box.make_events(3)
-    entries[1]["note"] = "x" * 1024 * 1024
-    with box.BoxSimulator(entries) as simulator:
+ODD_ENTRIES = {
+    "a fraction as it was written": ("0.10", ""),
+    "a number beyond every float": ("1e400", ""),
+    "a number of 5,000 digits": ("9" * 5000, ""),
+    "600 kB that is not ASCII": ('"' + "\u2603" * 200_000 + '"', ""),
+    "500 levels": ("[" * 500 + "]" * 500, ""),
+    "5,000 levels": ('{"a":' * 5000 + "1" + "}" * 5000, "more than 512 levels"),
+    "no number": ("NaN", "not JSON"),
+    "more than 1 MiB": ('"' + "x" * 1024 * 1024 + '"', "1048576 are the most"),
+    "a line end in a text": ('"a\nb"', "not JSON"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_ENTRIES)
+def test_an_odd_entry_passes_as_its_own_bytes_or_is_a_dead_letter(odd: str) -> None:
+    value, reason = ODD_ENTRIES[odd]
+    entries = [json.dumps(entry) for entry in box.make_events(3)]
+    entries[1] = entries[1][:-1] + f',"odd":{value}' + "}"
+    body = f'{{"entries":[{", ".join(entries)}],"next_stream_position":"7"}}'
+    with box.BoxSimulator() as simulator:
+        simulator.fail_next(box.Reply(200, body.encode()))
         result = harness_for(simulator).sync()
     assert result.error is None
-    assert ids_of(result) == ids([entries[0], entries[2]])
+    assert len(result.checkpoints) == 2
+    passed = [event.record_json for event in result.events]
+    assert passed == [entry.encode() for entry in (entries[::2] if reason else entries)]
+    assert [reason in letter.reason for letter in result.dead_letters] == [True] * bool(reason)
+
+
+def test_bytes_that_are_not_utf8_spoil_their_own_entry_only() -> None:
+    first, second = (json.dumps(entry).encode() for entry in box.make_events(2))
+    body = b'{"entries":[%b,{"event_id":"\xff"},%b],"next_stream_position":"7"}' % (first, second)
+    with box.BoxSimulator() as simulator:
+        simulator.fail_next(box.Reply(200, body))
+        result = harness_for(simulator).sync()
+    assert len(result.events) == 2
+    assert [letter.reason for letter in result.dead_letters] == ["record is not UTF-8"]
 
 
 @pytest.mark.parametrize("cursor", [b"x", b"{}", json.dumps({"version": 9}).encode()])

@@ -369,7 +369,7 @@ def _time_of(entry: Entry, default: datetime) -> datetime:
     """Give when an entry happened; a malformed one counts as new, so that it is served."""
     try:
         return datetime.fromisoformat(entry["created_at"]).astimezone(UTC)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         return default
 
 

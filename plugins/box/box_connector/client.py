@@ -7,17 +7,17 @@ Sources, below https://developer.box.com: "List user and enterprise events" (/re
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
-from aperio_plugin import errors
+from aperio_plugin import errors, records
+from aperio_plugin.rest import retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
     from types import TracebackType
 
     import httpx
@@ -31,6 +31,7 @@ _MAX_RETRY_AFTER_S: Final = 300.0  # a longer pause is the host's to wait for, n
 _TIMEOUT_S: Final = 30.0
 _MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 _MAX_QUOTED: Final = 200
+_T = TypeVar("_T")
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -39,11 +40,11 @@ class Chunk:
     """One reply of the event stream.
 
     Attributes:
-        entries: as Box sent them, of any JSON type.
+        entries: each as Box wrote it; one that cannot be passed on says why.
         next_position: where the next chunk begins; None when Box does not say.
     """
 
-    entries: list[Any]
+    entries: list[records.Record]
     next_position: str | None
 
 
@@ -123,11 +124,8 @@ class BoxClient:
         query = {"stream_type": stream, "stream_position": position, "limit": str(CHUNK_LIMIT)}
         if created_after is not None:
             query["created_after"] = created_after.isoformat(timespec="seconds")
-        body = self._get("/2.0/events", query)
-        entries = body.get("entries")
-        if not isinstance(entries, list):
-            raise errors.Unavailable("Box's reply has no list of events")
-        return Chunk(entries, _position(body.get("next_stream_position")))
+        page = self._get("/2.0/events", query, lambda body: records.split(body, "entries"))
+        return Chunk(page.records, _position(page.fields.get("next_stream_position")))
 
     def current_user(self) -> dict[str, Any]:
         """Give the account that the token speaks for: id, name, login, enterprise.
@@ -135,19 +133,26 @@ class BoxClient:
         Raises:
             Exception: as `events` does.
         """
-        return self._get("/2.0/users/me", {"fields": "id,type,name,login,enterprise"})
+        query = {"fields": "id,type,name,login,enterprise"}
+        return self._get("/2.0/users/me", query, records.read_object)
 
-    def _get(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
-        """Give the JSON object at a path, trying again as long as that may help."""
+    def _get(self, path: str, query: Mapping[str, str], read: Callable[[bytes], _T]) -> _T:
+        """Give what is at a path, trying again as long as that may help.
+
+        Args:
+            path: below the base URL.
+            query: of the request.
+            read: reads a body, and raises `errors.Unavailable` for one that is not as expected.
+        """
         for attempt in range(_ATTEMPTS - 1):
-            outcome = self._attempt(path, query)
+            outcome = self._attempt(path, query, read)
             if not isinstance(outcome, _TryAgain):
                 return outcome
             asked_s = outcome.retry_after_s or 0.0
             if asked_s > _MAX_RETRY_AFTER_S:
                 raise outcome.given_up()
             self._wait(max(asked_s, self._pause_s(attempt)))
-        outcome = self._attempt(path, query)
+        outcome = self._attempt(path, query, read)
         if isinstance(outcome, _TryAgain):
             raise outcome.given_up()
         return outcome
@@ -158,7 +163,9 @@ class BoxClient:
         jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients out, hides nothing
         return min(_MAX_BACKOFF_S, self._backoff_s * 2.0**attempt) * jitter
 
-    def _attempt(self, path: str, query: Mapping[str, str]) -> dict[str, Any] | _TryAgain:
+    def _attempt(
+        self, path: str, query: Mapping[str, str], read: Callable[[bytes], _T]
+    ) -> _T | _TryAgain:
         import httpx
 
         try:
@@ -169,13 +176,12 @@ class BoxClient:
         except httpx.DecodingError:
             return _TryAgain("a reply whose compression is broken")
         if response.status_code == HTTPStatus.OK:
-            found = _json_object(body)
-            return _TryAgain("a reply that is not a JSON object") if found is None else found
+            return _read(body, read)
         if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             return _TryAgain("429, too many requests", _asked_s(response) or 0.0)
         if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return _TryAgain(f"{response.status_code}, a failure on Box's side", _asked_s(response))
-        raise _refusal(response.status_code, _json_object(body) or {})
+        raise _refusal(response.status_code, _error_object(body))
 
 
 def _checked(base_url: str) -> str:
@@ -190,10 +196,11 @@ def _checked(base_url: str) -> str:
 def _is_safe(base_url: str) -> bool:
     try:
         parts = urlsplit(base_url)
+        _ = parts.port  # raises for one that is none
     except ValueError:
         return False
     encrypted = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-    extras = parts.username or parts.query or parts.fragment
+    extras = "@" in parts.netloc or parts.query or parts.fragment
     return bool(encrypted and parts.hostname and not extras)
 
 
@@ -207,17 +214,19 @@ def _read_capped(response: httpx.Response) -> bytes:
     return bytes(body)
 
 
-def _json_object(body: bytes) -> dict[str, Any] | None:
+def _read(body: bytes, read: Callable[[bytes], _T]) -> _T | _TryAgain:
     try:
-        value = json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+        return read(body)
+    except errors.Unavailable as error:
+        return _TryAgain(f"{error.summary} {_quoted(error.detail)}".strip())
 
 
-def _no_constant(name: str) -> NoReturn:
-    """Refuse NaN and Infinity, which Python reads and JSON (RFC 8259) does not have."""
-    raise ValueError(name)
+def _error_object(body: bytes) -> dict[str, Any]:
+    """Give what Box says about a failure; nothing when it is not as Box documents it."""
+    try:
+        return records.read_object(body)
+    except errors.Unavailable:
+        return {}
 
 
 def _position(value: Any) -> str | None:
@@ -228,22 +237,7 @@ def _position(value: Any) -> str | None:
 
 
 def _asked_s(response: httpx.Response) -> float | None:
-    return _retry_after_s(response.headers.get("Retry-After", ""), datetime.now(UTC))
-
-
-def _retry_after_s(header: str, now: datetime) -> float | None:
-    """Give the seconds that a Retry-After header asks for (RFC 9110, 10.2.3); None: it does not."""
-    from email.utils import parsedate_to_datetime
-
-    text = header.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        until = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return max(0.0, (until - now).total_seconds())
+    return retry_after_s(response.headers.get("Retry-After", ""))
 
 
 def _refusal(status: int, error: Mapping[str, Any]) -> errors.PluginError:

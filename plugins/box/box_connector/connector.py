@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from aperio_plugin import connector, errors
+from aperio_plugin import connector, errors, records, times
 
 from box_connector.client import PUBLIC_BASE_URL, BoxClient
 from box_connector.cursor import HISTORY, Cursor, CursorInvalid
-from box_connector.normalization import EVENT_TYPES, NO_TIME, NotAnEvent, normalize, occurred_at
+from box_connector.normalization import EVENT_TYPES, normalize
 from box_connector.recent import RecentIds
 from box_connector.settings import Settings
 
@@ -161,10 +163,10 @@ class BoxConnector(connector.Connector):
             caught_up = False
             while not caught_up:
                 chunk = client.events(place.stream, place.position, _bound(place))
-                for event in _events(chunk, place, settings, context):
-                    if recent.is_new(event.source_event_id):
+                for item in _items(chunk, place, settings):
+                    if recent.is_new(_identity(item)):
                         done += 1
-                        yield event
+                        yield item
                 caught_up = place.stream != HISTORY and not _goes_on(chunk, place)
                 place = self._after(chunk, place)
                 yield connector.Checkpoint(place.encode())
@@ -229,25 +231,39 @@ def _bound(place: Cursor) -> datetime | None:
     return place.created_after if place.stream == HISTORY else None
 
 
-def _events(
-    chunk: Chunk, place: Cursor, settings: Settings, context: connector.Context
-) -> Iterator[connector.Event]:
-    """Give the events of a chunk that are wanted; an entry that is no event is logged."""
-    for entry in chunk.entries:
-        try:
-            event = normalize(entry, place.stream, settings.internal_domains)
-        except NotAnEvent as error:
-            context.logger.warning("skipped an entry of %s: %s", place.stream, error)
-            continue
-        if not _is_too_old(occurred_at(entry), place):
-            yield event
+def _items(
+    chunk: Chunk, place: Cursor, settings: Settings
+) -> Iterator[connector.Event | connector.DeadLetter]:
+    """Give what is wanted of a chunk; an entry that cannot be passed on as a dead letter."""
+    made = records.events(
+        chunk.entries,
+        lambda entry: normalize(entry, place.stream, settings.internal_domains),
+        position=f"{place.stream} at {place.position}",
+        id_key="event_id",
+    )
+    for item in made:
+        if isinstance(item, connector.DeadLetter):
+            yield replace(item, source=place.stream)
+        elif not _is_too_old(item, place):
+            yield item
 
 
-def _is_too_old(time: datetime, place: Cursor) -> bool:
+def _identity(item: connector.Event | connector.DeadLetter) -> str:
+    """Give by what a repeat is known; the streams repeat dead letters, too."""
+    if isinstance(item, connector.Event):
+        return item.source_event_id
+    record = item.record if isinstance(item.record, bytes) else item.record.encode()
+    return f"dead:{hashlib.sha256(record).hexdigest()}"
+
+
+def _is_too_old(event: connector.Event, place: Cursor) -> bool:
     """Tell whether the live stream gave something from before the backfill's start."""
-    if place.stream == HISTORY or place.created_after is None or time == NO_TIME:
+    if place.stream == HISTORY or place.created_after is None:
         return False
-    return time < place.created_after
+    try:
+        return times.parse_time(str(event.occurred_at)) < place.created_after
+    except ValueError:
+        return False  # the SDK says what is wrong with it
 
 
 def _account_facts(user: Mapping[str, object]) -> dict[str, str]:

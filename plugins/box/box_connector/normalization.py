@@ -9,10 +9,11 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
+from aperio_plugin import errors
 from aperio_plugin.connector import Actor, Event
+from aperio_plugin.records import Record
 
 ITEM_SHARED_EXTERNALLY: Final = "box.item_shared_externally"
 SHARED_LINK_CREATED: Final = "box.shared_link_created"
@@ -32,8 +33,11 @@ _TYPES: Final[Mapping[str, str]] = {
     "ITEM_SHARED_CREATE": SHARED_LINK_CREATED,
     "ITEM_SHARED_UPDATE": SHARED_LINK_UPDATED,
     "COLLABORATION_INVITE": COLLABORATION_INVITED,
+    "COLLAB_ADD_COLLABORATOR": COLLABORATION_INVITED,
+    "COLLAB_INVITE_COLLABORATOR": COLLABORATION_INVITED,
     "COLLABORATION_ACCEPT": COLLABORATION_ACCEPTED,
     "LOGIN": LOGIN_SUCCEEDED,
+    "ADMIN_LOGIN": LOGIN_SUCCEEDED,
     "FAILED_LOGIN": LOGIN_FAILED,
     "CHANGE_ADMIN_ROLE": ADMIN_ROLE_CHANGED,
     "ENTERPRISE_APP_AUTHORIZATION_UPDATE": APP_AUTHORIZED,
@@ -47,48 +51,46 @@ _MAX_ID_LENGTH: Final = 128
 _MAX_TYPE_LENGTH: Final = 100
 _MAX_ACTOR_LENGTH: Final = 320  # the longest mail address (RFC 5321, 4.5.3.1); the record has all
 _NOT_IN_A_TYPE: Final = re.compile(r"[^a-z0-9_]+")
-_MAX_RECORD_BYTES: Final = 1024 * 1024  # `Event.record_json` of the plugin interface
-NO_TIME: Final = datetime.fromtimestamp(0, UTC)
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_ZONE: Final = re.compile(r".*[+-]\d\d(:?\d\d)?")
 
 
-class NotAnEvent(ValueError):
-    """There is no record to pass on: the entry is not a JSON object, or is too large for one."""
-
-
-def normalize(entry: Any, stream: str, internal_domains: frozenset[str] = frozenset()) -> Event:
-    """Give the Aperio event of one entry; the record is the whole entry.
+def normalize(entry: Record, stream: str, internal_domains: frozenset[str] = frozenset()) -> Event:
+    """Give the Aperio event of one entry; the record is the whole entry, as Box wrote it.
 
     Args:
-        entry: one element of `entries`, as parsed from JSON.
+        entry: one element of `entries`.
         stream: Box's stream type, the event's `source`.
         internal_domains: the enterprise's mail domains in lower case; with them, an invitation to
             anyone else counts as sharing externally. Empty: nobody is judged by domain.
 
     Raises:
-        NotAnEvent: the entry is not a JSON object, or larger than a record may be.
+        errors.InvalidRecord: the entry has no time.
     """
-    if not isinstance(entry, dict):
-        raise NotAnEvent(f"expected a JSON object, received {type(entry).__name__}")
-    record = json.dumps(entry, separators=(",", ":")).encode()
-    if len(record) > _MAX_RECORD_BYTES:
-        raise NotAnEvent(f"{len(record)} bytes, event id {_text(entry.get('event_id'))[:64]!r}")
+    fields = entry.fields
     return Event(
         source_event_id=source_event_id(entry),
-        event_type=event_type(entry, internal_domains),
-        occurred_at=occurred_at(entry),
-        actor=actor(entry),
+        event_type=event_type(fields, internal_domains),
+        occurred_at=occurred_at(fields),
+        actor=actor(fields),
         source=stream,
-        record=record,
+        record=entry.json,
     )
 
 
-def source_event_id(entry: Mapping[str, Any]) -> str:
+def source_event_id(entry: Record) -> str:
     """Give Box's `event_id`, or for an entry without one a digest of its content."""
-    given = _text(entry.get("event_id"))
+    given = _text(entry.fields.get("event_id"))
     if given and len(given) <= _MAX_ID_LENGTH:
         return given
-    canonical = json.dumps(entry, sort_keys=True, separators=(",", ":"))
+    # Numbers as Box wrote them: two that differ in the last of many digits are two.
+    fields = json.loads(entry.json, parse_int=_digits, parse_float=_digits)
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _digits(number: str) -> str:
+    return f"\0{number}"
 
 
 def event_type(entry: Mapping[str, Any], internal_domains: frozenset[str] = frozenset()) -> str:
@@ -105,15 +107,20 @@ def event_type(entry: Mapping[str, Any], internal_domains: frozenset[str] = froz
     return f"box.{suffix}" if suffix else UNKNOWN
 
 
-def occurred_at(entry: Mapping[str, Any]) -> datetime:
-    """Give `created_at` in UTC, else `recorded_at`, else the Unix epoch: a time nobody believes."""
+def occurred_at(entry: Mapping[str, Any]) -> str:
+    """Give `created_at`, or where Box leaves it out `recorded_at`; in UTC unless it says otherwise.
+
+    Raises:
+        errors.InvalidRecord: there is neither, or it is not text.
+    """
     for key in ("created_at", "recorded_at"):
-        try:
-            time = datetime.fromisoformat(_text(entry.get(key)))
-            return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
-        except (ValueError, OverflowError):
-            continue
-    return NO_TIME
+        time = entry.get(key)
+        if isinstance(time, str) and time:
+            has_zone = time.endswith(("Z", "z")) or _ZONE.fullmatch(time[-6:])
+            return time if has_zone else f"{time}Z"
+        if time:
+            raise errors.InvalidRecord(f"{key}: expected text, received {time!r:.40}")
+    raise errors.InvalidRecord("created_at: expected text, and recorded_at is missing, too")
 
 
 def actor(entry: Mapping[str, Any]) -> Actor | None:
@@ -122,14 +129,16 @@ def actor(entry: Mapping[str, Any]) -> Actor | None:
     Box's id `2` stands for people who are not logged in; it is passed on as it is.
     """
     user = _object(entry.get("created_by"))
-    found = Actor(
-        id=_text(user.get("id"))[:_MAX_ACTOR_LENGTH],
-        email=_text(user.get("login"))[:_MAX_ACTOR_LENGTH],
-        display_name=_text(user.get("name"))[:_MAX_ACTOR_LENGTH],
-        type=_text(user.get("type"))[:_MAX_ACTOR_LENGTH],
-        ip_address=_text(entry.get("ip_address"))[:_MAX_ACTOR_LENGTH],
-    )
-    return None if found == Actor() else found
+    texts = [_short(user.get(key)) for key in ("id", "login", "name", "type")]
+    texts.append(_short(entry.get("ip_address")))
+    if not any(texts):
+        return None
+    identity, email, name, kind, address = texts
+    return Actor(id=identity, email=email, display_name=name, type=kind, ip_address=address)
+
+
+def _short(value: Any) -> str:
+    return _text(value)[:_MAX_ACTOR_LENGTH]
 
 
 def _is_open_link(entry: Mapping[str, Any]) -> bool:
@@ -148,8 +157,11 @@ def _collaborator(entry: Mapping[str, Any]) -> str:
 
 
 def _is_outsider(login: str, internal_domains: frozenset[str]) -> bool:
+    """Tell whether a mail address is in none of the domains, nor in one below them."""
     _, at, domain = login.rpartition("@")
-    return bool(internal_domains and at) and domain.lower() not in internal_domains
+    domain = domain.lower().rstrip(".")
+    inside = any(domain == own or domain.endswith(f".{own}") for own in internal_domains)
+    return bool(internal_domains and at) and not inside
 
 
 def _object(value: Any) -> Mapping[str, Any]:
@@ -159,8 +171,8 @@ def _object(value: Any) -> Mapping[str, Any]:
 def _text(value: Any) -> str:
     """Give text, and whole numbers as text (Box's own examples have ids of both kinds).
 
-    JSON can escape half a surrogate pair, which no UTF-8 text can hold: it becomes `?`.
+    JSON can escape half a surrogate pair, which no UTF-8 text can hold: it becomes U+FFFD.
     """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+    if isinstance(value, str):
+        return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""

@@ -2,15 +2,18 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Self
 
 from aperio_plugin import errors
 from aperio_plugin.connector import Config
+from aperio_plugin.times import parse_time
 
 from box_connector.client import PUBLIC_BASE_URL
 
 _HISTORY_RETENTION: Final = timedelta(days=365)  # Box's guide "Stream Types"
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
+_ZONE: Final = re.compile(r"([Zz]|[+-]\d\d(:?\d\d)?)$")
 _DOMAIN: Final = re.compile(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+")
 
 
@@ -50,15 +53,21 @@ def _created_after(text: str, now: datetime) -> datetime | None:
     if not text:
         return None
     try:
-        time = datetime.fromisoformat(text)
-        time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
+        time = parse_time(_with_zone(text))
+    except ValueError:
         raise errors.InvalidConfig(
             "created_after must be a time such as 2026-01-31T00:00:00Z", field="created_after"
         ) from None
     if time > now:
         raise errors.InvalidConfig("created_after is in the future", field="created_after")
     return max(time, now - _HISTORY_RETENTION)
+
+
+def _with_zone(text: str) -> str:
+    """Give a date, or a time without a zone, as a time in UTC."""
+    if _DATE.fullmatch(text):
+        return f"{text}T00:00:00Z"
+    return text if _ZONE.search(text) else f"{text}Z"
 
 
 def _domains(text: str) -> frozenset[str]:

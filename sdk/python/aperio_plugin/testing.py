@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from aperio_plugin import connector, destination, errors, remediation
+from aperio_plugin import connector, destination, errors, records, remediation
 from aperio_plugin._connecting import ConnectorService
 from aperio_plugin._convert import answering, declaring, objects
 from aperio_plugin._delivering import DestinationService
@@ -48,7 +48,10 @@ _Result = TypeVar("_Result")
 class SyncedEvent:
     """An event as the host receives it: the record parsed, the time in UTC.
 
-    Attributes are those of `connector.Event`.
+    Attributes are those of `connector.Event`, and:
+
+    Attributes:
+        record_json: the record's bytes.
     """
 
     source_event_id: str
@@ -57,6 +60,7 @@ class SyncedEvent:
     record: dict[str, Any]
     actor: connector.Actor | None
     source: str
+    record_json: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,7 +386,7 @@ def _synced(message: connector_pb2.Event) -> SyncedEvent:
         source_event_id=message.source_event_id,
         event_type=message.event_type,
         occurred_at=message.occurred_at.ToDatetime(tzinfo=UTC),
-        record=objects.decode_object(message.record_json, "the record"),
+        record=records.read_object(message.record_json),
         actor=connector.Actor(
             id=actor.id,
             email=actor.email,
@@ -393,6 +397,7 @@ def _synced(message: connector_pb2.Event) -> SyncedEvent:
         if message.HasField("actor")
         else None,
         source=message.source,
+        record_json=message.record_json,
     )
 
 

@@ -15,6 +15,7 @@ from aperio_plugin import (
     destination,
     errors,
     remediation,
+    rest,
 )
 from aperio_plugin._connecting import ConnectorService
 from aperio_plugin._convert import calls
@@ -227,6 +228,11 @@ def test_a_time_has_one_meaning(case: dict[str, Any]) -> None:
         return
     (came,) = item.batch.events
     assert (came.occurred_at.seconds, came.occurred_at.nanos) == (case["seconds"], case["nanos"])
+
+
+@pytest.mark.parametrize("case", cases("retry_after.json"))
+def test_a_retry_after_has_one_meaning(case: dict[str, Any]) -> None:
+    assert rest.retry_after_s(case["value"], 1_445_412_470) == case["seconds"]
 
 
 @pytest.mark.parametrize("case", cases("limits.json"))

@@ -139,12 +139,12 @@ func Path(path aperio.Path) *pb.AttributePath {
 	return message
 }
 
-// RetryAfter gives a wait, kept to the microsecond; 0 is none.
+// RetryAfter gives a wait, kept to the microsecond, of a month at most; 0 is none.
 func RetryAfter(wait time.Duration) *durationpb.Duration {
 	if wait <= 0 {
 		return nil
 	}
-	return durationpb.New(wait.Truncate(time.Microsecond))
+	return durationpb.New(min(wait, aperio.MaxRetryAfter).Truncate(time.Microsecond))
 }
 
 // Interface says which version of the plugin interface the SDK is for.

@@ -155,6 +155,20 @@ func TestATimeHasOneMeaning(t *testing.T) {
 	})
 }
 
+func TestARetryAfterHasOneMeaning(t *testing.T) {
+	type scenario struct {
+		Name, Value string
+		Seconds     *float64
+	}
+	now := time.Date(2015, 10, 21, 7, 27, 50, 0, time.UTC)
+	forEach(t, "retry_after.json", func(t *testing.T, c scenario) {
+		got, found := aperio.ParseRetryAfter(c.Value, now)
+		if found != (c.Seconds != nil) || found && got.Seconds() != *c.Seconds {
+			t.Errorf("got %v, %v", got, found)
+		}
+	})
+}
+
 func TestAnEventPassesUpToItsLimits(t *testing.T) {
 	type scenario struct {
 		Name   string

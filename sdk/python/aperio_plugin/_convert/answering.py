@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aperio_plugin import errors
 from aperio_plugin._convert.calls import (
+    ask_to_wait,
     diagnostic_message,
     diagnostic_messages,
     named,
@@ -97,6 +98,5 @@ def delivery_message(result: destination.DeliveryResult) -> destination_pb2.Enve
     )
     if result.diagnostic is not None:
         message.diagnostic.CopyFrom(diagnostic_message(result.diagnostic))
-    if result.retry_after_s is not None:
-        message.retry_after.FromMicroseconds(int(result.retry_after_s * 1_000_000))
+    ask_to_wait(message, result.retry_after_s)
     return message

@@ -48,9 +48,16 @@ def status_text(error: errors.PluginError) -> str:
 def diagnostics_of(error: errors.PluginError) -> common_pb2.Diagnostics:
     """Return an error as the payload of `DIAGNOSTICS_KEY`, short enough for metadata."""
     message = common_pb2.Diagnostics(items=[diagnostic_message(error.diagnostic)])
-    if error.retry_after_s is not None:
-        message.retry_after.FromMicroseconds(int(error.retry_after_s * 1_000_000))
+    ask_to_wait(message, error.retry_after_s)
     return message
+
+
+def ask_to_wait(message: Any, retry_after_s: object) -> None:
+    """Set `retry_after` of a message, if what a plugin gives for it makes sense."""
+    from aperio_plugin.rest import retry_after_s as read
+
+    if retry_after_s is not None and (seconds := read(retry_after_s)) is not None:
+        message.retry_after.FromMicroseconds(int(seconds * 1_000_000))
 
 
 def diagnostic_message(diagnostic: errors.Diagnostic) -> common_pb2.Diagnostic:

@@ -86,9 +86,12 @@ def _from_text(text: str) -> tuple[int, int]:
 
 
 def _is_plain(text: str) -> bool:
-    """Tell whether a text has the form that most services use: `2026-01-01T00:00:00Z`."""
+    """Tell whether a text has the form that most services use.
+
+    That is `2026-01-01T00:00:00Z`, or the same with an offset of whole hours.
+    """
     return (
-        text[19:] == "Z"
+        (text[19:] == "Z" or (text[22:] == ":00" and text[19] in "+-" and text[20:22] < "24"))
         and text[4] == text[7] == "-"
         and text[10] == "T"
         and text[13] == text[16] == ":"

@@ -1,0 +1,277 @@
+"""A JSON API over HTTPS, asked with care: one line for each request in a plugin.
+
+    service = rest.Service(
+        context,
+        context.config.text("base_url"),
+        headers={"Authorization": f"Bearer {context.config.text('api_key')}"},
+    )
+    account = service.get("/v1/account").object()
+    page = service.get("/v1/events", {"after": position}).page("events")
+
+It follows no redirect, so that the key goes nowhere else; reads no more than it was told; waits
+when the service asks for it; and says in the terms of `aperio_plugin.errors` what went wrong.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode, urlsplit
+
+from aperio_plugin import errors, records
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from email.message import Message
+    from urllib.request import OpenerDirector
+
+    from aperio_plugin.context import Context
+
+__all__ = ["Reply", "Service", "retry_after_s"]
+
+MAX_RETRY_AFTER_S: Final = 30 * 86_400.0
+"""A month: what a service asks for beyond it is taken for it."""
+
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+_SECONDS: Final = re.compile(r"\d+(?:\.\d*)?", re.ASCII)
+_UNFIT: Final = re.compile(r"[^\t\x20-\x7e\xa0-\xff]")
+_NOT_FOUND, _UNAUTHORIZED, _FORBIDDEN, _BUSY, _OVERLOADED = 404, 401, 403, 429, 503
+_DEFAULT_WAIT_S = 1.0
+
+
+def retry_after_s(value: object, now_s: float | None = None) -> float | None:
+    """Give how many seconds a Retry-After asks to wait (RFC 9110, section 10.2.3).
+
+    Args:
+        value: the header's text: seconds, also with a fraction, or a date; of a list the longest
+            counts. Or a number of seconds.
+        now_s: the time to count a date from, in seconds since 1970; None: the clock's.
+
+    Returns:
+        From 0 to 30 days; None: it says nothing that makes sense.
+    """
+    if isinstance(value, str):
+        found = [_asked_s(part, now_s) for part in (value, *value.split(","))]
+        asked = [seconds for seconds in found if seconds is not None]
+        return max(asked) if asked else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    is_wait = 0 <= value < float("inf")  # and no NaN
+    return float(min(value, MAX_RETRY_AFTER_S)) if is_wait else None
+
+
+def _asked_s(text: str, now_s: float | None) -> float | None:
+    from email.utils import parsedate_tz
+
+    text = text.strip()
+    if _SECONDS.fullmatch(text):
+        return min(float(text), MAX_RETRY_AFTER_S)
+    try:
+        parts = parsedate_tz(text)
+        if parts is None:
+            return None
+        until_s = _utc_s(parts)
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
+    return min(max(0.0, until_s - (time.time() if now_s is None else now_s)), MAX_RETRY_AFTER_S)
+
+
+def _utc_s(parts: tuple[Any, ...]) -> float:
+    from calendar import timegm
+    from datetime import UTC, datetime
+
+    year, month, day, hour, minute, second = parts[:6]
+    moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC)
+    return timegm(moment.timetuple()) - (parts[9] or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the service answered.
+
+    Attributes:
+        body: the bytes.
+    """
+
+    body: bytes
+
+    def object(self) -> dict[str, Any]:
+        """Give the JSON object that the reply is.
+
+        Raises:
+            errors.Unavailable: it is none.
+        """
+        return records.read_object(self.body)
+
+    def page(self, key: str) -> records.Page:
+        """Cut the list under a key into records, each as it was written.
+
+        Raises:
+            errors.Unavailable: there is no such list.
+        """
+        return records.split(self.body, key)
+
+
+class Service:
+    """A JSON API with one key.
+
+    Args:
+        context: of the call.
+        base_url: where the API is: https, or http to this machine for a stub.
+        headers: of every request; the key is in one of them.
+        refusals: what a status means, in a sentence for the operator, such as 403.
+        waits: how often to wait when the service is busy, before the host is told.
+        longest_wait_s: a longer wait is the host's to keep.
+        max_reply_bytes: a longer reply is refused.
+        timeout_s: how long a silent connection is waited for.
+
+    Raises:
+        errors.InvalidConfig: the address may not be asked, or a header cannot carry its value.
+    """
+
+    def __init__(  # noqa: PLR0913 - each has a default that is right for most
+        self,
+        context: Context,
+        base_url: str,
+        *,
+        headers: Mapping[str, str],
+        refusals: Mapping[int, str] | None = None,
+        waits: int = 3,
+        longest_wait_s: float = 30.0,
+        max_reply_bytes: int = 16 * 1024 * 1024,
+        timeout_s: float = 30.0,
+    ) -> None:
+        self._context = context
+        self._base_url = _checked(base_url)
+        self._headers = {name: _fit(name, value) for name, value in headers.items()}
+        self._refusals = refusals or {}
+        self._waits = waits
+        self._longest_wait_s = longest_wait_s
+        self._max_reply_bytes = max_reply_bytes
+        self._timeout_s = timeout_s
+        self._opener = _opener()
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> Reply:
+        """Ask for what is at a path below the address.
+
+        Raises:
+            errors.PluginError: one that says why there is no answer.
+        """
+        return self.ask("GET", f"{path}?{urlencode(query)}" if query else path)
+
+    def post(
+        self, path: str, body: bytes = b"", *, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """Send a body to a path below the address; make sure that a repeat is harmless.
+
+        Raises:
+            errors.PluginError: one that says why there is no answer.
+        """
+        return self.ask("POST", path, body, headers=headers)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send a request, and wait and repeat it while the service is busy.
+
+        Raises:
+            errors.PluginError: one that says why there is no answer.
+        """
+        for left in range(self._waits, -1, -1):
+            answer = self._once(method, path, body, headers or {})
+            if isinstance(answer, Reply):
+                return answer
+            if left == 0 or answer > self._longest_wait_s:
+                # The host comes back at that time.
+                raise errors.RateLimited("the service asks to wait", retry_after_s=answer)
+            self._context.sleep(answer)
+        raise AssertionError  # the last turn returns or raises
+
+    def _once(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Reply | float:
+        """Give the answer, or how many seconds the service asks to wait."""
+        from http.client import HTTPException
+        from urllib.error import HTTPError
+        from urllib.request import Request
+
+        try:
+            request = Request(  # noqa: S310 - the scheme was checked
+                self._base_url + path, body, {**self._headers, **headers}, method=method
+            )
+            with self._opener.open(request, timeout=self._timeout_s) as answer:
+                return Reply(self._read(answer))
+        except HTTPError as error:
+            with error:
+                return self._meaning(error.code, error.headers)
+        except (OSError, HTTPException, ValueError) as error:
+            # A broken connection, a reply that is cut or not HTTP, an address that is none.
+            summary = "the service cannot be reached, or broke off"
+            detail = f"{type(error).__name__}: {error}"
+            raise errors.Unavailable(summary, detail=detail) from error
+
+    def _read(self, answer: Any) -> bytes:
+        body: bytes = answer.read(self._max_reply_bytes + 1)
+        if len(body) > self._max_reply_bytes:
+            raise errors.Unavailable(f"a reply is longer than {self._max_reply_bytes} bytes")
+        if answer.length:  # so many bytes were promised, and did not come
+            raise errors.Unavailable("the service broke off in the middle of a reply")
+        return body
+
+    def _meaning(self, status: int, headers: Message) -> float:
+        """Give how long to wait, or raise what a status means."""
+        asked = retry_after_s(", ".join(headers.get_all("Retry-After", ())))
+        if status == _BUSY or (status == _OVERLOADED and asked is not None):
+            return _DEFAULT_WAIT_S if asked is None else asked
+        said = self._refusals.get(status)
+        if status == _UNAUTHORIZED:
+            raise errors.Unauthenticated(said or "the service does not accept the key")
+        if status == _FORBIDDEN:
+            raise errors.PermissionDenied(said or "the service does not let the key do this")
+        if said:
+            raise errors.InvalidArgument(said)
+        raise errors.Unavailable(f"the service answered {status}", retry_after_s=asked)
+
+
+def _checked(base_url: str) -> str:
+    try:
+        parts = urlsplit(base_url)
+        has_port = parts.port != 0  # raises for one that is none
+    except ValueError as error:
+        raise errors.InvalidConfig(f"base_url is no address: {error}", field="base_url") from error
+    is_local = parts.scheme == "http" and parts.hostname in _LOOPBACK
+    if not has_port or not parts.hostname or not (parts.scheme == "https" or is_local):
+        raise errors.InvalidConfig("base_url must begin with https://", field="base_url")
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise errors.InvalidConfig("base_url must have no user, `?` or `#`", field="base_url")
+    return base_url.rstrip("/")
+
+
+def _fit(name: str, value: str) -> str:
+    """Return a header's value if a request can carry it; never says what it is."""
+    if _UNFIT.search(value):
+        raise errors.InvalidConfig(
+            f"the header {name} cannot carry its value",
+            detail="A setting in it has a line end, another control character, or one outside of"
+            " Latin-1. Look for one that was copied along with it.",
+        )
+    return value
+
+
+def _opener() -> OpenerDirector:
+    from urllib.request import HTTPRedirectHandler, build_opener
+
+    class NoRedirects(HTTPRedirectHandler):
+        """Keeps what a request carries from following a redirect to another host."""
+
+        def redirect_request(self, *_: Any) -> None:
+            """Give no new request, so that the redirect is an error."""
+
+    return build_opener(NoRedirects)

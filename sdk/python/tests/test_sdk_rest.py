@@ -1,0 +1,379 @@
+"""`aperio_plugin.records` and `aperio_plugin.rest`: what a service answers, read with care."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aperio_plugin import errors, records, rest
+from aperio_plugin._convert.calls import diagnostics_of
+from aperio_plugin.connector import DeadLetter, Event
+from aperio_plugin.context import Config, Context
+from aperio_plugin.testing import MemoryState
+from aperio_plugin.times import parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aperio_plugin.records import Record
+
+SECRET = "made-up-key"
+ODD = {
+    '{"a" : 0.10}': "",
+    '{"a":1e400}': "",
+    '{"a":' + "9" * 5000 + "}": "",
+    '{"a":"\\ud83d","a":1}': "",
+    "{}": "",
+    '{"a":' * 5000 + "1" + "}" * 5000: "more than 512 levels",
+    '{"a":' * 600 + "1" + "}" * 600: "more than 512 levels",
+    '{"a":"' + "x" * 1024 * 1024 + '"}': "1048576 are the most",
+    '{"a":NaN}': "JSON has no NaN",
+    '{"a":tru}': "not JSON",
+    '{"a":"\n"}': "not JSON",
+    '{"a" 1}': "not JSON",
+    '{"a":"\udcff"}': "not UTF-8",  # the byte 0xff
+    '"]}"': "expected an object, received text",
+    "17": "received the number 17",
+    "null": "received null or nothing",
+    "[[1]]": "received a list",
+}
+
+
+# ── records ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
+def test_a_record_is_cut_out_as_it_was_written_and_spoils_no_other(odd: str) -> None:
+    body = f' {{"deep":{"[" * 3000}{"]" * 3000},"list" : [ {{"a":1}} ,{odd},\n{{"b":2}}], "n":5}} '
+    data = odd.encode(errors="surrogateescape")
+    page = records.split(body.encode(errors="surrogateescape"), "list")
+    assert [record.json for record in page.records] == [b'{"a":1}', data, b'{"b":2}']
+    assert [page.records[0].problem, page.records[2].problem] == ["", ""]
+    assert ODD[odd] in page.records[1].problem
+    assert bool(page.records[1].problem) == bool(ODD[odd])
+    assert page.fields == {"deep": None, "n": 5}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b'{"list":[{"a":1},',
+        b'{"list":[{"a":"]}',
+        b'{"list":[1 2]}',
+        b'{"list":[,]}',
+        b'{"list":[1,]}',
+        b'{"list":[]',
+        b'{"list":[]} x',
+        b'{"list":[],}',
+        b'{"list":{}}',
+        b'{"other":[]}',
+        b"{list:[]}",
+        b"\xff\xfe",
+        b'{"list":[' + b'"\\"' * 100_000,
+        b'{"list":[' + b"{" * 100_000,
+        b"[" * 100_000,
+    ],
+)
+def test_a_reply_without_the_list_is_unavailable(body: bytes) -> None:
+    with pytest.raises(errors.Unavailable, match="a reply"):
+        records.split(body, "list")
+
+
+def _record(fields: dict[str, Any]) -> Record:
+    return records.split(json.dumps({"list": [fields]}).encode(), "list").records[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, "id: expected text, received null or nothing"),
+        ({"id": None}, "id: expected text, received null or nothing"),
+        ({"id": 17}, "id: expected text, received the number 17"),
+        ({"id": True}, "id: expected text, received true"),
+        ({"id": "1", "actor": "octocat"}, "actor: expected an object, received text"),
+        ({"id": "1", "actor": {"email": 5}}, "actor.email: expected text, received the number 5"),
+        ({"id": "1", "actor": {"email": []}}, "actor.email: expected text, received a list"),
+        ({"id": "1", "type": None}, "type: expected text, received null or nothing"),
+        ({"id": "1", "type": "t", "time": 1772356297000}, "received the number 1772356297000"),
+    ],
+)
+def test_a_field_of_another_type_is_named(fields: dict[str, Any], reason: str) -> None:
+    (item,) = records.events([_record(fields)], _to_event, position="page 7")
+    assert isinstance(item, DeadLetter)
+    assert reason in item.reason
+    assert item.position == "page 7, entry 1"
+    assert item.source_event_id == str(fields.get("id") or "")
+    assert json.loads(item.record) == fields
+
+
+@pytest.mark.parametrize("actor", [None, {}, {"email": None}, "absent"])
+def test_what_may_be_missing_is_empty(actor: Any) -> None:
+    fields = {"id": "1", "type": "t", "time": "2026-01-01T00:00:00Z", "actor": actor}
+    if actor == "absent":
+        del fields["actor"]
+    (item,) = records.events([_record(fields)], _to_event)
+    assert isinstance(item, Event)
+    assert item.source == ""
+
+
+def _to_event(record: Record) -> Event:
+    return Event(
+        source_event_id=record.text("id"),
+        source=record.text("actor", "email", default=""),
+        event_type=record.text("type"),
+        occurred_at=record.text("time"),
+        record=record.json,
+    )
+
+
+@pytest.mark.parametrize("error", [KeyError("type"), TypeError("x"), ValueError("x"), IndexError()])
+def test_what_a_record_makes_a_plugin_raise_is_a_dead_letter(error: Exception) -> None:
+    def fail(_record: Record) -> Event:
+        raise error
+
+    (item,) = records.events([_record({"id": "1"})], fail)
+    assert isinstance(item, DeadLetter)
+    assert item.reason == f"{type(error).__name__}: {error}"
+
+
+def test_a_bug_is_no_dead_letter() -> None:
+    def fail(_record: Record) -> Event:
+        raise NotImplementedError
+
+    with pytest.raises(NotImplementedError):
+        list(records.events([_record({"id": "1"})], fail))
+
+
+def test_times_are_read_for_comparing() -> None:
+    assert (
+        parse_time("2016-12-31t23:59:60.1234567z").isoformat() == "2017-01-01T00:00:00.123456+00:00"
+    )
+    with pytest.raises(ValueError, match="no time zone"):
+        parse_time("2026-01-01T00:00:00")
+
+
+# ── requests ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class Waited(Exception):
+    """The plugin waits for so long."""
+
+
+class _Cancelled(threading.Event):
+    def wait(self, timeout: float | None = None) -> bool:
+        raise Waited(timeout)
+
+
+def _context(*, waits: bool = False) -> Context:
+    return Context(
+        organization_id="o",
+        integration_id="i",
+        invocation_id="v",
+        config=Config({}),
+        token=None,
+        logger=None,  # type: ignore[arg-type]  # nothing here logs
+        cancelled=threading.Event() if waits else _Cancelled(),
+        state=MemoryState(),
+    )
+
+
+@contextmanager
+def _served(*answers: bytes) -> Iterator[tuple[str, list[str]]]:
+    """A service that sends one of these after another, byte for byte, and then hangs up."""
+    left, seen = list(answers), list[str]()
+
+    class Handler(BaseHTTPRequestHandler):
+        def handle(self) -> None:
+            self.raw_requestline = self.rfile.readline(65_537)
+            self.parse_request()
+            length = int(self.headers["Content-Length"] or 0)
+            seen.append(f"{self.command} {self.path} {self.rfile.read(length).decode()}".strip())
+            self.wfile.write(left.pop(0))
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", seen
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _service(url: str, *, waits: bool = False, **options: Any) -> rest.Service:
+    headers = {"Authorization": f"Bearer {SECRET}"}
+    return rest.Service(_context(waits=waits), url, headers=headers, **options)
+
+
+def _http(status: int, body: bytes = b"{}", *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_a_reply_is_read_whole() -> None:
+    whole = CHUNKED + b'8\r\n{"a":"b"\r\n1\r\n}\r\n0\r\n\r\n'
+    with _served(_http(200, b'{"list":[{"a":1}]}'), whole, _http(200)) as (url, seen):
+        service = _service(url + "/")
+        assert service.get("/x", {"after": "a b"}).page("list").records[0].json == b'{"a":1}'
+        assert service.get("/y").object() == {"a": "b"}
+        assert service.post("/z", b"body", headers={"X": "1"}).object() == {}
+    assert seen == ["GET /x?after=a+b", "GET /y", "POST /z body"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"\r\n",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 abc X\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"a":1}',
+        CHUNKED + b'50\r\n{"a":1}',
+        CHUNKED + b"zz\r\n{}",
+        _http(302, b"", "Location: http://127.0.0.1:1/"),
+        _http(500),
+        _http(404),
+        _http(200, b"x" * 1001),
+    ],
+)
+def test_a_broken_answer_is_unavailable(answer: bytes) -> None:
+    with (
+        _served(answer) as (url, _),
+        pytest.raises(errors.Unavailable) as caught,
+    ):
+        _service(url, max_reply_bytes=1000).get("/")
+    assert SECRET not in f"{caught.value!r} {caught.value.detail}"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"7", b"{", b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b'{"a":NaN}']
+)
+def test_a_body_that_is_no_object_is_unavailable(body: bytes) -> None:
+    with _served(_http(200, body)) as (url, _), pytest.raises(errors.Unavailable):
+        _service(url).get("/").object()
+
+
+def test_nobody_there_is_unavailable() -> None:
+    with _served() as (url, _):
+        pass
+    with pytest.raises(errors.Unavailable, match="cannot be reached"):
+        _service(url).get("/")
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "said"),
+    [
+        (401, errors.Unauthenticated, "the service does not accept the key"),
+        (403, errors.PermissionDenied, "the key may not read"),
+        (404, errors.InvalidArgument, "no such user"),
+        (410, errors.Unavailable, "the service answered 410"),
+    ],
+)
+def test_a_status_has_a_meaning(status: int, expected: type[errors.PluginError], said: str) -> None:
+    refusals = {403: "the key may not read", 404: "no such user"}
+    with _served(_http(status)) as (url, _), pytest.raises(expected, match=said):
+        _service(url, refusals=refusals).get("/")
+
+
+@pytest.mark.parametrize(
+    ("answer", "waited"),
+    [
+        (_http(429), 1.0),
+        (_http(429, b"", "Retry-After: 7"), 7.0),
+        (_http(429, b"", "Retry-After: 7", "Retry-After: 9"), 9.0),
+        (_http(429, b"", "Retry-After: nan"), 1.0),
+        (_http(503, b"", "Retry-After: 2.5"), 2.5),
+    ],
+)
+def test_a_busy_service_is_waited_for(answer: bytes, waited: float) -> None:
+    with _served(answer) as (url, _), pytest.raises(Waited) as caught:
+        _service(url).get("/")
+    assert caught.value.args == (waited,)
+
+
+def test_a_busy_service_is_asked_again_and_then_left_to_the_host() -> None:
+    busy = _http(429, b"", "Retry-After: 0")
+    with _served(busy, _http(200), *[busy] * 4) as (url, seen):
+        service = _service(url, waits=True)
+        assert service.get("/").object() == {}
+        with pytest.raises(errors.RateLimited) as caught:
+            service.get("/")
+    assert caught.value.retry_after_s == 0
+    assert len(seen) == 6
+
+
+@pytest.mark.parametrize("asked", ["31", "1" + "0" * 20])
+def test_a_long_wait_is_the_hosts(asked: str) -> None:
+    busy = _http(429, b"", f"Retry-After: {asked}")
+    with _served(busy) as (url, _), pytest.raises(errors.RateLimited) as caught:
+        _service(url).get("/")
+    assert caught.value.retry_after_s == rest.retry_after_s(asked)
+    assert diagnostics_of(caught.value).retry_after.seconds > 30
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("3", 3),
+        (3, 3),
+        (2.5, 2.5),
+        (10**20, 2_592_000),
+        (float("nan"), 0),
+        (float("inf"), 0),
+        (-1, 0),
+        ("soon", 0),
+        (True, 0),
+        (object(), 0),
+    ],
+)
+def test_any_wait_of_a_plugin_is_told_or_left_out(given: Any, seconds: float) -> None:
+    told = diagnostics_of(errors.RateLimited("slow", retry_after_s=given))
+    assert told.retry_after.ToMicroseconds() == seconds * 1_000_000
+    assert told.HasField("retry_after") == (seconds != 0)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://example.com",
+        "ftp://x",
+        "example.com",
+        "https://",
+        "https://[",
+        "https://a:b",
+        "https://user:pw@example.com",
+        "https://example.com?x=1",
+        "https://example.com#x",
+        "",
+    ],
+)
+def test_an_address_that_would_expose_the_key_is_refused(address: str) -> None:
+    with pytest.raises(errors.InvalidConfig) as caught:
+        _service(address)
+    assert caught.value.attribute == ("base_url",)
+
+
+@pytest.mark.parametrize("value", ["key\n", "key\r", "k\x00ey", "\ufeffkey", "k\u2603", "k\x7f"])
+def test_a_header_that_cannot_carry_its_value_does_not_say_it(value: str) -> None:
+    with pytest.raises(errors.InvalidConfig, match="Authorization") as caught:
+        rest.Service(
+            _context(), "https://example.com", headers={"Authorization": f"Bearer {value}"}
+        )
+    assert value not in f"{caught.value.summary} {caught.value.detail}"
