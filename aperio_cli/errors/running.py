@@ -66,9 +66,17 @@ class PluginDeadlineExceeded(PluginFault):
 
 
 class PluginReportedError(PluginFault):
-    """The plugin answered a call with an error of its own, shown with its diagnostics."""
+    """The plugin answered a call with an error of its own, shown with its diagnostics.
+
+    Attributes:
+        is_transient: whether the same call may succeed later.
+        retry_after_s: whole seconds that it asks to wait; None: it does not say.
+    """
 
     code = "plugin-reported-error"
+
+    is_transient: bool = False
+    retry_after_s: int | None = None
 
 
 class PluginUnauthenticated(PluginReportedError):
@@ -78,16 +86,10 @@ class PluginUnauthenticated(PluginReportedError):
 
 
 class PluginRateLimited(PluginReportedError):
-    """The service that the plugin uses asks to be called less often; wait as long as it says.
-
-    Attributes:
-        retry_after_s: whole seconds that it asks to wait; None: it does not say.
-    """
+    """The service that the plugin uses asks to be called less often; wait as long as it says."""
 
     code = "plugin-rate-limited"
     exit_status = UNAVAILABLE
-
-    retry_after_s: int | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return the error as an entry of the JSON envelope, with `retry_after_s`."""
@@ -98,6 +100,23 @@ class PluginContractBroken(PluginFault):
     """The plugin sent something that the plugin interface does not allow."""
 
     code = "plugin-contract-broken"
+
+
+class DestinationUnavailable(AperioError):
+    """A destination did not take envelopes for as long as they were to be tried again.
+
+    Attributes:
+        retry_after_s: whole seconds that it asks to wait; None: it does not say.
+    """
+
+    code = "destination-unavailable"
+    exit_status = UNAVAILABLE
+
+    retry_after_s: int | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the error as an entry of the JSON envelope, with `retry_after_s`."""
+        return super().to_json() | {"retry_after_s": self.retry_after_s}
 
 
 class EventNotPassedOn(PluginFault):

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.policy import Policy
     from aperio_cli.paths import Paths
-    from aperio_cli.running.delivering import Deliveries
+    from aperio_cli.running.delivering import Deliveries, DeliveryRepeated
+    from aperio_cli.running.forwarding import Forwarding
     from aperio_cli.store.installed import Store
 
 
@@ -46,11 +47,13 @@ class Listener:
 
     Attributes:
         log: takes every record that a plugin, or the host about it, has to say.
-        observe: hears the notes of a sync; and, when a delivery breaks off, what became of the
-            envelopes before.
+        observe: hears the notes of a sync and the repeats of a delivery; and, when a delivery
+            breaks off, what became of the envelopes before.
         log_level: what a plugin need not log below: `debug` or `info`.
     """
 
     log: Callable[[LogRecord], None]
-    observe: Callable[[Note | Deliveries], None] = lambda _note: None
+    observe: Callable[[Note | DeliveryRepeated | Deliveries | Forwarding], None] = lambda _note: (
+        None
+    )
     log_level: str = "info"

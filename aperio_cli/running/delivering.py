@@ -1,21 +1,40 @@
-"""Delivering: envelopes in batches that one call may carry, and what became of each."""
+"""Delivering: envelopes in batches that one call may carry, until there is a verdict on each."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+import asyncio
+import secrets
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from aperio_cli import clock
+from aperio_cli.errors.running import (
+    DestinationUnavailable,
+    PluginReportedError,
+    PluginUnauthenticated,
+)
 from aperio_cli.errors.usage import UsageError
-from aperio_cli.host.answers import word
+from aperio_cli.host.answers import understood, word
+from aperio_cli.host.calls.destination import DEFAULT_BATCH, MAX_BATCH_BYTES
 from aperio_cli.host.calls.lines import BadLine
-from aperio_cli.text import one_line
+from aperio_cli.running import rejects as kept
+from aperio_cli.text import clean, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from aperio_cli.host.calls.envelopes import Outbound
+    from aperio_cli.host.calls.invocation import Invocation
+    from aperio_cli.host.calls.session import Session
+    from aperio_cli.running.rejects import Rejects
 
-_MAX_REASONS: Final = 20
+_MOST_REASONS: Final = 20
+_MOST_SHOWN: Final = 3
+_FIRST_WAIT_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 60.0
+_LONGEST_WAIT_S: Final = 366 * 24 * 3600.0
+_TOKEN_MARGIN: Final = timedelta(seconds=60)
 
 
 async def envelopes_of(
@@ -54,6 +73,40 @@ async def batches(
         yield batch
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a destination says of one envelope.
+
+    Attributes:
+        status: accepted, rejected, retry, or a word of a newer minor version.
+        reason: one line: why it was not accepted.
+        detail: more about it.
+        code: stable name of the cause.
+        after_s: try again no sooner; 0: it does not say.
+    """
+
+    status: str
+    reason: str = ""
+    detail: str = ""
+    code: str = ""
+    after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRepeated:
+    """Envelopes are handed over once more, after a wait.
+
+    Attributes:
+        envelopes: how many.
+        wait_s: the wait.
+        reason: why the first of them was not taken.
+    """
+
+    envelopes: int
+    wait_s: float
+    reason: str
+
+
 @dataclass(slots=True)
 class Deliveries:
     """Counts what became of envelopes.
@@ -62,39 +115,234 @@ class Deliveries:
         accepted: how many the destination has.
         rejected: how many it will never take, and lines that are no envelope.
         retry: how many have to be tried again.
+        repeated: how many were handed over again, each repeat counted.
         reasons: id, status, reason and line of those that were not accepted; the first 20.
+        rejects_file: where they are kept in full; None: nowhere, or there is none.
     """
 
     accepted: int = 0
     rejected: int = 0
     retry: int = 0
+    repeated: int = 0
     reasons: list[dict[str, str | int | None]] = field(default_factory=list)
+    rejects_file: str | None = None
 
     def __str__(self) -> str:
         return f"{self.accepted} accepted, {self.rejected} rejected, {self.retry} to try again"
 
-    def count(self, batch: Sequence[Outbound], answer: Any) -> None:
-        """Take the results of one batch; an envelope without one has to be tried again."""
-        results = {result.id: result for result in answer.results}
-        for envelope in batch:
-            result = results.get(envelope.id)
-            status = word(result.Status, result.status) if result else "retry"
-            if status == "accepted":
-                self.accepted += 1
-                continue
-            if status == "rejected":
-                self.rejected += 1
-            else:  # of a newer minor version, too: what may not have arrived is tried again
-                self.retry += 1
-            reason = result.diagnostic.summary if result else "the plugin did not answer"
-            self._note(envelope.id, status, reason)
-
-    def reject_line(self, line: BadLine) -> None:
-        """Count a line of the input that is no envelope."""
-        self.rejected += 1
-        self._note("", "rejected", line.reason, line.number)
-
-    def _note(self, identity: str, status: str, reason: str, line: int | None = None) -> None:
-        if len(self.reasons) < _MAX_REASONS:
+    def note(self, identity: str, status: str, reason: str, line: int | None = None) -> None:
+        """Keep the reason of one that was not accepted, unless there are 20 already."""
+        if len(self.reasons) < _MOST_REASONS:
             said = {"id": identity, "status": status, "reason": one_line(reason), "line": line}
             self.reasons.append(said)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryTask:
+    """How to deliver.
+
+    Attributes:
+        rejects: keeps what will never be delivered; None: only its count and 20 reasons.
+        retry_for_s: how long to try again while nothing is taken.
+        must_settle: whether an envelope without a verdict by then is an error; else it is counted.
+        observe: hears of repeats; must not block.
+    """
+
+    rejects: Rejects | None = None
+    retry_for_s: float = 0.0
+    must_settle: bool = False
+    observe: Callable[[DeliveryRepeated], None] = lambda _note: None
+
+
+class Deliverer:
+    """Hands envelopes to one destination.
+
+    Args:
+        session: of the destination.
+        task: how.
+
+    Attributes:
+        tally: what became of them so far.
+    """
+
+    def __init__(self, session: Session, task: DeliveryTask) -> None:
+        self.tally = Deliveries()
+        self._session = session
+        self._task = task
+        self._invocations = _Invocations(session)
+        self._most = session.declaration.destination.max_batch_envelopes or DEFAULT_BATCH
+
+    async def deliver_all(self, found: AsyncIterator[Outbound | BadLine]) -> None:
+        """Deliver an input to its end, in batches; lines that are no envelope are rejected.
+
+        Raises:
+            UsageError: as it came from the input, after what was before it was delivered.
+            DestinationUnavailable: there is no verdict on an envelope, and there must be.
+            PluginFault: as `Destination.deliver`.
+        """
+        envelopes = envelopes_of(found, self._reject_line)
+        async for batch in batches(envelopes, most=self._most, most_bytes=MAX_BATCH_BYTES):
+            await self._settle(batch)
+
+    async def __call__(self, envelopes: Sequence[Outbound]) -> None:
+        """Deliver these; as the `accept` of a sync.
+
+        Raises:
+            DestinationUnavailable, PluginFault: as `deliver_all`.
+        """
+        await self.deliver_all(_each(envelopes))
+
+    async def _settle(self, batch: Sequence[Outbound]) -> None:
+        """Hand a batch over until there is a verdict on all of it, or no time is left.
+
+        Raises:
+            DestinationUnavailable: no time is left, and there must be a verdict.
+        """
+        until_s, pause_s = 0.0, _FIRST_WAIT_S
+        while left := await self._attempt(batch):
+            now_s = clock.monotonic_s()
+            if not until_s or len(left) < len(batch):  # it takes some: that is progress
+                until_s, pause_s = now_s + self._task.retry_for_s, _FIRST_WAIT_S
+            asked_s = max(verdict.after_s for _, verdict in left)
+            wait_s = asked_s or min(pause_s, until_s - now_s)
+            if now_s >= until_s or asked_s > until_s - now_s:
+                self._give_up(left, asked_s)
+                return
+            batch = [envelope for envelope, _ in left]
+            self.tally.repeated += len(batch)
+            self._task.observe(DeliveryRepeated(len(batch), wait_s, left[0][1].reason))
+            await asyncio.sleep(wait_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _attempt(self, batch: Sequence[Outbound]) -> list[tuple[Outbound, Verdict]]:
+        """Hand a batch over once; return what has to be tried again."""
+        try:
+            answer = await self._call(batch)
+        except PluginReportedError as error:
+            if not (error.is_transient and self._task.must_settle):
+                raise
+            verdict = Verdict("retry", error.what, after_s=error.retry_after_s or 0.0)
+            return [(envelope, verdict) for envelope in batch]
+        with understood(self._session.plugin.broken, "Deliver"):
+            found = list(_verdicts(batch, answer))
+        self.tally.accepted += sum(verdict.status == "accepted" for _, verdict in found)
+        rejected = [each for each in found if each[1].status == "rejected"]
+        self.tally.rejected += len(rejected)
+        self._keep(rejected)
+        # Words of a newer minor version, too: what may not have arrived is tried again.
+        return [each for each in found if each[1].status not in {"accepted", "rejected"}]
+
+    async def _call(self, batch: Sequence[Outbound]) -> Any:
+        destination = self._session.plugin.destination
+        try:
+            return await destination.deliver(await self._invocations.next(), batch)
+        except PluginUnauthenticated:
+            if not self._invocations.drop_token():
+                raise
+        return await destination.deliver(await self._invocations.next(), batch)
+
+    def _keep(self, those: Sequence[tuple[Outbound, Verdict]]) -> None:
+        """Keep in full what was not taken, and the first reasons."""
+        for envelope, verdict in those:
+            self.tally.note(envelope.id, verdict.status, verdict.reason)
+        producer = self._session.plugin.program.producer
+        self._write([_line(envelope, verdict, producer) for envelope, verdict in those])
+
+    def _reject_line(self, line: BadLine) -> None:
+        self.tally.rejected += 1
+        self.tally.note("", "rejected", line.reason, line.number)
+        self._write([kept.line_line(line)])
+
+    def _write(self, lines: Sequence[bytes]) -> None:
+        if self._task.rejects and lines:
+            self._task.rejects.add(lines)
+            self.tally.rejects_file = self._task.rejects.file
+
+    def _give_up(self, left: Sequence[tuple[Outbound, Verdict]], asked_s: float) -> None:
+        self.tally.retry += len(left)
+        if self._task.must_settle:
+            self._fail(left, asked_s)
+        self._keep(left)
+
+    def _fail(self, left: Sequence[tuple[Outbound, Verdict]], asked_s: float) -> NoReturn:
+        reasons = dict.fromkeys(verdict.reason for _, verdict in left if verdict.reason)
+        asked = [f"asked to wait {asked_s:g} s"] if asked_s else []
+        tried = f"tried for {self._task.retry_for_s:g} s (`--retry-for`)"
+        error = DestinationUnavailable(
+            f"{self._session.plugin.program.subject} did not take {len(left)} envelopes in time",
+            why="\n".join([*list(reasons)[:_MOST_SHOWN], *asked, tried]),
+            next=[
+                f"wait {asked_s:g} s, then run it again" if asked_s else "run it again later",
+                "try for longer with `--retry-for SECONDS`",
+            ],
+        )
+        error.retry_after_s = int(-(-asked_s // 1)) or None
+        raise error
+
+
+class _Invocations:
+    """Invocations of a session, with one token for as long as it works."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._last: Invocation | None = None
+        self._is_reused = False
+
+    async def next(self) -> Invocation:
+        """Return a new invocation."""
+        self._is_reused = self._last is not None and not _is_old(self._last)
+        if self._last and self._is_reused:
+            return replace(self._last, invocation_id=secrets.token_hex(16))
+        self._last = await self._session.invocation()
+        return self._last
+
+    def drop_token(self) -> bool:
+        """Forget the token; return whether another may help: the last one was not a new one."""
+        self._last = None
+        return self._is_reused and self._session.can_renew_token
+
+
+def _is_old(invocation: Invocation) -> bool:
+    """Return whether its token may have expired: the service does not say when, or it is soon."""
+    token = invocation.token
+    if token is None:
+        return False
+    return token.expires_at is None or token.expires_at - clock.now() < _TOKEN_MARGIN
+
+
+async def _each(envelopes: Sequence[Outbound]) -> AsyncIterator[Outbound | BadLine]:
+    for envelope in envelopes:
+        yield envelope
+
+
+def _verdicts(batch: Sequence[Outbound], answer: Any) -> Iterator[tuple[Outbound, Verdict]]:
+    """Yield each envelope with what was said of it; one of which nothing was is tried again."""
+    results = {result.id: result for result in answer.results}
+    for envelope in batch:
+        result = results.get(envelope.id)
+        if result is None:
+            yield envelope, Verdict("retry", "the plugin did not answer")
+            continue
+        said = result.diagnostic
+        yield (
+            envelope,
+            Verdict(
+                status=word(result.Status, result.status),
+                reason=one_line(said.summary),
+                detail=clean(said.detail, limit=2000),
+                code=one_line(said.code, limit=80),
+                after_s=_wait_s(result.retry_after),
+            ),
+        )
+
+
+def _wait_s(asked: Any) -> float:
+    """Return the seconds that a plugin asks to wait; 0: it does not, or makes no sense."""
+    wait_s: float = asked.seconds + asked.nanos / 1e9
+    return wait_s if 0 < wait_s <= _LONGEST_WAIT_S else 0.0
+
+
+def _line(envelope: Outbound, verdict: Verdict, by: str) -> bytes:
+    said = {"by": by, "status": verdict.status, "reason": verdict.reason}
+    more = {"detail": verdict.detail, "code": verdict.code}
+    return kept.envelope_line(envelope, said | {key: text for key, text in more.items() if text})

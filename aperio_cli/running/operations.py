@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli.data.state import State
-from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import FilesChanged
 from aperio_cli.errors.usage import ConsentMissing, UsageError
 from aperio_cli.files import writing
-from aperio_cli.host.answers import understood
 from aperio_cli.host.calls.configuration import check_config
-from aperio_cli.host.calls.destination import DEFAULT_BATCH, MAX_BATCH_BYTES
 from aperio_cli.host.calls.invocation import (
     DEFAULT_INTEGRATION,
     DEFAULT_ORGANIZATION,
@@ -27,11 +24,13 @@ from aperio_cli.host.launch import LaunchOptions, launch
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.protocol import OPERATIONS
 from aperio_cli.paths import runtime_base
-from aperio_cli.running.delivering import Deliveries, batches, envelopes_of
+from aperio_cli.running.delivering import Deliverer, DeliveryTask
+from aperio_cli.running.rejects import Rejects
 from aperio_cli.running.targets import id_of, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
 
     from aperio_cli.host.calls.envelopes import Outbound
     from aperio_cli.host.calls.lines import BadLine
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.running.collaborators import Collaborators, Listener
+    from aperio_cli.running.delivering import Deliveries
     from aperio_cli.verifying.clearing import Cleared
 
 
@@ -78,6 +78,8 @@ class RunRequest:
         execute: execute: what to do.
         accept: sync: takes the events, as `SyncTask` says.
         envelopes: deliver: what to deliver, and what was found in its place.
+        retry_for_s: deliver: how long to try again while nothing is taken; 0: once.
+        rejects: deliver: the file that keeps in full what was not taken; None: it is counted.
     """
 
     operation: str = ""
@@ -89,6 +91,8 @@ class RunRequest:
     execute: Execute = field(default_factory=Execute)
     accept: Callable[[Sequence[Outbound]], Awaitable[None]] | None = None
     envelopes: AsyncIterator[Outbound | BadLine] | None = None
+    retry_for_s: float = 0.0
+    rejects: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,19 +282,20 @@ class _Operations:
         return Answered("execute", answer, execution.idempotency_key)
 
     async def _deliver(self, session: Session) -> Deliveries:
-        """Deliver everything, in batches; what has to be tried again is said, not kept."""
-        assert self.request.envelopes  # noqa: S101 - run_operation has asked
-        most = session.declaration.destination.max_batch_envelopes or DEFAULT_BATCH
-        tally = Deliveries()
-        envelopes = envelopes_of(self.request.envelopes, tally.reject_line)
-        found = batches(envelopes, most=most, most_bytes=MAX_BATCH_BYTES)
-        try:
-            async for batch in found:
-                invocation = await session.invocation()
-                answer = await self.plugin.destination.deliver(invocation, batch)
-                with understood(self.plugin.broken, "Deliver"):
-                    tally.count(batch, answer)
-        except AperioError:
-            self.listener.observe(tally)
-            raise
-        return tally
+        """Deliver everything, in batches; what has to be tried again is said."""
+        request = self.request
+        assert request.envelopes  # noqa: S101 - run_operation has asked
+        with contextlib.ExitStack() as opened:
+            rejects = opened.enter_context(Rejects(request.rejects)) if request.rejects else None
+            if rejects:
+                rejects.open()
+            must_settle = request.retry_for_s > 0
+            observe = self.listener.observe
+            task = DeliveryTask(rejects, request.retry_for_s, must_settle, observe)
+            deliverer = Deliverer(session, task)
+            try:
+                await deliverer.deliver_all(request.envelopes)
+            except BaseException:
+                self.listener.observe(deliverer.tally)
+                raise
+        return deliverer.tally

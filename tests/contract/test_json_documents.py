@@ -320,6 +320,7 @@ RUNS: dict[str, Schema] = {
         reasons=any_number_of(
             exactly(id=TEXT, status=one_of("rejected", "retry"), reason=TEXT, line=maybe(NUMBER))
         ),
+        rejects_file=maybe(WORD),
     ),
 }  # fmt: skip
 

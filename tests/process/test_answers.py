@@ -13,7 +13,7 @@ from aperio_cli.host.calls.envelopes import Outbound
 from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.calls.remediation import Execution
 from aperio_cli.host.calls.session import SessionRequest, open_session
-from aperio_cli.running.delivering import Deliveries
+from aperio_cli.running.delivering import Deliverer, Deliveries, DeliveryTask
 
 from .conftest import PLUGINS, Host, development
 
@@ -81,11 +81,9 @@ def test_an_action_with_an_unknown_outcome_keeps_its_result(host: Host) -> None:
 
 def test_a_delivery_with_an_unknown_status_is_to_be_tried_again(host: Host) -> None:
     async def use(plugin: RunningPlugin) -> Deliveries:
-        await plugin.destination.capabilities(Invocation())
-        envelopes = [Outbound(name, "event", b"{}") for name in ("a", "b")]
-        tally = Deliveries()
-        tally.count(envelopes, await plugin.destination.deliver(Invocation(), envelopes))
-        return tally
+        deliverer = Deliverer(await open_session(plugin, SessionRequest()), DeliveryTask())
+        await deliverer([Outbound(name, "event", b"{}") for name in ("a", "b")])
+        return deliverer.tally
 
     tally = host.run(development(PLUGINS / "newer_words.py", kind="destination"), use)
 

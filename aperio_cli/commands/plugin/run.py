@@ -44,16 +44,36 @@ _Parameters = Annotated[
         help="execute: a parameter of the action.", metavar="KEY=VALUE", show_default=False
     ),
 ]
+
+
+def _text(*names: str, help: str, metavar: str) -> Any:  # noqa: A002 - Typer's own word
+    return typer.Option(*names, help=help, metavar=metavar, show_default=False)
+
+
+_Strict = Annotated[bool, typer.Option("--strict", help="sync: stop at the first dead letter.")]
+_To = Annotated[str, _text(help="sync: a destination takes the events.", metavar="PLUGIN")]
+_ToConfig = Annotated[str, _text(help="Settings of `--to` in a .toml or .json file.", metavar="F")]
+_Rejects = Annotated[str, _text(help="Keep in FILE what a destination rejects.", metavar="FILE")]
+_ToSettings = Annotated[
+    list[str] | None,
+    typer.Option("--to-set", help="A setting of `--to`.", metavar="KEY=VALUE", show_default=False),
+]
+_RetryFor = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=7 * 24 * 3600,
+        help="Deliver again while nothing is taken; 300 with `--to`, else 0.",
+        metavar="SECONDS",
+        show_default=False,
+    ),
+]
 _Debug = Annotated[
     bool,
     typer.Option(
         "--debug", help="PROJECT: keep it running, print how other go-plugin hosts reach it."
     ),
 ]
-
-
-def _text(*names: str, help: str, metavar: str) -> Any:  # noqa: A002 - Typer's own word
-    return typer.Option(*names, help=help, metavar=metavar, show_default=False)
 
 
 @command(plugin, "plugin", "run", is_for_linux=True)
@@ -69,9 +89,12 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
         str, _text(help="Settings in a .toml or .json file.", metavar="F")
     ] = "",
     full: Annotated[bool, typer.Option("--full", help="Read everything again.")] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="sync: stop at the first dead letter.")
-    ] = False,
+    strict: _Strict = False,
+    to: _To = "",
+    to_set: _ToSettings = None,
+    to_config: _ToConfig = "",
+    retry_for: _RetryFor = None,
+    rejects: _Rejects = "",
     action: Annotated[str, _text(help="execute: which action.", metavar="A")] = "",
     target_id: Annotated[str, _text("--target", help="execute: on what.", metavar="T")] = "",
     parameter: _Parameters = None,
@@ -87,9 +110,11 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
     """Run an installed plugin, or a project's folder, for one operation.
 
     `sync` prints one event a line and stores a checkpoint after each part that was written and
-    flushed; a shell pipe behind it is best effort. What it cannot pass on is a dead letter: told,
-    counted, and left behind. `deliver` reads such lines on stdin.
+    flushed; a shell pipe behind it is best effort. With `--to PLUGIN` a destination takes the
+    events, and the checkpoint follows what it has answered for. What cannot be passed on is a dead
+    letter: told, counted, and left behind. `deliver` reads such lines on stdin.
     """
+    from aperio_cli.commands.plugin.forwarding import Delivery
     from aperio_cli.commands.plugin.running import run
     from aperio_cli.commands.plugin.settings import read_settings
     from aperio_cli.running.operations import Execute, RunRequest
@@ -110,4 +135,5 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
             approved=approve,
         ),
     )
-    return run(context, target, request, is_debug=debug)
+    delivery = Delivery(to, to_set or (), to_config, retry_for, rejects)
+    return run(context, target, request, delivery, is_debug=debug)

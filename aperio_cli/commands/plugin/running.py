@@ -13,6 +13,7 @@ from aperio_cli.commands.loop import on_loop
 from aperio_cli.commands.plugin import showing
 from aperio_cli.commands.plugin.debugging import check_debug, reattach_record
 from aperio_cli.commands.plugin.delivering import stdin_envelopes
+from aperio_cli.commands.plugin.forwarding import Delivery, forward, require_all_accepted
 from aperio_cli.errors import NOT_DONE, PLUGIN_FAILED, AperioError
 from aperio_cli.errors.running import PluginContractBroken
 from aperio_cli.errors.usage import Interrupted
@@ -20,7 +21,7 @@ from aperio_cli.host.answers import understood
 from aperio_cli.host.calls.sync import SyncSummary, WriterSink
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.running import Listener, clear_target, find_target
-from aperio_cli.running.delivering import Deliveries
+from aperio_cli.running.delivering import Deliveries, DeliveryRepeated
 from aperio_cli.running.operations import (
     Answered,
     RunRequest,
@@ -36,11 +37,17 @@ if TYPE_CHECKING:
     from aperio_cli.context import Context
     from aperio_cli.host.calls.sync import Note
     from aperio_cli.output import Report
+    from aperio_cli.running.forwarding import Forwarding
     from aperio_cli.verifying.clearing import Cleared
 
 
 def run(
-    context: Context, named: str, request: RunRequest, *, is_debug: bool = False
+    context: Context,
+    named: str,
+    request: RunRequest,
+    delivery: Delivery | None = None,
+    *,
+    is_debug: bool = False,
 ) -> Report | None:
     """Do the operation; None when everything was said in lines already.
 
@@ -48,6 +55,7 @@ def run(
         context: of the command.
         named: the target, as it was typed.
         request: what to do.
+        delivery: where events go, and how; None: nothing is said about it.
         is_debug: keep it running for other hosts instead.
 
     Raises:
@@ -62,10 +70,19 @@ def run(
         check_debug(context, named, request.operation, is_development=is_development)
         return on_loop(_debug(context, cleared))
     operation = choose_operation(target, request)
+    delivery = delivery or Delivery()
+    delivery.check(operation)
     accept = WriterSink(lambda data: context.output.lines([data]))
     asked = replace(request, operation=operation, accept=accept, envelopes=stdin_envelopes())
+    listener = _listener(context, is_stream=operation == "sync")
     with _stream(context) if operation == "sync" else contextlib.nullcontext():
-        outcome = on_loop(run_operation(collaborators, cleared, asked, _listener(context)))
+        if delivery.to:
+            reached = forward(context, cleared, asked, delivery, listener)
+            _tell(context, *showing.forwarding(reached))
+            require_all_accepted(reached)
+            return None
+        asked = delivery.of_deliver(asked)
+        outcome = on_loop(run_operation(collaborators, cleared, asked, listener))
         with understood(functools.partial(_broken, named), operation):
             return _shown(context, outcome)
 
@@ -106,17 +123,26 @@ async def _debug(context: Context, cleared: Cleared) -> None:
             await plugin.ended()
 
 
-def _listener(context: Context) -> Listener:
-    observe = functools.partial(_observe, context)
+def _listener(context: Context, *, is_stream: bool = False) -> Listener:
+    observe = functools.partial(_observe, context, is_stream=is_stream)
     level = "debug" if context.settings.verbose else "info"
     return Listener(showing.log_sink(context.output), observe, level)
 
 
-def _observe(context: Context, note: Note | Deliveries) -> None:
+def _observe(
+    context: Context,
+    note: Note | DeliveryRepeated | Deliveries | Forwarding,
+    *,
+    is_stream: bool,
+) -> None:
     if isinstance(note, Deliveries):
         context.output.note(f"before that: {note}")
-    else:
-        _tell(context, *showing.note(note))
+        return
+    said, text = showing.note(note)
+    if is_stream:
+        _tell(context, said, text)
+    else:  # stdout is for one document
+        context.output.note(text)
 
 
 def _tell(context: Context, said: dict[str, Any], text: str) -> None:
@@ -125,7 +151,7 @@ def _tell(context: Context, said: dict[str, Any], text: str) -> None:
         _write_line(context, said)
     elif said["type"] == "dead_letter":
         context.output.warn(text)
-    elif said["type"] in {"summary", "token"}:
+    elif said["type"] in {"summary", "token", "retry", "deliveries"}:
         context.output.note(text)
     else:
         context.output.detail(text)

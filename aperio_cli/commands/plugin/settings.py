@@ -26,39 +26,43 @@ _BOUNDS = Bounds(1024 * 1024)
 _READERS: Mapping[str, Callable[[bytes, Bounds], Any]] = {".json": read_json, ".toml": read_toml}
 _MAX_SECRET_BYTES = 64 * 1024
 _KEYRING_SERVICE = "aperio"
+_FILE_OPTIONS = {"--set": "--plugin-config", "--to-set": "--to-config"}
 
 
-def read_settings(pairs: Sequence[str], config_file: str) -> dict[str, object]:
+def read_settings(
+    pairs: Sequence[str], config_file: str, *, option: str = "--set"
+) -> dict[str, object]:
     """Return the settings by key: those of the file, then those of the command line over them.
 
     Args:
         pairs: `KEY=VALUE`.
         config_file: a .toml or .json file with one value a key; empty: none.
+        option: how the pairs are given, for messages.
 
     Raises:
         UsageError: a pair has no `=`, or the file is neither.
         PluginConfigInvalid: the file or a referenced value cannot be read.
     """
-    settings = _read_file(as_path(config_file)) if config_file else {}
+    settings = _read_file(as_path(config_file), option) if config_file else {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator or not key:
             raise UsageError(
-                f"`--set {clean(key, limit=40) or '=...'}` was not understood; nothing was run",
+                f"`{option} {clean(key, limit=40) or '=...'}` was not understood; nothing was run",
                 why="expected KEY=VALUE",
             )
         settings[key] = value
     return {
-        key: _resolve(key, value) if isinstance(value, str) else value
+        key: _resolve(key, value, option) if isinstance(value, str) else value
         for key, value in settings.items()
     }
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _read_file(path: Path, option: str) -> dict[str, Any]:
     read = _READERS.get(path.suffix)
     if read is None:
         raise UsageError(
-            f"`--plugin-config {path}` was not read; nothing was run",
+            f"`{_FILE_OPTIONS[option]} {path}` was not read; nothing was run",
             why="expected a name that ends in .toml or .json",
         )
     try:
@@ -85,7 +89,7 @@ def _unreadable(what: str, why: str) -> PluginConfigInvalid:
     )
 
 
-def _resolve(key: str, value: str) -> str:
+def _resolve(key: str, value: str, option: str) -> str:
     scheme, separator, name = value.partition(":")
     if not separator or scheme not in {"env", "file", "keyring"}:
         return value
@@ -98,10 +102,10 @@ def _resolve(key: str, value: str) -> str:
         found = read[scheme](name)
     except (OSError, UnicodeDecodeError, AperioError) as error:
         why = str(error) if isinstance(error, AperioError) else _reason(error)
-        raise _unresolved(key, value, why) from error
+        raise _unresolved(key, value, why, option) from error
     if found is None:
         place = "environment" if scheme == "env" else "keyring"
-        raise _unresolved(key, value, f"the {place} has no {clean(name, limit=80)}")
+        raise _unresolved(key, value, f"the {place} has no {clean(name, limit=80)}", option)
     return Referenced(found)
 
 
@@ -134,10 +138,10 @@ def _from_keyring(name: str) -> str | None:
     return found
 
 
-def _unresolved(key: str, reference: str, why: str) -> PluginConfigInvalid:
+def _unresolved(key: str, reference: str, why: str, option: str) -> PluginConfigInvalid:
     return PluginConfigInvalid(
         f"`{clean(key, limit=80)}` was not set, nothing was run:"
         f" `{clean(reference, limit=200)}` cannot be read",
         why=why,
-        next=[f"`--set {clean(key, limit=80)}=env:NAME`, file:PATH or keyring:NAME"],
+        next=[f"`{option} {clean(key, limit=80)}=env:NAME`, file:PATH or keyring:NAME"],
     )

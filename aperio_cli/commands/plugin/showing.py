@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.output import Output
     from aperio_cli.running.delivering import Deliveries
+    from aperio_cli.running.forwarding import Forwarding
 
 
 def log_sink(output: Output) -> Callable[[LogRecord], None]:
@@ -190,12 +191,46 @@ def summary(found: SyncSummary) -> tuple[dict[str, Any], str]:
     )
 
 
+def forwarding(found: Forwarding) -> tuple[dict[str, Any], str]:
+    """Return what became of the events of a sync to a destination, finished or broken off."""
+    tally = found.deliveries
+    counts = {
+        "to": found.to,
+        "accepted": tally.accepted,
+        "rejected": tally.rejected,
+        "repeated": tally.repeated,
+    }
+    where = f" in {found.rejects_file}" if found.rejects_file else ""
+    text = f"{tally.accepted} accepted, {tally.rejected} rejected by {found.to}{where}"
+    if found.summary is None:
+        said = {"type": "deliveries"} | counts | {"rejects_file": found.rejects_file}
+        return (
+            said,
+            f"before that: {text}; nothing after the last checkpoint is taken for delivered",
+        )
+    said, sentence = summary(found.summary)
+    said |= {"deliveries": counts, "rejects_file": found.rejects_file}
+    return said, f"{sentence}; {text}"
+
+
 def note(found: Any) -> tuple[dict[str, Any], str]:
     """Return what a sync says beside its events: as a line of the stream, and as text."""
     from aperio_cli.host.calls.letters import DeadLetter
     from aperio_cli.host.calls.sync import CheckpointStored, ProgressMade
+    from aperio_cli.running.delivering import DeliveryRepeated
+    from aperio_cli.running.forwarding import Forwarding
 
     match found:
+        case Forwarding():
+            return forwarding(found)
+        case DeliveryRepeated(envelopes=count, wait_s=wait_s, reason=reason):
+            said = {
+                "type": "retry",
+                "envelopes": count,
+                "wait_s": wait_s,
+                "reason": one_line(reason),
+            }
+            return said, f"{count} envelopes again in {wait_s:g} s: {one_line(reason)}"
         case DeadLetter():
             return found.to_json(), f"dead letter: {found}"
         case CheckpointStored(events=events):
@@ -214,6 +249,7 @@ def deliveries(found: Deliveries, *, undelivered_status: int) -> Report:
         "rejected": found.rejected,
         "retry": found.retry,
         "reasons": found.reasons,
+        "rejects_file": found.rejects_file,
     }
     lines = [str(found)]
     for each in found.reasons:

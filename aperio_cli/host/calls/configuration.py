@@ -42,7 +42,11 @@ class CheckedConfig:
 
 
 def check_config(
-    fields: Iterable[common_pb2.ConfigField], settings: Mapping[str, object], *, subject: str
+    fields: Iterable[common_pb2.ConfigField],
+    settings: Mapping[str, object],
+    *,
+    subject: str,
+    option: str = "--set",
 ) -> CheckedConfig:
     """Return the settings, converted and completed with defaults.
 
@@ -50,6 +54,7 @@ def check_config(
         fields: what the plugin declares.
         settings: values by key; text, or what JSON has.
         subject: what to call the plugin in messages.
+        option: how a setting is given on the command line.
 
     Raises:
         PluginConfigInvalid: a key is unknown, missing, or of a wrong type; names every one.
@@ -61,16 +66,20 @@ def check_config(
             f"{clean(key, limit=80)}: {one_line(problem)}"
             for key, problem in checked.problems.items()
         ]
-        raise _invalid(problems, [_unknown(key, declared) for key in checked.unknown], subject)
+        raise _invalid(
+            problems, [_unknown(key, declared) for key in checked.unknown], subject, option
+        )
     shared = {key: value for key, value in checked.values.items() if not declared[key].host_only}
     plugin_json = json.dumps(shared, ensure_ascii=False, separators=(",", ":")).encode()
     given = frozenset(key for key, value in settings.items() if fitting.is_given(value))
     return CheckedConfig(checked.values, plugin_json, given)
 
 
-def _invalid(problems: list[str], unknown: list[str], subject: str) -> PluginConfigInvalid:
+def _invalid(
+    problems: list[str], unknown: list[str], subject: str, option: str
+) -> PluginConfigInvalid:
     key = (problems + unknown)[0].partition(":")[0]
-    step = f"`--set {key}=VALUE`, where VALUE may be env:NAME or file:PATH"
+    step = f"`{option} {key}=VALUE`, where VALUE may be env:NAME or file:PATH"
     return PluginConfigInvalid(
         f"`{key}` of {subject} is not configured well; nothing was done",
         why="\n".join(problems + unknown),

@@ -38,11 +38,13 @@ class SessionRequest:
         organization_id: the tenant.
         integration_id: the connected account.
         settings: values by key, already resolved from `env:` and `file:`; may hold secrets.
+        option: how a setting is given on the command line, for messages.
     """
 
     organization_id: str = DEFAULT_ORGANIZATION
     integration_id: str = DEFAULT_INTEGRATION
     settings: Mapping[str, object] = field(default_factory=dict, repr=False)
+    option: str = "--set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,9 @@ async def open_session(plugin: RunningPlugin, request: SessionRequest) -> Sessio
     with understood(
         plugin.broken, "Schema" if plugin.program.kind == "connector" else "Capabilities"
     ):
-        config = check_config(declaration.fields, request.settings, subject=subject)
+        config = check_config(
+            declaration.fields, request.settings, subject=subject, option=request.option
+        )
         plugin.masks.learn(_secrets(declaration, config, request.settings))
     return Session(plugin, request, declaration, config)
 

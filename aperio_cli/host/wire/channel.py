@@ -273,11 +273,15 @@ class Calls:
         wait_s = _wait_s(said)
         asked = [] if wait_s is None else [f"asked to wait {wait_s} s"]
         told = [f"the plugin says: {item.detail}" for item in said.items if item.detail]
-        return kind(
+        reported = kind(
             f"{self._subject} could not do {method}: {summary}",
             why="\n".join([f"status {error.code().name}", *asked, *lines[1:]]),
             next=[*steps, *told],
         )
+        passing = error.code().name in {"UNAVAILABLE", "ABORTED"}
+        reported.is_transient = passing or kind is PluginRateLimited
+        reported.retry_after_s = wait_s
+        return reported
 
     def _rate_limited(
         self, error: AioRpcError, said: common_pb2.Diagnostics, method: str
@@ -285,9 +289,7 @@ class Calls:
         wait_s = _wait_s(said)
         step = "wait some minutes" if wait_s is None else f"wait {wait_s} s"
         steps = [f"{step}, then run it again"]
-        limited = self._reported(PluginRateLimited, error, said, method, steps)
-        limited.retry_after_s = wait_s
-        return limited
+        return self._reported(PluginRateLimited, error, said, method, steps)
 
 
 def _method(path: str) -> str:

@@ -1,0 +1,186 @@
+"""Forwarding: a sync whose events go to a destination, and whose checkpoint follows acceptance.
+
+Nothing is kept in between: what the destination has not answered for is read again by the next
+sync. So a crash of either plugin, an interruption or a power failure loses nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from aperio_cli import clock
+from aperio_cli.errors.usage import UsageError
+from aperio_cli.host.calls.letters import DeadLetter
+from aperio_cli.host.calls.session import SessionRequest, open_session
+from aperio_cli.host.calls.sync import SyncTask, sync_connector
+from aperio_cli.running.delivering import Deliverer, DeliveryTask
+from aperio_cli.running.operations import choose_operation, launched, open_state
+from aperio_cli.running.rejects import Rejects, letter_line
+from aperio_cli.running.targets import id_of, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from aperio_cli.host.calls.session import Session
+    from aperio_cli.host.calls.sync import Note, SyncSummary
+    from aperio_cli.host.launch import RunningPlugin
+    from aperio_cli.host.process.logs import LogRecord
+    from aperio_cli.models.artifact import DevelopmentBuild
+    from aperio_cli.models.receipt import Receipt
+    from aperio_cli.running.collaborators import Collaborators, Listener
+    from aperio_cli.running.delivering import Deliveries
+    from aperio_cli.running.operations import RunRequest
+    from aperio_cli.verifying.clearing import Cleared
+
+RETRY_FOR_S: Final = 300.0
+"""How long a destination that takes nothing is tried, unless it is said otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destined:
+    """Where the events of a sync go.
+
+    Attributes:
+        cleared: leave to start the destination; it is used up.
+        settings: the destination's, by key, already resolved; may hold secrets.
+        retry_for_s: how long to try again while it takes nothing.
+        rejects: the file that keeps what it will never take; None: one below the home.
+    """
+
+    cleared: Cleared
+    settings: Mapping[str, object] = field(default_factory=dict, repr=False)
+    retry_for_s: float = RETRY_FOR_S
+    rejects: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """How far a sync to a destination got.
+
+    Attributes:
+        to: the destination, as `<id>@<version>`.
+        deliveries: what became of the events, repeats included.
+        rejects_file: where rejects and dead letters are kept in full; None: there is none.
+        summary: of the sync; None: it broke off.
+    """
+
+    to: str
+    deliveries: Deliveries
+    rejects_file: str | None
+    summary: SyncSummary | None = None
+
+
+def check_forwarding(
+    source: Receipt | DevelopmentBuild, target: Receipt | DevelopmentBuild, request: RunRequest
+) -> None:
+    """Require that the one reads events, and the other takes them.
+
+    Raises:
+        UsageError: it is another operation, or one of them is of another kind.
+    """
+    if choose_operation(source, request) != "sync":
+        raise UsageError(f"`{id_of(source)}` was not run: `--to` goes with `sync` only")
+    if kind_of(target) != "destination":
+        raise UsageError(
+            f"nothing was run: `{id_of(target)}` takes no events",
+            why=f"expected a destination after `--to`, found a {kind_of(target)}",
+        )
+
+
+async def run_forwarding(
+    collaborators: Collaborators,
+    cleared: Cleared,
+    request: RunRequest,
+    destined: Destined,
+    listener: Listener,
+) -> Forwarding:
+    """Sync a connector into a destination, both started for it; the checkpoint follows acceptance.
+
+    Whatever ends it before it has caught up, the listener hears how far it got.
+
+    Args:
+        collaborators: whose store, state and configuration are used.
+        cleared: leave to start the connector; it is used up.
+        request: what to sync, and for whom; organization and integration are the destination's too.
+        destined: where the events go.
+        listener: hears what happens meanwhile.
+
+    Raises:
+        UsageError: as `check_forwarding`.
+        DestinationUnavailable: it took nothing for too long; it is as after a crash.
+        AperioError: as `run_operation`, of either plugin.
+    """
+    source, target = id_of(cleared.target), id_of(destined.cleared.target)
+    check_forwarding(cleared.target, destined.cleared.target, request)
+    place = destined.rejects or _place(collaborators, f"{source}.to.{target}")
+    with (
+        open_state(collaborators) as state,
+        open_state(collaborators) as its_state,
+        Rejects(place) as rejects,
+    ):
+        if destined.rejects:  # before anything is read: a wrong name is found at once
+            rejects.open()
+        async with (
+            launched(
+                collaborators, destined.cleared, its_state, _named(listener, str(target))
+            ) as sink,
+            launched(collaborators, cleared, state, _named(listener, str(source))) as connector,
+        ):
+            deliverer = Deliverer(
+                await _open_destination(sink, request, destined),
+                DeliveryTask(rejects, destined.retry_for_s, True, listener.observe),  # noqa: FBT003 - see there
+            )
+            session = await open_session(
+                connector,
+                SessionRequest(request.organization, request.integration, request.settings),
+            )
+
+            def hear(note: Note) -> None:
+                if isinstance(note, DeadLetter):
+                    rejects.add([letter_line(note)])
+                listener.observe(note)
+
+            task = SyncTask(deliverer, state, hear, request.full, request.strict)
+            reached = Forwarding(sink.program.producer, deliverer.tally, None)
+            try:
+                summary = await sync_connector(session, task)
+            except BaseException:
+                listener.observe(replace(reached, rejects_file=rejects.file))
+                raise
+            return replace(reached, rejects_file=rejects.file, summary=summary)
+
+
+async def _open_destination(
+    plugin: RunningPlugin, request: RunRequest, destined: Destined
+) -> Session:
+    """Return the destination's session.
+
+    Raises:
+        UsageError: it takes no events.
+        PluginConfigInvalid: its settings do not fit.
+    """
+    asked = SessionRequest(
+        request.organization, request.integration, destined.settings, option="--to-set"
+    )
+    session = await open_session(plugin, asked)
+    declared = session.declaration.destination
+    if declared.streams and declared.STREAM_EVENT not in declared.streams:
+        raise UsageError(f"nothing was synced: {plugin.program.subject} takes no events")
+    return session
+
+
+def _named(listener: Listener, name: str) -> Listener:
+    """Return a listener whose log says which of the two plugins speaks."""
+
+    def log(record: LogRecord) -> None:
+        listener.log(replace(record, message=f"{name}: {record.message}"))
+
+    return replace(listener, log=log)
+
+
+def _place(collaborators: Collaborators, name: str) -> Path:
+    folder = collaborators.paths.home / "rejects"
+    moment = clock.timestamp().replace(":", "").replace("-", "")
+    return folder / f"{name.replace('/', '_')}.{moment}.ndjson"

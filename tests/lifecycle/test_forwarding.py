@@ -1,0 +1,255 @@
+"""A sync into a destination: what arrives, what is tried again, what is kept, what is not lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aperio_cli.__main__ import main
+from aperio_cli.running import delivering
+from tests.lifecycle.cli import Aperio, Done, finish
+from tests.lifecycle.plugins import artifact_of, simulating
+from tests.trust import IDENTITY
+
+if TYPE_CHECKING:
+    from tests.lifecycle.conftest import Workshop
+
+MOODY = "acme/moody"
+
+
+@dataclass
+class Pair:
+    """A connector and a destination that obeys a plan."""
+
+    aperio: Aperio
+    plan: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def out(self) -> Path:
+        """What the destination has."""
+        return self.aperio.folder / "delivered"
+
+    def words(self, source: str, *more: str) -> list[str]:
+        """The command."""
+        plan = json.dumps({"out": str(self.out)} | self.plan)
+        return ["plugin", "run", f"acme/{source}", "--to", MOODY, "--to-set", f"plan={plan}", *more]
+
+    def sync(self, source: str, *more: str, status: int = 0) -> Done:
+        """Sync into the destination, in lines of JSON."""
+        return self.aperio(*self.words(source, *more), "--json", status=status)
+
+    def delivered(self) -> list[str]:
+        """Ids, in the service, of what the destination has."""
+        lines = self.out.read_bytes().splitlines() if self.out.exists() else []
+        return [json.loads(line)["source_event_id"] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def stocked(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which simulators are installed; `moody` is the destination."""
+    root = tmp_path_factory.mktemp("stocked")
+    home = Path(shutil.copytree(workshop.home, root / "home"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOGNAME", IDENTITY.removesuffix("@local"))
+        for name in ("bare", "crashes", "mortal", "moody"):
+            stated = {"kind": "destination", "provider": "MOODY"} if name == "moody" else {}
+            artifact = artifact_of(root / name, simulating(name), id=f"acme/{name}", **stated)
+            for words in (["sign", artifact, "--trust", "local"], ["install", artifact]):
+                assert main(["plugin", *map(str, words), "--home", str(home)]) == 0
+    return home / "plugins"
+
+
+@pytest.fixture
+def pair(aperio: Aperio, stocked: Path) -> Pair:
+    shutil.copytree(stocked, aperio.home / "plugins")
+    return Pair(aperio)
+
+
+def test_events_go_to_the_destination_and_the_checkpoint_follows(pair: Pair) -> None:
+    first = pair.sync("bare").lines
+    assert [line["type"] for line in first] == ["checkpoint", "summary"]
+    assert first[-1]["events"] == 2
+    assert first[-1]["deliveries"] == {
+        "to": "acme/moody@1.2.3", "accepted": 2, "rejected": 0, "repeated": 0,
+    }  # fmt: skip
+    assert first[-1]["rejects_file"] is None
+    second = pair.aperio(*pair.words("bare"))
+    assert (second.out, pair.delivered()) == ("", ["e0", "e1", "e2", "e3"])
+    assert "2 events, 1 checkpoints" in second.err
+    assert "2 accepted, 0 rejected by acme/moody@1.2.3" in second.err
+    assert not (pair.aperio.home / "rejects").exists()
+
+
+def test_what_has_to_be_tried_again_is_with_the_wait_that_was_asked(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivering, "_FIRST_WAIT_S", 0.01)
+    pair.plan = {
+        "calls": ["UNAVAILABLE", "RESOURCE_EXHAUSTED:1", "ok"],
+        "ids": {"e0": ["retry:0.25", "newer", "ok"], "e1": ["nothing", "ok"]},
+    }
+    lines = pair.sync("bare").lines
+    retries = [(line["envelopes"], line["wait_s"]) for line in lines if line["type"] == "retry"]
+    assert retries == [(2, 0.01), (2, 1.0), (2, 0.25), (1, 0.01)]
+    assert "the service is down" in lines[0]["reason"]
+    assert lines[-1]["deliveries"] | {"to": ""} == {
+        "to": "", "accepted": 2, "rejected": 0, "repeated": 7,
+    }  # fmt: skip
+    assert sorted(pair.delivered()) == ["e0", "e1"]
+
+
+def test_what_is_rejected_is_kept_in_full_and_can_be_delivered_from_there(pair: Pair) -> None:
+    pair.plan = {"ids": {"e1": ["reject"]}}
+    summary = pair.sync("bare", status=1).lines[-1]
+    assert summary["type"] == "summary"
+    assert (summary["deliveries"]["rejected"], summary["checkpoints"]) == (1, 1)
+    [kept] = (pair.aperio.home / "rejects").iterdir()
+    assert summary["rejects_file"] == str(kept)
+    assert (kept.stat().st_mode & 0o777, kept.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    [line] = map(json.loads, kept.read_text().splitlines())
+    assert line["rejected"] | {"at": ""} == {
+        "at": "", "by": "acme/moody@1.2.3", "status": "rejected", "reason": "it is e1",
+        "code": "mood",
+    }  # fmt: skip
+    assert line["envelope"]["record"] == {"n": 1}
+    plan = json.dumps({"out": str(pair.out)})
+    words = ("plugin", "run", MOODY, "deliver", "--set", f"plan={plan}", "--json")
+    with kept.open("rb") as stdin:
+        again = pair.aperio.start(*words, stdin=stdin)
+    assert json.loads(finish(again).out)["data"]["accepted"] == 1
+    assert pair.delivered() == ["e0", "e1"]
+
+
+def test_a_destination_that_is_down_ends_it_with_4_and_nothing_is_lost(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivering, "_FIRST_WAIT_S", 0.2)
+    pair.plan = {"calls": ["UNAVAILABLE"] * 50}
+    done = pair.sync("bare", "--retry-for", "1", status=4)
+    *_, told, error = done.lines
+    assert (told["type"], told["accepted"], told["rejects_file"]) == ("deliveries", 0, None)
+    assert (error["code"], error["exit_status"]) == ("destination-unavailable", 4)
+    assert "the service is down" in error["why"]
+    pair.plan = {"calls": ["RESOURCE_EXHAUSTED:3600"]}
+    error = pair.sync("bare", status=4).lines[-1]
+    assert (error["code"], error["retry_after_s"]) == ("destination-unavailable", 3600)
+    pair.plan = {}
+    pair.sync("bare")
+    assert pair.delivered() == ["e0", "e1"]
+
+
+def test_a_crash_of_the_destination_loses_nothing_and_says_how_far_it_got(pair: Pair) -> None:
+    pair.plan = {"ids": {"e0": ["retry:0.01"]}, "calls": ["ok", "crash"]}
+    done = pair.aperio(*pair.words("bare"), status=5)
+    assert "before that: 1 accepted, 0 rejected by acme/moody@1.2.3" in done.err
+    assert "error: `acme/moody` 1.2.3" in done.err
+    assert "plugin-crashed (exit 5)" in done.err
+    pair.plan = {}
+    pair.sync("bare")
+    assert pair.delivered() == ["e1", "e0", "e1"]
+
+
+def test_a_crash_of_the_connector_keeps_what_was_accepted_before_it(pair: Pair) -> None:
+    lines = pair.sync("crashes", status=5).lines
+    types = [line["type"] for line in lines if line["type"] != "progress"]
+    assert types == ["checkpoint", "deliveries", "error"]
+    assert lines[-1]["code"] == "plugin-crashed"
+    assert pair.delivered() == ["e0", "e1"]
+
+
+def test_a_dead_letter_is_one_line_and_counted_and_a_strict_sync_stops_there(pair: Pair) -> None:
+    done = pair.aperio("plugin", "run", "acme/mortal")
+    assert [line["envelope"]["source_event_id"] for line in done.lines] == ["e0", "e2"]
+    assert "dead letter: event 'e1' (box.login): expected record_json: " in done.err
+    assert "\ndead letter: entry 7: no entry\n" in done.err
+    assert "2 events, 2 dead letters, 1 checkpoints" in done.err
+    done = pair.aperio("plugin", "run", "acme/mortal", "--strict", status=5)
+    assert "  code  event-not-passed-on (exit 5)\n" in done.err
+
+
+def test_dead_letters_are_kept_too_and_a_file_that_was_named_grows_by_whole_lines(
+    pair: Pair,
+) -> None:
+    kept = pair.aperio.folder / "kept"
+    kept.write_bytes(b'{"type": "torn')
+    summary = pair.sync("mortal", "--rejects", str(kept)).lines[-1]
+    assert (summary["events"], summary["dead_letters"]) == (2, 2)
+    assert summary["rejects_file"] == str(kept)
+    torn, *lines = kept.read_text().splitlines()
+    assert torn == '{"type": "torn'
+    assert [json.loads(line)["type"] for line in lines] == ["dead_letter", "dead_letter"]
+    assert pair.delivered() == ["e0", "e2"]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_while_it_waits_loses_nothing(
+    pair: Pair, number: signal.Signals, status: int
+) -> None:
+    pair.plan = {"ids": {"e0": ["retry:250"]}}
+    run = pair.aperio.start(*pair.words("bare"), stdin=subprocess.DEVNULL)
+    assert run.stderr
+    assert any(b"again in 250 s: it is e0" in line for line in iter(run.stderr.readline, b""))
+    run.send_signal(number)
+    done = finish(run)
+    assert done.status == status
+    assert "before that: 1 accepted, 0 rejected" in done.err
+    pair.aperio.assert_nothing_left()
+    pair.plan = {}
+    pair.sync("bare")
+    assert pair.delivered() == ["e1", "e0", "e1"]
+
+
+def test_a_delivery_keeps_lines_and_rejects_in_a_file_and_tries_again_when_asked_to(
+    pair: Pair,
+) -> None:
+    kept = pair.aperio.folder / "kept"
+    plan = {"out": str(pair.out), "ids": {"a": ["retry:0.01"], "b": ["reject"]}}
+    envelope = '{{"id": "{0}", "kind": "event", "source_event_id": "{0}"}}\n'
+    given = "".join([*(envelope.format(name) for name in "abc"), "no envelope\n", "\N{EM DASH}\n"])
+    words = ("plugin", "run", MOODY, "--set", f"plan={json.dumps(plan)}", "--rejects", kept)
+    run = pair.aperio.start(*words, "--retry-for", "5", "--json", stdin=subprocess.PIPE)
+    out, err = run.communicate(given.encode() + b"\xff\n", timeout=60)
+    assert b"1 envelopes again in 0.01 s: it is a" in err
+    data = json.loads(out)["data"]
+    assert (data["accepted"], data["rejected"], data["retry"]) == (2, 4, 0)
+    assert data["rejects_file"] == str(kept)
+    lines = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert sorted(line["type"] for line in lines) == ["event", *["rejected_line"] * 3]
+    assert {line.get("text") or line.get("base64") for line in lines if "text" in line
+            or "base64" in line} == {"no envelope", "\N{EM DASH}", "/w=="}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["sync", "--to", "acme/bare"], "`acme/bare` takes no events"),
+        (["schema", "--to", MOODY], "`--to` goes with `sync` only"),
+        (["sync", "--to-set", "plan=x"], "`--to-set` is about a delivery"),
+        (["sync", "--rejects", "kept"], "`--rejects` is about a delivery"),
+        (["sync", "--retry-for", "5"], "`--retry-for` is about a delivery"),
+        (["sync", "--to", MOODY], "`plan` of `acme/moody` 1.2.3 is not configured well"),
+        (["sync", "--to", MOODY, "--to-set", "plan"], "`--to-set plan` was not understood"),
+    ],
+)
+def test_what_cannot_be_delivered_is_said_before_anything_is_read(
+    pair: Pair, more: list[str], said: str
+) -> None:
+    done = pair.aperio("plugin", "run", "acme/bare", *more, status=2)
+    assert said in done.err
+    assert "`--set" not in done.err
+    assert pair.delivered() == []
+
+
+def test_a_file_that_cannot_keep_rejects_is_refused_before_anything_is_read(pair: Pair) -> None:
+    folder = pair.aperio.folder / "folder"
+    folder.mkdir()
+    done = pair.aperio(*pair.words("bare", "--rejects", str(folder)), status=1)
+    assert f"`{folder}` cannot keep what is rejected" in done.err
+    assert pair.delivered() == []
