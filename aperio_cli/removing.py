@@ -69,6 +69,7 @@ def remove(store: Store, ref: PluginRef, state: StoredState = StoredState()) -> 
     Raises:
         NotInstalled: it is not there.
         PluginInUse: a version that would go is running; nothing was removed.
+        RecordNewer: a newer aperio installed it; nothing was removed.
         LockHeld: another process keeps the store locked.
         OSError: a file cannot be removed; what has no receipt any more is not installed.
     """
@@ -82,6 +83,8 @@ def remove(store: Store, ref: PluginRef, state: StoredState = StoredState()) -> 
             held.enter_context(store.exclusively(ref.id, version))
         staying = [version for version in store.versions(ref.id) if version not in going]
         used = store.find_precedent(ref.id)
+        for version in going:
+            store.find_recorded(ref.id, version)  # damaged or not, as long as it is ours
         _hand_over(store, ref.id, staying)
         for version in going:
             store.drop_version(ref.id, version)

@@ -10,7 +10,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.config import places
-from aperio_cli.config.reading import MAX_BYTES, parse_managed
+from aperio_cli.config.reading import MANAGED_SCHEMA, MAX_BYTES, parse_managed
 from aperio_cli.errors.usage import ConfigurationInvalid, StatedByHand
 from aperio_cli.files import locking, writing
 
@@ -84,6 +84,8 @@ def to_bytes(path: Path, statements: Statements) -> bytes:
     document = tomlkit.document()
     for line in _HEAD:
         document.add(tomlkit.comment(line))
+    document.add(tomlkit.nl())
+    document.add("schema", tomlkit.item(MANAGED_SCHEMA))
     for section, value in _sections(statements).items():
         if value:
             document.add(tomlkit.nl())

@@ -17,9 +17,10 @@ from aperio_cli.config.model import (
     Statements,
 )
 from aperio_cli.errors import AperioError
-from aperio_cli.errors.files import PathShared
+from aperio_cli.errors.files import PathShared, RecordNewer
 from aperio_cli.errors.usage import ConfigurationInvalid, PluginIdInvalid, VersionInvalid
 from aperio_cli.files import owning, reading
+from aperio_cli.models.newer import refuse_newer
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.policy import (
     LIMIT_PREFIX,
@@ -57,7 +58,11 @@ _SECTIONS = (
     "host",
 )
 # Which program starts plugins is for whoever knows the machine to say, not for a command.
-_MANAGED_SECTIONS = tuple(section for section in _SECTIONS if section != "python")
+_SCHEMA_KEY = "schema"
+_MANAGED_SECTIONS = (_SCHEMA_KEY, *(section for section in _SECTIONS if section != "python"))
+MANAGED_SCHEMA: Final = 1
+"""Number in the file of the commands; one without it was written before there was a number."""
+
 _DOMAIN_NAME = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
 _MAX_ORGANIZATION_CHARACTERS = 200
 
@@ -196,7 +201,7 @@ def _read(path: Path, *, sections: Sequence[str] = _SECTIONS, home: str = "~") -
         return _Reader(path, data, sections=sections, home=home)
     except (FileNotFoundError, NotADirectoryError):
         return _Reader(path, b"", sections=sections, home=home)
-    except PathShared:
+    except (PathShared, RecordNewer):
         raise
     except (AperioError, OSError, Unreadable) as error:
         raise _unread(path, error) from error
@@ -251,6 +256,7 @@ class _Reader:
     Raises:
         Unreadable: it is not TOML.
         ConfigurationInvalid: it has a table of another name.
+        RecordNewer: a newer aperio's commands wrote it.
     """
 
     def __init__(
@@ -260,7 +266,15 @@ class _Reader:
         self._document = read_toml(data, Bounds(MAX_BYTES))
         self._lines = data.decode("utf-8-sig").split("\n")
         self._home = home
-        Table(self._document, functools.partial(self._fail, "", 0)).check_keys(sections)
+        self._check_sections(sections)
+
+    def _check_sections(self, sections: Sequence[str]) -> None:
+        table = Table(self._document, functools.partial(self._fail, "", 0))
+        if _SCHEMA_KEY in sections and _SCHEMA_KEY in table:
+            refuse_newer(self._path, self._document[_SCHEMA_KEY], MANAGED_SCHEMA)
+            if table.integer(_SCHEMA_KEY) != MANAGED_SCHEMA:
+                table.fail(_SCHEMA_KEY, f"expected {MANAGED_SCHEMA}")
+        table.check_keys(sections)
 
     def domains(self) -> tuple[DomainRule, ...]:
         """Return the trust domains that it states."""

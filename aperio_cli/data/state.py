@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from aperio_cli import clock
-from aperio_cli.errors.files import DiskFull
+from aperio_cli.errors.files import DiskFull, FileNotRegular
 from aperio_cli.errors.running import StateConflict, StateLimit, StateUnreadable
-from aperio_cli.files import owning
+from aperio_cli.files import owning, reading
 from aperio_cli.files.writing import disk_full_guard
+from aperio_cli.models.newer import refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +36,8 @@ _BUSY_TIMEOUT_S: Final = 5.0
 # The second: the shared memory beside a database in WAL mode is a file, which needs 32 KiB.
 _FULL: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 _SCHEMA_VERSION: Final = 1
+_MAGIC: Final = b"SQLite format 3\0"
+_HEADER_BYTES: Final = 100
 _SCHEMA: Final = """
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS checkpoints (
@@ -130,8 +133,9 @@ class State:
             when whoever asks says so.
 
     Raises:
-        StateUnreadable: damaged, made by a newer aperio, or busy for 5 seconds.
-        DiskFull: no space to create it. Every method may raise these two.
+        StateUnreadable: damaged, or busy for 5 seconds.
+        RecordNewer: a newer aperio made it; it was not touched.
+        DiskFull: no space to create it. Every method may raise it, and the first.
         PathShared: somebody else may change it.
     """
 
@@ -140,6 +144,8 @@ class State:
         self._path = path
         self._deed = f"{deed}: " if deed else ""
         with self._guard():
+            # A newer one is not even opened: SQLite makes files beside it, and may tidy it.
+            refuse_newer(path, _user_version(path), _SCHEMA_VERSION, deed=deed)
             self._database = _connect(path)
             try:
                 self._prepare()
@@ -333,12 +339,7 @@ class State:
 
     def _prepare(self) -> None:
         version = self._database.execute("PRAGMA user_version").fetchone()[0]
-        if version > _SCHEMA_VERSION:
-            raise StateUnreadable(
-                f"{self._deed}`{self._path}` was not touched: a newer version of aperio made it",
-                why=f"expected schema {_SCHEMA_VERSION}\nfound    schema {version}",
-                next=["use that version of aperio, or another `--home`"],
-            )
+        refuse_newer(self._path, version, _SCHEMA_VERSION, deed=self._deed.removesuffix(": "))
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")
         if version < _SCHEMA_VERSION:
@@ -383,6 +384,19 @@ class State:
                 why=str(error),
                 next=["check its folder"],
             ) from error
+
+
+def _user_version(path: Path) -> int:
+    """Return the number that stands in a database file, which one in a log beside it may outdo.
+
+    It is a big-endian integer at offset 60 (sqlite.org/fileformat.html, "The Database Header").
+    """
+    try:
+        with reading.open_regular(path) as file:
+            head = file.read(_HEADER_BYTES)
+    except (FileNotFoundError, FileNotRegular):
+        return 0
+    return int.from_bytes(head[60:64]) if head.startswith(_MAGIC) else 0
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -59,6 +59,12 @@ class MemberUnfit(AperioError):
     code = "archive-member-unfit"
 
 
+class RecordNewer(Refusal):
+    """A newer aperio made a file that aperio keeps; it is neither read nor changed."""
+
+    code = "record-newer"
+
+
 class ArchiveRefused(Refusal):
     """The base of every reason not to unpack an artifact; nothing of it was left on disk."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aperio_cli.errors import INCOMPATIBLE, AperioError, Refusal
+from aperio_cli.errors.files import RecordNewer
 
 
 class ReceiptInvalid(Refusal):
@@ -11,7 +12,7 @@ class ReceiptInvalid(Refusal):
     code = "receipt-invalid"
 
 
-class ReceiptNewer(Refusal):
+class ReceiptNewer(RecordNewer):
     """A newer aperio made the record of an installed version, and this one cannot read it."""
 
     code = "receipt-newer"

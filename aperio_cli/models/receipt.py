@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -13,6 +12,7 @@ from aperio_cli.models.artifact import Interpreter
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.evidence import Evidence, evidence_from_json, evidence_to_json
 from aperio_cli.models.manifest import Manifest
+from aperio_cli.models.newer import NEXT, evidence, is_newer
 from aperio_cli.models.ownership import is_owner_of, owner_in_0_1_0
 from aperio_cli.models.plugin_id import PluginId, check_version
 from aperio_cli.models.policy import PolicyException
@@ -30,8 +30,6 @@ BUNDLE_FILE_NAME = "artifact.sigstore.json"
 ATTESTATIONS_FILE_NAME = "artifact.intoto.jsonl"
 FILES_FOLDER = "files"
 MAX_BYTES = 256 * 1024
-
-_NEWER_SCHEMA = re.compile(r"aperio\.receipt/v(?:[2-9]|[1-9]\d{1,3})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +224,11 @@ def _serial(table: Table) -> int | None:
 def _load(data: bytes, folder: Path) -> Table:
     table = parse_json(data, Bounds(MAX_BYTES), functools.partial(_fail, folder))
     schema = table.recorded("schema")
-    if _NEWER_SCHEMA.fullmatch(schema):
+    if is_newer(schema, SCHEMA):
         raise ReceiptNewer(
             f"the record of an installed version was left as it is: `{folder / FILE_NAME}`",
-            why=f"a newer aperio made it\nexpected {SCHEMA}\nfound    {schema}",
-            next=["use that aperio, or a newer one"],
+            why=evidence(schema, SCHEMA),
+            next=list(NEXT),
         )
     if schema != SCHEMA:
         table.fail("schema", f"expected {SCHEMA}, found {clean(schema, limit=80)}")

@@ -28,6 +28,7 @@ from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.artifact import published_name
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.manifest import KINDS, Manifest
+from aperio_cli.models.newer import refuse_newer
 from aperio_cli.models.platform import ARCHITECTURES, OPERATING_SYSTEMS, Platform
 from aperio_cli.models.plugin_id import PluginId, check_version, version_key
 from aperio_cli.models.publisher import Signer
@@ -291,7 +292,9 @@ class RegistryFolder:
         except (OSError, AperioError) as error:
             raise _invalid(path, str(error)) from error
         table = parse_json(data, bounds, functools.partial(_fail, path))
-        if table.values.get("schema") != schema:
+        stated = table.values.get("schema")
+        refuse_newer(path, stated, schema, deed="the registry is as it was")
+        if stated != schema:
             table.fail("schema", f"expected {schema}")
         return table
 

@@ -9,7 +9,6 @@ from aperio_cli import clock
 from aperio_cli.errors import AperioError
 from aperio_cli.models.evidence import ExceptionGranted, evidence_to_json, proof_of
 from aperio_cli.running.targets import clear_target
-from aperio_cli.store.installed import read_checks
 from aperio_cli.trust.roots import root_age
 
 if TYPE_CHECKING:
@@ -102,7 +101,6 @@ def explain(
     ]
     recorded = receipt.evidence
     granted = [recorded.to_json()] if isinstance(recorded, ExceptionGranted) else []
-    checks = read_checks(collaborators.paths.checks(receipt.id))
     return Explanation(
         receipt=receipt,
         refusal=_refusal(collaborators, receipt, organization),
@@ -110,7 +108,7 @@ def explain(
         rule=_rule(policy, receipt),
         exceptions=(*granted, *stated),
         root_now=_root_now(receipt, roots),
-        last_check=checks.get(receipt.version),
+        last_check=collaborators.store.last_check(receipt),
     )
 
 

@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
-from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid, ReceiptNewer
+from aperio_cli.errors.files import RecordNewer
+from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid
 from aperio_cli.files import locking, owning, reading, removing, tree, writing
+from aperio_cli.models.newer import refuse_newer
 from aperio_cli.models.plugin_id import PluginId, PluginRef, check_version, version_key
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.models.receipt import (
@@ -45,6 +47,7 @@ with contextlib.suppress(ImportError):  # Windows lacks it: there plugins are lo
     import fcntl
 
 CURRENT_FILE_NAME = "current.json"
+CHECKS_SCHEMA = 1
 MAX_TREE_BYTES = 16 * 1024 * 1024
 _CURRENT_BOUNDS = Bounds(4096)
 _CHECKS_BOUNDS = Bounds(256 * 1024)
@@ -151,6 +154,9 @@ class Store:
         """Return the version that is used when none is named; None when there is no such.
 
         A file that cannot be read counts as none: what to use is then not known.
+
+        Raises:
+            RecordNewer: a newer aperio made it.
         """
         owning.require_own(self._current_file(plugin))
         try:
@@ -158,7 +164,10 @@ class Store:
             document = read_json(data, _CURRENT_BOUNDS)
         except (OSError, AperioError, Unreadable):
             return None
-        version = document.get("version") if isinstance(document, dict) else None
+        if not isinstance(document, dict):
+            return None
+        refuse_newer(self._current_file(plugin), document.get("schema"), _SCHEMA)
+        version = document.get("version")
         return version if isinstance(version, str) and _is_version(version) else None
 
     def find(self, ref: PluginRef) -> Receipt | None:
@@ -191,11 +200,23 @@ class Store:
         return Standing(self.folder(plugin, version), current, same, receipt, predecessor)
 
     def find_precedent(self, plugin: PluginId) -> Precedent | None:
-        """Return what the record says of the version that counts; None when none can be read."""
+        """Return what the record says of the version that counts; None when none can be read.
+
+        Raises:
+            RecordNewer: a newer aperio made it, or says which one it is.
+        """
         version = self.current_version(plugin) or next(reversed(self.versions(plugin)), None)
+        return self.find_recorded(plugin, version) if version else None
+
+    def find_recorded(self, plugin: PluginId, version: str) -> Precedent | None:
+        """Return what the record of a version says; None when there is none, or it is damaged.
+
+        Raises:
+            ReceiptNewer: a newer aperio made it.
+        """
         try:
-            return self._precedent(plugin, version) if version else None
-        except (ReceiptInvalid, ReceiptNewer):
+            return self._precedent(plugin, version)
+        except ReceiptInvalid:
             return None
 
     def get(self, ref: PluginRef) -> Receipt:
@@ -259,14 +280,30 @@ class Store:
     def record_check(self, receipt: Receipt, *, passed: bool) -> None:
         """Note the outcome of the check before a launch, for `plugin list`; decide nothing.
 
-        A home that cannot be written loses the note, not the launch.
+        A home that cannot be written loses the note, not the launch; so do notes of a newer aperio.
         """
         path = self._paths.checks(receipt.id)
-        known = read_checks(path) | {receipt.version: LaunchCheck(clock.timestamp(), ok=passed)}
-        document = {version: check.to_json() for version, check in known.items()}
+        known = self._checks(receipt.id)
+        if known is None:
+            return
+        known[receipt.version] = LaunchCheck(clock.timestamp(), ok=passed)
+        checks = {version: check.to_json() for version, check in known.items()}
+        document = {"schema": CHECKS_SCHEMA, "checks": checks}
         with contextlib.suppress(OSError, AperioError):
             path.parent.mkdir(parents=True, exist_ok=True)
             writing.write_atomic(path, json.dumps(document, sort_keys=True).encode() + b"\n")
+
+    def last_check(self, receipt: Receipt) -> LaunchCheck | None:
+        """Return the outcome of the check before the last launch of a version; None for none."""
+        return (self._checks(receipt.id) or {}).get(receipt.version)
+
+    def _checks(self, plugin: PluginId) -> dict[str, LaunchCheck] | None:
+        """Return the noted checks of a plugin; None, and say so, when a newer aperio noted them."""
+        try:
+            return read_checks(self._paths.checks(plugin))
+        except RecordNewer as newer:
+            self._warn(newer.what)
+            return None
 
     # ── who is using it ───────────────────────────────────────────────────────────────────────────
 
@@ -444,7 +481,7 @@ class Store:
 
     def drop_empty(self, plugin: PluginId) -> None:
         """Remove the folders of a plugin without versions; call it under the lock."""
-        if not self.folders(plugin):
+        if not self.folders(plugin) and self._checks(plugin) is not None:
             self._paths.checks(plugin).unlink(missing_ok=True)
         folder = self._paths.plugin(plugin)
         for empty in (folder, folder.parent):
@@ -538,15 +575,22 @@ class LaunchCheck:
 
 
 def read_checks(path: Path) -> dict[str, LaunchCheck]:
-    """Return the noted checks of a plugin by version, without those that cannot be read."""
+    """Return the noted checks of a plugin by version, without those that cannot be read.
+
+    Raises:
+        RecordNewer: a newer aperio noted them.
+    """
     try:
         document = read_json(reading.read_capped(path, _CHECKS_BOUNDS.size_bytes), _CHECKS_BOUNDS)
     except (OSError, AperioError, Unreadable):
         return {}
-    found = document.items() if isinstance(document, dict) else ()
+    noted = document if isinstance(document, dict) else {}
+    refuse_newer(path, noted.get("schema"), CHECKS_SCHEMA)
+    # 0.1.0 noted the checks themselves, by version.
+    found = noted.get("checks") if "schema" in noted else noted
     return {
         version: LaunchCheck(check["at"], check["ok"])
-        for version, check in found
+        for version, check in (found.items() if isinstance(found, dict) else ())
         if isinstance(check, dict)
         and isinstance(check.get("at"), str)
         and isinstance(check.get("ok"), bool)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _MAX_RECEIPT_BYTES = 256 * 1024
 _MAX_CONFIG_BYTES = 1024 * 1024
 _SCHEMA = "aperio.receipt/v1"
+_NUMBER = 1
+"""Schema of current.json and of noted checks."""
 _COLUMNS = ("plugin", "version", "kind", "badge", "signer", "last check", "exceptions")
 
 
@@ -29,13 +31,16 @@ def rows(home: str) -> list[dict[str, Any]]:
     for namespace in _folders(plugins):
         for name in _folders(f"{plugins}/{namespace}"):
             folder = f"{plugins}/{namespace}/{name}"
-            current = _read(f"{folder}/current.json").get("version")
-            checks = _read(f"{home}/checks/{namespace}/{name}.json")
+            current = _read(f"{folder}/current.json")
+            checks = _checks(_read(f"{home}/checks/{namespace}/{name}.json"))
             for version in _folders(folder):
                 if os.path.exists(f"{folder}/{version}/receipt.json"):  # noqa: PTH110 - as above
                     receipt = _read(f"{folder}/{version}/receipt.json")
                     row = _row(f"{namespace}/{name}", version, receipt, checks.get(version))
-                    found.append(row | {"current": version == current})
+                    if _is_newer(current):
+                        row["problem"] = row["problem"] or "record-newer"
+                    is_current = not _is_newer(current) and current.get("version") == version
+                    found.append(row | {"current": is_current})
     return found
 
 
@@ -137,6 +142,20 @@ def _read(path: str) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _is_newer(document: dict[str, Any]) -> bool:
+    """Return whether a newer aperio made it, as `models.newer` decides."""
+    schema = document.get("schema")
+    return isinstance(schema, int) and not isinstance(schema, bool) and schema > _NUMBER
+
+
+def _checks(document: dict[str, Any]) -> dict[str, Any]:
+    """Return noted checks by version; 0.1.0 noted them without a schema around."""
+    if _is_newer(document):
+        return {}
+    found = document.get("checks") if "schema" in document else document
+    return found if isinstance(found, dict) else {}
 
 
 def _row(plugin: str, version: str, receipt: dict[str, Any], check: object) -> dict[str, Any]:

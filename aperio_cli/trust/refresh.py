@@ -113,12 +113,15 @@ def refresh_root(request: RefreshRequest) -> RefreshReport:
         TrustRefreshRefused: it served what it must not.
         LockHeld: another refresh of the domain did not end in time.
         DiskFull: there is no space.
+        RecordNewer: a newer aperio refreshed it.
         FolderNotPrivate, PathShared: others may write where the copies are kept.
     """
     paths, repository = request.paths, request.repository
     copies = paths.refreshed_root(repository.name).parent
     state = paths.tuf_state(repository.name) / repository.folder
     what = f"`{repository.name}` was not refreshed"
+    with contextlib.suppress(Damaged):  # what a newer aperio got is left alone, all of it
+        refreshed_copy(repository, paths)
     with _explained(repository), writing.disk_full_guard(what):
         for folder in (paths.home, paths.trust, copies, state.parent, state):
             writing.make_private(folder)

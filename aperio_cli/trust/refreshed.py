@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aperio_cli.errors import AperioError
 from aperio_cli.files import reading, writing
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.newer import refuse_newer
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.text import one_line
 
@@ -149,6 +150,7 @@ class RefreshedRoot:
 
         Raises:
             Damaged: it cannot be read, or is not what was written.
+            RecordNewer: a newer aperio got it.
         """
         document = _read(path)
         if document is None:
@@ -173,6 +175,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     except (AperioError, OSError, Unreadable) as error:
         raise _damaged(path, error) from error
+    if isinstance(document, dict):
+        refuse_newer(path, document.get("schema"), _COPY_SCHEMA)
     if not isinstance(document, dict) or document.get("schema") != _COPY_SCHEMA:
         raise _damaged(path, f"expected the schema {_COPY_SCHEMA}")
     return document

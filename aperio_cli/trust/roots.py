@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli.errors import AperioError
-from aperio_cli.errors.files import PathShared
+from aperio_cli.errors.files import PathShared, RecordNewer
 from aperio_cli.errors.trust import TrustRootInvalid
 from aperio_cli.errors.usage import NotFound, UsageError
 from aperio_cli.files import owning, reading
@@ -232,6 +232,7 @@ def refreshed_copy(repository: RootRepository, paths: Paths) -> RefreshedRoot | 
 
     Raises:
         Damaged: the copy is there and cannot be used.
+        RecordNewer: a newer aperio got it.
     """
     copy = RefreshedRoot.read(paths.refreshed_root(repository.name))
     return copy if copy and copy.sighting.repository == repository.key else None
@@ -244,8 +245,8 @@ def root_in_use(repository: RootRepository, paths: Paths) -> DomainRoot:
     try:
         owning.require_own(paths.refreshed_root(name))
         copy = refreshed_copy(repository, paths)
-    except PathShared as shared:
-        return _unusable(name, f"{shared.what}\n{shared.why}", *shared.next)
+    except (PathShared, RecordNewer) as error:
+        return _unusable(name, f"{error.what}\n{error.why}", *error.next)
     except Damaged as damage:
         begin_again = "or remove that file, to begin again from the root shipped with aperio"
         return _unusable(name, str(damage), get_it, *([begin_again] if shipped else []))

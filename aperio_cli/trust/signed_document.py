@@ -30,6 +30,8 @@ from aperio_cli.errors.files import DiskFull, LockHeld, PathShared
 from aperio_cli.files import locking, owning, reading, writing
 from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.newer import NEXT, is_newer
+from aperio_cli.models.newer import evidence as newer_evidence
 from aperio_cli.models.publisher import Signer
 from aperio_cli.models.publisher_table import who_signs
 from aperio_cli.models.reading import Bounds, Table, described, parse_json
@@ -288,7 +290,11 @@ def _memory(request: DocumentRequest[T]) -> Table:
     except (AperioError, OSError) as error:
         raise _damaged(request, clean(error)) from error
     table = parse_json(data, _MEMORY_BOUNDS, fail)
-    if table.values.get("schema") != _SCHEMA:
+    schema = table.values.get("schema")
+    if is_newer(schema, _SCHEMA):
+        why = f"what is remembered of signed documents cannot be read: `{request.memory}`"
+        raise request.schema.refused(f"{why}\n{newer_evidence(schema, _SCHEMA)}", NEXT)
+    if schema != _SCHEMA:
         table.fail("schema", f"expected schema {_SCHEMA}")
     return table.table("documents")
 

@@ -25,7 +25,7 @@ from aperio_cli.config import (
     managed,
 )
 from aperio_cli.config.reading import parse_managed
-from aperio_cli.errors.files import FolderNotPrivate, LockHeld, PathShared
+from aperio_cli.errors.files import FolderNotPrivate, LockHeld, PathShared, RecordNewer
 from aperio_cli.errors.usage import ConfigurationInvalid, StatedByHand
 from aperio_cli.files.locking import FileLock
 from aperio_cli.models.plugin_id import PluginId, PluginRef
@@ -116,6 +116,38 @@ every_change = pytest.mark.parametrize("wanted", ALL.values(), ids=ALL)
 
 
 # ── the file ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@every_change
+def test_file_of_a_newer_aperio_is_neither_read_nor_changed(paths: Paths, wanted: Change) -> None:
+    by_command(paths, 'schema = 2\n[later]\nof = "a later release"\n')
+    with unchanged(paths.home):
+        for use in (load_config, partial(managed.change, wanted=wanted)):
+            with pytest.raises(RecordNewer) as caught:
+                use(paths)
+            assert str(paths.managed_file) in caught.value.what
+            assert caught.value.next == ("use that aperio, or a newer one",)
+
+
+def test_file_says_its_schema_and_one_without_is_read(paths: Paths) -> None:
+    by_command(paths, '[policy]\nrequire = "verified"\n')
+    assert load_config(paths).managed.require == "verified"
+    managed.change(paths, ADD)
+    assert "\nschema = 1\n" in paths.managed_file.read_text()
+    assert load_config(paths).managed.require == "verified"
+
+
+@pytest.mark.parametrize("schema", ["0", "-1", "1.0", "true", '"1"', "[1]", "1979-05-27"])
+def test_schema_that_is_none_is_refused_as_any_other_value(paths: Paths, schema: str) -> None:
+    by_command(paths, f"schema = {schema}\n")
+    with pytest.raises(ConfigurationInvalid, match="schema"):
+        load_config(paths)
+
+
+def test_schema_is_no_key_of_what_people_write(paths: Paths) -> None:
+    by_hand(paths, "schema = 1\n")
+    with pytest.raises(ConfigurationInvalid, match="schema"):
+        load_config(paths)
 
 
 @every_change

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli.data.state import MAX_SLICE_BYTES, MAX_VALUE_BYTES, Item, Slice, State, open_kept
+from aperio_cli.errors.files import RecordNewer
 from aperio_cli.errors.running import StateConflict, StateLimit, StateUnreadable
 
 if TYPE_CHECKING:
@@ -245,10 +247,25 @@ def test_a_database_of_a_newer_aperio_is_not_touched(path: Path) -> None:
     database.close()
     before = path.read_bytes()
 
-    with pytest.raises(StateUnreadable, match="a newer version of aperio"):
+    path.chmod(0o640)
+
+    with pytest.raises(RecordNewer, match="a newer aperio made it"):
         State(path)
 
     assert path.read_bytes() == before
+    assert list(path.parent.glob("state.db*")) == [path]
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_database_that_a_newer_aperio_is_just_changing_is_refused(path: Path) -> None:
+    with State(path) as state:
+        state.put(MINE, "key", b"value")
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute("PRAGMA wal_autocheckpoint = 0")
+        newer.execute("PRAGMA user_version = 2")  # in the log only, as long as this is open
+        assert path.read_bytes()[60:64] == bytes([0, 0, 0, 1])
+        with pytest.raises(RecordNewer, match="`acme/box` was not removed: "):
+            open_kept(path, deed="`acme/box` was not removed")
 
 
 def test_a_link_in_the_files_place_is_not_followed(path: Path, tmp_path: Path) -> None:

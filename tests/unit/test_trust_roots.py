@@ -30,6 +30,7 @@ from aperio_cli.trust.roots import (
     trust_config_json,
     trusted_roots,
 )
+from tests.builders import unchanged
 from tests.trust import Forge, artifact_at, new_domain
 from tests.tuf_repository import TufRepository
 from tests.vendor_trust_roots import ROOT, TRUST_ROOTS, vendored
@@ -316,7 +317,7 @@ def flip(path: Path) -> None:
 
 
 def rename_schema(path: Path) -> None:
-    path.write_bytes(path.read_bytes().replace(b"_root/v1", b"_root/v2"))
+    path.write_bytes(path.read_bytes().replace(b"_root/v1", b"_tree/v1"))
 
 
 def drop_versions(path: Path) -> None:
@@ -367,6 +368,22 @@ def test_damaged_copy_is_refused_and_the_shipped_root_not_taken_for_it(
     assert f"{paths.refreshed_root('public')} is damaged" in source.problem
     assert "`aperio trust refresh public`" in source.remedies[0]
     assert "remove that file" in source.remedies[1]
+
+
+def test_copy_of_a_newer_aperio_is_refused_and_nobody_is_told_to_remove_it(
+    paths: Paths, document: bytes
+) -> None:
+    keep(paths, document)
+    path = paths.refreshed_root("public")
+    path.write_text(
+        path.read_text().replace("aperio.refreshed_root/v1", "aperio.refreshed_root/v2")
+    )
+
+    with unchanged(path):
+        source = public_root(paths).source
+
+    assert source.problem.startswith(f"`{path}` was left as it is: a newer aperio made it")
+    assert source.remedies == ("use that aperio, or a newer one",)
 
 
 def test_refusal_over_a_damaged_copy_says_what_to_do(

@@ -12,6 +12,7 @@ from aperio_cli.errors.trust import SignatureInvalid
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher import LOCAL_ISSUER, PublisherRule
 from aperio_cli.trust.signed_document import DocumentRequest, Schema, verify_document
+from tests.builders import unchanged
 from tests.trust import IDENTITY, Forge, new_domain, root_of
 
 if TYPE_CHECKING:
@@ -112,3 +113,16 @@ def test_newer_one_that_another_process_saw_meanwhile_counts(
 
     monkeypatch.setattr(signed_document, "_remember", remember_second)
     assert "expected serial 3 or higher" in registry.refuses(older)
+
+
+def test_memory_of_a_newer_aperio_is_neither_read_nor_changed(registry: Registry) -> None:
+    registry.accepts(registry.signed(5))
+    ours = json.loads(registry.memory.read_bytes())
+    registry.memory.write_text(json.dumps(ours | {"schema": 2}))
+    with unchanged(registry.memory):
+        for serial in (4, 5, 6):
+            why = registry.refuses(registry.signed(serial))
+            assert "a newer aperio made it\nexpected schema 1\nfound    schema 2" in why
+            assert str(registry.memory) in why
+    registry.memory.write_text(json.dumps(ours))
+    assert registry.accepts(registry.signed(6)) == 6

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from aperio_cli.errors.trust import IdentityInvalid, TrustDomainExists, TrustDomainMissing
 from aperio_cli.files import owning, removing, writing
+from aperio_cli.models.newer import refuse_newer
 from aperio_cli.models.publisher import LOCAL_DOMAIN, LOCAL_ISSUER
 from aperio_cli.signing.local import state
 
@@ -158,6 +159,7 @@ def open_domain(directory: Path) -> LocalDomain:
     Raises:
         TrustDomainMissing: when there is none.
         TrustDomainBroken: when its description or its trusted root cannot be read.
+        RecordNewer: when a newer aperio made it.
         PathShared: somebody else may change them.
     """
     if not _is_taken(directory):
@@ -167,6 +169,9 @@ def open_domain(directory: Path) -> LocalDomain:
             next=[state.INIT_COMMAND],
         )
     described = state.read_document(directory, state.DOMAIN_FILE)
+    refuse_newer(
+        directory / state.DOMAIN_FILE, described.get("schema"), _SCHEMA, deed="nothing was signed"
+    )
     identity = described.get("identity")
     if described.get("schema") != _SCHEMA or not isinstance(identity, str):
         raise state.broken(
