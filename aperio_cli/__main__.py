@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aperio_cli.errors import AperioError
 
 _NEW_OBJECTS_BEFORE_COLLECTION = 50_000
-# What is about a place and its modes, and no sign of a bug.
+# What is about a place, its modes and what this process may open, and no sign of a bug.
 _CLOSED = {
     errno.EACCES,
     errno.EPERM,
@@ -25,11 +25,17 @@ _CLOSED = {
     errno.EISDIR,
     errno.ELOOP,
     errno.ENAMETOOLONG,
+    errno.EMFILE,
+    errno.ENFILE,
 }
 
 
 def entry_point() -> None:
     """Run the program, as the installed `aperio` script does."""
+    from aperio_cli.machine import start
+
+    if not start.make_fit():
+        sys.exit(_nothing_to_write_to())
     # The environment holds secrets of settings and of CI from the start on. Before all the rest is
     # imported, which takes as long as another process needs to find it.
     if not quick.may_answer(sys.argv[1:]):
@@ -57,22 +63,33 @@ def main(argv: list[str]) -> int:
         return _not_written(error)
 
 
+def _nothing_to_write_to() -> int:
+    """Refuse before anything is done: what came of it could not be told."""
+    from aperio_cli.commands.words import words_of
+    from aperio_cli.errors.usage import OutputUnwritten
+    from aperio_cli.output import Output
+
+    problem = OutputUnwritten(
+        f"`{_typed(words_of(sys.argv[1:]))}` was not run: its stdout is closed",
+        next=["redirect it to /dev/null, where nobody is to read it"],
+    )
+    Output().fail([], problem)
+    return problem.exit_status
+
+
 def _not_written(error: OSError) -> int:
-    """Stdout took no more: its reader closed it, which is no error, or a disk is full."""
-    from aperio_cli.errors import DONE
-    from aperio_cli.errors.files import DiskFull
-    from aperio_cli.files.writing import disk_full_guard
-    from aperio_cli.output import UNWRITTEN, Output, to_nowhere
+    """Stdout took no more: its reader closed it, which is no error, or the system refused."""
+    from aperio_cli.errors import DONE, AperioError
+    from aperio_cli.output import Output, to_nowhere, unwritten
 
     to_nowhere(sys.stdout)
     if isinstance(error, BrokenPipeError):
         return DONE
     try:
-        with disk_full_guard(UNWRITTEN):
-            raise error
-    except DiskFull as full:
-        Output().fail([], full)
-        return full.exit_status
+        raise unwritten(error)
+    except AperioError as problem:
+        Output().fail([], problem)
+        return problem.exit_status
 
 
 def _run(argv: list[str]) -> int:
@@ -119,7 +136,8 @@ def _dispatch(argv: list[str]) -> int:
     except KeyboardInterrupt:
         raise
     except OSError as error:
-        return _unusable(argv, error) if error.errno in _CLOSED else _bug(argv, error)
+        is_of_place = error.errno in _CLOSED or not _has_working_folder()
+        return _unusable(argv, error) if is_of_place else _bug(argv, error)
     except Exception as error:  # noqa: BLE001 - a bug is told in one line, with its traceback saved
         return _bug(argv, error)
     # Typer turns an interrupt into its own 130 and other ends into their status.
@@ -173,7 +191,11 @@ def _unusable(argv: list[str], error: OSError) -> int:
     from aperio_cli.commands.words import words_of
     from aperio_cli.errors.usage import PlaceUnusable
 
-    place = f"`{os.fsdecode(error.filename)}`" if error.filename else "a file or folder"
+    place = "a file or folder"
+    if error.filename:
+        place = f"`{os.fsdecode(error.filename)}`"
+    elif not _has_working_folder():
+        place = "the folder that it was typed in"
     problem = PlaceUnusable(
         f"`{_typed(words_of(argv))}` stopped: {place} cannot be used",
         why=error.strerror or str(error),
@@ -185,6 +207,13 @@ def _unusable(argv: list[str], error: OSError) -> int:
     return _fail(argv, problem)
 
 
+def _has_working_folder() -> bool:
+    try:
+        return bool(os.getcwd())  # noqa: PTH109 - a text
+    except OSError:
+        return False
+
+
 def _bug(argv: list[str], error: Exception) -> int:
     import tempfile
     import traceback
@@ -193,14 +222,17 @@ def _bug(argv: list[str], error: Exception) -> int:
     from aperio_cli.commands.words import words_of
     from aperio_cli.errors.usage import InternalError
 
-    text = "".join(traceback.format_exception(error))
-    descriptor, name = tempfile.mkstemp(prefix="aperio-crash-", suffix=".txt")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="aperio-crash-", suffix=".txt")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write("".join(traceback.format_exception(error)))
+        report = f"report it with the traceback saved in {Path(name)}"
+    except OSError as unsaved:
+        report = f"report it; its traceback could not be saved: {unsaved}"
     problem = InternalError(
         f"`{_typed(words_of(argv))}` stopped: this is a bug in aperio",
         why=f"{type(error).__name__}: {error}",
-        next=[f"report it with the traceback saved in {Path(name)}"],
+        next=[report],
     )
     return _fail(argv, problem)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from aperio_cli.errors import DONE
 from aperio_cli.errors.files import DiskFull
+from aperio_cli.errors.usage import OutputUnwritten
 from aperio_cli.files.writing import disk_full_guard
 from aperio_cli.text import clean, escape_controls, one_line
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.errors import AperioError
 
-UNWRITTEN = "the output was not written"
+_UNWRITTEN = "the output was not written"
 _LABEL_WIDTH = 6
 # A command in backticks; `--help` of a group takes no options.
 _COMMAND = re.compile(r"`(aperio (?:plugin|registry|trust|doctor)\b(?![^`]*--help)[^`]*)`")
@@ -81,11 +82,15 @@ class Output:
 
     def fail(self, command: Sequence[str], error: AperioError) -> None:
         """Show an error: on stderr for people, or as the JSON document."""
-        error.next = tuple(map(self._completed, error.next))
+        self._with_options(error)
         if self.json_mode:
             self._write_json(_envelope(command, error.exit_status, {}, [error.to_json()]))
         else:
             self._tell(format_error(error))
+
+    def format_finding(self, error: AperioError) -> str:
+        """Return what is wrong for people, with its remedies, as a part of a report's text."""
+        return "\n".join([error.what, *_details(self._with_options(error), error.code)])
 
     def note(self, text: str) -> None:
         """Tell people something that is not a result."""
@@ -107,17 +112,21 @@ class Output:
         Raises:
             ReaderGone: whoever read stdout has closed it.
             DiskFull: stdout is a file, and there is no space for it.
+            OutputUnwritten: it is closed, or the system refuses.
         """
         try:
-            with disk_full_guard(UNWRITTEN):
-                self.stdout.flush()
-                self.stdout.buffer.write(b"".join(lines))
-                self.stdout.buffer.flush()
+            self.stdout.flush()
+            self.stdout.buffer.write(b"".join(lines))
+            self.stdout.buffer.flush()
         except BrokenPipeError as error:
             raise ReaderGone from error
-        except DiskFull:
+        except OSError as error:
             to_nowhere(self.stdout)
-            raise
+            raise unwritten(error) from error
+
+    def _with_options(self, error: AperioError) -> AperioError:
+        error.next = tuple(map(self._completed, error.next))
+        return error
 
     def _completed(self, text: str) -> str:
         """Return the text, with the options behind each command in it that takes them."""
@@ -136,6 +145,21 @@ class Output:
             self.stderr.flush()
         except OSError:
             to_nowhere(self.stderr)
+
+
+def unwritten(error: OSError) -> AperioError:
+    """Return what to tell people about a stdout that cannot be written."""
+    try:
+        with disk_full_guard(_UNWRITTEN):
+            raise error
+    except DiskFull as full:
+        return full
+    except OSError:
+        return OutputUnwritten(
+            _UNWRITTEN,
+            why=error.strerror or str(error),
+            next=["see where stdout leads, then run the same command again"],
+        )
 
 
 def to_nowhere(stream: TextIO) -> None:
@@ -164,17 +188,18 @@ def _envelope(
 
 def format_error(error: AperioError) -> str:
     """Return an error for people: what, then why, next and code, aligned; ends in a newline."""
-    return "\n".join([f"error: {error.what}", *_details(error)]) + "\n"
+    code = f"{error.code} (exit {error.exit_status})"
+    return "\n".join([f"error: {error.what}", *_details(error, code)]) + "\n"
 
 
-def _details(error: AperioError) -> Iterator[str]:
+def _details(error: AperioError, code: str) -> Iterator[str]:
     for number, line in enumerate(error.why.splitlines()):
         yield _labelled("why" if number == 0 else "", line)
     for number, step in enumerate(error.next):
         for part, line in enumerate(step.splitlines()):
             label = ("next" if number == 0 else "or") if part == 0 else ""
             yield _labelled(label, line)
-    yield _labelled("code", f"{error.code} (exit {error.exit_status})")
+    yield _labelled("code", code)
 
 
 def _labelled(label: str, line: str) -> str:

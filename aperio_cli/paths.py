@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli.errors.files import PathShared
-from aperio_cli.errors.usage import NotFound
+from aperio_cli.errors.usage import HomeUnknown, NotFound
 from aperio_cli.files import owning
 from aperio_cli.files.naming import as_path
 
@@ -112,21 +112,59 @@ def find_paths(environment: Mapping[str, str], *, home: str = "", config_file: s
         environment: usually `os.environ`.
         home: `--home`, or empty.
         config_file: `--config`, or empty.
+
+    Raises:
+        HomeUnknown: a path begins with `~`, or none is stated, and nobody knows where that is.
     """
     stated = home or environment.get(HOME_VARIABLE, "")
     if stated:
-        root = as_path(stated).absolute()
-        chosen = as_path(config_file).absolute() if config_file else root / "config.toml"
+        root = _absolute(stated)
+        chosen = _absolute(config_file) if config_file else root / "config.toml"
         return Paths(root, chosen, root / "cache")
     import platformdirs
 
-    root = as_path(environment.get("HOME") or "~").absolute() / ".aperio"
-    chosen = as_path(config_file).absolute() if config_file else Path()
+    root = _user_home(environment) / ".aperio"
+    chosen = _absolute(config_file) if config_file else Path()
     return Paths(
         root,
         chosen if config_file else platformdirs.user_config_path("aperio") / "config.toml",
         platformdirs.user_cache_path("aperio"),
     )
+
+
+def _absolute(stated: str) -> Path:
+    """Return a path as it was meant, `~` the user's home."""
+    path = as_path(stated)
+    if path.parts[:1] == ("~",):
+        raise _home_unknown(f"`{stated}`")
+    return path.absolute()
+
+
+def _user_home(environment: Mapping[str, str]) -> Path:
+    """Return where the user is at home: HOME where it is a place, else as the system says."""
+    stated = Path(environment.get("HOME") or "")
+    if stated.is_absolute():
+        return stated
+    try:
+        import pwd
+
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except ImportError:  # on Windows
+        return _absolute("~")
+    except KeyError as error:
+        raise _home_unknown("`~/.aperio`") from error
+
+
+def _home_unknown(place: str) -> HomeUnknown:
+    return HomeUnknown(
+        f"{place} is nowhere: nothing says where this user is at home",
+        why=f"HOME is not set to an absolute path, and the system knows no user {_user()}",
+        next=[f"set {HOME_VARIABLE} or HOME to a folder of this user's"],
+    )
+
+
+def _user() -> str:
+    return str(os.getuid()) if hasattr(os, "getuid") else "of that name"
 
 
 def bundled(name: str) -> Path:

@@ -29,24 +29,32 @@ def answer(argv: list[str]) -> int | None:
     Raises:
         OSError: when stdout cannot be written; the caller treats it as for every command.
     """
-    if not may_answer(argv):
+    is_list = argv not in _VERSION and may_answer(argv)
+    text = _listed(argv) if is_list else f"aperio {__version__}\n"
+    if text is None or not may_answer(argv):
         return None
-    if argv in _VERSION:
-        sys.stdout.write(f"aperio {__version__}\n")
-        sys.stdout.flush()
-        return 0
-    from aperio_cli.store import listing
-
-    home = _home()
-    if listing.may_state_exceptions(os.environ, home) or listing.may_be_shared(home):
-        return None
-    listed = listing.rows(home)
-    sys.stdout.write(listing.envelope(listed) if argv[2:] else listing.render(listed))
+    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
     sys.stdout.flush()
     return 0
 
 
+def _listed(argv: list[str]) -> str | None:
+    """Return what `plugin list` shows; None when the ordinary path has to look or to explain."""
+    from aperio_cli.store import listing
+
+    try:
+        home = _home()
+        is_odd = home.startswith("~") or listing.may_state_exceptions(os.environ, home)
+        if is_odd or listing.may_be_shared(home):
+            return None
+        listed = listing.rows(home)
+    except OSError:
+        return None
+    return listing.envelope(listed) if argv[2:] else listing.render(listed)
+
+
 def _home() -> str:
-    """`$APERIO_HOME`, else `~/.aperio`; the same answer as `paths.find_paths`."""
+    """`$APERIO_HOME`, else `~/.aperio`; the same answer as `paths.find_paths`, where it has one."""
     stated = os.environ.get("APERIO_HOME", "")
-    return os.path.abspath(os.path.expanduser(stated or "~/.aperio"))  # noqa: PTH100, PTH111 - pathlib costs a tenth of the whole command
+    home = os.path.expanduser(stated or "~/.aperio")  # noqa: PTH111 - as below
+    return home if home.startswith("~") else os.path.abspath(home)  # noqa: PTH100 - pathlib costs a tenth of the whole command

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +18,7 @@ from aperio_cli.accepting.verdicts import CheckFailed, CheckSkipped, Outcome, Ve
 from aperio_cli.data.state import State
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.running import PluginFault
+from aperio_cli.files.temporary import temporary_folder
 from aperio_cli.host.launch import checked
 from aperio_cli.host.process.masking import mark
 
@@ -99,7 +99,7 @@ async def accept(
     """
     async with contextlib.AsyncExitStack() as held:
         program = await held.enter_async_context(checked(clear(), options.store))
-        folder = held.enter_context(tempfile.TemporaryDirectory(prefix="aperio-test-"))
+        folder = held.enter_context(temporary_folder("aperio-test-"))
         state = held.enter_context(State(Path(folder) / "state.db"))
         bench = Bench(clear, program, replace(options, state=state), request)
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from aperio_cli.archive import reading
 from aperio_cli.building.contents import VENDOR, is_skipped_folder, refuse_depth
 from aperio_cli.building.pack import BuildRequest, build
 from aperio_cli.errors.building import BuildNotReproducible
+from aperio_cli.files.temporary import temporary_folder
 from aperio_cli.models.artifact import Project
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def check_reproducible(request: BuildRequest, artifacts: Sequence[Artifact]) -> 
         BuildNotReproducible: names the first members that differ.
         AperioError, OSError: whatever `build` raises.
     """
-    with tempfile.TemporaryDirectory(prefix="aperio-check-") as folder:
+    with temporary_folder("aperio-check-") as folder:
         copy = Path(folder) / "project"
         _copy_project(request.project.path, copy, without=request.out.absolute())
         again = replace(

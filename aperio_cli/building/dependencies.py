@@ -7,7 +7,6 @@ import io
 import json
 import os
 import sys
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from aperio_cli.building.pyproject import read_pyproject
 from aperio_cli.errors.building import DependencyDigestMismatch, RuntimeUnsupported
 from aperio_cli.files import tree
 from aperio_cli.files.reading import open_regular
+from aperio_cli.files.temporary import temporary_folder
 from aperio_cli.models.digest import Digest
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def install_dependencies(
     destination.mkdir()
     if not request.lock.pins:
         return ()
-    with tempfile.TemporaryDirectory(prefix="aperio-pip-") as folder:
+    with temporary_folder("aperio-pip-") as folder:
         scratch = Path(folder)
         report = scratch / "report.json"
         requirements = scratch / "requirements.txt"

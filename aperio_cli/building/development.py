@@ -22,7 +22,7 @@ from aperio_cli.building.python import development_script
 from aperio_cli.errors.building import InterpreterNotDeclared
 from aperio_cli.files.reading import read_capped
 from aperio_cli.files.removing import remove_tree
-from aperio_cli.files.writing import ASIDE_PREFIX, disk_full_guard, make_private, write_atomic
+from aperio_cli.files.writing import ASIDE_PREFIX, disk_full_guard, ensure_own, write_atomic
 from aperio_cli.machine.children import ChildFailed, ask_child
 from aperio_cli.models.artifact import DevelopmentBuild, Interpreter, Project
 from aperio_cli.models.platform import Platform
@@ -70,11 +70,11 @@ def develop(
     project = load_project(project_path)
     root = cache / "development"
     if project.manifest.runtime.language == "go":
-        make_private(root)
+        ensure_own(root)
         with disk_full_guard(f"`{project.path}` was not started"):
             return DevelopmentBuild(project, develop_program(project, root, environment, _here()))
     chosen = _declared(project, interpreter)
-    make_private(root)
+    ensure_own(root)
     library = _library(project, root, chosen, environment)
     return DevelopmentBuild(project, _script(project, root, library), chosen, library)
 
@@ -141,7 +141,7 @@ def _script(project: Project, root: Path, library: Path) -> Path:
     """Return the starting script of this project with these dependencies."""
     text = development_script(project.path, library).encode()
     folder = root / f"script-{hashlib.sha256(text).hexdigest()[:_KEY_DIGITS]}"
-    make_private(folder)
+    ensure_own(folder)
     script = folder / f"{project.manifest.entrypoint}.py"
     if not script.exists() or read_capped(script, _MAX_SCRIPT_BYTES) != text:
         write_atomic(script, text)

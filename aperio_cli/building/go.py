@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import secrets
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,8 @@ from aperio_cli.building.go_tool import GoRun, find_toolchain, run_go
 from aperio_cli.errors.building import GoBuildFailed, ProjectInvalid
 from aperio_cli.files.reading import hash_file
 from aperio_cli.files.removing import remove_tree
-from aperio_cli.files.writing import ASIDE_PREFIX, make_private
+from aperio_cli.files.temporary import temporary_folder
+from aperio_cli.files.writing import ASIDE_PREFIX, ensure_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -170,13 +170,13 @@ def develop_program(
     """
     toolchain = find_toolchain(environment, f"`{project.path}` was not started")
     place = root / f"go-{hashlib.sha256(os.fsencode(project.path)).hexdigest()[:_KEY_DIGITS]}"
-    make_private(place)
+    ensure_own(place)
     key = _content_key(project.path, toolchain.version, str(platform))
     program = place / key / project.manifest.entrypoint
     if program.is_file():
         (place / key).touch()
         return program
-    with tempfile.TemporaryDirectory(prefix="aperio-go-") as scratch:
+    with temporary_folder("aperio-go-") as scratch:
         run = GoRun(
             toolchain=toolchain,
             project=project.path,

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli.building.go_environment import go_environment
 from aperio_cli.building.go_failures import OLDEST, explain, failed, no_toolchain, too_old
+from aperio_cli.files.temporary import temporary_folder
 from aperio_cli.machine.children import read_end, run_child
 from aperio_cli.paths import find_program
 
@@ -95,7 +95,7 @@ def find_toolchain(environment: Mapping[str, str], subject: str) -> Toolchain:
 
 def _ask_version(executable: Path) -> str:
     """Return what `go version` prints; when it cannot, what went wrong."""
-    with tempfile.TemporaryDirectory(prefix="aperio-go-") as folder:
+    with temporary_folder("aperio-go-") as folder:
         scratch = Path(folder)
         environment = {"GOTOOLCHAIN": "local", "GOENV": "off", "PATH": os.defpath}
         output = scratch / "version"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from aperio_cli.building.report import BuildResult
 from aperio_cli.building.secret_files import refuse_secrets
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.files.beneath import Beneath
+from aperio_cli.files.temporary import temporary_folder
 from aperio_cli.files.writing import disk_full_guard
 from aperio_cli.models.artifact import Artifact, Project, artifact_name
 from aperio_cli.models.manifest import FILE_NAME as MANIFEST
@@ -110,7 +110,7 @@ def build_and_tell(request: BuildRequest) -> BuildResult:
     platforms = list(dict.fromkeys(request.platforms))
     with (
         disk_full_guard(f"`{request.project.path}` was not built"),
-        tempfile.TemporaryDirectory(prefix="aperio-build-") as folder,
+        temporary_folder("aperio-build-") as folder,
     ):
         made = [
             _members(request, inputs, platform, Path(folder) / platform.slug)

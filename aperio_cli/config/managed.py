@@ -57,7 +57,7 @@ def change(paths: Paths, wanted: Change) -> bool:
     _refuse_site(paths)
     file = paths.managed_file
     if not file.parent.exists():
-        writing.make_private(file.parent)
+        writing.ensure_own(file.parent)
     with locking.FileLock(paths.managed_lock, what=f"`{file}` was left as it is"):
         config = places.load_config(paths)
         statements = wanted(config)

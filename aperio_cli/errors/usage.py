@@ -57,6 +57,19 @@ class PlaceUnusable(AperioError):
     code = "place-unusable"
 
 
+class HomeUnknown(AperioError):
+    """Nothing says where this user is at home: HOME is not set, nor is the user in the system."""
+
+    code = "home-unknown"
+    exit_status = USAGE
+
+
+class OutputUnwritten(AperioError):
+    """Stdout is closed or cannot be written, so that what came of a command cannot be told."""
+
+    code = "output-unwritten"
+
+
 class SystemUnsupported(AperioError):
     """Plugins are installed and run on Linux only; this is another system."""
 

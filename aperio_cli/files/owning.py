@@ -128,7 +128,7 @@ def _refuse_writers(place: str, status: os.stat_result) -> None:
         "o": ("everybody", status.st_mode & stat.S_IWOTH),
         "g": (
             f"group {status.st_gid}",
-            status.st_mode & stat.S_IWGRP and not _is_owners_alone(place, status),
+            status.st_mode & stat.S_IWGRP and not is_owners_alone(place, status),
         ),
     }
     found = {who: name for who, (name, may_write) in writers.items() if may_write}
@@ -166,7 +166,7 @@ def _root_outside() -> int | None:
     return overflow if not is_whole and os.lstat("/").st_uid == overflow else None
 
 
-def _is_owners_alone(place: str, status: os.stat_result) -> bool:
+def is_owners_alone(place: str, status: os.stat_result) -> bool:
     """Return whether the group's right to write is the owner's alone."""
     return _is_private(status.st_uid, status.st_gid) and not _has_access_list(place)
 

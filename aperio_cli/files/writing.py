@@ -1,4 +1,4 @@
-"""Write files so that a crash leaves the old or the new; make private folders."""
+"""Write files so that a crash leaves the old or the new; make folders of this user's own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import errno
 import itertools
 import os
+import shlex
 import stat
 from typing import TYPE_CHECKING, BinaryIO, Self
 
@@ -13,7 +14,9 @@ from aperio_cli.errors.files import (
     DiskFull,
     FolderNotPrivate,
 )
-from aperio_cli.files.reading import FOLDER_FLAGS
+from aperio_cli.errors.usage import PlaceUnusable
+from aperio_cli.files import owning
+from aperio_cli.files.reading import FOLDER_FLAGS, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,46 +157,59 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def make_private(directory: Path) -> None:
-    """Make a folder, and any missing ones above it, that only this user can look into (0700).
+def ensure_own(directory: Path) -> None:
+    """Make a folder, and any missing ones above it, for this user alone (0700), whatever the umask.
 
-    A folder that is there is closed to others, unless they could write in it: what they put there
-    by now cannot be told from what is ours.
+    A folder that is there keeps its mode: others may read in it, where its owner lets them. It is
+    refused where they may write in it, as what they put there by now cannot be told from ours.
 
     Raises:
-        FolderNotPrivate: a link, a file, somebody else's folder, or one that all may write in.
+        FolderNotPrivate: a link, somebody else's folder, or one that others may write in.
+        PlaceUnusable: something else than a folder is there.
         DiskFull: there is no space.
-        OSError: a folder above it cannot be written.
+        OSError: a folder above it cannot be written, or it cannot be opened.
     """
     with disk_full_guard(f"`{directory}` was not made"):
         # Not `parents=True`, which leaves the mode of those above it to the umask.
         missing = itertools.takewhile(
-            lambda path: not path.exists(), [directory, *directory.parents]
+            lambda path: not os.path.lexists(path), [directory, *directory.parents]
         )
         for folder in reversed(list(missing)):
             folder.mkdir(mode=0o700, exist_ok=True)
-    try:
-        descriptor = os.open(directory, FOLDER_FLAGS)
-    except OSError as error:
-        raise _not_private(directory, f"it is a link or cannot be opened: {error}") from error
-    try:
-        status = os.fstat(descriptor)
-        if status.st_uid != os.geteuid():
-            raise _not_private(
-                directory, f"it belongs to user {status.st_uid}, not to {os.geteuid()}"
-            )
-        if status.st_mode & stat.S_IWOTH:
-            raise _not_private(
-                directory, f"everybody may write in it: mode {stat.S_IMODE(status.st_mode):04o}"
-            )
-        os.fchmod(descriptor, 0o700)
-    finally:
-        os.close(descriptor)
+    status = directory.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        raise _not_private(directory, "it is a link")
+    if not stat.S_ISDIR(status.st_mode):
+        raise PlaceUnusable(
+            f"`{directory}` cannot be used: it is {kind_of(status.st_mode)}",
+            why=f"expected a folder\nfound    {kind_of(status.st_mode)}",
+            next=["name another folder, or move away what is there"],
+        )
+    _refuse_others(directory, status)
+
+
+def _refuse_others(directory: Path, status: os.stat_result) -> None:
+    """Refuse a folder that is not this user's, or that others may write in."""
+    if not hasattr(os, "geteuid"):  # on Windows
+        return
+    if status.st_uid != os.geteuid():
+        raise _not_private(directory, f"it belongs to user {status.st_uid}, not to {os.geteuid()}")
+    writers = {
+        "everybody": status.st_mode & stat.S_IWOTH,
+        f"group {status.st_gid}": status.st_mode & stat.S_IWGRP
+        and not owning.is_owners_alone(str(directory), status),
+    }
+    if found := [name for name, may_write in writers.items() if may_write]:
+        mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
+        raise _not_private(directory, f"{' and '.join(found)} may write in it: {mode}")
 
 
 def _not_private(directory: Path, why: str) -> FolderNotPrivate:
     return FolderNotPrivate(
         f"`{directory}` is not a folder of your own and was not used",
         why=why,
-        next=["name another folder, or the one that the link leads to"],
+        next=[
+            "name another folder, or the one that the link leads to",
+            f"see that it holds what you want, then `chmod go-w {shlex.quote(str(directory))}`",
+        ],
     )

@@ -6,11 +6,11 @@ import contextlib
 import os
 import signal
 import subprocess
-import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aperio_cli.files.temporary import temporary_folder
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def ask_child(command: Sequence[str], deadline_s: float, limit_bytes: int = 64 *
         ChildFailed: it took longer, or ended with another status than 0.
         OSError: it cannot be started, or there is no space for its answer.
     """
-    with tempfile.TemporaryDirectory(prefix="aperio-child-") as folder:
+    with temporary_folder("aperio-child-") as folder:
         output, errors = Path(folder, "output"), Path(folder, "errors")
         status = run_child(
             command, Path("/"), {"LC_ALL": "C.UTF-8"}, output, deadline_s, errors=errors

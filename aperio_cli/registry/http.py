@@ -120,6 +120,6 @@ class Downloads:
         return etag.decode("utf-8", "replace") or None, body
 
     def _keep(self, url: str, etag: str, body: bytes) -> None:
-        writing.make_private(self.cache)
+        writing.ensure_own(self.cache)
         line = etag.encode("utf-8", "replace")
         writing.write_atomic(self._file(url), line + b"\n" + body, mode=0o600)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import shlex
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from aperio_cli.errors.trust import BundleMalformed, SignatureMissing
 from aperio_cli.errors.usage import NotFound, UsageError
 from aperio_cli.files import reading
 from aperio_cli.files.naming import as_path, is_path, parse_ref
+from aperio_cli.files.temporary import temporary_folder
 from aperio_cli.models.address import is_address, shown
 from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES, SUFFIX
 from aperio_cli.models.digest import Digest
@@ -148,7 +148,7 @@ def _of_address(request: BundleRequest) -> _Signed:
             why=f"`{shown(request.source)}` is an address",
         )
     remote = RemoteArtifact.parse(request.source)
-    with tempfile.TemporaryDirectory(prefix="aperio-fetch-") as folder:
+    with temporary_folder("aperio-fetch-") as folder:
         path = Path(folder, remote.name)
         with path.open("w+b") as file:
             remote.fetch(file, MAX_ARTIFACT_BYTES, offline=request.offline)

@@ -151,7 +151,7 @@ def open_state(collaborators: Collaborators) -> State:
     Raises:
         StateUnreadable: the database cannot be read or written.
     """
-    writing.make_private(collaborators.paths.home)
+    writing.ensure_own(collaborators.paths.home)
     return State(collaborators.paths.state_database)
 
 

@@ -290,7 +290,7 @@ class Store:
         checks = {version: check.to_json() for version, check in known.items()}
         document = {"schema": CHECKS_SCHEMA, "checks": checks}
         with contextlib.suppress(OSError, AperioError):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            writing.ensure_own(path.parent)
             writing.write_atomic(path, json.dumps(document, sort_keys=True).encode() + b"\n")
 
     def last_check(self, receipt: Receipt) -> LaunchCheck | None:
@@ -365,8 +365,8 @@ class Store:
             FolderNotPrivate: the home is a link or somebody else's.
             DiskFull: there is no space.
         """
-        writing.make_private(self._paths.home)
-        writing.make_private(self._paths.plugins)
+        writing.ensure_own(self._paths.home)
+        writing.ensure_own(self._paths.plugins)
         with locking.FileLock(self._paths.store_lock, what=what, timeout_s=timeout_s):
             self._sweep()
             yield

@@ -92,8 +92,10 @@ def _mentions_exceptions(path: str) -> bool:
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - as above
             return b"exceptions" in file.read(_MAX_CONFIG_BYTES)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError:  # it may; whoever reads it properly says what is wrong with it
+        return True
 
 
 def render(listed: list[dict[str, Any]]) -> str:

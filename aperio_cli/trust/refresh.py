@@ -124,7 +124,7 @@ def refresh_root(request: RefreshRequest) -> RefreshReport:
         refreshed_copy(repository, paths)
     with _explained(repository), writing.disk_full_guard(what):
         for folder in (paths.home, paths.trust, copies, state.parent, state):
-            writing.make_private(folder)
+            writing.ensure_own(folder)
         owning.require_own(state)
         with locking.FileLock(paths.trust / "refresh.lock", what=what, timeout_s=_LOCK_TIMEOUT_S):
             removing.sweep(copies)

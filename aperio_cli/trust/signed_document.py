@@ -307,7 +307,7 @@ def _remember(request: DocumentRequest[T], current: _Remembered) -> None:
     memory = request.memory
     try:
         if not memory.parent.exists():
-            writing.make_private(memory.parent)
+            writing.ensure_own(memory.parent)
         lock = memory.with_suffix(".lock")
         with locking.FileLock(lock, what=f"{request.schema.subject} was not accepted"):
             _refuse_older(request, current)

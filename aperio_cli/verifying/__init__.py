@@ -12,7 +12,6 @@ import contextlib
 import gc
 import hashlib
 import os
-import tempfile
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from aperio_cli.errors.trust import VerifierCrashed
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.files import reading as files_reading
 from aperio_cli.files import writing
+from aperio_cli.files.temporary import temporary_file
 from aperio_cli.models.artifact import (
     ATTESTATIONS_SUFFIX,
     BUNDLE_SUFFIX,
@@ -346,7 +346,7 @@ def _private_copy(request: VerifyRequest) -> tuple[BinaryIO, Digest]:
         writing.disk_full_guard(f"{request.subject} was not copied for verification"),
         contextlib.ExitStack() as on_failure,
     ):
-        content = on_failure.enter_context(tempfile.TemporaryFile(prefix="aperio-verify-"))
+        content = on_failure.enter_context(temporary_file("aperio-verify-"))
         if isinstance(request.source, Offer):
             digest = _download(request.source, content, offline=request.offline)
         elif isinstance(request.source, RemoteArtifact):

@@ -41,7 +41,7 @@ def no_umask() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_umask")
 def test_folders_above_a_private_one_are_private_whatever_the_umask(tmp_path: Path) -> None:
-    writing.make_private(tmp_path / "a/b/c")
+    writing.ensure_own(tmp_path / "a/b/c")
 
     for made in ("a", "a/b", "a/b/c"):
         assert stat.S_IMODE((tmp_path / made).stat().st_mode) == 0o700
@@ -53,9 +53,27 @@ def test_folder_that_everybody_may_write_in_is_refused(tmp_path: Path, mode: int
     (tmp_path / "home").chmod(mode)
 
     with pytest.raises(FolderNotPrivate, match="not a folder of your own"):
-        writing.make_private(tmp_path / "home")
+        writing.ensure_own(tmp_path / "home")
 
     assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("is_private", [True, False])
+def test_folder_that_a_group_may_write_in_is_refused_unless_it_is_the_users_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_private: bool
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home").chmod(0o770)
+    monkeypatch.setattr(owning, "is_owners_alone", lambda *_: is_private)
+
+    if is_private:
+        writing.ensure_own(tmp_path / "home")
+    else:
+        with pytest.raises(FolderNotPrivate) as caught:
+            writing.ensure_own(tmp_path / "home")
+        assert "group" in caught.value.why
+
+    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o770
 
 
 @pytest.mark.usefixtures("no_umask")

@@ -23,6 +23,7 @@ from aperio_cli.errors.files import (
     LockHeld,
     TreeNotPlain,
 )
+from aperio_cli.errors.usage import PlaceUnusable
 from aperio_cli.files import locking, reading, removing, writing
 from aperio_cli.files import tree as files_tree
 from aperio_cli.models.digest import Digest
@@ -161,34 +162,42 @@ def test_disk_full_guard_names_the_file_when_it_is_known() -> None:
     assert "/some/file" in caught.value.why
 
 
-def test_make_private_closes_a_folder_that_others_could_read(here: Path) -> None:
+def test_ensure_own_makes_private_folders_and_leaves_the_mode_of_what_is_there(here: Path) -> None:
     folder = here / "a"
     folder.mkdir(mode=0o755)
 
-    writing.make_private(folder)
-    writing.make_private(here / "b/c")
+    writing.ensure_own(folder)
+    writing.ensure_own(here / "b/c")
 
-    assert mode_of(folder) == mode_of(here / "b/c") == 0o700
+    assert mode_of(folder) == 0o755
+    assert mode_of(here / "b") == mode_of(here / "b/c") == 0o700
 
 
-def test_make_private_refuses_when_a_link_is_there(here: Path) -> None:
+def test_ensure_own_refuses_what_is_no_folder(here: Path) -> None:
+    (here / "a").touch()
+
+    with pytest.raises(PlaceUnusable, match="it is a regular file"):
+        writing.ensure_own(here / "a")
+
+
+def test_ensure_own_refuses_when_a_link_is_there(here: Path) -> None:
     (here / "target").mkdir(mode=0o755)
     (here / "a").symlink_to(here / "target")
 
     with pytest.raises(FolderNotPrivate):
-        writing.make_private(here / "a")
+        writing.ensure_own(here / "a")
 
     assert mode_of(here / "target") == 0o755
 
 
-def test_make_private_refuses_when_the_folder_is_somebody_elses(
+def test_ensure_own_refuses_when_the_folder_is_somebody_elses(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (here / "a").mkdir(mode=0o755)
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
 
     with pytest.raises(FolderNotPrivate, match="not a folder of your own"):
-        writing.make_private(here / "a")
+        writing.ensure_own(here / "a")
 
     assert mode_of(here / "a") == 0o755
 

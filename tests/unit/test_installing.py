@@ -121,8 +121,8 @@ def answer(**changes: Any) -> str:
 
 def prepared(machine: Machine) -> Path:
     """The home of a machine on which something was installed before and removed again."""
-    files_writing.make_private(machine.paths.home)
-    files_writing.make_private(machine.paths.plugins)
+    files_writing.ensure_own(machine.paths.home)
+    files_writing.ensure_own(machine.paths.plugins)
     return machine.paths.home
 
 

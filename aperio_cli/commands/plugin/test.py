@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import tempfile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +13,7 @@ from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
 from aperio_cli.commands.parsing import complete_installed
 from aperio_cli.context import Context
+from aperio_cli.files.temporary import temporary_folder
 from aperio_cli.output import Report
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _found(context: Context, text: str) -> Iterator[tuple[Receipt | DevelopmentB
     if not is_artifact:
         yield find_target(context.collaborators, text), context.store
         return
-    with tempfile.TemporaryDirectory(prefix="aperio-test-") as home:
+    with temporary_folder("aperio-test-") as home:
         store = Store(find_paths({}, home=home))
         request = InstallRequest(context.config.python_interpreters)
         with verify_source(context, find_source(context, text)) as admitted:

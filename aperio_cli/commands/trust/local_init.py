@@ -18,8 +18,6 @@ def trust_local_init(context: Context) -> Report:
     development, tests and machines without a network. What it signs shows the badge `local` and
     never counts as a verified publisher.
     """
-    import getpass
-
     from aperio_cli.config import changes, load_config, managed
     from aperio_cli.files import writing
     from aperio_cli.models.publisher import (
@@ -31,8 +29,8 @@ def trust_local_init(context: Context) -> Report:
     from aperio_cli.signing.local import create_domain
 
     paths = context.paths
-    writing.make_private(paths.home)
-    made = create_domain(paths.local_domain, f"{getpass.getuser()}@local")
+    writing.ensure_own(paths.home)
+    made = create_domain(paths.local_domain, f"{_login()}@local")
     rule = PublisherRule(
         ANY_NAMESPACE, LOCAL_DOMAIN, made.identity, LOCAL_ISSUER, str(paths.managed_file)
     )
@@ -56,3 +54,20 @@ def trust_local_init(context: Context) -> Report:
     if replace(rule, source=path) not in config.policy.publishers and not config.publisher_files:
         notes.insert(0, f"the rule has no effect: {config.site_file} does not admit it")
     return Report(data, text, notes=tuple(notes))
+
+
+def _login() -> str:
+    """Return this user's login name; its number where the system knows no name, as in containers.
+
+    Raises:
+        OSError: there is no number either.
+    """
+    import getpass
+    import os
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:  # as Python 3.11 and as 3.13 say it
+        if not hasattr(os, "getuid"):
+            raise OSError(str(error)) from error
+        return f"uid-{os.getuid()}"

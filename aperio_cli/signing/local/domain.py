@@ -133,7 +133,7 @@ def create_domain(directory: Path, identity: str) -> LocalDomain:
     owning.require_own(directory.parent)
     if _is_taken(directory):
         raise _exists(directory)
-    writing.make_private(directory.parent)
+    writing.ensure_own(directory.parent)
     aside = directory.with_name(writing.ASIDE_PREFIX + secrets.token_hex(8))
     try:
         with writing.disk_full_guard(f"`{directory}` was not made"):

@@ -1,0 +1,71 @@
+"""Temporary files and folders, where the operator says, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import BinaryIO, cast
+
+from aperio_cli.errors.usage import PlaceUnusable
+
+_VARIABLES = ("TMPDIR", "TEMP", "TMP")  # as Python's tempfile reads them
+_SYSTEMS = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108 - what it takes without them
+
+
+def temporary_folder(prefix: str) -> tempfile.TemporaryDirectory[str]:
+    """Return a private folder as a context manager, which removes it.
+
+    Args:
+        prefix: how its name begins: `aperio-build-`.
+
+    Raises:
+        PlaceUnusable: TMPDIR names a place that cannot be used, or nothing can be.
+        OSError: it cannot be made there.
+    """
+    require_place()
+    return tempfile.TemporaryDirectory(prefix=prefix)
+
+
+def temporary_file(prefix: str) -> BinaryIO:
+    """Return a file without a name, open to be written and read.
+
+    Raises:
+        PlaceUnusable, OSError: as `temporary_folder`.
+    """
+    require_place()
+    return cast("BinaryIO", tempfile.TemporaryFile(prefix=prefix))
+
+
+def require_place() -> None:
+    """Refuse a stated place that cannot be used; Python would silently take another one.
+
+    The working folder in the end, which may be somebody's project.
+
+    Raises:
+        PlaceUnusable: as `temporary_folder`.
+    """
+    for name in _VARIABLES:
+        place = os.environ.get(name)
+        if not place:
+            continue
+        if os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK):  # noqa: PTH112 - a text
+            return
+        raise PlaceUnusable(
+            f"a temporary folder was not made: {name} names `{place}`, which cannot be used",
+            why="expected a folder that this user may write in",
+            next=[f"name another folder in {name}, or unset it"],
+        )
+    try:
+        is_working_folder = tempfile.gettempdir() not in _SYSTEMS and _is_here()
+    except FileNotFoundError:
+        is_working_folder = True
+    if is_working_folder:
+        raise PlaceUnusable(
+            "a temporary folder was not made: there is no place for it",
+            why=f"this user may write in none of {', '.join(_SYSTEMS)}",
+            next=["name a folder that this user may write in: TMPDIR=DIR"],
+        )
+
+
+def _is_here() -> bool:
+    return os.name == "posix" and os.path.samefile(tempfile.gettempdir(), os.curdir)  # noqa: PTH121
