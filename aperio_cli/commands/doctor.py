@@ -1,4 +1,4 @@
-"""`aperio doctor`: what this machine can do for plugins, found by looking."""
+"""`aperio doctor`: what this machine can do for plugins, and what is wrong."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from aperio_cli.context import Context
 from aperio_cli.output import Report, pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from datetime import datetime
 
+    from aperio_cli.errors import AperioError
+    from aperio_cli.examining import Examination
+    from aperio_cli.paths import Paths
     from aperio_cli.trust.roots import DomainRoot
 
 _TOOLS = ("go",)
@@ -22,42 +25,60 @@ _TOOLS = ("go",)
 
 @command(app, "doctor")
 def doctor(context: Context) -> Report:
-    """Show interpreters and tools found, what is enforced on plugins, and where things are."""
+    """Show what was found here, what is enforced on plugins, where things are, and what is wrong.
+
+    Works where nothing else does: each file that cannot be read is a finding, with its remedy.
+    Exit status 1 when there is any.
+    """
+    from aperio_cli.errors import DONE, NOT_DONE
+    from aperio_cli.examining import examine
     from aperio_cli.host.limits import NOT_ENFORCED
-    from aperio_cli.machine.interpreters import find_interpreters
     from aperio_cli.paths import find_program
-    from aperio_cli.trust.roots import domain_roots
 
     now = clock.now()
-    roots = domain_roots(context.config, context.paths)
-    interpreters = [
-        interpreter.to_json()
-        for interpreter in find_interpreters(context.config.python_interpreters)
-    ]
+    unknown: list[AperioError] = []
+    paths = _paths(context, unknown)
+    found = examine(paths)
+    findings = [*unknown, *found.findings]
     tools = {tool: find_program(tool) for tool in _TOOLS}
     data = {
         "version": __version__,
         "platform": str(context.platform),
-        "home": str(context.paths.home),
-        "config_file": str(context.paths.config_file),
-        "interpreters": interpreters,
+        "home": str(paths.home) if paths else None,
+        "config_file": str(paths.config_file) if paths else None,
+        "interpreters": [interpreter.to_json() for interpreter in found.interpreters],
         "tools": tools,
         "not_enforced": list(NOT_ENFORCED),
-        "local_trust_domain": context.paths.local_root.exists(),
-        "trusted_roots": [_root_data(root, now) for root in roots],
+        "local_trust_domain": found.has_local_domain,
+        "trusted_roots": [_root_data(root, now) for root in found.roots],
+        "findings": [finding.to_json() for finding in findings],
     }
     rows: list[tuple[str, object]] = [
         ("aperio", f"{__version__} on Python {sys.version.split()[0]}"),
         ("platform", context.platform),
-        ("home", context.paths.home),
-        ("config file", context.paths.config_file),
-        *(("interpreter", f"{i['tag']}  {i['version']}  {i['executable']}") for i in interpreters),
+        ("home", paths.home if paths else "nowhere"),
+        ("config file", paths.config_file if paths else "nowhere"),
+        *(("interpreter", f"{i.tag}  {i.version}  {i.executable}") for i in found.interpreters),
         *((tool, place or "not found") for tool, place in tools.items()),
         ("not enforced", " ".join(NOT_ENFORCED)),
-        ("local trust domain", "yes" if data["local_trust_domain"] else "no"),
-        *(("trusted root", _root_text(root, now)) for root in roots),
+        ("local trust domain", "yes" if found.has_local_domain else "no"),
+        *(("trusted root", _root_text(root, now)) for root in found.roots),
+        ("wrong", len(findings) or "nothing"),
     ]
-    return Report(data, pairs(rows), notes=tuple(_warnings(context, roots, now)))
+    text = "\n\n".join([pairs(rows), *map(context.output.format_finding, findings)])
+    notes = tuple(_warnings(found, now))
+    return Report(data, text, notes=notes, exit_status=NOT_DONE if findings else DONE)
+
+
+def _paths(context: Context, unknown: list[AperioError]) -> Paths | None:
+    """Return the operator's places; None, with the reason noted, when nothing says where."""
+    from aperio_cli.errors.usage import HomeUnknown
+
+    try:
+        return context.paths
+    except HomeUnknown as error:
+        unknown.append(error)
+        return None
 
 
 def _root_data(root: DomainRoot, now: datetime) -> dict[str, Any]:
@@ -81,19 +102,13 @@ def _root_text(root: DomainRoot, now: datetime) -> str:
     return f"{source.name}  {source.origin}, {state}"
 
 
-def _warnings(context: Context, roots: Sequence[DomainRoot], now: datetime) -> Iterator[str]:
-    """Yield what people should know about the roots.
-
-    Damage, and the old age of those that matter.
-    """
+def _warnings(found: Examination, now: datetime) -> Iterator[str]:
+    """Yield what people should know about the age of the roots that matter."""
     from aperio_cli.trust.roots import STALE_AFTER, refreshed_by_default, root_age, root_age_days
 
-    wanted = refreshed_by_default(context.config)
-    for root in roots:
+    wanted = refreshed_by_default(found.config)
+    for root in found.roots:
         name, age_days = root.source.name, root_age_days(root.source, now)
-        if root.source.problem:
-            said = "; ".join((root.source.problem, *root.source.remedies))
-            yield f"the trusted root `{name}` cannot be used: {said}"
         if name in wanted and age_days is not None and age_days > STALE_AFTER.days:
             age = root_age(root.source, now)
             yield f"the trusted root `{name}` is {age}: `aperio trust refresh {name}`"

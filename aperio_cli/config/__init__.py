@@ -31,7 +31,7 @@ from aperio_cli.config.model import (
     RegistryRule,
     Statements,
 )
-from aperio_cli.config.places import load_config, site_config_file
+from aperio_cli.config.places import load_config, load_readable, site_config_file
 from aperio_cli.config.reading import parse_domain_rule, parse_exception
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "forbidden_by_site",
     "join",
     "load_config",
+    "load_readable",
     "parse_domain_rule",
     "parse_exception",
     "policy_in_force",

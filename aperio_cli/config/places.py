@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli.config.merging import merge
-from aperio_cli.config.model import Places
-from aperio_cli.config.reading import read_site, read_user
+from aperio_cli.config.model import Places, Statements
+from aperio_cli.config.reading import read_alone, read_site, read_user
+from aperio_cli.errors import AperioError
 
 if TYPE_CHECKING:
     from aperio_cli.config.model import Config
@@ -31,6 +32,35 @@ def load_config(paths: Paths, *, site_file: Path | None = None) -> Config:
     stated, managed = read_user(paths.config_file, paths.managed_file, site)
     places = Places(paths.config_file, paths.managed_file, site_file)
     return merge(stated, managed, site, places)
+
+
+def load_readable(
+    paths: Paths, *, site_file: Path | None = None
+) -> tuple[Config, tuple[AperioError, ...]]:
+    """Return what can be read of the configuration, and what is wrong with the rest of it.
+
+    To look at, never to decide by: a file that cannot be read may state a floor.
+
+    Args:
+        paths: as for `load_config`.
+        site_file: as for `load_config`.
+    """
+    site_file = site_config_file() if site_file is None else site_file
+    try:
+        return load_config(paths, site_file=site_file), ()
+    except AperioError as problem:
+        problems = {problem.what: problem}
+
+    def alone(path: Path, *, is_managed: bool = False) -> Statements:
+        try:
+            return read_alone(path, is_managed=is_managed, is_site=path == site_file)
+        except AperioError as problem:
+            problems.setdefault(problem.what, problem)
+            return Statements()
+
+    stated, managed = alone(paths.config_file), alone(paths.managed_file, is_managed=True)
+    places = Places(paths.config_file, paths.managed_file, site_file)
+    return merge(stated, managed, alone(site_file), places), tuple(problems.values())
 
 
 def site_config_file() -> Path:

@@ -111,6 +111,22 @@ def read_user(path: Path, managed: Path, site: Statements) -> tuple[Statements, 
     return readers[0].statements(stated, names), readers[1].statements(added, names)
 
 
+def read_alone(path: Path, *, is_managed: bool = False, is_site: bool = False) -> Statements:
+    """Return what one file states, whatever trust domains its rules name.
+
+    Args:
+        path: the file; one that is not there states nothing.
+        is_managed: whether commands write it.
+        is_site: whether it is the site's, where paths start with /.
+
+    Raises:
+        ConfigurationInvalid, PathShared: as `read_site`.
+    """
+    sections = _MANAGED_SECTIONS if is_managed else _SECTIONS
+    reader = _read(path, sections=sections, home="" if is_site else "~")
+    return reader.statements(reader.domains(), None)
+
+
 def parse_managed(path: Path, text: str) -> Statements:
     """Return what a file of the commands would state, whatever trust domains its rules name.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,11 +72,14 @@ def find_interpreters(configured: Sequence[str] = ()) -> list[Interpreter]:
         configured: `[python] interpreters` of the configuration; when there are any, no other
             is looked for.
     """
+    commands = list(dict.fromkeys(_commands(configured, tags=None)))
+    # All at once: what a version manager puts on PATH are scripts that take a second to find one.
+    with ThreadPoolExecutor(max_workers=len(commands) or 1) as pool:
+        candidates = list(pool.map(probe, commands))
     found: dict[str, Interpreter] = {}
-    for command in _commands(configured, tags=None):
-        interpreter = probe(command).interpreter
-        if interpreter:
-            found.setdefault(interpreter.executable, interpreter)
+    for candidate in candidates:
+        if candidate.interpreter:
+            found.setdefault(candidate.interpreter.executable, candidate.interpreter)
     return list(found.values())
 
 

@@ -24,7 +24,7 @@ TIERS: dict[int, str] = {
     28: "trust",
     30: "registry store data verifying",
     40: "scaffolding building signing publishing installing removing host",
-    45: "accepting running",
+    45: "accepting examining running",
     50: "output",
     55: "context",
     60: "commands",

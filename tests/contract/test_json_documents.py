@@ -125,7 +125,7 @@ DATA: dict[str, Schema] = {
     "completion": exactly(shell=WORD, script=WORD),
     "version": exactly(version=WORD),
     "doctor": exactly(
-        version=WORD, platform=PLATFORM, home=WORD, config_file=WORD,
+        version=WORD, platform=PLATFORM, home=maybe(WORD), config_file=maybe(WORD),
         interpreters=some(exactly(executable=WORD, version=WORD, tag=WORD, base_prefix=WORD)),
         tools=exactly(go=maybe(WORD)), not_enforced=any_number_of(WORD),
         local_trust_domain=FLAG,
@@ -133,6 +133,7 @@ DATA: dict[str, Schema] = {
             name=WORD, origin=one_of("local", "file", "refreshed", "vendored"), as_of=TEXT,
             age_days=maybe(NUMBER), problem=TEXT,
         )),
+        findings=any_number_of(ERROR),
     ),
     "plugin init": exactly(
         path=WORD, id=ID, files=some(WORD), aperio=exactly(**{"from": WORD, "is_locked": FLAG})

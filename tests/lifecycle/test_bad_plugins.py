@@ -253,11 +253,24 @@ def test_a_key_that_the_service_refuses_is_the_plugins_error(
 @pytest.mark.parametrize(
     "text", ["[publishers", "colour = 1\n", "[[publishers]]\nnamespace = 1\n", "\x00"]
 )
-def test_a_configuration_that_cannot_be_read_stops_everything(aperio: Aperio, text: str) -> None:
+def test_a_configuration_that_cannot_be_read_stops_everything_but_doctor(
+    aperio: Aperio, text: str
+) -> None:
     (aperio.home / "config.toml").write_text(text)
-    for words in (("trust", "show"), ("plugin", "install", "./x.tar.gz"), ("doctor",)):
+    for words in (("trust", "show"), ("plugin", "install", "./x.tar.gz")):
         told = aperio.refuses(*words, code="configuration-invalid", status=2)
         assert "config.toml" in told.what + told.why
+
+
+def test_doctor_goes_on_when_the_configuration_cannot_be_read(aperio: Aperio) -> None:
+    aperio("doctor")
+    (aperio.home / "config.toml").write_text("[publishers")
+
+    done = aperio("doctor", "--json", status=1)
+
+    assert [finding["code"] for finding in done.data["findings"]] == ["configuration-invalid"]
+    assert "config.toml" in done.data["findings"][0]["what"]
+    assert [root["name"] for root in done.data["trusted_roots"]] == ["local", "public", "staging"]
 
 
 def test_a_limit_that_is_required_and_not_enforced_refuses_the_start(installed: Aperio) -> None:

@@ -62,7 +62,7 @@ class Instance:
 
     def root_in_use(self) -> dict[str, Any]:
         """What `doctor` says about the domain."""
-        found = self.aperio("doctor", "--json").data["trusted_roots"]
+        found = self.aperio.type("doctor", "--json").data["trusted_roots"]
         named: dict[str, Any] = next(root for root in found if root["name"] == "acme")
         return named
 
@@ -215,14 +215,14 @@ def test_refresh_without_names_is_about_public_and_what_is_stated(
     copy.write_bytes(b"{")
     [damaged] = [
         root
-        for root in acme.aperio("doctor", "--json").data["trusted_roots"]
+        for root in acme.aperio("doctor", "--json", status=1).data["trusted_roots"]
         if root["name"] == "public"
     ]
     assert (damaged["origin"], str(copy) in damaged["problem"]) == ("refreshed", True)
-    assert "`aperio trust refresh public`" in acme.aperio("doctor").err
+    assert "`aperio trust refresh public`" in acme.aperio("doctor", status=1).out
 
     acme.aperio("trust", "refresh", "public")
-    assert "cannot be used" not in acme.aperio("doctor").err
+    assert "cannot be used" not in acme.aperio("doctor").out
 
 
 def test_what_was_signed_in_a_domain_is_verified_after_its_root_was_got(acme: Instance) -> None:
@@ -612,7 +612,7 @@ def test_damaged_copy_stands_in_nobodys_way_when_another_domain_proves_it(aperio
 
     aperio("plugin", "verify", artifact)
 
-    told = aperio("doctor").err
+    told = aperio("doctor", status=1).out
     assert told.count(str(damaged)) == 1
     assert "`aperio trust refresh public`" in told
 
