@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from aperio_cli.commands.helping import is_argument, usage_word
 from aperio_cli.errors import catalogue
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,7 +64,7 @@ def error_page() -> str:
 
 def command_page() -> str:
     """Every command: what it does, its arguments, its own options."""
-    from aperio_cli.commands.common import EVERYWHERE
+    from aperio_cli.commands.options import EVERYWHERE
 
     root = _root()
     lines = ["# Commands", _MARK, _EXIT_STATUS, _NAMES]
@@ -76,18 +77,19 @@ def command_page() -> str:
     lines += ["", *(_option(p) for p in first.params if p.name in EVERYWHERE)]
     for path, command in _walk(root, ()):
         own = [p for p in command.params if p.name not in EVERYWHERE and p.name != "help"]
-        usage = " ".join(["aperio", *path, *(_metavar(p) for p in own if _is_argument(p))])
+        usage = " ".join(["aperio", *path, *(usage_word(p) for p in own if is_argument(p))])
         lines += ["", f"## `{usage}`", "", inspect.cleandoc(command.help or "")]
-        options = [_option(p) for p in own if not _is_argument(p)]
-        arguments = [_argument(p) for p in own if _is_argument(p) and p.help]
+        options = [_option(p) for p in own if not is_argument(p)]
+        arguments = [_argument(p) for p in own if is_argument(p) and p.help]
         lines += ["", *arguments, *options] if arguments or options else []
+        lines += ["", "```console", *(f"$ {line}" for line in _examples(command)), "```"]
     return "\n".join(lines) + "\n"
 
 
 def man_page() -> str:
     """aperio(1) in man(7)'s macros: every command, the options that go with each, exit statuses."""
     from aperio_cli import __version__
-    from aperio_cli.commands.common import EVERYWHERE
+    from aperio_cli.commands.options import EVERYWHERE
 
     root = _root()
     purpose = root.help[0].lower() + root.help.rstrip(".")[1:]
@@ -100,9 +102,10 @@ def man_page() -> str:
     ]
     for path, command in _walk(root, ()):
         own = [p for p in command.params if p.name not in EVERYWHERE and p.name != "help"]
-        usage = " ".join(["aperio", *path, *(_metavar(p) for p in own if _is_argument(p))])
+        usage = " ".join(["aperio", *path, *(usage_word(p) for p in own if is_argument(p))])
         lines += [".SS " + _roff(usage), *_roff_paragraphs(inspect.cleandoc(command.help or ""))]
         lines += [line for p in own if p.help for line in _roff_item(p)]
+        lines += [".PP", ".EX", *map(_roff, _examples(command)), ".EE"]
     lines += [".SH OPTIONS", "These go with each command."]
     doctor = next(command for path, command in _walk(root, ()) if path == ("doctor",))
     lines += [line for p in doctor.params if p.name in EVERYWHERE for line in _roff_item(p)]
@@ -124,8 +127,8 @@ def _roff_paragraphs(text: str) -> list[str]:
 
 
 def _roff_item(parameter: Any) -> list[str]:
-    shown = _metavar(parameter)
-    if not _is_argument(parameter):
+    shown = usage_word(parameter)
+    if not is_argument(parameter):
         shown = _option_names(parameter)
     return [".TP", f".B {_roff(shown)}", _roff(parameter.help or "")]
 
@@ -235,26 +238,22 @@ def _walk(group: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]
     return found
 
 
-def _is_argument(parameter: Any) -> bool:
-    return bool(parameter.param_type_name == "argument")
-
-
-def _metavar(parameter: Any) -> str:
-    """How a usage line shows an argument: in brackets when it may be left out."""
-    name = parameter.metavar or parameter.name.upper()
-    return name if parameter.required or name.startswith("[") else f"[{name}]"
-
-
 def _argument(parameter: Any) -> str:
-    return f"- `{_metavar(parameter)}` {parameter.help or ''}".rstrip()
+    return f"- `{usage_word(parameter)}` {parameter.help or ''}".rstrip()
 
 
 def _option(parameter: Any) -> str:
     return f"- `{_option_names(parameter)}` {parameter.help or ''}".rstrip()
 
 
+def _examples(command: Any) -> list[str]:
+    """Return the lines that are shown as examples."""
+    lines = (command.epilog or "").splitlines()
+    return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+
+
 def _option_names(parameter: Any) -> str:
-    metavar = "" if parameter.is_flag else f" {parameter.metavar or parameter.name.upper()}"
+    metavar = "" if parameter.is_flag else f" {parameter.metavar}"
     return f"{', '.join(parameter.opts)}{metavar}"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aperio_cli import __version__
+from aperio_cli.commands.helping import Group
 from aperio_cli.commands.words import MODULES
 
 if TYPE_CHECKING:
@@ -20,23 +21,24 @@ COMPLETION_VARIABLE = "_APERIO_COMPLETE"
 
 app = typer.Typer(
     name="aperio",
+    cls=Group,
     help="Carry a plugin through its whole life: scaffold, build, sign, verify, install, run.",
     add_completion=False,
     context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-plugin = typer.Typer(help="Make, check, install and run plugins.")
-registry = typer.Typer(help="Keep a registry (for its maintainers).")
-trust = typer.Typer(help="Say whom this machine trusts.")
-local = typer.Typer(help="The trust domain of this machine alone.")
+plugin = typer.Typer(help="Make, check, install and run plugins.", cls=Group)
+registry = typer.Typer(help="Keep a registry (for its maintainers).", cls=Group)
+trust = typer.Typer(help="Say whom this machine trusts.", cls=Group)
+local = typer.Typer(help="The trust domain of this machine alone.", cls=Group)
 app.add_typer(plugin, name="plugin")
 app.add_typer(registry, name="registry")
 app.add_typer(trust, name="trust")
 trust.add_typer(local, name="local")
-publisher = typer.Typer(help="State who may sign for a namespace.")
-exception = typer.Typer(help="Lift one rule from one plugin, for a time.")
-domain = typer.Typer(help="State further trust domains.")
+publisher = typer.Typer(help="State who may sign for a namespace.", cls=Group)
+exception = typer.Typer(help="Lift one rule from one plugin, for a time.", cls=Group)
+domain = typer.Typer(help="State further trust domains.", cls=Group)
 trust.add_typer(publisher, name="publisher")
 trust.add_typer(exception, name="exception")
 trust.add_typer(domain, name="domain")

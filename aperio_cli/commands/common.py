@@ -1,4 +1,4 @@
-"""What every command shares: the options that go "Everywhere", and how a report is shown.
+"""What every command shares: its registration, and how its report or its error is shown.
 
 A command is a function `(context, ...its own parameters) -> Report | None`. `command` gives Typer
 the function with the shared options added, so that they stand in each `--help` and each completion.
@@ -9,39 +9,22 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-import typer
-
+from aperio_cli.commands.helping import Command, epilog
+from aperio_cli.commands.options import EVERYWHERE
 from aperio_cli.context import Context, Settings
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.usage import Interrupted, SystemUnsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    import typer
 
     from aperio_cli.output import Report
 
 _Function = TypeVar("_Function", bound="Callable[..., Report | None]")
-_PANEL = "Everywhere"
-
-
-def _option(*names: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - Typer's own word
-    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=_PANEL)
-
-
-EVERYWHERE: dict[str, Any] = {
-    "json": Annotated[bool, _option("--json", "-j", help="One JSON document on stdout.")],
-    "quiet": Annotated[bool, _option("--quiet", "-q", help="Results and errors only.")],
-    "verbose": Annotated[bool, _option("--verbose", "-v", help="Say more on stderr.")],
-    "home": Annotated[str, _option("--home", help="Use this home, not ~/.aperio.", metavar="DIR")],
-    "config": Annotated[str, _option("--config", help="Read this config.toml.", metavar="FILE")],
-    "registry": Annotated[
-        str, _option("--registry", help="Read this registry.", metavar="URL_OR_DIR")
-    ],
-    "offline": Annotated[bool, _option("--offline", help="Use no network at all.")],
-    "yes": Annotated[bool, _option("--yes", "-y", help="Consent without being asked.")],
-}
 _DEFAULTS = Settings()
 
 
@@ -54,13 +37,15 @@ class Exit(Exception):
 
 
 def command(
-    app: typer.Typer, *path: str, is_for_linux: bool = False
+    app: typer.Typer, *path: str, examples: Sequence[str] = (), is_for_linux: bool = False
 ) -> Callable[[_Function], _Function]:
     """Register a function as the command with this path, such as `("plugin", "install")`.
 
     Args:
         app: the Typer group that the command belongs to; its name is the last part of the path.
         path: the words a person types; they are the `command` of the JSON envelope.
+        examples: lines that `--help` shows at its end; a test executes them, in the order of
+            commands and beginning with what those before have left.
         is_for_linux: whether it installs or starts plugins, which takes what only Linux has.
     """
 
@@ -89,7 +74,7 @@ def command(
         ]
         run.__signature__ = inspect.Signature([*parameters, *shared])  # type: ignore[attr-defined] # the documented way to give a signature
         run.__annotations__ = {p.name: p.annotation for p in (*parameters, *shared)}
-        app.command(path[-1])(run)
+        app.command(path[-1], cls=Command, epilog=epilog(examples))(run)
         return function
 
     return register

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _TOOLS = ("go",)
 
 
-@command(app, "doctor")
+@command(app, "doctor", examples=["aperio doctor"])
 def doctor(context: Context) -> Report:
     """Show what was found here, what is enforced on plugins, where things are, and what is wrong.
 

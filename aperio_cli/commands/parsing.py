@@ -19,14 +19,3 @@ def parse_platform(text: str) -> Platform:
         raise UsageError(
             f"`--platform {clean(text, limit=40)}` was not understood", why=str(error)
         ) from error
-
-
-def complete_installed(incomplete: str) -> list[str]:
-    """Return ids of installed plugins that begin like this, for the shell's completion."""
-    import os
-
-    from aperio_cli.paths import find_paths
-    from aperio_cli.store import listing
-
-    rows = listing.rows(str(find_paths(os.environ).home))
-    return sorted({row["id"] for row in rows if row["id"].startswith(incomplete)})

@@ -1,4 +1,4 @@
-"""What commands that sign have in common: their options, and the trust domain that these name."""
+"""What commands that sign have in common: the trust domain that their options name."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import functools
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.publisher import SIGSTORE_DOMAINS
@@ -18,25 +16,6 @@ if TYPE_CHECKING:
     from aperio_cli.signing.domain import SigningDomain
     from aperio_cli.signing.hosted import Identification
 
-TrustOption = Annotated[
-    str,
-    typer.Option(
-        help="Who certifies: Sigstore's public instance, its staging, this machine's own"
-        " domain, a private instance's trust configuration, or one of config.toml's domains.",
-        metavar="public|staging|local|FILE",
-    ),
-]
-TokenOption = Annotated[
-    str,
-    typer.Option(
-        help="An OIDC identity token; - reads it from stdin, out of sight of other processes.",
-        metavar="TOKEN|-",
-        show_default=False,
-    ),
-]
-OutOfBandOption = Annotated[
-    bool, typer.Option("--oob", help="Log in with a code, without a browser on this machine.")
-]
 _FROM_STDIN = "-"
 
 

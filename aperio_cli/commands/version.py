@@ -9,7 +9,7 @@ from aperio_cli.context import Context
 from aperio_cli.output import Report
 
 
-@command(app, "version")
+@command(app, "version", examples=["aperio version"])
 def version(context: Context) -> Report:  # noqa: ARG001 - every command takes it
     """Show the version, as `--version` does."""
     return Report({"version": __version__}, f"aperio {__version__}")

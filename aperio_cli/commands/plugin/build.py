@@ -8,6 +8,8 @@ import typer
 
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
+from aperio_cli.commands.completing import platforms
+from aperio_cli.commands.options import option
 from aperio_cli.context import Context
 from aperio_cli.output import Report
 
@@ -18,30 +20,33 @@ if TYPE_CHECKING:
 _NAMED_AT_MOST = 20
 
 
-@command(plugin, "plugin", "build")
+@command(plugin, "plugin", "build", examples=["aperio plugin build aperio-plugin-hello"])
 def plugin_build(
     context: Context,
     project: Annotated[str, typer.Argument(help="The project's folder.")] = ".",
     *,
     platform: Annotated[
         list[str] | None,
-        typer.Option(help="Build for it; may be repeated.", metavar="OS/ARCH", show_default=False),
+        option(
+            help="Build for it, such as linux/arm64; may be repeated.",
+            metavar="PLATFORM",
+            values=platforms,
+        ),
     ] = None,
     python: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Carry it in a Python plugin; may be repeated.", metavar="X.Y", show_default=False
+        option(
+            help="Carry it in a Python plugin, such as 3.12; may be repeated.", metavar="VERSION"
         ),
     ] = None,
     out: Annotated[
         str,
-        typer.Option(
+        option(
             help="Folder for artifacts (default: dist in the project).",
             metavar="DIR",
-            show_default=False,
         ),
     ] = "",
-    check: Annotated[bool, typer.Option("--check", help="Build twice and compare.")] = False,
+    check: Annotated[bool, option("--check", help="Build twice and compare.")] = False,
 ) -> Report:
     """Build artifacts: deterministic, from locked dependencies, without secrets."""
     import os

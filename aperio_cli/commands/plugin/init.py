@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
+from aperio_cli.commands.completing import kinds, languages
+from aperio_cli.commands.options import argument, option
 from aperio_cli.context import Context
 from aperio_cli.files.naming import as_path
 from aperio_cli.output import Report
@@ -18,35 +18,50 @@ if TYPE_CHECKING:
     from aperio_cli.scaffolding.origin import Origin
 
 
-@command(plugin, "plugin", "init")
+@command(
+    plugin,
+    "plugin",
+    "init",
+    examples=[
+        "aperio plugin init github.com/acme/aperio-plugin-hello",
+        "aperio plugin init github.com/acme/aperio-plugin-vault --kind destination --lang go",
+    ],
+)
 def plugin_init(  # noqa: PLR0913 - one parameter for each option
     context: Context,  # noqa: ARG001 - every command takes it
     module: Annotated[
         str,
-        typer.Argument(
+        argument(
+            metavar="REPOSITORY",
             help="Where the project will live, such as github.com/acme/aperio-plugin-box.",
-            show_default=False,
         ),
     ],
     *,
-    kind: Annotated[str, typer.Option(help="connector, remediation or destination")] = "connector",
-    lang: Annotated[str, typer.Option(help="python or go")] = "python",
+    kind: Annotated[
+        str,
+        option(
+            help="connector, remediation or destination",
+            metavar="KIND",
+            values=kinds,
+            shows_default=True,
+        ),
+    ] = "connector",
+    lang: Annotated[
+        str, option(help="python or go", metavar="LANGUAGE", values=languages, shows_default=True)
+    ] = "python",
     publisher: Annotated[
-        str, typer.Option(help="Namespace of the plugin's id.", metavar="NS", show_default=False)
+        str, option(help="Namespace of the plugin's id.", metavar="NAMESPACE")
     ] = "",
-    output: Annotated[
-        str, typer.Option(help="Folder to write.", metavar="DIR", show_default=False)
-    ] = "",
+    output: Annotated[str, option(help="Folder to write.", metavar="DIR")] = "",
     aperio_from: Annotated[
         str,
-        typer.Option(
+        option(
             help="Where CI gets aperio from: this version by name, #sha256= and its wheel's hash;"
             " an address of that wheel, likewise; or git+https://…@COMMIT. By name at first.",
             metavar="PLACE",
-            show_default=False,
         ),
     ] = "",
-    no_input: Annotated[bool, typer.Option("--no-input", help="Ask nothing.")] = False,  # noqa: ARG001 - accepted for scripts: aperio asks nothing here anyway
+    no_input: Annotated[bool, option("--no-input", help="Ask nothing.")] = False,  # noqa: ARG001 - accepted for scripts: aperio asks nothing here anyway
 ) -> Report:
     """Scaffold a plugin project that builds and whose tests pass at once."""
     from aperio_cli.scaffolding import ScaffoldRequest, origin, scaffold

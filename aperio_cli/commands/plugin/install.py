@@ -7,10 +7,9 @@ import functools
 import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
+from aperio_cli.commands.options import Attestations, Bundle, Reason, argument, option
 from aperio_cli.context import Context
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.usage import UsageError
@@ -25,44 +24,39 @@ if TYPE_CHECKING:
     from aperio_cli.models.plugin_id import PluginId
 
 
-@command(plugin, "plugin", "install", is_for_linux=True)
+@command(
+    plugin,
+    "plugin",
+    "install",
+    examples=[
+        "aperio plugin install aperio-plugin-hello/dist/hello-connector_0.1.0_linux_amd64.tar.gz"
+    ],
+    is_for_linux=True,
+)
 def plugin_install(  # noqa: PLR0913 - one parameter for each option
     context: Context,
     sources: Annotated[
         list[str],
-        typer.Argument(
-            metavar="PLUGIN|ARTIFACT|URL...",
+        argument(
+            metavar="PLUGIN|ARTIFACT|URL",
             help="Ids of a registry, files, or their https addresses.",
-            show_default=False,
         ),
     ],
     *,
-    bundle: Annotated[
-        str, typer.Option(help="The bundle, when it is elsewhere.", metavar="F", show_default=False)
-    ] = "",
-    attestations: Annotated[
-        str,
-        typer.Option(
-            help="Statements about it, when they are elsewhere.", metavar="F", show_default=False
-        ),
-    ] = "",
+    bundle: Bundle = "",
+    attestations: Attestations = "",
     accept_new_signer: Annotated[
         str,
-        typer.Option(
+        option(
             help="This identity may follow the installed version's signer, stored state included.",
             metavar="ID",
-            show_default=False,
         ),
     ] = "",
     allow_unsigned: Annotated[
-        bool, typer.Option("--allow-unsigned", help="Take a local artifact without proof.")
+        bool, option("--allow-unsigned", help="Take a local artifact without proof.")
     ] = False,
-    until: Annotated[
-        str, typer.Option(help="Last day of the exception.", metavar="DATE", show_default=False)
-    ] = "",
-    reason: Annotated[
-        str, typer.Option(help="Why, for whoever asks.", metavar="TEXT", show_default=False)
-    ] = "",
+    until: Annotated[str, option(help="Last day of the exception.", metavar="DATE")] = "",
+    reason: Reason = "",
 ) -> Report:
     """Install plugins, verified before anything is unpacked."""
     from aperio_cli.installing import InstallRequest

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from typing import Annotated
 
-import typer
-
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
+from aperio_cli.commands.options import option
 from aperio_cli.context import Context
 from aperio_cli.errors import DONE, REFUSED
 from aperio_cli.files import owning
@@ -16,11 +15,13 @@ from aperio_cli.output import Report
 from aperio_cli.store import listing
 
 
-@command(plugin, "plugin", "list")
+@command(
+    plugin, "plugin", "list", examples=["aperio plugin list", "aperio plugin list --check --json"]
+)
 def plugin_list(
     context: Context,
     *,
-    check: Annotated[bool, typer.Option("--check", help="Hash the installed files again.")] = False,
+    check: Annotated[bool, option("--check", help="Hash the installed files again.")] = False,
 ) -> Report:
     """List installed plugins: version, kind, badge, signer, last launch check, exceptions."""
     owning.require_own(context.paths.plugins)

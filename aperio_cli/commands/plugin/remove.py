@@ -6,11 +6,10 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
-from aperio_cli.commands.parsing import complete_installed
+from aperio_cli.commands.completing import installed
+from aperio_cli.commands.options import argument, option
 from aperio_cli.context import Context
 from aperio_cli.errors import AperioError
 from aperio_cli.output import Report
@@ -20,21 +19,20 @@ if TYPE_CHECKING:
     from aperio_cli.removing import RemoveReport
 
 
-@command(plugin, "plugin", "remove")
+@command(plugin, "plugin", "remove", examples=["aperio plugin remove acme/hello-connector --purge"])
 def plugin_remove(
     context: Context,
     plugins: Annotated[
         list[str],
-        typer.Argument(
-            metavar="PLUGIN...",
+        argument(
+            metavar="PLUGIN",
             help="An id removes every version, id@VERSION one.",
-            autocompletion=complete_installed,
-            show_default=False,
+            values=installed,
         ),
     ],
     *,
     purge: Annotated[
-        bool, typer.Option("--purge", help="Drop its checkpoints and stored values, too.")
+        bool, option("--purge", help="Drop its checkpoints and stored values, too.")
     ] = False,
 ) -> Report:
     """Remove installed plugins; refused while one runs."""

@@ -2,61 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
-from aperio_cli.commands.parsing import complete_installed
+from aperio_cli.commands.completing import installed, operations
+from aperio_cli.commands.options import (
+    Action,
+    Parameters,
+    PluginConfig,
+    Settings,
+    Target,
+    argument,
+    option,
+)
 from aperio_cli.context import Context
 from aperio_cli.output import Report
 
 _Target = Annotated[
     str,
-    typer.Argument(
+    argument(
         metavar="PLUGIN|PROJECT",
         help="An installed plugin, or a project's folder (unsigned, for development).",
-        autocompletion=complete_installed,
-        show_default=False,
+        values=installed,
     ),
 ]
 _Operation = Annotated[
     str,
-    typer.Argument(
+    argument(
         help="connector: sync schema test connect; remediation: capabilities execute;"
         " destination: deliver capabilities",
-        show_default=False,
+        metavar="OPERATION",
+        values=operations,
     ),
 ]
-_Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="A setting; VALUE may be env:NAME, file:PATH or keyring:NAME.",
-        metavar="KEY=VALUE",
-        show_default=False,
-    ),
+_Strict = Annotated[bool, option("--strict", help="sync: stop at the first dead letter.")]
+_To = Annotated[
+    str,
+    option(help="sync: a destination takes the events.", metavar="PLUGIN", values=installed),
 ]
-_Parameters = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="execute: a parameter of the action.", metavar="KEY=VALUE", show_default=False
-    ),
+_ToConfig = Annotated[
+    str, option(help="Settings of `--to` in a .toml or .json file.", metavar="FILE")
 ]
-
-
-def _text(*names: str, help: str, metavar: str) -> Any:  # noqa: A002 - Typer's own word
-    return typer.Option(*names, help=help, metavar=metavar, show_default=False)
-
-
-_Strict = Annotated[bool, typer.Option("--strict", help="sync: stop at the first dead letter.")]
-_To = Annotated[str, _text(help="sync: a destination takes the events.", metavar="PLUGIN")]
-_ToConfig = Annotated[str, _text(help="Settings of `--to` in a .toml or .json file.", metavar="F")]
-_Rejects = Annotated[str, _text(help="Keep in FILE what a destination rejects.", metavar="FILE")]
+_Rejects = Annotated[str, option(help="Keep in FILE what a destination rejects.", metavar="FILE")]
 _ToSettings = Annotated[
     list[str] | None,
-    typer.Option("--to-set", help="A setting of `--to`.", metavar="KEY=VALUE", show_default=False),
+    option("--to-set", help="A setting of `--to`.", metavar="KEY=VALUE"),
 ]
 _RetryFor = Annotated[
     int | None,
@@ -70,41 +63,46 @@ _RetryFor = Annotated[
 ]
 _Debug = Annotated[
     bool,
-    typer.Option(
-        "--debug", help="PROJECT: keep it running, print how other go-plugin hosts reach it."
-    ),
+    option("--debug", help="PROJECT: keep it running, print how other go-plugin hosts reach it."),
 ]
 
 
-@command(plugin, "plugin", "run", is_for_linux=True)
+@command(
+    plugin,
+    "plugin",
+    "run",
+    examples=[
+        "aperio plugin run aperio-plugin-hello schema",
+        "aperio plugin run acme/hello-connector schema --json",
+    ],
+    is_for_linux=True,
+)
 def plugin_run(  # noqa: PLR0913 - one parameter for each option
     context: Context,
     target: _Target,
     operation: _Operation = "",
     *,
-    org: Annotated[str, typer.Option(help="Organization.", metavar="ID")] = "local",
-    integration: Annotated[str, typer.Option(help="Integration.", metavar="ID")] = "local",
-    settings: _Settings = None,
-    plugin_config: Annotated[
-        str, _text(help="Settings in a .toml or .json file.", metavar="F")
-    ] = "",
-    full: Annotated[bool, typer.Option("--full", help="Read everything again.")] = False,
+    org: Annotated[str, option(help="Organization.", metavar="ID", shows_default=True)] = "local",
+    integration: Annotated[
+        str, option(help="Integration.", metavar="ID", shows_default=True)
+    ] = "local",
+    settings: Settings = None,
+    plugin_config: PluginConfig = "",
+    full: Annotated[bool, option("--full", help="Read everything again.")] = False,
     strict: _Strict = False,
     to: _To = "",
     to_set: _ToSettings = None,
     to_config: _ToConfig = "",
     retry_for: _RetryFor = None,
     rejects: _Rejects = "",
-    action: Annotated[str, _text(help="execute: which action.", metavar="A")] = "",
-    target_id: Annotated[str, _text("--target", help="execute: on what.", metavar="T")] = "",
-    parameter: _Parameters = None,
+    action: Action = "",
+    target_id: Target = "",
+    parameter: Parameters = None,
     idempotency_key: Annotated[
-        str, _text(help="execute: repeats do not act twice.", metavar="KEY")
+        str, option(help="execute: repeats do not act twice.", metavar="KEY")
     ] = "",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="execute: say what would change.")
-    ] = False,
-    approve: Annotated[bool, typer.Option("--approve", help="execute: consent to it.")] = False,
+    dry_run: Annotated[bool, option("--dry-run", help="execute: say what would change.")] = False,
+    approve: Annotated[bool, option("--approve", help="execute: consent to it.")] = False,
     debug: _Debug = False,
 ) -> Report | None:
     """Run an installed plugin, or a project's folder, for one operation.

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
-from aperio_cli.commands.signing import (
-    OutOfBandOption,
-    SigningOptions,
-    TokenOption,
-    TrustOption,
-    open_signing_domain,
-)
+from aperio_cli.commands.options import IdentityToken, OutOfBand, Trust, argument
+from aperio_cli.commands.signing import SigningOptions, open_signing_domain
 from aperio_cli.context import Context
 from aperio_cli.output import Report
 
@@ -27,19 +20,19 @@ _SHOWN_KINDS = {
 }
 
 
-@command(plugin, "plugin", "sign")
+@command(
+    plugin, "plugin", "sign", examples=["aperio plugin sign aperio-plugin-hello/dist --trust local"]
+)
 def plugin_sign(
     context: Context,
     artifacts: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[ARTIFACT|DIST]...", help="Artifacts, or folders of them.", show_default=False
-        ),
+        argument(metavar="ARTIFACT|DIST", help="Artifacts, or folders of them."),
     ] = None,
     *,
-    trust: TrustOption = "public",
-    identity_token: TokenOption = "",
-    oob: OutOfBandOption = False,
+    trust: Trust = "public",
+    identity_token: IdentityToken = "",
+    oob: OutOfBand = False,
 ) -> Report:
     """Sign artifacts; each gets a bundle and statements beside it (default: those in dist)."""
     from aperio_cli.commands.plugin.artifacts import find_artifacts

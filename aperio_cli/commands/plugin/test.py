@@ -7,11 +7,18 @@ import functools
 import os
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
-from aperio_cli.commands.parsing import complete_installed
+from aperio_cli.commands.completing import installed
+from aperio_cli.commands.options import (
+    Action,
+    Parameters,
+    PluginConfig,
+    Settings,
+    Target,
+    argument,
+    option,
+)
 from aperio_cli.context import Context
 from aperio_cli.files.temporary import temporary_folder
 from aperio_cli.output import Report
@@ -25,45 +32,27 @@ if TYPE_CHECKING:
     from aperio_cli.store.installed import Store
 
 
-@command(plugin, "plugin", "test", is_for_linux=True)
+@command(
+    plugin, "plugin", "test", examples=["aperio plugin test aperio-plugin-hello"], is_for_linux=True
+)
 def plugin_test(  # noqa: PLR0913 - one parameter for each option
     context: Context,
     target: Annotated[
         str,
-        typer.Argument(
-            metavar="[PROJECT|ARTIFACT|PLUGIN|URL]",
+        argument(
+            metavar="PROJECT|ARTIFACT|PLUGIN|URL",
             help="A project's folder, an artifact or its https address, or an installed plugin.",
-            autocompletion=complete_installed,
+            values=installed,
         ),
     ] = ".",
     *,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="A setting; VALUE may be env:NAME, file:PATH or keyring:NAME.",
-            metavar="KEY=VALUE",
-            show_default=False,
-        ),
-    ] = None,
-    plugin_config: Annotated[
-        str,
-        typer.Option(help="Settings in a .toml or .json file.", metavar="F", show_default=False),
-    ] = "",
-    action: Annotated[
-        str, typer.Option(help="remediation: try this action.", metavar="A", show_default=False)
-    ] = "",
-    target_id: Annotated[
-        str, typer.Option("--target", help="remediation: on what.", metavar="T", show_default=False)
-    ] = "",
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="remediation: a parameter of the action.", metavar="KEY=VALUE", show_default=False
-        ),
-    ] = None,
+    settings: Settings = None,
+    plugin_config: PluginConfig = "",
+    action: Action = "",
+    target_id: Target = "",
+    parameter: Parameters = None,
     approve: Annotated[
-        bool, typer.Option("--approve", help="remediation: do the action, not only a dry run.")
+        bool, option("--approve", help="remediation: do the action, not only a dry run.")
     ] = False,
 ) -> Report:
     """Run the acceptance suite that every plugin must pass; exit 1 when a check fails.

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
+from aperio_cli.commands.options import Attestations, Bundle, argument
 from aperio_cli.context import Context
 from aperio_cli.output import Report, pairs
 
@@ -17,27 +16,26 @@ if TYPE_CHECKING:
     from aperio_cli.verifying.decide import AdmittedArtifact
 
 
-@command(plugin, "plugin", "verify")
+@command(
+    plugin,
+    "plugin",
+    "verify",
+    examples=[
+        "aperio plugin verify aperio-plugin-hello/dist/hello-connector_0.1.0_linux_amd64.tar.gz"
+    ],
+)
 def plugin_verify(
     context: Context,
     source: Annotated[
         str,
-        typer.Argument(
+        argument(
             metavar="ARTIFACT|PLUGIN|URL",
             help="A file, an id, or an artifact's https address.",
-            show_default=False,
         ),
     ],
     *,
-    bundle: Annotated[
-        str, typer.Option(help="The bundle, when it is elsewhere.", metavar="F", show_default=False)
-    ] = "",
-    attestations: Annotated[
-        str,
-        typer.Option(
-            help="Statements about it, when they are elsewhere.", metavar="F", show_default=False
-        ),
-    ] = "",
+    bundle: Bundle = "",
+    attestations: Attestations = "",
 ) -> Report:
     """Check all that `install` checks, and install nothing."""
     from aperio_cli.commands.plugin.sources import find_source, verify_source

@@ -9,7 +9,8 @@ import typer
 
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
-from aperio_cli.commands.parsing import complete_installed
+from aperio_cli.commands.completing import installed
+from aperio_cli.commands.options import argument
 from aperio_cli.context import Context
 from aperio_cli.errors import DONE
 from aperio_cli.errors.usage import UsageError
@@ -32,16 +33,15 @@ _BUILD = {
 }
 
 
-@command(plugin, "plugin", "why")
+@command(plugin, "plugin", "why", examples=["aperio plugin why acme/hello-connector"])
 def plugin_why(
     context: Context,
     plugin: Annotated[
         str,
-        typer.Argument(
+        argument(
             metavar="PLUGIN",
             help="An installed plugin: id or id@VERSION.",
-            autocompletion=complete_installed,
-            show_default=False,
+            values=installed,
         ),
     ],
     *,

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from aperio_cli.commands.app import registry
 from aperio_cli.commands.common import command
+from aperio_cli.commands.options import Directory, argument
 from aperio_cli.context import Context
 from aperio_cli.files.naming import as_path
 from aperio_cli.output import Report
 
 
-@command(registry, "registry", "add")
+@command(
+    registry,
+    "registry",
+    "add",
+    examples=["aperio registry add aperio-plugin-hello/dist --dir registry"],
+)
 def registry_add(
     context: Context,
     what: Annotated[
         str,
-        typer.Argument(
-            metavar="ARTIFACT|DIST|URL", help="A file, a folder, an address.", show_default=False
-        ),
+        argument(metavar="ARTIFACT|DIST|URL", help="A file, a folder, an address."),
     ],
     *,
-    directory: Annotated[str, typer.Option("--dir", help="The registry.", metavar="DIR")] = ".",
+    directory: Directory = ".",
 ) -> Report:
     """Verify artifacts as `install` does, and copy them in."""
     from aperio_cli.publishing import AddRequest, add

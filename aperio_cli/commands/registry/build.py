@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from aperio_cli.commands.app import registry
 from aperio_cli.commands.common import command
+from aperio_cli.commands.options import Directory, option
 from aperio_cli.context import Context
 from aperio_cli.files.naming import as_path
 from aperio_cli.output import Report
 
 
-@command(registry, "registry", "build")
+@command(registry, "registry", "build", examples=["aperio registry build --dir registry"])
 def registry_build(
     context: Context,  # noqa: ARG001 - every command takes it
     *,
-    directory: Annotated[str, typer.Option("--dir", help="The registry.", metavar="DIR")] = ".",
+    directory: Directory = ".",
     out: Annotated[
         str,
-        typer.Option(
-            help="Where to write (default: public in it).", metavar="DIR", show_default=False
-        ),
+        option(help="Where to write (default: public in it).", metavar="DIR"),
     ] = "",
 ) -> Report:
     """Build the index and all that it names, for any web server."""

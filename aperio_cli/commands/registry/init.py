@@ -13,7 +13,7 @@ from aperio_cli.files.naming import as_path
 from aperio_cli.output import Report
 
 
-@command(registry, "registry", "init")
+@command(registry, "registry", "init", examples=["aperio registry init registry"])
 def registry_init(
     context: Context,  # noqa: ARG001 - every command takes it
     directory: Annotated[str, typer.Argument(metavar="DIR", help="A new or empty folder.")] = ".",

@@ -15,12 +15,14 @@ from aperio_cli.files.naming import as_path
 _STDIN = 0
 
 
-@command(registry, "registry", "serve")
+@command(registry, "registry", "serve", examples=["aperio registry serve registry"])
 def registry_serve(
     context: Context,
     directory: Annotated[str, typer.Argument(metavar="DIR", help="The registry.")] = ".",
     *,
-    port: Annotated[int, typer.Option(help="TCP port; 0: a free one.", min=0, max=65535)] = 0,
+    port: Annotated[
+        int, typer.Option(help="TCP port; 0: a free one.", metavar="PORT", min=0, max=65535)
+    ] = 0,
 ) -> None:
     """Serve a built registry on 127.0.0.1 until Ctrl-C, or until a pipe on stdin is closed.
 

@@ -6,10 +6,9 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-import typer
-
 from aperio_cli.commands.app import domain
 from aperio_cli.commands.common import command
+from aperio_cli.commands.options import argument, option
 from aperio_cli.context import Context
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.trust import SiteForbids, TrustRootInvalid
@@ -27,23 +26,26 @@ if TYPE_CHECKING:
 _MAX_ROOT_BYTES = 1024 * 1024
 
 
-@command(domain, "trust", "domain", "add")
+@command(
+    domain,
+    "trust",
+    "domain",
+    "add",
+    examples=[
+        "aperio trust domain add acme --file trusted-root.json",
+        "aperio trust domain add example --tuf https://tuf.example.com --tuf-root root.json",
+    ],
+)
 def trust_domain_add(
     context: Context,
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="What rules are to call it.", show_default=False)
-    ],
+    name: Annotated[str, argument(metavar="NAME", help="What rules are to call it.")],
     *,
     file: Annotated[
         str,
-        typer.Option(help="Its ClientTrustConfig or TrustedRoot.", metavar="F", show_default=False),
+        option(help="Its ClientTrustConfig or TrustedRoot.", metavar="FILE"),
     ] = "",
-    tuf: Annotated[
-        str, typer.Option(help="Its TUF repository.", metavar="URL", show_default=False)
-    ] = "",
-    tuf_root: Annotated[
-        str, typer.Option(help="That repository's first root.", metavar="F", show_default=False)
-    ] = "",
+    tuf: Annotated[str, option(help="Its TUF repository.", metavar="URL")] = "",
+    tuf_root: Annotated[str, option(help="That repository's first root.", metavar="FILE")] = "",
 ) -> Report:
     """State a trust domain, such as a private Sigstore instance; rules can name it afterwards.
 

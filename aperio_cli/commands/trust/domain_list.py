@@ -9,7 +9,7 @@ from aperio_cli.context import Context
 from aperio_cli.output import Report
 
 
-@command(domain, "trust", "domain", "list")
+@command(domain, "trust", "domain", "list", examples=["aperio trust domain list"])
 def trust_domain_list(context: Context) -> Report:
     """List the trust domains: how old the root of each is, and which file states it."""
     rows = [domain_row(context, root) for root in context.trusted_roots]

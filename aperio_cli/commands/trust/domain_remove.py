@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from aperio_cli.commands.app import domain
 from aperio_cli.commands.common import command
+from aperio_cli.commands.completing import stated_domains
+from aperio_cli.commands.options import argument
 from aperio_cli.context import Context
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.output import Report
 from aperio_cli.text import one_line
 
 
-@command(domain, "trust", "domain", "remove")
+@command(domain, "trust", "domain", "remove", examples=["aperio trust domain remove acme"])
 def trust_domain_remove(
     context: Context,
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="What rules call it.", show_default=False)
+        str, argument(metavar="NAME", help="What rules call it.", values=stated_domains)
     ],
 ) -> Report:
     """Take a trust domain back that `trust domain add` stated, when no rule names it."""

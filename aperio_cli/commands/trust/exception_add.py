@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-import typer
-
 from aperio_cli.commands.app import exception
 from aperio_cli.commands.common import command
+from aperio_cli.commands.completing import installed
+from aperio_cli.commands.options import Reason, Rule, argument, option
 from aperio_cli.context import Context
 from aperio_cli.errors.trust import SiteForbids
 from aperio_cli.errors.usage import UsageError
@@ -21,24 +21,28 @@ if TYPE_CHECKING:
     from aperio_cli.models.policy import PolicyException
 
 
-@command(exception, "trust", "exception", "add")
+@command(
+    exception,
+    "trust",
+    "exception",
+    "add",
+    examples=[
+        (
+            "aperio trust exception add acme/hello-connector --rule unverified --until 2027-01-31"
+            " --reason 'we review it until then'"
+        )
+    ],
+)
 def trust_exception_add(
     context: Context,
     plugin: Annotated[
         str,
-        typer.Argument(metavar="PLUGIN", help="Its id, or id@VERSION.", show_default=False),
+        argument(metavar="PLUGIN", help="Its id, or id@VERSION.", values=installed),
     ],
     *,
-    rule: Annotated[
-        str,
-        typer.Option(help="unsigned, unverified or limit:NAME.", metavar="R", show_default=False),
-    ],
-    until: Annotated[
-        str, typer.Option(help="Last day; at most a year.", metavar="DATE", show_default=False)
-    ],
-    reason: Annotated[
-        str, typer.Option(help="Why, for whoever asks.", metavar="TEXT", show_default=False)
-    ],
+    rule: Rule,
+    until: Annotated[str, option(help="Last day; at most a year.", metavar="DATE")],
+    reason: Reason,
 ) -> Report:
     """Lift one rule from one plugin. It ends by itself, and stays visible until then."""
     from aperio_cli import clock

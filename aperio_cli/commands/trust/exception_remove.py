@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from aperio_cli.commands.app import exception
 from aperio_cli.commands.common import command
+from aperio_cli.commands.completing import excepted
+from aperio_cli.commands.options import Rule, argument
 from aperio_cli.commands.trust.stopping import say_stops, stops
 from aperio_cli.context import Context
 from aperio_cli.errors.usage import NotFound
@@ -15,18 +15,21 @@ from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.output import Report
 
 
-@command(exception, "trust", "exception", "remove")
+@command(
+    exception,
+    "trust",
+    "exception",
+    "remove",
+    examples=["aperio trust exception remove acme/hello-connector --rule unverified"],
+)
 def trust_exception_remove(
     context: Context,
     plugin: Annotated[
         str,
-        typer.Argument(metavar="PLUGIN", help="Its id, or id@VERSION.", show_default=False),
+        argument(metavar="PLUGIN", help="Its id, or id@VERSION.", values=excepted),
     ],
     *,
-    rule: Annotated[
-        str,
-        typer.Option(help="unsigned, unverified or limit:NAME.", metavar="R", show_default=False),
-    ],
+    rule: Rule,
 ) -> Report:
     """Take an exception back; from now on the plugin has to keep the rule again.
 

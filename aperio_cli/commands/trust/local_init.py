@@ -10,7 +10,7 @@ from aperio_cli.context import Context
 from aperio_cli.output import Report, pairs
 
 
-@command(local, "trust", "local", "init")
+@command(local, "trust", "local", "init", examples=["aperio trust local init"])
 def trust_local_init(context: Context) -> Report:
     """Make a trust domain for this machine alone, and trust what this user signs with it.
 

@@ -6,10 +6,10 @@ import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import typer
-
 from aperio_cli.commands.app import publisher
 from aperio_cli.commands.common import command
+from aperio_cli.commands.completing import domains, services, tiers
+from aperio_cli.commands.options import argument, option
 from aperio_cli.commands.trust.stopping import say_stops, stops
 from aperio_cli.context import Context
 from aperio_cli.errors.installing import ManifestMismatch
@@ -26,49 +26,81 @@ if TYPE_CHECKING:
     from aperio_cli.trust.proposing import Proposal
 
 
-def _option(help: str, metavar: str) -> Any:  # noqa: A002 - Typer's own word
-    return typer.Option(help=help, metavar=metavar, show_default=False)
-
-
-@command(publisher, "trust", "publisher", "add")
+@command(
+    publisher,
+    "trust",
+    "publisher",
+    "add",
+    examples=[
+        (
+            "aperio trust publisher add acme"
+            " --from-bundle aperio-plugin-hello/dist/hello-connector_0.1.0_linux_amd64.tar.gz"
+        )
+    ],
+)
 def trust_publisher_add(  # noqa: PLR0913 - one parameter for each option
     context: Context,
     namespace: Annotated[
         str,
-        typer.Argument(
-            metavar="NS",
+        argument(
+            metavar="NAMESPACE",
             help="Whose plugins, such as acme; * for all without a rule of their own.",
-            show_default=False,
         ),
     ],
     *,
     from_bundle: Annotated[
         str | None,
-        _option("Take the signer from this bundle, or of this artifact.", "FILE|PLUGIN|URL"),
+        option(help="Take the signer from this bundle, or of this artifact.", metavar="BUNDLE"),
     ] = None,
     artifact: Annotated[
-        str | None, _option("What the bundle is for, when it is elsewhere.", "FILE")
+        str | None, option(help="What the bundle is for, when it is elsewhere.", metavar="FILE")
     ] = None,
-    plugin: Annotated[str | None, _option("For this plugin only.", "NAME")] = None,
+    plugin: Annotated[str | None, option(help="For this plugin only.", metavar="NAME")] = None,
     tier: Annotated[
-        str, typer.Option(help="community, verified or official.", metavar="TIER")
+        str,
+        option(
+            help="community, verified or official.",
+            metavar="TIER",
+            values=tiers,
+            shows_default=True,
+        ),
     ] = "community",
-    identity: Annotated[str | None, _option("Who signs, exactly, without a bundle.", "ID")] = None,
-    issuer: Annotated[str | None, _option("Who vouches for them.", "URL")] = None,
-    domain: Annotated[str | None, _option("In which trust domain.", "NAME")] = None,
+    identity: Annotated[
+        str | None, option(help="Who signs, exactly, without a bundle.", metavar="ID")
+    ] = None,
+    issuer: Annotated[str | None, option(help="Who vouches for them.", metavar="URL")] = None,
+    domain: Annotated[
+        str | None, option(help="In which trust domain.", metavar="NAME", values=domains)
+    ] = None,
     ci: Annotated[
-        str | None, _option("A build signs, in github or gitlab: say all of it.", "SERVICE")
+        str | None,
+        option(
+            help="A build signs, in github or gitlab: say all of it.",
+            metavar="SERVICE",
+            values=services,
+        ),
     ] = None,
-    repository: Annotated[str | None, _option("Its repository's address.", "URL")] = None,
-    repository_id: Annotated[str | None, _option("Its repository's number.", "N")] = None,
-    owner_id: Annotated[str | None, _option("The number of who owns that.", "N")] = None,
-    workflow: Annotated[str | None, _option("Its workflow file in the repository.", "PATH")] = None,
+    repository: Annotated[
+        str | None, option(help="Its repository's address.", metavar="URL")
+    ] = None,
+    repository_id: Annotated[
+        str | None, option(help="Its repository's number.", metavar="NUMBER")
+    ] = None,
+    owner_id: Annotated[
+        str | None, option(help="The number of who owns that.", metavar="NUMBER")
+    ] = None,
+    workflow: Annotated[
+        str | None, option(help="Its workflow file in the repository.", metavar="PATH")
+    ] = None,
     ref: Annotated[
-        str | None, _option("The whole ref it builds, with {version} in it.", "REF")
+        str | None, option(help="The whole ref it builds, with {version} in it.", metavar="REF")
     ] = None,
-    runner: Annotated[str | None, _option("Such as github-hosted or self-hosted.", "KIND")] = None,
+    runner: Annotated[
+        str | None, option(help="Such as github-hosted or self-hosted.", metavar="KIND")
+    ] = None,
     signer_workflow: Annotated[
-        str | None, _option("The reusable workflow that signs for it, with @ and its ref.", "URL")
+        str | None,
+        option(help="The reusable workflow that signs for it, with @ and its ref.", metavar="URL"),
     ] = None,
 ) -> Report:
     """State who may sign for a namespace, by hand or as a verified bundle proves it.

@@ -9,7 +9,7 @@ from aperio_cli.context import Context
 from aperio_cli.output import Report
 
 
-@command(publisher, "trust", "publisher", "list")
+@command(publisher, "trust", "publisher", "list", examples=["aperio trust publisher list"])
 def trust_publisher_list(context: Context) -> Report:
     """List the rules about who may sign, each with the file that states it.
 

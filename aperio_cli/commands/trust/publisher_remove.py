@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from aperio_cli.commands.app import publisher
 from aperio_cli.commands.common import command
+from aperio_cli.commands.completing import domains, namespaces
+from aperio_cli.commands.options import argument, option
 from aperio_cli.commands.trust.stopping import say_stops, stops
 from aperio_cli.context import Context
 from aperio_cli.errors.usage import NotFound, UsageError
@@ -21,30 +21,29 @@ if TYPE_CHECKING:
     from aperio_cli.models.publisher import PublisherRule
 
 
-@command(publisher, "trust", "publisher", "remove")
+@command(publisher, "trust", "publisher", "remove", examples=["aperio trust publisher remove acme"])
 def trust_publisher_remove(
     context: Context,
     namespace: Annotated[
-        str, typer.Argument(metavar="NS", help="Whose plugins, such as acme.", show_default=False)
+        str, argument(metavar="NAMESPACE", help="Whose plugins, such as acme.", values=namespaces)
     ],
     *,
     identity: Annotated[
         str | None,
-        typer.Option(
+        option(
             help="Only the rule for this signer, as `list` shows it.",
             metavar="ID",
-            show_default=False,
         ),
     ] = None,
     domain: Annotated[
         str | None,
-        typer.Option(help="Only in this trust domain.", metavar="NAME", show_default=False),
+        option(help="Only in this trust domain.", metavar="NAME", values=domains),
     ] = None,
     plugin: Annotated[
         str | None,
-        typer.Option(help="Only the rule for this plugin.", metavar="NAME", show_default=False),
+        option(help="Only the rule for this plugin.", metavar="NAME"),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every rule that fits.")] = False,
+    every: Annotated[bool, option("--all", help="Every rule that fits.")] = False,
 ) -> Report:
     """Take back a rule about who may sign, after your consent.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from aperio_cli.commands.app import trust
 from aperio_cli.commands.common import command
+from aperio_cli.commands.completing import domains
+from aperio_cli.commands.options import argument
 from aperio_cli.context import Context
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import Offline
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from aperio_cli.trust.refresh import RefreshReport
 
 
-@command(trust, "trust", "refresh")
+@command(trust, "trust", "refresh", examples=["aperio trust refresh example"])
 def trust_refresh(
     context: Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[NAME]...",
+        argument(
+            metavar="NAME",
+            values=domains,
             help="Trust domains; else public, those got over TUF, and staging if a rule names it.",
-            show_default=False,
         ),
     ] = None,
 ) -> Report:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from aperio_cli.commands.app import trust
 from aperio_cli.commands.common import command
+from aperio_cli.commands.completing import levels
+from aperio_cli.commands.options import argument, option
 from aperio_cli.commands.trust.stopping import say_stops, stops
 from aperio_cli.context import Context
 from aperio_cli.errors.usage import UsageError
@@ -18,19 +18,25 @@ if TYPE_CHECKING:
     from aperio_cli.config import Config
 
 
-@command(trust, "trust", "require")
+@command(
+    trust,
+    "trust",
+    "require",
+    examples=[
+        "aperio trust require verified --org example-customer",
+        "aperio trust require signed",
+    ],
+)
 def trust_require(
     context: Context,
     level: Annotated[
         str,
-        typer.Argument(
-            metavar="signed|verified", help="What every plugin has to be.", show_default=False
-        ),
+        argument(metavar="signed|verified", help="What every plugin has to be.", values=levels),
     ],
     *,
     org: Annotated[
         str,
-        typer.Option(help="For what runs for this organization.", metavar="ID", show_default=False),
+        option(help="For what runs for this organization.", metavar="ID"),
     ] = "",
 ) -> Report:
     """Say what is required of plugins here: a known signer, or one of a verified publisher.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aperio_cli.trust.signed_document import SignedDocument
 
 
-@command(trust, "trust", "show")
+@command(trust, "trust", "show", examples=["aperio trust show"])
 def trust_show(context: Context) -> Report:
     """Show who may sign which plugins on this machine, and what is required of them."""
     found = _findings(context)

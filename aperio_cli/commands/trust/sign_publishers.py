@@ -5,17 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from aperio_cli.commands.app import trust as group
 from aperio_cli.commands.common import command
-from aperio_cli.commands.signing import (
-    OutOfBandOption,
-    SigningOptions,
-    TokenOption,
-    TrustOption,
-    open_signing_domain,
-)
+from aperio_cli.commands.options import IdentityToken, OutOfBand, Trust, argument
+from aperio_cli.commands.signing import SigningOptions, open_signing_domain
 from aperio_cli.context import Context
 from aperio_cli.files.naming import as_path
 from aperio_cli.output import Report
@@ -26,16 +19,19 @@ if TYPE_CHECKING:
     from aperio_cli.models.publisher_file import PublisherList
 
 
-@command(group, "trust", "sign-publishers")
+@command(
+    group,
+    "trust",
+    "sign-publishers",
+    examples=["aperio trust sign-publishers publishers.json --trust local"],
+)
 def trust_sign_publishers(
     context: Context,
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="The file of publishers.", show_default=False)
-    ],
+    file: Annotated[str, argument(metavar="FILE", help="The file of publishers.")],
     *,
-    trust: TrustOption = "public",
-    identity_token: TokenOption = "",
-    oob: OutOfBandOption = False,
+    trust: Trust = "public",
+    identity_token: IdentityToken = "",
+    oob: OutOfBand = False,
 ) -> Report:
     """Sign a file of publishers that other machines are to read; its bundle stands beside it.
 

@@ -1,0 +1,82 @@
+"""What `--help` shows: every value as a word, examples at the end.
+
+Typer shows the types of its own parser (`<bool>`, `<list[str]>`) beside and in place of our words.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from typer.core import TyperArgument, TyperCommand, TyperGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_FLAG = ""
+
+
+class _Argument(TyperArgument):
+    """An argument whose name says all."""
+
+    def display_type_rich(self, ctx: Any) -> str | None:  # noqa: ARG002 - Typer's signature
+        """Return no type."""
+        return None
+
+
+class Command(TyperCommand):
+    """A command whose values are shown as words."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        for parameter in self.params:
+            _name_value(parameter)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words behind the command's in the usage line."""
+        return ["[OPTIONS]", *map(usage_word, filter(is_argument, self.get_params(ctx)))]
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return the option that asks for help, which takes no value."""
+        return _name_value(super().get_help_option(ctx))
+
+
+class Group(TyperGroup):
+    """A group whose own options are shown as those of a command."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        for parameter in self.params:
+            _name_value(parameter)
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return the option that asks for help, which takes no value."""
+        return _name_value(super().get_help_option(ctx))
+
+
+def is_argument(parameter: Any) -> bool:
+    """Return whether a parameter is an argument, and not an option."""
+    return bool(parameter.param_type_name == "argument")
+
+
+def usage_word(argument: Any) -> str:
+    """Return how usage shows an argument: in brackets when it may be left out, `...` for many."""
+    word = argument.metavar if argument.required else f"[{argument.metavar}]"
+    return word if argument.nargs == 1 else f"{word}..."
+
+
+def epilog(examples: Sequence[str]) -> str:
+    """Return the end of a help: examples, one a line."""
+    return "\n\n".join(["Examples:", *(f"$ {line}" for line in examples)])
+
+
+def _name_value(parameter: Any) -> Any:
+    """Give a parameter the word that is shown for its value; a flag has none."""
+    if parameter is None:
+        return None
+    if is_argument(parameter):
+        # Typer makes its arguments itself, and asks for no class of them.
+        parameter.__class__ = _Argument
+        parameter.metavar = parameter.metavar or parameter.name.upper()
+    elif parameter.is_flag:
+        parameter.metavar = _FLAG
+    return parameter
