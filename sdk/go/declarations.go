@@ -3,6 +3,8 @@ package aperio
 import (
 	"fmt"
 	"regexp"
+
+	"github.com/writer/aperio-plugin-go/internal/fitting"
 )
 
 // SeverityHint says how grave something usually is; the product decides. The zero value is
@@ -31,6 +33,11 @@ const (
 	Number
 )
 
+var typeNames = map[FieldType]string{
+	Text: "TEXT", Password: "PASSWORD", URL: "URL",
+	Select: "SELECT", Boolean: "BOOLEAN", Number: "NUMBER",
+}
+
 // Field is one setting that the operator gives, or one parameter of an action.
 type Field struct {
 	// Key is the key in Invocation.Config: lower-case letters, digits, underscores.
@@ -49,7 +56,7 @@ type Field struct {
 	Helper string
 	// Options are the values of a Select.
 	Options []string
-	// Default is the value used when none is given, of the field's JSON type; nil: none.
+	// Default is the value used when none is given, one that the type takes; nil: none.
 	Default any
 	// HostOnly: only the host may use it (an OAuth client secret, say); it is left out of
 	// Invocation.Config.
@@ -135,6 +142,9 @@ func CheckDeclaration(fields []Field, auth Auth) error {
 			return fmt.Errorf("field %q is declared twice", field.Key)
 		case (field.Type == Select) != (len(field.Options) > 0):
 			return fmt.Errorf("field %q: Select has options, other types have none", field.Key)
+		}
+		if misfit := fitting.Default(typeNames[field.Type], field.Options, field.Default); misfit != nil {
+			return fmt.Errorf("field %q: its default does not fit: %w", field.Key, misfit)
 		}
 		declared[field.Key] = field
 	}

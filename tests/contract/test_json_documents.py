@@ -340,6 +340,7 @@ LINES: dict[str, Schema] = {
         type=WORD, reason=WORD, code=WORD, source_event_id=TEXT, position=TEXT, event_type=TEXT,
         source=TEXT, excerpt=TEXT, record_bytes=NUMBER,
     ),
+    "doubt": exactly(type=WORD, source_event_id=WORD, why=WORD),
     "summary": exactly(
         type=WORD, events=NUMBER, dead_letters=NUMBER, checkpoints=NUMBER, tokens_renewed=NUMBER,
         duration_s={"type": "number"},

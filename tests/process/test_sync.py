@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from aperio_cli.commands.plugin import showing
 from aperio_cli.data.state import Slice, State
 from aperio_cli.errors.running import (
     EventNotPassedOn,
@@ -25,9 +26,11 @@ from aperio_cli.errors.running import (
     TokenRefused,
     TokenUrlRefused,
 )
+from aperio_cli.host.calls.letters import DeadLetter
 from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.host.calls.sync import (
     CheckpointStored,
+    EventDoubted,
     Note,
     SyncSummary,
     SyncTask,
@@ -518,3 +521,70 @@ def test_a_plugin_that_asked_for_no_state_gets_no_store(host: Host, state: State
     host.options["state"] = state
 
     assert told_by_store(host, state=False) == "no store"
+
+
+# ── what an event may say ─────────────────────────────────────────────────────────────────────────
+
+PROMISING = """
+import sys; sys.path.insert(0, {plugins!r})
+import bare
+from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+
+def schema(request, context):
+    made = bare.schema(request, context)
+    made.event_types.append("box.login")
+    return made
+
+def sync(request, context):
+    made = bare.batch(0, 4)
+    for event, (identity, kind) in zip(made.batch.events, {events!r}):
+        event.source_event_id, event.event_type = identity, kind
+    yield made
+    yield bare.checkpoint(b"1")
+
+bare.serve({{
+    "Schema": bare.unary(schema, connector_pb2.SchemaRequest),
+    "Sync": bare.stream(sync, connector_pb2.SyncRequest),
+}})
+"""
+
+
+def promising(folder: Path, *events: tuple[str, str]) -> Path:
+    script = folder / "promising.py"
+    script.write_text(PROMISING.format(plugins=str(PLUGINS), events=events))
+    return script
+
+
+def test_events_that_are_less_than_promised_arrive_and_are_said(
+    host: Host, state: State, tmp_path: Path
+) -> None:
+    events = [("a", "box.login"), ("b", "box.new"), ("a", "box.login"), ("c", "box.new")]
+    sink = Sink()
+    summary, notes = sync(host, promising(tmp_path, *events), state, sink)
+
+    assert (summary.events, sink.source_ids()) == (4, ["a", "b", "a", "c"])
+    doubts = [note for note in notes if isinstance(note, EventDoubted)]
+    assert doubts == [
+        EventDoubted("b", "event_type box.new: the schema does not declare it"),
+        EventDoubted("a", "source_event_id: another event of this sync has it, too"),
+    ]
+    assert showing.note(doubts[0])[0] == {
+        "type": "doubt",
+        "source_event_id": "b",
+        "why": "event_type box.new: the schema does not declare it",
+    }
+
+
+def test_an_event_of_another_provider_is_a_dead_letter(
+    host: Host, state: State, tmp_path: Path
+) -> None:
+    events = [("a", "box.login"), ("b", "okta.login"), ("c", "box.login"), ("d", "box.")]
+    sink = Sink()
+    summary, notes = sync(host, promising(tmp_path, *events), state, sink)
+
+    assert (summary.events, summary.dead_letters, sink.source_ids()) == (2, 2, ["a", "c"])
+    letters = [note for note in notes if isinstance(note, DeadLetter)]
+    assert [(letter.source_event_id, letter.reason) for letter in letters] == [
+        ("b", "event_type okta.login: expected `box.` and a name"),
+        ("d", "event_type box.: expected `box.` and a name"),
+    ]

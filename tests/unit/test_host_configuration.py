@@ -78,7 +78,7 @@ def test_numbers_keep_their_value(given: object, number: float) -> None:
         ({"name": "x" * 65537}, "name", "expected at most 65536 characters"),
         ({"name": "n", "days": "many"}, "days", "expected a number, received text"),
         ({"name": "n", "days": True}, "days", "expected a number, received true or false"),
-        ({"name": "n", "days": "nan"}, "days", "expected a number that is finite"),
+        ({"name": "n", "days": "nan"}, "days", "expected a number, received text"),
         ({"name": "n", "days": "1e999"}, "days", "expected a number that is finite"),
         ({"name": "n", "deep": "yes"}, "deep", "expected true or false, received text"),
         ({"name": "n", "deep": 1}, "deep", "expected true or false, received a number"),

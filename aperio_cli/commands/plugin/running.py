@@ -149,7 +149,7 @@ def _tell(context: Context, said: dict[str, Any], text: str) -> None:
     """Say it beside the events: as a line of the stream with `--json`, else in words."""
     if context.settings.json:
         _write_line(context, said)
-    elif said["type"] == "dead_letter":
+    elif said["type"] in {"dead_letter", "doubt"}:
         context.output.warn(text)
     elif said["type"] in {"summary", "token", "retry", "deliveries"}:
         context.output.note(text)

@@ -16,7 +16,8 @@ from aperio_cli.text import clean, one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aperio_cli.host.calls.sync import SyncSummary
+    from aperio_cli.host.calls.letters import DeadLetter
+    from aperio_cli.host.calls.sync import EventDoubted, SyncSummary
     from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.output import Output
     from aperio_cli.running.delivering import Deliveries
@@ -216,7 +217,7 @@ def forwarding(found: Forwarding) -> tuple[dict[str, Any], str]:
 def note(found: Any) -> tuple[dict[str, Any], str]:
     """Return what a sync says beside its events: as a line of the stream, and as text."""
     from aperio_cli.host.calls.letters import DeadLetter
-    from aperio_cli.host.calls.sync import CheckpointStored, ProgressMade
+    from aperio_cli.host.calls.sync import CheckpointStored, EventDoubted, ProgressMade
     from aperio_cli.running.delivering import DeliveryRepeated
     from aperio_cli.running.forwarding import Forwarding
 
@@ -231,8 +232,8 @@ def note(found: Any) -> tuple[dict[str, Any], str]:
                 "reason": one_line(reason),
             }
             return said, f"{count} envelopes again in {wait_s:g} s: {one_line(reason)}"
-        case DeadLetter():
-            return found.to_json(), f"dead letter: {found}"
+        case DeadLetter() | EventDoubted():
+            return _about_an_event(found)
         case CheckpointStored(events=events):
             return {"type": "checkpoint", "events": events}, f"checkpoint after {events} events"
         case ProgressMade(done=done, total=total, message=message):
@@ -240,6 +241,16 @@ def note(found: Any) -> tuple[dict[str, Any], str]:
             return said, f"{done} of {total or 'unknown'}: {one_line(message)}"
         case _:
             return {"type": "token", "renewed": True}, "the token had expired; it was renewed"
+
+
+def _about_an_event(found: DeadLetter | EventDoubted) -> tuple[dict[str, Any], str]:
+    from aperio_cli.host.calls.letters import DeadLetter
+
+    if isinstance(found, DeadLetter):
+        return found.to_json(), f"dead letter: {found}"
+    identity, why = one_line(found.source_event_id), one_line(found.why)
+    said = {"type": "doubt", "source_event_id": identity, "why": why}
+    return said, f"event `{identity}`: {why}"
 
 
 def deliveries(found: Deliveries, *, undelivered_status: int) -> Report:

@@ -14,11 +14,13 @@ from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quote
 from typing import TYPE_CHECKING, Final
 
+from aperio_plugin.wire import event_rules
+
 from aperio_cli.host.calls.json_text import one_line_object
 from aperio_cli.host.calls.letters import DeadLetter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aperio_plugin.wire import connector_pb2
     from google.protobuf.timestamp_pb2 import Timestamp
@@ -80,6 +82,23 @@ class Origin:
     provider: str
 
 
+def _ignore(_source_event_id: str, _why: str) -> None:
+    """Nobody hears doubts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promises:
+    """What a connector says of its events, and who hears where that is not so.
+
+    Attributes:
+        event_types: as its schema declares them.
+        doubt: hears id and what is wrong of an event that is passed on all the same.
+    """
+
+    event_types: Sequence[str] = ()
+    doubt: Callable[[str, str], None] = _ignore
+
+
 def netstrings(*parts: str) -> bytes:
     """Join the parts, each behind its length in bytes and a colon: no two tuples agree."""
     encoded = [part.encode() for part in parts]
@@ -102,10 +121,20 @@ class Stamper:
     Args:
         origin: of all events.
         mask: returns a text without secrets; for dead letters only, no event passes through it.
+        promises: of the connector.
     """
 
-    def __init__(self, origin: Origin, *, mask: Callable[[str], str] = str) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        mask: Callable[[str], str] = str,
+        promises: Promises | None = None,
+    ) -> None:
         self._mask = mask
+        promises = promises or Promises()
+        self._rules = event_rules.EventRules(origin.provider, promises.event_types)
+        self._doubt = promises.doubt
         self._id_prefix = hashlib.sha256(
             netstrings(origin.organization_id, origin.integration_id, origin.provider)
         )
@@ -123,10 +152,27 @@ class Stamper:
         dead: list[DeadLetter] = []
         for event in batch.events:
             try:
-                made.append(self.envelope(event))
+                envelope = self.envelope(event)
+                self._examine(event)
+                made.append(envelope)
             except ValueError as error:
                 dead.append(DeadLetter.of_event(event, str(error), self._mask))
         return made, dead
+
+    def restart(self) -> None:
+        """Take note that the sync goes on from its last checkpoint, and repeats what came after."""
+        self._rules.restart()
+
+    def _examine(self, event: connector_pb2.Event) -> None:
+        """Hold an event against what the connector promises.
+
+        Raises:
+            ValueError: it is of another provider.
+        """
+        for finding in self._rules.findings(event.source_event_id, event.event_type):
+            if finding.is_breach:
+                raise ValueError(finding.text)
+            self._doubt(event.source_event_id, finding.text)
 
     def letter(self, message: connector_pb2.DeadLetter) -> DeadLetter:
         """Return what the plugin says that it cannot pass on."""

@@ -17,7 +17,7 @@ from aperio_cli import clock
 from aperio_cli.data.state import MAX_CURSOR_BYTES
 from aperio_cli.errors.running import EventNotPassedOn, PluginFault, PluginUnauthenticated
 from aperio_cli.host.answers import understood
-from aperio_cli.host.calls.envelopes import Origin, Stamper
+from aperio_cli.host.calls.envelopes import Origin, Promises, Stamper
 from aperio_cli.host.calls.letters import DeadLetter
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from aperio_cli.host.calls.envelopes import Outbound
     from aperio_cli.host.calls.session import Session
 
+MOST_DOUBTS: Final = 20
+"""How many doubts about events are told of one sync."""
 MOST_TOKENS: Final = 100
 """Tokens of one sync; at an hour each, four days."""
 
@@ -62,7 +64,20 @@ class TokenRenewed:
     """The token had expired; the sync goes on from the last checkpoint with another."""
 
 
-Note = CheckpointStored | ProgressMade | TokenRenewed | DeadLetter
+@dataclass(frozen=True, slots=True)
+class EventDoubted:
+    """An event was passed on that is less than the connector promises.
+
+    Attributes:
+        source_event_id: which; not cleaned.
+        why: what is wrong; not cleaned.
+    """
+
+    source_event_id: str
+    why: str
+
+
+Note = CheckpointStored | ProgressMade | TokenRenewed | DeadLetter | EventDoubted
 """What an observer of a sync hears, in order."""
 
 
@@ -127,7 +142,9 @@ class _Sync:
         self._task = task
         plugin = session.plugin
         self._mask = plugin.masks.cut
-        self._stamper = Stamper(_origin(session), mask=self._mask)
+        promises = Promises(session.declaration.event_types, self._doubt)
+        self._stamper = Stamper(_origin(session), mask=self._mask, promises=promises)
+        self._doubts = 0
         self._events = 0
         self._dead_letters = 0
         self._checkpoints = 0
@@ -154,6 +171,7 @@ class _Sync:
         invocation = await self._session.invocation()
         full = self._task.full and self._checkpoints == 0
         messages = self._session.plugin.connector.sync(invocation, self._cursor, full=full)
+        self._stamper.restart()
         try:
             async for message in messages:
                 await self._take(message)
@@ -199,6 +217,11 @@ class _Sync:
                     "nothing after the last checkpoint was recorded: the next sync meets it again",
                 ],
             )
+
+    def _doubt(self, source_event_id: str, why: str) -> None:
+        self._doubts += 1
+        if self._doubts <= MOST_DOUBTS:
+            self._task.observe(EventDoubted(self._mask(source_event_id), self._mask(why)))
 
     def _store(self, cursor: bytes) -> None:
         if len(cursor) > MAX_CURSOR_BYTES:

@@ -45,7 +45,8 @@ _TYPES: Final[Mapping[str, str]] = {
     "ITEM_DOWNLOAD": ITEM_DOWNLOADED,
     "FILE_WATERMARKED_DOWNLOAD": ITEM_DOWNLOADED,
 }
-EVENT_TYPES: Final = tuple(sorted({*_TYPES.values(), ITEM_SHARED_EXTERNALLY}))
+EVENT_TYPES: Final = (*sorted({*_TYPES.values(), ITEM_SHARED_EXTERNALLY}), "box.*")
+"""Those with a name of ours; Box has more, and the others keep Box's own."""
 
 _MAX_ID_LENGTH: Final = 128
 _MAX_TYPE_LENGTH: Final = 100

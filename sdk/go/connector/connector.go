@@ -179,7 +179,8 @@ type Schema struct {
 	Checks []Check
 	// Actions are remediation actions for this provider.
 	Actions []Action
-	// EventTypes are the types that Sync can give.
+	// EventTypes are the types that Sync gives; `box.*` among them says that others come as well.
+	// None: nothing is said about them.
 	EventTypes []string
 }
 

@@ -12,6 +12,7 @@ package plugintest
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,8 +33,8 @@ const local = "local"
 
 // Options say how a plugin is called.
 type Options struct {
-	// Config has the operator's settings. Defaults of declared fields are filled in, and fields
-	// that only the host may use are left out, as the host does it.
+	// Config has the operator's settings, checked and converted as the host does it: defaults of
+	// declared fields are filled in, and fields that only the host may use are left out.
 	Config map[string]any
 	// Token is the access token, if the plugin's auth is OAuth 2.0.
 	Token string
@@ -51,11 +52,14 @@ type Harness struct {
 	connection *grpc.ClientConn
 	timeout    time.Duration
 	invocation *pb.InvocationContext
+	schema     *pb.SchemaResponse
+	unset      error // why nothing can be called without a configuration
 }
 
 // New gives a harness around a connector, remediation or destination, until the test ends. The test
 // fails at once when the plugin is none of these, when what it declares makes no sense, or when the
-// configuration has a key that it does not declare.
+// configuration does not fit it: a key that it does not declare, a value that a field does not take, or
+// one that it needs and has not. Without a configuration, the first call that needs one fails.
 func New(t testing.TB, plugin any, options Options) *Harness {
 	t.Helper()
 	harness := &Harness{
@@ -65,7 +69,15 @@ func New(t testing.TB, plugin any, options Options) *Harness {
 		harness.timeout = 30 * time.Second
 	}
 	harness.serve()
-	effective, err := settings.ForPlugin(harness.declaration(), options.Config)
+	declared := harness.declaration()
+	if schema, isConnector := declared.(*pb.SchemaResponse); isConnector {
+		harness.schema = schema
+	}
+	effective, err := settings.ForPlugin(declared, options.Config)
+	if err != nil && options.Config == nil {
+		harness.unset = fmt.Errorf("Options.Config: %w", err)
+		return harness
+	}
 	harness.must(err)
 	config, err := json.Marshal(effective)
 	harness.must(err)
@@ -125,6 +137,8 @@ func (h *Harness) must(err error) {
 }
 
 func (h *Harness) context() (context.Context, context.CancelFunc) {
+	h.t.Helper()
+	h.must(h.unset)
 	return context.WithTimeout(context.Background(), h.timeout)
 }
 

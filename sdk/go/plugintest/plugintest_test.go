@@ -3,6 +3,8 @@ package plugintest_test
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,9 +84,9 @@ func TestADeadlineEndsASync(t *testing.T) {
 func TestASyncCanBeBrokenOff(t *testing.T) {
 	ended := make(chan error, 1)
 	endless := func(_ *connector.SyncRequest, stream *connector.Stream) error {
-		for {
+		for number := 0; ; number++ {
 			err := stream.Send(connector.Event{
-				SourceEventID: "e", Type: "x.y", OccurredAt: time.Unix(0, 0), Record: struct{}{},
+				SourceEventID: strconv.Itoa(number), Type: "x.y", OccurredAt: time.Unix(0, 0), Record: struct{}{},
 			})
 			if err != nil {
 				ended <- err
@@ -103,6 +105,29 @@ func TestASyncCanBeBrokenOff(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("the plugin goes on")
+	}
+}
+
+func TestASyncEndsWithAnEventThatBreaksAPromise(t *testing.T) {
+	for kind, why := range map[string]string{
+		"z.y": "expected `x.` and a name", "x.y": "another event of this sync has it",
+	} {
+		twice := func(_ *connector.SyncRequest, stream *connector.Stream) error {
+			for _, kind := range []string{"x.y", kind} {
+				err := stream.Send(connector.Event{
+					SourceEventID: "e", Type: kind, OccurredAt: time.Unix(0, 0), Record: struct{}{},
+				})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		result, err := plugintest.New(t, &settled{twice}, plugintest.Options{}).Sync(nil)
+		if len(result.Events) != 1 || !errors.Is(err, aperio.InvalidRecord) ||
+			!strings.Contains(err.Error(), why) {
+			t.Errorf("%s: got %v, %v", kind, result.Events, err)
+		}
 	}
 }
 

@@ -3,10 +3,13 @@ package plugintest
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
+	aperio "github.com/writer/aperio-plugin-go"
 	"github.com/writer/aperio-plugin-go/connector"
+	"github.com/writer/aperio-plugin-go/internal/fitting"
 	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
 )
 
@@ -61,6 +64,7 @@ func (h *Harness) sync(cursor []byte, mostEvents int) (*SyncResult, error) {
 	if err != nil {
 		return result, told(err, nil)
 	}
+	rules := fitting.NewEvents(h.schema.GetProvider(), h.schema.GetEventTypes())
 	for {
 		message, err := stream.Recv()
 		switch {
@@ -69,7 +73,9 @@ func (h *Harness) sync(cursor []byte, mostEvents int) (*SyncResult, error) {
 		case err != nil:
 			return result, told(err, stream.Trailer())
 		}
-		result.take(message)
+		if err := result.take(message, rules); err != nil {
+			return result, err
+		}
 		if mostEvents >= 0 && len(result.Events) >= mostEvents {
 			result.Events = result.Events[:mostEvents]
 			return result, nil
@@ -115,11 +121,17 @@ func missing(wanted, given []connector.Event) []string {
 	return lost
 }
 
-func (r *SyncResult) take(message *pb.SyncEvent) {
+// take keeps a message. The error is an InvalidRecord: an event is not what the connector promises.
+func (r *SyncResult) take(message *pb.SyncEvent, rules *fitting.Events) error {
 	r.Messages++
 	switch item := message.GetItem().(type) {
 	case *pb.SyncEvent_Batch:
 		for _, event := range item.Batch.GetEvents() {
+			found := rules.Findings(event.GetSourceEventId(), event.GetEventType())
+			if len(found) > 0 {
+				said := fmt.Sprintf("event %q: %s", event.GetSourceEventId(), found[0].Text)
+				return &aperio.Error{Cause: aperio.InvalidRecord, Summary: said}
+			}
 			r.Events = append(r.Events, eventFrom(event))
 		}
 	case *pb.SyncEvent_Checkpoint:
@@ -139,6 +151,7 @@ func (r *SyncResult) take(message *pb.SyncEvent) {
 			Done: told.GetDone(), Total: told.GetTotal(), Message: told.GetMessage(),
 		})
 	}
+	return nil
 }
 
 func eventFrom(message *pb.Event) connector.Event {

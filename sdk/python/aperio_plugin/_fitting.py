@@ -5,7 +5,6 @@ A value is never in a message: any of them may be a secret that was given for th
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import sys
@@ -18,12 +17,24 @@ if TYPE_CHECKING:
 
     from aperio_plugin._generated.aperio.plugin.v1 import common_pb2
 
-__all__ = ["Checked", "check", "default_of", "fit", "is_given", "kind_of", "read_json"]
+__all__ = [
+    "Checked",
+    "check",
+    "default_of",
+    "fit",
+    "fit_default",
+    "is_given",
+    "kind_of",
+    "read_json",
+]
 
 LONGEST_TEXT: Final = 64 * 1024
+_LARGEST: Final = sys.float_info.max
 _BOOLEANS: Final = {"true": True, "false": False}
 # A setting is one line. In an HTTP header each of these makes a library refuse it, and quote it.
 _CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?", re.ASCII)
+_MOST_DIGITS: Final = 300  # whatever has no more is a finite number
 _TEXTS: Final = {"TEXT", "PASSWORD", "URL", "SELECT", "UNSPECIFIED"}
 
 
@@ -105,13 +116,23 @@ def default_of(field: common_pb2.ConfigField, read: Callable[[bytes], Any] | Non
         value = (read or read_json)(field.default_json.encode())
     except ValueError as error:
         raise ValueError(f"the plugin's own default is not JSON: {error}") from error
-    kind = kind_of(field)
-    if value == "" and kind in _TEXTS - {"SELECT"}:
-        return value
+    if value is None:
+        raise ValueError("the plugin's own default does not fit: null is no value")
     try:
-        return fit(kind, field.options, value)
+        return fit_default(kind_of(field), field.options, value)
     except ValueError as error:
         raise ValueError(f"the plugin's own default does not fit: {error}") from error
+
+
+def fit_default(kind: str, options: Sequence[str], value: object) -> Any:
+    """Return a default that is what a field's type says, as `fit`; None, and empty text, may be.
+
+    Raises:
+        ValueError: it is not; the text says what was expected.
+    """
+    if value is None or (value == "" and kind in _TEXTS - {"SELECT"}):
+        return value
+    return fit(kind, options, value)
 
 
 def fit(kind: str, options: Sequence[str], value: object) -> Any:
@@ -162,10 +183,9 @@ def _meant(kind: str, given: object) -> object:
         return given
     if kind == "BOOLEAN":
         return _BOOLEANS.get(given, given)
-    if kind == "NUMBER":
-        for convert in (int, float):
-            with contextlib.suppress(ValueError):
-                return convert(given)
+    if kind == "NUMBER" and _NUMBER.fullmatch(given):
+        is_whole = len(given) <= _MOST_DIGITS and given.lstrip("+-").isdecimal()
+        return int(given) if is_whole else float(given)
     return given
 
 
@@ -179,7 +199,7 @@ def _number(value: object) -> float:
     """Return a finite number; a whole one stays an int."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"expected a number, received {_noun(value)}")  # noqa: TRY004 - said as a wrong value
-    if not abs(value) <= sys.float_info.max:
+    if not -_LARGEST <= value <= _LARGEST:
         raise ValueError("expected a number that is finite")
     return value
 

@@ -235,7 +235,8 @@ class Schema:
         remediation_scopes: OAuth scopes that remediation needs.
         checks: posture checks that the events make possible.
         actions: remediation actions for this provider.
-        event_types: the types that `sync` can give.
+        event_types: the types that `sync` gives; `box.*` among them says that others come as well.
+            None: nothing is said about them.
     """
 
     provider: str

@@ -47,7 +47,7 @@ class Field:
         placeholder: an example value.
         helper: one sentence that helps to find the value.
         options: the values of a `SELECT`.
-        default: the value used when none is given; None: none.
+        default: the value used when none is given, one that the type takes; None: none.
         host_only: only the host may use it (an OAuth client secret, say): left out of
             `Context.config`.
     """
@@ -138,6 +138,7 @@ def check(fields: Sequence[Field], auth: Auth = NoAuth()) -> None:
             raise ValueError(f"field {declared.key!r} is declared twice")
         if (declared.type is FieldType.SELECT) != bool(declared.options):
             raise ValueError(f"field {declared.key!r}: SELECT has options, other types have none")
+        _check_default(declared)
     named: tuple[str, ...] = ()
     if isinstance(auth, ApiKey):
         named = (auth.field,)
@@ -148,6 +149,15 @@ def check(fields: Sequence[Field], auth: Auth = NoAuth()) -> None:
             raise ValueError(f"auth names the field {key!r}, which is not declared")
     if isinstance(auth, OAuth2):
         _check_client({declared.key: declared for declared in fields}, auth)
+
+
+def _check_default(declared: Field) -> None:
+    from aperio_plugin._fitting import fit_default  # here: few processes check a declaration
+
+    try:
+        fit_default(declared.type.name, declared.options, declared.default)
+    except ValueError as error:
+        raise ValueError(f"field {declared.key!r}: its default does not fit: {error}") from error
 
 
 def _check_client(fields: Mapping[str, Field], auth: OAuth2) -> None:

@@ -15,12 +15,14 @@ import threading
 import time
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from aperio_plugin import _fitting as fitting
 from aperio_plugin import connector, destination, errors, records, remediation
 from aperio_plugin._connecting import ConnectorService
 from aperio_plugin._convert import answering, declaring, objects
 from aperio_plugin._delivering import DestinationService
+from aperio_plugin._event_rules import EventRules
 from aperio_plugin._generated.aperio.plugin.v1 import common_pb2, destination_pb2
 from aperio_plugin._remediating import RemediationService
 from aperio_plugin._services import Call, context_of, failure
@@ -29,7 +31,7 @@ from aperio_plugin.context import State, StoredValue
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+    from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2, connector_pb2
     from aperio_plugin.context import Context
 
 __all__ = [
@@ -154,8 +156,9 @@ class Harness:
 
     Args:
         plugin: a connector, remediation or destination.
-        config: the operator's settings. Defaults of declared fields are filled in, and fields that
-            only the host may use are left out, as the host does it.
+        config: the operator's settings, checked and converted as the host does it: defaults of
+            declared fields are filled in, and fields that only the host may use are left out.
+            None: none yet, which is enough to ask what the plugin declares.
         token: the access token, if the plugin's auth is OAuth 2.0.
         timeout_s: the deadline of each call.
 
@@ -163,8 +166,9 @@ class Harness:
         state: the key-value store that the plugin sees.
 
     Raises:
-        ValueError: the configuration has a key that the plugin does not declare, or what the plugin
-            declares makes no sense.
+        ValueError: the configuration lacks a key that the plugin needs, has one that it does not
+            declare, or a value that its field does not take; or what the plugin declares makes no
+            sense. Without a configuration it is raised by the first call that needs one.
     """
 
     def __init__(
@@ -178,14 +182,8 @@ class Harness:
         self.state = MemoryState()
         self._service = _service(plugin)
         self._timeout_s = timeout_s
-        self._message = common_pb2.InvocationContext(
-            organization_id="local",
-            integration_id="local",
-            invocation_id="test",
-            config_json=json.dumps(self._effective(config or {})).encode(),
-        )
-        if token is not None:
-            self._message.token.value = token
+        self._token = token
+        self._message = None if config is None else self._invocation(config)
 
     def schema(self) -> connector.Schema:
         """Give the connector's schema, checked."""
@@ -235,7 +233,7 @@ class Harness:
         overdue = threading.Event()
         timer = threading.Timer(self._timeout_s, _each(overdue.set, cancelled.set, stream.stop))
         timer.start()
-        collected = _Collected(stop_after_events)
+        collected = _Collected(_rules(self._as(ConnectorService)), stop_after_events)
         error: errors.PluginError | None = None
         try:
             collected.take(iter(stream))
@@ -309,20 +307,32 @@ class Harness:
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────
 
+    def _invocation(self, config: Mapping[str, Any]) -> common_pb2.InvocationContext:
+        message = common_pb2.InvocationContext(
+            organization_id="local",
+            integration_id="local",
+            invocation_id="test",
+            config_json=json.dumps(self._effective(config)).encode(),
+        )
+        if self._token is not None:
+            message.token.value = self._token
+        return message
+
     def _effective(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        service = self._service
-        declared = service.schema() if isinstance(service, ConnectorService) else None
-        fields = (declared or cast("Any", service).capabilities()).fields
-        unknown = sorted(set(config) - {field.key for field in fields})
-        if unknown:
-            raise ValueError(f"the plugin declares no field {', '.join(unknown)}")
-        values = {field.key: config.get(field.key, field.default) for field in fields}
-        hidden = {field.key for field in fields if field.host_only}
-        return {k: v for k, v in values.items() if v is not None and k not in hidden}
+        declared = _declared(self._service).fields
+        checked = fitting.check(declared, config)
+        problems = [f"{key}: {text}" for key, text in checked.problems.items()]
+        problems += [f"the plugin declares no field {key}" for key in checked.unknown]
+        if problems:
+            raise ValueError("the configuration does not fit the plugin: " + "; ".join(problems))
+        hidden = {field.key for field in declared if field.host_only}
+        return {key: value for key, value in checked.values.items() if key not in hidden}
 
     def _context(self, cancelled: threading.Event | None = None) -> Context:
         deadline = time.monotonic() + self._timeout_s
         call = Call(cancelled or threading.Event(), deadline, self.state)
+        if self._message is None:
+            self._message = self._invocation({})
         return context_of(self._message, call)
 
     def _as(self, kind: type[_Result]) -> _Result:
@@ -340,7 +350,8 @@ class Harness:
 class _Collected:
     """Takes the messages of one sync apart."""
 
-    def __init__(self, most_events: int | None) -> None:
+    def __init__(self, rules: EventRules, most_events: int | None) -> None:
+        self._rules = rules
         self._most_events = most_events
         self._events: list[SyncedEvent] = []
         self._checkpoints: list[SyncedCheckpoint] = []
@@ -377,7 +388,13 @@ class _Collected:
         elif message.HasField("dead_letter"):
             self._dead_letters.append(_letter(message.dead_letter))
         else:
-            self._events.extend(_synced(event) for event in message.batch.events)
+            self._take_batch(message.batch)
+
+    def _take_batch(self, batch: connector_pb2.EventBatch) -> None:
+        for event in batch.events:
+            for finding in self._rules.findings(event.source_event_id, event.event_type):
+                raise errors.InvalidRecord(f"event {event.source_event_id!r}: {finding.text}")
+            self._events.append(_synced(event))
 
 
 def _synced(message: connector_pb2.Event) -> SyncedEvent:
@@ -405,6 +422,20 @@ def _letter(message: connector_pb2.DeadLetter) -> SyncedDeadLetter:
     return SyncedDeadLetter(
         **{field.name: getattr(message, field.name) for field in fields(SyncedDeadLetter)}
     )
+
+
+def _declared(
+    service: ConnectorService | RemediationService | DestinationService,
+) -> connector_pb2.SchemaResponse | capabilities_pb2.CapabilitiesResponse:
+    """Return what a plugin declares, as the host receives it."""
+    if isinstance(service, ConnectorService):
+        return declaring.schema_message(service.schema())
+    return declaring.capabilities_message(service.capabilities())
+
+
+def _rules(service: ConnectorService) -> EventRules:
+    schema = service.schema()
+    return EventRules(schema.provider, schema.event_types)
 
 
 def _service(

@@ -1,4 +1,4 @@
-"""The messages of the wire, mutual TLS and what settings have to be, for hosts.
+"""The messages of the wire, mutual TLS, what settings and events have to be, for hosts.
 
 Plugins need nothing of it. It is shared with hosts of the same minor version only, as aperio's own
 (`aperio-plugin-sdk>=0.1,<0.2`): within one minor version no name here goes or changes its meaning;
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from aperio_plugin import _event_rules as event_rules
     from aperio_plugin import _fitting as fitting
     from aperio_plugin import _mtls as mtls
     from aperio_plugin._generated.aperio.plugin.v1 import (
@@ -32,6 +33,7 @@ __all__ = [
     "common_pb2",
     "connector_pb2",
     "destination_pb2",
+    "event_rules",
     "fitting",
     "goplugin_pb2",
     "host_pb2",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 _ELSEWHERE: Final = {
+    "event_rules": "aperio_plugin._event_rules",
     "fitting": "aperio_plugin._fitting",
     "goplugin_pb2": "aperio_plugin._generated.goplugin.goplugin_pb2",
     "mtls": "aperio_plugin._mtls",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import threading
@@ -76,7 +77,7 @@ def test_a_sync_gives_what_the_host_receives() -> None:
             Progress(done=1, total=2, message="x"),
             _event(occurred_at=at, record={"a": [1]}, actor=actor, source="s"),
             Checkpoint(b"c"),
-            _event(),
+            _event(source_event_id="e2"),
         )
     ).sync()
     first, second = result.events
@@ -90,7 +91,8 @@ def test_a_sync_gives_what_the_host_receives() -> None:
 
 
 def test_batches_are_the_hosts() -> None:
-    result = Harness(_yielding(*[_event()] * 600)).sync()
+    events = [_event(source_event_id=f"e{number}") for number in range(600)]
+    result = Harness(_yielding(*events)).sync()
     assert (len(result.events), result.messages) == (600, 3)
 
 
@@ -154,8 +156,8 @@ def test_breaking_off_closes_the_generator() -> None:
     def sync(context: Context, cursor: bytes | None) -> Iterator[Item]:
         del cursor
         try:
-            while True:
-                yield _event()
+            for number in itertools.count():
+                yield _event(source_event_id=f"e{number}")
                 context.cancelled.wait(0.001)
         finally:
             closed.set()
@@ -192,6 +194,41 @@ def test_the_configuration_is_what_the_host_would_hand_over() -> None:
 def test_a_setting_that_the_plugin_does_not_declare_is_refused() -> None:
     with pytest.raises(ValueError, match="declares no field regoin"):
         Harness(Scripted(_pages), config={"regoin": "eu"})
+
+
+class Demanding(Scripted):
+    """It needs a setting."""
+
+    def schema(self) -> connector.Schema:
+        needed = Field(key="key", label="Key", required=True)
+        return connector.Schema(provider="X", name="X", fields=[needed], event_types=["x.y"])
+
+
+def test_what_a_plugin_declares_can_be_asked_without_settings_that_it_needs() -> None:
+    harness = Harness(Demanding(_pages))
+    assert [field.key for field in harness.schema().fields] == ["key"]
+    with pytest.raises(ValueError, match="key: missing, and the plugin needs it"):
+        harness.sync()
+    with pytest.raises(ValueError, match="key: missing"):
+        Harness(Demanding(_pages), config={})
+    assert len(Harness(Demanding(_pages), config={"key": "k"}).sync().events) == 9
+
+
+@pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        ({"event_type": "z.y"}, "expected `x.` and a name"),
+        ({"event_type": "x.z"}, "x.z: the schema does not declare it"),
+        ({"source_event_id": "1"}, "another event of this sync has it"),
+    ],
+)
+def test_a_sync_ends_with_an_event_that_breaks_a_promise(event: dict[str, Any], why: str) -> None:
+    events = [_event(source_event_id="1"), _event(**{"source_event_id": "2", **event})]
+    connector_ = Demanding(_yielding(*events)._sync)
+    result = Harness(connector_, config={"key": "k"}).sync()
+    assert isinstance(result.error, errors.InvalidRecord)
+    assert why in str(result.error)
+    assert [event.source_event_id for event in result.events] == ["1"]
 
 
 def test_a_connection_test_gives_its_result() -> None:
@@ -263,14 +300,14 @@ LIMIT = 1024 * 1024
     [
         {"source_event_id": "i" * 512},
         {"source_event_id": "\N{SNOWMAN}" * 170},
-        {"event_type": "t" * 128},
+        {"event_type": f"x.{'t' * 126}"},
         {"source": "s" * 128},
         {"record": b'{"x":"' + b"y" * (LIMIT - 8) + b'"}'},
         {"actor": Actor(display_name="\N{SNOWMAN}" * 20_000)},
     ],
 )
 def test_an_event_up_to_its_limits_is_passed_on(values: dict[str, Any]) -> None:
-    result = Harness(_yielding(_event(**values), _event())).sync()
+    result = Harness(_yielding(_event(**values), _event(source_event_id="e2"))).sync()
     assert result.error is None
     assert len(result.events) == 2
 
@@ -345,7 +382,7 @@ RECURSIVE["self"] = RECURSIVE
 def test_a_malformed_event_becomes_a_dead_letter_and_the_sync_goes_on(
     values: dict[str, Any], reason: str
 ) -> None:
-    items = (_event(), _event(**values), _event(), Checkpoint(b"3"))
+    items = (_event(), _event(**values), _event(source_event_id="e2"), Checkpoint(b"3"))
     result = Harness(_yielding(*items)).sync()
     assert result.error is None
     assert len(result.events) == 2

@@ -20,6 +20,7 @@ from aperio_plugin import (
 from aperio_plugin._connecting import ConnectorService
 from aperio_plugin._convert import calls
 from aperio_plugin._delivering import DestinationService
+from aperio_plugin._event_rules import EventRules
 from aperio_plugin._generated.aperio.plugin.v1 import (
     capabilities_pb2,
     common_pb2,
@@ -29,6 +30,7 @@ from aperio_plugin._generated.aperio.plugin.v1 import (
 )
 from aperio_plugin._remediating import RemediationService
 from aperio_plugin._services import Call
+from aperio_plugin.testing import Harness
 from google.protobuf import json_format
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def expanded(value: Any) -> Any:
 def cases(name: str) -> list[Any]:
     """The cases of a file, as pytest's parameters."""
     document = expanded(json.loads((TESTDATA / name).read_text(encoding="utf-8")))
-    assert document.keys() == {"about", "cases"}
+    assert document.keys() - {"fields"} == {"about", "cases"}
     return [pytest.param(case, id=case["name"].replace(" ", "-")) for case in document["cases"]]
 
 
@@ -602,3 +604,43 @@ def test_a_setting_is_read_or_refused(case: dict[str, Any]) -> None:
     else:
         assert got == [case["value"]]
         assert type(got[0]) is type(case["value"])
+
+
+# ── what settings and events have to be ───────────────────────────────────────────────────────────
+
+
+class Configured(Scripted):
+    """A connector with the fields of fitting.json, which tells its settings."""
+
+    def schema(self) -> connector.Schema:
+        document = json.loads((TESTDATA / "fitting.json").read_text(encoding="utf-8"))
+        return connector.Schema(
+            provider="X", name="X", fields=list(map(field_of, document["fields"]))
+        )
+
+    def test_connection(self, context: connector.Context) -> connector.TestResult:
+        return connector.TestResult(ok=True, account={"seen": json.dumps(dict(context.config))})
+
+
+@pytest.mark.parametrize("case", cases("fitting.json"))
+def test_settings_fit_or_are_refused(case: dict[str, Any]) -> None:
+    if "error" not in case:
+        harness = Harness(Configured(), config=case["config"])
+        seen = json.loads(harness.test_connection().account["seen"])
+        assert seen == case["expect"]
+        return
+    with pytest.raises(ValueError, match="the configuration does not fit") as caught:
+        Harness(Configured(), config=case["config"])
+    for text in case["error"]:
+        assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("case", cases("event_rules.json"))
+def test_events_keep_what_is_declared(case: dict[str, Any]) -> None:
+    rules = EventRules("BOX", case["event_types"])
+    for identity, kind, wanted in case["events"]:
+        found = [
+            ("breach" if f.is_breach else "doubt", f.text) for f in rules.findings(identity, kind)
+        ]
+        assert [grave for grave, _ in found] == ([wanted[0]] if wanted else [])
+        assert not wanted or wanted[1] in found[0][1]

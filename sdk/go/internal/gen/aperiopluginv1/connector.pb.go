@@ -133,8 +133,8 @@ type SchemaResponse struct {
 	Auth               *Auth                       `protobuf:"bytes,11,opt,name=auth,proto3" json:"auth,omitempty"`
 	Checks             []*Check                    `protobuf:"bytes,12,rep,name=checks,proto3" json:"checks,omitempty"`
 	RemediationActions []*RemediationAction        `protobuf:"bytes,13,rep,name=remediation_actions,json=remediationActions,proto3" json:"remediation_actions,omitempty"`
-	// Event types that Sync can give, such as `box.login_failed`; others may come with a new minor
-	// version of the plugin.
+	// Event types that this version of the plugin gives, such as `box.login_failed`. `box.*` among
+	// them says that others come as well, after the service's own names. None: it says nothing of them.
 	EventTypes    []string `protobuf:"bytes,14,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -748,10 +748,10 @@ func (x *EventBatch) GetEvents() []*Event {
 // integration_id, provider and id, so that a plugin cannot speak for another tenant.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Stable id of the event in the service: the same event has the same one whenever it is read.
-	// At most 512 bytes, not empty.
+	// Stable id of the event in the service: the same event has the same one whenever it is read, and
+	// no other event has it. One sync gives it once. At most 512 bytes, not empty.
 	SourceEventId string `protobuf:"bytes,1,opt,name=source_event_id,json=sourceEventId,proto3" json:"source_event_id,omitempty"`
-	// Such as `box.item_shared_externally`: provider, dot, type. At most 128 bytes.
+	// Such as `box.item_shared_externally`: provider, dot, type, as declared. At most 128 bytes.
 	EventType string `protobuf:"bytes,2,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
 	// In the years 1 to 9999 in UTC. A leap second is the next second.
 	OccurredAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`

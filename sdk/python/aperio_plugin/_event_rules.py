@@ -1,0 +1,75 @@
+"""What the events of one sync are beside their form: one rule for hosts and for tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["EventRules", "Finding"]
+
+REMEMBERED_IDS: Final = 16_384
+"""At least so many ids before an event are compared with its own, and at most twice as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with an event.
+
+    Attributes:
+        text: says it of the event; may hold what the event says, not cleaned.
+        is_breach: whether a host has to refuse it. Anything else it passes on and says: an event
+            that is there must not be lost because its connector told less than the truth.
+    """
+
+    text: str
+    is_breach: bool
+
+
+class EventRules:
+    """Looks at the events of one sync, in their order.
+
+    Args:
+        provider: upper-case name of the service, as in the manifest.
+        declared: the schema's event types; none: it says nothing about them. `provider.*` among
+            them says that others come as well.
+    """
+
+    def __init__(self, provider: str, declared: Iterable[str] = ()) -> None:
+        self._prefix = f"{provider.lower()}."
+        self._declared = frozenset(declared)
+        self._takes_any = not self._declared or f"{self._prefix}*" in self._declared
+        self._seen_types = {name for name in self._declared if self._is_ours(name)}
+        self._ids: set[str] = set()
+        self._older_ids: set[str] = set()
+
+    def restart(self) -> None:
+        """Forget the ids: the sync goes on from a checkpoint, and repeats what came after it."""
+        self._ids, self._older_ids = set(), set()
+
+    def findings(self, source_event_id: str, event_type: str) -> Iterator[Finding]:
+        """Yield what is wrong with the next event; an undeclared type once only."""
+        if event_type not in self._seen_types:
+            if not self._is_ours(event_type):
+                yield Finding(
+                    f"event_type {event_type}: expected `{self._prefix}` and a name", is_breach=True
+                )
+                return
+            self._seen_types.add(event_type)
+            if not self._takes_any:
+                yield Finding(
+                    f"event_type {event_type}: the schema does not declare it", is_breach=False
+                )
+        if source_event_id in self._ids or source_event_id in self._older_ids:
+            yield Finding(
+                "source_event_id: another event of this sync has it, too", is_breach=False
+            )
+            return
+        if len(self._ids) >= REMEMBERED_IDS:
+            self._ids, self._older_ids = set(), self._ids
+        self._ids.add(source_event_id)
+
+    def _is_ours(self, name: str) -> bool:
+        return name.startswith(self._prefix) and len(name) > len(self._prefix)
