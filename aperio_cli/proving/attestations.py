@@ -1,9 +1,9 @@
 """Attestations: further signed statements about an artifact, in a file beside it.
 
 `<artifact>.intoto.jsonl` holds one Sigstore bundle with a DSSE envelope a line, as GitHub's
-artifact attestations do. No line is skipped: one that does not verify, or is about another file,
-refuses the artifact. Whoever delivers the file can leave lines out; a policy that demands
-provenance is what helps against that.
+artifact attestations do. A blank line says nothing, as tools that join such files leave them; no
+other is skipped: one that does not verify, or is about another file, refuses the artifact. Whoever
+delivers the file can leave lines out; a policy that demands provenance is what helps against that.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aperio_cli.proving.trusted_root import TrustedRootSource
 
 MAX_ATTESTATIONS = 32
+_MAX_LINES = 1024  # blank ones included: 16 MiB of line ends would be as many objects
 
 
 def verify_attestations(
@@ -38,7 +39,7 @@ def verify_attestations(
 
     Args:
         digest: the digest that was computed from the artifact itself.
-        data: contents of the file; at most 16 MiB and 32 lines.
+        data: contents of the file; at most 16 MiB and 32 statements.
         roots: the trusted roots to try.
         subject: what refusals call the artifact.
 
@@ -51,20 +52,21 @@ def verify_attestations(
         VerifierCrashed: for a line, as `verify_signature` for a bundle.
     """
     with refusing(subject):
-        return tuple(
-            _verified(digest, line, roots, number=number)
-            for number, line in enumerate(_lines(data), start=1)
-        )
+        return tuple(_verified(digest, line, roots, number=number) for number, line in _lines(data))
 
 
-def _lines(data: bytes) -> list[bytes]:
+def _lines(data: bytes) -> list[tuple[int, bytes]]:
+    """Return the lines that are not blank, with their numbers."""
     if len(data) > MAX_ATTESTATIONS_BYTES:
         raise _unfit(f"expected at most {MAX_ATTESTATIONS_BYTES} bytes\nfound    {len(data)}")
-    # A cap on the split too: 16 MiB of line ends would be as many objects.
-    lines = data.removesuffix(b"\n").split(b"\n", MAX_ATTESTATIONS)
-    if len(lines) > MAX_ATTESTATIONS or not data.strip():
-        raise _unfit(f"expected 1 to {MAX_ATTESTATIONS} lines, each a Sigstore bundle")
-    return lines
+    lines = data.split(b"\n", _MAX_LINES)
+    stated = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if len(lines) > _MAX_LINES or not 0 < len(stated) <= MAX_ATTESTATIONS:
+        raise _unfit(
+            f"expected 1 to {MAX_ATTESTATIONS} lines, each a Sigstore bundle,"
+            f" and at most {_MAX_LINES} with blank ones"
+        )
+    return stated
 
 
 def _verified(

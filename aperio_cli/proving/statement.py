@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from aperio_cli.models.publisher import Signer
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
-MAX_SUBJECTS = 256
+MAX_SUBJECTS = 1024
+"""As many as GitHub's artifact attestations take."""
+
 # The two have the members that are read here in common; cosign still writes the older one.
 _STATEMENT_TYPES = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
 _MAX_TEXT_CHARACTERS = 2048
@@ -65,7 +67,7 @@ class Statement:
 
         Raises:
             Fault: AttestationMalformed, when it is none of version 1 or 0.1, has a key twice, or is
-                about nothing or about more than 256 files.
+                about nothing or about more than 1024 files.
         """
         if payload_type != PAYLOAD_TYPE:
             raise malformed_statement(f"expected a payload of the type {PAYLOAD_TYPE}")

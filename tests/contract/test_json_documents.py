@@ -163,6 +163,7 @@ DATA: dict[str, Schema] = {
             scopes=any_number_of(WORD), egress=EGRESS, egress_from_config=EGRESS_FROM_CONFIG,
             limits={"type": "object"}, state=FLAG,
         ),
+        is_for_this_machine=FLAG,
     ),
     "plugin install": exactly(
         installed=some(

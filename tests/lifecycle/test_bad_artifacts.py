@@ -17,9 +17,11 @@ import pytest
 from aperio_cli import clock
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.platform import Platform
 from aperio_cli.signing.local import open_domain
 from tests.archives import END, Fields, gzip_of, tar_member, zeros_gzip
 from tests.builders import (
+    ARM,
     go_members,
     index_bytes,
     index_entry,
@@ -327,3 +329,29 @@ def test_consent_to_unsigned_is_not_for_what_a_registry_offers(
         code="usage", status=2,
     )  # fmt: skip
     assert "nothing was installed" in told.what
+
+
+# ── for another machine ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("platform", ["linux/arm64", "darwin/amd64", "windows/arm64"])
+def test_an_artifact_for_another_machine_is_verified_and_not_installed(
+    aperio: Aperio, platform: str
+) -> None:
+    here = good(aperio)
+    aperio("plugin", "install", here)
+    made = write_artifact(aperio.folder / "there", go_members(), platform=Platform.parse(platform))
+    aperio("plugin", "sign", made, "--trust", "local")
+    with aperio.unchanged():
+        person = aperio("plugin", "verify", made)
+        script = aperio("plugin", "verify", made, "--json")
+    assert f"it is for {platform}, not for this machine (linux/amd64)\n" in person.err
+    assert f"{PLUGIN} 1.2.3 (connector, {platform})" in person.out
+    assert (script.data["platform"], script.data["is_for_this_machine"]) == (platform, False)
+    assert aperio("plugin", "verify", here, "--json").data["is_for_this_machine"]
+    aperio.refuses("plugin", "install", made, code="platform-incompatible", status=6)
+
+
+def test_an_artifact_for_another_machine_is_held_to_its_signature(aperio: Aperio) -> None:
+    made = write_artifact(aperio.folder / "there", go_members(), platform=ARM)
+    aperio.refuses("plugin", "verify", made, code="signature-missing", status=3)

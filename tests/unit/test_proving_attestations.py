@@ -282,7 +282,7 @@ WRONG_STATEMENTS: dict[str, tuple[str, object]] = {
     "no type": ("Statement/v1", _without(STATEMENT, "_type")),
     "no subject": ("subjects", _with(STATEMENT, [], "subject")),
     "subjects that are one": ("`subject`", _with(STATEMENT, OUR_SUBJECT, "subject")),
-    "too many subjects": ("more than 256", _with(STATEMENT, [OUR_SUBJECT] * 257, "subject")),
+    "too many subjects": ("more than 1024", _with(STATEMENT, [OUR_SUBJECT] * 1025, "subject")),
     "a subject that is a digest": ("`subject`", _with(STATEMENT, [DIGEST.hex], "subject")),
     "a subject without digest": (
         "digest",
@@ -399,7 +399,6 @@ def test_statement_refuses_when_no_subject_has_exactly_the_digest(
 
 BROKEN_LINES: dict[str, tuple[str, Callable[[Forge, Forge], bytes]]] = {
     "another file's": ("signature-digest-mismatch", lambda own, _: own.statement(OTHER)),
-    "an empty line": ("bundle-malformed", lambda _own, _foreign: b""),
     "an object": ("bundle-malformed", lambda _own, _foreign: b"{}"),
     "a signature": ("bundle-malformed", lambda own, _: own.bundle_json(DIGEST)),
     "another domain's": ("trust-domain-unknown", lambda _, foreign: foreign.statement(DIGEST)),
@@ -435,6 +434,44 @@ def test_file_refuses_when_it_has_no_or_too_many_lines(
     refused = refusal(data, root)
     assert refused.code == "attestation-malformed"
     assert "1 to 32 lines" in refused.why
+
+
+@pytest.mark.parametrize(
+    "shape",
+    ["{0}\n{1}\n", "{0}\n{1}", "{0}\n\n{1}\n", "{0}\n{1}\n\n", "\n{0}\n{1}\n",
+     "\n\n\n{0}\n \t\n{1}\n\n\n",
+     "{0}\r\n{1}\r\n", "{0}\r\n\r\n{1}\r\n\r\n", " {0} \n{1}"],
+)  # fmt: skip
+def test_file_may_have_blank_lines_and_ends_of_any_kind(
+    shape: str, forge: Forge, root: TrustedRootSource
+) -> None:
+    lines = [forge.statement(DIGEST).decode().strip() for _ in range(2)]
+    assert len(verify_attestations(DIGEST, shape.format(*lines).encode(), [root])) == 2
+    broken = shape.format(lines[0], lines[1][:-1]).encode()
+    number = 1 + broken[: broken.index(lines[1][:-1].encode())].count(b"\n")
+    assert f"line {number} of its attestations" in refusal(broken, root).what
+
+
+def test_file_may_not_consist_of_line_ends(forge: Forge, root: TrustedRootSource) -> None:
+    line = forge.statement(DIGEST).strip()
+    assert len(verify_attestations(DIGEST, line + b"\n" * 1023, [root])) == 1
+    for most in (1024, MAX_ATTESTATIONS_BYTES - len(line)):
+        assert "at most 1024" in refusal(line + b"\n" * most, root).why
+
+
+@pytest.mark.parametrize("count", [1, 256, 257, 1024])
+def test_statement_may_be_about_as_many_files_as_a_release_has(
+    count: int, forge: Forge, root: TrustedRootSource
+) -> None:
+    others = [{"name": f"{n}.tar.gz", "digest": {"sha256": f"{n:064x}"}} for n in range(1, count)]
+    stated = _with(STATEMENT, [*others, OUR_SUBJECT], "subject")
+    line = json.dumps(forge.envelope(json.dumps(stated).encode())).encode()
+    (found,) = verify_attestations(DIGEST, line, [root])
+    assert found.predicate_type == STATEMENT["predicateType"]
+    if count > 1:
+        document = json.dumps(_with(STATEMENT, others, "subject")).encode()
+        about_others = json.dumps(forge.envelope(document)).encode()
+        assert refusal(about_others, root).code == "signature-digest-mismatch"
 
 
 def test_file_refuses_when_it_has_one_line_too_many(forge: Forge, root: TrustedRootSource) -> None:

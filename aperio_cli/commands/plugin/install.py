@@ -124,7 +124,10 @@ def _install(
     from aperio_cli.models.offer import Offer
 
     found = find_source(context, source)
-    with verify_source(context, found, **given, exception=exception) as admitted:
+    bundle, attestations = given["bundle"], given["attestations"]
+    with verify_source(
+        context, found, bundle=bundle, attestations=attestations, exception=exception
+    ) as admitted:
         manifest = admitted.artifact.manifest
         asked = [*manifest.egress, *(f"*{r.suffix}:{r.port}" for r in manifest.egress_from_config)]
         if isinstance(found, Offer):

@@ -63,6 +63,7 @@ def verify_source(
     bundle: str = "",
     attestations: str = "",
     exception: ExceptionGranted | None = None,
+    is_to_run_here: bool = True,
 ) -> AdmittedArtifact:
     """Return the artifact behind a source, admitted by the operator's policy; the caller closes it.
 
@@ -72,6 +73,7 @@ def verify_source(
         bundle: where an artifact's bundle is; empty for beside it.
         attestations: where statements about it are; empty for beside it.
         exception: what the operator granted for this one local artifact.
+        is_to_run_here: whether it has to be for this machine's platform.
 
     Raises:
         UsageError: a registry's offer brings its own bundle and attestations.
@@ -91,6 +93,7 @@ def verify_source(
         bundle=as_path(bundle) if bundle else None,
         attestations=as_path(attestations) if attestations else None,
         exception=exception,
+        is_to_run_here=is_to_run_here,
         offline=context.settings.offline,
     )
     return verify_artifact(request)

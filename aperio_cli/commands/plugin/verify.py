@@ -37,14 +37,21 @@ def plugin_verify(
     bundle: Bundle = "",
     attestations: Attestations = "",
 ) -> Report:
-    """Check all that `install` checks, and install nothing."""
+    """Check all that `install` checks, and install nothing.
+
+    An artifact for another machine is verified, too: whoever publishes it checks it on theirs.
+    """
     from aperio_cli.commands.plugin.sources import find_source, verify_source
     from aperio_cli.installing import check_replacement
 
     found = find_source(context, source)
-    with verify_source(context, found, bundle=bundle, attestations=attestations) as admitted:
-        check_replacement(admitted, context.store)
-        data = describe(admitted)
+    with verify_source(
+        context, found, bundle=bundle, attestations=attestations, is_to_run_here=False
+    ) as admitted:
+        is_for_here = admitted.artifact.platform == context.platform
+        if is_for_here:  # another platform's takes no version's place here
+            check_replacement(admitted, context.store)
+        data = describe(admitted) | {"is_for_this_machine": is_for_here}
     rows = [
         ("plugin", f"{data['id']} {data['version']} ({data['kind']}, {data['platform']})"),
         ("offered by", data["source"]),
@@ -52,7 +59,10 @@ def plugin_verify(
         *_trust(data),
         ("asks for egress", " ".join(data["permissions"]["egress"]) or "nothing"),
     ]
-    return Report(data, pairs(rows), notes=("it would be installed",))
+    note = "it would be installed"
+    if not is_for_here:
+        note = f"it is for {data['platform']}, not for this machine ({context.platform})"
+    return Report(data, pairs(rows), notes=(note,))
 
 
 def _trust(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
