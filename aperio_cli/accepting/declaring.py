@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli.accepting.checks import Check
 from aperio_cli.accepting.verdicts import expect
 from aperio_cli.host.answers import word
+from aperio_cli.host.calls.configuration import read_default
 from aperio_cli.host.calls.declaration import (
     auth_problems,
     client_secret_key,
     default_problems,
     repeated_keys,
 )
+from aperio_cli.models.egress import permits, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -100,6 +102,46 @@ def _actions(bench: Bench) -> Any:
     return bench.declaration.remediation.actions if bench.program.kind == "remediation" else ()
 
 
+async def _egress(bench: Bench) -> str:
+    """Compare the addresses that the plugin brings along with what its manifest declares."""
+    manifest = bench.program.manifest
+    addresses = dict(_addresses(bench.declaration))
+    settings = {field.key: _default(field) for field in bench.declaration.fields}
+    problems = []
+    for what, address in addresses.items():
+        target = target_of(address)
+        if target is None:
+            problems.append(f"{what} is no http or https address: {address}")
+        elif not permits(manifest, *target, settings):
+            problems.append(f"{what} leads to {target[0]}:{target[1]}, which is not declared")
+    declared = ", ".join(manifest.egress) or "nothing"
+    expect(not problems, "\n".join([*problems, f"permissions.egress declares {declared}"]))
+    return f"{len(addresses)} addresses, each at a declared host"
+
+
+def _addresses(declaration: Any) -> Iterator[tuple[str, str]]:
+    """Yield the addresses that are known without the operator's settings, by what they are."""
+    for field in declaration.fields:
+        default = _default(field)
+        if field.type == field.TYPE_URL and isinstance(default, str) and default:
+            yield f"the default of `{field.key}`", default
+        for option in field.options:
+            if option.startswith(("https://", "http://")):
+                yield f"the option `{option}` of `{field.key}`", option
+    if declaration.auth.WhichOneof("method") == "oauth2":
+        address = declaration.auth.oauth2.token_url
+        if address and "{" not in address:
+            yield "auth: token_url", address
+
+
+def _default(field: Any) -> object:
+    """Return a field's default; None when there is none, or none that can be read."""
+    try:
+        return read_default(field)
+    except ValueError:
+        return None
+
+
 async def _names(bench: Bench) -> str:
     prefix = f"{bench.program.provider.lower()}."
     problems: list[str] = []
@@ -152,6 +194,13 @@ DECLARING: Final = (
         "declares well-formed settings and auth",
         "correct the settings that the evidence names",
         _fields,
+        after="declaration",
+    ),
+    Check(
+        "egress",
+        "declares the hosts of the addresses that it brings along",
+        "list the host and port under permissions.egress of manifest.yaml, or correct the default",
+        _egress,
         after="declaration",
     ),
     Check(

@@ -23,7 +23,7 @@ from aperio_cli.host.launch import checked
 from aperio_cli.host.process.masking import mark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aperio_cli.accepting.checks import Check
     from aperio_cli.host.options import LaunchOptions
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 CHECKS: Final = (*STARTING, *DECLARING, *CALLING, *SYNCING, *DELIVERING, *EXECUTING, *WRITING)
 """Every check, in the order in which they are made."""
+
+ONCE: Final = tuple(check for check in CHECKS if check.key in {"start", "declaration", "egress"})
+"""What one start shows: it begins, and declares what its manifest says."""
 
 _NO_SETTINGS: Final = (
     "no settings were given; name a stub or a recording of the service with `--set KEY=VALUE`"
@@ -79,6 +82,7 @@ async def accept(
     options: LaunchOptions,
     request: AcceptanceRequest,
     observe: Callable[[Verdict], None] = lambda _verdict: None,
+    checks: Sequence[Check] = CHECKS,
 ) -> AcceptanceReport:
     """Examine a plugin: every check of its kind, each with a verdict.
 
@@ -89,6 +93,7 @@ async def accept(
         options: how to launch it; `state` is replaced.
         request: settings and more that the author gives.
         observe: hears each verdict as soon as it is there.
+        checks: those to make, in the order of `CHECKS`.
 
     Raises:
         FilesChanged: an installed file differs; nothing was executed.
@@ -103,14 +108,16 @@ async def accept(
         state = held.enter_context(State(Path(folder) / "state.db"))
         bench = Bench(clear, program, replace(options, state=state), request)
         try:
-            return AcceptanceReport(program, await _examine(bench, observe))
+            return AcceptanceReport(program, await _examine(bench, observe, checks))
         finally:
             await bench.close()
 
 
-async def _examine(bench: Bench, observe: Callable[[Verdict], None]) -> tuple[Verdict, ...]:
+async def _examine(
+    bench: Bench, observe: Callable[[Verdict], None], checks: Sequence[Check]
+) -> tuple[Verdict, ...]:
     verdicts: dict[str, Verdict] = {}
-    for check in CHECKS:
+    for check in checks:
         if bench.program.kind not in check.kinds:
             continue
         if check in WRITING:
@@ -160,7 +167,7 @@ def _reason_to_skip(bench: Bench, check: Check, before: dict[str, Verdict]) -> s
     has_fields = bench.declaration is not None and bench.declaration.fields
     if check.needs_settings and has_fields and not bench.request.settings:
         return _NO_SETTINGS
-    first = before.get(check.after)
+    first = before.get(check.after)  # none where that check is not among those to make
     if first and first.outcome is not Outcome.PASSED:
         return f"it means nothing unless `{check.after}` passes"
     return ""

@@ -12,6 +12,7 @@ import platform as machine
 import secrets
 from typing import TYPE_CHECKING
 
+from aperio_cli.archive import unpacking
 from aperio_cli.building.closure import check_roots
 from aperio_cli.building.dependencies import DependencyRequest, Target, install_dependencies
 from aperio_cli.building.go import develop_program
@@ -30,6 +31,8 @@ from aperio_cli.models.platform import Platform
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from aperio_cli.models.artifact import Artifact
 
 _COMPILE_DEADLINE_S = 120.0
 _KEY_DIGITS = 32
@@ -77,6 +80,30 @@ def develop(
     ensure_own(root)
     library = _library(project, root, chosen, environment)
     return DevelopmentBuild(project, _script(project, root, library), chosen, library)
+
+
+def develop_artifact(
+    artifact: Artifact, folder: Path, interpreter: Interpreter | None
+) -> DevelopmentBuild:
+    """Make an artifact that was just built runnable, to see whether it starts.
+
+    Args:
+        artifact: for this machine's platform.
+        folder: where it is unpacked to; it must not exist.
+        interpreter: of a tag that the artifact carries; a Go plugin needs none.
+
+    Raises:
+        ArchiveRefused: the file is not an artifact any more.
+        OSError: the folder cannot be written.
+    """
+    with artifact.path.open("rb") as file:
+        unpacking.unpack(file, folder)
+    project = Project(folder, artifact.manifest)
+    start = folder / "bin" / artifact.manifest.entrypoint
+    if interpreter is None:
+        return DevelopmentBuild(project, start)
+    script = start.with_name(f"{start.name}.py")
+    return DevelopmentBuild(project, script, interpreter, folder / "lib" / interpreter.tag)
 
 
 def _here() -> Platform:

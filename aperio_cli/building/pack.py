@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from aperio_cli.archive import writing
 from aperio_cli.building import contents, dependencies, go, go_tool, lock, python, report, sbom
+from aperio_cli.building.agreement import check_go, check_python
 from aperio_cli.building.go_environment import module_cache
 from aperio_cli.building.manifest_text import with_tags
 from aperio_cli.building.project import DOCUMENTS, read_manifest_bytes
@@ -96,6 +97,9 @@ def build_and_tell(request: BuildRequest) -> BuildResult:
         SecretInProject, SecretScanTooLong: a file looks like a credential, or nobody can tell.
         TreeNotPlain, ProjectInvalid: the project holds links or devices, or too many files.
         ManifestInvalid, ManifestKindUnknown: the manifest changed since the project was loaded.
+        SourceInvalid: the source does not compile.
+        DeclarationsDiffer: manifest, pyproject.toml and source disagree.
+        EgressPlaceholder: the manifest still names a host for examples.
         LockInvalid: requirements.lock is missing or has a line without hashes.
         LockInconsistent: requirements.lock lacks something that is needed.
         BuildDependencyUnavailable, DependencyDigestMismatch, NetworkUnavailable,
@@ -137,6 +141,8 @@ def _gather(request: BuildRequest) -> _Inputs:
     if tags != manifest.runtime.tags:
         manifest_bytes = with_tags(manifest_bytes, tags)
         manifest = Manifest.parse(manifest_bytes)
+    if manifest.runtime.language == "python":
+        check_python(project.path, manifest, files)
     made_with = _made_with(request, manifest)
     return _Inputs(manifest, manifest_bytes, files, made_with, _source_time(request.environment))
 
@@ -259,8 +265,11 @@ def _go_members(
         environment=request.environment,
         platform=platform,
     )
-    refuse_secrets(request.project.path, go.compiled_files(run))
-    return list(go.go_members(run, inputs.manifest))
+    compiled = go.compiled_files(run)
+    refuse_secrets(request.project.path, compiled)
+    members = list(go.go_members(run, inputs.manifest))
+    check_go(request.project.path, inputs.manifest, compiled)
+    return members
 
 
 def _write(

@@ -36,6 +36,24 @@ class ModuleInvalid(AperioError):
     exit_status = USAGE
 
 
+class SourceInvalid(AperioError):
+    """A source file of a plugin is not Python of every version that the manifest declares."""
+
+    code = "source-invalid"
+
+
+class DeclarationsDiffer(AperioError):
+    """manifest.yaml, pyproject.toml and the source say different things about one plugin."""
+
+    code = "declarations-differ"
+
+
+class EgressPlaceholder(AperioError):
+    """permissions.egress still names a host that stands for another in templates and examples."""
+
+    code = "egress-placeholder"
+
+
 class SecretInProject(Refusal):
     """A file of the project looks like a credential, and what is built is made to be published."""
 
@@ -131,6 +149,12 @@ class InterpreterNotDeclared(AperioError):
 
     code = "interpreter-not-declared"
     exit_status = INCOMPATIBLE
+
+
+class ArtifactUnfit(AperioError):
+    """What was built does not start, or declares something else than its manifest."""
+
+    code = "artifact-unfit"
 
 
 class BuildNotReproducible(AperioError):

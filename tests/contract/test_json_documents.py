@@ -140,7 +140,9 @@ DATA: dict[str, Schema] = {
     ),
     "plugin build": exactly(
         artifacts=some(ARTIFACT), id=ID, version=WORD, reproducible=maybe(FLAG),
+        started=maybe(FLAG),
         left_out=any_number_of(exactly(path=WORD, why=TEXT, dependency=maybe(WORD))),
+        placeholders=any_number_of(WORD),
     ),
     "plugin test": exactly(
         id=ID, version=WORD, kind=WORD, provider=WORD, passed=FLAG,

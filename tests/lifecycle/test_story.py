@@ -233,8 +233,10 @@ def test_a_plugin_that_locks_no_dependency_is_built_installed_and_run(aperio: Ap
 
 
 def second_version(aperio: Aperio, hello: Path) -> Path:
-    manifest = hello / "manifest.yaml"
-    manifest.write_text(manifest.read_text().replace("version: 0.1.0", "version: 0.2.0"))
+    for name, form in (("manifest.yaml", "version: {}"), ("pyproject.toml", 'version = "{}"')):
+        text = (hello / name).read_text()
+        assert form.format("0.1.0") in text
+        (hello / name).write_text(text.replace(form.format("0.1.0"), form.format("0.2.0")))
     aperio("plugin", "build", hello)
     artifact = hello / "dist" / "hello-connector_0.2.0_linux_amd64.tar.gz"
     aperio("plugin", "sign", artifact, "--trust", "local")

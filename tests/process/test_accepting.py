@@ -51,6 +51,8 @@ FAILING = [
     ("fields", "twin_fields", "remediation"),
     ("fields", "auth_without_field", "connector"),
     ("fields", "shares_its_secret", "connector"),
+    ("egress", "leads_elsewhere", "connector"),
+    ("egress", "leads_elsewhere", "remediation"),
     ("names", "foreign_names", "connector"),
     ("streams", "takes_nothing", "destination"),
     ("wrong-settings", "crashes_on_settings", "connector"),

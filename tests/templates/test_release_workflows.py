@@ -68,6 +68,9 @@ def service(project: Path, folder: Path, index: Path, private: Instance) -> Iter
     """A CI service to whose repository the project's tag was pushed."""
     manifest = project / "manifest.yaml"
     manifest.write_text(manifest.read_text().replace("version: 0.1.0", "version: 1.2.3"))
+    stated = project / "pyproject.toml"
+    if stated.exists():
+        stated.write_text(stated.read_text().replace('version = "0.1.0"', 'version = "1.2.3"'))
     commit(project, TAG_NAME)
     install_programs(folder, private.file)
     environment = {

@@ -46,13 +46,22 @@ def plugin_build(
             metavar="DIR",
         ),
     ] = "",
-    check: Annotated[bool, option("--check", help="Build twice and compare.")] = False,
+    check: Annotated[
+        bool, option("--check", help="Build twice and compare; start it once.")
+    ] = False,
 ) -> Report:
     """Build artifacts: deterministic, from locked dependencies, without secrets."""
     import os
 
-    from aperio_cli.building import BuildRequest, build_and_tell, check_reproducible, load_project
+    from aperio_cli.building import (
+        BuildRequest,
+        build_and_tell,
+        check_reproducible,
+        load_project,
+        placeholders,
+    )
     from aperio_cli.commands.parsing import parse_platform
+    from aperio_cli.commands.plugin.trying import try_start
     from aperio_cli.files.naming import as_path
 
     loaded = load_project(as_path(project))
@@ -67,18 +76,31 @@ def plugin_build(
     )
     built = build_and_tell(request)
     artifacts = built.artifacts
+    not_started = ""
     if check:
         check_reproducible(request, artifacts)
+        not_started = try_start(context, artifacts)
+    examples = placeholders(loaded.manifest)
     data = {
         "artifacts": [_described(artifact) for artifact in artifacts],
         "id": str(request.project.manifest.id),
         "version": request.project.manifest.version,
         "reproducible": True if check else None,
+        "started": not not_started if check else None,
+        "placeholders": list(examples),
         "left_out": [each.to_json() for each in built.left_out],
     }
     lines = [f"{artifact.path}\n  {artifact.digest}" for artifact in artifacts]
-    notes = [*_told(built), *(["built twice, the same bytes"] if check else [])]
+    notes = _told(built)
+    if check:
+        notes += ["built twice, the same bytes", _said_of_start(not_started)]
+    if examples:
+        notes.append(f"egress is for examples only, put your service's in: {', '.join(examples)}")
     return Report(data, "\n".join(lines), tuple(notes))
+
+
+def _said_of_start(not_started: str) -> str:
+    return f"not started: {not_started}" if not_started else "started once, as its manifest says"
 
 
 def _told(built: BuildResult) -> list[str]:

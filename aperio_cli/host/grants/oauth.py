@@ -29,6 +29,7 @@ from aperio_cli.errors.running import (
 from aperio_cli.host.calls.declaration import PLACEHOLDER
 from aperio_cli.host.calls.invocation import AccessToken
 from aperio_cli.models.address import Place, place_of
+from aperio_cli.models.egress import PORTS, permits
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.net.request import Request, Unanswered, answered, off_loop
 from aperio_cli.text import clean
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 30.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
 
-_PORTS: Final = {"https": 443, "http": 80}
 _LONGEST_LIFETIME_S: Final = 10 * 365 * 24 * 3600
 _OK: Final = 200
 _SERVER_ERROR: Final = 500
@@ -221,25 +221,15 @@ def _split(url: str) -> SplitResult | None:
         return None
     try:
         parts = urlsplit(url)
-        valid = parts.scheme in _PORTS and parts.hostname and parts.port != 0
+        valid = parts.scheme in PORTS and parts.hostname and parts.port != 0
     except ValueError:
         return None
     return parts if valid and "@" not in parts.netloc and not parts.fragment else None
 
 
 def _is_declared(parts: SplitResult, config: CheckedConfig, program: Program) -> bool:
-    host, port = (parts.hostname or "").lower(), parts.port or _PORTS[parts.scheme]
-    for rule in program.manifest.egress:
-        name, _, number = rule.rpartition(":")
-        wildcard = name.startswith("*.") and host.endswith(name[1:])
-        if port == int(number) and (host == name or wildcard):
-            return True
-    return any(
-        port == rule.port
-        and host.endswith(rule.suffix)
-        and host == str(config.values.get(rule.field, "")).lower()
-        for rule in program.manifest.egress_from_config
-    )
+    host, port = (parts.hostname or "").lower(), parts.port or PORTS[parts.scheme]
+    return permits(program.manifest, host, port, config.values)
 
 
 def _declared(program: Program) -> list[str]:

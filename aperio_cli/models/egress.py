@@ -1,0 +1,69 @@
+"""Egress: where a manifest says that its plugin may connect, and whether an address is among it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aperio_cli.models.manifest import Manifest
+
+PORTS: Final = {"https": 443, "http": 80}
+# RFC 2606 and RFC 6761: names that nobody has. Templates and pages use them, services do not.
+_RESERVED_DOMAINS: Final = ("example.com", "example.net", "example.org")
+_RESERVED_ENDS: Final = frozenset({"example", "invalid", "localhost", "test"})
+
+
+def split_rule(rule: str) -> tuple[str, int]:
+    """Return host and port of a rule such as `*.box.com:443`."""
+    host, _, port = rule.rpartition(":")
+    return host, int(port)
+
+
+def covers(rule: str, host: str) -> bool:
+    """Return whether a rule's host, exact or with one leading `*.`, covers a host."""
+    name, _ = split_rule(rule)
+    return host == name or (name.startswith("*.") and host.endswith(name[1:]))
+
+
+def permits(manifest: Manifest, host: str, port: int, settings: Mapping[str, object]) -> bool:
+    """Return whether a manifest says that its plugin connects there.
+
+    Args:
+        manifest: of the plugin.
+        host: in lower case.
+        port: TCP port.
+        settings: values by key; `egress_from_config` is about some of them.
+    """
+    if any(split_rule(rule)[1] == port and covers(rule, host) for rule in manifest.egress):
+        return True
+    return any(
+        port == rule.port
+        and host.endswith(rule.suffix)
+        and host == str(settings.get(rule.field, "")).lower()
+        for rule in manifest.egress_from_config
+    )
+
+
+def target_of(url: str) -> tuple[str, int] | None:
+    """Return host, in lower case, and port of an http or https address; None for anything else."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    return (parts.hostname.lower(), port) if port and parts.hostname else None
+
+
+def is_reserved(host: str) -> bool:
+    """Return whether a host, or the domain of a rule, is one that stands for another in examples.
+
+    Args:
+        host: in lower case; it may begin with `*.` or a dot.
+    """
+    name = host.removeprefix("*").strip(".")
+    return name.rpartition(".")[2] in _RESERVED_ENDS or any(
+        name == domain or name.endswith(f".{domain}") for domain in _RESERVED_DOMAINS
+    )
