@@ -30,7 +30,7 @@ class ManifestKindUnknown(AperioError):
 
 
 class ModuleInvalid(AperioError):
-    """`plugin init` takes a module path such as github.com/acme/aperio-plugin-box, and no other."""
+    """`plugin init` takes a repository, as github.com/acme/aperio-plugin-box, or its address."""
 
     code = "module-invalid"
     exit_status = USAGE

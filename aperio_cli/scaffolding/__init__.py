@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import stat
 import sys
@@ -10,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors.building import FolderNotEmpty, ModuleInvalid
+from aperio_cli.errors.building import FolderNotEmpty
 from aperio_cli.errors.usage import PluginIdInvalid, UsageError
 from aperio_cli.files.reading import kind_of
 from aperio_cli.files.removing import remove_tree
@@ -22,6 +21,7 @@ from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.paths import bundled
 from aperio_cli.scaffolding import origin
 from aperio_cli.scaffolding.go_sdk import go_sdk
+from aperio_cli.scaffolding.repository import parse_repository
 from aperio_cli.scaffolding.wheel import Wheel, refresh, sdk_wheel
 from aperio_cli.text import clean
 
@@ -31,16 +31,6 @@ if TYPE_CHECKING:
 LANGUAGES = ("python", "go")
 """Languages of the templates; each template has every kind of plugin."""
 
-# A module path as Go names modules on a code host: host, owner, repository. The repository
-# begins with a letter, because a class and a provider are named after it.
-_MODULE = re.compile(
-    r"(?P<host>[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+)"
-    r"/(?P<owner>[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?)"
-    r"/(?P<repository>(?:aperio-plugin-)?(?!aperio-plugin)(?P<stem>[a-z][a-z0-9]*(?:-[a-z0-9]+)*))",
-    re.ASCII,
-)
-_MAX_STEM = 40
-_EXAMPLE = "`aperio plugin init github.com/acme/aperio-plugin-box`"
 _DESCRIPTIONS = {
     "connector": "Audit events from {}",
     "remediation": "Suspends and resumes users of {}",
@@ -55,7 +45,8 @@ class ScaffoldRequest:
     """What to scaffold.
 
     Attributes:
-        module: where the project will live, such as `github.com/acme/aperio-plugin-box`.
+        module: where the project will live, such as `github.com/acme/aperio-plugin-box`, or the
+            repository's address.
         kind: connector, remediation or destination.
         language: one of `LANGUAGES`.
         publisher: the plugin's namespace; empty means the module's owner in lower case.
@@ -108,7 +99,7 @@ def scaffold(request: ScaffoldRequest) -> Project:
     Raises:
         UsageError: this version has no template for the kind or the language, or aperio is not
             to be had from there.
-        ModuleInvalid: the module path is not host/owner/repository in plain characters.
+        ModuleInvalid: the module names no repository that a plugin can be called after.
         PluginIdInvalid: the publisher is not a namespace.
         FolderNotEmpty: the folder has something in it, or is no folder; it was left alone.
         NotFound: this installation of aperio lacks the template or the SDK.
@@ -148,31 +139,24 @@ def derive_names(module: str, publisher: str = "", kind: str = "connector") -> N
     """Return the names of a new project.
 
     Args:
-        module: host/owner/repository; the repository may begin with `aperio-plugin-`.
+        module: the repository, as `parse_repository` takes it.
         publisher: the namespace, when it is not the owner.
         kind: connector, remediation or destination.
 
     Raises:
-        ModuleInvalid: the module path has another form, or its last part is too long.
+        ModuleInvalid: it names no repository that a plugin can be called after.
         PluginIdInvalid: the publisher is not a namespace.
     """
-    match = _MODULE.fullmatch(module)
-    if not match or len(match["stem"]) > _MAX_STEM:
-        raise ModuleInvalid(
-            f"`{clean(module, limit=200)}` is not a module path; nothing was made",
-            why="expected host/owner/repository; the repository in lower-case letters, digits and"
-            f" single hyphens, beginning with a letter, at most {_MAX_STEM} characters",
-            next=[f"name it like {_EXAMPLE}"],
-        )
-    stem = match["stem"].removesuffix(f"-{kind}")
+    repository = parse_repository(module)
+    stem = repository.stem.removesuffix(f"-{kind}")
     words = stem.split("-")
     plugin_name = f"{stem}-{kind}"
     title = " ".join(word.capitalize() for word in words)
-    plugin = _plugin_id(publisher or match["owner"].lower(), plugin_name)
+    plugin = _plugin_id(publisher or repository.owner.lower(), plugin_name)
     return Names(
         kind=kind,
-        repository=match["repository"],
-        module=module,
+        repository=repository.name,
+        module=repository.module,
         namespace=plugin.namespace,
         plugin_name=plugin.name,
         title=title,
@@ -189,7 +173,7 @@ def _plugin_id(namespace: str, name: str) -> PluginId:
         raise PluginIdInvalid(
             f"`{clean(namespace, limit=120)}` is not a namespace; nothing was made",
             why="expected lower-case letters, digits and hyphens",
-            next=["give another with `--publisher NS`"],
+            next=["give another with `--publisher NAMESPACE`"],
         ) from error
 
 

@@ -60,12 +60,15 @@ HOSTILE = [
     "github.com/acme/Aperio-Plugin-Box",
     "github.com/acme/aperio_plugin_box",
     "github.com/acme/aperio-plugin-box.py",
+    "github.com/acme/aperio-plugin-box.git.git",
+    "gitlab.com/acme/-/aperio-plugin-box",
+    "gitlab.com/acme/../aperio-plugin-box",
+    "gitlab.com/" + "x/" * 30 + "aperio-plugin-box",
     "github.com/acme/.git",
     "github.com/acme/aperio-plugin-" + "x" * 41,
     "github.com/-acme/aperio-plugin-box",
     "github.com/acme-/aperio-plugin-box",
     "github/acme/aperio-plugin-box",
-    "https://github.com/acme/aperio-plugin-box",
     "github.com/acme/aperio-plugin-box\n",
     "github.com/acme/aperio-plugin-b\x00x",
     "github.com/acme/aperio-plugin-b\x1b[2Jx",
@@ -274,6 +277,63 @@ def test_names_are_derived_from_the_module_path(
     assert names.namespace == "acme"
     assert (names.plugin_name, names.provider) == (name, provider)
     assert (names.class_name, names.title) == (class_name, title)
+
+
+@pytest.mark.parametrize(
+    ("typed", "module"),
+    [
+        ("https://github.com/acme/aperio-plugin-box", MODULE),
+        ("https://GitHub.com/acme/aperio-plugin-box/", MODULE),
+        ("HTTP://github.com/acme/aperio-plugin-box.git", MODULE),
+        ("github.com/acme/aperio-plugin-box.git", MODULE),
+        ("github.com/acme/aperio-plugin-box/", MODULE),
+        ("git@github.com:acme/aperio-plugin-box.git", MODULE),
+        ("ssh://git@github.com/acme/aperio-plugin-box.git", MODULE),
+        ("git+https://github.com/acme/aperio-plugin-box", MODULE),
+        ("gitlab.com/acme/security/aperio-plugin-box", ""),
+        ("https://gitlab.com/acme/security/audit/aperio-plugin-box.git",
+         "gitlab.com/acme/security/audit/aperio-plugin-box"),
+        ("git.example.org/acme/sub_group/team.x/aperio-plugin-box", ""),
+    ],
+)  # fmt: skip
+def test_a_repository_is_taken_as_code_hosts_show_it(typed: str, module: str) -> None:
+    names = derive_names(typed)
+    assert names.module == (module or typed)
+    assert (names.namespace, names.repository) == ("acme", "aperio-plugin-box")
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        ("https://user:hunter2@github.com/acme/box", "a user or a password"),
+        ("https://git.example.org:8443/acme/box", "no port"),
+        ("git.example.org:8443/acme/box", "no port"),
+        ("https://github.com/acme/box?tab=readme", "nothing behind `?`"),
+        ("https://github.com/acme/box#readme", "nothing behind `#`"),
+        ("https://github.com/acme/box/tree/main", "owner/repository behind github.com, found 4"),
+        ("https://gitlab.com/acme/box/-/tree/main", "`-` is no name"),
+        ("ftp://github.com/acme/box", "expected an https address"),
+        ("acme/box", "`acme` is not the name of a host"),
+        ("https://localhost/acme/box", "`localhost` is not the name of a host"),
+        ("github.com/acme", "found 1 part"),
+        ("github.com/acme/Box", "`Box` is no name for a plugin's repository"),
+        ("github.com/acme/1password", "beginning with a letter"),
+        ("git@github.com:acme", "found 1 part"),
+    ],
+)
+def test_a_repository_is_refused_for_its_true_reason(typed: str, why: str) -> None:
+    with pytest.raises(ModuleInvalid) as caught:
+        derive_names(typed)
+    assert why in caught.value.why
+    assert "hunter2" not in str(caught.value.to_json())
+
+
+def test_an_owner_that_is_no_namespace_needs_one_to_be_named() -> None:
+    module = "gitlab.com/acme_sec/audit/aperio-plugin-box"
+    with pytest.raises(PluginIdInvalid) as caught:
+        derive_names(module)
+    assert "--publisher" in caught.value.next[0]
+    assert derive_names(module, "acme").namespace == "acme"
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ def plugin_init(  # noqa: PLR0913 - one parameter for each option
         str,
         argument(
             metavar="REPOSITORY",
-            help="Where the project will live, such as github.com/acme/aperio-plugin-box.",
+            help="Where the project will live, such as github.com/acme/aperio-plugin-box, or its"
+            " address.",
         ),
     ],
     *,
