@@ -5,15 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
-	"time"
 
 	aperio "{{ cookiecutter.sdk_module }}"
 	"{{ cookiecutter.sdk_module }}/connector"
+	"{{ cookiecutter.sdk_module }}/records"
+	"{{ cookiecutter.sdk_module }}/rest"
 )
 
 // What is written here fits an API of a common shape. Change paths and names to your service's:
@@ -23,11 +22,9 @@ import (
 const (
 	defaultBaseURL = "https://api.example.com"
 	pageEvents     = 200
-	maxReplyBytes  = 16 << 20
-	requestTimeout = 30 * time.Second
-	maxWaits       = 3
-	maxWait        = 30 * time.Second
 )
+
+var refusals = map[int]string{http.StatusForbidden: "the key may not read the audit log"}
 
 // {{ cookiecutter.class_name }} reads the audit log page by page, oldest event first.
 type {{ cookiecutter.class_name }} struct{}
@@ -63,8 +60,12 @@ func (*{{ cookiecutter.class_name }}) Schema() connector.Schema {
 func (*{{ cookiecutter.class_name }}) TestConnection(
 	ctx context.Context, call *aperio.Invocation,
 ) (*connector.TestResult, error) {
+	api, err := service(call)
+	if err != nil {
+		return nil, err
+	}
 	var account struct{ ID, Name string }
-	if err := get(ctx, call, "/v1/account", nil, &account); err != nil {
+	if err := api.GetInto(ctx, "/v1/account", nil, &account); err != nil {
 		return nil, err
 	}
 	facts := map[string]string{"id": account.ID, "name": account.Name}
@@ -75,32 +76,32 @@ func (*{{ cookiecutter.class_name }}) TestConnection(
 func (*{{ cookiecutter.class_name }}) Sync(
 	request *connector.SyncRequest, stream *connector.Stream,
 ) error {
+	api, err := service(request.Invocation)
+	if err != nil {
+		return err
+	}
 	position := string(request.Cursor)
 	for {
-		page, err := readPage(stream.Context(), request.Invocation, position)
+		page, err := readPage(stream.Context(), api, position)
 		if err != nil {
 			return err
 		}
-		for _, record := range page.Events {
-			event, err := toEvent(record)
-			if err != nil {
-				return err
-			}
-			if err := stream.Send(event); err != nil {
-				return err
-			}
+		// A record that cannot be read is a dead letter: skipped, counted and written down.
+		place := fmt.Sprintf("after %q", position)
+		if err := stream.SendEach(page.records, place, toEvent); err != nil {
+			return err
 		}
-		if page.More && *page.Next == position {
-			return unavailable("the service says there is more, and not where", nil)
+		if page.more && page.next == position {
+			return unavailable("the service says there is more, and not where")
 		}
-		if *page.Next != position {
-			position = *page.Next
+		if page.next != position {
+			position = page.next
 			// Everything before this point is safe once the host has stored the checkpoint.
 			if err := stream.Checkpoint([]byte(position)); err != nil {
 				return err
 			}
 		}
-		if !page.More {
+		if !page.more {
 			return nil
 		}
 	}
@@ -108,127 +109,59 @@ func (*{{ cookiecutter.class_name }}) Sync(
 
 // page is what the service answers to a question for events.
 type page struct {
-	Events []json.RawMessage `json:"events"`
-	Next   *string           `json:"next"`
-	More   bool              `json:"more"`
+	records []records.Record
+	next    string
+	more    bool
 }
 
-func readPage(ctx context.Context, call *aperio.Invocation, position string) (*page, error) {
+func readPage(ctx context.Context, api *rest.Service, position string) (*page, error) {
 	query := url.Values{"after": {position}, "limit": {strconv.Itoa(pageEvents)}}
-	var found page
-	if err := get(ctx, call, "/v1/events", query, &found); err != nil {
+	reply, err := api.Get(ctx, "/v1/events", query)
+	if err != nil {
 		return nil, err
 	}
-	if found.Events == nil || found.Next == nil {
-		return nil, unavailable("the service's reply is not a page of events", nil)
+	found, err := reply.Page("events")
+	if err != nil {
+		return nil, err
 	}
-	return &found, nil
+	var next *string
+	if json.Unmarshal(found.Fields["next"], &next) != nil || next == nil {
+		return nil, unavailable("the service's reply does not say what comes next")
+	}
+	more := string(found.Fields["more"]) == "true"
+	return &page{records: found.Records, next: *next, more: more}, nil
 }
 
-// toEvent turns one record of the service into an event; the record itself goes along unchanged.
-func toEvent(record json.RawMessage) (connector.Event, error) {
+// toEvent turns one record of the service into an event; the record itself goes along as it came.
+func toEvent(record records.Record) (connector.Event, error) {
 	var fields struct {
-		ID    string    `json:"id"`
-		Type  string    `json:"type"`
-		Time  time.Time `json:"time"`
+		ID    string `json:"id"`
+		Type  string `json:"type"`
+		Time  string `json:"time"`
 		Actor *struct {
 			ID    string `json:"id"`
 			Email string `json:"email"`
 			IP    string `json:"ip"`
 		} `json:"actor"`
 	}
-	err := json.Unmarshal(record, &fields)
-	if err != nil || fields.ID == "" || fields.Type == "" || fields.Time.IsZero() {
-		const summary = "an event lacks what every event has: id, type and time"
-		return connector.Event{}, &aperio.Error{
-			Cause: aperio.InvalidRecord, Summary: summary, Err: err,
-		}
+	if err := record.Decode(&fields); err != nil {
+		return connector.Event{}, err
 	}
+	if fields.Type == "" {
+		return connector.Event{}, errors.New("type is empty")
+	}
+	at, err := aperio.ParseTime(fields.Time, "time")
 	event := connector.Event{
 		SourceEventID: fields.ID,
 		Type:          "{{ cookiecutter.provider.lower() }}." + fields.Type,
-		OccurredAt:    fields.Time,
+		OccurredAt:    at,
 		Source:        "audit_log",
-		Record:        record,
+		Record:        record.JSON,
 	}
 	if actor := fields.Actor; actor != nil {
 		event.Actor = &connector.Actor{ID: actor.ID, Email: actor.Email, IPAddress: actor.IP}
 	}
-	return event, nil
-}
-
-// get decodes the JSON object at a path, waiting when the service asks for it.
-func get(
-	ctx context.Context, call *aperio.Invocation, path string, query url.Values, into any,
-) error {
-	for range maxWaits {
-		wait, err := getOnce(ctx, call, path+"?"+query.Encode(), into)
-		if err != nil || wait == 0 {
-			return err
-		}
-		if err := aperio.Sleep(ctx, wait); err != nil {
-			return err
-		}
-	}
-	return &aperio.Error{
-		Cause: aperio.RateLimited, Summary: "the service keeps asking to be called less often",
-	}
-}
-
-// getOnce decodes the answer, or gives how long to wait before trying again.
-func getOnce(
-	ctx context.Context, call *aperio.Invocation, path string, into any,
-) (time.Duration, error) {
-	base, err := baseURL(call)
-	if err != nil {
-		return 0, err
-	}
-	key, err := call.Config.Text("api_key")
-	if err != nil {
-		return 0, err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
-	if err != nil {
-		return 0, fmt.Errorf("make a request: %w", err)
-	}
-	request.Header.Set("Authorization", "Bearer "+key)
-	reply, err := client.Do(request)
-	if err != nil {
-		return 0, unavailable("the service cannot be reached", err)
-	}
-	defer reply.Body.Close()
-	if reply.StatusCode != http.StatusOK {
-		return toWait(reply)
-	}
-	return 0, decode(reply.Body, into)
-}
-
-// toWait gives how long to wait before trying again, or the error that the status means.
-func toWait(reply *http.Response) (time.Duration, error) {
-	switch reply.StatusCode {
-	case http.StatusUnauthorized:
-		return 0, &aperio.Error{
-			Cause: aperio.Unauthenticated, Summary: "the service does not accept the key",
-		}
-	case http.StatusForbidden:
-		return 0, &aperio.Error{
-			Cause: aperio.PermissionDenied, Summary: "the key may not read the audit log",
-		}
-	case http.StatusTooManyRequests:
-	default:
-		return 0, unavailable("the service answered "+reply.Status, nil)
-	}
-	wait := time.Second
-	if seconds, err := strconv.Atoi(reply.Header.Get("Retry-After")); err == nil && seconds >= 0 {
-		wait = max(time.Duration(seconds)*time.Second, time.Millisecond)
-	}
-	if wait > maxWait {
-		// Longer than is good to sit in a call: the host comes back at that time.
-		return 0, &aperio.Error{
-			Cause: aperio.RateLimited, Summary: "the service asks to wait", RetryAfter: wait,
-		}
-	}
-	return wait, nil
+	return event, err
 }
 
 {% include "service.go" %}

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,35 +143,48 @@ func TestSyncHandsALongWaitToTheHost(t *testing.T) {
 }
 
 func TestSyncFails(t *testing.T) {
-	broken := []any{logins(1)[0], map[string]any{"id": "e1"}}
-	tests := map[string]struct {
-		service *fakeService
-		cause   aperio.Cause
-		events  int
-	}{
-		"on a redirect": {
-			service: &fakeService{first: http.RedirectHandler("/", http.StatusFound).ServeHTTP},
-			cause:   aperio.Unavailable,
+	tests := map[string]http.HandlerFunc{
+		"on a redirect": http.RedirectHandler("/", http.StatusFound).ServeHTTP,
+		"on a reply that is no page": func(reply http.ResponseWriter, _ *http.Request) {
+			answer(reply, []int{1})
 		},
-		"on a reply that is no page": {
-			service: &fakeService{first: func(reply http.ResponseWriter, _ *http.Request) {
-				answer(reply, []int{1})
-			}},
-			cause: aperio.Unavailable,
-		},
-		"on a broken record, after what came before it": {
-			service: &fakeService{events: broken}, cause: aperio.InvalidRecord, events: 1,
+		"on a reply that breaks off": func(reply http.ResponseWriter, _ *http.Request) {
+			reply.Header().Set("Content-Length", "1000")
+			answer(reply, map[string]any{"events": []int{}})
 		},
 	}
-	for name, test := range tests {
+	for name, first := range tests {
 		t.Run(name, func(t *testing.T) {
-			result, err := harness(t, test.service, madeUpKey).Sync(nil)
-			if !errors.Is(err, test.cause) {
-				t.Errorf("got the error %v, want %v", err, test.cause)
-			}
-			if len(result.Events) != test.events {
-				t.Errorf("got %d events, want %d", len(result.Events), test.events)
+			_, err := harness(t, &fakeService{first: first}, madeUpKey).Sync(nil)
+			if !errors.Is(err, aperio.Unavailable) {
+				t.Errorf("got the error %v", err)
 			}
 		})
+	}
+}
+
+func TestSyncGoesOnAfterARecordThatCannotBeRead(t *testing.T) {
+	for _, odd := range []struct {
+		key    string
+		value  any
+		reason string
+	}{
+		{"id", 17, ".id"},
+		{"id", nil, "source_event_id is empty"},
+		{"type", nil, "type is empty"},
+		{"actor", "octocat", ".actor"},
+		{"time", 1772356297000, ".time"},
+		{"time", "yesterday", "time is not a time"},
+	} {
+		events := logins(3)
+		events[1].(map[string]any)[odd.key] = odd.value
+		result, err := harness(t, &fakeService{events: events}, madeUpKey).Sync(nil)
+		if err != nil || !slices.Equal(ids(result.Events), []string{"e0", "e2"}) {
+			t.Errorf("%v: got %v, %v", odd, ids(result.Events), err)
+		}
+		if len(result.DeadLetters) != 1 ||
+			!strings.Contains(result.DeadLetters[0].Reason, odd.reason) {
+			t.Errorf("%v: got %+v", odd, result.DeadLetters)
+		}
 	}
 }

@@ -3,18 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
-	"net/url"
-	"strconv"
-	"strings"
-	"time"
 
 	aperio "{{ cookiecutter.sdk_module }}"
 	"{{ cookiecutter.sdk_module }}/destination"
+	"{{ cookiecutter.sdk_module }}/rest"
 )
 
 // What is written here fits an intake of a common shape. Change path and names to your service's:
@@ -23,10 +17,11 @@ import (
 const (
 	defaultBaseURL    = "https://intake.example.com"
 	maxBatchEnvelopes = 200
-	maxReplyBytes     = 1 << 20
-	requestTimeout    = 30 * time.Second
-	defaultWait       = 5 * time.Second
 )
+
+var contentType = http.Header{"Content-Type": {"application/json"}}
+
+var refusals = map[int]string{http.StatusForbidden: "the key may not write to the intake"}
 
 // {{ cookiecutter.class_name }} posts batches of envelopes. The service drops a repeat of an id
 // that it has.
@@ -89,76 +84,33 @@ func post(ctx context.Context, request *destination.DeliverRequest) (map[string]
 	for index, envelope := range request.Envelopes {
 		envelopes[index] = envelope.JSON
 	}
-	body := "[" + string(bytes.Join(envelopes, []byte(","))) + "]"
+	body := bytes.Join([][]byte{[]byte("["), bytes.Join(envelopes, []byte(",")), []byte("]")}, nil)
+	api, err := service(request.Invocation)
+	if err != nil {
+		return nil, err
+	}
+	// The host waits, envelope by envelope, when the service asks for it.
+	reply, err := api.PostOnce(ctx, "/v1/intake", body, contentType)
+	if err != nil {
+		return nil, err
+	}
 	var answer struct {
 		Rejected *[]struct {
 			ID     string `json:"id"`
 			Reason string `json:"reason"`
 		} `json:"rejected"`
 	}
-	if err := call(ctx, request.Invocation, body, &answer); err != nil {
+	if err := reply.Decode(&answer); err != nil {
 		return nil, err
 	}
 	if answer.Rejected == nil {
-		return nil, unavailable("the service's reply does not say what it took", nil)
+		return nil, unavailable("the service's reply does not say what it took")
 	}
 	reasons := make(map[string]string, len(*answer.Rejected))
 	for _, refused := range *answer.Rejected {
 		reasons[refused.ID] = refused.Reason
 	}
 	return reasons, nil
-}
-
-// call decodes the JSON object that the service answers.
-func call(ctx context.Context, invocation *aperio.Invocation, body string, into any) error {
-	base, err := baseURL(invocation)
-	if err != nil {
-		return err
-	}
-	key, err := invocation.Config.Text("api_key")
-	if err != nil {
-		return err
-	}
-	question, err := http.NewRequestWithContext(
-		ctx, http.MethodPost, base+"/v1/intake", strings.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("make a request: %w", err)
-	}
-	question.Header.Set("Authorization", "Bearer "+key)
-	question.Header.Set("Content-Type", "application/json")
-	reply, err := client.Do(question)
-	if err != nil {
-		return unavailable("the service cannot be reached", err)
-	}
-	defer reply.Body.Close()
-	if reply.StatusCode != http.StatusOK {
-		return meaning(reply)
-	}
-	return decode(reply.Body, into)
-}
-
-// meaning gives the error that a status means.
-func meaning(reply *http.Response) error {
-	switch reply.StatusCode {
-	case http.StatusUnauthorized:
-		return &aperio.Error{
-			Cause: aperio.Unauthenticated, Summary: "the service does not accept the key",
-		}
-	case http.StatusForbidden:
-		return &aperio.Error{
-			Cause: aperio.PermissionDenied, Summary: "the key may not write to the intake",
-		}
-	case http.StatusTooManyRequests:
-		wait := defaultWait
-		if seconds, err := strconv.Atoi(reply.Header.Get("Retry-After")); err == nil {
-			wait = time.Duration(max(seconds, 0)) * time.Second
-		}
-		return &aperio.Error{
-			Cause: aperio.RateLimited, Summary: "the service asks to wait", RetryAfter: wait,
-		}
-	default:
-		return unavailable("the service answered "+reply.Status, nil)
-	}
 }
 
 {% include "service.go" %}

@@ -2,18 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
-	"time"
 
 	aperio "{{ cookiecutter.sdk_module }}"
 	"{{ cookiecutter.sdk_module }}/remediation"
+	"{{ cookiecutter.sdk_module }}/rest"
 )
 
 // What is written here fits an API of a common shape. Change paths and names to your service's:
@@ -23,14 +17,15 @@ import (
 //	POST /v1/users/ID/resume    the same, not suspended
 const (
 	defaultBaseURL = "https://api.example.com"
-	maxReplyBytes  = 1 << 20
-	requestTimeout = 30 * time.Second
-	maxWaits       = 3
-	maxWait        = 30 * time.Second
 
 	suspend = "{{ cookiecutter.provider.lower() }}.suspend_user"
 	resume  = "{{ cookiecutter.provider.lower() }}.resume_user"
 )
+
+var refusals = map[int]string{
+	http.StatusForbidden: "the key may not change users",
+	http.StatusNotFound:  "the service has no such user",
+}
 
 // {{ cookiecutter.class_name }} suspends and resumes users.
 type {{ cookiecutter.class_name }} struct{}
@@ -76,8 +71,12 @@ func (*{{ cookiecutter.class_name }}) Execute(
 	if wanted {
 		step = "suspend"
 	}
+	api, err := service(request.Invocation)
+	if err != nil {
+		return nil, err
+	}
 	path := "/v1/users/" + url.PathEscape(request.Target)
-	before, err := isSuspended(ctx, request, http.MethodGet, path)
+	before, err := isSuspended(api.Get(ctx, path, nil))
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +89,9 @@ func (*{{ cookiecutter.class_name }}) Execute(
 	if request.DryRun {
 		return remediation.WouldChange(change), nil
 	}
-	after, err := isSuspended(ctx, request, http.MethodPost, path+"/"+step)
+	// The key of the intent goes along, so that a repeat of the request does not act twice.
+	key := http.Header{"Idempotency-Key": {request.IdempotencyKey}}
+	after, err := isSuspended(api.Post(ctx, path+"/"+step, nil, key))
 	if err != nil {
 		return nil, err
 	}
@@ -102,101 +103,20 @@ func (*{{ cookiecutter.class_name }}) Execute(
 }
 
 // isSuspended reads from the service's answer whether the user is suspended.
-func isSuspended(
-	ctx context.Context, request *remediation.ExecuteRequest, method, path string,
-) (bool, error) {
+func isSuspended(reply rest.Reply, err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
 	var user struct {
 		Suspended *bool `json:"suspended"`
 	}
-	if err := call(ctx, request, method, path, &user); err != nil {
+	if err := reply.Decode(&user); err != nil {
 		return false, err
 	}
 	if user.Suspended == nil {
-		return false, unavailable("the service's reply is not a user", nil)
+		return false, unavailable("the service's reply is not a user")
 	}
 	return *user.Suspended, nil
-}
-
-// call decodes the JSON object that the service answers, waiting when it asks for it. The key of
-// the intent goes along, so that a repeat of the request does not act twice.
-func call(
-	ctx context.Context, request *remediation.ExecuteRequest, method, path string, into any,
-) error {
-	for range maxWaits {
-		wait, err := callOnce(ctx, request, method, path, into)
-		if err != nil || wait == 0 {
-			return err
-		}
-		if err := aperio.Sleep(ctx, wait); err != nil {
-			return err
-		}
-	}
-	return &aperio.Error{
-		Cause: aperio.RateLimited, Summary: "the service keeps asking to be called less often",
-	}
-}
-
-// callOnce decodes the answer, or gives how long to wait before trying again.
-func callOnce(
-	ctx context.Context, request *remediation.ExecuteRequest, method, path string, into any,
-) (time.Duration, error) {
-	base, err := baseURL(request.Invocation)
-	if err != nil {
-		return 0, err
-	}
-	key, err := request.Config.Text("api_key")
-	if err != nil {
-		return 0, err
-	}
-	question, err := http.NewRequestWithContext(ctx, method, base+path, nil)
-	if err != nil {
-		return 0, fmt.Errorf("make a request: %w", err)
-	}
-	question.Header.Set("Authorization", "Bearer "+key)
-	if method == http.MethodPost {
-		question.Header.Set("Idempotency-Key", request.IdempotencyKey)
-	}
-	reply, err := client.Do(question)
-	if err != nil {
-		return 0, unavailable("the service cannot be reached", err)
-	}
-	defer reply.Body.Close()
-	if reply.StatusCode != http.StatusOK {
-		return toWait(reply)
-	}
-	return 0, decode(reply.Body, into)
-}
-
-// toWait gives how long to wait before trying again, or the error that the status means.
-func toWait(reply *http.Response) (time.Duration, error) {
-	switch reply.StatusCode {
-	case http.StatusUnauthorized:
-		return 0, &aperio.Error{
-			Cause: aperio.Unauthenticated, Summary: "the service does not accept the key",
-		}
-	case http.StatusForbidden:
-		return 0, &aperio.Error{
-			Cause: aperio.PermissionDenied, Summary: "the key may not change users",
-		}
-	case http.StatusNotFound:
-		return 0, &aperio.Error{
-			Cause: aperio.InvalidArgument, Summary: "the service has no such user",
-		}
-	case http.StatusTooManyRequests:
-	default:
-		return 0, unavailable("the service answered "+reply.Status, nil)
-	}
-	wait := time.Second
-	if seconds, err := strconv.Atoi(reply.Header.Get("Retry-After")); err == nil && seconds >= 0 {
-		wait = max(time.Duration(seconds)*time.Second, time.Millisecond)
-	}
-	if wait > maxWait {
-		// Longer than is good to sit in a call: the host comes back at that time.
-		return 0, &aperio.Error{
-			Cause: aperio.RateLimited, Summary: "the service asks to wait", RetryAfter: wait,
-		}
-	}
-	return wait, nil
 }
 
 {% include "service.go" %}

@@ -128,8 +128,27 @@ def test_sync_refuses_a_redirect(service: FakeService) -> None:
     assert isinstance(harness(service).sync().error, errors.Unavailable)
 
 
-def test_sync_keeps_what_came_before_a_broken_record(service: FakeService) -> None:
-    service.events = [login(1), {"id": "e2"}]
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        ({"id": 17}, "id: expected text, received the number 17"),
+        ({"type": None}, "type: expected text, received null or nothing"),
+        ({"actor": "octocat"}, "actor: expected an object, received text"),
+        ({"time": 1772356297000}, "time: expected text, received the number 1772356297000"),
+        ({"time": "yesterday"}, "occurred_at is not a time"),
+    ],
+)
+def test_sync_goes_on_after_a_record_that_cannot_be_read(
+    service: FakeService, odd: dict[str, Any], reason: str
+) -> None:
+    service.events = [login(1), login(2) | odd, login(3)]
     result = harness(service).sync()
-    assert [event.source_event_id for event in result.events] == ["e1"]
-    assert isinstance(result.error, errors.InvalidRecord)
+    assert result.error is None
+    assert [event.source_event_id for event in result.events] == ["e1", "e3"]
+    assert [reason in letter.reason for letter in result.dead_letters] == [True]
+
+
+def test_sync_takes_what_the_service_leaves_out_for_empty(service: FakeService) -> None:
+    service.events = [login(1) | {"actor": {"id": "u1", "email": None}}, login(2) | {"actor": None}]
+    result = harness(service).sync()
+    assert [event.actor and event.actor.email for event in result.events] == ["", ""]

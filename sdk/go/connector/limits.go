@@ -1,10 +1,12 @@
 package connector
 
+import "github.com/writer/aperio-plugin-go/records"
+
 // Limits of proto/aperio/plugin/v1/connector.proto, which sdk/testdata/limits.json holds every SDK
 // and the host to. Bytes are those of UTF-8.
 const (
 	maxRecordBytes = 1024 * 1024
-	maxRecordDepth = 512 // objects and lists inside each other, the record itself included
+	maxRecordDepth = records.MaxLevels // objects and lists inside each other, the record itself included
 	maxIDBytes     = 512
 	maxNameBytes   = 128
 	maxActorBytes  = 64 * 1024 // all texts together

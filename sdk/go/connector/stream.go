@@ -2,12 +2,14 @@ package connector
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	aperio "github.com/writer/aperio-plugin-go"
 	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
 	"github.com/writer/aperio-plugin-go/internal/serve"
+	"github.com/writer/aperio-plugin-go/records"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -81,6 +83,32 @@ func (s *Stream) Send(event Event) error {
 	}
 	s.closeBatch()
 	return s.waitForRoom()
+}
+
+// SendEach sends an event for each record, or a dead letter for one that cannot be read: what toEvent
+// fails with is its reason. The position says where in the service they were read, for a person. The
+// error has the cause Cancelled: the call has ended.
+func (s *Stream) SendEach(
+	found []records.Record, position string, toEvent func(records.Record) (Event, error),
+) error {
+	for number, record := range found {
+		event, err := toEvent(record)
+		if record.Problem != nil {
+			err = record.Problem
+		}
+		if err == nil {
+			err = s.Send(event)
+		} else {
+			err = s.DeadLetter(DeadLetter{
+				Reason: err.Error(), SourceEventID: record.ID("id"), Record: record.JSON,
+				Position: fmt.Sprintf("%s, entry %d", position, number+1),
+			})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Checkpoint says that a later sync can go on from this cursor without losing an event that was

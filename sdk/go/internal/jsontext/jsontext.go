@@ -36,7 +36,8 @@ func IsDeeper(data []byte, mostLevels int) bool {
 	for at := 0; at < len(data); at++ {
 		switch data[at] {
 		case '"':
-			at = endOfText(data, at) - 1
+			end, _ := endOfText(data, at)
+			at = end - 1
 		case '{', '[':
 			if depth++; depth > mostLevels {
 				return true
@@ -49,15 +50,148 @@ func IsDeeper(data []byte, mostLevels int) bool {
 }
 
 // endOfText gives where a string ends that begins at a quote: behind its closing quote, or at the
-// end of the data when it has none.
-func endOfText(data []byte, at int) int {
+// end of the data when it has none, which it tells.
+func endOfText(data []byte, at int) (end int, isClosed bool) {
 	for at++; at < len(data); at++ {
 		switch data[at] {
 		case '\\':
 			at++
 		case '"':
-			return at + 1
+			return at + 1, true
 		}
 	}
-	return len(data)
+	return len(data), false
 }
+
+// Member is a key of an object, and its value as it was written.
+type Member struct {
+	Key   string
+	Value json.RawMessage
+}
+
+// Members gives the members of an object in their order; their values are not looked into. The
+// error is about a text that is no object, or does not end.
+func Members(data []byte) ([]Member, error) {
+	var found []Member
+	err := each(data, '{', '}', func(at int) (int, error) {
+		if data[at] != '"' {
+			return 0, expected("a key", at)
+		}
+		end, _ := endOfText(data, at)
+		var key string
+		if err := json.Unmarshal(data[at:end], &key); err != nil {
+			return 0, expected("a key", at)
+		}
+		colon := afterSpace(data, end)
+		if !isAt(data, colon, ':') {
+			return 0, expected("`:`", colon)
+		}
+		begin := afterSpace(data, colon+1)
+		end, err := endOfValue(data, begin)
+		if err == nil {
+			found = append(found, Member{key, data[begin:end]})
+		}
+		return end, err
+	})
+	return found, err
+}
+
+// Elements gives the elements of a list as they were written; they are not looked into. The error
+// is about a text that is no list, or does not end.
+func Elements(data []byte) ([]json.RawMessage, error) {
+	found := []json.RawMessage{}
+	err := each(data, '[', ']', func(at int) (int, error) {
+		end, err := endOfValue(data, at)
+		if err == nil {
+			found = append(found, data[at:end])
+		}
+		return end, err
+	})
+	return found, err
+}
+
+// each calls read at each item between two brackets; it gives where the item ends.
+func each(data []byte, opens, closes byte, read func(at int) (int, error)) error {
+	at := afterSpace(data, 0)
+	if !isAt(data, at, opens) {
+		return expected(fmt.Sprintf("`%c`", opens), at)
+	}
+	if at = afterSpace(data, at+1); !isAt(data, at, closes) {
+		for {
+			if at >= len(data) {
+				return expected("more", at)
+			}
+			end, err := read(at)
+			if err != nil {
+				return err
+			}
+			if at = afterSpace(data, end); !isAt(data, at, ',') {
+				break
+			}
+			at = afterSpace(data, at+1)
+		}
+	}
+	if !isAt(data, at, closes) {
+		return expected(fmt.Sprintf("`%c`", closes), at)
+	}
+	if at = afterSpace(data, at+1); at != len(data) {
+		return expected("the end", at)
+	}
+	return nil
+}
+
+// endOfValue gives where a value ends, by its brackets and strings alone.
+func endOfValue(data []byte, at int) (int, error) {
+	begin, depth := at, 0
+	for at < len(data) {
+		switch data[at] {
+		case '"':
+			end, isClosed := endOfText(data, at)
+			if !isClosed {
+				return 0, expected("the end of a text", end)
+			}
+			at = end
+		case '{', '[':
+			depth++
+			at++
+		case '}', ']':
+			depth--
+			at++
+		default:
+			if depth > 0 {
+				at++
+				continue
+			}
+			return endOfScalar(data, at)
+		}
+		if depth <= 0 {
+			break
+		}
+	}
+	if depth != 0 || at == begin {
+		return 0, expected("a value that ends", begin)
+	}
+	return at, nil
+}
+
+func endOfScalar(data []byte, at int) (int, error) {
+	end := at
+	for end < len(data) && !bytes.ContainsRune([]byte(" \t\r\n,:]}[{\""), rune(data[end])) {
+		end++
+	}
+	if end == at {
+		return 0, expected("a value", at)
+	}
+	return end, nil
+}
+
+func afterSpace(data []byte, at int) int {
+	for at < len(data) && (data[at] == ' ' || data[at] == '\t' || data[at] == '\r' || data[at] == '\n') {
+		at++
+	}
+	return at
+}
+
+func isAt(data []byte, at int, mark byte) bool { return at < len(data) && data[at] == mark }
+
+func expected(what string, at int) error { return fmt.Errorf("expected %s at byte %d", what, at) }

@@ -1,0 +1,186 @@
+package rest_test
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	aperio "github.com/writer/aperio-plugin-go"
+	"github.com/writer/aperio-plugin-go/rest"
+)
+
+const secret = "made-up-key"
+
+// served gives a service that sends one answer after another, byte for byte, and then hangs up; and
+// what it was asked.
+func served(t *testing.T, refusals map[int]string, answers ...string) (*rest.Service, func() []string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan string, 16)
+	go func() {
+		defer close(asked)
+		for _, answer := range answers {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			if request, err := http.ReadRequest(bufio.NewReader(connection)); err == nil {
+				body, _ := io.ReadAll(request.Body)
+				key := request.Header.Get("Idempotency-Key")
+				asked <- strings.TrimSpace(
+					request.Method + " " + request.RequestURI + " " + string(body) + key)
+			}
+			_, _ = io.WriteString(connection, answer)
+			_ = connection.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = listener.Close() })
+	service, err := rest.New(rest.Options{
+		BaseURL: "http://" + listener.Addr().String() + "/", Refusals: refusals,
+		Header: http.Header{"Authorization": {"Bearer " + secret}}, MaxReplyBytes: 1000,
+		Timeout: 10 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return service, func() []string {
+		_ = listener.Close()
+		var seen []string
+		for request := range asked {
+			seen = append(seen, request)
+		}
+		return seen
+	}
+}
+
+func answer(status, body string, headers ...string) string {
+	lines := append([]string{"HTTP/1.1 " + status, "Connection: close"}, headers...)
+	return strings.Join(append(lines, "", body), "\r\n")
+}
+
+func TestAReplyIsReadWhole(t *testing.T) {
+	chunked := "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n" +
+		"8\r\n{\"a\":\"b\"\r\n1\r\n}\r\n0\r\n\r\n"
+	service, asked := served(t, nil, answer("200 OK", `{"list":[{"a":1.0}]}`), chunked,
+		answer("200 OK", "{}"))
+	reply, err := service.Get(t.Context(), "/x", url.Values{"after": {"a b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := reply.Page("list")
+	if err != nil || string(page.Records[0].JSON) != `{"a":1.0}` {
+		t.Errorf("got %v, %v", page, err)
+	}
+	var fields struct{ A string }
+	if err := service.GetInto(t.Context(), "/y", nil, &fields); err != nil || fields.A != "b" {
+		t.Errorf("got %v, %v", fields, err)
+	}
+	key := http.Header{"Idempotency-Key": {"+k"}}
+	if _, err := service.Post(t.Context(), "/z", []byte("body"), key); err != nil {
+		t.Error(err)
+	}
+	if got := strings.Join(asked(), ", "); got != "GET /x?after=a+b, GET /y, POST /z body+k" {
+		t.Errorf("asked %q", got)
+	}
+}
+
+func TestABrokenAnswerIsUnavailable(t *testing.T) {
+	for _, broken := range []string{
+		"", "\r\n", "nonsense\r\n\r\n", "HTTP/1.1 abc X\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{\"a\":1}",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n50\r\n{\"a\":1}",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}",
+		answer("302 Found", "", "Location: http://127.0.0.1:1/"), answer("500 X", ""),
+		answer("404 X", ""), answer("200 OK", strings.Repeat("x", 1001)),
+		answer("200 OK", ""), answer("200 OK", "[1]"), answer("200 OK", strings.Repeat("[", 900)),
+	} {
+		service, _ := served(t, nil, broken)
+		var fields struct{ A string }
+		err := service.GetInto(t.Context(), "/", nil, &fields)
+		if !errors.Is(err, aperio.Unavailable) || strings.Contains(err.Error(), secret) {
+			t.Errorf("%.40q: got %v", broken, err)
+		}
+	}
+}
+
+func TestAStatusHasAMeaning(t *testing.T) {
+	refusals := map[int]string{403: "the key may not read", 404: "no such user"}
+	for status, wanted := range map[string]struct {
+		cause aperio.Cause
+		said  string
+	}{
+		"401 X": {aperio.Unauthenticated, "the service does not accept the key"},
+		"403 X": {aperio.PermissionDenied, "the key may not read"},
+		"404 X": {aperio.InvalidArgument, "no such user"},
+		"410 X": {aperio.Unavailable, "the service answered 410"},
+	} {
+		service, _ := served(t, refusals, answer(status, ""))
+		_, err := service.Get(t.Context(), "/", nil)
+		if !errors.Is(err, wanted.cause) || !strings.Contains(err.Error(), wanted.said) {
+			t.Errorf("%s: got %v", status, err)
+		}
+	}
+}
+
+func TestABusyServiceIsAskedAgainAndThenLeftToTheHost(t *testing.T) {
+	busy := answer("429 X", "", "Retry-After: 0")
+	service, asked := served(t, nil, busy, answer("200 OK", "{}"), busy, busy, busy, busy)
+	if _, err := service.Get(t.Context(), "/", nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := service.Get(t.Context(), "/", nil); !errors.Is(err, aperio.RateLimited) {
+		t.Errorf("got %v", err)
+	}
+	if got := len(asked()); got != 6 {
+		t.Errorf("asked %d times", got)
+	}
+}
+
+func TestALongWaitIsTheHosts(t *testing.T) {
+	for header, wait := range map[string]time.Duration{
+		"31": 31 * time.Second, "1" + strings.Repeat("0", 20): aperio.MaxRetryAfter,
+	} {
+		service, _ := served(t, nil, answer("503 X", "", "Retry-After: 3", "Retry-After: "+header))
+		_, err := service.Get(t.Context(), "/", nil)
+		var told *aperio.Error
+		if !errors.As(err, &told) || told.Cause != aperio.RateLimited || told.RetryAfter != wait {
+			t.Errorf("%s: got %v", header, err)
+		}
+	}
+	service, _ := served(t, nil, answer("429 X", "", "Retry-After: nan"))
+	_, err := service.PostOnce(t.Context(), "/", nil, nil)
+	var told *aperio.Error
+	if !errors.As(err, &told) || told.RetryAfter != time.Second {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAnAddressThatWouldExposeTheKeyIsRefused(t *testing.T) {
+	for _, address := range []string{
+		"http://example.com", "ftp://x", "example.com", "https://", "https://[", "https://a:b",
+		"https://user:pw@example.com", "https://example.com?x=1", "https://example.com#x", "",
+	} {
+		if _, err := rest.New(rest.Options{BaseURL: address}); !errors.Is(err, aperio.InvalidConfig) {
+			t.Errorf("%s: got %v", address, err)
+		}
+	}
+}
+
+func TestAHeaderThatCannotCarryItsValueDoesNotSayIt(t *testing.T) {
+	for _, value := range []string{"key\n", "key\r", "k\x00ey", "k\x7f"} {
+		header := http.Header{"Authorization": {value}}
+		_, err := rest.New(rest.Options{BaseURL: "https://example.com", Header: header})
+		if !errors.Is(err, aperio.InvalidConfig) || strings.Contains(err.Error(), value) {
+			t.Errorf("%q: got %v", value, err)
+		}
+	}
+}
