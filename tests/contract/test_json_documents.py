@@ -309,7 +309,10 @@ RUNS: dict[str, Schema] = {
         remediation_scopes=any_number_of(WORD), checks=any_number_of(ANY),
         remediation_actions=any_number_of(ANY), event_types=any_number_of(WORD),
     ),
-    "test": exactly(ok=FLAG, account={"type": "object"}, diagnostics=any_number_of(DIAGNOSTIC)),
+    "test": exactly(
+        ok=FLAG, account={"type": "object"}, diagnostics=any_number_of(DIAGNOSTIC),
+        retry_after_s=maybe(NUMBER),
+    ),
     "remediation capabilities": exactly(**DECLARED, remediation=exactly(actions=some(ACTION))),
     "destination capabilities": exactly(
         **DECLARED,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli.errors import DONE, PLUGIN_FAILED
+from aperio_cli.errors import DONE, PLUGIN_FAILED, UNAVAILABLE
 from aperio_cli.host.answers import is_known, word
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.output import Report, pairs, table
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from aperio_cli.output import Output
     from aperio_cli.running.delivering import Deliveries
     from aperio_cli.running.forwarding import Forwarding
+
+
+_LATER = {"rate-limited", "service-unavailable"}
+"""Codes of what the SDKs' errors say that may be gone later."""
 
 
 def log_sink(output: Output) -> Callable[[LogRecord], None]:
@@ -106,17 +110,29 @@ def spoken(name: str) -> str:
 
 
 def test(answer: Any) -> Report:
-    """Return whether the configuration works; a configuration that does not is exit status 5."""
+    """Return whether the configuration works.
+
+    One that does not is exit status 5; when only the service cannot say so for now, 4.
+    """
+    from aperio_cli.host.wire.channel import wait_s_of
+
     lines = ["the connection works" if answer.ok else "the connection does not work"]
+    status = DONE if answer.ok else PLUGIN_FAILED
+    wait_s = None if answer.ok else wait_s_of(answer)
+    if not answer.ok and (wait_s or _LATER & {item.code for item in answer.diagnostics}):
+        lines = ["the service cannot be asked for now"]
+        status = UNAVAILABLE
     lines += [
         f"  {one_line(key)}  {one_line(value)}" for key, value in sorted(answer.account.items())
     ]
     lines += _diagnostics(answer.diagnostics)
-    return Report(
-        plain(answer) | {"ok": answer.ok},
-        "\n".join(lines),
-        exit_status=DONE if answer.ok else PLUGIN_FAILED,
-    )
+    if status == UNAVAILABLE:
+        lines.append(f"wait {f'{wait_s} s' if wait_s else 'some minutes'}, then run it again")
+    told = type(answer)()
+    told.CopyFrom(answer)
+    told.ClearField("retry_after")
+    data = plain(told) | {"ok": answer.ok, "retry_after_s": wait_s}
+    return Report(data, "\n".join(lines), exit_status=status)
 
 
 def connection(answer: Any) -> Report:

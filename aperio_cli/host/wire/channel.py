@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from aperio_plugin.wire import common_pb2
+    from aperio_plugin.wire import common_pb2, connector_pb2
     from google.protobuf.message import Message
     from grpc.aio import AioRpcError, Channel, UnaryStreamCall
 
@@ -270,7 +270,7 @@ class Calls:
     ) -> _Reported:
         lines = [describe(item) for item in said.items]
         summary = lines[0] if lines else clean(self._masks.cut(error.details() or "no details"))
-        wait_s = _wait_s(said)
+        wait_s = wait_s_of(said)
         asked = [] if wait_s is None else [f"asked to wait {wait_s} s"]
         told = [f"the plugin says: {item.detail}" for item in said.items if item.detail]
         reported = kind(
@@ -286,7 +286,7 @@ class Calls:
     def _rate_limited(
         self, error: AioRpcError, said: common_pb2.Diagnostics, method: str
     ) -> PluginRateLimited:
-        wait_s = _wait_s(said)
+        wait_s = wait_s_of(said)
         step = "wait some minutes" if wait_s is None else f"wait {wait_s} s"
         steps = [f"{step}, then run it again"]
         return self._reported(PluginRateLimited, error, said, method, steps)
@@ -311,7 +311,7 @@ def _diagnostics(error: AioRpcError) -> common_pb2.Diagnostics:
     return said
 
 
-def _wait_s(said: common_pb2.Diagnostics) -> int | None:
+def wait_s_of(said: common_pb2.Diagnostics | connector_pb2.TestResponse) -> int | None:
     """Return the whole seconds that a plugin asks to wait; None: it does not, or for no time."""
     asked = said.retry_after
     wait_s = asked.seconds + (asked.nanos > 0)

@@ -192,6 +192,8 @@ type TestResult struct {
 	Account map[string]string
 	// Diagnostics say what is wrong, or what to know.
 	Diagnostics []aperio.Diagnostic
+	// RetryAfter: the service asks to wait so long before it is called again; 0: it does not.
+	RetryAfter time.Duration
 }
 
 // Serve serves the connector until the host says stop, or is gone. It returns then, so that main

@@ -40,7 +40,10 @@ func (s *service) TestConnection(
 	var told *aperio.Error
 	if errors.As(err, &told) && !errors.Is(err, aperio.Cancelled) {
 		// A configuration that does not work is an answer, not a failed call.
-		result, err = &TestResult{Diagnostics: []aperio.Diagnostic{told.Diagnostic()}}, nil
+		result = &TestResult{
+			Diagnostics: []aperio.Diagnostic{told.Diagnostic()}, RetryAfter: told.RetryAfter,
+		}
+		err = nil
 	}
 	if err != nil {
 		return nil, err
@@ -52,6 +55,7 @@ func (s *service) TestConnection(
 		Ok:          result.OK,
 		Account:     result.Account,
 		Diagnostics: convert.Diagnostics(result.Diagnostics),
+		RetryAfter:  convert.RetryAfter(result.RetryAfter),
 	}, nil
 }
 

@@ -180,6 +180,7 @@ func (h *Harness) TestConnection() (*connector.TestResult, error) {
 	return &connector.TestResult{
 		OK: answer.GetOk(), Account: answer.GetAccount(),
 		Diagnostics: diagnosticsFrom(answer.GetDiagnostics()),
+		RetryAfter:  answer.GetRetryAfter().AsDuration(),
 	}, nil
 }
 

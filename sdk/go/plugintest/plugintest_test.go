@@ -131,6 +131,23 @@ func TestASyncEndsWithAnEventThatBreaksAPromise(t *testing.T) {
 	}
 }
 
+// busy is a connector whose service asks to wait.
+type busy struct{ settled }
+
+func (*busy) TestConnection(context.Context, *aperio.Invocation) (*connector.TestResult, error) {
+	return nil, &aperio.Error{
+		Cause: aperio.RateLimited, Summary: "too many calls", RetryAfter: 2 * time.Minute,
+	}
+}
+
+func TestAnErrorOfAConnectionTestKeepsItsWait(t *testing.T) {
+	result, err := plugintest.New(t, &busy{}, plugintest.Options{}).TestConnection()
+	if err != nil || result.OK || result.RetryAfter != 2*time.Minute ||
+		result.Diagnostics[0].Code != "rate-limited" {
+		t.Errorf("got %v, %v", result, err)
+	}
+}
+
 func TestAnOAuthCallbackIsOptional(t *testing.T) {
 	_, err := plugintest.New(t, &settled{}, plugintest.Options{}).OAuthCallback(nil)
 	if !errors.Is(err, aperio.Unsupported) {

@@ -72,7 +72,9 @@ class ConnectorService:
         except errors.Cancelled:
             raise
         except errors.PluginError as error:
-            return connector.TestResult(ok=False, diagnostics=(error.diagnostic,))
+            return connector.TestResult(
+                ok=False, diagnostics=(error.diagnostic,), retry_after_s=error.retry_after_s
+            )
 
     def sync(self, context: Context, cursor: bytes | None) -> EventStream:
         """Give the messages of a sync, not begun."""

@@ -262,6 +262,8 @@ class TestResult:
         ok: it does.
         account: facts that show that it is the right account, such as its name; no secrets.
         diagnostics: what is wrong, or what to know.
+        retry_after_s: the service asks to wait so long before it is called again; None: it does
+            not.
     """
 
     __test__: ClassVar[bool] = False  # it is no test class, whatever pytest reads into its name
@@ -269,6 +271,7 @@ class TestResult:
     ok: bool
     account: Mapping[str, str] = field(default_factory=dict[str, str])
     diagnostics: Sequence[Diagnostic] = ()
+    retry_after_s: float | None = None
 
 
 class Connector(ABC):

@@ -644,3 +644,14 @@ def test_events_keep_what_is_declared(case: dict[str, Any]) -> None:
         ]
         assert [grave for grave, _ in found] == ([wanted[0]] if wanted else [])
         assert not wanted or wanted[1] in found[0][1]
+
+
+def test_an_error_of_a_connection_test_keeps_its_wait() -> None:
+    def fail(_context: object) -> None:
+        raise errors.RateLimited("too many calls", retry_after_s=120)
+
+    service = ConnectorService(Scripted(test_connection=fail))
+    answer = call(service, "TestConnection", connector_pb2.TestRequest(context=context()))
+
+    assert (answer.ok, answer.retry_after.seconds) == (False, 120)
+    assert [item.code for item in answer.diagnostics] == ["rate-limited"]

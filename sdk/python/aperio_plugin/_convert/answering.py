@@ -26,9 +26,11 @@ def test_message(result: connector.TestResult) -> connector_pb2.TestResponse:
     Raises:
         TypeError, ValueError: a part of it has a wrong type.
     """
-    return connector_pb2.TestResponse(
+    message = connector_pb2.TestResponse(
         ok=result.ok, diagnostics=diagnostic_messages(result.diagnostics), account=result.account
     )
+    ask_to_wait(message, result.retry_after_s)
+    return message
 
 
 def execute_request_from(message: remediation_pb2.ExecuteRequest) -> remediation.ExecuteRequest:

@@ -11,6 +11,7 @@ package aperiopluginv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -465,7 +466,10 @@ type TestResponse struct {
 	Ok          bool                   `protobuf:"varint,1,opt,name=ok,proto3" json:"ok,omitempty"`
 	Diagnostics []*Diagnostic          `protobuf:"bytes,2,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`
 	// Facts that help the operator see that it is the right account, such as its name. No secrets.
-	Account       map[string]string `protobuf:"bytes,3,rep,name=account,proto3" json:"account,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Account map[string]string `protobuf:"bytes,3,rep,name=account,proto3" json:"account,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Not ok for now only: the service asks not to be called again before this has passed. Absent: it
+	// does not say.
+	RetryAfter    *durationpb.Duration `protobuf:"bytes,4,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -517,6 +521,13 @@ func (x *TestResponse) GetDiagnostics() []*Diagnostic {
 func (x *TestResponse) GetAccount() map[string]string {
 	if x != nil {
 		return x.Account
+	}
+	return nil
+}
+
+func (x *TestResponse) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
 	}
 	return nil
 }
@@ -1251,7 +1262,7 @@ var File_aperio_plugin_v1_connector_proto protoreflect.FileDescriptor
 
 const file_aperio_plugin_v1_connector_proto_rawDesc = "" +
 	"\n" +
-	" aperio/plugin/v1/connector.proto\x12\x10aperio.plugin.v1\x1a\x1daperio/plugin/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"N\n" +
+	" aperio/plugin/v1/connector.proto\x12\x10aperio.plugin.v1\x1a\x1daperio/plugin/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"N\n" +
 	"\rSchemaRequest\x12=\n" +
 	"\acontext\x18\x01 \x01(\v2#.aperio.plugin.v1.InvocationContextR\acontext\"\xed\x05\n" +
 	"\x0eSchemaResponse\x129\n" +
@@ -1288,11 +1299,13 @@ const file_aperio_plugin_v1_connector_proto_rawDesc = "" +
 	"\vdescription\x18\x03 \x01(\tR\vdescription\x12C\n" +
 	"\rseverity_hint\x18\x04 \x01(\x0e2\x1e.aperio.plugin.v1.SeverityHintR\fseverityHint\"L\n" +
 	"\vTestRequest\x12=\n" +
-	"\acontext\x18\x01 \x01(\v2#.aperio.plugin.v1.InvocationContextR\acontext\"\xe1\x01\n" +
+	"\acontext\x18\x01 \x01(\v2#.aperio.plugin.v1.InvocationContextR\acontext\"\x9d\x02\n" +
 	"\fTestResponse\x12\x0e\n" +
 	"\x02ok\x18\x01 \x01(\bR\x02ok\x12>\n" +
 	"\vdiagnostics\x18\x02 \x03(\v2\x1c.aperio.plugin.v1.DiagnosticR\vdiagnostics\x12E\n" +
-	"\aaccount\x18\x03 \x03(\v2+.aperio.plugin.v1.TestResponse.AccountEntryR\aaccount\x1a:\n" +
+	"\aaccount\x18\x03 \x03(\v2+.aperio.plugin.v1.TestResponse.AccountEntryR\aaccount\x12:\n" +
+	"\vretry_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter\x1a:\n" +
 	"\fAccountEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"x\n" +
@@ -1408,7 +1421,8 @@ var file_aperio_plugin_v1_connector_proto_goTypes = []any{
 	(*Auth)(nil),                     // 23: aperio.plugin.v1.Auth
 	(SeverityHint)(0),                // 24: aperio.plugin.v1.SeverityHint
 	(*Diagnostic)(nil),               // 25: aperio.plugin.v1.Diagnostic
-	(*timestamppb.Timestamp)(nil),    // 26: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 26: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 27: google.protobuf.Timestamp
 }
 var file_aperio_plugin_v1_connector_proto_depIdxs = []int32{
 	20, // 0: aperio.plugin.v1.SchemaRequest.context:type_name -> aperio.plugin.v1.InvocationContext
@@ -1423,31 +1437,32 @@ var file_aperio_plugin_v1_connector_proto_depIdxs = []int32{
 	20, // 9: aperio.plugin.v1.TestRequest.context:type_name -> aperio.plugin.v1.InvocationContext
 	25, // 10: aperio.plugin.v1.TestResponse.diagnostics:type_name -> aperio.plugin.v1.Diagnostic
 	17, // 11: aperio.plugin.v1.TestResponse.account:type_name -> aperio.plugin.v1.TestResponse.AccountEntry
-	20, // 12: aperio.plugin.v1.SyncRequest.context:type_name -> aperio.plugin.v1.InvocationContext
-	9,  // 13: aperio.plugin.v1.SyncEvent.batch:type_name -> aperio.plugin.v1.EventBatch
-	12, // 14: aperio.plugin.v1.SyncEvent.checkpoint:type_name -> aperio.plugin.v1.Checkpoint
-	14, // 15: aperio.plugin.v1.SyncEvent.progress:type_name -> aperio.plugin.v1.Progress
-	13, // 16: aperio.plugin.v1.SyncEvent.dead_letter:type_name -> aperio.plugin.v1.DeadLetter
-	10, // 17: aperio.plugin.v1.EventBatch.events:type_name -> aperio.plugin.v1.Event
-	26, // 18: aperio.plugin.v1.Event.occurred_at:type_name -> google.protobuf.Timestamp
-	11, // 19: aperio.plugin.v1.Event.actor:type_name -> aperio.plugin.v1.Actor
-	20, // 20: aperio.plugin.v1.OAuthCallbackRequest.context:type_name -> aperio.plugin.v1.InvocationContext
-	18, // 21: aperio.plugin.v1.OAuthCallbackRequest.parameters:type_name -> aperio.plugin.v1.OAuthCallbackRequest.ParametersEntry
-	19, // 22: aperio.plugin.v1.OAuthCallbackResponse.account:type_name -> aperio.plugin.v1.OAuthCallbackResponse.AccountEntry
-	25, // 23: aperio.plugin.v1.OAuthCallbackResponse.diagnostics:type_name -> aperio.plugin.v1.Diagnostic
-	1,  // 24: aperio.plugin.v1.ConnectorPlugin.Schema:input_type -> aperio.plugin.v1.SchemaRequest
-	5,  // 25: aperio.plugin.v1.ConnectorPlugin.TestConnection:input_type -> aperio.plugin.v1.TestRequest
-	7,  // 26: aperio.plugin.v1.ConnectorPlugin.Sync:input_type -> aperio.plugin.v1.SyncRequest
-	15, // 27: aperio.plugin.v1.ConnectorPlugin.OAuthCallback:input_type -> aperio.plugin.v1.OAuthCallbackRequest
-	2,  // 28: aperio.plugin.v1.ConnectorPlugin.Schema:output_type -> aperio.plugin.v1.SchemaResponse
-	6,  // 29: aperio.plugin.v1.ConnectorPlugin.TestConnection:output_type -> aperio.plugin.v1.TestResponse
-	8,  // 30: aperio.plugin.v1.ConnectorPlugin.Sync:output_type -> aperio.plugin.v1.SyncEvent
-	16, // 31: aperio.plugin.v1.ConnectorPlugin.OAuthCallback:output_type -> aperio.plugin.v1.OAuthCallbackResponse
-	28, // [28:32] is the sub-list for method output_type
-	24, // [24:28] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	26, // 12: aperio.plugin.v1.TestResponse.retry_after:type_name -> google.protobuf.Duration
+	20, // 13: aperio.plugin.v1.SyncRequest.context:type_name -> aperio.plugin.v1.InvocationContext
+	9,  // 14: aperio.plugin.v1.SyncEvent.batch:type_name -> aperio.plugin.v1.EventBatch
+	12, // 15: aperio.plugin.v1.SyncEvent.checkpoint:type_name -> aperio.plugin.v1.Checkpoint
+	14, // 16: aperio.plugin.v1.SyncEvent.progress:type_name -> aperio.plugin.v1.Progress
+	13, // 17: aperio.plugin.v1.SyncEvent.dead_letter:type_name -> aperio.plugin.v1.DeadLetter
+	10, // 18: aperio.plugin.v1.EventBatch.events:type_name -> aperio.plugin.v1.Event
+	27, // 19: aperio.plugin.v1.Event.occurred_at:type_name -> google.protobuf.Timestamp
+	11, // 20: aperio.plugin.v1.Event.actor:type_name -> aperio.plugin.v1.Actor
+	20, // 21: aperio.plugin.v1.OAuthCallbackRequest.context:type_name -> aperio.plugin.v1.InvocationContext
+	18, // 22: aperio.plugin.v1.OAuthCallbackRequest.parameters:type_name -> aperio.plugin.v1.OAuthCallbackRequest.ParametersEntry
+	19, // 23: aperio.plugin.v1.OAuthCallbackResponse.account:type_name -> aperio.plugin.v1.OAuthCallbackResponse.AccountEntry
+	25, // 24: aperio.plugin.v1.OAuthCallbackResponse.diagnostics:type_name -> aperio.plugin.v1.Diagnostic
+	1,  // 25: aperio.plugin.v1.ConnectorPlugin.Schema:input_type -> aperio.plugin.v1.SchemaRequest
+	5,  // 26: aperio.plugin.v1.ConnectorPlugin.TestConnection:input_type -> aperio.plugin.v1.TestRequest
+	7,  // 27: aperio.plugin.v1.ConnectorPlugin.Sync:input_type -> aperio.plugin.v1.SyncRequest
+	15, // 28: aperio.plugin.v1.ConnectorPlugin.OAuthCallback:input_type -> aperio.plugin.v1.OAuthCallbackRequest
+	2,  // 29: aperio.plugin.v1.ConnectorPlugin.Schema:output_type -> aperio.plugin.v1.SchemaResponse
+	6,  // 30: aperio.plugin.v1.ConnectorPlugin.TestConnection:output_type -> aperio.plugin.v1.TestResponse
+	8,  // 31: aperio.plugin.v1.ConnectorPlugin.Sync:output_type -> aperio.plugin.v1.SyncEvent
+	16, // 32: aperio.plugin.v1.ConnectorPlugin.OAuthCallback:output_type -> aperio.plugin.v1.OAuthCallbackResponse
+	29, // [29:33] is the sub-list for method output_type
+	25, // [25:29] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_aperio_plugin_v1_connector_proto_init() }

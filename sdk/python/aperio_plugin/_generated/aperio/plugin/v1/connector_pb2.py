@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from aperio_plugin._generated.aperio.plugin.v1 import common_pb2 as aperio_dot_plugin_dot_v1_dot_common__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n aperio/plugin/v1/connector.proto\x12\x10\x61perio.plugin.v1\x1a\x1d\x61perio/plugin/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"E\n\rSchemaRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32#.aperio.plugin.v1.InvocationContext\"\xcf\x04\n\x0eSchemaResponse\x12.\n\tinterface\x18\x01 \x01(\x0b\x32\x1b.aperio.plugin.v1.Interface\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x04 \x01(\t\x12\x43\n\x0c\x61vailability\x18\x05 \x01(\x0e\x32-.aperio.plugin.v1.SchemaResponse.Availability\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x10\n\x08\x64ocs_url\x18\x07 \x01(\t\x12\x13\n\x0bread_scopes\x18\x08 \x03(\t\x12\x1a\n\x12remediation_scopes\x18\t \x03(\t\x12-\n\x06\x66ields\x18\n \x03(\x0b\x32\x1d.aperio.plugin.v1.ConfigField\x12$\n\x04\x61uth\x18\x0b \x01(\x0b\x32\x16.aperio.plugin.v1.Auth\x12\'\n\x06\x63hecks\x18\x0c \x03(\x0b\x32\x17.aperio.plugin.v1.Check\x12@\n\x13remediation_actions\x18\r \x03(\x0b\x32#.aperio.plugin.v1.RemediationAction\x12\x13\n\x0b\x65vent_types\x18\x0e \x03(\t\"i\n\x0c\x41vailability\x12\x1c\n\x18\x41VAILABILITY_UNSPECIFIED\x10\x00\x12!\n\x1d\x41VAILABILITY_PRODUCTION_READY\x10\x01\x12\x18\n\x14\x41VAILABILITY_PREVIEW\x10\x02\"\x8b\x01\n\x05\x43heck\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x35\n\rseverity_hint\x18\x04 \x01(\x0e\x32\x1e.aperio.plugin.v1.SeverityHint\x12\x1a\n\x12\x65nabled_by_default\x18\x05 \x01(\x08\"{\n\x11RemediationAction\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x35\n\rseverity_hint\x18\x04 \x01(\x0e\x32\x1e.aperio.plugin.v1.SeverityHint\"C\n\x0bTestRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32#.aperio.plugin.v1.InvocationContext\"\xbb\x01\n\x0cTestResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x31\n\x0b\x64iagnostics\x18\x02 \x03(\x0b\x32\x1c.aperio.plugin.v1.Diagnostic\x12<\n\x07\x61\x63\x63ount\x18\x03 \x03(\x0b\x32+.aperio.plugin.v1.TestResponse.AccountEntry\x1a.\n\x0c\x41\x63\x63ountEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"a\n\x0bSyncRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32#.aperio.plugin.v1.InvocationContext\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\"\xdb\x01\n\tSyncEvent\x12-\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1c.aperio.plugin.v1.EventBatchH\x00\x12\x32\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x1c.aperio.plugin.v1.CheckpointH\x00\x12.\n\x08progress\x18\x03 \x01(\x0b\x32\x1a.aperio.plugin.v1.ProgressH\x00\x12\x33\n\x0b\x64\x65\x61\x64_letter\x18\x04 \x01(\x0b\x32\x1c.aperio.plugin.v1.DeadLetterH\x00\x42\x06\n\x04item\"5\n\nEventBatch\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.aperio.plugin.v1.Event\"\xb2\x01\n\x05\x45vent\x12\x17\n\x0fsource_event_id\x18\x01 \x01(\t\x12\x12\n\nevent_type\x18\x02 \x01(\t\x12/\n\x0boccurred_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x17.aperio.plugin.v1.Actor\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x13\n\x0brecord_json\x18\x06 \x01(\x0c\"Z\n\x05\x41\x63tor\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x12\n\nip_address\x18\x05 \x01(\t\"\x1c\n\nCheckpoint\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x0c\"\xa0\x01\n\nDeadLetter\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x17\n\x0fsource_event_id\x18\x03 \x01(\t\x12\x10\n\x08position\x18\x04 \x01(\t\x12\x12\n\nevent_type\x18\x05 \x01(\t\x12\x0e\n\x06source\x18\x06 \x01(\t\x12\x0f\n\x07\x65xcerpt\x18\x07 \x01(\t\x12\x14\n\x0crecord_bytes\x18\x08 \x01(\x04\"8\n\x08Progress\x12\x0c\n\x04\x64one\x18\x01 \x01(\x04\x12\r\n\x05total\x18\x02 \x01(\x04\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xcb\x01\n\x14OAuthCallbackRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32#.aperio.plugin.v1.InvocationContext\x12J\n\nparameters\x18\x02 \x03(\x0b\x32\x36.aperio.plugin.v1.OAuthCallbackRequest.ParametersEntry\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc1\x01\n\x15OAuthCallbackResponse\x12\x45\n\x07\x61\x63\x63ount\x18\x01 \x03(\x0b\x32\x34.aperio.plugin.v1.OAuthCallbackResponse.AccountEntry\x12\x31\n\x0b\x64iagnostics\x18\x02 \x03(\x0b\x32\x1c.aperio.plugin.v1.Diagnostic\x1a.\n\x0c\x41\x63\x63ountEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xd7\x02\n\x0f\x43onnectorPlugin\x12K\n\x06Schema\x12\x1f.aperio.plugin.v1.SchemaRequest\x1a .aperio.plugin.v1.SchemaResponse\x12O\n\x0eTestConnection\x12\x1d.aperio.plugin.v1.TestRequest\x1a\x1e.aperio.plugin.v1.TestResponse\x12\x44\n\x04Sync\x12\x1d.aperio.plugin.v1.SyncRequest\x1a\x1b.aperio.plugin.v1.SyncEvent0\x01\x12`\n\rOAuthCallback\x12&.aperio.plugin.v1.OAuthCallbackRequest\x1a\'.aperio.plugin.v1.OAuthCallbackResponseBOZMgithub.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1;aperiopluginv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n aperio/plugin/v1/connector.proto\x12\x10\x61perio.plugin.v1\x1a\x1d\x61perio/plugin/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"E\n\rSchemaRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32#.aperio.plugin.v1.InvocationContext\"\xcf\x04\n\x0eSchemaResponse\x12.\n\tinterface\x18\x01 \x01(\x0b\x32\x1b.aperio.plugin.v1.Interface\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x04 \x01(\t\x12\x43\n\x0c\x61vailability\x18\x05 \x01(\x0e\x32-.aperio.plugin.v1.SchemaResponse.Availability\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x10\n\x08\x64ocs_url\x18\x07 \x01(\t\x12\x13\n\x0bread_scopes\x18\x08 \x03(\t\x12\x1a\n\x12remediation_scopes\x18\t \x03(\t\x12-\n\x06\x66ields\x18\n \x03(\x0b\x32\x1d.aperio.plugin.v1.ConfigField\x12$\n\x04\x61uth\x18\x0b \x01(\x0b\x32\x16.aperio.plugin.v1.Auth\x12\'\n\x06\x63hecks\x18\x0c \x03(\x0b\x32\x17.aperio.plugin.v1.Check\x12@\n\x13remediation_actions\x18\r \x03(\x0b\x32#.aperio.plugin.v1.RemediationAction\x12\x13\n\x0b\x65vent_types\x18\x0e \x03(\t\"i\n\x0c\x41vailability\x12\x1c\n\x18\x41VAILABILITY_UNSPECIFIED\x10\x00\x12!\n\x1d\x41VAILABILITY_PRODUCTION_READY\x10\x01\x12\x18\n\x14\x41VAILABILITY_PREVIEW\x10\x02\"\x8b\x01\n\x05\x43heck\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x35\n\rseverity_hint\x18\x04 \x01(\x0e\x32\x1e.aperio.plugin.v1.SeverityHint\x12\x1a\n\x12\x65nabled_by_default\x18\x05 \x01(\x08\"{\n\x11RemediationAction\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x35\n\rseverity_hint\x18\x04 \x01(\x0e\x32\x1e.aperio.plugin.v1.SeverityHint\"C\n\x0bTestRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32#.aperio.plugin.v1.InvocationContext\"\xeb\x01\n\x0cTestResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x31\n\x0b\x64iagnostics\x18\x02 \x03(\x0b\x32\x1c.aperio.plugin.v1.Diagnostic\x12<\n\x07\x61\x63\x63ount\x18\x03 \x03(\x0b\x32+.aperio.plugin.v1.TestResponse.AccountEntry\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a.\n\x0c\x41\x63\x63ountEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"a\n\x0bSyncRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32#.aperio.plugin.v1.InvocationContext\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\"\xdb\x01\n\tSyncEvent\x12-\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1c.aperio.plugin.v1.EventBatchH\x00\x12\x32\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x1c.aperio.plugin.v1.CheckpointH\x00\x12.\n\x08progress\x18\x03 \x01(\x0b\x32\x1a.aperio.plugin.v1.ProgressH\x00\x12\x33\n\x0b\x64\x65\x61\x64_letter\x18\x04 \x01(\x0b\x32\x1c.aperio.plugin.v1.DeadLetterH\x00\x42\x06\n\x04item\"5\n\nEventBatch\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.aperio.plugin.v1.Event\"\xb2\x01\n\x05\x45vent\x12\x17\n\x0fsource_event_id\x18\x01 \x01(\t\x12\x12\n\nevent_type\x18\x02 \x01(\t\x12/\n\x0boccurred_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x17.aperio.plugin.v1.Actor\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x13\n\x0brecord_json\x18\x06 \x01(\x0c\"Z\n\x05\x41\x63tor\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x12\n\nip_address\x18\x05 \x01(\t\"\x1c\n\nCheckpoint\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x0c\"\xa0\x01\n\nDeadLetter\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x17\n\x0fsource_event_id\x18\x03 \x01(\t\x12\x10\n\x08position\x18\x04 \x01(\t\x12\x12\n\nevent_type\x18\x05 \x01(\t\x12\x0e\n\x06source\x18\x06 \x01(\t\x12\x0f\n\x07\x65xcerpt\x18\x07 \x01(\t\x12\x14\n\x0crecord_bytes\x18\x08 \x01(\x04\"8\n\x08Progress\x12\x0c\n\x04\x64one\x18\x01 \x01(\x04\x12\r\n\x05total\x18\x02 \x01(\x04\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xcb\x01\n\x14OAuthCallbackRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32#.aperio.plugin.v1.InvocationContext\x12J\n\nparameters\x18\x02 \x03(\x0b\x32\x36.aperio.plugin.v1.OAuthCallbackRequest.ParametersEntry\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc1\x01\n\x15OAuthCallbackResponse\x12\x45\n\x07\x61\x63\x63ount\x18\x01 \x03(\x0b\x32\x34.aperio.plugin.v1.OAuthCallbackResponse.AccountEntry\x12\x31\n\x0b\x64iagnostics\x18\x02 \x03(\x0b\x32\x1c.aperio.plugin.v1.Diagnostic\x1a.\n\x0c\x41\x63\x63ountEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xd7\x02\n\x0f\x43onnectorPlugin\x12K\n\x06Schema\x12\x1f.aperio.plugin.v1.SchemaRequest\x1a .aperio.plugin.v1.SchemaResponse\x12O\n\x0eTestConnection\x12\x1d.aperio.plugin.v1.TestRequest\x1a\x1e.aperio.plugin.v1.TestResponse\x12\x44\n\x04Sync\x12\x1d.aperio.plugin.v1.SyncRequest\x1a\x1b.aperio.plugin.v1.SyncEvent0\x01\x12`\n\rOAuthCallback\x12&.aperio.plugin.v1.OAuthCallbackRequest\x1a\'.aperio.plugin.v1.OAuthCallbackResponseBOZMgithub.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1;aperiopluginv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,46 +41,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OAUTHCALLBACKREQUEST_PARAMETERSENTRY']._serialized_options = b'8\001'
   _globals['_OAUTHCALLBACKRESPONSE_ACCOUNTENTRY']._loaded_options = None
   _globals['_OAUTHCALLBACKRESPONSE_ACCOUNTENTRY']._serialized_options = b'8\001'
-  _globals['_SCHEMAREQUEST']._serialized_start=118
-  _globals['_SCHEMAREQUEST']._serialized_end=187
-  _globals['_SCHEMARESPONSE']._serialized_start=190
-  _globals['_SCHEMARESPONSE']._serialized_end=781
-  _globals['_SCHEMARESPONSE_AVAILABILITY']._serialized_start=676
-  _globals['_SCHEMARESPONSE_AVAILABILITY']._serialized_end=781
-  _globals['_CHECK']._serialized_start=784
-  _globals['_CHECK']._serialized_end=923
-  _globals['_REMEDIATIONACTION']._serialized_start=925
-  _globals['_REMEDIATIONACTION']._serialized_end=1048
-  _globals['_TESTREQUEST']._serialized_start=1050
-  _globals['_TESTREQUEST']._serialized_end=1117
-  _globals['_TESTRESPONSE']._serialized_start=1120
-  _globals['_TESTRESPONSE']._serialized_end=1307
-  _globals['_TESTRESPONSE_ACCOUNTENTRY']._serialized_start=1261
-  _globals['_TESTRESPONSE_ACCOUNTENTRY']._serialized_end=1307
-  _globals['_SYNCREQUEST']._serialized_start=1309
-  _globals['_SYNCREQUEST']._serialized_end=1406
-  _globals['_SYNCEVENT']._serialized_start=1409
-  _globals['_SYNCEVENT']._serialized_end=1628
-  _globals['_EVENTBATCH']._serialized_start=1630
-  _globals['_EVENTBATCH']._serialized_end=1683
-  _globals['_EVENT']._serialized_start=1686
-  _globals['_EVENT']._serialized_end=1864
-  _globals['_ACTOR']._serialized_start=1866
-  _globals['_ACTOR']._serialized_end=1956
-  _globals['_CHECKPOINT']._serialized_start=1958
-  _globals['_CHECKPOINT']._serialized_end=1986
-  _globals['_DEADLETTER']._serialized_start=1989
-  _globals['_DEADLETTER']._serialized_end=2149
-  _globals['_PROGRESS']._serialized_start=2151
-  _globals['_PROGRESS']._serialized_end=2207
-  _globals['_OAUTHCALLBACKREQUEST']._serialized_start=2210
-  _globals['_OAUTHCALLBACKREQUEST']._serialized_end=2413
-  _globals['_OAUTHCALLBACKREQUEST_PARAMETERSENTRY']._serialized_start=2364
-  _globals['_OAUTHCALLBACKREQUEST_PARAMETERSENTRY']._serialized_end=2413
-  _globals['_OAUTHCALLBACKRESPONSE']._serialized_start=2416
-  _globals['_OAUTHCALLBACKRESPONSE']._serialized_end=2609
-  _globals['_OAUTHCALLBACKRESPONSE_ACCOUNTENTRY']._serialized_start=1261
-  _globals['_OAUTHCALLBACKRESPONSE_ACCOUNTENTRY']._serialized_end=1307
-  _globals['_CONNECTORPLUGIN']._serialized_start=2612
-  _globals['_CONNECTORPLUGIN']._serialized_end=2955
+  _globals['_SCHEMAREQUEST']._serialized_start=150
+  _globals['_SCHEMAREQUEST']._serialized_end=219
+  _globals['_SCHEMARESPONSE']._serialized_start=222
+  _globals['_SCHEMARESPONSE']._serialized_end=813
+  _globals['_SCHEMARESPONSE_AVAILABILITY']._serialized_start=708
+  _globals['_SCHEMARESPONSE_AVAILABILITY']._serialized_end=813
+  _globals['_CHECK']._serialized_start=816
+  _globals['_CHECK']._serialized_end=955
+  _globals['_REMEDIATIONACTION']._serialized_start=957
+  _globals['_REMEDIATIONACTION']._serialized_end=1080
+  _globals['_TESTREQUEST']._serialized_start=1082
+  _globals['_TESTREQUEST']._serialized_end=1149
+  _globals['_TESTRESPONSE']._serialized_start=1152
+  _globals['_TESTRESPONSE']._serialized_end=1387
+  _globals['_TESTRESPONSE_ACCOUNTENTRY']._serialized_start=1341
+  _globals['_TESTRESPONSE_ACCOUNTENTRY']._serialized_end=1387
+  _globals['_SYNCREQUEST']._serialized_start=1389
+  _globals['_SYNCREQUEST']._serialized_end=1486
+  _globals['_SYNCEVENT']._serialized_start=1489
+  _globals['_SYNCEVENT']._serialized_end=1708
+  _globals['_EVENTBATCH']._serialized_start=1710
+  _globals['_EVENTBATCH']._serialized_end=1763
+  _globals['_EVENT']._serialized_start=1766
+  _globals['_EVENT']._serialized_end=1944
+  _globals['_ACTOR']._serialized_start=1946
+  _globals['_ACTOR']._serialized_end=2036
+  _globals['_CHECKPOINT']._serialized_start=2038
+  _globals['_CHECKPOINT']._serialized_end=2066
+  _globals['_DEADLETTER']._serialized_start=2069
+  _globals['_DEADLETTER']._serialized_end=2229
+  _globals['_PROGRESS']._serialized_start=2231
+  _globals['_PROGRESS']._serialized_end=2287
+  _globals['_OAUTHCALLBACKREQUEST']._serialized_start=2290
+  _globals['_OAUTHCALLBACKREQUEST']._serialized_end=2493
+  _globals['_OAUTHCALLBACKREQUEST_PARAMETERSENTRY']._serialized_start=2444
+  _globals['_OAUTHCALLBACKREQUEST_PARAMETERSENTRY']._serialized_end=2493
+  _globals['_OAUTHCALLBACKRESPONSE']._serialized_start=2496
+  _globals['_OAUTHCALLBACKRESPONSE']._serialized_end=2689
+  _globals['_OAUTHCALLBACKRESPONSE_ACCOUNTENTRY']._serialized_start=1341
+  _globals['_OAUTHCALLBACKRESPONSE_ACCOUNTENTRY']._serialized_end=1387
+  _globals['_CONNECTORPLUGIN']._serialized_start=2692
+  _globals['_CONNECTORPLUGIN']._serialized_end=3035
 # @@protoc_insertion_point(module_scope)

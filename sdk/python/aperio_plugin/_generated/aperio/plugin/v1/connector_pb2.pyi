@@ -1,6 +1,7 @@
 import datetime
 
 from aperio_plugin._generated.aperio.plugin.v1 import common_pb2 as _common_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -90,7 +91,7 @@ class TestRequest(_message.Message):
     def __init__(self, context: _Optional[_Union[_common_pb2.InvocationContext, _Mapping]] = ...) -> None: ...
 
 class TestResponse(_message.Message):
-    __slots__ = ("ok", "diagnostics", "account")
+    __slots__ = ("ok", "diagnostics", "account", "retry_after")
     class AccountEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -101,10 +102,12 @@ class TestResponse(_message.Message):
     OK_FIELD_NUMBER: _ClassVar[int]
     DIAGNOSTICS_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
     ok: bool
     diagnostics: _containers.RepeatedCompositeFieldContainer[_common_pb2.Diagnostic]
     account: _containers.ScalarMap[str, str]
-    def __init__(self, ok: _Optional[bool] = ..., diagnostics: _Optional[_Iterable[_Union[_common_pb2.Diagnostic, _Mapping]]] = ..., account: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    retry_after: _duration_pb2.Duration
+    def __init__(self, ok: _Optional[bool] = ..., diagnostics: _Optional[_Iterable[_Union[_common_pb2.Diagnostic, _Mapping]]] = ..., account: _Optional[_Mapping[str, str]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class SyncRequest(_message.Message):
     __slots__ = ("context", "cursor", "full")

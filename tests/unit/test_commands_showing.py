@@ -1,0 +1,50 @@
+"""What comes of answers as words, as data and as an exit status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aperio_plugin.wire import connector_pb2
+
+from aperio_cli.commands.plugin import showing
+
+
+def answering(*codes: str, ok: bool = False, **wait: int) -> Any:
+    made = connector_pb2.TestResponse(ok=ok)
+    for code in codes:
+        made.diagnostics.add(severity="SEVERITY_ERROR", summary=f"it is {code}", code=code)
+    if wait:
+        made.retry_after.seconds = wait["seconds"]
+        made.retry_after.nanos = wait.get("nanos", 0)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "wait_s", "last_line"),
+    [
+        (answering("rate-limited", seconds=120), 4, 120, "wait 120 s, then run it again"),
+        (answering("rate-limited", seconds=1, nanos=1), 4, 2, "wait 2 s, then run it again"),
+        (answering("service-unavailable"), 4, None, "wait some minutes, then run it again"),
+        (answering("of-another-maker", seconds=5), 4, 5, "wait 5 s, then run it again"),
+        (
+            answering("rate-limited", seconds=10**12),
+            4,
+            None,
+            "wait some minutes, then run it again",
+        ),
+        (answering("unauthenticated"), 5, None, "error: it is unauthenticated"),
+        (answering("unauthenticated", seconds=-5), 5, None, "error: it is unauthenticated"),
+        (answering(), 5, None, "the connection does not work"),
+        (answering(ok=True), 0, None, "the connection works"),
+        (answering("rate-limited", ok=True, seconds=5), 0, None, "error: it is rate-limited"),
+    ],
+)
+def test_a_connection_that_cannot_be_tested_for_now_is_no_failure_of_the_plugin(
+    answer: Any, status: int, wait_s: int | None, last_line: str
+) -> None:
+    report = showing.test(answer)
+
+    assert (report.exit_status, report.data["retry_after_s"]) == (status, wait_s)
+    assert report.text.splitlines()[-1] == last_line
+    assert "retry_after" not in report.data
