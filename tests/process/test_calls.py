@@ -221,7 +221,7 @@ def failed_sync(host: Host, **config: object) -> PluginReportedError:
         (119.2, 120, "wait 120 s, then run it again"),
         (0.25, 1, "wait 1 s, then run it again"),
         (None, None, "wait some minutes, then run it again"),
-        (1e10, None, "wait some minutes, then run it again"),
+        (1e10, 2_592_000, "wait 2592000 s, then run it again"),
         (-5, None, "wait some minutes, then run it again"),
     ],
 )

@@ -26,6 +26,7 @@ from aperio_cli.errors.running import (
     TokenRefused,
     TokenUrlRefused,
 )
+from aperio_cli.host.calls.envelopes import Outbound
 from aperio_cli.host.calls.letters import DeadLetter
 from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.host.calls.sync import (
@@ -40,6 +41,7 @@ from aperio_cli.host.calls.sync import (
 )
 from aperio_cli.models.ownership import owner_of_folder
 from aperio_cli.models.plugin_id import PluginId
+from aperio_cli.running.delivering import Deliverer, DeliveryTask
 from tests.simulators.greedy import greedy
 
 from .conftest import PLUGINS, Host, development
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from aperio_cli.host.calls.envelopes import Outbound
     from aperio_cli.host.launch import RunningPlugin
 
 OWNER = owner_of_folder(PluginId("acme", "box"), PLUGINS)
@@ -244,6 +245,33 @@ def test_a_strict_sync_stops_at_the_first_dead_letter_before_its_checkpoint(
     assert "event 'e1'" in caught.value.why
     assert state.checkpoint(SLICE) is None
     assert sync(host, "bare", state, Sink(), strict=True)[0].dead_letters == 0
+
+
+def test_a_text_that_is_not_utf_8_costs_its_own_event_and_a_name_is_mended(
+    host: Host, state: State, tmp_path: Path
+) -> None:
+    script, sink = tmp_path / "plugin.py", Sink()
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(PLUGINS)!r})\n"
+        "import bare\n"
+        "from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2\n"
+        "class Raw:\n"
+        "    def __init__(self, data): self.SerializeToString = lambda: data\n"
+        "def sync(request, context):\n"
+        "    made = bare.batch(0, 3)\n"
+        "    made.batch.events[0].actor.display_name = 'Ada AAA'\n"
+        "    made.batch.events[1].event_type = 'box.AAA'\n"
+        "    yield Raw(made.SerializeToString().replace(b'AAA', b'\\xed\\xa0\\xbd'))\n"
+        "    yield bare.checkpoint(b'3')\n"
+        "bare.serve({'Sync': bare.stream(sync, connector_pb2.SyncRequest)})\n"
+    )
+
+    summary, notes = sync(host, script, state, sink)
+
+    assert (summary.events, summary.dead_letters, summary.checkpoints) == (2, 1, 1)
+    assert str(notes[0]).endswith(": event_type is not UTF-8 from byte 4")
+    assert sink.source_ids() == ["e0", "e2"]
+    assert sink.envelopes()[0]["actor"] == {"display_name": "Ada \ufffd\ufffd\ufffd"}
 
 
 def test_a_slow_sink_slows_the_plugin_down(host: Host, state: State, tmp_path: Path) -> None:
@@ -449,6 +477,55 @@ def test_refused_credentials_are_told_without_the_secret(host: Host, state: Stat
 
     assert "401 invalid_client" in caught.value.why
     assert "s3cr3t" not in json.dumps(caught.value.to_json())
+
+
+MOODY_WITH_TOKENS = f"""\
+import sys; sys.path.insert(0, {str(PLUGINS)!r})
+import moody
+def capabilities(request, context):
+    made = moody.capabilities(request, context)
+    made.auth.oauth2.grants.append(made.auth.oauth2.GRANT_CLIENT_CREDENTIALS)
+    made.auth.oauth2.token_url = "{{base_url}}/token"
+    made.auth.oauth2.client_id_field = "client_id"
+    made.auth.oauth2.client_secret_field = "client_secret"
+    made.fields.add(key="base_url", type="TYPE_URL")
+    made.fields.add(key="client_id", type="TYPE_TEXT")
+    made.fields.add(key="client_secret", type="TYPE_PASSWORD", secret=True)
+    return made
+moody.serve(capabilities)
+"""
+
+
+@pytest.mark.parametrize(
+    ("calls", "expires_in", "tokens"),
+    [
+        (["ok", "ok", "ok"], 3600, 1),
+        (["ok", "UNAUTHENTICATED", "ok"], 3600, 2),
+        (["ok", "ok", "ok"], 30, 3),
+    ],
+    ids=["valid", "refused", "soon expired"],
+)
+def test_a_delivery_uses_a_token_for_as_long_as_it_works(
+    host: Host, tmp_path: Path, calls: list[str], expires_in: int, tokens: int
+) -> None:
+    script = tmp_path / "plugin.py"
+    script.write_text(MOODY_WITH_TOKENS)
+    plan = json.dumps({"out": str(tmp_path / "out"), "calls": calls})
+    envelopes = [
+        Outbound(name, "event", b'{"source_event_id": "%b"}' % name.encode()) for name in "abcdef"
+    ]
+
+    async def use(plugin: RunningPlugin) -> int:
+        session = await open_session(plugin, SessionRequest(settings=credentials(url, plan=plan)))
+        deliverer = Deliverer(session, DeliveryTask())
+        await deliverer(envelopes)
+        return deliverer.tally.accepted
+
+    token = json.dumps({"access_token": "t", "expires_in": expires_in}).encode()
+    with token_server(body=token) as (url, asked):
+        made = development(script, kind="destination", provider="MOODY")
+        assert host.run(made, use) == 6
+    assert len(asked) == tokens
 
 
 # ── configuration ─────────────────────────────────────────────────────────────────────────────────

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.host.calls.declaration import settle
+from aperio_cli.host.calls.salvaging import salvage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -112,15 +113,15 @@ class Connector:
             request = connector_pb2.SyncRequest(context=context, cursor=cursor, full=full)
             call = self._calls.stream(_SERVICE + "Sync", request)
             try:
-                while (message := await self._next(call, silence_s)) is not None:
-                    yield message
+                while (data := await self._next(call, silence_s)) is not None:
+                    for message in self._messages(data):
+                        yield message
             finally:
                 call.cancel()
 
-    async def _next(self, call: Any, silence_s: float) -> connector_pb2.SyncEvent | None:
-        """Return the next message, or None at the end."""
+    async def _next(self, call: Any, silence_s: float) -> bytes | None:
+        """Return the bytes of the next message, or None at the end."""
         import grpc.aio
-        from aperio_plugin.wire import connector_pb2
 
         try:
             async with asyncio.timeout(silence_s):
@@ -130,14 +131,29 @@ class Connector:
         except grpc.aio.AioRpcError as error:
             raise await self._calls.explain(error, _SERVICE + "Sync", silence_s) from error
         if data is not grpc.aio.EOF:
-            message: connector_pb2.SyncEvent = self._calls.parse(
-                connector_pb2.SyncEvent, data, _SERVICE + "Sync"
-            )
-            return message
+            found: bytes = data
+            return found
         # After the end read() does not say how the call ended; its status does.
         if await call.code() is not grpc.StatusCode.OK:
             raise await self._failure(call, silence_s)
         return None
+
+    def _messages(self, data: bytes) -> list[connector_pb2.SyncEvent]:
+        """Return the message in bytes; of a batch with an event that is none, what is sound.
+
+        Raises:
+            PluginContractBroken: it is no such message.
+        """
+        from aperio_plugin.wire import connector_pb2
+        from google.protobuf.message import DecodeError
+
+        try:
+            return [connector_pb2.SyncEvent.FromString(data)]
+        except DecodeError as error:
+            found = salvage(data)
+            if not found:
+                raise self._calls.broken("Sync", str(error)) from error
+            return found
 
     async def _failure(self, call: Any, silence_s: float) -> PluginFault:
         import grpc.aio
