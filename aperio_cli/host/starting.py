@@ -18,6 +18,7 @@ from aperio_cli.host.process import diagnosis
 from aperio_cli.host.process.logs import TextReader
 from aperio_cli.host.process.spawning import Command, PipeReader, Process, spawn
 from aperio_cli.host.process.surroundings import (
+    KEY_PAIR_VARIABLE,
     LOG_LEVEL_VARIABLE,
     PrivateFolder,
     build_environment,
@@ -110,13 +111,16 @@ class Start:
             self.options.runtime_base, subject=self.program.subject
         )
         host_socket = await self._serve(folder)
-        certificate = ""
+        certificate = given = ""
         if self.options.mtls:
-            self.held.pair = await asyncio.to_thread(mtls.new_pair)
-            certificate = self.held.pair.certificate.decode()
+            own, plugins = await asyncio.to_thread(mtls.new_pairs)
+            self.held.pair, certificate = own, own.certificate.decode()
+            given = (plugins.certificate + plugins.key).decode()
         dialect = self.program.dialect
         environment = build_environment(folder.own, host_socket, certificate, dialect)
         environment[LOG_LEVEL_VARIABLE] = self.options.log_level
+        if given and dialect is handshake.APERIO:
+            environment[KEY_PAIR_VARIABLE] = given
         try:
             self.held.process = process = spawn(self._command(environment, folder.own))
         except OSError as error:

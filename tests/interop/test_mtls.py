@@ -20,6 +20,7 @@ from aperio_plugin._generated.goplugin.goplugin_pb2 import HealthCheckRequest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from aperio_cli.__main__ import main
 from aperio_cli.errors.running import HandshakeMalformed, PluginCrashed, PluginNotHealthy
 from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.lifecycle import Action, Event, Patience
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 LIBRARY = Path(_mtls.__file__).resolve().parents[1]
 TIMEOUT_S = 15.0
+INSTALLING_S = 60.0
 
 
 async def schema(plugin: RunningPlugin) -> str:
@@ -292,21 +294,57 @@ def test_a_run_speaks_mtls_when_the_policy_demands_it(project: Path, socket_fold
     home = Path(os.environ["APERIO_HOME"])
     home.mkdir()
     (home / "config.toml").write_text("[host]\nmtls = true\n")
-    check = "import os; assert 'BEGIN CERTIFICATE' in os.environ['PLUGIN_CLIENT_CERT']\n"
+    check = (
+        "import os, sys; assert 'BEGIN CERTIFICATE' in os.environ['PLUGIN_CLIENT_CERT']\n"
+        "sys.modules['cryptography'] = None\n"  # the host makes its certificate
+    )
     (project / "plugin.py").write_text(check + (project / "plugin.py").read_text())
 
-    done = subprocess.run(
+    done = run_schema(project, socket_folder)
+
+    assert done.returncode == 0, done.stderr
+    assert "Python SDK" in done.stdout
+
+
+def run_schema(project: Path, socket_folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "aperio_cli", "plugin", "run", str(project), "schema"],
         env=dict(os.environ)
         | {"PYTHONPATH": f"{ROOT}:{LIBRARY}", "XDG_RUNTIME_DIR": str(socket_folder)},
         capture_output=True,
-        timeout=TIMEOUT_S,
+        timeout=INSTALLING_S,
         check=False,
         text=True,
     )
 
+
+@pytest.mark.parametrize("name", ["Box", "Lantern"])
+def test_the_reference_plugin_and_a_new_one_run_when_the_policy_demands_mtls(
+    name: str, tmp_path: Path, socket_folder: Path
+) -> None:
+    """As they are locked: without anything that makes certificates."""
+    home = Path(os.environ["APERIO_HOME"])
+    home.mkdir()
+    (home / "config.toml").write_text("[host]\nmtls = true\n")
+    project = ROOT / "plugins" / "box"
+    if name == "Lantern":
+        project = tmp_path / "new"
+        words = ["plugin", "init", "github.com/acme/aperio-plugin-lantern", "--output", project]
+        assert main([str(word) for word in words]) == 0
+    assert "cryptography" not in (project / "requirements.lock").read_text()
+
+    done = run_schema(project, socket_folder)
+
     assert done.returncode == 0, done.stderr
-    assert "Python SDK" in done.stdout
+    assert name in done.stdout
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAA\n"])
+def test_a_pair_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a certificate and its key"):
+        _mtls.KeyPair.from_pem(text)
+    pair = _mtls.new_pair()
+    assert _mtls.KeyPair.from_pem((pair.certificate + pair.key).decode()) == pair
 
 
 # ── what the SDK needs for it ─────────────────────────────────────────────────────────────────────

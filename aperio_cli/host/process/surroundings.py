@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.host.wire.handshake import Dialect
 
+KEY_PAIR_VARIABLE: Final = "APERIO_HOST_KEY_PAIR"
 HOST_SOCKET_VARIABLE: Final = "APERIO_HOST_SOCKET"
 """Names the socket of the key-value store (host.proto)."""
 LOG_LEVEL_VARIABLE: Final = "APERIO_PLUGIN_LOG_LEVEL"

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
     from aperio_cli.host.wire.channel import Pinned
 
 
-def new_pair() -> mtls.KeyPair:
-    """Return the host's key and certificate for one start; imports `cryptography`, some 80 ms."""
+def new_pairs() -> tuple[mtls.KeyPair, mtls.KeyPair]:
+    """Return keys and certificates for one start; imports `cryptography`, some 80 ms.
+
+    Returns:
+        The host's, and one for a plugin that does not want to make its own: what makes them is as
+        large as everything else that a small plugin carries.
+    """
     from aperio_plugin.wire import mtls
 
-    return mtls.new_pair()
+    return mtls.new_pair(), mtls.new_pair()
 
 
 class SecureConnection:

@@ -22,12 +22,16 @@ PROTOCOL_VERSIONS: Final = (1,)
 LIFELINE: Final = "APERIO_HOST_LIFELINE"
 """Number of an inherited descriptor, the read end of a pipe whose end means: the host is gone."""
 
+KEY_PAIR: Final = "APERIO_HOST_KEY_PAIR"
+"""A certificate and its key, PEM, that aperio's host made for this run under mutual TLS."""
+
 MAX_SOCKET_PATH_BYTES: Final = 107
 """`sun_path` of Linux (unix(7)), without the zero at its end."""
 
 _CORE_PROTOCOL = 1
 _HANDED_OVER = (
     COOKIE_KEY,
+    KEY_PAIR,
     LIFELINE,
     "PLUGIN_CLIENT_CERT",
     "PLUGIN_MAX_PORT",
@@ -103,9 +107,10 @@ def secured(environment: Mapping[str, str]) -> PluginSide | None:
     if not certificate:
         return None
     try:
-        from aperio_plugin._mtls import PluginSide
+        from aperio_plugin._mtls import KeyPair, PluginSide
 
-        return PluginSide(certificate.encode())
+        given = environment.get(KEY_PAIR)
+        return PluginSide(certificate.encode(), KeyPair.from_pem(given) if given else None)
     except ModuleNotFoundError as error:
         raise LaunchRefused(
             f"the host asks for AutoMTLS (PLUGIN_CLIENT_CERT), which needs {error.name}:"

@@ -6,7 +6,8 @@ certificates, and BoringSSL, which is inside grpcio, verifies no P-521 signature
 for another one a relay of the standard library's `ssl`, which is OpenSSL, stands in front of it.
 Whoever connects must show the peer's certificate in both cases.
 
-Imports `cryptography`, so import this only when there is a peer's certificate.
+aperio's host makes the plugin's certificate, too, so that a plugin needs nothing for it. With
+another host the plugin makes its own: only that imports `cryptography`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -37,6 +33,8 @@ if TYPE_CHECKING:
 SERVER_NAME: Final = "localhost"
 """Whom every certificate is for, whatever the address."""
 
+_BEGIN = "-----BEGIN "
+_END_OF_CERTIFICATE = "-----END CERTIFICATE-----\n"
 _CHUNK_BYTES = 64 * 1024
 _CLOCK_SKEW = timedelta(minutes=5)
 _LIFETIME = timedelta(days=365 * 30)  # a plugin may run as long as it likes
@@ -56,17 +54,32 @@ class KeyPair:
     certificate: bytes
     key: bytes = field(repr=False)
 
+    @classmethod
+    def from_pem(cls, text: str) -> KeyPair:
+        """Give the pair that a host has sent: the certificate, then its key.
+
+        Raises:
+            ValueError: it is none.
+        """
+        certificate, end, key = text.partition(_END_OF_CERTIFICATE)
+        if not end or not certificate.startswith(_BEGIN) or not key.strip().startswith(_BEGIN):
+            raise ValueError("expected a certificate and its key, PEM")
+        return cls((certificate + end).encode(), key.strip().encode() + b"\n")
+
     @property
     def handshake_field(self) -> str:
         """Give the sixth field of a handshake line: DER, base64, no padding."""
-        der = x509.load_pem_x509_certificate(self.certificate).public_bytes(
-            serialization.Encoding.DER
-        )
+        der = ssl.PEM_cert_to_DER_cert(self.certificate.decode("ascii").strip())
         return base64.b64encode(der).decode().rstrip("=")
 
 
 def new_pair() -> KeyPair:
     """Give a new P-256 certificate in the shape of go-plugin's, good for both sides of TLS."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name(
         [
@@ -105,6 +118,9 @@ def to_pem(der: bytes) -> bytes:
     Raises:
         ValueError: the bytes are no certificate.
     """
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+
     return x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
 
 
@@ -114,6 +130,9 @@ def grpc_can_verify(peer: bytes) -> bool:
     Raises:
         ValueError: the bytes are no certificate.
     """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
     key = x509.load_pem_x509_certificate(peer).public_key()
     if isinstance(key, ec.EllipticCurvePublicKey):
         return key.curve.name in _VERIFIABLE_CURVES
@@ -219,15 +238,18 @@ class PluginSide:
 
     Args:
         host: the host's certificate, PEM.
+        given: what the host has made for the plugin; only aperio's does, whose own is one that gRPC
+            can verify. None: the plugin makes its own.
 
     Raises:
+        ModuleNotFoundError: it has to make its own, and `cryptography` is not there.
         ValueError: it is none.
     """
 
-    def __init__(self, host: bytes) -> None:
+    def __init__(self, host: bytes, given: KeyPair | None = None) -> None:
         self._host = host
-        self._native = grpc_can_verify(host)
-        self._pair = new_pair()
+        self._native = given is not None or grpc_can_verify(host)
+        self._pair = given or new_pair()
         self._folder = ""
 
     @property

@@ -5,7 +5,7 @@ Plugins need nothing of it. It is shared with hosts of the same minor version on
 the next may change all.
 
 Each name is imported when it is first asked for: messages take a few milliseconds each; `mtls`
-takes some 80, and needs the extra `aperio-plugin-sdk[mtls]`.
+makes certificates with the extra `aperio-plugin-sdk[mtls]`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,6 @@ def __getattr__(name: str) -> ModuleType:
 
     Raises:
         AttributeError: there is no such name.
-        ModuleNotFoundError: `mtls` without its extra.
     """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
