@@ -119,6 +119,24 @@ class NetworkUnavailable(AperioError):
     status: int | None = None  # of the HTTP response, where one was the cause
 
 
+class ProxyUnavailable(NetworkUnavailable):
+    """The proxy that the environment states cannot be reached, or lets nothing through."""
+
+    code = "proxy-unavailable"
+
+
+class CertificateUntrusted(NetworkUnavailable):
+    """A server's certificate is not one that this system trusts, so nothing was sent to it."""
+
+    code = "certificate-untrusted"
+
+
+class CertificatesUnusable(NetworkUnavailable):
+    """SSL_CERT_FILE or SSL_CERT_DIR names something that holds no certificates."""
+
+    code = "certificates-unusable"
+
+
 class Offline(AperioError):
     """Something has to be downloaded, and `--offline` allows no network at all."""
 

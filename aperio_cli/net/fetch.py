@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import httpx
 
     from aperio_cli.errors import AperioError
+    from aperio_cli.net.diagnosis import Cause
 
 MAX_REDIRECTS = 5
 MAX_TRIES = 3
@@ -336,6 +337,8 @@ class _Download:
         try:
             return self._follow(url)
         except Unanswered as failure:
+            if failure.cause:
+                raise self._lasting(failure.cause) from failure
             if failure.is_late:
                 raise self._out_of_time() from failure
             raise _TryAgain(clean(failure)) from failure
@@ -403,6 +406,13 @@ class _Download:
             f"{_shown(self._request.source)} was not fetched",
             why=why,
             next=["check the connection, then try again"],
+        )
+
+    def _lasting(self, cause: Cause) -> NetworkUnavailable:
+        return cause.error(
+            f"{_shown(self._request.source)} was not fetched: {cause.what}",
+            why=cause.why,
+            next=cause.next,
         )
 
     def _redirect_refused(self, target: httpx.URL) -> AperioError:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from aperio_cli.net.diagnosis import Cause
+
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 20.0
 
@@ -55,12 +57,16 @@ class Unanswered(Exception):
     Attributes:
         kind: the sort of failure, such as `ConnectError`; holds nothing of what was sent.
         is_late: whether the deadline was the reason.
+        cause: why another try would fail too; None when it may not. Holds nothing of what was sent.
     """
 
-    def __init__(self, kind: str, detail: str, *, is_late: bool) -> None:
+    def __init__(
+        self, kind: str, detail: str, *, is_late: bool, cause: Cause | None = None
+    ) -> None:
         super().__init__(f"{kind}: {detail}")
         self.kind = kind
         self.is_late = is_late
+        self.cause = cause
 
 
 @contextlib.contextmanager
@@ -69,10 +75,11 @@ def answered(request: Request) -> Iterator[httpx.Response]:
 
     Raises:
         Unanswered: from the block too, when the body breaks off or is late.
+        CertificatesUnusable: what names the certificates that count cannot be read.
     """
     import httpx
 
-    from aperio_cli.net import transport
+    from aperio_cli.net import diagnosis, transport
 
     headers = {"Accept-Encoding": "identity", "User-Agent": "aperio", **request.headers}
     method = "GET" if request.form is None else "POST"
@@ -86,7 +93,8 @@ def answered(request: Request) -> Iterator[httpx.Response]:
             yield response
     except transport.FAILURES as error:
         is_late = clock.monotonic_s() >= request.deadline_s
-        raise Unanswered(type(error).__name__, str(error), is_late=is_late) from error
+        cause = diagnosis.find_cause(error, request.url, is_local=request.is_local)
+        raise Unanswered(type(error).__name__, str(error), is_late=is_late, cause=cause) from error
 
 
 async def off_loop(work: Callable[[], _Result]) -> _Result:

@@ -8,13 +8,14 @@ This module loads httpx and httpcore; import it where a request is made.
 
 from __future__ import annotations
 
-import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import httpcore
 import httpx
 
 from aperio_cli import clock
+from aperio_cli.net import certificates
+from aperio_cli.net.diagnosis import find_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -82,10 +83,9 @@ class _Body(httpx.SyncByteStream):
 def _pool(request: Request) -> httpcore.ConnectionPool:
     backend = _Backend(request.deadline_s)
     url = httpx.URL(request.url)
-    tls = (
-        httpx.create_ssl_context(trust_env=not request.is_local) if url.scheme == "https" else None
-    )
-    proxy = None if request.is_local else _proxy_for(url)
+    tls = certificates.system_context() if url.scheme == "https" else None
+    stated = None if request.is_local else find_proxy(request.url)
+    proxy = httpx.Proxy(stated.url) if stated else None
     if proxy is None:
         return httpcore.ConnectionPool(ssl_context=tls, network_backend=backend)
     if proxy.url.scheme not in {"http", "https"}:
@@ -94,18 +94,9 @@ def _pool(request: Request) -> httpcore.ConnectionPool:
         str(proxy.url),
         proxy_auth=proxy.raw_auth,
         ssl_context=tls,
-        proxy_ssl_context=httpx.create_ssl_context() if proxy.url.scheme == "https" else None,
+        proxy_ssl_context=certificates.system_context() if proxy.url.scheme == "https" else None,
         network_backend=backend,
     )
-
-
-def _proxy_for(url: httpx.URL) -> httpx.Proxy | None:
-    """Return the environment's proxy for an address, as every Python program understands it."""
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or urllib.request.proxy_bypass(url.host):
-        return None
-    return httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
 
 
 # ── keeping the deadline ──────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from aperio_cli.errors.files import NetworkUnavailable
 from aperio_cli.errors.trust import CredentialMissing, IdentityTokenInvalid, SigningTimeout
-from aperio_cli.signing import deadline, failures
+from aperio_cli.signing import deadline, failures, surroundings
 from aperio_cli.signing.credential import AUDIENCE
 from aperio_cli.text import clean
 
@@ -30,7 +30,8 @@ _GITLAB_TOKEN: Final = "SIGSTORE_ID_TOKEN"  # noqa: S105 - the name of a variabl
 _STATUS = re.compile(r"\(code=(\d{3}), ")
 _PASSING = ("timed out", "malformed or incomplete JSON", "codec can't decode")
 _FORBIDDEN: Final = 403
-_TOO_MANY_REQUESTS: Final = 429
+# What RFC 9110 and RFC 8470 call worth another try, as of a service that was not ready.
+_BUSY: Final = (408, 425, 429)
 _SERVER_ERROR: Final = 500
 _GIVEN = "get a token elsewhere and give it: `aperio plugin sign --identity-token -`"
 
@@ -129,7 +130,7 @@ def ambient_token(environment: Mapping[str, str]) -> str | None:
         # identity before the job's.
         return environment.get(_GITLAB_TOKEN) or _missing(service, f"{_GITLAB_TOKEN} is not set")
     late = functools.partial(_late, service or GOOGLE)
-    with failures.captured_warnings():
+    with failures.captured_warnings(), surroundings.of_clients():
         found = deadline.within(DEADLINE_S, functools.partial(_detect, service), late=late)
     if found is None and service is not None:
         return _missing(service, f"{service.variable} is set; no identity token was found")
@@ -180,6 +181,9 @@ def _detect(service: Service | None) -> str | None:
         try:
             return detect_credential(AUDIENCE)
         except Exception as error:
+            if cause := failures.find_cause(error):
+                subject = f"the identity service of {(service or GOOGLE).name}"
+                raise failures.of_cause(subject, cause) from error
             why = clean(error, limit=_EVIDENCE_CHARACTERS) or type(error).__name__
             if attempt == MAX_TRIES or not _may_pass(why):
                 raise _failed(service or GOOGLE, why) from error
@@ -197,7 +201,7 @@ def _status(why: str) -> int:
 def _may_pass(why: str) -> bool:
     """Return whether asking again may give a token: nothing is wrong with the job."""
     status = _status(why)
-    is_busy = status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR
+    is_busy = status in _BUSY or status >= _SERVER_ERROR
     return is_busy or (not status and any(text in why for text in _PASSING))
 
 

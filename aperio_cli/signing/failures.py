@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from aperio_cli.errors import AperioError
+    from aperio_cli.net.diagnosis import Cause
 
 _EVIDENCE_CHARACTERS = 300
 _MAX_WARNINGS = 8
@@ -47,13 +48,15 @@ def of_service(
     said = _server_text(error) or f"{type(error).__name__}: {error}".removesuffix(": ")
     lines = [text.replace(secret, "***") if secret else text for text in (said, *evidence)]
     why = "\n".join(clean(text, limit=_EVIDENCE_CHARACTERS) for text in lines)
+    if cause := find_cause(error):
+        return of_cause(subject, cause)
     if unreachable := _unreachable(error):
         return NetworkUnavailable(
             f"nothing was signed: {subject} cannot be reached",
             why=why if unreachable in why or unreachable == _SOMEWHERE else f"{unreachable}\n{why}",
             next=[
                 "run the same command again",
-                "behind a proxy: set HTTPS_PROXY, and REQUESTS_CA_BUNDLE when it opens TLS",
+                "behind a proxy: set HTTPS_PROXY, and SSL_CERT_FILE when it opens TLS",
                 "sign for this machine only: `aperio plugin sign --trust local`",
             ],
         )
@@ -62,6 +65,38 @@ def of_service(
         why=why,
         next=_steps(error),
     )
+
+
+def find_cause(error: Exception) -> Cause | None:
+    """Return why a client reached nobody, when another try would not either; else None."""
+    from aperio_cli.net import diagnosis
+
+    address = next(filter(None, map(_address, _chain(error))), "")
+    return diagnosis.find_cause(error, address) if address else None
+
+
+def of_cause(subject: str, cause: Cause) -> AperioError:
+    """Return the error for a service that was not reached, for a reason that stays.
+
+    Args:
+        subject: who it was, for people.
+        cause: the reason.
+    """
+    return cause.error(
+        f"nothing was signed: {subject} cannot be reached: {cause.what}",
+        why=cause.why,
+        next=cause.next,
+    )
+
+
+def _address(link: BaseException) -> str:
+    """Return the address that an error of requests or urllib3 is about; empty when of none."""
+    asked = getattr(getattr(link, "request", None), "url", None)
+    if isinstance(asked, str):
+        return asked
+    pool = getattr(link, "pool", None)
+    host, scheme = getattr(pool, "host", None), getattr(pool, "scheme", None)
+    return f"{scheme}://{host}:{getattr(pool, 'port', None) or 443}" if host and scheme else ""
 
 
 @contextlib.contextmanager

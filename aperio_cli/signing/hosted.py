@@ -74,7 +74,7 @@ class HostedDomain:
     @contextlib.contextmanager
     def serving(self) -> Iterator[str]:
         """Yield its ClientTrustConfig; in the block no stored password replaces the token."""
-        with surroundings.changed(surroundings.NO_STORED_PASSWORDS):
+        with surroundings.of_clients():
             yield self.trust_config
 
     def credential(self) -> Credential:

@@ -37,7 +37,7 @@ def log_in(issuer_url: str, *, out_of_band: bool) -> str:
     work = functools.partial(_log_in, issuer_url, out_of_band=out_of_band)
     with (
         failures.captured_warnings() as warnings,
-        surroundings.changed(surroundings.NO_STORED_PASSWORDS),
+        surroundings.of_clients(),
         # sigstore asks for the code with `input`, which prompts on stdout: that is for data.
         contextlib.redirect_stdout(sys.stderr),
         _stdin_without_a_lock(),

@@ -17,8 +17,11 @@ from typing import IO, TYPE_CHECKING, Any
 from aperio_cli import clock
 from aperio_cli.errors import AperioError, Refusal
 from aperio_cli.errors.files import (
+    CertificatesUnusable,
+    CertificateUntrusted,
     InsecureUrl,
     NetworkUnavailable,
+    ProxyUnavailable,
     ResponseNotFound,
     ResponseTooLarge,
 )
@@ -57,6 +60,7 @@ _MAX_TIMESTAMP_BYTES = 16 * 1024
 _MAX_DELEGATIONS = 8
 _HTTP_MISSING = frozenset({403, 404})  # some object stores answer 403 for what is not there
 _ROLLBACK = "it served an older version than it did before (rollback)"
+_LASTING = (CertificateUntrusted, CertificatesUnusable, ProxyUnavailable)
 _TEMPORARY = "tmp"  # how python-tuf's half-written files begin
 
 
@@ -313,11 +317,14 @@ def _meaning(error: Exception) -> str:
 
 def _failed(repository: RootRepository, error: Exception) -> TrustRefreshFailed:
     why = f"{error.what}: {error.why}" if isinstance(error, AperioError) else str(error)
+    # Of another class where trying again is of no use: a certificate, say, or a proxy.
+    lasting = error.next if isinstance(error, _LASTING) else ()
     return TrustRefreshFailed(
         f"`{repository.name}` was not refreshed: its repository cannot be read; "
         "the trusted root is the one it was",
         why=clean(why),
-        next=[
+        next=lasting
+        or [
             "check the connection, then try again; verification goes on without",
             f"check that {clean(repository.url)} is the right address",
         ],

@@ -361,6 +361,8 @@ def test_github_endpoint_that_misbehaves_ends_in_an_error_that_quotes_it(
 PASSING = {
     "fails": web.Answer(500, b"internal error"),
     "is busy": web.Answer(429, b"slow down", {"Retry-After": "1"}),
+    "was too slow": web.Answer(408, b""),
+    "is not ready": web.Answer(425, b""),
     "is away": web.Answer(503, b"<html>unavailable"),
     "answers with text": web.Answer(200, b"try again"),
     "answers with bytes": web.Answer(502, b"\xff\xfe"),
@@ -541,8 +543,8 @@ def test_public_instance_behind_a_proxy_that_is_away_is_exit_status_4(
     job.given({"HTTPS_PROXY": "http://127.0.0.1:9"})
     token = private.mint(claims.github())
     error = job.refused(artifact, "--identity-token", "-", stdin=token)
-    assert (error["code"], error["exit"]) == ("network-unavailable", 4)
-    assert "HTTPS_PROXY" in error["next"][1]
+    assert (error["code"], error["exit"]) == ("proxy-unavailable", 4)
+    assert "HTTPS_PROXY" in error["next"][0]
 
 
 def test_file_named_public_is_not_the_public_instance(
@@ -556,7 +558,7 @@ def test_file_named_public_is_not_the_public_instance(
     words = ("--trust", "public", "--identity-token", "-")
     with contextlib.chdir(project):
         error = job.refused(artifact, *words, stdin=token)
-    assert error["code"] == "network-unavailable"
+    assert error["code"] == "proxy-unavailable"
     assert private.entries == 0
 
 

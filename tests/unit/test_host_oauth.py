@@ -230,7 +230,7 @@ def test_an_answer_without_a_usable_token_is_unavailable(body: bytes) -> None:
     assert caught.value.exit_status == 4
 
 
-@pytest.mark.parametrize("status", [500, 503, 429])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
 def test_a_server_in_trouble_is_unavailable(status: int) -> None:
     with pytest.raises(TokenUnavailable) as caught:
         answered(status, b"")
@@ -255,8 +255,13 @@ def test_a_refusal_shows_the_code_and_nothing_else_of_the_answer(body: bytes, sh
 
 
 def test_a_redirect_is_not_followed_with_the_secret() -> None:
-    with server(200, b'{"access_token": "stolen"}') as elsewhere, pytest.raises(TokenRefused):
+    with (
+        server(200, b'{"access_token": "stolen"}') as elsewhere,
+        pytest.raises(TokenUnavailable) as caught,
+    ):
         answered(307, b"", {"Location": elsewhere})
+
+    assert "status 307; no redirect is followed" in caught.value.why
 
 
 def test_an_answer_that_has_to_be_decompressed_is_not_used() -> None:

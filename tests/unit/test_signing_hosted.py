@@ -292,8 +292,8 @@ def test_service_with_a_certificate_that_nobody_trusts_is_not_told_the_token(
     with web.serving(web.redirecting, certificate=own) as site:
         moved(private, "caUrls", site.url.replace("http://", "https://"))
         error = refused(private, artifact)
-    assert error.code == "network-unavailable"
-    assert "certificate verify failed" in error.why
+    assert error.code == "certificate-untrusted"
+    assert "presented" in error.why
     assert site.asked == []
 
 

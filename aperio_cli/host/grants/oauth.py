@@ -48,7 +48,8 @@ MAX_ANSWER_BYTES: Final = 64 * 1024
 _LONGEST_LIFETIME_S: Final = 10 * 365 * 24 * 3600
 _OK: Final = 200
 _SERVER_ERROR: Final = 500
-_TOO_MANY: Final = 429
+_BUSY: Final = (408, 425, 429)  # RFC 9110, RFC 8470
+_REDIRECTS: Final = range(300, 400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,14 @@ async def obtain_token(request: TokenRequest, program: Program) -> AccessToken:
     except Unanswered as error:
         # The text of such an error may quote what was sent; its kind says enough.
         why = f"no answer in {TIMEOUT_S:g} s" if error.is_late else error.kind
+        if error.cause:
+            why = f"{error.cause.what}\n{error.cause.why}"
         raise _unavailable(request, program, why) from None
-    if status >= _SERVER_ERROR or status == _TOO_MANY:
+    if status >= _SERVER_ERROR or status in _BUSY:
         raise _unavailable(request, program, f"status {status}")
+    if status in _REDIRECTS:
+        why = f"status {status}; no redirect is followed with a secret"
+        raise _unavailable(request, program, why)
     if status != _OK:
         raise _refused(request, program, status, body)
     return _token(body, request, program)
