@@ -11,12 +11,14 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from aperio_cli import clock
 from aperio_cli.config import Config, load_readable
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.trust import TrustRootInvalid
 from aperio_cli.errors.usage import PlaceUnusable
 from aperio_cli.files import owning, temporary
 from aperio_cli.machine.interpreters import find_interpreters
+from aperio_cli.proving.moments import find_wrong_clock
 from aperio_cli.store.installed import Store
 from aperio_cli.trust.publisher_files import PublisherFileRequest, verify_publisher_file
 from aperio_cli.trust.roots import DomainRoot, domain_roots
@@ -95,6 +97,8 @@ def _examine_places(found: Examination, paths: Paths) -> None:
     with found.finding("the trusted roots"):
         found.roots = domain_roots(found.config, paths)
         found.findings += [_unusable(root) for root in found.roots if root.source.problem]
+        wrong = find_wrong_clock((root.source for root in found.roots), clock.now())
+        found.findings += [wrong] if wrong else []
     for file in found.config.publisher_files:
         with found.finding(f"`{file.path}`"):
             verify_publisher_file(

@@ -109,6 +109,12 @@ class SignatureInvalid(Refusal):
     code = "signature-invalid"
 
 
+class ClockSuspect(Refusal):
+    """A signature, or a root, is of a time that is yet to come: this machine's clock is suspect."""
+
+    code = "clock-suspect"
+
+
 class SignatureDigestMismatch(Refusal):
     """A bundle is a valid signature, but of another file."""
 

@@ -27,6 +27,7 @@ from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import PROVENANCE_TYPE, RELEASE_TYPES, LogEntry, Proof
 from aperio_cli.models.reading import Unreadable, require_few_members
+from aperio_cli.proving import moments
 from aperio_cli.proving.certificate import check_leaf, signer_of
 from aperio_cli.proving.refusals import (
     Fault,
@@ -110,6 +111,7 @@ def verify_signature(
         BundleMalformed: when the bundle is longer than 1 MiB or not a bundle.
         SignatureDigestMismatch: when it is a valid signature of another file.
         SignatureInvalid: when no root proves it, or it is a statement of another type.
+        ClockSuspect: when it was made at a time that is yet to come.
         AttestationMalformed: when it is a valid signature over no statement of version 1.
         ProvenanceMismatch: when it is provenance that contradicts its maker's certificate.
         TrustDomainUnknown: when no root has the authority that issued its certificate.
@@ -267,6 +269,8 @@ def _verify_over(
     """Return what the first root proves that proves it, as `_verify_against`."""
     if not roots:
         raise no_root("no trust domain is configured")
+    # Before any root is asked: with a clock that is behind none of them trusts anybody yet.
+    moments.require_past(material.certificate.not_valid_before_utc, roots)
     faults: list[Fault] = []
     found: list[tuple[Proof, tuple[str, bytes]]] = []
     for root in roots:
@@ -328,7 +332,9 @@ def _verify_against(
     document = narrowed(root, moment, material.entry["logId"])
     content = _verify_bundle(material, digest, _trusted_root(root.name, document))
     log_entry = _log_entry(material.entry, document["tlogs"][0])
-    signer = signer_of(root.name, material.certificate, _verified_time(material))
+    signed_at = _verified_time(material)
+    moments.require_past(datetime.fromisoformat(signed_at), [root])
+    signer = signer_of(root.name, material.certificate, signed_at)
     return Proof(signer, root.facts, log_entry), content
 
 

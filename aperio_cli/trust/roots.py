@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aperio_cli import clock
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import PathShared, RecordNewer
 from aperio_cli.errors.trust import TrustRootInvalid
@@ -30,6 +31,7 @@ from aperio_cli.models.publisher import (
     STAGING_DOMAIN,
 )
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
+from aperio_cli.proving.moments import is_ahead, latest_known
 from aperio_cli.proving.trusted_root import TrustedRootSource
 from aperio_cli.text import clean, one_line
 from aperio_cli.trust.refreshed import (
@@ -42,6 +44,7 @@ from aperio_cli.trust.refreshed import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from aperio_cli.config import Config, DomainRule
     from aperio_cli.paths import Paths
@@ -209,19 +212,20 @@ def root_age(source: TrustedRootSource, now: datetime) -> str:
         now: the current moment, aware.
     """
     age = root_age_days(source, now)
+    if (known := latest_known([source])) and is_ahead(known[0], now):
+        return f"of a time yet to come ({clock.format_timestamp(known[0])}): see the clock"
     if age is None:
         return "made here" if source.origin == LOCAL_DOMAIN else "of unknown age"
     return {0: "less than a day old", 1: "1 day old"}.get(age, f"{age} days old")
 
 
 def root_age_days(source: TrustedRootSource, now: datetime) -> int | None:
-    """Return how many whole days ago a root was known to be current; None when nobody knows."""
-    if not source.as_of:
-        return None
-    try:
-        return max(0, (now - datetime.fromisoformat(source.as_of)).days)
-    except (ValueError, TypeError):
-        return None
+    """Return how many whole days ago a root was known to be current.
+
+    None when nobody knows, or when that is yet to come.
+    """
+    known = latest_known([source])
+    return None if known is None or is_ahead(known[0], now) else max(0, (now - known[0]).days)
 
 
 # ── one domain ────────────────────────────────────────────────────────────────────────────────────

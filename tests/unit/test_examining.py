@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
+from aperio_cli import clock
 from aperio_cli.__main__ import main
 from aperio_cli.config import load_readable, places
 from aperio_cli.examining import Examination, examine
@@ -97,6 +99,17 @@ def test_publisher_file_that_is_missing_is_a_finding(paths: Paths) -> None:
 
     assert codes(found) == ["publisher-file-invalid"]
     assert str(missing) in found.findings[0].what
+
+
+def test_clock_that_is_behind_the_roots_is_a_finding(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: datetime(2016, 11, 29, tzinfo=UTC))
+
+    found = examine(paths)
+
+    assert codes(found) == ["clock-suspect"]
+    assert "the trusted root `public` was current at" in found.findings[0].why
 
 
 def test_temporary_folder_that_is_not_there_is_a_finding(

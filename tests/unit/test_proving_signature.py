@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,6 +83,55 @@ def test_signer_has_identity_issuer_time_and_certificate_of_the_bundle(
         "claims": {},
         "further_domains": [],
     }
+
+
+# ── times that lie ahead ──────────────────────────────────────────────────────────────────────────
+
+
+def test_signature_of_a_time_yet_to_come_refuses_and_names_the_clock(
+    forge: Forge, root: TrustedRootSource
+) -> None:
+    ahead = clock.now() + timedelta(days=3650)
+
+    refused = refusal(forge.but(issued_at=ahead).bundle_json(DIGEST), root)
+
+    assert (refused.code, refused.exit_status) == ("clock-suspect", 3)
+    assert f"signed at {clock.format_timestamp(ahead)}" in refused.why
+    assert "set this machine's clock" in refused.next[0]
+    assert "tell the publisher" in refused.next[1]
+
+
+@pytest.mark.parametrize("minutes", [-60, 4])
+def test_signature_of_a_clock_that_is_a_little_ahead_verifies(
+    forge: Forge, root: TrustedRootSource, minutes: int
+) -> None:
+    bundle = forge.but(issued_at=clock.now() + timedelta(minutes=minutes)).bundle_json(DIGEST)
+
+    assert verify_signature(DIGEST, bundle, [root]).signer.identity == "alice@local"
+
+
+def test_clock_that_is_years_behind_is_told_by_the_roots_beside_the_signature(
+    forge: Forge, root: TrustedRootSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = forge.bundle_json(DIGEST)
+    shipped = replace(root, name="public", as_of="2026-05-07T13:58:18Z")
+    monkeypatch.setattr(clock, "now", lambda: datetime(2016, 11, 29, tzinfo=UTC))
+
+    refused = refusal(bundle, root, shipped)
+
+    assert refused.code == "clock-suspect"
+    assert "this clock 2016-11-29T00:00:00Z" in refused.why
+    assert "`public` was current at 2026-05-07T13:58:18Z" in refused.why
+    assert refused.next == ("set this machine's clock, then run the same command again",)
+
+
+def test_clock_that_is_years_ahead_does_not_undo_a_signature(
+    forge: Forge, root: TrustedRootSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = forge.bundle_json(DIGEST)
+    monkeypatch.setattr(clock, "now", lambda: datetime(2036, 11, 29, tzinfo=UTC))
+
+    assert verify_signature(DIGEST, bundle, [root]).signer.identity == "alice@local"
 
 
 def test_signer_has_claims_of_a_workflow_by_name(forge: Forge, root: TrustedRootSource) -> None:

@@ -562,7 +562,8 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
         (timedelta(days=21, hours=3), "21 days old"),
         (timedelta(days=1), "1 day old"),
         (timedelta(hours=23), "less than a day old"),
-        (timedelta(days=-3), "less than a day old"),
+        (timedelta(minutes=-4), "less than a day old"),
+        (timedelta(days=-3), "of a time yet to come (2026-11-25T12:00:00Z): see the clock"),
     ],
 )
 def test_age_is_told_in_days(age: timedelta, text: str) -> None:
