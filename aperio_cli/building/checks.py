@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli.archive import reading
-from aperio_cli.building.contents import VENDOR, is_skipped_folder, refuse_depth
+from aperio_cli.building.contents import MAX_FILE_BYTES, VENDOR, select
 from aperio_cli.building.pack import BuildRequest, build
+from aperio_cli.building.view import make_view
 from aperio_cli.errors.building import BuildNotReproducible
+from aperio_cli.files.beneath import Beneath
 from aperio_cli.files.temporary import temporary_folder
 from aperio_cli.models.artifact import Project
 
@@ -37,7 +39,7 @@ def check_reproducible(request: BuildRequest, artifacts: Sequence[Artifact]) -> 
     """
     with temporary_folder("aperio-check-") as folder:
         copy = Path(folder) / "project"
-        _copy_project(request.project.path, copy, without=request.out.absolute())
+        _copy_project(request, copy)
         again = replace(
             request,
             project=Project(copy, request.project.manifest),
@@ -49,22 +51,19 @@ def check_reproducible(request: BuildRequest, artifacts: Sequence[Artifact]) -> 
                 raise _differs(one, other)
 
 
-def _copy_project(source: Path, destination: Path, *, without: Path) -> None:
-    """Copy what a build reads: not repositories, caches, environments and earlier artifacts."""
-
-    def left_out(folder: str, names: list[str]) -> set[str]:
-        place = Path(folder)
-        refuse_depth(source, len(place.relative_to(source).parts))
-        is_at_top = place == source
-        return {
-            name
-            for name in names
-            if (place / name).is_dir()
-            and not (is_at_top and name == VENDOR)
-            and (place / name == without or is_skipped_folder(place / name, is_at_top=is_at_top))
-        }
-
-    shutil.copytree(source, destination, symlinks=True, ignore=left_out)
+def _copy_project(request: BuildRequest, destination: Path) -> None:
+    """Copy what a build reads: what is packed, the files at the top, the wheels in `vendor`."""
+    project = request.project
+    language = project.manifest.runtime.language
+    names = set(select(project.path, language, out=request.out.absolute()).names)
+    with Beneath(project.path) as files:
+        places = ((), (VENDOR,)) if files.mode(VENDOR) else ((),)
+        for place in places:
+            for name in files.names(*place):
+                status = files.path(*place, name).lstat()
+                if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE_BYTES:
+                    names.add("/".join((*place, name)))
+    make_view(project.path, sorted(names), destination)
 
 
 def _differs(one: Artifact, other: Artifact) -> BuildNotReproducible:

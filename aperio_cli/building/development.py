@@ -1,26 +1,31 @@
 """A project becomes a DevelopmentBuild.
 
-A Python project is run from its own source, with its dependencies from a cache; a Go project is
-compiled into the cache.
+A Python project is run from a copy of what would be packed, with its dependencies, both in a
+cache; a Go project is compiled into the cache.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import platform as machine
 import secrets
 from typing import TYPE_CHECKING
 
 from aperio_cli.archive import unpacking
 from aperio_cli.building.closure import check_roots
+from aperio_cli.building.contents import select
 from aperio_cli.building.dependencies import DependencyRequest, Target, install_dependencies
-from aperio_cli.building.go import develop_program
+from aperio_cli.building.go import develop_program, prune
 from aperio_cli.building.lock import read_lock
 from aperio_cli.building.project import load_project
 from aperio_cli.building.pyproject import read_pyproject
-from aperio_cli.building.python import development_script
+from aperio_cli.building.python import VIEW_APP, development_script
+from aperio_cli.building.view import content_digest, make_view
+from aperio_cli.errors import AperioError
 from aperio_cli.errors.building import InterpreterNotDeclared
+from aperio_cli.files import tree
 from aperio_cli.files.reading import read_capped
 from aperio_cli.files.removing import remove_tree
 from aperio_cli.files.writing import ASIDE_PREFIX, disk_full_guard, ensure_own, write_atomic
@@ -29,13 +34,14 @@ from aperio_cli.models.artifact import DevelopmentBuild, Interpreter, Project
 from aperio_cli.models.platform import Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from aperio_cli.models.artifact import Artifact
 
 _COMPILE_DEADLINE_S = 120.0
 _KEY_DIGITS = 32
+_START = "bin"
 _MAX_SCRIPT_BYTES = 64 * 1024
 
 
@@ -45,7 +51,7 @@ def develop(
     interpreter: Interpreter | None,
     environment: Mapping[str, str],
 ) -> DevelopmentBuild:
-    """Make a project runnable without packing it.
+    """Make a project runnable without packing it: exactly what would be packed, and no more.
 
     The locked dependencies are installed once for each lock, interpreter tag and platform, in
     `cache/development/`; a later call with the same ones takes no download and no pip. A Go
@@ -65,6 +71,7 @@ def develop(
         LockInconsistent: requirements.lock lacks something that is needed.
         BuildDependencyUnavailable, DependencyDigestMismatch, NetworkUnavailable,
         BuildDependencyFailed: from installing the dependencies.
+        TreeNotPlain, MemberUnfit, IgnoreInvalid: as `select`.
         GoToolchainMissing, GoModulesUnpinned, GoBuildFailed: from compiling a Go project.
         DiskFull: there is no space; what was half written has been removed.
         FolderNotPrivate: the cache is somebody else's folder.
@@ -77,9 +84,12 @@ def develop(
         with disk_full_guard(f"`{project.path}` was not started"):
             return DevelopmentBuild(project, develop_program(project, root, environment, _here()))
     chosen = _declared(project, interpreter)
+    names = select(project.path, "python").names
     ensure_own(root)
     library = _library(project, root, chosen, environment)
-    return DevelopmentBuild(project, _script(project, root, library), chosen, library)
+    with disk_full_guard(f"`{project.path}` was not started"):
+        script = _view(project, names, root, library) / _START / _script_name(project)
+    return DevelopmentBuild(project, script, chosen, library)
 
 
 def develop_artifact(
@@ -164,12 +174,45 @@ def _compile(interpreter: Interpreter, library: Path) -> None:
         ask_child(command, _COMPILE_DEADLINE_S)
 
 
-def _script(project: Project, root: Path, library: Path) -> Path:
-    """Return the starting script of this project with these dependencies."""
-    text = development_script(project.path, library).encode()
-    folder = root / f"script-{hashlib.sha256(text).hexdigest()[:_KEY_DIGITS]}"
-    ensure_own(folder)
-    script = folder / f"{project.manifest.entrypoint}.py"
-    if not script.exists() or read_capped(script, _MAX_SCRIPT_BYTES) != text:
-        write_atomic(script, text)
-    return script
+def _script_name(project: Project) -> str:
+    return f"{project.manifest.entrypoint}.py"
+
+
+def _view(project: Project, names: Sequence[str], root: Path, library: Path) -> Path:
+    """Return a copy of what would be packed, with a starting script; made when anything changed."""
+    start = development_script(library)
+    place = root / f"view-{hashlib.sha256(os.fsencode(project.path)).hexdigest()[:_KEY_DIGITS]}"
+    ensure_own(place)
+    view = place / content_digest(project.path, names, _script_name(project), start)
+    if _is_intact(view, start, project):
+        view.touch()
+        return view
+    aside = place / (ASIDE_PREFIX + secrets.token_hex(8))
+    aside.mkdir()
+    try:
+        make_view(project.path, names, aside / VIEW_APP)
+        (aside / _START).mkdir()
+        write_atomic(aside / _START / _script_name(project), start.encode())
+        # Of the copy: the project may have been changed since.
+        view = place / content_digest(aside / VIEW_APP, names, _script_name(project), start)
+        if not _is_intact(view, start, project):
+            remove_tree(view)
+            _take_place(aside, view)
+    finally:
+        remove_tree(aside)
+    prune(place)
+    return view
+
+
+def _is_intact(view: Path, start: str, project: Project) -> bool:
+    """Return whether a view is there and nothing in it was changed, as a plugin could."""
+    try:
+        names = sorted(tree.file_names(view / VIEW_APP))
+        scripts = {
+            name: read_capped(view / _START / name, _MAX_SCRIPT_BYTES)
+            for name in tree.file_names(view / _START)
+        }
+        found = content_digest(view / VIEW_APP, names, _script_name(project), start)
+    except (OSError, AperioError):
+        return False
+    return found == view.name and scripts == {_script_name(project): start.encode()}

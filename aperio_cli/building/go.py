@@ -19,18 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 from aperio_cli.archive.writing import Member
 from aperio_cli.building import sbom
-from aperio_cli.building.contents import ProjectFile, not_plain, refuse_depth
+from aperio_cli.building.contents import ProjectFile, select
 from aperio_cli.building.go_environment import module_cache
 from aperio_cli.building.go_modules import parse_build_info
 from aperio_cli.building.go_tool import GoRun, find_toolchain, run_go
+from aperio_cli.building.project import DOCUMENTS
+from aperio_cli.building.view import content_digest, make_view
 from aperio_cli.errors.building import GoBuildFailed, ProjectInvalid
-from aperio_cli.files.reading import hash_file
 from aperio_cli.files.removing import remove_tree
 from aperio_cli.files.temporary import temporary_folder
 from aperio_cli.files.writing import ASIDE_PREFIX, ensure_own
+from aperio_cli.models.manifest import FILE_NAME as MANIFEST_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
 
     from aperio_cli.models.artifact import Project
     from aperio_cli.models.manifest import Manifest
@@ -43,8 +45,11 @@ MODULE_CACHE = "go"
 _REPRODUCIBLE = ("-trimpath", "-ldflags=-s -w -buildid= -linkmode=internal")
 _ARCHIVE = b"!<arch>\n"
 _KEY_DIGITS = 32
-_KEPT_PROGRAMS = 3
-_MAX_FILES = 50_000
+_KEPT = 3
+# Of `go list`: what is compiled without cgo, and what is embedded.
+_COMPILED = ("GoFiles", "SFiles", "HFiles", "SysoFiles", "EmbedFiles")
+_SOURCES = (".go", ".s", ".S", ".h", ".syso", "go.mod", "go.sum", "vendor/modules.txt")
+_NOT_TOLD = frozenset({MANIFEST_FILE, *DOCUMENTS})
 
 
 def compile_program(run: GoRun, output: Path) -> None:
@@ -92,28 +97,47 @@ def go_members(run: GoRun, manifest: Manifest) -> Iterator[Member]:
 def compiled_files(run: GoRun) -> tuple[ProjectFile, ...]:
     """Return the files of the project that end up in the program, wherever they stand.
 
-    They are those that `contents.project_files` skips, too: a package in a folder `build`, or
-    whatever `//go:embed` names.
-
     Raises:
         ProjectInvalid: a `replace` in go.mod leads out of the project's folder.
         AperioError, OSError: as `run_go`.
     """
-    fields = "-json=Dir,GoFiles,EmbedFiles,Module"
+    _refuse_replacement_outside(run)
+    fields = f"-json=Dir,Module,{','.join(_COMPILED)}"
     # -e: what is wrong with a package is said better by the compiler.
     text = run_go(run, ["list", "-e", "-deps", fields, "."])
     found: dict[str, ProjectFile] = {}
     for package in _json_values(text):
-        if not _is_own(package):
+        if not _is_own(package) or not package.get("Dir"):
             continue
-        folder = Path(package["Dir"])
-        if not folder.is_relative_to(run.project):
-            raise _leads_out(run.project, package["Module"])
-        for name in (*package.get("GoFiles", ()), *package.get("EmbedFiles", ())):
-            path = folder / name
-            shown = path.relative_to(run.project).as_posix()
-            found[shown] = ProjectFile(shown, path, is_packed=False, is_test=False)
+        for kind in _COMPILED:
+            for name in package.get(kind, ()):
+                path = Path(package["Dir"], name)
+                shown = path.relative_to(os.path.realpath(run.source)).as_posix()
+                found[shown] = ProjectFile(shown, run.source / shown)
     return tuple(found[name] for name in sorted(found))
+
+
+def _refuse_replacement_outside(run: GoRun) -> None:
+    """Refuse a required module that go.mod replaces by a folder outside of the project."""
+    for document in _json_values(run_go(run, ["mod", "edit", "-json"])):
+        required = {each["Path"] for each in document.get("Require") or ()}
+        for replaced in document.get("Replace") or ():
+            path = replaced["New"]["Path"]
+            is_folder = not replaced["New"].get("Version")
+            outside = os.path.normpath(path).startswith(("/", ".."))
+            if is_folder and outside and replaced["Old"]["Path"] in required:
+                raise _leads_out(run.project, replaced["Old"]["Path"], path)
+
+
+def is_unneeded(name: str, taken: Container[str]) -> bool:
+    """Return whether a file of a project stays out of its program, and people should know.
+
+    Args:
+        name: its path.
+        taken: names of those that were compiled or embedded.
+    """
+    is_known = name in _NOT_TOLD or name.endswith(_SOURCES) or "testdata" in name.split("/")[:-1]
+    return name not in taken and not is_known
 
 
 def _is_own(package: Mapping[str, Any]) -> bool:
@@ -139,13 +163,13 @@ def _json_values(text: str) -> Iterator[dict[str, Any]]:
         position = text.find("{\n", end)
 
 
-def _leads_out(project: Path, module: Mapping[str, Any]) -> ProjectInvalid:
+def _leads_out(project: Path, module: str, path: str) -> ProjectInvalid:
     return ProjectInvalid(
         f"`{project}` was not built: a `replace` in go.mod leads out of its folder",
-        why=f"{module['Path']} => {module['Replace']['Path']}",
+        why=f"{module} => {path}",
         next=[
             "copy that module into the project's folder, such as below third_party/",
-            f"or require a published version: `go mod edit -dropreplace={module['Path']}`",
+            f"or require a published version: `go mod edit -dropreplace={module}`",
         ],
     )
 
@@ -171,23 +195,30 @@ def develop_program(
     toolchain = find_toolchain(environment, f"`{project.path}` was not started")
     place = root / f"go-{hashlib.sha256(os.fsencode(project.path)).hexdigest()[:_KEY_DIGITS]}"
     ensure_own(place)
-    key = _content_key(project.path, toolchain.version, str(platform))
-    program = place / key / project.manifest.entrypoint
+    names = select(project.path, "go").names
+    circumstances = (project.manifest.entrypoint, toolchain.version, str(platform))
+    program = place / content_digest(project.path, names, *circumstances) / circumstances[0]
     if program.is_file():
-        (place / key).touch()
+        program.parent.touch()
         return program
-    with temporary_folder("aperio-go-") as scratch:
+    with temporary_folder("aperio-go-") as folder:
         run = GoRun(
             toolchain=toolchain,
             project=project.path,
-            scratch=Path(scratch),
+            source=Path(folder, "source"),
+            scratch=Path(folder, "scratch"),
             modules=module_cache(environment, root.parent / "downloads" / MODULE_CACHE),
             compiled=root.parent / "go-build",
             environment=environment,
             platform=platform,
         )
+        run.scratch.mkdir()
+        make_view(project.path, names, run.source)
+        # Of the copy: the project may have been changed since.
+        program = place / content_digest(run.source, names, *circumstances) / circumstances[0]
+        _refuse_replacement_outside(run)
         _compile_aside(run, place, program)
-    _prune(place)
+    prune(place)
     return program
 
 
@@ -205,45 +236,8 @@ def _compile_aside(run: GoRun, place: Path, program: Path) -> None:
         remove_tree(aside)
 
 
-def _content_key(project: Path, *circumstances: str) -> str:
-    """Return a digest of every file that a build could read, and of what else decides the program.
-
-    Raises:
-        ProjectInvalid: there are more files than any plugin has, or folders nested too deeply.
-        TreeNotPlain: there is a link to a file.
-    """
-    digest = hashlib.sha256("\n".join(circumstances).encode())
-    for number, path in enumerate(_sources(project, project)):
-        if number >= _MAX_FILES:
-            raise ProjectInvalid(
-                f"`{project}` was not started: it has more than {_MAX_FILES} files",
-                next=["move what is no part of the plugin out of its folder"],
-            )
-        name = os.fsencode(path.relative_to(project))
-        digest.update(b"\0" + name + b"\0" + hash_file(path).hex.encode())
-    return digest.hexdigest()[:_KEY_DIGITS]
-
-
-def _sources(project: Path, folder: Path, depth: int = 0) -> Iterator[Path]:
-    """Give every file below a folder of a project that go could compile.
-
-    Raises:
-        TreeNotPlain: there is a link to a file, which go would follow.
-        ProjectInvalid: folders are nested more than 100 deep.
-    """
-    refuse_depth(project, depth)
-    for path in sorted(folder.iterdir()):
-        if path.is_dir():
-            if path.name != ".git" and not path.is_symlink():
-                yield from _sources(project, path, depth + 1)
-        elif path.is_symlink():
-            raise not_plain(project, path.relative_to(project).as_posix(), path.lstat().st_mode)
-        elif path.is_file():
-            yield path
-
-
-def _prune(place: Path) -> None:
-    """Keep the latest programs of a project; another run may be about to start one of them."""
-    programs = [path for path in place.iterdir() if not path.name.startswith(ASIDE_PREFIX)]
-    for path in sorted(programs, key=lambda path: path.stat().st_mtime)[:-_KEPT_PROGRAMS]:
+def prune(place: Path) -> None:
+    """Keep the latest of what was made of a project; another run may be about to start it."""
+    made = [path for path in place.iterdir() if not path.name.startswith(ASIDE_PREFIX)]
+    for path in sorted(made, key=lambda path: path.stat().st_mtime)[:-_KEPT]:
         remove_tree(path)

@@ -64,7 +64,7 @@ def read_go(project: Path, files: Iterable[ProjectFile]) -> Facts:
 
 
 def _is_own(project: Path, file: ProjectFile) -> bool:
-    folder = file.path.parent
+    folder = (project / file.name).parent
     while folder != project and folder.is_relative_to(project):
         if (folder / "go.mod").exists():
             return False

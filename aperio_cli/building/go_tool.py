@@ -50,7 +50,8 @@ class GoRun:
 
     Attributes:
         toolchain: from `find_toolchain`.
-        project: the folder with go.mod; what go calls its paths by.
+        project: the author's folder, by which messages call it.
+        source: the copy of it that go reads, with go.mod; without links, repository and artifacts.
         scratch: an empty folder of these runs' own: temporary files, output.
         modules: the module cache; made when it is missing.
         compiled: the cache of compiled packages; made when it is missing.
@@ -60,6 +61,7 @@ class GoRun:
 
     toolchain: Toolchain
     project: Path
+    source: Path
     scratch: Path
     modules: Path
     compiled: Path
@@ -129,7 +131,7 @@ def run_go(run: GoRun, arguments: Sequence[str], *, deadline_s: float = DEADLINE
     """
     output = run.scratch / "go.log"
     command = [str(run.toolchain.executable), *arguments]
-    status = run_child(command, run.project, go_environment(run), output, deadline_s)
+    status = run_child(command, run.source, go_environment(run), output, deadline_s)
     if status is None:
         why = f"go {arguments[0]} was stopped after {deadline_s:g} s\n{read_end(output)}"
         raise failed(run, why)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from aperio_cli.archive import writing
 from aperio_cli.building import contents, dependencies, go, go_tool, lock, python, report, sbom
 from aperio_cli.building.agreement import check_go, check_python
+from aperio_cli.building.contents import ProjectFile
 from aperio_cli.building.go_environment import module_cache
 from aperio_cli.building.manifest_text import with_tags
 from aperio_cli.building.project import DOCUMENTS, read_manifest_bytes
 from aperio_cli.building.report import BuildResult
 from aperio_cli.building.secret_files import refuse_secrets
+from aperio_cli.building.view import make_view
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.files.beneath import Beneath
 from aperio_cli.files.temporary import temporary_folder
@@ -28,8 +30,8 @@ from aperio_cli.text import clean
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aperio_cli.building.contents import ProjectFile
-    from aperio_cli.building.report import LeftOut
+    from aperio_cli.building.contents import Selection
+    from aperio_cli.building.report import LeftOut, Waived
     from aperio_cli.models.platform import Platform
 
 EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
@@ -69,13 +71,40 @@ class _Inputs:
     """What of a project goes into each of its artifacts.
 
     `made_with` is what decides the rest: the lock of a Python plugin, the Go of a Go plugin.
+
+    Attributes:
+        manifest, manifest_bytes: with the chosen interpreters.
+        selection: what of the project is the plugin.
+        view: the copy of that, and of the documents.
+        waived: of what is packed whatever the platform.
+        made_with: see above.
+        mtime: of every member.
     """
 
     manifest: Manifest
     manifest_bytes: bytes
-    files: tuple[ProjectFile, ...]
+    selection: Selection
+    view: Path
+    waived: tuple[Waived, ...]
     made_with: lock.Lock | go_tool.Toolchain
     mtime: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What one platform's artifact is made of.
+
+    Attributes:
+        members: all of them.
+        taken: names of the project's files that are in it, as they are or compiled.
+        left_out: what of its dependencies is not.
+        waived: findings in what was compiled.
+    """
+
+    members: list[writing.Member]
+    taken: frozenset[str]
+    left_out: tuple[LeftOut, ...] = ()
+    waived: tuple[Waived, ...] = ()
 
 
 def build(request: BuildRequest) -> list[Artifact]:
@@ -95,7 +124,9 @@ def build_and_tell(request: BuildRequest) -> BuildResult:
         RuntimeUnsupported: Python plugins are not built for one of the platforms.
         UsageError: a Python version is malformed or not declared; SOURCE_DATE_EPOCH is no number.
         SecretInProject, SecretScanTooLong: a file looks like a credential, or nobody can tell.
-        TreeNotPlain, ProjectInvalid: the project holds links or devices, or too many files.
+        TreeNotPlain: a link or a device stands where code belongs.
+        ProjectInvalid: there is more than an artifact can hold.
+        IgnoreInvalid: `.aperioignore` cannot be used.
         ManifestInvalid, ManifestKindUnknown: the manifest changed since the project was loaded.
         SourceInvalid: the source does not compile.
         DeclarationsDiffer: manifest, pyproject.toml and source disagree.
@@ -110,33 +141,37 @@ def build_and_tell(request: BuildRequest) -> BuildResult:
         DiskFull: there is no space; no artifact was replaced by half of one.
         OSError: a file may not be read or the folder cannot be written.
     """
-    inputs = _gather(request)
     platforms = list(dict.fromkeys(request.platforms))
     with (
         disk_full_guard(f"`{request.project.path}` was not built"),
         temporary_folder("aperio-build-") as folder,
     ):
-        made = [
-            _members(request, inputs, platform, Path(folder) / platform.slug)
+        inputs = _gather(request, Path(folder) / "view")
+        parts = [
+            _parts(request, inputs, platform, Path(folder) / platform.slug)
             for platform in platforms
         ]
         _make_output(request)
         artifacts = [
-            _write(request, inputs, platform, members)
-            for platform, (members, _) in zip(platforms, made, strict=True)
+            _write(request, inputs, platform, each.members)
+            for platform, each in zip(platforms, parts, strict=True)
         ]
-    left_out = dict.fromkeys(each for _, left in made for each in left)
-    return BuildResult(tuple(artifacts), tuple(left_out))
+    return _result(inputs, parts, artifacts)
 
 
-def _gather(request: BuildRequest) -> _Inputs:
+def _gather(request: BuildRequest, view: Path) -> _Inputs:
     """Return everything that can refuse a project, before anything is downloaded or written."""
     project = request.project
     _check_output(request)
     manifest_bytes = read_manifest_bytes(project.path)
     manifest = Manifest.parse(manifest_bytes, where=str(project.path / MANIFEST))
-    files = contents.project_files(project.path, without=request.out.absolute())
-    refuse_secrets(project.path, files)
+    language = manifest.runtime.language
+    selection = contents.select(project.path, language, out=request.out.absolute())
+    always = (MANIFEST, *DOCUMENTS)
+    make_view(project.path, dict.fromkeys((*always, *selection.names)), view)
+    judged = dict.fromkeys((*always, *(selection.names if language == "python" else ())))
+    files = [ProjectFile(name, view / name) for name in judged]
+    waived = refuse_secrets(project.path, files, selection.ignore.waivers)
     tags = _chosen_tags(request.pythons, manifest)
     if tags != manifest.runtime.tags:
         manifest_bytes = with_tags(manifest_bytes, tags)
@@ -144,7 +179,24 @@ def _gather(request: BuildRequest) -> _Inputs:
     if manifest.runtime.language == "python":
         check_python(project.path, manifest, files)
     made_with = _made_with(request, manifest)
-    return _Inputs(manifest, manifest_bytes, files, made_with, _source_time(request.environment))
+    mtime = _source_time(request.environment)
+    return _Inputs(manifest, manifest_bytes, selection, view, waived, made_with, mtime)
+
+
+def _result(inputs: _Inputs, parts: Sequence[_Parts], artifacts: Sequence[Artifact]) -> BuildResult:
+    """Return what was made, with what was left out or waived, each once."""
+    chain = itertools.chain.from_iterable
+    waived = dict.fromkeys((*inputs.waived, *chain(each.waived for each in parts)))
+    taken = frozenset[str]().union(*(each.taken for each in parts))
+    unneeded = [name for name in inputs.selection.names if go.is_unneeded(name, taken)]
+    left_out = (
+        *inputs.selection.left_out,
+        *contents.collapsed([(name, "not compiled in, nor embedded") for name in unneeded]),
+        *dict.fromkeys(chain(each.left_out for each in parts)),
+    )
+    used = {each.path for each in waived}
+    unused = [each.path for each in inputs.selection.ignore.waivers if each.path not in used]
+    return BuildResult(tuple(artifacts), left_out, tuple(waived), tuple(unused))
 
 
 def _check_output(request: BuildRequest) -> None:
@@ -201,23 +253,17 @@ def _chosen_tags(pythons: Sequence[str], manifest: Manifest) -> tuple[str, ...]:
     return tuple(tag for tag in declared if tag in asked) if asked else declared
 
 
-def _members(
-    request: BuildRequest, inputs: _Inputs, platform: Platform, folder: Path
-) -> tuple[list[writing.Member], list[LeftOut]]:
-    """Return the members of one platform's artifact, and what of its parts was left out.
-
-    What is made for it is made below `folder`.
-    """
+def _parts(request: BuildRequest, inputs: _Inputs, platform: Platform, folder: Path) -> _Parts:
+    """Return the parts of one platform's artifact; what is made for it is made below `folder`."""
     folder.mkdir()
-    documents = [writing.Member(name, request.project.path / name) for name in DOCUMENTS]
-    left_out: list[LeftOut] = []
-    if isinstance(inputs.made_with, lock.Lock):
-        wheels = _installed(request, inputs, inputs.made_with, platform, folder)
-        made = _python_members(inputs, wheels, folder)
-        left_out = report.scripts_left_out(itertools.chain.from_iterable(wheels.values()))
+    made = inputs.made_with
+    if isinstance(made, lock.Lock):
+        parts = _python_parts(inputs, _installed(request, inputs, made, platform, folder), folder)
     else:
-        made = _go_members(request, inputs, inputs.made_with, platform, folder)
-    return [writing.Member(MANIFEST, inputs.manifest_bytes), *documents, *made], left_out
+        parts = _go_parts(request, inputs, made, platform, folder)
+    documents = [writing.Member(name, inputs.view / name) for name in DOCUMENTS]
+    parts.members[:0] = [writing.Member(MANIFEST, inputs.manifest_bytes), *documents]
+    return parts
 
 
 def _installed(
@@ -237,39 +283,43 @@ def _installed(
     return wheels
 
 
-def _python_members(
+def _python_parts(
     inputs: _Inputs, wheels: Mapping[str, Sequence[dependencies.InstalledWheel]], folder: Path
-) -> list[writing.Member]:
+) -> _Parts:
     manifest = inputs.manifest
+    names = inputs.selection.names
     libraries = {tag: folder / tag for tag in wheels}
-    return [
+    members = [
         writing.Member(sbom.FILE_NAME, sbom.make_sbom(manifest, wheels)),
-        *python.python_members(manifest.entrypoint, inputs.files, libraries),
+        *python.python_members(manifest.entrypoint, inputs.view, names, libraries),
     ]
+    dropped = report.scripts_left_out(itertools.chain.from_iterable(wheels.values()))
+    return _Parts(members, frozenset(names), tuple(dropped))
 
 
-def _go_members(
+def _go_parts(
     request: BuildRequest,
     inputs: _Inputs,
     toolchain: go_tool.Toolchain,
     platform: Platform,
     folder: Path,
-) -> list[writing.Member]:
+) -> _Parts:
     downloads = request.download_cache or folder
     run = go_tool.GoRun(
         toolchain=toolchain,
         project=request.project.path,
+        source=inputs.view,
         scratch=folder,
         modules=module_cache(request.environment, downloads / go.MODULE_CACHE),
         compiled=request.compile_cache or folder / "compiled",
         environment=request.environment,
         platform=platform,
     )
-    compiled = go.compiled_files(run)
-    refuse_secrets(request.project.path, compiled)
+    files = go.compiled_files(run)
+    waived = refuse_secrets(request.project.path, files, inputs.selection.ignore.waivers)
     members = list(go.go_members(run, inputs.manifest))
-    check_go(request.project.path, inputs.manifest, compiled)
-    return members
+    check_go(request.project.path, inputs.manifest, files)
+    return _Parts(members, frozenset(file.name for file in files), waived=waived)
 
 
 def _write(

@@ -18,17 +18,16 @@ import stat
 from typing import TYPE_CHECKING
 
 from aperio_cli.archive.writing import Member
+from aperio_cli.building.contents import APP
 from aperio_cli.building.project import SCRIPT
 from aperio_cli.files import tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from aperio_cli.building.contents import ProjectFile
-
-APP = "lib/app"
-"""Folder of the author's source in an artifact."""
+VIEW_APP = "app"
+"""Folder of the author's source in a view that is run."""
 
 _LOCATE_PACKED = """\
 root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
@@ -41,8 +40,9 @@ if carried and tag not in carried:
     sys.exit(f"{message} ({sys.executable})")
 """
 
-_LOCATE_IN_PLACE = """\
-source = {source!r}
+_LOCATE_VIEW = """\
+root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+source = os.path.join(root, {source!r})
 library = {library!r}
 """
 
@@ -98,14 +98,13 @@ def starting_script() -> str:
     return _script("Starts plugin.py with the dependencies beside it.", _LOCATE_PACKED)
 
 
-def development_script(source: Path, library: Path) -> str:
-    """Return the starting script of a project that is run in place.
+def development_script(library: Path) -> str:
+    """Return `bin/<entrypoint>.py` of a view that is run: it starts what is in the view's `app`.
 
     Args:
-        source: the project's folder.
-        library: the folder with its locked dependencies.
+        library: the folder with the project's locked dependencies.
     """
-    located = _LOCATE_IN_PLACE.format(source=str(source), library=str(library))
+    located = _LOCATE_VIEW.format(source=VIEW_APP, library=str(library))
     return _script("Starts plugin.py of a project under development.", located)
 
 
@@ -127,20 +126,21 @@ def launcher(entrypoint: str, tags: Iterable[str]) -> str:
 
 
 def python_members(
-    entrypoint: str, files: Sequence[ProjectFile], libraries: Mapping[str, Path]
+    entrypoint: str, view: Path, names: Iterable[str], libraries: Mapping[str, Path]
 ) -> Iterator[Member]:
     """Yield the members of a Python plugin's artifact below `bin/` and `lib/`.
 
     Args:
         entrypoint: the manifest's.
-        files: the project's files; the packed ones are taken.
+        view: a copy of the project's files.
+        names: of those that are packed.
         libraries: the folder with the installed dependencies, by interpreter tag.
     """
     yield Member(f"bin/{entrypoint}", launcher(entrypoint, libraries).encode(), executable=True)
     yield Member(f"bin/{entrypoint}.py", starting_script().encode())
-    for file in files:
-        if file.is_packed:
-            yield Member(f"{APP}/{file.name}", file.path)
+    for name in names:
+        path = view / name
+        yield Member(f"{APP}/{name}", path, executable=is_executable(path))
     for tag, library in libraries.items():
         for name in tree.file_names(library):
             path = library / name

@@ -39,7 +39,7 @@ def read_python(project: Path, files: Iterable[ProjectFile], tags: Sequence[str]
 
     Args:
         project: the project's folder, for messages.
-        files: its files; the packed ones ending in `.py` are read.
+        files: what is packed; the ones ending in `.py` are read.
         tags: the interpreters that it is for, such as `cp311`.
 
     Raises:
@@ -52,7 +52,7 @@ def read_python(project: Path, files: Iterable[ProjectFile], tags: Sequence[str]
     problems: list[str] = []
     with Beneath(project) as opened:
         for file in files:
-            if file.is_packed and file.name.endswith(".py"):
+            if file.name.endswith(".py"):
                 data = opened.read(*file.name.split("/"), limit_bytes=MAX_SOURCE_BYTES)
                 try:
                     tree = _compiled(file.name, data, min(minors))

@@ -32,16 +32,46 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
+class Waived:
+    """Something that looks like a secret, and that the author says is none.
+
+    Attributes:
+        path: of the file in the project.
+        line: in which it begins; 0 for the file's name.
+        what: what it looks like, such as "an AWS access key id".
+        reason: the author's, in `.aperioignore`.
+    """
+
+    path: str
+    line: int
+    what: str
+    reason: str
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as `plugin build --json` shows it."""
+        return {
+            "path": self.path,
+            "line": self.line or None,
+            "what": self.what,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class BuildResult:
     """What a build made.
 
     Attributes:
         artifacts: in the order of the platforms.
         left_out: each thing once, whatever the number of artifacts.
+        waived: the findings that `.aperioignore` waives, likewise.
+        unused: paths of waivers that fit nothing which was found.
     """
 
     artifacts: tuple[Artifact, ...]
     left_out: tuple[LeftOut, ...]
+    waived: tuple[Waived, ...]
+    unused: tuple[str, ...]
 
 
 def scripts_left_out(wheels: Iterable[InstalledWheel]) -> list[LeftOut]:

@@ -14,27 +14,32 @@ descriptions of their tokens' prefixes.
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aperio_cli.building.contents import MAX_FILE_BYTES
+from aperio_cli.building.ignoring import FILE_NAME as IGNORE_FILE
+from aperio_cli.building.report import Waived
 from aperio_cli.errors.building import SecretInProject, SecretScanTooLong
-from aperio_cli.files.reading import read_capped
+from aperio_cli.errors.files import FileTooLarge
+from aperio_cli.files.reading import open_regular
 from aperio_cli.text import show_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from aperio_cli.building.contents import ProjectFile
-
-MAX_FILE_BYTES = 64 * 1024 * 1024
-"""The longest file that is looked through."""
+    from aperio_cli.building.ignoring import Waiver
 
 DEADLINE_S = 120.0
 """How long looking through all files may take: some hundred times what a large project needs."""
 
 _SHOWN_AT_MOST = 20
+_FINGERPRINT_DIGITS = 16
+_MAX_BLOCK_BYTES = 64 * 1024
 
 _NAMES = {
     ".env": "an environment file",
@@ -63,14 +68,16 @@ class Rule:
         words: what it is, for messages.
         signs: bytes of which at least one stands in every match; looking for them is quick.
         patterns: each takes a few passes over a file at most, whatever is in it.
+        end: what a secret of several lines ends with.
     """
 
     words: str
     signs: tuple[bytes, ...]
     patterns: tuple[re.Pattern[bytes], ...]
+    end: bytes = b""
 
-    def lines(self, data: bytes) -> Iterator[int]:
-        """Yield the number of each line in which a secret begins."""
+    def matches(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield the number of each line in which a secret begins, and its lines."""
         if not any(sign in data for sign in self.signs):
             return
         *others, last = self.patterns
@@ -79,16 +86,22 @@ class Rule:
         number, counted, position = 1, 0, 0
         while found := last.search(data, position):
             number += data.count(b"\n", counted, found.start())
-            yield number
             counted = found.start()
-            end = data.find(b"\n", found.end())
-            if end < 0:
-                return
-            position = end
+            position = self._end_of(data, found.end())
+            yield number, data[data.rfind(b"\n", 0, counted) + 1 : position]
+
+    def _end_of(self, data: bytes, position: int) -> int:
+        """Return where the last line of a match ends: of a block, with the block."""
+        if self.end:
+            limit = min(position + _MAX_BLOCK_BYTES, len(data))
+            found = data.find(self.end, position, limit)
+            position = limit if found < 0 else found
+        line_end = data.find(b"\n", position)
+        return len(data) if line_end < 0 else line_end
 
 
-def _rule(words: str, signs: tuple[bytes, ...], *patterns: bytes) -> Rule:
-    return Rule(words, signs, tuple(re.compile(pattern) for pattern in patterns))
+def _rule(words: str, signs: tuple[bytes, ...], *patterns: bytes, end: bytes = b"") -> Rule:
+    return Rule(words, signs, tuple(re.compile(pattern) for pattern in patterns), end)
 
 
 # A token's characters are taken once, from where they begin: a search that began anew at each of
@@ -103,6 +116,7 @@ RULES = (
         "a private key in PEM form",
         (b"PRIVATE KEY",),
         rb"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----",
+        end=b"-----END ",
     ),
     _rule(
         "a private JSON Web Key",
@@ -149,26 +163,31 @@ PYPIRC = _rule(
 class _Finding:
     """A file that looks like a secret, or a line of one that does; a name's line is 0."""
 
-    file: ProjectFile
+    path: str
     words: str
-    line: int = 0
+    line: int
+    fingerprint: str
 
     def __str__(self) -> str:
+        has = f"contains {self.words}, line {self.line}"
         if not self.line:
-            return f"{show_path(self.file.name)}  has the name of {self.words}"
-        return f"{show_path(self.file.name)}  contains {self.words}, line {self.line}"
+            has = f"has the name of {self.words}"
+        return f"{show_path(self.path)}  {has} ({self.fingerprint})"
 
 
 def refuse_secrets(
-    root: object, files: Iterable[ProjectFile], *, deadline_s: float = DEADLINE_S
-) -> None:
-    """Check that no file looks like a credential.
-
-    Test code is judged by its name only: the credentials in it are made up, and it is not packed.
+    root: object,
+    files: Iterable[ProjectFile],
+    waivers: Sequence[Waiver] = (),
+    *,
+    deadline_s: float = DEADLINE_S,
+) -> tuple[Waived, ...]:
+    """Check that no file looks like a credential; return what a waiver says is none.
 
     Args:
         root: what to call the project in the message.
-        files: the project's files.
+        files: what is packed.
+        waivers: from `.aperioignore`.
         deadline_s: how long it may take.
 
     Raises:
@@ -179,28 +198,51 @@ def refuse_secrets(
         OSError: a file may not be read.
     """
     until = time.monotonic() + deadline_s
-    found = [str(finding) for finding in _findings(root, files, until)]
-    if not found:
-        return
-    shown = found[:_SHOWN_AT_MOST]
+    reasons = {(waiver.path, waiver.fingerprint): waiver.reason for waiver in waivers}
+    waived: list[Waived] = []
+    found: list[_Finding] = []
+    for finding in _findings(root, files, until):
+        reason = reasons.get((finding.path, finding.fingerprint))
+        if reason is None:
+            found.append(finding)
+        else:
+            waived.append(Waived(finding.path, finding.line, finding.words, reason))
+    if found:
+        raise _refusal(root, found)
+    return tuple(waived)
+
+
+def _refusal(root: object, found: Sequence[_Finding]) -> SecretInProject:
+    shown = [str(finding) for finding in found[:_SHOWN_AT_MOST]]
     if len(found) > _SHOWN_AT_MOST:
         shown.append(f"and {len(found) - _SHOWN_AT_MOST} more")
-    raise SecretInProject(
+    waiver = f"# waive {found[0].fingerprint} {show_path(found[0].path)}: REASON"
+    return SecretInProject(
         f"`{root}` holds what looks like a secret; nothing was built",
         why="\n".join(shown),
         next=[
-            "move it out of the project's folder; plugins are given secrets by the host",
+            f"name the file in {IGNORE_FILE}, or move it out: the host gives plugins their secrets",
             "if it was ever committed or shared, replace it at the service it belongs to",
+            f"if it is no secret, say why in {IGNORE_FILE}, for each finding: `{waiver}`",
         ],
     )
 
 
 def _findings(root: object, files: Iterable[ProjectFile], until: float) -> Iterator[_Finding]:
     for file in files:
+        data = _contents(root, file)
         if words := _by_name(file.path.name.lower()):
-            yield _Finding(file, words)
-        elif not file.is_test:
-            yield from _by_contents(root, file, until)
+            yield _Finding(file.name, words, 0, _fingerprint(data))
+        for rule in (*RULES, PYPIRC) if file.path.name == ".pypirc" else RULES:
+            for line, lines in rule.matches(data):
+                yield _Finding(file.name, rule.words, line, _fingerprint(lines))
+            if time.monotonic() > until:
+                raise _too_long(root, file)
+
+
+def _fingerprint(data: bytes) -> str:
+    """Return what a waiver names: it changes with what was found, not with the file around it."""
+    return hashlib.sha256(data.strip()).hexdigest()[:_FINGERPRINT_DIGITS]
 
 
 def _by_name(name: str) -> str:
@@ -209,13 +251,16 @@ def _by_name(name: str) -> str:
     return next((words for form, words in _NAMES.items() if fnmatch.fnmatchcase(name, form)), "")
 
 
-def _by_contents(root: object, file: ProjectFile, until: float) -> Iterator[_Finding]:
-    data = read_capped(file.path, MAX_FILE_BYTES)
-    for rule in (*RULES, PYPIRC) if file.path.name == ".pypirc" else RULES:
-        for line in rule.lines(data):
-            yield _Finding(file, rule.words, line)
-        if time.monotonic() > until:
-            raise _too_long(root, file)
+def _contents(root: object, file: ProjectFile) -> bytes:
+    with open_regular(file.path) as opened:
+        data = opened.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise FileTooLarge(
+            f"`{root}` was not built: {show_path(file.name)} is too long to be looked through",
+            why=f"expected at most {MAX_FILE_BYTES:,} bytes",
+            next=[f"name it in {IGNORE_FILE}, or cut it into parts"],
+        )
+    return data
 
 
 def _too_long(root: object, file: ProjectFile) -> SecretScanTooLong:
@@ -223,7 +268,7 @@ def _too_long(root: object, file: ProjectFile) -> SecretScanTooLong:
         f"`{root}` could not be looked through for secrets in time; nothing was built",
         why=f"the time was over in {show_path(file.name)}",
         next=[
-            "move large data that is no part of the plugin out of its folder",
+            f"name large data that is no part of the plugin in {IGNORE_FILE}, as in .gitignore",
             "run the same command again on a machine that is less busy",
         ],
     )

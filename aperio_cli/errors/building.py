@@ -66,6 +66,12 @@ class SecretScanTooLong(Refusal):
     code = "secret-scan-too-long"
 
 
+class IgnoreInvalid(AperioError):
+    """`.aperioignore` has a line that is no pattern, or no waiver; or it cannot be read."""
+
+    code = "ignore-invalid"
+
+
 class LockInvalid(AperioError):
     """requirements.lock is missing, or a line of it is not one pinned version with its hashes."""
 

@@ -51,6 +51,7 @@ OWNERS = {
     "tuf": ("trust/refresh.py",),
     "grpc": ("host/",),
     "cookiecutter": ("scaffolding/",),
+    "pathspec": ("building/ignoring.py",),
 }
 HEAVY = {
     "typer",
@@ -58,6 +59,7 @@ HEAVY = {
     "tuf",
     "grpc",
     "cookiecutter",
+    "pathspec",
     "httpx",
     "httpcore",
     "yaml",

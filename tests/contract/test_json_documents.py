@@ -141,7 +141,8 @@ DATA: dict[str, Schema] = {
     "plugin build": exactly(
         artifacts=some(ARTIFACT), id=ID, version=WORD, reproducible=maybe(FLAG),
         started=maybe(FLAG),
-        left_out=any_number_of(exactly(path=WORD, why=TEXT, dependency=maybe(WORD))),
+        left_out=some(exactly(path=WORD, why=WORD, dependency=maybe(WORD))),
+        waived=any_number_of(exactly(path=WORD, line=maybe(NUMBER), what=WORD, reason=WORD)),
         placeholders=any_number_of(WORD),
     ),
     "plugin test": exactly(

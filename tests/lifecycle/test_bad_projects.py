@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.builders import registry_folder
 from tests.lifecycle.plugins import project_of
+from tests.projects import write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,10 +89,24 @@ def test_init_refuses_a_folder_that_holds_something(stranger: Aperio) -> None:
 
 def test_build_names_the_file_that_looks_like_a_secret(aperio: Aperio) -> None:
     project = project_of(aperio.folder / "project", "print()\n")
-    (project / ".env").write_text("BOX_CLIENT_SECRET=hunter2hunter2hunter2\n")
+    (project / "box.env").write_text("BOX_CLIENT_SECRET=hunter2hunter2hunter2\n")
     told = aperio.refuses("plugin", "build", project, code="secret-in-project", status=3)
-    assert ".env" in told.what + told.why
+    assert "box.env" in told.what + told.why
     assert "hunter2" not in told.shown
+
+
+def test_build_tells_what_it_leaves_out_and_what_is_waived(aperio: Aperio) -> None:
+    project = project_of(aperio.folder / "project", "print()\n")
+    for name in (".env", "tests/sample.json", "example.env", "map.json"):
+        write(project, name, "BOX_CLIENT_SECRET=hunter2hunter2hunter2\n")
+    told = aperio.refuses("plugin", "build", project, code="secret-in-project", status=3)
+    (line,) = re.findall("# waive .*: REASON", told.next[-1])
+    write(project, ".aperioignore", line.replace("REASON", "made up"))
+    done = aperio("plugin", "build", project)
+    assert "left out: .aperioignore, .env, tests/" in done.err
+    assert "waived: example.env, an environment file: made up" in done.err
+    write(project, ".aperioignore", "# waive example.env: made up")
+    aperio.refuses("plugin", "build", project, code="ignore-invalid", status=1)
 
 
 # ── manifests ─────────────────────────────────────────────────────────────────────────────────────

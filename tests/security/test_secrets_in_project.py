@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli.building import BuildRequest, build, load_project
-from aperio_cli.building.contents import project_files
+from aperio_cli.building import BuildRequest, build, build_and_tell, load_project
+from aperio_cli.building.contents import ProjectFile
 from aperio_cli.building.secret_files import PYPIRC, RULES, refuse_secrets
 from aperio_cli.errors import REFUSED
 from aperio_cli.errors.building import SecretInProject, SecretScanTooLong
+from aperio_cli.errors.files import FileTooLarge, MemberUnfit
 from tests.projects import HERE, NO_INDEX, make_project, snapshot, write
 
 if TYPE_CHECKING:
@@ -73,10 +74,22 @@ def refused(project: Path, out: Path) -> SecretInProject:
     return caught.value
 
 
+def write_packed(project: Path, name: str, text: str) -> None:
+    """Write a file that is packed, although it would be left out if it is a hidden one."""
+    write(project, name, text)
+    if name.startswith("."):
+        write(project, ".aperioignore", f"!{name}\n")
+
+
+def findings(error: SecretInProject) -> list[str]:
+    """The lines that name a file and a rule, without the fingerprints."""
+    return [line.rpartition(" (")[0] for line in error.why.splitlines()]
+
+
 @pytest.mark.parametrize("name", BY_NAME)
 def test_build_refuses_a_file_with_the_name_of_a_secret(tmp_path: Path, name: str) -> None:
     project = make_project(tmp_path / "project")
-    write(project, name, "made-up-secret")
+    write_packed(project, name, "made-up-secret")
     error = refused(project, tmp_path / "out")
     assert (error.code, error.exit_status) == ("secret-in-project", REFUSED)
     assert error.why.startswith(f"{name}  has the name of ")
@@ -86,7 +99,7 @@ def test_build_refuses_a_file_with_the_name_of_a_secret(tmp_path: Path, name: st
 @pytest.mark.parametrize("name", BY_CONTENTS)
 def test_build_refuses_a_file_that_contains_a_secret(tmp_path: Path, name: str) -> None:
     project = make_project(tmp_path / "project")
-    write(project, name, f"first line\n{BY_CONTENTS[name]}\n")
+    write_packed(project, name, f"first line\n{BY_CONTENTS[name]}\n")
     error = refused(project, tmp_path / "out")
     assert error.why.startswith(f"{name}  contains ")
     assert BODY[:16] not in str(error.to_json())
@@ -96,7 +109,7 @@ def test_build_refuses_a_file_that_contains_a_secret(tmp_path: Path, name: str) 
 @pytest.mark.parametrize("name", HARMLESS)
 def test_build_takes_a_file_that_only_resembles_one(tmp_path: Path, name: str) -> None:
     project = make_project(tmp_path / "project")
-    write(project, name, HARMLESS[name])
+    write_packed(project, name, HARMLESS[name])
     request = BuildRequest(load_project(project), (HERE,), tmp_path / "out", environment=NO_INDEX)
     assert build(request)[0].path.is_file()
 
@@ -105,8 +118,7 @@ def test_build_names_every_file_but_never_a_secret(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     for name in ("aws.py", "slack.py"):
         write(project, name, BY_CONTENTS[name])
-    lines = refused(project, tmp_path / "out").why.splitlines()
-    assert lines == [
+    assert findings(refused(project, tmp_path / "out")) == [
         "aws.py  contains an AWS access key id, line 1",
         "slack.py  contains a Slack token, line 1",
     ]
@@ -116,7 +128,7 @@ def test_build_names_every_line_of_a_file(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     aws = BY_CONTENTS["aws.py"]
     write(project, "keys.txt", f"\n{aws} {aws}\n\n{BY_CONTENTS['slack.py']}\n{aws}")
-    assert refused(project, tmp_path / "out").why.splitlines() == [
+    assert findings(refused(project, tmp_path / "out")) == [
         "keys.txt  contains an AWS access key id, line 2",
         "keys.txt  contains an AWS access key id, line 5",
         "keys.txt  contains a Slack token, line 4",
@@ -140,15 +152,132 @@ def test_build_finds_a_secret_behind_bytes_that_are_no_text(tmp_path: Path) -> N
 def test_build_shows_no_control_characters_of_a_name(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     write(project, "a\x1b[2J\n.env", "")
-    assert "\x1b" not in refused(project, tmp_path / "out").why
+    with pytest.raises(MemberUnfit, match="cannot be packed") as caught:
+        build(BuildRequest(load_project(project), (HERE,), tmp_path / "out"))
+    assert "\x1b" not in str(caught.value.to_json())
 
 
-def test_build_lets_tests_have_made_up_secrets(tmp_path: Path) -> None:
+# ── what is not packed is not judged ──────────────────────────────────────────────────────────────
+
+
+def test_build_judges_only_what_is_packed(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
+    for name in BY_NAME:
+        write(project, f"tests/{name}", "made-up-secret")
+        if name.startswith("."):
+            write(project, name, "made-up-secret")
     write(project, "test_box.py", BY_CONTENTS["aws.py"])
-    write(project, "tests/cert.pem", BY_CONTENTS["key.pem"])
+    write(project, "private/cert.pem", BY_CONTENTS["key.pem"])
+    write(project, ".aperioignore", "/private/\n")
+    (project / "notes").symlink_to("/etc")
+    with (project / "dump.sql").open("wb") as dump:
+        dump.truncate(200_000_000)
     request = BuildRequest(load_project(project), (HERE,), tmp_path / "out", environment=NO_INDEX)
-    assert build(request)[0].path.is_file()
+    assert build(request)[0].size < 100_000
+
+
+def test_build_judges_modules_that_are_called_like_tests(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    write(project, "box_test.py", BY_CONTENTS["aws.py"])
+    assert "box_test.py" in refused(project, tmp_path / "out").why
+
+
+@pytest.mark.parametrize("name", ["README.md", "LICENSE", "manifest.yaml"])
+def test_build_judges_the_documents_even_if_they_are_ignored(tmp_path: Path, name: str) -> None:
+    project = make_project(tmp_path / "project")
+    text = (project / name).read_text()
+    write(project, name, f"{text}# {BY_CONTENTS['aws.py']}\n")
+    write(project, ".aperioignore", f"{name}\n")
+    assert name in refused(project, tmp_path / "out").why
+
+
+def test_build_refuses_a_wanted_file_that_is_too_long_to_be_judged(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    with (project / "model.bin").open("wb") as model:
+        model.truncate(64 * 1024 * 1024 + 1)
+    write(project, ".aperioignore", "!model.bin\n")
+    with pytest.raises(FileTooLarge, match=r"model\.bin is too long to be looked through"):
+        build(BuildRequest(load_project(project), (HERE,), tmp_path / "out"))
+
+
+# ── waivers ───────────────────────────────────────────────────────────────────────────────────────
+
+PLACEHOLDER = f"Put your key here:\n\n    {KEY_HEADER}\n    ...\n    -----END PRIVATE KEY-----\n"
+NO_SECRETS = {
+    "setup.md": PLACEHOLDER,
+    "docs/api.md": f"A token:\n\n```\n{BY_CONTENTS['jwt.txt']}\n```\n",
+    "example.env": "API_KEY=\n",
+}
+
+
+def waivers(error: SecretInProject, reason: str = "made up") -> str:
+    """Lines of .aperioignore for all that was found."""
+    lines = ""
+    for line in error.why.splitlines():
+        path, fingerprint = line.partition("  ")[0], line[-17:-1]
+        lines += f"# waive {fingerprint} {path}: {reason}\n"
+    return lines
+
+
+@pytest.fixture(name="waiving")
+def _waiving(tmp_path: Path) -> Path:
+    """A project whose three placeholders are waived."""
+    project = make_project(tmp_path / "project")
+    for name, text in NO_SECRETS.items():
+        write(project, name, text)
+    write(project, ".aperioignore", waivers(refused(project, tmp_path / "out"), "a placeholder"))
+    return project
+
+
+def test_build_tells_what_is_waived_and_why(waiving: Path, tmp_path: Path) -> None:
+    request = BuildRequest(load_project(waiving), (HERE,), tmp_path / "out", environment=NO_INDEX)
+    built = build_and_tell(request)
+    assert [(each.path, each.line, each.what) for each in built.waived] == [
+        ("docs/api.md", 4, "a signed JSON Web Token"),
+        ("example.env", 0, "an environment file"),
+        ("setup.md", 3, "a private key in PEM form"),
+    ]
+    assert {each.reason for each in built.waived} == {"a placeholder"}
+    assert built.unused == ()
+
+
+def test_refusal_prints_the_waiver(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    write(project, "setup.md", PLACEHOLDER)
+    error = refused(project, tmp_path / "out")
+    line = waivers(error, "REASON").strip()
+    assert f"`{line}`" in error.next[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("setup.md", PLACEHOLDER.replace("...", BODY)),
+        ("setup.md", PLACEHOLDER + BY_CONTENTS["key.pem"]),
+        ("setup.md", PLACEHOLDER + BY_CONTENTS["aws.py"]),
+        ("docs/api.md", NO_SECRETS["docs/api.md"] + BY_CONTENTS["jwt.txt"].replace("Z", "Y")),
+        ("docs/other.md", NO_SECRETS["docs/api.md"]),
+        ("example.env", "API_KEY=made-up\n"),
+        ("example.env", BY_CONTENTS["aws.py"]),
+    ],
+)
+def test_a_waiver_is_of_what_was_found_only(
+    waiving: Path, tmp_path: Path, name: str, text: str
+) -> None:
+    write(waiving, name, text)
+    assert all(line.startswith(name) for line in refused(waiving, tmp_path / "out").why.split("\n"))
+
+
+def test_a_waiver_moves_with_what_it_waives(waiving: Path, tmp_path: Path) -> None:
+    write(waiving, "setup.md", f"# Set up\n\nFirst of all:\n\n{PLACEHOLDER}\nThen go on.\n")
+    request = BuildRequest(load_project(waiving), (HERE,), tmp_path / "out", environment=NO_INDEX)
+    assert build_and_tell(request).waived[-1].line == 7
+
+
+def test_build_tells_a_waiver_that_waives_nothing(waiving: Path, tmp_path: Path) -> None:
+    write(waiving, "setup.md", "")
+    request = BuildRequest(load_project(waiving), (HERE,), tmp_path / "out", environment=NO_INDEX)
+    assert build_and_tell(request).unused == ("setup.md",)
 
 
 # ── files that were made to keep the scan busy ────────────────────────────────────────────────────
@@ -181,7 +310,7 @@ from aperio_cli.building.secret_files import PYPIRC, RULES
 for rule in (*RULES, PYPIRC):
     for text in eval(sys.argv[1])[rule.words]:
         for sign in rule.signs:
-            list(rule.lines(sign + b" " + text.encode() * (1_000_000 // len(text))))
+            list(rule.matches(sign + b" " + text.encode() * (1_000_000 // len(text))))
 print("looked through")
 """
 
@@ -203,7 +332,7 @@ def test_every_repeat_in_a_rule_has_a_bound(rule: Rule) -> None:
 
 def test_a_scan_that_takes_too_long_refuses(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
-    files = project_files(project)
+    files = [ProjectFile("LICENSE", project / "LICENSE")]
     refuse_secrets(project, files)
     with pytest.raises(SecretScanTooLong, match="could not be looked through") as caught:
         refuse_secrets(project, files, deadline_s=-1)

@@ -8,7 +8,7 @@ import pytest
 
 from aperio_cli.building import BuildRequest, build, load_project
 from aperio_cli.building.agreement import check_go, check_python, placeholders
-from aperio_cli.building.contents import project_files
+from aperio_cli.building.contents import ProjectFile, select
 from aperio_cli.errors.building import DeclarationsDiffer, EgressPlaceholder, SourceInvalid
 from aperio_cli.models.manifest import Manifest
 from tests.projects import HERE, MANIFEST, NO_INDEX, make_project, write
@@ -31,10 +31,14 @@ def egress(*rules: str) -> str:
     return f"permissions:\n  egress: {list(rules)!r}\n"
 
 
+def files_of(folder: Path, language: str) -> list[ProjectFile]:
+    return [ProjectFile(name, folder / name) for name in select(folder, language).names]
+
+
 def check(folder: Path, manifest: Manifest, **files: str) -> None:
     for name, text in files.items():
         write(folder, f"{name}.py", text)
-    check_python(folder, manifest, project_files(folder))
+    check_python(folder, manifest, files_of(folder, "python"))
 
 
 # ── it compiles ───────────────────────────────────────────────────────────────────────────────────
@@ -222,7 +226,7 @@ def check_source_of_go(folder: Path, manifest: Manifest, source: str) -> None:
     write(folder, "plugin.go", source)
     write(folder, "third_party/sdk/go.mod", "module example.com/sdk\n")
     write(folder, "third_party/sdk/sdk.go", 'package sdk\n\nvar x = T{Provider: "SDK"}\n')
-    check_go(folder, manifest, project_files(folder))
+    check_go(folder, manifest, files_of(folder, "go"))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli.building import develop
+from aperio_cli.archive import reading as reading_of
+from aperio_cli.archive import unpacking
+from aperio_cli.building import BuildRequest, build, develop, load_project
 from aperio_cli.errors import INCOMPATIBLE
 from aperio_cli.errors.building import (
     DependencyDigestMismatch,
@@ -17,7 +20,7 @@ from aperio_cli.errors.building import (
 )
 from aperio_cli.files.writing import ASIDE_PREFIX
 from aperio_cli.models.artifact import DevelopmentBuild, Interpreter
-from tests.projects import NO_INDEX, TAG, make_project, make_wheel, write
+from tests.projects import HERE, NO_INDEX, TAG, make_project, make_wheel, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,10 +60,108 @@ def test_develop_makes_the_folder_runnable(project: Path, tmp_path: Path) -> Non
     assert library_of(build).is_dir()
 
 
-def test_develop_uses_the_source_in_place(project: Path, tmp_path: Path) -> None:
-    build = develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
+def test_develop_takes_what_was_changed(project: Path, tmp_path: Path) -> None:
+    develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
     write(project, "client.py", "NAME = 'second'\n")
-    assert started(build) == "second one\n"
+    assert started(develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)) == "second one\n"
+
+
+# What a plugin can reach by its own path, and what it cannot: as where it is installed.
+REACHED = {
+    "mapping.json": "map",
+    "schemas/event.json": "map",
+    "data/map.json": "map",
+    "box/data/roles.json": "map",
+    "vendor/names.json": "map",
+    "build/map.json": "map",
+    "tests/map.json": "missing",
+    ".hidden.json": "missing",
+    "logs/map.json": "missing",
+    "link.json": "missing",
+    "README.md": "missing",
+}
+READ = """
+import json, pathlib
+import build.tool, vendor.tool, x_test
+here = pathlib.Path(__file__).resolve().parent
+names = NAMES
+print(json.dumps({n: (here / n).read_text() if (here / n).exists() else "missing" for n in names}))
+"""
+
+
+@pytest.fixture(name="reading")
+def _reading(tmp_path: Path) -> Path:
+    """A project that reads what is beside its code, and has modules of every name."""
+    folder = make_project(tmp_path / "reading")
+    write(folder, "plugin.py", READ.replace("NAMES", repr(list(REACHED))))
+    for name in REACHED.keys() - {"link.json", "README.md"}:
+        write(folder, name, "map")
+    for name in ("build/__init__.py", "build/tool.py", "vendor/tool.py", "x_test.py"):
+        write(folder, name, "")
+    (folder / "link.json").symlink_to("mapping.json")
+    write(folder, ".aperioignore", "logs/\n")
+    return folder
+
+
+def test_what_runs_in_the_folder_runs_where_it_is_installed(reading: Path, tmp_path: Path) -> None:
+    in_folder = started(develop(reading, tmp_path / "cache", INTERPRETER, NO_INDEX))
+    (artifact,) = build(
+        BuildRequest(load_project(reading), (HERE,), tmp_path / "out", environment=NO_INDEX)
+    )
+    with artifact.path.open("rb") as file:
+        unpacking.unpack(file, tmp_path / "unpacked")
+    script = str(tmp_path / "unpacked/bin/box-connector.py")
+    command = [INTERPRETER.executable, "-I", "-B", script]
+    installed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert json.loads(in_folder) == json.loads(installed.stdout) == REACHED
+
+
+def test_develop_keeps_modes_as_a_build_does(reading: Path, tmp_path: Path) -> None:
+    for name, text in {"helper": "#!/bin/sh\n", "tool.py": "#!/bin/sh\n", "raw": "x"}.items():
+        write(reading, f"box/{name}", text).chmod(0o700)
+    (artifact,) = build(
+        BuildRequest(load_project(reading), (HERE,), tmp_path / "out", environment=NO_INDEX)
+    )
+    with artifact.path.open("rb") as file:
+        packed = {each.path: each.mode for each in reading_of.walk(file)}
+    view = develop(reading, tmp_path / "cache", INTERPRETER, NO_INDEX).script.parents[1]
+    modes = {
+        path.relative_to(view / "app").as_posix(): path.stat().st_mode & 0o777
+        for path in (view / "app").rglob("*")
+        if path.is_file()
+    }
+    assert {f"lib/app/{name}": mode for name, mode in modes.items()} == {
+        path: mode for path, mode in packed.items() if path.startswith("lib/app/")
+    }
+    assert (modes["box/helper"], modes["box/tool.py"], modes["box/raw"]) == (0o755, 0o644, 0o644)
+
+
+@pytest.mark.parametrize("change", ["changed", "added", "removed", "link"])
+def test_develop_repairs_a_copy_that_a_plugin_changed(
+    project: Path, tmp_path: Path, change: str
+) -> None:
+    first = develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
+    client = first.script.parents[1] / "app" / "client.py"
+    if change == "added":
+        write(client.parent, "one.py", "NAME = 'added'\n")
+    elif change == "changed":
+        client.write_text("NAME = 'changed'\n")
+    else:
+        client.unlink()
+    if change == "link":
+        client.symlink_to("/nowhere")
+    second = develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
+    assert (second.script, started(second)) == (first.script, "first one\n")
+
+
+def test_develop_keeps_the_latest_copies_only(project: Path, tmp_path: Path) -> None:
+    for number in range(4):
+        write(project, "client.py", f"NAME = {number}\n")
+        develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
+    write(project, "client.py", "NAME = 4\n")
+    made = develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
+    assert len(list(made.script.parents[2].iterdir())) == 3
+    assert started(made) == "4 one\n"
 
 
 def test_develop_leaves_the_project_clean(project: Path, tmp_path: Path) -> None:

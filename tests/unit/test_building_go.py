@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli.archive import reading, unpacking
-from aperio_cli.building import BuildRequest, build, check_reproducible, develop, go, load_project
+from aperio_cli.building import (
+    BuildRequest,
+    build,
+    build_and_tell,
+    check_reproducible,
+    develop,
+    go,
+    load_project,
+)
 from aperio_cli.building import go_tool as tool
 from aperio_cli.errors import NOT_DONE, REFUSED, UNAVAILABLE, AperioError
 from aperio_cli.errors.building import (
@@ -30,7 +38,6 @@ from aperio_cli.errors.files import DiskFull, NetworkUnavailable, TreeNotPlain
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.files.writing import ASIDE_PREFIX
 from aperio_cli.models.platform import Platform
-from tests.builders import nested
 from tests.go_projects import (
     COMPILED,
     OFFLINE,
@@ -407,14 +414,55 @@ func main() { println(secret) }
 """
 
 
-@pytest.mark.parametrize("name", ["key.txt", "internal/key.txt", "third_party/key.go"])
-def test_build_refuses_a_secret_in_the_project(project: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["key.txt", "internal/key.txt", "third_party/x/key.go", ".env"])
+def test_build_does_not_judge_what_is_not_compiled_in(
+    project: Path, tmp_path: Path, name: str
+) -> None:
     write(project, name, KEY)
+    (project / "notes").symlink_to("/etc")
+    with (project / "dump.sql").open("wb") as dump:
+        dump.truncate(200_000_000)
+    built = build_and_tell(request_for(project, tmp_path / "out"))
+    told = {each.path for each in built.left_out}
+    assert told == {"notes", "dump.sql", name} - {"third_party/x/key.go"}
+
+
+def test_build_judges_the_documents(project: Path, tmp_path: Path) -> None:
+    write(project, "README.md", KEY)
     with pytest.raises(SecretInProject, match="looks like a secret") as caught:
         build(request_for(project, tmp_path / "out"))
-    assert name in caught.value.why
+    assert "README.md" in caught.value.why
     assert "made up" not in caught.value.why
     assert not (tmp_path / "out").exists()
+
+
+def test_build_tells_what_is_waived_in_a_program(project: Path, tmp_path: Path) -> None:
+    write(project, "key.txt", KEY)
+    write(project, "map.json", "{}")
+    write(project, "plugin.go", EMBEDDING.replace("NAME", "key.txt"))
+    with pytest.raises(SecretInProject) as caught:
+        build(request_for(project, tmp_path / "out"))
+    fingerprint = caught.value.why[-17:-1]
+    write(project, ".aperioignore", f"# waive {fingerprint} key.txt: made up\n")
+    request = replace(request_for(project, tmp_path / "out"), platforms=EVERYWHERE[:2])
+    built = build_and_tell(request)
+    assert [(each.path, each.line, each.reason) for each in built.waived] == [
+        ("key.txt", 1, "made up")
+    ]
+    assert [each.path for each in built.left_out] == [".aperioignore", "map.json"]
+
+
+def test_build_and_run_see_the_same_folder(project: Path, tmp_path: Path) -> None:
+    write(project, "data/map.json", "{}")
+    write(project, "plugin.go", EMBEDDING.replace("NAME", "data/map.json"))
+    write(project, ".aperioignore", "data/\n")
+    with pytest.raises(GoBuildFailed, match="was not built") as at_build:
+        build(request_for(project, tmp_path / "out"))
+    with pytest.raises(GoBuildFailed, match="was not built") as at_run:
+        develop(project, tmp_path / "cache", None, OFFLINE)
+    assert "no matching files found" in at_build.value.why
+    assert str(project) in at_build.value.what
+    assert at_build.value.why == at_run.value.why
 
 
 @pytest.mark.parametrize("name", ["build/key.txt", "dist/key.txt", "testdata/key.txt", ".k/key"])
@@ -442,26 +490,24 @@ def test_build_refuses_a_link(project: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_sources_of_a_folder_under_development_have_no_links_to_files(tmp_path: Path) -> None:
+def test_a_folder_under_development_has_no_links_to_sources(project: Path, tmp_path: Path) -> None:
     """go would follow one, and quote what it leads to where it does not compile."""
-    write(tmp_path, "plugin.go", "package main\n")
-    (tmp_path / "folder").symlink_to("/etc")
-    assert [path.name for path in go._sources(tmp_path, tmp_path)] == ["plugin.go"]
-    (tmp_path / "other.go").symlink_to("/etc/passwd")
-
+    (project / "other.go").symlink_to("/etc/passwd")
     with pytest.raises(TreeNotPlain, match="neither a file nor a folder") as caught:
-        list(go._sources(tmp_path, tmp_path))
-
+        develop(project, tmp_path / "cache", None, OFFLINE)
     assert "other.go  is a symbolic link" in caught.value.why
 
 
-@pytest.mark.parametrize("levels", [1500, 3000])
-def test_sources_nested_without_end_are_refused(tmp_path: Path, levels: int) -> None:
-    with (
-        nested(tmp_path, levels),
-        pytest.raises(ProjectInvalid, match="nested more than 100 deep"),
-    ):
-        list(go._sources(tmp_path, tmp_path))
+def test_a_linked_folder_is_not_compiled_in(project: Path, tmp_path: Path) -> None:
+    write(tmp_path, "elsewhere/inner.go", "package inner\n\nvar Name = 1\n")
+    (project / "inner").symlink_to(tmp_path / "elsewhere")
+    imports = 'import "example.com/acme/box/inner"\n\nfunc main() { println(inner.Name) }\n'
+    write(project, "plugin.go", f"package main\n\n{imports}")
+    with pytest.raises(AperioError, match="was not built"):
+        build(request_for(project, tmp_path / "out"))
+    (project / "inner").unlink()
+    (tmp_path / "elsewhere").rename(project / "inner")
+    assert build(request_for(project, tmp_path / "out"))
 
 
 # ── go as a child process ─────────────────────────────────────────────────────────────────────────
@@ -473,6 +519,7 @@ def run_with(path: Path, tmp_path: Path, **environment: str) -> tool.GoRun:
     return tool.GoRun(
         toolchain=tool.Toolchain(path / "go", "go1.26.0"),
         project=tmp_path,
+        source=tmp_path,
         scratch=scratch,
         modules=tmp_path / "modules",
         compiled=tmp_path / "compiled",
@@ -626,7 +673,7 @@ def test_develop_keeps_only_the_latest_programs(project: Path, cache: Path) -> N
         write(project, "plugin.go", f"package main\n\nfunc main() {{ println({number}) }}\n")
         assert started(project, cache) == f"{number}\n"
     (place,) = (cache / "development").iterdir()
-    assert len(list(place.iterdir())) == go._KEPT_PROGRAMS
+    assert len(list(place.iterdir())) == go._KEPT
 
 
 def test_develop_run_twice_at_once_gives_one_program(project: Path, cache: Path) -> None:

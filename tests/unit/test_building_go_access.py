@@ -115,6 +115,7 @@ def a_run(project: Path, tmp_path: Path, **environment: str) -> tool.GoRun:
     return tool.GoRun(
         toolchain=tool.find_toolchain(OFFLINE, "it"),
         project=project,
+        source=project,
         scratch=scratch,
         modules=tmp_path / "modules",
         compiled=COMPILED,

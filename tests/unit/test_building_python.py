@@ -90,12 +90,12 @@ def test_starting_script_writes_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("__pycache__"))
 
 
-def test_development_script_runs_source_in_place_whatever_its_path(tmp_path: Path) -> None:
-    source = tmp_path / 'a "quoted" {path}\\n'
-    write(source, "plugin.py", "import dependency\nprint(dependency.TAG)\n")
+def test_development_script_runs_what_is_beside_it_whatever_its_path(tmp_path: Path) -> None:
+    view = tmp_path / 'a "quoted" {path}\\n'
+    write(view, "app/plugin.py", "import dependency\nprint(dependency.TAG)\n")
     library = tmp_path / "library"
     write(library, "dependency.py", "TAG = 'locked'\n")
-    script = write(tmp_path, "elsewhere/box.py", development_script(source, library))
+    script = write(view, "bin/box.py", development_script(library))
     assert run(sys.executable, "-I", "-B", script).stdout == "locked\n"
 
 

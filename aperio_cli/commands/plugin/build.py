@@ -89,6 +89,7 @@ def plugin_build(
         "started": not not_started if check else None,
         "placeholders": list(examples),
         "left_out": [each.to_json() for each in built.left_out],
+        "waived": [each.to_json() for each in built.waived],
     }
     lines = [f"{artifact.path}\n  {artifact.digest}" for artifact in artifacts]
     notes = _told(built)
@@ -105,17 +106,21 @@ def _said_of_start(not_started: str) -> str:
 
 def _told(built: BuildResult) -> list[str]:
     """Return the notes on what the artifacts do not hold."""
-    from aperio_cli.text import show_path
+    from aperio_cli.text import clean, show_path
 
     shown = [show_path(each.path) for each in built.left_out if not each.dependency]
     if len(shown) > _NAMED_AT_MOST:
         shown[_NAMED_AT_MOST:] = [f"and {len(shown) - _NAMED_AT_MOST} more (`--json` has them all)"]
     notes = [f"left out: {', '.join(shown)}"] if shown else []
-    return notes + [
+    notes += [
         f"left out of {each.dependency}: {show_path(each.path)}, {each.why}"
         for each in built.left_out
         if each.dependency
     ]
+    for found in built.waived:
+        line = f", line {found.line}" * bool(found.line)
+        notes.append(f"waived: {show_path(found.path)}{line}, {found.what}: {clean(found.reason)}")
+    return notes + [f"waived, but not found: {show_path(path)}" for path in built.unused]
 
 
 def _described(artifact: Artifact) -> dict[str, object]:
