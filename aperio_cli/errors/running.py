@@ -70,12 +70,14 @@ class PluginReportedError(PluginFault):
 
     Attributes:
         is_transient: whether the same call may succeed later.
+        is_failure: whether it is none of the errors that are foreseen, such as an exception.
         retry_after_s: whole seconds that it asks to wait; None: it does not say.
     """
 
     code = "plugin-reported-error"
 
     is_transient: bool = False
+    is_failure: bool = False
     retry_after_s: int | None = None
 
 

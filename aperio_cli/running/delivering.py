@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _MOST_REASONS: Final = 20
 _MOST_SHOWN: Final = 3
+_MOST_FAILED: Final = 10
+"""Envelopes in a row that make a destination fail, before it counts as the destination's fault."""
 _FIRST_WAIT_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 60.0
 _LONGEST_WAIT_S: Final = 366 * 24 * 3600.0
@@ -170,6 +172,7 @@ class Deliverer:
         self._session = session
         self._task = task
         self._invocations = _Invocations(session)
+        self._failed = 0
         self._most = session.declaration.destination.max_batch_envelopes or DEFAULT_BATCH
 
     async def deliver_all(self, found: AsyncIterator[Outbound | BadLine]) -> None:
@@ -219,18 +222,40 @@ class Deliverer:
         try:
             answer = await self._call(batch)
         except PluginReportedError as error:
+            if error.is_failure:
+                return await self._isolate(batch, error)
             if not (error.is_transient and self._task.must_settle):
                 raise
             verdict = Verdict("retry", error.what, after_s=error.retry_after_s or 0.0)
             return [(envelope, verdict) for envelope in batch]
         with understood(self._session.plugin.broken, "Deliver"):
             found = list(_verdicts(batch, answer))
-        self.tally.accepted += sum(verdict.status == "accepted" for _, verdict in found)
-        rejected = [each for each in found if each[1].status == "rejected"]
-        self.tally.rejected += len(rejected)
-        self._keep(rejected)
+        accepted = sum(verdict.status == "accepted" for _, verdict in found)
+        self.tally.accepted += accepted
+        self._failed = 0 if accepted else self._failed
+        self._reject([each for each in found if each[1].status == "rejected"])
         # Words of a newer minor version, too: what may not have arrived is tried again.
         return [each for each in found if each[1].status not in {"accepted", "rejected"}]
+
+    async def _isolate(
+        self, batch: Sequence[Outbound], error: PluginReportedError
+    ) -> list[tuple[Outbound, Verdict]]:
+        """Hand over one half after the other of what a destination failed at, down to one envelope.
+
+        That one is rejected: else it, and all after it, would fail for ever.
+
+        Raises:
+            PluginReportedError: it fails at every one.
+        """
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            first = await self._attempt(batch[:middle])
+            return [*first, *await self._attempt(batch[middle:])]
+        self._failed += 1
+        if self._failed > _MOST_FAILED:
+            raise error
+        self._reject([(batch[0], Verdict("rejected", error.what, code=error.code))])
+        return []
 
     async def _call(self, batch: Sequence[Outbound]) -> Any:
         destination = self._session.plugin.destination
@@ -240,6 +265,10 @@ class Deliverer:
             if not self._invocations.drop_token():
                 raise
         return await destination.deliver(await self._invocations.next(), batch)
+
+    def _reject(self, those: Sequence[tuple[Outbound, Verdict]]) -> None:
+        self.tally.rejected += len(those)
+        self._keep(those)
 
     def _keep(self, those: Sequence[tuple[Outbound, Verdict]]) -> None:
         """Keep in full what was not taken, and the first reasons."""

@@ -22,6 +22,7 @@ from aperio_cli.errors.running import (
     PluginConfigInvalid,
     PluginContractBroken,
     PluginCrashed,
+    PluginReportedError,
     PluginUnauthenticated,
     TokenRefused,
     TokenUrlRefused,
@@ -41,7 +42,7 @@ from aperio_cli.host.calls.sync import (
 )
 from aperio_cli.models.ownership import owner_of_folder
 from aperio_cli.models.plugin_id import PluginId
-from aperio_cli.running.delivering import Deliverer, DeliveryTask
+from aperio_cli.running.delivering import Deliverer, Deliveries, DeliveryTask
 from tests.simulators.greedy import greedy
 
 from .conftest import PLUGINS, Host, development
@@ -526,6 +527,41 @@ def test_a_delivery_uses_a_token_for_as_long_as_it_works(
         made = development(script, kind="destination", provider="MOODY")
         assert host.run(made, use) == 6
     assert len(asked) == tokens
+
+
+def deliver(host: Host, out: Path, poison: str, names: str) -> Deliveries:
+    """What becomes of events when the destination fails at some of them."""
+    plan = json.dumps({"out": str(out), "poison": list(poison)})
+    deliveries = []
+
+    async def use(plugin: RunningPlugin) -> None:
+        session = await open_session(plugin, SessionRequest(settings={"plan": plan}))
+        deliverer = Deliverer(session, DeliveryTask())
+        deliveries.append(deliverer.tally)
+        record = b'{"source_event_id": "%b"}'
+        await deliverer([Outbound(name, "event", record % name.encode()) for name in names])
+
+    host.run(development(PLUGINS / "moody.py", kind="destination", provider="MOODY"), use)
+    return deliveries[0]
+
+
+def test_an_envelope_at_which_a_destination_fails_is_rejected_and_the_others_arrive(
+    host: Host, tmp_path: Path
+) -> None:
+    tally = deliver(host, tmp_path / "out", "bceh", "abcdefgh")
+
+    assert (tally.accepted, tally.rejected) == (4, 4)
+    lines = (tmp_path / "out").read_text().splitlines()
+    assert [json.loads(line)["source_event_id"] for line in lines] == ["a", "d", "f", "g"]
+    assert [each["id"] for each in tally.reasons] == ["b", "c", "e", "h"]
+    assert "bitter" in str(tally.reasons[0]["reason"])
+
+
+def test_a_destination_that_fails_at_all_of_them_is_at_fault_itself(
+    host: Host, tmp_path: Path
+) -> None:
+    with pytest.raises(PluginReportedError, match="bitter"):
+        deliver(host, tmp_path / "out", "abcdefghijklmn", "abcdefghijklmn")
 
 
 # ── configuration ─────────────────────────────────────────────────────────────────────────────────

@@ -185,20 +185,22 @@ class Stamper:
             ValueError: the event is not as connector.proto says.
         """
         id_bytes = event.source_event_id.encode()
-        _require(0 < len(id_bytes) <= MAX_ID_BYTES, f"source_event_id: 1 to {MAX_ID_BYTES} bytes")
+        if not 0 < len(id_bytes) <= MAX_ID_BYTES:
+            raise ValueError(f"expected source_event_id: 1 to {MAX_ID_BYTES} bytes")
         digest = self._id_prefix.copy()
         digest.update(b"%d:%b" % (len(id_bytes), id_bytes))
         identity = digest.hexdigest()
         data = self._json(identity, event).encode()
-        most = f"an envelope of at most {MAX_ENVELOPE_BYTES} bytes"
-        _require(len(data) <= MAX_ENVELOPE_BYTES, most)
+        if len(data) > MAX_ENVELOPE_BYTES:
+            raise ValueError(f"expected an envelope of at most {MAX_ENVELOPE_BYTES} bytes")
         return Outbound(identity, "event", data)
 
     def _json(self, identity: str, event: connector_pb2.Event) -> str:
         kind, source = event.event_type, event.source
-        kind_size, source_size = len(kind.encode()), len(source.encode())
-        _require(0 < kind_size <= _MAX_NAME_BYTES, f"event_type: 1 to {_MAX_NAME_BYTES} bytes")
-        _require(source_size <= _MAX_NAME_BYTES, f"source: at most {_MAX_NAME_BYTES} bytes")
+        if not 0 < len(kind.encode()) <= _MAX_NAME_BYTES:
+            raise ValueError(f"expected event_type: 1 to {_MAX_NAME_BYTES} bytes")
+        if len(source.encode()) > _MAX_NAME_BYTES:
+            raise ValueError(f"expected source: at most {_MAX_NAME_BYTES} bytes")
         origin = f',"origin":{quote(source)}' if source else ""
         return (
             f'{{"id":"{identity}{self._constant}{quote(kind)}'
@@ -209,31 +211,28 @@ class Stamper:
         )
 
 
-def _require(holds: bool, expected: str) -> None:  # noqa: FBT001 - it reads as an assertion
-    """Require that a part of an event is as it has to be.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if not holds:
-        raise ValueError(f"expected {expected}")
-
-
 def _actor(actor: connector_pb2.Actor) -> str:
-    values = [(name, getattr(actor, name)) for name in _ACTOR_FIELDS]
-    size = sum(len(value.encode()) for _, value in values)
-    _require(size <= _MAX_ACTOR_BYTES, f"actor: at most {_MAX_ACTOR_BYTES} bytes in all")
-    return "{" + ",".join(f'"{name}":{quote(value)}' for name, value in values if value) + "}"
+    parts = [
+        f'"{name}":{quote(value)}' for name in _ACTOR_FIELDS if (value := getattr(actor, name))
+    ]
+    text = "{" + ",".join(parts) + "}"
+    if len(text) > _MAX_ACTOR_BYTES:  # with names and escapes: look closer
+        size = sum(len(getattr(actor, name).encode()) for name in _ACTOR_FIELDS)
+        if size > _MAX_ACTOR_BYTES:
+            raise ValueError(f"expected actor: at most {_MAX_ACTOR_BYTES} bytes in all")
+    return text
 
 
 def _occurred_at(event: connector_pb2.Event) -> str:
     text = format_time(event.occurred_at) if event.HasField("occurred_at") else ""
-    _require(bool(text), "occurred_at: a time in years 1 to 9999")
+    if not text:
+        raise ValueError("expected occurred_at: a time in years 1 to 9999")
     return f'"{text}"'
 
 
 def _record(data: bytes) -> str:
-    _require(len(data) <= MAX_RECORD_BYTES, f"record_json: at most {MAX_RECORD_BYTES} bytes")
+    if len(data) > MAX_RECORD_BYTES:
+        raise ValueError(f"expected record_json: at most {MAX_RECORD_BYTES} bytes")
     try:
         return one_line_object(data)
     except ValueError as error:

@@ -278,8 +278,10 @@ class Calls:
             why="\n".join([f"status {error.code().name}", *asked, *lines[1:]]),
             next=[*steps, *told],
         )
-        passing = error.code().name in {"UNAVAILABLE", "ABORTED"}
+        status = error.code().name
+        passing = status in {"UNAVAILABLE", "ABORTED"}
         reported.is_transient = passing or kind is PluginRateLimited
+        reported.is_failure = status in {"INTERNAL", "UNKNOWN"}
         reported.retry_after_s = wait_s
         return reported
 

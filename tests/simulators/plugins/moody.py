@@ -1,9 +1,10 @@
 """A destination that does with envelopes what its setting `plan` says, and keeps what it accepts.
 
 The plan is JSON: `out`, a file that gets a line for each accepted envelope; `calls`, what becomes
-of the first calls of Deliver; `ids`, what becomes of the first attempts at an event, by its id in
-the service. A word is `ok`, `crash`, `retry`, `reject`, `nothing`, `newer`, or a gRPC status; a
-number behind a colon is a wait that is asked for, in seconds.
+of the first calls of Deliver; `poison`, events at which a call fails; `ids`, what becomes of the
+first attempts at an event. Events are named by their id in the service. A word is `ok`, `crash`,
+`retry`, `reject`, `nothing`, `newer`, or a gRPC status; a number behind a colon is a wait that is
+asked for, in seconds.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ def deliver(request: Any, context: Any) -> Any:
         said.retry_after.FromNanoseconds(int(wait_s * 1e9))
         context.set_trailing_metadata((("aperio-diagnostics-bin", said.SerializeToString()),))
         context.abort(grpc.StatusCode[told], "down")
+    names = {json.loads(item.envelope_json)["source_event_id"] for item in request.envelopes}
+    if names & set(plan.get("poison", [])):
+        context.abort(grpc.StatusCode.UNKNOWN, "Exception calling application: bitter")
     response = destination_pb2.DeliverResponse()
     with Path(plan["out"]).open("ab") as out:
         for item in request.envelopes:
