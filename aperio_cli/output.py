@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -21,12 +22,13 @@ from aperio_cli.files.writing import disk_full_guard
 from aperio_cli.text import clean, escape_controls, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from aperio_cli.errors import AperioError
 
 _UNWRITTEN = "the output was not written"
 _LABEL_WIDTH = 6
+_REMEMBERED_LINES = 100
 # A command in backticks; `--help` of a group takes no options.
 _COMMAND = re.compile(r"`(aperio (?:plugin|registry|trust|doctor)\b(?![^`]*--help)[^`]*)`")
 
@@ -70,6 +72,7 @@ class Output:
     options: str = ""
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
     stderr: TextIO = field(default_factory=lambda: sys.stderr)
+    _logged: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_LINES))
 
     def show(self, command: Sequence[str], report: Report) -> None:
         """Show a finished command's report."""
@@ -86,7 +89,7 @@ class Output:
         if self.json_mode:
             self._write_json(_envelope(command, error.exit_status, {}, [error.to_json()]))
         else:
-            self._tell(format_error(error))
+            self._tell(format_error(error, frozenset(self._logged)))
 
     def format_finding(self, error: AperioError) -> str:
         """Return what is wrong for people, with its remedies, as a part of a report's text."""
@@ -100,6 +103,21 @@ class Output:
     def warn(self, text: str) -> None:
         """Tell people something that they must not miss; shown even when quiet."""
         self._tell(clean(text, limit=4000) + "\n")
+
+    def shows(self, level: str) -> bool:
+        """Return whether people are shown what a plugin logs at a level."""
+        is_wanted = self.verbose or (level == "info" and not self.quiet)
+        return is_wanted or level in {"warn", "error"}
+
+    def log(self, text: str, message: str) -> None:
+        """Show a plugin's words; an error that quotes them for people need not do so again.
+
+        Args:
+            text: as they are shown.
+            message: as the plugin wrote them.
+        """
+        self.warn(text)
+        self._logged.extend(message.split("\n"))
 
     def detail(self, text: str) -> None:
         """Tell people something that they asked for with `--verbose`."""
@@ -186,14 +204,23 @@ def _envelope(
     }
 
 
-def format_error(error: AperioError) -> str:
-    """Return an error for people: what, then why, next and code, aligned; ends in a newline."""
+def format_error(error: AperioError, logged: Collection[str] = ()) -> str:
+    """Return an error for people: what, then why, next and code, aligned; ends in a newline.
+
+    Args:
+        error: the error.
+        logged: lines that were shown already; of those that it quotes only the last is shown again.
+    """
     code = f"{error.code} (exit {error.exit_status})"
-    return "\n".join([f"error: {error.what}", *_details(error, code)]) + "\n"
+    return "\n".join([f"error: {error.what}", *_details(error, code, logged)]) + "\n"
 
 
-def _details(error: AperioError, code: str) -> Iterator[str]:
-    for number, line in enumerate(error.why.splitlines()):
+def _details(error: AperioError, code: str, logged: Collection[str] = ()) -> Iterator[str]:
+    lines = error.why.splitlines()
+    known = {line.strip() for line in logged}
+    quoted = [number for number, line in enumerate(lines) if line.strip() in known]
+    lines = [line for number, line in enumerate(lines) if number not in quoted[:-1]]
+    for number, line in enumerate(lines):
         yield _labelled("why" if number == 0 else "", line)
     for number, step in enumerate(error.next):
         for part, line in enumerate(step.splitlines()):

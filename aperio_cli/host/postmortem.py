@@ -39,7 +39,7 @@ class PostMortem:
         return PluginCrashed(
             f"{self.program.subject} ended while it was at work",
             why=self.evidence(process.returncode),
-            next=["run it again; if it happens again, tell the plugin's publisher"],
+            next=[self.program.advice.failed],
         )
 
     def evidence(self, returncode: int | None) -> str:

@@ -127,7 +127,7 @@ class Start:
             raise PluginNotExecutable(
                 f"{self.program.subject} could not be executed",
                 why="\n".join([_reason(error), *diagnosis.file_problems(self.program.binary)]),
-                next=["install it again for this machine"],
+                next=[self.program.advice.not_executable],
             ) from error
         return process
 
@@ -233,7 +233,7 @@ class Start:
             why="Failed to read any lines from plugin's stdout",
             next=[
                 "its last lines on stderr say most; `--verbose` shows them all",
-                "install it again if they name a file or a library that is missing",
+                self.program.advice.file_missing,
             ],
         )
 
@@ -248,7 +248,7 @@ class Start:
         from aperio_plugin.wire import goplugin_pb2
 
         self.held.channel = channel = self.held.channel or await self._open_secure_channel()
-        calls = Calls(channel, self.program.subject, self.crash, self.masks)
+        calls = Calls(channel, self.program.subject, self.crash, self.masks, self.program.advice)
         request = goplugin_pb2.HealthCheckRequest(service=_HEALTH_SERVICE)
         answer = asyncio.ensure_future(
             calls.unary(
@@ -266,7 +266,7 @@ class Start:
             raise PluginNotHealthy(
                 f"{self.program.subject} did not pass its health check",
                 why=why,
-                next=["run it again; if it happens again, tell the plugin's publisher"],
+                next=[self.program.advice.failed],
             )
         self.held.stdio = asyncio.create_task(self._read_stdio(calls))
         return calls

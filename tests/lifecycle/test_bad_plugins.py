@@ -75,6 +75,19 @@ def test_a_plugin_that_crashes_in_its_sync_keeps_what_it_gave(
     assert [line["envelope"]["source_event_id"] for line in again.lines] == ["e0", "e1"]
 
 
+def test_whoever_develops_a_plugin_gets_other_advice_than_who_runs_it(aperio: Aperio) -> None:
+    code = "raise SystemExit(3)\n"
+    project = project_of(aperio.folder / "project", code)
+    artifact = artifact_of(aperio.folder / "dist", code)
+    aperio("plugin", "sign", artifact, "--trust", "local")
+    aperio("plugin", "install", artifact)
+    for named, advice in ((project, "belongs into the folder"), (PLUGIN, "install it again")):
+        done = aperio.type("plugin", "run", named, "schema", "--json")
+        [error] = done.document["errors"]
+        assert error["code"] == "plugin-exited-early"
+        assert advice in error["next"][1]
+
+
 def test_a_file_that_cannot_be_executed_is_named(aperio: Aperio) -> None:
     install(aperio, "import nothing_like_this\n")
     told = aperio.refuses(

@@ -14,7 +14,7 @@ from aperio_cli.output import Report, pairs, table
 from aperio_cli.text import clean, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from aperio_cli.host.calls.letters import DeadLetter
     from aperio_cli.host.calls.sync import EventDoubted, SyncSummary
@@ -37,12 +37,12 @@ def log_sink(output: Output) -> Callable[[LogRecord], None]:
         text = f"{record.level:<5} {record.message}{fields}".replace("\n", "\n      ")
         if record.stream == "host":
             output.warn(record.message)
-        elif record.level in {"warn", "error"}:
-            output.warn(text)
-        elif record.level == "info":
-            output.note(text)
-        else:
-            output.detail(text)
+        elif (
+            record.level in {"warn", "error"}
+            or output.verbose
+            or (record.level == "info" and not output.quiet)
+        ):
+            output.log(text, record.message)
 
     return show
 
@@ -63,24 +63,6 @@ def plain(message: Any) -> dict[str, Any]:
 
 def declaration(answer: Any) -> Report:
     """Return what a plugin declares: its fields, and what its kind adds."""
-    data = plain(answer)
-    rows = [
-        (
-            item.key,
-            spoken(word(item.Type, item.type)),
-            " ".join(
-                word
-                for word, holds in (
-                    ("required", item.required),
-                    ("secret", item.secret),
-                    ("host-only", item.host_only),
-                )
-                if holds
-            ),
-            item.helper or item.label,
-        )
-        for item in answer.fields
-    ]
     parts = [
         pairs(
             [
@@ -90,12 +72,56 @@ def declaration(answer: Any) -> Report:
                 ("auth", _auth(answer)),
             ]
         ),
-        table(("setting", "type", "", ""), rows) if rows else "no settings",
+        _fields("setting", answer.fields) or "no settings",
+        *_offered(answer),
     ]
-    events = getattr(answer, "event_types", ())
-    if events:
-        parts.append("event types\n" + "\n".join(f"  {one_line(name)}" for name in events))
-    return Report(data, "\n\n".join(parts))
+    return Report(plain(answer), "\n\n".join(parts))
+
+
+def _fields(heading: str, fields: Sequence[Any]) -> str:
+    """Return fields as a table; empty without any."""
+    rows = [_field(item) for item in fields]
+    return table((heading, "type", "default", "", ""), rows) if rows else ""
+
+
+def _field(item: Any) -> tuple[str, ...]:
+    """Return what people have to know of a setting, cell by cell."""
+    kind = spoken(word(item.Type, item.type))
+    stated = {"required": item.required, "secret": item.secret, "host-only": item.host_only}
+    said = [item.helper, item.placeholder and f"such as {item.placeholder}"]
+    help_text = "; ".join(text.strip().rstrip(".") for text in said if text.strip())
+    return (
+        item.key,
+        f"{kind}: {', '.join(item.options)}" if item.options else kind,
+        item.default_json,
+        " ".join(name for name, holds in stated.items() if holds),
+        ": ".join(filter(None, (item.label.strip(), help_text))),
+    )
+
+
+def _offered(answer: Any) -> Iterator[str]:
+    """Yield what a kind declares besides its settings, a block each."""
+    if events := getattr(answer, "event_types", ()):
+        yield "\n".join(["event types", *(f"  {one_line(name)}" for name in events)])
+    kind = answer.WhichOneof("kind") if hasattr(answer, "remediation") else ""
+    for action in answer.remediation.actions if kind == "remediation" else ():
+        yield _action(action)
+    if kind == "destination" and answer.destination.streams:
+        streams = [word(answer.destination.Stream, each) for each in answer.destination.streams]
+        yield "\n".join(["streams", *(f"  {spoken(name)}" for name in streams)])
+
+
+def _action(action: Any) -> str:
+    """Return an action with what it takes."""
+    stated = {"can be undone": action.reversible, "has a dry run": action.supports_dry_run}
+    rows = [
+        ("action", action.key),
+        ("", action.description or action.label),
+        ("target", action.target_type),
+        ("", ", ".join(name for name, holds in stated.items() if holds)),
+    ]
+    text = pairs([row for row in rows if row[1]])
+    return "\n".join(filter(None, [text, _fields("parameter", action.parameters)]))
 
 
 def _auth(answer: Any) -> str:

@@ -213,7 +213,7 @@ class _Sync:
                 " passed on",
                 why=str(letter),
                 next=[
-                    "look at it in the service, and tell the plugin's publisher",
+                    self._session.plugin.program.advice.bad_event,
                     "nothing after the last checkpoint was recorded: the next sync meets it again",
                 ],
             )

@@ -12,6 +12,7 @@ from aperio_cli.errors.files import FileNotRegular, FilesChanged
 from aperio_cli.errors.running import PluginNotExecutable
 from aperio_cli.files import tree
 from aperio_cli.host.process import diagnosis
+from aperio_cli.host.process.advice import DEVELOPER, OPERATOR, Advice
 from aperio_cli.host.process.sealed import SealedBinary, seal_binary
 from aperio_cli.host.wire.handshake import APERIO, Dialect
 from aperio_cli.models.artifact import DevelopmentBuild
@@ -74,6 +75,11 @@ class Program:
     def is_single_binary(self) -> bool:
         """Whether it is an installed program that needs no interpreter."""
         return not self.is_development and self.manifest.runtime.language == "go"
+
+    @property
+    def advice(self) -> Advice:
+        """What to do when it fails."""
+        return DEVELOPER if self.is_development else OPERATOR
 
     @property
     def producer(self) -> str:
@@ -146,7 +152,7 @@ def _require_executable(program: Program) -> None:
         raise PluginNotExecutable(
             f"{program.subject} could not be executed",
             why="\n".join(diagnosis.file_problems(program.binary)),
-            next=["install it again for this machine"],
+            next=[program.advice.not_executable],
         )
 
 

@@ -21,6 +21,7 @@ from aperio_cli.errors.running import (
     PluginUnauthenticated,
 )
 from aperio_cli.host.answers import understood
+from aperio_cli.host.process.advice import OPERATOR, Advice
 from aperio_cli.host.process.masking import Masks
 from aperio_cli.text import clean
 
@@ -134,7 +135,10 @@ def _not_a_socket(subject: str, path: Path, found: str) -> HandshakeAddressRefus
     return HandshakeAddressRefused(
         f"{subject} was stopped: the address in its handshake is not a socket of its own",
         why=f"expected a unix socket at {path}\nfound    {found}",
-        next=["remove the plugin and tell its publisher"],
+        next=[
+            "if you wrote the plugin: make the socket in $PLUGIN_UNIX_SOCKET_DIR itself",
+            "otherwise remove the plugin and tell its publisher",
+        ],
     )
 
 
@@ -146,6 +150,7 @@ class Calls:
         subject: what to call the plugin in messages.
         crash: what gives the error for a process that has ended, or None for one that lives.
         masks: the secrets that the plugin is given; no answer and no error shows one.
+        advice: what to do when an answer breaks the interface.
     """
 
     def __init__(
@@ -154,11 +159,13 @@ class Calls:
         subject: str,
         crash: Callable[[], Awaitable[PluginFault | None]],
         masks: Masks | None = None,
+        advice: Advice = OPERATOR,
     ) -> None:
         self._channel = channel
         self._subject = subject
         self._crash = crash
         self._masks = masks or Masks()
+        self._advice = advice
 
     async def unary(
         self,
@@ -257,7 +264,7 @@ class Calls:
         return PluginContractBroken(
             f"{self._subject} answered {method} with something that breaks the plugin interface",
             why=self._masks.text(why),
-            next=["tell the plugin's publisher"],
+            next=[self._advice.broke_interface],
         )
 
     def _reported(

@@ -188,7 +188,9 @@ def _checked(base_url: str) -> str:
     """Give the base URL if a token may be sent there."""
     if not _is_safe(base_url):
         raise errors.InvalidConfig(
-            "base_url must begin with https:// and hold no user name or query", field="base_url"
+            "base_url must begin with https://, or with http:// and lead to this machine;"
+            " it has a host, no user name and no query",
+            field="base_url",
         )
     return base_url.rstrip("/")
 

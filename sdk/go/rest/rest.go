@@ -86,8 +86,12 @@ func isUnfit(character rune) bool {
 func checked(address string) (string, error) {
 	parts, err := url.Parse(address)
 	isLocal := err == nil && parts.Scheme == "http" && isLoopback(parts.Hostname())
-	if err != nil || parts.Hostname() == "" || parts.Scheme != "https" && !isLocal {
-		return "", invalidAddress("base_url must begin with https://")
+	if err != nil || parts.Scheme != "https" && !isLocal {
+		return "", invalidAddress(
+			"base_url must begin with https://; with http:// it may lead to this machine only")
+	}
+	if parts.Hostname() == "" {
+		return "", invalidAddress("base_url names no host that can be asked")
 	}
 	if parts.User != nil || parts.RawQuery != "" || parts.Fragment != "" {
 		return "", invalidAddress("base_url must have no user, `?` or `#`")

@@ -247,8 +247,13 @@ def _checked(base_url: str) -> str:
     except ValueError as error:
         raise errors.InvalidConfig(f"base_url is no address: {error}", field="base_url") from error
     is_local = parts.scheme == "http" and parts.hostname in _LOOPBACK
-    if not has_port or not parts.hostname or not (parts.scheme == "https" or is_local):
-        raise errors.InvalidConfig("base_url must begin with https://", field="base_url")
+    if not (parts.scheme == "https" or is_local):
+        raise errors.InvalidConfig(
+            "base_url must begin with https://; with http:// it may lead to this machine only",
+            field="base_url",
+        )
+    if not has_port or not parts.hostname:
+        raise errors.InvalidConfig("base_url names no host that can be asked", field="base_url")
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise errors.InvalidConfig("base_url must have no user, `?` or `#`", field="base_url")
     return base_url.rstrip("/")

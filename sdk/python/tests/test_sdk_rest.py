@@ -370,6 +370,21 @@ def test_an_address_that_would_expose_the_key_is_refused(address: str) -> None:
     assert caught.value.attribute == ("base_url",)
 
 
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("http://example.com", "with http:// it may lead to this machine only"),
+        ("ftp://127.0.0.1", "must begin with https://"),
+        ("https://", "names no host"),
+        ("https://user:pw@example.com", "no user"),
+    ],
+)
+def test_an_address_is_refused_for_its_true_reason(address: str, why: str) -> None:
+    with pytest.raises(errors.InvalidConfig, match=why):
+        _service(address)
+    assert _service("http://127.0.0.1:8080")
+
+
 @pytest.mark.parametrize("value", ["key\n", "key\r", "k\x00ey", "\ufeffkey", "k\u2603", "k\x7f"])
 def test_a_header_that_cannot_carry_its_value_does_not_say_it(value: str) -> None:
     with pytest.raises(errors.InvalidConfig, match="Authorization") as caught:
