@@ -11,6 +11,7 @@ import pytest
 
 from aperio_cli.host import launch
 from aperio_cli.host.lifecycle import Patience
+from aperio_cli.running import operations
 from tests.lifecycle.plugins import PLUGIN, artifact_of, project_of, simulating
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def test_a_plugin_does_not_start_that(
     aperio: Aperio, simulator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurried = functools.partial(launch.LaunchOptions, patience=HURRIED)
-    monkeypatch.setattr(launch, "LaunchOptions", hurried)
+    monkeypatch.setattr(operations, "LaunchOptions", hurried)
     code, evidence = FAILING[simulator]
     project = project_of(aperio.folder / "project", simulating(simulator))
     told = aperio.refuses("plugin", "run", project, "schema", code=code, status=5, noted=True)
