@@ -115,7 +115,7 @@ def parse_lock(data: bytes, path: Path) -> Lock:
             a name stands there twice.
     """
     try:
-        text = data.decode()
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _invalid(path, str(error)) from error
     pins: dict[str, Pin] = {}

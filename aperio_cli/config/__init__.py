@@ -14,6 +14,7 @@ config.toml is written by hand, managed.toml beside it by commands; both have th
     require = ["memory"]       limits without which nothing is started
     [host]
     mtls = true                plugins must speak mutual TLS (go-plugin's AutoMTLS)
+    handshake_timeout_s = 60   how long one may take to start
 
 The two count together, and a site configuration, in platformdirs' site folder, is a floor for
 both: `merging` says what that means.

@@ -111,6 +111,7 @@ def _sections(statements: Statements) -> dict[str, Any]:
         "require_provenance": statements.require_provenance,
         "organizations": dict(statements.organizations),
     }
+    host = {"mtls": statements.mtls, "handshake_timeout_s": statements.handshake_timeout_s}
     return {
         "publishers": [rule.to_json() for rule in statements.publishers],
         "publisher_files": [file.to_json() for file in statements.publisher_files],
@@ -121,7 +122,7 @@ def _sections(statements: Statements) -> dict[str, Any]:
         "sandbox": {"require": list(statements.sandbox_require)}
         if statements.sandbox_require
         else {},
-        "host": {"mtls": True} if statements.mtls else {},
+        "host": {key: value for key, value in host.items() if value},
     }
 
 

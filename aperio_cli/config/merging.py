@@ -57,6 +57,7 @@ def join(stated: Statements, managed: Statements) -> Statements:
         python_interpreters=stated.python_interpreters,
         sandbox_require=tuple(name for name in REQUIRABLE if name in required),
         mtls=stated.mtls or managed.mtls,
+        handshake_timeout_s=stated.handshake_timeout_s or managed.handshake_timeout_s,
     )
 
 
@@ -78,6 +79,7 @@ def merge(stated: Statements, managed: Statements, site: Statements, places: Pla
         registries=(*site.registries, *registries),
         python_interpreters=user.python_interpreters or site.python_interpreters,
         mtls=user.mtls or site.mtls,
+        handshake_timeout_s=user.handshake_timeout_s or site.handshake_timeout_s,
         file=places.file,
         managed_file=places.managed_file,
         publisher_files=(*site.publisher_files, *own_files),

@@ -95,6 +95,7 @@ class Statements:
         python_interpreters: `[python] interpreters`.
         sandbox_require: `[sandbox] require`.
         mtls: `[host] mtls`.
+        handshake_timeout_s: `[host] handshake_timeout_s`; 0 when it is not stated.
     """
 
     publishers: tuple[PublisherRule, ...] = ()
@@ -108,6 +109,7 @@ class Statements:
     python_interpreters: tuple[str, ...] = ()
     sandbox_require: tuple[str, ...] = ()
     mtls: bool = False
+    handshake_timeout_s: int = 0
 
     def level(self, organization: str = "") -> str:
         """Return what is required, of an organization's plugins when one is named; else empty."""
@@ -139,6 +141,7 @@ class Config:
         registries: in the order in which they are asked.
         python_interpreters: what to choose from, in this order; empty means "find one".
         mtls: whether plugins must speak mutual TLS.
+        handshake_timeout_s: how long a plugin may take to say how it is reached; 0: as usual.
         file: the user's config.toml, whether it exists or not; for messages.
         managed_file: the file beside it that commands write, likewise.
         publisher_files: those that count, the site's first.
@@ -154,6 +157,7 @@ class Config:
     registries: tuple[RegistryRule, ...] = ()
     python_interpreters: tuple[str, ...] = ()
     mtls: bool = False
+    handshake_timeout_s: int = 0
     file: Path = Path("config.toml")
     managed_file: Path = Path(MANAGED_FILE_NAME)
     publisher_files: tuple[PublisherFile, ...] = ()

@@ -46,6 +46,8 @@ MAX_BYTES: Final = 1024 * 1024
 EXCEPTION_RULES: Final = (UNSIGNED, UNVERIFIED, *(f"{LIMIT_PREFIX}{n}" for n in REQUIRABLE))
 """What an `[[exceptions]]` entry can lift."""
 
+LONGEST_HANDSHAKE_S: Final = 600
+_HANDSHAKE = "handshake_timeout_s"
 _SECTIONS = (
     "publishers",
     "publisher_files",
@@ -308,6 +310,7 @@ class _Reader:
         document = self._document
         policy = self._table(document, "policy", ("require", "require_provenance", "organizations"))
         sandbox = self._table(document, "sandbox", ("require",))
+        host = self._table(document, "host", ("mtls", _HANDSHAKE))
         return Statements(
             publishers=tuple(
                 parse_publisher(table, domains=names, source=str(self._path))
@@ -327,7 +330,10 @@ class _Reader:
                 "interpreters"
             ),
             sandbox_require=self._limits(sandbox),
-            mtls=self._table(document, "host", ("mtls",)).flag("mtls"),
+            mtls=host.flag("mtls"),
+            handshake_timeout_s=host.integer(_HANDSHAKE, least=1, most=LONGEST_HANDSHAKE_S)
+            if _HANDSHAKE in host
+            else 0,
         )
 
     def _publisher_files(

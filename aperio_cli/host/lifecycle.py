@@ -83,6 +83,11 @@ class Patience:
     terminate_s: float = 1.0
     drain_s: float = 1.0
 
+    @classmethod
+    def stated(cls, handshake_s: float) -> Patience:
+        """Return the usual patience, but for the handshake when that is not 0."""
+        return cls(handshake_s=handshake_s) if handshake_s else cls()
+
 
 @dataclass(frozen=True, slots=True)
 class RunState:

@@ -224,6 +224,7 @@ class Start:
             next=[
                 "run it again with `--verbose` to see all that it logs",
                 "if you wrote the plugin: do slow things after `serve`, not while importing",
+                "if it needs longer: `[host] handshake_timeout_s = 60` in config.toml",
             ],
         )
 

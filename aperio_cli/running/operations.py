@@ -21,6 +21,7 @@ from aperio_cli.host.calls.remediation import Execution
 from aperio_cli.host.calls.session import SessionRequest, declare, open_session
 from aperio_cli.host.calls.sync import SyncTask, sync_connector
 from aperio_cli.host.launch import LaunchOptions, launch
+from aperio_cli.host.lifecycle import Patience
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.protocol import OPERATIONS
 from aperio_cli.paths import runtime_base
@@ -175,6 +176,7 @@ async def launched(
         runtime_base(collaborators.environment),
         store=store,
         state=state,
+        patience=Patience.stated(collaborators.config().handshake_timeout_s),
         mtls=collaborators.config().mtls,
         log_level=listener.log_level,
     )

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli.host import launch
 from aperio_cli.host.lifecycle import Patience
-from aperio_cli.running import operations
 from tests.lifecycle.plugins import PLUGIN, artifact_of, project_of, simulating
 
 if TYPE_CHECKING:
@@ -45,8 +42,8 @@ FAILING = {
 def test_a_plugin_does_not_start_that(
     aperio: Aperio, simulator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hurried = functools.partial(launch.LaunchOptions, patience=HURRIED)
-    monkeypatch.setattr(operations, "LaunchOptions", hurried)
+    patience = HURRIED if simulator == "hangs" else Patience()
+    monkeypatch.setattr(Patience, "stated", lambda _: patience)
     code, evidence = FAILING[simulator]
     project = project_of(aperio.folder / "project", simulating(simulator))
     told = aperio.refuses("plugin", "run", project, "schema", code=code, status=5, noted=True)
@@ -55,6 +52,17 @@ def test_a_plugin_does_not_start_that(
     assert "\x1b" not in told.shown
     assert told.next
     aperio.assert_nothing_left()
+
+
+def test_a_handshake_may_take_as_long_as_the_configuration_says(aperio: Aperio) -> None:
+    with (aperio.home / "config.toml").open("a") as file:
+        file.write("[host]\nhandshake_timeout_s = 1\n")
+    project = project_of(aperio.folder / "project", simulating("hangs"))
+
+    done = aperio("plugin", "run", project, "schema", status=5)
+
+    assert "timeout while waiting for plugin to start: 1 s" in done.err
+    assert "`[host] handshake_timeout_s = 60`" in done.err
 
 
 @pytest.mark.parametrize("json_words", [[], ["--json"]])

@@ -29,6 +29,16 @@ def test_parse_lock_reads_a_last_line_without_its_end() -> None:
     assert lock.to_requirements() == f"one==1 --hash=sha256:{A}\n"
 
 
+def test_parse_lock_skips_a_byte_order_mark_and_nothing_else() -> None:
+    plain = b"httpx==0.28.1 --hash=sha256:" + b"0" * 64 + b"\n"
+
+    marked = parse_lock(b"\xef\xbb\xbf" + plain, PATH)
+
+    assert marked.pins == parse_lock(plain, PATH).pins
+    with pytest.raises(LockInvalid):
+        parse_lock(b"\xef\xbb\xbf" * 2 + plain, PATH)
+
+
 def test_parse_lock_accepts_an_empty_lock() -> None:
     assert parse_lock(b"# nothing\n", PATH).pins == ()
 

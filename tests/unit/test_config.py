@@ -11,6 +11,7 @@ from aperio_cli import clock
 from aperio_cli.config import Config, DomainRule, RegistryRule, load_config
 from aperio_cli.errors.files import PathShared
 from aperio_cli.errors.usage import ConfigurationInvalid
+from aperio_cli.host.lifecycle import Patience
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.policy import PolicyException
 from aperio_cli.models.publisher import LOCAL_ISSUER, CiIdentity, Demands
@@ -99,7 +100,7 @@ def test_load_config_reads_what_is_no_matter_of_trust(tmp_path: Path) -> None:
         LOCAL
         + '[[registries]]\nurl = "/srv/registry"\n'
         + '[python]\ninterpreters = ["/opt/python3.11"]\n[sandbox]\nrequire = ["cpu", "memory"]\n'
-        + "[host]\nmtls = true\n"
+        + "[host]\nmtls = true\nhandshake_timeout_s = 60\n"
     )
     config = load(tmp_path, text)
     assert [r.to_json() for r in config.policy.publishers] == [rule().to_json()]
@@ -107,6 +108,15 @@ def test_load_config_reads_what_is_no_matter_of_trust(tmp_path: Path) -> None:
     assert config.python_interpreters == ("/opt/python3.11",)
     assert config.sandbox_require == ("memory", "cpu")
     assert config.mtls
+    assert Patience.stated(config.handshake_timeout_s) == Patience(handshake_s=60)
+
+
+def test_handshake_may_take_what_the_user_says_else_the_site_else_as_usual(tmp_path: Path) -> None:
+    stated = "[host]\nhandshake_timeout_s = "
+
+    assert Patience.stated(load(tmp_path).handshake_timeout_s) == Patience()
+    assert load(tmp_path, "", f"{stated}90").handshake_timeout_s == 90
+    assert load(tmp_path, f"{stated}20", f"{stated}90").handshake_timeout_s == 20
 
 
 def test_load_config_knows_the_issuer_of_the_local_domain(tmp_path: Path) -> None:
@@ -292,6 +302,8 @@ def test_load_config_takes_an_exception_that_has_ended(tmp_path: Path) -> None:
         ("[python]\ninterpreter = []", "did you mean `interpreters`"),
         ("[sandbox]\nrequire = ['memmory']", "did you mean `memory`"),
         ("sandbox = []", "expected a table"),
+        ("[host]\nhandshake_timeout_s = 0", "from 1 to 600"),
+        ("[host]\nhandshake_timeout_s = '60'", "from 1 to 600"),
         ("[host]\nmtls = 'yes'", "config.toml:2: expected true or false"),
         ("not toml", "Expected '='"),
         ("a = 1\na = 2", "Cannot overwrite"),

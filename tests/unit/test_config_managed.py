@@ -315,6 +315,7 @@ def possible_statements(dice: random.Random, path: Path) -> Statements:
         ),
         sandbox_require=tuple(name for name in REQUIRABLE if dice.random() < 0.3),
         mtls=dice.random() < 0.5,
+        handshake_timeout_s=dice.choice([0, 1, 60, 600]),
     )
 
 

@@ -111,10 +111,16 @@ def _accept(
     from aperio_cli.accepting import accept
     from aperio_cli.commands.loop import on_loop
     from aperio_cli.host.launch import LaunchOptions
+    from aperio_cli.host.lifecycle import Patience
     from aperio_cli.paths import runtime_base
     from aperio_cli.running import clear_target
 
-    options = LaunchOptions(runtime_base(os.environ), store=store, mtls=context.config.mtls)
+    options = LaunchOptions(
+        runtime_base(os.environ),
+        store=store,
+        patience=Patience.stated(context.config.handshake_timeout_s),
+        mtls=context.config.mtls,
+    )
 
     def observe(verdict: Verdict) -> None:
         context.output.detail(f"{verdict.outcome.value:<8}{verdict.key}")

@@ -56,6 +56,7 @@ def _examined(context: Context, artifact: Artifact, folder: Path) -> AcceptanceR
     from aperio_cli.building import develop_artifact
     from aperio_cli.commands.loop import on_loop
     from aperio_cli.host.launch import LaunchOptions
+    from aperio_cli.host.lifecycle import Patience
     from aperio_cli.machine.interpreters import choose_interpreter
     from aperio_cli.paths import runtime_base
     from aperio_cli.running import clear_target
@@ -69,7 +70,8 @@ def _examined(context: Context, artifact: Artifact, folder: Path) -> AcceptanceR
         )
     built = develop_artifact(artifact, folder, interpreter)
     clear = functools.partial(clear_target, context.collaborators, built)
-    options = LaunchOptions(runtime_base(os.environ), mtls=context.config.mtls)
+    patience = Patience.stated(context.config.handshake_timeout_s)
+    options = LaunchOptions(runtime_base(os.environ), patience=patience, mtls=context.config.mtls)
     return on_loop(accept(clear, options, AcceptanceRequest(), checks=ONCE))
 
 
