@@ -14,7 +14,7 @@ import pytest
 
 from aperio_cli.__main__ import main
 from aperio_cli.running import delivering
-from tests.lifecycle.cli import Aperio, Done, finish
+from tests.lifecycle.cli import Aperio, Done, finish, processes_of, wait_until
 from tests.lifecycle.plugins import artifact_of, simulating
 from tests.trust import IDENTITY
 
@@ -188,7 +188,9 @@ def test_dead_letters_are_kept_too_and_a_file_that_was_named_grows_by_whole_line
     assert pair.delivered() == ["e0", "e2"]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, 137)]
+)
 def test_an_interruption_while_it_waits_loses_nothing(
     pair: Pair, number: signal.Signals, status: int
 ) -> None:
@@ -199,8 +201,13 @@ def test_an_interruption_while_it_waits_loses_nothing(
     run.send_signal(number)
     done = finish(run)
     assert done.status == status
-    assert "before that: 1 accepted, 0 rejected" in done.err
-    pair.aperio.assert_nothing_left()
+    if number == signal.SIGKILL:  # nobody was left to say anything, or to remove a folder
+        assert wait_until(lambda: not processes_of(pair.aperio.runtime), within_s=5)
+        for folder in pair.aperio.runtime.iterdir():
+            shutil.rmtree(folder)
+    else:
+        assert "before that: 1 accepted, 0 rejected" in done.err
+        pair.aperio.assert_nothing_left()
     pair.plan = {}
     pair.sync("bare")
     assert pair.delivered() == ["e1", "e0", "e1"]
