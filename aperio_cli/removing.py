@@ -73,7 +73,7 @@ def remove(store: Store, ref: PluginRef, state: StoredState = StoredState()) -> 
         LockHeld: another process keeps the store locked.
         OSError: a file cannot be removed; what has no receipt any more is not installed.
     """
-    if state.purge and not store.versions(ref.id) and state.purge(ref.id):
+    if state.purge and not store.folders(ref.id) and state.purge(ref.id):
         return RemoveReport(ref.id, (), None, was_purged=True)
     _require_installed(store, ref)
     with store.lock(f"`{ref}` was not removed"), contextlib.ExitStack() as held:
@@ -104,7 +104,7 @@ def remove(store: Store, ref: PluginRef, state: StoredState = StoredState()) -> 
 
 def _require_installed(store: Store, ref: PluginRef) -> None:
     # By folder, not by receipt: what is damaged can be removed, too.
-    versions = store.versions(ref.id)
+    versions = store.folders(ref.id)
     if not versions or (ref.version and ref.version not in versions):
         raise store.not_installed(ref)
 

@@ -84,9 +84,7 @@ class Fault(Exception):
         step = "get the artifact again, in case it was changed on the way"
         if self.kind not in {ArchiveTruncated, ArchiveMalformed}:
             step = "do not use this artifact, and tell its publisher"
-        return self.kind(
-            f"{subject} was not unpacked: {_TITLES[self.kind]}", why=self.why, next=[step]
-        )
+        return self.kind(f"{subject} was refused: {_TITLES[self.kind]}", why=self.why, next=[step])
 
 
 _TITLES: dict[type[ArchiveRefused], str] = {

@@ -35,6 +35,9 @@ MAX_LISTED: Final = 1000
 _BUSY_TIMEOUT_S: Final = 5.0
 # The second: the shared memory beside a database in WAL mode is a file, which needs 32 KiB.
 _FULL: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_PRIMARY: Final = 0xFF  # of an extended code: sqlite.org/rescode.html
 _SCHEMA_VERSION: Final = 1
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 100
@@ -358,6 +361,21 @@ class State:
                     self._database.execute("ROLLBACK")
                 raise
 
+    def _unusable(self, error: sqlite3.Error) -> StateUnreadable:
+        """Return the error for whatever SQLite says, with the one thing to do about it."""
+        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+        state, step = "could not be used", "see that this user may read and write it"
+        if code in _BUSY:
+            state, step = "is in use by another process", "run the same command again"
+        elif code in _DAMAGED:
+            state = "is damaged"
+            step = "bring it back from a copy, or move it away: syncs then begin anew"
+        return StateUnreadable(
+            f"{self._deed}`{self._path}` {state}; it was left as it is",
+            why=str(error),
+            next=[step],
+        )
+
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
         """Turn what SQLite says into errors for people."""
@@ -370,14 +388,7 @@ class State:
                     why=str(error),
                     next=["free some space, then run the same command again"],
                 ) from error
-            raise StateUnreadable(
-                f"{self._deed}`{self._path}` could not be used; it was left as it is",
-                why=str(error),
-                next=[
-                    "run the same command again if another aperio was at work",
-                    "if it is damaged, move it away: syncs then begin from the beginning",
-                ],
-            ) from error
+            raise self._unusable(error) from error
         except OSError as error:
             raise StateUnreadable(
                 f"{self._deed}`{self._path}` could not be opened",

@@ -16,7 +16,14 @@ from aperio_cli.errors.files import FilesChanged
 from aperio_cli.errors.installing import ReceiptInvalid
 from aperio_cli.files import writing
 from aperio_cli.installing.preparing import prepare, record
-from aperio_cli.installing.succession import Follows, Same, decide_succession, find_same
+from aperio_cli.installing.succession import (
+    NOT_INSTALLED,
+    WOULD_NOT,
+    Follows,
+    Same,
+    decide_succession,
+    find_same,
+)
 from aperio_cli.machine.interpreters import choose_interpreter
 from aperio_cli.models.evidence import evidence_to_json
 from aperio_cli.models.ownership import is_installed_owner
@@ -146,7 +153,7 @@ def check_replacement(admitted: AdmittedArtifact, store: Store) -> None:
     Raises:
         VersionChanged, SignerChanged, ProvenanceMissing, ReceiptInvalid: as `install`.
     """
-    _decide(_standing(admitted, store), admitted, store, InstallRequest())
+    _decide(_standing(admitted, store), admitted, store, InstallRequest(), WOULD_NOT)
 
 
 def _standing(admitted: AdmittedArtifact, store: Store) -> Standing:
@@ -154,7 +161,11 @@ def _standing(admitted: AdmittedArtifact, store: Store) -> Standing:
 
 
 def _decide(
-    before: Standing, admitted: AdmittedArtifact, store: Store, request: InstallRequest
+    before: Standing,
+    admitted: AdmittedArtifact,
+    store: Store,
+    request: InstallRequest,
+    outcome: str = NOT_INSTALLED,
 ) -> Same | Follows:
     """Return what is decided of what is there; files count that are those of their installation."""
     same = find_same(before, admitted)
@@ -162,7 +173,8 @@ def _decide(
         before = before.damaged()
     accepted = request.accept_new_signer
     kept = request.kept_owners(admitted.offer.id) if accepted else ()
-    return decide_succession(before, admitted, accepted, tuple(filter(is_installed_owner, kept)))
+    of_installed = tuple(filter(is_installed_owner, kept))
+    return decide_succession(before, admitted, accepted, of_installed, outcome)
 
 
 def _is_whole(installed: Receipt, store: Store) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aperio_cli.errors.installing import SignerChanged, VersionChanged
 from aperio_cli.errors.trust import ProvenanceMissing
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from aperio_cli.verifying.decide import AdmittedArtifact
 
 
+NOT_INSTALLED: Final = "was not installed"
+WOULD_NOT: Final = "would not be installed"
+
+
 @dataclass(frozen=True, slots=True)
 class Same:
     """The artifact is installed already, on evidence as good as what it comes with.
@@ -46,7 +50,8 @@ class Follows:
     """The artifact may be installed, and becomes the version that is used.
 
     Attributes:
-        repairs: whether it takes the place of a damaged installation of the same version.
+        repairs: whether it takes the place of a damaged installation of the same version, or of
+            what is left of one.
         state_owner: whose stored state it is to use.
     """
 
@@ -63,7 +68,11 @@ def find_same(before: Standing, admitted: AdmittedArtifact) -> Receipt | None:
 
 
 def decide_succession(
-    before: Standing, admitted: AdmittedArtifact, accepted_signer: str, kept: Sequence[str] = ()
+    before: Standing,
+    admitted: AdmittedArtifact,
+    accepted_signer: str,
+    kept: Sequence[str] = (),
+    outcome: str = NOT_INSTALLED,
 ) -> Same | Follows:
     """Return what installing the artifact comes to; a refusal is an error that says why.
 
@@ -74,6 +83,7 @@ def decide_succession(
             with its ref or without, or `unsigned`; empty accepts no change.
         kept: owners of what is stored under the plugin's id, the latest first; of importance only
             when a signer is accepted.
+        outcome: what a refusal comes to, for messages.
 
     Raises:
         VersionChanged: this version is installed with other contents.
@@ -81,20 +91,20 @@ def decide_succession(
         ProvenanceMissing: the installed version has provenance and this one has none, and the
             change is not accepted.
     """
-    _refuse_other_contents(before.same, admitted)
+    _refuse_other_contents(before.same, admitted, outcome)
     same = find_same(before, admitted)
     owner = _state_owner(before, admitted, accepted_signer, kept)
     if same and same.state_owner == owner:
         if before.predecessor and before.predecessor.version != same.version:
             # It becomes the current version again, on the evidence in its record.
-            _check_succession(
-                before.predecessor, proof_of(same.evidence), admitted, accepted_signer
-            )
+            proof = proof_of(same.evidence)
+            _check_succession(before.predecessor, proof, admitted, accepted_signer, outcome)
         return Same(same)
     for record in (before.same, before.predecessor):
         if record:
-            _check_succession(record, proof_of(admitted.evidence), admitted, accepted_signer)
-    is_repair = before.same is not None and before.receipt is None
+            proof = proof_of(admitted.evidence)
+            _check_succession(record, proof, admitted, accepted_signer, outcome)
+    is_repair = before.is_left_over or (before.same is not None and before.receipt is None)
     return Follows(repairs=is_repair, state_owner=owner)
 
 
@@ -133,7 +143,9 @@ def _is_accepted(after: Proof | None, accepted_signer: str) -> bool:
     return accepted_signer in accepted
 
 
-def _refuse_other_contents(same: Precedent | None, admitted: AdmittedArtifact) -> None:
+def _refuse_other_contents(
+    same: Precedent | None, admitted: AdmittedArtifact, outcome: str
+) -> None:
     """Refuse a version that is installed from another artifact.
 
     Raises:
@@ -142,7 +154,7 @@ def _refuse_other_contents(same: Precedent | None, admitted: AdmittedArtifact) -
     if same is None or same.artifact_digest == admitted.artifact.digest:
         return
     raise VersionChanged(
-        f"{admitted.subject} was not installed: this version is installed with other contents",
+        f"{admitted.subject} {outcome}: this version is installed with other contents",
         why=f"installed {same.artifact_digest}\noffered   {admitted.artifact.digest}",
         next=[
             "ask its publisher why a released version was changed",
@@ -172,7 +184,11 @@ def _as_json(kept: Sequence[Attestation | PolicyException]) -> list[Mapping[str,
 
 
 def _check_succession(
-    before: Precedent, after: Proof | None, admitted: AdmittedArtifact, accepted_signer: str
+    before: Precedent,
+    after: Proof | None,
+    admitted: AdmittedArtifact,
+    accepted_signer: str,
+    outcome: str,
 ) -> None:
     """Check that an installed version's signer, and its provenance, come again.
 
@@ -186,9 +202,11 @@ def _check_succession(
     if _is_accepted(after, accepted_signer):
         return
     if after is None or after.signer.lineage != recorded.signer.lineage:
-        raise _signer_changed(before, recorded.signer, admitted, after.signer if after else None)
+        signer = after.signer if after else None
+        refused = f"{admitted.subject} {outcome}"
+        raise _signer_changed(before, recorded.signer, signer, refused)
     if _has_provenance(recorded) and not _has_provenance(after):
-        raise _provenance_fell(before, admitted, after.signer)
+        raise _provenance_fell(before, admitted, after.signer, outcome)
 
 
 def _has_provenance(proof: Proof) -> bool:
@@ -196,11 +214,11 @@ def _has_provenance(proof: Proof) -> bool:
 
 
 def _signer_changed(
-    before: Precedent, installed: Signer, admitted: AdmittedArtifact, offered: Signer | None
+    before: Precedent, installed: Signer, offered: Signer | None, refused: str
 ) -> SignerChanged:
     change = "somebody else signed it" if offered else "it is not signed"
     return SignerChanged(
-        f"{admitted.subject} was not installed: {change}, unlike the installed {before.version}",
+        f"{refused}: {change}, unlike the installed {before.version}",
         why=f"installed {_shown(installed)}\noffered   {_shown(offered)}",
         next=[
             "ask its publisher, by another way, whether this is meant",
@@ -210,10 +228,10 @@ def _signer_changed(
 
 
 def _provenance_fell(
-    before: Precedent, admitted: AdmittedArtifact, signer: Signer
+    before: Precedent, admitted: AdmittedArtifact, signer: Signer, outcome: str
 ) -> ProvenanceMissing:
     return ProvenanceMissing(
-        f"{admitted.subject} was not installed: nothing signed says how it was built, unlike the"
+        f"{admitted.subject} {outcome}: nothing signed says how it was built, unlike the"
         f" installed {before.version}",
         why=f"installed {before.version}, with SLSA provenance\n"
         f"offered   {admitted.offer.version}, with none",

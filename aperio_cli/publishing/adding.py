@@ -34,6 +34,7 @@ from aperio_cli.publishing.source import (
 )
 from aperio_cli.text import clean
 from aperio_cli.verifying import (
+    ADD,
     RemoteArtifact,
     VerifyRequest,
     verify_artifact,
@@ -137,6 +138,7 @@ def _verified(source: Path | RemoteArtifact, request: AddRequest) -> AdmittedArt
             today=clock.now().date(),
             is_to_run_here=False,
             offline=request.offline,
+            deed=ADD,
         )
     )
     try:

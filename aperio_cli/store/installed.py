@@ -78,6 +78,8 @@ class Standing:
         current: the version that is used when none is named; None when there is no such.
         same: what that version's record holds later ones to; None when it is not installed.
         receipt: its whole record; None when it is damaged, or not there.
+        is_left_over: whether its folder is there without a record, as a removal leaves it that was
+            interrupted: that is not installed.
         predecessor: what the record holds later ones to of the installed version that counts: the
             current one, else the highest; None when there is none.
     """
@@ -87,6 +89,7 @@ class Standing:
     same: Precedent | None
     receipt: Receipt | None
     predecessor: Precedent | None
+    is_left_over: bool = False
 
     def damaged(self) -> Standing:
         """Return the same, with the version known to be damaged on disk."""
@@ -197,7 +200,9 @@ class Store:
         predecessor = same
         if counting != version:
             predecessor = self._precedent(plugin, counting) if counting else None
-        return Standing(self.folder(plugin, version), current, same, receipt, predecessor)
+        place = self.folder(plugin, version)
+        is_left_over = same is None and os.path.lexists(place)
+        return Standing(place, current, same, receipt, predecessor, is_left_over)
 
     def find_precedent(self, plugin: PluginId) -> Precedent | None:
         """Return what the record says of the version that counts; None when none can be read.
@@ -237,11 +242,14 @@ class Store:
         versions = self.versions(ref.id)
         steps = [f"`aperio plugin install {ref}`"]
         why = f"installed versions of it: {', '.join(versions)}" if versions else ""
-        if versions and ref.version is None:
+        if ref.version in self.folders(ref.id) or (self.folders(ref.id) and not versions):
+            left = ref.version or ", ".join(self.folders(ref.id))
+            why = f"what is left of {left} has no record, so nothing of it is run"
+        elif versions and ref.version is None:
             why += "; none of them is the current one"
             steps = [f"`aperio plugin install {ref.id}@{versions[-1]}`"]
-        if not versions:
-            known = [str(plugin) for plugin in self._plugins()]
+        elif not versions:
+            known = [str(plugin) for plugin in self._plugins() if self.versions(plugin)]
             close = difflib.get_close_matches(str(ref.id), known, n=3)
             why = f"installed: {', '.join(close)}" if close else ""
             steps = [*(f"did you mean `{name}`?" for name in close[:1]), *steps]
@@ -282,16 +290,10 @@ class Store:
 
         A home that cannot be written loses the note, not the launch; so do notes of a newer aperio.
         """
-        path = self._paths.checks(receipt.id)
         known = self._checks(receipt.id)
-        if known is None:
-            return
-        known[receipt.version] = LaunchCheck(clock.timestamp(), ok=passed)
-        checks = {version: check.to_json() for version, check in known.items()}
-        document = {"schema": CHECKS_SCHEMA, "checks": checks}
-        with contextlib.suppress(OSError, AperioError):
-            writing.ensure_own(path.parent)
-            writing.write_atomic(path, json.dumps(document, sort_keys=True).encode() + b"\n")
+        if known is not None:
+            known[receipt.version] = LaunchCheck(clock.timestamp(), ok=passed)
+            self._note_checks(receipt.id, known)
 
     def last_check(self, receipt: Receipt) -> LaunchCheck | None:
         """Return the outcome of the check before the last launch of a version; None for none."""
@@ -304,6 +306,14 @@ class Store:
         except RecordNewer as newer:
             self._warn(newer.what)
             return None
+
+    def _note_checks(self, plugin: PluginId, known: Mapping[str, LaunchCheck]) -> None:
+        path = self._paths.checks(plugin)
+        checks = {version: check.to_json() for version, check in known.items()}
+        document = {"schema": CHECKS_SCHEMA, "checks": checks}
+        with contextlib.suppress(OSError, AperioError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writing.write_atomic(path, json.dumps(document, sort_keys=True).encode() + b"\n")
 
     # ── who is using it ───────────────────────────────────────────────────────────────────────────
 
@@ -430,6 +440,7 @@ class Store:
             except BaseException:
                 self._take_back(prepared, place)
                 raise
+            self._forget_check(plugin, version)
 
     def make_current(self, plugin: PluginId, version: str) -> None:
         """Make an installed version the one that is used; call it under the lock.
@@ -474,6 +485,14 @@ class Store:
         discarded = self._paths.plugins / f"{writing.ASIDE_PREFIX}{secrets.token_hex(8)}"
         folder.rename(discarded)
         self._discard(discarded)
+        self._forget_check(plugin, version)
+
+    def _forget_check(self, plugin: PluginId, version: str) -> None:
+        """Drop the note of a check of files that are not there any more; decide nothing."""
+        known = self._checks(plugin)
+        if known and version in known:
+            del known[version]
+            self._note_checks(plugin, known)
 
     def drop_current(self, plugin: PluginId) -> None:
         """Make no version of the plugin current; call it under the lock."""

@@ -42,7 +42,7 @@ from aperio_cli.net.fetch import FetchRequest, fetch_into
 from aperio_cli.text import clean
 from aperio_cli.verifying.clearing import Cleared, clear
 from aperio_cli.verifying.decide import AdmittedArtifact, check_bytes, decide, judge
-from aperio_cli.verifying.evidence import Case
+from aperio_cli.verifying.evidence import ADD, INSTALL, VERIFY, Case, Deed
 from aperio_cli.verifying.remote import DOWNLOAD_TIMEOUT_S, RemoteArtifact
 
 if TYPE_CHECKING:
@@ -57,10 +57,14 @@ if TYPE_CHECKING:
     from aperio_cli.proving.trusted_root import TrustedRootSource
 
 __all__ = [
+    "ADD",
     "DOWNLOAD_TIMEOUT_S",
+    "INSTALL",
     "MAX_ARTIFACT_BYTES",
+    "VERIFY",
     "AdmittedArtifact",
     "Cleared",
+    "Deed",
     "RemoteArtifact",
     "VerifyRequest",
     "clear",
@@ -90,6 +94,7 @@ class VerifyRequest:
         attestations: the file of statements about an artifact; None means beside the artifact.
         exception: what the operator granted for this one artifact, which is a file.
         offline: whether nothing may be downloaded.
+        deed: what was asked for, for messages.
     """
 
     source: Offer | Path | RemoteArtifact
@@ -102,6 +107,7 @@ class VerifyRequest:
     attestations: Path | None = None
     exception: ExceptionGranted | None = None
     offline: bool = False
+    deed: Deed = INSTALL
 
     @property
     def subject(self) -> str:
@@ -155,7 +161,7 @@ def _examine(
 ) -> AdmittedArtifact:
     size_bytes = os.fstat(content.fileno()).st_size
     offer, claim = _offer(request, statements, content)
-    check_bytes(offer, digest, size_bytes)
+    check_bytes(offer, digest, size_bytes, request.deed.refused)
     case = _case(request, offer, _proof(request, offer, digest))
     judge(case)
     members = reading.list_members(content, subject=request.subject)
@@ -213,6 +219,7 @@ def _case(request: VerifyRequest, offer: Offer, proof: Proof | None) -> Case:
         today=request.today,
         location=offer.location,
         bundle_name=bundle_name,
+        outcome=request.deed.refused,
     )
 
 
@@ -237,9 +244,12 @@ def _statements_at_hand(request: VerifyRequest) -> _Statements | None:
     if isinstance(source, RemoteArtifact):
         return None
     return (
-        _read_stated(request.bundle, _beside(source, BUNDLE_SUFFIX), MAX_BUNDLE_BYTES),
+        _read_stated(request, request.bundle, _beside(source, BUNDLE_SUFFIX), MAX_BUNDLE_BYTES),
         _read_stated(
-            request.attestations, _beside(source, ATTESTATIONS_SUFFIX), MAX_ATTESTATIONS_BYTES
+            request,
+            request.attestations,
+            _beside(source, ATTESTATIONS_SUFFIX),
+            MAX_ATTESTATIONS_BYTES,
         ),
     )
 
@@ -256,7 +266,7 @@ def _fetch_stated(
     request: VerifyRequest, stated: Path | None, suffix: str, limit_bytes: int
 ) -> bytes | None:
     if stated:
-        return _read_stated(stated, stated, limit_bytes)
+        return _read_stated(request, stated, stated, limit_bytes)
     assert isinstance(request.source, RemoteArtifact)  # noqa: S101 - the others have theirs at hand
     return request.source.fetch_beside(suffix, limit_bytes, offline=request.offline)
 
@@ -265,7 +275,9 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _read_stated(stated: Path | None, beside: Path, limit_bytes: int) -> bytes | None:
+def _read_stated(
+    request: VerifyRequest, stated: Path | None, beside: Path, limit_bytes: int
+) -> bytes | None:
     # Only what somebody named may be a link: what lies beside an artifact came with it.
     try:
         with files_reading.open_regular(stated or beside, follow_links=bool(stated)) as file:
@@ -275,12 +287,12 @@ def _read_stated(stated: Path | None, beside: Path, limit_bytes: int) -> bytes |
         if stated is None:
             return None
         raise NotFound(
-            f"`{stated}` is not there; nothing was verified",
+            f"`{stated}` is not there; {request.deed.nothing}",
             next=["check the path for a typing error"],
         ) from error
     except OSError as error:
         raise NotFound(
-            f"`{stated or beside}` cannot be read; nothing was verified",
+            f"`{stated or beside}` cannot be read; {request.deed.nothing}",
             why=os.strerror(error.errno or 0),
             next=["see who may read it: it belongs to the artifact"],
         ) from error
@@ -352,7 +364,7 @@ def _private_copy(request: VerifyRequest) -> tuple[BinaryIO, Digest]:
         elif isinstance(request.source, RemoteArtifact):
             digest = request.source.fetch(content, MAX_ARTIFACT_BYTES, offline=request.offline)
         else:
-            digest = _copy_local(request.source, content)
+            digest = _copy_local(request.source, content, request.deed)
         content.flush()
         on_failure.pop_all()
         return content, digest
@@ -370,12 +382,12 @@ def _download(offer: Offer, copy: BinaryIO, *, offline: bool) -> Digest:
     return fetch_into(request, copy).digest
 
 
-def _copy_local(source: Path, copy: BinaryIO) -> Digest:
+def _copy_local(source: Path, copy: BinaryIO, deed: Deed) -> Digest:
     try:
         file = files_reading.open_regular(source, follow_links=True)
     except OSError as error:
         raise NotFound(
-            f"`{source}` cannot be read; nothing was verified",
+            f"`{source}` cannot be read; {deed.nothing}",
             why=os.strerror(error.errno or 0),
             next=["check the path for a typing error"],
         ) from error
@@ -386,7 +398,7 @@ def _copy_local(source: Path, copy: BinaryIO) -> Digest:
             copied_bytes += len(chunk)
             if copied_bytes > MAX_ARTIFACT_BYTES:
                 raise FileTooLarge(
-                    f"`{source}` was not verified: it is too long for an artifact",
+                    f"`{source}` is too long for an artifact; {deed.nothing}",
                     why=f"expected at most {MAX_ARTIFACT_BYTES} bytes",
                     next=["check that this is the file you meant"],
                 )

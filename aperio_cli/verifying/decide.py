@@ -46,8 +46,6 @@ __all__ = [
     "judge",
 ]
 
-_REFUSED = "was refused and nothing of it was installed"
-
 
 class _Seal:
     """Known to this module only."""
@@ -145,15 +143,15 @@ def decide(
     if (case.plugin, case.version) != (offer.id, offer.version):
         message = f"{case.subject} is not {_subject(offer)}"
         raise ValueError(message)
-    check_bytes(offer, artifact.digest, artifact.size)
+    check_bytes(offer, artifact.digest, artifact.size, case.outcome)
     judgement = judge(case)
-    _check_manifest(offer, artifact)
-    check_platform(offer, platform)
-    require_compatible(artifact.manifest.protocol, subject=_subject(offer), left=_REFUSED)
+    _check_manifest(offer, artifact, case.outcome)
+    check_platform(offer, platform, case.outcome)
+    require_compatible(artifact.manifest.protocol, subject=_subject(offer), left=case.outcome)
     return AdmittedArtifact(offer, artifact, judgement, content, seal=_SEAL)
 
 
-def check_bytes(offer: Offer, digest: Digest, size_bytes: int) -> None:
+def check_bytes(offer: Offer, digest: Digest, size_bytes: int, outcome: str) -> None:
     """Refuse bytes whose digest or length is not that of the offer.
 
     Raises:
@@ -165,7 +163,7 @@ def check_bytes(offer: Offer, digest: Digest, size_bytes: int) -> None:
     expected_size = "" if is_same_size else f", {offer.size_bytes} bytes"
     received_size = "" if is_same_size else f", {size_bytes} bytes"
     raise DigestMismatch(
-        f"{_subject(offer)} {_REFUSED}: these are not the bytes that were offered",
+        f"{_subject(offer)} {outcome}: these are not the bytes that were offered",
         why=f"expected {offer.digest}{expected_size}, as {offer.source} says\n"
         f"received {digest}{received_size}, from {offer.location}",
         next=[
@@ -175,7 +173,7 @@ def check_bytes(offer: Offer, digest: Digest, size_bytes: int) -> None:
     )
 
 
-def check_platform(offer: Offer, platform: Platform | None) -> None:
+def check_platform(offer: Offer, platform: Platform | None, outcome: str) -> None:
     """Refuse an artifact for another platform, unless it is not to be run here.
 
     Raises:
@@ -184,13 +182,13 @@ def check_platform(offer: Offer, platform: Platform | None) -> None:
     if platform is None or offer.platform == platform:
         return
     raise PlatformIncompatible(
-        f"{_subject(offer)} {_REFUSED}: it is for another platform",
+        f"{_subject(offer)} {outcome}: it is for another platform",
         why=f"this machine {platform}\nartifact     {offer.platform}",
         next=[f"get or build it for {platform}"],
     )
 
 
-def _check_manifest(offer: Offer, artifact: Artifact) -> None:
+def _check_manifest(offer: Offer, artifact: Artifact, outcome: str) -> None:
     manifest = artifact.manifest
     pairs = {
         "id": (str(offer.id), str(manifest.id)),
@@ -201,7 +199,7 @@ def _check_manifest(offer: Offer, artifact: Artifact) -> None:
     wrong = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
     if wrong:
         raise ManifestMismatch(
-            f"{_subject(offer)} {_REFUSED}: it is something else than it was offered as",
+            f"{_subject(offer)} {outcome}: it is something else than it was offered as",
             why="\n".join(
                 f"{key}: offered {clean(offered, limit=120)}, found {clean(found, limit=120)}"
                 for key, (offered, found) in wrong.items()

@@ -7,7 +7,7 @@ installed, and again before each launch, from what the receipt kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aperio_cli.models.evidence import ExceptionGranted
 from aperio_cli.models.policy import UNSIGNED
@@ -20,6 +20,24 @@ if TYPE_CHECKING:
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.policy import Policy, PolicyException
     from aperio_cli.models.proof import Proof
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What was asked for, for messages: a refusal says what did not come of it.
+
+    Attributes:
+        refused: what a refusal comes to, behind the name of an artifact.
+        nothing: the same where there is no artifact to speak of.
+    """
+
+    refused: str
+    nothing: str
+
+
+INSTALL: Final = Deed("was refused and nothing of it was installed", "nothing was installed")
+VERIFY: Final = Deed("was not verified", "nothing was verified")
+ADD: Final = Deed("was not added", "nothing was added")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +91,7 @@ class Case:
     today: date
     location: str
     bundle_name: str
-    outcome: str = "was refused and nothing of it was installed"
+    outcome: str = INSTALL.refused
     organization: str = ""
 
     @property

@@ -240,7 +240,8 @@ def test_verify_refuses_a_changed_version_as_install_does(aperio: Aperio) -> Non
 @pytest.mark.parametrize("command", ["install", "verify"])
 def test_a_folder_is_no_artifact(aperio: Aperio, command: str) -> None:
     told = aperio.refuses("plugin", command, aperio.folder, code="not-found", status=1)
-    assert "is a folder; nothing was verified" in told.what
+    done = {"install": "nothing was installed", "verify": "nothing was verified"}[command]
+    assert told.what == f"`{aperio.folder}` is a folder; {done}"
 
 
 @pytest.mark.parametrize("command", ["install", "verify"])
@@ -329,6 +330,53 @@ def test_consent_to_unsigned_is_not_for_what_a_registry_offers(
         code="usage", status=2,
     )  # fmt: skip
     assert "nothing was installed" in told.what
+
+
+# ── what was asked for, and did not come of it ────────────────────────────────────────────────────
+
+DEEDS = {
+    "verify": (("plugin", "verify"), "was not verified", "nothing was verified"),
+    "add": (("registry", "add", "--dir", "registry"), "was not added", "nothing was added"),
+    "install": (
+        ("plugin", "install"),
+        "was refused and nothing of it was installed",
+        "nothing was installed",
+    ),
+}
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_a_refusal_names_the_deed_that_was_asked_for(aperio: Aperio, deed: str) -> None:
+    words, refused, nothing = DEEDS[deed]
+    aperio("registry", "init", "registry")
+    artifact = good(aperio)
+    bundle = artifact.with_name(NAME + BUNDLE_SUFFIX)
+    kept = bundle.read_bytes()
+    bundle.unlink()
+    told = aperio.refuses(*words, artifact, code="signature-missing", status=3)
+    assert told.what == f"`{PLUGIN}` 1.2.3 {refused}: it is not signed"
+    bundle.write_bytes(kept)
+    rules = aperio.home / "managed.toml"
+    stated = rules.read_text()
+    rules.write_text(stated.replace('"*"', '"globex"'))
+    told = aperio.refuses(*words, artifact, code="publisher-unknown", status=3)
+    assert told.what.startswith(f"`{PLUGIN}` 1.2.3 {refused}: no rule")
+    rules.write_text(stated)
+    aperio(*words, artifact)
+    artifact.unlink()
+    if deed != "add":
+        told = aperio.refuses(*words, artifact, code="not-found", status=1)
+        assert told.what == f"`{artifact}` cannot be read; {nothing}"
+
+
+def test_verify_says_of_another_signer_what_would_not_be_done(aperio: Aperio) -> None:
+    aperio("plugin", "install", good(aperio))
+    made = write_artifact(aperio.folder / "made", go_members(description="Something else"))
+    second = signed(aperio, made.read_bytes())
+    told = aperio.refuses("plugin", "verify", second, code="version-changed", status=3)
+    assert told.what.startswith(f"`{PLUGIN}` 1.2.3 would not be installed: ")
+    told = aperio.refuses("plugin", "install", second, code="version-changed", status=3)
+    assert told.what.startswith(f"`{PLUGIN}` 1.2.3 was not installed: ")
 
 
 # ── for another machine ───────────────────────────────────────────────────────────────────────────

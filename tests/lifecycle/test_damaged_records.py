@@ -175,6 +175,53 @@ def test_list_shows_a_row_whatever_stands_for_evidence(aperio: Aperio, odd: obje
     assert PLUGIN in aperio("plugin", "list").out
 
 
+def test_a_folder_without_a_record_is_one_thing_to_every_command(
+    aperio: Aperio, artifact: Path
+) -> None:
+    record_of(aperio).unlink()
+    for words in STARTS.values():
+        for name in (PLUGIN, f"{PLUGIN}@1.2.3"):
+            typed = [name if word == PLUGIN else word for word in words]
+            told = aperio.refuses(*typed, code="not-installed", status=1)
+            assert told.what == f"`{name}` is not installed"
+            assert told.why == "what is left of 1.2.3 has no record, so nothing of it is run"
+            assert told.next == (f"`aperio plugin install {name}`",)
+    assert aperio("plugin", "list", "--json").data["plugins"] == []
+    done = aperio("plugin", "install", artifact)
+    assert "1.2.3 was damaged, and is repaired" in done.out
+    aperio(*STARTS["run"])
+    record_of(aperio).unlink()
+    assert aperio("plugin", "remove", PLUGIN).out == f"removed `{PLUGIN}` 1.2.3\n"
+    assert not record_of(aperio).parent.exists()
+    assert "1.2.3 installed (signed by" in aperio("plugin", "install", artifact).out
+
+
+def test_a_repair_takes_back_the_check_that_failed(aperio: Aperio, artifact: Path) -> None:
+    aperio(*STARTS["run"])
+    script = record_of(aperio).parent / "files/bin/box-connector.py"
+    script.write_bytes(script.read_bytes() + b"#")
+    aperio(*STARTS["run"], status=3)
+    assert "FAILED" in aperio("plugin", "list").out
+    [report] = aperio("plugin", "install", artifact, "--json").data["installed"]
+    assert (report["repaired"], report["was_installed"]) == (True, False)
+    [row] = aperio("plugin", "list", "--json").data["plugins"]
+    assert (row["last_check"], row["problem"]) == (None, None)
+    aperio(*STARTS["run"])
+    assert aperio("plugin", "list", "--json").data["plugins"][0]["last_check"]["ok"]
+
+
+def test_a_version_that_is_removed_takes_its_check_with_it(aperio: Aperio, artifact: Path) -> None:
+    aperio(*STARTS["run"])
+    later = signed(aperio, "2.0.0")
+    aperio("plugin", "install", later)
+    aperio("plugin", "remove", f"{PLUGIN}@1.2.3")
+    aperio("plugin", "install", artifact)
+    assert [row["last_check"] for row in aperio("plugin", "list", "--json").data["plugins"]] == [
+        None,
+        None,
+    ]
+
+
 # ── of another release ────────────────────────────────────────────────────────────────────────────
 
 

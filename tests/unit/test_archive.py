@@ -393,7 +393,7 @@ def test_refusal_names_the_subject_first() -> None:
     with pytest.raises(ArchiveMalformed) as caught:
         reading.walk(io.BytesIO(b"not gzip"), subject="`box.tar.gz`")
 
-    assert caught.value.what.startswith("`box.tar.gz` was not unpacked: ")
+    assert caught.value.what.startswith("`box.tar.gz` was refused: ")
 
 
 def test_unpack_leaves_nothing_when_the_disk_is_full(

@@ -241,6 +241,19 @@ def test_a_damaged_file_is_named_and_left_as_it_is(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_database_that_is_in_use_says_so_and_nothing_of_damage(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aperio_cli.data.state._BUSY_TIMEOUT_S", 0.01)
+    with State(path) as state, closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StateUnreadable, match="is in use by another process") as caught:
+            state.put(MINE, "key", b"value")
+        assert caught.value.next == ("run the same command again",)
+        other.execute("ROLLBACK")
+        assert state.put(MINE, "key", b"value") == 1
+
+
 def test_a_database_of_a_newer_aperio_is_not_touched(path: Path) -> None:
     database = sqlite3.connect(path)
     database.execute("PRAGMA user_version = 2")

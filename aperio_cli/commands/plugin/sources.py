@@ -12,20 +12,28 @@ from aperio_cli.models.address import is_address
 from aperio_cli.models.artifact import SUFFIX
 from aperio_cli.models.offer import Offer
 from aperio_cli.text import clean
-from aperio_cli.verifying import RemoteArtifact, VerifyRequest, verify_artifact
+from aperio_cli.verifying import INSTALL, RemoteArtifact, VerifyRequest, verify_artifact
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.context import Context
     from aperio_cli.models.evidence import ExceptionGranted
+    from aperio_cli.verifying import Deed
     from aperio_cli.verifying.decide import AdmittedArtifact
 
 _SHOWN_ARTIFACTS = 3
 
 
-def find_source(context: Context, argument: str) -> Offer | Path | RemoteArtifact:
+def find_source(
+    context: Context, argument: str, deed: Deed = INSTALL
+) -> Offer | Path | RemoteArtifact:
     """Return the offer that the registry makes for an id, or where an artifact was said to be.
+
+    Args:
+        context: gives the registry, and this machine.
+        argument: what was typed.
+        deed: what was asked for, for messages.
 
     Raises:
         NotFound: a folder is there, or the address is not that of an artifact.
@@ -39,7 +47,7 @@ def find_source(context: Context, argument: str) -> Offer | Path | RemoteArtifac
     path = as_path(argument)
     if path.is_dir():
         raise NotFound(
-            f"`{clean(argument)}` is a folder; nothing was verified",
+            f"`{clean(argument)}` is a folder; {deed.nothing}",
             why="expected an artifact, <name>_<version>_<os>_<arch>.tar.gz",
             next=_artifacts_in(path),
         )
@@ -63,7 +71,7 @@ def verify_source(
     bundle: str = "",
     attestations: str = "",
     exception: ExceptionGranted | None = None,
-    is_to_run_here: bool = True,
+    deed: Deed = INSTALL,
 ) -> AdmittedArtifact:
     """Return the artifact behind a source, admitted by the operator's policy; the caller closes it.
 
@@ -73,7 +81,7 @@ def verify_source(
         bundle: where an artifact's bundle is; empty for beside it.
         attestations: where statements about it are; empty for beside it.
         exception: what the operator granted for this one local artifact.
-        is_to_run_here: whether it has to be for this machine's platform.
+        deed: what was asked for. What is to be installed has to be for this machine.
 
     Raises:
         UsageError: a registry's offer brings its own bundle and attestations.
@@ -81,7 +89,7 @@ def verify_source(
     """
     if (bundle or attestations) and isinstance(source, Offer):
         raise UsageError(
-            "`--bundle` and `--attestations` go with an artifact; nothing was verified",
+            f"`--bundle` and `--attestations` go with an artifact; {deed.nothing}",
             why=f"`{source.id}` is offered with its own by {source.source}",
         )
     request = VerifyRequest(
@@ -93,7 +101,8 @@ def verify_source(
         bundle=as_path(bundle) if bundle else None,
         attestations=as_path(attestations) if attestations else None,
         exception=exception,
-        is_to_run_here=is_to_run_here,
+        is_to_run_here=deed is INSTALL,
         offline=context.settings.offline,
+        deed=deed,
     )
     return verify_artifact(request)

@@ -43,10 +43,11 @@ def plugin_verify(
     """
     from aperio_cli.commands.plugin.sources import find_source, verify_source
     from aperio_cli.installing import check_replacement
+    from aperio_cli.verifying import VERIFY
 
-    found = find_source(context, source)
+    found = find_source(context, source, VERIFY)
     with verify_source(
-        context, found, bundle=bundle, attestations=attestations, is_to_run_here=False
+        context, found, bundle=bundle, attestations=attestations, deed=VERIFY
     ) as admitted:
         is_for_here = admitted.artifact.platform == context.platform
         if is_for_here:  # another platform's takes no version's place here
