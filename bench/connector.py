@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 
 from aperio_plugin import connector
+from aperio_plugin.records import split
 from events import records
 
 
@@ -31,7 +32,8 @@ class BenchConnector(connector.Connector):
         del cursor
         count = int(context.config["count"])
         if context.config["records"] == "bytes":
-            record = json.dumps(next(records(1))).encode()
+            body = json.dumps({"list": [*records(1)]}).encode()
+            record = split(body, "list").records[0].json  # checked once, as those of a reply are
             for number in range(count):
                 yield connector.Event(
                     source_event_id=f"evt-{number:012d}",

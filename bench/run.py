@@ -184,6 +184,36 @@ async def _to_ndjson(plugin: RunningPlugin, invocation: Invocation) -> int:
     return count
 
 
+def box_figure(rounds: int) -> Figure:
+    """Seconds of processor time for Box's entries, which are passed on as they were written."""
+    script = (sys.executable, str(HERE / "box.py"))
+    with subprocess.Popen(
+        [*script, "serve", str(EVENTS)], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as simulator:
+        place = simulator.stdout.readline().split() if simulator.stdout else []
+        ours, rewritten = paired(
+            lambda: _processor_s(*script, "connector", *place),
+            lambda: _processor_s(*script, "rewritten", *place),
+            rounds,
+        )
+        simulator.communicate()
+    return Figure(
+        name="Box's entries, to parsing its pages and writing each entry again",
+        value=ours / rewritten,
+        at_most=1.8,
+        detail=f"{EVENTS / ours:,.0f}/s to {EVENTS / rewritten:,.0f}/s",
+    )
+
+
+def _processor_s(*arguments: str) -> float:
+    done = subprocess.run(
+        arguments, check=True, capture_output=True, text=True, timeout=TIMEOUT_S
+    ).stdout.split()
+    if int(done[0]) != EVENTS:
+        raise RuntimeError(f"{done[0]} entries")
+    return float(done[1])
+
+
 # ── all of it ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -221,6 +251,7 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
     clear = functools.partial(clearing(environment), receipt)
     figures = asyncio.run(_plugin_figures(clear, options, rounds))
     figures = [*quick_answers(environment, rounds * 3), *figures]
+    figures.append(box_figure(rounds))
     figures += trust_figures.measure(folder / "trust", environment, rounds * 2)
     if shutil.which("go"):
         return [*figures, *go_figures.measure(folder / "go", environment, rounds)]

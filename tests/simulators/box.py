@@ -16,10 +16,12 @@ import sys
 import threading
 import time
 import uuid
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -156,6 +158,7 @@ class BoxApi:
         self.requests: list[Request] = []
         self._history: list[Entry] = []
         self._stream: list[Entry] = []
+        self._matched: dict[tuple[str, ...], list[tuple[int, Entry]]] = {}
         self._tokens: dict[str, float] = {}
         self._faults: list[_Fault] = []
         self._chunks_until_expiry: int | None = None
@@ -166,6 +169,7 @@ class BoxApi:
         """Let new events happen: they appear in both streams."""
         with self._lock:
             for entry in entries:
+                self._matched.clear()
                 self._history.append(entry)
                 self._stream.append(entry)
                 every = self.options.duplicate_every
@@ -304,7 +308,8 @@ class BoxApi:
             return client_error(400, "invalid_request_parameters", "Invalid input parameters")
         if limit < 1:
             return client_error(400, "invalid_limit", "Limit is not a valid number")
-        page = [(index, entry) for index, entry in chosen if index >= start][:limit]
+        first = bisect_left(chosen, start, key=itemgetter(0))
+        page = chosen[first : first + limit]
         following = page[-1][0] + 1 if page else start
         self._count_down(1)
         return json_reply(
@@ -318,6 +323,13 @@ class BoxApi:
 
     def _matching(self, stream_type: str, query: Mapping[str, str]) -> list[tuple[int, Entry]]:
         """Give (offset, entry) of what a query selects; Box filters before it pages."""
+        words = (query.get(name, "") for name in ("created_after", "created_before", "event_type"))
+        key = (stream_type, *words)
+        if key not in self._matched:
+            self._matched[key] = self._found(stream_type, query)
+        return self._matched[key]
+
+    def _found(self, stream_type: str, query: Mapping[str, str]) -> list[tuple[int, Entry]]:
         streaming = stream_type == "admin_logs_streaming"
         entries = self._stream if streaming else self._history
         kept = timedelta(days=14 if streaming else 365)

@@ -235,17 +235,19 @@ def _items(
     chunk: Chunk, place: Cursor, settings: Settings
 ) -> Iterator[connector.Event | connector.DeadLetter]:
     """Give what is wanted of a chunk; an entry that cannot be passed on as a dead letter."""
-    made = records.events(
-        chunk.entries,
-        lambda entry: normalize(entry, place.stream, settings.internal_domains),
-        position=f"{place.stream} at {place.position}",
-        id_key="event_id",
-    )
-    for item in made:
-        if isinstance(item, connector.DeadLetter):
-            yield replace(item, source=place.stream)
-        elif not _is_too_old(item, place):
-            yield item
+    domains, stream = settings.internal_domains, place.stream
+    has_bound = stream != HISTORY and place.created_after is not None
+    for number, entry in enumerate(chunk.entries, start=1):
+        try:
+            entry.require()
+            event = normalize(entry, stream, domains)
+        except errors.InvalidRecord as error:
+            position = f"{stream} at {place.position}, entry {number}"
+            letter = records.letter(entry, error, position=position, id_key="event_id")
+            yield replace(letter, source=stream)
+            continue
+        if not (has_bound and _is_too_old(event, place)):
+            yield event
 
 
 def _identity(item: connector.Event | connector.DeadLetter) -> str:
@@ -258,7 +260,7 @@ def _identity(item: connector.Event | connector.DeadLetter) -> str:
 
 def _is_too_old(event: connector.Event, place: Cursor) -> bool:
     """Tell whether the live stream gave something from before the backfill's start."""
-    if place.stream == HISTORY or place.created_after is None:
+    if place.created_after is None:
         return False
     try:
         return times.parse_time(str(event.occurred_at)) < place.created_after

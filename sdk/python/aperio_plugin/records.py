@@ -249,20 +249,17 @@ def _elements(text: str, at: int) -> tuple[list[Record], int]:
 
 def _usual_elements(text: str, at: int, found: list[Record]) -> int:
     """Read elements as nearly all are, but the last; return where a closer look is needed."""
-    scan, is_next = _SCAN, text.startswith
+    scan, is_next, add = _SCAN, text.startswith, found.append
     try:
         while True:
             value, end = scan(text, at)
-            if type(value) is not dict:
-                return at
-            begin = end + 1 if is_next(",{", end) else end + 2 if is_next(", {", end) else 0
-            if not begin:
+            if type(value) is not dict or not is_next((",{", ", {"), end):
                 return at
             data = Json(text[at:end].encode())
             if end - at >= _LEAST_DEEP:
                 require_size(data)
-            found.append(Record(data, value))
-            at = begin
+            add(Record(data, value))
+            at = end + 1 if text[end + 1] == "{" else end + 2
     except (ValueError, RecursionError, StopIteration):
         return at
 

@@ -19,5 +19,5 @@ def parse_time(text: str) -> datetime:
         ValueError: it is none, has no time zone, or is outside of the years 1 to 9999 in UTC.
     """
     found = time_fields(str(text))
-    since = timedelta(seconds=found["seconds"], microseconds=found["nanos"] // 1000)
+    since = timedelta(seconds=found["seconds"], microseconds=found.get("nanos", 0) // 1000)
     return datetime(1970, 1, 1, tzinfo=UTC) + since

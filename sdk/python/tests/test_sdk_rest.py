@@ -152,6 +152,7 @@ def test_a_bug_is_no_dead_letter() -> None:
 
 
 def test_times_are_read_for_comparing() -> None:
+    assert parse_time("2026-01-01T00:00:00Z").isoformat() == "2026-01-01T00:00:00+00:00"
     assert (
         parse_time("2016-12-31t23:59:60.1234567z").isoformat() == "2017-01-01T00:00:00.123456+00:00"
     )

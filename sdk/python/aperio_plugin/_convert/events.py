@@ -102,8 +102,9 @@ def _actor_fields(actor: Actor) -> tuple[dict[str, str], int]:
         "type": actor.type,
         "ip_address": actor.ip_address,
     }
+    together = "".join(fields.values())
     try:
-        size = len("".join(fields.values()).encode())
+        size = len(together) if together.isascii() else len(together.encode())
     except UnicodeEncodeError:  # the record has what the service wrote; here it is for people
         fields = {name: mended(text) for name, text in fields.items()}
         size = len("".join(fields.values()).encode())
