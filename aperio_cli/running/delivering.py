@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from aperio_cli import clock
 from aperio_cli.errors.running import (
     DestinationUnavailable,
+    PluginRateLimited,
     PluginReportedError,
     PluginUnauthenticated,
 )
@@ -224,10 +225,15 @@ class Deliverer:
         except PluginReportedError as error:
             if error.is_failure:
                 return await self._isolate(batch, error)
-            if not (error.is_transient and self._task.must_settle):
+            if not error.is_transient:
                 raise
             verdict = Verdict("retry", error.what, after_s=error.retry_after_s or 0.0)
-            return [(envelope, verdict) for envelope in batch]
+            left = [(envelope, verdict) for envelope in batch]
+            if self._task.must_settle:
+                return left
+            if isinstance(error, PluginRateLimited):
+                raise
+            self._fail(left, verdict.after_s)
         with understood(self._session.plugin.broken, "Deliver"):
             found = list(_verdicts(batch, answer))
         accepted = sum(verdict.status == "accepted" for _, verdict in found)
@@ -296,7 +302,8 @@ class Deliverer:
     def _fail(self, left: Sequence[tuple[Outbound, Verdict]], asked_s: float) -> NoReturn:
         reasons = dict.fromkeys(verdict.reason for _, verdict in left if verdict.reason)
         asked = [f"asked to wait {asked_s:g} s"] if asked_s else []
-        tried = f"tried for {self._task.retry_for_s:g} s (`--retry-for`)"
+        retry_for_s = self._task.retry_for_s
+        tried = f"tried for {retry_for_s:g} s (`--retry-for`)" if retry_for_s else "tried once"
         error = DestinationUnavailable(
             f"{self._session.plugin.program.subject} did not take {len(left)} envelopes in time",
             why="\n".join([*list(reasons)[:_MOST_SHOWN], *asked, tried]),

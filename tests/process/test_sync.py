@@ -17,6 +17,7 @@ import pytest
 
 from aperio_cli.commands.plugin import showing
 from aperio_cli.data.state import Slice, State
+from aperio_cli.errors import AperioError
 from aperio_cli.errors.running import (
     EventNotPassedOn,
     PluginConfigInvalid,
@@ -529,13 +530,13 @@ def test_a_delivery_uses_a_token_for_as_long_as_it_works(
     assert len(asked) == tokens
 
 
-def deliver(host: Host, out: Path, poison: str, names: str) -> Deliveries:
+def deliver(host: Host, out: Path, poison: str, names: str, **plan: object) -> Deliveries:
     """What becomes of events when the destination fails at some of them."""
-    plan = json.dumps({"out": str(out), "poison": list(poison)})
+    stated = json.dumps({"out": str(out), "poison": list(poison), **plan})
     deliveries = []
 
     async def use(plugin: RunningPlugin) -> None:
-        session = await open_session(plugin, SessionRequest(settings={"plan": plan}))
+        session = await open_session(plugin, SessionRequest(settings={"plan": stated}))
         deliverer = Deliverer(session, DeliveryTask())
         deliveries.append(deliverer.tally)
         record = b'{"source_event_id": "%b"}'
@@ -555,6 +556,26 @@ def test_an_envelope_at_which_a_destination_fails_is_rejected_and_the_others_arr
     assert [json.loads(line)["source_event_id"] for line in lines] == ["a", "d", "f", "g"]
     assert [each["id"] for each in tally.reasons] == ["b", "c", "e", "h"]
     assert "bitter" in str(tally.reasons[0]["reason"])
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        ("UNAVAILABLE", "destination-unavailable"),
+        ("RESOURCE_EXHAUSTED", "plugin-rate-limited"),
+        ("INVALID_ARGUMENT", "plugin-reported-error"),
+    ],
+)
+def test_a_destination_that_is_down_is_told_from_one_that_refuses_the_settings(
+    host: Host, tmp_path: Path, status: str, code: str
+) -> None:
+    with pytest.raises(AperioError) as caught:
+        deliver(host, tmp_path / "out", "", "abc", calls=[f"{status}:30"])
+
+    assert (caught.value.code, caught.value.exit_status) == (code, 5 if "reported" in code else 4)
+    assert "the service is down" in caught.value.what + caught.value.why
+    if caught.value.exit_status == 4:
+        assert caught.value.to_json()["retry_after_s"] == 30
 
 
 def test_a_destination_that_fails_at_all_of_them_is_at_fault_itself(
