@@ -60,6 +60,7 @@ GOAUTH, GOVCS and PATH.
 """
 
 _MODULES = "GOMODCACHE"
+_TELEMETRY = "TEST_TELEMETRY_DIR"
 _NUMBERED = re.compile(r"GIT_CONFIG_(?:KEY|VALUE)_\d{1,3}", re.ASCII)
 
 
@@ -102,9 +103,20 @@ def go_environment(run: GoRun) -> dict[str, str]:
         # go runs git in the module cache, where git looks for a repository in the folders above.
         "GIT_CEILING_DIRECTORIES": str(run.modules.parent),
         "GIT_TERMINAL_PROMPT": "0",
-        # Where go counts what it does, since it has a HOME; cmd/internal/telemetry reads it.
-        "TEST_TELEMETRY_DIR": str(run.scratch / "telemetry"),
+        # Where go finds whether to count what it does (cmd/internal/telemetry); `count_nothing`.
+        _TELEMETRY: str(run.scratch / "telemetry"),
     }
+
+
+def count_nothing(environment: Mapping[str, str]) -> None:
+    """Have go keep no counters, whatever the author's own go does.
+
+    Else it leaves a process of a session of its own, that writes there when go has long ended
+    (golang.org/x/telemetry, start_posix.go); a file `mode` says no (internal/telemetry/dir.go).
+    """
+    folder = Path(environment[_TELEMETRY])
+    folder.mkdir(exist_ok=True)
+    (folder / "mode").write_text("off\n")
 
 
 def _passed_on(run: GoRun) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aperio_cli.building.go_environment import go_environment
+from aperio_cli.building.go_environment import count_nothing, go_environment
 from aperio_cli.building.go_failures import OLDEST, explain, failed, no_toolchain, too_old
 from aperio_cli.files.temporary import temporary_folder
 from aperio_cli.machine.children import read_end, run_child
@@ -131,7 +131,9 @@ def run_go(run: GoRun, arguments: Sequence[str], *, deadline_s: float = DEADLINE
     """
     output = run.scratch / "go.log"
     command = [str(run.toolchain.executable), *arguments]
-    status = run_child(command, run.source, go_environment(run), output, deadline_s)
+    environment = go_environment(run)
+    count_nothing(environment)
+    status = run_child(command, run.source, environment, output, deadline_s)
     if status is None:
         why = f"go {arguments[0]} was stopped after {deadline_s:g} s\n{read_end(output)}"
         raise failed(run, why)

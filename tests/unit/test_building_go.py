@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import time
@@ -546,6 +547,18 @@ def test_go_gets_an_environment_built_from_nothing(tmp_path: Path) -> None:
     assert (found["GOOS"], found["GOARCH"], found["CGO_ENABLED"]) == ("linux", "arm64", "0")
     assert found["TMPDIR"] == str(run.scratch)
     assert "/elsewhere" not in str(found)
+
+
+def test_go_counts_nothing_and_leaves_no_process_that_does(project: Path, tmp_path: Path) -> None:
+    found = shutil.which("go", path=f"{os.environ['PATH']}:/usr/local/go/bin")
+    assert found
+    run = replace(
+        run_with(Path(found).parent, tmp_path),
+        source=project,
+        environment={"PATH": os.environ["PATH"]},
+    )
+    tool.run_go(run, ["list", "std"])
+    assert [path.name for path in (run.scratch / "telemetry").rglob("*")] == ["mode"]
 
 
 @pytest.mark.parametrize(
