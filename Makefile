@@ -19,8 +19,9 @@ THIRD_PARTY := github.com/hashicorp/terraform-provider-time@v0.13.1
 # module cache.
 OFFLINE := PIP_NO_INDEX=1 PIP_FIND_LINKS=$(CURDIR)/$(WHEELS) PIP_DISABLE_PIP_VERSION_CHECK=1 $(GO_OFFLINE)
 
-# One process for each core; the tests of a file stay together, because they share what is made once.
-PARALLEL := -n auto --dist loadfile
+# One process more than there are cores, because tests wait for processes that they start; the tests
+# of a file stay together, because they share what is made once.
+PARALLEL := -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist loadfile
 
 .PHONY: help setup go-modules demo test test-again test-all third-party sigstack fmt lint dist lock bench docs generate clean
 
