@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors.usage import ConsentMissing, Interrupted
+from aperio_cli.errors.usage import ConfigurationInvalid, ConsentMissing, Interrupted
 from aperio_cli.models.platform import Platform
 from aperio_cli.output import Output
 from aperio_cli.paths import Paths, find_paths
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from aperio_cli.config import Config, PublisherFile, Statements
@@ -62,6 +63,20 @@ class Context:
     def paths(self) -> Paths:
         """The places of this operator."""
         return find_paths(os.environ, home=self.settings.home, config_file=self.settings.config)
+
+    def require_config_file(self) -> None:
+        """Require that the file which `--config` names is there: a typing error is no empty file.
+
+        Raises:
+            ConfigurationInvalid: it is not.
+        """
+        if not self.settings.config or self.paths.config_file.exists():
+            return
+        raise ConfigurationInvalid(
+            f"`{clean(self.settings.config)}` is not there; nothing was done",
+            why="`--config` names a file that states the configuration",
+            next=["check the path for a typing error", "leave `--config` out"],
+        )
 
     @cached_property
     def config(self) -> Config:

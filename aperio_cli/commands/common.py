@@ -122,6 +122,7 @@ def _report(
     Typer would take these two ends for its own, and say nothing.
     """
     try:
+        context.require_config_file()
         return function(context)
     except KeyboardInterrupt as interrupt:
         raise Interrupted(f"`aperio {' '.join(path)}` was interrupted") from interrupt

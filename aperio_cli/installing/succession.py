@@ -16,7 +16,7 @@ from aperio_cli.errors.trust import ProvenanceMissing
 from aperio_cli.models.evidence import ExceptionGranted, Verified, proof_of
 from aperio_cli.models.ownership import owner_by
 from aperio_cli.models.policy import UNSIGNED
-from aperio_cli.models.publisher import OWNER_ID, REPOSITORY_ID
+from aperio_cli.models.publisher import OWNER_ID, REPOSITORY_ID, RULE_KEYS
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -252,5 +252,9 @@ def _shown(signer: Signer | None) -> str:
     if signer is None:
         return UNSIGNED
     stated = f"{signer.name} of {signer.issuer} ({signer.domain})"
-    ids = [f"{key} {signer.claim(key)}" for key in (OWNER_ID, REPOSITORY_ID) if signer.claim(key)]
+    ids = [
+        f"{RULE_KEYS[key]} {signer.claim(key)}"
+        for key in (OWNER_ID, REPOSITORY_ID)
+        if signer.claim(key)
+    ]
     return clean(", ".join([stated, *ids]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -33,6 +33,16 @@ REPOSITORY_ID: Final = "source_repository_identifier"
 REPOSITORY_REF: Final = "source_repository_ref"
 REPOSITORY_URI: Final = "source_repository_uri"
 RUNNER: Final = "runner_environment"
+
+RULE_KEYS: Final = {
+    REPOSITORY_URI: "repository",
+    REPOSITORY_ID: "repository_id",
+    OWNER_ID: "owner_id",
+    BUILD_CONFIG_URI: "workflow",
+    REPOSITORY_REF: "ref",
+    RUNNER: "runner",
+}
+"""The key of a rule that is about each claim."""
 
 VERSION_FIELD: Final = "{version}"
 TIERS: Final = ("community", "verified", "official")
@@ -188,6 +198,26 @@ class CiIdentity:
             RUNNER: self.runner,
         }
 
+    def told(self, signer: Signer, version: str) -> Iterator[Difference]:
+        """Yield in what a signer is another one, by the keys of the rule."""
+        found = {key: signer.claim(claim) for claim, key in RULE_KEYS.items()}
+        config = found["workflow"]
+        if not any(found.values()):
+            wanted = f"a build of {self.repository} in {self.service}"
+            yield Difference("signer", wanted, f"{signer.identity}, which is no build")
+            return
+        prefix = found["repository"] + CI_SERVICES[self.service].separator
+        if config.startswith(prefix) and config.endswith(f"@{found['ref']}"):
+            found["workflow"] = config.removeprefix(prefix).removesuffix(f"@{found['ref']}")
+        stated = self.to_json() | {"ref": self.ref.replace(VERSION_FIELD, version)}
+        for key, given in found.items():
+            if not stated[key] or stated[key] != given:
+                yield Difference(key, stated[key] or "a value", given or "nothing")
+        expected = self.signer_workflow or config
+        if expected != signer.identity:
+            wanted = self.signer_workflow or "none: its own workflow signs"
+            yield Difference("signer_workflow", wanted, signer.identity)
+
     def to_json(self) -> dict[str, str]:
         """Return the build as rules carry it; `signer_workflow` only when there is one."""
         document = {
@@ -328,6 +358,16 @@ class PublisherRule:
             yield Difference("signed at", f"not before {self.valid_from}", signer.signed_at)
         if self.valid_until and signer.signed_at > self.valid_until:
             yield Difference("signed at", f"not after {self.valid_until}", signer.signed_at)
+
+    def told_differences(self, signer: Signer, version: str) -> tuple[Difference, ...]:
+        """Return the differences by the keys of the rule, for people who wrote or read it."""
+        differences = self.differences(signer, version)
+        if not self.ci:
+            return tuple(replace(d, field=RULE_KEYS.get(d.field, d.field)) for d in differences)
+        compared = self.ci.expected(version)
+        others = [each for each in differences if each.field not in compared]
+        told = list(self.ci.told(signer, version)) if len(others) < len(differences) else []
+        return (*others, *told) if told else differences
 
     def admits(self, signer: Signer, version: str) -> bool:
         """Return whether this signer is the one that the rule names, field by field."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from aperio_cli.files.beneath import Beneath
+from aperio_cli.files.naming import as_path
 from aperio_cli.models.address import Place
 from aperio_cli.models.registry_index import FILE_NAME
 from aperio_cli.net.fetch import FetchRequest, fetch_bytes
@@ -68,7 +69,7 @@ class FolderReader:
         Raises:
             FileNotRegular: a link stands in the place of the index.
         """
-        root = named.expanduser().absolute()
+        root = as_path(str(named)).absolute()
         return cls(root.joinpath(*(find_built(root) or ())), root, downloads)
 
     @property

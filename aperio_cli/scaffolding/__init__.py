@@ -110,7 +110,7 @@ def scaffold(request: ScaffoldRequest) -> Project:
     _check_offered("language", request.language, LANGUAGES)
     names = derive_names(request.module, request.publisher, request.kind)
     source = origin.parse_origin(request.aperio_from)
-    output = (request.output or Path(names.repository)).expanduser().absolute()
+    output = (request.output or Path(names.repository)).absolute()
     _check_empty(output)
     with disk_full_guard(f"`{output}` was not made"):
         output.parent.mkdir(parents=True, exist_ok=True)

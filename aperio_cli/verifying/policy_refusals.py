@@ -15,7 +15,7 @@ from aperio_cli.errors.trust import (
     SignatureMissing,
 )
 from aperio_cli.models.policy import UNVERIFIED
-from aperio_cli.models.publisher import LOCAL_DOMAIN
+from aperio_cli.models.publisher import LOCAL_DOMAIN, RULE_KEYS
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -58,15 +58,12 @@ def ended(case: Case, exception: ExceptionGranted | PolicyException) -> Exceptio
 def unknown_publisher(case: Case, signer: Signer) -> PublisherUnknown:
     """Return the refusal of a case that no rule is about; the first step is ready to be typed."""
     namespace = case.plugin.namespace
-    command = (
-        f"aperio trust publisher add {namespace} --from-bundle {shlex.quote(case.bundle_name)}"
-    )
     steps = [
-        f"`{command}`, which shows these fields and asks before it writes a rule",
+        _adding(case),
         f"before you consent, ask the people behind `{namespace}`, by another way, if that is them",
     ]
     if namespace in case.policy.closed:
-        steps = [f"ask whoever keeps the site's configuration for a publisher of `{namespace}`"]
+        steps = steps[:1]
     is_stated = any(rule.namespace == namespace for rule in case.policy.publishers)
     subject = str(case.plugin) if is_stated else namespace
     return PublisherUnknown(
@@ -79,17 +76,17 @@ def unknown_publisher(case: Case, signer: Signer) -> PublisherUnknown:
 def other_signer(
     case: Case, signer: Signer, rules: Sequence[PublisherRule]
 ) -> SignatureIdentityMismatch:
-    """Return the refusal of a signer whom no rule names: field by field, rule by rule."""
+    """Return the refusal of a signer whom no rule names: key by key, rule by rule."""
     lines: list[str] = []
     for rule in rules:
         lines.append(f"{_named(rule)}:")
-        lines += _differing(rule.differences(signer, case.version))
+        lines += _differing(rule.told_differences(signer, case.version))
     return SignatureIdentityMismatch(
         f"{case.refused}: it is not signed by whom your rule names",
         why="\n".join(lines),
         next=[
             f"do not use it before the people behind `{case.plugin.namespace}` have explained it",
-            "if their signer did change, change the rule",
+            f"if their signer did change: {_adding(case)}",
         ],
     )
 
@@ -160,6 +157,15 @@ def _named(rule: PublisherRule) -> str:
     return f"rule for `{rule.namespace}{plugin}` in {rule.source}"
 
 
+def _adding(case: Case) -> str:
+    """Return the step that states a rule about the signer of a case."""
+    namespace = case.plugin.namespace
+    if namespace in case.policy.closed:
+        return f"ask whoever keeps the site's configuration for a publisher of `{namespace}`"
+    command = f"trust publisher add {namespace} --from-bundle {shlex.quote(case.bundle_name)}"
+    return f"`aperio {command}`, which shows these fields and asks before it writes a rule"
+
+
 def _differing(differences: Iterable[Difference]) -> Iterator[str]:
     """Give found below expected, so that long addresses can be compared by eye."""
     for difference in differences:
@@ -170,7 +176,8 @@ def _differing(differences: Iterable[Difference]) -> Iterator[str]:
 
 def _fields(signer: Signer) -> str:
     shown = {"domain": signer.domain, "identity": signer.identity, "issuer": signer.issuer}
-    shown |= {"signed at": signer.signed_at} | dict(signer.claims)
+    claims = {RULE_KEYS.get(claim, claim): value for claim, value in signer.claims}
+    shown |= {"signed at": signer.signed_at} | claims
     return "\n".join(f"  {key}: {clean(text)}" for key, text in shown.items())
 
 

@@ -252,6 +252,18 @@ def test_options_before_the_words_stay_options_when_arguments_follow(
     )
 
 
+@pytest.mark.parametrize("words", ["plugin list", "trust show", "doctor", "plugin why acme/box"])
+def test_a_configuration_file_that_is_named_has_to_be_there(
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing, there = tmp_path / "typo.toml", tmp_path / "config.toml"
+    there.write_text("")
+    assert main([*words.split(), "--config", str(missing), "--json"]) == 2
+    [error] = json.loads(capsys.readouterr().out)["errors"]
+    assert (error["code"], str(missing) in error["what"]) == ("configuration-invalid", True)
+    assert main([*words.split(), "--config", str(there)]) in {0, 1}  # 1: acme/box is not installed
+
+
 @pytest.mark.parametrize("argv", [[], ["plugin"], ["trust", "publisher"]])
 def test_a_script_that_names_no_command_gets_an_error_and_no_help(
     argv: list[str], capsys: pytest.CaptureFixture[str]

@@ -33,7 +33,7 @@ from aperio_cli.models.evidence import ExceptionGranted, Verified, exception_ter
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.policy import Policy, PolicyException
 from aperio_cli.models.proof import SBOM_TYPE, UNATTESTED_BUILDER, Proof
-from aperio_cli.models.publisher import Demands
+from aperio_cli.models.publisher import CI_SERVICES, Demands
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.verifying.decide import (
     AdmittedArtifact,
@@ -57,10 +57,12 @@ from tests.builders import (
     rule,
     signer,
 )
+from tests.trust import REPOSITORY
 
 if TYPE_CHECKING:
     from aperio_cli.models.offer import Offer
     from aperio_cli.models.platform import Platform
+    from aperio_cli.models.publisher import Signer
 
 TODAY = date(2026, 1, 1)
 GRANTED = ExceptionGranted("unsigned", "2026-02-01", "trying it out")
@@ -293,7 +295,7 @@ def test_refusal_of_an_unknown_publisher_begins_with_a_command_that_is_ready() -
     assert error.code == "publisher-unknown"
     for field in ("alice@local", "https://oidc.local.aperio.invalid", "2026-01-02T03:04:05Z"):
         assert field in error.why
-    assert "source_repository_uri: https://example.org/box" in error.why
+    assert "repository: https://example.org/box" in error.why
     bundle = "/registry/box.tar.gz.sigstore.json"
     assert error.next[0].startswith(f"`aperio trust publisher add acme --from-bundle {bundle}`")
 
@@ -346,12 +348,55 @@ def test_refusal_names_every_differing_field_of_every_rule() -> None:
     named = [line for line in first if not line.startswith("    ")]
     assert named == [
         "rule for `acme` in a.toml:",
-        "  source_repository_identifier",
-        "  runner_environment",
+        "  repository_id",
+        "  runner",
     ]
     assert "    expected  123456" in first
     assert "    found     1" in first
     assert "  identity" in lines[len(first) :]
+
+
+ISSUER = CI_SERVICES["github"].issuer
+OTHER_WORKFLOW = f"{REPOSITORY}/.github/workflows/nightly.yml@refs/tags/v1.2.3"
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (build_signer("1.2.2"), {"ref": ("refs/tags/v1.2.3", "refs/tags/v1.2.2")}),
+        (
+            build_signer(identity=OTHER_WORKFLOW, build_config_uri=OTHER_WORKFLOW),
+            {"workflow": (".github/workflows/release.yml", ".github/workflows/nightly.yml")},
+        ),
+        (
+            build_signer(identity="https://github.com/acme/ci/sign.yml@refs/heads/main"),
+            {"signer_workflow": (
+                "none: its own workflow signs", "https://github.com/acme/ci/sign.yml@refs/heads/main"
+            )},
+        ),
+        (
+            replace(build_signer(), claims=(), identity="ada@acme.example"),
+            {"signer": (
+                f"a build of {REPOSITORY} in github", "ada@acme.example, which is no build"
+            )},
+        ),
+        (
+            replace(build_signer(), issuer="https://x.example"),
+            {"issuer": (ISSUER, "https://x.example")},
+        ),
+        (build_signer(runner_environment=""), {"runner": ("github-hosted", "nothing")}),
+    ],
+)  # fmt: skip
+def test_refusal_of_a_build_is_told_by_the_keys_of_its_rule(
+    found: Signer, told: dict[str, tuple[str, str]]
+) -> None:
+    judged = case(proof=proof(signer=found), policy=Policy((build_rule(),)))
+    error = refusal(judged, SignatureIdentityMismatch)
+    lines = ["rule for `acme` in config.toml:"]
+    for key, (expected, received) in told.items():
+        lines += [f"  {key}", f"    expected  {expected}", f"    found     {received}"]
+    assert error.why.splitlines() == lines
+    assert "`aperio trust publisher add acme --from-bundle " in error.next[1]
 
 
 def test_judge_refuses_a_build_of_another_version_than_was_offered() -> None:

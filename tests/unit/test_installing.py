@@ -657,8 +657,8 @@ def test_install_refuses_the_same_workflow_name_with_other_numbers(machine: Mach
     path = built(machine, "1.3.0", repository_id="666")
     with unchanged(machine.paths.home), pytest.raises(SignerChanged) as caught:
         machine.install(path)
-    assert "source_repository_identifier 123456" in caught.value.why
-    assert "source_repository_identifier 666" in caught.value.why
+    assert "repository_id 123456" in caught.value.why
+    assert "repository_id 666" in caught.value.why
 
 
 @pytest.mark.parametrize("key", ["domain", "issuer"])
