@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+from aperio_plugin.limits import MAX_CURSOR_BYTES, MAX_RECORD_BYTES
+from aperio_plugin.limits import MAX_RECORD_DEPTH as MAX_DEPTH
 
+from aperio_cli.data import state
 from aperio_cli.host.calls.envelopes import (
     MAX_ENVELOPE_BYTES,
-    MAX_RECORD_BYTES,
     Origin,
     Outbound,
     Stamper,
@@ -19,9 +21,10 @@ from aperio_cli.host.calls.envelopes import (
     format_time,
     netstrings,
 )
-from aperio_cli.host.calls.json_text import MAX_DEPTH, one_line_object
+from aperio_cli.host.calls.json_text import one_line_object
 from aperio_cli.host.calls.letters import INVALID, DeadLetter
 from aperio_cli.host.calls.lines import BadLine, read_line
+from tests.projects import ROOT
 
 ORIGIN = Origin("acme/box@1.2.0", "acme-corp", "main", "BOX")
 
@@ -48,6 +51,44 @@ def nested(levels: int) -> bytes:
 def padded(size: int, text: bytes = b"x") -> bytes:
     """A record of so many bytes."""
     return b'{"p":"' + text * ((size - 8) // len(text)) + b'"}'
+
+
+def expanded(value: Any) -> Any:
+    """A value of a file of sdk/testdata with its repeats written out; see the README there."""
+    if isinstance(value, dict):
+        if value.keys() == {"repeat"}:
+            text, times = value["repeat"]
+            return text * times
+        if value.keys() == {"joined"}:
+            return "".join(map(expanded, value["joined"]))
+        return {key: expanded(item) for key, item in value.items()}
+    return value
+
+
+LIMITS = json.loads((ROOT / "sdk/testdata/limits.json").read_text(encoding="utf-8"))["cases"]
+
+
+@pytest.mark.parametrize("case", LIMITS, ids=[case["name"] for case in LIMITS])
+def test_an_event_passes_up_to_the_limits_that_plugins_keep_to(case: dict[str, Any]) -> None:
+    values = expanded(case["event"])
+    made = connector_pb2.Event(
+        source_event_id=values["source_event_id"],
+        event_type=values["event_type"],
+        source=values["source"],
+        record_json=values["record"].encode(),
+        actor=values.get("actor"),
+    )
+    made.occurred_at.seconds = values["seconds"]
+    try:
+        Stamper(ORIGIN).envelope(made)
+        passes = True
+    except ValueError:
+        passes = False
+    assert passes is case["passes"]
+
+
+def test_the_store_takes_the_longest_cursor() -> None:
+    assert state.MAX_CURSOR_BYTES == MAX_CURSOR_BYTES
 
 
 def buried(made: connector_pb2.Event) -> DeadLetter:

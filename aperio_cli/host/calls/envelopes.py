@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quote
 from typing import TYPE_CHECKING, Final
 
-from aperio_plugin.wire import event_rules
+from aperio_plugin.wire import event_rules, limits
 
 from aperio_cli.host.calls.json_text import one_line_object
 from aperio_cli.host.calls.letters import DeadLetter
@@ -27,11 +27,7 @@ if TYPE_CHECKING:
 
 EVENT_SCHEMA: Final = "aperio.event.v1"
 KINDS: Final = ("event", "finding", "audit_log")
-MAX_RECORD_BYTES: Final = 1024 * 1024
-MAX_ID_BYTES: Final = 512
-_MAX_NAME_BYTES: Final = 128
-_MAX_ACTOR_BYTES: Final = 64 * 1024
-MAX_ENVELOPE_BYTES: Final = MAX_RECORD_BYTES + 512 * 1024
+MAX_ENVELOPE_BYTES: Final = limits.MAX_RECORD_BYTES + 512 * 1024
 """What is written within it is read within it: a record, and the most that an envelope can add.
 
 That is an actor, an id and two names, each byte of which may become six (`\\u001b`), and what the
@@ -39,8 +35,6 @@ host says. The record's own control characters may become longer, too.
 """
 
 _ACTOR_FIELDS: Final = ("id", "email", "display_name", "type", "ip_address")
-_OLDEST_S: Final = int(datetime(1, 1, 1, tzinfo=UTC).timestamp())
-_NEWEST_S: Final = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 _NANOSECONDS: Final = 1_000_000_000
 _LINE_PREFIX: Final = b'{"type":"event","envelope":'
 
@@ -185,8 +179,8 @@ class Stamper:
             ValueError: the event is not as connector.proto says.
         """
         id_bytes = event.source_event_id.encode()
-        if not 0 < len(id_bytes) <= MAX_ID_BYTES:
-            raise ValueError(f"expected source_event_id: 1 to {MAX_ID_BYTES} bytes")
+        if not 0 < len(id_bytes) <= limits.MAX_ID_BYTES:
+            raise ValueError(f"expected source_event_id: 1 to {limits.MAX_ID_BYTES} bytes")
         digest = self._id_prefix.copy()
         digest.update(b"%d:%b" % (len(id_bytes), id_bytes))
         identity = digest.hexdigest()
@@ -197,10 +191,10 @@ class Stamper:
 
     def _json(self, identity: str, event: connector_pb2.Event) -> str:
         kind, source = event.event_type, event.source
-        if not 0 < len(kind.encode()) <= _MAX_NAME_BYTES:
-            raise ValueError(f"expected event_type: 1 to {_MAX_NAME_BYTES} bytes")
-        if len(source.encode()) > _MAX_NAME_BYTES:
-            raise ValueError(f"expected source: at most {_MAX_NAME_BYTES} bytes")
+        if not 0 < len(kind.encode()) <= limits.MAX_NAME_BYTES:
+            raise ValueError(f"expected event_type: 1 to {limits.MAX_NAME_BYTES} bytes")
+        if len(source.encode()) > limits.MAX_NAME_BYTES:
+            raise ValueError(f"expected source: at most {limits.MAX_NAME_BYTES} bytes")
         origin = f',"origin":{quote(source)}' if source else ""
         return (
             f'{{"id":"{identity}{self._constant}{quote(kind)}'
@@ -216,10 +210,10 @@ def _actor(actor: connector_pb2.Actor) -> str:
         f'"{name}":{quote(value)}' for name in _ACTOR_FIELDS if (value := getattr(actor, name))
     ]
     text = "{" + ",".join(parts) + "}"
-    if len(text) > _MAX_ACTOR_BYTES:  # with names and escapes: look closer
+    if len(text) > limits.MAX_ACTOR_BYTES:  # with names and escapes: look closer
         size = sum(len(getattr(actor, name).encode()) for name in _ACTOR_FIELDS)
-        if size > _MAX_ACTOR_BYTES:
-            raise ValueError(f"expected actor: at most {_MAX_ACTOR_BYTES} bytes in all")
+        if size > limits.MAX_ACTOR_BYTES:
+            raise ValueError(f"expected actor: at most {limits.MAX_ACTOR_BYTES} bytes in all")
     return text
 
 
@@ -231,8 +225,8 @@ def _occurred_at(event: connector_pb2.Event) -> str:
 
 
 def _record(data: bytes) -> str:
-    if len(data) > MAX_RECORD_BYTES:
-        raise ValueError(f"expected record_json: at most {MAX_RECORD_BYTES} bytes")
+    if len(data) > limits.MAX_RECORD_BYTES:
+        raise ValueError(f"expected record_json: at most {limits.MAX_RECORD_BYTES} bytes")
     try:
         return one_line_object(data)
     except ValueError as error:
@@ -245,7 +239,7 @@ def format_time(moment: Timestamp) -> str:
     Empty if out of range.
     """
     seconds, nanos = moment.seconds, moment.nanos
-    if not _OLDEST_S <= seconds <= _NEWEST_S or not 0 <= nanos < _NANOSECONDS:
+    if not limits.MIN_SECONDS <= seconds <= limits.MAX_SECONDS or not 0 <= nanos < _NANOSECONDS:
         return ""
     if nanos == 0:
         return _second_text(seconds) + "Z"

@@ -12,11 +12,10 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from aperio_plugin.wire import limits
+
 from aperio_cli.models.reading import is_shallow_json
 from aperio_cli.text import escape_controls
-
-MAX_DEPTH: Final = 512
-"""Objects and lists inside each other, in a record; readers have limits of their own."""
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
@@ -62,7 +61,7 @@ def one_line_object(data: bytes) -> str:
     text = data.decode()
     if not isinstance(_parsed(text), dict):
         raise ValueError("JSON that is no object")  # noqa: TRY004 - a wrong value, whatever its type
-    require_shallow(data, MAX_DEPTH)
+    require_shallow(data, limits.MAX_RECORD_DEPTH)
     text = escape_controls(text)
     if "\n" in text or "\r" in text:
         return text.replace("\n", " ").replace("\r", " ")
@@ -110,14 +109,14 @@ def _parsed(text: str) -> Any:
     try:
         return _DECODER.decode(text)
     except RecursionError as error:
-        raise _too_deep(MAX_DEPTH) from error
+        raise _too_deep(limits.MAX_RECORD_DEPTH) from error
 
 
 def _value(text: str, at: int) -> tuple[Any, int]:
     try:
         return _DECODER.raw_decode(text, at)
     except RecursionError as error:
-        raise _too_deep(MAX_DEPTH) from error
+        raise _too_deep(limits.MAX_RECORD_DEPTH) from error
 
 
 def _after(text: str, at: int, mark: str) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from aperio_cli.host.calls.envelopes import KINDS, MAX_ENVELOPE_BYTES, MAX_ID_BYTES, Outbound
-from aperio_cli.host.calls.json_text import MAX_DEPTH, Member, members, require_shallow
+from aperio_plugin.wire import limits
+
+from aperio_cli.host.calls.envelopes import KINDS, MAX_ENVELOPE_BYTES, Outbound
+from aperio_cli.host.calls.json_text import Member, members, require_shallow
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
@@ -61,7 +63,7 @@ def _outbound(text: str) -> Outbound | None:
     data = text.encode()
     if len(data) > MAX_ENVELOPE_BYTES:
         raise ValueError(f"expected an envelope of at most {MAX_ENVELOPE_BYTES} bytes")
-    require_shallow(data, MAX_DEPTH + 1)
+    require_shallow(data, limits.MAX_RECORD_DEPTH + 1)
     return Outbound(_checked_id(identity), kind, data)
 
 
@@ -83,7 +85,7 @@ def _checked_id(identity: Member) -> str:
     Raises:
         ValueError: it is no text that can be sent, or too long.
     """
-    expected = f"expected an `id` of 1 to {MAX_ID_BYTES} bytes of text"
+    expected = f"expected an `id` of 1 to {limits.MAX_ID_BYTES} bytes of text"
     if not identity.text.startswith('"'):
         raise ValueError(expected)
     found: str = identity.value
@@ -91,6 +93,6 @@ def _checked_id(identity: Member) -> str:
         size = len(found.encode())
     except UnicodeEncodeError as error:
         raise ValueError(f"{expected}, received half of a surrogate pair") from error
-    if not 0 < size <= MAX_ID_BYTES:
+    if not 0 < size <= limits.MAX_ID_BYTES:
         raise ValueError(expected)
     return found

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	aperio "github.com/writer/aperio-plugin-go"
 	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	"github.com/writer/aperio-plugin-go/records"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -52,6 +54,38 @@ func TestAFailedCheckpointFailsTheSyncThatIgnoresIt(t *testing.T) {
 	}
 	if len(sent) != 1 || len(sent[0].GetBatch().GetEvents()) != 1 {
 		t.Errorf("sent %v", sent)
+	}
+}
+
+func TestSendEachGoesOnAfterWhatCannotBeRead(t *testing.T) {
+	page, err := records.Split([]byte(`{"l":[{"id":"e1"},{"id":17},{"a":tru},{"id":"e2"}]}`), "l")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream := newStream(t.Context())
+	var ids, letters []string
+	err = stream.run(func() error {
+		return stream.SendEach(page.Records, "page 7", func(record records.Record) (Event, error) {
+			var fields struct{ ID string }
+			err := record.Decode(&fields)
+			made := event(fields.ID)
+			made.Record = record.JSON
+			return made, err
+		})
+	}, func(message *pb.SyncEvent) error {
+		for _, sent := range message.GetBatch().GetEvents() {
+			ids = append(ids, sent.GetSourceEventId()+string(sent.GetRecordJson()))
+		}
+		if letter := message.GetDeadLetter(); letter != nil {
+			letters = append(letters, letter.GetPosition()+letter.GetSourceEventId())
+		}
+		return nil
+	})
+	if err != nil || !slices.Equal(ids, []string{`e1{"id":"e1"}`, `e2{"id":"e2"}`}) {
+		t.Errorf("got %q, %v", ids, err)
+	}
+	if !slices.Equal(letters, []string{"page 7, entry 217", "page 7, entry 3"}) {
+		t.Errorf("got %q", letters)
 	}
 }
 

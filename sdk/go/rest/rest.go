@@ -188,6 +188,11 @@ func (s *Service) once(
 		}
 	}
 	reply, err := s.client.Do(request)
+	if err != nil && ctx.Err() != nil {
+		return nil, nil, &aperio.Error{
+			Cause: aperio.Cancelled, Summary: "the call ended while the service was asked", Err: err,
+		}
+	}
 	if err != nil {
 		return nil, nil, unavailable("the service cannot be reached", err)
 	}

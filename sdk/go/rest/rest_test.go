@@ -2,6 +2,7 @@ package rest_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -109,6 +110,15 @@ func TestABrokenAnswerIsUnavailable(t *testing.T) {
 		if !errors.Is(err, aperio.Unavailable) || strings.Contains(err.Error(), secret) {
 			t.Errorf("%.40q: got %v", broken, err)
 		}
+	}
+}
+
+func TestACallThatEndedIsNoFaultOfTheService(t *testing.T) {
+	service, _ := served(t, nil, answer("200 OK", "{}"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := service.Get(ctx, "/", nil); !errors.Is(err, aperio.Cancelled) {
+		t.Errorf("got %v", err)
 	}
 }
 

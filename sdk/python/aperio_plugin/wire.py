@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aperio_plugin import _event_rules as event_rules
     from aperio_plugin import _fitting as fitting
     from aperio_plugin import _mtls as mtls
+    from aperio_plugin import limits
     from aperio_plugin._generated.aperio.plugin.v1 import (
         capabilities_pb2,
         common_pb2,
@@ -37,6 +38,7 @@ __all__ = [
     "fitting",
     "goplugin_pb2",
     "host_pb2",
+    "limits",
     "mtls",
     "remediation_pb2",
 ]
@@ -45,6 +47,7 @@ _ELSEWHERE: Final = {
     "event_rules": "aperio_plugin._event_rules",
     "fitting": "aperio_plugin._fitting",
     "goplugin_pb2": "aperio_plugin._generated.goplugin.goplugin_pb2",
+    "limits": "aperio_plugin.limits",
     "mtls": "aperio_plugin._mtls",
 }
 
