@@ -23,9 +23,6 @@ def may_answer(argv: list[str]) -> bool:
 def answer(argv: list[str]) -> int | None:
     """Answer on stdout and give the exit status, or None when this is not a quick question.
 
-    Args:
-        argv: the arguments after the program's name.
-
     Raises:
         OSError: when stdout cannot be written; the caller treats it as for every command.
     """
@@ -40,7 +37,7 @@ def answer(argv: list[str]) -> int | None:
 
 def _listed(argv: list[str]) -> str | None:
     """Return what `plugin list` shows; None when the ordinary path has to look or to explain."""
-    from aperio_cli.store import listing
+    from aperio_cli.store import listing, verdicts
 
     try:
         home = _home()
@@ -48,6 +45,8 @@ def _listed(argv: list[str]) -> str | None:
         if is_odd or listing.may_be_shared(home):
             return None
         listed = listing.rows(home)
+        if not verdicts.tell(verdicts.question(os.environ, home), listed):
+            return None
     except OSError:
         return None
     return listing.envelope(listed) if argv[2:] else listing.render(listed)

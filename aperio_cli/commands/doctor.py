@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli import __version__, clock
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from aperio_cli.errors import AperioError
     from aperio_cli.examining import Examination
     from aperio_cli.paths import Paths
+    from aperio_cli.store.verdicts import Codes
     from aperio_cli.trust.roots import DomainRoot
 
 _TOOLS = ("go",)
@@ -40,6 +42,8 @@ def doctor(context: Context) -> Report:
     paths = _paths(context, unknown)
     found = examine(paths)
     findings = [*unknown, *found.findings]
+    verdicts = _verdicts(context)
+    refused = Counter(filter(None, verdicts.values()))
     tools = {tool: find_program(tool) for tool in _TOOLS}
     data = {
         "version": __version__,
@@ -51,6 +55,7 @@ def doctor(context: Context) -> Report:
         "not_enforced": list(NOT_ENFORCED),
         "local_trust_domain": found.has_local_domain,
         "trusted_roots": [_root_data(root, now) for root in found.roots],
+        "plugins": {"installed": len(verdicts), "refused": dict(refused)},
         "findings": [finding.to_json() for finding in findings],
     }
     rows: list[tuple[str, object]] = [
@@ -63,11 +68,32 @@ def doctor(context: Context) -> Report:
         ("not enforced", " ".join(NOT_ENFORCED)),
         ("local trust domain", "yes" if found.has_local_domain else "no"),
         *(("trusted root", _root_text(root, now)) for root in found.roots),
+        ("plugins", _plugins_text(len(verdicts), refused)),
         ("wrong", len(findings) or "nothing"),
     ]
     text = "\n\n".join([pairs(rows), *map(context.output.format_finding, findings)])
-    notes = tuple(_warnings(found, now))
-    return Report(data, text, notes=notes, exit_status=NOT_DONE if findings else DONE)
+    notes = [*_warnings(found, now)]
+    notes += ["`aperio plugin list` says which plugins may not run"] if refused else []
+    return Report(data, text, notes=tuple(notes), exit_status=NOT_DONE if findings else DONE)
+
+
+def _verdicts(context: Context) -> Codes:
+    """Return what keeps each installed version from being started; what is wrong here is found."""
+    from aperio_cli.errors import AperioError
+    from aperio_cli.running.judging import judge
+
+    try:
+        return judge(context.collaborators, context.store.receipts())
+    except (AperioError, OSError):
+        return {}
+
+
+def _plugins_text(installed: int, refused: Counter[str]) -> str:
+    """Return how many versions are installed, and what keeps some of them from being started."""
+    if not refused:
+        return f"{installed} installed" + (", all may run" if installed else "")
+    codes = ", ".join(f"{code} {count}" for code, count in sorted(refused.items()))
+    return f"{installed} installed, {refused.total()} may not run: {codes}"
 
 
 def _paths(context: Context, unknown: list[AperioError]) -> Paths | None:

@@ -1,7 +1,8 @@
 """What is installed, as rows: read with the standard library only, so that `plugin list` is quick.
 
-It reads the same files as `store.installed` and judges nothing: a row says what the receipt says.
-Only a home that others may change is left to the ordinary path, which refuses it.
+It reads the same files as `store.installed` and judges nothing: a row says what the receipt says,
+and what `verdicts` remembers of the last judgement. A home that others may change, and what has not
+been judged since something changed, is left to the ordinary path.
 A receipt that cannot be read gives a row with a `problem`.
 """
 
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aperio_cli.store.verdicts import Codes
+
 _MAX_RECEIPT_BYTES = 256 * 1024
 _MAX_CONFIG_BYTES = 1024 * 1024
 _SCHEMA = "aperio.receipt/v1"
 _NUMBER = 1
 """Schema of current.json and of noted checks."""
-_COLUMNS = ("plugin", "version", "kind", "badge", "signer", "last check", "exceptions")
+_COLUMNS = ("plugin", "version", "kind", "badge", "may run", "signer", "last check", "exceptions")
 
 
 def rows(home: str) -> list[dict[str, Any]]:
@@ -50,6 +53,11 @@ def may_state_exceptions(environment: Mapping[str, str], home: str) -> bool:
     Where such files may be is known to `paths` and `config`; here every place is looked at in
     which one could be, on any system, because asking them costs more than the whole command.
     """
+    return any(map(_mentions_exceptions, config_files(environment, home)))
+
+
+def config_files(environment: Mapping[str, str], home: str) -> list[str]:
+    """Return every place in which a configuration file could be, on any system."""
     user = environment.get("HOME", "")
     folders = (
         home,
@@ -59,7 +67,19 @@ def may_state_exceptions(environment: Mapping[str, str], home: str) -> bool:
         "/Library/Application Support/aperio",
     )
     names = ("config.toml", "managed.toml")
-    return any(_mentions_exceptions(f"{folder}/{name}") for folder in folders for name in names)
+    return [f"{folder}/{name}" for folder in folders for name in names]
+
+
+def add_verdicts(listed: list[dict[str, Any]], codes: Codes) -> None:
+    """Say in each row whether the version may be started, and with which code it is refused.
+
+    Args:
+        listed: of `rows`; changed.
+        codes: of refusals, by id and version; a version without one is refused for its problem.
+    """
+    for row in listed:
+        code = row["problem"] or codes.get((row["id"], row["version"]), "receipt-invalid")
+        row["may_run"], row["refused_as"] = not code, code or None
 
 
 def may_be_shared(home: str) -> bool:
@@ -208,6 +228,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["version"] + ("" if row["current"] else " (not current)"),
         row["kind"] or "?",
         row["problem"] or row["badge"],
+        "yes" if row["may_run"] else f"NO: {row['refused_as']}",
         row["signer"] or "-",
         f"{outcome} {check.get('at')}" if check else "-",
         exceptions or "-",

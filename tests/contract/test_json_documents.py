@@ -133,6 +133,7 @@ DATA: dict[str, Schema] = {
             name=WORD, origin=one_of("local", "file", "refreshed", "vendored"), as_of=TEXT,
             age_days=maybe(NUMBER), problem=TEXT,
         )),
+        plugins=exactly(installed=NUMBER, refused={"type": "object"}),
         findings=any_number_of(ERROR),
     ),
     "plugin init": exactly(
@@ -185,6 +186,7 @@ DATA: dict[str, Schema] = {
             exactly(
                 id=ID, version=WORD, kind=KINDS, badge=BADGES, signer=maybe(WORD),
                 installed_at=TIME, source=WORD, current=FLAG, problem=maybe(WORD),
+                may_run=FLAG, refused_as=maybe(WORD),
                 last_check=maybe(exactly(ok=FLAG, at=TIME)),
                 exceptions=any_number_of(EXCEPTION),
             )

@@ -413,4 +413,6 @@ def test_list_shows_no_exception_that_has_ended(installed: Aperio) -> None:
 
 def test_list_needs_no_configuration_that_can_be_read(installed: Aperio) -> None:
     configure(installed, "[[publishers", "nonsense")
-    assert HELLO in installed("plugin", "list", "--check").out
+    assert f"{HELLO}  0.1.0" in installed("plugin", "list").out
+    checked = installed("plugin", "list", "--check", status=3)  # as long as it is so, nothing may
+    assert "NO: configuration-invalid" in checked.out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
@@ -14,6 +14,9 @@ from aperio_cli.files import owning
 from aperio_cli.output import Report
 from aperio_cli.store import listing
 
+if TYPE_CHECKING:
+    from aperio_cli.store.verdicts import Codes
+
 
 @command(
     plugin, "plugin", "list", examples=["aperio plugin list", "aperio plugin list --check --json"]
@@ -23,15 +26,18 @@ def plugin_list(
     *,
     check: Annotated[bool, option("--check", help="Hash the installed files again.")] = False,
 ) -> Report:
-    """List installed plugins: version, kind, badge, signer, last launch check, exceptions."""
+    """List installed plugins: version, kind, badge, whether each may run, signer, exceptions."""
     owning.require_own(context.paths.plugins)
     problems = _check(context) if check else {}
     listed = listing.rows(str(context.paths.home))
+    codes = _judged(context) if listed else {}
     for row in listed:
         row["exceptions"] += _stated_exceptions(context, row["id"], row["version"])
     for row in listed if check else ():
         row["problem"] = problems.get((row["id"], row["version"]), row["problem"])
-    status = REFUSED if any(row["problem"] for row in listed) and check else DONE
+    listing.add_verdicts(listed, codes)
+    is_wrong = any(row["problem"] or (row["current"] and row["refused_as"]) for row in listed)
+    status = REFUSED if is_wrong and check else DONE
     return Report({"plugins": listed}, listing.render(listed).rstrip("\n"), exit_status=status)
 
 
@@ -49,6 +55,12 @@ def _stated_exceptions(context: Context, plugin_id: str, version: str) -> list[d
         if str(stated.plugin) == plugin_id
         and stated.covers(stated.plugin, version, stated.rule, today)
     ]
+
+
+def _judged(context: Context) -> Codes:
+    from aperio_cli.commands.plugin.judging import judged  # it imports the whole policy
+
+    return judged(context)
 
 
 def _check(context: Context) -> dict[tuple[str, str], str]:

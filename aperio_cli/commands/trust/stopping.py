@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors import AperioError
 from aperio_cli.errors.trust import PublisherFileInvalid
 
 if TYPE_CHECKING:
@@ -13,8 +11,6 @@ if TYPE_CHECKING:
 
     from aperio_cli.config import Statements
     from aperio_cli.context import Context
-    from aperio_cli.models.policy import Policy
-    from aperio_cli.models.receipt import Receipt
 
 
 def stops(context: Context, managed: Statements, organization: str = "") -> list[dict[str, str]]:
@@ -26,6 +22,7 @@ def stops(context: Context, managed: Statements, organization: str = "") -> list
         organization: for whom plugins are started; empty for the whole machine.
     """
     from aperio_cli.config import join
+    from aperio_cli.running.judging import refusal_code
 
     config = context.config
     if managed == config.managed:
@@ -38,8 +35,8 @@ def stops(context: Context, managed: Statements, organization: str = "") -> list
     return [
         {"id": str(receipt.id), "version": receipt.version, "code": code}
         for receipt in context.store.receipts()
-        if not _refusal(context, receipt, before, organization)
-        and (code := _refusal(context, receipt, after, organization))
+        if not refusal_code(context.collaborators, receipt, before, organization)
+        and (code := refusal_code(context.collaborators, receipt, after, organization))
     ]
 
 
@@ -49,15 +46,3 @@ def say_stops(context: Context, stopped: Sequence[dict[str, str]]) -> None:
         context.output.warn("this stops installed plugins, from their next start on:")
     for each in stopped:
         context.output.warn(f"  {each['id']}@{each['version']}  {each['code']}")
-
-
-def _refusal(context: Context, receipt: Receipt, policy: Policy, organization: str) -> str:
-    """Return the code of what keeps a version from being started; empty when nothing does."""
-    from aperio_cli.running.targets import clear_target
-
-    asked = replace(context.collaborators, policy=lambda: policy)
-    try:
-        clear_target(asked, receipt, organization)
-    except AperioError as refusal:
-        return refusal.code
-    return ""
