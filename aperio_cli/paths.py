@@ -54,6 +54,11 @@ class Paths:
         return self.managed_file.with_suffix(".lock")
 
     @property
+    def artifacts(self) -> Path:
+        """Artifacts that were downloaded from a registry, by digest; can be downloaded again."""
+        return self.cache / "artifacts"
+
+    @property
     def plugins(self) -> Path:
         """The store."""
         return self.home / "plugins"

@@ -106,13 +106,19 @@ class AsideFile:
         self._guard.__enter__()
         return self
 
-    def commit(self) -> None:
-        """Give the file its name, after its bytes and before the folder's entry are on disk."""
+    def commit(self, *, durable: bool = True) -> None:
+        """Give the file its name, after its bytes and before the folder's entry are on disk.
+
+        Args:
+            durable: whether to wait for the disk; without, a power failure may leave any bytes.
+        """
         self.file.flush()
         os.fchmod(self.file.fileno(), self._mode)
-        os.fsync(self.file.fileno())
+        if durable:
+            os.fsync(self.file.fileno())
         os.rename(self._aside, self._path.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-        os.fsync(self._folder)
+        if durable:
+            os.fsync(self._folder)
 
     def __exit__(
         self,

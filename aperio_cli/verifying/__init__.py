@@ -27,6 +27,7 @@ from aperio_cli.errors.usage import NotFound
 from aperio_cli.files import reading as files_reading
 from aperio_cli.files import writing
 from aperio_cli.files.temporary import temporary_file
+from aperio_cli.models.address import is_address
 from aperio_cli.models.artifact import (
     ATTESTATIONS_SUFFIX,
     BUNDLE_SUFFIX,
@@ -43,6 +44,7 @@ from aperio_cli.text import clean
 from aperio_cli.verifying.clearing import Cleared, clear
 from aperio_cli.verifying.decide import AdmittedArtifact, check_bytes, decide, judge
 from aperio_cli.verifying.evidence import ADD, INSTALL, VERIFY, Case, Deed
+from aperio_cli.verifying.kept import KeptArtifacts
 from aperio_cli.verifying.remote import DOWNLOAD_TIMEOUT_S, RemoteArtifact
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ __all__ = [
     "AdmittedArtifact",
     "Cleared",
     "Deed",
+    "KeptArtifacts",
     "RemoteArtifact",
     "VerifyRequest",
     "clear",
@@ -95,6 +98,8 @@ class VerifyRequest:
         exception: what the operator granted for this one artifact, which is a file.
         offline: whether nothing may be downloaded.
         deed: what was asked for, for messages.
+        kept: artifacts that were downloaded before, by the digest that a registry states; None
+            when none are kept. A new one is kept once it is admitted.
     """
 
     source: Offer | Path | RemoteArtifact
@@ -108,6 +113,7 @@ class VerifyRequest:
     exception: ExceptionGranted | None = None
     offline: bool = False
     deed: Deed = INSTALL
+    kept: KeptArtifacts | None = None
 
     @property
     def subject(self) -> str:
@@ -138,6 +144,7 @@ def verify_artifact(request: VerifyRequest) -> AdmittedArtifact:
         if statements is None:
             statements = _statements_beside(request)
         admitted = _examine(request, statements, content, digest)
+        _keep(request, content, digest)
         on_failure.pop_all()
         return admitted
 
@@ -360,7 +367,7 @@ def _private_copy(request: VerifyRequest) -> tuple[BinaryIO, Digest]:
     ):
         content = on_failure.enter_context(temporary_file("aperio-verify-"))
         if isinstance(request.source, Offer):
-            digest = _download(request.source, content, offline=request.offline)
+            digest = _download(request, request.source, content)
         elif isinstance(request.source, RemoteArtifact):
             digest = request.source.fetch(content, MAX_ARTIFACT_BYTES, offline=request.offline)
         else:
@@ -370,16 +377,31 @@ def _private_copy(request: VerifyRequest) -> tuple[BinaryIO, Digest]:
         return content, digest
 
 
-def _download(offer: Offer, copy: BinaryIO, *, offline: bool) -> Digest:
-    limit = MAX_ARTIFACT_BYTES if offer.size_bytes is None else offer.size_bytes
-    request = FetchRequest(
+def _download(request: VerifyRequest, offer: Offer, copy: BinaryIO) -> Digest:
+    stated = MAX_ARTIFACT_BYTES if offer.size_bytes is None else offer.size_bytes
+    limit = min(stated, MAX_ARTIFACT_BYTES)
+    if (
+        request.kept
+        and offer.digest
+        and is_address(offer.location)
+        and request.kept.copy_into(offer.digest, copy, limit)
+    ):
+        return offer.digest
+    fetch = FetchRequest(
         source=offer.location,
-        limit_bytes=min(limit, MAX_ARTIFACT_BYTES),
-        offline=offline,
+        limit_bytes=limit,
+        offline=request.offline,
         timeout_s=DOWNLOAD_TIMEOUT_S,
         below=offer.below,
     )
-    return fetch_into(request, copy).digest
+    return fetch_into(fetch, copy).digest
+
+
+def _keep(request: VerifyRequest, content: BinaryIO, digest: Digest) -> None:
+    """Keep what was downloaded, so that it need not be downloaded again."""
+    offer = request.source
+    if request.kept and isinstance(offer, Offer) and is_address(offer.location):
+        request.kept.keep(digest, content)
 
 
 def _copy_local(source: Path, copy: BinaryIO, deed: Deed) -> Digest:

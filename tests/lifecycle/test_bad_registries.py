@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import (
+    BaseHTTPRequestHandler,
+    SimpleHTTPRequestHandler,
+    ThreadingHTTPServer,
+)
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -203,6 +208,115 @@ def test_offline_reads_no_server(aperio: Aperio) -> None:
             code="offline", status=4,
         )  # fmt: skip
         assert server.sent_bytes == 0
+
+
+# ── what was downloaded before ────────────────────────────────────────────────────────────────────
+
+
+class Folder(ThreadingHTTPServer):
+    """Serves a folder, and remembers what was asked for."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, folder: Path) -> None:
+        self.asked: list[str] = []
+        super().__init__(("127.0.0.1", 0), partial(_FolderHandler, directory=str(folder)))
+        self._thread = threading.Thread(target=self.serve_forever, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def downloads(self) -> int:
+        """How often the artifact was asked for since the last time."""
+        asked, self.asked = self.asked, []
+        return sum(path.endswith(".tar.gz") for path in asked)
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+        self._thread.join(10)
+
+
+class _FolderHandler(SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Folder)
+        self.server.asked.append(self.path)
+        super().do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def kept(aperio: Aperio) -> list[Path]:
+    return sorted((aperio.home / "cache" / "artifacts").glob("*"))
+
+
+def test_an_artifact_that_was_downloaded_is_installed_offline(
+    aperio: Aperio, offered: Path
+) -> None:
+    with Folder(offered) as server:
+        words = ("plugin", "install", PLUGIN, "--registry", server.url)
+        aperio("plugin", "verify", PLUGIN, "--registry", server.url)
+        assert server.downloads() == 1
+        [file] = kept(aperio)
+        assert Digest.of(file.read_bytes()).hex + ".tar.gz" == file.name
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert "installed" in aperio(*words, "--offline").out
+        assert server.asked == []
+        aperio("plugin", "remove", PLUGIN)
+        aperio(*words)
+        assert server.downloads() == 0
+        aperio("plugin", "remove", PLUGIN)
+        file.unlink()
+        aperio.refuses(*words, "--offline", code="offline", status=4)
+        aperio(*words)
+        assert (server.downloads(), kept(aperio)) == (1, [file])
+
+
+def test_a_kept_artifact_that_is_another_by_now_is_downloaded_again(
+    aperio: Aperio, offered: Path
+) -> None:
+    with Folder(offered) as server:
+        words = ("plugin", "install", PLUGIN, "--registry", server.url)
+        aperio(*words)
+        [file] = kept(aperio)
+        right = file.read_bytes()
+        for wrong in (right + b"x", right[:-1], b"", bytes([right[0] ^ 1]) + right[1:]):
+            aperio("plugin", "remove", PLUGIN)
+            file.write_bytes(wrong)
+            assert aperio("plugin", "install", PLUGIN, "--registry", server.url, "--offline",
+                          status=4).out == ""  # fmt: skip
+            assert not file.exists()
+            server.downloads()
+            aperio(*words)
+            assert (server.downloads(), file.read_bytes()) == (1, right)
+        aperio("plugin", "remove", PLUGIN)
+        file.unlink()
+        file.symlink_to(offered / "artifacts" / "box.tar.gz")
+        aperio.refuses(*words, "--offline", code="offline", status=4)
+
+
+def test_what_is_refused_and_what_is_in_a_folder_is_not_kept(aperio: Aperio, offered: Path) -> None:
+    aperio("plugin", "install", PLUGIN, "--registry", offered)
+    assert kept(aperio) == []
+    restate(offered, sha256="a" * 64)
+    with Folder(offered) as server:
+        words = ("plugin", "install", PLUGIN, "--registry", server.url)
+        aperio(*words, status=3)
+        assert (server.downloads(), kept(aperio)) == (1, [])
+
+
+def test_a_cache_that_cannot_be_written_keeps_nothing_and_nobody_from_installing(
+    aperio: Aperio, offered: Path
+) -> None:
+    (aperio.home / "cache").mkdir(exist_ok=True)
+    (aperio.home / "cache" / "artifacts").write_text("a file")
+    with Folder(offered) as server:
+        aperio("plugin", "install", PLUGIN, "--registry", server.url)
+        assert server.downloads() == 1
 
 
 def test_an_id_without_a_registry_is_refused_and_one_asked_for(aperio: Aperio) -> None:

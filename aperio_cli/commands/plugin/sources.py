@@ -12,7 +12,13 @@ from aperio_cli.models.address import is_address
 from aperio_cli.models.artifact import SUFFIX
 from aperio_cli.models.offer import Offer
 from aperio_cli.text import clean
-from aperio_cli.verifying import INSTALL, RemoteArtifact, VerifyRequest, verify_artifact
+from aperio_cli.verifying import (
+    INSTALL,
+    KeptArtifacts,
+    RemoteArtifact,
+    VerifyRequest,
+    verify_artifact,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,5 +110,6 @@ def verify_source(
         is_to_run_here=deed is INSTALL,
         offline=context.settings.offline,
         deed=deed,
+        kept=KeptArtifacts(context.paths.artifacts),
     )
     return verify_artifact(request)

@@ -1,0 +1,83 @@
+"""Artifacts that were downloaded before, kept in the cache under their digest.
+
+A kept file is worth no more than its digest: it is read into the private copy and hashed there as
+any download is, and one that is something else by now is dropped. So nothing has to be known of
+who wrote it, and it is written without waiting for the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from aperio_cli.errors import AperioError
+from aperio_cli.files import reading, writing
+from aperio_cli.models.artifact import SUFFIX
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aperio_cli.models.digest import Digest
+
+_CHUNK_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class KeptArtifacts:
+    """The artifacts in one folder, which may not be there yet, and may be removed at any time."""
+
+    folder: Path
+
+    def copy_into(self, digest: Digest, sink: BinaryIO, limit_bytes: int) -> bool:
+        """Write the artifact of this digest into an open file; return whether it is kept.
+
+        When it is not, the file is empty.
+
+        Args:
+            digest: what the artifact has to be.
+            sink: a file at its beginning that can be written, sought and truncated.
+            limit_bytes: the longest artifact.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        try:
+            file = reading.open_regular(self._path(digest))
+        except (OSError, AperioError):
+            return False
+        with file:
+            if self._copied(file, sink, limit_bytes) == digest.hex:
+                return True
+        sink.seek(0)
+        sink.truncate()
+        with contextlib.suppress(OSError):
+            self._path(digest).unlink()
+        return False
+
+    def keep(self, digest: Digest, content: BinaryIO) -> None:
+        """Keep an artifact of this digest; a folder that cannot be written keeps nothing."""
+        if os.path.lexists(self._path(digest)):
+            return
+        with contextlib.suppress(OSError, AperioError):
+            writing.ensure_own(self.folder)
+            content.seek(0)
+            with writing.AsideFile(self._path(digest), mode=0o600) as aside:
+                while chunk := content.read(_CHUNK_BYTES):
+                    aside.file.write(chunk)
+                aside.commit(durable=False)
+
+    def _path(self, digest: Digest) -> Path:
+        return self.folder / f"{digest.hex}{SUFFIX}"
+
+    @staticmethod
+    def _copied(file: BinaryIO, sink: BinaryIO, limit_bytes: int) -> str:
+        """Copy up to a limit, and return the digest of what was copied."""
+        found, left = hashlib.sha256(), limit_bytes + 1
+        while chunk := file.read(min(_CHUNK_BYTES, left)):
+            left -= len(chunk)
+            found.update(chunk)
+            sink.write(chunk)
+        return found.hexdigest()
