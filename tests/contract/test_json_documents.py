@@ -354,6 +354,11 @@ LINES: dict[str, Schema] = {
         type=WORD, events=NUMBER, dead_letters=NUMBER, checkpoints=NUMBER, tokens_renewed=NUMBER,
         duration_s={"type": "number"},
     ),
+    "summary of a sync into a destination": exactly(
+        type=WORD, events=NUMBER, dead_letters=NUMBER, checkpoints=NUMBER, tokens_renewed=NUMBER,
+        duration_s={"type": "number"}, rejects_file=maybe(WORD),
+        deliveries=exactly(to=WORD, accepted=NUMBER, rejected=NUMBER, repeated=NUMBER),
+    ),
     "error": exactly(
         type=WORD, code=WORD, what=WORD, why=TEXT, next=any_number_of(WORD), exit_status=NUMBER
     ),
@@ -499,6 +504,7 @@ def play_operator(root: Path, play: Any) -> None:
     play("execute refused", *run, "acme/remediation", "execute", *act[:4], status=1)
     events = [json.dumps({"id": f"x{number}", "kind": "event"}) for number in range(3)]
     events += ["no envelope"]
+    play("sync to", *run, "acme/mortal", "--to", "acme/destination")
     play("deliver", *run, "acme/destination", "deliver", stdin="\n".join(events), status=1)
     play("plugin list", "plugin", "list")
     play("plugin why", "plugin", "why", "acme/hello-connector")
@@ -560,6 +566,15 @@ def test_a_stream_has_lines_of_known_types(life: dict[str, Any]) -> None:
     assert [line["type"] for line in lines["sync refused"]] == ["error"]
     assert sum(line["type"] == "dead_letter" for line in lines["sync mortal"]) == 2
     assert lines["sync mortal"][-1]["dead_letters"] == 2
+
+
+def test_the_stream_of_a_sync_into_a_destination_has_no_events(life: dict[str, Any]) -> None:
+    *lines, summary = map(json.loads, life["sync to"].splitlines())
+    for line in lines:
+        jsonschema.validate(line, LINES[line["type"]])
+    assert [line["type"] for line in lines] == ["dead_letter", "dead_letter", "checkpoint"]
+    jsonschema.validate(summary, LINES["summary of a sync into a destination"])
+    assert summary["deliveries"]["accepted"] == 2
 
 
 def test_serve_says_its_address_in_one_line(life: dict[str, Any], tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def test_what_has_to_be_tried_again_is_with_the_wait_that_was_asked(
     lines = pair.sync("bare").lines
     retries = [(line["envelopes"], line["wait_s"]) for line in lines if line["type"] == "retry"]
     assert retries == [(2, 0.01), (2, 1.0), (2, 0.25), (1, 0.01)]
+    assert set(lines[0]) == {"type", "envelopes", "wait_s", "reason"}
     assert "the service is down" in lines[0]["reason"]
     assert lines[-1]["deliveries"] | {"to": ""} == {
         "to": "", "accepted": 2, "rejected": 0, "repeated": 7,
@@ -134,7 +135,13 @@ def test_a_destination_that_is_down_ends_it_with_4_and_nothing_is_lost(
     pair.plan = {"calls": ["UNAVAILABLE"] * 50}
     done = pair.sync("bare", "--retry-for", "1", status=4)
     *_, told, error = done.lines
-    assert (told["type"], told["accepted"], told["rejects_file"]) == ("deliveries", 0, None)
+    assert told == {
+        "type": "deliveries", "to": "acme/moody@1.2.3", "accepted": 0, "rejected": 0,
+        "repeated": told["repeated"], "rejects_file": None,
+    }  # fmt: skip
+    assert set(error) == {
+        "type", "code", "what", "why", "next", "exit_status", "retry_after_s",
+    }  # fmt: skip
     assert (error["code"], error["exit_status"]) == ("destination-unavailable", 4)
     assert "the service is down" in error["why"]
     pair.plan = {"calls": ["RESOURCE_EXHAUSTED:3600"]}
