@@ -114,6 +114,11 @@ class Selection:
     left_out: tuple[LeftOut, ...]
     ignore: Ignore
 
+    @property
+    def paths_left_out(self) -> tuple[str, ...]:
+        """Paths of what is left out."""
+        return tuple(each.path for each in self.left_out)
+
 
 def select(root: Path, language: str, *, out: Path | None = None) -> Selection:
     """Select the files of a project that are the plugin.

@@ -82,14 +82,15 @@ def develop(
     if project.manifest.runtime.language == "go":
         ensure_own(root)
         with disk_full_guard(f"`{project.path}` was not started"):
-            return DevelopmentBuild(project, develop_program(project, root, environment, _here()))
+            program, left_out = develop_program(project, root, environment, _here())
+        return DevelopmentBuild(project, program, left_out=left_out)
     chosen = _declared(project, interpreter)
-    names = select(project.path, "python").names
+    selection = select(project.path, "python")
     ensure_own(root)
     library = _library(project, root, chosen, environment)
     with disk_full_guard(f"`{project.path}` was not started"):
-        script = _view(project, names, root, library) / _START / _script_name(project)
-    return DevelopmentBuild(project, script, chosen, library)
+        script = _view(project, selection.names, root, library) / _START / _script_name(project)
+    return DevelopmentBuild(project, script, chosen, library, selection.paths_left_out)
 
 
 def develop_artifact(

@@ -179,8 +179,8 @@ def _leads_out(project: Path, module: str, path: str) -> ProjectInvalid:
 
 def develop_program(
     project: Project, root: Path, environment: Mapping[str, str], platform: Platform
-) -> Path:
-    """Return the program of a project that is run in place, compiled when anything changed.
+) -> tuple[Path, tuple[str, ...]]:
+    """Return a project's program, compiled when anything changed, and what was left out of it.
 
     Args:
         project: from `load_project`.
@@ -195,12 +195,13 @@ def develop_program(
     toolchain = find_toolchain(environment, f"`{project.path}` was not started")
     place = root / f"go-{hashlib.sha256(os.fsencode(project.path)).hexdigest()[:_KEY_DIGITS]}"
     ensure_own(place)
-    names = select(project.path, "go").names
+    selection = select(project.path, "go")
+    names = selection.names
     circumstances = (project.manifest.entrypoint, toolchain.version, str(platform))
     program = place / content_digest(project.path, names, *circumstances) / circumstances[0]
     if program.is_file():
         program.parent.touch()
-        return program
+        return program, selection.paths_left_out
     with temporary_folder("aperio-go-") as folder:
         run = GoRun(
             toolchain=toolchain,
@@ -219,7 +220,7 @@ def develop_program(
         _refuse_replacement_outside(run)
         _compile_aside(run, place, program)
     prune(place)
-    return program
+    return program, selection.paths_left_out
 
 
 def _compile_aside(run: GoRun, place: Path, program: Path) -> None:

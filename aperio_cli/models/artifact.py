@@ -135,10 +135,10 @@ class Interpreter:
 
 @dataclass(frozen=True, slots=True)
 class DevelopmentBuild:
-    """A project made runnable in place.
+    """A project made runnable without packing it.
 
-    A Python project is its own source plus locked dependencies from a cache; a Go project is a
-    program compiled into the cache.
+    A Python project is a copy of what would be packed plus locked dependencies, both in a cache; a
+    Go project is a program compiled into the cache.
 
     Nothing is packed or stored; only `building.develop` makes one, and the host marks it
     `development` at every start.
@@ -149,9 +149,11 @@ class DevelopmentBuild:
         interpreter: what executes the script; None when it is a program.
         dependencies: folder with the locked ones, put first on the import path; None when it is
             a program.
+        left_out: what of the project's folder is not there when it runs; a folder ends in `/`.
     """
 
     project: Project
     script: Path
     interpreter: Interpreter | None = None
     dependencies: Path | None = None
+    left_out: tuple[str, ...] = ()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from aperio_cli.archive import reading as reading_of
 from aperio_cli.archive import unpacking
 from aperio_cli.building import BuildRequest, build, develop, load_project
+from aperio_cli.commands.plugin.showing import tell_left_out
 from aperio_cli.errors import INCOMPATIBLE
 from aperio_cli.errors.building import (
     DependencyDigestMismatch,
@@ -20,6 +22,7 @@ from aperio_cli.errors.building import (
 )
 from aperio_cli.files.writing import ASIDE_PREFIX
 from aperio_cli.models.artifact import DevelopmentBuild, Interpreter
+from aperio_cli.output import Output
 from tests.projects import HERE, NO_INDEX, TAG, make_project, make_wheel, write
 
 if TYPE_CHECKING:
@@ -114,6 +117,17 @@ def test_what_runs_in_the_folder_runs_where_it_is_installed(reading: Path, tmp_p
     command = [INTERPRETER.executable, "-I", "-B", script]
     installed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert json.loads(in_folder) == json.loads(installed.stdout) == REACHED
+
+
+@pytest.mark.parametrize("is_verbose", [False, True])
+def test_what_is_left_out_of_a_run_is_told_when_asked_for(
+    reading: Path, tmp_path: Path, *, is_verbose: bool
+) -> None:
+    made = develop(reading, tmp_path / "cache", INTERPRETER, NO_INDEX)
+    said = io.StringIO()
+    tell_left_out(Output(verbose=is_verbose, stderr=said), made)
+    told = "left out, as of an artifact: .aperioignore, .hidden.json, link.json, logs/, tests/"
+    assert (told in said.getvalue()) is is_verbose
 
 
 def test_develop_keeps_modes_as_a_build_does(reading: Path, tmp_path: Path) -> None:

@@ -390,6 +390,21 @@ def test_check_passes_a_project_that_builds_the_same_twice(project: Path) -> Non
     assert artifacts[0].path.is_file()
 
 
+def test_check_copies_what_a_build_takes_and_no_more(project: Path) -> None:
+    for name in ("data/map.json", "vendor/own/__init__.py", ".hidden", "logs/1.log", "notes.log"):
+        write(project, name, "")
+    write(project, ".aperioignore", "*.log\n")
+    write(project, "helper", "#!/bin/sh\n").chmod(0o755)
+    (project / "notes").symlink_to("/etc")
+    with (project / "dump.sql").open("wb") as dump:
+        dump.truncate(200_000_000)
+    request = request_for(project, project / "dist")
+    artifacts = build(request)
+    check_reproducible(request, artifacts)
+    assert members(artifacts[0])["lib/app/helper"] == 0o755
+    assert build(request)[0].digest == artifacts[0].digest
+
+
 def test_check_names_the_member_that_differs(project: Path, tmp_path: Path) -> None:
     request = request_for(project, tmp_path / "out")
     artifacts = build(request)

@@ -64,6 +64,7 @@ def run(
     """
     collaborators = context.collaborators
     target = find_target(collaborators, named, organization=request.organization)
+    showing.tell_left_out(context.output, target)
     cleared = clear_target(collaborators, target, request.organization)
     if is_debug:
         is_development = isinstance(target, DevelopmentBuild)

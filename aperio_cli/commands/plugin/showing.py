@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from aperio_cli.errors import DONE, PLUGIN_FAILED, UNAVAILABLE
 from aperio_cli.host.answers import is_known, word
+from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.output import Report, pairs, table
-from aperio_cli.text import clean, one_line
+from aperio_cli.text import clean, one_line, show_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from aperio_cli.host.calls.letters import DeadLetter
     from aperio_cli.host.calls.sync import EventDoubted, SyncSummary
     from aperio_cli.host.process.logs import LogRecord
+    from aperio_cli.models.receipt import Receipt
     from aperio_cli.output import Output
     from aperio_cli.running.delivering import Deliveries
     from aperio_cli.running.forwarding import Forwarding
@@ -45,6 +47,12 @@ def log_sink(output: Output) -> Callable[[LogRecord], None]:
             output.log(text, record.message)
 
     return show
+
+
+def tell_left_out(output: Output, target: Receipt | DevelopmentBuild) -> None:
+    """Tell with `--verbose` what of a project's folder is not there when it runs."""
+    if isinstance(target, DevelopmentBuild) and target.left_out:
+        output.detail(f"left out, as of an artifact: {', '.join(map(show_path, target.left_out))}")
 
 
 def plain(message: Any) -> dict[str, Any]:

@@ -110,6 +110,7 @@ def _accept(
 ) -> AcceptanceReport:
     from aperio_cli.accepting import accept
     from aperio_cli.commands.loop import on_loop
+    from aperio_cli.commands.plugin.showing import tell_left_out
     from aperio_cli.host.launch import LaunchOptions
     from aperio_cli.host.lifecycle import Patience
     from aperio_cli.paths import runtime_base
@@ -125,6 +126,7 @@ def _accept(
     def observe(verdict: Verdict) -> None:
         context.output.detail(f"{verdict.outcome.value:<8}{verdict.key}")
 
+    tell_left_out(context.output, target)
     clear = functools.partial(clear_target, context.collaborators, target)
     for notice in clear().notices:  # told once, not at each of the suite's starts
         context.output.warn(notice)
