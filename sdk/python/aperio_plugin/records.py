@@ -10,6 +10,7 @@ letter.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import dataclass, field
@@ -29,10 +30,13 @@ __all__ = ["Page", "Record", "events", "split"]
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _SCALAR: Final = re.compile(r"[^\s,\]}\[{\":]+")
-# What opens, what closes, and strings, in which neither counts.
-_BRACKETS: Final = re.compile(r'[{\[]|[}\]]|"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+# What opens, what closes, and strings, in which neither counts. It never fails at a quote, so that
+# no input is scanned twice.
+_BRACKETS: Final = re.compile(r'[{\[]|[}\]]|"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _LEAST_DEEP: Final = 2 * MAX_RECORD_DEPTH
 """No shorter text is too deep: each level has two brackets."""
+_MOST_QUICK_FAILURES: Final = 100
+"""Each costs a look at the whole reply, for the line number that Python puts into its error."""
 _REQUIRED: Final = "\0"
 
 
@@ -237,14 +241,16 @@ def _elements(text: str, at: int) -> tuple[list[Record], int]:
     at = _behind(text, at, "[")
     if text.startswith("]", at):
         return found, at + 1
-    while True:
-        at = _usual_elements(text, at, found)
+    for number in itertools.count():
+        if number < _MOST_QUICK_FAILURES:
+            at = _usual_elements(text, at, found)
         record, at = _element(text, at)
         found.append(record)
         at = _after_space(text, at)
         if text.startswith("]", at):
-            return found, at + 1
+            break
         at = _behind(text, at, ",")
+    return found, at + 1
 
 
 def _usual_elements(text: str, at: int, found: list[Record]) -> int:

@@ -78,12 +78,20 @@ def test_a_record_is_cut_out_as_it_was_written_and_spoils_no_other(odd: str) -> 
         b"\xff\xfe",
         b'{"list":[' + b'"\\"' * 100_000,
         b'{"list":[' + b"{" * 100_000,
+        b'{"list":[{"a":"' + b'\\"' * 1_000_000,
+        b'{"list":[{"a":"' + b'\\"' * 1_000_000 + b"\\",
         b"[" * 100_000,
     ],
 )
 def test_a_reply_without_the_list_is_unavailable(body: bytes) -> None:
     with pytest.raises(errors.Unavailable, match="a reply"):
         records.split(body, "list")
+
+
+def test_many_broken_records_spoil_no_other() -> None:
+    page = records.split(b'{"list":[' + b'{"a":"\n"},{"b":1},' * 300 + b"{}]}", "list")
+    assert [bool(record.problem) for record in page.records] == [True, False] * 300 + [False]
+    assert page.records[599].json == b'{"b":1}'
 
 
 def _record(fields: dict[str, Any]) -> Record:
