@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING
 
 from aperio_cli.models.evidence import proof_of
+from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -62,13 +63,20 @@ def is_installed_owner(owner: str) -> bool:
 
 def describe(owner: str) -> str:
     """Return of whom an owner speaks, for people."""
+    told = owner.partition(" ")[2].encode(errors="replace")
     try:
-        kind, *of_whom = json.loads(owner.partition(" ")[2])
-    except ValueError:
-        return "what an earlier aperio ran under this id"
-    if kind == _SIGNED:  # a lineage begins with domain and issuer, and then names the signer
-        return clean(f"what {of_whom[2]} signed")
-    return clean(f"the {'folder' if kind == _FOLDER else 'unsigned artifact'} {of_whom[0]}")
+        found = read_json(told, Bounds(len(told)))
+    except Unreadable:
+        found = None
+    match found:
+        case [kind, _, _, str(name), *_] if kind == _SIGNED:  # behind its domain and its issuer
+            return clean(f"what {name} signed")
+        case [kind, str(folder)] if kind == _FOLDER:
+            return clean(f"the folder {folder}")
+        case [kind, str(digest)] if kind == _UNSIGNED:
+            return clean(f"the unsigned artifact {digest}")
+        case _:
+            return "what an earlier aperio ran under this id"
 
 
 def _owner(plugin: PluginId, *of_whom: str) -> str:

@@ -26,7 +26,7 @@ from aperio_cli.errors.trust import TrustDomainUnknown, TrustRootInvalid, Verifi
 from aperio_cli.models.artifact import MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import PROVENANCE_TYPE, RELEASE_TYPES, LogEntry, Proof
-from aperio_cli.models.reading import Unreadable, require_few_members
+from aperio_cli.models.reading import Bounds, Unreadable, read_json, require_few_members
 from aperio_cli.proving import moments
 from aperio_cli.proving.certificate import check_leaf, signer_of
 from aperio_cli.proving.refusals import (
@@ -385,7 +385,7 @@ def _check_signing_config(
 
     config = {"mediaType": _TRUST_CONFIG, "trustedRoot": trusted_root}
     try:
-        config["signingConfig"] = json.loads(signing_config)
+        config["signingConfig"] = read_json(signing_config, Bounds(len(signing_config)))
         _ = ClientTrustConfig.from_json(json.dumps(config)).signing_config  # it is parsed there
     except Exception as error:
         raise broken_root(name, f"its signing config: {evidence(error)}") from error

@@ -7,7 +7,6 @@ verifies anything: this module takes away what must not count before the verifie
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from aperio_cli import clock
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import RootFacts
 from aperio_cli.models.publisher import LOCAL_DOMAIN
+from aperio_cli.models.reading import Bounds, read_json
 from aperio_cli.proving.refusals import broken_root, evidence, invalid
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 # Parts of a trusted root that narrow it by time; a log's period stands with its public key.
+_BOUNDS = Bounds(1024 * 1024)
 _LIMITED_KINDS = ("certificateAuthorities", "ctlogs", "tlogs")
 
 
@@ -86,7 +87,7 @@ def trusted_at(root: TrustedRootSource, moment: datetime) -> dict[str, Any]:
     if root.problem:
         raise broken_root(root.name, root.problem, root.remedies)
     try:
-        document: dict[str, Any] = json.loads(root.document)
+        document: dict[str, Any] = read_json(root.document, _BOUNDS)
         for kind in _LIMITED_KINDS:
             document[kind] = [entry for entry in document[kind] if _was_trusted(entry, moment)]
     except Exception as error:  # a parser's errors for a damaged document are of many types
@@ -123,7 +124,7 @@ def may_have_issued(root: TrustedRootSource, certificate: x509.Certificate) -> b
 
     try:
         extension = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
-        authorities = json.loads(root.document)["certificateAuthorities"]
+        authorities = read_json(root.document, _BOUNDS)["certificateAuthorities"]
         keys = {
             identifier
             for authority in authorities

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
@@ -83,8 +83,10 @@ def _compare(name: str, before: _Period | None, after: _Period | None) -> Change
 
 def _entries(document: bytes) -> Iterator[tuple[str, _Period]]:
     try:
-        root = json.loads(document)
-    except ValueError:
+        root = read_json(document, Bounds(len(document)))
+    except Unreadable:
+        return
+    if not isinstance(root, dict):
         return
     for kind, called in _KINDS.items():
         for entry in root.get(kind, []):

@@ -153,12 +153,16 @@ def trust_config_json(name: str, config: Config, paths: Paths) -> str:
             why="expected a ClientTrustConfig, found a TrustedRoot",
             next=["ask whoever runs the instance for its ClientTrustConfig, and state that file"],
         )
-    document = {
-        "mediaType": _TRUST_CONFIG,
-        "trustedRoot": json.loads(root.source.document),
-        "signingConfig": json.loads(root.signing_config),
-    }
-    return json.dumps(document)
+    parts = {"trustedRoot": root.source.document, "signingConfig": root.signing_config}
+    try:
+        document = {key: read_json(part, Bounds(MAX_DOCUMENT_BYTES)) for key, part in parts.items()}
+    except Unreadable as error:
+        raise TrustRootInvalid(
+            f"the trust domain `{name}` cannot be used",
+            why=one_line(error),
+            next=["put right what is said above"],
+        ) from error
+    return json.dumps({"mediaType": _TRUST_CONFIG} | document)
 
 
 def root_repository(name: str, config: Config) -> RootRepository:

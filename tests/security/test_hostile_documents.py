@@ -13,7 +13,7 @@ import copy
 import json
 import tempfile
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,11 @@ from aperio_plugin._generated.aperio.plugin.v1 import common_pb2, connector_pb2
 
 from aperio_cli import clock
 from aperio_cli.commands.plugin.settings import read_settings
-from aperio_cli.config import Statements
+from aperio_cli.config import Config, DomainRule, Statements
 from aperio_cli.config.reading import read_site
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.building import ManifestInvalid, ManifestKindUnknown
+from aperio_cli.errors.files import RecordNewer
 from aperio_cli.errors.installing import ReceiptInvalid, ReceiptNewer
 from aperio_cli.errors.registries import (
     IndexUnreadable,
@@ -55,12 +56,14 @@ from aperio_cli.models.registry_index import RegistryIndex, parse_detail
 from aperio_cli.paths import Paths, bundled
 from aperio_cli.proving.refusals import Fault
 from aperio_cli.proving.statement import PAYLOAD_TYPE, Statement, parse_provenance
-from aperio_cli.publishing.source import open_source
+from aperio_cli.proving.trusted_root import trusted_at
+from aperio_cli.publishing.source import PublishedArtifact, PublishedVersion, Record, open_source
 from aperio_cli.scaffolding.wheel import sdk_wheel
 from aperio_cli.signing.credential import read_credential
 from aperio_cli.signing.local import state
 from aperio_cli.signing.local.log import EntryInvalid, EntryRequest
 from aperio_cli.store.installed import Store, read_checks
+from aperio_cli.trust import signed_document
 from aperio_cli.trust.refreshed import (
     MAX_DOCUMENT_BYTES,
     Damaged,
@@ -68,7 +71,9 @@ from aperio_cli.trust.refreshed import (
     Sighting,
     Versions,
 )
-from tests.builders import index_entry, index_version, receipt
+from aperio_cli.trust.roots import trusted_roots
+from aperio_cli.trust.signed_document import DocumentRequest, Schema
+from tests.builders import LINUX, index_entry, index_version, manifest, receipt, rule, signer
 from tests.projects import MANIFEST
 from tests.simulators.ci import claims
 from tests.trust import statement
@@ -146,6 +151,68 @@ def _sdk(folder: Path) -> object:
 def _edition(folder: Path) -> object:
     with open_source(folder) as source:
         return source.edition()
+
+
+def _record(folder: Path) -> object:
+    (folder / "aperio-registry.json").write_text(json.dumps(_source()))
+    with open_source(folder) as source:
+        return source.record(BOX)
+
+
+def _source() -> dict[str, Any]:
+    return {
+        "schema": "aperio.registry.source/v1",
+        "serial": 3,
+        "updated_at": "2026-01-02T03:04:05Z",
+    }
+
+
+def _published() -> dict[str, Any]:
+    version = PublishedVersion(
+        version="1.2.3",
+        added_at="2026-01-02T03:04:05Z",
+        signer=signer(),
+        manifest=manifest(id="acme/box"),
+        artifacts=(PublishedArtifact(LINUX, "box_1.2.3_linux_amd64.tar.gz", Digest("a" * 64), 7),),
+    )
+    return dict(json.loads(Record(BOX, "connector", (version,)).to_bytes()))
+
+
+def _memory_of(memory: Path) -> DocumentRequest[Any]:
+    schema: Schema[Any] = Schema("index", "the root", json.loads, _Remembering.of)
+    return DocumentRequest(schema, b"{}", b"{}", rule(), "acme", (), memory)
+
+
+class _Remembering(PublisherFileInvalid):
+    @classmethod
+    def of(cls, why: str, steps: Sequence[str]) -> _Remembering:
+        return cls("the root was refused", why=why, next=steps)
+
+
+def _recalled(folder: Path) -> object:
+    return signed_document._recall(_memory_of(folder / "memory.json"))
+
+
+def _remembered() -> dict[str, Any]:
+    key = signed_document._key(_memory_of(Path()))
+    newest = signed_document._Remembered(7, "a" * 64, "b" * 64, "2026-01-02T03:04:05Z", signer())
+    return {"schema": 1, "documents": {key: newest.to_json()}}
+
+
+def _stated_root(folder: Path) -> object:
+    """What a trust domain's file holds, put to use as a verification does."""
+    config = Config(domains=(DomainRule("acme", folder / "root.json", "", None, "config.toml"),))
+    paths = Paths(folder, folder / "config.toml", folder / "cache")
+    (root,) = (each for each in trusted_roots(config, paths) if each.name == "acme")
+    return trusted_at(root, clock.now())
+
+
+def _root() -> dict[str, Any]:
+    period = {"validFor": {"start": "2026-01-01T00:00:00Z"}}
+    kinds = ("certificateAuthorities", "ctlogs", "tlogs")
+    return {"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"} | {
+        kind: [dict(period)] for kind in kinds
+    }
 
 
 def _copy() -> dict[str, Any]:
@@ -231,13 +298,26 @@ JSON_DOORS: dict[str, Door] = {
     ),
     "source of a registry": Door(
         _written("aperio-registry.json", _edition),
-        lambda: {
-            "schema": "aperio.registry.source/v1",
-            "serial": 3,
-            "updated_at": "2026-01-02T03:04:05Z",
-        },
+        _source,
         (RegistrySourceInvalid,),
         64 * 1024,
+    ),
+    "record of a registry": Door(
+        _written("records/acme/box.json", _record), _published, (RegistrySourceInvalid,), 16 * MIB
+    ),
+    "memory of signed documents": Door(
+        _written("memory.json", _recalled), _remembered, (_Remembering,), 4 * MIB
+    ),
+    "stated root": Door(_written("root.json", _stated_root), _root, (Fault,), MAX_DOCUMENT_BYTES),
+    "root in a stated configuration": Door(
+        _written("root.json", _stated_root),
+        lambda: {
+            "mediaType": "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json",
+            "trustedRoot": _root(),
+            "signingConfig": {},
+        },
+        (Fault,),
+        MAX_DOCUMENT_BYTES,
     ),
     "refreshed root": Door(
         _written("copy.json", lambda folder: RefreshedRoot.read(folder / "copy.json")),
@@ -248,14 +328,21 @@ JSON_DOORS: dict[str, Door] = {
     "current.json": Door(
         _written("plugins/acme/box/current.json", _current),
         lambda: {"schema": 1, "version": "1.2.3"},
-        (),
+        (RecordNewer,),
         4096,
         nothing=None,
     ),
     "noted checks": Door(
         _written("checks.json", lambda folder: read_checks(folder / "checks.json")),
+        lambda: {"schema": 1, "checks": {"1.2.3": {"at": "2026-01-02T03:04:05Z", "ok": True}}},
+        (RecordNewer,),
+        256 * 1024,
+        nothing={},
+    ),
+    "noted checks of 0.1.0": Door(
+        _written("checks.json", lambda folder: read_checks(folder / "checks.json")),
         lambda: {"1.2.3": {"at": "2026-01-02T03:04:05Z", "ok": True}},
-        (),
+        (RecordNewer,),
         256 * 1024,
         nothing={},
     ),
@@ -431,6 +518,7 @@ def test_memory_stays_near_the_size_of_the_text(name: str, unit: bytes, tmp_path
     benign = json.dumps(door.benign()).encode()
     count = min(door.limit_bytes, 3 * MIB) // len(unit) - len(benign)
     data = b'{"x": [' + unit * max(count, 1) + b"1], " + benign[1:]
+    refused(door, benign, tmp_path)  # what it imports is no part of what it needs
     tracemalloc.start()
     try:
         refused(door, data, tmp_path)

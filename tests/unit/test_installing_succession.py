@@ -14,7 +14,7 @@ from aperio_cli.installing.succession import Follows, Same, decide_succession, f
 from aperio_cli.models.artifact import Artifact
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.evidence import ExceptionGranted, Verified
-from aperio_cli.models.ownership import owner_by
+from aperio_cli.models.ownership import describe, owner_by, owner_of_folder
 from aperio_cli.models.policy import Policy, PolicyException
 from aperio_cli.models.publisher import LOCAL_DOMAIN
 from aperio_cli.store.installed import Standing
@@ -206,6 +206,24 @@ def test_stored_state_goes_to_its_publisher_or_to_whom_it_was_handed(
     outcome = decide_succession(before, offer, accepted, kept)
     assert isinstance(outcome, Follows)
     assert outcome.state_owner == owner
+
+
+@pytest.mark.parametrize(
+    ("owner", "described"),
+    [
+        (OF_ALICE, "what alice@local signed"),
+        (OF_NOBODY, f"the unsigned artifact {Digest.of(b'artifact')}"),
+        (owner_of_folder(manifest().id, Path("/srv/box")), "the folder /srv/box"),
+        *((f"{CURRENT}{told}", "what an earlier aperio ran under this id") for told in (
+            "", " (development)", ' ["signed"]', ' ["signed", 1, 2, 3]', ' ["folder", 5]', " 7",
+            ' {"signed": "x"}', " " + "[" * 5000, " [[]]", ' ["else", "x"]', " \ud800",
+        )),
+    ],
+)  # fmt: skip
+def test_an_owner_is_described_for_people_whatever_stands_in_the_database(
+    owner: str, described: str
+) -> None:
+    assert describe(owner) == described
 
 
 def test_the_same_goes_on_with_what_was_handed_to_it() -> None:
