@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import aperio_cli
 from aperio_cli.errors.files import PathShared
 from aperio_cli.errors.usage import HomeUnknown, NotFound
 from aperio_cli.files import owning
@@ -62,6 +64,14 @@ class Paths:
     def plugins(self) -> Path:
         """The store."""
         return self.home / "plugins"
+
+    @property
+    def system(self) -> Paths | None:
+        """The home whose store every user runs plugins from; None where root keeps none."""
+        home = Path(aperio_cli.SYSTEM_HOME)
+        if sys.platform != "linux" or self.home == home or not home.joinpath("plugins").is_dir():
+            return None
+        return Paths(home, home / "config.toml", home / "cache")
 
     @property
     def state_database(self) -> Path:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import aperio_cli
 from aperio_cli.files import owning
 from aperio_cli.files.removing import remove_tree
 
@@ -42,6 +43,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("APERIO_HOME", str(tmp_path / "aperio-home"))
+    monkeypatch.setattr(aperio_cli, "SYSTEM_HOME", str(tmp_path / "no-system-home"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(ROOT / ".cache" / "wheels"))
 

@@ -30,7 +30,7 @@ class FileNotRegular(Refusal):
 
 
 class FolderNotPrivate(Refusal):
-    """A folder that has to be this user's alone is a link, or is open to somebody else."""
+    """A folder that has to be this user's own is a link, somebody else's, or open to be changed."""
 
     code = "folder-not-private"
 

@@ -163,11 +163,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def ensure_own(directory: Path) -> None:
-    """Make a folder, and any missing ones above it, for this user alone (0700), whatever the umask.
+def ensure_own(directory: Path, *, mode: int = 0o700) -> None:
+    """Make a folder, and any missing ones above it, for this user alone, whatever the umask.
 
     A folder that is there keeps its mode: others may read in it, where its owner lets them. It is
     refused where they may write in it, as what they put there by now cannot be told from ours.
+
+    Args:
+        directory: the folder.
+        mode: of those that are made, for folders that others are to read in.
 
     Raises:
         FolderNotPrivate: a link, somebody else's folder, or one that others may write in.
@@ -181,7 +185,10 @@ def ensure_own(directory: Path) -> None:
             lambda path: not os.path.lexists(path), [directory, *directory.parents]
         )
         for folder in reversed(list(missing)):
-            folder.mkdir(mode=0o700, exist_ok=True)
+            with contextlib.suppress(FileExistsError):  # another process was faster
+                folder.mkdir(mode=0o700)
+                if mode != 0o700:  # noqa: PLR2004 - exactly, whatever the umask
+                    folder.chmod(mode)
     status = directory.lstat()
     if stat.S_ISLNK(status.st_mode):
         raise _not_private(directory, "it is a link")

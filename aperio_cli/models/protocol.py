@@ -25,6 +25,8 @@ OPERATIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     }
 )
 """What can be done with each kind; the first is what happens when nothing is named."""
+DECLARING: Final = frozenset({"schema", "capabilities"})
+"""Those that ask a plugin what it is; nothing is asked of its service, and nothing kept."""
 
 
 def format_protocol(protocol: tuple[int, int]) -> str:

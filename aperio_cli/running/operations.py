@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,14 +24,14 @@ from aperio_cli.host.calls.sync import SyncTask, sync_connector
 from aperio_cli.host.launch import LaunchOptions, launch
 from aperio_cli.host.lifecycle import Patience
 from aperio_cli.models.artifact import DevelopmentBuild
-from aperio_cli.models.protocol import OPERATIONS
+from aperio_cli.models.protocol import DECLARING, OPERATIONS
 from aperio_cli.paths import runtime_base
 from aperio_cli.running.delivering import Deliverer, DeliveryTask
 from aperio_cli.running.rejects import Rejects
 from aperio_cli.running.targets import id_of, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from aperio_cli.host.calls.envelopes import Outbound
@@ -156,16 +157,41 @@ def open_state(collaborators: Collaborators) -> State:
     return State(collaborators.paths.state_database)
 
 
+@contextlib.contextmanager
+def _state_for(
+    collaborators: Collaborators, cleared: Cleared, operation: str
+) -> Iterator[State | None]:
+    """Give what an operation keeps; None in a home for reading only, when it keeps nothing.
+
+    Raises:
+        StateUnreadable, PlaceUnusable, FolderNotPrivate: it has to keep something, and cannot.
+    """
+    target = cleared.target
+    manifest = target.project.manifest if isinstance(target, DevelopmentBuild) else target.manifest
+    keeps = operation == "sync" or (manifest.state and operation not in DECLARING)
+    if keeps or _may_write(collaborators.paths.home):
+        with open_state(collaborators) as state:
+            yield state
+    else:
+        yield None
+
+
+def _may_write(folder: Path) -> bool:
+    """Return whether this user may write in a folder, or make it where it is missing."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return os.access(there, os.W_OK | os.X_OK)
+
+
 @contextlib.asynccontextmanager
 async def launched(
-    collaborators: Collaborators, cleared: Cleared, state: State, listener: Listener
+    collaborators: Collaborators, cleared: Cleared, state: State | None, listener: Listener
 ) -> AsyncIterator[RunningPlugin]:
     """Give the running plugin; the store is told the outcome of the check of its files.
 
     Args:
         collaborators: whose store and configuration are used.
         cleared: leave to start it; it is used up.
-        state: the open database of checkpoints and stored values.
+        state: the open database of checkpoints and stored values; None keeps nothing.
         listener: hears its log.
 
     Raises:
@@ -214,7 +240,7 @@ async def run_operation(
         raise ValueError("a sync needs somebody who accepts its events")
     if operation == "deliver" and request.envelopes is None:
         raise ValueError("a delivery needs envelopes")
-    with open_state(collaborators) as state:
+    with _state_for(collaborators, cleared, operation) as state:
         async with launched(collaborators, cleared, state, listener) as plugin:
             return await _Operations(plugin, request, state, listener).do(operation)
 
@@ -225,12 +251,12 @@ class _Operations:
 
     plugin: RunningPlugin
     request: RunRequest
-    state: State
+    state: State | None
     listener: Listener
 
     async def do(self, operation: str) -> Answered | SyncSummary | Deliveries:
         request = self.request
-        if operation in {"schema", "capabilities"}:
+        if operation in DECLARING:
             blank = Invocation(request.organization, request.integration)
             return Answered(operation, await declare(self.plugin, blank))
         session = await open_session(
@@ -253,7 +279,7 @@ class _Operations:
 
     async def _sync(self, session: Session) -> SyncSummary:
         request = self.request
-        assert request.accept  # noqa: S101 - run_operation has asked
+        assert request.accept and self.state  # noqa: S101, PT018 - run_operation has seen to it
         task = SyncTask(
             request.accept, self.state, self.listener.observe, request.full, request.strict
         )

@@ -42,7 +42,7 @@ def find_target(
     if not (is_address(text) or is_path(text)):
         reference = parse_ref(text)
         # `plugins/box` may be both: what is installed counts before a folder that stands here.
-        if collaborators.store.folders(reference.id) or not (path / FILE_NAME).is_file():
+        if collaborators.store.has(reference.id) or not (path / FILE_NAME).is_file():
             return collaborators.store.get(reference)
     if is_address(text) or path.is_file() or text.endswith(SUFFIX):
         raise UsageError(

@@ -14,12 +14,15 @@ from __future__ import annotations
 import contextlib
 import difflib
 import enum
+import functools
 import json
 import os
 import secrets
+import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
+import aperio_cli
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import RecordNewer
@@ -125,16 +128,33 @@ class Store:
         problems: list[AperioError] = []
         for plugin, version in self.installed():
             try:
-                receipts.append(self._read(plugin, version))
+                if receipt := self.find(PluginRef(plugin, version)):  # else it has just gone
+                    receipts.append(receipt)
             except AperioError as problem:
                 problems.append(problem)
         return Inventory(tuple(receipts), tuple(problems))
 
     def installed(self) -> Iterator[tuple[PluginId, str]]:
-        """Give every version in the store, by id, lowest first; its record may be damaged."""
+        """Give every version in the store, by id, lowest first; its record may be damaged.
+
+        Then those of the system's store that are not in this one.
+        """
         for plugin in self._plugins():
             for version in self.versions(plugin):
                 yield plugin, version
+        for plugin, version in self._system.installed() if self._system else ():
+            if not self._is_recorded(plugin, version):
+                yield plugin, version
+
+    def has(self, plugin: PluginId) -> bool:
+        """Return whether there is anything of a plugin, here or in the system's store."""
+        return bool(self.folders(plugin) or (self._system and self._system.has(plugin)))
+
+    @functools.cached_property
+    def _system(self) -> Store | None:
+        """The store that root keeps for all users: what is not here is run from there."""
+        paths = self._paths.system
+        return Store(paths, self._warn) if paths else None
 
     def receipts(self) -> tuple[Receipt, ...]:
         """Return the receipts of the inventory."""
@@ -176,13 +196,15 @@ class Store:
     def find(self, ref: PluginRef) -> Receipt | None:
         """Return the receipt of the version named, or of the current one; None when there is none.
 
+        What is not here may be in the system's store.
+
         Raises:
             ReceiptInvalid: it is there and cannot be read.
             ReceiptNewer: a newer aperio made it.
         """
         version = ref.version or self.current_version(ref.id)
         if version is None or not self._is_recorded(ref.id, version):
-            return None
+            return self._system.find(ref) if self._system else None
         return self._read(ref.id, version)
 
     def standing(self, plugin: PluginId, version: str) -> Standing:
@@ -241,6 +263,15 @@ class Store:
         """Return the error for a version that is not in the store; it names what comes close."""
         versions = self.versions(ref.id)
         steps = [f"`aperio plugin install {ref}`"]
+        if not versions and self._system and self._system.has(ref.id):
+            return NotInstalled(
+                f"`{ref}` is not installed in your own store",
+                why=f"the system's has: {', '.join(self._system.versions(ref.id))}",
+                next=[
+                    "name one of these versions, to run it",
+                    f"root changes that store: `aperio --home {aperio_cli.SYSTEM_HOME} plugin …`",
+                ],
+            )
         why = f"installed versions of it: {', '.join(versions)}" if versions else ""
         if ref.version in self.folders(ref.id) or (self.folders(ref.id) and not versions):
             left = ref.version or ", ".join(self.folders(ref.id))
@@ -376,7 +407,7 @@ class Store:
             DiskFull: there is no space.
         """
         writing.ensure_own(self._paths.home)
-        writing.ensure_own(self._paths.plugins)
+        writing.ensure_own(self._paths.plugins, mode=self._folder_mode())
         with locking.FileLock(self._paths.store_lock, what=what, timeout_s=timeout_s):
             self._sweep()
             yield
@@ -432,7 +463,8 @@ class Store:
         with self.exclusively(plugin, version):
             try:
                 for parent in (place.parent.parent, place.parent):
-                    parent.mkdir(mode=0o700, exist_ok=True)
+                    writing.ensure_own(parent, mode=self._folder_mode())
+                prepared.chmod(self._folder_mode())
                 if os.path.lexists(place):
                     place.rename(discarded)
                 prepared.rename(place)
@@ -506,6 +538,10 @@ class Store:
         for empty in (folder, folder.parent):
             with contextlib.suppress(OSError):  # it is not empty, or not there
                 empty.rmdir()
+
+    def _folder_mode(self) -> int:
+        """Return the mode of new folders: who may look into the home may run what is in it."""
+        return 0o700 | stat.S_IMODE(self._paths.home.stat().st_mode) & 0o755
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────
 

@@ -14,6 +14,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
+import aperio_cli
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -27,15 +29,21 @@ _NUMBER = 1
 _COLUMNS = ("plugin", "version", "kind", "badge", "may run", "signer", "last check", "exceptions")
 
 
-def rows(home: str) -> list[dict[str, Any]]:
-    """Return a row for each installed version under `home`, sorted by id, then version as text."""
+def rows(home: str, *, checks_home: str = "", is_system: bool = False) -> list[dict[str, Any]]:
+    """Return a row for each installed version under `home`, sorted by id, then version as text.
+
+    Args:
+        home: of the store.
+        checks_home: where launches note their checks; empty: there.
+        is_system: whether it is the one that root keeps for all users.
+    """
     found = []
     plugins = os.path.join(home, "plugins")  # noqa: PTH118 - pathlib costs a tenth of the whole command
     for namespace in _folders(plugins):
         for name in _folders(f"{plugins}/{namespace}"):
             folder = f"{plugins}/{namespace}/{name}"
             current = _read(f"{folder}/current.json")
-            checks = _checks(_read(f"{home}/checks/{namespace}/{name}.json"))
+            checks = _checks(_read(f"{checks_home or home}/checks/{namespace}/{name}.json"))
             for version in _folders(folder):
                 if os.path.exists(f"{folder}/{version}/receipt.json"):  # noqa: PTH110 - as above
                     receipt = _read(f"{folder}/{version}/receipt.json")
@@ -43,7 +51,7 @@ def rows(home: str) -> list[dict[str, Any]]:
                     if _is_newer(current):
                         row["problem"] = row["problem"] or "record-newer"
                     is_current = not _is_newer(current) and current.get("version") == version
-                    found.append(row | {"current": is_current})
+                    found.append(row | {"current": is_current, "is_system": is_system})
     return found
 
 
@@ -83,12 +91,16 @@ def add_verdicts(listed: list[dict[str, Any]], codes: Codes) -> None:
 
 
 def may_be_shared(home: str) -> bool:
-    """Return whether somebody else may change what is in a home, as far as a glance tells.
+    """Return whether root keeps a store for all, or others may change what is in this home.
+
+    As far as a glance tells.
 
     `files.owning` looks closely, at records too; importing it costs more than this command.
     """
     if not hasattr(os, "geteuid"):
         return False
+    if os.path.isdir(f"{aperio_cli.SYSTEM_HOME}/plugins"):  # noqa: PTH112 - as above
+        return True
     real = os.path.realpath(home)
     return any(_is_open_somewhere(place) for place in {home, real})
 
@@ -219,13 +231,18 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) and value.isprintable() else ""
 
 
+def _remark(row: dict[str, Any]) -> str:
+    remarks = ("" if row["current"] else "not current", "system" if row["is_system"] else "")
+    return "".join(f" ({remark})" for remark in remarks if remark)
+
+
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     check = row["last_check"] or {}
     outcome = "ok" if check.get("ok") else "FAILED"
     exceptions = ", ".join(f"{e.get('rule')} until {e.get('until')}" for e in row["exceptions"])
     return (
         row["id"],
-        row["version"] + ("" if row["current"] else " (not current)"),
+        row["version"] + _remark(row),
         row["kind"] or "?",
         row["problem"] or row["badge"],
         "yes" if row["may_run"] else f"NO: {row['refused_as']}",

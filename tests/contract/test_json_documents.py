@@ -184,6 +184,7 @@ DATA: dict[str, Schema] = {
     "plugin list": exactly(
         plugins=some(
             exactly(
+                is_system=FLAG,
                 id=ID, version=WORD, kind=KINDS, badge=BADGES, signer=maybe(WORD),
                 installed_at=TIME, source=WORD, current=FLAG, problem=maybe(WORD),
                 may_run=FLAG, refused_as=maybe(WORD),

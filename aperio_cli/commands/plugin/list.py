@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
@@ -29,7 +29,7 @@ def plugin_list(
     """List installed plugins: version, kind, badge, whether each may run, signer, exceptions."""
     owning.require_own(context.paths.plugins)
     problems = _check(context) if check else {}
-    listed = listing.rows(str(context.paths.home))
+    listed = _rows(context)
     codes = _judged(context) if listed else {}
     for row in listed:
         row["exceptions"] += _stated_exceptions(context, row["id"], row["version"])
@@ -39,6 +39,23 @@ def plugin_list(
     is_wrong = any(row["problem"] or (row["current"] and row["refused_as"]) for row in listed)
     status = REFUSED if is_wrong and check else DONE
     return Report({"plugins": listed}, listing.render(listed).rstrip("\n"), exit_status=status)
+
+
+def _rows(context: Context) -> list[dict[str, Any]]:
+    """Return the rows of this store, and of the system's those that are not in this one."""
+    home, system = context.paths.home, context.paths.system
+    own = listing.rows(str(home))
+    if system is None:
+        return own
+    owning.require_own(system.plugins)
+    taken = {(row["id"], row["version"]) for row in own}
+    used = {row["id"] for row in own if row["current"]}
+    shared = [
+        row | {"current": row["current"] and row["id"] not in used}
+        for row in listing.rows(str(system.home), checks_home=str(home), is_system=True)
+        if (row["id"], row["version"]) not in taken
+    ]
+    return sorted([*own, *shared], key=lambda row: (row["id"], row["version"]))
 
 
 def _stated_exceptions(context: Context, plugin_id: str, version: str) -> list[dict[str, str]]:
