@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import sys
 import threading
@@ -33,9 +34,7 @@ async def stdin_envelopes() -> AsyncIterator[Outbound | BadLine]:
     from aperio_cli.host.calls.lines import BadLine, read_line
 
     if sys.stdin is None:
-        raise UsageError(
-            "nothing was delivered: stdin is closed", next=["give lines of events on stdin"]
-        )
+        raise _closed()
     number = 0
     async for line in _lines(sys.stdin.fileno()):
         number += 1
@@ -57,6 +56,8 @@ async def _lines(descriptor: int) -> AsyncIterator[bytes]:
     rest, is_skipping = b"", False
     while chunk := await chunks.get():
         if isinstance(chunk, OSError):
+            if chunk.errno == errno.EBADF:  # nothing that can be read stands in its place
+                raise _closed() from chunk
             raise UsageError("the input was not read to its end", why=str(chunk)) from chunk
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines[is_skipping:]:
@@ -69,6 +70,12 @@ async def _lines(descriptor: int) -> AsyncIterator[bytes]:
             rest, is_skipping = b"", True
     if rest:
         yield rest
+
+
+def _closed() -> UsageError:
+    return UsageError(
+        "nothing was delivered: stdin is closed", next=["give lines of events on stdin"]
+    )
 
 
 def _pump(
