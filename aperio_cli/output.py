@@ -24,6 +24,8 @@ from aperio_cli.text import clean, escape_controls, one_line
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from rich.progress import Progress
+
     from aperio_cli.errors import AperioError
 
 _UNWRITTEN = "the output was not written"
@@ -73,6 +75,7 @@ class Output:
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
     stderr: TextIO = field(default_factory=lambda: sys.stderr)
     _logged: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_LINES))
+    _progress: Progress | None = None
 
     def show(self, command: Sequence[str], report: Report) -> None:
         """Show a finished command's report."""
@@ -142,6 +145,45 @@ class Output:
             to_nowhere(self.stdout)
             raise unwritten(error) from error
 
+    @contextlib.contextmanager
+    def working(self, text: str) -> Iterator[None]:
+        """Show on a terminal what is being done while the block runs, and for how long.
+
+        Nothing is asked of people inside, and nothing of it stays. It is on stderr, never with
+        `--json` or `--quiet`, and without colour where NO_COLOR is set (no-color.org).
+
+        Args:
+            text: what is being done, such as "verifying `acme/box`".
+        """
+        progress = None if self.json_mode or self.quiet else _progress(self.stderr, text)
+        if progress is None or self._progress is not None:
+            yield
+            return
+        self._progress = progress
+        try:
+            with contextlib.suppress(OSError):
+                progress.start()
+            yield
+        finally:
+            self._progress = None
+            with contextlib.suppress(OSError):
+                progress.stop()
+
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Take what shows the progress away while something else is written."""
+        progress = self._progress
+        if progress is None:
+            yield
+            return
+        with contextlib.suppress(OSError):
+            progress.stop()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                progress.start()
+
     def _with_options(self, error: AperioError) -> AperioError:
         error.next = tuple(map(self._completed, error.next))
         return error
@@ -159,10 +201,36 @@ class Output:
     def _tell(self, text: str) -> None:
         """Show words to people; that nobody reads them is no reason to stop."""
         try:
-            self.stderr.write(text)
-            self.stderr.flush()
+            with self._aside():
+                self.stderr.write(text)
+                self.stderr.flush()
         except OSError:
             to_nowhere(self.stderr)
+
+
+def _progress(stream: TextIO, text: str) -> Progress | None:
+    """Return what shows that something is being done; None unless the stream is a terminal."""
+    try:
+        is_terminal = stream.isatty()
+    except ValueError:  # it is closed
+        is_terminal = False
+    if not is_terminal or os.environ.get("TERM", "") in {"", "dumb", "unknown"}:
+        return None
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    is_unicode = (stream.encoding or "").lower().replace("-", "") == "utf8"
+    progress = Progress(
+        SpinnerColumn("dots" if is_unicode else "line"),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        console=Console(file=stream),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    progress.add_task(one_line(text, limit=120), total=None)
+    return progress
 
 
 def unwritten(error: OSError) -> AperioError:

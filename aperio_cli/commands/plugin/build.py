@@ -74,12 +74,16 @@ def plugin_build(
         download_cache=context.paths.cache / "downloads",
         compile_cache=context.paths.cache / "go-build",
     )
-    built = build_and_tell(request)
+    output, subject = context.output, f"`{loaded.manifest.id}` {loaded.manifest.version}"
+    with output.working(f"building {subject}"):
+        built = build_and_tell(request)
     artifacts = built.artifacts
     not_started = ""
     if check:
-        check_reproducible(request, artifacts)
-        not_started = try_start(context, artifacts)
+        with output.working(f"building {subject} again, to compare"):
+            check_reproducible(request, artifacts)
+        with output.working(f"starting {subject} once"):
+            not_started = try_start(context, artifacts)
     examples = placeholders(loaded.manifest)
     data = {
         "artifacts": [_described(artifact) for artifact in artifacts],

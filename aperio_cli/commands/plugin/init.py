@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     ],
 )
 def plugin_init(  # noqa: PLR0913 - one parameter for each option
-    context: Context,  # noqa: ARG001 - every command takes it
+    context: Context,
     module: Annotated[
         str,
         argument(
@@ -67,16 +67,16 @@ def plugin_init(  # noqa: PLR0913 - one parameter for each option
     """Scaffold a plugin project that builds and whose tests pass at once."""
     from aperio_cli.scaffolding import ScaffoldRequest, origin, scaffold
 
-    project = scaffold(
-        ScaffoldRequest(
-            module=module,
-            kind=kind,
-            language=lang,
-            publisher=publisher,
-            output=as_path(output) if output else None,
-            aperio_from=aperio_from or origin.DEFAULT,
-        )
+    asked = ScaffoldRequest(
+        module=module,
+        kind=kind,
+        language=lang,
+        publisher=publisher,
+        output=as_path(output) if output else None,
+        aperio_from=aperio_from or origin.DEFAULT,
     )
+    with context.output.working("setting up the project"):
+        project = scaffold(asked)
     source = origin.parse_origin(aperio_from or origin.DEFAULT)
     data = {
         "path": str(project.path),

@@ -123,11 +123,15 @@ def _install(
     from aperio_cli.installing import install
     from aperio_cli.models.offer import Offer
 
-    found = find_source(context, source)
     bundle, attestations = given["bundle"], given["attestations"]
-    with verify_source(
-        context, found, bundle=bundle, attestations=attestations, exception=exception
-    ) as admitted:
+    with contextlib.ExitStack() as held:
+        with context.output.working(f"verifying `{source}`"):
+            found = find_source(context, source)
+            admitted = held.enter_context(
+                verify_source(
+                    context, found, bundle=bundle, attestations=attestations, exception=exception
+                )
+            )
         manifest = admitted.artifact.manifest
         asked = [*manifest.egress, *(f"*{r.suffix}:{r.port}" for r in manifest.egress_from_config)]
         if isinstance(found, Offer):
@@ -138,7 +142,8 @@ def _install(
         context.output.note(f"  egress  {' '.join(asked) or 'nothing'}")
         context.output.note(f"  scopes  {' '.join(manifest.scopes) or 'none'}")
         context.output.note(f"  state   {'yes' if manifest.state else 'no'}")
-        report = install(admitted, context.store, request)
+        with context.output.working(f"installing {admitted.subject}"):
+            report = install(admitted, context.store, request)
     _say_whose_state_is_left(context, report)
     return report
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated
 
 from aperio_cli.commands.app import plugin
@@ -41,7 +42,11 @@ def plugin_sign(
     asked = SigningOptions("aperio plugin sign", trust, identity_token, out_of_band=oob)
     asked.require_one_identity()
     found = find_artifacts(artifacts or ["dist"])
-    return _report(sign(found, domain=open_signing_domain(context, asked)))
+    domain = open_signing_domain(context, asked)
+    # A login speaks to people itself, and asks them.
+    is_silent = trust != "local" and not identity_token
+    with contextlib.nullcontext() if is_silent else context.output.working("signing"):
+        return _report(sign(found, domain=domain))
 
 
 def _report(signed: list[SignedArtifact]) -> Report:

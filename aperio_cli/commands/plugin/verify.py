@@ -45,10 +45,16 @@ def plugin_verify(
     from aperio_cli.installing import check_replacement
     from aperio_cli.verifying import VERIFY
 
-    found = find_source(context, source, VERIFY)
-    with verify_source(
-        context, found, bundle=bundle, attestations=attestations, deed=VERIFY
-    ) as admitted:
+    with (
+        context.output.working(f"verifying `{source}`"),
+        verify_source(
+            context,
+            find_source(context, source, VERIFY),
+            bundle=bundle,
+            attestations=attestations,
+            deed=VERIFY,
+        ) as admitted,
+    ):
         is_for_here = admitted.artifact.platform == context.platform
         if is_for_here:  # another platform's takes no version's place here
             check_replacement(admitted, context.store)

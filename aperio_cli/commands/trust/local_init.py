@@ -30,7 +30,8 @@ def trust_local_init(context: Context) -> Report:
 
     paths = context.paths
     writing.ensure_own(paths.home)
-    made = create_domain(paths.local_domain, f"{_login()}@local")
+    with context.output.working("making a trust domain"):
+        made = create_domain(paths.local_domain, f"{_login()}@local")
     rule = PublisherRule(
         ANY_NAMESPACE, LOCAL_DOMAIN, made.identity, LOCAL_ISSUER, str(paths.managed_file)
     )

@@ -54,7 +54,8 @@ def trust_refresh(
     failures: list[AperioError] = []
     for repository in repositories:
         try:
-            reports.append(refresh_root(RefreshRequest(repository, context.paths)))
+            with context.output.working(f"refreshing `{repository.name}`"):
+                reports.append(refresh_root(RefreshRequest(repository, context.paths)))
         except AperioError as error:
             failures.append(error)
     if failures:
