@@ -100,14 +100,17 @@ def serving(folder: Path, port: int = 0, *, within: tuple[str, ...] = ()) -> Ite
             why=os.strerror(error.errno),
             next=["leave `--port` out to take a free one"],
         ) from error
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": _POLL_S})
-    thread.start()
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": _POLL_S}, daemon=True
+    )
     try:
+        thread.start()  # in the block: SIGTERM may come before it returns
         yield f"http://{HOST}:{server.server_port}/"
     finally:
-        server.shutdown()
+        if thread.is_alive():
+            server.shutdown()
+            thread.join()
         server.server_close()
-        thread.join()
 
 
 def _is_pipe(descriptor: int) -> bool:

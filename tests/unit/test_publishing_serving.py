@@ -138,6 +138,26 @@ def test_serving_listens_on_this_machine_only_and_stops(folder: Path) -> None:
         socket.create_connection(("127.0.0.1", port), timeout=10)
 
 
+@pytest.mark.parametrize("is_before", [True, False])
+def test_serving_leaves_nothing_when_it_is_stopped_at_its_start(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_before: bool
+) -> None:
+    """SIGTERM comes while the thread is started: a thread of its own would never end."""
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if not is_before:
+            start(thread)
+        raise SystemExit(143)
+
+    before = set(threading.enumerate())
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(SystemExit), serving(folder):
+            pytest.fail("it was stopped before")
+    assert set(threading.enumerate()) <= before
+
+
 def test_serving_refuses_a_port_that_is_taken(folder: Path) -> None:
     with serving(folder) as url:
         port = urlsplit(url).port or 0
