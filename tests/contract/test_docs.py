@@ -309,6 +309,17 @@ def test_the_shown_connector_loses_nothing(page: str) -> None:
     assert harness.resume_from_every_checkpoint().events
 
 
+def test_the_shown_connector_of_the_sdk_loses_nothing() -> None:
+    """With a service in the place of the `fetch` that the page leaves to its reader."""
+    connector, test = blocks(ROOT / "sdk" / "python" / "README.md", "python")
+    login = {"id": "e0", "created_at": "2026-01-05T09:00:00Z", "email": "ada@example.com"}
+    replies = {"/account": {"name": "Acme"}, "/logins?page=1": [login], "/logins?page=2": []}
+    space: dict[str, Any] = {"__name__": "shown", "fetch": lambda _context, path: replies[path]}
+    for source in (connector, test):
+        exec(compile(source, "sdk/python/README.md", "exec"), space)  # noqa: S102 - as above
+    space["test_no_login_is_lost"]()
+
+
 def test_the_shown_tests_pass() -> None:
     source = blocks(DOCS / "how-to" / "test-a-plugin.md", "python")[0]
     space: dict[str, Any] = {"__name__": "shown"}

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -75,6 +76,13 @@ def test_go_code_is_formatted_and_vetted() -> None:
     assert go(ROOT, "run", "cmd/gofmt", "-l", str(SDK_GO), str(PROGRAMS)) == ""
     for folder in (SDK_GO, PROGRAMS):
         go(folder, "vet", "./...")
+
+
+def test_the_plugin_that_the_readme_shows_compiles(tmp_path: Path) -> None:
+    text = (SDK_GO / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```go\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "main.go").write_text(shown)
+    go(SDK_GO, "vet", str(tmp_path / "main.go"))
 
 
 def test_go_sdk_passes_its_tests() -> None:

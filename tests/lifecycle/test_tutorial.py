@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from aperio_cli.__main__ import main
+
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 READERS_HOME = "/home/you"
@@ -131,3 +133,16 @@ def test_tutorial_shows_what_its_commands_print(tmp_path: Path) -> None:
         for shown, line in zip(step.shown, lines, strict=True):
             assert fits(shown, line), f"$ {step.command}\nshown:   {shown}\nprinted: {line}"
     assert len(printed) == len(steps()) + 1
+
+
+def test_the_shown_change_is_what_sed_does(tmp_path: Path) -> None:
+    """By hand or by sed, the connector reads the same."""
+    words = ["plugin", "init", "github.com/acme/aperio-plugin-lantern"]
+    assert main([*words, "--output", str(tmp_path / "project")]) == 0
+    connector = tmp_path / "project" / "connector.py"
+    (shown,) = (block for block in blocks("python") if block.startswith("def to_event"))
+    assert shown not in connector.read_text()
+    (sed,) = (step.command for step in steps() if step.command.startswith('sed -i "s/record'))
+    typed = sed.replace("aperio-plugin-lantern", "project")
+    subprocess.run(["bash", "-c", typed], cwd=tmp_path, check=True, timeout=30)
+    assert shown in connector.read_text()
