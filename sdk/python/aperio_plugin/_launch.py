@@ -97,6 +97,20 @@ def claimed() -> Launch:
     return _claimed[0]
 
 
+def require_threads() -> None:
+    """Check that threads are the system's: gRPC would wait for others for ever, and say nothing.
+
+    Raises:
+        LaunchRefused: gevent has put its own in their place.
+    """
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("threading"):
+        raise LaunchRefused(
+            "gevent has patched `threading` in this process, and gRPC needs the system's threads:"
+            " take gevent.monkey.patch_all() out of the plugin\n"
+        )
+
+
 def secured(environment: Mapping[str, str]) -> PluginSide | None:
     """Give how to listen for a host that asks for AutoMTLS; None: it does not.
 

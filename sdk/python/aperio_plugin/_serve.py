@@ -113,6 +113,7 @@ def run(plugin: object, kind: type, service: Callable[[], Service]) -> NoReturn:
         raise TypeError(f"serve takes an instance of a {kind.__name__}, not {plugin!r}")
     try:
         launch = _launch.claimed()
+        _launch.require_threads()
         path = _launch.socket_path(launch.environment, os.environ.get("TMPDIR"))
         mtls = _launch.secured(launch.environment)
     except _launch.LaunchRefused as reason:

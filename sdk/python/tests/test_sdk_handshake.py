@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import grpc
@@ -62,6 +63,19 @@ def test_a_client_certificate_that_is_none_is_refused_with_a_reason(launch: Laun
     assert plugin.handshake == ""
     assert b"PLUGIN_CLIENT_CERT" in plugin.stderr()
     assert plugin.stderr().count(b"\n") == 1
+
+
+@pytest.mark.parametrize("patched", ["threading", "socket", ""])
+def test_a_plugin_whose_threads_are_gevents_is_refused_with_a_reason(
+    monkeypatch: pytest.MonkeyPatch, patched: str
+) -> None:
+    gevent = SimpleNamespace(is_module_patched=lambda name: name == patched)
+    monkeypatch.setitem(sys.modules, "gevent.monkey", gevent)  # type: ignore[arg-type] # a stand-in
+    if patched == "threading":
+        with pytest.raises(_launch.LaunchRefused, match=r"take gevent\.monkey\.patch_all\(\) out"):
+            _launch.require_threads()
+    else:
+        _launch.require_threads()
 
 
 @pytest.mark.parametrize(
