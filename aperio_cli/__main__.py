@@ -32,16 +32,16 @@ _CLOSED = {
 
 def entry_point() -> None:
     """Run the program, as the installed `aperio` script does."""
-    from aperio_cli.machine import start
-
-    if not start.make_fit():
-        sys.exit(_nothing_to_write_to())
     # The environment holds secrets of settings and of CI from the start on. Before all the rest is
     # imported, which takes as long as another process needs to find it.
     if not quick.may_answer(sys.argv[1:]):
         from aperio_cli.machine.hiding import hide_memory
 
         hide_memory()
+    from aperio_cli.machine import start
+
+    if not start.make_fit():
+        sys.exit(_nothing_to_write_to())
     # A command makes much and little garbage, most of it while it imports. Looking for some after
     # every 700 new objects, and once more at the end, takes a sixth of a whole `plugin verify`.
     gc.set_threshold(_NEW_OBJECTS_BEFORE_COLLECTION)
