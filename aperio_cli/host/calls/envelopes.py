@@ -12,7 +12,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quote
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aperio_plugin.wire import event_rules, limits
 
@@ -37,10 +37,10 @@ host says. The record's own control characters may become longer, too.
 _ACTOR_FIELDS: Final = ("id", "email", "display_name", "type", "ip_address")
 _NANOSECONDS: Final = 1_000_000_000
 _LINE_PREFIX: Final = b'{"type":"event","envelope":'
+_LINE_END: Final = b"}\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Outbound:
+class Outbound(NamedTuple):
     """An envelope on its way to a destination.
 
     Attributes:
@@ -56,7 +56,7 @@ class Outbound:
     @property
     def line(self) -> bytes:
         r"""What stands for it in a stream: `{"type":"event","envelope":{...}}\n`."""
-        return b"%b%b}\n" % (_LINE_PREFIX, self.json)
+        return _LINE_PREFIX + self.json + _LINE_END
 
 
 @dataclass(frozen=True, slots=True)

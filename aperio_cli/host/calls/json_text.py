@@ -31,6 +31,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 # `str`: the digits as they are, which takes no time and has no limit.
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str)
+_SCAN: Final = _DECODER.scan_once  # type: ignore[attr-defined] # what raw_decode calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ def one_line_object(data: bytes) -> str:
         ValueError: not UTF-8, not JSON (RFC 8259), not an object, or nested too deeply.
     """
     text = data.decode()
-    if not isinstance(_parsed(text), dict):
-        raise ValueError("JSON that is no object")  # noqa: TRY004 - a wrong value, whatever its type
+    if not _is_object(text):
+        raise ValueError("JSON that is no object")
     require_shallow(data, limits.MAX_RECORD_DEPTH)
     text = escape_controls(text)
     if "\n" in text or "\r" in text:
@@ -74,6 +75,8 @@ def require_shallow(data: bytes, most: int) -> None:
     Raises:
         ValueError: it is.
     """
+    if len(data) <= 2 * most:  # a level takes two bytes
+        return
     if data.count(b"{") + data.count(b"[") > most and not is_shallow_json(data, most):
         raise _too_deep(most)
 
@@ -101,13 +104,20 @@ def members(text: str) -> list[Member]:
         at = _after(text, at, ",")
 
 
-def _parsed(text: str) -> Any:
-    if text.startswith("{"):  # the usual case, without looking for white space
-        document, end = _value(text, 0)
-        if end == len(text):
-            return document
+def _is_object(text: str) -> bool:
+    """Return whether a text of JSON is an object.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deeply for Python's own reader.
+    """
     try:
-        return _DECODER.decode(text)
+        # The usual case, by the scanner itself: no white space around it, and nothing wrong in it.
+        if text[:1] == "{" and _SCAN(text, 0)[1] == len(text):
+            return True
+    except (StopIteration, ValueError, RecursionError):
+        pass  # once more, for words that say where
+    try:
+        return isinstance(_DECODER.decode(text), dict)
     except RecursionError as error:
         raise _too_deep(limits.MAX_RECORD_DEPTH) from error
 

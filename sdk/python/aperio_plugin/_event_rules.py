@@ -49,8 +49,20 @@ class EventRules:
         """Forget the ids: the sync goes on from a checkpoint, and repeats what came after it."""
         self._ids, self._older_ids = set(), set()
 
-    def findings(self, source_event_id: str, event_type: str) -> Iterator[Finding]:
-        """Yield what is wrong with the next event; an undeclared type once only."""
+    def findings(self, source_event_id: str, event_type: str) -> Iterable[Finding]:
+        """Return what is wrong with the next event; an undeclared type once only."""
+        ids = self._ids
+        if (
+            event_type in self._seen_types
+            and source_event_id not in ids
+            and source_event_id not in self._older_ids
+            and len(ids) < REMEMBERED_IDS
+        ):  # the usual case, of every event
+            ids.add(source_event_id)
+            return ()
+        return self._findings(source_event_id, event_type)
+
+    def _findings(self, source_event_id: str, event_type: str) -> Iterator[Finding]:
         if event_type not in self._seen_types:
             if not self._is_ours(event_type):
                 yield Finding(
