@@ -28,6 +28,18 @@ _CLOSED = {
     errno.EMFILE,
     errno.ENFILE,
 }
+# The same where a file is named; of a connection they would be something else: a disk that fails,
+# a share or a mount whose server is gone, a file system that lacks what files are kept by.
+_FAILING = {
+    errno.EIO,
+    errno.ESTALE,
+    errno.ENODEV,
+    errno.ENXIO,
+    errno.ENOTCONN,
+    errno.EOPNOTSUPP,
+    errno.EHOSTDOWN,
+    errno.ETIMEDOUT,
+}
 
 
 def entry_point() -> None:
@@ -136,8 +148,7 @@ def _dispatch(argv: list[str]) -> int:
     except KeyboardInterrupt:
         raise
     except OSError as error:
-        is_of_place = error.errno in _CLOSED or not _has_working_folder()
-        return _unusable(argv, error) if is_of_place else _bug(argv, error)
+        return _unusable(argv, error) if _is_of_place(error) else _bug(argv, error)
     except Exception as error:  # noqa: BLE001 - a bug is told in one line, with its traceback saved
         return _bug(argv, error)
     # Typer turns an interrupt into its own 130 and other ends into their status.
@@ -205,6 +216,30 @@ def _unusable(argv: list[str], error: OSError) -> int:
         ],
     )
     return _fail(argv, problem)
+
+
+def _is_of_place(error: OSError) -> bool:
+    """Return whether an error is about a place that people have named, and not about our code."""
+    if error.errno in _CLOSED or not _has_working_folder():
+        return True
+    if error.filename is None:
+        return False
+    if error.errno in _FAILING:
+        return True
+    return error.errno == errno.ENOENT and _makes_no_files(os.fspath(error.filename))
+
+
+def _makes_no_files(path: str | bytes | int) -> bool:
+    """Return whether a path lies where the kernel shows what it likes, as in /proc.
+
+    Such a file system has no blocks, and answers that a file is not there to whoever makes it.
+    """
+    if isinstance(path, int) or not hasattr(os, "statvfs"):
+        return False
+    try:
+        return os.statvfs(os.path.dirname(path) or os.curdir).f_blocks == 0  # noqa: PTH120 - a text
+    except OSError:
+        return False
 
 
 def _has_working_folder() -> bool:

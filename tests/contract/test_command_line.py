@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -349,6 +350,48 @@ def test_bug_is_told_in_one_line_with_its_traceback_saved(
     saved = Path(said.split("saved in ")[1].split()[0])
     assert "ZeroDivisionError" in saved.read_text()
     saved.unlink()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["trust", "local", "init", "--home", "/proc/sys/here"],
+        ["registry", "init", "/proc/sys/here"],
+        ["registry", "init", "/proc/sys/here/below"],
+        ["plugin", "init", "github.com/acme/aperio-plugin-box", "--output", "/proc/sys/here"],
+    ],
+)
+def test_place_where_no_file_can_be_made_is_named_and_no_bug(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert "place-unusable (exit 1)" in said
+    assert "`/proc/sys/" in said  # the name that it is made under, aside, may be another
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.EIO, "Input/output error", "/there"), "place-unusable"),
+        (OSError(errno.ESTALE, "Stale file handle", "/there"), "place-unusable"),
+        (OSError(errno.ENOTCONN, "Transport endpoint is not connected", "/"), "place-unusable"),
+        (OSError(errno.ENOTCONN, "Transport endpoint is not connected"), "internal-error"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "/gone"), "internal-error"),
+    ],
+)
+def test_failing_place_is_told_from_a_bug(
+    error: OSError, code: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_home: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(listing, "rows", fail)
+    assert main(["plugin", "list", "--quiet"]) == 1
+    said = capsys.readouterr().err
+    assert f"{code} (exit 1)" in said
+    if code == "internal-error":
+        Path(said.split("saved in ")[1].split()[0]).unlink()
 
 
 def test_reader_that_closes_stdout_is_not_an_error() -> None:
