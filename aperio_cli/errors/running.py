@@ -72,6 +72,7 @@ class PluginReportedError(PluginFault):
         is_transient: whether the same call may succeed later.
         is_failure: whether it is none of the errors that are foreseen, such as an exception.
         retry_after_s: whole seconds that it asks to wait; None: it does not say.
+        detail: what it says beyond that, such as what to do about it.
     """
 
     code = "plugin-reported-error"
@@ -79,6 +80,7 @@ class PluginReportedError(PluginFault):
     is_transient: bool = False
     is_failure: bool = False
     retry_after_s: int | None = None
+    detail: str = ""
 
 
 class PluginUnauthenticated(PluginReportedError):

@@ -227,7 +227,8 @@ class Deliverer:
                 return await self._isolate(batch, error)
             if not error.is_transient:
                 raise
-            verdict = Verdict("retry", error.what, after_s=error.retry_after_s or 0.0)
+            wait_s = error.retry_after_s or 0.0
+            verdict = Verdict("retry", error.what, error.detail, after_s=wait_s)
             left = [(envelope, verdict) for envelope in batch]
             if self._task.must_settle:
                 return left
@@ -260,7 +261,7 @@ class Deliverer:
         self._failed += 1
         if self._failed > _MOST_FAILED:
             raise error
-        self._reject([(batch[0], Verdict("rejected", error.what, code=error.code))])
+        self._reject([(batch[0], Verdict("rejected", error.what, error.detail, error.code))])
         return []
 
     async def _call(self, batch: Sequence[Outbound]) -> Any:
@@ -301,6 +302,7 @@ class Deliverer:
 
     def _fail(self, left: Sequence[tuple[Outbound, Verdict]], asked_s: float) -> NoReturn:
         reasons = dict.fromkeys(verdict.reason for _, verdict in left if verdict.reason)
+        details = dict.fromkeys(verdict.detail for _, verdict in left if verdict.detail)
         asked = [f"asked to wait {asked_s:g} s"] if asked_s else []
         retry_for_s = self._task.retry_for_s
         tried = f"tried for {retry_for_s:g} s (`--retry-for`)" if retry_for_s else "tried once"
@@ -310,6 +312,7 @@ class Deliverer:
             next=[
                 f"wait {asked_s:g} s, then run it again" if asked_s else "run it again later",
                 "try for longer with `--retry-for SECONDS`",
+                *(f"the plugin says: {detail}" for detail in list(details)[:_MOST_SHOWN]),
             ],
         )
         error.retry_after_s = int(-(-asked_s // 1)) or None

@@ -144,6 +144,7 @@ def test_a_destination_that_is_down_ends_it_with_4_and_nothing_is_lost(
     }  # fmt: skip
     assert (error["code"], error["exit_status"]) == ("destination-unavailable", 4)
     assert "the service is down" in error["why"]
+    assert error["next"][-1] == "the plugin says: look at its log"
     pair.plan = {"calls": ["RESOURCE_EXHAUSTED:3600"]}
     error = pair.sync("bare", status=4).lines[-1]
     assert (error["code"], error["retry_after_s"]) == ("destination-unavailable", 3600)

@@ -281,7 +281,7 @@ def note(found: Any) -> tuple[dict[str, Any], str]:
                 "wait_s": wait_s,
                 "reason": one_line(reason),
             }
-            return said, f"{count} envelopes again in {wait_s:g} s: {one_line(reason)}"
+            return said, f"{count} envelopes again in {round(wait_s, 2):g} s: {one_line(reason)}"
         case DeadLetter() | EventDoubted():
             return _about_an_event(found)
         case CheckpointStored(events=events):

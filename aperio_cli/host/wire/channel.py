@@ -279,17 +279,18 @@ class Calls:
         summary = lines[0] if lines else clean(self._masks.cut(error.details() or "no details"))
         wait_s = wait_s_of(said)
         asked = [] if wait_s is None else [f"asked to wait {wait_s} s"]
-        told = [f"the plugin says: {item.detail}" for item in said.items if item.detail]
+        details = [item.detail for item in said.items if item.detail]
         reported = kind(
             f"{self._subject} could not do {method}: {summary}",
             why="\n".join([f"status {error.code().name}", *asked, *lines[1:]]),
-            next=[*steps, *told],
+            next=[*steps, *(f"the plugin says: {detail}" for detail in details)],
         )
         status = error.code().name
         passing = status in {"UNAVAILABLE", "ABORTED"}
         reported.is_transient = passing or kind is PluginRateLimited
         reported.is_failure = status in {"INTERNAL", "UNKNOWN"}
         reported.retry_after_s = wait_s
+        reported.detail = clean("\n".join(details), limit=2000)
         return reported
 
     def _rate_limited(

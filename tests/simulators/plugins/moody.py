@@ -47,7 +47,8 @@ def deliver(request: Any, context: Any) -> Any:
     if told == "crash":
         os._exit(3)
     if told != "ok":
-        said = common_pb2.Diagnostics(items=[common_pb2.Diagnostic(summary="the service is down")])
+        down = common_pb2.Diagnostic(summary="the service is down", detail="look at its log")
+        said = common_pb2.Diagnostics(items=[down])
         said.retry_after.FromNanoseconds(int(wait_s * 1e9))
         context.set_trailing_metadata((("aperio-diagnostics-bin", said.SerializeToString()),))
         context.abort(grpc.StatusCode[told], "down")
