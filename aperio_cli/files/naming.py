@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from aperio_cli.errors.usage import PluginIdInvalid
 from aperio_cli.models.artifact import SUFFIX
-from aperio_cli.models.plugin_id import PluginRef, reads_as_id
+from aperio_cli.models.plugin_id import EXPECTED_ID, PluginRef, reads_as_id
 from aperio_cli.text import clean
 
 _FILE_URL = "file://"
@@ -45,7 +45,12 @@ def parse_ref(text: str) -> PluginRef:
         return PluginRef.parse(text)
     raise PluginIdInvalid(
         f"`{clean(text, limit=120)}` is neither a plugin id nor a path",
-        why="expected namespace/name of lower-case letters, digits and hyphens;"
-        " nothing of that name is here",
+        why=f"{EXPECTED_ID}\nnothing of that name is here",
         next=["name it like `acme/box-connector`", "check the path for a typing error"],
     )
+
+
+def step_for_path(reference: PluginRef) -> list[str]:
+    """Return how to name what stands here under the name of a plugin that was not found, if any."""
+    text = str(reference)
+    return [f"for what is here under that name: `./{text}`"] if os.path.lexists(text) else []

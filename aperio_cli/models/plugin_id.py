@@ -13,6 +13,10 @@ from aperio_cli.text import clean
 _ID = re.compile(
     r"(?P<namespace>[a-z0-9](?:[a-z0-9-]{0,38}))/(?P<name>[a-z0-9][a-z0-9-]{1,62})", re.ASCII
 )
+EXPECTED_ID = (
+    "expected namespace/name of lower-case letters, digits and hyphens, beginning with a letter or"
+    " digit; 1 to 39 and 2 to 63 of them"
+)
 # Semantic Versioning 2.0.0, item 2, 9 and 11; build metadata is left out: OCI tags have no `+`.
 _VERSION = re.compile(
     r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})"
@@ -73,7 +77,7 @@ class PluginId:
         if not match:
             raise PluginIdInvalid(
                 f"`{clean(text, limit=120)}` is not a plugin id",
-                why="expected namespace/name of lower-case letters, digits and hyphens",
+                why=EXPECTED_ID,
                 next=["name it like `acme/box-connector`"],
             )
         return cls(match["namespace"], match["name"])

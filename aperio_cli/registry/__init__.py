@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from aperio_cli.errors.registries import PluginNotFound, RegistryUnconfigured, RegistryUnsigned
 from aperio_cli.errors.usage import UsageError
+from aperio_cli.files.naming import step_for_path
 from aperio_cli.models.address import Place, has_user, shown
 from aperio_cli.models.registry_index import FILE_NAME
 from aperio_cli.net.fetch import place_of_url
@@ -67,10 +68,11 @@ class Registry:
             known += [each.id for each in index.entries]
         close = difflib.get_close_matches(str(ref.id), map(str, known), n=_CLOSE_NAMES)
         places = ", ".join(reader.name for reader in self._readers)
+        steps = [f"did you mean `{close[0]}`?"] if close else ["check the id for a typing error"]
         raise PluginNotFound(
             f"`{ref}` was not found",
             why=f"looked in {places}" + (f"\nthere is {', '.join(close)}" if close else ""),
-            next=[f"did you mean `{close[0]}`?"] if close else ["check the id for a typing error"],
+            next=[*steps, *step_for_path(ref)],
         )
 
 
@@ -97,7 +99,7 @@ def open_registry(stated: str, config: Config, paths: Paths, *, offline: bool) -
             next=[
                 "name one with `--registry FOLDER`",
                 f'add `[[registries]]` with `url = "..."` to {config.file}',
-                "name an artifact file instead of an id",
+                "name an artifact file instead of an id: a path may begin with `./`",
             ],
         )
     downloads = Downloads(paths.cache / "registries", offline)

@@ -28,6 +28,7 @@ from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import RecordNewer
 from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid
 from aperio_cli.files import locking, owning, reading, removing, tree, writing
+from aperio_cli.files.naming import step_for_path
 from aperio_cli.models.newer import refuse_newer
 from aperio_cli.models.plugin_id import PluginId, PluginRef, check_version, version_key
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
@@ -283,7 +284,11 @@ class Store:
             known = [str(plugin) for plugin in self._plugins() if self.versions(plugin)]
             close = difflib.get_close_matches(str(ref.id), known, n=3)
             why = f"installed: {', '.join(close)}" if close else ""
-            steps = [*(f"did you mean `{name}`?" for name in close[:1]), *steps]
+            steps = [
+                *(f"did you mean `{name}`?" for name in close[:1]),
+                *steps,
+                *step_for_path(ref),
+            ]
         return NotInstalled(f"`{ref}` is not installed", why=why, next=steps)
 
     def tree_list(self, receipt: Receipt) -> bytes:

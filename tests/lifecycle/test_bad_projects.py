@@ -64,6 +64,17 @@ def test_sign_refuses_a_folder_without_artifacts(aperio: Aperio) -> None:
     assert told.next == ("`aperio plugin build`",)
 
 
+def test_sign_leads_from_a_project_to_its_artifacts(aperio: Aperio) -> None:
+    (aperio.folder / "box" / "dist").mkdir(parents=True)
+    (aperio.folder / "box" / "manifest.yaml").touch()
+    sign = ("plugin", "sign", "box", "--trust", "local")
+    told = aperio.refuses(*sign, code="not-found", status=1)
+    assert told.next == ("`aperio plugin build box`",)
+    (aperio.folder / "box" / "dist" / "box_1.0.0_linux_amd64.tar.gz").touch()
+    told = aperio.refuses(*sign, code="not-found", status=1)
+    assert told.next == ("those that were built of it: box/dist",)
+
+
 def test_sign_refuses_without_a_trust_domain_and_names_the_command(
     stranger: Aperio, workshop: Workshop
 ) -> None:

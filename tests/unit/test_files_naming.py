@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from aperio_cli.errors.registries import PluginNotFound
 from aperio_cli.errors.usage import PluginIdInvalid, VersionInvalid
 from aperio_cli.files.naming import as_path, is_path, parse_ref
 from aperio_cli.models.address import is_address
+from aperio_cli.models.platform import Platform
+from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.paths import find_paths
+from aperio_cli.registry import Registry
+from aperio_cli.store.installed import Store
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +48,18 @@ def test_what_is_neither_is_told_as_such() -> None:
         parse_ref("nothing")
     with pytest.raises(VersionInvalid):
         parse_ref("acme/box@one")
+
+
+def test_plugin_that_was_not_found_leads_to_what_is_here_under_its_name(folder: Path) -> None:
+    store = Store(find_paths({"APERIO_HOME": str(folder / "home")}))
+    here, nowhere = PluginRef.parse("acme/box"), PluginRef.parse("acme/lantern")
+    said = [store.not_installed(ref).next for ref in (here, nowhere)]
+    for ref in (here, nowhere):
+        with pytest.raises(PluginNotFound) as caught:
+            Registry([]).resolve(ref, Platform("linux", "amd64"))
+        said.append(caught.value.next)
+    step = "for what is here under that name: `./acme/box`"
+    assert [each[-1] == step for each in said] == [True, False, True, False]
 
 
 @pytest.mark.parametrize(

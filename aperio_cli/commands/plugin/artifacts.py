@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from aperio_cli.archive.loading import load_artifact
@@ -10,6 +11,7 @@ from aperio_cli.files.beneath import require_files
 from aperio_cli.files.naming import as_path
 from aperio_cli.models.address import is_address, shown
 from aperio_cli.models.artifact import SUFFIX
+from aperio_cli.models.manifest import FILE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,8 +48,16 @@ def _files(argument: str) -> list[Path]:
         return [path]
     found = sorted(path.glob(f"*{SUFFIX}"))
     if not found:
-        raise NotFound(
-            f"`{path}` has no artifact: no file ends in {SUFFIX}", next=["`aperio plugin build`"]
-        )
+        raise NotFound(f"`{path}` has no artifact: no file ends in {SUFFIX}", next=_steps(path))
     require_files(path, [each.name for each in found])
     return found
+
+
+def _steps(folder: Path) -> list[str]:
+    """Return where the artifacts of a project are, or how they are made."""
+    named = shlex.quote(str(folder))
+    if any((folder / "dist").glob(f"*{SUFFIX}")):
+        return [f"those that were built of it: {shlex.quote(str(folder / 'dist'))}"]
+    if (folder / FILE_NAME).is_file():
+        return [f"`aperio plugin build {named}`"]
+    return ["`aperio plugin build`"]
