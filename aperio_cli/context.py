@@ -17,7 +17,7 @@ from aperio_cli.paths import Paths, find_paths
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
-    from aperio_cli.config import Config, PublisherFile, Statements
+    from aperio_cli.config import Config, ConfigFile, PublisherFile
     from aperio_cli.models.policy import Policy
     from aperio_cli.models.publisher_file import PublisherList
     from aperio_cli.proving.signature import TrustedRootSource
@@ -100,7 +100,7 @@ class Context:
         """
         return self.policy_with(self.config.user)
 
-    def policy_with(self, user: Statements) -> Policy:
+    def policy_with(self, user: ConfigFile) -> Policy:
         """Return what the rules would be if the user's file stated this.
 
         Raises:

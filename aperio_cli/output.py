@@ -36,7 +36,7 @@ _COMMAND = re.compile(r"`(aperio (?:plugin|registry|trust|doctor)\b(?![^`]*--hel
 
 
 class ReaderGone(Exception):
-    """Whoever read our stdout has closed it: nobody wants more, so the command is done."""
+    """Our stdout has no reader any more: nobody wants more, so the command is done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,7 +251,7 @@ def receipt(**changes: Any) -> Receipt:
         tree_digest=f"t1:{'0' * 64}",
         installed_at="2026-01-02T03:04:05Z",
         badge="local",
-        evidence=Verified(proof(), rule(source="")),
+        evidence=Verified(proof(), rule(stated_in="")),
         source="/registry/box.tar.gz",
         interpreter=None,
         folder=Path("/nonexistent/plugins/acme/box-connector/1.2.3"),

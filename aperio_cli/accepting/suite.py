@@ -15,7 +15,7 @@ from aperio_cli.accepting.executing import EXECUTING
 from aperio_cli.accepting.starting import STARTING, WRITING
 from aperio_cli.accepting.syncing import SYNCING
 from aperio_cli.accepting.verdicts import CheckFailed, CheckSkipped, Outcome, Verdict
-from aperio_cli.data.state import State
+from aperio_cli.data.state import StateDatabase
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.running import PluginFault
 from aperio_cli.files.temporary import temporary_folder
@@ -105,7 +105,7 @@ async def accept(
     async with contextlib.AsyncExitStack() as held:
         program = await held.enter_async_context(checked(clear(), options.store))
         folder = held.enter_context(temporary_folder("aperio-test-"))
-        state = held.enter_context(State(Path(folder) / "state.db"))
+        state = held.enter_context(StateDatabase(Path(folder) / "state.db"))
         bench = Bench(clear, program, replace(options, state=state), request)
         try:
             return AcceptanceReport(program, await _examine(bench, observe, checks))

@@ -1,9 +1,9 @@
 """The one form of a header: what the writer writes, and the reader compares with.
 
 A header has room for much that says nothing about a plugin: owners, devices, set-user-id bits, a
-file's name as it once was. Whatever is free is a place in which two artifacts differ that unpack to
-the same, and in which one tool may see what another does not. So nothing is free. The fields are
-those of POSIX ustar (IEEE Std 1003.1, pax, "ustar Interchange Format").
+file's name as it once was. In each part that is free two artifacts may differ that unpack to the
+same, and one tool may see what another does not. So nothing is free. The fields are those of POSIX
+ustar (IEEE Std 1003.1, pax, "ustar Interchange Format").
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The go command as a child process: which one, and what comes of a run.
 
-What it is given stands in `go_environment`, what its errors mean in `go_failures`.
+`go_environment` holds the environment that it is given, `go_failures` the meaning of its errors.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ MODULES: Final = {
 which is that of a plugin's life."""
 
 _ALIASES: Final = {"ls": "list", "rm": "remove", "uninstall": "remove"}
-# What people type for a command of another name: it is named to them, and not done.
+# Words that people type for a command of another name: it is named to them, and not done.
 _MEANT: Final = {
     "upgrade": "plugin install",
     "update": "plugin install",

@@ -27,10 +27,10 @@ from aperio_cli.config.merging import forbidden_by_site, join, policy_in_force
 from aperio_cli.config.model import (
     REQUIRABLE,
     Config,
+    ConfigFile,
     DomainRule,
     PublisherFile,
     RegistryRule,
-    Statements,
 )
 from aperio_cli.config.places import load_config, load_readable, site_config_file
 from aperio_cli.config.reading import parse_domain_rule, parse_exception
@@ -38,10 +38,10 @@ from aperio_cli.config.reading import parse_domain_rule, parse_exception
 __all__ = [
     "REQUIRABLE",
     "Config",
+    "ConfigFile",
     "DomainRule",
     "PublisherFile",
     "RegistryRule",
-    "Statements",
     "forbidden_by_site",
     "join",
     "load_config",

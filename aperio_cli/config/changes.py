@@ -22,7 +22,7 @@ from aperio_cli.models.policy import REQUIREMENTS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aperio_cli.config.model import Config, DomainRule, Statements
+    from aperio_cli.config.model import Config, ConfigFile, DomainRule
     from aperio_cli.models.plugin_id import PluginRef
     from aperio_cli.models.policy import PolicyException
     from aperio_cli.models.publisher import PublisherRule
@@ -37,15 +37,15 @@ class _Place:
     key: str
 
 
-def with_publisher(config: Config, rule: PublisherRule) -> Statements:
+def with_publisher(config: Config, rule: PublisherRule) -> ConfigFile:
     """Add a rule, unless either file states it."""
     if any(known.to_json() == rule.to_json() for known in config.user.publishers):
         return config.managed
-    added = replace(rule, source=str(config.managed_file))
+    added = replace(rule, stated_in=str(config.managed_file))
     return replace(config.managed, publishers=(*config.managed.publishers, added))
 
 
-def without_publishers(config: Config, rules: Sequence[PublisherRule]) -> Statements:
+def without_publishers(config: Config, rules: Sequence[PublisherRule]) -> ConfigFile:
     """Take rules out.
 
     Raises:
@@ -60,7 +60,7 @@ def without_publishers(config: Config, rules: Sequence[PublisherRule]) -> Statem
     return replace(config.managed, publishers=left)
 
 
-def with_exception(config: Config, exception: PolicyException) -> Statements:
+def with_exception(config: Config, exception: PolicyException) -> ConfigFile:
     """Add an exception, or give the one that is there its date and reason.
 
     Raises:
@@ -77,14 +77,14 @@ def with_exception(config: Config, exception: PolicyException) -> Statements:
                 step=f"until = {exception.until}",
             )
     kept = config.managed.exceptions
-    added = replace(exception, source=str(config.managed_file))
+    added = replace(exception, stated_in=str(config.managed_file))
     if any(known.key == added.key for known in kept):
         renewed = tuple(added if known.key == added.key else known for known in kept)
         return replace(config.managed, exceptions=renewed)
     return replace(config.managed, exceptions=(*kept, added))
 
 
-def without_exceptions(config: Config, plugin: PluginRef, rule: str) -> Statements:
+def without_exceptions(config: Config, plugin: PluginRef, rule: str) -> ConfigFile:
     """Take the exceptions of a plugin from a rule out.
 
     Args:
@@ -108,7 +108,7 @@ def without_exceptions(config: Config, plugin: PluginRef, rule: str) -> Statemen
     return replace(config.managed, exceptions=left)
 
 
-def with_level(config: Config, level: str, organization: str = "") -> Statements:
+def with_level(config: Config, level: str, organization: str = "") -> ConfigFile:
     """Set what is required of plugins, for an organization when one is named.
 
     Args:
@@ -130,15 +130,15 @@ def with_level(config: Config, level: str, organization: str = "") -> Statements
     return replace(config.managed, organizations=tuple(levels.items()))
 
 
-def with_domain(config: Config, domain: DomainRule) -> Statements:
+def with_domain(config: Config, domain: DomainRule) -> ConfigFile:
     """Add a trust domain, unless either file states it."""
     if any(known.to_json() == domain.to_json() for known in config.user.domains):
         return config.managed
-    added = replace(domain, source=str(config.managed_file))
+    added = replace(domain, stated_in=str(config.managed_file))
     return replace(config.managed, domains=(*config.managed.domains, added))
 
 
-def without_domain(config: Config, name: str) -> Statements:
+def without_domain(config: Config, name: str) -> ConfigFile:
     """Take a trust domain out.
 
     Raises:
@@ -152,8 +152,8 @@ def without_domain(config: Config, name: str) -> Statements:
     named = [rule for rule in config.user.publishers if rule.domain == name]
     files = [file for file in config.user.publisher_files if file.rule.domain == name]
     if named or files:
-        lines = [f"the rule for {rule.namespace} in {rule.source}" for rule in named]
-        lines += [f"the entry for {file.path} in {file.rule.source}" for file in files]
+        lines = [f"the rule for {rule.namespace} in {rule.stated_in}" for rule in named]
+        lines += [f"the entry for {file.path} in {file.rule.stated_in}" for file in files]
         raise TrustDomainInUse(
             f"the trust domain `{name}` was not removed: rules name it",
             why="\n".join(lines),

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from aperio_cli.config.model import Config, RegistryRule, Statements
+    from aperio_cli.config.model import Config, ConfigFile, RegistryRule
     from aperio_cli.models.policy import PolicyException
     from aperio_cli.paths import Paths
 
-    Change = Callable[[Config], Statements]
+    Change = Callable[[Config], ConfigFile]
 
 # No word of it may be the name of a table: `store.listing` looks for one without reading TOML.
 _HEAD: Final = (
@@ -68,7 +68,7 @@ def change(paths: Paths, wanted: Change) -> bool:
     return True
 
 
-def to_bytes(path: Path, statements: Statements) -> bytes:
+def to_bytes(path: Path, statements: ConfigFile) -> bytes:
     """Return the contents of managed.toml that state this and nothing else.
 
     Args:
@@ -104,7 +104,7 @@ def to_bytes(path: Path, statements: Statements) -> bytes:
     return data
 
 
-def _sections(statements: Statements) -> dict[str, Any]:
+def _sections(statements: ConfigFile) -> dict[str, Any]:
     """Return the tables of the file, with the keys of config.toml."""
     policy = {
         "require": statements.require,

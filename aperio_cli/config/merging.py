@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aperio_cli.config.model import REQUIRABLE, Config, Statements
+from aperio_cli.config.model import REQUIRABLE, Config, ConfigFile
 from aperio_cli.models.policy import (
     LIMIT_PREFIX,
     REQUIREMENTS,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     RulesOfFiles = Mapping[PublisherFile, tuple[PublisherRule, ...]]
 
 
-def join(stated: Statements, managed: Statements) -> Statements:
+def join(stated: ConfigFile, managed: ConfigFile) -> ConfigFile:
     """Return what the user's two files state together.
 
     Args:
@@ -45,7 +45,7 @@ def join(stated: Statements, managed: Statements) -> Statements:
         managed: what the file of the commands states.
     """
     required = {*stated.sandbox_require, *managed.sandbox_require}
-    return Statements(
+    return ConfigFile(
         publishers=(*stated.publishers, *managed.publishers),
         publisher_files=(*stated.publisher_files, *managed.publisher_files),
         domains=(*stated.domains, *managed.domains),
@@ -61,7 +61,7 @@ def join(stated: Statements, managed: Statements) -> Statements:
     )
 
 
-def merge(stated: Statements, managed: Statements, site: Statements, places: Places) -> Config:
+def merge(stated: ConfigFile, managed: ConfigFile, site: ConfigFile, places: Places) -> Config:
     """Return what the user's configuration and the site's say together.
 
     Args:
@@ -93,7 +93,7 @@ def merge(stated: Statements, managed: Statements, site: Statements, places: Pla
 
 
 def policy_in_force(
-    user: Statements, site: Statements, rules_of_files: RulesOfFiles | None
+    user: ConfigFile, site: ConfigFile, rules_of_files: RulesOfFiles | None
 ) -> Policy:
     """Return what the operator allows.
 
@@ -123,7 +123,7 @@ def policy_in_force(
     )
 
 
-def forbidden_by_site(rule: str, site: Statements) -> str:
+def forbidden_by_site(rule: str, site: ConfigFile) -> str:
     """Return what the site states that an exception of the user from this rule would lift.
 
     Else empty.
@@ -144,24 +144,24 @@ def forbidden_by_site(rule: str, site: Statements) -> str:
     return next((text for text, is_stated in stated.items() if is_stated and is_known), "")
 
 
-def _states_publishers(statements: Statements) -> bool:
-    return bool(statements.publishers or statements.publisher_files)
+def _states_publishers(stated_file: ConfigFile) -> bool:
+    return bool(stated_file.publishers or stated_file.publisher_files)
 
 
 def _stated(
-    statements: Statements, rules_of_files: RulesOfFiles | None
+    stated_file: ConfigFile, rules_of_files: RulesOfFiles | None
 ) -> tuple[PublisherRule, ...]:
     """Return a configuration's own rules and its files', which speak only where nothing else has.
 
     What is stated for a namespace first rules it, so that no file can add signers to a namespace
     that the configuration, or a file before it, has spoken about.
     """
-    stated = statements.publishers
-    if not statements.publisher_files:
+    stated = stated_file.publishers
+    if not stated_file.publisher_files:
         return stated
     if rules_of_files is None:
         return tuple(rule for rule in stated if rule.namespace != ANY_NAMESPACE)
-    for file in statements.publisher_files:
+    for file in stated_file.publisher_files:
         taken = {rule.namespace for rule in stated}
         rules = rules_of_files.get(file, ())
         stated += tuple(rule for rule in rules if rule.namespace not in taken)
@@ -248,7 +248,7 @@ def _rank(level: str) -> int:
     return REQUIREMENTS.index(level) if level else -1
 
 
-def _organizations(first: Statements, second: Statements) -> Iterator[tuple[str, str]]:
+def _organizations(first: ConfigFile, second: ConfigFile) -> Iterator[tuple[str, str]]:
     ones, others = dict(first.organizations), dict(second.organizations)
     for name in dict.fromkeys((*ones, *others)):
         yield name, _stricter(ones.get(name, ""), others.get(name, ""))

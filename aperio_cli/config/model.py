@@ -61,14 +61,14 @@ class DomainRule:
         file: a Sigstore ClientTrustConfig or TrustedRoot as JSON; None when it comes over TUF.
         tuf: address of the TUF repository that has the trusted root; empty when a file does.
         tuf_root: that repository's first root; None when a file has the trusted root.
-        source: file that states the entry, for messages.
+        stated_in: file that states the entry, for messages.
     """
 
     name: str
     file: Path | None
     tuf: str
     tuf_root: Path | None
-    source: str
+    stated_in: str
 
     def to_json(self) -> dict[str, str]:
         """Return the entry as reports carry it.
@@ -80,7 +80,7 @@ class DomainRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Statements:
+class ConfigFile:
     """What one configuration file states; an empty one states nothing.
 
     Attributes:
@@ -162,10 +162,10 @@ class Config:
     managed_file: Path = Path(MANAGED_FILE_NAME)
     publisher_files: tuple[PublisherFile, ...] = ()
     domains: tuple[DomainRule, ...] = ()
-    user: Statements = Statements()
-    stated: Statements = Statements()
-    managed: Statements = Statements()
-    site: Statements = Statements()
+    user: ConfigFile = ConfigFile()
+    stated: ConfigFile = ConfigFile()
+    managed: ConfigFile = ConfigFile()
+    site: ConfigFile = ConfigFile()
     site_file: Path = Path("config.toml")
 
     @property

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli.config.merging import merge
-from aperio_cli.config.model import Places, Statements
+from aperio_cli.config.model import ConfigFile, Places
 from aperio_cli.config.reading import read_alone, read_site, read_user
 from aperio_cli.errors import AperioError
 
@@ -51,12 +51,12 @@ def load_readable(
     except AperioError as problem:
         problems = {problem.what: problem}
 
-    def alone(path: Path, *, is_managed: bool = False) -> Statements:
+    def alone(path: Path, *, is_managed: bool = False) -> ConfigFile:
         try:
             return read_alone(path, is_managed=is_managed, is_site=path == site_file)
         except AperioError as problem:
             problems.setdefault(problem.what, problem)
-            return Statements()
+            return ConfigFile()
 
     stated, managed = alone(paths.config_file), alone(paths.managed_file, is_managed=True)
     places = Places(paths.config_file, paths.managed_file, site_file)

@@ -11,10 +11,10 @@ from aperio_cli import clock
 from aperio_cli.config.lines import line_of
 from aperio_cli.config.model import (
     REQUIRABLE,
+    ConfigFile,
     DomainRule,
     PublisherFile,
     RegistryRule,
-    Statements,
 )
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import PathShared, RecordNewer
@@ -69,7 +69,7 @@ _DOMAIN_NAME = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
 _MAX_ORGANIZATION_CHARACTERS = 200
 
 
-def read_site(path: Path) -> Statements:
+def read_site(path: Path) -> ConfigFile:
     """Return what the site's config.toml states; nothing when it is not there.
 
     Raises:
@@ -85,7 +85,7 @@ def read_site(path: Path) -> Statements:
     return reader.statements(domains, _names(domains))
 
 
-def read_user(path: Path, managed: Path, site: Statements) -> tuple[Statements, Statements]:
+def read_user(path: Path, managed: Path, site: ConfigFile) -> tuple[ConfigFile, ConfigFile]:
     """Return what config.toml and the file of the commands state; nothing where one is missing.
 
     The rules of each may name the trust domains of both, and those of the site.
@@ -113,7 +113,7 @@ def read_user(path: Path, managed: Path, site: Statements) -> tuple[Statements, 
     return readers[0].statements(stated, names), readers[1].statements(added, names)
 
 
-def read_alone(path: Path, *, is_managed: bool = False, is_site: bool = False) -> Statements:
+def read_alone(path: Path, *, is_managed: bool = False, is_site: bool = False) -> ConfigFile:
     """Return what one file states, whatever trust domains its rules name.
 
     Args:
@@ -129,7 +129,7 @@ def read_alone(path: Path, *, is_managed: bool = False, is_site: bool = False) -
     return reader.statements(reader.domains(), None)
 
 
-def parse_managed(path: Path, text: str) -> Statements:
+def parse_managed(path: Path, text: str) -> ConfigFile:
     """Return what a file of the commands would state, whatever trust domains its rules name.
 
     Raises:
@@ -142,12 +142,12 @@ def parse_managed(path: Path, text: str) -> Statements:
     return reader.statements(reader.domains(), None)
 
 
-def parse_exception(table: Table, *, source: str) -> PolicyException:
+def parse_exception(table: Table, *, stated_in: str) -> PolicyException:
     """Return the exception that one `[[exceptions]]` table states.
 
     Args:
         table: its keys; what is wrong with one is raised by `table.fail`.
-        source: the file, for messages.
+        stated_in: the file, for messages.
     """
     table.check_keys(("plugin", "rule", "until", "reason"))
     try:
@@ -167,16 +167,16 @@ def parse_exception(table: Table, *, source: str) -> PolicyException:
         rule=table.choice("rule", EXCEPTION_RULES),
         until=until,
         reason=reason,
-        source=source,
+        stated_in=stated_in,
     )
 
 
-def parse_domain_rule(table: Table, *, source: str, home: str = "~") -> DomainRule:
+def parse_domain_rule(table: Table, *, stated_in: str, home: str = "~") -> DomainRule:
     """Return the trust domain that one `[[domains]]` table states.
 
     Args:
         table: its keys; what is wrong with one is raised by `table.fail`.
-        source: the file, for messages.
+        stated_in: the file, for messages.
         home: `~` when its paths may start with it, else empty.
     """
     table.check_keys(("name", "file", "tuf", "tuf_root"))
@@ -194,7 +194,7 @@ def parse_domain_rule(table: Table, *, source: str, home: str = "~") -> DomainRu
         file=_absolute(table, "file", home) if is_file else None,
         tuf="" if is_file else table.url("tuf"),
         tuf_root=None if is_file else _absolute(table, "tuf_root", home),
-        source=source,
+        stated_in=stated_in,
     )
 
 
@@ -300,7 +300,7 @@ class _Reader:
 
     def statements(
         self, domains: tuple[DomainRule, ...], names: Sequence[str] | None
-    ) -> Statements:
+    ) -> ConfigFile:
         """Return all that it states.
 
         Args:
@@ -311,9 +311,9 @@ class _Reader:
         policy = self._table(document, "policy", ("require", "require_provenance", "organizations"))
         sandbox = self._table(document, "sandbox", ("require",))
         host = self._table(document, "host", ("mtls", _HANDSHAKE))
-        return Statements(
+        return ConfigFile(
             publishers=tuple(
-                parse_publisher(table, domains=names, source=str(self._path))
+                parse_publisher(table, domains=names, stated_in=str(self._path))
                 for table in self._tables(document, "publishers")
             ),
             publisher_files=tuple(self._publisher_files(document, names)),
@@ -322,7 +322,7 @@ class _Reader:
             organizations=tuple(self._organizations(policy)),
             require_provenance=policy.flag("require_provenance"),
             exceptions=tuple(
-                parse_exception(table, source=str(self._path))
+                parse_exception(table, stated_in=str(self._path))
                 for table in self._tables(document, "exceptions")
             ),
             registries=tuple(map(self._registry, self._tables(document, "registries"))),
@@ -341,13 +341,13 @@ class _Reader:
     ) -> Iterable[PublisherFile]:
         for table in self._tables(document, "publisher_files"):
             path = _absolute(table, "file", self._home)
-            rule = parse_file_signer(table, domains=domains, source=str(self._path))
+            rule = parse_file_signer(table, domains=domains, stated_in=str(self._path))
             yield PublisherFile(path, rule, table.text("name") if "name" in table else "")
 
     def _domains(self, document: dict[str, Any]) -> Iterable[DomainRule]:
         names: set[str] = set()
         for table in self._tables(document, "domains"):
-            rule = parse_domain_rule(table, source=str(self._path), home=self._home)
+            rule = parse_domain_rule(table, stated_in=str(self._path), home=self._home)
             if rule.name in names:
                 table.fail("name", "there is another domain of that name")
             names.add(rule.name)

@@ -114,20 +114,20 @@ class Item:
     revision: int
 
 
-def open_kept(path: Path, *, deed: str) -> State | None:
+def open_kept(path: Path, *, deed: str) -> StateDatabase | None:
     """Return the database when there is one; None, and none is made, when nothing was ever stored.
 
     Args:
         path: where it would be.
-        deed: as for `State`.
+        deed: as for `StateDatabase`.
 
     Raises:
-        StateUnreadable, PathShared: as `State`.
+        StateUnreadable, PathShared: as `StateDatabase`.
     """
-    return State(path, deed=deed) if os.path.lexists(path) else None
+    return StateDatabase(path, deed=deed) if os.path.lexists(path) else None
 
 
-class State:
+class StateDatabase:
     """The open database; a context manager that closes it. Not for several threads at once.
 
     Args:

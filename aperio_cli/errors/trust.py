@@ -122,7 +122,7 @@ class SignatureDigestMismatch(Refusal):
 
 
 class AttestationMalformed(Refusal):
-    """What came as a signed statement about the artifact is not one, or cannot be understood."""
+    """A line beside the artifact is no signed statement about it, or cannot be understood."""
 
     code = "attestation-malformed"
 

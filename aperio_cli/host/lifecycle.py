@@ -7,7 +7,7 @@ The effects side performs one action at a time and reports its outcome as an eve
     READY    --STOP-->    STOPPING   ask for shutdown, await the exit, terminate, kill, clean up
     STARTING, READY --BROKEN, EXITED, LATE-->  STOPPING, and in the end FAILED
 
-Whatever happens, KILL and CLEAN_UP are the last two actions, so nothing of the plugin is left.
+In every case KILL and CLEAN_UP are the last two actions, so nothing of the plugin is left.
 BACKOFF and PAUSED belong to supervision: no event of a single run leads there.
 """
 

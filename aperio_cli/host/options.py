@@ -10,7 +10,7 @@ from aperio_cli.host.lifecycle import Patience
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aperio_cli.data.state import State
+    from aperio_cli.data.state import StateDatabase
     from aperio_cli.store.installed import Store
 
 
@@ -29,7 +29,7 @@ class LaunchOptions:
 
     runtime_base: Path
     store: Store | None = None
-    state: State | None = None
+    state: StateDatabase | None = None
     patience: Patience = field(default_factory=Patience)
     log_level: str = "info"
     mtls: bool = False

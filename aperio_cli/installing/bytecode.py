@@ -63,9 +63,9 @@ def compile_tree(files: Path, place: Path, interpreter: Interpreter, *, subject:
         ask_child(command, TIMEOUT_S)
     except (ChildFailed, OSError) as error:
         complaint = error.complaint if isinstance(error, ChildFailed) else ""
-        evidence = "\n".join(complaint.splitlines()[-_MAX_EVIDENCE_LINES:])
+        last_lines = "\n".join(complaint.splitlines()[-_MAX_EVIDENCE_LINES:])
         raise BytecodeFailed(
             f"{subject} was not installed: its Python files could not be compiled",
-            why=f"{clean(error)}\n{evidence}\nallowed: {MEMORY_BYTES} bytes, {TIMEOUT_S:g} s",
+            why=f"{clean(error)}\n{last_lines}\nallowed: {MEMORY_BYTES} bytes, {TIMEOUT_S:g} s",
             next=["tell its publisher", "see that this machine has memory to spare"],
         ) from error

@@ -41,14 +41,14 @@ class ExceptionGranted:
         rule: what is not asked for; `unsigned` is the only one.
         until: the last day on which it holds, `YYYY-MM-DD`.
         reason: in the operator's words.
-        source: the configuration file that states it; empty when it was granted on the command
+        stated_in: the configuration file that states it; empty when it was granted on the command
             line, and then the receipt is where it is kept.
     """
 
     rule: str
     until: str
     reason: str
-    source: str = ""
+    stated_in: str = ""
 
     @classmethod
     def unsigned(cls, *, until: str, reason: str, today: date) -> Self:
@@ -63,7 +63,7 @@ class ExceptionGranted:
     @classmethod
     def stated(cls, exception: PolicyException) -> Self:
         """Return an exception that the configuration states, as evidence."""
-        source = exception.source or "config.toml"
+        source = exception.stated_in or "config.toml"
         return cls(exception.rule, exception.until, exception.reason, source)
 
     def holds(self, today: date) -> bool:
@@ -76,7 +76,7 @@ class ExceptionGranted:
     def to_json(self) -> dict[str, str]:
         """Return the exception as receipts and reports carry it."""
         document = {"rule": self.rule, "until": self.until, "reason": self.reason}
-        return document | ({"source": self.source} if self.source else {})
+        return document | ({"source": self.stated_in} if self.stated_in else {})
 
     @classmethod
     def from_json(cls, table: Table) -> Self:

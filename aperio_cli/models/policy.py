@@ -37,7 +37,7 @@ class PolicyException:
         rule: `unsigned`, `unverified` or `limit:NAME`.
         until: the last day on which it holds, `YYYY-MM-DD`.
         reason: in the operator's words.
-        source: file that states it, for messages; empty for one that a record kept.
+        stated_in: file that states it, for messages; empty for one that a record kept.
     """
 
     plugin: PluginId
@@ -45,7 +45,7 @@ class PolicyException:
     rule: str
     until: str
     reason: str
-    source: str = ""
+    stated_in: str = ""
 
     def covers(self, plugin: PluginId, version: str, rule: str, today: str) -> bool:
         """Return whether it lifts this rule from this version today (`YYYY-MM-DD`)."""

@@ -305,7 +305,7 @@ class PublisherRule:
         identity: the exact identity, never a pattern; empty when `ci` names it. It names no build:
             a certificate with the number of a repository needs a rule with `ci`.
         issuer: the exact issuer.
-        source: file that states the rule, for messages; empty for one that a record kept.
+        stated_in: file that states the rule, for messages; empty for one that a record kept.
         ci: the CI build that signs; None when a person or a service account does.
         plugin: the only plugin of the namespace that the rule is about; empty for all of them.
         tier: one of `TIERS`: how well whoever states the rule knows the publisher.
@@ -318,7 +318,7 @@ class PublisherRule:
     domain: str
     identity: str
     issuer: str
-    source: str
+    stated_in: str
     ci: CiIdentity | None = None
     plugin: str = ""
     tier: str = TIERS[0]
@@ -404,7 +404,7 @@ class PublisherRule:
             domain=table.recorded("domain"),
             identity=table.recorded("identity", ""),
             issuer=table.recorded("issuer"),
-            source="",
+            stated_in="",
             ci=CiIdentity.from_json(table) if "ci" in table else None,
             plugin=table.recorded("plugin", ""),
             tier=table.recorded("tier", TIERS[0]),
@@ -415,6 +415,6 @@ class PublisherRule:
 
     def to_toml(self) -> str:
         """Return the rule as lines of config.toml, without a line end behind the last."""
-        # What JSON writes for a printable string or a truth value is TOML too.
+        # A printable string or a truth value in JSON is TOML too.
         lines = (f"{key} = {json.dumps(value)}" for key, value in self.to_json().items())
         return "\n".join(["[[publishers]]", *lines])

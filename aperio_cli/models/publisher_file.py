@@ -77,7 +77,7 @@ def parse_publisher_file(data: bytes, *, domains: Sequence[str], source: str) ->
 
 
 def _publisher(table: Table, *, domains: Sequence[str], source: str) -> PublisherRule:
-    rule = parse_publisher(table, domains=domains, source=source)
+    rule = parse_publisher(table, domains=domains, stated_in=source)
     if rule.namespace == ANY_NAMESPACE:
         table.fail("namespace", "a publisher file names each namespace")
     if rule.domain == LOCAL_DOMAIN:

@@ -51,13 +51,15 @@ _REF = re.compile(r"refs/[^\s\\{}]+", re.ASCII)
 _SEGMENT = re.compile(r"[^\s\\/@{}]+")
 
 
-def parse_publisher(table: Table, *, domains: Sequence[str] | None, source: str) -> PublisherRule:
+def parse_publisher(
+    table: Table, *, domains: Sequence[str] | None, stated_in: str
+) -> PublisherRule:
     """Return the rule that one `[[publishers]]` table states.
 
     Args:
         table: its keys; what is wrong with one is raised by `table.fail`.
         domains: names of the known trust domains; None when they are not to be checked.
-        source: the file, for messages.
+        stated_in: the file, for messages.
     """
     table.check_keys(_PUBLISHER_KEYS)
     namespace = table.text("namespace")
@@ -70,7 +72,7 @@ def parse_publisher(table: Table, *, domains: Sequence[str] | None, source: str)
         domain=domain,
         identity=identity,
         issuer=issuer,
-        source=source,
+        stated_in=stated_in,
         ci=ci,
         plugin=_plugin(table, namespace),
         tier=_tier(table, namespace, domain),
@@ -80,18 +82,20 @@ def parse_publisher(table: Table, *, domains: Sequence[str] | None, source: str)
     )
 
 
-def parse_file_signer(table: Table, *, domains: Sequence[str] | None, source: str) -> PublisherRule:
+def parse_file_signer(
+    table: Table, *, domains: Sequence[str] | None, stated_in: str
+) -> PublisherRule:
     """Return who has to have signed a publisher file, as a `[[publisher_files]]` table states it.
 
     Args:
         table: its keys; those besides `file` and `name` say who.
         domains: as for `parse_publisher`.
-        source: as for `parse_publisher`.
+        stated_in: as for `parse_publisher`.
     """
     table.check_keys(("file", "name", *_IDENTITY_KEYS))
     domain = parse_domain(table, domains)
     ci, identity, issuer = _signer(table, domain, is_release=False)
-    return PublisherRule(ANY_NAMESPACE, domain, identity, issuer, source, ci)
+    return PublisherRule(ANY_NAMESPACE, domain, identity, issuer, stated_in, ci)
 
 
 def who_signs(rule: PublisherRule) -> str:

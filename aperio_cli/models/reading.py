@@ -4,7 +4,7 @@ Two steps. `read_json`, `read_toml` and `read_yaml` give the values of a documen
 `Bounds`, and raise `Unreadable` for any other. A `Table` then reads keys by name, type and form;
 what is wrong with one is raised by the `fail` of whoever owns the document.
 
-What no reader takes, whatever the format: other encodings than UTF-8 (one byte order mark at the
+No reader takes, whatever the format: other encodings than UTF-8 (one byte order mark at the
 start is skipped, as RFC 8259 lets a reader do: editors on Windows write it), a key twice in one
 table, numbers that are not finite or too long, halves of surrogate pairs, and documents that are
 larger, deeper or of more members than their bounds. All of it is found before anything is built

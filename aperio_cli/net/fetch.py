@@ -60,7 +60,7 @@ class FetchRequest:
     """What to fetch, and how much of everything may be spent on it.
 
     Attributes:
-        source: a path, or a file://, http:// or https:// URL.
+        address: a path, or a file://, http:// or https:// URL.
         limit_bytes: the longest body; one byte more is an error.
         expected_digest: what the body has to be; None when it is not known yet.
         offline: refuse whatever is not a file, http on this machine included.
@@ -70,7 +70,7 @@ class FetchRequest:
             written: no link is followed below it.
     """
 
-    source: str
+    address: str
     limit_bytes: int
     expected_digest: Digest | None = None
     offline: bool = False
@@ -110,11 +110,11 @@ def fetch_file(
     Raises:
         DigestMismatch: the body is not the expected one.
         InsecureUrl: plain http to another machine, another scheme, or a redirect to one.
-        Offline: `offline` was asked for and the source is not a file.
+        Offline: `offline` was asked for and the address is not a file.
         ResponseTooLarge: the body is longer than the limit.
-        ResponseNotFound: the source does not have it.
+        ResponseNotFound: the address does not have it.
         NetworkUnavailable: no usable answer within the tries and the time, or an unreadable file.
-        FileNotRegular: the source is a link, a folder or a device.
+        FileNotRegular: the address is a link, a folder or a device.
         DiskFull: there is no space.
     """
     with AsideFile(destination) as aside:
@@ -169,11 +169,11 @@ def place_of_url(url: str) -> Place:
 
 
 def _fetch(request: FetchRequest, sink: BinaryIO, sleep: Callable[[float], None]) -> Fetched:
-    if not _is_url(request.source):
-        fetched = _read_file(request, _local_path(request.source), sink)
+    if not _is_url(request.address):
+        fetched = _read_file(request, _local_path(request.address), sink)
     elif request.offline:
         raise Offline(
-            f"{_shown(request.source)} was not fetched: aperio is offline",
+            f"{_shown(request.address)} was not fetched: aperio is offline",
             why="`--offline` allows no network at all",
             next=["run the same command without `--offline`"],
         )
@@ -182,7 +182,7 @@ def _fetch(request: FetchRequest, sink: BinaryIO, sleep: Callable[[float], None]
     expected = request.expected_digest
     if fetched.is_modified and expected and fetched.digest != expected:
         raise DigestMismatch(
-            f"{_shown(request.source)} was thrown away: it is not the file that was promised",
+            f"{_shown(request.address)} was thrown away: it is not the file that was promised",
             why=f"expected {expected}\nreceived {fetched.digest}",
             next=[
                 "try again, in case the download was changed on the way",
@@ -195,17 +195,17 @@ def _fetch(request: FetchRequest, sink: BinaryIO, sleep: Callable[[float], None]
 # ── files ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _is_url(source: str) -> bool:
-    return "://" in source and not source.lower().startswith("file://")
+def _is_url(address: str) -> bool:
+    return "://" in address and not address.lower().startswith("file://")
 
 
-def _local_path(source: str) -> Path:
-    if not source.lower().startswith("file://"):
-        return Path(source)
-    parts = urlsplit(source)
+def _local_path(address: str) -> Path:
+    if not address.lower().startswith("file://"):
+        return Path(address)
+    parts = urlsplit(address)
     if parts.netloc not in {"", "localhost"}:
         raise InsecureUrl(
-            f"{_shown(source)} was not fetched: a file URL names no other machine",
+            f"{_shown(address)} was not fetched: a file URL names no other machine",
             why=f"expected file:///PATH, found the machine {clean(parts.netloc)}",
             next=["give the path itself"],
         )
@@ -253,7 +253,7 @@ def _copy(request: FetchRequest, chunks: Iterator[bytes], sink: BinaryIO) -> tup
 
 def _too_large(request: FetchRequest, why: str) -> ResponseTooLarge:
     return ResponseTooLarge(
-        f"{_shown(request.source)} was thrown away: it is too long",
+        f"{_shown(request.address)} was thrown away: it is too long",
         why=f"expected at most {request.limit_bytes} bytes; {why}",
         next=["check that the address is right, then tell whoever runs the server"],
     )
@@ -262,36 +262,36 @@ def _too_large(request: FetchRequest, why: str) -> ResponseTooLarge:
 # ── the network ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _parse_url(source: str) -> httpx.URL:
+def _parse_url(address: str) -> httpx.URL:
     """Return the URL, parsed by what connects later, so that both read the same host in it."""
     import httpx
 
     try:
-        return httpx.URL(source)
+        return httpx.URL(address)
     except (httpx.InvalidURL, ValueError) as error:
         raise InsecureUrl(
-            f"{_shown(source)} is not an address that can be fetched",
+            f"{_shown(address)} is not an address that can be fetched",
             # The parser quotes what it could not read, which may be a part of a password.
-            why="" if "@" in source else clean(error),
+            why="" if "@" in address else clean(error),
             next=["check the address for a typing error"],
         ) from error
 
 
-def _require_secure(url: httpx.URL, source: str) -> None:
+def _require_secure(url: httpx.URL, address: str) -> None:
     place = place_of(url.host)
     if place is not Place.UNCLEAR and (
         url.scheme == "https" or (url.scheme == "http" and place is Place.HERE)
     ):
         return
     raise InsecureUrl(
-        f"{_shown(source)} was not fetched: the address is not secure",
+        f"{_shown(address)} was not fetched: the address is not secure",
         why=f"expected https, or http on this machine\nfound    {_shown(str(url))}",
         next=["use the https address of the same server"],
     )
 
 
-def _shown(source: str) -> str:
-    return f"`{shown(source)}`"
+def _shown(address: str) -> str:
+    return f"`{shown(address)}`"
 
 
 class _TryAgain(Exception):
@@ -332,8 +332,8 @@ class _Download:
         raise self._unavailable(f"tried {len(failures)} times; the last time: {failures[-1]}")
 
     def _try(self) -> Fetched:
-        url = _parse_url(self._request.source)
-        _require_secure(url, self._request.source)
+        url = _parse_url(self._request.address)
+        _require_secure(url, self._request.address)
         try:
             return self._follow(url)
         except Unanswered as failure:
@@ -355,7 +355,7 @@ class _Download:
                 target = self._redirect_target(answer, url)
             if place_of(target.host) is not place:
                 raise self._redirect_refused(target)
-            _require_secure(target, self._request.source)
+            _require_secure(target, self._request.address)
             url = target
         raise self._unavailable(f"more than {MAX_REDIRECTS} redirects, one after the other")
 
@@ -376,7 +376,7 @@ class _Download:
         why = f"the server answered {status} {clean(response.reason_phrase)}".rstrip()
         if status in _GONE:
             raise ResponseNotFound(
-                f"{_shown(self._request.source)} is not there",
+                f"{_shown(self._request.address)} is not there",
                 why=why,
                 next=["check the name and the version for a typing error"],
             )
@@ -403,21 +403,21 @@ class _Download:
 
     def _unavailable(self, why: str) -> NetworkUnavailable:
         return NetworkUnavailable(
-            f"{_shown(self._request.source)} was not fetched",
+            f"{_shown(self._request.address)} was not fetched",
             why=why,
             next=["check the connection, then try again"],
         )
 
     def _lasting(self, cause: Cause) -> NetworkUnavailable:
         return cause.error(
-            f"{_shown(self._request.source)} was not fetched: {cause.what}",
+            f"{_shown(self._request.address)} was not fetched: {cause.what}",
             why=cause.why,
             next=cause.next,
         )
 
     def _redirect_refused(self, target: httpx.URL) -> AperioError:
         return InsecureUrl(
-            f"{_shown(self._request.source)} was not fetched: it redirects somewhere unsafe",
+            f"{_shown(self._request.address)} was not fetched: it redirects somewhere unsafe",
             why=f"a redirect must not lead onto this machine or off it\n"
             f"found    {_shown(str(target))}",
             next=["tell whoever runs the server"],

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from aperio_cli.models.publisher import Signer
-from aperio_cli.proving.refusals import evidence, invalid
+from aperio_cli.proving.refusals import invalid, said_by
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -58,7 +58,7 @@ def check_leaf(certificate: x509.Certificate) -> None:
     try:
         key = certificate.public_key()
     except (UnsupportedAlgorithm, ValueError) as error:
-        raise invalid(f"the key in its certificate cannot be read: {evidence(error)}") from error
+        raise invalid(f"the key in its certificate cannot be read: {said_by(error)}") from error
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise invalid(f"its certificate is for a {type(key).__name__}, expected an ECDSA key")
 
@@ -122,7 +122,7 @@ def _claim(certificate: x509.Certificate, number: int) -> str | None:
 
 def _legacy_issuer(certificate: x509.Certificate) -> str | None:
     raw = _extension(certificate, _ISSUER_V1)
-    # What is not UTF-8 differs from every issuer.
+    # An issuer that is not UTF-8 differs from every other.
     return None if raw is None else _plain_text(raw.decode("utf-8", "replace"))
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aperio_cli.errors import Refusal
     from aperio_cli.models.digest import Digest
 
-_EVIDENCE_CHARACTERS = 300
+_SAID_CHARACTERS = 300
 
 
 class Fault(Exception):
@@ -88,16 +88,16 @@ def faulting() -> Iterator[None]:
         raise Fault(
             VerifierCrashed,
             "its signature could not be checked",
-            why=f"{type(crash).__name__}: {clean(crash, limit=_EVIDENCE_CHARACTERS)}",
+            why=f"{type(crash).__name__}: {clean(crash, limit=_SAID_CHARACTERS)}",
             next=["get artifact and bundle again, in case they were damaged on the way"],
         ) from crash
 
 
-def evidence(error: BaseException) -> str:
+def said_by(error: BaseException) -> str:
     """Return an error's text without what pydantic adds: pieces of the bundle, and a link."""
     lines = (line.partition(" [type=")[0].strip() for line in str(error).splitlines())
     text = "\n".join(line for line in lines if line and not line.startswith("For further"))
-    return clean(text, limit=_EVIDENCE_CHARACTERS) or type(error).__name__
+    return clean(text, limit=_SAID_CHARACTERS) or type(error).__name__
 
 
 def invalid(why: str) -> Fault:

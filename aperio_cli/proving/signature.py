@@ -1,7 +1,7 @@
 """Checks that a Sigstore bundle signs a file, and says who signed: the only importer of sigstore.
 
-What a bundle says is believed only after sigstore's verifier accepted it. Its gaps are closed
-around it: it ignores when a trusted certificate authority or log ended and tries the keys of all
+A bundle is believed only after sigstore's verifier accepted it. Its gaps are closed around it: it
+ignores when a trusted certificate authority or log ended and tries the keys of all
 logs (`trusted_root`), it accepts leaves of any lifetime (`certificate`), it leaves to others what
 an envelope contains (`statement`), it compares neither the tree size of a log entry nor the name
 of its log (`_log_entry`), and it raises errors of many unrelated types, and panics (`refusing`).
@@ -33,12 +33,12 @@ from aperio_cli.proving.refusals import (
     Fault,
     another_file,
     broken_root,
-    evidence,
     faulting,
     invalid,
     malformed,
     no_root,
     refusing,
+    said_by,
 )
 from aperio_cli.proving.statement import Statement
 from aperio_cli.proving.trusted_root import (
@@ -242,7 +242,7 @@ def _read_bundle(bundle_json: bytes, *, limit_bytes: int) -> _Material:
         document = json.loads(bundle.to_json())
         certificate = bundle.signing_certificate
     except Exception as error:
-        raise malformed(evidence(error)) from error
+        raise malformed(said_by(error)) from error
     signed = document.get("messageSignature")
     if isinstance(signed, dict) == ("dsseEnvelope" in document):
         raise malformed("expected a signature over a file or an envelope, one of the two")
@@ -353,7 +353,7 @@ def _trusted_root(name: str, document: Mapping[str, Any]) -> TrustedRoot:
     try:
         return ClientTrustConfig.from_json(json.dumps(config)).trusted_root
     except Exception as error:
-        raise broken_root(name, evidence(error)) from error
+        raise broken_root(name, said_by(error)) from error
 
 
 def require_usable(
@@ -388,7 +388,7 @@ def _check_signing_config(
         config["signingConfig"] = read_json(signing_config, Bounds(len(signing_config)))
         _ = ClientTrustConfig.from_json(json.dumps(config)).signing_config  # it is parsed there
     except Exception as error:
-        raise broken_root(name, f"its signing config: {evidence(error)}") from error
+        raise broken_root(name, f"its signing config: {said_by(error)}") from error
 
 
 # ── the verifier ──────────────────────────────────────────────────────────────────────────────────
@@ -433,7 +433,7 @@ def _verify_bundle(
         x509.UnsupportedGeneralNameType,
         UnsupportedAlgorithm,
     ) as error:
-        raise invalid(evidence(error)) from error
+        raise invalid(said_by(error)) from error
     if capture.certificate != material.certificate:
         raise invalid("the verifier did not look at its certificate")
     return content

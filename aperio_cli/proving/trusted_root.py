@@ -16,7 +16,7 @@ from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import RootFacts
 from aperio_cli.models.publisher import LOCAL_DOMAIN
 from aperio_cli.models.reading import Bounds, read_json
-from aperio_cli.proving.refusals import broken_root, evidence, invalid
+from aperio_cli.proving.refusals import broken_root, invalid, said_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +91,7 @@ def trusted_at(root: TrustedRootSource, moment: datetime) -> dict[str, Any]:
         for kind in _LIMITED_KINDS:
             document[kind] = [entry for entry in document[kind] if _was_trusted(entry, moment)]
     except Exception as error:  # a parser's errors for a damaged document are of many types
-        raise broken_root(root.name, evidence(error)) from error
+        raise broken_root(root.name, said_by(error)) from error
     for kind in _LIMITED_KINDS:
         if not document[kind]:
             when = clock.format_timestamp(moment)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.plugin_id import PluginId, PluginRef
     from aperio_cli.paths import Paths
-    from aperio_cli.registry.source import RegistryReader
+    from aperio_cli.registry.reader import RegistryReader
 
 __all__ = ["BUILT_FOLDER", "Registry", "find_built", "open_registry"]
 

@@ -12,7 +12,7 @@ from aperio_cli.files.naming import as_path
 from aperio_cli.models.address import Place
 from aperio_cli.models.registry_index import FILE_NAME
 from aperio_cli.net.fetch import FetchRequest, fetch_bytes
-from aperio_cli.registry.source import check_address, make_offer, read_index, unreadable
+from aperio_cli.registry.reader import check_address, make_offer, read_index, unreadable
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:

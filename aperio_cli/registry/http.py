@@ -12,7 +12,7 @@ from aperio_cli.files import reading, writing
 from aperio_cli.models.address import Place, shown
 from aperio_cli.models.digest import Digest
 from aperio_cli.net.fetch import FetchRequest, fetch_bytes, place_of_url
-from aperio_cli.registry.source import check_address, make_offer, read_index, unreadable
+from aperio_cli.registry.reader import check_address, make_offer, read_index, unreadable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +93,7 @@ class Downloads:
         if body and (is_wanted or (self.offline and expected is None)):
             return body
         request = FetchRequest(
-            source=url,
+            address=url,
             limit_bytes=limit_bytes,
             expected_digest=expected,
             offline=self.offline,

@@ -64,7 +64,7 @@ class Explanation:
             "proof": evidence["proof"],
             "root_now": self.root_now,
             "rule": self.rule.to_json() if self.rule else None,
-            "rule_source": self.rule.source if self.rule else None,
+            "rule_source": self.rule.stated_in if self.rule else None,
             "rule_at_install": evidence["rule"],
             "exceptions": list(self.exceptions),
             "source": receipt.source,

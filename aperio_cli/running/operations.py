@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli.data.state import State
+from aperio_cli.data.state import StateDatabase
 from aperio_cli.errors.files import FilesChanged
 from aperio_cli.errors.usage import ConsentMissing, UsageError
 from aperio_cli.files import writing
@@ -147,20 +147,20 @@ def _require_consent(wanted: Execute) -> None:
         )
 
 
-def open_state(collaborators: Collaborators) -> State:
+def open_state(collaborators: Collaborators) -> StateDatabase:
     """Return the operator's checkpoints and stored values, to be used in a `with` block.
 
     Raises:
         StateUnreadable: the database cannot be read or written.
     """
     writing.ensure_own(collaborators.paths.home)
-    return State(collaborators.paths.state_database)
+    return StateDatabase(collaborators.paths.state_database)
 
 
 @contextlib.contextmanager
 def _state_for(
     collaborators: Collaborators, cleared: Cleared, operation: str
-) -> Iterator[State | None]:
+) -> Iterator[StateDatabase | None]:
     """Give what an operation keeps; None in a home for reading only, when it keeps nothing.
 
     Raises:
@@ -184,7 +184,7 @@ def _may_write(folder: Path) -> bool:
 
 @contextlib.asynccontextmanager
 async def launched(
-    collaborators: Collaborators, cleared: Cleared, state: State | None, listener: Listener
+    collaborators: Collaborators, cleared: Cleared, state: StateDatabase | None, listener: Listener
 ) -> AsyncIterator[RunningPlugin]:
     """Give the running plugin; the store is told the outcome of the check of its files.
 
@@ -251,7 +251,7 @@ class _Operations:
 
     plugin: RunningPlugin
     request: RunRequest
-    state: State | None
+    state: StateDatabase | None
     listener: Listener
 
     async def do(self, operation: str) -> Answered | SyncSummary | Deliveries:

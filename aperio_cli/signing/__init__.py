@@ -134,7 +134,7 @@ def _make(subjects: Sequence[Subject], domain: SigningDomain) -> list[_Made]:
         return []
     maker = _Maker(domain, domain.credential())
 
-    def work(session: client.Session) -> list[_Made]:
+    def work(session: client.SigningSession) -> list[_Made]:
         return [maker.make(session, subject) for subject in subjects]
 
     entries = _ENTRIES_PER_ARTIFACT * len(subjects)
@@ -172,7 +172,7 @@ def sign_file(path: Path, digest: Digest, *, domain: SigningDomain) -> SignedFil
     _check_unchanged(path, digest, step="run the same command again")
     maker = _Maker(domain, domain.credential())
 
-    def work(session: client.Session) -> tuple[bytes, Signer]:
+    def work(session: client.SigningSession) -> tuple[bytes, Signer]:
         bundle = session.sign_digest(digest)
         return bundle, maker.verified(Subject(path, digest, None), bundle)
 
@@ -208,7 +208,7 @@ class _Maker:
     domain: SigningDomain
     credential: Credential
 
-    def make(self, session: client.Session, subject: Subject) -> _Made:
+    def make(self, session: client.SigningSession, subject: Subject) -> _Made:
         """Return the signatures for a file: the provenance says what its certificate says.
 
         Raises:

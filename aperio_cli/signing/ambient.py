@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from aperio_cli.errors.files import NetworkUnavailable
 from aperio_cli.errors.trust import CredentialMissing, IdentityTokenInvalid, SigningTimeout
-from aperio_cli.signing import deadline, failures, surroundings
+from aperio_cli.signing import client_environment, deadline, failures
 from aperio_cli.signing.credential import AUDIENCE
 from aperio_cli.text import clean
 
@@ -130,7 +130,7 @@ def ambient_token(environment: Mapping[str, str]) -> str | None:
         # identity before the job's.
         return environment.get(_GITLAB_TOKEN) or _missing(service, f"{_GITLAB_TOKEN} is not set")
     late = functools.partial(_late, service or GOOGLE)
-    with failures.captured_warnings(), surroundings.of_clients():
+    with failures.captured_warnings(), client_environment.of_clients():
         found = deadline.within(DEADLINE_S, functools.partial(_detect, service), late=late)
     if found is None and service is not None:
         return _missing(service, f"{service.variable} is set; no identity token was found")

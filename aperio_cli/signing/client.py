@@ -31,7 +31,7 @@ _STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class SigningSession:
     """One certificate with its key, in memory only; it lives for ten minutes."""
 
     signer: SigstoreSigner
@@ -77,7 +77,7 @@ class _Progress:
 def with_session(
     domain: SigningDomain,
     credential: Credential,
-    work: Callable[[Session], _Result],
+    work: Callable[[SigningSession], _Result],
     *,
     entries: int,
 ) -> _Result:
@@ -115,7 +115,7 @@ def with_session(
 
 def _attempt(
     credential: Credential,
-    work: Callable[[Session], _Result],
+    work: Callable[[SigningSession], _Result],
     progress: _Progress,
     trust_config: str,
 ) -> _Result:
@@ -126,7 +126,7 @@ def _attempt(
     context = SigningContext.from_trust_config(ClientTrustConfig.from_json(trust_config))
     with context.signer(IdentityToken(credential.token), cache=True) as signer:
         progress.certified = True
-        return work(Session(signer))
+        return work(SigningSession(signer))
 
 
 def _failed(

@@ -35,18 +35,18 @@ _UNREACHABLE: Final = {
 
 
 def of_service(
-    subject: str, error: Exception, evidence: Sequence[str] = (), *, secret: str = ""
+    subject: str, error: Exception, details: Sequence[str] = (), *, secret: str = ""
 ) -> AperioError:
     """Return the error for a service that did not do its part.
 
     Args:
         subject: who it was, for people.
         error: what sigstore, or a package below it, raised.
-        evidence: further lines that explain it.
+        details: further lines that explain it.
         secret: what none of them may show: some servers send back what they were sent.
     """
     said = _server_text(error) or f"{type(error).__name__}: {error}".removesuffix(": ")
-    lines = [text.replace(secret, "***") if secret else text for text in (said, *evidence)]
+    lines = [text.replace(secret, "***") if secret else text for text in (said, *details)]
     why = "\n".join(clean(text, limit=_EVIDENCE_CHARACTERS) for text in lines)
     if cause := find_cause(error):
         return of_cause(subject, cause)

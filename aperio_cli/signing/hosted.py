@@ -17,7 +17,7 @@ from aperio_cli.errors.trust import (
 )
 from aperio_cli.models.address import is_loopback, shown
 from aperio_cli.models.reading import Bounds, read_json
-from aperio_cli.signing import ambient, login, surroundings
+from aperio_cli.signing import ambient, client_environment, login
 from aperio_cli.signing.credential import read_credential
 from aperio_cli.text import clean
 
@@ -74,7 +74,7 @@ class HostedDomain:
     @contextlib.contextmanager
     def serving(self) -> Iterator[str]:
         """Yield its ClientTrustConfig; in the block no stored password replaces the token."""
-        with surroundings.of_clients():
+        with client_environment.of_clients():
             yield self.trust_config
 
     def credential(self) -> Credential:

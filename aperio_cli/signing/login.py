@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.trust import SigningTimeout
-from aperio_cli.signing import deadline, failures, surroundings
+from aperio_cli.signing import client_environment, deadline, failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ def log_in(issuer_url: str, *, out_of_band: bool) -> str:
     work = functools.partial(_log_in, issuer_url, out_of_band=out_of_band)
     with (
         failures.captured_warnings() as warnings,
-        surroundings.of_clients(),
+        client_environment.of_clients(),
         # sigstore asks for the code with `input`, which prompts on stdout: that is for data.
         contextlib.redirect_stdout(sys.stderr),
         _stdin_without_a_lock(),

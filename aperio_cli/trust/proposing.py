@@ -45,13 +45,13 @@ class Proposal:
         namespace: the namespace.
         plugin: the only plugin of it; empty for all.
         tier: one of `TIERS`.
-        source: the file that the rule would stand in.
+        stated_in: the file that the rule would stand in.
     """
 
     namespace: str
     plugin: str = ""
     tier: str = TIERS[0]
-    source: str = ""
+    stated_in: str = ""
 
 
 def propose_rule(signer: Signer, version: str, proposal: Proposal) -> PublisherRule:
@@ -73,12 +73,14 @@ def propose_rule(signer: Signer, version: str, proposal: Proposal) -> PublisherR
         domain=signer.domain,
         identity="" if ci else signer.identity,
         issuer=signer.issuer,
-        source=proposal.source,
+        stated_in=proposal.stated_in,
         ci=ci,
         plugin=proposal.plugin,
         tier=proposal.tier,
     )
-    rule = parse_publisher(Table(proposed.to_json(), _fail), domains=None, source=proposal.source)
+    rule = parse_publisher(
+        Table(proposed.to_json(), _fail), domains=None, stated_in=proposal.stated_in
+    )
     differences = rule.differences(signer, version)
     if differences:
         # Its own signer has to pass: whatever is left over here, no rule can express.

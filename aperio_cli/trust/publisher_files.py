@@ -88,6 +88,6 @@ def verify_publisher_file(request: PublisherFileRequest) -> SignedDocument[Publi
 def _invalid(file: PublisherFile, why: str, steps: Sequence[str]) -> PublisherFileInvalid:
     return PublisherFileInvalid(
         f"`{file.path}` was not accepted, so nobody may sign for anyone that it names",
-        why=f"stated in {file.rule.source}\n{why}",
+        why=f"stated in {file.rule.stated_in}\n{why}",
         next=steps,
     )

@@ -344,7 +344,7 @@ def _stated_repository(rule: DomainRule) -> RootRepository:
         raise TrustRootInvalid(
             f"`{rule.name}` cannot be used: its first TUF root cannot be read",
             why=f"{rule.tuf_root}: {one_line(error)}",
-            next=["bring the file back", f"correct `tuf_root` in {rule.source}"],
+            next=["bring the file back", f"correct `tuf_root` in {rule.stated_in}"],
         ) from error
     url = rule.tuf if rule.tuf.endswith("/") else f"{rule.tuf}/"
     # Whoever names another first root may have lost faith in what the old one led to.

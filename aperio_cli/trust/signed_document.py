@@ -317,7 +317,7 @@ def _remember(request: DocumentRequest[T], current: _Remembered) -> None:
     except (DiskFull, LockHeld, Refusal):
         raise
     except (AperioError, OSError) as error:
-        # What cannot be remembered could be taken back without anybody noticing.
+        # A serial that cannot be remembered could be taken back without anybody noticing.
         why = f"its serial cannot be remembered: {error}"
         raise request.schema.refused(why, ["look at the home's mode"]) from error
 

@@ -43,7 +43,7 @@ from aperio_cli.net.fetch import FetchRequest, fetch_into
 from aperio_cli.text import clean
 from aperio_cli.verifying.clearing import Cleared, clear
 from aperio_cli.verifying.decide import AdmittedArtifact, check_bytes, decide, judge
-from aperio_cli.verifying.evidence import ADD, INSTALL, VERIFY, Case, Deed
+from aperio_cli.verifying.judgement import ADD, INSTALL, VERIFY, Case, Deed
 from aperio_cli.verifying.kept import KeptArtifacts
 from aperio_cli.verifying.remote import DOWNLOAD_TIMEOUT_S, RemoteArtifact
 
@@ -388,7 +388,7 @@ def _download(request: VerifyRequest, offer: Offer, copy: BinaryIO) -> Digest:
     ):
         return offer.digest
     fetch = FetchRequest(
-        source=offer.location,
+        address=offer.location,
         limit_bytes=limit,
         offline=request.offline,
         timeout_s=DOWNLOAD_TIMEOUT_S,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.policy import Policy, PolicyException
     from aperio_cli.models.receipt import Receipt
-    from aperio_cli.verifying.evidence import Judgement
+    from aperio_cli.verifying.judgement import Judgement
 
 NOT_STARTED: Final = "was not started"
 

@@ -20,7 +20,7 @@ from aperio_cli.models.publisher import LOCAL_DOMAIN, TIERS, Demands, Difference
 from aperio_cli.models.receipt import BUNDLE_FILE_NAME
 from aperio_cli.text import clean
 from aperio_cli.verifying import policy_refusals as refusals
-from aperio_cli.verifying.evidence import Case, Judgement
+from aperio_cli.verifying.judgement import Case, Judgement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -274,7 +274,7 @@ def check_receipt(
 def _granted(receipt: Receipt) -> ExceptionGranted | None:
     """Return what the command line granted; what the configuration states is looked up there."""
     recorded = receipt.evidence
-    return recorded if isinstance(recorded, ExceptionGranted) and not recorded.source else None
+    return recorded if isinstance(recorded, ExceptionGranted) and not recorded.stated_in else None
 
 
 def _judge_unsigned(case: Case) -> Judgement:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.policy import PolicyException
     from aperio_cli.models.proof import Attestation
     from aperio_cli.models.publisher import Difference, PublisherRule, Signer
-    from aperio_cli.verifying.evidence import Case
+    from aperio_cli.verifying.judgement import Case
 
 
 def unsigned(case: Case) -> SignatureMissing:
@@ -154,7 +154,7 @@ def other_provenance(
 
 def _named(rule: PublisherRule) -> str:
     plugin = f"/{rule.plugin}" if rule.plugin else ""
-    return f"rule for `{rule.namespace}{plugin}` in {rule.source}"
+    return f"rule for `{rule.namespace}{plugin}` in {rule.stated_in}"
 
 
 def _adding(case: Case) -> str:

@@ -35,7 +35,7 @@ LAYERS = {module: tier for tier, names in TIERS.items() for module in names.spli
 PURE = [
     "verifying/clearing.py",
     "verifying/decide.py",
-    "verifying/evidence.py",
+    "verifying/judgement.py",
     "verifying/policy_refusals.py",
     "installing/succession.py",
     "host/wire/handshake.py",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli.config import Config
-from aperio_cli.data.state import Item, Slice, State
+from aperio_cli.data.state import Item, Slice, StateDatabase
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.paths import Paths
@@ -100,7 +100,7 @@ def test_receipts_keep_manifest_and_interpreter(folder: Path) -> None:
 
 
 def test_the_state_keeps_checkpoint_and_value(folder: Path) -> None:
-    with State(folder / "home" / "state.db") as state:
+    with StateDatabase(folder / "home" / "state.db") as state:
         checkpoint = state.checkpoint(Slice(HELLO, "local", "local"))
         item = state.get(Slice("acme/remediation", "local", "local"), "done/u1")
     assert checkpoint is not None

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aperio_cli.models.publisher import Signer
-    from aperio_cli.signing.client import Session
+    from aperio_cli.signing.client import SigningSession
 
 _GIVEN = "given"
 _TRUST_CONFIG = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
@@ -145,7 +145,7 @@ def _sign(asked: argparse.Namespace) -> None:
         Identification(token=asked.identity_token),
     )
 
-    def work(session: Session) -> bytes:
+    def work(session: SigningSession) -> bytes:
         if not asked.in_toto:
             return session.sign_digest(reading.hash_file(Path(asked.file)))
         # The suite compares the payload byte by byte, so it is signed as it is.

@@ -21,7 +21,7 @@ import pytest
 
 from aperio_cli.archive import writing
 from aperio_cli.building import BuildRequest, build, load_project
-from aperio_cli.data.state import State
+from aperio_cli.data.state import StateDatabase
 from aperio_cli.errors.running import PluginCrashed, PluginReportedError, PluginUnauthenticated
 from aperio_cli.files import tree
 from aperio_cli.host.calls.invocation import Invocation
@@ -169,7 +169,7 @@ def numbers(machine: Machine, programs: Programs) -> Receipt:
 def go_host(host: Host, machine: Machine) -> Iterator[Host]:
     """Our host, for what the machine has installed."""
     host.options["store"] = machine.store
-    with State(machine.root / "state.db") as state:
+    with StateDatabase(machine.root / "state.db") as state:
         host.options["state"] = state
         yield host
 

@@ -2,7 +2,7 @@
 
     python tests/lifecycle/demo.py
 
-A person's shell session, typed by a program: each command is shown, run as its own process, and
+A person's shell walk, typed by a program: each command is shown, run as its own process, and
 must end as it should. A stub of Box's API (tests/simulators/box.py) stands for the service.
 """
 
@@ -35,7 +35,7 @@ class DemoFailed(Exception):
     """A step did not end as it should."""
 
 
-class Session:
+class Walk:
     """Runs commands as a person would type them, and keeps what was proved."""
 
     def __init__(self, folder: Path) -> None:
@@ -131,11 +131,11 @@ def background(arguments: Sequence[str], environment: dict[str, str]) -> Iterato
         process.stdout.close()
 
 
-def authoring(session: Session) -> Path:
+def authoring(walk: Walk) -> Path:
     """Scaffold a project, run its tests, build it; build, sign the Box connector."""
-    session.title("A new plugin: scaffold, test, build")
-    session.run("aperio", "plugin", "init", "github.com/acme/aperio-plugin-hello")
-    session.run(
+    walk.title("A new plugin: scaffold, test, build")
+    walk.run("aperio", "plugin", "init", "github.com/acme/aperio-plugin-hello")
+    walk.run(
         sys.executable,
         "-m",
         "pytest",
@@ -145,55 +145,53 @@ def authoring(session: Session) -> Path:
         "aperio-plugin-hello",
         lines=3,
     )
-    session.prove("a new project's own tests pass at once")
-    session.run("aperio", "plugin", "build", "aperio-plugin-hello", "--check")
-    session.prove("it builds at once, and twice the same bytes")
+    walk.prove("a new project's own tests pass at once")
+    walk.run("aperio", "plugin", "build", "aperio-plugin-hello", "--check")
+    walk.prove("it builds at once, and twice the same bytes")
 
-    session.title("The Box connector: build and sign, with a trust domain of our own")
-    session.run(
-        "aperio", "plugin", "build", str(ROOT / "plugins" / "box"), "--out", "dist", "--check"
-    )
-    session.run("aperio", "trust", "local", "init")
-    session.run("aperio", "plugin", "sign", "dist", "--trust", "local")
-    artifact = next((session.folder / "dist").glob("*.tar.gz"))
-    session.prove(
+    walk.title("The Box connector: build and sign, with a trust domain of our own")
+    walk.run("aperio", "plugin", "build", str(ROOT / "plugins" / "box"), "--out", "dist", "--check")
+    walk.run("aperio", "trust", "local", "init")
+    walk.run("aperio", "plugin", "sign", "dist", "--trust", "local")
+    artifact = next((walk.folder / "dist").glob("*.tar.gz"))
+    walk.prove(
         "a Sigstore bundle stands beside the artifact",
         holds=artifact.with_name(artifact.name + ".sigstore.json").is_file(),
     )
     return artifact
 
 
-def publishing(session: Session, artifact: Path) -> None:
+def publishing(walk: Walk, artifact: Path) -> None:
     """Publish to a registry, and refuse a forgery of what was published."""
-    session.title("Publish to a registry, and verify")
-    session.run("aperio", "registry", "init", "registry")
-    session.run("aperio", "registry", "add", "dist", "--dir", "registry")
-    session.run("aperio", "registry", "build", "--dir", "registry")
-    session.run("aperio", "plugin", "verify", f"./dist/{artifact.name}")
-    forged = session.folder / "forged" / artifact.name
+    walk.title("Publish to a registry, and verify")
+    walk.run("aperio", "registry", "init", "registry")
+    walk.run("aperio", "registry", "add", "dist", "--dir", "registry")
+    walk.run("aperio", "registry", "build", "--dir", "registry")
+    walk.run("aperio", "plugin", "verify", f"./dist/{artifact.name}")
+    forged = walk.folder / "forged" / artifact.name
     forged.parent.mkdir()
     forged.write_bytes(artifact.read_bytes()[:-9] + b"forgery!!")
     bundle = artifact.with_name(artifact.name + ".sigstore.json")
     forged.with_name(bundle.name).write_bytes(bundle.read_bytes())
-    session.run("aperio", "plugin", "install", f"./forged/{artifact.name}", status=3)
-    session.prove("a changed artifact is refused before anything is unpacked")
+    walk.run("aperio", "plugin", "install", f"./forged/{artifact.name}", status=3)
+    walk.prove("a changed artifact is refused before anything is unpacked")
 
 
-def installing(session: Session) -> None:
+def installing(walk: Walk) -> None:
     """Install over HTTP from the registry."""
-    session.title("Install it from the registry, over HTTP on 127.0.0.1")
-    served = str(session.folder / "registry")
-    with background([str(APERIO), "registry", "serve", served], session.environment) as url:
-        session.run("aperio", "plugin", "install", PLUGIN, "--registry", url)
-    session.run("aperio", "plugin", "list")
+    walk.title("Install it from the registry, over HTTP on 127.0.0.1")
+    served = str(walk.folder / "registry")
+    with background([str(APERIO), "registry", "serve", served], walk.environment) as url:
+        walk.run("aperio", "plugin", "install", PLUGIN, "--registry", url)
+    walk.run("aperio", "plugin", "list")
 
 
-def running(session: Session) -> list[str]:
+def running(walk: Walk) -> list[str]:
     """Sync twice against the stub of Box's API; the first time the token expires on the way."""
-    session.title("Run it against an HTTP API; the access token expires on the way")
+    walk.title("Run it against an HTTP API; the access token expires on the way")
     server = [sys.executable, str(ROOT / "tests" / "simulators" / "box.py")]
     server += ["--events", str(EVENTS), "--max-chunk", "200", "--expire-after-chunks", "2"]
-    with background(server, session.environment | {"PYTHONPATH": str(ROOT)}) as url:
+    with background(server, walk.environment | {"PYTHONPATH": str(ROOT)}) as url:
         settings = []
         for setting in (
             f"base_url={url}",
@@ -202,34 +200,34 @@ def running(session: Session) -> list[str]:
             "client_secret=env:BOX_CLIENT_SECRET",
         ):
             settings += ["--set", setting]
-        session.run("aperio", "plugin", "run", PLUGIN, "test", *settings)
-        events = session.run("aperio", "plugin", "run", PLUGIN, *settings, lines=4).splitlines()
+        walk.run("aperio", "plugin", "run", PLUGIN, "test", *settings)
+        events = walk.run("aperio", "plugin", "run", PLUGIN, *settings, lines=4).splitlines()
         ids = [json.loads(line)["envelope"]["id"] for line in events]
-        session.prove(f"{EVENTS} events came, none was lost", holds=len(set(ids)) == EVENTS)
-        again = session.run("aperio", "plugin", "run", PLUGIN, *settings)
-        session.prove("a second sync goes on from the checkpoint: nothing new", holds=again == "")
+        walk.prove(f"{EVENTS} events came, none was lost", holds=len(set(ids)) == EVENTS)
+        again = walk.run("aperio", "plugin", "run", PLUGIN, *settings)
+        walk.prove("a second sync goes on from the checkpoint: nothing new", holds=again == "")
     return events
 
 
-def tampering(session: Session) -> None:
+def tampering(walk: Walk) -> None:
     """Change one installed file; the launch must be refused and name it. Then repair."""
-    session.title("Change one installed file, and try to run it")
-    files = session.folder / "home" / "plugins" / PLUGIN
+    walk.title("Change one installed file, and try to run it")
+    files = walk.folder / "home" / "plugins" / PLUGIN
     victim = next(path for path in files.rglob("*.py") if path.stat().st_size > 0)
     victim.write_text(victim.read_text() + "\nprint('owned')\n")
-    session.run("aperio", "plugin", "run", PLUGIN, "schema", status=3)
-    session.prove("a changed file is named, and nothing of the plugin is executed")
+    walk.run("aperio", "plugin", "run", PLUGIN, "schema", status=3)
+    walk.prove("a changed file is named, and nothing of the plugin is executed")
 
 
-def removing(session: Session) -> None:
-    session.title("Remove it")
-    session.run("aperio", "plugin", "remove", PLUGIN, "--purge")
-    session.run("aperio", "plugin", "list")
-    left = [path for path in (session.folder / "home" / "plugins").rglob("*") if path.is_file()]
-    session.prove("nothing of it is left on disk", holds=not left)
-    mine = str(session.folder).encode()
+def removing(walk: Walk) -> None:
+    walk.title("Remove it")
+    walk.run("aperio", "plugin", "remove", PLUGIN, "--purge")
+    walk.run("aperio", "plugin", "list")
+    left = [path for path in (walk.folder / "home" / "plugins").rglob("*") if path.is_file()]
+    walk.prove("nothing of it is left on disk", holds=not left)
+    mine = str(walk.folder).encode()
     running = [entry.name for entry in Path("/proc").glob("[0-9]*") if mine in _traces(entry)]
-    session.prove("no process of it is left", holds=not set(running) - {str(os.getpid())})
+    walk.prove("no process of it is left", holds=not set(running) - {str(os.getpid())})
 
 
 def _traces(process: Path) -> bytes:
@@ -240,30 +238,30 @@ def _traces(process: Path) -> bytes:
 
 
 def play(folder: Path) -> None:
-    """The whole session in a folder.
+    """The whole walk in a folder.
 
     Raises:
         DemoFailed: a step did not end as it should.
     """
-    session = Session(folder)
+    walk = Walk(folder)
     started_s = time.monotonic()
-    artifact = authoring(session)
-    publishing(session, artifact)
-    installing(session)
-    events = running(session)
-    tampering(session)
-    removing(session)
-    session.title("Envelopes, as NDJSON")
+    artifact = authoring(walk)
+    publishing(walk, artifact)
+    installing(walk)
+    events = running(walk)
+    tampering(walk)
+    removing(walk)
+    walk.title("Envelopes, as NDJSON")
     for line in events[:3]:
         say(line)
-    session.title("What was proved")
-    for claim in session.proved:
+    walk.title("What was proved")
+    for claim in walk.proved:
         say(f"  {green('✓')} {claim}")
-    say(f"\n{len(session.proved)} claims, {time.monotonic() - started_s:.0f} seconds")
+    say(f"\n{len(walk.proved)} claims, {time.monotonic() - started_s:.0f} seconds")
 
 
 def main() -> int:
-    """Play the session in a temporary folder; the exit status."""
+    """Play the walk in a temporary folder; the exit status."""
     with tempfile.TemporaryDirectory(prefix="aperio-demo-") as folder:
         try:
             play(Path(folder))

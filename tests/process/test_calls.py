@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli.data.state import State
+from aperio_cli.data.state import StateDatabase
 from aperio_cli.errors.running import (
     PluginConfigInvalid,
     PluginContractBroken,
@@ -249,7 +249,7 @@ def test_an_sdk_plugin_keeps_state_between_launches(host: Host, tmp_path: Path) 
     async def use(plugin: RunningPlugin) -> str:
         return str((await plugin.connector.test_connection(Invocation())).account["runs"])
 
-    with State(tmp_path / "state.db") as state:
+    with StateDatabase(tmp_path / "state.db") as state:
         host.options["state"] = state
         target = development(PLUGINS / "with_sdk.py", state=True)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli.data.state import State
+from aperio_cli.data.state import StateDatabase
 from aperio_cli.errors.running import PluginCrashed, PluginFault
 from aperio_cli.host.calls.letters import DeadLetter
 from aperio_cli.host.calls.session import SessionRequest, open_session
@@ -29,8 +29,8 @@ MARK = "[masked: api_key]"
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    with State(tmp_path / "state.db") as opened:
+def state(tmp_path: Path) -> Iterator[StateDatabase]:
+    with StateDatabase(tmp_path / "state.db") as opened:
         yield opened
 
 
@@ -46,7 +46,7 @@ class Told:
         self.lines += [event.line for event in events]
 
 
-def sync(host: Host, state: State, mode: str, **settings: object) -> Told:
+def sync(host: Host, state: StateDatabase, mode: str, **settings: object) -> Told:
     told = Told()
     given = {"mode": mode, "account": "ada", "api_key": KEY, **settings}
 
@@ -70,7 +70,7 @@ def said(host: Host, told: Told) -> str:
 
 @pytest.mark.parametrize("mode", ["well", "header", "denied", "crash", "refused"])
 def test_what_a_plugin_tells_is_shown_without_its_secrets(
-    host: Host, state: State, mode: str
+    host: Host, state: StateDatabase, mode: str
 ) -> None:
     told = sync(host, state, mode)
 
@@ -87,27 +87,29 @@ def test_what_a_plugin_tells_is_shown_without_its_secrets(
         assert [note for note in told.notes if isinstance(note, ProgressMade)]
 
 
-def test_events_are_passed_on_as_they_are(host: Host, state: State) -> None:
+def test_events_are_passed_on_as_they_are(host: Host, state: StateDatabase) -> None:
     told = sync(host, state, "well")
 
     (line,) = told.lines
     assert f'"record":{{"key":"{KEY}"}}'.encode() in line
 
 
-def test_an_error_about_the_plugin_says_where_a_secret_stood(host: Host, state: State) -> None:
+def test_an_error_about_the_plugin_says_where_a_secret_stood(
+    host: Host, state: StateDatabase
+) -> None:
     denied = sync(host, state, "denied").error
     assert denied
     assert f"not with {MARK}" in denied.what
     assert f"the plugin says: try another than {MARK}" in denied.next
 
 
-def test_the_last_words_of_a_crash_are_masked(host: Host, state: State) -> None:
+def test_the_last_words_of_a_crash_are_masked(host: Host, state: StateDatabase) -> None:
     crashed = sync(host, state, "crash").error
     assert isinstance(crashed, PluginCrashed)
     assert f"fatal: {MARK}" in crashed.why
 
 
-def test_a_dead_letter_is_masked(host: Host, state: State) -> None:
+def test_a_dead_letter_is_masked(host: Host, state: StateDatabase) -> None:
     (letter,) = [
         note for note in sync(host, state, "refused").notes if isinstance(note, DeadLetter)
     ]
@@ -127,7 +129,7 @@ def test_the_answer_of_a_connection_test_is_masked(host: Host) -> None:
 
 
 def test_a_value_that_was_referred_to_is_a_secret_and_any_other_is_not(
-    host: Host, state: State
+    host: Host, state: StateDatabase
 ) -> None:
     basic = base64.b64encode(f"ada-lovelace:{KEY}".encode()).decode()[:16]
 

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from aperio_cli.commands.plugin import showing
-from aperio_cli.data.state import Slice, State
+from aperio_cli.data.state import Slice, StateDatabase
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.running import (
     EventNotPassedOn,
@@ -64,8 +64,8 @@ def slice_of(folder: Path) -> Slice:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    with State(tmp_path / "state.db") as opened:
+def state(tmp_path: Path) -> Iterator[StateDatabase]:
+    with StateDatabase(tmp_path / "state.db") as opened:
         yield opened
 
 
@@ -94,7 +94,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def sync(
-    host: Host, name: str | Path, state: State, sink: Callable[..., Any], **request: Any
+    host: Host, name: str | Path, state: StateDatabase, sink: Callable[..., Any], **request: Any
 ) -> tuple[SyncSummary, list[Note]]:
     """Run a simulator's sync."""
     notes: list[Note] = []
@@ -139,7 +139,9 @@ def credentials(url: str, **more: object) -> dict[str, object]:
 # ── at least once ─────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_sync_gives_stamped_lines_and_stores_the_checkpoint(host: Host, state: State) -> None:
+def test_a_sync_gives_stamped_lines_and_stores_the_checkpoint(
+    host: Host, state: StateDatabase
+) -> None:
     sink = Sink()
 
     summary, notes = sync(host, "bare", state, sink, organization_id="acme-corp")
@@ -167,7 +169,7 @@ def test_a_sync_gives_stamped_lines_and_stores_the_checkpoint(host: Host, state:
     }
 
 
-def test_a_second_sync_goes_on_from_the_checkpoint(host: Host, state: State) -> None:
+def test_a_second_sync_goes_on_from_the_checkpoint(host: Host, state: StateDatabase) -> None:
     sink = Sink()
 
     sync(host, "bare", state, sink)
@@ -177,7 +179,7 @@ def test_a_second_sync_goes_on_from_the_checkpoint(host: Host, state: State) -> 
 
 
 def test_a_full_sync_hands_over_the_cursor_and_says_full(
-    host: Host, state: State, tmp_path: Path
+    host: Host, state: StateDatabase, tmp_path: Path
 ) -> None:
     state.store_checkpoint(slice_of(tmp_path), b"7", version="1.0.0")
     script = tmp_path / "plugin.py"
@@ -198,7 +200,7 @@ def test_a_full_sync_hands_over_the_cursor_and_says_full(
 
 
 def test_no_checkpoint_is_stored_when_the_sink_did_not_accept_what_is_before_it(
-    host: Host, state: State
+    host: Host, state: StateDatabase
 ) -> None:
     with pytest.raises(BrokenPipeError):
         sync(host, "bare", state, Sink(breaks_after=1))
@@ -206,7 +208,9 @@ def test_no_checkpoint_is_stored_when_the_sink_did_not_accept_what_is_before_it(
     assert state.checkpoint(SLICE) is None
 
 
-def test_a_crash_loses_nothing_and_repeats_carry_the_same_ids(host: Host, state: State) -> None:
+def test_a_crash_loses_nothing_and_repeats_carry_the_same_ids(
+    host: Host, state: StateDatabase
+) -> None:
     crashed, resumed = Sink(), Sink()
     with pytest.raises(PluginCrashed):
         sync(host, "crashes", state, crashed)
@@ -220,7 +224,7 @@ def test_a_crash_loses_nothing_and_repeats_carry_the_same_ids(host: Host, state:
 
 
 def test_what_cannot_be_passed_on_is_told_and_counted_and_the_sync_goes_on(
-    host: Host, state: State
+    host: Host, state: StateDatabase
 ) -> None:
     sink = Sink()
 
@@ -238,7 +242,7 @@ def test_what_cannot_be_passed_on_is_told_and_counted_and_the_sync_goes_on(
 
 
 def test_a_strict_sync_stops_at_the_first_dead_letter_before_its_checkpoint(
-    host: Host, state: State
+    host: Host, state: StateDatabase
 ) -> None:
     with pytest.raises(EventNotPassedOn) as caught:
         sync(host, "mortal", state, Sink(), strict=True)
@@ -250,7 +254,7 @@ def test_a_strict_sync_stops_at_the_first_dead_letter_before_its_checkpoint(
 
 
 def test_a_text_that_is_not_utf_8_costs_its_own_event_and_a_name_is_mended(
-    host: Host, state: State, tmp_path: Path
+    host: Host, state: StateDatabase, tmp_path: Path
 ) -> None:
     script, sink = tmp_path / "plugin.py", Sink()
     script.write_text(
@@ -276,7 +280,9 @@ def test_a_text_that_is_not_utf_8_costs_its_own_event_and_a_name_is_mended(
     assert sink.envelopes()[0]["actor"] == {"display_name": "Ada \ufffd\ufffd\ufffd"}
 
 
-def test_a_slow_sink_slows_the_plugin_down(host: Host, state: State, tmp_path: Path) -> None:
+def test_a_slow_sink_slows_the_plugin_down(
+    host: Host, state: StateDatabase, tmp_path: Path
+) -> None:
     made = tmp_path / "made"
     script = tmp_path / "plugin.py"
     script.write_text(
@@ -311,7 +317,7 @@ def test_a_slow_sink_slows_the_plugin_down(host: Host, state: State, tmp_path: P
 
 
 def test_a_sink_that_blocks_for_ever_does_not_block_a_cancellation(
-    host: Host, state: State
+    host: Host, state: StateDatabase
 ) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, True)
@@ -331,7 +337,7 @@ def test_a_sink_that_blocks_for_ever_does_not_block_a_cancellation(
     os.close(reader)  # which ends the thread that is still writing
 
 
-def test_a_writer_sink_passes_on_what_its_writer_raises(host: Host, state: State) -> None:
+def test_a_writer_sink_passes_on_what_its_writer_raises(host: Host, state: StateDatabase) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -347,7 +353,7 @@ def test_a_writer_sink_passes_on_what_its_writer_raises(host: Host, state: State
 
 
 def test_an_expired_token_is_renewed_and_the_sync_goes_on_from_the_checkpoint(
-    host: Host, state: State
+    host: Host, state: StateDatabase
 ) -> None:
     sink = Sink()
 
@@ -366,7 +372,7 @@ def test_an_expired_token_is_renewed_and_the_sync_goes_on_from_the_checkpoint(
     [(True, ["e0 e1 e2", "e2 e3 e4", "e4 e5"]), (False, ["e2 e3 e4", "e4 e5"])],
 )
 def test_a_full_sync_begins_anew_once_and_goes_on_from_its_checkpoint_with_each_new_token(
-    host: Host, state: State, *, full: bool, read: list[str]
+    host: Host, state: StateDatabase, *, full: bool, read: list[str]
 ) -> None:
     state.store_checkpoint(SLICE, b"2", version="1.0.0")
     sink = Sink()
@@ -380,7 +386,7 @@ def test_a_full_sync_begins_anew_once_and_goes_on_from_its_checkpoint_with_each_
 
 
 def test_the_client_secret_goes_to_the_token_server_and_not_to_the_plugin(
-    host: Host, state: State
+    host: Host, state: StateDatabase
 ) -> None:
     with token_server() as (url, asked):
         sync(host, "expiring", state, Sink(), settings=credentials(url))
@@ -402,7 +408,7 @@ def test_the_client_secret_goes_to_the_token_server_and_not_to_the_plugin(
     ],
 )
 def test_the_client_secret_stays_with_the_host_whatever_the_plugin_says_about_it(
-    host: Host, state: State, tmp_path: Path, declared: dict[str, Any]
+    host: Host, state: StateDatabase, tmp_path: Path, declared: dict[str, Any]
 ) -> None:
     sink = Sink()
 
@@ -425,7 +431,7 @@ def test_the_client_secret_stays_with_the_host_whatever_the_plugin_says_about_it
 )
 def test_a_declaration_that_could_give_the_secret_away_is_refused_before_anything_is_sent(
     host: Host,
-    state: State,
+    state: StateDatabase,
     tmp_path: Path,
     fields: list[dict[str, Any]],
     address: str,
@@ -444,7 +450,7 @@ def test_a_declaration_that_could_give_the_secret_away_is_refused_before_anythin
 
 @pytest.mark.parametrize("stated", [{"base_url": ""}, {"base_url": None}, {}])
 def test_a_default_of_the_plugins_cannot_have_the_secret_sent_to_this_machine(
-    host: Host, state: State, tmp_path: Path, stated: dict[str, object]
+    host: Host, state: StateDatabase, tmp_path: Path, stated: dict[str, object]
 ) -> None:
     secrets: dict[str, object] = {"client_id": "me", "client_secret": "s3cr3t"}
 
@@ -459,7 +465,7 @@ def test_a_default_of_the_plugins_cannot_have_the_secret_sent_to_this_machine(
 
 
 def test_a_token_that_is_refused_without_any_progress_ends_the_sync(
-    host: Host, state: State
+    host: Host, state: StateDatabase
 ) -> None:
     with token_server() as (url, asked), pytest.raises(PluginUnauthenticated) as caught:
         sync(host, "expiring", state, Sink(), settings=credentials(url, stuck=True))
@@ -471,7 +477,7 @@ def test_a_token_that_is_refused_without_any_progress_ends_the_sync(
     assert stored.cursor == b"2"
 
 
-def test_refused_credentials_are_told_without_the_secret(host: Host, state: State) -> None:
+def test_refused_credentials_are_told_without_the_secret(host: Host, state: StateDatabase) -> None:
     body = b'{"error": "invalid_client", "error_description": "s3cr3t is wrong"}'
 
     with token_server(status=401, body=body) as (url, _), pytest.raises(TokenRefused) as caught:
@@ -597,7 +603,7 @@ def test_a_destination_that_fails_at_all_of_them_is_at_fault_itself(
     ],
 )
 def test_a_wrong_setting_is_named_before_anything_is_asked_of_the_service(
-    host: Host, state: State, settings: dict[str, object], key: str, why: str
+    host: Host, state: StateDatabase, settings: dict[str, object], key: str, why: str
 ) -> None:
     with pytest.raises(PluginConfigInvalid) as caught:
         sync(host, "expiring", state, Sink(), settings=settings)
@@ -620,7 +626,9 @@ def told_by_store(host: Host, organization_id: str = "local", **changes: Any) ->
     return str(host.run(development(PLUGINS / "remembers.py", **changes), use))
 
 
-def test_a_plugin_with_state_reaches_its_slice_and_no_other(host: Host, state: State) -> None:
+def test_a_plugin_with_state_reaches_its_slice_and_no_other(
+    host: Host, state: StateDatabase
+) -> None:
     host.options["state"] = state
 
     told = told_by_store(host, "acme-corp", state=True)
@@ -633,7 +641,7 @@ def test_a_plugin_with_state_reaches_its_slice_and_no_other(host: Host, state: S
 
 
 def test_two_folders_of_one_id_share_no_stored_state(
-    host: Host, state: State, tmp_path: Path
+    host: Host, state: StateDatabase, tmp_path: Path
 ) -> None:
     host.options["state"] = state
     first, second, linked = (tmp_path / name for name in ("first", "second", "linked"))
@@ -651,7 +659,7 @@ def test_two_folders_of_one_id_share_no_stored_state(
     assert [told[turn].split()[0] for turn in range(3)] == ["1", "1", "2"]
 
 
-def test_a_plugin_that_asked_for_no_state_gets_no_store(host: Host, state: State) -> None:
+def test_a_plugin_that_asked_for_no_state_gets_no_store(host: Host, state: StateDatabase) -> None:
     host.options["state"] = state
 
     assert told_by_store(host, state=False) == "no store"
@@ -690,7 +698,7 @@ def promising(folder: Path, *events: tuple[str, str]) -> Path:
 
 
 def test_events_that_are_less_than_promised_arrive_and_are_said(
-    host: Host, state: State, tmp_path: Path
+    host: Host, state: StateDatabase, tmp_path: Path
 ) -> None:
     events = [("a", "box.login"), ("b", "box.new"), ("a", "box.login"), ("c", "box.new")]
     sink = Sink()
@@ -710,7 +718,7 @@ def test_events_that_are_less_than_promised_arrive_and_are_said(
 
 
 def test_an_event_of_another_provider_is_a_dead_letter(
-    host: Host, state: State, tmp_path: Path
+    host: Host, state: StateDatabase, tmp_path: Path
 ) -> None:
     events = [("a", "box.login"), ("b", "okta.login"), ("c", "box.login"), ("d", "box.")]
     sink = Sink()

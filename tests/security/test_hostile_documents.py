@@ -25,7 +25,7 @@ from aperio_plugin._generated.aperio.plugin.v1 import common_pb2, connector_pb2
 
 from aperio_cli import clock
 from aperio_cli.commands.plugin.settings import read_settings
-from aperio_cli.config import Config, DomainRule, Statements
+from aperio_cli.config import Config, ConfigFile, DomainRule
 from aperio_cli.config.reading import read_site
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.building import ManifestInvalid, ManifestKindUnknown
@@ -161,7 +161,7 @@ def _record(folder: Path) -> object:
 
 def _source() -> dict[str, Any]:
     return {
-        "schema": "aperio.registry.source/v1",
+        "schema": "aperio.registry.reader/v1",
         "serial": 3,
         "updated_at": "2026-01-02T03:04:05Z",
     }
@@ -359,7 +359,7 @@ TOML_DOORS: dict[str, Door] = {
         lambda: {"policy": {"require": "verified"}},
         (ConfigurationInvalid,),
         MIB,
-        nothing=Statements(),  # an empty file states nothing
+        nothing=ConfigFile(),  # an empty file states nothing
     ),
     "settings in TOML": Door(
         _written("a.toml", lambda folder: read_settings([], str(folder / "a.toml"))),

@@ -11,7 +11,7 @@ from platformdirs.macos import MacOS
 
 from aperio_cli import config
 from aperio_cli.__main__ import main
-from aperio_cli.data.state import State
+from aperio_cli.data.state import StateDatabase
 from aperio_cli.errors import AperioError, Refusal
 from aperio_cli.errors.files import FolderNotPrivate, PathShared
 from aperio_cli.errors.usage import ConfigurationInvalid
@@ -219,7 +219,7 @@ def _home(file: Path, _paths: Paths) -> None:
 
 
 def _state(file: Path, _paths: Paths) -> None:
-    State(file).close()
+    StateDatabase(file).close()
 
 
 def _local_domain(file: Path, _paths: Paths) -> None:

@@ -15,8 +15,8 @@ import pytest
 
 from aperio_cli.config import (
     Config,
+    ConfigFile,
     PublisherFile,
-    Statements,
     forbidden_by_site,
     policy_in_force,
 )
@@ -230,11 +230,11 @@ def test_users_exception_from_a_limit_that_the_site_requires_does_not_count(
 
 def test_sites_own_exception_counts_against_its_own_requirement(tmp_path: Path) -> None:
     policy = load(tmp_path, "", require("verified") + EXCEPTION).policy
-    assert [each.source for each in policy.exceptions] == [str(tmp_path / "site.toml")]
+    assert [each.stated_in for each in policy.exceptions] == [str(tmp_path / "site.toml")]
 
 
 def test_forbidden_by_site_says_what_the_site_states() -> None:
-    site = Statements(require="verified", sandbox_require=("memory",))
+    site = ConfigFile(require="verified", sandbox_require=("memory",))
     assert forbidden_by_site("unverified", site) == '[policy] require = "verified"'
     assert forbidden_by_site("limit:memory", site) == '[sandbox] require "memory"'
     assert forbidden_by_site("limit:cpu", site) == ""
@@ -246,7 +246,7 @@ def test_forbidden_by_site_says_what_the_site_states() -> None:
 def test_sites_domain_wins_over_a_users_of_the_same_name(tmp_path: Path) -> None:
     mine = but(DOMAIN, "file", '"/home/mallory/root.json"')
     [domain] = load(tmp_path, mine, DOMAIN).domains
-    assert domain.source == str(tmp_path / "site.toml")
+    assert domain.stated_in == str(tmp_path / "site.toml")
 
 
 @pytest.mark.parametrize("site", [PERSON, FILE.replace("/etc/aperio/", "/etc/site/")])
@@ -358,7 +358,7 @@ def any_rule(dice: random.Random) -> PublisherRule:
         domain=dice.choice(("public", "public", "internal")),
         identity="" if ci else dice.choice(PEOPLE),
         issuer=ISSUER,
-        source=f"rule {dice.random()}",
+        stated_in=f"rule {dice.random()}",
         ci=ci,
         plugin=dice.choice(("", "", "box", "hat")),
         tier=dice.choice(TIERS),
@@ -372,11 +372,11 @@ def some_rules(dice: random.Random, least: int = 0) -> tuple[PublisherRule, ...]
     return tuple(any_rule(dice) for _ in range(dice.randint(least, 4)))
 
 
-def any_statements(dice: random.Random, *, least: int = 0) -> Statements:
+def any_statements(dice: random.Random, *, least: int = 0) -> ConfigFile:
     names = ("a", "b")
     organizations = tuple((n, dice.choice(REQUIREMENTS)) for n in names if dice.random() < 0.3)
     rules = ("unsigned", "unverified", "limit:memory")
-    return Statements(
+    return ConfigFile(
         publishers=some_rules(dice, least),
         require=dice.choice(("", *REQUIREMENTS)),
         organizations=organizations,
@@ -390,7 +390,7 @@ def any_statements(dice: random.Random, *, least: int = 0) -> Statements:
     )
 
 
-def likely_user(dice: random.Random, site: Statements) -> Statements:
+def likely_user(dice: random.Random, site: ConfigFile) -> ConfigFile:
     """A user who copies rules of the site's and changes them, which is how one gets around it."""
     user = any_statements(dice)
     other = any_rule(dice)
@@ -410,12 +410,12 @@ def likely_user(dice: random.Random, site: Statements) -> Statements:
     return replace(user, publishers=dice.choice(((), (), user.publishers)) + twisted)
 
 
-def apart(dice: random.Random, user: Statements) -> tuple[Statements, Statements]:
+def apart(dice: random.Random, user: ConfigFile) -> tuple[ConfigFile, ConfigFile]:
     """A user's statements, some of them in config.toml and the others by commands."""
     cut, other = dice.randint(0, len(user.publishers)), any_statements(dice)
     stated = replace(user, publishers=user.publishers[:cut], exceptions=other.exceptions)
     managed = replace(user, publishers=user.publishers[cut:], publisher_files=())
-    return dice.choice(((stated, managed), (user, Statements()), (Statements(), user)))
+    return dice.choice(((stated, managed), (user, ConfigFile()), (ConfigFile(), user)))
 
 
 def admits(policy: Policy, plugin: PluginId, who: Signer, organization: str, builder: str) -> bool:
@@ -435,7 +435,7 @@ def admits(policy: Policy, plugin: PluginId, who: Signer, organization: str, bui
     return False
 
 
-def alone(site: Statements, rules: tuple[PublisherRule, ...] = ()) -> Policy:
+def alone(site: ConfigFile, rules: tuple[PublisherRule, ...] = ()) -> Policy:
     """What the site's file says by itself, without the code that is tested."""
     states = bool(site.require or site.organizations or site.require_provenance)
     return Policy(

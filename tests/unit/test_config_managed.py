@@ -16,10 +16,10 @@ from aperio_cli import clock
 from aperio_cli.config import (
     REQUIRABLE,
     Config,
+    ConfigFile,
     DomainRule,
     PublisherFile,
     RegistryRule,
-    Statements,
     changes,
     load_config,
     managed,
@@ -39,7 +39,7 @@ from tests.unit.test_config_floor import any_rule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Change = Callable[[Config], Statements]
+    Change = Callable[[Config], ConfigFile]
 
 SOON = (clock.now() + timedelta(days=30)).date().isoformat()
 LATER = (clock.now() + timedelta(days=60)).date().isoformat()
@@ -158,7 +158,7 @@ def test_change_is_written_once_and_privately_and_config_toml_is_not(
     assert managed.change(paths, wanted)
     assert paths.config_file.read_text() == LOCAL
     assert paths.managed_file.stat().st_mode & 0o777 == 0o600
-    assert load_config(paths).managed != Statements()
+    assert load_config(paths).managed != ConfigFile()
     with unchanged(paths.home):
         assert not managed.change(paths, wanted)
 
@@ -169,12 +169,12 @@ def test_changes_add_up_and_say_who_owns_the_file(paths: Paths) -> None:
     text = paths.managed_file.read_text()
     assert text.startswith("# Written by aperio's commands, which own this file")
     source = str(paths.managed_file)
-    assert load_config(paths).managed == Statements(
-        publishers=(replace(PERSON, source=source),),
-        domains=(replace(DOMAIN, source=source),),
+    assert load_config(paths).managed == ConfigFile(
+        publishers=(replace(PERSON, stated_in=source),),
+        domains=(replace(DOMAIN, stated_in=source),),
         require="verified",
         organizations=(("a b", "verified"),),
-        exceptions=(replace(GRANTED, source=source),),
+        exceptions=(replace(GRANTED, stated_in=source),),
     )
 
 
@@ -259,7 +259,7 @@ def throws() -> list[random.Random]:
 
 def possible_rule(dice: random.Random, source: str) -> PublisherRule:
     """A rule that the reader of config.toml accepts."""
-    stated = replace(any_rule(dice), source=source)
+    stated = replace(any_rule(dice), stated_in=source)
     built_from = dice.choice(("", "https://github.com/acme/box"))
     stated = replace(stated, demands=replace(stated.demands, source_repository=built_from))
     if not stated.ci:
@@ -274,7 +274,7 @@ def possible_rule(dice: random.Random, source: str) -> PublisherRule:
 def possible_file(dice: random.Random, source: str) -> PublisherFile:
     who = rule(domain="public", issuer="https://x.example", identity=dice.choice(WORDS))
     path = Path(f"/etc/{dice.choice(WORDS)}.json")
-    return PublisherFile(path, replace(who, source=source), dice.choice(["", "acme-team"]))
+    return PublisherFile(path, replace(who, stated_in=source), dice.choice(["", "acme-team"]))
 
 
 def possible_domain(dice: random.Random, name: str, source: str) -> DomainRule:
@@ -292,14 +292,14 @@ def possible_exception(dice: random.Random, source: str) -> PolicyException:
     )
 
 
-def possible_statements(dice: random.Random, path: Path) -> Statements:
+def possible_statements(dice: random.Random, path: Path) -> ConfigFile:
     source = str(path)
 
     def some(make: Callable[..., object]) -> tuple[object, ...]:
         return tuple(make(dice, source) for _ in range(dice.randint(0, 3)))
 
     names = dice.sample(WORDS, dice.randint(0, len(WORDS)))
-    return Statements(
+    return ConfigFile(
         publishers=some(possible_rule),  # type: ignore[arg-type] # each `make` gives one kind
         publisher_files=some(possible_file),  # type: ignore[arg-type] # as above
         domains=tuple(
@@ -330,7 +330,7 @@ def test_build_is_written_with_all_its_fields(paths: Paths) -> None:
     build = build_rule(signer_workflow="https://github.com/acme/w.yml@refs/tags/v1")
     managed.change(paths, partial(changes.with_publisher, rule=build))
     [found] = load_config(paths).managed.publishers
-    assert found == replace(build, source=str(paths.managed_file))
+    assert found == replace(build, stated_in=str(paths.managed_file))
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_lists_of_both_files_count_and_those_of_config_toml_come_first(paths: Pa
     by_hand(paths, LOCAL + '[[registries]]\nurl = "/b"\n')
     by_command(paths, BUILD + '[[registries]]\nurl = "/a"\n[[registries]]\nurl = "/b"\n')
     config = load_config(paths)
-    sources = [each.source for each in config.policy.publishers]
+    sources = [each.stated_in for each in config.policy.publishers]
     assert sources == [str(paths.config_file), str(paths.managed_file)]
     assert [each.url for each in config.registries] == ["/b", "/a"]
 
@@ -529,11 +529,11 @@ file = "/etc/acme.json"
     assert (
         config.user
         == config.stated
-        == Statements(
-            publishers=(rule(source=source),),
-            domains=(replace(DOMAIN, source=source),),
+        == ConfigFile(
+            publishers=(rule(stated_in=source),),
+            domains=(replace(DOMAIN, stated_in=source),),
             organizations=(("acme-prod", "verified"),),
-            exceptions=(replace(GRANTED, source=source),),
+            exceptions=(replace(GRANTED, stated_in=source),),
         )
     )
     managed.change(paths, ADD)

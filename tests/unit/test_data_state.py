@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli.data.state import MAX_SLICE_BYTES, MAX_VALUE_BYTES, Item, Slice, State, open_kept
+from aperio_cli.data.state import (
+    MAX_SLICE_BYTES,
+    MAX_VALUE_BYTES,
+    Item,
+    Slice,
+    StateDatabase,
+    open_kept,
+)
 from aperio_cli.errors.files import RecordNewer
 from aperio_cli.errors.running import StateConflict, StateLimit, StateUnreadable
 
@@ -35,15 +42,15 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def state(path: Path) -> Iterator[State]:
-    with State(path) as opened:
+def state(path: Path) -> Iterator[StateDatabase]:
+    with StateDatabase(path) as opened:
         yield opened
 
 
 def test_every_file_of_the_database_is_this_users_alone(path: Path) -> None:
     mask = os.umask(0)
     try:
-        with State(path) as state:
+        with StateDatabase(path) as state:
             state.put(MINE, "key", b"value")
             modes = {
                 file.name: stat.S_IMODE(file.stat().st_mode)
@@ -58,18 +65,18 @@ def test_every_file_of_the_database_is_this_users_alone(path: Path) -> None:
 
 
 def test_a_checkpoint_is_there_after_opening_again(path: Path) -> None:
-    with State(path) as state:
+    with StateDatabase(path) as state:
         state.store_checkpoint(MINE, b"one", version="1.0.0")
         state.store_checkpoint(MINE, b"\x00two", version="1.1.0")
 
-    with State(path) as state:
+    with StateDatabase(path) as state:
         found = state.checkpoint(MINE)
         assert found is not None
         assert (found.cursor, found.version) == (b"\x00two", "1.1.0")
         assert [state.checkpoint(other) for other in OTHERS] == [None, None, None]
 
 
-def test_a_cursor_over_the_limit_is_refused_and_the_old_one_stays(state: State) -> None:
+def test_a_cursor_over_the_limit_is_refused_and_the_old_one_stays(state: StateDatabase) -> None:
     state.store_checkpoint(MINE, b"x" * 65536, version="1.0.0")
 
     with pytest.raises(StateLimit):
@@ -80,13 +87,13 @@ def test_a_cursor_over_the_limit_is_refused_and_the_old_one_stays(state: State) 
     assert found.cursor == b"x" * 65536
 
 
-def test_a_value_is_stored_with_a_growing_revision(state: State) -> None:
+def test_a_value_is_stored_with_a_growing_revision(state: StateDatabase) -> None:
     assert state.put(MINE, "key", b"a") == 1
     assert state.put(MINE, "key", b"") == 2
     assert state.get(MINE, "key") == Item(b"", 2)
 
 
-def test_slices_do_not_see_each_other(state: State) -> None:
+def test_slices_do_not_see_each_other(state: StateDatabase) -> None:
     state.put(MINE, "key", b"mine")
     for other in OTHERS:
         assert state.get(other, "key") is None
@@ -96,7 +103,7 @@ def test_slices_do_not_see_each_other(state: State) -> None:
     assert state.get(MINE, "key") == Item(b"mine", 1)
 
 
-def test_a_conditional_put_stores_only_over_the_revision_it_names(state: State) -> None:
+def test_a_conditional_put_stores_only_over_the_revision_it_names(state: StateDatabase) -> None:
     assert state.put(MINE, "key", b"a", if_revision=0) == 1
     with pytest.raises(StateConflict, match="changed meanwhile"):
         state.put(MINE, "key", b"b", if_revision=0)
@@ -108,7 +115,7 @@ def test_a_conditional_put_stores_only_over_the_revision_it_names(state: State) 
     assert state.get(MINE, "absent") is None
 
 
-def test_a_deleted_key_is_gone_and_deleting_again_is_harmless(state: State) -> None:
+def test_a_deleted_key_is_gone_and_deleting_again_is_harmless(state: StateDatabase) -> None:
     state.put(MINE, "key", b"a")
     state.delete(MINE, "key")
     state.delete(MINE, "key")
@@ -118,7 +125,7 @@ def test_a_deleted_key_is_gone_and_deleting_again_is_harmless(state: State) -> N
 
 
 @pytest.mark.parametrize("key", ["", "x" * 513, "é" * 257])
-def test_a_key_outside_its_limits_is_refused(state: State, key: str) -> None:
+def test_a_key_outside_its_limits_is_refused(state: StateDatabase, key: str) -> None:
     for operation in (state.get, state.delete):
         with pytest.raises(StateLimit):
             operation(MINE, key)
@@ -126,7 +133,7 @@ def test_a_key_outside_its_limits_is_refused(state: State, key: str) -> None:
         state.put(MINE, key, b"")
 
 
-def test_a_value_over_the_limit_is_refused(state: State) -> None:
+def test_a_value_over_the_limit_is_refused(state: StateDatabase) -> None:
     state.put(MINE, "key", b"x" * MAX_VALUE_BYTES)
     with pytest.raises(StateLimit):
         state.put(MINE, "key", b"x" * (MAX_VALUE_BYTES + 1))
@@ -134,7 +141,7 @@ def test_a_value_over_the_limit_is_refused(state: State) -> None:
     assert state.get(MINE, "key") == Item(b"x" * MAX_VALUE_BYTES, 1)
 
 
-def test_a_slice_has_room_for_16_mib_and_not_a_byte_more(state: State) -> None:
+def test_a_slice_has_room_for_16_mib_and_not_a_byte_more(state: StateDatabase) -> None:
     value = b"x" * (MAX_VALUE_BYTES - 2)
     for number in range(16):
         state.put(MINE, f"{number:02}", value)
@@ -148,7 +155,7 @@ def test_a_slice_has_room_for_16_mib_and_not_a_byte_more(state: State) -> None:
     assert state.get(MINE, "k") is None
 
 
-def test_keys_come_in_the_order_of_their_bytes_and_in_pages(state: State) -> None:
+def test_keys_come_in_the_order_of_their_bytes_and_in_pages(state: StateDatabase) -> None:
     keys = ["a", "a/1", "a/10", "a/2", "b", "Z", "é", "\U0010ffff"]
     for key in keys:
         state.put(MINE, key, b"")
@@ -161,7 +168,7 @@ def test_keys_come_in_the_order_of_their_bytes_and_in_pages(state: State) -> Non
     assert state.list_keys(MINE, prefix="%") == ([], False)
 
 
-def test_forgetting_a_plugin_drops_all_of_its_slices_and_no_other(state: State) -> None:
+def test_forgetting_a_plugin_drops_all_of_its_slices_and_no_other(state: StateDatabase) -> None:
     for slice_ in (MINE, *OTHERS):
         state.put(slice_, "key", b"")
         state.store_checkpoint(slice_, b"c", version="1.0.0")
@@ -172,7 +179,7 @@ def test_forgetting_a_plugin_drops_all_of_its_slices_and_no_other(state: State) 
     assert state.get(OTHERS[2], "key") == Item(b"", 1)
 
 
-def test_forgetting_a_plugin_drops_it_whoever_stood_behind_it(state: State) -> None:
+def test_forgetting_a_plugin_drops_it_whoever_stood_behind_it(state: StateDatabase) -> None:
     mine = ("acme/box", "acme/box (development)", 'acme/box ["signed", "%", "alice"]')
     others = ("acme/box-2", 'acme/box-2 ["signed"]', "acme/bo", "acme/boxes x")
     for owner in (*mine, *others):
@@ -181,7 +188,7 @@ def test_forgetting_a_plugin_drops_it_whoever_stood_behind_it(state: State) -> N
     assert {each for owner in others for each in state.owners(owner.split()[0])} == set(others)
 
 
-def test_owners_are_given_the_latest_first(state: State) -> None:
+def test_owners_are_given_the_latest_first(state: StateDatabase) -> None:
     for owner, moment in (("acme/box b", "2026-01-02"), ("acme/box", "2026-01-03"),
                           ("acme/box a", "2026-01-01")):  # fmt: skip
         with pytest.MonkeyPatch.context() as patched:
@@ -193,7 +200,7 @@ def test_owners_are_given_the_latest_first(state: State) -> None:
                                         "acme/box y"]  # fmt: skip
 
 
-def test_handing_on_moves_everything_and_leaves_nothing_of_the_heir(state: State) -> None:
+def test_handing_on_moves_everything_and_leaves_nothing_of_the_heir(state: StateDatabase) -> None:
     old, new = Slice("acme/box", "o", "i"), Slice("acme/box new", "o", "i")
     state.store_checkpoint(old, b"old", version="1.0.0")
     state.put(old, "key", b"old")
@@ -208,7 +215,7 @@ def test_handing_on_moves_everything_and_leaves_nothing_of_the_heir(state: State
 
 
 @pytest.mark.parametrize("owner", ["acme/box gone", "acme/box new"])
-def test_handing_on_nothing_leaves_the_heir_what_it_has(state: State, owner: str) -> None:
+def test_handing_on_nothing_leaves_the_heir_what_it_has(state: StateDatabase, owner: str) -> None:
     new = Slice("acme/box new", "o", "i")
     state.put(new, "key", b"new")
     state.hand_on(owner, new.owner)
@@ -218,7 +225,7 @@ def test_handing_on_nothing_leaves_the_heir_what_it_has(state: State, owner: str
 def test_a_database_is_not_made_by_looking_for_one(path: Path) -> None:
     assert open_kept(path, deed="nothing was done") is None
     assert not path.exists()
-    State(path).close()
+    StateDatabase(path).close()
     opened = open_kept(path, deed="nothing was done")
     assert opened is not None
     opened.close()
@@ -235,7 +242,7 @@ def test_a_damaged_file_is_named_and_left_as_it_is(path: Path) -> None:
     before = path.read_bytes()
 
     with pytest.raises(StateUnreadable) as caught:
-        State(path)
+        StateDatabase(path)
 
     assert str(path) in caught.value.what
     assert path.read_bytes() == before
@@ -245,7 +252,7 @@ def test_a_database_that_is_in_use_says_so_and_nothing_of_damage(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aperio_cli.data.state._BUSY_TIMEOUT_S", 0.01)
-    with State(path) as state, closing(sqlite3.connect(path)) as other:
+    with StateDatabase(path) as state, closing(sqlite3.connect(path)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StateUnreadable, match="is in use by another process") as caught:
             state.put(MINE, "key", b"value")
@@ -263,7 +270,7 @@ def test_a_database_of_a_newer_aperio_is_not_touched(path: Path) -> None:
     path.chmod(0o640)
 
     with pytest.raises(RecordNewer, match="a newer aperio made it"):
-        State(path)
+        StateDatabase(path)
 
     assert path.read_bytes() == before
     assert list(path.parent.glob("state.db*")) == [path]
@@ -271,7 +278,7 @@ def test_a_database_of_a_newer_aperio_is_not_touched(path: Path) -> None:
 
 
 def test_a_database_that_a_newer_aperio_is_just_changing_is_refused(path: Path) -> None:
-    with State(path) as state:
+    with StateDatabase(path) as state:
         state.put(MINE, "key", b"value")
     with closing(sqlite3.connect(path)) as newer:
         newer.execute("PRAGMA wal_autocheckpoint = 0")
@@ -285,7 +292,7 @@ def test_a_link_in_the_files_place_is_not_followed(path: Path, tmp_path: Path) -
     path.symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(StateUnreadable):
-        State(path)
+        StateDatabase(path)
 
     assert not (tmp_path / "elsewhere").exists()
 
@@ -293,8 +300,8 @@ def test_a_link_in_the_files_place_is_not_followed(path: Path, tmp_path: Path) -
 _WRITER = """
 import sys; sys.path.insert(0, {root!r})
 from pathlib import Path
-from aperio_cli.data.state import Slice, State, open_kept
-state = State(Path({path!r}))
+from aperio_cli.data.state import Slice, StateDatabase, open_kept
+state = StateDatabase(Path({path!r}))
 for number in range(1, 10**9):
     state.store_checkpoint(Slice("acme/box", "acme-corp", "main"), b"%d" % number, version="1")
     print(number, flush=True)
@@ -309,14 +316,14 @@ def test_what_was_committed_survives_a_killed_process(path: Path) -> None:
         reported = [int(writer.stdout.readline()) for _ in range(200)][-1]
         writer.kill()
 
-    with State(path) as state:
+    with StateDatabase(path) as state:
         found = state.checkpoint(MINE)
         assert found is not None
         assert int(found.cursor) >= reported
 
 
 def test_two_processes_count_together_without_losing_a_step(path: Path) -> None:
-    with State(path) as first, State(path) as second:
+    with StateDatabase(path) as first, StateDatabase(path) as second:
         for opened in (first, second, first, second):
             opened.put(MINE, "count", b"")
 

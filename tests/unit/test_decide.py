@@ -256,7 +256,7 @@ def test_judge_admits_by_any_of_several_rules() -> None:
 
 def test_judge_takes_the_highest_tier_then_the_first_of_the_rules_that_admit() -> None:
     rules = tuple(
-        rule(domain="public", tier=tier, source=source)
+        rule(domain="public", tier=tier, stated_in=source)
         for tier, source in [
             ("community", "a"),
             ("verified", "b"),
@@ -340,7 +340,7 @@ def test_judge_refuses_a_signer_who_differs_in_one_field(
 
 
 def test_refusal_names_every_differing_field_of_every_rule() -> None:
-    policy = Policy((build_rule(source="a.toml"), rule(namespace="acme", source="b.toml")))
+    policy = Policy((build_rule(stated_in="a.toml"), rule(namespace="acme", stated_in="b.toml")))
     found = build_signer(source_repository_identifier="1", runner_environment="self-hosted")
     error = refusal(case(proof=proof(signer=found), policy=policy), SignatureIdentityMismatch)
     lines = error.why.splitlines()
@@ -726,7 +726,7 @@ def not_started(
 
 def recorded(found: Proof, **changes: Any) -> Receipt:
     """The receipt of a version that was admitted with this proof."""
-    return receipt(evidence=Verified(found, rule(source="")), **changes)
+    return receipt(evidence=Verified(found, rule(stated_in="")), **changes)
 
 
 def test_check_receipt_admits_what_is_still_allowed() -> None:
@@ -825,7 +825,7 @@ def test_check_receipt_refuses_unsigned_when_the_site_requires_signatures_now() 
 
 
 def test_check_receipt_refuses_when_the_configuration_s_exception_is_gone() -> None:
-    stated = unsigned_receipt(source="config.toml")
+    stated = unsigned_receipt(stated_in="config.toml")
     assert started(Policy(exceptions=(lifting("unsigned"),)), stated).badge == "unsigned"
     not_started(Policy(), SignatureMissing, stated)
     over = lifting("unsigned", until="2025-12-31")

@@ -158,7 +158,7 @@ def test_install_writes_a_receipt_that_reads_back(machine: Machine) -> None:
     assert Receipt.parse(data, receipt.folder) == receipt
     assert isinstance(receipt.evidence, Verified)
     assert receipt.evidence.signer.identity == "alice@local"
-    assert receipt.evidence.rule == rule(source="")
+    assert receipt.evidence.rule == rule(stated_in="")
     assert (receipt.badge, receipt.interpreter) == ("local", None)
     assert receipt.manifest == manifest()
 
@@ -203,14 +203,14 @@ def test_install_keeps_a_further_exception_in_sight(machine: Machine) -> None:
     strict = Policy((rule(),), require="verified", exceptions=(lifted,))
     report = machine.but(policy=strict).install(machine.signed())
     assert report.to_json()["exceptions"] == [lifted.to_json()]
-    assert machine.store.get(PluginRef(BOX)).exceptions == (replace(lifted, source=""),)
+    assert machine.store.get(PluginRef(BOX)).exceptions == (replace(lifted, stated_in=""),)
 
 
 def test_install_keeps_an_exception_of_the_configuration_with_its_file(machine: Machine) -> None:
     stated = PolicyException(BOX, "", "unsigned", "2099-01-01", "trying it out", "config.toml")
     lenient = machine.but(policy=Policy(exceptions=(stated,)))
     receipt = lenient.install(write_artifact(machine.root / "dist")).receipt
-    assert receipt.evidence == replace(GRANTED, source="config.toml")
+    assert receipt.evidence == replace(GRANTED, stated_in="config.toml")
 
 
 def test_receipt_of_an_earlier_version_reads_without_proof(machine: Machine) -> None:
@@ -791,7 +791,7 @@ def test_install_records_the_exception_that_it_takes_today(machine: Machine) -> 
     lifted = PolicyException(BOX, "", "unverified", "2099-01-01", "audit pending", "config.toml")
     strict = Policy(BUILDS.publishers, require="verified", exceptions=(lifted,))
     receipt = machine.but(policy=strict).install(path).receipt
-    assert receipt.exceptions == (replace(lifted, source=""),)
+    assert receipt.exceptions == (replace(lifted, stated_in=""),)
 
 
 def test_install_refuses_unsigned_after_signed(machine: Machine) -> None:

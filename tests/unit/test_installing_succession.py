@@ -81,7 +81,7 @@ def _rule_for(by: Proof | None) -> PublisherRule:
 
 def recorded(by: Proof | None, version: str = "1.2.3", **changes: Any) -> Receipt:
     """The record of a version that was signed by somebody, or taken unsigned."""
-    evidence: Evidence = Verified(by, rule(source="")) if by else GRANTED
+    evidence: Evidence = Verified(by, rule(stated_in="")) if by else GRANTED
     stated = manifest(version=version)
     owner = owner_by(stated.id, evidence, Digest.of(b"artifact"))
     return receipt(**{"manifest": stated, "evidence": evidence, "state_owner": owner} | changes)
@@ -304,5 +304,5 @@ def test_same_is_what_shows_the_exceptions_of_today() -> None:
     offered = admitted(ALICE, lifted=lifted)
     outcome = decide_succession(standing(SAME), offered, "")
     assert outcome == Follows(repairs=False, state_owner=SAME.state_owner)
-    shown = recorded(ALICE, exceptions=(replace(lifted, source=""),))
+    shown = recorded(ALICE, exceptions=(replace(lifted, stated_in=""),))
     assert decide_succession(standing(shown), offered, "") == Same(shown)

@@ -21,7 +21,7 @@ from aperio_cli.errors.files import (
     ProxyUnavailable,
 )
 from aperio_cli.net.fetch import FetchRequest, fetch_bytes
-from aperio_cli.signing import failures, surroundings
+from aperio_cli.signing import client_environment, failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -168,7 +168,7 @@ def ask_requests(port: int) -> bytes:
     """Ask as sigstore's clients do."""
     import requests
 
-    with surroundings.of_clients():
+    with client_environment.of_clients():
         return requests.get(f"https://{HOST}:{port}/x", timeout=WAIT_S).content
 
 
@@ -327,7 +327,7 @@ def test_variable_that_names_no_certificates_is_said(
 
 def test_systems_certificates_count_without_a_variable() -> None:
     """They are read from where OpenSSL has them, not from a package of certificates."""
-    with warnings.catch_warnings(), surroundings.of_clients():
+    with warnings.catch_warnings(), client_environment.of_clients():
         stated = ssl.get_default_verify_paths()
         named = os.environ.get("REQUESTS_CA_BUNDLE")
 

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path("/nonexistent/plugins/acme/box-connector/1.2.3")
 FULL = receipt(
-    evidence=Verified(proof(attestations=(attestation(),)), rule(source="")),
+    evidence=Verified(proof(attestations=(attestation(),)), rule(stated_in="")),
     interpreter=Interpreter("/usr/bin/python3.11", "3.11.7", "cp311", "/usr"),
     exceptions=(PolicyException(PluginId("acme", "box"), "", "unverified", "2026-06-30", "x"),),
     index_serial=7,
@@ -145,7 +145,7 @@ class Some:
             domain=self.text(),
             identity="" if ci else self.text(),
             issuer=self.text(),
-            source="",
+            stated_in="",
             ci=ci,
             plugin=self.text(),
             tier=self._random.choice(["community", "verified", "official"]),
@@ -244,7 +244,7 @@ def test_evidence_reads_back_as_it_was_written(seed: int) -> None:
 
 
 def test_a_build_s_rule_and_signer_read_back() -> None:
-    made = Verified(proof(signer=build_signer()), build_rule(source=""))
+    made = Verified(proof(signer=build_signer()), build_rule(stated_in=""))
     assert evidence_from_json(table(evidence_to_json(made))) == made
 
 

@@ -323,7 +323,7 @@ def test_own_bundle_that_does_not_verify_is_not_written(
     bundles = [Forge.of(domain).bundle_json(artifacts[0].digest)]
     bundles.append(foreign.bundle_json(artifacts[1].digest))
     made = iter(bundles)
-    monkeypatch.setattr(signing.client.Session, "sign_digest", lambda *_: next(made))
+    monkeypatch.setattr(signing.client.SigningSession, "sign_digest", lambda *_: next(made))
     with pytest.raises(SigningFailed) as caught:
         sign(artifacts, domain=domain)
     assert caught.value.why.startswith("trust-domain-unknown: ")
@@ -337,7 +337,7 @@ def test_own_bundle_for_somebody_else_is_not_written(
     forge = Forge.of(domain)
     other = forge.but(identity=replace(forge.identity, subject="bob@local"))
     bundle = other.bundle_json(artifact.digest)
-    monkeypatch.setattr(signing.client.Session, "sign_digest", lambda *_: bundle)
+    monkeypatch.setattr(signing.client.SigningSession, "sign_digest", lambda *_: bundle)
     with pytest.raises(SigningFailed, match="does not verify"):
         sign([artifact], domain=domain)
     assert list(dist.iterdir()) == [artifact.path]

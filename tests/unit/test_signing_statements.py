@@ -251,7 +251,7 @@ def test_statement_that_does_not_verify_stops_everything(
     domain: LocalDomain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact = artifact_at(tmp_path / NAME)
-    monkeypatch.setattr(client.Session, "sign_statement", lambda *_: b"{}")
+    monkeypatch.setattr(client.SigningSession, "sign_statement", lambda *_: b"{}")
     with pytest.raises(SigningFailed, match="does not verify") as caught:
         sign([artifact], domain=domain)
     assert caught.value.why.startswith("bundle-malformed: ")
@@ -262,14 +262,17 @@ def test_statement_of_another_kind_stops_everything(
     domain: LocalDomain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact = artifact_at(tmp_path / NAME)
-    honest = client.Session.sign_statement
+    honest = client.SigningSession.sign_statement
 
     def dishonest(
-        self: client.Session, subject: tuple[str, Digest], _: str, predicate: Mapping[str, Any]
+        self: client.SigningSession,
+        subject: tuple[str, Digest],
+        _: str,
+        predicate: Mapping[str, Any],
     ) -> bytes:
         return honest(self, subject, "https://example.org/other", predicate)
 
-    monkeypatch.setattr(client.Session, "sign_statement", dishonest)
+    monkeypatch.setattr(client.SigningSession, "sign_statement", dishonest)
     with pytest.raises(SigningFailed, match="does not verify"):
         sign([artifact], domain=domain)
     assert sorted(path.name for path in tmp_path.glob("box*")) == [NAME]

@@ -48,7 +48,7 @@ def test_person_becomes_a_rule_for_that_identity() -> None:
         "namespace": "acme", "domain": "public", "identity": "ada@acme.example",
         "issuer": "https://acme.example", "plugin": "box", "tier": "verified",
     }  # fmt: skip
-    assert rule.source == "config.toml"
+    assert rule.stated_in == "config.toml"
 
 
 @pytest.mark.parametrize("identity", [GITHUB, GITLAB], ids=["github", "gitlab"])

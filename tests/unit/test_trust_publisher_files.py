@@ -142,7 +142,7 @@ def test_file_gives_its_rules_and_who_signed_it(publisher: Publisher) -> None:
     found = publisher.read()
     [rule] = found.stated.rules
     assert rule.to_json() == ACME
-    assert rule.source == str(publisher.path)
+    assert rule.stated_in == str(publisher.path)
     assert (found.stated.serial, found.stated.expires) == (7, EXPIRES)
     assert found.signer.identity == IDENTITY
 

@@ -119,7 +119,7 @@ def _install(
     exception: ExceptionGranted | None,
     request: Any,
 ) -> InstallReport:
-    from aperio_cli.commands.plugin.sources import find_source, verify_source
+    from aperio_cli.commands.plugin.arguments import find_source, verify_source
     from aperio_cli.installing import install
     from aperio_cli.models.offer import Offer
 

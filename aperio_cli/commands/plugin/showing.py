@@ -1,6 +1,6 @@
 """What `plugin run` shows: declarations, results, notes and a plugin's log, as data and as text.
 
-What a plugin says is outside text: `Report` texts go through `clean`, data through JSON.
+A plugin's words are outside text: `Report` texts go through `clean`, data through JSON.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def _found(context: Context, text: str) -> Iterator[tuple[Receipt | DevelopmentB
     Raises:
         AperioError: it is not there, does not build, or is refused as `install` would refuse it.
     """
-    from aperio_cli.commands.plugin.sources import find_source, verify_source
+    from aperio_cli.commands.plugin.arguments import find_source, verify_source
     from aperio_cli.files.naming import as_path, is_path
     from aperio_cli.installing import InstallRequest, install
     from aperio_cli.models.address import is_address

@@ -41,7 +41,7 @@ def plugin_verify(
 
     An artifact for another machine is verified, too: whoever publishes it checks it on theirs.
     """
-    from aperio_cli.commands.plugin.sources import find_source, verify_source
+    from aperio_cli.commands.plugin.arguments import find_source, verify_source
     from aperio_cli.installing import check_replacement
     from aperio_cli.verifying import VERIFY
 
@@ -116,7 +116,7 @@ def describe(admitted: AdmittedArtifact) -> dict[str, Any]:
         "source": admitted.offer.source,
         "badge": admitted.badge,
         **evidence_to_json(evidence),
-        "rule_source": evidence.rule.source if isinstance(evidence, Verified) else "",
+        "rule_source": evidence.rule.stated_in if isinstance(evidence, Verified) else "",
         "exceptions": [exception.to_json() for exception in admitted.judgement.lifted],
         "permissions": {
             "scopes": list(manifest.scopes),

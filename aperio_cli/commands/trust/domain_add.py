@@ -63,12 +63,12 @@ def trust_domain_add(
             why="expected `--file`, or `--tuf` with `--tuf-root`",
         )
     fail = functools.partial(_fail, stated)
-    wanted = parse_domain_rule(Table(stated, fail), source=str(context.paths.managed_file))
+    wanted = parse_domain_rule(Table(stated, fail), stated_in=str(context.paths.managed_file))
     _refuse_taken(context, wanted)
     root = Path(options["file"] or options["tuf_root"])
     contents = _require_root(root, is_tuf=bool(tuf))
     was_added = managed.change(context.paths, lambda config: changes.with_domain(config, wanted))
-    path = wanted.source if was_added else _holder(context, wanted)
+    path = wanted.stated_in if was_added else _holder(context, wanted)
     data = {
         "config_file": path,
         "domain": wanted.to_json(),
@@ -83,7 +83,9 @@ def trust_domain_add(
 
 def _holder(context: Context, wanted: DomainRule) -> str:
     """Return the file that states a domain of the user's already."""
-    return next(known.source for known in context.config.user.domains if known.name == wanted.name)
+    return next(
+        known.stated_in for known in context.config.user.domains if known.name == wanted.name
+    )
 
 
 def _absolute(path: str) -> str:
@@ -109,12 +111,12 @@ def _refuse_taken(context: Context, wanted: DomainRule) -> None:
         if known in context.config.site.domains:
             raise SiteForbids(
                 f"`{wanted.name}` was left as it is: the site has a trust domain of that name",
-                why=f"stated in {known.source}",
+                why=f"stated in {known.stated_in}",
                 next=["choose another name"],
             )
         raise UsageError(
             f"`{wanted.name}` was left as it is: there is another trust domain of that name",
-            why=f"stated in {known.source}",
+            why=f"stated in {known.stated_in}",
             next=["choose another name", "take the other one out of its file first"],
         )
 

@@ -39,7 +39,7 @@ def _missing(context: Context, name: str) -> NotFound:
     from aperio_cli.models.reading import unknown
 
     config = context.config
-    known = {domain.name: f"stated in {domain.source}" for domain in config.site.domains}
+    known = {domain.name: f"stated in {domain.stated_in}" for domain in config.site.domains}
     names = [domain.name for domain in config.managed.domains]
     if name in known:
         why = known[name]

@@ -51,7 +51,7 @@ def trust_exception_add(
 
     stated = {"plugin": plugin, "rule": rule, "until": until, "reason": reason}
     fail = functools.partial(_fail, stated)
-    wanted = parse_exception(Table(stated, fail), source=str(context.paths.managed_file))
+    wanted = parse_exception(Table(stated, fail), stated_in=str(context.paths.managed_file))
     if wanted.until < clock.now().date().isoformat():
         fail("until", f"{wanted.until} has passed")
     _refuse_forbidden(context, wanted)
@@ -59,7 +59,7 @@ def trust_exception_add(
         context.paths, lambda config: changes.with_exception(config, wanted)
     )
     data = {
-        "config_file": wanted.source if was_changed else _holder(context, wanted),
+        "config_file": wanted.stated_in if was_changed else _holder(context, wanted),
         "exception": wanted.to_json(),
         "lifts": lifts(wanted),
         "was_changed": was_changed,
@@ -73,7 +73,7 @@ def trust_exception_add(
 def _holder(context: Context, wanted: PolicyException) -> str:
     """Return the file that states an exception already."""
     stated = context.config.user.exceptions
-    return next(known.source for known in stated if known.to_json() == wanted.to_json())
+    return next(known.stated_in for known in stated if known.to_json() == wanted.to_json())
 
 
 def lifts(granted: PolicyException) -> str:

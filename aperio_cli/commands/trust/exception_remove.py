@@ -62,7 +62,7 @@ def _missing(context: Context, reference: PluginRef, rule: str) -> NotFound:
     config = context.config
     stated = (*config.user.exceptions, *config.site.exceptions)
     similar = [each for each in stated if each.plugin == reference.id]
-    lines = [f"{each.name} {each.rule} in {each.source}" for each in similar]
+    lines = [f"{each.name} {each.rule} in {each.stated_in}" for each in similar]
     return NotFound(
         f"`{reference}` has no exception from `{rule}` that a command made; nothing was changed",
         why="\n".join(["there are:", *lines]) if lines else "",

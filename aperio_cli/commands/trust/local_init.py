@@ -37,7 +37,7 @@ def trust_local_init(context: Context) -> Report:
     )
     managed.change(paths, lambda config: changes.with_publisher(config, rule))
     config = load_config(paths)
-    path = next(k.source for k in config.user.publishers if k.to_json() == rule.to_json())
+    path = next(k.stated_in for k in config.user.publishers if k.to_json() == rule.to_json())
     data = {
         "domain": str(paths.local_domain),
         "identity": made.identity,
@@ -52,7 +52,7 @@ def trust_local_init(context: Context) -> Report:
         ]
     )
     notes = ["next: `aperio plugin sign dist --trust local`"]
-    if replace(rule, source=path) not in config.policy.publishers and not config.publisher_files:
+    if replace(rule, stated_in=path) not in config.policy.publishers and not config.publisher_files:
         notes.insert(0, f"the rule has no effect: {config.site_file} does not admit it")
     return Report(data, text, notes=tuple(notes))
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from aperio_cli.models.publisher import PublisherRule
-    from aperio_cli.running.evidence import BundleEvidence
+    from aperio_cli.running.bundles import BundleEvidence
     from aperio_cli.trust.proposing import Proposal
 
 
@@ -140,7 +140,7 @@ def _stated_only(options: Mapping[str, str | None]) -> dict[str, str]:
 def _evidence(
     context: Context, from_bundle: str, artifact: str, typed: dict[str, str]
 ) -> BundleEvidence:
-    from aperio_cli.running.evidence import BundleRequest, bundle_evidence
+    from aperio_cli.running.bundles import BundleRequest, bundle_evidence
 
     for key in typed:
         raise UsageError(
@@ -224,7 +224,7 @@ def _stated(
     values |= {"plugin": proposal.plugin} if proposal.plugin else {}
     fail = functools.partial(_fail, values)
     return parse_publisher(
-        Table(values, fail), domains=context.config.domain_names, source=proposal.source
+        Table(values, fail), domains=context.config.domain_names, stated_in=proposal.stated_in
     )
 
 
@@ -251,9 +251,9 @@ def _add(context: Context, rule: PublisherRule, evidence: BundleEvidence | None)
     stated = [
         known for known in context.config.user.publishers if known.namespace == rule.namespace
     ]
-    same = [known.source for known in stated if known.to_json() == rule.to_json()]
+    same = [known.stated_in for known in stated if known.to_json() == rule.to_json()]
     others = [known for known in stated if known.to_json() != rule.to_json()]
-    path = same[0] if same else rule.source
+    path = same[0] if same else rule.stated_in
     stopped = stops(context, changes.with_publisher(context.config, rule))
     data = {
         "config_file": path,

@@ -155,7 +155,7 @@ def _missing(context: Context, namespace: str) -> NotFound:
         if rule.namespace == namespace
     ]
     found = zip(_lines(stated), stated, strict=True)
-    lines = [f"{line.strip()} in {rule.source}" for line, rule in found]
+    lines = [f"{line.strip()} in {rule.stated_in}" for line, rule in found]
     return NotFound(
         f"`{one_line(namespace, limit=80)}` has no such rule of yours; nothing was changed",
         why="\n".join(["there are:", *lines]) if lines else "",

@@ -39,8 +39,8 @@ def publisher_row(config: Config, rule: PublisherRule) -> dict[str, Any]:
         "issuer": rule.issuer,
         "tier": rule.tier,
         "shape": "build" if rule.ci else "identity",
-        "source": rule.source,
-        "from_site": rule.source in sources,
+        "source": rule.stated_in,
+        "from_site": rule.stated_in in sources,
         "rule": rule.to_json(),
     }
 
@@ -50,7 +50,7 @@ def domain_row(context: Context, root: TrustedRootSource) -> dict[str, Any]:
     from aperio_cli.trust.roots import root_age, root_age_days
 
     now = clock.now()
-    stated = {domain.name: domain.source for domain in context.config.domains}
+    stated = {domain.name: domain.stated_in for domain in context.config.domains}
     return {
         "name": root.name,
         "root": _place(context, root),

@@ -120,7 +120,7 @@ def _publisher_file(config: Config, found: _FileFinding) -> dict[str, Any]:
     verified = found.verified
     return {
         "file": str(found.file.path),
-        "source": found.file.rule.source,
+        "source": found.file.rule.stated_in,
         "from_site": found.file in config.site.publisher_files,
         "problem": found.problem or None,
         "serial": verified.stated.serial if verified else None,
@@ -143,7 +143,7 @@ def _exception(config: Config, stated: PolicyException) -> dict[str, Any]:
         "days_left": max(left, 0),
         "has_ended": left < 0,
         "counts": left >= 0 and stated in config.policy.exceptions,
-        "source": stated.source,
+        "source": stated.stated_in,
         "from_site": stated in config.site.exceptions,
     }
 

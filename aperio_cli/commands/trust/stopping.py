@@ -9,11 +9,11 @@ from aperio_cli.errors.trust import PublisherFileInvalid
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aperio_cli.config import Statements
+    from aperio_cli.config import ConfigFile
     from aperio_cli.context import Context
 
 
-def stops(context: Context, managed: Statements, organization: str = "") -> list[dict[str, str]]:
+def stops(context: Context, managed: ConfigFile, organization: str = "") -> list[dict[str, str]]:
     """Return the installed versions that a change would stop: id, version, code of the refusal.
 
     Args:

@@ -23,7 +23,7 @@ from aperio_cli.host.calls.letters import DeadLetter
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from aperio_cli.data.state import State
+    from aperio_cli.data.state import StateDatabase
     from aperio_cli.host.calls.envelopes import Outbound
     from aperio_cli.host.calls.session import Session
 
@@ -114,7 +114,7 @@ class SyncTask:
     """
 
     accept: Callable[[Sequence[Outbound]], Awaitable[None]]
-    state: State
+    state: StateDatabase
     observe: Callable[[Note], None] = lambda _note: None
     full: bool = False
     strict: bool = False
@@ -131,7 +131,7 @@ async def sync_connector(session: Session, task: SyncTask) -> SyncSummary:
         EventNotPassedOn: an event cannot be passed on, and the task is strict.
         PluginContractBroken: a message or a cursor is not as the interface says.
         PluginFault: as `Connector.sync`.
-        AperioError: as `Session.invocation` and `State.store_checkpoint`.
+        AperioError: as `Session.invocation` and `StateDatabase.store_checkpoint`.
     """
     return await _Sync(session, task).run()
 

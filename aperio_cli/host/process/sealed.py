@@ -1,9 +1,9 @@
 """A single binary, copied into memory that cannot change any more and hashed on the way there.
 
-What was hashed is what runs: the copy is sealed (memfd_create(2), `F_ADD_SEALS` in fcntl(2)) and
-executed through its descriptor, so nobody can put another file in the place of the checked one. A
-system without executable memfds (not Linux, or `vm.memfd_noexec` = 2) gives None: the file on disk
-runs then, checked a moment before, and the host says so at every start.
+The bytes that were hashed are those that run: the copy is sealed (memfd_create(2), `F_ADD_SEALS` in
+fcntl(2)) and executed through its descriptor, so nobody can put another file in the place of the
+checked one. A system without executable memfds (not Linux, or `vm.memfd_noexec` = 2) gives None:
+the file on disk runs then, checked a moment before, and the host says so at every start.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from grpc.aio import Server, ServicerContext
 
-    from aperio_cli.data.state import Slice, State
+    from aperio_cli.data.state import Slice, StateDatabase
     from aperio_cli.host.calls.invocation import OpenInvocations
 
 INVOCATION_KEY: Final = "aperio-invocation"
@@ -28,7 +28,7 @@ _SERVICE: Final = "aperio.plugin.v1.KeyValueStore"
 _DEFAULT_LISTED: Final = 100
 
 
-async def serve(path: str, state: State, invocations: OpenInvocations) -> Server:
+async def serve(path: str, state: StateDatabase, invocations: OpenInvocations) -> Server:
     """Return a started server on a socket that is in a private folder; stop it with `stop(None)`.
 
     Args:
@@ -74,7 +74,7 @@ def _handlers(store: _Store) -> Any:
 class _Store:
     """The four methods, without what gRPC wants around them."""
 
-    def __init__(self, state: State, invocations: OpenInvocations) -> None:
+    def __init__(self, state: StateDatabase, invocations: OpenInvocations) -> None:
         self._state = state
         self._invocations = invocations
 

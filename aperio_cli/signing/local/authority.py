@@ -43,7 +43,7 @@ _SHA256_ECDSA = b"\x04\x03"  # RFC 5246 section 7.4.1.4.1
 
 
 class CertificateRequestInvalid(ValueError):
-    """What came is not a certificate request that this authority answers."""
+    """The body is not a certificate request that this authority answers."""
 
 
 @dataclass(frozen=True, slots=True)

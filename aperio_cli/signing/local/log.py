@@ -42,7 +42,7 @@ _ED25519_NOTE = b"\x01"  # C2SP signed-note: the signature type that enters a ke
 
 
 class EntryInvalid(ValueError):
-    """What came is not an entry that this log records."""
+    """The body is not an entry that this log records."""
 
 
 class LogDamaged(Exception):

@@ -28,7 +28,7 @@ from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import DiskFull
 from aperio_cli.models.publisher import LOCAL_ISSUER
 from aperio_cli.models.reading import Bounds, described, parse_json
-from aperio_cli.signing import surroundings
+from aperio_cli.signing import client_environment
 from aperio_cli.signing.local import tokens
 from aperio_cli.signing.local.authority import CertificateRequestInvalid, read_certificate_request
 from aperio_cli.signing.local.log import EntryInvalid, EntryRequest
@@ -55,7 +55,7 @@ _POLL_S = 0.02
 _ADDRESS = "127.0.0.1"
 
 # A proxy would carry requests for 127.0.0.1 elsewhere.
-_DIRECT = {"NO_PROXY": _ADDRESS, "no_proxy": _ADDRESS, **surroundings.NO_STORED_PASSWORDS}
+_DIRECT = {"NO_PROXY": _ADDRESS, "no_proxy": _ADDRESS, **client_environment.NO_STORED_PASSWORDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def serving(services: Services) -> Iterator[str]:
 @contextlib.contextmanager
 def direct_connections() -> Iterator[None]:
     """Keep proxies and stored passwords away from 127.0.0.1 while the block runs."""
-    with surroundings.changed(_DIRECT):
+    with client_environment.changed(_DIRECT):
         yield
 
 

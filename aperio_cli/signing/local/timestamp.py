@@ -36,7 +36,7 @@ _SHA256_BYTES = 32
 
 
 class TimestampRequestInvalid(ValueError):
-    """What came is not a timestamp request that this authority answers."""
+    """The body is not a timestamp request that this authority answers."""
 
 
 @asn1.sequence

@@ -22,7 +22,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from aperio_cli import clock
-from aperio_cli.data.state import Slice, State
+from aperio_cli.data.state import Slice, StateDatabase
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
 from aperio_cli.signing.local import open_domain
@@ -179,7 +179,7 @@ def operate(operator: Operator) -> None:
     operator.type("plugin", "install", artifact, "--yes")
     act = ("--action", "stub.suspend", "--target", "u1", "--approve")
     operator.type(*run, "acme/remediation", "execute", *act)
-    with State(operator.home / "state.db") as state:  # as the host does for a plugin that asks
+    with StateDatabase(operator.home / "state.db") as state:
         state.put(Slice("acme/remediation", "local", "local"), "done/u1", b"suspended")
 
 
