@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, TypeVar
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError, Refusal
-from aperio_cli.errors.files import DiskFull, LockHeld, PathShared
+from aperio_cli.errors.files import DiskFull, FolderNotPrivate, LockHeld, PathShared
 from aperio_cli.files import locking, owning, reading, writing
 from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
@@ -314,6 +314,9 @@ def _remember(request: DocumentRequest[T], current: _Remembered) -> None:
             documents = {**_memory(request).values, _key(request): current.to_json()}
             contents = json.dumps({"schema": _SCHEMA, "documents": documents})
             writing.write_atomic(memory, contents.encode(), mode=0o600)
+    except FolderNotPrivate as shared:
+        why = f"its serial cannot be remembered: {shared.what}\n{shared.why}"
+        raise request.schema.refused(why, shared.next) from shared
     except (DiskFull, LockHeld, Refusal):
         raise
     except (AperioError, OSError) as error:
