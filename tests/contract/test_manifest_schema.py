@@ -20,6 +20,7 @@ from jsonschema import (  # type: ignore[import-untyped]  # its types are anothe
 from aperio_cli.errors.building import ManifestInvalid, ManifestKindUnknown
 from aperio_cli.models.limits import Limits
 from aperio_cli.models.manifest import Manifest
+from tests.builders import table
 from tests.projects import MANIFEST
 
 if TYPE_CHECKING:
@@ -281,6 +282,23 @@ def test_schema_states_the_defaults_of_the_parser() -> None:
     assert stated == {key: str(value) for key, value in Limits().to_json().items()}
     assert Manifest.parse(GOOD.encode()).state is False
     assert SCHEMA["properties"]["state"]["default"] == "false"
+
+
+def test_schema_and_parser_and_these_tests_know_the_same_keys() -> None:
+    record: dict[str, Any] = Manifest.parse(GOOD.encode()).to_json()
+    properties = SCHEMA["properties"]
+    assert set(record) == set(properties)
+    for part in ("runtime", "permissions", "limits"):
+        assert set(record[part]) == set(properties[part]["properties"])
+    optional = set(properties) - set(SCHEMA["required"])
+    for paths in ([path for path, _ in ACCEPTED], [path for path, _ in REFUSED], EXTRA):
+        assert optional - {path.partition(".")[0] for path in paths} == set()
+
+
+@pytest.mark.parametrize(("path", "value"), ACCEPTED)
+def test_a_record_keeps_what_both_accept(path: str, value: Any) -> None:
+    manifest = Manifest.parse(json.dumps(with_key(path, value)).encode())
+    assert Manifest.from_record(table({"manifest": manifest.to_json()})) == manifest
 
 
 def test_schema_accepts_what_an_editor_reads_from_unquoted_scalars() -> None:
