@@ -188,6 +188,7 @@ def _usage_error(argv: list[str], error: Exception) -> int:
     from aperio_cli.errors.usage import UsageError
 
     message = getattr(error, "format_message", lambda: str(error))() or "a command is missing"
+    message = message.replace(": Value error, ", ": ")  # the parser's word for its own exception
     where = getattr(error, "ctx", None)
     # The command, or the group in which no such command is: that is whose help is of use.
     words = where.command_path.split()[1:] if where else words_of(argv)

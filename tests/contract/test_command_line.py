@@ -370,6 +370,13 @@ def test_place_where_no_file_can_be_made_is_named_and_no_bug(
     assert "`/proc/sys/" in said  # the name that it is made under, aside, may be another
 
 
+def test_wrong_value_is_told_without_the_parsers_own_words(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["completion", "tcsh"]) == 2
+    assert "Invalid value for 'SHELL': 'tcsh' is not one of" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [

@@ -11,6 +11,7 @@ import pytest
 from aperio_cli.__main__ import main
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.plugin_id import PluginRef
 from tests.security.world import DOMAIN, World, attest, beside, digest_of, rule
 from tests.trust import COMMIT, HOSTED_BUILDER, REPOSITORY, new_domain
 
@@ -87,6 +88,19 @@ def test_why_says_what_would_refuse_it_now(
     assert data["refusal"]["code"] == "signature-identity-mismatch"
     assert (data["rule"], data["rule_source"]) == (None, None)
     assert data["rule_at_install"]["namespace"] == rule().namespace
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_why_gives_no_plain_yes_after_a_check_that_failed(
+    world: World, capsys: pytest.CaptureFixture[str], *, passed: bool
+) -> None:
+    store = world.machine.store
+    store.record_check(store.get(PluginRef.parse(PLUGIN)), passed=passed)
+    assert main(["plugin", "why", PLUGIN]) == 0
+    verdict = capsys.readouterr().out.splitlines()[1]
+    assert verdict.startswith("may run ")
+    assert verdict.endswith(" yes") is passed
+    assert ("FAILED" in verdict) is not passed
 
 
 def test_why_judges_for_an_organization(world: World, capsys: pytest.CaptureFixture[str]) -> None:

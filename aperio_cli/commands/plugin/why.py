@@ -83,7 +83,7 @@ def plugin_why(
 def _rows(data: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield "plugin", f"{data['id']} {data['version']} ({data['kind']}, {data['platform']})"
     refusal = data["refusal"]
-    yield "may run", "yes" if refusal is None else f"NO: {refusal['code']}"
+    yield "may run", _verdict(refusal, data["last_check"])
     if refusal:
         for line in (refusal["what"], *refusal["why"].splitlines()):
             yield "", line
@@ -100,6 +100,15 @@ def _rows(data: dict[str, Any]) -> Iterator[tuple[str, object]]:
     check = data["last_check"]
     outcome = f"{'ok' if check['ok'] else 'FAILED'} {check['at']}" if check else "never"
     yield "last launch check", outcome
+
+
+def _verdict(refusal: dict[str, Any] | None, check: dict[str, Any] | None) -> str:
+    """Return whether it may run; a plain yes would mislead where its files were found changed."""
+    if refusal is not None:
+        return f"NO: {refusal['code']}"
+    if check is None or check["ok"]:
+        return "yes"
+    return "by your rules, if its files are again what they were: their last check FAILED"
 
 
 def _edition(serial: int | None) -> str:
