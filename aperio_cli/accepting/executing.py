@@ -37,7 +37,13 @@ def _wanted(bench: Bench) -> tuple[Any, Execution]:
         )
     declared = actions[request.action]
     subject = f"action `{request.action}`"
-    parameters = check_config(declared.parameters, request.parameters, subject=subject)
+    parameters = check_config(
+        declared.parameters,
+        request.parameters,
+        subject=subject,
+        option="--parameter",
+        declaring="capabilities",
+    )
     key = f"aperio-test-{secrets.token_hex(16)}"
     return declared, Execution(request.action, request.target, key, parameters.plugin_json)
 

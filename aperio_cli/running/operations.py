@@ -297,7 +297,11 @@ class _Operations:
         if wanted.dry_run and not declared.supports_dry_run:
             raise UsageError(f"`{wanted.action}` was not executed: it knows no dry run")
         parameters = check_config(
-            declared.parameters, wanted.parameters, subject=f"action `{wanted.action}`"
+            declared.parameters,
+            wanted.parameters,
+            subject=f"action `{wanted.action}`",
+            option="--parameter",
+            declaring="capabilities",
         )
         execution = Execution(
             action=wanted.action,

@@ -175,6 +175,9 @@ def test_a_remediation_acts_only_when_somebody_approved(aperio: Aperio) -> None:
         *act[:5], "stub.erase", *act[6:], "--approve", code="usage", status=2, noted=True
     )
     assert told.why == "expected stub.suspend"
+    odd = (*act, "--approve", "--parameter", "force=1")
+    told = aperio.refuses(*odd, code="plugin-config-invalid", status=2, noted=True)
+    assert told.next[-1].startswith("the operation `capabilities`")
 
 
 def events(*ids: str) -> bytes:

@@ -72,8 +72,9 @@ def test_every_kind_has_its_settings_checked(host: Host, kind: str) -> None:
     async def use(plugin: RunningPlugin) -> None:
         await open_session(plugin, SessionRequest())
 
-    with pytest.raises(PluginConfigInvalid, match="`url` of `acme/box`"):
+    with pytest.raises(PluginConfigInvalid, match="`url` of `acme/box`") as caught:
         run_kind(host, kind, use)
+    assert caught.value.next[-1] == "the operation `capabilities` shows every key with its type"
 
 
 # ── bad answers ───────────────────────────────────────────────────────────────────────────────────

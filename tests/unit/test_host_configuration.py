@@ -10,6 +10,7 @@ from aperio_plugin._generated.aperio.plugin.v1 import common_pb2
 
 from aperio_cli.commands.plugin.settings import read_settings
 from aperio_cli.errors.running import PluginConfigInvalid
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.calls.configuration import CheckedConfig, check_config
 from aperio_cli.host.process.masking import Referenced
 
@@ -211,6 +212,20 @@ def test_a_value_with_a_control_character_is_refused_by_name(
 @pytest.mark.parametrize("value", ["päss wörd", "пароль", "🔑", "a\u00a0b", "\\n"])
 def test_a_value_of_other_letters_is_taken(value: str) -> None:
     assert check(name="n", secret=value).values["secret"] == value
+
+
+@pytest.mark.parametrize("option", ["--set", "--to-set", "--parameter"])
+def test_a_pair_that_is_none_is_told_with_its_own_option(option: str) -> None:
+    with pytest.raises(UsageError, match=f"`{option} key` was not understood"):
+        read_settings(["key"], "", option=option)
+
+
+def test_steps_name_the_option_and_the_operation_that_shows_the_keys() -> None:
+    with pytest.raises(PluginConfigInvalid) as caught:
+        check_config(FIELDS, {}, subject="x", option="--parameter", declaring="capabilities")
+    first, last = caught.value.next
+    assert first.startswith("`--parameter ")
+    assert last == "the operation `capabilities` shows every key with its type"
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
         execute=Execute(
             action=action,
             target=target_id,
-            parameters=read_settings(parameter or (), ""),
+            parameters=read_settings(parameter or (), "", option="--parameter"),
             idempotency_key=idempotency_key,
             dry_run=dry_run,
             approved=approve,

@@ -67,7 +67,7 @@ def plugin_test(  # noqa: PLR0913 - one parameter for each option
         settings=read_settings(settings or (), plugin_config),
         action=action,
         target=target_id,
-        parameters=read_settings(parameter or (), ""),
+        parameters=read_settings(parameter or (), "", option="--parameter"),
         approved=approve,
     )
     with _found(context, target) as (found, store):

@@ -47,6 +47,7 @@ def check_config(
     *,
     subject: str,
     option: str = "--set",
+    declaring: str = "schema",
 ) -> CheckedConfig:
     """Return the settings, converted and completed with defaults.
 
@@ -55,6 +56,7 @@ def check_config(
         settings: values by key; text, or what JSON has.
         subject: what to call the plugin in messages.
         option: how a setting is given on the command line.
+        declaring: the operation that shows what the plugin declares.
 
     Raises:
         PluginConfigInvalid: a key is unknown, missing, or of a wrong type; names every one.
@@ -66,9 +68,8 @@ def check_config(
             f"{clean(key, limit=80)}: {one_line(problem)}"
             for key, problem in checked.problems.items()
         ]
-        raise _invalid(
-            problems, [_unknown(key, declared) for key in checked.unknown], subject, option
-        )
+        unknown = [_unknown(key, declared) for key in checked.unknown]
+        raise _invalid(problems, unknown, subject, (option, declaring))
     shared = {key: value for key, value in checked.values.items() if not declared[key].host_only}
     plugin_json = json.dumps(shared, ensure_ascii=False, separators=(",", ":")).encode()
     given = frozenset(key for key, value in settings.items() if fitting.is_given(value))
@@ -76,8 +77,9 @@ def check_config(
 
 
 def _invalid(
-    problems: list[str], unknown: list[str], subject: str, option: str
+    problems: list[str], unknown: list[str], subject: str, words: tuple[str, str]
 ) -> PluginConfigInvalid:
+    option, declaring = words
     key = (problems + unknown)[0].partition(":")[0]
     step = f"`{option} {key}=VALUE`, where VALUE may be env:NAME or file:PATH"
     return PluginConfigInvalid(
@@ -85,7 +87,7 @@ def _invalid(
         why="\n".join(problems + unknown),
         next=[
             step if problems else f"leave `{key}` out, or write the key that was meant",
-            "the operation `schema` shows every key with its type",
+            f"the operation `{declaring}` shows every key with its type",
         ],
     )
 

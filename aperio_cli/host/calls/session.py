@@ -119,11 +119,14 @@ async def open_session(plugin: RunningPlugin, request: SessionRequest) -> Sessio
     """
     declaration = await declare(plugin, Invocation(request.organization_id, request.integration_id))
     subject = plugin.program.subject
-    with understood(
-        plugin.broken, "Schema" if plugin.program.kind == "connector" else "Capabilities"
-    ):
+    declaring = "schema" if plugin.program.kind == "connector" else "capabilities"
+    with understood(plugin.broken, declaring.capitalize()):
         config = check_config(
-            declaration.fields, request.settings, subject=subject, option=request.option
+            declaration.fields,
+            request.settings,
+            subject=subject,
+            option=request.option,
+            declaring=declaring,
         )
         plugin.masks.learn(_secrets(declaration, config, request.settings))
     return Session(plugin, request, declaration, config)
