@@ -76,6 +76,7 @@ ELSEWHERE = {
     ("docs/how-to/use-a-private-sigstore.md", 5): "tests/lifecycle/test_signing_everywhere.py",
     ("docs/how-to/use-a-private-sigstore.md", 6): "tests/lifecycle/test_signing_everywhere.py",
     ("docs/reference/events.md", 3): "tests/lifecycle/test_forwarding.py",
+    ("docs/reference/store.md", 1): "tests/lifecycle/test_system_store.py",
     ("docs/reference/sigstore-conformance.md", 0): "tests/interop/test_sigstore_conformance.py",
     ("plugins/box/README.md", 1): "Makefile: `make test` runs these tests",
     ("plugins/jsonl-file/README.md", 0): "tests/lifecycle/test_forwarding.py",
@@ -89,7 +90,7 @@ DRAWN = {
     ("docs/reference/artifact.md", 0): "a list of files",
     ("docs/reference/manifest.md", 1): "an .aperioignore; tests/unit/test_building_contents.py",
     ("docs/reference/store.md", 0): "a list of files",
-    ("docs/reference/store.md", 2): "the form of a line",
+    ("docs/reference/store.md", 3): "the form of a line",
     ("plugins/box/README.md", 0): "needs an account at Box; tests/interop runs Box on a stub",
 }
 """Blocks that nobody can execute."""
@@ -274,6 +275,7 @@ def play(home: Path, places: Places) -> list[tuple[int, list[str]]]:
     (folder / "lantern.py").write_text(tutorial["python"].replace("8437", places.port))
     settings = dict(blocks("docs/how-to/give-settings-and-secrets.md"))["toml"]
     (folder / "lantern.toml").write_text(places.settled(settings))
+    typed_lines = script(places).encode()
     said = home / "said"  # a file, since services in the background would keep a pipe open
     with said.open("wb") as output:
         shell = subprocess.Popen(
@@ -281,7 +283,7 @@ def play(home: Path, places: Places) -> list[tuple[int, list[str]]]:
             stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
-            shell.communicate(script(places).encode(), timeout=DEADLINE_S)
+            shell.communicate(typed_lines, timeout=DEADLINE_S)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)

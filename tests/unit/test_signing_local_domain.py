@@ -195,7 +195,7 @@ def test_domain_refuses_when_a_document_cannot_be_read(
 
 @pytest.mark.parametrize(
     "described",
-    [{}, {"schema": 2, "identity": IDENTITY}, {"schema": 1}, {"schema": 1, "identity": 7},
+    [{}, {"schema": 0, "identity": IDENTITY}, {"schema": 1}, {"schema": 1, "identity": 7},
      {"schema": 1, "identity": "ceo@example.com"}],
 )  # fmt: skip
 def test_domain_refuses_when_its_description_is_unknown(
