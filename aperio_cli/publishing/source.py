@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 FILE_NAME = "aperio-registry.json"
 RECORDS = "records"
 ARTIFACTS = "artifacts"
-_SOURCE_SCHEMA = "aperio.registry.reader/v1"
+_SOURCE_SCHEMA = "aperio.registry.source/v1"
 _RECORD_SCHEMA = "aperio.registry.record/v1"
 _SOURCE_BOUNDS = Bounds(64 * 1024)
 _RECORD_BOUNDS = Bounds(16 * 1024 * 1024, members=750_000)

@@ -161,7 +161,7 @@ def _record(folder: Path) -> object:
 
 def _source() -> dict[str, Any]:
     return {
-        "schema": "aperio.registry.reader/v1",
+        "schema": "aperio.registry.source/v1",
         "serial": 3,
         "updated_at": "2026-01-02T03:04:05Z",
     }
