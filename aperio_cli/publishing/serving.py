@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import shutil
+import signal
 import stat
 import threading
 from http import HTTPStatus
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 CONNECTION_TIMEOUT_S = 30.0
 _POLL_S = 0.1
+_PIECE_BYTES = 4096
 
 
 def serve(
@@ -51,13 +54,10 @@ def serve(
         PortInUse: another program listens on the port.
         KeyboardInterrupt: as it came; the port is closed.
     """
-    with serving(directory, port, within=built_folder(directory)) as url:
+    within = built_folder(directory)
+    with serving(directory, port, within=within) as url, _awakened_by_signals() as signalled:
         announce(url)
-        if stdin is not None and _is_pipe(stdin):
-            while os.read(stdin, 4096):
-                pass
-        else:
-            threading.Event().wait()
+        _wait(signalled, stdin if stdin is not None and _is_pipe(stdin) else None)
 
 
 def built_folder(directory: Path) -> tuple[str, ...]:
@@ -111,6 +111,41 @@ def serving(folder: Path, port: int = 0, *, within: tuple[str, ...] = ()) -> Ite
             server.shutdown()
             thread.join()
         server.server_close()
+
+
+@contextlib.contextmanager
+def _awakened_by_signals() -> Iterator[int]:
+    """Give a descriptor that can be read as soon as a signal came, at whatever moment.
+
+    One that comes just before a lock is waited for, or a read, does not interrupt it: its Python
+    handler would run when the wait is over, which is never.
+    """
+    signalled, writer = os.pipe()
+    try:
+        os.set_blocking(signalled, False)
+        os.set_blocking(writer, False)
+        if threading.current_thread() is not threading.main_thread():  # handlers run there only
+            yield signalled
+            return
+        before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        try:
+            yield signalled
+        finally:
+            signal.set_wakeup_fd(before)
+    finally:
+        os.close(signalled)
+        os.close(writer)
+
+
+def _wait(signalled: int, pipe: int | None) -> None:
+    """Return when the pipe is closed; without one only a handler of a signal ends it."""
+    watched = [signalled] if pipe is None else [signalled, pipe]
+    while True:
+        ready, _, _ = select.select(watched, [], [])
+        if signalled in ready:
+            os.read(signalled, _PIECE_BYTES)
+        if pipe is not None and pipe in ready and not os.read(pipe, _PIECE_BYTES):
+            return
 
 
 def _is_pipe(descriptor: int) -> bool:

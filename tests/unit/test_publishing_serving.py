@@ -200,6 +200,24 @@ def test_serve_stops_when_it_is_interrupted(folder: Path) -> None:
         "import sys; from pathlib import Path; from aperio_cli.publishing import serve;"
         "serve(Path(sys.argv[1]), 0, announce=lambda url: print(url, flush=True), stdin=0)"
     )
+    assert stopped(program, folder, signal.SIGINT) == -signal.SIGINT
+
+
+def test_serve_stops_at_a_signal_that_does_not_interrupt_its_wait(folder: Path) -> None:
+    """As one that comes just before the wait; here, one that another thread takes."""
+    program = (
+        "import signal, sys; from pathlib import Path; from aperio_cli.publishing import serve\n"
+        "def announce(url):\n"
+        "    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n"
+        "    print(url, flush=True)\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
+        "serve(Path(sys.argv[1]), 0, announce=announce, stdin=0)"
+    )
+    assert stopped(program, folder, signal.SIGTERM) == 7
+
+
+def stopped(program: str, folder: Path, number: int) -> int:
+    """The status of a program that serves, when it was sent a signal."""
     with subprocess.Popen(
         [sys.executable, "-c", program, str(folder)],
         cwd=ROOT,
@@ -208,8 +226,10 @@ def test_serve_stops_when_it_is_interrupted(folder: Path) -> None:
         stderr=subprocess.DEVNULL,
         text=True,
     ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline().startswith("http://127.0.0.1:")
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=10)
-    assert process.returncode == -signal.SIGINT
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("http://127.0.0.1:")
+            process.send_signal(number)
+            return process.wait(timeout=10)
+        finally:
+            process.kill()
