@@ -5,6 +5,7 @@ Formats: "Event", "Event source" and "File" in Box's API reference
 Entries are hostile input: any field may be missing, null or of another type.
 """
 
+import functools
 import hashlib
 import json
 import re
@@ -131,17 +132,20 @@ def actor(entry: Mapping[str, Any]) -> Actor | None:
     Box's id `2` stands for people who are not logged in; it is passed on as it is.
     """
     user = _object(entry.get("created_by")).get
-    identity, email, name = _short(user("id")), _short(user("login")), _short(user("name"))
-    kind, address = _short(user("type")), _short(entry.get("ip_address"))
-    if not (identity or email or name or kind or address):
+    told = (user("id"), user("login"), user("name"), user("type"), entry.get("ip_address"))
+    try:
+        return _actor(*told)
+    except TypeError:  # a list or an object, which is no key of a cache
+        return _actor.__wrapped__(*told)
+
+
+@functools.lru_cache(maxsize=4096, typed=True)  # whoever does something often does much
+def _actor(identity: Any, login: Any, name: Any, kind: Any, address: Any) -> Actor | None:
+    texts = [_text(value)[:_MAX_ACTOR_LENGTH] for value in (identity, login, name, kind, address)]
+    if not any(texts):
         return None
-    return Actor(id=identity, email=email, display_name=name, type=kind, ip_address=address)
-
-
-def _short(value: Any) -> str:
-    if type(value) is str and len(value) <= _MAX_ACTOR_LENGTH and value.isascii():
-        return value  # nearly always, and five times for each entry
-    return _text(value)[:_MAX_ACTOR_LENGTH]
+    identity, login, name, kind, address = texts
+    return Actor(id=identity, email=login, display_name=name, type=kind, ip_address=address)
 
 
 def _is_open_link(entry: Mapping[str, Any]) -> bool:
