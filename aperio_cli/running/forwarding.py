@@ -132,10 +132,8 @@ async def run_forwarding(
                 await _open_destination(sink, request, destined),
                 DeliveryTask(rejects, destined.retry_for_s, True, listener.observe),  # noqa: FBT003 - see there
             )
-            session = await open_session(
-                connector,
-                SessionRequest(request.organization, request.integration, request.settings),
-            )
+            of = SessionRequest(request.organization, request.integration, request.settings)
+            session = await open_session(connector, of)
 
             def hear(note: Note) -> None:
                 if isinstance(note, DeadLetter):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,8 +16,23 @@ from aperio_cli.output import Report
 if TYPE_CHECKING:
     from aperio_cli.building.report import BuildResult
     from aperio_cli.models.artifact import Artifact
+    from aperio_cli.models.manifest import Manifest
 
 _NAMED_AT_MOST = 20
+
+
+_Platforms = Annotated[
+    list[str] | None,
+    option(
+        help="Build for it, such as linux/arm64; may be repeated.",
+        metavar="PLATFORM",
+        values=platforms,
+    ),
+]
+_Pythons = Annotated[
+    list[str] | None,
+    option(help="Carry it in a Python plugin, such as 3.12; may be repeated.", metavar="VERSION"),
+]
 
 
 @command(plugin, "plugin", "build", examples=["aperio plugin build aperio-plugin-hello"])
@@ -25,26 +40,10 @@ def plugin_build(
     context: Context,
     project: Annotated[str, typer.Argument(help="The project's folder.")] = ".",
     *,
-    platform: Annotated[
-        list[str] | None,
-        option(
-            help="Build for it, such as linux/arm64; may be repeated.",
-            metavar="PLATFORM",
-            values=platforms,
-        ),
-    ] = None,
-    python: Annotated[
-        list[str] | None,
-        option(
-            help="Carry it in a Python plugin, such as 3.12; may be repeated.", metavar="VERSION"
-        ),
-    ] = None,
+    platform: _Platforms = None,
+    python: _Pythons = None,
     out: Annotated[
-        str,
-        option(
-            help="Folder for artifacts (default: dist in the project).",
-            metavar="DIR",
-        ),
+        str, option(help="Folder for artifacts (default: dist in the project).", metavar="DIR")
     ] = "",
     check: Annotated[
         bool, option("--check", help="Build twice and compare; start it once.")
@@ -53,13 +52,7 @@ def plugin_build(
     """Build artifacts: deterministic, from locked dependencies, without secrets."""
     import os
 
-    from aperio_cli.building import (
-        BuildRequest,
-        build_and_tell,
-        check_reproducible,
-        load_project,
-        placeholders,
-    )
+    from aperio_cli.building import BuildRequest, build_and_tell, check_reproducible, load_project
     from aperio_cli.commands.parsing import parse_platform
     from aperio_cli.commands.plugin.trying import try_start
     from aperio_cli.files.naming import as_path
@@ -84,24 +77,30 @@ def plugin_build(
             check_reproducible(request, artifacts)
         with output.working(f"starting {subject} once"):
             not_started = try_start(context, artifacts)
-    examples = placeholders(loaded.manifest)
-    data = {
-        "artifacts": [_described(artifact) for artifact in artifacts],
-        "id": str(request.project.manifest.id),
-        "version": request.project.manifest.version,
+    data = _data(loaded.manifest, built) | {
         "reproducible": True if check else None,
         "started": not not_started if check else None,
-        "placeholders": list(examples),
-        "left_out": [each.to_json() for each in built.left_out],
-        "waived": [each.to_json() for each in built.waived],
     }
     lines = [f"{artifact.path}\n  {artifact.digest}" for artifact in artifacts]
     notes = _told(built)
     if check:
         notes += ["built twice, the same bytes", _said_of_start(not_started)]
-    if examples:
+    if examples := data["placeholders"]:
         notes.append(f"egress is for examples only, put your service's in: {', '.join(examples)}")
     return Report(data, "\n".join(lines), tuple(notes))
+
+
+def _data(manifest: Manifest, built: BuildResult) -> dict[str, Any]:
+    from aperio_cli.building import placeholders
+
+    return {
+        "artifacts": [_described(artifact) for artifact in built.artifacts],
+        "id": str(manifest.id),
+        "version": manifest.version,
+        "placeholders": list(placeholders(manifest)),
+        "left_out": [each.to_json() for each in built.left_out],
+        "waived": [each.to_json() for each in built.waived],
+    }
 
 
 def _said_of_start(not_started: str) -> str:

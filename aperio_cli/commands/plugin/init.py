@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from aperio_cli.scaffolding.origin import Origin
 
 
+_From = Annotated[
+    str,
+    option(
+        help="Where CI gets aperio from: this version by name, #sha256= and its wheel's hash;"
+        " an address of that wheel, likewise; or git+https://…@COMMIT. By name at first.",
+        metavar="PLACE",
+    ),
+]
+
+
 @command(
     plugin,
     "plugin",
@@ -54,14 +64,7 @@ def plugin_init(  # noqa: PLR0913 - one parameter for each option
         str, option(help="Namespace of the plugin's id.", metavar="NAMESPACE")
     ] = "",
     output: Annotated[str, option(help="Folder to write.", metavar="DIR")] = "",
-    aperio_from: Annotated[
-        str,
-        option(
-            help="Where CI gets aperio from: this version by name, #sha256= and its wheel's hash;"
-            " an address of that wheel, likewise; or git+https://…@COMMIT. By name at first.",
-            metavar="PLACE",
-        ),
-    ] = "",
+    aperio_from: _From = "",
     no_input: Annotated[bool, option("--no-input", help="Ask nothing.")] = False,  # noqa: ARG001 - accepted for scripts: aperio asks nothing here anyway
 ) -> Report:
     """Scaffold a plugin project that builds and whose tests pass at once."""

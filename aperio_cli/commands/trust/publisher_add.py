@@ -26,6 +26,48 @@ if TYPE_CHECKING:
     from aperio_cli.trust.proposing import Proposal
 
 
+_Bundle = Annotated[
+    str | None,
+    option(help="Take the signer from this bundle, or of this artifact.", metavar="BUNDLE"),
+]
+_Tier = Annotated[
+    str,
+    option(
+        help="community, verified or official.",
+        metavar="TIER",
+        values=tiers,
+        shows_default=True,
+    ),
+]
+_Domain = Annotated[
+    str | None, option(help="In which trust domain.", metavar="NAME", values=domains)
+]
+_Service = Annotated[
+    str | None,
+    option(
+        help="A build signs, in github or gitlab: say all of it.",
+        metavar="SERVICE",
+        values=services,
+    ),
+]
+_Repository = Annotated[str | None, option(help="Its repository's address.", metavar="URL")]
+_RepositoryId = Annotated[str | None, option(help="Its repository's number.", metavar="NUMBER")]
+_OwnerId = Annotated[str | None, option(help="The number of who owns that.", metavar="NUMBER")]
+_Workflow = Annotated[
+    str | None, option(help="Its workflow file in the repository.", metavar="PATH")
+]
+_Ref = Annotated[
+    str | None, option(help="The whole ref it builds, with {version} in it.", metavar="REF")
+]
+_Runner = Annotated[
+    str | None, option(help="Such as github-hosted or self-hosted.", metavar="KIND")
+]
+_SignerWorkflow = Annotated[
+    str | None,
+    option(help="The reusable workflow that signs for it, with @ and its ref.", metavar="URL"),
+]
+
+
 @command(
     publisher,
     "trust",
@@ -48,60 +90,25 @@ def trust_publisher_add(  # noqa: PLR0913 - one parameter for each option
         ),
     ],
     *,
-    from_bundle: Annotated[
-        str | None,
-        option(help="Take the signer from this bundle, or of this artifact.", metavar="BUNDLE"),
-    ] = None,
+    from_bundle: _Bundle = None,
     artifact: Annotated[
         str | None, option(help="What the bundle is for, when it is elsewhere.", metavar="FILE")
     ] = None,
     plugin: Annotated[str | None, option(help="For this plugin only.", metavar="NAME")] = None,
-    tier: Annotated[
-        str,
-        option(
-            help="community, verified or official.",
-            metavar="TIER",
-            values=tiers,
-            shows_default=True,
-        ),
-    ] = "community",
+    tier: _Tier = "community",
     identity: Annotated[
         str | None, option(help="Who signs, exactly, without a bundle.", metavar="ID")
     ] = None,
     issuer: Annotated[str | None, option(help="Who vouches for them.", metavar="URL")] = None,
-    domain: Annotated[
-        str | None, option(help="In which trust domain.", metavar="NAME", values=domains)
-    ] = None,
-    ci: Annotated[
-        str | None,
-        option(
-            help="A build signs, in github or gitlab: say all of it.",
-            metavar="SERVICE",
-            values=services,
-        ),
-    ] = None,
-    repository: Annotated[
-        str | None, option(help="Its repository's address.", metavar="URL")
-    ] = None,
-    repository_id: Annotated[
-        str | None, option(help="Its repository's number.", metavar="NUMBER")
-    ] = None,
-    owner_id: Annotated[
-        str | None, option(help="The number of who owns that.", metavar="NUMBER")
-    ] = None,
-    workflow: Annotated[
-        str | None, option(help="Its workflow file in the repository.", metavar="PATH")
-    ] = None,
-    ref: Annotated[
-        str | None, option(help="The whole ref it builds, with {version} in it.", metavar="REF")
-    ] = None,
-    runner: Annotated[
-        str | None, option(help="Such as github-hosted or self-hosted.", metavar="KIND")
-    ] = None,
-    signer_workflow: Annotated[
-        str | None,
-        option(help="The reusable workflow that signs for it, with @ and its ref.", metavar="URL"),
-    ] = None,
+    domain: _Domain = None,
+    ci: _Service = None,
+    repository: _Repository = None,
+    repository_id: _RepositoryId = None,
+    owner_id: _OwnerId = None,
+    workflow: _Workflow = None,
+    ref: _Ref = None,
+    runner: _Runner = None,
+    signer_workflow: _SignerWorkflow = None,
 ) -> Report:
     """State who may sign for a namespace, by hand or as a verified bundle proves it.
 
