@@ -229,6 +229,10 @@ def prepare(folder: Path, environment: dict[str, str]) -> None:
     aperio("plugin", "init", "github.com/bench/aperio-plugin-bench", "--output", "project")
     for name in ("connector.py", "events.py"):
         (folder / "project" / name).write_bytes((HERE / name).read_bytes())
+    manifest = folder / "project" / "manifest.yaml"
+    # The plugin connects to nothing; the scaffold's host is for examples, and refused as such.
+    scaffolded = "egress:\n    - api.example.com:443"
+    manifest.write_text(manifest.read_text().replace(scaffolded, "egress: []"))
     aperio("plugin", "build", "project", "--out", "dist")
     aperio("trust", "local", "init")
     aperio("plugin", "sign", "dist", "--trust", "local")
