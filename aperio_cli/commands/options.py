@@ -78,7 +78,7 @@ EVERYWHERE: dict[str, Any] = {
 
 Bundle = Annotated[str, option(help="The bundle, when it is elsewhere.", metavar="FILE")]
 Attestations = Annotated[
-    str, option(help="ConfigFile about it, when they are elsewhere.", metavar="FILE")
+    str, option(help="Statements about it, when they are elsewhere.", metavar="FILE")
 ]
 
 # ── how to sign ───────────────────────────────────────────────────────────────────────────────────

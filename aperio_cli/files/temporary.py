@@ -68,4 +68,4 @@ def require_place() -> None:
 
 
 def _is_here() -> bool:
-    return os.name == "posix" and os.path.samefile(tempfile.gettempdir(), os.curdir)  # noqa: PTH121
+    return os.name == "posix" and os.path.samefile(tempfile.gettempdir(), os.curdir)  # noqa: PTH121 - as it stands, unresolved
