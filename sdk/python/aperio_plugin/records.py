@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aperio_plugin import errors
-from aperio_plugin._convert.records import Json, require_size
+from aperio_plugin._convert.records import LEAST_DEEP, Json, require_size
 from aperio_plugin.connector import DeadLetter
 from aperio_plugin.limits import MAX_RECORD_DEPTH
 
@@ -33,8 +33,6 @@ _SCALAR: Final = re.compile(r"[^\s,\]}\[{\":]+")
 # What opens, what closes, and strings, in which neither counts. It never fails at a quote, so that
 # no input is scanned twice.
 _BRACKETS: Final = re.compile(r'[{\[]|[}\]]|"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-_LEAST_DEEP: Final = 2 * MAX_RECORD_DEPTH
-"""No shorter text is too deep: each level has two brackets."""
 _MOST_QUICK_FAILURES: Final = 100
 """Each costs a look at the whole reply, for the line number that Python puts into its error."""
 _REQUIRED: Final = "\0"
@@ -262,7 +260,7 @@ def _usual_elements(text: str, at: int, found: list[Record]) -> int:
             if type(value) is not dict or not is_next((",{", ", {"), end):
                 return at
             data = Json(text[at:end].encode())
-            if end - at >= _LEAST_DEEP:
+            if end - at >= LEAST_DEEP:
                 require_size(data)
             add(Record(data, value))
             at = end + 1 if text[end + 1] == "{" else end + 2

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aperio_plugin import errors
 from aperio_plugin._convert.objects import encode_object
-from aperio_plugin._convert.records import Json, checked, require_size
+from aperio_plugin._convert.records import LEAST_DEEP, Json, checked, require_size
 from aperio_plugin._convert.times import time_fields
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 from aperio_plugin.connector import Actor
@@ -45,7 +45,8 @@ def _event_fields(event: Event) -> tuple[dict[str, Any], int]:
     record = event.record
     if not isinstance(record, bytes):
         record = encode_object(record)
-        require_size(record)
+        if len(record) >= LEAST_DEEP:
+            require_size(record)
     elif type(record) is not Json:
         record = checked(record)
     identifier, kind, source = event.source_event_id, event.event_type, event.source

@@ -12,6 +12,9 @@ from aperio_plugin.limits import MAX_RECORD_BYTES, MAX_RECORD_DEPTH
 # no input is scanned twice.
 _BRACKETS: Final = re.compile(rb'[{\[]|[}\]]|"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
+LEAST_DEEP: Final = 2 * MAX_RECORD_DEPTH
+"""No shorter JSON is too deep, or too long: each level has two brackets."""
+
 
 class Json(bytes):
     """The text of one JSON object that has been checked, so that nobody checks it again."""
