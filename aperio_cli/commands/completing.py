@@ -70,6 +70,13 @@ def levels(_: typer.Context) -> Iterable[str]:
     return REQUIREMENTS
 
 
+def limits(_: typer.Context) -> Iterable[str]:
+    """Return the limits that a host may enforce."""
+    from aperio_cli.running.permitting import LIMITS
+
+    return LIMITS
+
+
 def rules(_: typer.Context) -> Iterable[str]:
     """Return the rules that an exception may lift."""
     from aperio_cli.config.reading import EXCEPTION_RULES

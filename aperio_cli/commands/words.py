@@ -23,6 +23,7 @@ MODULES: Final = {
     "plugin install": "plugin.install",
     "plugin list": "plugin.list",
     "plugin why": "plugin.why",
+    "plugin may-run": "plugin.may_run",
     "plugin run": "plugin.run",
     "plugin remove": "plugin.remove",
     "registry init": "registry.init",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from aperio_cli.errors.installing import ReceiptInvalid, ReceiptNewer
@@ -87,6 +87,8 @@ class Receipt:
         state_owner: whose stored state it uses, as `models.ownership` names owners.
         exceptions: further exceptions that it took.
         index_serial: the edition of the index that offered it; None when it did not say.
+        record_digest: digest of the very bytes that it was read from, which another host compares
+            with those that it has read; None when it was not read. Not part of the file.
     """
 
     manifest: Manifest
@@ -102,6 +104,7 @@ class Receipt:
     state_owner: str
     exceptions: tuple[PolicyException, ...] = ()
     index_serial: int | None = None
+    record_digest: Digest | None = field(default=None, compare=False)
 
     @property
     def id(self) -> PluginId:
@@ -187,6 +190,7 @@ class Receipt:
             state_owner=_state_owner(table, manifest.id),
             exceptions=tuple(map(PolicyException.from_json, table.optional_tables("exceptions"))),
             index_serial=_serial(table),
+            record_digest=Digest.of(data),
         )
 
 

@@ -1,6 +1,6 @@
 """Running: find what is meant, clear it, start it, do one operation with it, judge.
 
-What `plugin run`, `plugin test` and `plugin why` do below the command line. Nothing here reads
+What `plugin run`, `test`, `why` and `may-run` do below the command line. Nothing here reads
 arguments or shows anything, and whatever waits is a coroutine: whoever runs plugins, on a command
 line or on a loop of its own, comes in here.
 

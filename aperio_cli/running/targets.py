@@ -74,6 +74,7 @@ def clear_target(
     organization: str = "",
     *,
     outcome: str = NOT_STARTED,
+    enforced: frozenset[str] = ENFORCED,
 ) -> Cleared:
     """Clear one start, by the policy and on the machine as they are now.
 
@@ -82,13 +83,14 @@ def clear_target(
         target: what is to be started.
         organization: for whom; empty for the requirements of the whole machine.
         outcome: what a refusal comes to, for messages.
+        enforced: names of the limits that whoever starts it enforces.
 
     Raises:
         AperioError: as `verifying.clear`.
     """
     interpreter = target.interpreter
     found = ((interpreter, missing_part(interpreter)),) if interpreter else ()
-    machine = Machine(collaborators.platform, ENFORCED, found)
+    machine = Machine(collaborators.platform, enforced, found)
     today = clock.now().date()
     return clear(target, collaborators.policy(), machine, today, organization, outcome=outcome)
 

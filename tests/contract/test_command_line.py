@@ -30,8 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BOX = PluginId("acme", "box-connector")
 L_COMMANDS = {
     "completion", "doctor",
-    "plugin build", "plugin init", "plugin install", "plugin list", "plugin remove", "plugin run",
-    "plugin sign", "plugin test", "plugin verify", "plugin why",
+    "plugin build", "plugin init", "plugin install", "plugin list", "plugin may-run",
+    "plugin remove", "plugin run", "plugin sign", "plugin test", "plugin verify", "plugin why",
     "registry add", "registry build", "registry init", "registry serve",
     "trust domain add", "trust domain list", "trust domain remove", "trust exception add",
     "trust exception remove", "trust local init", "trust publisher add", "trust publisher list",

@@ -37,6 +37,7 @@ TEXT: Schema = {"type": "string"}
 WORD: Schema = {"type": "string", "minLength": 1}
 NUMBER: Schema = {"type": "integer", "minimum": 0}
 FLAG: Schema = {"type": "boolean"}
+TRUE: Schema = {"const": True}
 NULL: Schema = {"type": "null"}
 ANY: Schema = {}
 SHA256: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
@@ -203,6 +204,19 @@ DATA: dict[str, Schema] = {
         ),
         source=WORD, index_serial=maybe(NUMBER), installed_at=TIME, artifact_sha256=SHA256,
         tree_digest=WORD, last_check=maybe(exactly(ok=FLAG, at=TIME)),
+    ),
+    "plugin may-run": exactly(
+        schema=one_of("aperio.launch-verdict/v1"), id=ID, version=WORD, kind=KINDS,
+        platform=PLATFORM, protocol=WORD, may_run=TRUE, organization=WORD,
+        judged_at=TIME, until=maybe(DAY), receipt_sha256=SHA256, artifact_sha256=SHA256,
+        tree_digest=WORD, files_checked=TRUE, badge=BADGES, required=LEVEL,
+        signer=maybe(SIGNER), rule=maybe(STATED_RULE), rule_source=maybe(WORD),
+        exceptions=any_number_of(
+            {"type": "object", "required": ["rule", "until", "reason"]}
+        ),
+        folder=WORD, arguments=some(WORD), binary_sha256=maybe(SHA256),
+        interpreter=maybe(exactly(executable=WORD, version=WORD, tag=WORD, base_prefix=WORD)),
+        state_owner=WORD, enforced=any_number_of(WORD), not_enforced=any_number_of(WORD),
     ),
     "plugin remove": exactly(
         removed=some(exactly(id=ID, versions=some(WORD), current=maybe(WORD), was_purged=FLAG))
@@ -509,6 +523,7 @@ def play_operator(root: Path, play: Any) -> None:
     play("deliver", *run, "acme/destination", "deliver", stdin="\n".join(events), status=1)
     play("plugin list", "plugin", "list")
     play("plugin why", "plugin", "why", "acme/hello-connector")
+    play("plugin may-run", "plugin", "may-run", "acme/hello-connector")
 
 
 def document(life: dict[str, Any], name: str) -> dict[str, Any]:

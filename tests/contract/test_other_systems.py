@@ -52,7 +52,9 @@ def elsewhere(
     )
 
 
-@pytest.mark.parametrize("words", ["plugin install x/y", "plugin run x/y", "plugin test x/y"])
+@pytest.mark.parametrize(
+    "words", ["plugin install x/y", "plugin run x/y", "plugin test x/y", "plugin may-run x/y"]
+)
 @pytest.mark.parametrize("system", ["darwin", "win32"])
 def test_what_installs_or_starts_plugins_says_that_it_takes_linux(
     system: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
