@@ -13,6 +13,8 @@ GO_CACHES := GOMODCACHE=$(CURDIR)/.cache/go GOCACHE=$(CURDIR)/.cache/go-build GO
 GO_OFFLINE := $(GO_CACHES) GOPROXY=off PATH=$(CURDIR)/.cache/bin:$$PATH
 GO_GENERATORS := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12 \
 	google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
+# Holds the plugin interface to its rules, and to what it was.
+BUF := github.com/bufbuild/buf/cmd/buf@v1.75.0
 # A plugin by people who never saw this project; see tests/interop/test_third_party.py.
 THIRD_PARTY := github.com/hashicorp/terraform-provider-time@v0.13.1
 # After `make setup` nothing asks a package index or a module proxy: pip reads the wheel cache, go the
@@ -47,7 +49,7 @@ $(DEV_READY): $(READY)
 	$(BIN)/python tests/fill_wheel_cache.py aperio
 	touch $@
 
-$(GO_READY): $(DEV_READY) sdk/go/go.mod
+$(GO_READY): $(DEV_READY) sdk/go/go.mod Makefile
 	$(MAKE) --no-print-directory go-modules
 	touch $@
 
@@ -65,6 +67,7 @@ go-modules:
 	for generator in $(GO_GENERATORS); do \
 	  $(GO_CACHES) GOBIN=$(CURDIR)/.cache/bin $(GO) install $$generator || exit 1; \
 	done
+	$(GO_CACHES) CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin $(GO) install $(BUF)
 
 demo: $(READY) ## watch one plugin's whole life, end to end, offline
 	@$(OFFLINE) $(BIN)/python tests/lifecycle/demo.py

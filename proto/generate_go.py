@@ -1,4 +1,4 @@
-"""Generate the Go protobuf code of `sdk/go/internal/gen` from the files in this folder.
+"""Generate the Go protobuf code of `sdk/go/gen` from the files in this folder.
 
     python proto/generate_go.py [OUTPUT]
 
@@ -20,8 +20,8 @@ from typing import Final
 from grpc_tools import protoc
 
 PROTO = Path(__file__).resolve().parent
-OUTPUT = PROTO.parent / "sdk" / "go" / "internal" / "gen"
-MODULE = "github.com/writer/aperio-plugin-go/internal/gen"
+OUTPUT = PROTO.parent / "sdk" / "go" / "gen"
+MODULE = "github.com/writer/aperio-plugin-go/gen"
 
 GENERATORS: Final = {"protoc-gen-go": "v1.36.12", "protoc-gen-go-grpc": "1.6.2"}
 """The programs that protoc runs, and the versions that made the committed code."""

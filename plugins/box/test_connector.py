@@ -126,7 +126,7 @@ def test_a_backfill_reads_the_history_first_and_then_live() -> None:
     assert set(streams) == {"admin_logs", "admin_logs_streaming"}
     bounded = [bool(bound) for bound in asked(simulator, "created_after")]
     assert bounded == [stream == "admin_logs" for stream in streams]
-    assert {event.source for event in result.events} == {"admin_logs"}
+    assert {event.origin for event in result.events} == {"admin_logs"}
 
 
 def test_an_event_that_reaches_the_history_late_comes_from_the_live_stream() -> None:
@@ -147,7 +147,7 @@ def test_an_event_that_reaches_the_history_late_comes_from_the_live_stream() -> 
     with LateHistory(entries) as simulator:
         result = harness_for(simulator, created_after=A_MONTH_AGO).sync()
     assert ids_of(result) == ids(entries)
-    assert [e.source for e in result.events[-3:]] == ["admin_logs_streaming"] * 3
+    assert [e.origin for e in result.events[-3:]] == ["admin_logs_streaming"] * 3
 
 
 def test_a_backfill_of_a_day_does_not_give_two_weeks() -> None:
@@ -277,7 +277,7 @@ def test_malformed_entries_do_not_end_the_sync() -> None:
     assert "yesterday" in reasons[2]
     assert result.dead_letters[0].position == "admin_logs at 0, entry 4"
     assert result.dead_letters[2].source_event_id == entries[5]["event_id"]
-    assert [letter.source for letter in result.dead_letters] == ["admin_logs"] * 3
+    assert [letter.origin for letter in result.dead_letters] == ["admin_logs"] * 3
 
 
 ODD_ENTRIES = {

@@ -157,7 +157,7 @@ def test_an_event_says_who_when_and_where() -> None:
     event = normalize(entry, "admin_logs_streaming")
     assert event.source_event_id == entry["event_id"]
     assert event.occurred_at == "2026-03-01T23:30:05-08:00"
-    assert event.source == "admin_logs_streaming"
+    assert event.origin == "admin_logs_streaming"
     assert event.actor is not None
     assert event.actor.id == entry["created_by"]["id"]
     assert event.actor.email == entry["created_by"]["login"]

@@ -300,9 +300,10 @@ DATA: dict[str, Schema] = {
 
 AUTH: Schema = {"type": "object", "minProperties": 1, "maxProperties": 1}
 ACTION = exactly(
-    key=WORD, label=WORD, description=TEXT, target_type=WORD, severity_hint=WORD,
+    key=WORD, label=WORD, description=TEXT, target_types=any_number_of(WORD), severity_hint=WORD,
     parameters=any_number_of(FIELD), reversible=FLAG, supports_dry_run=FLAG,
-    scopes=any_number_of(WORD),
+    scopes=any_number_of(WORD), response_kind=WORD, required_context=any_number_of(WORD),
+    reverse_action=TEXT, rollback=TEXT, approval_optional=FLAG,
 )  # fmt: skip
 DECLARED: dict[str, Schema] = {
     "interface": exactly(minor=NUMBER, features=any_number_of(WORD)),
@@ -319,6 +320,7 @@ EXECUTED = exactly(
     problems=any_number_of(TEXT),
     diagnostics=any_number_of(DIAGNOSTIC),
     idempotency_key=WORD,
+    provider_request_id=TEXT,
 )
 RUNS: dict[str, Schema] = {
     "schema": exactly(
@@ -326,6 +328,8 @@ RUNS: dict[str, Schema] = {
         category=TEXT, availability=WORD, read_scopes=any_number_of(WORD),
         remediation_scopes=any_number_of(WORD), checks=any_number_of(ANY),
         remediation_actions=any_number_of(ANY), event_types=any_number_of(WORD),
+        readiness_note=TEXT, account_id_field=TEXT, streams=any_number_of(ANY),
+        event_mappings=any_number_of(ANY),
     ),
     "test": exactly(
         ok=FLAG, account={"type": "object"}, diagnostics=any_number_of(DIAGNOSTIC),
@@ -362,7 +366,7 @@ LINES: dict[str, Schema] = {
     "checkpoint": exactly(type=WORD, events=NUMBER),
     "dead_letter": exactly(
         type=WORD, reason=WORD, code=WORD, source_event_id=TEXT, position=TEXT, event_type=TEXT,
-        source=TEXT, excerpt=TEXT, record_bytes=NUMBER,
+        origin=TEXT, excerpt=TEXT, record_bytes=NUMBER,
     ),
     "doubt": exactly(type=WORD, source_event_id=WORD, why=WORD),
     "summary": exactly(

@@ -178,9 +178,7 @@ def test_a_second_sync_goes_on_from_the_checkpoint(host: Host, state: StateDatab
     assert sink.source_ids() == ["e0", "e1", "e2", "e3"]
 
 
-def test_a_full_sync_hands_over_the_cursor_and_says_full(
-    host: Host, state: StateDatabase, tmp_path: Path
-) -> None:
+def test_a_full_sync_hands_over_no_cursor(host: Host, state: StateDatabase, tmp_path: Path) -> None:
     state.store_checkpoint(slice_of(tmp_path), b"7", version="1.0.0")
     script = tmp_path / "plugin.py"
     script.write_text(
@@ -188,7 +186,7 @@ def test_a_full_sync_hands_over_the_cursor_and_says_full(
         "import bare\n"
         "from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2\n"
         "def sync(request, context):\n"
-        "    yield bare.batch(0 if request.full else int(request.cursor), 1)\n"
+        "    yield bare.batch(int(request.cursor or 0), 1)\n"
         "bare.serve({'Sync': bare.stream(sync, connector_pb2.SyncRequest)})\n"
     )
     whole, rest = Sink(), Sink()

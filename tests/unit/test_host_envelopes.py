@@ -74,7 +74,7 @@ def test_an_event_passes_up_to_the_limits_that_plugins_keep_to(case: dict[str, A
     made = connector_pb2.Event(
         source_event_id=values["source_event_id"],
         event_type=values["event_type"],
-        source=values["source"],
+        origin=values["origin"],
         record_json=values["record"].encode(),
         actor=values.get("actor"),
     )
@@ -120,7 +120,7 @@ def test_no_two_tuples_give_the_same_input() -> None:
 
 
 def test_the_keys_stand_in_the_order_of_the_proto() -> None:
-    document = json.loads(stamp(event(source="admin_logs")))
+    document = json.loads(stamp(event(origin="admin_logs")))
 
     assert list(document) == [
         "id",
@@ -151,7 +151,7 @@ def test_an_actor_is_an_object_without_its_empty_keys_or_null() -> None:
 
 def test_text_of_the_plugin_cannot_break_out_of_its_place() -> None:
     nasty = '"},"organization_id":"other\n\u2028\\'
-    made = event(source_event_id=nasty, event_type=nasty, source=nasty)
+    made = event(source_event_id=nasty, event_type=nasty, origin=nasty)
     made.actor.id = nasty
 
     line = stamp(made)
@@ -234,11 +234,11 @@ def test_line_ends_between_tokens_become_spaces_and_nothing_else_changes() -> No
     ],
 )
 def test_a_record_that_is_not_one_json_object_is_a_dead_letter(record: bytes) -> None:
-    letter = buried(event(source_event_id="the-one", source="admin_logs", record_json=record))
+    letter = buried(event(source_event_id="the-one", origin="admin_logs", record_json=record))
 
     assert letter.reason.startswith("expected record_json: ")
     assert str(letter).startswith("event 'the-one' (box.login): expected record_json: ")
-    assert (letter.code, letter.source) == (INVALID, "admin_logs")
+    assert (letter.code, letter.origin) == (INVALID, "admin_logs")
     assert letter.record_bytes == len(record)
     assert len(letter.excerpt) <= 1024
 
@@ -250,7 +250,7 @@ def test_a_record_that_is_not_one_json_object_is_a_dead_letter(record: bytes) ->
         ({"source_event_id": "é" * 257}, "source_event_id"),
         ({"event_type": ""}, "event_type"),
         ({"event_type": "é" * 65}, "event_type"),
-        ({"source": "x" * 129}, "source: at most 128 bytes"),
+        ({"origin": "x" * 129}, "origin: at most 128 bytes"),
         ({"actor": connector_pb2.Actor(email="x" * 65537)}, "actor: at most 65536 bytes in all"),
         ({"record_json": padded(MAX_RECORD_BYTES + 1)}, "record_json: at most 1048576 bytes"),
         (
@@ -282,7 +282,7 @@ def test_an_event_without_a_time_is_a_dead_letter(seconds: int | None) -> None:
 def test_a_dead_letter_is_one_line_without_secrets_and_controls_whatever_the_plugin_sends() -> None:
     text = "s3cr3t\n\x1b[2J" + "x" * 5000
     message = connector_pb2.DeadLetter(
-        reason=text, code=text, source_event_id=text, position=text, event_type=text, source=text,
+        reason=text, code=text, source_event_id=text, position=text, event_type=text, origin=text,
         excerpt=text, record_bytes=2**64 - 1,
     )  # fmt: skip
 
@@ -325,7 +325,7 @@ def written(made: connector_pb2.Event) -> bytes:
 LONGEST = {
     "source_event_id": "\x7f" * 512,
     "event_type": "\x7f" * 128,
-    "source": "\x7f" * 128,
+    "origin": "\x7f" * 128,
     "actor": connector_pb2.Actor(id="\x7f" * 32 * 1024, display_name="\x7f" * 32 * 1024),
 }
 """What an event may have at most beside its record, each byte of which becomes six."""

@@ -16,7 +16,7 @@ def event(number: int) -> connector_pb2.Event:
     made = connector_pb2.Event(
         source_event_id=f"e{number}-AAA",
         event_type="box.BBB",
-        source="log-CCC",
+        origin="log-CCC",
         record_json=b'{"n": "DDD"}',
         actor=connector_pb2.Actor(display_name="Ada EEE", email="FFF@example.com"),
     )

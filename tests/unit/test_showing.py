@@ -49,7 +49,8 @@ def test_a_declaration_shows_options_defaults_and_helpers() -> None:
 
 def test_capabilities_show_actions_with_their_parameters() -> None:
     action = capabilities_pb2.RemediationCapabilities.Action(
-        key="box.unshare", description="Ends a link.", target_type="folder", supports_dry_run=True,
+        key="box.unshare", description="Ends a link.", target_types=["folder"],
+        supports_dry_run=True,
         parameters=[Field(key="notify", type=Field.TYPE_BOOLEAN, default_json="false")],
     )  # fmt: skip
     kind = capabilities_pb2.RemediationCapabilities(actions=[action])

@@ -125,7 +125,7 @@ def _action(action: Any) -> str:
     rows = [
         ("action", action.key),
         ("", action.description or action.label),
-        ("target", action.target_type),
+        ("target", ", ".join(action.target_types)),
         ("", ", ".join(name for name, holds in stated.items() if holds)),
     ]
     text = pairs([row for row in rows if row[1]])

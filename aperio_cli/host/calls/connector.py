@@ -90,7 +90,6 @@ class Connector:
         invocation: Invocation,
         cursor: bytes = b"",
         *,
-        full: bool = False,
         silence_s: float = SYNC_SILENCE_S,
     ) -> AsyncGenerator[connector_pb2.SyncEvent, None]:
         """Return the messages of a sync in their order.
@@ -100,7 +99,6 @@ class Connector:
         Args:
             invocation: on whose behalf.
             cursor: of the last stored checkpoint; empty: from the beginning.
-            full: read everything again, whatever the cursor.
             silence_s: the longest pause between two messages.
 
         Raises:
@@ -110,7 +108,7 @@ class Connector:
         from aperio_plugin.wire import connector_pb2
 
         with self._invocations.open(invocation) as context:
-            request = connector_pb2.SyncRequest(context=context, cursor=cursor, full=full)
+            request = connector_pb2.SyncRequest(context=context, cursor=cursor)
             call = self._calls.stream(_SERVICE + "Sync", request)
             try:
                 while (data := await self._next(call, silence_s)) is not None:

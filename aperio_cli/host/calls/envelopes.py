@@ -1,8 +1,9 @@
 """Stamping: what a plugin knows of an event, plus what only the host may say, as envelopes.
 
-Format: aperio.contracts.v1.Envelope in its JSON form (proto/aperio/contracts/v1/envelope.proto);
-keys stand in the order of the proto. The record is checked once and spliced in as it came, so its
-numbers and its order of keys are those of the service.
+Format: aperio.plugin.contracts.v1.Envelope in its JSON form
+(proto/aperio/plugin/contracts/v1/envelope.proto); keys stand in the order of the proto. The record
+is checked once and spliced in as it came, so its numbers and its order of keys are those of the
+service.
 """
 
 from __future__ import annotations
@@ -190,12 +191,12 @@ class Stamper:
         return Outbound(identity, "event", data)
 
     def _json(self, identity: str, event: connector_pb2.Event) -> str:
-        kind, source = event.event_type, event.source
+        kind, where = event.event_type, event.origin
         if not 0 < len(kind.encode()) <= limits.MAX_NAME_BYTES:
             raise ValueError(f"expected event_type: 1 to {limits.MAX_NAME_BYTES} bytes")
-        if len(source.encode()) > limits.MAX_NAME_BYTES:
-            raise ValueError(f"expected source: at most {limits.MAX_NAME_BYTES} bytes")
-        origin = f',"origin":{quote(source)}' if source else ""
+        if len(where.encode()) > limits.MAX_NAME_BYTES:
+            raise ValueError(f"expected origin: at most {limits.MAX_NAME_BYTES} bytes")
+        origin = f',"origin":{quote(where)}' if where else ""
         return (
             f'{{"id":"{identity}{self._constant}{quote(kind)}'
             f',"actor":{_actor(event.actor) if event.HasField("actor") else "null"}'

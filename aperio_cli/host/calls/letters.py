@@ -31,7 +31,7 @@ class DeadLetter:
         source_event_id: id in the service; empty: it could not be read.
         position: where it was read, when it has no id.
         event_type: its type; empty: it could not be read.
-        source: where in the service it was read.
+        origin: where in the service it was read.
         excerpt: the beginning of the record.
         record_bytes: length of the whole record; 0: unknown.
     """
@@ -41,7 +41,7 @@ class DeadLetter:
     source_event_id: str = ""
     position: str = ""
     event_type: str = ""
-    source: str = ""
+    origin: str = ""
     excerpt: str = ""
     record_bytes: int = 0
 
@@ -52,7 +52,7 @@ class DeadLetter:
             reason=_shown(reason, mask),
             source_event_id=_shown(event.source_event_id, mask),
             event_type=_shown(event.event_type, mask),
-            source=_shown(event.source, mask),
+            origin=_shown(event.origin, mask),
             excerpt=_shown(event.record_json.decode(errors="replace"), mask),
             record_bytes=len(event.record_json),
         )
@@ -66,7 +66,7 @@ class DeadLetter:
             source_event_id=_shown(message.source_event_id, mask),
             position=_shown(message.position, mask),
             event_type=_shown(message.event_type, mask),
-            source=_shown(message.source, mask),
+            origin=_shown(message.origin, mask),
             excerpt=_shown(message.excerpt, mask),
             record_bytes=message.record_bytes,
         )

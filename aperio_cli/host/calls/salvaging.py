@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aperio_plugin.wire import connector_pb2
 
 _BYTES: Final = 2  # a wire type: texts, bytes and messages
-_EVENT_FIELDS: Final = ("source_event_id", "event_type", "source")
+_EVENT_FIELDS: Final = ("source_event_id", "event_type", "origin")
 
 
 def salvage(data: bytes) -> list[connector_pb2.SyncEvent]:

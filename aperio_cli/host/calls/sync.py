@@ -169,8 +169,9 @@ class _Sync:
     async def _stream(self) -> None:
         """Make one call of Sync, from the last checkpoint to its end."""
         invocation = await self._session.invocation()
-        full = self._task.full and self._checkpoints == 0
-        messages = self._session.plugin.connector.sync(invocation, self._cursor, full=full)
+        begins_anew = self._task.full and self._checkpoints == 0
+        cursor = b"" if begins_anew else self._cursor
+        messages = self._session.plugin.connector.sync(invocation, cursor)
         self._stamper.restart()
         try:
             async for message in messages:

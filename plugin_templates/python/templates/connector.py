@@ -95,7 +95,7 @@ def to_event(record: records.Record) -> connector.Event:
             email=record.text("actor", "email", default=""),
             ip_address=record.text("actor", "ip", default=""),
         ),
-        source="audit_log",
+        origin="audit_log",
         record=record.json,
     )
 

@@ -244,7 +244,7 @@ def _items(
         except errors.InvalidRecord as error:
             position = f"{stream} at {place.position}, entry {number}"
             letter = records.letter(entry, error, position=position, id_key="event_id")
-            yield replace(letter, source=stream)
+            yield replace(letter, origin=stream)
             continue
         if not (has_bound and _is_too_old(event, place)):
             yield event

@@ -76,7 +76,7 @@ def normalize(entry: Record, stream: str, internal_domains: frozenset[str] = fro
         event_type=event_type(fields, internal_domains),
         occurred_at=occurred_at(fields),
         actor=actor(fields),
-        source=stream,
+        origin=stream,
         record=entry.json,
     )
 

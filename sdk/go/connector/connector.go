@@ -66,8 +66,8 @@ type Event struct {
 	OccurredAt time.Time
 	// Actor is who did it; nil when the service does not say. At most 64 KiB in all.
 	Actor *Actor
-	// Source is where in the service it was read, such as `admin_logs`. At most 128 bytes.
-	Source string
+	// Origin is where in the service it was read, such as `admin_logs`. At most 128 bytes.
+	Origin string
 	// Record is the service's own record, a JSON object: a json.RawMessage or []byte is passed on
 	// untouched (faster), all else is encoded by encoding/json. At most 1 MiB and 512 levels.
 	Record any
@@ -102,8 +102,8 @@ type DeadLetter struct {
 	Position string
 	// Type is as an event's, where it could be read.
 	Type string
-	// Source is as an event's.
-	Source string
+	// Origin is as an event's.
+	Origin string
 	// Record is the record as it came; its first 1024 bytes and its length are passed on.
 	Record []byte
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 )
 
 // deadLetterMessage gives the message of a dead letter. What is too long is cut, what is not UTF-8
@@ -18,7 +18,7 @@ func deadLetterMessage(letter DeadLetter) *pb.SyncEvent {
 		SourceEventId: cut(letter.SourceEventID, maxIDBytes),
 		Position:      line(letter.Position, maxPositionBytes),
 		EventType:     cut(letter.Type, maxNameBytes),
-		Source:        cut(letter.Source, maxNameBytes),
+		Origin:        cut(letter.Origin, maxNameBytes),
 		Excerpt:       cut(string(start), maxExcerptBytes),
 		RecordBytes:   uint64(len(letter.Record)),
 	}}}

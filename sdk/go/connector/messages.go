@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 
 	aperio "github.com/writer/aperio-plugin-go"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"github.com/writer/aperio-plugin-go/internal/convert"
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
 	"github.com/writer/aperio-plugin-go/internal/jsontext"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -30,7 +30,7 @@ func eventMessage(event Event) (*pb.Event, int, error) {
 	if err := errors.Join(
 		checkText("source_event_id", event.SourceEventID, 1, maxIDBytes),
 		checkText("event_type", event.Type, 1, maxNameBytes),
-		checkText("source", event.Source, 0, maxNameBytes),
+		checkText("origin", event.Origin, 0, maxNameBytes),
 		checkLength("record", len(record), maxRecordBytes),
 		aperio.CheckTime(event.OccurredAt, "occurred_at"),
 	); err != nil {
@@ -43,7 +43,7 @@ func eventMessage(event Event) (*pb.Event, int, error) {
 		SourceEventId: event.SourceEventID,
 		EventType:     event.Type,
 		OccurredAt:    timestamppb.New(event.OccurredAt),
-		Source:        event.Source,
+		Origin:        event.Origin,
 		RecordJson:    record,
 	}
 	if event.Actor != nil {
@@ -62,7 +62,7 @@ func letterOf(event Event, reason error) DeadLetter {
 	}
 	return DeadLetter{
 		Reason: reason.Error(), SourceEventID: event.SourceEventID, Type: event.Type,
-		Source: event.Source, Record: record,
+		Origin: event.Origin, Record: record,
 	}
 }
 

@@ -5,8 +5,8 @@ import (
 	"errors"
 
 	aperio "github.com/writer/aperio-plugin-go"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"github.com/writer/aperio-plugin-go/internal/convert"
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
 	"github.com/writer/aperio-plugin-go/internal/serve"
 	"google.golang.org/grpc"
 )
@@ -67,7 +67,7 @@ func (s *service) Sync(
 		return err
 	}
 	task := &SyncRequest{Invocation: call}
-	if !request.GetFull() && len(request.GetCursor()) > 0 {
+	if len(request.GetCursor()) > 0 {
 		task.Cursor = request.GetCursor()
 	}
 	sync := newStream(stream.Context())

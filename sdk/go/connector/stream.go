@@ -7,7 +7,7 @@ import (
 	"time"
 
 	aperio "github.com/writer/aperio-plugin-go"
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"github.com/writer/aperio-plugin-go/internal/serve"
 	"github.com/writer/aperio-plugin-go/records"
 	"google.golang.org/grpc/codes"

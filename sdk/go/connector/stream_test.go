@@ -11,7 +11,7 @@ import (
 	"time"
 
 	aperio "github.com/writer/aperio-plugin-go"
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"github.com/writer/aperio-plugin-go/records"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -206,7 +206,7 @@ func TestAnEventThatIsNotUTF8IsRefused(t *testing.T) {
 	for name, broken := range map[string]Event{
 		"id":     {SourceEventID: "\xff", Type: "x.y"},
 		"type":   {SourceEventID: "e", Type: "\xff"},
-		"source": {SourceEventID: "e", Type: "x.y", Source: "\xff"},
+		"origin": {SourceEventID: "e", Type: "x.y", Origin: "\xff"},
 	} {
 		broken.OccurredAt, broken.Record = time.Unix(0, 0), json.RawMessage("{}")
 		if _, _, err := eventMessage(broken); err == nil || !strings.Contains(err.Error(), "UTF-8") {

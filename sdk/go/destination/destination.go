@@ -69,7 +69,7 @@ type Envelope struct {
 	ID string
 	// Stream is its kind.
 	Stream Stream
-	// JSON is the whole envelope (aperio.contracts.v1) as one JSON object, at most
+	// JSON is the whole envelope (aperio.plugin.contracts.v1) as one JSON object, at most
 	// 1.5 MiB: a record's 1 MiB, and what an envelope adds.
 	JSON json.RawMessage
 }

@@ -6,8 +6,8 @@ import (
 	"fmt"
 
 	aperio "github.com/writer/aperio-plugin-go"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"github.com/writer/aperio-plugin-go/internal/convert"
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
 	"github.com/writer/aperio-plugin-go/internal/serve"
 	"google.golang.org/grpc"
 )

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"github.com/writer/aperio-plugin-go/internal/tree"
 )
 

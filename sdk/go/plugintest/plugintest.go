@@ -20,7 +20,7 @@ import (
 	aperio "github.com/writer/aperio-plugin-go"
 	"github.com/writer/aperio-plugin-go/connector"
 	"github.com/writer/aperio-plugin-go/destination"
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"github.com/writer/aperio-plugin-go/internal/inprocess"
 	"github.com/writer/aperio-plugin-go/internal/logging"
 	"github.com/writer/aperio-plugin-go/internal/serve"

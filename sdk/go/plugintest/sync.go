@@ -9,8 +9,8 @@ import (
 
 	aperio "github.com/writer/aperio-plugin-go"
 	"github.com/writer/aperio-plugin-go/connector"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"github.com/writer/aperio-plugin-go/internal/fitting"
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
 )
 
 // Checkpoint is a checkpoint as the host receives it.
@@ -23,8 +23,8 @@ type Checkpoint struct {
 
 // DeadLetter is a dead letter as the host receives it: cut to its limits.
 type DeadLetter struct {
-	// Reason, Code, SourceEventID, Position, Type and Source are as connector.DeadLetter has them.
-	Reason, Code, SourceEventID, Position, Type, Source string
+	// Reason, Code, SourceEventID, Position, Type and Origin are as connector.DeadLetter has them.
+	Reason, Code, SourceEventID, Position, Type, Origin string
 	// Excerpt is the beginning of the record.
 	Excerpt string
 	// RecordBytes is the length of the whole.
@@ -142,7 +142,7 @@ func (r *SyncResult) take(message *pb.SyncEvent, rules *fitting.Events) error {
 		r.DeadLetters = append(r.DeadLetters, DeadLetter{
 			Reason: letter.GetReason(), Code: letter.GetCode(),
 			SourceEventID: letter.GetSourceEventId(), Position: letter.GetPosition(),
-			Type: letter.GetEventType(), Source: letter.GetSource(),
+			Type: letter.GetEventType(), Origin: letter.GetOrigin(),
 			Excerpt: letter.GetExcerpt(), RecordBytes: letter.GetRecordBytes(),
 		})
 	case *pb.SyncEvent_Progress:
@@ -159,7 +159,7 @@ func eventFrom(message *pb.Event) connector.Event {
 		SourceEventID: message.GetSourceEventId(),
 		Type:          message.GetEventType(),
 		OccurredAt:    message.GetOccurredAt().AsTime(),
-		Source:        message.GetSource(),
+		Origin:        message.GetOrigin(),
 		Record:        json.RawMessage(message.GetRecordJson()),
 	}
 	if actor := message.GetActor(); actor != nil {

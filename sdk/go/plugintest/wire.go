@@ -6,8 +6,8 @@ import (
 
 	aperio "github.com/writer/aperio-plugin-go"
 	"github.com/writer/aperio-plugin-go/destination"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"github.com/writer/aperio-plugin-go/internal/convert"
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
 	"github.com/writer/aperio-plugin-go/remediation"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"

@@ -7,8 +7,8 @@ import (
 	"fmt"
 
 	aperio "github.com/writer/aperio-plugin-go"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"github.com/writer/aperio-plugin-go/internal/convert"
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
 	"github.com/writer/aperio-plugin-go/internal/serve"
 	"google.golang.org/grpc"
 )
@@ -159,7 +159,7 @@ func actionMessage(action Action) (*pb.RemediationCapabilities_Action, error) {
 		Description:    action.Description,
 		SeverityHint:   hint,
 		Parameters:     parameters,
-		TargetType:     action.TargetType,
+		TargetTypes:    []string{action.TargetType},
 		Reversible:     action.Reversible,
 		SupportsDryRun: action.SupportsDryRun,
 		Scopes:         action.Scopes,

@@ -41,7 +41,7 @@ class ConnectorService:
                 pb.SyncRequest,
                 lambda request, call: self.sync(
                     context_of(request.context, call),
-                    None if request.full or not request.cursor else request.cursor,
+                    request.cursor or None,
                 ),
                 streams=True,
             ),

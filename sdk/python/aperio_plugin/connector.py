@@ -107,7 +107,7 @@ class Event:
         record: the service's own record: a JSON object as a mapping, or already encoded as bytes,
             which are passed on untouched (faster). At most 1 MiB and 512 levels.
         actor: who did it; None when the service does not say.
-        source: where in the service it was read, such as `admin_logs`. At most 128 bytes.
+        origin: where in the service it was read, such as `admin_logs`. At most 128 bytes.
     """
 
     source_event_id: str
@@ -115,7 +115,7 @@ class Event:
     occurred_at: datetime | str | float
     record: Mapping[str, Any] | bytes
     actor: Actor | None = None
-    source: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class DeadLetter:
         position: where a person finds it in the service without an id, such as `page 17, entry 3`.
             At most 512 bytes.
         event_type: as an event's, where it could be read.
-        source: as an event's.
+        origin: as an event's.
         record: the record as it came; its first 1024 bytes and its length are passed on.
     """
 
@@ -152,7 +152,7 @@ class DeadLetter:
     source_event_id: str = ""
     position: str = ""
     event_type: str = ""
-    source: str = ""
+    origin: str = ""
     record: bytes | str = b""
 
 

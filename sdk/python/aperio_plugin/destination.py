@@ -89,7 +89,7 @@ class Envelope:
     Attributes:
         id: the same on every attempt: use it for de-duplication.
         stream: its kind.
-        json: the whole envelope (`aperio.contracts.v1`) as one JSON object, at most
+        json: the whole envelope (`aperio.plugin.contracts.v1`) as one JSON object, at most
             1.5 MiB: a record's 1 MiB, and what an envelope adds.
     """
 

@@ -61,7 +61,7 @@ class SyncedEvent:
     occurred_at: datetime
     record: dict[str, Any]
     actor: connector.Actor | None
-    source: str
+    origin: str
     record_json: bytes = b""
 
 
@@ -94,7 +94,7 @@ class SyncedDeadLetter:
     source_event_id: str
     position: str
     event_type: str
-    source: str
+    origin: str
     excerpt: str
     record_bytes: int
 
@@ -413,7 +413,7 @@ def _synced(message: connector_pb2.Event) -> SyncedEvent:
         )
         if message.HasField("actor")
         else None,
-        source=message.source,
+        origin=message.origin,
         record_json=message.record_json,
     )
 

@@ -118,10 +118,9 @@ class Plugin:
         *,
         config: Mapping[str, Any] | None = None,
         cursor: bytes = b"",
-        full: bool = False,
         timeout_s: float = TIMEOUT_S,
     ) -> Any:
-        request = connector_pb2.SyncRequest(context=context(config), cursor=cursor, full=full)
+        request = connector_pb2.SyncRequest(context=context(config), cursor=cursor)
         path = "/aperio.plugin.v1.ConnectorPlugin/Sync"
         return self.stream(path, request, connector_pb2.SyncEvent, timeout_s)
 

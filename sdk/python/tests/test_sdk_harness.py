@@ -75,14 +75,14 @@ def test_a_sync_gives_what_the_host_receives() -> None:
     result = Harness(
         _yielding(
             Progress(done=1, total=2, message="x"),
-            _event(occurred_at=at, record={"a": [1]}, actor=actor, source="s"),
+            _event(occurred_at=at, record={"a": [1]}, actor=actor, origin="s"),
             Checkpoint(b"c"),
             _event(source_event_id="e2"),
         )
     ).sync()
     first, second = result.events
     assert first.occurred_at == datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-    assert (first.record, first.actor, first.source) == ({"a": [1]}, actor, "s")
+    assert (first.record, first.actor, first.origin) == ({"a": [1]}, actor, "s")
     assert (second.record, second.actor) == ({}, None)
     assert [(c.cursor, c.events_before) for c in result.checkpoints] == [(b"c", 1)]
     assert result.progress == (Progress(done=1, total=2, message="x"),)
@@ -301,7 +301,7 @@ LIMIT = 1024 * 1024
         {"source_event_id": "i" * 512},
         {"source_event_id": "\N{SNOWMAN}" * 170},
         {"event_type": f"x.{'t' * 126}"},
-        {"source": "s" * 128},
+        {"origin": "s" * 128},
         {"record": b'{"x":"' + b"y" * (LIMIT - 8) + b'"}'},
         {"actor": Actor(display_name="\N{SNOWMAN}" * 20_000)},
     ],
@@ -338,7 +338,7 @@ RECURSIVE["self"] = RECURSIVE
         ({"source_event_id": "\N{SNOWMAN}" * 171}, "513 bytes"),
         ({"event_type": ""}, "event_type is empty"),
         ({"event_type": "t" * 129}, "129 bytes"),
-        ({"source": "s" * 129}, "129 bytes"),
+        ({"origin": "s" * 129}, "129 bytes"),
         ({"record": b"x" * (LIMIT + 1)}, f"{LIMIT + 1} bytes, {LIMIT} are the most"),
         ({"record": {"x": "y" * LIMIT}}, "are the most"),
         ({"record": {"at": datetime.now(UTC)}}, "datetime has no JSON form"),
@@ -406,9 +406,9 @@ def test_a_mapping_of_any_class_and_text_is_a_record(given: Any, expected: bytes
 
 
 def test_a_dead_letter_of_an_event_shows_what_it_was() -> None:
-    broken = _event(source="logs", occurred_at="soon", record={"a": float("inf"), "b": object})
+    broken = _event(origin="logs", occurred_at="soon", record={"a": float("inf"), "b": object})
     (letter,) = Harness(_yielding(broken)).sync().dead_letters
-    assert (letter.source_event_id, letter.event_type, letter.source) == ("e", "x.y", "logs")
+    assert (letter.source_event_id, letter.event_type, letter.origin) == ("e", "x.y", "logs")
     assert letter.excerpt.startswith('{"a": Infinity, "b": "<class')
 
 

@@ -128,13 +128,13 @@ def test_what_may_be_missing_is_empty(actor: Any) -> None:
         del fields["actor"]
     (item,) = records.events([_record(fields)], _to_event)
     assert isinstance(item, Event)
-    assert item.source == ""
+    assert item.origin == ""
 
 
 def _to_event(record: Record) -> Event:
     return Event(
         source_event_id=record.text("id"),
-        source=record.text("actor", "email", default=""),
+        origin=record.text("actor", "email", default=""),
         event_type=record.text("type"),
         occurred_at=record.text("time"),
         record=record.json,

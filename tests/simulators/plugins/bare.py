@@ -59,7 +59,7 @@ def event(number: int) -> connector_pb2.Event:
     made = connector_pb2.Event(
         source_event_id=f"e{number}",
         event_type="box.login",
-        source="admin_logs",
+        origin="admin_logs",
         record_json=b'{"n": %d}' % number,
     )
     made.occurred_at.seconds = 1_700_000_000 + number

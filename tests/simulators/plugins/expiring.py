@@ -38,7 +38,7 @@ def sync(request: Any, context: Any) -> Iterator[connector_pb2.SyncEvent]:
     config = json.loads(request.context.config_json)
     if "client_secret" in config or "client_id" in config:
         context.abort(grpc.StatusCode.INTERNAL, "the host gave its secrets away")
-    first = 0 if request.full else int(request.cursor or b"0")
+    first = int(request.cursor or b"0")
     if config.get("stuck") and request.context.token.value != "token-1":
         context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token expired")
     yield bare.batch(first, 2)

@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 
 	aperio "github.com/writer/aperio-plugin-go"
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 

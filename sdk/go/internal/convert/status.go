@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	aperio "github.com/writer/aperio-plugin-go"
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"google.golang.org/grpc/codes"
 )
 

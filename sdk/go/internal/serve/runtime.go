@@ -12,8 +12,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	aperio "github.com/writer/aperio-plugin-go"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"github.com/writer/aperio-plugin-go/internal/convert"
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
 	"github.com/writer/aperio-plugin-go/internal/logging"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"github.com/writer/aperio-plugin-go/internal/fitting"
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
 )
 
 // Declaration is what a plugin of any kind declares: a SchemaResponse or a CapabilitiesResponse.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 )
 
 func fields(keys ...string) []*pb.ConfigField {

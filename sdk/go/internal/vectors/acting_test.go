@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/writer/aperio-plugin-go/destination"
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"github.com/writer/aperio-plugin-go/remediation"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"

@@ -16,7 +16,7 @@ import (
 
 	aperio "github.com/writer/aperio-plugin-go"
 	"github.com/writer/aperio-plugin-go/connector"
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 )
@@ -90,7 +90,7 @@ func TestAnEventIsPassedOnOrBecomesADeadLetter(t *testing.T) {
 			SourceEventID string          `json:"source_event_id"`
 			Type          string          `json:"event_type"`
 			OccurredAt    string          `json:"occurred_at"`
-			Source        string          `json:"source"`
+			Origin        string          `json:"origin"`
 			Record        any             `json:"record"`
 			RecordRaw     *string         `json:"record_raw"`
 			RecordHex     *string         `json:"record_hex"`
@@ -104,7 +104,7 @@ func TestAnEventIsPassedOnOrBecomesADeadLetter(t *testing.T) {
 	forEach(t, "events.json", func(t *testing.T, c scenario) {
 		event := connector.Event{
 			SourceEventID: c.Event.SourceEventID, Type: c.Event.Type,
-			Source: c.Event.Source, Record: c.Event.Record,
+			Origin: c.Event.Origin, Record: c.Event.Record,
 		}
 		var err error
 		event.OccurredAt, err = aperio.ParseTime(c.Event.OccurredAt, "occurred_at")
@@ -176,7 +176,7 @@ func TestAnEventPassesUpToItsLimits(t *testing.T) {
 		Event  struct {
 			SourceEventID string `json:"source_event_id"`
 			Type          string `json:"event_type"`
-			Source        string
+			Origin        string
 			Seconds       int64
 			Record        string
 			Actor         *map[string]any
@@ -184,7 +184,7 @@ func TestAnEventPassesUpToItsLimits(t *testing.T) {
 	}
 	forEach(t, "limits.json", func(t *testing.T, c scenario) {
 		event := connector.Event{
-			SourceEventID: c.Event.SourceEventID, Type: c.Event.Type, Source: c.Event.Source,
+			SourceEventID: c.Event.SourceEventID, Type: c.Event.Type, Origin: c.Event.Origin,
 			OccurredAt: time.Unix(c.Event.Seconds, 0), Record: json.RawMessage(c.Event.Record),
 		}
 		if c.Event.Actor != nil {
@@ -273,7 +273,7 @@ type letter struct {
 	SourceEventID string  `json:"source_event_id"`
 	Position      string  `json:"position"`
 	Type          string  `json:"event_type"`
-	Source        string  `json:"source"`
+	Origin        string  `json:"origin"`
 	Record        string  `json:"record"`
 	RecordHex     *string `json:"record_hex"`
 }
@@ -285,7 +285,7 @@ func (l letter) made() connector.DeadLetter {
 	}
 	return connector.DeadLetter{
 		Reason: l.Reason, Code: l.Code, SourceEventID: l.SourceEventID, Position: l.Position,
-		Type: l.Type, Source: l.Source, Record: record,
+		Type: l.Type, Origin: l.Origin, Record: record,
 	}
 }
 

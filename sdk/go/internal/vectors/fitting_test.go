@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/writer/aperio-plugin-go/connector"
+	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"github.com/writer/aperio-plugin-go/internal/fitting"
-	pb "github.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1"
 	"github.com/writer/aperio-plugin-go/internal/settings"
 )
 

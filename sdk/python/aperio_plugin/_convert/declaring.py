@@ -112,7 +112,7 @@ def _action(action: remediation.Action, pb: Any) -> capabilities_pb2.Remediation
             description=action.description,
             severity_hint=_hint(action.severity_hint),
             parameters=[_field(field) for field in action.parameters],
-            target_type=action.target_type,
+            target_types=[action.target_type],
             reversible=action.reversible,
             supports_dry_run=action.supports_dry_run,
             scopes=action.scopes,

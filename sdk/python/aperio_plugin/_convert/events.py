@@ -49,13 +49,13 @@ def _event_fields(event: Event) -> tuple[dict[str, Any], int]:
             require_size(record)
     elif type(record) is not Json:
         record = checked(record)
-    identifier, kind, source = event.source_event_id, event.event_type, event.source
+    identifier, kind, origin = event.source_event_id, event.event_type, event.origin
     # The common case first: what is ASCII and short needs no closer look.
     if not (
-        "".join((identifier, kind, source)).isascii()  # noqa: FLY002 - no text is a TypeError
+        "".join((identifier, kind, origin)).isascii()  # noqa: FLY002 - no text is a TypeError
         and 0 < len(identifier) <= MAX_ID_BYTES
         and 0 < len(kind) <= MAX_NAME_BYTES
-        and len(source) <= MAX_NAME_BYTES
+        and len(origin) <= MAX_NAME_BYTES
         and len(record) <= MAX_RECORD_BYTES
     ):
         _check_lengths(event, record)
@@ -63,7 +63,7 @@ def _event_fields(event: Event) -> tuple[dict[str, Any], int]:
         "source_event_id": identifier,
         "event_type": kind,
         "occurred_at": time_fields(event.occurred_at),
-        "source": source,
+        "origin": origin,
         "record_json": record,
     }
     size = len(record) + _MOST_BESIDE_RECORD
@@ -77,7 +77,7 @@ def _check_lengths(event: Event, record: bytes) -> None:
     for name, value, least, most in (
         ("source_event_id", _utf8("source_event_id", event.source_event_id), 1, MAX_ID_BYTES),
         ("event_type", _utf8("event_type", event.event_type), 1, MAX_NAME_BYTES),
-        ("source", _utf8("source", event.source), 0, MAX_NAME_BYTES),
+        ("origin", _utf8("origin", event.origin), 0, MAX_NAME_BYTES),
         ("record", record, 0, MAX_RECORD_BYTES),
     ):
         if len(value) < least:
@@ -121,7 +121,7 @@ def mended(text: str) -> str:
 
 def _what_is_wrong(event: Event, error: Exception) -> str:
     """Return the part that has a wrong type, if one has, else what the error says."""
-    texts = [(name, getattr(event, name)) for name in ("source_event_id", "event_type", "source")]
+    texts = [(name, getattr(event, name)) for name in ("source_event_id", "event_type", "origin")]
     actor: object = event.actor  # whatever stands there
     if isinstance(actor, Actor):
         texts += [(f"actor.{name}", getattr(actor, name)) for name in _ACTOR_TEXTS]

@@ -40,7 +40,7 @@ def dead_letter_message(letter: DeadLetter) -> connector_pb2.SyncEvent:
             source_event_id=_cut(letter.source_event_id, MAX_ID_BYTES),
             position=_line(letter.position, MAX_POSITION_BYTES),
             event_type=_cut(letter.event_type, MAX_NAME_BYTES),
-            source=_cut(letter.source, MAX_NAME_BYTES),
+            origin=_cut(letter.origin, MAX_NAME_BYTES),
             excerpt=_cut(start.decode(errors="replace"), MAX_EXCERPT_BYTES),
             record_bytes=len(record),
         )
@@ -63,7 +63,7 @@ def letter_of(event: Event, reason: str) -> DeadLetter:
         reason=reason,
         source_event_id=_text(event.source_event_id),
         event_type=_text(event.event_type),
-        source=_text(event.source),
+        origin=_text(event.origin),
         record=record if isinstance(record, bytes) else _written(record),
     )
 

@@ -24,14 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17goplugin/goplugin.proto\x12\x12\x61perio.goplugin.v1\"\x81\x01\n\tStdioData\x12\x36\n\x07\x63hannel\x18\x01 \x01(\x0e\x32%.aperio.goplugin.v1.StdioData.Channel\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\".\n\x07\x43hannel\x12\x0b\n\x07INVALID\x10\x00\x12\n\n\x06STDOUT\x10\x01\x12\n\n\x06STDERR\x10\x02\"\xa7\x01\n\x08\x43onnInfo\x12\x12\n\nservice_id\x18\x01 \x01(\r\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x31\n\x05knock\x18\x04 \x01(\x0b\x32\".aperio.goplugin.v1.ConnInfo.Knock\x1a\x32\n\x05Knock\x12\r\n\x05knock\x18\x01 \x01(\x08\x12\x0b\n\x03\x61\x63k\x18\x02 \x01(\x08\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"%\n\x12HealthCheckRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"\xad\x01\n\x13HealthCheckResponse\x12\x45\n\x06status\x18\x01 \x01(\x0e\x32\x35.aperio.goplugin.v1.HealthCheckResponse.ServingStatus\"O\n\rServingStatus\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x0b\n\x07SERVING\x10\x01\x12\x0f\n\x0bNOT_SERVING\x10\x02\x12\x13\n\x0fSERVICE_UNKNOWN\x10\x03\x42GZEgithub.com/writer/aperio-plugin-go/internal/gen/gopluginv1;gopluginv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17goplugin/goplugin.proto\x12\x12\x61perio.goplugin.v1\"\x81\x01\n\tStdioData\x12\x36\n\x07\x63hannel\x18\x01 \x01(\x0e\x32%.aperio.goplugin.v1.StdioData.Channel\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\".\n\x07\x43hannel\x12\x0b\n\x07INVALID\x10\x00\x12\n\n\x06STDOUT\x10\x01\x12\n\n\x06STDERR\x10\x02\"\xa7\x01\n\x08\x43onnInfo\x12\x12\n\nservice_id\x18\x01 \x01(\r\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x31\n\x05knock\x18\x04 \x01(\x0b\x32\".aperio.goplugin.v1.ConnInfo.Knock\x1a\x32\n\x05Knock\x12\r\n\x05knock\x18\x01 \x01(\x08\x12\x0b\n\x03\x61\x63k\x18\x02 \x01(\x08\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"%\n\x12HealthCheckRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"\xad\x01\n\x13HealthCheckResponse\x12\x45\n\x06status\x18\x01 \x01(\x0e\x32\x35.aperio.goplugin.v1.HealthCheckResponse.ServingStatus\"O\n\rServingStatus\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x0b\n\x07SERVING\x10\x01\x12\x0f\n\x0bNOT_SERVING\x10\x02\x12\x13\n\x0fSERVICE_UNKNOWN\x10\x03\x42>Z<github.com/writer/aperio-plugin-go/gen/gopluginv1;gopluginv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'goplugin.goplugin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'ZEgithub.com/writer/aperio-plugin-go/internal/gen/gopluginv1;gopluginv1'
+  _globals['DESCRIPTOR']._serialized_options = b'Z<github.com/writer/aperio-plugin-go/gen/gopluginv1;gopluginv1'
   _globals['_STDIODATA']._serialized_start=48
   _globals['_STDIODATA']._serialized_end=177
   _globals['_STDIODATA_CHANNEL']._serialized_start=131

@@ -25,24 +25,26 @@ _sym_db = _symbol_database.Default()
 from aperio_plugin._generated.aperio.plugin.v1 import common_pb2 as aperio_dot_plugin_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#aperio/plugin/v1/capabilities.proto\x12\x10\x61perio.plugin.v1\x1a\x1d\x61perio/plugin/v1/common.proto\"K\n\x13\x43\x61pabilitiesRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32#.aperio.plugin.v1.InvocationContext\"\xee\x02\n\x14\x43\x61pabilitiesResponse\x12.\n\tinterface\x18\x01 \x01(\x0b\x32\x1b.aperio.plugin.v1.Interface\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x10\n\x08\x64ocs_url\x18\x05 \x01(\t\x12-\n\x06\x66ields\x18\x06 \x03(\x0b\x32\x1d.aperio.plugin.v1.ConfigField\x12$\n\x04\x61uth\x18\x07 \x01(\x0b\x32\x16.aperio.plugin.v1.Auth\x12@\n\x0bremediation\x18\x10 \x01(\x0b\x32).aperio.plugin.v1.RemediationCapabilitiesH\x00\x12@\n\x0b\x64\x65stination\x18\x11 \x01(\x0b\x32).aperio.plugin.v1.DestinationCapabilitiesH\x00\x42\x06\n\x04kind\"\xd5\x02\n\x17RemediationCapabilities\x12\x41\n\x07\x61\x63tions\x18\x01 \x03(\x0b\x32\x30.aperio.plugin.v1.RemediationCapabilities.Action\x1a\xf6\x01\n\x06\x41\x63tion\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x35\n\rseverity_hint\x18\x04 \x01(\x0e\x32\x1e.aperio.plugin.v1.SeverityHint\x12\x31\n\nparameters\x18\x05 \x03(\x0b\x32\x1d.aperio.plugin.v1.ConfigField\x12\x13\n\x0btarget_type\x18\x06 \x01(\t\x12\x12\n\nreversible\x18\x07 \x01(\x08\x12\x18\n\x10supports_dry_run\x18\x08 \x01(\x08\x12\x0e\n\x06scopes\x18\t \x03(\t\"\xf9\x01\n\x17\x44\x65stinationCapabilities\x12\x0e\n\x06vendor\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x02 \x01(\t\x12\x41\n\x07streams\x18\x03 \x03(\x0e\x32\x30.aperio.plugin.v1.DestinationCapabilities.Stream\x12\x1b\n\x13max_batch_envelopes\x18\x04 \x01(\r\"\\\n\x06Stream\x12\x16\n\x12STREAM_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTREAM_FINDING\x10\x01\x12\x10\n\x0cSTREAM_EVENT\x10\x02\x12\x14\n\x10STREAM_AUDIT_LOG\x10\x03\x42OZMgithub.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1;aperiopluginv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#aperio/plugin/v1/capabilities.proto\x12\x10\x61perio.plugin.v1\x1a\x1d\x61perio/plugin/v1/common.proto\"K\n\x13\x43\x61pabilitiesRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32#.aperio.plugin.v1.InvocationContext\"\xee\x02\n\x14\x43\x61pabilitiesResponse\x12.\n\tinterface\x18\x01 \x01(\x0b\x32\x1b.aperio.plugin.v1.Interface\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x10\n\x08\x64ocs_url\x18\x05 \x01(\t\x12-\n\x06\x66ields\x18\x06 \x03(\x0b\x32\x1d.aperio.plugin.v1.ConfigField\x12$\n\x04\x61uth\x18\x07 \x01(\x0b\x32\x16.aperio.plugin.v1.Auth\x12@\n\x0bremediation\x18\x10 \x01(\x0b\x32).aperio.plugin.v1.RemediationCapabilitiesH\x00\x12@\n\x0b\x64\x65stination\x18\x11 \x01(\x0b\x32).aperio.plugin.v1.DestinationCapabilitiesH\x00\x42\x06\n\x04kind\"\x8f\x07\n\x17RemediationCapabilities\x12\x41\n\x07\x61\x63tions\x18\x01 \x03(\x0b\x32\x30.aperio.plugin.v1.RemediationCapabilities.Action\x1a\xa5\x03\n\x06\x41\x63tion\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x35\n\rseverity_hint\x18\x04 \x01(\x0e\x32\x1e.aperio.plugin.v1.SeverityHint\x12\x31\n\nparameters\x18\x05 \x03(\x0b\x32\x1d.aperio.plugin.v1.ConfigField\x12\x14\n\x0ctarget_types\x18\x06 \x03(\t\x12\x12\n\nreversible\x18\x07 \x01(\x08\x12\x18\n\x10supports_dry_run\x18\x08 \x01(\x08\x12\x0e\n\x06scopes\x18\t \x03(\t\x12M\n\rresponse_kind\x18\n \x01(\x0e\x32\x36.aperio.plugin.v1.RemediationCapabilities.ResponseKind\x12\x18\n\x10required_context\x18\x0b \x03(\t\x12\x16\n\x0ereverse_action\x18\x0c \x01(\t\x12\x10\n\x08rollback\x18\r \x01(\t\x12\x19\n\x11\x61pproval_optional\x18\x0e \x01(\x08\"\x88\x03\n\x0cResponseKind\x12\x1d\n\x19RESPONSE_KIND_UNSPECIFIED\x10\x00\x12$\n RESPONSE_KIND_REVOKE_OAUTH_GRANT\x10\x01\x12\x1e\n\x1aRESPONSE_KIND_SUSPEND_USER\x10\x02\x12\x1b\n\x17RESPONSE_KIND_RESET_MFA\x10\x03\x12 \n\x1cRESPONSE_KIND_REVOKE_SESSION\x10\x04\x12\'\n#RESPONSE_KIND_REMOVE_EXTERNAL_SHARE\x10\x05\x12$\n RESPONSE_KIND_DISABLE_FORWARDING\x10\x06\x12#\n\x1fRESPONSE_KIND_REMOVE_ADMIN_ROLE\x10\x07\x12 \n\x1cRESPONSE_KIND_QUARANTINE_APP\x10\x08\x12\x1d\n\x19RESPONSE_KIND_OPEN_TICKET\x10\t\x12\x1f\n\x1bRESPONSE_KIND_NOTIFY_SECOPS\x10\n\"\xf9\x01\n\x17\x44\x65stinationCapabilities\x12\x0e\n\x06vendor\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x02 \x01(\t\x12\x41\n\x07streams\x18\x03 \x03(\x0e\x32\x30.aperio.plugin.v1.DestinationCapabilities.Stream\x12\x1b\n\x13max_batch_envelopes\x18\x04 \x01(\r\"\\\n\x06Stream\x12\x16\n\x12STREAM_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTREAM_FINDING\x10\x01\x12\x10\n\x0cSTREAM_EVENT\x10\x02\x12\x14\n\x10STREAM_AUDIT_LOG\x10\x03\x42:Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'aperio.plugin.v1.capabilities_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'ZMgithub.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1;aperiopluginv1'
+  _globals['DESCRIPTOR']._serialized_options = b'Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1'
   _globals['_CAPABILITIESREQUEST']._serialized_start=88
   _globals['_CAPABILITIESREQUEST']._serialized_end=163
   _globals['_CAPABILITIESRESPONSE']._serialized_start=166
   _globals['_CAPABILITIESRESPONSE']._serialized_end=532
   _globals['_REMEDIATIONCAPABILITIES']._serialized_start=535
-  _globals['_REMEDIATIONCAPABILITIES']._serialized_end=876
+  _globals['_REMEDIATIONCAPABILITIES']._serialized_end=1446
   _globals['_REMEDIATIONCAPABILITIES_ACTION']._serialized_start=630
-  _globals['_REMEDIATIONCAPABILITIES_ACTION']._serialized_end=876
-  _globals['_DESTINATIONCAPABILITIES']._serialized_start=879
-  _globals['_DESTINATIONCAPABILITIES']._serialized_end=1128
-  _globals['_DESTINATIONCAPABILITIES_STREAM']._serialized_start=1036
-  _globals['_DESTINATIONCAPABILITIES_STREAM']._serialized_end=1128
+  _globals['_REMEDIATIONCAPABILITIES_ACTION']._serialized_end=1051
+  _globals['_REMEDIATIONCAPABILITIES_RESPONSEKIND']._serialized_start=1054
+  _globals['_REMEDIATIONCAPABILITIES_RESPONSEKIND']._serialized_end=1446
+  _globals['_DESTINATIONCAPABILITIES']._serialized_start=1449
+  _globals['_DESTINATIONCAPABILITIES']._serialized_end=1698
+  _globals['_DESTINATIONCAPABILITIES_STREAM']._serialized_start=1606
+  _globals['_DESTINATIONCAPABILITIES_STREAM']._serialized_end=1698
 # @@protoc_insertion_point(module_scope)

@@ -38,27 +38,61 @@ class CapabilitiesResponse(_message.Message):
 
 class RemediationCapabilities(_message.Message):
     __slots__ = ("actions",)
+    class ResponseKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        RESPONSE_KIND_UNSPECIFIED: _ClassVar[RemediationCapabilities.ResponseKind]
+        RESPONSE_KIND_REVOKE_OAUTH_GRANT: _ClassVar[RemediationCapabilities.ResponseKind]
+        RESPONSE_KIND_SUSPEND_USER: _ClassVar[RemediationCapabilities.ResponseKind]
+        RESPONSE_KIND_RESET_MFA: _ClassVar[RemediationCapabilities.ResponseKind]
+        RESPONSE_KIND_REVOKE_SESSION: _ClassVar[RemediationCapabilities.ResponseKind]
+        RESPONSE_KIND_REMOVE_EXTERNAL_SHARE: _ClassVar[RemediationCapabilities.ResponseKind]
+        RESPONSE_KIND_DISABLE_FORWARDING: _ClassVar[RemediationCapabilities.ResponseKind]
+        RESPONSE_KIND_REMOVE_ADMIN_ROLE: _ClassVar[RemediationCapabilities.ResponseKind]
+        RESPONSE_KIND_QUARANTINE_APP: _ClassVar[RemediationCapabilities.ResponseKind]
+        RESPONSE_KIND_OPEN_TICKET: _ClassVar[RemediationCapabilities.ResponseKind]
+        RESPONSE_KIND_NOTIFY_SECOPS: _ClassVar[RemediationCapabilities.ResponseKind]
+    RESPONSE_KIND_UNSPECIFIED: RemediationCapabilities.ResponseKind
+    RESPONSE_KIND_REVOKE_OAUTH_GRANT: RemediationCapabilities.ResponseKind
+    RESPONSE_KIND_SUSPEND_USER: RemediationCapabilities.ResponseKind
+    RESPONSE_KIND_RESET_MFA: RemediationCapabilities.ResponseKind
+    RESPONSE_KIND_REVOKE_SESSION: RemediationCapabilities.ResponseKind
+    RESPONSE_KIND_REMOVE_EXTERNAL_SHARE: RemediationCapabilities.ResponseKind
+    RESPONSE_KIND_DISABLE_FORWARDING: RemediationCapabilities.ResponseKind
+    RESPONSE_KIND_REMOVE_ADMIN_ROLE: RemediationCapabilities.ResponseKind
+    RESPONSE_KIND_QUARANTINE_APP: RemediationCapabilities.ResponseKind
+    RESPONSE_KIND_OPEN_TICKET: RemediationCapabilities.ResponseKind
+    RESPONSE_KIND_NOTIFY_SECOPS: RemediationCapabilities.ResponseKind
     class Action(_message.Message):
-        __slots__ = ("key", "label", "description", "severity_hint", "parameters", "target_type", "reversible", "supports_dry_run", "scopes")
+        __slots__ = ("key", "label", "description", "severity_hint", "parameters", "target_types", "reversible", "supports_dry_run", "scopes", "response_kind", "required_context", "reverse_action", "rollback", "approval_optional")
         KEY_FIELD_NUMBER: _ClassVar[int]
         LABEL_FIELD_NUMBER: _ClassVar[int]
         DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
         SEVERITY_HINT_FIELD_NUMBER: _ClassVar[int]
         PARAMETERS_FIELD_NUMBER: _ClassVar[int]
-        TARGET_TYPE_FIELD_NUMBER: _ClassVar[int]
+        TARGET_TYPES_FIELD_NUMBER: _ClassVar[int]
         REVERSIBLE_FIELD_NUMBER: _ClassVar[int]
         SUPPORTS_DRY_RUN_FIELD_NUMBER: _ClassVar[int]
         SCOPES_FIELD_NUMBER: _ClassVar[int]
+        RESPONSE_KIND_FIELD_NUMBER: _ClassVar[int]
+        REQUIRED_CONTEXT_FIELD_NUMBER: _ClassVar[int]
+        REVERSE_ACTION_FIELD_NUMBER: _ClassVar[int]
+        ROLLBACK_FIELD_NUMBER: _ClassVar[int]
+        APPROVAL_OPTIONAL_FIELD_NUMBER: _ClassVar[int]
         key: str
         label: str
         description: str
         severity_hint: _common_pb2.SeverityHint
         parameters: _containers.RepeatedCompositeFieldContainer[_common_pb2.ConfigField]
-        target_type: str
+        target_types: _containers.RepeatedScalarFieldContainer[str]
         reversible: bool
         supports_dry_run: bool
         scopes: _containers.RepeatedScalarFieldContainer[str]
-        def __init__(self, key: _Optional[str] = ..., label: _Optional[str] = ..., description: _Optional[str] = ..., severity_hint: _Optional[_Union[_common_pb2.SeverityHint, str]] = ..., parameters: _Optional[_Iterable[_Union[_common_pb2.ConfigField, _Mapping]]] = ..., target_type: _Optional[str] = ..., reversible: _Optional[bool] = ..., supports_dry_run: _Optional[bool] = ..., scopes: _Optional[_Iterable[str]] = ...) -> None: ...
+        response_kind: RemediationCapabilities.ResponseKind
+        required_context: _containers.RepeatedScalarFieldContainer[str]
+        reverse_action: str
+        rollback: str
+        approval_optional: bool
+        def __init__(self, key: _Optional[str] = ..., label: _Optional[str] = ..., description: _Optional[str] = ..., severity_hint: _Optional[_Union[_common_pb2.SeverityHint, str]] = ..., parameters: _Optional[_Iterable[_Union[_common_pb2.ConfigField, _Mapping]]] = ..., target_types: _Optional[_Iterable[str]] = ..., reversible: _Optional[bool] = ..., supports_dry_run: _Optional[bool] = ..., scopes: _Optional[_Iterable[str]] = ..., response_kind: _Optional[_Union[RemediationCapabilities.ResponseKind, str]] = ..., required_context: _Optional[_Iterable[str]] = ..., reverse_action: _Optional[str] = ..., rollback: _Optional[str] = ..., approval_optional: _Optional[bool] = ...) -> None: ...
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
     actions: _containers.RepeatedCompositeFieldContainer[RemediationCapabilities.Action]
     def __init__(self, actions: _Optional[_Iterable[_Union[RemediationCapabilities.Action, _Mapping]]] = ...) -> None: ...

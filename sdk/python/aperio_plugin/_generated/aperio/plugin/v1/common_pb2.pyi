@@ -27,18 +27,30 @@ SEVERITY_HINT_HIGH: SeverityHint
 SEVERITY_HINT_CRITICAL: SeverityHint
 
 class InvocationContext(_message.Message):
-    __slots__ = ("organization_id", "integration_id", "invocation_id", "config_json", "token")
+    __slots__ = ("organization_id", "integration_id", "invocation_id", "config_json", "token", "mode", "granted_scopes")
+    class Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        MODE_UNSPECIFIED: _ClassVar[InvocationContext.Mode]
+        MODE_READ_ONLY: _ClassVar[InvocationContext.Mode]
+        MODE_REMEDIATION: _ClassVar[InvocationContext.Mode]
+    MODE_UNSPECIFIED: InvocationContext.Mode
+    MODE_READ_ONLY: InvocationContext.Mode
+    MODE_REMEDIATION: InvocationContext.Mode
     ORGANIZATION_ID_FIELD_NUMBER: _ClassVar[int]
     INTEGRATION_ID_FIELD_NUMBER: _ClassVar[int]
     INVOCATION_ID_FIELD_NUMBER: _ClassVar[int]
     CONFIG_JSON_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    GRANTED_SCOPES_FIELD_NUMBER: _ClassVar[int]
     organization_id: str
     integration_id: str
     invocation_id: str
     config_json: bytes
     token: Token
-    def __init__(self, organization_id: _Optional[str] = ..., integration_id: _Optional[str] = ..., invocation_id: _Optional[str] = ..., config_json: _Optional[bytes] = ..., token: _Optional[_Union[Token, _Mapping]] = ...) -> None: ...
+    mode: InvocationContext.Mode
+    granted_scopes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, organization_id: _Optional[str] = ..., integration_id: _Optional[str] = ..., invocation_id: _Optional[str] = ..., config_json: _Optional[bytes] = ..., token: _Optional[_Union[Token, _Mapping]] = ..., mode: _Optional[_Union[InvocationContext.Mode, str]] = ..., granted_scopes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Token(_message.Message):
     __slots__ = ("value", "expires_at")

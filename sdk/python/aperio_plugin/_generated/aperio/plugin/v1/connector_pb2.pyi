@@ -19,7 +19,7 @@ class SchemaRequest(_message.Message):
     def __init__(self, context: _Optional[_Union[_common_pb2.InvocationContext, _Mapping]] = ...) -> None: ...
 
 class SchemaResponse(_message.Message):
-    __slots__ = ("interface", "provider", "name", "category", "availability", "description", "docs_url", "read_scopes", "remediation_scopes", "fields", "auth", "checks", "remediation_actions", "event_types")
+    __slots__ = ("interface", "provider", "name", "category", "availability", "description", "docs_url", "read_scopes", "remediation_scopes", "fields", "auth", "checks", "remediation_actions", "event_types", "readiness_note", "account_id_field", "streams", "event_mappings")
     class Availability(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         AVAILABILITY_UNSPECIFIED: _ClassVar[SchemaResponse.Availability]
@@ -42,6 +42,10 @@ class SchemaResponse(_message.Message):
     CHECKS_FIELD_NUMBER: _ClassVar[int]
     REMEDIATION_ACTIONS_FIELD_NUMBER: _ClassVar[int]
     EVENT_TYPES_FIELD_NUMBER: _ClassVar[int]
+    READINESS_NOTE_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_ID_FIELD_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    EVENT_MAPPINGS_FIELD_NUMBER: _ClassVar[int]
     interface: _common_pb2.Interface
     provider: str
     name: str
@@ -56,7 +60,27 @@ class SchemaResponse(_message.Message):
     checks: _containers.RepeatedCompositeFieldContainer[Check]
     remediation_actions: _containers.RepeatedCompositeFieldContainer[RemediationAction]
     event_types: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, interface: _Optional[_Union[_common_pb2.Interface, _Mapping]] = ..., provider: _Optional[str] = ..., name: _Optional[str] = ..., category: _Optional[str] = ..., availability: _Optional[_Union[SchemaResponse.Availability, str]] = ..., description: _Optional[str] = ..., docs_url: _Optional[str] = ..., read_scopes: _Optional[_Iterable[str]] = ..., remediation_scopes: _Optional[_Iterable[str]] = ..., fields: _Optional[_Iterable[_Union[_common_pb2.ConfigField, _Mapping]]] = ..., auth: _Optional[_Union[_common_pb2.Auth, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[Check, _Mapping]]] = ..., remediation_actions: _Optional[_Iterable[_Union[RemediationAction, _Mapping]]] = ..., event_types: _Optional[_Iterable[str]] = ...) -> None: ...
+    readiness_note: str
+    account_id_field: str
+    streams: _containers.RepeatedCompositeFieldContainer[Stream]
+    event_mappings: _containers.RepeatedCompositeFieldContainer[EventMapping]
+    def __init__(self, interface: _Optional[_Union[_common_pb2.Interface, _Mapping]] = ..., provider: _Optional[str] = ..., name: _Optional[str] = ..., category: _Optional[str] = ..., availability: _Optional[_Union[SchemaResponse.Availability, str]] = ..., description: _Optional[str] = ..., docs_url: _Optional[str] = ..., read_scopes: _Optional[_Iterable[str]] = ..., remediation_scopes: _Optional[_Iterable[str]] = ..., fields: _Optional[_Iterable[_Union[_common_pb2.ConfigField, _Mapping]]] = ..., auth: _Optional[_Union[_common_pb2.Auth, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[Check, _Mapping]]] = ..., remediation_actions: _Optional[_Iterable[_Union[RemediationAction, _Mapping]]] = ..., event_types: _Optional[_Iterable[str]] = ..., readiness_note: _Optional[str] = ..., account_id_field: _Optional[str] = ..., streams: _Optional[_Iterable[_Union[Stream, _Mapping]]] = ..., event_mappings: _Optional[_Iterable[_Union[EventMapping, _Mapping]]] = ...) -> None: ...
+
+class Stream(_message.Message):
+    __slots__ = ("name", "description")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    description: str
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
+
+class EventMapping(_message.Message):
+    __slots__ = ("event_type", "product_event_type")
+    EVENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_EVENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    event_type: str
+    product_event_type: str
+    def __init__(self, event_type: _Optional[str] = ..., product_event_type: _Optional[str] = ...) -> None: ...
 
 class Check(_message.Message):
     __slots__ = ("key", "title", "description", "severity_hint", "enabled_by_default")
@@ -110,26 +134,33 @@ class TestResponse(_message.Message):
     def __init__(self, ok: _Optional[bool] = ..., diagnostics: _Optional[_Iterable[_Union[_common_pb2.Diagnostic, _Mapping]]] = ..., account: _Optional[_Mapping[str, str]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class SyncRequest(_message.Message):
-    __slots__ = ("context", "cursor", "full")
+    __slots__ = ("context", "cursor", "streams", "event_types")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
-    FULL_FIELD_NUMBER: _ClassVar[int]
+    FROM_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TYPES_FIELD_NUMBER: _ClassVar[int]
     context: _common_pb2.InvocationContext
     cursor: bytes
-    full: bool
-    def __init__(self, context: _Optional[_Union[_common_pb2.InvocationContext, _Mapping]] = ..., cursor: _Optional[bytes] = ..., full: _Optional[bool] = ...) -> None: ...
+    streams: _containers.RepeatedScalarFieldContainer[str]
+    event_types: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, context: _Optional[_Union[_common_pb2.InvocationContext, _Mapping]] = ..., cursor: _Optional[bytes] = ..., streams: _Optional[_Iterable[str]] = ..., event_types: _Optional[_Iterable[str]] = ..., **kwargs) -> None: ...
 
 class SyncEvent(_message.Message):
-    __slots__ = ("batch", "checkpoint", "progress", "dead_letter")
+    __slots__ = ("batch", "checkpoint", "progress", "dead_letter", "findings", "audit_log")
     BATCH_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     DEAD_LETTER_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_LOG_FIELD_NUMBER: _ClassVar[int]
     batch: EventBatch
     checkpoint: Checkpoint
     progress: Progress
     dead_letter: DeadLetter
-    def __init__(self, batch: _Optional[_Union[EventBatch, _Mapping]] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., dead_letter: _Optional[_Union[DeadLetter, _Mapping]] = ...) -> None: ...
+    findings: FindingBatch
+    audit_log: AuditLogBatch
+    def __init__(self, batch: _Optional[_Union[EventBatch, _Mapping]] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., dead_letter: _Optional[_Union[DeadLetter, _Mapping]] = ..., findings: _Optional[_Union[FindingBatch, _Mapping]] = ..., audit_log: _Optional[_Union[AuditLogBatch, _Mapping]] = ...) -> None: ...
 
 class EventBatch(_message.Message):
     __slots__ = ("events",)
@@ -138,20 +169,22 @@ class EventBatch(_message.Message):
     def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("source_event_id", "event_type", "occurred_at", "actor", "source", "record_json")
+    __slots__ = ("source_event_id", "event_type", "occurred_at", "actor", "origin", "record_json", "native_event_type")
     SOURCE_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     EVENT_TYPE_FIELD_NUMBER: _ClassVar[int]
     OCCURRED_AT_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
-    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     RECORD_JSON_FIELD_NUMBER: _ClassVar[int]
+    NATIVE_EVENT_TYPE_FIELD_NUMBER: _ClassVar[int]
     source_event_id: str
     event_type: str
     occurred_at: _timestamp_pb2.Timestamp
     actor: Actor
-    source: str
+    origin: str
     record_json: bytes
-    def __init__(self, source_event_id: _Optional[str] = ..., event_type: _Optional[str] = ..., occurred_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[_Union[Actor, _Mapping]] = ..., source: _Optional[str] = ..., record_json: _Optional[bytes] = ...) -> None: ...
+    native_event_type: str
+    def __init__(self, source_event_id: _Optional[str] = ..., event_type: _Optional[str] = ..., occurred_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[_Union[Actor, _Mapping]] = ..., origin: _Optional[str] = ..., record_json: _Optional[bytes] = ..., native_event_type: _Optional[str] = ...) -> None: ...
 
 class Actor(_message.Message):
     __slots__ = ("id", "email", "display_name", "type", "ip_address")
@@ -167,20 +200,112 @@ class Actor(_message.Message):
     ip_address: str
     def __init__(self, id: _Optional[str] = ..., email: _Optional[str] = ..., display_name: _Optional[str] = ..., type: _Optional[str] = ..., ip_address: _Optional[str] = ...) -> None: ...
 
+class FindingBatch(_message.Message):
+    __slots__ = ("findings",)
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    findings: _containers.RepeatedCompositeFieldContainer[Finding]
+    def __init__(self, findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ...) -> None: ...
+
+class Finding(_message.Message):
+    __slots__ = ("rule_id", "title", "description", "severity", "risk_score", "remediation_steps", "target", "dedupe_target", "status", "occurred_at", "source_event_id", "event_type", "actor", "origin", "tags", "evidence_json")
+    class Severity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SEVERITY_UNSPECIFIED: _ClassVar[Finding.Severity]
+        SEVERITY_INFO: _ClassVar[Finding.Severity]
+        SEVERITY_LOW: _ClassVar[Finding.Severity]
+        SEVERITY_MEDIUM: _ClassVar[Finding.Severity]
+        SEVERITY_HIGH: _ClassVar[Finding.Severity]
+        SEVERITY_CRITICAL: _ClassVar[Finding.Severity]
+    SEVERITY_UNSPECIFIED: Finding.Severity
+    SEVERITY_INFO: Finding.Severity
+    SEVERITY_LOW: Finding.Severity
+    SEVERITY_MEDIUM: Finding.Severity
+    SEVERITY_HIGH: Finding.Severity
+    SEVERITY_CRITICAL: Finding.Severity
+    class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STATUS_UNSPECIFIED: _ClassVar[Finding.Status]
+        STATUS_OPEN: _ClassVar[Finding.Status]
+        STATUS_RESOLVED: _ClassVar[Finding.Status]
+        STATUS_MUTED: _ClassVar[Finding.Status]
+    STATUS_UNSPECIFIED: Finding.Status
+    STATUS_OPEN: Finding.Status
+    STATUS_RESOLVED: Finding.Status
+    STATUS_MUTED: Finding.Status
+    RULE_ID_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    RISK_SCORE_FIELD_NUMBER: _ClassVar[int]
+    REMEDIATION_STEPS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    DEDUPE_TARGET_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    OCCURRED_AT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_JSON_FIELD_NUMBER: _ClassVar[int]
+    rule_id: str
+    title: str
+    description: str
+    severity: Finding.Severity
+    risk_score: int
+    remediation_steps: _containers.RepeatedScalarFieldContainer[str]
+    target: str
+    dedupe_target: str
+    status: Finding.Status
+    occurred_at: _timestamp_pb2.Timestamp
+    source_event_id: str
+    event_type: str
+    actor: Actor
+    origin: str
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    evidence_json: bytes
+    def __init__(self, rule_id: _Optional[str] = ..., title: _Optional[str] = ..., description: _Optional[str] = ..., severity: _Optional[_Union[Finding.Severity, str]] = ..., risk_score: _Optional[int] = ..., remediation_steps: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., dedupe_target: _Optional[str] = ..., status: _Optional[_Union[Finding.Status, str]] = ..., occurred_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source_event_id: _Optional[str] = ..., event_type: _Optional[str] = ..., actor: _Optional[_Union[Actor, _Mapping]] = ..., origin: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., evidence_json: _Optional[bytes] = ...) -> None: ...
+
+class AuditLogBatch(_message.Message):
+    __slots__ = ("entries",)
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[AuditLogEntry]
+    def __init__(self, entries: _Optional[_Iterable[_Union[AuditLogEntry, _Mapping]]] = ...) -> None: ...
+
+class AuditLogEntry(_message.Message):
+    __slots__ = ("source_event_id", "action", "occurred_at", "actor", "origin", "record_json")
+    SOURCE_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    OCCURRED_AT_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    RECORD_JSON_FIELD_NUMBER: _ClassVar[int]
+    source_event_id: str
+    action: str
+    occurred_at: _timestamp_pb2.Timestamp
+    actor: Actor
+    origin: str
+    record_json: bytes
+    def __init__(self, source_event_id: _Optional[str] = ..., action: _Optional[str] = ..., occurred_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[_Union[Actor, _Mapping]] = ..., origin: _Optional[str] = ..., record_json: _Optional[bytes] = ...) -> None: ...
+
 class Checkpoint(_message.Message):
-    __slots__ = ("cursor",)
+    __slots__ = ("cursor", "stream", "covers_until")
     CURSOR_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    COVERS_UNTIL_FIELD_NUMBER: _ClassVar[int]
     cursor: bytes
-    def __init__(self, cursor: _Optional[bytes] = ...) -> None: ...
+    stream: str
+    covers_until: _timestamp_pb2.Timestamp
+    def __init__(self, cursor: _Optional[bytes] = ..., stream: _Optional[str] = ..., covers_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class DeadLetter(_message.Message):
-    __slots__ = ("reason", "code", "source_event_id", "position", "event_type", "source", "excerpt", "record_bytes")
+    __slots__ = ("reason", "code", "source_event_id", "position", "event_type", "origin", "excerpt", "record_bytes")
     REASON_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     EVENT_TYPE_FIELD_NUMBER: _ClassVar[int]
-    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     EXCERPT_FIELD_NUMBER: _ClassVar[int]
     RECORD_BYTES_FIELD_NUMBER: _ClassVar[int]
     reason: str
@@ -188,10 +313,10 @@ class DeadLetter(_message.Message):
     source_event_id: str
     position: str
     event_type: str
-    source: str
+    origin: str
     excerpt: str
     record_bytes: int
-    def __init__(self, reason: _Optional[str] = ..., code: _Optional[str] = ..., source_event_id: _Optional[str] = ..., position: _Optional[str] = ..., event_type: _Optional[str] = ..., source: _Optional[str] = ..., excerpt: _Optional[str] = ..., record_bytes: _Optional[int] = ...) -> None: ...
+    def __init__(self, reason: _Optional[str] = ..., code: _Optional[str] = ..., source_event_id: _Optional[str] = ..., position: _Optional[str] = ..., event_type: _Optional[str] = ..., origin: _Optional[str] = ..., excerpt: _Optional[str] = ..., record_bytes: _Optional[int] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("done", "total", "message")

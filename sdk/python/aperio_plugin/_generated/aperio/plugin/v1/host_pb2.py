@@ -24,14 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61perio/plugin/v1/host.proto\x12\x10\x61perio.plugin.v1\"\x19\n\nGetRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\".\n\x0bGetResponse\x12\r\n\x05value\x18\x01 \x01(\x0c\x12\x10\n\x08revision\x18\x02 \x01(\x04\"R\n\nPutRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x18\n\x0bif_revision\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x0e\n\x0c_if_revision\"\x1f\n\x0bPutResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\"\x1c\n\rDeleteRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"\x10\n\x0e\x44\x65leteResponse\";\n\x0bListRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\"*\n\x0cListResponse\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12\x0c\n\x04more\x18\x02 \x01(\x08\x32\xab\x02\n\rKeyValueStore\x12\x42\n\x03Get\x12\x1c.aperio.plugin.v1.GetRequest\x1a\x1d.aperio.plugin.v1.GetResponse\x12\x42\n\x03Put\x12\x1c.aperio.plugin.v1.PutRequest\x1a\x1d.aperio.plugin.v1.PutResponse\x12K\n\x06\x44\x65lete\x12\x1f.aperio.plugin.v1.DeleteRequest\x1a .aperio.plugin.v1.DeleteResponse\x12\x45\n\x04List\x12\x1d.aperio.plugin.v1.ListRequest\x1a\x1e.aperio.plugin.v1.ListResponseBOZMgithub.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1;aperiopluginv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61perio/plugin/v1/host.proto\x12\x10\x61perio.plugin.v1\"\x19\n\nGetRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\".\n\x0bGetResponse\x12\r\n\x05value\x18\x01 \x01(\x0c\x12\x10\n\x08revision\x18\x02 \x01(\x04\"R\n\nPutRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x18\n\x0bif_revision\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x0e\n\x0c_if_revision\"\x1f\n\x0bPutResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\"\x1c\n\rDeleteRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"\x10\n\x0e\x44\x65leteResponse\";\n\x0bListRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\"*\n\x0cListResponse\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12\x0c\n\x04more\x18\x02 \x01(\x08\x32\xab\x02\n\rKeyValueStore\x12\x42\n\x03Get\x12\x1c.aperio.plugin.v1.GetRequest\x1a\x1d.aperio.plugin.v1.GetResponse\x12\x42\n\x03Put\x12\x1c.aperio.plugin.v1.PutRequest\x1a\x1d.aperio.plugin.v1.PutResponse\x12K\n\x06\x44\x65lete\x12\x1f.aperio.plugin.v1.DeleteRequest\x1a .aperio.plugin.v1.DeleteResponse\x12\x45\n\x04List\x12\x1d.aperio.plugin.v1.ListRequest\x1a\x1e.aperio.plugin.v1.ListResponseB:Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'aperio.plugin.v1.host_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'ZMgithub.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1;aperiopluginv1'
+  _globals['DESCRIPTOR']._serialized_options = b'Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1'
   _globals['_GETREQUEST']._serialized_start=49
   _globals['_GETREQUEST']._serialized_end=74
   _globals['_GETRESPONSE']._serialized_start=76

@@ -6,7 +6,7 @@
 // - protoc             v7.35.1
 // source: aperio/plugin/v1/connector.proto
 
-package aperiopluginv1
+package pluginv1
 
 import (
 	context "context"
@@ -37,7 +37,8 @@ type ConnectorPluginClient interface {
 	// TestConnection tells whether the configuration works, by a cheap read. A configuration that does
 	// not work is a response with `ok` false and diagnostics, not a failed call.
 	TestConnection(ctx context.Context, in *TestRequest, opts ...grpc.CallOption) (*TestResponse, error)
-	// Sync reads events from a cursor on, in order, and ends with OK when it has caught up.
+	// Sync reads events, findings and audit log entries from a cursor on, in order, and ends with OK
+	// when it has caught up.
 	// At least once: the host stores a checkpoint only after every event before it was accepted, and
 	// calls again with the last stored one, so an event may come twice but carries the same
 	// `source_event_id`. UNAUTHENTICATED: the token is no longer good; the host obtains another and
@@ -116,7 +117,8 @@ type ConnectorPluginServer interface {
 	// TestConnection tells whether the configuration works, by a cheap read. A configuration that does
 	// not work is a response with `ok` false and diagnostics, not a failed call.
 	TestConnection(context.Context, *TestRequest) (*TestResponse, error)
-	// Sync reads events from a cursor on, in order, and ends with OK when it has caught up.
+	// Sync reads events, findings and audit log entries from a cursor on, in order, and ends with OK
+	// when it has caught up.
 	// At least once: the host stores a checkpoint only after every event before it was accepted, and
 	// calls again with the last stored one, so an event may come twice but carries the same
 	// `source_event_id`. UNAUTHENTICATED: the token is no longer good; the host obtains another and

@@ -6,7 +6,7 @@
 // - protoc             v7.35.1
 // source: aperio/plugin/v1/remediation.proto
 
-package aperiopluginv1
+package pluginv1
 
 import (
 	context "context"

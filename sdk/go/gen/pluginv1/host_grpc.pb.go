@@ -8,7 +8,7 @@
 // - protoc             v7.35.1
 // source: aperio/plugin/v1/host.proto
 
-package aperiopluginv1
+package pluginv1
 
 import (
 	context "context"

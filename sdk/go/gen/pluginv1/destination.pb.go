@@ -6,7 +6,7 @@
 // 	protoc        v7.35.1
 // source: aperio/plugin/v1/destination.proto
 
-package aperiopluginv1
+package pluginv1
 
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -133,12 +133,23 @@ func (x *DeliverRequest) GetEnvelopes() []*OutboundEnvelope {
 
 type OutboundEnvelope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The envelope's id; the same on every attempt.
+	// The delivery key; the same on every attempt, another one for another destination, for another
+	// occurrence of a finding and for a change of its status. It is what a destination deduplicates by;
+	// the envelope's own id differs from it, and the product's envelopes have none.
+	//
+	// Lower-case hex sha256 of compact JSON with these keys in this order: organizationId,
+	// destinationId, stream (`FINDINGS`, `EVENTS`, `AUDIT_LOGS`), kind, stableRecordId (of the record
+	// the first that is not empty of findingId, id, dedupeKey, sourceEventId, else the record itself as
+	// JSON with sorted keys), and for findings, where they are not empty, findingOccurrence (of the
+	// record sourceEventId, detectedAt, or else occurredAt) and findingStatus. `<`, `>` and `&` are
+	// written as \u003c, \u003e and \u0026. For the host's own events and audit log entries the id of
+	// the envelope stands in the place of the record's.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// `event`, `finding` or `audit_log`.
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	// The whole envelope as one JSON object (aperio.contracts.v1), at most 1.5 MiB (1572864 bytes):
-	// the limit of a record, and the most that an envelope adds to it.
+	// The whole envelope as one JSON object (aperio.plugin.contracts.v1, or the product's eight keys
+	// without an id), at most 1.5 MiB (1572864 bytes): the limit of a record, and the most that an
+	// envelope adds to it.
 	EnvelopeJson  []byte `protobuf:"bytes,3,opt,name=envelope_json,json=envelopeJson,proto3" json:"envelope_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -337,7 +348,7 @@ const file_aperio_plugin_v1_destination_proto_rawDesc = "" +
 	"\fSTATUS_RETRY\x10\x032\xc2\x01\n" +
 	"\x11DestinationPlugin\x12]\n" +
 	"\fCapabilities\x12%.aperio.plugin.v1.CapabilitiesRequest\x1a&.aperio.plugin.v1.CapabilitiesResponse\x12N\n" +
-	"\aDeliver\x12 .aperio.plugin.v1.DeliverRequest\x1a!.aperio.plugin.v1.DeliverResponseBOZMgithub.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1;aperiopluginv1b\x06proto3"
+	"\aDeliver\x12 .aperio.plugin.v1.DeliverRequest\x1a!.aperio.plugin.v1.DeliverResponseB:Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1b\x06proto3"
 
 var (
 	file_aperio_plugin_v1_destination_proto_rawDescOnce sync.Once

@@ -6,7 +6,7 @@
 // 	protoc        v7.35.1
 // source: aperio/plugin/v1/capabilities.proto
 
-package aperiopluginv1
+package pluginv1
 
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -22,6 +22,80 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// ResponseKind is the product's own list.
+type RemediationCapabilities_ResponseKind int32
+
+const (
+	RemediationCapabilities_RESPONSE_KIND_UNSPECIFIED           RemediationCapabilities_ResponseKind = 0
+	RemediationCapabilities_RESPONSE_KIND_REVOKE_OAUTH_GRANT    RemediationCapabilities_ResponseKind = 1
+	RemediationCapabilities_RESPONSE_KIND_SUSPEND_USER          RemediationCapabilities_ResponseKind = 2
+	RemediationCapabilities_RESPONSE_KIND_RESET_MFA             RemediationCapabilities_ResponseKind = 3
+	RemediationCapabilities_RESPONSE_KIND_REVOKE_SESSION        RemediationCapabilities_ResponseKind = 4
+	RemediationCapabilities_RESPONSE_KIND_REMOVE_EXTERNAL_SHARE RemediationCapabilities_ResponseKind = 5
+	RemediationCapabilities_RESPONSE_KIND_DISABLE_FORWARDING    RemediationCapabilities_ResponseKind = 6
+	RemediationCapabilities_RESPONSE_KIND_REMOVE_ADMIN_ROLE     RemediationCapabilities_ResponseKind = 7
+	RemediationCapabilities_RESPONSE_KIND_QUARANTINE_APP        RemediationCapabilities_ResponseKind = 8
+	RemediationCapabilities_RESPONSE_KIND_OPEN_TICKET           RemediationCapabilities_ResponseKind = 9
+	RemediationCapabilities_RESPONSE_KIND_NOTIFY_SECOPS         RemediationCapabilities_ResponseKind = 10
+)
+
+// Enum value maps for RemediationCapabilities_ResponseKind.
+var (
+	RemediationCapabilities_ResponseKind_name = map[int32]string{
+		0:  "RESPONSE_KIND_UNSPECIFIED",
+		1:  "RESPONSE_KIND_REVOKE_OAUTH_GRANT",
+		2:  "RESPONSE_KIND_SUSPEND_USER",
+		3:  "RESPONSE_KIND_RESET_MFA",
+		4:  "RESPONSE_KIND_REVOKE_SESSION",
+		5:  "RESPONSE_KIND_REMOVE_EXTERNAL_SHARE",
+		6:  "RESPONSE_KIND_DISABLE_FORWARDING",
+		7:  "RESPONSE_KIND_REMOVE_ADMIN_ROLE",
+		8:  "RESPONSE_KIND_QUARANTINE_APP",
+		9:  "RESPONSE_KIND_OPEN_TICKET",
+		10: "RESPONSE_KIND_NOTIFY_SECOPS",
+	}
+	RemediationCapabilities_ResponseKind_value = map[string]int32{
+		"RESPONSE_KIND_UNSPECIFIED":           0,
+		"RESPONSE_KIND_REVOKE_OAUTH_GRANT":    1,
+		"RESPONSE_KIND_SUSPEND_USER":          2,
+		"RESPONSE_KIND_RESET_MFA":             3,
+		"RESPONSE_KIND_REVOKE_SESSION":        4,
+		"RESPONSE_KIND_REMOVE_EXTERNAL_SHARE": 5,
+		"RESPONSE_KIND_DISABLE_FORWARDING":    6,
+		"RESPONSE_KIND_REMOVE_ADMIN_ROLE":     7,
+		"RESPONSE_KIND_QUARANTINE_APP":        8,
+		"RESPONSE_KIND_OPEN_TICKET":           9,
+		"RESPONSE_KIND_NOTIFY_SECOPS":         10,
+	}
+)
+
+func (x RemediationCapabilities_ResponseKind) Enum() *RemediationCapabilities_ResponseKind {
+	p := new(RemediationCapabilities_ResponseKind)
+	*p = x
+	return p
+}
+
+func (x RemediationCapabilities_ResponseKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RemediationCapabilities_ResponseKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_aperio_plugin_v1_capabilities_proto_enumTypes[0].Descriptor()
+}
+
+func (RemediationCapabilities_ResponseKind) Type() protoreflect.EnumType {
+	return &file_aperio_plugin_v1_capabilities_proto_enumTypes[0]
+}
+
+func (x RemediationCapabilities_ResponseKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RemediationCapabilities_ResponseKind.Descriptor instead.
+func (RemediationCapabilities_ResponseKind) EnumDescriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_capabilities_proto_rawDescGZIP(), []int{2, 0}
+}
 
 type DestinationCapabilities_Stream int32
 
@@ -59,11 +133,11 @@ func (x DestinationCapabilities_Stream) String() string {
 }
 
 func (DestinationCapabilities_Stream) Descriptor() protoreflect.EnumDescriptor {
-	return file_aperio_plugin_v1_capabilities_proto_enumTypes[0].Descriptor()
+	return file_aperio_plugin_v1_capabilities_proto_enumTypes[1].Descriptor()
 }
 
 func (DestinationCapabilities_Stream) Type() protoreflect.EnumType {
-	return &file_aperio_plugin_v1_capabilities_proto_enumTypes[0]
+	return &file_aperio_plugin_v1_capabilities_proto_enumTypes[1]
 }
 
 func (x DestinationCapabilities_Stream) Number() protoreflect.EnumNumber {
@@ -383,15 +457,27 @@ type RemediationCapabilities_Action struct {
 	SeverityHint SeverityHint `protobuf:"varint,4,opt,name=severity_hint,json=severityHint,proto3,enum=aperio.plugin.v1.SeverityHint" json:"severity_hint,omitempty"`
 	// Parameters beside the target.
 	Parameters []*ConfigField `protobuf:"bytes,5,rep,name=parameters,proto3" json:"parameters,omitempty"`
-	// What kind of thing a target names, such as `user`.
-	TargetType string `protobuf:"bytes,6,opt,name=target_type,json=targetType,proto3" json:"target_type,omitempty"`
+	// The kinds of thing that a target may name, such as `user`; at least one. At most 120 bytes each.
+	TargetTypes []string `protobuf:"bytes,6,rep,name=target_types,json=targetTypes,proto3" json:"target_types,omitempty"`
 	// Whether another action can undo it.
 	Reversible bool `protobuf:"varint,7,opt,name=reversible,proto3" json:"reversible,omitempty"`
 	// Whether `ExecuteRequest.dry_run` is understood.
-	SupportsDryRun bool     `protobuf:"varint,8,opt,name=supports_dry_run,json=supportsDryRun,proto3" json:"supports_dry_run,omitempty"`
-	Scopes         []string `protobuf:"bytes,9,rep,name=scopes,proto3" json:"scopes,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	SupportsDryRun bool `protobuf:"varint,8,opt,name=supports_dry_run,json=supportsDryRun,proto3" json:"supports_dry_run,omitempty"`
+	// What the service must have granted for it, of the manifest's scopes.
+	Scopes []string `protobuf:"bytes,9,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// What the product calls it; UNSPECIFIED: it has no word for it.
+	ResponseKind RemediationCapabilities_ResponseKind `protobuf:"varint,10,opt,name=response_kind,json=responseKind,proto3,enum=aperio.plugin.v1.RemediationCapabilities_ResponseKind" json:"response_kind,omitempty"`
+	// Keys that `ExecuteRequest.context_json` must have, such as `session_id`: facts of the finding
+	// that the target alone does not say.
+	RequiredContext []string `protobuf:"bytes,11,rep,name=required_context,json=requiredContext,proto3" json:"required_context,omitempty"`
+	// Key of the action that undoes it, where there is one.
+	ReverseAction string `protobuf:"bytes,12,opt,name=reverse_action,json=reverseAction,proto3" json:"reverse_action,omitempty"`
+	// One line: how a person undoes it, or that nobody can.
+	Rollback string `protobuf:"bytes,13,opt,name=rollback,proto3" json:"rollback,omitempty"`
+	// Nobody has to approve it; an action that does not say so needs an approval.
+	ApprovalOptional bool `protobuf:"varint,14,opt,name=approval_optional,json=approvalOptional,proto3" json:"approval_optional,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *RemediationCapabilities_Action) Reset() {
@@ -459,11 +545,11 @@ func (x *RemediationCapabilities_Action) GetParameters() []*ConfigField {
 	return nil
 }
 
-func (x *RemediationCapabilities_Action) GetTargetType() string {
+func (x *RemediationCapabilities_Action) GetTargetTypes() []string {
 	if x != nil {
-		return x.TargetType
+		return x.TargetTypes
 	}
-	return ""
+	return nil
 }
 
 func (x *RemediationCapabilities_Action) GetReversible() bool {
@@ -487,6 +573,41 @@ func (x *RemediationCapabilities_Action) GetScopes() []string {
 	return nil
 }
 
+func (x *RemediationCapabilities_Action) GetResponseKind() RemediationCapabilities_ResponseKind {
+	if x != nil {
+		return x.ResponseKind
+	}
+	return RemediationCapabilities_RESPONSE_KIND_UNSPECIFIED
+}
+
+func (x *RemediationCapabilities_Action) GetRequiredContext() []string {
+	if x != nil {
+		return x.RequiredContext
+	}
+	return nil
+}
+
+func (x *RemediationCapabilities_Action) GetReverseAction() string {
+	if x != nil {
+		return x.ReverseAction
+	}
+	return ""
+}
+
+func (x *RemediationCapabilities_Action) GetRollback() string {
+	if x != nil {
+		return x.Rollback
+	}
+	return ""
+}
+
+func (x *RemediationCapabilities_Action) GetApprovalOptional() bool {
+	if x != nil {
+		return x.ApprovalOptional
+	}
+	return false
+}
+
 var File_aperio_plugin_v1_capabilities_proto protoreflect.FileDescriptor
 
 const file_aperio_plugin_v1_capabilities_proto_rawDesc = "" +
@@ -504,9 +625,9 @@ const file_aperio_plugin_v1_capabilities_proto_rawDesc = "" +
 	"\x04auth\x18\a \x01(\v2\x16.aperio.plugin.v1.AuthR\x04auth\x12M\n" +
 	"\vremediation\x18\x10 \x01(\v2).aperio.plugin.v1.RemediationCapabilitiesH\x00R\vremediation\x12M\n" +
 	"\vdestination\x18\x11 \x01(\v2).aperio.plugin.v1.DestinationCapabilitiesH\x00R\vdestinationB\x06\n" +
-	"\x04kind\"\xc1\x03\n" +
+	"\x04kind\"\xc6\b\n" +
 	"\x17RemediationCapabilities\x12J\n" +
-	"\aactions\x18\x01 \x03(\v20.aperio.plugin.v1.RemediationCapabilities.ActionR\aactions\x1a\xd9\x02\n" +
+	"\aactions\x18\x01 \x03(\v20.aperio.plugin.v1.RemediationCapabilities.ActionR\aactions\x1a\xd3\x04\n" +
 	"\x06Action\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\x12 \n" +
@@ -514,14 +635,32 @@ const file_aperio_plugin_v1_capabilities_proto_rawDesc = "" +
 	"\rseverity_hint\x18\x04 \x01(\x0e2\x1e.aperio.plugin.v1.SeverityHintR\fseverityHint\x12=\n" +
 	"\n" +
 	"parameters\x18\x05 \x03(\v2\x1d.aperio.plugin.v1.ConfigFieldR\n" +
-	"parameters\x12\x1f\n" +
-	"\vtarget_type\x18\x06 \x01(\tR\n" +
-	"targetType\x12\x1e\n" +
+	"parameters\x12!\n" +
+	"\ftarget_types\x18\x06 \x03(\tR\vtargetTypes\x12\x1e\n" +
 	"\n" +
 	"reversible\x18\a \x01(\bR\n" +
 	"reversible\x12(\n" +
 	"\x10supports_dry_run\x18\b \x01(\bR\x0esupportsDryRun\x12\x16\n" +
-	"\x06scopes\x18\t \x03(\tR\x06scopes\"\xa7\x02\n" +
+	"\x06scopes\x18\t \x03(\tR\x06scopes\x12[\n" +
+	"\rresponse_kind\x18\n" +
+	" \x01(\x0e26.aperio.plugin.v1.RemediationCapabilities.ResponseKindR\fresponseKind\x12)\n" +
+	"\x10required_context\x18\v \x03(\tR\x0frequiredContext\x12%\n" +
+	"\x0ereverse_action\x18\f \x01(\tR\rreverseAction\x12\x1a\n" +
+	"\brollback\x18\r \x01(\tR\brollback\x12+\n" +
+	"\x11approval_optional\x18\x0e \x01(\bR\x10approvalOptional\"\x88\x03\n" +
+	"\fResponseKind\x12\x1d\n" +
+	"\x19RESPONSE_KIND_UNSPECIFIED\x10\x00\x12$\n" +
+	" RESPONSE_KIND_REVOKE_OAUTH_GRANT\x10\x01\x12\x1e\n" +
+	"\x1aRESPONSE_KIND_SUSPEND_USER\x10\x02\x12\x1b\n" +
+	"\x17RESPONSE_KIND_RESET_MFA\x10\x03\x12 \n" +
+	"\x1cRESPONSE_KIND_REVOKE_SESSION\x10\x04\x12'\n" +
+	"#RESPONSE_KIND_REMOVE_EXTERNAL_SHARE\x10\x05\x12$\n" +
+	" RESPONSE_KIND_DISABLE_FORWARDING\x10\x06\x12#\n" +
+	"\x1fRESPONSE_KIND_REMOVE_ADMIN_ROLE\x10\a\x12 \n" +
+	"\x1cRESPONSE_KIND_QUARANTINE_APP\x10\b\x12\x1d\n" +
+	"\x19RESPONSE_KIND_OPEN_TICKET\x10\t\x12\x1f\n" +
+	"\x1bRESPONSE_KIND_NOTIFY_SECOPS\x10\n" +
+	"\"\xa7\x02\n" +
 	"\x17DestinationCapabilities\x12\x16\n" +
 	"\x06vendor\x18\x01 \x01(\tR\x06vendor\x12\x1a\n" +
 	"\bcategory\x18\x02 \x01(\tR\bcategory\x12J\n" +
@@ -531,7 +670,7 @@ const file_aperio_plugin_v1_capabilities_proto_rawDesc = "" +
 	"\x12STREAM_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTREAM_FINDING\x10\x01\x12\x10\n" +
 	"\fSTREAM_EVENT\x10\x02\x12\x14\n" +
-	"\x10STREAM_AUDIT_LOG\x10\x03BOZMgithub.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1;aperiopluginv1b\x06proto3"
+	"\x10STREAM_AUDIT_LOG\x10\x03B:Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1b\x06proto3"
 
 var (
 	file_aperio_plugin_v1_capabilities_proto_rawDescOnce sync.Once
@@ -545,37 +684,39 @@ func file_aperio_plugin_v1_capabilities_proto_rawDescGZIP() []byte {
 	return file_aperio_plugin_v1_capabilities_proto_rawDescData
 }
 
-var file_aperio_plugin_v1_capabilities_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_aperio_plugin_v1_capabilities_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_aperio_plugin_v1_capabilities_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_aperio_plugin_v1_capabilities_proto_goTypes = []any{
-	(DestinationCapabilities_Stream)(0),    // 0: aperio.plugin.v1.DestinationCapabilities.Stream
-	(*CapabilitiesRequest)(nil),            // 1: aperio.plugin.v1.CapabilitiesRequest
-	(*CapabilitiesResponse)(nil),           // 2: aperio.plugin.v1.CapabilitiesResponse
-	(*RemediationCapabilities)(nil),        // 3: aperio.plugin.v1.RemediationCapabilities
-	(*DestinationCapabilities)(nil),        // 4: aperio.plugin.v1.DestinationCapabilities
-	(*RemediationCapabilities_Action)(nil), // 5: aperio.plugin.v1.RemediationCapabilities.Action
-	(*InvocationContext)(nil),              // 6: aperio.plugin.v1.InvocationContext
-	(*Interface)(nil),                      // 7: aperio.plugin.v1.Interface
-	(*ConfigField)(nil),                    // 8: aperio.plugin.v1.ConfigField
-	(*Auth)(nil),                           // 9: aperio.plugin.v1.Auth
-	(SeverityHint)(0),                      // 10: aperio.plugin.v1.SeverityHint
+	(RemediationCapabilities_ResponseKind)(0), // 0: aperio.plugin.v1.RemediationCapabilities.ResponseKind
+	(DestinationCapabilities_Stream)(0),       // 1: aperio.plugin.v1.DestinationCapabilities.Stream
+	(*CapabilitiesRequest)(nil),               // 2: aperio.plugin.v1.CapabilitiesRequest
+	(*CapabilitiesResponse)(nil),              // 3: aperio.plugin.v1.CapabilitiesResponse
+	(*RemediationCapabilities)(nil),           // 4: aperio.plugin.v1.RemediationCapabilities
+	(*DestinationCapabilities)(nil),           // 5: aperio.plugin.v1.DestinationCapabilities
+	(*RemediationCapabilities_Action)(nil),    // 6: aperio.plugin.v1.RemediationCapabilities.Action
+	(*InvocationContext)(nil),                 // 7: aperio.plugin.v1.InvocationContext
+	(*Interface)(nil),                         // 8: aperio.plugin.v1.Interface
+	(*ConfigField)(nil),                       // 9: aperio.plugin.v1.ConfigField
+	(*Auth)(nil),                              // 10: aperio.plugin.v1.Auth
+	(SeverityHint)(0),                         // 11: aperio.plugin.v1.SeverityHint
 }
 var file_aperio_plugin_v1_capabilities_proto_depIdxs = []int32{
-	6,  // 0: aperio.plugin.v1.CapabilitiesRequest.context:type_name -> aperio.plugin.v1.InvocationContext
-	7,  // 1: aperio.plugin.v1.CapabilitiesResponse.interface:type_name -> aperio.plugin.v1.Interface
-	8,  // 2: aperio.plugin.v1.CapabilitiesResponse.fields:type_name -> aperio.plugin.v1.ConfigField
-	9,  // 3: aperio.plugin.v1.CapabilitiesResponse.auth:type_name -> aperio.plugin.v1.Auth
-	3,  // 4: aperio.plugin.v1.CapabilitiesResponse.remediation:type_name -> aperio.plugin.v1.RemediationCapabilities
-	4,  // 5: aperio.plugin.v1.CapabilitiesResponse.destination:type_name -> aperio.plugin.v1.DestinationCapabilities
-	5,  // 6: aperio.plugin.v1.RemediationCapabilities.actions:type_name -> aperio.plugin.v1.RemediationCapabilities.Action
-	0,  // 7: aperio.plugin.v1.DestinationCapabilities.streams:type_name -> aperio.plugin.v1.DestinationCapabilities.Stream
-	10, // 8: aperio.plugin.v1.RemediationCapabilities.Action.severity_hint:type_name -> aperio.plugin.v1.SeverityHint
-	8,  // 9: aperio.plugin.v1.RemediationCapabilities.Action.parameters:type_name -> aperio.plugin.v1.ConfigField
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	7,  // 0: aperio.plugin.v1.CapabilitiesRequest.context:type_name -> aperio.plugin.v1.InvocationContext
+	8,  // 1: aperio.plugin.v1.CapabilitiesResponse.interface:type_name -> aperio.plugin.v1.Interface
+	9,  // 2: aperio.plugin.v1.CapabilitiesResponse.fields:type_name -> aperio.plugin.v1.ConfigField
+	10, // 3: aperio.plugin.v1.CapabilitiesResponse.auth:type_name -> aperio.plugin.v1.Auth
+	4,  // 4: aperio.plugin.v1.CapabilitiesResponse.remediation:type_name -> aperio.plugin.v1.RemediationCapabilities
+	5,  // 5: aperio.plugin.v1.CapabilitiesResponse.destination:type_name -> aperio.plugin.v1.DestinationCapabilities
+	6,  // 6: aperio.plugin.v1.RemediationCapabilities.actions:type_name -> aperio.plugin.v1.RemediationCapabilities.Action
+	1,  // 7: aperio.plugin.v1.DestinationCapabilities.streams:type_name -> aperio.plugin.v1.DestinationCapabilities.Stream
+	11, // 8: aperio.plugin.v1.RemediationCapabilities.Action.severity_hint:type_name -> aperio.plugin.v1.SeverityHint
+	9,  // 9: aperio.plugin.v1.RemediationCapabilities.Action.parameters:type_name -> aperio.plugin.v1.ConfigField
+	0,  // 10: aperio.plugin.v1.RemediationCapabilities.Action.response_kind:type_name -> aperio.plugin.v1.RemediationCapabilities.ResponseKind
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_aperio_plugin_v1_capabilities_proto_init() }
@@ -593,7 +734,7 @@ func file_aperio_plugin_v1_capabilities_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_aperio_plugin_v1_capabilities_proto_rawDesc), len(file_aperio_plugin_v1_capabilities_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -6,7 +6,7 @@
 // 	protoc        v7.35.1
 // source: aperio/plugin/v1/connector.proto
 
-package aperiopluginv1
+package pluginv1
 
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -74,6 +74,116 @@ func (SchemaResponse_Availability) EnumDescriptor() ([]byte, []int) {
 	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{1, 0}
 }
 
+type Finding_Severity int32
+
+const (
+	Finding_SEVERITY_UNSPECIFIED Finding_Severity = 0
+	Finding_SEVERITY_INFO        Finding_Severity = 1
+	Finding_SEVERITY_LOW         Finding_Severity = 2
+	Finding_SEVERITY_MEDIUM      Finding_Severity = 3
+	Finding_SEVERITY_HIGH        Finding_Severity = 4
+	Finding_SEVERITY_CRITICAL    Finding_Severity = 5
+)
+
+// Enum value maps for Finding_Severity.
+var (
+	Finding_Severity_name = map[int32]string{
+		0: "SEVERITY_UNSPECIFIED",
+		1: "SEVERITY_INFO",
+		2: "SEVERITY_LOW",
+		3: "SEVERITY_MEDIUM",
+		4: "SEVERITY_HIGH",
+		5: "SEVERITY_CRITICAL",
+	}
+	Finding_Severity_value = map[string]int32{
+		"SEVERITY_UNSPECIFIED": 0,
+		"SEVERITY_INFO":        1,
+		"SEVERITY_LOW":         2,
+		"SEVERITY_MEDIUM":      3,
+		"SEVERITY_HIGH":        4,
+		"SEVERITY_CRITICAL":    5,
+	}
+)
+
+func (x Finding_Severity) Enum() *Finding_Severity {
+	p := new(Finding_Severity)
+	*p = x
+	return p
+}
+
+func (x Finding_Severity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Finding_Severity) Descriptor() protoreflect.EnumDescriptor {
+	return file_aperio_plugin_v1_connector_proto_enumTypes[1].Descriptor()
+}
+
+func (Finding_Severity) Type() protoreflect.EnumType {
+	return &file_aperio_plugin_v1_connector_proto_enumTypes[1]
+}
+
+func (x Finding_Severity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Finding_Severity.Descriptor instead.
+func (Finding_Severity) EnumDescriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{14, 0}
+}
+
+type Finding_Status int32
+
+const (
+	Finding_STATUS_UNSPECIFIED Finding_Status = 0
+	Finding_STATUS_OPEN        Finding_Status = 1
+	Finding_STATUS_RESOLVED    Finding_Status = 2
+	Finding_STATUS_MUTED       Finding_Status = 3
+)
+
+// Enum value maps for Finding_Status.
+var (
+	Finding_Status_name = map[int32]string{
+		0: "STATUS_UNSPECIFIED",
+		1: "STATUS_OPEN",
+		2: "STATUS_RESOLVED",
+		3: "STATUS_MUTED",
+	}
+	Finding_Status_value = map[string]int32{
+		"STATUS_UNSPECIFIED": 0,
+		"STATUS_OPEN":        1,
+		"STATUS_RESOLVED":    2,
+		"STATUS_MUTED":       3,
+	}
+)
+
+func (x Finding_Status) Enum() *Finding_Status {
+	p := new(Finding_Status)
+	*p = x
+	return p
+}
+
+func (x Finding_Status) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Finding_Status) Descriptor() protoreflect.EnumDescriptor {
+	return file_aperio_plugin_v1_connector_proto_enumTypes[2].Descriptor()
+}
+
+func (Finding_Status) Type() protoreflect.EnumType {
+	return &file_aperio_plugin_v1_connector_proto_enumTypes[2]
+}
+
+func (x Finding_Status) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Finding_Status.Descriptor instead.
+func (Finding_Status) EnumDescriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{14, 1}
+}
+
 type SchemaRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Context       *InvocationContext     `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
@@ -136,7 +246,16 @@ type SchemaResponse struct {
 	RemediationActions []*RemediationAction        `protobuf:"bytes,13,rep,name=remediation_actions,json=remediationActions,proto3" json:"remediation_actions,omitempty"`
 	// Event types that this version of the plugin gives, such as `box.login_failed`. `box.*` among
 	// them says that others come as well, after the service's own names. None: it says nothing of them.
-	EventTypes    []string `protobuf:"bytes,14,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
+	EventTypes []string `protobuf:"bytes,14,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
+	// Why the connector is not ready for production, or what to know before it is used; may be empty.
+	ReadinessNote string `protobuf:"bytes,15,opt,name=readiness_note,json=readinessNote,proto3" json:"readiness_note,omitempty"`
+	// `ConfigField.key` of the setting that identifies the account in the service, such as an
+	// enterprise's id: no two integrations of an organization have the same value. Empty: none does.
+	AccountIdField string `protobuf:"bytes,16,opt,name=account_id_field,json=accountIdField,proto3" json:"account_id_field,omitempty"`
+	// What the connector reads, one after the other or at once; none: one stream without a name.
+	Streams []*Stream `protobuf:"bytes,17,rep,name=streams,proto3" json:"streams,omitempty"`
+	// What the product calls the event types that its rules know.
+	EventMappings []*EventMapping `protobuf:"bytes,18,rep,name=event_mappings,json=eventMappings,proto3" json:"event_mappings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -269,10 +388,151 @@ func (x *SchemaResponse) GetEventTypes() []string {
 	return nil
 }
 
+func (x *SchemaResponse) GetReadinessNote() string {
+	if x != nil {
+		return x.ReadinessNote
+	}
+	return ""
+}
+
+func (x *SchemaResponse) GetAccountIdField() string {
+	if x != nil {
+		return x.AccountIdField
+	}
+	return ""
+}
+
+func (x *SchemaResponse) GetStreams() []*Stream {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+func (x *SchemaResponse) GetEventMappings() []*EventMapping {
+	if x != nil {
+		return x.EventMappings
+	}
+	return nil
+}
+
+// Stream is one source of records in the service that has its own order and its own lag.
+type Stream struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Lower-case letters, digits, `_` and `-`, such as `admin_logs`. At most 64 bytes.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// One line.
+	Description   string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stream) Reset() {
+	*x = Stream{}
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stream) ProtoMessage() {}
+
+func (x *Stream) ProtoReflect() protoreflect.Message {
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stream.ProtoReflect.Descriptor instead.
+func (*Stream) Descriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Stream) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Stream) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+// EventMapping is what the product calls a type of event: its own spelling, matched exactly against a
+// closed list for each provider. An event without a mapping has no rule in the product.
+type EventMapping struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `Event.event_type`, or `Event.native_event_type` where that is not empty; the latter is looked
+	// up first. At most 128 bytes.
+	EventType string `protobuf:"bytes,1,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
+	// Such as `PUBLIC_REPOSITORY_CREATED` or `user.account.privilege.grant`. At most 120 bytes.
+	ProductEventType string `protobuf:"bytes,2,opt,name=product_event_type,json=productEventType,proto3" json:"product_event_type,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *EventMapping) Reset() {
+	*x = EventMapping{}
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventMapping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventMapping) ProtoMessage() {}
+
+func (x *EventMapping) ProtoReflect() protoreflect.Message {
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventMapping.ProtoReflect.Descriptor instead.
+func (*EventMapping) Descriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *EventMapping) GetEventType() string {
+	if x != nil {
+		return x.EventType
+	}
+	return ""
+}
+
+func (x *EventMapping) GetProductEventType() string {
+	if x != nil {
+		return x.ProductEventType
+	}
+	return ""
+}
+
 // Check is one posture check that the connector's events and configuration make possible.
 type Check struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Such as `box.public_shared_link`: provider, dot, check.
+	// Such as `box.public_shared_link`: a prefix, a dot, a name. The prefix need not be the provider's
+	// name (`ms365.` stands for MICROSOFT_365). At most 160 bytes.
 	Key              string       `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	Title            string       `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
 	Description      string       `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
@@ -284,7 +544,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[2]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -296,7 +556,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[2]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -309,7 +569,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{2}
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Check) GetKey() string {
@@ -361,7 +621,7 @@ type RemediationAction struct {
 
 func (x *RemediationAction) Reset() {
 	*x = RemediationAction{}
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[3]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -373,7 +633,7 @@ func (x *RemediationAction) String() string {
 func (*RemediationAction) ProtoMessage() {}
 
 func (x *RemediationAction) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[3]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -386,7 +646,7 @@ func (x *RemediationAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemediationAction.ProtoReflect.Descriptor instead.
 func (*RemediationAction) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{3}
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RemediationAction) GetKey() string {
@@ -426,7 +686,7 @@ type TestRequest struct {
 
 func (x *TestRequest) Reset() {
 	*x = TestRequest{}
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[4]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -438,7 +698,7 @@ func (x *TestRequest) String() string {
 func (*TestRequest) ProtoMessage() {}
 
 func (x *TestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[4]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -451,7 +711,7 @@ func (x *TestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestRequest.ProtoReflect.Descriptor instead.
 func (*TestRequest) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{4}
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TestRequest) GetContext() *InvocationContext {
@@ -476,7 +736,7 @@ type TestResponse struct {
 
 func (x *TestResponse) Reset() {
 	*x = TestResponse{}
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[5]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +748,7 @@ func (x *TestResponse) String() string {
 func (*TestResponse) ProtoMessage() {}
 
 func (x *TestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[5]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +761,7 @@ func (x *TestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestResponse.ProtoReflect.Descriptor instead.
 func (*TestResponse) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{5}
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TestResponse) GetOk() bool {
@@ -535,17 +795,24 @@ func (x *TestResponse) GetRetryAfter() *durationpb.Duration {
 type SyncRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Context *InvocationContext     `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
-	// The cursor of the last stored checkpoint; empty: from the beginning.
+	// The cursor of the last stored checkpoint of a sync of the same streams; empty: from the
+	// beginning, or from `from`.
 	Cursor []byte `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	// Read everything again, whatever the cursor.
-	Full          bool `protobuf:"varint,3,opt,name=full,proto3" json:"full,omitempty"`
+	// Backfill: leave out what occurred before. Absent: everything. It counts with an empty cursor
+	// only, and only for plugins with the feature `backfill`; a plugin may send some of what is older.
+	From *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	// Names of declared streams; none: all of them. Only for plugins with the feature `streams`.
+	Streams []string `protobuf:"bytes,4,rep,name=streams,proto3" json:"streams,omitempty"`
+	// The event types that are wanted, declared ones; none: all. Only for plugins with the feature
+	// `event-types`; the host filters once more, so a plugin may send others.
+	EventTypes    []string `protobuf:"bytes,5,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[6]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -557,7 +824,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[6]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -570,7 +837,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{6}
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SyncRequest) GetContext() *InvocationContext {
@@ -587,15 +854,29 @@ func (x *SyncRequest) GetCursor() []byte {
 	return nil
 }
 
-func (x *SyncRequest) GetFull() bool {
+func (x *SyncRequest) GetFrom() *timestamppb.Timestamp {
 	if x != nil {
-		return x.Full
+		return x.From
 	}
-	return false
+	return nil
 }
 
-// SyncEvent is one message of the stream. Order matters: a checkpoint covers every event and dead
-// letter that came before it in the stream.
+func (x *SyncRequest) GetStreams() []string {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+func (x *SyncRequest) GetEventTypes() []string {
+	if x != nil {
+		return x.EventTypes
+	}
+	return nil
+}
+
+// SyncEvent is one message of the stream. Order matters: a checkpoint covers every event, finding,
+// audit log entry and dead letter that came before it in the stream.
 type SyncEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Item:
@@ -604,6 +885,8 @@ type SyncEvent struct {
 	//	*SyncEvent_Checkpoint
 	//	*SyncEvent_Progress
 	//	*SyncEvent_DeadLetter
+	//	*SyncEvent_Findings
+	//	*SyncEvent_AuditLog
 	Item          isSyncEvent_Item `protobuf_oneof:"item"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -611,7 +894,7 @@ type SyncEvent struct {
 
 func (x *SyncEvent) Reset() {
 	*x = SyncEvent{}
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[7]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -623,7 +906,7 @@ func (x *SyncEvent) String() string {
 func (*SyncEvent) ProtoMessage() {}
 
 func (x *SyncEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[7]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -636,7 +919,7 @@ func (x *SyncEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncEvent.ProtoReflect.Descriptor instead.
 func (*SyncEvent) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{7}
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SyncEvent) GetItem() isSyncEvent_Item {
@@ -682,6 +965,24 @@ func (x *SyncEvent) GetDeadLetter() *DeadLetter {
 	return nil
 }
 
+func (x *SyncEvent) GetFindings() *FindingBatch {
+	if x != nil {
+		if x, ok := x.Item.(*SyncEvent_Findings); ok {
+			return x.Findings
+		}
+	}
+	return nil
+}
+
+func (x *SyncEvent) GetAuditLog() *AuditLogBatch {
+	if x != nil {
+		if x, ok := x.Item.(*SyncEvent_AuditLog); ok {
+			return x.AuditLog
+		}
+	}
+	return nil
+}
+
 type isSyncEvent_Item interface {
 	isSyncEvent_Item()
 }
@@ -702,6 +1003,16 @@ type SyncEvent_DeadLetter struct {
 	DeadLetter *DeadLetter `protobuf:"bytes,4,opt,name=dead_letter,json=deadLetter,proto3,oneof"`
 }
 
+type SyncEvent_Findings struct {
+	// Only of plugins with the feature `findings`.
+	Findings *FindingBatch `protobuf:"bytes,5,opt,name=findings,proto3,oneof"`
+}
+
+type SyncEvent_AuditLog struct {
+	// Only of plugins with the feature `audit-log`.
+	AuditLog *AuditLogBatch `protobuf:"bytes,6,opt,name=audit_log,json=auditLog,proto3,oneof"`
+}
+
 func (*SyncEvent_Batch) isSyncEvent_Item() {}
 
 func (*SyncEvent_Checkpoint) isSyncEvent_Item() {}
@@ -709,6 +1020,10 @@ func (*SyncEvent_Checkpoint) isSyncEvent_Item() {}
 func (*SyncEvent_Progress) isSyncEvent_Item() {}
 
 func (*SyncEvent_DeadLetter) isSyncEvent_Item() {}
+
+func (*SyncEvent_Findings) isSyncEvent_Item() {}
+
+func (*SyncEvent_AuditLog) isSyncEvent_Item() {}
 
 // EventBatch is at most 256 events or 1 MiB, closed after 200 ms at the latest.
 type EventBatch struct {
@@ -720,7 +1035,7 @@ type EventBatch struct {
 
 func (x *EventBatch) Reset() {
 	*x = EventBatch{}
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[8]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -732,7 +1047,7 @@ func (x *EventBatch) String() string {
 func (*EventBatch) ProtoMessage() {}
 
 func (x *EventBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[8]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -745,7 +1060,7 @@ func (x *EventBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBatch.ProtoReflect.Descriptor instead.
 func (*EventBatch) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{8}
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *EventBatch) GetEvents() []*Event {
@@ -769,17 +1084,20 @@ type Event struct {
 	// Who did it; absent when the service does not say.
 	Actor *Actor `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
 	// Where in the service the event was read, such as `admin_logs`. At most 128 bytes.
-	Source string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
+	Origin string `protobuf:"bytes,5,opt,name=origin,proto3" json:"origin,omitempty"`
 	// The service's own record: one JSON object, UTF-8, at most 1 MiB, objects and lists inside each
 	// other at most 512 levels deep, itself included. It is spliced into output as it is.
-	RecordJson    []byte `protobuf:"bytes,6,opt,name=record_json,json=recordJson,proto3" json:"record_json,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	RecordJson []byte `protobuf:"bytes,6,opt,name=record_json,json=recordJson,proto3" json:"record_json,omitempty"`
+	// The service's own word for the type, such as `COLLABORATION_INVITE`; empty: it has none.
+	// At most 128 bytes.
+	NativeEventType string `protobuf:"bytes,7,opt,name=native_event_type,json=nativeEventType,proto3" json:"native_event_type,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[9]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +1109,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[9]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +1122,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{9}
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Event) GetSourceEventId() string {
@@ -835,9 +1153,9 @@ func (x *Event) GetActor() *Actor {
 	return nil
 }
 
-func (x *Event) GetSource() string {
+func (x *Event) GetOrigin() string {
 	if x != nil {
-		return x.Source
+		return x.Origin
 	}
 	return ""
 }
@@ -849,7 +1167,15 @@ func (x *Event) GetRecordJson() []byte {
 	return nil
 }
 
-// Actor is who did something. Each field may be empty; together they have at most 64 KiB.
+func (x *Event) GetNativeEventType() string {
+	if x != nil {
+		return x.NativeEventType
+	}
+	return ""
+}
+
+// Actor is who did something. Each field may be empty and has at most 255 characters, none of them
+// U+0000: what the product's columns hold. An SDK cuts what is longer, visibly, with `…` at the end.
 type Actor struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id in the service.
@@ -865,7 +1191,7 @@ type Actor struct {
 
 func (x *Actor) Reset() {
 	*x = Actor{}
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[10]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -877,7 +1203,7 @@ func (x *Actor) String() string {
 func (*Actor) ProtoMessage() {}
 
 func (x *Actor) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[10]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -890,7 +1216,7 @@ func (x *Actor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Actor.ProtoReflect.Descriptor instead.
 func (*Actor) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{10}
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Actor) GetId() string {
@@ -928,18 +1254,383 @@ func (x *Actor) GetIpAddress() string {
 	return ""
 }
 
+// FindingBatch is at most 256 findings or 1 MiB, closed after 200 ms at the latest.
+type FindingBatch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Findings      []*Finding             `protobuf:"bytes,1,rep,name=findings,proto3" json:"findings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindingBatch) Reset() {
+	*x = FindingBatch{}
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindingBatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindingBatch) ProtoMessage() {}
+
+func (x *FindingBatch) ProtoReflect() protoreflect.Message {
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindingBatch.ProtoReflect.Descriptor instead.
+func (*FindingBatch) Descriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *FindingBatch) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+// Finding is something wrong that the connector itself sees in the service. The host adds the tenant,
+// provider, producer, `dedupe_key` and ids; aperio.plugin.contracts.v1.Finding is what comes of it.
+type Finding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key of a declared check. At most 160 bytes, not empty.
+	RuleId string `protobuf:"bytes,1,opt,name=rule_id,json=ruleId,proto3" json:"rule_id,omitempty"`
+	// One line. At most 220 characters, not empty.
+	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	// At most 16 KiB.
+	Description string           `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	Severity    Finding_Severity `protobuf:"varint,4,opt,name=severity,proto3,enum=aperio.plugin.v1.Finding_Severity" json:"severity,omitempty"`
+	// 0 to 100.
+	RiskScore uint32 `protobuf:"varint,5,opt,name=risk_score,json=riskScore,proto3" json:"risk_score,omitempty"`
+	// What to do, one step each; at most 64 of at most 1024 bytes.
+	RemediationSteps []string `protobuf:"bytes,6,rep,name=remediation_steps,json=remediationSteps,proto3" json:"remediation_steps,omitempty"`
+	// What the finding is about. At most 255 characters, not empty.
+	Target string `protobuf:"bytes,7,opt,name=target,proto3" json:"target,omitempty"`
+	// What tells findings of one rule apart, where it is not the target. At most 255 characters.
+	DedupeTarget string         `protobuf:"bytes,8,opt,name=dedupe_target,json=dedupeTarget,proto3" json:"dedupe_target,omitempty"`
+	Status       Finding_Status `protobuf:"varint,9,opt,name=status,proto3,enum=aperio.plugin.v1.Finding_Status" json:"status,omitempty"`
+	// When it was found, or became RESOLVED or MUTED. As `Event.occurred_at`.
+	OccurredAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
+	// Stable id of this occurrence in the service: of the event that gave rise to it, say. The same
+	// finding with the same status and id is delivered once. At most 512 bytes, not empty.
+	SourceEventId string `protobuf:"bytes,11,opt,name=source_event_id,json=sourceEventId,proto3" json:"source_event_id,omitempty"`
+	// As `Event.event_type`; may be empty.
+	EventType string `protobuf:"bytes,12,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
+	// Who gave rise to it; absent when the service does not say.
+	Actor *Actor `protobuf:"bytes,13,opt,name=actor,proto3" json:"actor,omitempty"`
+	// As `Event.origin`.
+	Origin string `protobuf:"bytes,14,opt,name=origin,proto3" json:"origin,omitempty"`
+	// At most 32 of at most 64 bytes.
+	Tags []string `protobuf:"bytes,15,rep,name=tags,proto3" json:"tags,omitempty"`
+	// One JSON object, as `Event.record_json`; empty: none.
+	EvidenceJson  []byte `protobuf:"bytes,16,opt,name=evidence_json,json=evidenceJson,proto3" json:"evidence_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Finding) GetRuleId() string {
+	if x != nil {
+		return x.RuleId
+	}
+	return ""
+}
+
+func (x *Finding) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *Finding) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Finding) GetSeverity() Finding_Severity {
+	if x != nil {
+		return x.Severity
+	}
+	return Finding_SEVERITY_UNSPECIFIED
+}
+
+func (x *Finding) GetRiskScore() uint32 {
+	if x != nil {
+		return x.RiskScore
+	}
+	return 0
+}
+
+func (x *Finding) GetRemediationSteps() []string {
+	if x != nil {
+		return x.RemediationSteps
+	}
+	return nil
+}
+
+func (x *Finding) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *Finding) GetDedupeTarget() string {
+	if x != nil {
+		return x.DedupeTarget
+	}
+	return ""
+}
+
+func (x *Finding) GetStatus() Finding_Status {
+	if x != nil {
+		return x.Status
+	}
+	return Finding_STATUS_UNSPECIFIED
+}
+
+func (x *Finding) GetOccurredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OccurredAt
+	}
+	return nil
+}
+
+func (x *Finding) GetSourceEventId() string {
+	if x != nil {
+		return x.SourceEventId
+	}
+	return ""
+}
+
+func (x *Finding) GetEventType() string {
+	if x != nil {
+		return x.EventType
+	}
+	return ""
+}
+
+func (x *Finding) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *Finding) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *Finding) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *Finding) GetEvidenceJson() []byte {
+	if x != nil {
+		return x.EvidenceJson
+	}
+	return nil
+}
+
+// AuditLogBatch is at most 256 entries or 1 MiB, closed after 200 ms at the latest.
+type AuditLogBatch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entries       []*AuditLogEntry       `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditLogBatch) Reset() {
+	*x = AuditLogBatch{}
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditLogBatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditLogBatch) ProtoMessage() {}
+
+func (x *AuditLogBatch) ProtoReflect() protoreflect.Message {
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditLogBatch.ProtoReflect.Descriptor instead.
+func (*AuditLogBatch) Descriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *AuditLogBatch) GetEntries() []*AuditLogEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+// AuditLogEntry is who did what to the configuration of the service itself.
+type AuditLogEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As `Event.source_event_id`.
+	SourceEventId string `protobuf:"bytes,1,opt,name=source_event_id,json=sourceEventId,proto3" json:"source_event_id,omitempty"`
+	// What was done, such as `policy.updated`. At most 128 bytes, not empty.
+	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
+	// As `Event.occurred_at`.
+	OccurredAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
+	Actor      *Actor                 `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	// As `Event.origin`.
+	Origin string `protobuf:"bytes,5,opt,name=origin,proto3" json:"origin,omitempty"`
+	// As `Event.record_json`.
+	RecordJson    []byte `protobuf:"bytes,6,opt,name=record_json,json=recordJson,proto3" json:"record_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditLogEntry) Reset() {
+	*x = AuditLogEntry{}
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditLogEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditLogEntry) ProtoMessage() {}
+
+func (x *AuditLogEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditLogEntry.ProtoReflect.Descriptor instead.
+func (*AuditLogEntry) Descriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *AuditLogEntry) GetSourceEventId() string {
+	if x != nil {
+		return x.SourceEventId
+	}
+	return ""
+}
+
+func (x *AuditLogEntry) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *AuditLogEntry) GetOccurredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OccurredAt
+	}
+	return nil
+}
+
+func (x *AuditLogEntry) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *AuditLogEntry) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *AuditLogEntry) GetRecordJson() []byte {
+	if x != nil {
+		return x.RecordJson
+	}
+	return nil
+}
+
 // Checkpoint is a cursor from which a later Sync goes on without loss.
 type Checkpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Opaque to the host; at most 64 KiB.
-	Cursor        []byte `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// Opaque to the host; at most 64 KiB. It stands for all streams of the call.
+	Cursor []byte `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// The declared stream that has come on; empty: all of the call's.
+	Stream string `protobuf:"bytes,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Everything that the service had of the stream up to this time was read. Absent: it is not known.
+	CoversUntil   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=covers_until,json=coversUntil,proto3" json:"covers_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[11]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -951,7 +1642,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[11]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -964,12 +1655,26 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{11}
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Checkpoint) GetCursor() []byte {
 	if x != nil {
 		return x.Cursor
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *Checkpoint) GetCoversUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CoversUntil
 	}
 	return nil
 }
@@ -991,8 +1696,8 @@ type DeadLetter struct {
 	Position string `protobuf:"bytes,4,opt,name=position,proto3" json:"position,omitempty"`
 	// As `Event.event_type`; empty when it could not be read. At most 128 bytes.
 	EventType string `protobuf:"bytes,5,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
-	// As `Event.source`. At most 128 bytes.
-	Source string `protobuf:"bytes,6,opt,name=source,proto3" json:"source,omitempty"`
+	// As `Event.origin`. At most 128 bytes.
+	Origin string `protobuf:"bytes,6,opt,name=origin,proto3" json:"origin,omitempty"`
 	// The beginning of the record as text, what is not UTF-8 replaced by U+FFFD; it need not be JSON.
 	// At most 1024 bytes.
 	Excerpt string `protobuf:"bytes,7,opt,name=excerpt,proto3" json:"excerpt,omitempty"`
@@ -1004,7 +1709,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[12]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1721,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[12]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1734,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{12}
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeadLetter) GetReason() string {
@@ -1067,9 +1772,9 @@ func (x *DeadLetter) GetEventType() string {
 	return ""
 }
 
-func (x *DeadLetter) GetSource() string {
+func (x *DeadLetter) GetOrigin() string {
 	if x != nil {
-		return x.Source
+		return x.Origin
 	}
 	return ""
 }
@@ -1103,7 +1808,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[13]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1820,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[13]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1833,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{13}
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Progress) GetDone() uint64 {
@@ -1163,7 +1868,7 @@ type OAuthCallbackRequest struct {
 
 func (x *OAuthCallbackRequest) Reset() {
 	*x = OAuthCallbackRequest{}
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[14]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1175,7 +1880,7 @@ func (x *OAuthCallbackRequest) String() string {
 func (*OAuthCallbackRequest) ProtoMessage() {}
 
 func (x *OAuthCallbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[14]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1188,7 +1893,7 @@ func (x *OAuthCallbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OAuthCallbackRequest.ProtoReflect.Descriptor instead.
 func (*OAuthCallbackRequest) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{14}
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *OAuthCallbackRequest) GetContext() *InvocationContext {
@@ -1216,7 +1921,7 @@ type OAuthCallbackResponse struct {
 
 func (x *OAuthCallbackResponse) Reset() {
 	*x = OAuthCallbackResponse{}
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[15]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1228,7 +1933,7 @@ func (x *OAuthCallbackResponse) String() string {
 func (*OAuthCallbackResponse) ProtoMessage() {}
 
 func (x *OAuthCallbackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[15]
+	mi := &file_aperio_plugin_v1_connector_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1241,7 +1946,7 @@ func (x *OAuthCallbackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OAuthCallbackResponse.ProtoReflect.Descriptor instead.
 func (*OAuthCallbackResponse) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{15}
+	return file_aperio_plugin_v1_connector_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *OAuthCallbackResponse) GetAccount() map[string]string {
@@ -1264,7 +1969,7 @@ const file_aperio_plugin_v1_connector_proto_rawDesc = "" +
 	"\n" +
 	" aperio/plugin/v1/connector.proto\x12\x10aperio.plugin.v1\x1a\x1daperio/plugin/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"N\n" +
 	"\rSchemaRequest\x12=\n" +
-	"\acontext\x18\x01 \x01(\v2#.aperio.plugin.v1.InvocationContextR\acontext\"\xed\x05\n" +
+	"\acontext\x18\x01 \x01(\v2#.aperio.plugin.v1.InvocationContextR\acontext\"\xb9\a\n" +
 	"\x0eSchemaResponse\x129\n" +
 	"\tinterface\x18\x01 \x01(\v2\x1b.aperio.plugin.v1.InterfaceR\tinterface\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\x12\n" +
@@ -1282,11 +1987,22 @@ const file_aperio_plugin_v1_connector_proto_rawDesc = "" +
 	"\x06checks\x18\f \x03(\v2\x17.aperio.plugin.v1.CheckR\x06checks\x12T\n" +
 	"\x13remediation_actions\x18\r \x03(\v2#.aperio.plugin.v1.RemediationActionR\x12remediationActions\x12\x1f\n" +
 	"\vevent_types\x18\x0e \x03(\tR\n" +
-	"eventTypes\"i\n" +
+	"eventTypes\x12%\n" +
+	"\x0ereadiness_note\x18\x0f \x01(\tR\rreadinessNote\x12(\n" +
+	"\x10account_id_field\x18\x10 \x01(\tR\x0eaccountIdField\x122\n" +
+	"\astreams\x18\x11 \x03(\v2\x18.aperio.plugin.v1.StreamR\astreams\x12E\n" +
+	"\x0eevent_mappings\x18\x12 \x03(\v2\x1e.aperio.plugin.v1.EventMappingR\reventMappings\"i\n" +
 	"\fAvailability\x12\x1c\n" +
 	"\x18AVAILABILITY_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dAVAILABILITY_PRODUCTION_READY\x10\x01\x12\x18\n" +
-	"\x14AVAILABILITY_PREVIEW\x10\x02\"\xc4\x01\n" +
+	"\x14AVAILABILITY_PREVIEW\x10\x02\">\n" +
+	"\x06Stream\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
+	"\vdescription\x18\x02 \x01(\tR\vdescription\"[\n" +
+	"\fEventMapping\x12\x1d\n" +
+	"\n" +
+	"event_type\x18\x01 \x01(\tR\teventType\x12,\n" +
+	"\x12product_event_type\x18\x02 \x01(\tR\x10productEventType\"\xc4\x01\n" +
 	"\x05Check\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12 \n" +
@@ -1308,11 +2024,14 @@ const file_aperio_plugin_v1_connector_proto_rawDesc = "" +
 	"retryAfter\x1a:\n" +
 	"\fAccountEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"x\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcf\x01\n" +
 	"\vSyncRequest\x12=\n" +
 	"\acontext\x18\x01 \x01(\v2#.aperio.plugin.v1.InvocationContextR\acontext\x12\x16\n" +
-	"\x06cursor\x18\x02 \x01(\fR\x06cursor\x12\x12\n" +
-	"\x04full\x18\x03 \x01(\bR\x04full\"\x84\x02\n" +
+	"\x06cursor\x18\x02 \x01(\fR\x06cursor\x12.\n" +
+	"\x04from\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12\x18\n" +
+	"\astreams\x18\x04 \x03(\tR\astreams\x12\x1f\n" +
+	"\vevent_types\x18\x05 \x03(\tR\n" +
+	"eventTypes\"\x82\x03\n" +
 	"\tSyncEvent\x124\n" +
 	"\x05batch\x18\x01 \x01(\v2\x1c.aperio.plugin.v1.EventBatchH\x00R\x05batch\x12>\n" +
 	"\n" +
@@ -1320,11 +2039,13 @@ const file_aperio_plugin_v1_connector_proto_rawDesc = "" +
 	"checkpoint\x128\n" +
 	"\bprogress\x18\x03 \x01(\v2\x1a.aperio.plugin.v1.ProgressH\x00R\bprogress\x12?\n" +
 	"\vdead_letter\x18\x04 \x01(\v2\x1c.aperio.plugin.v1.DeadLetterH\x00R\n" +
-	"deadLetterB\x06\n" +
+	"deadLetter\x12<\n" +
+	"\bfindings\x18\x05 \x01(\v2\x1e.aperio.plugin.v1.FindingBatchH\x00R\bfindings\x12>\n" +
+	"\taudit_log\x18\x06 \x01(\v2\x1f.aperio.plugin.v1.AuditLogBatchH\x00R\bauditLogB\x06\n" +
 	"\x04item\"=\n" +
 	"\n" +
 	"EventBatch\x12/\n" +
-	"\x06events\x18\x01 \x03(\v2\x17.aperio.plugin.v1.EventR\x06events\"\xf3\x01\n" +
+	"\x06events\x18\x01 \x03(\v2\x17.aperio.plugin.v1.EventR\x06events\"\x9f\x02\n" +
 	"\x05Event\x12&\n" +
 	"\x0fsource_event_id\x18\x01 \x01(\tR\rsourceEventId\x12\x1d\n" +
 	"\n" +
@@ -1332,19 +2053,68 @@ const file_aperio_plugin_v1_connector_proto_rawDesc = "" +
 	"\voccurred_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"occurredAt\x12-\n" +
 	"\x05actor\x18\x04 \x01(\v2\x17.aperio.plugin.v1.ActorR\x05actor\x12\x16\n" +
-	"\x06source\x18\x05 \x01(\tR\x06source\x12\x1f\n" +
+	"\x06origin\x18\x05 \x01(\tR\x06origin\x12\x1f\n" +
 	"\vrecord_json\x18\x06 \x01(\fR\n" +
-	"recordJson\"\x83\x01\n" +
+	"recordJson\x12*\n" +
+	"\x11native_event_type\x18\a \x01(\tR\x0fnativeEventType\"\x83\x01\n" +
 	"\x05Actor\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12!\n" +
 	"\fdisplay_name\x18\x03 \x01(\tR\vdisplayName\x12\x12\n" +
 	"\x04type\x18\x04 \x01(\tR\x04type\x12\x1d\n" +
 	"\n" +
-	"ip_address\x18\x05 \x01(\tR\tipAddress\"$\n" +
+	"ip_address\x18\x05 \x01(\tR\tipAddress\"E\n" +
+	"\fFindingBatch\x125\n" +
+	"\bfindings\x18\x01 \x03(\v2\x19.aperio.plugin.v1.FindingR\bfindings\"\xc6\x06\n" +
+	"\aFinding\x12\x17\n" +
+	"\arule_id\x18\x01 \x01(\tR\x06ruleId\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\x12 \n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12>\n" +
+	"\bseverity\x18\x04 \x01(\x0e2\".aperio.plugin.v1.Finding.SeverityR\bseverity\x12\x1d\n" +
+	"\n" +
+	"risk_score\x18\x05 \x01(\rR\triskScore\x12+\n" +
+	"\x11remediation_steps\x18\x06 \x03(\tR\x10remediationSteps\x12\x16\n" +
+	"\x06target\x18\a \x01(\tR\x06target\x12#\n" +
+	"\rdedupe_target\x18\b \x01(\tR\fdedupeTarget\x128\n" +
+	"\x06status\x18\t \x01(\x0e2 .aperio.plugin.v1.Finding.StatusR\x06status\x12;\n" +
+	"\voccurred_at\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"occurredAt\x12&\n" +
+	"\x0fsource_event_id\x18\v \x01(\tR\rsourceEventId\x12\x1d\n" +
+	"\n" +
+	"event_type\x18\f \x01(\tR\teventType\x12-\n" +
+	"\x05actor\x18\r \x01(\v2\x17.aperio.plugin.v1.ActorR\x05actor\x12\x16\n" +
+	"\x06origin\x18\x0e \x01(\tR\x06origin\x12\x12\n" +
+	"\x04tags\x18\x0f \x03(\tR\x04tags\x12#\n" +
+	"\revidence_json\x18\x10 \x01(\fR\fevidenceJson\"\x88\x01\n" +
+	"\bSeverity\x12\x18\n" +
+	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rSEVERITY_INFO\x10\x01\x12\x10\n" +
+	"\fSEVERITY_LOW\x10\x02\x12\x13\n" +
+	"\x0fSEVERITY_MEDIUM\x10\x03\x12\x11\n" +
+	"\rSEVERITY_HIGH\x10\x04\x12\x15\n" +
+	"\x11SEVERITY_CRITICAL\x10\x05\"X\n" +
+	"\x06Status\x12\x16\n" +
+	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vSTATUS_OPEN\x10\x01\x12\x13\n" +
+	"\x0fSTATUS_RESOLVED\x10\x02\x12\x10\n" +
+	"\fSTATUS_MUTED\x10\x03\"J\n" +
+	"\rAuditLogBatch\x129\n" +
+	"\aentries\x18\x01 \x03(\v2\x1f.aperio.plugin.v1.AuditLogEntryR\aentries\"\xf4\x01\n" +
+	"\rAuditLogEntry\x12&\n" +
+	"\x0fsource_event_id\x18\x01 \x01(\tR\rsourceEventId\x12\x16\n" +
+	"\x06action\x18\x02 \x01(\tR\x06action\x12;\n" +
+	"\voccurred_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"occurredAt\x12-\n" +
+	"\x05actor\x18\x04 \x01(\v2\x17.aperio.plugin.v1.ActorR\x05actor\x12\x16\n" +
+	"\x06origin\x18\x05 \x01(\tR\x06origin\x12\x1f\n" +
+	"\vrecord_json\x18\x06 \x01(\fR\n" +
+	"recordJson\"{\n" +
 	"\n" +
 	"Checkpoint\x12\x16\n" +
-	"\x06cursor\x18\x01 \x01(\fR\x06cursor\"\xf0\x01\n" +
+	"\x06cursor\x18\x01 \x01(\fR\x06cursor\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\tR\x06stream\x12=\n" +
+	"\fcovers_until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vcoversUntil\"\xf0\x01\n" +
 	"\n" +
 	"DeadLetter\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x12\n" +
@@ -1353,7 +2123,7 @@ const file_aperio_plugin_v1_connector_proto_rawDesc = "" +
 	"\bposition\x18\x04 \x01(\tR\bposition\x12\x1d\n" +
 	"\n" +
 	"event_type\x18\x05 \x01(\tR\teventType\x12\x16\n" +
-	"\x06source\x18\x06 \x01(\tR\x06source\x12\x18\n" +
+	"\x06origin\x18\x06 \x01(\tR\x06origin\x12\x18\n" +
 	"\aexcerpt\x18\a \x01(\tR\aexcerpt\x12!\n" +
 	"\frecord_bytes\x18\b \x01(\x04R\vrecordBytes\"N\n" +
 	"\bProgress\x12\x12\n" +
@@ -1378,7 +2148,7 @@ const file_aperio_plugin_v1_connector_proto_rawDesc = "" +
 	"\x06Schema\x12\x1f.aperio.plugin.v1.SchemaRequest\x1a .aperio.plugin.v1.SchemaResponse\x12O\n" +
 	"\x0eTestConnection\x12\x1d.aperio.plugin.v1.TestRequest\x1a\x1e.aperio.plugin.v1.TestResponse\x12D\n" +
 	"\x04Sync\x12\x1d.aperio.plugin.v1.SyncRequest\x1a\x1b.aperio.plugin.v1.SyncEvent0\x01\x12`\n" +
-	"\rOAuthCallback\x12&.aperio.plugin.v1.OAuthCallbackRequest\x1a'.aperio.plugin.v1.OAuthCallbackResponseBOZMgithub.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1;aperiopluginv1b\x06proto3"
+	"\rOAuthCallback\x12&.aperio.plugin.v1.OAuthCallbackRequest\x1a'.aperio.plugin.v1.OAuthCallbackResponseB:Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1b\x06proto3"
 
 var (
 	file_aperio_plugin_v1_connector_proto_rawDescOnce sync.Once
@@ -1392,77 +2162,99 @@ func file_aperio_plugin_v1_connector_proto_rawDescGZIP() []byte {
 	return file_aperio_plugin_v1_connector_proto_rawDescData
 }
 
-var file_aperio_plugin_v1_connector_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_aperio_plugin_v1_connector_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_aperio_plugin_v1_connector_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_aperio_plugin_v1_connector_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_aperio_plugin_v1_connector_proto_goTypes = []any{
 	(SchemaResponse_Availability)(0), // 0: aperio.plugin.v1.SchemaResponse.Availability
-	(*SchemaRequest)(nil),            // 1: aperio.plugin.v1.SchemaRequest
-	(*SchemaResponse)(nil),           // 2: aperio.plugin.v1.SchemaResponse
-	(*Check)(nil),                    // 3: aperio.plugin.v1.Check
-	(*RemediationAction)(nil),        // 4: aperio.plugin.v1.RemediationAction
-	(*TestRequest)(nil),              // 5: aperio.plugin.v1.TestRequest
-	(*TestResponse)(nil),             // 6: aperio.plugin.v1.TestResponse
-	(*SyncRequest)(nil),              // 7: aperio.plugin.v1.SyncRequest
-	(*SyncEvent)(nil),                // 8: aperio.plugin.v1.SyncEvent
-	(*EventBatch)(nil),               // 9: aperio.plugin.v1.EventBatch
-	(*Event)(nil),                    // 10: aperio.plugin.v1.Event
-	(*Actor)(nil),                    // 11: aperio.plugin.v1.Actor
-	(*Checkpoint)(nil),               // 12: aperio.plugin.v1.Checkpoint
-	(*DeadLetter)(nil),               // 13: aperio.plugin.v1.DeadLetter
-	(*Progress)(nil),                 // 14: aperio.plugin.v1.Progress
-	(*OAuthCallbackRequest)(nil),     // 15: aperio.plugin.v1.OAuthCallbackRequest
-	(*OAuthCallbackResponse)(nil),    // 16: aperio.plugin.v1.OAuthCallbackResponse
-	nil,                              // 17: aperio.plugin.v1.TestResponse.AccountEntry
-	nil,                              // 18: aperio.plugin.v1.OAuthCallbackRequest.ParametersEntry
-	nil,                              // 19: aperio.plugin.v1.OAuthCallbackResponse.AccountEntry
-	(*InvocationContext)(nil),        // 20: aperio.plugin.v1.InvocationContext
-	(*Interface)(nil),                // 21: aperio.plugin.v1.Interface
-	(*ConfigField)(nil),              // 22: aperio.plugin.v1.ConfigField
-	(*Auth)(nil),                     // 23: aperio.plugin.v1.Auth
-	(SeverityHint)(0),                // 24: aperio.plugin.v1.SeverityHint
-	(*Diagnostic)(nil),               // 25: aperio.plugin.v1.Diagnostic
-	(*durationpb.Duration)(nil),      // 26: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),    // 27: google.protobuf.Timestamp
+	(Finding_Severity)(0),            // 1: aperio.plugin.v1.Finding.Severity
+	(Finding_Status)(0),              // 2: aperio.plugin.v1.Finding.Status
+	(*SchemaRequest)(nil),            // 3: aperio.plugin.v1.SchemaRequest
+	(*SchemaResponse)(nil),           // 4: aperio.plugin.v1.SchemaResponse
+	(*Stream)(nil),                   // 5: aperio.plugin.v1.Stream
+	(*EventMapping)(nil),             // 6: aperio.plugin.v1.EventMapping
+	(*Check)(nil),                    // 7: aperio.plugin.v1.Check
+	(*RemediationAction)(nil),        // 8: aperio.plugin.v1.RemediationAction
+	(*TestRequest)(nil),              // 9: aperio.plugin.v1.TestRequest
+	(*TestResponse)(nil),             // 10: aperio.plugin.v1.TestResponse
+	(*SyncRequest)(nil),              // 11: aperio.plugin.v1.SyncRequest
+	(*SyncEvent)(nil),                // 12: aperio.plugin.v1.SyncEvent
+	(*EventBatch)(nil),               // 13: aperio.plugin.v1.EventBatch
+	(*Event)(nil),                    // 14: aperio.plugin.v1.Event
+	(*Actor)(nil),                    // 15: aperio.plugin.v1.Actor
+	(*FindingBatch)(nil),             // 16: aperio.plugin.v1.FindingBatch
+	(*Finding)(nil),                  // 17: aperio.plugin.v1.Finding
+	(*AuditLogBatch)(nil),            // 18: aperio.plugin.v1.AuditLogBatch
+	(*AuditLogEntry)(nil),            // 19: aperio.plugin.v1.AuditLogEntry
+	(*Checkpoint)(nil),               // 20: aperio.plugin.v1.Checkpoint
+	(*DeadLetter)(nil),               // 21: aperio.plugin.v1.DeadLetter
+	(*Progress)(nil),                 // 22: aperio.plugin.v1.Progress
+	(*OAuthCallbackRequest)(nil),     // 23: aperio.plugin.v1.OAuthCallbackRequest
+	(*OAuthCallbackResponse)(nil),    // 24: aperio.plugin.v1.OAuthCallbackResponse
+	nil,                              // 25: aperio.plugin.v1.TestResponse.AccountEntry
+	nil,                              // 26: aperio.plugin.v1.OAuthCallbackRequest.ParametersEntry
+	nil,                              // 27: aperio.plugin.v1.OAuthCallbackResponse.AccountEntry
+	(*InvocationContext)(nil),        // 28: aperio.plugin.v1.InvocationContext
+	(*Interface)(nil),                // 29: aperio.plugin.v1.Interface
+	(*ConfigField)(nil),              // 30: aperio.plugin.v1.ConfigField
+	(*Auth)(nil),                     // 31: aperio.plugin.v1.Auth
+	(SeverityHint)(0),                // 32: aperio.plugin.v1.SeverityHint
+	(*Diagnostic)(nil),               // 33: aperio.plugin.v1.Diagnostic
+	(*durationpb.Duration)(nil),      // 34: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 35: google.protobuf.Timestamp
 }
 var file_aperio_plugin_v1_connector_proto_depIdxs = []int32{
-	20, // 0: aperio.plugin.v1.SchemaRequest.context:type_name -> aperio.plugin.v1.InvocationContext
-	21, // 1: aperio.plugin.v1.SchemaResponse.interface:type_name -> aperio.plugin.v1.Interface
+	28, // 0: aperio.plugin.v1.SchemaRequest.context:type_name -> aperio.plugin.v1.InvocationContext
+	29, // 1: aperio.plugin.v1.SchemaResponse.interface:type_name -> aperio.plugin.v1.Interface
 	0,  // 2: aperio.plugin.v1.SchemaResponse.availability:type_name -> aperio.plugin.v1.SchemaResponse.Availability
-	22, // 3: aperio.plugin.v1.SchemaResponse.fields:type_name -> aperio.plugin.v1.ConfigField
-	23, // 4: aperio.plugin.v1.SchemaResponse.auth:type_name -> aperio.plugin.v1.Auth
-	3,  // 5: aperio.plugin.v1.SchemaResponse.checks:type_name -> aperio.plugin.v1.Check
-	4,  // 6: aperio.plugin.v1.SchemaResponse.remediation_actions:type_name -> aperio.plugin.v1.RemediationAction
-	24, // 7: aperio.plugin.v1.Check.severity_hint:type_name -> aperio.plugin.v1.SeverityHint
-	24, // 8: aperio.plugin.v1.RemediationAction.severity_hint:type_name -> aperio.plugin.v1.SeverityHint
-	20, // 9: aperio.plugin.v1.TestRequest.context:type_name -> aperio.plugin.v1.InvocationContext
-	25, // 10: aperio.plugin.v1.TestResponse.diagnostics:type_name -> aperio.plugin.v1.Diagnostic
-	17, // 11: aperio.plugin.v1.TestResponse.account:type_name -> aperio.plugin.v1.TestResponse.AccountEntry
-	26, // 12: aperio.plugin.v1.TestResponse.retry_after:type_name -> google.protobuf.Duration
-	20, // 13: aperio.plugin.v1.SyncRequest.context:type_name -> aperio.plugin.v1.InvocationContext
-	9,  // 14: aperio.plugin.v1.SyncEvent.batch:type_name -> aperio.plugin.v1.EventBatch
-	12, // 15: aperio.plugin.v1.SyncEvent.checkpoint:type_name -> aperio.plugin.v1.Checkpoint
-	14, // 16: aperio.plugin.v1.SyncEvent.progress:type_name -> aperio.plugin.v1.Progress
-	13, // 17: aperio.plugin.v1.SyncEvent.dead_letter:type_name -> aperio.plugin.v1.DeadLetter
-	10, // 18: aperio.plugin.v1.EventBatch.events:type_name -> aperio.plugin.v1.Event
-	27, // 19: aperio.plugin.v1.Event.occurred_at:type_name -> google.protobuf.Timestamp
-	11, // 20: aperio.plugin.v1.Event.actor:type_name -> aperio.plugin.v1.Actor
-	20, // 21: aperio.plugin.v1.OAuthCallbackRequest.context:type_name -> aperio.plugin.v1.InvocationContext
-	18, // 22: aperio.plugin.v1.OAuthCallbackRequest.parameters:type_name -> aperio.plugin.v1.OAuthCallbackRequest.ParametersEntry
-	19, // 23: aperio.plugin.v1.OAuthCallbackResponse.account:type_name -> aperio.plugin.v1.OAuthCallbackResponse.AccountEntry
-	25, // 24: aperio.plugin.v1.OAuthCallbackResponse.diagnostics:type_name -> aperio.plugin.v1.Diagnostic
-	1,  // 25: aperio.plugin.v1.ConnectorPlugin.Schema:input_type -> aperio.plugin.v1.SchemaRequest
-	5,  // 26: aperio.plugin.v1.ConnectorPlugin.TestConnection:input_type -> aperio.plugin.v1.TestRequest
-	7,  // 27: aperio.plugin.v1.ConnectorPlugin.Sync:input_type -> aperio.plugin.v1.SyncRequest
-	15, // 28: aperio.plugin.v1.ConnectorPlugin.OAuthCallback:input_type -> aperio.plugin.v1.OAuthCallbackRequest
-	2,  // 29: aperio.plugin.v1.ConnectorPlugin.Schema:output_type -> aperio.plugin.v1.SchemaResponse
-	6,  // 30: aperio.plugin.v1.ConnectorPlugin.TestConnection:output_type -> aperio.plugin.v1.TestResponse
-	8,  // 31: aperio.plugin.v1.ConnectorPlugin.Sync:output_type -> aperio.plugin.v1.SyncEvent
-	16, // 32: aperio.plugin.v1.ConnectorPlugin.OAuthCallback:output_type -> aperio.plugin.v1.OAuthCallbackResponse
-	29, // [29:33] is the sub-list for method output_type
-	25, // [25:29] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	30, // 3: aperio.plugin.v1.SchemaResponse.fields:type_name -> aperio.plugin.v1.ConfigField
+	31, // 4: aperio.plugin.v1.SchemaResponse.auth:type_name -> aperio.plugin.v1.Auth
+	7,  // 5: aperio.plugin.v1.SchemaResponse.checks:type_name -> aperio.plugin.v1.Check
+	8,  // 6: aperio.plugin.v1.SchemaResponse.remediation_actions:type_name -> aperio.plugin.v1.RemediationAction
+	5,  // 7: aperio.plugin.v1.SchemaResponse.streams:type_name -> aperio.plugin.v1.Stream
+	6,  // 8: aperio.plugin.v1.SchemaResponse.event_mappings:type_name -> aperio.plugin.v1.EventMapping
+	32, // 9: aperio.plugin.v1.Check.severity_hint:type_name -> aperio.plugin.v1.SeverityHint
+	32, // 10: aperio.plugin.v1.RemediationAction.severity_hint:type_name -> aperio.plugin.v1.SeverityHint
+	28, // 11: aperio.plugin.v1.TestRequest.context:type_name -> aperio.plugin.v1.InvocationContext
+	33, // 12: aperio.plugin.v1.TestResponse.diagnostics:type_name -> aperio.plugin.v1.Diagnostic
+	25, // 13: aperio.plugin.v1.TestResponse.account:type_name -> aperio.plugin.v1.TestResponse.AccountEntry
+	34, // 14: aperio.plugin.v1.TestResponse.retry_after:type_name -> google.protobuf.Duration
+	28, // 15: aperio.plugin.v1.SyncRequest.context:type_name -> aperio.plugin.v1.InvocationContext
+	35, // 16: aperio.plugin.v1.SyncRequest.from:type_name -> google.protobuf.Timestamp
+	13, // 17: aperio.plugin.v1.SyncEvent.batch:type_name -> aperio.plugin.v1.EventBatch
+	20, // 18: aperio.plugin.v1.SyncEvent.checkpoint:type_name -> aperio.plugin.v1.Checkpoint
+	22, // 19: aperio.plugin.v1.SyncEvent.progress:type_name -> aperio.plugin.v1.Progress
+	21, // 20: aperio.plugin.v1.SyncEvent.dead_letter:type_name -> aperio.plugin.v1.DeadLetter
+	16, // 21: aperio.plugin.v1.SyncEvent.findings:type_name -> aperio.plugin.v1.FindingBatch
+	18, // 22: aperio.plugin.v1.SyncEvent.audit_log:type_name -> aperio.plugin.v1.AuditLogBatch
+	14, // 23: aperio.plugin.v1.EventBatch.events:type_name -> aperio.plugin.v1.Event
+	35, // 24: aperio.plugin.v1.Event.occurred_at:type_name -> google.protobuf.Timestamp
+	15, // 25: aperio.plugin.v1.Event.actor:type_name -> aperio.plugin.v1.Actor
+	17, // 26: aperio.plugin.v1.FindingBatch.findings:type_name -> aperio.plugin.v1.Finding
+	1,  // 27: aperio.plugin.v1.Finding.severity:type_name -> aperio.plugin.v1.Finding.Severity
+	2,  // 28: aperio.plugin.v1.Finding.status:type_name -> aperio.plugin.v1.Finding.Status
+	35, // 29: aperio.plugin.v1.Finding.occurred_at:type_name -> google.protobuf.Timestamp
+	15, // 30: aperio.plugin.v1.Finding.actor:type_name -> aperio.plugin.v1.Actor
+	19, // 31: aperio.plugin.v1.AuditLogBatch.entries:type_name -> aperio.plugin.v1.AuditLogEntry
+	35, // 32: aperio.plugin.v1.AuditLogEntry.occurred_at:type_name -> google.protobuf.Timestamp
+	15, // 33: aperio.plugin.v1.AuditLogEntry.actor:type_name -> aperio.plugin.v1.Actor
+	35, // 34: aperio.plugin.v1.Checkpoint.covers_until:type_name -> google.protobuf.Timestamp
+	28, // 35: aperio.plugin.v1.OAuthCallbackRequest.context:type_name -> aperio.plugin.v1.InvocationContext
+	26, // 36: aperio.plugin.v1.OAuthCallbackRequest.parameters:type_name -> aperio.plugin.v1.OAuthCallbackRequest.ParametersEntry
+	27, // 37: aperio.plugin.v1.OAuthCallbackResponse.account:type_name -> aperio.plugin.v1.OAuthCallbackResponse.AccountEntry
+	33, // 38: aperio.plugin.v1.OAuthCallbackResponse.diagnostics:type_name -> aperio.plugin.v1.Diagnostic
+	3,  // 39: aperio.plugin.v1.ConnectorPlugin.Schema:input_type -> aperio.plugin.v1.SchemaRequest
+	9,  // 40: aperio.plugin.v1.ConnectorPlugin.TestConnection:input_type -> aperio.plugin.v1.TestRequest
+	11, // 41: aperio.plugin.v1.ConnectorPlugin.Sync:input_type -> aperio.plugin.v1.SyncRequest
+	23, // 42: aperio.plugin.v1.ConnectorPlugin.OAuthCallback:input_type -> aperio.plugin.v1.OAuthCallbackRequest
+	4,  // 43: aperio.plugin.v1.ConnectorPlugin.Schema:output_type -> aperio.plugin.v1.SchemaResponse
+	10, // 44: aperio.plugin.v1.ConnectorPlugin.TestConnection:output_type -> aperio.plugin.v1.TestResponse
+	12, // 45: aperio.plugin.v1.ConnectorPlugin.Sync:output_type -> aperio.plugin.v1.SyncEvent
+	24, // 46: aperio.plugin.v1.ConnectorPlugin.OAuthCallback:output_type -> aperio.plugin.v1.OAuthCallbackResponse
+	43, // [43:47] is the sub-list for method output_type
+	39, // [39:43] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_aperio_plugin_v1_connector_proto_init() }
@@ -1471,19 +2263,21 @@ func file_aperio_plugin_v1_connector_proto_init() {
 		return
 	}
 	file_aperio_plugin_v1_common_proto_init()
-	file_aperio_plugin_v1_connector_proto_msgTypes[7].OneofWrappers = []any{
+	file_aperio_plugin_v1_connector_proto_msgTypes[9].OneofWrappers = []any{
 		(*SyncEvent_Batch)(nil),
 		(*SyncEvent_Checkpoint)(nil),
 		(*SyncEvent_Progress)(nil),
 		(*SyncEvent_DeadLetter)(nil),
+		(*SyncEvent_Findings)(nil),
+		(*SyncEvent_AuditLog)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_aperio_plugin_v1_connector_proto_rawDesc), len(file_aperio_plugin_v1_connector_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   19,
+			NumEnums:      3,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -6,7 +6,7 @@
 // - protoc             v7.35.1
 // source: aperio/plugin/v1/destination.proto
 
-package aperiopluginv1
+package pluginv1
 
 import (
 	context "context"
@@ -31,8 +31,9 @@ const (
 type DestinationPluginClient interface {
 	// Capabilities declares the streams it takes and what it needs. No network.
 	Capabilities(ctx context.Context, in *CapabilitiesRequest, opts ...grpc.CallOption) (*CapabilitiesResponse, error)
-	// Deliver hands over envelopes and answers for each one. A repeat of an envelope id that was
-	// accepted is accepted again and not delivered twice where the service allows that.
+	// Deliver hands over envelopes of one organization and answers for each one. A repeat of a delivery
+	// key that was accepted is accepted again and not delivered twice where the service allows that.
+	// The host's deadline is at most 150 seconds: half the lease that the product has on a delivery.
 	Deliver(ctx context.Context, in *DeliverRequest, opts ...grpc.CallOption) (*DeliverResponse, error)
 }
 
@@ -70,8 +71,9 @@ func (c *destinationPluginClient) Deliver(ctx context.Context, in *DeliverReques
 type DestinationPluginServer interface {
 	// Capabilities declares the streams it takes and what it needs. No network.
 	Capabilities(context.Context, *CapabilitiesRequest) (*CapabilitiesResponse, error)
-	// Deliver hands over envelopes and answers for each one. A repeat of an envelope id that was
-	// accepted is accepted again and not delivered twice where the service allows that.
+	// Deliver hands over envelopes of one organization and answers for each one. A repeat of a delivery
+	// key that was accepted is accepted again and not delivered twice where the service allows that.
+	// The host's deadline is at most 150 seconds: half the lease that the product has on a delivery.
 	Deliver(context.Context, *DeliverRequest) (*DeliverResponse, error)
 	mustEmbedUnimplementedDestinationPluginServer()
 }

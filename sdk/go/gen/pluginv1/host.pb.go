@@ -8,7 +8,7 @@
 // 	protoc        v7.35.1
 // source: aperio/plugin/v1/host.proto
 
-package aperiopluginv1
+package pluginv1
 
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -458,7 +458,7 @@ const file_aperio_plugin_v1_host_proto_rawDesc = "" +
 	"\x03Get\x12\x1c.aperio.plugin.v1.GetRequest\x1a\x1d.aperio.plugin.v1.GetResponse\x12B\n" +
 	"\x03Put\x12\x1c.aperio.plugin.v1.PutRequest\x1a\x1d.aperio.plugin.v1.PutResponse\x12K\n" +
 	"\x06Delete\x12\x1f.aperio.plugin.v1.DeleteRequest\x1a .aperio.plugin.v1.DeleteResponse\x12E\n" +
-	"\x04List\x12\x1d.aperio.plugin.v1.ListRequest\x1a\x1e.aperio.plugin.v1.ListResponseBOZMgithub.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1;aperiopluginv1b\x06proto3"
+	"\x04List\x12\x1d.aperio.plugin.v1.ListRequest\x1a\x1e.aperio.plugin.v1.ListResponseB:Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1b\x06proto3"
 
 var (
 	file_aperio_plugin_v1_host_proto_rawDescOnce sync.Once

@@ -6,7 +6,7 @@
 // 	protoc        v7.35.1
 // source: aperio/plugin/v1/remediation.proto
 
-package aperiopluginv1
+package pluginv1
 
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -35,6 +35,10 @@ const (
 	ExecuteResponse_OUTCOME_WOULD_CHANGE ExecuteResponse_Outcome = 3
 	// Not done; diagnostics say why. Nothing was changed.
 	ExecuteResponse_OUTCOME_FAILED ExecuteResponse_Outcome = 4
+	// Sent, and the result is not known: a timeout or a lost connection after the request had left.
+	// It is never reported as failed, and never repeated blindly: a repeat with the same idempotency
+	// key looks first, or answers this again.
+	ExecuteResponse_OUTCOME_UNKNOWN ExecuteResponse_Outcome = 5
 )
 
 // Enum value maps for ExecuteResponse_Outcome.
@@ -45,6 +49,7 @@ var (
 		2: "OUTCOME_UNCHANGED",
 		3: "OUTCOME_WOULD_CHANGE",
 		4: "OUTCOME_FAILED",
+		5: "OUTCOME_UNKNOWN",
 	}
 	ExecuteResponse_Outcome_value = map[string]int32{
 		"OUTCOME_UNSPECIFIED":  0,
@@ -52,6 +57,7 @@ var (
 		"OUTCOME_UNCHANGED":    2,
 		"OUTCOME_WOULD_CHANGE": 3,
 		"OUTCOME_FAILED":       4,
+		"OUTCOME_UNKNOWN":      5,
 	}
 )
 
@@ -79,7 +85,7 @@ func (x ExecuteResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ExecuteResponse_Outcome.Descriptor instead.
 func (ExecuteResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_remediation_proto_rawDescGZIP(), []int{1, 0}
+	return file_aperio_plugin_v1_remediation_proto_rawDescGZIP(), []int{2, 0}
 }
 
 type ExecuteRequest struct {
@@ -94,7 +100,13 @@ type ExecuteRequest struct {
 	// Unique for the intent; at most 256 bytes, not empty.
 	IdempotencyKey string `protobuf:"bytes,5,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	// Say what would change; change nothing.
-	DryRun        bool `protobuf:"varint,6,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	DryRun bool `protobuf:"varint,6,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// One of the action's `target_types`; empty: its only one.
+	TargetType string `protobuf:"bytes,7,opt,name=target_type,json=targetType,proto3" json:"target_type,omitempty"`
+	// The facts that the action's `required_context` names: a JSON object; empty: none.
+	ContextJson []byte `protobuf:"bytes,8,opt,name=context_json,json=contextJson,proto3" json:"context_json,omitempty"`
+	// Who allowed it. Absent for a dry run, and where the action needs none.
+	Approval      *Approval `protobuf:"bytes,9,opt,name=approval,proto3" json:"approval,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -171,19 +183,101 @@ func (x *ExecuteRequest) GetDryRun() bool {
 	return false
 }
 
-type ExecuteResponse struct {
-	state   protoimpl.MessageState  `protogen:"open.v1"`
-	Outcome ExecuteResponse_Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=aperio.plugin.v1.ExecuteResponse_Outcome" json:"outcome,omitempty"`
-	// Each change, made or proposed.
-	Changes       []*ExecuteResponse_Change `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`
-	Diagnostics   []*Diagnostic             `protobuf:"bytes,3,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`
+func (x *ExecuteRequest) GetTargetType() string {
+	if x != nil {
+		return x.TargetType
+	}
+	return ""
+}
+
+func (x *ExecuteRequest) GetContextJson() []byte {
+	if x != nil {
+		return x.ContextJson
+	}
+	return nil
+}
+
+func (x *ExecuteRequest) GetApproval() *Approval {
+	if x != nil {
+		return x.Approval
+	}
+	return nil
+}
+
+// Approval binds a person's word to one action on one target with one set of parameters.
+type Approval struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The product's id of the approved response, for the service's and the plugin's logs. At most 256
+	// bytes, not empty.
+	Reference string `protobuf:"bytes,1,opt,name=reference,proto3" json:"reference,omitempty"`
+	// Lower-case hex sha256 over action, target and parameters_json, each preceded by its length in
+	// bytes as decimal digits and a colon. The parameters are compact JSON with keys sorted bytewise,
+	// which is how `parameters_json` is sent with an approval. The host checks it before it calls; an
+	// SDK checks it again and refuses another with PERMISSION_DENIED.
+	Sha256        string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
+func (x *Approval) Reset() {
+	*x = Approval{}
+	mi := &file_aperio_plugin_v1_remediation_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Approval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Approval) ProtoMessage() {}
+
+func (x *Approval) ProtoReflect() protoreflect.Message {
+	mi := &file_aperio_plugin_v1_remediation_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Approval.ProtoReflect.Descriptor instead.
+func (*Approval) Descriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_remediation_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Approval) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *Approval) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+type ExecuteResponse struct {
+	state   protoimpl.MessageState  `protogen:"open.v1"`
+	Outcome ExecuteResponse_Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=aperio.plugin.v1.ExecuteResponse_Outcome" json:"outcome,omitempty"`
+	// Each change, made or proposed.
+	Changes     []*ExecuteResponse_Change `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`
+	Diagnostics []*Diagnostic             `protobuf:"bytes,3,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`
+	// The service's own id of the request, for its support; empty: it gives none. At most 256 bytes.
+	ProviderRequestId string `protobuf:"bytes,4,opt,name=provider_request_id,json=providerRequestId,proto3" json:"provider_request_id,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
 func (x *ExecuteResponse) Reset() {
 	*x = ExecuteResponse{}
-	mi := &file_aperio_plugin_v1_remediation_proto_msgTypes[1]
+	mi := &file_aperio_plugin_v1_remediation_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -195,7 +289,7 @@ func (x *ExecuteResponse) String() string {
 func (*ExecuteResponse) ProtoMessage() {}
 
 func (x *ExecuteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_remediation_proto_msgTypes[1]
+	mi := &file_aperio_plugin_v1_remediation_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -208,7 +302,7 @@ func (x *ExecuteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecuteResponse.ProtoReflect.Descriptor instead.
 func (*ExecuteResponse) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_remediation_proto_rawDescGZIP(), []int{1}
+	return file_aperio_plugin_v1_remediation_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ExecuteResponse) GetOutcome() ExecuteResponse_Outcome {
@@ -232,6 +326,13 @@ func (x *ExecuteResponse) GetDiagnostics() []*Diagnostic {
 	return nil
 }
 
+func (x *ExecuteResponse) GetProviderRequestId() string {
+	if x != nil {
+		return x.ProviderRequestId
+	}
+	return ""
+}
+
 type ExecuteResponse_Change struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Attribute *AttributePath         `protobuf:"bytes,1,opt,name=attribute,proto3" json:"attribute,omitempty"`
@@ -244,7 +345,7 @@ type ExecuteResponse_Change struct {
 
 func (x *ExecuteResponse_Change) Reset() {
 	*x = ExecuteResponse_Change{}
-	mi := &file_aperio_plugin_v1_remediation_proto_msgTypes[2]
+	mi := &file_aperio_plugin_v1_remediation_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -256,7 +357,7 @@ func (x *ExecuteResponse_Change) String() string {
 func (*ExecuteResponse_Change) ProtoMessage() {}
 
 func (x *ExecuteResponse_Change) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_remediation_proto_msgTypes[2]
+	mi := &file_aperio_plugin_v1_remediation_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -269,7 +370,7 @@ func (x *ExecuteResponse_Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecuteResponse_Change.ProtoReflect.Descriptor instead.
 func (*ExecuteResponse_Change) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_remediation_proto_rawDescGZIP(), []int{1, 0}
+	return file_aperio_plugin_v1_remediation_proto_rawDescGZIP(), []int{2, 0}
 }
 
 func (x *ExecuteResponse_Change) GetAttribute() *AttributePath {
@@ -297,33 +398,42 @@ var File_aperio_plugin_v1_remediation_proto protoreflect.FileDescriptor
 
 const file_aperio_plugin_v1_remediation_proto_rawDesc = "" +
 	"\n" +
-	"\"aperio/plugin/v1/remediation.proto\x12\x10aperio.plugin.v1\x1a#aperio/plugin/v1/capabilities.proto\x1a\x1daperio/plugin/v1/common.proto\"\xea\x01\n" +
+	"\"aperio/plugin/v1/remediation.proto\x12\x10aperio.plugin.v1\x1a#aperio/plugin/v1/capabilities.proto\x1a\x1daperio/plugin/v1/common.proto\"\xe6\x02\n" +
 	"\x0eExecuteRequest\x12=\n" +
 	"\acontext\x18\x01 \x01(\v2#.aperio.plugin.v1.InvocationContextR\acontext\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x16\n" +
 	"\x06target\x18\x03 \x01(\tR\x06target\x12'\n" +
 	"\x0fparameters_json\x18\x04 \x01(\fR\x0eparametersJson\x12'\n" +
 	"\x0fidempotency_key\x18\x05 \x01(\tR\x0eidempotencyKey\x12\x17\n" +
-	"\adry_run\x18\x06 \x01(\bR\x06dryRun\"\xe2\x03\n" +
+	"\adry_run\x18\x06 \x01(\bR\x06dryRun\x12\x1f\n" +
+	"\vtarget_type\x18\a \x01(\tR\n" +
+	"targetType\x12!\n" +
+	"\fcontext_json\x18\b \x01(\fR\vcontextJson\x126\n" +
+	"\bapproval\x18\t \x01(\v2\x1a.aperio.plugin.v1.ApprovalR\bapproval\"@\n" +
+	"\bApproval\x12\x1c\n" +
+	"\treference\x18\x01 \x01(\tR\treference\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\"\xa8\x04\n" +
 	"\x0fExecuteResponse\x12C\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2).aperio.plugin.v1.ExecuteResponse.OutcomeR\aoutcome\x12B\n" +
 	"\achanges\x18\x02 \x03(\v2(.aperio.plugin.v1.ExecuteResponse.ChangeR\achanges\x12>\n" +
-	"\vdiagnostics\x18\x03 \x03(\v2\x1c.aperio.plugin.v1.DiagnosticR\vdiagnostics\x1a\x87\x01\n" +
+	"\vdiagnostics\x18\x03 \x03(\v2\x1c.aperio.plugin.v1.DiagnosticR\vdiagnostics\x12.\n" +
+	"\x13provider_request_id\x18\x04 \x01(\tR\x11providerRequestId\x1a\x87\x01\n" +
 	"\x06Change\x12=\n" +
 	"\tattribute\x18\x01 \x01(\v2\x1f.aperio.plugin.v1.AttributePathR\tattribute\x12\x1f\n" +
 	"\vbefore_json\x18\x02 \x01(\fR\n" +
 	"beforeJson\x12\x1d\n" +
 	"\n" +
-	"after_json\x18\x03 \x01(\fR\tafterJson\"|\n" +
+	"after_json\x18\x03 \x01(\fR\tafterJson\"\x91\x01\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fOUTCOME_CHANGED\x10\x01\x12\x15\n" +
 	"\x11OUTCOME_UNCHANGED\x10\x02\x12\x18\n" +
 	"\x14OUTCOME_WOULD_CHANGE\x10\x03\x12\x12\n" +
-	"\x0eOUTCOME_FAILED\x10\x042\xc2\x01\n" +
+	"\x0eOUTCOME_FAILED\x10\x04\x12\x13\n" +
+	"\x0fOUTCOME_UNKNOWN\x10\x052\xc2\x01\n" +
 	"\x11RemediationPlugin\x12]\n" +
 	"\fCapabilities\x12%.aperio.plugin.v1.CapabilitiesRequest\x1a&.aperio.plugin.v1.CapabilitiesResponse\x12N\n" +
-	"\aExecute\x12 .aperio.plugin.v1.ExecuteRequest\x1a!.aperio.plugin.v1.ExecuteResponseBOZMgithub.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1;aperiopluginv1b\x06proto3"
+	"\aExecute\x12 .aperio.plugin.v1.ExecuteRequest\x1a!.aperio.plugin.v1.ExecuteResponseB:Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1b\x06proto3"
 
 var (
 	file_aperio_plugin_v1_remediation_proto_rawDescOnce sync.Once
@@ -338,33 +448,35 @@ func file_aperio_plugin_v1_remediation_proto_rawDescGZIP() []byte {
 }
 
 var file_aperio_plugin_v1_remediation_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_aperio_plugin_v1_remediation_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_aperio_plugin_v1_remediation_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_aperio_plugin_v1_remediation_proto_goTypes = []any{
 	(ExecuteResponse_Outcome)(0),   // 0: aperio.plugin.v1.ExecuteResponse.Outcome
 	(*ExecuteRequest)(nil),         // 1: aperio.plugin.v1.ExecuteRequest
-	(*ExecuteResponse)(nil),        // 2: aperio.plugin.v1.ExecuteResponse
-	(*ExecuteResponse_Change)(nil), // 3: aperio.plugin.v1.ExecuteResponse.Change
-	(*InvocationContext)(nil),      // 4: aperio.plugin.v1.InvocationContext
-	(*Diagnostic)(nil),             // 5: aperio.plugin.v1.Diagnostic
-	(*AttributePath)(nil),          // 6: aperio.plugin.v1.AttributePath
-	(*CapabilitiesRequest)(nil),    // 7: aperio.plugin.v1.CapabilitiesRequest
-	(*CapabilitiesResponse)(nil),   // 8: aperio.plugin.v1.CapabilitiesResponse
+	(*Approval)(nil),               // 2: aperio.plugin.v1.Approval
+	(*ExecuteResponse)(nil),        // 3: aperio.plugin.v1.ExecuteResponse
+	(*ExecuteResponse_Change)(nil), // 4: aperio.plugin.v1.ExecuteResponse.Change
+	(*InvocationContext)(nil),      // 5: aperio.plugin.v1.InvocationContext
+	(*Diagnostic)(nil),             // 6: aperio.plugin.v1.Diagnostic
+	(*AttributePath)(nil),          // 7: aperio.plugin.v1.AttributePath
+	(*CapabilitiesRequest)(nil),    // 8: aperio.plugin.v1.CapabilitiesRequest
+	(*CapabilitiesResponse)(nil),   // 9: aperio.plugin.v1.CapabilitiesResponse
 }
 var file_aperio_plugin_v1_remediation_proto_depIdxs = []int32{
-	4, // 0: aperio.plugin.v1.ExecuteRequest.context:type_name -> aperio.plugin.v1.InvocationContext
-	0, // 1: aperio.plugin.v1.ExecuteResponse.outcome:type_name -> aperio.plugin.v1.ExecuteResponse.Outcome
-	3, // 2: aperio.plugin.v1.ExecuteResponse.changes:type_name -> aperio.plugin.v1.ExecuteResponse.Change
-	5, // 3: aperio.plugin.v1.ExecuteResponse.diagnostics:type_name -> aperio.plugin.v1.Diagnostic
-	6, // 4: aperio.plugin.v1.ExecuteResponse.Change.attribute:type_name -> aperio.plugin.v1.AttributePath
-	7, // 5: aperio.plugin.v1.RemediationPlugin.Capabilities:input_type -> aperio.plugin.v1.CapabilitiesRequest
-	1, // 6: aperio.plugin.v1.RemediationPlugin.Execute:input_type -> aperio.plugin.v1.ExecuteRequest
-	8, // 7: aperio.plugin.v1.RemediationPlugin.Capabilities:output_type -> aperio.plugin.v1.CapabilitiesResponse
-	2, // 8: aperio.plugin.v1.RemediationPlugin.Execute:output_type -> aperio.plugin.v1.ExecuteResponse
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	5, // 0: aperio.plugin.v1.ExecuteRequest.context:type_name -> aperio.plugin.v1.InvocationContext
+	2, // 1: aperio.plugin.v1.ExecuteRequest.approval:type_name -> aperio.plugin.v1.Approval
+	0, // 2: aperio.plugin.v1.ExecuteResponse.outcome:type_name -> aperio.plugin.v1.ExecuteResponse.Outcome
+	4, // 3: aperio.plugin.v1.ExecuteResponse.changes:type_name -> aperio.plugin.v1.ExecuteResponse.Change
+	6, // 4: aperio.plugin.v1.ExecuteResponse.diagnostics:type_name -> aperio.plugin.v1.Diagnostic
+	7, // 5: aperio.plugin.v1.ExecuteResponse.Change.attribute:type_name -> aperio.plugin.v1.AttributePath
+	8, // 6: aperio.plugin.v1.RemediationPlugin.Capabilities:input_type -> aperio.plugin.v1.CapabilitiesRequest
+	1, // 7: aperio.plugin.v1.RemediationPlugin.Execute:input_type -> aperio.plugin.v1.ExecuteRequest
+	9, // 8: aperio.plugin.v1.RemediationPlugin.Capabilities:output_type -> aperio.plugin.v1.CapabilitiesResponse
+	3, // 9: aperio.plugin.v1.RemediationPlugin.Execute:output_type -> aperio.plugin.v1.ExecuteResponse
+	8, // [8:10] is the sub-list for method output_type
+	6, // [6:8] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_aperio_plugin_v1_remediation_proto_init() }
@@ -380,7 +492,7 @@ func file_aperio_plugin_v1_remediation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_aperio_plugin_v1_remediation_proto_rawDesc), len(file_aperio_plugin_v1_remediation_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

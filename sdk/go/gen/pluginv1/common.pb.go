@@ -4,6 +4,8 @@
 //   * The go-plugin protocol version is the major version of the interface. Inside a major version
 //     fields and values are only added; a reader ignores fields it does not know, and behaviour
 //     that is asked for is asked for by a name in `Interface.features`, never by a minor number.
+//     A plugin that does not name a feature is not asked for it: the host refuses the request
+//     instead of sending what would be ignored. `Interface` lists the names.
 //   * No message exceeds 4 MiB (4194304 bytes) on the wire.
 //   * Text is UTF-8. Times are google.protobuf.Timestamp, UTC. Durations are google.protobuf.Duration.
 //   * A failed call carries a gRPC status code; `Diagnostics` beside it (or in the trailing metadata
@@ -15,7 +17,7 @@
 // 	protoc        v7.35.1
 // source: aperio/plugin/v1/common.proto
 
-package aperiopluginv1
+package pluginv1
 
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -93,6 +95,58 @@ func (SeverityHint) EnumDescriptor() ([]byte, []int) {
 	return file_aperio_plugin_v1_common_proto_rawDescGZIP(), []int{0}
 }
 
+type InvocationContext_Mode int32
+
+const (
+	// Of a host that does not say: as READ_ONLY.
+	InvocationContext_MODE_UNSPECIFIED InvocationContext_Mode = 0
+	// Nothing may be written to the service; Execute is a dry run or is refused.
+	InvocationContext_MODE_READ_ONLY InvocationContext_Mode = 1
+	// Remediations may write.
+	InvocationContext_MODE_REMEDIATION InvocationContext_Mode = 2
+)
+
+// Enum value maps for InvocationContext_Mode.
+var (
+	InvocationContext_Mode_name = map[int32]string{
+		0: "MODE_UNSPECIFIED",
+		1: "MODE_READ_ONLY",
+		2: "MODE_REMEDIATION",
+	}
+	InvocationContext_Mode_value = map[string]int32{
+		"MODE_UNSPECIFIED": 0,
+		"MODE_READ_ONLY":   1,
+		"MODE_REMEDIATION": 2,
+	}
+)
+
+func (x InvocationContext_Mode) Enum() *InvocationContext_Mode {
+	p := new(InvocationContext_Mode)
+	*p = x
+	return p
+}
+
+func (x InvocationContext_Mode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (InvocationContext_Mode) Descriptor() protoreflect.EnumDescriptor {
+	return file_aperio_plugin_v1_common_proto_enumTypes[1].Descriptor()
+}
+
+func (InvocationContext_Mode) Type() protoreflect.EnumType {
+	return &file_aperio_plugin_v1_common_proto_enumTypes[1]
+}
+
+func (x InvocationContext_Mode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use InvocationContext_Mode.Descriptor instead.
+func (InvocationContext_Mode) EnumDescriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_common_proto_rawDescGZIP(), []int{0, 0}
+}
+
 type Diagnostic_Severity int32
 
 const (
@@ -126,11 +180,11 @@ func (x Diagnostic_Severity) String() string {
 }
 
 func (Diagnostic_Severity) Descriptor() protoreflect.EnumDescriptor {
-	return file_aperio_plugin_v1_common_proto_enumTypes[1].Descriptor()
+	return file_aperio_plugin_v1_common_proto_enumTypes[2].Descriptor()
 }
 
 func (Diagnostic_Severity) Type() protoreflect.EnumType {
-	return &file_aperio_plugin_v1_common_proto_enumTypes[1]
+	return &file_aperio_plugin_v1_common_proto_enumTypes[2]
 }
 
 func (x Diagnostic_Severity) Number() protoreflect.EnumNumber {
@@ -187,11 +241,11 @@ func (x ConfigField_Type) String() string {
 }
 
 func (ConfigField_Type) Descriptor() protoreflect.EnumDescriptor {
-	return file_aperio_plugin_v1_common_proto_enumTypes[2].Descriptor()
+	return file_aperio_plugin_v1_common_proto_enumTypes[3].Descriptor()
 }
 
 func (ConfigField_Type) Type() protoreflect.EnumType {
-	return &file_aperio_plugin_v1_common_proto_enumTypes[2]
+	return &file_aperio_plugin_v1_common_proto_enumTypes[3]
 }
 
 func (x ConfigField_Type) Number() protoreflect.EnumNumber {
@@ -236,11 +290,11 @@ func (x Auth_OAuth2_Grant) String() string {
 }
 
 func (Auth_OAuth2_Grant) Descriptor() protoreflect.EnumDescriptor {
-	return file_aperio_plugin_v1_common_proto_enumTypes[3].Descriptor()
+	return file_aperio_plugin_v1_common_proto_enumTypes[4].Descriptor()
 }
 
 func (Auth_OAuth2_Grant) Type() protoreflect.EnumType {
-	return &file_aperio_plugin_v1_common_proto_enumTypes[3]
+	return &file_aperio_plugin_v1_common_proto_enumTypes[4]
 }
 
 func (x Auth_OAuth2_Grant) Number() protoreflect.EnumNumber {
@@ -267,7 +321,12 @@ type InvocationContext struct {
 	// BOOLEAN: boolean). The host has checked it against the plugin's fields. It may hold secrets.
 	ConfigJson []byte `protobuf:"bytes,4,opt,name=config_json,json=configJson,proto3" json:"config_json,omitempty"`
 	// The access token for this invocation; absent when the plugin's auth is not OAuth 2.0.
-	Token         *Token `protobuf:"bytes,5,opt,name=token,proto3" json:"token,omitempty"`
+	Token *Token `protobuf:"bytes,5,opt,name=token,proto3" json:"token,omitempty"`
+	// What the operator allows on this integration.
+	Mode InvocationContext_Mode `protobuf:"varint,6,opt,name=mode,proto3,enum=aperio.plugin.v1.InvocationContext_Mode" json:"mode,omitempty"`
+	// The scopes that were granted, of those that the manifest asks for. A plugin whose action needs
+	// another one fails with PERMISSION_DENIED instead of trying.
+	GrantedScopes []string `protobuf:"bytes,7,rep,name=granted_scopes,json=grantedScopes,proto3" json:"granted_scopes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -337,6 +396,20 @@ func (x *InvocationContext) GetToken() *Token {
 	return nil
 }
 
+func (x *InvocationContext) GetMode() InvocationContext_Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return InvocationContext_MODE_UNSPECIFIED
+}
+
+func (x *InvocationContext) GetGrantedScopes() []string {
+	if x != nil {
+		return x.GrantedScopes
+	}
+	return nil
+}
+
 // Token is an access token that the host obtained. A plugin never sees a client secret or a refresh
 // token of a grant that the host performs.
 type Token struct {
@@ -399,7 +472,10 @@ type Interface struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Minor version inside the major version that the handshake names.
 	Minor uint32 `protobuf:"varint,1,opt,name=minor,proto3" json:"minor,omitempty"`
-	// Named behaviours beyond the minor version's minimum that the plugin has.
+	// Named behaviours beyond the minimum that the plugin has. A host ignores names that it does not
+	// know. Of a connector: `backfill` (`SyncRequest.from`), `streams` (`SyncRequest.streams`),
+	// `event-types` (`SyncRequest.event_types`), `findings` and `audit-log` (what it may send).
+	// Of a remediation: `approval` (it checks `ExecuteRequest.approval`).
 	Features      []string `protobuf:"bytes,2,rep,name=features,proto3" json:"features,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1122,14 +1198,20 @@ var File_aperio_plugin_v1_common_proto protoreflect.FileDescriptor
 
 const file_aperio_plugin_v1_common_proto_rawDesc = "" +
 	"\n" +
-	"\x1daperio/plugin/v1/common.proto\x12\x10aperio.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd8\x01\n" +
+	"\x1daperio/plugin/v1/common.proto\x12\x10aperio.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x03\n" +
 	"\x11InvocationContext\x12'\n" +
 	"\x0forganization_id\x18\x01 \x01(\tR\x0eorganizationId\x12%\n" +
 	"\x0eintegration_id\x18\x02 \x01(\tR\rintegrationId\x12#\n" +
 	"\rinvocation_id\x18\x03 \x01(\tR\finvocationId\x12\x1f\n" +
 	"\vconfig_json\x18\x04 \x01(\fR\n" +
 	"configJson\x12-\n" +
-	"\x05token\x18\x05 \x01(\v2\x17.aperio.plugin.v1.TokenR\x05token\"X\n" +
+	"\x05token\x18\x05 \x01(\v2\x17.aperio.plugin.v1.TokenR\x05token\x12<\n" +
+	"\x04mode\x18\x06 \x01(\x0e2(.aperio.plugin.v1.InvocationContext.ModeR\x04mode\x12%\n" +
+	"\x0egranted_scopes\x18\a \x03(\tR\rgrantedScopes\"F\n" +
+	"\x04Mode\x12\x14\n" +
+	"\x10MODE_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eMODE_READ_ONLY\x10\x01\x12\x14\n" +
+	"\x10MODE_REMEDIATION\x10\x02\"X\n" +
 	"\x05Token\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\tR\x05value\x129\n" +
 	"\n" +
@@ -1208,7 +1290,7 @@ const file_aperio_plugin_v1_common_proto_rawDesc = "" +
 	"\x11SEVERITY_HINT_LOW\x10\x02\x12\x18\n" +
 	"\x14SEVERITY_HINT_MEDIUM\x10\x03\x12\x16\n" +
 	"\x12SEVERITY_HINT_HIGH\x10\x04\x12\x1a\n" +
-	"\x16SEVERITY_HINT_CRITICAL\x10\x05BOZMgithub.com/writer/aperio-plugin-go/internal/gen/aperiopluginv1;aperiopluginv1b\x06proto3"
+	"\x16SEVERITY_HINT_CRITICAL\x10\x05B:Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1b\x06proto3"
 
 var (
 	file_aperio_plugin_v1_common_proto_rawDescOnce sync.Once
@@ -1222,48 +1304,50 @@ func file_aperio_plugin_v1_common_proto_rawDescGZIP() []byte {
 	return file_aperio_plugin_v1_common_proto_rawDescData
 }
 
-var file_aperio_plugin_v1_common_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_aperio_plugin_v1_common_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
 var file_aperio_plugin_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_aperio_plugin_v1_common_proto_goTypes = []any{
 	(SeverityHint)(0),             // 0: aperio.plugin.v1.SeverityHint
-	(Diagnostic_Severity)(0),      // 1: aperio.plugin.v1.Diagnostic.Severity
-	(ConfigField_Type)(0),         // 2: aperio.plugin.v1.ConfigField.Type
-	(Auth_OAuth2_Grant)(0),        // 3: aperio.plugin.v1.Auth.OAuth2.Grant
-	(*InvocationContext)(nil),     // 4: aperio.plugin.v1.InvocationContext
-	(*Token)(nil),                 // 5: aperio.plugin.v1.Token
-	(*Interface)(nil),             // 6: aperio.plugin.v1.Interface
-	(*Diagnostic)(nil),            // 7: aperio.plugin.v1.Diagnostic
-	(*Diagnostics)(nil),           // 8: aperio.plugin.v1.Diagnostics
-	(*AttributePath)(nil),         // 9: aperio.plugin.v1.AttributePath
-	(*ConfigField)(nil),           // 10: aperio.plugin.v1.ConfigField
-	(*Auth)(nil),                  // 11: aperio.plugin.v1.Auth
-	(*AttributePath_Step)(nil),    // 12: aperio.plugin.v1.AttributePath.Step
-	(*Auth_NoAuth)(nil),           // 13: aperio.plugin.v1.Auth.NoAuth
-	(*Auth_ApiKey)(nil),           // 14: aperio.plugin.v1.Auth.ApiKey
-	(*Auth_OAuth2)(nil),           // 15: aperio.plugin.v1.Auth.OAuth2
-	nil,                           // 16: aperio.plugin.v1.Auth.OAuth2.TokenParametersEntry
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
+	(InvocationContext_Mode)(0),   // 1: aperio.plugin.v1.InvocationContext.Mode
+	(Diagnostic_Severity)(0),      // 2: aperio.plugin.v1.Diagnostic.Severity
+	(ConfigField_Type)(0),         // 3: aperio.plugin.v1.ConfigField.Type
+	(Auth_OAuth2_Grant)(0),        // 4: aperio.plugin.v1.Auth.OAuth2.Grant
+	(*InvocationContext)(nil),     // 5: aperio.plugin.v1.InvocationContext
+	(*Token)(nil),                 // 6: aperio.plugin.v1.Token
+	(*Interface)(nil),             // 7: aperio.plugin.v1.Interface
+	(*Diagnostic)(nil),            // 8: aperio.plugin.v1.Diagnostic
+	(*Diagnostics)(nil),           // 9: aperio.plugin.v1.Diagnostics
+	(*AttributePath)(nil),         // 10: aperio.plugin.v1.AttributePath
+	(*ConfigField)(nil),           // 11: aperio.plugin.v1.ConfigField
+	(*Auth)(nil),                  // 12: aperio.plugin.v1.Auth
+	(*AttributePath_Step)(nil),    // 13: aperio.plugin.v1.AttributePath.Step
+	(*Auth_NoAuth)(nil),           // 14: aperio.plugin.v1.Auth.NoAuth
+	(*Auth_ApiKey)(nil),           // 15: aperio.plugin.v1.Auth.ApiKey
+	(*Auth_OAuth2)(nil),           // 16: aperio.plugin.v1.Auth.OAuth2
+	nil,                           // 17: aperio.plugin.v1.Auth.OAuth2.TokenParametersEntry
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
 }
 var file_aperio_plugin_v1_common_proto_depIdxs = []int32{
-	5,  // 0: aperio.plugin.v1.InvocationContext.token:type_name -> aperio.plugin.v1.Token
-	17, // 1: aperio.plugin.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
-	1,  // 2: aperio.plugin.v1.Diagnostic.severity:type_name -> aperio.plugin.v1.Diagnostic.Severity
-	9,  // 3: aperio.plugin.v1.Diagnostic.attribute:type_name -> aperio.plugin.v1.AttributePath
-	7,  // 4: aperio.plugin.v1.Diagnostics.items:type_name -> aperio.plugin.v1.Diagnostic
-	18, // 5: aperio.plugin.v1.Diagnostics.retry_after:type_name -> google.protobuf.Duration
-	12, // 6: aperio.plugin.v1.AttributePath.steps:type_name -> aperio.plugin.v1.AttributePath.Step
-	2,  // 7: aperio.plugin.v1.ConfigField.type:type_name -> aperio.plugin.v1.ConfigField.Type
-	13, // 8: aperio.plugin.v1.Auth.none:type_name -> aperio.plugin.v1.Auth.NoAuth
-	14, // 9: aperio.plugin.v1.Auth.api_key:type_name -> aperio.plugin.v1.Auth.ApiKey
-	15, // 10: aperio.plugin.v1.Auth.oauth2:type_name -> aperio.plugin.v1.Auth.OAuth2
-	3,  // 11: aperio.plugin.v1.Auth.OAuth2.grants:type_name -> aperio.plugin.v1.Auth.OAuth2.Grant
-	16, // 12: aperio.plugin.v1.Auth.OAuth2.token_parameters:type_name -> aperio.plugin.v1.Auth.OAuth2.TokenParametersEntry
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	6,  // 0: aperio.plugin.v1.InvocationContext.token:type_name -> aperio.plugin.v1.Token
+	1,  // 1: aperio.plugin.v1.InvocationContext.mode:type_name -> aperio.plugin.v1.InvocationContext.Mode
+	18, // 2: aperio.plugin.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	2,  // 3: aperio.plugin.v1.Diagnostic.severity:type_name -> aperio.plugin.v1.Diagnostic.Severity
+	10, // 4: aperio.plugin.v1.Diagnostic.attribute:type_name -> aperio.plugin.v1.AttributePath
+	8,  // 5: aperio.plugin.v1.Diagnostics.items:type_name -> aperio.plugin.v1.Diagnostic
+	19, // 6: aperio.plugin.v1.Diagnostics.retry_after:type_name -> google.protobuf.Duration
+	13, // 7: aperio.plugin.v1.AttributePath.steps:type_name -> aperio.plugin.v1.AttributePath.Step
+	3,  // 8: aperio.plugin.v1.ConfigField.type:type_name -> aperio.plugin.v1.ConfigField.Type
+	14, // 9: aperio.plugin.v1.Auth.none:type_name -> aperio.plugin.v1.Auth.NoAuth
+	15, // 10: aperio.plugin.v1.Auth.api_key:type_name -> aperio.plugin.v1.Auth.ApiKey
+	16, // 11: aperio.plugin.v1.Auth.oauth2:type_name -> aperio.plugin.v1.Auth.OAuth2
+	4,  // 12: aperio.plugin.v1.Auth.OAuth2.grants:type_name -> aperio.plugin.v1.Auth.OAuth2.Grant
+	17, // 13: aperio.plugin.v1.Auth.OAuth2.token_parameters:type_name -> aperio.plugin.v1.Auth.OAuth2.TokenParametersEntry
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_aperio_plugin_v1_common_proto_init() }
@@ -1285,7 +1369,7 @@ func file_aperio_plugin_v1_common_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_aperio_plugin_v1_common_proto_rawDesc), len(file_aperio_plugin_v1_common_proto_rawDesc)),
-			NumEnums:      4,
+			NumEnums:      5,
 			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
