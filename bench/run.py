@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import egress_figures
 import go_figures
 import trust_figures
 from clearance import clearing
@@ -256,6 +257,7 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
     figures = asyncio.run(_plugin_figures(clear, options, rounds))
     figures = [*quick_answers(environment, rounds * 3), *figures]
     figures.append(box_figure(rounds))
+    figures += egress_figures.measure(rounds)
     figures += trust_figures.measure(folder / "trust", environment, rounds * 2)
     if shutil.which("go"):
         return [*figures, *go_figures.measure(folder / "go", environment, rounds)]

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from aperio_cli.models.manifest import Manifest
 
 PORTS: Final = {"https": 443, "http": 80}
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+HOST: Final = rf"{_LABEL}(?:\.{_LABEL})+"
+"""Pattern of a host's name, with at least one dot."""
+PORT: Final = r"(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
+"""Pattern of a TCP port."""
 # RFC 2606 and RFC 6761: names that nobody has. Templates and pages use them, services do not.
 _RESERVED_DOMAINS: Final = ("example.com", "example.net", "example.org")
 _RESERVED_ENDS: Final = frozenset({"example", "invalid", "localhost", "test"})

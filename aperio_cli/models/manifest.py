@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from aperio_cli.errors.building import ManifestInvalid, ManifestKindUnknown
+from aperio_cli.models.egress import HOST, PORT
 from aperio_cli.models.limits import Limits, parse_size
 from aperio_cli.models.plugin_id import PluginId, check_version
 from aperio_cli.models.protocol import parse_protocol
@@ -31,15 +32,10 @@ _OPTIONAL = ("homepage", "source", "scopes", "permissions", "limits", "state")
 _PROVIDER = re.compile(r"[A-Z][A-Z0-9_]{0,62}", re.ASCII)
 _PROTOCOL = re.compile(r"([1-9]\d{0,3})\.(0|[1-9]\d{0,3})", re.ASCII)
 _ENTRYPOINT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
-_PORT = r"(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
-_HOST_PORT = re.compile(
-    r"(?:\*\.)?[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+:"
-    + _PORT,
-    re.ASCII,
-)
+_HOST_PORT = re.compile(rf"(?:\*\.)?{HOST}:{PORT}", re.ASCII)
 _HOST_PORT_WORDS = "host:port, exact or with one leading `*.`, such as api.box.com:443"
 # A whole number may be written `8.0`: JSON Schema, by which editors check, knows no difference.
-_PORT_NUMBER = re.compile(_PORT + r"(?:\.0+)?", re.ASCII)
+_PORT_NUMBER = re.compile(PORT + r"(?:\.0+)?", re.ASCII)
 _COUNT = re.compile(r"[1-9]\d{0,5}(?:\.0+)?", re.ASCII)
 # From 0.001 to below 1000, in any number of digits: what a float may be written as.
 _CORES = re.compile(r"(?=\d*[1-9]|\d+\.\d{0,2}[1-9])\d{1,3}(?:\.\d{1,20})?", re.ASCII)

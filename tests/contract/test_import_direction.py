@@ -40,6 +40,14 @@ PURE = [
     "installing/succession.py",
     "host/wire/handshake.py",
     "host/lifecycle.py",
+    "host/egress/addresses.py",
+    "host/egress/decisions.py",
+    "host/egress/hello.py",
+    "host/egress/opening.py",
+    "host/egress/plan.py",
+    "host/egress/requests.py",
+    "host/egress/rules.py",
+    "host/egress/targets.py",
 ]
 IMPURE = {"os", "socket", "subprocess", "threading", "time", "httpx", "grpc"}
 OWNERS = {

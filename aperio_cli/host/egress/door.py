@@ -1,0 +1,144 @@
+"""The door: serves the listeners of one plugin's namespace, and records every connection.
+
+Who connects is not asked: whatever comes in by a listener is the plugin's, a relay inside of its
+sandbox included, and is held to the plugin's rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from aperio_cli import clock
+from aperio_cli.host.egress.connection import Connection
+from aperio_cli.host.egress.decisions import Decision, Tally
+from aperio_cli.host.egress.reaching import Network, Outside
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from aperio_cli.host.egress.plan import Listener
+    from aperio_cli.host.egress.rules import Policy
+    from aperio_cli.host.egress.targets import Target
+
+OPENING_S: Final = 10.0
+IDLE_S: Final = 900.0
+MOST_CONNECTIONS: Final = 128
+_PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_AGAIN_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms connections are made.
+
+    Attributes:
+        policy: where to.
+        outside: what is beyond this machine.
+        opening_s: how long a plugin may take to say what it wants.
+        idle_s: how long a connection may be silent.
+    """
+
+    policy: Policy
+    outside: Outside = field(default_factory=Network)
+    opening_s: float = OPENING_S
+    idle_s: float = IDLE_S
+
+
+class Door:
+    """One plugin's only way out.
+
+    Args:
+        plugin: its id, for the record.
+        organization: for whom it works, likewise.
+        terms: on what terms connections are made.
+        record: takes each decision once its connection is over, and whether it is the first of its
+            place that was not simply let through.
+
+    Attributes:
+        tally: counts of what was decided.
+        failed: done with an exception when a listener is not served any more: the plugin has to be
+            stopped then.
+    """
+
+    def __init__(
+        self,
+        plugin: str,
+        organization: str,
+        terms: Terms,
+        record: Callable[[Decision, bool], None],
+    ) -> None:
+        self._plugin = plugin
+        self._organization = organization
+        self._terms = terms
+        self._record = record
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sockets: list[socket.socket] = []
+        self._places = asyncio.Semaphore(MOST_CONNECTIONS)
+        self.tally = Tally()
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def open(self, listening: Iterable[tuple[Listener, socket.socket]]) -> None:
+        """Begin to serve sockets that listen; they are the door's from now on."""
+        for listener, made in listening:
+            made.settimeout(0)
+            self._sockets.append(made)
+            task = self._start(self._accept(made, listener.target))
+            task.add_done_callback(self._note_end)
+
+    async def close(self) -> None:
+        """End every connection and close every listener; harmless when repeated."""
+        if not self.failed.done():
+            self.failed.cancel()
+        for task in (tasks := tuple(self._tasks)):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        while self._sockets:
+            self._sockets.pop().close()
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not self.failed.done():
+            self.failed.set_exception(task.exception() or RuntimeError("a listener ended"))
+
+    async def _accept(self, listening: socket.socket, target: Target | None) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(listening)
+            except ConnectionError:  # gone before it was taken
+                continue
+            except OSError as error:
+                if error.errno not in _PASSING:
+                    raise
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            try:
+                await self._places.acquire()
+            except BaseException:
+                accepted.close()
+                raise
+            self._start(self._serve(accepted, target))
+
+    async def _serve(self, accepted: socket.socket, target: Target | None) -> None:
+        by = "door" if target else "proxy"
+        decision = Decision(self._plugin, self._organization, clock.timestamp(), by)
+        try:
+            await Connection(self._terms, decision, target).serve(accepted)
+        finally:
+            self._places.release()
+            self._tell(decision)
+
+    def _tell(self, decision: Decision) -> None:
+        is_first = self.tally.add(decision)
+        with contextlib.suppress(OSError, ValueError):  # a sink that fails must not stop the rest
+            self._record(decision, is_first)
