@@ -37,7 +37,7 @@ setup: $(READY) $(DEV_READY) $(GO_READY) ## make the virtual environment, fill t
 $(READY): pyproject.toml hatch_build.py sdk/python/pyproject.toml tests/fill_wheel_cache.py plugins/box/requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	APERIO_RELEASE=1 $(BIN)/python -m pip install --quiet --editable sdk/python --editable . --group demo
+	APERIO_RELEASE=1 $(BIN)/python -m pip install --quiet --editable 'sdk/python[fast]' --editable '.[fast]' --group demo
 	$(BIN)/python plugins/refresh_sdk.py plugins/box
 	$(BIN)/python tests/fill_wheel_cache.py plugins
 	touch $@

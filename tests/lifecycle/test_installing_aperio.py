@@ -275,7 +275,7 @@ def test_demo_sets_up_less_than_the_tests(goal: str, tmp_path: Path, *, needs_al
     """What make would do where nothing is set up yet: for the demo no development tools, no Go."""
     nowhere = ("--dry-run", "--directory", ROOT, f"VENV={tmp_path / 'venv'}", "GO=/opt/go/bin/go")
     would = run("make", *nowhere, goal, folder=tmp_path)
-    assert "--editable sdk/python" in would
+    assert "--editable 'sdk/python[fast]'" in would
     assert ("--group dev" in would) is needs_all
     assert ("/opt/go/bin/go mod download" in would) is needs_all
 

@@ -170,9 +170,12 @@ def test_template_has_no_hooks() -> None:
 
 def test_lock_has_wheels_for_every_interpreter_it_claims(box: Path) -> None:
     pins = {pin.name: pin for pin in read_lock(box).pins}
-    assert set(pins) == {"aperio-plugin-sdk", "grpcio", "protobuf", "typing-extensions"}
+    assert set(pins) == {
+        *("aperio-plugin-sdk", "grpcio", "protobuf", "python-rapidjson", "typing-extensions"),
+    }
     # Two architectures of Linux and universal wheels of macOS for each interpreter.
     assert len(pins["grpcio"].digests) == 3 * len(scaffolding.LOCKED_TAGS)
+    assert len(pins["python-rapidjson"].digests) == 4 * len(scaffolding.LOCKED_TAGS)  # none of both
     assert "http" not in (box / "requirements.lock").read_text()
 
 

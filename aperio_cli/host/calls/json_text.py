@@ -3,19 +3,28 @@
 A number stays the digits that were written, however many they are, a key that stands twice stands
 there twice, and half of a surrogate pair stays the escape that it was: all of that is JSON
 (RFC 8259), and no two readers need agree about it. So nothing is parsed and written again.
+
+With msgspec (`aperio-cli[fast]`) a text is checked without making any value of it, in a tenth of
+the time. It refuses some JSON, such as half of a surrogate pair: what it refuses is read once more
+by Python's own reader, which alone decides and says why. What it accepts, that reader accepts, too:
+`tests/unit/test_json_text.py` holds both to one table.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aperio_plugin.wire import limits
 
 from aperio_cli.models.reading import is_shallow_json
 from aperio_cli.text import escape_controls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
@@ -60,7 +69,7 @@ def one_line_object(data: bytes) -> str:
         ValueError: not UTF-8, not JSON (RFC 8259), not an object, or nested too deeply.
     """
     text = data.decode()
-    if not _is_object(text):
+    if not _is_plain_object(data) and not _is_object(text):
         raise ValueError("JSON that is no object")
     require_shallow(data, limits.MAX_RECORD_DEPTH)
     text = escape_controls(text)
@@ -102,6 +111,28 @@ def members(text: str) -> list[Member]:
         if _is_at(text, at, "}"):
             return _ended(text, at + 1, found)
         at = _after(text, at, ",")
+
+
+@functools.cache
+def _skimmer() -> Callable[[bytes], object] | None:
+    """Return what goes over a text of JSON and raises where it is none; None: not installed."""
+    try:
+        import msgspec
+    except ImportError:
+        return None
+    return msgspec.json.Decoder(msgspec.Raw).decode
+
+
+def _is_plain_object(data: bytes) -> bool:
+    """Return whether a text is an object beyond doubt; if not, it may be one all the same."""
+    skim = _skimmer()
+    if skim is None or not data.startswith(b"{"):
+        return False
+    try:
+        skim(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _is_object(text: str) -> bool:
