@@ -15,6 +15,10 @@ GO_GENERATORS := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12 \
 	google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 # Holds the plugin interface to its rules, and to what it was.
 BUF := github.com/bufbuild/buf/cmd/buf@v1.75.0
+# What the tests of plugins/nats-jetstream publish to.
+NATS_SERVER := github.com/nats-io/nats-server/v2@v2.14.5
+GO_PLUGINS := plugins/jsonl-file plugins/nats-jetstream
+GO_SOURCES := sdk/go bench/go tests/sigstack/go $(wildcard $(GO_PLUGINS:%=%/*.go))
 # A plugin by people who never saw this project; see tests/interop/test_third_party.py.
 THIRD_PARTY := github.com/hashicorp/terraform-provider-time@v0.13.1
 # After `make setup` nothing asks a package index or a module proxy: pip reads the wheel cache, go the
@@ -45,7 +49,7 @@ $(READY): pyproject.toml hatch_build.py sdk/python/pyproject.toml tests/fill_whe
 # What the tests and lint need, and the wheels that a test installs aperio itself from.
 $(DEV_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --group dev
-	$(BIN)/python plugins/refresh_sdk.py plugins/jsonl-file
+	$(BIN)/python plugins/refresh_sdk.py $(GO_PLUGINS)
 	$(BIN)/python tests/fill_wheel_cache.py aperio
 	touch $@
 
@@ -54,20 +58,26 @@ $(GO_READY): $(DEV_READY) sdk/go/go.mod Makefile
 	touch $@
 
 go-modules:
-	cd plugins/jsonl-file && $(GO_CACHES) $(GO) mod download
+	for plugin in $(GO_PLUGINS); do \
+	  (cd $$plugin && $(GO_CACHES) $(GO) mod download) || exit 1; \
+	done
 	cd sdk/go && $(GO_CACHES) $(GO) mod download
 	cd tests/interop/go && $(GO_CACHES) $(GO) mod download
 	cd tests/interop/go && $(GO_CACHES) $(GO) mod download -modfile=legacy.mod
 	cd tests/interop/go/sdk && $(GO_CACHES) $(GO) mod download
 	# Compiled once here, so that no test waits for it: with the flags of the tests and of `build`.
 	cd sdk/go && $(GO_CACHES) CGO_ENABLED=0 $(GO) test -count=1 -run '^$$' ./...
+	cd plugins/nats-jetstream && $(GO_CACHES) CGO_ENABLED=0 $(GO) test -count=1 -run '^$$' ./...
+	cd plugins/nats-jetstream && $(GO_CACHES) CGO_ENABLED=0 $(GO) build -trimpath ./...
 	cd tests/interop/go && $(GO_CACHES) CGO_ENABLED=0 $(GO) build -trimpath ./...
 	cd tests/interop/go && $(GO_CACHES) CGO_ENABLED=0 $(GO) build -trimpath -modfile=legacy.mod -tags=legacy ./...
 	cd tests/interop/go/sdk && $(GO_CACHES) CGO_ENABLED=0 $(GO) build -trimpath ./...
 	for generator in $(GO_GENERATORS); do \
 	  $(GO_CACHES) GOBIN=$(CURDIR)/.cache/bin $(GO) install $$generator || exit 1; \
 	done
-	$(GO_CACHES) CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin $(GO) install $(BUF)
+	for program in $(BUF) $(NATS_SERVER); do \
+	  $(GO_CACHES) CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin $(GO) install $$program || exit 1; \
+	done
 
 demo: $(READY) ## watch one plugin's whole life, end to end, offline
 	@$(OFFLINE) $(BIN)/python tests/lifecycle/demo.py
@@ -96,15 +106,15 @@ sigstack: setup ## build the private Sigstore instance that slow tests run on (l
 fmt: $(DEV_READY) ## mend what can be mended without you
 	$(BIN)/ruff check --fix --quiet || true
 	$(BIN)/ruff format --quiet
-	$(if $(GO),gofmt -w sdk/go bench/go tests/sigstack/go plugins/jsonl-file/*.go)
+	$(if $(GO),gofmt -w $(GO_SOURCES))
 
 lint: setup ## ruff, mypy, gofmt, go vet, and that generated files are current
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy aperio_cli sdk/python/aperio_plugin plugins/box plugins/refresh_sdk.py tests bench proto/generate.py proto/generate_go.py hatch_build.py .ci
-	$(if $(GO),test -z "$$($(GO) run cmd/gofmt -l sdk/go bench/go tests/sigstack/go plugins/jsonl-file/*.go)")
+	$(if $(GO),test -z "$$($(GO) run cmd/gofmt -l $(GO_SOURCES))")
 	$(if $(GO),cd sdk/go && $(GO_OFFLINE) $(GO) vet ./...)
-	$(if $(GO),cd plugins/jsonl-file && $(GO_OFFLINE) $(GO) vet ./...)
+	$(if $(GO),for plugin in $(GO_PLUGINS); do (cd $$plugin && $(GO_OFFLINE) $(GO) vet ./...) || exit 1; done)
 	$(if $(GO),cd bench/go && $(GO_OFFLINE) $(GO) vet ./...)
 
 dist: $(DEV_READY) ## the wheels and sdists of a release, the same bytes everywhere

@@ -1,6 +1,6 @@
-"""Generate the Go protobuf code of `sdk/go/gen` from the files in this folder.
+"""Generate the Go protobuf code of `sdk/go/gen` from the files in this folder, and that of plugins.
 
-    python proto/generate_go.py [OUTPUT]
+    python proto/generate_go.py
 
 go-plugin's own messages are not generated: the Go SDK takes them from hashicorp/go-plugin. The
 output is the same for the same versions of the generators, `GENERATORS`; a test compares it.
@@ -13,15 +13,41 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 from grpc_tools import protoc
 
-PROTO = Path(__file__).resolve().parent
-OUTPUT = PROTO.parent / "sdk" / "go" / "gen"
-MODULE = "github.com/writer/aperio-plugin-go/gen"
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Code:
+    """Go code that is made of protos.
+
+    Attributes:
+        protos: the folder that they stand in, below `aperio`.
+        output: the folder of the code; it has nothing else.
+        module: the import path of that folder.
+    """
+
+    protos: Path
+    output: Path
+    module: str
+
+
+SDK: Final = Code(
+    ROOT / "proto", ROOT / "sdk" / "go" / "gen", "github.com/writer/aperio-plugin-go/gen"
+)
+_JETSTREAM: Final = ROOT / "plugins" / "nats-jetstream"
+BUS: Final = Code(
+    _JETSTREAM / "proto",
+    _JETSTREAM / "busv1",
+    "github.com/writer/aperio/plugins/nats-jetstream/busv1",
+)
+ALL: Final = (SDK, BUS)
 
 GENERATORS: Final = {"protoc-gen-go": "v1.36.12", "protoc-gen-go-grpc": "1.6.2"}
 """The programs that protoc runs, and the versions that made the committed code."""
@@ -59,25 +85,26 @@ def find_generators() -> dict[str, str]:
     return found
 
 
-def generate(output: Path) -> None:
-    """Write the Go packages to `output`, which is replaced.
+def generate(code: Code, output: Path) -> None:
+    """Write the Go packages of some protos to `output`, which is replaced.
 
     Raises:
         GeneratorMissing: see `find_generators`.
         SystemExit: when protoc refuses a file.
     """
     plugins = [f"--plugin={name}={path}" for name, path in find_generators().items()]
-    sources = sorted(str(path.relative_to(PROTO)) for path in (PROTO / "aperio").rglob("*.proto"))
+    found = (code.protos / "aperio").rglob("*.proto")
+    sources = sorted(str(path.relative_to(code.protos)) for path in found)
     with tempfile.TemporaryDirectory() as scratch:
         arguments = [
             "protoc",
-            f"-I{PROTO}",
+            f"-I{code.protos}",
             f"-I{files('grpc_tools') / '_proto'}",
             *plugins,
             f"--go_out={scratch}",
-            f"--go_opt=module={MODULE}",
+            f"--go_opt=module={code.module}",
             f"--go-grpc_out={scratch}",
-            f"--go-grpc_opt=module={MODULE}",
+            f"--go-grpc_opt=module={code.module}",
             *sources,
         ]
         if protoc.main(arguments) != 0:
@@ -89,6 +116,7 @@ def generate(output: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        generate(Path(sys.argv[1]) if len(sys.argv) > 1 else OUTPUT)
+        for code in ALL:
+            generate(code, code.output)
     except GeneratorMissing as missing:
         sys.exit(f"{missing}; `go install` it")

@@ -34,7 +34,7 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _STATUS = re.compile(r"^  code  \S+ \(exit (\d+)\)$")
 PAGES = [
     "README.md", "CONTRIBUTING.md", "plugins/box/README.md", "plugins/jsonl-file/README.md",
-    "sdk/go/README.md", "sdk/python/README.md",
+    "plugins/nats-jetstream/README.md", "sdk/go/README.md", "sdk/python/README.md",
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
 ]  # fmt: skip
 
@@ -81,6 +81,8 @@ ELSEWHERE = {
     ("plugins/box/README.md", 1): "Makefile: `make test` runs these tests",
     ("plugins/jsonl-file/README.md", 0): "tests/lifecycle/test_forwarding.py",
     ("plugins/jsonl-file/README.md", 1): "tests/interop/test_jsonl_file.py",
+    ("plugins/nats-jetstream/README.md", 0): "tests/interop/test_nats_jetstream.py",
+    ("plugins/nats-jetstream/README.md", 1): "tests/interop/test_nats_jetstream.py",
 }
 """Blocks that other tests execute, or that need what no test may touch: accounts, CI services."""
 

@@ -76,11 +76,11 @@ def test_sdk_refuses_a_folder_that_is_none(tmp_path: Path) -> None:
         go_sdk(tmp_path)
 
 
-def test_reference_destination_requires_what_the_sdk_requires() -> None:
+@pytest.mark.parametrize("plugin", ["jsonl-file", "nats-jetstream"])
+def test_destination_of_ours_requires_what_the_sdk_requires(plugin: str) -> None:
     sdk = go_sdk()
-    required = (ROOT / "plugins/jsonl-file/go.mod").read_text()
+    folder = ROOT / "plugins" / plugin
+    required = (folder / "go.mod").read_text()
     for requirement in sdk.requirements:
         assert requirement in required
-    assert set(sdk.sums.splitlines()) <= set(
-        (ROOT / "plugins/jsonl-file/go.sum").read_text().splitlines()
-    )
+    assert set(sdk.sums.splitlines()) <= set((folder / "go.sum").read_text().splitlines())
