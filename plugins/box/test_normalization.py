@@ -158,12 +158,22 @@ def test_an_event_says_who_when_and_where() -> None:
     assert event.source_event_id == entry["event_id"]
     assert event.occurred_at == "2026-03-01T23:30:05-08:00"
     assert event.origin == "admin_logs_streaming"
+    assert event.native_event_type == "DOWNLOAD"
     assert event.actor is not None
     assert event.actor.id == entry["created_by"]["id"]
     assert event.actor.email == entry["created_by"]["login"]
     assert event.actor.display_name == entry["created_by"]["name"]
     assert event.actor.type == "user"
     assert event.actor.ip_address == entry["ip_address"]
+
+
+@pytest.mark.parametrize(
+    ("box_type", "expected"),
+    [("SOMETHING_NEW", "SOMETHING_NEW"), ("é" * 65, "é" * 64), ("X" * 129, "X" * 128), (None, "")],
+)
+def test_the_word_of_box_goes_along_and_fits(box_type: str | None, expected: str) -> None:
+    entry = {**entry_of("DOWNLOAD"), "event_type": box_type}
+    assert normalize(entry, "admin_logs").native_event_type == expected
 
 
 def test_somebody_who_is_not_logged_in_keeps_boxs_id() -> None:

@@ -142,7 +142,7 @@ def test_the_shown_change_is_what_sed_does(tmp_path: Path) -> None:
     connector = tmp_path / "project" / "connector.py"
     (shown,) = (block for block in blocks("python") if block.startswith("def to_event"))
     assert shown not in connector.read_text()
-    (sed,) = (step.command for step in steps() if step.command.startswith('sed -i "s/record'))
+    (sed,) = (step.command for step in steps() if step.command.startswith("sed -i 's/record"))
     typed = sed.replace("aperio-plugin-lantern", "project")
     subprocess.run(["bash", "-c", typed], cwd=tmp_path, check=True, timeout=30)
     assert shown in connector.read_text()

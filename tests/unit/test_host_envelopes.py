@@ -75,6 +75,7 @@ def test_an_event_passes_up_to_the_limits_that_plugins_keep_to(case: dict[str, A
         source_event_id=values["source_event_id"],
         event_type=values["event_type"],
         origin=values["origin"],
+        native_event_type=values.get("native_event_type", ""),
         record_json=values["record"].encode(),
         actor=values.get("actor"),
     )
@@ -120,7 +121,7 @@ def test_no_two_tuples_give_the_same_input() -> None:
 
 
 def test_the_keys_stand_in_the_order_of_the_proto() -> None:
-    document = json.loads(stamp(event(origin="admin_logs")))
+    document = json.loads(stamp(event(origin="admin_logs", native_event_type="FAILED_LOGIN")))
 
     assert list(document) == [
         "id",
@@ -137,8 +138,10 @@ def test_the_keys_stand_in_the_order_of_the_proto() -> None:
         "source_event_id",
         "record",
         "origin",
+        "native_event_type",
     ]
-    assert "origin" not in json.loads(stamp(event()))
+    assert document["native_event_type"] == "FAILED_LOGIN"
+    assert not {"origin", "native_event_type"} & json.loads(stamp(event())).keys()
 
 
 def test_an_actor_is_an_object_without_its_empty_keys_or_null() -> None:
@@ -151,7 +154,7 @@ def test_an_actor_is_an_object_without_its_empty_keys_or_null() -> None:
 
 def test_text_of_the_plugin_cannot_break_out_of_its_place() -> None:
     nasty = '"},"organization_id":"other\n\u2028\\'
-    made = event(source_event_id=nasty, event_type=nasty, origin=nasty)
+    made = event(source_event_id=nasty, event_type=nasty, origin=nasty, native_event_type=nasty)
     made.actor.id = nasty
 
     line = stamp(made)
@@ -160,6 +163,7 @@ def test_text_of_the_plugin_cannot_break_out_of_its_place() -> None:
     assert b"\n" not in line
     assert document["organization_id"] == "acme-corp"
     assert document["source_event_id"] == document["origin"] == document["actor"]["id"] == nasty
+    assert document["native_event_type"] == nasty
 
 
 def test_a_record_cannot_speak_for_another_tenant() -> None:
@@ -251,6 +255,7 @@ def test_a_record_that_is_not_one_json_object_is_a_dead_letter(record: bytes) ->
         ({"event_type": ""}, "event_type"),
         ({"event_type": "é" * 65}, "event_type"),
         ({"origin": "x" * 129}, "origin: at most 128 bytes"),
+        ({"native_event_type": "é" * 65}, "native_event_type: at most 128 bytes"),
         ({"actor": connector_pb2.Actor(email="x" * 65537)}, "actor: at most 65536 bytes in all"),
         ({"record_json": padded(MAX_RECORD_BYTES + 1)}, "record_json: at most 1048576 bytes"),
         (
@@ -326,6 +331,7 @@ LONGEST = {
     "source_event_id": "\x7f" * 512,
     "event_type": "\x7f" * 128,
     "origin": "\x7f" * 128,
+    "native_event_type": "\x7f" * 128,
     "actor": connector_pb2.Actor(id="\x7f" * 32 * 1024, display_name="\x7f" * 32 * 1024),
 }
 """What an event may have at most beside its record, each byte of which becomes six."""

@@ -17,6 +17,7 @@ def event(number: int) -> connector_pb2.Event:
         source_event_id=f"e{number}-AAA",
         event_type="box.BBB",
         origin="log-CCC",
+        native_event_type="NATIVE-GGG",
         record_json=b'{"n": "DDD"}',
         actor=connector_pb2.Actor(display_name="Ada EEE", email="FFF@example.com"),
     )
@@ -33,7 +34,7 @@ def broken(mark: bytes) -> bytes:
     return parts[0] + mark + parts[1] + HALF + parts[2] + mark + parts[3]
 
 
-@pytest.mark.parametrize("mark", [b"AAA", b"BBB", b"CCC"])
+@pytest.mark.parametrize("mark", [b"AAA", b"BBB", b"CCC", b"GGG"])
 def test_a_text_that_is_not_utf_8_makes_a_dead_letter_of_its_own_event(mark: bytes) -> None:
     with pytest.raises(DecodeError):
         connector_pb2.SyncEvent.FromString(broken(mark))

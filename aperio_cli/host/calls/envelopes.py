@@ -31,7 +31,7 @@ KINDS: Final = ("event", "finding", "audit_log")
 MAX_ENVELOPE_BYTES: Final = limits.MAX_RECORD_BYTES + 512 * 1024
 """What is written within it is read within it: a record, and the most that an envelope can add.
 
-That is an actor, an id and two names, each byte of which may become six (`\\u001b`), and what the
+That is an actor, an id and three names, each byte of which may become six (`\\u001b`), and what the
 host says. The record's own control characters may become longer, too.
 """
 
@@ -191,12 +191,16 @@ class Stamper:
         return Outbound(identity, "event", data)
 
     def _json(self, identity: str, event: connector_pb2.Event) -> str:
-        kind, where = event.event_type, event.origin
+        kind, where, native = event.event_type, event.origin, event.native_event_type
         if not 0 < len(kind.encode()) <= limits.MAX_NAME_BYTES:
             raise ValueError(f"expected event_type: 1 to {limits.MAX_NAME_BYTES} bytes")
         if len(where.encode()) > limits.MAX_NAME_BYTES:
             raise ValueError(f"expected origin: at most {limits.MAX_NAME_BYTES} bytes")
+        if len(native.encode()) > limits.MAX_NAME_BYTES:
+            raise ValueError(f"expected native_event_type: at most {limits.MAX_NAME_BYTES} bytes")
         origin = f',"origin":{quote(where)}' if where else ""
+        if native:
+            origin += f',"native_event_type":{quote(native)}'
         return (
             f'{{"id":"{identity}{self._constant}{quote(kind)}'
             f',"actor":{_actor(event.actor) if event.HasField("actor") else "null"}'

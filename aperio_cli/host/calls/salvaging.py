@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from aperio_plugin.wire import connector_pb2
 
 _BYTES: Final = 2  # a wire type: texts, bytes and messages
-_EVENT_FIELDS: Final = ("source_event_id", "event_type", "origin")
+_LETTER_FIELDS: Final = ("source_event_id", "event_type", "origin")
+_EVENT_FIELDS: Final = (*_LETTER_FIELDS, "native_event_type")
 
 
 def salvage(data: bytes) -> list[connector_pb2.SyncEvent]:
@@ -106,7 +107,7 @@ def _letter(data: bytes, error: ValueError) -> connector_pb2.DeadLetter:
     numbers = connector_pb2.Event.DESCRIPTOR.fields_by_number
     found = {numbers[number].name: value for number, value in _fields(data) if number in numbers}
     record = found.get("record_json", b"")
-    texts = {name: found.get(name, b"").decode(errors="replace") for name in _EVENT_FIELDS}
+    texts = {name: found.get(name, b"").decode(errors="replace") for name in _LETTER_FIELDS}
     excerpt = record.decode(errors="replace")
     return connector_pb2.DeadLetter(
         reason=str(error), code=INVALID, excerpt=excerpt, record_bytes=len(record), **texts

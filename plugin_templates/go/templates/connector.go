@@ -155,7 +155,8 @@ func toEvent(record records.Record) (connector.Event, error) {
 		SourceEventID: fields.ID,
 		Type:          "{{ cookiecutter.provider.lower() }}." + fields.Type,
 		OccurredAt:    at,
-		Source:        "audit_log",
+		NativeType:    fields.Type,
+		Origin:        "audit_log",
 		Record:        record.JSON,
 	}
 	if actor := fields.Actor; actor != nil {

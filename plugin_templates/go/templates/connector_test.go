@@ -116,6 +116,9 @@ func TestSyncReadsEveryPageOnce(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	first := result.Events[0]
+	if first.NativeType != "login" {
+		t.Errorf("got %+v", first)
+	}
 	if first.Type != "{{ cookiecutter.provider.lower() }}.login" || first.Actor.Email != "ada@example.com" {
 		t.Errorf("got %+v", first)
 	}

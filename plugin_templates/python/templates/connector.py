@@ -86,9 +86,11 @@ class {{ cookiecutter.class_name }}(connector.Connector):
 
 def to_event(record: records.Record) -> connector.Event:
     """Turn one record of the service into an event; the record itself goes along as it came."""
+    kind = record.text("type")
     return connector.Event(
         source_event_id=record.text("id"),
-        event_type=f"{{ cookiecutter.provider.lower() }}.{record.text('type')}",
+        event_type=f"{{ cookiecutter.provider.lower() }}.{kind}",
+        native_event_type=kind,
         occurred_at=record.text("time"),
         actor=connector.Actor(
             id=record.text("actor", "id", default=""),

@@ -101,6 +101,7 @@ def test_sync_reads_every_page_once(service: FakeService) -> None:
     assert result.error is None
     assert [event.source_event_id for event in result.events] == ["e0", "e1", "e2", "e3", "e4"]
     assert result.events[0].event_type == "{{ cookiecutter.provider.lower() }}.login"
+    assert result.events[0].native_event_type == "login"
     assert result.events[0].actor is not None
     assert result.events[0].actor.email == "ada@example.com"
 

@@ -52,6 +52,7 @@ EVENT_TYPES: Final = (*sorted({*_TYPES.values(), ITEM_SHARED_EXTERNALLY}), "box.
 _OF_LINKS: Final = frozenset({SHARED_LINK_CREATED, SHARED_LINK_UPDATED})
 _MAX_ID_LENGTH: Final = 128
 _MAX_TYPE_LENGTH: Final = 100
+_MAX_NATIVE_BYTES: Final = 128
 _MAX_ACTOR_LENGTH: Final = 320  # the longest mail address (RFC 5321, 4.5.3.1); the record has all
 _NOT_IN_A_TYPE: Final = re.compile(r"[^a-z0-9_]+")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -77,6 +78,7 @@ def normalize(entry: Record, stream: str, internal_domains: frozenset[str] = fro
         occurred_at=occurred_at(fields),
         actor=actor(fields),
         origin=stream,
+        native_event_type=native_event_type(fields),
         record=entry.json,
     )
 
@@ -108,6 +110,14 @@ def event_type(entry: Mapping[str, Any], internal_domains: frozenset[str] = froz
         return name
     suffix = _NOT_IN_A_TYPE.sub("_", box_type.lower())[:_MAX_TYPE_LENGTH].strip("_")
     return f"box.{suffix}" if suffix else UNKNOWN
+
+
+def native_event_type(entry: Mapping[str, Any]) -> str:
+    """Give Box's own `event_type`; what is too long for an event is cut, the record has all."""
+    box_type = _text(entry.get("event_type"))
+    if len(box_type) <= _MAX_TYPE_LENGTH and box_type.isascii():
+        return box_type
+    return box_type.encode()[:_MAX_NATIVE_BYTES].decode(errors="ignore")
 
 
 def occurred_at(entry: Mapping[str, Any]) -> str:

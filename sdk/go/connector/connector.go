@@ -68,6 +68,9 @@ type Event struct {
 	Actor *Actor
 	// Origin is where in the service it was read, such as `admin_logs`. At most 128 bytes.
 	Origin string
+	// NativeType is the service's own word for the type, such as `COLLABORATION_INVITE`; empty: it
+	// has none. At most 128 bytes.
+	NativeType string
 	// Record is the service's own record, a JSON object: a json.RawMessage or []byte is passed on
 	// untouched (faster), all else is encoded by encoding/json. At most 1 MiB and 512 levels.
 	Record any

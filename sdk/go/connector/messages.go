@@ -31,6 +31,7 @@ func eventMessage(event Event) (*pb.Event, int, error) {
 		checkText("source_event_id", event.SourceEventID, 1, maxIDBytes),
 		checkText("event_type", event.Type, 1, maxNameBytes),
 		checkText("origin", event.Origin, 0, maxNameBytes),
+		checkText("native_event_type", event.NativeType, 0, maxNameBytes),
 		checkLength("record", len(record), maxRecordBytes),
 		aperio.CheckTime(event.OccurredAt, "occurred_at"),
 	); err != nil {
@@ -40,11 +41,12 @@ func eventMessage(event Event) (*pb.Event, int, error) {
 		return nil, 0, fmt.Errorf("record: %w", err)
 	}
 	message := &pb.Event{
-		SourceEventId: event.SourceEventID,
-		EventType:     event.Type,
-		OccurredAt:    timestamppb.New(event.OccurredAt),
-		Origin:        event.Origin,
-		RecordJson:    record,
+		SourceEventId:   event.SourceEventID,
+		EventType:       event.Type,
+		OccurredAt:      timestamppb.New(event.OccurredAt),
+		Origin:          event.Origin,
+		RecordJson:      record,
+		NativeEventType: event.NativeType,
 	}
 	if event.Actor != nil {
 		if message.Actor, err = actorMessage(event.Actor); err != nil {

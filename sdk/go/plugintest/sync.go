@@ -160,6 +160,7 @@ func eventFrom(message *pb.Event) connector.Event {
 		Type:          message.GetEventType(),
 		OccurredAt:    message.GetOccurredAt().AsTime(),
 		Origin:        message.GetOrigin(),
+		NativeType:    message.GetNativeEventType(),
 		Record:        json.RawMessage(message.GetRecordJson()),
 	}
 	if actor := message.GetActor(); actor != nil {

@@ -108,6 +108,8 @@ class Event:
             which are passed on untouched (faster). At most 1 MiB and 512 levels.
         actor: who did it; None when the service does not say.
         origin: where in the service it was read, such as `admin_logs`. At most 128 bytes.
+        native_event_type: the service's own word for the type, such as `COLLABORATION_INVITE`;
+            empty: it has none. At most 128 bytes.
     """
 
     source_event_id: str
@@ -116,6 +118,7 @@ class Event:
     record: Mapping[str, Any] | bytes
     actor: Actor | None = None
     origin: str = ""
+    native_event_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ MAX_RECORD_DEPTH: Final = 512
 """Objects and lists inside each other, the record itself included."""
 MAX_ID_BYTES: Final = 512
 MAX_NAME_BYTES: Final = 128
-"""Of an event's type, and of its source."""
+"""Of an event's type, the service's own word for it, and its origin."""
 MAX_ACTOR_BYTES: Final = 64 * 1024
 """All texts of an actor together."""
 MAX_CURSOR_BYTES: Final = 64 * 1024

@@ -63,6 +63,7 @@ class SyncedEvent:
     actor: connector.Actor | None
     origin: str
     record_json: bytes = b""
+    native_event_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,6 +416,7 @@ def _synced(message: connector_pb2.Event) -> SyncedEvent:
         else None,
         origin=message.origin,
         record_json=message.record_json,
+        native_event_type=message.native_event_type,
     )
 
 

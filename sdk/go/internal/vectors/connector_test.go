@@ -91,6 +91,7 @@ func TestAnEventIsPassedOnOrBecomesADeadLetter(t *testing.T) {
 			Type          string          `json:"event_type"`
 			OccurredAt    string          `json:"occurred_at"`
 			Origin        string          `json:"origin"`
+			NativeType    string          `json:"native_event_type"`
 			Record        any             `json:"record"`
 			RecordRaw     *string         `json:"record_raw"`
 			RecordHex     *string         `json:"record_hex"`
@@ -104,7 +105,7 @@ func TestAnEventIsPassedOnOrBecomesADeadLetter(t *testing.T) {
 	forEach(t, "events.json", func(t *testing.T, c scenario) {
 		event := connector.Event{
 			SourceEventID: c.Event.SourceEventID, Type: c.Event.Type,
-			Origin: c.Event.Origin, Record: c.Event.Record,
+			Origin: c.Event.Origin, NativeType: c.Event.NativeType, Record: c.Event.Record,
 		}
 		var err error
 		event.OccurredAt, err = aperio.ParseTime(c.Event.OccurredAt, "occurred_at")
@@ -177,6 +178,7 @@ func TestAnEventPassesUpToItsLimits(t *testing.T) {
 			SourceEventID string `json:"source_event_id"`
 			Type          string `json:"event_type"`
 			Origin        string
+			NativeType    string `json:"native_event_type"`
 			Seconds       int64
 			Record        string
 			Actor         *map[string]any
@@ -185,6 +187,7 @@ func TestAnEventPassesUpToItsLimits(t *testing.T) {
 	forEach(t, "limits.json", func(t *testing.T, c scenario) {
 		event := connector.Event{
 			SourceEventID: c.Event.SourceEventID, Type: c.Event.Type, Origin: c.Event.Origin,
+			NativeType: c.Event.NativeType,
 			OccurredAt: time.Unix(c.Event.Seconds, 0), Record: json.RawMessage(c.Event.Record),
 		}
 		if c.Event.Actor != nil {

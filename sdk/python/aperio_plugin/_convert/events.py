@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 _MAX_PROGRESS_TEXT = 1000
 _MOST_BESIDE_ACTOR_TEXT = 32  # tags and lengths
-_MOST_BESIDE_RECORD = MAX_ID_BYTES + 2 * MAX_NAME_BYTES + 64  # and the time, tags and lengths
+_MOST_BESIDE_RECORD = MAX_ID_BYTES + 3 * MAX_NAME_BYTES + 64  # and the time, tags and lengths
+_EVENT_TEXTS: Final = ("source_event_id", "event_type", "origin", "native_event_type")
 _ACTOR_TEXTS: Final = ("id", "email", "display_name", "type", "ip_address")
 
 
@@ -49,13 +50,15 @@ def _event_fields(event: Event) -> tuple[dict[str, Any], int]:
             require_size(record)
     elif type(record) is not Json:
         record = checked(record)
-    identifier, kind, origin = event.source_event_id, event.event_type, event.origin
+    identifier, kind = event.source_event_id, event.event_type
+    origin, native = event.origin, event.native_event_type
     # The common case first: what is ASCII and short needs no closer look.
     if not (
-        "".join((identifier, kind, origin)).isascii()  # noqa: FLY002 - no text is a TypeError
+        "".join((identifier, kind, origin, native)).isascii()  # noqa: FLY002 - no text is a TypeError
         and 0 < len(identifier) <= MAX_ID_BYTES
         and 0 < len(kind) <= MAX_NAME_BYTES
         and len(origin) <= MAX_NAME_BYTES
+        and len(native) <= MAX_NAME_BYTES
         and len(record) <= MAX_RECORD_BYTES
     ):
         _check_lengths(event, record)
@@ -65,6 +68,7 @@ def _event_fields(event: Event) -> tuple[dict[str, Any], int]:
         "occurred_at": time_fields(event.occurred_at),
         "origin": origin,
         "record_json": record,
+        "native_event_type": native,
     }
     size = len(record) + _MOST_BESIDE_RECORD
     if event.actor is not None:
@@ -78,6 +82,12 @@ def _check_lengths(event: Event, record: bytes) -> None:
         ("source_event_id", _utf8("source_event_id", event.source_event_id), 1, MAX_ID_BYTES),
         ("event_type", _utf8("event_type", event.event_type), 1, MAX_NAME_BYTES),
         ("origin", _utf8("origin", event.origin), 0, MAX_NAME_BYTES),
+        (
+            "native_event_type",
+            _utf8("native_event_type", event.native_event_type),
+            0,
+            MAX_NAME_BYTES,
+        ),
         ("record", record, 0, MAX_RECORD_BYTES),
     ):
         if len(value) < least:
@@ -121,7 +131,7 @@ def mended(text: str) -> str:
 
 def _what_is_wrong(event: Event, error: Exception) -> str:
     """Return the part that has a wrong type, if one has, else what the error says."""
-    texts = [(name, getattr(event, name)) for name in ("source_event_id", "event_type", "origin")]
+    texts = [(name, getattr(event, name)) for name in _EVENT_TEXTS]
     actor: object = event.actor  # whatever stands there
     if isinstance(actor, Actor):
         texts += [(f"actor.{name}", getattr(actor, name)) for name in _ACTOR_TEXTS]
