@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from aperio_plugin.wire import schema_rules
+
 from aperio_cli.accepting.checks import Check
 from aperio_cli.accepting.verdicts import expect
 from aperio_cli.host.answers import word
@@ -143,28 +145,24 @@ def _default(field: Any) -> object:
 
 
 async def _names(bench: Bench) -> str:
-    prefix = f"{bench.program.provider.lower()}."
-    problems: list[str] = []
-    count = 0
-    for names in _names_of(bench):
-        count += len(names)
-        problems += [
-            f"`{name}`: expected `{prefix}` and a name"
-            for name in names
-            if not name.startswith(prefix) or name == prefix or len(name) > _LONGEST_NAME
-        ]
-        problems += [f"`{name}` is declared twice" for name, n in Counter(names).items() if n > 1]
-    expect(not problems, "\n".join(problems))
-    return f"{count} names, each begins with `{prefix}`"
-
-
-def _names_of(bench: Bench) -> list[list[str]]:
-    """Return names that must differ from each other, in one list each."""
     declaration = bench.declaration
     if bench.program.kind == "remediation":
-        return [[action.key for action in declaration.remediation.actions]]
-    keyed = (declaration.checks, declaration.remediation_actions)
-    return [list(declaration.event_types), *([item.key for item in items] for items in keyed)]
+        keys = [action.key for action in declaration.remediation.actions]
+        problems = list(schema_rules.key_problems("action", keys))
+        expect(not problems, "\n".join(problems))
+        return f"{len(keys)} actions, each a prefix, a dot and a name"
+    prefix = f"{bench.program.provider.lower()}."
+    names = list(declaration.event_types)
+    problems = [
+        f"`{name}`: expected `{prefix}` and a name"
+        for name in names
+        if not name.startswith(prefix) or name == prefix or len(name) > _LONGEST_NAME
+    ]
+    problems += [f"`{name}` is declared twice" for name, n in Counter(names).items() if n > 1]
+    problems += schema_rules.problems(declaration)
+    expect(not problems, "\n".join(problems))
+    others = len(declaration.checks) + len(declaration.remediation_actions)
+    return f"{len(names)} event types, each begins with `{prefix}`; {others} checks and actions"
 
 
 async def _streams(bench: Bench) -> str:
@@ -205,8 +203,8 @@ DECLARING: Final = (
     ),
     Check(
         "names",
-        "names events, checks and actions after its provider",
-        "write `provider.name` with the provider in lower case, each name once",
+        "names events after its provider, and checks, actions, streams and mappings once",
+        "write `provider.name` with the provider in lower case for events, each name once",
         _names,
         after="declaration",
         kinds=frozenset({"connector", "remediation"}),

@@ -33,6 +33,8 @@ NOT_CODES = {
     "aperio-diagnostics-bin",
     "aperio-invocation",
     "aperio-plugin-sdk",
+    "audit-log",
+    "event-types",
     "github-hosted",
     "gitlab-hosted",
     "host-only",

@@ -48,3 +48,23 @@ def test_a_connection_that_cannot_be_tested_for_now_is_no_failure_of_the_plugin(
     assert (report.exit_status, report.data["retry_after_s"]) == (status, wait_s)
     assert report.text.splitlines()[-1] == last_line
     assert "retry_after" not in report.data
+
+
+def test_a_schema_shows_what_it_says_of_itself_and_nothing_where_it_says_nothing() -> None:
+    bare = connector_pb2.SchemaResponse(provider="BOX", name="Box")
+    full = connector_pb2.SchemaResponse(
+        provider="BOX", name="Box", account_id_field="tenant", readiness_note="a\n\x1b[2Jnote",
+        streams=[{"name": "admin_logs", "description": "what admins did"}],
+        event_mappings=[{"event_type": "SHARE", "product_event_type": "EXTERNAL_SHARING_ENABLED"}],
+    )  # fmt: skip
+    full.interface.features.extend(["backfill", "unheard-of"])
+
+    text = showing.declaration(full).text
+
+    assert "features   backfill, unheard-of\naccount    tenant\nnote       a " in text
+    assert "\x1b" not in text
+    assert "admin_logs  what admins did" in text
+    assert "SHARE       EXTERNAL_SHARING_ENABLED" in text
+    silent = showing.declaration(bare).text
+    assert not [word for word in ("features", "account", "note", "stream") if word in silent]
+    assert showing.declaration(full).data["streams"][0]["name"] == "admin_logs"

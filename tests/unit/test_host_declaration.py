@@ -67,9 +67,49 @@ def client(**changes: str) -> common_pb2.Auth:
     return made
 
 
+def catalogued(**parts: Any) -> connector_pb2.SchemaResponse:
+    """A schema that says more of itself, with two settings, of which `pin` is secret."""
+    made = connector_pb2.SchemaResponse(provider="BOX", fields=fields("tenant", "pin"), **parts)
+    made.fields[1].secret = True
+    return made
+
+
+def mapping(ours: str, theirs: str) -> connector_pb2.EventMapping:
+    return connector_pb2.EventMapping(event_type=ours, product_event_type=theirs)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"interface": {"features": ["backfill", "from-a-newer-version", "\x1b[2J", ""]}},
+        {"streams": [{"name": "admin_logs"}, {"name": "2-x"}], "account_id_field": "tenant"},
+        {"interface": {"features": ["streams", "event-types"]}, "streams": [{"name": "a"}],
+         "event_types": ["box.a"]},
+        {"event_mappings": [mapping("A", "X"), mapping("B", "X")]},
+        {"checks": [{"key": "ms365.c"}], "remediation_actions": [{"key": "google.c"}]},
+    ],
+)  # fmt: skip
+def test_a_declaration_may_say_what_it_reads_and_what_a_newer_version_knows(
+    parts: dict[str, Any],
+) -> None:
+    assert settled(catalogued(**parts)) == []
+
+
 @pytest.mark.parametrize(
     ("declaration", "why"),
     [
+        (catalogued(streams=[{"name": "Logs"}]), "stream 'Logs' is not"),
+        (catalogued(streams=[{"name": "\x1b[2J"}]), "stream '\\x1b[2J' is not"),
+        (catalogued(streams=[{"name": "a"}, {"name": "a"}]), "stream 'a' is declared twice"),
+        (catalogued(interface={"features": ["streams"]}), "`streams` needs"),
+        (catalogued(interface={"features": ["event-types"]}), "`event-types` needs"),
+        (catalogued(account_id_field="none"), "account_id_field names 'none', which is not"),
+        (catalogued(account_id_field="pin"), "account_id_field names 'pin', which is secret"),
+        (catalogued(event_mappings=[mapping("", "X")]), "an event type has 1 to 128"),
+        (catalogued(event_mappings=[mapping("A", "")]), "event type has 1 to 120 bytes"),
+        (catalogued(event_mappings=[mapping("A", "X")] * 2), "'A' is declared twice"),
+        (catalogued(checks=[{"key": "c"}]), "check 'c': a key is a prefix"),
+        (catalogued(remediation_actions=[{"key": "x.a"}] * 2), "action 'x.a' is declared twice"),
         (schema("id", "key", "id", auth=API_KEY), "`id` is declared 2 times"),
         (schema("id", auth=API_KEY), "auth names `key`, which is no setting"),
         (schema("id", auth=OAUTH2), "auth names `key`, which is no setting"),

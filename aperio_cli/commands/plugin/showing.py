@@ -78,12 +78,24 @@ def declaration(answer: Any) -> Report:
                 ("name", answer.name),
                 ("interface", f"1.{answer.interface.minor}"),
                 ("auth", _auth(answer)),
+                *_told(answer),
             ]
         ),
         _fields("setting", answer.fields) or "no settings",
         *_offered(answer),
     ]
     return Report(plain(answer), "\n\n".join(parts))
+
+
+def _told(answer: Any) -> Iterator[tuple[str, str]]:
+    """Yield what a connector says of itself beside that, where it does."""
+    features = ", ".join(one_line(name) for name in answer.interface.features)
+    rows = [
+        ("features", features),
+        ("account", getattr(answer, "account_id_field", "")),
+        ("note", getattr(answer, "readiness_note", "")),
+    ]
+    yield from ((key, one_line(text)) for key, text in rows if text)
 
 
 def _fields(heading: str, fields: Sequence[Any]) -> str:
@@ -111,6 +123,11 @@ def _offered(answer: Any) -> Iterator[str]:
     """Yield what a kind declares besides its settings, a block each."""
     if events := getattr(answer, "event_types", ()):
         yield "\n".join(["event types", *(f"  {one_line(name)}" for name in events)])
+    if streams := getattr(answer, "streams", ()):
+        yield table(("stream", ""), [(each.name, one_line(each.description)) for each in streams])
+    if mappings := getattr(answer, "event_mappings", ()):
+        rows = [(each.event_type, one_line(each.product_event_type)) for each in mappings]
+        yield table(("event type", "in the product"), rows)
     kind = answer.WhichOneof("kind") if hasattr(answer, "remediation") else ""
     for action in answer.remediation.actions if kind == "remediation" else ():
         yield _action(action)

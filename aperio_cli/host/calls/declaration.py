@@ -9,6 +9,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from aperio_plugin.wire import schema_rules
+
 from aperio_cli.host.answers import understood
 from aperio_cli.host.calls.configuration import read_default
 from aperio_cli.text import clean, one_line
@@ -67,7 +69,8 @@ def settle(calls: Calls, method: str, declaration: Any, provider: str) -> None:
 
     Raises:
         PluginContractBroken: it speaks for another provider, declares a key twice or a default
-            that is none of its field, or its auth makes no sense.
+            that is none of its field, its auth makes no sense, or its streams, mappings or
+            checks do not.
     """
     with understood(calls.broken, method):
         _settle(calls, method, declaration, provider)
@@ -81,6 +84,8 @@ def _settle(calls: Calls, method: str, declaration: Any, provider: str) -> None:
     if method == "Capabilities":
         for action in declaration.remediation.actions:
             problems += [f"{action.key}: {text}" for text in _field_problems(action.parameters)]
+    else:
+        problems += schema_rules.problems(declaration)
     if problems:
         lines = [one_line(problem, limit=200) for problem in problems[:_MOST_PROBLEMS]]
         raise calls.broken(method, "\n".join(lines))

@@ -11,7 +11,7 @@ from aperio_plugin import connector, errors, records, times
 
 from box_connector.client import PUBLIC_BASE_URL, BoxClient
 from box_connector.cursor import HISTORY, Cursor, CursorInvalid
-from box_connector.normalization import EVENT_TYPES, normalize
+from box_connector.normalization import EVENT_TYPES, ITEM_SHARED_EXTERNALLY, normalize
 from box_connector.recent import RecentIds
 from box_connector.settings import Settings
 
@@ -85,6 +85,7 @@ _CHECKS: Final = (
         severity_hint=connector.SeverityHint.MEDIUM,
     ),
 )
+_MAPPINGS: Final = (connector.EventMapping(ITEM_SHARED_EXTERNALLY, "EXTERNAL_SHARING_ENABLED"),)
 
 
 class BoxConnector(connector.Connector):
@@ -127,6 +128,8 @@ class BoxConnector(connector.Connector):
             ),
             checks=_CHECKS,
             event_types=EVENT_TYPES,
+            account_id_field="enterprise_id",
+            event_mappings=_MAPPINGS,
         )
 
     def test_connection(self, context: connector.Context) -> connector.TestResult:

@@ -130,9 +130,39 @@ const (
 	ProductionReady
 )
 
+// Feature is what a connector can do beyond reading everything; a host asks for nothing else.
+type Feature string
+
+// The features.
+const (
+	// FeatureBackfill: SyncRequest.From is understood.
+	FeatureBackfill Feature = "backfill"
+	// FeatureStreams: SyncRequest.Streams is understood.
+	FeatureStreams Feature = "streams"
+	// FeatureEventTypes: SyncRequest.EventTypes is understood.
+	FeatureEventTypes Feature = "event-types"
+)
+
+// DeclaredStream is one source of records in the service that has its own order and its own lag.
+type DeclaredStream struct {
+	// Name is lower-case letters, digits, `_` and `-`, such as `admin_logs`. At most 64 bytes.
+	Name string
+	// Description is one line.
+	Description string
+}
+
+// EventMapping is what the product calls a type of event: matched exactly, against a closed list.
+type EventMapping struct {
+	// Type is an event's NativeType, or else its Type. At most 128 bytes.
+	Type string
+	// ProductType is such as `PUBLIC_REPOSITORY_CREATED`. At most 120 bytes.
+	ProductType string
+}
+
 // Check is one posture check that the connector's events make possible.
 type Check struct {
-	// Key is such as `box.public_shared_link`: provider, dot, check.
+	// Key is such as `box.public_shared_link`: a prefix, a dot, a name; at most 160 bytes. The prefix
+	// need not be the provider's name.
 	Key string
 	// Title is one line.
 	Title string
@@ -185,6 +215,16 @@ type Schema struct {
 	// EventTypes are the types that Sync gives; `box.*` among them says that others come as well.
 	// None: nothing is said about them.
 	EventTypes []string
+	// Features are what of a SyncRequest the connector understands.
+	Features []Feature
+	// ReadinessNote says why it is not ready for production, or what to know before it is used.
+	ReadinessNote string
+	// AccountIDField is the key of the setting that identifies the account in the service.
+	AccountIDField string
+	// Streams are what is read, one after the other or at once; none: one stream without a name.
+	Streams []DeclaredStream
+	// EventMappings say what the product calls the event types that its rules know.
+	EventMappings []EventMapping
 }
 
 // TestResult says whether the configuration works.

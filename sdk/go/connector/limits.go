@@ -12,6 +12,10 @@ const (
 	maxActorBytes  = 64 * 1024 // all texts together
 	maxCursorBytes = 64 * 1024
 
+	// Of the key of a check or an action, and of the product's word for a type.
+	maxCheckBytes       = 160
+	maxProductTypeBytes = 120
+
 	// Of a dead letter, whose texts are cut.
 	maxReasonBytes   = 1024
 	maxExcerptBytes  = 1024

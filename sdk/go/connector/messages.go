@@ -141,7 +141,7 @@ func schemaMessage(schema Schema) (*pb.SchemaResponse, error) {
 	if err := errors.Join(err, fieldsErr, authErr, checksErr, actionsErr); err != nil {
 		return nil, err
 	}
-	return &pb.SchemaResponse{
+	message := &pb.SchemaResponse{
 		Interface:          convert.Interface(),
 		Provider:           schema.Provider,
 		Name:               schema.Name,
@@ -156,7 +156,23 @@ func schemaMessage(schema Schema) (*pb.SchemaResponse, error) {
 		Checks:             checks,
 		RemediationActions: actions,
 		EventTypes:         schema.EventTypes,
-	}, nil
+		ReadinessNote:      schema.ReadinessNote,
+		AccountIdField:     schema.AccountIDField,
+	}
+	for _, feature := range schema.Features {
+		message.Interface.Features = append(message.Interface.Features, string(feature))
+	}
+	for _, stream := range schema.Streams {
+		declared := &pb.Stream{Name: stream.Name, Description: stream.Description}
+		message.Streams = append(message.Streams, declared)
+	}
+	for _, mapping := range schema.EventMappings {
+		declared := &pb.EventMapping{
+			EventType: mapping.Type, ProductEventType: mapping.ProductType,
+		}
+		message.EventMappings = append(message.EventMappings, declared)
+	}
+	return message, checkSchema(message)
 }
 
 func checkMessage(check Check) (*pb.Check, error) {

@@ -54,6 +54,8 @@ __all__ = [
     "DeadLetter",
     "Diagnostic",
     "Event",
+    "EventMapping",
+    "Feature",
     "Field",
     "FieldType",
     "Grant",
@@ -66,6 +68,7 @@ __all__ = [
     "SeverityHint",
     "State",
     "StoredValue",
+    "Stream",
     "TestResult",
     "Token",
     "serve",
@@ -185,12 +188,50 @@ class Availability(enum.Enum):
     PREVIEW = "preview"
 
 
+class Feature(enum.Enum):
+    """What a connector can do beyond reading everything; a host asks for nothing else."""
+
+    BACKFILL = "backfill"
+    """`context.request.from_time` is understood."""
+    STREAMS = "streams"
+    """`context.request.streams` is understood."""
+    EVENT_TYPES = "event-types"
+    """`context.request.event_types` is understood."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One source of records in the service that has its own order and its own lag.
+
+    Attributes:
+        name: lower-case letters, digits, `_` and `-`, such as `admin_logs`. At most 64 bytes.
+        description: one line.
+    """
+
+    name: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EventMapping:
+    """What the product calls a type of event: matched exactly, against a closed list.
+
+    Attributes:
+        event_type: an event's `native_event_type`, or else its `event_type`. At most 128 bytes.
+        product_event_type: such as `PUBLIC_REPOSITORY_CREATED`. At most 120 bytes.
+    """
+
+    event_type: str
+    product_event_type: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One posture check that the connector's events make possible.
 
     Attributes:
-        key: such as `box.public_shared_link`: provider, dot, check.
+        key: such as `box.public_shared_link`: a prefix, a dot, a name; at most 160 bytes. The
+            prefix need not be the provider's name.
         title: one line.
         description: what is looked for, and why it matters.
         severity_hint: how grave a finding usually is.
@@ -240,6 +281,11 @@ class Schema:
         actions: remediation actions for this provider.
         event_types: the types that `sync` gives; `box.*` among them says that others come as well.
             None: nothing is said about them.
+        features: what of a `SyncRequest` the connector understands.
+        readiness_note: why it is not ready for production, or what to know before it is used.
+        account_id_field: key of the setting that identifies the account in the service.
+        streams: what is read, one after the other or at once; none: one stream without a name.
+        event_mappings: what the product calls the event types that its rules know.
     """
 
     provider: str
@@ -255,6 +301,11 @@ class Schema:
     checks: Sequence[Check] = ()
     actions: Sequence[Action] = ()
     event_types: Sequence[str] = ()
+    features: Sequence[Feature] = ()
+    readiness_note: str = ""
+    account_id_field: str = ""
+    streams: Sequence[Stream] = ()
+    event_mappings: Sequence[EventMapping] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,10 @@ MAX_RECORD_DEPTH: Final = 512
 MAX_ID_BYTES: Final = 512
 MAX_NAME_BYTES: Final = 128
 """Of an event's type, the service's own word for it, and its origin."""
+MAX_CHECK_BYTES: Final = 160
+"""Of the key of a check, and of an action."""
+MAX_PRODUCT_TYPE_BYTES: Final = 120
+"""Of the product's word for the type of an event."""
 MAX_ACTOR_BYTES: Final = 64 * 1024
 """All texts of an actor together."""
 MAX_CURSOR_BYTES: Final = 64 * 1024

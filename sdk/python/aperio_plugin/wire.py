@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aperio_plugin import _event_rules as event_rules
     from aperio_plugin import _fitting as fitting
     from aperio_plugin import _mtls as mtls
+    from aperio_plugin import _schema_rules as schema_rules
     from aperio_plugin import limits
     from aperio_plugin._generated.aperio.plugin.v1 import (
         capabilities_pb2,
@@ -41,6 +42,7 @@ __all__ = [
     "limits",
     "mtls",
     "remediation_pb2",
+    "schema_rules",
 ]
 
 _ELSEWHERE: Final = {
@@ -49,6 +51,7 @@ _ELSEWHERE: Final = {
     "goplugin_pb2": "aperio_plugin._generated.goplugin.goplugin_pb2",
     "limits": "aperio_plugin.limits",
     "mtls": "aperio_plugin._mtls",
+    "schema_rules": "aperio_plugin._schema_rules",
 }
 
 

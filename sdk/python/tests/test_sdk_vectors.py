@@ -411,6 +411,10 @@ def schema_of(value: Mapping[str, Any]) -> connector.Schema:
     parts = common_of(value)
     parts["checks"] = [hinted(connector.Check, check) for check in value.get("checks", ())]
     parts["actions"] = [hinted(connector.Action, action) for action in value.get("actions", ())]
+    parts["features"] = list(map(connector.Feature, value.get("features", ())))
+    parts["streams"] = [connector.Stream(**stream) for stream in value.get("streams", ())]
+    mappings = value.get("event_mappings", ())
+    parts["event_mappings"] = [connector.EventMapping(**mapping) for mapping in mappings]
     if "availability" in parts:
         parts["availability"] = connector.Availability(parts["availability"])
     return connector.Schema(**parts)

@@ -114,8 +114,16 @@ type schema struct {
 	ReadScopes        []string `json:"read_scopes"`
 	RemediationScopes []string `json:"remediation_scopes"`
 	EventTypes        []string `json:"event_types"`
+	ReadinessNote     string   `json:"readiness_note"`
+	AccountIDField    string   `json:"account_id_field"`
 	Actions           []action `json:"actions"`
-	Checks            []struct {
+	Features          []connector.Feature
+	Streams           []connector.DeclaredStream
+	EventMappings     []struct {
+		EventType        string `json:"event_type"`
+		ProductEventType string `json:"product_event_type"`
+	} `json:"event_mappings"`
+	Checks []struct {
 		Key              string `json:"key"`
 		Title            string `json:"title"`
 		Description      string `json:"description"`
@@ -129,6 +137,12 @@ func (s *schema) schema() connector.Schema {
 		Provider: s.Provider, Name: s.Name, Description: s.Description, DocsURL: s.DocsURL,
 		Fields: fieldsOf(s.Fields), Auth: s.Auth.auth(), Category: s.Category,
 		ReadScopes: s.ReadScopes, RemediationScopes: s.RemediationScopes, EventTypes: s.EventTypes,
+		ReadinessNote: s.ReadinessNote, AccountIDField: s.AccountIDField, Features: s.Features,
+		Streams: s.Streams,
+	}
+	for _, m := range s.EventMappings {
+		mapping := connector.EventMapping{Type: m.EventType, ProductType: m.ProductEventType}
+		made.EventMappings = append(made.EventMappings, mapping)
 	}
 	if s.Availability == "production_ready" {
 		made.Availability = connector.ProductionReady

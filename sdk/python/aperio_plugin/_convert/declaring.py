@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from aperio_plugin import declarations
+from aperio_plugin import _schema_rules, declarations
 from aperio_plugin._convert.calls import named
 from aperio_plugin._generated.aperio.plugin.v1 import common_pb2, connector_pb2
 
@@ -20,11 +20,11 @@ def schema_message(schema: connector.Schema) -> connector_pb2.SchemaResponse:
     """Return the message of a connector's schema.
 
     Raises:
-        TypeError, ValueError: a part of it has a wrong type.
+        TypeError, ValueError: a part of it has a wrong type, or makes no sense.
     """
     pb = connector_pb2
-    return pb.SchemaResponse(
-        interface=_interface(),
+    message = pb.SchemaResponse(
+        interface=_interface(*(feature.value for feature in schema.features)),
         provider=schema.provider,
         name=schema.name,
         category=schema.category,
@@ -55,7 +55,21 @@ def schema_message(schema: connector.Schema) -> connector_pb2.SchemaResponse:
             for action in schema.actions
         ],
         event_types=schema.event_types,
+        readiness_note=schema.readiness_note,
+        account_id_field=schema.account_id_field,
+        streams=[
+            pb.Stream(name=stream.name, description=stream.description) for stream in schema.streams
+        ],
+        event_mappings=[
+            pb.EventMapping(
+                event_type=mapping.event_type, product_event_type=mapping.product_event_type
+            )
+            for mapping in schema.event_mappings
+        ],
     )
+    for problem in _schema_rules.problems(message):
+        raise ValueError(problem)
+    return message
 
 
 def capabilities_message(
@@ -120,8 +134,8 @@ def _action(action: remediation.Action, pb: Any) -> capabilities_pb2.Remediation
     )
 
 
-def _interface() -> common_pb2.Interface:
-    return common_pb2.Interface(minor=INTERFACE_MINOR)
+def _interface(*features: str) -> common_pb2.Interface:
+    return common_pb2.Interface(minor=INTERFACE_MINOR, features=features)
 
 
 def _hint(hint: declarations.SeverityHint) -> Any:
