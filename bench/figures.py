@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ class Figure:
     Attributes:
         name: what was measured.
         value: the measured number.
-        unit: `x` for a ratio, `/s` for a rate.
+        unit: `x` for a ratio, `/s` for a rate, ` µs` for a time.
         at_most: the highest value that is good.
         at_least: the lowest value that is good; with neither, it is only reported.
         detail: the medians behind it.
@@ -48,7 +50,8 @@ class Figure:
 
     def row(self, width: int) -> str:
         """The line, with the name filled up to so many characters."""
-        value = f"{self.value:.2f}x" if self.unit == "x" else f"{self.value:,.0f}{self.unit}"
+        digits = 0 if self.unit == "/s" else 2
+        value = f"{self.value:,.{digits}f}{self.unit}"
         bound, kept = "", "      "
         if self.bound is not None:
             side = "at least" if self.at_most is None else "at most"
@@ -72,6 +75,12 @@ def paired(
     """The medians of two measurements that take turns; the first round only warms up."""
     pairs = [(measured(), compared()) for _ in range(rounds + 1)][1:]
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+
+
+def processor_s(pid: int) -> float:
+    """Seconds of processor time that a process has taken so far (proc(5), `/proc/pid/stat`)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def in_ms(ours_s: float, other_s: float) -> str:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import unary
 from clearance import clearing
 from figures import TIMEOUT_S, Figure, in_ms
 
@@ -43,7 +44,6 @@ APERIO: Final = Path(sys.executable).with_name("aperio")
 PLUGIN_ID: Final = "bench/go-bench"
 EVENTS: Final = 1_000_000
 PLAIN_EVENTS: Final = 200_000  # it is only reported, and slower
-CALLS: Final = 2_000
 # As `plugin build` compiles a Go plugin.
 BUILD: Final = ("build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=")
 MANIFEST: Final = f"""\
@@ -92,7 +92,7 @@ async def _all(bench: Bench, development: DevelopmentBuild, receipt: Receipt) ->
     return [
         await launch_figure(bench, development),
         await sealed_figure(bench, receipt),
-        await unary_figure(bench, receipt),
+        *await unary_figures(bench, receipt),
         *await sync_figures(bench, receipt, plain),
     ]
 
@@ -230,26 +230,28 @@ async def sealed_figure(bench: Bench, receipt: Receipt) -> Figure:
     )
 
 
-async def unary_figure(bench: Bench, receipt: Receipt) -> Figure:
-    """The median of many calls of Schema, one after the other."""
+async def unary_figures(bench: Bench, receipt: Receipt) -> list[Figure]:
+    """The median of many calls of Schema, one after the other: by a Go host, by gRPC alone."""
     binary = receipt.files / "bin" / receipt.entrypoint
     ours, theirs = [], []
     async with launch(bench.clear(receipt), bench.options, lambda _record: None) as plugin:
         for _ in range(bench.rounds + 1):
             ours.append(await _unary_p50(plugin))
-            theirs.append(await bench.host.ask_aside("unary", binary, str(CALLS)))
+            theirs.append(await bench.host.ask_aside("unary", binary, str(unary.CALLS)))
+        to_bare = await unary.bare_figure(plugin, "Go plugin")
     first, second = statistics.median(ours[1:]), statistics.median(theirs[1:])
-    return Figure(
-        name=f"Go plugin: p50 of {CALLS:,} calls of Schema, to a Go host",
+    to_host = Figure(
+        name=f"Go plugin: p50 of {unary.CALLS:,} calls of Schema, to a Go host",
         value=first / second,
         at_most=3.0,
         detail=f"{first * 1e6:.0f} µs to {second * 1e6:.0f} µs",
     )
+    return [to_host, to_bare]
 
 
 async def _unary_p50(plugin: RunningPlugin) -> float:
     connector, took = plugin.connector, []
-    for _ in range(CALLS):
+    for _ in range(unary.CALLS):
         began_s = time.perf_counter()
         await connector.schema(Invocation())
         took.append(time.perf_counter() - began_s)

@@ -27,10 +27,11 @@ from typing import TYPE_CHECKING
 import egress_figures
 import go_figures
 import trust_figures
+import unary
 from clearance import clearing
-from figures import TIMEOUT_S, Figure, in_ms, paired, run
+from figures import TIMEOUT_S, Figure, in_ms, paired, processor_s, run
 
-from aperio_cli.host.calls.envelopes import Origin, Stamper
+from aperio_cli.host.calls.envelopes import Origin, Stamper, lines_of
 from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.launch import LaunchOptions, RunningPlugin, launch
 from aperio_cli.models.plugin_id import PluginRef
@@ -46,6 +47,8 @@ HERE = Path(__file__).resolve().parent
 APERIO = Path(sys.executable).with_name("aperio")
 BARE_PYTHON = (sys.executable, "-S", "-E", "-c", "pass")
 EVENTS = 100_000
+PIPED_EVENTS = 400_000  # half a second of them is the start of aperio and the plugin
+BENCH_PLUGIN = "bench/bench-connector"
 INSTALLED = 100
 
 
@@ -113,12 +116,17 @@ async def sync_figures(
 ) -> list[Figure]:
     """Events a second, against the same generator printing JSON lines into a pipe."""
     rates: dict[str, list[float]] = {"pipe": [], "api": [], "ndjson": [], "bytes": []}
+    took: dict[str, list[float]] = {"plugin": [], "host": []}
     async with launch(clear(), options, lambda _record: None) as plugin:
         for _ in range(rounds + 1):
-            rates["pipe"].append(await asyncio.to_thread(_pipe_rate))
+            rates["pipe"].append(await asyncio.to_thread(_pipe_rate, EVENTS))
             rates["api"].append(await _rate(_to_api, plugin, "dict"))
+            before = processor_s(plugin.pid), time.process_time()
             rates["ndjson"].append(await _rate(_to_ndjson, plugin, "dict"))
+            took["plugin"].append((processor_s(plugin.pid) - before[0]) / EVENTS)
+            took["host"].append((time.process_time() - before[1]) / EVENTS)
             rates["bytes"].append(await _rate(_to_api, plugin, "bytes"))
+        called = await unary.bare_figure(plugin, "Python plugin")
     median = {name: statistics.median(values[1:]) for name, values in rates.items()}
 
     def ratio(name: str, title: str, bound: float) -> Figure:
@@ -135,20 +143,52 @@ async def sync_figures(
             unit="/s",
             at_least=120_000,
         ),
+        *(
+            Figure(
+                name=f"processor time an event, dicts as NDJSON: the {side}",
+                value=statistics.median(seconds[1:]) * 1e6,
+                unit=" µs",
+            )
+            for side, seconds in took.items()
+        ),
+        called,
     ]
 
 
-def _pipe_rate() -> float:
+def whole_path_figure(environment: dict[str, str], rounds: int) -> Figure:
+    """`plugin run … sync` into a pipe that we read, its start included."""
+    command = (str(APERIO), "plugin", "run", BENCH_PLUGIN, "sync")
+    settings = ("--set", f"count={PIPED_EVENTS}", "--set", "records=dict")
+    ours, pipe = paired(
+        lambda: _lines_rate((*command, *settings), PIPED_EVENTS, environment),
+        lambda: _pipe_rate(PIPED_EVENTS),
+        rounds,
+    )
+    return Figure(
+        name=f"plugin run of {PIPED_EVENTS:,} dicts into a pipe, to json.dumps into one",
+        value=ours / pipe,
+        at_least=1.0,
+        detail=f"{ours:,.0f}/s to {pipe:,.0f}/s",
+    )
+
+
+def _pipe_rate(count: int) -> float:
     """The generator of the plugin, printing `json.dumps` lines that we read."""
+    return _lines_rate((sys.executable, "-B", str(HERE / "events.py"), str(count)), count)
+
+
+def _lines_rate(
+    command: tuple[str, ...], expected: int, environment: dict[str, str] | None = None
+) -> float:
+    """Lines a second that a program prints, from its start to its end."""
     began_s = time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, "-B", str(HERE / "events.py"), str(EVENTS)], stdout=subprocess.PIPE
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
-        lines = process.stdout or ()
-        count = sum(1 for _ in lines)
-    if count != EVENTS:
-        raise RuntimeError(f"{count} lines")
-    return EVENTS / (time.perf_counter() - began_s)
+        count = sum(1 for _ in process.stdout or ())
+    if count != expected or process.returncode:
+        raise RuntimeError(f"{count} lines, exit status {process.returncode}")
+    return count / (time.perf_counter() - began_s)
 
 
 async def _rate(
@@ -180,7 +220,7 @@ async def _to_ndjson(plugin: RunningPlugin, invocation: Invocation) -> int:
     with open(os.devnull, "wb") as sink:  # noqa: ASYNC230, PTH123 - the null device does not block
         async for message in plugin.connector.sync(invocation):
             events, _ = stamper.stamp(message.batch)
-            sink.write(b"".join(event.line for event in events))
+            sink.write(lines_of(events))
             count += len(events)
     return count
 
@@ -251,11 +291,12 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
     prepare(folder, environment)
     paths = find_paths(environment)
     store = Store(paths)
-    receipt = store.get(PluginRef.parse("bench/bench-connector"))
+    receipt = store.get(PluginRef.parse(BENCH_PLUGIN))
     options = LaunchOptions(runtime_base(os.environ), store=store)
     clear = functools.partial(clearing(environment), receipt)
     figures = asyncio.run(_plugin_figures(clear, options, rounds))
     figures = [*quick_answers(environment, rounds * 3), *figures]
+    figures.append(whole_path_figure(environment, rounds))
     figures.append(box_figure(rounds))
     figures += egress_figures.measure(rounds)
     figures += trust_figures.measure(folder / "trust", environment, rounds * 2)

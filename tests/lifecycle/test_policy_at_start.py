@@ -16,6 +16,7 @@ import pytest
 from aperio_cli import clock
 from aperio_cli.config import load_config
 from aperio_cli.errors.trust import PublisherUnknown
+from aperio_cli.host.calls.envelopes import lines_of
 from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.calls.sync import SyncSummary
 from aperio_cli.host.launch import LaunchOptions, launch
@@ -337,7 +338,7 @@ def test_operations_run_on_a_loop_of_the_callers_own(
     lines: list[bytes] = []
 
     async def accept(batch: Sequence[Outbound]) -> None:
-        lines.extend(event.line for event in batch)
+        lines.extend(lines_of(batch).splitlines(keepends=True))
 
     async def main() -> tuple[object, ...]:
         target = find_target(collaborators, HELLO)

@@ -9,6 +9,7 @@ import pytest
 
 from aperio_cli.data.state import StateDatabase
 from aperio_cli.errors.running import PluginCrashed, PluginFault
+from aperio_cli.host.calls.envelopes import lines_of
 from aperio_cli.host.calls.letters import DeadLetter
 from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.host.calls.sync import ProgressMade, SyncTask, sync_connector
@@ -43,7 +44,7 @@ class Told:
         self.error: PluginFault | None = None
 
     async def accept(self, events: Sequence[Outbound]) -> None:
-        self.lines += [event.line for event in events]
+        self.lines += lines_of(events).splitlines(keepends=True)
 
 
 def sync(host: Host, state: StateDatabase, mode: str, **settings: object) -> Told:

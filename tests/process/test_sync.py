@@ -28,7 +28,7 @@ from aperio_cli.errors.running import (
     TokenRefused,
     TokenUrlRefused,
 )
-from aperio_cli.host.calls.envelopes import Outbound
+from aperio_cli.host.calls.envelopes import Outbound, lines_of
 from aperio_cli.host.calls.letters import DeadLetter
 from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.host.calls.sync import (
@@ -79,7 +79,7 @@ class Sink:
     async def __call__(self, events: Sequence[Outbound]) -> None:
         if len(self.lines) + len(events) > self._breaks_after:
             raise BrokenPipeError
-        self.lines += [event.line for event in events]
+        self.lines += lines_of(events).splitlines(keepends=True)
 
     def envelopes(self) -> list[dict[str, Any]]:
         return [json.loads(line)["envelope"] for line in self.lines]

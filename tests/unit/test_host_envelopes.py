@@ -19,6 +19,7 @@ from aperio_cli.host.calls.envelopes import (
     Stamper,
     envelope_id,
     format_time,
+    lines_of,
     netstrings,
 )
 from aperio_cli.host.calls.json_text import one_line_object
@@ -314,17 +315,26 @@ def test_a_dead_letter_says_where_to_find_it(message: dict[str, Any], said: str)
 def test_lines_are_ndjson_one_for_each_event() -> None:
     batch = connector_pb2.EventBatch(events=[event(), event(source_event_id="e2")])
 
-    lines = [made.line for made in Stamper(ORIGIN).stamp(batch)[0]]
+    lines = lines_of(Stamper(ORIGIN).stamp(batch)[0]).splitlines(keepends=True)
 
     assert [json.loads(line)["type"] for line in lines] == ["event", "event"]
     assert all(line.endswith(b"}\n") and line.count(b"\n") == 1 for line in lines)
+    assert lines_of([]) == b""
+
+
+def test_the_first_second_of_1970_is_a_time_where_it_is_said() -> None:
+    made = event()
+    made.occurred_at.seconds = 0
+    assert b'"occurred_at":"1970-01-01T00:00:00Z"' in stamp(made)
+    made.ClearField("occurred_at")
+    assert buried(made).reason.startswith("expected occurred_at: a time")
 
 
 # ── reading them again ────────────────────────────────────────────────────────────────────────────
 
 
 def written(made: connector_pb2.Event) -> bytes:
-    return Stamper(ORIGIN).envelope(made).line
+    return lines_of([Stamper(ORIGIN).envelope(made)])
 
 
 LONGEST = {

@@ -37,8 +37,10 @@ host says. The record's own control characters may become longer, too.
 
 _ACTOR_FIELDS: Final = ("id", "email", "display_name", "type", "ip_address")
 _NANOSECONDS: Final = 1_000_000_000
+_UNSET_TIME: Final = "1970-01-01T00:00:00Z"  # what a Timestamp says that nobody has set
 _LINE_PREFIX: Final = b'{"type":"event","envelope":'
 _LINE_END: Final = b"}\n"
+_BETWEEN_LINES: Final = _LINE_END + _LINE_PREFIX
 
 
 class Outbound(NamedTuple):
@@ -54,10 +56,15 @@ class Outbound(NamedTuple):
     kind: str
     json: bytes
 
-    @property
-    def line(self) -> bytes:
-        r"""What stands for it in a stream: `{"type":"event","envelope":{...}}\n`."""
-        return _LINE_PREFIX + self.json + _LINE_END
+
+def lines_of(envelopes: Sequence[Outbound]) -> bytes:
+    r"""Return what stands for them in a stream: each as `{"type":"event","envelope":{...}}\n`."""
+    texts = [envelope.json for envelope in envelopes]
+    if not texts:
+        return b""
+    texts[0] = _LINE_PREFIX + texts[0]
+    texts[-1] += _LINE_END
+    return _BETWEEN_LINES.join(texts)  # once: a batch is long enough for a copy to be felt
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +155,7 @@ class Stamper:
         for event in batch.events:
             try:
                 envelope = self.envelope(event)
-                self._examine(event)
+                self._examine(event.source_event_id, event.event_type)
                 made.append(envelope)
             except ValueError as error:
                 dead.append(DeadLetter.of_event(event, str(error), self._mask))
@@ -158,16 +165,16 @@ class Stamper:
         """Take note that the sync goes on from its last checkpoint, and repeats what came after."""
         self._rules.restart()
 
-    def _examine(self, event: connector_pb2.Event) -> None:
+    def _examine(self, source_event_id: str, event_type: str) -> None:
         """Hold an event against what the connector promises.
 
         Raises:
             ValueError: it is of another provider.
         """
-        for finding in self._rules.findings(event.source_event_id, event.event_type):
+        for finding in self._rules.findings(source_event_id, event_type):
             if finding.is_breach:
                 raise ValueError(finding.text)
-            self._doubt(event.source_event_id, finding.text)
+            self._doubt(source_event_id, finding.text)
 
     def letter(self, message: connector_pb2.DeadLetter) -> DeadLetter:
         """Return what the plugin says that it cannot pass on."""
@@ -179,35 +186,46 @@ class Stamper:
         Raises:
             ValueError: the event is not as connector.proto says.
         """
-        id_bytes = event.source_event_id.encode()
-        if not 0 < len(id_bytes) <= limits.MAX_ID_BYTES:
-            raise ValueError(f"expected source_event_id: 1 to {limits.MAX_ID_BYTES} bytes")
-        digest = self._id_prefix.copy()
-        digest.update(b"%d:%b" % (len(id_bytes), id_bytes))
-        identity = digest.hexdigest()
-        data = self._json(identity, event).encode()
+        identifier = event.source_event_id
+        identity = self._identity(identifier.encode())
+        data = (
+            f'{{"id":"{identity}{self._constant}{_event_type(event.event_type)}'
+            f',"actor":{_actor(event.actor) if event.HasField("actor") else "null"}'
+            f',"occurred_at":{_occurred_at(event)}'
+            f',"source_event_id":{quote(identifier)}'
+            f',"record":{_record(event.record_json)}'
+            f"{_service_words(event.origin, event.native_event_type)}}}"
+        ).encode()
         if len(data) > MAX_ENVELOPE_BYTES:
             raise ValueError(f"expected an envelope of at most {MAX_ENVELOPE_BYTES} bytes")
         return Outbound(identity, "event", data)
 
-    def _json(self, identity: str, event: connector_pb2.Event) -> str:
-        kind, where, native = event.event_type, event.origin, event.native_event_type
-        if not 0 < len(kind.encode()) <= limits.MAX_NAME_BYTES:
-            raise ValueError(f"expected event_type: 1 to {limits.MAX_NAME_BYTES} bytes")
-        if len(where.encode()) > limits.MAX_NAME_BYTES:
-            raise ValueError(f"expected origin: at most {limits.MAX_NAME_BYTES} bytes")
-        if len(native.encode()) > limits.MAX_NAME_BYTES:
-            raise ValueError(f"expected native_event_type: at most {limits.MAX_NAME_BYTES} bytes")
-        origin = f',"origin":{quote(where)}' if where else ""
-        if native:
-            origin += f',"native_event_type":{quote(native)}'
-        return (
-            f'{{"id":"{identity}{self._constant}{quote(kind)}'
-            f',"actor":{_actor(event.actor) if event.HasField("actor") else "null"}'
-            f',"occurred_at":{_occurred_at(event)}'
-            f',"source_event_id":{quote(event.source_event_id)}'
-            f',"record":{_record(event.record_json)}{origin}}}'
-        )
+    def _identity(self, id_bytes: bytes) -> str:
+        if not 0 < len(id_bytes) <= limits.MAX_ID_BYTES:
+            raise ValueError(f"expected source_event_id: 1 to {limits.MAX_ID_BYTES} bytes")
+        digest = self._id_prefix.copy()
+        digest.update(b"%d:%b" % (len(id_bytes), id_bytes))
+        return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=1024)  # a service has few of them
+def _event_type(name: str) -> str:
+    if not 0 < len(name.encode()) <= limits.MAX_NAME_BYTES:
+        raise ValueError(f"expected event_type: 1 to {limits.MAX_NAME_BYTES} bytes")
+    return quote(name)
+
+
+@functools.lru_cache(maxsize=1024)  # likewise
+def _service_words(origin: str, native_event_type: str) -> str:
+    """Return the members for where an event was read and what the service calls it."""
+    if len(origin.encode()) > limits.MAX_NAME_BYTES:
+        raise ValueError(f"expected origin: at most {limits.MAX_NAME_BYTES} bytes")
+    if len(native_event_type.encode()) > limits.MAX_NAME_BYTES:
+        raise ValueError(f"expected native_event_type: at most {limits.MAX_NAME_BYTES} bytes")
+    members = f',"origin":{quote(origin)}' if origin else ""
+    if native_event_type:
+        members += f',"native_event_type":{quote(native_event_type)}'
+    return members
 
 
 def _actor(actor: connector_pb2.Actor) -> str:
@@ -223,8 +241,8 @@ def _actor(actor: connector_pb2.Actor) -> str:
 
 
 def _occurred_at(event: connector_pb2.Event) -> str:
-    text = format_time(event.occurred_at) if event.HasField("occurred_at") else ""
-    if not text:
+    text = format_time(event.occurred_at)
+    if not text or (text == _UNSET_TIME and not event.HasField("occurred_at")):
         raise ValueError("expected occurred_at: a time in years 1 to 9999")
     return f'"{text}"'
 
@@ -247,7 +265,7 @@ def format_time(moment: Timestamp) -> str:
     if not limits.MIN_SECONDS <= seconds <= limits.MAX_SECONDS or not 0 <= nanos < _NANOSECONDS:
         return ""
     if nanos == 0:
-        return _second_text(seconds) + "Z"
+        return f"{_second_text(seconds)}Z"
     digits = f"{nanos:09d}"
     while digits.endswith("000"):
         digits = digits[:-3]

@@ -72,7 +72,8 @@ def one_line_object(data: bytes) -> str:
     if not _is_plain_object(data) and not _is_object(text):
         raise ValueError("JSON that is no object")
     require_shallow(data, limits.MAX_RECORD_DEPTH)
-    text = escape_controls(text)
+    if not text.isascii():
+        text = escape_controls(text)
     if "\n" in text or "\r" in text:
         return text.replace("\n", " ").replace("\r", " ")
     return text

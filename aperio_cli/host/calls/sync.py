@@ -17,7 +17,7 @@ from aperio_cli import clock
 from aperio_cli.data.state import MAX_CURSOR_BYTES
 from aperio_cli.errors.running import EventNotPassedOn, PluginFault, PluginUnauthenticated
 from aperio_cli.host.answers import understood
-from aperio_cli.host.calls.envelopes import Origin, Promises, Stamper
+from aperio_cli.host.calls.envelopes import Origin, Promises, Stamper, lines_of
 from aperio_cli.host.calls.letters import DeadLetter
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ class WriterSink:
             self._thread = threading.Thread(target=self._work, name="sink", daemon=True)
             self._thread.start()
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._jobs.put((b"".join(event.line for event in events), written))
+        self._jobs.put((lines_of(events), written))
         await written
 
     def _work(self) -> None:

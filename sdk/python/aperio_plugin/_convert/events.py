@@ -15,10 +15,11 @@ from aperio_plugin.limits import (
     MAX_CURSOR_BYTES,
     MAX_ID_BYTES,
     MAX_NAME_BYTES,
-    MAX_RECORD_BYTES,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aperio_plugin.connector import Checkpoint, Event, Progress
 
 _MAX_PROGRESS_TEXT = 1000
@@ -37,47 +38,43 @@ def event_fields(event: Event) -> tuple[dict[str, Any], int]:
         errors.InvalidRecord: a part of it is malformed or too long; the error names the part.
     """
     try:
-        return _event_fields(event)
+        record = _record(event.record)
+        identifier, kind = event.source_event_id, event.event_type
+        origin, native = event.origin, event.native_event_type
+        together = "".join((identifier, kind, origin, native))  # noqa: FLY002 - no text is a TypeError
+        # The common case first: what is ASCII and short needs no closer look.
+        if not (identifier and kind and len(together) <= MAX_NAME_BYTES and together.isascii()):
+            _check_lengths(event)
+        fields: dict[str, Any] = {
+            "source_event_id": identifier,
+            "event_type": kind,
+            "occurred_at": time_fields(event.occurred_at),
+            "origin": origin,
+            "record_json": record,
+            "native_event_type": native,
+        }
+        size = len(record) + _MOST_BESIDE_RECORD
+        if event.actor is not None:
+            fields["actor"], actor_size = _actor_fields(event.actor)
+            size += actor_size
     except Exception as error:  # whatever an odd mapping or text raises
         raise errors.InvalidRecord(_what_is_wrong(event, error)) from error
-
-
-def _event_fields(event: Event) -> tuple[dict[str, Any], int]:
-    record = event.record
-    if not isinstance(record, bytes):
-        record = encode_object(record)
-        if len(record) >= LEAST_DEEP:
-            require_size(record)
-    elif type(record) is not Json:
-        record = checked(record)
-    identifier, kind = event.source_event_id, event.event_type
-    origin, native = event.origin, event.native_event_type
-    # The common case first: what is ASCII and short needs no closer look.
-    if not (
-        "".join((identifier, kind, origin, native)).isascii()  # noqa: FLY002 - no text is a TypeError
-        and 0 < len(identifier) <= MAX_ID_BYTES
-        and 0 < len(kind) <= MAX_NAME_BYTES
-        and len(origin) <= MAX_NAME_BYTES
-        and len(native) <= MAX_NAME_BYTES
-        and len(record) <= MAX_RECORD_BYTES
-    ):
-        _check_lengths(event, record)
-    fields: dict[str, Any] = {
-        "source_event_id": identifier,
-        "event_type": kind,
-        "occurred_at": time_fields(event.occurred_at),
-        "origin": origin,
-        "record_json": record,
-        "native_event_type": native,
-    }
-    size = len(record) + _MOST_BESIDE_RECORD
-    if event.actor is not None:
-        fields["actor"], actor_size = _actor_fields(event.actor)
-        size += actor_size
     return fields, size
 
 
-def _check_lengths(event: Event, record: bytes) -> None:
+def _record(record: Mapping[str, Any] | bytes) -> bytes:
+    """Return a record as JSON that may pass."""
+    if type(record) is Json:
+        return record
+    if isinstance(record, bytes):
+        return checked(record)
+    encoded = encode_object(record)
+    if len(encoded) >= LEAST_DEEP:
+        require_size(encoded)
+    return encoded
+
+
+def _check_lengths(event: Event) -> None:
     for name, value, least, most in (
         ("source_event_id", _utf8("source_event_id", event.source_event_id), 1, MAX_ID_BYTES),
         ("event_type", _utf8("event_type", event.event_type), 1, MAX_NAME_BYTES),
@@ -88,7 +85,6 @@ def _check_lengths(event: Event, record: bytes) -> None:
             0,
             MAX_NAME_BYTES,
         ),
-        ("record", record, 0, MAX_RECORD_BYTES),
     ):
         if len(value) < least:
             raise ValueError(f"{name} is empty")
