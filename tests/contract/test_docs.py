@@ -210,7 +210,23 @@ def test_error_codes_are_the_catalogues(page: Path) -> None:
         page.name == "accept-a-plugin.md"
     ):  # its keys are compared in tests/process/test_accepting.py
         return
-    assert spans - known.keys() - NOT_CODES == set()
+    assert spans - known.keys() - NOT_CODES - codes_of_go_hosts() == set()
+
+
+def codes_of_go_hosts() -> set[str]:
+    """The codes that are the Go host package's own."""
+    sources = (ROOT / "sdk" / "go" / "host").glob("*.go")
+    found = (
+        re.findall(r'^\t?(?:const )?Code\w+ += "(.+)"$', path.read_text(), re.MULTILINE)
+        for path in sources
+    )
+    return {code for codes in found for code in codes}
+
+
+def test_the_page_about_go_servers_has_every_code_of_theirs() -> None:
+    page = DOCS / "how-to" / "load-plugins-in-a-go-server.md"
+    assert codes_of_go_hosts()
+    assert codes_of_go_hosts() <= set(_SPAN.findall(prose(page)))
 
 
 def test_headings_of_the_refusals_are_codes() -> None:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from aperio_cli.host.calls.invocation import Invocation, OpenInvocations
     from aperio_cli.host.wire.channel import Calls
 
-DELIVER_TIMEOUT_S: Final = 300.0
+DELIVER_TIMEOUT_S: Final = 150.0
+"""Half of the lease that the product has on a delivery: none is sent twice because the first try is
+still under way."""
 DEFAULT_BATCH: Final = 256
 """Most envelopes in one Deliver when the plugin states no `max_batch_envelopes`."""
 MAX_BATCH_BYTES: Final = 3 * 1024 * 1024

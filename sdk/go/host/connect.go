@@ -12,25 +12,6 @@ import (
 	"google.golang.org/grpc"
 )
 
-// The services and messages of the plugin interface, under names that a host can import. What each
-// means stands in proto/aperio/plugin/v1; the types of their fields need no name.
-type (
-	ConnectorClient      = pb.ConnectorPluginClient
-	RemediationClient    = pb.RemediationPluginClient
-	DestinationClient    = pb.DestinationPluginClient
-	InvocationContext    = pb.InvocationContext
-	Token                = pb.Token
-	Diagnostics          = pb.Diagnostics
-	SchemaRequest        = pb.SchemaRequest
-	TestRequest          = pb.TestRequest
-	SyncRequest          = pb.SyncRequest
-	OAuthCallbackRequest = pb.OAuthCallbackRequest
-	CapabilitiesRequest  = pb.CapabilitiesRequest
-	ExecuteRequest       = pb.ExecuteRequest
-	DeliverRequest       = pb.DeliverRequest
-	OutboundEnvelope     = pb.OutboundEnvelope
-)
-
 // Declaration is what a plugin of any kind declares: a SchemaResponse or a CapabilitiesResponse.
 type Declaration = settings.Declaration
 
@@ -48,17 +29,17 @@ func PluginConfig(declared Declaration, given map[string]any) ([]byte, error) {
 
 // Connector starts a connector, unless it runs, and waits for a health check. The error is about
 // the start, or says that the plugin is of another kind.
-func Connector(client *plugin.Client) (ConnectorClient, error) {
+func Connector(client *plugin.Client) (pb.ConnectorPluginClient, error) {
 	return connect(client, "connector", pb.NewConnectorPluginClient)
 }
 
 // Remediation is Connector for a remediation.
-func Remediation(client *plugin.Client) (RemediationClient, error) {
+func Remediation(client *plugin.Client) (pb.RemediationPluginClient, error) {
 	return connect(client, "remediation", pb.NewRemediationPluginClient)
 }
 
 // Destination is Connector for a destination.
-func Destination(client *plugin.Client) (DestinationClient, error) {
+func Destination(client *plugin.Client) (pb.DestinationPluginClient, error) {
 	return connect(client, "destination", pb.NewDestinationPluginClient)
 }
 

@@ -65,36 +65,41 @@ func found(t *testing.T, home, version string) *Receipt {
 	return receipt
 }
 
-func TestAnUnchangedVersionIsLaunchedWithACleanEnvironment(t *testing.T) {
+func TestAVersionIsStartedWithACleanEnvironment(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
 	for _, version := range []string{"", "1.2.0"} {
 		receipt := found(t, installed(t, nil), version)
-		config, err := receipt.ClientConfig(Options{RuntimeFolder: "/run/x", HostSocket: "/run/s"})
+		options := Options{RuntimeFolder: "/run/x", HostSocket: "/run/s"}
+		config, err := receipt.ClientConfig(options)
 		if err != nil {
 			t.Fatal(err)
 		}
-		environment := strings.Join(config.Cmd.Env, "\n")
+		made, err := receipt.prepare(options, []string{"COOKIE=1", "PLUGIN_UNIX_SOCKET_DIR=/elsewhere"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		environment := strings.Join(made.command.Env, "\n")
 		if !config.SkipHostEnv || strings.Contains(environment, "hunter2") ||
+			!strings.HasPrefix(environment, "COOKIE=1\n") ||
 			!strings.Contains(environment, "PLUGIN_UNIX_SOCKET_DIR=/run/x\nAPERIO_HOST_SOCKET=/run/s") {
 			t.Errorf("environment %s", environment)
 		}
-		digest := sha256.Sum256([]byte("#!/bin/sh\n"))
-		if string(config.SecureConfig.Checksum) != string(digest[:]) {
-			t.Errorf("checksum %x", config.SecureConfig.Checksum)
+		if wanted := filepath.Join(receipt.Folder, "files", "bin", "box"); made.Name() != wanted {
+			t.Errorf("got %s, want %s", made.Name(), wanted)
 		}
 	}
 }
 
-func TestAPythonPluginIsLaunchedByItsInterpreter(t *testing.T) {
+func TestAPythonPluginIsStartedByItsInterpreter(t *testing.T) {
 	interpreter := map[string]any{"executable": "/usr/bin/python3.11", "tag": "cp311"}
 	receipt := found(t, installed(t, map[string]any{"interpreter": interpreter}), "")
-	config, err := receipt.ClientConfig(Options{RuntimeFolder: "/run/x"})
+	made, err := receipt.prepare(Options{RuntimeFolder: "/run/x"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	start := filepath.Join(receipt.Folder, "files", "bin", "box.py")
 	wanted := "/usr/bin/python3.11 -I -B " + start
-	if got := strings.Join(config.Cmd.Args, " "); got != wanted || config.SecureConfig != nil {
+	if got := strings.Join(made.command.Args, " "); got != wanted {
 		t.Errorf("got %s, want %s", got, wanted)
 	}
 }
@@ -192,6 +197,54 @@ func FuzzReceipt(f *testing.F) {
 			t.Errorf("%q was taken", text)
 		}
 	})
+}
+
+func TestAListHasEveryVersionAndSaysWhatCannotBeRead(t *testing.T) {
+	home := installed(t, map[string]any{
+		"badge": "verified", "platform": "linux/amd64",
+		"signer":     map[string]any{"identity": "alice@example.com"},
+		"rule":       map[string]any{"namespace": "acme", "repository_id": "7"},
+		"exceptions": []any{map[string]any{"rule": "unverified", "until": "2031-12-31"}},
+		"manifest": map[string]any{
+			"scopes": []string{"read"}, "limits": map[string]any{"cpu": 0.5, "memory": "1 GiB"},
+			"permissions": map[string]any{"egress": []string{"api.box.com:443"}},
+		},
+	})
+	plugin := filepath.Join(home, "plugins", "acme", "box-connector")
+	write(t, filepath.Join(plugin, "1.10.0", "receipt.json"), "{}", 0o644)
+	for _, nothing := range []string{"2.0.0", ".aside", "no version"} {
+		write(t, filepath.Join(plugin, nothing, "files", "x"), "", 0o644)
+	}
+	write(t, filepath.Join(home, "plugins", "Not", "an id", "1.0.0", "receipt.json"), "{}", 0o644)
+	listed, err := List(home)
+	if err != nil || len(listed) != 2 {
+		t.Fatalf("got %v, %v", listed, err)
+	}
+	damaged, whole := listed[0], listed[1]
+	if damaged.Version != "1.10.0" || damaged.Receipt != nil || damaged.Problem == nil || damaged.Current {
+		t.Errorf("got %+v", damaged)
+	}
+	receipt := whole.Receipt
+	if !whole.Current || whole.Problem != nil || receipt.Badge != "verified" ||
+		receipt.Signer.Identity != "alice@example.com" || receipt.Rule.RepositoryID != "7" ||
+		receipt.Exceptions[0].Until != "2031-12-31" || receipt.Manifest.Scopes[0] != "read" ||
+		receipt.Manifest.Permissions.Egress[0] != "api.box.com:443" ||
+		receipt.Manifest.Limits.CPU != "0.5" || receipt.Manifest.Limits.Memory != "1 GiB" {
+		t.Errorf("got %+v", receipt)
+	}
+	if listed, err := List(t.TempDir()); err != nil || len(listed) != 0 {
+		t.Errorf("an empty home has %v, %v", listed, err)
+	}
+}
+
+func TestACurrentVersionOfANewerFormIsNotGuessed(t *testing.T) {
+	home := installed(t, nil)
+	write(t, filepath.Join(home, "plugins", "acme", "box-connector", "current.json"),
+		`{"schema": 2, "version": "1.2.0"}`, 0o644)
+	if _, err := Find(home, id, ""); err == nil {
+		t.Error("it was taken")
+	}
+	found(t, home, "1.2.0")
 }
 
 func TestAPluginsConfigIsWithoutTheClientsSecret(t *testing.T) {

@@ -37,14 +37,16 @@ const (
 	wirePatience  = 200 * time.Millisecond
 
 	hostCheckInterval = 500 * time.Millisecond
-	lifelineVariable  = "APERIO_HOST_LIFELINE"
 )
+
+// LifelineVariable names the descriptor of a pipe whose end means that the host is gone.
+const LifelineVariable = "APERIO_HOST_LIFELINE"
 
 // handedOver are the variables of the handshake: programs that the plugin starts must not take
 // themselves for plugins.
 var handedOver = []string{
 	"PLUGIN_CLIENT_CERT", "PLUGIN_MAX_PORT", "PLUGIN_MIN_PORT", "PLUGIN_PROTOCOL_VERSIONS",
-	"PLUGIN_UNIX_SOCKET_DIR", "PLUGIN_UNIX_SOCKET_GROUP", lifelineVariable,
+	"PLUGIN_UNIX_SOCKET_DIR", "PLUGIN_UNIX_SOCKET_GROUP", LifelineVariable,
 }
 
 // parent is taken as early as possible: the host may end while the plugin is starting.
@@ -80,7 +82,7 @@ type process struct {
 // GRPCServer registers the service; go-plugin calls it when it has read the environment.
 func (p *process) GRPCServer(_ *plugin.GRPCBroker, server *grpc.Server) error {
 	p.service.Register(server, p.runtime)
-	lifeline := openLifeline(os.Getenv(lifelineVariable))
+	lifeline := openLifeline(os.Getenv(LifelineVariable))
 	for _, name := range append(handedOver, Handshake.MagicCookieKey) {
 		if err := os.Unsetenv(name); err != nil {
 			return fmt.Errorf("clear %s: %w", name, err)

@@ -3,18 +3,21 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
+	"github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"github.com/writer/aperio-plugin-go/host"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 type seen struct {
@@ -25,24 +28,49 @@ type seen struct {
 	EventIDs    []string          `json:"event_ids"`
 	Records     []json.RawMessage `json:"records"`
 	Cursors     []string          `json:"cursors"`
-	PID         int               `json:"pid"`
+	Tokens      int               `json:"tokens"`
+	PID         string            `json:"pid"`
 	Exited      bool              `json:"exited"`
+}
+
+type server struct {
+	home, id string
+	options  host.Options
+	call     *pluginv1.InvocationContext
+	tokens   []string
+	stays    bool
 }
 
 func main() {
 	home := flag.String("home", "", "home of aperio")
 	id := flag.String("id", "", "id of the connector")
+	lists := flag.Bool("list", false, "tell what is installed, and start nothing")
 	runtime := flag.String("runtime", "", "private folder of the plugin")
+	organization := flag.String("org", "", "for whom it is started")
+	caller := flag.String("caller", "local", "for whom it is called")
 	config := flag.String("config", "{}", "its configuration, JSON")
-	token := flag.String("token", "", "access token")
+	tokens := flag.String("tokens", "", "access tokens, one after the other")
+	stays := flag.Bool("stay", false, "say when it runs, and stop it when stdin ends")
 	flag.Parse()
-	call := &host.InvocationContext{
-		OrganizationId: "org", IntegrationId: "int", InvocationId: "inv", ConfigJson: []byte(*config),
+	asked := server{home: *home, id: *id, stays: *stays}
+	asked.options = host.Options{
+		RuntimeFolder: *runtime,
+		Organization:  *organization,
+		Logger:        hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: os.Stderr, JSONFormat: true}),
 	}
-	if *token != "" {
-		call.Token = &host.Token{Value: *token}
+	asked.call = &pluginv1.InvocationContext{
+		OrganizationId: *caller, IntegrationId: "int", InvocationId: "inv", ConfigJson: []byte(*config),
 	}
-	result, err := run(*home, *id, *runtime, call)
+	if *tokens != "" {
+		asked.tokens = strings.Split(*tokens, ",")
+	}
+	var result any
+	var err error
+	if *lists {
+		result, err = host.List(*home)
+	} else {
+		result, err = asked.run()
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -52,14 +80,12 @@ func main() {
 	}
 }
 
-func run(home, id, runtime string, call *host.InvocationContext) (*seen, error) {
-	receipt, err := host.Find(home, id, "")
+func (s *server) run() (*seen, error) {
+	receipt, err := host.Find(s.home, s.id, "")
 	if err != nil {
 		return nil, err
 	}
-	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: os.Stderr, JSONFormat: true})
-	options := host.Options{RuntimeFolder: runtime, Logger: logger}
-	settings, err := receipt.ClientConfig(options)
+	settings, err := receipt.ClientConfig(s.options)
 	if err != nil {
 		return nil, err
 	}
@@ -69,10 +95,13 @@ func run(home, id, runtime string, call *host.InvocationContext) (*seen, error) 
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
-	result := &seen{PID: client.ReattachConfig().Pid}
-	if err := result.ask(ctx, connector, call); err != nil {
+	result := &seen{PID: client.ID()}
+	if s.stays {
+		fmt.Println(result.PID)
+		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+	} else if err := s.ask(ctx, connector, result); err != nil {
 		return nil, err
 	}
 	client.Kill()
@@ -80,40 +109,55 @@ func run(home, id, runtime string, call *host.InvocationContext) (*seen, error) 
 	return result, nil
 }
 
-func (s *seen) ask(
-	ctx context.Context, connector host.ConnectorClient, call *host.InvocationContext,
+func (s *server) ask(
+	ctx context.Context, connector pluginv1.ConnectorPluginClient, result *seen,
 ) error {
-	schema, err := connector.Schema(ctx, &host.SchemaRequest{})
+	schema, err := connector.Schema(ctx, &pluginv1.SchemaRequest{})
 	if err != nil {
 		return fmt.Errorf("schema: %w", err)
 	}
-	s.Provider = schema.GetProvider()
-	tested, err := connector.TestConnection(ctx, &host.TestRequest{Context: call})
-	if err != nil {
+	result.Provider = schema.GetProvider()
+	if len(s.tokens) > 0 {
+		s.call.Token = &pluginv1.Token{Value: s.tokens[0]}
+	}
+	tested, err := connector.TestConnection(ctx, &pluginv1.TestRequest{Context: s.call})
+	if err != nil && status.Code(err) != codes.Unimplemented {
 		return fmt.Errorf("test: %w", err)
 	}
-	s.OK, s.Account = tested.GetOk(), tested.GetAccount()
+	result.OK, result.Account = tested.GetOk(), tested.GetAccount()
 	for _, diagnostic := range tested.GetDiagnostics() {
-		s.Diagnostics = append(s.Diagnostics, diagnostic.GetSummary())
+		result.Diagnostics = append(result.Diagnostics, diagnostic.GetSummary())
 	}
-	stream, err := connector.Sync(ctx, &host.SyncRequest{Context: call})
+	err = host.Sync(ctx, connector, &pluginv1.SyncRequest{Context: s.call}, s.next(result), result.take)
 	if err != nil {
-		return fmt.Errorf("sync: %w", err)
+		diagnostics, wait := host.DiagnosticsOf(err)
+		for _, each := range diagnostics {
+			err = fmt.Errorf("%w; %s says: %s", err, wait, each.GetSummary())
+		}
+		return fmt.Errorf("sync after %v: %w", result.Cursors, err)
 	}
-	for {
-		message, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("sync: %w", err)
-		}
-		for _, event := range message.GetBatch().GetEvents() {
-			s.EventIDs = append(s.EventIDs, event.GetSourceEventId())
-			s.Records = append(s.Records, event.GetRecordJson())
-		}
-		if checkpoint := message.GetCheckpoint(); checkpoint != nil {
-			s.Cursors = append(s.Cursors, string(checkpoint.GetCursor()))
-		}
+	return nil
+}
+
+// next gives one token after the other; the last again and again.
+func (s *server) next(result *seen) host.Tokens {
+	if len(s.tokens) == 0 {
+		return nil
 	}
+	return func(context.Context) (*pluginv1.Token, error) {
+		result.Tokens++
+		value := s.tokens[min(result.Tokens, len(s.tokens))-1]
+		return &pluginv1.Token{Value: value}, nil
+	}
+}
+
+func (s *seen) take(message *pluginv1.SyncEvent) error {
+	for _, event := range message.GetBatch().GetEvents() {
+		s.EventIDs = append(s.EventIDs, event.GetSourceEventId())
+		s.Records = append(s.Records, event.GetRecordJson())
+	}
+	if checkpoint := message.GetCheckpoint(); checkpoint != nil {
+		s.Cursors = append(s.Cursors, string(checkpoint.GetCursor()))
+	}
+	return nil
 }

@@ -103,6 +103,10 @@ func (wilful) Sync(request *connector.SyncRequest, stream *connector.Stream) err
 		panic("s3cret")
 	case "unauthenticated":
 		return &aperio.Error{Cause: aperio.Unauthenticated, Summary: "the token has expired"}
+	case "rate-limited":
+		return &aperio.Error{
+			Cause: aperio.RateLimited, Summary: "too many requests", RetryAfter: 30 * time.Second,
+		}
 	}
 	return nil
 }

@@ -1,0 +1,172 @@
+package host
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Receipt is the record of one installed version: every key of its receipt.json. What an earlier
+// aperio did not write is the zero value.
+type Receipt struct {
+	Schema     string `json:"schema"`
+	ID         string `json:"id"`
+	Version    string `json:"version"`
+	Kind       string `json:"kind"`
+	Entrypoint string `json:"entrypoint"`
+	Protocol   string `json:"protocol"`
+	Provider   string `json:"provider"`
+	// Platform is such as linux/amd64.
+	Platform string `json:"platform"`
+	// ArtifactSHA256 and TreeDigest are of what was unpacked, and of files.sha256.
+	ArtifactSHA256 string    `json:"artifact_sha256"`
+	TreeDigest     string    `json:"tree_digest"`
+	InstalledAt    time.Time `json:"installed_at"`
+	// Badge is official, verified, community, local or unsigned.
+	Badge string `json:"badge"`
+	// Signer, Rule and Proof say why it was admitted at install: nil, all three, for an Exception.
+	Signer    *Signer    `json:"signer"`
+	Rule      *Rule      `json:"rule"`
+	Proof     *Proof     `json:"proof"`
+	Exception *Exception `json:"exception"`
+	// Exceptions are further ones that it took, such as from having a verified publisher.
+	Exceptions []Exception `json:"exceptions"`
+	// IndexSerial is the edition of the index that offered it; nil: it did not say.
+	IndexSerial *int64 `json:"index_serial"`
+	Source      string `json:"source"`
+	// StateOwner is whose stored state it uses.
+	StateOwner string `json:"state_owner"`
+	// Interpreter executes a Python plugin; nil for a binary.
+	Interpreter *Interpreter `json:"interpreter"`
+	// Manifest is what it declares.
+	Manifest Manifest `json:"manifest"`
+
+	// Folder is where the version stands; it is absolute.
+	Folder string `json:"-"`
+	// Digest is the sha256, hex, of the bytes that it was read from.
+	Digest string `json:"-"`
+
+	home string
+}
+
+// Signer is who signed an artifact, as the certificate says.
+type Signer struct {
+	Domain            string            `json:"domain"`
+	Identity          string            `json:"identity"`
+	Issuer            string            `json:"issuer"`
+	SignedAt          time.Time         `json:"signed_at"`
+	CertificateSHA256 string            `json:"certificate_sha256"`
+	Claims            map[string]string `json:"claims"`
+	FurtherDomains    []string          `json:"further_domains"`
+}
+
+// Rule is the operator's rule that admitted a signer; which of its keys are set depends on whom it
+// names, as in config.toml.
+type Rule struct {
+	Namespace         string `json:"namespace"`
+	Domain            string `json:"domain"`
+	Identity          string `json:"identity"`
+	Issuer            string `json:"issuer"`
+	Plugin            string `json:"plugin"`
+	Tier              string `json:"tier"`
+	ValidFrom         string `json:"valid_from"`
+	ValidUntil        string `json:"valid_until"`
+	CI                string `json:"ci"`
+	Repository        string `json:"repository"`
+	RepositoryID      string `json:"repository_id"`
+	OwnerID           string `json:"owner_id"`
+	Workflow          string `json:"workflow"`
+	Ref               string `json:"ref"`
+	Runner            string `json:"runner"`
+	SignerWorkflow    string `json:"signer_workflow"`
+	RequireProvenance bool   `json:"require_provenance"`
+	Builder           string `json:"builder"`
+	SourceRepository  string `json:"source_repository"`
+}
+
+// Proof is what the bundle proved at install.
+type Proof struct {
+	// Form is signature, or statement that names the artifact among its subjects.
+	Form string `json:"form"`
+	Root struct {
+		Name   string `json:"name"`
+		SHA256 string `json:"sha256"`
+		Origin string `json:"origin"`
+		AsOf   string `json:"as_of"`
+	} `json:"root"`
+	LogEntry *struct {
+		Log      string `json:"log"`
+		Index    int64  `json:"index"`
+		TreeSize int64  `json:"tree_size"`
+	} `json:"log_entry"`
+	Attestations []struct {
+		PredicateType string `json:"predicate_type"`
+		Signer        Signer `json:"signer"`
+		Provenance    *struct {
+			Builder          string `json:"builder"`
+			BuildType        string `json:"build_type"`
+			SourceRepository string `json:"source_repository"`
+			SourceSHA        string `json:"source_sha"`
+			Invocation       string `json:"invocation"`
+		} `json:"provenance"`
+	} `json:"attestations"`
+}
+
+// Exception is a rule that the operator does not ask of a plugin until the end of a day.
+type Exception struct {
+	// Plugin is the id, with the version if it is about one; empty for one of the command line.
+	Plugin string `json:"plugin"`
+	// Rule is unsigned, unverified or limit:NAME.
+	Rule string `json:"rule"`
+	// Until is the last day on which it holds, such as 2031-12-31.
+	Until  string `json:"until"`
+	Reason string `json:"reason"`
+	// Source is the configuration file that states it; empty when a receipt does.
+	Source string `json:"source"`
+}
+
+// Interpreter is the Python that a plugin was installed for.
+type Interpreter struct {
+	Executable string `json:"executable"`
+	Version    string `json:"version"`
+	Tag        string `json:"tag"`
+	BasePrefix string `json:"base_prefix"`
+}
+
+// Manifest is what a plugin declares of itself (docs/reference/manifest.md).
+type Manifest struct {
+	Schema      string `json:"schema"`
+	ID          string `json:"id"`
+	Version     string `json:"version"`
+	Kind        string `json:"kind"`
+	Provider    string `json:"provider"`
+	Name        string `json:"name"`
+	Description string `json:"description"`
+	License     string `json:"license"`
+	Homepage    string `json:"homepage"`
+	Source      string `json:"source"`
+	Protocol    string `json:"protocol"`
+	Runtime     struct {
+		Language string   `json:"language"`
+		Tags     []string `json:"tags"`
+	} `json:"runtime"`
+	Entrypoint  string   `json:"entrypoint"`
+	Scopes      []string `json:"scopes"`
+	Permissions struct {
+		Egress           []string `json:"egress"`
+		EgressFromConfig []struct {
+			Field  string `json:"field"`
+			Suffix string `json:"suffix"`
+			Port   int    `json:"port"`
+		} `json:"egress_from_config"`
+	} `json:"permissions"`
+	// Limits are what it asks for; this package enforces none of them.
+	Limits struct {
+		Memory    string      `json:"memory"`
+		CPU       json.Number `json:"cpu"`
+		Processes int         `json:"processes"`
+		OpenFiles int         `json:"open_files"`
+		Tmp       string      `json:"tmp"`
+	} `json:"limits"`
+	// State is whether it uses the key-value store.
+	State bool `json:"state"`
+}
