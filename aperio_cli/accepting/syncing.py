@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from aperio_plugin.wire import event_rules
+
 from aperio_cli.accepting.bench import CALL_S, in_time
 from aperio_cli.accepting.checks import Check
 from aperio_cli.accepting.verdicts import CheckFailed, CheckSkipped, expect
@@ -45,16 +47,20 @@ class _Reading:
         letters: dead ones, as the plugin told them.
         checkpoints: cursors, each with the number of events before it.
         doubts: about events that would be passed on; the first 5.
+        warnings: about what the service says, which the plugin's author cannot change.
     """
 
     ids: list[str] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
     checkpoints: list[tuple[int, bytes]] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def doubt(self, source_event_id: str, why: str) -> None:
         """Note a doubt about an event."""
-        if len(self.doubts) < MOST_DOUBTS:
+        if why == event_rules.NUL_DOUBT:
+            self.warnings.append(f"event {source_event_id!r}: {why}")
+        elif len(self.doubts) < MOST_DOUBTS:
             self.doubts.append(f"event {source_event_id!r}: {why}")
 
 
@@ -127,7 +133,9 @@ async def _events(bench: Bench) -> str:
     expect(not reading.doubts, "\n".join(reading.doubts))
     found = f"{len(reading.ids)} events, {len(reading.checkpoints)} checkpoints, all within bounds"
     letters = [str(letter) for letter in reading.letters]
-    return f"{found}; {len(letters)} dead letters: {'; '.join(letters[:3])}" if letters else found
+    if letters:
+        found += f"; {len(letters)} dead letters: {'; '.join(letters[:3])}"
+    return "\n".join([found, *(f"warning: {text}" for text in reading.warnings)])
 
 
 async def _same_order(bench: Bench) -> str:

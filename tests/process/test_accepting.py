@@ -111,6 +111,8 @@ def test_a_sound_plugin_without_the_sdk_passes_every_check(host: Host, kind: str
     assert [v for v in report.verdicts if v.outcome is not Outcome.PASSED] == []
     assert [v.key for v in report.verdicts] == [c.key for c in CHECKS if kind in c.kinds]
     assert report.passed
+    warnings = [v.key for v in report.verdicts if "warning: event 'e19': record" in v.evidence]
+    assert warnings == (["events"] if kind == "connector" else [])
 
 
 # One broken plugin takes seconds, because checks wait for what must not happen. These stand for all

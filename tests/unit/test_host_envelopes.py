@@ -10,12 +10,14 @@ import pytest
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 from aperio_plugin.limits import MAX_CURSOR_BYTES, MAX_RECORD_BYTES
 from aperio_plugin.limits import MAX_RECORD_DEPTH as MAX_DEPTH
+from aperio_plugin.wire import event_rules
 
 from aperio_cli.data import state
 from aperio_cli.host.calls.envelopes import (
     MAX_ENVELOPE_BYTES,
     Origin,
     Outbound,
+    Promises,
     Stamper,
     envelope_id,
     format_time,
@@ -87,6 +89,35 @@ def test_an_event_passes_up_to_the_limits_that_plugins_keep_to(case: dict[str, A
     except ValueError:
         passes = False
     assert passes is case["passes"]
+
+
+def cases_of(name: str) -> list[Any]:
+    found = json.loads((ROOT / "sdk/testdata" / name).read_text(encoding="utf-8"))["cases"]
+    return [pytest.param(case, id=case["name"]) for case in found]
+
+
+@pytest.mark.parametrize("case", cases_of("actors.json"))
+def test_an_actor_of_a_plugin_without_the_sdk_is_cut_visibly(case: dict[str, Any]) -> None:
+    made = event(actor=connector_pb2.Actor(id="u1", display_name=expanded(case["text"])))
+
+    shown = json.loads(stamp(made))["actor"]
+
+    wanted = expanded(case["expect"])
+    assert shown == {"id": "u1"} | ({"display_name": wanted} if wanted else {})
+
+
+@pytest.mark.parametrize("case", cases_of("nul.json"))
+def test_what_the_product_cannot_store_is_passed_on_and_told_once(case: dict[str, Any]) -> None:
+    doubts: list[str] = []
+    promises = Promises(doubt=lambda identity, why: doubts.append(f"{identity} {why}"))
+    events = [event(record_json=case["record"].encode(), source_event_id=f"e{n}") for n in (1, 2)]
+
+    passed, dead = Stamper(ORIGIN, promises=promises).stamp(connector_pb2.EventBatch(events=events))
+
+    assert (len(passed), dead) == (2, [])
+    assert json.loads(passed[0].json)["record"] == json.loads(case["record"])
+    told = [f"e1 {event_rules.NUL_DOUBT}"] if case["has_nul"] else []
+    assert doubts == told
 
 
 def test_the_store_takes_the_longest_cursor() -> None:
@@ -257,7 +288,6 @@ def test_a_record_that_is_not_one_json_object_is_a_dead_letter(record: bytes) ->
         ({"event_type": "é" * 65}, "event_type"),
         ({"origin": "x" * 129}, "origin: at most 128 bytes"),
         ({"native_event_type": "é" * 65}, "native_event_type: at most 128 bytes"),
-        ({"actor": connector_pb2.Actor(email="x" * 65537)}, "actor: at most 65536 bytes in all"),
         ({"record_json": padded(MAX_RECORD_BYTES + 1)}, "record_json: at most 1048576 bytes"),
         (
             {"record_json": padded(MAX_RECORD_BYTES, "\x9b".encode())},
@@ -342,7 +372,7 @@ LONGEST = {
     "event_type": "\x7f" * 128,
     "origin": "\x7f" * 128,
     "native_event_type": "\x7f" * 128,
-    "actor": connector_pb2.Actor(id="\x7f" * 32 * 1024, display_name="\x7f" * 32 * 1024),
+    "actor": connector_pb2.Actor(id="\x7f" * 32 * 1024, display_name="\x7f" * 255),
 }
 """What an event may have at most beside its record, each byte of which becomes six."""
 

@@ -64,7 +64,7 @@ type Event struct {
 	Type string
 	// OccurredAt is in the years 1 to 9999 in UTC; aperio.ParseTime reads what services write.
 	OccurredAt time.Time
-	// Actor is who did it; nil when the service does not say. At most 64 KiB in all.
+	// Actor is who did it; nil when the service does not say.
 	Actor *Actor
 	// Origin is where in the service it was read, such as `admin_logs`. At most 128 bytes.
 	Origin string
@@ -76,7 +76,8 @@ type Event struct {
 	Record any
 }
 
-// Actor is who did something; each field may be empty.
+// Actor is who did something; each field may be empty. An event with longer ones passes: what has
+// more than 255 characters is cut, with `…` at its end, and U+0000 becomes U+FFFD. The record has all.
 type Actor struct {
 	// ID is the id in the service.
 	ID string

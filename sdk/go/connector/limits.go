@@ -9,8 +9,10 @@ const (
 	maxRecordDepth = records.MaxLevels // objects and lists inside each other, the record itself included
 	maxIDBytes     = 512
 	maxNameBytes   = 128
-	maxActorBytes  = 64 * 1024 // all texts together
 	maxCursorBytes = 64 * 1024
+
+	// Of each text of an actor, which is cut: what the product's columns hold.
+	maxActorCharacters = 255
 
 	// Of the key of a check or an action, and of the product's word for a type.
 	maxCheckBytes       = 160

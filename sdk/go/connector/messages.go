@@ -49,9 +49,7 @@ func eventMessage(event Event) (*pb.Event, int, error) {
 		NativeEventType: event.NativeType,
 	}
 	if event.Actor != nil {
-		if message.Actor, err = actorMessage(event.Actor); err != nil {
-			return nil, 0, err
-		}
+		message.Actor = actorMessage(event.Actor)
 	}
 	return message, proto.Size(message) + perEventInBatch, nil
 }
@@ -85,22 +83,26 @@ func checkLength(name string, length, most int) error {
 	return nil
 }
 
-// actorMessage gives the message of an actor. What is not UTF-8 is replaced: the record has what
-// the service wrote, here it is for people.
-func actorMessage(actor *Actor) (*pb.Actor, error) {
-	message := &pb.Actor{
-		Id:          mended(actor.ID),
-		Email:       mended(actor.Email),
-		DisplayName: mended(actor.DisplayName),
-		Type:        mended(actor.Type),
-		IpAddress:   mended(actor.IPAddress),
+// actorMessage gives the message of an actor. What is not UTF-8, and U+0000, is replaced, what is
+// too long is cut: the record has what the service wrote, here it is for people.
+func actorMessage(actor *Actor) *pb.Actor {
+	return &pb.Actor{
+		Id:          actorText(actor.ID),
+		Email:       actorText(actor.Email),
+		DisplayName: actorText(actor.DisplayName),
+		Type:        actorText(actor.Type),
+		IpAddress:   actorText(actor.IPAddress),
 	}
-	size := len(message.GetId()) + len(message.GetEmail()) + len(message.GetDisplayName()) +
-		len(message.GetType()) + len(message.GetIpAddress())
-	return message, checkLength("actor", size, maxActorBytes)
 }
 
-func mended(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
+func actorText(text string) string {
+	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+	if len(text) <= maxActorCharacters || utf8.RuneCountInString(text) <= maxActorCharacters {
+		return text
+	}
+	characters := []rune(text)
+	return string(characters[:maxActorCharacters-1]) + "…"
+}
 
 func batchMessage(events []*pb.Event) *pb.SyncEvent {
 	return &pb.SyncEvent{Item: &pb.SyncEvent_Batch{Batch: &pb.EventBatch{Events: events}}}

@@ -41,6 +41,8 @@ type SyncResult struct {
 	Progress []connector.Progress
 	// DeadLetters in order: what was skipped.
 	DeadLetters []DeadLetter
+	// Doubts in order: of events that pass, what somebody may not be able to store.
+	Doubts []string
 	// Messages is how many messages went to the host; a batch of events is one.
 	Messages int
 }
@@ -131,6 +133,10 @@ func (r *SyncResult) take(message *pb.SyncEvent, rules *fitting.Events) error {
 			if len(found) > 0 {
 				said := fmt.Sprintf("event %q: %s", event.GetSourceEventId(), found[0].Text)
 				return &aperio.Error{Cause: aperio.InvalidRecord, Summary: said}
+			}
+			if fitting.HasNUL(event.GetRecordJson()) {
+				doubt := fmt.Sprintf("event %q: %s", event.GetSourceEventId(), fitting.NULDoubt)
+				r.Doubts = append(r.Doubts, doubt)
 			}
 			r.Events = append(r.Events, eventFrom(event))
 		}

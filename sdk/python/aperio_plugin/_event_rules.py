@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from aperio_plugin.limits import MAX_ACTOR_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["EventRules", "Finding"]
+__all__ = ["NUL_DOUBT", "EventRules", "Finding", "actor_text", "has_nul"]
 
 REMEMBERED_IDS: Final = 16_384
 """At least so many ids before an event are compared with its own, and at most twice as many."""
+
+NUL_DOUBT: Final = "record: a text in it has U+0000, which Aperio's server cannot store"
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
+
+
+def actor_text(text: str) -> str:
+    """Return a text of an actor as it may be: cut visibly, without U+0000."""
+    text = text.replace("\0", "\ufffd")
+    if len(text) <= MAX_ACTOR_CHARACTERS:
+        return text
+    return text[: MAX_ACTOR_CHARACTERS - 1] + "\u2026"
+
+
+def has_nul(data: bytes) -> bool:
+    """Return whether a key or a text in JSON has U+0000, which the product's database refuses."""
+    return rb"\u0000" in data and _NUL.search(data) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,9 @@ __all__ = [
 class Actor:
     """Who did something; each attribute may be empty.
 
+    An event with longer ones passes: what has more than 255 characters is cut, with `…` at its
+    end, and U+0000 becomes U+FFFD. The record has all.
+
     Attributes:
         id: id in the service.
         email: mail address.

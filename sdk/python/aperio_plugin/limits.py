@@ -16,8 +16,8 @@ MAX_CHECK_BYTES: Final = 160
 """Of the key of a check, and of an action."""
 MAX_PRODUCT_TYPE_BYTES: Final = 120
 """Of the product's word for the type of an event."""
-MAX_ACTOR_BYTES: Final = 64 * 1024
-"""All texts of an actor together."""
+MAX_ACTOR_CHARACTERS: Final = 255
+"""Of each text of an actor, which is cut: what the product's columns hold."""
 MAX_CURSOR_BYTES: Final = 64 * 1024
 MIN_SECONDS: Final = -62_135_596_800
 """0001-01-01T00:00:00Z, the first second of a Timestamp (google/protobuf/timestamp.proto)."""

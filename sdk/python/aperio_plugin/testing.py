@@ -22,7 +22,7 @@ from aperio_plugin import connector, destination, errors, records, remediation
 from aperio_plugin._connecting import ConnectorService
 from aperio_plugin._convert import answering, declaring, objects
 from aperio_plugin._delivering import DestinationService
-from aperio_plugin._event_rules import EventRules
+from aperio_plugin._event_rules import NUL_DOUBT, EventRules, has_nul
 from aperio_plugin._generated.aperio.plugin.v1 import common_pb2, destination_pb2
 from aperio_plugin._remediating import RemediationService
 from aperio_plugin._services import Call, context_of, failure
@@ -112,6 +112,7 @@ class SyncResult:
             one has what the plugin raised as its `__cause__`.
         messages: how many messages went to the host; a batch of events is one.
         dead_letters: what was skipped, in order.
+        doubts: of events that pass, what somebody may not be able to store, in order.
     """
 
     events: tuple[SyncedEvent, ...]
@@ -120,6 +121,7 @@ class SyncResult:
     error: errors.PluginError | None
     messages: int
     dead_letters: tuple[SyncedDeadLetter, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 class MemoryState(State):
@@ -358,6 +360,7 @@ class _Collected:
         self._checkpoints: list[SyncedCheckpoint] = []
         self._progress: list[connector.Progress] = []
         self._dead_letters: list[SyncedDeadLetter] = []
+        self._doubts: list[str] = []
         self._messages = 0
 
     def take(self, messages: Iterator[connector_pb2.SyncEvent]) -> None:
@@ -375,6 +378,7 @@ class _Collected:
             error,
             self._messages,
             tuple(self._dead_letters),
+            tuple(self._doubts),
         )
 
     def _take(self, message: connector_pb2.SyncEvent) -> None:
@@ -395,6 +399,8 @@ class _Collected:
         for event in batch.events:
             for finding in self._rules.findings(event.source_event_id, event.event_type):
                 raise errors.InvalidRecord(f"event {event.source_event_id!r}: {finding.text}")
+            if has_nul(event.record_json):
+                self._doubts.append(f"event {event.source_event_id!r}: {NUL_DOUBT}")
             self._events.append(_synced(event))
 
 

@@ -356,7 +356,6 @@ RECURSIVE["self"] = RECURSIVE
             {"occurred_at": None},
             "occurred_at: expected a datetime, text or seconds, received NoneType",
         ),
-        ({"actor": Actor(display_name="x" * 65_537)}, "65537 bytes"),
         ({"actor": Actor(email=5)}, "actor.email: expected text, received int"),  # type: ignore[arg-type]  # what an untyped author does
         ({"actor": Actor(email=None)}, "actor.email: expected text, received NoneType"),  # type: ignore[arg-type]  # likewise
         ({"actor": "ann"}, "actor: expected an Actor, received str"),

@@ -237,6 +237,32 @@ def test_a_retry_after_has_one_meaning(case: dict[str, Any]) -> None:
     assert rest.retry_after_s(case["value"], 1_445_412_470) == case["seconds"]
 
 
+def simple_event(**parts: Any) -> connector.Event:
+    return connector.Event(
+        **{"source_event_id": "e1", "event_type": "x.y", "occurred_at": 0, "record": b"{}"} | parts
+    )
+
+
+@pytest.mark.parametrize("case", cases("actors.json"))
+def test_a_text_of_an_actor_is_cut_visibly(case: dict[str, Any]) -> None:
+    made = simple_event(actor=connector.Actor(id="u1", display_name=case["text"]))
+    ((item,), told) = synced(lambda: iter([made]))
+    assert told is None
+    (came,) = item.batch.events
+    assert (came.actor.id, came.actor.display_name) == ("u1", case["expect"])
+
+
+@pytest.mark.parametrize("case", cases("nul.json"))
+def test_a_record_with_nul_passes_and_is_told(case: dict[str, Any]) -> None:
+    made = simple_event(record=case["record"].encode())
+    plugin = Scripted(
+        schema=lambda: connector.Schema(provider="X", name="X"), sync=lambda *_: iter([made])
+    )
+    result = Harness(plugin).sync()
+    assert [event.record_json for event in result.events] == [made.record]
+    assert bool(result.doubts) is case["has_nul"]
+
+
 @pytest.mark.parametrize("case", cases("limits.json"))
 def test_an_event_passes_up_to_its_limits(case: dict[str, Any]) -> None:
     values = dict(case["event"])

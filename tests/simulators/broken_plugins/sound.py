@@ -85,8 +85,9 @@ def test_connection(request: Any, context: Any) -> Any:
 
 
 def event(number: int) -> Any:
+    record = b'{"n": "\\u0000"}' if number == COUNT - 1 else b'{"n": %d}' % number  # of the service
     made = connector_pb2.Event(
-        source_event_id=f"e{number}", event_type="box.login", record_json=b'{"n": %d}' % number
+        source_event_id=f"e{number}", event_type="box.login", record_json=record
     )
     made.occurred_at.seconds = 1_700_000_000 + number
     return made

@@ -1,10 +1,25 @@
 package fitting
 
 import (
+	"bytes"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
+
+// NULDoubt is said of a record that HasNUL.
+const NULDoubt = "record: a text in it has U+0000, which Aperio's server cannot store"
+
+var (
+	nul       = []byte(`\u0000`)
+	nulInside = regexp.MustCompile(`(?:^|[^\\])(?:\\\\)*\\u0000`)
+)
+
+// HasNUL says whether a key or a text in JSON has U+0000, which the product's database refuses.
+func HasNUL(record []byte) bool {
+	return bytes.Contains(record, nul) && nulInside.Match(record)
+}
 
 // rememberedIDs before an event are compared with its own, and at most twice as many.
 const rememberedIDs = 16_384

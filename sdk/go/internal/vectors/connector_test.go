@@ -17,6 +17,7 @@ import (
 	aperio "github.com/writer/aperio-plugin-go"
 	"github.com/writer/aperio-plugin-go/connector"
 	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
+	"github.com/writer/aperio-plugin-go/plugintest"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 )
@@ -195,6 +196,42 @@ func TestAnEventPassesUpToItsLimits(t *testing.T) {
 		}
 		if message := sentEvent(t, event); c.Passes != (message.GetBatch() != nil) {
 			t.Errorf("got %.200v", message)
+		}
+	})
+}
+
+func TestATextOfAnActorIsCutVisibly(t *testing.T) {
+	type scenario struct{ Name, Text, Expect string }
+	forEach(t, "actors.json", func(t *testing.T, c scenario) {
+		message := sentEvent(t, connector.Event{
+			SourceEventID: "e1", Type: "x.y", OccurredAt: time.Unix(0, 0),
+			Record: json.RawMessage("{}"), Actor: &connector.Actor{ID: "u1", DisplayName: c.Text},
+		})
+		actor := message.GetBatch().GetEvents()[0].GetActor()
+		if actor.GetDisplayName() != c.Expect || actor.GetId() != "u1" {
+			t.Errorf("got %.300v", actor)
+		}
+	})
+}
+
+func TestARecordWithNULPassesAndIsTold(t *testing.T) {
+	type scenario struct {
+		Name, Record string
+		HasNUL       bool `json:"has_nul"`
+	}
+	forEach(t, "nul.json", func(t *testing.T, c scenario) {
+		event := connector.Event{
+			SourceEventID: "e1", Type: "x.y", OccurredAt: time.Unix(0, 0),
+			Record: json.RawMessage(c.Record),
+		}
+		plugin := &scripted{
+			schema: connector.Schema{Provider: "X", Name: "X"},
+			sync:   func(stream *connector.Stream) error { return stream.Send(event) },
+		}
+		result, err := plugintest.New(t, plugin, plugintest.Options{}).Sync(nil)
+		must(t, err)
+		if len(result.Events) != 1 || c.HasNUL != (len(result.Doubts) == 1) {
+			t.Errorf("got %q", result.Doubts)
 		}
 	})
 }

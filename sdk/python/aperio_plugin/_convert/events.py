@@ -8,10 +8,11 @@ from aperio_plugin import errors
 from aperio_plugin._convert.objects import encode_object
 from aperio_plugin._convert.records import LEAST_DEEP, Json, checked, require_size
 from aperio_plugin._convert.times import time_fields
+from aperio_plugin._event_rules import actor_text
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 from aperio_plugin.connector import Actor
 from aperio_plugin.limits import (
-    MAX_ACTOR_BYTES,
+    MAX_ACTOR_CHARACTERS,
     MAX_CURSOR_BYTES,
     MAX_ID_BYTES,
     MAX_NAME_BYTES,
@@ -109,14 +110,16 @@ def _actor_fields(actor: Actor) -> tuple[dict[str, str], int]:
         "type": actor.type,
         "ip_address": actor.ip_address,
     }
+    # The record has what the service wrote; an actor is for people, and fits what they have.
     together = "".join(fields.values())
+    if len(together) > MAX_ACTOR_CHARACTERS or "\0" in together:
+        fields = {name: actor_text(mended(text)) for name, text in fields.items()}
+        together = "".join(fields.values())
     try:
         size = len(together) if together.isascii() else len(together.encode())
-    except UnicodeEncodeError:  # the record has what the service wrote; here it is for people
+    except UnicodeEncodeError:
         fields = {name: mended(text) for name, text in fields.items()}
         size = len("".join(fields.values()).encode())
-    if size > MAX_ACTOR_BYTES:
-        raise ValueError(f"actor has {size} bytes, {MAX_ACTOR_BYTES} are the most")
     return fields, size + _MOST_BESIDE_ACTOR_TEXT
 
 
