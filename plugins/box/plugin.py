@@ -7,5 +7,5 @@ from aperio_plugin import connector
 from box_connector.connector import BoxConnector
 
 if __name__ == "__main__":
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # else it logs each request
+    logging.getLogger("urllib3").setLevel(logging.WARNING)  # else it logs each request
     connector.serve(BoxConnector())

@@ -1,5 +1,8 @@
+import gzip
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from aperio_plugin import errors
@@ -172,6 +175,104 @@ def test_the_token_stands_in_no_message(simulator: box.BoxSimulator, client: Box
         read(other)
     assert token not in repr(caught.value)
     assert read(client) == 12
+
+
+@pytest.mark.parametrize("token", ["two\nlines", "t\u00f6ken", "\u2603", "nul\0"])
+def test_a_token_that_no_request_can_carry_is_not_shown(
+    simulator: box.BoxSimulator, token: str
+) -> None:
+    with pytest.raises(errors.Unauthenticated) as caught:
+        BoxClient(simulator.url, token, lambda _: None)
+    assert token not in f"{caught.value!r} {caught.value.detail}"
+    assert repr(token)[1:-1] not in repr(caught.value)
+
+
+def test_a_compressed_reply_is_read(simulator: box.BoxSimulator, client: BoxClient) -> None:
+    body = gzip.compress(b'{"entries":[{"event_id":"a"}],"next_stream_position":"7"}')
+    simulator.fail_next(box.Reply(200, body, {"Content-Encoding": "gzip"}))
+    chunk = client.events("admin_logs_streaming", "0")
+    assert (len(chunk.entries), chunk.next_position) == (1, "7")
+
+
+@pytest.mark.parametrize("proxy", ["socks5://ann:secret@127.0.0.1:9", "http://[ann:secret@x"])
+def test_a_proxy_of_another_kind_is_told_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(errors.Unavailable) as caught:
+        BoxClient("http://localhost:9", "t", lambda _: None)
+    assert "secret" not in f"{caught.value!r} {caught.value.detail}"
+
+
+class _Server(BaseHTTPRequestHandler):
+    """Answers everything with an empty chunk, and notes who asked for what."""
+
+    protocol_version = "HTTP/1.1"
+    heard: list[tuple[object, str, str]]
+
+    def do_GET(self) -> None:
+        login = self.headers.get("Proxy-Authorization", "")
+        self.heard.append((self.client_address, self.path.partition("?")[0], login))
+        self.send_response(200)
+        self.send_header("Content-Length", "14")
+        self.end_headers()
+        self.wfile.write(b'{"entries":[]}')
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[int, list[tuple[object, str, str]]]]:
+    """A server's port, and what it heard: from where, which path, with which login for a proxy."""
+    heard: list[tuple[object, str, str]] = []
+    handler = type("_Heard", (_Server,), {"heard": heard})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        running.daemon_threads = True
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running.server_port, heard
+        running.shutdown()
+
+
+def test_chunks_come_over_one_connection(
+    server: tuple[int, list[tuple[object, str, str]]],
+) -> None:
+    port, heard = server
+    with BoxClient(f"http://127.0.0.1:{port}/api/", "t", lambda _: None) as client:
+        for _ in range(3):
+            assert read(client) == 0
+    assert len(heard) == 3
+    assert len({address for address, _, _ in heard}) == 1
+    assert {path for _, path, _ in heard} == {"/api/2.0/events"}
+
+
+@pytest.mark.parametrize(
+    ("proxy", "login"),
+    [
+        ("http://127.0.0.1:{}", ""),
+        ("127.0.0.1:{}", ""),
+        ("http://ann:p%40ss@127.0.0.1:{}/", "Basic YW5uOnBAc3M="),
+    ],
+)
+def test_requests_go_by_the_proxy_that_is_set(
+    server: tuple[int, list[tuple[object, str, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    proxy: str,
+    login: str,
+) -> None:
+    port, heard = server
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, proxy.format(port))
+    monkeypatch.setenv("no_proxy", "elsewhere.example")
+    with BoxClient("http://localhost:9", "t", lambda _: None) as client:
+        assert read(client) == 0
+    assert [asked[1:] for asked in heard] == [("http://localhost:9/2.0/events", login)]
+    monkeypatch.setenv("no_proxy", "localhost,127.0.0.1")
+    with BoxClient(f"http://localhost:{port}", "t", lambda _: None) as client:
+        assert read(client) == 0
+    assert heard[-1][1:] == ("/2.0/events", "")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from aperio_plugin import errors, records
 from aperio_plugin.rest import retry_after_s
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
-    import httpx
+    from urllib3 import BaseHTTPResponse, PoolManager
 
 PUBLIC_BASE_URL: Final = "https://api.box.com"
 CHUNK_LIMIT: Final = 500  # Box's maximum
@@ -29,6 +29,7 @@ _ATTEMPTS: Final = 6  # Box asks clients to give up after five repeats
 _MAX_BACKOFF_S: Final = 30.0
 _MAX_RETRY_AFTER_S: Final = 300.0  # a longer pause is the host's to wait for, not the plugin's
 _TIMEOUT_S: Final = 30.0
+_PART_BYTES: Final = 256 * 1024
 _MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 _MAX_QUOTED: Final = 200
 _T = TypeVar("_T")
@@ -82,18 +83,15 @@ class BoxClient:
     def __init__(
         self, base_url: str, token: str, wait: Callable[[float], None], *, backoff_s: float = 1.0
     ) -> None:
-        # Here and not above, as all that a launch does not need: importing httpx takes longer than
-        # launching the rest of the plugin.
-        import httpx
-
         self._wait = wait
         self._backoff_s = backoff_s
-        self._http = httpx.Client(
-            base_url=_checked(base_url),
-            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
-            timeout=_TIMEOUT_S,
-            follow_redirects=False,  # the token must not follow one to another host
-        )
+        self._base_url = _checked(base_url)
+        self._headers = {
+            "Authorization": f"Bearer {_fit(token)}",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+        }
+        self._http = _connections(self._base_url)
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +102,7 @@ class BoxClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._http.close()
+        self._http.clear()
 
     def events(self, stream: str, position: str, created_after: datetime | None = None) -> Chunk:
         """Give the chunk of a stream at a position.
@@ -166,22 +164,31 @@ class BoxClient:
     def _attempt(
         self, path: str, query: Mapping[str, str], read: Callable[[bytes], _T]
     ) -> _T | _TryAgain:
-        import httpx
+        from urllib3.exceptions import DecodeError, HTTPError
 
         try:
-            with self._http.stream("GET", path, params=dict(query)) as response:
-                body = _read_capped(response)
-        except httpx.TransportError as error:
-            return _TryAgain(f"{type(error).__name__}: {_quoted(str(error))}")
-        except httpx.DecodingError:
+            response = self._http.request(
+                "GET",
+                self._base_url + path,
+                fields=query,
+                headers=self._headers,
+                timeout=_TIMEOUT_S,
+                retries=False,  # they are made here, and can be cancelled
+                redirect=False,  # the token must not follow one to another host
+                preload_content=False,
+            )
+            body = _read_capped(response)
+        except DecodeError:
             return _TryAgain("a reply whose compression is broken")
-        if response.status_code == HTTPStatus.OK:
+        except HTTPError as error:
+            return _TryAgain(f"{type(error).__name__}: {_quoted(str(error))}")
+        if response.status == HTTPStatus.OK:
             return _read(body, read)
-        if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        if response.status == HTTPStatus.TOO_MANY_REQUESTS:
             return _TryAgain("429, too many requests", _asked_s(response) or 0.0)
-        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return _TryAgain(f"{response.status_code}, a failure on Box's side", _asked_s(response))
-        raise _refusal(response.status_code, _error_object(body))
+        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return _TryAgain(f"{response.status}, a failure on Box's side", _asked_s(response))
+        raise _refusal(response.status, _error_object(body))
 
 
 def _checked(base_url: str) -> str:
@@ -206,13 +213,44 @@ def _is_safe(base_url: str) -> bool:
     return bool(encrypted and parts.hostname and not extras)
 
 
-def _read_capped(response: httpx.Response) -> bytes:
+def _fit(token: str) -> str:
+    """Give the token if a header can carry it; else http.client would quote it in its error."""
+    if not (token.isascii() and token.isprintable()):
+        raise errors.Unauthenticated("the access token has a character that no request can carry")
+    return token
+
+
+def _connections(base_url: str) -> PoolManager:
+    """Give what keeps connections open, and makes them by the proxy that the host has set."""
+    # Here and not above, as all that a launch does not need.
+    from urllib.request import getproxies, proxy_bypass
+
+    import urllib3
+
+    parts = urlsplit(base_url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc):
+        return urllib3.PoolManager()
+    try:
+        stated = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        login = f"{unquote(stated.username or '')}:{unquote(stated.password or '')}"
+        return urllib3.ProxyManager(
+            f"{stated.scheme}://{stated.netloc.rpartition('@')[2]}",
+            proxy_headers=urllib3.make_headers(proxy_basic_auth=login) if login != ":" else None,
+        )
+    except ValueError:  # which may quote a password
+        raise errors.Unavailable("the proxy that is set is none that can be used") from None
+
+
+def _read_capped(response: BaseHTTPResponse) -> bytes:
     """Give the body, decompressed, and refuse one that is absurdly large."""
     body = bytearray()
-    for part in response.iter_bytes():
-        body += part
-        if len(body) > _MAX_BODY_BYTES:
-            raise errors.Unavailable(f"Box's reply is larger than {_MAX_BODY_BYTES} bytes")
+    with response:  # closes the connection, unless the whole reply was read
+        for part in response.stream(_PART_BYTES):
+            body += part
+            if len(body) > _MAX_BODY_BYTES:
+                raise errors.Unavailable(f"Box's reply is larger than {_MAX_BODY_BYTES} bytes")
     return bytes(body)
 
 
@@ -238,7 +276,7 @@ def _position(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _asked_s(response: httpx.Response) -> float | None:
+def _asked_s(response: BaseHTTPResponse) -> float | None:
     return retry_after_s(response.headers.get("Retry-After", ""))
 
 
