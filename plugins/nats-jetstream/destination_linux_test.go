@@ -500,10 +500,33 @@ func TestDeliverChecksTheServersCertificate(t *testing.T) {
 	wantStored(t, stream, idOfNumber(0), idOfNumber(1))
 }
 
+func TestDeliverBeginsWithTLSWhereTheServerDoes(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	authority := folded(certificates(t, folder))
+	config := func(first bool) string {
+		return fmt.Sprintf(`tls { cert_file: %q, key_file: %q, handshake_first: %t }`,
+			folder+"/cert.pem", folder+"/key.pem", first)
+	}
+	first, usual := startServer(t, config(true)), startServer(t, config(false))
+	stream := first.stream(jetstream.StreamConfig{}, nats.RootCAs(folder+"/cert.pem"), nats.TLSHandshakeFirst())
+	usual.stream(jetstream.StreamConfig{}, nats.RootCAs(folder+"/cert.pem"))
+	by := func(server *server, way string) *plugintest.Harness {
+		return harness(t, server.address(), map[string]any{"ca": authority, "tls": way, "timeout_s": 1})
+	}
+	mustDeliver(t, by(first, "first"), event(idOfNumber(0)))
+	wantRefused(t, by(first, "required"), aperio.Unavailable, "") // each waits for the other
+	wantRefused(t, by(usual, "first"), aperio.InvalidConfig, "tls")
+	mustDeliver(t, by(usual, "required"), event(idOfNumber(0)))
+	wantStored(t, stream, idOfNumber(0))
+}
+
 func TestDeliverAsksForTLSWhereItIsNotOffered(t *testing.T) {
 	server := startServer(t, "")
 	server.stream(jetstream.StreamConfig{})
 	wantRefused(t, harness(t, "tls://"+server.address(), nil), aperio.InvalidConfig, "servers")
+	required := map[string]any{"tls": "required"}
+	wantRefused(t, harness(t, server.address(), required), aperio.InvalidConfig, "servers")
 	mustDeliver(t, harness(t, "nats://"+server.address(), nil), event(idOfNumber(0)))
 }
 
@@ -707,6 +730,26 @@ func TestDeliverUsesOneConnectionForItsCalls(t *testing.T) {
 	if only(t, &plugin.links) == first {
 		t.Error("it used a connection that has ended")
 	}
+}
+
+func TestAConnectionThatNobodyUsesIsClosed(t *testing.T) {
+	server := startServer(t, "")
+	stream := server.stream(jetstream.StreamConfig{})
+	plugin := &NATSJetStream{}
+	t.Cleanup(func() { closeAll(&plugin.links) })
+	config := map[string]any{"servers": server.address(), "stream": testStream}
+	tried := plugintest.New(t, plugin, plugintest.Options{Config: config})
+	mustDeliver(t, tried, event(idOfNumber(0)))
+	first := only(t, &plugin.links)
+	plugin.links.keep = time.Millisecond
+	mustDeliver(t, tried, event(idOfNumber(1)))
+	select {
+	case <-first.closed:
+	case <-time.After(patience10):
+		t.Fatal("the connection is kept")
+	}
+	mustDeliver(t, tried, event(idOfNumber(2)))
+	wantStored(t, stream, idsOf(events(0, 3))...)
 }
 
 func only(t *testing.T, links *links) *link {

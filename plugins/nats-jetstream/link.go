@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -20,7 +22,7 @@ import (
 )
 
 const (
-	// kept is how long a connection that nobody uses is kept for the next call.
+	// kept is how long a connection that nobody uses stays for the next call.
 	kept = 60 * time.Second
 	// mostKept bounds the connections that nobody uses.
 	mostKept = 32
@@ -68,6 +70,7 @@ func (l *link) use(change int) int {
 
 // links keeps connections between calls, each for one organization and its settings.
 type links struct {
+	keep  time.Duration // how long one that nobody uses is kept; 0: kept
 	mutex sync.Mutex
 	byKey map[[sha256.Size]byte]*link
 }
@@ -108,7 +111,7 @@ func (k *links) put(link *link) {
 		k.drop(link)
 		return
 	}
-	link.idle = time.AfterFunc(kept, func() {
+	link.idle = time.AfterFunc(cmp.Or(k.keep, kept), func() {
 		k.mutex.Lock()
 		defer k.mutex.Unlock()
 		if link.use(0) == 0 {
@@ -167,9 +170,12 @@ func connect(ctx context.Context, settings *settings, logger *slog.Logger) (*lin
 	if settings.secure != nil {
 		options = append(options, nats.Secure(settings.secure))
 	}
+	if settings.isTLSFirst {
+		options = append(options, nats.TLSHandshakeFirst())
+	}
 	connection, err := nats.Connect(strings.Join(settings.servers, ","), options...)
 	if err != nil {
-		return nil, connectFailure(err)
+		return nil, connectFailure(settings, err)
 	}
 	made.connection = connection
 	made.jetStream, err = jetstream.New(
@@ -259,9 +265,10 @@ func covers(pattern, subject string) bool {
 
 // connectFailure says why there is no connection. What is worth another try is Unavailable: names
 // that are not found are so, too, because a resolver may be at fault.
-func connectFailure(err error) error {
+func connectFailure(settings *settings, err error) error {
 	var unknown x509.UnknownAuthorityError
 	var misnamed x509.HostnameError
+	var noTLS tls.RecordHeaderError
 	switch {
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired),
 		errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired):
@@ -274,7 +281,13 @@ func connectFailure(err error) error {
 			Cause: aperio.InvalidConfig, Err: err, Attribute: aperio.Path{aperio.Key("servers")},
 			Summary: "the server offers no TLS",
 			Detail: "a password or token is not sent in the clear, except with allow_cleartext; " +
-				"tls:// and ca ask for TLS in any case",
+				"tls://, tls and ca ask for TLS in any case",
+		}
+	case errors.As(err, &noTLS):
+		return &aperio.Error{
+			Cause: aperio.InvalidConfig, Err: err, Attribute: aperio.Path{aperio.Key("tls")},
+			Summary: "the server does not begin with TLS",
+			Detail:  "give it handshake_first, or choose required instead of first",
 		}
 	case errors.As(err, &unknown), errors.As(err, &misnamed):
 		return &aperio.Error{
@@ -283,8 +296,8 @@ func connectFailure(err error) error {
 		}
 	}
 	return &aperio.Error{
-		Cause: aperio.Unavailable, Summary: "no server can be connected to",
-		Detail: err.Error(), Err: err,
+		Cause: aperio.Unavailable, Summary: "no server can be connected to", Err: err,
+		Detail: fmt.Sprintf("%v\ntried: %s", err, strings.Join(settings.servers, ", ")),
 	}
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -243,29 +242,31 @@ func theirEventEnvelope(t *testing.T, path, pack string) protoreflect.FileDescri
 	return made
 }
 
-// register does what generated code does when a program starts.
-func register(file protoreflect.FileDescriptor) (err error) {
-	defer func() {
-		if panicked := recover(); panicked != nil {
-			err = fmt.Errorf("%v", panicked)
+// registered is what this program has registered at its start, to register more in.
+func registered(t *testing.T) *protoregistry.Files {
+	t.Helper()
+	files := &protoregistry.Files{}
+	protoregistry.GlobalFiles.RangeFiles(func(file protoreflect.FileDescriptor) bool {
+		if err := files.RegisterFile(file); err != nil {
+			t.Fatal(err)
 		}
-	}()
-	return protoregistry.GlobalFiles.RegisterFile(file)
+		return true
+	})
+	return files
 }
 
 func TestAProgramMayHaveTheServersMessageToo(t *testing.T) {
+	files := registered(t)
 	file := theirEventEnvelope(t, "cerebro/v1/primitives.proto", "cerebro.v1")
-	if err := register(file); err != nil {
-		t.Fatal(err)
-	}
-	theirs := dynamicpb.NewMessageType(file.Messages().ByName("EventEnvelope"))
-	if err := protoregistry.GlobalTypes.RegisterMessage(theirs); err != nil {
+	// What generated code does at the start, where an error is a panic.
+	if err := files.RegisterFile(file); err != nil {
 		t.Fatal(err)
 	}
 	same := theirEventEnvelope(t, "elsewhere.proto", "aperio.plugin.bus.v1")
-	if err := register(same); err == nil {
+	if err := files.RegisterFile(same); err == nil {
 		t.Error("a name was registered twice, and nobody noticed")
 	}
+	theirs := dynamicpb.NewMessageType(file.Messages().ByName("EventEnvelope"))
 	message, err := messageOf(
 		destination.Envelope{ID: digestOfB, Stream: destination.Event, JSON: json.RawMessage(ours)}, "org_1", "events")
 	if err != nil {
@@ -410,6 +411,8 @@ func TestAPasswordAsksForTLSUnlessTheServerIsHere(t *testing.T) {
 		"a password here":         {map[string]any{"servers": "localhost,127.0.0.1,[::1]", "token": "t"}, false},
 		"a password here and not": {map[string]any{"servers": "localhost,nats.example.com", "token": "t"}, true},
 		"allowed":                 {map[string]any{"token": "t", "allow_cleartext": true}, false},
+		"required":                {map[string]any{"tls": "required"}, true},
+		"first":                   {map[string]any{"tls": "first", "allow_cleartext": true}, true},
 		"allowed, but tls": {map[string]any{
 			"servers": "tls://nats.example.com", "token": "t", "allow_cleartext": true}, true},
 	} {

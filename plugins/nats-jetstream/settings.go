@@ -28,6 +28,10 @@ const (
 	mostTimeout    = 60
 	mostServers    = 16
 	longestPrefix  = 128
+
+	tlsOffered  = "offered"
+	tlsRequired = "required"
+	tlsFirst    = "first"
 )
 
 var (
@@ -60,6 +64,12 @@ var fields = []aperio.Field{
 		Helper: "A .creds file in base64 (`base64 -w0 user.creds`), or the seed of an NKey.",
 	},
 	{
+		Key: "tls", Label: "TLS", Type: aperio.Select, Options: []string{tlsOffered, tlsRequired, tlsFirst},
+		Default: tlsOffered,
+		Helper: "Where the server asks for it, always, or always and before the server says anything " +
+			"(handshake_first).",
+	},
+	{
 		Key: "ca", Label: "Certificate authorities",
 		Helper: "A PEM file in base64 (`base64 -w0 ca.pem`): who signs the servers' " +
 			"certificates; without it those of the system.",
@@ -84,7 +94,9 @@ type settings struct {
 	timeout time.Duration
 	login   []nats.Option // how to say who one is; none: not at all
 	secure  *tls.Config   // nil: TLS only if the server asks for it
-	key     [sha256.Size]byte
+	// isTLSFirst: TLS begins before the server says anything, which it otherwise does in the clear.
+	isTLSFirst bool
+	key        [sha256.Size]byte
 }
 
 // readSettings checks the settings of one organization.
@@ -124,10 +136,12 @@ func readSettings(config aperio.Config, organization string) (*settings, error) 
 		return nil, err
 	}
 	isAtRisk := texts["password"] != "" || texts["token"] != ""
-	needsTLS := servers.wantTLS || isAtRisk && !servers.areHere && !isCleartextAllowed
+	needsTLS := servers.wantTLS || texts["tls"] != tlsOffered ||
+		isAtRisk && !servers.areHere && !isCleartextAllowed
 	if found.secure, err = readTLS(texts["ca"], needsTLS); err != nil {
 		return nil, err
 	}
+	found.isTLSFirst = texts["tls"] == tlsFirst
 	found.key, err = keyOf(organization, texts, seconds, isCleartextAllowed)
 	return found, err
 }
@@ -139,10 +153,13 @@ func keyOf(parts ...any) ([sha256.Size]byte, error) {
 }
 
 func readTexts(config aperio.Config) (map[string]string, error) {
-	otherwise := map[string]string{"stream": defaultStream, "subject_prefix": defaultPrefix}
+	otherwise := map[string]string{
+		"stream": defaultStream, "subject_prefix": defaultPrefix, "tls": tlsOffered,
+	}
 	texts := map[string]string{}
 	for _, key := range []string{
-		"servers", "stream", "subject_prefix", "user", "password", "token", "credentials", "ca",
+		"servers", "stream", "subject_prefix", "user", "password", "token", "credentials", "tls",
+		"ca",
 	} {
 		text, err := config.TextOr(key, otherwise[key])
 		if err != nil {
