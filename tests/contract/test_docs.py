@@ -17,6 +17,7 @@ from aperio_cli import config, errors
 from aperio_cli.commands.words import read_line
 from aperio_cli.host import limits
 from aperio_cli.host.calls import envelopes
+from aperio_cli.host.calls.destination import DELIVER_TIMEOUT_S
 from aperio_cli.host.process import surroundings
 from aperio_cli.paths import find_paths
 
@@ -27,6 +28,8 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 WRITTEN = [page for page in PAGES if page not in GENERATED]
 KINDS = {"tutorial.md", "how-to", "reference", "explanation"}
 SHELL_WORDS = {"|", "||", "&&", ";", "&", ">", ">>", "<"}
+LEASE_OF_THE_PRODUCT_S = 300.0
+"""How long the product keeps a delivery for the dispatcher that took it."""
 # In the pages, words of this form in backticks are error codes; these are the others.
 NOT_CODES = {
     "aperio-cli",
@@ -223,10 +226,12 @@ def codes_of_go_hosts() -> set[str]:
     return {code for codes in found for code in codes}
 
 
-def test_the_page_about_go_servers_has_every_code_of_theirs() -> None:
+def test_codes_of_go_hosts_are_those_of_the_catalogue_and_a_few_on_their_page() -> None:
+    own = {"verdict-missing", "verdict-mismatch", "verdict-stale", "receipt-changed"}
+    own |= {"envelope-foreign"}
+    assert codes_of_go_hosts() - catalogue().keys() == own
     page = DOCS / "how-to" / "load-plugins-in-a-go-server.md"
-    assert codes_of_go_hosts()
-    assert codes_of_go_hosts() <= set(_SPAN.findall(prose(page)))
+    assert own <= set(_SPAN.findall(prose(page)))
 
 
 def test_headings_of_the_refusals_are_codes() -> None:
@@ -234,6 +239,17 @@ def test_headings_of_the_refusals_are_codes() -> None:
     headings = re.findall(r"^### (.+)$", prose(page), re.MULTILINE)
     codes = {code for heading in headings for code in heading.split(", ")}
     assert codes - catalogue().keys() == set()
+
+
+def test_both_hosts_end_a_delivery_when_the_reference_says() -> None:
+    page = (DOCS / "reference" / "interface.md").read_text(encoding="utf-8")
+    stated = re.search(r"^\| `Deliver` \| (\d+) s", page, re.MULTILINE)
+    source = (ROOT / "sdk" / "go" / "host" / "calls.go").read_text(encoding="utf-8")
+    in_go = re.search(r"^const DeliverTimeout = (\d+) \* time\.Second$", source, re.MULTILINE)
+    assert stated
+    assert in_go
+    assert float(stated[1]) == float(in_go[1]) == DELIVER_TIMEOUT_S
+    assert DELIVER_TIMEOUT_S * 2 <= LEASE_OF_THE_PRODUCT_S
 
 
 # ── what pages state about the program ────────────────────────────────────────────────────────────

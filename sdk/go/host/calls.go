@@ -24,9 +24,6 @@ import (
 // on a delivery, so that none is sent twice because the first try is still under way.
 const DeliverTimeout = 150 * time.Second
 
-// CodeForeignEnvelope is the code of a Refusal: an envelope is another organization's, or nobody's.
-const CodeForeignEnvelope = "envelope-foreign"
-
 const (
 	mostDiagnostics = 20
 	longestWait     = 366 * 24 * time.Hour
@@ -237,6 +234,10 @@ func organizationOf(envelope []byte) (string, error) {
 			}
 			found = append(found, organization)
 		}
+	}
+	_, err := decoder.Token() // the closing brace
+	if _, end := decoder.Token(); err != nil || !errors.Is(end, io.EOF) {
+		return "", errors.New("the envelope is not one JSON object, and nothing else")
 	}
 	if len(found) != 1 {
 		return "", fmt.Errorf("expected one, found %d", len(found))

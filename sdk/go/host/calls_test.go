@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"slices"
@@ -105,6 +106,8 @@ func TestAnEnvelopeOfAnotherOrganizationIsNotSent(t *testing.T) {
 		"a number":          {delivery(`{"organization_id": 1}`), CodeForeignEnvelope},
 		"a list":            {delivery(`[{"organization_id": "org_1"}]`), CodeForeignEnvelope},
 		"broken":            {delivery(`{"organization_id": "org_1", `), CodeForeignEnvelope},
+		"cut off":           {delivery(`{"organization_id": "org_1"`), CodeForeignEnvelope},
+		"two objects":       {delivery(`{"organization_id": "org_1"} {"organization_id": "org_2"}`), CodeForeignEnvelope},
 		"nothing":           {delivery(``), CodeForeignEnvelope},
 		"of a call by none": {&pb.DeliverRequest{Envelopes: delivery(`{"organization_id": ""}`).Envelopes}, CodeForeignEnvelope},
 	} {
@@ -117,6 +120,23 @@ func TestAnEnvelopeOfAnotherOrganizationIsNotSent(t *testing.T) {
 			t.Errorf("%s: it was sent, or was not", name)
 		}
 	}
+}
+
+func FuzzOrganization(f *testing.F) {
+	f.Add([]byte(`{"organization_id": "org_1", "Organization_ID": "org_2"}`))
+	f.Add([]byte(`{"a": {"organization_id": 1}, "organization_id": "\ud800"}`))
+	f.Fuzz(func(t *testing.T, envelope []byte) {
+		found, err := organizationOf(envelope)
+		if err != nil {
+			return
+		}
+		var loose struct {
+			Organization string `json:"organization_id"` // of any case, and the last of several
+		}
+		if err := json.Unmarshal(envelope, &loose); err != nil || loose.Organization != found {
+			t.Errorf("%q: %q to one reader, %q to another: %v", envelope, found, loose.Organization, err)
+		}
+	})
 }
 
 func TestADeliveryEndsBeforeTheLeaseOfTheProduct(t *testing.T) {

@@ -138,7 +138,7 @@ func TestChangedFilesAreNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 			config, err := receipt.ClientConfig(Options{RuntimeFolder: "/run/x"})
-			if config != nil || !errors.Is(err, ErrFilesChanged) || !strings.Contains(err.Error(), c.named) {
+			if config != nil || !errors.Is(err, ErrFilesChanged) || code(t, err) != CodeFilesChanged || !strings.Contains(err.Error(), c.named) {
 				t.Errorf("got %v, %v", config, err)
 			}
 		})
@@ -146,17 +146,30 @@ func TestChangedFilesAreNamed(t *testing.T) {
 }
 
 func TestReceiptsThatMakeNoSenseAreRefused(t *testing.T) {
-	for name, changes := range map[string]map[string]any{
-		"schema":     {"schema": "aperio.receipt/v2"},
-		"id":         {"id": "acme/other"},
-		"version":    {"version": "1.2.1"},
-		"entrypoint": {"entrypoint": "../../../bin/sh"},
-		"protocol":   {"protocol": "2.0"},
-		"a number":   {"protocol": 1.0},
+	for name, c := range map[string]struct {
+		changes map[string]any
+		code    string
+	}{
+		"none":       {nil, ""},
+		"newer":      {map[string]any{"schema": "aperio.receipt/v2"}, CodeReceiptNewer},
+		"schema":     {map[string]any{"schema": "aperio.other/v1"}, CodeReceiptInvalid},
+		"id":         {map[string]any{"id": "acme/other"}, CodeReceiptInvalid},
+		"version":    {map[string]any{"version": "1.2.1"}, CodeReceiptInvalid},
+		"entrypoint": {map[string]any{"entrypoint": "../../../bin/sh"}, CodeReceiptInvalid},
+		"protocol":   {map[string]any{"protocol": "2.0"}, CodeProtocolIncompatible},
+		"a number":   {map[string]any{"protocol": 1.0}, CodeReceiptInvalid},
+		"too long":   {map[string]any{"source": strings.Repeat("x", maxReceiptBytes)}, CodeReceiptInvalid},
 	} {
-		if receipt, err := Find(installed(t, changes), id, ""); err == nil {
-			t.Errorf("%s: got %v", name, receipt)
+		receipt, err := Find(installed(t, c.changes), id, "")
+		if got := code(t, err); got != c.code || (err == nil) == (receipt == nil) {
+			t.Errorf("%s: got %q, %v, %v", name, got, receipt, err)
 		}
+	}
+	if _, err := Find(t.TempDir(), id, ""); code(t, err) != CodeNotInstalled {
+		t.Errorf("got %v", err)
+	}
+	if _, err := Find(installed(t, nil), id, "9.9.9"); code(t, err) != CodeNotInstalled {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -73,7 +73,8 @@ func (r *Receipt) ClientConfig(options Options) (*plugin.ClientConfig, error) {
 		SkipHostEnv:      true,
 		Logger:           options.Logger,
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: options.RuntimeFolder},
-		RunnerFunc: func(_ hclog.Logger, asked *exec.Cmd, _ string) (runner.Runner, error) {
+		RunnerFunc: func(logger hclog.Logger, asked *exec.Cmd, _ string) (runner.Runner, error) {
+			options.Logger = logger
 			return r.prepare(options, asked.Env)
 		},
 		GRPCDialOptions: []grpc.DialOption{
@@ -139,7 +140,8 @@ func (p *process) Start(ctx context.Context) (err error) {
 			p.letGo()
 		}
 	}()
-	if _, err := p.receipt.MayRun(ctx, p.options); err != nil {
+	verdict, err := p.receipt.MayRun(ctx, p.options)
+	if err != nil {
 		return err
 	}
 	if err := p.receipt.Check(); err != nil {
@@ -153,7 +155,17 @@ func (p *process) Start(ctx context.Context) (err error) {
 	p.lifeline = own
 	p.command.ExtraFiles = []*os.File{plugins}
 	p.command.Env = append(p.command.Env, serve.LifelineVariable+"=3")
+	p.tell(verdict)
 	return p.command.Start()
+}
+
+// tell logs what has to be known of every start.
+func (p *process) tell(verdict *Verdict) {
+	p.options.Logger.Info("not enforced", "plugin", verdict.ID, "limits", verdict.NotEnforced)
+	for _, each := range verdict.Exceptions {
+		p.options.Logger.Warn("started by an exception", "plugin", verdict.ID,
+			"rule", each.Rule, "until", each.Until, "reason", each.Reason)
+	}
 }
 
 // Wait waits for the end; the version may be removed from then on.

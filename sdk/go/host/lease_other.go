@@ -10,7 +10,7 @@ import (
 type lease struct{}
 
 func (r *Receipt) lease() (*lease, error) {
-	return nil, r.refusal("system-unsupported", "plugins are installed and run on Linux only", "")
+	return nil, r.refusal(CodeSystemUnsupported, "plugins are installed and run on Linux only", "")
 }
 
 func (*lease) release() {}

@@ -23,7 +23,7 @@ func (r *Receipt) lease() (*lease, error) {
 	err = syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		_ = file.Close() // it was only read
-		return nil, r.refusal(CodeInUse, "it is being removed", "another process holds its receipt")
+		return nil, r.refusal(CodePluginInUse, "it is being removed", "another process holds its receipt")
 	}
 	if err == nil {
 		err = r.isStill(file)

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	receiptSchema   = "aperio.receipt/v1"
+	receiptForm     = "aperio.receipt/v"
+	receiptSchema   = receiptForm + "1"
 	receiptName     = "receipt.json"
 	maxCurrentBytes = 4096
 	maxReceiptBytes = 256 * 1024
@@ -87,6 +88,7 @@ func versions(home, id string) (found []Installed) {
 }
 
 // Find gives the receipt of an installed version below a home; an empty version is the current one.
+// The error of what is not there, or cannot be read, is a *Refusal.
 func Find(home, id, version string) (*Receipt, error) {
 	if !validID.MatchString(id) {
 		return nil, fmt.Errorf("%q is not the id of a plugin", id)
@@ -96,63 +98,86 @@ func Find(home, id, version string) (*Receipt, error) {
 		return nil, err
 	}
 	folder := pluginFolder(home, id)
+	receipt := &Receipt{ID: id, Version: version, home: home}
 	if version == "" {
-		if version, err = currentVersion(folder); err != nil {
-			return nil, fmt.Errorf("%s: which version is current: %w", id, err)
+		if receipt.Version, err = currentVersion(folder); err != nil {
+			return nil, receipt.unread(CodeNotInstalled, "which version is current is not known", err)
 		}
 	}
-	if !validVersion.MatchString(version) {
-		return nil, fmt.Errorf("%s: %q is not a version", id, version)
+	if !validVersion.MatchString(receipt.Version) {
+		return nil, fmt.Errorf("%s: %q is not a version", id, receipt.Version)
 	}
-	receipt := &Receipt{Folder: filepath.Join(folder, version), home: home}
-	data, err := readCapped(receipt.path(), maxReceiptBytes)
-	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", id, version, err)
-	}
-	if err := receipt.read(data, id, version); err != nil {
-		return nil, fmt.Errorf("%s %s: %w", id, version, err)
-	}
-	return receipt, nil
+	receipt.Folder = filepath.Join(folder, receipt.Version)
+	return receipt.read()
 }
 
 func (r *Receipt) path() string { return filepath.Join(r.Folder, receiptName) }
 
-func (r *Receipt) read(data []byte, id, version string) error {
-	if err := json.Unmarshal(data, r); err != nil {
-		return fmt.Errorf("the receipt %s is damaged: %w", r.path(), err)
+func (r *Receipt) unread(code, what string, err error) *Refusal {
+	if !errors.Is(err, fs.ErrNotExist) && code == CodeNotInstalled {
+		code = CodeReceiptInvalid
 	}
-	r.Digest = digest(data)
-	major, _, _ := strings.Cut(r.Protocol, ".")
-	switch {
-	case r.Schema != receiptSchema, r.ID != id, r.Version != version,
-		!validEntry.MatchString(r.Entrypoint):
-		return fmt.Errorf("the receipt %s is damaged", r.path())
+	refused := r.refusal(code, what, err.Error(), "install it again: `aperio plugin install "+r.ID+"`")
+	refused.Err = err
+	return refused
+}
+
+// read gives the receipt of the version that is named, from its folder.
+func (r *Receipt) read() (*Receipt, error) {
+	data, err := readCapped(r.path(), maxReceiptBytes)
+	if err != nil {
+		return nil, r.unread(CodeNotInstalled, "its receipt cannot be read", err)
+	}
+	found := &Receipt{Folder: r.Folder, home: r.home, Digest: digest(data)}
+	err = json.Unmarshal(data, found)
+	switch major, _, _ := strings.Cut(found.Protocol, "."); {
+	case err != nil:
+	case found.Schema != receiptSchema && strings.HasPrefix(found.Schema, receiptForm):
+		err = fmt.Errorf("expected the schema %s, found %.80q", receiptSchema, found.Schema)
+		return nil, r.unread(CodeReceiptNewer, "a newer aperio made its receipt", err)
+	case found.Schema != receiptSchema:
+		err = fmt.Errorf("expected the schema %s, found %.80q", receiptSchema, found.Schema)
+	case found.ID != r.ID, found.Version != r.Version:
+		err = fmt.Errorf("it speaks for %.80q %.80q", found.ID, found.Version)
+	case !validEntry.MatchString(found.Entrypoint):
+		err = fmt.Errorf("%.80q is no entrypoint", found.Entrypoint)
 	case major != fmt.Sprint(serve.Handshake.ProtocolVersion):
-		return fmt.Errorf("built for version %s of the plugin interface, this host has %d",
-			r.Protocol, serve.Handshake.ProtocolVersion)
+		err = fmt.Errorf("built for version %.20q of the plugin interface, this host has %d",
+			found.Protocol, serve.Handshake.ProtocolVersion)
+		return nil, r.unread(CodeProtocolIncompatible, "it speaks another version of the interface", err)
+	}
+	if err != nil {
+		return nil, r.unread(CodeReceiptInvalid, "its receipt is damaged", err)
+	}
+	return found, nil
+}
+
+// Check compares the installed files with the list made at install, and the list with the receipt.
+// The error is a *Refusal that wraps ErrFilesChanged and names files that differ, are missing, or are
+// new.
+func (r *Receipt) Check() error {
+	listed, err := readCapped(filepath.Join(r.Folder, "files.sha256"), maxListBytes)
+	if err != nil {
+		return r.unread(CodeReceiptInvalid, "the list of its files cannot be read", err)
+	}
+	if r.TreeDigest != "t1:"+digest(listed) {
+		return r.filesChanged("files.sha256")
+	}
+	found, err := tree.List(filepath.Join(r.Folder, "files"))
+	if err != nil {
+		return r.filesChanged(err.Error())
+	}
+	if found != string(listed) {
+		return r.filesChanged(tree.Differences(string(listed), found, namedAtMost))
 	}
 	return nil
 }
 
-// Check compares the installed files with the list made at install, and the list with the receipt.
-// The error wraps ErrFilesChanged and names files that differ, are missing, or are new.
-func (r *Receipt) Check() error {
-	listed, err := readCapped(filepath.Join(r.Folder, "files.sha256"), maxListBytes)
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", r.ID, r.Version, err)
-	}
-	if r.TreeDigest != "t1:"+digest(listed) {
-		return fmt.Errorf("%s %s: %w: files.sha256", r.ID, r.Version, ErrFilesChanged)
-	}
-	found, err := tree.List(filepath.Join(r.Folder, "files"))
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", r.ID, r.Version, err)
-	}
-	if found != string(listed) {
-		changed := tree.Differences(string(listed), found, namedAtMost)
-		return fmt.Errorf("%s %s: %w: %s", r.ID, r.Version, ErrFilesChanged, changed)
-	}
-	return nil
+func (r *Receipt) filesChanged(which string) *Refusal {
+	refused := r.refusal(CodeFilesChanged, ErrFilesChanged.Error(), which,
+		"remove the plugin and install it again, and find out who changed it")
+	refused.Err = ErrFilesChanged
+	return refused
 }
 
 func pluginFolder(home, id string) string {

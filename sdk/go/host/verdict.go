@@ -20,23 +20,9 @@ const (
 	dayForm         = "2006-01-02"
 )
 
-// Codes of refusals that are this package's; all others are aperio's (docs/reference/errors.md).
-const (
-	// CodeVerdictMissing: aperio could not be asked, or gave no verdict.
-	CodeVerdictMissing = "verdict-missing"
-	// CodeVerdictMismatch: the verdict is about something else than what is to be started.
-	CodeVerdictMismatch = "verdict-mismatch"
-	// CodeVerdictStale: the verdict was not made for this start.
-	CodeVerdictStale = "verdict-stale"
-	// CodeReceiptChanged: the version was installed anew, or removed, since its receipt was read.
-	CodeReceiptChanged = "receipt-changed"
-	// CodeInUse: the version is just being removed.
-	CodeInUse = "plugin-in-use"
-)
-
 // Refusal says why a plugin was not started, or an envelope not sent: nothing was executed.
 type Refusal struct {
-	// Code names the cause, for programs: aperio's, as `plugin run` has it, or one of Code….
+	// Code names the cause, for programs: one of the constants of this package, or another of aperio's.
 	Code string
 	// What was not done, and Why: evidence, may have several lines.
 	What, Why string
