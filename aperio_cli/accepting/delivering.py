@@ -11,21 +11,40 @@ from aperio_cli import clock
 from aperio_cli.accepting.checks import Check
 from aperio_cli.accepting.verdicts import expect
 from aperio_cli.host.answers import word
+from aperio_cli.host.calls.addressing import Address
 from aperio_cli.host.calls.destination import DEFAULT_BATCH
 from aperio_cli.host.calls.envelopes import KINDS, Outbound
+from aperio_cli.host.calls.invocation import DEFAULT_INTEGRATION, DEFAULT_ORGANIZATION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aperio_cli.accepting.bench import Bench
 
+PRODUCT_KEYS: Final = (
+    "schema_version",
+    "source",
+    "producer",
+    "destination_id",
+    "organization_id",
+    "kind",
+    "occurred_at",
+    "record",
+)
+"""The keys of the product's own envelope, in its order."""
+
+_EVENT_TYPE: Final = "aperio.acceptance_test"
 _MOST_SHOWN: Final = 3
 
 
-def sample(bench: Bench) -> Outbound:
+def sample(bench: Bench, *, is_bare: bool = False) -> Outbound:
     """Return a new envelope of the first stream that the destination takes.
 
-    It says that it is a test.
+    It says that it is a test. Its delivery key is not the id in it.
+
+    Args:
+        bench: of the destination.
+        is_bare: with the eight keys of the product's own envelope only, so without an id.
     """
     destination = bench.declaration.destination
     words = [word(destination.Stream, stream) for stream in destination.streams]
@@ -33,20 +52,44 @@ def sample(bench: Bench) -> Outbound:
     identity = secrets.token_hex(32)
     document = {
         "id": identity,
-        "schema_version": "aperio.finding.v1" if kind == "finding" else "aperio.event.v1",
+        "schema_version": f"aperio.{kind}.v1",
         "source": "aperio",
         "producer": bench.program.producer,
-        "organization_id": "local",
-        "integration_id": "local",
+        "destination_id": DEFAULT_INTEGRATION,
+        "organization_id": DEFAULT_ORGANIZATION,
+        "integration_id": DEFAULT_INTEGRATION,
         "provider": "APERIO",
         "kind": kind,
-        "event_type": "aperio.acceptance_test",
+        "event_type": _EVENT_TYPE,
         "actor": None,
         "occurred_at": clock.timestamp(),
         "source_event_id": identity,
-        "record": {"note": "written by `aperio plugin test`"},
+        "record": _record(kind, identity),
     }
-    return Outbound(identity, kind, json.dumps(document).encode())
+    if is_bare:
+        document = {key: document[key] for key in PRODUCT_KEYS}
+        identity = ""
+    data = json.dumps(document, separators=(",", ":")).encode()
+    made = Outbound(identity, kind, data, DEFAULT_ORGANIZATION)
+    return Address(DEFAULT_ORGANIZATION, DEFAULT_INTEGRATION).addressed(made)
+
+
+def _record(kind: str, identity: str) -> dict[str, Any]:
+    note = "written by `aperio plugin test`"
+    if kind != "finding":
+        return {"id": identity, "eventType": _EVENT_TYPE, "provider": "APERIO", "note": note}
+    return {
+        "schemaVersion": "aperio.finding.v1",
+        "findingId": f"fnd_{identity[:24]}",
+        "dedupeKey": identity,
+        "sourceEventId": identity,
+        "status": "OPEN",
+        "ruleId": _EVENT_TYPE,
+        "title": "A test",
+        "description": note,
+        "severity": "INFO",
+        "riskScore": 1,
+    }
 
 
 async def _deliver(bench: Bench, envelopes: Sequence[Outbound]) -> dict[str, Any]:
@@ -58,7 +101,7 @@ async def _deliver(bench: Bench, envelopes: Sequence[Outbound]) -> dict[str, Any
     """
     invocation = await bench.invocation()
     answer = await (await bench.plugin()).destination.deliver(invocation, envelopes)
-    sent, received = {item.id for item in envelopes}, Counter(item.id for item in answer.results)
+    sent, received = {item.key for item in envelopes}, Counter(item.id for item in answer.results)
     missing = sent - set(received)
     expect(not missing, f"{len(missing)} of {len(sent)} envelopes have no result")
     odd = [key for key, count in received.items() if count > 1 or key not in sent]
@@ -89,6 +132,12 @@ async def _repeat(bench: Bench) -> str:
     return "two envelopes were accepted, and accepted again"
 
 
+async def _product_envelopes(bench: Bench) -> str:
+    envelopes = [sample(bench, is_bare=True) for _ in range(2)]
+    _expect_accepted(await _deliver(bench, envelopes), "without an id in them")
+    return "two envelopes with the product's eight keys were accepted"
+
+
 _DESTINATION: Final = frozenset({"destination"})
 
 DELIVERING: Final = (
@@ -109,5 +158,14 @@ DELIVERING: Final = (
         _DESTINATION,
         needs_settings=True,
         after="fields",
+    ),
+    Check(
+        "product-envelopes",
+        "takes the product's envelopes, which have no id",
+        "use the id that an envelope is handed over with, not one inside of it",
+        _product_envelopes,
+        _DESTINATION,
+        needs_settings=True,
+        after="results",
     ),
 )

@@ -17,6 +17,7 @@ from aperio_cli.errors.running import (
 )
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.answers import understood, word
+from aperio_cli.host.calls.addressing import Address
 from aperio_cli.host.calls.destination import DEFAULT_BATCH, MAX_BATCH_BYTES
 from aperio_cli.host.calls.lines import BadLine
 from aperio_cli.running import rejects as kept
@@ -38,17 +39,6 @@ _FIRST_WAIT_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 60.0
 _LONGEST_WAIT_S: Final = 366 * 24 * 3600.0
 _TOKEN_MARGIN: Final = timedelta(seconds=60)
-
-
-async def envelopes_of(
-    found: AsyncIterator[Outbound | BadLine], reject: Callable[[BadLine], None]
-) -> AsyncIterator[Outbound]:
-    """Give the envelopes of an input; lines that are none are rejected one by one."""
-    async for item in found:
-        if isinstance(item, BadLine):
-            reject(item)
-        else:
-            yield item
 
 
 async def batches(
@@ -119,7 +109,7 @@ class Deliveries:
         rejected: how many it will never take, and lines that are no envelope.
         retry: how many have to be tried again.
         repeated: how many were handed over again, each repeat counted.
-        reasons: id, status, reason and line of those that were not accepted; the first 20.
+        reasons: id, status, reason, code and line of those that were not accepted; the first 20.
         rejects_file: where they are kept in full; None: nowhere, or there is none.
     """
 
@@ -133,11 +123,16 @@ class Deliveries:
     def __str__(self) -> str:
         return f"{self.accepted} accepted, {self.rejected} rejected, {self.retry} to try again"
 
-    def note(self, identity: str, status: str, reason: str, line: int | None = None) -> None:
+    def note(self, identity: str, verdict: Verdict, line: int) -> None:
         """Keep the reason of one that was not accepted, unless there are 20 already."""
         if len(self.reasons) < _MOST_REASONS:
-            said = {"id": identity, "status": status, "reason": one_line(reason), "line": line}
-            self.reasons.append(said)
+            self.reasons.append({
+                "id": identity,
+                "status": verdict.status,
+                "reason": one_line(verdict.reason),
+                "code": verdict.code,
+                "line": line or None,
+            })  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,20 +167,25 @@ class Deliverer:
         self.tally = Deliveries()
         self._session = session
         self._task = task
+        asked = session.request
+        self._address = Address(asked.organization_id, asked.integration_id)
         self._invocations = _Invocations(session)
         self._failed = 0
         self._most = session.declaration.destination.max_batch_envelopes or DEFAULT_BATCH
 
     async def deliver_all(self, found: AsyncIterator[Outbound | BadLine]) -> None:
-        """Deliver an input to its end, in batches; lines that are no envelope are rejected.
+        """Deliver an input to its end, in batches.
+
+        Lines that are no envelope, and envelopes of another organization, are rejected.
 
         Raises:
             UsageError: as it came from the input, after what was before it was delivered.
             DestinationUnavailable: there is no verdict on an envelope, and there must be.
             PluginFault: as `Destination.deliver`.
         """
-        envelopes = envelopes_of(found, self._reject_line)
-        async for batch in batches(envelopes, most=self._most, most_bytes=MAX_BATCH_BYTES):
+        async for batch in batches(
+            self._addressed(found), most=self._most, most_bytes=MAX_BATCH_BYTES
+        ):
             await self._settle(batch)
 
     async def __call__(self, envelopes: Sequence[Outbound]) -> None:
@@ -195,6 +195,21 @@ class Deliverer:
             DestinationUnavailable, PluginFault: as `deliver_all`.
         """
         await self.deliver_all(_each(envelopes))
+
+    async def _addressed(self, found: AsyncIterator[Outbound | BadLine]) -> AsyncIterator[Outbound]:
+        """Give what may be handed over of an input; the rest is rejected one by one."""
+        async for item in found:
+            if isinstance(item, BadLine):
+                self._reject_line(item)
+            elif self._address.takes(item):
+                yield self._address.addressed(item)
+            else:
+                self._reject([(item, self._foreign(item))], by="aperio")
+
+    def _foreign(self, envelope: Outbound) -> Verdict:
+        theirs, ours = clean(envelope.organization_id, limit=80), self._address.organization_id
+        reason = f"it is of the organization `{theirs}`, the call is for `{ours}` (`--org`)"
+        return Verdict("rejected", reason, code="organization-foreign")
 
     async def _settle(self, batch: Sequence[Outbound]) -> None:
         """Hand a batch over until there is a verdict on all of it, or no time is left.
@@ -273,20 +288,25 @@ class Deliverer:
                 raise
         return await destination.deliver(await self._invocations.next(), batch)
 
-    def _reject(self, those: Sequence[tuple[Outbound, Verdict]]) -> None:
+    def _reject(self, those: Sequence[tuple[Outbound, Verdict]], by: str = "") -> None:
         self.tally.rejected += len(those)
-        self._keep(those)
+        self._keep(those, by)
 
-    def _keep(self, those: Sequence[tuple[Outbound, Verdict]]) -> None:
-        """Keep in full what was not taken, and the first reasons."""
+    def _keep(self, those: Sequence[tuple[Outbound, Verdict]], by: str = "") -> None:
+        """Keep in full what was not taken, and the first reasons.
+
+        Args:
+            those: with what was said of each.
+            by: who said it; empty: the destination.
+        """
         for envelope, verdict in those:
-            self.tally.note(envelope.id, verdict.status, verdict.reason)
-        producer = self._session.plugin.program.producer
-        self._write([_line(envelope, verdict, producer) for envelope, verdict in those])
+            self.tally.note(envelope.id or envelope.key, verdict, envelope.number)
+        by = by or self._session.plugin.program.producer
+        self._write([_line(envelope, verdict, by) for envelope, verdict in those])
 
     def _reject_line(self, line: BadLine) -> None:
         self.tally.rejected += 1
-        self.tally.note("", "rejected", line.reason, line.number)
+        self.tally.note("", Verdict("rejected", line.reason, code=line.code), line.number)
         self._write([kept.line_line(line)])
 
     def _write(self, lines: Sequence[bytes]) -> None:
@@ -358,7 +378,7 @@ def _verdicts(batch: Sequence[Outbound], answer: Any) -> Iterator[tuple[Outbound
     """Yield each envelope with what was said of it; one of which nothing was is tried again."""
     results = {result.id: result for result in answer.results}
     for envelope in batch:
-        result = results.get(envelope.id)
+        result = results.get(envelope.key)
         if result is None:
             yield envelope, Verdict("retry", "the plugin did not answer")
             continue

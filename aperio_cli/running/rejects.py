@@ -124,7 +124,8 @@ def envelope_line(envelope: Outbound, said: dict[str, Any]) -> bytes:
 
 def line_line(line: BadLine) -> bytes:
     """Return the line of a line that was no envelope, as text, or in base64 if it is none."""
-    said: dict[str, Any] = {"at": clock.timestamp(), "reason": line.reason, "line": line.number}
+    said: dict[str, Any] = {"at": clock.timestamp(), "reason": line.reason, "code": line.code}
+    said["line"] = line.number
     try:
         kept = {"text": line.data.decode()}
     except UnicodeDecodeError:

@@ -90,7 +90,7 @@ func (d *JSONLFile) Deliver(
 	return results, nil
 }
 
-// windowOf gives the latest ids in the folder: those remembered, unless somebody else has written.
+// windowOf gives the latest keys in the folder: those remembered, unless somebody else has written.
 func (d *JSONLFile) windowOf(settings settings, journal *journal) (*window, error) {
 	found := d.windows[settings.folder]
 	if found != nil && found.limit == settings.window && found.end == journal.end {
@@ -112,8 +112,8 @@ func deliver(
 	journal *journal, seen *window, envelopes []destination.Envelope,
 ) ([]destination.Result, error) {
 	results := make([]destination.Result, len(envelopes))
-	var lines [][]byte
-	lineOf := map[string]int{} // by id; a repeat in the same call shares the line
+	var lines []entry
+	lineOf := map[string]int{} // by key; a repeat in the same call shares the line
 	for index, envelope := range envelopes {
 		if _, found := lineOf[envelope.ID]; found {
 			continue
@@ -130,7 +130,7 @@ func deliver(
 			continue
 		}
 		lineOf[envelope.ID] = len(lines)
-		lines = append(lines, line)
+		lines = append(lines, entry{envelope.ID, line})
 	}
 	durable, err := journal.append(lines)
 	for index, envelope := range envelopes {
@@ -150,20 +150,20 @@ func deliver(
 	return results, err
 }
 
-// encode gives the line of an envelope, with its line feed.
+// encode gives the line of an envelope, with its line feed: the envelope as it is, unless there are
+// line ends between its tokens. An id inside of it is not looked at; the product's have none.
 func encode(envelope destination.Envelope, maxBytes int64) ([]byte, error) {
-	var head struct {
-		ID string `json:"id"`
-	}
-	if err := json.Unmarshal(envelope.JSON, &head); err != nil {
-		return nil, fmt.Errorf("the envelope is no JSON object with a text as its id: %w", err)
-	}
-	if head.ID != envelope.ID {
-		return nil, errors.New("the envelope's id is not the one that it was handed over with")
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(envelope.JSON, &object); err != nil || object == nil {
+		return nil, errors.Join(errors.New("the envelope is no JSON object"), err)
 	}
 	var line bytes.Buffer
-	if err := json.Compact(&line, envelope.JSON); err != nil {
-		return nil, fmt.Errorf("the envelope is not JSON: %w", err)
+	if bytes.ContainsAny(envelope.JSON, "\r\n") { // inside of strings JSON has none
+		if err := json.Compact(&line, envelope.JSON); err != nil {
+			return nil, fmt.Errorf("the envelope is not JSON: %w", err)
+		}
+	} else {
+		line.Write(envelope.JSON)
 	}
 	line.WriteByte('\n')
 	if int64(line.Len()) > maxBytes {

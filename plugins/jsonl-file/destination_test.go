@@ -145,6 +145,142 @@ func TestDeliverLeavesOutRepeats(t *testing.T) {
 	}
 }
 
+// captured are envelopes as the product writes them: eight keys, no id, escapes, sorted records.
+var captured = []string{
+	`{"schema_version":"aperio.finding.v1","source":"aperio","producer":"aperio.sspm","destination_id":"siem_1","organization_id":"org_1","kind":"finding","occurred_at":"2026-06-06T00:00:00.123456789Z","record":{"actor":null,"description":"a \u003cb\u003e \u0026 c","findingId":"fnd_1","severity":"HIGH","sourceEventId":"evt_1","status":"OPEN"}}`,
+	`{"schema_version":"aperio.event.v1","source":"aperio","producer":"aperio.sspm","destination_id":"siem_1","organization_id":"org_1","kind":"event","occurred_at":"2026-06-06T00:00:00Z","record":{"eventType":"user.login","id":"src_1","n":1.10,"provider":"OKTA"}}`,
+	`{"schema_version":"aperio.audit_log.v1","source":"aperio","producer":"aperio.sspm","destination_id":"siem_1","organization_id":"org_1","kind":"audit_log","occurred_at":"2026-06-06T00:00:00Z","record":{"action":"member.invited","actor":"a@example.com"}}`,
+}
+
+func addressed(t *testing.T, text string) destination.Envelope {
+	t.Helper()
+	key, err := destination.DeliveryKey("org_1", "siem_1", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return destination.Envelope{ID: key, Stream: destination.Finding, JSON: json.RawMessage(text)}
+}
+
+func TestDeliverWritesTheProductsEnvelopesAsTheyAre(t *testing.T) {
+	folder := t.TempDir()
+	given := []destination.Envelope{}
+	for _, text := range append(captured, ` { "id" : "another", "b":1, "a":1, "a":"\u003c" }`) {
+		given = append(given, destination.Envelope{
+			ID: fmt.Sprint(len(given)), Stream: destination.Finding, JSON: json.RawMessage(text),
+		})
+	}
+	mustDeliver(t, harness(t, folder, nil), given...)
+	mustDeliver(t, harness(t, folder, nil), given...)
+	data, err := os.ReadFile(filepath.Join(folder, currentName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := ""
+	for _, envelope := range given {
+		want += string(envelope.JSON) + "\n"
+	}
+	if string(data) != want {
+		t.Errorf("got %s", data)
+	}
+}
+
+func TestDeliverWritesAChangeOfStatusAndNoRepeat(t *testing.T) {
+	open := captured[0]
+	resolved := strings.Replace(open, "OPEN", "RESOLVED", 1)
+	own := `{"id":"own","organization_id":"org_1",` + open[strings.Index(open, `"kind"`):]
+	ownResolved := strings.Replace(own, "OPEN", "RESOLVED", 1)
+	for name, pair := range map[string][2]string{
+		"without an id":                  {open, resolved},
+		"with one id for both":           {own, ownResolved},
+		"as the product and as the host": {open, ownResolved},
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder := t.TempDir()
+			same := harness(t, folder, nil)
+			for range 2 {
+				mustDeliver(t, same, addressed(t, pair[0]), addressed(t, pair[0]))
+				mustDeliver(t, harness(t, folder, nil), addressed(t, pair[1]), addressed(t, pair[0]))
+			}
+			data, err := os.ReadFile(filepath.Join(folder, currentName))
+			if want := pair[0] + "\n" + pair[1] + "\n"; err != nil || string(data) != want {
+				t.Errorf("got %s, %v", data, err)
+			}
+		})
+	}
+}
+
+// put replaces what the files of a folder hold; a file with nothing is removed.
+func put(t *testing.T, folder string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		path := filepath.Join(folder, name)
+		err := os.WriteFile(path, []byte(text), 0o600)
+		if text == "" {
+			err = os.Remove(path)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+const lineOfA = `{"id":"a"}` + "\n" // 11 bytes
+
+func TestDeliverGoesOnAfterACrash(t *testing.T) {
+	for name, test := range map[string]struct {
+		files map[string]string
+		want  []string
+	}{
+		"after keys, before their lines": {
+			map[string]string{currentName: lineOfA, keysName: "11 \"a\"\n57 \"b\"\n103 \"c\"\n"},
+			[]string{"a", "b", "c"},
+		},
+		"in the middle of a key": {
+			map[string]string{currentName: lineOfA, keysName: "11 \"a\"\n57 \"b"},
+			[]string{"a", "b", "c"},
+		},
+		"after a line that nobody was told of": {
+			map[string]string{currentName: lineOfA + lineOfA[:5], keysName: "11 \"a\"\n57 \"b\"\n"},
+			[]string{"a", "b", "c"},
+		},
+		"with keys that are none": {
+			map[string]string{currentName: lineOfA, keysName: "11 \"a\"\nx\n11 a\n"},
+			[]string{"a", "b", "c"},
+		},
+		"between the renames": {
+			map[string]string{currentName: lineOfA, "aperio.000001.keys": "11 \"a\"\n"},
+			[]string{"a", "b", "c"},
+		},
+		"after the renames": {
+			map[string]string{"aperio.000001.jsonl": lineOfA, "aperio.000001.keys": "11 \"a\"\n"},
+			[]string{"a", "b", "c"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder := t.TempDir()
+			put(t, folder, test.files)
+			for range 2 {
+				mustDeliver(t, harness(t, folder, nil), envelopes("a", "b", "c")...)
+			}
+			wantIDs(t, folder, test.want...)
+		})
+	}
+}
+
+func TestDeliverRemembersFilesThatWereMovedAway(t *testing.T) {
+	folder := t.TempDir()
+	config := map[string]any{"max_file_bytes": leastMaxFileBytes}
+	for _, id := range []string{"a", "b", "c"} {
+		mustDeliver(t, harness(t, folder, config), padded(id, 40_000))
+	}
+	put(t, folder, map[string]string{"aperio.000001.jsonl": "", "aperio.000002.jsonl": ""})
+	mustDeliver(t, harness(t, folder, config), padded("a", 40_000), padded("d", 40_000))
+	wantIDs(t, folder, "c", "d")
+	if _, err := os.Stat(filepath.Join(folder, "aperio.000003.jsonl")); err != nil {
+		t.Error(err) // its number goes on
+	}
+}
+
 func TestDeliverBeginsANewFileWhenOneIsFull(t *testing.T) {
 	folder := t.TempDir()
 	config := map[string]any{"max_file_bytes": leastMaxFileBytes}
@@ -164,6 +300,9 @@ func TestDeliverBeginsANewFileWhenOneIsFull(t *testing.T) {
 	}
 	names := []string{}
 	for _, entry := range entries {
+		if strings.HasSuffix(entry.Name(), ".keys") {
+			continue
+		}
 		info, err := entry.Info()
 		if err != nil || info.Size() > leastMaxFileBytes {
 			t.Errorf("%s has %d bytes (%v)", entry.Name(), info.Size(), err)
@@ -203,8 +342,8 @@ func TestDeliverCutsOffWhatACrashLeftOfALine(t *testing.T) {
 
 func TestDeliverRejectsWhatCanNeverBeWritten(t *testing.T) {
 	folder := t.TempDir()
-	other := envelope("other")
-	other.ID = "b"
+	other := envelope("b")
+	other.JSON = json.RawMessage("null")
 	given := []destination.Envelope{envelope("a"), other, padded("c", leastMaxFileBytes), envelope("d")}
 	config := map[string]any{"max_file_bytes": leastMaxFileBytes}
 	results, err := harness(t, folder, config).Deliver(given...)
@@ -321,13 +460,18 @@ func TestDeliverRefusesSettings(t *testing.T) {
 }
 
 func TestDeliverWritesToRegularFilesOnly(t *testing.T) {
-	for name, place := range map[string]func(path, elsewhere string) error{
-		"a link":   func(path, elsewhere string) error { return os.Symlink(elsewhere, path) },
-		"a folder": func(path, _ string) error { return os.Mkdir(path, 0o700) },
+	link := func(path, elsewhere string) error { return os.Symlink(elsewhere, path) }
+	isFolder := func(path, _ string) error { return os.Mkdir(path, 0o700) }
+	for name, place := range map[string]struct {
+		name string
+		make func(path, elsewhere string) error
+	}{
+		"a link": {currentName, link}, "a folder": {currentName, isFolder},
+		"a link for keys": {keysName, link}, "a folder for keys": {keysName, isFolder},
 	} {
 		t.Run(name, func(t *testing.T) {
 			folder, elsewhere := t.TempDir(), filepath.Join(t.TempDir(), "elsewhere")
-			if err := place(filepath.Join(folder, currentName), elsewhere); err != nil {
+			if err := place.make(filepath.Join(folder, place.name), elsewhere); err != nil {
 				t.Skip(err)
 			}
 			_, err := harness(t, folder, nil).Deliver(envelope("a"))
@@ -361,7 +505,7 @@ func TestDeliverEndsWithTheCallWhileTheFolderIsLocked(t *testing.T) {
 
 func FuzzEncode(f *testing.F) {
 	for _, seed := range []string{
-		`{"id": "a"}`, "{\n\"id\": \"a\", \"x\": \"\\n\"}", `[]`, `{"id": 5}`, `{"id":"a"} {}`, "",
+		`{"id": "a"}`, `{ }`, "{\n\"id\": \"a\", \"x\": \"\\n\"}", `[]`, `{"id": 5}`, `{"id":"a"} {}`, "",
 	} {
 		f.Add([]byte(seed))
 	}

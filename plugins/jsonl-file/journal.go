@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +19,7 @@ import (
 
 const (
 	currentName = "aperio.jsonl"
+	keysName    = "aperio.keys"
 	lockName    = ".aperio.lock"
 	folderMode  = 0o750
 	fileMode    = 0o640
@@ -30,12 +29,13 @@ const (
 	lockPause    = 10 * time.Millisecond
 )
 
-// earlierName is how a full file is called: the greater the number, the later.
-var earlierName = regexp.MustCompile(`^aperio\.(\d{6,9})\.jsonl$`)
+// earlierName is how a full file, and the file of its keys, is called: the greater the number, the
+// later.
+var earlierName = regexp.MustCompile(`^aperio\.(\d{6,9})\.(jsonl|keys)$`)
 
 // position is where the next line goes; it changes with every write to the folder.
 type position struct {
-	earlier int   // the number of the latest full file, 0: none
+	earlier int   // the number of the latest full file or its keys, 0: none
 	size    int64 // of the current file
 }
 
@@ -45,8 +45,15 @@ type journal struct {
 	maxBytes int64
 	lock     *os.File
 	current  *os.File
-	earlier  []int // numbers of the full files, ascending
+	keys     *keyFile
+	keyed    []int // numbers of the files of the keys of full files, ascending
 	end      position
+}
+
+// entry is an envelope to write: what tells it from others, and its line with the line feed.
+type entry struct {
+	key  string
+	line []byte
 }
 
 // openJournal locks the folder, makes what is missing, and takes away what a crash left of a line.
@@ -97,54 +104,92 @@ func (j *journal) open() error {
 	for _, entry := range entries {
 		if found := earlierName.FindStringSubmatch(entry.Name()); found != nil {
 			number, _ := strconv.Atoi(found[1]) // it has at most nine digits
-			j.earlier = append(j.earlier, number)
+			if found[2] == "keys" {
+				j.keyed = append(j.keyed, number)
+			} else {
+				j.end.earlier = max(j.end.earlier, number)
+			}
 		}
 	}
-	slices.Sort(j.earlier)
-	if len(j.earlier) > 0 {
-		j.end.earlier = j.earlier[len(j.earlier)-1]
+	slices.Sort(j.keyed)
+	if err := j.finishRotation(); err != nil {
+		return err
 	}
 	return j.openCurrent()
 }
 
+// finishRotation gives the current file its number when a crash came between its keys and itself:
+// the keys have theirs, and no others were begun.
+func (j *journal) finishRotation() error {
+	if len(j.keyed) == 0 {
+		return nil
+	}
+	latest := j.keyed[len(j.keyed)-1]
+	_, err := os.Lstat(filepath.Join(j.folder, keysName))
+	if errors.Is(err, fs.ErrNotExist) && latest > j.end.earlier {
+		err = os.Rename(filepath.Join(j.folder, currentName), j.pathOf(latest, "jsonl"))
+		if errors.Is(err, fs.ErrNotExist) { // somebody has moved it away
+			err = nil
+		}
+	}
+	j.end.earlier = max(j.end.earlier, latest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 func (j *journal) openCurrent() error {
-	path := filepath.Join(j.folder, currentName)
+	var err error
+	if j.current, err = openRegular(j.folder, currentName); err != nil {
+		return err
+	}
+	if err := j.repair(); err != nil {
+		return err
+	}
+	j.keys, err = openKeys(j.folder, j.end.size)
+	return err
+}
+
+// openRegular opens a file of the folder for reading and writing, making it if need be. The error is
+// about one that is something else, such as a link, too.
+func openRegular(folder, name string) (*os.File, error) {
+	path := filepath.Join(folder, name)
 	info, err := os.Lstat(path)
 	isNew := errors.Is(err, fs.ErrNotExist)
 	switch {
 	case err != nil && !isNew:
-		return err
+		return nil, err
 	case !isNew && !info.Mode().IsRegular():
-		return fmt.Errorf("%s is not a regular file", path)
+		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
-	if j.current, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode); err != nil {
-		return err
-	}
-	if isNew {
-		if err := syncFolder(j.folder); err != nil {
-			return err
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
+	if err == nil && isNew {
+		if err = syncFolder(folder); err != nil {
+			_ = file.Close() // nothing was written
 		}
 	}
-	return j.repair()
+	return file, err
 }
 
 // repair cuts off a last line without its end: it was never accepted.
 func (j *journal) repair() error {
-	size, err := j.current.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
-	}
-	whole, err := endOfLastLine(j.current, size)
-	if err != nil {
-		return err
-	}
-	if whole < size {
-		if err := j.current.Truncate(whole); err != nil {
-			return err
-		}
-	}
+	whole, err := cutTorn(j.current)
 	j.end.size = whole
-	return nil
+	return err
+}
+
+// cutTorn cuts off a last line without its end, and gives the size that is left.
+func cutTorn(file *os.File) (int64, error) {
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return 0, err
+	}
+	whole, err := endOfLastLine(file, size)
+	if err == nil && whole < size {
+		err = file.Truncate(whole)
+	}
+	return whole, err
 }
 
 // endOfLastLine gives the offset behind the last line feed, reading backwards.
@@ -166,23 +211,32 @@ func endOfLastLine(file io.ReaderAt, size int64) (int64, error) {
 
 // Close lets other processes in.
 func (j *journal) Close() {
-	if j.current != nil {
-		_ = j.current.Close() // synced after each write
-	}
+	j.closeFiles()
 	_ = j.lock.Close() // which unlocks it
 }
 
-// append writes lines, beginning a new file where one is full, and gives how many of them are on
+// closeFiles closes the current file and that of its keys; both are synced after each write.
+func (j *journal) closeFiles() {
+	if j.current != nil {
+		_ = j.current.Close()
+	}
+	if j.keys != nil {
+		_ = j.keys.file.Close()
+	}
+	j.current, j.keys = nil, nil
+}
+
+// append writes entries, beginning a new file where one is full, and gives how many of them are on
 // the disk. What is written of the others is cut off again.
-func (j *journal) append(lines [][]byte) (int, error) {
+func (j *journal) append(entries []entry) (int, error) {
 	durable := 0
-	for durable < len(lines) {
-		if j.end.size > 0 && j.end.size+int64(len(lines[durable])) > j.maxBytes {
+	for durable < len(entries) {
+		if j.end.size > 0 && j.end.size+int64(len(entries[durable].line)) > j.maxBytes {
 			if err := j.rotate(); err != nil {
 				return durable, err
 			}
 		}
-		count, err := j.write(lines[durable:])
+		count, err := j.write(entries[durable:])
 		durable += count
 		if err != nil {
 			return durable, err
@@ -191,16 +245,21 @@ func (j *journal) append(lines [][]byte) (int, error) {
 	return durable, nil
 }
 
-// write puts as many lines as fit at the end of the current file, at least one, and syncs it.
-func (j *journal) write(lines [][]byte) (int, error) {
+// write puts as many lines as fit at the end of the current file, at least one, and syncs it. Their
+// keys are on the disk before: a crash in between leaves keys that lead behind the end of the file,
+// and these are dropped when it is opened.
+func (j *journal) write(entries []entry) (int, error) {
 	var data []byte
-	count := 0
-	for _, line := range lines {
-		if count > 0 && j.end.size+int64(len(data)+len(line)) > j.maxBytes {
+	var keys []keyEnd
+	for _, entry := range entries {
+		if len(keys) > 0 && j.end.size+int64(len(data)+len(entry.line)) > j.maxBytes {
 			break
 		}
-		data = append(data, line...)
-		count++
+		data = append(data, entry.line...)
+		keys = append(keys, keyEnd{entry.key, j.end.size + int64(len(data))})
+	}
+	if err := j.keys.append(keys); err != nil {
+		return 0, err
 	}
 	_, err := j.current.WriteAt(data, j.end.size)
 	if err == nil {
@@ -209,37 +268,38 @@ func (j *journal) write(lines [][]byte) (int, error) {
 	if err != nil {
 		// Should this fail, too, the next one to open the file sees lines that were not accepted:
 		// a repeat of them is left out, which is as good as written.
-		return 0, errors.Join(err, j.current.Truncate(j.end.size))
+		return 0, errors.Join(err, j.current.Truncate(j.end.size), j.keys.takeBack())
 	}
 	j.end.size += int64(len(data))
-	return count, nil
+	return len(keys), nil
 }
 
-// rotate gives the current file the next number and begins another.
+// rotate gives the current file the next number and begins another. Its keys are first: what a crash
+// leaves in between is finished when the folder is opened.
 func (j *journal) rotate() error {
 	number := j.end.earlier + 1
-	path := filepath.Join(j.folder, currentName)
-	if err := j.current.Close(); err != nil {
+	j.closeFiles()
+	err := os.Rename(filepath.Join(j.folder, keysName), j.pathOf(number, "keys"))
+	if err == nil {
+		j.keyed = append(j.keyed, number)
+		err = os.Rename(filepath.Join(j.folder, currentName), j.pathOf(number, "jsonl"))
+	}
+	if err != nil {
 		return err
 	}
-	j.current = nil
-	if err := os.Rename(path, j.pathOf(number)); err != nil {
-		return errors.Join(err, j.openCurrent())
-	}
-	j.earlier = append(j.earlier, number)
 	j.end = position{earlier: number}
 	return j.openCurrent()
 }
 
-func (j *journal) pathOf(number int) string {
-	return filepath.Join(j.folder, fmt.Sprintf("aperio.%06d.jsonl", number))
+func (j *journal) pathOf(number int, ending string) string {
+	return filepath.Join(j.folder, fmt.Sprintf("aperio.%06d.%s", number, ending))
 }
 
-// readWindow reads the latest ids back, from as many files as it takes.
+// readWindow reads the latest keys back, from as many files as it takes.
 func (j *journal) readWindow(limit int) (*window, error) {
-	paths := []string{filepath.Join(j.folder, currentName)}
-	for _, number := range slices.Backward(j.earlier) {
-		paths = append(paths, j.pathOf(number))
+	paths := []string{filepath.Join(j.folder, keysName)}
+	for _, number := range slices.Backward(j.keyed) {
+		paths = append(paths, j.pathOf(number, "keys"))
 	}
 	var parts [][]string // the latest first
 	missing := limit
@@ -247,45 +307,19 @@ func (j *journal) readWindow(limit int) (*window, error) {
 		if missing == 0 {
 			break
 		}
-		ids, err := lastIDs(path, missing)
+		keys, err := lastKeys(path, missing)
 		if err != nil {
 			return nil, err
 		}
-		parts = append(parts, ids)
-		missing -= len(ids)
+		parts = append(parts, keys)
+		missing -= len(keys)
 	}
 	found := newWindow(limit)
-	for _, ids := range slices.Backward(parts) {
-		for _, id := range ids {
-			found.add(id)
+	for _, keys := range slices.Backward(parts) {
+		for _, key := range keys {
+			found.add(key)
 		}
 	}
 	found.end = j.end
 	return found, nil
-}
-
-// lastIDs gives the ids of the last lines of a file, at most count; other lines are passed over.
-func lastIDs(path string, count int) ([]string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	last := newWindow(count)
-	reader := bufio.NewReaderSize(file, 1<<20)
-	for {
-		line, err := reader.ReadBytes('\n')
-		var head struct {
-			ID string `json:"id"`
-		}
-		if json.Unmarshal(line, &head) == nil && head.ID != "" {
-			last.add(head.ID)
-		}
-		if errors.Is(err, io.EOF) {
-			return last.inOrder(), nil
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
 }

@@ -1,6 +1,6 @@
 package main
 
-// window is the latest ids that were written, as many as its limit.
+// window is the latest delivery keys that were written, as many as its limit.
 type window struct {
 	limit int
 	end   position // of the files, when the window was last right

@@ -37,12 +37,15 @@ NOT_CODES = {
     "aperio-invocation",
     "aperio-plugin-sdk",
     "audit-log",
+    "envelope-invalid",  # of one reject; no error of the command
     "event-types",
     "github-hosted",
     "gitlab-hosted",
     "host-only",
+    "organization-foreign",  # of one reject
     "self-hosted",
     "site-packages",
+    "x-aperio-signature",
 }
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

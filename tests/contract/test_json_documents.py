@@ -347,7 +347,10 @@ RUNS: dict[str, Schema] = {
     "deliver": exactly(
         accepted=NUMBER, rejected=NUMBER, retry=NUMBER,
         reasons=any_number_of(
-            exactly(id=TEXT, status=one_of("rejected", "retry"), reason=TEXT, line=maybe(NUMBER))
+            exactly(
+                id=TEXT, status=one_of("rejected", "retry"), reason=TEXT, code=TEXT,
+                line=maybe(NUMBER),
+            )
         ),
         rejects_file=maybe(WORD),
     ),
@@ -521,7 +524,8 @@ def play_operator(root: Path, play: Any) -> None:
         "execute failed", *run, "acme/remediation", "execute", *act[:3], "nobody", act[4], status=5
     )
     play("execute refused", *run, "acme/remediation", "execute", *act[:4], status=1)
-    events = [json.dumps({"id": f"x{number}", "kind": "event"}) for number in range(3)]
+    of = {"organization_id": "local", "kind": "event", "record": {}}
+    events = [json.dumps({"id": f"x{number}"} | of) for number in range(3)]
     events += ["no envelope"]
     play("sync to", *run, "acme/mortal", "--to", "acme/destination")
     play("deliver", *run, "acme/destination", "deliver", stdin="\n".join(events), status=1)
@@ -573,7 +577,7 @@ def test_an_operation_that_was_not_wholly_done_has_data_and_is_no_success(
     found = document(life, "deliver")
     assert (found["status"], found["exit_status"], found["errors"]) == ("error", 1, [])
     assert found["data"]["rejected"] == 2
-    assert [each["line"] for each in found["data"]["reasons"]] == [None, 4]
+    assert [each["line"] for each in found["data"]["reasons"]] == [2, 4]
 
 
 def test_a_stream_has_lines_of_known_types(life: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli.scaffolding import ScaffoldRequest, scaffold
+from tests import captured
 from tests.go_operators import (
     COMMAND,
     CONNECTOR,
@@ -92,6 +93,26 @@ def test_a_second_sync_adds_no_line(operator: Piper, source: Path, tmp_path: Pat
     assert (tmp_path / "export/aperio.jsonl").read_bytes() == before
 
 
+def test_a_change_of_a_findings_status_is_written_and_a_repeat_is_not(
+    operator: Piper, tmp_path: Path
+) -> None:
+    def deliver(*lines: str, to: str = captured.DESTINATION) -> None:
+        given, folder = "\n".join(lines), f"folder={tmp_path / 'export'}"
+        of = ("--org", captured.ORGANIZATION, "--integration", to)
+        answer = operator.aperio("plugin", "run", PLUGIN, "--set", folder, *of, given=given)
+        assert answer["data"]["accepted"] == len(lines)
+
+    opened, resolved, again, *others = captured.ALL
+    own = [opened.replace("{", '{"id":"own",', 1), resolved.replace("{", '{"id":"own",', 1)]
+    deliver(opened, opened, resolved)
+    deliver(*own, again, *others)
+    deliver(*captured.ALL, *own)
+    written = (tmp_path / "export/aperio.jsonl").read_text()
+    assert written == "".join(f"{line}\n" for line in captured.ALL)
+    deliver(opened, to="siem_2")
+    assert (tmp_path / "export/aperio.jsonl").read_text() == f"{written}{opened}\n"
+
+
 def test_an_installed_go_plugin_says_what_it_can_do(operator: Piper) -> None:
     data = operator.aperio("plugin", "run", PLUGIN, "capabilities")["data"]
     assert data["provider"] == "JSONL_FILE"
@@ -101,7 +122,7 @@ def test_an_installed_go_plugin_says_what_it_can_do(operator: Piper) -> None:
 
 
 def test_a_go_project_runs_from_its_folder(operator: Piper, project: Path, tmp_path: Path) -> None:
-    envelope = {"id": "a", "kind": "event", "record": {}}
+    envelope = {"id": "a", "organization_id": "local", "kind": "event", "record": {}}
     answer = operator.aperio(
         "plugin", "run", str(project), "deliver", "--set", f"folder={tmp_path}",
         given=json.dumps({"type": "event", "envelope": envelope}) + "\n",
@@ -113,7 +134,7 @@ def test_a_go_project_runs_from_its_folder(operator: Piper, project: Path, tmp_p
 def test_a_setting_that_the_go_plugin_refuses_is_told(operator: Piper, tmp_path: Path) -> None:
     answer = operator.aperio(
         "plugin", "run", PLUGIN, "deliver", "--set", "folder=not/absolute",
-        given=json.dumps({"id": "a", "kind": "event", "record": {}}) + "\n", status=5,
+        given=captured.EVENT.replace('"org_1"', '"local"'), status=5,
     )  # fmt: skip
     assert "absolute path" in json.dumps(answer)
     assert list(tmp_path.iterdir()) == [tmp_path / "user-home"]

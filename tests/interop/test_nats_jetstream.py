@@ -117,7 +117,7 @@ def test_the_acceptance_suite_passes(operator: Operator, project: Path, server: 
     settings = ["--set", f"servers={server.address}", "--set", f"stream={STREAM}"]
     data = operator.aperio("plugin", "test", str(project), *settings)["data"]
     assert {verdict["outcome"] for verdict in data["verdicts"]} == {"passed"}
-    assert server.count() == 258
+    assert server.count() == 260
 
 
 def test_envelopes_reach_the_stream_as_the_bus_has_them(

@@ -85,8 +85,9 @@ class Stub(destination.Destination):
 
     def deliver(self, context, envelopes):
         for envelope in envelopes:
-            print("took", envelope.id)
-            if envelope.id == "x1":
+            own = envelope.value().get("id")
+            print("took", own)
+            if own == "x1":
                 yield destination.rejected(envelope, "it is the middle one")
             else:
                 yield destination.accepted(envelope)

@@ -14,6 +14,7 @@ import pytest
 
 from aperio_cli.__main__ import main
 from aperio_cli.running import delivering
+from tests import captured
 from tests.lifecycle.cli import Aperio, Done, finish, processes_of, wait_until
 from tests.lifecycle.plugins import artifact_of, simulating
 from tests.trust import IDENTITY
@@ -226,7 +227,10 @@ def test_a_delivery_keeps_lines_and_rejects_in_a_file_and_tries_again_when_asked
 ) -> None:
     kept = pair.aperio.folder / "kept"
     plan = {"out": str(pair.out), "ids": {"a": ["retry:0.01"], "b": ["reject"]}}
-    envelope = '{{"id": "{0}", "kind": "event", "source_event_id": "{0}"}}\n'
+    envelope = (
+        '{{"id": "{0}", "organization_id": "local", "kind": "event", "source_event_id": "{0}",'
+        ' "record": {{}}}}\n'
+    )
     given = "".join([*(envelope.format(name) for name in "abc"), "no envelope\n", "\N{EM DASH}\n"])
     words = ("plugin", "run", MOODY, "--set", f"plan={json.dumps(plan)}", "--rejects", kept)
     run = pair.aperio.start(*words, "--retry-for", "5", "--json", stdin=subprocess.PIPE)
@@ -239,6 +243,51 @@ def test_a_delivery_keeps_lines_and_rejects_in_a_file_and_tries_again_when_asked
     assert sorted(line["type"] for line in lines) == ["event", *["rejected_line"] * 3]
     assert {line.get("text") or line.get("base64") for line in lines if "text" in line
             or "base64" in line} == {"no envelope", "\N{EM DASH}", "/w=="}  # fmt: skip
+
+
+def deliver_to(pair: Pair, *more: str, given: str, status: int = 0, **plan: Any) -> dict[str, Any]:
+    """What `deliver` says of lines."""
+    stated = f"plan={json.dumps({'out': str(pair.out)} | plan)}"
+    words = ("plugin", "run", MOODY, "deliver", "--set", stated, *more, "--json")
+    run = pair.aperio.start(*words, stdin=subprocess.PIPE)
+    out, err = run.communicate(given.encode(), timeout=60)
+    assert run.returncode == status, err
+    data: dict[str, Any] = json.loads(out)["data"]
+    return data
+
+
+def test_the_products_envelopes_are_handed_over_byte_for_byte_under_their_keys(pair: Pair) -> None:
+    given = "".join(f"{line}\n" for line in captured.ALL)
+    of = ("--org", captured.ORGANIZATION, "--integration", captured.DESTINATION)
+    rejected = {key: ["reject"] for key in captured.KEYS[1:]}
+
+    data = deliver_to(pair, *of, given=given, status=1, ids=rejected)
+
+    assert pair.out.read_text() == captured.ALL[0] + "\n"
+    assert [each["id"] for each in data["reasons"]] == list(captured.KEYS[1:])
+    assert [each["line"] for each in data["reasons"]] == [2, 3, 4, 5]
+    deliver_to(pair, *of, given=given)
+    assert pair.out.read_text() == captured.ALL[0] + "\n" + given
+
+
+def test_another_organizations_envelopes_are_refused_and_go_to_their_own(pair: Pair) -> None:
+    kept, own = pair.aperio.folder / "kept", captured.EVENT.replace('"org_1"', '"local"')
+    foreign = [captured.finding(), captured.EVENT, captured.EVENT.replace('"org_1"', '"LOCAL"')]
+    given = "\n".join([foreign[0], own, *foreign[1:]])
+
+    data = deliver_to(pair, "--rejects", str(kept), given=given, status=1)
+
+    assert (data["accepted"], data["rejected"]) == (1, 3)
+    assert [(each["code"], each["line"]) for each in data["reasons"]] == [
+        ("organization-foreign", 1), ("organization-foreign", 3), ("organization-foreign", 4),
+    ]  # fmt: skip
+    assert "it is of the organization `org_1`, the call is for `local`" in str(data["reasons"])
+    assert pair.out.read_text() == own + "\n"
+    lines = kept.read_text().splitlines()
+    assert [json.loads(line)["rejected"]["by"] for line in lines] == ["aperio"] * 3
+    data = deliver_to(pair, "--org", "org_1", given="\n".join(lines[:2]))
+    assert data["accepted"] == 2
+    assert pair.out.read_text().splitlines() == [own, *foreign[:2]]
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,8 @@ def test_a_remediation_acts_only_when_somebody_approved(aperio: Aperio) -> None:
 
 
 def events(*ids: str) -> bytes:
-    lines = [json.dumps({"id": one, "kind": "event"}) for one in ids]
+    of = {"organization_id": "local", "kind": "event", "record": {}}
+    lines = [json.dumps({"id": one} | of) for one in ids]
     return "".join(line + "\n" for line in lines).encode()
 
 

@@ -71,6 +71,7 @@ FAILING = [
     ("cancel", "holds_a_lock", "connector"),
     ("results", "forgets_envelopes", "destination"),
     ("repeat", "refuses_repeats", "destination"),
+    ("product-envelopes", "demands_ids", "destination"),
     ("dry-run", "acts_in_a_dry_run", "remediation"),
     ("same-key", "acts_twice", "remediation"),
     ("stdout", "prints_on_stdout", "connector"),

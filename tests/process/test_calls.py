@@ -60,11 +60,11 @@ def test_an_error_comes_with_its_diagnostics(host: Host) -> None:
 
 def test_a_destination_answers_for_each_envelope(host: Host) -> None:
     async def use(plugin: RunningPlugin) -> list[tuple[str, int]]:
-        envelopes = [Outbound(name, "event", b"{}") for name in ("a", "b")]
+        envelopes = [Outbound(n, "event", b"{}", "local", key=f"key of {n}") for n in ("a", "b")]
         response = await plugin.destination.deliver(Invocation(), envelopes)
         return [(result.id, result.status) for result in response.results]
 
-    assert run_kind(host, "destination", use) == [("a", 1), ("b", 1)]
+    assert run_kind(host, "destination", use) == [("key of a", 1), ("key of b", 1)]
 
 
 @pytest.mark.parametrize("kind", ["remediation", "destination"])

@@ -518,7 +518,8 @@ def test_a_delivery_uses_a_token_for_as_long_as_it_works(
     script.write_text(MOODY_WITH_TOKENS)
     plan = json.dumps({"out": str(tmp_path / "out"), "calls": calls})
     envelopes = [
-        Outbound(name, "event", b'{"source_event_id": "%b"}' % name.encode()) for name in "abcdef"
+        Outbound(name, "event", b'{"source_event_id": "%b"}' % name.encode(), "local")
+        for name in "abcdef"
     ]
 
     async def use(plugin: RunningPlugin) -> int:
@@ -544,7 +545,7 @@ def deliver(host: Host, out: Path, poison: str, names: str, **plan: object) -> D
         deliverer = Deliverer(session, DeliveryTask())
         deliveries.append(deliverer.tally)
         record = b'{"source_event_id": "%b"}'
-        await deliverer([Outbound(name, "event", record % name.encode()) for name in names])
+        await deliverer([Outbound(n, "event", record % n.encode(), "local") for n in names])
 
     host.run(development(PLUGINS / "moody.py", kind="destination", provider="MOODY"), use)
     return deliveries[0]

@@ -380,7 +380,8 @@ LONGEST = {
 def test_a_line_that_was_written_is_read_with_the_envelope_as_it_was() -> None:
     made = event(record_json=b'{"price": 1.10}')
 
-    expected = Outbound(envelope_id(ORIGIN, "e1"), "event", stamp(made))
+    identity = envelope_id(ORIGIN, "e1")
+    expected = Outbound(identity, "event", stamp(made), ORIGIN.organization_id, 1)
     assert read_line(written(made), number=1) == expected
     assert read_line(stamp(made), number=1) == expected
 
@@ -398,12 +399,16 @@ def test_a_line_that_was_written_is_read_with_the_envelope_as_it_was() -> None:
 def test_whatever_is_written_is_read_again(made: connector_pb2.Event) -> None:
     read = read_line(written(made), number=1)
 
-    assert read == Outbound(envelope_id(ORIGIN, made.source_event_id), "event", stamp(made))
     assert isinstance(read, Outbound)
+    assert read.id == envelope_id(ORIGIN, made.source_event_id)
+    assert read.json == stamp(made)
     assert len(read.json) <= MAX_ENVELOPE_BYTES
 
 
-RESPACED = b'{ "id" : "a" , "schema_version": "v", "kind":"event",\t"record": %b }'
+RESPACED = (
+    b'{ "id" : "a" , "schema_version": "v", "organization_id" :"o", "kind":"event",\t'
+    b'"record": { "v" : %b } }'
+)
 
 
 @pytest.mark.parametrize(
@@ -437,14 +442,18 @@ def test_an_envelope_is_cut_out_by_its_place_and_no_value_is_written_again(
 ) -> None:
     envelope = RESPACED % value
 
-    assert read_line(line % envelope, number=1) == Outbound("a", "event", envelope)
+    assert read_line(line % envelope, number=1) == Outbound("a", "event", envelope, "o", 1)
 
 
 def test_a_byte_order_mark_begins_the_input_and_no_other_line() -> None:
-    line = b'\xef\xbb\xbf{"id": "a", "kind": "event"}'
+    line = b'\xef\xbb\xbf{"id":"a","organization_id":"o","kind":"event","record":{}}'
 
-    assert read_line(line, number=1) == Outbound("a", "event", b'{"id": "a", "kind": "event"}')
+    assert read_line(line, number=1) == Outbound("a", "event", line[3:], "o", 1)
     assert isinstance(read_line(line, number=2), BadLine)
+
+
+ENVELOPE = b'{"kind": "event", "organization_id": %b, "record": %b}'
+WHOLE = ENVELOPE[:-1] % (b'"o"', b"{}") + b",%b}"
 
 
 @pytest.mark.parametrize("line", [b"", b"  \n", b'{"type": "summary", "events": 3}\n'])
@@ -464,20 +473,31 @@ def test_other_lines_are_passed_over(line: bytes) -> None:
         (b'{"id": "a", "kind": "event", "x": 01}', "expected `,`"),
         (b'{"id": "a", "kind": "event", "x": NaN}', "NaN is not JSON"),
         (b'{"id": "a", "kind": "event", "x": "\x01"}', "Invalid control character"),
-        (b'{"id": "a", "kind": "event", "x": ' + nested(513) + b"}", "nested too deeply"),
         (b'{"id": "a", "kind": "event", "x": ' + nested(100_000) + b"}", "nested too deeply"),
         (b'{"type": "event"}', "expected `envelope` once, received it 0 times"),
         (b'{"type": "event", "envelope": 5}', "expected `{` at character 0"),
         (b'{"type": "event", "envelope": {}, "envelope": {}}', "`envelope` once, received it 2"),
-        (b'{"kind": "event"}', "expected `id` once, received it 0 times"),
-        (b'{"id": "a", "kind": "event", "id": "b"}', "expected `id` once, received it 2 times"),
-        (b'{"id": 5, "kind": "event"}', "expected an `id` of 1 to 512 bytes"),
-        (b'{"id": "", "kind": "event"}', "expected an `id` of 1 to 512 bytes"),
-        (b'{"id": "' + b"x" * 513 + b'", "kind": "event"}', "expected an `id` of 1 to 512"),
-        (b'{"id": "\\ud83d", "kind": "event"}', "received half of a surrogate pair"),
+        (WHOLE % b'"id":"a","id":"b"', "expected `id` once, received it 2 times"),
+        (WHOLE % b'"id":5', "expected an `id` of 1 to 512 bytes"),
+        (WHOLE % b'"id":null', "expected an `id` of 1 to 512 bytes"),
+        (WHOLE % b'"id":""', "expected an `id` of 1 to 512 bytes"),
+        (WHOLE % (b'"id":"' + b"x" * 513 + b'"'), "expected an `id` of 1 to 512"),
+        (WHOLE % b'"id":"\\ud83d"', "received half of a surrogate pair"),
+        (WHOLE % b'"kind":"event"', "expected `kind` once, received it 2 times"),
+        (WHOLE % b'"record":{}', "expected `record` once, received it 2 times"),
+        (WHOLE % b'"organization_id":"p"', "`organization_id` once, received it 2 times"),
+        (WHOLE % (b'"x":' + nested(513)), "nested too deeply"),
+        (WHOLE % (b'"x":"' + b"x" * 1_572_864 + b'"'), "at most 1572864 bytes"),
         (b'{"id": "a", "kind": "other"}', "expected a `kind` that is one of"),
         (b'{"id": "a", "kind": ["event"]}', "expected a `kind` that is one of"),
-        (b'{"id":"a","kind":"event","x":"' + b"x" * 1_572_864 + b'"}', "at most 1572864 bytes"),
+        (b'{"id": "a", "kind": "event", "record": {}}', "`organization_id` once, received it 0"),
+        (ENVELOPE % (b"null", b"{}"), "expected an `organization_id` that is text"),
+        (ENVELOPE % (b"5", b"{}"), "expected an `organization_id` that is text"),
+        (ENVELOPE % (b'""', b"{}"), "expected an `organization_id` that is text"),
+        (ENVELOPE % (b'["o"]', b"{}"), "expected an `organization_id` that is text"),
+        (b'{"kind": "event", "organization_id": "o"}', "expected `record` once, received it 0"),
+        (ENVELOPE % (b'"o"', b"null"), "expected a `record` that is an object"),
+        (ENVELOPE % (b'"o"', b"[]"), "expected a `record` that is an object"),
         (b"\xff", "can't decode byte 0xff"),
     ],
 )

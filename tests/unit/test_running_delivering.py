@@ -33,26 +33,26 @@ def read_all(data: bytes, chunk_bytes: int, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def line(name: str) -> bytes:
-    return b'{"id": "%b", "kind": "event"}' % name.encode()
+    return b'{"id":"%b","organization_id":"o","kind":"event","record":{}}' % name.encode()
 
 
-def outbound(name: str) -> Outbound:
-    return Outbound(name, "event", line(name))
+def outbound(name: str, number: int = 1) -> Outbound:
+    return Outbound(name, "event", line(name), "o", number)
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 2, 3, 7, 64, 65_536])
 def test_lines_are_found_wherever_the_input_is_cut(
     chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivering, "_LONGEST_LINE_BYTES", 40)
+    monkeypatch.setattr(delivering, "_LONGEST_LINE_BYTES", 70)
     monkeypatch.setattr(delivering, "_KEPT_BYTES", 5)
-    parts = [b"\xef\xbb\xbf" + line("a"), b"x" * 41, line("b") + b"\r", b"", b"y" * 400, line("c")]
+    parts = [b"\xef\xbb\xbf" + line("a"), b"x" * 71, line("b") + b"\r", b"", b"y" * 400, line("c")]
 
     found = read_all(b"\n".join(parts), chunk_bytes, monkeypatch)
 
-    why = "expected a line of at most 40 bytes"
+    why = "expected a line of at most 70 bytes"
     bad = [BadLine(2, why, b"xxxxx"), BadLine(5, why, b"yyyyy")]
-    assert found == [outbound("a"), bad[0], outbound("b"), bad[1], outbound("c")]
+    assert found == [outbound("a"), bad[0], outbound("b", 3), bad[1], outbound("c", 6)]
 
 
 def test_a_line_of_the_longest_length_is_read_and_its_end_may_be_missing(

@@ -18,7 +18,13 @@ from aperio_cli.running.rejects import Rejects, envelope_line, line_line
 if TYPE_CHECKING:
     from pathlib import Path
 
-ENVELOPE = Outbound("a", "event", b'{"id": "a", "kind": "event", "n": 1e400, "s": "\\ud83d"}')
+ENVELOPE = Outbound(
+    "a",
+    "event",
+    b'{"id": "a", "organization_id": "o", "kind": "event", "record": {"n": 1e400, "s": "\\ud83d"}}',
+    "o",
+    1,
+)
 
 
 def test_it_is_made_with_its_first_line_and_grows(tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ class Destination:
 
         Args:
             invocation: on whose behalf.
-            envelopes: at most `MAX_BATCH_BYTES` and what the plugin declares as a batch.
+            envelopes: with their keys, at most `MAX_BATCH_BYTES` and what the plugin declares as a
+                batch.
         """
         from aperio_plugin.wire import destination_pb2
 
@@ -59,7 +60,7 @@ class Destination:
                 context=context,
                 envelopes=[
                     destination_pb2.OutboundEnvelope(
-                        id=item.id, kind=item.kind, envelope_json=item.json
+                        id=item.key, kind=item.kind, envelope_json=item.json
                     )
                     for item in envelopes
                 ],

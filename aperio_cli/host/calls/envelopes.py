@@ -47,14 +47,20 @@ class Outbound(NamedTuple):
     """An envelope on its way to a destination.
 
     Attributes:
-        id: the envelope's id.
+        id: the envelope's own id; empty: it has none, as the product's.
         kind: event, finding or audit_log.
         json: the whole envelope as one JSON object on one line.
+        organization_id: the tenant that the envelope says it is of.
+        number: of the line that it stood in, from 1; 0: in none.
+        key: its delivery key, once it is addressed to a destination.
     """
 
     id: str
     kind: str
     json: bytes
+    organization_id: str
+    number: int = 0
+    key: str = ""
 
 
 def lines_of(envelopes: Sequence[Outbound]) -> bytes:
@@ -134,6 +140,7 @@ class Stamper:
         promises: Promises | None = None,
     ) -> None:
         self._mask = mask
+        self._organization_id = origin.organization_id
         promises = promises or Promises()
         self._rules = event_rules.EventRules(origin.provider, promises.event_types)
         self._doubt = promises.doubt
@@ -207,7 +214,7 @@ class Stamper:
         ).encode()
         if len(data) > MAX_ENVELOPE_BYTES:
             raise ValueError(f"expected an envelope of at most {MAX_ENVELOPE_BYTES} bytes")
-        return Outbound(identity, "event", data)
+        return Outbound(identity, "event", data, self._organization_id)
 
     def _identity(self, id_bytes: bytes) -> str:
         if not 0 < len(id_bytes) <= limits.MAX_ID_BYTES:

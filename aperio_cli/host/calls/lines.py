@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 
 from aperio_plugin.wire import limits
 
@@ -21,11 +21,13 @@ class BadLine:
         number: from 1.
         reason: why it is none.
         data: the line without its end; of one that is too long the beginning.
+        code: stable name of the cause.
     """
 
     number: int
     reason: str
     data: bytes = field(repr=False)
+    code: ClassVar[str] = "envelope-invalid"
 
 
 def read_line(line: bytes, *, number: int) -> Outbound | BadLine | None:
@@ -33,18 +35,19 @@ def read_line(line: bytes, *, number: int) -> Outbound | BadLine | None:
 
     Args:
         line: an `event` line as `run … sync` writes it, whatever its spaces, its order of keys and
-            further keys, or a bare envelope. A byte order mark may begin the first one.
+            further keys, or a bare envelope: the host's own, or the product's, which has no id. A
+            byte order mark may begin the first one.
         number: the line's number, from 1.
     """
     try:
         text = (line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line).decode()
         text = text.strip(" \t\r\n")
-        return _outbound(text) if text else None
+        return _outbound(text, number) if text else None
     except ValueError as error:
         return BadLine(number, str(error), line)
 
 
-def _outbound(text: str) -> Outbound | None:
+def _outbound(text: str, number: int) -> Outbound | None:
     """Return the envelope in a text; None for a line of another type.
 
     Raises:
@@ -57,14 +60,20 @@ def _outbound(text: str) -> Outbound | None:
             return None
         text = _only(found, "envelope").text
         found = members(text)
-    identity, kind = _only(found, "id"), _only(found, "kind").value
+    kind = _only(found, "kind").value
     if kind not in KINDS:
         raise ValueError(f"expected a `kind` that is one of {', '.join(KINDS)}")
+    identity = _id_of(_only(found, "id")) if any(each.key == "id" for each in found) else ""
+    organization_id = _only(found, "organization_id")
+    if not organization_id.text.startswith('"') or not organization_id.value:
+        raise ValueError("expected an `organization_id` that is text")
+    if not _only(found, "record").text.startswith("{"):  # the delivery key is made of it
+        raise ValueError("expected a `record` that is an object")
     data = text.encode()
     if len(data) > MAX_ENVELOPE_BYTES:
         raise ValueError(f"expected an envelope of at most {MAX_ENVELOPE_BYTES} bytes")
     require_shallow(data, limits.MAX_RECORD_DEPTH + 1)
-    return Outbound(_checked_id(identity), kind, data)
+    return Outbound(identity, kind, data, organization_id.value, number)
 
 
 def _only(found: list[Member], key: str) -> Member:
@@ -79,7 +88,7 @@ def _only(found: list[Member], key: str) -> Member:
     return those[0]
 
 
-def _checked_id(identity: Member) -> str:
+def _id_of(identity: Member) -> str:
     """Return the id of an envelope.
 
     Raises:

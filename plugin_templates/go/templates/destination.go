@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 
 	aperio "{{ cookiecutter.sdk_module }}"
@@ -13,7 +15,8 @@ import (
 
 // What is written here fits an intake of a common shape. Change path and names to your service's:
 //
-//	POST /v1/intake   a JSON array of envelopes; answers {"rejected": [{"id": "…", "reason": "…"}]}
+//	POST /v1/intake   a JSON array of {"id": "…", "envelope": {…}}, where id is the delivery key;
+//	                  answers {"rejected": [{"id": "…", "reason": "…"}]}
 const (
 	defaultBaseURL    = "https://intake.example.com"
 	maxBatchEnvelopes = 200
@@ -78,13 +81,25 @@ func (*{{ cookiecutter.class_name }}) Deliver(
 	return results, nil
 }
 
+// bodyOf gives what the service gets: the bytes of each envelope, beside what tells it from a repeat.
+func bodyOf(envelopes []destination.Envelope) ([]byte, error) {
+	items := make([][]byte, len(envelopes))
+	for index, envelope := range envelopes {
+		id, err := json.Marshal(envelope.ID)
+		if err != nil {
+			return nil, err
+		}
+		items[index] = fmt.Appendf(nil, `{"id":%s,"envelope":%s}`, id, envelope.JSON)
+	}
+	return fmt.Appendf(nil, "[%s]", bytes.Join(items, []byte(","))), nil
+}
+
 // post gives which envelopes the service will never take, and why, by their ids.
 func post(ctx context.Context, request *destination.DeliverRequest) (map[string]string, error) {
-	envelopes := make([][]byte, len(request.Envelopes))
-	for index, envelope := range request.Envelopes {
-		envelopes[index] = envelope.JSON
+	body, err := bodyOf(request.Envelopes)
+	if err != nil {
+		return nil, err
 	}
-	body := bytes.Join([][]byte{[]byte("["), bytes.Join(envelopes, []byte(",")), []byte("]")}, nil)
 	api, err := service(request.Invocation)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,10 +19,10 @@ import (
 
 const madeUpKey = "made-up-key"
 
-// fakeService has what it took, what it refuses by id, and an answer that it gives once before
+// fakeService has what it took by id, what it refuses, and an answer that it gives once before
 // anything else.
 type fakeService struct {
-	taken   map[string]int
+	taken   map[string]string
 	refused map[string]string
 	first   http.HandlerFunc
 }
@@ -36,26 +37,34 @@ func (f *fakeService) ServeHTTP(reply http.ResponseWriter, request *http.Request
 		reply.WriteHeader(http.StatusUnauthorized)
 		return
 	}
-	var envelopes []struct {
-		ID     string `json:"id"`
-		Record struct {
-			Number int `json:"number"`
-		} `json:"record"`
+	var items []struct {
+		ID       string          `json:"id"`
+		Envelope json.RawMessage `json:"envelope"`
 	}
-	_ = json.NewDecoder(request.Body).Decode(&envelopes)
+	_ = json.NewDecoder(request.Body).Decode(&items)
 	rejected := []map[string]string{}
-	for _, envelope := range envelopes {
-		if reason := f.refused[envelope.ID]; reason != "" {
-			rejected = append(rejected, map[string]string{"id": envelope.ID, "reason": reason})
+	for _, item := range items {
+		if reason := f.refused[item.ID]; reason != "" {
+			rejected = append(rejected, map[string]string{"id": item.ID, "reason": reason})
 		} else {
-			f.taken[envelope.ID] = envelope.Record.Number
+			f.taken[item.ID] = string(item.Envelope)
 		}
 	}
 	_ = json.NewEncoder(reply).Encode(map[string]any{"rejected": rejected})
 }
 
 func fake() *fakeService {
-	return &fakeService{taken: map[string]int{}, refused: map[string]string{}}
+	return &fakeService{taken: map[string]string{}, refused: map[string]string{}}
+}
+
+// open is a finding as Aperio's server delivers it: without an id.
+const open = `{"schema_version":"aperio.finding.v1","source":"aperio","producer":"aperio.sspm",` +
+	`"destination_id":"siem_1","organization_id":"local","kind":"finding",` +
+	`"occurred_at":"2026-06-06T00:00:00.123456789Z","record":{"description":"\u003cb\u003e",` +
+	`"findingId":"fnd_1","sourceEventId":"evt_1","status":"OPEN"}}`
+
+func textOf(number int) string {
+	return fmt.Sprintf(`{"kind": "event", "record": {"id": "e%d"}}`, number)
 }
 
 // deliver hands over envelopes with these numbers.
@@ -63,17 +72,23 @@ func deliver(
 	t *testing.T, service http.Handler, key string, numbers ...int,
 ) ([]destination.Result, error) {
 	t.Helper()
+	envelopes := make([]destination.Envelope, len(numbers))
+	for index, number := range numbers {
+		envelopes[index] = destination.Envelope{
+			ID: fmt.Sprintf("e%d", number), Stream: destination.Event,
+			JSON: json.RawMessage(textOf(number)),
+		}
+	}
+	return handOver(t, service, key, envelopes...)
+}
+
+func handOver(
+	t *testing.T, service http.Handler, key string, envelopes ...destination.Envelope,
+) ([]destination.Result, error) {
+	t.Helper()
 	server := httptest.NewServer(service)
 	t.Cleanup(server.Close)
 	config := map[string]any{"base_url": server.URL, "api_key": key}
-	envelopes := make([]destination.Envelope, len(numbers))
-	for index, number := range numbers {
-		id := fmt.Sprintf("e%d", number)
-		text := fmt.Sprintf(`{"id": %q, "kind": "event", "record": {"number": %d}}`, id, number)
-		envelopes[index] = destination.Envelope{
-			ID: id, Stream: destination.Event, JSON: json.RawMessage(text),
-		}
-	}
 	plugin := &{{ cookiecutter.class_name }}{}
 	return plugintest.New(t, plugin, plugintest.Options{Config: config}).Deliver(envelopes...)
 }
@@ -89,8 +104,28 @@ func TestDeliverHandsOverEveryEnvelope(t *testing.T) {
 			t.Errorf("got %+v", result)
 		}
 	}
-	if len(results) != 2 || service.taken["e1"] != 1 || service.taken["e2"] != 2 {
+	if len(results) != 2 || service.taken["e1"] != textOf(1) || service.taken["e2"] != textOf(2) {
 		t.Errorf("the service has %v, the results are %+v", service.taken, results)
+	}
+}
+
+func TestDeliverPassesTheProductsEnvelopesOnAsTheyAre(t *testing.T) {
+	service := fake()
+	resolved := strings.Replace(open, "OPEN", "RESOLVED", 1)
+	for _, text := range []string{open, resolved, open} {
+		id, err := destination.DeliveryKey("local", "siem_1", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		results, err := handOver(t, service, madeUpKey, destination.Envelope{
+			ID: id, Stream: destination.Finding, JSON: json.RawMessage(text),
+		})
+		if err != nil || results[0].Status != destination.StatusAccepted || service.taken[id] != text {
+			t.Errorf("got %+v, %v; the service has %v", results, err, service.taken)
+		}
+	}
+	if len(service.taken) != 2 {
+		t.Errorf("the service has %v", service.taken)
 	}
 }
 

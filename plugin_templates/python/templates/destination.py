@@ -2,11 +2,13 @@
 
 What is written here fits an intake of a common shape. Change path and names to your service's:
 
-    POST /v1/intake   a JSON array of envelopes; answers {"rejected": [{"id": "…", "reason": "…"}]}
+    POST /v1/intake   a JSON array of {"id": "…", "envelope": {…}}, where `id` is the delivery key;
+                      answers {"rejected": [{"id": "…", "reason": "…"}]}
 """
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from aperio_plugin import destination, errors, rest
@@ -55,7 +57,7 @@ class {{ cookiecutter.class_name }}(destination.Destination):
         self, context: destination.Context, envelopes: Sequence[destination.Envelope]
     ) -> list[destination.DeliveryResult]:
         """Post the envelopes as they are, and answer for each one."""
-        body = b"[%b]" % b",".join(envelope.json for envelope in envelopes)
+        body = b"[%b]" % b",".join(map(item_of, envelopes))
         try:
             reasons = read_rejected(service(context).post("/v1/intake", body).object())
         except errors.RateLimited as limited:
@@ -69,6 +71,11 @@ class {{ cookiecutter.class_name }}(destination.Destination):
             else destination.accepted(envelope)
             for envelope in envelopes
         ]
+
+
+def item_of(envelope: destination.Envelope) -> bytes:
+    """Give what the service gets for an envelope: its bytes, beside what tells it from a repeat."""
+    return b'{"id":%b,"envelope":%b}' % (json.dumps(envelope.id).encode(), envelope.json)
 
 
 def read_rejected(answer: dict[str, Any]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,14 +20,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = "made-up-key"
+ITEM = re.compile(rb'{"id":"(\w+)","envelope":({.*?})}(?=[,\]])')
+OPEN = (  # as Aperio's server delivers a finding: without an id
+    b'{"schema_version":"aperio.finding.v1","source":"aperio","producer":"aperio.sspm",'
+    b'"destination_id":"siem_1","organization_id":"local","kind":"finding",'
+    b'"occurred_at":"2026-06-06T00:00:00.123456789Z","record":{"description":"\\u003cb\\u003e",'
+    b'"findingId":"fnd_1","sourceEventId":"evt_1","status":"OPEN"}}'
+)
+RESOLVED = OPEN.replace(b"OPEN", b"RESOLVED")
 
 
 @dataclass
 class FakeService:
-    """The intake: what it has, what it refuses, and answers that it gives before anything else."""
+    """The intake: what it has, what it refuses, and answers that it gives before anything else.
 
-    taken: dict[str, Any] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
+    It drops an item whose id it has, as services do.
+    """
+
+    taken: dict[str, bytes] = field(default_factory=dict)
+    refused: dict[bytes, str] = field(default_factory=dict)
     first_answers: list[tuple[int, dict[str, str], Any]] = field(default_factory=list)
     url: str = ""
 
@@ -37,11 +49,11 @@ class FakeService:
         if key != f"Bearer {KEY}":
             return 401, {}, {}
         rejected = []
-        for envelope in json.loads(body):
-            if reason := self.refused.get(envelope["id"]):
-                rejected.append({"id": envelope["id"], "reason": reason})
+        for identity, envelope in ITEM.findall(body):
+            if reason := self.refused.get(envelope):
+                rejected.append({"id": identity.decode(), "reason": reason})
             else:
-                self.taken[envelope["id"]] = envelope
+                self.taken.setdefault(identity.decode(), envelope)
         return 200, {}, {"rejected": rejected}
 
 
@@ -72,24 +84,32 @@ def service() -> Iterator[FakeService]:
     server.server_close()
 
 
-def envelope(number: int) -> dict[str, Any]:
-    return {"id": f"e{number}", "kind": "event", "record": {"number": number}}
+def envelope(number: int) -> bytes:
+    return b'{"id":"e%d","kind":"event","record":{"number":%d}}' % (number, number)
 
 
-def deliver(service: FakeService, *numbers: int, key: str = KEY) -> list[DeliveryResult]:
+def deliver(service: FakeService, *envelopes: int | bytes, key: str = KEY) -> list[DeliveryResult]:
     settings = {"base_url": service.url, "api_key": key}
     harness = Harness({{ cookiecutter.class_name }}(), config=settings)
-    return harness.deliver([envelope(number) for number in numbers])
+    given = [envelope(each) if isinstance(each, int) else each for each in envelopes]
+    return harness.deliver(given)
 
 
 def test_deliver_hands_over_every_envelope(service: FakeService) -> None:
     results = deliver(service, 1, 2)
     assert [result.status for result in results] == [Status.ACCEPTED, Status.ACCEPTED]
-    assert service.taken == {"e1": envelope(1), "e2": envelope(2)}
+    assert list(service.taken.values()) == [envelope(1), envelope(2)]
+
+
+def test_deliver_passes_the_products_envelopes_on_as_they_are(service: FakeService) -> None:
+    for _ in range(2):
+        results = deliver(service, OPEN, RESOLVED)
+        assert [result.status for result in results] == [Status.ACCEPTED, Status.ACCEPTED]
+    assert list(service.taken.values()) == [OPEN, RESOLVED]
 
 
 def test_deliver_answers_for_each_envelope(service: FakeService) -> None:
-    service.refused = {"e2": "too old"}
+    service.refused = {envelope(2): "too old"}
     one, two, three = deliver(service, 1, 2, 3)
     assert (one.status, three.status) == (Status.ACCEPTED, Status.ACCEPTED)
     assert two.status is Status.REJECTED
@@ -100,7 +120,7 @@ def test_deliver_answers_for_each_envelope(service: FakeService) -> None:
 def test_deliver_of_the_same_envelope_twice_is_accepted_twice(service: FakeService) -> None:
     deliver(service, 1)
     assert deliver(service, 1)[0].status is Status.ACCEPTED
-    assert list(service.taken) == ["e1"]
+    assert list(service.taken.values()) == [envelope(1)]
 
 
 def test_deliver_asks_to_try_again_when_the_service_does(service: FakeService) -> None:
@@ -118,7 +138,7 @@ def test_deliver_fails_with_a_wrong_key(service: FakeService) -> None:
         deliver(service, 1, key="another")
 
 
-@pytest.mark.parametrize("reply", [[], {}, {"rejected": 5}, {"rejected": [{"id": "e1"}]}])
+@pytest.mark.parametrize("reply", [[], {}, {"rejected": 5}, {"rejected": [{"id": "x"}]}])
 def test_deliver_accepts_nothing_on_an_unclear_reply(service: FakeService, reply: Any) -> None:
     service.first_answers = [(200, {}, reply)]
     with pytest.raises(errors.Unavailable):

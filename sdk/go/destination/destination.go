@@ -65,12 +65,14 @@ type DeliverRequest struct {
 
 // Envelope is one event, finding or audit log entry to hand over.
 type Envelope struct {
-	// ID is the same on every attempt: use it for de-duplication.
+	// ID is the delivery key, the same on every attempt and another one when a finding's status
+	// changes: use it for de-duplication. It is not the id inside the envelope, which the product's
+	// envelopes do not have; DeliveryKey computes it.
 	ID string
 	// Stream is its kind.
 	Stream Stream
-	// JSON is the whole envelope (aperio.plugin.contracts.v1) as one JSON object, at most
-	// 1.5 MiB: a record's 1 MiB, and what an envelope adds.
+	// JSON is the whole envelope (aperio.plugin.contracts.v1, or the product's eight keys) as one
+	// JSON object, at most 1.5 MiB: a record's 1 MiB, and what an envelope adds. Pass it on as it is.
 	JSON json.RawMessage
 }
 

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from aperio_plugin._delivery_keys import delivery_key
 from aperio_plugin.context import Config, Context, State, StoredValue, Token
 from aperio_plugin.declarations import ApiKey, Auth, Field, FieldType, Grant, NoAuth, OAuth2
 from aperio_plugin.errors import Diagnostic, Severity
@@ -39,6 +40,7 @@ __all__ = [
     "Stream",
     "Token",
     "accepted",
+    "delivery_key",
     "rejected",
     "retry",
     "serve",
@@ -87,10 +89,13 @@ class Envelope:
     """One event, finding or audit log entry to hand over.
 
     Attributes:
-        id: the same on every attempt: use it for de-duplication.
+        id: the delivery key, the same on every attempt and another one when a finding's status
+            changes: use it for de-duplication. It is not the id inside the envelope, which the
+            product's envelopes do not have; `delivery_key` computes it.
         stream: its kind.
-        json: the whole envelope (`aperio.plugin.contracts.v1`) as one JSON object, at most
-            1.5 MiB: a record's 1 MiB, and what an envelope adds.
+        json: the whole envelope (`aperio.plugin.contracts.v1`, or the product's eight keys) as one
+            JSON object, at most 1.5 MiB: a record's 1 MiB, and what an envelope adds. Pass it on
+            as it is.
     """
 
     id: str

@@ -15,7 +15,7 @@ import threading
 import time
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aperio_plugin import _fitting as fitting
 from aperio_plugin import connector, destination, errors, records, remediation
@@ -44,6 +44,8 @@ __all__ = [
 ]
 
 _Result = TypeVar("_Result")
+_LOCAL: Final = "local"
+"""Organization, integration and destination of every call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,23 +288,21 @@ class Harness:
         answering.execute_message(result)
         return result
 
-    def deliver(self, envelopes: Sequence[Mapping[str, Any]]) -> list[destination.DeliveryResult]:
-        """Deliver envelopes, given as JSON objects with `id` and `kind`; one result for each.
+    def deliver(
+        self, envelopes: Sequence[Mapping[str, Any] | bytes]
+    ) -> list[destination.DeliveryResult]:
+        """Deliver envelopes, each under its delivery key as from a host; one result for each.
+
+        Args:
+            envelopes: as JSON, which arrives byte for byte, or as the objects that they are. Each
+                has a `kind` and a `record`; the product's have no `id`.
 
         Raises:
             errors.PluginError: what the host is told when none was delivered.
+            ValueError: one is no envelope.
         """
         service = self._as(DestinationService)
-        received = [
-            answering.envelope_from(
-                destination_pb2.OutboundEnvelope(
-                    id=envelope["id"],
-                    kind=envelope["kind"],
-                    envelope_json=objects.encode_object(envelope),
-                )
-            )
-            for envelope in envelopes
-        ]
+        received = [answering.envelope_from(_outbound(envelope)) for envelope in envelopes]
         results = self._told(lambda: service.deliver(self._context(), received))
         for result in results:
             answering.delivery_message(result)
@@ -312,8 +312,8 @@ class Harness:
 
     def _invocation(self, config: Mapping[str, Any]) -> common_pb2.InvocationContext:
         message = common_pb2.InvocationContext(
-            organization_id="local",
-            integration_id="local",
+            organization_id=_LOCAL,
+            integration_id=_LOCAL,
             invocation_id="test",
             config_json=json.dumps(self._effective(config)).encode(),
         )
@@ -402,6 +402,13 @@ class _Collected:
             if has_nul(event.record_json):
                 self._doubts.append(f"event {event.source_event_id!r}: {NUL_DOUBT}")
             self._events.append(_synced(event))
+
+
+def _outbound(envelope: Mapping[str, Any] | bytes) -> destination_pb2.OutboundEnvelope:
+    data = envelope if isinstance(envelope, bytes) else objects.encode_object(envelope)
+    key = destination.delivery_key(data, organization_id=_LOCAL, destination_id=_LOCAL)
+    kind = json.loads(data)["kind"]
+    return destination_pb2.OutboundEnvelope(id=key, kind=kind, envelope_json=data)
 
 
 def _synced(message: connector_pb2.Event) -> SyncedEvent:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from aperio_plugin import _delivery_keys as delivery_keys
     from aperio_plugin import _event_rules as event_rules
     from aperio_plugin import _fitting as fitting
     from aperio_plugin import _mtls as mtls
@@ -34,6 +35,7 @@ __all__ = [
     "capabilities_pb2",
     "common_pb2",
     "connector_pb2",
+    "delivery_keys",
     "destination_pb2",
     "event_rules",
     "fitting",
@@ -46,6 +48,7 @@ __all__ = [
 ]
 
 _ELSEWHERE: Final = {
+    "delivery_keys": "aperio_plugin._delivery_keys",
     "event_rules": "aperio_plugin._event_rules",
     "fitting": "aperio_plugin._fitting",
     "goplugin_pb2": "aperio_plugin._generated.goplugin.goplugin_pb2",

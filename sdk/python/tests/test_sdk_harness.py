@@ -534,7 +534,10 @@ def test_the_oldest_keys_are_forgotten() -> None:
 
 
 class Echo(destination.Destination):
-    """Takes what has a record."""
+    """Takes what has something in its record; keeps what it saw."""
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
 
     def capabilities(self) -> destination.Capabilities:
         return destination.Capabilities(provider="X", name="X", streams=[destination.Stream.EVENT])
@@ -544,25 +547,33 @@ class Echo(destination.Destination):
     ) -> Iterator[destination.DeliveryResult]:
         del context
         for envelope in envelopes:
-            if "record" in envelope.value():
+            self.seen.append(envelope.json)
+            if envelope.value()["record"]:
                 yield destination.accepted(envelope)
 
 
 def test_the_harness_delivers_and_gives_a_result_for_each() -> None:
-    envelopes: list[Mapping[str, Any]] = [
-        {"id": "1", "kind": "event", "record": {}},
-        {"id": "2", "kind": "finding"},
-    ]
-    results = Harness(Echo()).deliver(envelopes)
+    given = b'{"record": {"n": 1.10, "text": "\\u003c"}, "kind": "finding"}'
+    envelopes: list[Mapping[str, Any] | bytes] = [{"id": "1", "kind": "event", "record": {}}, given]
+    echo = Echo()
+
+    results = Harness(echo).deliver(envelopes)
+
     assert [(result.id, result.status.name) for result in results] == [
-        ("1", "ACCEPTED"),
-        ("2", "RETRY"),
+        (local_key(envelopes[0]), "RETRY"),
+        (local_key(given), "ACCEPTED"),
     ]
+    assert echo.seen == [b'{"id":"1","kind":"event","record":{}}', given]
 
 
-def test_an_envelope_of_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(errors.InvalidArgument):
-        Harness(Echo()).deliver([{"id": "1", "kind": "other"}])
+def local_key(envelope: Mapping[str, Any] | bytes) -> str:
+    return destination.delivery_key(envelope, organization_id="local", destination_id="local")
+
+
+@pytest.mark.parametrize("given", [{"id": "1", "kind": "other"}, {"kind": "event"}, b"[]"])
+def test_what_is_no_envelope_is_not_delivered(given: Any) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        Harness(Echo()).deliver([given])
 
 
 # ── log lines ─────────────────────────────────────────────────────────────────────────────────────

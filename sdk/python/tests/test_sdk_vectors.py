@@ -636,6 +636,32 @@ def test_a_setting_is_read_or_refused(case: dict[str, Any]) -> None:
         assert type(got[0]) is type(case["value"])
 
 
+# ── deliveries ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("case", cases("delivery_keys.json"))
+def test_an_envelope_has_one_delivery_key(case: dict[str, Any]) -> None:
+    call = {key: case[key] for key in ("organization_id", "destination_id")}
+    if "error" in case:
+        with pytest.raises(ValueError, match=r"expected|JSON|property|Extra data"):
+            destination.delivery_key(case["envelope"].encode(), **call)
+    else:
+        assert destination.delivery_key(case["envelope"].encode(), **call) == case["key"]
+
+
+def test_an_envelope_as_an_object_has_the_key_of_its_json() -> None:
+    call = {"organization_id": "org_1", "destination_id": "siem_1"}
+    envelope = {"kind": "event", "record": {"id": 1234567, "text": "<\ud83d"}}
+    text = json.dumps(envelope).encode()
+    assert destination.delivery_key(envelope, **call) == destination.delivery_key(text, **call)
+
+
+@pytest.mark.parametrize("data", [b'{"kind":"event","record":{"id":"\xff"}}', b"[" * 100_000])
+def test_what_cannot_be_read_has_no_delivery_key(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"utf-8|nested|Expecting"):
+        destination.delivery_key(data, organization_id="o", destination_id="d")
+
+
 # ── what settings and events have to be ───────────────────────────────────────────────────────────
 
 

@@ -2,7 +2,8 @@
 
 The plan is JSON: `out`, a file that gets a line for each accepted envelope; `calls`, what becomes
 of the first calls of Deliver; `poison`, events at which a call fails; `ids`, what becomes of the
-first attempts at an event. Events are named by their id in the service. A word is `ok`, `crash`,
+first attempts at an event. Events are named by their id in the service, others by their delivery
+key. A word is `ok`, `crash`,
 `retry`, `reject`, `nothing`, `newer`, or a gRPC status; a number behind a colon is a wait that is
 asked for, in seconds.
 """
@@ -41,6 +42,11 @@ def word(name: str, planned: list[str]) -> tuple[str, float]:
     return found, float(wait or 0)
 
 
+def name_of(item: Any) -> str:
+    """An event's id in the service; of what has none the delivery key."""
+    return str(json.loads(item.envelope_json).get("source_event_id", item.id))
+
+
 def deliver(request: Any, context: Any) -> Any:
     plan = json.loads(json.loads(request.context.config_json)["plan"])
     told, wait_s = word("", plan.get("calls", []))
@@ -52,13 +58,13 @@ def deliver(request: Any, context: Any) -> Any:
         said.retry_after.FromNanoseconds(int(wait_s * 1e9))
         context.set_trailing_metadata((("aperio-diagnostics-bin", said.SerializeToString()),))
         context.abort(grpc.StatusCode[told], "down")
-    names = {json.loads(item.envelope_json)["source_event_id"] for item in request.envelopes}
+    names = {name_of(item) for item in request.envelopes}
     if names & set(plan.get("poison", [])):
         context.abort(grpc.StatusCode.UNKNOWN, "Exception calling application: bitter")
     response = destination_pb2.DeliverResponse()
     with Path(plan["out"]).open("ab") as out:
         for item in request.envelopes:
-            name = json.loads(item.envelope_json)["source_event_id"]
+            name = name_of(item)
             told, wait_s = word(name, plan.get("ids", {}).get(name, []))
             if told == "ok":
                 out.write(item.envelope_json + b"\n")

@@ -141,9 +141,15 @@ type OutboundEnvelope struct {
 	// destinationId, stream (`FINDINGS`, `EVENTS`, `AUDIT_LOGS`), kind, stableRecordId (of the record
 	// the first that is not empty of findingId, id, dedupeKey, sourceEventId, else the record itself as
 	// JSON with sorted keys), and for findings, where they are not empty, findingOccurrence (of the
-	// record sourceEventId, detectedAt, or else occurredAt) and findingStatus. `<`, `>` and `&` are
-	// written as \u003c, \u003e and \u0026. For the host's own events and audit log entries the id of
-	// the envelope stands in the place of the record's.
+	// record sourceEventId or detectedAt, else the envelope's occurred_at) and findingStatus (of the
+	// record status). For events and audit log entries with an id of their own, the host's, that id
+	// stands in the place of the record's.
+	//
+	// Texts lose white space around them, and are written as Go's encoding/json does: `<`, `>`, `&`,
+	// U+2028 and U+2029 as \u003c and so on, halves of surrogate pairs as U+FFFD. An id may be a truth
+	// value or a number, too, and null, a list or an object is none. Numbers are written as a double is,
+	// an id as Go's fmt does (1.234567e+06), others as encoding/json does (1234567); a whole number from
+	// 2^53 on, and what is no double, keep their digits. Vectors: sdk/testdata/delivery_keys.json.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// `event`, `finding` or `audit_log`.
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`

@@ -192,3 +192,27 @@ func TestEveryEnvelopeHasAResult(t *testing.T) {
 		assertMessage(t, got, c.Expect)
 	})
 }
+
+func TestAnEnvelopeHasOneDeliveryKey(t *testing.T) {
+	type scenario struct {
+		Name           string
+		OrganizationID string `json:"organization_id"`
+		DestinationID  string `json:"destination_id"`
+		Envelope       string
+		Key            string
+		Error          bool
+	}
+	forEach(t, "delivery_keys.json", func(t *testing.T, c scenario) {
+		got, err := destination.DeliveryKey(c.OrganizationID, c.DestinationID, []byte(c.Envelope))
+		if got != c.Key || (err != nil) != c.Error {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
+}
+
+func TestWhatIsNoUTF8HasNoDeliveryKey(t *testing.T) {
+	data := []byte("{\"kind\":\"event\",\"record\":{\"id\":\"\xff\"}}")
+	if got, err := destination.DeliveryKey("o", "d", data); err == nil {
+		t.Errorf("got %q", got)
+	}
+}
