@@ -511,13 +511,14 @@ func TestDeliverBeginsWithTLSWhereTheServerDoes(t *testing.T) {
 	first, usual := startServer(t, config(true)), startServer(t, config(false))
 	stream := first.stream(jetstream.StreamConfig{}, nats.RootCAs(folder+"/cert.pem"), nats.TLSHandshakeFirst())
 	usual.stream(jetstream.StreamConfig{}, nats.RootCAs(folder+"/cert.pem"))
-	by := func(server *server, way string) *plugintest.Harness {
-		return harness(t, server.address(), map[string]any{"ca": authority, "tls": way, "timeout_s": 1})
+	by := func(server *server, way string, seconds int) *plugintest.Harness {
+		settings := map[string]any{"ca": authority, "tls": way, "timeout_s": seconds}
+		return harness(t, server.address(), settings)
 	}
-	mustDeliver(t, by(first, "first"), event(idOfNumber(0)))
-	wantRefused(t, by(first, "required"), aperio.Unavailable, "") // each waits for the other
-	wantRefused(t, by(usual, "first"), aperio.InvalidConfig, "tls")
-	mustDeliver(t, by(usual, "required"), event(idOfNumber(0)))
+	mustDeliver(t, by(first, "first", 10), event(idOfNumber(0)))
+	wantRefused(t, by(first, "required", 1), aperio.Unavailable, "") // each waits for the other
+	wantRefused(t, by(usual, "first", 10), aperio.InvalidConfig, "tls")
+	mustDeliver(t, by(usual, "required", 10), event(idOfNumber(0)))
 	wantStored(t, stream, idOfNumber(0))
 }
 
@@ -558,11 +559,10 @@ func TestDeliverTriesAgainWithoutAServer(t *testing.T) {
 	defer mute.Close()
 	// A name that no resolver is asked for.
 	for _, address := range []string{nobody, "no..such.name", mute.Addr().String()} {
-		quick := map[string]any{"timeout_s": 1}
-		wantRefused(t, harness(t, address, quick), aperio.Unavailable, "")
+		wantRefused(t, harness(t, address, map[string]any{"timeout_s": 1}), aperio.Unavailable, "")
 		// One of several is enough.
 		several := address + ", " + server.address()
-		mustDeliver(t, harness(t, several, quick), event(idOfNumber(0)))
+		mustDeliver(t, harness(t, several, map[string]any{"timeout_s": 3}), event(idOfNumber(0)))
 	}
 	wantStored(t, stream, idOfNumber(0))
 }
@@ -611,8 +611,8 @@ func TestDeliverAnswersInTimeWhenNothingIsAcknowledged(t *testing.T) {
 		call     time.Duration
 		code     string
 	}{
-		"within the timeout":  {1, 0, "ack-timeout"},
-		"before the deadline": {30, time.Second, "deadline"},
+		"within the timeout":  {2, 0, "ack-timeout"},
+		"before the deadline": {30, 3 * time.Second, "deadline"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -631,7 +631,7 @@ func TestDeliverAnswersInTimeWhenNothingIsAcknowledged(t *testing.T) {
 				}
 			}
 			server.signal(syscall.SIGCONT)
-			mustDeliver(t, plugin, events(0, 200)...)
+			mustDeliver(t, harness(t, server.address(), nil), events(0, 200)...)
 			wantStored(t, stream, idsOf(events(0, 200))...)
 		})
 	}
@@ -683,7 +683,7 @@ func TestDeliverEndsInTimeWhenNothingCanBeWritten(t *testing.T) {
 	server := startServer(t, "")
 	stream := server.stream(jetstream.StreamConfig{})
 	address, stop := narrow(t, server)
-	plugin := slowHarness(t, address, map[string]any{"timeout_s": 30}, 1500*time.Millisecond)
+	plugin := slowHarness(t, address, map[string]any{"timeout_s": 30}, 3*time.Second)
 	mustDeliver(t, plugin, event(idOfNumber(0)))
 	stop()
 	given := []destination.Envelope{}
