@@ -15,7 +15,7 @@ from aperio_cli.accepting.bench import CALL_S, in_time
 from aperio_cli.accepting.checks import Check
 from aperio_cli.accepting.verdicts import CheckFailed, CheckSkipped, expect
 from aperio_cli.data.state import MAX_CURSOR_BYTES
-from aperio_cli.host.calls.envelopes import Origin, Promises, Stamper
+from aperio_cli.host.calls.envelopes import Origin, Promises, Stamper, format_time
 from aperio_cli.host.wire.channel import describe
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ async def _read_on(bench: Bench, cursor: bytes, most: int) -> _Reading:
     try:
         async for message in messages:
             _take(message, stamper, reading)
+            _require_covered(message, {stream.name for stream in bench.declaration.streams})
             if len(reading.ids) >= most:
                 break
     finally:
@@ -118,6 +119,19 @@ def _take(message: connector_pb2.SyncEvent, stamper: Stamper, reading: _Reading)
             reading.checkpoints.append((len(reading.ids), message.checkpoint.cursor))
         case _:
             pass
+
+
+def _require_covered(message: connector_pb2.SyncEvent, declared: set[str]) -> None:
+    """Require that a checkpoint speaks of a stream that is declared, and of a time.
+
+    Raises:
+        CheckFailed: it does not.
+    """
+    stream = message.checkpoint.stream
+    expect(not stream or stream in declared, f"a checkpoint of the stream {stream!r}, undeclared")
+    if message.checkpoint.HasField("covers_until"):
+        until = format_time(message.checkpoint.covers_until)
+        expect(until, "a checkpoint whose covers_until is outside of the years 1 to 9999")
 
 
 async def _test_connection(bench: Bench) -> str:

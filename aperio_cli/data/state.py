@@ -9,9 +9,10 @@ giving the same events again; it never damages the file (sqlite.org/wal.html).
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
 from aperio_cli import clock
@@ -22,7 +23,7 @@ from aperio_cli.files.writing import disk_full_guard
 from aperio_cli.models.newer import refuse_newer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -38,26 +39,40 @@ _FULL: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PRIMARY: Final = 0xFF  # of an extended code: sqlite.org/rescode.html
-_SCHEMA_VERSION: Final = 1
+_SCHEMA_VERSION: Final = 2
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 100
-_SCHEMA: Final = """
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS checkpoints (
-    plugin TEXT, organization TEXT, integration TEXT,
-    cursor BLOB NOT NULL, version TEXT NOT NULL, stored_at TEXT NOT NULL,
-    PRIMARY KEY (plugin, organization, integration)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS items (
-    plugin TEXT, organization TEXT, integration TEXT, key BLOB,
-    value BLOB NOT NULL, revision INTEGER NOT NULL,
-    PRIMARY KEY (plugin, organization, integration, key)
-);
-PRAGMA user_version = 1;
-COMMIT;
-"""
+_MIGRATIONS: Final = (
+    (
+        """CREATE TABLE checkpoints (
+            plugin TEXT, organization TEXT, integration TEXT,
+            cursor BLOB NOT NULL, version TEXT NOT NULL, stored_at TEXT NOT NULL,
+            PRIMARY KEY (plugin, organization, integration)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE items (
+            plugin TEXT, organization TEXT, integration TEXT, key BLOB,
+            value BLOB NOT NULL, revision INTEGER NOT NULL,
+            PRIMARY KEY (plugin, organization, integration, key)
+        )""",
+    ),
+    (  # a checkpoint for each choice of streams, with what it covers: a JSON object, time by stream
+        "ALTER TABLE checkpoints RENAME TO checkpoints_1",
+        """CREATE TABLE checkpoints (
+            plugin TEXT, organization TEXT, integration TEXT, streams TEXT,
+            cursor BLOB NOT NULL, version TEXT NOT NULL, stored_at TEXT NOT NULL,
+            covered TEXT NOT NULL,
+            PRIMARY KEY (plugin, organization, integration, streams)
+        ) WITHOUT ROWID""",
+        """INSERT INTO checkpoints
+            SELECT plugin, organization, integration, '', cursor, version, stored_at, '{}'
+            FROM checkpoints_1""",
+        "DROP TABLE checkpoints_1",
+    ),
+)
+"""What makes each version of the schema out of the one before it."""
 _TABLES: Final = ("checkpoints", "items")
 _SLICE: Final = "plugin = ? AND organization = ? AND integration = ?"
+_COLUMNS: Final = "cursor, version, stored_at, covered"
 _ANY_OWNER: Final = "(plugin = ? OR SUBSTR(plugin, 1, ?) = ?)"
 """Of the column `plugin`, where owners stand: `models.ownership` begins each with the id."""
 _OWNERS: Final = f"""
@@ -99,11 +114,13 @@ class Checkpoint:
         cursor: opaque bytes of the plugin, at most 64 KiB.
         version: the version of the plugin that gave it.
         stored_at: RFC 3339, UTC.
+        covered: the time until which a stream was read, RFC 3339 in UTC, by the stream's name.
     """
 
     cursor: bytes
     version: str
     stored_at: str
+    covered: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,17 +190,40 @@ class StateDatabase:
 
     # ── checkpoints ───────────────────────────────────────────────────────────────────────────────
 
-    def checkpoint(self, slice_: Slice) -> Checkpoint | None:
-        """Return the last stored checkpoint, or None."""
+    def checkpoint(self, slice_: Slice, streams: str = "") -> Checkpoint | None:
+        """Return the last stored checkpoint, or None.
+
+        Args:
+            slice_: whose.
+            streams: of which streams; empty: of a sync of all.
+        """
         with self._guard():
             row = self._database.execute(
-                f"SELECT cursor, version, stored_at FROM checkpoints WHERE {_SLICE}",  # noqa: S608 - a constant of this module
-                slice_.key,
+                f"SELECT {_COLUMNS} FROM checkpoints WHERE {_SLICE} AND streams = ?",  # noqa: S608 - constants of this module
+                (*slice_.key, streams),
             ).fetchone()
-        return Checkpoint(*row) if row else None
+        if row is None:
+            return None
+        cursor, version, stored_at, covered = row
+        return Checkpoint(cursor, version, stored_at, json.loads(covered))
 
-    def store_checkpoint(self, slice_: Slice, cursor: bytes, *, version: str) -> None:
+    def store_checkpoint(
+        self,
+        slice_: Slice,
+        cursor: bytes,
+        *,
+        version: str,
+        streams: str = "",
+        covered: Mapping[str, str] | None = None,
+    ) -> None:
         """Replace the checkpoint; committed when this returns.
+
+        Args:
+            slice_: whose.
+            cursor: at most 64 KiB.
+            version: of the plugin.
+            streams: of which streams, as for `checkpoint`.
+            covered: the time until which a stream was read, by its name.
 
         Raises:
             StateLimit: the cursor is longer than 64 KiB.
@@ -192,8 +232,11 @@ class StateDatabase:
             raise StateLimit(f"the checkpoint was not stored: over {MAX_CURSOR_BYTES} bytes")
         with self._guard():
             self._database.execute(
-                "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?)",
-                (*slice_.key, cursor, version, clock.timestamp()),
+                "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(*slice_.key, streams),
+                    *(cursor, version, clock.timestamp(), json.dumps(dict(covered or {}))),
+                ),
             )
 
     def forget(self, plugin: str) -> int:
@@ -346,7 +389,15 @@ class StateDatabase:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")
         if version < _SCHEMA_VERSION:
-            self._database.executescript(_SCHEMA)
+            self._migrate()
+
+    def _migrate(self) -> None:
+        """Bring the tables to this version: all of it or nothing, by one process alone."""
+        with self._transaction():
+            version = self._database.execute("PRAGMA user_version").fetchone()[0]
+            for statement in (each for step in _MIGRATIONS[version:] for each in step):
+                self._database.execute(statement)
+            self._database.execute(f"PRAGMA user_version = {max(version, _SCHEMA_VERSION)}")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

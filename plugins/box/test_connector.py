@@ -87,6 +87,12 @@ def test_sync_of_an_empty_enterprise_gives_a_checkpoint_and_ends() -> None:
     assert (result.events, len(result.checkpoints), result.error) == ((), 1, None)
 
 
+def test_the_last_checkpoint_alone_covers_what_box_had_when_it_was_asked() -> None:
+    with box.BoxSimulator(box.make_events(20)) as simulator:
+        *earlier, last = harness_for(simulator, now=NOW).sync().checkpoints
+    assert (last.covers_until, {each.covers_until for each in earlier}) == (NOW, {None})
+
+
 def test_sync_again_gives_only_what_is_new() -> None:
     entries = box.make_events(20)
     with box.BoxSimulator(entries[:15]) as simulator:

@@ -356,6 +356,7 @@ RUNS: dict[str, Schema] = {
     ),
 }  # fmt: skip
 
+COVERAGE = some(exactly(stream=TEXT, covers_until=maybe(TIME)))
 LINES: dict[str, Schema] = {
     "event": exactly(
         type=WORD,
@@ -364,9 +365,10 @@ LINES: dict[str, Schema] = {
             organization_id=WORD, integration_id=WORD, provider=WORD, kind=one_of("event"),
             event_type=WORD, actor=maybe(exactly(id=TEXT, email=TEXT, ip_address=TEXT)),
             occurred_at=TIME, source_event_id=WORD, record={"type": "object"}, origin=TEXT,
+            native_event_type=TEXT,
         ),
     ),
-    "checkpoint": exactly(type=WORD, events=NUMBER),
+    "checkpoint": exactly(type=WORD, events=NUMBER, stream=TEXT, covers_until=maybe(TIME)),
     "dead_letter": exactly(
         type=WORD, reason=WORD, code=WORD, source_event_id=TEXT, position=TEXT, event_type=TEXT,
         origin=TEXT, excerpt=TEXT, record_bytes=NUMBER,
@@ -374,11 +376,11 @@ LINES: dict[str, Schema] = {
     "doubt": exactly(type=WORD, source_event_id=WORD, why=WORD),
     "summary": exactly(
         type=WORD, events=NUMBER, dead_letters=NUMBER, checkpoints=NUMBER, tokens_renewed=NUMBER,
-        duration_s={"type": "number"},
+        duration_s={"type": "number"}, coverage=COVERAGE,
     ),
     "summary of a sync into a destination": exactly(
         type=WORD, events=NUMBER, dead_letters=NUMBER, checkpoints=NUMBER, tokens_renewed=NUMBER,
-        duration_s={"type": "number"}, rejects_file=maybe(WORD),
+        duration_s={"type": "number"}, coverage=COVERAGE, rejects_file=maybe(WORD),
         deliveries=exactly(to=WORD, accepted=NUMBER, rejected=NUMBER, repeated=NUMBER),
     ),
     "error": exactly(

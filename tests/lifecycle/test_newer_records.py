@@ -45,7 +45,7 @@ def later_toml(path: Path) -> None:
 
 def later_database(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database:
-        database.executescript("CREATE TABLE later (of TEXT); PRAGMA user_version = 2;")
+        database.executescript("CREATE TABLE later (of TEXT); PRAGMA user_version = 3;")
     path.chmod(0o640)  # nor is its mode
 
 

@@ -166,6 +166,7 @@ def test_a_sync_gives_stamped_lines_and_stores_the_checkpoint(
         "source_event_id": "e0",
         "record": {"n": 0},
         "origin": "admin_logs",
+        "native_event_type": "LOGIN",
     }
 
 
@@ -729,3 +730,106 @@ def test_an_event_of_another_provider_is_a_dead_letter(
         ("b", "event_type okta.login: expected `box.` and a name"),
         ("d", "event_type box.: expected `box.` and a name"),
     ]
+
+
+# ── what a checkpoint may say ─────────────────────────────────────────────────────────────────────
+
+COVERING = """
+import sys; sys.path.insert(0, {plugins!r})
+import bare
+from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+
+def schema(request, context):
+    made = bare.schema(request, context)
+    for name in {streams!r}:
+        made.streams.add(name=name)
+    return made
+
+def sync(request, context):
+    for number, (stream, seconds) in enumerate({checkpoints!r}):
+        made = bare.checkpoint(b"%d" % number)
+        made.checkpoint.stream = stream
+        if seconds is not None:
+            made.checkpoint.covers_until.seconds = seconds
+        yield made
+
+bare.serve({{
+    "Schema": bare.unary(schema, connector_pb2.SchemaRequest),
+    "Sync": bare.stream(sync, connector_pb2.SyncRequest),
+}})
+"""
+NINE = 1_767_603_600  # 2026-01-05T09:00:00Z
+
+
+def covering(folder: Path, streams: Sequence[str], *checkpoints: tuple[str, int | None]) -> Path:
+    script = folder / "covering.py"
+    text = COVERING.format(plugins=str(PLUGINS), streams=list(streams), checkpoints=checkpoints)
+    script.write_text(text)
+    return script
+
+
+@pytest.mark.parametrize(
+    ("streams", "checkpoints", "covered"),
+    [
+        ((), [("", None)], {"": None}),
+        ((), [("", NINE), ("", None)], {"": "2026-01-05T09:00:00Z"}),
+        (("a", "b"), [("", NINE)], dict.fromkeys("ab", "2026-01-05T09:00:00Z")),
+        (
+            ("a", "b"),
+            [("b", NINE), ("b", NINE + 60)],
+            {"a": None, "b": "2026-01-05T09:01:00Z"},
+        ),
+    ],
+)
+def test_what_a_checkpoint_covers_is_told_and_stored(
+    host: Host,
+    state: StateDatabase,
+    tmp_path: Path,
+    streams: Sequence[str],
+    checkpoints: list[tuple[str, int | None]],
+    covered: dict[str, str | None],
+) -> None:
+    script = covering(tmp_path, streams, *checkpoints)
+
+    summary, notes = sync(host, script, state, Sink())
+
+    assert {each.stream: each.covers_until for each in summary.coverage} == covered
+    assert [note.stream for note in notes if isinstance(note, CheckpointStored)] == [
+        stream for stream, _ in checkpoints
+    ]
+    stored = state.checkpoint(slice_of(tmp_path))
+    assert stored is not None
+    assert stored.covered == {name: until for name, until in covered.items() if until}
+
+
+def test_a_later_sync_remembers_what_was_covered_and_a_full_one_does_not(
+    host: Host, state: StateDatabase, tmp_path: Path
+) -> None:
+    sync(host, covering(tmp_path, "ab", ("a", NINE)), state, Sink())
+    script = covering(tmp_path, "ab", ("b", NINE))
+
+    later, _ = sync(host, script, state, Sink())
+    full, _ = sync(host, script, state, Sink(), full=True)
+
+    assert [each.covers_until for each in later.coverage] == ["2026-01-05T09:00:00Z"] * 2
+    assert [each.covers_until for each in full.coverage] == [None, "2026-01-05T09:00:00Z"]
+
+
+def test_a_checkpoint_that_says_less_than_the_truth_holds_and_covers_nothing(
+    host: Host, state: StateDatabase, tmp_path: Path
+) -> None:
+    beyond = 253_402_300_800  # the year 10000
+    script = covering(tmp_path, "a", ("other", NINE), ("a", beyond), ("", -(2**62)))
+
+    summary, notes = sync(host, script, state, Sink())
+
+    stored = state.checkpoint(slice_of(tmp_path))
+    assert stored is not None
+    assert (stored.cursor, stored.covered, summary.checkpoints) == (b"2", {}, 3)
+    doubts = [note for note in notes if isinstance(note, EventDoubted)]
+    assert doubts == [
+        EventDoubted("", "stream other: the schema does not declare it"),
+        EventDoubted("", "covers_until: expected a time in years 1 to 9999"),
+        EventDoubted("", "covers_until: expected a time in years 1 to 9999"),
+    ]
+    assert showing.note(doubts[0])[1] == "checkpoint: stream other: the schema does not declare it"

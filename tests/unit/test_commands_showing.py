@@ -8,6 +8,7 @@ import pytest
 from aperio_plugin.wire import connector_pb2
 
 from aperio_cli.commands.plugin import showing
+from aperio_cli.host.calls.sync import CheckpointStored
 
 
 def answering(*codes: str, ok: bool = False, **wait: int) -> Any:
@@ -68,3 +69,29 @@ def test_a_schema_shows_what_it_says_of_itself_and_nothing_where_it_says_nothing
     silent = showing.declaration(bare).text
     assert not [word for word in ("features", "account", "note", "stream") if word in silent]
     assert showing.declaration(full).data["streams"][0]["name"] == "admin_logs"
+
+
+@pytest.mark.parametrize(
+    ("note", "text"),
+    [
+        (CheckpointStored(2), "checkpoint after 2 events"),
+        (
+            CheckpointStored(2, "", "2026-11-28T10:00:59.5Z"),
+            "checkpoint after 2 events; read until 2026-11-28 10:00 UTC",
+        ),
+        (
+            CheckpointStored(2, "logs", "0001-01-01T00:00:00Z"),
+            "checkpoint after 2 events; logs read until 0001-01-01 00:00 UTC",
+        ),
+    ],
+)
+def test_a_checkpoint_says_until_when_was_read(note: CheckpointStored, text: str) -> None:
+    said, shown = showing.note(note)
+
+    assert shown == text
+    assert said == {
+        "type": "checkpoint",
+        "events": 2,
+        "stream": note.stream,
+        "covers_until": note.covers_until,
+    }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aperio_cli.data import state as state_module
 from aperio_cli.data.state import (
     MAX_SLICE_BYTES,
     MAX_VALUE_BYTES,
@@ -74,6 +75,94 @@ def test_a_checkpoint_is_there_after_opening_again(path: Path) -> None:
         assert found is not None
         assert (found.cursor, found.version) == (b"\x00two", "1.1.0")
         assert [state.checkpoint(other) for other in OTHERS] == [None, None, None]
+
+
+def test_a_checkpoint_of_chosen_streams_is_its_own_and_says_what_it_covers(
+    state: StateDatabase,
+) -> None:
+    covered = {"admin_logs": "2026-01-05T09:00:00Z", "": "0001-01-01T00:00:00Z"}
+    state.store_checkpoint(MINE, b"all", version="1.0.0", covered=covered)
+    state.store_checkpoint(MINE, b"some", version="1.0.0", streams="admin_logs")
+    state.store_checkpoint(MINE, b"more", version="1.0.0", streams="admin_logs")
+
+    every, some = state.checkpoint(MINE), state.checkpoint(MINE, "admin_logs")
+
+    assert every is not None
+    assert some is not None
+    assert (every.cursor, every.covered) == (b"all", covered)
+    assert (some.cursor, some.covered) == (b"more", {})
+    assert state.checkpoint(MINE, "other") is None
+
+
+VERSION_1 = """
+CREATE TABLE checkpoints (
+    plugin TEXT, organization TEXT, integration TEXT,
+    cursor BLOB NOT NULL, version TEXT NOT NULL, stored_at TEXT NOT NULL,
+    PRIMARY KEY (plugin, organization, integration)
+) WITHOUT ROWID;
+CREATE TABLE items (
+    plugin TEXT, organization TEXT, integration TEXT, key BLOB,
+    value BLOB NOT NULL, revision INTEGER NOT NULL,
+    PRIMARY KEY (plugin, organization, integration, key)
+);
+INSERT INTO checkpoints VALUES ('acme/box', 'acme-corp', 'main', x'0031', '0.9.0', '2026-01-01');
+INSERT INTO items VALUES ('acme/box', 'acme-corp', 'main', x'6b', x'76', 7);
+PRAGMA user_version = 1;
+"""
+
+
+def of_version_1(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(VERSION_1)
+
+
+def test_a_database_of_before_keeps_what_it_has(path: Path) -> None:
+    of_version_1(path)
+
+    for _ in range(2):
+        with StateDatabase(path) as state:
+            found = state.checkpoint(MINE)
+            assert found is not None
+            assert (found.cursor, found.version, found.covered) == (b"\x001", "0.9.0", {})
+            assert (found.stored_at, state.get(MINE, "k")) == ("2026-01-01", Item(b"v", 7))
+    assert path.read_bytes()[60:64] == bytes([0, 0, 0, 2])
+
+
+def test_a_database_of_before_is_left_as_it_is_when_it_cannot_be_brought_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each statement of the change fails in turn; the next opening does all of it."""
+    of_version_1(path)
+    steps = state_module._MIGRATIONS
+    for number in range(len(steps[1])):
+        broken = (*steps[1][:number], "INSERT INTO nowhere VALUES (1)", *steps[1][number + 1 :])
+        monkeypatch.setattr("aperio_cli.data.state._MIGRATIONS", (steps[0], broken))
+        with pytest.raises(StateUnreadable):
+            StateDatabase(path)
+        with closing(sqlite3.connect(path)) as old:
+            names = {row[0] for row in old.execute("SELECT name FROM sqlite_master")}
+            assert names == {"checkpoints", "items", "sqlite_autoindex_items_1"}
+            assert old.execute("PRAGMA user_version").fetchone() == (1,)
+    monkeypatch.undo()
+    with StateDatabase(path) as state:
+        assert state.checkpoint(MINE) is not None
+
+
+def test_two_processes_bring_a_database_on_together(path: Path) -> None:
+    of_version_1(path)
+    root = str(Path(__file__).resolve().parents[2])
+    code = (
+        f"import sys; sys.path.insert(0, {root!r})\nfrom pathlib import Path\n"
+        "from aperio_cli.data.state import StateDatabase\nsys.stdin.read(1)\n"
+        f"StateDatabase(Path({str(path)!r})).close()\n"
+    )
+    command = [sys.executable, "-c", code]
+    both = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(2)]
+    for process in both:
+        process.communicate(b"x", timeout=60)
+    assert [process.returncode for process in both] == [0, 0]
+    with StateDatabase(path) as state:
+        assert state.get(MINE, "k") == Item(b"v", 7)
 
 
 def test_a_cursor_over_the_limit_is_refused_and_the_old_one_stays(state: StateDatabase) -> None:
@@ -263,7 +352,7 @@ def test_a_database_that_is_in_use_says_so_and_nothing_of_damage(
 
 def test_a_database_of_a_newer_aperio_is_not_touched(path: Path) -> None:
     database = sqlite3.connect(path)
-    database.execute("PRAGMA user_version = 2")
+    database.execute("PRAGMA user_version = 3")
     database.close()
     before = path.read_bytes()
 
@@ -282,8 +371,8 @@ def test_a_database_that_a_newer_aperio_is_just_changing_is_refused(path: Path) 
         state.put(MINE, "key", b"value")
     with closing(sqlite3.connect(path)) as newer:
         newer.execute("PRAGMA wal_autocheckpoint = 0")
-        newer.execute("PRAGMA user_version = 2")  # in the log only, as long as this is open
-        assert path.read_bytes()[60:64] == bytes([0, 0, 0, 1])
+        newer.execute("PRAGMA user_version = 3")  # in the log only, as long as this is open
+        assert path.read_bytes()[60:64] == bytes([0, 0, 0, 2])
         with pytest.raises(RecordNewer, match="`acme/box` was not removed: "):
             open_kept(path, deed="`acme/box` was not removed")
 

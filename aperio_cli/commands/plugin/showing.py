@@ -250,13 +250,26 @@ def summary(found: SyncSummary) -> tuple[dict[str, Any], str]:
         "checkpoints": found.checkpoints,
         "tokens_renewed": found.tokens_renewed,
         "duration_s": round(found.duration_s, 3),
+        "coverage": [
+            {"stream": each.stream, "covers_until": each.covers_until} for each in found.coverage
+        ],
     }
     dead = f", {found.dead_letters} dead letters" if found.dead_letters else ""
     renewed = f", token renewed {found.tokens_renewed} times" if found.tokens_renewed else ""
     return said, (
         f"{found.events} events{dead}, {found.checkpoints} checkpoints"
         f" in {found.duration_s:.2f} s{renewed}"
+        + "".join(_read_until(each.stream, each.covers_until) for each in found.coverage)
     )
+
+
+def _read_until(stream: str, covers_until: str | None) -> str:
+    """Return how far a stream was read, for people; empty when nobody knows."""
+    if covers_until is None:
+        return ""
+    day, _, time = covers_until.partition("T")
+    named = f" {one_line(stream)}" if stream else ""
+    return f";{named} read until {day} {time[:5]} UTC"
 
 
 def forwarding(found: Forwarding) -> tuple[dict[str, Any], str]:
@@ -301,8 +314,9 @@ def note(found: Any) -> tuple[dict[str, Any], str]:
             return said, f"{count} envelopes again in {round(wait_s, 2):g} s: {one_line(reason)}"
         case DeadLetter() | EventDoubted():
             return _about_an_event(found)
-        case CheckpointStored(events=events):
-            return {"type": "checkpoint", "events": events}, f"checkpoint after {events} events"
+        case CheckpointStored(events=events, stream=stream, covers_until=until):
+            said = {"type": "checkpoint", "events": events, "stream": stream, "covers_until": until}
+            return said, f"checkpoint after {events} events{_read_until(stream, until)}"
         case ProgressMade(done=done, total=total, message=message):
             said = {"type": "progress", "done": done, "total": total, "message": one_line(message)}
             return said, f"{done} of {total or 'unknown'}: {one_line(message)}"
@@ -317,7 +331,7 @@ def _about_an_event(found: DeadLetter | EventDoubted) -> tuple[dict[str, Any], s
         return found.to_json(), f"dead letter: {found}"
     identity, why = one_line(found.source_event_id), one_line(found.why)
     said = {"type": "doubt", "source_event_id": identity, "why": why}
-    return said, f"event `{identity}`: {why}"
+    return said, f"event `{identity}`: {why}" if identity else f"checkpoint: {why}"
 
 
 def deliveries(found: Deliveries, *, undelivered_status: int) -> Report:

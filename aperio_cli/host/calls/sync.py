@@ -17,7 +17,7 @@ from aperio_cli import clock
 from aperio_cli.data.state import MAX_CURSOR_BYTES
 from aperio_cli.errors.running import EventNotPassedOn, PluginFault, PluginUnauthenticated
 from aperio_cli.host.answers import understood
-from aperio_cli.host.calls.envelopes import Origin, Promises, Stamper, lines_of
+from aperio_cli.host.calls.envelopes import Origin, Promises, Stamper, format_time, lines_of
 from aperio_cli.host.calls.letters import DeadLetter
 
 if TYPE_CHECKING:
@@ -39,9 +39,26 @@ class CheckpointStored:
 
     Attributes:
         events: accepted so far.
+        stream: the declared stream that has come on; empty: all of the call's.
+        covers_until: everything of it up to this time was read, RFC 3339 in UTC; None: not known.
     """
 
     events: int
+    stream: str = ""
+    covers_until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How far a stream was read.
+
+    Attributes:
+        stream: its name; empty: the connector has one stream without a name.
+        covers_until: everything of it up to this time was read, RFC 3339 in UTC; None: not known.
+    """
+
+    stream: str
+    covers_until: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +83,10 @@ class TokenRenewed:
 
 @dataclass(frozen=True, slots=True)
 class EventDoubted:
-    """An event was passed on that is less than the connector promises.
+    """An event, or a checkpoint, was taken that is less than the connector promises.
 
     Attributes:
-        source_event_id: which; not cleaned.
+        source_event_id: which event; empty: a checkpoint. Not cleaned.
         why: what is wrong; not cleaned.
     """
 
@@ -91,6 +108,7 @@ class SyncSummary:
         checkpoints: stored.
         tokens_renewed: how often a token expired in mid-sync.
         duration_s: from the first request to the last answer.
+        coverage: how far each stream of the call was read, by this sync and those before it.
     """
 
     events: int
@@ -98,6 +116,7 @@ class SyncSummary:
     checkpoints: int
     tokens_renewed: int
     duration_s: float
+    coverage: tuple[Coverage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +167,9 @@ class _Sync:
         self._events = 0
         self._dead_letters = 0
         self._checkpoints = 0
-        stored = task.state.checkpoint(session.slice)
+        stored = None if task.full else task.state.checkpoint(session.slice)
         self._cursor = stored.cursor if stored else b""
+        self._covered = dict(stored.covered) if stored else {}
 
     async def run(self) -> SyncSummary:
         began_s = clock.monotonic_s()
@@ -164,14 +184,15 @@ class _Sync:
                 self._require_hope(error, renewed, has_progress=self._checkpoints > progress)
                 self._task.observe(TokenRenewed())
         duration_s = clock.monotonic_s() - began_s
-        return SyncSummary(self._events, self._dead_letters, self._checkpoints, renewed, duration_s)
+        counts = (self._events, self._dead_letters, self._checkpoints, renewed)
+        streams = _streams(self._session.declaration) or [""]
+        coverage = tuple(Coverage(name, self._covered.get(name)) for name in streams)
+        return SyncSummary(*counts, duration_s, coverage)
 
     async def _stream(self) -> None:
         """Make one call of Sync, from the last checkpoint to its end."""
         invocation = await self._session.invocation()
-        begins_anew = self._task.full and self._checkpoints == 0
-        cursor = b"" if begins_anew else self._cursor
-        messages = self._session.plugin.connector.sync(invocation, cursor)
+        messages = self._session.plugin.connector.sync(invocation, self._cursor)
         self._stamper.restart()
         try:
             async for message in messages:
@@ -192,7 +213,9 @@ class _Sync:
             case "dead_letter":
                 self._bury(self._stamper.letter(message.dead_letter))
             case "checkpoint":
-                self._store(message.checkpoint.cursor)
+                with understood(self._session.plugin.broken, "Sync"):
+                    stream, covers_until = self._covers(message.checkpoint)
+                self._store(message.checkpoint.cursor, stream, covers_until)
             case "progress":
                 seen = message.progress
                 text = self._mask(seen.message)
@@ -224,21 +247,47 @@ class _Sync:
         if self._doubts <= MOST_DOUBTS:
             self._task.observe(EventDoubted(self._mask(source_event_id), self._mask(why)))
 
-    def _store(self, cursor: bytes) -> None:
+    def _covers(self, checkpoint: Any) -> tuple[str, str | None]:
+        """Return the stream of a checkpoint and the time that it covers; less where it errs.
+
+        The cursor holds all the same: events must not come again for what is told about them.
+        """
+        stream, streams = checkpoint.stream, _streams(self._session.declaration)
+        if not checkpoint.HasField("covers_until"):
+            until = None
+        else:
+            until = format_time(checkpoint.covers_until) or None
+            if until is None:
+                self._doubt("", "covers_until: expected a time in years 1 to 9999")
+        if stream and stream not in streams:
+            self._doubt("", f"stream {stream}: the schema does not declare it")
+            return "", None
+        return stream, until
+
+    def _store(self, cursor: bytes, stream: str, covers_until: str | None) -> None:
         if len(cursor) > MAX_CURSOR_BYTES:
             raise self._session.plugin.broken(
                 "Sync", f"expected a cursor of at most {MAX_CURSOR_BYTES} bytes"
             )
         version = self._session.plugin.program.version
-        self._task.state.store_checkpoint(self._session.slice, cursor, version=version)
+        if covers_until:
+            streams = [stream] if stream else _streams(self._session.declaration) or [""]
+            self._covered |= dict.fromkeys(streams, covers_until)
+        self._task.state.store_checkpoint(
+            self._session.slice, cursor, version=version, covered=self._covered
+        )
         self._cursor = cursor
         self._checkpoints += 1
-        self._task.observe(CheckpointStored(self._events))
+        self._task.observe(CheckpointStored(self._events, stream, covers_until))
 
     def _require_hope(self, error: PluginFault, renewed: int, *, has_progress: bool) -> None:
         """Raise the error again when another token cannot help."""
         if not self._session.can_renew_token or not has_progress or renewed >= MOST_TOKENS:
             raise error
+
+
+def _streams(schema: Any) -> list[str]:
+    return [stream.name for stream in schema.streams]
 
 
 def _origin(session: Session) -> Origin:

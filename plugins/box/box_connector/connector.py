@@ -165,6 +165,7 @@ class BoxConnector(connector.Connector):
         with self._client(context, settings) as client:
             caught_up = False
             while not caught_up:
+                asked = self._clock()
                 chunk = client.events(place.stream, place.position, _bound(place))
                 for item in _items(chunk, place, settings):
                     if recent.is_new(_identity(item)):
@@ -172,7 +173,8 @@ class BoxConnector(connector.Connector):
                         yield item
                 caught_up = place.stream != HISTORY and not _goes_on(chunk, place)
                 place = self._after(chunk, place)
-                yield connector.Checkpoint(place.encode())
+                covered = asked if caught_up else None
+                yield connector.Checkpoint(place.encode(), covers_until=covered)
                 yield connector.Progress(done=done, message=f"reading {place.stream}")
 
     def oauth_callback(

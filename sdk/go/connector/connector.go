@@ -112,6 +112,18 @@ type DeadLetter struct {
 	Record []byte
 }
 
+// Checkpoint says how far a sync has come.
+type Checkpoint struct {
+	// Cursor is any bytes that Sync understands, at most 64 KiB; never a secret. It stands for all
+	// streams of the call.
+	Cursor []byte
+	// Stream is the declared stream that has come on; empty: all of the call's.
+	Stream string
+	// CoversUntil: everything that the service had of it up to this time was read; zero: it is not
+	// known. In the years 1 to 9999 in UTC.
+	CoversUntil time.Time
+}
+
 // Progress is a word for people; the host may drop it.
 type Progress struct {
 	// Done is how many events were read so far in this sync.

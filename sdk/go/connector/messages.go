@@ -110,12 +110,29 @@ func batchMessage(events []*pb.Event) *pb.SyncEvent {
 
 // checkpointMessage gives the message of a checkpoint. The error has the cause InvalidRecord: the
 // cursor is too long.
-func checkpointMessage(cursor []byte) (*pb.SyncEvent, error) {
-	if err := checkLength("a cursor", len(cursor), maxCursorBytes); err != nil {
+func checkpointMessage(checkpoint Checkpoint) (*pb.SyncEvent, error) {
+	if err := checkCheckpoint(checkpoint); err != nil {
 		return nil, &aperio.Error{Cause: aperio.InvalidRecord, Summary: err.Error()}
 	}
-	item := &pb.SyncEvent_Checkpoint{Checkpoint: &pb.Checkpoint{Cursor: append([]byte{}, cursor...)}}
-	return &pb.SyncEvent{Item: item}, nil
+	message := &pb.Checkpoint{
+		Cursor: append([]byte{}, checkpoint.Cursor...), Stream: checkpoint.Stream,
+	}
+	if !checkpoint.CoversUntil.IsZero() {
+		message.CoversUntil = timestamppb.New(checkpoint.CoversUntil)
+	}
+	return &pb.SyncEvent{Item: &pb.SyncEvent_Checkpoint{Checkpoint: message}}, nil
+}
+
+func checkCheckpoint(checkpoint Checkpoint) error {
+	if checkpoint.Stream != "" && !streamName.MatchString(checkpoint.Stream) {
+		return fmt.Errorf("a checkpoint of no stream: %.80q", checkpoint.Stream)
+	}
+	if !checkpoint.CoversUntil.IsZero() {
+		if err := aperio.CheckTime(checkpoint.CoversUntil, "covers_until"); err != nil {
+			return fmt.Errorf("a checkpoint's %w", err)
+		}
+	}
+	return checkLength("a cursor", len(checkpoint.Cursor), maxCursorBytes)
 }
 
 func progressMessage(progress Progress) *pb.SyncEvent {

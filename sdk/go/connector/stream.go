@@ -115,7 +115,14 @@ func (s *Stream) SendEach(
 // sent before. The cursor has at most 64 KiB and is never a secret. The error has the cause
 // InvalidRecord for a cursor that is too long, or Cancelled when the call has ended.
 func (s *Stream) Checkpoint(cursor []byte) error {
-	message, err := checkpointMessage(cursor)
+	return s.SendCheckpoint(Checkpoint{Cursor: cursor})
+}
+
+// SendCheckpoint is Checkpoint, and says which stream was read until when. The error has the cause
+// InvalidRecord for a cursor that is too long, a stream that is no name or a time outside of the
+// years 1 to 9999, too.
+func (s *Stream) SendCheckpoint(checkpoint Checkpoint) error {
+	message, err := checkpointMessage(checkpoint)
 	return s.put(message, err)
 }
 

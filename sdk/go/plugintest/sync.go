@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"time"
 
 	aperio "github.com/writer/aperio-plugin-go"
 	"github.com/writer/aperio-plugin-go/connector"
@@ -19,6 +21,10 @@ type Checkpoint struct {
 	Cursor []byte
 	// EventsBefore is how many events of this sync it covers.
 	EventsBefore int
+	// Stream is the declared stream that has come on; empty: all of them.
+	Stream string
+	// CoversUntil is the time up to which it was read; zero: not known.
+	CoversUntil time.Time
 }
 
 // DeadLetter is a dead letter as the host receives it: cut to its limits.
@@ -75,7 +81,7 @@ func (h *Harness) sync(cursor []byte, mostEvents int) (*SyncResult, error) {
 		case err != nil:
 			return result, told(err, stream.Trailer())
 		}
-		if err := result.take(message, rules); err != nil {
+		if err := result.take(message, rules, h.schema); err != nil {
 			return result, err
 		}
 		if mostEvents >= 0 && len(result.Events) >= mostEvents {
@@ -124,7 +130,9 @@ func missing(wanted, given []connector.Event) []string {
 }
 
 // take keeps a message. The error is an InvalidRecord: an event is not what the connector promises.
-func (r *SyncResult) take(message *pb.SyncEvent, rules *fitting.Events) error {
+func (r *SyncResult) take(
+	message *pb.SyncEvent, rules *fitting.Events, schema *pb.SchemaResponse,
+) error {
 	r.Messages++
 	switch item := message.GetItem().(type) {
 	case *pb.SyncEvent_Batch:
@@ -141,8 +149,7 @@ func (r *SyncResult) take(message *pb.SyncEvent, rules *fitting.Events) error {
 			r.Events = append(r.Events, eventFrom(event))
 		}
 	case *pb.SyncEvent_Checkpoint:
-		checkpoint := Checkpoint{item.Checkpoint.GetCursor(), len(r.Events)}
-		r.Checkpoints = append(r.Checkpoints, checkpoint)
+		return r.takeCheckpoint(item.Checkpoint, schema)
 	case *pb.SyncEvent_DeadLetter:
 		letter := item.DeadLetter
 		r.DeadLetters = append(r.DeadLetters, DeadLetter{
@@ -157,6 +164,24 @@ func (r *SyncResult) take(message *pb.SyncEvent, rules *fitting.Events) error {
 			Done: told.GetDone(), Total: told.GetTotal(), Message: told.GetMessage(),
 		})
 	}
+	return nil
+}
+
+func (r *SyncResult) takeCheckpoint(message *pb.Checkpoint, schema *pb.SchemaResponse) error {
+	isDeclared := func(stream *pb.Stream) bool { return stream.GetName() == message.GetStream() }
+	if message.GetStream() != "" && !slices.ContainsFunc(schema.GetStreams(), isDeclared) {
+		said := fmt.Sprintf(
+			"checkpoint: stream %s: the schema does not declare it", message.GetStream(),
+		)
+		return &aperio.Error{Cause: aperio.InvalidRecord, Summary: said}
+	}
+	checkpoint := Checkpoint{
+		Cursor: message.GetCursor(), EventsBefore: len(r.Events), Stream: message.GetStream(),
+	}
+	if message.GetCoversUntil() != nil {
+		checkpoint.CoversUntil = message.GetCoversUntil().AsTime()
+	}
+	r.Checkpoints = append(r.Checkpoints, checkpoint)
 	return nil
 }
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 
-__all__ = ["key_problems", "problems"]
+__all__ = ["is_stream_name", "key_problems", "problems"]
 
 _STREAM: Final = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
 _KEY: Final = re.compile(r"[^\s.]+\.\S+", re.ASCII)
@@ -30,6 +30,11 @@ def problems(schema: connector_pb2.SchemaResponse) -> Iterator[str]:
     yield from _mapping_problems(schema)
     yield from key_problems("check", [check.key for check in schema.checks])
     yield from key_problems("action", [action.key for action in schema.remediation_actions])
+
+
+def is_stream_name(name: object) -> bool:
+    """Return whether a stream may be called so."""
+    return isinstance(name, str) and _STREAM.fullmatch(name) is not None
 
 
 def key_problems(kind: str, keys: list[str]) -> Iterator[str]:
@@ -51,7 +56,7 @@ def key_problems(kind: str, keys: list[str]) -> Iterator[str]:
 def _stream_problems(schema: connector_pb2.SchemaResponse) -> Iterator[str]:
     names = [stream.name for stream in schema.streams]
     for name in names:
-        if not _STREAM.fullmatch(name):
+        if not is_stream_name(name):
             yield f"stream {name!r} is not 1 to 64 lower-case letters, digits, _ and -"
     yield from _twice("stream", names)
     features = schema.interface.features

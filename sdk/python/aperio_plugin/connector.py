@@ -132,10 +132,16 @@ class Checkpoint:
     """From this cursor a later sync goes on without losing an event.
 
     Attributes:
-        cursor: any bytes that `sync` understands, at most 64 KiB; never a secret.
+        cursor: any bytes that `sync` understands, at most 64 KiB; never a secret. It stands for all
+            streams of the call.
+        stream: the declared stream that has come on; empty: all of the call's.
+        covers_until: everything that the service had of it up to this time was read, as an event's
+            `occurred_at`; None: it is not known.
     """
 
     cursor: bytes
+    stream: str = ""
+    covers_until: datetime | str | float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,10 +75,14 @@ class SyncedCheckpoint:
     Attributes:
         cursor: what a later sync gets.
         events_before: how many events of this sync it covers.
+        stream: the declared stream that has come on; empty: all of them.
+        covers_until: the time up to which it was read, in UTC; None: not known.
     """
 
     cursor: bytes
     events_before: int
+    stream: str = ""
+    covers_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +242,7 @@ class Harness:
         overdue = threading.Event()
         timer = threading.Timer(self._timeout_s, _each(overdue.set, cancelled.set, stream.stop))
         timer.start()
-        collected = _Collected(_rules(self._as(ConnectorService)), stop_after_events)
+        collected = _Collected(self._as(ConnectorService).schema(), stop_after_events)
         error: errors.PluginError | None = None
         try:
             collected.take(iter(stream))
@@ -353,8 +357,9 @@ class Harness:
 class _Collected:
     """Takes the messages of one sync apart."""
 
-    def __init__(self, rules: EventRules, most_events: int | None) -> None:
-        self._rules = rules
+    def __init__(self, schema: connector.Schema, most_events: int | None) -> None:
+        self._rules = EventRules(schema.provider, schema.event_types)
+        self._streams = {stream.name for stream in schema.streams}
         self._most_events = most_events
         self._events: list[SyncedEvent] = []
         self._checkpoints: list[SyncedCheckpoint] = []
@@ -383,8 +388,7 @@ class _Collected:
 
     def _take(self, message: connector_pb2.SyncEvent) -> None:
         if message.HasField("checkpoint"):
-            cursor = message.checkpoint.cursor
-            self._checkpoints.append(SyncedCheckpoint(cursor, len(self._events)))
+            self._take_checkpoint(message.checkpoint)
         elif message.HasField("progress"):
             told = message.progress
             self._progress.append(
@@ -394,6 +398,16 @@ class _Collected:
             self._dead_letters.append(_letter(message.dead_letter))
         else:
             self._take_batch(message.batch)
+
+    def _take_checkpoint(self, message: connector_pb2.Checkpoint) -> None:
+        if message.stream and message.stream not in self._streams:
+            said = f"checkpoint: stream {message.stream}: the schema does not declare it"
+            raise errors.InvalidRecord(said)
+        until = None
+        if message.HasField("covers_until"):
+            until = message.covers_until.ToDatetime(tzinfo=UTC)
+        before = len(self._events)
+        self._checkpoints.append(SyncedCheckpoint(message.cursor, before, message.stream, until))
 
     def _take_batch(self, batch: connector_pb2.EventBatch) -> None:
         for event in batch.events:
@@ -446,11 +460,6 @@ def _declared(
     if isinstance(service, ConnectorService):
         return declaring.schema_message(service.schema())
     return declaring.capabilities_message(service.capabilities())
-
-
-def _rules(service: ConnectorService) -> EventRules:
-    schema = service.schema()
-    return EventRules(schema.provider, schema.event_types)
 
 
 def _service(

@@ -597,3 +597,27 @@ def test_lines_that_escape_badly_stay_below_the_limit() -> None:
     line = _logging.line(record)
     assert len(line) <= _logging.MAX_LINE_BYTES + 1
     assert json.loads(line)["keys_dropped"] == 9
+
+
+def test_a_checkpoint_shows_what_it_covers_and_no_stream_that_is_not_declared() -> None:
+    streams = [connector.Stream(name="logs")]
+
+    class Covering(connector.Connector):
+        def schema(self) -> connector.Schema:
+            return connector.Schema(provider="X", name="X", streams=streams)
+
+        def test_connection(self, context: Any) -> connector.TestResult:
+            raise NotImplementedError
+
+        def sync(self, context: Any, cursor: Any) -> Any:  # noqa: ARG002
+            yield connector.Checkpoint(b"1", "logs", "2026-01-05T09:00:00Z")
+            yield connector.Checkpoint(b"2")
+            yield connector.Checkpoint(b"3", "other")
+
+    result = Harness(Covering()).sync()
+
+    first, second = result.checkpoints
+    assert (first.stream, first.covers_until) == ("logs", datetime(2026, 1, 5, 9, tzinfo=UTC))
+    assert (second.stream, second.covers_until) == ("", None)
+    assert isinstance(result.error, errors.InvalidRecord)
+    assert "stream other: the schema does not declare it" in str(result.error)

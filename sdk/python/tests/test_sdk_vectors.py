@@ -243,6 +243,19 @@ def simple_event(**parts: Any) -> connector.Event:
     )
 
 
+@pytest.mark.parametrize("case", cases("checkpoints.json"))
+def test_a_checkpoint_says_what_it_covers(case: dict[str, Any]) -> None:
+    parts = {**case["checkpoint"], "cursor": case["checkpoint"]["cursor"].encode()}
+    came, told = synced(lambda: iter([simple_event(), connector.Checkpoint(**parts)]))
+    assert len(came[0].batch.events) == 1
+    if "error" in case:
+        assert told is not None
+        told.assert_is(case["error"])
+        return
+    assert told is None
+    assert came[1].checkpoint == message(connector_pb2.Checkpoint, case["expect"])
+
+
 @pytest.mark.parametrize("case", cases("actors.json"))
 def test_a_text_of_an_actor_is_cut_visibly(case: dict[str, Any]) -> None:
     made = simple_event(actor=connector.Actor(id="u1", display_name=case["text"]))

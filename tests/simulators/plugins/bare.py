@@ -60,6 +60,7 @@ def event(number: int) -> connector_pb2.Event:
         source_event_id=f"e{number}",
         event_type="box.login",
         origin="admin_logs",
+        native_event_type="LOGIN",
         record_json=b'{"n": %d}' % number,
     )
     made.occurred_at.seconds = 1_700_000_000 + number

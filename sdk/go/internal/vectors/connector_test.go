@@ -200,6 +200,47 @@ func TestAnEventPassesUpToItsLimits(t *testing.T) {
 	})
 }
 
+func TestACheckpointSaysWhatItCovers(t *testing.T) {
+	type scenario struct {
+		Name       string
+		Checkpoint struct {
+			Cursor, Stream string
+			CoversUntil    string `json:"covers_until"`
+		}
+		Expect json.RawMessage
+		Error  *wantedError
+	}
+	forEach(t, "checkpoints.json", func(t *testing.T, c scenario) {
+		checkpoint := connector.Checkpoint{
+			Cursor: []byte(c.Checkpoint.Cursor), Stream: c.Checkpoint.Stream,
+		}
+		if c.Checkpoint.CoversUntil != "" {
+			// What is outside of the years is refused by the SDK itself, too.
+			checkpoint.CoversUntil, _ = aperio.ParseTime(c.Checkpoint.CoversUntil, "covers_until")
+		}
+		came, failed := synced(t, func(stream *connector.Stream) error {
+			if err := stream.Send(connector.Event{
+				SourceEventID: "e1", Type: "x.y", OccurredAt: time.Unix(0, 0),
+				Record: json.RawMessage("{}"),
+			}); err != nil {
+				return err
+			}
+			return stream.SendCheckpoint(checkpoint)
+		}, func(*pb.SyncEvent) {})
+		if len(came[0].GetBatch().GetEvents()) != 1 {
+			t.Errorf("got %v", came)
+		}
+		if c.Error != nil {
+			c.Error.assert(t, failed)
+			return
+		}
+		if failed != nil {
+			t.Fatalf("it failed with %v", failed)
+		}
+		assertMessage(t, came[1].GetCheckpoint(), c.Expect)
+	})
+}
+
 func TestATextOfAnActorIsCutVisibly(t *testing.T) {
 	type scenario struct{ Name, Text, Expect string }
 	forEach(t, "actors.json", func(t *testing.T, c scenario) {

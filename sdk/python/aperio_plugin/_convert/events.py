@@ -10,6 +10,7 @@ from aperio_plugin._convert.records import LEAST_DEEP, Json, checked, require_si
 from aperio_plugin._convert.times import time_fields
 from aperio_plugin._event_rules import actor_text
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+from aperio_plugin._schema_rules import is_stream_name
 from aperio_plugin.connector import Actor
 from aperio_plugin.limits import (
     MAX_ACTOR_CHARACTERS,
@@ -154,7 +155,8 @@ def checkpoint_message(checkpoint: Checkpoint) -> connector_pb2.SyncEvent:
     """Return the stream's message of a checkpoint.
 
     Raises:
-        errors.InvalidRecord: the cursor is not bytes, or too long.
+        errors.InvalidRecord: the cursor is not bytes, or too long, the stream no name, or the time
+            none.
     """
     try:
         length = len(checkpoint.cursor)  # None would count as no cursor
@@ -163,7 +165,23 @@ def checkpoint_message(checkpoint: Checkpoint) -> connector_pb2.SyncEvent:
         raise errors.InvalidRecord("a cursor must be bytes") from error
     if length > MAX_CURSOR_BYTES:
         raise errors.InvalidRecord(f"a cursor has {length} bytes, {MAX_CURSOR_BYTES} are the most")
+    if checkpoint.stream:
+        if not is_stream_name(checkpoint.stream):
+            raise errors.InvalidRecord(f"a checkpoint of no stream: {checkpoint.stream!r:.80}")
+        message.stream = checkpoint.stream
+    if checkpoint.covers_until is not None:
+        _cover(message, checkpoint.covers_until)
     return connector_pb2.SyncEvent(checkpoint=message)
+
+
+def _cover(message: connector_pb2.Checkpoint, covers_until: object) -> None:
+    try:
+        fields = time_fields(covers_until)
+    except (TypeError, ValueError) as error:
+        told = str(error).replace("occurred_at", "covers_until", 1)
+        raise errors.InvalidRecord(f"a checkpoint's {told}") from error
+    message.covers_until.seconds = fields["seconds"]
+    message.covers_until.nanos = fields.get("nanos", 0)
 
 
 def progress_message(progress: Progress) -> connector_pb2.SyncEvent:
