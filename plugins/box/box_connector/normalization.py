@@ -129,7 +129,9 @@ def occurred_at(entry: Mapping[str, Any]) -> str:
     for key in ("created_at", "recorded_at"):
         time = entry.get(key)
         if isinstance(time, str) and time:
-            has_zone = time[-1] in "Zz" or _ZONE.fullmatch(time[-6:])
+            # Box writes `-08:00`; the rest costs more to see.
+            is_usual = time[-3:-2] == ":" and time[-6:-5] == "-"
+            has_zone = is_usual or time[-1] in "Zz" or _ZONE.fullmatch(time[-6:])
             return time if has_zone else f"{time}Z"
         if time:
             raise errors.InvalidRecord(f"{key}: expected text, received {time!r:.40}")

@@ -6,10 +6,14 @@
 No number is interpreted on the way: what is passed on are the bytes that the service wrote. A
 record that is malformed, too long or too deep does not spoil those beside it; it becomes a dead
 letter.
+
+With msgspec (`aperio-plugin-sdk[fast]`) a reply is cut and read in two thirds of the time. What it
+refuses, of the reply or of one record, is read again by Python's own `json`, which decides.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import re
@@ -210,6 +214,49 @@ def split(body: bytes, key: str) -> Page:
     Raises:
         errors.Unavailable: the reply is not JSON, breaks off, or has no such list.
     """
+    return _plain_page(body, key) or _page(body, key)
+
+
+@functools.cache
+def _msgspec() -> tuple[Callable[[bytes], Any], ...] | None:
+    """Return what cuts objects, what cuts lists, and what reads; None: it is not installed."""
+    try:
+        from msgspec import Raw
+        from msgspec.json import Decoder
+    except ImportError:
+        return None
+    return Decoder(dict[str, Raw]).decode, Decoder(list[Raw]).decode, Decoder().decode
+
+
+def _plain_page(body: bytes, key: str) -> Page | None:
+    """Cut a reply in which nothing is wrong but within records; None: it needs a closer look."""
+    quick = _msgspec()
+    if quick is None:
+        return None
+    cut_object, cut_list, read = quick
+    try:
+        members = cut_object(body)
+        elements = cut_list(members.pop(key))
+        fields = {name: read(text) for name, text in members.items()}
+    except (ValueError, RecursionError, KeyError):
+        return None
+    return Page([_record(element, read) for element in elements], fields)
+
+
+def _record(element: Any, read: Callable[[bytes], Any]) -> Record:
+    try:
+        value = read(element)
+        if type(value) is dict:
+            data = Json(element)
+            if len(data) >= LEAST_DEEP:
+                require_size(data)
+            return Record(data, value)
+    except (ValueError, RecursionError):
+        pass  # once more, for what it is that is wrong
+    return _element(bytes(element).decode(errors="surrogateescape"), 0)[0]
+
+
+def _page(body: bytes, key: str) -> Page:
     found: list[Record] | None = None
     fields: dict[str, Any] = {}
     try:
@@ -231,6 +278,7 @@ def split(body: bytes, key: str) -> Page:
         raise errors.Unavailable("a reply is not JSON", detail=str(error)) from error
     if found is None:
         raise errors.Unavailable(f"a reply has no list `{key}`")
+    fields.pop(key, None)  # which stood there, too, and was no list
     return Page(found, fields)
 
 

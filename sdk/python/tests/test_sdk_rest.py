@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,6 +47,14 @@ ODD = {
 # ── records ───────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.fixture(params=["msgspec", "Python's own"])
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the two readers of replies."""
+    if request.param != "msgspec":
+        monkeypatch.setattr(records, "_msgspec", lambda: None)
+
+
+@pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
 def test_a_record_is_cut_out_as_it_was_written_and_spoils_no_other(odd: str) -> None:
     body = f' {{"deep":{"[" * 3000}{"]" * 3000},"list" : [ {{"a":1}} ,{odd},\n{{"b":2}}], "n":5}} '
@@ -58,6 +67,7 @@ def test_a_record_is_cut_out_as_it_was_written_and_spoils_no_other(odd: str) -> 
     assert page.fields == {"deep": None, "n": 5}
 
 
+@pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize(
     "body",
     [
@@ -88,10 +98,66 @@ def test_a_reply_without_the_list_is_unavailable(body: bytes) -> None:
         records.split(body, "list")
 
 
+@pytest.mark.usefixtures("reader")
 def test_many_broken_records_spoil_no_other() -> None:
     page = records.split(b'{"list":[' + b'{"a":"\n"},{"b":1},' * 300 + b"{}]}", "list")
     assert [bool(record.problem) for record in page.records] == [True, False] * 300 + [False]
     assert page.records[599].json == b'{"b":1}'
+
+
+def test_msgspec_alone_cuts_a_usual_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_page", "_element"):
+        monkeypatch.setattr(records, name, pytest.fail)
+    page = records.split(b' {"n":1, "list":[ {"a" : 0.10} ,\n{"b":[null]}]}\n', "list")
+    assert [(record.json, record.fields) for record in page.records] == [
+        (b'{"a" : 0.10}', {"a": 0.1}),
+        (b'{"b":[null]}', {"b": [None]}),
+    ]
+    assert page.fields == {"n": 1}
+
+
+REPLY = (
+    '{"n":1.0,"list" : [{"a":0.10,"a":-0},{"b":"\\ud83d\\ude00 \u00e9"}, '
+    '{"c":18446744073709551616},'
+    '\n{"d":[1E5,1e400,{}]} ,5,{"e":"\\ud800"},"]}",[],{}],"next":{"list":[null]}}'
+).encode()
+PIECES = (
+    *(b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"\\u", b"\\ud800", b"NaN", b"nul", b"01"),
+    *(
+        b'"list":5,',
+        b'"list":[{}],',
+        b"1.",
+        b"-",
+        b"\n",
+        b"\x00",
+        b"\xc3\xa9",
+        b"\xff",
+        b"\xef\xbb\xbf",
+    ),
+)
+
+
+def _cut(body: bytes) -> Any:
+    try:
+        page = records.split(body, "list")
+    except errors.Unavailable as error:
+        return str(error), error.detail
+    return [(r.json, repr(r.fields), r.problem) for r in page.records], repr(page.fields)
+
+
+def test_both_readers_agree_about_what_is_nearly_a_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(7)  # noqa: S311 - no secret
+    bodies = [REPLY, REPLY.replace(b'"n"', b'"list"'), REPLY.replace(b'"next"', b'"list"')]
+    for _ in range(3000):
+        body = bytearray(REPLY)
+        for _ in range(chance.choice((1, 1, 2, 4))):
+            at = chance.randrange(len(body) + 1)
+            body[at : at + chance.choice((0, 0, 1, 3))] = chance.choice((b"", *PIECES))
+        bodies.append(bytes(body))
+    quick = [_cut(body) for body in bodies]
+    monkeypatch.setattr(records, "_msgspec", lambda: None)
+    assert [_cut(body) for body in bodies] == quick
+    assert 300 < sum(isinstance(answer[0], list) for answer in quick) < 2700
 
 
 def _record(fields: dict[str, Any]) -> Record:

@@ -15,9 +15,15 @@ from typing import Final
 from aperio_plugin.limits import MAX_SECONDS, MIN_SECONDS
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_OF_NO_ZONE: Final = _EPOCH.replace(tzinfo=None)
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _NANOSECONDS: Final = 1_000_000_000
 _DAY_S: Final = 86_400
+_WHOLE_HOURS_S: Final = {"Z": 0} | {
+    f"{sign}{hours:02}:00": factor * hours * 3600
+    for sign, factor in (("+", 1), ("-", -1))
+    for hours in range(24)
+}
 _MAX_QUOTED: Final = 64
 _RFC3339: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ]([01]\d|2[0-3]):([0-5]\d):([0-5]\d|60)(?:[.,](\d+))?"
@@ -84,8 +90,9 @@ def _plain_seconds(text: str) -> int | None:
 
     That is what most services write; None for anything else, and for what is wrong with it.
     """
+    offset_s = _WHOLE_HOURS_S.get(text[19:])
     if (
-        (text[19:] == "Z" or (text[22:] == ":00" and text[19] in "+-" and text[20:22] < "24"))
+        offset_s is not None
         and text[4] == text[7] == "-"
         and text[10] == "T"
         and text[13] == text[16] == ":"
@@ -93,10 +100,11 @@ def _plain_seconds(text: str) -> int | None:
         and "0001" < text[:4] < "9999"
     ):
         try:
-            since = datetime.fromisoformat(text) - _EPOCH
+            # Without its zone: to compare two that have one takes as long as all the rest.
+            since = datetime.fromisoformat(text[:19]) - _EPOCH_OF_NO_ZONE
         except ValueError:
             return None
-        return since.days * _DAY_S + since.seconds
+        return since.days * _DAY_S + since.seconds - offset_s
     return None
 
 
