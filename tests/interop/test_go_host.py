@@ -211,7 +211,20 @@ def test_a_go_server_loads_the_installed_box_connector(server: GoServer) -> None
     assert not list(server.folder.iterdir())
 
 
-def test_a_go_server_lists_what_is_installed_with_all_of_its_record(
+def unread(shown: Any, stated: Any, name: str = "") -> Iterator[str]:
+    """The keys of a receipt, also inner ones, that a Go server does not read as they are stated."""
+    match stated:
+        case dict():
+            for key, value in stated.items():
+                yield from unread(shown.get(key, "missing"), value, f"{name}.{key}")
+        case list():
+            for number, value in enumerate(stated):
+                yield from unread(shown[number], value, f"{name}[{number}]")
+        case _ if shown != stated:
+            yield name
+
+
+def test_a_go_server_lists_what_is_installed_with_every_key_of_its_record(
     server: GoServer, numbers: Receipt
 ) -> None:
     damaged = server.machine.store.folder(numbers.id, "9.9.9")
@@ -219,17 +232,9 @@ def test_a_go_server_lists_what_is_installed_with_all_of_its_record(
     (damaged / "receipt.json").write_text("{}")
     first, second = server.sees("", "-list")
     stated = json.loads((numbers.folder / "receipt.json").read_bytes())
-    shown = first["Receipt"]
     assert (first["ID"], first["Version"], first["Current"]) == (NUMBERS, "1.2.3", True)
-    for key, value in stated.items():
-        if value not in ([], None) and key not in {"signer", "rule", "proof", "manifest"}:
-            assert shown[key] == value, key
-    assert stated["signer"].items() <= shown["signer"].items()
-    assert stated["rule"].items() <= shown["rule"].items()
-    assert stated["proof"]["root"] == shown["proof"]["root"]
-    manifest = shown["manifest"]
-    assert manifest["limits"] == stated["manifest"]["limits"]
-    assert manifest["state"] is True
+    assert list(unread(first["Receipt"], stated)) == []
+    assert list(unread(first["Receipt"], stated | {"more": 1, "badge": "x"})) == [".badge", ".more"]
     assert (second["Version"], second["Receipt"], second["Current"]) == ("9.9.9", None, False)
 
 

@@ -170,7 +170,7 @@ def install_numbers(machine: Machine, programs: Programs) -> Receipt:
         writing.Member("bin/numbers", programs.plugin.read_bytes(), executable=True),
     ]
     artifact = write_artifact(machine.root / "dist", members)
-    return machine.install(machine.sign(artifact)).receipt
+    return machine.install(machine.attest(machine.sign(artifact))).receipt
 
 
 @pytest.fixture

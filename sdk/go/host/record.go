@@ -86,29 +86,41 @@ type Rule struct {
 // Proof is what the bundle proved at install.
 type Proof struct {
 	// Form is signature, or statement that names the artifact among its subjects.
-	Form string `json:"form"`
-	Root struct {
-		Name   string `json:"name"`
-		SHA256 string `json:"sha256"`
-		Origin string `json:"origin"`
-		AsOf   string `json:"as_of"`
-	} `json:"root"`
-	LogEntry *struct {
-		Log      string `json:"log"`
-		Index    int64  `json:"index"`
-		TreeSize int64  `json:"tree_size"`
-	} `json:"log_entry"`
-	Attestations []struct {
-		PredicateType string `json:"predicate_type"`
-		Signer        Signer `json:"signer"`
-		Provenance    *struct {
-			Builder          string `json:"builder"`
-			BuildType        string `json:"build_type"`
-			SourceRepository string `json:"source_repository"`
-			SourceSHA        string `json:"source_sha"`
-			Invocation       string `json:"invocation"`
-		} `json:"provenance"`
-	} `json:"attestations"`
+	Form         string        `json:"form"`
+	Root         TrustedRoot   `json:"root"`
+	LogEntry     *LogEntry     `json:"log_entry"` // nil: the log gave its promise only
+	Attestations []Attestation `json:"attestations"`
+}
+
+// TrustedRoot is what a proof was held against.
+type TrustedRoot struct {
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"`
+	Origin string `json:"origin"`
+	AsOf   string `json:"as_of"`
+}
+
+// LogEntry is where a signature stands in a transparency log.
+type LogEntry struct {
+	Log      string `json:"log"`
+	Index    int64  `json:"index"`
+	TreeSize int64  `json:"tree_size"`
+}
+
+// Attestation is a further statement about an artifact that was verified.
+type Attestation struct {
+	PredicateType string      `json:"predicate_type"`
+	Signer        Signer      `json:"signer"`
+	Provenance    *Provenance `json:"provenance"` // nil: it is none
+}
+
+// Provenance is how an artifact was built, as its statement says.
+type Provenance struct {
+	Builder          string `json:"builder"`
+	BuildType        string `json:"build_type"`
+	SourceRepository string `json:"source_repository"`
+	SourceSHA        string `json:"source_sha"`
+	Invocation       string `json:"invocation"`
 }
 
 // Exception is a rule that the operator does not ask of a plugin until the end of a day.
@@ -134,39 +146,51 @@ type Interpreter struct {
 
 // Manifest is what a plugin declares of itself (docs/reference/manifest.md).
 type Manifest struct {
-	Schema      string `json:"schema"`
-	ID          string `json:"id"`
-	Version     string `json:"version"`
-	Kind        string `json:"kind"`
-	Provider    string `json:"provider"`
-	Name        string `json:"name"`
-	Description string `json:"description"`
-	License     string `json:"license"`
-	Homepage    string `json:"homepage"`
-	Source      string `json:"source"`
-	Protocol    string `json:"protocol"`
-	Runtime     struct {
-		Language string   `json:"language"`
-		Tags     []string `json:"tags"`
-	} `json:"runtime"`
-	Entrypoint  string   `json:"entrypoint"`
-	Scopes      []string `json:"scopes"`
-	Permissions struct {
-		Egress           []string `json:"egress"`
-		EgressFromConfig []struct {
-			Field  string `json:"field"`
-			Suffix string `json:"suffix"`
-			Port   int    `json:"port"`
-		} `json:"egress_from_config"`
-	} `json:"permissions"`
+	Schema      string      `json:"schema"`
+	ID          string      `json:"id"`
+	Version     string      `json:"version"`
+	Kind        string      `json:"kind"`
+	Provider    string      `json:"provider"`
+	Name        string      `json:"name"`
+	Description string      `json:"description"`
+	License     string      `json:"license"`
+	Homepage    string      `json:"homepage"`
+	Source      string      `json:"source"`
+	Protocol    string      `json:"protocol"`
+	Runtime     Runtime     `json:"runtime"`
+	Entrypoint  string      `json:"entrypoint"`
+	Scopes      []string    `json:"scopes"`
+	Permissions Permissions `json:"permissions"`
 	// Limits are what it asks for; this package enforces none of them.
-	Limits struct {
-		Memory    string      `json:"memory"`
-		CPU       json.Number `json:"cpu"`
-		Processes int         `json:"processes"`
-		OpenFiles int         `json:"open_files"`
-		Tmp       string      `json:"tmp"`
-	} `json:"limits"`
+	Limits Limits `json:"limits"`
 	// State is whether it uses the key-value store.
 	State bool `json:"state"`
+}
+
+// Runtime is what executes a plugin.
+type Runtime struct {
+	Language string   `json:"language"`
+	Tags     []string `json:"tags"`
+}
+
+// Permissions are what a plugin asks for.
+type Permissions struct {
+	Egress           []string           `json:"egress"`
+	EgressFromConfig []EgressFromConfig `json:"egress_from_config"`
+}
+
+// EgressFromConfig is a host that a setting names.
+type EgressFromConfig struct {
+	Field  string `json:"field"`
+	Suffix string `json:"suffix"`
+	Port   int    `json:"port"`
+}
+
+// Limits are those of a manifest, as it writes them.
+type Limits struct {
+	Memory    string      `json:"memory"`
+	CPU       json.Number `json:"cpu"`
+	Processes int         `json:"processes"`
+	OpenFiles int         `json:"open_files"`
+	Tmp       string      `json:"tmp"`
 }
