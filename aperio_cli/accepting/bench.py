@@ -49,6 +49,8 @@ class AcceptanceRequest:
         action: key of the action that a remediation is examined with; empty: none.
         target: what to do it on.
         parameters: of the action.
+        target_type: one of the action's; empty: its first.
+        facts: what the action asks for of a finding, by key.
         approved: whether the action may be done; else only a dry run is made.
     """
 
@@ -57,6 +59,8 @@ class AcceptanceRequest:
     target: str = ""
     parameters: Mapping[str, object] = field(default_factory=dict, repr=False)
     approved: bool = False
+    target_type: str = ""
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 class Bench:
@@ -135,7 +139,7 @@ class Bench:
             self._session = await open_session(plugin, request)
         return self._session
 
-    async def invocation(self) -> Invocation:
+    async def invocation(self, *, may_write: bool = False) -> Invocation:
         """Return an invocation with the author's settings.
 
         Its token counts as a secret from now on.
@@ -146,7 +150,7 @@ class Bench:
         """
         session = await self.session()
         try:
-            invocation = await session.invocation()
+            invocation = await session.invocation(may_write=may_write)
         except UsageError as error:
             raise CheckSkipped(f"{error.what}: {error.why}") from error
         if invocation.token:

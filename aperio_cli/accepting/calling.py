@@ -69,7 +69,9 @@ async def _call(bench: Bench, plugin: RunningPlugin, invocation: Invocation) -> 
                 "TestConnection answered ok" if answer.ok else "TestConnection said what is wrong"
             )
         case "remediation":
-            unknown = Execution("aperio.no_such_action", "nothing", secrets.token_hex(16))
+            unknown = Execution(
+                "aperio.no_such_action", "nothing", secrets.token_hex(16), dry_run=True
+            )
             answer = await plugin.remediation.execute(invocation, unknown)
             expect(answer.outcome == answer.OUTCOME_FAILED, "an action that is not there was done")
             expect(answer.diagnostics, "Execute: failed, and no diagnostic")

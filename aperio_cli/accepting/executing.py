@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.accepting.checks import Check
-from aperio_cli.accepting.verdicts import CheckSkipped, expect
+from aperio_cli.accepting.verdicts import CheckFailed, CheckSkipped, expect
+from aperio_cli.errors.running import PluginReportedError
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.answers import word
 from aperio_cli.host.calls.configuration import check_config
-from aperio_cli.host.calls.remediation import Execution
+from aperio_cli.host.calls.remediation import Approval, Execution
 from aperio_cli.host.wire.channel import describe
 
 if TYPE_CHECKING:
@@ -45,11 +47,23 @@ def _wanted(bench: Bench) -> tuple[Any, Execution]:
         declaring="capabilities",
     )
     key = f"aperio-test-{secrets.token_hex(16)}"
-    return declared, Execution(request.action, request.target, key, parameters.plugin_json)
+    execution = Execution(
+        request.action,
+        request.target,
+        key,
+        parameters.plugin_json,
+        target_type=request.target_type or next(iter(declared.target_types), ""),
+        context_json=json.dumps(dict(request.facts)).encode(),
+    )
+    return declared, execution
 
 
 async def _execute(bench: Bench, execution: Execution) -> Any:
-    answer = await (await bench.plugin()).remediation.execute(await bench.invocation(), execution)
+    may_write = not execution.dry_run
+    if may_write:
+        execution = execution.approved("aperio plugin test")
+    invocation = await bench.invocation(may_write=may_write)
+    answer = await (await bench.plugin()).remediation.execute(invocation, execution)
     said = "; ".join(describe(item) for item in answer.diagnostics)
     expect(answer.outcome != answer.OUTCOME_FAILED, f"it failed: {said or 'and no diagnostic'}")
     return answer
@@ -76,6 +90,23 @@ async def _dry_run(bench: Bench) -> str:
     return f"{_name(first)} with {len(first.changes)} changes, twice the same"
 
 
+async def _approval(bench: Bench) -> str:
+    """Execute with the approval of something else: it has to be refused."""
+    _, execution = _wanted(bench)
+    if _APPROVAL_FEATURE not in bench.declaration.interface.features:
+        raise CheckSkipped("the plugin checks no approvals; an SDK of today does")
+    if not bench.request.approved:
+        raise CheckSkipped("one that checks nothing would act; consent with `--approve`")
+    foreign = replace(execution, approval=Approval("aperio plugin test", "0" * 64))
+    plugin, invocation = await bench.plugin(), await bench.invocation(may_write=True)
+    try:
+        answer = await plugin.remediation.execute(invocation, foreign)
+    except PluginReportedError as error:
+        expect(error.status == "PERMISSION_DENIED", f"Execute ended with {error.status}")
+        return "PERMISSION_DENIED for the approval of something else"
+    raise CheckFailed(f"{_name(answer)} with the approval of something else")
+
+
 async def _same_key(bench: Bench) -> str:
     _, execution = _wanted(bench)
     if not bench.request.approved:
@@ -92,6 +123,7 @@ async def _same_key(bench: Bench) -> str:
 
 
 _REMEDIATION: Final = frozenset({"remediation"})
+_APPROVAL_FEATURE: Final = "approval"
 
 EXECUTING: Final = (
     Check(
@@ -99,6 +131,15 @@ EXECUTING: Final = (
         "changes nothing in a dry run",
         "in a dry run only read; answer WOULD_CHANGE or UNCHANGED",
         _dry_run,
+        _REMEDIATION,
+        needs_settings=True,
+        after="fields",
+    ),
+    Check(
+        "approval",
+        "refuses an action that was not approved",
+        "compare Approval.sha256 with action, target and parameters, and answer PERMISSION_DENIED",
+        _approval,
         _REMEDIATION,
         needs_settings=True,
         after="fields",

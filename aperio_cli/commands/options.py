@@ -123,6 +123,18 @@ Parameters = Annotated[
     option(help="remediation: a parameter of the action.", metavar="KEY=VALUE"),
 ]
 
+TargetType = Annotated[str, option(help="remediation: what a target is.", metavar="TYPE")]
+Facts = Annotated[
+    list[str] | None,
+    option("--context", help="execute: a fact that the action asks for.", metavar="KEY=VALUE"),
+]
+Approval = Annotated[
+    str, option("--approval", help="execute: where the approval is recorded.", metavar="REFERENCE")
+]
+ApprovalHash = Annotated[
+    str, option("--approval-sha256", help="execute: what was approved.", metavar="HEX")
+]
+
 # ── exceptions, registries ────────────────────────────────────────────────────────────────────────
 
 Rule = Annotated[

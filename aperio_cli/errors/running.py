@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from aperio_cli.errors import INCOMPATIBLE, PLUGIN_FAILED, UNAVAILABLE, USAGE, AperioError, Refusal
 
 
@@ -69,6 +71,7 @@ class PluginReportedError(PluginFault):
     """The plugin answered a call with an error of its own, shown with its diagnostics.
 
     Attributes:
+        status: the name of its gRPC status.
         is_transient: whether the same call may succeed later.
         is_failure: whether it is none of the errors that are foreseen, such as an exception.
         retry_after_s: whole seconds that it asks to wait; None: it does not say.
@@ -77,6 +80,7 @@ class PluginReportedError(PluginFault):
 
     code = "plugin-reported-error"
 
+    status: str = ""
     is_transient: bool = False
     is_failure: bool = False
     retry_after_s: int | None = None
@@ -98,6 +102,43 @@ class PluginRateLimited(PluginReportedError):
     def to_json(self) -> dict[str, object]:
         """Return the error as an entry of the JSON envelope, with `retry_after_s`."""
         return super().to_json() | {"retry_after_s": self.retry_after_s}
+
+
+class OutcomeUnknown(PluginFault):
+    """An action was asked for, and it is not known whether it was done: neither done nor failed.
+
+    Attributes:
+        idempotency_key: with it the action may be asked for again: it is not done twice.
+    """
+
+    code = "outcome-unknown"
+
+    idempotency_key: str = ""
+
+    @classmethod
+    def of(cls, fault: PluginFault, action: str, target: str, idempotency_key: str) -> Self:
+        """Make it of what went wrong meanwhile."""
+        error = cls(
+            f"it is not known whether `{action}` was done on `{target}`",
+            why="\n".join(filter(None, [fault.what, fault.why])),
+            next=[
+                "look in the service for what became of it",
+                f"then repeat it with `--idempotency-key {idempotency_key}`: it looks first",
+                *fault.next,
+            ],
+        )
+        error.idempotency_key = idempotency_key
+        return error
+
+    def to_json(self) -> dict[str, object]:
+        """Return the error as an entry of the JSON envelope, with `idempotency_key`."""
+        return super().to_json() | {"idempotency_key": self.idempotency_key}
+
+
+class ApprovalMismatch(Refusal):
+    """What was approved is another action, target or set of parameters than what was asked for."""
+
+    code = "approval-mismatch"
 
 
 class PluginContractBroken(PluginFault):

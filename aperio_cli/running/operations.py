@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aperio_cli.data.state import StateDatabase
 from aperio_cli.errors.files import FilesChanged
+from aperio_cli.errors.running import ApprovalMismatch
 from aperio_cli.errors.usage import ConsentMissing, UsageError
 from aperio_cli.files import writing
 from aperio_cli.host.calls.configuration import check_config
@@ -56,6 +58,10 @@ class Execute:
         idempotency_key: repeats with the same key do not act twice; empty: a new one.
         dry_run: only say what would change.
         approved: somebody has consented to it.
+        target_type: one of the action's; empty: its only one.
+        facts: what the action asks for of the finding, by key.
+        reference: where the approval is recorded; empty: it was given here.
+        approval_sha256: what was approved elsewhere; empty: this.
     """
 
     action: str = ""
@@ -64,6 +70,10 @@ class Execute:
     idempotency_key: str = ""
     dry_run: bool = False
     approved: bool = False
+    target_type: str = ""
+    facts: Mapping[str, object] = field(default_factory=dict)
+    reference: str = ""
+    approval_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +114,12 @@ class Answered:
     Attributes:
         operation: to which question.
         message: the protobuf message; outside text.
-        idempotency_key: under which an action was executed; empty for every other operation.
+        execution: what was executed; None for every other operation.
     """
 
     operation: str
     message: Any
-    idempotency_key: str = ""
+    execution: Execution | None = None
 
 
 def choose_operation(target: Receipt | DevelopmentBuild, request: RunRequest) -> str:
@@ -145,6 +155,22 @@ def _require_consent(wanted: Execute) -> None:
             f"`{wanted.action}` was not executed: nobody approved it",
             next=["see what would change with `--dry-run`", "then consent with `--approve`"],
         )
+
+
+def _approved(execution: Execution, wanted: Execute) -> Execution:
+    """Return the execution with the approval that it has.
+
+    Raises:
+        ApprovalMismatch: something else was approved.
+    """
+    if wanted.approval_sha256 and wanted.approval_sha256 != execution.sha256:
+        raise ApprovalMismatch(
+            f"`{execution.action}` was not executed: something else was approved",
+            why=f"expected {execution.sha256}, which stands for this action, target and parameters"
+            f"\nreceived {wanted.approval_sha256}",
+            next=["see with `--dry-run` what would change, and have exactly that approved"],
+        )
+    return execution.approved(wanted.reference or f"aperio:{execution.idempotency_key}"[:256])
 
 
 def open_state(collaborators: Collaborators) -> StateDatabase:
@@ -231,6 +257,8 @@ async def run_operation(
 
     Raises:
         UsageError, ConsentMissing: as `choose_operation`; or the plugin has no such action.
+        ApprovalMismatch: something else was approved.
+        OutcomeUnknown: an action was asked for, and it is not known whether it was done.
         ValueError: nobody takes the events of a sync, or nothing is given to deliver.
         PluginConfigInvalid: the settings do not fit the plugin.
         AperioError: as `host.launch.launch`, `Session.invocation` and the call itself.
@@ -309,9 +337,14 @@ class _Operations:
             idempotency_key=wanted.idempotency_key or secrets.token_hex(16),
             parameters_json=parameters.plugin_json,
             dry_run=wanted.dry_run,
+            target_type=wanted.target_type,
+            context_json=json.dumps(dict(wanted.facts), ensure_ascii=False).encode(),
         )
-        answer = await self.plugin.remediation.execute(await session.invocation(), execution)
-        return Answered("execute", answer, execution.idempotency_key)
+        if not wanted.dry_run:
+            execution = _approved(execution, wanted)
+        invocation = await session.invocation(may_write=not wanted.dry_run)
+        answer = await self.plugin.remediation.execute(invocation, execution)
+        return Answered("execute", answer, execution)
 
     async def _deliver(self, session: Session) -> Deliveries:
         """Deliver everything, in batches; what has to be tried again is said."""

@@ -27,6 +27,10 @@ const (
 	// Unavailable: the service does not answer, or not usefully; trying later may help.
 	// (UNAVAILABLE)
 	Unavailable Cause = "service-unavailable"
+	// ResultUnknown: a request that changes something was sent, and what came of it is not known.
+	// In a remediation's Execute it becomes OutcomeUnknown; where a repeat is harmless it is as
+	// Unavailable. (UNAVAILABLE)
+	ResultUnknown Cause = "result-unknown"
 	// InvalidConfig: a setting is missing, malformed or refused by the service; Error.Attribute
 	// says which. (INVALID_ARGUMENT)
 	InvalidConfig Cause = "config-invalid"
@@ -80,8 +84,11 @@ func (e *Error) Error() string { return e.Summary }
 // Unwrap gives what led to it.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is tells whether target is the error's cause.
-func (e *Error) Is(target error) bool { return target == error(e.code()) }
+// Is tells whether target is the error's cause; ResultUnknown is Unavailable, too.
+func (e *Error) Is(target error) bool {
+	code := e.code()
+	return target == error(code) || code == ResultUnknown && target == error(Unavailable)
+}
 
 // Diagnostic gives the error as data.
 func (e *Error) Diagnostic() Diagnostic {

@@ -31,7 +31,22 @@ type Invocation struct {
 	HCLogger hclog.Logger
 	// State is the key-value store.
 	State State
+	// Mode is what the operator allows on the integration.
+	Mode Mode
+	// GrantedScopes are the scopes that were granted, of those that the manifest asks for.
+	GrantedScopes []string
 }
+
+// Mode is what the operator allows on an integration.
+type Mode int
+
+// The modes.
+const (
+	// ModeReadOnly: nothing may be written to the service.
+	ModeReadOnly Mode = iota
+	// ModeRemediation: remediations may write.
+	ModeRemediation
+)
 
 // Token is an access token that the host obtained for this call. No text form of it shows it.
 type Token struct {

@@ -315,11 +315,12 @@ DECLARED: dict[str, Schema] = {
     "fields": any_number_of(FIELD),
 }
 EXECUTED = exactly(
-    outcome=one_of("changed", "unchanged", "would_change", "failed"),
+    outcome=one_of("changed", "unchanged", "would_change", "failed", "unknown"),
     changes=any_number_of(exactly(attribute=WORD, before=ANY, after=ANY)),
     problems=any_number_of(TEXT),
     diagnostics=any_number_of(DIAGNOSTIC),
     idempotency_key=WORD,
+    approval_sha256=SHA256,
     provider_request_id=TEXT,
 )
 RUNS: dict[str, Schema] = {

@@ -60,7 +60,7 @@ from aperio_plugin import remediation
 class Stub(remediation.Remediation):
     def capabilities(self):
         action = remediation.Action(
-            key="stub.suspend", label="Suspend", target_type="user", supports_dry_run=True
+            key="stub.suspend", label="Suspend", target_types=["user"], supports_dry_run=True
         )
         return remediation.Capabilities(provider="STUB", name="Stub", actions=[action])
 

@@ -167,7 +167,13 @@ def test_a_remediation_acts_only_when_somebody_approved(aperio: Aperio) -> None:
     act = ("plugin", "run", name, "execute", "--action", "stub.suspend", "--target", "u1")
     told = aperio.refuses(*act, code="consent-missing", status=1)
     assert "`--dry-run`" in told.next[0]
-    assert aperio(*act, "--dry-run").out.startswith("would change\n")
+    dry = aperio(*act, "--dry-run")
+    assert dry.out.startswith("would change\n")
+    approved = ("--approve", "--approval-sha256", dry.out.split()[-1].removesuffix("`"))
+    assert aperio(*act, *approved).out.startswith("changed\n")
+    other = (*act[:-1], "u2", *approved)
+    told = aperio.refuses(*other, code="approval-mismatch", status=3, noted=True)
+    assert "something else was approved" in told.what
     assert aperio(*act, "--approve").out == 'changed\n  status: "active" -> "suspended"\n'
     failed = aperio(*act[:-1], "nobody", "--approve", status=5)
     assert "there is no such user" in failed.out

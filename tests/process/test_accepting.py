@@ -75,6 +75,7 @@ FAILING = [
     ("repeat", "refuses_repeats", "destination"),
     ("product-envelopes", "demands_ids", "destination"),
     ("dry-run", "acts_in_a_dry_run", "remediation"),
+    ("approval", "asks_for_no_approval", "remediation"),
     ("same-key", "acts_twice", "remediation"),
     ("stdout", "prints_on_stdout", "connector"),
     ("logs", "logs_plain_text", "connector"),
@@ -201,7 +202,7 @@ def test_an_action_is_only_done_with_consent(host: Host) -> None:
     report = examine(host, target("sound", "remediation"), request)
 
     skipped = outcomes(report, Outcome.SKIPPED)
-    assert list(skipped) == ["same-key"]
+    assert list(skipped) == ["approval", "same-key"]
     assert "--approve" in skipped["same-key"].evidence
 
 
@@ -211,7 +212,7 @@ def test_without_an_action_none_is_tried(host: Host) -> None:
     report = examine(host, target("sound", "remediation"), request)
 
     skipped = outcomes(report, Outcome.SKIPPED)
-    assert list(skipped) == ["dry-run", "same-key"]
+    assert list(skipped) == ["dry-run", "approval", "same-key"]
     assert "--action A --target T" in skipped["dry-run"].evidence
 
 

@@ -58,7 +58,7 @@ def test_an_action_with_an_unknown_outcome_keeps_its_result(host: Host) -> None:
         await plugin.remediation.capabilities(Invocation())
         execution = Execution("box.a", "item-1", "once")
         answer = await plugin.remediation.execute(Invocation(), execution)
-        return showing.execution(answer, "once", failed_status=5)
+        return showing.execution(answer, execution, failed_status=5)
 
     report = host.run(development(PLUGINS / "newer_words.py", kind="remediation"), use)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,12 @@ import pytest
 
 from aperio_cli.data.state import StateDatabase
 from aperio_cli.errors.running import (
+    OutcomeUnknown,
     PluginConfigInvalid,
     PluginContractBroken,
+    PluginCrashed,
     PluginDeadlineExceeded,
+    PluginFault,
     PluginReportedError,
 )
 from aperio_cli.host.calls.envelopes import Outbound
@@ -43,6 +47,60 @@ def test_a_remediation_executes_an_action(host: Host, *, dry_run: bool, outcome:
         return (await plugin.remediation.execute(Invocation(), execution)).outcome
 
     assert run_kind(host, "remediation", use) == outcome
+
+
+@pytest.mark.parametrize("action", ["box.die", "box.fail"])
+def test_an_action_that_may_have_been_done_is_neither_done_nor_failed(
+    host: Host, action: str
+) -> None:
+    async def use(plugin: RunningPlugin) -> None:
+        execution = Execution(action, "item-1", "key-7").approved("ticket 12")
+        await plugin.remediation.execute(Invocation(may_write=True), execution)
+
+    with pytest.raises(OutcomeUnknown) as caught:
+        run_kind(host, "remediation", use)
+
+    assert caught.value.what == f"it is not known whether `{action}` was done on `item-1`"
+    assert caught.value.to_json()["idempotency_key"] == "key-7"
+    assert any("--idempotency-key key-7" in step for step in caught.value.next)
+
+
+@pytest.mark.parametrize(
+    ("action", "kind"), [("box.die", PluginCrashed), ("box.fail", PluginFault)]
+)
+def test_a_dry_run_that_breaks_off_leaves_nothing_open(
+    host: Host, action: str, kind: type[PluginFault]
+) -> None:
+    async def use(plugin: RunningPlugin) -> None:
+        execution = Execution(action, "item-1", "once", dry_run=True)
+        await plugin.remediation.execute(Invocation(), execution)
+
+    with pytest.raises(kind) as caught:
+        run_kind(host, "remediation", use)
+
+    assert not isinstance(caught.value, OutcomeUnknown)
+
+
+def test_a_plugin_is_told_the_mode_the_scopes_and_the_approval(host: Host) -> None:
+    async def use(plugin: RunningPlugin) -> str:
+        execution = Execution(
+            "box.tell", "item-1", "once", b'{"a":1}', target_type="file", context_json=b'{"b":2}'
+        ).approved("ticket 12")
+        invocation = Invocation(may_write=True, granted_scopes=("files.write",))
+        answer = await plugin.remediation.execute(invocation, execution)
+        return answer.diagnostics[0].summary
+
+    told = run_kind(host, "remediation", use)
+
+    digest = hashlib.sha256(b'8:box.tell6:item-17:{"a":1}').hexdigest()
+    for line in (
+        "mode: MODE_REMEDIATION",
+        'granted_scopes: "files.write"',
+        'target_type: "file"',
+        'reference: "ticket 12"',
+        f'sha256: "{digest}"',
+    ):
+        assert line in told
 
 
 def test_an_error_comes_with_its_diagnostics(host: Host) -> None:

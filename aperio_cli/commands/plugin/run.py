@@ -11,10 +11,14 @@ from aperio_cli.commands.common import command
 from aperio_cli.commands.completing import installed, operations
 from aperio_cli.commands.options import (
     Action,
+    Approval,
+    ApprovalHash,
+    Facts,
     Parameters,
     PluginConfig,
     Settings,
     Target,
+    TargetType,
     argument,
     option,
 )
@@ -97,12 +101,16 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
     rejects: _Rejects = "",
     action: Action = "",
     target_id: Target = "",
+    target_type: TargetType = "",
     parameter: Parameters = None,
+    facts: Facts = None,
     idempotency_key: Annotated[
         str, option(help="execute: repeats do not act twice.", metavar="KEY")
     ] = "",
     dry_run: Annotated[bool, option("--dry-run", help="execute: say what would change.")] = False,
     approve: Annotated[bool, option("--approve", help="execute: consent to it.")] = False,
+    approval: Approval = "",
+    approval_sha256: ApprovalHash = "",
     debug: _Debug = False,
 ) -> Report | None:
     """Run an installed plugin, or a project's folder, for one operation.
@@ -131,6 +139,10 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
             idempotency_key=idempotency_key,
             dry_run=dry_run,
             approved=approve,
+            target_type=target_type,
+            facts=read_settings(facts or (), "", option="--context"),
+            reference=approval,
+            approval_sha256=approval_sha256,
         ),
     )
     delivery = Delivery(to, to_set or (), to_config, retry_for, rejects)

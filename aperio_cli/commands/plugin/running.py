@@ -171,8 +171,8 @@ def _shown(context: Context, outcome: Answered | SyncSummary | Deliveries) -> Re
         case "connect":
             return showing.connection(answer)
         case "execute":
-            key = outcome.idempotency_key
-            return showing.execution(answer, key, failed_status=PLUGIN_FAILED)
+            assert outcome.execution  # noqa: S101 - `execute` has one
+            return showing.execution(answer, outcome.execution, failed_status=PLUGIN_FAILED)
         case _:
             return showing.declaration(answer)
 

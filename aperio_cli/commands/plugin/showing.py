@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from aperio_cli.host.calls.letters import DeadLetter
+    from aperio_cli.host.calls.remediation import Execution
     from aperio_cli.host.calls.sync import EventDoubted, SyncSummary
     from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.models.receipt import Receipt
@@ -192,18 +193,28 @@ def connection(answer: Any) -> Report:
     return Report(plain(answer), "\n".join([pairs(rows), *_diagnostics(answer.diagnostics)]))
 
 
-def execution(answer: Any, idempotency_key: str, *, failed_status: int) -> Report:
+def execution(answer: Any, asked: Execution, *, failed_status: int) -> Report:
     """Return what came of one action; what cannot be read of the changes is said beside it."""
+    key = asked.idempotency_key
     outcome = word(answer.Outcome, answer.outcome)
     lines = [spoken(outcome), *_diagnostics(answer.diagnostics)]
     if not is_known(answer.Outcome, answer.outcome):
         lines[0] += ": of a newer version of the plugin interface; look at the target yourself"
+    if answer.outcome == answer.OUTCOME_UNKNOWN:
+        lines[0] += ": it was sent, and what came of it is not known; look in the service, then"
+        lines[0] += f" repeat it with `--idempotency-key {key}`"
+    if answer.provider_request_id:
+        lines.append(f"  the service's id of the request: {one_line(answer.provider_request_id)}")
     lines += [
         f"  {_path(each.attribute)}: {one_line(each.before_json)} -> {one_line(each.after_json)}"
         for each in answer.changes
     ]
     problems: list[str] = []
-    data = plain(answer) | {"outcome": outcome, "idempotency_key": idempotency_key}
+    data = plain(answer) | {
+        "outcome": outcome,
+        "idempotency_key": key,
+        "approval_sha256": asked.sha256,
+    }
     data["changes"] = [
         {
             "attribute": _path(change.attribute),
@@ -214,6 +225,8 @@ def execution(answer: Any, idempotency_key: str, *, failed_status: int) -> Repor
     ]
     data["problems"] = problems
     lines += [f"warning: {problem}" for problem in problems]
+    if answer.outcome == answer.OUTCOME_WOULD_CHANGE:
+        lines.append(f"to approve exactly this: `--approve --approval-sha256 {asked.sha256}`")
     done = outcome in {"changed", "unchanged", "would_change"}
     return Report(data, "\n".join(lines), exit_status=DONE if done else failed_status)
 

@@ -12,10 +12,12 @@ from aperio_cli.commands.common import command
 from aperio_cli.commands.completing import installed
 from aperio_cli.commands.options import (
     Action,
+    Facts,
     Parameters,
     PluginConfig,
     Settings,
     Target,
+    TargetType,
     argument,
     option,
 )
@@ -50,7 +52,9 @@ def plugin_test(  # noqa: PLR0913 - one parameter for each option
     plugin_config: PluginConfig = "",
     action: Action = "",
     target_id: Target = "",
+    target_type: TargetType = "",
     parameter: Parameters = None,
+    facts: Facts = None,
     approve: Annotated[
         bool, option("--approve", help="remediation: do the action, not only a dry run.")
     ] = False,
@@ -69,6 +73,8 @@ def plugin_test(  # noqa: PLR0913 - one parameter for each option
         target=target_id,
         parameters=read_settings(parameter or (), "", option="--parameter"),
         approved=approve,
+        target_type=target_type,
+        facts=read_settings(facts or (), "", option="--context"),
     )
     with _found(context, target) as (found, store):
         report = _accept(context, found, store, request)

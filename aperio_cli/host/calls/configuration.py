@@ -31,7 +31,8 @@ class CheckedConfig:
 
     Attributes:
         values: every setting by key, defaults included; for the host only. May hold secrets.
-        plugin_json: the settings that the plugin gets, as a JSON object.
+        plugin_json: the settings that the plugin gets, as a compact JSON object with sorted keys,
+            which is the form that approvals are bound to.
         given: keys that the operator gave a value; the others have the plugin's defaults. An empty
             text is no value.
     """
@@ -71,7 +72,9 @@ def check_config(
         unknown = [_unknown(key, declared) for key in checked.unknown]
         raise _invalid(problems, unknown, subject, (option, declaring))
     shared = {key: value for key, value in checked.values.items() if not declared[key].host_only}
-    plugin_json = json.dumps(shared, ensure_ascii=False, separators=(",", ":")).encode()
+    plugin_json = json.dumps(
+        shared, ensure_ascii=False, separators=(",", ":"), sort_keys=True
+    ).encode()
     given = frozenset(key for key, value in settings.items() if fitting.is_given(value))
     return CheckedConfig(checked.values, plugin_json, given)
 

@@ -46,6 +46,8 @@ class Invocation:
         config_json: the checked configuration, a JSON object; may hold secrets.
         token: the access token, when the plugin's auth is OAuth 2.0.
         invocation_id: unique; joins the host's and the plugin's logs.
+        may_write: whether remediations may write to the service.
+        granted_scopes: of those that the manifest asks for.
     """
 
     organization_id: str = DEFAULT_ORGANIZATION
@@ -53,6 +55,8 @@ class Invocation:
     config_json: bytes = field(default=b"{}", repr=False)
     token: AccessToken | None = None
     invocation_id: str = field(default_factory=_new_id)
+    may_write: bool = False
+    granted_scopes: tuple[str, ...] = ()
 
     def to_message(self) -> common_pb2.InvocationContext:
         """Return the invocation as field 1 of a request (common.proto)."""
@@ -63,6 +67,8 @@ class Invocation:
             integration_id=self.integration_id,
             invocation_id=self.invocation_id,
             config_json=self.config_json,
+            mode="MODE_REMEDIATION" if self.may_write else "MODE_READ_ONLY",
+            granted_scopes=self.granted_scopes,
         )
         if self.token:
             message.token.value = self.token.value

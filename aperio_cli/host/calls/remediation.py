@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from aperio_cli.errors.running import OutcomeUnknown, PluginFault, PluginReportedError
 from aperio_cli.host.calls.declaration import capabilities
+from aperio_cli.host.calls.envelopes import netstrings
 
 if TYPE_CHECKING:
     from aperio_plugin.wire import capabilities_pb2, remediation_pb2
@@ -16,6 +19,23 @@ if TYPE_CHECKING:
 EXECUTE_TIMEOUT_S: Final = 300.0
 
 _SERVICE: Final = "/aperio.plugin.v1.RemediationPlugin/"
+# With any other status a plugin says what hindered it, and that nothing was done.
+_OPEN_STATUSES: Final = frozenset(
+    {"CANCELLED", "DATA_LOSS", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A person's word for one execution.
+
+    Attributes:
+        reference: where that is recorded, 1 to 256 bytes.
+        sha256: of action, target and parameters, in lower-case hex.
+    """
+
+    reference: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +48,9 @@ class Execution:
         idempotency_key: unique for the intent, 1 to 256 bytes; a repeat does not act twice.
         parameters_json: parameters of the action, a JSON object.
         dry_run: say what would change; change nothing.
+        target_type: one of the action's; empty: its only one.
+        context_json: facts of the finding that the action asks for, a JSON object; empty: none.
+        approval: who allowed it; None for a dry run.
     """
 
     action: str
@@ -35,6 +58,19 @@ class Execution:
     idempotency_key: str
     parameters_json: bytes = b"{}"
     dry_run: bool = False
+    target_type: str = ""
+    context_json: bytes = b""
+    approval: Approval | None = None
+
+    @property
+    def sha256(self) -> str:
+        """What an approval is bound to (proto/aperio/plugin/v1/remediation.proto)."""
+        bound = netstrings(self.action, self.target, self.parameters_json.decode())
+        return hashlib.sha256(bound).hexdigest()
+
+    def approved(self, reference: str) -> Execution:
+        """Return it with an approval of exactly this."""
+        return replace(self, approval=Approval(reference, self.sha256))
 
 
 class Remediation:
@@ -57,7 +93,12 @@ class Remediation:
     async def execute(
         self, invocation: Invocation, execution: Execution
     ) -> remediation_pb2.ExecuteResponse:
-        """Return what came of one action; that it was not done is an answer, not an error."""
+        """Return what came of one action; that it was not done is an answer, not an error.
+
+        Raises:
+            OutcomeUnknown: it was asked for, and whether it was done is not known: the plugin
+                crashed, was too late, or failed in a way that it did not foresee.
+        """
         from aperio_plugin.wire import remediation_pb2
 
         with self._invocations.open(invocation) as context:
@@ -68,11 +109,28 @@ class Remediation:
                 parameters_json=execution.parameters_json,
                 idempotency_key=execution.idempotency_key,
                 dry_run=execution.dry_run,
+                target_type=execution.target_type,
+                context_json=execution.context_json,
             )
-            response: remediation_pb2.ExecuteResponse = await self._calls.unary(
-                _SERVICE + "Execute",
-                request,
-                remediation_pb2.ExecuteResponse,
-                timeout_s=EXECUTE_TIMEOUT_S,
-            )
+            if execution.approval:
+                request.approval.reference = execution.approval.reference
+                request.approval.sha256 = execution.approval.sha256
+            try:
+                response: remediation_pb2.ExecuteResponse = await self._calls.unary(
+                    _SERVICE + "Execute",
+                    request,
+                    remediation_pb2.ExecuteResponse,
+                    timeout_s=EXECUTE_TIMEOUT_S,
+                )
+            except PluginFault as fault:
+                if execution.dry_run or not _leaves_open(fault):
+                    raise
+                raise OutcomeUnknown.of(
+                    fault, execution.action, execution.target, execution.idempotency_key
+                ) from fault
         return response
+
+
+def _leaves_open(fault: PluginFault) -> bool:
+    """Return whether a fault says nothing about what was done."""
+    return not isinstance(fault, PluginReportedError) or fault.status in _OPEN_STATUSES

@@ -76,8 +76,13 @@ class Session:
         """Whether the host obtains tokens for it, and so can obtain another."""
         return _client_credentials(self.declaration.auth) is not None
 
-    async def invocation(self) -> Invocation:
+    async def invocation(self, *, may_write: bool = False) -> Invocation:
         """Return a new invocation, with a new token when the plugin's auth needs one.
+
+        The scopes are those of the manifest, which was shown when the plugin was installed.
+
+        Args:
+            may_write: whether an approved remediation may write to the service.
 
         Raises:
             TokenUrlRefused: the token address is not one that the manifest permits.
@@ -91,6 +96,8 @@ class Session:
             self.request.integration_id,
             self.config.plugin_json,
             await self._token(),
+            may_write=may_write,
+            granted_scopes=self.plugin.program.manifest.scopes,
         )
 
     async def _token(self) -> AccessToken | None:

@@ -288,6 +288,7 @@ class Calls:
         status = error.code().name
         passing = status in {"UNAVAILABLE", "ABORTED"}
         reported.is_transient = passing or kind is PluginRateLimited
+        reported.status = status
         reported.is_failure = status in {"INTERNAL", "UNKNOWN"}
         reported.retry_after_s = wait_s
         reported.detail = clean("\n".join(details), limit=2000)

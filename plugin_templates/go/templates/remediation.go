@@ -50,14 +50,15 @@ func (*{{ cookiecutter.class_name }}) Capabilities() remediation.Capabilities {
 		},
 		Actions: []remediation.Action{
 			{
-				Key: suspend, Label: "Suspend user", TargetType: "user",
+				Key: suspend, Label: "Suspend user", TargetTypes: []string{"user"},
 				Description:  "Ends the user's sessions and refuses new ones.",
-				SeverityHint: aperio.HintHigh, Reversible: true, SupportsDryRun: true,
+				SeverityHint: aperio.HintHigh, ResponseKind: remediation.SuspendUser,
+				Reversible: true, ReverseAction: resume, SupportsDryRun: true,
 			},
 			{
-				Key: resume, Label: "Resume user", TargetType: "user",
+				Key: resume, Label: "Resume user", TargetTypes: []string{"user"},
 				Description: "Lets a suspended user log in again.",
-				Reversible:  true, SupportsDryRun: true,
+				Reversible:  true, ReverseAction: suspend, SupportsDryRun: true,
 			},
 		},
 	}
@@ -91,9 +92,13 @@ func (*{{ cookiecutter.class_name }}) Execute(
 	}
 	// The key of the intent goes along, so that a repeat of the request does not act twice.
 	key := http.Header{"Idempotency-Key": {request.IdempotencyKey}}
-	after, err := isSuspended(api.Post(ctx, path+"/"+step, nil, key))
+	reply, err := api.Post(ctx, path+"/"+step, nil, key)
 	if err != nil {
 		return nil, err
+	}
+	after, err := isSuspended(reply, nil)
+	if err != nil { // it was sent, and this says nothing about the user
+		return remediation.Unknown(aperio.Diagnostic{Summary: err.Error()}), nil
 	}
 	if after != wanted {
 		const summary = "the service answered, and left the user as it was"

@@ -23,6 +23,7 @@ const madeUpKey = "made-up-key"
 type fakeService struct {
 	suspended       bool
 	deaf            bool
+	answerToPost    http.HandlerFunc
 	idempotencyKeys []string
 	first           http.HandlerFunc
 }
@@ -47,6 +48,10 @@ func (f *fakeService) ServeHTTP(reply http.ResponseWriter, request *http.Request
 		if !f.deaf {
 			f.suspended = step == "suspend"
 		}
+		if f.answerToPost != nil {
+			f.answerToPost(reply, request)
+			return
+		}
 	}
 	_ = json.NewEncoder(reply).Encode(map[string]any{"id": user, "suspended": f.suspended})
 }
@@ -57,6 +62,14 @@ func busy(retryAfter string) http.HandlerFunc {
 		reply.Header().Set("Retry-After", retryAfter)
 		reply.WriteHeader(http.StatusTooManyRequests)
 	}
+}
+
+func failing(reply http.ResponseWriter, _ *http.Request) {
+	reply.WriteHeader(http.StatusBadGateway)
+}
+
+func nonsense(reply http.ResponseWriter, _ *http.Request) {
+	_, _ = reply.Write([]byte(`{"id": "u1"}`))
 }
 
 // execute suspends u1 unless change says otherwise.
@@ -102,6 +115,14 @@ func TestExecute(t *testing.T) {
 		},
 		"fails when the service changed nothing": {
 			service: &fakeService{deaf: true}, outcome: remediation.OutcomeFailed, calls: 1,
+		},
+		"does not know when the service failed": {
+			service: &fakeService{answerToPost: failing}, outcome: remediation.OutcomeUnknown,
+			suspended: true, calls: 1,
+		},
+		"does not know when the service answers nonsense": {
+			service: &fakeService{answerToPost: nonsense}, outcome: remediation.OutcomeUnknown,
+			suspended: true, calls: 1,
 		},
 		"waits when the service asks for it": {
 			service: &fakeService{first: busy("0")}, outcome: remediation.OutcomeChanged,

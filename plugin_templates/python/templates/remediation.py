@@ -44,18 +44,21 @@ CAPABILITIES = remediation.Capabilities(
         remediation.Action(
             key=SUSPEND,
             label="Suspend user",
-            target_type="user",
+            target_types=["user"],
             description="Ends the user's sessions and refuses new ones.",
             severity_hint=remediation.SeverityHint.HIGH,
+            response_kind=remediation.ResponseKind.SUSPEND_USER,
             reversible=True,
+            reverse_action=RESUME,
             supports_dry_run=True,
         ),
         remediation.Action(
             key=RESUME,
             label="Resume user",
-            target_type="user",
+            target_types=["user"],
             description="Lets a suspended user log in again.",
             reversible=True,
+            reverse_action=SUSPEND,
             supports_dry_run=True,
         ),
     ),
@@ -85,7 +88,11 @@ class {{ cookiecutter.class_name }}(remediation.Remediation):
         # The key of the intent goes along, so that a repeat of the request does not act twice.
         key = {"Idempotency-Key": request.idempotency_key}
         answer = api.post(f"{path}/{step}", headers=key).object()
-        if is_suspended(answer) is not wanted:
+        try:
+            after = is_suspended(answer)
+        except errors.Unavailable as error:  # it was sent, and this says nothing about the user
+            return remediation.unknown(error.summary)
+        if after is not wanted:
             return remediation.failed("the service answered, and left the user as it was")
         return remediation.changed(change)
 

@@ -29,6 +29,7 @@ class FakeService:
     first_answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     idempotency_keys: list[str | None] = field(default_factory=list)
     is_deaf: bool = False
+    answer_to_post: tuple[int, dict[str, Any]] | None = None
     url: str = ""
 
     def answer(
@@ -46,6 +47,9 @@ class FakeService:
             self.idempotency_keys.append(headers["Idempotency-Key"])
             if not self.is_deaf:
                 self.suspended[user] = step == "suspend"
+            if self.answer_to_post:
+                status, body = self.answer_to_post
+                return status, {}, body
         return 200, {}, {"id": user, "suspended": self.suspended[user]}
 
 
@@ -131,6 +135,14 @@ def test_the_key_of_the_intent_reaches_the_service(service: FakeService) -> None
 def test_an_answer_that_changed_nothing_is_a_failure(service: FakeService) -> None:
     service.is_deaf = True
     assert execute(service).outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("answer", [(500, {}), (502, {}), (200, {"id": "u1"})])
+def test_an_answer_that_leaves_open_what_was_done_is_unknown(
+    service: FakeService, answer: tuple[int, dict[str, Any]]
+) -> None:
+    service.answer_to_post = answer
+    assert execute(service).outcome is Outcome.UNKNOWN
 
 
 @pytest.mark.parametrize("target", ["u2", "u1/../u2", "?", ""])

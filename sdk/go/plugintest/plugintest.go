@@ -40,6 +40,10 @@ type Options struct {
 	Token string
 	// Timeout is the deadline of each call; 0: 30 s.
 	Timeout time.Duration
+	// IsReadOnly: the operator allows nothing else on the integration.
+	IsReadOnly bool
+	// GrantedScopes: nil: those that the actions of a remediation need.
+	GrantedScopes []string
 }
 
 // Harness is one plugin with one configuration.
@@ -83,11 +87,31 @@ func New(t testing.TB, plugin any, options Options) *Harness {
 	harness.must(err)
 	harness.invocation = &pb.InvocationContext{
 		OrganizationId: local, IntegrationId: local, InvocationId: "test", ConfigJson: config,
+		Mode: mode(options), GrantedScopes: scopes(declared, options),
 	}
 	if options.Token != "" {
 		harness.invocation.Token = &pb.Token{Value: options.Token}
 	}
 	return harness
+}
+
+func mode(options Options) pb.InvocationContext_Mode {
+	if options.IsReadOnly {
+		return pb.InvocationContext_MODE_READ_ONLY
+	}
+	return pb.InvocationContext_MODE_REMEDIATION
+}
+
+func scopes(declared settings.Declaration, options Options) []string {
+	capabilities, ok := declared.(*pb.CapabilitiesResponse)
+	if !ok || options.GrantedScopes != nil {
+		return options.GrantedScopes
+	}
+	var needed []string
+	for _, action := range capabilities.GetRemediation().GetActions() {
+		needed = append(needed, action.GetScopes()...)
+	}
+	return needed
 }
 
 func (h *Harness) serve() {
@@ -199,14 +223,20 @@ func (h *Harness) OAuthCallback(parameters map[string]string) (map[string]string
 	return answer.GetAccount(), nil
 }
 
-// Execute executes an action of a remediation; the request's Invocation is the harness's. The error
-// is the *aperio.Error that the host is told when it was not done.
+// Execute executes an action of a remediation, with an approval of it unless the request has one; the
+// request's Invocation is the harness's. The error is the *aperio.Error that the host is told when it
+// was not done.
 func (h *Harness) Execute(request remediation.ExecuteRequest) (*remediation.Result, error) {
 	h.t.Helper()
 	parameters, err := json.Marshal(request.Parameters)
 	h.must(err)
 	if request.Parameters == nil {
 		parameters = nil
+	}
+	facts, err := json.Marshal(request.Context)
+	h.must(err)
+	if request.Context == nil {
+		facts = nil
 	}
 	ctx, cancel := h.context()
 	defer cancel()
@@ -215,11 +245,23 @@ func (h *Harness) Execute(request remediation.ExecuteRequest) (*remediation.Resu
 	answer, err := client.Execute(ctx, &pb.ExecuteRequest{
 		Context: h.invocation, Action: request.Action, Target: request.Target,
 		IdempotencyKey: request.IdempotencyKey, ParametersJson: parameters, DryRun: request.DryRun,
+		TargetType: request.TargetType, ContextJson: facts, Approval: approvalOf(request, parameters),
 	}, trailer.option())
 	if err != nil {
 		return nil, trailer.told(err)
 	}
 	return resultFrom(answer)
+}
+
+func approvalOf(request remediation.ExecuteRequest, parameters []byte) *pb.Approval {
+	if given := request.Approval; given != nil {
+		return &pb.Approval{Reference: given.Reference, Sha256: given.SHA256}
+	}
+	if request.DryRun {
+		return nil
+	}
+	bound := remediation.ApprovalSHA256(request.Action, request.Target, parameters)
+	return &pb.Approval{Reference: "test", Sha256: bound}
 }
 
 // Deliver hands envelopes to a destination; one result for each. The error is the *aperio.Error

@@ -159,7 +159,9 @@ type panicking struct{}
 
 func (panicking) Capabilities() remediation.Capabilities {
 	return remediation.Capabilities{
-		Provider: "X", Name: "X", Actions: []remediation.Action{{Key: "x.a", Label: "A"}},
+		Provider: "X", Name: "X", Actions: []remediation.Action{{
+			Key: "x.a", Label: "A", TargetTypes: []string{"user"},
+		}},
 	}
 }
 

@@ -79,6 +79,8 @@ func resultFrom(message *pb.ExecuteResponse) (*remediation.Result, error) {
 	result := &remediation.Result{
 		Outcome:     remediation.Outcome(message.GetOutcome()),
 		Diagnostics: diagnosticsFrom(message.GetDiagnostics()),
+
+		ProviderRequestID: message.GetProviderRequestId(),
 	}
 	for _, change := range message.GetChanges() {
 		before, err := valueFrom(change.GetBeforeJson())

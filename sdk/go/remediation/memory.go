@@ -3,6 +3,7 @@ package remediation
 import (
 	"container/list"
 	"context"
+	"errors"
 	"reflect"
 	"sync"
 
@@ -25,7 +26,8 @@ type entry struct {
 	key     entryKey
 	request *ExecuteRequest
 	turn    chan struct{} // holds one while nobody executes it
-	result  *Result       // whoever has the turn may use it
+	result  *Result       // whoever has the turn may use it, and the next
+	unknown bool          // the latest call left open what was done
 }
 
 func newMemory() *memory {
@@ -33,9 +35,10 @@ func newMemory() *memory {
 }
 
 // once gives the remembered result, else that of executing; a repeat meanwhile waits for it. What
-// failed is not remembered: nothing was changed, so it may be tried again.
+// failed is not remembered: nothing was changed, so it may be tried again. What ended unknown is asked
+// for again with a word that says so.
 func (m *memory) once(
-	ctx context.Context, request *ExecuteRequest, execute func() (*Result, error),
+	ctx context.Context, request *ExecuteRequest, execute func(*ExecuteRequest) (*Result, error),
 ) (*Result, error) {
 	known := m.entry(request)
 	if !sameRequest(known.request, request) {
@@ -51,11 +54,25 @@ func (m *memory) once(
 	if known.result != nil {
 		return known.result, nil
 	}
-	result, err := execute()
-	if err == nil && result.Outcome != OutcomeFailed {
+	asked := *request
+	asked.IsAfterUnknown = known.unknown
+	known.unknown = true // unless it comes to an end that says more
+	result, err := execute(&asked)
+	var foreseen *aperio.Error
+	switch {
+	case err != nil && errors.As(err, &foreseen) && !isOpen(err): // it says that nothing was done
+		known.unknown = asked.IsAfterUnknown
+	case err == nil && result.Outcome == OutcomeFailed:
+		known.unknown = asked.IsAfterUnknown
+	case err == nil && result.Outcome != OutcomeUnknown:
 		known.result = result
 	}
 	return result, err
+}
+
+// isOpen tells whether an error that was foreseen leaves open what was done.
+func isOpen(err error) bool {
+	return errors.Is(err, aperio.Cancelled) || errors.Is(err, aperio.Failed)
 }
 
 func (m *memory) entry(request *ExecuteRequest) *entry {
@@ -81,5 +98,6 @@ func (m *memory) entry(request *ExecuteRequest) *entry {
 
 func sameRequest(one, other *ExecuteRequest) bool {
 	return one.Action == other.Action && one.Target == other.Target &&
+		one.TargetType == other.TargetType && reflect.DeepEqual(one.Context, other.Context) &&
 		reflect.DeepEqual(one.Parameters, other.Parameters)
 }

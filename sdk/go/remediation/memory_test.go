@@ -18,7 +18,7 @@ func request(key string) *ExecuteRequest {
 	}
 }
 
-func changed() (*Result, error) { return Changed(), nil }
+func changed(*ExecuteRequest) (*Result, error) { return Changed(), nil }
 
 func TestOnlyTheLatestKeysAreKept(t *testing.T) {
 	done := newMemory()
@@ -28,7 +28,7 @@ func TestOnlyTheLatestKeysAreKept(t *testing.T) {
 		}
 	}
 	asked := false
-	again := func() (*Result, error) { asked = true; return Unchanged(), nil }
+	again := func(*ExecuteRequest) (*Result, error) { asked = true; return Unchanged(), nil }
 	result, _ := done.once(t.Context(), request(fmt.Sprint(rememberedKeys)), again)
 	if asked || result.Outcome != OutcomeChanged {
 		t.Error("the latest was forgotten")
@@ -44,7 +44,7 @@ func TestRepeatsMeanwhileWaitForTheFirst(t *testing.T) {
 	var group sync.WaitGroup
 	for range 20 {
 		group.Go(func() {
-			result, err := done.once(t.Context(), request("k"), func() (*Result, error) {
+			result, err := done.once(t.Context(), request("k"), func(*ExecuteRequest) (*Result, error) {
 				executed.Add(1)
 				return Changed(), nil
 			})
@@ -61,7 +61,7 @@ func TestRepeatsMeanwhileWaitForTheFirst(t *testing.T) {
 
 func TestARepeatGivesUpWaitingWhenItsCallEnds(t *testing.T) {
 	done := newMemory()
-	_, _ = done.once(t.Context(), request("k"), func() (*Result, error) {
+	_, _ = done.once(t.Context(), request("k"), func(*ExecuteRequest) (*Result, error) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, err := done.once(ctx, request("k"), changed)
@@ -76,7 +76,7 @@ func TestAPanicLetsTheNextOneTry(t *testing.T) {
 	done := newMemory()
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = done.once(t.Context(), request("k"), func() (*Result, error) { panic("no") })
+		_, _ = done.once(t.Context(), request("k"), func(*ExecuteRequest) (*Result, error) { panic("no") })
 	}()
 	if result, err := done.once(t.Context(), request("k"), changed); err != nil || result == nil {
 		t.Errorf("got %v, %v", result, err)

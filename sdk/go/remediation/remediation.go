@@ -3,6 +3,9 @@ package remediation
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 
 	aperio "github.com/writer/aperio-plugin-go"
 	"github.com/writer/aperio-plugin-go/internal/serve"
@@ -16,7 +19,9 @@ type Remediation interface {
 	// Execute performs one action. The SDK answers a repeat of an idempotency key from memory as
 	// long as the process lives (the latest 10,000 keys); across restarts the plugin must look
 	// before it acts, or pass the key on to the service. An *aperio.Error says why nothing was
-	// done; such a call may be repeated.
+	// done; such a call may be repeated. One with the cause ResultUnknown says that something was
+	// sent, and becomes OutcomeUnknown. The SDK calls it when the operator allows writing, the scopes
+	// that the action needs are granted and an approval fits, or for a dry run.
 	Execute(ctx context.Context, request *ExecuteRequest) (*Result, error)
 }
 
@@ -26,8 +31,9 @@ type Action struct {
 	Key string
 	// Label is what a button says.
 	Label string
-	// TargetType is what kind of thing a target names, such as `user`.
-	TargetType string
+	// TargetTypes are the kinds of thing that a target may name, such as `user`; at least one, of at
+	// most 120 bytes each.
+	TargetTypes []string
 	// Description says what it does.
 	Description string
 	// SeverityHint says how grave its effect is.
@@ -38,9 +44,38 @@ type Action struct {
 	Reversible bool
 	// SupportsDryRun: ExecuteRequest.DryRun is understood; else the SDK refuses it.
 	SupportsDryRun bool
-	// Scopes are OAuth scopes that it needs.
+	// Scopes are what the service must have granted for it, of the manifest's scopes; else the SDK
+	// refuses it.
 	Scopes []string
+	// ResponseKind is what the product calls it; 0: it has no word for it.
+	ResponseKind ResponseKind
+	// RequiredContext are the keys that ExecuteRequest.Context must have; else the SDK refuses it.
+	RequiredContext []string
+	// ReverseAction is the key of the action that undoes it, where there is one.
+	ReverseAction string
+	// Rollback says in one line how a person undoes it, or that nobody can.
+	Rollback string
+	// ApprovalOptional: nobody has to approve it. Else the SDK refuses a call that no approval of
+	// this very action, target and parameters came with.
+	ApprovalOptional bool
 }
+
+// ResponseKind is what the product calls an action.
+type ResponseKind int
+
+// The product's own list.
+const (
+	RevokeOAuthGrant ResponseKind = iota + 1
+	SuspendUser
+	ResetMFA
+	RevokeSession
+	RemoveExternalShare
+	DisableForwarding
+	RemoveAdminRole
+	QuarantineApp
+	OpenTicket
+	NotifySecOps
+)
 
 // Capabilities is what a remediation needs and can do; the same for the same build.
 type Capabilities struct {
@@ -74,6 +109,33 @@ type ExecuteRequest struct {
 	Parameters map[string]any
 	// DryRun: say what would change; change nothing.
 	DryRun bool
+	// TargetType is one of the action's.
+	TargetType string
+	// Context has the facts of the finding that the action asks for in RequiredContext.
+	Context map[string]any
+	// Approval says who allowed it; nil for a dry run, and where the action needs none.
+	Approval *Approval
+	// IsAfterUnknown: an earlier call with this key ended in OutcomeUnknown: look before acting.
+	IsAfterUnknown bool
+}
+
+// Approval is who allowed an action: a person's word for it, on one target, with one set of
+// parameters.
+type Approval struct {
+	// Reference is the product's id of the approved response, 1 to 256 bytes; for logs.
+	Reference string
+	// SHA256 is of action, target and parameters, see ApprovalSHA256.
+	SHA256 string
+}
+
+// ApprovalSHA256 gives what an approval is bound to, in lower-case hex. The parameters are as they
+// are sent. The format is that of Approval.sha256 in proto/aperio/plugin/v1/remediation.proto.
+func ApprovalSHA256(action, target string, parametersJSON []byte) string {
+	digest := sha256.New()
+	for _, part := range [][]byte{[]byte(action), []byte(target), parametersJSON} {
+		fmt.Fprintf(digest, "%d:%s", len(part), part)
+	}
+	return hex.EncodeToString(digest.Sum(nil))
 }
 
 // Change is one change, made or proposed.
@@ -99,9 +161,12 @@ const (
 	OutcomeWouldChange
 	// OutcomeFailed: not done, and nothing was changed.
 	OutcomeFailed
+	// OutcomeUnknown: sent, and what came of it is not known. It is never reported as failed, and
+	// never repeated blindly.
+	OutcomeUnknown
 )
 
-// Result is what Execute answers; made by Changed, Unchanged, WouldChange, Failed.
+// Result is what Execute answers; made by Changed, Failed and their like.
 type Result struct {
 	// Outcome says how it ended.
 	Outcome Outcome
@@ -109,6 +174,9 @@ type Result struct {
 	Changes []Change
 	// Diagnostics say what is wrong, or what to know.
 	Diagnostics []aperio.Diagnostic
+	// ProviderRequestID is the service's own id of the request, for its support; at most 256 bytes,
+	// what is longer is cut.
+	ProviderRequestID string
 }
 
 // Changed gives the result of an action that was done now.
@@ -127,6 +195,11 @@ func WouldChange(changes ...Change) *Result {
 // Failed gives the result of an action that was not done and changed nothing.
 func Failed(reason aperio.Diagnostic) *Result {
 	return &Result{Outcome: OutcomeFailed, Diagnostics: []aperio.Diagnostic{reason}}
+}
+
+// Unknown gives the result of an action that was sent, and whose result is not known.
+func Unknown(reason aperio.Diagnostic) *Result {
+	return &Result{Outcome: OutcomeUnknown, Diagnostics: []aperio.Diagnostic{reason}}
 }
 
 // Serve serves the remediation until the host says stop, or is gone. It returns then, so that main

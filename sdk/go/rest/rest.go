@@ -13,8 +13,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -139,7 +142,8 @@ func (s *Service) GetInto(ctx context.Context, path string, query url.Values, in
 }
 
 // Post sends a body to a path, and repeats it while the service is busy: make sure that a repeat is
-// harmless. The header goes along beside that of all requests.
+// harmless. The header goes along beside that of all requests. An error with the cause ResultUnknown
+// says that it was sent, and that there is no answer that says what came of it.
 func (s *Service) Post(
 	ctx context.Context, path string, body []byte, header http.Header,
 ) (Reply, error) {
@@ -188,6 +192,10 @@ func (s *Service) once(
 		}
 	}
 	reply, err := s.client.Do(request)
+	changes := method != http.MethodGet
+	if err != nil && changes && !wasNotSent(err) {
+		return nil, nil, open("the request was sent, and the service broke off", err)
+	}
 	if err != nil && ctx.Err() != nil {
 		return nil, nil, &aperio.Error{
 			Cause: aperio.Cancelled, Summary: "the call ended while the service was asked", Err: err,
@@ -199,21 +207,32 @@ func (s *Service) once(
 	defer func() { _ = reply.Body.Close() }() // it was only read
 	if reply.StatusCode < 200 || reply.StatusCode > 299 {
 		wait, err := s.meaning(reply)
-		return nil, wait, err
+		if err != nil && changes && reply.StatusCode >= http.StatusInternalServerError {
+			// An error of the service itself may come after it has done what it was asked for.
+			err.Cause = aperio.ResultUnknown
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		return nil, wait, nil
 	}
 	data, err := io.ReadAll(io.LimitReader(reply.Body, s.options.MaxReplyBytes+1))
+	broken := unavailable
+	if changes {
+		broken = open
+	}
 	switch {
 	case err != nil:
-		return nil, nil, unavailable("the service broke off in the middle of a reply", err)
+		return nil, nil, broken("the service broke off in the middle of a reply", err)
 	case int64(len(data)) > s.options.MaxReplyBytes:
 		summary := fmt.Sprintf("a reply is longer than %d bytes", s.options.MaxReplyBytes)
-		return nil, nil, unavailable(summary, nil)
+		return nil, nil, broken(summary, nil)
 	}
 	return data, nil, nil
 }
 
 // meaning gives how long to wait, or the error that a status means.
-func (s *Service) meaning(reply *http.Response) (*time.Duration, error) {
+func (s *Service) meaning(reply *http.Response) (*time.Duration, *aperio.Error) {
 	header := strings.Join(reply.Header.Values("Retry-After"), ", ")
 	wait, isAsked := aperio.ParseRetryAfter(header, time.Now())
 	status, said := reply.StatusCode, s.options.Refusals[reply.StatusCode]
@@ -235,6 +254,24 @@ func (s *Service) meaning(reply *http.Response) (*time.Duration, error) {
 	return nil, &aperio.Error{
 		Cause: aperio.Unavailable, Summary: "the service answered " + reply.Status, RetryAfter: wait,
 	}
+}
+
+// wasNotSent tells whether a request surely did not reach the service.
+func wasNotSent(err error) bool {
+	var dial *net.OpError
+	var name *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	return errors.As(err, &name) || errors.As(err, &certificate) ||
+		errors.As(err, &dial) && dial.Op == "dial"
+}
+
+// open gives the error of a change of which nobody knows what came.
+func open(summary string, err error) error {
+	told := &aperio.Error{Cause: aperio.ResultUnknown, Summary: summary, Err: err}
+	if err != nil {
+		told.Detail = err.Error()
+	}
+	return told
 }
 
 func unavailable(summary string, err error) error {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -110,6 +111,36 @@ func TestABrokenAnswerIsUnavailable(t *testing.T) {
 		if !errors.Is(err, aperio.Unavailable) || strings.Contains(err.Error(), secret) {
 			t.Errorf("%.40q: got %v", broken, err)
 		}
+	}
+}
+
+func TestAChangeWithoutAnAnswerThatSaysMoreIsUnknown(t *testing.T) {
+	for _, broken := range []string{
+		"nonsense\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{\"a\":1}",
+		answer("500 X", ""), answer("502 X", ""),
+	} {
+		service, _ := served(t, nil, broken)
+		_, err := service.PostOnce(t.Context(), "/", []byte("{}"), nil)
+		if !errors.Is(err, aperio.ResultUnknown) || !errors.Is(err, aperio.Unavailable) {
+			t.Errorf("%.40q: got %v", broken, err)
+		}
+	}
+}
+
+func TestAChangeThatWasRefusedWasNotMade(t *testing.T) {
+	service, _ := served(t, nil, answer("400 X", ""))
+	if _, err := service.PostOnce(t.Context(), "/", nil, nil); errors.Is(err, aperio.ResultUnknown) {
+		t.Errorf("got %v", err)
+	}
+	nobody := httptest.NewServer(nil)
+	nobody.Close()
+	service, err := rest.New(rest.Options{BaseURL: nobody.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = service.PostOnce(t.Context(), "/", nil, nil)
+	if errors.Is(err, aperio.ResultUnknown) || !errors.Is(err, aperio.Unavailable) {
+		t.Errorf("got %v", err)
 	}
 }
 

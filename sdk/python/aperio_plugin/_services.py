@@ -15,7 +15,7 @@ from aperio_plugin import errors
 from aperio_plugin._convert import calls
 from aperio_plugin._logging import InvocationLogger
 from aperio_plugin._state import HostState
-from aperio_plugin.context import Context
+from aperio_plugin.context import Context, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,6 +83,9 @@ def context_of(message: common_pb2.InvocationContext, call: Call) -> Context:
         cancelled=call.cancelled,
         state=call.state or HostState(message.invocation_id),
         deadline=call.deadline,
+        # A host that does not say, and one that says something new, allow no more than reading.
+        mode=Mode.REMEDIATION if message.mode == message.MODE_REMEDIATION else Mode.READ_ONLY,
+        granted_scopes=tuple(message.granted_scopes),
     )
 
 

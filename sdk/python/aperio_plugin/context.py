@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import threading
     from datetime import datetime
 
-__all__ = ["Config", "Context", "State", "StoredValue", "Token"]
+__all__ = ["Config", "Context", "Mode", "State", "StoredValue", "Token"]
 
 
 class Config(Mapping[str, Any]):
@@ -153,6 +154,13 @@ class State(ABC):
         """
 
 
+class Mode(enum.Enum):
+    """What the operator allows on an integration."""
+
+    READ_ONLY = "read_only"
+    REMEDIATION = "remediation"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """One call: on whose behalf, with which settings, and how long it may take.
@@ -167,6 +175,8 @@ class Context:
         cancelled: set when the host ended the call or its deadline passed.
         state: the key-value store.
         deadline: when the call must be done, on the clock of `time.monotonic`; None: never.
+        mode: what the operator allows on the integration.
+        granted_scopes: the scopes that were granted, of those that the manifest asks for.
     """
 
     organization_id: str
@@ -178,6 +188,8 @@ class Context:
     cancelled: threading.Event
     state: State
     deadline: float | None = None
+    mode: Mode = Mode.READ_ONLY
+    granted_scopes: tuple[str, ...] = ()
 
     @property
     def time_left_s(self) -> float | None:

@@ -22,6 +22,7 @@ __all__ = [
     "PermissionDenied",
     "PluginError",
     "RateLimited",
+    "ResultUnknown",
     "Severity",
     "StateConflict",
     "StateUnavailable",
@@ -126,6 +127,16 @@ class Unavailable(PluginError):
 
     status = "UNAVAILABLE"
     code = "service-unavailable"
+
+
+class ResultUnknown(Unavailable):
+    """A request that changes something was sent, and what came of it is not known.
+
+    In `Remediation.execute` it becomes the outcome *unknown*: neither failed nor done. Where a
+    repeat is harmless it is an `Unavailable` like any other.
+    """
+
+    code = "result-unknown"
 
 
 class InvalidConfig(PluginError):

@@ -38,6 +38,8 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _SECONDS: Final = re.compile(r"\d+(?:\.\d*)?", re.ASCII)
 _UNFIT: Final = re.compile(r"[^\t\x20-\x7e\xa0-\xff]")
 _NOT_FOUND, _UNAUTHORIZED, _FORBIDDEN, _BUSY, _OVERLOADED = 404, 401, 403, 429, 503
+_FAILING: Final = 500
+_READING: Final = ("GET", "HEAD")
 _DEFAULT_WAIT_S = 1.0
 
 
@@ -93,17 +95,24 @@ class Reply:
 
     Attributes:
         body: the bytes.
+        broken: what it raises when it cannot be read: of an answer to a change, that it is open
+            what came of it.
     """
 
     body: bytes
+    broken: type[errors.Unavailable] = errors.Unavailable
 
     def object(self) -> dict[str, Any]:
         """Give the JSON object that the reply is.
 
         Raises:
-            errors.Unavailable: it is none.
+            errors.Unavailable: it is none; an `errors.ResultUnknown` where the request changed
+                something.
         """
-        return records.read_object(self.body)
+        try:
+            return records.read_object(self.body)
+        except errors.Unavailable as error:
+            raise self.broken(error.summary, detail=error.detail) from error
 
     def page(self, key: str) -> records.Page:
         """Cut the list under a key into records, each as it was written.
@@ -167,6 +176,7 @@ class Service:
         """Send a body to a path below the address; make sure that a repeat is harmless.
 
         Raises:
+            errors.ResultUnknown: it was sent, and there is no answer that says what came of it.
             errors.PluginError: one that says why there is no answer.
         """
         return self.ask("POST", path, body, headers=headers)
@@ -207,25 +217,29 @@ class Service:
                 self._base_url + path, body, {**self._headers, **headers}, method=method
             )
             with self._opener.open(request, timeout=self._timeout_s) as answer:
-                return Reply(self._read(answer))
+                broken = errors.Unavailable if method in _READING else errors.ResultUnknown
+                return Reply(self._read(answer, broken), broken)
         except HTTPError as error:
             with error:
-                return self._meaning(error.code, error.headers)
+                return self._meaning(error.code, error.headers, changes=method not in _READING)
         except (OSError, HTTPException, ValueError) as error:
             # A broken connection, a reply that is cut or not HTTP, an address that is none.
-            summary = "the service cannot be reached, or broke off"
             detail = f"{type(error).__name__}: {error}"
-            raise errors.Unavailable(summary, detail=detail) from error
+            if method in _READING or _was_not_sent(error):
+                summary = "the service cannot be reached, or broke off"
+                raise errors.Unavailable(summary, detail=detail) from error
+            summary = "the request was sent, and the service broke off"
+            raise errors.ResultUnknown(summary, detail=detail) from error
 
-    def _read(self, answer: Any) -> bytes:
+    def _read(self, answer: Any, broken: type[errors.Unavailable]) -> bytes:
         body: bytes = answer.read(self._max_reply_bytes + 1)
         if len(body) > self._max_reply_bytes:
-            raise errors.Unavailable(f"a reply is longer than {self._max_reply_bytes} bytes")
+            raise broken(f"a reply is longer than {self._max_reply_bytes} bytes")
         if answer.length:  # so many bytes were promised, and did not come
-            raise errors.Unavailable("the service broke off in the middle of a reply")
+            raise broken("the service broke off in the middle of a reply")
         return body
 
-    def _meaning(self, status: int, headers: Message) -> float:
+    def _meaning(self, status: int, headers: Message, *, changes: bool) -> float:
         """Give how long to wait, or raise what a status means."""
         asked = retry_after_s(", ".join(headers.get_all("Retry-After", ())))
         if status == _BUSY or (status == _OVERLOADED and asked is not None):
@@ -237,7 +251,26 @@ class Service:
             raise errors.PermissionDenied(said or "the service does not let the key do this")
         if said:
             raise errors.InvalidArgument(said)
-        raise errors.Unavailable(f"the service answered {status}", retry_after_s=asked)
+        # An error of the service itself may come after it has done what it was asked for.
+        kind = errors.ResultUnknown if changes and status >= _FAILING else errors.Unavailable
+        raise kind(f"the service answered {status}", retry_after_s=asked)
+
+
+def _was_not_sent(error: Exception) -> bool:
+    """Return whether a request surely did not reach the service."""
+    import errno
+    import socket
+    import ssl
+    from http.client import InvalidURL
+    from urllib.error import URLError
+
+    if isinstance(error, ValueError | InvalidURL):
+        return True
+    cause = error.reason if isinstance(error, URLError) else error
+    unreachable = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ECONNREFUSED}
+    return isinstance(cause, socket.gaierror | ssl.SSLCertVerificationError) or (
+        isinstance(cause, OSError) and cause.errno in unreachable
+    )
 
 
 def _checked(base_url: str) -> str:

@@ -23,10 +23,14 @@ from aperio_plugin._connecting import ConnectorService
 from aperio_plugin._convert import answering, declaring, objects
 from aperio_plugin._delivering import DestinationService
 from aperio_plugin._event_rules import NUL_DOUBT, EventRules, has_nul
-from aperio_plugin._generated.aperio.plugin.v1 import common_pb2, destination_pb2
+from aperio_plugin._generated.aperio.plugin.v1 import (
+    common_pb2,
+    destination_pb2,
+    remediation_pb2,
+)
 from aperio_plugin._remediating import RemediationService
 from aperio_plugin._services import Call, context_of, failure
-from aperio_plugin.context import State, StoredValue
+from aperio_plugin.context import Mode, State, StoredValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -170,6 +174,8 @@ class Harness:
             None: none yet, which is enough to ask what the plugin declares.
         token: the access token, if the plugin's auth is OAuth 2.0.
         timeout_s: the deadline of each call.
+        mode: what the operator allows on the integration.
+        granted_scopes: None: those that the actions of a remediation need.
 
     Attributes:
         state: the key-value store that the plugin sees.
@@ -187,11 +193,15 @@ class Harness:
         config: Mapping[str, Any] | None = None,
         token: str | None = None,
         timeout_s: float = 30.0,
+        mode: Mode = Mode.REMEDIATION,
+        granted_scopes: Sequence[str] | None = None,
     ) -> None:
         self.state = MemoryState()
         self._service = _service(plugin)
         self._timeout_s = timeout_s
         self._token = token
+        self._mode = mode
+        self._granted_scopes = granted_scopes
         self._message = None if config is None else self._invocation(config)
 
     def schema(self) -> connector.Schema:
@@ -282,13 +292,14 @@ class Harness:
         return full
 
     def execute(self, request: remediation.ExecuteRequest) -> remediation.ExecuteResult:
-        """Execute an action of a remediation.
+        """Execute an action of a remediation, with an approval of it unless the request has one.
 
         Raises:
             errors.PluginError: what the host is told when it was not done.
         """
         service = self._as(RemediationService)
-        result = self._told(lambda: service.execute(self._context(), request))
+        message = self._execute_message(request)
+        result = self._told(lambda: service.execute(message, self._call()))
         answering.execute_message(result)
         return result
 
@@ -320,9 +331,41 @@ class Harness:
             integration_id=_LOCAL,
             invocation_id="test",
             config_json=json.dumps(self._effective(config)).encode(),
+            mode=f"MODE_{self._mode.name}",
+            granted_scopes=self._scopes(),
         )
         if self._token is not None:
             message.token.value = self._token
+        return message
+
+    def _scopes(self) -> Sequence[str]:
+        if self._granted_scopes is None and isinstance(self._service, RemediationService):
+            actions = self._service.capabilities().actions
+            return sorted({scope for action in actions for scope in action.scopes})
+        return self._granted_scopes or ()
+
+    def _execute_message(
+        self, request: remediation.ExecuteRequest
+    ) -> remediation_pb2.ExecuteRequest:
+        self._context()  # which makes the invocation's message
+        parameters = objects.encode_object(request.parameters)
+        message = remediation_pb2.ExecuteRequest(
+            context=self._message,
+            action=request.action,
+            target=request.target,
+            parameters_json=parameters,
+            idempotency_key=request.idempotency_key,
+            dry_run=request.dry_run,
+            target_type=request.target_type,
+            context_json=objects.encode_object(request.context),
+        )
+        approval = request.approval
+        if approval is None and not request.dry_run:
+            bound = remediation.approval_sha256(request.action, request.target, parameters)
+            approval = remediation.Approval(reference="test", sha256=bound)
+        if approval is not None:
+            message.approval.reference = approval.reference
+            message.approval.sha256 = approval.sha256
         return message
 
     def _effective(self, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -335,12 +378,14 @@ class Harness:
         hidden = {field.key for field in declared if field.host_only}
         return {key: value for key, value in checked.values.items() if key not in hidden}
 
-    def _context(self, cancelled: threading.Event | None = None) -> Context:
+    def _call(self, cancelled: threading.Event | None = None) -> Call:
         deadline = time.monotonic() + self._timeout_s
-        call = Call(cancelled or threading.Event(), deadline, self.state)
+        return Call(cancelled or threading.Event(), deadline, self.state)
+
+    def _context(self, cancelled: threading.Event | None = None) -> Context:
         if self._message is None:
             self._message = self._invocation({})
-        return context_of(self._message, call)
+        return context_of(self._message, self._call(cancelled))
 
     def _as(self, kind: type[_Result]) -> _Result:
         if not isinstance(self._service, kind):

@@ -19,6 +19,7 @@ from aperio_plugin._generated.aperio.plugin.v1 import (
     remediation_pb2,
 )
 from aperio_plugin._generated.goplugin import goplugin_pb2
+from aperio_plugin.remediation import approval_sha256
 from google.protobuf.empty_pb2 import Empty
 
 if TYPE_CHECKING:
@@ -126,6 +127,11 @@ class Plugin:
 
     def execute(self, **values: Any) -> remediation_pb2.ExecuteResponse:
         request = remediation_pb2.ExecuteRequest(context=context(), **values)
+        request.context.mode = request.context.MODE_REMEDIATION
+        request.approval.reference = "r"
+        request.approval.sha256 = approval_sha256(
+            request.action, request.target, request.parameters_json
+        )
         path = "/aperio.plugin.v1.RemediationPlugin/Execute"
         # The value comes from an untyped callable; its type is stated by the signature.
         return self.unary(path, request, remediation_pb2.ExecuteResponse)  # type: ignore[no-any-return]  # generated

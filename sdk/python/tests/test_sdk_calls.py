@@ -405,8 +405,8 @@ class Suspender(Remediation):
         self.executed = 0
     def capabilities(self):
         return Capabilities(provider="X", name="X", actions=[
-            Action(key="x.suspend", label="Suspend", target_type="user", supports_dry_run=True),
-            Action(key="x.delete", label="Delete", target_type="user"),
+            Action(key="x.suspend", label="Suspend", target_types=["user"], supports_dry_run=True),
+            Action(key="x.delete", label="Delete", target_types=["user"]),
         ])
     def execute(self, context, request):
         if request.dry_run:

@@ -498,7 +498,7 @@ class Counting(remediation.Remediation):
     executed = 0
 
     def capabilities(self) -> remediation.Capabilities:
-        action = remediation.Action(key="x.a", label="A", target_type="user")
+        action = remediation.Action(key="x.a", label="A", target_types=["user"])
         return remediation.Capabilities(provider="X", name="X", actions=[action])
 
     def execute(

@@ -345,6 +345,42 @@ def test_a_body_that_is_no_object_is_unavailable(body: bytes) -> None:
         _service(url).get("/").object()
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"nonsense\r\n\r\n",
+        CHUNKED + b'50\r\n{"a":1}',
+        _http(500),
+        _http(502),
+        _http(200, b"[]"),
+    ],
+)
+def test_a_change_without_an_answer_that_says_more_is_unknown(answer: bytes) -> None:
+    with _served(answer) as (url, _), pytest.raises(errors.ResultUnknown) as caught:
+        _service(url).post("/", b"{}").object()
+    assert SECRET not in f"{caught.value!r} {caught.value.detail}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"), [(_http(400), errors.Unavailable), (_http(403), errors.PermissionDenied)]
+)
+def test_a_change_that_was_refused_was_not_made(
+    answer: bytes, error: type[errors.PluginError]
+) -> None:
+    with _served(answer) as (url, _), pytest.raises(error) as caught:
+        _service(url).post("/", b"{}")
+    assert not isinstance(caught.value, errors.ResultUnknown)
+
+
+def test_a_change_that_reached_nobody_was_not_made() -> None:
+    with _served() as (url, _):
+        pass
+    with pytest.raises(errors.Unavailable, match="cannot be reached") as caught:
+        _service(url).post("/", b"{}")
+    assert not isinstance(caught.value, errors.ResultUnknown)
+
+
 def test_nobody_there_is_unavailable() -> None:
     with _served() as (url, _):
         pass

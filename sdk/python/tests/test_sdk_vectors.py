@@ -45,6 +45,7 @@ BUG_TEXT = "s3cret text of a bug"
 KINDS: tuple[type[errors.PluginError], ...] = (
     errors.PluginError,
     *errors.PluginError.__subclasses__(),
+    errors.ResultUnknown,
 )
 CAUSES = {kind.code: kind for kind in KINDS}
 
@@ -434,6 +435,8 @@ def hinted(kind: Any, value: Mapping[str, Any]) -> Any:
     parts = dict(value)
     if "severity_hint" in parts:
         parts["severity_hint"] = declarations.SeverityHint(parts["severity_hint"])
+    if "response_kind" in parts:
+        parts["response_kind"] = remediation.ResponseKind(parts["response_kind"])
     if "parameters" in parts:
         parts["parameters"] = list(map(field_of, parts["parameters"]))
     return kind(**parts)
@@ -512,8 +515,9 @@ class Acting(remediation.Remediation):
     def execute(
         self, context: remediation.Context, request: remediation.ExecuteRequest
     ) -> remediation.ExecuteResult:
-        del context, request
+        del context
         self.asked = True
+        assert request.is_after_unknown is self.step.get("after_unknown", request.is_after_unknown)
         if "raises" in self.step:
             raise error_of(self.step["raises"])
         answer = self.step["answer"]
@@ -525,6 +529,7 @@ class Acting(remediation.Remediation):
             outcome=remediation.Outcome(answer["outcome"]),
             changes=changes,
             diagnostics=list(map(diagnostic_of, answer.get("diagnostics", ()))),
+            provider_request_id=answer.get("provider_request_id", ""),
         )
 
 
@@ -532,23 +537,38 @@ ACTIONS = remediation.Capabilities(
     provider="X",
     name="X",
     actions=[
-        remediation.Action(key="x.act", label="A", target_type="t", supports_dry_run=True),
-        remediation.Action(key="x.blunt", label="B", target_type="t"),
+        remediation.Action(
+            key="x.act", label="A", target_types=["t"], supports_dry_run=True,
+            scopes=["users.write"],
+        ),
+        remediation.Action(
+            key="x.blunt", label="B", target_types=["user", "group"],
+            required_context=["session_id"],
+        ),
+        remediation.Action(key="x.free", label="C", target_types=["t"], approval_optional=True),
     ],
-)
+)  # fmt: skip
 
 
 def execute_request(values: Mapping[str, Any]) -> remediation_pb2.ExecuteRequest:
-    parameters = values.get("parameters_raw", json.dumps(values.get("parameters", {})))
+    parameters = values.get("parameters_raw", json.dumps(values.get("parameters", {}))).encode()
+    bound = remediation.approval_sha256(values["action"], values["target"], parameters)
+    given = {"reference": values.get("reference", "r"), "sha256": bound}
+    invocation = context(
+        **{name: text for name, text in values.items() if name.endswith("ation_id")}
+    )
+    invocation.mode = invocation.Mode.Value(values.get("mode", "MODE_REMEDIATION"))
+    invocation.granted_scopes.extend(values.get("granted_scopes", ["users.write"]))
     return remediation_pb2.ExecuteRequest(
-        context=context(
-            **{name: text for name, text in values.items() if name.endswith("ation_id")}
-        ),
+        context=invocation,
         action=values["action"],
         target=values["target"],
         idempotency_key=values["idempotency_key"],
-        parameters_json=parameters.encode(),
+        parameters_json=parameters,
         dry_run=values.get("dry_run", False),
+        target_type=values.get("target_type", ""),
+        context_json=json.dumps(values.get("context", {})).encode(),
+        approval=values.get("approval", given),
     )
 
 

@@ -5,6 +5,7 @@ Each file beside this one imports it, changes one thing for the worse, and calls
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import select
@@ -117,6 +118,7 @@ changed: set[str] = set()
 
 def remediation(_request: Any, _context: Any) -> Any:
     answer = capabilities_pb2.CapabilitiesResponse(provider="BOX", name="Sound")
+    answer.interface.features.append("approval")
     answer.fields.extend(fields())
     answer.remediation.actions.add(key="box.unshare", label="Unshare", supports_dry_run=True)
     return answer
@@ -133,7 +135,15 @@ def execute(request: Any, context: Any) -> Any:
         is_done = request.target in changed
         answer.outcome = answer.OUTCOME_UNCHANGED if is_done else answer.OUTCOME_WOULD_CHANGE
         return answer
+    require_approval(request, context)
     return answered.setdefault(request.idempotency_key, act(request.target))
+
+
+def require_approval(request: Any, context: Any) -> None:
+    parts = (request.action.encode(), request.target.encode(), request.parameters_json)
+    bound = b"".join(b"%d:%b" % (len(part), part) for part in parts)
+    if request.approval.sha256 != hashlib.sha256(bound).hexdigest():
+        context.abort(grpc.StatusCode.PERMISSION_DENIED, "something else was approved")
 
 
 def act(target: str) -> Any:

@@ -1,5 +1,6 @@
 """A remediation and a destination in one; the manifest says which of them it is."""
 
+import os
 from typing import Any
 
 import bare
@@ -22,6 +23,13 @@ def capabilities(_request: Any, _context: Any) -> Any:
 
 
 def execute(request: Any, context: Any) -> Any:
+    if request.action == "box.die":
+        os._exit(3)
+    if request.action == "box.fail":
+        context.abort(grpc.StatusCode.INTERNAL, "raised")
+    if request.action == "box.tell":  # what it was called with
+        told = common_pb2.Diagnostic(summary=str(request), code="told")
+        return _Outcome(outcome=_Outcome.OUTCOME_UNCHANGED, diagnostics=[told])
     if request.action != "box.unshare":
         item = common_pb2.Diagnostic(summary="no such action", detail="use box.unshare", code="no")
         item.attribute.steps.add(key="action")

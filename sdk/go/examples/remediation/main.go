@@ -23,7 +23,7 @@ func (*Suspender) Capabilities() remediation.Capabilities {
 		Actions: []remediation.Action{{
 			Key:            "example.suspend_user",
 			Label:          "Suspend user",
-			TargetType:     "user",
+			TargetTypes:    []string{"user"},
 			SeverityHint:   aperio.HintHigh,
 			SupportsDryRun: true,
 		}},

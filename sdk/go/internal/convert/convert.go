@@ -250,3 +250,15 @@ func oauth2(auth aperio.OAuth2) (*pb.Auth, error) {
 		TokenParameters:   auth.TokenParameters,
 	}}}, nil
 }
+
+// Cut gives at most so many bytes of a text, whole characters, and what is not UTF-8 replaced.
+func Cut(text string, most int) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) <= most {
+		return text
+	}
+	for !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most]
+}

@@ -18,6 +18,7 @@ var statusCodes = map[aperio.Cause]codes.Code{
 	aperio.PermissionDenied: codes.PermissionDenied,
 	aperio.RateLimited:      codes.ResourceExhausted,
 	aperio.Unavailable:      codes.Unavailable,
+	aperio.ResultUnknown:    codes.Unavailable,
 	aperio.InvalidConfig:    codes.InvalidArgument,
 	aperio.InvalidArgument:  codes.InvalidArgument,
 	aperio.InvalidCursor:    codes.OutOfRange,

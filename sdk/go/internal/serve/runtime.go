@@ -94,7 +94,13 @@ func (r *Runtime) Invocation(message *pb.InvocationContext) (*aperio.Invocation,
 		{Key: "integration_id", Value: message.GetIntegrationId()},
 		{Key: "invocation_id", Value: message.GetInvocationId()},
 	}
+	mode := aperio.ModeReadOnly // of a host that does not say, and of one that says something new
+	if message.GetMode() == pb.InvocationContext_MODE_REMEDIATION {
+		mode = aperio.ModeRemediation
+	}
 	return &aperio.Invocation{
+		Mode:           mode,
+		GrantedScopes:  message.GetGrantedScopes(),
 		OrganizationID: message.GetOrganizationId(),
 		IntegrationID:  message.GetIntegrationId(),
 		InvocationID:   message.GetInvocationId(),

@@ -1,6 +1,7 @@
 package vectors_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"testing"
@@ -18,14 +19,16 @@ type acting struct {
 	declared remediation.Capabilities
 	step     step
 	asked    bool
+
+	afterUnknown bool
 }
 
 func (a *acting) Capabilities() remediation.Capabilities { return a.declared }
 
 func (a *acting) Execute(
-	context.Context, *remediation.ExecuteRequest,
+	_ context.Context, request *remediation.ExecuteRequest,
 ) (*remediation.Result, error) {
-	a.asked = true
+	a.asked, a.afterUnknown = true, request.IsAfterUnknown
 	if a.step.Raises != nil {
 		return nil, a.step.Raises.err()
 	}
@@ -40,15 +43,20 @@ type answer struct {
 		After     any
 	}
 	Diagnostics []diagnostic
+
+	ProviderRequestID string `json:"provider_request_id"`
 }
 
 var outcomes = map[string]remediation.Outcome{
 	"changed": remediation.OutcomeChanged, "unchanged": remediation.OutcomeUnchanged,
 	"would_change": remediation.OutcomeWouldChange, "failed": remediation.OutcomeFailed,
+	"unknown": remediation.OutcomeUnknown,
 }
 
 func (a *answer) result() *remediation.Result {
-	made := &remediation.Result{Outcome: outcomes[a.Outcome]}
+	made := &remediation.Result{
+		Outcome: outcomes[a.Outcome], ProviderRequestID: a.ProviderRequestID,
+	}
 	for _, change := range a.Changes {
 		made.Changes = append(made.Changes, remediation.Change{
 			Attribute: pathOf(change.Attribute), Before: change.Before, After: change.After,
@@ -70,10 +78,17 @@ type step struct {
 		DryRun         bool            `json:"dry_run"`
 		OrganizationID string          `json:"organization_id"`
 		IntegrationID  string          `json:"integration_id"`
+		TargetType     string          `json:"target_type"`
+		Context        json.RawMessage `json:"context"`
+		Mode           string          `json:"mode"`
+		GrantedScopes  *[]string       `json:"granted_scopes"`
+		Reference      string          `json:"reference"`
+		Approval       json.RawMessage `json:"approval"`
 	}
 	Answer *answer
 	Raises *pluginError
 	Asked  bool
+	After  *bool `json:"after_unknown"`
 	Expect json.RawMessage
 	Error  *wantedError
 }
@@ -86,6 +101,13 @@ func (s step) message() *pb.ExecuteRequest {
 	if s.Request.IntegrationID != "" {
 		call.IntegrationId = s.Request.IntegrationID
 	}
+	call.Mode, call.GrantedScopes = pb.InvocationContext_MODE_REMEDIATION, []string{"users.write"}
+	if s.Request.Mode != "" {
+		call.Mode = pb.InvocationContext_Mode(pb.InvocationContext_Mode_value[s.Request.Mode])
+	}
+	if s.Request.GrantedScopes != nil {
+		call.GrantedScopes = *s.Request.GrantedScopes
+	}
 	parameters := []byte(s.Request.Parameters)
 	if s.Request.ParametersRaw != "" {
 		parameters = []byte(s.Request.ParametersRaw)
@@ -93,8 +115,24 @@ func (s step) message() *pb.ExecuteRequest {
 	return &pb.ExecuteRequest{
 		Context: call, Action: s.Request.Action, Target: s.Request.Target,
 		IdempotencyKey: s.Request.IdempotencyKey, ParametersJson: parameters,
-		DryRun: s.Request.DryRun,
+		DryRun: s.Request.DryRun, TargetType: s.Request.TargetType, ContextJson: s.Request.Context,
+		Approval: s.approval(parameters),
 	}
+}
+
+// approval gives the one that fits, unless the step has another, or null.
+func (s step) approval(parameters []byte) *pb.Approval {
+	if s.Request.Approval == nil {
+		return &pb.Approval{
+			Reference: cmp.Or(s.Request.Reference, "r"),
+			Sha256:    remediation.ApprovalSHA256(s.Request.Action, s.Request.Target, parameters),
+		}
+	}
+	var given *pb.Approval
+	if err := json.Unmarshal(s.Request.Approval, &given); err != nil {
+		panic(err)
+	}
+	return given
 }
 
 func TestAnActionIsExecutedOnce(t *testing.T) {
@@ -103,8 +141,15 @@ func TestAnActionIsExecutedOnce(t *testing.T) {
 		Steps []step
 	}
 	declared := remediation.Capabilities{Provider: "X", Name: "X", Actions: []remediation.Action{
-		{Key: "x.act", Label: "A", TargetType: "t", SupportsDryRun: true},
-		{Key: "x.blunt", Label: "B", TargetType: "t"},
+		{
+			Key: "x.act", Label: "A", TargetTypes: []string{"t"}, SupportsDryRun: true,
+			Scopes: []string{"users.write"},
+		},
+		{
+			Key: "x.blunt", Label: "B", TargetTypes: []string{"user", "group"},
+			RequiredContext: []string{"session_id"},
+		},
+		{Key: "x.free", Label: "C", TargetTypes: []string{"t"}, ApprovalOptional: true},
 	}}
 	forEach(t, "idempotency.json", func(t *testing.T, c scenario) {
 		plugin := &acting{declared: declared}
@@ -122,6 +167,9 @@ func TestAnActionIsExecutedOnce(t *testing.T) {
 			}
 			if plugin.asked != step.Asked {
 				t.Errorf("step %d: asked: %v", number, plugin.asked)
+			}
+			if step.After != nil && plugin.afterUnknown != *step.After {
+				t.Errorf("step %d: after unknown: %v", number, plugin.afterUnknown)
 			}
 		}
 	})

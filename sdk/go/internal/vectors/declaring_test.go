@@ -100,7 +100,12 @@ type action struct {
 	Label          string   `json:"label"`
 	Description    string   `json:"description"`
 	SeverityHint   string   `json:"severity_hint"`
-	TargetType     string   `json:"target_type"`
+	TargetTypes    []string `json:"target_types"`
+	ResponseKind   string   `json:"response_kind"`
+	Context        []string `json:"required_context"`
+	ReverseAction  string   `json:"reverse_action"`
+	Rollback       string   `json:"rollback"`
+	NoApproval     bool     `json:"approval_optional"`
 	Parameters     []field  `json:"parameters"`
 	Reversible     bool     `json:"reversible"`
 	SupportsDryRun bool     `json:"supports_dry_run"`
@@ -175,7 +180,9 @@ func (r *remediationOf) capabilities() remediation.Capabilities {
 	}
 	for _, a := range r.Actions {
 		made.Actions = append(made.Actions, remediation.Action{
-			Key: a.Key, Label: a.Label, Description: a.Description, TargetType: a.TargetType,
+			Key: a.Key, Label: a.Label, Description: a.Description, TargetTypes: a.TargetTypes,
+			ResponseKind: responseKinds[a.ResponseKind], RequiredContext: a.Context,
+			ReverseAction: a.ReverseAction, Rollback: a.Rollback, ApprovalOptional: a.NoApproval,
 			SeverityHint: hints[a.SeverityHint], Parameters: fieldsOf(a.Parameters),
 			Reversible: a.Reversible, SupportsDryRun: a.SupportsDryRun, Scopes: a.Scopes,
 		})
@@ -252,3 +259,5 @@ func TestADeclarationBecomesAMessage(t *testing.T) {
 		}
 	})
 }
+
+var responseKinds = map[string]remediation.ResponseKind{"suspend_user": remediation.SuspendUser}

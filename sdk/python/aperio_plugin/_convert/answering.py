@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aperio_plugin import errors
 from aperio_plugin._convert.calls import (
@@ -12,12 +12,15 @@ from aperio_plugin._convert.calls import (
     named,
     path_message,
 )
+from aperio_plugin._convert.letters import cut
 from aperio_plugin._convert.objects import decode_object, encode_value
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 
 if TYPE_CHECKING:
     from aperio_plugin import connector, destination, remediation
     from aperio_plugin._generated.aperio.plugin.v1 import destination_pb2, remediation_pb2
+
+_MAX_REFERENCE_BYTES: Final = 256
 
 
 def test_message(result: connector.TestResult) -> connector_pb2.TestResponse:
@@ -37,16 +40,22 @@ def execute_request_from(message: remediation_pb2.ExecuteRequest) -> remediation
     """Return what the host wants executed.
 
     Raises:
-        errors.InvalidArgument: the parameters are not a JSON object.
+        errors.InvalidArgument: the parameters or the context are not a JSON object.
     """
-    from aperio_plugin.remediation import ExecuteRequest
+    from aperio_plugin.remediation import Approval, ExecuteRequest
 
+    approval = None
+    if message.HasField("approval"):
+        approval = Approval(reference=message.approval.reference, sha256=message.approval.sha256)
     return ExecuteRequest(
         action=message.action,
         target=message.target,
         idempotency_key=message.idempotency_key,
         parameters=decode_object(message.parameters_json, "the action's parameters"),
         dry_run=message.dry_run,
+        target_type=message.target_type,
+        context=decode_object(message.context_json, "the action's context"),
+        approval=approval,
     )
 
 
@@ -69,6 +78,7 @@ def execute_message(result: remediation.ExecuteResult) -> remediation_pb2.Execut
             for change in result.changes
         ],
         diagnostics=diagnostic_messages(result.diagnostics),
+        provider_request_id=cut(result.provider_request_id, _MAX_REFERENCE_BYTES),
     )
 
 

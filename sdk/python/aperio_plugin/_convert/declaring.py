@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2
 
 INTERFACE_MINOR: Final = 0
+APPROVAL_FEATURE: Final = "approval"
 
 
 def schema_message(schema: connector.Schema) -> connector_pb2.SchemaResponse:
@@ -95,6 +96,7 @@ def capabilities_message(
     if isinstance(capabilities, destination.Capabilities):
         message.destination.CopyFrom(_destination(capabilities, capabilities_pb2))
     else:
+        message.interface.features.append(APPROVAL_FEATURE)
         message.remediation.SetInParent()
         message.remediation.actions.extend(
             _action(action, capabilities_pb2) for action in capabilities.actions
@@ -126,12 +128,24 @@ def _action(action: remediation.Action, pb: Any) -> capabilities_pb2.Remediation
             description=action.description,
             severity_hint=_hint(action.severity_hint),
             parameters=[_field(field) for field in action.parameters],
-            target_types=[action.target_type],
+            target_types=action.target_types,
             reversible=action.reversible,
             supports_dry_run=action.supports_dry_run,
             scopes=action.scopes,
+            response_kind=_response_kind(action, pb),
+            required_context=action.required_context,
+            reverse_action=action.reverse_action,
+            rollback=action.rollback,
+            approval_optional=action.approval_optional,
         ),
     )
+
+
+def _response_kind(action: remediation.Action, pb: Any) -> Any:
+    kinds = pb.RemediationCapabilities
+    if action.response_kind is None:
+        return kinds.RESPONSE_KIND_UNSPECIFIED
+    return named(kinds.ResponseKind, "RESPONSE_KIND", action.response_kind)
 
 
 def _interface(*features: str) -> common_pb2.Interface:

@@ -37,21 +37,21 @@ def dead_letter_message(letter: DeadLetter) -> connector_pb2.SyncEvent:
         dead_letter=connector_pb2.DeadLetter(
             reason=_line(letter.reason, MAX_REASON_BYTES) or "no reason was given",
             code=_line(letter.code, MAX_CODE_BYTES),
-            source_event_id=_cut(letter.source_event_id, MAX_ID_BYTES),
+            source_event_id=cut(letter.source_event_id, MAX_ID_BYTES),
             position=_line(letter.position, MAX_POSITION_BYTES),
-            event_type=_cut(letter.event_type, MAX_NAME_BYTES),
-            origin=_cut(letter.origin, MAX_NAME_BYTES),
-            excerpt=_cut(start.decode(errors="replace"), MAX_EXCERPT_BYTES),
+            event_type=cut(letter.event_type, MAX_NAME_BYTES),
+            origin=cut(letter.origin, MAX_NAME_BYTES),
+            excerpt=cut(start.decode(errors="replace"), MAX_EXCERPT_BYTES),
             record_bytes=len(record),
         )
     )
 
 
 def _line(text: str, most: int) -> str:
-    return _cut(" ".join(str(text).split()), most)
+    return cut(" ".join(str(text).split()), most)
 
 
-def _cut(text: str, most: int) -> str:
+def cut(text: str, most: int) -> str:
     """Return at most so many bytes of a text, whole characters only."""
     return mended(str(text)).encode()[:most].decode(errors="ignore")
 
