@@ -123,7 +123,8 @@ def install(folder: Path, manifest: Manifest, environment: Mapping[str, str]) ->
         writing.Member("bin/plugin", folder / "plugin", executable=True),
     ]
     writing.write(artifact, members, mtime=0)
-    for words in (("sign", "dist", "--trust", "local"), ("install", f"./dist/{artifact.name}")):
+    installing = ("install", "-y", f"./dist/{artifact.name}")
+    for words in (("sign", "dist", "--trust", "local"), installing):
         subprocess.run(
             [str(APERIO), "plugin", *words], cwd=folder, env=environment, check=True,
             timeout=TIMEOUT_S, capture_output=True,

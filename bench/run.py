@@ -277,7 +277,8 @@ def prepare(folder: Path, environment: dict[str, str]) -> None:
     aperio("plugin", "build", "project", "--out", "dist")
     aperio("trust", "local", "init")
     aperio("plugin", "sign", "dist", "--trust", "local")
-    aperio("plugin", "install", f"./{next((folder / 'dist').glob('*.tar.gz')).relative_to(folder)}")
+    artifact = next((folder / "dist").glob("*.tar.gz")).relative_to(folder)
+    aperio("plugin", "install", "--yes", f"./{artifact}")
 
 
 def measure(folder: Path, rounds: int) -> list[Figure]:

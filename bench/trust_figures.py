@@ -158,7 +158,7 @@ def install_figure(bench: Bench, artifact: Path, registry: str) -> Figure:
     served = next(public.rglob(artifact.name)).relative_to(public)
     address = f"{registry}{served}"
     bench.shell(f"curl -fsS '{address}' -o downloaded; cmp downloaded '{artifact}'")
-    command = (str(APERIO), "plugin", "install", PLUGIN_ID, "--registry", registry, "--quiet")
+    command = (str(APERIO), "plugin", "install", PLUGIN_ID, "-qy", "--registry", registry)
 
     def ours() -> float:
         took_s = run(command, bench.environment)

@@ -24,6 +24,7 @@ from aperio_cli.installing import InstallReport, InstallRequest, install
 from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX, artifact_name
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.evidence import Verified
+from aperio_cli.models.grant import Grant
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.offer import Offer
 from aperio_cli.models.platform import Platform
@@ -244,8 +245,9 @@ def table(document: Mapping[str, Any]) -> Table:
 
 def receipt(**changes: Any) -> Receipt:
     """The record of the go artifact, signed, on a machine where nothing of it is on disk."""
+    asked = changes.get("manifest", manifest())
     recorded = Receipt(
-        manifest=manifest(),
+        manifest=asked,
         platform=str(LINUX),
         artifact_digest=Digest.of(b"artifact"),
         tree_digest=f"t1:{'0' * 64}",
@@ -256,6 +258,7 @@ def receipt(**changes: Any) -> Receipt:
         interpreter=None,
         folder=Path("/nonexistent/plugins/acme/box-connector/1.2.3"),
         state_owner=f"{PLUGIN} who signs it",
+        grant=Grant(asked),
     )
     return replace(recorded, **changes)
 

@@ -115,7 +115,7 @@ def install(project: Path, folder: Path) -> Operator:
     made.aperio("trust", "local", "init")
     built = made.aperio("plugin", "build", str(project))["data"]["artifacts"][0]["path"]
     made.aperio("plugin", "sign", built, "--trust", "local")
-    made.aperio("plugin", "install", built)
+    made.aperio("plugin", "install", built, "--yes")
     return made
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aperio_cli.errors import INCOMPATIBLE, AperioError, Refusal
+from aperio_cli.errors import INCOMPATIBLE, USAGE, AperioError, Refusal
 from aperio_cli.errors.files import RecordNewer
 
 
@@ -79,3 +79,17 @@ class PluginInUse(AperioError):
     """The plugin is running, so its files were left as they are."""
 
     code = "plugin-in-use"
+
+
+class PermissionNotAsked(AperioError):
+    """A host was to be granted that the plugin's manifest does not ask for."""
+
+    code = "permission-not-asked"
+    exit_status = USAGE
+
+
+class LimitTooLow(AperioError):
+    """A limit was to be set so low that nothing written in the plugin's language could start."""
+
+    code = "limit-too-low"
+    exit_status = USAGE

@@ -12,10 +12,11 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli.errors.files import FilesChanged
+from aperio_cli.errors.files import FilesChanged, LockHeld
 from aperio_cli.errors.installing import ReceiptInvalid
 from aperio_cli.files import writing
-from aperio_cli.installing.preparing import prepare, record
+from aperio_cli.installing.granting import Asking, asking_of
+from aperio_cli.installing.preparing import Terms, prepare, record
 from aperio_cli.installing.succession import (
     NOT_INSTALLED,
     WOULD_NOT,
@@ -34,12 +35,13 @@ if TYPE_CHECKING:
 
     from aperio_cli.installing.preparing import Prepared
     from aperio_cli.models.artifact import Interpreter
+    from aperio_cli.models.grant import Grant
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.store.installed import Standing, Store
     from aperio_cli.verifying.decide import AdmittedArtifact
 
-__all__ = ["InstallReport", "InstallRequest", "check_replacement", "install"]
+__all__ = ["Asking", "InstallReport", "InstallRequest", "check_replacement", "install"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,15 @@ class InstallRequest:
         accept_new_signer: who may follow the installed version's signer: an identity, of a CI
             build with its ref or without, or `unsigned`; empty accepts no change. Who is accepted
             gets the stored state of whom they follow.
+        consent: is asked for what a version asks beyond the grant that it goes on with, before
+            anything is changed; what it raises stops the installation.
         kept_owners: gives the owners of what is stored under a plugin's id, the latest first; asked
             only when a new signer is accepted, and before anything is changed.
     """
 
     interpreters: tuple[str, ...] = ()
     accept_new_signer: str = ""
+    consent: Callable[[Asking], None] = lambda _asking: None
     kept_owners: Callable[[PluginId], Sequence[str]] = lambda _plugin: ()
 
 
@@ -93,6 +98,7 @@ class InstallReport:
             "tree_digest": receipt.tree_digest,
             "permissions": manifest["permissions"],
             "scopes": manifest["scopes"],
+            "grant": receipt.grant.to_json(),
             "folder": str(receipt.folder),
             "state_owner": receipt.state_owner,
             "replaced": self.replaced,
@@ -121,24 +127,30 @@ def install(admitted: AdmittedArtifact, store: Store, request: InstallRequest) -
         FolderNotPrivate: the home is a link or somebody else's.
         FileTooLarge: its record would be longer than a record may be.
         DiskFull: there is no space.
+        AperioError: what `request.consent` raises.
     """
     what = f"{admitted.subject} was not installed"
     with writing.disk_full_guard(what), contextlib.ExitStack() as cleanup:
         before = _standing(admitted, store)
         step = _decide(before, admitted, store, request)
-        prepared = None
+        prepared, asking = None, None
         if isinstance(step, Follows):
+            asking = asking_of(admitted, before, store)
+            if asking.added:
+                request.consent(asking)
             interpreter = _interpreter(admitted, request)
             aside = cleanup.enter_context(store.aside(what))
             folder = aside / "version"
-            prepared = prepare(admitted, folder, before.place, interpreter, step.state_owner)
+            terms = Terms(interpreter, step.state_owner, asking.grant)
+            prepared = prepare(admitted, folder, before.place, terms)
         cleanup.enter_context(store.lock(what))
         now = _standing(admitted, store)
         if now != before:
             # Once more, as nobody else can change the answer now: another process may have
             # installed the same meanwhile, and somebody may be running it.
             step = _decide(now, admitted, store, request)
-        receipt = _commit(step, prepared, admitted, store)
+        grant = _grant_now(asking, asking_of(admitted, now, store), what)
+        receipt = _commit(step, prepared, admitted, store, grant)
     return InstallReport(
         receipt,
         replaced=now.current if now.current != receipt.version else None,
@@ -192,8 +204,26 @@ def _interpreter(admitted: AdmittedArtifact, request: InstallRequest) -> Interpr
     return choose_interpreter(runtime.tags, request.interpreters, subject=admitted.subject)
 
 
+def _grant_now(agreed: Asking | None, now: Asking, what: str) -> Grant:
+    """Return what is granted by what is there now, when no more was to be agreed to than was.
+
+    Raises:
+        LockHeld: somebody has taken permissions meanwhile.
+    """
+    if agreed and not set(now.added) <= set(agreed.added):
+        raise LockHeld(
+            f"{what}: what is granted to its plugin was changed at this moment",
+            next=["run the same command again"],
+        )
+    return now.grant
+
+
 def _commit(
-    step: Same | Follows, prepared: Prepared | None, admitted: AdmittedArtifact, store: Store
+    step: Same | Follows,
+    prepared: Prepared | None,
+    admitted: AdmittedArtifact,
+    store: Store,
+    grant: Grant,
 ) -> Receipt:
     """Make it so, and return the receipt of the version that is the current one now.
 
@@ -206,8 +236,8 @@ def _commit(
         return step.receipt
     if prepared is None:
         raise store.not_installed(PluginRef(plugin, version))
-    if prepared.receipt.state_owner != step.state_owner:  # somebody was installed meanwhile
-        receipt = replace(prepared.receipt, state_owner=step.state_owner)
+    receipt = replace(prepared.receipt, state_owner=step.state_owner, grant=grant)
+    if receipt != prepared.receipt:  # something was installed or granted meanwhile
         prepared = record(admitted, prepared.folder, receipt)
     store.commit(prepared.folder, plugin, version)
     return prepared.receipt

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.files.tree import FileRecord
     from aperio_cli.models.artifact import Interpreter
+    from aperio_cli.models.grant import Grant
     from aperio_cli.verifying.decide import AdmittedArtifact
 
 
@@ -43,21 +44,29 @@ class Prepared:
     receipt: Receipt
 
 
-def prepare(
-    admitted: AdmittedArtifact,
-    folder: Path,
-    place: Path,
-    interpreter: Interpreter | None,
-    owner: str,
-) -> Prepared:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a version is installed.
+
+    Attributes:
+        interpreter: compiles a Python plugin and will run it; None for a binary.
+        owner: whose stored state it is to use.
+        grant: what it may do.
+    """
+
+    interpreter: Interpreter | None
+    owner: str
+    grant: Grant
+
+
+def prepare(admitted: AdmittedArtifact, folder: Path, place: Path, terms: Terms) -> Prepared:
     """Return a complete version folder of an admitted artifact.
 
     Args:
         admitted: what to unpack.
         folder: where to prepare it; not there yet.
         place: where the folder is going to stand.
-        interpreter: compiles a Python plugin and will run it; None for a binary.
-        owner: whose stored state it is to use.
+        terms: on what terms.
 
     Raises:
         ArchiveRefused: the artifact cannot be unpacked.
@@ -67,14 +76,14 @@ def prepare(
         OSError: it cannot be written.
     """
     folder.mkdir(mode=0o700)
-    tree = _unpack(admitted, folder / FILES_FOLDER, place, interpreter)
+    tree = _unpack(admitted, folder / FILES_FOLDER, place, terms.interpreter)
     writing.write_atomic(folder / TREE_FILE_NAME, tree)
     if admitted.bundle is not None:
         writing.write_atomic(folder / BUNDLE_FILE_NAME, admitted.bundle)
     if admitted.attestations is not None:
         writing.write_atomic(folder / ATTESTATIONS_FILE_NAME, admitted.attestations)
     digest = files_tree.tree_digest(tree)
-    return record(admitted, folder, _receipt(admitted, place, digest, interpreter, owner))
+    return record(admitted, folder, _receipt(admitted, place, digest, terms))
 
 
 def record(admitted: AdmittedArtifact, folder: Path, receipt: Receipt) -> Prepared:
@@ -141,13 +150,7 @@ def _check_length(record: bytes, subject: str) -> None:
         )
 
 
-def _receipt(
-    admitted: AdmittedArtifact,
-    place: Path,
-    tree_digest: str,
-    interpreter: Interpreter | None,
-    owner: str,
-) -> Receipt:
+def _receipt(admitted: AdmittedArtifact, place: Path, tree_digest: str, terms: Terms) -> Receipt:
     return Receipt(
         manifest=admitted.artifact.manifest,
         platform=str(admitted.artifact.platform),
@@ -157,9 +160,10 @@ def _receipt(
         badge=admitted.badge,
         evidence=admitted.evidence,
         source=admitted.offer.location,
-        interpreter=interpreter,
+        interpreter=terms.interpreter,
         folder=place,
-        state_owner=owner,
+        state_owner=terms.owner,
+        grant=terms.grant,
         exceptions=admitted.judgement.lifted,
         index_serial=admitted.offer.index_serial,
     )

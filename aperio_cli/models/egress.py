@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -16,6 +17,8 @@ HOST: Final = rf"{_LABEL}(?:\.{_LABEL})+"
 """Pattern of a host's name, with at least one dot."""
 PORT: Final = r"(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
 """Pattern of a TCP port."""
+RULE: Final = re.compile(rf"(?:\*\.)?{HOST}:{PORT}", re.ASCII)
+"""A host, exact or with one leading `*.`, and a port."""
 # RFC 2606 and RFC 6761: names that nobody has. Templates and pages use them, services do not.
 _RESERVED_DOMAINS: Final = ("example.com", "example.net", "example.org")
 _RESERVED_ENDS: Final = frozenset({"example", "invalid", "localhost", "test"})

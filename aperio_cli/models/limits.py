@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Final
 
 _SIZE = re.compile(r"(\d{1,9})(KiB|MiB|GiB)", re.ASCII)
 _UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -48,6 +49,14 @@ class Limits:
     open_files: int = 256
     tmp_bytes: int = 32 * 1024**2
 
+    def names_below(self, least: Limits) -> list[str]:
+        """Return the names of the limits that are under those given."""
+        return [
+            name
+            for name, each in zip(self.to_json(), fields(self), strict=True)
+            if getattr(self, each.name) < getattr(least, each.name)
+        ]
+
     def to_json(self) -> dict[str, object]:
         """Return the limits as the manifest writes them."""
         return {
@@ -57,3 +66,10 @@ class Limits:
             "open_files": self.open_files,
             "tmp": format_size(self.tmp_bytes),
         }
+
+
+LEAST: Final = {
+    "go": Limits(16 * 1024**2, 0.05, 32, 32, 1024**2),
+    "python": Limits(48 * 1024**2, 0.05, 32, 32, 1024**2),
+}
+"""What the runtime of each language needs to start and answer at all, whatever the plugin does."""

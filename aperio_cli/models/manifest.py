@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from aperio_cli.errors.building import ManifestInvalid, ManifestKindUnknown
-from aperio_cli.models.egress import HOST, PORT
+from aperio_cli.models.egress import PORT, RULE
 from aperio_cli.models.limits import Limits, parse_size
 from aperio_cli.models.plugin_id import PluginId, check_version
 from aperio_cli.models.protocol import parse_protocol
@@ -32,7 +32,6 @@ _OPTIONAL = ("homepage", "source", "scopes", "permissions", "limits", "state")
 _PROVIDER = re.compile(r"[A-Z][A-Z0-9_]{0,62}", re.ASCII)
 _PROTOCOL = re.compile(r"([1-9]\d{0,3})\.(0|[1-9]\d{0,3})", re.ASCII)
 _ENTRYPOINT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
-_HOST_PORT = re.compile(rf"(?:\*\.)?{HOST}:{PORT}", re.ASCII)
 _HOST_PORT_WORDS = "host:port, exact or with one leading `*.`, such as api.box.com:443"
 # A whole number may be written `8.0`: JSON Schema, by which editors check, knows no difference.
 _PORT_NUMBER = re.compile(PORT + r"(?:\.0+)?", re.ASCII)
@@ -185,7 +184,7 @@ def _manifest(table: Table, where: str) -> Manifest:
         homepage=_url(table, "homepage"),
         source=_url(table, "source"),
         scopes=_list(table, "scopes", _SCOPE, "scope names without spaces"),
-        egress=_list(permissions, "egress", _HOST_PORT, _HOST_PORT_WORDS),
+        egress=_list(permissions, "egress", RULE, _HOST_PORT_WORDS),
         egress_from_config=_egress_from_config(permissions),
         limits=_limits(_optional(table, "limits")),
         state="state" in table and table.choice("state", ("true", "false")) == "true",

@@ -11,6 +11,7 @@ from aperio_cli.errors.installing import ReceiptInvalid, ReceiptNewer
 from aperio_cli.models.artifact import Interpreter
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.evidence import Evidence, evidence_from_json, evidence_to_json
+from aperio_cli.models.grant import Grant
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.newer import NEXT, evidence, is_newer
 from aperio_cli.models.ownership import is_owner_of, owner_in_0_1_0
@@ -85,6 +86,7 @@ class Receipt:
         interpreter: what executes a Python plugin; None for a binary.
         folder: where the version stands; not part of the file.
         state_owner: whose stored state it uses, as `models.ownership` names owners.
+        grant: what the operator has granted of what the manifest asks for, and beyond.
         exceptions: further exceptions that it took.
         index_serial: the edition of the index that offered it; None when it did not say.
         record_digest: digest of the very bytes that it was read from, which another host compares
@@ -102,6 +104,7 @@ class Receipt:
     interpreter: Interpreter | None
     folder: Path
     state_owner: str
+    grant: Grant
     exceptions: tuple[PolicyException, ...] = ()
     index_serial: int | None = None
     record_digest: Digest | None = field(default=None, compare=False)
@@ -160,6 +163,7 @@ class Receipt:
             "state_owner": self.state_owner,
             "interpreter": self.interpreter.to_json() if self.interpreter else None,
             "manifest": self.manifest.to_json(),
+            "grant": self.grant.to_json(),
         }
         return json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"
 
@@ -188,6 +192,7 @@ class Receipt:
             interpreter=Interpreter.from_json(interpreter) if interpreter else None,
             folder=folder,
             state_owner=_state_owner(table, manifest.id),
+            grant=Grant.from_record(table.optional_table("grant"), manifest),
             exceptions=tuple(map(PolicyException.from_json, table.optional_tables("exceptions"))),
             index_serial=_serial(table),
             record_digest=Digest.of(data),

@@ -193,7 +193,10 @@ def _state_for(
         StateUnreadable, PlaceUnusable, FolderNotPrivate: it has to keep something, and cannot.
     """
     target = cleared.target
-    manifest = target.project.manifest if isinstance(target, DevelopmentBuild) else target.manifest
+    if isinstance(target, DevelopmentBuild):
+        manifest = target.project.manifest
+    else:
+        manifest = target.grant.granted
     keeps = operation == "sync" or (manifest.state and operation not in DECLARING)
     if keeps or _may_write(collaborators.paths.home):
         with open_state(collaborators) as state:

@@ -508,6 +508,15 @@ class Store:
         # version's own rename reaches the disk with it, being in the same folder.
         writing.write_atomic(self._current_file(plugin), data)
 
+    def rewrite(self, receipt: Receipt) -> None:
+        """Put another record in the place of a version's; call it under the lock and `exclusively`.
+
+        Raises:
+            DiskFull: there is no space; the record is as it was.
+            OSError: the store cannot be written.
+        """
+        writing.write_atomic(receipt.folder / FILE_NAME, receipt.to_bytes())
+
     def drop_version(self, plugin: PluginId, version: str) -> None:
         """Remove a version, its receipt first; call it under the lock and `exclusively`.
 

@@ -20,7 +20,7 @@ from tests.projects import make_project
 if TYPE_CHECKING:
     from pathlib import Path
 
-_WORD = re.compile(r"[A-Z][A-Z_]*|KEY=VALUE")
+_WORD = re.compile(r"[A-Z][A-Z_]*|KEY=VALUE|NAME=VALUE|HOST:PORT")
 _ARGUMENT = re.compile(r"[A-Z]+(?:\|[A-Z]+)*|signed\|verified")
 
 

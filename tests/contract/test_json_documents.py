@@ -110,6 +110,15 @@ PROOF = exactly(
 EXCEPTION = exactly(rule=WORD, until=WORD, reason=WORD)
 EGRESS = any_number_of(WORD)
 EGRESS_FROM_CONFIG = any_number_of(exactly(field=WORD, suffix=WORD, port=NUMBER))
+OF_MANIFEST = {
+    "permissions": exactly(egress=EGRESS, egress_from_config=EGRESS_FROM_CONFIG),
+    "scopes": any_number_of(WORD),
+    "limits": exactly(
+        memory=WORD, cpu={"type": "number"}, processes=NUMBER, open_files=NUMBER, tmp=WORD
+    ),
+    "state": FLAG,
+}
+GRANT = exactly(**OF_MANIFEST, own=any_number_of(exactly(rule=WORD, any_protocol=FLAG)))
 FIELD = exactly(
     key=WORD, label=TEXT, type=WORD, required=FLAG, secret=FLAG, host_only=FLAG, helper=TEXT,
     placeholder=TEXT, options=any_number_of(TEXT), default_json=TEXT,
@@ -177,10 +186,13 @@ DATA: dict[str, Schema] = {
                 proof=maybe(PROOF), exception=maybe(EXCEPTION),
                 exceptions=any_number_of(EXCEPTION), artifact_sha256=SHA256, tree_digest=WORD,
                 permissions=exactly(egress=EGRESS, egress_from_config=EGRESS_FROM_CONFIG),
-                scopes=any_number_of(WORD), folder=WORD, state_owner=WORD,
+                scopes=any_number_of(WORD), grant=GRANT, folder=WORD, state_owner=WORD,
                 replaced=maybe(WORD), was_installed=FLAG, repaired=FLAG,
             )
         )
+    ),
+    "plugin grant": exactly(
+        id=ID, version=WORD, grant=GRANT, asked=exactly(**OF_MANIFEST), changed=FLAG
     ),
     "plugin list": exactly(
         plugins=some(
@@ -502,7 +514,9 @@ def play_operator(root: Path, play: Any) -> None:
         "acme/hello-connector",
         "--registry",
         "registry/public",
+        "--yes",
     )
+    play("plugin grant", "plugin", "grant", "acme/hello-connector", "--own", "10.0.0.7:8088")
     run = ("plugin", "run")
     with HelloApi(3) as api:
         access = ("--set", f"base_url={api.url}", "--set", f"api_key={KEY}")
@@ -512,14 +526,14 @@ def play_operator(root: Path, play: Any) -> None:
         play("sync refused", *run, "acme/hello-connector", "sync", status=2)
     mortal = artifact_of(root / "mortal", simulating("mortal"), id="acme/mortal")
     assert typed("plugin", "sign", mortal, "--trust", "local")[0] == 0
-    assert typed("plugin", "install", mortal)[0] == 0
+    assert typed("plugin", "install", mortal, "--yes")[0] == 0
     play("sync mortal", *run, "acme/mortal", "sync")
     for kind in ("remediation", "destination"):
         artifact = artifact_of(
             root / kind, sdk_program(kind), id=f"acme/{kind}", kind=kind, provider="STUB"
         )
         assert typed("plugin", "sign", artifact, "--trust", "local")[0] == 0
-        assert typed("plugin", "install", artifact)[0] == 0
+        assert typed("plugin", "install", artifact, "--yes")[0] == 0
         play(f"{kind} capabilities", *run, f"acme/{kind}", "capabilities")
     act = ("--action", "stub.suspend", "--target", "u1", "--approve")
     play("execute", *run, "acme/remediation", "execute", *act)

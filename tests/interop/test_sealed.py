@@ -23,6 +23,7 @@ from aperio_cli.host.process.sealed import seal_binary
 from aperio_cli.host.process.spawning import spawn
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.evidence import ExceptionGranted
+from aperio_cli.models.grant import Grant
 from aperio_cli.models.manifest import Runtime
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.paths import find_paths
@@ -97,8 +98,9 @@ def installed(our_host: OurHost, tmp_path: Path) -> Installed:
     (folder / "files" / "bin" / "box").chmod(0o755)
     listed = tree.format_tree(tree.list_tree(folder / "files"))
     (folder / "files.sha256").write_bytes(listed)
+    asked = manifest(runtime=Runtime("go", ()))
     made = Receipt(
-        manifest=manifest(runtime=Runtime("go", ())),
+        manifest=asked,
         platform="linux/amd64",
         artifact_digest=Digest("0" * 64),
         tree_digest=tree.tree_digest(listed),
@@ -109,6 +111,7 @@ def installed(our_host: OurHost, tmp_path: Path) -> Installed:
         interpreter=None,
         folder=folder,
         state_owner="acme/box",
+        grant=Grant(asked),
     )
     (folder / "receipt.json").write_bytes(made.to_bytes())
     return Installed(our_host, Store(find_paths({}, home=str(tmp_path / "home"))), made)

@@ -78,6 +78,7 @@ class Aperio:
     Attributes:
         folder: the working folder.
         home: `$APERIO_HOME`.
+        agrees: whether whoever types agrees to what plugins ask for, by `--yes`.
         sandbox: everything that this test may change is below here.
     """
 
@@ -85,6 +86,7 @@ class Aperio:
     home: Path
     capsys: pytest.CaptureFixture[str]
     registry: str = ""
+    agrees: bool = True
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -100,12 +102,16 @@ class Aperio:
         before = signal.getsignal(signal.SIGTERM)
         try:
             with contextlib.chdir(self.folder):
-                status = main([str(word) for word in words])
+                status = main(self._typed(words))
         finally:
             signal.signal(signal.SIGTERM, before)
         said = self.capsys.readouterr()
         assert "internal-error" not in said.out + said.err
         return Done(status, said.out, said.err)
+
+    def _typed(self, words: tuple[object, ...]) -> list[str]:
+        is_install = self.agrees and words[:2] == ("plugin", "install")
+        return [*map(str, words), *(["--yes"] if is_install else [])]
 
     def __call__(self, *words: object, status: int = 0) -> Done:
         """Type a command that has to end with this status."""
@@ -177,7 +183,7 @@ class Aperio:
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
         }
-        arguments = [*prefix, sys.executable, *program, *map(str, words)]
+        arguments = [*prefix, sys.executable, *program, *self._typed(words)]
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{SDK}"}
         started = subprocess.Popen(
             arguments,

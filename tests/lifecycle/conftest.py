@@ -106,7 +106,7 @@ def store_with_hello(workshop: Workshop, tmp_path_factory: pytest.TempPathFactor
     home = tmp_path_factory.mktemp("installed") / "home"
     shutil.copytree(workshop.home, home)
     artifact = next((workshop.hello / "dist").glob("*.tar.gz"))
-    assert main(["plugin", "install", str(artifact), "--home", str(home)]) == 0
+    assert main(["plugin", "install", "-y", str(artifact), "--home", str(home)]) == 0
     return home / "plugins"
 
 

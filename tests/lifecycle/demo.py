@@ -182,7 +182,7 @@ def installing(walk: Walk) -> None:
     walk.title("Install it from the registry, over HTTP on 127.0.0.1")
     served = str(walk.folder / "registry")
     with background([str(APERIO), "registry", "serve", served], walk.environment) as url:
-        walk.run("aperio", "plugin", "install", PLUGIN, "--registry", url)
+        walk.run("aperio", "plugin", "install", PLUGIN, "--registry", url, "--yes")
     walk.run("aperio", "plugin", "list")
 
 

@@ -54,7 +54,7 @@ def entered(stranger: Aperio) -> list[str]:
     stranger("registry", "build", "--dir", "registry")
     trace = stranger.sandbox / "trace"
     prefix = [sys.executable, str(TRACER), str(trace)]
-    words = ["plugin", "install", "acme/box-connector", "--registry", "registry/public"]
+    words = ["plugin", "install", "-y", "acme/box-connector", "--registry", "registry/public"]
     done = stranger.run(*words, prefix=prefix)
     assert done.status == 0, done
     assert "`acme/box-connector` 1.2.3 installed" in done.out

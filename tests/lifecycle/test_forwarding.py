@@ -62,7 +62,7 @@ def stocked(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Pat
         for name in ("bare", "crashes", "mortal", "moody"):
             stated = {"kind": "destination", "provider": "MOODY"} if name == "moody" else {}
             artifact = artifact_of(root / name, simulating(name), id=f"acme/{name}", **stated)
-            for words in (["sign", artifact, "--trust", "local"], ["install", artifact]):
+            for words in (["sign", artifact, "--trust", "local"], ["install", artifact, "--yes"]):
                 assert main(["plugin", *map(str, words), "--home", str(home)]) == 0
     return home / "plugins"
 

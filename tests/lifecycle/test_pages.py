@@ -120,6 +120,7 @@ class Typed:
 
 TYPED = {
     "docs/how-to/keep-a-registry.md": Typed(),
+    "docs/how-to/say-what-a-plugin-may-do.md": Typed(),
     "docs/how-to/give-settings-and-secrets.md": Typed(),
     "docs/reference/store.md": Typed(),
     "docs/how-to/develop-in-place.md": Typed(

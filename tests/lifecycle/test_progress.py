@@ -48,7 +48,7 @@ def test_an_installation_says_what_it_does(
     aperio: Aperio, workshop: Workshop, options: list[str]
 ) -> None:
     [artifact] = (workshop.hello / "dist").glob("*.tar.gz")
-    status, out, seen = on_a_terminal(aperio, "plugin", "install", str(artifact), *options)
+    status, out, seen = on_a_terminal(aperio, "plugin", "install", str(artifact), "--yes", *options)
 
     assert status == 0, seen
     assert b"\x1b" not in out

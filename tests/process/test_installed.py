@@ -22,6 +22,7 @@ from aperio_cli.files import tree
 from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.evidence import ExceptionGranted
+from aperio_cli.models.grant import Grant
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.paths import find_paths
 from aperio_cli.store.installed import Store
@@ -67,6 +68,7 @@ def receipt(tmp_path: Path) -> Receipt:
         interpreter=THIS_PYTHON,
         folder=folder,
         state_owner="acme/box",
+        grant=Grant(manifest()),
     )
     (folder / "receipt.json").write_bytes(made.to_bytes())
     return made

@@ -183,7 +183,7 @@ def test_a_signed_artifact_is_tested_without_being_installed(
     assert outcomes(verdicts, "passed") == set(verdicts)
     assert snapshot(author.home) == before
 
-    installed = author.run("install", file)
+    installed = author.run("install", file, "--yes")
     assert installed.returncode == 0, installed.stderr
     verdicts = author.test("aperio/box-connector", *settings)
     assert outcomes(verdicts, "passed") == set(verdicts)

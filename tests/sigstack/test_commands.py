@@ -113,7 +113,7 @@ def test_release_carries_provenance_that_policy_can_demand(
 
 
 def test_release_is_installed_as_verified(artifact: Path, operator: Operator) -> None:
-    done = operator.run("plugin", "install", str(artifact))
+    done = operator.run("plugin", "install", str(artifact), "--yes")
     assert done.status == 0, done.document
     (entry,) = operator.run("plugin", "list").data["plugins"]
     assert (entry["id"], entry["badge"]) == ("acme/box-connector", "verified")

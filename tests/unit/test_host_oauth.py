@@ -7,6 +7,7 @@ import gzip
 import json
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,6 +27,7 @@ from aperio_cli.host.calls.configuration import CheckedConfig
 from aperio_cli.host.grants import oauth
 from aperio_cli.host.grants.oauth import TokenRequest, obtain_token, token_request
 from aperio_cli.host.process.program import Program
+from aperio_cli.models.grant import OwnRule
 from tests.builders import manifest
 
 if TYPE_CHECKING:
@@ -82,6 +84,14 @@ def test_an_address_that_the_manifest_permits_is_used(url: str, given: dict[str,
 
     assert made.url.lower().startswith("https://")
     assert not made.is_local
+
+
+def test_a_host_that_the_operator_opened_is_permitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = replace(PROGRAM, own_rules=(OwnRule("login.corp.example:8443"),))
+    monkeypatch.setitem(globals(), "PROGRAM", opened)
+    assert request("https://login.corp.example:8443/token").url
+    with pytest.raises(TokenUrlRefused):
+        request("https://login.corp.example/token")
 
 
 @pytest.mark.parametrize(

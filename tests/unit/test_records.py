@@ -25,6 +25,7 @@ from aperio_cli.models.evidence import (
     evidence_to_json,
     proof_of,
 )
+from aperio_cli.models.grant import Grant, OwnRule
 from aperio_cli.models.limits import Limits
 from aperio_cli.models.manifest import EgressFromConfig, Manifest, Runtime
 from aperio_cli.models.plugin_id import PluginId
@@ -183,10 +184,16 @@ class Some:
             state=self.flag(),
         )
 
+    def grant(self, asked: Manifest) -> Grant:
+        granted = replace(asked, egress=asked.egress[:1], limits=self.manifest().limits)
+        own = OwnRule.parse(f"10.0.0.{self.number() % 256}:8088", is_any_protocol=self.flag())
+        return Grant(granted if self.flag() else asked, self.many(lambda: own))
+
     def receipt(self) -> Receipt:
         lifted = ("1.0.0", "unverified", self.text(), self.text())
+        asked = self.manifest()
         made = Receipt(
-            manifest=self.manifest(),
+            manifest=asked,
             platform=self.text(),
             artifact_digest=self.digest(),
             tree_digest=self.text(),
@@ -199,6 +206,7 @@ class Some:
             ),
             folder=FOLDER,
             state_owner="",
+            grant=self.grant(asked),
             exceptions=self.many(lambda: PolicyException(PluginId("acme", "box"), *lifted)),
             index_serial=self.perhaps(self.number),
         )
@@ -268,6 +276,9 @@ OPTIONAL = {
     ("manifest", "runtime", "tags"),
     *((("manifest", "permissions", key)) for key in ("egress", "egress_from_config")),
     *((("manifest", "limits", k)) for k in ("cpu", "memory", "open_files", "processes", "tmp")),
+    ("grant",),
+    *((("grant", "permissions", key)) for key in ("egress", "egress_from_config")),
+    *((("grant", "limits", k)) for k in ("cpu", "memory", "open_files", "processes", "tmp")),
     ("rule", "identity"),
     ("signer", "further_domains"),
 }

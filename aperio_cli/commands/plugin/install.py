@@ -19,7 +19,7 @@ from aperio_cli.text import clean
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aperio_cli.installing import InstallReport
+    from aperio_cli.installing import Asking, InstallReport
     from aperio_cli.models.evidence import ExceptionGranted
     from aperio_cli.models.plugin_id import PluginId
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "plugin",
     "install",
     examples=[
-        "aperio plugin install aperio-plugin-hello/dist/hello-connector_0.1.0_linux_amd64.tar.gz"
+        "aperio plugin install -y aperio-plugin-hello/dist/hello-connector_0.1.0_linux_amd64.tar.gz"
     ],
     is_for_linux=True,
 )
@@ -74,7 +74,9 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
             next=["install them one by one"],
         )
     kept = functools.partial(_kept_owners, context)
-    request = InstallRequest(context.config.python_interpreters, accept_new_signer, kept)
+    consent = functools.partial(_ask, context)
+    interpreters = context.config.python_interpreters
+    request = InstallRequest(interpreters, accept_new_signer, consent, kept)
     reports = [
         _install(context, source, given, exception, request)  # each stands on its own
         for source in sources
@@ -119,6 +121,7 @@ def _install(
     exception: ExceptionGranted | None,
     request: Any,
 ) -> InstallReport:
+    from aperio_cli.commands.plugin import granting
     from aperio_cli.commands.plugin.arguments import find_source, verify_source
     from aperio_cli.installing import install
     from aperio_cli.models.offer import Offer
@@ -132,20 +135,31 @@ def _install(
                     context, found, bundle=bundle, attestations=attestations, exception=exception
                 )
             )
-        manifest = admitted.artifact.manifest
-        asked = [*manifest.egress, *(f"*{r.suffix}:{r.port}" for r in manifest.egress_from_config)]
         if isinstance(found, Offer):
             context.output.note(f"offered by {found.source}")
         for lifted in admitted.judgement.lifted:
             context.output.note(f"an exception of yours lifts `{lifted.rule}` until {lifted.until}")
         context.output.note(f"{admitted.subject} asks for")
-        context.output.note(f"  egress  {' '.join(asked) or 'nothing'}")
-        context.output.note(f"  scopes  {' '.join(manifest.scopes) or 'none'}")
-        context.output.note(f"  state   {'yes' if manifest.state else 'no'}")
+        for line in granting.asked(admitted.artifact.manifest):
+            context.output.note(f"  {line}")
         with context.output.working(f"installing {admitted.subject}"):
             report = install(admitted, context.store, request)
     _say_whose_state_is_left(context, report)
     return report
+
+
+def _ask(context: Context, asking: Asking) -> None:
+    """Go on only when the operator agrees to what a version asks for.
+
+    Raises:
+        ConsentMissing, Interrupted: as `Context.ask`.
+    """
+    if asking.before:
+        context.output.note(f"beyond what {asking.before} is granted:")
+        for line in asking.added:
+            context.output.note(f"  {line}")
+    what = f"{asking.subject} was not installed: nobody agreed to what it asks for"
+    context.ask(f"grant {'that' if asking.before else 'it all'} and install?", what=what)
 
 
 def _kept_owners(context: Context, plugin: PluginId) -> list[str]:

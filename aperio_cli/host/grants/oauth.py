@@ -29,7 +29,7 @@ from aperio_cli.errors.running import (
 from aperio_cli.host.calls.declaration import PLACEHOLDER
 from aperio_cli.host.calls.invocation import AccessToken
 from aperio_cli.models.address import Place, place_of
-from aperio_cli.models.egress import PORTS, permits
+from aperio_cli.models.egress import PORTS, covers, permits, split_rule
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.net.request import Request, Unanswered, answered, off_loop
 from aperio_cli.text import clean
@@ -235,7 +235,8 @@ def _split(url: str) -> SplitResult | None:
 
 def _is_declared(parts: SplitResult, config: CheckedConfig, program: Program) -> bool:
     host, port = (parts.hostname or "").lower(), parts.port or PORTS[parts.scheme]
-    return permits(program.manifest, host, port, config.values)
+    is_own = any(split_rule(r.rule)[1] == port and covers(r.rule, host) for r in program.own_rules)
+    return is_own or permits(program.manifest, host, port, config.values)
 
 
 def _declared(program: Program) -> list[str]:
@@ -243,7 +244,7 @@ def _declared(program: Program) -> list[str]:
         f"{{{rule.field}}} ending in {rule.suffix}:{rule.port}"
         for rule in program.manifest.egress_from_config
     ]
-    return [*program.manifest.egress, *from_config]
+    return [*program.manifest.egress, *from_config, *(each.rule for each in program.own_rules)]
 
 
 # ── what went wrong ───────────────────────────────────────────────────────────────────────────────

@@ -19,6 +19,7 @@ from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.ownership import owner_of_folder
 
 if TYPE_CHECKING:
+    from aperio_cli.models.grant import OwnRule
     from aperio_cli.models.manifest import Manifest
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.store.installed import Store
@@ -46,11 +47,13 @@ class Program:
         provider: upper-case name of the service.
         arguments: the argument vector; the first is an absolute path.
         binary: the file to look at when execution fails.
-        manifest: what it declares.
+        manifest: what it declares; of an installed plugin, with what is granted in place of what it
+            asks for.
         state_owner: whose stored state it uses.
         is_development: whether it is a folder under development.
         sealed: the copy of a single binary that runs in its place; None: the file runs.
         dialect: the cookie and the protocol versions that it knows.
+        own_rules: the hosts that the operator opens to it beyond that.
     """
 
     subject: str
@@ -65,6 +68,7 @@ class Program:
     is_development: bool = False
     sealed: SealedBinary | None = None
     dialect: Dialect = APERIO
+    own_rules: tuple[OwnRule, ...] = ()
 
     def close(self) -> None:
         """Let go of the sealed copy; the process that runs it keeps its own hold."""
@@ -192,6 +196,7 @@ def _installed(receipt: Receipt) -> Program:
         provider=receipt.manifest.provider,
         arguments=arguments,
         binary=Path(arguments[0]),
-        manifest=receipt.manifest,
+        manifest=receipt.grant.granted,
+        own_rules=receipt.grant.own,
         state_owner=receipt.state_owner,
     )
