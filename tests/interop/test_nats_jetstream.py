@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.go, pytest.mark.timeout(400)]
 PLUGIN = "aperio/nats-jetstream"
 PATIENCE_S = 60.0
+# sha256 of the product's delivery keys, by an independent program.
+DELIVERY_KEYS = [
+    "541b84cbf9ef1139165999ebec44eb813d1d0468e9a23be37e663a0055e7eecf",
+    "7b6349ce1941c76dcfdeb84a941f5166fb86dce4fb2873ed3d37c5a94f1dd8c5",
+    "bd0fe02488bc53e9f1cd453eda46d247da262d10a584e2a65bea4173c90fe6b2",
+    "4f5377f14cc0e307b1b006f79ea1534193c8ca586dbe457795da3e8827cf628a",
+    "746847c4ead0e7c1e6ad583a104a1895b08fdefb6686e8567eeeed6b8676cc17",
+]
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +96,13 @@ def envelope(number: int, **changes: object) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def finding(number: int, status: str) -> dict[str, Any]:
-    record = {
-        "findingId": "fnd_1", "ruleId": "box.public_link", "provider": "BOX", "status": status,
+def by_server(kind: str, **record: object) -> dict[str, Any]:
+    """An envelope as the product's server hands it over: eight keys, no id."""
+    return {
+        "schema_version": f"aperio.{kind}.v1", "source": "aperio", "producer": "aperio.sspm",
+        "destination_id": "siem_1", "organization_id": "org_1", "kind": kind,
+        "occurred_at": "2026-01-05T09:00:00Z", "record": record,
     }  # fmt: skip
-    version = "aperio.finding.v1"
-    return envelope(number, schema_version=version, kind="finding", record=record)
 
 
 def lines(*envelopes: dict[str, Any]) -> str:
@@ -158,16 +167,41 @@ def test_what_a_connector_reads_reaches_the_stream_once(
     assert json.loads(events[7].payload)["record"] == {"number": 7, "text": "Grüße\n\u2028"}
 
 
-def test_repeats_are_published_once_and_each_status_of_a_finding_too(
+def test_repeats_are_published_once(
     operator: Operator, server: NatsServer, message_type: Any
 ) -> None:
     server.make_stream()
-    given = lines(envelope(1), envelope(2), finding(3, "OPEN"), finding(4, "RESOLVED"))
+    given = lines(envelope(1), envelope(2))
     for _ in range(2):
-        assert deliver(operator, server, given + given)["data"]["accepted"] == 8
-    events = [message_type.FromString(stored.data) for stored in server.stored()]
-    assert [event.attributes["status"] for event in events[2:]] == ["OPEN", "RESOLVED"]
-    assert len(events) == 4
+        assert deliver(operator, server, given + given)["data"]["accepted"] == 4
+    ids = [message_type.FromString(stored.data).id for stored in server.stored()]
+    assert ids == [digest(1), digest(2)]
+
+
+def test_what_the_server_hands_over_is_published_once_for_each_delivery_key(
+    operator: Operator, server: NatsServer, message_type: Any
+) -> None:
+    server.make_stream()
+    opened = {"findingId": "fnd_1", "sourceEventId": "evt_1", "status": "OPEN"}
+    given = [
+        by_server("finding", **opened),
+        by_server("finding", **opened | {"status": "RESOLVED"}),
+        by_server("finding", **opened | {"sourceEventId": "evt_2"}),
+        by_server("event", id="src_1", eventType="MFA_DISABLED", provider="SLACK"),
+        by_server("audit_log", id="log_1"),
+    ]
+    who = ("--org", "org_1", "--integration", "siem_1")
+    for _ in range(2):
+        assert deliver(operator, server, lines(*given), *who)["data"]["accepted"] == 5
+    stored = server.stored()
+    assert [each.headers["Nats-Msg-Id"] for each in stored] == DELIVERY_KEYS
+    events = [message_type.FromString(each.data) for each in stored]
+    assert [event.id for event in events] == DELIVERY_KEYS
+    assert [event.payload.decode() + "\n" for event in events] == list(map(lines, given))
+    assert {event.tenant_id for event in events} == {"org_1"}
+    assert [event.kind for event in events] == [
+        *["aperio.finding"] * 3, "aperio.event.slack.mfa_disabled", "aperio.audit_log",
+    ]  # fmt: skip
 
 
 def test_what_is_too_large_is_rejected_alone_and_kept(
