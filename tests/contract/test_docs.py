@@ -231,7 +231,7 @@ def codes_of_go_hosts() -> set[str]:
 
 def test_codes_of_go_hosts_are_those_of_the_catalogue_and_a_few_on_their_page() -> None:
     own = {"verdict-missing", "verdict-mismatch", "verdict-stale", "receipt-changed"}
-    own |= {"envelope-foreign"}
+    own |= {"organization-foreign"}
     assert codes_of_go_hosts() - catalogue().keys() == own
     page = DOCS / "how-to" / "load-plugins-in-a-go-server.md"
     assert own <= set(_SPAN.findall(prose(page)))

@@ -197,7 +197,7 @@ func (g *guard) refuseForeign(delivery *pb.DeliverRequest) error {
 		}
 		if err != nil || own == "" {
 			return &Refusal{
-				Code: CodeForeignEnvelope,
+				Code: CodeForeignOrganization,
 				What: fmt.Sprintf("nothing was delivered to `%s`: the envelope %q is not of the call's"+
 					" organization", g.receipt.ID, each.GetId()),
 				Why:  fmt.Sprintf("organization_id: %v", err),

@@ -10,8 +10,8 @@ const (
 	CodeVerdictStale = "verdict-stale"
 	// CodeReceiptChanged: the version was installed anew, or removed, since its receipt was read.
 	CodeReceiptChanged = "receipt-changed"
-	// CodeForeignEnvelope: an envelope is another organization's, or nobody's.
-	CodeForeignEnvelope = "envelope-foreign"
+	// CodeForeignOrganization: an envelope is another organization's, or nobody's.
+	CodeForeignOrganization = "organization-foreign"
 )
 
 // Codes of a Refusal that `aperio plugin run` has as well; docs/reference/errors.md says what each of
