@@ -7,7 +7,8 @@ that does not know one says so, and keeps the rest of the answer.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.errors import AperioError
 from aperio_cli.text import one_line
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from aperio_cli.errors.running import PluginContractBroken
+
+_INNER_CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def word(enum: Any, number: int) -> str:
@@ -28,7 +31,8 @@ def word(enum: Any, number: int) -> str:
     value = enum.DESCRIPTOR.values_by_number.get(number)
     if value is None:
         return f"unknown_{number}"
-    return str(value.name).removeprefix(f"{enum.DESCRIPTOR.name.upper()}_").lower()
+    prefix = _INNER_CAPITAL.sub("_", enum.DESCRIPTOR.name).upper()
+    return str(value.name).removeprefix(f"{prefix}_").lower()
 
 
 def is_known(enum: Any, number: int) -> bool:

@@ -36,7 +36,7 @@ func (*JSONLFile) Capabilities() destination.Capabilities {
 		Provider:    "JSONL_FILE",
 		Name:        "JSON Lines file",
 		Description: "Appends envelopes to a file in a folder, one JSON object a line.",
-		Category:    "file",
+		Category:    "Generic",
 		Streams: []destination.Stream{
 			destination.Finding, destination.Event, destination.AuditLog,
 		},

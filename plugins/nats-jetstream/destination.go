@@ -19,7 +19,7 @@ func (*NATSJetStream) Capabilities() destination.Capabilities {
 		Provider:    "NATS_JETSTREAM",
 		Name:        "NATS JetStream",
 		Description: "Publishes envelopes on a stream of NATS JetStream, as Aperio's server has events on its bus.",
-		Category:    "bus",
+		Category:    "Generic",
 		Vendor:      "NATS",
 		DocsURL:     "https://docs.nats.io/nats-concepts/jetstream",
 		Streams: []destination.Stream{

@@ -348,6 +348,15 @@ RUNS: dict[str, Schema] = {
         ok=FLAG, account={"type": "object"}, diagnostics=any_number_of(DIAGNOSTIC),
         retry_after_s=maybe(NUMBER),
     ),
+    "catalog": exactly(
+        definition=exactly(
+            provider=WORD, name=WORD, category=TEXT, availability=WORD, description=TEXT,
+            readScopes=any_number_of(WORD), remediationScopes=any_number_of(WORD),
+            remediationActions=any_number_of(ANY), findingChecks=any_number_of(ANY), docsUrl=TEXT,
+            fields=any_number_of(ANY),
+        ),
+        becomes=any_number_of(exactly(path=WORD, declared=TEXT, shown=TEXT)),
+    ),
     "remediation capabilities": exactly(**DECLARED, remediation=exactly(actions=some(ACTION))),
     "destination capabilities": exactly(
         **DECLARED,
@@ -521,6 +530,7 @@ def play_operator(root: Path, play: Any) -> None:
     with HelloApi(3) as api:
         access = ("--set", f"base_url={api.url}", "--set", f"api_key={KEY}")
         play("schema", *run, "acme/hello-connector", "schema")
+        play("catalog", *run, "acme/hello-connector", "schema", "--catalog")
         play("test", *run, "acme/hello-connector", "test", *access)
         play("sync", *run, "acme/hello-connector", "sync", *access)
         play("sync refused", *run, "acme/hello-connector", "sync", status=2)

@@ -111,6 +111,9 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
     approve: Annotated[bool, option("--approve", help="execute: consent to it.")] = False,
     approval: Approval = "",
     approval_sha256: ApprovalHash = "",
+    catalog: Annotated[
+        bool, option("--catalog", help="schema, capabilities: as Aperio's catalogue has it.")
+    ] = False,
     debug: _Debug = False,
 ) -> Report | None:
     """Run an installed plugin, or a project's folder, for one operation.
@@ -121,7 +124,7 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
     letter: told, counted, and left behind. `deliver` reads such lines on stdin.
     """
     from aperio_cli.commands.plugin.forwarding import Delivery
-    from aperio_cli.commands.plugin.running import run
+    from aperio_cli.commands.plugin.running import Manner, run
     from aperio_cli.commands.plugin.settings import read_settings
     from aperio_cli.running.operations import Execute, RunRequest
 
@@ -146,4 +149,5 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
         ),
     )
     delivery = Delivery(to, to_set or (), to_config, retry_for, rejects)
-    return run(context, target, request, delivery, is_debug=debug)
+    manner = Manner(is_debug=debug, is_catalog=catalog)
+    return run(context, target, request, delivery, manner)

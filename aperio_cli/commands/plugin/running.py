@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli.commands.common import Exit
@@ -16,10 +16,11 @@ from aperio_cli.commands.plugin.delivering import stdin_envelopes
 from aperio_cli.commands.plugin.forwarding import Delivery, forward, require_all_accepted
 from aperio_cli.errors import NOT_DONE, PLUGIN_FAILED, AperioError
 from aperio_cli.errors.running import PluginContractBroken
-from aperio_cli.errors.usage import Interrupted
+from aperio_cli.errors.usage import Interrupted, UsageError
 from aperio_cli.host.answers import understood
 from aperio_cli.host.calls.sync import SyncSummary, WriterSink
 from aperio_cli.models.artifact import DevelopmentBuild
+from aperio_cli.models.protocol import DECLARING
 from aperio_cli.running import Listener, clear_target, find_target
 from aperio_cli.running.delivering import Deliveries, DeliveryRepeated
 from aperio_cli.running.operations import (
@@ -41,13 +42,25 @@ if TYPE_CHECKING:
     from aperio_cli.verifying.clearing import Cleared
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a plugin is run, and what came of it shown.
+
+    Attributes:
+        is_debug: keep it running for other hosts instead.
+        is_catalog: show what it declares as the product's catalogue has it.
+    """
+
+    is_debug: bool = False
+    is_catalog: bool = False
+
+
 def run(
     context: Context,
     named: str,
     request: RunRequest,
     delivery: Delivery | None = None,
-    *,
-    is_debug: bool = False,
+    manner: Manner | None = None,
 ) -> Report | None:
     """Do the operation; None when everything was said in lines already.
 
@@ -56,7 +69,7 @@ def run(
         named: the target, as it was typed.
         request: what to do.
         delivery: where events go, and how; None: nothing is said about it.
-        is_debug: keep it running for other hosts instead.
+        manner: how; None: for people, once.
 
     Raises:
         AperioError: the target, the start, the settings or the plugin failed.
@@ -66,11 +79,17 @@ def run(
     target = find_target(collaborators, named, organization=request.organization)
     showing.tell_left_out(context.output, target)
     cleared = clear_target(collaborators, target, request.organization)
-    if is_debug:
+    manner = manner or Manner()
+    if manner.is_debug:
         is_development = isinstance(target, DevelopmentBuild)
         check_debug(context, named, request.operation, is_development=is_development)
         return on_loop(_debug(context, cleared))
     operation = choose_operation(target, request)
+    if manner.is_catalog and operation not in DECLARING:
+        raise UsageError(
+            f"`{named}` was not run: `--catalog` shows what a plugin declares",
+            why=f"`{operation}` declares nothing; expected {' or '.join(sorted(DECLARING))}",
+        )
     delivery = delivery or Delivery()
     delivery.check(operation)
     accept = WriterSink(lambda data: context.output.lines([data]))
@@ -85,6 +104,8 @@ def run(
         asked = delivery.of_deliver(asked)
         outcome = on_loop(run_operation(collaborators, cleared, asked, listener))
         with understood(functools.partial(_broken, named), operation):
+            if manner.is_catalog and isinstance(outcome, Answered):
+                return showing.catalogue(outcome.message)
             return _shown(context, outcome)
 
 

@@ -5,10 +5,12 @@ A plugin's words are outside text: `Report` texts go through `clean`, data throu
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli.errors import DONE, PLUGIN_FAILED, UNAVAILABLE
 from aperio_cli.host.answers import is_known, word
+from aperio_cli.host.catalogue import define
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.output import Report, pairs, table
@@ -86,6 +88,24 @@ def declaration(answer: Any) -> Report:
         *_offered(answer),
     ]
     return Report(plain(answer), "\n\n".join(parts))
+
+
+def catalogue(answer: Any) -> Report:
+    """Return what a plugin declares as the product's catalogue has it, as JSON for people, too."""
+    defined = define(answer)
+    text = json.dumps(defined.document, ensure_ascii=False, indent=2)
+    notes = [
+        f"{one_line(each.path)}: {one_line(each.declared) or 'empty'} becomes {each.shown}"
+        for each in defined.becomes
+    ]
+    data = {
+        "definition": defined.document,
+        "becomes": [
+            {"path": each.path, "declared": each.declared, "shown": each.shown}
+            for each in defined.becomes
+        ],
+    }
+    return Report(data, text, tuple(notes))
 
 
 def _told(answer: Any) -> Iterator[tuple[str, str]]:

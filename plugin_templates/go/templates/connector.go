@@ -35,7 +35,7 @@ func (*{{ cookiecutter.class_name }}) Schema() connector.Schema {
 		Provider:    "{{ cookiecutter.provider }}",
 		Name:        "{{ cookiecutter.title }}",
 		Description: "Audit events from {{ cookiecutter.title }}",
-		Category:    "other",
+		Category:    "Productivity",
 		Auth:        aperio.APIKey{Field: "api_key"},
 		Fields: []aperio.Field{
 			{

@@ -36,7 +36,7 @@ func (*{{ cookiecutter.class_name }}) Capabilities() destination.Capabilities {
 		Provider:          "{{ cookiecutter.provider }}",
 		Name:              "{{ cookiecutter.title }}",
 		Description:       "Hands findings and events to {{ cookiecutter.title }}",
-		Category:          "siem",
+		Category:          "Generic",
 		Streams:           []destination.Stream{destination.Finding, destination.Event},
 		MaxBatchEnvelopes: maxBatchEnvelopes,
 		Auth:              aperio.APIKey{Field: "api_key"},

@@ -22,7 +22,7 @@ SCHEMA = connector.Schema(
     provider="{{ cookiecutter.provider }}",
     name="{{ cookiecutter.title }}",
     description="Audit events from {{ cookiecutter.title }}",
-    category="other",
+    category="Productivity",
     auth=connector.ApiKey("api_key"),
     fields=(
         connector.Field(

@@ -110,7 +110,7 @@ class BoxConnector(connector.Connector):
         return connector.Schema(
             provider="BOX",
             name="Box",
-            category="collaboration",
+            category="Productivity",
             availability=connector.Availability.PREVIEW,
             description="Audit events of a Box enterprise: sharing, logins, roles, downloads.",
             docs_url="https://developer.box.com/guides/events/enterprise-events/for-enterprise",

@@ -209,7 +209,8 @@ type Schema struct {
 	Fields []aperio.Field
 	// Auth says how the service authenticates its callers; nil: it does not.
 	Auth aperio.Auth
-	// Category is such as `collaboration`.
+	// Category: the catalogue groups by Identity, Productivity, Source Control and Messaging, and shows
+	// another as it is.
 	Category string
 	// Availability says how far the connector is developed.
 	Availability Availability

@@ -45,7 +45,8 @@ type Capabilities struct {
 	Auth aperio.Auth
 	// Vendor is who makes the service.
 	Vendor string
-	// Category is such as `siem`.
+	// Category: the catalogue groups by Cloud SIEM, Hosted Search, Observability, Graph and Generic, and
+	// shows another as it is.
 	Category string
 	// MaxBatchEnvelopes is the most envelopes in one Deliver; 0: 256.
 	MaxBatchEnvelopes uint32

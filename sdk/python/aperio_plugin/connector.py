@@ -280,7 +280,8 @@ class Schema:
         name: what people call the service.
         fields: the settings.
         auth: how the service authenticates its callers.
-        category: such as `collaboration`.
+        category: the catalogue groups by Identity, Productivity, Source Control and Messaging, and
+            shows another as it is.
         availability: how far the connector is developed.
         description: one paragraph.
         docs_url: where an operator reads on.

@@ -66,7 +66,8 @@ class Capabilities:
         fields: the settings.
         auth: how the service authenticates its callers.
         vendor: who makes the service.
-        category: such as `siem`.
+        category: the catalogue groups by Cloud SIEM, Hosted Search, Observability, Graph and
+            Generic, and shows another as it is.
         max_batch_envelopes: most envelopes in one `deliver`; 0: 256.
         description: one paragraph.
         docs_url: where an operator reads on.
