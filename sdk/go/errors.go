@@ -74,6 +74,9 @@ type Error struct {
 	Attribute Path
 	// RetryAfter: the service asks not to be called again before; 0: it does not say.
 	RetryAfter time.Duration
+	// HTTPStatus is what the service answered with, where package rest gives the error; 0: it did
+	// not answer, or asks to wait. The host is not told.
+	HTTPStatus int
 	// Err is what led to it, for errors.Is and errors.As; the host is not told.
 	Err error
 }

@@ -65,6 +65,9 @@ def _outbound(text: str, number: int) -> Outbound | None:
         raise ValueError(f"expected a `kind` that is one of {', '.join(KINDS)}")
     identity = _id_of(_only(found, "id")) if any(each.key == "id" for each in found) else ""
     organization_id = _only(found, "organization_id")
+    if sum(each.key.lower() == organization_id.key for each in found) != 1:
+        # There are readers, Go's among them, to whom these are one key.
+        raise ValueError("expected `organization_id` once, in small letters and capitals")
     if not organization_id.text.startswith('"') or not organization_id.value:
         raise ValueError("expected an `organization_id` that is text")
     if not _only(found, "record").text.startswith("{"):  # the delivery key is made of it

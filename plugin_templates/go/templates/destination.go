@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	aperio "{{ cookiecutter.sdk_module }}"
 	"{{ cookiecutter.sdk_module }}/destination"
@@ -50,6 +50,15 @@ func (*{{ cookiecutter.class_name }}) Capabilities() destination.Capabilities {
 				Required: true, Secret: true,
 				Helper: "An administrator creates one under Settings, Intake keys.",
 			},
+			{
+				Key: "signing_secret", Label: "Signing secret", Type: aperio.Password, Secret: true,
+				Helper: "With one, each request carries an HMAC-SHA256 of its body.",
+			},
+			{
+				Key: "allow_private", Label: "Allow addresses of private networks",
+				Type: aperio.Boolean, Default: false,
+				Helper: "For a service that only your own network reaches.",
+			},
 		},
 	}
 }
@@ -58,27 +67,48 @@ func (*{{ cookiecutter.class_name }}) Capabilities() destination.Capabilities {
 func (*{{ cookiecutter.class_name }}) Deliver(
 	ctx context.Context, request *destination.DeliverRequest,
 ) ([]destination.Result, error) {
-	reasons, err := post(ctx, request)
-	var limited *aperio.Error
-	isLimited := errors.As(err, &limited) && errors.Is(err, aperio.RateLimited)
-	if err != nil && !isLimited {
+	if err := requirePublic(request.Config); err != nil {
 		return nil, err
 	}
-	results := make([]destination.Result, 0, len(request.Envelopes))
-	for _, envelope := range request.Envelopes {
-		reason, refused := reasons[envelope.ID]
-		switch {
-		case isLimited:
-			why := aperio.Diagnostic{Summary: limited.Summary}
-			results = append(results, destination.Retry(envelope, why, limited.RetryAfter))
-		case refused:
-			why := aperio.Diagnostic{Summary: reason}
-			results = append(results, destination.Rejected(envelope, why))
-		default:
-			results = append(results, destination.Accepted(envelope))
-		}
+	api, err := service(request.Invocation)
+	if err != nil {
+		return nil, err
 	}
-	return results, nil
+	secret, err := request.Config.TextOr("signing_secret", "")
+	if err != nil {
+		return nil, err
+	}
+	send := func(envelopes []destination.Envelope) ([]destination.Result, error) {
+		reasons, err := post(ctx, api, secret, envelopes)
+		if err != nil {
+			return nil, err
+		}
+		results := make([]destination.Result, len(envelopes))
+		for index, envelope := range envelopes {
+			if reason, refused := reasons[envelope.ID]; refused {
+				results[index] = destination.Rejected(envelope, aperio.Diagnostic{Summary: reason})
+			} else {
+				results[index] = destination.Accepted(envelope)
+			}
+		}
+		return results, nil
+	}
+	// What the service answers to a request becomes the result of each envelope in it.
+	return destination.HandOver(request.Envelopes, send)
+}
+
+// requirePublic refuses private networks, unless the operator allows them. Plain http may lead to
+// this machine only, for a stub of the service.
+func requirePublic(config aperio.Config) error {
+	address, err := config.TextOr("base_url", defaultBaseURL)
+	if err != nil {
+		return err
+	}
+	isAllowed, err := config.FlagOr("allow_private", false)
+	if err != nil || isAllowed || strings.HasPrefix(address, "http:") {
+		return err
+	}
+	return rest.RequirePublic(address, "base_url")
 }
 
 // bodyOf gives what the service gets: the bytes of each envelope, beside what tells it from a repeat.
@@ -95,17 +125,19 @@ func bodyOf(envelopes []destination.Envelope) ([]byte, error) {
 }
 
 // post gives which envelopes the service will never take, and why, by their ids.
-func post(ctx context.Context, request *destination.DeliverRequest) (map[string]string, error) {
-	body, err := bodyOf(request.Envelopes)
+func post(
+	ctx context.Context, api *rest.Service, secret string, envelopes []destination.Envelope,
+) (map[string]string, error) {
+	body, err := bodyOf(envelopes)
 	if err != nil {
 		return nil, err
 	}
-	api, err := service(request.Invocation)
-	if err != nil {
-		return nil, err
+	header := contentType.Clone()
+	if secret != "" {
+		header.Set(destination.SignatureHeader, destination.SignHMAC(body, secret))
 	}
 	// The host waits, envelope by envelope, when the service asks for it.
-	reply, err := api.PostOnce(ctx, "/v1/intake", body, contentType)
+	reply, err := api.PostOnce(ctx, "/v1/intake", body, header)
 	if err != nil {
 		return nil, err
 	}

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -17,14 +22,19 @@ import (
 
 // One line per scenario, against a fake of the service on this machine; no host, no network.
 
-const madeUpKey = "made-up-key"
+const (
+	madeUpKey    = "made-up-key"
+	madeUpSecret = "made-up-secret"
+)
 
-// fakeService has what it took by id, what it refuses, and an answer that it gives once before
-// anything else.
+// fakeService has what it took by id, what it refuses, an answer that it gives once before anything
+// else, and what makes it refuse a whole request. It checks signatures, where there is one.
 type fakeService struct {
 	taken   map[string]string
 	refused map[string]string
 	first   http.HandlerFunc
+	poison  string
+	signed  int
 }
 
 func (f *fakeService) ServeHTTP(reply http.ResponseWriter, request *http.Request) {
@@ -37,11 +47,25 @@ func (f *fakeService) ServeHTTP(reply http.ResponseWriter, request *http.Request
 		reply.WriteHeader(http.StatusUnauthorized)
 		return
 	}
+	body, _ := io.ReadAll(request.Body)
+	if signature := request.Header.Get("x-aperio-signature"); signature != "" {
+		expected := hmac.New(sha256.New, []byte(madeUpSecret))
+		expected.Write(body)
+		if signature != hex.EncodeToString(expected.Sum(nil)) {
+			reply.WriteHeader(http.StatusForbidden)
+			return
+		}
+		f.signed++
+	}
+	if f.poison != "" && bytes.Contains(body, []byte(f.poison)) {
+		reply.WriteHeader(http.StatusBadRequest)
+		return
+	}
 	var items []struct {
 		ID       string          `json:"id"`
 		Envelope json.RawMessage `json:"envelope"`
 	}
-	_ = json.NewDecoder(request.Body).Decode(&items)
+	_ = json.Unmarshal(body, &items)
 	rejected := []map[string]string{}
 	for _, item := range items {
 		if reason := f.refused[item.ID]; reason != "" {
@@ -79,16 +103,20 @@ func deliver(
 			JSON: json.RawMessage(textOf(number)),
 		}
 	}
-	return handOver(t, service, key, envelopes...)
+	return handOver(t, service, map[string]any{"api_key": key}, envelopes...)
 }
 
+// handOver hands over envelopes with these settings; the address is the service's unless they say
+// another.
 func handOver(
-	t *testing.T, service http.Handler, key string, envelopes ...destination.Envelope,
+	t *testing.T, service http.Handler, config map[string]any, envelopes ...destination.Envelope,
 ) ([]destination.Result, error) {
 	t.Helper()
 	server := httptest.NewServer(service)
 	t.Cleanup(server.Close)
-	config := map[string]any{"base_url": server.URL, "api_key": key}
+	if config["base_url"] == nil {
+		config["base_url"] = server.URL
+	}
 	plugin := &{{ cookiecutter.class_name }}{}
 	return plugintest.New(t, plugin, plugintest.Options{Config: config}).Deliver(envelopes...)
 }
@@ -117,7 +145,7 @@ func TestDeliverPassesTheProductsEnvelopesOnAsTheyAre(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		results, err := handOver(t, service, madeUpKey, destination.Envelope{
+		results, err := handOver(t, service, map[string]any{"api_key": madeUpKey}, destination.Envelope{
 			ID: id, Stream: destination.Finding, JSON: json.RawMessage(text),
 		})
 		if err != nil || results[0].Status != destination.StatusAccepted || service.taken[id] != text {
@@ -149,23 +177,69 @@ func TestDeliverAnswersForEachEnvelope(t *testing.T) {
 	}
 }
 
-func TestDeliverAsksToTryAgainWhenTheServiceDoes(t *testing.T) {
-	service := fake()
-	service.first = func(reply http.ResponseWriter, _ *http.Request) {
-		reply.Header().Set("Retry-After", "600")
-		reply.WriteHeader(http.StatusTooManyRequests)
+func TestDeliverSignsRequestsWithTheSecret(t *testing.T) {
+	envelope := destination.Envelope{ID: "e1", Stream: destination.Event, JSON: []byte(textOf(1))}
+	for secret, signed := range map[string]int{"": 0, madeUpSecret: 1, "another": 0} {
+		service := fake()
+		config := map[string]any{"api_key": madeUpKey, "signing_secret": secret}
+		_, err := handOver(t, service, config, envelope)
+		if service.signed != signed || errors.Is(err, aperio.PermissionDenied) != (secret == "another") {
+			t.Errorf("with %q: %d requests are signed, %v", secret, service.signed, err)
+		}
 	}
-	results, err := deliver(t, service, madeUpKey, 1, 2)
+}
+
+func TestDeliverRejectsWhatTheServiceNeverTakesAndNothingBesideIt(t *testing.T) {
+	service := fake()
+	service.poison = `"id":"e3"`
+	results, err := deliver(t, service, madeUpKey, 1, 2, 3, 4)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, result := range results {
-		if result.Status != destination.StatusRetry || result.RetryAfter != 10*time.Minute {
+	for index, result := range results {
+		if isRejected := result.Status == destination.StatusRejected; isRejected != (index == 2) {
 			t.Errorf("got %+v", result)
 		}
 	}
-	if len(service.taken) != 0 {
+	if len(service.taken) != 3 {
 		t.Errorf("the service has %v", service.taken)
+	}
+}
+
+func TestDeliverLeadsToNoPrivateNetworkUnlessItMay(t *testing.T) {
+	for _, address := range []string{"https://127.0.0.1:1", "HTTPS://localhost:1"} {
+		for isAllowed, cause := range map[bool]aperio.Cause{
+			false: aperio.InvalidConfig, true: aperio.Unavailable,
+		} {
+			_, err := handOver(t, fake(), map[string]any{
+				"api_key": madeUpKey, "base_url": address, "allow_private": isAllowed,
+			}, destination.Envelope{ID: "e1", Stream: destination.Event, JSON: []byte(textOf(1))})
+			if !errors.Is(err, cause) {
+				t.Errorf("%s, %t: got %v", address, isAllowed, err)
+			}
+		}
+	}
+}
+
+func TestDeliverAsksToTryAgainWhenTheServiceDoes(t *testing.T) {
+	for _, status := range []int{302, 408, 429, 500, 502, 503} {
+		service := fake()
+		service.first = func(reply http.ResponseWriter, _ *http.Request) {
+			reply.Header().Set("Retry-After", "600")
+			reply.WriteHeader(status)
+		}
+		results, err := deliver(t, service, madeUpKey, 1, 2)
+		if err != nil || len(results) != 2 {
+			t.Fatalf("got %+v, %v", results, err)
+		}
+		for _, result := range results {
+			if result.Status != destination.StatusRetry || result.RetryAfter != 10*time.Minute {
+				t.Errorf("%d: got %+v", status, result)
+			}
+		}
+		if len(service.taken) != 0 {
+			t.Errorf("the service has %v", service.taken)
+		}
 	}
 }
 
@@ -182,9 +256,6 @@ func TestDeliverFails(t *testing.T) {
 		"on an empty reply":           {madeUpKey, says("{}"), aperio.Unavailable},
 		"on a reply that is a list":   {madeUpKey, says("[]"), aperio.Unavailable},
 		"on a reply that is not JSON": {madeUpKey, says("taken"), aperio.Unavailable},
-		"on a redirect": {
-			madeUpKey, http.RedirectHandler("/", http.StatusFound).ServeHTTP, aperio.Unavailable,
-		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

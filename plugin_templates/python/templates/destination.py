@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aperio_plugin import destination, errors, rest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 DEFAULT_BASE_URL = "https://intake.example.com"
 MAX_BATCH_ENVELOPES = 200
@@ -42,6 +42,20 @@ CAPABILITIES = destination.Capabilities(
             secret=True,
             helper="An administrator creates one under Settings, Intake keys.",
         ),
+        destination.Field(
+            key="signing_secret",
+            label="Signing secret",
+            type=destination.FieldType.PASSWORD,
+            secret=True,
+            helper="With one, each request carries an HMAC-SHA256 of its body.",
+        ),
+        destination.Field(
+            key="allow_private",
+            label="Allow addresses of private networks",
+            type=destination.FieldType.BOOLEAN,
+            default=False,
+            helper="For a service that only your own network reaches.",
+        ),
     ),
 )
 
@@ -55,22 +69,24 @@ class {{ cookiecutter.class_name }}(destination.Destination):
 
     def deliver(
         self, context: destination.Context, envelopes: Sequence[destination.Envelope]
-    ) -> list[destination.DeliveryResult]:
+    ) -> Iterator[destination.DeliveryResult]:
         """Post the envelopes as they are, and answer for each one."""
-        body = b"[%b]" % b",".join(map(item_of, envelopes))
-        try:
-            reasons = read_rejected(service(context).post("/v1/intake", body).object())
-        except errors.RateLimited as limited:
+        api, secret = service(context), context.config.text("signing_secret", "")
+
+        def send(batch: Sequence[destination.Envelope]) -> list[destination.DeliveryResult]:
+            body = b"[%b]" % b",".join(map(item_of, batch))
+            signature = {destination.SIGNATURE_HEADER: destination.sign_hmac(body, secret)}
+            reply = api.post("/v1/intake", body, headers=signature if secret else None)
+            reasons = read_rejected(reply.object())
             return [
-                destination.retry(envelope, limited.summary, after_s=limited.retry_after_s)
-                for envelope in envelopes
+                destination.rejected(envelope, reasons[envelope.id])
+                if envelope.id in reasons
+                else destination.accepted(envelope)
+                for envelope in batch
             ]
-        return [
-            destination.rejected(envelope, reasons[envelope.id])
-            if envelope.id in reasons
-            else destination.accepted(envelope)
-            for envelope in envelopes
-        ]
+
+        # What the service answers to a request becomes the result of each envelope in it.
+        return destination.hand_over(envelopes, send)
 
 
 def item_of(envelope: destination.Envelope) -> bytes:
@@ -88,9 +104,13 @@ def read_rejected(answer: dict[str, Any]) -> dict[str, str]:
 
 def service(context: destination.Context) -> rest.Service:
     """Give the service at the configured address, with the configured key."""
+    address = context.config.text("base_url", DEFAULT_BASE_URL)
+    # Plain http may lead to this machine only, for a stub of the service.
+    if not (address.startswith("http:") or context.config.flag("allow_private", default=False)):
+        rest.require_public(address)
     return rest.Service(
         context,
-        context.config.text("base_url", DEFAULT_BASE_URL),
+        address,
         headers={
             "Authorization": f"Bearer {context.config.text('api_key')}",
             "Content-Type": "application/json",

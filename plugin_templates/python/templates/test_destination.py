@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import re
 import threading
@@ -18,8 +20,10 @@ from destination import {{ cookiecutter.class_name }}
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from email.message import Message
 
 KEY = "made-up-key"
+SIGNING_KEY = "made-up-signing-key"
 ITEM = re.compile(rb'{"id":"(\w+)","envelope":({.*?})}(?=[,\]])')
 OPEN = (  # as Aperio's server delivers a finding: without an id
     b'{"schema_version":"aperio.finding.v1","source":"aperio","producer":"aperio.sspm",'
@@ -34,20 +38,29 @@ RESOLVED = OPEN.replace(b"OPEN", b"RESOLVED")
 class FakeService:
     """The intake: what it has, what it refuses, and answers that it gives before anything else.
 
-    It drops an item whose id it has, as services do.
+    It drops an item whose id it has, as services do; refuses a body with poison in it; and checks
+    the signature, where there is one.
     """
 
     taken: dict[str, bytes] = field(default_factory=dict)
     refused: dict[bytes, str] = field(default_factory=dict)
+    poison: bytes = b"\0"
+    signed: int = 0
     first_answers: list[tuple[int, dict[str, str], Any]] = field(default_factory=list)
     url: str = ""
 
-    def answer(self, key: str | None, body: bytes) -> tuple[int, dict[str, str], Any]:
+    def answer(self, headers: Message, body: bytes) -> tuple[int, dict[str, str], Any]:
         """Give status, headers and body for a request."""
         if self.first_answers:
             return self.first_answers.pop(0)
-        if key != f"Bearer {KEY}":
+        if headers["Authorization"] != f"Bearer {KEY}":
             return 401, {}, {}
+        signature = hmac.new(SIGNING_KEY.encode(), body, hashlib.sha256).hexdigest()
+        if headers["x-aperio-signature"] not in {None, signature}:
+            return 403, {}, {}
+        if self.poison in body:
+            return 400, {}, {}
+        self.signed += headers["x-aperio-signature"] is not None
         rejected = []
         for identity, envelope in ITEM.findall(body):
             if reason := self.refused.get(envelope):
@@ -64,7 +77,7 @@ def service() -> Iterator[FakeService]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            status, headers, answer = fake.answer(self.headers["Authorization"], body)
+            status, headers, answer = fake.answer(self.headers, body)
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -88,8 +101,13 @@ def envelope(number: int) -> bytes:
     return b'{"id":"e%d","kind":"event","record":{"number":%d}}' % (number, number)
 
 
-def deliver(service: FakeService, *envelopes: int | bytes, key: str = KEY) -> list[DeliveryResult]:
-    settings = {"base_url": service.url, "api_key": key}
+def deliver(
+    service: FakeService,
+    *envelopes: int | bytes,
+    key: str = KEY,
+    more: dict[str, Any] | None = None,
+) -> list[DeliveryResult]:
+    settings = {"base_url": service.url, "api_key": key, **(more or {})}
     harness = Harness({{ cookiecutter.class_name }}(), config=settings)
     given = [envelope(each) if isinstance(each, int) else each for each in envelopes]
     return harness.deliver(given)
@@ -117,14 +135,43 @@ def test_deliver_answers_for_each_envelope(service: FakeService) -> None:
     assert two.diagnostic.summary == "too old"
 
 
+def test_deliver_signs_requests_with_the_secret(service: FakeService) -> None:
+    assert deliver(service, 1)[0].status is Status.ACCEPTED
+    assert service.signed == 0
+    assert deliver(service, 2, more={"signing_secret": SIGNING_KEY})[0].status is Status.ACCEPTED
+    assert service.signed == 1
+    with pytest.raises(errors.PermissionDenied):
+        deliver(service, 3, more={"signing_secret": "another"})
+
+
+def test_deliver_rejects_what_the_service_never_takes_and_nothing_beside_it(
+    service: FakeService,
+) -> None:
+    service.poison = b'"number":3'
+    results = deliver(service, 1, 2, 3, 4)
+    statuses = [result.status.value for result in results]
+    assert statuses == ["accepted", "accepted", "rejected", "accepted"]
+    assert list(service.taken.values()) == [envelope(1), envelope(2), envelope(4)]
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:1", "HTTPS://localhost:1"])
+def test_deliver_leads_to_no_private_network_unless_it_may(service: FakeService, url: str) -> None:
+    service.url = url
+    with pytest.raises(errors.InvalidConfig):
+        deliver(service, 1)
+    with pytest.raises(errors.Unavailable):
+        deliver(service, 1, more={"allow_private": True})
+
+
 def test_deliver_of_the_same_envelope_twice_is_accepted_twice(service: FakeService) -> None:
     deliver(service, 1)
     assert deliver(service, 1)[0].status is Status.ACCEPTED
     assert list(service.taken.values()) == [envelope(1)]
 
 
-def test_deliver_asks_to_try_again_when_the_service_does(service: FakeService) -> None:
-    service.first_answers = [(429, {"Retry-After": "600"}, {})]
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 302])
+def test_deliver_asks_to_try_again_when_the_service_does(service: FakeService, status: int) -> None:
+    service.first_answers = [(status, {"Retry-After": "600", "Location": service.url}, {})]
     results = deliver(service, 1, 2)
     assert [(result.status, result.retry_after_s) for result in results] == [
         (Status.RETRY, 600),
@@ -141,11 +188,5 @@ def test_deliver_fails_with_a_wrong_key(service: FakeService) -> None:
 @pytest.mark.parametrize("reply", [[], {}, {"rejected": 5}, {"rejected": [{"id": "x"}]}])
 def test_deliver_accepts_nothing_on_an_unclear_reply(service: FakeService, reply: Any) -> None:
     service.first_answers = [(200, {}, reply)]
-    with pytest.raises(errors.Unavailable):
-        deliver(service, 1)
-
-
-def test_deliver_refuses_a_redirect(service: FakeService) -> None:
-    service.first_answers = [(302, {"Location": "http://192.0.2.1/"}, {})]
     with pytest.raises(errors.Unavailable):
         deliver(service, 1)

@@ -212,6 +212,7 @@ func (s *Service) once(
 			err.Cause = aperio.ResultUnknown
 		}
 		if err != nil {
+			err.HTTPStatus = reply.StatusCode
 			return nil, nil, err
 		}
 		return nil, wait, nil

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	aperio "github.com/writer/aperio-plugin-go"
+	"github.com/writer/aperio-plugin-go/destination"
 	"github.com/writer/aperio-plugin-go/rest"
 )
 
@@ -223,5 +224,143 @@ func TestAHeaderThatCannotCarryItsValueDoesNotSayIt(t *testing.T) {
 		if !errors.Is(err, aperio.InvalidConfig) || strings.Contains(err.Error(), value) {
 			t.Errorf("%q: got %v", value, err)
 		}
+	}
+}
+
+func handedOver(
+	t *testing.T, service *rest.Service, ids ...string,
+) ([]destination.Result, error) {
+	t.Helper()
+	envelopes := make([]destination.Envelope, len(ids))
+	for index, id := range ids {
+		envelopes[index] = destination.Envelope{ID: id}
+	}
+	return destination.HandOver(envelopes, func(batch []destination.Envelope) ([]destination.Result, error) {
+		if _, err := service.PostOnce(t.Context(), "/in", nil, nil); err != nil {
+			return nil, err
+		}
+		results := make([]destination.Result, len(batch))
+		for index, envelope := range batch {
+			results[index] = destination.Accepted(envelope)
+		}
+		return results, nil
+	})
+}
+
+func TestWhatAServiceAnswersIsWhatBecomesOfTheEnvelope(t *testing.T) {
+	retryAfter := func(status, seconds string) string {
+		return answer(status, "", "Retry-After: "+seconds)
+	}
+	for given, want := range map[string]struct {
+		status destination.Status
+		wait   time.Duration
+	}{
+		answer("200 OK", "{}"):     {destination.StatusAccepted, 0},
+		answer("429 X", ""):        {destination.StatusRetry, time.Second},
+		retryAfter("429 X", "600"): {destination.StatusRetry, 10 * time.Minute},
+		retryAfter("503 X", "7"):   {destination.StatusRetry, 7 * time.Second},
+		answer("500 X", ""):        {destination.StatusRetry, 0},
+		retryAfter("502 X", "9"):   {destination.StatusRetry, 9 * time.Second},
+		answer("408 X", ""):        {destination.StatusRetry, 0},
+		answer("400 X", ""):        {destination.StatusRejected, 0},
+		answer("404 X", ""):        {destination.StatusRejected, 0},
+		retryAfter("422 X", "5"):   {destination.StatusRejected, 0},
+	} {
+		service, _ := served(t, nil, given)
+		got, err := handedOver(t, service, "a")
+		if err != nil || got[0].Status != want.status || got[0].RetryAfter != want.wait {
+			t.Errorf("%.20q: got %+v, %v", given, got, err)
+		}
+	}
+	for given, want := range map[string]aperio.Cause{
+		answer("401 X", ""): aperio.Unauthenticated, answer("403 X", ""): aperio.PermissionDenied,
+		"": aperio.Unavailable,
+	} {
+		service, _ := served(t, nil, given)
+		if got, err := handedOver(t, service, "a"); len(got) != 0 || !errors.Is(err, want) {
+			t.Errorf("%.20q: got %+v, %v", given, got, err)
+		}
+	}
+}
+
+func TestANameThatIsNotResolvedAndASilentServiceAreTriedAgain(t *testing.T) {
+	resolver := net.DefaultResolver
+	t.Cleanup(func() { net.DefaultResolver = resolver })
+	net.DefaultResolver = &net.Resolver{
+		PreferGo: true,
+		Dial: func(context.Context, string, string) (net.Conn, error) {
+			return nil, errors.New("no network")
+		},
+	}
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	for _, address := range []string{
+		"https://intake.example.com", "http://" + silent.Addr().String(),
+	} {
+		service, err := rest.New(rest.Options{BaseURL: address, Timeout: 50 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = handedOver(t, service, "a", "b")
+		got, about := destination.ResultOf(destination.Envelope{ID: "a"}, err)
+		if about != nil || got.Status != destination.StatusRetry {
+			t.Errorf("%s: got %+v, %v of %v", address, got, about, err)
+		}
+	}
+}
+
+func TestOneEnvelopeThatIsNeverTakenIsNotTheEndOfThoseBesideIt(t *testing.T) {
+	var envelopes []destination.Envelope
+	for _, id := range "abcdxfgh" {
+		envelopes = append(envelopes, destination.Envelope{ID: string(id)})
+	}
+	var sent []string
+	send := func(batch []destination.Envelope) ([]destination.Result, error) {
+		names, results := "", []destination.Result{}
+		for _, envelope := range batch {
+			names += envelope.ID
+			results = append(results, destination.Accepted(envelope))
+		}
+		sent = append(sent, names)
+		if strings.Contains(names, "x") {
+			return nil, &aperio.Error{Cause: aperio.Unavailable, Summary: "refused", HTTPStatus: 400}
+		}
+		return results, nil
+	}
+	results, err := destination.HandOver(envelopes, send)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for index, result := range results {
+		wanted := destination.StatusAccepted
+		if result.ID == "x" {
+			wanted = destination.StatusRejected
+		}
+		if result.ID != envelopes[index].ID || result.Status != wanted {
+			t.Errorf("got %+v", result)
+		}
+	}
+	if got := strings.Join(sent, " "); got != "abcdxfgh abcd xfgh xf x f gh" {
+		t.Errorf("sent %s", got)
+	}
+}
+
+func TestAnswersBeforeAServiceWentAwayCount(t *testing.T) {
+	results, err := destination.HandOver(
+		[]destination.Envelope{{ID: "a"}, {ID: "b"}},
+		func(batch []destination.Envelope) ([]destination.Result, error) {
+			switch {
+			case len(batch) > 1:
+				return nil, &aperio.Error{Cause: aperio.InvalidArgument, Summary: "too many"}
+			case batch[0].ID == "b":
+				return nil, &aperio.Error{Cause: aperio.Unavailable, Summary: "gone"}
+			}
+			return []destination.Result{destination.Accepted(batch[0])}, nil
+		})
+	if len(results) != 1 || results[0].ID != "a" || !errors.Is(err, aperio.Unavailable) {
+		t.Errorf("got %+v, %v", results, err)
 	}
 }

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import enum
+import hashlib
+import hmac
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aperio_plugin._delivery_keys import delivery_key
 from aperio_plugin.context import Config, Context, State, StoredValue, Token
 from aperio_plugin.declarations import ApiKey, Auth, Field, FieldType, Grant, NoAuth, OAuth2
-from aperio_plugin.errors import Diagnostic, Severity
+from aperio_plugin.errors import (
+    Diagnostic,
+    InvalidArgument,
+    PluginError,
+    RateLimited,
+    Severity,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from aperio_plugin._services import Service
 
 __all__ = [
+    "SIGNATURE_HEADER",
     "ApiKey",
     "Auth",
     "Capabilities",
@@ -41,10 +51,18 @@ __all__ = [
     "Token",
     "accepted",
     "delivery_key",
+    "hand_over",
     "rejected",
+    "result_of",
     "retry",
     "serve",
+    "sign_hmac",
 ]
+
+SIGNATURE_HEADER: Final = "x-aperio-signature"
+"""The header that carries the signature of a body, as `sign_hmac` makes it."""
+
+_TIMEOUT, _BAD, _SERVER_ERROR = 408, 400, 500
 
 
 class Stream(enum.Enum):
@@ -149,6 +167,70 @@ def retry(envelope: Envelope, summary: str = "", *, after_s: float | None = None
     """Give the result of an envelope that the service did not take now."""
     reason = Diagnostic(summary) if summary else None
     return DeliveryResult(envelope.id, Status.RETRY, reason, after_s)
+
+
+def result_of(envelope: Envelope, error: PluginError) -> DeliveryResult:
+    """Give the result for an envelope whose request failed, as `rest` says it.
+
+    Tried again, no sooner than the service asks: 429, 408, 5xx and redirects, a service that does
+    not answer in time or cannot be reached, a name that is not resolved. Rejected: every other 4xx
+    but 401 and 403, which are about the key and not about the envelope.
+
+    Raises:
+        PluginError: the error itself, when it is about the call: key, permission, a setting, the
+            end of the call, a bug.
+    """
+    is_permanent = isinstance(error, InvalidArgument) or (
+        _BAD <= (error.http_status or 0) < _SERVER_ERROR and error.http_status != _TIMEOUT
+    )
+    if not isinstance(error, RateLimited | Unavailable | InvalidArgument):
+        raise error
+    status = Status.REJECTED if is_permanent else Status.RETRY
+    wait_s = None if is_permanent else error.retry_after_s
+    return DeliveryResult(envelope.id, status, error.diagnostic, wait_s)
+
+
+def hand_over(
+    envelopes: Sequence[Envelope],
+    send: Callable[[Sequence[Envelope]], Iterable[DeliveryResult]],
+) -> Iterator[DeliveryResult]:
+    """Send envelopes together, and in halves where the service refuses the request for good.
+
+    So one envelope that the service never takes, or a request that is too long, is not the end of
+    those beside it. Give the iterator back from `deliver`.
+
+    Args:
+        envelopes: of the call.
+        send: sends some of them in one request; gives a result for each.
+
+    Raises:
+        PluginError: as `result_of`, or the service did not answer at all: the host is told, and
+            tries again.
+    """
+    left = [envelopes] if envelopes else []
+    while left:
+        batch = left.pop()
+        try:
+            answered = list(send(batch))
+        except PluginError as error:
+            if isinstance(error, Unavailable) and error.http_status is None:
+                raise
+            answered = [result_of(envelope, error) for envelope in batch]
+            if len(batch) > 1 and answered[0].status is Status.REJECTED:
+                middle = len(batch) // 2
+                left += [batch[middle:], batch[:middle]]
+                continue
+        yield from answered
+
+
+def sign_hmac(body: bytes, secret: str) -> str:
+    """Give the signature of a body, for `SIGNATURE_HEADER`: hex of HMAC-SHA256, nothing before it.
+
+    Args:
+        body: the bytes that are sent.
+        secret: what the receiver knows, too; its UTF-8 is the key.
+    """
+    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 class Destination(ABC):

@@ -73,6 +73,8 @@ class PluginError(Exception):
     Attributes:
         status: the name of the gRPC status code that the host sees.
         code: stable kebab-case name of the cause.
+        http_status: what the service answered with, where `rest` raised it; None: it did not
+            answer, or asks to wait.
     """
 
     status: ClassVar[str] = "INTERNAL"
@@ -91,6 +93,7 @@ class PluginError(Exception):
         self.detail = detail
         self.attribute = (attribute,) if isinstance(attribute, str) else tuple(attribute)
         self.retry_after_s = retry_after_s
+        self.http_status: int | None = None
 
     @property
     def diagnostic(self) -> Diagnostic:

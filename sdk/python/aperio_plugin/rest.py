@@ -29,13 +29,27 @@ if TYPE_CHECKING:
 
     from aperio_plugin.context import Context
 
-__all__ = ["Reply", "Service", "retry_after_s"]
+__all__ = ["Reply", "Service", "require_public", "retry_after_s"]
 
 MAX_RETRY_AFTER_S: Final = 30 * 86_400.0
 """A month: what a service asks for beyond it is taken for it."""
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _SECONDS: Final = re.compile(r"\d+(?:\.\d*)?", re.ASCII)
+_PUBLIC: Final = re.compile(
+    r"https://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?"
+    r"(?:[/?#][!-\[\]-~]*)?",  # printable, no backslash
+    re.ASCII | re.IGNORECASE,
+)
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")  # what some readers take for an address
+_PRIVATE_NAMES: Final = (".internal", ".local", ".localhost", ".localdomain", ".home.arpa")
+_NOT_PUBLIC_IPV4: Final = (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
+    "192.0.0.0/24", "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24",
+    "203.0.113.0/24", "224.0.0.0/3",
+)  # fmt: skip
+_NOT_PUBLIC_IPV6: Final = ("2001::/32", "2001:db8::/32", "2002::/16")  # Teredo, examples, 6to4
+_MAX_PORT: Final = 65_535
 _UNFIT: Final = re.compile(r"[^\t\x20-\x7e\xa0-\xff]")
 _NOT_FOUND, _UNAUTHORIZED, _FORBIDDEN, _BUSY, _OVERLOADED = 404, 401, 403, 429, 503
 _FAILING: Final = 500
@@ -221,7 +235,7 @@ class Service:
                 return Reply(self._read(answer, broken), broken)
         except HTTPError as error:
             with error:
-                return self._meaning(error.code, error.headers, changes=method not in _READING)
+                return self._answered(error.code, error.headers, changes=method not in _READING)
         except (OSError, HTTPException, ValueError) as error:
             # A broken connection, a reply that is cut or not HTTP, an address that is none.
             detail = f"{type(error).__name__}: {error}"
@@ -238,6 +252,14 @@ class Service:
         if answer.length:  # so many bytes were promised, and did not come
             raise broken("the service broke off in the middle of a reply")
         return body
+
+    def _answered(self, status: int, headers: Message, *, changes: bool) -> float:
+        """Give how long to wait, or raise what a status means, with the status."""
+        try:
+            return self._meaning(status, headers, changes=changes)
+        except errors.PluginError as told:
+            told.http_status = status
+            raise
 
     def _meaning(self, status: int, headers: Message, *, changes: bool) -> float:
         """Give how long to wait, or raise what a status means."""
@@ -290,6 +312,67 @@ def _checked(base_url: str) -> str:
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise errors.InvalidConfig("base_url must have no user, `?` or `#`", field="base_url")
     return base_url.rstrip("/")
+
+
+def require_public(address: str, *, field: str = "base_url") -> None:
+    """Refuse an address that is not of a public host over https, by Aperio's rule for addresses.
+
+    No resolver is asked: what a public name resolves to is the host's to look at, which leads
+    connections out. Refused are names without a dot and names of private networks (`.internal`,
+    `.local`, `.localhost`, `.localdomain`, `.home.arpa`), addresses that are private, reserved, for
+    examples or this machine's, IPv4 inside of IPv6, and whatever readers do not read alike.
+
+    Args:
+        address: as an operator gave it.
+        field: the key of its setting.
+
+    Raises:
+        errors.InvalidConfig: it is none.
+    """
+    why = _why_not_public(address)
+    if why:
+        raise errors.InvalidConfig(f"{field} {why}", field=field)
+
+
+def _why_not_public(address: str) -> str:
+    found = _PUBLIC.fullmatch(address)
+    if not found:
+        return "must begin with https:// and name a host in plain letters, without a user"
+    name, port = found["host"].lower(), found["port"]
+    if port and not 0 < int(port) <= _MAX_PORT:
+        return "has a port that is none"
+    if name.startswith("["):
+        return "" if _is_public_ipv6(name[1:-1]) else "leads to an address that is not public"
+    name = name.removesuffix(".")
+    last = name.rpartition(".")[2]
+    if _NUMBER.fullmatch(last):
+        return "" if _is_public_ipv4(name) else "leads to an address that is not public"
+    if last == name or name.endswith(_PRIVATE_NAMES) or not all(name.split(".")):
+        return "names a host of a private network"
+    return ""
+
+
+def _is_public_ipv4(text: str) -> bool:
+    import ipaddress
+
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return not any(address in ipaddress.IPv4Network(block) for block in _NOT_PUBLIC_IPV4)
+
+
+def _is_public_ipv6(text: str) -> bool:
+    import ipaddress
+
+    try:
+        address = ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    is_unicast = address in ipaddress.IPv6Network("2000::/3")
+    return is_unicast and not any(
+        address in ipaddress.IPv6Network(block) for block in _NOT_PUBLIC_IPV6
+    )
 
 
 def _fit(name: str, value: str) -> str:

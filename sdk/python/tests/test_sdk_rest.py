@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aperio_plugin import errors, records, rest
+from aperio_plugin import destination, errors, records, rest
 from aperio_plugin._convert.calls import diagnostics_of
 from aperio_plugin.connector import DeadLetter, Event
 from aperio_plugin.context import Config, Context
@@ -18,7 +19,7 @@ from aperio_plugin.testing import MemoryState
 from aperio_plugin.times import parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from aperio_plugin.records import Record
 
@@ -503,3 +504,105 @@ def test_a_header_that_cannot_carry_its_value_does_not_say_it(value: str) -> Non
             _context(), "https://example.com", headers={"Authorization": f"Bearer {value}"}
         )
     assert value not in f"{caught.value.summary} {caught.value.detail}"
+
+
+# ── deliveries ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _envelopes(names: str) -> list[destination.Envelope]:
+    return [destination.Envelope(n, destination.Stream.EVENT, n.encode()) for n in names]
+
+
+def _sent(service: rest.Service, names: str) -> tuple[list[tuple[str, str, float | None]], str]:
+    """Results, and which error ended the delivery."""
+
+    def send(batch: Sequence[destination.Envelope]) -> list[destination.DeliveryResult]:
+        service.post("/in", b"".join(envelope.json for envelope in batch))
+        return [destination.accepted(envelope) for envelope in batch]
+
+    results: list[tuple[str, str, float | None]] = []
+    try:
+        results.extend(
+            (result.id, result.status.value, result.retry_after_s)
+            for result in destination.hand_over(_envelopes(names), send)
+        )
+    except errors.PluginError as error:
+        return results, error.code
+    return results, ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (_http(200), ("accepted", None)),
+        (_http(429), ("retry", 1.0)),
+        (_http(429, b"", "Retry-After: 600"), ("retry", 600.0)),
+        (_http(503, b"", "Retry-After: 7"), ("retry", 7.0)),
+        (_http(500), ("retry", None)),
+        (_http(502, b"", "Retry-After: 9"), ("retry", 9.0)),
+        (_http(408), ("retry", None)),
+        (_http(302, b"", "Location: /"), ("retry", None)),
+        (_http(400), ("rejected", None)),
+        (_http(404), ("rejected", None)),
+        (_http(422, b"", "Retry-After: 5"), ("rejected", None)),
+        (_http(401), "unauthenticated"),
+        (_http(403), "permission-denied"),
+        (b"", "result-unknown"),
+    ],
+)
+def test_what_a_service_answers_is_what_becomes_of_the_envelope(
+    answer: bytes, expected: tuple[str, float | None] | str
+) -> None:
+    with _served(answer) as (url, _):
+        found = _sent(rest.Service(_context(), url, headers={}, waits=0), "a")
+    assert found == (([], expected) if isinstance(expected, str) else ([("a", *expected)], ""))
+
+
+def test_a_name_that_is_not_resolved_and_a_service_that_is_silent_are_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(errors.Unavailable) as caught:
+            _service(url, timeout_s=0.05).get("/")
+    assert destination.result_of(_envelopes("a")[0], caught.value).status.value == "retry"
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert _sent(_service("https://intake.example.com"), "ab") == ([], "service-unavailable")
+
+
+def test_one_envelope_that_is_never_taken_is_not_the_end_of_those_beside_it() -> None:
+    sent = []
+
+    def send(batch: Sequence[destination.Envelope]) -> Iterator[destination.DeliveryResult]:
+        names = "".join(envelope.id for envelope in batch)
+        sent.append(names)
+        if "x" in names or len(names) > 4:
+            error = errors.Unavailable("refused")
+            error.http_status = 400 if "x" in names else 413
+            raise error
+        return map(destination.accepted, batch)
+
+    results = list(destination.hand_over(_envelopes("abcdxfgh"), send))
+
+    assert "".join(result.id for result in results) == "abcdxfgh"
+    assert "".join(result.id for result in results if result.status.value == "rejected") == "x"
+    assert sent == ["abcdxfgh", "abcd", "xfgh", "xf", "x", "f", "gh"]
+    assert list(destination.hand_over([], send)) == []
+
+
+def test_answers_before_a_service_went_away_count() -> None:
+    def send(batch: Sequence[destination.Envelope]) -> list[destination.DeliveryResult]:
+        if len(batch) > 1:
+            raise errors.InvalidArgument("too many")
+        if batch[0].id == "b":
+            raise errors.Unavailable("gone")
+        return [destination.accepted(batch[0])]
+
+    results = destination.hand_over(_envelopes("ab"), send)
+    assert next(results).id == "a"
+    with pytest.raises(errors.Unavailable, match="gone"):
+        next(results)

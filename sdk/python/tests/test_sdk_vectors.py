@@ -695,6 +695,40 @@ def test_what_cannot_be_read_has_no_delivery_key(data: bytes) -> None:
         destination.delivery_key(data, organization_id="o", destination_id="d")
 
 
+ENVELOPE = destination.Envelope("e1", destination.Stream.EVENT, b"{}")
+
+
+@pytest.mark.parametrize("case", cases("request_failures.json"))
+def test_a_request_that_failed_has_a_meaning_for_its_envelope(case: dict[str, Any]) -> None:
+    error = error_of(case["error"])
+    assert isinstance(error, errors.PluginError)
+    error.http_status = case["error"]["http_status"] or None
+    if case["expect"] == "raised":
+        with pytest.raises(type(error)) as caught:
+            destination.result_of(ENVELOPE, error)
+        assert caught.value is error
+        return
+    result = destination.result_of(ENVELOPE, error)
+    wait_s = case["error"].get("retry_after_s") if case["expect"] == "retry" else None
+    assert (result.id, result.status.value, result.retry_after_s) == ("e1", case["expect"], wait_s)
+    assert result.diagnostic == errors.Diagnostic("said", code=case["error"]["code"])
+
+
+@pytest.mark.parametrize("case", cases("signatures.json"))
+def test_a_body_has_one_signature(case: dict[str, Any]) -> None:
+    assert destination.sign_hmac(case["body"].encode(), case["secret"]) == case["signature"]
+
+
+@pytest.mark.parametrize("case", cases("public_addresses.json"))
+def test_an_address_is_of_a_public_host_or_refused(case: dict[str, Any]) -> None:
+    if case["is_public"]:
+        rest.require_public(case["address"])
+        return
+    with pytest.raises(errors.InvalidConfig, match=r"^intake_url ") as caught:
+        rest.require_public(case["address"], field="intake_url")
+    assert caught.value.attribute == ("intake_url",)
+
+
 # ── what settings and events have to be ───────────────────────────────────────────────────────────
 
 

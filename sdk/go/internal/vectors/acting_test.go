@@ -4,12 +4,15 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"testing"
 	"time"
 
+	aperio "github.com/writer/aperio-plugin-go"
 	"github.com/writer/aperio-plugin-go/destination"
 	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"github.com/writer/aperio-plugin-go/remediation"
+	"github.com/writer/aperio-plugin-go/rest"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 )
@@ -263,4 +266,60 @@ func TestWhatIsNoUTF8HasNoDeliveryKey(t *testing.T) {
 	if got, err := destination.DeliveryKey("o", "d", data); err == nil {
 		t.Errorf("got %q", got)
 	}
+}
+
+func TestARequestThatFailedHasAMeaningForItsEnvelope(t *testing.T) {
+	type scenario struct {
+		Name  string
+		Error struct {
+			Code, Summary string
+			HTTPStatus    int     `json:"http_status"`
+			RetryAfter    float64 `json:"retry_after_s"`
+		}
+		Expect string
+	}
+	forEach(t, "request_failures.json", func(t *testing.T, c scenario) {
+		wait := time.Duration(c.Error.RetryAfter * float64(time.Second))
+		failure := &aperio.Error{
+			Cause: aperio.Cause(c.Error.Code), Summary: c.Error.Summary,
+			HTTPStatus: c.Error.HTTPStatus, RetryAfter: wait,
+		}
+		got, err := destination.ResultOf(destination.Envelope{ID: "e1"}, failure)
+		if c.Expect == "raised" {
+			if err != error(failure) {
+				t.Errorf("got %+v, %v", got, err)
+			}
+			return
+		}
+		if c.Expect == "rejected" {
+			wait = 0
+		}
+		must(t, err)
+		if got.ID != "e1" || got.Status != statuses[c.Expect] || got.RetryAfter != wait ||
+			got.Diagnostic.Summary != "said" || got.Diagnostic.Code != c.Error.Code {
+			t.Errorf("got %+v, %+v", got, got.Diagnostic)
+		}
+	})
+}
+
+func TestABodyHasOneSignature(t *testing.T) {
+	type scenario struct{ Name, Body, Secret, Signature string }
+	forEach(t, "signatures.json", func(t *testing.T, c scenario) {
+		if got := destination.SignHMAC([]byte(c.Body), c.Secret); got != c.Signature {
+			t.Errorf("got %s", got)
+		}
+	})
+}
+
+func TestAnAddressIsOfAPublicHostOrRefused(t *testing.T) {
+	type scenario struct {
+		Name, Address string
+		IsPublic      bool `json:"is_public"`
+	}
+	forEach(t, "public_addresses.json", func(t *testing.T, c scenario) {
+		err := rest.RequirePublic(c.Address, "intake_url")
+		if (err == nil) != c.IsPublic || err != nil && !errors.Is(err, aperio.InvalidConfig) {
+			t.Errorf("got %v", err)
+		}
+	})
 }
