@@ -102,6 +102,7 @@ class LaunchVerdict:
             "binary_sha256": self.binary_digest or None,
             "interpreter": receipt.interpreter.to_json() if receipt.interpreter else None,
             "state_owner": receipt.state_owner,
+            "grant": receipt.grant.to_json(),
             "enforced": sorted(self.enforced),
             "not_enforced": [name for name in LIMITS if name not in self.enforced],
         }

@@ -228,7 +228,8 @@ DATA: dict[str, Schema] = {
         ),
         folder=WORD, arguments=some(WORD), binary_sha256=maybe(SHA256),
         interpreter=maybe(exactly(executable=WORD, version=WORD, tag=WORD, base_prefix=WORD)),
-        state_owner=WORD, enforced=any_number_of(WORD), not_enforced=any_number_of(WORD),
+        state_owner=WORD, grant=GRANT, enforced=any_number_of(WORD),
+        not_enforced=any_number_of(WORD),
     ),
     "plugin remove": exactly(
         removed=some(exactly(id=ID, versions=some(WORD), current=maybe(WORD), was_purged=FLAG))

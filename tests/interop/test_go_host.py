@@ -214,10 +214,10 @@ def test_a_go_server_loads_the_installed_box_connector(server: GoServer) -> None
 def unread(shown: Any, stated: Any, name: str = "") -> Iterator[str]:
     """The keys of a receipt, also inner ones, that a Go server does not read as they are stated."""
     match stated:
-        case dict():
+        case dict() if isinstance(shown, dict):
             for key, value in stated.items():
                 yield from unread(shown.get(key, "missing"), value, f"{name}.{key}")
-        case list():
+        case list() if isinstance(shown, list) and len(shown) == len(stated):
             for number, value in enumerate(stated):
                 yield from unread(shown[number], value, f"{name}[{number}]")
         case _ if shown != stated:

@@ -52,7 +52,8 @@ def test_a_verdict_says_what_may_be_started_and_by_which_proof(installed: Aperio
         "local",
     )
     assert data["receipt_sha256"] == hashlib.sha256(record(installed).read_bytes()).hexdigest()
-    for key in ("id", "version", "kind", "platform", "protocol", "tree_digest", "state_owner"):
+    same = ("id", "version", "kind", "platform", "protocol", "tree_digest", "state_owner", "grant")
+    for key in same:
         assert data[key] == receipt[key], key
     assert before <= data["judged_at"] <= clock.timestamp()
     assert (data["until"], data["exceptions"], data["files_checked"]) == (None, [], True)

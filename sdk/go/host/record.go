@@ -37,8 +37,10 @@ type Receipt struct {
 	StateOwner string `json:"state_owner"`
 	// Interpreter executes a Python plugin; nil for a binary.
 	Interpreter *Interpreter `json:"interpreter"`
-	// Manifest is what it declares.
+	// Manifest is what it declares, and asks for.
 	Manifest Manifest `json:"manifest"`
+	// Grant is what the operator granted of that; nil, of an earlier aperio: all of it.
+	Grant *Grant `json:"grant"`
 
 	// Folder is where the version stands; it is absolute.
 	Folder string `json:"-"`
@@ -193,4 +195,20 @@ type Limits struct {
 	Processes int         `json:"processes"`
 	OpenFiles int         `json:"open_files"`
 	Tmp       string      `json:"tmp"`
+}
+
+// Grant is what a plugin may do: of what its manifest asks for, and beyond.
+type Grant struct {
+	Scopes      []string    `json:"scopes"`
+	Permissions Permissions `json:"permissions"`
+	Limits      Limits      `json:"limits"`
+	State       bool        `json:"state"`
+	// Own are hosts that the operator's own rules open.
+	Own []OwnRule `json:"own"`
+}
+
+// OwnRule is a host and port that the operator opens to one plugin.
+type OwnRule struct {
+	Rule        string `json:"rule"`
+	AnyProtocol bool   `json:"any_protocol"`
 }

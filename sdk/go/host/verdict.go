@@ -70,6 +70,8 @@ type Verdict struct {
 	Rule       *Rule       `json:"rule"`
 	RuleSource string      `json:"rule_source"`
 	Exceptions []Exception `json:"exceptions"`
+	// Grant is what it may do; a host that enforces anything enforces that.
+	Grant *Grant `json:"grant"`
 	// Enforced and NotEnforced are limits: this package enforces none, Options.Enforces may name some.
 	Enforced    []string `json:"enforced"`
 	NotEnforced []string `json:"not_enforced"`
