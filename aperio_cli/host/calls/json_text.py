@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
+_LF, _CR = 0x0A, 0x0D  # as numbers: bytes find one of them in a third of the time
+_LEAST_DEEP: Final = 2 * limits.MAX_RECORD_DEPTH  # a level takes two bytes
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -58,7 +60,7 @@ class Member:
     text: str
 
 
-def one_line_object(data: bytes) -> str:
+def one_line_object(data: bytes) -> bytes:
     """Return the text of one JSON object, checked, and on one line.
 
     It is the same text, except that line ends between tokens become spaces, inside of strings JSON
@@ -68,15 +70,17 @@ def one_line_object(data: bytes) -> str:
     Raises:
         ValueError: not UTF-8, not JSON (RFC 8259), not an object, or nested too deeply.
     """
-    text = data.decode()
-    if not _is_plain_object(data) and not _is_object(text):
+    is_ascii = data.isascii()
+    text = "" if is_ascii else data.decode()  # msgspec would not see what is no UTF-8
+    if not _is_plain_object(data) and not _is_object(text or data.decode()):
         raise ValueError("JSON that is no object")
-    require_shallow(data, limits.MAX_RECORD_DEPTH)
-    if not text.isascii():
-        text = escape_controls(text)
-    if "\n" in text or "\r" in text:
-        return text.replace("\n", " ").replace("\r", " ")
-    return text
+    if len(data) >= _LEAST_DEEP:
+        require_shallow(data, limits.MAX_RECORD_DEPTH)
+    if not is_ascii:
+        data = escape_controls(text).encode()
+    if _LF in data or _CR in data:
+        return data.replace(b"\n", b" ").replace(b"\r", b" ")
+    return data
 
 
 def require_shallow(data: bytes, most: int) -> None:
