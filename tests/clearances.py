@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
 
-from aperio_cli.host.limits import ENFORCED
 from aperio_cli.machine.interpreters import missing_part
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.machine import Machine
@@ -26,7 +25,7 @@ def machine_for(target: Receipt | DevelopmentBuild) -> Machine:
     """This machine, as somebody finds it who wants to start the target."""
     interpreter = target.interpreter
     found = ((interpreter, missing_part(interpreter)),) if interpreter else ()
-    return Machine(LINUX, ENFORCED, found)
+    return Machine(LINUX, frozenset({"open_files"}), found)
 
 
 def allowing(target: Receipt | DevelopmentBuild, policy: Policy | None = None) -> Policy:

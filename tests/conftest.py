@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 _KEPT = {"PATH", "LANG", "LC_ALL", "TERM", "TMPDIR", "PIP_NO_INDEX", "PIP_FIND_LINKS", "APERIO_CI"}
+_KEPT |= {"APERIO_SANDBOX"}
 _KEPT |= {"GOMODCACHE", "GOCACHE", "GOFLAGS", "GOPROXY"}  # what `make setup` filled, and no network
 # A skip of these is a failure where APERIO_CI is set: there everything they need is installed.
 _NEVER_SKIPPED_IN_CI = ("sandbox", "go")
@@ -30,6 +31,8 @@ def pytest_configure() -> None:
 
     A shell without job control has such commands ignore SIGINT, and every child inherits that.
     """
+    # Sandboxes have tests of their own: elsewhere a start is what it costs without one.
+    os.environ["APERIO_SANDBOX"] = "none"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -67,6 +67,7 @@ class Operator:
             "PIP_FIND_LINKS": str(WHEELS),
             "GOPROXY": f"file://{CACHE}/go/cache/download",
             "GOSUMDB": "off",
+            "APERIO_SANDBOX": os.environ["APERIO_SANDBOX"],
         }
 
     def aperio(self, *words: str, given: str = "", status: int = 0) -> dict[str, Any]:

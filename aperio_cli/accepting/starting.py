@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli import clock
@@ -17,8 +16,9 @@ from aperio_cli.accepting.checks import Check
 from aperio_cli.accepting.verdicts import CheckFailed, expect
 from aperio_cli.errors.running import PluginDeadlineExceeded, PluginFault
 from aperio_cli.host.launch import checked
-from aperio_cli.host.process.spawning import Command, PipeReader, spawn
+from aperio_cli.host.process.spawning import PipeReader, spawn
 from aperio_cli.host.process.surroundings import PrivateFolder, build_environment
+from aperio_cli.host.sandbox.interface import Command, Confinement
 
 if TYPE_CHECKING:
     from aperio_cli.accepting.bench import Bench
@@ -70,14 +70,16 @@ async def _without_cookie(
 ) -> tuple[bool, int | None, dict[str, bytearray]]:
     """Return whether it had to be killed, its exit status, and what it wrote by stream."""
     folder = PrivateFolder.make(bench.options.runtime_base, subject=program.subject)
-    environment = build_environment(folder.own, dialect=program.dialect)
+    own = bench.options.sandbox.folder(folder.own)
+    environment = build_environment(own, dialect=program.dialect)
     del environment[program.dialect.cookie[0]]
     sealed = program.sealed
     arguments = (sealed.path, *program.arguments[1:]) if sealed else program.arguments
     inherited = (sealed.descriptor,) if sealed else ()
     written: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
     try:
-        process = spawn(Command(arguments, environment, folder.own, program.open_files, inherited))
+        command = Command(arguments, environment, folder.own, program.open_files, inherited)
+        process = spawn(command, bench.options.sandbox, Confinement(readable=program.places))
     except OSError as error:
         folder.remove()
         raise CheckFailed(f"the system cannot execute it: {error.strerror}") from error
@@ -116,11 +118,22 @@ async def _shut_down(bench: Bench) -> str:
 
 async def _terminate(bench: Bench) -> str:
     async with bench.started() as run:
-        socket = run.socket
-        os.kill(run.process.pid, signal.SIGTERM)
-        _check_end(await ended(run, END_S), "SIGTERM")
-        expect(not socket.exists(), f"its socket {socket.name} was left behind")
+        folder = os.open(run.socket.parent, os.O_PATH | os.O_DIRECTORY)  # outlives its sandbox
+        try:
+            run.process.terminate_group()
+            _check_end(await ended(run, END_S), "SIGTERM")
+            expect(not _is_there(run.socket.name, folder), "its socket was left behind")
+        finally:
+            os.close(folder)
     return "gone with status 0, its socket removed"
+
+
+def _is_there(name: str, folder: int) -> bool:
+    try:
+        os.lstat(name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _check_end(status: int | None, cause: str) -> None:

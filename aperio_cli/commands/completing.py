@@ -72,9 +72,9 @@ def levels(_: typer.Context) -> Iterable[str]:
 
 def limits(_: typer.Context) -> Iterable[str]:
     """Return the limits that a host may enforce."""
-    from aperio_cli.running.permitting import LIMITS
+    from aperio_cli.running.permitting import NAMES
 
-    return LIMITS
+    return NAMES
 
 
 def rules(_: typer.Context) -> Iterable[str]:

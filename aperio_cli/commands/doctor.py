@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.errors import AperioError
     from aperio_cli.examining import Examination
+    from aperio_cli.host.sandbox.interface import Enforcement, Sandbox
     from aperio_cli.paths import Paths
     from aperio_cli.store.verdicts import Codes
     from aperio_cli.trust.roots import DomainRoot
@@ -34,10 +35,14 @@ def doctor(context: Context) -> Report:
     """
     from aperio_cli.errors import DONE, NOT_DONE
     from aperio_cli.examining import examine
-    from aperio_cli.host.limits import NOT_ENFORCED
+    from aperio_cli.host.sandbox.interface import Confinement, Level
+    from aperio_cli.host.sandbox.telling import names_at
     from aperio_cli.paths import find_program
 
     now = clock.now()
+    sandbox = _sandbox(context)
+    limits = sandbox.enforcements(Confinement())
+    not_enforced = names_at(limits, Level.NONE)
     unknown: list[AperioError] = []
     paths = _paths(context, unknown)
     found = examine(paths)
@@ -52,7 +57,9 @@ def doctor(context: Context) -> Report:
         "config_file": str(paths.config_file) if paths else None,
         "interpreters": [interpreter.to_json() for interpreter in found.interpreters],
         "tools": tools,
-        "not_enforced": list(NOT_ENFORCED),
+        "sandbox": sandbox.name,
+        "limits": [limit.to_json() for limit in limits],
+        "not_enforced": not_enforced,
         "local_trust_domain": found.has_local_domain,
         "trusted_roots": [_root_data(root, now) for root in found.roots],
         "plugins": {"installed": len(verdicts), "refused": dict(refused)},
@@ -65,7 +72,8 @@ def doctor(context: Context) -> Report:
         ("config file", paths.config_file if paths else "nowhere"),
         *(("interpreter", f"{i.tag}  {i.version}  {i.executable}") for i in found.interpreters),
         *((tool, place or "not found") for tool, place in tools.items()),
-        ("not enforced", " ".join(NOT_ENFORCED)),
+        ("sandbox", sandbox.name),
+        *(("limit", _limit_text(limit)) for limit in limits),
         ("local trust domain", "yes" if found.has_local_domain else "no"),
         *(("trusted root", _root_text(root, now)) for root in found.roots),
         ("plugins", _plugins_text(len(verdicts), refused)),
@@ -75,6 +83,30 @@ def doctor(context: Context) -> Report:
     notes = [*_warnings(found, now)]
     notes += ["`aperio plugin list` says which plugins may not run"] if refused else []
     return Report(data, text, notes=tuple(notes), exit_status=NOT_DONE if findings else DONE)
+
+
+def _sandbox(context: Context) -> Sandbox:
+    """Return what plugins are started in; of what the configuration says, only if it can be read.
+
+    Raises:
+        UsageError: what the environment says names no mode.
+    """
+    from aperio_cli.errors import AperioError
+    from aperio_cli.errors.usage import UsageError
+    from aperio_cli.host.sandbox.choosing import default_sandbox
+    from aperio_cli.running.containing import sandbox_of
+
+    try:
+        return sandbox_of(context.collaborators)
+    except UsageError:
+        raise
+    except AperioError:
+        return default_sandbox()
+
+
+def _limit_text(limit: Enforcement) -> str:
+    remedy = f"; {limit.remedy}" if limit.remedy else ""
+    return f"{limit.limit}  {limit.level}  {limit.mechanism}{remedy}"
 
 
 def _verdicts(context: Context) -> Codes:

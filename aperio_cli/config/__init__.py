@@ -12,6 +12,8 @@ config.toml is written by hand, managed.toml beside it by commands; both have th
     interpreters = ["/usr/bin/python3.11"]
     [sandbox]
     require = ["memory"]       limits without which nothing is started
+    mode = "none"              plugins are not confined
+    plugin_uid = 61001         whose id plugins of root have
     [host]
     mtls = true                plugins must speak mutual TLS (go-plugin's AutoMTLS)
     handshake_timeout_s = 60   how long one may take to start
@@ -26,6 +28,7 @@ from __future__ import annotations
 from aperio_cli.config.merging import forbidden_by_site, join, policy_in_force
 from aperio_cli.config.model import (
     REQUIRABLE,
+    SANDBOX_MODES,
     Config,
     ConfigFile,
     DomainRule,
@@ -37,6 +40,7 @@ from aperio_cli.config.reading import parse_domain_rule, parse_exception
 
 __all__ = [
     "REQUIRABLE",
+    "SANDBOX_MODES",
     "Config",
     "ConfigFile",
     "DomainRule",

@@ -111,6 +111,11 @@ def _sections(statements: ConfigFile) -> dict[str, Any]:
         "require_provenance": statements.require_provenance,
         "organizations": dict(statements.organizations),
     }
+    sandbox = {
+        "require": list(statements.sandbox_require),
+        "mode": statements.sandbox_mode,
+        "plugin_uid": statements.plugin_uid,
+    }
     host = {"mtls": statements.mtls, "handshake_timeout_s": statements.handshake_timeout_s}
     return {
         "publishers": [rule.to_json() for rule in statements.publishers],
@@ -119,9 +124,7 @@ def _sections(statements: ConfigFile) -> dict[str, Any]:
         "policy": {key: value for key, value in policy.items() if value},
         "exceptions": [_exception(each) for each in statements.exceptions],
         "registries": [_registry(each) for each in statements.registries],
-        "sandbox": {"require": list(statements.sandbox_require)}
-        if statements.sandbox_require
-        else {},
+        "sandbox": {key: value for key, value in sandbox.items() if value},
         "host": {key: value for key, value in host.items() if value},
     }
 

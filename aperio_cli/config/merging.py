@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aperio_cli.config.model import REQUIRABLE, Config, ConfigFile
+from aperio_cli.config.model import REQUIRABLE, SANDBOX_MODES, Config, ConfigFile
 from aperio_cli.models.policy import (
     LIMIT_PREFIX,
     REQUIREMENTS,
@@ -56,6 +56,8 @@ def join(stated: ConfigFile, managed: ConfigFile) -> ConfigFile:
         registries=tuple(dict.fromkeys((*stated.registries, *managed.registries))),
         python_interpreters=stated.python_interpreters,
         sandbox_require=tuple(name for name in REQUIRABLE if name in required),
+        sandbox_mode=_stricter_mode(stated.sandbox_mode, managed.sandbox_mode),
+        plugin_uid=stated.plugin_uid or managed.plugin_uid,
         mtls=stated.mtls or managed.mtls,
         handshake_timeout_s=stated.handshake_timeout_s or managed.handshake_timeout_s,
     )
@@ -78,6 +80,10 @@ def merge(stated: ConfigFile, managed: ConfigFile, site: ConfigFile, places: Pla
         policy=policy_in_force(user, site, None),
         registries=(*site.registries, *registries),
         python_interpreters=user.python_interpreters or site.python_interpreters,
+        sandbox_mode=site.sandbox_mode
+        if site.sandbox_mode == SANDBOX_MODES[0]
+        else user.sandbox_mode or site.sandbox_mode,
+        plugin_uid=site.plugin_uid or user.plugin_uid,
         mtls=user.mtls or site.mtls,
         handshake_timeout_s=user.handshake_timeout_s or site.handshake_timeout_s,
         file=places.file,
@@ -142,6 +148,12 @@ def forbidden_by_site(rule: str, site: ConfigFile) -> str:
         stated["[policy] require_provenance = true"] = site.require_provenance
     is_known = rule in {UNSIGNED, UNVERIFIED}
     return next((text for text, is_stated in stated.items() if is_stated and is_known), "")
+
+
+def _stricter_mode(one: str, other: str) -> str:
+    """Return the mode that confines more, of those that are stated."""
+    stated = [mode for mode in (one, other) if mode]
+    return min(stated, key=SANDBOX_MODES.index, default="")
 
 
 def _states_publishers(stated_file: ConfigFile) -> bool:

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from aperio_cli.models.policy import PolicyException
     from aperio_cli.models.publisher import PublisherRule
 
-REQUIRABLE: Final = ("memory", "cpu", "processes", "open_files", "tmp", "egress")
+REQUIRABLE: Final = ("memory", "cpu", "processes", "open_files", "tmp", "egress", "isolation")
 """Names of the limits that can be required."""
+SANDBOX_MODES: Final = ("auto", "none")
+"""`auto` is the best that a machine offers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class ConfigFile:
         registries: its `[[registries]]`.
         python_interpreters: `[python] interpreters`.
         sandbox_require: `[sandbox] require`.
+        sandbox_mode: `[sandbox] mode`, one of `SANDBOX_MODES`; empty when it is not stated.
+        plugin_uid: `[sandbox] plugin_uid`; 0 when it is not stated.
         mtls: `[host] mtls`.
         handshake_timeout_s: `[host] handshake_timeout_s`; 0 when it is not stated.
     """
@@ -108,6 +112,8 @@ class ConfigFile:
     registries: tuple[RegistryRule, ...] = ()
     python_interpreters: tuple[str, ...] = ()
     sandbox_require: tuple[str, ...] = ()
+    sandbox_mode: str = ""
+    plugin_uid: int = 0
     mtls: bool = False
     handshake_timeout_s: int = 0
 
@@ -140,6 +146,8 @@ class Config:
             `Context.policy` is the one to ask.
         registries: in the order in which they are asked.
         python_interpreters: what to choose from, in this order; empty means "find one".
+        sandbox_mode: how plugins are confined: one of `SANDBOX_MODES`; empty: as usual.
+        plugin_uid: whose id plugins have when the host is root; 0: as usual.
         mtls: whether plugins must speak mutual TLS.
         handshake_timeout_s: how long a plugin may take to say how it is reached; 0: as usual.
         file: the user's config.toml, whether it exists or not; for messages.
@@ -156,6 +164,8 @@ class Config:
     policy: Policy = field(default_factory=Policy)
     registries: tuple[RegistryRule, ...] = ()
     python_interpreters: tuple[str, ...] = ()
+    sandbox_mode: str = ""
+    plugin_uid: int = 0
     mtls: bool = False
     handshake_timeout_s: int = 0
     file: Path = Path("config.toml")

@@ -11,6 +11,7 @@ from aperio_cli import clock
 from aperio_cli.config.lines import line_of
 from aperio_cli.config.model import (
     REQUIRABLE,
+    SANDBOX_MODES,
     ConfigFile,
     DomainRule,
     PublisherFile,
@@ -48,6 +49,7 @@ EXCEPTION_RULES: Final = (UNSIGNED, UNVERIFIED, *(f"{LIMIT_PREFIX}{n}" for n in 
 
 LONGEST_HANDSHAKE_S: Final = 600
 _HANDSHAKE = "handshake_timeout_s"
+_LARGEST_UID = 2**31 - 1
 _SECTIONS = (
     "publishers",
     "publisher_files",
@@ -309,7 +311,7 @@ class _Reader:
         """
         document = self._document
         policy = self._table(document, "policy", ("require", "require_provenance", "organizations"))
-        sandbox = self._table(document, "sandbox", ("require",))
+        sandbox = self._table(document, "sandbox", ("require", "mode", "plugin_uid"))
         host = self._table(document, "host", ("mtls", _HANDSHAKE))
         return ConfigFile(
             publishers=tuple(
@@ -330,6 +332,10 @@ class _Reader:
                 "interpreters"
             ),
             sandbox_require=self._limits(sandbox),
+            sandbox_mode=sandbox.choice("mode", SANDBOX_MODES) if "mode" in sandbox else "",
+            plugin_uid=sandbox.integer("plugin_uid", least=1, most=_LARGEST_UID)
+            if "plugin_uid" in sandbox
+            else 0,
             mtls=host.flag("mtls"),
             handshake_timeout_s=host.integer(_HANDSHAKE, least=1, most=LONGEST_HANDSHAKE_S)
             if _HANDSHAKE in host

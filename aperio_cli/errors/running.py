@@ -61,6 +61,12 @@ class PluginCrashed(PluginFault):
     code = "plugin-crashed"
 
 
+class PluginLimitReached(PluginFault):
+    """The plugin was stopped, or failed, at a limit that its manifest states."""
+
+    code = "plugin-limit-reached"
+
+
 class PluginDeadlineExceeded(PluginFault):
     """The plugin did not answer a call in time."""
 
@@ -222,9 +228,15 @@ class StateConflict(AperioError):
 
 
 class RequiredLimit(Refusal):
-    """`[sandbox] require` names a limit that this version of aperio does not enforce."""
+    """`[sandbox] require` names a limit that is not enforced on this machine."""
 
     code = "limit-required"
+
+
+class SandboxFailed(Refusal):
+    """The sandbox that this machine offers could not be made around the plugin; it did not run."""
+
+    code = "sandbox-failed"
 
 
 class ExceptionExpired(Refusal):

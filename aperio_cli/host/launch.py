@@ -5,8 +5,8 @@
 
 The block is entered once a health check has passed, and however it is left, by an error or by a
 cancellation at any point, nothing of the plugin remains: no process of its group, no socket, no
-folder. A grandchild that starts a session of its own leaves the group; to hold those takes a
-process namespace, which this version does not make.
+folder. A grandchild that starts a session of its own leaves the group; to hold those takes the
+process namespace of a sandbox.
 `lifecycle.advance` decides what happens next; `Run` does it.
 """
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aperio_cli.host.lifecycle import Patience
+from aperio_cli.host.sandbox.choosing import default_sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.data.state import StateDatabase
+    from aperio_cli.host.sandbox.interface import Doorway, Sandbox
     from aperio_cli.store.installed import Store
 
 
@@ -25,6 +27,9 @@ class LaunchOptions:
         patience: how long each step may take.
         log_level: what the SDK of a plugin need not log below: `debug` or `info`.
         mtls: demand AutoMTLS; otherwise plaintext in a private folder, as most plugins speak.
+        sandbox: what the plugin is started in.
+        writable: folders of the machine that it may write to.
+        door: its way out of a network of its own; None: there is none yet, see `Confinement`.
     """
 
     runtime_base: Path
@@ -33,3 +38,6 @@ class LaunchOptions:
     patience: Patience = field(default_factory=Patience)
     log_level: str = "info"
     mtls: bool = False
+    sandbox: Sandbox = field(default_factory=default_sandbox)
+    writable: tuple[Path, ...] = ()
+    door: Doorway | None = None

@@ -16,6 +16,7 @@ from aperio_cli.host.lifecycle import Action, Event, Phase
 from aperio_cli.host.postmortem import PostMortem
 from aperio_cli.host.process.logs import StderrReader
 from aperio_cli.host.process.masking import Masks
+from aperio_cli.host.sandbox.reaching import limits_reached
 from aperio_cli.host.speech import Speech
 from aperio_cli.host.starting import Start
 from aperio_cli.host.stopping import Stop
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from aperio_cli.errors.running import PluginCrashed
     from aperio_cli.host.options import LaunchOptions
     from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.host.process.program import Program
@@ -62,7 +62,7 @@ class Run:
         self.masks = Masks()
         self.held = Held()
         self._options = options
-        speech = Speech(log)
+        self._speech = speech = Speech(log)
         stderr = StderrReader(speech.take, self.masks)
         self._post_mortem = PostMortem(program, stderr)
         self._start = Start(
@@ -96,6 +96,9 @@ class Run:
             self.state = lifecycle.RunState(Phase.FAILED, failed=True)
             raise
         if self.state.phase is Phase.FAILED and self._error:
+            process = self.held.process
+            if at_limit := process and self._post_mortem.at_limit(process):
+                raise at_limit from self._error
             self._add_evidence(self._error)
             raise self._error
 
@@ -123,7 +126,7 @@ class Run:
                 await self.drive(Event.EXITED if gone else Event.STOP)
         await self.held.close_grpc()
 
-    async def crash(self) -> PluginCrashed | None:
+    async def crash(self) -> PluginFault | None:
         """Return the error for a process that has ended; None while it lives."""
         return await self._post_mortem.crash(self.process)
 
@@ -172,8 +175,17 @@ class Run:
             case Action.KILL:
                 return await self._stop.kill()
             case Action.CLEAN_UP:
+                self._tell_limits()
                 return await self._stop.clean_up()
         return Event.DONE
+
+    def _tell_limits(self) -> None:
+        """Say which limits it has reached and lived on, now that all is counted."""
+        if self.held.process:
+            counted = self.held.process.counters()
+            for reached in limits_reached(self.program.manifest.limits, counted):
+                if not reached.was_fatal:  # that is an error of its own
+                    self._speech.say("warn", f"limit reached: {reached}")
 
     def _left_s(self) -> float:
         deadline_s = self.state.deadline_s

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.errors.running import (
@@ -12,17 +13,19 @@ from aperio_cli.errors.running import (
     PluginFault,
     PluginNotExecutable,
     PluginNotHealthy,
+    SandboxFailed,
 )
-from aperio_cli.host.limits import NOT_ENFORCED
 from aperio_cli.host.process import diagnosis
 from aperio_cli.host.process.logs import TextReader
-from aperio_cli.host.process.spawning import Command, PipeReader, Process, spawn
+from aperio_cli.host.process.spawning import PipeReader, Process, spawn
 from aperio_cli.host.process.surroundings import (
     KEY_PAIR_VARIABLE,
     LOG_LEVEL_VARIABLE,
     PrivateFolder,
     build_environment,
 )
+from aperio_cli.host.sandbox import telling
+from aperio_cli.host.sandbox.interface import Command, Confinement
 from aperio_cli.host.services import keyvalue
 from aperio_cli.host.wire import handshake, mtls
 from aperio_cli.host.wire.channel import Calls, Pinned, grpc_options, import_grpc, pin_socket
@@ -106,7 +109,8 @@ class Start:
         Raises:
             PluginNotExecutable: the system could not execute it.
         """
-        self._announce()
+        sandbox, wanted = self.options.sandbox, self._confinement()
+        self._announce(wanted)
         self.held.folder = folder = PrivateFolder.make(
             self.options.runtime_base, subject=self.program.subject
         )
@@ -117,19 +121,49 @@ class Start:
             self.held.pair, certificate = own, own.certificate.decode()
             given = (plugins.certificate + plugins.key).decode()
         dialect = self.program.dialect
-        environment = build_environment(folder.own, host_socket, certificate, dialect)
+        home = sandbox.folder(folder.own)
+        environment = build_environment(home, host_socket, certificate, dialect)
         environment[LOG_LEVEL_VARIABLE] = self.options.log_level
         if given and dialect is handshake.APERIO:
             environment[KEY_PAIR_VARIABLE] = given
+        if host_socket:
+            wanted = replace(wanted, readable=(*wanted.readable, folder.host_socket.parent))
+        if wanted.door:
+            environment |= wanted.door.environment
+        return self._spawn(self._command(environment, folder.own), wanted)
+
+    def _spawn(self, command: Command, wanted: Confinement) -> Process:
+        """Start the process.
+
+        Raises:
+            PluginNotExecutable: the system could not execute it.
+            SandboxFailed: it could not be confined as it has to be.
+        """
+        sandbox, binary = self.options.sandbox, self.program.binary
+        # In a sandbox it is executed by another program, which knows less of what is wrong.
+        problems = diagnosis.file_problems(binary) if sandbox.name != "none" else []
         try:
-            self.held.process = process = spawn(self._command(environment, folder.own))
+            if problems and not self.program.sealed:
+                raise PermissionError(0, "it was not tried")
+            self.held.process = process = spawn(command, sandbox, wanted)
         except OSError as error:
             raise PluginNotExecutable(
                 f"{self.program.subject} could not be executed",
-                why="\n".join([_reason(error), *diagnosis.file_problems(self.program.binary)]),
+                why="\n".join([_reason(error), *diagnosis.file_problems(binary)]),
                 next=[self.program.advice.not_executable],
             ) from error
+        except SandboxFailed as error:
+            raise telling.not_confined(self.program.subject, error) from error
         return process
+
+    def _confinement(self) -> Confinement:
+        program, options = self.program, self.options
+        return replace(
+            telling.confinement(program.manifest, has_own_rules=bool(program.own_rules)),
+            readable=program.places,
+            writable=options.writable,
+            door=options.door,
+        )
 
     async def _serve(self, folder: PrivateFolder) -> str:
         """Return the socket of the host's services; empty when the plugin needs none."""
@@ -146,12 +180,13 @@ class Start:
         arguments = (sealed.path, *program.arguments[1:]) if sealed else program.arguments
         return Command(arguments, environment, folder, program.open_files, inherited)
 
-    def _announce(self) -> None:
+    def _announce(self, wanted: Confinement) -> None:
         """Say what an operator has to know at every start."""
         say = self.speech.say
         if self.program.is_development:
             say("warn", f"development: `{self.program.plugin_id}` runs unsigned and unchecked")
-        say("warn", f"not enforced: {' '.join(NOT_ENFORCED)}")
+        for level, words in telling.announcements(self.options.sandbox, wanted):
+            say(level, words)
         if self.program.is_single_binary and not self.program.sealed:
             say("warn", "not sealed: no executable memfd here; the checked file itself runs")
 
@@ -177,21 +212,35 @@ class Start:
         line = await self._line(process, first.line)
         held = self.held
         assert held.folder  # noqa: S101 - made before the process
-        own, subject = held.folder.own, self.program.subject
+        subject = self.program.subject
         found = handshake.parse(
             line,
-            folder=str(own),
+            folder=str(self.options.sandbox.folder(held.folder.own)),
             subject=subject,
             dialect=self.program.dialect,
             mtls=bool(held.pair),
         )
         if held.pair:
             held.secure = mtls.SecureConnection(held.pair, found.certificate, subject)
-        socket = own / found.socket_name
-        pinned.take(pin_socket(socket, subject, folder=held.folder.own_descriptor))
+        socket = (process.home or held.folder.own) / found.socket_name
+        pinned.take(self._pin(process, held.folder, socket))
         if held.channel:
             held.channel.get_state(try_to_connect=True)
         return found, socket
+
+    def _pin(self, process: Process, folder: PrivateFolder, socket: Path) -> Pinned:
+        """Return the socket held open, found in the plugin's own folder as it was made."""
+        subject, owner = self.program.subject, process.owner
+        if process.home is None:
+            return pin_socket(socket, subject, folder=folder.own_descriptor, owner=owner)
+        try:
+            inside = os.open(process.home, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:  # it has just ended
+            raise self._exited_early() from None
+        try:
+            return pin_socket(socket, subject, folder=inside, owner=owner)
+        finally:
+            os.close(inside)
 
     async def _prepare_channel(self) -> Pinned:
         """Return what the channel will dial; make the channel too, while the plugin starts."""
@@ -269,6 +318,7 @@ class Start:
                 why=why,
                 next=[self.program.advice.failed],
             )
+        process.settle()
         self.held.stdio = asyncio.create_task(self._read_stdio(calls))
         return calls
 

@@ -150,6 +150,9 @@ def _additions(before: Manifest | None, after: Manifest) -> Iterator[str]:
     for stated in after.egress_from_config:
         if stated not in known:
             yield f"egress  {_words(stated)}"
+    for key in after.folders_from_config:
+        if not before or key not in before.folders_from_config:
+            yield f"folder  the one that `{key}` names, to write to"
     for scope in after.scopes:
         if not before or scope not in before.scopes:
             yield f"scope   {scope}"

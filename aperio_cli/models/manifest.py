@@ -85,6 +85,7 @@ class Manifest:
         protocol: version of the plugin interface, (major, minor).
         entrypoint: file name in `bin/`, without suffix.
         egress: `host:port` rules, exact or with one leading `*.`.
+        folders_from_config: configuration keys whose values are folders that it writes to.
         state: whether the plugin needs the key-value store.
     """
 
@@ -103,6 +104,7 @@ class Manifest:
     scopes: tuple[str, ...] = ()
     egress: tuple[str, ...] = ()
     egress_from_config: tuple[EgressFromConfig, ...] = ()
+    folders_from_config: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     state: bool = False
 
@@ -156,6 +158,7 @@ class Manifest:
                     {"field": rule.field, "suffix": rule.suffix, "port": rule.port}
                     for rule in self.egress_from_config
                 ],
+                "folders_from_config": list(self.folders_from_config),
             },
             "limits": self.limits.to_json(),
             "state": self.state,
@@ -169,7 +172,7 @@ def _manifest(table: Table, where: str) -> Manifest:
         table.fail("schema", f"expected {SCHEMA}")
     kind = _kind(table, where)
     permissions = _optional(table, "permissions")
-    permissions.check_keys(("egress", "egress_from_config"))
+    permissions.check_keys(("egress", "egress_from_config", "folders_from_config"))
     return Manifest(
         id=table.converted("id", PluginId.parse),
         version=table.converted("version", check_version),
@@ -186,6 +189,7 @@ def _manifest(table: Table, where: str) -> Manifest:
         scopes=_list(table, "scopes", _SCOPE, "scope names without spaces"),
         egress=_list(permissions, "egress", RULE, _HOST_PORT_WORDS),
         egress_from_config=_egress_from_config(permissions),
+        folders_from_config=_list(permissions, "folders_from_config", _FIELD, "configuration keys"),
         limits=_limits(_optional(table, "limits")),
         state="state" in table and table.choice("state", ("true", "false")) == "true",
     )

@@ -124,9 +124,15 @@ async def run_forwarding(
             rejects.open()
         async with (
             launched(
-                collaborators, destined.cleared, its_state, _named(listener, str(target))
+                collaborators,
+                destined.cleared,
+                its_state,
+                _named(listener, str(target)),
+                destined.settings,
             ) as sink,
-            launched(collaborators, cleared, state, _named(listener, str(source))) as connector,
+            launched(
+                collaborators, cleared, state, _named(listener, str(source)), request.settings
+            ) as connector,
         ):
             deliverer = Deliverer(
                 await _open_destination(sink, request, destined),

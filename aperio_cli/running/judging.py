@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aperio_cli.errors import AperioError
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
+from aperio_cli.paths import find_program
 from aperio_cli.running.targets import clear_target
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def depends_on(paths: Paths, config: Config, receipts: Iterable[Receipt]) -> set
     files = {config.file, config.managed_file, config.site_file, *_trust(paths, config)}
     found = {str(file) for file in files}
     found |= {str(folder) for file in files for folder in file.parents}
+    # Required limits: by what plugins are confined here.
+    found |= {find_program("bwrap") or "", "/usr/bin/bwrap", "/usr/local/bin/bwrap"} - {""}
     for receipt in receipts:
         if interpreter := receipt.interpreter:
             major, minor, *_ = interpreter.version.split(".")

@@ -28,9 +28,10 @@ from aperio_cli.host.lifecycle import Patience
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.protocol import DECLARING, OPERATIONS
 from aperio_cli.paths import runtime_base
+from aperio_cli.running.containing import given_folders, sandbox_of
 from aperio_cli.running.delivering import Deliverer, DeliveryTask
 from aperio_cli.running.rejects import Rejects
-from aperio_cli.running.targets import id_of, kind_of
+from aperio_cli.running.targets import id_of, kind_of, manifest_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -192,11 +193,7 @@ def _state_for(
     Raises:
         StateUnreadable, PlaceUnusable, FolderNotPrivate: it has to keep something, and cannot.
     """
-    target = cleared.target
-    if isinstance(target, DevelopmentBuild):
-        manifest = target.project.manifest
-    else:
-        manifest = target.grant.granted
+    manifest = manifest_of(cleared.target)
     keeps = operation == "sync" or (manifest.state and operation not in DECLARING)
     if keeps or _may_write(collaborators.paths.home):
         with open_state(collaborators) as state:
@@ -213,7 +210,11 @@ def _may_write(folder: Path) -> bool:
 
 @contextlib.asynccontextmanager
 async def launched(
-    collaborators: Collaborators, cleared: Cleared, state: StateDatabase | None, listener: Listener
+    collaborators: Collaborators,
+    cleared: Cleared,
+    state: StateDatabase | None,
+    listener: Listener,
+    settings: Mapping[str, object],
 ) -> AsyncIterator[RunningPlugin]:
     """Give the running plugin; the store is told the outcome of the check of its files.
 
@@ -222,11 +223,12 @@ async def launched(
         cleared: leave to start it; it is used up.
         state: the open database of checkpoints and stored values; None keeps nothing.
         listener: hears its log.
+        settings: values by key, some of which may name folders that it is given.
 
     Raises:
-        AperioError: as `host.launch.launch`.
+        AperioError: as `host.launch.launch`, `sandbox_of` and `given_folders`.
     """
-    store = collaborators.store
+    store, sandbox = collaborators.store, sandbox_of(collaborators)
     options = LaunchOptions(
         runtime_base(collaborators.environment),
         store=store,
@@ -234,6 +236,8 @@ async def launched(
         patience=Patience.stated(collaborators.config().handshake_timeout_s),
         mtls=collaborators.config().mtls,
         log_level=listener.log_level,
+        sandbox=sandbox,
+        writable=given_folders(manifest_of(cleared.target), settings, sandbox),
     )
     receipt = None if isinstance(cleared.target, DevelopmentBuild) else cleared.target
     try:
@@ -272,7 +276,8 @@ async def run_operation(
     if operation == "deliver" and request.envelopes is None:
         raise ValueError("a delivery needs envelopes")
     with _state_for(collaborators, cleared, operation) as state:
-        async with launched(collaborators, cleared, state, listener) as plugin:
+        settings = request.settings
+        async with launched(collaborators, cleared, state, listener, settings) as plugin:
             return await _Operations(plugin, request, state, listener).do(operation)
 
 

@@ -14,7 +14,7 @@ from aperio_cli.errors.files import FilesChanged
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.files import tree
 from aperio_cli.host.launch import checked
-from aperio_cli.host.limits import ENFORCED, NOT_ENFORCED
+from aperio_cli.host.sandbox.interface import LIMITS
 from aperio_cli.models.evidence import ExceptionGranted, evidence_to_json
 from aperio_cli.models.protocol import format_protocol
 from aperio_cli.running.targets import clear_target
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aperio_cli.verifying.clearing import Cleared
 
 SCHEMA: Final = "aperio.launch-verdict/v1"
-LIMITS: Final = tuple(sorted({*ENFORCED, *NOT_ENFORCED}))
+NAMES: Final = tuple(sorted(LIMITS))
 """Names of everything that a host can enforce."""
 
 
@@ -104,7 +104,7 @@ class LaunchVerdict:
             "state_owner": receipt.state_owner,
             "grant": receipt.grant.to_json(),
             "enforced": sorted(self.enforced),
-            "not_enforced": [name for name in LIMITS if name not in self.enforced],
+            "not_enforced": [name for name in NAMES if name not in self.enforced],
         }
 
 
@@ -128,14 +128,14 @@ async def permit(
         UsageError: there is no limit of such a name.
         AperioError: as `verifying.clear` and `host.launch.checked`.
     """
-    if unknown := sorted(set(enforced) - set(LIMITS)):
+    if unknown := sorted(set(enforced) - set(NAMES)):
         raise UsageError(
             f"`{receipt.id}` was not judged: `--enforces` names no limit: {', '.join(unknown)}",
-            why=f"expected one of {', '.join(LIMITS)}",
+            why=f"expected one of {', '.join(NAMES)}",
         )
     claimed = frozenset(enforced)
     judged_at = clock.timestamp()
-    cleared = clear_target(collaborators, receipt, organization, enforced=claimed)
+    cleared = clear_target(collaborators, receipt, organization, limits=claimed)
     arguments = await _checked(collaborators.store, cleared, receipt)
     return LaunchVerdict(
         receipt=receipt,

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 from aperio_cli import clock
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.files.naming import as_path, is_path, parse_ref
-from aperio_cli.host.limits import ENFORCED
+from aperio_cli.host.sandbox.telling import enforced
 from aperio_cli.machine.interpreters import choose_interpreter, missing_part
 from aperio_cli.models.address import is_address, shown
 from aperio_cli.models.artifact import SUFFIX, DevelopmentBuild
 from aperio_cli.models.machine import Machine
 from aperio_cli.models.manifest import FILE_NAME
+from aperio_cli.running.containing import sandbox_of
 from aperio_cli.verifying.clearing import NOT_STARTED, Cleared, check_folder, clear
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from aperio_cli.models.manifest import Manifest
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.running.collaborators import Collaborators
@@ -74,7 +76,7 @@ def clear_target(
     organization: str = "",
     *,
     outcome: str = NOT_STARTED,
-    enforced: frozenset[str] = ENFORCED,
+    limits: frozenset[str] | None = None,
 ) -> Cleared:
     """Clear one start, by the policy and on the machine as they are now.
 
@@ -83,16 +85,27 @@ def clear_target(
         target: what is to be started.
         organization: for whom; empty for the requirements of the whole machine.
         outcome: what a refusal comes to, for messages.
-        enforced: names of the limits that whoever starts it enforces.
+        limits: names of those that whoever starts it enforces; None: it is this host.
 
     Raises:
         AperioError: as `verifying.clear`.
     """
     interpreter = target.interpreter
     found = ((interpreter, missing_part(interpreter)),) if interpreter else ()
-    machine = Machine(collaborators.platform, enforced, found)
+    if limits is None:
+        own = () if isinstance(target, DevelopmentBuild) else target.grant.own
+        sandbox, manifest = sandbox_of(collaborators), manifest_of(target)
+        limits = enforced(sandbox, manifest, has_own_rules=bool(own))
+    machine = Machine(collaborators.platform, limits, found)
     today = clock.now().date()
     return clear(target, collaborators.policy(), machine, today, organization, outcome=outcome)
+
+
+def manifest_of(target: Receipt | DevelopmentBuild) -> Manifest:
+    """Return what is declared by what is to be run, as far as it is granted."""
+    if isinstance(target, DevelopmentBuild):
+        return target.project.manifest
+    return target.grant.granted
 
 
 def kind_of(target: Receipt | DevelopmentBuild) -> str:

@@ -36,7 +36,8 @@ class Question(NamedTuple):
 
     Attributes:
         home: where the versions are installed.
-        place: by what the home was stated, which says which configuration counts.
+        place: by what the home was stated, which says which configuration counts, and the mode of
+            the sandbox that is stated for this shell.
         watched: every place in which a configuration file could be.
     """
 
@@ -62,6 +63,7 @@ class Kept(NamedTuple):
 def question(environment: Mapping[str, str], home: str) -> Question:
     """Return whose verdicts a command asks for in this environment."""
     place = "APERIO_HOME" if environment.get("APERIO_HOME") else ""
+    place += f" {environment['APERIO_SANDBOX']}" if environment.get("APERIO_SANDBOX") else ""
     return Question(home, place, tuple(listing.config_files(environment, home)))
 
 

@@ -109,9 +109,13 @@ PROOF = exactly(
 )
 EXCEPTION = exactly(rule=WORD, until=WORD, reason=WORD)
 EGRESS = any_number_of(WORD)
+FOLDERS_FROM_CONFIG = any_number_of(WORD)
 EGRESS_FROM_CONFIG = any_number_of(exactly(field=WORD, suffix=WORD, port=NUMBER))
+PERMISSIONS = exactly(
+    egress=EGRESS, egress_from_config=EGRESS_FROM_CONFIG, folders_from_config=FOLDERS_FROM_CONFIG
+)
 OF_MANIFEST = {
-    "permissions": exactly(egress=EGRESS, egress_from_config=EGRESS_FROM_CONFIG),
+    "permissions": PERMISSIONS,
     "scopes": any_number_of(WORD),
     "limits": exactly(
         memory=WORD, cpu={"type": "number"}, processes=NUMBER, open_files=NUMBER, tmp=WORD
@@ -138,6 +142,10 @@ DATA: dict[str, Schema] = {
         version=WORD, platform=PLATFORM, home=maybe(WORD), config_file=maybe(WORD),
         interpreters=some(exactly(executable=WORD, version=WORD, tag=WORD, base_prefix=WORD)),
         tools=exactly(go=maybe(WORD)), not_enforced=any_number_of(WORD),
+        sandbox=WORD, limits=some(exactly(
+            limit=WORD, level=one_of("kernel", "polled", "none"), mechanism=WORD,
+            remedy=maybe(WORD),
+        )),
         local_trust_domain=FLAG,
         trusted_roots=some(exactly(
             name=WORD, origin=one_of("local", "file", "refreshed", "vendored"), as_of=TEXT,
@@ -175,6 +183,7 @@ DATA: dict[str, Schema] = {
         proof=maybe(PROOF), exception=maybe(EXCEPTION), exceptions=any_number_of(EXCEPTION),
         permissions=exactly(
             scopes=any_number_of(WORD), egress=EGRESS, egress_from_config=EGRESS_FROM_CONFIG,
+            folders_from_config=FOLDERS_FROM_CONFIG,
             limits={"type": "object"}, state=FLAG,
         ),
         is_for_this_machine=FLAG,
@@ -185,7 +194,7 @@ DATA: dict[str, Schema] = {
                 id=ID, version=WORD, kind=KINDS, badge=BADGES, signer=maybe(SIGNER),
                 proof=maybe(PROOF), exception=maybe(EXCEPTION),
                 exceptions=any_number_of(EXCEPTION), artifact_sha256=SHA256, tree_digest=WORD,
-                permissions=exactly(egress=EGRESS, egress_from_config=EGRESS_FROM_CONFIG),
+                permissions=PERMISSIONS,
                 scopes=any_number_of(WORD), grant=GRANT, folder=WORD, state_owner=WORD,
                 replaced=maybe(WORD), was_installed=FLAG, repaired=FLAG,
             )

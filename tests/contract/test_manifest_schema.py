@@ -100,6 +100,7 @@ ACCEPTED: list[tuple[str, Any]] = [
     ("permissions.egress", ["api.box.com:443", "*.box.com:1", "a.b:65535"]),
     ("permissions.egress", [f"{LABEL}.{LABEL}:443"]),
     ("permissions.egress_from_config", [ENTRY]),
+    ("permissions.folders_from_config", ["folder", "other_2"]),
     ("limits", {}),
     ("limits.memory", "1KiB"),
     ("limits.memory", "999999999GiB"),
@@ -216,6 +217,9 @@ REFUSED: list[tuple[str, Any]] = [
     ("permissions.egress_from_config", [{**ENTRY, "path": "/"}]),
     ("permissions.egress_from_config", [{"field": "domain"}]),
     ("permissions.egress_from_config", ["domain"]),
+    ("permissions.folders_from_config", ["/var/lib"]),
+    ("permissions.folders_from_config", "folder"),
+    ("permissions.folders_from_config", ["folder"] * 65),
     ("limits", ["memory"]),
     ("limits.disk", "1GiB"),
     ("limits.memory", "256"),
@@ -331,13 +335,20 @@ STRANGE: tuple[Any, ...] = (
 )  # fmt: skip
 EXTRA = (
     *(f"limits.{key}" for key in ("memory", "cpu", "processes", "open_files", "tmp", "cpus")),
-    *(f"permissions.{key}" for key in ("egress", "egress_from_config", "network")),
+    *(
+        f"permissions.{key}"
+        for key in ("egress", "egress_from_config", "folders_from_config", "network")
+    ),
     *("homepage", "source", "scopes", "state", "runtime.tags", "extra"),
 )
 FULL = yaml.load(GOOD, Loader=yaml.BaseLoader) | {  # noqa: S506 - strings only
     "homepage": "https://example.com/a?b#c",
     "scopes": ["read:user"],
-    "permissions": {"egress": ["*.box.com:443"], "egress_from_config": [ENTRY | {"port": 443}]},
+    "permissions": {
+        "egress": ["*.box.com:443"],
+        "egress_from_config": [ENTRY | {"port": 443}],
+        "folders_from_config": ["folder"],
+    },
     "limits": {"memory": "1GiB", "cpu": 0.5, "processes": 8, "open_files": "9", "tmp": "1KiB"},
     "state": False,
 }

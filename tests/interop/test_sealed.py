@@ -34,7 +34,8 @@ from tests.process.conftest import manifest
 
 if TYPE_CHECKING:
     from aperio_cli.host.launch import RunningPlugin
-    from aperio_cli.host.process.spawning import Command, Process
+    from aperio_cli.host.process.spawning import Process
+    from aperio_cli.host.sandbox.interface import Command, Confinement, Sandbox
     from tests.interop.conftest import Programs
 
 pytestmark = pytest.mark.go
@@ -141,9 +142,9 @@ def test_a_binary_with_another_digest_is_refused_before_anything_runs(
 def test_a_file_swapped_after_the_check_is_not_what_runs(
     installed: Installed, wrong: Wrong, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def swapping(command: Command) -> Process:
+    def swapping(command: Command, sandbox: Sandbox, wanted: Confinement) -> Process:
         installed.put(wrong.binary)
-        return spawn(command)
+        return spawn(command, sandbox, wanted)
 
     monkeypatch.setattr(starting, "spawn", swapping)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli import clock
-from aperio_cli.host.limits import ENFORCED, NOT_ENFORCED
+from aperio_cli.host.sandbox.interface import LIMITS as OURS
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.paths import find_paths
 from aperio_cli.store.installed import Store
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 HELLO = "acme/hello-connector"
 ASK = ("plugin", "may-run", HELLO, "--json")
-LIMITS = sorted({*ENFORCED, *NOT_ENFORCED})
+LIMITS = sorted(OURS)
 REQUIRED = ("[policy]", 'require = "verified"')
 
 

@@ -83,9 +83,8 @@ def environment(home: Path) -> dict[str, str]:
         program = programs / name
         program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
         program.chmod(0o755)
-    kept = {
-        name: value for name, value in os.environ.items() if name.startswith(("PIP_", "PYTHON"))
-    }
+    passed_on = ("PIP_", "PYTHON", "APERIO_SANDBOX")
+    kept = {name: value for name, value in os.environ.items() if name.startswith(passed_on)}
     search = f"{programs}:{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
     return {"PATH": search, "HOME": str(home), "LANG": "C.UTF-8", **kept}
 

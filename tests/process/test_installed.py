@@ -82,7 +82,7 @@ def test_an_installed_version_runs_and_is_not_called_development(
         return schema.name, store.in_use(receipt.id, receipt.version)
 
     assert host.run(receipt, use) == ("Bare", True)
-    assert host.messages() == ["not enforced: cpu memory egress processes tmp"]
+    assert host.messages() == ["not enforced: cpu memory egress processes tmp isolation"]
     assert not store.in_use(receipt.id, receipt.version)
 
 

@@ -71,7 +71,7 @@ def test_every_start_says_what_is_not_enforced_and_that_it_is_under_development(
 
     assert host.messages()[:2] == [
         "development: `acme/box` runs unsigned and unchecked",
-        "not enforced: cpu memory egress processes tmp",
+        "not enforced: cpu memory egress processes tmp isolation",
     ]
 
 

@@ -16,7 +16,9 @@ DEADLINE_S = 30
 HOST = """
 import asyncio, os, sys
 from pathlib import Path
-from aperio_cli.host.process.spawning import Command, PipeReader, spawn
+from aperio_cli.host.process.spawning import PipeReader, spawn
+from aperio_cli.host.sandbox.interface import Command, Confinement
+from aperio_cli.host.sandbox.unconfined import Unconfined
 
 PLUGIN = (
     "import os\\n"
@@ -29,7 +31,7 @@ PLUGIN = (
 
 async def main():
     command = Command((sys.executable, "-I", "-c", PLUGIN), {}, Path("/"), 64)
-    process = spawn(command)
+    process = spawn(command, Unconfined(), Confinement())
     said = bytearray()
     reader = PipeReader(said.extend, lambda: None)
     await process.read({"stdout": reader})

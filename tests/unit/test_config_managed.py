@@ -15,6 +15,7 @@ import pytest
 from aperio_cli import clock
 from aperio_cli.config import (
     REQUIRABLE,
+    SANDBOX_MODES,
     Config,
     ConfigFile,
     DomainRule,
@@ -314,6 +315,8 @@ def possible_statements(dice: random.Random, path: Path) -> ConfigFile:
             for _ in range(dice.randint(0, 2))
         ),
         sandbox_require=tuple(name for name in REQUIRABLE if dice.random() < 0.3),
+        sandbox_mode=dice.choice(("", *SANDBOX_MODES)),
+        plugin_uid=dice.choice((0, 1, 61001)),
         mtls=dice.random() < 0.5,
         handshake_timeout_s=dice.choice([0, 1, 60, 600]),
     )

@@ -251,6 +251,7 @@ def test_install_reports_the_version_it_replaced(machine: Machine) -> None:
     assert second.to_json()["permissions"] == {
         "egress": ["api.box.com:443"],
         "egress_from_config": [],
+        "folders_from_config": [],
     }
 
 

@@ -174,6 +174,7 @@ class Some:
             egress_from_config=self.many(
                 lambda: EgressFromConfig("domain", ".okta.com", self.number() % 65535 + 1)
             ),
+            folders_from_config=self.many(lambda: self._random.choice(["folder", "place"])),
             limits=Limits(
                 memory_bytes=1024 * (self.number() + 1),
                 cpu=(self.number() % 900_000 + 1) / 1000,
@@ -274,9 +275,13 @@ OPTIONAL = {
     *((("manifest", key)) for key in ("homepage", "limits", "permissions", "scopes", "source")),
     ("manifest", "state"),
     ("manifest", "runtime", "tags"),
-    *((("manifest", "permissions", key)) for key in ("egress", "egress_from_config")),
+    *(
+        (("manifest", "permissions", key))
+        for key in ("egress", "egress_from_config", "folders_from_config")
+    ),
     *((("manifest", "limits", k)) for k in ("cpu", "memory", "open_files", "processes", "tmp")),
     ("grant",),
+    ("grant", "permissions", "folders_from_config"),
     *((("grant", "permissions", key)) for key in ("egress", "egress_from_config")),
     *((("grant", "limits", k)) for k in ("cpu", "memory", "open_files", "processes", "tmp")),
     ("rule", "identity"),

@@ -18,6 +18,8 @@ def asked(manifest: Manifest) -> Iterator[str]:
     from_config = (f"*{rule.suffix}:{rule.port}" for rule in manifest.egress_from_config)
     limits = (f"{name} {value}" for name, value in manifest.limits.to_json().items())
     yield f"egress  {' '.join([*manifest.egress, *from_config]) or 'nothing'}"
+    for key in manifest.folders_from_config:
+        yield f"folder  the one that `{key}` names, to write to"
     yield f"scopes  {' '.join(manifest.scopes) or 'none'}"
     yield f"state   {'yes' if manifest.state else 'no'}"
     yield f"limits  {', '.join(limits)}"

@@ -140,7 +140,7 @@ async def _debug(context: Context, cleared: Cleared) -> None:
     """Keep it running until it ends, and say how others reach it."""
     collaborators = context.collaborators
     with open_state(collaborators) as state:
-        async with launched(collaborators, cleared, state, _listener(context)) as plugin:
+        async with launched(collaborators, cleared, state, _listener(context), {}) as plugin:
             _write_line(context, reattach_record(plugin))
             await plugin.ended()
 

@@ -121,12 +121,17 @@ def _accept(
     from aperio_cli.host.lifecycle import Patience
     from aperio_cli.paths import runtime_base
     from aperio_cli.running import clear_target
+    from aperio_cli.running.containing import given_folders, sandbox_of
+    from aperio_cli.running.targets import manifest_of
 
+    sandbox = sandbox_of(context.collaborators)
     options = LaunchOptions(
         runtime_base(os.environ),
         store=store,
         patience=Patience.stated(context.config.handshake_timeout_s),
         mtls=context.config.mtls,
+        sandbox=sandbox,
+        writable=given_folders(manifest_of(target), request.settings, sandbox),
     )
 
     def observe(verdict: Verdict) -> None:

@@ -60,6 +60,7 @@ def _examined(context: Context, artifact: Artifact, folder: Path) -> AcceptanceR
     from aperio_cli.machine.interpreters import choose_interpreter
     from aperio_cli.paths import runtime_base
     from aperio_cli.running import clear_target
+    from aperio_cli.running.containing import sandbox_of
 
     manifest = artifact.manifest
     interpreter = None
@@ -71,7 +72,12 @@ def _examined(context: Context, artifact: Artifact, folder: Path) -> AcceptanceR
     built = develop_artifact(artifact, folder, interpreter)
     clear = functools.partial(clear_target, context.collaborators, built)
     patience = Patience.stated(context.config.handshake_timeout_s)
-    options = LaunchOptions(runtime_base(os.environ), patience=patience, mtls=context.config.mtls)
+    options = LaunchOptions(
+        runtime_base(os.environ),
+        patience=patience,
+        mtls=context.config.mtls,
+        sandbox=sandbox_of(context.collaborators),
+    )
     return on_loop(accept(clear, options, AcceptanceRequest(), checks=ONCE))
 
 

@@ -125,6 +125,7 @@ def describe(admitted: AdmittedArtifact) -> dict[str, Any]:
                 {"field": rule.field, "suffix": rule.suffix, "port": rule.port}
                 for rule in manifest.egress_from_config
             ],
+            "folders_from_config": list(manifest.folders_from_config),
             "limits": manifest.limits.to_json(),
             "state": manifest.state,
         },

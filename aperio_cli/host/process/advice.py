@@ -16,6 +16,7 @@ class Advice:
         not_executable: its file cannot be executed.
         file_missing: it names a file or a library that is not there.
         bad_event: an event of it cannot be passed on.
+        at_limit: it needs more of the machine than its manifest says; of `{limit}`.
     """
 
     failed: str
@@ -23,6 +24,7 @@ class Advice:
     not_executable: str
     file_missing: str
     bad_event: str
+    at_limit: str
 
 
 OPERATOR: Final = Advice(
@@ -31,6 +33,7 @@ OPERATOR: Final = Advice(
     not_executable="install it again for this machine",
     file_missing="install it again if they name a file or a library that is missing",
     bad_event="look at it in the service, and tell the plugin's publisher",
+    at_limit="tell the plugin's publisher: its manifest asks for too little in `limits.{limit}`",
 )
 DEVELOPER: Final = Advice(
     failed="mend it where its last lines say; `--verbose` shows all that it logs",
@@ -38,4 +41,5 @@ DEVELOPER: Final = Advice(
     not_executable="see that the project's file may be executed",
     file_missing="a module that is missing belongs into the folder or into the lock, with its hash",
     bad_event="look at it in the service, and at what the connector makes of it",
+    at_limit="use less, or ask for more: `limits.{limit}` in manifest.yaml",
 )

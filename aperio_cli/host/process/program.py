@@ -14,11 +14,13 @@ from aperio_cli.files import tree
 from aperio_cli.host.process import diagnosis
 from aperio_cli.host.process.advice import DEVELOPER, OPERATOR, Advice
 from aperio_cli.host.process.sealed import SealedBinary, seal_binary
+from aperio_cli.host.sandbox.view import interpreter_places
 from aperio_cli.host.wire.handshake import APERIO, Dialect
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.ownership import owner_of_folder
 
 if TYPE_CHECKING:
+    from aperio_cli.models.artifact import Interpreter
     from aperio_cli.models.grant import OwnRule
     from aperio_cli.models.manifest import Manifest
     from aperio_cli.models.receipt import Receipt
@@ -54,6 +56,7 @@ class Program:
         sealed: the copy of a single binary that runs in its place; None: the file runs.
         dialect: the cookie and the protocol versions that it knows.
         own_rules: the hosts that the operator opens to it beyond that.
+        places: files and folders that it has to read.
     """
 
     subject: str
@@ -69,6 +72,7 @@ class Program:
     sealed: SealedBinary | None = None
     dialect: Dialect = APERIO
     own_rules: tuple[OwnRule, ...] = ()
+    places: tuple[Path, ...] = ()
 
     def close(self) -> None:
         """Let go of the sealed copy; the process that runs it keeps its own hold."""
@@ -178,12 +182,29 @@ def _development(target: DevelopmentBuild) -> Program:
         manifest=manifest,
         state_owner=owner_of_folder(manifest.id, target.project.path),
         is_development=True,
+        places=_places_of_folder(target),
     )
+
+
+def _places_of_folder(target: DevelopmentBuild) -> tuple[Path, ...]:
+    """Return what a folder under development has to read: itself, or the program built of it."""
+    script = target.script.absolute()
+    if not (target.interpreter and target.dependencies):
+        return (script,)
+    folder = script.parent.parent if script.parent.name == "bin" else script.parent
+    own = (folder, target.dependencies.absolute())
+    return (*own, *_places_of_interpreter(target.interpreter))
+
+
+def _places_of_interpreter(interpreter: Interpreter) -> tuple[Path, ...]:
+    return interpreter_places(interpreter.executable, interpreter.base_prefix)
 
 
 def _installed(receipt: Receipt) -> Program:
     start = receipt.files / "bin" / receipt.entrypoint
+    places: tuple[Path, ...] = (receipt.files,)
     if receipt.interpreter:
+        places += _places_of_interpreter(receipt.interpreter)
         executable = receipt.interpreter.executable
         arguments: tuple[str, ...] = (executable, *_PYTHON_FLAGS, f"{start}.py")
     else:
@@ -199,4 +220,5 @@ def _installed(receipt: Receipt) -> Program:
         manifest=receipt.grant.granted,
         own_rules=receipt.grant.own,
         state_owner=receipt.state_owner,
+        places=places,
     )

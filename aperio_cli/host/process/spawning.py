@@ -14,44 +14,23 @@ import asyncio
 import contextlib
 import functools
 import os
-import resource
-import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.host.process.lifeline import Lifeline
+from aperio_cli.host.sandbox.interface import Counters
+from aperio_cli.host.sandbox.unconfined import put_down
 from aperio_cli.machine.hiding import hide_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-LIFELINE_VARIABLE: Final = "APERIO_HOST_LIFELINE"
-"""Number of an inherited descriptor, the read end of a pipe: its end means the host is gone."""
+    from aperio_cli.host.sandbox.interface import Command, Confined, Confinement, Sandbox
 
 _REAP_TIMEOUT_S: Final = 5.0
 _PR_SET_NO_NEW_PRIVS: Final = 38
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What to spawn.
-
-    Attributes:
-        arguments: the argument vector; the first is an absolute path.
-        environment: the whole environment; nothing is added but the lifeline's descriptor.
-        folder: the working directory.
-        open_files: file descriptors that one process may have.
-        inherited: descriptors that the child inherits beside the lifeline.
-    """
-
-    arguments: tuple[str, ...]
-    environment: Mapping[str, str]
-    folder: Path
-    open_files: int
-    inherited: tuple[int, ...] = ()
 
 
 class PipeReader(asyncio.Protocol):
@@ -81,9 +60,12 @@ class Process:
         exited: done when the process has ended; it may not have been reaped yet.
     """
 
-    def __init__(self, popen: subprocess.Popen[bytes], lifeline: Lifeline) -> None:
-        self._popen = popen
+    def __init__(self, confined: Confined, lifeline: Lifeline) -> None:
+        self._confined = confined
+        self._popen = popen = confined.popen
         self._lifeline = lifeline
+        self._counted = Counters()
+        self._is_closed = False
         self._transports: list[asyncio.BaseTransport] = []
         self._readers: list[PipeReader] = []
         self._loop = asyncio.get_running_loop()
@@ -93,13 +75,34 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process id, which is the id of its group too."""
+        """The process id of the plugin, or of the sandbox around it: with it all of it ends."""
         return self._popen.pid
 
     @property
     def returncode(self) -> int | None:
         """The exit status, or minus the signal's number; None until it was reaped."""
-        return self._popen.returncode
+        found = self._popen.returncode
+        return None if found is None else self._confined.status_of(found)
+
+    @property
+    def home(self) -> Path | None:
+        """Where the plugin's own folder is, seen from here; None: where it was made."""
+        return self._confined.home
+
+    @property
+    def owner(self) -> int | None:
+        """The user id that the plugin has; None: this process's."""
+        return self._confined.owner
+
+    def counters(self) -> Counters:
+        """Return what was counted of the plugin until now; nothing more after `close`."""
+        if not self._is_closed:
+            self._counted = self._confined.counters()
+        return self._counted
+
+    def settle(self) -> None:
+        """Begin with the limits that a start is spared."""
+        self._confined.settle()
 
     async def read(self, consumers: Mapping[str, PipeReader]) -> None:
         """Begin to read `stdout` and `stderr`, each with its reader, and never stop."""
@@ -112,15 +115,15 @@ class Process:
             self._transports.append(transport)
 
     def terminate_group(self) -> None:
-        """SIGTERM to every process of the group."""
-        self._signal_group(signal.SIGTERM)
+        """SIGTERM to every process of the plugin's group."""
+        self._confined.terminate()
 
     def kill_group(self) -> None:
-        """SIGKILL to every process of the group, grandchildren too, then reap. Blocks briefly.
+        """SIGKILL to every process of the plugin, grandchildren too, then reap. Blocks briefly.
 
         A process that the kernel does not let die, in a dead file system say, is left after 5 s.
         """
-        self._signal_group(signal.SIGKILL)
+        self._confined.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(_REAP_TIMEOUT_S)
         self._note_exit()
@@ -145,6 +148,9 @@ class Process:
             os.close(self._pidfd)
             self._pidfd = -1
         self._lifeline.let_go()
+        self.counters()
+        self._is_closed = True
+        self._confined.close()
 
     def _note_exit(self) -> None:
         if not self.exited.done():
@@ -152,29 +158,26 @@ class Process:
         if self._pidfd >= 0:
             self._loop.remove_reader(self._pidfd)
 
-    def _signal_group(self, number: signal.Signals) -> None:
-        if self._popen.returncode is None:  # not reaped: the id still means this group
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._popen.pid, number)
 
-
-def spawn(command: Command) -> Process:
-    """Return a new process running the command.
+def spawn(command: Command, sandbox: Sandbox, wanted: Confinement) -> Process:
+    """Return a new process running the command, confined. Blocks briefly.
 
     Raises:
         OSError: the command cannot be executed.
+        AperioError: as `Sandbox.start`.
     """
     hide_memory()
     lifeline = Lifeline.make()
     try:
-        popen = _spawner().submit(_execute, command, lifeline).result()
+        confined = _spawner().submit(_execute, command, sandbox, wanted, lifeline).result()
     except BaseException:
         lifeline.cut()
         raise
     try:
-        return Process(popen, lifeline)
+        return Process(confined, lifeline)
     except BaseException:
-        _put_down(popen)
+        put_down(confined.popen)
+        confined.close()
         lifeline.cut()
         raise
 
@@ -188,32 +191,19 @@ def _spawner() -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_spawner.cache_clear)  # a copy of this process lacks the thread
 
 
-def _execute(command: Command, lifeline: Lifeline) -> subprocess.Popen[bytes]:
-    """Return the started child, limited, and killed by the kernel when the lifeline is cut."""
+def _execute(
+    command: Command, sandbox: Sandbox, wanted: Confinement, lifeline: Lifeline
+) -> Confined:
+    """Return the started command, confined, and killed by the kernel when the lifeline is cut."""
     _give_up_privileges()
-    popen = subprocess.Popen(
-        command.arguments,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=command.folder,
-        env={**command.environment, LIFELINE_VARIABLE: str(lifeline.plugin_end)},
-        pass_fds=(lifeline.plugin_end, *command.inherited),
-        start_new_session=True,
-        bufsize=0,
-    )
+    confined = sandbox.start(command, wanted, lifeline.plugin_end)
     try:
-        lifeline.arm(popen.pid)
-        _limit(popen.pid, command.open_files)
+        lifeline.arm(confined.popen.pid)
     except BaseException:
-        _put_down(popen)
+        put_down(confined.popen)
+        confined.close()
         raise
-    return popen
-
-
-def _put_down(popen: subprocess.Popen[bytes]) -> None:
-    os.killpg(popen.pid, signal.SIGKILL)
-    popen.wait(_REAP_TIMEOUT_S)
+    return confined
 
 
 def _same(reader: PipeReader) -> PipeReader:
@@ -239,11 +229,3 @@ def _libc() -> Any:
     import ctypes
 
     return ctypes.CDLL(None, use_errno=True)
-
-
-def _limit(pid: int, open_files: int) -> None:
-    """Set the limits that the kernel takes for another process: descriptors, and no core dump."""
-    _, highest = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    allowed = open_files if highest == resource.RLIM_INFINITY else min(open_files, highest)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (allowed, allowed))
-    resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))

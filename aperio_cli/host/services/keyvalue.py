@@ -6,6 +6,7 @@ the request can. The methods block the loop for one SQLite statement each.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.errors import AperioError
@@ -41,6 +42,8 @@ async def serve(path: str, state: StateDatabase, invocations: OpenInvocations) -
     server: Server = grpc.aio.server(options=grpc_options())
     server.add_generic_rpc_handlers((_handlers(_Store(state, invocations)),))
     server.add_insecure_port(f"unix:{path}")
+    # The folder is private. A plugin with a user id of its own is shown it in its sandbox.
+    os.chmod(path, 0o666)  # noqa: S103, PTH101 - as above
     await server.start()
     return server
 

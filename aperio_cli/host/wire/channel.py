@@ -107,7 +107,9 @@ class Pinned:
         os.close(self.descriptor)
 
 
-def pin_socket(path: Path, subject: str, *, folder: int | None = None) -> Pinned:
+def pin_socket(
+    path: Path, subject: str, *, folder: int | None = None, owner: int | None = None
+) -> Pinned:
     """Return the socket in the plugin's own folder, held open without connecting.
 
     Args:
@@ -115,6 +117,7 @@ def pin_socket(path: Path, subject: str, *, folder: int | None = None) -> Pinned
         subject: what to call the plugin in messages.
         folder: descriptor of the folder, which the plugin may have moved away; None takes the
             path as it is.
+        owner: the user id that it has to belong to; None: this process's.
 
     Raises:
         HandshakeAddressRefused: it is missing, a link, no socket, or somebody else's.
@@ -125,7 +128,8 @@ def pin_socket(path: Path, subject: str, *, folder: int | None = None) -> Pinned
     except OSError as error:
         raise _not_a_socket(subject, path, error.strerror or str(error)) from error
     status = os.fstat(descriptor)
-    if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid():
+    expected = os.geteuid() if owner is None else owner
+    if stat.S_ISSOCK(status.st_mode) and status.st_uid == expected:
         return Pinned(descriptor)
     os.close(descriptor)
     raise _not_a_socket(subject, path, f"mode {stat.filemode(status.st_mode)}")

@@ -1,0 +1,1 @@
+"""The sandbox that plugins are started in (docs/explanation/sandbox.md)."""

@@ -1,0 +1,224 @@
+"""Limits of memory and processor where no control group can be had: looked at, ten times a second.
+
+One thread watches all plugins of this host. A plugin that uses too much memory is killed; one that
+uses too much of the processor is stopped (SIGSTOP) for as long as it takes to come down to its
+share. What fails here kills the plugin: nobody goes on unwatched.
+
+Processes are found by their process namespace, so none is missed for having left its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from aperio_cli import clock
+from aperio_cli.host.sandbox.interface import Counters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aperio_cli.models.limits import Limits
+
+PERIOD_S: Final = 0.1
+_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+_FIELDS_BEFORE_TIMES: Final = 11  # of proc_pid_stat(5), behind the name: utime is field 14
+
+
+@dataclass(slots=True)
+class Watched:
+    """One plugin that is watched.
+
+    Attributes:
+        init: pid of the first process in its namespace.
+        limits: what it may use.
+        watches_memory: whether nobody else limits its memory.
+        watches_cpu: whether nobody else limits its processor, from `settle` on.
+    """
+
+    init: int
+    limits: Limits
+    watches_memory: bool
+    watches_cpu: bool
+    _pidfd: int = -1
+    _namespace: str = ""
+    _peak_bytes: int = 0
+    _kills: int = 0
+    _stops: int = 0
+    _stopped_s: float = 0.0
+    _is_settled: bool = False
+    _is_stopped: bool = False
+    _debt_s: float = 0.0
+    _last: tuple[float, float] | None = None  # moment, processor time until then
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self) -> None:
+        """Begin to watch it.
+
+        Raises:
+            OSError: it has just ended.
+        """
+        self._pidfd = os.pidfd_open(self.init)
+        self._namespace = os.readlink(f"/proc/{self.init}/ns/pid")  # noqa: PTH115 - no file
+        _watcher.add(self)
+
+    def settle(self) -> None:
+        """Begin to hold it to its share of the processor, and to count its temporary folder.
+
+        Before, bubblewrap may still be making the folder, and see this machine's in its place.
+        """
+        with self._lock:
+            self._is_settled = True
+            self._last = (clock.monotonic_s(), self._used_s()) if self.watches_cpu else None
+
+    def counters(self) -> Counters:
+        """Return what was seen."""
+        return Counters(
+            memory_peak_bytes=self._peak_bytes or None,
+            memory_kills=self._kills if self.watches_memory else None,
+            throttled=self._stops if self.watches_cpu else None,
+            throttled_s=self._stopped_s if self.watches_cpu else None,
+        )
+
+    def end(self) -> None:
+        """Stop watching it; harmless when repeated."""
+        _watcher.remove(self)
+        with self._lock:
+            if self._pidfd >= 0:
+                os.close(self._pidfd)
+                self._pidfd = -1
+
+    def look(self) -> None:
+        """Look at it once, and do what follows."""
+        with self._lock:
+            if self._pidfd < 0:
+                return
+            try:
+                self._look_at_memory()
+                self._look_at_cpu()
+            except ProcessLookupError:
+                return
+            except BaseException:
+                self._kill()
+                raise
+
+    def _look_at_memory(self) -> None:
+        if not self.watches_memory:
+            return
+        used = sum(map(_resident_bytes, self._processes()))
+        used += self._space_bytes() if self._is_settled else 0
+        self._peak_bytes = max(self._peak_bytes, used)
+        if used > self.limits.memory_bytes and not self._kills:
+            self._kills = 1
+            self._kill()
+
+    def _look_at_cpu(self) -> None:
+        if self._last is None:
+            return
+        (then_s, before_s), now_s, used_s = self._last, clock.monotonic_s(), self._used_s()
+        self._last = (now_s, used_s)
+        share_s = self.limits.cpu * (now_s - then_s)
+        if self._is_stopped:
+            self._stopped_s += now_s - then_s
+        # Processes that ended take their time with them: less than before is no credit.
+        self._debt_s += max(0.0, used_s - before_s) - share_s
+        self._debt_s = max(self._debt_s, -share_s)
+        if self._debt_s > 0:
+            self._stops += not self._is_stopped
+            self._is_stopped = True
+            self._signal(signal.SIGSTOP)  # again: what was started meanwhile
+        elif self._is_stopped:
+            self._is_stopped = False
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self._processes():
+            if pid != self.init:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, number)
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def _processes(self) -> Iterator[int]:
+        for name in os.listdir("/proc"):  # noqa: PTH208 - names are enough
+            if name.isdigit():
+                with contextlib.suppress(OSError):
+                    if os.readlink(f"/proc/{name}/ns/pid") == self._namespace:  # noqa: PTH115
+                        yield int(name)
+
+    def _used_s(self) -> float:
+        return sum(map(_processor_s, self._processes()))
+
+    def _space_bytes(self) -> int:
+        """Return what is used of the temporary folder, which is memory, too."""
+        try:
+            found = os.statvfs(f"/proc/{self.init}/root/tmp")
+        except OSError:
+            return 0
+        return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
+def _resident_bytes(pid: int) -> int:
+    """Return anonymous and shared memory of a process; files that are mapped can be let go of."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    found = (line.split() for line in lines.splitlines() if line.startswith(("RssA", "RssS")))
+    return sum(int(words[1]) * 1024 for words in found)
+
+
+def _processor_s(pid: int) -> float:
+    """Return processor time of a process and of its children that have ended."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0.0
+    fields = text.rpartition(")")[2].split()[_FIELDS_BEFORE_TIMES : _FIELDS_BEFORE_TIMES + 4]
+    return sum(map(int, fields)) / _TICKS_A_SECOND
+
+
+class _Watcher:
+    """The thread that looks at all of them, for as long as there are any."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: list[Watched] = []
+        self._thread: threading.Thread | None = None
+
+    def add(self, watched: Watched) -> None:
+        with self._lock:
+            self._watched.append(watched)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="aperio-watcher", daemon=True
+                )
+                self._thread.start()
+
+    def remove(self, watched: Watched) -> None:
+        with self._lock, contextlib.suppress(ValueError):
+            self._watched.remove(watched)
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while True:
+            with self._lock:
+                watched = tuple(self._watched)
+                if not watched:
+                    self._thread = None
+                    return
+            for each in watched:
+                # It has killed the plugin; the others are still to be watched.
+                with contextlib.suppress(Exception):
+                    each.look()
+            pause.wait(PERIOD_S)
+
+
+_watcher = _Watcher()
