@@ -55,13 +55,13 @@ _MIGRATIONS: Final = (
             PRIMARY KEY (plugin, organization, integration, key)
         )""",
     ),
-    (  # a checkpoint for each choice of streams, with what it covers: a JSON object, time by stream
+    (  # a checkpoint for each choice of events, with what it covers: a JSON object, time by stream
         "ALTER TABLE checkpoints RENAME TO checkpoints_1",
         """CREATE TABLE checkpoints (
-            plugin TEXT, organization TEXT, integration TEXT, streams TEXT,
+            plugin TEXT, organization TEXT, integration TEXT, choice TEXT,
             cursor BLOB NOT NULL, version TEXT NOT NULL, stored_at TEXT NOT NULL,
             covered TEXT NOT NULL,
-            PRIMARY KEY (plugin, organization, integration, streams)
+            PRIMARY KEY (plugin, organization, integration, choice)
         ) WITHOUT ROWID""",
         """INSERT INTO checkpoints
             SELECT plugin, organization, integration, '', cursor, version, stored_at, '{}'
@@ -190,17 +190,17 @@ class StateDatabase:
 
     # ── checkpoints ───────────────────────────────────────────────────────────────────────────────
 
-    def checkpoint(self, slice_: Slice, streams: str = "") -> Checkpoint | None:
+    def checkpoint(self, slice_: Slice, choice: str = "") -> Checkpoint | None:
         """Return the last stored checkpoint, or None.
 
         Args:
             slice_: whose.
-            streams: of which streams; empty: of a sync of all.
+            choice: of which streams and event types; empty: of a sync of all.
         """
         with self._guard():
             row = self._database.execute(
-                f"SELECT {_COLUMNS} FROM checkpoints WHERE {_SLICE} AND streams = ?",  # noqa: S608 - constants of this module
-                (*slice_.key, streams),
+                f"SELECT {_COLUMNS} FROM checkpoints WHERE {_SLICE} AND choice = ?",  # noqa: S608 - constants of this module
+                (*slice_.key, choice),
             ).fetchone()
         if row is None:
             return None
@@ -213,7 +213,7 @@ class StateDatabase:
         cursor: bytes,
         *,
         version: str,
-        streams: str = "",
+        choice: str = "",
         covered: Mapping[str, str] | None = None,
     ) -> None:
         """Replace the checkpoint; committed when this returns.
@@ -222,7 +222,7 @@ class StateDatabase:
             slice_: whose.
             cursor: at most 64 KiB.
             version: of the plugin.
-            streams: of which streams, as for `checkpoint`.
+            choice: of what, as for `checkpoint`.
             covered: the time until which a stream was read, by its name.
 
         Raises:
@@ -234,7 +234,7 @@ class StateDatabase:
             self._database.execute(
                 "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    *(*slice_.key, streams),
+                    *(*slice_.key, choice),
                     *(cursor, version, clock.timestamp(), json.dumps(dict(covered or {}))),
                 ),
             )

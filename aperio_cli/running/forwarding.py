@@ -146,7 +146,7 @@ async def run_forwarding(
                     rejects.add([letter_line(note)])
                 listener.observe(note)
 
-            task = SyncTask(deliverer, state, hear, request.full, request.strict)
+            task = SyncTask(deliverer, state, hear, request.full, request.strict, request.scope)
             reached = Forwarding(sink.program.producer, deliverer.tally, None)
             try:
                 summary = await sync_connector(session, task)

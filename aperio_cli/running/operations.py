@@ -21,6 +21,7 @@ from aperio_cli.host.calls.invocation import (
     Invocation,
 )
 from aperio_cli.host.calls.remediation import Execution
+from aperio_cli.host.calls.scope import EVERYTHING, SyncScope
 from aperio_cli.host.calls.session import SessionRequest, declare, open_session
 from aperio_cli.host.calls.sync import SyncTask, sync_connector
 from aperio_cli.host.launch import LaunchOptions, launch
@@ -88,6 +89,7 @@ class RunRequest:
         settings: values by key, already resolved; may hold secrets.
         full: sync: read everything again, whatever the stored checkpoint.
         strict: sync: stop at the first dead letter.
+        scope: sync: what is asked for.
         execute: execute: what to do.
         accept: sync: takes the events, as `SyncTask` says.
         envelopes: deliver: what to deliver, and what was found in its place.
@@ -101,6 +103,7 @@ class RunRequest:
     settings: Mapping[str, object] = field(default_factory=dict, repr=False)
     full: bool = False
     strict: bool = False
+    scope: SyncScope = EVERYTHING
     execute: Execute = field(default_factory=Execute)
     accept: Callable[[Sequence[Outbound]], Awaitable[None]] | None = None
     envelopes: AsyncIterator[Outbound | BadLine] | None = None
@@ -317,7 +320,12 @@ class _Operations:
         request = self.request
         assert request.accept and self.state  # noqa: S101, PT018 - run_operation has seen to it
         task = SyncTask(
-            request.accept, self.state, self.listener.observe, request.full, request.strict
+            request.accept,
+            self.state,
+            self.listener.observe,
+            request.full,
+            request.strict,
+            request.scope,
         )
         return await sync_connector(session, task)
 

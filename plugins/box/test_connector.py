@@ -93,6 +93,20 @@ def test_the_last_checkpoint_alone_covers_what_box_had_when_it_was_asked() -> No
     assert (last.covers_until, {each.covers_until for each in earlier}) == (NOW, {None})
 
 
+def test_a_beginning_that_is_asked_for_goes_before_the_one_of_the_settings() -> None:
+    with box.BoxSimulator(box.make_events(20)) as simulator:
+        harness = harness_for(simulator, created_after=A_MONTH_AGO)
+        whole = harness.sync()
+        since = NOW - timedelta(minutes=20)
+        part = harness.sync(request=connector.SyncRequest(from_time=since))
+        assert part.error is None
+        wanted = [each.source_event_id for each in whole.events if each.occurred_at >= since]
+        assert [each.source_event_id for each in part.events] == wanted
+        assert 0 < len(wanted) < len(whole.events)
+        ages = harness.sync(request=connector.SyncRequest(from_time=NOW - timedelta(days=5000)))
+        assert len(ages.events) == len(whole.events)
+
+
 def test_sync_again_gives_only_what_is_new() -> None:
     entries = box.make_events(20)
     with box.BoxSimulator(entries[:15]) as simulator:

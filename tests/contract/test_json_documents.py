@@ -407,11 +407,13 @@ LINES: dict[str, Schema] = {
     ),
     "doubt": exactly(type=WORD, source_event_id=WORD, why=WORD),
     "summary": exactly(
-        type=WORD, events=NUMBER, dead_letters=NUMBER, checkpoints=NUMBER, tokens_renewed=NUMBER,
+        type=WORD, events=NUMBER, dead_letters=NUMBER, filtered=NUMBER, checkpoints=NUMBER,
+        tokens_renewed=NUMBER,
         duration_s={"type": "number"}, coverage=COVERAGE,
     ),
     "summary of a sync into a destination": exactly(
-        type=WORD, events=NUMBER, dead_letters=NUMBER, checkpoints=NUMBER, tokens_renewed=NUMBER,
+        type=WORD, events=NUMBER, dead_letters=NUMBER, filtered=NUMBER, checkpoints=NUMBER,
+        tokens_renewed=NUMBER,
         duration_s={"type": "number"}, coverage=COVERAGE, rejects_file=maybe(WORD),
         deliveries=exactly(to=WORD, accepted=NUMBER, rejected=NUMBER, repeated=NUMBER),
     ),

@@ -9,6 +9,8 @@ import os
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -28,8 +30,10 @@ from aperio_cli.errors.running import (
     TokenRefused,
     TokenUrlRefused,
 )
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.calls.envelopes import Outbound, lines_of
 from aperio_cli.host.calls.letters import DeadLetter
+from aperio_cli.host.calls.scope import SyncScope
 from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.host.calls.sync import (
     CheckpointStored,
@@ -98,7 +102,7 @@ def sync(
 ) -> tuple[SyncSummary, list[Note]]:
     """Run a simulator's sync."""
     notes: list[Note] = []
-    how = {name: request.pop(name) for name in ("full", "strict") if name in request}
+    how = {name: request.pop(name) for name in ("full", "strict", "scope") if name in request}
 
     async def use(plugin: RunningPlugin) -> SyncSummary:
         session = await open_session(plugin, SessionRequest(**request))
@@ -833,3 +837,55 @@ def test_a_checkpoint_that_says_less_than_the_truth_holds_and_covers_nothing(
         EventDoubted("", "covers_until: expected a time in years 1 to 9999"),
     ]
     assert showing.note(doubts[0])[1] == "checkpoint: stream other: the schema does not declare it"
+
+
+# ── what a sync may ask for ───────────────────────────────────────────────────────────────────────
+
+MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def asked_of(sink: Sink) -> dict[str, Any]:
+    """What the connector was asked for, as its events tell."""
+    found: dict[str, Any] = sink.envelopes()[0]["record"]
+    return found
+
+
+def test_a_choice_is_asked_for_filtered_once_more_and_has_a_checkpoint_of_its_own(
+    host: Host, state: StateDatabase
+) -> None:
+    sink, again, everything = Sink(), Sink(), Sink()
+    scope = SyncScope(MONDAY, ("sign_ins", "admin_logs"), ("box.logout",))
+
+    first, _ = sync(host, "choosy", state, sink, scope=scope)
+    sync(host, "choosy", state, again, scope=replace(scope, from_time=None))
+    whole, _ = sync(host, "choosy", state, everything)
+
+    asked = {"streams": ["sign_ins", "admin_logs"], "event_types": ["box.logout"]}
+    assert asked_of(sink) == {"cursor": "", "from": "2026-01-05T00:00:00Z", **asked}
+    assert asked_of(again) == {"cursor": "2", "from": "", **asked}
+    assert (first.events, first.filtered, sink.source_ids()) == (1, 1, ["e1"])
+    assert [each.stream for each in first.coverage] == ["sign_ins", "admin_logs"]
+    assert asked_of(everything) == {"cursor": "", "from": "", "streams": [], "event_types": []}
+    assert (whole.events, whole.filtered) == (2, 0)
+    assert state.checkpoint(SLICE, scope.key) is not None
+
+
+def test_a_beginning_is_asked_for_before_a_checkpoint_or_with_full_only(
+    host: Host, state: StateDatabase
+) -> None:
+    sync(host, "choosy", state, Sink())
+    with pytest.raises(UsageError, match="has begun: nothing was read") as caught:
+        sync(host, "choosy", state, Sink(), scope=SyncScope(MONDAY))
+    assert "--full" in caught.value.next[0]
+
+    sink = Sink()
+    sync(host, "choosy", state, sink, scope=SyncScope(MONDAY), full=True)
+    assert asked_of(sink)["from"] == "2026-01-05T00:00:00Z"
+
+
+def test_a_connector_without_features_is_asked_for_nothing(
+    host: Host, state: StateDatabase
+) -> None:
+    with pytest.raises(UsageError, match="is nothing that `acme/box`"):
+        sync(host, "bare", state, Sink(), scope=SyncScope(streams=("admin_logs",)))
+    assert sync(host, "bare", state, Sink(), scope=SyncScope())[0].events == 2

@@ -82,8 +82,8 @@ def test_a_checkpoint_of_chosen_streams_is_its_own_and_says_what_it_covers(
 ) -> None:
     covered = {"admin_logs": "2026-01-05T09:00:00Z", "": "0001-01-01T00:00:00Z"}
     state.store_checkpoint(MINE, b"all", version="1.0.0", covered=covered)
-    state.store_checkpoint(MINE, b"some", version="1.0.0", streams="admin_logs")
-    state.store_checkpoint(MINE, b"more", version="1.0.0", streams="admin_logs")
+    state.store_checkpoint(MINE, b"some", version="1.0.0", choice="admin_logs")
+    state.store_checkpoint(MINE, b"more", version="1.0.0", choice="admin_logs")
 
     every, some = state.checkpoint(MINE), state.checkpoint(MINE, "admin_logs")
 

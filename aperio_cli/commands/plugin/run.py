@@ -43,6 +43,16 @@ _Operation = Annotated[
     ),
 ]
 _Strict = Annotated[bool, option("--strict", help="sync: stop at the first dead letter.")]
+_From = Annotated[
+    str,
+    option("--from", help="sync: leave out what occurred before, with `--full`.", metavar="DATE"),
+]
+_Streams = Annotated[
+    list[str] | None, option("--stream", help="sync: this stream only.", metavar="NAME")
+]
+_EventTypes = Annotated[
+    list[str] | None, option("--event-type", help="sync: events of this type only.", metavar="TYPE")
+]
 _To = Annotated[
     str,
     option(help="sync: a destination takes the events.", metavar="PLUGIN", values=installed),
@@ -94,6 +104,9 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
     plugin_config: PluginConfig = "",
     full: Annotated[bool, option("--full", help="Read everything again.")] = False,
     strict: _Strict = False,
+    since: _From = "",
+    stream: _Streams = None,
+    event_type: _EventTypes = None,
     to: _To = "",
     to_set: _ToSettings = None,
     to_config: _ToConfig = "",
@@ -121,10 +134,13 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
     `sync` prints one event a line and stores a checkpoint after each part that was written and
     flushed; a shell pipe behind it is best effort. With `--to PLUGIN` a destination takes the
     events, and the checkpoint follows what it has answered for. What cannot be passed on is a dead
-    letter: told, counted, and left behind. `deliver` reads such lines on stdin.
+    letter: told, counted, and left behind. `--from`, `--stream` and `--event-type` go with
+    connectors that declare it; what is chosen has a checkpoint of its own. `deliver` reads such
+    lines on stdin.
     """
     from aperio_cli.commands.plugin.forwarding import Delivery
     from aperio_cli.commands.plugin.running import Manner, run
+    from aperio_cli.commands.plugin.scope import read_scope
     from aperio_cli.commands.plugin.settings import read_settings
     from aperio_cli.running.operations import Execute, RunRequest
 
@@ -135,6 +151,7 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
         settings=read_settings(settings or (), plugin_config),
         full=full,
         strict=strict,
+        scope=read_scope(since, stream or (), event_type or ()),
         execute=Execute(
             action=action,
             target=target_id,

@@ -280,6 +280,7 @@ def summary(found: SyncSummary) -> tuple[dict[str, Any], str]:
         "type": "summary",
         "events": found.events,
         "dead_letters": found.dead_letters,
+        "filtered": found.filtered,
         "checkpoints": found.checkpoints,
         "tokens_renewed": found.tokens_renewed,
         "duration_s": round(found.duration_s, 3),
@@ -288,6 +289,8 @@ def summary(found: SyncSummary) -> tuple[dict[str, Any], str]:
         ],
     }
     dead = f", {found.dead_letters} dead letters" if found.dead_letters else ""
+    if found.filtered:
+        dead += f", {found.filtered} of other types left out"
     renewed = f", token renewed {found.tokens_renewed} times" if found.tokens_renewed else ""
     return said, (
         f"{found.events} events{dead}, {found.checkpoints} checkpoints"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.host.calls.declaration import settle
 from aperio_cli.host.calls.salvaging import salvage
+from aperio_cli.host.calls.scope import EVERYTHING, SyncScope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -90,6 +91,7 @@ class Connector:
         invocation: Invocation,
         cursor: bytes = b"",
         *,
+        scope: SyncScope = EVERYTHING,
         silence_s: float = SYNC_SILENCE_S,
     ) -> AsyncGenerator[connector_pb2.SyncEvent, None]:
         """Return the messages of a sync in their order.
@@ -99,6 +101,7 @@ class Connector:
         Args:
             invocation: on whose behalf.
             cursor: of the last stored checkpoint; empty: from the beginning.
+            scope: what is asked for; it is understood.
             silence_s: the longest pause between two messages.
 
         Raises:
@@ -108,7 +111,11 @@ class Connector:
         from aperio_plugin.wire import connector_pb2
 
         with self._invocations.open(invocation) as context:
-            request = connector_pb2.SyncRequest(context=context, cursor=cursor)
+            request = connector_pb2.SyncRequest(
+                context=context, cursor=cursor, streams=scope.streams, event_types=scope.event_types
+            )
+            if scope.from_time and not cursor:  # it says where a sync without a cursor begins
+                getattr(request, "from").FromDatetime(scope.from_time)
             call = self._calls.stream(_SERVICE + "Sync", request)
             try:
                 while (data := await self._next(call, silence_s)) is not None:

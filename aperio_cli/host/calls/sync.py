@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli import clock
 from aperio_cli.data.state import MAX_CURSOR_BYTES
 from aperio_cli.errors.running import EventNotPassedOn, PluginFault, PluginUnauthenticated
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.answers import understood
 from aperio_cli.host.calls.envelopes import Origin, Promises, Stamper, format_time, lines_of
 from aperio_cli.host.calls.letters import DeadLetter
+from aperio_cli.host.calls.scope import EVERYTHING, SyncScope, require_understood
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -108,6 +110,7 @@ class SyncSummary:
         checkpoints: stored.
         tokens_renewed: how often a token expired in mid-sync.
         duration_s: from the first request to the last answer.
+        filtered: events of types that were not asked for, which the connector gave all the same.
         coverage: how far each stream of the call was read, by this sync and those before it.
     """
 
@@ -117,6 +120,7 @@ class SyncSummary:
     tokens_renewed: int
     duration_s: float
     coverage: tuple[Coverage, ...] = ()
+    filtered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,7 @@ class SyncTask:
         observe: hears notes, of a dead letter before the checkpoint that covers it; must not block.
         full: read everything again, whatever the stored checkpoint.
         strict: stop at the first dead letter.
+        scope: what is asked for.
     """
 
     accept: Callable[[Sequence[Outbound]], Awaitable[None]]
@@ -137,6 +142,7 @@ class SyncTask:
     observe: Callable[[Note], None] = lambda _note: None
     full: bool = False
     strict: bool = False
+    scope: SyncScope = EVERYTHING
 
 
 async def sync_connector(session: Session, task: SyncTask) -> SyncSummary:
@@ -148,6 +154,8 @@ async def sync_connector(session: Session, task: SyncTask) -> SyncSummary:
         PluginUnauthenticated: a token expired and no checkpoint came since the last one did, so
             another would bring nothing; or the host cannot obtain tokens for it.
         EventNotPassedOn: an event cannot be passed on, and the task is strict.
+        UsageError: the connector cannot be asked for the scope, or it says where to begin and a
+            checkpoint is stored.
         PluginContractBroken: a message or a cursor is not as the interface says.
         PluginFault: as `Connector.sync`.
         AperioError: as `Session.invocation` and `StateDatabase.store_checkpoint`.
@@ -167,7 +175,14 @@ class _Sync:
         self._events = 0
         self._dead_letters = 0
         self._checkpoints = 0
-        stored = None if task.full else task.state.checkpoint(session.slice)
+        self._filtered = 0
+        require_understood(task.scope, session.declaration, plugin.program.subject)
+        self._wanted = frozenset(task.scope.event_types)
+        self._declared = [stream.name for stream in session.declaration.streams]
+        self._streams = list(dict.fromkeys(task.scope.streams)) or self._declared or [""]
+        stored = None if task.full else task.state.checkpoint(session.slice, task.scope.key)
+        if stored and task.scope.from_time:
+            raise _begun(plugin.program.subject, stored.stored_at)
         self._cursor = stored.cursor if stored else b""
         self._covered = dict(stored.covered) if stored else {}
 
@@ -185,14 +200,14 @@ class _Sync:
                 self._task.observe(TokenRenewed())
         duration_s = clock.monotonic_s() - began_s
         counts = (self._events, self._dead_letters, self._checkpoints, renewed)
-        streams = _streams(self._session.declaration) or [""]
-        coverage = tuple(Coverage(name, self._covered.get(name)) for name in streams)
-        return SyncSummary(*counts, duration_s, coverage)
+        coverage = tuple(Coverage(name, self._covered.get(name)) for name in self._streams)
+        return SyncSummary(*counts, duration_s, coverage, self._filtered)
 
     async def _stream(self) -> None:
         """Make one call of Sync, from the last checkpoint to its end."""
         invocation = await self._session.invocation()
-        messages = self._session.plugin.connector.sync(invocation, self._cursor)
+        connector, scope = self._session.plugin.connector, self._task.scope
+        messages = connector.sync(invocation, self._cursor, scope=scope)
         self._stamper.restart()
         try:
             async for message in messages:
@@ -204,7 +219,7 @@ class _Sync:
         match message.WhichOneof("item"):
             case "batch":
                 with understood(self._session.plugin.broken, "Sync"):
-                    events, dead = self._stamper.stamp(message.batch)
+                    events, dead = self._stamper.stamp(self._asked(message.batch))
                 for letter in dead:
                     self._bury(letter)
                 if events:
@@ -222,6 +237,14 @@ class _Sync:
                 self._task.observe(ProgressMade(seen.done, seen.total, text))
             case _:  # of a newer minor version: nothing that has to be understood
                 pass
+
+    def _asked(self, batch: Any) -> Any:
+        """Return the batch without events of types that were not asked for; they are counted."""
+        if not self._wanted:
+            return batch
+        events = [event for event in batch.events if event.event_type in self._wanted]
+        self._filtered += len(batch.events) - len(events)
+        return type(batch)(events=events)
 
     def _bury(self, letter: DeadLetter) -> None:
         """Count a dead letter and tell it.
@@ -252,15 +275,17 @@ class _Sync:
 
         The cursor holds all the same: events must not come again for what is told about them.
         """
-        stream, streams = checkpoint.stream, _streams(self._session.declaration)
+        stream = checkpoint.stream
         if not checkpoint.HasField("covers_until"):
             until = None
         else:
             until = format_time(checkpoint.covers_until) or None
             if until is None:
                 self._doubt("", "covers_until: expected a time in years 1 to 9999")
-        if stream and stream not in streams:
-            self._doubt("", f"stream {stream}: the schema does not declare it")
+        if stream and stream not in self._streams:
+            is_declared = stream in self._declared
+            why = "it was not asked for" if is_declared else "the schema does not declare it"
+            self._doubt("", f"stream {stream}: {why}")
             return "", None
         return stream, until
 
@@ -271,10 +296,14 @@ class _Sync:
             )
         version = self._session.plugin.program.version
         if covers_until:
-            streams = [stream] if stream else _streams(self._session.declaration) or [""]
+            streams = [stream] if stream else self._streams
             self._covered |= dict.fromkeys(streams, covers_until)
         self._task.state.store_checkpoint(
-            self._session.slice, cursor, version=version, covered=self._covered
+            self._session.slice,
+            cursor,
+            version=version,
+            choice=self._task.scope.key,
+            covered=self._covered,
         )
         self._cursor = cursor
         self._checkpoints += 1
@@ -286,8 +315,12 @@ class _Sync:
             raise error
 
 
-def _streams(schema: Any) -> list[str]:
-    return [stream.name for stream in schema.streams]
+def _begun(subject: str, stored_at: str) -> UsageError:
+    return UsageError(
+        f"`--from` says where {subject} begins, and it has begun: nothing was read",
+        why=f"a checkpoint was stored at {stored_at}, from which the next sync goes on",
+        next=["read again from that time: add `--full`", "go on from there: leave `--from` out"],
+    )
 
 
 def _origin(session: Session) -> Origin:

@@ -13,7 +13,7 @@ from box_connector.client import PUBLIC_BASE_URL, BoxClient
 from box_connector.cursor import HISTORY, Cursor, CursorInvalid
 from box_connector.normalization import EVENT_TYPES, ITEM_SHARED_EXTERNALLY, normalize
 from box_connector.recent import RecentIds
-from box_connector.settings import Settings
+from box_connector.settings import HISTORY_RETENTION, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -128,6 +128,7 @@ class BoxConnector(connector.Connector):
             ),
             checks=_CHECKS,
             event_types=EVENT_TYPES,
+            features=(connector.Feature.BACKFILL,),
             account_id_field="enterprise_id",
             event_mappings=_MAPPINGS,
         )
@@ -160,7 +161,7 @@ class BoxConnector(connector.Connector):
             errors.PluginError: as `BoxClient.events` raises.
         """
         settings = self._settings(context)
-        place = self._start(cursor, settings)
+        place = self._start(cursor, context.request.from_time, settings)
         recent, done = RecentIds(), 0
         with self._client(context, settings) as client:
             caught_up = False
@@ -204,9 +205,13 @@ class BoxConnector(connector.Connector):
             settings.base_url, context.token.value, context.sleep, backoff_s=self._backoff_s
         )
 
-    def _start(self, cursor: bytes | None, settings: Settings) -> Cursor:
+    def _start(
+        self, cursor: bytes | None, from_time: datetime | None, settings: Settings
+    ) -> Cursor:
         if cursor is None:
-            return Cursor.first(settings.created_after, self._clock())
+            now = self._clock()
+            since = max(from_time, now - HISTORY_RETENTION) if from_time else settings.created_after
+            return Cursor.first(since, now)
         try:
             return Cursor.decode(cursor).resumed(self._clock())
         except CursorInvalid as error:

@@ -11,7 +11,7 @@ from aperio_plugin.times import parse_time
 
 from box_connector.client import PUBLIC_BASE_URL
 
-_HISTORY_RETENTION: Final = timedelta(days=365)  # Box's guide "Stream Types"
+HISTORY_RETENTION: Final = timedelta(days=365)  # Box's guide "Stream Types"
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _ZONE: Final = re.compile(r"([Zz]|[+-]\d\d(:?\d\d)?)$")
 _DOMAIN: Final = re.compile(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+")
@@ -60,7 +60,7 @@ def _created_after(text: str, now: datetime) -> datetime | None:
         ) from None
     if time > now:
         raise errors.InvalidConfig("created_after is in the future", field="created_after")
-    return max(time, now - _HISTORY_RETENTION)
+    return max(time, now - HISTORY_RETENTION)
 
 
 def _with_zone(text: str) -> str:

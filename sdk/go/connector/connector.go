@@ -16,6 +16,7 @@ package connector
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	aperio "github.com/writer/aperio-plugin-go"
@@ -52,6 +53,23 @@ type SyncRequest struct {
 	*aperio.Invocation
 	// Cursor is of the last stored checkpoint; nil: from the beginning.
 	Cursor []byte
+	// From: leave out what occurred before, in UTC; zero: everything. With a cursor it is zero: keep
+	// it in the cursor where it has to hold on. A host asks for it with FeatureBackfill only.
+	From time.Time
+	// Streams are names of declared streams; none: all of them. With FeatureStreams only.
+	Streams []string
+	// EventTypes are wanted; none: all. The host filters once more. With FeatureEventTypes only.
+	EventTypes []string
+}
+
+// WantsStream says whether a stream is asked for.
+func (r *SyncRequest) WantsStream(name string) bool {
+	return len(r.Streams) == 0 || slices.Contains(r.Streams, name)
+}
+
+// WantsEventType says whether events of a type are asked for.
+func (r *SyncRequest) WantsEventType(name string) bool {
+	return len(r.EventTypes) == 0 || slices.Contains(r.EventTypes, name)
 }
 
 // Event is what the plugin knows about one event; the host adds organization, provider and the

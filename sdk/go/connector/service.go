@@ -3,6 +3,8 @@ package connector
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	aperio "github.com/writer/aperio-plugin-go"
 	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
@@ -66,12 +68,53 @@ func (s *service) Sync(
 	if err != nil {
 		return err
 	}
-	task := &SyncRequest{Invocation: call}
+	if err := s.checkRequest(request); err != nil {
+		return err
+	}
+	task := &SyncRequest{
+		Invocation: call, Streams: request.GetStreams(), EventTypes: request.GetEventTypes(),
+	}
 	if len(request.GetCursor()) > 0 {
 		task.Cursor = request.GetCursor()
+	} else if request.GetFrom() != nil { // where to begin says nothing to a sync that goes on
+		task.From = request.GetFrom().AsTime()
 	}
 	sync := newStream(stream.Context())
 	return sync.run(func() error { return s.plugin.Sync(task, sync) }, stream.Send)
+}
+
+// checkRequest refuses what the connector does not declare as a feature, or as a stream.
+func (s *service) checkRequest(request *pb.SyncRequest) error {
+	from, streams, types := request.GetFrom(), request.GetStreams(), request.GetEventTypes()
+	if from == nil && len(streams) == 0 && len(types) == 0 {
+		return nil
+	}
+	if from != nil && from.CheckValid() != nil {
+		const summary = "from is no time in the years 1 to 9999"
+		return &aperio.Error{Cause: aperio.InvalidArgument, Summary: summary}
+	}
+	schema := s.plugin.Schema()
+	for _, needed := range []struct {
+		feature Feature
+		isAsked bool
+	}{
+		{FeatureBackfill, from != nil},
+		{FeatureStreams, len(streams) > 0},
+		{FeatureEventTypes, len(types) > 0},
+	} {
+		if needed.isAsked && !slices.Contains(schema.Features, needed.feature) {
+			summary := "this connector does not have the feature " + string(needed.feature)
+			return &aperio.Error{Cause: aperio.Unsupported, Summary: summary}
+		}
+	}
+	for _, name := range streams {
+		isIt := func(stream DeclaredStream) bool { return stream.Name == name }
+		if !slices.ContainsFunc(schema.Streams, isIt) {
+			summary := fmt.Sprintf("this connector has no stream %.80q", name)
+			return &aperio.Error{Cause: aperio.InvalidArgument, Summary: summary}
+		}
+	}
+	return nil
 }
 
 func (s *service) OAuthCallback(

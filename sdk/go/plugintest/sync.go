@@ -13,6 +13,7 @@ import (
 	"github.com/writer/aperio-plugin-go/connector"
 	pb "github.com/writer/aperio-plugin-go/gen/pluginv1"
 	"github.com/writer/aperio-plugin-go/internal/fitting"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // Checkpoint is a checkpoint as the host receives it.
@@ -55,19 +56,33 @@ type SyncResult struct {
 
 // Sync runs a connector's sync from a cursor, nil: from the beginning, to its end. The error is the
 // *aperio.Error that the host is told; what came before it is in the result.
-func (h *Harness) Sync(cursor []byte) (*SyncResult, error) { return h.sync(cursor, -1) }
+func (h *Harness) Sync(cursor []byte) (*SyncResult, error) {
+	return h.SyncRequest(connector.SyncRequest{Cursor: cursor})
+}
+
+// SyncRequest is Sync, and asks for what a host may ask for beside a cursor. Its Invocation is the
+// harness's own.
+func (h *Harness) SyncRequest(request connector.SyncRequest) (*SyncResult, error) {
+	return h.sync(request, -1)
+}
 
 // SyncUntil runs a sync and cancels it, as a host may at any time, after so many events.
 func (h *Harness) SyncUntil(cursor []byte, events int) (*SyncResult, error) {
-	return h.sync(cursor, events)
+	return h.sync(connector.SyncRequest{Cursor: cursor}, events)
 }
 
-func (h *Harness) sync(cursor []byte, mostEvents int) (*SyncResult, error) {
+func (h *Harness) sync(asked connector.SyncRequest, mostEvents int) (*SyncResult, error) {
 	ctx, cancel := h.context()
 	defer cancel()
 	result := &SyncResult{}
 	client := pb.NewConnectorPluginClient(h.connection)
-	request := &pb.SyncRequest{Context: h.invocation, Cursor: cursor}
+	request := &pb.SyncRequest{
+		Context: h.invocation, Cursor: asked.Cursor,
+		Streams: asked.Streams, EventTypes: asked.EventTypes,
+	}
+	if !asked.From.IsZero() {
+		request.From = timestamppb.New(asked.From)
+	}
 	stream, err := client.Sync(ctx, request)
 	if err != nil {
 		return result, told(err, nil)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aperio_plugin import connector, declarations, errors
 from aperio_plugin._convert import answering, declaring
 from aperio_plugin._services import Method, context_of
 from aperio_plugin._stream import EventStream
+from aperio_plugin.context import SyncRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +44,7 @@ class ConnectorService:
                 lambda request, call: self.sync(
                     context_of(request.context, call),
                     request.cursor or None,
+                    answering.sync_request_from(request),
                 ),
                 streams=True,
             ),
@@ -76,8 +79,21 @@ class ConnectorService:
                 ok=False, diagnostics=(error.diagnostic,), retry_after_s=error.retry_after_s
             )
 
-    def sync(self, context: Context, cursor: bytes | None) -> EventStream:
-        """Give the messages of a sync, not begun."""
+    def sync(
+        self, context: Context, cursor: bytes | None, request: SyncRequest | None = None
+    ) -> EventStream:
+        """Give the messages of a sync, not begun.
+
+        Raises:
+            errors.Unsupported: it is asked for what the connector does not declare as a feature.
+            errors.InvalidArgument: it is asked for a stream that is not declared.
+        """
+        if request and request != SyncRequest():
+            _require_declared(request, self.schema())
+            # Where to begin says nothing to a sync that goes on.
+            context = replace(
+                context, request=replace(request, from_time=None) if cursor else request
+            )
         return EventStream(
             lambda: self._plugin.sync(context, cursor), f"sync-{context.invocation_id}"
         )
@@ -85,3 +101,18 @@ class ConnectorService:
     def oauth_callback(self, context: Context, parameters: Mapping[str, str]) -> Mapping[str, str]:
         """Give the account facts of an OAuth callback."""
         return self._plugin.oauth_callback(context, parameters)
+
+
+def _require_declared(request: SyncRequest, schema: connector.Schema) -> None:
+    feature = connector.Feature
+    for asked, wanted in (
+        (request.from_time is not None, feature.BACKFILL),
+        (request.streams, feature.STREAMS),
+        (request.event_types, feature.EVENT_TYPES),
+    ):
+        if asked and wanted not in schema.features:
+            raise errors.Unsupported(f"this connector does not have the feature {wanted.value}")
+    declared = {stream.name for stream in schema.streams}
+    for name in request.streams:
+        if name not in declared:
+            raise errors.InvalidArgument(f"this connector has no stream {name!r:.80}")

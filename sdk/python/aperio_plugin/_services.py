@@ -70,7 +70,7 @@ def context_of(message: common_pb2.InvocationContext, call: Call) -> Context:
     Raises:
         errors.InvalidArgument: the configuration is not a JSON object.
     """
-    identity = {
+    identity: dict[str, Any] = {
         "organization_id": message.organization_id,
         "integration_id": message.integration_id,
         "invocation_id": message.invocation_id,

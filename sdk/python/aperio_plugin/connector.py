@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aperio_plugin import errors
-from aperio_plugin.context import Config, Context, State, StoredValue, Token
+from aperio_plugin.context import Config, Context, State, StoredValue, SyncRequest, Token
 from aperio_plugin.declarations import (
     ApiKey,
     Auth,
@@ -69,6 +69,7 @@ __all__ = [
     "State",
     "StoredValue",
     "Stream",
+    "SyncRequest",
     "TestResult",
     "Token",
     "serve",
@@ -361,7 +362,8 @@ class Connector(ABC):
         set and the generator is closed at its next `yield`.
 
         Args:
-            context: the call.
+            context: the call. `context.request` says what is asked for, of what the schema's
+                `features` name.
             cursor: of the last stored checkpoint; None: from the beginning.
 
         Raises:

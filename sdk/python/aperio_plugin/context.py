@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import threading
     from datetime import datetime
 
-__all__ = ["Config", "Context", "Mode", "State", "StoredValue", "Token"]
+__all__ = ["Config", "Context", "Mode", "State", "StoredValue", "SyncRequest", "Token"]
 
 
 class Config(Mapping[str, Any]):
@@ -162,6 +162,34 @@ class Mode(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SyncRequest:
+    """What a sync is asked for beside its cursor; nothing said: everything.
+
+    A host asks only for what the schema's `features` name, so a connector that declares none need
+    not look at it.
+
+    Attributes:
+        from_time: leave out what occurred before, in UTC; None: everything. With a cursor it is
+            None: keep it in the cursor where it has to hold on. (feature `BACKFILL`)
+        streams: names of declared streams; none: all of them. (feature `STREAMS`)
+        event_types: the types that are wanted; none: all. The host filters once more. (feature
+            `EVENT_TYPES`)
+    """
+
+    from_time: datetime | None = None
+    streams: Sequence[str] = ()
+    event_types: Sequence[str] = ()
+
+    def wants_stream(self, name: str) -> bool:
+        """Tell whether a stream is asked for."""
+        return not self.streams or name in self.streams
+
+    def wants_event_type(self, name: str) -> bool:
+        """Tell whether events of a type are asked for."""
+        return not self.event_types or name in self.event_types
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """One call: on whose behalf, with which settings, and how long it may take.
 
@@ -177,6 +205,7 @@ class Context:
         deadline: when the call must be done, on the clock of `time.monotonic`; None: never.
         mode: what the operator allows on the integration.
         granted_scopes: the scopes that were granted, of those that the manifest asks for.
+        request: of a sync: what is asked for beside the cursor.
     """
 
     organization_id: str
@@ -190,6 +219,7 @@ class Context:
     deadline: float | None = None
     mode: Mode = Mode.READ_ONLY
     granted_scopes: tuple[str, ...] = ()
+    request: SyncRequest = SyncRequest()
 
     @property
     def time_left_s(self) -> float | None:

@@ -239,16 +239,25 @@ class Harness:
         return self._told(lambda: service.oauth_callback(self._context(), parameters))
 
     def sync(
-        self, cursor: bytes | None = None, *, stop_after_events: int | None = None
+        self,
+        cursor: bytes | None = None,
+        *,
+        stop_after_events: int | None = None,
+        request: connector.SyncRequest | None = None,
     ) -> SyncResult:
         """Run a sync to its end; what it fails with is in the result.
 
         Args:
             cursor: of a checkpoint; None: from the beginning.
             stop_after_events: cancel it, as a host may at any time, after so many events.
+            request: what is asked for beside the cursor; None: everything.
+
+        Raises:
+            errors.PluginError: the connector does not declare what is asked for.
         """
         cancelled = threading.Event()
-        stream = self._as(ConnectorService).sync(self._context(cancelled), cursor)
+        service = self._as(ConnectorService)
+        stream = service.sync(self._context(cancelled), cursor, request)
         overdue = threading.Event()
         timer = threading.Timer(self._timeout_s, _each(overdue.set, cancelled.set, stream.stop))
         timer.start()

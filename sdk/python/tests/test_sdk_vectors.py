@@ -257,6 +257,57 @@ def test_a_checkpoint_says_what_it_covers(case: dict[str, Any]) -> None:
     assert came[1].checkpoint == message(connector_pb2.Checkpoint, case["expect"])
 
 
+class Asked(Scripted):
+    """A connector that keeps what it is asked for."""
+
+    def __init__(self, schema: connector.Schema) -> None:
+        super().__init__(schema=lambda: schema)
+        self.seen: list[dict[str, Any]] = []
+
+    def sync(self, context: connector.Context, cursor: bytes | None) -> Iterator[connector.Item]:
+        asked = context.request
+        since = asked.from_time.isoformat() if asked.from_time else ""
+        self.seen.append(
+            {
+                "cursor": (cursor or b"").decode(),
+                "from": since.replace("00000+00:00", "Z"),
+                "streams": list(asked.streams),
+                "event_types": list(asked.event_types),
+            }
+        )
+        return iter(())
+
+
+def sync_request_of(wanted: Mapping[str, Any]) -> connector_pb2.SyncRequest:
+    request = connector_pb2.SyncRequest(
+        context=context(),
+        cursor=wanted.get("cursor", "").encode(),
+        streams=wanted.get("streams", ()),
+        event_types=wanted.get("event_types", ()),
+    )
+    since = getattr(request, "from")
+    if "from" in wanted:
+        since.FromJsonString(wanted["from"])
+    if "from_seconds" in wanted:
+        since.seconds = wanted["from_seconds"]
+    return request
+
+
+@pytest.mark.parametrize("case", cases("sync_requests.json"))
+def test_a_request_for_a_sync_is_seen_or_refused(case: dict[str, Any]) -> None:
+    streams = [{"name": name} for name in case["schema"].get("streams", ())]
+    asked = Asked(schema_of({"provider": "X", "name": "X", **case["schema"], "streams": streams}))
+
+    answer = call(ConnectorService(asked), "Sync", sync_request_of(case["request"]))
+
+    if "error" in case:
+        answer.assert_is(case["error"])
+        assert asked.seen == []
+    else:
+        assert list(answer) == []
+        assert asked.seen == [case["expect"]]
+
+
 @pytest.mark.parametrize("case", cases("actors.json"))
 def test_a_text_of_an_actor_is_cut_visibly(case: dict[str, Any]) -> None:
     made = simple_event(actor=connector.Actor(id="u1", display_name=case["text"]))

@@ -76,6 +76,7 @@ def schema(_request: Any, _context: Any) -> Any:
     answer = connector_pb2.SchemaResponse(provider="BOX", name="Sound", event_types=["box.login"])
     answer.fields.extend(fields())
     answer.auth.api_key.field = "key"
+    answer.interface.features.append("something-of-a-newer-version")
     return answer
 
 

@@ -20,6 +20,7 @@ import (
 	"github.com/writer/aperio-plugin-go/plugintest"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // scripted is a connector whose methods are given.
@@ -28,6 +29,7 @@ type scripted struct {
 	test   func() (*connector.TestResult, error)
 	sync   func(*connector.Stream) error
 	oauth  func(*aperio.Invocation) error
+	asked  func(*connector.SyncRequest)
 }
 
 func (s *scripted) Schema() connector.Schema { return s.schema }
@@ -38,7 +40,10 @@ func (s *scripted) TestConnection(
 	return s.test()
 }
 
-func (s *scripted) Sync(_ *connector.SyncRequest, stream *connector.Stream) error {
+func (s *scripted) Sync(request *connector.SyncRequest, stream *connector.Stream) error {
+	if s.asked != nil {
+		s.asked(request)
+	}
 	return s.sync(stream)
 }
 
@@ -238,6 +243,80 @@ func TestACheckpointSaysWhatItCovers(t *testing.T) {
 			t.Fatalf("it failed with %v", failed)
 		}
 		assertMessage(t, came[1].GetCheckpoint(), c.Expect)
+	})
+}
+
+// asked is what a host asks a sync for, and what an author sees of it.
+type asked struct {
+	Cursor      string
+	From        string
+	FromSeconds int64 `json:"from_seconds"`
+	Streams     []string
+	EventTypes  []string `json:"event_types"`
+}
+
+func (a asked) message(t *testing.T) *pb.SyncRequest {
+	request := &pb.SyncRequest{
+		Context: invocation(nil), Cursor: []byte(a.Cursor), Streams: a.Streams,
+		EventTypes: a.EventTypes,
+	}
+	if a.From != "" {
+		from, err := aperio.ParseTime(a.From, "from")
+		must(t, err)
+		request.From = timestamppb.New(from)
+	}
+	if a.FromSeconds != 0 {
+		request.From = &timestamppb.Timestamp{Seconds: a.FromSeconds}
+	}
+	return request
+}
+
+func TestARequestForASyncIsSeenOrRefused(t *testing.T) {
+	type scenario struct {
+		Name   string
+		Schema struct {
+			Features   []connector.Feature
+			Streams    []string
+			EventTypes []string `json:"event_types"`
+		}
+		Request asked
+		Expect  asked
+		Error   *wantedError
+	}
+	forEach(t, "sync_requests.json", func(t *testing.T, c scenario) {
+		plugin := &scripted{schema: connector.Schema{
+			Provider: "X", Name: "X", Features: c.Schema.Features, EventTypes: c.Schema.EventTypes,
+		}}
+		for _, name := range c.Schema.Streams {
+			plugin.schema.Streams = append(
+				plugin.schema.Streams, connector.DeclaredStream{Name: name},
+			)
+		}
+		var seen *asked
+		plugin.asked = func(request *connector.SyncRequest) {
+			seen = &asked{
+				Cursor: string(request.Cursor), Streams: append([]string{}, request.Streams...),
+				EventTypes: append([]string{}, request.EventTypes...),
+			}
+			if !request.From.IsZero() {
+				seen.From = request.From.Format(time.RFC3339Nano)
+			}
+		}
+		plugin.sync = func(*connector.Stream) error { return nil }
+		connection, _ := served(t, connector.NewService(plugin))
+		stream, err := pb.NewConnectorPluginClient(connection).Sync(deadline(t), c.Request.message(t))
+		must(t, err)
+		_, err = stream.Recv()
+		if c.Error != nil {
+			c.Error.assert(t, toldBy(t, err, stream.Trailer()))
+			if seen != nil {
+				t.Errorf("it was asked for %v", seen)
+			}
+			return
+		}
+		if !errors.Is(err, io.EOF) || seen == nil || !reflect.DeepEqual(*seen, c.Expect) {
+			t.Errorf("got %v, %v", seen, err)
+		}
 	})
 }
 

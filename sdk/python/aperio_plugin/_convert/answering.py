@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
 from aperio_plugin import errors
@@ -15,6 +16,7 @@ from aperio_plugin._convert.calls import (
 from aperio_plugin._convert.letters import cut
 from aperio_plugin._convert.objects import decode_object, encode_value
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+from aperio_plugin.context import SyncRequest
 
 if TYPE_CHECKING:
     from aperio_plugin import connector, destination, remediation
@@ -34,6 +36,23 @@ def test_message(result: connector.TestResult) -> connector_pb2.TestResponse:
     )
     ask_to_wait(message, result.retry_after_s)
     return message
+
+
+def sync_request_from(message: connector_pb2.SyncRequest) -> SyncRequest:
+    """Return what the host asks a sync for.
+
+    Raises:
+        errors.InvalidArgument: the time is none.
+    """
+    since = None
+    if message.HasField("from"):
+        try:
+            since = getattr(message, "from").ToDatetime(tzinfo=UTC)
+        except (ValueError, OverflowError) as error:
+            raise errors.InvalidArgument("from is no time in the years 1 to 9999") from error
+    return SyncRequest(
+        from_time=since, streams=tuple(message.streams), event_types=tuple(message.event_types)
+    )
 
 
 def execute_request_from(message: remediation_pb2.ExecuteRequest) -> remediation.ExecuteRequest:
