@@ -8,6 +8,7 @@ rule is the same in every SDK, and sdk/testdata/times.json holds them to it.
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import UTC, date, datetime
 from typing import Final
@@ -24,6 +25,7 @@ _WHOLE_HOURS_S: Final = {"Z": 0} | {
     for sign, factor in (("+", 1), ("-", -1))
     for hours in range(24)
 }
+_MOST_PLAIN: Final = len("2026-01-01T00:00:00+00:00")
 _MAX_QUOTED: Final = 64
 _RFC3339: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ]([01]\d|2[0-3]):([0-5]\d):([0-5]\d|60)(?:[.,](\d+))?"
@@ -41,7 +43,8 @@ def time_fields(value: object) -> dict[str, int]:
         TypeError: it has another type.
     """
     if isinstance(value, str):
-        if (seconds := _plain_seconds(value)) is not None:
+        # No longer ones, which it would remember.
+        if len(value) <= _MOST_PLAIN and (seconds := _plain_seconds(value)) is not None:
             return {"seconds": seconds}
         seconds, nanos = _from_text(value)
     elif isinstance(value, datetime):
@@ -69,6 +72,12 @@ def _from_number(value: float) -> tuple[int, int]:
 
 
 def _from_text(text: str) -> tuple[int, int]:
+    digits = text[20:-1]
+    # `.123Z`, the usual fraction of those that have one.
+    if text[19:20] == "." and text[-1] == "Z" and digits.isdecimal() and digits.isascii():
+        seconds = _plain_seconds(f"{text[:19]}Z")
+        if seconds is not None:
+            return seconds, int(digits[:9].ljust(9, "0"))
     found = _RFC3339.fullmatch(text)
     if found is None:
         raise ValueError(f"occurred_at is not a time as RFC 3339 has it: {_shown(text)}")
@@ -85,6 +94,7 @@ def _from_text(text: str) -> tuple[int, int]:
     return seconds, int((fraction or "")[:9].ljust(9, "0"))
 
 
+@functools.lru_cache(maxsize=1024)  # events come in order: many share a second
 def _plain_seconds(text: str) -> int | None:
     """Return the seconds of `2026-01-01T00:00:00Z`, or of the same with an offset of whole hours.
 
