@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from decimal import Decimal
 from json.encoder import encode_basestring as quote
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from decimal import Decimal
 
-__all__ = ["DeliveryKeys", "delivery_key", "first_text"]
+__all__ = ["DeliveryKeys", "first_text"]
 
 _STREAMS: Final = {"finding": "FINDINGS", "event": "EVENTS", "audit_log": "AUDIT_LOGS"}
 _ESCAPES: Final = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
@@ -47,24 +47,13 @@ class _Digits(str):
         return value
 
 
-def delivery_key(
-    envelope: bytes | Mapping[str, Any], *, organization_id: str, destination_id: str
-) -> str:
-    """Return the delivery key of an envelope: 64 lower-case hex digits.
+class DeliveryKeys:
+    """Makes the keys of one organization's deliveries to one destination.
 
     Args:
-        envelope: the host's own or the product's, as JSON or as the object that it is.
         organization_id: of the call.
         destination_id: of the destination; of a call of aperio its integration id.
-
-    Raises:
-        ValueError: it is no JSON object in UTF-8, of another kind, or has no record.
     """
-    return DeliveryKeys(organization_id, destination_id).of(envelope)
-
-
-class DeliveryKeys:
-    """Makes the keys of one organization's deliveries to one destination."""
 
     def __init__(self, organization_id: str, destination_id: str) -> None:
         self._begin = {
@@ -77,10 +66,10 @@ class DeliveryKeys:
         }
 
     def of(self, envelope: bytes | Mapping[str, Any]) -> str:
-        """Return the key of an envelope.
+        """Return the key of an envelope: 64 lower-case hex digits.
 
         Raises:
-            ValueError: as `delivery_key`.
+            ValueError: it is no JSON object in UTF-8, of another kind, or has no record.
         """
         found = _object(envelope)
         kind = found.get("kind")
@@ -207,7 +196,7 @@ def _as_fmt(digits: _Digits) -> str:
     value = digits.double()
     if value is None:
         return str(digits)
-    exponent = Decimal(repr(value)).adjusted() if value else 0
+    exponent = _decimal(value).adjusted() if value else 0
     if _LEAST_EXPONENT <= exponent < _MOST_EXPONENT:
         return repr(value).removesuffix(".0")
     return f"{_mantissa(value)}e{exponent:+03d}"
@@ -219,13 +208,19 @@ def _as_json(digits: _Digits) -> str:
     if value is None:
         return str(digits)
     if not value or _LEAST_PLAIN <= abs(value) < _MOST_PLAIN:
-        return f"{Decimal(repr(value)):f}".removesuffix(".0")
-    return f"{_mantissa(value)}e{Decimal(repr(value)).adjusted():+d}"
+        return f"{_decimal(value):f}".removesuffix(".0")
+    return f"{_mantissa(value)}e{_decimal(value).adjusted():+d}"
 
 
 def _mantissa(value: float) -> str:
     """Return the shortest digits of a value with a point behind the first one."""
-    sign, digits, _ = Decimal(repr(value)).normalize().as_tuple()
+    sign, digits, _ = _decimal(value).normalize().as_tuple()
     first, *others = map(str, digits)
     point = "." if others else ""
     return f"{'-' if sign else ''}{first}{point}{''.join(others)}"
+
+
+def _decimal(value: float) -> Decimal:
+    from decimal import Decimal  # records without a text for an id are few
+
+    return Decimal(repr(value))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import enum
-import hashlib
-import hmac
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from aperio_plugin._delivery_keys import delivery_key
 from aperio_plugin.context import Config, Context, State, StoredValue, Token
 from aperio_plugin.declarations import ApiKey, Auth, Field, FieldType, Grant, NoAuth, OAuth2
 from aperio_plugin.errors import (
@@ -23,7 +20,7 @@ from aperio_plugin.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from aperio_plugin._services import Service
 
@@ -169,6 +166,24 @@ def retry(envelope: Envelope, summary: str = "", *, after_s: float | None = None
     return DeliveryResult(envelope.id, Status.RETRY, reason, after_s)
 
 
+def delivery_key(
+    envelope: bytes | Mapping[str, Any], *, organization_id: str, destination_id: str
+) -> str:
+    """Give the delivery key of an envelope: 64 lower-case hex digits.
+
+    Args:
+        envelope: the host's own or the product's, as JSON or as the object that it is.
+        organization_id: of the call.
+        destination_id: of the destination; of a call of aperio its integration id.
+
+    Raises:
+        ValueError: it is no JSON object in UTF-8, of another kind, or has no record.
+    """
+    from aperio_plugin._delivery_keys import DeliveryKeys
+
+    return DeliveryKeys(organization_id, destination_id).of(envelope)
+
+
 def result_of(envelope: Envelope, error: PluginError) -> DeliveryResult:
     """Give the result for an envelope whose request failed, as `rest` says it.
 
@@ -230,6 +245,9 @@ def sign_hmac(body: bytes, secret: str) -> str:
         body: the bytes that are sent.
         secret: what the receiver knows, too; its UTF-8 is the key.
     """
+    import hashlib
+    import hmac
+
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
