@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from aperio_cli import clock
 from aperio_cli.errors.running import (
     DestinationUnavailable,
+    PluginDeadlineExceeded,
     PluginRateLimited,
     PluginReportedError,
     PluginUnauthenticated,
@@ -237,6 +238,11 @@ class Deliverer:
         """Hand a batch over once; return what has to be tried again."""
         try:
             answer = await self._call(batch)
+        except PluginDeadlineExceeded as error:
+            if not self._task.must_settle:
+                raise
+            # It may have handed over some: a repeat has the same keys.
+            return [(envelope, Verdict("retry", error.what)) for envelope in batch]
         except PluginReportedError as error:
             if error.is_failure:
                 return await self._isolate(batch, error)

@@ -25,6 +25,7 @@ from aperio_cli.errors.running import (
     PluginConfigInvalid,
     PluginContractBroken,
     PluginCrashed,
+    PluginDeadlineExceeded,
     PluginReportedError,
     PluginUnauthenticated,
     TokenRefused,
@@ -538,6 +539,31 @@ def test_a_delivery_uses_a_token_for_as_long_as_it_works(
         made = development(script, kind="destination", provider="MOODY")
         assert host.run(made, use) == 6
     assert len(asked) == tokens
+
+
+@pytest.mark.parametrize(("retry_for_s", "fails"), [(60.0, False), (0.0, True)])
+def test_a_delivery_that_takes_too_long_is_tried_again(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retry_for_s: float, *, fails: bool
+) -> None:
+    monkeypatch.setattr("aperio_cli.host.calls.destination.DELIVER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("aperio_cli.running.delivering._FIRST_WAIT_S", 0.01)
+    stated = json.dumps({"out": str(tmp_path / "out"), "calls": ["hang", "ok"]})
+
+    async def use(plugin: RunningPlugin) -> Deliveries:
+        session = await open_session(plugin, SessionRequest(settings={"plan": stated}))
+        task = DeliveryTask(None, retry_for_s, must_settle=retry_for_s > 0)
+        deliverer = Deliverer(session, task)
+        record = b'{"source_event_id": "%b"}'
+        await deliverer([Outbound(n, "event", record % n.encode(), "local") for n in "ab"])
+        return deliverer.tally
+
+    made = development(PLUGINS / "moody.py", kind="destination", provider="MOODY")
+    if fails:
+        with pytest.raises(PluginDeadlineExceeded):
+            host.run(made, use)
+        return
+    tally = host.run(made, use)
+    assert (tally.accepted, tally.repeated) == (2, 2)
 
 
 def deliver(host: Host, out: Path, poison: str, names: str, **plan: object) -> Deliveries:

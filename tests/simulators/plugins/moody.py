@@ -3,15 +3,15 @@
 The plan is JSON: `out`, a file that gets a line for each accepted envelope; `calls`, what becomes
 of the first calls of Deliver; `poison`, events at which a call fails; `ids`, what becomes of the
 first attempts at an event. Events are named by their id in the service, others by their delivery
-key. A word is `ok`, `crash`,
-`retry`, `reject`, `nothing`, `newer`, or a gRPC status; a number behind a colon is a wait that is
-asked for, in seconds.
+key. A word is `ok`, `crash`, `hang`, `retry`, `reject`, `nothing`, `newer`, or a gRPC status; a
+number behind a colon is a wait that is asked for, in seconds.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,10 @@ def deliver(request: Any, context: Any) -> Any:
     told, wait_s = word("", plan.get("calls", []))
     if told == "crash":
         os._exit(3)
+    if told == "hang":
+        while context.is_active():
+            time.sleep(0.01)
+        return destination_pb2.DeliverResponse()
     if told != "ok":
         down = common_pb2.Diagnostic(summary="the service is down", detail="look at its log")
         said = common_pb2.Diagnostics(items=[down])
