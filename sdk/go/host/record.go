@@ -44,8 +44,9 @@ type Receipt struct {
 
 	// Folder is where the version stands; it is absolute.
 	Folder string `json:"-"`
-	// Digest is the sha256, hex, of the bytes that it was read from.
-	Digest string `json:"-"`
+	// Raw is what it was read from, for keys of a newer aperio; Digest is its sha256, hex.
+	Raw    json.RawMessage `json:"-"`
+	Digest string          `json:"-"`
 
 	home string
 }
@@ -179,6 +180,8 @@ type Runtime struct {
 type Permissions struct {
 	Egress           []string           `json:"egress"`
 	EgressFromConfig []EgressFromConfig `json:"egress_from_config"`
+	// FoldersFromConfig are settings that name folders which the plugin writes to.
+	FoldersFromConfig []string `json:"folders_from_config"`
 }
 
 // EgressFromConfig is a host that a setting names.

@@ -128,7 +128,7 @@ func (r *Receipt) read() (*Receipt, error) {
 	if err != nil {
 		return nil, r.unread(CodeNotInstalled, "its receipt cannot be read", err)
 	}
-	found := &Receipt{Folder: r.Folder, home: r.home, Digest: digest(data)}
+	found := &Receipt{Folder: r.Folder, home: r.home, Raw: data, Digest: digest(data)}
 	err = json.Unmarshal(data, found)
 	switch major, _, _ := strings.Cut(found.Protocol, "."); {
 	case err != nil:
