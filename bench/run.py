@@ -241,7 +241,7 @@ def box_figure(rounds: int) -> Figure:
     return Figure(
         name="Box's entries, to parsing its pages and writing each entry again",
         value=ours / rewritten,
-        at_most=1.8,
+        at_most=1.5,
         detail=f"{EVENTS / ours:,.0f}/s to {EVENTS / rewritten:,.0f}/s",
     )
 

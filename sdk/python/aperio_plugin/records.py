@@ -238,7 +238,7 @@ def _plain_page(body: bytes, key: str) -> Page | None:
         members = cut_object(body)
         elements = cut_list(members.pop(key))
         fields = {name: read(text) for name, text in members.items()}
-    except (ValueError, RecursionError, KeyError):
+    except Exception:  # noqa: BLE001 - whatever it is, Python's own reader decides
         return None
     return Page([_record(element, read) for element in elements], fields)
 
@@ -251,8 +251,8 @@ def _record(element: Any, read: Callable[[bytes], Any]) -> Record:
             if len(data) >= LEAST_DEEP:
                 require_size(data)
             return Record(data, value)
-    except (ValueError, RecursionError):
-        pass  # once more, for what it is that is wrong
+    except Exception:  # noqa: BLE001, S110 - once more, for what it is that is wrong
+        pass
     return _element(bytes(element).decode(errors="surrogateescape"), 0)[0]
 
 
