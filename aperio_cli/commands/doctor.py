@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aperio_cli.errors import AperioError
     from aperio_cli.examining import Examination
     from aperio_cli.host.sandbox.interface import Enforcement, Sandbox
+    from aperio_cli.models.artifact import Interpreter
     from aperio_cli.paths import Paths
     from aperio_cli.store.verdicts import Codes
     from aperio_cli.trust.roots import DomainRoot
@@ -35,18 +36,19 @@ def doctor(context: Context) -> Report:
     """
     from aperio_cli.errors import DONE, NOT_DONE
     from aperio_cli.examining import examine
-    from aperio_cli.host.sandbox.interface import Confinement, Level
+    from aperio_cli.host.sandbox.interface import Level
     from aperio_cli.host.sandbox.telling import names_at
     from aperio_cli.paths import find_program
 
     now = clock.now()
     sandbox = _sandbox(context)
-    limits = sandbox.enforcements(Confinement())
+    limits, wrong = _tried(sandbox)
     not_enforced = names_at(limits, Level.NONE)
     unknown: list[AperioError] = []
     paths = _paths(context, unknown)
     found = examine(paths)
-    findings = [*unknown, *found.findings]
+    wrong += _required(found, not_enforced)
+    findings = [*unknown, *found.findings, *wrong]
     verdicts = _verdicts(context)
     refused = Counter(filter(None, verdicts.values()))
     tools = {tool: find_program(tool) for tool in _TOOLS}
@@ -70,7 +72,7 @@ def doctor(context: Context) -> Report:
         ("platform", context.platform),
         ("home", paths.home if paths else "nowhere"),
         ("config file", paths.config_file if paths else "nowhere"),
-        *(("interpreter", f"{i.tag}  {i.version}  {i.executable}") for i in found.interpreters),
+        *(("interpreter", _interpreter_text(i, sandbox)) for i in found.interpreters),
         *((tool, place or "not found") for tool, place in tools.items()),
         ("sandbox", sandbox.name),
         *(("limit", _limit_text(limit)) for limit in limits),
@@ -102,6 +104,42 @@ def _sandbox(context: Context) -> Sandbox:
         raise
     except AperioError:
         return default_sandbox()
+
+
+def _tried(sandbox: Sandbox) -> tuple[tuple[Enforcement, ...], list[AperioError]]:
+    """Return what is enforced on plugins, once all of it was tried, and what is wrong with that."""
+    from aperio_cli.host.sandbox.interface import Confinement
+    from aperio_cli.host.sandbox.trying import failed_enforcements, try_sandbox
+
+    limits = sandbox.enforcements(Confinement())
+    failed = try_sandbox(sandbox) if sandbox.name != "none" else None
+    return (failed_enforcements(limits, failed.why), [failed]) if failed else (limits, [])
+
+
+def _required(found: Examination, not_enforced: list[str]) -> list[AperioError]:
+    """Return the finding that no plugin can be started, when a limit is required in vain."""
+    from aperio_cli.errors.running import RequiredLimit
+
+    missing = [name for name in found.config.sandbox_require if name in not_enforced]
+    if not missing:
+        return []
+    return [
+        RequiredLimit(
+            "no plugin is started on this machine: a required limit cannot be enforced",
+            why=f"[sandbox] require names {', '.join(missing)}",
+            next=["do what stands at the limit above", "require what can be enforced"],
+        )
+    ]
+
+
+def _interpreter_text(interpreter: Interpreter, sandbox: Sandbox) -> str:
+    from aperio_cli.host.sandbox.trying import unreadable
+    from aperio_cli.host.sandbox.view import interpreter_places
+
+    places = interpreter_places(interpreter.executable, interpreter.base_prefix)
+    closed = unreadable(places, sandbox.owner)
+    text = f"{interpreter.tag}  {interpreter.version}  {interpreter.executable}"
+    return f"{text}; user {sandbox.owner} of plugins may not read {closed}" if closed else text
 
 
 def _limit_text(limit: Enforcement) -> str:

@@ -26,6 +26,7 @@ from aperio_cli.host.process.surroundings import (
 )
 from aperio_cli.host.sandbox import telling
 from aperio_cli.host.sandbox.interface import Command, Confinement
+from aperio_cli.host.sandbox.trying import unreadable
 from aperio_cli.host.services import keyvalue
 from aperio_cli.host.wire import handshake, mtls
 from aperio_cli.host.wire.channel import Calls, Pinned, grpc_options, import_grpc, pin_socket
@@ -142,6 +143,9 @@ class Start:
         sandbox, binary = self.options.sandbox, self.program.binary
         # In a sandbox it is executed by another program, which knows less of what is wrong.
         problems = diagnosis.file_problems(binary) if sandbox.name != "none" else []
+        closed = unreadable(wanted.readable, sandbox.owner)
+        if closed:
+            raise self._unreadable(closed)
         try:
             if problems and not self.program.sealed:
                 raise PermissionError(0, "it was not tried")
@@ -155,6 +159,17 @@ class Start:
         except SandboxFailed as error:
             raise telling.not_confined(self.program.subject, error) from error
         return process
+
+    def _unreadable(self, place: Path) -> SandboxFailed:
+        owner = self.options.sandbox.owner
+        return SandboxFailed(
+            f"{self.program.subject} was not started: it could not read {place}",
+            why=f"plugins of root run as user {owner}, who may not read it",
+            next=[
+                f"`chmod -R o+rX {place}`; the folders above it need nothing",
+                "an interpreter: install it again with `[python] interpreters` naming another",
+            ],
+        )
 
     def _confinement(self) -> Confinement:
         program, options = self.program, self.options

@@ -28,10 +28,15 @@ def sandbox_of(collaborators: Collaborators) -> Sandbox:
     """
     config = collaborators.config()
     uid = config.plugin_uid or PLUGIN_UID
-    return choose_sandbox(_mode(config, collaborators.environment), uid)
+    return choose_sandbox(mode_of(config, collaborators.environment), uid)
 
 
-def _mode(config: Config, environment: Mapping[str, str]) -> str:
+def mode_of(config: Config, environment: Mapping[str, str]) -> str:
+    """Return the mode that is in force: the site's when it demands a sandbox, else the shell's.
+
+    Raises:
+        UsageError: what the environment states is no mode.
+    """
     auto = SANDBOX_MODES[0]
     stated = environment.get(MODE_VARIABLE, "")
     if stated not in {"", *SANDBOX_MODES}:
@@ -87,7 +92,7 @@ def _ready(path: Path, plugin: str, owner: int | None) -> Path:
         raise UsageError(
             f"`{plugin}` was not run: it could not write to {path}",
             why=f"plugins of root run as user {owner}; the folder is user {status.st_uid}'s",
-            next=[f"`chown -R {owner}:{owner} {path}`", "or name a folder that is not there yet"],
+            next=[f"`chown -R {owner}:{owner} {path}`", "name a folder that is not there yet"],
         )
     return path
 

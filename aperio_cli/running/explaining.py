@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
+from aperio_cli.host.sandbox.telling import confinement
 from aperio_cli.models.evidence import ExceptionGranted, evidence_to_json, proof_of
+from aperio_cli.running.containing import sandbox_of
 from aperio_cli.running.targets import clear_target
 from aperio_cli.trust.roots import root_age
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aperio_cli.host.sandbox.interface import Enforcement
     from aperio_cli.models.policy import Policy
     from aperio_cli.models.publisher import PublisherRule
     from aperio_cli.models.receipt import Receipt
@@ -37,6 +40,8 @@ class Explanation:
         root_now: the trusted root of the signer's domain as it is on this machine now.
         last_check: when its files were last hashed before a start, and whether they were as
             installed; None: never.
+        sandbox: what it would be started in.
+        limits: how each of its limits would be kept.
     """
 
     receipt: Receipt
@@ -46,6 +51,8 @@ class Explanation:
     exceptions: tuple[dict[str, str], ...]
     root_now: dict[str, Any] | None
     last_check: LaunchCheck | None
+    sandbox: str
+    limits: tuple[Enforcement, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return the explanation as reports carry it."""
@@ -73,6 +80,8 @@ class Explanation:
             "artifact_sha256": receipt.artifact_digest.hex,
             "tree_digest": receipt.tree_digest,
             "last_check": self.last_check.to_json() if self.last_check else None,
+            "sandbox": self.sandbox,
+            "limits": [limit.to_json() for limit in self.limits],
         }
 
 
@@ -101,6 +110,8 @@ def explain(
     ]
     recorded = receipt.evidence
     granted = [recorded.to_json()] if isinstance(recorded, ExceptionGranted) else []
+    sandbox = sandbox_of(collaborators)
+    wanted = confinement(receipt.grant.granted, has_own_rules=bool(receipt.grant.own))
     return Explanation(
         receipt=receipt,
         refusal=_refusal(collaborators, receipt, organization),
@@ -109,6 +120,8 @@ def explain(
         exceptions=(*granted, *stated),
         root_now=_root_now(receipt, roots),
         last_check=collaborators.store.last_check(receipt),
+        sandbox=sandbox.name,
+        limits=sandbox.enforcements(wanted),
     )
 
 

@@ -123,6 +123,9 @@ OF_MANIFEST = {
     "state": FLAG,
 }
 GRANT = exactly(**OF_MANIFEST, own=any_number_of(exactly(rule=WORD, any_protocol=FLAG)))
+ENFORCEMENTS = some(exactly(
+    limit=WORD, level=one_of("kernel", "polled", "none"), mechanism=WORD, remedy=maybe(WORD)
+))  # fmt: skip
 FIELD = exactly(
     key=WORD, label=TEXT, type=WORD, required=FLAG, secret=FLAG, host_only=FLAG, helper=TEXT,
     placeholder=TEXT, options=any_number_of(TEXT), default_json=TEXT,
@@ -142,10 +145,7 @@ DATA: dict[str, Schema] = {
         version=WORD, platform=PLATFORM, home=maybe(WORD), config_file=maybe(WORD),
         interpreters=some(exactly(executable=WORD, version=WORD, tag=WORD, base_prefix=WORD)),
         tools=exactly(go=maybe(WORD)), not_enforced=any_number_of(WORD),
-        sandbox=WORD, limits=some(exactly(
-            limit=WORD, level=one_of("kernel", "polled", "none"), mechanism=WORD,
-            remedy=maybe(WORD),
-        )),
+        sandbox=WORD, limits=ENFORCEMENTS,
         local_trust_domain=FLAG,
         trusted_roots=some(exactly(
             name=WORD, origin=one_of("local", "file", "refreshed", "vendored"), as_of=TEXT,
@@ -225,6 +225,7 @@ DATA: dict[str, Schema] = {
         ),
         source=WORD, index_serial=maybe(NUMBER), installed_at=TIME, artifact_sha256=SHA256,
         tree_digest=WORD, last_check=maybe(exactly(ok=FLAG, at=TIME)),
+        sandbox=WORD, limits=ENFORCEMENTS,
     ),
     "plugin may-run": exactly(
         schema=one_of("aperio.launch-verdict/v1"), id=ID, version=WORD, kind=KINDS,

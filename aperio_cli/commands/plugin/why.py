@@ -100,6 +100,18 @@ def _rows(data: dict[str, Any]) -> Iterator[tuple[str, object]]:
     check = data["last_check"]
     outcome = f"{'ok' if check['ok'] else 'FAILED'} {check['at']}" if check else "never"
     yield "last launch check", outcome
+    yield from _limit_rows(data)
+
+
+def _limit_rows(data: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    """Yield in which sandbox it would be started here, and who would keep which limit."""
+    yield "sandbox", data["sandbox"]
+    for level, name in (
+        ("kernel", "by the kernel"),
+        ("polled", "polled"),
+        ("none", "not enforced"),
+    ):
+        yield f"  {name}", " ".join(e["limit"] for e in data["limits"] if e["level"] == level)
 
 
 def _verdict(refusal: dict[str, Any] | None, check: dict[str, Any] | None) -> str:

@@ -89,7 +89,7 @@ class PrivateFolder:
             own = _make_folder(descriptor, "plugin", on_failure)
             os.mkdir("host", 0o700, dir_fd=descriptor)
             # The folder above is closed; to a plugin with an id of its own its sandbox shows this.
-            os.chmod("host", 0o711, dir_fd=descriptor)  # noqa: S103
+            os.chmod("host", 0o755, dir_fd=descriptor)  # noqa: S103
             on_failure.pop_all()
         return cls(path, above, descriptor, own)
 
