@@ -6,6 +6,7 @@ order, and nothing lost after any checkpoint.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,8 @@ from aperio_cli.accepting.bench import CALL_S, in_time
 from aperio_cli.accepting.checks import Check
 from aperio_cli.accepting.verdicts import CheckFailed, CheckSkipped, expect
 from aperio_cli.data.state import MAX_CURSOR_BYTES
-from aperio_cli.host.calls.envelopes import Origin, Promises, Stamper, format_time
+from aperio_cli.host.calls.envelopes import Origin, Promises, format_time
+from aperio_cli.host.calls.stamping import ITEMS, MessageStamper
 from aperio_cli.host.wire.channel import describe
 
 if TYPE_CHECKING:
@@ -43,14 +45,16 @@ class _Reading:
     """What was read of a sync.
 
     Attributes:
-        ids: of the events, in order.
+        ids: of the events, findings and audit log entries, in order.
+        others: how many of them are findings or entries.
         letters: dead ones, as the plugin told them.
-        checkpoints: cursors, each with the number of events before it.
-        doubts: about events that would be passed on; the first 5.
+        checkpoints: cursors, each with the number of ids before it.
+        doubts: about what would be passed on; the first 5.
         warnings: about what the service says, which the plugin's author cannot change.
     """
 
     ids: list[str] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
     letters: list[DeadLetter] = field(default_factory=list)
     checkpoints: list[tuple[int, bytes]] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
@@ -65,7 +69,7 @@ class _Reading:
 
 
 async def _read(bench: Bench, cursor: bytes = b"", most: int = MOST_EVENTS) -> _Reading:
-    """Sync from a cursor to the end, or to `most` events; every event is checked.
+    """Sync from a cursor to the end, or to `most` events; all that comes is checked.
 
     Raises:
         CheckFailed: as `_read_on`, or neither end comes within `SYNC_S`.
@@ -79,15 +83,15 @@ async def _read_on(bench: Bench, cursor: bytes, most: int) -> _Reading:
     """Do the same without a bound on the time.
 
     Raises:
-        CheckFailed: an event is not as the interface says, or a cursor is too long.
+        CheckFailed: something is not as the interface says, or a cursor is too long.
         PluginFault: a message breaks the interface, or the sync failed.
     """
     program, invocation = bench.program, await bench.invocation()
     origin = Origin(program.producer, "local", "local", program.provider)
     plugin = await bench.plugin()
     reading = _Reading()
-    promises = Promises(bench.declaration.event_types, reading.doubt)
-    stamper = Stamper(origin, mask=plugin.masks.cut, promises=promises)
+    promises = Promises.of(bench.declaration, reading.doubt)
+    stamper = MessageStamper(origin, plugin.masks.cut, promises)
     messages = plugin.connector.sync(invocation, cursor, silence_s=CALL_S)
     try:
         async for message in messages:
@@ -100,17 +104,23 @@ async def _read_on(bench: Bench, cursor: bytes, most: int) -> _Reading:
     return reading
 
 
-def _take(message: connector_pb2.SyncEvent, stamper: Stamper, reading: _Reading) -> None:
+def _take(message: connector_pb2.SyncEvent, stamper: MessageStamper, reading: _Reading) -> None:
     """Note what a message of a sync says.
 
     Raises:
-        CheckFailed: an event is not as the interface says, or a cursor is too long.
+        CheckFailed: something is not as the interface says, or a cursor is too long.
     """
     match message.WhichOneof("item"):
-        case "batch":
-            _, dead = stamper.stamp(message.batch)
-            expect(not dead, f"{len(dead)} events cannot be passed on: {', '.join(map(str, dead))}")
-            reading.ids.extend(event.source_event_id for event in message.batch.events)
+        case "batch" | "findings" | "audit_log" as kind:
+            batch, name = getattr(message, kind), ITEMS[kind]
+            made, dead = stamper.stamp(kind, batch)
+            expect(not dead, f"{len(dead)} {name} cannot be passed on: {', '.join(map(str, dead))}")
+            if kind == "batch":
+                reading.ids.extend(event.source_event_id for event in batch.events)
+            else:
+                given = zip(getattr(batch, name), made, strict=True)
+                reading.ids.extend(f"{item.source_event_id} {to.id[:16]}" for item, to in given)
+                reading.others[name] += len(made)
         case "dead_letter":
             reading.letters.append(stamper.letter(message.dead_letter))
         case "checkpoint":
@@ -145,7 +155,9 @@ async def _test_connection(bench: Bench) -> str:
 async def _events(bench: Bench) -> str:
     reading = await _read(bench)
     expect(not reading.doubts, "\n".join(reading.doubts))
-    found = f"{len(reading.ids)} events, {len(reading.checkpoints)} checkpoints, all within bounds"
+    counts = {"events": len(reading.ids) - reading.others.total(), **reading.others}
+    counts["checkpoints"] = len(reading.checkpoints)
+    found = ", ".join(f"{count} {name}" for name, count in counts.items()) + ", all within bounds"
     letters = [str(letter) for letter in reading.letters]
     if letters:
         found += f"; {len(letters)} dead letters: {'; '.join(letters[:3])}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from aperio_cli.paths import Paths
     from aperio_cli.running.delivering import Deliveries, DeliveryRepeated
     from aperio_cli.running.forwarding import Forwarding
+    from aperio_cli.running.streams import StreamNotTaken
     from aperio_cli.store.installed import Store
+
+    Heard: TypeAlias = Note | DeliveryRepeated | Deliveries | Forwarding | StreamNotTaken
+    """What an operation says beside its result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +51,11 @@ class Listener:
 
     Attributes:
         log: takes every record that a plugin, or the host about it, has to say.
-        observe: hears the notes of a sync and the repeats of a delivery; and, when a delivery
-            breaks off, what became of the envelopes before.
+        observe: hears the notes of a sync, the repeats of a delivery, and what a destination does
+            not take; and, when a delivery breaks off, what became of the envelopes before.
         log_level: what a plugin need not log below: `debug` or `info`.
     """
 
     log: Callable[[LogRecord], None]
-    observe: Callable[[Note | DeliveryRepeated | Deliveries | Forwarding], None] = lambda _note: (
-        None
-    )
+    observe: Callable[[Heard], None] = lambda _note: None
     log_level: str = "info"

@@ -17,6 +17,7 @@ from aperio_cli.host.calls.sync import SyncTask, sync_connector
 from aperio_cli.running.delivering import Deliverer, DeliveryTask
 from aperio_cli.running.operations import choose_operation, launched, open_state
 from aperio_cli.running.rejects import Rejects, letter_line
+from aperio_cli.running.streams import TakenStreams, require_common_stream
 from aperio_cli.running.targets import id_of, kind_of
 
 if TYPE_CHECKING:
@@ -63,12 +64,14 @@ class Forwarding:
         to: the destination, as `<id>@<version>`.
         deliveries: what became of the events, repeats included.
         rejects_file: where rejects and dead letters are kept in full; None: there is none.
+        not_taken: how many were left out, of kinds that the destination does not take.
         summary: of the sync; None: it broke off.
     """
 
     to: str
     deliveries: Deliveries
     rejects_file: str | None
+    not_taken: int = 0
     summary: SyncSummary | None = None
 
 
@@ -108,7 +111,7 @@ async def run_forwarding(
         listener: hears what happens meanwhile.
 
     Raises:
-        UsageError: as `check_forwarding`.
+        UsageError: as `check_forwarding`, or `require_common_stream`.
         DestinationUnavailable: it took nothing for too long; it is as after a crash.
         AperioError: as `run_operation`, of either plugin.
     """
@@ -134,26 +137,31 @@ async def run_forwarding(
                 collaborators, cleared, state, _named(listener, str(source)), request.settings
             ) as connector,
         ):
+            target_session = await _open_destination(sink, request, destined)
             deliverer = Deliverer(
-                await _open_destination(sink, request, destined),
+                target_session,
                 DeliveryTask(rejects, destined.retry_for_s, True, listener.observe),  # noqa: FBT003 - see there
             )
             of = SessionRequest(request.organization, request.integration, request.settings)
             session = await open_session(connector, of)
+            require_common_stream(session, target_session)
+            taken = TakenStreams(target_session, deliverer, listener.observe)
 
             def hear(note: Note) -> None:
                 if isinstance(note, DeadLetter):
                     rejects.add([letter_line(note)])
                 listener.observe(note)
 
-            task = SyncTask(deliverer, state, hear, request.full, request.strict, request.scope)
-            reached = Forwarding(sink.program.producer, deliverer.tally, None)
+            def reached(summary: SyncSummary | None = None) -> Forwarding:
+                to, left_out = sink.program.producer, taken.left_out.total()
+                return Forwarding(to, deliverer.tally, rejects.file, left_out, summary)
+
+            task = SyncTask(taken, state, hear, request.full, request.strict, request.scope)
             try:
-                summary = await sync_connector(session, task)
+                return reached(await sync_connector(session, task))
             except BaseException:
-                listener.observe(replace(reached, rejects_file=rejects.file))
+                listener.observe(reached())
                 raise
-            return replace(reached, rejects_file=rejects.file, summary=summary)
 
 
 async def _open_destination(
@@ -162,17 +170,12 @@ async def _open_destination(
     """Return the destination's session.
 
     Raises:
-        UsageError: it takes no events.
         PluginConfigInvalid: its settings do not fit.
     """
     asked = SessionRequest(
         request.organization, request.integration, destined.settings, option="--to-set"
     )
-    session = await open_session(plugin, asked)
-    declared = session.declaration.destination
-    if declared.streams and declared.STREAM_EVENT not in declared.streams:
-        raise UsageError(f"nothing was synced: {plugin.program.subject} takes no events")
-    return session
+    return await open_session(plugin, asked)
 
 
 def _named(listener: Listener, name: str) -> Listener:

@@ -351,6 +351,32 @@ def test_the_shown_connector_loses_nothing(page: str) -> None:
     assert harness.resume_from_every_checkpoint().events
 
 
+def test_the_shown_finding_is_passed_on() -> None:
+    from aperio_plugin import connector
+    from aperio_plugin.testing import Harness
+
+    block = blocks(DOCS / "reference" / "sdk-python.md", "python")[1]
+    space: dict[str, Any] = {"connector": connector}
+    exec(f"def sync(self, context, cursor):\n{block}", space)  # noqa: S102 - as above
+
+    class Lantern(connector.Connector):
+        def schema(self) -> connector.Schema:
+            checks = [connector.Check(key="lantern.token_leaked", title="Leaked tokens")]
+            features = [connector.Feature.FINDINGS]
+            return connector.Schema(
+                provider="LANTERN", name="Lantern", checks=checks, features=features
+            )
+
+        def test_connection(self, context: connector.Context) -> connector.TestResult:
+            del context
+            return connector.TestResult(ok=True)
+
+        sync = space["sync"]
+
+    result = Harness(Lantern()).sync()
+    assert (len(result.findings), result.dead_letters, result.error) == (1, (), None)
+
+
 def test_the_shown_connector_of_the_sdk_loses_nothing() -> None:
     """With a service in the place of the `fetch` that the page leaves to its reader."""
     connector, test = blocks(ROOT / "sdk" / "python" / "README.md", "python")

@@ -408,15 +408,17 @@ LINES: dict[str, Schema] = {
     ),
     "doubt": exactly(type=WORD, source_event_id=WORD, why=WORD),
     "summary": exactly(
-        type=WORD, events=NUMBER, dead_letters=NUMBER, filtered=NUMBER, checkpoints=NUMBER,
-        tokens_renewed=NUMBER,
+        type=WORD, events=NUMBER, findings=NUMBER, audit_log=NUMBER, dead_letters=NUMBER,
+        filtered=NUMBER, checkpoints=NUMBER, tokens_renewed=NUMBER,
         duration_s={"type": "number"}, coverage=COVERAGE,
     ),
     "summary of a sync into a destination": exactly(
-        type=WORD, events=NUMBER, dead_letters=NUMBER, filtered=NUMBER, checkpoints=NUMBER,
-        tokens_renewed=NUMBER,
+        type=WORD, events=NUMBER, findings=NUMBER, audit_log=NUMBER, dead_letters=NUMBER,
+        filtered=NUMBER, checkpoints=NUMBER, tokens_renewed=NUMBER,
         duration_s={"type": "number"}, coverage=COVERAGE, rejects_file=maybe(WORD),
-        deliveries=exactly(to=WORD, accepted=NUMBER, rejected=NUMBER, repeated=NUMBER),
+        deliveries=exactly(
+            to=WORD, accepted=NUMBER, rejected=NUMBER, repeated=NUMBER, not_taken=NUMBER
+        ),
     ),
     "error": exactly(
         type=WORD, code=WORD, what=WORD, why=TEXT, next=any_number_of(WORD), exit_status=NUMBER

@@ -59,7 +59,7 @@ def stocked(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Pat
     home = Path(shutil.copytree(workshop.home, root / "home"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOGNAME", IDENTITY.removesuffix("@local"))
-        for name in ("bare", "crashes", "mortal", "moody"):
+        for name in ("bare", "crashes", "finds", "mortal", "moody"):
             stated = {"kind": "destination", "provider": "MOODY"} if name == "moody" else {}
             artifact = artifact_of(root / name, simulating(name), id=f"acme/{name}", **stated)
             for words in (["sign", artifact, "--trust", "local"], ["install", artifact, "--yes"]):
@@ -78,7 +78,7 @@ def test_events_go_to_the_destination_and_the_checkpoint_follows(pair: Pair) -> 
     assert [line["type"] for line in first] == ["checkpoint", "summary"]
     assert first[-1]["events"] == 2
     assert first[-1]["deliveries"] == {
-        "to": "acme/moody@1.2.3", "accepted": 2, "rejected": 0, "repeated": 0,
+        "to": "acme/moody@1.2.3", "accepted": 2, "rejected": 0, "repeated": 0, "not_taken": 0,
     }  # fmt: skip
     assert first[-1]["rejects_file"] is None
     second = pair.aperio(*pair.words("bare"))
@@ -102,9 +102,28 @@ def test_what_has_to_be_tried_again_is_with_the_wait_that_was_asked(
     assert set(lines[0]) == {"type", "envelopes", "wait_s", "reason"}
     assert "the service is down" in lines[0]["reason"]
     assert lines[-1]["deliveries"] | {"to": ""} == {
-        "to": "", "accepted": 2, "rejected": 0, "repeated": 7,
+        "to": "", "accepted": 2, "rejected": 0, "repeated": 7, "not_taken": 0,
     }  # fmt: skip
     assert sorted(pair.delivered()) == ["e0", "e1"]
+
+
+def test_what_a_destination_does_not_take_is_told_once_and_counted(pair: Pair) -> None:
+    lines = pair.sync("finds").lines
+    told = [line for line in lines if line["type"] == "not_taken"]
+    assert told == [
+        {"type": "not_taken", "kind": "finding", "to": "acme/moody@1.2.3"},
+        {"type": "not_taken", "kind": "audit_log", "to": "acme/moody@1.2.3"},
+    ]
+    summary = lines[-1]
+    counts = {name: summary[name] for name in ("events", "findings", "audit_log", "checkpoints")}
+    assert counts == {"events": 3, "findings": 3, "audit_log": 2, "checkpoints": 2}
+    assert summary["deliveries"]["accepted"] == 3
+    assert summary["deliveries"]["not_taken"] == 5
+    assert pair.delivered() == ["e0", "e1", "e2"]
+    done = pair.aperio(*pair.words("finds", "--full"))
+    assert "acme/moody@1.2.3 takes no findings: they are counted and left out" in done.err
+    assert "3 events, 3 findings, 2 audit log entries, 1 dead letters, 2 checkpoints" in done.err
+    assert "3 accepted, 0 rejected, 5 not taken by acme/moody@1.2.3" in done.err
 
 
 def test_what_is_rejected_is_kept_in_full_and_can_be_delivered_from_there(pair: Pair) -> None:
@@ -138,7 +157,7 @@ def test_a_destination_that_is_down_ends_it_with_4_and_nothing_is_lost(
     *_, told, error = done.lines
     assert told == {
         "type": "deliveries", "to": "acme/moody@1.2.3", "accepted": 0, "rejected": 0,
-        "repeated": told["repeated"], "rejects_file": None,
+        "repeated": told["repeated"], "not_taken": 0, "rejects_file": None,
     }  # fmt: skip
     assert set(error) == {
         "type", "code", "what", "why", "next", "exit_status", "retry_after_s",

@@ -488,7 +488,7 @@ def test_other_lines_are_passed_over(line: bytes) -> None:
         (WHOLE % b'"organization_id":"p"', "`organization_id` once, received it 2 times"),
         (WHOLE % b'"Organization_ID":"p"', "`organization_id` once, in small letters and capitals"),
         (WHOLE % b'"organization\\u005FID":"o"', "once, in small letters and capitals"),
-        (WHOLE % (b'"x":' + nested(513)), "nested too deeply"),
+        (WHOLE % (b'"x":' + nested(514)), "nested too deeply"),
         (WHOLE % (b'"x":"' + b"x" * 1_572_864 + b'"'), "at most 1572864 bytes"),
         (b'{"id": "a", "kind": "other"}', "expected a `kind` that is one of"),
         (b'{"id": "a", "kind": ["event"]}', "expected a `kind` that is one of"),

@@ -75,3 +75,66 @@ def test_a_name_that_is_not_utf_8_is_mended_visibly(mark: bytes, field: str) -> 
 )
 def test_bytes_that_are_no_batch_are_not_made_one(data: bytes) -> None:
     assert salvage(data) == []
+
+
+def finding(number: int) -> connector_pb2.Finding:
+    made = connector_pb2.Finding(
+        source_event_id=f"e{number}-AAA",
+        rule_id="box.BBB",
+        title="T",
+        severity="SEVERITY_HIGH",
+        risk_score=80,
+        status="STATUS_OPEN",
+        tags=["a", "CCC"],
+        actor=connector_pb2.Actor(display_name="Ada EEE"),
+        evidence_json=b'{"n": "DDD"}',
+    )
+    made.occurred_at.seconds = 1_700_000_000
+    return made
+
+
+def entry(number: int) -> connector_pb2.AuditLogEntry:
+    made = connector_pb2.AuditLogEntry(
+        source_event_id=f"e{number}-AAA", action="BBB", record_json=b'{"n": "DDD"}'
+    )
+    made.occurred_at.seconds = 1_700_000_000
+    return made
+
+
+def broken_in_the_second(message: connector_pb2.SyncEvent, mark: bytes) -> bytes:
+    first, second, third = message.SerializeToString().split(mark)
+    return first + mark + second + HALF + third
+
+
+@pytest.mark.parametrize("mark", [b"AAA", b"BBB", b"CCC"])
+def test_a_finding_that_is_not_utf_8_does_not_cost_those_beside_it(mark: bytes) -> None:
+    message = connector_pb2.SyncEvent()
+    message.findings.findings.extend([finding(0), finding(1)])
+
+    batch, dead = salvage(broken_in_the_second(message, mark))
+
+    assert list(batch.findings.findings) == [finding(0)]
+    assert "is not UTF-8 from byte" in dead.dead_letter.reason
+    assert (dead.dead_letter.excerpt, dead.dead_letter.record_bytes) == ('{"n": "DDD"}', 12)
+
+
+def test_the_name_of_who_gave_rise_to_a_finding_is_mended() -> None:
+    message = connector_pb2.SyncEvent()
+    message.findings.findings.extend([finding(0), finding(1)])
+
+    (batch,) = salvage(broken_in_the_second(message, b"EEE"))
+
+    mended = finding(1)
+    mended.actor.display_name = "Ada " + "\N{REPLACEMENT CHARACTER}" * 3
+    assert list(batch.findings.findings) == [finding(0), mended]
+
+
+@pytest.mark.parametrize("mark", [b"AAA", b"BBB"])
+def test_an_entry_that_is_not_utf_8_does_not_cost_those_beside_it(mark: bytes) -> None:
+    message = connector_pb2.SyncEvent()
+    message.audit_log.entries.extend([entry(0), entry(1)])
+
+    batch, dead = salvage(broken_in_the_second(message, mark))
+
+    assert list(batch.audit_log.entries) == [entry(0)]
+    assert "is not UTF-8 from byte" in dead.dead_letter.reason

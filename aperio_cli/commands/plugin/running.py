@@ -22,7 +22,7 @@ from aperio_cli.host.calls.sync import SyncSummary, WriterSink
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.protocol import DECLARING
 from aperio_cli.running import Listener, clear_target, find_target
-from aperio_cli.running.delivering import Deliveries, DeliveryRepeated
+from aperio_cli.running.delivering import Deliveries
 from aperio_cli.running.operations import (
     Answered,
     RunRequest,
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aperio_cli.context import Context
-    from aperio_cli.host.calls.sync import Note
     from aperio_cli.output import Report
-    from aperio_cli.running.forwarding import Forwarding
+    from aperio_cli.running.collaborators import Heard
     from aperio_cli.verifying.clearing import Cleared
 
 
@@ -153,7 +152,7 @@ def _listener(context: Context, *, is_stream: bool = False) -> Listener:
 
 def _observe(
     context: Context,
-    note: Note | DeliveryRepeated | Deliveries | Forwarding,
+    note: Heard,
     *,
     is_stream: bool,
 ) -> None:
@@ -171,7 +170,7 @@ def _tell(context: Context, said: dict[str, Any], text: str) -> None:
     """Say it beside the events: as a line of the stream with `--json`, else in words."""
     if context.settings.json:
         _write_line(context, said)
-    elif said["type"] in {"dead_letter", "doubt"}:
+    elif said["type"] in {"dead_letter", "doubt", "not_taken"}:
         context.output.warn(text)
     elif said["type"] in {"summary", "token", "retry", "deliveries"}:
         context.output.note(text)

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.output import Output
-    from aperio_cli.running.delivering import Deliveries
+    from aperio_cli.running.delivering import Deliveries, DeliveryRepeated
     from aperio_cli.running.forwarding import Forwarding
+    from aperio_cli.running.streams import StreamNotTaken
 
 
 _LATER = {"rate-limited", "service-unavailable"}
@@ -279,6 +280,8 @@ def summary(found: SyncSummary) -> tuple[dict[str, Any], str]:
     said = {
         "type": "summary",
         "events": found.events,
+        "findings": found.findings,
+        "audit_log": found.audit_log,
         "dead_letters": found.dead_letters,
         "filtered": found.filtered,
         "checkpoints": found.checkpoints,
@@ -288,12 +291,14 @@ def summary(found: SyncSummary) -> tuple[dict[str, Any], str]:
             {"stream": each.stream, "covers_until": each.covers_until} for each in found.coverage
         ],
     }
+    more = f", {found.findings} findings" if found.findings else ""
+    more += f", {found.audit_log} audit log entries" if found.audit_log else ""
     dead = f", {found.dead_letters} dead letters" if found.dead_letters else ""
     if found.filtered:
         dead += f", {found.filtered} of other types left out"
     renewed = f", token renewed {found.tokens_renewed} times" if found.tokens_renewed else ""
     return said, (
-        f"{found.events} events{dead}, {found.checkpoints} checkpoints"
+        f"{found.events} events{more}{dead}, {found.checkpoints} checkpoints"
         f" in {found.duration_s:.2f} s{renewed}"
         + "".join(_read_until(each.stream, each.covers_until) for each in found.coverage)
     )
@@ -316,9 +321,11 @@ def forwarding(found: Forwarding) -> tuple[dict[str, Any], str]:
         "accepted": tally.accepted,
         "rejected": tally.rejected,
         "repeated": tally.repeated,
+        "not_taken": found.not_taken,
     }
     where = f" in {found.rejects_file}" if found.rejects_file else ""
-    text = f"{tally.accepted} accepted, {tally.rejected} rejected by {found.to}{where}"
+    left_out = f", {found.not_taken} not taken" if found.not_taken else ""
+    text = f"{tally.accepted} accepted, {tally.rejected} rejected{left_out} by {found.to}{where}"
     if found.summary is None:
         said = {"type": "deliveries"} | counts | {"rejects_file": found.rejects_file}
         return (
@@ -336,18 +343,13 @@ def note(found: Any) -> tuple[dict[str, Any], str]:
     from aperio_cli.host.calls.sync import CheckpointStored, EventDoubted, ProgressMade
     from aperio_cli.running.delivering import DeliveryRepeated
     from aperio_cli.running.forwarding import Forwarding
+    from aperio_cli.running.streams import StreamNotTaken
 
     match found:
         case Forwarding():
             return forwarding(found)
-        case DeliveryRepeated(envelopes=count, wait_s=wait_s, reason=reason):
-            said = {
-                "type": "retry",
-                "envelopes": count,
-                "wait_s": wait_s,
-                "reason": one_line(reason),
-            }
-            return said, f"{count} envelopes again in {round(wait_s, 2):g} s: {one_line(reason)}"
+        case DeliveryRepeated() | StreamNotTaken():
+            return _about_a_delivery(found)
         case DeadLetter() | EventDoubted():
             return _about_an_event(found)
         case CheckpointStored(events=events, stream=stream, covers_until=until):
@@ -358,6 +360,19 @@ def note(found: Any) -> tuple[dict[str, Any], str]:
             return said, f"{done} of {total or 'unknown'}: {one_line(message)}"
         case _:
             return {"type": "token", "renewed": True}, "the token had expired; it was renewed"
+
+
+def _about_a_delivery(
+    found: DeliveryRepeated | StreamNotTaken,
+) -> tuple[dict[str, Any], str]:
+    from aperio_cli.running.streams import SPOKEN, StreamNotTaken
+
+    if isinstance(found, StreamNotTaken):
+        said: dict[str, Any] = {"type": "not_taken", "kind": found.kind, "to": found.to}
+        return said, f"{found.to} takes no {SPOKEN[found.kind]}: they are counted and left out"
+    count, wait_s, reason = found.envelopes, found.wait_s, one_line(found.reason)
+    said = {"type": "retry", "envelopes": count, "wait_s": wait_s, "reason": reason}
+    return said, f"{count} envelopes again in {round(wait_s, 2):g} s: {reason}"
 
 
 def _about_an_event(found: DeadLetter | EventDoubted) -> tuple[dict[str, Any], str]:

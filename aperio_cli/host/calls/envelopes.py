@@ -13,7 +13,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quote
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from aperio_plugin.wire import event_rules, limits
 
@@ -102,10 +102,20 @@ class Promises:
     Attributes:
         event_types: as its schema declares them.
         doubt: hears id and what is wrong of an event that is passed on all the same.
+        checks: keys of those that its schema declares.
+        features: that its schema names.
     """
 
     event_types: Sequence[str] = ()
     doubt: Callable[[str, str], None] = _ignore
+    checks: Sequence[str] = ()
+    features: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, schema: connector_pb2.SchemaResponse, doubt: Callable[[str, str], None]) -> Self:
+        """Return what a schema says."""
+        checks = [check.key for check in schema.checks]
+        return cls(schema.event_types, doubt, checks, schema.interface.features)
 
 
 def netstrings(*parts: str) -> bytes:
@@ -122,6 +132,17 @@ def envelope_id(origin: Origin, source_event_id: str) -> str:
     organization, integration = origin.organization_id, origin.integration_id
     tuple_bytes = netstrings(organization, integration, origin.provider, source_event_id)
     return hashlib.sha256(tuple_bytes).hexdigest()
+
+
+def constant(origin: Origin, schema_version: str, kind: str) -> str:
+    """Return what stands in every envelope of a kind between its id and its event type."""
+    return (
+        f'","schema_version":"{schema_version}","source":"aperio"'
+        f',"producer":{quote(origin.producer)}'
+        f',"organization_id":{quote(origin.organization_id)}'
+        f',"integration_id":{quote(origin.integration_id)}'
+        f',"provider":{quote(origin.provider)},"kind":"{kind}","event_type":'
+    )
 
 
 class Stamper:
@@ -149,13 +170,7 @@ class Stamper:
         self._id_prefix = hashlib.sha256(
             netstrings(origin.organization_id, origin.integration_id, origin.provider)
         )
-        self._constant = (
-            f'","schema_version":"{EVENT_SCHEMA}","source":"aperio"'
-            f',"producer":{quote(origin.producer)}'
-            f',"organization_id":{quote(origin.organization_id)}'
-            f',"integration_id":{quote(origin.integration_id)}'
-            f',"provider":{quote(origin.provider)},"kind":"event","event_type":'
-        )
+        self._constant = constant(origin, EVENT_SCHEMA, "event")
 
     def stamp(self, batch: connector_pb2.EventBatch) -> tuple[list[Outbound], list[DeadLetter]]:
         """Return the envelopes of a batch in order, and the events that cannot be passed on."""
@@ -182,10 +197,10 @@ class Stamper:
         Raises:
             ValueError: it is of another provider.
         """
-        for finding in self._rules.findings(source_event_id, event_type):
-            if finding.is_breach:
-                raise ValueError(finding.text)
-            self._doubt(source_event_id, finding.text)
+        for flaw in self._rules.flaws(source_event_id, event_type):
+            if flaw.is_breach:
+                raise ValueError(flaw.text)
+            self._doubt(source_event_id, flaw.text)
 
     def _examine_nul(self, source_event_id: str, envelope: bytes) -> None:
         """Tell the first event of a sync that the product cannot store."""
@@ -212,8 +227,8 @@ class Stamper:
         identity = digest.hexdigest()
         head = (
             f'{{"id":"{identity}{self._constant}{_event_type(event.event_type)}'
-            f',"actor":{_actor(event.actor) if event.HasField("actor") else "null"}'
-            f',"occurred_at":{_occurred_at(event)}'
+            f',"actor":{actor_json(event.actor) if event.HasField("actor") else "null"}'
+            f',"occurred_at":{occurred_at_json(event)}'
             f',"source_event_id":{quote(identifier)},"record":'
         )
         record = event.record_json
@@ -251,7 +266,8 @@ def _service_words(origin: str, native_event_type: str) -> bytes:
     return f"{members}}}".encode()
 
 
-def _actor(actor: connector_pb2.Actor) -> str:
+def actor_json(actor: connector_pb2.Actor) -> str:
+    """Return an actor as JSON, its texts cut visibly."""
     parts = [
         f'"{name}":{quote(value)}' for name in _ACTOR_FIELDS if (value := getattr(actor, name))
     ]
@@ -262,7 +278,12 @@ def _actor(actor: connector_pb2.Actor) -> str:
     return f"{{{text}}}"
 
 
-def _occurred_at(event: connector_pb2.Event) -> str:
+def occurred_at_json(event: Any) -> str:
+    """Return when an event, a finding or an entry occurred, as JSON.
+
+    Raises:
+        ValueError: it does not say, or the time is out of range.
+    """
     moment = event.occurred_at
     text = _time_text(moment.seconds, moment.nanos)
     if not text or (text == _UNSET_TIME and not event.HasField("occurred_at")):

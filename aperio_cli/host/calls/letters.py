@@ -49,11 +49,11 @@ class DeadLetter:
     def of_event(cls, event: connector_pb2.Event, reason: str, mask: Callable[[str], str]) -> Self:
         """Make the dead letter of an event that the host cannot pass on."""
         return cls(
-            reason=_shown(reason, mask),
-            source_event_id=_shown(event.source_event_id, mask),
-            event_type=_shown(event.event_type, mask),
-            origin=_shown(event.origin, mask),
-            excerpt=_shown(event.record_json.decode(errors="replace"), mask),
+            reason=shown(reason, mask),
+            source_event_id=shown(event.source_event_id, mask),
+            event_type=shown(event.event_type, mask),
+            origin=shown(event.origin, mask),
+            excerpt=shown(event.record_json.decode(errors="replace"), mask),
             record_bytes=len(event.record_json),
         )
 
@@ -61,13 +61,13 @@ class DeadLetter:
     def of_message(cls, message: connector_pb2.DeadLetter, mask: Callable[[str], str]) -> Self:
         """Make the dead letter that a plugin tells of."""
         return cls(
-            reason=_shown(message.reason, mask) or "the plugin gives no reason",
+            reason=shown(message.reason, mask) or "the plugin gives no reason",
             code=one_line(mask(message.code), limit=_LONGEST_CODE),
-            source_event_id=_shown(message.source_event_id, mask),
-            position=_shown(message.position, mask),
-            event_type=_shown(message.event_type, mask),
-            origin=_shown(message.origin, mask),
-            excerpt=_shown(message.excerpt, mask),
+            source_event_id=shown(message.source_event_id, mask),
+            position=shown(message.position, mask),
+            event_type=shown(message.event_type, mask),
+            origin=shown(message.origin, mask),
+            excerpt=shown(message.excerpt, mask),
             record_bytes=message.record_bytes,
         )
 
@@ -81,5 +81,6 @@ class DeadLetter:
         return {"type": "dead_letter"} | asdict(self)
 
 
-def _shown(text: str, mask: Callable[[str], str]) -> str:
+def shown(text: str, mask: Callable[[str], str]) -> str:
+    """Return a text as a dead letter has it: masked, cleaned and cut."""
     return one_line(mask(text), limit=_LONGEST)

@@ -75,7 +75,7 @@ def _outbound(text: str, number: int) -> Outbound | None:
     data = text.encode()
     if len(data) > MAX_ENVELOPE_BYTES:
         raise ValueError(f"expected an envelope of at most {MAX_ENVELOPE_BYTES} bytes")
-    require_shallow(data, limits.MAX_RECORD_DEPTH + 1)
+    require_shallow(data, limits.MAX_RECORD_DEPTH + 2)  # evidence stands in a finding's record
     return Outbound(identity, kind, data, organization_id.value, number)
 
 

@@ -18,9 +18,10 @@ from aperio_cli.data.state import MAX_CURSOR_BYTES
 from aperio_cli.errors.running import EventNotPassedOn, PluginFault, PluginUnauthenticated
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.answers import understood
-from aperio_cli.host.calls.envelopes import Origin, Promises, Stamper, format_time, lines_of
+from aperio_cli.host.calls.envelopes import Origin, Promises, format_time, lines_of
 from aperio_cli.host.calls.letters import DeadLetter
 from aperio_cli.host.calls.scope import EVERYTHING, SyncScope, require_understood
+from aperio_cli.host.calls.stamping import ITEMS, MessageStamper, parts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -112,6 +113,8 @@ class SyncSummary:
         duration_s: from the first request to the last answer.
         filtered: events of types that were not asked for, which the connector gave all the same.
         coverage: how far each stream of the call was read, by this sync and those before it.
+        findings: accepted, as events are.
+        audit_log: entries of an audit log that were accepted.
     """
 
     events: int
@@ -121,6 +124,8 @@ class SyncSummary:
     duration_s: float
     coverage: tuple[Coverage, ...] = ()
     filtered: int = 0
+    findings: int = 0
+    audit_log: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +174,10 @@ class _Sync:
         self._task = task
         plugin = session.plugin
         self._mask = plugin.masks.cut
-        promises = Promises(session.declaration.event_types, self._doubt)
-        self._stamper = Stamper(_origin(session), mask=self._mask, promises=promises)
+        promises = Promises.of(session.declaration, self._doubt)
+        self._stamper = MessageStamper(_origin(session), self._mask, promises)
         self._doubts = 0
-        self._events = 0
+        self._accepted = dict.fromkeys(ITEMS, 0)
         self._dead_letters = 0
         self._checkpoints = 0
         self._filtered = 0
@@ -199,9 +204,12 @@ class _Sync:
                 self._require_hope(error, renewed, has_progress=self._checkpoints > progress)
                 self._task.observe(TokenRenewed())
         duration_s = clock.monotonic_s() - began_s
-        counts = (self._events, self._dead_letters, self._checkpoints, renewed)
         coverage = tuple(Coverage(name, self._covered.get(name)) for name in self._streams)
-        return SyncSummary(*counts, duration_s, coverage, self._filtered)
+        events, findings, entries = self._accepted.values()
+        counts = (events, self._dead_letters, self._checkpoints, renewed)
+        return SyncSummary(
+            *counts, duration_s, coverage, self._filtered, findings, audit_log=entries
+        )
 
     async def _stream(self) -> None:
         """Make one call of Sync, from the last checkpoint to its end."""
@@ -217,14 +225,8 @@ class _Sync:
 
     async def _take(self, message: Any) -> None:
         match message.WhichOneof("item"):
-            case "batch":
-                with understood(self._session.plugin.broken, "Sync"):
-                    events, dead = self._stamper.stamp(self._asked(message.batch))
-                for letter in dead:
-                    self._bury(letter)
-                if events:
-                    await self._task.accept(events)
-                self._events += len(events)
+            case "batch" | "findings" | "audit_log" as kind:
+                await self._pass_on(kind, message)
             case "dead_letter":
                 self._bury(self._stamper.letter(message.dead_letter))
             case "checkpoint":
@@ -245,6 +247,17 @@ class _Sync:
         events = [event for event in batch.events if event.event_type in self._wanted]
         self._filtered += len(batch.events) - len(events)
         return type(batch)(events=events)
+
+    async def _pass_on(self, kind: str, message: Any) -> None:
+        for batch in parts(kind, message):
+            with understood(self._session.plugin.broken, "Sync"):
+                asked = self._asked(batch) if kind == "batch" else batch
+                envelopes, dead = self._stamper.stamp(kind, asked)
+            for letter in dead:
+                self._bury(letter)
+            if envelopes:
+                await self._task.accept(envelopes)
+            self._accepted[kind] += len(envelopes)
 
     def _bury(self, letter: DeadLetter) -> None:
         """Count a dead letter and tell it.
@@ -307,7 +320,8 @@ class _Sync:
         )
         self._cursor = cursor
         self._checkpoints += 1
-        self._task.observe(CheckpointStored(self._events, stream, covers_until))
+        observed = CheckpointStored(self._accepted["batch"], stream, covers_until)
+        self._task.observe(observed)
 
     def _require_hope(self, error: PluginFault, renewed: int, *, has_progress: bool) -> None:
         """Raise the error again when another token cannot help."""

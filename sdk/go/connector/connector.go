@@ -172,6 +172,10 @@ const (
 	FeatureStreams Feature = "streams"
 	// FeatureEventTypes: SyncRequest.EventTypes is understood.
 	FeatureEventTypes Feature = "event-types"
+	// FeatureFindings: Sync may send findings.
+	FeatureFindings Feature = "findings"
+	// FeatureAuditLog: Sync may send audit log entries.
+	FeatureAuditLog Feature = "audit-log"
 )
 
 // DeclaredStream is one source of records in the service that has its own order and its own lag.
@@ -247,7 +251,7 @@ type Schema struct {
 	// EventTypes are the types that Sync gives; `box.*` among them says that others come as well.
 	// None: nothing is said about them.
 	EventTypes []string
-	// Features are what of a SyncRequest the connector understands.
+	// Features are what of a SyncRequest the connector understands, and what it may send beside events.
 	Features []Feature
 	// ReadinessNote says why it is not ready for production, or what to know before it is used.
 	ReadinessNote string

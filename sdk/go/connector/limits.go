@@ -18,6 +18,16 @@ const (
 	maxCheckBytes       = 160
 	maxProductTypeBytes = 120
 
+	// Of a finding.
+	maxTitleCharacters  = 220
+	maxDescriptionBytes = 16 * 1024
+	maxSteps            = 64
+	maxStepBytes        = 1024
+	maxTargetCharacters = 255 // of the dedupe target, too
+	maxTags             = 32
+	maxTagBytes         = 64
+	maxRiskScore        = 100
+
 	// Of a dead letter, whose texts are cut.
 	maxReasonBytes   = 1024
 	maxExcerptBytes  = 1024

@@ -1,7 +1,6 @@
 package connector
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -56,13 +55,9 @@ func eventMessage(event Event) (*pb.Event, int, error) {
 
 // letterOf gives the dead letter of an event that cannot be passed on.
 func letterOf(event Event, reason error) DeadLetter {
-	record, err := convert.Object(event.Record)
-	if err != nil {
-		record, _ = json.Marshal(event.Record) // no object; what has no form has no excerpt
-	}
 	return DeadLetter{
 		Reason: reason.Error(), SourceEventID: event.SourceEventID, Type: event.Type,
-		Origin: event.Origin, Record: record,
+		Origin: event.Origin, Record: readable(event.Record),
 	}
 }
 
@@ -102,10 +97,6 @@ func actorText(text string) string {
 	}
 	characters := []rune(text)
 	return string(characters[:maxActorCharacters-1]) + "…"
-}
-
-func batchMessage(events []*pb.Event) *pb.SyncEvent {
-	return &pb.SyncEvent{Item: &pb.SyncEvent_Batch{Batch: &pb.EventBatch{Events: events}}}
 }
 
 // checkpointMessage gives the message of a checkpoint. The error has the cause InvalidRecord: the

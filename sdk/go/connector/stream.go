@@ -12,12 +12,13 @@ import (
 	"github.com/writer/aperio-plugin-go/records"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 const (
-	batchEvents = 256
-	batchBytes  = 1024 * 1024
-	batchTime   = 200 * time.Millisecond
+	batchItems = 256
+	batchBytes = 1024 * 1024
+	batchTime  = 200 * time.Millisecond
 	// readyMessages may wait for the host; more would not be faster, and costs memory.
 	readyMessages = 2
 	// closing is how long an ended call waits for the author's Sync to return.
@@ -25,8 +26,8 @@ const (
 )
 
 // Stream takes what a sync reads, in order. Batches close at 256 events, 1 MiB or 200 ms, whichever
-// comes first; a checkpoint or a dead letter closes the batch before it. Its methods may be called from several
-// goroutines, until Sync returns.
+// comes first; a checkpoint, a dead letter, or something of another kind closes the batch before it.
+// Its methods may be called from several goroutines, until Sync returns.
 //
 // Once a method has failed, all fail in the same way, and so does the sync, whatever Sync returns.
 type Stream struct {
@@ -36,8 +37,7 @@ type Stream struct {
 	mutex sync.Mutex
 	room  *sync.Cond // something changed for the author's side
 	ready []*pb.SyncEvent
-	batch []*pb.Event
-	bytes int
+	batch batch
 	until time.Time
 	ended bool
 	err   error
@@ -60,25 +60,46 @@ func (s *Stream) Send(event Event) error {
 	if err != nil {
 		return s.DeadLetter(letterOf(event, err))
 	}
+	return s.add(message, size)
+}
+
+// SendFinding takes one finding, as Send takes an event.
+func (s *Stream) SendFinding(finding Finding) error {
+	message, size, err := findingMessage(finding)
+	if err != nil {
+		return s.DeadLetter(letterOfFinding(finding, err))
+	}
+	return s.add(message, size)
+}
+
+// SendAuditLogEntry takes one audit log entry, as Send takes an event.
+func (s *Stream) SendAuditLogEntry(entry AuditLogEntry) error {
+	message, size, err := entryMessage(entry)
+	if err != nil {
+		return s.DeadLetter(letterOfEntry(entry, err))
+	}
+	return s.add(message, size)
+}
+
+// add puts a message of an event, a finding or an entry into the batch.
+func (s *Stream) add(message proto.Message, size int) error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	if err := s.fail(nil); err != nil {
 		return err
 	}
-	for len(s.batch) > 0 && s.bytes+size > batchBytes {
+	for !s.batch.takes(message, size) {
 		s.closeBatch()
 		if err := s.waitForRoom(); err != nil {
 			return err
 		}
 	}
-	if len(s.batch) == 0 {
+	if s.batch.length() == 0 {
 		s.until = time.Now().Add(batchTime)
-		s.batch = make([]*pb.Event, 0, batchEvents)
 		s.tell() // the host's side waits no longer than that
 	}
-	s.batch = append(s.batch, message)
-	s.bytes += size
-	if len(s.batch) < batchEvents {
+	s.batch.add(message, size)
+	if s.batch.length() < batchItems {
 		return nil
 	}
 	s.closeBatch()
@@ -220,7 +241,7 @@ func (s *Stream) next() (message *pb.SyncEvent, pause time.Duration, ended bool)
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	pause = time.Hour // until woken
-	if len(s.ready) == 0 && len(s.batch) > 0 {
+	if len(s.ready) == 0 && s.batch.length() > 0 {
 		if pause = time.Until(s.until); pause <= 0 {
 			s.closeBatch()
 		}
@@ -263,11 +284,11 @@ func (s *Stream) fail(err error) error {
 }
 
 func (s *Stream) closeBatch() {
-	if len(s.batch) == 0 {
+	if s.batch.length() == 0 {
 		return
 	}
-	s.ready = append(s.ready, batchMessage(s.batch))
-	s.batch, s.bytes = nil, 0
+	s.ready = append(s.ready, s.batch.message())
+	s.batch = batch{}
 	s.tell()
 }
 

@@ -117,7 +117,7 @@ func TestSendWaitsWhileTheHostDoesNotRead(t *testing.T) {
 	closed(t, "the end", ended)
 	mutex.Lock()
 	defer mutex.Unlock()
-	if most := (readyMessages + 2) * batchEvents; taken > most {
+	if most := (readyMessages + 2) * batchItems; taken > most {
 		t.Errorf("%d events were taken, %d are the most", taken, most)
 	}
 }

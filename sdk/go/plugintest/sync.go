@@ -1,6 +1,7 @@
 package plugintest
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,8 +21,9 @@ import (
 type Checkpoint struct {
 	// Cursor is what a later sync gets.
 	Cursor []byte
-	// EventsBefore is how many events of this sync it covers.
-	EventsBefore int
+	// EventsBefore, FindingsBefore and AuditLogBefore are how many events, findings and audit log
+	// entries of this sync it covers.
+	EventsBefore, FindingsBefore, AuditLogBefore int
 	// Stream is the declared stream that has come on; empty: all of them.
 	Stream string
 	// CoversUntil is the time up to which it was read; zero: not known.
@@ -50,6 +52,10 @@ type SyncResult struct {
 	DeadLetters []DeadLetter
 	// Doubts in order: of events that pass, what somebody may not be able to store.
 	Doubts []string
+	// Findings in order, as the host receives them: evidence is json.RawMessage, nil for none.
+	Findings []connector.Finding
+	// AuditLog has the entries in order, as the host receives them.
+	AuditLog []connector.AuditLogEntry
 	// Messages is how many messages went to the host; a batch of events is one.
 	Messages int
 }
@@ -87,7 +93,7 @@ func (h *Harness) sync(asked connector.SyncRequest, mostEvents int) (*SyncResult
 	if err != nil {
 		return result, told(err, nil)
 	}
-	rules := fitting.NewEvents(h.schema.GetProvider(), h.schema.GetEventTypes())
+	rules := newRules(h.schema)
 	for {
 		message, err := stream.Recv()
 		switch {
@@ -96,7 +102,7 @@ func (h *Harness) sync(asked connector.SyncRequest, mostEvents int) (*SyncResult
 		case err != nil:
 			return result, told(err, stream.Trailer())
 		}
-		if err := result.take(message, rules, h.schema); err != nil {
+		if err := result.take(message, rules); err != nil {
 			return result, err
 		}
 		if mostEvents >= 0 && len(result.Events) >= mostEvents {
@@ -106,9 +112,9 @@ func (h *Harness) sync(asked connector.SyncRequest, mostEvents int) (*SyncResult
 	}
 }
 
-// ResumeFromEveryCheckpoint proves that no event is lost, whichever checkpoint a sync goes on from,
+// ResumeFromEveryCheckpoint proves that nothing is lost, whichever checkpoint a sync goes on from,
 // and gives the sync from the beginning. The test fails when a sync fails, or when one that went on
-// from a checkpoint lacks events, whose ids it names.
+// from a checkpoint lacks events, findings or audit log entries, which it names.
 func (h *Harness) ResumeFromEveryCheckpoint() *SyncResult {
 	h.t.Helper()
 	full, err := h.Sync(nil)
@@ -120,7 +126,7 @@ func (h *Harness) ResumeFromEveryCheckpoint() *SyncResult {
 		if err != nil {
 			h.t.Fatalf("the sync from checkpoint %d failed: %v", number+1, err)
 		}
-		if lost := missing(full.Events[checkpoint.EventsBefore:], resumed.Events); len(lost) > 0 {
+		if lost := missing(full.names(checkpoint), resumed.names(Checkpoint{})); len(lost) > 0 {
 			h.t.Errorf(
 				"the sync from checkpoint %d (%q) lost %d events: %s",
 				number+1, checkpoint.Cursor, len(lost), strings.Join(lost[:min(10, len(lost))], ", "),
@@ -130,41 +136,106 @@ func (h *Harness) ResumeFromEveryCheckpoint() *SyncResult {
 	return full
 }
 
-func missing(wanted, given []connector.Event) []string {
+func missing(wanted, given []string) []string {
 	known := make(map[string]bool, len(given))
-	for _, event := range given {
-		known[event.SourceEventID] = true
+	for _, name := range given {
+		known[name] = true
 	}
 	var lost []string
-	for _, event := range wanted {
-		if !known[event.SourceEventID] {
-			lost = append(lost, event.SourceEventID)
+	for _, name := range wanted {
+		if !known[name] {
+			lost = append(lost, name)
 		}
 	}
 	return lost
 }
 
-// take keeps a message. The error is an InvalidRecord: an event is not what the connector promises.
-func (r *SyncResult) take(
-	message *pb.SyncEvent, rules *fitting.Events, schema *pb.SchemaResponse,
-) error {
+// names tells apart all that a sync gave after a checkpoint.
+func (r *SyncResult) names(after Checkpoint) []string {
+	var names []string
+	for _, event := range r.Events[after.EventsBefore:] {
+		names = append(names, event.SourceEventID)
+	}
+	for _, finding := range r.Findings[after.FindingsBefore:] {
+		target := cmp.Or(finding.DedupeTarget, finding.Target)
+		names = append(names, fmt.Sprintf(
+			"finding %s of %s (%d, %s)", finding.RuleID, target, finding.Status, finding.SourceEventID,
+		))
+	}
+	for _, entry := range r.AuditLog[after.AuditLogBefore:] {
+		names = append(names, "audit log entry "+entry.SourceEventID)
+	}
+	return names
+}
+
+// rules are what a schema promises of a sync.
+type rules struct {
+	schema   *pb.SchemaResponse
+	events   *fitting.Events
+	findings *fitting.Findings
+	auditLog *fitting.AuditLog
+}
+
+func newRules(schema *pb.SchemaResponse) *rules {
+	var checks []string
+	for _, check := range schema.GetChecks() {
+		checks = append(checks, check.GetKey())
+	}
+	features := schema.GetInterface().GetFeatures()
+	return &rules{
+		schema,
+		fitting.NewEvents(schema.GetProvider(), schema.GetEventTypes()),
+		fitting.NewFindings(schema.GetProvider(), checks, features),
+		fitting.NewAuditLog(features),
+	}
+}
+
+// hold holds something against what the connector promises, and notes what others cannot store. The
+// error is an InvalidRecord: it is not as promised.
+func (r *SyncResult) hold(subject string, flaws []fitting.Flaw, record []byte) error {
+	if len(flaws) > 0 {
+		said := fmt.Sprintf("%s: %s", subject, flaws[0].Text)
+		return &aperio.Error{Cause: aperio.InvalidRecord, Summary: said}
+	}
+	if fitting.HasNUL(record) {
+		r.Doubts = append(r.Doubts, fmt.Sprintf("%s: %s", subject, fitting.NULDoubt))
+	}
+	return nil
+}
+
+// take keeps a message. The error is an InvalidRecord: something is not what the connector promises.
+func (r *SyncResult) take(message *pb.SyncEvent, rules *rules) error {
 	r.Messages++
 	switch item := message.GetItem().(type) {
 	case *pb.SyncEvent_Batch:
 		for _, event := range item.Batch.GetEvents() {
-			found := rules.Findings(event.GetSourceEventId(), event.GetEventType())
-			if len(found) > 0 {
-				said := fmt.Sprintf("event %q: %s", event.GetSourceEventId(), found[0].Text)
-				return &aperio.Error{Cause: aperio.InvalidRecord, Summary: said}
-			}
-			if fitting.HasNUL(event.GetRecordJson()) {
-				doubt := fmt.Sprintf("event %q: %s", event.GetSourceEventId(), fitting.NULDoubt)
-				r.Doubts = append(r.Doubts, doubt)
+			subject := fmt.Sprintf("event %q", event.GetSourceEventId())
+			flaws := rules.events.Flaws(event.GetSourceEventId(), event.GetEventType())
+			if err := r.hold(subject, flaws, event.GetRecordJson()); err != nil {
+				return err
 			}
 			r.Events = append(r.Events, eventFrom(event))
 		}
+	case *pb.SyncEvent_Findings:
+		for _, finding := range item.Findings.GetFindings() {
+			subject := fmt.Sprintf("finding %q", finding.GetSourceEventId())
+			flaws := rules.findings.Flaws(occurrenceOf(finding), finding.GetEventType())
+			if err := r.hold(subject, flaws, finding.GetEvidenceJson()); err != nil {
+				return err
+			}
+			r.Findings = append(r.Findings, findingFrom(finding))
+		}
+	case *pb.SyncEvent_AuditLog:
+		for _, entry := range item.AuditLog.GetEntries() {
+			subject := fmt.Sprintf("entry %q", entry.GetSourceEventId())
+			flaws := rules.auditLog.Flaws(entry.GetSourceEventId())
+			if err := r.hold(subject, flaws, entry.GetRecordJson()); err != nil {
+				return err
+			}
+			r.AuditLog = append(r.AuditLog, entryFrom(entry))
+		}
 	case *pb.SyncEvent_Checkpoint:
-		return r.takeCheckpoint(item.Checkpoint, schema)
+		return r.takeCheckpoint(item.Checkpoint, rules.schema)
 	case *pb.SyncEvent_DeadLetter:
 		letter := item.DeadLetter
 		r.DeadLetters = append(r.DeadLetters, DeadLetter{
@@ -191,7 +262,8 @@ func (r *SyncResult) takeCheckpoint(message *pb.Checkpoint, schema *pb.SchemaRes
 		return &aperio.Error{Cause: aperio.InvalidRecord, Summary: said}
 	}
 	checkpoint := Checkpoint{
-		Cursor: message.GetCursor(), EventsBefore: len(r.Events), Stream: message.GetStream(),
+		Cursor: message.GetCursor(), EventsBefore: len(r.Events), FindingsBefore: len(r.Findings),
+		AuditLogBefore: len(r.AuditLog), Stream: message.GetStream(),
 	}
 	if message.GetCoversUntil() != nil {
 		checkpoint.CoversUntil = message.GetCoversUntil().AsTime()
@@ -201,19 +273,57 @@ func (r *SyncResult) takeCheckpoint(message *pb.Checkpoint, schema *pb.SchemaRes
 }
 
 func eventFrom(message *pb.Event) connector.Event {
-	event := connector.Event{
+	return connector.Event{
 		SourceEventID: message.GetSourceEventId(),
 		Type:          message.GetEventType(),
 		OccurredAt:    message.GetOccurredAt().AsTime(),
 		Origin:        message.GetOrigin(),
 		NativeType:    message.GetNativeEventType(),
+		Actor:         actorFrom(message.GetActor()),
 		Record:        json.RawMessage(message.GetRecordJson()),
 	}
-	if actor := message.GetActor(); actor != nil {
-		event.Actor = &connector.Actor{
-			ID: actor.GetId(), Email: actor.GetEmail(), DisplayName: actor.GetDisplayName(),
-			Type: actor.GetType(), IPAddress: actor.GetIpAddress(),
-		}
+}
+
+func actorFrom(message *pb.Actor) *connector.Actor {
+	if message == nil {
+		return nil
 	}
-	return event
+	return &connector.Actor{
+		ID: message.GetId(), Email: message.GetEmail(), DisplayName: message.GetDisplayName(),
+		Type: message.GetType(), IPAddress: message.GetIpAddress(),
+	}
+}
+
+func occurrenceOf(message *pb.Finding) fitting.Occurrence {
+	return fitting.Occurrence{
+		RuleID: message.GetRuleId(), Target: cmp.Or(message.GetDedupeTarget(), message.GetTarget()),
+		Status: message.GetStatus().String(), SourceEventID: message.GetSourceEventId(),
+	}
+}
+
+// findingFrom gives a finding; its severities have the wire's numbers, its statuses one less.
+func findingFrom(message *pb.Finding) connector.Finding {
+	finding := connector.Finding{
+		RuleID: message.GetRuleId(), Title: message.GetTitle(),
+		Description: message.GetDescription(),
+		Severity:    connector.FindingSeverity(message.GetSeverity()),
+		RiskScore:   int(message.GetRiskScore()), RemediationSteps: message.GetRemediationSteps(),
+		Target: message.GetTarget(), DedupeTarget: message.GetDedupeTarget(),
+		Status:        connector.FindingStatus(message.GetStatus() - pb.Finding_STATUS_OPEN),
+		OccurredAt:    message.GetOccurredAt().AsTime(),
+		SourceEventID: message.GetSourceEventId(), EventType: message.GetEventType(),
+		Actor: actorFrom(message.GetActor()), Origin: message.GetOrigin(), Tags: message.GetTags(),
+	}
+	if len(message.GetEvidenceJson()) > 0 {
+		finding.Evidence = json.RawMessage(message.GetEvidenceJson())
+	}
+	return finding
+}
+
+func entryFrom(message *pb.AuditLogEntry) connector.AuditLogEntry {
+	return connector.AuditLogEntry{
+		SourceEventID: message.GetSourceEventId(), Action: message.GetAction(),
+		OccurredAt: message.GetOccurredAt().AsTime(), Actor: actorFrom(message.GetActor()),
+		Origin: message.GetOrigin(), Record: json.RawMessage(message.GetRecordJson()),
+	}
 }

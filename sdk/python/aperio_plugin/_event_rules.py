@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from aperio_plugin.limits import MAX_ACTOR_CHARACTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Hashable, Iterable, Iterator
 
-__all__ = ["NUL_DOUBT", "EventRules", "Finding", "actor_text", "has_nul"]
+__all__ = ["NUL_DOUBT", "EventRules", "Flaw", "Remembered", "actor_text", "has_nul"]
 
 REMEMBERED_IDS: Final = 16_384
 """At least so many ids before an event are compared with its own, and at most twice as many."""
@@ -34,17 +34,38 @@ def has_nul(data: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What is wrong with an event.
+class Flaw:
+    """What is wrong with an event, or a finding, or an entry of an audit log.
 
     Attributes:
-        text: says it of the event; may hold what the event says, not cleaned.
+        text: says it of the event; may hold what that says, not cleaned.
         is_breach: whether a host has to refuse it. Anything else it passes on and says: an event
             that is there must not be lost because its connector told less than the truth.
     """
 
     text: str
     is_breach: bool
+
+
+class Remembered:
+    """The latest things of a sync: at least `REMEMBERED_IDS`, and at most twice as many.
+
+    Args:
+        known: that came before all others.
+    """
+
+    def __init__(self, known: Iterable[Hashable] = ()) -> None:
+        self._known = set(known)
+        self._older: set[Hashable] = set()
+
+    def add(self, thing: Hashable) -> bool:
+        """Remember a thing; return whether it is new."""
+        if thing in self._known or thing in self._older:
+            return False
+        if len(self._known) >= REMEMBERED_IDS:
+            self._known, self._older = set(), self._known
+        self._known.add(thing)
+        return True
 
 
 class EventRules:
@@ -68,7 +89,7 @@ class EventRules:
         """Forget the ids: the sync goes on from a checkpoint, and repeats what came after it."""
         self._ids, self._older_ids = set(), set()
 
-    def findings(self, source_event_id: str, event_type: str) -> Iterable[Finding]:
+    def flaws(self, source_event_id: str, event_type: str) -> Iterable[Flaw]:
         """Return what is wrong with the next event; an undeclared type once only."""
         ids = self._ids
         if (
@@ -79,24 +100,22 @@ class EventRules:
         ):  # the usual case, of every event
             ids.add(source_event_id)
             return ()
-        return self._findings(source_event_id, event_type)
+        return self._flaws(source_event_id, event_type)
 
-    def _findings(self, source_event_id: str, event_type: str) -> Iterator[Finding]:
+    def _flaws(self, source_event_id: str, event_type: str) -> Iterator[Flaw]:
         if event_type not in self._seen_types:
             if not self._is_ours(event_type):
-                yield Finding(
+                yield Flaw(
                     f"event_type {event_type}: expected `{self._prefix}` and a name", is_breach=True
                 )
                 return
             self._seen_types.add(event_type)
             if not self._takes_any:
-                yield Finding(
+                yield Flaw(
                     f"event_type {event_type}: the schema does not declare it", is_breach=False
                 )
         if source_event_id in self._ids or source_event_id in self._older_ids:
-            yield Finding(
-                "source_event_id: another event of this sync has it, too", is_breach=False
-            )
+            yield Flaw("source_event_id: another event of this sync has it, too", is_breach=False)
             return
         if len(self._ids) >= REMEMBERED_IDS:
             self._ids, self._older_ids = set(), self._ids

@@ -1,8 +1,8 @@
 """One sync: the author's generator in a thread of its own, its items as messages for the host.
 
-Batches close at 256 events, 1 MiB or 200 ms, whichever comes first; a checkpoint or a
-dead letter closes the batch before it. The generator is held up while `_READY` messages wait for
-the host.
+Batches close at 256 items, 1 MiB or 200 ms, whichever comes first; a checkpoint, a dead letter, or
+an item of another kind closes the batch before it. The generator is held up while `_READY` messages
+wait for the host.
 """
 
 from __future__ import annotations
@@ -10,12 +10,20 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from aperio_plugin._convert import events
+from aperio_plugin._convert import events, findings
 from aperio_plugin._convert.letters import dead_letter_message, letter_of
-from aperio_plugin.connector import Checkpoint, DeadLetter, Event, Progress
+from aperio_plugin.connector import (
+    AuditLogEntry,
+    Checkpoint,
+    DeadLetter,
+    Event,
+    Finding,
+    Progress,
+)
 from aperio_plugin.errors import InvalidRecord
+from aperio_plugin.limits import MAX_BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,13 +31,33 @@ if TYPE_CHECKING:
     from aperio_plugin._generated.aperio.plugin.v1.connector_pb2 import SyncEvent
     from aperio_plugin.connector import Item
 
-BATCH_EVENTS: Final = 256
 BATCH_BYTES: Final = 1024 * 1024
 BATCH_S: Final = 0.2
 _READY: Final = 2
 """More would not be faster, measured, and costs memory."""
 _CLOSING_S: Final = 1.0
 """How long an ended call waits for the generator's own cleaning up."""
+
+
+class _Batching(NamedTuple):
+    """How the items of one kind are batched.
+
+    Attributes:
+        fields: of an item, and an upper bound of its size; or InvalidRecord.
+        letter: the dead letter of such an item.
+        message: of the fields of a batch.
+    """
+
+    fields: Callable[[Any], tuple[dict[str, Any], int]]
+    letter: Callable[[Any, str], DeadLetter]
+    message: Callable[[list[dict[str, Any]]], SyncEvent]
+
+
+_EVENTS: Final = _Batching(events.event_fields, letter_of, events.batch_message)
+_FINDINGS: Final = _Batching(
+    findings.finding_fields, findings.letter_of_finding, findings.finding_batch
+)
+_ENTRIES: Final = _Batching(findings.entry_fields, findings.letter_of_entry, findings.entry_batch)
 
 
 class EventStream:
@@ -46,6 +74,7 @@ class EventStream:
         self._changed = threading.Condition(self._lock)
         self._ready: deque[SyncEvent] = deque()
         self._batch: list[dict[str, Any]] = []
+        self._batching = _EVENTS
         self._batch_bytes = 0
         self._batch_until = 0.0
         self._stopped = False
@@ -110,39 +139,55 @@ class EventStream:
         try:
             for item in items:
                 if isinstance(item, Event):
-                    self._add(item)
-                elif isinstance(item, Checkpoint):
-                    self._put(events.checkpoint_message(item))
-                elif isinstance(item, Progress):
-                    self._put(events.progress_message(item))
-                elif isinstance(item, DeadLetter):
-                    self._put(dead_letter_message(item))
+                    self._add(item, _EVENTS)
                 else:
-                    kind = type(item).__name__
-                    known = "Event, Checkpoint, Progress or DeadLetter"
-                    raise TypeError(f"sync must yield {known}, not {kind}")
+                    self._take(item)
                 if self._stopped:
                     return
         finally:
             if close is not None:
                 close()
 
-    def _add(self, event: Event) -> None:
+    def _take(self, item: object) -> None:
+        """Take what is no event.
+
+        Raises:
+            TypeError: it is nothing that a sync yields.
+        """
+        match item:
+            case Checkpoint():
+                self._put(events.checkpoint_message(item))
+            case Progress():
+                self._put(events.progress_message(item))
+            case DeadLetter():
+                self._put(dead_letter_message(item))
+            case Finding():
+                self._add(item, _FINDINGS)
+            case AuditLogEntry():
+                self._add(item, _ENTRIES)
+            case _:
+                known = "Event, Finding, AuditLogEntry, Checkpoint, Progress or DeadLetter"
+                raise TypeError(f"sync must yield {known}, not {type(item).__name__}")
+
+    def _add(self, item: Event | Finding | AuditLogEntry, batching: _Batching) -> None:
         try:
-            fields, size = events.event_fields(event)
+            fields, size = batching.fields(item)
         except InvalidRecord as error:
-            self._put(dead_letter_message(letter_of(event, error.summary)))
+            self._put(dead_letter_message(batching.letter(item, error.summary)))
             return
         with self._lock:
-            if self._batch and self._batch_bytes + size > BATCH_BYTES:
+            if self._batch and (
+                self._batch_bytes + size > BATCH_BYTES or self._batching is not batching
+            ):
                 self._close_batch()
                 self._wait_for_room()
             if not self._batch:
+                self._batching = batching
                 self._batch_until = time.monotonic() + BATCH_S
                 self._changed.notify_all()  # the host's side waits no longer than that
             self._batch.append(fields)
             self._batch_bytes += size
-            if len(self._batch) >= BATCH_EVENTS:
+            if len(self._batch) >= MAX_BATCH:
                 self._close_batch()
                 self._wait_for_room()
 
@@ -157,7 +202,7 @@ class EventStream:
 
     def _close_batch(self) -> None:
         if self._batch:
-            self._ready.append(events.batch_message(self._batch))
+            self._ready.append(self._batching.message(self._batch))
             self._batch = []
             self._batch_bytes = 0
             self._changed.notify_all()

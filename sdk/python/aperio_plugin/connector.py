@@ -44,6 +44,7 @@ __all__ = [
     "Action",
     "Actor",
     "ApiKey",
+    "AuditLogEntry",
     "Auth",
     "Availability",
     "Check",
@@ -58,6 +59,9 @@ __all__ = [
     "Feature",
     "Field",
     "FieldType",
+    "Finding",
+    "FindingSeverity",
+    "FindingStatus",
     "Grant",
     "Item",
     "NoAuth",
@@ -128,6 +132,96 @@ class Event:
     native_event_type: str = ""
 
 
+class FindingSeverity(enum.Enum):
+    """How grave a finding is."""
+
+    INFO = "INFO"
+    LOW = "LOW"
+    MEDIUM = "MEDIUM"
+    HIGH = "HIGH"
+    CRITICAL = "CRITICAL"
+
+
+class FindingStatus(enum.Enum):
+    """Whether a finding stands."""
+
+    OPEN = "OPEN"
+    RESOLVED = "RESOLVED"
+    MUTED = "MUTED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something wrong that the connector itself sees in the service.
+
+    The host adds the tenant, the provider and the key by which repeats are known. Most connectors
+    yield events only, and leave the judgement to the product's rules; one that yields findings says
+    so by `Feature.FINDINGS`. One that cannot be passed on becomes a `DeadLetter` that names the
+    part, and the sync goes on.
+
+    Attributes:
+        rule_id: the key of a declared check, such as `box.public_shared_link`. 1 to 160 bytes.
+        title: one line. 1 to 220 characters.
+        target: what it is about, such as the name of a repository. 1 to 255 characters.
+        severity: how grave it is.
+        risk_score: 0 to 100.
+        occurred_at: when it was found, or became resolved or muted; as an event's.
+        source_event_id: stable id of this occurrence in the service: of the event that gave rise to
+            it, say. The same finding with the same id and status is delivered once. 1 to 512 bytes.
+        status: whether it stands.
+        description: at most 16 KiB.
+        remediation_steps: what to do, one step each; at most 64 of at most 1024 bytes.
+        dedupe_target: what tells findings of one rule apart, where it is not the target. At most
+            255 characters.
+        event_type: as an event's; may be empty.
+        actor: who gave rise to it; None when the service does not say.
+        origin: as an event's.
+        tags: at most 32 of at most 64 bytes.
+        evidence: a JSON object, as an event's record; None: none.
+    """
+
+    rule_id: str
+    title: str
+    target: str
+    severity: FindingSeverity
+    risk_score: int
+    occurred_at: datetime | str | float
+    source_event_id: str
+    status: FindingStatus = FindingStatus.OPEN
+    description: str = ""
+    remediation_steps: Sequence[str] = ()
+    dedupe_target: str = ""
+    event_type: str = ""
+    actor: Actor | None = None
+    origin: str = ""
+    tags: Sequence[str] = ()
+    evidence: Mapping[str, Any] | bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditLogEntry:
+    """Who did what to the configuration of the service itself.
+
+    A connector that yields entries says so by `Feature.AUDIT_LOG`. One that cannot be passed on
+    becomes a `DeadLetter`, as an event does.
+
+    Attributes:
+        source_event_id: as an event's.
+        action: what was done, such as `policy.updated`. 1 to 128 bytes.
+        occurred_at: as an event's.
+        record: the service's own record, as an event's.
+        actor: who did it; None when the service does not say.
+        origin: as an event's.
+    """
+
+    source_event_id: str
+    action: str
+    occurred_at: datetime | str | float
+    record: Mapping[str, Any] | bytes
+    actor: Actor | None = None
+    origin: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """From this cursor a later sync goes on without losing an event.
@@ -187,7 +281,7 @@ class Progress:
     message: str = ""
 
 
-Item = Event | Checkpoint | Progress | DeadLetter
+Item = Event | Finding | AuditLogEntry | Checkpoint | Progress | DeadLetter
 """What `Connector.sync` yields."""
 
 
@@ -207,6 +301,10 @@ class Feature(enum.Enum):
     """`context.request.streams` is understood."""
     EVENT_TYPES = "event-types"
     """`context.request.event_types` is understood."""
+    FINDINGS = "findings"
+    """`sync` may yield findings."""
+    AUDIT_LOG = "audit-log"
+    """`sync` may yield audit log entries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,7 +390,8 @@ class Schema:
         actions: remediation actions for this provider.
         event_types: the types that `sync` gives; `box.*` among them says that others come as well.
             None: nothing is said about them.
-        features: what of a `SyncRequest` the connector understands.
+        features: what of a `SyncRequest` the connector understands, and what it may yield beside
+            events.
         readiness_note: why it is not ready for production, or what to know before it is used.
         account_id_field: key of the setting that identifies the account in the service.
         streams: what is read, one after the other or at once; none: one stream without a name.

@@ -6,6 +6,8 @@ the host to it. Bytes are those of UTF-8.
 
 from typing import Final
 
+MAX_BATCH: Final = 256
+"""Events in a batch, or findings, or audit log entries."""
 MAX_RECORD_BYTES: Final = 1024 * 1024
 MAX_RECORD_DEPTH: Final = 512
 """Objects and lists inside each other, the record itself included."""
@@ -23,6 +25,16 @@ MIN_SECONDS: Final = -62_135_596_800
 """0001-01-01T00:00:00Z, the first second of a Timestamp (google/protobuf/timestamp.proto)."""
 MAX_SECONDS: Final = 253_402_300_799
 """9999-12-31T23:59:59Z, the last one."""
+MAX_TITLE_CHARACTERS: Final = 220
+"""Of a finding, as all down to the risk score."""
+MAX_DESCRIPTION_BYTES: Final = 16 * 1024
+MAX_STEPS: Final = 64
+MAX_STEP_BYTES: Final = 1024
+MAX_TARGET_CHARACTERS: Final = 255
+"""Of the target, and of the dedupe target."""
+MAX_TAGS: Final = 32
+MAX_TAG_BYTES: Final = 64
+MAX_RISK_SCORE: Final = 100
 MAX_REASON_BYTES: Final = 1024
 MAX_EXCERPT_BYTES: Final = 1024
 MAX_POSITION_BYTES: Final = 512

@@ -22,9 +22,11 @@ from aperio_plugin import connector, destination, errors, records, remediation
 from aperio_plugin._connecting import ConnectorService
 from aperio_plugin._convert import answering, declaring, objects
 from aperio_plugin._delivering import DestinationService
-from aperio_plugin._event_rules import NUL_DOUBT, EventRules, has_nul
+from aperio_plugin._event_rules import NUL_DOUBT, EventRules, Flaw, has_nul
+from aperio_plugin._finding_rules import AuditLogRules, FindingRules
 from aperio_plugin._generated.aperio.plugin.v1 import (
     common_pb2,
+    connector_pb2,
     destination_pb2,
     remediation_pb2,
 )
@@ -33,9 +35,9 @@ from aperio_plugin._services import Call, context_of, failure
 from aperio_plugin.context import Mode, State, StoredValue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2, connector_pb2
+    from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2
     from aperio_plugin.context import Context
 
 __all__ = [
@@ -81,12 +83,16 @@ class SyncedCheckpoint:
         events_before: how many events of this sync it covers.
         stream: the declared stream that has come on; empty: all of them.
         covers_until: the time up to which it was read, in UTC; None: not known.
+        findings_before: how many findings.
+        audit_log_before: how many audit log entries.
     """
 
     cursor: bytes
     events_before: int
     stream: str = ""
     covers_until: datetime | None = None
+    findings_before: int = 0
+    audit_log_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +129,9 @@ class SyncResult:
         messages: how many messages went to the host; a batch of events is one.
         dead_letters: what was skipped, in order.
         doubts: of events that pass, what somebody may not be able to store, in order.
+        findings: in order, as the host receives them: the time as a datetime in UTC, evidence
+            parsed.
+        audit_log: entries in order, received in the same way, their records parsed.
     """
 
     events: tuple[SyncedEvent, ...]
@@ -132,6 +141,8 @@ class SyncResult:
     messages: int
     dead_letters: tuple[SyncedDeadLetter, ...] = ()
     doubts: tuple[str, ...] = ()
+    findings: tuple[connector.Finding, ...] = ()
+    audit_log: tuple[connector.AuditLogEntry, ...] = ()
 
 
 class MemoryState(State):
@@ -261,7 +272,7 @@ class Harness:
         overdue = threading.Event()
         timer = threading.Timer(self._timeout_s, _each(overdue.set, cancelled.set, stream.stop))
         timer.start()
-        collected = _Collected(self._as(ConnectorService).schema(), stop_after_events)
+        collected = _Collected(_Rules(declaring.schema_message(self.schema())), stop_after_events)
         error: errors.PluginError | None = None
         try:
             collected.take(iter(stream))
@@ -276,14 +287,14 @@ class Harness:
         return collected.result(error)
 
     def resume_from_every_checkpoint(self) -> SyncResult:
-        """Prove that no event is lost, whichever checkpoint a sync goes on from.
+        """Prove that nothing is lost, whichever checkpoint a sync goes on from.
 
         Returns:
             The sync from the beginning.
 
         Raises:
-            AssertionError: a sync failed, or one that went on from a checkpoint lacks events; their
-                ids are named.
+            AssertionError: a sync failed, or one that went on from a checkpoint lacks events,
+                findings or audit log entries; their ids are named.
         """
         full = self.sync()
         if full.error is not None:
@@ -293,9 +304,8 @@ class Harness:
             name = f"the sync from checkpoint {number} ({checkpoint.cursor!r})"
             if resumed.error is not None:
                 raise AssertionError(f"{name} failed: {resumed.error}")
-            given = {event.source_event_id for event in resumed.events}
-            wanted = [event.source_event_id for event in full.events[checkpoint.events_before :]]
-            lost = [identifier for identifier in wanted if identifier not in given]
+            given = set(_names(resumed))
+            lost = [each for each in _names(full, after=checkpoint) if each not in given]
             if lost:
                 raise AssertionError(f"{name} lost {len(lost)} events: {', '.join(lost[:10])}")
         return full
@@ -411,15 +421,16 @@ class Harness:
 class _Collected:
     """Takes the messages of one sync apart."""
 
-    def __init__(self, schema: connector.Schema, most_events: int | None) -> None:
-        self._rules = EventRules(schema.provider, schema.event_types)
-        self._streams = {stream.name for stream in schema.streams}
+    def __init__(self, rules: _Rules, most_events: int | None) -> None:
+        self._rules = rules
         self._most_events = most_events
         self._events: list[SyncedEvent] = []
         self._checkpoints: list[SyncedCheckpoint] = []
         self._progress: list[connector.Progress] = []
         self._dead_letters: list[SyncedDeadLetter] = []
         self._doubts: list[str] = []
+        self._findings: list[connector.Finding] = []
+        self._entries: list[connector.AuditLogEntry] = []
         self._messages = 0
 
     def take(self, messages: Iterator[connector_pb2.SyncEvent]) -> None:
@@ -438,6 +449,8 @@ class _Collected:
             self._messages,
             tuple(self._dead_letters),
             tuple(self._doubts),
+            tuple(self._findings),
+            tuple(self._entries),
         )
 
     def _take(self, message: connector_pb2.SyncEvent) -> None:
@@ -451,25 +464,116 @@ class _Collected:
         elif message.HasField("dead_letter"):
             self._dead_letters.append(_letter(message.dead_letter))
         else:
-            self._take_batch(message.batch)
+            self._take_batch(message)
 
     def _take_checkpoint(self, message: connector_pb2.Checkpoint) -> None:
-        if message.stream and message.stream not in self._streams:
+        if message.stream and message.stream not in self._rules.streams:
             said = f"checkpoint: stream {message.stream}: the schema does not declare it"
             raise errors.InvalidRecord(said)
         until = None
         if message.HasField("covers_until"):
             until = message.covers_until.ToDatetime(tzinfo=UTC)
-        before = len(self._events)
-        self._checkpoints.append(SyncedCheckpoint(message.cursor, before, message.stream, until))
+        self._checkpoints.append(
+            SyncedCheckpoint(
+                message.cursor,
+                len(self._events),
+                message.stream,
+                until,
+                findings_before=len(self._findings),
+                audit_log_before=len(self._entries),
+            )
+        )
 
-    def _take_batch(self, batch: connector_pb2.EventBatch) -> None:
-        for event in batch.events:
-            for finding in self._rules.findings(event.source_event_id, event.event_type):
-                raise errors.InvalidRecord(f"event {event.source_event_id!r}: {finding.text}")
-            if has_nul(event.record_json):
-                self._doubts.append(f"event {event.source_event_id!r}: {NUL_DOUBT}")
+    def _take_batch(self, message: connector_pb2.SyncEvent) -> None:
+        """Take events, findings or entries.
+
+        Raises:
+            errors.InvalidRecord: one is not what the connector promises.
+        """
+        rules = self._rules
+        for event in message.batch.events:
+            flaws = rules.events.flaws(event.source_event_id, event.event_type)
+            self._hold(f"event {event.source_event_id!r}", flaws, event.record_json)
             self._events.append(_synced(event))
+        for finding in message.findings.findings:
+            flaws = rules.findings.flaws(finding)
+            self._hold(f"finding {finding.source_event_id!r}", flaws, finding.evidence_json)
+            self._findings.append(_finding(finding))
+        for entry in message.audit_log.entries:
+            flaws = rules.audit_log.flaws(entry)
+            self._hold(f"entry {entry.source_event_id!r}", flaws, entry.record_json)
+            self._entries.append(_entry(entry))
+
+    def _hold(self, subject: str, flaws: Iterable[Flaw], record: bytes) -> None:
+        """Hold something against what the connector promises, and what others can store.
+
+        Raises:
+            errors.InvalidRecord: it is not as promised.
+        """
+        for flaw in flaws:
+            raise errors.InvalidRecord(f"{subject}: {flaw.text}")
+        if has_nul(record):
+            self._doubts.append(f"{subject}: {NUL_DOUBT}")
+
+
+def _names(result: SyncResult, after: SyncedCheckpoint | None = None) -> list[str]:
+    """Return what tells apart all that a sync gave, or gave after a checkpoint."""
+    events, findings, entries = (
+        (after.events_before, after.findings_before, after.audit_log_before) if after else (0, 0, 0)
+    )
+    return [
+        *(event.source_event_id for event in result.events[events:]),
+        *(
+            f"finding {f.rule_id} of {f.dedupe_target or f.target} ({f.status.name},"
+            f" {f.source_event_id})"
+            for f in result.findings[findings:]
+        ),
+        *(f"audit log entry {entry.source_event_id}" for entry in result.audit_log[entries:]),
+    ]
+
+
+def _actor(message: Any) -> connector.Actor | None:
+    """Return the actor of an event, a finding or an entry."""
+    if not message.HasField("actor"):
+        return None
+    return connector.Actor(
+        **{field.name: getattr(message.actor, field.name) for field in fields(connector.Actor)}
+    )
+
+
+def _finding(message: connector_pb2.Finding) -> connector.Finding:
+    names = connector_pb2.Finding
+    return connector.Finding(
+        rule_id=message.rule_id,
+        title=message.title,
+        target=message.target,
+        severity=connector.FindingSeverity[
+            names.Severity.Name(message.severity).removeprefix("SEVERITY_")
+        ],
+        risk_score=message.risk_score,
+        occurred_at=message.occurred_at.ToDatetime(tzinfo=UTC),
+        source_event_id=message.source_event_id,
+        status=connector.FindingStatus[names.Status.Name(message.status).removeprefix("STATUS_")],
+        description=message.description,
+        remediation_steps=tuple(message.remediation_steps),
+        dedupe_target=message.dedupe_target,
+        event_type=message.event_type,
+        actor=_actor(message),
+        origin=message.origin,
+        tags=tuple(message.tags),
+        evidence=records.read_object(message.evidence_json) if message.evidence_json else None,
+    )
+
+
+def _entry(message: connector_pb2.AuditLogEntry) -> connector.AuditLogEntry:
+    return connector.AuditLogEntry(
+        source_event_id=message.source_event_id,
+        action=message.action,
+        occurred_at=message.occurred_at.ToDatetime(tzinfo=UTC),
+        record=records.read_object(message.record_json),
+        actor=_actor(message),
+        origin=message.origin,
+    )
 
 
 def _outbound(envelope: Mapping[str, Any] | bytes) -> destination_pb2.OutboundEnvelope:
@@ -480,21 +584,12 @@ def _outbound(envelope: Mapping[str, Any] | bytes) -> destination_pb2.OutboundEn
 
 
 def _synced(message: connector_pb2.Event) -> SyncedEvent:
-    actor = message.actor
     return SyncedEvent(
         source_event_id=message.source_event_id,
         event_type=message.event_type,
         occurred_at=message.occurred_at.ToDatetime(tzinfo=UTC),
         record=records.read_object(message.record_json),
-        actor=connector.Actor(
-            id=actor.id,
-            email=actor.email,
-            display_name=actor.display_name,
-            type=actor.type,
-            ip_address=actor.ip_address,
-        )
-        if message.HasField("actor")
-        else None,
+        actor=_actor(message),
         origin=message.origin,
         record_json=message.record_json,
         native_event_type=message.native_event_type,
@@ -514,6 +609,22 @@ def _declared(
     if isinstance(service, ConnectorService):
         return declaring.schema_message(service.schema())
     return declaring.capabilities_message(service.capabilities())
+
+
+class _Rules:
+    """What the schema promises of a sync.
+
+    Args:
+        schema: the message.
+    """
+
+    def __init__(self, schema: connector_pb2.SchemaResponse) -> None:
+        features = schema.interface.features
+        checks = [check.key for check in schema.checks]
+        self.streams = {stream.name for stream in schema.streams}
+        self.events = EventRules(schema.provider, schema.event_types)
+        self.findings = FindingRules(schema.provider, checks, features)
+        self.audit_log = AuditLogRules(features)
 
 
 def _service(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from aperio_plugin import _delivery_keys as delivery_keys
     from aperio_plugin import _event_rules as event_rules
+    from aperio_plugin import _finding_rules as finding_rules
     from aperio_plugin import _fitting as fitting
     from aperio_plugin import _mtls as mtls
     from aperio_plugin import _schema_rules as schema_rules
@@ -38,6 +39,7 @@ __all__ = [
     "delivery_keys",
     "destination_pb2",
     "event_rules",
+    "finding_rules",
     "fitting",
     "goplugin_pb2",
     "host_pb2",
@@ -50,6 +52,7 @@ __all__ = [
 _ELSEWHERE: Final = {
     "delivery_keys": "aperio_plugin._delivery_keys",
     "event_rules": "aperio_plugin._event_rules",
+    "finding_rules": "aperio_plugin._finding_rules",
     "fitting": "aperio_plugin._fitting",
     "goplugin_pb2": "aperio_plugin._generated.goplugin.goplugin_pb2",
     "limits": "aperio_plugin.limits",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import re
 import threading
 from collections import UserDict
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,7 +17,19 @@ import pytest
 from aperio_plugin import connector, declarations, destination, errors, remediation
 from aperio_plugin._convert.events import event_fields
 from aperio_plugin._remediating import REMEMBERED_KEYS
-from aperio_plugin.connector import Actor, Checkpoint, Event, Field, FieldType, Progress
+from aperio_plugin.connector import (
+    Actor,
+    AuditLogEntry,
+    Checkpoint,
+    Event,
+    Feature,
+    Field,
+    FieldType,
+    Finding,
+    FindingSeverity,
+    FindingStatus,
+    Progress,
+)
 from aperio_plugin.context import Config, Context, Token
 from aperio_plugin.testing import Harness, MemoryState
 
@@ -24,6 +38,7 @@ if TYPE_CHECKING:
 
     from aperio_plugin.connector import Item
 
+RESOLVED = FindingStatus.RESOLVED
 DEFAULTS = {"occurred_at": 0, "record": b"{}", "event_type": "x.y", "source_event_id": "e"}
 FIELDS = (
     Field(key="region", label="Region", default="us"),
@@ -148,6 +163,117 @@ def test_resuming_names_a_sync_that_fails() -> None:
 
     with pytest.raises(AssertionError, match=r"checkpoint 1 .* failed: forgotten"):
         Harness(Scripted(sync)).resume_from_every_checkpoint()
+
+
+FINDING = Finding(
+    rule_id="ms365.r",
+    title="T",
+    target="t",
+    severity=FindingSeverity.HIGH,
+    risk_score=70,
+    occurred_at="2026-01-05T09:00:00Z",
+    source_event_id="e1",
+    remediation_steps=["look"],
+    actor=Actor(id="7"),
+    evidence={"a": [1]},
+)
+ENTRY = AuditLogEntry(source_event_id="a1", action="policy.updated", occurred_at=0, record=b"{}")
+
+
+class Judging(Scripted):
+    """A connector that declares a check, and says that it gives findings and entries."""
+
+    def schema(self) -> connector.Schema:
+        checks = (connector.Check(key="ms365.r", title="R"),)
+        features = (Feature.FINDINGS, Feature.AUDIT_LOG)
+        return replace(super().schema(), checks=checks, features=features)
+
+
+def test_findings_and_entries_are_what_the_host_receives() -> None:
+    again = replace(FINDING, status=RESOLVED)
+    items: list[Item] = [_event(), FINDING, ENTRY, Checkpoint(b"1"), again]
+
+    result = Harness(Judging(lambda _context, _cursor: iter(items))).sync()
+
+    assert result.error is None
+    first, second = result.findings
+    came = replace(FINDING, occurred_at=datetime(2026, 1, 5, 9, tzinfo=UTC))
+    assert first == replace(came, remediation_steps=("look",))
+    assert second.status is RESOLVED
+    assert result.audit_log == (
+        replace(ENTRY, occurred_at=datetime(1970, 1, 1, tzinfo=UTC), record={}),
+    )
+    (checkpoint,) = result.checkpoints
+    assert (checkpoint.findings_before, checkpoint.audit_log_before) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("items", "why"),
+    [
+        ([replace(FINDING, rule_id="ms365.other")], "no check of the schema has this key"),
+        ([replace(FINDING, event_type="y.z")], r"expected `x\.` and a name"),
+        ([FINDING, FINDING], "the same finding came"),
+        ([ENTRY, ENTRY], "another entry of this sync has it"),
+    ],
+)
+def test_a_sync_ends_with_a_finding_or_an_entry_that_breaks_a_promise(
+    items: list[Item], why: str
+) -> None:
+    result = Harness(Judging(lambda _context, _cursor: iter(items))).sync()
+
+    assert isinstance(result.error, errors.InvalidRecord)
+    assert re.search(why, result.error.summary)
+
+
+@pytest.mark.parametrize(("item", "feature"), [(FINDING, "`findings`"), (ENTRY, "`audit-log`")])
+def test_what_the_schema_does_not_speak_of_ends_a_sync(item: Item, feature: str) -> None:
+    result = Harness(_yielding(item)).sync()
+
+    assert result.error is not None
+    assert feature in result.error.summary
+
+
+def test_resuming_names_the_findings_and_entries_that_a_checkpoint_loses() -> None:
+    def sync(context: Context, cursor: bytes | None) -> Iterator[Item]:
+        del context
+        yield Checkpoint(b"1")
+        if cursor is None:
+            yield from (FINDING, ENTRY)
+
+    with pytest.raises(
+        AssertionError, match=r"finding ms365\.r of t \(OPEN, e1\), audit log .* a1"
+    ):
+        Harness(Judging(sync)).resume_from_every_checkpoint()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"title": 7},
+        {"description": "d" * 10_000_000},
+        {"title": "\ud83d"},
+        {"tags": "one"},
+        {"tags": [7]},
+        {"risk_score": True},
+        {"risk_score": 1.5},
+        {"actor": "Ann"},
+        {"evidence": [1]},
+        {"evidence": {"a": object()}},
+        {"evidence": {"a": float("nan")}},
+        {"occurred_at": "yesterday"},
+        {"rule_id": None, "target": None},
+    ],
+    ids=lambda odd: str(odd)[:40],
+)
+def test_a_malformed_finding_becomes_a_dead_letter_that_names_the_part(odd: dict[str, Any]) -> None:
+    bad = replace(FINDING, source_event_id="bad", **odd)
+
+    result = Harness(Judging(lambda _context, _cursor: iter([FINDING, bad, ENTRY]))).sync()
+
+    assert (len(result.findings), len(result.audit_log), result.error) == (1, 1, None)
+    (letter,) = result.dead_letters
+    assert (letter.source_event_id, letter.code) == ("bad", "record-invalid")
+    assert next(iter(odd)) in letter.reason
 
 
 def test_breaking_off_closes_the_generator() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aperio_plugin import (
+    _event_rules,
     _services,
     connector,
     declarations,
@@ -21,6 +22,7 @@ from aperio_plugin._connecting import ConnectorService
 from aperio_plugin._convert import calls
 from aperio_plugin._delivering import DestinationService
 from aperio_plugin._event_rules import EventRules
+from aperio_plugin._finding_rules import FindingRules
 from aperio_plugin._generated.aperio.plugin.v1 import (
     capabilities_pb2,
     common_pb2,
@@ -340,6 +342,70 @@ def test_an_event_passes_up_to_its_limits(case: dict[str, Any]) -> None:
     assert item.HasField("batch" if case["passes"] else "dead_letter")
 
 
+# ── findings and audit log entries ────────────────────────────────────────────────────────────────
+
+
+def severity_of(value: Any) -> Any:
+    """A member, or whatever a careless author puts in its place."""
+    return connector.FindingSeverity.__members__.get(value, value)
+
+
+def authored(values: dict[str, Any], record: str) -> dict[str, Any]:
+    """What an author gives: the record as bytes where it is encoded already, and an actor."""
+    made = dict(values)
+    if f"{record}_raw" in made:
+        made[record] = made.pop(f"{record}_raw").encode()
+    if "actor" in made:
+        made["actor"] = connector.Actor(**made["actor"])
+    return made
+
+
+def assert_object(data: bytes, case: dict[str, Any], name: str) -> None:
+    """The bytes of a JSON object are those of the case, or mean what it says."""
+    if f"{name}_raw" in case:
+        assert data == case[f"{name}_raw"].encode()
+    else:
+        assert (json.loads(data) if data else None) == case.get(name)
+
+
+@pytest.mark.parametrize("case", cases("findings.json"))
+def test_a_finding_is_passed_on_or_becomes_a_dead_letter(case: dict[str, Any]) -> None:
+    values = authored(case["finding"], "evidence")
+    values["severity"] = severity_of(values["severity"])
+    if "status" in values:
+        statuses = connector.FindingStatus.__members__
+        values["status"] = statuses.get(values["status"], values["status"])
+
+    ((item,), told) = synced(lambda: iter([connector.Finding(**values)]))
+
+    assert told is None
+    if "dead_letter" in case:
+        assert_letter(item.dead_letter, case["dead_letter"], values["source_event_id"])
+        assert item.dead_letter.reason.startswith("finding ")
+        return
+    (finding,) = item.findings.findings
+    assert_object(finding.evidence_json, case, "evidence")
+    finding.evidence_json = b""
+    assert finding == message(connector_pb2.Finding, case["expect"])
+
+
+@pytest.mark.parametrize("case", cases("audit_log.json"))
+def test_an_audit_log_entry_is_passed_on_or_becomes_a_dead_letter(case: dict[str, Any]) -> None:
+    values = authored(case["entry"], "record")
+
+    ((item,), told) = synced(lambda: iter([connector.AuditLogEntry(**values)]))
+
+    assert told is None
+    if "dead_letter" in case:
+        assert_letter(item.dead_letter, case["dead_letter"], values["source_event_id"])
+        assert item.dead_letter.reason.startswith("audit log entry ")
+        return
+    (entry,) = item.audit_log.entries
+    assert_object(entry.record_json, case, "record")
+    entry.record_json = b""
+    assert entry == message(connector_pb2.AuditLogEntry, case["expect"])
+
+
 # ── batches ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -360,6 +426,19 @@ class Received:
             assert self._changed.wait_for(lambda: self._events >= events, TIMEOUT_S)
 
 
+def a_finding(identifier: str, evidence_bytes: int) -> connector.Finding:
+    return connector.Finding(
+        source_event_id=identifier,
+        rule_id="x.r",
+        title="T",
+        target="t",
+        severity=connector.FindingSeverity.LOW,
+        risk_score=20,
+        occurred_at=0,
+        evidence=b'{"x":"' + b"y" * (evidence_bytes - 8) + b'"}',
+    )
+
+
 def produced(items: Sequence[dict[str, Any]], received: Received) -> Iterator[connector.Item]:
     number = 0
     for item in items:
@@ -372,6 +451,15 @@ def produced(items: Sequence[dict[str, Any]], received: Received) -> Iterator[co
                 yield connector.Event(
                     source_event_id=f"e{number}", event_type="x.y", occurred_at=0, record=record
                 )
+        elif kind == "findings":
+            yield from (a_finding(f"f{n}", item.get("record_bytes", 8)) for n in range(value))
+        elif kind == "entries":
+            yield from (
+                connector.AuditLogEntry(
+                    source_event_id=f"a{n}", action="y", occurred_at=0, record=b"{}"
+                )
+                for n in range(value)
+            )
         elif kind == "checkpoint":
             yield connector.Checkpoint(value.encode())
         elif kind == "progress":
@@ -393,6 +481,10 @@ def described(message: connector_pb2.SyncEvent) -> str:
         return f"progress {told.done}/{told.total} {told.message}"
     if message.HasField("dead_letter"):
         return f"dead letter {message.dead_letter.reason}"
+    if message.HasField("findings"):
+        return f"findings {len(message.findings.findings)}"
+    if message.HasField("audit_log"):
+        return f"entries {len(message.audit_log.entries)}"
     return str(len(message.batch.events))
 
 
@@ -814,10 +906,36 @@ def test_events_keep_what_is_declared(case: dict[str, Any]) -> None:
     rules = EventRules("BOX", case["event_types"])
     for identity, kind, wanted in case["events"]:
         found = [
-            ("breach" if f.is_breach else "doubt", f.text) for f in rules.findings(identity, kind)
+            ("breach" if f.is_breach else "doubt", f.text) for f in rules.flaws(identity, kind)
         ]
         assert [grave for grave, _ in found] == ([wanted[0]] if wanted else [])
         assert not wanted or wanted[1] in found[0][1]
+
+
+@pytest.mark.parametrize("case", cases("finding_rules.json"))
+def test_findings_keep_what_is_declared(case: dict[str, Any]) -> None:
+    rules = FindingRules("BOX", case["checks"], case["features"])
+    for rule, target, status, identity, kind, wanted in case["findings"]:
+        finding = connector_pb2.Finding(
+            rule_id=rule,
+            target="shown" if target == "u" else target,
+            dedupe_target="u" if target == "u" else "",
+            status=f"STATUS_{status}",
+            source_event_id=identity,
+            event_type=kind,
+        )
+        found = [("breach" if f.is_breach else "doubt", f.text) for f in rules.flaws(finding)]
+        assert [grave for grave, _ in found] == ([wanted[0]] if wanted else [])
+        assert not wanted or wanted[1] in found[0][1]
+
+
+def test_a_sync_remembers_findings_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_event_rules, "REMEMBERED_IDS", 2)
+    seen = _event_rules.Remembered()
+
+    new = [seen.add(number) for number in (1, 2, 2, 3, 1, 4, 5, 1)]
+
+    assert new == [True, True, False, True, False, True, True, True]
 
 
 def test_an_error_of_a_connection_test_keeps_its_wait() -> None:

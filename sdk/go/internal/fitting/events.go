@@ -24,9 +24,9 @@ func HasNUL(record []byte) bool {
 // rememberedIDs before an event are compared with its own, and at most twice as many.
 const rememberedIDs = 16_384
 
-// Finding is what is wrong with an event.
-type Finding struct {
-	// Text says it of the event; it may hold what the event says.
+// Flaw is what is wrong with an event, or a finding, or an entry of an audit log.
+type Flaw struct {
+	// Text says it of the event; it may hold what that says.
 	Text string
 	// IsBreach: a host has to refuse the event. Any other it passes on, and says so.
 	IsBreach bool
@@ -57,22 +57,22 @@ func NewEvents(provider string, declared []string) *Events {
 	return made
 }
 
-// Findings gives what is wrong with the next event; an undeclared type once only.
-func (e *Events) Findings(sourceEventID, eventType string) []Finding {
-	var found []Finding
+// Flaws gives what is wrong with the next event; an undeclared type once only.
+func (e *Events) Flaws(sourceEventID, eventType string) []Flaw {
+	var found []Flaw
 	if !e.seen[eventType] {
 		if !e.isOurs(eventType) {
 			said := fmt.Sprintf("event_type %s: expected `%s` and a name", eventType, e.prefix)
-			return []Finding{{said, true}}
+			return []Flaw{{said, true}}
 		}
 		e.seen[eventType] = true
 		if !e.takesAny {
 			said := fmt.Sprintf("event_type %s: the schema does not declare it", eventType)
-			found = append(found, Finding{said, false})
+			found = append(found, Flaw{said, false})
 		}
 	}
 	if e.ids[sourceEventID] || e.olderIDs[sourceEventID] {
-		return append(found, Finding{"source_event_id: another event of this sync has it, too", false})
+		return append(found, Flaw{"source_event_id: another event of this sync has it, too", false})
 	}
 	if len(e.ids) >= rememberedIDs {
 		e.ids, e.olderIDs = make(map[string]bool), e.ids

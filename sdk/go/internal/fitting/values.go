@@ -1,6 +1,7 @@
 // Package fitting says what settings and events have to be, the same for hosts and for tests. Every
-// SDK has these rules: sdk/testdata/fitting.json and event_rules.json hold them together. No message
-// has a setting's value in it: any of them may be a secret that was given for the wrong key.
+// SDK has these rules: fitting.json, event_rules.json and finding_rules.json in sdk/testdata hold them
+// together. No message has a setting's value in it: any of them may be a secret that was given for
+// the wrong key.
 package fitting
 
 import (

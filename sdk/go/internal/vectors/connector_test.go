@@ -419,6 +419,8 @@ func (r *received) wait(ctx context.Context, events int) error {
 // item is one thing that the plugin does.
 type item struct {
 	Events      int       `json:"events"`
+	Findings    int       `json:"findings"`
+	Entries     int       `json:"entries"`
 	RecordBytes int       `json:"record_bytes"`
 	Checkpoint  *string   `json:"checkpoint"`
 	Progress    *progress `json:"progress"`
@@ -482,6 +484,25 @@ func (i item) do(stream *connector.Stream, first int, has *received) error {
 			return err
 		}
 	}
+	for number := range i.Findings {
+		err := stream.SendFinding(connector.Finding{
+			RuleID: "x.r", Title: "T", Target: "t", Severity: connector.SeverityLow, RiskScore: 20,
+			OccurredAt: time.Unix(0, 0), SourceEventID: fmt.Sprintf("f%d", number),
+			Evidence: json.RawMessage(record),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for number := range i.Entries {
+		err := stream.SendAuditLogEntry(connector.AuditLogEntry{
+			SourceEventID: fmt.Sprintf("a%d", number), Action: "y", OccurredAt: time.Unix(0, 0),
+			Record: json.RawMessage("{}"),
+		})
+		if err != nil {
+			return err
+		}
+	}
 	switch {
 	case i.Checkpoint != nil:
 		return stream.Checkpoint([]byte(*i.Checkpoint))
@@ -528,6 +549,10 @@ func described(message *pb.SyncEvent) description {
 		return description(
 			fmt.Sprintf("progress %d/%d %s", told.GetDone(), told.GetTotal(), told.GetMessage()),
 		)
+	case *pb.SyncEvent_Findings:
+		return description(fmt.Sprintf("findings %d", len(item.Findings.GetFindings())))
+	case *pb.SyncEvent_AuditLog:
+		return description(fmt.Sprintf("entries %d", len(item.AuditLog.GetEntries())))
 	case *pb.SyncEvent_DeadLetter:
 		return description("dead letter " + item.DeadLetter.GetReason())
 	default:

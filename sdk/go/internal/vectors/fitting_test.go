@@ -62,7 +62,7 @@ func TestEventsKeepWhatIsDeclared(t *testing.T) {
 	forEach(t, "event_rules.json", func(t *testing.T, c scenario) {
 		rules := fitting.NewEvents("BOX", c.EventTypes)
 		for _, event := range c.Events {
-			found := rules.Findings(event[0].(string), event[1].(string))
+			found := rules.Flaws(event[0].(string), event[1].(string))
 			wanted, isWanted := event[2].([]any)
 			switch {
 			case !isWanted && len(found) > 0, isWanted && len(found) != 1:

@@ -57,7 +57,7 @@ def event_fields(event: Event) -> tuple[dict[str, Any], int]:
         }
         size = len(record) + _MOST_BESIDE_RECORD
         if event.actor is not None:
-            fields["actor"], actor_size = _actor_fields(event.actor)
+            fields["actor"], actor_size = actor_fields(event.actor)
             size += actor_size
     except Exception as error:  # whatever an odd mapping or text raises
         raise errors.InvalidRecord(_what_is_wrong(event, error)) from error
@@ -103,7 +103,12 @@ def _utf8(name: str, text: str) -> bytes:
         ) from error
 
 
-def _actor_fields(actor: Actor) -> tuple[dict[str, str], int]:
+def actor_fields(actor: Actor) -> tuple[dict[str, str], int]:
+    """Return an actor as the arguments of its message, and an upper bound of its size in bytes.
+
+    Raises:
+        ValueError: it is too long.
+    """
     fields = {
         "id": actor.id,
         "email": actor.email,

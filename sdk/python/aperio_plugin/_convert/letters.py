@@ -58,22 +58,24 @@ def cut(text: str, most: int) -> str:
 
 def letter_of(event: Event, reason: str) -> DeadLetter:
     """Return the dead letter of an event that cannot be passed on."""
-    record = event.record
     return DeadLetter(
         reason=reason,
-        source_event_id=_text(event.source_event_id),
-        event_type=_text(event.event_type),
-        origin=_text(event.origin),
-        record=record if isinstance(record, bytes) else _written(record),
+        source_event_id=plain(event.source_event_id),
+        event_type=plain(event.event_type),
+        origin=plain(event.origin),
+        record=readable(event.record),
     )
 
 
-def _text(value: object) -> str:
+def plain(value: object) -> str:
+    """Return a text as it is, and nothing for what is none."""
     return value if isinstance(value, str) else ""
 
 
-def _written(record: object) -> str:
+def readable(record: object) -> bytes | str:
     """Return something that a person can read of a record, whatever it is."""
+    if isinstance(record, bytes):
+        return record
     try:
         return json.dumps(record, ensure_ascii=False, default=repr)
     except Exception:  # noqa: BLE001 - endless, too deep, or with methods that fail
