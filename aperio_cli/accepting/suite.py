@@ -38,7 +38,7 @@ ONCE: Final = tuple(check for check in CHECKS if check.key in {"start", "declara
 
 _NO_SETTINGS: Final = (
     "no settings were given; name a stub or a recording of the service with `--set KEY=VALUE`"
-    " or `--plugin-config F`"
+    " or `--plugin-config FILE`"
 )
 
 

@@ -201,5 +201,6 @@ def _category(declared: str, known: tuple[str, ...], told: list[Becomes]) -> str
 
 
 def _become(told: list[Becomes], path: str, declared: str, shown: str) -> str:
-    told.append(Becomes(path, declared, shown))
+    if declared != shown:
+        told.append(Becomes(path, declared, shown))
     return shown

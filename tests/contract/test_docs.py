@@ -338,6 +338,12 @@ def test_shown_data_can_be_read(page: Path) -> None:
             compile(block, f"{name(page)}, block {number}", "exec")
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to/install-aperio.md"])
+def test_where_packages_of_the_system_are_named_the_sandbox_s_is(page: str) -> None:
+    (command,) = re.findall(r"`(apt-get install [^`]+)`", (ROOT / page).read_text("utf-8"))
+    assert "bubblewrap" in command.split()
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/reference/sdk-python.md"])
 def test_the_shown_connector_loses_nothing(page: str) -> None:
     from aperio_plugin.testing import Harness

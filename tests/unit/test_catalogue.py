@@ -76,10 +76,12 @@ def test_a_connector_that_the_products_form_holds_is_told_exactly() -> None:
 def test_a_preview_says_why_it_is_one() -> None:
     preview = schema(availability="AVAILABILITY_PREVIEW", readiness_note="No paging yet.")
 
-    document = define(preview).document
+    found = define(preview)
 
-    assert (document["availability"], document["readinessNote"]) == ("preview", "No paging yet.")
-    assert [key for key in document if key != "readinessNote"] == CONNECTOR_KEYS
+    assert found.document["availability"] == "preview"
+    assert found.document["readinessNote"] == "No paging yet."
+    assert "availability" not in [told.path for told in found.becomes]
+    assert [key for key in found.document if key != "readinessNote"] == CONNECTOR_KEYS
 
 
 @pytest.mark.parametrize(
