@@ -6,6 +6,7 @@ sync. So a crash of either plugin, an interruption or a power failure loses noth
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -21,9 +22,10 @@ from aperio_cli.running.streams import TakenStreams, require_common_stream
 from aperio_cli.running.targets import id_of, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
+    from aperio_cli.data.state import StateDatabase
     from aperio_cli.host.calls.session import Session
     from aperio_cli.host.calls.sync import Note, SyncSummary
     from aperio_cli.host.launch import RunningPlugin
@@ -92,6 +94,43 @@ def check_forwarding(
         )
 
 
+def _hearing(rejects: Rejects, listener: Listener) -> Callable[[Note], None]:
+    """Return what hears the notes of a sync: a dead letter is kept before it is told."""
+
+    def hear(note: Note) -> None:
+        if isinstance(note, DeadLetter):
+            rejects.add([letter_line(note)])
+        listener.observe(note)
+
+    return hear
+
+
+@contextlib.asynccontextmanager
+async def _both(
+    collaborators: Collaborators,
+    cleared: Cleared,
+    request: RunRequest,
+    destined: Destined,
+    listener: Listener,
+) -> AsyncIterator[tuple[RunningPlugin, RunningPlugin, StateDatabase]]:
+    """Give the destination, the connector and the connector's state; stopped at the end."""
+    source, target = str(id_of(cleared.target)), str(id_of(destined.cleared.target))
+    with open_state(collaborators) as state, open_state(collaborators) as its_state:
+        async with (
+            launched(
+                collaborators,
+                destined.cleared,
+                its_state,
+                _named(listener, target),
+                destined.settings,
+            ) as sink,
+            launched(
+                collaborators, cleared, state, _named(listener, source), request.settings
+            ) as connector,
+        ):
+            yield sink, connector, state
+
+
 async def run_forwarding(
     collaborators: Collaborators,
     cleared: Cleared,
@@ -118,24 +157,13 @@ async def run_forwarding(
     source, target = id_of(cleared.target), id_of(destined.cleared.target)
     check_forwarding(cleared.target, destined.cleared.target, request)
     place = destined.rejects or _place(collaborators, f"{source}.to.{target}")
-    with (
-        open_state(collaborators) as state,
-        open_state(collaborators) as its_state,
-        Rejects(place) as rejects,
-    ):
+    with Rejects(place) as rejects:
         if destined.rejects:  # before anything is read: a wrong name is found at once
             rejects.open()
-        async with (
-            launched(
-                collaborators,
-                destined.cleared,
-                its_state,
-                _named(listener, str(target)),
-                destined.settings,
-            ) as sink,
-            launched(
-                collaborators, cleared, state, _named(listener, str(source)), request.settings
-            ) as connector,
+        async with _both(collaborators, cleared, request, destined, listener) as (
+            sink,
+            connector,
+            state,
         ):
             target_session = await _open_destination(sink, request, destined)
             deliverer = Deliverer(
@@ -147,15 +175,11 @@ async def run_forwarding(
             require_common_stream(session, target_session)
             taken = TakenStreams(target_session, deliverer, listener.observe)
 
-            def hear(note: Note) -> None:
-                if isinstance(note, DeadLetter):
-                    rejects.add([letter_line(note)])
-                listener.observe(note)
-
             def reached(summary: SyncSummary | None = None) -> Forwarding:
                 to, left_out = sink.program.producer, taken.left_out.total()
                 return Forwarding(to, deliverer.tally, rejects.file, left_out, summary)
 
+            hear = _hearing(rejects, listener)
             task = SyncTask(taken, state, hear, request.full, request.strict, request.scope)
             try:
                 return reached(await sync_connector(session, task))

@@ -79,6 +79,15 @@ _Debug = Annotated[
     bool,
     option("--debug", help="PROJECT: keep it running, print how other go-plugin hosts reach it."),
 ]
+_Org = Annotated[str, option(help="Organization.", metavar="ID", shows_default=True)]
+_Integration = Annotated[str, option(help="Integration.", metavar="ID", shows_default=True)]
+_Full = Annotated[bool, option("--full", help="Read everything again.")]
+_Key = Annotated[str, option(help="execute: repeats do not act twice.", metavar="KEY")]
+_DryRun = Annotated[bool, option("--dry-run", help="execute: say what would change.")]
+_Approve = Annotated[bool, option("--approve", help="execute: consent to it.")]
+_Catalog = Annotated[
+    bool, option("--catalog", help="schema, capabilities: as Aperio's catalogue has it.")
+]
 
 
 @command(
@@ -96,13 +105,11 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
     target: _Target,
     operation: _Operation = "",
     *,
-    org: Annotated[str, option(help="Organization.", metavar="ID", shows_default=True)] = "local",
-    integration: Annotated[
-        str, option(help="Integration.", metavar="ID", shows_default=True)
-    ] = "local",
+    org: _Org = "local",
+    integration: _Integration = "local",
     settings: Settings = None,
     plugin_config: PluginConfig = "",
-    full: Annotated[bool, option("--full", help="Read everything again.")] = False,
+    full: _Full = False,
     strict: _Strict = False,
     since: _From = "",
     stream: _Streams = None,
@@ -117,16 +124,12 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
     target_type: TargetType = "",
     parameter: Parameters = None,
     facts: Facts = None,
-    idempotency_key: Annotated[
-        str, option(help="execute: repeats do not act twice.", metavar="KEY")
-    ] = "",
-    dry_run: Annotated[bool, option("--dry-run", help="execute: say what would change.")] = False,
-    approve: Annotated[bool, option("--approve", help="execute: consent to it.")] = False,
+    idempotency_key: _Key = "",
+    dry_run: _DryRun = False,
+    approve: _Approve = False,
     approval: Approval = "",
     approval_sha256: ApprovalHash = "",
-    catalog: Annotated[
-        bool, option("--catalog", help="schema, capabilities: as Aperio's catalogue has it.")
-    ] = False,
+    catalog: _Catalog = False,
     debug: _Debug = False,
 ) -> Report | None:
     """Run an installed plugin, or a project's folder, for one operation.
@@ -144,27 +147,15 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
     from aperio_cli.commands.plugin.settings import read_settings
     from aperio_cli.running.operations import Execute, RunRequest
 
+    execute = Execute(
+        action, target_id, read_settings(parameter or (), "", option="--parameter"),
+        idempotency_key, dry_run, approve, target_type,
+        read_settings(facts or (), "", option="--context"), approval, approval_sha256,
+    )  # fmt: skip
     request = RunRequest(
-        operation=operation,
-        organization=org,
-        integration=integration,
-        settings=read_settings(settings or (), plugin_config),
-        full=full,
-        strict=strict,
-        scope=read_scope(since, stream or (), event_type or ()),
-        execute=Execute(
-            action=action,
-            target=target_id,
-            parameters=read_settings(parameter or (), "", option="--parameter"),
-            idempotency_key=idempotency_key,
-            dry_run=dry_run,
-            approved=approve,
-            target_type=target_type,
-            facts=read_settings(facts or (), "", option="--context"),
-            reference=approval,
-            approval_sha256=approval_sha256,
-        ),
-    )
+        operation, org, integration, read_settings(settings or (), plugin_config), full, strict,
+        execute=execute, scope=read_scope(since, stream or (), event_type or ()),
+    )  # fmt: skip
     delivery = Delivery(to, to_set or (), to_config, retry_for, rejects)
     manner = Manner(is_debug=debug, is_catalog=catalog)
     return run(context, target, request, delivery, manner)
