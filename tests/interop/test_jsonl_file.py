@@ -113,6 +113,43 @@ def test_a_change_of_a_findings_status_is_written_and_a_repeat_is_not(
     assert (tmp_path / "export/aperio.jsonl").read_text() == f"{written}{opened}\n"
 
 
+FINDER = """\
+from collections.abc import Iterator
+
+from aperio_plugin import connector
+
+
+class SourceConnector(connector.Connector):
+    def schema(self) -> connector.Schema:
+        return connector.Schema(provider="SOURCE", name="Source")
+
+    def test_connection(self, context: connector.Context) -> connector.TestResult:
+        return connector.TestResult(ok=True)
+
+    def sync(self, context: connector.Context, cursor: bytes | None) -> Iterator[connector.Item]:
+        for status in (connector.FindingStatus.OPEN, connector.FindingStatus.RESOLVED):
+            yield connector.Finding(
+                rule_id="source.public_link", title="A public link", target="folder-1",
+                severity=connector.FindingSeverity.HIGH, risk_score=70, status=status,
+                occurred_at="2026-01-01T00:00:00Z", source_event_id="e1",
+            )
+"""
+
+
+def test_a_finding_that_is_resolved_arrives_twice_and_each_repeat_once(
+    operator: Piper, source: Path, tmp_path: Path
+) -> None:
+    write(source, "connector.py", FINDER)
+    to = ("--to", PLUGIN, "--to-set", f"folder={tmp_path / 'export'}")
+    for _ in range(2):
+        *_, summary = operator.lines("plugin", "run", str(source), "sync", "--full", *to)
+        assert summary["deliveries"]["accepted"] == 2
+    assert operator.pipe(source, tmp_path / "export")["data"]["accepted"] == 2
+    lines = read_lines(tmp_path / "export")
+    assert [line["record"]["status"] for line in lines] == ["OPEN", "RESOLVED"]
+    assert len({line["record"]["findingId"] for line in lines}) == 1
+
+
 def test_an_installed_go_plugin_says_what_it_can_do(operator: Piper) -> None:
     data = operator.aperio("plugin", "run", PLUGIN, "capabilities")["data"]
     assert data["provider"] == "JSONL_FILE"
