@@ -142,7 +142,7 @@ class OutcomeUnknown(PluginFault):
 
 
 class ApprovalMismatch(Refusal):
-    """What was approved is another action, target or set of parameters than what was asked for."""
+    """The approval is of another action, target or set of parameters than was asked for."""
 
     code = "approval-mismatch"
 
