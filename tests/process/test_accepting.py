@@ -65,10 +65,12 @@ FAILING = [
     ("events", "foreign_events", "connector"),
     ("events", "shares_an_id", "connector"),
     ("events", "undeclared_events", "connector"),
+    ("events", "undeclared_findings", "connector"),
     ("events", "checkpoints_another_stream", "connector"),
     ("events", "covers_no_time", "connector"),
     ("same-events", "numbers_its_events", "connector"),
     ("resume", "checkpoints_too_far", "connector"),
+    ("resume", "loses_findings", "connector"),
     ("resume", "no_checkpoint", "connector"),
     ("cancel", "holds_a_lock", "connector"),
     ("results", "forgets_envelopes", "destination"),
@@ -117,6 +119,10 @@ def test_a_sound_plugin_without_the_sdk_passes_every_check(host: Host, kind: str
     assert report.passed
     warnings = [v.key for v in report.verdicts if "warning: event 'e19': record" in v.evidence]
     assert warnings == (["events"] if kind == "connector" else [])
+    if kind == "connector":
+        evidence = {v.key: v.evidence for v in report.verdicts}
+        assert evidence["events"].startswith("20 events, 4 findings, 4 entries, 4 checkpoints")
+        assert evidence["same-events"] == "twice the same 28 ids in the same order"
 
 
 # One broken plugin takes seconds, because checks wait for what must not happen. These stand for all

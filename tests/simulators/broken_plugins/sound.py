@@ -76,7 +76,8 @@ def schema(_request: Any, _context: Any) -> Any:
     answer = connector_pb2.SchemaResponse(provider="BOX", name="Sound", event_types=["box.login"])
     answer.fields.extend(fields())
     answer.auth.api_key.field = "key"
-    answer.interface.features.append("something-of-a-newer-version")
+    answer.interface.features.extend(["something-of-a-newer-version", "findings", "audit-log"])
+    answer.checks.add(key="ms365.open_link", title="Open link")
     return answer
 
 
@@ -100,6 +101,28 @@ def batch(*numbers: int) -> Any:
     return connector_pb2.SyncEvent(batch=events)
 
 
+def finding(number: int) -> Any:
+    made = connector_pb2.Finding(
+        rule_id="ms365.open_link",
+        title="A link is open",
+        target=f"file {number}",
+        severity="SEVERITY_HIGH",
+        risk_score=80,
+        status="STATUS_OPEN",
+        source_event_id=f"f{number}",
+    )
+    made.occurred_at.seconds = 1_700_000_000 + number
+    return connector_pb2.SyncEvent(findings=connector_pb2.FindingBatch(findings=[made]))
+
+
+def entry(number: int) -> Any:
+    made = connector_pb2.AuditLogEntry(
+        source_event_id=f"a{number}", action="policy.updated", record_json=b"{}"
+    )
+    made.occurred_at.seconds = 1_700_000_000 + number
+    return connector_pb2.SyncEvent(audit_log=connector_pb2.AuditLogBatch(entries=[made]))
+
+
 def checkpoint(number: int) -> Any:
     return connector_pb2.SyncEvent(checkpoint=connector_pb2.Checkpoint(cursor=b"%d" % number))
 
@@ -108,6 +131,8 @@ def sync(request: Any, context: Any) -> Iterator[Any]:
     settings(request, context)
     for number in range(int(request.cursor or b"0"), COUNT, 5):
         yield batch(*range(number, number + 5))
+        yield finding(number)
+        yield entry(number)
         yield checkpoint(number + 5)
 
 
