@@ -115,6 +115,7 @@ def _sections(statements: ConfigFile) -> dict[str, Any]:
         "require": list(statements.sandbox_require),
         "mode": statements.sandbox_mode,
         "plugin_uid": statements.plugin_uid,
+        "plugins": {name: {"egress": "report"} for name in statements.reported},
     }
     host = {"mtls": statements.mtls, "handshake_timeout_s": statements.handshake_timeout_s}
     return {

@@ -58,6 +58,7 @@ def join(stated: ConfigFile, managed: ConfigFile) -> ConfigFile:
         sandbox_require=tuple(name for name in REQUIRABLE if name in required),
         sandbox_mode=_stricter_mode(stated.sandbox_mode, managed.sandbox_mode),
         plugin_uid=stated.plugin_uid or managed.plugin_uid,
+        reported=tuple(dict.fromkeys((*stated.reported, *managed.reported))),
         mtls=stated.mtls or managed.mtls,
         handshake_timeout_s=stated.handshake_timeout_s or managed.handshake_timeout_s,
     )
@@ -84,6 +85,7 @@ def merge(stated: ConfigFile, managed: ConfigFile, site: ConfigFile, places: Pla
         if site.sandbox_mode == SANDBOX_MODES[0]
         else user.sandbox_mode or site.sandbox_mode,
         plugin_uid=site.plugin_uid or user.plugin_uid,
+        reported=tuple(dict.fromkeys((*site.reported, *user.reported))),
         mtls=user.mtls or site.mtls,
         handshake_timeout_s=user.handshake_timeout_s or site.handshake_timeout_s,
         file=places.file,

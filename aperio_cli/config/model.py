@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 REQUIRABLE: Final = ("memory", "cpu", "processes", "open_files", "tmp", "egress", "isolation")
 """Names of the limits that can be required."""
 SANDBOX_MODES: Final = ("auto", "none")
+EGRESS_MODES: Final = ("enforce", "report")
 """`auto` is the best that a machine offers."""
 
 
@@ -98,6 +99,7 @@ class ConfigFile:
         sandbox_require: `[sandbox] require`.
         sandbox_mode: `[sandbox] mode`, one of `SANDBOX_MODES`; empty when it is not stated.
         plugin_uid: `[sandbox] plugin_uid`; 0 when it is not stated.
+        reported: ids of `[sandbox.plugins]` whose `egress` is `report`.
         mtls: `[host] mtls`.
         handshake_timeout_s: `[host] handshake_timeout_s`; 0 when it is not stated.
     """
@@ -114,6 +116,7 @@ class ConfigFile:
     sandbox_require: tuple[str, ...] = ()
     sandbox_mode: str = ""
     plugin_uid: int = 0
+    reported: tuple[str, ...] = ()
     mtls: bool = False
     handshake_timeout_s: int = 0
 
@@ -148,6 +151,7 @@ class Config:
         python_interpreters: what to choose from, in this order; empty means "find one".
         sandbox_mode: how plugins are confined: one of `SANDBOX_MODES`; empty: as usual.
         plugin_uid: whose id plugins have when the host is root; 0: as usual.
+        reported: ids of plugins whose connections are recorded, and let through to public hosts.
         mtls: whether plugins must speak mutual TLS.
         handshake_timeout_s: how long a plugin may take to say how it is reached; 0: as usual.
         file: the user's config.toml, whether it exists or not; for messages.
@@ -166,6 +170,7 @@ class Config:
     python_interpreters: tuple[str, ...] = ()
     sandbox_mode: str = ""
     plugin_uid: int = 0
+    reported: tuple[str, ...] = ()
     mtls: bool = False
     handshake_timeout_s: int = 0
     file: Path = Path("config.toml")

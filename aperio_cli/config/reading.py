@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from aperio_cli import clock
 from aperio_cli.config.lines import line_of
 from aperio_cli.config.model import (
+    EGRESS_MODES,
     REQUIRABLE,
     SANDBOX_MODES,
     ConfigFile,
@@ -22,7 +23,7 @@ from aperio_cli.errors.files import PathShared, RecordNewer
 from aperio_cli.errors.usage import ConfigurationInvalid, PluginIdInvalid, VersionInvalid
 from aperio_cli.files import owning, reading
 from aperio_cli.models.newer import refuse_newer
-from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.policy import (
     LIMIT_PREFIX,
     LONGEST_EXCEPTION,
@@ -311,7 +312,7 @@ class _Reader:
         """
         document = self._document
         policy = self._table(document, "policy", ("require", "require_provenance", "organizations"))
-        sandbox = self._table(document, "sandbox", ("require", "mode", "plugin_uid"))
+        sandbox = self._table(document, "sandbox", ("require", "mode", "plugin_uid", "plugins"))
         host = self._table(document, "host", ("mtls", _HANDSHAKE))
         return ConfigFile(
             publishers=tuple(
@@ -336,6 +337,7 @@ class _Reader:
             plugin_uid=sandbox.integer("plugin_uid", least=1, most=_LARGEST_UID)
             if "plugin_uid" in sandbox
             else 0,
+            reported=tuple(self._reported(sandbox)),
             mtls=host.flag("mtls"),
             handshake_timeout_s=host.integer(_HANDSHAKE, least=1, most=LONGEST_HANDSHAKE_S)
             if _HANDSHAKE in host
@@ -383,6 +385,19 @@ class _Reader:
                 sandbox.fail("require", unknown(name, REQUIRABLE))
         return required
 
+    def _reported(self, sandbox: Table) -> Iterable[str]:
+        """Yield the ids of the plugins whose connections are only reported."""
+        stated = self._nested(sandbox, "plugins", "sandbox")
+        for name in stated.values:
+            try:
+                PluginId.parse(name)
+            except PluginIdInvalid as error:
+                stated.fail(name, f"{error.what}; {error.why}")
+            inner = self._nested(stated, name, "sandbox.plugins")
+            inner.check_keys(("egress",), required=("egress",))
+            if inner.choice("egress", EGRESS_MODES) == "report":
+                yield name
+
     def _tables(self, document: dict[str, Any], section: str) -> list[Table]:
         value = document.get(section, [])
         if not isinstance(value, list) or any(not isinstance(table, dict) for table in value):
@@ -400,11 +415,11 @@ class _Reader:
         table.check_keys(known)
         return table
 
-    def _nested(self, table: Table, key: str) -> Table:
+    def _nested(self, table: Table, key: str, section: str = "policy") -> Table:
         value = table.values.get(key, {})
         if not isinstance(value, dict):
-            table.fail(key, f"expected a table `[policy.{key}]`")
-        return Table(value, functools.partial(self._fail, f"policy.{key}", 0))
+            table.fail(key, f"expected a table `[{section}.{key}]`")
+        return Table(value, functools.partial(self._fail, f"{section}.{key}", 0))
 
     def place(self, section: str, number: int, key: str) -> str:
         """Return where a key stands: the file, and the line when it can be told."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from aperio_plugin.wire import mtls
     from grpc.aio import Channel, Server
 
+    from aperio_cli.host.egress import Door
     from aperio_cli.host.process.spawning import Process
     from aperio_cli.host.process.surroundings import PrivateFolder
     from aperio_cli.host.wire.channel import Pinned
@@ -30,6 +31,7 @@ class Held:
         channel: gRPC to the plugin.
         server: the host's services for the plugin.
         stdio: reads go-plugin's stream of what the plugin prints.
+        door: the way out of the plugin's network.
     """
 
     folder: PrivateFolder | None = None
@@ -40,6 +42,7 @@ class Held:
     channel: Channel | None = None
     server: Server | None = None
     stdio: asyncio.Task[None] | None = None
+    door: Door | None = None
 
     async def close_grpc(self) -> None:
         """Close what speaks gRPC; harmless when repeated."""
@@ -50,11 +53,15 @@ class Held:
         if self.server:
             await self.server.stop(None)
         self.channel = self.secure = self.server = None
+        if self.door:
+            await self.door.close()
 
     def release(self) -> None:
         """Close every descriptor and remove the folder, without waiting; harmless when repeated."""
         if self.process:
             self.process.close()
+        if self.door:
+            self.door.abandon()
         if self.pinned:
             self.pinned.close()
             self.pinned = None

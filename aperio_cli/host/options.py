@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from aperio_cli.host.lifecycle import Patience
 from aperio_cli.host.sandbox.choosing import default_sandbox
+from aperio_cli.host.way_out import Egress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from aperio_cli.data.state import StateDatabase
-    from aperio_cli.host.sandbox.interface import Doorway, Sandbox
+    from aperio_cli.host.sandbox.interface import Counters, Doorway, Sandbox
     from aperio_cli.store.installed import Store
 
 
@@ -29,7 +31,9 @@ class LaunchOptions:
         mtls: demand AutoMTLS; otherwise plaintext in a private folder, as most plugins speak.
         sandbox: what the plugin is started in.
         writable: folders of the machine that it may write to.
-        door: its way out of a network of its own; None: there is none yet, see `Confinement`.
+        egress: on what terms it connects to others, beside what it is granted.
+        count: takes what was counted of its sandbox, once it has ended; None: nobody asks.
+        door: another way out of its network, in place of the one that the host serves by that.
     """
 
     runtime_base: Path
@@ -40,4 +44,6 @@ class LaunchOptions:
     mtls: bool = False
     sandbox: Sandbox = field(default_factory=default_sandbox)
     writable: tuple[Path, ...] = ()
+    egress: Egress = field(default_factory=Egress)
+    count: Callable[[Counters], None] | None = None
     door: Doorway | None = None

@@ -183,6 +183,8 @@ class Run:
         """Say which limits it has reached and lived on, now that all is counted."""
         if self.held.process:
             counted = self.held.process.counters()
+            if self._options.count:
+                self._options.count(counted)
             for reached in limits_reached(self.program.manifest.limits, counted):
                 if not reached.was_fatal:  # that is an error of its own
                     self._speech.say("warn", f"limit reached: {reached}")

@@ -28,6 +28,7 @@ from aperio_cli.host.sandbox import telling
 from aperio_cli.host.sandbox.interface import Command, Confinement
 from aperio_cli.host.sandbox.trying import unreadable
 from aperio_cli.host.services import keyvalue
+from aperio_cli.host.way_out import WayOut, rules_for
 from aperio_cli.host.wire import handshake, mtls
 from aperio_cli.host.wire.channel import Calls, Pinned, grpc_options, import_grpc, pin_socket
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from aperio_cli.host.process.logs import StderrReader
     from aperio_cli.host.process.masking import Masks
     from aperio_cli.host.process.program import Program
+    from aperio_cli.host.sandbox.interface import Doorway
     from aperio_cli.host.speech import Speech
 
 _HEALTH: Final = "/grpc.health.v1.Health/Check"
@@ -111,6 +113,8 @@ class Start:
             PluginNotExecutable: the system could not execute it.
         """
         sandbox, wanted = self.options.sandbox, self._confinement()
+        if sandbox.name != "none":
+            wanted = replace(wanted, door=self._way_out())
         self._announce(wanted)
         self.held.folder = folder = PrivateFolder.make(
             self.options.runtime_base, subject=self.program.subject
@@ -174,11 +178,28 @@ class Start:
     def _confinement(self) -> Confinement:
         program, options = self.program, self.options
         return replace(
-            telling.confinement(program.manifest, has_own_rules=bool(program.own_rules)),
+            telling.confinement(program.manifest),
             readable=program.places,
             writable=options.writable,
-            door=options.door,
         )
+
+    def _way_out(self) -> Doorway | None:
+        """Make the plugin's door, when it may connect to anybody; it ends when the door fails."""
+        program, egress = self.program, self.options.egress
+        if self.options.door or not (rules_for(program, egress) or egress.is_learning):
+            return self.options.door
+        way = WayOut(program, egress, self.speech, self.masks)
+        self.held.door = way.door
+        way.door.failed.add_done_callback(self._note_failed_door)
+        return way.doorway()
+
+    def _note_failed_door(self, failed: asyncio.Future[None]) -> None:
+        if failed.cancelled() or failed.exception() is None:
+            return
+        kind = type(failed.exception()).__name__
+        self.speech.say("error", f"the plugin's door failed, so it was stopped: {kind}")
+        if self.held.process:
+            self.held.process.kill_group()
 
     async def _serve(self, folder: PrivateFolder) -> str:
         """Return the socket of the host's services; empty when the plugin needs none."""
@@ -202,6 +223,8 @@ class Start:
             say("warn", f"development: `{self.program.plugin_id}` runs unsigned and unchecked")
         for level, words in telling.announcements(self.options.sandbox, wanted):
             say(level, words)
+        if self.options.egress.is_learning and self.options.sandbox.name != "none":
+            say("warn", "egress is only reported: what no rule covers is let through if public")
         if self.program.is_single_binary and not self.program.sealed:
             say("warn", "not sealed: no executable memfd here; the checked file itself runs")
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from aperio_cli.paths import Paths
     from aperio_cli.running.delivering import Deliveries, DeliveryRepeated
     from aperio_cli.running.forwarding import Forwarding
+    from aperio_cli.running.learning import Learned
     from aperio_cli.running.streams import StreamNotTaken
     from aperio_cli.store.installed import Store
 
@@ -54,8 +55,11 @@ class Listener:
         observe: hears the notes of a sync, the repeats of a delivery, and what a destination does
             not take; and, when a delivery breaks off, what became of the envelopes before.
         log_level: what a plugin need not log below: `debug` or `info`.
+        learned: takes what a plugin is seen to need, which is then let through to public hosts;
+            None: its rules are kept.
     """
 
     log: Callable[[LogRecord], None]
     observe: Callable[[Heard], None] = lambda _note: None
     log_level: str = "info"
+    learned: Learned | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
+from aperio_cli.host.sandbox.interface import Enforcement, Level
 from aperio_cli.host.sandbox.telling import confinement
 from aperio_cli.models.evidence import ExceptionGranted, evidence_to_json, proof_of
 from aperio_cli.running.containing import sandbox_of
@@ -16,7 +17,6 @@ from aperio_cli.trust.roots import root_age
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aperio_cli.host.sandbox.interface import Enforcement
     from aperio_cli.models.policy import Policy
     from aperio_cli.models.publisher import PublisherRule
     from aperio_cli.models.receipt import Receipt
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from aperio_cli.store.installed import LaunchCheck
 
 _OUTCOME = "would not be started"
+_REPORTED = Enforcement(
+    "egress", Level.NONE, "only reported, as `[sandbox.plugins]` says", "state `enforce` there"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,8 @@ def explain(
     recorded = receipt.evidence
     granted = [recorded.to_json()] if isinstance(recorded, ExceptionGranted) else []
     sandbox = sandbox_of(collaborators)
-    wanted = confinement(receipt.grant.granted, has_own_rules=bool(receipt.grant.own))
+    wanted = confinement(receipt.grant.granted)
+    is_reported = str(receipt.id) in collaborators.config().reported
     return Explanation(
         receipt=receipt,
         refusal=_refusal(collaborators, receipt, organization),
@@ -121,7 +125,10 @@ def explain(
         root_now=_root_now(receipt, roots),
         last_check=collaborators.store.last_check(receipt),
         sandbox=sandbox.name,
-        limits=sandbox.enforcements(wanted),
+        limits=tuple(
+            _REPORTED if is_reported and each.limit == "egress" else each
+            for each in sandbox.enforcements(wanted)
+        ),
     )
 
 

@@ -115,18 +115,14 @@ async def _both(
 ) -> AsyncIterator[tuple[RunningPlugin, RunningPlugin, StateDatabase]]:
     """Give the destination, the connector and the connector's state; stopped at the end."""
     source, target = str(id_of(cleared.target)), str(id_of(destined.cleared.target))
+    of_source, who = _named(listener, source), request.organization
+    of_target = replace(_named(listener, target), learned=None)
     with open_state(collaborators) as state, open_state(collaborators) as its_state:
         async with (
             launched(
-                collaborators,
-                destined.cleared,
-                its_state,
-                _named(listener, target),
-                destined.settings,
+                collaborators, destined.cleared, its_state, of_target, destined.settings, who
             ) as sink,
-            launched(
-                collaborators, cleared, state, _named(listener, source), request.settings
-            ) as connector,
+            launched(collaborators, cleared, state, of_source, request.settings, who) as connector,
         ):
             yield sink, connector, state
 

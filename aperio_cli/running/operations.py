@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli.data.state import StateDatabase
@@ -26,6 +26,7 @@ from aperio_cli.host.calls.session import SessionRequest, declare, open_session
 from aperio_cli.host.calls.sync import SyncTask, sync_connector
 from aperio_cli.host.launch import LaunchOptions, launch
 from aperio_cli.host.lifecycle import Patience
+from aperio_cli.host.way_out import Egress, stubs_of
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.protocol import DECLARING, OPERATIONS
 from aperio_cli.paths import runtime_base
@@ -218,6 +219,7 @@ async def launched(
     state: StateDatabase | None,
     listener: Listener,
     settings: Mapping[str, object],
+    organization: str = "",
 ) -> AsyncIterator[RunningPlugin]:
     """Give the running plugin; the store is told the outcome of the check of its files.
 
@@ -226,7 +228,8 @@ async def launched(
         cleared: leave to start it; it is used up.
         state: the open database of checkpoints and stored values; None keeps nothing.
         listener: hears its log.
-        settings: values by key, some of which may name folders that it is given.
+        settings: values by key, some of which may name hosts, or folders that it is given.
+        organization: for whom it works.
 
     Raises:
         AperioError: as `host.launch.launch`, `sandbox_of` and `given_folders`.
@@ -241,6 +244,8 @@ async def launched(
         log_level=listener.log_level,
         sandbox=sandbox,
         writable=given_folders(manifest_of(cleared.target), settings, sandbox),
+        egress=_egress(collaborators, cleared, listener, settings, organization),
+        count=listener.learned.count if listener.learned else None,
     )
     receipt = None if isinstance(cleared.target, DevelopmentBuild) else cleared.target
     try:
@@ -252,6 +257,19 @@ async def launched(
         if receipt:
             store.record_check(receipt, passed=False)
         raise
+
+
+def _egress(
+    collaborators: Collaborators,
+    cleared: Cleared,
+    listener: Listener,
+    settings: Mapping[str, object],
+    organization: str,
+) -> Egress:
+    learned, opened = listener.learned, stubs_of(settings)
+    is_reported = str(id_of(cleared.target)) in collaborators.config().reported
+    egress = Egress(organization, settings, opened, is_learning=is_reported or learned is not None)
+    return replace(egress, record=learned.record) if learned else egress
 
 
 async def run_operation(
@@ -280,7 +298,8 @@ async def run_operation(
         raise ValueError("a delivery needs envelopes")
     with _state_for(collaborators, cleared, operation) as state:
         settings = request.settings
-        async with launched(collaborators, cleared, state, listener, settings) as plugin:
+        who = request.organization
+        async with launched(collaborators, cleared, state, listener, settings, who) as plugin:
             return await _Operations(plugin, request, state, listener).do(operation)
 
 

@@ -77,6 +77,7 @@ def clear_target(
     *,
     outcome: str = NOT_STARTED,
     limits: frozenset[str] | None = None,
+    is_learning: bool = False,
 ) -> Cleared:
     """Clear one start, by the policy and on the machine as they are now.
 
@@ -86,6 +87,7 @@ def clear_target(
         organization: for whom; empty for the requirements of the whole machine.
         outcome: what a refusal comes to, for messages.
         limits: names of those that whoever starts it enforces; None: it is this host.
+        is_learning: whether its egress is to be let through and recorded, not enforced.
 
     Raises:
         AperioError: as `verifying.clear`.
@@ -93,9 +95,9 @@ def clear_target(
     interpreter = target.interpreter
     found = ((interpreter, missing_part(interpreter)),) if interpreter else ()
     if limits is None:
-        own = () if isinstance(target, DevelopmentBuild) else target.grant.own
-        sandbox, manifest = sandbox_of(collaborators), manifest_of(target)
-        limits = enforced(sandbox, manifest, has_own_rules=bool(own))
+        limits = enforced(sandbox_of(collaborators), manifest_of(target))
+        if is_learning or str(id_of(target)) in collaborators.config().reported:
+            limits -= {"egress"}
     machine = Machine(collaborators.platform, limits, found)
     today = clock.now().date()
     return clear(target, collaborators.policy(), machine, today, organization, outcome=outcome)

@@ -17,6 +17,7 @@ from aperio_cli import config, errors
 from aperio_cli.commands.words import read_line
 from aperio_cli.host.calls import envelopes
 from aperio_cli.host.calls.destination import DELIVER_TIMEOUT_S
+from aperio_cli.host.egress import Reason
 from aperio_cli.host.process import surroundings
 from aperio_cli.host.sandbox.interface import Confinement, Level
 from aperio_cli.host.sandbox.telling import names_at
@@ -49,6 +50,9 @@ NOT_CODES = {
     "site-packages",
     "x-aperio-signature",
 }
+
+REASONS = {reason.code for reason in Reason}
+"""Why a connection was not let through; no errors of aperio's."""
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -218,7 +222,7 @@ def test_error_codes_are_the_catalogues(page: Path) -> None:
         page.name == "accept-a-plugin.md"
     ):  # its keys are compared in tests/process/test_accepting.py
         return
-    assert spans - known.keys() - NOT_CODES - codes_of_go_hosts() == set()
+    assert spans - known.keys() - NOT_CODES - codes_of_go_hosts() - REASONS == set()
 
 
 def codes_of_go_hosts() -> set[str]:
@@ -425,3 +429,8 @@ def test_pages_end_in_one_line_feed_and_have_one_title(page: Path) -> None:
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
     assert len(re.findall(r"^# ", prose(page), re.MULTILINE)) == 1
+
+
+def test_the_page_on_the_sandbox_names_every_reason_of_the_door() -> None:
+    page = (DOCS / "explanation" / "sandbox.md").read_text(encoding="utf-8")
+    assert {code for code in REASONS if f"`{code}`" not in page} == set()

@@ -316,6 +316,7 @@ def possible_statements(dice: random.Random, path: Path) -> ConfigFile:
         ),
         sandbox_require=tuple(name for name in REQUIRABLE if dice.random() < 0.3),
         sandbox_mode=dice.choice(("", *SANDBOX_MODES)),
+        reported=dice.choice(((), ("acme/box", "acme/hello-connector"))),
         plugin_uid=dice.choice((0, 1, 61001)),
         mtls=dice.random() < 0.5,
         handshake_timeout_s=dice.choice([0, 1, 60, 600]),

@@ -389,7 +389,7 @@ def test_what_breaks_off_leaves_nothing(outside: Elsewhere, certificate: Path) -
 def test_a_listener_that_is_gone_is_told(outside: Elsewhere) -> None:
     with opened(RULES, outside) as door:
         assert not door.door.failed.done()
-        door.door._sockets[0].shutdown(socket.SHUT_RDWR)
+        door.door._listening[0].shutdown(socket.SHUT_RDWR)
 
         async def failed() -> None:
             await door.door.failed

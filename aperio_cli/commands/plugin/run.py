@@ -90,6 +90,12 @@ _Catalog = Annotated[
 ]
 
 
+_Learn = Annotated[
+    bool,
+    option("--learn", help="Let it connect to public hosts; propose permissions and limits."),
+]
+
+
 @command(
     plugin,
     "plugin",
@@ -130,6 +136,7 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
     approval: Approval = "",
     approval_sha256: ApprovalHash = "",
     catalog: _Catalog = False,
+    learn: _Learn = False,
     debug: _Debug = False,
 ) -> Report | None:
     """Run an installed plugin, or a project's folder, for one operation.
@@ -157,5 +164,5 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
         execute=execute, scope=read_scope(since, stream or (), event_type or ()),
     )  # fmt: skip
     delivery = Delivery(to, to_set or (), to_config, retry_for, rejects)
-    manner = Manner(is_debug=debug, is_catalog=catalog)
+    manner = Manner(is_debug=debug, is_catalog=catalog, is_learning=learn)
     return run(context, target, request, delivery, manner)

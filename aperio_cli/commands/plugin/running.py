@@ -22,7 +22,9 @@ from aperio_cli.host.calls.sync import SyncSummary, WriterSink
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.protocol import DECLARING
 from aperio_cli.running import Listener, clear_target, find_target
+from aperio_cli.running.containing import sandbox_of
 from aperio_cli.running.delivering import Deliveries
+from aperio_cli.running.learning import Learned
 from aperio_cli.running.operations import (
     Answered,
     RunRequest,
@@ -31,11 +33,13 @@ from aperio_cli.running.operations import (
     open_state,
     run_operation,
 )
+from aperio_cli.running.targets import manifest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aperio_cli.context import Context
+    from aperio_cli.models.manifest import Manifest
     from aperio_cli.output import Report
     from aperio_cli.running.collaborators import Heard
     from aperio_cli.verifying.clearing import Cleared
@@ -48,10 +52,12 @@ class Manner:
     Attributes:
         is_debug: keep it running for other hosts instead.
         is_catalog: show what it declares as the product's catalogue has it.
+        is_learning: propose permissions and limits, from what it is seen to use.
     """
 
     is_debug: bool = False
     is_catalog: bool = False
+    is_learning: bool = False
 
 
 def run(
@@ -77,8 +83,10 @@ def run(
     collaborators = context.collaborators
     target = find_target(collaborators, named, organization=request.organization)
     showing.tell_left_out(context.output, target)
-    cleared = clear_target(collaborators, target, request.organization)
     manner = manner or Manner()
+    learned = _learned(context) if manner.is_learning else None
+    who = request.organization
+    cleared = clear_target(collaborators, target, who, is_learning=manner.is_learning)
     if manner.is_debug:
         is_development = isinstance(target, DevelopmentBuild)
         check_debug(context, named, request.operation, is_development=is_development)
@@ -93,8 +101,12 @@ def run(
     delivery.check(operation)
     accept = WriterSink(lambda data: context.output.lines([data]))
     asked = replace(request, operation=operation, accept=accept, envelopes=stdin_envelopes())
-    listener = _listener(context, is_stream=operation == "sync")
-    with _stream(context) if operation == "sync" else contextlib.nullcontext():
+    is_stream = operation == "sync"
+    listener = replace(_listener(context, is_stream=is_stream), learned=learned)
+    with (
+        _stream(context) if is_stream else contextlib.nullcontext(),
+        _taught(context, learned, manifest_of(target), is_stream=is_stream),
+    ):
         if delivery.to:
             reached = forward(context, cleared, asked, delivery, listener)
             _tell(context, *showing.forwarding(reached))
@@ -106,6 +118,37 @@ def run(
             if manner.is_catalog and isinstance(outcome, Answered):
                 return showing.catalogue(outcome.message)
             return _shown(context, outcome)
+
+
+def _learned(context: Context) -> Learned:
+    """Return what takes what is learned.
+
+    Raises:
+        UsageError: plugins are not confined here, so that nobody sees what they use.
+    """
+    if sandbox_of(context.collaborators).name == "none":
+        raise UsageError(
+            "nothing was learned, and nothing was run: plugins are not confined here",
+            why="what a plugin uses is seen by its sandbox",
+            next=["`aperio doctor` says what a sandbox needs"],
+        )
+    return Learned()
+
+
+@contextlib.contextmanager
+def _taught(
+    context: Context, learned: Learned | None, manifest: Manifest, *, is_stream: bool
+) -> Iterator[None]:
+    """Say what was learned in the block, however it ends."""
+    try:
+        yield
+    finally:
+        if learned:
+            proposal = learned.proposal(manifest)
+            if is_stream and context.settings.json:
+                _write_line(context, {"type": "learned"} | proposal.to_json())
+            else:
+                context.output.note("\n".join(["for manifest.yaml:", *proposal.lines()]))
 
 
 def _broken(named: str, operation: str, why: str) -> PluginContractBroken:

@@ -41,7 +41,9 @@ def log_sink(output: Output) -> Callable[[LogRecord], None]:
         fields = "".join(f" {key}={value}" for key, value in record.fields)
         # Further lines are indented, so that none can pass for one of ours.
         text = f"{record.level:<5} {record.message}{fields}".replace("\n", "\n      ")
-        if record.stream == "host":
+        if record.stream == "host" and record.level == "debug":
+            output.detail(record.message)
+        elif record.stream == "host":
             output.warn(record.message)
         elif (
             record.level in {"warn", "error"}

@@ -119,6 +119,7 @@ def _accept(
     from aperio_cli.commands.plugin.showing import tell_left_out
     from aperio_cli.host.launch import LaunchOptions
     from aperio_cli.host.lifecycle import Patience
+    from aperio_cli.host.way_out import Egress, stubs_of
     from aperio_cli.paths import runtime_base
     from aperio_cli.running import clear_target
     from aperio_cli.running.containing import given_folders, sandbox_of
@@ -132,6 +133,7 @@ def _accept(
         mtls=context.config.mtls,
         sandbox=sandbox,
         writable=given_folders(manifest_of(target), request.settings, sandbox),
+        egress=Egress(settings=request.settings, opened=stubs_of(request.settings)),
     )
 
     def observe(verdict: Verdict) -> None:

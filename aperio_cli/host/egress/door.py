@@ -77,7 +77,8 @@ class Door:
         self._terms = terms
         self._record = record
         self._tasks: set[asyncio.Task[None]] = set()
-        self._sockets: list[socket.socket] = []
+        self._listening: list[socket.socket] = []
+        self._is_closed = False
         self._places = asyncio.Semaphore(MOST_CONNECTIONS)
         self.tally = Tally()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -85,20 +86,26 @@ class Door:
     def open(self, listening: Iterable[tuple[Listener, socket.socket]]) -> None:
         """Begin to serve sockets that listen; they are the door's from now on."""
         for listener, made in listening:
+            if self._is_closed:
+                made.close()
+                continue
             made.settimeout(0)
-            self._sockets.append(made)
+            self._listening.append(made)
             task = self._start(self._accept(made, listener.target))
             task.add_done_callback(self._note_end)
 
     async def close(self) -> None:
         """End every connection and close every listener; harmless when repeated."""
+        await asyncio.gather(*self.abandon(), return_exceptions=True)
+
+    def abandon(self) -> tuple[asyncio.Task[None], ...]:
+        """Do the same without waiting; return what ends then."""
+        self._is_closed = True
         if not self.failed.done():
             self.failed.cancel()
         for task in (tasks := tuple(self._tasks)):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        while self._sockets:
-            self._sockets.pop().close()
+        return tasks
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -112,22 +119,23 @@ class Door:
 
     async def _accept(self, listening: socket.socket, target: Target | None) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                accepted, _ = await loop.sock_accept(listening)
-            except ConnectionError:  # gone before it was taken
-                continue
-            except OSError as error:
-                if error.errno not in _PASSING:
+        with listening:
+            while True:
+                try:
+                    accepted, _ = await loop.sock_accept(listening)
+                except ConnectionError:  # gone before it was taken
+                    continue
+                except OSError as error:
+                    if error.errno not in _PASSING:
+                        raise
+                    await asyncio.sleep(_AGAIN_S)
+                    continue
+                try:
+                    await self._places.acquire()
+                except BaseException:
+                    accepted.close()
                     raise
-                await asyncio.sleep(_AGAIN_S)
-                continue
-            try:
-                await self._places.acquire()
-            except BaseException:
-                accepted.close()
-                raise
-            self._start(self._serve(accepted, target))
+                self._start(self._serve(accepted, target))
 
     async def _serve(self, accepted: socket.socket, target: Target | None) -> None:
         by = "door" if target else "proxy"

@@ -84,13 +84,20 @@ def plan_door(rules: Iterable[Rule]) -> Plan:
             target = rule.target
         except Denied:  # a manifest's rule that names an address, in a notation that does not count
             continue
-        if target and not target.is_address:
+        if target and (not target.is_address or _is_here(target)):
             places[target] = None
-    names = list(dict.fromkeys(target.host for target in places))[:MOST_NAMES]
+    named = (target.host for target in places if not target.is_address)
+    names = list(dict.fromkeys(named))[:MOST_NAMES]
     addresses = {name: str(_FIRST + number) for number, name in enumerate(names)}
     door = [
-        Listener(addresses[target.host], target.port, target)
+        Listener(addresses.get(target.host, target.host), target.port, target)
         for target in places
-        if target.host in addresses
+        if target.host in addresses or target.is_address
     ]
+    door = [each for each in door if (each.address, each.port) != (PROXY_ADDRESS, PROXY_PORT)]
     return Plan((Listener(PROXY_ADDRESS, PROXY_PORT), *door)[:MOST_LISTENERS], addresses)
+
+
+def _is_here(target: Target) -> bool:
+    """Return whether clients connect to an address without a proxy, as it is a machine's own."""
+    return target.is_address and ipaddress.IPv4Address(target.host).is_loopback

@@ -122,7 +122,8 @@ class Side(asyncio.Protocol):
     def say_no_more(self) -> None:
         """Tell the peer that nothing more will be sent, after what was written."""
         if self.transport.can_write_eof() and not self.transport.is_closing():
-            self.transport.write_eof()
+            with contextlib.suppress(OSError):  # it was reset, as will be told in a moment
+                self.transport.write_eof()
 
     def lead_to(self, peer: Side, screen: Screen | None = None) -> None:
         """Pass on everything that comes from here, what is held first.

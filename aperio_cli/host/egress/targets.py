@@ -65,6 +65,8 @@ def parse_authority(text: str, default_port: int = 0) -> Target:
     name = host.lower().removesuffix(".")
     if not name.isascii() or len(name) > _MOST_NAME_CHARACTERS:
         raise Denied(Reason.NOT_A_HOST, text)
+    if name == "localhost":  # RFC 6761, section 6.3
+        return Target("127.0.0.1", int(port), is_address=True)
     if _NUMBER.fullmatch(name.rpartition(".")[2]):
         return Target(_decimal_address(name, text), int(port), is_address=True)
     if not _NAME.fullmatch(name):

@@ -92,12 +92,10 @@ class Bubblewrap:
 
     def enforcements(self, wanted: Confinement) -> tuple[Enforcement, ...]:
         """Return how each limit is kept of such a plugin."""
-        kernel, none = Level.KERNEL, Level.NONE
+        kernel = Level.KERNEL
         egress = Enforcement("egress", kernel, "a network namespace without a way out")
         if wanted.door:
             egress = Enforcement("egress", kernel, "a network namespace with the host's door")
-        if wanted.shares_network:
-            egress = Enforcement("egress", none, "it shares the network of the host")
         return (
             self._by_group("cpu", "stopped (SIGSTOP) while it is over its share"),
             self._by_group("memory", "looked at 10 times a second, RLIMIT_DATA of each process"),
@@ -303,7 +301,7 @@ class _Setup:
     def _arguments(self) -> list[str]:
         """Return what to make; the order of mounts matters: what comes later covers."""
         told = ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
-        told += [] if self.wanted.shares_network else ["--unshare-net"]
+        told.append("--unshare-net")
         told += ["--hostname", "plugin", "--die-with-parent", "--new-session"]
         told += self._identity()
         told += ["--proc", "/proc", "--dev", "/dev"]
@@ -336,7 +334,7 @@ class _Setup:
 
     def _view(self) -> list[str]:
         seen = view.View()
-        seen.add_system(resolves_names=self.wanted.shares_network)
+        seen.add_system()
         for path in self.wanted.readable:
             seen.add(path)
         for path in self.wanted.writable:
@@ -352,10 +350,9 @@ class _Setup:
             "/etc/passwd": f"plugin:x:{uid}:{gid}:plugin:{view.HOME}:/usr/sbin/nologin\n",
             "/etc/group": f"plugin:x:{gid}:\n",
         }
-        if not self.wanted.shares_network:
-            door = self.wanted.door
-            pairs = (*_LOCALHOST, *(door.hosts if door else ()))
-            files["/etc/hosts"] = "".join(f"{address}\t{name}\n" for address, name in pairs)
+        door = self.wanted.door
+        pairs = (*_LOCALHOST, *(door.hosts if door else ()))
+        files["/etc/hosts"] = "".join(f"{address}\t{name}\n" for address, name in pairs)
         return files
 
     # ── descriptors ───────────────────────────────────────────────────────────────────────────────

@@ -102,21 +102,13 @@ class Confinement:
         limits: how much of the machine it may use.
         readable: files and folders that it has to read beside the system's own.
         writable: folders of the machine that the operator has given it.
-        needs_network: it declares hosts that it connects to.
-        door: how it reaches them; without one, and with `needs_network`, it shares the host's
-            network, which `egress: none` says.
+        door: the only way out of its network; without one there is none.
     """
 
     limits: Limits = field(default_factory=Limits)
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
-    needs_network: bool = False
     door: Doorway | None = None
-
-    @property
-    def shares_network(self) -> bool:
-        """Whether it is left in the host's network."""
-        return self.needs_network and self.door is None
 
 
 @dataclass(frozen=True, slots=True)

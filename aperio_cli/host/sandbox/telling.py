@@ -29,22 +29,14 @@ def announcements(sandbox: Sandbox, wanted: Confinement) -> Iterator[tuple[str, 
         yield "warn", f"not enforced: {' '.join(missing)}"
 
 
-def confinement(manifest: Manifest, *, has_own_rules: bool = False) -> Confinement:
-    """Return what a plugin is confined to.
-
-    Args:
-        manifest: what it declares, as far as it is granted.
-        has_own_rules: whether the operator opens hosts to it beyond that.
-    """
-    needs_network = bool(manifest.egress or manifest.egress_from_config or has_own_rules)
-    return Confinement(limits=manifest.limits, needs_network=needs_network)
+def confinement(manifest: Manifest) -> Confinement:
+    """Return what a plugin is confined to by what it declares."""
+    return Confinement(limits=manifest.limits)
 
 
-def enforced(
-    sandbox: Sandbox, manifest: Manifest, *, has_own_rules: bool = False
-) -> frozenset[str]:
-    """Return the names of the limits that a sandbox would keep of a plugin; as `confinement`."""
-    found = sandbox.enforcements(confinement(manifest, has_own_rules=has_own_rules))
+def enforced(sandbox: Sandbox, manifest: Manifest) -> frozenset[str]:
+    """Return the names of the limits that a sandbox would keep of a plugin."""
+    found = sandbox.enforcements(confinement(manifest))
     return frozenset(each.limit for each in found if each.level is not Level.NONE)
 
 

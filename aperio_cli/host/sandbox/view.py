@@ -36,7 +36,6 @@ _CONFIGURATION: Final = (
     "/etc/services",
     "/etc/timezone",
 )
-_RESOLVING: Final = ("/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/gai.conf")
 _MAX_LINKS: Final = 40  # as many as the kernel follows (path_resolution(7))
 
 
@@ -53,14 +52,9 @@ class View:
         if real is not None:
             self._bound[real] = self._bound.get(real, False) or is_writable
 
-    def add_system(self, *, resolves_names: bool) -> None:
-        """Add programs, libraries and certificates.
-
-        Args:
-            resolves_names: whether it asks this machine's name servers.
-        """
-        more = _RESOLVING if resolves_names else ()
-        for place in (*_SYSTEM, *_CERTIFICATES, *_CONFIGURATION, *more):
+    def add_system(self) -> None:
+        """Add programs, libraries and certificates; nothing by which names are resolved."""
+        for place in (*_SYSTEM, *_CERTIFICATES, *_CONFIGURATION):
             self.add(Path(place))
 
     def arguments(self) -> list[str]:

@@ -249,4 +249,9 @@ def answer(request: Any, _context: Any) -> Any:
     return connector_pb2.TestResponse(ok=True, account={"found": json.dumps(found)})
 
 
-bare.serve({"TestConnection": bare.unary(answer, connector_pb2.TestRequest)})
+def serve() -> None:
+    bare.serve({"TestConnection": bare.unary(answer, connector_pb2.TestRequest)})
+
+
+if __name__ == "__main__":
+    serve()

