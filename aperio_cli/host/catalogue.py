@@ -1,8 +1,8 @@
 """A plugin as the product's own catalogue has it: a connector or a destination definition.
 
 The shapes are the product's (docs/reference/product.md, "The catalogue"): its keys, its words, and
-no further key. What its form cannot hold becomes the nearest that it can, and each such change is
-told.
+no further key. A value that its form cannot hold becomes the nearest that it can, and each
+such change is told.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the operator has granted to an installed plugin, of what its manifest asks for.
 
-A manifest asks; nothing of that holds by itself. What is granted stands in the receipt: at most
+A manifest asks; nothing of that holds by itself. The receipt has what is granted: at most
 what the manifest asks for, with limits as the operator set them, and beside it hosts that the
 operator's own rules open, which no manifest can ask for: of its own network, for example.
 """
@@ -175,7 +175,7 @@ def _more(before: Limits, after: Limits) -> Iterator[str]:
 def successor(before: Grant | None, asked_before: Manifest | None, after: Manifest) -> Grant:
     """Return what a new version is granted, once the operator agreed to what it asks beyond.
 
-    What the operator took from the version before stays taken, and so do limits of his own.
+    Whatever the operator took from the version before stays taken; limits of his own stay, too.
 
     Args:
         before: what the version before is granted; None: there was none.

@@ -1,7 +1,7 @@
 """Permitting: the launch verdict, for hosts that are not aperio and start plugins themselves.
 
-The policy is asked, and the files are hashed, as before a start of aperio's own. What another host
-enforces only it knows: what it does not claim counts as not enforced.
+The policy is asked, and the files are hashed, as before a start of aperio's own. Only another
+host knows what it enforces: a limit that it does not claim counts as not enforced.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ type links struct {
 	byKey map[[sha256.Size]byte]*link
 }
 
-// get gives a link, one that is there if possible. Whoever got it calls put.
+// get gives a link, one that is there if possible. Its user calls put.
 func (k *links) get(ctx context.Context, settings *settings, logger *slog.Logger) (*link, error) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
@@ -144,7 +144,7 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 }
 
 // interrupt ends the connection under nats.go, which otherwise writes, and has everybody wait, until
-// its own timeout. What it had not sent is lost.
+// its own timeout. Messages that it had not sent are lost.
 func (l *link) interrupt() {
 	l.spoil()
 	_ = l.dialer.dialed.Close()
@@ -263,8 +263,8 @@ func covers(pattern, subject string) bool {
 	return strings.Count(pattern, ".") == len(words)-1
 }
 
-// connectFailure says why there is no connection. What is worth another try is Unavailable: names
-// that are not found are so, too, because a resolver may be at fault.
+// connectFailure says why there is no connection. A failure that is worth another try is Unavailable:
+// a name that is not found, too, because a resolver may be at fault.
 func connectFailure(settings *settings, err error) error {
 	var unknown x509.UnknownAuthorityError
 	var misnamed x509.HostnameError

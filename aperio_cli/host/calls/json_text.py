@@ -6,8 +6,8 @@ there twice, and half of a surrogate pair stays the escape that it was: all of t
 
 With msgspec (`aperio-cli[fast]`) a text is checked without making any value of it, in a tenth of
 the time. It refuses some JSON, such as half of a surrogate pair: what it refuses is read once more
-by Python's own reader, which alone decides and says why. What it accepts, that reader accepts, too:
-`tests/unit/test_json_text.py` holds both to one table.
+by Python's own reader, which alone decides and says why. That reader accepts all that msgspec
+accepts: `tests/unit/test_json_text.py` holds both to one table.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class SyncScope:
     def key(self) -> str:
         """The choice as a key of its checkpoint: the sorted names; empty: everything.
 
-        What one choice has read says nothing about another: none may skip what it left out.
+        Each choice has a key of its own: none may skip what another one left out.
         """
         names = ",".join(sorted(set(self.streams)))
         types = json.dumps(sorted(set(self.event_types))) if self.event_types else ""

@@ -6,7 +6,7 @@
     ...
     await door.close()
 
-Who holds what: `targets` reads where a plugin wants to, `rules` says whether it may, `addresses`
+The parts: `targets` reads where a plugin wants to, `rules` says whether it may, `addresses`
 what its name may resolve to, `opening` holds what is said first to that host; these, `hello`,
 `requests`, `decisions` and `plan` are pure. `reaching` is the way out of this machine, `sides` what
 passes between two ends, `connection` one connection, `door` all of them.

@@ -52,7 +52,7 @@ class Connection:
     async def serve(self, accepted: socket.socket) -> None:
         """Judge it, let it through or not, and leave nothing of it open.
 
-        Whatever fails in here refuses.
+        Any failure in here refuses.
         """
         near = self._near
         try:

@@ -1,6 +1,6 @@
 """The door: serves the listeners of one plugin's namespace, and records every connection.
 
-Who connects is not asked: whatever comes in by a listener is the plugin's, a relay inside of its
+Each connection that comes in by a listener counts as the plugin's, that of a relay inside of its
 sandbox included, and is held to the plugin's rules.
 """
 

@@ -1,7 +1,7 @@
 """One plain HTTP/1.1 request, read strictly and sent on for one host (RFC 9110, RFC 9112).
 
-What two readers could understand in two ways is refused: that is how a second request, for another
-host, is hidden in a first. One connection carries one request, and the server is told so.
+A request that two readers could understand in two ways is refused: that is how a second one, for
+another host, is hidden in a first. One connection carries one request, and the server is told so.
 """
 
 from __future__ import annotations

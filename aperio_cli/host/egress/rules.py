@@ -108,7 +108,7 @@ def check_addresses(
 ) -> None:
     """Refuse the addresses of a name, all of them, when one is not what its rule may lead to.
 
-    Whoever answers for a name could otherwise put one of this machine's among those of its own.
+    The owner of a name could otherwise put one of this machine's among those of its own.
 
     Args:
         addresses: all that the name has.

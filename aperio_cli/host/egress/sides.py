@@ -1,7 +1,7 @@
 """The two ends of one connection, and what is passed between them.
 
-What a peer sends is held, within a bound, until somebody says where it goes; then it goes there at
-once, and whoever sends faster than the other side takes is not read from.
+Bytes of a peer are held, within a bound, until somebody says where they go; then they go there at
+once, and a side that sends faster than the other one takes is not read from.
 """
 
 from __future__ import annotations

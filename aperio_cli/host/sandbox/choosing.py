@@ -1,7 +1,7 @@
 """Which sandbox there is on this machine, by what can be seen without starting anything.
 
-What is seen is what is used: a sandbox that then cannot be made refuses the start, and never makes
-room for a lesser one. `aperio doctor` tries it.
+The sandbox that is found is the one that is used: when it then cannot be made the start is refused,
+and no lesser one takes its place. `aperio doctor` tries it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The system calls that no plugin needs: a filter for the kernel, made here, byte by byte.
 
-The programme is classic BPF over `struct seccomp_data` (linux/seccomp.h, linux/filter.h). What it
-denies gives an error, so that a program which only tries goes on; what belongs to another
+The programme is classic BPF over `struct seccomp_data` (linux/seccomp.h, linux/filter.h). A call
+that it denies gives an error, so that a program which only tries goes on; one of another
 architecture than the machine's ends the process, because numbers mean other calls there.
 Numbers are those of asm/unistd_64.h and asm-generic/unistd.h.
 """

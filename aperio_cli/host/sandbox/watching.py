@@ -2,7 +2,7 @@
 
 One thread watches all plugins of this host. A plugin that uses too much memory is killed; one that
 uses too much of the processor is stopped (SIGSTOP) for as long as it takes to come down to its
-share. What fails here kills the plugin: nobody goes on unwatched.
+share. A failure here kills the plugin: nobody goes on unwatched.
 
 Processes are found by their process namespace, so none is missed for having left its parent.
 """

@@ -78,8 +78,8 @@ func checkLength(name string, length, most int) error {
 	return nil
 }
 
-// actorMessage gives the message of an actor. What is not UTF-8, and U+0000, is replaced, what is
-// too long is cut: the record has what the service wrote, here it is for people.
+// actorMessage gives the message of an actor. Bytes that are not UTF-8, and U+0000, are replaced,
+// texts that are too long are cut: the record has what the service wrote, here it is for people.
 func actorMessage(actor *Actor) *pb.Actor {
 	return &pb.Actor{
 		Id:          actorText(actor.ID),

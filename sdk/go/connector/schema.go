@@ -81,8 +81,8 @@ func checkMappings(schema *pb.SchemaResponse) error {
 	return checkOnce("mapping of", names)
 }
 
-// checkKeys refuses keys of checks or actions. What stands before the dot is free: `ms365.` stands
-// for MICROSOFT_365.
+// checkKeys refuses keys of checks or actions. The part before the dot is free: `ms365.` stands for
+// MICROSOFT_365.
 func checkKeys(kind string, keys []string) error {
 	for _, key := range keys {
 		if !dottedKey.MatchString(key) || len(key) > maxCheckBytes {

@@ -19,7 +19,7 @@
 // organization is not sent. PluginConfig withholds what only the host may use, so that no plugin gets a
 // client's secret.
 //
-// What this package does not do is aperio's own host's (`aperio plugin run`): it confines nothing, so
+// It does less than aperio's own host (`aperio plugin run`): it confines nothing, so
 // no limit of the manifest and no egress rule is enforced (Verdict.NotEnforced says so); it does not
 // watch a plugin, start it again, or keep one from failing over and over; it runs the files in place
 // and not a sealed copy, and ends no process that has left the plugin's group; it checks no settings,

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Receipt is the record of one installed version: every key of its receipt.json. What an earlier
-// aperio did not write is the zero value.
+// Receipt is the record of one installed version: every key of its receipt.json. A key that an
+// earlier aperio did not write is the zero value.
 type Receipt struct {
 	Schema     string `json:"schema"`
 	ID         string `json:"id"`

@@ -210,7 +210,7 @@ func TestNothingIsExecutedBeforeTheVerdict(t *testing.T) {
 	if err := started(t, receipt, refusing); code(t, err) != CodeVerdictMismatch {
 		t.Errorf("got %v", err)
 	}
-	// What changes between the question and the start is seen as well.
+	// A change between the question and the start is seen as well.
 	late := saying(t, receipt, nil)
 	program, err := os.ReadFile(late.Aperio)
 	if err != nil {

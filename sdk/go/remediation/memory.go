@@ -34,9 +34,9 @@ func newMemory() *memory {
 	return &memory{entries: map[entryKey]*list.Element{}, latest: list.New()}
 }
 
-// once gives the remembered result, else that of executing; a repeat meanwhile waits for it. What
-// failed is not remembered: nothing was changed, so it may be tried again. What ended unknown is asked
-// for again with a word that says so.
+// once gives the remembered result, else that of executing; a repeat meanwhile waits for it. A
+// failed one is not remembered: nothing was changed, so it may be tried again. One that ended unknown is
+// asked for again with a word that says so.
 func (m *memory) once(
 	ctx context.Context, request *ExecuteRequest, execute func(*ExecuteRequest) (*Result, error),
 ) (*Result, error) {

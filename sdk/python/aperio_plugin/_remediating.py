@@ -202,8 +202,8 @@ class _Done:
     ) -> remediation.ExecuteResult:
         """Give the remembered result, else that of executing; a repeat meanwhile waits for it.
 
-        What failed may be tried again: nothing was changed. What ended *unknown* is asked for again
-        with a word that says so.
+        A failed one may be tried again: nothing was changed. One that ended *unknown* is asked for
+        again with a word that says so.
         """
         entry = self._entry(key, request)
         if _intent(entry.request) != _intent(request):

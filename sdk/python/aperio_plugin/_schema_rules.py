@@ -40,7 +40,7 @@ def is_stream_name(name: object) -> bool:
 def key_problems(kind: str, keys: list[str]) -> Iterator[str]:
     """Yield what is wrong with the keys of checks or actions.
 
-    What stands before the dot is free: `ms365.` stands for MICROSOFT_365.
+    The part before the dot is free: `ms365.` stands for MICROSOFT_365.
 
     Args:
         kind: what they are keys of.

@@ -7,8 +7,8 @@ No number is interpreted on the way: what is passed on are the bytes that the se
 record that is malformed, too long or too deep does not spoil those beside it; it becomes a dead
 letter.
 
-With msgspec (`aperio-plugin-sdk[fast]`) a reply is cut and read in two thirds of the time. What it
-refuses, of the reply or of one record, is read again by Python's own `json`, which decides.
+With msgspec (`aperio-plugin-sdk[fast]`) a reply is cut and read in two thirds of the time. Where
+it refuses a reply or one record, Python's own `json` reads that again, and decides.
 """
 
 from __future__ import annotations

@@ -220,7 +220,7 @@ func TestACheckpointSaysWhatItCovers(t *testing.T) {
 			Cursor: []byte(c.Checkpoint.Cursor), Stream: c.Checkpoint.Stream,
 		}
 		if c.Checkpoint.CoversUntil != "" {
-			// What is outside of the years is refused by the SDK itself, too.
+			// The SDK itself refuses times outside of the years, too.
 			checkpoint.CoversUntil, _ = aperio.ParseTime(c.Checkpoint.CoversUntil, "covers_until")
 		}
 		came, failed := synced(t, func(stream *connector.Stream) error {
