@@ -11,6 +11,7 @@ from aperio_plugin import _event_rules as event_rules
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 from google.protobuf import json_format
 
+from aperio_cli.host.calls.addressing import Address
 from aperio_cli.host.calls.envelopes import (
     MAX_ENVELOPE_BYTES,
     Origin,
@@ -192,6 +193,17 @@ def test_another_status_or_occurrence_is_another_envelope_of_the_same_finding() 
     assert len({each["id"] for each in made}) == 3
     assert made[0]["id"] == made[3]["id"]
     assert len({each["record"]["findingId"] for each in made}) == 1
+
+
+def test_a_destination_tells_a_change_of_status_from_a_repeat() -> None:
+    message = findings(finding(), finding(), finding(status="STATUS_RESOLVED"))
+    made, _ = MessageStamper(ORIGIN, str, PROMISES).stamp("findings", message.findings)
+    address = Address("org_1", "siem_1")
+
+    opened, again, resolved = (address.addressed(each).key for each in made)
+
+    assert opened == again
+    assert opened != resolved
 
 
 def test_the_ids_of_an_event_a_finding_and_an_entry_differ() -> None:
