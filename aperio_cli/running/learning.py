@@ -35,6 +35,11 @@ class Learned:
         self._others: Counter[str] = Counter()
         self.counters = Counters()
 
+    @property
+    def has_seen(self) -> bool:
+        """Whether it connected, or tried to connect, to anybody."""
+        return bool(self._covered or self._new or self._others)
+
     def record(self, decision: Decision) -> None:
         """Take what was decided about a connection."""
         is_known = decision.verdict is Verdict.ALLOWED

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aperio_cli.host.sandbox.choosing import choose_sandbox
 from tests.lifecycle.plugins import artifact_of, simulating
 
 if TYPE_CHECKING:
@@ -134,3 +135,26 @@ def test_a_grant_that_cannot_be_is_refused_and_nothing_changes(
 
 def test_of_what_is_not_installed_nothing_is_granted(unsure: Aperio) -> None:
     unsure.refuses("plugin", "grant", "acme/other", code="not-installed", status=1)
+
+
+# ── learning ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_without_a_sandbox_nothing_can_be_learned(installed: Aperio) -> None:
+    refused = installed.refuses("plugin", "run", ID, "schema", "--learn", code="usage", status=2)
+    assert "plugins are not confined here" in refused.what
+
+
+def test_what_a_run_needed_is_proposed_for_the_manifest(
+    unsure: Aperio, hello_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APERIO_SANDBOX", "auto")
+    if choose_sandbox().name == "none":
+        pytest.skip("no sandbox here")
+    unsure("plugin", "install", hello_artifact, "--yes")
+    run = ("plugin", "run", "acme/hello-connector", "schema")
+    shown = unsure(*run, "--learn").err
+    assert "egress is only reported" in shown
+    assert "for manifest.yaml:\npermissions:\n  egress: []  # it connected to nothing\n" in shown
+    assert "# api.example.com:443: asked for, and not used" in shown
+    assert "reported" not in unsure(*run).err  # as ever, without it

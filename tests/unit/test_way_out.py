@@ -118,6 +118,8 @@ def test_what_was_seen_becomes_the_exact_permissions_with_evidence() -> None:
     ):
         learned.record(decision(place, reason, rule))
     learned.count(Counters(memory_peak_bytes=61 * 1024**2, tmp_used_bytes=4096))
+    assert learned.has_seen
+    assert not Learned().has_seen
     proposal = learned.proposal(PROGRAM.manifest)
     assert list(proposal.lines()) == [
         "permissions:",

@@ -139,11 +139,13 @@ def _learned(context: Context) -> Learned:
 def _taught(
     context: Context, learned: Learned | None, manifest: Manifest, *, is_stream: bool
 ) -> Iterator[None]:
-    """Say what was learned in the block, however it ends."""
+    """Say what was learned in the block; of one that failed, if it connected to anybody."""
+    has_ended = False
     try:
         yield
+        has_ended = True
     finally:
-        if learned:
+        if learned and (has_ended or learned.has_seen):
             proposal = learned.proposal(manifest)
             if is_stream and context.settings.json:
                 _write_line(context, {"type": "learned"} | proposal.to_json())
