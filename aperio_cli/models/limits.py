@@ -24,8 +24,8 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size_bytes: int) -> str:
-    """Return bytes in the largest unit that divides them, such as `256MiB`."""
-    for unit in ("GiB", "MiB", "KiB"):
+    """Return bytes in the largest unit that divides them, such as `256MiB`; nothing is `0KiB`."""
+    for unit in ("GiB", "MiB", "KiB") if size_bytes else ("KiB",):
         if size_bytes % _UNITS[unit] == 0:
             return f"{size_bytes // _UNITS[unit]}{unit}"
     return f"{size_bytes}B"

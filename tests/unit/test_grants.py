@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli.models.grant import Grant, OwnRule, additions, covers_rule, is_asked, successor
-from aperio_cli.models.limits import LEAST, Limits
+from aperio_cli.models.limits import LEAST, Limits, format_size
 from tests.builders import manifest
 
 if TYPE_CHECKING:
@@ -142,3 +142,18 @@ def test_a_rule_that_was_narrowed_goes_when_nothing_asks_for_it_any_more() -> No
 def test_limits_below_the_least_are_named() -> None:
     assert Limits(processes=31, cpu=0.01).names_below(LEAST["python"]) == ["cpu", "processes"]
     assert Limits().names_below(LEAST["go"]) == []
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [
+        (0, "0KiB"),
+        (1, "1B"),
+        (1024, "1KiB"),
+        (1536 * 1024, "1536KiB"),
+        (2**20, "1MiB"),
+        (2**30, "1GiB"),
+    ],
+)
+def test_a_size_is_told_in_the_largest_unit_that_divides_it(size_bytes: int, text: str) -> None:
+    assert format_size(size_bytes) == text

@@ -45,7 +45,7 @@ _Operation = Annotated[
 _Strict = Annotated[bool, option("--strict", help="sync: stop at the first dead letter.")]
 _From = Annotated[
     str,
-    option("--from", help="sync: leave out what occurred before, with `--full`.", metavar="DATE"),
+    option("--from", help="sync: leave out what occurred before.", metavar="DATE"),
 ]
 _Streams = Annotated[
     list[str] | None, option("--stream", help="sync: this stream only.", metavar="NAME")
@@ -81,7 +81,7 @@ _Debug = Annotated[
 ]
 _Org = Annotated[str, option(help="Organization.", metavar="ID", shows_default=True)]
 _Integration = Annotated[str, option(help="Integration.", metavar="ID", shows_default=True)]
-_Full = Annotated[bool, option("--full", help="Read everything again.")]
+_Full = Annotated[bool, option("--full", help="sync: read everything again.")]
 _Key = Annotated[str, option(help="execute: repeats do not act twice.", metavar="KEY")]
 _DryRun = Annotated[bool, option("--dry-run", help="execute: say what would change.")]
 _Approve = Annotated[bool, option("--approve", help="execute: consent to it.")]
