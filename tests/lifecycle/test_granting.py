@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli.host.sandbox.choosing import choose_sandbox
+from tests.lifecycle.hello_api import KEY, HelloApi
 from tests.lifecycle.plugins import artifact_of, simulating
 
 if TYPE_CHECKING:
@@ -158,3 +159,22 @@ def test_what_a_run_needed_is_proposed_for_the_manifest(
     assert "for manifest.yaml:\npermissions:\n  egress: []  # it connected to nothing\n" in shown
     assert "# api.example.com:443: asked for, and not used" in shown
     assert "reported" not in unsure(*run).err  # as ever, without it
+
+
+def test_a_stub_that_the_settings_name_is_reached_in_the_sandbox_and_no_other_is(
+    unsure: Aperio, hello_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APERIO_SANDBOX", "auto")
+    if choose_sandbox().name == "none":
+        pytest.skip("no sandbox here")
+    unsure("plugin", "install", hello_artifact, "--yes")
+    run = ("plugin", "run", "acme/hello-connector")
+    with HelloApi(3) as api:
+        key = ("--set", f"api_key={KEY}")
+        done = unsure(*run, "sync", "--set", f"base_url={api.url}", *key, "--verbose")
+        assert len(done.lines) == 3
+        assert '"verdict": "allowed"' in done.err
+        assert '"rule": "127.0.0.1:' in done.err
+        away = unsure.type(*run, "test", "--set", "base_url=https://elsewhere.test", *key)
+    assert "egress refused: elsewhere.test:443: no rule covers this host and port" in away.err
+    assert "`aperio plugin grant acme/hello-connector --own elsewhere.test:443`" in away.err
