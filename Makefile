@@ -17,7 +17,7 @@ GO_GENERATORS := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12 \
 BUF := github.com/bufbuild/buf/cmd/buf@v1.75.0
 # What the tests of plugins/nats-jetstream publish to.
 NATS_SERVER := github.com/nats-io/nats-server/v2@v2.14.5
-GO_PLUGINS := plugins/jsonl-file plugins/nats-jetstream
+GO_PLUGINS := plugins/jsonl-file plugins/nats-jetstream plugins/aperio-postgres
 GO_SOURCES := sdk/go bench/go tests/sigstack/go $(wildcard $(GO_PLUGINS:%=%/*.go))
 # A plugin by people who never saw this project; see tests/interop/test_third_party.py.
 THIRD_PARTY := github.com/hashicorp/terraform-provider-time@v0.13.1
@@ -67,8 +67,10 @@ go-modules:
 	cd tests/interop/go/sdk && $(GO_CACHES) $(GO) mod download
 	# Compiled once here, so that no test waits for it: with the flags of the tests and of `build`.
 	cd sdk/go && $(GO_CACHES) CGO_ENABLED=0 $(GO) test -count=1 -run '^$$' ./...
-	cd plugins/nats-jetstream && $(GO_CACHES) CGO_ENABLED=0 $(GO) test -count=1 -run '^$$' ./...
-	cd plugins/nats-jetstream && $(GO_CACHES) CGO_ENABLED=0 $(GO) build -trimpath ./...
+	for plugin in plugins/nats-jetstream plugins/aperio-postgres; do \
+	  (cd $$plugin && $(GO_CACHES) CGO_ENABLED=0 $(GO) test -count=1 -run '^$$' ./... \
+	    && $(GO_CACHES) CGO_ENABLED=0 $(GO) build -trimpath ./...) || exit 1; \
+	done
 	cd tests/interop/go && $(GO_CACHES) CGO_ENABLED=0 $(GO) build -trimpath ./...
 	cd tests/interop/go && $(GO_CACHES) CGO_ENABLED=0 $(GO) build -trimpath -modfile=legacy.mod -tags=legacy ./...
 	cd tests/interop/go/sdk && $(GO_CACHES) CGO_ENABLED=0 $(GO) build -trimpath ./...

@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import bridge_figures
 import egress_figures
 import go_figures
 import trust_figures
@@ -304,7 +305,8 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
     figures += egress_figures.measure(rounds)
     figures += trust_figures.measure(folder / "trust", environment, rounds * 2)
     if shutil.which("go"):
-        return [*figures, *go_figures.measure(folder / "go", environment, rounds)]
+        figures += go_figures.measure(folder / "go", environment, rounds)
+        return [*figures, *bridge_figures.measure(folder / "bridge", environment, rounds)]
     print("figures of Go plugins: left out: Go is not installed", file=sys.stderr)
     return figures
 

@@ -34,7 +34,8 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _STATUS = re.compile(r"^  code  \S+ \(exit (\d+)\)$")
 PAGES = [
     "README.md", "CONTRIBUTING.md", "plugins/box/README.md", "plugins/jsonl-file/README.md",
-    "plugins/nats-jetstream/README.md", "sdk/go/README.md", "sdk/python/README.md",
+    "plugins/nats-jetstream/README.md", "plugins/aperio-postgres/README.md",
+    "sdk/go/README.md", "sdk/python/README.md",
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
 ]  # fmt: skip
 
@@ -85,6 +86,8 @@ ELSEWHERE = {
     ("plugins/box/README.md", 1): "Makefile: `make test` runs these tests",
     ("plugins/jsonl-file/README.md", 0): "tests/lifecycle/test_forwarding.py",
     ("plugins/jsonl-file/README.md", 1): "tests/interop/test_jsonl_file.py",
+    ("plugins/aperio-postgres/README.md", 0): "tests/interop/test_aperio_postgres.py",
+    ("plugins/aperio-postgres/README.md", 1): "tests/interop/test_aperio_postgres.py",
     ("plugins/nats-jetstream/README.md", 0): "tests/interop/test_nats_jetstream.py",
     ("plugins/nats-jetstream/README.md", 1): "tests/interop/test_nats_jetstream.py",
 }

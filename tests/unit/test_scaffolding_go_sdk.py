@@ -76,7 +76,7 @@ def test_sdk_refuses_a_folder_that_is_none(tmp_path: Path) -> None:
         go_sdk(tmp_path)
 
 
-@pytest.mark.parametrize("plugin", ["jsonl-file", "nats-jetstream"])
+@pytest.mark.parametrize("plugin", ["jsonl-file", "nats-jetstream", "aperio-postgres"])
 def test_destination_of_ours_requires_what_the_sdk_requires(plugin: str) -> None:
     sdk = go_sdk()
     folder = ROOT / "plugins" / plugin

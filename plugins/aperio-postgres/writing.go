@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// refused says why a row is not in its table, by the index of its envelope.
+type refused map[int]string
+
+// rows are what a call writes, each with the index of its envelope.
+type rows[T any] struct {
+	indices []int
+	values  []T
+}
+
+func (r *rows[T]) add(index int, value T) {
+	r.indices, r.values = append(r.indices, index), append(r.values, value)
+}
+
+// without gives those that are not refused.
+func (r *rows[T]) without(given refused) rows[T] {
+	made := rows[T]{}
+	for number, index := range r.indices {
+		if _, isRefused := given[index]; !isRefused {
+			made.add(index, r.values[number])
+		}
+	}
+	return made
+}
+
+func (r *rows[T]) halves() (first, second rows[T]) {
+	middle := len(r.values) / 2
+	return rows[T]{r.indices[:middle], r.values[:middle]}, rows[T]{r.indices[middle:], r.values[middle:]}
+}
+
+// isolate writes rows, and where the database refuses one, the others all the same: halves of them,
+// halves of those, behind a savepoint each. Errors are not about a row.
+func isolate[T any](
+	ctx context.Context, tx pgx.Tx, given rows[T], why refused,
+	write func(context.Context, pgx.Tx, []T) error,
+) error {
+	if len(given.values) == 0 {
+		return nil
+	}
+	err := pgx.BeginFunc(ctx, tx, func(inner pgx.Tx) error { return write(ctx, inner, given.values) })
+	var told *pgconn.PgError
+	if err == nil || !errors.As(err, &told) || !isAboutRow(told) {
+		return err
+	}
+	if len(given.values) == 1 {
+		why[given.indices[0]] = reasonOf(told)
+		return nil
+	}
+	first, second := given.halves()
+	if err := isolate(ctx, tx, first, why, write); err != nil {
+		return err
+	}
+	return isolate(ctx, tx, second, why, write)
+}
+
+// isAboutRow tells whether another row might be taken (PostgreSQL documentation, appendix A): its
+// data (22), a constraint (23, 44), a trigger (P0), or a limit (54), such as how deep JSON may be.
+func isAboutRow(told *pgconn.PgError) bool {
+	return slices.Contains([]string{"22", "23", "44", "54", "P0"}, classOf(told))
+}
+
+func classOf(told *pgconn.PgError) string { return (told.Code + "00")[:2] }
+
+// reasonOf says what the database said, without its detail, which has the row in it.
+func reasonOf(told *pgconn.PgError) string {
+	reason := fmt.Sprintf("PostgreSQL refuses the row: %s (%s)", told.Message, told.Code)
+	for name, value := range map[string]string{
+		"column": told.ColumnName, "constraint": told.ConstraintName,
+	} {
+		if value != "" {
+			reason += fmt.Sprintf("; %s %s", name, value)
+		}
+	}
+	return reason
+}
+
+// ── events ────────────────────────────────────────────────────────────────────────────────────────
+
+// insertJobs gives the statement that writes any number of jobs at once.
+func insertJobs(into *table) string {
+	return fmt.Sprintf(`
+		INSERT INTO %s (%s)
+		SELECT r.id, $1, r.integration_id, r.provider::%s, r.event_type, r.source, r.actor,
+			r.occurred_at, r.payload::%s, 'QUEUED', 0, 3, now(), now(), now()
+		FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+			$8::timestamptz[], $9::text[])
+			AS r(id, integration_id, provider, event_type, source, actor, occurred_at, payload)
+		ON CONFLICT (id) DO NOTHING`,
+		into.name, strings.Join(columnsOfJobs, ", "), into.columns["provider"].kind,
+		into.columns["payload"].kind)
+}
+
+// writeJobs gives what writes jobs of an organization.
+func writeJobs(into *table, organization string) func(context.Context, pgx.Tx, []*job) error {
+	statement := insertJobs(into)
+	return func(ctx context.Context, tx pgx.Tx, jobs []*job) error {
+		texts, actors, times := make([][]string, 6), make([]*string, len(jobs)), make([]time.Time, len(jobs))
+		for index, each := range jobs {
+			for column, text := range []string{
+				each.id, each.integration, each.provider, each.eventType, each.source, each.payload,
+			} {
+				texts[column] = append(texts[column], text)
+			}
+			actors[index], times[index] = each.actor, each.occurredAt
+		}
+		_, err := tx.Exec(ctx, statement, organization,
+			texts[0], texts[1], texts[2], texts[3], texts[4], actors, times, texts[5])
+		return err
+	}
+}
+
+// refuseTaken refuses the jobs whose id is that of another organization's job: they are not there.
+func refuseTaken(
+	ctx context.Context, tx pgx.Tx, in *table, organization string, jobs rows[*job], why refused,
+) error {
+	byID := map[string][]int{}
+	for number, each := range jobs.values {
+		byID[each.id] = append(byID[each.id], jobs.indices[number])
+	}
+	if len(byID) == 0 {
+		return nil
+	}
+	taken, err := tx.Query(ctx, fmt.Sprintf(
+		"SELECT id FROM %s WHERE id = ANY($1::text[]) AND organization_id <> $2", in.name),
+		keysOf(byID), organization)
+	if err != nil {
+		return err
+	}
+	var id string
+	_, err = pgx.ForEachRow(taken, []any{&id}, func() error {
+		for _, index := range byID[id] {
+			why[index] = "another job of the server has this id, and it is of another organization"
+		}
+		return nil
+	})
+	return err
+}
+
+// ── findings ──────────────────────────────────────────────────────────────────────────────────────
+
+// upsertFinding gives the statement that writes a finding, and the columns of its parameters. MUTED
+// stays, because a person said so; RESOLVED is opened by OPEN only; the rest is as the newest has it.
+func upsertFinding(into *table) (statement string, parameters []string) {
+	names, values := []string{"organization_id"}, []string{"$1"}
+	updates := []string{
+		"status = CASE WHEN f.status = 'MUTED' OR excluded.status = 'MUTED' AND f.status <> 'OPEN' " +
+			"THEN f.status ELSE excluded.status END",
+		"resolved_at = CASE WHEN f.status = 'MUTED' OR excluded.status = 'MUTED' THEN f.resolved_at " +
+			"WHEN excluded.status = 'OPEN' THEN NULL ELSE coalesce(f.resolved_at, excluded.resolved_at) END",
+	}
+	for _, name := range slices.Concat(columnsOfFindings, optionalOfFindings) {
+		switch {
+		case !into.has(name) || name == "organization_id":
+			continue
+		case name == "created_at" || name == "updated_at":
+			names, values = append(names, name), append(values, "now()")
+		default:
+			parameters = append(parameters, name)
+			names = append(names, name)
+			// As text, so that the database says what is wrong with it, and not the driver.
+			values = append(values, fmt.Sprintf("$%d::%s", len(parameters)+1, into.columns[name].kind))
+		}
+		if isReplaced(name) {
+			updates = append(updates, fmt.Sprintf("%s = excluded.%s", name, name))
+		}
+	}
+	if into.has("resolved_by_id") {
+		updates = append(updates, "resolved_by_id = CASE WHEN f.status <> 'MUTED' AND "+
+			"excluded.status = 'OPEN' THEN NULL ELSE f.resolved_by_id END")
+	}
+	return fmt.Sprintf("INSERT INTO %s AS f (%s) VALUES (%s) "+
+		"ON CONFLICT (organization_id, dedupe_key) DO UPDATE SET %s",
+		into.name, strings.Join(names, ", "), strings.Join(values, ", "), strings.Join(updates, ", ")), parameters
+}
+
+// isReplaced tells whether a repeat of a finding brings the column anew.
+func isReplaced(name string) bool {
+	return slices.Contains([]string{
+		"title", "description", "severity", "risk_score", "evidence", "remediation_steps", "tags",
+		"updated_at",
+	}, name)
+}
+
+// writeFindings gives what writes findings of an organization, one after the other: of two of the same
+// the later counts.
+func writeFindings(into *table, organization string) func(context.Context, pgx.Tx, []finding) error {
+	statement, parameters := upsertFinding(into)
+	return func(ctx context.Context, tx pgx.Tx, findings []finding) error {
+		batch := &pgx.Batch{}
+		for _, each := range findings {
+			arguments := []any{organization}
+			for _, name := range parameters {
+				arguments = append(arguments, each[name])
+			}
+			batch.Queue(statement, arguments...)
+		}
+		return tx.SendBatch(ctx, batch).Close()
+	}
+}
