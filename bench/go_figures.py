@@ -26,6 +26,7 @@ from figures import TIMEOUT_S, Figure, in_ms
 from aperio_cli.archive import writing
 from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.launch import LaunchOptions, RunningPlugin, launch
+from aperio_cli.host.sandbox.unconfined import Unconfined
 from aperio_cli.models.artifact import DevelopmentBuild, Project, artifact_name
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.platform import Platform
@@ -80,7 +81,7 @@ def measure(folder: Path, environment: Mapping[str, str], rounds: int) -> list[F
     store = Store(find_paths(environment))
     receipt = store.get(PluginRef.parse(PLUGIN_ID))
     development = DevelopmentBuild(Project(folder, manifest), folder / "plugin")
-    options = LaunchOptions(runtime_base(os.environ), store=store)
+    options = LaunchOptions(runtime_base(os.environ), store=store, sandbox=Unconfined())
     with go_host(folder) as host:
         return asyncio.run(
             _all(Bench(host, clearing(environment), options, rounds), development, receipt)

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import bridge_figures
 import egress_figures
 import go_figures
+import sandbox_figures
 import trust_figures
 import unary
 from clearance import clearing
@@ -35,6 +36,7 @@ from figures import TIMEOUT_S, Figure, in_ms, paired, processor_s, run
 from aperio_cli.host.calls.envelopes import Origin, Stamper, lines_of
 from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.launch import LaunchOptions, RunningPlugin, launch
+from aperio_cli.host.sandbox.unconfined import Unconfined
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.paths import find_paths, runtime_base
 from aperio_cli.store.installed import Store
@@ -275,8 +277,8 @@ def prepare(folder: Path, environment: dict[str, str]) -> None:
     # The plugin connects to nothing; the scaffold's host is for examples, and refused as such.
     scaffolded = "egress:\n    - api.example.com:443"
     text = manifest.read_text().replace(scaffolded, "egress: []")
-    # Half a processor, where that is enforced, would be what is measured.
-    manifest.write_text(text.replace('cpu: "0.5"', 'cpu: "2"'))
+    # What is measured in the sandbox is its cost, not its limits.
+    manifest.write_text(text.replace('cpu: "0.5"', "cpu: 8").replace("256MiB", "2GiB"))
     aperio("plugin", "build", "project", "--out", "dist")
     aperio("trust", "local", "init")
     aperio("plugin", "sign", "dist", "--trust", "local")
@@ -290,13 +292,14 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
         "APERIO_HOME": str(folder / "home"),
+        "APERIO_SANDBOX": "none",  # `sandbox_figures` has what it costs
         **{name: value for name, value in os.environ.items() if name.startswith("PIP_")},
     }
     prepare(folder, environment)
     paths = find_paths(environment)
     store = Store(paths)
     receipt = store.get(PluginRef.parse(BENCH_PLUGIN))
-    options = LaunchOptions(runtime_base(os.environ), store=store)
+    options = LaunchOptions(runtime_base(os.environ), store=store, sandbox=Unconfined())
     clear = functools.partial(clearing(environment), receipt)
     figures = asyncio.run(_plugin_figures(clear, options, rounds))
     figures = [*quick_answers(environment, rounds * 3), *figures]
@@ -315,7 +318,8 @@ async def _plugin_figures(
     clear: Callable[[], Cleared], options: LaunchOptions, rounds: int
 ) -> list[Figure]:
     first = await launch_figure(clear, options, rounds * 2)
-    return [first, *await sync_figures(clear, options, rounds)]
+    syncs = await sync_figures(clear, options, rounds)
+    return [first, *syncs, *await sandbox_figures.measure(clear, options, rounds)]
 
 
 def main() -> int:

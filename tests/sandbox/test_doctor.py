@@ -79,20 +79,6 @@ def test_doctor_finds_a_requirement_that_nothing_meets(
     assert doctor(capsys)["findings"] == []
 
 
-def test_a_site_that_demands_a_sandbox_is_not_overruled(
-    aperio_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from aperio_cli.config import Config, ConfigFile
-    from aperio_cli.running import containing
-
-    monkeypatch.setenv("APERIO_SANDBOX", "none")
-    site = Config(site=ConfigFile(sandbox_mode="auto"), sandbox_mode="auto")
-    assert containing.mode_of(site, os.environ) == "auto"
-    assert containing.mode_of(Config(), os.environ) == "none"
-    assert containing.mode_of(Config(sandbox_mode="none"), {}) == "none"
-    assert not aperio_home.exists()
-
-
 def test_trying_is_the_real_thing(sandbox: Sandbox) -> None:
     assert try_sandbox(sandbox) is None
     assert isinstance(sandbox, Bubblewrap)
