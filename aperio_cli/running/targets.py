@@ -94,13 +94,24 @@ def clear_target(
     """
     interpreter = target.interpreter
     found = ((interpreter, missing_part(interpreter)),) if interpreter else ()
-    if limits is None:
-        limits = enforced(sandbox_of(collaborators), manifest_of(target))
-        if is_learning or str(id_of(target)) in collaborators.config().reported:
-            limits -= {"egress"}
+    policy = collaborators.policy()
+    if limits is None:  # looking at what the machine offers takes longer than all the rest
+        is_asked = bool(policy.limits)
+        limits = (
+            _enforced(collaborators, target, is_learning=is_learning) if is_asked else frozenset()
+        )
     machine = Machine(collaborators.platform, limits, found)
     today = clock.now().date()
-    return clear(target, collaborators.policy(), machine, today, organization, outcome=outcome)
+    return clear(target, policy, machine, today, organization, outcome=outcome)
+
+
+def _enforced(
+    collaborators: Collaborators, target: Receipt | DevelopmentBuild, *, is_learning: bool
+) -> frozenset[str]:
+    limits = enforced(sandbox_of(collaborators), manifest_of(target))
+    if is_learning or str(id_of(target)) in collaborators.config().reported:
+        limits -= {"egress"}
+    return limits
 
 
 def manifest_of(target: Receipt | DevelopmentBuild) -> Manifest:
