@@ -62,7 +62,7 @@ class PluginCrashed(PluginFault):
 
 
 class PluginLimitReached(PluginFault):
-    """The plugin was stopped, or failed, at a limit that its manifest states."""
+    """The plugin was stopped, or failed, at one of its limits."""
 
     code = "plugin-limit-reached"
 

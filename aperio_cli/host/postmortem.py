@@ -53,7 +53,9 @@ class PostMortem:
         return PluginLimitReached(
             f"{self.program.subject} was stopped: it reached its limit of {limit}",
             why="\n".join([*map(str, reached), self.evidence(process.returncode)]),
-            next=[self.program.advice.at_limit.format(limit=limit)],
+            next=[
+                self.program.advice.at_limit.format(plugin=self.program.plugin_id, limit=limit),
+            ],
         )
 
     def evidence(self, returncode: int | None) -> str:

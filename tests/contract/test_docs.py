@@ -19,6 +19,7 @@ from aperio_cli.host.calls import envelopes
 from aperio_cli.host.calls.destination import DELIVER_TIMEOUT_S
 from aperio_cli.host.egress import Reason
 from aperio_cli.host.process import surroundings
+from aperio_cli.host.process.advice import OPERATOR
 from aperio_cli.host.sandbox.interface import Confinement, Level
 from aperio_cli.host.sandbox.telling import names_at
 from aperio_cli.host.sandbox.unconfined import Unconfined
@@ -197,6 +198,13 @@ def test_shown_commands_parse(page: Path) -> None:
 def test_a_command_that_is_wrong_does_not_parse(line: str) -> None:
     with pytest.raises(Exception):  # noqa: B017, PT011 - of Typer's own classes
         parse(line.split())
+
+
+@pytest.mark.parametrize("limit", ["memory", "cpu", "processes", "open_files", "tmp"])
+def test_the_command_that_raises_a_limit_parses(limit: str) -> None:
+    advice = OPERATOR.at_limit.format(plugin="acme/box", limit=limit)
+    (command,) = _SPAN.findall(advice)
+    parse(shlex.split(command)[1:])
 
 
 def test_every_command_is_in_a_page_that_people_wrote() -> None:

@@ -16,7 +16,7 @@ class Advice:
         not_executable: its file cannot be executed.
         file_missing: it names a file or a library that is not there.
         bad_event: an event of it cannot be passed on.
-        at_limit: it needs more of the machine than its manifest says; of `{limit}`.
+        at_limit: `{plugin}` needs more of the machine than it may have; of `{limit}`.
     """
 
     failed: str
@@ -33,7 +33,8 @@ OPERATOR: Final = Advice(
     not_executable="install it again for this machine",
     file_missing="install it again if they name a file or a library that is missing",
     bad_event="look at it in the service, and tell the plugin's publisher",
-    at_limit="tell the plugin's publisher: its manifest asks for too little in `limits.{limit}`",
+    at_limit="raise it, if it is right to need more:"
+    " `aperio plugin grant {plugin} --limit {limit}=VALUE`; and tell the plugin's publisher",
 )
 DEVELOPER: Final = Advice(
     failed="mend it where its last lines say; `--verbose` shows all that it logs",
