@@ -46,6 +46,28 @@ class SourceConnector(connector.Connector):
                 yield connector.Checkpoint(str(number).encode())
 """
 """A connector in Python that needs no service, and reads EVENTS events."""
+FINDER = """\
+from collections.abc import Iterator
+
+from aperio_plugin import connector
+
+
+class SourceConnector(connector.Connector):
+    def schema(self) -> connector.Schema:
+        return connector.Schema(provider="SOURCE", name="Source")
+
+    def test_connection(self, context: connector.Context) -> connector.TestResult:
+        return connector.TestResult(ok=True)
+
+    def sync(self, context: connector.Context, cursor: bytes | None) -> Iterator[connector.Item]:
+        for status in (connector.FindingStatus.OPEN, connector.FindingStatus.RESOLVED):
+            yield connector.Finding(
+                rule_id="source.public_link", title="A public link", target="folder-1",
+                severity=connector.FindingSeverity.HIGH, risk_score=70, status=status,
+                occurred_at="2026-01-01T00:00:00Z", source_event_id="e1",
+            )
+"""
+"""A connector in Python that finds the same thing OPEN and then RESOLVED."""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.go_operators import COMMAND, Operator, copy_plugin, go_test, install
+from aperio_cli.scaffolding import ScaffoldRequest, scaffold
+from tests.go_operators import COMMAND, FINDER, Operator, copy_plugin, go_test, install
 from tests.postgres_server import PASSWORD, Database, PostgresServer, postgres, require_postgres
-from tests.projects import ROOT
+from tests.projects import ROOT, write
 from tests.simulators import box
 
 if TYPE_CHECKING:
@@ -174,13 +175,26 @@ def assert_the_server_takes(row: dict[str, Any]) -> None:
     assert isinstance(row["payload"], dict)
 
 
-def test_a_finding_arrives_opened_and_then_resolved(operator: Operator, database: Database) -> None:
-    given = lines(finding("OPEN"), finding("RESOLVED"), finding("RESOLVED"))
-    for _ in range(2):
-        assert deliver(operator, database, given)["data"]["accepted"] == 3
-        [row] = database.rows("SELECT * FROM security_findings")
-        assert (row["status"], row["resolved_at"]) == ("RESOLVED", "2026-01-05T09:00:00.123")
-    deliver(operator, database, lines(finding("OPEN")))
+def test_what_a_connector_finds_is_opened_and_then_resolved(
+    operator: Operator, database: Database, tmp_path: Path
+) -> None:
+    database.run("""ALTER TYPE "SaaSProvider" ADD VALUE 'SOURCE'""")
+    request = ScaffoldRequest("github.com/acme/aperio-plugin-source", output=tmp_path / "source")
+    source = scaffold(request).path
+    write(source, "connector.py", FINDER)
+    synced = ("plugin", "run", str(source), "sync", "--full", "--integration", "int_1")
+    *_, summary = operator.lines(*synced, "--to", PLUGIN, *words("--to-set", database))
+    assert summary["deliveries"]["accepted"] == 2
+    [row] = database.rows("SELECT * FROM security_findings")
+    assert (row["status"], row["resolved_at"]) == ("RESOLVED", "2026-01-01T00:00:00")
+    assert row["id"] == f"fnd_{row['dedupe_key'][:24]}"
+    assert (row["title"], row["severity"], row["risk_score"]) == ("A public link", "HIGH", 70)
+    assert row["evidence"].items() >= {"ruleId": "source.public_link", "target": "folder-1"}.items()
+
+
+def test_a_finding_that_comes_again_is_opened_again(operator: Operator, database: Database) -> None:
+    given = [finding("OPEN"), finding("RESOLVED"), finding("RESOLVED"), finding("OPEN")]
+    assert deliver(operator, database, lines(*given))["data"]["accepted"] == 4
     [row] = database.rows("SELECT * FROM security_findings")
     assert (row["status"], row["resolved_at"]) == ("OPEN", None)
     assert (row["id"], row["dedupe_key"]) == (f"fnd_{digest(7)[:24]}", digest(7))

@@ -14,6 +14,7 @@ from tests.go_operators import (
     COMMAND,
     CONNECTOR,
     EVENTS,
+    FINDER,
     Operator,
     copy_plugin,
     go_test,
@@ -111,29 +112,6 @@ def test_a_change_of_a_findings_status_is_written_and_a_repeat_is_not(
     assert written == "".join(f"{line}\n" for line in captured.ALL)
     deliver(opened, to="siem_2")
     assert (tmp_path / "export/aperio.jsonl").read_text() == f"{written}{opened}\n"
-
-
-FINDER = """\
-from collections.abc import Iterator
-
-from aperio_plugin import connector
-
-
-class SourceConnector(connector.Connector):
-    def schema(self) -> connector.Schema:
-        return connector.Schema(provider="SOURCE", name="Source")
-
-    def test_connection(self, context: connector.Context) -> connector.TestResult:
-        return connector.TestResult(ok=True)
-
-    def sync(self, context: connector.Context, cursor: bytes | None) -> Iterator[connector.Item]:
-        for status in (connector.FindingStatus.OPEN, connector.FindingStatus.RESOLVED):
-            yield connector.Finding(
-                rule_id="source.public_link", title="A public link", target="folder-1",
-                severity=connector.FindingSeverity.HIGH, risk_score=70, status=status,
-                occurred_at="2026-01-01T00:00:00Z", source_event_id="e1",
-            )
-"""
 
 
 def test_a_finding_that_is_resolved_arrives_twice_and_each_repeat_once(
