@@ -137,6 +137,9 @@ def _remedies(decision: Decision, program: Program) -> list[str]:
             return [f"  {own.removeprefix('or ')}"]
         case Reason.UNKNOWN_PROTOCOL | Reason.SNI_MISSING | Reason.SNI_ENCRYPTED if own:
             return [f"  {own.removeprefix('or ').removesuffix('`')} --any-protocol`"]
+        case Reason.LATE if own and decision.rule:  # NATS, SMTP
+            speaks = "where the server speaks first, "
+            return [f"  {speaks}{own.removeprefix('or ').removesuffix('`')} --any-protocol`"]
         case _:
             return []
 

@@ -95,6 +95,13 @@ def test_what_helps_is_told(reason: Reason, helps: str) -> None:
     assert bool(helps) is bool(more)
 
 
+def test_a_server_that_speaks_first_is_thought_of_where_a_rule_covers_it() -> None:
+    (_, helps) = told(decision("nats.io:4222", Reason.LATE, "nats.io:4222 (operator)"), PROGRAM)
+    assert "server speaks first" in helps
+    assert helps.endswith("`aperio plugin grant acme/box --own nats.io:4222 --any-protocol`")
+    assert len(told(decision("nats.io:4222", Reason.LATE), PROGRAM)) == 1
+
+
 def test_an_author_is_told_the_key_of_the_manifest() -> None:
     of_folder = replace(PROGRAM, is_development=True)
     (_, more) = told(decision("evil.io:443", Reason.NOT_GRANTED), of_folder)
