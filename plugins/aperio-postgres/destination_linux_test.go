@@ -353,13 +353,17 @@ func TestAServerThatCannotBeReachedIsTriedAgain(t *testing.T) {
 	}
 	defer mute.Close()
 	closed.Close()
-	for name, further := range map[string]map[string]any{
-		"nobody": {"port": port}, "no name": {"host": "no..such.name"},
-		"mute": {"port": mute.Addr().(*net.TCPAddr).Port, "timeout_s": 1},
+	for name, test := range map[string]struct {
+		further map[string]any
+		text    string
+	}{
+		"nobody":  {map[string]any{"port": port}, "--any-protocol"},
+		"no name": {map[string]any{"host": "no..such.name"}, "--any-protocol"},
+		"mute":    {map[string]any{"port": mute.Addr().(*net.TCPAddr).Port, "timeout_s": 1}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			plugin := harness(t, database, further)
-			wantFailed(t, plugin, aperio.Unavailable, "", event(idOfNumber(1)))
+			plugin := harness(t, database, test.further)
+			wantFailed(t, plugin, aperio.Unavailable, test.text, event(idOfNumber(1)))
 			// What is rejected is rejected all the same.
 			invalid := event(idOfNumber(2))
 			invalid.JSON = json.RawMessage(`{}`)

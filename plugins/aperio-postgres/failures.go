@@ -39,7 +39,8 @@ func failure(err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return unavailable(err, "the transaction took too long, and nothing of it is written", "")
 	case errors.As(err, &noConnection):
-		return unavailable(err, "the server cannot be connected to", text)
+		return unavailable(err, "the server cannot be connected to", text+"\nin a sandbox it takes a rule of "+
+			"yours: `aperio plugin grant aperio/aperio-postgres --as-asked --own HOST:PORT --any-protocol`")
 	}
 	return unavailable(err, "the connection to the server ended, and it is not known what is written", text)
 }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aperio_cli.host.sandbox.choosing import choose_sandbox
 from aperio_cli.scaffolding import ScaffoldRequest, scaffold
 from tests.go_operators import COMMAND, FINDER, Operator, copy_plugin, go_test, install
 from tests.postgres_server import PASSWORD, Database, PostgresServer, postgres, require_postgres
@@ -100,10 +101,8 @@ def words(option: str, database: Database, *more: str) -> list[str]:
 def deliver(
     operator: Operator, database: Database, given: str, *more: str, status: int = 0
 ) -> dict[str, Any]:
-    settings = words("--set", database, *more)
-    return operator.aperio(
-        "plugin", "run", PLUGIN, "deliver", *settings, given=given, status=status
-    )
+    run = ("plugin", "run", PLUGIN, "deliver", "--retry-for", "0" if status == 4 else "60")
+    return operator.aperio(*run, *words("--set", database, *more), given=given, status=status)
 
 
 def test_its_own_tests_pass(project: Path) -> None:
@@ -304,6 +303,21 @@ def test_a_url_says_the_whole_connection(operator: Operator, database: Database)
     run = ("plugin", "run", PLUGIN, "deliver", *settings)
     assert operator.aperio(*run, given=lines(envelope(1)))["data"]["accepted"] == 1
     assert database.count() == 1
+
+
+@pytest.mark.sandbox
+def test_a_sandbox_lets_it_through_by_a_rule_of_the_operators(
+    operator: Operator, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if choose_sandbox("auto").name == "none":
+        pytest.skip("no sandbox here")
+    monkeypatch.setenv("APERIO_SANDBOX", "auto")
+    grant = ("plugin", "grant", PLUGIN, "--as-asked")
+    answer = deliver(operator, database, lines(envelope(1)), status=4)
+    assert "--any-protocol" in json.dumps(answer["errors"])
+    operator.aperio(*grant, "--own", f"127.0.0.1:{database.server.port}", "--any-protocol")
+    assert deliver(operator, database, lines(envelope(1)))["data"]["accepted"] == 1
+    operator.aperio(*grant)
 
 
 def test_nothing_is_lost_when_the_server_is_killed_in_between(operator: Operator) -> None:
