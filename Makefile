@@ -58,6 +58,8 @@ $(GO_READY): $(DEV_READY) sdk/go/go.mod Makefile
 	touch $@
 
 go-modules:
+	# Again, for a plugin that has come since the stamp before was made: its go.mod names the SDK.
+	$(BIN)/python plugins/refresh_sdk.py $(GO_PLUGINS)
 	for plugin in $(GO_PLUGINS); do \
 	  (cd $$plugin && $(GO_CACHES) $(GO) mod download) || exit 1; \
 	done
