@@ -274,7 +274,8 @@ def test_a_delivery_that_waits_for_its_input_can_be_ended(
     assert run.stdin
     assert run.stderr
     for number_of_line in range(3):  # a batch is two
-        run.stdin.write(b'{"id": "x%d", "kind": "finding"}\n' % number_of_line)
+        line = {"id": f"x{number_of_line}", "kind": "event", "organization_id": "local"}
+        run.stdin.write(json.dumps(line | {"record": {}}).encode() + b"\n")
     run.stdin.flush()
     assert any(b"took x0" in line for line in iter(run.stderr.readline, b""))
     run.send_signal(number)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli.errors.usage import UsageError
-from aperio_cli.host.sandbox import choosing, seccomp, telling
+from aperio_cli.host.sandbox import choosing, rights, seccomp, telling
 from aperio_cli.host.sandbox.bubblewrap import Bubblewrap, Tools
 from aperio_cli.host.sandbox.interface import LIMITS, Confinement, Doorway, Level
 from aperio_cli.host.sandbox.unconfined import Unconfined
@@ -206,3 +206,23 @@ def test_a_persons_user_id_is_not_the_plugins(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(UsageError, match="is the user root"):
         choosing.choose_sandbox(plugin_uid=0)
     assert choosing.choose_sandbox(plugin_uid=61001).owner == 61001
+
+
+@pytest.mark.parametrize(
+    ("held", "is_enough"),
+    [
+        ("000001fffeffffff", True),
+        ("00000000802000c0", True),  # the four, and no other
+        ("0000000080200080", False),  # without CAP_SETGID
+        ("00000000a80425fb", False),  # what a container's root is usually left with
+        ("0000000000000000", False),
+    ],
+)
+def test_root_that_was_left_without_its_rights_confines_nobody(
+    tmp_path: Path, held: str, *, is_enough: bool
+) -> None:
+    status = tmp_path / "status"
+    status.write_text(f"Name:\tpython\nCapPrm:\t000001ffffffffff\nCapEff:\t{held}\n")
+
+    assert rights.holds_rights(status) is is_enough
+    assert not rights.holds_rights(tmp_path / "absent")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.sandbox import groups, seccomp
 from aperio_cli.host.sandbox.bubblewrap import PLUGIN_UID, Bubblewrap, Tools
+from aperio_cli.host.sandbox.rights import NEEDED, holds_rights
 from aperio_cli.host.sandbox.unconfined import Unconfined
 from aperio_cli.paths import find_program
 
@@ -87,6 +88,8 @@ def missing_remedy(proc: Path = Path("/proc")) -> str:
     """
     if not hasattr(os, "memfd_create") or not seccomp.is_known():
         return "plugins are confined on Linux, on x86_64 and aarch64"
+    if os.geteuid() == 0 and not holds_rights():
+        return f"start aperio as an ordinary user, or give its root {', '.join(NEEDED)}"
     needed = ("bwrap", "setpriv", "unshare") if os.geteuid() == 0 else ("bwrap",)
     for name in needed:
         place = find_program(name)
