@@ -105,6 +105,7 @@ def deliver(
     return operator.aperio(*run, *words("--set", database, *more), given=given, status=status)
 
 
+@pytest.mark.slow  # half a minute of waiting for a server that is stopped and started
 def test_its_own_tests_pass(project: Path) -> None:
     go_test(project)
 

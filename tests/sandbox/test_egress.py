@@ -264,12 +264,12 @@ def test_each_connection_ends_in_one_record_and_each_refused_place_in_one_warnin
     for _ in range(3):
         world.do("tunnel", "told.io:443")
     world.do("get", "https://api.box.com/a")
+    # A record is written when its connection has ended: one of a test before may come in between.
     decided = [json.loads(json.dumps(each.to_json())) for each in world.decided[before:]]
-    assert [(each["host"], each["verdict"]) for each in decided] == [
-        *[("told.io", "refused")] * 3,
-        ("api.box.com", "allowed"),
-    ]
-    assert decided[0]["plugin"] == "acme/box"
+    told = [each for each in decided if each["host"] == "told.io"]
+    assert [each["verdict"] for each in told] == ["refused"] * 3
+    assert (decided[-1]["host"], decided[-1]["verdict"]) == ("api.box.com", "allowed")
+    assert told[0]["plugin"] == "acme/box"
     assert decided[-1]["organization"] == "acme"
     warned = [r.message for r in world.actor.logs if r.level == "warn" and "told.io" in r.message]
     assert warned == [

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -211,25 +211,29 @@ def test_its_descriptors_are_as_many_as_it_was_given(confined: Actor) -> None:
 # ── its end ───────────────────────────────────────────────────────────────────────────────────────
 
 
+MARK: Final = f"{os.getpid()}-"
+"""Of the processes of these tests: others run at the same time, and leave some behind, too."""
+
+
 def left_behind() -> list[int]:
-    found = []
+    name, found = f"aperio-left-behind-{MARK}".encode(), []
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if folder.name.isdigit() and b"aperio-left-behind" in (folder / "cmdline").read_bytes():
+            if folder.name.isdigit() and name in (folder / "cmdline").read_bytes():
                 found.append(int(folder.name))
     return [pid for pid in found if is_alive(pid)]
 
 
 def test_a_daemon_that_it_leaves_ends_with_it(stage: Stage, sandbox: Sandbox) -> None:
     with acting(stage.build(), sandbox) as actor:
-        actor.do("daemon")
+        actor.do("daemon", MARK)
         assert wait_until(lambda: bool(left_behind()), within_s=5)
     assert wait_until(lambda: not left_behind(), within_s=5)
 
 
 def test_without_a_sandbox_a_daemon_stays(stage: Stage) -> None:
     with acting(stage.build(), Unconfined()) as actor:
-        actor.do("daemon")
+        actor.do("daemon", MARK)
         assert wait_until(lambda: bool(left_behind()), within_s=5)
     pids = left_behind()
     assert pids
@@ -261,7 +265,7 @@ def test_how_it_ended_is_told_as_without_a_sandbox(
 def test_a_host_that_dies_takes_everything_with_it(stage: Stage, sandbox: Sandbox) -> None:
     """The end of bubblewrap outside is the end of everything inside."""
     with acting(stage.build(), sandbox) as actor:
-        actor.do("daemon")
+        actor.do("daemon", MARK)
         assert wait_until(lambda: bool(left_behind()), within_s=5)
         os.kill(actor.plugin.pid, signal.SIGKILL)
         assert wait_until(lambda: not left_behind(), within_s=5)

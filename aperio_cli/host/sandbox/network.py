@@ -21,8 +21,8 @@ from aperio_cli.text import clean
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_NEW_USER: Final = 0x10000000  # linux/sched.h
-_NEW_NETWORK: Final = 0x40000000
+_NEW_NETWORK: Final = 0x40000000  # linux/sched.h
+_OWNING_USER_NAMESPACE: Final = 0xB701  # NS_GET_USERNS in ioctl_ns(2)
 _IP_FREEBIND: Final = 15  # linux/in.h: the loopback may not be up yet
 _BACKLOG: Final = 128
 _HELPER_TIMEOUT_S: Final = 10.0
@@ -121,14 +121,16 @@ def _listeners(addresses: Sequence[tuple[str, int]]) -> list[socket.socket]:
 
 
 def _by_helper(pid: int, addresses: Sequence[tuple[str, int]]) -> list[socket.socket]:
+    import fcntl
     import json
 
     with contextlib.ExitStack() as opened:
-        passed = []
-        for kind in ("user", "net"):
-            descriptor = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
-            opened.callback(os.close, descriptor)
-            passed.append(descriptor)
+        network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        opened.callback(os.close, network)
+        # Not the process's own: bubblewrap goes on into a second one, which has no say over it.
+        owner = fcntl.ioctl(network, _OWNING_USER_NAMESPACE)
+        opened.callback(os.close, owner)
+        passed = [owner, network]
         ours, theirs = socket.socketpair()
         opened.enter_context(ours)
         opened.enter_context(theirs)

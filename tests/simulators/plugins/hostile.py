@@ -186,16 +186,17 @@ def burn(seconds: float) -> float:
     return times.children_user + times.children_system
 
 
-def daemon() -> int:
+def daemon(mark: str = "any") -> int:
     """Leave a process behind in a session of its own, not a child of this one; return its pid."""
     code = (
         "import os, sys\n"
         "if os.fork(): os._exit(0)\n"
         "os.setsid()\n"
         "if os.fork(): os._exit(0)\n"
-        "os.close(1); os.execv('/bin/sleep', ['aperio-left-behind', '300'])\n"
+        "os.close(1); os.execv('/bin/sleep', [sys.argv[1], '300'])\n"
     )
-    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
+    name = f"aperio-left-behind-{mark}"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code, name], check=True)
     return os.getpid()
 
 
