@@ -23,6 +23,7 @@ from go_figures import BUILD
 from aperio_cli.host.calls.envelopes import Outbound
 from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.launch import LaunchOptions, launch
+from aperio_cli.host.sandbox.unconfined import Unconfined
 from aperio_cli.models.artifact import DevelopmentBuild, Project
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.paths import find_paths, runtime_base
@@ -68,7 +69,9 @@ def measure(folder: Path, environment: Mapping[str, str], rounds: int) -> list[F
     )  # fmt: skip
     manifest = Manifest.parse((PROJECT / "manifest.yaml").read_bytes())
     cleared = clearing(environment)(DevelopmentBuild(Project(PROJECT, manifest), binary))
-    options = LaunchOptions(runtime_base(os.environ), store=Store(find_paths(environment)))
+    # In a sandbox the way to a private server is the operator's to grant; it is not measured here.
+    store = Store(find_paths(environment))
+    options = LaunchOptions(runtime_base(os.environ), store=store, sandbox=Unconfined())
     with postgres(programs, is_durable=True) as server:
 
         async def rates() -> list[float]:
