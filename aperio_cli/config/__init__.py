@@ -17,6 +17,7 @@ config.toml is written by hand, managed.toml beside it by commands; both have th
     [host]
     mtls = true                plugins must speak mutual TLS (go-plugin's AutoMTLS)
     handshake_timeout_s = 60   how long one may take to start
+    [[run]]                    plugins that `aperio host run` keeps running
 
 The two count together, and a site configuration, in platformdirs' site folder, is a floor for
 both: `merging` says what that means.
@@ -34,6 +35,7 @@ from aperio_cli.config.model import (
     DomainRule,
     PublisherFile,
     RegistryRule,
+    RunRule,
 )
 from aperio_cli.config.places import load_config, load_readable, site_config_file
 from aperio_cli.config.reading import parse_domain_rule, parse_exception
@@ -46,6 +48,7 @@ __all__ = [
     "DomainRule",
     "PublisherFile",
     "RegistryRule",
+    "RunRule",
     "forbidden_by_site",
     "join",
     "load_config",

@@ -1,7 +1,8 @@
 """What configuration files say together.
 
 The user's two, config.toml and what commands state beside it: lists are joined, config.toml first;
-of a requirement the stricter counts; which interpreters to use only config.toml says.
+of a requirement the stricter counts; which interpreters to use, and what the host keeps running,
+only config.toml says.
 
 The site's configuration is a floor for both: a user's may tighten it, never loosen it.
 
@@ -61,6 +62,7 @@ def join(stated: ConfigFile, managed: ConfigFile) -> ConfigFile:
         reported=tuple(dict.fromkeys((*stated.reported, *managed.reported))),
         mtls=stated.mtls or managed.mtls,
         handshake_timeout_s=stated.handshake_timeout_s or managed.handshake_timeout_s,
+        runs=stated.runs,
     )
 
 
@@ -77,6 +79,7 @@ def merge(stated: ConfigFile, managed: ConfigFile, site: ConfigFile, places: Pla
     registries = (r for r in user.registries if r not in site.registries)
     own_files = () if _states_publishers(site) else user.publisher_files
     names = {domain.name for domain in site.domains}
+    kept = {run.key for run in site.runs}
     return Config(
         policy=policy_in_force(user, site, None),
         registries=(*site.registries, *registries),
@@ -88,6 +91,7 @@ def merge(stated: ConfigFile, managed: ConfigFile, site: ConfigFile, places: Pla
         reported=tuple(dict.fromkeys((*site.reported, *user.reported))),
         mtls=user.mtls or site.mtls,
         handshake_timeout_s=user.handshake_timeout_s or site.handshake_timeout_s,
+        runs=(*site.runs, *(run for run in user.runs if run.key not in kept)),
         file=places.file,
         managed_file=places.managed_file,
         publisher_files=(*site.publisher_files, *own_files),

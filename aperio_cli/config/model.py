@@ -11,6 +11,9 @@ from aperio_cli.models.publisher import RESERVED_DOMAINS
 from aperio_cli.paths import MANAGED_FILE_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aperio_cli.models.plugin_id import PluginRef
     from aperio_cli.models.policy import PolicyException
     from aperio_cli.models.publisher import PublisherRule
 
@@ -83,6 +86,30 @@ class DomainRule:
 
 
 @dataclass(frozen=True, slots=True)
+class RunRule:
+    """One `[[run]]` entry: a plugin that the host keeps running, for one integration.
+
+    Attributes:
+        plugin: which one; without a version the current one.
+        organization: the tenant.
+        integration: the connected account.
+        settings: values by key as they stand in the file: references are not resolved.
+        stated_in: the file, and the line where that can be told; for messages.
+    """
+
+    plugin: PluginRef
+    organization: str = "local"
+    integration: str = "local"
+    settings: Mapping[str, object] = field(default_factory=dict, repr=False)
+    stated_in: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What there is only one of: plugin, organization and integration."""
+        return str(self.plugin.id), self.organization, self.integration
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigFile:
     """What one configuration file states; an empty one states nothing.
 
@@ -102,6 +129,7 @@ class ConfigFile:
         reported: ids of `[sandbox.plugins]` whose `egress` is `report`.
         mtls: `[host] mtls`.
         handshake_timeout_s: `[host] handshake_timeout_s`; 0 when it is not stated.
+        runs: its `[[run]]`, in its order.
     """
 
     publishers: tuple[PublisherRule, ...] = ()
@@ -119,6 +147,7 @@ class ConfigFile:
     reported: tuple[str, ...] = ()
     mtls: bool = False
     handshake_timeout_s: int = 0
+    runs: tuple[RunRule, ...] = ()
 
     def level(self, organization: str = "") -> str:
         """Return what is required, of an organization's plugins when one is named; else empty."""
@@ -154,6 +183,7 @@ class Config:
         reported: ids of plugins whose connections are recorded, and let through to public hosts.
         mtls: whether plugins must speak mutual TLS.
         handshake_timeout_s: how long a plugin may take to say how it is reached; 0: as usual.
+        runs: what the host keeps running, the site's first; each instance once.
         file: the user's config.toml, whether it exists or not; for messages.
         managed_file: the file beside it that commands write, likewise.
         publisher_files: those that count, the site's first.
@@ -173,6 +203,7 @@ class Config:
     reported: tuple[str, ...] = ()
     mtls: bool = False
     handshake_timeout_s: int = 0
+    runs: tuple[RunRule, ...] = ()
     file: Path = Path("config.toml")
     managed_file: Path = Path(MANAGED_FILE_NAME)
     publisher_files: tuple[PublisherFile, ...] = ()

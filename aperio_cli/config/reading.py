@@ -17,6 +17,7 @@ from aperio_cli.config.model import (
     DomainRule,
     PublisherFile,
     RegistryRule,
+    RunRule,
 )
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import PathShared, RecordNewer
@@ -61,15 +62,18 @@ _SECTIONS = (
     "python",
     "sandbox",
     "host",
+    "run",
 )
-# Which program starts plugins is for whoever knows the machine to say, not for a command.
+# Which program starts plugins, and which of them run for ever, no command states.
+_ONLY_BY_HAND = frozenset({"python", "run"})
 _SCHEMA_KEY = "schema"
-_MANAGED_SECTIONS = (_SCHEMA_KEY, *(section for section in _SECTIONS if section != "python"))
+_MANAGED_SECTIONS = (_SCHEMA_KEY, *(name for name in _SECTIONS if name not in _ONLY_BY_HAND))
 MANAGED_SCHEMA: Final = 1
 """Number in the file of the commands; one without it was written before there was a number."""
 
 _DOMAIN_NAME = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
 _MAX_ORGANIZATION_CHARACTERS = 200
+_MAX_SETTINGS = 200
 
 
 def read_site(path: Path) -> ConfigFile:
@@ -199,6 +203,44 @@ def parse_domain_rule(table: Table, *, stated_in: str, home: str = "~") -> Domai
         tuf_root=None if is_file else _absolute(table, "tuf_root", home),
         stated_in=stated_in,
     )
+
+
+def parse_run(table: Table, *, stated_in: str, home: str = "~") -> RunRule:
+    """Return the plugin that one `[[run]]` table has the host keep running.
+
+    Args:
+        table: its keys; what is wrong with one is raised by `table.fail`.
+        stated_in: where it stands, for messages.
+        home: `~` when its paths may start with it, else empty.
+    """
+    table.check_keys(("plugin", "organization", "integration", "settings"))
+    try:
+        plugin = PluginRef.parse(table.text("plugin"))
+    except (PluginIdInvalid, VersionInvalid) as error:
+        table.fail("plugin", f"{error.what}; {error.why}")
+    most = _MAX_ORGANIZATION_CHARACTERS
+    scope = {
+        key: table.text(key, limit=most) for key in ("organization", "integration") if key in table
+    }
+    return RunRule(plugin, **scope, settings=_settings(table, home), stated_in=stated_in)
+
+
+def _settings(table: Table, home: str) -> dict[str, object]:
+    """Return a plugin's settings; what they have to be, the plugin says when it has started."""
+    stated = table.values.get("settings", {})
+    if not isinstance(stated, dict) or len(stated) > _MAX_SETTINGS:
+        table.fail("settings", f"expected a table of at most {_MAX_SETTINGS} keys with values")
+    for key, value in stated.items():
+        named = clean(key, limit=80)
+        if not isinstance(value, str | bool | int | float):
+            table.fail("settings", f"{named}: expected a text, a number, true or false")
+        if isinstance(value, str) and value.startswith("file:"):
+            path = value.removeprefix("file:")
+            # What it means must not depend on the folder that the host is started in.
+            if not path.startswith(("/", f"{home}/") if home else "/"):
+                allowed = f"/ or {home}/" if home else "/"
+                table.fail("settings", f"{named}: expected a path that starts with {allowed}")
+    return dict(stated)
 
 
 def _absolute(table: Table, key: str, home: str) -> Path:
@@ -342,7 +384,18 @@ class _Reader:
             handshake_timeout_s=host.integer(_HANDSHAKE, least=1, most=LONGEST_HANDSHAKE_S)
             if _HANDSHAKE in host
             else 0,
+            runs=tuple(self._runs(document)),
         )
+
+    def _runs(self, document: dict[str, Any]) -> Iterable[RunRule]:
+        known: set[tuple[str, str, str]] = set()
+        for number, table in enumerate(self._tables(document, "run")):
+            place = self.place("run", number, "plugin")
+            rule = parse_run(table, stated_in=place, home=self._home)
+            if rule.key in known:
+                table.fail("plugin", "another entry runs it for this organization and integration")
+            known.add(rule.key)
+            yield rule
 
     def _publisher_files(
         self, document: dict[str, Any], domains: Sequence[str] | None
