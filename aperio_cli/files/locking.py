@@ -111,6 +111,15 @@ class FileLock:
         )
 
 
+def try_lock(descriptor: int) -> bool:
+    """Take the lock of an open file until it is closed; return whether nobody else holds it."""
+    try:
+        _take(descriptor)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
 def _take(descriptor: int) -> None:
     """Take the lock at once.
 

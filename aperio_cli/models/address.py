@@ -65,6 +65,23 @@ def place_of(host: str) -> Place:
     return Place.UNCLEAR if address in ipaddress.ip_network("0.0.0.0/8") else Place.ELSEWHERE
 
 
+def is_private(host: str) -> bool:
+    """Return whether a host is plainly of a private network: not of the internet (RFC 6890).
+
+    No resolver is asked: of a name nobody can say it. This machine is none.
+
+    Args:
+        host: as for `place_of`.
+    """
+    import ipaddress
+
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return not address.is_global and not address.is_loopback
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a host is plainly this machine."""
     return place_of(host) is Place.HERE

@@ -30,6 +30,7 @@ class Offer:
         index_serial: the edition of the index that made the offer, when it says which.
         below: the folder of the registry that the location is in, below which no link is
             followed; empty for an address and for a local file.
+        mirrors: further addresses of the same bytes.
     """
 
     id: PluginId
@@ -44,3 +45,4 @@ class Offer:
     attestations: bytes | None = None
     index_serial: int | None = None
     below: str = ""
+    mirrors: tuple[str, ...] = ()

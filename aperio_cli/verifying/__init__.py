@@ -27,7 +27,6 @@ from aperio_cli.errors.usage import NotFound
 from aperio_cli.files import reading as files_reading
 from aperio_cli.files import writing
 from aperio_cli.files.temporary import temporary_file
-from aperio_cli.models.address import is_address
 from aperio_cli.models.artifact import (
     ATTESTATIONS_SUFFIX,
     BUNDLE_SUFFIX,
@@ -39,10 +38,10 @@ from aperio_cli.models.artifact import (
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.offer import Offer
-from aperio_cli.net.fetch import FetchRequest, fetch_into
 from aperio_cli.text import clean
 from aperio_cli.verifying.clearing import Cleared, clear
 from aperio_cli.verifying.decide import AdmittedArtifact, check_bytes, decide, judge
+from aperio_cli.verifying.downloading import MAX_ARTIFACT_BYTES, Source, download
 from aperio_cli.verifying.judgement import ADD, INSTALL, VERIFY, Case, Deed
 from aperio_cli.verifying.kept import KeptArtifacts
 from aperio_cli.verifying.remote import DOWNLOAD_TIMEOUT_S, RemoteArtifact
@@ -74,7 +73,6 @@ __all__ = [
     "verify_artifact",
 ]
 
-MAX_ARTIFACT_BYTES = 1024**3
 _COPY_BYTES = 1024 * 1024
 _Statements = tuple[
     bytes | None, bytes | None
@@ -99,7 +97,8 @@ class VerifyRequest:
         offline: whether nothing may be downloaded.
         deed: what was asked for, for messages.
         kept: artifacts that were downloaded before, by the digest that a registry states; None
-            when none are kept. A new one is kept once it is admitted.
+            when none are kept. A new one is kept once it is what the registry states.
+        on_arrival: told how many bytes have arrived of how many, None when nobody said.
     """
 
     source: Offer | Path | RemoteArtifact
@@ -114,6 +113,11 @@ class VerifyRequest:
     offline: bool = False
     deed: Deed = INSTALL
     kept: KeptArtifacts | None = None
+    on_arrival: Callable[[int, int | None], None] | None = None
+
+    def bytes_of(self, offer: Offer) -> Source:
+        """Return where the bytes of an offer may come from."""
+        return Source(offer, self.kept, self.offline, self.on_arrival)
 
     @property
     def subject(self) -> str:
@@ -144,7 +148,6 @@ def verify_artifact(request: VerifyRequest) -> AdmittedArtifact:
         if statements is None:
             statements = _statements_beside(request)
         admitted = _examine(request, statements, content, digest)
-        _keep(request, content, digest)
         on_failure.pop_all()
         return admitted
 
@@ -367,7 +370,7 @@ def _private_copy(request: VerifyRequest) -> tuple[BinaryIO, Digest]:
     ):
         content = on_failure.enter_context(temporary_file("aperio-verify-"))
         if isinstance(request.source, Offer):
-            digest = _download(request, request.source, content)
+            digest = download(request.bytes_of(request.source), content)
         elif isinstance(request.source, RemoteArtifact):
             digest = request.source.fetch(content, MAX_ARTIFACT_BYTES, offline=request.offline)
         else:
@@ -375,33 +378,6 @@ def _private_copy(request: VerifyRequest) -> tuple[BinaryIO, Digest]:
         content.flush()
         on_failure.pop_all()
         return content, digest
-
-
-def _download(request: VerifyRequest, offer: Offer, copy: BinaryIO) -> Digest:
-    stated = MAX_ARTIFACT_BYTES if offer.size_bytes is None else offer.size_bytes
-    limit = min(stated, MAX_ARTIFACT_BYTES)
-    if (
-        request.kept
-        and offer.digest
-        and is_address(offer.location)
-        and request.kept.copy_into(offer.digest, copy, limit)
-    ):
-        return offer.digest
-    fetch = FetchRequest(
-        address=offer.location,
-        limit_bytes=limit,
-        offline=request.offline,
-        timeout_s=DOWNLOAD_TIMEOUT_S,
-        below=offer.below,
-    )
-    return fetch_into(fetch, copy).digest
-
-
-def _keep(request: VerifyRequest, content: BinaryIO, digest: Digest) -> None:
-    """Keep what was downloaded, so that it need not be downloaded again."""
-    offer = request.source
-    if request.kept and isinstance(offer, Offer) and is_address(offer.location):
-        request.kept.keep(digest, content)
 
 
 def _copy_local(source: Path, copy: BinaryIO, deed: Deed) -> Digest:

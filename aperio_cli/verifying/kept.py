@@ -2,27 +2,30 @@
 
 A kept file is worth no more than its digest: it is read into the private copy and hashed there as
 any download is, and one that is something else by now is dropped. So nothing has to be known of
-who wrote it, and it is written without waiting for the disk.
+who wrote it, and it is written without waiting for the disk. Beside it stands what has arrived of
+one that is not whole yet.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from aperio_cli.errors import AperioError
-from aperio_cli.files import reading, writing
+from aperio_cli.files import reading
 from aperio_cli.models.artifact import SUFFIX
+from aperio_cli.net.part import Part
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from aperio_cli.models.digest import Digest
 
 _CHUNK_BYTES: Final = 1024 * 1024
+_PART: Final = ".part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +60,28 @@ class KeptArtifacts:
             self._path(digest).unlink()
         return False
 
-    def keep(self, digest: Digest, content: BinaryIO) -> None:
-        """Keep an artifact of this digest; a folder that cannot be written keeps nothing."""
-        if os.path.lexists(self._path(digest)):
-            return
-        with contextlib.suppress(OSError, AperioError):
-            writing.ensure_own(self.folder)
-            content.seek(0)
-            with writing.AsideFile(self._path(digest), mode=0o600) as aside:
-                while chunk := content.read(_CHUNK_BYTES):
-                    aside.file.write(chunk)
-                aside.commit(durable=False)
+    @contextlib.contextmanager
+    def part(self, digest: Digest) -> Iterator[Part | None]:
+        """Hold what has arrived of an artifact; None when it cannot be had for this process alone.
+
+        Args:
+            digest: what the whole artifact has to be.
+        """
+        path = self._path(digest)
+        with Part.opened(path.with_name(path.name + _PART), digest) as part:
+            yield part
+
+    def finish(self, part: Part, found: Digest) -> None:
+        """Keep an artifact that has arrived wholly; one that is another is dropped.
+
+        Args:
+            part: what has arrived.
+            found: the digest of it.
+        """
+        if found == part.digest:
+            part.finish(self._path(found))
+        else:
+            part.remove()
 
     def _path(self, digest: Digest) -> Path:
         return self.folder / f"{digest.hex}{SUFFIX}"

@@ -19,6 +19,7 @@ from aperio_cli.errors.files import (
     FileNotRegular,
     FileTooLarge,
     Offline,
+    ResponseNotFound,
     ResponseTooLarge,
 )
 from aperio_cli.errors.installing import BytecodeInArtifact, ManifestMismatch
@@ -49,7 +50,7 @@ from aperio_cli.models.proof import PROVENANCE_TYPE, SBOM_TYPE
 from aperio_cli.proving import signature
 from aperio_cli.proving.trusted_root import TrustedRootSource
 from aperio_cli.publishing import serving
-from aperio_cli.verifying import verify_artifact
+from aperio_cli.verifying import KeptArtifacts, verify_artifact
 from tests.builders import (
     ARM,
     LINUX,
@@ -546,3 +547,47 @@ def test_verify_names_the_file_in_every_refusal(machine: Machine, tmp_path: Path
 
 def test_manifest_bytes_of_the_builders_are_valid() -> None:
     assert manifest_bytes().startswith(b"schema: aperio.plugin.manifest/v1")
+
+
+# ── downloads ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_verify_goes_on_with_what_an_earlier_process_has_received(
+    machine: Machine, tmp_path: Path
+) -> None:
+    artifact = machine.signed()
+    data, kept = artifact.read_bytes(), KeptArtifacts(tmp_path / "kept")
+    digest = Digest.of(data)
+    bundle = artifact.with_name(artifact.name + BUNDLE_SUFFIX).read_bytes()
+    part = tmp_path / "kept" / f"{digest.hex}.tar.gz.part"
+    for found in (data[:1000], data, b"x" * 1000, b""):
+        part.parent.mkdir(exist_ok=True)
+        part.write_bytes(found)
+        with serving(artifact.parent) as url:
+            stated = offer(
+                location=f"{url}{artifact.name}",
+                digest=digest,
+                size_bytes=len(data),
+                bundle=bundle,
+            )
+            with machine.verify(stated, kept=kept) as admitted:
+                assert admitted.artifact.digest == digest
+        assert [path.name for path in part.parent.iterdir()] == [f"{digest.hex}.tar.gz"]
+        (part.parent / f"{digest.hex}.tar.gz").unlink()
+
+
+def test_verify_asks_the_mirrors_of_an_offer_in_turn_and_trusts_none(machine: Machine) -> None:
+    artifact = machine.signed()
+    bundle = artifact.with_name(artifact.name + BUNDLE_SUFFIX).read_bytes()
+    digest, size = Digest.of(artifact.read_bytes()), artifact.stat().st_size
+    (artifact.parent / "other").write_bytes(b"x" * size)
+    with serving(artifact.parent) as url:
+        stated = offer(location=f"{url}gone", digest=digest, size_bytes=size, bundle=bundle)
+        good = replace(stated, mirrors=(f"{url}gone-too", f"{url}{artifact.name}"))
+        with machine.verify(good) as admitted:
+            assert admitted.artifact.digest == digest
+        with pytest.raises(DigestMismatch):
+            machine.verify(replace(stated, mirrors=(f"{url}other",)))
+        with pytest.raises(ResponseNotFound) as caught:
+            machine.verify(replace(stated, mirrors=(f"{url}gone-too",)))
+    assert "gone-too" in caught.value.why
