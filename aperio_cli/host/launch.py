@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.calls.connector import Connector
@@ -161,6 +161,15 @@ class RunningPlugin:
     def masks(self) -> Masks:
         """The secrets that it was given; whoever gives it one adds it first."""
         return self._run.masks
+
+    @property
+    def declaration(self) -> Any:
+        """What it declares, once somebody has asked; the same for as long as it runs."""
+        return self._run.declaration
+
+    @declaration.setter
+    def declaration(self, declaration: Any) -> None:
+        self._run.declaration = declaration
 
     @property
     def phase(self) -> Phase:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
@@ -46,6 +46,7 @@ class Run:
         accepted: its handshake, once it was read.
         socket: where it listens, once that is known.
         calls: its calls, once it is healthy.
+        declaration: its SchemaResponse or CapabilitiesResponse, once somebody has asked.
     """
 
     process: Process
@@ -61,6 +62,7 @@ class Run:
         self.invocations = OpenInvocations(program.state_owner)
         self.masks = Masks()
         self.held = Held()
+        self.declaration: Any = None
         self._options = options
         self._speech = speech = Speech(log)
         stderr = StderrReader(speech.take, self.masks)

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import secrets
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli.data.state import StateDatabase
 from aperio_cli.errors.files import FilesChanged
-from aperio_cli.errors.running import ApprovalMismatch
 from aperio_cli.errors.usage import ConsentMissing, UsageError
 from aperio_cli.files import writing
-from aperio_cli.host.calls.configuration import check_config
+from aperio_cli.host.calls.executing import Execute, approved, declared_action, execution_of
 from aperio_cli.host.calls.invocation import (
     DEFAULT_INTEGRATION,
     DEFAULT_ORGANIZATION,
     Invocation,
 )
-from aperio_cli.host.calls.remediation import Execution
 from aperio_cli.host.calls.scope import EVERYTHING, SyncScope
 from aperio_cli.host.calls.session import SessionRequest, declare, open_session
 from aperio_cli.host.calls.sync import SyncTask, sync_connector
@@ -41,6 +37,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.host.calls.envelopes import Outbound
     from aperio_cli.host.calls.lines import BadLine
+    from aperio_cli.host.calls.remediation import Execution
     from aperio_cli.host.calls.session import Session
     from aperio_cli.host.calls.sync import SyncSummary
     from aperio_cli.host.launch import RunningPlugin
@@ -48,35 +45,6 @@ if TYPE_CHECKING:
     from aperio_cli.running.collaborators import Collaborators, Listener
     from aperio_cli.running.delivering import Deliveries
     from aperio_cli.verifying.clearing import Cleared
-
-
-@dataclass(frozen=True, slots=True)
-class Execute:
-    """What `execute` is asked to do.
-
-    Attributes:
-        action: key of the action.
-        target: on what.
-        parameters: of the action, by key, already resolved; may hold secrets.
-        idempotency_key: repeats with the same key do not act twice; empty: a new one.
-        dry_run: only say what would change.
-        approved: somebody has consented to it.
-        target_type: one of the action's; empty: its only one.
-        facts: what the action asks for of the finding, by key.
-        reference: where the approval is recorded; empty: it was given here.
-        approval_sha256: what was approved elsewhere; empty: this.
-    """
-
-    action: str = ""
-    target: str = ""
-    parameters: Mapping[str, object] = field(default_factory=dict, repr=False)
-    idempotency_key: str = ""
-    dry_run: bool = False
-    approved: bool = False
-    target_type: str = ""
-    facts: Mapping[str, object] = field(default_factory=dict)
-    reference: str = ""
-    approval_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,22 +128,6 @@ def _require_consent(wanted: Execute) -> None:
             f"`{wanted.action}` was not executed: nobody approved it",
             next=["see what would change with `--dry-run`", "then consent with `--approve`"],
         )
-
-
-def _approved(execution: Execution, wanted: Execute) -> Execution:
-    """Return the execution with the approval that it has.
-
-    Raises:
-        ApprovalMismatch: something else was approved.
-    """
-    if wanted.approval_sha256 and wanted.approval_sha256 != execution.sha256:
-        raise ApprovalMismatch(
-            f"`{execution.action}` was not executed: something else was approved",
-            why=f"expected {execution.sha256}, which stands for this action, target and parameters"
-            f"\nreceived {wanted.approval_sha256}",
-            next=["see with `--dry-run` what would change, and have exactly that approved"],
-        )
-    return execution.approved(wanted.reference or f"aperio:{execution.idempotency_key}"[:256])
 
 
 def open_state(collaborators: Collaborators) -> StateDatabase:
@@ -350,33 +302,9 @@ class _Operations:
 
     async def _execute(self, session: Session) -> Answered:
         wanted = self.request.execute
-        actions = {action.key: action for action in session.declaration.remediation.actions}
-        if wanted.action not in actions:
-            raise UsageError(
-                f"`{wanted.action}` was not executed: the plugin has no such action",
-                why=f"expected {', '.join(actions)}",
-            )
-        declared = actions[wanted.action]
-        if wanted.dry_run and not declared.supports_dry_run:
-            raise UsageError(f"`{wanted.action}` was not executed: it knows no dry run")
-        parameters = check_config(
-            declared.parameters,
-            wanted.parameters,
-            subject=f"action `{wanted.action}`",
-            option="--parameter",
-            declaring="capabilities",
-        )
-        execution = Execution(
-            action=wanted.action,
-            target=wanted.target,
-            idempotency_key=wanted.idempotency_key or secrets.token_hex(16),
-            parameters_json=parameters.plugin_json,
-            dry_run=wanted.dry_run,
-            target_type=wanted.target_type,
-            context_json=json.dumps(dict(wanted.facts), ensure_ascii=False).encode(),
-        )
+        execution = execution_of(declared_action(session, wanted), wanted)
         if not wanted.dry_run:
-            execution = _approved(execution, wanted)
+            execution = approved(execution, wanted)
         invocation = await session.invocation(may_write=not wanted.dry_run)
         answer = await self.plugin.remediation.execute(invocation, execution)
         return Answered("execute", answer, execution)

@@ -33,6 +33,7 @@ from aperio_cli.errors.running import (
 )
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.calls.envelopes import Outbound, lines_of
+from aperio_cli.host.calls.invocation import AccessToken
 from aperio_cli.host.calls.letters import DeadLetter
 from aperio_cli.host.calls.scope import SyncScope
 from aperio_cli.host.calls.session import SessionRequest, open_session
@@ -141,6 +142,27 @@ def credentials(url: str, **more: object) -> dict[str, object]:
     return {"base_url": url, "client_id": "me", "client_secret": "s3cr3t", **more}
 
 
+def test_who_holds_the_grant_brings_the_token_and_goes_on_with_another(
+    host: Host, state: StateDatabase
+) -> None:
+    """Client id and secret are then nobody's business here; and no other token is asked for."""
+    sink = Sink()
+
+    def go_on(token: str) -> SyncSummary:
+        request = {"settings": {"base_url": "http://127.0.0.1:9"}, "token": AccessToken(token)}
+        return sync(host, "expiring", state, sink, **request)[0]
+
+    for token in ("first", "second"):
+        with pytest.raises(PluginUnauthenticated):
+            go_on(token)
+    assert go_on("third").events == 2
+
+    ids = sink.source_ids()
+    assert list(dict.fromkeys(ids)) == ["e0", "e1", "e2", "e3", "e4", "e5"]
+    assert state.checkpoint(SLICE)
+    assert ids.count("e2") == 2  # came with the first token after its last checkpoint
+
+
 # ── at least once ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -201,6 +223,27 @@ def test_a_full_sync_hands_over_no_cursor(host: Host, state: StateDatabase, tmp_
     sync(host, script, state, rest)
 
     assert (whole.source_ids(), rest.source_ids()) == (["e0"], ["e7"])
+
+
+def test_what_was_observed_is_settled_after_each_message_in_its_order(
+    host: Host, state: StateDatabase
+) -> None:
+    happened: list[str] = []
+
+    async def accept(events: Sequence[Outbound]) -> None:
+        happened.append(f"{len(events)} events")
+
+    async def settle() -> None:
+        happened.append("settled")
+
+    async def use(plugin: RunningPlugin) -> None:
+        session = await open_session(plugin, SessionRequest())
+        observe = lambda note: happened.append(type(note).__name__)  # noqa: E731 - one word
+        await sync_connector(session, SyncTask(accept, state, observe, settle=settle))
+
+    host.run("bare", use)
+
+    assert happened == ["2 events", "settled", "CheckpointStored", "settled"]
 
 
 def test_no_checkpoint_is_stored_when_the_sink_did_not_accept_what_is_before_it(

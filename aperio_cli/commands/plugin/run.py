@@ -152,7 +152,8 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
     from aperio_cli.commands.plugin.running import Manner, run
     from aperio_cli.commands.plugin.scope import read_scope
     from aperio_cli.commands.plugin.settings import read_settings
-    from aperio_cli.running.operations import Execute, RunRequest
+    from aperio_cli.host.calls.executing import Execute
+    from aperio_cli.running.operations import RunRequest
 
     execute = Execute(
         action, target_id, read_settings(parameter or (), "", option="--parameter"),

@@ -47,6 +47,16 @@ def read_line(line: bytes, *, number: int) -> Outbound | BadLine | None:
         return BadLine(number, str(error), line)
 
 
+def read_envelope(data: bytes) -> Outbound:
+    """Return a bare envelope: the host's own, or the product's, which has no id.
+
+    Raises:
+        ValueError: it is none.
+    """
+    text = data.decode()
+    return _envelope(text, members(text), 0)
+
+
 def _outbound(text: str, number: int) -> Outbound | None:
     """Return the envelope in a text; None for a line of another type.
 
@@ -60,6 +70,15 @@ def _outbound(text: str, number: int) -> Outbound | None:
             return None
         text = _only(found, "envelope").text
         found = members(text)
+    return _envelope(text, found, number)
+
+
+def _envelope(text: str, found: list[Member], number: int) -> Outbound:
+    """Return the envelope that a text with these members is.
+
+    Raises:
+        ValueError: it is none.
+    """
     kind = _only(found, "kind").value
     if kind not in KINDS:
         raise ValueError(f"expected a `kind` that is one of {', '.join(KINDS)}")

@@ -7,7 +7,7 @@ refused instead (proto/aperio/plugin/v1/common.proto, `Interface.features`).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.errors.usage import UsageError
@@ -16,6 +16,8 @@ from aperio_cli.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+
+COMMAND_LINE: Final = ("--from", "--stream", "--event-type")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +28,13 @@ class SyncScope:
         from_time: leave out what occurred before; aware. It counts without a checkpoint only.
         streams: names of declared streams.
         event_types: the types that are wanted.
+        options: how the three are asked for, for messages.
     """
 
     from_time: datetime | None = None
     streams: tuple[str, ...] = ()
     event_types: tuple[str, ...] = ()
+    options: tuple[str, str, str] = field(default=COMMAND_LINE, compare=False)
 
     @property
     def key(self) -> str:
@@ -58,10 +62,11 @@ def require_understood(scope: SyncScope, schema: Any, subject: str) -> None:
         UsageError: it lacks the feature, or declares no such stream or type; names it.
     """
     features = schema.interface.features
+    of_from, of_stream, of_type = scope.options
     for option, feature, asked in (
-        ("--from", "backfill", scope.from_time is not None),
-        ("--stream", "streams", scope.streams),
-        ("--event-type", "event-types", scope.event_types),
+        (of_from, "backfill", scope.from_time is not None),
+        (of_stream, "streams", scope.streams),
+        (of_type, "event-types", scope.event_types),
     ):
         if asked and feature not in features:
             raise UsageError(
@@ -70,13 +75,13 @@ def require_understood(scope: SyncScope, schema: Any, subject: str) -> None:
                 next=[f"leave `{option}` out"],
             )
     streams = [stream.name for stream in schema.streams]
-    _require_known("--stream", scope.streams, streams, subject)
+    _require_known(of_stream, scope.streams, streams, subject)
     wildcard = f"{schema.provider.lower()}."
     if f"{wildcard}*" not in schema.event_types:
-        _require_known("--event-type", scope.event_types, schema.event_types, subject)
+        _require_known(of_type, scope.event_types, schema.event_types, subject)
     for name in scope.event_types:
         if not name.startswith(wildcard):
-            _require_known("--event-type", (name,), schema.event_types, subject)
+            _require_known(of_type, (name,), schema.event_types, subject)
 
 
 def _require_known(

@@ -39,12 +39,14 @@ class SessionRequest:
         integration_id: the connected account.
         settings: values by key, already resolved from `env:` and `file:`; may hold secrets.
         option: how a setting is given on the command line, for messages.
+        token: of a grant that whoever asks performs; None: the host performs it.
     """
 
     organization_id: str = DEFAULT_ORGANIZATION
     integration_id: str = DEFAULT_INTEGRATION
     settings: Mapping[str, object] = field(default_factory=dict, repr=False)
     option: str = "--set"
+    token: AccessToken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Session:
     @property
     def can_renew_token(self) -> bool:
         """Whether the host obtains tokens for it, and so can obtain another."""
-        return _client_credentials(self.declaration.auth) is not None
+        return not self.request.token and _client_credentials(self.declaration.auth) is not None
 
     async def invocation(self, *, may_write: bool = False) -> Invocation:
         """Return a new invocation, with a new token when the plugin's auth needs one.
@@ -104,6 +106,9 @@ class Session:
         program, auth = self.plugin.program, self.declaration.auth
         if auth.WhichOneof("method") != "oauth2":
             return None
+        if held := self.request.token:
+            self.plugin.masks.learn({TOKEN: held.value})
+            return held
         grant = _client_credentials(auth)
         if grant is None:
             raise UsageError(
@@ -124,12 +129,15 @@ async def open_session(plugin: RunningPlugin, request: SessionRequest) -> Sessio
         PluginConfigInvalid: a key is unknown, missing or of a wrong type; names it.
         PluginFault: the plugin could not say what it declares.
     """
-    declaration = await declare(plugin, Invocation(request.organization_id, request.integration_id))
+    declaration = plugin.declaration
+    if declaration is None:
+        blank = Invocation(request.organization_id, request.integration_id)
+        declaration = plugin.declaration = await declare(plugin, blank)
     subject = plugin.program.subject
     declaring = "schema" if plugin.program.kind == "connector" else "capabilities"
     with understood(plugin.broken, declaring.capitalize()):
         config = check_config(
-            declaration.fields,
+            _asked_for(declaration, request),
             request.settings,
             subject=subject,
             option=request.option,
@@ -137,6 +145,23 @@ async def open_session(plugin: RunningPlugin, request: SessionRequest) -> Sessio
         )
         plugin.masks.learn(_secrets(declaration, config, request.settings))
     return Session(plugin, request, declaration, config)
+
+
+def _asked_for(declaration: Any, request: SessionRequest) -> list[common_pb2.ConfigField]:
+    """Return the fields that need values.
+
+    Who brings a token need not say whose: the client's id and secret are for obtaining one.
+    """
+    fields = list(declaration.fields)
+    if request.token is None or declaration.auth.WhichOneof("method") != "oauth2":
+        return fields
+    client = {declaration.auth.oauth2.client_id_field, declaration.auth.oauth2.client_secret_field}
+    for at, each in enumerate(fields):
+        if each.key in client and each.required:
+            fields[at] = type(each)()
+            fields[at].CopyFrom(each)
+            fields[at].required = False
+    return fields
 
 
 def _secrets(

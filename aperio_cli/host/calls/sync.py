@@ -11,7 +11,7 @@ import contextlib
 import queue
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aperio_cli import clock
 from aperio_cli.data.state import MAX_CURSOR_BYTES
@@ -24,9 +24,9 @@ from aperio_cli.host.calls.scope import EVERYTHING, SyncScope, require_understoo
 from aperio_cli.host.calls.stamping import ITEMS, MessageStamper, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from aperio_cli.data.state import StateDatabase
+    from aperio_cli.data.state import Checkpoint, Slice
     from aperio_cli.host.calls.envelopes import Outbound
     from aperio_cli.host.calls.session import Session
 
@@ -128,6 +128,28 @@ class SyncSummary:
     audit_log: int = 0
 
 
+class CursorStore(Protocol):
+    """Who keeps the cursor of a sync: `StateDatabase`, or whoever asked for the sync."""
+
+    def checkpoint(self, slice_: Slice, choice: str = "") -> Checkpoint | None:
+        """Return the last stored checkpoint, or None."""
+
+    def store_checkpoint(
+        self,
+        slice_: Slice,
+        cursor: bytes,
+        *,
+        version: str,
+        choice: str = "",
+        covered: Mapping[str, str] | None = None,
+    ) -> None:
+        """Replace the checkpoint."""
+
+
+async def _go_on() -> None:
+    """Nobody has to be waited for."""
+
+
 @dataclass(frozen=True, slots=True)
 class SyncTask:
     """What to do with a connector's events.
@@ -140,14 +162,17 @@ class SyncTask:
         full: read everything again, whatever the stored checkpoint.
         strict: stop at the first dead letter.
         scope: what is asked for.
+        settle: awaited after each message of the connector: an observer that may have to wait
+            passes on there what it has heard.
     """
 
     accept: Callable[[Sequence[Outbound]], Awaitable[None]]
-    state: StateDatabase
+    state: CursorStore
     observe: Callable[[Note], None] = lambda _note: None
     full: bool = False
     strict: bool = False
     scope: SyncScope = EVERYTHING
+    settle: Callable[[], Awaitable[None]] = _go_on
 
 
 async def sync_connector(session: Session, task: SyncTask) -> SyncSummary:
@@ -163,7 +188,7 @@ async def sync_connector(session: Session, task: SyncTask) -> SyncSummary:
             checkpoint is stored.
         PluginContractBroken: a message or a cursor is not as the interface says.
         PluginFault: as `Connector.sync`.
-        AperioError: as `Session.invocation` and `StateDatabase.store_checkpoint`.
+        AperioError: as `Session.invocation` and `CursorStore.store_checkpoint`.
     """
     return await _Sync(session, task).run()
 
@@ -220,6 +245,7 @@ class _Sync:
         try:
             async for message in messages:
                 await self._take(message)
+                await self._task.settle()
         finally:
             await messages.aclose()
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aperio_plugin import _mtls as mtls
     from aperio_plugin import _schema_rules as schema_rules
     from aperio_plugin import limits
+    from aperio_plugin._generated.aperio.host.v1 import host_pb2 as control_pb2
     from aperio_plugin._generated.aperio.plugin.v1 import (
         capabilities_pb2,
         common_pb2,
@@ -36,6 +37,7 @@ __all__ = [
     "capabilities_pb2",
     "common_pb2",
     "connector_pb2",
+    "control_pb2",
     "delivery_keys",
     "destination_pb2",
     "event_rules",
@@ -50,6 +52,7 @@ __all__ = [
 ]
 
 _ELSEWHERE: Final = {
+    "control_pb2": "aperio_plugin._generated.aperio.host.v1.host_pb2",
     "delivery_keys": "aperio_plugin._delivery_keys",
     "event_rules": "aperio_plugin._event_rules",
     "finding_rules": "aperio_plugin._finding_rules",

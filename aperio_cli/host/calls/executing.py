@@ -1,0 +1,110 @@
+"""Executing: what is asked of a remediation, as it declares it and as it was approved."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aperio_cli.errors.running import ApprovalMismatch
+from aperio_cli.errors.usage import UsageError
+from aperio_cli.host.calls.configuration import check_config
+from aperio_cli.host.calls.remediation import Execution
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aperio_cli.host.calls.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """What `execute` is asked to do.
+
+    Attributes:
+        action: key of the action.
+        target: on what.
+        parameters: of the action, by key, already resolved; may hold secrets.
+        idempotency_key: repeats with the same key do not act twice; empty: a new one.
+        dry_run: only say what would change.
+        approved: somebody has consented to it.
+        target_type: one of the action's; empty: its only one.
+        facts: what the action asks for of the finding, by key.
+        reference: where the approval is recorded; empty: it was given here.
+        approval_sha256: what was approved elsewhere; empty: this.
+    """
+
+    action: str = ""
+    target: str = ""
+    parameters: Mapping[str, object] = field(default_factory=dict, repr=False)
+    idempotency_key: str = ""
+    dry_run: bool = False
+    approved: bool = False
+    target_type: str = ""
+    facts: Mapping[str, object] = field(default_factory=dict)
+    reference: str = ""
+    approval_sha256: str = ""
+
+
+def declared_action(session: Session, wanted: Execute) -> Any:
+    """Return what a plugin declares of the action that is asked for.
+
+    Raises:
+        UsageError: it has no such action, or the action knows no dry run.
+    """
+    actions = {action.key: action for action in session.declaration.remediation.actions}
+    if wanted.action not in actions:
+        raise UsageError(
+            f"`{wanted.action}` was not executed: the plugin has no such action",
+            why=f"expected {', '.join(actions)}",
+        )
+    declared = actions[wanted.action]
+    if wanted.dry_run and not declared.supports_dry_run:
+        raise UsageError(f"`{wanted.action}` was not executed: it knows no dry run")
+    return declared
+
+
+def execution_of(declared: Any, wanted: Execute, *, option: str = "--parameter") -> Execution:
+    """Return what is sent to the plugin, without an approval.
+
+    Args:
+        declared: the action, as `declared_action` gives it.
+        wanted: what is asked for.
+        option: how a parameter is given, for messages.
+
+    Raises:
+        PluginConfigInvalid: the parameters do not fit the action.
+    """
+    parameters = check_config(
+        declared.parameters,
+        wanted.parameters,
+        subject=f"action `{wanted.action}`",
+        option=option,
+        declaring="capabilities",
+    )
+    return Execution(
+        action=wanted.action,
+        target=wanted.target,
+        idempotency_key=wanted.idempotency_key or secrets.token_hex(16),
+        parameters_json=parameters.plugin_json,
+        dry_run=wanted.dry_run,
+        target_type=wanted.target_type,
+        context_json=json.dumps(dict(wanted.facts), ensure_ascii=False).encode(),
+    )
+
+
+def approved(execution: Execution, wanted: Execute) -> Execution:
+    """Return the execution with the approval that it has.
+
+    Raises:
+        ApprovalMismatch: something else was approved.
+    """
+    if wanted.approval_sha256 and wanted.approval_sha256 != execution.sha256:
+        raise ApprovalMismatch(
+            f"`{execution.action}` was not executed: something else was approved",
+            why=f"expected {execution.sha256}, which stands for this action, target and parameters"
+            f"\nreceived {wanted.approval_sha256}",
+            next=["see with `--dry-run` what would change, and have exactly that approved"],
+        )
+    return execution.approved(wanted.reference or f"aperio:{execution.idempotency_key}"[:256])
