@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Besides `localhost`: names that systems' hosts files commonly give this machine.
 _ALIASES: Final = frozenset({"localhost4", "localhost6", "ip6-localhost", "ip6-loopback"})
 _RESERVED: Final = frozenset({"localhost", "localdomain"})  # domains; RFC 6761, section 6.3
+_OWN_NETWORKS: Final = (".local", ".internal", ".home.arpa", ".lan", ".alt", ".onion", ".invalid")
 # What inet_aton reads as an address, too (URL Standard, "ends in a number").
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _NAME: Final = re.compile(r"[\w.-]+")
@@ -85,6 +86,26 @@ def is_private(host: str) -> bool:
 def is_loopback(host: str) -> bool:
     """Return whether a host is plainly this machine."""
     return place_of(host) is Place.HERE
+
+
+def is_public(host: str) -> bool:
+    """Return whether a host can be reached by everybody, as far as the host says.
+
+    Not: this machine, private and other reserved addresses (RFC 6890), names without a dot, and
+    names of networks of one's own (RFC 6762, RFC 8375, RFC 9476 and ICANN's `internal`).
+
+    Args:
+        host: as a parser of addresses gives it, an IPv6 address without its brackets.
+    """
+    import ipaddress
+
+    if place_of(host) is not Place.ELSEWHERE:
+        return False
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        name = unicodedata.normalize("NFKC", host).casefold().replace("\u3002", ".").rstrip(".")
+        return "." in name and not f".{name}".endswith(_OWN_NETWORKS)
 
 
 def has_user(address: str) -> bool:

@@ -13,6 +13,7 @@ from aperio_cli.text import clean
 _ID = re.compile(
     r"(?P<namespace>[a-z0-9](?:[a-z0-9-]{0,38}))/(?P<name>[a-z0-9][a-z0-9-]{1,62})", re.ASCII
 )
+_NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38})", re.ASCII)
 EXPECTED_ID = (
     "expected namespace/name of lower-case letters, digits and hyphens, beginning with a letter or"
     " digit; 1 to 39 and 2 to 63 of them"
@@ -103,6 +104,11 @@ class PluginRef:
         """
         name, separator, version = text.partition("@")
         return cls(PluginId.parse(name), check_version(version) if separator else None)
+
+
+def is_namespace(text: str) -> bool:
+    """Return whether a text is a namespace, the first part of an id."""
+    return _NAMESPACE.fullmatch(text) is not None
 
 
 def reads_as_id(text: str) -> bool:

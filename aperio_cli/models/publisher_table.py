@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from aperio_cli.models.plugin_id import is_namespace
 from aperio_cli.models.publisher import (
     ANY_NAMESPACE,
     CI_SERVICES,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _BUILD_KEYS = ("repository", "repository_id", "owner_id", "workflow", "ref", "runner")
 _IDENTITY_KEYS = ("domain", "identity", "issuer", "ci", *_BUILD_KEYS, "signer_workflow")
-_PUBLISHER_KEYS = (
+PUBLISHER_KEYS = (
     "namespace",
     *_IDENTITY_KEYS,
     "plugin",
@@ -45,7 +46,6 @@ _RUNNERS = {
     "gitlab": ("gitlab-hosted", "self-hosted"),
 }
 # As in models/plugin_id.py, whose pattern is for the two together.
-_NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38})", re.ASCII)
 _PLUGIN = re.compile(r"[a-z0-9][a-z0-9-]{1,62}", re.ASCII)
 _REF = re.compile(r"refs/[^\s\\{}]+", re.ASCII)
 _SEGMENT = re.compile(r"[^\s\\/@{}]+")
@@ -61,9 +61,9 @@ def parse_publisher(
         domains: names of the known trust domains; None when they are not to be checked.
         stated_in: the file, for messages.
     """
-    table.check_keys(_PUBLISHER_KEYS)
+    table.check_keys(PUBLISHER_KEYS)
     namespace = table.text("namespace")
-    if namespace != ANY_NAMESPACE and not _NAMESPACE.fullmatch(namespace):
+    if namespace != ANY_NAMESPACE and not is_namespace(namespace):
         table.fail("namespace", f"expected a namespace or `{ANY_NAMESPACE}`")
     domain = parse_domain(table, domains)
     ci, identity, issuer = _signer(table, domain, is_release=True)
@@ -92,7 +92,21 @@ def parse_file_signer(
         domains: as for `parse_publisher`.
         stated_in: as for `parse_publisher`.
     """
-    table.check_keys(("file", "name", *_IDENTITY_KEYS))
+    return parse_signer(table, ("file", "name"), domains=domains, stated_in=stated_in)
+
+
+def parse_signer(
+    table: Table, keys: Sequence[str], *, domains: Sequence[str] | None, stated_in: str
+) -> PublisherRule:
+    """Return who has to have signed a document, as a table that names the document states it.
+
+    Args:
+        table: its keys.
+        keys: those that say something else than who.
+        domains: as for `parse_publisher`.
+        stated_in: as for `parse_publisher`.
+    """
+    table.check_keys((*keys, *_IDENTITY_KEYS))
     domain = parse_domain(table, domains)
     ci, identity, issuer = _signer(table, domain, is_release=False)
     return PublisherRule(ANY_NAMESPACE, domain, identity, issuer, stated_in, ci)
@@ -167,7 +181,7 @@ def _ref(table: Table, *, is_release: bool) -> str:
         # Without it a build of any version would do for every version.
         table.fail("ref", f"expected a ref with one {VERSION_FIELD}: refs/tags/v{VERSION_FIELD}")
     if not is_release and fields:
-        table.fail("ref", f"a publisher file has no version that {VERSION_FIELD} could stand for")
+        table.fail("ref", f"what is signed has no version that {VERSION_FIELD} could stand for")
     if not _REF.fullmatch(ref.replace(VERSION_FIELD, "1")):
         table.fail("ref", "expected a whole ref, which starts with refs/")
     return ref

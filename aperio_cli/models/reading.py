@@ -379,6 +379,10 @@ class Table:
         """Raise the error of the file for one of this table's keys."""
         self._fail(self.path + key, why)
 
+    def with_values(self, values: Mapping[str, Any]) -> Table:
+        """Return a table at the same place of the same document with other keys and values."""
+        return Table(values, self._fail, self.path, is_record=self._is_record)
+
     def check_keys(self, known: Sequence[str], *, required: Sequence[str] = ()) -> None:
         """Fail on a required key that is missing, then on one that is none of the known ones."""
         for key in required:

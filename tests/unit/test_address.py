@@ -10,6 +10,7 @@ from aperio_cli.models.address import (
     file_name,
     has_user,
     is_loopback,
+    is_public,
     place_of,
     shown,
 )
@@ -151,3 +152,22 @@ def test_file_of_an_address_is_the_last_part_of_its_path(
 )
 def test_address_with_a_user_is_known(address: str, *, expected: bool) -> None:
     assert has_user(address) is expected
+
+
+@pytest.mark.parametrize(
+    "host", ["registry.example.org", "93.184.216.34", "2606:2800:220:1::1", "b\u00fccher.example"]
+)
+def test_host_that_everybody_reaches_is_public(host: str) -> None:
+    assert is_public(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost", "127.0.0.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1",  # noqa: S104
+        "169.254.169.254", "100.64.0.1", "fe80::1", "fd00::1", "::ffff:10.0.0.1", "intranet",
+        "nas.local", "build.internal", "printer.home.arpa", "NAS.LOCAL.", "nas\u3002local", "",
+    ],
+)  # fmt: skip
+def test_host_of_a_private_network_is_not_public(host: str) -> None:
+    assert not is_public(host)
