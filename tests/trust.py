@@ -22,10 +22,11 @@ from aperio_cli.models.platform import Platform
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.proof import PROVENANCE_TYPE
 from aperio_cli.models.publisher import CI_SERVICES, LOCAL_ISSUER
+from aperio_cli.models.tlog.merkle import leaf_hash
 from aperio_cli.proving.signature import TrustedRootSource
 from aperio_cli.signing.local import LocalDomain, create_domain
 from aperio_cli.signing.local.authority import CertificateAuthority, LeafIdentity, key_id, spki
-from aperio_cli.signing.local.log import EntryRequest, TransparencyLog, leaf_hash
+from aperio_cli.signing.local.log import EntryRequest, TransparencyLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -31,9 +31,6 @@ from aperio_cli.signing.local.log import (
     EntryInvalid,
     EntryRequest,
     LogDamaged,
-    inclusion_path,
-    leaf_hash,
-    tree_hash,
 )
 from tests.simulators.ci import claims as shapes
 from tests.simulators.ci import issuers
@@ -215,50 +212,6 @@ def test_timestamp_authority_refuses_when_the_request_is_not_over_sha256(
     hostile = [b"", b"0", b"\x30\x80", sha512.as_bytes(), good.as_bytes() + b"\x00", os.urandom(99)]
     replies = [services.answer(server.TIMESTAMPS_PATH, "", body) for body in hostile]
     assert [reply.status for reply in replies] == [400] * len(hostile)
-
-
-# ── the Merkle tree ───────────────────────────────────────────────────────────────────────────────
-
-# certificate-transparency's reference vectors for RFC 6962: inputs, and roots of 1, 2, 3 and 8.
-INPUTS = [bytes.fromhex(h) for h in (
-    "", "00", "10", "2021", "3031", "40414243", "5051525354555657",
-    "606162636465666768696a6b6c6d6e6f",
-)]  # fmt: skip
-ROOTS = {
-    0: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-    1: "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
-    2: "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
-    3: "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
-    8: "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
-}
-
-
-@pytest.mark.parametrize("size", ROOTS)
-def test_tree_hash_is_the_reference_one(size: int) -> None:
-    assert tree_hash([leaf_hash(data) for data in INPUTS[:size]]).hex() == ROOTS[size]
-
-
-def proved_root(index: int, size: int, leaf: bytes, path: list[bytes]) -> bytes:
-    """The root that an audit path leads to, by RFC 9162 section 2.1.3.2."""
-    first, second, root = index, size - 1, leaf
-    for node in path:
-        if first & 1 or first == second:
-            root = hashlib.sha256(b"\x01" + node + root).digest()
-            while not first & 1 and first:
-                first, second = first >> 1, second >> 1
-        else:
-            root = hashlib.sha256(b"\x01" + root + node).digest()
-        first, second = first >> 1, second >> 1
-    assert second == 0
-    return root
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 8, 9, 16, 33])
-def test_inclusion_path_leads_to_the_root_for_every_leaf(size: int) -> None:
-    leaves = [leaf_hash(bytes([i])) for i in range(size)]
-    for index, leaf in enumerate(leaves):
-        path = inclusion_path(index, leaves)
-        assert proved_root(index, size, leaf, path) == tree_hash(leaves)
 
 
 # ── the log on disk ───────────────────────────────────────────────────────────────────────────────

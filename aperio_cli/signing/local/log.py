@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from aperio_cli.files import locking, reading, writing
 from aperio_cli.models.reading import Bounds, described, parse_json
+from aperio_cli.models.tlog.merkle import Tree, inclusion_proof, leaf_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -148,14 +148,14 @@ class TransparencyLog:
             raise EntryInvalid(f"an entry is at most {MAX_ENTRY_BYTES} bytes")
         lock = self.directory / "lock"
         with locking.FileLock(lock, what="nothing was recorded in the log", timeout_s=LOCK_WAIT_S):
-            leaves = self._recover()
-            if len(leaves) >= MAX_ENTRIES:
+            tree = self._recover()
+            if len(tree) >= MAX_ENTRIES:
                 raise EntryInvalid(f"the log is full: it has {MAX_ENTRIES} entries")
-            leaves.append(leaf_hash(body))
+            tree.append(leaf_hash(body))
             self._write(body)
-            checkpoint = self._sign_checkpoint(len(leaves), tree_hash(leaves))
+            checkpoint = self._sign_checkpoint(len(tree), tree.root())
             writing.write_atomic(self.directory / "checkpoint", checkpoint.encode())
-        return self._entry(body, leaves, checkpoint)
+        return self._entry(body, tree, checkpoint)
 
     def _write(self, body: bytes) -> None:
         path = self.directory / "entries.jsonl"
@@ -164,21 +164,21 @@ class TransparencyLog:
             entries.flush()
             os.fsync(entries.fileno())
 
-    def _recover(self) -> list[bytes]:
-        """Return the leaf hashes so far, after an unfinished last line was cut off."""
-        leaves: list[bytes] = []
+    def _recover(self) -> Tree:
+        """Return the tree so far, after an unfinished last line was cut off."""
+        tree = Tree()
         complete = 0
         with (self.directory / "entries.jsonl").open("ab+") as entries:
             entries.seek(0)
             while (line := entries.readline(MAX_ENTRY_BYTES)).endswith(b"\n"):
-                leaves.append(leaf_hash(line[:-1]))
+                tree.append(leaf_hash(line[:-1]))
                 complete += len(line)
-            self._check_history(leaves)
+            self._check_history(tree)
             if line:
                 entries.truncate(complete)
-        return leaves
+        return tree
 
-    def _check_history(self, leaves: Sequence[bytes]) -> None:
+    def _check_history(self, tree: Tree) -> None:
         path = self.directory / "checkpoint"
         if not path.exists():
             return  # nothing was recorded yet
@@ -187,8 +187,7 @@ class TransparencyLog:
             size = int(signed.split("\n")[1])
         except (IndexError, ValueError) as error:
             raise LogDamaged("the log's checkpoint cannot be read") from error
-        head = tree_hash(leaves[:size])
-        if size > len(leaves) or self._sign_checkpoint(size, head) != signed:
+        if not 0 <= size <= len(tree) or self._sign_checkpoint(size, tree.root(size)) != signed:
             raise LogDamaged("entries of the log that were already signed have changed")
 
     def _sign_checkpoint(self, size: int, head: bytes) -> str:
@@ -197,55 +196,22 @@ class TransparencyLog:
         signature = _encoded(self.log_id[:4] + self.key.sign(note.encode()))
         return f"{note}\n\N{EM DASH} {self.origin} {signature}\n"
 
-    def _entry(self, body: bytes, leaves: Sequence[bytes], checkpoint: str) -> dict[str, Any]:
-        index = len(leaves) - 1
+    def _entry(self, body: bytes, tree: Tree, checkpoint: str) -> dict[str, Any]:
+        size = len(tree)
+        index = size - 1
         return {
             "logIndex": str(index),
             "logId": {"keyId": _encoded(self.log_id)},
             "kindVersion": {"kind": _KIND, "version": _VERSION},
             "inclusionProof": {
                 "logIndex": str(index),
-                "rootHash": _encoded(tree_hash(leaves)),
-                "treeSize": str(len(leaves)),
-                "hashes": [_encoded(node) for node in inclusion_path(index, leaves)],
+                "rootHash": _encoded(tree.root()),
+                "treeSize": str(size),
+                "hashes": [_encoded(node) for node in inclusion_proof(index, size, tree.node)],
                 "checkpoint": {"envelope": checkpoint},
             },
             "canonicalizedBody": _encoded(body),
         }
-
-
-def leaf_hash(body: bytes) -> bytes:
-    """Return the hash of an entry as a leaf, RFC 6962 section 2.1."""
-    return hashlib.sha256(b"\x00" + body).digest()
-
-
-def tree_hash(leaves: Sequence[bytes]) -> bytes:
-    """Return the Merkle tree hash over leaf hashes, RFC 6962 section 2.1; O(n)."""
-    if not leaves:
-        return hashlib.sha256(b"").digest()
-    if len(leaves) == 1:
-        return leaves[0]
-    split = _split(len(leaves))
-    return _node_hash(tree_hash(leaves[:split]), tree_hash(leaves[split:]))
-
-
-def inclusion_path(index: int, leaves: Sequence[bytes]) -> list[bytes]:
-    """Return the audit path of one leaf, RFC 6962 section 2.1.1, from the leaf upwards."""
-    if len(leaves) == 1:
-        return []
-    split = _split(len(leaves))
-    if index < split:
-        return [*inclusion_path(index, leaves[:split]), tree_hash(leaves[split:])]
-    return [*inclusion_path(index - split, leaves[split:]), tree_hash(leaves[:split])]
-
-
-def _split(count: int) -> int:
-    """Return the largest power of two below `count`, which is at least 2."""
-    return 1 << ((count - 1).bit_length() - 1)
-
-
-def _node_hash(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(b"\x01" + left + right).digest()
 
 
 def _encoded(data: bytes) -> str:
