@@ -112,7 +112,7 @@ def test_no_value_of_a_setting_is_told_when_it_is_refused(tmp_path: Path) -> Non
 
 def test_commands_state_no_run(tmp_path: Path) -> None:
     error = refusal(tmp_path, "", managed=BOX)
-    assert "`run` is unknown" in error.why
+    assert "unknown: run" in error.why
     assert load(tmp_path, BOX, managed="schema = 1\n").runs
 
 
