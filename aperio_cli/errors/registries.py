@@ -18,6 +18,24 @@ class RegistryUnsigned(Refusal):
     code = "registry-unsigned"
 
 
+class RegistrySignatureInvalid(Refusal):
+    """The registry's root is not signed by whom the configuration states, so nothing was read."""
+
+    code = "registry-signature-invalid"
+
+
+class RegistryExpired(Refusal):
+    """The registry's root has ended: a newer one, which withdraws something, may be held back."""
+
+    code = "registry-expired"
+
+
+class RegistryOutdated(Refusal):
+    """The registry shows an older edition than it showed before, or another one of that number."""
+
+    code = "registry-outdated"
+
+
 class IndexTooLarge(AperioError):
     """The registry's index is longer than any index has to be, so it was not read."""
 

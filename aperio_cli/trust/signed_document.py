@@ -2,9 +2,8 @@
 
 A document is bytes with a Sigstore bundle. It counts when the signer who is required signed it,
 before its end, and unless a newer one was seen. What it says is up to its `Schema`; a file of
-publishers is the first. A registry's signed root (`registry.json`: serial, expires, digests of the
-other files) and a list of revocations are schemas too, with their bytes from the network in place
-of `read_document`.
+publishers is the first, a registry's root (`registry_root`) the second, with its bytes from the
+network in place of `read_document`.
 
 The memory is keyed by what a document is, never by where it lay: kind, required signer and the name
 that the document gives itself. Paths are links that somebody moves, addresses have mirrors, and an
@@ -12,10 +11,10 @@ older copy is as well signed as the newer one. A signer who keeps several docume
 names each; whoever requires one says which. Documents without a name are one succession.
 
 Format of the memory: `{"schema": 1, "documents": {KEY: {...}}}`. KEY is a JSON list: kind, trust
-domain, issuer, identity, repository id of a CI build, name. Each has `serial`, `sha256`, `evidence`
-(sha256 of everything that the verification depended on), `verified_at` and `signer`. As long as the
-evidence is the same, a command reads the document without importing sigstore; what it states always
-comes from the document itself.
+domain, issuer, identity, repository id of a CI build, name. Each has `epoch` (0 where a kind has
+none), `serial`, `sha256`, `evidence` (sha256 of everything that the verification depended on),
+`verified_at` and `signer`. As long as the evidence is the same, a command reads the document
+without importing sigstore; what it states always comes from the document itself.
 """
 
 from __future__ import annotations
@@ -78,12 +77,20 @@ class Schema(Generic[T]):
         subject: what messages call this document.
         parse: what its bytes state; raises the kind's own error.
         refused: makes the kind's own error of evidence and steps to take.
+        outdated: the same for an edition that is older than one seen before, or another one with
+            the same number; None: `refused`.
+        ended: makes the error of one that has ended, at the moment given; None: `refused`.
+        epoch: what counts before the serial: a document of a higher epoch may start its serials
+            anew.
     """
 
     kind: str
     subject: str
     parse: Callable[[bytes], T]
     refused: Callable[[str, Sequence[str]], Refusal]
+    outdated: Callable[[str, Sequence[str]], Refusal] | None = None
+    ended: Callable[[T, datetime], Refusal] | None = None
+    epoch: Callable[[T], int] = lambda _: 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +137,17 @@ class SignedDocument(Generic[T]):
 class _Remembered:
     """The newest document of one key; fields as in the memory."""
 
+    epoch: int
     serial: int
     sha256: str
     evidence: str
     verified_at: str
     signer: Signer
+
+    @property
+    def edition(self) -> tuple[int, int]:
+        """What never goes back."""
+        return self.epoch, self.serial
 
     def to_json(self) -> dict[str, object]:
         return asdict(self) | {"signer": self.signer.to_json()}
@@ -143,6 +156,7 @@ class _Remembered:
     def from_json(cls, table: Table) -> _Remembered:
         """Return what a memory holds; `table.fail` raises what is wrong with it."""
         return cls(
+            epoch=table.integer("epoch") if "epoch" in table else 0,
             serial=table.integer("serial"),
             sha256=table.converted("sha256", Digest).hex,
             evidence=table.recorded("evidence"),
@@ -178,11 +192,12 @@ def verify_document(request: DocumentRequest[T]) -> SignedDocument[T]:
     if known is None or known.evidence != evidence:
         signer = _verified_signer(request, root)
         moment = clock.format_timestamp(request.now)
-        known = _Remembered(-1, Digest.of(request.data).hex, evidence, moment, signer)
+        known = _Remembered(-1, -1, Digest.of(request.data).hex, evidence, moment, signer)
     stated = schema.parse(request.data)
     _check_wanted(request, stated)
-    if known.serial != stated.serial:
-        _remember(request, replace(known, serial=stated.serial))
+    current = replace(known, epoch=schema.epoch(stated), serial=stated.serial)
+    if known.edition != current.edition:
+        _remember(request, current)
     return SignedDocument(stated, known.signer, known.verified_at)
 
 
@@ -244,7 +259,7 @@ def _evidence(request: DocumentRequest[T], root: TrustedRootSource) -> str:
     return Digest.of(json.dumps([request.signer.to_json(), *digests], sort_keys=True).encode()).hex
 
 
-def _check_wanted(request: DocumentRequest[T], stated: Stated) -> None:
+def _check_wanted(request: DocumentRequest[T], stated: T) -> None:
     """Refuse a document of another name, and one that has ended."""
     if stated.name != request.name:
         expected, found = (f"`{name}`" if name else "none" for name in (request.name, stated.name))
@@ -254,6 +269,8 @@ def _check_wanted(request: DocumentRequest[T], stated: Stated) -> None:
             ["get the one that is meant", "or state the name of this one in its entry"],
         )
     if clock.format_timestamp(request.now) > stated.expires:
+        if request.schema.ended:
+            raise request.schema.ended(stated, request.now)
         step = "get a newer one from its signer"
         raise request.schema.refused(f"it ended on {stated.expires}", [step])
 
@@ -329,20 +346,26 @@ def _refuse_older(request: DocumentRequest[T], current: _Remembered) -> None:
     before = _recall(request)
     if before is None:
         return
-    if current.serial < before.serial:
-        raise request.schema.refused(
-            f"expected serial {before.serial} or higher, as seen before of its signer\n"
-            f"found    serial {current.serial}",
+    outdated = request.schema.outdated or request.schema.refused
+    if current.edition < before.edition:
+        raise outdated(
+            f"expected {_edition(before)} or higher, as seen before of its signer\n"
+            f"found    {_edition(current)}",
             [
                 "get the current file from its signer; an older one may have been put in its place",
                 "a signer of several files gives each a `name`, and its entry states that name",
             ],
         )
-    if current.serial == before.serial and current.sha256 != before.sha256:
-        raise request.schema.refused(
-            f"another file with serial {current.serial} was seen before of its signer",
+    if current.edition == before.edition and current.sha256 != before.sha256:
+        raise outdated(
+            f"another file with {_edition(current)} was seen before of its signer",
             ["ask its signer to raise the serial with every change"],
         )
+
+
+def _edition(document: _Remembered) -> str:
+    epoch = f"epoch {document.epoch}, " if document.epoch else ""
+    return f"{epoch}serial {document.serial}"
 
 
 def _damaged(request: DocumentRequest[T], why: str) -> Refusal:

@@ -195,7 +195,7 @@ def _recalled(folder: Path) -> object:
 
 def _remembered() -> dict[str, Any]:
     key = signed_document._key(_memory_of(Path()))
-    newest = signed_document._Remembered(7, "a" * 64, "b" * 64, "2026-01-02T03:04:05Z", signer())
+    newest = signed_document._Remembered(1, 7, "a" * 64, "b" * 64, "2026-01-02T03:04:05Z", signer())
     return {"schema": 1, "documents": {key: newest.to_json()}}
 
 
