@@ -183,7 +183,8 @@ class RunningPlugin:
         Raises:
             UsageError: it is of another kind.
         """
-        return Connector(*self._collaborators("connector"))
+        calls, invocations, _ = self._collaborators("connector")
+        return Connector(calls, invocations, self._run.program)
 
     @property
     def remediation(self) -> Remediation:

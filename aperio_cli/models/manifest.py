@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from aperio_cli.errors.building import ManifestInvalid, ManifestKindUnknown
 from aperio_cli.models.egress import PORT, RULE
-from aperio_cli.models.limits import Limits, parse_size
+from aperio_cli.models.limits import Limits, parse_duration, parse_size
 from aperio_cli.models.plugin_id import PluginId, check_version
 from aperio_cli.models.protocol import parse_protocol
 from aperio_cli.models.reading import Bounds, Table, parse_yaml
@@ -271,7 +271,7 @@ def _from_config(table: Table) -> EgressFromConfig:
 
 
 def _limits(table: Table) -> Limits:
-    table.check_keys(("memory", "cpu", "processes", "open_files", "tmp"))
+    table.check_keys(("memory", "cpu", "processes", "open_files", "tmp", "duration"))
     default = Limits()
     return Limits(
         memory_bytes=_size(table, "memory", default.memory_bytes),
@@ -279,6 +279,9 @@ def _limits(table: Table) -> Limits:
         processes=_count(table, "processes", default.processes),
         open_files=_count(table, "open_files", default.open_files),
         tmp_bytes=_size(table, "tmp", default.tmp_bytes),
+        duration_s=table.converted("duration", parse_duration)
+        if "duration" in table
+        else default.duration_s,
     )
 
 

@@ -200,7 +200,7 @@ def test_a_command_that_is_wrong_does_not_parse(line: str) -> None:
         parse(line.split())
 
 
-@pytest.mark.parametrize("limit", ["memory", "cpu", "processes", "open_files", "tmp"])
+@pytest.mark.parametrize("limit", ["memory", "cpu", "processes", "open_files", "tmp", "duration"])
 def test_the_command_that_raises_a_limit_parses(limit: str) -> None:
     advice = OPERATOR.at_limit.format(plugin="acme/box", limit=limit)
     (command,) = _SPAN.findall(advice)

@@ -118,7 +118,12 @@ OF_MANIFEST = {
     "permissions": PERMISSIONS,
     "scopes": any_number_of(WORD),
     "limits": exactly(
-        memory=WORD, cpu={"type": "number"}, processes=NUMBER, open_files=NUMBER, tmp=WORD
+        memory=WORD,
+        cpu={"type": "number"},
+        processes=NUMBER,
+        open_files=NUMBER,
+        tmp=WORD,
+        duration=WORD,
     ),
     "state": FLAG,
 }

@@ -113,6 +113,9 @@ ACCEPTED: list[tuple[str, Any]] = [
     ("limits.processes", "1"),
     ("limits.open_files", "999999"),
     ("limits.tmp", "32MiB"),
+    ("limits.duration", "1s"),
+    ("limits.duration", "090m"),
+    ("limits.duration", "99999h"),
     ("state", "true"),
     ("state", "false"),
 ]
@@ -236,6 +239,12 @@ REFUSED: list[tuple[str, Any]] = [
     ("limits.processes", "0"),
     ("limits.processes", "1000000"),
     ("limits.open_files", "many"),
+    ("limits.duration", "0h"),
+    ("limits.duration", "1d"),
+    ("limits.duration", "1.5h"),
+    ("limits.duration", "3600"),
+    ("limits.duration", "123456s"),
+    ("limits.duration", 60),
     ("limits.cpu", "0.0009"),
     ("limits.cpu", []),
     ("limits.processes", "8."),
@@ -334,7 +343,10 @@ STRANGE: tuple[Any, ...] = (
     {"a": "b"}, "x" * 501,
 )  # fmt: skip
 EXTRA = (
-    *(f"limits.{key}" for key in ("memory", "cpu", "processes", "open_files", "tmp", "cpus")),
+    *(
+        f"limits.{key}"
+        for key in ("memory", "cpu", "processes", "open_files", "tmp", "duration", "cpus")
+    ),
     *(
         f"permissions.{key}"
         for key in ("egress", "egress_from_config", "folders_from_config", "network")
@@ -349,7 +361,14 @@ FULL = yaml.load(GOOD, Loader=yaml.BaseLoader) | {  # noqa: S506 - strings only
         "egress_from_config": [ENTRY | {"port": 443}],
         "folders_from_config": ["folder"],
     },
-    "limits": {"memory": "1GiB", "cpu": 0.5, "processes": 8, "open_files": "9", "tmp": "1KiB"},
+    "limits": {
+        "memory": "1GiB",
+        "cpu": 0.5,
+        "processes": 8,
+        "open_files": "9",
+        "tmp": "1KiB",
+        "duration": "1h",
+    },
     "state": False,
 }
 

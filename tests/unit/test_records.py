@@ -181,6 +181,7 @@ class Some:
                 processes=self.number() % 999 + 1,
                 open_files=self.number() % 999 + 1,
                 tmp_bytes=1024**2 * (self.number() % 999 + 1),
+                duration_s=self.number() % 9999 + 1,
             ),
             state=self.flag(),
         )
@@ -263,6 +264,7 @@ def test_manifest_of_a_record_reads_back_with_all_defaults() -> None:
 
 # ── written by an earlier release, or by a later one ──────────────────────────────────────────────
 
+LIMITS = ("cpu", "duration", "memory", "open_files", "processes", "tmp")
 OPTIONAL = {
     ("exception",),
     ("exceptions",),
@@ -279,11 +281,11 @@ OPTIONAL = {
         (("manifest", "permissions", key))
         for key in ("egress", "egress_from_config", "folders_from_config")
     ),
-    *((("manifest", "limits", k)) for k in ("cpu", "memory", "open_files", "processes", "tmp")),
+    *((("manifest", "limits", k)) for k in LIMITS),
     ("grant",),
     ("grant", "permissions", "folders_from_config"),
     *((("grant", "permissions", key)) for key in ("egress", "egress_from_config")),
-    *((("grant", "limits", k)) for k in ("cpu", "memory", "open_files", "processes", "tmp")),
+    *((("grant", "limits", k)) for k in LIMITS),
     ("rule", "identity"),
     ("signer", "further_domains"),
 }

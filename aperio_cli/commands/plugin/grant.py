@@ -56,7 +56,9 @@ def plugin_grant(  # noqa: PLR0913 - one parameter for each option
     ] = False,
     limit: Annotated[
         list[str] | None,
-        option(metavar="NAME=VALUE", help="Set memory, cpu, processes, open_files or tmp."),
+        option(
+            metavar="NAME=VALUE", help="Set memory, cpu, processes, open_files, tmp or duration."
+        ),
     ] = None,
     as_asked: Annotated[
         bool, option("--as-asked", help="First go back to what it asks for, and no more.")

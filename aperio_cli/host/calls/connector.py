@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from aperio_cli import clock
+from aperio_cli.errors.running import PluginLimitReached
 from aperio_cli.host.calls.declaration import settle
 from aperio_cli.host.calls.salvaging import salvage
 from aperio_cli.host.calls.scope import EVERYTHING, SyncScope
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.errors.running import PluginFault
     from aperio_cli.host.calls.invocation import Invocation, OpenInvocations
+    from aperio_cli.host.process.program import Program
     from aperio_cli.host.wire.channel import Calls
 
 SCHEMA_TIMEOUT_S: Final = 30.0
@@ -30,10 +33,14 @@ _SERVICE: Final = "/aperio.plugin.v1.ConnectorPlugin/"
 class Connector:
     """A running connector. Every method may raise the errors of `Calls.unary`."""
 
-    def __init__(self, calls: Calls, invocations: OpenInvocations, provider: str) -> None:
+    def __init__(self, calls: Calls, invocations: OpenInvocations, program: Program) -> None:
         self._calls = calls
         self._invocations = invocations
-        self._provider = provider
+        self._program = program
+
+    def sync_deadline_s(self) -> float:
+        """Return when a sync that begins now has to be done, on the monotonic clock."""
+        return clock.monotonic_s() + self._program.manifest.limits.duration_s
 
     async def schema(self, invocation: Invocation) -> connector_pb2.SchemaResponse:
         """Return what the connector needs and offers.
@@ -50,7 +57,7 @@ class Connector:
                 connector_pb2.SchemaResponse,
                 timeout_s=SCHEMA_TIMEOUT_S,
             )
-        settle(self._calls, "Schema", schema, self._provider)
+        settle(self._calls, "Schema", schema, self._program.provider)
         return schema
 
     async def test_connection(self, invocation: Invocation) -> connector_pb2.TestResponse:
@@ -93,6 +100,7 @@ class Connector:
         *,
         scope: SyncScope = EVERYTHING,
         silence_s: float = SYNC_SILENCE_S,
+        deadline_s: float | None = None,
     ) -> AsyncGenerator[connector_pb2.SyncEvent, None]:
         """Return the messages of a sync in their order.
 
@@ -103,13 +111,17 @@ class Connector:
             cursor: of the last stored checkpoint; empty: from the beginning.
             scope: what is asked for; it is understood.
             silence_s: the longest pause between two messages.
+            deadline_s: when all of it has to be done, on the monotonic clock; None: once as much
+                time has passed as the plugin's limit of a sync allows.
 
         Raises:
             PluginUnauthenticated: the token is no longer good.
             PluginDeadlineExceeded: it was silent for too long.
+            PluginLimitReached: all of it takes too long.
         """
         from aperio_plugin.wire import connector_pb2
 
+        deadline_s = self.sync_deadline_s() if deadline_s is None else deadline_s
         with self._invocations.open(invocation) as context:
             request = connector_pb2.SyncRequest(
                 context=context, cursor=cursor, streams=scope.streams, event_types=scope.event_types
@@ -118,20 +130,25 @@ class Connector:
                 getattr(request, "from").FromDatetime(scope.from_time)
             call = self._calls.stream(_SERVICE + "Sync", request)
             try:
-                while (data := await self._next(call, silence_s)) is not None:
+                while (data := await self._next(call, silence_s, deadline_s)) is not None:
                     for message in self._messages(data):
                         yield message
             finally:
                 call.cancel()
 
-    async def _next(self, call: Any, silence_s: float) -> bytes | None:
+    async def _next(self, call: Any, silence_s: float, deadline_s: float) -> bytes | None:
         """Return the bytes of the next message, or None at the end."""
         import grpc.aio
 
+        left_s = deadline_s - clock.monotonic_s()
+        if left_s <= 0:  # a stream that never pauses gets no time-out
+            raise self._endless()
         try:
-            async with asyncio.timeout(silence_s):
+            async with asyncio.timeout(min(silence_s, left_s)):
                 data: Any = await call.read()
         except TimeoutError as error:
+            if left_s < silence_s:
+                raise self._endless() from error
             raise self._calls.late("Sync", silence_s) from error
         except grpc.aio.AioRpcError as error:
             raise await self._calls.explain(error, _SERVICE + "Sync", silence_s) from error
@@ -142,6 +159,18 @@ class Connector:
         if await call.code() is not grpc.StatusCode.OK:
             raise await self._failure(call, silence_s)
         return None
+
+    def _endless(self) -> PluginLimitReached:
+        program = self._program
+        limit = program.manifest.limits.to_json()["duration"]
+        return PluginLimitReached(
+            f"{program.subject} was stopped: it reached its limit of duration",
+            why=f"duration: limit {limit}, its sync was not done by then",
+            next=[
+                "run it again: it goes on from the last checkpoint",
+                program.advice.at_limit.format(plugin=program.plugin_id, limit="duration"),
+            ],
+        )
 
     def _messages(self, data: bytes) -> list[connector_pb2.SyncEvent]:
         """Return the message in bytes; of a batch with an event that is none, what is sound.

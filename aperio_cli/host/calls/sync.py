@@ -187,6 +187,7 @@ async def sync_connector(session: Session, task: SyncTask) -> SyncSummary:
         UsageError: the connector cannot be asked for the scope, or it says where to begin and a
             checkpoint is stored.
         PluginContractBroken: a message or a cursor is not as the interface says.
+        PluginLimitReached: all of it takes longer than the plugin's limit.
         PluginFault: as `Connector.sync`.
         AperioError: as `Session.invocation` and `CursorStore.store_checkpoint`.
     """
@@ -215,6 +216,7 @@ class _Sync:
             raise _begun(plugin.program.subject, stored.stored_at)
         self._cursor = stored.cursor if stored else b""
         self._covered = dict(stored.covered) if stored else {}
+        self._deadline_s = plugin.connector.sync_deadline_s()  # of all calls, with whatever tokens
 
     async def run(self) -> SyncSummary:
         began_s = clock.monotonic_s()
@@ -240,7 +242,9 @@ class _Sync:
         """Make one call of Sync, from the last checkpoint to its end."""
         invocation = await self._session.invocation()
         connector, scope = self._session.plugin.connector, self._task.scope
-        messages = connector.sync(invocation, self._cursor, scope=scope)
+        messages = connector.sync(
+            invocation, self._cursor, scope=scope, deadline_s=self._deadline_s
+        )
         self._stamper.restart()
         try:
             async for message in messages:

@@ -198,6 +198,8 @@ type Limits struct {
 	Processes int         `json:"processes"`
 	OpenFiles int         `json:"open_files"`
 	Tmp       string      `json:"tmp"`
+	// Duration is how long one sync may take altogether; a record of before it was known lacks it.
+	Duration string `json:"duration"`
 }
 
 // Grant is what a plugin may do: of what its manifest asks for, and beyond.
