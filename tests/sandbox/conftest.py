@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from aperio_cli.host.sandbox.unconfined import Unconfined
 from aperio_cli.models.artifact import DevelopmentBuild, Interpreter, Project
 from aperio_cli.models.limits import Limits
 from tests.clearances import cleared
-from tests.process.conftest import LIBRARY, PLUGINS, THIS_PYTHON, manifest
+from tests.process.conftest import LIBRARY, PLUGINS, THIS_PYTHON, is_alive, manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,61 @@ def own_groups() -> set[Path]:
     return {group for place in places for group in place.glob(f"aperio-{os.getpid()}-*")}
 
 
+ORDINARY = 65534
+"""Nobody, in the words of the system: a user without any right."""
+
+ROOT = Path(__file__).resolve().parents[2]
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+
+
+def left_behind(mark: str) -> list[int]:
+    """Living processes that a plugin left under a name of its own."""
+    name, found = f"aperio-left-behind-{mark}".encode(), []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and name in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return [pid for pid in found if is_alive(pid)]
+
+
+_HOST = """
+import asyncio, json, sys
+sys.path[:0] = json.loads(sys.argv[1])
+from pathlib import Path
+from tests.sandbox import ordinary
+asyncio.run(ordinary.main(json.loads(sys.argv[2])))
+"""
+
+
+def host_process(
+    stage: Stage, base: Path, deeds: list[Any], *, uid: int, **told: Any
+) -> subprocess.Popen[str]:
+    """A host in a process and a session of its own, as some user, that has the plugin do something.
+
+    Args:
+        stage: where the plugin is.
+        base: where the host makes its folders; that user may write there.
+        deeds: what the plugin is told, one after the other.
+        uid: the user.
+        told: more for `ordinary.main`.
+    """
+    packages = Path(grpc.__file__).resolve().parents[1]
+    path = [str(ROOT), str(ROOT / "sdk" / "python"), str(packages)]
+    words = {"folder": str(stage.folder), "base": str(base), "deeds": deeds} | told
+    program = interpreter().executable
+    command = [program, "-B", "-c", _HOST, json.dumps(path), json.dumps(words)]
+    if uid != os.geteuid():
+        command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *command]
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd="/",
+        env={"HOME": "/nonexistent", "PATH": os.environ["PATH"]},
+        start_new_session=True,
+    )
 
 
 def interpreter() -> Interpreter:
@@ -82,7 +137,7 @@ def stage() -> Iterator[Stage]:
     folder.chmod(0o755)
     project = folder / "project"
     project.mkdir()
-    for name in ("hostile", "bare", "remembers", "mortal", "stubborn"):
+    for name in ("hostile", "bare", "remembers", "mortal", "stubborn", "slow_loris", "garbage"):
         shutil.copy(PLUGINS / f"{name}.py", project)
     shutil.copytree(LIBRARY / "aperio_plugin", project / "aperio_plugin")
     yield Stage(folder)
@@ -113,7 +168,7 @@ def acting(target: DevelopmentBuild, sandbox: Sandbox, **options: Any) -> Iterat
     """Give the plugin, running; it is stopped at the end."""
     base = Path(tempfile.mkdtemp(prefix="aperio-run-", dir="/tmp"))
     logs: list[LogRecord] = []
-    stated = LaunchOptions(base, patience=PATIENT, sandbox=sandbox, **options)
+    stated = LaunchOptions(base, sandbox=sandbox, **({"patience": PATIENT} | options))
     try:
         with asyncio.Runner() as runner:
             block = launch(cleared(target), stated, logs.append)
@@ -191,3 +246,12 @@ def prey() -> Iterator[Target]:
         port = sockets[0].getsockname()[1]
         yield Target(folder, port, str(folder / "socket"), name)
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """A folder that every user may write to."""
+    folder = Path(tempfile.mkdtemp(prefix="aperio-base-", dir="/tmp"))
+    folder.chmod(0o777)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

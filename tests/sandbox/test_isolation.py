@@ -11,7 +11,6 @@ import errno
 import os
 import signal
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -19,8 +18,8 @@ import pytest
 from aperio_cli.errors.running import PluginCrashed
 from aperio_cli.host.sandbox import seccomp
 from aperio_cli.host.sandbox.unconfined import Unconfined
-from tests.process.conftest import is_alive, wait_until
-from tests.sandbox.conftest import LIMITS, acting
+from tests.process.conftest import wait_until
+from tests.sandbox.conftest import LIMITS, acting, left_behind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -215,27 +214,18 @@ MARK: Final = f"{os.getpid()}-"
 """Of the processes of these tests: others run at the same time, and leave some behind, too."""
 
 
-def left_behind() -> list[int]:
-    name, found = f"aperio-left-behind-{MARK}".encode(), []
-    for folder in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if folder.name.isdigit() and name in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-    return [pid for pid in found if is_alive(pid)]
-
-
 def test_a_daemon_that_it_leaves_ends_with_it(stage: Stage, sandbox: Sandbox) -> None:
     with acting(stage.build(), sandbox) as actor:
         actor.do("daemon", MARK)
-        assert wait_until(lambda: bool(left_behind()), within_s=5)
-    assert wait_until(lambda: not left_behind(), within_s=5)
+        assert wait_until(lambda: bool(left_behind(MARK)), within_s=5)
+    assert wait_until(lambda: not left_behind(MARK), within_s=5)
 
 
 def test_without_a_sandbox_a_daemon_stays(stage: Stage) -> None:
     with acting(stage.build(), Unconfined()) as actor:
         actor.do("daemon", MARK)
-        assert wait_until(lambda: bool(left_behind()), within_s=5)
-    pids = left_behind()
+        assert wait_until(lambda: bool(left_behind(MARK)), within_s=5)
+    pids = left_behind(MARK)
     assert pids
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
@@ -266,9 +256,9 @@ def test_a_host_that_dies_takes_everything_with_it(stage: Stage, sandbox: Sandbo
     """The end of bubblewrap outside is the end of everything inside."""
     with acting(stage.build(), sandbox) as actor:
         actor.do("daemon", MARK)
-        assert wait_until(lambda: bool(left_behind()), within_s=5)
+        assert wait_until(lambda: bool(left_behind(MARK)), within_s=5)
         os.kill(actor.plugin.pid, signal.SIGKILL)
-        assert wait_until(lambda: not left_behind(), within_s=5)
+        assert wait_until(lambda: not left_behind(MARK), within_s=5)
 
 
 def test_many_start_at_once(stage: Stage, sandbox: Sandbox) -> None:

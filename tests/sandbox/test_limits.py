@@ -49,6 +49,36 @@ def test_memory_hog_is_stopped_and_told_why(stage: Stage, kept: Sandbox) -> None
     assert list(error.next) == ["use less, or ask for more: `limits.memory` in manifest.yaml"]
 
 
+HIDDEN = {
+    "names of files": ("many_names", "/tmp", 10_000_000),
+    "memfd": ("share", "memfd", 4096),
+    "System V": ("share", "System V", 4000),
+    "shared pages": ("share", "pages", 4096),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_memory_that_no_process_has_is_counted_or_not_given(
+    name: str, stage: Stage, kept: Sandbox
+) -> None:
+    """Without a control group what could be hidden is refused; the rest is seen."""
+    build = stage.build(**at(memory_bytes=96 * MIB))
+    with acting(build, kept) as actor:
+        try:
+            found = actor.do(*HIDDEN[name])
+        except PluginLimitReached as error:
+            assert error.why.startswith("memory: limit 96MiB, peak ")  # noqa: PT017 - or refused
+        else:
+            assert found == "ENOSYS"
+            assert kept.offer == NOTHING  # type: ignore[attr-defined] # the fixture's is bubblewrap
+
+
+def test_memory_that_is_shared_and_small_is_the_plugins_own(stage: Stage, kept: Sandbox) -> None:
+    with acting(stage.build(**at(memory_bytes=256 * MIB)), kept) as actor:
+        assert actor.do("share", "pages", 50) == 50
+        assert actor.do("many_names", "/tmp", 2000) == 2000
+
+
 def test_memory_below_the_limit_is_the_plugins_own(stage: Stage, kept: Sandbox) -> None:
     with acting(stage.build(**at(memory_bytes=256 * MIB)), kept) as actor:
         assert actor.do("hog", 100) == 100

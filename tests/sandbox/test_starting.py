@@ -24,7 +24,16 @@ from aperio_cli.host.sandbox.bubblewrap import Bubblewrap
 from aperio_cli.host.sandbox.interface import Doorway
 from tests.clearances import cleared
 from tests.process.conftest import is_alive, wait_until
-from tests.sandbox.conftest import PATIENT, ROOT_ONLY, acting, interpreter, own_groups
+from tests.sandbox.conftest import (
+    ORDINARY,
+    PATIENT,
+    ROOT,
+    ROOT_ONLY,
+    acting,
+    host_process,
+    interpreter,
+    own_groups,
+)
 
 if TYPE_CHECKING:
     import socket
@@ -34,7 +43,6 @@ if TYPE_CHECKING:
     from tests.sandbox.conftest import Stage
 
 pytestmark = pytest.mark.sandbox
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_start_says_what_is_enforced_and_by_whom(stage: Stage, sandbox: Sandbox) -> None:
@@ -184,47 +192,6 @@ def test_the_key_value_store_is_reached_from_inside(
 
     assert asyncio.run(main()).name == "1 PERMISSION_DENIED FAILED_PRECONDITION NOT_FOUND runs 1"
     base.rmdir()
-
-
-HOST = """
-import asyncio, json, sys
-sys.path[:0] = json.loads(sys.argv[1])
-from pathlib import Path
-from tests.sandbox import ordinary
-asyncio.run(ordinary.main(json.loads(sys.argv[2])))
-"""
-
-
-def host_process(stage: Stage, base: Path, deeds: list[Any], *, uid: int) -> subprocess.Popen[str]:
-    """A host in a process of its own, as some user, that has the plugin do something."""
-    packages = Path(grpc.__file__).resolve().parents[1]
-    path = [str(ROOT), str(ROOT / "sdk" / "python"), str(packages)]
-    told = {"folder": str(stage.folder), "base": str(base), "deeds": deeds}
-    program = interpreter().executable
-    command = [program, "-B", "-c", HOST, json.dumps(path), json.dumps(told)]
-    if uid != os.geteuid():
-        command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *command]
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd="/",
-        env={"HOME": "/nonexistent", "PATH": os.environ["PATH"]},
-    )
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="aperio-base-", dir="/tmp"))
-    folder.chmod(0o777)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-ORDINARY = 65534
-"""Nobody, in the words of the system: a user without any right."""
 
 
 @ROOT_ONLY

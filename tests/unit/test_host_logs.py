@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from aperio_cli.host.process import floods
 from aperio_cli.host.process.logs import (
     LONGEST_LINE_BYTES,
     LineSplitter,
@@ -16,6 +17,7 @@ from aperio_cli.host.process.logs import (
     TextReader,
     parse_line,
 )
+from aperio_cli.host.process.masking import Masks
 
 
 def test_an_hclog_line_becomes_a_record_with_its_fields_in_order() -> None:
@@ -155,3 +157,83 @@ def test_printed_text_is_logged_line_by_line() -> None:
 
     assert [record.message for record in records] == ["one", "two \N{SLICE OF PIZZA}", "rest"]
     assert {(record.stream, record.level) for record in records} == {("stdio", "info")}
+
+
+# ── floods ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Clock:
+    """A monotonic clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> _Clock:
+    made = _Clock()
+    monkeypatch.setattr(floods, "clock", made)
+    monkeypatch.setattr(floods, "MOST_AT_ONCE", 5000)
+    monkeypatch.setattr(floods, "MOST_A_SECOND", 500)
+    return made
+
+
+LINE = b"0123456789\n"
+
+
+def test_what_a_plugin_logs_at_once_arrives_whole(stopped: _Clock) -> None:
+    del stopped
+    records: list[LogRecord] = []
+    reader = StderrReader(records.append)
+    for _ in range(4):
+        reader.feed(LINE * 1000)
+    reader.end()
+    assert len(records) == 4000
+    assert {record.message for record in records} == {"0123456789"}
+
+
+def test_a_flood_is_left_out_counted_and_told(stopped: _Clock) -> None:
+    records: list[LogRecord] = []
+    reader = TextReader(records.append, "stdout", "info")
+    for _ in range(20):
+        reader.feed(LINE * 1000)
+    kept = len(records)
+    assert floods.MOST_AT_ONCE - 1000 < kept <= floods.MOST_AT_ONCE
+    assert {record.message for record in records} == {"0123456789"}
+    stopped.now_s += 1.0
+    reader.feed(b"6789\nthe last line\n")  # the rest of a line that was left out
+    size = f"{(len(LINE) * (20_000 - kept) + 5) / 1024**2:.1f} MiB"
+    assert records[kept].message == (
+        f"too much was printed: {20_001 - kept} lines ({size}) were left out of the log;"
+        " 500 lines a second pass, of 1024 bytes"
+    )
+    assert [record.message for record in records[kept + 1 :]] == ["the last line"]
+    assert (records[kept].level, records[kept].stream) == ("warn", "host")
+
+
+def test_a_flood_that_goes_on_to_the_end_is_told_there(stopped: _Clock) -> None:
+    del stopped
+    records: list[LogRecord] = []
+    reader = StderrReader(records.append)
+    reader.feed(b"a line that is never done")
+    for _ in range(128):
+        reader.feed(b"x" * 65536)
+    reader.end()
+    assert sum(len(record.message) for record in records) < 8 * 1024**2
+    assert records[-1].message.startswith("too much was printed: 0 lines (")
+    assert reader.tail.last_lines(1)[0].startswith("xxx")
+
+
+def test_a_secret_in_a_line_that_is_cut_off_by_a_flood_is_not_shown(stopped: _Clock) -> None:
+    del stopped
+    masks = Masks()
+    masks.learn({"token": "hunter2hunter2"})
+    records: list[LogRecord] = []
+    reader = TextReader(records.append, "stdout", "info", masks)
+    reader.feed(b"token hunter2hu")
+    reader.feed(b"x" * (6 * 1024**2))
+    reader.end()
+    assert not [record for record in records if "hunter" in record.message]

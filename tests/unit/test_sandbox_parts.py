@@ -79,6 +79,18 @@ def test_filter_looks_at_arguments_where_the_call_is_needed(machine: str) -> Non
     assert call("ioctl", 0, 0x5413) == ALLOWED
 
 
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+def test_filter_denies_memory_that_only_a_control_group_would_see(machine: str) -> None:
+    architecture = ARCHITECTURES[machine]
+    watched = seccomp.build_filter(machine, is_memory_watched=True)
+    counted = seccomp.build_filter(machine)
+    for name in ("memfd_create", "shmget"):
+        number = seccomp.number_of(name, machine)
+        assert judge(watched, architecture, number) == ERROR | errno.ENOSYS
+        assert judge(counted, architecture, number) == ALLOWED
+    assert judge(watched, architecture, 0) == ALLOWED
+
+
 def test_filter_ends_what_speaks_another_architectures_numbers() -> None:
     program = seccomp.build_filter("x86_64")
     assert judge(program, 0x40000003, 1) == KILLED  # i386

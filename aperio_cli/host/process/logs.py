@@ -14,6 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from aperio_cli.host.process.floods import Allowance
 from aperio_cli.host.process.masking import Masks
 from aperio_cli.text import clean
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LONGEST_LINE_BYTES: Final = 64 * 1024
-"""A longer line comes out in pieces, as from a Go host; none of it is dropped."""
+"""A longer line comes out in pieces, as from a Go host."""
 
 TAIL_BYTES: Final = 64 * 1024
 """How much of the newest output is kept to explain a failure."""
@@ -131,24 +132,43 @@ class Tail:
         return [_shown(line, 400) for line in lines[-count:]]
 
 
-class StderrReader:
-    """Turns what comes in on fd 2 into log records and keeps the tail of it."""
+class _Reader:
+    """Cuts what a plugin prints into lines; as many as pass become records."""
 
-    def __init__(self, sink: Callable[[LogRecord], None], masks: Masks | None = None) -> None:
+    def __init__(self, sink: Callable[[LogRecord], None], masks: Masks | None) -> None:
         self._sink = sink
         self._masks = masks or Masks()
         self._lines = LineSplitter(masks=self._masks)
+        self._allowance = Allowance(lambda words: sink(LogRecord("warn", words, "host")))
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+        passed, is_cut = self._allowance.admit(data)
+        self._take(self._lines.feed(passed))
+        if is_cut:  # a line that was begun goes no further
+            self._take(self._lines.end())
+
+    def end(self) -> None:
+        """Take note that no more will come."""
+        self._take(self._lines.end())
+        self._allowance.end()
+
+    def _take(self, lines: Iterator[bytes]) -> None:
+        raise NotImplementedError
+
+
+class StderrReader(_Reader):
+    """Turns what comes in on fd 2 into log records and keeps the tail of it."""
+
+    def __init__(self, sink: Callable[[LogRecord], None], masks: Masks | None = None) -> None:
+        super().__init__(sink, masks)
         self._crashing = False
         self.tail = Tail(masks=self._masks)
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
         self.tail.feed(data)
-        self._take(self._lines.feed(data))
-
-    def end(self) -> None:
-        """Take note that no more will come."""
-        self._take(self._lines.end())
+        super().feed(data)
 
     def _take(self, lines: Iterator[bytes]) -> None:
         for line in lines:
@@ -164,7 +184,7 @@ class StderrReader:
             self._sink(record)
 
 
-class TextReader:
+class TextReader(_Reader):
     """Turns printed text (stdout after the handshake, go-plugin's stdio stream) into records."""
 
     def __init__(
@@ -174,19 +194,9 @@ class TextReader:
         level: str,
         masks: Masks | None = None,
     ) -> None:
-        self._sink = sink
+        super().__init__(sink, masks)
         self._stream = stream
         self._level = level
-        self._masks = masks or Masks()
-        self._lines = LineSplitter(masks=self._masks)
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
-        self._take(self._lines.feed(data))
-
-    def end(self) -> None:
-        """Take note that no more will come."""
-        self._take(self._lines.end())
 
     def _take(self, lines: Iterator[bytes]) -> None:
         for line in lines:

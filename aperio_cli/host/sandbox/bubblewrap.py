@@ -311,7 +311,9 @@ class _Setup:
         for path, text in self._generated().items():
             told += ["--perms", "0444", "--file", str(self._memory(text.encode())), path]
         told += ["--remount-ro", "/", "--remount-ro", "/dev", "--chdir", str(view.HOME)]
-        told += ["--seccomp", str(self._memory(seccomp.build_filter()))]
+        is_watched = "memory" not in self.sandbox.offer.controllers
+        rules = seccomp.build_filter(is_memory_watched=is_watched)
+        told += ["--seccomp", str(self._memory(rules))]
         return told
 
     def _identity(self) -> list[str]:

@@ -96,6 +96,11 @@ _DENIED: Final = {
     "sysfs": (139, _MISSING),
     "_sysctl": (156, _MISSING),
 }
+_UNCOUNTED: Final = {
+    # memory that no process has to have mapped: nobody but a control group sees it
+    "memfd_create": (319, 279),
+    "shmget": (29, 194),
+}
 _SPECIAL: Final = {
     "clone": (56, 220),
     "clone3": (435, 435),
@@ -130,7 +135,7 @@ def number_of(name: str, machine: str = "") -> int:
         KeyError: it is none of them.
     """
     column = _MACHINES[machine or os.uname().machine].column
-    return (_DENIED | _SPECIAL)[name][column]
+    return (_DENIED | _UNCOUNTED | _SPECIAL)[name][column]
 
 
 def denied() -> tuple[str, ...]:
@@ -138,11 +143,13 @@ def denied() -> tuple[str, ...]:
     return tuple(_DENIED)
 
 
-def build_filter(machine: str = "") -> bytes:
+def build_filter(machine: str = "", *, is_memory_watched: bool = False) -> bytes:
     """Return the filter as the array of `struct sock_filter` that bubblewrap takes.
 
     Args:
         machine: as `uname -m` says; empty: this one.
+        is_memory_watched: whether memory is only looked at, as there is no control group: then
+            none can be had that is not seen.
 
     Raises:
         KeyError: nobody has written down the numbers of that machine.
@@ -159,6 +166,8 @@ def build_filter(machine: str = "") -> bytes:
     for numbers in _DENIED.values():
         if numbers[facts.column] != _MISSING:
             program += _when(numbers[facts.column], [_fail(errno.EPERM)])
+    for numbers in _UNCOUNTED.values() if is_memory_watched else ():
+        program += _when(numbers[facts.column], [_fail(errno.ENOSYS)])
     # glibc and Go go on with clone, whose flags can be looked at.
     program += _when(_SPECIAL["clone3"][facts.column], [_fail(errno.ENOSYS)])
     program += _when(_SPECIAL["clone"][facts.column], _unless_any_bit(_NEW_NAMESPACES))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PERIOD_S: Final = 0.1
 _TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+_IN_MEMORY: Final = ("/tmp", "/dev/shm")  # noqa: S108 - those of the plugin
+_NAME_BYTES: Final = 1024  # of the kernel's, for a file and its name
 _FIELDS_BEFORE_TIMES: Final = 11  # of proc_pid_stat(5), behind the name: utime is field 14
 
 
@@ -157,12 +159,17 @@ class Watched:
         return sum(map(_processor_s, self._processes()))
 
     def _space_bytes(self) -> int:
-        """Return what is used of the temporary folder, which is memory, too."""
-        try:
-            found = os.statvfs(f"/proc/{self.init}/root/tmp")
-        except OSError:
-            return 0
-        return (found.f_blocks - found.f_bfree) * found.f_frsize
+        """Return what is used of its own file systems, which is memory, too; names are as well."""
+        return sum(_space_bytes(f"/proc/{self.init}/root{place}") for place in _IN_MEMORY)
+
+
+def _space_bytes(place: str) -> int:
+    try:
+        found = os.statvfs(place)
+    except OSError:
+        return 0
+    blocks = (found.f_blocks - found.f_bfree) * found.f_frsize
+    return blocks + (found.f_files - found.f_ffree) * _NAME_BYTES
 
 
 def _resident_bytes(pid: int) -> int:

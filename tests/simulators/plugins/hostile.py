@@ -23,7 +23,7 @@ import bare
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 MIB = 1024**2
@@ -227,6 +227,216 @@ def raise_limit() -> str:
     return "raised"
 
 
+def flood(descriptor: int, mib: int, line: int) -> int:
+    """Print so much, in lines of so many bytes; return how many bytes went."""
+    text = (b"x" * (line - 1) + b"\n") * max(1, 65536 // line)
+    left = mib * MIB
+    while left > 0:
+        left -= os.write(descriptor, text)
+    return mib * MIB - left
+
+
+def huge(mib: int) -> str:
+    """Answer with more than a message may have."""
+    return "x" * (mib * MIB)
+
+
+def take_back_lifeline() -> str:
+    """Have the kernel signal nobody when the host is gone, and close the end that would tell."""
+    import fcntl
+
+    lifeline = int(os.environ["APERIO_HOST_LIFELINE"])
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) & ~os.O_ASYNC)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, 0)
+    os.close(lifeline)
+    return "closed"
+
+
+def kill_parents_group() -> str:
+    """Kill whoever started this, with all that it has started."""
+    os.killpg(os.getpgid(os.getppid()), signal.SIGKILL)
+    return "sent"
+
+
+def kill_all(host: str) -> str:
+    """Kill every process that can be seen, but only in a sandbox."""
+    if os.uname().nodename != host:
+        raise OSError(errno.EPERM, "not here: it would be the machine's")
+    os.kill(-1, signal.SIGKILL)
+    return "sent"
+
+
+def hold_pipes(mark: str = "any") -> int:
+    """Leave a process behind, in a session of its own, that holds this one's pipes open."""
+    code = (
+        "import os, sys\n"
+        "if os.fork(): os._exit(0)\n"
+        "os.setsid()\n"
+        "if os.fork(): os._exit(0)\n"
+        "os.execv('/bin/sleep', [sys.argv[1], '300'])\n"
+    )
+    name = f"aperio-left-behind-{mark}"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code, name], check=True)
+    return os.getpid()
+
+
+def trace_sibling() -> str:
+    """Attach to another process of this one's user, to read what it has."""
+    child = subprocess.Popen(["/bin/sleep", "60"])
+    try:
+        LIBC.ptrace.argtypes = [ctypes.c_long] * 4
+        if LIBC.ptrace(16, child.pid, 0, 0):  # PTRACE_ATTACH
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        os.waitpid(child.pid, 0x40000000)  # __WALL
+        LIBC.ptrace(17, child.pid, 0, 0)  # PTRACE_DETACH
+        return "attached"
+    finally:
+        child.kill()
+        child.wait()
+
+
+def read_memory_of_sibling() -> str:
+    """Read another process's memory by its file."""
+    child = subprocess.Popen(["/bin/sleep", "60"])
+    try:
+        maps = pathlib.Path(f"/proc/{child.pid}/maps").read_text()
+        start = int(maps.split("-", 1)[0], 16)
+        with pathlib.Path(f"/proc/{child.pid}/mem").open("rb") as memory:
+            memory.seek(start)
+            return memory.read(4).hex()
+    finally:
+        child.kill()
+        child.wait()
+
+
+def open_socket(family: int, kind: int = 1, protocol: int = 0) -> str:
+    socket.socket(family, kind, protocol).close()
+    return "opened"
+
+
+def tamper(how: str, path: str) -> str:
+    """Change a file, or what leads to it, in one of many ways."""
+    file = pathlib.Path(path)
+    ways: dict[str, Callable[[], Any]] = {
+        "append": lambda: file.open("ab").close(),
+        "truncate": lambda: os.truncate(path, 0),
+        "remove": file.unlink,
+        "rename": lambda: file.rename(f"{path}.old"),
+        "chmod": lambda: file.chmod(0o777),
+        "touch": lambda: os.utime(path),
+        "link": lambda: os.link(path, f"{path}.link"),
+        "symlink": lambda: pathlib.Path(f"{path}.symlink").symlink_to("/etc/passwd"),
+        "folder": lambda: file.parent.joinpath("added").mkdir(),
+        "attribute": lambda: os.setxattr(path, "user.a", b"b"),
+        "bytecode": lambda: file.parent.joinpath("__pycache__").mkdir(),
+        "remount": lambda: LIBC.mount(b"none", os.fsencode(file.parent), b"tmpfs", 0, b""),
+    }
+    answer = ways[how]()
+    if how == "remount" and answer:
+        raise OSError(ctypes.get_errno(), "mount")
+    return "done"
+
+
+def writable_places() -> list[str]:
+    """Every folder that a file can be made in, of all that is not mounted for reading only."""
+    found = []
+    for _, mount, kind, options, *_ in map(str.split, read_lines("/proc/mounts")):
+        if "ro" not in options.split(",") and kind != "proc":
+            found += [folder for folder, _, _ in os.walk(mount) if _takes_a_file(folder)]
+    return sorted(set(found))
+
+
+def _takes_a_file(folder: str) -> bool:
+    place = pathlib.Path(folder) / "aperio-probe"
+    try:
+        place.touch(exist_ok=False)
+    except OSError:
+        return False
+    place.unlink()
+    return True
+
+
+def read_lines(path: str) -> list[str]:
+    return pathlib.Path(path).read_text().splitlines()
+
+
+def fill_everywhere(places: list[str], most_mib: int) -> int:
+    """Return how many MiB fitted into all of them at the same time, as files of every kind."""
+    fitted, made = 0, []
+    for place in places:
+        for number in range(1000):
+            file = pathlib.Path(place) / f"filler-{number}"
+            before = fitted
+            made.append(file)
+            try:
+                with file.open("wb", buffering=0) as opened:
+                    while fitted < most_mib * MIB:
+                        fitted += opened.write(b"x" * 65536)
+            except OSError:
+                pass
+            if fitted == before:
+                break
+    for file in made:
+        with contextlib.suppress(OSError):
+            file.unlink()
+    return fitted // MIB
+
+
+def many_names(folder: str, most: int) -> int:
+    """Return how many empty files could be made: names are memory, too."""
+    made = 0
+    try:
+        while made < most:
+            os.symlink("x", f"{folder}/n{made}")  # noqa: PTH211 - a hundred thousand of them
+            made += 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+    return made
+
+
+def share(how: str, mib: int) -> int:
+    """Return how much memory could be used that no process has mapped."""
+    import mmap
+
+    descriptor = os.memfd_create("filler") if how == "memfd" else -1
+    for _ in range(mib):
+        if how == "memfd":
+            KEPT.append(os.write(descriptor, b"x" * MIB))
+        elif how == "System V":
+            segment = system_call(29, 0, MIB, 0o1600)  # IPC_PRIVATE
+            LIBC.shmat.restype = ctypes.c_void_p
+            place = LIBC.shmat(segment, None, 0)
+            ctypes.memset(place, 1, MIB)
+            LIBC.shmdt(ctypes.c_void_p(place))
+            KEPT.append(segment)
+        else:
+            area = mmap.mmap(-1, MIB)
+            area.write(b"x" * MIB)
+            KEPT.append(area)
+    held = len(KEPT)
+    KEPT.clear()
+    return held
+
+
+def rights() -> dict[str, Any]:
+    """What this process may become, and which mounts give rights or devices."""
+    status = dict(line.split(":\t", 1) for line in read_lines("/proc/self/status") if ":\t" in line)
+    mounts = [line.split() for line in read_lines("/proc/mounts")]
+    return {
+        "no_new_privileges": status["NoNewPrivs"],
+        "capabilities": [int(status[f"Cap{kind}"], 16) for kind in ("Inh", "Prm", "Eff", "Amb")],
+        "groups": status["Groups"].split(),
+        "suid": [words[1] for words in mounts if "nosuid" not in words[3].split(",")],
+        "dev": [
+            words[1]
+            for words in mounts
+            if "nodev" not in words[3].split(",") and not words[1].startswith("/dev/")
+        ],
+    }
+
+
 def own() -> dict[str, Any]:
     return {"uid": os.getuid(), "host": os.uname().nodename, "cwd": os.getcwd()}  # noqa: PTH109
 
@@ -236,9 +446,35 @@ DEEDS: dict[str, Callable[..., Any]] = {
     for function in (
         read, listing, write, fill, environment_of, processes, connect, signal_process,
         make_device, set_user, set_user_by_program, open_files, threads, children, hog, reserve,
-        burn, daemon, die_by, kill_group, own, run, raise_limit, system_call,
+        burn, daemon, die_by, kill_group, own, run, raise_limit, system_call, flood, huge,
+        take_back_lifeline, kill_parents_group, kill_all, hold_pipes, trace_sibling,
+        read_memory_of_sibling, open_socket, tamper, writable_places, fill_everywhere, many_names,
+        rights, share,
     )
 }  # fmt: skip
+
+
+def sync(request: Any, context: Any) -> Iterator[connector_pb2.SyncEvent]:
+    """Sync as it is told to: without end, without a word, or with a message that is too large."""
+    how = json.loads(request.context.config_json or b"{}").get("sync", "well")
+    first = int(request.cursor or b"0")
+    if how == "well":
+        yield bare.batch(first, 2)
+    while how == "endless" and context.is_active():
+        yield bare.batch(first, 2)
+        first += 2
+        yield bare.checkpoint(b"%d" % first)
+    while how == "drips" and context.is_active():
+        progress = connector_pb2.Progress(message="soon")
+        yield connector_pb2.SyncEvent(progress=progress)
+        time.sleep(0.05)
+    if how == "silent":
+        time.sleep(300)
+    if how == "huge":
+        made = bare.batch(first, 1)
+        made.batch.events[0].record_json = b'"' + b"x" * (8 * MIB) + b'"'
+        yield made
+    yield bare.checkpoint(b"%d" % (first + 2))
 
 
 def answer(request: Any, _context: Any) -> Any:
@@ -251,7 +487,11 @@ def answer(request: Any, _context: Any) -> Any:
 
 
 def serve() -> None:
-    bare.serve({"TestConnection": bare.unary(answer, connector_pb2.TestRequest)})
+    methods = {
+        "TestConnection": bare.unary(answer, connector_pb2.TestRequest),
+        "Sync": bare.stream(sync, connector_pb2.SyncRequest),
+    }
+    bare.serve(methods)
 
 
 if __name__ == "__main__":
