@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aperio_cli.errors import AperioError
 from aperio_cli.host.calls.invocation import Invocation
@@ -16,21 +18,24 @@ from aperio_cli.host.sandbox.choosing import choose_sandbox
 from aperio_cli.host.sandbox.interface import Doorway
 from tests.clearances import cleared
 from tests.sandbox.conftest import PATIENT, Stage
-
-if TYPE_CHECKING:
-    import socket
+from tests.sandbox.outside import beyond, connecting
 
 
 async def main(told: dict[str, Any]) -> None:
     """Do the deeds one after the other; the last may be the plugin's end."""
     logs: list[str] = []
     sandbox = choose_sandbox(told.get("mode", "auto"))
-    kept: list[socket.socket] = []
-    door = Doorway({}, (), (("127.10.0.1", 443),), kept.extend)
-    options = LaunchOptions(Path(told["base"]), patience=PATIENT, sandbox=sandbox, door=door)
-    build = Stage(Path(told["folder"])).build()
-    async with launch(cleared(build), options, lambda r: logs.append(r.message)) as plugin:
-        done = [await _do(plugin, deed) for deed in told["deeds"]]
+    stage, kept = Stage(Path(told["folder"])), list[Any]()
+    base = LaunchOptions(Path(told["base"]), patience=PATIENT, sandbox=sandbox)
+    with contextlib.ExitStack() as opened:
+        if pem := told.get("pem"):
+            there = opened.enter_context(beyond(Path(pem)))
+            build, options = connecting(stage), replace(base, egress=there.egress)
+        else:
+            door = Doorway({}, (), (("127.10.0.1", 443),), kept.extend)
+            build, options = stage.build(), replace(base, door=door)
+        async with launch(cleared(build), options, lambda r: logs.append(r.message)) as plugin:
+            done = [await _do(plugin, deed) for deed in told["deeds"]]
     said = next((text for text in logs if text.startswith("contained")), "")
     _tell({"done": done, "said": said})
 

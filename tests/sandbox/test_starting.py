@@ -232,30 +232,62 @@ def test_a_host_that_is_killed_leaves_nothing(stage: Stage, base: Path) -> None:
     assert wait_until(lambda: not any(map(is_alive, pids)), within_s=10)
 
 
-CHOICE = """
+DOCTOR = """
 import sys
 sys.path[:0] = sys.argv[1:]
-from aperio_cli.host.sandbox.choosing import choose_sandbox
-found = choose_sandbox()
-sys.stdout.write(f"{found.name}: {found.remedy}")
+from aperio_cli.__main__ import main
+sys.exit(main(["doctor", "--json"]))
 """
+FORBID = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+# In a user namespace of its own a test may forbid further ones; outside nothing changes.
+WITHOUT_NAMESPACES = ("unshare", "--user", "--map-root-user", "sh", "-c", FORBID, "sh")
 
 
-def test_without_user_namespaces_there_is_no_sandbox() -> None:
-    """In a user namespace of its own the test may forbid further ones; outside nothing changes."""
+@pytest.mark.parametrize(
+    ("before", "has_bubblewrap", "remedy"),
+    [
+        (WITHOUT_NAMESPACES, True, "`sysctl -w user.max_user_namespaces=15000`"),
+        ((), False, "install bubblewrap"),
+        (("setpriv", f"--reuid={ORDINARY}", "--clear-groups"), False, "install bubblewrap"),
+    ],
+    ids=["namespaces off", "no bubblewrap", "no bubblewrap, an ordinary user"],
+)
+def test_where_nothing_can_be_enforced_that_is_said_and_what_is_required_refused(
+    before: tuple[str, ...], *, has_bubblewrap: bool, remedy: str, base: Path
+) -> None:
+    """No lesser sandbox takes the place of the one that cannot be made."""
+    if os.geteuid() and "setpriv" in before:
+        pytest.skip("this is an ordinary user")
     packages = str(Path(grpc.__file__).resolve().parents[1])
-    forbid = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
-    program = [interpreter().executable, "-B", "-c", CHOICE, str(ROOT), packages]
+    (base / "home").mkdir(mode=0o755)
+    stated = '[sandbox]\nmode = "auto"\nrequire = ["isolation", "egress"]\n'
+    (base / "home" / "config.toml").write_text(stated)
+    if "setpriv" in before:
+        for place in (base / "home", base / "home" / "config.toml"):
+            os.chown(place, ORDINARY, ORDINARY)
+    base.chmod(0o755)  # a configuration that others may change is read by nobody
+    start = [shutil.which(before[0]) or "", *before[1:]] if before else []
     done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh", *program],
+        [*start, interpreter().executable, "-B", "-c", DOCTOR, str(ROOT), packages],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
         cwd="/",
-        env={"PATH": os.environ["PATH"]},
+        env={
+            "PATH": os.environ["PATH"] if has_bubblewrap else str(base),
+            "HOME": str(base / "home"),
+            "APERIO_HOME": str(base / "home"),
+        },
     )
-    assert done.stdout.startswith("none: `sysctl -w user.max_user_namespaces"), done.stderr
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)["data"]
+    limits = {each["limit"]: each for each in found["limits"]}
+    assert found["sandbox"] == "none"
+    assert limits["isolation"]["level"] == limits["egress"]["level"] == "none"
+    assert limits["isolation"]["remedy"] == remedy
+    (finding,) = [each for each in found["findings"] if each["code"] == "limit-required"]
+    assert finding["why"] == "[sandbox] require names egress, isolation"
 
 
 def test_a_stranger_does_not_reach_a_plugins_socket(stage: Stage, sandbox: Sandbox) -> None:
