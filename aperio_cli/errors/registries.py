@@ -91,3 +91,37 @@ class PortInUse(AperioError):
     """The registry cannot be served on that port: another program listens there."""
 
     code = "port-in-use"
+
+
+class PluginIdConfusing(Refusal):
+    """An id looks like another one that the registry has; both in its log could never be parted."""
+
+    code = "plugin-id-confusing"
+
+
+class RegistryLogContradicted(Refusal):
+    """A version has another artifact or signer than the registry's log has, which cannot change."""
+
+    code = "registry-log-contradicted"
+
+
+class RegistryLogForked(Refusal):
+    """A registry's log is not a continuation of the one that was seen before.
+
+    An entry is missing, was changed, or stands elsewhere: the registry tells different people, or
+    at different times, different things. What both of its checkpoints say is worth keeping.
+    """
+
+    code = "registry-log-forked"
+
+
+class RegistryLogUnproven(Refusal):
+    """A registry offers what its own log is not proved to have."""
+
+    code = "registry-log-unproven"
+
+
+class RegistryUnwitnessed(Refusal):
+    """Fewer witnesses have signed the checkpoint of a registry's log than its rule asks for."""
+
+    code = "registry-unwitnessed"

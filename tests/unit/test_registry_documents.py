@@ -55,7 +55,7 @@ def artifact(**changes: Any) -> dict[str, Any]:
         "size": 99, "mirrors": ["https://mirror.example/box.tar.gz", "oci://ghcr.example/acme/box"],
         "sigstore_bundle": f"bundles/sha256/ab/{SHA}.sigstore.json", "bundle_sha256": SHA,
         "attestations": "artifacts/acme/box.intoto.jsonl", "attestations_sha256": SHA,
-        "tree": f"t1:{SHA}",
+        "tree": f"t1:{SHA}", "log_index": 4,
     } | changes  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def version(**changes: Any) -> dict[str, Any]:
         "version": "1.0.0", "published_at": "2026-11-01T00:00:00Z", "protocols": ["1.0"],
         "publisher": {"name": "acme", "verified": True, "tier": "verified"},
         "signer": {"type": "public", "issuer": "https://issuer.example", "identity": "a@b"},
-        "artifacts": [artifact()], "requires_host": ">=1.0,<2", "log_index": 4,
+        "artifacts": [artifact()], "requires_host": ">=1.0,<2",
     } | changes  # fmt: skip
 
 
@@ -208,6 +208,7 @@ def test_another_version_of_the_format_is_told_apart(kind: str) -> None:
         ("root", root(shards=[REF | {"size": 2**40}] * 256), "`shards[0].size`"),
         ("root", root(previous={"serial": 7, "sha256": SHA}), "lower serial than its own"),
         ("root", root(log={"origin": "x", "size": -1, "root": SHA}), "`log.size`"),
+        ("root", root(log={"origin": " x", "size": 1, "root": SHA}), "`log.origin`"),
         ("root", root(name=""), "`name`: expected text"),
         # a shard
         ("shard", shard(shard="zz"), f"`shard`: expected {NUMBER:02x}"),
@@ -241,7 +242,7 @@ def test_another_version_of_the_format_is_told_apart(kind: str) -> None:
         ("plugin", plugin(versions=[version(artifacts=[artifact(), artifact()])]), "twice"),
         ("plugin", plugin(versions=[version(artifacts=[artifact(size=-5)])]), "artifacts[0].size"),
         ("plugin", plugin(versions=[version(artifacts=[artifact(tree=SHA)])]), "t1: and 64 hex"),
-        ("plugin", plugin(versions=[version(log_index=-1)]), "log_index"),
+        ("plugin", plugin(versions=[version(artifacts=[artifact(log_index=-1)])]), "log_index"),
         (
             "plugin",
             plugin(versions=[version(artifacts=[artifact(mirrors=["file:///etc/passwd"])])]),
@@ -335,7 +336,8 @@ def test_plugin_file_is_read_with_what_is_withdrawn() -> None:
     assert found.versions[0].status.replacement == "1.0.0"
     assert found.versions[0].status.to_json() == gone["status"]
     active = found.version("1.0.0")
-    assert (active.status, active.log_index, active.requires_host) == (None, 4, ">=1.0,<2")
+    assert (active.status, active.requires_host) == (None, ">=1.0,<2")
+    assert active.artifacts[0].log_index == 4
     assert active.publisher.is_verified
     assert dict(active.signer)["identity"] == "a@b"
     (offered,) = active.artifacts

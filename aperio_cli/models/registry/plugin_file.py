@@ -8,7 +8,7 @@ looks: versions that are not to be installed anew are not among `versions`, but 
      "versions": [{"version": "1.1.0", "published_at": "...", "protocols": ["1.0"], "signer": {...},
         "status": {"state": "deprecated", "reason": "...", "at": "...", "replacement": "1.2.0"},
         "artifacts": [{"os", "arch", "url", "mirrors", "sha256", "size", "tree", "sigstore_bundle",
-                       "bundle_sha256", "attestations", "attestations_sha256"}]}],
+                       "bundle_sha256", "attestations", "attestations_sha256", "log_index"}]}],
      "withdrawn": [{"version": "1.0.0", "status": {"state": "revoked", ...}, ...}]}
 """
 
@@ -109,6 +109,7 @@ class PluginArtifact:
         attestations: where signed statements about it are; empty when there are none.
         attestations_digest: what they have to be; None when it is not stated.
         tree: digest of the tree that it unpacks to, `t1:<hex>`; empty when it is not stated.
+        log_index: where the registry's log has it; None when there is no log.
     """
 
     platform: Platform
@@ -121,6 +122,7 @@ class PluginArtifact:
     attestations: str
     attestations_digest: Digest | None
     tree: str
+    log_index: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,6 @@ class PluginVersion:
         publisher: who published it, for display.
         signer: who signed it as the registry has it, for display: type, issuer, identity and more.
         status: None when it is active.
-        log_index: its place in the registry's log; None when there is none.
     """
 
     version: str
@@ -162,7 +163,6 @@ class PluginVersion:
     publisher: PublishedBy
     signer: tuple[tuple[str, str], ...]
     status: VersionStatus | None
-    log_index: int | None
 
     def artifact(self, platform: Platform) -> PluginArtifact | None:
         """Return the artifact for a platform; None when there is none."""
@@ -271,7 +271,6 @@ def _version(table: Table) -> PluginVersion:
         ),
         signer=tuple((clean(key, limit=40), display(signer, key)) for key in signer.values),
         status=VersionStatus.from_json(status) if status else None,
-        log_index=table.integer("log_index") if "log_index" in table else None,
     )
 
 
@@ -312,6 +311,7 @@ def _artifact(table: Table, platform: Platform) -> PluginArtifact:
         attestations=_optional_location(table, "attestations"),
         attestations_digest=_optional_digest(table, "attestations_sha256"),
         tree=table.matching("tree", _TREE, "t1: and 64 hex digits") if "tree" in table else "",
+        log_index=table.integer("log_index") if "log_index" in table else None,
     )
 
 

@@ -35,6 +35,7 @@ from aperio_cli.models.registry.documents import (
     shard_number,
     shard_path,
 )
+from aperio_cli.models.tlog.note import Checkpoint, NoteInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,25 +65,6 @@ class Predecessor:
 
 
 @dataclass(frozen=True, slots=True)
-class LogHead:
-    """The head of the registry's transparency log.
-
-    Attributes:
-        origin: the log's name, first line of its checkpoint.
-        size: how many entries it has.
-        root: the root hash of the tree of that size.
-    """
-
-    origin: str
-    size: int
-    root: Digest
-
-    def to_json(self) -> dict[str, object]:
-        """Return the head as a root states it."""
-        return {"origin": self.origin, "size": self.size, "root": self.root.hex}
-
-
-@dataclass(frozen=True, slots=True)
 class Root:
     """The root of a registry.
 
@@ -95,7 +77,7 @@ class Root:
         files: what the other documents have to be, by path; `FIXED_FILES` are among them.
         shards: what the shards have to be, by number.
         previous: the edition that was signed before; None for the first.
-        log: the head of the transparency log; None when there is no log.
+        log: the checkpoint of the transparency log; None when there is no log.
     """
 
     name: str
@@ -106,7 +88,7 @@ class Root:
     files: Mapping[str, FileRef]
     shards: tuple[FileRef, ...]
     previous: Predecessor | None = None
-    log: LogHead | None = None
+    log: Checkpoint | None = None
 
     @property
     def expires(self) -> str:
@@ -201,12 +183,12 @@ def _previous(table: Table) -> Predecessor | None:
     return Predecessor(serial, stated.converted("sha256", Digest))
 
 
-def _log(table: Table) -> LogHead | None:
+def _log(table: Table) -> Checkpoint | None:
     stated = table.optional_table("log")
     if stated is None:
         return None
-    return LogHead(
-        stated.text("origin", limit=_NAME_CHARACTERS),
-        stated.integer("size"),
-        stated.converted("root", Digest),
-    )
+    origin, size = stated.text("origin", limit=_NAME_CHARACTERS), stated.integer("size")
+    try:
+        return Checkpoint(origin, size, stated.converted("root", Digest).raw)
+    except NoteInvalid as error:
+        stated.fail("origin", str(error))

@@ -104,6 +104,17 @@ def tiles_of(size: int) -> Iterator[Tile]:
         level, count = level + 1, full
 
 
+def partial_tiles(size: int) -> Iterator[Tile]:
+    """Return the tiles at the right edge that will grow, with the bundle of entries beside them."""
+    level, count = 0, size
+    while count:
+        if rest := count % TILE_WIDTH:
+            yield Tile(level, count // TILE_WIDTH, rest)
+            if level == 0:
+                yield Tile(ENTRIES, count // TILE_WIDTH, rest)
+        level, count = level + 1, count // TILE_WIDTH
+
+
 def bundles_of(size: int) -> Iterator[Tile]:
     """Return every bundle of entries of a log, from the first entry."""
     full, rest = divmod(size, TILE_WIDTH)
@@ -167,6 +178,14 @@ class TiledTree:
         """Return the root; reads the tiles on the right edge."""
         return tree_root(self.size, self.node)
 
+    def earlier_root(self, size: int) -> bytes:
+        """Return the root that the tree of the first `size` leaves has.
+
+        Raises:
+            ProofInvalid: a tile is none.
+        """
+        return tree_root(size, self.node)
+
     def inclusion_proof(self, index: int) -> tuple[bytes, ...]:
         """Return the audit path of a leaf.
 
@@ -216,7 +235,9 @@ class TiledTree:
 
         if entry is not None:
             inclusion_proof(entry, self.size, note)
-        consistency_proof(old, self.size, note)
+        if old:
+            tree_root(old, note)
+            consistency_proof(old, self.size, note)
         return sorted(wanted)
 
     def _tile_at(self, level: int, number: int) -> Tile:

@@ -1,0 +1,323 @@
+"""Records what a registry says in its log, which only grows; and writes the log as static files.
+
+The log is kept in the source, because what was published cannot be computed anew from records that
+have changed since:
+
+    log/entries.jsonl     one entry a line, in the order in which they were logged
+    log/log.json          {"schema", "origin", "checkpoints": [{"size", "root"}, ...]}
+
+`Statements` is what the registry says today. What differs from the log's last word is appended;
+what contradicts it refuses. Built is `log/` (c2sp.org/tlog-tiles): a checkpoint, tiles and bundles,
+with the partial ones of every earlier checkpoint that no full one has taken the place of yet.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.files import FileNotRegular
+from aperio_cli.errors.registries import (
+    PluginIdConfusing,
+    RegistryLogContradicted,
+    RegistrySourceInvalid,
+)
+from aperio_cli.models.digest import Digest
+from aperio_cli.models.newer import refuse_newer
+from aperio_cli.models.plugin_id import PluginId
+from aperio_cli.models.reading import Bounds, described, parse_json
+from aperio_cli.models.registry.confusing import find_confusing
+from aperio_cli.models.registry.log_entry import (
+    ACTIVE,
+    ARTIFACT,
+    PUBLISHER,
+    REMOVED,
+    ArtifactEntry,
+    PublisherEntry,
+    StatusEntry,
+    subject_of,
+)
+from aperio_cli.models.tlog.merkle import Tree, leaf_hash
+from aperio_cli.models.tlog.note import Checkpoint
+from aperio_cli.models.tlog.tiles import (
+    CHECKPOINT_PATH,
+    ENTRIES,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    bundle_data,
+    bundles_of,
+    partial_tiles,
+    tile_data,
+    tiles_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from aperio_cli.files.beneath import Beneath
+    from aperio_cli.models.reading import Table
+    from aperio_cli.models.tlog.tiles import Tile
+
+LOG: Final = "log"
+_ENTRIES: Final = (LOG, "entries.jsonl")
+_STATE: Final = (LOG, "log.json")
+_SCHEMA: Final = "aperio.registry.log/v1"
+_MIB: Final = 1024 * 1024
+_MOST_ENTRIES_BYTES: Final = 4096 * _MIB
+_STATE_BOUNDS: Final = Bounds(64 * _MIB, members=3_000_000)
+_ORIGIN: Final = "aperio-registry/"
+_ORIGIN_DIGITS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """What a registry says today.
+
+    Attributes:
+        artifacts: one for each version and platform, in the order in which they were added.
+        statuses: the state of every version that is not active.
+        publishers: what it says of each namespace.
+    """
+
+    artifacts: tuple[ArtifactEntry, ...]
+    statuses: tuple[StatusEntry, ...] = ()
+    publishers: tuple[PublisherEntry, ...] = ()
+
+
+@dataclass(slots=True)
+class RegistryLog:
+    """The log of a registry.
+
+    Attributes:
+        origin: its name; empty while it has no entry.
+        entries: as they are logged.
+        sizes: of the checkpoints so far, ascending.
+        tree: over the entries.
+    """
+
+    origin: str = ""
+    entries: list[bytes] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    tree: Tree = field(default_factory=Tree)
+    _last: dict[tuple[str, ...], int] = field(default_factory=dict)
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The newest checkpoint; None while there is no entry."""
+        if not self.entries:
+            return None
+        return Checkpoint(self.origin, len(self.entries), self.tree.root())
+
+    def index_of(self, entry: ArtifactEntry) -> int:
+        """Return where the log has an artifact that it has."""
+        return self._last[entry.subject]
+
+    def extend(self, statements: Statements) -> None:
+        """Append what the registry says today and the log does not say yet.
+
+        Raises:
+            RegistryLogContradicted: an artifact that was logged has become another one.
+            PluginIdConfusing: a new id looks like another one.
+        """
+        before = len(self.entries)
+        known = self._plugins()
+        _refuse_confusing(known, {each.id for each in statements.artifacts})
+        for publisher in self._publishers(statements):
+            self._append_change(publisher, PublisherEntry(publisher.namespace, None))
+        for artifact in statements.artifacts:
+            if self._is_new(artifact):
+                self.append(artifact.to_bytes(), artifact.subject)
+        for status in self._statuses(statements):
+            self._append_change(status, StatusEntry(status.id, status.version, ACTIVE, None))
+        if len(self.entries) != before:
+            self.origin = self.origin or _ORIGIN + Digest.of(self.entries[0]).hex[:_ORIGIN_DIGITS]
+            self.sizes.append(len(self.entries))
+
+    def append(self, data: bytes, subject: tuple[str, ...]) -> None:
+        """Append one entry about a subject, whatever it says."""
+        self._last[subject] = len(self.entries)
+        self.entries.append(data)
+        self.tree.append(leaf_hash(data))
+
+    def _append_change(
+        self, entry: StatusEntry | PublisherEntry, unsaid: StatusEntry | PublisherEntry
+    ) -> None:
+        """Append an entry unless it was the last word, or says what holds when nothing was said."""
+        place, data = self._last.get(entry.subject), entry.to_bytes()
+        if data != (unsaid.to_bytes() if place is None else self.entries[place]):
+            self.append(data, entry.subject)
+
+    def _is_new(self, entry: ArtifactEntry) -> bool:
+        """Return whether the log lacks an artifact; refuse one that it has otherwise."""
+        place = self._last.get(entry.subject)
+        if place is None:
+            return True
+        if self.entries[place] == entry.to_bytes():
+            return False
+        _refuse_contradiction(entry, json.loads(self.entries[place]), place)
+        return True  # it says more now than it said
+
+    def _plugins(self) -> set[str]:
+        return {subject[1] for subject in self._last if subject[:1] == (ARTIFACT,)}
+
+    def _publishers(self, statements: Statements) -> list[PublisherEntry]:
+        """Return what is said of every namespace, and of those that something was said of."""
+        now = {each.namespace: each for each in statements.publishers}
+        before = {subject[1] for subject in self._last if subject[:1] == (PUBLISHER,)}
+        names = sorted(now.keys() | before)
+        return [now.get(name, PublisherEntry(name, None)) for name in names]
+
+    def _statuses(self, statements: Statements) -> list[StatusEntry]:
+        """Return the state of every version that is there, or that the log has."""
+        stated = {(str(each.id), each.version): each for each in statements.statuses}
+        there = {(str(each.id), each.version) for each in statements.artifacts}
+        logged = {subject[1:3] for subject in self._last if subject[:1] == (ARTIFACT,)}
+        unstated = {
+            (plugin, version): ACTIVE if (plugin, version) in there else REMOVED
+            for plugin, version in logged
+        }
+        return [
+            stated.get(key) or StatusEntry(PluginId.parse(key[0]), key[1], state, None)
+            for key, state in sorted(unstated.items())
+        ]
+
+
+def _refuse_contradiction(entry: ArtifactEntry, logged: dict[str, str], place: int) -> None:
+    now = {"sha256": entry.digest.hex, "tree": entry.tree, "signer": entry.signer.hex}
+    changed = [
+        f"{key}: logged {logged[key]}, now {value or 'nothing'}"
+        for key, value in now.items()
+        if logged[key] and logged[key] != value
+    ]
+    if changed:
+        raise RegistryLogContradicted(
+            f"`{entry.id}` {entry.version} for {entry.platform} was not published:"
+            " the registry's log has it otherwise",
+            why="\n".join([f"entry {place} of the log", *changed]),
+            next=[
+                "bring its record back from the registry's history",
+                "release what has changed as a new version",
+            ],
+        )
+
+
+def _refuse_confusing(known: set[str], plugins: set[PluginId]) -> None:
+    """Refuse new ids and namespaces that look like others, which would stay in the log for ever."""
+    namespaces = {each.namespace for each in plugins}
+    pair = find_confusing(
+        sorted(namespaces), {each.partition("/")[0] for each in known}
+    ) or find_confusing(sorted(map(str, plugins)), known)
+    if pair:
+        raise PluginIdConfusing(
+            f"`{pair[0]}` was not published: people would take it for `{pair[1]}`",
+            why="0 and o, 1 and l, rn and m look alike, and so do one hyphen and several;\n"
+            "an id stands in the registry's log for ever",
+            next=["have its publisher choose another name", f"take `{pair[0]}` out again"],
+        )
+
+
+# ── in the source ─────────────────────────────────────────────────────────────────────────────────
+
+
+def read_log(root: Beneath) -> RegistryLog:
+    """Return the log in the source of a registry, held to its last checkpoint; empty without one.
+
+    Raises:
+        RegistrySourceInvalid: it is damaged, or what was logged has changed.
+        FileNotRegular: a link stands in its place.
+    """
+    log = RegistryLog()
+    if root.mode(*_STATE) is None:
+        return log
+    state = _read_state(root)
+    log.origin = state.text("origin", limit=200)
+    for number, line in enumerate(_read(root, _ENTRIES, _MOST_ENTRIES_BYTES).split(b"\n")[:-1]):
+        try:
+            log.append(line, subject_of(line))
+        except ValueError as error:
+            raise _invalid(root.path(*_ENTRIES), f"line {number + 1}: {error}") from error
+    for each in state.tables("checkpoints"):
+        size = each.integer("size", least=1)
+        if size > len(log.tree) or log.tree.root(size).hex() != each.text("root"):
+            raise _invalid(
+                root.path(*_ENTRIES),
+                f"its first {size} entries are not those that were published with that size",
+            )
+        log.sizes.append(size)
+    return log
+
+
+def keep_log(root: Beneath, log: RegistryLog) -> None:
+    """Write the log into the source: entries first, so that no checkpoint is without its own.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if not log.entries:
+        return
+    root.make_folders(LOG)
+    root.write_atomic(*_ENTRIES, data=b"".join(entry + b"\n" for entry in log.entries))
+    checkpoints = [{"size": size, "root": log.tree.root(size).hex()} for size in log.sizes]
+    state = {"schema": _SCHEMA, "origin": log.origin, "checkpoints": checkpoints}
+    root.write_atomic(*_STATE, data=json.dumps(state, indent=1).encode() + b"\n")
+
+
+def _read_state(root: Beneath) -> Table:
+    path = root.path(*_STATE)
+
+    def fail(key: str, why: str) -> NoReturn:
+        raise _invalid(path, described(key, why))
+
+    table = parse_json(_read(root, _STATE, _STATE_BOUNDS.size_bytes), _STATE_BOUNDS, fail)
+    stated = table.values.get("schema")
+    refuse_newer(path, stated, _SCHEMA, deed="the registry is as it was")
+    if stated != _SCHEMA:
+        table.fail("schema", f"expected {_SCHEMA}")
+    return table
+
+
+def _read(root: Beneath, parts: tuple[str, ...], limit_bytes: int) -> bytes:
+    try:
+        return root.read(*parts, limit_bytes=limit_bytes)
+    except FileNotRegular:
+        raise
+    except (OSError, AperioError) as error:
+        raise _invalid(root.path(*parts), str(error)) from error
+
+
+def _invalid(path: Path, why: str) -> RegistrySourceInvalid:
+    return RegistrySourceInvalid(
+        f"`{path}` is not the registry's log; nothing was built",
+        why=why,
+        next=["bring the folder `log` back from the registry's history, as it was published last"],
+    )
+
+
+# ── as static files ───────────────────────────────────────────────────────────────────────────────
+
+
+def log_files(log: RegistryLog) -> Iterator[tuple[str, bytes]]:
+    """Return every file of the published log, as its path below the registry, and its bytes."""
+    checkpoint = log.checkpoint
+    if checkpoint is None:
+        return
+    yield f"{LOG}/{CHECKPOINT_PATH}", checkpoint.to_bytes()
+    size = checkpoint.size
+    for tile in {*tiles_of(size), *bundles_of(size), *_partial_tiles(log.sizes)}:
+        first = tile.index * TILE_WIDTH
+        is_bundle = tile.level == ENTRIES
+        entries = log.entries[first : first + tile.width] if is_bundle else []
+        yield f"{LOG}/{tile.path}", bundle_data(entries) if is_bundle else tile_data(log.tree, tile)
+
+
+def _partial_tiles(sizes: list[int]) -> Iterator[Tile]:
+    """Return the tiles that readers of earlier checkpoints may still ask for."""
+    newest = sizes[-1]
+    for size in sizes:
+        for tile in partial_tiles(size):
+            level = max(tile.level, 0)
+            if newest >> (TILE_HEIGHT * level) < (tile.index + 1) * TILE_WIDTH:
+                yield tile

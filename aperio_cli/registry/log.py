@@ -1,0 +1,202 @@
+"""The log of a registry, as those who read the registry hold it to its word.
+
+The signed root states the log's checkpoint, so whoever signs the registry vouches for the log. Two
+things are asked of it here. It has to continue the log that was seen before (`follow`): a shorter
+one, another one, or one in which an entry has changed is refused. And it has to have what the
+registry offers (`prove`). Both are computed from tiles, a few files of at most 8 kB that never
+change, and checked against the checkpoint; the tiles themselves need nobody's word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from aperio_cli.errors.registries import (
+    RegistryLogForked,
+    RegistryLogUnproven,
+    RegistryUnwitnessed,
+)
+from aperio_cli.models.tlog.merkle import (
+    ProofInvalid,
+    check_consistency,
+    check_inclusion,
+    leaf_hash,
+)
+from aperio_cli.models.tlog.note import MAX_NOTE_BYTES, Checkpoint, Note, NoteInvalid, cosigned_by
+from aperio_cli.models.tlog.proof import LogProof
+from aperio_cli.models.tlog.tiles import CHECKPOINT_PATH, MAX_TILE_BYTES, TiledTree
+from aperio_cli.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aperio_cli.models.registry.log_entry import ArtifactEntry
+    from aperio_cli.models.tlog.note import NoteKey
+    from aperio_cli.models.tlog.tiles import Tile
+
+LOG: Final = "log"
+"""The folder of the log, below the registry's."""
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessRule:
+    """How many of which witnesses have to have signed a log's checkpoint.
+
+    Attributes:
+        witnesses: their keys; without any, no signature is asked for.
+        least: how many of them.
+    """
+
+    witnesses: tuple[NoteKey, ...] = ()
+    least: int = 0
+
+
+@dataclass(slots=True)
+class LogReader:
+    """The log of one registry at the checkpoint that its root states.
+
+    Attributes:
+        name: what to call the registry in messages.
+        checkpoint: what the signed root states.
+        read: gives the contents of a file of the log, by its path below the registry's folder,
+            held to a size.
+    """
+
+    name: str
+    checkpoint: Checkpoint
+    read: Callable[[str, int], bytes]
+    _tree: TiledTree = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._tree = TiledTree(self.checkpoint.size, self._tile)
+
+    def follow(self, known: Checkpoint | None) -> Checkpoint:
+        """Return the checkpoint to remember, once it continues the one that is remembered.
+
+        Raises:
+            RegistryLogForked: it is the checkpoint of a shorter log, of one with other entries, or
+                of another log.
+            RegistryLogUnproven: the log's files are not those of its checkpoint.
+            AperioError: a tile could not be read (`read` and its errors).
+        """
+        if known is None or known == self.checkpoint:
+            return self.checkpoint
+        if known.origin != self.checkpoint.origin:
+            self._forked(known, "it is another log")
+        if known.size >= self.checkpoint.size:
+            is_shorter = known.size > self.checkpoint.size
+            self._forked(known, "it is shorter" if is_shorter else "it has other entries")
+        if self._earlier_root(known.size) != known.root:
+            self._forked(known, "its first entries are others than were seen before")
+        return self.checkpoint
+
+    def prove(self, entry: ArtifactEntry, index: int | None) -> LogProof:
+        """Return the proof that the log has what the registry offers.
+
+        Args:
+            entry: what is offered.
+            index: where the registry says that the log has it.
+
+        Raises:
+            RegistryLogUnproven: it does not say where, or the log does not have it there.
+            AperioError: a tile could not be read (`read` and its errors).
+        """
+        subject = f"`{entry.id}` {entry.version} for {entry.platform}"
+        if index is None:
+            self._unproven(subject, "its file does not say where the log has it")
+        try:
+            path = self._tree.inclusion_proof(index)
+            check_inclusion(leaf_hash(entry.to_bytes()), index, self.checkpoint.head, path)
+        except ValueError as error:  # ProofInvalid, or an index beyond the log
+            self._unproven(subject, f"entry {index} of the log: {error}")
+        return LogProof(index, path, Note(self.checkpoint.text))
+
+    def require_witnesses(self, rule: WitnessRule) -> dict[str, int]:
+        """Return which witnesses signed the checkpoint, with the moment of each; else refuse.
+
+        Raises:
+            RegistryUnwitnessed: fewer than the rule asks for, or one did not sign what it says.
+            AperioError: the checkpoint could not be read (`read` and its errors).
+        """
+        if not rule.least:
+            return {}
+        try:
+            note = Note.parse(self.read(f"{LOG}/{CHECKPOINT_PATH}", MAX_NOTE_BYTES))
+            if Checkpoint.parse(note.text) != self.checkpoint:
+                self._unwitnessed("its checkpoint is not the one that the registry's root states")
+            found = cosigned_by(note, rule.witnesses)
+        except NoteInvalid as error:
+            self._unwitnessed(f"its checkpoint cannot be used: {error}")
+        if len(found) < rule.least:
+            names = ", ".join(clean(key.name) for key in rule.witnesses)
+            self._unwitnessed(
+                f"expected {rule.least} of {names}\nfound    {', '.join(sorted(found)) or 'none'}"
+            )
+        return found
+
+    def _earlier_root(self, size: int) -> bytes:
+        """Return the root that this log had when it had so many entries, as its checkpoint proves.
+
+        Files that somebody on the way has changed are told apart from a log that says otherwise.
+        """
+        try:
+            root, path = self._tree.earlier_root(size), self._tree.consistency_proof(size)
+            check_consistency((size, root), self.checkpoint.head, path)
+        except ProofInvalid as error:
+            why = f"the log's files are not those of its checkpoint: {error}"
+            self._unproven("what was seen before", why)
+        return root
+
+    def _tile(self, tile: Tile) -> bytes:
+        return self.read(f"{LOG}/{tile.path}", MAX_TILE_BYTES)
+
+    def _forked(self, known: Checkpoint, why: str) -> NoReturn:
+        lines = (
+            f"{word} {each.size} entries, root {each.root.hex()}, {each.origin}"
+            for word, each in (("seen before", known), ("offered now", self.checkpoint))
+        )
+        raise RegistryLogForked(
+            f"the registry `{self.name}` was not used: its log is not the one that was seen before",
+            why="\n".join([why, *lines]),
+            next=[
+                "keep this message: both lines are signed, and together they prove it",
+                "compare with somebody who reads the same registry from elsewhere",
+                "ask whoever signs the registry how it came to be",
+            ],
+        )
+
+    def _unproven(self, subject: str, why: str) -> NoReturn:
+        raise RegistryLogUnproven(
+            f"{subject} was not used: the log of `{self.name}` is not proved to have it",
+            why=why,
+            next=[
+                "try again: files of two editions may have met",
+                "tell whoever signs the registry",
+            ],
+        )
+
+    def _unwitnessed(self, why: str) -> NoReturn:
+        raise RegistryUnwitnessed(
+            f"the registry `{self.name}` was not used: witnesses of its log are missing",
+            why=why,
+            next=["try again later: a witness may not have seen the newest edition yet"],
+        )
+
+
+def tiles_to_fetch(checkpoint: Checkpoint, index: int | None, known: Sequence[int]) -> list[str]:
+    """Return the files that `prove` and `follow` will read, to be fetched side by side.
+
+    Args:
+        checkpoint: what the root states.
+        index: of the entry that will be proved.
+        known: sizes of checkpoints that were seen before.
+    """
+    tree = TiledTree(checkpoint.size, lambda _: b"")
+    wanted: set[str] = set()
+    if index is not None and index < checkpoint.size:
+        wanted.update(f"{LOG}/{tile.path}" for tile in tree.tiles_for(entry=index))
+    for size in known:
+        if size <= checkpoint.size:
+            wanted.update(f"{LOG}/{tile.path}" for tile in tree.tiles_for(old=size))
+    return sorted(wanted)
