@@ -79,6 +79,21 @@ class Paths:
         return self.home / "state.db"
 
     @property
+    def host(self) -> Path:
+        """What the supervised host keeps: its socket, receipts of runs, logs of plugins."""
+        return self.home / "host"
+
+    @property
+    def run_receipts(self) -> Path:
+        """Receipts of runs, a file of lines for each plugin."""
+        return self.host / "receipts"
+
+    @property
+    def plugin_logs(self) -> Path:
+        """What plugins under the supervised host have to say, a file of lines for each."""
+        return self.host / "logs"
+
+    @property
     def trust(self) -> Path:
         """Trust domains and roots."""
         return self.home / "trust"

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from aperio_cli.host.calls.tally import Tally
+from aperio_cli.host.egress import Verdict
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from aperio_cli.config import Config
     from aperio_cli.host.calls.sync import Note
+    from aperio_cli.host.egress import Decision
     from aperio_cli.host.process.logs import LogRecord
+    from aperio_cli.host.sandbox.interface import Counters
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.policy import Policy
     from aperio_cli.paths import Paths
@@ -57,9 +62,24 @@ class Listener:
         log_level: what a plugin need not log below: `debug` or `info`.
         learned: takes what a plugin is seen to need, which is then let through to public hosts;
             None: its rules are kept.
+        tally: counts what becomes of the run, for its receipt.
     """
 
     log: Callable[[LogRecord], None]
     observe: Callable[[Heard], None] = lambda _note: None
     log_level: str = "info"
     learned: Learned | None = None
+    tally: Tally = field(default_factory=Tally)
+
+    def record(self, decision: Decision) -> None:
+        """Take what was decided about a connection of the plugin."""
+        if decision.verdict is Verdict.REFUSED:
+            self.tally.egress_refused += 1
+        if self.learned:
+            self.learned.record(decision)
+
+    def count(self, counters: Counters) -> None:
+        """Take what was counted of the plugin's processes, once they have ended."""
+        self.tally.peak_memory_bytes = counters.memory_peak_bytes
+        if self.learned:
+            self.learned.count(counters)

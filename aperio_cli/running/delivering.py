@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from aperio_cli.host.calls.envelopes import Outbound
     from aperio_cli.host.calls.invocation import Invocation
     from aperio_cli.host.calls.session import Session
+    from aperio_cli.host.calls.tally import Tally
     from aperio_cli.running.rejects import Rejects
 
 _MOST_REASONS: Final = 20
@@ -123,6 +124,12 @@ class Deliveries:
 
     def __str__(self) -> str:
         return f"{self.accepted} accepted, {self.rejected} rejected, {self.retry} to try again"
+
+    def count_in(self, tally: Tally) -> None:
+        """Count it all as a part of a run."""
+        tally.sent += self.accepted
+        tally.dead_letters += self.rejected
+        tally.left += self.retry
 
     def note(self, identity: str, verdict: Verdict, line: int) -> None:
         """Keep the reason of one that was not accepted, unless there are 20 already."""

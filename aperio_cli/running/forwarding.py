@@ -17,6 +17,7 @@ from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.host.calls.sync import SyncTask, sync_connector
 from aperio_cli.running.delivering import Deliverer, DeliveryTask
 from aperio_cli.running.operations import choose_operation, launched, open_state
+from aperio_cli.running.recording import Run, recorded
 from aperio_cli.running.rejects import Rejects, letter_line
 from aperio_cli.running.streams import TakenStreams, require_common_stream
 from aperio_cli.running.targets import id_of, kind_of
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.data.state import StateDatabase
-    from aperio_cli.host.calls.session import Session
     from aperio_cli.host.calls.sync import Note, SyncSummary
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.process.logs import LogRecord
@@ -77,6 +77,14 @@ class Forwarding:
     summary: SyncSummary | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Listeners:
+    """Who hears the connector, and who the destination."""
+
+    source: Listener
+    target: Listener
+
+
 def check_forwarding(
     source: Receipt | DevelopmentBuild, target: Receipt | DevelopmentBuild, request: RunRequest
 ) -> None:
@@ -111,12 +119,10 @@ async def _both(
     cleared: Cleared,
     request: RunRequest,
     destined: Destined,
-    listener: Listener,
+    listeners: _Listeners,
 ) -> AsyncIterator[tuple[RunningPlugin, RunningPlugin, StateDatabase]]:
     """Give the destination, the connector and the connector's state; stopped at the end."""
-    source, target = str(id_of(cleared.target)), str(id_of(destined.cleared.target))
-    of_source, who = _named(listener, source), request.organization
-    of_target = replace(_named(listener, target), learned=None)
+    of_source, of_target, who = listeners.source, listeners.target, request.organization
     with open_state(collaborators) as state, open_state(collaborators) as its_state:
         async with (
             launched(
@@ -153,49 +159,70 @@ async def run_forwarding(
     source, target = id_of(cleared.target), id_of(destined.cleared.target)
     check_forwarding(cleared.target, destined.cleared.target, request)
     place = destined.rejects or _place(collaborators, f"{source}.to.{target}")
-    with Rejects(place) as rejects:
+    of = (request.organization, request.integration)
+    with (
+        Rejects(place) as rejects,
+        recorded(
+            collaborators, Run.of(destined.cleared.target, *of, "deliver"), listener
+        ) as delivery,
+        recorded(collaborators, Run.of(cleared.target, *of, "sync"), listener) as sync,
+    ):
         if destined.rejects:  # before anything is read: a wrong name is found at once
             rejects.open()
-        async with _both(collaborators, cleared, request, destined, listener) as (
-            sink,
-            connector,
-            state,
-        ):
-            target_session = await _open_destination(sink, request, destined)
-            deliverer = Deliverer(
-                target_session,
-                DeliveryTask(rejects, destined.retry_for_s, True, listener.observe),  # noqa: FBT003 - see there
-            )
-            of = SessionRequest(request.organization, request.integration, request.settings)
-            session = await open_session(connector, of)
-            require_common_stream(session, target_session)
-            taken = TakenStreams(target_session, deliverer, listener.observe)
-
-            def reached(summary: SyncSummary | None = None) -> Forwarding:
-                to, left_out = sink.program.producer, taken.left_out.total()
-                return Forwarding(to, deliverer.tally, rejects.file, left_out, summary)
-
-            hear = _hearing(rejects, listener)
-            task = SyncTask(taken, state, hear, request.full, request.strict, request.scope)
-            try:
-                return reached(await sync_connector(session, task))
-            except BaseException:
-                listener.observe(reached())
-                raise
+        listeners = _Listeners(
+            replace(_named(listener, str(source)), tally=sync.tally),
+            replace(_named(listener, str(target)), tally=delivery.tally, learned=None),
+        )
+        async with _both(collaborators, cleared, request, destined, listeners) as plugins:
+            return await _forward(plugins, request, destined, rejects, listeners)
 
 
-async def _open_destination(
-    plugin: RunningPlugin, request: RunRequest, destined: Destined
-) -> Session:
-    """Return the destination's session.
+async def _forward(
+    plugins: tuple[RunningPlugin, RunningPlugin, StateDatabase],
+    request: RunRequest,
+    destined: Destined,
+    rejects: Rejects,
+    listeners: _Listeners,
+) -> Forwarding:
+    """Sync the one plugin into the other.
 
     Raises:
-        PluginConfigInvalid: its settings do not fit.
+        AperioError: as `run_forwarding`.
     """
+    sink, connector, state = plugins
+    of_source, observe = listeners.source, listeners.source.observe
+    tallies = of_source.tally, listeners.target.tally
     asked = SessionRequest(
-        request.organization, request.integration, destined.settings, option="--to-set"
+        request.organization,
+        request.integration,
+        destined.settings,
+        option="--to-set",
+        tally=tallies[1],
     )
-    return await open_session(plugin, asked)
+    target_session = await open_session(sink, asked)
+    delivery = DeliveryTask(rejects, destined.retry_for_s, True, observe)  # noqa: FBT003 - see there
+    deliverer = Deliverer(target_session, delivery)
+    asked = replace(asked, settings=request.settings, option="--set", tally=tallies[0])
+    session = await open_session(connector, asked)
+    require_common_stream(session, target_session)
+    taken = TakenStreams(target_session, deliverer, observe)
+
+    def reached(summary: SyncSummary | None = None) -> Forwarding:
+        to, left_out = sink.program.producer, taken.left_out.total()
+        return Forwarding(to, deliverer.tally, rejects.file, left_out, summary)
+
+    hear = _hearing(rejects, of_source)
+    task = SyncTask(
+        taken, state, hear, request.full, request.strict, request.scope, tally=tallies[0]
+    )
+    try:
+        return reached(await sync_connector(session, task))
+    except BaseException:
+        observe(reached())
+        raise
+    finally:
+        tallies[0].leave_out(taken.left_out.total())
+        deliverer.tally.count_in(tallies[1])
 
 
 def _named(listener: Listener, name: str) -> Listener:

@@ -11,6 +11,7 @@ from aperio_cli.data.state import StateDatabase
 from aperio_cli.errors.files import FilesChanged
 from aperio_cli.errors.usage import ConsentMissing, UsageError
 from aperio_cli.files import writing
+from aperio_cli.host.answers import understood
 from aperio_cli.host.calls.executing import Execute, approved, declared_action, execution_of
 from aperio_cli.host.calls.invocation import (
     DEFAULT_INTEGRATION,
@@ -28,6 +29,7 @@ from aperio_cli.models.protocol import DECLARING, OPERATIONS
 from aperio_cli.paths import runtime_base
 from aperio_cli.running.containing import given_folders, sandbox_of
 from aperio_cli.running.delivering import Deliverer, DeliveryTask
+from aperio_cli.running.recording import Run, recorded
 from aperio_cli.running.rejects import Rejects
 from aperio_cli.running.targets import id_of, kind_of, manifest_of
 
@@ -197,7 +199,7 @@ async def launched(
         sandbox=sandbox,
         writable=given_folders(manifest_of(cleared.target), settings, sandbox),
         egress=_egress(collaborators, cleared, listener, settings, organization),
-        count=listener.learned.count if listener.learned else None,
+        count=listener.count,
     )
     receipt = None if isinstance(cleared.target, DevelopmentBuild) else cleared.target
     try:
@@ -221,7 +223,7 @@ def _egress(
     learned, opened = listener.learned, stubs_of(settings)
     is_reported = str(id_of(cleared.target)) in collaborators.config().reported
     egress = Egress(organization, settings, opened, is_learning=is_reported or learned is not None)
-    return replace(egress, record=learned.record) if learned else egress
+    return replace(egress, record=listener.record)
 
 
 async def run_operation(
@@ -248,11 +250,19 @@ async def run_operation(
         raise ValueError("a sync needs somebody who accepts its events")
     if operation == "deliver" and request.envelopes is None:
         raise ValueError("a delivery needs envelopes")
-    with _state_for(collaborators, cleared, operation) as state:
-        settings = request.settings
-        who = request.organization
-        async with launched(collaborators, cleared, state, listener, settings, who) as plugin:
-            return await _Operations(plugin, request, state, listener).do(operation)
+    settings, who = request.settings, request.organization
+    run = Run.of(cleared.target, who, request.integration, operation)
+    with (
+        recorded(collaborators, run, listener) as recording,
+        _state_for(collaborators, cleared, operation) as state,
+    ):
+        heard = replace(listener, tally=recording.tally)
+        async with launched(collaborators, cleared, state, heard, settings, who) as plugin:
+            outcome = await _Operations(plugin, request, state, heard).do(operation)
+        if isinstance(outcome, Answered):
+            with understood(plugin.broken, operation):
+                recording.answered(operation, outcome.message)
+        return outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,9 +279,13 @@ class _Operations:
         if operation in DECLARING:
             blank = Invocation(request.organization, request.integration)
             return Answered(operation, await declare(self.plugin, blank))
-        session = await open_session(
-            self.plugin, SessionRequest(request.organization, request.integration, request.settings)
+        asked = SessionRequest(
+            request.organization,
+            request.integration,
+            request.settings,
+            tally=self.listener.tally,
         )
+        session = await open_session(self.plugin, asked)
         match operation:
             case "test":
                 invocation = await session.invocation()
@@ -297,6 +311,7 @@ class _Operations:
             request.full,
             request.strict,
             request.scope,
+            tally=self.listener.tally,
         )
         return await sync_connector(session, task)
 
@@ -326,4 +341,6 @@ class _Operations:
             except BaseException:
                 self.listener.observe(deliverer.tally)
                 raise
+            finally:
+                deliverer.tally.count_in(self.listener.tally)
         return deliverer.tally

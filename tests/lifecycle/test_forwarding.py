@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import signal
@@ -13,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli.__main__ import main
+from aperio_cli.data.run_receipts import RunReceipts
+from aperio_cli.data.state import Slice, StateDatabase
+from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.running import delivering
 from tests import captured
 from tests.lifecycle.cli import Aperio, Done, finish, processes_of, wait_until
@@ -20,6 +24,7 @@ from tests.lifecycle.plugins import artifact_of, simulating
 from tests.trust import IDENTITY
 
 if TYPE_CHECKING:
+    from aperio_cli.models.run_receipt import RunReceipt
     from tests.lifecycle.conftest import Workshop
 
 MOODY = "acme/moody"
@@ -73,6 +78,11 @@ def pair(aperio: Aperio, stocked: Path) -> Pair:
     return Pair(aperio)
 
 
+def receipts(pair: Pair, name: str) -> tuple[RunReceipt, ...]:
+    """Those of a plugin's runs, the newest first."""
+    return RunReceipts(pair.aperio.home / "host" / "receipts").newest(PluginId("acme", name))
+
+
 def test_events_go_to_the_destination_and_the_checkpoint_follows(pair: Pair) -> None:
     first = pair.sync("bare").lines
     assert [line["type"] for line in first] == ["checkpoint", "summary"]
@@ -86,6 +96,16 @@ def test_events_go_to_the_destination_and_the_checkpoint_follows(pair: Pair) -> 
     assert "2 events, 1 checkpoints" in second.err
     assert "2 accepted, 0 rejected by acme/moody@1.2.3" in second.err
     assert not (pair.aperio.home / "rejects").exists()
+    (sync, _), (delivery, _) = (receipts(pair, name) for name in ("bare", "moody"))
+    assert (sync.operation, sync.status, sync.version) == ("sync", "SUCCEEDED", "1.2.3")
+    assert (sync.seen, sync.sent, sync.tokens, sync.egress_refused) == (2, 2, 0, 0)
+    with StateDatabase(pair.aperio.home / "state.db") as state:
+        (owner,) = state.owners("acme/bare")
+        stored = state.checkpoint(Slice(owner, "local", "local"))
+    assert stored
+    assert sync.checkpoint_sha256 == hashlib.sha256(stored.cursor).hexdigest()
+    assert (delivery.operation, delivery.status) == ("deliver", "SUCCEEDED")
+    assert (delivery.seen, delivery.sent, delivery.checkpoint_sha256) == (2, 2, "")
 
 
 def test_what_has_to_be_tried_again_is_with_the_wait_that_was_asked(
@@ -120,6 +140,8 @@ def test_what_a_destination_does_not_take_is_told_once_and_counted(pair: Pair) -
     assert summary["deliveries"]["accepted"] == 3
     assert summary["deliveries"]["not_taken"] == 5
     assert pair.delivered() == ["e0", "e1", "e2"]
+    (sync,) = receipts(pair, "finds")
+    assert (sync.seen, sync.sent, sync.filtered, sync.dead_letters) == (9, 3, 5, 1)
     done = pair.aperio(*pair.words("finds", "--full"))
     assert "acme/moody@1.2.3 takes no findings: they are counted and left out" in done.err
     assert "3 events, 3 findings, 2 audit log entries, 1 dead letters, 2 checkpoints" in done.err
@@ -190,6 +212,9 @@ def test_a_crash_of_the_connector_keeps_what_was_accepted_before_it(pair: Pair) 
     assert types == ["checkpoint", "deliveries", "error"]
     assert lines[-1]["code"] == "plugin-crashed"
     assert pair.delivered() == ["e0", "e1"]
+    (sync,) = receipts(pair, "crashes")
+    assert (sync.status, sync.code, sync.sent) == ("FAILED", "plugin-crashed", 2)
+    assert "acme/crashes" in sync.error_message
 
 
 def test_a_dead_letter_is_one_line_and_counted_and_a_strict_sync_stops_there(pair: Pair) -> None:

@@ -16,6 +16,7 @@ from aperio_cli.host.calls.invocation import (
     AccessToken,
     Invocation,
 )
+from aperio_cli.host.calls.tally import Tally
 from aperio_cli.host.grants.oauth import obtain_token, token_request
 from aperio_cli.host.process.masking import Referenced
 
@@ -40,6 +41,7 @@ class SessionRequest:
         settings: values by key, already resolved from `env:` and `file:`; may hold secrets.
         option: how a setting is given on the command line, for messages.
         token: of a grant that whoever asks performs; None: the host performs it.
+        tally: counts the tokens that are obtained.
     """
 
     organization_id: str = DEFAULT_ORGANIZATION
@@ -47,6 +49,7 @@ class SessionRequest:
     settings: Mapping[str, object] = field(default_factory=dict, repr=False)
     option: str = "--set"
     token: AccessToken | None = None
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ class Session:
             )
         token = await obtain_token(token_request(grant, self.config, program), program)
         self.plugin.masks.learn({TOKEN: token.value})
+        self.request.tally.tokens += 1
         return token
 
 

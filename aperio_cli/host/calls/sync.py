@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import queue
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aperio_cli import clock
@@ -22,6 +23,7 @@ from aperio_cli.host.calls.envelopes import Origin, Promises, format_time, lines
 from aperio_cli.host.calls.letters import DeadLetter
 from aperio_cli.host.calls.scope import EVERYTHING, SyncScope, require_understood
 from aperio_cli.host.calls.stamping import ITEMS, MessageStamper, parts
+from aperio_cli.host.calls.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -164,6 +166,7 @@ class SyncTask:
         scope: what is asked for.
         settle: awaited after each message of the connector: an observer that may have to wait
             passes on there what it has heard.
+        tally: counts what becomes of the records, while it does.
     """
 
     accept: Callable[[Sequence[Outbound]], Awaitable[None]]
@@ -173,6 +176,7 @@ class SyncTask:
     strict: bool = False
     scope: SyncScope = EVERYTHING
     settle: Callable[[], Awaitable[None]] = _go_on
+    tally: Tally = field(default_factory=Tally)
 
 
 async def sync_connector(session: Session, task: SyncTask) -> SyncSummary:
@@ -275,7 +279,9 @@ class _Sync:
         if not self._wanted:
             return batch
         events = [event for event in batch.events if event.event_type in self._wanted]
-        self._filtered += len(batch.events) - len(events)
+        left_out = len(batch.events) - len(events)
+        self._filtered += left_out
+        self._task.tally.filtered += left_out
         return type(batch)(events=events)
 
     async def _pass_on(self, kind: str, message: Any) -> None:
@@ -288,6 +294,7 @@ class _Sync:
             if envelopes:
                 await self._task.accept(envelopes)
             self._accepted[kind] += len(envelopes)
+            self._task.tally.sent += len(envelopes)
 
     def _bury(self, letter: DeadLetter) -> None:
         """Count a dead letter and tell it.
@@ -296,6 +303,7 @@ class _Sync:
             EventNotPassedOn: the task is strict.
         """
         self._dead_letters += 1
+        self._task.tally.dead_letters += 1
         self._task.observe(letter)
         if self._task.strict:
             raise EventNotPassedOn(
@@ -350,6 +358,9 @@ class _Sync:
         )
         self._cursor = cursor
         self._checkpoints += 1
+        tally = self._task.tally
+        tally.checkpoint_sha256 = hashlib.sha256(cursor).hexdigest()
+        tally.covers_until = _covered_by_all(self._covered, self._streams)
         observed = CheckpointStored(self._accepted["batch"], stream, covers_until)
         self._task.observe(observed)
 
@@ -357,6 +368,17 @@ class _Sync:
         """Raise the error again when another token cannot help."""
         if not self._session.can_renew_token or not has_progress or renewed >= MOST_TOKENS:
             raise error
+
+
+def _covered_by_all(covered: Mapping[str, str], streams: Sequence[str]) -> str:
+    """Return the time until which every one of the streams was read; empty: not known of one."""
+    return min((covered.get(stream, "") for stream in streams), key=_in_order, default="")
+
+
+def _in_order(text: str) -> tuple[str, str]:
+    """Return what sorts times of RFC 3339 in UTC, whose fractions differ in length."""
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    return whole, fraction.rstrip("0")
 
 
 def _begun(subject: str, stored_at: str) -> UsageError:
