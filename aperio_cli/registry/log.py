@@ -71,8 +71,8 @@ class LogReader:
     def __post_init__(self) -> None:
         self._tree = TiledTree(self.checkpoint.size, self._tile)
 
-    def follow(self, known: Checkpoint | None) -> Checkpoint:
-        """Return the checkpoint to remember, once it continues the one that is remembered.
+    def follow(self, known: Checkpoint) -> None:
+        """Refuse the log unless it continues the one that was seen before.
 
         Raises:
             RegistryLogForked: it is the checkpoint of a shorter log, of one with other entries, or
@@ -80,8 +80,8 @@ class LogReader:
             RegistryLogUnproven: the log's files are not those of its checkpoint.
             AperioError: a tile could not be read (`read` and its errors).
         """
-        if known is None or known == self.checkpoint:
-            return self.checkpoint
+        if known == self.checkpoint:
+            return
         if known.origin != self.checkpoint.origin:
             self._forked(known, "it is another log")
         if known.size >= self.checkpoint.size:
@@ -89,7 +89,6 @@ class LogReader:
             self._forked(known, "it is shorter" if is_shorter else "it has other entries")
         if self._earlier_root(known.size) != known.root:
             self._forked(known, "its first entries are others than were seen before")
-        return self.checkpoint
 
     def prove(self, entry: ArtifactEntry, index: int | None) -> LogProof:
         """Return the proof that the log has what the registry offers.
@@ -152,19 +151,7 @@ class LogReader:
         return self.read(f"{LOG}/{tile.path}", MAX_TILE_BYTES)
 
     def _forked(self, known: Checkpoint, why: str) -> NoReturn:
-        lines = (
-            f"{word} {each.size} entries, root {each.root.hex()}, {each.origin}"
-            for word, each in (("seen before", known), ("offered now", self.checkpoint))
-        )
-        raise RegistryLogForked(
-            f"the registry `{self.name}` was not used: its log is not the one that was seen before",
-            why="\n".join([why, *lines]),
-            next=[
-                "keep this message: both lines are signed, and together they prove it",
-                "compare with somebody who reads the same registry from elsewhere",
-                "ask whoever signs the registry how it came to be",
-            ],
-        )
+        raise forked(self.name, known, self.checkpoint, why)
 
     def _unproven(self, subject: str, why: str) -> NoReturn:
         raise RegistryLogUnproven(
@@ -182,6 +169,46 @@ class LogReader:
             why=why,
             next=["try again later: a witness may not have seen the newest edition yet"],
         )
+
+
+def follow_log(
+    name: str,
+    read: Callable[[str, int], bytes],
+    known: Checkpoint,
+    current: Checkpoint | None,
+) -> None:
+    """Refuse a registry whose log does not continue the one that was seen before.
+
+    Args:
+        name: what to call the registry in messages.
+        read: as `LogReader` reads.
+        known: the checkpoint that is remembered.
+        current: the one that the root states; None when it states none.
+
+    Raises:
+        AperioError: as `LogReader.follow`.
+    """
+    if current is None:
+        raise forked(name, known, None, "it has no log any more")
+    LogReader(name, current, read).follow(known)
+
+
+def forked(name: str, known: Checkpoint, current: Checkpoint | None, why: str) -> RegistryLogForked:
+    """Return the error of a log that is not the one that was seen before."""
+    lines = (
+        f"{word} {each.size} entries, root {each.root.hex()}, {each.origin}"
+        for word, each in (("seen before", known), ("offered now", current))
+        if each
+    )
+    return RegistryLogForked(
+        f"the registry `{name}` was not used: its log is not the one that was seen before",
+        why="\n".join([why, *lines]),
+        next=[
+            "keep this message: what it states was signed, and together it proves what happened",
+            "compare with somebody who reads the same registry from elsewhere",
+            "ask whoever signs the registry how it came to be",
+        ],
+    )
 
 
 def tiles_to_fetch(checkpoint: Checkpoint, index: int | None, known: Sequence[int]) -> list[str]:

@@ -24,10 +24,11 @@ from aperio_cli.trust.signed_document import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from aperio_cli.models.registry.rule import RegistryRule
+    from aperio_cli.models.tlog.note import Checkpoint
     from aperio_cli.proving.signature import TrustedRootSource
 
 WARNED_DAYS: Final = 14
@@ -57,6 +58,8 @@ class RootRequest:
         roots: the trusted roots of this machine.
         memory: what is remembered of signed documents; made when missing.
         now: the current moment, aware.
+        follow: refuses a log that does not continue the one that is remembered, given first;
+            without it no log is remembered, and what is remembered stays.
     """
 
     rule: RegistryRule
@@ -66,6 +69,7 @@ class RootRequest:
     roots: Sequence[TrustedRootSource]
     memory: Path
     now: datetime = field(default_factory=clock.now)
+    follow: Callable[[Checkpoint, Checkpoint | None], None] | None = None
 
 
 def verify_root(request: RootRequest) -> SignedDocument[Root]:
@@ -80,6 +84,7 @@ def verify_root(request: RootRequest) -> SignedDocument[Root]:
             registry of the same signer; or what is remembered cannot be read or written.
         RegistryExpired: it has ended.
         RegistryOutdated: it is older than one seen before, or another one with the same serial.
+        RegistryLogForked: its log does not continue the one seen before; nothing is remembered.
         IndexUnreadable, IndexVersionUnknown: it is signed, and no root that can be read.
         DiskFull: there is no space to remember it.
         LockHeld: another process is remembering one.
@@ -95,6 +100,7 @@ def verify_root(request: RootRequest) -> SignedDocument[Root]:
         outdated=functools.partial(_outdated, request),
         ended=functools.partial(_expired, request),
         epoch=lambda root: root.epoch,
+        log=lambda root: root.log,
     )
     return verify_document(
         DocumentRequest(
@@ -106,6 +112,7 @@ def verify_root(request: RootRequest) -> SignedDocument[Root]:
             roots=request.roots,
             memory=request.memory,
             now=request.now,
+            follow=request.follow,
         )
     )
 

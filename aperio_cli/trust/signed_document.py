@@ -13,7 +13,8 @@ names each; whoever requires one says which. Documents without a name are one su
 Format of the memory: `{"schema": 1, "documents": {KEY: {...}}}`. KEY is a JSON list: kind, trust
 domain, issuer, identity, repository id of a CI build, name. Each has `epoch` (0 where a kind has
 none), `serial`, `sha256`, `evidence` (sha256 of everything that the verification depended on),
-`verified_at` and `signer`. As long as the evidence is the same, a command reads the document
+`verified_at` and `signer`, and `log`, the checkpoint of a log that such a document states, which
+later ones have to continue. As long as the evidence is the same, a command reads the document
 without importing sigstore; what it states always comes from the document itself.
 """
 
@@ -34,6 +35,7 @@ from aperio_cli.models.newer import evidence as newer_evidence
 from aperio_cli.models.publisher import Signer
 from aperio_cli.models.publisher_table import who_signs
 from aperio_cli.models.reading import Bounds, Table, described, parse_json
+from aperio_cli.models.tlog.note import Checkpoint, NoteInvalid
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ class Schema(Generic[T]):
         ended: makes the error of one that has ended, at the moment given; None: `refused`.
         epoch: what counts before the serial: a document of a higher epoch may start its serials
             anew.
+        log: the checkpoint of the log that a document states; None for one without a log.
     """
 
     kind: str
@@ -91,6 +94,7 @@ class Schema(Generic[T]):
     outdated: Callable[[str, Sequence[str]], Refusal] | None = None
     ended: Callable[[T, datetime], Refusal] | None = None
     epoch: Callable[[T], int] = lambda _: 0
+    log: Callable[[T], Checkpoint | None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,8 @@ class DocumentRequest(Generic[T]):
         roots: the trusted roots of this machine.
         memory: where the highest serials are remembered; made when missing.
         now: the current moment, aware.
+        follow: refuses a log that does not continue the one that is remembered, given first;
+            without it no log is remembered, and what is remembered stays.
     """
 
     schema: Schema[T]
@@ -116,6 +122,7 @@ class DocumentRequest(Generic[T]):
     roots: Sequence[TrustedRootSource]
     memory: Path
     now: datetime = field(default_factory=clock.now)
+    follow: Callable[[Checkpoint, Checkpoint | None], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +150,7 @@ class _Remembered:
     evidence: str
     verified_at: str
     signer: Signer
+    log: Checkpoint | None = None
 
     @property
     def edition(self) -> tuple[int, int]:
@@ -150,7 +158,9 @@ class _Remembered:
         return self.epoch, self.serial
 
     def to_json(self) -> dict[str, object]:
-        return asdict(self) | {"signer": self.signer.to_json()}
+        document = asdict(replace(self, log=None)) | {"signer": self.signer.to_json()}
+        del document["log"]  # one without a log is as it always was
+        return document | ({"log": self.log.to_json()} if self.log else {})
 
     @classmethod
     def from_json(cls, table: Table) -> _Remembered:
@@ -162,7 +172,16 @@ class _Remembered:
             evidence=table.recorded("evidence"),
             verified_at=table.recorded("verified_at"),
             signer=Signer.from_json(table.table("signer")),
+            log=_log(table.table("log")) if "log" in table else None,
         )
+
+
+def _log(table: Table) -> Checkpoint:
+    root = table.converted("root", Digest).raw
+    try:
+        return Checkpoint(table.recorded("origin"), table.integer("size"), root)
+    except NoteInvalid as error:
+        table.fail("origin", str(error))
 
 
 def read_document(schema: Schema[T], path: Path, limit_bytes: int) -> tuple[bytes, bytes]:
@@ -188,7 +207,7 @@ def verify_document(request: DocumentRequest[T]) -> SignedDocument[T]:
     """
     schema, root = request.schema, _root(request)
     evidence = _evidence(request, root)
-    known = _recall(request)
+    before = known = _recall(request)
     if known is None or known.evidence != evidence:
         signer = _verified_signer(request, root)
         moment = clock.format_timestamp(request.now)
@@ -196,8 +215,12 @@ def verify_document(request: DocumentRequest[T]) -> SignedDocument[T]:
     stated = schema.parse(request.data)
     _check_wanted(request, stated)
     current = replace(known, epoch=schema.epoch(stated), serial=stated.serial)
-    if known.edition != current.edition:
-        _remember(request, current)
+    if before:
+        _refuse_older(request, before, current)
+    log = schema.log(stated)
+    current = _follow(request, before, current, log)
+    if before != current:
+        _remember(request, current, before, log)
     return SignedDocument(stated, known.signer, known.verified_at)
 
 
@@ -316,7 +339,27 @@ def _memory(request: DocumentRequest[T]) -> Table:
     return table.table("documents")
 
 
-def _remember(request: DocumentRequest[T], current: _Remembered) -> None:
+def _follow(
+    request: DocumentRequest[T],
+    before: _Remembered | None,
+    current: _Remembered,
+    log: Checkpoint | None,
+) -> _Remembered:
+    """Return what to remember, with its log, which has to continue the one that was seen before."""
+    known = before.log if before else None
+    if known == log or request.follow is None:
+        return replace(current, log=known)
+    if known:
+        request.follow(known, log)
+    return replace(current, log=log)
+
+
+def _remember(
+    request: DocumentRequest[T],
+    current: _Remembered,
+    before: _Remembered | None,
+    log: Checkpoint | None,
+) -> None:
     """Note the document; refuse when one with a higher serial, or another with the same, was seen.
 
     It is looked up once more under the lock: another process may have seen a newer one by now.
@@ -327,7 +370,10 @@ def _remember(request: DocumentRequest[T], current: _Remembered) -> None:
             writing.ensure_own(memory.parent)
         lock = memory.with_suffix(".lock")
         with locking.FileLock(lock, what=f"{request.schema.subject} was not accepted"):
-            _refuse_older(request, current)
+            now = _recall(request)
+            if now and now != before:
+                _refuse_older(request, now, current)
+                current = _follow(request, now, current, log)
             documents = {**_memory(request).values, _key(request): current.to_json()}
             contents = json.dumps({"schema": _SCHEMA, "documents": documents})
             writing.write_atomic(memory, contents.encode(), mode=0o600)
@@ -342,10 +388,7 @@ def _remember(request: DocumentRequest[T], current: _Remembered) -> None:
         raise request.schema.refused(why, ["look at the home's mode"]) from error
 
 
-def _refuse_older(request: DocumentRequest[T], current: _Remembered) -> None:
-    before = _recall(request)
-    if before is None:
-        return
+def _refuse_older(request: DocumentRequest[T], before: _Remembered, current: _Remembered) -> None:
     outdated = request.schema.outdated or request.schema.refused
     if current.edition < before.edition:
         raise outdated(

@@ -357,6 +357,7 @@ def test_tile_that_was_changed_on_the_way_is_no_fork(path: str) -> None:
     with pytest.raises(RegistryLogUnproven):
         reader(log, files).prove(entry(3), 3)
     for known in (grown(*many(100)), grown(*many(TILE_WIDTH - 1))):
+        assert known.checkpoint is not None
         with pytest.raises(RegistryLogUnproven, match=r"not proved|files"):
             reader(log, files).follow(known.checkpoint)
     files.files[path] = files.files[path][:-1]
@@ -369,14 +370,14 @@ def test_tile_that_was_changed_on_the_way_is_no_fork(path: str) -> None:
 def test_log_that_goes_on_is_followed_and_a_fork_is_refused(before: int) -> None:
     known = grown(*many(before)).checkpoint
     log = grown(*many(300), log=grown(*many(before)))
-    assert reader(log).follow(known) == log.checkpoint
+    assert known is not None
+    reader(log).follow(known)
     forked = many(300)
     forked[before // 2] = entry(before // 2, digest=Digest.of(b"evil"))
     other = grown(*forked, log=RegistryLog(origin=log.origin))
     with pytest.raises(RegistryLogForked, match="seen before") as refused:
         reader(other).follow(known)
     assert refused.value.exit_status == REFUSED
-    assert known is not None
     assert known.root.hex() in refused.value.why
 
 
@@ -384,7 +385,7 @@ def test_shorter_other_and_unlike_logs_are_refused() -> None:
     log = grown(*many(5))
     known = log.checkpoint
     assert known is not None
-    assert reader(log).follow(known) == reader(log).follow(None) == known
+    reader(log).follow(known)
     shorter = grown(*many(4), log=RegistryLog(origin=log.origin))
     unlike = grown(*many(4), entry(9), log=RegistryLog(origin=log.origin))
     elsewhere = grown(*many(9), log=RegistryLog(origin="another log"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import pytest
 from aperio_cli.errors.registries import (
     IndexUnreadable,
     RegistryExpired,
+    RegistryLogForked,
     RegistryOutdated,
     RegistrySignatureInvalid,
     RegistryUnsigned,
@@ -20,6 +22,9 @@ from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher import LOCAL_ISSUER, PublisherRule
 from aperio_cli.models.registry.root import parse_root
 from aperio_cli.models.registry.rule import RegistryRule
+from aperio_cli.models.tlog.merkle import Tree, leaf_hash
+from aperio_cli.models.tlog.tiles import Tile, tile_data
+from aperio_cli.registry.log import follow_log
 from aperio_cli.trust.registry_root import RootRequest, days_left, verify_root
 from tests.builders import unchanged
 from tests.trust import IDENTITY, Forge, new_domain, root_of
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.errors import Refusal
+    from aperio_cli.models.tlog.note import Checkpoint
     from aperio_cli.signing.local import LocalDomain
 
 SIGNER = PublisherRule("*", "local", IDENTITY, LOCAL_ISSUER, "config.toml")
@@ -185,3 +191,97 @@ def test_days_left_are_whole_ones(day: int, left: int) -> None:
     found = parse_root(json.dumps(stated).encode(), where="registry.json")
     assert days_left(found, datetime(2026, 10, day, tzinfo=UTC)) == left
     assert days_left(found, datetime(2026, 11, 2, tzinfo=UTC)) < 0
+
+
+# ── the log ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _log(size: int, *, evil: int | None = None) -> Tree:
+    return Tree(leaf_hash(b"evil" if n == evil else str(n).encode()) for n in range(size))
+
+
+def _stated(size: int, tree: Tree, origin: str = "registry.example/log") -> dict[str, Any]:
+    return {"serial": size, "log": {"origin": origin, "size": size, "root": tree.root(size).hex()}}
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A registry whose log a client follows."""
+
+    client: Client
+    tree: Tree
+
+    def show(self, size: int, **changes: Any) -> None:
+        """Reads the edition with that many entries."""
+        read = functools.partial(follow_log, "registry.example", self._read)
+        request = self.client.shown(**(_stated(size, self.tree) | changes))
+        verify_root(replace(request, follow=read))
+
+    def _read(self, path: str, limit_bytes: int) -> bytes:
+        data = tile_data(self.tree, Tile.parse(path.removeprefix("log/")))
+        assert len(data) <= limit_bytes
+        return data
+
+
+def test_log_that_grows_is_followed_from_edition_to_edition(client: Client) -> None:
+    honest = Followed(client, _log(9))
+    for size in (3, 3, 5, 9):
+        honest.show(size)
+    remembered = json.loads(client.memory.read_text())["documents"]
+    assert [each["log"]["size"] for each in remembered.values()] == [9]
+
+
+def test_fork_is_refused_and_the_honest_log_still_followed(client: Client) -> None:
+    Followed(client, _log(9)).show(5)
+    before = client.memory.read_bytes()
+    with pytest.raises(RegistryLogForked) as caught:
+        Followed(client, _log(9, evil=2)).show(8)
+    assert _log(5).root().hex() in caught.value.why
+    # Nothing of it is remembered: its higher serial locks nobody out.
+    assert client.memory.read_bytes() == before
+    Followed(client, _log(9)).show(7)
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        _stated(4, _log(4)) | {"serial": 6},
+        _stated(5, _log(5, evil=4)) | {"serial": 6},
+        _stated(9, _log(9), "another log"),
+        {"serial": 6, "log": None},
+        {"serial": 6, "log": None, "epoch": 2},
+    ],
+    ids=["shorter", "other", "elsewhere", "gone", "gone-epoch"],
+)
+def test_log_that_goes_back_is_refused_whatever_the_serial(
+    client: Client, stated: dict[str, Any]
+) -> None:
+    honest = Followed(client, _log(9))
+    honest.show(5)
+    with pytest.raises(RegistryLogForked):
+        honest.show(5, **stated)
+    honest.show(9)
+
+
+def test_whoever_does_not_follow_forgets_nothing(client: Client) -> None:
+    honest = Followed(client, _log(9))
+    honest.show(5)
+    verify_root(client.shown(**_stated(8, _log(8, evil=2))))
+    with pytest.raises(RegistryLogForked):
+        Followed(client, _log(9, evil=2)).show(9)
+
+
+def test_newer_log_that_another_process_saw_meanwhile_is_followed(client: Client) -> None:
+    honest = Followed(client, _log(9))
+    honest.show(3)
+    request = client.shown(**_stated(9, honest.tree))
+    seen: list[int] = []
+
+    def follow(known: Checkpoint, current: Checkpoint | None) -> None:
+        seen.append(known.size)
+        if len(seen) == 1:
+            honest.show(5)
+        follow_log("registry.example", honest._read, known, current)
+
+    verify_root(replace(request, follow=follow))
+    assert seen == [3, 5]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -106,10 +106,10 @@ def test_newer_one_that_another_process_saw_meanwhile_counts(
     older, newer = registry.signed(2), registry.signed(3)
     remember = signed_document._remember
 
-    def remember_second(request: object, current: object) -> None:
+    def remember_second(*given: Any) -> None:
         monkeypatch.setattr(signed_document, "_remember", remember)
         registry.accepts(newer)
-        remember(request, current)  # type: ignore[arg-type]  # whatever it was given
+        remember(*given)
 
     monkeypatch.setattr(signed_document, "_remember", remember_second)
     assert "expected serial 3 or higher" in registry.refuses(older)
