@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aperio_cli.config.model import SANDBOX_MODES
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.sandbox.bubblewrap import PLUGIN_UID
 from aperio_cli.host.sandbox.choosing import MODE_VARIABLE, choose_sandbox
+from aperio_cli.host.sandbox.interface import Confinement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,6 +30,22 @@ def sandbox_of(collaborators: Collaborators) -> Sandbox:
     config = collaborators.config()
     uid = config.plugin_uid or PLUGIN_UID
     return choose_sandbox(mode_of(config, collaborators.environment), uid)
+
+
+def containment(collaborators: Collaborators) -> dict[str, Any]:
+    """Return what plugins are started in, by whom each limit is kept, whose egress is recorded.
+
+    Raises:
+        UsageError: as `sandbox_of`.
+        AperioError: the configuration cannot be read.
+    """
+    sandbox = sandbox_of(collaborators)
+    found = sandbox.enforcements(Confinement())
+    return {
+        "sandbox": sandbox.name,
+        "levels": {each.limit: str(each.level) for each in found},
+        "reported": sorted(collaborators.config().reported),
+    }
 
 
 def mode_of(config: Config, environment: Mapping[str, str]) -> str:

@@ -26,7 +26,10 @@ _MAX_CONFIG_BYTES = 1024 * 1024
 _SCHEMA = "aperio.receipt/v1"
 _NUMBER = 1
 """Schema of current.json and of noted checks."""
-_COLUMNS = ("plugin", "version", "kind", "badge", "may run", "signer", "last check", "exceptions")
+_COLUMNS = (
+    "plugin", "version", "kind", "badge", "may run", "contained", "signer", "last check",
+    "exceptions",
+)  # fmt: skip
 
 
 def rows(home: str, *, checks_home: str = "", is_system: bool = False) -> list[dict[str, Any]]:
@@ -88,6 +91,22 @@ def add_verdicts(listed: list[dict[str, Any]], codes: Codes) -> None:
     for row in listed:
         code = row["problem"] or codes.get((row["id"], row["version"]), "receipt-invalid")
         row["may_run"], row["refused_as"] = not code, code or None
+
+
+def add_containment(listed: list[dict[str, Any]], contained: Mapping[str, Any]) -> None:
+    """Say in each row in which sandbox the version would be started, and who keeps its limits.
+
+    Args:
+        listed: of `rows`; changed.
+        contained: `sandbox`, its name; `levels` by limit; `reported`, the ids of plugins whose
+            egress is only recorded. Empty where that is not known.
+    """
+    for row in listed:
+        row["sandbox"] = contained.get("sandbox")
+        row["levels"] = dict(contained.get("levels") or {})
+        row["egress_reported"] = row["id"] in (contained.get("reported") or ())
+        if row["egress_reported"]:
+            row["levels"]["egress"] = "none"
 
 
 def may_be_shared(home: str) -> bool:
@@ -236,6 +255,19 @@ def _remark(row: dict[str, Any]) -> str:
     return "".join(f" ({remark})" for remark in remarks if remark)
 
 
+def _contained(row: dict[str, Any]) -> str:
+    """Return by what a version is contained, and which of its limits less than the kernel keeps."""
+    if not row["sandbox"]:
+        return "?"
+    if row["sandbox"] == "none":
+        return "NO"
+    words = [row["sandbox"]]
+    for level in ("polled", "none"):
+        names = [limit for limit, found in row["levels"].items() if found == level]
+        words += [f"{level} {' '.join(names)}"] if names else []
+    return "; ".join(words)
+
+
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     check = row["last_check"] or {}
     outcome = "ok" if check.get("ok") else "FAILED"
@@ -246,6 +278,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["kind"] or "?",
         row["problem"] or row["badge"],
         "yes" if row["may_run"] else f"NO: {row['refused_as']}",
+        _contained(row),
         row["signer"] or "-",
         f"{outcome} {check.get('at')}" if check else "-",
         exceptions or "-",

@@ -4,10 +4,11 @@ Judging takes the whole policy, which costs more than all the rest of `plugin li
 kept together with the state of everything it depends on, and holds as long as none of it changes.
 Nothing is decided by it: whoever starts a plugin judges anew.
 
-Format of `checks/may-run.json`: `{"schema": 1, "aperio": VERSION, "machine": TEXT, "place": TEXT,
-"day": DATE, "until": MOMENT or "", "depends": {PATH: STATE}, "versions": {"ID@VERSION": [STATE,
-CODE]}}`. STATE is what stat(2) says of a file or a folder, null of one that is not there; CODE is
-that of the refusal, empty when there is none. Whoever may not write it judges every time.
+Format of `checks/may-run.json`: `{"schema": 1, "aperio": VERSION, "machine": TEXT, "group": TEXT,
+"place": TEXT, "day": DATE, "until": MOMENT or "", "depends": {PATH: STATE}, "versions":
+{"ID@VERSION": [STATE, CODE]}, "contained": OBJECT}`. STATE is what stat(2) says of a file or a
+folder, null of one that is not there; CODE is that of the refusal, empty when there is none; OBJECT
+is what `listing.add_containment` takes. Whoever may not write it judges every time.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 
 _SCHEMA = 1
 _MAX_BYTES = 4 * 1024 * 1024
+_MAX_TEXT = 4096
+_CONFINING = (
+    "/proc/self/cgroup",  # where this process is, and may divide what it has
+    "/proc/sys/user/max_user_namespaces",
+    "/proc/sys/kernel/unprivileged_userns_clone",
+)
 
 Codes = dict[tuple[str, str], str]
 """Codes of refusals by id and version; empty for what may be started."""
@@ -53,11 +60,13 @@ class Kept(NamedTuple):
         depends: states of files and folders, by path.
         receipts: states of the receipts, by id and version.
         until: the moment, RFC 3339 in UTC, from which they do not hold any more; empty: none.
+        contained: in what they would be started, as `listing.add_containment` takes it.
     """
 
     depends: dict[str, list[int] | None]
     receipts: dict[tuple[str, str], list[int] | None]
     until: str = ""
+    contained: Mapping[str, Any] = {}
 
 
 def question(environment: Mapping[str, str], home: str) -> Question:
@@ -74,14 +83,19 @@ def tell(asked: Question, listed: list[dict[str, Any]]) -> bool:
         asked: whose verdicts.
         listed: of `listing.rows`; changed.
     """
-    codes = recall(asked, listed)
+    codes, contained = recall(asked, listed)
     if codes is not None:
         listing.add_verdicts(listed, codes)
+        listing.add_containment(listed, contained)
     return codes is not None
 
 
-def recall(asked: Question, rows: Iterable[Mapping[str, Any]]) -> Codes | None:
-    """Return the verdicts about versions; None unless there is one of each that still holds.
+def recall(
+    asked: Question, rows: Iterable[Mapping[str, Any]]
+) -> tuple[Codes | None, Mapping[str, Any]]:
+    """Return the verdicts about versions, and in what they would be started.
+
+    The verdicts are None unless there is one of each that still holds.
 
     Args:
         asked: whose.
@@ -89,19 +103,21 @@ def recall(asked: Question, rows: Iterable[Mapping[str, Any]]) -> Codes | None:
     """
     wanted = [(row["id"], row["version"]) for row in rows if not row["problem"]]
     if not wanted:
-        return {}
+        return {}, {}
     kept = _read(path_of(asked.home))
-    versions = kept.get("versions")
-    if not isinstance(versions, dict) or not _holds(kept, asked):
-        return None
+    versions, contained = kept.get("versions"), kept.get("contained")
+    if not isinstance(versions, dict) or not isinstance(contained, dict):
+        return None, {}
+    if not _holds(kept, asked):
+        return None, {}
     found: Codes = {}
     for plugin, version in wanted:
         state = state_of(receipt_path(asked.home, plugin, version))
         code = _code(versions.get(f"{plugin}@{version}"), state)
         if code is None:
-            return None
+            return None, {}
         found[plugin, version] = code
-    return found
+    return found, contained
 
 
 def document(asked: Question, codes: Codes, kept: Kept) -> bytes:
@@ -114,6 +130,7 @@ def document(asked: Question, codes: Codes, kept: Kept) -> bytes:
             f"{plugin}@{version}": [kept.receipts.get((plugin, version)), code]
             for (plugin, version), code in codes.items()
         },
+        "contained": kept.contained,
     }
     return json.dumps(made).encode()
 
@@ -157,6 +174,7 @@ def _key(asked: Question) -> dict[str, object]:
         "schema": _SCHEMA,
         "aperio": __version__,
         "machine": _machine(),
+        "group": " ".join(map(_text, _CONFINING)),
         "place": asked.place,
         "day": _now()[:10],
     }
@@ -171,6 +189,14 @@ def _code(entry: object, state: list[int] | None) -> str | None:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - as above
+            return file.read(_MAX_TEXT).strip()
+    except OSError:
+        return ""
 
 
 def _machine() -> str:

@@ -22,6 +22,7 @@ import pytest
 
 from aperio_cli import clock
 from aperio_cli.__main__ import main
+from aperio_cli.host.sandbox.interface import LIMITS
 from tests.contract.test_command_line import L_COMMANDS
 from tests.lifecycle.hello_api import KEY, HelloApi
 from tests.lifecycle.plugins import artifact_of, sdk_program, simulating
@@ -131,6 +132,7 @@ GRANT = exactly(**OF_MANIFEST, own=any_number_of(exactly(rule=WORD, any_protocol
 ENFORCEMENTS = some(exactly(
     limit=WORD, level=one_of("kernel", "polled", "none"), mechanism=WORD, remedy=maybe(WORD)
 ))  # fmt: skip
+LEVELS = exactly(**dict.fromkeys(LIMITS, one_of("kernel", "polled", "none")))
 FIELD = exactly(
     key=WORD, label=TEXT, type=WORD, required=FLAG, secret=FLAG, host_only=FLAG, helper=TEXT,
     placeholder=TEXT, options=any_number_of(TEXT), default_json=TEXT,
@@ -215,6 +217,7 @@ DATA: dict[str, Schema] = {
                 id=ID, version=WORD, kind=KINDS, badge=BADGES, signer=maybe(WORD),
                 installed_at=TIME, source=WORD, current=FLAG, problem=maybe(WORD),
                 may_run=FLAG, refused_as=maybe(WORD),
+                sandbox=maybe(WORD), levels=LEVELS, egress_reported=FLAG,
                 last_check=maybe(exactly(ok=FLAG, at=TIME)),
                 exceptions=any_number_of(EXCEPTION),
             )

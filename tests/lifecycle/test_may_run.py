@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli import quick
+from aperio_cli.host.sandbox.choosing import choose_sandbox
+from aperio_cli.host.sandbox.interface import LIMITS, Confinement
 from aperio_cli.store import listing, verdicts
 
 if TYPE_CHECKING:
@@ -68,6 +70,41 @@ def test_the_quick_list_says_what_was_judged_and_nothing_else(installed: Aperio)
     ordinary = installed("plugin", "list").out
     assert quick_answer(installed) == ordinary
     assert installed("plugin", "list").out == ordinary
+
+
+def test_the_list_says_by_what_each_is_contained(
+    installed: Aperio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the ordinary path and in the quick one, and what the site may see of one plugin."""
+    [row] = rows(installed)
+    assert (row["sandbox"], row["egress_reported"]) == ("none", False)
+    assert row["levels"] == dict.fromkeys(LIMITS, "none") | {"open_files": "kernel"}
+    assert "  yes      NO  " in installed("plugin", "list").out
+    monkeypatch.setenv("APERIO_SANDBOX", "auto")
+    offered = choose_sandbox()
+    [row] = rows(installed)
+    assert row["sandbox"] == offered.name
+    found = {each.limit: str(each.level) for each in offered.enforcements(Confinement())}
+    assert row["levels"] == found
+    reported = f'[sandbox.plugins."{HELLO}"]\negress = "report"\n'
+    (installed.home / "config.toml").write_text(reported)
+    [row] = rows(installed)
+    assert row["egress_reported"]
+    assert row["levels"] == found | {"egress": "none"}
+    assert quick_answer(installed) == installed("plugin", "list").out
+    if offered.name != "none":
+        assert "none egress" in installed("plugin", "list").out
+
+
+def test_another_group_of_processes_has_the_machine_looked_at_again(
+    installed: Aperio, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows(installed)
+    assert quick_answer(installed)
+    group = tmp_path / "cgroup"
+    group.write_text("0::/system.slice/aperio.service\n")
+    monkeypatch.setattr(verdicts, "_CONFINING", (str(group),))
+    assert quick_answer(installed) is None
 
 
 def _leave(_aperio: Aperio) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aperio_cli.config import site_config_file
 from aperio_cli.errors import AperioError
@@ -13,15 +13,18 @@ from aperio_cli.files import writing
 from aperio_cli.store import verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aperio_cli.context import Context
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.store.verdicts import Codes, Kept, Question
 
 
-def judged(context: Context) -> Codes:
-    """Return what keeps each installed version from being started, by id and version."""
+def judged(context: Context) -> tuple[Codes, Mapping[str, Any]]:
+    """Return what keeps each installed version from being started, by id and version.
+
+    And in what it would be started, as `listing.add_containment` takes it.
+    """
     from aperio_cli.running.judging import judge
 
     asked = verdicts.question(os.environ, str(context.paths.home))
@@ -40,10 +43,21 @@ def judged(context: Context) -> Codes:
         depends = _states(_dependencies(context, installed)) | configured
         kept = verdicts.Kept(depends, receipts, _until(context))
     except AperioError:  # of the configuration, or of a publisher file: judged, and not kept
-        return codes | judge(context.collaborators, installed)
+        return codes | judge(context.collaborators, installed), _contained(context)
     codes |= judge(context.collaborators, installed)
+    kept = kept._replace(contained=_contained(context))
     _keep(context, asked, codes, kept)
-    return codes
+    return codes, kept.contained
+
+
+def _contained(context: Context) -> Mapping[str, Any]:
+    """Return in what plugins are started here; empty where a configuration cannot be read."""
+    from aperio_cli.running.containing import containment
+
+    try:
+        return containment(context.collaborators)
+    except AperioError:
+        return {}
 
 
 def _read(context: Context) -> tuple[list[Receipt], Codes]:

@@ -15,6 +15,8 @@ from aperio_cli.output import Report
 from aperio_cli.store import listing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aperio_cli.store.verdicts import Codes
 
 
@@ -26,16 +28,20 @@ def plugin_list(
     *,
     check: Annotated[bool, option("--check", help="Hash the installed files again.")] = False,
 ) -> Report:
-    """List installed plugins: version, kind, badge, whether each may run, signer, exceptions."""
+    """List installed plugins: version, kind, badge, whether each may run, by what it is contained.
+
+    And who signed it, when its files were last checked, what it is excepted from.
+    """
     owning.require_own(context.paths.plugins)
     problems = _check(context) if check else {}
     listed = _rows(context)
-    codes = _judged(context) if listed else {}
+    codes, contained = _judged(context) if listed else ({}, {})
     for row in listed:
         row["exceptions"] += _stated_exceptions(context, row["id"], row["version"])
     for row in listed if check else ():
         row["problem"] = problems.get((row["id"], row["version"]), row["problem"])
     listing.add_verdicts(listed, codes)
+    listing.add_containment(listed, contained)
     is_wrong = any(row["problem"] or (row["current"] and row["refused_as"]) for row in listed)
     status = REFUSED if is_wrong and check else DONE
     return Report({"plugins": listed}, listing.render(listed).rstrip("\n"), exit_status=status)
@@ -74,7 +80,7 @@ def _stated_exceptions(context: Context, plugin_id: str, version: str) -> list[d
     ]
 
 
-def _judged(context: Context) -> Codes:
+def _judged(context: Context) -> tuple[Codes, Mapping[str, Any]]:
     from aperio_cli.commands.plugin.judging import judged  # it imports the whole policy
 
     return judged(context)
