@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from aperio_cli.errors.running import PluginContractBroken
+    from aperio_cli.errors.running import PluginContractBroken, PluginFault
     from aperio_cli.host.calls.invocation import OpenInvocations
     from aperio_cli.host.process.masking import Masks
+    from aperio_cli.host.sandbox.interface import Counters
     from aperio_cli.host.wire.channel import Calls
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.store.installed import Store
@@ -105,9 +106,24 @@ async def checked(cleared: Cleared, store: Store | None) -> AsyncIterator[Progra
         else:
             if store:
                 held.enter_context(store.hold(target))
-            program = await asyncio.to_thread(check_program, target, store)
+            program = await _in_thread(target, store)
         held.callback(program.close)
         yield program
+
+
+async def _in_thread(target: Receipt, store: Store | None) -> Program:
+    """Return the checked program; one that nobody waits for any more is closed when it comes."""
+    checking = asyncio.ensure_future(asyncio.to_thread(check_program, target, store))
+    try:
+        return await asyncio.shield(checking)
+    except asyncio.CancelledError:
+        checking.add_done_callback(_let_go)
+        raise
+
+
+def _let_go(checking: asyncio.Future[Program]) -> None:
+    if not checking.cancelled() and checking.exception() is None:
+        checking.result().close()
 
 
 def _spent(cleared: object) -> Receipt | DevelopmentBuild:
@@ -156,6 +172,22 @@ class RunningPlugin:
             PluginCrashed: it was not with exit status 0.
         """
         await self._run.ended()
+
+    def interrupt(self, error: PluginFault) -> None:
+        """Kill it at once; calls in flight, and later ones, fail with this error."""
+        self._run.interrupt(error)
+
+    async def pulse(self, timeout_s: float) -> str:
+        """Return why it is not healthy; empty when it answers that it is.
+
+        Args:
+            timeout_s: how long the answer may take.
+        """
+        return await self._run.pulse(timeout_s)
+
+    def counters(self) -> Counters:
+        """Return what was counted of it until now."""
+        return self._run.counters()
 
     @property
     def masks(self) -> Masks:

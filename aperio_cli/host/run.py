@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli import clock
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.host.process.program import Program
     from aperio_cli.host.process.spawning import Process
+    from aperio_cli.host.sandbox.interface import Counters
     from aperio_cli.host.wire.channel import Calls
     from aperio_cli.host.wire.handshake import Handshake
 
@@ -81,6 +83,7 @@ class Run:
         self._stop = Stop(self.held, self._left_s)
         self._stopping: asyncio.Task[None] | None = None
         self._error: AperioError | None = None
+        self._interrupted: PluginFault | None = None
         self._ended_by_itself = False
 
     async def drive(self, event: Event) -> None:
@@ -130,7 +133,22 @@ class Run:
 
     async def crash(self) -> PluginFault | None:
         """Return the error for a process that has ended; None while it lives."""
+        if self._interrupted:
+            return copy.copy(self._interrupted)  # each call in flight raises one of its own
         return await self._post_mortem.crash(self.process)
+
+    def interrupt(self, error: PluginFault) -> None:
+        """Kill the process; what waits for it fails with this error, at once."""
+        self._interrupted = error
+        self.process.kill_group()
+
+    async def pulse(self, timeout_s: float) -> str:
+        """Return why the plugin is not healthy; empty when it is."""
+        return await self._start.pulse(self.calls, timeout_s)
+
+    def counters(self) -> Counters:
+        """Return what was counted of the process until now."""
+        return self.process.counters()
 
     async def ended(self) -> None:
         """Wait until the process has ended.
@@ -138,7 +156,7 @@ class Run:
         Raises:
             PluginCrashed: it was not with exit status 0.
         """
-        await self.process.exited
+        await asyncio.wait([self.process.exited])  # who gives up waiting must not end it
         error = await self.crash()
         if error and self.process.returncode:
             raise error

@@ -333,20 +333,11 @@ class Start:
         Raises:
             PluginNotHealthy: it does not, or not in time.
         """
-        from aperio_plugin.wire import goplugin_pb2
-
         self.held.channel = channel = self.held.channel or await self._open_secure_channel()
         calls = Calls(channel, self.program.subject, self.crash, self.masks, self.program.advice)
-        request = goplugin_pb2.HealthCheckRequest(service=_HEALTH_SERVICE)
-        answer = asyncio.ensure_future(
-            calls.unary(
-                _HEALTH,
-                request,
-                goplugin_pb2.HealthCheckResponse,
-                timeout_s=self.left_s(),
-                wait_for_ready=True,  # it may listen a moment after it has said so
-            )
-        )
+        # It may listen a moment after it has said so.
+        asked = self._ask_health(calls, self.left_s(), wait_for_ready=True)
+        answer = asyncio.ensure_future(asked)
         await first_of(self.left_s(), answer, process.exited)
         answer.cancel()
         why = await _outcome(answer)
@@ -359,6 +350,23 @@ class Start:
         process.settle()
         self.held.stdio = asyncio.create_task(self._read_stdio(calls))
         return calls
+
+    async def pulse(self, calls: Calls, timeout_s: float) -> str:
+        """Return why a running plugin is not healthy; empty when it is."""
+        answer = asyncio.ensure_future(self._ask_health(calls, timeout_s, wait_for_ready=False))
+        try:
+            return await _outcome(answer)
+        finally:
+            answer.cancel()
+
+    async def _ask_health(self, calls: Calls, timeout_s: float, *, wait_for_ready: bool) -> Any:
+        from aperio_plugin.wire import goplugin_pb2
+
+        request = goplugin_pb2.HealthCheckRequest(service=_HEALTH_SERVICE)
+        reply = goplugin_pb2.HealthCheckResponse
+        return await calls.unary(
+            _HEALTH, request, reply, timeout_s=timeout_s, wait_for_ready=wait_for_ready
+        )
 
     async def _open_secure_channel(self) -> Channel:
         held = self.held

@@ -128,7 +128,7 @@ class Connector:
             )
             if scope.from_time and not cursor:  # it says where a sync without a cursor begins
                 getattr(request, "from").FromDatetime(scope.from_time)
-            call = self._calls.stream(_SERVICE + "Sync", request)
+            call = await self._calls.open_stream(_SERVICE + "Sync", request)
             try:
                 while (data := await self._next(call, silence_s, deadline_s)) is not None:
                     for message in self._messages(data):
@@ -152,6 +152,8 @@ class Connector:
             raise self._calls.late("Sync", silence_s) from error
         except grpc.aio.AioRpcError as error:
             raise await self._calls.explain(error, _SERVICE + "Sync", silence_s) from error
+        except asyncio.CancelledError as error:
+            raise await self._calls.cut_off(error) from None
         if data is not grpc.aio.EOF:
             found: bytes = data
             return found

@@ -6,6 +6,7 @@ was checked is what is dialled, whatever the plugin does to the name afterwards.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from dataclasses import dataclass
@@ -203,11 +204,39 @@ class Calls:
             data = await method(payload, timeout=timeout_s, wait_for_ready=wait_for_ready)
         except grpc.aio.AioRpcError as error:
             raise await self.explain(error, path, timeout_s) from error
+        except (grpc.aio.UsageError, asyncio.CancelledError) as error:
+            raise await self.cut_off(error) from None
         with understood(self.broken, _method(path)):
             answer = self.parse(reply, data, path)
             if not path.endswith(_DECLARING):  # asked without settings, compared with the manifest
                 self._masks.message(answer)
         return answer
+
+    async def cut_off(self, error: BaseException) -> BaseException:
+        """Return the error for a call whose channel was closed; the same when that is not why.
+
+        gRPC says it by a cancellation, or, of a call that has just begun, by an error of use.
+
+        Args:
+            error: what the call came to.
+        """
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
+            return error  # it is the caller who gives up
+        return await self._crash() or error
+
+    async def open_stream(self, path: str, request: Message) -> UnaryStreamCall[bytes, bytes]:
+        """Return `stream`.
+
+        Raises:
+            PluginCrashed: its process ended, and the channel is closed.
+        """
+        import grpc.aio
+
+        try:
+            return self.stream(path, request)
+        except grpc.aio.UsageError as error:
+            raise await self.cut_off(error) from None
 
     def stream(self, path: str, request: Message) -> UnaryStreamCall[bytes, bytes]:
         """Return a call that answers with a stream of bytes for `parse`.
