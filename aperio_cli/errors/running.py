@@ -61,6 +61,34 @@ class PluginCrashed(PluginFault):
     code = "plugin-crashed"
 
 
+class PluginHung(PluginFault):
+    """The plugin did not answer the health checks of a host that supervises it, and was killed."""
+
+    code = "plugin-hung"
+
+
+class PluginInterrupted(PluginFault):
+    """The plugin was stopped by its host in the middle of a call.
+
+    It was paused, may not be run any more, or the host itself was stopping and could not wait.
+    """
+
+    code = "plugin-interrupted"
+
+
+class PluginNotReady(PluginFault):
+    """The plugin is supervised, and does not run at this moment; nothing was asked of it."""
+
+    code = "plugin-not-ready"
+
+
+class TooManyPlugins(AperioError):
+    """The host already runs as many plugins for the sake of single calls as it may."""
+
+    code = "too-many-plugins"
+    exit_status = UNAVAILABLE
+
+
 class PluginLimitReached(PluginFault):
     """The plugin was stopped, or failed, at one of its limits."""
 

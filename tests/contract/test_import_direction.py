@@ -25,6 +25,7 @@ TIERS: dict[int, str] = {
     30: "registry store data verifying",
     40: "scaffolding building signing publishing installing removing host",
     45: "accepting examining running",
+    47: "serving",
     50: "output",
     55: "context",
     60: "commands",
@@ -48,6 +49,13 @@ PURE = [
     "host/egress/requests.py",
     "host/egress/rules.py",
     "host/egress/targets.py",
+    "host/supervising/breaker.py",
+    "host/supervising/changeover.py",
+    "host/supervising/instances.py",
+    "host/supervising/life.py",
+    "host/supervising/pulse.py",
+    "host/supervising/reach.py",
+    "host/supervising/rules.py",
 ]
 IMPURE = {"os", "socket", "subprocess", "threading", "time", "httpx", "grpc"}
 OWNERS = {

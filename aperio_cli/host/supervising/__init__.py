@@ -1,0 +1,30 @@
+"""Supervising: plugins that stay up, each crash contained and explained.
+
+    supervisor = Supervisor(launcher, rules)
+    supervisor.want(wanted)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(supervisor.run())
+        async with supervisor.use(key, settings) as plugin:
+            await plugin.connector.test_connection(invocation)
+
+`life` and `breaker` decide, purely, what becomes of one instance of a plugin and of all instances
+of it together; `pulse` decides whether one hangs, `changeover` when another version takes over.
+`living` does what a life says to a process, `supervisor` holds all of them. How a plugin is cleared
+and launched is the `Launcher`'s, which the supervisor is given: nothing here reads the store.
+"""
+
+from aperio_cli.host.supervising.instances import InstanceKey, Status, Wanted
+from aperio_cli.host.supervising.launcher import Launcher, Leave, Survey
+from aperio_cli.host.supervising.rules import Rules
+from aperio_cli.host.supervising.supervisor import Supervisor
+
+__all__ = [
+    "InstanceKey",
+    "Launcher",
+    "Leave",
+    "Rules",
+    "Status",
+    "Supervisor",
+    "Survey",
+    "Wanted",
+]

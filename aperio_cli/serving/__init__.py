@@ -1,0 +1,12 @@
+"""Serving: the host as a service that stays up, with whatever belongs to that beside plugins.
+
+    host = Host(collaborate, wanted_of, hearing=Hearing(log, say, beat), parts=(control_server,))
+    await host.serve()          # until somebody calls `host.drain()`
+
+`host` supervises what `launching` clears and launches through `running/`; which plugins that are
+says `wanted`.
+"""
+
+from aperio_cli.serving.host import Hearing, Host
+
+__all__ = ["Hearing", "Host"]

@@ -1,0 +1,212 @@
+"""Launching: what supervision asks of store, policy and state, through the one way in.
+
+Configuration and policy are read anew whenever a file that they depend on has changed, and once a
+minute whatever happens. While they cannot be read nothing is started; what runs goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from typing import TYPE_CHECKING
+
+from aperio_cli import clock
+from aperio_cli.errors import AperioError
+from aperio_cli.host.calls.session import SessionRequest, open_session
+from aperio_cli.host.sandbox.interface import LIMITS
+from aperio_cli.host.sandbox.telling import enforced
+from aperio_cli.host.supervising import Leave, Survey
+from aperio_cli.host.supervising.reach import reach_of
+from aperio_cli.models.evidence import ExceptionGranted
+from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.models.receipt import FILE_NAME
+from aperio_cli.running import Listener, clear_target
+from aperio_cli.running.containing import mode_of, sandbox_of
+from aperio_cli.running.operations import launched, open_state
+from aperio_cli.serving.noticing import notice
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from aperio_cli.config import Config
+    from aperio_cli.data.state import StateDatabase
+    from aperio_cli.host.launch import RunningPlugin
+    from aperio_cli.host.process.logs import LogRecord
+    from aperio_cli.host.supervising import Wanted
+    from aperio_cli.models.manifest import Manifest
+    from aperio_cli.models.receipt import Receipt
+    from aperio_cli.running import Collaborators
+    from aperio_cli.serving.noticing import Noticed
+    from aperio_cli.verifying import Cleared
+
+
+class Launching:
+    """Clears and launches by what the operator states at that time.
+
+    Args:
+        collaborate: makes the operator's collaborators anew, with nothing that was read before.
+        wanted_of: gives what is to be up by them; called in a thread.
+        say: is told what an operator has to know, once.
+        doubt_s: after how long everything is read anew although nothing seems to have changed.
+    """
+
+    def __init__(
+        self,
+        collaborate: Callable[[], Collaborators],
+        wanted_of: Callable[[Collaborators], Iterable[Wanted]],
+        say: Callable[[str, str], object],
+        doubt_s: float,
+    ) -> None:
+        self._collaborate = collaborate
+        self._wanted_of = wanted_of
+        self._say = say
+        self._doubt_s = doubt_s
+        self._collaborators: Collaborators | None = None
+        self._problem: AperioError | OSError | None = None
+        self._noticed: Noticed = ()
+        self._read_s = float("-inf")
+        self._receipts: dict[str, str] = {}
+        self._state = contextlib.ExitStack()
+        self._database: StateDatabase | None = None
+
+    @property
+    def collaborators(self) -> Collaborators:
+        """The operator's, as they were last read without an error."""
+        assert self._collaborators  # noqa: S101 - `read` comes first
+        return self._collaborators
+
+    def read(self) -> tuple[Wanted, ...]:
+        """Return what is to be up, by everything as it is now. Blocks.
+
+        Raises:
+            AperioError, OSError: it cannot be read.
+        """
+        found = self._collaborate()
+        found.config()
+        found.policy()
+        wanted = tuple(self._wanted_of(found))
+        self._collaborators = found
+        return wanted
+
+    def close(self) -> None:
+        """Close the database of stored state."""
+        self._state.close()
+        self._database = None
+
+    # ── what supervision asks ─────────────────────────────────────────────────────────────────────
+
+    def doubt(self) -> None:
+        """Read everything anew with the next survey."""
+        self._read_s = float("-inf")
+
+    def survey(self) -> Survey:
+        """Return what is wanted, when anything may have changed. Blocks."""
+        noticed = notice(self.collaborators, tuple(self._receipts.values()))
+        now_s = clock.monotonic_s()
+        if noticed == self._noticed and now_s - self._read_s < self._doubt_s:
+            return Survey()
+        self._noticed, self._read_s = noticed, now_s
+        try:
+            wanted = self.read()
+        except (AperioError, OSError) as problem:
+            self._tell(problem)
+            return Survey(None, is_changed=True)
+        if self._problem:
+            self._problem = None
+            self._say("info", "the configuration can be read again")
+        return Survey(wanted, is_changed=True)
+
+    def _tell(self, problem: AperioError | OSError) -> None:
+        if str(problem) != str(self._problem):
+            why = problem.why if isinstance(problem, AperioError) else ""
+            self._say("error", "\n".join(filter(None, [str(problem), why])))
+            self._say("warn", "what runs goes on, and nothing is started until that is mended")
+        self._problem = problem
+
+    def clear(self, wanted: Wanted) -> Leave:
+        """Return leave to start an instance. Blocks.
+
+        Raises:
+            AperioError: it may not be started, or nobody knows at the moment.
+        """
+        if self._problem:
+            raise copy.copy(self._problem)
+        collaborators, key = self.collaborators, wanted.key
+        receipt = collaborators.store.get(PluginRef(key.plugin, wanted.version or None))
+        self._receipts[str(key)] = str(receipt.folder / FILE_NAME)
+        cleared = clear_target(collaborators, receipt, key.organization)
+        sandbox, manifest = sandbox_of(collaborators), receipt.grant.granted
+        kept = enforced(sandbox, manifest)
+        return Leave(
+            cleared=cleared,
+            manifest=manifest,
+            badge=cleared.judgement.badge if cleared.judgement else "",
+            signer=_signer(cleared),
+            likeness=_likeness(receipt, collaborators, reach_of(manifest, wanted.settings)),
+            not_enforced=tuple(name for name in LIMITS if name not in kept),
+            exceptions=tuple(_exceptions(cleared)),
+        )
+
+    @contextlib.asynccontextmanager
+    async def launch(
+        self, leave: Leave, wanted: Wanted, log: Callable[[LogRecord], None]
+    ) -> AsyncIterator[RunningPlugin]:
+        """Give the running plugin.
+
+        Raises:
+            StateUnreadable: it keeps something, and there is nothing to keep it in.
+            PluginConfigInvalid: the settings do not fit it.
+            AperioError: as `running.operations.launched`.
+        """
+        state = self.state_for(leave.manifest)
+        key, listener = wanted.key, Listener(log)
+        async with launched(
+            self.collaborators, leave.cleared, state, listener, wanted.settings, key.organization
+        ) as plugin:
+            if not wanted.is_on_demand:  # there, each call brings its own
+                stated = "its [[run]] table: settings."
+                await open_session(
+                    plugin,
+                    SessionRequest(key.organization, key.integration, wanted.settings, stated),
+                )
+            yield plugin
+
+    def state_for(self, manifest: Manifest) -> StateDatabase | None:
+        """Return the open database of stored state; None where a plugin does without.
+
+        Raises:
+            StateUnreadable: it cannot be opened, and the plugin keeps something.
+        """
+        if self._database is None and manifest.state:
+            self._database = self._state.enter_context(open_state(self.collaborators))
+        return self._database
+
+
+def _signer(cleared: Cleared) -> str:
+    judgement = cleared.judgement
+    if judgement is None or isinstance(judgement.evidence, ExceptionGranted):
+        return ""
+    return str(judgement.evidence.signer)
+
+
+def _exceptions(cleared: Cleared) -> Iterable[str]:
+    """Give the exceptions without which it might not be started, in words."""
+    judgement = cleared.judgement
+    if judgement and isinstance(judgement.evidence, ExceptionGranted):
+        granted = judgement.evidence.to_json()
+        yield f"unsigned until {granted['until']}"
+    for exception in (*(judgement.lifted if judgement else ()), *cleared.lifted):
+        yield f"{exception.rule} until {exception.until}"
+
+
+def _likeness(receipt: Receipt, collaborators: Collaborators, reach: str) -> str:
+    """Return what a process that runs would have to be started anew for, as one text."""
+    config: Config = collaborators.config()
+    record = receipt.record_digest.hex if receipt.record_digest else ""
+    how = (
+        mode_of(config, collaborators.environment),
+        config.plugin_uid,
+        config.mtls,
+        str(receipt.id) in config.reported,
+    )
+    return f"{receipt.version} {record} {reach} {how}"

@@ -1,0 +1,508 @@
+"""The supervisor with real plugin processes: what dies comes again, what is wanted is there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from aperio_cli.errors.running import (
+    PluginCrashed,
+    PluginHung,
+    PluginInterrupted,
+    PluginNotReady,
+    TooManyPlugins,
+)
+from aperio_cli.errors.trust import PublisherUnknown
+from aperio_cli.errors.usage import ConfigurationInvalid, NotFound
+from aperio_cli.host.calls.invocation import Invocation
+from aperio_cli.host.launch import launch
+from aperio_cli.host.lifecycle import Phase
+from aperio_cli.host.supervising import InstanceKey, Leave, Rules, Supervisor, Survey, Wanted
+from aperio_cli.host.supervising.reach import reach_of
+from aperio_cli.models.manifest import EgressFromConfig
+from aperio_cli.models.plugin_id import PluginId
+from tests.clearances import cleared
+
+from .conftest import PLUGINS, Host, development, is_alive
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from pathlib import Path
+
+    from aperio_cli.errors import AperioError
+    from aperio_cli.host.launch import RunningPlugin
+    from aperio_cli.host.process.logs import LogRecord
+    from aperio_cli.host.supervising import Status
+
+BOX: Final = PluginId("acme", "box")
+KEY: Final = InstanceKey(BOX, "acme", "main")
+WITHIN_S: Final = 20.0
+QUICK: Final = Rules(
+    first_delay_s=0.05,
+    longest_delay_s=0.2,
+    healthy_s=0.3,
+    first_open_s=0.3,
+    heartbeat_s=0.2,
+    heartbeat_timeout_s=0.4,
+    drain_s=0.3,
+    idle_s=60.0,
+    reconcile_s=0.05,
+)
+
+
+@dataclass
+class Shelf:
+    """What can be launched: scripts by plugin, and whatever keeps them from it."""
+
+    host: Host
+    scripts: dict[PluginId, Path] = field(default_factory=lambda: {BOX: PLUGINS / "bare.py"})
+    versions: dict[PluginId, str] = field(default_factory=dict)
+    refusals: dict[tuple[PluginId, str], AperioError] = field(default_factory=dict)
+    changes: dict[str, Any] = field(default_factory=dict)
+    is_changed: bool = False
+    cleared: list[str] = field(default_factory=list)
+
+    def survey(self) -> Survey:
+        is_changed, self.is_changed = self.is_changed, False
+        return Survey(None, is_changed)
+
+    def clear(self, wanted: Wanted) -> Leave:
+        plugin = wanted.key.plugin
+        version = wanted.version or self.versions.get(plugin, "1.0.0")
+        if error := self.refusals.get((plugin, version)):
+            raise error
+        target = development(self.scripts[plugin], id=plugin, version=version, **self.changes)
+        manifest = target.project.manifest
+        likeness = f"{version} {reach_of(manifest, wanted.settings)}"
+        self.cleared.append(version)
+        return Leave(cleared(target), manifest, "local", "", likeness)
+
+    @contextlib.asynccontextmanager
+    async def launch(
+        self, leave: Leave, wanted: Wanted, log: Callable[[LogRecord], None]
+    ) -> AsyncIterator[RunningPlugin]:
+        del wanted
+        async with launch(leave.cleared, self.host.launch_options(), log) as plugin:
+            yield plugin
+
+
+@dataclass
+class Scene:
+    """A supervisor that runs."""
+
+    supervisor: Supervisor
+    shelf: Shelf
+
+    async def until(self, condition: Callable[[Status], bool], key: InstanceKey = KEY) -> Status:
+        """How an instance is, as soon as it is as expected."""
+        async with asyncio.timeout(WITHIN_S):
+            async for status in self.supervisor.watch():
+                if status.key == key and condition(status):
+                    return status
+        raise AssertionError("the supervisor has ended")
+
+    async def ready(self, key: InstanceKey = KEY, *, restarts: int = 0) -> Status:
+        return await self.until(
+            lambda status: status.phase is Phase.READY and status.restarts >= restarts, key
+        )
+
+    async def in_phase(self, phase: Phase, key: InstanceKey = KEY) -> Status:
+        return await self.until(lambda status: status.phase is phase, key)
+
+
+@pytest.fixture
+def shelf(host: Host) -> Shelf:
+    return Shelf(host)
+
+
+def supervise(
+    shelf: Shelf, play: Any, *wanted: Wanted, rules: Rules = QUICK, log: Any = None
+) -> Any:
+    """Run a supervisor beside the play, and drain it."""
+
+    async def whole() -> Any:
+        heard = log or (lambda _key, _record: None)
+        supervisor = Supervisor(shelf, rules, log=heard)
+        supervisor.want(wanted)
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            running = group.create_task(supervisor.run())
+            result = await play(Scene(supervisor, shelf))
+            await supervisor.drain()
+            await running
+        assert supervisor.statuses() == ()
+        return result
+
+    return asyncio.run(whole())
+
+
+# ── what dies comes again ─────────────────────────────────────────────────────────────────────────
+
+
+def test_a_plugin_that_is_killed_is_ready_again_and_says_what_happened(shelf: Shelf) -> None:
+    async def play(scene: Scene) -> None:
+        first = await scene.ready()
+        assert first.pid
+        os.kill(first.pid, signal.SIGKILL)
+        dead = await scene.in_phase(Phase.BACKOFF)
+        assert (dead.code, dead.pid) == ("plugin-crashed", None)
+        assert "killed by SIGKILL" in dead.reason
+        assert dead.until
+        again = await scene.ready(restarts=1)
+        assert (again.code, again.restarts) == ("", 1)
+        assert again.pid != first.pid
+        assert not is_alive(first.pid)
+
+    supervise(shelf, play, Wanted(KEY))
+
+    assert len(shelf.cleared) >= 2, "a clearance is for one launch"
+
+
+def test_a_call_in_flight_fails_at_once_when_its_plugin_dies(shelf: Shelf) -> None:
+    shelf.scripts[BOX] = PLUGINS / "engrossed.py"
+
+    async def play(scene: Scene) -> float:
+        status = await scene.ready()
+        loop = asyncio.get_running_loop()
+        async with scene.supervisor.use(KEY, {}) as plugin:
+            call = asyncio.ensure_future(plugin.connector.test_connection(Invocation()))
+            await asyncio.sleep(0)
+            began_s = loop.time()
+            assert status.pid
+            os.kill(status.pid, signal.SIGKILL)
+            with pytest.raises(PluginCrashed):
+                await call
+        return loop.time() - began_s
+
+    assert supervise(shelf, play, Wanted(KEY)) < 5
+
+
+def test_a_plugin_that_does_not_answer_is_killed_and_comes_again(shelf: Shelf) -> None:
+    async def play(scene: Scene) -> None:
+        first = await scene.ready()
+        assert first.pid
+        os.kill(first.pid, signal.SIGSTOP)
+        async with scene.supervisor.use(KEY, {}) as plugin:
+            with pytest.raises(PluginHung) as caught:
+                await plugin.connector.schema(Invocation())
+        assert caught.value.exit_status == 5
+        dead = await scene.until(lambda status: status.code == "plugin-hung")
+        assert dead.phase is Phase.BACKOFF
+        assert not is_alive(first.pid)
+        await scene.ready(restarts=1)
+
+    supervise(shelf, play, Wanted(KEY))
+
+
+def test_a_plugin_that_cannot_start_is_given_up_once_and_comes_when_it_is_another(
+    shelf: Shelf,
+) -> None:
+    shelf.scripts[BOX] = PLUGINS / "exits_at_once.py"
+    heard: list[str] = []
+
+    async def play(scene: Scene) -> None:
+        failed = await scene.in_phase(Phase.FAILED)
+        assert failed.code == "plugin-exited-early"
+        assert failed.restarts == QUICK.identical_deaths - 1
+        shelf.scripts[BOX], shelf.versions[BOX], shelf.is_changed = (
+            PLUGINS / "bare.py",
+            "1.0.1",
+            True,
+        )
+        assert (await scene.ready()).version == "1.0.1"
+
+    supervise(shelf, play, Wanted(KEY), log=lambda _key, record: heard.append(record.message))
+
+    assert len([message for message in heard if message.startswith("given up")]) == 1
+
+
+# ── what is wanted ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_wanted_comes_and_what_is_not_any_more_goes(shelf: Shelf) -> None:
+    other = InstanceKey(BOX, "other", "main")
+
+    async def play(scene: Scene) -> None:
+        first = await scene.ready()
+        scene.supervisor.want([Wanted(KEY), Wanted(other)])
+        second = await scene.ready(other)
+        assert first.pid != second.pid
+        scene.supervisor.want([Wanted(other)])
+        await scene.in_phase(Phase.STOPPED)
+        assert [status.key for status in scene.supervisor.statuses()] == [other]
+        assert first.pid
+        assert not is_alive(first.pid)
+
+    supervise(shelf, play, Wanted(KEY))
+
+
+def test_a_plugin_that_may_not_run_is_said_by_name_and_the_others_run(shelf: Shelf) -> None:
+    bad = PluginId("acme", "bad")
+    shelf.refusals[bad, "1.0.0"] = PublisherUnknown("`acme/bad` 1.0.0 was not started")
+    refused = InstanceKey(bad, "acme", "main")
+
+    async def play(scene: Scene) -> None:
+        await scene.ready()
+        failed = await scene.in_phase(Phase.FAILED, refused)
+        assert (failed.code, failed.restarts) == ("publisher-unknown", 0)
+        assert "acme/bad" in failed.reason
+        shelf.scripts[bad], shelf.is_changed = PLUGINS / "bare.py", True
+        shelf.refusals.clear()
+        await scene.ready(refused)
+
+    supervise(shelf, play, Wanted(refused), Wanted(KEY))
+
+
+def test_a_new_version_is_healthy_before_the_old_one_stops(shelf: Shelf) -> None:
+    async def play(scene: Scene) -> None:
+        old = await scene.ready()
+        assert old.pid
+        shelf.versions[BOX], shelf.is_changed = "2.0.0", True
+        seen = []
+        async with asyncio.timeout(WITHIN_S):
+            async for status in scene.supervisor.watch():
+                seen.append(status.phase)
+                if status.version == "2.0.0":
+                    break
+        assert set(seen) == {Phase.READY}
+        assert status.pid != old.pid
+        await scene.until(lambda _status: not is_alive(old.pid or 0))
+
+    supervise(shelf, play, Wanted(KEY))
+
+
+def test_a_new_version_that_does_not_start_leaves_the_old_one_at_work(shelf: Shelf) -> None:
+    async def play(scene: Scene) -> None:
+        old = await scene.ready()
+        shelf.scripts[BOX] = PLUGINS / "exits_at_once.py"
+        shelf.versions[BOX], shelf.is_changed = "2.0.0", True
+        status = await scene.until(lambda status: "FAILED" in status.newcomer)
+        assert (status.phase, status.version, status.pid) == (Phase.READY, "1.0.0", old.pid)
+        shelf.versions[BOX], shelf.is_changed = "1.0.0", True
+        status = await scene.until(lambda status: not status.newcomer)
+        assert status.pid == old.pid
+
+    supervise(shelf, play, Wanted(KEY))
+
+
+def test_a_new_version_that_may_not_run_leaves_the_old_one_which_may(shelf: Shelf) -> None:
+    async def play(scene: Scene) -> None:
+        old = await scene.ready()
+        shelf.refusals[BOX, "2.0.0"] = PublisherUnknown("`acme/box` 2.0.0 was not started")
+        shelf.versions[BOX], shelf.is_changed = "2.0.0", True
+        status = await scene.until(lambda status: "2.0.0 was not started" in status.newcomer)
+        assert (status.phase, status.pid) == (Phase.READY, old.pid)
+        shelf.refusals[BOX, "1.0.0"] = PublisherUnknown("`acme/box` 1.0.0 was not started")
+        shelf.is_changed = True
+        failed = await scene.in_phase(Phase.FAILED)
+        assert failed.code == "publisher-unknown"
+        assert old.pid
+        assert not is_alive(old.pid)
+
+    supervise(shelf, play, Wanted(KEY))
+
+
+def test_while_nobody_knows_what_may_run_what_runs_goes_on(shelf: Shelf) -> None:
+    async def play(scene: Scene) -> None:
+        first = await scene.ready()
+        shelf.refusals[BOX, "1.0.0"] = ConfigurationInvalid("`config.toml` cannot be read")
+        shelf.is_changed = True
+        status = await scene.until(lambda status: "config.toml" in status.newcomer)
+        assert (status.phase, status.pid) == (Phase.READY, first.pid)
+        assert first.pid
+        os.kill(first.pid, signal.SIGKILL)
+        failed = await scene.in_phase(Phase.FAILED)
+        assert failed.code == "configuration-invalid"
+        shelf.refusals.clear()
+        shelf.is_changed = True
+        await scene.ready()
+
+    supervise(shelf, play, Wanted(KEY))
+
+
+def test_what_is_withdrawn_is_stopped_and_its_call_fails_at_once(shelf: Shelf) -> None:
+    shelf.scripts[BOX] = PLUGINS / "engrossed.py"
+
+    async def play(scene: Scene) -> None:
+        await scene.ready()
+        async with scene.supervisor.use(KEY, {}) as plugin:
+            call = asyncio.ensure_future(plugin.connector.test_connection(Invocation()))
+            shelf.refusals[BOX, "1.0.0"] = PublisherUnknown("`acme/box` 1.0.0 was not started")
+            shelf.is_changed = True
+            with pytest.raises(PluginInterrupted, match="while it was at work") as caught:
+                await call
+        assert "acme/box" in caught.value.why
+        assert (await scene.in_phase(Phase.FAILED)).code == "publisher-unknown"
+
+    supervise(shelf, play, Wanted(KEY), rules=replace(QUICK, drain_s=30))
+
+
+# ── pause, drain ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_paused_plugin_rests_and_its_calls_fail_at_once(shelf: Shelf) -> None:
+    shelf.scripts[BOX] = PLUGINS / "engrossed.py"
+
+    async def play(scene: Scene) -> None:
+        first = await scene.ready()
+        async with scene.supervisor.use(KEY, {}) as plugin:
+            call = asyncio.ensure_future(plugin.connector.test_connection(Invocation()))
+            await asyncio.sleep(0)
+            await scene.supervisor.pause(KEY, "the service is down")
+            with pytest.raises(PluginInterrupted, match="stopped by its host") as caught:
+                await call
+            assert caught.value.why == "it was paused"
+        await scene.in_phase(Phase.PAUSED)
+        assert first.pid
+        assert not is_alive(first.pid)
+        with pytest.raises(PluginNotReady) as refused:
+            async with scene.supervisor.use(KEY, {}):
+                pass
+        assert (refused.value.exit_status, refused.value.why) == (5, "state PAUSED")
+        await scene.supervisor.resume(KEY)
+        await scene.ready(restarts=1)
+
+    supervise(shelf, play, Wanted(KEY), rules=replace(QUICK, drain_s=30))
+
+
+def test_nobody_pauses_what_is_not_there(shelf: Shelf) -> None:
+    async def play(scene: Scene) -> None:
+        with pytest.raises(NotFound, match="acme/box"):
+            await scene.supervisor.pause(KEY)
+
+    supervise(shelf, play)
+
+
+def test_a_drain_lets_calls_end_and_fails_those_that_do_not(shelf: Shelf) -> None:
+    shelf.scripts[BOX] = PLUGINS / "engrossed.py"
+    outcomes: list[Any] = []
+
+    async def play(scene: Scene) -> None:
+        await scene.ready()
+
+        async def use(ask: Callable[[RunningPlugin], Coroutine[Any, Any, Any]]) -> None:
+            async with scene.supervisor.use(KEY, {}) as plugin:
+                outcomes.extend(await asyncio.gather(ask(plugin), return_exceptions=True))
+
+        quick = asyncio.ensure_future(use(lambda plugin: plugin.connector.schema(Invocation())))
+        slow = asyncio.ensure_future(
+            use(lambda plugin: plugin.connector.test_connection(Invocation()))
+        )
+        await asyncio.sleep(0)
+        await scene.supervisor.drain()
+        await asyncio.gather(quick, slow)
+
+    supervise(shelf, play, Wanted(KEY))
+
+    quick, slow = outcomes
+    assert quick.name == "Bare"
+    assert isinstance(slow, PluginInterrupted)
+
+
+# ── on demand ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_call_without_an_instance_starts_one_which_ends_when_idle(shelf: Shelf) -> None:
+    async def play(scene: Scene) -> None:
+        async def call() -> int:
+            async with scene.supervisor.use(KEY, {}) as plugin:
+                assert (await plugin.connector.schema(Invocation())).name == "Bare"
+                return plugin.pid
+
+        pids = await asyncio.gather(call(), call())
+        assert len(set(pids)) == 1
+        assert await call() == pids[0]
+        [status] = scene.supervisor.statuses()
+        assert status.is_on_demand
+        await scene.in_phase(Phase.STOPPED)
+        assert not is_alive(pids[0])
+
+    supervise(shelf, play, rules=replace(QUICK, idle_s=0.3))
+
+
+def test_a_call_whose_settings_reach_elsewhere_gets_a_process_of_its_own(shelf: Shelf) -> None:
+    shelf.changes["egress_from_config"] = (EgressFromConfig("host", ".box.com", 443),)
+
+    async def play(scene: Scene) -> None:
+        async def pid(**settings: str) -> int:
+            async with scene.supervisor.use(KEY, settings) as plugin:
+                return plugin.pid
+
+        standing = (await scene.ready()).pid
+        assert await pid(host="a.box.com", name="x") == standing
+        other = await pid(host="b.box.com")
+        assert other != standing
+        assert await pid(host="b.box.com", name="y") == other
+
+    supervise(shelf, play, Wanted(KEY, "", {"host": "a.box.com"}))
+
+
+def test_there_are_only_so_many_on_demand_and_the_one_unused_for_longest_goes(
+    shelf: Shelf,
+) -> None:
+    keys = [InstanceKey(BOX, name, "main") for name in ("a", "b", "c")]
+
+    async def play(scene: Scene) -> None:
+        use = scene.supervisor.use
+        async with use(keys[0], {}):
+            async with use(keys[1], {}):
+                with pytest.raises(TooManyPlugins) as caught:
+                    async with use(keys[2], {}):
+                        pass
+                assert caught.value.exit_status == 4
+            async with use(keys[2], {}):
+                there = {status.key for status in scene.supervisor.statuses() if status.pid}
+                assert keys[1] not in there
+                assert keys[0] in there
+
+    supervise(shelf, play, rules=replace(QUICK, most_on_demand=2))
+
+
+def test_a_call_for_what_may_not_run_fails_with_that(shelf: Shelf) -> None:
+    shelf.refusals[BOX, "1.0.0"] = PublisherUnknown("`acme/box` 1.0.0 was not started")
+
+    async def play(scene: Scene) -> None:
+        with pytest.raises(PublisherUnknown):
+            async with scene.supervisor.use(KEY, {}):
+                pass
+        assert scene.supervisor.statuses() == ()
+
+    supervise(shelf, play)
+
+
+# ── watching ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_reader_that_sleeps_gets_the_newest_state_and_no_queue(shelf: Shelf) -> None:
+    async def play(scene: Scene) -> None:
+        reader = scene.supervisor.watch()
+        await anext(reader)
+        for restarts in (1, 2, 3):
+            status = await scene.ready(restarts=restarts - 1)
+            assert status.pid
+            os.kill(status.pid, signal.SIGKILL)
+            await scene.ready(restarts=restarts)
+        newest = await anext(reader)
+        assert (newest.phase, newest.restarts) == (Phase.READY, 3)
+        await reader.aclose()  # type: ignore[attr-defined]
+
+    supervise(shelf, play, Wanted(KEY))
+
+
+def test_a_supervisor_that_is_cancelled_leaves_nothing(shelf: Shelf) -> None:
+    async def whole() -> int:
+        supervisor = Supervisor(shelf, QUICK)
+        supervisor.want([Wanted(KEY)])
+        running = asyncio.ensure_future(supervisor.run())
+        status = await Scene(supervisor, shelf).ready()
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        return status.pid or 0
+
+    assert not is_alive(asyncio.run(whole()))
