@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.policy import Policy
     from aperio_cli.models.publisher_file import PublisherList
     from aperio_cli.proving.signature import TrustedRootSource
-    from aperio_cli.registry import Registry
+    from aperio_cli.registry import Registry, Situation
     from aperio_cli.running import Collaborators
     from aperio_cli.store.installed import Store
     from aperio_cli.trust.signed_document import SignedDocument
@@ -164,10 +164,23 @@ class Context:
         Raises:
             RegistryUnconfigured: when none of them names one.
         """
-        from aperio_cli.registry import open_registry
+        from aperio_cli.registry import Trust, open_registry
 
         stated = self.settings.registry or os.environ.get("APERIO_REGISTRY", "")
-        return open_registry(stated, self.config, self.paths, offline=self.settings.offline)
+        return open_registry(
+            stated,
+            self.config,
+            self.paths,
+            offline=self.settings.offline,
+            trust=Trust(lambda: self.trusted_roots, self.paths.signed_documents),
+        )
+
+    @property
+    def situation(self) -> Situation:
+        """For whom a version is chosen: this machine, by the operator's rules, now."""
+        from aperio_cli.registry import Situation
+
+        return Situation(self.platform, self.policy)
 
     @cached_property
     def platform(self) -> Platform:

@@ -139,7 +139,11 @@ ApprovalHash = Annotated[
 
 Rule = Annotated[
     str,
-    option(help="unsigned, unverified or limit:NAME.", metavar="RULE", values=completing.rules),
+    option(
+        help="unsigned, unverified, revoked or limit:NAME.",
+        metavar="RULE",
+        values=completing.rules,
+    ),
 ]
 Reason = Annotated[str, option(help="Why, for whoever asks.", metavar="TEXT")]
 Directory = Annotated[str, option("--dir", help="The registry.", metavar="DIR", shows_default=True)]

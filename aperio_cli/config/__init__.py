@@ -7,7 +7,7 @@ config.toml is written by hand, managed.toml beside it by commands; both have th
     [[domains]]                trust domains besides public, staging and local
     [policy]                   what is required of every plugin, or for single organizations
     [[exceptions]]             rules that one plugin need not keep, for a time and a reason
-    [[registries]]             where plugins are looked up: url, identity
+    [[registries]]             where plugins are looked up, and who signs there
     [python]
     interpreters = ["/usr/bin/python3.11"]
     [sandbox]
@@ -34,11 +34,11 @@ from aperio_cli.config.model import (
     ConfigFile,
     DomainRule,
     PublisherFile,
-    RegistryRule,
     RunRule,
 )
 from aperio_cli.config.places import load_config, load_readable, site_config_file
 from aperio_cli.config.reading import parse_domain_rule, parse_exception
+from aperio_cli.models.registry.rule import RegistryRule
 
 __all__ = [
     "REQUIRABLE",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from aperio_cli.config.model import Config, ConfigFile, RegistryRule
+    from aperio_cli.config.model import Config, ConfigFile
     from aperio_cli.models.policy import PolicyException
     from aperio_cli.paths import Paths
 
@@ -109,6 +109,7 @@ def _sections(statements: ConfigFile) -> dict[str, Any]:
     policy = {
         "require": statements.require,
         "require_provenance": statements.require_provenance,
+        "cool_down_days": statements.cool_down_days,
         "organizations": dict(statements.organizations),
     }
     sandbox = {
@@ -124,7 +125,7 @@ def _sections(statements: ConfigFile) -> dict[str, Any]:
         "domains": [domain.to_json() for domain in statements.domains],
         "policy": {key: value for key, value in policy.items() if value},
         "exceptions": [_exception(each) for each in statements.exceptions],
-        "registries": [_registry(each) for each in statements.registries],
+        "registries": [each.to_json() for each in statements.registries],
         "sandbox": {key: value for key, value in sandbox.items() if value},
         "host": {key: value for key, value in host.items() if value},
     }
@@ -132,10 +133,6 @@ def _sections(statements: ConfigFile) -> dict[str, Any]:
 
 def _exception(stated: PolicyException) -> dict[str, object]:
     return stated.to_json() | {"until": date.fromisoformat(stated.until)}
-
-
-def _registry(stated: RegistryRule) -> dict[str, str]:
-    return {"url": stated.url} | ({"identity": stated.identity} if stated.identity else {})
 
 
 def _refuse_site(paths: Paths) -> None:

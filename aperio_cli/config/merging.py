@@ -24,6 +24,7 @@ from aperio_cli.config.model import REQUIRABLE, SANDBOX_MODES, Config, ConfigFil
 from aperio_cli.models.policy import (
     LIMIT_PREFIX,
     REQUIREMENTS,
+    REVOKED_RULE,
     UNSIGNED,
     UNVERIFIED,
     Policy,
@@ -53,6 +54,7 @@ def join(stated: ConfigFile, managed: ConfigFile) -> ConfigFile:
         require=max(stated.require, managed.require, key=_rank),
         organizations=tuple(_organizations(stated, managed)),
         require_provenance=stated.require_provenance or managed.require_provenance,
+        cool_down_days=max(stated.cool_down_days, managed.cool_down_days),
         exceptions=(*stated.exceptions, *managed.exceptions),
         registries=tuple(dict.fromkeys((*stated.registries, *managed.registries))),
         python_interpreters=stated.python_interpreters,
@@ -126,6 +128,7 @@ def policy_in_force(
         require=_stricter(user.require, site.require),
         organizations=tuple(_organizations(site, user)),
         require_provenance=user.require_provenance or site.require_provenance,
+        cool_down_days=max(user.cool_down_days, site.cool_down_days),
         exceptions=(
             *site.exceptions,
             *(e for e in user.exceptions if not forbidden_by_site(e.rule, site)),
@@ -141,7 +144,7 @@ def forbidden_by_site(rule: str, site: ConfigFile) -> str:
     Else empty.
 
     Args:
-        rule: `unsigned`, `unverified` or `limit:NAME`.
+        rule: `unsigned`, `unverified`, `revoked` or `limit:NAME`.
         site: what the site's file states.
     """
     if rule.startswith(LIMIT_PREFIX):
@@ -152,7 +155,8 @@ def forbidden_by_site(rule: str, site: ConfigFile) -> str:
         stated[f'[policy.organizations] {name} = "{level}"'] = True
     if rule == UNSIGNED:
         stated["[policy] require_provenance = true"] = site.require_provenance
-    is_known = rule in {UNSIGNED, UNVERIFIED}
+    # Whoever requires anything of every plugin has not allowed one that was revoked.
+    is_known = rule in {UNSIGNED, UNVERIFIED, REVOKED_RULE}
     return next((text for text, is_stated in stated.items() if is_stated and is_known), "")
 
 

@@ -16,25 +16,13 @@ if TYPE_CHECKING:
     from aperio_cli.models.plugin_id import PluginRef
     from aperio_cli.models.policy import PolicyException
     from aperio_cli.models.publisher import PublisherRule
+    from aperio_cli.models.registry.rule import RegistryRule
 
 REQUIRABLE: Final = ("memory", "cpu", "processes", "open_files", "tmp", "egress", "isolation")
 """Names of the limits that can be required."""
 SANDBOX_MODES: Final = ("auto", "none")
 EGRESS_MODES: Final = ("enforce", "report")
 """`auto` is the best that a machine offers."""
-
-
-@dataclass(frozen=True, slots=True)
-class RegistryRule:
-    """One `[[registries]]` entry.
-
-    Attributes:
-        url: a folder, or an address.
-        identity: who has to have signed its index; empty for an unsigned one.
-    """
-
-    url: str
-    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +108,7 @@ class ConfigFile:
         require: `[policy] require`; empty when it is not stated.
         organizations: `[policy.organizations]`: (id, one of `REQUIREMENTS`).
         require_provenance: `[policy] require_provenance`.
+        cool_down_days: `[policy] cool_down_days`; 0 when it is not stated.
         exceptions: its `[[exceptions]]`.
         registries: its `[[registries]]`.
         python_interpreters: `[python] interpreters`.
@@ -138,6 +127,7 @@ class ConfigFile:
     require: str = ""
     organizations: tuple[tuple[str, str], ...] = ()
     require_provenance: bool = False
+    cool_down_days: int = 0
     exceptions: tuple[PolicyException, ...] = ()
     registries: tuple[RegistryRule, ...] = ()
     python_interpreters: tuple[str, ...] = ()

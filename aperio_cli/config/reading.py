@@ -16,7 +16,6 @@ from aperio_cli.config.model import (
     ConfigFile,
     DomainRule,
     PublisherFile,
-    RegistryRule,
     RunRule,
 )
 from aperio_cli.errors import AperioError
@@ -30,6 +29,7 @@ from aperio_cli.models.policy import (
     LONGEST_EXCEPTION,
     MAX_REASON_CHARACTERS,
     REQUIREMENTS,
+    REVOKED_RULE,
     UNSIGNED,
     UNVERIFIED,
     PolicyException,
@@ -40,15 +40,24 @@ from aperio_cli.models.publisher_table import (
     parse_publisher,
 )
 from aperio_cli.models.reading import Bounds, Table, Unreadable, read_toml, unknown
+from aperio_cli.models.registry.rule import KNOWN, RegistryRule, parse_registry
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 MAX_BYTES: Final = 1024 * 1024
-EXCEPTION_RULES: Final = (UNSIGNED, UNVERIFIED, *(f"{LIMIT_PREFIX}{n}" for n in REQUIRABLE))
+EXCEPTION_RULES: Final = (
+    UNSIGNED,
+    UNVERIFIED,
+    REVOKED_RULE,
+    *(f"{LIMIT_PREFIX}{n}" for n in REQUIRABLE),
+)
 """What an `[[exceptions]]` entry can lift."""
 
+LONGEST_COOL_DOWN_DAYS: Final = 365
+_COOL_DOWN = "cool_down_days"
+_POLICY_KEYS = ("require", "require_provenance", _COOL_DOWN, "organizations")
 LONGEST_HANDSHAKE_S: Final = 600
 _HANDSHAKE = "handshake_timeout_s"
 _LARGEST_UID = 2**31 - 1
@@ -353,7 +362,7 @@ class _Reader:
             names: those that its rules may name; None when they are not to be checked.
         """
         document = self._document
-        policy = self._table(document, "policy", ("require", "require_provenance", "organizations"))
+        policy = self._table(document, "policy", _POLICY_KEYS)
         sandbox = self._table(document, "sandbox", ("require", "mode", "plugin_uid", "plugins"))
         host = self._table(document, "host", ("mtls", _HANDSHAKE))
         return ConfigFile(
@@ -366,11 +375,16 @@ class _Reader:
             require=policy.choice("require", REQUIREMENTS) if "require" in policy else "",
             organizations=tuple(self._organizations(policy)),
             require_provenance=policy.flag("require_provenance"),
+            cool_down_days=policy.integer(_COOL_DOWN, most=LONGEST_COOL_DOWN_DAYS)
+            if _COOL_DOWN in policy
+            else 0,
             exceptions=tuple(
                 parse_exception(table, stated_in=str(self._path))
                 for table in self._tables(document, "exceptions")
             ),
-            registries=tuple(map(self._registry, self._tables(document, "registries"))),
+            registries=tuple(
+                self._registry(table, names) for table in self._tables(document, "registries")
+            ),
             python_interpreters=self._table(document, "python", ("interpreters",)).texts(
                 "interpreters"
             ),
@@ -423,13 +437,12 @@ class _Reader:
                 stated.fail(name, f"expected at most {_MAX_ORGANIZATION_CHARACTERS} characters")
             yield name, stated.choice(name, REQUIREMENTS)
 
-    def _registry(self, table: Table) -> RegistryRule:
-        table.check_keys(("url", "identity"))
-        url = table.text("url")
-        if "://" not in url and not url.startswith(("/", "~")):
+    def _registry(self, table: Table, domains: Sequence[str] | None) -> RegistryRule:
+        rule = parse_registry(table, domains=domains, stated_in=str(self._path))
+        if "://" not in rule.url and rule.url not in KNOWN and not rule.url.startswith(("/", "~")):
             # Which registry is asked must not depend on the folder a command is run in.
             table.fail("url", "expected an address, or a folder that starts with / or ~")
-        return RegistryRule(url, table.text("identity") if "identity" in table else "")
+        return rule
 
     def _limits(self, sandbox: Table) -> tuple[str, ...]:
         required = sandbox.texts("require")

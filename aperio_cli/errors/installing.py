@@ -50,6 +50,13 @@ class ProtocolIncompatible(AperioError):
     exit_status = INCOMPATIBLE
 
 
+class HostIncompatible(AperioError):
+    """The version of the plugin needs another version of aperio than this one."""
+
+    code = "host-incompatible"
+    exit_status = INCOMPATIBLE
+
+
 class InterpreterMissing(AperioError):
     """No Python interpreter on this machine fits what the plugin was built for."""
 

@@ -63,6 +63,30 @@ class PluginNotFound(AperioError):
     code = "plugin-not-found"
 
 
+class VersionRevoked(Refusal):
+    """The registry has revoked that version: it must neither be installed nor started."""
+
+    code = "revoked"
+
+
+class VersionYanked(AperioError):
+    """The version was taken back by its publisher, and nothing that was locked before names it."""
+
+    code = "version-yanked"
+
+
+class VersionTooNew(Refusal):
+    """Every version that would do was published only now, and your policy lets them cool down."""
+
+    code = "version-too-new"
+
+
+class NamespaceOwned(Refusal):
+    """A registry offers a plugin whose namespace belongs to another one, which does not have it."""
+
+    code = "namespace-owned"
+
+
 class RegistrySourceInvalid(AperioError):
     """The folder is not the source of a registry, or one of its records is damaged."""
 

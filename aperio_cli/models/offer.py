@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from aperio_cli.models.choice import Choice
     from aperio_cli.models.digest import Digest
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.plugin_id import PluginId
+    from aperio_cli.models.registry.edition import Edition
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,9 @@ class Offer:
         below: the folder of the registry that the location is in, below which no link is
             followed; empty for an address and for a local file.
         mirrors: further addresses of the same bytes.
+        edition: the registry that made the offer; None for a local file.
+        choice: why it is this version; None when nobody chose.
+        tree: digest of the files that it unpacks to, `t1:<hex>`; empty when it is not stated.
     """
 
     id: PluginId
@@ -46,3 +51,6 @@ class Offer:
     index_serial: int | None = None
     below: str = ""
     mirrors: tuple[str, ...] = ()
+    edition: Edition | None = None
+    choice: Choice | None = None
+    tree: str = ""

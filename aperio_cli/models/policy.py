@@ -21,6 +21,8 @@ REQUIREMENTS: Final = ("signed", "verified")
 """What can be required of a plugin, the least first; `signed` is the default."""
 UNSIGNED: Final = "unsigned"
 UNVERIFIED: Final = "unverified"
+REVOKED_RULE: Final = "revoked"
+"""A version that its registry has revoked may still be installed and started."""
 LONGEST_EXCEPTION: Final = timedelta(days=366)
 MAX_REASON_CHARACTERS: Final = 500
 LIMIT_PREFIX: Final = "limit:"
@@ -34,7 +36,7 @@ class PolicyException:
     Attributes:
         plugin: the plugin.
         version: the only version that it is about; empty for every version.
-        rule: `unsigned`, `unverified` or `limit:NAME`.
+        rule: `unsigned`, `unverified`, `revoked` or `limit:NAME`.
         until: the last day on which it holds, `YYYY-MM-DD`.
         reason: in the operator's words.
         stated_in: file that states it, for messages; empty for one that a record kept.
@@ -94,6 +96,7 @@ class Policy:
         allow_unsigned: whether `install --allow-unsigned` may grant an exception: not where the
             site requires signatures.
         limits: names of limits without which nothing is started.
+        cool_down_days: how old a version has to be before it is chosen by itself.
     """
 
     publishers: tuple[PublisherRule, ...] = ()
@@ -104,6 +107,7 @@ class Policy:
     exceptions: tuple[PolicyException, ...] = ()
     allow_unsigned: bool = True
     limits: tuple[str, ...] = ()
+    cool_down_days: int = 0
 
     def rules_for(self, plugin: PluginId) -> tuple[PublisherRule, ...]:
         """Return the rules that speak about a plugin: its namespace's own, else those for `*`.

@@ -12,17 +12,13 @@ from aperio_cli.files.naming import as_path
 from aperio_cli.models.address import Place
 from aperio_cli.models.registry_index import FILE_NAME
 from aperio_cli.net.fetch import FetchRequest, fetch_bytes
-from aperio_cli.registry.reader import check_address, make_offer, read_index, unreadable
+from aperio_cli.registry.reader import check_address, unreadable
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.models.digest import Digest
-    from aperio_cli.models.offer import Offer
-    from aperio_cli.models.platform import Platform
-    from aperio_cli.models.plugin_id import PluginRef
-    from aperio_cli.models.registry_index import IndexEntry, RegistryIndex
     from aperio_cli.registry.http import Downloads
 
 BUILT_FOLDER: Final = "public"
@@ -78,22 +74,9 @@ class FolderReader:
         return str(self.folder)
 
     @property
-    def name(self) -> str:
-        """What people are shown; says that nobody signed for the index."""
-        return f"{self.place} (unsigned index)"
-
-    @property
     def below(self) -> str:
         """The folder below which no link is followed."""
         return str(self.root)
-
-    def index(self) -> RegistryIndex:
-        """Return the index (`RegistryReader.index`)."""
-        return read_index(self)
-
-    def offer(self, entry: IndexEntry, ref: PluginRef, platform: Platform) -> Offer:
-        """Return an offer (`RegistryReader.offer`)."""
-        return make_offer(self, entry, ref, platform)
 
     def locate(self, url: str) -> str:
         """Return a location in the index: in the folder, or an address of another machine.
@@ -109,8 +92,15 @@ class FolderReader:
             raise unreadable(self.place, f"`{shown}` leads out of the registry")
         return str(self.folder.joinpath(*parts))
 
-    def read(self, where: str, limit_bytes: int, expected: Digest | None = None) -> bytes:
+    def read(
+        self,
+        where: str,
+        limit_bytes: int,
+        expected: Digest | None = None,
+        *,
+        is_fresh: bool = False,
+    ) -> bytes:
         """Return a document of the folder, or one elsewhere (`Documents.read`)."""
         if "://" in where:
-            return self.downloads.read(where, limit_bytes, expected)
+            return self.downloads.read(where, limit_bytes, expected, is_fresh=is_fresh)
         return fetch_bytes(FetchRequest(where, limit_bytes, expected, below=self.below))[0]

@@ -1,63 +1,79 @@
-"""What a registry is to those who ask it, and how its documents become an index and offers.
+"""What a registry is to those who ask it, and what of its documents is read how.
 
-`RegistryReader` is the one face of every registry. Those whose index is one document among others,
-in a folder or behind http, read it and make offers by the functions here: `Documents` is what they
-differ in. A registry of another build answers the protocol in its own way.
+`RegistryReader` is the one face of every registry. `Documents` is what those in a folder and those
+behind an address differ in.
 
-An index is the word of strangers. So where it may point depends on where it was read: to this
-machine only when it came from there over http; a folder may be filled by anybody, and an index from
-elsewhere must not have this machine ask itself.
+A registry is the word of strangers. So where it may point depends on where it was read: to this
+machine only when it came from there over http, into a network of one's own only when it came from
+one; a folder may be filled by anybody, and an index from elsewhere must not have this machine ask
+itself.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 from aperio_cli.errors.files import InsecureUrl, ResponseNotFound, ResponseTooLarge
 from aperio_cli.errors.registries import IndexTooLarge, IndexUnreadable
-from aperio_cli.models.address import Place, has_user, shown
-from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
-from aperio_cli.models.offer import Offer
-from aperio_cli.models.registry_index import FILE_NAME, MAX_BYTES, RegistryIndex, parse_detail
+from aperio_cli.models.address import Place, has_user, is_public, shown
 from aperio_cli.net.fetch import place_of_url
-from aperio_cli.registry.choosing import choose_download, choose_version
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from aperio_cli.models.digest import Digest
+    from aperio_cli.models.offer import Offer
     from aperio_cli.models.platform import Platform
-    from aperio_cli.models.plugin_id import PluginRef
-    from aperio_cli.models.registry_index import Download, IndexEntry
-
-MAX_DETAIL_BYTES = 4 * 1024 * 1024
+    from aperio_cli.models.plugin_id import PluginId
+    from aperio_cli.models.registry.edition import Edition
+    from aperio_cli.registry.listing import Listing
 
 
 class RegistryReader(Protocol):
-    """One registry, from which offers are read."""
+    """One registry, in which plugins are looked up."""
 
     @property
     def name(self) -> str:
         """What people are shown: where it is, and whether somebody signed for its index."""
 
-    def index(self) -> RegistryIndex:
-        """Return the registry's index.
+    def edition(self) -> Edition:
+        """Return which edition it is in.
 
         Raises:
+            AperioError: as `find`.
+        """
+
+    def states(self, namespace: str) -> bool:
+        """Return whether it says that a namespace is its own.
+
+        Raises:
+            AperioError: as `find`.
+        """
+
+    def find(self, plugin: PluginId) -> Listing | None:
+        """Return what it has of a plugin; None when it does not have it.
+
+        Raises:
+            Refusal: it is not signed by whom the configuration names, has ended, or was taken
+                back; a document is not the one that is stated.
             IndexTooLarge, IndexUnreadable, IndexVersionUnknown: it cannot be used.
             AperioError: it could not be fetched (`fetch_bytes` and its errors).
         """
 
-    def offer(self, entry: IndexEntry, ref: PluginRef, platform: Platform) -> Offer:
-        """Return the offer that an entry of the index makes for a platform.
+    def offer(self, listing: Listing, version: str, platform: Platform) -> Offer:
+        """Return the offer of a version for a platform, both of which the listing has.
 
         Raises:
-            AperioError: as `Registry.resolve`.
+            AperioError: as `find`.
         """
 
+    def names(self) -> tuple[str, ...]:
+        """Return the ids that it has, as far as that costs little; for suggestions."""
 
-class Documents(RegistryReader, Protocol):
-    """A registry whose index is one of its documents."""
+
+class Documents(Protocol):
+    """Where the documents of a registry are."""
 
     @property
     def place(self) -> str:
@@ -74,54 +90,25 @@ class Documents(RegistryReader, Protocol):
             IndexUnreadable: it is neither, or the index may not point there.
         """
 
-    def read(self, where: str, limit_bytes: int, expected: Digest | None = None) -> bytes:
+    def read(
+        self,
+        where: str,
+        limit_bytes: int,
+        expected: Digest | None = None,
+        *,
+        is_fresh: bool = False,
+    ) -> bytes:
         """Return the document at a place that `locate` gave.
 
         Args:
             where: the place.
             limit_bytes: the longest to read.
             expected: what it has to be; None when that is not known.
+            is_fresh: whether it must come from the server itself, past every cache.
 
         Raises:
             AperioError: it could not be fetched (`fetch_bytes` and its errors).
         """
-
-
-def read_index(documents: Documents) -> RegistryIndex:
-    """Return the index of a registry.
-
-    Raises:
-        AperioError: as `RegistryReader.index`.
-    """
-    where = documents.locate(FILE_NAME)
-    return RegistryIndex.parse(_read_index_file(documents, where, MAX_BYTES), where=where)
-
-
-def make_offer(
-    documents: Documents, entry: IndexEntry, ref: PluginRef, platform: Platform
-) -> Offer:
-    """Return the offer that an entry of the index makes for a platform.
-
-    Raises:
-        AperioError: as `Registry.resolve`.
-    """
-    entry = _whole(documents, entry)
-    version = choose_version(entry, ref)
-    download = choose_download(entry, version, platform)
-    location = documents.locate(download.url)
-    return Offer(
-        id=entry.id,
-        version=version.version,
-        kind=entry.kind,
-        platform=download.platform,
-        location=location,
-        digest=download.digest,
-        size_bytes=download.size_bytes,
-        bundle=_bundle(documents, download),
-        attestations=_attestations(documents, download),
-        source=documents.name,
-        below="" if "://" in location else documents.below,
-    )
 
 
 def check_address(address: str, *, allowed: Collection[Place], index: str) -> str:
@@ -130,7 +117,7 @@ def check_address(address: str, *, allowed: Collection[Place], index: str) -> st
     Args:
         address: where the index points; absolute.
         allowed: where it may lead.
-        index: what to call the index in messages.
+        index: where the index is, and what to call it in messages.
 
     Raises:
         IndexUnreadable: it cannot be read, leads somewhere else, or states a user or a password.
@@ -141,13 +128,22 @@ def check_address(address: str, *, allowed: Collection[Place], index: str) -> st
         raise unreadable(index, f"`{shown(address)}` is not an address\n{error.why}") from error
     if has_user(address):
         why = "has a user or a password in it"
-    elif place in allowed:
+    elif place in allowed and not _leads_inwards(index, address):
         return address
+    elif place in allowed:
+        why = "leads into a private network, and the registry is a public one"
     elif place is Place.HERE:
         why = "leads to this machine, where only an index read from it over http may point"
     else:
         why = "is not http or https, or does not say plainly to which machine it leads"
     raise unreadable(index, f"`{shown(address)}` {why}")
+
+
+def _leads_inwards(index: str, address: str) -> bool:
+    """Return whether an index that everybody can read points to what not everybody can reach."""
+    return is_public(urlsplit(index).hostname or "") and not is_public(
+        urlsplit(address).hostname or ""
+    )
 
 
 def unreadable(where: str, why: str, step: str = "") -> IndexUnreadable:
@@ -159,40 +155,24 @@ def unreadable(where: str, why: str, step: str = "") -> IndexUnreadable:
     )
 
 
-# ── documents ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def _whole(documents: Documents, entry: IndexEntry) -> IndexEntry:
-    """Return the entry with all its versions, from its detail file when it has one."""
-    if entry.detail is None:
-        return entry
-    where = documents.locate(entry.detail.url)
-    data = _read_index_file(documents, where, MAX_DETAIL_BYTES, entry.detail.digest)
-    whole = parse_detail(data, where=shown(where))
-    if (whole.id, whole.kind) != (entry.id, entry.kind):
-        raise unreadable(where, f"it speaks for `{whole.id}`, not for `{entry.id}`")
-    return whole
-
-
-def _bundle(documents: Documents, download: Download) -> bytes | None:
-    if not download.bundle:
-        return None
-    if download.bundle.lstrip().startswith("{"):
-        return download.bundle.encode("utf-8", "replace")
-    return _read(documents, documents.locate(download.bundle), MAX_BUNDLE_BYTES)
-
-
-def _attestations(documents: Documents, download: Download) -> bytes | None:
-    if not download.attestations:
-        return None
-    return _read(documents, documents.locate(download.attestations), MAX_ATTESTATIONS_BYTES)
-
-
-def _read_index_file(
-    documents: Documents, where: str, limit_bytes: int, expected: Digest | None = None
+def read_index_file(
+    documents: Documents,
+    url: str,
+    limit_bytes: int,
+    expected: Digest | None = None,
+    *,
+    is_fresh: bool = False,
 ) -> bytes:
+    """Return a document that the registry itself has to have.
+
+    Raises:
+        IndexTooLarge: it is longer than it may be.
+        IndexUnreadable: it is not there.
+        AperioError: as `Documents.read`.
+    """
+    where = documents.locate(url)
     try:
-        return _read(documents, where, limit_bytes, expected)
+        return read_beside(documents, where, limit_bytes, expected, is_fresh=is_fresh)
     except ResponseTooLarge as error:
         raise IndexTooLarge(
             f"the index `{shown(where)}` was not read: it is too large",
@@ -201,11 +181,22 @@ def _read_index_file(
         ) from error
 
 
-def _read(
-    documents: Documents, where: str, limit_bytes: int, expected: Digest | None = None
+def read_beside(
+    documents: Documents,
+    where: str,
+    limit_bytes: int,
+    expected: Digest | None = None,
+    *,
+    is_fresh: bool = False,
 ) -> bytes:
+    """Return a document that an entry points to.
+
+    Raises:
+        IndexUnreadable: it is not there.
+        AperioError: as `Documents.read`.
+    """
     try:
-        return documents.read(where, limit_bytes, expected)
+        return documents.read(where, limit_bytes, expected, is_fresh=is_fresh)
     except ResponseNotFound as error:
         step = f"check that {documents.place} is a registry that `aperio registry build` wrote"
         raise unreadable(where, error.why, step) from error

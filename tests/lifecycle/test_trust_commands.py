@@ -747,7 +747,7 @@ def test_exception_of_another_version_is_named_when_none_is_taken_back(aperio: A
     [
         ({"rule": "all"}, "`--rule all`"),
         ({"rule": "limit:memry"}, "`--rule limit:memry`"),
-        ({"rule": "revoked"}, "`--rule revoked`"),
+        ({"rule": "revoke"}, "`--rule revoke`"),
         ({"until": "tomorrow"}, "`--until tomorrow`"),
         ({"until": "2020-01-01"}, "`--until 2020-01-01`"),
         ({"until": (clock.now() + timedelta(days=368)).date().isoformat()}, "`--until "),

@@ -309,9 +309,15 @@ def possible_statements(dice: random.Random, path: Path) -> ConfigFile:
         require=dice.choice(("", *REQUIREMENTS)),
         organizations=tuple((name, dice.choice(REQUIREMENTS)) for name in names),
         require_provenance=dice.random() < 0.5,
+        cool_down_days=dice.choice((0, 1, 365)),
         exceptions=some(possible_exception),  # type: ignore[arg-type] # as above
         registries=tuple(
-            RegistryRule("/srv/" + dice.choice(WORDS), dice.choice(("", *WORDS)))
+            RegistryRule(
+                "/srv/" + dice.choice(WORDS),
+                None,
+                "",
+                tuple(dice.sample(("acme", "beta", "x1"), dice.randint(0, 2))),
+            )
             for _ in range(dice.randint(0, 2))
         ),
         sandbox_require=tuple(name for name in REQUIRABLE if dice.random() < 0.3),

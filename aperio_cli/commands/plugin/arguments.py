@@ -49,7 +49,7 @@ def find_source(
         return RemoteArtifact.parse(argument)
     if not is_path(argument):
         reference = parse_ref(argument)  # before a registry is asked for
-        return context.registry.resolve(reference, context.platform)
+        return context.registry.resolve(reference, context.situation)
     path = as_path(argument)
     if path.is_dir():
         raise NotFound(

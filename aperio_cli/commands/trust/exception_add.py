@@ -78,11 +78,13 @@ def _holder(context: Context, wanted: PolicyException) -> str:
 
 def lifts(granted: PolicyException) -> str:
     """Return what an exception means, in words."""
-    from aperio_cli.models.policy import LIMIT_PREFIX, UNSIGNED
+    from aperio_cli.models.policy import LIMIT_PREFIX, REVOKED_RULE, UNSIGNED
 
     name = granted.name
     if granted.rule == UNSIGNED:
         return f"`{name}` may be installed from a file that nobody has signed"
+    if granted.rule == REVOKED_RULE:
+        return f"`{name}` may be installed and started although its registry has revoked it"
     if granted.rule.startswith(LIMIT_PREFIX):
         limit = granted.rule.removeprefix(LIMIT_PREFIX)
         return f"`{name}` may start where `{limit}` cannot be limited"

@@ -1,0 +1,254 @@
+"""A registry with a root: what each of its documents has to be, down from one signature.
+
+Looking a plugin up reads the root, one shard and the plugin's own file, however large the registry
+is; an offer reads the bundle and the statements beside it. A document whose digest is known is
+taken from the cache without asking.
+
+Root and documents are fetched one after the other, and a registry may be published anew in between:
+what does not fit together is read once more from the server itself, past every cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from aperio_cli.errors.files import DigestMismatch
+from aperio_cli.errors.registries import (
+    IndexTooLarge,
+    IndexUnreadable,
+    RegistrySignatureInvalid,
+)
+from aperio_cli.models.address import shown
+from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
+from aperio_cli.models.offer import Offer
+from aperio_cli.models.registry.advisories import parse_advisories
+from aperio_cli.models.registry.catalogue import parse_catalogue
+from aperio_cli.models.registry.documents import (
+    ADVISORIES_FILE,
+    CATALOGUE_FILE,
+    PUBLISHERS_FILE,
+    ROOT_BOUNDS,
+    ROOT_FILE,
+    plugin_path,
+    shard_number,
+)
+from aperio_cli.models.registry.edition import Edition
+from aperio_cli.models.registry.plugin_file import parse_plugin_file
+from aperio_cli.models.registry.publishers import parse_publishers
+from aperio_cli.models.registry.root import parse_root
+from aperio_cli.models.registry.shard import parse_shard
+from aperio_cli.registry.listing import Listing
+from aperio_cli.registry.reader import read_beside, read_index_file, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aperio_cli.models.digest import Digest
+    from aperio_cli.models.platform import Platform
+    from aperio_cli.models.plugin_id import PluginId
+    from aperio_cli.models.publisher import Signer
+    from aperio_cli.models.registry.advisories import Advisory
+    from aperio_cli.models.registry.catalogue import Catalogue
+    from aperio_cli.models.registry.documents import FileRef
+    from aperio_cli.models.registry.plugin_file import PluginArtifact
+    from aperio_cli.models.registry.publishers import RegistryPublisher
+    from aperio_cli.models.registry.root import Root
+    from aperio_cli.models.registry.shard import Shard
+    from aperio_cli.registry.reader import Documents
+
+_SUGGESTING_BYTES: Final = 1024 * 1024
+"""How long a catalogue is read to suggest an id that comes close."""
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+
+
+class RootVerifier(Protocol):
+    """Says what a root states, and who signed it."""
+
+    def __call__(self, data: bytes, bundle: bytes | None, where: str) -> tuple[Root, Signer]:
+        """Return the root and its signer, as the configuration requires one.
+
+        Raises:
+            Refusal: it is not signed by whom it has to be, has ended, or was taken back.
+            AperioError: it cannot be read, or not be remembered.
+        """
+
+
+@dataclass(slots=True)
+class RootedRegistry:
+    """A registry that is read from its root.
+
+    Attributes:
+        documents: where it is.
+        verify: holds the root against whom the configuration names; None where nobody is named,
+            and nobody has to be.
+    """
+
+    documents: Documents
+    verify: RootVerifier | None
+    _read_root: tuple[Root, Edition] | None = field(default=None, init=False)
+    _is_fresh: bool = field(default=False, init=False)
+
+    @property
+    def name(self) -> str:
+        """What people are shown: where it is, and whether somebody has to have signed it."""
+        place = self.documents.place
+        return place if self.verify else Edition(place).name
+
+    def edition(self) -> Edition:
+        """Return which edition it is in (`RegistryReader.edition`)."""
+        return self._fitting(lambda: self._root()[1])
+
+    def root(self) -> Root:
+        """Return the root.
+
+        Raises:
+            AperioError: as `RegistryReader.find`.
+        """
+        return self._fitting(lambda: self._root()[0])
+
+    def states(self, namespace: str) -> bool:
+        """Return whether it says that a namespace is its own (`RegistryReader.states`)."""
+        return self._fitting(lambda: namespace in self._shard(namespace).namespaces)
+
+    def find(self, plugin: PluginId) -> Listing | None:
+        """Return what it has of a plugin (`RegistryReader.find`)."""
+        return self._fitting(lambda: self._find(plugin))
+
+    def offer(self, listing: Listing, version: str, platform: Platform) -> Offer:
+        """Return an offer (`RegistryReader.offer`)."""
+        stated = listing.file and listing.file.version(version)
+        artifact = stated and stated.artifact(platform)
+        assert artifact  # noqa: S101 - the listing has both
+        location = self.documents.locate(artifact.url)
+        return Offer(
+            id=listing.id,
+            version=version,
+            kind=listing.kind,
+            platform=platform,
+            location=location,
+            digest=artifact.digest,
+            size_bytes=artifact.size_bytes,
+            bundle=self._beside(artifact.bundle, artifact.bundle_digest, MAX_BUNDLE_BYTES),
+            attestations=self._beside(
+                artifact.attestations, artifact.attestations_digest, MAX_ATTESTATIONS_BYTES
+            ),
+            source=listing.edition.name,
+            index_serial=listing.edition.serial,
+            below="" if "://" in location else self.documents.below,
+            mirrors=self._mirrors(artifact),
+            edition=listing.edition,
+            tree=artifact.tree,
+        )
+
+    def names(self) -> tuple[str, ...]:
+        """Return the ids that it has, where its catalogue is short."""
+        ref = self.root().files[CATALOGUE_FILE]
+        if ref.size_bytes > _SUGGESTING_BYTES:
+            return ()
+        return tuple(str(row.id) for row in self.catalogue().rows)
+
+    def catalogue(self) -> Catalogue:
+        """Return its catalogue.
+
+        Raises:
+            AperioError: as `RegistryReader.find`.
+        """
+        return self._fixed(CATALOGUE_FILE, parse_catalogue)
+
+    def publishers(self) -> tuple[RegistryPublisher, ...]:
+        """Return whom it knows as publishers.
+
+        Raises:
+            AperioError: as `RegistryReader.find`.
+        """
+        return self._fixed(PUBLISHERS_FILE, parse_publishers)
+
+    def advisories(self) -> tuple[Advisory, ...]:
+        """Return what it says of known faults.
+
+        Raises:
+            AperioError: as `RegistryReader.find`.
+        """
+        return self._fixed(ADVISORIES_FILE, parse_advisories)
+
+    # ── down from the root ────────────────────────────────────────────────────────────────────────
+
+    def _fitting(self, read: Callable[[], _T]) -> _T:
+        """Return what is read; where it does not fit together, of a root that is read anew."""
+        try:
+            return read()
+        except (DigestMismatch, IndexTooLarge, IndexUnreadable, RegistrySignatureInvalid):
+            if self._is_fresh or "://" not in self.documents.place:
+                raise
+        self._read_root, self._is_fresh = None, True
+        return read()
+
+    def _root(self) -> tuple[Root, Edition]:
+        if self._read_root is None:
+            where = self.documents.locate(ROOT_FILE)
+            data = self._document(ROOT_FILE, ROOT_BOUNDS.size_bytes, None)
+            root, signer = self._verified(data, where)
+            edition = Edition(
+                self.documents.place, root.epoch, root.serial, root.expires_at, signer
+            )
+            self._read_root = root, edition
+        return self._read_root
+
+    def _verified(self, data: bytes, where: str) -> tuple[Root, Signer | None]:
+        if self.verify is None:
+            return parse_root(data, where=shown(where)), None
+        try:
+            bundle = self._document(ROOT_FILE + BUNDLE_SUFFIX, MAX_BUNDLE_BYTES, None)
+        except IndexUnreadable:  # it is not there, which whoever verifies says in his own words
+            return self.verify(data, None, where)
+        return self.verify(data, bundle, where)
+
+    def _shard(self, name: str) -> Shard:
+        url, ref = self._root()[0].shard_of(name)
+        data = self._stated(url, ref)
+        return parse_shard(data, number=shard_number(name), where=shown(self.documents.locate(url)))
+
+    def _find(self, plugin: PluginId) -> Listing | None:
+        ref = self._shard(str(plugin)).plugins.get(plugin)
+        if ref is None:
+            return None
+        url = plugin_path(plugin)
+        where = self.documents.locate(url)
+        file = parse_plugin_file(self._stated(url, ref), where=shown(where))
+        if file.id != plugin:
+            raise unreadable(where, f"it speaks for `{file.id}`, not for `{plugin}`")
+        return Listing.of_file(file, self._root()[1])
+
+    def _fixed(self, url: str, parse: _Parser[_T]) -> _T:
+        where = shown(self.documents.locate(url))
+        return self._fitting(
+            lambda: parse(self._stated(url, self._root()[0].files[url]), where=where)
+        )
+
+    def _stated(self, url: str, ref: FileRef) -> bytes:
+        return self._document(url, ref.size_bytes, ref.digest)
+
+    def _document(self, url: str, limit_bytes: int, expected: Digest | None) -> bytes:
+        return read_index_file(self.documents, url, limit_bytes, expected, is_fresh=self._is_fresh)
+
+    def _beside(self, url: str, expected: Digest | None, limit_bytes: int) -> bytes | None:
+        if not url:
+            return None
+        where = self.documents.locate(url)
+        return read_beside(self.documents, where, limit_bytes, expected)
+
+    def _mirrors(self, artifact: PluginArtifact) -> tuple[str, ...]:
+        """Return those mirrors that can be read; of the others another aperio may know."""
+        found = []
+        for mirror in artifact.mirrors:
+            try:
+                found.append(self.documents.locate(mirror))
+            except IndexUnreadable:
+                continue
+        return tuple(each for each in found if "://" in each)
+
+
+class _Parser(Protocol[_T_co]):
+    def __call__(self, data: bytes, *, where: str) -> _T_co: ...

@@ -1,0 +1,426 @@
+"""Signed registries: whose word they are, what is read of them, and what is not believed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aperio_cli.config import Config
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.files import DigestMismatch, Offline
+from aperio_cli.errors.registries import (
+    IndexTooLarge,
+    IndexUnreadable,
+    NamespaceOwned,
+    PluginNotFound,
+    RegistryExpired,
+    RegistryOutdated,
+    RegistrySignatureInvalid,
+    RegistryUnsigned,
+)
+from aperio_cli.models.digest import Digest
+from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.models.registry.documents import (
+    ROOT_FILE,
+    plugin_path,
+    shard_number,
+    shard_path,
+)
+from aperio_cli.models.registry.rule import RegistryRule
+from aperio_cli.net import fetch as net_fetch
+from aperio_cli.paths import Paths
+from aperio_cli.publishing import serving
+from aperio_cli.registry import Registry, Trust, http, open_registry
+from tests.builders import LINUX, PLUGIN, registry_folder
+from tests.registries import (
+    Site,
+    artifact_entry,
+    plugin_entry,
+    signed_rule,
+    version_entry,
+)
+from tests.trust import new_domain, root_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aperio_cli.models.offer import Offer
+    from aperio_cli.signing.local import LocalDomain
+
+REF = PluginRef.parse(PLUGIN)
+SHARD = shard_path(shard_number(PLUGIN))
+
+
+@pytest.fixture(scope="module")
+def domain(tmp_path_factory: pytest.TempPathFactory) -> LocalDomain:
+    return new_domain(tmp_path_factory.mktemp("trust"))
+
+
+@pytest.fixture
+def site(tmp_path: Path, domain: LocalDomain) -> Site:
+    made = Site(tmp_path / "registry", domain)
+    made.publish(plugin_entry())
+    return made
+
+
+class Client:
+    """One operator's machine."""
+
+    def __init__(self, root: Path, domain: LocalDomain) -> None:
+        home = root / "home"
+        self.paths = Paths(home, home / "config.toml", home / "cache")
+        self.trust = Trust(lambda: [root_of(domain)], self.paths.signed_documents)
+
+    def opened(self, *rules: RegistryRule, stated: str = "", offline: bool = False) -> Registry:
+        config = Config(registries=rules)
+        return open_registry(stated, config, self.paths, offline=offline, trust=self.trust)
+
+    def resolve(self, *rules: RegistryRule, ref: str = PLUGIN, offline: bool = False) -> Offer:
+        return self.opened(*rules, offline=offline).resolve(PluginRef.parse(ref), LINUX)
+
+
+@pytest.fixture
+def client(tmp_path: Path, domain: LocalDomain) -> Client:
+    return Client(tmp_path, domain)
+
+
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses that are asked, in order."""
+    asked: list[str] = []
+    fetch = net_fetch.fetch_bytes
+
+    def noting(request: Any) -> Any:
+        asked.append(request.address.partition("/")[2].partition("/")[2].partition("/")[2])
+        return fetch(request)
+
+    monkeypatch.setattr(http, "fetch_bytes", noting)
+    return asked
+
+
+# ── what is read ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_offer_of_a_signed_folder_names_registry_signer_and_edition(
+    client: Client, site: Site
+) -> None:
+    found = client.resolve(signed_rule(str(site.folder)))
+    assert found.source == str(site.folder)
+    assert found.edition
+    assert found.edition.signer
+    assert found.edition.signer.identity == "alice@local"
+    assert (found.edition.epoch, found.edition.serial, found.index_serial) == (1, 1, 1)
+    assert found.location == f"{site.folder}/artifacts/box.tar.gz"
+
+
+def test_plugin_is_looked_up_in_root_shard_and_its_own_file_alone(
+    client: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = requests(monkeypatch)
+    with serving(site.folder) as url:
+        client.resolve(signed_rule(url))
+    assert asked == [ROOT_FILE, ROOT_FILE + ".sigstore.json", SHARD, plugin_path(REF.id)]
+
+
+def test_documents_whose_digest_is_known_are_not_asked_for_again(
+    client: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(site.folder) as url:
+        client.resolve(signed_rule(url))
+        asked = requests(monkeypatch)
+        client.resolve(signed_rule(url))
+        assert asked == [ROOT_FILE, ROOT_FILE + ".sigstore.json"]
+        site.publish(plugin_entry(version_entry("2.0.0")), serial=2)
+        assert client.resolve(signed_rule(url)).version == "2.0.0"
+
+
+def test_offline_answers_from_what_was_read(client: Client, site: Site) -> None:
+    with serving(site.folder) as url:
+        with pytest.raises(Offline):
+            client.resolve(signed_rule(url), offline=True)
+        client.resolve(signed_rule(url))
+    assert client.resolve(signed_rule(url), offline=True).version == "1.2.3"
+
+
+def test_same_documents_unsigned_are_read_from_a_folder_and_say_so(
+    client: Client, site: Site
+) -> None:
+    found = client.resolve(RegistryRule(str(site.folder)))
+    assert found.source == f"{site.folder} (unsigned index)"
+    assert found.edition
+    assert (found.edition.signer, found.edition.serial) == (None, 1)
+
+
+def test_mirrors_and_digests_of_what_stands_beside_go_into_the_offer(
+    client: Client, site: Site
+) -> None:
+    (site.folder / "bundle").write_bytes(b"{}")
+    stated = artifact_entry(
+        sigstore_bundle="bundle",
+        bundle_sha256=Digest.of(b"{}").hex,
+        mirrors=["https://mirror.example/box.tar.gz", "oci://mirror.example/box@sha256:1"],
+        tree="t1:" + "c" * 64,
+    )
+    site.publish(plugin_entry(version_entry(artifacts=[stated])))
+    found = client.resolve(signed_rule(str(site.folder)))
+    assert (found.bundle, found.tree) == (b"{}", "t1:" + "c" * 64)
+    assert found.mirrors == ("https://mirror.example/box.tar.gz",)
+    (site.folder / "bundle").write_bytes(b"{ }")
+    with pytest.raises(DigestMismatch):
+        client.resolve(signed_rule(str(site.folder)))
+
+
+# ── whose word ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("stated", ["aperio", "https://registry.aperio.io/plugins.json"])
+def test_known_registry_is_refused_until_somebody_says_who_signs_it(
+    client: Client, stated: str
+) -> None:
+    with pytest.raises(RegistryUnsigned) as caught:
+        client.opened(stated=stated)
+    assert "https://registry.aperio.io/" in caught.value.what
+    assert 'url = "aperio"' in caught.value.next[0] or "registry.aperio.io" in caught.value.next[0]
+    ruled = client.opened(signed_rule("aperio"), stated=stated).ruled
+    assert [each.reader.name for each in ruled] == ["https://registry.aperio.io/"]
+
+
+def test_registry_that_a_call_names_is_read_by_the_rule_about_it(
+    client: Client, site: Site
+) -> None:
+    rule = signed_rule(f"{site.folder}/")
+    found = client.opened(rule, stated=str(site.folder)).resolve(REF, LINUX)
+    assert found.edition
+    assert found.edition.signer
+    unruled = client.opened(stated=str(site.folder)).resolve(REF, LINUX)
+    assert unruled.edition
+    assert unruled.edition.signer is None
+
+
+def test_unsigned_or_otherwise_signed_registry_is_refused_where_a_signer_is_stated(
+    client: Client, site: Site, tmp_path: Path
+) -> None:
+    rule = signed_rule(str(site.folder))
+    site.sign(new_domain(tmp_path / "other"))
+    with pytest.raises(RegistrySignatureInvalid):
+        client.resolve(rule)
+    (site.folder / (ROOT_FILE + ".sigstore.json")).unlink()
+    with pytest.raises(RegistryUnsigned):
+        client.resolve(rule)
+    site.sign()
+    assert client.resolve(rule).version == "1.2.3"
+
+
+def test_registry_that_nobody_can_have_signed_has_no_root(client: Client, tmp_path: Path) -> None:
+    folder = registry_folder(tmp_path / "seed")
+    assert client.resolve(RegistryRule(str(folder))).version == "1.2.3"
+    with pytest.raises(IndexUnreadable):
+        client.resolve(signed_rule(str(folder)))
+
+
+@pytest.mark.parametrize("is_served", [False, True], ids=["folder", "http"])
+def test_registry_that_was_taken_back_is_refused_everywhere(
+    client: Client, site: Site, *, is_served: bool
+) -> None:
+    site.publish(plugin_entry(version_entry("2.0.0")), serial=2)
+    with serving(site.folder) as url:
+        rule = signed_rule(url if is_served else str(site.folder))
+        client.resolve(rule)
+        site.publish(plugin_entry(), serial=1)
+        with pytest.raises(RegistryOutdated):
+            client.resolve(rule)
+        # A mirror is held to what the registry itself has shown.
+        with pytest.raises(RegistryOutdated):
+            client.resolve(signed_rule(str(site.folder)))
+        site.publish(plugin_entry(), serial=1, epoch=2)
+        assert client.resolve(rule).version == "1.2.3"
+
+
+def test_registry_that_has_ended_is_refused_with_its_age_and_two_ways_out(
+    client: Client, site: Site
+) -> None:
+    with serving(site.folder) as url:
+        client.resolve(signed_rule(url))
+        site.publish(plugin_entry(), serial=2, expires_at="2026-06-13T00:00:00Z")
+        for offline in (False, True):
+            with pytest.raises(RegistryExpired) as caught:
+                client.resolve(signed_rule(url), offline=offline)
+            assert "ended 2026-06-13T00:00:00Z, " in caught.value.why
+            assert " days ago" in caught.value.why
+            assert len(caught.value.next) == 2
+
+
+# ── what is not believed ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("path", [SHARD, plugin_path(REF.id)])
+@pytest.mark.parametrize("is_served", [False, True], ids=["folder", "http"])
+def test_document_that_was_changed_is_refused(
+    client: Client, site: Site, path: str, *, is_served: bool
+) -> None:
+    file = site.folder / path
+    right = file.read_bytes()
+    with serving(site.folder) as url:
+        rule = signed_rule(url if is_served else str(site.folder))
+        for wrong, error in (
+            (right[:-1] + b" ", DigestMismatch),
+            (right[:-1], DigestMismatch),
+            (right + b" ", IndexTooLarge),
+        ):
+            file.write_bytes(wrong)
+            with pytest.raises(error):
+                client.resolve(rule)
+        file.unlink()
+        with pytest.raises(IndexUnreadable):
+            client.resolve(rule)
+        file.write_bytes(right)
+        assert client.resolve(rule).version == "1.2.3"
+
+
+def test_file_that_speaks_for_another_plugin_is_refused(client: Client, site: Site) -> None:
+    other = plugin_entry(id="acme/other-connector")
+    ref = site.write(plugin_path(REF.id), other)
+    shard = json.loads((site.folder / SHARD).read_bytes())
+    shard["plugins"][PLUGIN] = ref
+    root = json.loads((site.folder / ROOT_FILE).read_bytes())
+    root["shards"][shard_number(PLUGIN)] = site.write(SHARD, shard)
+    site.write(ROOT_FILE, root)
+    site.sign()
+    with pytest.raises(IndexUnreadable, match="was not read") as caught:
+        client.resolve(signed_rule(str(site.folder)))
+    assert "acme/other-connector" in caught.value.why
+
+
+def test_documents_of_two_editions_are_read_again_from_the_server(
+    client: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a registry is published between two requests, or a cache on the way is older."""
+    fetch = net_fetch.fetch_bytes
+    with serving(site.folder) as url:
+        old = (site.folder / ROOT_FILE).read_bytes()
+
+        def stale(request: Any) -> Any:
+            body, fetched = fetch(request)
+            is_root = request.address.endswith(ROOT_FILE)
+            return (body, fetched) if request.is_fresh or not is_root else (old, fetched)
+
+        site.publish(plugin_entry(version_entry("2.0.0")), serial=2)
+        monkeypatch.setattr(http, "fetch_bytes", stale)
+        assert client.resolve(signed_rule(url)).version == "2.0.0"
+
+
+def test_what_somebody_put_into_the_cache_is_not_believed(client: Client, site: Site) -> None:
+    with serving(site.folder) as url:
+        client.resolve(signed_rule(url))
+        folder = client.paths.cache / "registries"
+        bodies = {path: path.read_bytes() for path in folder.iterdir()}
+        for path, data in bodies.items():
+            head, _, body = data.partition(b"\n")
+            others = [other for other in bodies.values() if other != data]
+            for wrong in (head + b"\n" + body[:-1] + b" ", body, b"", others[0], b"{}\n" + body):
+                path.write_bytes(wrong)
+                assert client.resolve(signed_rule(url)).version == "1.2.3"
+                path.write_bytes(data)
+
+
+# ── where it may point ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("index", "url", "is_allowed"),
+    [
+        ("https://registry.example/", "https://cdn.example/x", True),
+        ("https://registry.example/", "https://10.0.0.5/x", False),
+        ("https://registry.example/", "https://192.168.1.1/x", False),
+        ("https://registry.example/", "https://169.254.169.254/latest", False),
+        ("https://registry.example/", "https://[fd00::1]/x", False),
+        ("https://registry.example/", "https://intranet/x", False),
+        ("https://registry.example/", "https://files.corp.internal/x", False),
+        ("https://registry.example/", "https://127.0.0.1/x", False),
+        ("https://registry.example/", "file:///etc/passwd", False),
+        ("https://registry.example/", "https://user:secret@cdn.example/x", False),
+        ("https://registry.example/", "http://cdn.example/x", True),  # refused where it is fetched
+        ("https://10.0.0.5/", "https://10.0.0.6/x", True),
+        ("https://10.0.0.5/", "https://cdn.example/x", True),
+        ("https://intranet/", "https://192.168.1.1/x", True),
+    ],
+)
+def test_public_registry_points_into_nobodys_own_network(
+    tmp_path: Path, index: str, url: str, *, is_allowed: bool
+) -> None:
+    reader = http.HttpReader(index, http.Downloads(tmp_path, offline=True))
+    if is_allowed:
+        assert reader.locate(url) == url
+        return
+    with pytest.raises(IndexUnreadable) as caught:
+        reader.locate(url)
+    assert "secret" not in caught.value.why
+
+
+# ── several ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def two(tmp_path: Path, domain: LocalDomain) -> tuple[Site, Site]:
+    first, second = (Site(tmp_path / name, domain) for name in ("first", "second"))
+    first.publish(plugin_entry(id="acme/other-connector"), namespaces=["acme"], name="first")
+    second.publish(plugin_entry(), plugin_entry(id="beta/lamp-connector"), name="second")
+    return first, second
+
+
+def rules(two: tuple[Site, Site], **changes: Any) -> list[RegistryRule]:
+    first, second = two
+    return [
+        signed_rule(str(first.folder), name="first", **changes),
+        signed_rule(str(second.folder), name="second"),
+    ]
+
+
+def test_plugin_of_a_namespace_that_another_registry_states_is_refused_by_name(
+    client: Client, two: tuple[Site, Site]
+) -> None:
+    with pytest.raises(NamespaceOwned) as caught:
+        client.resolve(*rules(two))
+    assert caught.value.exit_status == 3
+    assert str(two[1].folder) in caught.value.what
+    assert f"belongs to {two[0].folder}, as its index states" in caught.value.why
+
+
+def test_plugin_of_a_namespace_that_nobody_states_is_found_in_the_second(
+    client: Client, two: tuple[Site, Site]
+) -> None:
+    found = client.resolve(*rules(two), ref="beta/lamp-connector")
+    assert found.source == str(two[1].folder)
+
+
+def test_plugin_of_a_namespace_is_found_where_it_is_stated(
+    client: Client, two: tuple[Site, Site]
+) -> None:
+    first, second = rules(two)
+    found = client.resolve(second, first, ref="acme/other-connector")
+    assert found.source == str(two[0].folder)
+    with pytest.raises(PluginNotFound):
+        client.resolve(first, second, ref="acme/nothing-connector")
+
+
+def test_operator_says_whose_a_namespace_is_before_any_index_does(
+    client: Client, two: tuple[Site, Site]
+) -> None:
+    first, second = rules(two)
+    owning = replace(second, namespaces=("acme",))
+    assert client.resolve(first, owning).source == str(two[1].folder)
+    unsigned = RegistryRule(str(two[0].folder), namespaces=("beta",))
+    with pytest.raises(NamespaceOwned) as caught:
+        client.resolve(second, unsigned, ref="beta/lamp-connector")
+    assert "as your configuration states" in caught.value.why
+
+
+def test_registry_that_cannot_be_read_keeps_the_next_from_taking_over(
+    client: Client, two: tuple[Site, Site]
+) -> None:
+    (two[0].folder / ROOT_FILE).write_bytes(b"broken")
+    with pytest.raises(AperioError) as caught:
+        client.resolve(*rules(two), ref="beta/lamp-connector")
+    assert caught.value.exit_status in {3, 4}
