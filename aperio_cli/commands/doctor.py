@@ -15,6 +15,7 @@ from aperio_cli.output import Report, pairs
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
+    from pathlib import Path
 
     from aperio_cli.errors import AperioError
     from aperio_cli.examining import Examination
@@ -39,6 +40,7 @@ def doctor(context: Context) -> Report:
     from aperio_cli.host.sandbox.interface import Level
     from aperio_cli.host.sandbox.telling import names_at
     from aperio_cli.paths import find_program
+    from aperio_cli.running.containing import closed_part
 
     now = clock.now()
     sandbox = _sandbox(context)
@@ -48,6 +50,7 @@ def doctor(context: Context) -> Report:
     paths = _paths(context, unknown)
     found = examine(paths)
     wrong += _required(found, not_enforced)
+    closed = [(each, closed_part(each, sandbox)) for each in found.interpreters]
     findings = [*unknown, *found.findings, *wrong]
     verdicts = _verdicts(context)
     refused = Counter(filter(None, verdicts.values()))
@@ -57,7 +60,10 @@ def doctor(context: Context) -> Report:
         "platform": str(context.platform),
         "home": str(paths.home) if paths else None,
         "config_file": str(paths.config_file) if paths else None,
-        "interpreters": [interpreter.to_json() for interpreter in found.interpreters],
+        "interpreters": [
+            interpreter.to_json() | {"closed": str(place) if place else None}
+            for interpreter, place in closed
+        ],
         "tools": tools,
         "sandbox": sandbox.name,
         "limits": [limit.to_json() for limit in limits],
@@ -72,7 +78,7 @@ def doctor(context: Context) -> Report:
         ("platform", context.platform),
         ("home", paths.home if paths else "nowhere"),
         ("config file", paths.config_file if paths else "nowhere"),
-        *(("interpreter", _interpreter_text(i, sandbox)) for i in found.interpreters),
+        *(("interpreter", _interpreter_text(*each, sandbox.owner)) for each in closed),
         *((tool, place or "not found") for tool, place in tools.items()),
         ("sandbox", sandbox.name),
         *(("limit", _limit_text(limit)) for limit in limits),
@@ -132,14 +138,9 @@ def _required(found: Examination, not_enforced: list[str]) -> list[AperioError]:
     ]
 
 
-def _interpreter_text(interpreter: Interpreter, sandbox: Sandbox) -> str:
-    from aperio_cli.host.sandbox.trying import unreadable
-    from aperio_cli.host.sandbox.view import interpreter_places
-
-    places = interpreter_places(interpreter.executable, interpreter.base_prefix)
-    closed = unreadable(places, sandbox.owner)
+def _interpreter_text(interpreter: Interpreter, closed: Path | None, owner: int | None) -> str:
     text = f"{interpreter.tag}  {interpreter.version}  {interpreter.executable}"
-    return f"{text}; user {sandbox.owner} of plugins may not read {closed}" if closed else text
+    return f"{text}; user {owner} of plugins may not read {closed}" if closed else text
 
 
 def _limit_text(limit: Enforcement) -> str:

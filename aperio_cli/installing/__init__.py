@@ -25,7 +25,7 @@ from aperio_cli.installing.succession import (
     decide_succession,
     find_same,
 )
-from aperio_cli.machine.interpreters import choose_interpreter
+from aperio_cli.machine.interpreters import choose_interpreter, fits_all
 from aperio_cli.models.evidence import evidence_to_json
 from aperio_cli.models.ownership import is_installed_owner
 from aperio_cli.models.plugin_id import PluginRef
@@ -57,12 +57,14 @@ class InstallRequest:
             anything is changed; what it raises stops the installation.
         kept_owners: gives the owners of what is stored under a plugin's id, the latest first; asked
             only when a new signer is accepted, and before anything is changed.
+        unfit: says why plugins cannot run on an interpreter; empty: they can.
     """
 
     interpreters: tuple[str, ...] = ()
     accept_new_signer: str = ""
     consent: Callable[[Asking], None] = lambda _asking: None
     kept_owners: Callable[[PluginId], Sequence[str]] = lambda _plugin: ()
+    unfit: Callable[[Interpreter], str] = fits_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,9 @@ def _interpreter(admitted: AdmittedArtifact, request: InstallRequest) -> Interpr
     runtime = admitted.artifact.manifest.runtime
     if runtime.language != "python":
         return None
-    return choose_interpreter(runtime.tags, request.interpreters, subject=admitted.subject)
+    return choose_interpreter(
+        runtime.tags, request.interpreters, subject=admitted.subject, unfit=request.unfit
+    )
 
 
 def _grant_now(agreed: Asking | None, now: Asking, what: str) -> Grant:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +21,14 @@ from aperio_cli.paths import find_program
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 PROBE_TIMEOUT_S = 20.0
 _MAX_ANSWER_BYTES = 64 * 1024  # as much as `ask_child` keeps
 OLDEST_GLIBC = (2, 28)
 
 _MINORS = range(25, 8, -1)
+_SYSTEM = "/usr/bin"
 _PROBE = """
 import json, os, sys
 try:
@@ -83,27 +84,40 @@ def find_interpreters(configured: Sequence[str] = ()) -> list[Interpreter]:
     return list(found.values())
 
 
+def fits_all(_interpreter: Interpreter) -> str:
+    """Return that nothing keeps plugins from running on an interpreter."""
+    return ""
+
+
 def choose_interpreter(
-    tags: Sequence[str], configured: Sequence[str], *, subject: str
+    tags: Sequence[str],
+    configured: Sequence[str],
+    *,
+    subject: str,
+    unfit: Callable[[Interpreter], str] = fits_all,
 ) -> Interpreter:
     """Return the interpreter that a plugin will run on.
 
     The configured ones are asked in their order; without any, the interpreter behind this aperio,
-    then `pythonX.Y` on PATH for each tag, the newest first.
+    then `pythonX.Y` on PATH and in /usr/bin for each tag, the newest first.
 
     Args:
         tags: what the plugin carries libraries for, such as `cp311`.
         configured: `[python] interpreters` of the configuration.
         subject: what to call the plugin: "`acme/box` 1.2.0".
+        unfit: says why plugins cannot run on one that fits otherwise; empty: they can.
 
     Raises:
         InterpreterMissing: none fits; names the tags and what was found.
     """
-    candidates = []
+    candidates, is_closed = [], False
     for command in _commands(configured, tags):
         candidate = probe(command)
         if candidate.interpreter and candidate.interpreter.tag in tags:
-            return candidate.interpreter
+            problem = unfit(candidate.interpreter)
+            if not problem:
+                return candidate.interpreter
+            candidate, is_closed = replace(candidate, interpreter=None, problem=problem), True
         candidates.append(candidate)
     names = [f"python3.{tag.removeprefix('cp3')}" for tag in tags]
     found = "\n".join(f"  {candidate}" for candidate in candidates) or "  none"
@@ -111,7 +125,7 @@ def choose_interpreter(
         f"{subject} was not installed: no Python on this machine fits it",
         why=f"it carries libraries for {', '.join(tags)}\nfound:\n{found}",
         next=[
-            f"install {' or '.join(names)}",
+            f"install {' or '.join(names)}" + (" for every user of the machine" * is_closed),
             f'name one in config.toml: `[python] interpreters = ["/path/to/{names[0]}"]`',
         ],
     )
@@ -172,6 +186,8 @@ def _commands(configured: Sequence[str], tags: Sequence[str] | None) -> Iterator
         yield own
     for minor in _MINORS:
         if tags is None or f"cp3{minor}" in tags:
-            found = find_program(f"python3.{minor}")
-            if found and found != own:
-                yield found
+            name = f"python3.{minor}"
+            # The system's beside that of PATH: a user of its own may be able to read that alone.
+            system = f"{_SYSTEM}/{name}"
+            found = (find_program(name), system if os.access(system, os.X_OK) else None)
+            yield from (each for each in dict.fromkeys(found) if each and each != own)

@@ -11,12 +11,15 @@ from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.sandbox.bubblewrap import PLUGIN_UID
 from aperio_cli.host.sandbox.choosing import MODE_VARIABLE, choose_sandbox
 from aperio_cli.host.sandbox.interface import Confinement
+from aperio_cli.host.sandbox.trying import unreadable
+from aperio_cli.host.sandbox.view import interpreter_places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from aperio_cli.config import Config
     from aperio_cli.host.sandbox.interface import Sandbox
+    from aperio_cli.models.artifact import Interpreter
     from aperio_cli.models.manifest import Manifest
     from aperio_cli.running.collaborators import Collaborators
 
@@ -30,6 +33,29 @@ def sandbox_of(collaborators: Collaborators) -> Sandbox:
     config = collaborators.config()
     uid = config.plugin_uid or PLUGIN_UID
     return choose_sandbox(mode_of(config, collaborators.environment), uid)
+
+
+def unfit_for(collaborators: Collaborators) -> Callable[[Interpreter], str]:
+    """Return what says why plugins cannot run on an interpreter here; empty: they can.
+
+    Raises:
+        UsageError: as `sandbox_of`.
+    """
+    sandbox = sandbox_of(collaborators)
+
+    def unfit(interpreter: Interpreter) -> str:
+        closed = closed_part(interpreter, sandbox)
+        return f"user {sandbox.owner}, as whom plugins run, may not read {closed}" if closed else ""
+
+    return unfit
+
+
+def closed_part(interpreter: Interpreter, sandbox: Sandbox) -> Path | None:
+    """Return what of an interpreter the plugins' user may not read; None: it may all of it."""
+    places = interpreter_places(interpreter.executable, interpreter.base_prefix)
+    major, minor, *_ = interpreter.version.split(".")
+    library = Path(interpreter.base_prefix, "lib", f"python{major}.{minor}")
+    return unreadable((*places, library, library / "os.py"), sandbox.owner)
 
 
 def containment(collaborators: Collaborators) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from aperio_cli.models.address import is_address, shown
 from aperio_cli.models.artifact import SUFFIX, DevelopmentBuild
 from aperio_cli.models.machine import Machine
 from aperio_cli.models.manifest import FILE_NAME
-from aperio_cli.running.containing import sandbox_of
+from aperio_cli.running.containing import sandbox_of, unfit_for
 from aperio_cli.verifying.clearing import NOT_STARTED, Cleared, check_folder, clear
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def _develop(collaborators: Collaborators, path: Path) -> DevelopmentBuild:
             project.manifest.runtime.tags,
             collaborators.config().python_interpreters,
             subject=f"`{project.manifest.id}` in {path}",
+            unfit=unfit_for(collaborators),
         )
     return develop(path, collaborators.paths.cache, interpreter, dict(collaborators.environment))
 

@@ -150,7 +150,9 @@ DATA: dict[str, Schema] = {
     "version": exactly(version=WORD),
     "doctor": exactly(
         version=WORD, platform=PLATFORM, home=maybe(WORD), config_file=maybe(WORD),
-        interpreters=some(exactly(executable=WORD, version=WORD, tag=WORD, base_prefix=WORD)),
+        interpreters=some(
+            exactly(executable=WORD, version=WORD, tag=WORD, base_prefix=WORD, closed=maybe(WORD))
+        ),
         tools=exactly(go=maybe(WORD)), not_enforced=any_number_of(WORD),
         sandbox=WORD, limits=ENFORCEMENTS,
         local_trust_domain=FLAG,

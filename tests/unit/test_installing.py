@@ -41,7 +41,7 @@ from aperio_cli.installing import (
 )
 from aperio_cli.machine import interpreters
 from aperio_cli.machine.interpreters import choose_interpreter, find_interpreters, probe
-from aperio_cli.models.artifact import Artifact
+from aperio_cli.models.artifact import Artifact, Interpreter
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.evidence import ExceptionGranted, Verified, proof_of
 from aperio_cli.models.plugin_id import PluginId, PluginRef
@@ -484,6 +484,36 @@ def test_choose_interpreter_passes_over_one_that_does_not_fit(tmp_path: Path) ->
     old = python_at(tmp_path, answer(version="3.9.1"), "old")
     fits = python_at(tmp_path, answer(), "fits")
     assert choose_interpreter(("cp311",), [old, fits], subject="x").version == "3.11.7"
+
+
+def test_choose_interpreter_passes_over_one_that_plugins_cannot_reach(tmp_path: Path) -> None:
+    closed = python_at(tmp_path, answer(executable="/root/python"), "closed")
+    fits = python_at(tmp_path, answer(executable="/opt/fits"), "fits")
+
+    def unfit(found: Interpreter) -> str:
+        return "user 61001 may not read it" if found.executable.startswith("/root/") else ""
+
+    chosen = choose_interpreter(("cp311",), [closed, fits], subject="x", unfit=unfit)
+    assert chosen.executable == "/opt/fits"
+    with pytest.raises(InterpreterMissing) as caught:
+        choose_interpreter(("cp311",), [closed], subject="x", unfit=unfit)
+    assert f"{closed}: user 61001 may not read it" in caught.value.why
+    assert caught.value.next[0] == "install python3.11 for every user of the machine"
+
+
+def test_choose_interpreter_knows_the_systems_beside_that_of_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = tmp_path / "system"
+    system.mkdir()
+    python_at(tmp_path, answer(version="3.10.1", executable="/root/python"), "python3.10")
+    python_at(system, answer(version="3.10.1", executable="/usr/python"), "python3.10")
+    monkeypatch.setattr(interpreters, "_SYSTEM", str(system))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    chosen = choose_interpreter(
+        ("cp310",), (), subject="x", unfit=lambda found: "closed" * ("root" in found.executable)
+    )
+    assert chosen.executable == "/usr/python"
 
 
 def test_choose_interpreter_looks_on_path_for_another_tag(

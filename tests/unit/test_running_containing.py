@@ -11,7 +11,8 @@ from aperio_cli.config import Config, ConfigFile
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.sandbox.bubblewrap import Bubblewrap, Tools
 from aperio_cli.host.sandbox.unconfined import Unconfined
-from aperio_cli.running.containing import given_folders, mode_of
+from aperio_cli.models.artifact import Interpreter
+from aperio_cli.running.containing import closed_part, given_folders, mode_of
 from tests.process.conftest import manifest
 
 if TYPE_CHECKING:
@@ -27,6 +28,22 @@ def test_a_folder_that_is_missing_is_made_for_whoever_runs_the_plugin(tmp_path: 
     assert given_folders(WRITER, {"folder": str(wanted)}, MINE) == (wanted,)
     assert wanted.stat().st_mode & 0o777 == 0o700
     assert given_folders(WRITER, {"folder": str(wanted)}, MINE) == (wanted,)
+
+
+def test_what_of_an_interpreter_is_closed_to_the_plugins_user(tmp_path: Path) -> None:
+    library = tmp_path / "lib" / "python3.11"
+    library.mkdir(parents=True)
+    for name in ("python", "lib/python3.11/os.py"):
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o755)
+    for folder in (library, library.parent):
+        folder.chmod(0o755)
+    tmp_path.chmod(0o700)  # is no hindrance: bubblewrap opens what is below
+    found = Interpreter(str(tmp_path / "python"), "3.11.7", "cp311", str(tmp_path))
+    assert closed_part(found, NOBODYS) is None
+    library.chmod(0o700)
+    assert closed_part(found, NOBODYS) == library
+    assert closed_part(found, MINE) is closed_part(found, Unconfined()) is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")

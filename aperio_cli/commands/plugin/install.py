@@ -60,6 +60,7 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
 ) -> Report:
     """Install plugins, verified before anything is unpacked."""
     from aperio_cli.installing import InstallRequest
+    from aperio_cli.running.containing import unfit_for
 
     exception = _exception(sources, until, reason, allow_unsigned=allow_unsigned)
     given = {"bundle": bundle, "attestations": attestations}
@@ -76,7 +77,8 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
     kept = functools.partial(_kept_owners, context)
     consent = functools.partial(_ask, context)
     interpreters = context.config.python_interpreters
-    request = InstallRequest(interpreters, accept_new_signer, consent, kept)
+    unfit = unfit_for(context.collaborators)
+    request = InstallRequest(interpreters, accept_new_signer, consent, kept, unfit)
     reports = [
         _install(context, source, given, exception, request)  # each stands on its own
         for source in sources

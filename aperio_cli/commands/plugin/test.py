@@ -94,6 +94,7 @@ def _found(context: Context, text: str) -> Iterator[tuple[Receipt | DevelopmentB
     from aperio_cli.models.address import is_address
     from aperio_cli.paths import find_paths
     from aperio_cli.running import find_target
+    from aperio_cli.running.containing import unfit_for
     from aperio_cli.store.installed import Store
 
     is_artifact = is_address(text) or (is_path(text) and as_path(text).is_file())
@@ -102,7 +103,8 @@ def _found(context: Context, text: str) -> Iterator[tuple[Receipt | DevelopmentB
         return
     with temporary_folder("aperio-test-") as home:
         store = Store(find_paths({}, home=home))
-        request = InstallRequest(context.config.python_interpreters)
+        unfit = unfit_for(context.collaborators)
+        request = InstallRequest(context.config.python_interpreters, unfit=unfit)
         with verify_source(context, find_source(context, text)) as admitted:
             receipt = install(admitted, store, request).receipt
         yield receipt, store

@@ -60,14 +60,17 @@ def _examined(context: Context, artifact: Artifact, folder: Path) -> AcceptanceR
     from aperio_cli.machine.interpreters import choose_interpreter
     from aperio_cli.paths import runtime_base
     from aperio_cli.running import clear_target
-    from aperio_cli.running.containing import sandbox_of
+    from aperio_cli.running.containing import sandbox_of, unfit_for
 
     manifest = artifact.manifest
     interpreter = None
     if manifest.runtime.language == "python":
         configured = context.config.python_interpreters
         interpreter = choose_interpreter(
-            manifest.runtime.tags, configured, subject=f"`{manifest.id}`"
+            manifest.runtime.tags,
+            configured,
+            subject=f"`{manifest.id}`",
+            unfit=unfit_for(context.collaborators),
         )
     built = develop_artifact(artifact, folder, interpreter)
     clear = functools.partial(clear_target, context.collaborators, built)
