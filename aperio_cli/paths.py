@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 HOME_VARIABLE = "APERIO_HOME"
 MANAGED_FILE_NAME = "managed.toml"
+LOCK_FILE_NAME = "aperio.lock"
 _LONGEST_RUNTIME_FOLDER = 48  # leaves 59 of a socket's bytes for its folder and itself
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -120,6 +121,11 @@ class Paths:
     def signed_documents(self) -> Path:
         """What is remembered of signed documents: which were verified, and their serials."""
         return self.trust / "signed-documents.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """The home's lock file: which version of each plugin is used."""
+        return self.home / LOCK_FILE_NAME
 
     @property
     def store_lock(self) -> Path:

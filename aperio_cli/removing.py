@@ -85,9 +85,11 @@ def remove(store: Store, ref: PluginRef, state: StoredState = StoredState()) -> 
         used = store.find_precedent(ref.id)
         for version in going:
             store.find_recorded(ref.id, version)  # damaged or not, as long as it is ours
+        store.unpin(ref.id, going)
         _hand_over(store, ref.id, staying)
         for version in going:
             store.drop_version(ref.id, version)
+        store.relock(ref.id)
         store.drop_empty(ref.id)
         current = store.current_version(ref.id)
     if staying:

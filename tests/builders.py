@@ -431,9 +431,11 @@ def unchanged(*roots: Path) -> Iterator[None]:
         yield
     finally:
         after = {
-            path: state for path, state in snapshot(*roots).items() if not path.endswith(".lock")
+            path: state
+            for path, state in snapshot(*roots).items()
+            if not path.endswith("store.lock")
         }
-        before = {path: state for path, state in before.items() if not path.endswith(".lock")}
+        before = {path: state for path, state in before.items() if not path.endswith("store.lock")}
         assert after == before
 
 

@@ -24,6 +24,7 @@ MODULES: Final = {
     "plugin list": "plugin.list",
     "plugin why": "plugin.why",
     "plugin may-run": "plugin.may_run",
+    "plugin rollback": "plugin.rollback",
     "plugin grant": "plugin.grant",
     "plugin run": "plugin.run",
     "plugin remove": "plugin.remove",

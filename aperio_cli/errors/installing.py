@@ -76,6 +76,18 @@ class VersionChanged(Refusal):
     code = "version-changed"
 
 
+class LockFileInvalid(AperioError):
+    """A lock file cannot be read: it was changed by hand or by a merge, and the line is named."""
+
+    code = "lock-file-invalid"
+
+
+class NoPreviousVersion(AperioError):
+    """There is no version to go back to: none was used before, or it is not installed any more."""
+
+    code = "no-previous-version"
+
+
 class SignerChanged(Refusal):
     """The new version is signed by somebody else than the installed one, or not at all."""
 

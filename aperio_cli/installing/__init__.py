@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aperio_cli.errors.files import FilesChanged, LockHeld
 from aperio_cli.errors.installing import ReceiptInvalid
 from aperio_cli.files import writing
-from aperio_cli.installing.granting import Asking, asking_of
+from aperio_cli.installing.granting import Asking, asking_again, asking_of
 from aperio_cli.installing.preparing import Terms, prepare, record
 from aperio_cli.installing.succession import (
     NOT_INSTALLED,
@@ -145,6 +145,8 @@ def install(admitted: AdmittedArtifact, store: Store, request: InstallRequest) -
             folder = aside / "version"
             terms = Terms(interpreter, step.state_owner, asking.grant)
             prepared = prepare(admitted, folder, before.place, terms)
+        elif (again := asking_again(step.receipt, before.current, store)).added:
+            request.consent(again)
         cleanup.enter_context(store.lock(what))
         now = _standing(admitted, store)
         if now != before:
@@ -236,7 +238,7 @@ def _commit(
     """
     plugin, version = admitted.offer.id, admitted.offer.version
     if isinstance(step, Same):
-        store.make_current(plugin, version)
+        store.use(plugin, version)
         return step.receipt
     if prepared is None:
         raise store.not_installed(PluginRef(plugin, version))

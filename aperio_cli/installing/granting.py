@@ -60,6 +60,30 @@ def _predecessor(before: Standing, store: Store) -> Receipt | None:
         return None
 
 
+def asking_again(wanted: Receipt, used: str | None, store: Store) -> Asking:
+    """Return what has to be agreed to so that an installed version may be used again.
+
+    Args:
+        wanted: the record of that version.
+        used: the version that is used; None when none is.
+        store: where they are installed.
+    """
+    subject = f"`{wanted.id}` {wanted.version}"
+    try:
+        ref = PluginRef(wanted.id, used)
+        before = store.find(ref) if used and used != wanted.version else None
+    except AperioError:  # nobody knows what it was granted
+        before = None
+    more = beyond(before.grant, wanted.grant) if before else ()
+    return Asking(subject, used, more, wanted.grant)
+
+
+def beyond(before: Grant, after: Grant) -> tuple[str, ...]:
+    """Return what one grant has beyond another, each in words, the operator's own rules too."""
+    own = (f"own     {rule}" for rule in after.own if rule not in before.own)
+    return (*additions(before, after.granted), *own)
+
+
 @dataclass(frozen=True, slots=True)
 class GrantChange:
     """How a grant is to be changed.

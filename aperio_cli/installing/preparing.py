@@ -11,6 +11,7 @@ from aperio_cli.errors.files import FilesChanged, FileTooLarge
 from aperio_cli.files import tree as files_tree
 from aperio_cli.files import writing
 from aperio_cli.installing.bytecode import compile_tree
+from aperio_cli.models.origin import Build, joined
 from aperio_cli.models.receipt import (
     ATTESTATIONS_FILE_NAME,
     BUNDLE_FILE_NAME,
@@ -150,6 +151,12 @@ def _check_length(record: bytes, subject: str) -> None:
         )
 
 
+def _builds(admitted: AdmittedArtifact) -> tuple[Build, ...]:
+    artifact = admitted.artifact
+    own = Build(artifact.platform, artifact.digest, artifact.size)
+    return joined((own, *admitted.offer.builds))
+
+
 def _receipt(admitted: AdmittedArtifact, place: Path, tree_digest: str, terms: Terms) -> Receipt:
     return Receipt(
         manifest=admitted.artifact.manifest,
@@ -166,4 +173,6 @@ def _receipt(admitted: AdmittedArtifact, place: Path, tree_digest: str, terms: T
         grant=terms.grant,
         exceptions=admitted.judgement.lifted,
         index_serial=admitted.offer.index_serial,
+        origin=admitted.offer.origin,
+        builds=_builds(admitted),
     )

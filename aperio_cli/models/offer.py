@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aperio_cli.models.choice import Choice
     from aperio_cli.models.digest import Digest
+    from aperio_cli.models.origin import Build, Origin
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.registry.edition import Edition
@@ -30,6 +31,9 @@ class Offer:
         attestations: signed statements about the artifact, one Sigstore bundle a line; None when
             there are none.
         index_serial: the edition of the index that made the offer, when it says which.
+        origin: where the version comes from; None when whoever offers it is not named.
+        builds: the artifacts of the version for every platform, this one's included; empty when
+            that is all that is known.
         below: the folder of the registry that the location is in, below which no link is
             followed; empty for an address and for a local file.
         mirrors: further addresses of the same bytes.
@@ -49,6 +53,8 @@ class Offer:
     source: str
     attestations: bytes | None = None
     index_serial: int | None = None
+    origin: Origin | None = None
+    builds: tuple[Build, ...] = ()
     below: str = ""
     mirrors: tuple[str, ...] = ()
     edition: Edition | None = None

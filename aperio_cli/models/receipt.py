@@ -14,6 +14,7 @@ from aperio_cli.models.evidence import Evidence, evidence_from_json, evidence_to
 from aperio_cli.models.grant import Grant
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.newer import NEXT, evidence, is_newer
+from aperio_cli.models.origin import Build, Origin
 from aperio_cli.models.ownership import is_owner_of, owner_in_0_1_0
 from aperio_cli.models.plugin_id import PluginId, check_version
 from aperio_cli.models.policy import PolicyException
@@ -89,6 +90,9 @@ class Receipt:
         grant: what the operator has granted of what the manifest asks for, and beyond.
         exceptions: further exceptions that it took.
         index_serial: the edition of the index that offered it; None when it did not say.
+        origin: where the version came from; None in records of before origins.
+        builds: the artifacts of the version, of every platform that its origin offered; empty in
+            records of before.
         record_digest: digest of the very bytes that it was read from, which another host compares
             with those that it has read; None when it was not read. Not part of the file.
     """
@@ -107,6 +111,8 @@ class Receipt:
     grant: Grant
     exceptions: tuple[PolicyException, ...] = ()
     index_serial: int | None = None
+    origin: Origin | None = None
+    builds: tuple[Build, ...] = ()
     record_digest: Digest | None = field(default=None, compare=False)
 
     @property
@@ -160,6 +166,8 @@ class Receipt:
             "exceptions": [exception.to_json() for exception in self.exceptions],
             "index_serial": self.index_serial,
             "source": self.source,
+            "origin": self.origin.to_json() if self.origin else None,
+            "builds": [build.to_json() for build in self.builds],
             "state_owner": self.state_owner,
             "interpreter": self.interpreter.to_json() if self.interpreter else None,
             "manifest": self.manifest.to_json(),
@@ -178,7 +186,7 @@ class Receipt:
             ReceiptNewer: a newer aperio made it.
         """
         table = _load(data, folder)
-        interpreter = table.optional_table("interpreter")
+        interpreter, origin = table.optional_table("interpreter"), table.optional_table("origin")
         manifest = _manifest(table)
         return cls(
             manifest=manifest,
@@ -195,6 +203,8 @@ class Receipt:
             grant=Grant.from_record(table.optional_table("grant"), manifest),
             exceptions=tuple(map(PolicyException.from_json, table.optional_tables("exceptions"))),
             index_serial=_serial(table),
+            origin=Origin.of_record(origin) if origin else None,
+            builds=tuple(map(Build.from_json, table.optional_tables("builds"))),
             record_digest=Digest.of(data),
         )
 

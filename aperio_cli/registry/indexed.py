@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from aperio_cli.models.address import shown
 from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
 from aperio_cli.models.offer import Offer
+from aperio_cli.models.origin import REGISTRY, Build, Origin
 from aperio_cli.models.registry.edition import Edition
 from aperio_cli.models.registry_index import FILE_NAME, MAX_BYTES, RegistryIndex, parse_detail
 from aperio_cli.registry.listing import Listing
@@ -71,6 +72,8 @@ class IndexedRegistry:
             index_serial=listing.edition.serial,
             below="" if "://" in location else self.documents.below,
             edition=listing.edition,
+            origin=Origin(REGISTRY, listing.edition.registry),
+            builds=tuple(Build(d.platform, d.digest, d.size_bytes) for d in stated.downloads),
         )
 
     def names(self) -> tuple[str, ...]:

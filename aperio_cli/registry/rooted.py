@@ -22,6 +22,7 @@ from aperio_cli.errors.registries import (
 from aperio_cli.models.address import shown
 from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
 from aperio_cli.models.offer import Offer
+from aperio_cli.models.origin import REGISTRY, Build, Origin
 from aperio_cli.models.registry.advisories import parse_advisories
 from aperio_cli.models.registry.catalogue import parse_catalogue
 from aperio_cli.models.registry.documents import (
@@ -120,7 +121,8 @@ class RootedRegistry:
         """Return an offer (`RegistryReader.offer`)."""
         stated = listing.file and listing.file.version(version)
         artifact = stated and stated.artifact(platform)
-        assert artifact  # noqa: S101 - the listing has both
+        assert stated  # noqa: S101 - the listing has both
+        assert artifact  # noqa: S101 - as above
         location = self.documents.locate(artifact.url)
         return Offer(
             id=listing.id,
@@ -140,6 +142,8 @@ class RootedRegistry:
             mirrors=self._mirrors(artifact),
             edition=listing.edition,
             tree=artifact.tree,
+            origin=Origin(REGISTRY, listing.edition.registry),
+            builds=tuple(Build(a.platform, a.digest, a.size_bytes) for a in stated.artifacts),
         )
 
     def names(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aperio_cli import clock
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
-from aperio_cli.store.installed import CURRENT_FILE_NAME
+from aperio_cli.store.current import FILE_NAME as CURRENT_FILE_NAME
 from aperio_cli.store.listing import config_files
 from aperio_cli.store.verdicts import state_of
 

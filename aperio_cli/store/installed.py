@@ -1,5 +1,6 @@
 """The store: installed versions and their receipts.
 
+    aperio.lock                                        which version of each plugin is used
     plugins/<namespace>/<name>/current.json            {"schema": 1, "version": "1.2.0"}
     plugins/<namespace>/<name>/<version>/receipt.json
                                          artifact.sigstore.json, files.sha256, files/
@@ -7,6 +8,11 @@
 A version folder appears complete, by one rename; renaming current.json into place makes it the
 version that is used. Whoever changes the store holds its lock for that moment only. Whoever runs a
 version holds a shared flock on its receipt, so nothing about it is written for that.
+
+The lock file says the same as all current.json together, and more. Its next contents are written
+aside first; once current.json has its name they get theirs, by the next change of the store at the
+latest. Where a folder has a lock file of its own, its rename is what counts, and no current.json is
+written.
 """
 
 from __future__ import annotations
@@ -25,10 +31,11 @@ from typing import TYPE_CHECKING, TypeVar
 import aperio_cli
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
-from aperio_cli.errors.files import RecordNewer
+from aperio_cli.errors.files import DiskFull, RecordNewer
 from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid
 from aperio_cli.files import locking, owning, reading, removing, tree, writing
 from aperio_cli.files.naming import step_for_path
+from aperio_cli.models.lock_file import Locked, LockFile
 from aperio_cli.models.newer import refuse_newer
 from aperio_cli.models.plugin_id import PluginId, PluginRef, check_version, version_key
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
@@ -40,9 +47,12 @@ from aperio_cli.models.receipt import (
     Receipt,
     damaged,
 )
+from aperio_cli.store.current import FILE_NAME as CURRENT_FILE_NAME
+from aperio_cli.store.current import Current, is_version, read_current
+from aperio_cli.store.lock_place import LockPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     from aperio_cli.paths import Paths
@@ -50,12 +60,9 @@ if TYPE_CHECKING:
 with contextlib.suppress(ImportError):  # Windows lacks it: there plugins are looked at only
     import fcntl
 
-CURRENT_FILE_NAME = "current.json"
 CHECKS_SCHEMA = 1
 MAX_TREE_BYTES = 16 * 1024 * 1024
-_CURRENT_BOUNDS = Bounds(4096)
 _CHECKS_BOUNDS = Bounds(256 * 1024)
-_SCHEMA = 1
 _Record = TypeVar("_Record", Precedent, Receipt)
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -107,15 +114,24 @@ class Store:
         paths: gives the home.
         warn: is told what could not be removed; nothing depends on it, and the next change of the
             store tries again.
+        lock_file: the one in force; None for the home's own. Another one says which versions are
+            used, and `current.json` does not count.
 
     Raises:
         PathShared: somebody else may change what is in it. What reads a record raises it, too.
     """
 
-    def __init__(self, paths: Paths, warn: Callable[[str], object] = str) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        warn: Callable[[str], object] = str,
+        lock_file: LockPlace | None = None,
+    ) -> None:
         owning.require_own(paths.plugins)
         self._paths = paths
         self._warn = warn
+        self._own_lock_file = LockPlace(paths.lock_file, is_home=True)
+        self._pins = lock_file if lock_file and not lock_file.is_home else None
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────
 
@@ -168,34 +184,62 @@ class Store:
 
     def folders(self, plugin: PluginId) -> list[str]:
         """Return `versions`, and those whose removal was interrupted: they have no receipt."""
-        return sorted(filter(_is_version, _folders(self._paths.plugin(plugin))), key=version_key)
+        return sorted(filter(is_version, _folders(self._paths.plugin(plugin))), key=version_key)
 
     def folder(self, plugin: PluginId, version: str) -> Path:
         """Return the place of a version, whether it is there or not."""
         return self._paths.plugin(plugin) / check_version(version)
 
     def current_version(self, plugin: PluginId) -> str | None:
-        """Return the version that is used when none is named; None when there is no such.
+        """Return the version that is used in this home when none is named; None for no such.
 
         A file that cannot be read counts as none: what to use is then not known.
 
         Raises:
             RecordNewer: a newer aperio made it.
         """
-        owning.require_own(self._current_file(plugin))
-        try:
-            data = reading.read_capped(self._current_file(plugin), _CURRENT_BOUNDS.size_bytes)
-            document = read_json(data, _CURRENT_BOUNDS)
-        except (OSError, AperioError, Unreadable):
+        current = read_current(self._current_file(plugin))
+        return current.version if current else None
+
+    def used_version(self, plugin: PluginId) -> str | None:
+        """Return the version that is used here: the current one, or what a folder's lock file says.
+
+        Raises:
+            RecordNewer: a newer aperio made the file that says it.
+            LockFileInvalid, FileNotRegular, PathShared: the lock file cannot be read, or not count.
+        """
+        if self._pins is None:
+            return self.current_version(plugin)
+        pinned = self.locked(plugin)
+        return pinned.version if pinned else None
+
+    def previous_version(self, plugin: PluginId) -> str | None:
+        """Return the installed version that was used before the current one; None for no such."""
+        current = read_current(self._current_file(plugin))
+        if current is None:
             return None
-        if not isinstance(document, dict):
-            return None
-        refuse_newer(self._current_file(plugin), document.get("schema"), _SCHEMA)
-        version = document.get("version")
-        return version if isinstance(version, str) and _is_version(version) else None
+        versions = self.versions(plugin)
+        if current.before is None:  # it was not noted then; the one below is the likeliest
+            key = version_key(current.version)
+            return next((v for v in reversed(versions) if version_key(v) < key), None)
+        return next((v for v in reversed(current.before) if v in versions), None)
+
+    @property
+    def lock_file(self) -> LockPlace:
+        """The lock file in force."""
+        return self._pins or self._own_lock_file
+
+    def locked(self, plugin: PluginId) -> Locked | None:
+        """Return what the lock file in force says of a plugin; None when that is nothing.
+
+        Raises:
+            RecordNewer, LockFileInvalid, FileNotRegular, PathShared: as `LockPlace.read`.
+        """
+        found = self.lock_file.read()
+        return found.find(plugin) if found else None
 
     def find(self, ref: PluginRef) -> Receipt | None:
-        """Return the receipt of the version named, or of the current one; None when there is none.
+        """Return the receipt of the version named, or of the one used; None when there is none.
 
         What is not here may be in the system's store.
 
@@ -203,10 +247,12 @@ class Store:
             ReceiptInvalid: it is there and cannot be read.
             ReceiptNewer: a newer aperio made it.
         """
-        version = ref.version or self.current_version(ref.id)
-        if version is None or not self._is_recorded(ref.id, version):
-            return self._system.find(ref) if self._system else None
-        return self._read(ref.id, version)
+        version = ref.version or self.used_version(ref.id)
+        if version and self._is_recorded(ref.id, version):
+            return self._read(ref.id, version)
+        if self._system is None or (self._pins and version is None):
+            return None
+        return self._system.find(PluginRef(ref.id, version) if self._pins else ref)
 
     def standing(self, plugin: PluginId, version: str) -> Standing:
         """Return what is there of a plugin before a version of it comes, each record read once.
@@ -218,8 +264,8 @@ class Store:
             ReceiptNewer: a newer aperio made one of them.
         """
         same, receipt = self._recorded(plugin, version)
-        current = self.current_version(plugin)
-        counting = current or next(reversed(self.versions(plugin)), None)
+        current = self.used_version(plugin)
+        counting = self._counting(plugin, current)
         predecessor = same
         if counting != version:
             predecessor = self._precedent(plugin, counting) if counting else None
@@ -233,8 +279,14 @@ class Store:
         Raises:
             RecordNewer: a newer aperio made it, or says which one it is.
         """
-        version = self.current_version(plugin) or next(reversed(self.versions(plugin)), None)
+        version = self._counting(plugin, self.used_version(plugin))
         return self.find_recorded(plugin, version) if version else None
+
+    def _counting(self, plugin: PluginId, used: str | None) -> str | None:
+        """Return the installed version that later ones are held to; None when there is none."""
+        stated = [used, self.current_version(plugin) if self._pins else None]
+        highest = next(reversed(self.versions(plugin)), None)
+        return next((v for v in stated if v and self._is_recorded(plugin, v)), highest)
 
     def find_recorded(self, plugin: PluginId, version: str) -> Precedent | None:
         """Return what the record of a version says; None when there is none, or it is damaged.
@@ -262,6 +314,8 @@ class Store:
 
     def not_installed(self, ref: PluginRef) -> NotInstalled:
         """Return the error for a version that is not in the store; it names what comes close."""
+        if self._pins and not ref.version and (self.has(ref.id) or self.locked(ref.id)):
+            return self._not_pinned(ref.id, self._pins.path)
         versions = self.versions(ref.id)
         steps = [f"`aperio plugin install {ref}`"]
         if not versions and self._system and self._system.has(ref.id):
@@ -290,6 +344,19 @@ class Store:
                 *step_for_path(ref),
             ]
         return NotInstalled(f"`{ref}` is not installed", why=why, next=steps)
+
+    def _not_pinned(self, plugin: PluginId, path: Path) -> NotInstalled:
+        """Return the error for a plugin of which a folder's lock file wants another version."""
+        wanted = self.used_version(plugin)
+        there = ", ".join(self.folders(plugin)) or ("the system's" if self.has(plugin) else "none")
+        return NotInstalled(
+            f"`{plugin}` is not installed as the lock file here says",
+            why=f"{path} names {wanted or 'no version of it'}\ninstalled: {there}",
+            next=[
+                "`aperio plugin install`" if wanted else f"`aperio plugin install {plugin}`",
+                f"name a version that is installed, as in `{plugin}@VERSION`",
+            ],
+        )
 
     def tree_list(self, receipt: Receipt) -> bytes:
         """Return the contents of a version's files.sha256, checked against the receipt.
@@ -415,6 +482,7 @@ class Store:
         writing.ensure_own(self._paths.plugins, mode=self._folder_mode())
         with locking.FileLock(self._paths.store_lock, what=what, timeout_s=timeout_s):
             self._sweep()
+            self._settle()
             yield
 
     @contextlib.contextmanager
@@ -448,7 +516,7 @@ class Store:
             yield folder
 
     def commit(self, prepared: Path, plugin: PluginId, version: str) -> None:
-        """Give a prepared version its place and make it current; call it under the lock.
+        """Give a prepared version its place and use it; call it under the lock.
 
         A version folder that is there already is put aside, beside the prepared one. Whatever
         fails, the store is as it was before, or as it should be afterwards.
@@ -473,27 +541,76 @@ class Store:
                 if os.path.lexists(place):
                     place.rename(discarded)
                 prepared.rename(place)
-                self.make_current(plugin, version)
+                self.use(plugin, version)
             except BaseException:
                 self._take_back(prepared, place)
                 raise
             self._forget_check(plugin, version)
 
-    def make_current(self, plugin: PluginId, version: str) -> None:
-        """Make an installed version the one that is used; call it under the lock.
+    def use(self, plugin: PluginId, version: str) -> None:
+        """Make an installed version the one that is used here; call it under the lock.
+
+        A folder's lock file says so where there is one; else it becomes the current one.
 
         Raises:
+            RecordNewer, LockFileInvalid: the lock file cannot be read; nothing was changed.
+            DiskFull: there is no space; what was used stays so.
+            OSError: the store cannot be written.
+        """
+        if self._pins is None:
+            self.make_current(plugin, version)
+            return
+        with self._pins.changing(plugin):
+            known = self._pins.read()
+            lock = known or LockFile()
+            changed = lock.but(plugin, self._locked(plugin, version, lock))
+            if changed != known:
+                self._pins.write(changed)
+
+    def unpin(self, plugin: PluginId, versions: Collection[str]) -> None:
+        """Have a folder's lock file name none of these versions any more; call it under the lock.
+
+        Raises:
+            RecordNewer, LockFileInvalid: the lock file cannot be read; nothing was changed.
+            OSError: it cannot be written.
+        """
+        if self._pins is None or self.used_version(plugin) not in versions:
+            return
+        with self._pins.changing(plugin):
+            if known := self._pins.read():
+                self._pins.write(known.but(plugin, None))
+
+    def make_current(self, plugin: PluginId, version: str) -> None:
+        """Make an installed version the current one of this home; call it under the lock.
+
+        Raises:
+            RecordNewer, LockFileInvalid: the lock file cannot be read; nothing was changed.
             DiskFull: there is no space; what was current stays so.
             OSError: the store cannot be written.
         """
-        if self.current_version(plugin) != version:
-            self._set_current(plugin, version)
+        current = read_current(self._current_file(plugin))
+        if current is None:
+            current = Current(version)
+        elif current.version != version:
+            current = current.followed_by(version)
+        self._switch(plugin, current)
+
+    def go_back(self, plugin: PluginId, version: str) -> None:
+        """Make a version current that was so before, and forget what came after it.
+
+        Call it under the lock.
+
+        Raises:
+            RecordNewer, LockFileInvalid, DiskFull, OSError: as `make_current`.
+        """
+        current = read_current(self._current_file(plugin))
+        self._switch(plugin, current.gone_back_to(version) if current else Current(version))
 
     def _take_back(self, prepared: Path, place: Path) -> None:
         """Undo as much of a commit as was done, unless all of it was."""
         plugin = PluginId(place.parent.parent.name, place.parent.name)
         if not os.path.lexists(prepared) and os.path.lexists(place):
-            if self.current_version(plugin) == place.name:
+            if self._is_used(plugin, place.name):
                 return
             place.rename(prepared)
         discarded = prepared.with_name("discarded")
@@ -501,12 +618,95 @@ class Store:
             discarded.rename(place)
         self.drop_empty(plugin)
 
-    def _set_current(self, plugin: PluginId, version: str) -> None:
-        document = {"schema": _SCHEMA, "version": version}
-        data = json.dumps(document, sort_keys=True).encode() + b"\n"
-        # The rename in here is the moment from which the version counts as installed; the
-        # version's own rename reaches the disk with it, being in the same folder.
-        writing.write_atomic(self._current_file(plugin), data)
+    def _is_used(self, plugin: PluginId, version: str) -> bool:
+        try:
+            return self.used_version(plugin) == version
+        except AperioError:  # what cannot be read says nothing
+            return False
+
+    def _switch(self, plugin: PluginId, wanted: Current | None) -> None:
+        """Have current.json and the home's lock file say which version is used, both or neither."""
+        lock = self._lock_after(plugin, wanted.version if wanted else None)
+        file = self._current_file(plugin)
+        try:
+            if lock is not None:
+                self._write_next(lock, may_fail=wanted is None)
+            if wanted is None:
+                file.unlink(missing_ok=True)
+            elif wanted != read_current(file):
+                # The rename in here is the moment from which the version counts as installed; the
+                # version's own rename reaches the disk with it, being in the same folder.
+                writing.write_atomic(file, wanted.to_bytes())
+        finally:
+            self._settle()
+
+    def _write_next(self, lock: LockFile, *, may_fail: bool) -> None:
+        """Write what the lock file is to say; `relock` comes later where that takes a full disk."""
+        try:
+            data = self._own_lock_file.encode(lock)
+            writing.write_atomic(self._next_lock_file.path, data)
+        except DiskFull:
+            if not may_fail:
+                raise
+
+    def relock(self, plugin: PluginId) -> None:
+        """Have the home's lock file say what is current of a plugin; call it under the lock.
+
+        It does so already, unless the disk was full when the current version was dropped.
+        """
+        with contextlib.suppress(DiskFull):  # what was removed is gone all the same
+            self._switch(plugin, read_current(self._current_file(plugin)))
+
+    @property
+    def _next_lock_file(self) -> LockPlace:
+        return LockPlace(self._paths.lock_file.with_suffix(".lock-next"), is_home=True)
+
+    def _settle(self) -> None:
+        """Finish a change of the home's lock file, or undo it, by what is current.
+
+        Call it under the lock.
+        """
+        after, path = self._next_lock_file, self._paths.lock_file
+        if not after.exists():
+            return
+        intended, known = after.read() or LockFile(), self._own_lock_file.read() or LockFile()
+        plugins = {entry.id for entry in (*intended.entries, *known.entries)}
+        changed = [p for p in plugins if intended.find(p) != known.find(p)]
+        wanted = {p: entry.version if (entry := intended.find(p)) else None for p in changed}
+        if all(self.current_version(p) == version for p, version in wanted.items()):
+            after.path.replace(path)
+            writing.sync_folder(path.parent)
+        else:
+            after.path.unlink()
+
+    def _lock_after(self, plugin: PluginId, version: str | None) -> LockFile | None:
+        """Return what the home's lock file is to say once a version is current; None for no change.
+
+        Where there is none yet, it says what is current of every plugin.
+        """
+        known = self._own_lock_file.read()
+        lock = self._lock_of_all() if known is None else known
+        changed = lock.but(plugin, self._locked(plugin, version, lock) if version else None)
+        return None if changed == (known or LockFile()) else changed
+
+    def _lock_of_all(self) -> LockFile:
+        lock = LockFile()
+        for plugin in self._plugins():
+            if version := self.current_version(plugin):
+                lock = lock.but(plugin, self._locked(plugin, version, lock))
+        return lock
+
+    def _locked(self, plugin: PluginId, version: str, lock: LockFile) -> Locked | None:
+        """Return what a lock file is to say of an installed version; None when nobody knows."""
+        before = lock.find(plugin)
+        try:
+            receipt = self._read(plugin, version) if self._is_recorded(plugin, version) else None
+            locked = Locked.of(receipt) if receipt else None
+        except (AperioError, ValueError):  # it is damaged
+            locked = None
+        if locked is None:
+            return before if before and before.version == version else None
+        return locked.after(before)
 
     def rewrite(self, receipt: Receipt) -> None:
         """Put another record in the place of a version's; call it under the lock and `exclusively`.
@@ -542,7 +742,7 @@ class Store:
 
     def drop_current(self, plugin: PluginId) -> None:
         """Make no version of the plugin current; call it under the lock."""
-        self._current_file(plugin).unlink(missing_ok=True)
+        self._switch(plugin, None)
 
     def drop_empty(self, plugin: PluginId) -> None:
         """Remove the folders of a plugin without versions; call it under the lock."""
@@ -664,14 +864,6 @@ def read_checks(path: Path) -> dict[str, LaunchCheck]:
         and isinstance(check.get("at"), str)
         and isinstance(check.get("ok"), bool)
     }
-
-
-def _is_version(text: str) -> bool:
-    try:
-        check_version(text)
-    except AperioError:
-        return False
-    return True
 
 
 def _is_owned(folder: Path) -> bool:

@@ -38,6 +38,7 @@ from aperio_cli.models.artifact import (
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.offer import Offer
+from aperio_cli.models.origin import ADDRESS, FILE, Origin
 from aperio_cli.text import clean
 from aperio_cli.verifying.clearing import Cleared, clear
 from aperio_cli.verifying.decide import AdmittedArtifact, check_bytes, decide, judge
@@ -202,8 +203,15 @@ def _offer(
         bundle=bundle,
         source=str(source),
         attestations=attestations,
+        origin=_named_origin(source),
     )
     return offer, claim
+
+
+def _named_origin(source: Path | RemoteArtifact) -> Origin:
+    if isinstance(source, Path):
+        return Origin(FILE, str(source.absolute()))
+    return Origin(ADDRESS, str(source))
 
 
 def _read_manifest(request: VerifyRequest, content: BinaryIO) -> Manifest:

@@ -30,12 +30,12 @@ ROOT = Path(__file__).resolve().parents[2]
 BOX = PluginId("acme", "box-connector")
 L_COMMANDS = {
     "completion", "doctor", "plugin build", "plugin grant", "plugin init", "plugin install",
-    "plugin list", "plugin may-run", "plugin remove", "plugin run", "plugin sign", "plugin test",
-    "plugin verify", "plugin why", "registry add", "registry build", "registry init",
-    "registry serve", "trust domain add", "trust domain list", "trust domain remove",
-    "trust exception add", "trust exception remove", "trust local init", "trust publisher add",
-    "trust publisher list", "trust publisher remove", "trust refresh", "trust require",
-    "trust show", "trust sign-publishers", "version",
+    "plugin list", "plugin may-run", "plugin remove", "plugin rollback", "plugin run",
+    "plugin sign", "plugin test", "plugin verify", "plugin why", "registry add",
+    "registry build", "registry init", "registry serve", "trust domain add",
+    "trust domain list", "trust domain remove", "trust exception add", "trust exception remove",
+    "trust local init", "trust publisher add", "trust publisher list", "trust publisher remove",
+    "trust refresh", "trust require", "trust show", "trust sign-publishers", "version",
 }  # fmt: skip
 HEAVY = ("typer", "rich", "sigstore", "cryptography", "grpc", "cookiecutter", "httpx", "yaml")
 

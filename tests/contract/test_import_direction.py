@@ -23,7 +23,7 @@ TIERS: dict[int, str] = {
     27: "proving",
     28: "trust",
     30: "registry store data verifying",
-    40: "scaffolding building signing publishing installing removing host",
+    40: "scaffolding building signing publishing installing reverting removing host",
     45: "accepting examining running",
     47: "serving",
     50: "output",

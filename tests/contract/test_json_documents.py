@@ -251,6 +251,9 @@ DATA: dict[str, Schema] = {
         state_owner=WORD, grant=GRANT, enforced=any_number_of(WORD),
         not_enforced=any_number_of(WORD),
     ),
+    "plugin rollback": exactly(
+        id=ID, version=WORD, replaced=WORD, was_changed=TRUE, previous=maybe(WORD), grant=GRANT
+    ),
     "plugin remove": exactly(
         removed=some(exactly(id=ID, versions=some(WORD), current=maybe(WORD), was_purged=FLAG))
     ),
@@ -581,9 +584,17 @@ def play_operator(root: Path, play: Any) -> None:
     events += ["no envelope"]
     play("sync to", *run, "acme/mortal", "--to", "acme/destination")
     play("deliver", *run, "acme/destination", "deliver", stdin="\n".join(events), status=1)
+    play_versions(root, play)
     play("plugin list", "plugin", "list")
     play("plugin why", "plugin", "why", "acme/hello-connector")
     play("plugin may-run", "plugin", "may-run", "acme/hello-connector")
+
+
+def play_versions(root: Path, play: Any) -> None:
+    newer = artifact_of(root / "newer", simulating("mortal"), id="acme/mortal", version="2.0.0")
+    assert typed("plugin", "sign", newer, "--trust", "local")[0] == 0
+    assert typed("plugin", "install", newer, "--yes")[0] == 0
+    play("plugin rollback", "plugin", "rollback", "acme/mortal", "--yes")
 
 
 def document(life: dict[str, Any], name: str) -> dict[str, Any]:

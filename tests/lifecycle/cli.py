@@ -156,7 +156,8 @@ class Aperio:
         assert not changed
 
     def _snapshot(self, *, noted: bool) -> dict[str, tuple[int, bytes]]:
-        ignored = (".lock", "/host/", *(_NOTED if noted else ()))
+        locks = ("store.lock", "managed.lock")
+        ignored = (*locks, "/host/", *(_NOTED if noted else ()))
         return {
             path: found
             for path, found in snapshot(self.folder, self.home).items()

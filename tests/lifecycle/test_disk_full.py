@@ -76,7 +76,9 @@ def files_of(aperio: Aperio) -> dict[Path, bytes]:
     return {
         path: path.read_bytes()
         for path in aperio.sandbox.rglob("*")
-        if path.is_file() and "log" not in path.parts and not path.name.endswith(".lock")
+        if path.is_file()
+        and "log" not in path.parts
+        and path.name not in {"store.lock", "managed.lock", ".lock"}
     }
 
 
@@ -171,6 +173,7 @@ def test_removing_frees_a_full_disk(on_disk: Aperio, disk: Path) -> None:
     fill(disk)
     on_disk("plugin", "remove", PLUGIN)
     assert on_disk("plugin", "list").out == "no plugins are installed\n"
+    assert PLUGIN not in (on_disk.home / "aperio.lock").read_text()
 
 
 def test_a_sync_whose_checkpoint_cannot_be_stored_says_so_and_gives_it_again(

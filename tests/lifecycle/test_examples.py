@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.lifecycle.cli import Aperio
 
 _SERVES = "registry serve"
+_NEEDS_A_SECOND = "plugin rollback"
 
 
 def examples() -> dict[str, list[str]]:
@@ -69,6 +70,17 @@ def world(stranger: Aperio) -> Iterator[World]:
         yield World(stranger, url, soon)
 
 
+def install_a_second_version(aperio: Aperio) -> None:
+    """The scaffolded plugin has been released once more."""
+    project = aperio.folder / "aperio-plugin-hello"
+    for path in (project / "manifest.yaml", project / "pyproject.toml"):
+        path.write_text(path.read_text().replace("0.1.0", "0.2.0", 1))
+    aperio("plugin", "build", project)
+    aperio("plugin", "sign", project / "dist", "--trust", "local")
+    artifact = project / "dist" / "hello-connector_0.2.0_linux_amd64.tar.gz"
+    aperio("plugin", "install", artifact, "--yes")
+
+
 def test_every_command_has_an_example_of_itself() -> None:
     for words, lines in examples().items():
         assert lines, words
@@ -79,6 +91,8 @@ def test_examples_work_as_they_stand(world: World) -> None:
     # A signature of one's own takes a trust domain, which nothing else here makes.
     ordered = sorted(examples().items(), key=lambda item: item[0] != "trust local init")
     for words, lines in ordered:
+        if words == _NEEDS_A_SECOND:
+            install_a_second_version(world.aperio)
         for line in lines:
             # What no test can have: that address, and a day that is ahead for ever.
             typed = line.replace("https://tuf.example.com", world.tuf)

@@ -160,5 +160,5 @@ def _snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {
         str(path): (path.lstat().st_mode, path.read_bytes() if path.is_file() else b"")
         for path in folder.rglob("*")
-        if path.suffix != ".lock"
+        if path.name != "store.lock"
     }

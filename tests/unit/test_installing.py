@@ -50,7 +50,9 @@ from aperio_cli.models.proof import SBOM_TYPE, RootFacts
 from aperio_cli.models.publisher import CI_SERVICES
 from aperio_cli.models.receipt import Receipt
 from aperio_cli.signing import sign
+from aperio_cli.store.current import Current
 from aperio_cli.store.installed import Store
+from aperio_cli.store.lock_place import LockPlace
 from tests.builders import (
     LINUX,
     TAG,
@@ -869,7 +871,10 @@ STEPS: list[tuple[object, str]] = [
     (preparing, "_receipt"),
     (Store, "commit"),
     (Store, "make_current"),
-    (Store, "_set_current"),
+    (Store, "_switch"),
+    (Store, "_lock_after"),
+    (Current, "to_bytes"),
+    (LockPlace, "encode"),
 ]
 
 
@@ -914,6 +919,8 @@ class Line:
             inspect.getfile(preparing),
             inspect.getfile(succession),
             inspect.getfile(Store),
+            inspect.getfile(LockPlace),
+            inspect.getfile(Current),
         }
     )
 
@@ -967,7 +974,7 @@ def left_behind(home: Path) -> frozenset[tuple[str, int, bytes]]:
         (
             aside.sub(ASIDE_PREFIX, path),
             mode,
-            b"" if path.endswith(".lock") else varying.sub(b"", contents),
+            b"" if path.endswith("store.lock") else varying.sub(b"", contents),
         )
         for path, (mode, contents) in snapshot(home).items()
     )
@@ -984,7 +991,16 @@ def assert_true_store(machine: Machine, admitted: AdmittedArtifact) -> None:
     install(admitted, store, InstallRequest())
     assert store.current_version(BOX) == "1.2.3"
     assert store.folders(BOX) == ["1.0.0", "1.2.3"]
-    assert not list(machine.paths.plugins.glob(f"{ASIDE_PREFIX}*"))
+    assert_locked(machine, "1.2.3")
+
+
+def assert_locked(machine: Machine, version: str) -> None:
+    """The lock file says what is used, and nothing is left of how it came to that."""
+    lock = machine.store.lock_file.read()
+    assert lock is not None
+    assert [(entry.id, entry.version) for entry in lock.entries] == [(BOX, version)]
+    assert not list(machine.paths.home.rglob(f"{ASIDE_PREFIX}*"))
+    assert not list(machine.paths.home.glob("aperio.lock-*"))
 
 
 # Every line for the end that cleans nothing up; the two that do take a third of the lines each.

@@ -28,6 +28,7 @@ from aperio_cli.models.evidence import (
 from aperio_cli.models.grant import Grant, OwnRule
 from aperio_cli.models.limits import Limits
 from aperio_cli.models.manifest import EgressFromConfig, Manifest, Runtime
+from aperio_cli.models.origin import ORIGINS, Build, Origin
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.policy import PolicyException
 from aperio_cli.models.proof import Attestation, LogEntry, Proof, Provenance, RootFacts
@@ -57,6 +58,8 @@ FULL = receipt(
     interpreter=Interpreter("/usr/bin/python3.11", "3.11.7", "cp311", "/usr"),
     exceptions=(PolicyException(PluginId("acme", "box"), "", "unverified", "2026-06-30", "x"),),
     index_serial=7,
+    origin=Origin("registry", "https://registry.example/"),
+    builds=(Build(LINUX, Digest.of(b"artifact"), 8), Build(ARM, Digest.of(b"other"))),
 )
 
 
@@ -211,6 +214,8 @@ class Some:
             grant=self.grant(asked),
             exceptions=self.many(lambda: PolicyException(PluginId("acme", "box"), *lifted)),
             index_serial=self.perhaps(self.number),
+            origin=self.perhaps(lambda: Origin(self._random.choice(ORIGINS), self.text())),
+            builds=self.many(lambda: Build(ARM, self.digest(), self.perhaps(self.number))),
         )
         owner = self.perhaps(lambda: f"{made.id} {self.text()}") or str(made.id)
         return replace(made, state_owner=owner)
@@ -266,6 +271,9 @@ def test_manifest_of_a_record_reads_back_with_all_defaults() -> None:
 
 LIMITS = ("cpu", "duration", "memory", "open_files", "processes", "tmp")
 OPTIONAL = {
+    ("builds",),
+    ("origin",),
+    ("origin", "registry"),
     ("exception",),
     ("exceptions",),
     ("index_serial",),

@@ -363,7 +363,7 @@ def test_lock_names_what_cannot_happen_meanwhile(machine: Machine) -> None:
 def test_current_file_is_what_the_design_says(machine: Machine) -> None:
     receipt = put(machine)
     document = json.loads((receipt.folder.parent / "current.json").read_bytes())
-    assert document == {"schema": 1, "version": "1.2.3"}
+    assert document == {"schema": 1, "version": "1.2.3", "before": []}
 
 
 def test_receipt_that_is_nested_too_deeply_is_damaged(tmp_path: Path) -> None:
