@@ -24,6 +24,7 @@ from aperio_cli.running import Listener, clear_target
 from aperio_cli.running.containing import mode_of, sandbox_of
 from aperio_cli.running.operations import launched, open_state
 from aperio_cli.serving.noticing import notice
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -129,8 +130,8 @@ class Launching:
         Raises:
             AperioError: it may not be started, or nobody knows at the moment.
         """
-        if self._problem:
-            raise copy.copy(self._problem)
+        if problem := self._problem or wanted.problem:
+            raise copy.copy(problem)
         collaborators, key = self.collaborators, wanted.key
         receipt = collaborators.store.get(PluginRef(key.plugin, wanted.version or None))
         self._receipts[str(key)] = str(receipt.folder / FILE_NAME)
@@ -186,7 +187,7 @@ def _signer(cleared: Cleared) -> str:
     judgement = cleared.judgement
     if judgement is None or isinstance(judgement.evidence, ExceptionGranted):
         return ""
-    return str(judgement.evidence.signer)
+    return clean(judgement.evidence.signer.identity)
 
 
 def _exceptions(cleared: Cleared) -> Iterable[str]:

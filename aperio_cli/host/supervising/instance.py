@@ -118,9 +118,11 @@ class Instance:
 
     def want(self, wanted: Wanted) -> None:
         """Take in what is wanted now; `judge` makes something of it."""
-        self.wanted = wanted
+        is_other, self.wanted = wanted != self.wanted, wanted
         if not self.current.life.has_process:
             self.current.wanted = wanted
+            if is_other:
+                self.current.tell(Event.RENEW)
 
     # ── whether it may be that ────────────────────────────────────────────────────────────────────
 
@@ -146,6 +148,8 @@ class Instance:
                 self._drop_newcomer()
             case _:
                 current.wanted = self.wanted
+                if not newcomer and not current.is_clearing:
+                    current.leave = leave  # the same thing, as it is allowed now
         for life in filter(None, (current, newcomer)):
             life.tell(Event.ALLOWED)
 

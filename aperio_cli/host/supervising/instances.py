@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from aperio_cli.errors import AperioError
     from aperio_cli.host.lifecycle import Phase
     from aperio_cli.models.plugin_id import PluginId
 
@@ -36,12 +37,14 @@ class Wanted:
         version: of the plugin; empty: the current one, whatever that is at the time.
         settings: values by key, already resolved; may hold secrets.
         is_on_demand: whether only calls keep it up, each with settings of its own.
+        problem: what is wrong with how it is stated, so that it cannot be started; None: nothing.
     """
 
     key: InstanceKey
     version: str = ""
     settings: Mapping[str, object] = field(default_factory=dict, repr=False)
     is_on_demand: bool = False
+    problem: AperioError | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,300 @@
+"""The host over a real store and real plugins: everything is taken up while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import tempfile
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aperio_cli import clock
+from aperio_cli.errors.usage import ConfigurationInvalid
+from aperio_cli.host.lifecycle import Phase
+from aperio_cli.running.operations import open_state
+from aperio_cli.serving.wanted import stated
+from tests.hosts import QUICK, Place, Served, serving
+
+from .conftest import is_alive, processes_below, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+
+    from aperio_cli.data.state import StateDatabase
+    from aperio_cli.running import Collaborators
+    from aperio_cli.serving import Host
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A home with one plugin; nothing of a plugin may be left in the end."""
+    base = Path(tempfile.mkdtemp(prefix="rt", dir="/tmp"))
+    base.chmod(0o700)
+    monkeypatch.setattr("aperio_cli.running.operations.runtime_base", lambda _environment: base)
+    made = Place(tmp_path / "home")
+    made.put()
+    yield made
+    assert wait_until(lambda: not processes_below(base) and not [*base.iterdir()], within_s=5)
+    base.rmdir()
+
+
+def play(
+    place: Place, scene: Callable[[Served], Coroutine[Any, Any, None]], **changes: Any
+) -> Served:
+    """Serve for as long as the scene takes."""
+
+    async def whole() -> Served:
+        async with asyncio.timeout(60), serving(place, **changes) as served:
+            await scene(served)
+        return served
+
+    return asyncio.run(whole())
+
+
+def test_what_is_installed_updated_and_removed_is_taken_up(place: Place) -> None:
+    async def scene(served: Served) -> None:
+        first = await served.ready()
+        assert (first.version, first.badge, first.code) == ("1.0.0", "local", "")
+        assert first.not_enforced == ("cpu", "memory", "egress", "processes", "tmp", "isolation")
+        assert first.signer == "alice@local"
+
+        other = place.put("acme/other")
+        assert (await served.ready("acme/other")).pid != first.pid
+
+        box = place.put(version="1.1.0")
+        second = await served.until(lambda status: status.version == "1.1.0")
+        assert (second.phase, second.restarts) == (Phase.READY, 0)
+        await served.until(lambda _status: not is_alive(first.pid or 0))
+
+        place.use(box, "1.0.0")
+        third = await served.until(lambda status: status.version == "1.0.0")
+        assert third.phase is Phase.READY
+
+        place.drop(other)
+        await served.until(lambda status: status.phase is Phase.STOPPED, "acme/other")
+        assert (await served.ready()).pid == third.pid
+
+    play(place, scene)
+
+
+def test_a_plugin_whose_rule_is_withdrawn_is_stopped_and_comes_with_it(place: Place) -> None:
+    async def scene(served: Served) -> None:
+        first = await served.ready()
+        place.state("")
+        failed = await served.in_phase(Phase.FAILED)
+        assert failed.code == "publisher-unknown"
+        assert not is_alive(first.pid or 0)
+        place.allow()
+        await served.ready()
+
+    play(place, scene)
+
+
+def test_a_required_limit_and_the_end_of_its_exception_are_taken_up(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = clock.now().date().isoformat()
+    required = '[sandbox]\nrequire = ["memory"]\n'
+    exception = (
+        f'[[exceptions]]\nplugin = "acme/box"\nrule = "limit:memory"\nuntil = "{today}"\n'
+        'reason = "a test"\n'
+    )
+
+    async def scene(served: Served) -> None:
+        await served.ready()
+        place.allow(required + exception)
+        await served.until(lambda status: any("limit:memory" in e for e in status.exceptions))
+        tomorrow = clock.now().replace(year=clock.now().year + 1)
+        monkeypatch.setattr(clock, "now", lambda: tomorrow)
+        assert (await served.in_phase(Phase.FAILED)).code == "limit-required"
+
+    play(place, scene)
+
+
+def test_a_table_with_a_mistake_is_said_by_name_and_the_others_run(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.put("acme/strict", "with_sdk")
+    monkeypatch.delenv("NO_SUCH_SECRET", raising=False)
+    tables = (
+        '[[run]]\nplugin = "acme/box"\n'
+        '[[run]]\nplugin = "acme/unknown"\n'
+        '[[run]]\nplugin = "acme/strict"\nsettings = { nmae = "x" }\n'
+        '[[run]]\nplugin = "acme/strict"\norganization = "other"\n'
+        'settings = { token = "env:NO_SUCH_SECRET" }\n'
+    )
+    place.allow(tables)
+
+    async def scene(served: Served) -> None:
+        await served.ready()
+        unknown = await served.in_phase(Phase.FAILED, "acme/unknown")
+        assert unknown.code == "not-installed"
+        wrong = await served.until(
+            lambda status: status.phase is Phase.FAILED and status.key.organization == "local",
+            "acme/strict",
+        )
+        assert wrong.code == "plugin-config-invalid"
+        assert "nmae" in wrong.reason
+        secret = await served.until(
+            lambda status: status.phase is Phase.FAILED and status.key.organization == "other",
+            "acme/strict",
+        )
+        assert "NO_SUCH_SECRET" in secret.reason
+        place.allow(tables.replace("nmae", "name"))
+        mended = await served.until(
+            lambda status: status.phase is Phase.READY or "name" in status.reason, "acme/strict"
+        )
+        assert mended.key.organization == "local"
+
+    play(place, scene, wanted_of=stated)
+
+
+def test_while_the_configuration_cannot_be_read_what_runs_goes_on(place: Place) -> None:
+    async def scene(served: Served) -> None:
+        first = await served.ready()
+        place.state("[[publishers")
+        await served.until(lambda status: "config.toml" in status.newcomer)
+        assert (await served.ready()).pid == first.pid
+        place.allow()
+        await served.until(lambda status: not status.newcomer)
+        assert (await served.ready()).pid == first.pid
+
+    served = play(place, scene)
+
+    assert [line.partition(":")[0] for line in served.said] == ["error", "warn", "info"]
+
+
+def test_a_host_does_not_begin_with_a_configuration_that_cannot_be_read(place: Place) -> None:
+    place.state("[[publishers")
+
+    async def scene(_served: Served) -> None:
+        await asyncio.sleep(60)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        play(place, scene)
+
+    assert (
+        caught.group_contains(ConfigurationInvalid) if hasattr(caught, "group_contains") else True
+    )
+    assert isinstance(caught.value.exceptions[0], ConfigurationInvalid)
+
+
+def test_a_reload_begins_again_with_what_was_given_up(place: Place, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    place.put("acme/late", code=f"import os; os.path.exists({str(mark)!r}) or sys.exit(3)")
+
+    async def scene(served: Served) -> None:
+        failed = await served.in_phase(Phase.FAILED, "acme/late")
+        assert failed.code == "plugin-exited-early"
+        mark.touch()
+        served.host.reload()
+        await served.ready("acme/late")
+
+    play(place, scene)
+
+
+def test_changed_files_are_found_at_the_restart_and_nothing_of_them_runs(place: Place) -> None:
+    start = place.home / "plugins/acme/box/1.0.0/files/bin/box.py"
+
+    async def scene(served: Served) -> None:
+        first = await served.ready()
+        start.write_text(start.read_text() + "\n")
+        os.kill(first.pid or 0, signal.SIGKILL)
+        failed = await served.in_phase(Phase.FAILED)
+        assert failed.code == "files-changed"
+
+    play(place, scene)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EMFILE])
+def test_a_home_that_cannot_be_written_runs_what_keeps_nothing(
+    place: Place, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.put("acme/keeper", "remembers", state=True)
+    mended = threading.Event()
+
+    def opened(collaborators: Collaborators) -> StateDatabase:
+        if not mended.is_set():
+            raise OSError(number, os.strerror(number), str(place.home / "state.db"))
+        return open_state(collaborators)
+
+    monkeypatch.setattr("aperio_cli.serving.launching.open_state", opened)
+
+    async def scene(served: Served) -> None:
+        await served.ready()
+        failed = await served.in_phase(Phase.FAILED, "acme/keeper")
+        assert os.strerror(number) in failed.reason
+        assert failed.code == "place-unusable"
+        mended.set()
+        await served.ready("acme/keeper")
+
+    play(place, scene, rules=replace(QUICK, doubt_s=0.3))
+
+
+def test_parts_are_up_before_the_first_plugin_and_end_after_the_last(place: Place) -> None:
+    seen: list[tuple[str, int]] = []
+
+    @contextlib.asynccontextmanager
+    async def part(host: Host) -> AsyncIterator[None]:
+        seen.append(("up", len(host.supervisor.statuses())))
+        yield
+        seen.append(("down", len(host.supervisor.statuses())))
+
+    async def scene(served: Served) -> None:
+        await served.ready()
+
+    play(place, scene, parts=(part,))
+
+    assert seen == [("up", 0), ("down", 0)]
+
+
+def test_each_reconciliation_is_a_beat(place: Place) -> None:
+    async def scene(served: Served) -> None:
+        await served.ready()
+        async with asyncio.timeout(10):
+            for _ in range(3):
+                await served.next_beat()
+
+    play(place, scene)
+
+
+def test_a_loop_that_is_stuck_feeds_no_watchdog(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(served: Served) -> None:
+        await served.ready()
+        monkeypatch.setattr(served.host.launching, "survey", stuck.wait)
+        await asyncio.sleep(5 * QUICK.reconcile_s)
+        before = len(served.beats)
+        await asyncio.sleep(5 * QUICK.reconcile_s)
+        assert len(served.beats) == before
+        stuck.set()
+
+    stuck = threading.Event()
+    with pytest.raises(ExceptionGroup):  # what it got in the end is no survey
+        play(place, scene)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_the_time_of_day_may_be_set_as_it_likes(
+    place: Place, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    async def scene(served: Served) -> None:
+        first = await served.ready()
+        real = clock.now
+        monkeypatch.setattr(clock, "now", lambda: real() + timedelta(hours=hours))
+        os.kill(first.pid or 0, signal.SIGKILL)
+        waiting = await served.in_phase(Phase.BACKOFF)
+        assert waiting.until
+        assert abs((waiting.until - clock.now()).total_seconds()) < 5
+        await served.ready(restarts=1)
+
+    play(place, scene)
