@@ -118,7 +118,12 @@ def _sections(statements: ConfigFile) -> dict[str, Any]:
         "plugin_uid": statements.plugin_uid,
         "plugins": {name: {"egress": "report"} for name in statements.reported},
     }
-    host = {"mtls": statements.mtls, "handshake_timeout_s": statements.handshake_timeout_s}
+    host = {
+        "mtls": statements.mtls,
+        "handshake_timeout_s": statements.handshake_timeout_s,
+        "metrics": statements.metrics,
+        "traces": statements.traces,
+    }
     return {
         "publishers": [rule.to_json() for rule in statements.publishers],
         "publisher_files": [file.to_json() for file in statements.publisher_files],

@@ -65,6 +65,8 @@ def join(stated: ConfigFile, managed: ConfigFile) -> ConfigFile:
         mtls=stated.mtls or managed.mtls,
         handshake_timeout_s=stated.handshake_timeout_s or managed.handshake_timeout_s,
         runs=stated.runs,
+        metrics=stated.metrics or managed.metrics,
+        traces=stated.traces or managed.traces,
     )
 
 
@@ -94,6 +96,8 @@ def merge(stated: ConfigFile, managed: ConfigFile, site: ConfigFile, places: Pla
         mtls=user.mtls or site.mtls,
         handshake_timeout_s=user.handshake_timeout_s or site.handshake_timeout_s,
         runs=(*site.runs, *(run for run in user.runs if run.key not in kept)),
+        metrics=user.metrics or site.metrics,
+        traces=user.traces or site.traces,
         file=places.file,
         managed_file=places.managed_file,
         publisher_files=(*site.publisher_files, *own_files),

@@ -119,6 +119,8 @@ class ConfigFile:
         mtls: `[host] mtls`.
         handshake_timeout_s: `[host] handshake_timeout_s`; 0 when it is not stated.
         runs: its `[[run]]`, in its order.
+        metrics: `[host] metrics`; empty when it is not stated.
+        traces: `[host] traces`; empty when it is not stated.
     """
 
     publishers: tuple[PublisherRule, ...] = ()
@@ -138,6 +140,8 @@ class ConfigFile:
     mtls: bool = False
     handshake_timeout_s: int = 0
     runs: tuple[RunRule, ...] = ()
+    metrics: str = ""
+    traces: str = ""
 
     def level(self, organization: str = "") -> str:
         """Return what is required, of an organization's plugins when one is named; else empty."""
@@ -174,6 +178,8 @@ class Config:
         mtls: whether plugins must speak mutual TLS.
         handshake_timeout_s: how long a plugin may take to say how it is reached; 0: as usual.
         runs: what the host keeps running, the site's first; each instance once.
+        metrics: the address at which the host shows Prometheus its metrics; empty: nowhere.
+        traces: the address to which the host sends spans, OTLP over HTTP; empty: nowhere.
         file: the user's config.toml, whether it exists or not; for messages.
         managed_file: the file beside it that commands write, likewise.
         publisher_files: those that count, the site's first.
@@ -194,6 +200,8 @@ class Config:
     mtls: bool = False
     handshake_timeout_s: int = 0
     runs: tuple[RunRule, ...] = ()
+    metrics: str = ""
+    traces: str = ""
     file: Path = Path("config.toml")
     managed_file: Path = Path(MANAGED_FILE_NAME)
     publisher_files: tuple[PublisherFile, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -83,6 +84,9 @@ MANAGED_SCHEMA: Final = 1
 _DOMAIN_NAME = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
 _MAX_ORGANIZATION_CHARACTERS = 200
 _MAX_SETTINGS = 200
+_PORT = re.compile(r"0|[1-9][0-9]{0,4}", re.ASCII)
+_LARGEST_PORT = 65535
+_IPV6 = 6
 
 
 def read_site(path: Path) -> ConfigFile:
@@ -212,6 +216,20 @@ def parse_domain_rule(table: Table, *, stated_in: str, home: str = "~") -> Domai
         tuf_root=None if is_file else _absolute(table, "tuf_root", home),
         stated_in=stated_in,
     )
+
+
+def _listening(table: Table, key: str) -> str:
+    """Return the address and port to listen at, such as `127.0.0.1:9464` or `[::1]:9464`."""
+    value = table.text(key)
+    host, _, port = value.rpartition(":")
+    try:
+        address = ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        table.fail(key, "expected an IP address and a port, such as 127.0.0.1:9464")
+    is_written = host == (f"[{address}]" if address.version == _IPV6 else str(address))
+    if not is_written or not _PORT.fullmatch(port) or int(port) > _LARGEST_PORT:
+        table.fail(key, "expected an IP address and a port, such as 127.0.0.1:9464")
+    return value
 
 
 def parse_run(table: Table, *, stated_in: str, home: str = "~") -> RunRule:
@@ -364,7 +382,7 @@ class _Reader:
         document = self._document
         policy = self._table(document, "policy", _POLICY_KEYS)
         sandbox = self._table(document, "sandbox", ("require", "mode", "plugin_uid", "plugins"))
-        host = self._table(document, "host", ("mtls", _HANDSHAKE))
+        host = self._table(document, "host", ("mtls", _HANDSHAKE, "metrics", "traces"))
         return ConfigFile(
             publishers=tuple(
                 parse_publisher(table, domains=names, stated_in=str(self._path))
@@ -399,6 +417,8 @@ class _Reader:
             if _HANDSHAKE in host
             else 0,
             runs=tuple(self._runs(document)),
+            metrics=_listening(host, "metrics") if "metrics" in host else "",
+            traces=host.url("traces") if "traces" in host else "",
         )
 
     def _runs(self, document: dict[str, Any]) -> Iterable[RunRule]:

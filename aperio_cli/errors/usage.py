@@ -70,6 +70,12 @@ class OutputUnwritten(AperioError):
     code = "output-unwritten"
 
 
+class ExtraMissing(AperioError):
+    """The configuration asks for what a library does that is not installed."""
+
+    code = "extra-missing"
+
+
 class SystemUnsupported(AperioError):
     """Plugins are installed and run on Linux only; this is another system."""
 

@@ -68,6 +68,8 @@ OWNERS = {
     "grpc": ("host/",),
     "cookiecutter": ("scaffolding/",),
     "pathspec": ("building/ignoring.py",),
+    "prometheus_client": (),
+    "opentelemetry": (),
 }
 HEAVY = {
     "typer",

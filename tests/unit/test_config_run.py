@@ -122,6 +122,32 @@ def test_a_file_of_the_site_starts_with_a_slash(tmp_path: Path) -> None:
     assert load(tmp_path, BOX + 'settings = { a = "file:~/key" }\n').runs
 
 
+# ── seen from outside ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_metrics_and_traces_are_off_unless_an_address_is_stated(tmp_path: Path) -> None:
+    stated = '[host]\nmetrics = "127.0.0.1:9464"\ntraces = "http://127.0.0.1:4318/v1/traces"\n'
+    off, on = load(tmp_path, ""), load(tmp_path, stated)
+    assert (off.metrics, off.traces) == ("", "")
+    assert (on.metrics, on.traces) == ("127.0.0.1:9464", "http://127.0.0.1:4318/v1/traces")
+    assert load(tmp_path, "", site=stated).metrics == "127.0.0.1:9464"
+    assert load(tmp_path, '[host]\nmetrics = "[::1]:0"\n', site=stated).metrics == "[::1]:0"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["localhost:9464", "9464", ":9464", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536",
+     "127.0.0.1:-1", "127.0.0.1:09", "::1:9464", "127.0.0.1:x", "[127.0.0.1]:9464", "1:2:3", "²:1"],
+)  # fmt: skip
+def test_metrics_are_at_an_ip_address_and_a_port(tmp_path: Path, value: str) -> None:
+    assert "an IP address and a port" in refusal(tmp_path, f'[host]\nmetrics = "{value}"\n').why
+
+
+def test_traces_are_sent_where_nobody_reads_on_the_way(tmp_path: Path) -> None:
+    error = refusal(tmp_path, '[host]\ntraces = "http://collector.example:4318/v1/traces"\n')
+    assert "expected https://" in error.why
+
+
 # ── what its settings refer to ────────────────────────────────────────────────────────────────────
 
 

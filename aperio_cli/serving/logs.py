@@ -1,0 +1,273 @@
+"""Logs: what plugins under the host have to say, in a bounded file of JSON lines for each.
+
+A plugin's log never stops the host: on a full disk, or where the folder cannot be made, lines are
+lost and counted, and the count is written as soon as there is space. Secrets were masked and text
+was cleaned before it comes here (`host.process.logs`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from aperio_cli import clock
+from aperio_cli.errors import AperioError
+from aperio_cli.files.rotating import RotatingFile, newest_lines
+from aperio_cli.host.process.logs import LEVELS, LogRecord
+from aperio_cli.host.supervising import InstanceKey
+from aperio_cli.models.plugin_id import PluginId
+from aperio_cli.models.reading import Bounds, Table, Unreadable, read_json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from pathlib import Path
+
+SCHEMA: Final = "aperio.plugin-log/v1"
+MOST_BYTES: Final = 1024 * 1024
+"""Of one file."""
+KEPT: Final = 4
+"""Older files of a plugin, so that its log has at most 5 MiB."""
+_LONGEST_LINE: Final = 64 * 1024
+_MOST_WAITING: Final = 1000
+"""Records that wait for a slow reader; older ones are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """A record of a plugin's log, and where and when it was said.
+
+    Attributes:
+        key: which instance said it, or is spoken of.
+        at: when, aware.
+        record: what was said.
+    """
+
+    key: InstanceKey
+    at: datetime
+    record: LogRecord
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a line of the log, or of a stream, carries it."""
+        record = self.record
+        return {
+            "at": f"{self.at:%Y-%m-%dT%H:%M:%S.%f}Z",
+            "plugin": str(self.key.plugin),
+            "organization": self.key.organization,
+            "integration": self.key.integration,
+            "level": record.level,
+            "stream": record.stream,
+            "message": record.message,
+            "module": record.module or None,
+            "said_at": record.timestamp or None,
+            "fields": dict(record.fields),
+        }
+
+
+class _Reader:
+    """One who follows: what it has not read yet, bounded."""
+
+    def __init__(self, plugin: PluginId | None) -> None:
+        self.plugin = plugin
+        self.waiting: deque[LogEntry] = deque()
+        self.left_out = 0
+        self.has_news = asyncio.Event()
+
+    def give(self, entry: LogEntry) -> None:
+        if self.plugin in {None, entry.key.plugin}:
+            if len(self.waiting) == _MOST_WAITING:
+                self.waiting.popleft()
+                self.left_out += 1
+            self.waiting.append(entry)
+            self.has_news.set()
+
+    async def news(self) -> AsyncIterator[LogEntry | int]:
+        while True:
+            await self.has_news.wait()
+            self.has_news.clear()
+            while self.waiting:
+                if self.left_out:
+                    left_out, self.left_out = self.left_out, 0
+                    yield left_out
+                yield self.waiting.popleft()
+
+
+class PluginLogs:
+    """The logs of a host's plugins; written and followed on the host's loop.
+
+    Args:
+        folder: where they are; made when there is something to keep.
+        say: is told once when lines begin to be lost, and once when none are any more.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str, str], object]) -> None:
+        self._folder = folder
+        self._say = say
+        self._files: dict[PluginId, RotatingFile] = {}
+        self._lost: dict[PluginId, int] = {}
+        self._readers: set[_Reader] = set()
+        self._writer = secrets.token_hex(4)
+        self._number = 0
+
+    def take(self, key: InstanceKey, record: LogRecord) -> None:
+        """Keep a record, and pass it on to whoever follows; never fails."""
+        entry = LogEntry(key, clock.now(), record)
+        for reader in self._readers:
+            reader.give(entry)
+        self._number += 1
+        if lost := self._lost.get(key.plugin):
+            words = f"{lost} lines before this one are missing: they could not be written"
+            told = LogEntry(key, entry.at, LogRecord("warn", words, "host"))
+            if not self._write(told):
+                self._lost[key.plugin] = lost + 1
+                return
+            del self._lost[key.plugin]
+            if not self._lost:
+                self._say("info", "logs of plugins are written again")
+        if not self._write(entry):
+            self._lost[key.plugin] = 1
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for file in self._files.values():
+            file.close()
+
+    def forget(self, plugin: PluginId) -> None:
+        """Let go of the file of a plugin that runs no more."""
+        if file := self._files.pop(plugin, None):
+            file.close()
+
+    def newest(self, plugin: PluginId | None, last: int) -> list[LogEntry]:
+        """Return the last records of a plugin, or of all, the oldest first. Blocks.
+
+        Raises:
+            AperioError, OSError: they cannot be read at all.
+        """
+        return self._newest(plugin, last, self._number)
+
+    async def read(
+        self, plugin: PluginId | None, last: int, *, follow: bool
+    ) -> AsyncIterator[LogEntry | int]:
+        """Give log records, the oldest first.
+
+        Where a reader was too slow, the number of those that were left out stands in their place.
+
+        Args:
+            plugin: whose; None: of all.
+            last: at most so many of those that were written before.
+            follow: go on with what is written from then on.
+
+        Raises:
+            AperioError, OSError: as `newest`.
+        """
+        reader, number = _Reader(plugin), self._number
+        if follow:
+            self._readers.add(reader)
+        try:
+            for entry in await asyncio.to_thread(self._newest, plugin, last, number):
+                yield entry
+            if follow:
+                async for news in reader.news():
+                    yield news
+        finally:
+            self._readers.discard(reader)
+
+    def _write(self, entry: LogEntry) -> bool:
+        plugin = entry.key.plugin
+        file = self._files.get(plugin)
+        if file is None:
+            path = self._file(plugin)
+            file = self._files[plugin] = RotatingFile(path, most_bytes=MOST_BYTES, kept=KEPT)
+        try:
+            file.append(_line(entry, [self._writer, self._number]))
+        except (AperioError, OSError) as error:
+            if not self._lost:
+                self._say("warn", f"logs of plugins are being lost: {error}")
+            return False
+        return True
+
+    def _newest(self, plugin: PluginId | None, last: int, number: int) -> list[LogEntry]:
+        """Return the last records that were written before one of this host's."""
+        found: list[LogEntry] = []
+        for each in [plugin] if plugin else self._plugins():
+            found += self._of(each, last, number)
+        found.sort(key=lambda entry: entry.at)
+        return found[-last:] if last else []
+
+    def _of(self, plugin: PluginId, last: int, number: int) -> Sequence[LogEntry]:
+        entries: list[LogEntry] = []
+        lines = newest_lines(self._file(plugin), kept=KEPT, most_bytes=MOST_BYTES + _LONGEST_LINE)
+        for entry, written in _entries(lines, plugin):
+            if len(entries) == last:
+                break
+            is_later = written[0] == self._writer and written[1] > number
+            if not is_later:  # that one comes by following
+                entries.append(entry)
+        return entries[::-1]
+
+    def _plugins(self) -> list[PluginId]:
+        found = []
+        for path in sorted(self._folder.glob("*/*.jsonl")):
+            try:
+                found.append(PluginId.parse(f"{path.parent.name}/{path.stem}"))
+            except AperioError:  # nothing of ours
+                continue
+        return found
+
+    def _file(self, plugin: PluginId) -> Path:
+        return self._folder / plugin.namespace / f"{plugin.name}.jsonl"
+
+
+def _line(entry: LogEntry, written: list[object]) -> bytes:
+    """Return a line of a file, shortened where it has very many fields."""
+    document = {"schema": SCHEMA, **entry.to_json(), "written": written}
+    data = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+    if len(data) < _LONGEST_LINE:
+        return data
+    return json.dumps(document | {"fields": {}}, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _entries(
+    lines: Iterator[bytes], plugin: PluginId
+) -> Iterator[tuple[LogEntry, tuple[str, int]]]:
+    """Yield what stands in the lines of a file; what is no record of ours is passed over."""
+    for line in lines:
+        try:
+            document = read_json(line, Bounds(_LONGEST_LINE))
+            table = Table({"of": document}, _unreadable, is_record=True).table("of")
+            yield _entry(table, plugin), _written(table)
+        except (Unreadable, ValueError):
+            continue
+
+
+def _entry(table: Table, plugin: PluginId) -> LogEntry:
+    if table.recorded("schema") != SCHEMA:
+        table.fail("schema", f"expected {SCHEMA}")
+    key = InstanceKey(plugin, table.recorded("organization"), table.recorded("integration"))
+    fields = table.inner("fields").values
+    record = LogRecord(
+        level=table.choice("level", LEVELS),
+        message=table.recorded("message"),
+        stream=table.recorded("stream"),
+        fields=tuple((str(name), str(value)) for name, value in fields.items()),
+        module=(table.values.get("module") and table.recorded("module")) or "",
+        timestamp=(table.values.get("said_at") and table.recorded("said_at")) or "",
+    )
+    return LogEntry(key, datetime.fromisoformat(table.recorded("at")).astimezone(UTC), record)
+
+
+def _written(table: Table) -> tuple[str, int]:
+    """Return by which host a record was written, and as which of its records."""
+    match table.values.get("written"):
+        case [str(writer), int(number)]:
+            return writer, number
+        case _:
+            return "", 0
+
+
+def _unreadable(key: str, why: str) -> NoReturn:
+    raise Unreadable(f"{key}: {why}")
