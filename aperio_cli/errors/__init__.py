@@ -25,7 +25,16 @@ INCOMPATIBLE = 6
 INTERRUPTED = 130
 
 _LONGEST_WHY = 8000
-_DOMAINS = ("usage", "building", "files", "trust", "registries", "installing", "running")
+_DOMAINS = (
+    "usage",
+    "building",
+    "files",
+    "trust",
+    "registries",
+    "installing",
+    "running",
+    "controlling",
+)
 
 
 class AperioError(Exception):

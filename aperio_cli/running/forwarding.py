@@ -17,7 +17,7 @@ from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.host.calls.sync import SyncTask, sync_connector
 from aperio_cli.running.delivering import Deliverer, DeliveryTask
 from aperio_cli.running.operations import choose_operation, launched, open_state
-from aperio_cli.running.recording import Run, recorded
+from aperio_cli.running.recording import recorded, run_of
 from aperio_cli.running.rejects import Rejects, letter_line
 from aperio_cli.running.streams import TakenStreams, require_common_stream
 from aperio_cli.running.targets import id_of, kind_of
@@ -163,9 +163,9 @@ async def run_forwarding(
     with (
         Rejects(place) as rejects,
         recorded(
-            collaborators, Run.of(destined.cleared.target, *of, "deliver"), listener
+            collaborators, run_of(destined.cleared.target, *of, "deliver"), listener
         ) as delivery,
-        recorded(collaborators, Run.of(cleared.target, *of, "sync"), listener) as sync,
+        recorded(collaborators, run_of(cleared.target, *of, "sync"), listener) as sync,
     ):
         if destined.rejects:  # before anything is read: a wrong name is found at once
             rejects.open()

@@ -29,7 +29,7 @@ from aperio_cli.models.protocol import DECLARING, OPERATIONS
 from aperio_cli.paths import runtime_base
 from aperio_cli.running.containing import given_folders, sandbox_of
 from aperio_cli.running.delivering import Deliverer, DeliveryTask
-from aperio_cli.running.recording import Run, recorded
+from aperio_cli.running.recording import recorded, run_of
 from aperio_cli.running.rejects import Rejects
 from aperio_cli.running.targets import id_of, kind_of, manifest_of
 
@@ -251,7 +251,7 @@ async def run_operation(
     if operation == "deliver" and request.envelopes is None:
         raise ValueError("a delivery needs envelopes")
     settings, who = request.settings, request.organization
-    run = Run.of(cleared.target, who, request.integration, operation)
+    run = run_of(cleared.target, who, request.integration, operation)
     with (
         recorded(collaborators, run, listener) as recording,
         _state_for(collaborators, cleared, operation) as state,

@@ -14,9 +14,9 @@ import pytest
 from aperio_cli.data import run_receipts
 from aperio_cli.data.run_receipts import RunReceipts
 from aperio_cli.errors.running import DestinationUnavailable
+from aperio_cli.host.calls.recording import Invoked, Recording
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.run_receipt import FAILED, RUNNING, SUCCEEDED, RunReceipt, make_run_id
-from aperio_cli.running.recording import Recording, Run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,7 +170,7 @@ def test_what_is_not_known_is_null_in_json() -> None:
 def recording(operation: str = "sync", **changes: str) -> tuple[Recording, list[RunReceipt]]:
     kept: list[RunReceipt] = []
     names = {"organization": "org_1", "integration": "int_1"} | changes
-    return Recording(Run(BOX, "1.2.3", operation=operation, **names), kept.append), kept
+    return Recording(Invoked(BOX, "1.2.3", operation=operation, **names), kept.append), kept
 
 
 def test_a_run_that_may_take_long_has_a_receipt_from_its_beginning() -> None:

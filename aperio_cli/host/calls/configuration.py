@@ -56,7 +56,7 @@ def check_config(
         fields: what the plugin declares.
         settings: values by key; text, or what JSON has.
         subject: what to call the plugin in messages.
-        option: how a setting is given on the command line.
+        option: how a setting is given on the command line, or the field of a call that has it.
         declaring: the operation that shows what the plugin declares.
 
     Raises:
@@ -85,6 +85,8 @@ def _invalid(
     option, declaring = words
     key = (problems + unknown)[0].partition(":")[0]
     step = f"`{option} {key}=VALUE`, where VALUE may be env:NAME or file:PATH"
+    if option.endswith("_json"):  # a field of the control API
+        step = f"give `{key}` a value in `{option}`"
     return PluginConfigInvalid(
         f"`{key}` of {subject} is not configured well; nothing was done",
         why="\n".join(problems + unknown),

@@ -673,7 +673,7 @@ type Instance struct {
 	Code string `protobuf:"bytes,5,opt,name=code,proto3" json:"code,omitempty"`
 	// The same for people, one line.
 	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
-	// When a backoff or a pause ends. Absent: it does not end by itself.
+	// When it is started again. Absent: not by itself, or it is up.
 	Until *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=until,proto3" json:"until,omitempty"`
 	// How often it was started again since the host runs.
 	Restarts      uint32                 `protobuf:"varint,8,opt,name=restarts,proto3" json:"restarts,omitempty"`
@@ -685,12 +685,20 @@ type Instance struct {
 	NotEnforced []string `protobuf:"bytes,12,rep,name=not_enforced,json=notEnforced,proto3" json:"not_enforced,omitempty"`
 	// Rules that are lifted for it, in a line each.
 	Exceptions []string `protobuf:"bytes,13,rep,name=exceptions,proto3" json:"exceptions,omitempty"`
-	// Most memory that it has used; 0: nobody counts.
-	PeakMemoryBytes uint64 `protobuf:"varint,14,opt,name=peak_memory_bytes,json=peakMemoryBytes,proto3" json:"peak_memory_bytes,omitempty"`
-	Badge           string `protobuf:"bytes,15,opt,name=badge,proto3" json:"badge,omitempty"`
-	Signer          string `protobuf:"bytes,16,opt,name=signer,proto3" json:"signer,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Most memory that it had. Absent: nobody counts.
+	PeakMemoryBytes *uint64 `protobuf:"varint,14,opt,name=peak_memory_bytes,json=peakMemoryBytes,proto3,oneof" json:"peak_memory_bytes,omitempty"`
+	Badge           string  `protobuf:"bytes,15,opt,name=badge,proto3" json:"badge,omitempty"`
+	Signer          string  `protobuf:"bytes,16,opt,name=signer,proto3" json:"signer,omitempty"`
+	// Whether starts of its plugin are let through: `CLOSED`, `OPEN` or `HALF_OPEN`, as a circuit breaker.
+	Breaker string `protobuf:"bytes,17,opt,name=breaker,proto3" json:"breaker,omitempty"`
+	// Only calls keep it up; it ends some minutes after the last one.
+	IsOnDemand bool `protobuf:"varint,18,opt,name=is_on_demand,json=isOnDemand,proto3" json:"is_on_demand,omitempty"`
+	// Calls in flight.
+	Calls uint32 `protobuf:"varint,19,opt,name=calls,proto3" json:"calls,omitempty"`
+	// The version that is to take over from it, and why it has not; empty: none.
+	Newcomer      string `protobuf:"bytes,20,opt,name=newcomer,proto3" json:"newcomer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Instance) Reset() {
@@ -815,8 +823,8 @@ func (x *Instance) GetExceptions() []string {
 }
 
 func (x *Instance) GetPeakMemoryBytes() uint64 {
-	if x != nil {
-		return x.PeakMemoryBytes
+	if x != nil && x.PeakMemoryBytes != nil {
+		return *x.PeakMemoryBytes
 	}
 	return 0
 }
@@ -831,6 +839,34 @@ func (x *Instance) GetBadge() string {
 func (x *Instance) GetSigner() string {
 	if x != nil {
 		return x.Signer
+	}
+	return ""
+}
+
+func (x *Instance) GetBreaker() string {
+	if x != nil {
+		return x.Breaker
+	}
+	return ""
+}
+
+func (x *Instance) GetIsOnDemand() bool {
+	if x != nil {
+		return x.IsOnDemand
+	}
+	return false
+}
+
+func (x *Instance) GetCalls() uint32 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *Instance) GetNewcomer() string {
+	if x != nil {
+		return x.Newcomer
 	}
 	return ""
 }
@@ -1662,7 +1698,7 @@ type SyncResponse_Notice struct {
 }
 
 type SyncResponse_Receipt struct {
-	// The last item of every sync.
+	// The last item of every sync that has begun.
 	Receipt *Receipt `protobuf:"bytes,6,opt,name=receipt,proto3,oneof"`
 }
 
@@ -2657,7 +2693,7 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\vInstanceKey\x12\x16\n" +
 	"\x06plugin\x18\x01 \x01(\tR\x06plugin\x12'\n" +
 	"\x0forganization_id\x18\x02 \x01(\tR\x0eorganizationId\x12%\n" +
-	"\x0eintegration_id\x18\x03 \x01(\tR\rintegrationId\"\xe9\x05\n" +
+	"\x0eintegration_id\x18\x03 \x01(\tR\rintegrationId\"\xf2\x06\n" +
 	"\bInstance\x12-\n" +
 	"\x03key\x18\x01 \x01(\v2\x1b.aperio.host.v1.InstanceKeyR\x03key\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x12\n" +
@@ -2675,10 +2711,15 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\fnot_enforced\x18\f \x03(\tR\vnotEnforced\x12\x1e\n" +
 	"\n" +
 	"exceptions\x18\r \x03(\tR\n" +
-	"exceptions\x12*\n" +
-	"\x11peak_memory_bytes\x18\x0e \x01(\x04R\x0fpeakMemoryBytes\x12\x14\n" +
+	"exceptions\x12/\n" +
+	"\x11peak_memory_bytes\x18\x0e \x01(\x04H\x00R\x0fpeakMemoryBytes\x88\x01\x01\x12\x14\n" +
 	"\x05badge\x18\x0f \x01(\tR\x05badge\x12\x16\n" +
-	"\x06signer\x18\x10 \x01(\tR\x06signer\"\xa1\x01\n" +
+	"\x06signer\x18\x10 \x01(\tR\x06signer\x12\x18\n" +
+	"\abreaker\x18\x11 \x01(\tR\abreaker\x12 \n" +
+	"\fis_on_demand\x18\x12 \x01(\bR\n" +
+	"isOnDemand\x12\x14\n" +
+	"\x05calls\x18\x13 \x01(\rR\x05calls\x12\x1a\n" +
+	"\bnewcomer\x18\x14 \x01(\tR\bnewcomer\"\xa1\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_STOPPED\x10\x01\x12\x12\n" +
@@ -2687,7 +2728,8 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\rSTATE_BACKOFF\x10\x04\x12\x10\n" +
 	"\fSTATE_PAUSED\x10\x05\x12\x12\n" +
 	"\x0eSTATE_STOPPING\x10\x06\x12\x10\n" +
-	"\fSTATE_FAILED\x10\a\"\x14\n" +
+	"\fSTATE_FAILED\x10\aB\x14\n" +
+	"\x12_peak_memory_bytes\"\x14\n" +
 	"\x12ListPluginsRequest\"G\n" +
 	"\x13ListPluginsResponse\x120\n" +
 	"\aplugins\x18\x01 \x03(\v2\x16.aperio.host.v1.PluginR\aplugins\"X\n" +
@@ -2984,6 +3026,7 @@ func file_aperio_host_v1_host_proto_init() {
 	if File_aperio_host_v1_host_proto != nil {
 		return
 	}
+	file_aperio_host_v1_host_proto_msgTypes[6].OneofWrappers = []any{}
 	file_aperio_host_v1_host_proto_msgTypes[10].OneofWrappers = []any{
 		(*DescribePluginResponse_Connector)(nil),
 		(*DescribePluginResponse_Capabilities)(nil),

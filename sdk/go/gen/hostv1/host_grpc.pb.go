@@ -62,7 +62,8 @@ type HostServiceClient interface {
 	// WatchInstances gives every instance as it is, and then each that changes, until the caller ends
 	// it. A caller that reads slowly gets the newest state of an instance, not each between.
 	WatchInstances(ctx context.Context, in *WatchInstancesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchInstancesResponse], error)
-	// PauseInstance stops an instance, and keeps it stopped: calls to it fail with FAILED_PRECONDITION.
+	// PauseInstance stops an instance, and keeps it stopped: calls to it fail with UNAVAILABLE, and the
+	// code `plugin-not-ready`.
 	PauseInstance(ctx context.Context, in *PauseInstanceRequest, opts ...grpc.CallOption) (*PauseInstanceResponse, error)
 	// ResumeInstance takes a pause back.
 	ResumeInstance(ctx context.Context, in *ResumeInstanceRequest, opts ...grpc.CallOption) (*ResumeInstanceResponse, error)
@@ -74,7 +75,7 @@ type HostServiceClient interface {
 	// the host or the plugin killed, nothing is lost; what came after the last checkpoint comes again,
 	// with the same ids. The plugin waits while the caller does not read.
 	//
-	// The last item is the receipt, of a sync that failed too. UNAUTHENTICATED comes after the last
+	// The last item is the receipt, of a sync that fails once it has begun, too. UNAUTHENTICATED comes after the last
 	// checkpoint: a caller that holds the grant calls again from there with another token. For a caller
 	// that gives none the host performs the grant, and renews by itself.
 	Sync(ctx context.Context, in *SyncRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SyncResponse], error)
@@ -258,7 +259,8 @@ type HostServiceServer interface {
 	// WatchInstances gives every instance as it is, and then each that changes, until the caller ends
 	// it. A caller that reads slowly gets the newest state of an instance, not each between.
 	WatchInstances(*WatchInstancesRequest, grpc.ServerStreamingServer[WatchInstancesResponse]) error
-	// PauseInstance stops an instance, and keeps it stopped: calls to it fail with FAILED_PRECONDITION.
+	// PauseInstance stops an instance, and keeps it stopped: calls to it fail with UNAVAILABLE, and the
+	// code `plugin-not-ready`.
 	PauseInstance(context.Context, *PauseInstanceRequest) (*PauseInstanceResponse, error)
 	// ResumeInstance takes a pause back.
 	ResumeInstance(context.Context, *ResumeInstanceRequest) (*ResumeInstanceResponse, error)
@@ -270,7 +272,7 @@ type HostServiceServer interface {
 	// the host or the plugin killed, nothing is lost; what came after the last checkpoint comes again,
 	// with the same ids. The plugin waits while the caller does not read.
 	//
-	// The last item is the receipt, of a sync that failed too. UNAUTHENTICATED comes after the last
+	// The last item is the receipt, of a sync that fails once it has begun, too. UNAUTHENTICATED comes after the last
 	// checkpoint: a caller that holds the grant calls again from there with another token. For a caller
 	// that gives none the host performs the grant, and renews by itself.
 	Sync(*SyncRequest, grpc.ServerStreamingServer[SyncResponse]) error

@@ -105,7 +105,7 @@ class InstanceKey(_message.Message):
     def __init__(self, plugin: _Optional[str] = ..., organization_id: _Optional[str] = ..., integration_id: _Optional[str] = ...) -> None: ...
 
 class Instance(_message.Message):
-    __slots__ = ("key", "version", "kind", "state", "code", "reason", "until", "restarts", "started_at", "last_healthy_at", "pid", "not_enforced", "exceptions", "peak_memory_bytes", "badge", "signer")
+    __slots__ = ("key", "version", "kind", "state", "code", "reason", "until", "restarts", "started_at", "last_healthy_at", "pid", "not_enforced", "exceptions", "peak_memory_bytes", "badge", "signer", "breaker", "is_on_demand", "calls", "newcomer")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Instance.State]
@@ -140,6 +140,10 @@ class Instance(_message.Message):
     PEAK_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     BADGE_FIELD_NUMBER: _ClassVar[int]
     SIGNER_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_FIELD_NUMBER: _ClassVar[int]
+    IS_ON_DEMAND_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    NEWCOMER_FIELD_NUMBER: _ClassVar[int]
     key: InstanceKey
     version: str
     kind: str
@@ -156,7 +160,11 @@ class Instance(_message.Message):
     peak_memory_bytes: int
     badge: str
     signer: str
-    def __init__(self, key: _Optional[_Union[InstanceKey, _Mapping]] = ..., version: _Optional[str] = ..., kind: _Optional[str] = ..., state: _Optional[_Union[Instance.State, str]] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restarts: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_healthy_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., not_enforced: _Optional[_Iterable[str]] = ..., exceptions: _Optional[_Iterable[str]] = ..., peak_memory_bytes: _Optional[int] = ..., badge: _Optional[str] = ..., signer: _Optional[str] = ...) -> None: ...
+    breaker: str
+    is_on_demand: bool
+    calls: int
+    newcomer: str
+    def __init__(self, key: _Optional[_Union[InstanceKey, _Mapping]] = ..., version: _Optional[str] = ..., kind: _Optional[str] = ..., state: _Optional[_Union[Instance.State, str]] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restarts: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_healthy_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., not_enforced: _Optional[_Iterable[str]] = ..., exceptions: _Optional[_Iterable[str]] = ..., peak_memory_bytes: _Optional[int] = ..., badge: _Optional[str] = ..., signer: _Optional[str] = ..., breaker: _Optional[str] = ..., is_on_demand: _Optional[bool] = ..., calls: _Optional[int] = ..., newcomer: _Optional[str] = ...) -> None: ...
 
 class ListPluginsRequest(_message.Message):
     __slots__ = ()

@@ -1,0 +1,217 @@
+"""The gate: the socket that callers dial, and whom it lets through to the gRPC server.
+
+gRPC accepts connections without saying whose they are. So it listens in a folder that only this
+user may enter, and the gate in front of it accepts, asks the kernel for the peer (SO_PEERCRED,
+unix(7)), and relays the bytes of those that may come in. It also bounds their number, which gRPC
+does not. What a peer does not read is not read from the server either: a relay holds one piece.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from aperio_cli.errors.controlling import SocketPathTooLong
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MOST_CONNECTIONS: Final = 64
+LONGEST_PATH_BYTES: Final = 100
+"""Of a socket: the kernel takes 107, and whoever dials through /proc or a link needs some."""
+
+_PIECE_BYTES: Final = 64 * 1024
+_BACKLOG: Final = 64
+_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
+
+
+class Gate:
+    """Listens on a path for callers of this user.
+
+    Args:
+        path: where; what is there is replaced, so that whoever makes a gate holds its home's lock.
+        behind: the path of the server's own socket, in a private folder.
+        tell: hears of a caller that was refused; must not block.
+        uid: whose callers are let in.
+    """
+
+    def __init__(
+        self, path: Path, behind: Path, tell: Callable[[str], None], uid: int | None = None
+    ) -> None:
+        self._path = path
+        self._behind = str(behind)
+        self._tell = tell
+        self._uid = os.geteuid() if uid is None else uid
+        self._inside: set[asyncio.Transport] = set()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        """Listen from now on.
+
+        Raises:
+            SocketPathTooLong: no socket can have that path.
+        """
+        listener = _listener(self._path)
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_unix_server(
+                lambda: _Outer(self), sock=listener, backlog=_BACKLOG
+            )
+        except BaseException:
+            listener.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        """Stop listening, and end what is still connected."""
+        assert self._server  # noqa: S101 - it was entered
+        self._server.close()
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+        for transport in list(self._inside):
+            transport.abort()
+        await asyncio.sleep(0)  # for their protocols to hear of it
+
+    def admits(self, transport: asyncio.Transport) -> bool:
+        """Return whether a caller that has just connected may come in; counts it if so."""
+        uid = _peer_uid(transport)
+        if uid != self._uid:
+            self._tell(f"a caller of user {uid} was refused: this host serves user {self._uid}")
+            return False
+        if len(self._inside) >= MOST_CONNECTIONS:
+            self._tell(f"a caller was refused: {MOST_CONNECTIONS} are connected already")
+            return False
+        self._inside.add(transport)
+        return True
+
+    def left(self, transport: asyncio.Transport) -> None:
+        """Take note that a caller has gone."""
+        self._inside.discard(transport)
+
+    async def connect(self, outer: _Outer) -> None:
+        """Join a caller to the server behind."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.create_unix_connection(lambda: _Inner(outer), self._behind)
+        except OSError:  # it is just ending
+            outer.end()
+
+
+class _Relay(asyncio.BufferedProtocol):
+    """One end of a joint: what it receives goes to the other end, as fast as that takes it."""
+
+    def __init__(self) -> None:
+        self.other: _Relay | None = None
+        self.transport: Any = None
+        self._buffer = memoryview(bytearray(0))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        transport.set_write_buffer_limits(high=0)  # type: ignore[attr-defined] # one piece at most
+
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        self._buffer = self._buffer or memoryview(bytearray(_PIECE_BYTES))
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        assert self.other  # noqa: S101 - nothing is read before the ends are joined
+        # A copy, because the transport may keep a part of it, and the buffer is used again.
+        self.other.transport.write(bytes(self._buffer[:nbytes]))
+
+    def pause_writing(self) -> None:
+        if self.other:
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.other:
+            self.other.transport.resume_reading()
+
+    def eof_received(self) -> bool:
+        return False  # HTTP/2 knows no half-closed connection
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        if self.other:
+            self.other.end()
+
+    def end(self) -> None:
+        """Close this end, once what was written has left."""
+        if self.transport:
+            self.transport.close()
+
+
+class _Outer(_Relay):
+    """The caller's end."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()
+        self._gate = gate
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if not self._gate.admits(self.transport):
+            self.transport.abort()
+            return
+        self.transport.pause_reading()
+        self._task = asyncio.create_task(self._gate.connect(self))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._gate.left(self.transport)
+        super().connection_lost(error)
+
+
+class _Inner(_Relay):
+    """The server's end."""
+
+    def __init__(self, outer: _Outer) -> None:
+        super().__init__()
+        self.other = outer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        outer = self.other
+        assert outer  # noqa: S101 - as it was made
+        if outer.transport.is_closing():
+            self.end()
+            return
+        outer.other = self
+        outer.transport.resume_reading()
+
+
+def _peer_uid(transport: asyncio.Transport) -> int:
+    """Return the user id of whoever connected."""
+    peer = transport.get_extra_info("socket")
+    data = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    uid: int = _CREDENTIALS.unpack(data)[1]
+    return uid
+
+
+def _listener(path: Path) -> socket.socket:
+    """Return a socket of mode 0600 that listens on a path.
+
+    Raises:
+        SocketPathTooLong: as `Gate.__aenter__`.
+    """
+    if len(os.fsencode(path)) > LONGEST_PATH_BYTES:
+        raise SocketPathTooLong(
+            f"no socket can be at `{path}`: the path is too long",
+            why=f"expected at most {LONGEST_PATH_BYTES} bytes",
+        )
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        listener.setblocking(False)  # noqa: FBT003 - its one parameter
+        aside = path.with_name(f".{os.getpid()}")  # no longer than the path
+        aside.unlink(missing_ok=True)
+        listener.bind(str(aside))
+        aside.chmod(0o600)  # nobody listens yet, so nobody could connect before
+        aside.rename(path)
+        listener.listen(_BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener

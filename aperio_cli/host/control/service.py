@@ -1,0 +1,293 @@
+"""The methods of the control API (proto/aperio/host/v1/host.proto), over what is `Controlled`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from aperio_plugin.wire import control_pb2
+
+import aperio_cli
+from aperio_cli.errors.usage import NotFound
+from aperio_cli.host.calls.invocation import DEFAULT_INTEGRATION, DEFAULT_ORGANIZATION, Invocation
+from aperio_cli.host.calls.recording import Invoked, Recording
+from aperio_cli.host.calls.session import SessionRequest, declare, open_session
+from aperio_cli.host.catalogue import define
+from aperio_cli.host.control import executing, syncing, telling
+from aperio_cli.host.control.asking import (
+    Asked,
+    read_call,
+    read_execute,
+    read_key,
+    read_reason,
+    read_sync,
+    refuse_token,
+)
+from aperio_cli.host.control.delivering import Delivery
+from aperio_cli.host.control.syncing import Outlet
+from aperio_cli.host.supervising.instances import InstanceKey
+from aperio_cli.models.plugin_id import PluginId
+from aperio_cli.models.protocol import INTERFACE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from grpc.aio import ServicerContext
+
+    from aperio_cli.host.calls.session import Session
+    from aperio_cli.host.control.controlled import Controlled
+    from aperio_cli.host.launch import RunningPlugin
+    from aperio_cli.host.supervising.instances import Status
+
+    Context = ServicerContext[Any, Any]
+
+MINOR: Final = 0
+"""The minor version of the API."""
+FEATURES: Final[tuple[str, ...]] = ()
+"""Named behaviours beyond the minimum."""
+
+_KINDS: Final = {
+    "test": "connector",
+    "sync": "connector",
+    "execute": "remediation",
+    "deliver": "destination",
+}
+_DEFAULT_RECEIPTS: Final = 100
+_MOST_RECEIPTS: Final = 1000
+_MOST_LOGGED: Final = 10_000
+_MOST_RECORDS: Final = 100
+_MOST_RECORDS_BYTES: Final = 256 * 1024
+
+
+class HostService:
+    """Each method has the name of the proto, and answers with its messages.
+
+    Args:
+        controlled: what is served.
+    """
+
+    def __init__(self, controlled: Controlled) -> None:
+        self._controlled = controlled
+        self._actions: set[asyncio.Task[Any]] = set()
+
+    async def settle(self) -> None:
+        """Wait until the actions that callers have left are done."""
+        while self._actions:
+            await asyncio.wait(self._actions)
+
+    # ── the host and its plugins ──────────────────────────────────────────────────────────────────
+
+    async def GetHost(self, _request: Any, _context: Context) -> Any:  # noqa: N802 - as in the proto
+        """Answer who this is."""
+        facts = self._controlled.facts
+        major, minor = INTERFACE
+        answer = control_pb2.GetHostResponse(
+            version=aperio_cli.__version__,
+            minor=MINOR,
+            features=FEATURES,
+            interface_major=major,
+            interface_minor=minor,
+            pid=os.getpid(),
+            home=str(facts.home),
+        )
+        answer.started_at.FromDatetime(facts.started_at)
+        return answer
+
+    async def ListPlugins(self, _request: Any, _context: Context) -> Any:  # noqa: N802
+        """Answer what is installed, and what runs of it."""
+        installed = await asyncio.to_thread(self._controlled.installed)
+        statuses = self._controlled.statuses()
+        plugins = [telling.plugin_message(each, statuses) for each in installed]
+        return control_pb2.ListPluginsResponse(plugins=plugins)
+
+    async def DescribePlugin(self, request: Any, _context: Context) -> Any:  # noqa: N802
+        """Answer what a plugin declares."""
+        organization = request.organization_id or DEFAULT_ORGANIZATION
+        key = InstanceKey(PluginId.parse(request.plugin), organization, DEFAULT_INTEGRATION)
+        async with self._controlled.use(key, {}) as plugin:
+            if plugin.declaration is None:
+                plugin.declaration = await declare(plugin, Invocation(organization))
+            declaration, version = plugin.declaration, plugin.program.version
+        definition = json.dumps(define(declaration).document, ensure_ascii=False)
+        answer = control_pb2.DescribePluginResponse(
+            id=str(key.plugin), version=version, definition_json=definition.encode()
+        )
+        is_connector = declaration.DESCRIPTOR.name == "SchemaResponse"
+        declared = answer.connector if is_connector else answer.capabilities
+        declared.CopyFrom(declaration)
+        return answer
+
+    async def WatchInstances(self, _request: Any, context: Context) -> None:  # noqa: N802
+        """Give how each instance is, then each change."""
+        watched = self._controlled.watch()
+        async with contextlib.aclosing(watched):
+            async for status in watched:
+                message = telling.instance_message(status)
+                await context.write(control_pb2.WatchInstancesResponse(instance=message))
+
+    async def PauseInstance(self, request: Any, _context: Context) -> Any:  # noqa: N802
+        """Pause an instance."""
+        key = read_key(request.key)
+        await self._controlled.pause(key, read_reason(request.reason))
+        return control_pb2.PauseInstanceResponse(instance=self._instance(key))
+
+    async def ResumeInstance(self, request: Any, _context: Context) -> Any:  # noqa: N802
+        """Take the pause of an instance back."""
+        key = read_key(request.key)
+        await self._controlled.resume(key)
+        return control_pb2.ResumeInstanceResponse(instance=self._instance(key))
+
+    def _instance(self, key: InstanceKey) -> control_pb2.Instance:
+        found: Status | None = next(
+            (each for each in self._controlled.statuses() if each.key == key), None
+        )
+        if found is None:
+            raise NotFound(
+                f"`{key.plugin}` has no instance for {key.organization} {key.integration}",
+                next=["`aperio host status` shows what there is"],
+            )
+        return telling.instance_message(found)
+
+    # ── invocations ───────────────────────────────────────────────────────────────────────────────
+
+    async def TestConnection(self, request: Any, _context: Context) -> Any:  # noqa: N802
+        """Answer whether settings work."""
+        async with self._invoked(read_call(request.call), "test") as (session, recording):
+            invocation = await session.invocation()
+            answer = await session.plugin.connector.test_connection(invocation)
+            recording.answered("test", answer)
+        return control_pb2.TestConnectionResponse(answer=answer, receipt=_receipt(recording))
+
+    async def Sync(self, request: Any, context: Context) -> None:  # noqa: N802
+        """Give what a connector reads, its checkpoints, and at the end the receipt."""
+        asked, scope = read_call(request.call), read_sync(request)
+        recording = None
+        try:
+            async with self._invoked(asked, "sync") as (session, recording):
+                outlet = Outlet(context.write, request.cursor)
+                await syncing.sync(session, outlet, scope, recording.tally, strict=request.strict)
+        except Exception:
+            if recording:
+                await context.write(control_pb2.SyncResponse(receipt=_receipt(recording)))
+            raise
+        await context.write(control_pb2.SyncResponse(receipt=_receipt(recording)))
+
+    async def Execute(self, request: Any, _context: Context) -> Any:  # noqa: N802
+        """Perform an action; it goes on to its end when the caller goes away."""
+        asked, wanted = read_call(request.call), read_execute(request)
+        action = asyncio.create_task(self._execute(asked, wanted))
+        self._actions.add(action)
+        action.add_done_callback(self._actions.discard)
+        return await asyncio.shield(action)
+
+    async def _execute(self, asked: Asked, wanted: Any) -> Any:
+        async with self._invoked(asked, "execute") as (session, recording):
+            execution = executing.plan(session, wanted)
+            answer = await executing.execute(session, execution)
+            recording.answered("execute", answer)
+        return control_pb2.ExecuteResponse(
+            answer=answer, approval_sha256=execution.sha256, receipt=_receipt(recording)
+        )
+
+    async def Deliver(self, request: Any, _context: Context) -> Any:  # noqa: N802
+        """Hand envelopes to a destination."""
+        async with self._invoked(read_call(request.call), "deliver") as (session, recording):
+            results = await Delivery(session, recording.tally).deliver(request.envelopes)
+        return control_pb2.DeliverResponse(results=results, receipt=_receipt(recording))
+
+    @contextlib.asynccontextmanager
+    async def _invoked(
+        self, asked: Asked, operation: str
+    ) -> AsyncIterator[tuple[Session, Recording]]:
+        """Give a session with the plugin that is called, and the recording of the invocation."""
+        key, settings = asked.key, asked.settings
+        if settings is None:
+            settings = self._controlled.configured(key) or {}
+        async with self._controlled.use(key, settings) as plugin:
+            asked.require_version(plugin)
+            getattr(plugin, _KINDS[operation])  # which refuses another kind
+            run = Invoked(
+                key.plugin, plugin.program.version, key.organization, key.integration, operation
+            )
+            recording = Recording(run, self._controlled.keep)
+            try:
+                yield await _session(plugin, asked, settings, recording), recording
+            except BaseException as error:
+                recording.end(error)
+                raise
+            recording.end()
+
+    # ── what was done, and said ───────────────────────────────────────────────────────────────────
+
+    async def ListReceipts(self, request: Any, _context: Context) -> Any:  # noqa: N802
+        """Answer with the newest receipts."""
+        wanted = request.key
+        plugin = PluginId.parse(wanted.plugin) if wanted.plugin else None
+        most = min(request.limit or _DEFAULT_RECEIPTS, _MOST_RECEIPTS)
+        found = await asyncio.to_thread(self._controlled.receipts, plugin, _MOST_RECEIPTS)
+        receipts = [
+            telling.receipt_message(each)
+            for each in found
+            if wanted.organization_id in {"", each.organization}
+            and wanted.integration_id in {"", each.integration}
+        ]
+        return control_pb2.ListReceiptsResponse(receipts=receipts[:most])
+
+    async def StreamLogs(self, request: Any, context: Context) -> None:  # noqa: N802
+        """Give what plugins wrote."""
+        plugin = PluginId.parse(request.plugin) if request.plugin else None
+        last = min(request.last, _MOST_LOGGED)
+        entries = self._controlled.logs(plugin, last, follow=request.follow)
+        async with contextlib.aclosing(entries):
+            async for entry in entries:
+                response = control_pb2.StreamLogsResponse()
+                if isinstance(entry, int):
+                    response.left_out = entry
+                else:
+                    response.records.append(telling.log_message(entry))
+                await context.write(response)
+
+
+async def _session(
+    plugin: RunningPlugin, asked: Asked, settings: Any, recording: Recording
+) -> Session:
+    """Return a session with a plugin, once the call's settings fit it.
+
+    Raises:
+        PluginConfigInvalid: they do not.
+        CallInvalid: there is a token, and the plugin has no use for one.
+        PluginFault: as `open_session`.
+    """
+    key = asked.key
+    request = SessionRequest(
+        key.organization,
+        key.integration,
+        settings,
+        option="config_json",
+        token=asked.token,
+        tally=recording.tally,
+    )
+    session = await open_session(plugin, request)
+    if asked.token and session.declaration.auth.WhichOneof("method") != "oauth2":
+        refuse_token(asked)
+    return session
+
+
+def _receipt(recording: Recording) -> control_pb2.Receipt:
+    return telling.receipt_message(recording.receipt)
+
+
+def methods(service: HostService) -> dict[str, tuple[Callable[..., Any], type[Any], bool]]:
+    """Return each method by its name, with its request, and whether it answers with a stream."""
+    described = control_pb2.DESCRIPTOR.services_by_name["HostService"]
+    return {
+        method.name: (
+            getattr(service, method.name),
+            getattr(control_pb2, method.input_type.name),
+            method.server_streaming,
+        )
+        for method in described.methods
+    }
