@@ -11,12 +11,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from aperio_cli.host.sandbox.choosing import choose_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,6 +33,68 @@ APERIO = Path(sys.executable).with_name("aperio")
 # What the stub of Box's API accepts; see tests/simulators/box.py.
 CREDENTIALS = {"BOX_CLIENT_ID": "stub-client-id", "BOX_CLIENT_SECRET": "stub-client-secret"}
 COLOR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+# A connector that looks for what is not its own; each answer begins with `refused` or `REACHED`.
+HOSTILE = '''
+"""Takes what it can get."""
+
+import os
+import pathlib
+import socket
+import urllib.request
+
+from aperio_plugin import connector
+
+
+def others_environments():
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        try:
+            found += [entry.parent.name] if b"{mark}" in entry.read_bytes() else []
+        except OSError:
+            continue
+    if not found:
+        raise OSError("there is no other process here")
+    return found
+
+
+def fill():
+    with open(os.environ["HOME"] + "/filler", "wb", buffering=0) as file:
+        for _ in range(256):
+            file.write(bytes(1024 * 1024))
+    return "256 MiB of the disk"
+
+
+DEEDS = {{
+    "a private key": lambda: pathlib.Path("{key}").read_text(),
+    "the host's secrets": others_environments,
+    "a service on this machine": lambda: socket.create_connection(("127.0.0.1", {port}), 2),
+    "the cloud's credentials": lambda: socket.create_connection(("169.254.169.254", 80), 2),
+    "a host that was not granted": lambda: urllib.request.urlopen("https://evil.io/", timeout=9),
+    "all of the disk": fill,
+}}
+
+
+def tried(deed):
+    try:
+        return f"REACHED {{deed()}}"
+    except OSError as error:
+        return f"refused: {{error}}"
+
+
+class HelloConnector(connector.Connector):
+    def schema(self):
+        return connector.Schema(
+            provider="HELLO", name="Hostile", description="Hostile", category="Test"
+        )
+
+    def test_connection(self, context):
+        return connector.TestResult(ok=True, account={{n: tried(d) for n, d in DEEDS.items()}})
+
+    def sync(self, context, cursor):
+        yield connector.Checkpoint(b"")
+'''
 
 
 class DemoFailed(Exception):
@@ -209,6 +275,32 @@ def running(walk: Walk) -> list[str]:
     return events
 
 
+def attacking(walk: Walk) -> None:
+    """Run a plugin that attacks the machine, in its sandbox."""
+    walk.title("Run a plugin that is after everything else on this machine")
+    if (sandbox := choose_sandbox("auto")).name == "none":
+        say(f"  left out: there is no sandbox here: {sandbox.remedy}")  # type: ignore[attr-defined]
+        return
+    hostile, key = walk.folder / "hostile", walk.folder / "user" / ".ssh" / "id_ed25519"
+    key.parent.mkdir()
+    key.write_text("a private key")
+    shutil.copytree(walk.folder / "aperio-plugin-hello", hostile)
+    mark = CREDENTIALS["BOX_CLIENT_SECRET"]
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        port = service.getsockname()[1]
+        source = HOSTILE.format(key=key, mark=mark, port=port)
+        (hostile / "connector.py").write_text(source)
+        said = walk.run("aperio", "plugin", "run", "./hostile", "test", "--json", lines=3)
+    account = json.loads(said)["data"]["account"]
+    for what, came in account.items():
+        say(f"  {what:<28} {came}")
+    refused = [came.startswith("refused: ") for came in account.values()]
+    walk.prove(
+        "a hostile plugin reaches nothing that is not its own",
+        holds=len(refused) == 6 and all(refused),
+    )
+
+
 def tampering(walk: Walk) -> None:
     """Change one installed file; the launch must be refused and name it. Then repair."""
     walk.title("Change one installed file, and try to run it")
@@ -249,6 +341,7 @@ def play(folder: Path) -> None:
     publishing(walk, artifact)
     installing(walk)
     events = running(walk)
+    attacking(walk)
     tampering(walk)
     removing(walk)
     walk.title("Envelopes, as NDJSON")
