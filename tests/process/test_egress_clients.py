@@ -18,7 +18,7 @@ from tests.certificates import make_certificate
 from tests.egress import Elsewhere, Server, answer_http, opened, rule
 
 SCRIPT = Path(__file__).parents[1] / "egress_clients.py"
-HTTP = ("urllib", "httpx", "requests", "curl")
+HTTP = ("urllib", "httpx", "requests", "aiohttp", "curl")
 
 
 class _Echo(grpc.GenericRpcHandler):

@@ -82,7 +82,7 @@ def test_urllib_reaches_a_granted_host_in_tls_and_without(world: World) -> None:
     assert world.do("get", "http://api.box.com/a") == SAID
 
 
-@pytest.mark.parametrize("client", ["httpx", "requests", "curl", "curl without a proxy"])
+@pytest.mark.parametrize("client", ["httpx", "requests", "aiohttp", "curl", "curl without a proxy"])
 def test_client_reaches_a_granted_host(world: World, client: str) -> None:
     assert world.do("client", client, "https://api.box.com/a") == SAID
 

@@ -32,6 +32,16 @@ _CODE = {
         "import requests; answer = requests.get({0!r}, verify={1!r});"
         " answer.raise_for_status(); print(answer.text)"
     ),
+    # Without a word about a proxy: the name leads to the door.
+    "aiohttp": (
+        "import aiohttp, asyncio, ssl\n"
+        "async def main():\n"
+        "    async with aiohttp.ClientSession(raise_for_status=True) as session:\n"
+        "        context = ssl.create_default_context(cafile={1!r})\n"
+        "        async with session.get({0!r}, ssl=context) as answer:\n"
+        "            print(await answer.text())\n"
+        "asyncio.run(main())"
+    ),
     "grpc": (
         "import grpc; trust = grpc.ssl_channel_credentials(open({1!r}, 'rb').read());"
         " echo = grpc.secure_channel({0!r}, trust).unary_unary('/test.Echo/Say');"
