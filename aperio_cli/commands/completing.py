@@ -84,6 +84,13 @@ def rules(_: typer.Context) -> Iterable[str]:
     return EXCEPTION_RULES
 
 
+def faults(_: typer.Context) -> Iterable[str]:
+    """Return the faults that a registry can be served with."""
+    from aperio_cli.publishing.faults import NAMES
+
+    return NAMES
+
+
 def domains(ctx: typer.Context) -> Iterable[str]:
     """Return the trust domains of this machine."""
     return _config(ctx).domain_names

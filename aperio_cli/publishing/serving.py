@@ -1,7 +1,8 @@
 """Serves a built registry on 127.0.0.1: for trying it out, and for tests. Not for the world.
 
-GET and HEAD of regular files below one folder, with strong ETags (RFC 9110, section 8.8.3). No
-folder is listed, no hidden file is given out, and no link is followed, so nothing outside is read.
+GET and HEAD of regular files below one folder, with strong ETags (RFC 9110, section 8.8.3), whole
+or from a byte on. No folder is listed, no hidden file is given out, and no link is followed, so
+nothing outside is read. `faults` are what a server can be asked to do wrong.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import select
 import shutil
 import signal
@@ -22,9 +24,11 @@ from urllib.parse import unquote
 
 from aperio_cli.errors.files import FileNotRegular
 from aperio_cli.errors.registries import PortInUse, RegistrySourceInvalid
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.files import reading
 from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.registry_index import FILE_NAME
+from aperio_cli.publishing.faults import OF_EDITIONS, Fault, Faults
 from aperio_cli.registry import BUILT_FOLDER, find_built
 
 if TYPE_CHECKING:
@@ -35,10 +39,16 @@ HOST = "127.0.0.1"
 CONNECTION_TIMEOUT_S = 30.0
 _POLL_S = 0.1
 _PIECE_BYTES = 4096
+_REST = re.compile(r"bytes=([0-9]{1,18})-", re.ASCII)
 
 
 def serve(
-    directory: Path, port: int, *, announce: Callable[[str], None], stdin: int | None = None
+    directory: Path,
+    port: int,
+    *,
+    announce: Callable[[str], None],
+    stdin: int | None = None,
+    faults: Faults | None = None,
 ) -> None:
     """Serve until it is interrupted, or until a pipe on standard input is closed.
 
@@ -48,6 +58,7 @@ def serve(
         announce: called with the address once it answers.
         stdin: descriptor to watch; only a pipe or a socket counts, so that a program which
             started this one ends it by going away.
+        faults: what goes wrong, on purpose; None for nothing.
 
     Raises:
         RegistrySourceInvalid: there is no built registry in the folder.
@@ -55,7 +66,10 @@ def serve(
         KeyboardInterrupt: as it came; the port is closed.
     """
     within = built_folder(directory)
-    with serving(directory, port, within=within) as url, _awakened_by_signals() as signalled:
+    with (
+        serving(directory, port, within=within, faults=faults) as url,
+        _awakened_by_signals() as signalled,
+    ):
         announce(url)
         _wait(signalled, stdin if stdin is not None and _is_pipe(stdin) else None)
 
@@ -77,8 +91,33 @@ def built_folder(directory: Path) -> tuple[str, ...]:
     )
 
 
+def faults_of(text: str, other: Path | None) -> Faults:
+    """Return the faults that a registry is to be served with; none for an empty text.
+
+    Args:
+        text: `NAME` or `NAME:PATTERN`.
+        other: another built registry, for faults that mix two.
+
+    Raises:
+        UsageError: there is no such fault, or it needs another registry, or needs none.
+        RegistrySourceInvalid: there is no built registry in the other folder.
+    """
+    fault = Fault.parse(text) if text else None
+    if (fault is not None and fault.name in OF_EDITIONS) != (other is not None):
+        raise UsageError(
+            f"the registry was not served: {', '.join(OF_EDITIONS)} mix it with another one",
+            why="such a fault needs `--other DIR`"
+            if fault
+            else "`--other DIR` is for such a fault",
+            next=["keep a copy of an earlier build, and name that with `--other`"],
+        )
+    return Faults(fault, (other, built_folder(other)) if other else None)
+
+
 @contextlib.contextmanager
-def serving(folder: Path, port: int = 0, *, within: tuple[str, ...] = ()) -> Iterator[str]:
+def serving(
+    folder: Path, port: int = 0, *, within: tuple[str, ...] = (), faults: Faults | None = None
+) -> Iterator[str]:
     """Serve a folder in the background while the block runs; gives the address, ending in `/`.
 
     Args:
@@ -86,12 +125,13 @@ def serving(folder: Path, port: int = 0, *, within: tuple[str, ...] = ()) -> Ite
         port: TCP port; 0 takes a free one.
         within: the way from there to the folder that is served. It is walked anew for each
             request, because `registry build` replaces it.
+        faults: what goes wrong, on purpose; None for nothing.
 
     Raises:
         PortInUse: another program listens on the port.
     """
     try:
-        server = _Server(folder, within, port)
+        server = _Server(folder, within, port, faults or Faults())
     except OSError as error:
         if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
             raise
@@ -107,6 +147,7 @@ def serving(folder: Path, port: int = 0, *, within: tuple[str, ...] = ()) -> Ite
         thread.start()  # in the block: SIGTERM may come before it returns
         yield f"http://{HOST}:{server.server_port}/"
     finally:
+        server.stopping.set()
         if thread.is_alive():
             server.shutdown()
             thread.join()
@@ -157,9 +198,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False  # an idle client must not keep us from stopping
 
-    def __init__(self, folder: Path, within: tuple[str, ...], port: int) -> None:
-        self.folder = folder
-        self.within = within
+    def __init__(self, folder: Path, within: tuple[str, ...], port: int, faults: Faults) -> None:
+        self.place = folder, within
+        self.faults = faults
+        self.stopping = threading.Event()
         super().__init__((HOST, port), _Handler)
 
     def server_bind(self) -> None:
@@ -184,24 +226,50 @@ class _Handler(BaseHTTPRequestHandler):
         """Print nothing: requests are not interesting, and their text is not ours to print."""
 
     def _answer(self, *, with_body: bool) -> None:
-        file = _open_below(self.server.folder, self.server.within, self.path)
+        faults = self.server.faults
+        place = (faults.is_other(self.path) and faults.other) or self.server.place
+        file = _open_below(*place, self.path)
         if file is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
-        with file:
-            etag = f'"{reading.hash_file(file).hex}"'
-            is_known = etag in self.headers.get("If-None-Match", "")
-            self.send_response(HTTPStatus.NOT_MODIFIED if is_known else HTTPStatus.OK)
-            self.send_header("ETag", etag)
-            self.send_header("Cache-Control", "no-cache")
-            if not is_known:
-                self.send_header("Content-Type", _content_type(self.path))
-                self.send_header("Content-Length", str(os.fstat(file.fileno()).st_size))
-            self.end_headers()
-            if with_body and not is_known:
-                file.seek(0)
-                with contextlib.suppress(OSError):  # the client went away
-                    shutil.copyfileobj(file, self.wfile)
+        with file, contextlib.suppress(OSError):  # the client went away
+            if send := faults.sending(self.path):
+                self.close_connection = True
+                send(self, file, self.server.stopping)
+            else:
+                self._send(file, with_body=with_body)
+
+    def _send(self, file: BinaryIO, *, with_body: bool) -> None:
+        """Send a file as it is, or the rest of it that is asked for (RFC 9110, section 14.2)."""
+        etag, size = f'"{reading.hash_file(file).hex}"', os.fstat(file.fileno()).st_size
+        is_known = etag in self.headers.get("If-None-Match", "")
+        start = 0 if is_known else self._start(etag, size)
+        self.send_response(
+            HTTPStatus.NOT_MODIFIED
+            if is_known
+            else HTTPStatus.PARTIAL_CONTENT
+            if start
+            else HTTPStatus.OK
+        )
+        self.send_header("ETag", etag)
+        self.send_header("Cache-Control", "no-cache")
+        self.send_header("Accept-Ranges", "bytes")
+        if not is_known:
+            self.send_header("Content-Type", _content_type(self.path))
+            self.send_header("Content-Length", str(size - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        self.end_headers()
+        if with_body and not is_known:
+            file.seek(start)
+            shutil.copyfileobj(file, self.wfile)
+
+    def _start(self, etag: str, size: int) -> int:
+        """Return where the rest that is asked for begins; 0 when all of it is to be sent."""
+        asked = _REST.fullmatch(self.headers.get("Range", ""))
+        is_same = self.headers.get("If-Range", etag) == etag
+        start = int(asked[1]) if asked and is_same else 0
+        return start if start < size else 0
 
 
 def _content_type(path: str) -> str:
