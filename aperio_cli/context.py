@@ -6,7 +6,7 @@ import os
 import platform as machine
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -93,10 +93,13 @@ class Context:
     def policy(self) -> Policy:
         """The operator's rules: those of the configuration, and of the publisher files it names.
 
+        With what is known against versions.
+
         Raises:
             ConfigurationInvalid: when a configuration file cannot be read.
             PublisherFileInvalid: when a publisher file does not count: without it a namespace
                 that it speaks about would be open to whoever may sign for `*`.
+            KnownVersionsUnreadable: when what is known of revoked versions cannot be read.
         """
         return self.policy_with(self.config.user)
 
@@ -104,13 +107,15 @@ class Context:
         """Return what the rules would be if the user's file stated this.
 
         Raises:
-            ConfigurationInvalid, PublisherFileInvalid: as `policy`.
+            ConfigurationInvalid, PublisherFileInvalid, KnownVersionsUnreadable: as `policy`.
         """
         from aperio_cli.config import policy_in_force
+        from aperio_cli.trust.known_versions import load_known
 
         named = self.config.publisher_files
         rules = {file: self.publishers_of(file).stated.rules for file in named}
-        return policy_in_force(user, self.config.site, rules)
+        policy = policy_in_force(user, self.config.site, rules)
+        return replace(policy, known=load_known(self.paths))
 
     @cached_property
     def trusted_roots(self) -> tuple[TrustedRootSource, ...]:

@@ -128,6 +128,11 @@ class Paths:
         return self.home / LOCK_FILE_NAME
 
     @property
+    def known_versions(self) -> Path:
+        """What registries were last heard to say against versions."""
+        return self.trust / "known-versions.json"
+
+    @property
     def store_lock(self) -> Path:
         """Held by whoever changes the store."""
         return self.home / "store.lock"

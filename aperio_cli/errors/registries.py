@@ -81,6 +81,12 @@ class VersionTooNew(Refusal):
     code = "version-too-new"
 
 
+class KnownVersionsUnreadable(Refusal):
+    """What is remembered of revoked versions is damaged, so nothing is installed or started."""
+
+    code = "known-versions-unreadable"
+
+
 class NamespaceOwned(Refusal):
     """A registry offers a plugin whose namespace belongs to another one, which does not have it."""
 

@@ -54,6 +54,6 @@ class Choice:
         """Return it as reports carry it."""
         return {
             "version": self.version,
-            "status": self.status.to_json() if self.status else None,
+            "status": self.status.report if self.status else None,
             "considered": [each.to_json() for each in self.considered[-_SHOWN:]],
         }

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from aperio_cli.models.known import KnownVersions
 from aperio_cli.models.plugin_id import PluginRef
-
-if TYPE_CHECKING:
-    from aperio_cli.models.plugin_id import PluginId
-    from aperio_cli.models.reading import Table
 from aperio_cli.models.publisher import ANY_NAMESPACE, TIERS, PublisherRule
 
 if TYPE_CHECKING:
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.publisher import Signer
+    from aperio_cli.models.reading import Table
 
 REQUIREMENTS: Final = ("signed", "verified")
 """What can be required of a plugin, the least first; `signed` is the default."""
@@ -97,6 +95,7 @@ class Policy:
             site requires signatures.
         limits: names of limits without which nothing is started.
         cool_down_days: how old a version has to be before it is chosen by itself.
+        known: what registries were last heard to say against versions.
     """
 
     publishers: tuple[PublisherRule, ...] = ()
@@ -108,6 +107,7 @@ class Policy:
     allow_unsigned: bool = True
     limits: tuple[str, ...] = ()
     cool_down_days: int = 0
+    known: KnownVersions = field(default_factory=KnownVersions)
 
     def rules_for(self, plugin: PluginId) -> tuple[PublisherRule, ...]:
         """Return the rules that speak about a plugin: its namespace's own, else those for `*`.

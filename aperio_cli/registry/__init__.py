@@ -14,6 +14,7 @@ search: going on would let the next one take the id over.
 from __future__ import annotations
 
 import difflib
+import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ from aperio_cli.registry.folder import BUILT_FOLDER, FolderReader, find_built
 from aperio_cli.registry.http import Downloads, HttpReader
 from aperio_cli.registry.rooted import RootedRegistry
 from aperio_cli.registry.unsigned import UnsignedRegistry
+from aperio_cli.trust.known_versions import remember
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,10 +92,16 @@ class Ruled:
 
 
 class Registry:
-    """The registries of one call, in the order in which they are asked."""
+    """The registries of one call, in the order in which they are asked.
 
-    def __init__(self, ruled: Sequence[Ruled]) -> None:
+    Args:
+        ruled: the registries.
+        heard: told what is found of a plugin, before anything is decided by it.
+    """
+
+    def __init__(self, ruled: Sequence[Ruled], heard: Callable[[Listing], None]) -> None:
         self.ruled = tuple(ruled)
+        self._heard = heard
 
     def resolve(self, ref: PluginRef, situation: Situation | Platform) -> Offer:
         """Return the offer of the version that is chosen.
@@ -123,12 +131,14 @@ class Registry:
             PluginNotFound: no registry has the id.
             NamespaceOwned: its namespace belongs to a registry that does not have it, and another
                 has.
-            AperioError: a registry cannot be read (`RegistryReader.find`).
+            AperioError: a registry cannot be read (`RegistryReader.find`), or what it says
+                against versions not be remembered.
         """
         owner = self._owner(ref.id.namespace)
         for ruled in [owner] if owner else self.ruled:
             listing = ruled.reader.find(ref.id)
             if listing:
+                self._heard(listing)
                 return ruled.reader, listing
         if owner:
             self._refuse_others(owner, ref)
@@ -216,7 +226,14 @@ def open_registry(
         )
     trust = trust or Trust(tuple, paths.signed_documents)
     downloads = Downloads(paths.cache / "registries", offline)
-    return Registry([Ruled(rule, _reader(rule, downloads, trust)) for rule in rules])
+    ruled = [Ruled(rule, _reader(rule, downloads, trust)) for rule in rules]
+    return Registry(ruled, functools.partial(_remember, paths))
+
+
+def _remember(paths: Paths, listing: Listing) -> None:
+    """Remember what a registry says against versions, for launches, which ask no network."""
+    said = {each.version: each.status for each in listing.candidates if each.status}
+    remember(paths, listing.id, listing.edition, said)
 
 
 def _rule(stated: str, config: Config) -> RegistryRule:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.policy import Policy
     from aperio_cli.models.publisher import PublisherRule
     from aperio_cli.models.receipt import Receipt
+    from aperio_cli.models.registry.plugin_file import VersionStatus
     from aperio_cli.proving.signature import TrustedRootSource
     from aperio_cli.running.collaborators import Collaborators
     from aperio_cli.store.installed import LaunchCheck
@@ -45,6 +46,7 @@ class Explanation:
             installed; None: never.
         sandbox: what it would be started in.
         limits: how each of its limits would be kept.
+        status: what its registry was last heard to say against it; None for nothing.
     """
 
     receipt: Receipt
@@ -56,6 +58,7 @@ class Explanation:
     last_check: LaunchCheck | None
     sandbox: str
     limits: tuple[Enforcement, ...]
+    status: VersionStatus | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the explanation as reports carry it."""
@@ -79,6 +82,7 @@ class Explanation:
             "exceptions": list(self.exceptions),
             "source": receipt.source,
             "index_serial": receipt.index_serial,
+            "registry_status": self.status.report if self.status else None,
             "installed_at": receipt.installed_at,
             "artifact_sha256": receipt.artifact_digest.hex,
             "tree_digest": receipt.tree_digest,
@@ -129,6 +133,7 @@ def explain(
             _REPORTED if is_reported and each.limit == "egress" else each
             for each in sandbox.enforcements(wanted)
         ),
+        status=policy.known.status(receipt.id, receipt.version),
     )
 
 

@@ -78,7 +78,9 @@ def depends_on(paths: Paths, config: Config, receipts: Iterable[Receipt]) -> set
 
 
 def _trust(paths: Paths, config: Config) -> Iterator[Path]:
-    """Yield what the rules of publisher files hang on; none where none is named."""
+    """Yield what is known against versions, and what the rules of publisher files hang on."""
+    system = paths.system
+    yield from (each.known_versions for each in (paths, system) if each)
     for named in config.publisher_files:
         yield named.path
         yield named.path.with_name(named.path.name + BUNDLE_SUFFIX)

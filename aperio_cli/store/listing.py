@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 import aperio_cli
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from aperio_cli.store.verdicts import Codes
 
 _MAX_RECEIPT_BYTES = 256 * 1024
 _MAX_CONFIG_BYTES = 1024 * 1024
+_MAX_KNOWN_BYTES = 8 * 1024 * 1024
+_STATES = ("deprecated", "yanked", "revoked")
+"""As `models.registry.plugin_file` has them."""
 _SCHEMA = "aperio.receipt/v1"
 _NUMBER = 1
 """Schema of current.json and of noted checks."""
@@ -41,6 +44,7 @@ def rows(home: str, *, checks_home: str = "", is_system: bool = False) -> list[d
         is_system: whether it is the one that root keeps for all users.
     """
     found = []
+    against = _against({home, checks_home or home})
     plugins = os.path.join(home, "plugins")  # noqa: PTH118 - pathlib costs a tenth of the whole command
     for namespace in _folders(plugins):
         for name in _folders(f"{plugins}/{namespace}"):
@@ -54,6 +58,7 @@ def rows(home: str, *, checks_home: str = "", is_system: bool = False) -> list[d
                     if _is_newer(current):
                         row["problem"] = row["problem"] or "record-newer"
                     is_current = not _is_newer(current) and current.get("version") == version
+                    row |= {"registry_status": against.get((row["id"], version))}
                     found.append(row | {"current": is_current, "is_system": is_system})
     return found
 
@@ -175,6 +180,40 @@ def envelope(listed: list[dict[str, Any]]) -> str:
     return json.dumps(document, ensure_ascii=False) + "\n"
 
 
+def _against(homes: Iterable[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the worst that registries were last heard to say against versions, by id and version.
+
+    As `models.known` remembers it, and `trust.known_versions` reads it before anything is decided.
+    """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for home in homes:
+        plugins = _read(f"{home}/trust/known-versions.json", _MAX_KNOWN_BYTES).get("plugins")
+        for plugin, said in _items(plugins):
+            for _, known in _items(said):
+                for version, status in _items(known.get("versions")):
+                    key = plugin, version
+                    if _badness(status) > _badness(found.get(key, {})):
+                        found[key] = _status(status)
+    return found
+
+
+def _items(table: object) -> list[tuple[str, dict[str, Any]]]:
+    """Return the tables in a table; none where it is something else."""
+    if not isinstance(table, dict):
+        return []
+    return [(key, value) for key, value in table.items() if isinstance(value, dict)]
+
+
+def _badness(status: dict[str, Any]) -> int:
+    state = status.get("state")
+    return _STATES.index(state) + 1 if state in _STATES else 0
+
+
+def _status(status: dict[str, Any]) -> dict[str, Any]:
+    texts = {key: _text(status.get(key, "")) for key in ("state", "reason", "at", "replacement")}
+    return texts | {"replacement": texts["replacement"] or None}
+
+
 def _folders(folder: str) -> list[str]:
     try:
         with os.scandir(folder) as entries:
@@ -187,11 +226,11 @@ def _folders(folder: str) -> list[str]:
         return []
 
 
-def _read(path: str) -> dict[str, Any]:
+def _read(path: str, limit_bytes: int = _MAX_RECEIPT_BYTES) -> dict[str, Any]:
     """Return the JSON object in a small file; empty when there is none or it cannot be read."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - as above
-            document = json.loads(file.read(_MAX_RECEIPT_BYTES))
+            document = json.loads(file.read(limit_bytes))
     except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
@@ -251,7 +290,12 @@ def _text(value: object) -> str:
 
 
 def _remark(row: dict[str, Any]) -> str:
-    remarks = ("" if row["current"] else "not current", "system" if row["is_system"] else "")
+    status = row["registry_status"] or {}
+    remarks = (
+        "" if row["current"] else "not current",
+        "system" if row["is_system"] else "",
+        status.get("state", ""),
+    )
     return "".join(f" ({remark})" for remark in remarks if remark)
 
 

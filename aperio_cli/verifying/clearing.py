@@ -17,6 +17,7 @@ from aperio_cli.errors.trust import PublisherUnverified
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.policy import LIMIT_PREFIX, REQUIREMENTS
 from aperio_cli.models.protocol import require_compatible
+from aperio_cli.models.receipt import Receipt
 from aperio_cli.text import clean
 from aperio_cli.verifying.decide import check_receipt
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.machine import Machine
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.policy import Policy, PolicyException
-    from aperio_cli.models.receipt import Receipt
+    from aperio_cli.models.registry.plugin_file import VersionStatus
     from aperio_cli.verifying.judgement import Judgement
 
 NOT_STARTED: Final = "was not started"
@@ -49,6 +50,7 @@ class Cleared:
         target: the installed version, or the folder under development.
         judgement: why the policy allows an installed version; None for a folder.
         lifted: the exceptions by which it starts although a required limit is not enforced.
+        status: what its registry says against the installed version; None for nothing.
 
     Raises:
         TypeError: when anything but `clear` constructs one, or one is derived or copied.
@@ -57,6 +59,7 @@ class Cleared:
     target: Receipt | DevelopmentBuild
     judgement: Judgement | None
     lifted: tuple[PolicyException, ...]
+    status: VersionStatus | None = None
     _: KW_ONLY
     # InitVar: not stored, so `dataclasses.replace` cannot carry it over to another target.
     seal: InitVar[_Seal]
@@ -79,8 +82,9 @@ class Cleared:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What has to be told at the start: each limit that an exception lifts."""
-        return tuple(map(_notice, self.lifted))
+        """What has to be told at the start: what an exception lifts, what its registry says."""
+        against = (_against(self.target, self.status),) if self.status else ()
+        return (*against, *map(_notice, self.lifted))
 
     def spend(self) -> Receipt | DevelopmentBuild:
         """Return the target, to start it; the clearance is used up.
@@ -126,19 +130,20 @@ def clear(
         InterpreterChanged: the Python that it runs on is gone.
     """
     facts = _facts(target)
-    judgement = None
+    judgement = status = None
     if isinstance(target, DevelopmentBuild):
         check_folder(str(target.project.path), policy, organization)
     else:
         judgement = check_receipt(
             target, policy, today=day, organization=organization, outcome=outcome
         )
+        status = policy.known.status(target.id, target.version)
     lifted = _lifted_limits(facts, policy, machine, day, outcome)
     require_compatible(
         facts.protocol, subject=facts.subject, left=outcome, spoken=machine.interface
     )
     _check_machine(facts, machine, outcome)
-    return Cleared(target, judgement, lifted, seal=_SEAL)
+    return Cleared(target, judgement, lifted, status, seal=_SEAL)
 
 
 def check_folder(named: str, policy: Policy, organization: str = "") -> None:
@@ -237,6 +242,13 @@ def _required_limit(facts: _Facts, refused: list[str], outcome: str) -> Required
         why=f"[sandbox] require names {', '.join(refused)}",
         next=steps,
     )
+
+
+def _against(target: Receipt | DevelopmentBuild, status: VersionStatus) -> str:
+    """Return what is said of a version that is started all the same."""
+    instead = f"; use {status.replacement}" if status.replacement else ""
+    name = target.version if isinstance(target, Receipt) else "it"
+    return f"its registry says that {name} is {status.state}: {clean(status.reason)}{instead}"
 
 
 def _notice(exception: PolicyException) -> str:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self
 from aperio_cli.errors.files import DigestMismatch
 from aperio_cli.errors.installing import ManifestMismatch, PlatformIncompatible
 from aperio_cli.models.evidence import Evidence, ExceptionGranted, Verified, proof_of
-from aperio_cli.models.policy import REQUIREMENTS, UNSIGNED, UNVERIFIED
+from aperio_cli.models.policy import REQUIREMENTS, REVOKED_RULE, UNSIGNED, UNVERIFIED
 from aperio_cli.models.proof import UNATTESTED_BUILDER
 from aperio_cli.models.protocol import require_compatible
 from aperio_cli.models.publisher import LOCAL_DOMAIN, TIERS, Demands, Difference
 from aperio_cli.models.receipt import BUNDLE_FILE_NAME
+from aperio_cli.models.registry.plugin_file import REVOKED
 from aperio_cli.text import clean
 from aperio_cli.verifying import policy_refusals as refusals
 from aperio_cli.verifying.judgement import Case, Judgement
@@ -215,6 +216,7 @@ def judge(case: Case) -> Judgement:
     """Return why the operator's policy allows this version: proof and rule, or the exception.
 
     Raises:
+        VersionRevoked: a registry has revoked it, and no exception lifts that.
         SignatureMissing: there is no bundle, and no exception from having to have one.
         PublisherUnknown: no rule speaks about the plugin.
         SignatureIdentityMismatch: rules do, and none of them names the signer.
@@ -224,10 +226,11 @@ def judge(case: Case) -> Judgement:
             or further statements are by somebody whom no rule names.
         ExceptionExpired: an exception would have lifted what is lacking, and it has ended.
     """
+    revoked = _lifted_revocation(case)
     if case.proof is None:
-        return _judge_unsigned(case)
+        return _judge_unsigned(case, revoked)
     rule = _admitting_rule(case, case.proof)
-    lifted = _lifted_level(case, rule)
+    lifted = (*revoked, *_lifted_level(case, rule))
     _check_attestations(case, case.proof)
     _check_provenance(case, case.proof, rule)
     return Judgement(Verified(case.proof, rule), lifted)
@@ -277,9 +280,19 @@ def _granted(receipt: Receipt) -> ExceptionGranted | None:
     return recorded if isinstance(recorded, ExceptionGranted) and not recorded.stated_in else None
 
 
-def _judge_unsigned(case: Case) -> Judgement:
+def _lifted_revocation(case: Case) -> tuple[PolicyException, ...]:
+    """Return the exception that it took to use what a registry has revoked, if it took one."""
+    status = case.policy.known.status(case.plugin, case.version)
+    if status is None or status.state != REVOKED:
+        return ()
+    if exception := case.lifting(REVOKED_RULE):
+        return (exception,)
+    raise refusals.revoked(case, status)
+
+
+def _judge_unsigned(case: Case, revoked: tuple[PolicyException, ...]) -> Judgement:
     exception = _unsigned_exception(case)
-    lifted = _lifted_level(case, None)
+    lifted = (*revoked, *_lifted_level(case, None))
     # Whoever may go unsigned may still have to say how it was built, and nobody signed that.
     if case.policy.require_provenance:
         raise refusals.without_provenance(case, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from aperio_cli.errors.registries import VersionRevoked
 from aperio_cli.errors.running import ExceptionExpired
 from aperio_cli.errors.trust import (
     ProvenanceMismatch,
@@ -14,7 +15,7 @@ from aperio_cli.errors.trust import (
     SignatureIdentityMismatch,
     SignatureMissing,
 )
-from aperio_cli.models.policy import UNVERIFIED
+from aperio_cli.models.policy import REVOKED_RULE, UNVERIFIED
 from aperio_cli.models.publisher import LOCAL_DOMAIN, RULE_KEYS
 from aperio_cli.text import clean
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.policy import PolicyException
     from aperio_cli.models.proof import Attestation
     from aperio_cli.models.publisher import Difference, PublisherRule, Signer
+    from aperio_cli.models.registry.plugin_file import VersionStatus
     from aperio_cli.verifying.judgement import Case
 
 
@@ -39,6 +41,23 @@ def unsigned(case: Case) -> SignatureMissing:
         next=[
             "get the bundle from its publisher and name it with `--bundle FILE`",
             "if you built it yourself: `aperio plugin sign --trust local ARTIFACT`",
+        ],
+    )
+
+
+def revoked(case: Case, status: VersionStatus) -> VersionRevoked:
+    """Return the refusal of a case that a registry has revoked: why, since when, what instead."""
+    ended = case.ended(REVOKED_RULE)
+    why = f"{clean(status.reason)}\nsince {status.at}"
+    if ended:
+        why += f"\nexception until {clean(ended.until, limit=80)}: {clean(ended.reason)}"
+    instead = f"{case.plugin}@{status.replacement}" if status.replacement else str(case.plugin)
+    return VersionRevoked(
+        f"{case.refused}: its registry has revoked it",
+        why=why,
+        next=[
+            f"`aperio plugin install {instead}`, which may be used",
+            f"if you have to, for a time: {_exception_command(case, REVOKED_RULE)}",
         ],
     )
 

@@ -109,6 +109,17 @@ PROOF = exactly(
     attestations=any_number_of(ATTESTATION),
 )
 EXCEPTION = exactly(rule=WORD, until=WORD, reason=WORD)
+STATUS = exactly(
+    state=one_of("deprecated", "yanked", "revoked"), reason=WORD, at=TIME, replacement=maybe(WORD)
+)
+EDITION = exactly(
+    registry=WORD, is_signed=FLAG, signer=maybe(SIGNER), epoch=maybe(NUMBER), serial=maybe(NUMBER),
+    expires_at=maybe(TIME),
+)  # fmt: skip
+CHOICE = exactly(
+    version=WORD, status=maybe(STATUS),
+    considered=some(exactly(version=WORD, verdict=WORD, why=TEXT)),
+)  # fmt: skip
 EGRESS = any_number_of(WORD)
 FOLDERS_FROM_CONFIG = any_number_of(WORD)
 EGRESS_FROM_CONFIG = any_number_of(exactly(field=WORD, suffix=WORD, port=NUMBER))
@@ -206,6 +217,7 @@ DATA: dict[str, Schema] = {
                 permissions=PERMISSIONS,
                 scopes=any_number_of(WORD), grant=GRANT, folder=WORD, state_owner=WORD,
                 replaced=maybe(WORD), was_installed=FLAG, repaired=FLAG,
+                registry=maybe(EDITION), choice=maybe(CHOICE),
             )
         )
     ),
@@ -221,7 +233,7 @@ DATA: dict[str, Schema] = {
                 may_run=FLAG, refused_as=maybe(WORD),
                 sandbox=maybe(WORD), levels=LEVELS, egress_reported=FLAG,
                 last_check=maybe(exactly(ok=FLAG, at=TIME)),
-                exceptions=any_number_of(EXCEPTION),
+                exceptions=any_number_of(EXCEPTION), registry_status=maybe(STATUS),
             )
         )
     ),
@@ -234,8 +246,8 @@ DATA: dict[str, Schema] = {
             {"type": "object", "required": ["rule", "until", "reason"]}
         ),
         source=WORD, index_serial=maybe(NUMBER), installed_at=TIME, artifact_sha256=SHA256,
-        tree_digest=WORD, last_check=maybe(exactly(ok=FLAG, at=TIME)),
-        sandbox=WORD, limits=ENFORCEMENTS,
+        registry_status=maybe(STATUS), tree_digest=WORD,
+        last_check=maybe(exactly(ok=FLAG, at=TIME)), sandbox=WORD, limits=ENFORCEMENTS,
     ),
     "plugin may-run": exactly(
         schema=one_of("aperio.launch-verdict/v1"), id=ID, version=WORD, kind=KINDS,

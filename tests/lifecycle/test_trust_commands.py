@@ -687,6 +687,7 @@ def test_nothing_stops_where_nothing_may_start(installed: Aperio, publisher_file
         ("unsigned", "may be installed from a file that nobody has signed"),
         ("unverified", "may be used although its publisher is not verified"),
         ("limit:memory", "may start where `memory` cannot be limited"),
+        ("revoked", "may be installed and started although its registry has revoked it"),
     ],
 )
 def test_exception_says_what_it_lifts(aperio: Aperio, rule: str, said: str) -> None:

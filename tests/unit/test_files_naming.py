@@ -56,7 +56,7 @@ def test_plugin_that_was_not_found_leads_to_what_is_here_under_its_name(folder: 
     said = [store.not_installed(ref).next for ref in (here, nowhere)]
     for ref in (here, nowhere):
         with pytest.raises(PluginNotFound) as caught:
-            Registry([]).resolve(ref, Platform("linux", "amd64"))
+            Registry([], lambda _: None).resolve(ref, Platform("linux", "amd64"))
         said.append(caught.value.next)
     step = "for what is here under that name: `./acme/box`"
     assert [each[-1] == step for each in said] == [True, False, True, False]

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     from aperio_cli.installing import Asking, InstallReport
     from aperio_cli.models.evidence import ExceptionGranted
+    from aperio_cli.models.offer import Offer
     from aperio_cli.models.plugin_id import PluginId
+
+_SHOWN_VERSIONS = 5
 
 
 @command(
@@ -79,14 +82,23 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
     interpreters = context.config.python_interpreters
     unfit = unfit_for(context.collaborators)
     request = InstallRequest(interpreters, accept_new_signer, consent, kept, unfit)
-    reports = [
+    done = [
         _install(context, source, given, exception, request)  # each stands on its own
         for source in sources
     ]
     return Report(
-        {"installed": [report.to_json() for report in reports]},
-        "\n".join(map(_sentence, reports)),
+        {"installed": [report.to_json() | _offered(offer) for report, offer in done]},
+        "\n".join(_sentence(report) for report, _ in done),
     )
+
+
+def _offered(offer: Offer | None) -> dict[str, object]:
+    """Return whose offer was taken, and why this version; nothing of an artifact."""
+    edition, choice = (offer.edition, offer.choice) if offer else (None, None)
+    return {
+        "registry": edition.to_json() if edition else None,
+        "choice": choice.to_json() if choice else None,
+    }
 
 
 def _exception(
@@ -122,7 +134,7 @@ def _install(
     given: Mapping[str, str],
     exception: ExceptionGranted | None,
     request: Any,
-) -> InstallReport:
+) -> tuple[InstallReport, Offer | None]:
     from aperio_cli.commands.plugin import granting
     from aperio_cli.commands.plugin.arguments import find_source, verify_source
     from aperio_cli.installing import install
@@ -138,7 +150,7 @@ def _install(
                 )
             )
         if isinstance(found, Offer):
-            context.output.note(f"offered by {found.source}")
+            _say_what_was_chosen(context, found)
         for lifted in admitted.judgement.lifted:
             context.output.note(f"an exception of yours lifts `{lifted.rule}` until {lifted.until}")
         context.output.note(f"{admitted.subject} asks for")
@@ -147,7 +159,21 @@ def _install(
         with context.output.working(f"installing {admitted.subject}"):
             report = install(admitted, context.store, request)
     _say_whose_state_is_left(context, report)
-    return report
+    return report, found if isinstance(found, Offer) else None
+
+
+def _say_what_was_chosen(context: Context, offer: Offer) -> None:
+    """Say whose offer it is, what was passed over for it, and what is said against it."""
+    context.output.note(f"offered by {offer.source}")
+    if choice := offer.choice:
+        for passed in choice.passed_over[:_SHOWN_VERSIONS]:
+            context.output.note(f"not {passed.version} ({passed.verdict}): {passed.why}")
+        if status := choice.status:
+            instead = f"; use {status.replacement}" if status.replacement else ""
+            context.output.warn(
+                f"its registry says that {offer.version} is {status.state}:"
+                f" {clean(status.reason)}{instead}"
+            )
 
 
 def _ask(context: Context, asking: Asking) -> None:

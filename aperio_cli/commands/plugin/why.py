@@ -94,6 +94,8 @@ def _rows(data: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield from _proof_rows(data["proof"] or {}, data["root_now"])
     yield from _rule_rows(data)
     yield "installed from", data["source"] + _edition(data["index_serial"])
+    if status := data["registry_status"]:
+        yield "registry says", _told(status)
     yield "installed at", data["installed_at"]
     yield "artifact", f"sha256:{data['artifact_sha256']}"
     yield "files", data["tree_digest"]
@@ -121,6 +123,11 @@ def _verdict(refusal: dict[str, Any] | None, check: dict[str, Any] | None) -> st
     if check is None or check["ok"]:
         return "yes"
     return "by your rules, if its files are again what they were: their last check FAILED"
+
+
+def _told(status: dict[str, Any]) -> str:
+    instead = f"; use {status['replacement']}" if status.get("replacement") else ""
+    return f"{status['state']} since {status['at']}: {status['reason']}{instead}"
 
 
 def _edition(serial: int | None) -> str:

@@ -81,6 +81,11 @@ class VersionStatus:
         document: dict[str, object] = {"state": self.state, "reason": self.reason, "at": self.at}
         return document | ({"replacement": self.replacement} if self.replacement else {})
 
+    @property
+    def report(self) -> dict[str, object]:
+        """The status as reports carry it, all keys there."""
+        return self.to_json() | {"replacement": self.replacement or None}
+
     @classmethod
     def from_json(cls, table: Table) -> VersionStatus:
         """Return the status that a table states; an unknown state fails: it may be a worse one."""
