@@ -63,10 +63,12 @@ class Place:
     Attributes:
         home: it.
         environment: of the host.
+        brings_all: whether plugins bring what they import, as those of a sandbox have to.
     """
 
     home: Path
     environment: dict[str, str] = field(default_factory=lambda: {"APERIO_SANDBOX": "none"})
+    brings_all: bool = False
 
     def __post_init__(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
@@ -121,7 +123,7 @@ class Place:
         start = folder / version / "files" / "bin" / "box.py"
         start.parent.mkdir(parents=True)
         start.write_text(
-            f"import sys; sys.path[:0] = [{str(LIBRARY)!r}, {str(PLUGINS)!r}]\n{code}\n"
+            f"import sys; sys.path[:0] = {self._found_at(start)!r}\n{code}\n"
             f"import runpy; runpy.run_module({simulator!r}, run_name='__main__')\n"
         )
         start.chmod(0o644)
@@ -138,6 +140,21 @@ class Place:
         (folder / version / "receipt.json").write_bytes(record.to_bytes())
         self.use(plugin, version)
         return plugin
+
+    def _found_at(self, start: Path) -> list[str]:
+        """Where the plugin finds SDK and simulators: in its own files when it is to be confined."""
+        if not self.brings_all:
+            return [str(LIBRARY), str(PLUGINS)]
+        lib = start.parents[1] / "lib"
+        shutil.copytree(PLUGINS, lib, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            LIBRARY / "aperio_plugin",
+            lib / "aperio_plugin",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+        for path in (lib, *lib.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        return [str(lib)]
 
     def use(self, plugin: PluginId, version: str) -> None:
         """Make a version the current one, as an installation does."""

@@ -132,6 +132,7 @@ def supervise(
         supervisor.want(wanted)
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             running = group.create_task(supervisor.run())
+            await asyncio.sleep(0)
             result = await play(Scene(supervisor, shelf))
             await supervisor.drain()
             await running
@@ -473,6 +474,16 @@ def test_a_call_for_what_may_not_run_fails_with_that(shelf: Shelf) -> None:
         assert scene.supervisor.statuses() == ()
 
     supervise(shelf, play)
+
+
+def test_a_host_that_is_not_up_makes_no_calls(shelf: Shelf) -> None:
+    async def whole() -> None:
+        with pytest.raises(PluginNotReady, match="the host is not up"):
+            async with Supervisor(shelf, QUICK).use(KEY, {}):
+                pass
+
+    asyncio.run(whole())
+    assert shelf.cleared == []
 
 
 # ── watching ──────────────────────────────────────────────────────────────────────────────────────

@@ -283,6 +283,7 @@ class Supervisor:
             TooManyPlugins: there are as many as may be of those that only calls keep up.
             AperioError: it may not be started.
         """
+        self._require_up(key)
         instance = self._found(key, settings) or await self._on_demand(key, settings)
         if instance.is_on_demand and instance.is_ending:  # it was idle for too long, just now
             self._make_room()
@@ -292,7 +293,10 @@ class Supervisor:
 
     def _found(self, key: InstanceKey, settings: Mapping[str, object]) -> Instance | None:
         """Return the instance that is, or will be, up for such a call; None: there is none."""
-        standing = self._instances.get(str(key))
+        name = str(key)
+        standing = self._instances.get(name)
+        if standing is None and name in self._wanted:  # nobody has looked since
+            standing = self._begin(name, self._wanted[name])
         if standing and (standing.current.leave is None or _gets_along(standing, settings)):
             return standing
         for instance in self._instances.values():
@@ -303,17 +307,25 @@ class Supervisor:
     async def _on_demand(self, key: InstanceKey, settings: Mapping[str, object]) -> Instance:
         wanted = Wanted(key, "", settings, is_on_demand=True)
         leave = await self._clear(wanted)
-        if self._is_draining or not self._surroundings.group:
-            raise PluginNotReady(
-                f"`{key.plugin}` was not started: the host is not up, or just stopping",
-                next=["ask again when it is up"],
-            )
+        self._require_up(key)
         name = f"{key} {reach_of(leave.manifest, settings)}"
         found = self._found(key, settings) or self._instances.get(name)
         if found:  # another call was quicker
             return found
         self._make_room()
         return self._begin(name, wanted)
+
+    def _require_up(self, key: InstanceKey) -> None:
+        """Require that plugins can be started, and are not just being ended.
+
+        Raises:
+            PluginNotReady: they cannot, or are.
+        """
+        if self._is_draining or not self._surroundings.group:
+            raise PluginNotReady(
+                f"`{key.plugin}` does not run: the host is not up, or just stopping",
+                next=["ask again when it is up"],
+            )
 
     def _make_room(self) -> None:
         """End the instance that was not used for longest when there are as many as may be.
