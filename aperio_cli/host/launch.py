@@ -190,6 +190,11 @@ class RunningPlugin:
         return self._run.counters()
 
     @property
+    def egress_refused(self) -> int:
+        """How many connections it was refused until now."""
+        return self._run.egress_refused
+
+    @property
     def masks(self) -> Masks:
         """The secrets that it was given; whoever gives it one adds it first."""
         return self._run.masks

@@ -146,6 +146,11 @@ class Run:
         """Return why the plugin is not healthy; empty when it is."""
         return await self._start.pulse(self.calls, timeout_s)
 
+    @property
+    def egress_refused(self) -> int:
+        """How many connections it was refused until now."""
+        return self._start.way.refused if self._start.way else 0
+
     def counters(self) -> Counters:
         """Return what was counted of the process until now."""
         return self.process.counters()

@@ -94,6 +94,7 @@ class Start:
         stderr: reads the plugin's standard error.
         crash: makes the error for a process that has ended.
         left_s: seconds until the step in progress is late.
+        way: out of the plugin's network, once it was made; None: it has none of the host's.
     """
 
     program: Program
@@ -105,6 +106,7 @@ class Start:
     stderr: StderrReader
     crash: Callable[[], Any]
     left_s: Callable[[], float]
+    way: WayOut | None = None
 
     async def spawn(self) -> Process:
         """Make the private folder and the host's services, and start the process in it.
@@ -188,7 +190,7 @@ class Start:
         program, egress = self.program, self.options.egress
         if self.options.door or not (rules_for(program, egress) or egress.is_learning):
             return self.options.door
-        way = WayOut(program, egress, self.speech, self.masks)
+        self.way = way = WayOut(program, egress, self.speech, self.masks)
         self.held.door = way.door
         way.door.failed.add_done_callback(self._note_failed_door)
         return way.doorway()

@@ -53,9 +53,11 @@ class WayOut:
 
     Attributes:
         door: to be closed when the plugin has ended.
+        refused: how many connections were refused.
     """
 
     def __init__(self, program: Program, egress: Egress, speech: Speech, masks: Masks) -> None:
+        self.refused = 0
         self._program = program
         self._egress = egress
         self._speech = speech
@@ -84,6 +86,7 @@ class WayOut:
 
     def _record(self, decision: Decision, is_first: bool) -> None:  # noqa: FBT001 - as a door gives it
         self._egress.record(decision)
+        self.refused += decision.verdict is Verdict.REFUSED
         text = self._masks.text
         if is_first:
             for line in told(decision, self._program):

@@ -192,6 +192,7 @@ def test_each_connection_ends_in_one_record_and_each_refused_place_in_one_warnin
     world: World,
 ) -> None:
     before = len(world.decided)
+    refused = world.actor.plugin.egress_refused
     for _ in range(3):
         world.do("tunnel", "told.io:443")
     world.do("get", "https://api.box.com/a")
@@ -199,6 +200,7 @@ def test_each_connection_ends_in_one_record_and_each_refused_place_in_one_warnin
     decided = [json.loads(json.dumps(each.to_json())) for each in world.decided[before:]]
     told = [each for each in decided if each["host"] == "told.io"]
     assert [each["verdict"] for each in told] == ["refused"] * 3
+    assert world.actor.plugin.egress_refused == refused + 3
     assert (decided[-1]["host"], decided[-1]["verdict"]) == ("api.box.com", "allowed")
     assert told[0]["plugin"] == "acme/box"
     assert decided[-1]["organization"] == "acme"

@@ -229,7 +229,7 @@ def test_a_receipt_comes_to_the_caller_as_it_was_kept(receipt: RunReceipt) -> No
 
 
 def test_a_log_record_comes_to_the_caller_as_it_was_said() -> None:
-    record = LogRecord("warn", "careful", "stderr", (("a", "1"), ("b", "2")), "plugin.http")
+    record = LogRecord("warn", "careful", "stderr", (("a", "1"), ("b", "2")), "http", "12:00")
 
     assert telling.log_of(telling.log_message(LogEntry(KEY, AT, record))) == LogEntry(
         KEY, AT, record

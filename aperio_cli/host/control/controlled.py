@@ -72,7 +72,7 @@ class LogEntry:
 
 
 class Controlled(Protocol):
-    """A host, to its control API. All but `installed`, `receipts` and `keep` must not block."""
+    """A host, to its control API. All but `installed` and `receipts` must not block."""
 
     @property
     def facts(self) -> HostFacts:
@@ -114,11 +114,7 @@ class Controlled(Protocol):
         """
 
     def keep(self, receipt: RunReceipt) -> None:
-        """Keep a receipt; a later one of the same run takes its place. Called in a thread.
-
-        Raises:
-            AperioError, OSError: it cannot be kept.
-        """
+        """Keep a receipt, soon; a later one of the same run takes its place. It never fails."""
 
     def receipts(self, plugin: PluginId | None, most: int) -> Sequence[RunReceipt]:
         """Return the newest receipts, of one plugin or of all, the newest first. In a thread."""

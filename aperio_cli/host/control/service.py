@@ -28,6 +28,7 @@ from aperio_cli.host.control.asking import (
 )
 from aperio_cli.host.control.delivering import Delivery
 from aperio_cli.host.control.syncing import Outlet
+from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.supervising.instances import InstanceKey
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.protocol import INTERFACE
@@ -105,11 +106,10 @@ class HostService:
 
     async def DescribePlugin(self, request: Any, _context: Context) -> Any:  # noqa: N802
         """Answer what a plugin declares."""
-        organization = request.organization_id or DEFAULT_ORGANIZATION
-        key = InstanceKey(PluginId.parse(request.plugin), organization, DEFAULT_INTEGRATION)
-        async with self._controlled.use(key, {}) as plugin:
+        key = self._running(PluginId.parse(request.plugin), request.organization_id)
+        async with self._controlled.use(key, self._controlled.configured(key) or {}) as plugin:
             if plugin.declaration is None:
-                plugin.declaration = await declare(plugin, Invocation(organization))
+                plugin.declaration = await declare(plugin, Invocation(key.organization))
             declaration, version = plugin.declaration, plugin.program.version
         definition = json.dumps(define(declaration).document, ensure_ascii=False)
         answer = control_pb2.DescribePluginResponse(
@@ -119,6 +119,14 @@ class HostService:
         declared = answer.connector if is_connector else answer.capabilities
         declared.CopyFrom(declaration)
         return answer
+
+    def _running(self, plugin: PluginId, organization: str) -> InstanceKey:
+        """Return an instance of a plugin that runs; one that would have to be started, else."""
+        for status in self._controlled.statuses():
+            is_wanted = organization in {"", status.key.organization}
+            if status.key.plugin == plugin and status.phase is Phase.READY and is_wanted:
+                return status.key
+        return InstanceKey(plugin, organization or DEFAULT_ORGANIZATION, DEFAULT_INTEGRATION)
 
     async def WatchInstances(self, _request: Any, context: Context) -> None:  # noqa: N802
         """Give how each instance is, then each change."""
@@ -213,11 +221,14 @@ class HostService:
                 key.plugin, plugin.program.version, key.organization, key.integration, operation
             )
             recording = Recording(run, self._controlled.keep)
+            refused = plugin.egress_refused
             try:
                 yield await _session(plugin, asked, settings, recording), recording
             except BaseException as error:
+                _count(recording, plugin, refused)
                 recording.end(error)
                 raise
+            _count(recording, plugin, refused)
             recording.end()
 
     # ── what was done, and said ───────────────────────────────────────────────────────────────────
@@ -274,6 +285,12 @@ async def _session(
     if asked.token and session.declaration.auth.WhichOneof("method") != "oauth2":
         refuse_token(asked)
     return session
+
+
+def _count(recording: Recording, plugin: RunningPlugin, refused: int) -> None:
+    """Note what was counted of the plugin; what others asked of it meanwhile is in that, too."""
+    recording.tally.egress_refused = plugin.egress_refused - refused
+    recording.tally.peak_memory_bytes = plugin.counters().memory_peak_bytes
 
 
 def _receipt(recording: Recording) -> control_pb2.Receipt:

@@ -202,6 +202,7 @@ def log_message(entry: LogEntry) -> Any:
         stream=record.stream,
         module=record.module,
         fields=dict(record.fields),
+        said_at=record.timestamp,
     )
     message.logged_at.FromDatetime(entry.at)
     return message
@@ -219,6 +220,7 @@ def log_of(message: Any) -> LogEntry:
         message.stream,
         tuple(sorted(message.fields.items())),
         message.module,
+        message.said_at,
     )
     at = message.logged_at.ToDatetime(UTC)
     return LogEntry(key_of(message.key), at, record)

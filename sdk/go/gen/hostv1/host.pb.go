@@ -2560,8 +2560,10 @@ type StreamLogsResponse_LogRecord struct {
 	// `host`, `stderr`, `stdout` or `stdio`.
 	Stream string `protobuf:"bytes,5,opt,name=stream,proto3" json:"stream,omitempty"`
 	// The logger's name; may be empty.
-	Module        string            `protobuf:"bytes,6,opt,name=module,proto3" json:"module,omitempty"`
-	Fields        map[string]string `protobuf:"bytes,7,rep,name=fields,proto3" json:"fields,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Module string            `protobuf:"bytes,6,opt,name=module,proto3" json:"module,omitempty"`
+	Fields map[string]string `protobuf:"bytes,7,rep,name=fields,proto3" json:"fields,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// When the plugin says that it was, in its own words; may be empty.
+	SaidAt        string `protobuf:"bytes,8,opt,name=said_at,json=saidAt,proto3" json:"said_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2643,6 +2645,13 @@ func (x *StreamLogsResponse_LogRecord) GetFields() map[string]string {
 		return x.Fields
 	}
 	return nil
+}
+
+func (x *StreamLogsResponse_LogRecord) GetSaidAt() string {
+	if x != nil {
+		return x.SaidAt
+	}
+	return ""
 }
 
 var File_aperio_host_v1_host_proto protoreflect.FileDescriptor
@@ -2845,10 +2854,10 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\x11StreamLogsRequest\x12\x16\n" +
 	"\x06plugin\x18\x01 \x01(\tR\x06plugin\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\rR\x04last\x12\x16\n" +
-	"\x06follow\x18\x03 \x01(\bR\x06follow\"\xda\x03\n" +
+	"\x06follow\x18\x03 \x01(\bR\x06follow\"\xf3\x03\n" +
 	"\x12StreamLogsResponse\x12F\n" +
 	"\arecords\x18\x01 \x03(\v2,.aperio.host.v1.StreamLogsResponse.LogRecordR\arecords\x12\x19\n" +
-	"\bleft_out\x18\x02 \x01(\x04R\aleftOut\x1a\xe0\x02\n" +
+	"\bleft_out\x18\x02 \x01(\x04R\aleftOut\x1a\xf9\x02\n" +
 	"\tLogRecord\x127\n" +
 	"\tlogged_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bloggedAt\x12-\n" +
 	"\x03key\x18\x02 \x01(\v2\x1b.aperio.host.v1.InstanceKeyR\x03key\x12\x14\n" +
@@ -2856,7 +2865,8 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12\x16\n" +
 	"\x06stream\x18\x05 \x01(\tR\x06stream\x12\x16\n" +
 	"\x06module\x18\x06 \x01(\tR\x06module\x12P\n" +
-	"\x06fields\x18\a \x03(\v28.aperio.host.v1.StreamLogsResponse.LogRecord.FieldsEntryR\x06fields\x1a9\n" +
+	"\x06fields\x18\a \x03(\v28.aperio.host.v1.StreamLogsResponse.LogRecord.FieldsEntryR\x06fields\x12\x17\n" +
+	"\asaid_at\x18\b \x01(\tR\x06saidAt\x1a9\n" +
 	"\vFieldsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xa4\b\n" +

@@ -425,7 +425,7 @@ class StreamLogsRequest(_message.Message):
 class StreamLogsResponse(_message.Message):
     __slots__ = ("records", "left_out")
     class LogRecord(_message.Message):
-        __slots__ = ("logged_at", "key", "level", "message", "stream", "module", "fields")
+        __slots__ = ("logged_at", "key", "level", "message", "stream", "module", "fields", "said_at")
         class FieldsEntry(_message.Message):
             __slots__ = ("key", "value")
             KEY_FIELD_NUMBER: _ClassVar[int]
@@ -440,6 +440,7 @@ class StreamLogsResponse(_message.Message):
         STREAM_FIELD_NUMBER: _ClassVar[int]
         MODULE_FIELD_NUMBER: _ClassVar[int]
         FIELDS_FIELD_NUMBER: _ClassVar[int]
+        SAID_AT_FIELD_NUMBER: _ClassVar[int]
         logged_at: _timestamp_pb2.Timestamp
         key: InstanceKey
         level: str
@@ -447,7 +448,8 @@ class StreamLogsResponse(_message.Message):
         stream: str
         module: str
         fields: _containers.ScalarMap[str, str]
-        def __init__(self, logged_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., key: _Optional[_Union[InstanceKey, _Mapping]] = ..., level: _Optional[str] = ..., message: _Optional[str] = ..., stream: _Optional[str] = ..., module: _Optional[str] = ..., fields: _Optional[_Mapping[str, str]] = ...) -> None: ...
+        said_at: str
+        def __init__(self, logged_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., key: _Optional[_Union[InstanceKey, _Mapping]] = ..., level: _Optional[str] = ..., message: _Optional[str] = ..., stream: _Optional[str] = ..., module: _Optional[str] = ..., fields: _Optional[_Mapping[str, str]] = ..., said_at: _Optional[str] = ...) -> None: ...
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     records: _containers.RepeatedCompositeFieldContainer[StreamLogsResponse.LogRecord]
