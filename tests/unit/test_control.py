@@ -28,7 +28,7 @@ from aperio_cli.errors.running import (
 )
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.calls.envelopes import Outbound
-from aperio_cli.host.control import telling
+from aperio_cli.host.control import encoding, telling
 from aperio_cli.host.control.controlled import InstalledPlugin, LogEntry
 from aperio_cli.host.control.failures import DETAILS_KEY, details_of, error_of, status_of
 from aperio_cli.host.control.server import serve
@@ -255,7 +255,7 @@ def test_envelopes_are_parted_into_messages_that_can_be_sent(
     written: list[Any] = []
 
     async def write(response: Any) -> None:
-        written.append(response)
+        written.append(control_pb2.SyncResponse.FromString(response))
 
     envelopes = [Outbound(str(n), "event", b"x" * size, "org") for n, size in enumerate(sizes)]
     asyncio.run(Outlet(write, b"").accept(envelopes))
@@ -264,6 +264,35 @@ def test_envelopes_are_parted_into_messages_that_can_be_sent(
     ids = [each.id for response in written for each in response.batch.envelopes]
     assert ids == [each.id for each in envelopes]
     assert all(response.ByteSize() < 4 * 1024 * 1024 for response in written)
+
+
+@pytest.mark.parametrize("kind", ["event", "finding", "audit_log"])
+@pytest.mark.parametrize("count", [0, 1, 3, 256])
+def test_a_batch_has_the_bytes_that_protobuf_gives_it(kind: str, count: int) -> None:
+    """Lengths on both sides of where they take a byte more: 128, 16384, 2097152."""
+    sizes = [0, 1, 107, 110, 127, 128, 16_300, 16_384, 2_097_151, 2_097_152]
+    envelopes = [
+        Outbound("f" * (n % 65), kind, b"x" * sizes[n % (10 if count == 3 else 8)], "org")
+        for n in range(count)
+    ]
+    message = control_pb2.SyncResponse(batch=control_pb2.SyncResponse.Batch())
+    for each in envelopes:
+        message.batch.envelopes.add(id=each.id, kind=each.kind, envelope_json=each.json)
+
+    data = encoding.batch(envelopes)
+
+    assert control_pb2.SyncResponse.FromString(data) == message
+    if all(each.id and each.json for each in envelopes):  # else protobuf leaves the field out
+        assert data == message.SerializeToString()
+
+
+@pytest.mark.parametrize("size", [2_097_151, 2_097_152, 5_000_000])
+def test_one_long_envelope_is_encoded_as_protobuf_does(size: int) -> None:
+    envelope = Outbound("f" * 64, "event", b"x" * size, "org")
+    message = control_pb2.SyncResponse()
+    message.batch.envelopes.add(id=envelope.id, kind="event", envelope_json=envelope.json)
+
+    assert encoding.batch([envelope]) == message.SerializeToString()
 
 
 def test_the_folder_inside_must_be_this_users_alone(tmp_path: Path) -> None:

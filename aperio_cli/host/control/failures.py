@@ -28,6 +28,7 @@ from aperio_cli.errors.running import (
     PluginUnauthenticated,
 )
 from aperio_cli.errors.usage import NotFound
+from aperio_cli.host.control.encoding import varint
 
 if TYPE_CHECKING:
     from aperio_plugin.wire import control_pb2
@@ -105,24 +106,15 @@ def details_of(error: AperioError) -> bytes:
     return b"".join(
         (
             b"\x08",
-            _varint(code),
+            varint(code),
             b"\x12",
-            _varint(len(text)),
+            varint(len(text)),
             text,
             b"\x1a",
-            _varint(len(packed)),
+            varint(len(packed)),
             packed,
         )
     )
-
-
-def _varint(number: int) -> bytes:
-    """Return a number as protobuf writes it: seven bits a byte, the lowest first."""
-    data = bytearray()
-    while number >> 7:
-        data.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes((*data, number))
 
 
 # ── the caller's side ─────────────────────────────────────────────────────────────────────────────

@@ -25,7 +25,7 @@ MOST_CONNECTIONS: Final = 64
 LONGEST_PATH_BYTES: Final = 100
 """Of a socket: the kernel takes 107, and whoever dials through /proc or a link needs some."""
 
-_PIECE_BYTES: Final = 64 * 1024
+_PIECE_BYTES: Final = 256 * 1024
 _BACKLOG: Final = 64
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
 
@@ -49,6 +49,8 @@ class Gate:
         self._uid = os.geteuid() if uid is None else uid
         self._inside: set[asyncio.Transport] = set()
         self._server: asyncio.Server | None = None
+        # Of all relays: each takes what it was given before the loop goes on.
+        self.buffer = memoryview(bytearray(_PIECE_BYTES))
 
     async def __aenter__(self) -> Self:
         """Listen from now on.
@@ -97,7 +99,7 @@ class Gate:
         """Join a caller to the server behind."""
         loop = asyncio.get_running_loop()
         try:
-            await loop.create_unix_connection(lambda: _Inner(outer), self._behind)
+            await loop.create_unix_connection(lambda: _Inner(outer, self.buffer), self._behind)
         except OSError:  # it is just ending
             outer.end()
 
@@ -105,22 +107,21 @@ class Gate:
 class _Relay(asyncio.BufferedProtocol):
     """One end of a joint: what it receives goes to the other end, as fast as that takes it."""
 
-    def __init__(self) -> None:
+    def __init__(self, buffer: memoryview) -> None:
         self.other: _Relay | None = None
         self.transport: Any = None
-        self._buffer = memoryview(bytearray(0))
+        self._buffer = buffer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         transport.set_write_buffer_limits(high=0)  # type: ignore[attr-defined] # one piece at most
 
     def get_buffer(self, _sizehint: int) -> memoryview:
-        self._buffer = self._buffer or memoryview(bytearray(_PIECE_BYTES))
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         assert self.other  # noqa: S101 - nothing is read before the ends are joined
-        # A copy, because the transport may keep a part of it, and the buffer is used again.
+        # A copy: the transport may keep a part of it, and the buffer is used again.
         self.other.transport.write(bytes(self._buffer[:nbytes]))
 
     def pause_writing(self) -> None:
@@ -148,7 +149,7 @@ class _Outer(_Relay):
     """The caller's end."""
 
     def __init__(self, gate: Gate) -> None:
-        super().__init__()
+        super().__init__(gate.buffer)
         self._gate = gate
         self._task: asyncio.Task[None] | None = None
 
@@ -168,8 +169,8 @@ class _Outer(_Relay):
 class _Inner(_Relay):
     """The server's end."""
 
-    def __init__(self, outer: _Outer) -> None:
-        super().__init__()
+    def __init__(self, outer: _Outer, buffer: memoryview) -> None:
+        super().__init__(buffer)
         self.other = outer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

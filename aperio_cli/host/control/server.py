@@ -108,9 +108,15 @@ def _handlers(service: Any, tell: Callable[[str, str], None]) -> Any:
         handlers[name] = make(
             _answering(name, method, tell),
             request_deserializer=request.FromString,
-            response_serializer=lambda response: response.SerializeToString(),
+            response_serializer=_serialized,
         )
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+
+def _serialized(response: Any) -> bytes:
+    """Return the bytes of an answer; some are made as bytes."""
+    data: bytes = response if isinstance(response, bytes) else response.SerializeToString()
+    return data
 
 
 def _answering(

@@ -19,6 +19,7 @@ from aperio_cli.host.calls.sync import (
     TokenRenewed,
     sync_connector,
 )
+from aperio_cli.host.control import encoding
 from aperio_cli.host.control.telling import letter_message
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class Outlet:
     """Takes what a sync gives, and writes it to the caller; who keeps the cursor is the caller.
 
     Args:
-        write: passes a SyncResponse on; returns when there is room for the next.
+        write: passes a SyncResponse on, or the bytes of one; returns when there is room for the
+            next.
         cursor: of the caller's last checkpoint; empty: it has none.
     """
 
@@ -51,7 +53,6 @@ class Outlet:
         from aperio_plugin.wire import control_pb2
 
         self._response = control_pb2.SyncResponse
-        self._envelope = control_pb2.Envelope
         self._write = write
         self._cursor = cursor
         self._pending: list[control_pb2.SyncResponse] = []
@@ -108,15 +109,7 @@ class Outlet:
         """Pass envelopes on, behind what was observed before them."""
         await self.settle()
         for part in _parts(envelopes):
-            await self._write(self._batch(part))
-
-    def _batch(self, part: Sequence[Outbound]) -> Any:
-        make = self._envelope
-        response = self._response()
-        response.batch.envelopes.extend(
-            [make(id=each.id, kind=each.kind, envelope_json=each.json) for each in part]
-        )
-        return response
+            await self._write(encoding.batch(part))
 
 
 async def sync(
