@@ -6,10 +6,10 @@ import errno
 import gc
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from aperio_cli import quick
 
+TYPE_CHECKING = False  # `typing` takes as long to import as `--version` does
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

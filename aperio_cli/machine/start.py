@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 
 _STDIN, _STDOUT, _STDERR = range(3)
 _NAMES = ("stdin", "stdout", "stderr")
@@ -77,7 +76,9 @@ def _fit_home() -> None:
     if os.path.isabs(os.environ.get("HOME", "")):  # noqa: PTH117 - a text
         return
     os.environ.pop("HOME", None)
-    with suppress(ImportError, KeyError):  # on Windows; a user without an entry
+    try:
         import pwd
 
         os.environ["HOME"] = pwd.getpwuid(os.getuid()).pw_dir
+    except (ImportError, KeyError):  # on Windows; a user without an entry
+        pass

@@ -8,16 +8,16 @@ A receipt that cannot be read gives a row with a `problem`.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import stat
-from typing import TYPE_CHECKING, Any
 
 import aperio_cli
 
+TYPE_CHECKING = False  # importing `typing` and `contextlib` takes longer than the answer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Any
 
     from aperio_cli.store.verdicts import Codes
 
@@ -132,16 +132,22 @@ def may_be_shared(home: str) -> bool:
 def _is_open_somewhere(home: str) -> bool:
     place, is_passed = f"{home}/plugins", False
     while True:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            status = os.lstat(place)
-            is_open = status.st_mode & 0o22 and not stat.S_ISLNK(status.st_mode)
-            is_sticky = status.st_mode & stat.S_ISVTX and is_passed
-            if status.st_uid not in {0, os.geteuid()} or (is_open and not is_sticky):
-                return True
+        if _is_open(place, is_passed=is_passed):
+            return True
         if place == "/":
             return False
         is_passed = True
         place = os.path.dirname(place)  # noqa: PTH120 - as above
+
+
+def _is_open(place: str, *, is_passed: bool) -> bool:
+    try:
+        status = os.lstat(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    is_open = status.st_mode & 0o22 and not stat.S_ISLNK(status.st_mode)
+    is_sticky = status.st_mode & stat.S_ISVTX and is_passed
+    return status.st_uid not in {0, os.geteuid()} or bool(is_open and not is_sticky)
 
 
 def _mentions_exceptions(path: str) -> bool:

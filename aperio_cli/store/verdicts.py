@@ -17,13 +17,14 @@ import json
 import os
 import stat
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aperio_cli import __version__
 from aperio_cli.store import listing
 
+TYPE_CHECKING = False  # importing `typing` takes longer than the answer; dataclasses, even more
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Any
 
 _SCHEMA = 1
 _MAX_BYTES = 4 * 1024 * 1024
@@ -38,7 +39,7 @@ Codes = dict[tuple[str, str], str]
 """Codes of refusals by id and version; empty for what may be started."""
 
 
-class Question(NamedTuple):
+class Question:
     """Whose verdicts are asked for.
 
     Attributes:
@@ -48,12 +49,13 @@ class Question(NamedTuple):
         watched: every place in which a configuration file could be.
     """
 
-    home: str
-    place: str
-    watched: tuple[str, ...]
+    __slots__ = ("home", "place", "watched")
+
+    def __init__(self, home: str, place: str, watched: tuple[str, ...]) -> None:
+        self.home, self.place, self.watched = home, place, watched
 
 
-class Kept(NamedTuple):
+class Kept:
     """What verdicts depend on, as it was before anything was judged.
 
     Attributes:
@@ -63,10 +65,17 @@ class Kept(NamedTuple):
         contained: in what they would be started, as `listing.add_containment` takes it.
     """
 
-    depends: dict[str, list[int] | None]
-    receipts: dict[tuple[str, str], list[int] | None]
-    until: str = ""
-    contained: Mapping[str, Any] = {}
+    __slots__ = ("contained", "depends", "receipts", "until")
+
+    def __init__(
+        self,
+        depends: dict[str, list[int] | None],
+        receipts: dict[tuple[str, str], list[int] | None],
+        until: str = "",
+        contained: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.depends, self.receipts, self.until = depends, receipts, until
+        self.contained = contained or {}
 
 
 def question(environment: Mapping[str, str], home: str) -> Question:

@@ -175,6 +175,31 @@ def test_quick_answers_import_nothing_heavy(argv: list[str]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("argv", [["--version"], ["plugin", "list"], ["plugin", "list", "--json"]])
+def test_quick_answers_import_no_more_than_they_need(
+    argv: list[str], aperio_home: Path, tmp_path: Path
+) -> None:
+    # `json` needs `re` and `functools`; `--version` needs neither. Each of these packages takes
+    # about as long to import as a bare interpreter to start.
+    spared = {"typing", "contextlib", "dataclasses", "pathlib", "asyncio", "inspect"}
+    spared |= {"re", "json", "functools"} if argv == ["--version"] else set()
+    code = (
+        "import sys; from aperio_cli.__main__ import entry_point; import atexit;"
+        f"atexit.register(lambda: print(sorted({spared!r} & set(sys.modules)), file=sys.stderr));"
+        "entry_point()"
+    )
+    done = subprocess.run(  # without `site`, which imports some of them where a .pth file asks
+        [sys.executable, "-S", "-c", code, *argv],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=ROOT,
+        env={"APERIO_HOME": str(aperio_home), "HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+    )
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+
+
 @pytest.mark.parametrize(
     "argv", [["--help"], ["plugin", "run", "--help"], ["plugin", "list", "--check"]]
 )

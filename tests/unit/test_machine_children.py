@@ -69,3 +69,30 @@ def test_output_and_errors_may_share_a_file(tmp_path: Path) -> None:
     program = "import sys; print('one', flush=True); print('two', file=sys.stderr)"
     status = run_child([sys.executable, "-c", program], tmp_path, {}, output, DEADLINE_S)
     assert (status, output.read_text()) == (0, "one\ntwo\n")
+
+
+@pytest.mark.parametrize("missing", ["", "pidfd_open"])
+@pytest.mark.parametrize(
+    ("program", "status"), [("", 0), ("import sys; sys.exit(3)", 3), ("input()", 1)]
+)
+def test_a_child_ends_the_same_with_and_without_process_descriptors(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    program: str,
+    status: int,
+    missing: str,
+) -> None:
+    if missing:  # as on macOS
+        monkeypatch.delattr(os, missing)
+    command = [sys.executable, "-I", "-S", "-c", program]
+    assert run_child(command, tmp_path, {}, tmp_path / "output", DEADLINE_S) == status
+
+
+@pytest.mark.parametrize("missing", ["", "pidfd_open"])
+def test_a_late_child_has_no_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    if missing:
+        monkeypatch.delattr(os, missing)
+    command = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"]
+    assert run_child(command, tmp_path, {}, tmp_path / "output", 0.3) is None

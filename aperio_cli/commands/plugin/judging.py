@@ -45,7 +45,7 @@ def judged(context: Context) -> tuple[Codes, Mapping[str, Any]]:
     except AperioError:  # of the configuration, or of a publisher file: judged, and not kept
         return codes | judge(context.collaborators, installed), _contained(context)
     codes |= judge(context.collaborators, installed)
-    kept = kept._replace(contained=_contained(context))
+    kept = verdicts.Kept(kept.depends, kept.receipts, kept.until, _contained(context))
     _keep(context, asked, codes, kept)
     return codes, kept.contained
 
