@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.registry import log_entry
 from aperio_cli.models.registry.documents import (
     ADVISORIES_FILE,
     CATALOGUE_FILE,
@@ -20,8 +21,10 @@ from aperio_cli.models.registry.documents import (
     shard_number,
     shard_path,
 )
+from aperio_cli.models.registry.plugin_file import parse_plugin_file
 from aperio_cli.models.registry.rule import RegistryRule
 from aperio_cli.models.registry_index import FILE_NAME
+from aperio_cli.publishing.recording import RegistryLog, Statements, log_files
 from tests.builders import PLUGIN, VERSION, rule
 from tests.trust import Forge
 
@@ -118,10 +121,13 @@ class Site:
         namespaces: Iterable[str] = (),
         advisories: Iterable[dict[str, Any]] = (),
         publishers: Iterable[dict[str, Any]] = (),
+        log: RegistryLog | None = None,
         **root: Any,
     ) -> Path:
-        """Write an edition, and give the folder."""
+        """Write an edition, and give the folder; with a log, what is new goes into it."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if log is not None:
+            root = {"log": self.write_log(log, plugins)} | root
         shards: list[dict[str, Any]] = [
             {"version": 1, "shard": f"{n:02x}", "plugins": {}, "namespaces": []}
             for n in range(SHARDS)
@@ -163,6 +169,34 @@ class Site:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
         return FileRef.of(data).to_json()
+
+    def write_log(self, log: RegistryLog, plugins: Iterable[dict[str, Any]]) -> dict[str, Any]:
+        """Log what the plugins' files state, say in them where, and give what the root states."""
+        entries, statuses = [], []
+        for plugin in plugins:
+            read = parse_plugin_file(json.dumps(plugin).encode(), where="the file")
+            for version in read.versions:
+                if version.status:
+                    status = log_entry.status_entry(read.id, version.version, version.status)
+                    statuses.append(status)
+                entries += [
+                    log_entry.artifact_entry(read.id, version, each) for each in version.artifacts
+                ]
+        log.extend(Statements(tuple(entries), tuple(statuses)))
+        stated = (
+            (plugin["id"], version["version"], artifact)
+            for plugin in plugins
+            for version in [*plugin["versions"], *plugin["withdrawn"]]
+            for artifact in version["artifacts"]
+        )
+        places = {each.subject[1:]: log.index_of(each) for each in entries}
+        for name, version, artifact in stated:
+            artifact["log_index"] = places[name, version, f"{artifact['os']}/{artifact['arch']}"]
+        for path, data in log_files(log):
+            (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / path).write_bytes(data)
+        assert log.checkpoint
+        return log.checkpoint.to_json()
 
     def sign(self, domain: LocalDomain | None = None) -> None:
         """Sign the root as it is."""

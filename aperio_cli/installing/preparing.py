@@ -175,4 +175,5 @@ def _receipt(admitted: AdmittedArtifact, place: Path, tree_digest: str, terms: T
         index_serial=admitted.offer.index_serial,
         origin=admitted.offer.origin,
         builds=_builds(admitted),
+        log_proof=admitted.offer.log_proof,
     )

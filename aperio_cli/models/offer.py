@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.registry.edition import Edition
+    from aperio_cli.models.tlog.proof import LogProof
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Offer:
         edition: the registry that made the offer; None for a local file.
         choice: why it is this version; None when nobody chose.
         tree: digest of the files that it unpacks to, `t1:<hex>`; empty when it is not stated.
+        log_proof: that the registry's log has it; None where there is no log.
     """
 
     id: PluginId
@@ -60,3 +62,4 @@ class Offer:
     edition: Edition | None = None
     choice: Choice | None = None
     tree: str = ""
+    log_proof: LogProof | None = None

@@ -20,6 +20,7 @@ from aperio_cli.models.plugin_id import PluginId, check_version
 from aperio_cli.models.policy import PolicyException
 from aperio_cli.models.protocol import format_protocol
 from aperio_cli.models.reading import Bounds, Table, described, parse_json
+from aperio_cli.models.tlog.proof import LogProof
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Receipt:
         origin: where the version came from; None in records of before origins.
         builds: the artifacts of the version, of every platform that its origin offered; empty in
             records of before.
+        log_proof: that the log of the registry had it; None where there was no log.
         record_digest: digest of the very bytes that it was read from, which another host compares
             with those that it has read; None when it was not read. Not part of the file.
     """
@@ -113,6 +115,7 @@ class Receipt:
     index_serial: int | None = None
     origin: Origin | None = None
     builds: tuple[Build, ...] = ()
+    log_proof: LogProof | None = None
     record_digest: Digest | None = field(default=None, compare=False)
 
     @property
@@ -168,6 +171,7 @@ class Receipt:
             "source": self.source,
             "origin": self.origin.to_json() if self.origin else None,
             "builds": [build.to_json() for build in self.builds],
+            "log_proof": self.log_proof.to_bytes().decode() if self.log_proof else None,
             "state_owner": self.state_owner,
             "interpreter": self.interpreter.to_json() if self.interpreter else None,
             "manifest": self.manifest.to_json(),
@@ -205,6 +209,7 @@ class Receipt:
             index_serial=_serial(table),
             origin=Origin.of_record(origin) if origin else None,
             builds=tuple(map(Build.from_json, table.optional_tables("builds"))),
+            log_proof=_log_proof(table),
             record_digest=Digest.of(data),
         )
 
@@ -238,6 +243,12 @@ def _state_owner(table: Table, plugin: PluginId) -> str:
 
 def _serial(table: Table) -> int | None:
     return None if table.values.get("index_serial") is None else table.integer("index_serial")
+
+
+def _log_proof(table: Table) -> LogProof | None:
+    if table.values.get("log_proof") is None:
+        return None
+    return table.converted("log_proof", lambda text: LogProof.parse(text.encode()))
 
 
 def _load(data: bytes, folder: Path) -> Table:

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from aperio_cli.proving.signature import TrustedRootSource
     from aperio_cli.registry.listing import Listing
     from aperio_cli.registry.reader import Documents, RegistryReader
+    from aperio_cli.registry.rooted import Follow
 
 __all__ = [
     "BUILT_FOLDER",
@@ -262,7 +263,9 @@ def _signed_or_not(documents: Documents, rule: RegistryRule, trust: Trust) -> Re
     if rule.signer is None:
         return UnsignedRegistry(documents)
 
-    def verify(data: bytes, bundle: bytes | None, where: str) -> tuple[Root, Signer]:
+    def verify(
+        data: bytes, bundle: bytes | None, where: str, follow: Follow
+    ) -> tuple[Root, Signer]:
         from aperio_cli.trust.registry_root import RootRequest, verify_root
 
         request = RootRequest(
@@ -272,11 +275,12 @@ def _signed_or_not(documents: Documents, rule: RegistryRule, trust: Trust) -> Re
             bundle=bundle,
             roots=trust.roots(),
             memory=trust.memory,
+            follow=follow,
         )
         found = verify_root(request)
         return found.stated, found.signer
 
-    return RootedRegistry(documents, verify)
+    return RootedRegistry(documents, verify, rule.witnesses)
 
 
 def _checked_address(text: str, rule: RegistryRule) -> str:

@@ -32,24 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aperio_cli.models.registry.log_entry import ArtifactEntry
-    from aperio_cli.models.tlog.note import NoteKey
+    from aperio_cli.models.registry.rule import WitnessRule
     from aperio_cli.models.tlog.tiles import Tile
 
 LOG: Final = "log"
 """The folder of the log, below the registry's."""
-
-
-@dataclass(frozen=True, slots=True)
-class WitnessRule:
-    """How many of which witnesses have to have signed a log's checkpoint.
-
-    Attributes:
-        witnesses: their keys; without any, no signature is asked for.
-        least: how many of them.
-    """
-
-    witnesses: tuple[NoteKey, ...] = ()
-    least: int = 0
 
 
 @dataclass(slots=True)
@@ -164,11 +151,7 @@ class LogReader:
         )
 
     def _unwitnessed(self, why: str) -> NoReturn:
-        raise RegistryUnwitnessed(
-            f"the registry `{self.name}` was not used: witnesses of its log are missing",
-            why=why,
-            next=["try again later: a witness may not have seen the newest edition yet"],
-        )
+        raise unwitnessed(self.name, why)
 
 
 def follow_log(
@@ -191,6 +174,15 @@ def follow_log(
     if current is None:
         raise forked(name, known, None, "it has no log any more")
     LogReader(name, current, read).follow(known)
+
+
+def unwitnessed(name: str, why: str) -> RegistryUnwitnessed:
+    """Return the error of a log that the witnesses whom a rule names have not signed."""
+    return RegistryUnwitnessed(
+        f"the registry `{name}` was not used: witnesses of its log are missing",
+        why=why,
+        next=["try again later: a witness may not have seen the newest edition yet"],
+    )
 
 
 def forked(name: str, known: Checkpoint, current: Checkpoint | None, why: str) -> RegistryLogForked:

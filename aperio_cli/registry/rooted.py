@@ -17,6 +17,7 @@ from aperio_cli.errors.files import DigestMismatch
 from aperio_cli.errors.registries import (
     IndexTooLarge,
     IndexUnreadable,
+    RegistryLogUnproven,
     RegistrySignatureInvalid,
 )
 from aperio_cli.models.address import shown
@@ -35,11 +36,14 @@ from aperio_cli.models.registry.documents import (
     shard_number,
 )
 from aperio_cli.models.registry.edition import Edition
+from aperio_cli.models.registry.log_entry import artifact_entry
 from aperio_cli.models.registry.plugin_file import parse_plugin_file
 from aperio_cli.models.registry.publishers import parse_publishers
 from aperio_cli.models.registry.root import parse_root
+from aperio_cli.models.registry.rule import WitnessRule
 from aperio_cli.models.registry.shard import parse_shard
 from aperio_cli.registry.listing import Listing
+from aperio_cli.registry.log import LogReader, follow_log, unwitnessed
 from aperio_cli.registry.reader import read_beside, read_index_file, unreadable
 
 if TYPE_CHECKING:
@@ -52,11 +56,15 @@ if TYPE_CHECKING:
     from aperio_cli.models.registry.advisories import Advisory
     from aperio_cli.models.registry.catalogue import Catalogue
     from aperio_cli.models.registry.documents import FileRef
-    from aperio_cli.models.registry.plugin_file import PluginArtifact
+    from aperio_cli.models.registry.plugin_file import PluginArtifact, PluginVersion
     from aperio_cli.models.registry.publishers import RegistryPublisher
     from aperio_cli.models.registry.root import Root
     from aperio_cli.models.registry.shard import Shard
+    from aperio_cli.models.tlog.note import Checkpoint
+    from aperio_cli.models.tlog.proof import LogProof
     from aperio_cli.registry.reader import Documents
+
+    Follow = Callable[[Checkpoint, Checkpoint | None], None]
 
 _SUGGESTING_BYTES: Final = 1024 * 1024
 """How long a catalogue is read to suggest an id that comes close."""
@@ -67,11 +75,14 @@ _T_co = TypeVar("_T_co", covariant=True)
 class RootVerifier(Protocol):
     """Says what a root states, and who signed it."""
 
-    def __call__(self, data: bytes, bundle: bytes | None, where: str) -> tuple[Root, Signer]:
+    def __call__(
+        self, data: bytes, bundle: bytes | None, where: str, follow: Follow
+    ) -> tuple[Root, Signer]:
         """Return the root and its signer, as the configuration requires one.
 
         Raises:
-            Refusal: it is not signed by whom it has to be, has ended, or was taken back.
+            Refusal: it is not signed by whom it has to be, has ended, or was taken back, or its log
+                does not continue the one that was seen before, which `follow` says.
             AperioError: it cannot be read, or not be remembered.
         """
 
@@ -84,10 +95,12 @@ class RootedRegistry:
         documents: where it is.
         verify: holds the root against whom the configuration names; None where nobody is named,
             and nobody has to be.
+        witnesses: who has to have seen its log.
     """
 
     documents: Documents
     verify: RootVerifier | None
+    witnesses: WitnessRule = field(default_factory=WitnessRule)
     _read_root: tuple[Root, Edition] | None = field(default=None, init=False)
     _is_fresh: bool = field(default=False, init=False)
 
@@ -123,6 +136,7 @@ class RootedRegistry:
         artifact = stated and stated.artifact(platform)
         assert stated  # noqa: S101 - the listing has both
         assert artifact  # noqa: S101 - as above
+        proof = self._fitting(lambda: self._proof(listing, stated, artifact))
         location = self.documents.locate(artifact.url)
         return Offer(
             id=listing.id,
@@ -144,6 +158,7 @@ class RootedRegistry:
             tree=artifact.tree,
             origin=Origin(REGISTRY, listing.edition.registry),
             builds=tuple(Build(a.platform, a.digest, a.size_bytes) for a in stated.artifacts),
+            log_proof=proof,
         )
 
     def names(self) -> tuple[str, ...]:
@@ -183,7 +198,13 @@ class RootedRegistry:
         """Return what is read; where it does not fit together, of a root that is read anew."""
         try:
             return read()
-        except (DigestMismatch, IndexTooLarge, IndexUnreadable, RegistrySignatureInvalid):
+        except (
+            DigestMismatch,
+            IndexTooLarge,
+            IndexUnreadable,
+            RegistryLogUnproven,
+            RegistrySignatureInvalid,
+        ):
             if self._is_fresh or "://" not in self.documents.place:
                 raise
         self._read_root, self._is_fresh = None, True
@@ -194,6 +215,7 @@ class RootedRegistry:
             where = self.documents.locate(ROOT_FILE)
             data = self._document(ROOT_FILE, ROOT_BOUNDS.size_bytes, None)
             root, signer = self._verified(data, where)
+            self._require_witnesses(root)
             edition = Edition(
                 self.documents.place, root.epoch, root.serial, root.expires_at, signer
             )
@@ -206,8 +228,44 @@ class RootedRegistry:
         try:
             bundle = self._document(ROOT_FILE + BUNDLE_SUFFIX, MAX_BUNDLE_BYTES, None)
         except IndexUnreadable:  # it is not there, which whoever verifies says in his own words
-            return self.verify(data, None, where)
-        return self.verify(data, bundle, where)
+            return self.verify(data, None, where, self._follow)
+        return self.verify(data, bundle, where, self._follow)
+
+    # ── the log ───────────────────────────────────────────────────────────────────────────────────
+
+    def log(self) -> LogReader | None:
+        """Return the log at the checkpoint of the root; None for a registry without one.
+
+        Raises:
+            AperioError: as `RegistryReader.find`.
+        """
+        checkpoint = self.root().log
+        return LogReader(self.documents.place, checkpoint, self._log_file) if checkpoint else None
+
+    def _follow(self, known: Checkpoint, current: Checkpoint | None) -> None:
+        follow_log(self.documents.place, self._log_file, known, current)
+
+    def _require_witnesses(self, root: Root) -> None:
+        if self.witnesses.least and root.log is None:
+            raise unwitnessed(self.documents.place, "it has no log")
+        if root.log:
+            reader = LogReader(self.documents.place, root.log, self._log_file)
+            reader.require_witnesses(self.witnesses)
+
+    def _proof(
+        self, listing: Listing, stated: PluginVersion, artifact: PluginArtifact
+    ) -> LogProof | None:
+        """Return the proof that the log has what is offered; None without a log."""
+        checkpoint = self._root()[0].log
+        if checkpoint is None:
+            return None
+        reader = LogReader(self.documents.place, checkpoint, self._log_file)
+        return reader.prove(artifact_entry(listing.id, stated, artifact), artifact.log_index)
+
+    def _log_file(self, path: str, limit_bytes: int) -> bytes:
+        return self._document(path, limit_bytes, None)
+
+    # ── documents ─────────────────────────────────────────────────────────────────────────────────
 
     def _shard(self, name: str) -> Shard:
         url, ref = self._root()[0].shard_of(name)

@@ -83,6 +83,7 @@ class Explanation:
             "source": receipt.source,
             "index_serial": receipt.index_serial,
             "registry_status": self.status.report if self.status else None,
+            "log_proof": receipt.log_proof.to_json() if receipt.log_proof else None,
             "installed_at": receipt.installed_at,
             "artifact_sha256": receipt.artifact_digest.hex,
             "tree_digest": receipt.tree_digest,

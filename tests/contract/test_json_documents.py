@@ -245,7 +245,11 @@ DATA: dict[str, Schema] = {
         exceptions=any_number_of(
             {"type": "object", "required": ["rule", "until", "reason"]}
         ),
-        source=WORD, index_serial=maybe(NUMBER), installed_at=TIME, artifact_sha256=SHA256,
+        source=WORD, index_serial=maybe(NUMBER),
+        log_proof=maybe(
+            exactly(origin=WORD, size=NUMBER, root=SHA256, index=NUMBER, proof=WORD)
+        ),
+        installed_at=TIME, artifact_sha256=SHA256,
         registry_status=maybe(STATUS), tree_digest=WORD,
         last_check=maybe(exactly(ok=FLAG, at=TIME)), sandbox=WORD, limits=ENFORCEMENTS,
     ),

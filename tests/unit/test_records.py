@@ -34,6 +34,8 @@ from aperio_cli.models.policy import PolicyException
 from aperio_cli.models.proof import Attestation, LogEntry, Proof, Provenance, RootFacts
 from aperio_cli.models.publisher import CiIdentity, Demands, PublisherRule, Signer
 from aperio_cli.models.receipt import Precedent, Receipt
+from aperio_cli.models.tlog.note import Checkpoint, Note
+from aperio_cli.models.tlog.proof import LogProof
 from aperio_cli.publishing.source import PublishedArtifact, PublishedVersion, Record
 from tests.builders import (
     ARM,
@@ -59,6 +61,7 @@ FULL = receipt(
     exceptions=(PolicyException(PluginId("acme", "box"), "", "unverified", "2026-06-30", "x"),),
     index_serial=7,
     origin=Origin("registry", "https://registry.example/"),
+    log_proof=LogProof(7, (b"x" * 32,), Note(Checkpoint("log.example", 9, b"r" * 32).text)),
     builds=(Build(LINUX, Digest.of(b"artifact"), 8), Build(ARM, Digest.of(b"other"))),
 )
 
@@ -215,6 +218,7 @@ class Some:
             exceptions=self.many(lambda: PolicyException(PluginId("acme", "box"), *lifted)),
             index_serial=self.perhaps(self.number),
             origin=self.perhaps(lambda: Origin(self._random.choice(ORIGINS), self.text())),
+            log_proof=self.perhaps(lambda: FULL.log_proof),
             builds=self.many(lambda: Build(ARM, self.digest(), self.perhaps(self.number))),
         )
         owner = self.perhaps(lambda: f"{made.id} {self.text()}") or str(made.id)
@@ -272,6 +276,7 @@ def test_manifest_of_a_record_reads_back_with_all_defaults() -> None:
 LIMITS = ("cpu", "duration", "memory", "open_files", "processes", "tmp")
 OPTIONAL = {
     ("builds",),
+    ("log_proof",),
     ("origin",),
     ("origin", "registry"),
     ("exception",),

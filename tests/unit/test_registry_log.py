@@ -36,6 +36,7 @@ from aperio_cli.models.registry.log_entry import (
     parse_entry,
     signer_digest,
 )
+from aperio_cli.models.registry.rule import WitnessRule
 from aperio_cli.models.tlog.note import (
     COSIGNATURE,
     Checkpoint,
@@ -51,7 +52,7 @@ from aperio_cli.publishing.recording import (
     log_files,
     read_log,
 )
-from aperio_cli.registry.log import LogReader, WitnessRule, tiles_to_fetch
+from aperio_cli.registry.log import LogReader, tiles_to_fetch
 
 if TYPE_CHECKING:
     from pathlib import Path

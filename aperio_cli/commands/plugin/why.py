@@ -96,6 +96,9 @@ def _rows(data: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield "installed from", data["source"] + _edition(data["index_serial"])
     if status := data["registry_status"]:
         yield "registry says", _told(status)
+    if log := data["log_proof"]:
+        yield "registry's log", f"entry {log['index']} of {log['size']} in {log['origin']}"
+        yield "  root hash", log["root"]
     yield "installed at", data["installed_at"]
     yield "artifact", f"sha256:{data['artifact_sha256']}"
     yield "files", data["tree_digest"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aperio_cli.models.plugin_id import is_namespace
 from aperio_cli.models.publisher_table import parse_signer
+from aperio_cli.models.tlog.note import COSIGNATURE, NoteInvalid, NoteKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,9 +21,23 @@ KNOWN: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Registries that may be called by a name. Nobody is stated to sign for them: who names one says
 whom to believe."""
-_KEYS: Final = ("url", "name", "namespaces")
+_KEYS: Final = ("url", "name", "namespaces", "witnesses", "witnesses_needed")
 _NAME_CHARACTERS: Final = 120
 _MAX_NAMESPACES: Final = 1000
+_MAX_WITNESSES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessRule:
+    """How many of which witnesses have to have signed the checkpoint of a registry's log.
+
+    Attributes:
+        witnesses: their keys; without any, no signature is asked for.
+        least: how many of them.
+    """
+
+    witnesses: tuple[NoteKey, ...] = ()
+    least: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +49,14 @@ class RegistryRule:
         signer: who has to have signed its root; None when nobody is stated.
         name: which of the signer's registries it has to be; empty: the only one.
         namespaces: those that belong to it, whatever other registries say; empty: none is stated.
+        witnesses: who has to have seen its log.
     """
 
     url: str
     signer: PublisherRule | None = None
     name: str = ""
     namespaces: tuple[str, ...] = ()
+    witnesses: WitnessRule = WitnessRule()
 
     @property
     def address(self) -> str:
@@ -52,6 +69,11 @@ class RegistryRule:
         stated: dict[str, object] = {"url": self.url}
         stated |= {"name": self.name} if self.name else {}
         stated |= {"namespaces": list(self.namespaces)} if self.namespaces else {}
+        if self.witnesses.witnesses:
+            stated |= {
+                "witnesses": list(map(str, self.witnesses.witnesses)),
+                "witnesses_needed": self.witnesses.least,
+            }
         return stated | {key: value for key, value in signer.items() if key != "namespace"}
 
 
@@ -59,8 +81,8 @@ def parse_registry(table: Table, *, domains: Sequence[str] | None, stated_in: st
     """Return the rule that one `[[registries]]` table states; whoever calls checks its `url`.
 
     Args:
-        table: its keys: `url`, `name`, `namespaces`, and those that say who signs, as in
-            `[[publishers]]`.
+        table: its keys: `url`, `name`, `namespaces`, `witnesses`, `witnesses_needed`, and those
+            that say who signs, as in `[[publishers]]`.
         domains: names of the known trust domains; None when they are not to be checked.
         stated_in: the file, for messages.
     """
@@ -69,7 +91,30 @@ def parse_registry(table: Table, *, domains: Sequence[str] | None, stated_in: st
         return RegistryRule(url, namespaces=namespaces)
     signer = parse_signer(table, _KEYS, domains=domains, stated_in=stated_in)
     name = table.text("name", limit=_NAME_CHARACTERS) if "name" in table else ""
-    return RegistryRule(url, signer, name, namespaces)
+    return RegistryRule(url, signer, name, namespaces, _witnesses(table))
+
+
+def _witnesses(table: Table) -> WitnessRule:
+    """Return whose signatures are asked for; of all who are named, unless fewer are enough."""
+    stated = table.texts("witnesses")
+    if len(stated) > _MAX_WITNESSES:
+        table.fail("witnesses", f"expected at most {_MAX_WITNESSES}")
+    keys = []
+    for text in stated:
+        try:
+            keys.append(NoteKey.parse(text))
+        except NoteInvalid as error:
+            table.fail("witnesses", str(error))
+        if keys[-1].kind != COSIGNATURE:
+            table.fail("witnesses", "expected a key for cosignatures, as a witness states it")
+    if len({key.name for key in keys}) != len(keys) or len({key.key for key in keys}) != len(keys):
+        table.fail("witnesses", "a name or a key is there twice")
+    if "witnesses_needed" not in table:
+        return WitnessRule(tuple(keys), len(keys))
+    if not keys:
+        table.fail("witnesses_needed", "no `witnesses` are stated")
+    least = table.integer("witnesses_needed", least=1, most=len(keys))
+    return WitnessRule(tuple(keys), least)
 
 
 def _namespaces(table: Table) -> tuple[str, ...]:

@@ -68,6 +68,11 @@ class LogProof:
         check_inclusion(leaf_hash(entry), self.index, checkpoint.head, self.path)
         return checkpoint
 
+    def to_json(self) -> dict[str, object]:
+        """Return what it proves, and the contents of its file, as reports carry them."""
+        proof = {"index": self.index, "proof": self.to_bytes().decode()}
+        return self.checkpoint.to_json() | proof
+
     def to_bytes(self) -> bytes:
         """Return the contents of its file."""
         hashes = [base64.b64encode(each).decode("ascii") for each in self.path]
