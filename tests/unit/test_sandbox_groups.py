@@ -183,8 +183,14 @@ def test_systemd_is_asked_where_it_can_delegate(
 ) -> None:
     second.write("user.slice/app.service/cgroup.procs", f"{PID}\n1\n")
     monkeypatch.setattr(groups, "_systemd_command", lambda: ["busctl", "--user"])
+    # The unit that this process is in lacks a controller that its manager has.
+    second.write("user.slice/app.service/cgroup.controllers", "memory pids\n")
+    uid = os.geteuid()
+    manager = f"user.slice/user-{uid}.slice/user@{uid}.service/" if uid else ""
+    second.write(f"{manager}cgroup.controllers", "cpuset cpu io memory pids\n")
     offer = groups.survey(second.proc)
     assert offer.by_systemd
+    assert offer.controllers == {"memory", "cpu", "pids"}
     assert offer.mechanism == "cgroup v2, delegated by systemd"
     asked: list[list[str]] = []
 
@@ -203,6 +209,30 @@ def test_systemd_is_asked_where_it_can_delegate(
     assert words[:2] == ["busctl", "--user"]
     assert words[-9:] == ["2", "PIDs", "au", "1", PID, "Delegate", "b", "true", "0"]
     assert list((second.tree / f"user.slice/aperio-{PID}.scope").glob(f"aperio-{PID}-*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user owns what it was delegated")
+def test_root_takes_of_systemds_groups_those_that_are_delegated(
+    second: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(groups, "_SYSTEMD", tmp_path)
+    monkeypatch.setattr(groups, "_systemd_command", list)
+    assert not groups.survey(second.proc).controllers
+    said: dict[tuple[Path, str], bytes] = {}
+
+    def getxattr(path: Path, name: str) -> bytes:
+        if (path, name) not in said:
+            raise OSError(61, "No data available")
+        return said[path, name]
+
+    monkeypatch.setattr(os, "getxattr", getxattr)
+    assert not groups.survey(second.proc).controllers
+    for name, value, is_usable in (
+        ("user.delegate", b"0", False),
+        ("trusted.delegate", b"1", True),
+    ):
+        said[second.tree / "user.slice/app.service", name] = value
+        assert bool(groups.survey(second.proc).controllers) is is_usable
 
 
 def test_what_was_offered_and_is_not_there_is_an_error(second: Machine) -> None:

@@ -35,6 +35,9 @@ CONTROLLERS: Final = {"memory": "memory", "cpu": "cpu", "pids": "processes"}
 """The limit that each controller keeps."""
 
 LEAF: Final = "aperio-host"
+_SYSTEMD: Final = Path("/run/systemd/system")
+"""There while systemd is the init system (sd_booted(3))."""
+
 _PREFIX: Final = "aperio-"
 _PERIOD_US: Final = 100_000
 _DELEGATION_S: Final = 5.0
@@ -119,6 +122,7 @@ def survey(proc: Path = Path("/proc")) -> Offer:
         names = frozenset(found.folders)
         if folder and (_is_leaf(folder) or _is_delegated(folder)):
             return Offer(2, names)
+        names = _managers_controllers(proc)
         if names and _systemd_command():
             return Offer(2, names, by_systemd=True)
         return Offer(2, remedy="`Delegate=yes` in its unit, or `loginctl enable-linger`")
@@ -242,10 +246,35 @@ def _is_in_leaf(proc: Path) -> bool:
 
 
 def _is_delegated(folder: Path) -> bool:
-    """Return whether the folder may be divided: it is ours, and nobody else is in it."""
+    """Return whether the folder may be divided: it is ours, and nobody else is in it.
+
+    Root may write to every one: of systemd's it is given those that say so.
+    """
     if not _is_ours(folder) or not os.access(folder / "cgroup.procs", os.W_OK):
         return False
+    if os.geteuid() == 0 and _SYSTEMD.exists() and not _says_delegated(folder):
+        return False
     return set(_words(folder / "cgroup.procs")) <= {str(os.getpid())}
+
+
+def _says_delegated(folder: Path) -> bool:
+    """Return whether systemd has marked a folder as delegated, as its CGROUP_DELEGATION says."""
+    for name in ("trusted.delegate", "user.delegate"):
+        with contextlib.suppress(OSError):
+            if os.getxattr(folder, name) == b"1":
+                return True
+    return False
+
+
+def _managers_controllers(proc: Path) -> frozenset[str]:
+    """Return what systemd can delegate: what its manager has, which its other units may lack."""
+    place = next((mount for kind, _, mount, _ in _mounts(proc) if kind == "cgroup2"), None)
+    if place is None:
+        return frozenset()
+    uid = os.geteuid()
+    if uid:
+        place = place / "user.slice" / f"user-{uid}.slice" / f"user@{uid}.service"
+    return frozenset(CONTROLLERS) & set(_words(place / "cgroup.controllers"))
 
 
 def _ensure_divided(folder: Path, controllers: frozenset[str]) -> Path:
