@@ -72,7 +72,8 @@ class Place:
 
     def __post_init__(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
-        self.allow()
+        if not (self.home / "config.toml").exists():
+            self.allow()
 
     def allow(self, more: str = "") -> None:
         """State a rule by which everything here may run, and whatever else."""

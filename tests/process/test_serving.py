@@ -7,8 +7,11 @@ import contextlib
 import errno
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
+import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from aperio_cli.data.state import StateDatabase
     from aperio_cli.running import Collaborators
     from aperio_cli.serving import Host
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -281,6 +286,45 @@ def test_a_loop_that_is_stuck_feeds_no_watchdog(
     stuck = threading.Event()
     with pytest.raises(ExceptionGroup):  # what it got in the end is no survey
         play(place, scene)
+
+
+_STOPPABLE = """
+import asyncio, dataclasses, sys
+from pathlib import Path
+from tests.hosts import QUICK, Place, serving
+
+async def main():
+    rules = dataclasses.replace(QUICK, heartbeat_s=0.05, heartbeat_timeout_s=0.3)
+    async with serving(Place(Path(sys.argv[1])), rules) as served:
+        print((await served.ready()).pid, flush=True)
+        while await asyncio.to_thread(sys.stdin.readline):
+            for _ in range(10):
+                await served.next_beat()
+            status = await served.ready()
+            print(status.pid, status.restarts, status.code, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_a_host_that_is_stopped_by_a_signal_holds_it_against_no_plugin(place: Place) -> None:
+    place.put(version="1.1.0", simulator="unhurried")  # so that it is being asked at that moment
+    program = (sys.executable, "-c", _STOPPABLE, str(place.home))
+    with subprocess.Popen(
+        program, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as host:
+        assert host.stdin
+        assert host.stdout
+        pid = host.stdout.readline().strip()
+        for _ in range(3):
+            host.send_signal(signal.SIGSTOP)
+            time.sleep(1.0)  # three times as long as a plugin may take to answer
+            host.send_signal(signal.SIGCONT)
+            host.stdin.write("how are they?\n")
+            host.stdin.flush()
+            assert host.stdout.readline().split() == [pid, "0"]
+        host.stdin.close()
+        assert host.wait(30) == 0
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
