@@ -29,7 +29,7 @@ OFFLINE := PIP_NO_INDEX=1 PIP_FIND_LINKS=$(CURDIR)/$(WHEELS) PIP_DISABLE_PIP_VER
 # of a file stay together, because they share what is made once.
 PARALLEL := -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist loadfile
 
-.PHONY: help setup go-modules demo test test-again test-all soak third-party sigstack fmt lint dist lock bench docs generate clean
+.PHONY: help setup go-modules demo test test-again test-all soak third-party sigstack fmt lint dist lock bench bench-host docs generate clean
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -136,6 +136,9 @@ lock: $(DEV_READY) ## lock aperio's dependencies anew, for the workflows of proj
 
 bench: setup ## measure, as ratios within one run
 	$(OFFLINE) $(BIN)/python bench/run.py
+
+bench-host: setup ## measure a host with a hundred plugins, for some minutes
+	$(OFFLINE) $(BIN)/python bench/run.py --host
 
 generate: setup ## make generated files again: protobuf code, completions, reference pages
 	$(BIN)/python proto/generate.py

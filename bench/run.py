@@ -1,10 +1,11 @@
 """`make bench`: how quick aperio is, as ratios within one run.
 
-    python bench/run.py [--rounds N] [--json]
+    python bench/run.py [--rounds N] [--host] [--json]
 
 Every figure is paired: what is measured and what it is compared with take turns, and the ratio is
 that of their medians, so that a slow moment of the machine hits both. It prints a table and says
-which figure misses its bound; the exit status is 1 then. Never part of the tests. Without Go the
+which figure misses its bound; the exit status is 1 then. `--host` measures a host with a hundred
+plugins instead, which takes some minutes. Never part of the tests. Without Go the
 figures of Go plugins (`go_figures.py`) are left out, and it says so.
 """
 
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING
 import bridge_figures
 import egress_figures
 import go_figures
+import host_figures
 import sandbox_figures
 import trust_figures
 import unary
@@ -286,8 +288,8 @@ def prepare(folder: Path, environment: dict[str, str]) -> None:
     aperio("plugin", "install", "--yes", f"./{artifact}")
 
 
-def measure(folder: Path, rounds: int) -> list[Figure]:
-    """Every figure, in the order of the table."""
+def measure(folder: Path, rounds: int, *, is_host: bool = False) -> list[Figure]:
+    """Every figure, in the order of the table; or those of a host with many plugins."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
@@ -296,6 +298,8 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
         **{name: value for name, value in os.environ.items() if name.startswith("PIP_")},
     }
     prepare(folder, environment)
+    if is_host:
+        return host_figures.measure(folder / "go", environment)
     paths = find_paths(environment)
     store = Store(paths)
     receipt = store.get(PluginRef.parse(BENCH_PLUGIN))
@@ -305,6 +309,7 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
     figures = [*quick_answers(environment, rounds * 3), *figures]
     figures.append(whole_path_figure(environment, rounds))
     figures.append(box_figure(rounds))
+    figures += host_figures.restart_figure(environment, rounds)
     figures += egress_figures.measure(rounds)
     figures += trust_figures.measure(folder / "trust", environment, rounds * 2)
     if shutil.which("go"):
@@ -326,10 +331,11 @@ def main() -> int:
     """Measure, print, and say by the exit status whether every bound is kept."""
     parser = argparse.ArgumentParser(description="Measure aperio, as ratios within one run.")
     parser.add_argument("--rounds", type=int, default=5, help="more rounds, steadier figures")
+    parser.add_argument("--host", action="store_true", help="a host with a hundred plugins")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="aperio-bench-") as folder:
-        figures = measure(Path(folder), chosen.rounds)
+        figures = measure(Path(folder), chosen.rounds, is_host=chosen.host)
     if chosen.json:
         print(json.dumps([{"name": f.name, "value": f.value, "bound": f.bound} for f in figures]))
         return 0 if all(figure.is_kept for figure in figures) else 1

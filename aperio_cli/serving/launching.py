@@ -164,7 +164,7 @@ class Launching:
         async with launched(
             self.collaborators, leave.cleared, state, listener, wanted.settings, key.organization
         ) as plugin:
-            if not wanted.is_on_demand:  # there, each call brings its own
+            if wanted.is_configured:
                 stated = "its [[run]] table: settings."
                 await open_session(
                     plugin,

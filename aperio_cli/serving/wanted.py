@@ -27,14 +27,15 @@ def stated(collaborators: Collaborators) -> Iterator[Wanted]:
 def all_installed(collaborators: Collaborators) -> Iterator[Wanted]:
     """Give what tables state, and every other plugin that has a current version.
 
-    Of those, it is what `plugin run` runs without options.
+    Of those, it is what `plugin run` runs without options; calls bring their settings.
     """
     tables = tuple(stated(collaborators))
     yield from tables
     named = {wanted.key.plugin for wanted in tables}
     for plugin in dict.fromkeys(plugin for plugin, _ in collaborators.store.installed()):
         if plugin not in named and collaborators.store.current_version(plugin):
-            yield Wanted(InstanceKey(plugin, DEFAULT_ORGANIZATION, DEFAULT_INTEGRATION))
+            key = InstanceKey(plugin, DEFAULT_ORGANIZATION, DEFAULT_INTEGRATION)
+            yield Wanted(key, is_configured=False)
 
 
 def _stated(rule: RunRule) -> Wanted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -20,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli import clock
+from aperio_cli.errors.running import PluginConfigInvalid
 from aperio_cli.errors.usage import ConfigurationInvalid
+from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.running.operations import open_state
 from aperio_cli.serving.wanted import stated
@@ -190,6 +193,20 @@ def test_a_host_does_not_begin_with_a_configuration_that_cannot_be_read(place: P
         caught.group_contains(ConfigurationInvalid) if hasattr(caught, "group_contains") else True
     )
     assert isinstance(caught.value.exceptions[0], ConfigurationInvalid)
+
+
+def test_without_a_table_each_call_brings_the_settings_that_a_plugin_needs(place: Place) -> None:
+    place.put("acme/demanding", "moody", kind="destination", provider="MOODY")
+
+    async def scene(served: Served) -> None:
+        await served.ready("acme/demanding")
+        settings = {"plan": json.dumps({"out": "/dev/null"})}
+        async with served.host.supervisor.use(served.key("acme/demanding"), settings) as plugin:
+            await open_session(plugin, SessionRequest(settings=settings))
+            with pytest.raises(PluginConfigInvalid):
+                await open_session(plugin, SessionRequest())
+
+    play(place, scene)
 
 
 def test_a_reload_begins_again_with_what_was_given_up(place: Place, tmp_path: Path) -> None:

@@ -162,6 +162,19 @@ def test_deaths_at_start_that_differ_go_on_with_backoff() -> None:
         world.wait()
 
 
+def test_a_start_that_took_too_long_may_work_another_time_however_often_it_did_not() -> None:
+    late = Reason("handshake-timeout", "it printed no handshake")
+    world = World()
+    world.tell(Event.WANT)
+    for _ in range(3 * RULES.identical_deaths):
+        world.tell(Event.DIED, late)
+        world.wait()
+        while world.life.phase is Phase.BACKOFF:  # held back by the breaker
+            world.wait()
+
+    assert (world.life.phase, world.said) == (Phase.STARTING, 0)
+
+
 def test_a_start_that_worked_in_between_begins_the_count_of_like_deaths_anew() -> None:
     world = World()
     world.tell(Event.WANT)

@@ -36,13 +36,16 @@ class Wanted:
         key: which.
         version: of the plugin; empty: the current one, whatever that is at the time.
         settings: values by key, already resolved; may hold secrets.
-        is_on_demand: whether only calls keep it up, each with settings of its own.
+        is_configured: whether its settings are stated here, and have to fit it; else each call
+            brings its own.
+        is_on_demand: whether only calls keep it up.
         problem: what is wrong with how it is stated, so that it cannot be started; None: nothing.
     """
 
     key: InstanceKey
     version: str = ""
     settings: Mapping[str, object] = field(default_factory=dict, repr=False)
+    is_configured: bool = True
     is_on_demand: bool = False
     problem: AperioError | None = field(default=None, compare=False)
 

@@ -86,7 +86,8 @@ class Reason:
     Attributes:
         code: of the error.
         text: the error in words, with what it was seen by.
-        likeness: what it has in common with others of its kind, at least its code.
+        likeness: what it has in common with others of its kind; empty: nothing that would tell
+            that the next start ends in the same way.
     """
 
     code: str
@@ -343,7 +344,7 @@ def _died(life: Life, breaker: Breaker, moment: Moment, reason: Reason) -> Step:
     if since_s is not None and now_s - since_s >= rules.healthy_s:
         breaker = breaker.after_health(life.who)
         life = replace(life, deaths=0, alike=0)
-    is_like = life.alike > 0 and life.reason == reason
+    is_like = life.alike > 0 and life.reason == reason and reason.likeness != ""
     deaths = min(life.deaths + 1, MOST_COUNTED)
     alike = (min(life.alike, MOST_COUNTED) + 1 if is_like else 1) if since_s is None else 0
     breaker = breaker.after_death(life.who, now_s, rules)

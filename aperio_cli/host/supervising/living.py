@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.running import (
+    HandshakeTimeout,
     PluginConfigInvalid,
     PluginFault,
     PluginHung,
@@ -52,6 +53,7 @@ class Surroundings:
         starts: lets so many start at once.
         group: what processes are watched in; set while the supervisor runs.
         breakers: of plugins, each made when it is first asked for.
+        is_ending: whether the supervisor itself is ending, so that nothing more is started.
     """
 
     launcher: Launcher
@@ -60,6 +62,7 @@ class Surroundings:
     starts: asyncio.Semaphore
     group: asyncio.TaskGroup | None = None
     breakers: dict[PluginId, Breaker] = field(default_factory=dict)
+    is_ending: bool = False
 
 
 def reason_of(error: BaseException) -> Reason:
@@ -69,6 +72,8 @@ def reason_of(error: BaseException) -> Reason:
     """
     if isinstance(error, AperioError):
         text = "\n".join(filter(None, [error.what, error.why]))
+        if isinstance(error, HandshakeTimeout):  # of a machine that is busy, too
+            return Reason(error.code, text)
         first = error.why.partition("\n")[0]
         return Reason(error.code, text, f"{error.code} {_NUMBERS.sub('0', first)}")
     if isinstance(error, OSError):  # of this machine, not of the plugin
@@ -132,6 +137,8 @@ class Living:
 
     def tell(self, event: Event, reason: Reason | None = None) -> None:
         """Take in what happened, and begin what is to be done about it."""
+        if self._surroundings.is_ending:
+            return
         moment = Moment(clock.monotonic_s(), self._surroundings.rules, random.random())  # noqa: S311 - jitter
         before = self.life
         step = advance(before, self.breaker, event, moment, reason)

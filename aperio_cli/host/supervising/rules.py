@@ -30,7 +30,7 @@ class Rules:
         drain_s: how long calls in flight may take to end when a plugin is stopped.
         idle_s: how long an instance that nobody wants but a call stays up after it.
         most_on_demand: how many of those there are at once.
-        parallel_starts: how many plugins start at once.
+        parallel_starts: how many plugins start at once; 0: two for each processor.
         reconcile_s: from one look at what is wanted to the next.
         doubt_s: after how long everything is cleared anew although nothing seems to have changed.
     """
@@ -50,7 +50,7 @@ class Rules:
     drain_s: float = 10.0
     idle_s: float = 300.0
     most_on_demand: int = 32
-    parallel_starts: int = 4
+    parallel_starts: int = 0
     reconcile_s: float = 2.0
     doubt_s: float = 60.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -56,7 +57,7 @@ class Supervisor:
     ) -> None:
         self._launcher = launcher
         self._rules = rules
-        starts = asyncio.Semaphore(rules.parallel_starts)
+        starts = asyncio.Semaphore(rules.parallel_starts or 2 * (os.cpu_count() or 1))
         self._surroundings = Surroundings(launcher, rules, log, starts)
         self._beat = beat
         self._instances: dict[str, Instance] = {}
@@ -77,8 +78,11 @@ class Supervisor:
             async with asyncio.TaskGroup() as group:
                 self._surroundings.group = group
                 reconciling = group.create_task(self._reconcile(), name="reconcile")
-                await self._is_over.wait()
-                reconciling.cancel()
+                try:
+                    await self._is_over.wait()
+                finally:
+                    self._surroundings.is_ending = True
+                    reconciling.cancel()
         finally:
             self._is_draining = True
             self._is_over.set()
@@ -305,7 +309,7 @@ class Supervisor:
         return None
 
     async def _on_demand(self, key: InstanceKey, settings: Mapping[str, object]) -> Instance:
-        wanted = Wanted(key, "", settings, is_on_demand=True)
+        wanted = Wanted(key, "", settings, is_configured=False, is_on_demand=True)
         leave = await self._clear(wanted)
         self._require_up(key)
         name = f"{key} {reach_of(leave.manifest, settings)}"
