@@ -38,6 +38,7 @@ LEASE_OF_THE_PRODUCT_S = 300.0
 NOT_CODES = {
     "aperio-cli",
     "aperio-diagnostics-bin",
+    "grpc-status-details-bin",
     "aperio-invocation",
     "aperio-plugin-sdk",
     "audit-log",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.go, pytest.mark.timeout(300)]
 
+PAGE = GO.parents[2] / "docs" / "reference" / "control-api.md"
 EVENTS = 1200
 _BUILD_TIMEOUT_S = 200.0
 
@@ -32,17 +34,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not shutil.which("go"):
         pytest.skip("Go is not installed")
     output = tmp_path_factory.mktemp("callers")
-    for module, package in ((GO / "sdk", "./caller"), (GO / "connect", ".")):
-        done = subprocess.run(
-            ["go", "build", "-buildvcs=false", "-trimpath", "-o", f"{output}/", package],
-            cwd=module,
-            env=os.environ | {"CGO_ENABLED": "0"},
-            capture_output=True,
-            text=True,
-            timeout=_BUILD_TIMEOUT_S,
-            check=False,
-        )
-        check_go(done)
+    build("./caller", GO / "sdk", output / "caller")
+    build(".", GO / "connect", output / "connect")
     return output
 
 
@@ -85,6 +78,60 @@ def test_a_go_program_loses_nothing_of_box_when_the_host_is_killed_in_the_middle
     assert set(kept["sources"]) == {each["event_id"] for each in events}
     assert len(kept["ids"]) == len(set(kept["ids"])) == len(kept["sources"])
     assert kept["status"] == "STATUS_SUCCEEDED"
+
+
+def build(source: str | Path, module: Path, output: Path) -> Path:
+    """Build a program in the surroundings of a module."""
+    done = subprocess.run(
+        ["go", "build", "-buildvcs=false", "-trimpath", "-o", str(output), str(source)],
+        cwd=module,
+        env=os.environ | {"CGO_ENABLED": "0"},
+        capture_output=True,
+        text=True,
+        timeout=_BUILD_TIMEOUT_S,
+        check=False,
+    )
+    check_go(done)
+    return output
+
+
+def test_the_programs_that_the_page_shows_do_what_it_says(tmp_path: Path) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    syncs, lists = re.findall(r"^```go\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    programs = []
+    for name, shown, module in (("syncs", syncs, "sdk"), ("lists", lists, "connect")):
+        source = tmp_path / name / "main.go"
+        source.parent.mkdir()
+        source.write_text(shown)
+        programs.append(build(source, GO / module, tmp_path / name / "program"))
+    with serving() as served:
+        (served.folder / "host").mkdir()
+        (served.folder / "host" / "host.json").write_text(
+            json.dumps({"socket": str(served.socket)})
+        )
+
+        def run(*command: object) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [str(word) for word in command],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+                check=False,
+            )
+
+        first, second = (run(programs[0], served.folder, "acme/bare") for _ in range(2))
+        failed = run(programs[0], served.folder, "acme/unheard")
+        listed = run(programs[1], served.socket)
+
+    origin = Origin("acme/bare@1.2.0", "org_1", "int_1", "BOX")
+    expected = [f"{envelope_id(origin, f'e{number}')} event" for number in range(4)]
+    assert first.stdout.splitlines() + second.stdout.splitlines() == expected, first.stderr
+    assert first.stderr.endswith(" 2 of 2\n")
+    assert (tmp_path / "cursor").read_bytes() == b"4"
+    assert failed.returncode == 1
+    assert "not-installed: `acme/unheard` is not installed" in failed.stderr
+    assert "acme/bare 1.2.0 connector" in listed.stdout
 
 
 def test_connect_as_the_product_has_it_speaks_with_the_host(built: Path) -> None:

@@ -58,6 +58,8 @@ ELSEWHERE = {
     ("sdk/python/README.md", 1): "tests/contract/test_docs.py",
     ("docs/how-to/install-aperio.md", 0): "tests/contract/test_release.py",
     ("docs/how-to/load-plugins-in-a-go-server.md", 0): "tests/interop/test_go_host.py",
+    ("docs/reference/control-api.md", 0): "tests/interop/test_go_callers.py",
+    ("docs/reference/control-api.md", 1): "tests/interop/test_go_callers.py",
     ("docs/how-to/refresh-trust-roots.md", 1): "tests/lifecycle/test_trust_refresh.py",
     ("docs/how-to/refresh-trust-roots.md", 2): "tests/lifecycle/test_trust_refresh.py",
     ("docs/how-to/send-events-to-a-destination.md", 0): "tests/lifecycle/test_forwarding.py",
