@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +42,8 @@ from aperio_cli.trust.publisher_files import PublisherFileRequest, verify_publis
 from aperio_cli.trust.roots import trusted_roots
 from tests.builders import LINUX, go_members, manifest_bytes
 from tests.process.conftest import Host
+from tests.security.registry_rows import TWINS
+from tests.security.table import ATTACKS, Attack, attack
 from tests.security.test_install_refusals import bomb
 from tests.security.world import (
     BOX,
@@ -68,45 +70,8 @@ if TYPE_CHECKING:
 # ── the table ─────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True)
-class Attack:
-    """One row.
-
-    Attributes:
-        holds: what the attacker holds.
-        tries: what is tried.
-        stopped_by: the check that stops it.
-        code: the refusal's code.
-        attempt: carries it out.
-    """
-
-    holds: str
-    tries: str
-    stopped_by: str
-    code: str
-    attempt: Callable[[World], object]
-
-    @property
-    def name(self) -> str:
-        """The row's name in test reports."""
-        return self.attempt.__name__.removeprefix("_")
-
-
-ATTACKS: list[Attack] = []
 EVIL = "https://github.com/evil/box"
 _SECURITY_TEAM = LeafIdentity("security@acme.example", LOCAL_ISSUER)
-
-
-def attack(
-    *, holds: str, tries: str, stopped_by: str, code: str
-) -> Callable[[Callable[[World], object]], Callable[[World], object]]:
-    """Adds a row; the function has to end in the refusal."""
-
-    def add(attempt: Callable[[World], object]) -> Callable[[World], object]:
-        ATTACKS.append(Attack(holds, tries, stopped_by, code, attempt))
-        return attempt
-
-    return add
 
 
 BYTES = "digest in the offer, and of the file that was signed"
@@ -1055,6 +1020,15 @@ def test_honest_provenance_satisfies_the_demand(world: World) -> None:
     demanding = world.but(policy=Policy((rule(demands=demands),)))
     demanding.install(attest(signed, world.forge().statement(digest_of(signed))))
     demanding.start()
+
+
+@pytest.mark.parametrize("attempt", TWINS, ids=lambda attempt: attempt.__name__.strip("_"))
+def test_registry_that_does_not_lie_is_installed_from(
+    world: World, attempt: Callable[..., object]
+) -> None:
+    """The control of each row about signed registries: the same, but for the lie."""
+    attempt(world, lie=False)
+    assert world.machine.store.current_version(BOX) in {"1.2.3", "1.3.0", "1.4.0"}
 
 
 @pytest.mark.parametrize("row", ATTACKS, ids=lambda row: row.name)
