@@ -52,6 +52,8 @@ class Context:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.is_frozen = False
+        self._lock_file = ""
         self.output = Output(
             json_mode=settings.json,
             quiet=settings.quiet,
@@ -145,8 +147,21 @@ class Context:
     def store(self) -> Store:
         """What is installed."""
         from aperio_cli.store.installed import Store
+        from aperio_cli.store.lock_place import find_place
 
-        return Store(self.paths, self.output.warn)
+        place = find_place(self.paths.home, self._lock_file)
+        if place.is_found:
+            self.output.note(f"versions are those of {place.path}")
+        return Store(self.paths, self.output.warn, place, is_frozen=self.is_frozen)
+
+    def use_lock_file(self, stated: str, *, is_frozen: bool) -> None:
+        """Say which lock file is in force, and whether it stays as it is, before the store is used.
+
+        Args:
+            stated: `--lock`; empty for the working folder's, else the home's.
+            is_frozen: `--locked`.
+        """
+        self._lock_file, self.is_frozen = stated, is_frozen
 
     @cached_property
     def collaborators(self) -> Collaborators:

@@ -40,8 +40,8 @@ def _listed(argv: list[str]) -> str | None:
     from aperio_cli.store import listing, verdicts
 
     try:
-        home = _home()
-        is_odd = home.startswith("~") or listing.may_state_exceptions(os.environ, home)
+        home, is_pinned = _home(), os.path.lexists("aperio.lock")
+        is_odd = is_pinned or home[:1] == "~" or listing.may_state_exceptions(os.environ, home)
         if is_odd or listing.may_be_shared(home):
             return None
         listed = listing.rows(home)

@@ -82,6 +82,24 @@ class LockFileInvalid(AperioError):
     code = "lock-file-invalid"
 
 
+class LockFileMissing(AperioError):
+    """What a lock file names was to be installed, and there is no lock file."""
+
+    code = "lock-file-missing"
+
+
+class LockFileDiffers(Refusal):
+    """What is offered, or installed, is not what the lock file has of the same version."""
+
+    code = "lock-file-differs"
+
+
+class LockFileOutdated(AperioError):
+    """With `--locked` the lock file has to stay as it is, and it would have to be changed."""
+
+    code = "lock-file-outdated"
+
+
 class NoPreviousVersion(AperioError):
     """There is no version to go back to: none was used before, or it is not installed any more."""
 

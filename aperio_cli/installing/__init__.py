@@ -16,6 +16,7 @@ from aperio_cli.errors.files import FilesChanged, LockHeld
 from aperio_cli.errors.installing import ReceiptInvalid
 from aperio_cli.files import writing
 from aperio_cli.installing.granting import Asking, asking_again, asking_of
+from aperio_cli.installing.keeping import Kept, check_kept
 from aperio_cli.installing.preparing import Terms, prepare, record
 from aperio_cli.installing.succession import (
     NOT_INSTALLED,
@@ -41,7 +42,14 @@ if TYPE_CHECKING:
     from aperio_cli.store.installed import Standing, Store
     from aperio_cli.verifying.decide import AdmittedArtifact
 
-__all__ = ["Asking", "InstallReport", "InstallRequest", "check_replacement", "install"]
+__all__ = [
+    "Asking",
+    "InstallReport",
+    "InstallRequest",
+    "check_replacement",
+    "install",
+    "use_again",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,8 @@ def install(admitted: AdmittedArtifact, store: Store, request: InstallRequest) -
     After any failure, an interrupt included, the store is as it was before.
 
     Raises:
+        LockFileDiffers: the lock file has this version with other contents, or of another signer.
+        LockFileOutdated: the lock file would have to change, and must not.
         VersionChanged: this version is installed with other contents.
         SignerChanged: the installed version has another signer, and the change is not accepted.
         ProvenanceMissing: the installed version has provenance and this one has none, and the
@@ -135,6 +145,7 @@ def install(admitted: AdmittedArtifact, store: Store, request: InstallRequest) -
     with writing.disk_full_guard(what), contextlib.ExitStack() as cleanup:
         before = _standing(admitted, store)
         step = _decide(before, admitted, store, request)
+        _check_kept(before, admitted, store, request)
         prepared, asking = None, None
         if isinstance(step, Follows):
             asking = asking_of(admitted, before, store)
@@ -153,6 +164,7 @@ def install(admitted: AdmittedArtifact, store: Store, request: InstallRequest) -
             # Once more, as nobody else can change the answer now: another process may have
             # installed the same meanwhile, and somebody may be running it.
             step = _decide(now, admitted, store, request)
+        _check_kept(now, admitted, store, request)
         grant = _grant_now(asking, asking_of(admitted, now, store), what)
         receipt = _commit(step, prepared, admitted, store, grant)
     return InstallReport(
@@ -161,6 +173,36 @@ def install(admitted: AdmittedArtifact, store: Store, request: InstallRequest) -
         was_installed=isinstance(step, Same),
         repaired=isinstance(step, Follows) and step.repairs,
     )
+
+
+def use_again(receipt: Receipt, store: Store, request: InstallRequest) -> InstallReport:
+    """Use a version that is installed already, once the operator agrees to what it may do.
+
+    Raises:
+        NotInstalled, ReceiptInvalid: it has gone meanwhile, or is damaged.
+        LockHeld: another process keeps the store locked.
+        RecordNewer, LockFileInvalid, DiskFull, OSError: as `Store.use`.
+        AperioError: what `request.consent` raises.
+    """
+    ref = PluginRef(receipt.id, receipt.version)
+    used = store.used_version(receipt.id)
+    asking = asking_again(receipt, used, store)
+    if asking.added:
+        request.consent(asking)
+    with store.lock(f"`{receipt.id}` {receipt.version} was not installed"):
+        found = store.get(ref)
+        store.use(receipt.id, receipt.version)
+    replaced = used if used != receipt.version else None
+    return InstallReport(found, replaced, was_installed=True, repaired=False)
+
+
+def _check_kept(
+    before: Standing, admitted: AdmittedArtifact, store: Store, request: InstallRequest
+) -> None:
+    """Check that it is what the lock file says; whom an installed version allows, that allows."""
+    entry = store.locked(admitted.offer.id)
+    kept = Kept(store.lock_file.path, entry, store.is_frozen, is_known=before.same is not None)
+    check_kept(kept, admitted, request.accept_new_signer)
 
 
 def check_replacement(admitted: AdmittedArtifact, store: Store) -> None:

@@ -116,6 +116,7 @@ class Store:
             store tries again.
         lock_file: the one in force; None for the home's own. Another one says which versions are
             used, and `current.json` does not count.
+        is_frozen: whether the lock file has to stay as it is; whoever installs asks.
 
     Raises:
         PathShared: somebody else may change what is in it. What reads a record raises it, too.
@@ -126,12 +127,15 @@ class Store:
         paths: Paths,
         warn: Callable[[str], object] = str,
         lock_file: LockPlace | None = None,
+        *,
+        is_frozen: bool = False,
     ) -> None:
         owning.require_own(paths.plugins)
         self._paths = paths
         self._warn = warn
         self._own_lock_file = LockPlace(paths.lock_file, is_home=True)
         self._pins = lock_file if lock_file and not lock_file.is_home else None
+        self.is_frozen = is_frozen
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────
 
@@ -699,6 +703,8 @@ class Store:
     def _locked(self, plugin: PluginId, version: str, lock: LockFile) -> Locked | None:
         """Return what a lock file is to say of an installed version; None when nobody knows."""
         before = lock.find(plugin)
+        if self.is_frozen and before and before.version == version:
+            return before
         try:
             receipt = self._read(plugin, version) if self._is_recorded(plugin, version) else None
             locked = Locked.of(receipt) if receipt else None

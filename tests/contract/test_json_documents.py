@@ -219,7 +219,8 @@ DATA: dict[str, Schema] = {
                 replaced=maybe(WORD), was_installed=FLAG, repaired=FLAG,
                 registry=maybe(EDITION), choice=maybe(CHOICE),
             )
-        )
+        ),
+        lock_file=WORD,
     ),
     "plugin grant": exactly(
         id=ID, version=WORD, grant=GRANT, asked=exactly(**OF_MANIFEST), changed=FLAG

@@ -12,6 +12,7 @@ from aperio_cli.context import Context
 from aperio_cli.errors import DONE, REFUSED
 from aperio_cli.files import owning
 from aperio_cli.output import Report
+from aperio_cli.paths import LOCK_FILE_NAME
 from aperio_cli.store import listing
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def plugin_list(
     owning.require_own(context.paths.plugins)
     problems = _check(context) if check else {}
     listed = _rows(context)
+    notes = _pin(context, listed)
     codes, contained = _judged(context) if listed else ({}, {})
     for row in listed:
         row["exceptions"] += _stated_exceptions(context, row["id"], row["version"])
@@ -44,7 +46,7 @@ def plugin_list(
     listing.add_containment(listed, contained)
     is_wrong = any(row["problem"] or (row["current"] and row["refused_as"]) for row in listed)
     status = REFUSED if is_wrong and check else DONE
-    return Report({"plugins": listed}, listing.render(listed).rstrip("\n"), exit_status=status)
+    return Report({"plugins": listed}, listing.render(listed).rstrip("\n"), notes, status)
 
 
 def _rows(context: Context) -> list[dict[str, Any]]:
@@ -62,6 +64,25 @@ def _rows(context: Context) -> list[dict[str, Any]]:
         if (row["id"], row["version"]) not in taken
     ]
     return sorted([*own, *shared], key=lambda row: (row["id"], row["version"]))
+
+
+def _pin(context: Context, listed: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Mark the versions of a folder's lock file as those that are used; say which are lacking."""
+    if not os.path.lexists(LOCK_FILE_NAME):
+        return ()
+    place = context.store.lock_file
+    if place.is_home:
+        return ()
+    lock = place.read()
+    pinned = {str(entry.id): entry.version for entry in lock.entries} if lock else {}
+    for row in listed:
+        row["current"] = pinned.get(row["id"]) == row["version"]
+    there = {(row["id"], row["version"]) for row in listed}
+    return tuple(
+        f"`{name}` {version} is in {place.path}, and not installed: `aperio plugin install`"
+        for name, version in pinned.items()
+        if (name, version) not in there
+    )
 
 
 def _stated_exceptions(context: Context, plugin_id: str, version: str) -> list[dict[str, str]]:
