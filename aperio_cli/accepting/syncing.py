@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from aperio_plugin.wire import event_rules
@@ -17,6 +18,7 @@ from aperio_cli.accepting.checks import Check
 from aperio_cli.accepting.verdicts import CheckFailed, CheckSkipped, expect
 from aperio_cli.data.state import MAX_CURSOR_BYTES
 from aperio_cli.host.calls.envelopes import Origin, Promises, format_time
+from aperio_cli.host.calls.scope import EVERYTHING, SyncScope
 from aperio_cli.host.calls.stamping import ITEMS, MessageStamper
 from aperio_cli.host.wire.channel import describe
 
@@ -34,6 +36,8 @@ MOST_DOUBTS: Final = 5
 """How many doubts about events are told."""
 MOST_RESUMED: Final = 25
 """From how many checkpoints, spread evenly, a sync is resumed."""
+MOST_PARTS: Final = 5
+"""How many types of events are asked for."""
 BROKEN_OFF: Final = 10
 """How many syncs are broken off."""
 CANCEL_S: Final = 5.0
@@ -46,6 +50,7 @@ class _Reading:
 
     Attributes:
         ids: of the events, findings and audit log entries, in order.
+        events: of each event its id, its type, and when it occurred in seconds since 1970.
         others: how many of them are findings or entries.
         letters: dead ones, as the plugin told them.
         checkpoints: cursors, each with the number of ids before it.
@@ -54,6 +59,7 @@ class _Reading:
     """
 
     ids: list[str] = field(default_factory=list)
+    events: list[tuple[str, str, int]] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     letters: list[DeadLetter] = field(default_factory=list)
     checkpoints: list[tuple[int, bytes]] = field(default_factory=list)
@@ -68,7 +74,9 @@ class _Reading:
             self.doubts.append(f"event {source_event_id!r}: {why}")
 
 
-async def _read(bench: Bench, cursor: bytes = b"", most: int = MOST_EVENTS) -> _Reading:
+async def _read(
+    bench: Bench, cursor: bytes = b"", most: int = MOST_EVENTS, scope: SyncScope = EVERYTHING
+) -> _Reading:
     """Sync from a cursor to the end, or to `most` events; all that comes is checked.
 
     Raises:
@@ -76,10 +84,10 @@ async def _read(bench: Bench, cursor: bytes = b"", most: int = MOST_EVENTS) -> _
         PluginFault: a message breaks the interface, or the sync failed.
     """
     late = f"a sync neither ended nor gave {most} events within {SYNC_S:g} s"
-    return await in_time(_read_on(bench, cursor, most), SYNC_S, late)
+    return await in_time(_read_on(bench, cursor, most, scope), SYNC_S, late)
 
 
-async def _read_on(bench: Bench, cursor: bytes, most: int) -> _Reading:
+async def _read_on(bench: Bench, cursor: bytes, most: int, scope: SyncScope) -> _Reading:
     """Do the same without a bound on the time.
 
     Raises:
@@ -91,12 +99,13 @@ async def _read_on(bench: Bench, cursor: bytes, most: int) -> _Reading:
     plugin = await bench.plugin()
     reading = _Reading()
     promises = Promises.of(bench.declaration, reading.doubt)
+    declared = {stream.name for stream in bench.declaration.streams}
     stamper = MessageStamper(origin, plugin.masks.cut, promises)
-    messages = plugin.connector.sync(invocation, cursor, silence_s=CALL_S)
+    messages = plugin.connector.sync(invocation, cursor, scope=scope, silence_s=CALL_S)
     try:
         async for message in messages:
             _take(message, stamper, reading)
-            _require_covered(message, {stream.name for stream in bench.declaration.streams})
+            _require_covered(message, set(scope.streams) or declared)
             if len(reading.ids) >= most:
                 break
     finally:
@@ -117,6 +126,10 @@ def _take(message: connector_pb2.SyncEvent, stamper: MessageStamper, reading: _R
             expect(not dead, f"{len(dead)} {name} cannot be passed on: {', '.join(map(str, dead))}")
             if kind == "batch":
                 reading.ids.extend(event.source_event_id for event in batch.events)
+                reading.events.extend(
+                    (event.source_event_id, event.event_type, event.occurred_at.seconds)
+                    for event in batch.events
+                )
             else:
                 given = zip(getattr(batch, name), made, strict=True)
                 reading.ids.extend(f"{item.source_event_id} {to.id[:16]}" for item, to in given)
@@ -132,13 +145,14 @@ def _take(message: connector_pb2.SyncEvent, stamper: MessageStamper, reading: _R
 
 
 def _require_covered(message: connector_pb2.SyncEvent, declared: set[str]) -> None:
-    """Require that a checkpoint speaks of a stream that is declared, and of a time.
+    """Require that a checkpoint speaks of a stream that is declared and asked for, and of a time.
 
     Raises:
         CheckFailed: it does not.
     """
     stream = message.checkpoint.stream
-    expect(not stream or stream in declared, f"a checkpoint of the stream {stream!r}, undeclared")
+    known = not stream or stream in declared
+    expect(known, f"a checkpoint of the stream {stream!r}, undeclared or not asked for")
     if message.checkpoint.HasField("covers_until"):
         until = format_time(message.checkpoint.covers_until)
         expect(until, "a checkpoint whose covers_until is outside of the years 1 to 9999")
@@ -190,6 +204,61 @@ async def _resume(bench: Bench) -> str:
             f"resumed after event {count}, {len(lost)} are missing: {', '.join(sorted(lost)[:3])}",
         )
     return f"resumed from {len(chosen)} of {len(whole.checkpoints)} checkpoints, nothing was lost"
+
+
+async def _parts(bench: Bench) -> str:
+    features = set(bench.declaration.interface.features)
+    whole = await _read(bench)
+    asked = []
+    if "event-types" in features:
+        asked.append(await _types(bench, whole))
+    if "backfill" in features:
+        asked.append(await _backfill(bench, whole))
+    if "streams" in features:
+        asked.append(await _streams(bench, whole))
+    if not asked:
+        raise CheckSkipped("it names none of the features `backfill`, `event-types`, `streams`")
+    return f"asked for {', '.join(asked)}: nothing of it was missing"
+
+
+async def _types(bench: Bench, whole: _Reading) -> str:
+    named = set(bench.declaration.event_types)
+    types = sorted({of_type for _, of_type, _ in whole.events if of_type in named})[:MOST_PARTS]
+    for name in types:
+        part = await _read(bench, scope=SyncScope(event_types=(name,)))
+        wanted = {each for each, of_type, _ in whole.events if of_type == name}
+        _require_all(wanted, part, f"asked for events of the type {name!r}")
+    return f"{len(types)} event types"
+
+
+async def _backfill(bench: Bench, whole: _Reading) -> str:
+    moments = sorted(at for _, _, at in whole.events)
+    if not moments:
+        return "events from a time, of which there are none"
+    middle = datetime.fromtimestamp(moments[len(moments) // 2], UTC)
+    part = await _read(bench, scope=SyncScope(from_time=middle))
+    wanted = {each for each, _, at in whole.events if at >= middle.timestamp()}
+    _require_all(wanted, part, f"asked for what occurred from {middle:%Y-%m-%dT%H:%M:%SZ} on")
+    return "events from a time"
+
+
+async def _streams(bench: Bench, whole: _Reading) -> str:
+    names = [stream.name for stream in bench.declaration.streams]
+    found = _Reading()
+    for name in names:
+        found.ids.extend((await _read(bench, scope=SyncScope(streams=(name,)))).ids)
+    _require_all(set(whole.ids), found, f"asked for each of the streams {', '.join(names)}")
+    return f"each of {len(names)} streams"
+
+
+def _require_all(wanted: set[str], part: _Reading, asked: str) -> None:
+    """Require that a sync for a part gave what belongs to it; more is no fault.
+
+    Raises:
+        CheckFailed: it did not; names three ids.
+    """
+    lost = sorted(wanted - set(part.ids))
+    expect(not lost, f"{asked}, {len(lost)} are missing: {', '.join(lost[:3])}")
 
 
 async def _cancel(bench: Bench) -> str:
@@ -244,6 +313,15 @@ SYNCING: Final = (
         "loses nothing when resumed from any checkpoint",
         "give a checkpoint only after every event that its cursor is past",
         _resume,
+        _CONNECTOR,
+        needs_settings=True,
+        after="same-events",
+    ),
+    Check(
+        "parts",
+        "loses nothing of a stream, an event type or a time that it is asked for",
+        "leave out only what surely does not belong to what SyncRequest asks for",
+        _parts,
         _CONNECTOR,
         needs_settings=True,
         after="same-events",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BOX = ROOT / "plugins" / "box"
 BROKEN = ROOT / "tests" / "simulators" / "broken_plugins"
-NEEDS_SERVICE = {"connection", "events", "same-events", "resume", "cancel"}
+NEEDS_SERVICE = {"connection", "events", "same-events", "resume", "parts", "cancel"}
 
 
 @dataclass(frozen=True)

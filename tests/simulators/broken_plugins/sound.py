@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 COUNT = 20
+STREAMS = ("even", "odd")
 STOP = threading.Event()
 WORKERS = 8
 status = 0
@@ -77,6 +78,9 @@ def schema(_request: Any, _context: Any) -> Any:
     answer.fields.extend(fields())
     answer.auth.api_key.field = "key"
     answer.interface.features.extend(["something-of-a-newer-version", "findings", "audit-log"])
+    answer.interface.features.extend(["backfill", "event-types", "streams"])
+    for name in STREAMS:
+        answer.streams.add(name=name, description=f"The {name} ones")
     answer.checks.add(key="ms365.open_link", title="Open link")
     return answer
 
@@ -127,10 +131,17 @@ def checkpoint(number: int) -> Any:
     return connector_pb2.SyncEvent(checkpoint=connector_pb2.Checkpoint(cursor=b"%d" % number))
 
 
+def is_wanted(request: Any, number: int) -> bool:
+    """Whether an event belongs to what is asked for: even ones to the first stream."""
+    streams = request.streams or STREAMS
+    since = getattr(request, "from").seconds if not request.cursor else 0
+    return STREAMS[number % 2] in streams and 1_700_000_000 + number >= since
+
+
 def sync(request: Any, context: Any) -> Iterator[Any]:
     settings(request, context)
     for number in range(int(request.cursor or b"0"), COUNT, 5):
-        yield batch(*range(number, number + 5))
+        yield batch(*(each for each in range(number, number + 5) if is_wanted(request, each)))
         yield finding(number)
         yield entry(number)
         yield checkpoint(number + 5)
