@@ -99,6 +99,12 @@ class RegistrySourceInvalid(AperioError):
     code = "registry-source-invalid"
 
 
+class EditionSigned(AperioError):
+    """The registry's source was changed by hand after this very edition of it was signed."""
+
+    code = "edition-signed"
+
+
 class RegistrySourceExists(AperioError):
     """The folder is the source of a registry already, or holds something else."""
 

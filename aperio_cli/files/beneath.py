@@ -78,6 +78,10 @@ class Beneath:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder."""
         os.close(self._descriptor)
         self._descriptor = -1
 
@@ -102,6 +106,16 @@ class Beneath:
         """Return whether a regular file stands there."""
         mode = self.mode(*parts)
         return mode is not None and stat.S_ISREG(mode)
+
+    @property
+    def inode(self) -> int:
+        """Inode of the root itself."""
+        return os.fstat(self._descriptor).st_ino
+
+    def status(self, *parts: str) -> os.stat_result:
+        """Return the status of what is there, of a link itself."""
+        with self._parent(parts) as folder:
+            return os.lstat(parts[-1], dir_fd=folder)
 
     def open_file(self, *parts: str) -> BinaryIO:
         """Return a regular file opened for reading; never wait, as opening a pipe would."""
@@ -133,6 +147,18 @@ class Beneath:
         """Return the names in a folder, or without parts in the root itself, sorted."""
         with self._folder(parts) as folder:
             return sorted(os.listdir(folder))  # noqa: PTH208 - of a descriptor, not a path
+
+    def entries(self, *parts: str) -> list[tuple[str, os.stat_result]]:
+        """Return names and status of what is in a folder, sorted; links are not followed.
+
+        A link, a pipe, a socket or a device among them refuses.
+        """
+        with self._folder(parts) as folder, os.scandir(folder) as found:
+            entries = sorted((each.name, each.stat(follow_symlinks=False)) for each in found)
+        for name, status in entries:
+            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+                raise self._refusal((*parts, name), "a regular file or a folder", status.st_mode)
+        return entries
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────
 
@@ -175,6 +201,33 @@ class Beneath:
         with self.aside_file(*parts, mode=mode) as aside:
             aside.file.write(data)
             aside.commit()
+
+    def add_file(self, *parts: str, data: bytes, mode: int = 0o644) -> None:
+        """Write a new file in a folder that nobody sees yet; it may not be on the disk afterwards.
+
+        Raises:
+            FileExistsError: something is there.
+            DiskFull: there is no space.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with (
+            writing.disk_full_guard(f"`{self.path(*parts)}` was not written"),
+            self._parent(parts) as folder,
+            os.fdopen(os.open(parts[-1], flags, mode, dir_fd=folder), "wb") as file,
+        ):
+            file.write(data)
+            os.fchmod(file.fileno(), mode)
+
+    def link(self, name: str, into: Beneath) -> None:
+        """Give a file in the root itself a second place, of the same name, in another root."""
+        self._check((name,))
+        ours, theirs = self._descriptor, into._descriptor
+        os.link(name, name, src_dir_fd=ours, dst_dir_fd=theirs, follow_symlinks=False)
+
+    def move(self, name: str, into: Beneath) -> None:
+        """Move what is in the root itself into another root, under the same name."""
+        self._check((name,))
+        os.rename(name, name, src_dir_fd=self._descriptor, dst_dir_fd=into._descriptor)
 
     def rename(self, name: str, other: str) -> None:
         """Give what is in the root itself another name there, and bring that to the disk.

@@ -7,4 +7,13 @@ from aperio_cli.publishing.index import BuildReport, build
 from aperio_cli.publishing.serving import serve, serving
 from aperio_cli.publishing.source import create_source as init
 
-__all__ = ["AddRequest", "Added", "BuildReport", "add", "build", "init", "serve", "serving"]
+__all__ = [
+    "AddRequest",
+    "Added",
+    "BuildReport",
+    "add",
+    "build",
+    "init",
+    "serve",
+    "serving",
+]

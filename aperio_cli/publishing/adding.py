@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aperio_cli import clock
+from aperio_cli.archive import reading
 from aperio_cli.errors.installing import ManifestMismatch
 from aperio_cli.errors.registries import PublishedVersionChanged
 from aperio_cli.errors.trust import SignatureMissing
 from aperio_cli.errors.usage import NotFound
-from aperio_cli.files import writing
+from aperio_cli.files import tree, writing
 from aperio_cli.files.beneath import require_files
 from aperio_cli.files.naming import as_path
 from aperio_cli.models.address import is_address
@@ -24,14 +25,9 @@ from aperio_cli.models.artifact import (
 )
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.evidence import Verified
-from aperio_cli.publishing.source import (
-    PublishedArtifact,
-    PublishedVersion,
-    Record,
-    RegistryFolder,
-    open_source,
-    version_folder,
-)
+from aperio_cli.publishing.edition import stamp
+from aperio_cli.publishing.record import PublishedArtifact, PublishedVersion, Record
+from aperio_cli.publishing.source import RegistryFolder, open_source, version_folder
 from aperio_cli.text import clean
 from aperio_cli.verifying import (
     ADD,
@@ -242,7 +238,15 @@ def _copy_in(registry: RegistryFolder, admitted: AdmittedArtifact) -> PublishedA
         artifact.digest,
         artifact.size,
         None if attestations is None else Digest.of(attestations),
+        bundle=Digest.of(_bundle(admitted)),
+        tree=_tree(admitted),
     )
+
+
+def _tree(admitted: AdmittedArtifact) -> str:
+    """Return the digest of the tree that the artifact unpacks to."""
+    files = reading.walk(admitted.content, subject=admitted.subject)
+    return tree.tree_digest(tree.format_tree(files))
 
 
 def _places(artifact: Artifact) -> list[tuple[str, ...]]:
@@ -272,7 +276,7 @@ def _with_artifact(
         raise _unsigned(admitted)
     return PublishedVersion(
         version=admitted.artifact.manifest.version,
-        added_at=clock.timestamp(),
+        added_at=stamp(),
         signer=admitted.evidence.signer,
         manifest=admitted.artifact.manifest,
         artifacts=(published,),

@@ -1,57 +1,53 @@
 """Builds what a registry's readers read from its source: static files that any server can offer.
 
-    plugins.json                      version 1 (`models.registry_index`): the entry point
-    plugins/<namespace>/<name>.json   one whole entry, also versions that plugins.json leaves out
+    plugins.json                      version 1 (`models.registry_index`): what every reader knows
+    registry.json                     the root: digests and lengths of all the others
+    shards/XX.json                    which plugins there are, and what their files have to be
+    plugins/<namespace>/<name>.json   one whole plugin, also versions that plugins.json leaves out
     catalogue.json                    one row for each plugin, for search
-    registry.json                     digests and lengths of the files above, serial and time
-    artifacts/…                       artifacts, bundles and attestations
+    publishers.json, advisories.json  what the source states of publishers and known faults
+    feed.atom                         what happened lately
+    bundles/sha256/…, artifacts/…     bundles and attestations by digest; artifacts kept here
 
 Built from the source alone: the same source gives the same bytes, wherever and whenever. It is
-built aside and takes its place when it is whole (`output`).
+built aside and takes its place when it is whole (`output`); what an earlier build made of the same
+record is taken over (`kept`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
-from aperio_cli.errors import Refusal
-from aperio_cli.errors.registries import RegistrySourceInvalid
+from aperio_cli.errors.registries import EditionSigned
 from aperio_cli.files import writing
-from aperio_cli.models.artifact import (
-    ATTESTATIONS_SUFFIX,
-    BUNDLE_SUFFIX,
-    MAX_ATTESTATIONS_BYTES,
-    MAX_BUNDLE_BYTES,
-)
+from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
-from aperio_cli.models.protocol import format_protocol, is_compatible
-from aperio_cli.models.registry_index import FILE_NAME, SEED_PLATFORM, VERSION
-from aperio_cli.publishing.output import CATALOGUE, ROOT_FILE, replacing
-from aperio_cli.publishing.source import (
-    Edition,
-    PublishedArtifact,
-    PublishedVersion,
-    Record,
-    RegistryFolder,
-    dump,
-    open_source,
-    version_folder,
-)
+from aperio_cli.models.registry.documents import ROOT_FILE, FileRef, plugin_path, shard_path
+from aperio_cli.models.registry_index import FILE_NAME, MAX_BYTES
+from aperio_cli.publishing import views
+from aperio_cli.publishing.copying import Copier
+from aperio_cli.publishing.kept import Kept, KeptRow, key_of
+from aperio_cli.publishing.output import ROOT_BUNDLE, replacing
+from aperio_cli.publishing.pointing import check_places
+from aperio_cli.publishing.rendering import compact, render
+from aperio_cli.publishing.source import open_source
 from aperio_cli.registry import BUILT_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from aperio_cli.files.beneath import Beneath
+    from aperio_cli.models.registry.publishers import RegistryPublisher
+    from aperio_cli.publishing.edition import Edition
+    from aperio_cli.publishing.output import Output
+    from aperio_cli.publishing.record import Record
+    from aperio_cli.publishing.rendering import Row
+    from aperio_cli.publishing.source import RegistryFolder, SourceFile
 
-_CHUNK_BYTES = 1024 * 1024
-_SCHEMA = "1.1"
-_EPOCH = 1
+_MOST_BUNDLE_BYTES: Final = (MAX_BUNDLE_BYTES, MAX_ATTESTATIONS_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +58,28 @@ class BuildReport:
         out: the folder.
         plugins: how many plugins.
         versions: how many versions.
-        left_out: versions that stand in detail files only, as `id@version`.
+        left_out: versions that stand in the plugins' own files only, as `id@version`.
+        skipped: records of a kind or a schema that this aperio does not know.
         serial: the edition.
+        expires_at: its last moment, RFC 3339 in UTC.
+        is_signed: whether the signature of an earlier build is still good.
+        index_bytes: how long plugins.json is.
     """
 
     out: Path
     plugins: int
     versions: int
     left_out: tuple[str, ...]
+    skipped: tuple[str, ...]
     serial: int
+    expires_at: str
+    is_signed: bool
+    index_bytes: int
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether plugins.json is longer than readers take."""
+        return self.index_bytes > MAX_BYTES
 
     def to_json(self) -> dict[str, object]:
         """Return the report as the `data` of the JSON envelope."""
@@ -79,21 +88,34 @@ class BuildReport:
             "plugins": self.plugins,
             "versions": self.versions,
             "left_out": list(self.left_out),
+            "skipped": list(self.skipped),
             "serial": self.serial,
+            "expires_at": self.expires_at,
+            "signed": self.is_signed,
         }
 
 
-def build(directory: Path, out: Path | None = None) -> BuildReport:
+def build(
+    directory: Path,
+    out: Path | None = None,
+    *,
+    cache: Path | None = None,
+    is_renewed: bool = False,
+) -> BuildReport:
     """Build a registry, which replaces an earlier build wholly or not at all.
 
     Args:
         directory: the registry's source.
         out: where to write; by default `public` in the source. A folder that is missing, empty,
             or an earlier build and nothing else.
+        cache: where is kept what was built; None keeps nothing and makes everything anew.
+        is_renewed: whether to move the source to its next edition first, changed or not.
 
     Raises:
-        RegistrySourceInvalid: the folder is no registry, a record is damaged, or an artifact, a
-            bundle or attestations are missing or not those that were added.
+        RegistrySourceInvalid: the folder is no registry, a record is damaged or points where it
+            may not, or an artifact, a bundle or attestations are missing or not those that were
+            added.
+        EditionSigned: the source was changed by hand since this very edition was signed.
         FileNotRegular: a link stands in the source, or in the place of the output.
         RegistryOutputForeign: the output holds something else.
         LockHeld: another process is changing the source.
@@ -105,215 +127,158 @@ def build(directory: Path, out: Path | None = None) -> BuildReport:
         open_source(directory) as registry,
         writing.disk_full_guard(f"`{shown}` was not built"),
         registry.lock(),
+        _kept(directory, shown, cache) as kept,
     ):
-        records, edition = registry.records(), registry.edition()
-        with replacing(registry.root, shown) as built:
-            for record in records:
-                _copy_artifacts(registry, record, built)
-            _write_documents(records, edition, built)
-    left_out = [f"{r.id}@{v.version}" for r in records for v in r.versions if not _is_in_v1(v)]
-    count = sum(len(record.versions) for record in records)
-    return BuildReport(shown, len(records), count, tuple(left_out), edition.serial)
-
-
-# ── artifacts ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def _copy_artifacts(registry: RegistryFolder, record: Record, built: Beneath) -> None:
-    for version in record.versions:
-        folder = version_folder(record.id, version.version)
-        built.make_folders(*folder)
-        for artifact in version.artifacts:
-            _copy_artifact(registry.root, built, (*folder, artifact.file_name), artifact)
-            _copy_bundle(registry.root, built, (*folder, artifact.file_name), artifact)
-            if artifact.attestations:
-                name = artifact.file_name + ATTESTATIONS_SUFFIX
-                _copy_attestations(registry.root, built, (*folder, name), artifact.attestations)
-
-
-def _copy_artifact(
-    root: Beneath, built: Beneath, parts: tuple[str, ...], artifact: PublishedArtifact
-) -> None:
-    """Copy the bytes that the record names: those that are digested are those that are written."""
-    with _reading(root, parts), root.open_file(*parts) as file, built.aside_file(*parts) as aside:
-        found, size_bytes = _copy(file, aside.file, artifact.size_bytes)
-        if (found, size_bytes) != (artifact.digest, artifact.size_bytes):
-            expected = f"{artifact.digest}, {artifact.size_bytes} bytes"
-            why = f"expected {expected}\nfound    {found}, {size_bytes} bytes"
-            raise _damaged(root.path(*parts), why)
-        aside.commit()
-
-
-def _copy(file: BinaryIO, copy: BinaryIO, size_bytes: int) -> tuple[Digest, int]:
-    """Copy at most one byte more than the size; return digest and length of that."""
-    digest, left = hashlib.sha256(), size_bytes + 1
-    while left > 0 and (chunk := file.read(min(_CHUNK_BYTES, left))):
-        left -= len(chunk)
-        digest.update(chunk)
-        copy.write(chunk)
-    return Digest(digest.hexdigest()), size_bytes + 1 - left
-
-
-def _copy_bundle(
-    root: Beneath, built: Beneath, parts: tuple[str, ...], artifact: PublishedArtifact
-) -> None:
-    """Copy a bundle, when it is one and of that artifact: nothing else is published as one."""
-    from aperio_cli.proving.signature import check_bundle
-
-    parts = (*parts[:-1], parts[-1] + BUNDLE_SUFFIX)
-    with _reading(root, parts):
-        data = root.read(*parts, limit_bytes=MAX_BUNDLE_BYTES)
-    try:
-        check_bundle(artifact.digest, data, subject="the bundle")
-    except Refusal as refusal:
-        raise _damaged(root.path(*parts), f"{refusal.what}\n{refusal.why}") from refusal
-    built.write_atomic(*parts, data=data)
-
-
-def _copy_attestations(
-    root: Beneath, built: Beneath, parts: tuple[str, ...], expected: Digest
-) -> None:
-    with _reading(root, parts):
-        data = root.read(*parts, limit_bytes=MAX_ATTESTATIONS_BYTES)
-    if Digest.of(data) != expected:
-        raise _damaged(root.path(*parts), f"expected {expected}\nfound    {Digest.of(data)}")
-    built.write_atomic(*parts, data=data)
+        edition = registry.edition()
+        if is_renewed:
+            edition = edition.next()
+            registry.write_edition(edition)
+        with replacing(registry.root, shown) as output:
+            building = _Building(registry, edition, output, kept)
+            report = building.build(shown)
+        building.keep()
+    return report
 
 
 @contextlib.contextmanager
-def _reading(root: Beneath, parts: tuple[str, ...]) -> Iterator[None]:
-    """Tell that a file of the source is missing."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise _damaged(root.path(*parts), "it is not there") from error
+def _kept(directory: Path, out: Path, cache: Path | None) -> Iterator[Kept | None]:
+    if cache is None:
+        yield None
+        return
+    name = Digest.of(os.fsencode(directory.resolve())).hex[:32]
+    with Kept(cache / f"{name}.db", out.resolve()) as kept:
+        yield kept
 
 
-def _damaged(path: Path, why: str) -> RegistrySourceInvalid:
-    return RegistrySourceInvalid(
-        f"`{path}` is not the file that was added; nothing was built",
-        why=why,
-        next=["bring the file back from the registry's history"],
-    )
+@dataclass(slots=True)
+class _Building:
+    """One build on its way."""
+
+    registry: RegistryFolder
+    edition: Edition
+    output: Output
+    kept: Kept | None
+    rows: list[Row] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    made: list[tuple[SourceFile, str, KeptRow]] = field(default_factory=list)
+    publishers: dict[str, tuple[RegistryPublisher, str]] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    built: int = -1
+
+    def build(self, shown: Path) -> BuildReport:
+        """Write everything into the folder aside; return what it was."""
+        copier = Copier(self.registry.root, self.output)
+        self._read_publishers()
+        self._write_plugins(copier)
+        there = self.output.earlier_files() if self._is_ours else None
+        self.output.is_merged = there is not None
+        copier.copy_missing((each for row in self.rows for each in row.copied), there or {})
+        files = self._write_fixed()
+        root = self._write_root(files)
+        self.built = self.output.new.inode
+        return BuildReport(
+            out=shown,
+            plugins=len(self.rows),
+            versions=sum(row.versions for row in self.rows),
+            left_out=tuple(f"{r.id}@{version}" for r in self.rows for version in r.left_out),
+            skipped=tuple(self.skipped),
+            serial=self.edition.serial,
+            expires_at=self.edition.expires_at,
+            is_signed=self._keep_signature(root),
+            index_bytes=files[FILE_NAME].size_bytes,
+        )
+
+    def keep(self) -> None:
+        """Keep for the next build what was made anew."""
+        if self.kept is not None:
+            self.kept.replace(self.made, self.gone, self.built)
+
+    def _read_publishers(self) -> None:
+        for file in self.registry.publisher_files():
+            publisher = self.registry.publisher(file.parts)
+            said = Digest.of(compact(publisher.to_json())).hex
+            self.publishers[publisher.namespace] = (publisher, said)
+
+    def _write_plugins(self, copier: Copier) -> None:
+        """Write the file of every plugin: as it was, or anew."""
+        earlier = self.kept.rows() if self.kept and self._is_ours else {}
+        for file in self.registry.record_files():
+            publisher, said = self.publishers.get(file.parts[1], (None, ""))
+            key = key_of(file, f"{said}{self.edition.is_private}")
+            before, known = earlier.pop(file.path, ("", None))
+            if known and before == key and self.output.keep(known.path, known.file):
+                self.rows.append(known.row)
+                continue
+            record = self.registry.known_record(file.parts)
+            if record is None:
+                self.skipped.append(file.path)
+                continue
+            kept = self._write_plugin(file, copier.with_bundles(record), publisher)
+            self.made.append((file, key, kept))
+        self.gone = set(earlier)
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether it is known of the earlier build what it was made of."""
+        old = self.output.old
+        return bool(old and self.kept and self.kept.is_of(old.inode))
+
+    def _write_plugin(
+        self, file: SourceFile, record: Record, publisher: RegistryPublisher | None
+    ) -> KeptRow:
+        path = self.registry.root.path(*file.parts)
+        check_places(path, record, is_private=self.edition.is_private)
+        row, data = render(record, publisher, most_bundle_bytes=_MOST_BUNDLE_BYTES)
+        signature = self.output.add(plugin_path(record.id), data)
+        self.rows.append(row)
+        return KeptRow(row, signature)
+
+    def _write_fixed(self) -> dict[str, FileRef]:
+        publishers = (each.to_json() for each, _ in self.publishers.values())
+        advisories = self.registry.advisories()
+        files = views.fixed_files(self.rows, self.edition, publishers, advisories)
+        return {path: self._write(path, data) for path, data in files.items()}
+
+    def _write_root(self, files: dict[str, FileRef]) -> bytes:
+        shards = []
+        for number, data in enumerate(views.shards(self.rows, self.publishers)):
+            self.output.add(shard_path(number), data)
+            shards.append(FileRef.of(data))
+        root = views.root(self.edition, files, shards)
+        _refuse_another(self.edition, Digest.of(root))
+        self._write(ROOT_FILE, root)
+        return root
+
+    def _write(self, path: str, data: bytes) -> FileRef:
+        self.output.new.write_atomic(path, data=data)
+        return FileRef.of(data)
+
+    def _keep_signature(self, root: bytes) -> bool:
+        """Take the root's bundle over, when it is for these very bytes."""
+        old = self.output.old
+        if old is None or not old.has_file(ROOT_BUNDLE) or not old.has_file(ROOT_FILE):
+            return False
+        if old.read(ROOT_FILE, limit_bytes=MAX_BUNDLE_BYTES) != root:
+            return False
+        bundle = old.read(ROOT_BUNDLE, limit_bytes=MAX_BUNDLE_BYTES)
+        self.output.new.write_atomic(ROOT_BUNDLE, data=bundle)
+        return True
 
 
-# ── documents ─────────────────────────────────────────────────────────────────────────────────────
+def _refuse_another(edition: Edition, found: Digest) -> None:
+    """Refuse a second registry.json of an edition that was signed: clients refuse it, too.
 
-
-def _write_documents(records: list[Record], edition: Edition, out: Beneath) -> None:
-    stamps = {"epoch": _EPOCH, "serial": edition.serial}
-    entries, rows = [], []
-    for record in records:
-        location = f"plugins/{record.id}.json"
-        detail = _write(out, location, _entry(record, record.versions))
-        shown = [version for version in record.versions if _is_in_v1(version)]
-        entries.append(_entry(record, shown) | {"detail": {"url": location} | detail})
-        rows.append(_row(record) | {"detail": {"url": location} | detail})
-    head = {"updated_at": edition.updated_at, **stamps}
-    written = {
-        CATALOGUE: _write(out, CATALOGUE, {"version": 1, **head, "plugins": rows}),
-        FILE_NAME: _write(out, FILE_NAME, _plugins_document(head, entries)),
-    }
-    _write(out, ROOT_FILE, {"version": 1, **head, "files": written})
-
-
-def _plugins_document(head: dict[str, Any], entries: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "version": VERSION,
-        "updated_at": head["updated_at"],
-        "schema": _SCHEMA,
-        "epoch": head["epoch"],
-        "serial": head["serial"],
-        "links": {"root": ROOT_FILE, "catalogue": CATALOGUE},
-        "plugins": entries,
-    }
-
-
-def _write(out: Beneath, location: str, document: dict[str, Any]) -> dict[str, object]:
-    """Write a file, and return its digest and length as other files state them."""
-    data = dump(document)
-    parts = location.split("/")
-    out.make_folders(*parts[:-1])
-    out.write_atomic(*parts, data=data)
-    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-
-
-def _is_in_v1(version: PublishedVersion) -> bool:
-    """Return whether a reader of the seed schema can be shown it.
-
-    It has but one artifact to offer.
+    Raises:
+        EditionSigned: the source was changed without a new edition.
     """
-    is_readable = is_compatible(version.manifest.protocol)
-    return is_readable and any(a.platform == SEED_PLATFORM for a in version.artifacts)
-
-
-def _row(record: Record) -> dict[str, Any]:
-    newest = record.versions[0]
-    return {
-        "id": str(record.id),
-        "kind": record.kind,
-        "description": newest.manifest.description,
-        "latest": newest.version,
-        "platforms": [str(artifact.platform) for artifact in newest.artifacts],
-    }
-
-
-def _entry(record: Record, versions: tuple[PublishedVersion, ...] | list[PublishedVersion]) -> Any:
-    newest = record.versions[0]
-    manifest, signer = newest.manifest, newest.signer
-    optional = {"homepage": manifest.homepage, "source": manifest.source}
-    return {
-        "id": str(record.id),
-        "kind": record.kind,
-        "description": manifest.description,
-        "license": manifest.license,
-        **{key: address for key, address in optional.items() if address},
-        "status": "active",
-        "permissions": {
-            "oauth_scopes": list(manifest.scopes),
-            "egress": list(manifest.egress),
-            "needs_kv": manifest.state,
-        },
-        "signer": {
-            "type": signer.domain,
-            "issuer": signer.issuer,
-            "identity": signer.identity,
-        },
-        "versions": [_version(record, version) for version in versions],
-    }
-
-
-def _version(record: Record, version: PublishedVersion) -> dict[str, Any]:
-    seed = [a for a in version.artifacts if a.platform == SEED_PLATFORM]
-    own = [_location(record, version, artifact) for artifact in seed]
-    return {
-        "version": version.version,
-        **({"download_url": own[0], "sha256": seed[0].digest.hex} if seed else {}),
-        **({"sigstore_bundle": own[0] + BUNDLE_SUFFIX} if seed else {}),
-        # `verified` is computed from the registry's publisher records, never taken from an author.
-        "publisher": {"name": record.id.namespace, "verified": False},
-        "published_at": version.added_at,
-        "protocols": [format_protocol(version.manifest.protocol)],
-        "artifacts": [_artifact(record, version, artifact) for artifact in version.artifacts],
-    }
-
-
-def _artifact(
-    record: Record, version: PublishedVersion, artifact: PublishedArtifact
-) -> dict[str, Any]:
-    location = _location(record, version, artifact)
-    return {
-        "os": artifact.platform.os,
-        "arch": artifact.platform.arch,
-        "url": location,
-        "sha256": artifact.digest.hex,
-        "size": artifact.size_bytes,
-        "sigstore_bundle": location + BUNDLE_SUFFIX,
-        **({"attestations": location + ATTESTATIONS_SUFFIX} if artifact.attestations else {}),
-    }
-
-
-def _location(record: Record, version: PublishedVersion, artifact: PublishedArtifact) -> str:
-    """Relative to the index; made of characters that need no escaping in an address."""
-    folder = version_folder(record.id, version.version)
-    return str(PurePosixPath(*folder, artifact.file_name))
+    signed = edition.as_signed
+    if signed and signed != found:
+        raise EditionSigned(
+            f"the registry was not built: edition {edition.serial} was signed already,"
+            " and the source has changed since",
+            why=f"signed {signed}\nfound  {found}",
+            next=[
+                "make it a new edition: `aperio registry build --renew`",
+                "bring back what was changed by hand",
+            ],
+        )

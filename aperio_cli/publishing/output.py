@@ -1,7 +1,9 @@
 """Where a registry is built: a fresh folder aside, which replaces an earlier build as a whole.
 
 Nothing is written into a folder that is there, so nothing in one can lead a write elsewhere; and
-nothing is replaced but what `registry build` wrote.
+nothing is replaced but what `registry build` wrote. Files that never change once they are there,
+artifacts and bundles, need not be copied again: the folders that hold them move over from the
+earlier build at the moment when it is replaced.
 """
 
 from __future__ import annotations
@@ -9,26 +11,151 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
+from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aperio_cli import text
+from aperio_cli.errors.files import FileNotRegular
 from aperio_cli.errors.registries import RegistryOutputForeign
 from aperio_cli.files import writing
 from aperio_cli.files.beneath import Beneath
+from aperio_cli.models.artifact import BUNDLE_SUFFIX
+from aperio_cli.models.registry.documents import FIXED_FILES, ROOT_FILE
 from aperio_cli.models.registry_index import FILE_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
-ROOT_FILE = "registry.json"
-CATALOGUE = "catalogue.json"
-_BUILT = frozenset({FILE_NAME, CATALOGUE, ROOT_FILE, "plugins", "artifacts"})
-_SHOWN = 5
+ROOT_BUNDLE: Final = ROOT_FILE + BUNDLE_SUFFIX
+MOVED: Final = ("artifacts", "bundles")
+_FOLDERS: Final = ("plugins", "shards", *MOVED)
+_BUILT: Final = frozenset({*FIXED_FILES, ROOT_FILE, ROOT_BUNDLE, *_FOLDERS})
+_SHOWN: Final = 5
+_OPEN_FOLDERS: Final = 320  # more than bundles are spread over, less than a process may have open
+
+Signature = tuple[int, int, int]
+"""Inode, length and time of a file: the same as long as nobody has written to it."""
+
+
+class _Folders:
+    """Folders below a root, the latest held open."""
+
+    def __init__(self, root: Beneath, *, is_made: bool) -> None:
+        self._root = root
+        self._is_made = is_made
+        self._opened: OrderedDict[tuple[str, ...], Beneath] = OrderedDict()
+
+    def get(self, parts: tuple[str, ...]) -> Beneath:
+        """Return a folder below, made when it is to be."""
+        if parts in self._opened:
+            self._opened.move_to_end(parts)
+            return self._opened[parts]
+        if self._is_made:
+            self._root.make_folders(*parts)
+        opened = self._opened[parts] = self._root.below(*parts)
+        if len(self._opened) > _OPEN_FOLDERS:
+            self._opened.popitem(last=False)[1].close()
+        return opened
+
+    def close(self) -> None:
+        """Close them all."""
+        while self._opened:
+            self._opened.popitem()[1].close()
+
+
+class Output:
+    """A folder aside, and the earlier build that it is going to replace.
+
+    Attributes:
+        new: the folder aside.
+        old: the earlier build; None when there is none.
+        is_merged: whether artifacts and bundles of the earlier build stay.
+        stale: which of them are to go, once it was replaced.
+    """
+
+    def __init__(self, new: Beneath, old: Beneath | None) -> None:
+        self.new = new
+        self.old = old
+        self.is_merged = False
+        self.stale: Collection[str] = ()
+        self._new_folders = _Folders(new, is_made=True)
+        self._old_folders = _Folders(old or new, is_made=False)
+
+    def close(self) -> None:
+        """Close every folder that was opened."""
+        self._new_folders.close()
+        self._old_folders.close()
+
+    def add(self, path: str, data: bytes) -> Signature:
+        """Write a new file; return its signature.
+
+        Nobody waits for the disk: of tens of thousands of files that would take minutes. After a
+        power failure the next build makes anew what is not whole.
+        """
+        *folder, name = path.split("/")
+        below = self._new_folders.get(tuple(folder))
+        below.add_file(name, data=data)
+        return _signature(below, name)
+
+    def aside(self, path: str) -> contextlib.AbstractContextManager[writing.AsideFile]:
+        """Write a new file piece by piece."""
+        *folder, name = path.split("/")
+        return self._new_folders.get(tuple(folder)).aside_file(name)
+
+    def keep(self, path: str, found: Signature) -> bool:
+        """Take a file over from the earlier build, when it is the very one that was written then.
+
+        Args:
+            path: where it is.
+            found: its signature then.
+        """
+        if self.old is None:
+            return False
+        *folder, name = path.split("/")
+        with contextlib.suppress(FileNotFoundError):
+            below = self._old_folders.get(tuple(folder))
+            if _signature(below, name) == found:
+                below.link(name, self._new_folders.get(tuple(folder)))
+                return True
+        return False
+
+    def earlier_files(self) -> dict[str, int] | None:
+        """Return the artifacts and bundles of the earlier build, with their sizes.
+
+        None when there is none, or when somebody put something else among them.
+        """
+        if self.old is None:
+            return None
+        found: dict[str, int] = {}
+        with contextlib.suppress(FileNotRegular):
+            for folder in MOVED:
+                if self.old.mode(folder) is not None:
+                    found |= _files(self.old, (folder,))
+            return found
+        return None
+
+
+def _signature(folder: Beneath, name: str) -> Signature:
+    status = folder.status(name)
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _files(root: Beneath, parts: tuple[str, ...]) -> dict[str, int]:
+    """Return the files below a folder by their path, with their sizes, and folders without any."""
+    entries = root.entries(*parts)
+    found: dict[str, int] = {} if entries else {"/".join(parts): 0}
+    for name, status in entries:
+        if stat.S_ISDIR(status.st_mode):
+            found |= _files(root, (*parts, name))
+        else:
+            found["/".join((*parts, name))] = status.st_size
+    return found
 
 
 @contextlib.contextmanager
-def replacing(source: Beneath, out: Path) -> Iterator[Beneath]:
+def replacing(source: Beneath, out: Path) -> Iterator[Output]:
     """Give a fresh folder, which takes the place of `out` when the block ends well.
 
     Args:
@@ -40,16 +167,18 @@ def replacing(source: Beneath, out: Path) -> Iterator[Beneath]:
         RegistryOutputForeign: it holds what `registry build` did not write.
         OSError: it cannot be made.
     """
-    with _folder_above(source, out) as (above, name):
+    with _folder_above(source, out) as (above, name), contextlib.ExitStack() as opened:
         _refuse_foreign(source.root, above, name)
         _sweep(above, name)
         aside = _aside_name(name)
+        old = None if above.mode(name) is None else opened.enter_context(above.below(name))
         try:
             above.make_folders(aside, mode=0o700)
-            with above.below(aside) as built:
-                yield built
-            above.change_mode(aside, mode=0o755)
-            _put_in_place(above, aside, name)
+            with above.below(aside) as new, contextlib.closing(Output(new, old)) as output:
+                yield output
+                above.change_mode(aside, mode=0o755)
+                _put_in_place(above, output, name, aside)
+                _remove_stale(new, output.stale)
         finally:
             _sweep(above, name)
 
@@ -102,18 +231,45 @@ def _foreign(out: Path, strange: list[str]) -> RegistryOutputForeign:
     )
 
 
-def _put_in_place(above: Beneath, aside: str, name: str) -> None:
+def _put_in_place(above: Beneath, output: Output, name: str, aside: str) -> None:
     """Give the new folder its name; a failure in between brings the old one back."""
-    old = _aside_name(name)
-    is_there = above.mode(name) is not None
-    try:
-        if is_there:
-            above.rename(name, old)
+    with contextlib.ExitStack() as undone:
+        if output.old is not None:
+            earlier = _aside_name(name)
+            above.rename(name, earlier)
+            undone.callback(above.rename, earlier, name)
+            for folder in MOVED if output.is_merged else ():
+                _merge(output.new, output.old, folder, undone)
         above.rename(aside, name)
-    except BaseException:
-        if is_there and above.mode(name) is None:
-            above.rename(old, name)
-        raise
+        undone.pop_all()
+
+
+def _merge(new: Beneath, old: Beneath, folder: str, undone: contextlib.ExitStack) -> None:
+    """Have a folder of the earlier build take its new files and move over."""
+    if old.mode(folder) is None:
+        return
+    if new.mode(folder) is not None:
+        for path in _files(new, (folder,)):
+            *above, name = path.split("/")
+            old.make_folders(*above)
+            with new.below(*above) as ours, old.below(*above) as theirs:
+                ours.move(name, theirs)
+            undone.callback(old.remove_tree, *above, name)
+        new.remove_tree(folder)
+    old.move(folder, new)
+    undone.callback(new.move, folder, old)
+
+
+def _remove_stale(built: Beneath, stale: Collection[str]) -> None:
+    """Remove files of what was built, and the folders that are empty then."""
+    for path in stale:
+        *folder, name = path.split("/")
+        if not built.has_file(*folder, name) and built.names(*folder, name):
+            continue  # it was an empty folder, and has files by now
+        built.remove_tree(*folder, name)
+        while folder and not built.names(*folder):
+            built.remove_tree(*folder)
+            folder.pop()
 
 
 def _aside_name(name: str) -> str:

@@ -1,11 +1,14 @@
 """The source of a registry: a folder of JSON records and artifacts that maintainers keep in git.
 
-    aperio-registry.json                 {"schema", "serial", "updated_at"}
+    aperio-registry.json                 {"schema", "serial", "updated_at", ...}: `edition`
     records/<namespace>/<name>.json      one plugin: its versions and their artifacts
+    publishers/<namespace>.json          one publisher, as `models.registry.publishers` reads it
+    advisories/<ID>.json                 one known fault, a record of OSV
     artifacts/<namespace>/<name>/<version>/<artifact>, its .sigstore.json and .intoto.jsonl
     public/                              what `registry build` makes of it
 
-A record says what was verified when an artifact was added. Its rows never change afterwards.
+A record whose schema is a later one, or whose kind is unknown, is left out of what is built, not
+fatal; whoever would change it refuses.
 
 A clone was written by others: no link in it is followed (`beneath`).
 """
@@ -14,193 +17,69 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from aperio_cli import clock
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import FileNotRegular
 from aperio_cli.errors.registries import RegistrySourceExists, RegistrySourceInvalid
 from aperio_cli.files import writing
 from aperio_cli.files.beneath import Beneath
-from aperio_cli.models.artifact import published_name
-from aperio_cli.models.digest import Digest
-from aperio_cli.models.manifest import KINDS, Manifest
-from aperio_cli.models.newer import refuse_newer
-from aperio_cli.models.platform import ARCHITECTURES, OPERATING_SYSTEMS, Platform
-from aperio_cli.models.plugin_id import PluginId, check_version, version_key
-from aperio_cli.models.publisher import Signer
-from aperio_cli.models.reading import Bounds, Table, described, parse_json
+from aperio_cli.models.manifest import KINDS
+from aperio_cli.models.newer import is_newer, refuse_newer
+from aperio_cli.models.plugin_id import PluginId, check_version
+from aperio_cli.models.reading import Bounds, described, parse_json
+from aperio_cli.models.registry.advisories import parse_advisory
+from aperio_cli.models.registry.publishers import RegistryPublisher, parse_entry
+from aperio_cli.publishing.edition import SCHEMA as SOURCE_SCHEMA
+from aperio_cli.publishing.edition import Edition
+from aperio_cli.publishing.record import SCHEMA as RECORD_SCHEMA
+from aperio_cli.publishing.record import Record
 from aperio_cli.registry import BUILT_FOLDER
-from aperio_cli.text import clean
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
     from pathlib import Path
 
+    from aperio_cli.models.reading import Table
+
 FILE_NAME = "aperio-registry.json"
 RECORDS = "records"
+PUBLISHERS = "publishers"
+ADVISORIES = "advisories"
 ARTIFACTS = "artifacts"
-_SOURCE_SCHEMA = "aperio.registry.source/v1"
-_RECORD_SCHEMA = "aperio.registry.record/v1"
+_PUBLISHER_SCHEMA = "aperio.registry.publisher/v1"
 _SOURCE_BOUNDS = Bounds(64 * 1024)
 _RECORD_BOUNDS = Bounds(16 * 1024 * 1024, members=750_000)
+_PUBLISHER_BOUNDS = Bounds(256 * 1024)
+_ADVISORY_BOUNDS = Bounds(1024 * 1024)
+_SUFFIX = ".json"
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedArtifact:
-    """One artifact of a version.
+class SourceFile:
+    """One file of the source, and what tells without reading it that it is the same as before.
 
     Attributes:
-        platform: what it runs on.
-        file_name: its name in the version's folder; the bundle stands beside it.
-        digest: of the whole file.
-        size_bytes: its length.
-        attestations: digest of the file with signed statements about it; None when there is none.
+        parts: its path.
+        signature: size, times and inode.
     """
 
-    platform: Platform
-    file_name: str
-    digest: Digest
-    size_bytes: int
-    attestations: Digest | None = None
-
-    def to_json(self) -> dict[str, object]:
-        """Return the artifact as its record carries it."""
-        document: dict[str, object] = {
-            "os": self.platform.os,
-            "arch": self.platform.arch,
-            "file": self.file_name,
-            "sha256": self.digest.hex,
-            "size": self.size_bytes,
-        }
-        if self.attestations:
-            document["attestations_sha256"] = self.attestations.hex
-        return document
+    parts: tuple[str, ...]
+    signature: tuple[int, int, int, int]
 
     @classmethod
-    def from_json(cls, table: Table) -> PublishedArtifact:
-        """Return the artifact that a record carries."""
-        is_attested = "attestations_sha256" in table
-        return cls(
-            platform=Platform(
-                table.choice("os", OPERATING_SYSTEMS), table.choice("arch", ARCHITECTURES)
-            ),
-            file_name=table.text("file"),
-            digest=table.converted("sha256", Digest),
-            size_bytes=table.integer("size"),
-            attestations=table.converted("attestations_sha256", Digest) if is_attested else None,
-        )
+    def of(cls, parts: tuple[str, ...], status: os.stat_result) -> SourceFile:
+        """Return the file of this status."""
+        times = (status.st_mtime_ns, status.st_ctime_ns)
+        return cls(parts, (status.st_size, *times, status.st_ino))
 
-
-@dataclass(frozen=True, slots=True)
-class PublishedVersion:
-    """One version of a plugin.
-
-    Attributes:
-        version: the version.
-        added_at: when its first artifact was added, RFC 3339 in UTC.
-        signer: who signed that.
-        manifest: what it declares.
-        artifacts: by platform.
-    """
-
-    version: str
-    added_at: str
-    signer: Signer
-    manifest: Manifest
-    artifacts: tuple[PublishedArtifact, ...]
-
-    def to_json(self) -> dict[str, object]:
-        """Return the version as its record carries it."""
-        return {
-            "version": self.version,
-            "added_at": self.added_at,
-            "signer": self.signer.to_json(),
-            "manifest": self.manifest.to_json(),
-            "artifacts": [artifact.to_json() for artifact in self.artifacts],
-        }
-
-    @classmethod
-    def from_json(cls, table: Table) -> PublishedVersion:
-        """Return the version that a record carries."""
-        manifest = Manifest.from_record(table)
-        version = table.converted("version", check_version)
-        if version != manifest.version:
-            table.fail("version", f"expected {manifest.version}, as the manifest says")
-        artifacts = [
-            PublishedArtifact.from_json(each) for each in table.optional_tables("artifacts")
-        ]
-        for artifact in artifacts:
-            name = published_name(manifest.id, version, artifact.platform)
-            if artifact.file_name != name:
-                found = clean(artifact.file_name, limit=120)
-                table.fail("artifacts", f"expected `file` to be {name}, found {found}")
-        if len({artifact.platform for artifact in artifacts}) != len(artifacts):
-            table.fail("artifacts", "a platform is there twice")
-        return cls(
-            version=version,
-            added_at=table.recorded("added_at"),
-            signer=Signer.from_json(table.table("signer")),
-            manifest=manifest,
-            artifacts=tuple(sorted(artifacts, key=lambda artifact: artifact.platform)),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One plugin of a registry; its versions highest first."""
-
-    id: PluginId
-    kind: str
-    versions: tuple[PublishedVersion, ...]
-
-    def version(self, version: str) -> PublishedVersion | None:
-        """Return the version named."""
-        return next((each for each in self.versions if each.version == version), None)
-
-    def to_bytes(self) -> bytes:
-        """Return the contents of its file."""
-        return dump(
-            {
-                "schema": _RECORD_SCHEMA,
-                "id": str(self.id),
-                "kind": self.kind,
-                "versions": [version.to_json() for version in self.versions],
-            }
-        )
-
-    @classmethod
-    def from_json(cls, table: Table) -> Record:
-        """Return the plugin that a record speaks for."""
-        versions = sorted(
-            map(PublishedVersion.from_json, table.optional_tables("versions")),
-            key=lambda version: version_key(version.version),
-            reverse=True,
-        )
-        if not versions:
-            table.fail("versions", "it has no version")
-        if len({version.version for version in versions}) != len(versions):
-            table.fail("versions", "a version is there twice")
-        plugin, kind = table.converted("id", PluginId.parse), table.choice("kind", KINDS)
-        if any((each.manifest.id, each.manifest.kind) != (plugin, kind) for each in versions):
-            table.fail("versions", f"expected `{plugin}`, a {kind}, in each manifest")
-        return cls(plugin, kind, tuple(versions))
-
-
-@dataclass(frozen=True, slots=True)
-class Edition:
-    """One edition of a registry.
-
-    Attributes:
-        serial: grows by one with each change.
-        updated_at: when it changed last, RFC 3339 in UTC.
-    """
-
-    serial: int
-    updated_at: str
+    @property
+    def path(self) -> str:
+        """Its path as text, relative to the source."""
+        return "/".join(self.parts)
 
 
 class RegistryFolder:
@@ -230,25 +109,46 @@ class RegistryFolder:
         Raises:
             RegistrySourceInvalid: the file cannot be read.
         """
-        table = self._load((FILE_NAME,), _SOURCE_SCHEMA, _SOURCE_BOUNDS)
-        return Edition(table.integer("serial"), table.recorded("updated_at"))
+        table = self._load((FILE_NAME,), _SOURCE_BOUNDS)
+        self._check_schema((FILE_NAME,), table, SOURCE_SCHEMA)
+        return Edition.from_json(table)
 
-    def records(self) -> list[Record]:
-        """Return every record, sorted by id.
+    def write_edition(self, edition: Edition) -> None:
+        """Replace the edition.
 
         Raises:
-            RegistrySourceInvalid: one of them is damaged; names it.
+            DiskFull: there is no space; it is as it was.
+            OSError: the folder cannot be written.
         """
-        return [self._record(parts) for parts in self._record_files()]
+        self.root.write_atomic(FILE_NAME, data=edition.to_bytes())
 
     def record(self, plugin: PluginId) -> Record | None:
-        """Return the record of a plugin.
+        """Return the record of a plugin; None when there is none.
+
+        Raises:
+            RegistrySourceInvalid: it is damaged.
+            RecordNewer: a newer aperio wrote it.
+        """
+        parts = record_parts(plugin)
+        if self.root.mode(*parts) is None:
+            return None
+        table = self._load(parts, _RECORD_BOUNDS)
+        self._check_schema(parts, table, RECORD_SCHEMA)
+        return self._record(parts, table)
+
+    def known_record(self, parts: tuple[str, ...]) -> Record | None:
+        """Return the record in a file; None when it is of a later schema or an unknown kind.
 
         Raises:
             RegistrySourceInvalid: it is damaged.
         """
-        parts = _record_parts(plugin)
-        return None if self.root.mode(*parts) is None else self._record(parts)
+        table = self._load(parts, _RECORD_BOUNDS)
+        if is_newer(table.values.get("schema"), RECORD_SCHEMA):
+            return None
+        self._check_schema(parts, table, RECORD_SCHEMA)
+        if table.recorded("kind") not in KINDS:
+            return None
+        return self._record(parts, table)
 
     def write_record(self, record: Record) -> None:
         """Replace the record of a plugin, and move the source to its next edition.
@@ -257,33 +157,71 @@ class RegistryFolder:
             DiskFull: there is no space; the record is as it was.
             OSError: the folder cannot be written.
         """
-        edition = self.edition()
-        parts = _record_parts(record.id)
+        parts = record_parts(record.id)
         self.root.make_folders(*parts[:-1])
         # The edition first: an interrupted change leaves a serial that means nothing, instead of
         # two editions with one serial.
-        _write_edition(self.root, Edition(edition.serial + 1, clock.timestamp()))
+        self.write_edition(self.edition().next())
         self.root.write_atomic(*parts, data=record.to_bytes())
 
-    def _record_files(self) -> Iterator[tuple[str, ...]]:
-        """Yield the paths of all records; other files beside them are nobody's concern."""
-        for namespace in self._visible(RECORDS):
-            if stat.S_ISDIR(self.root.mode(RECORDS, namespace) or 0):
-                names = self._visible(RECORDS, namespace)
-                yield from ((RECORDS, namespace, n) for n in names if n.endswith(".json"))
+    def record_files(self) -> Iterator[SourceFile]:
+        """Yield all records, sorted by id; other files beside them are nobody's concern."""
+        for namespace, status in self._visible(RECORDS):
+            if stat.S_ISDIR(status.st_mode):
+                yield from self._files(RECORDS, namespace)
 
-    def _visible(self, *parts: str) -> list[str]:
+    def publisher_files(self) -> Iterator[SourceFile]:
+        """Yield all publishers, sorted by namespace."""
+        return self._files(PUBLISHERS)
+
+    def publisher(self, parts: tuple[str, ...]) -> RegistryPublisher:
+        """Return the publisher in a file.
+
+        Raises:
+            RegistrySourceInvalid: it is damaged.
+            RecordNewer: a newer aperio wrote it: what it says of a signer would be left out.
+        """
+        table = self._load(parts, _PUBLISHER_BOUNDS)
+        self._check_schema(parts, table, _PUBLISHER_SCHEMA)
+        stated_in = str(self.root.path(*parts))
+        publisher = parse_entry(table, stated_in=stated_in, is_source=True)
+        if publisher_parts(publisher.namespace) != parts:
+            raise _invalid(self.root.path(*parts), f"it speaks for `{publisher.namespace}`")
+        return publisher
+
+    def advisories(self) -> list[dict[str, object]]:
+        """Return the records of OSV, sorted by id.
+
+        Raises:
+            RegistrySourceInvalid: one of them is damaged, or two differ in case only.
+        """
+        found: dict[str, dict[str, object]] = {}
+        for file in self._files(ADVISORIES):
+            table = self._load(file.parts, _ADVISORY_BOUNDS)
+            advisory = parse_advisory(table)
+            if file.parts != (ADVISORIES, advisory.id + _SUFFIX):
+                raise _invalid(self.root.path(*file.parts), f"it is `{advisory.id}`")
+            if found.setdefault(advisory.id.casefold(), dict(table.values)) != table.values:
+                raise _invalid(self.root.path(*file.parts), "another id differs in case only")
+        return [found[each] for each in sorted(found)]
+
+    def _files(self, *parts: str) -> Iterator[SourceFile]:
+        for name, status in self._visible(*parts):
+            if name.endswith(_SUFFIX) and not stat.S_ISDIR(status.st_mode):
+                yield SourceFile.of((*parts, name), status)
+
+    def _visible(self, *parts: str) -> list[tuple[str, os.stat_result]]:
         if self.root.mode(*parts) is None:
             return []
-        return [name for name in self.root.names(*parts) if not name.startswith(".")]
+        return [each for each in self.root.entries(*parts) if not each[0].startswith(".")]
 
-    def _record(self, parts: tuple[str, ...]) -> Record:
-        record = Record.from_json(self._load(parts, _RECORD_SCHEMA, _RECORD_BOUNDS))
-        if _record_parts(record.id) != parts:
+    def _record(self, parts: tuple[str, ...], table: Table) -> Record:
+        record = Record.from_json(table)
+        if record_parts(record.id) != parts:
             raise _invalid(self.root.path(*parts), f"it speaks for `{record.id}`")
         return record
 
-    def _load(self, parts: tuple[str, ...], schema: str, bounds: Bounds) -> Table:
+    def _load(self, parts: tuple[str, ...], bounds: Bounds) -> Table:
         path = self.root.path(*parts)
         try:
             data = self.root.read(*parts, limit_bytes=bounds.size_bytes)
@@ -291,12 +229,13 @@ class RegistryFolder:
             raise
         except (OSError, AperioError) as error:
             raise _invalid(path, str(error)) from error
-        table = parse_json(data, bounds, functools.partial(_fail, path))
+        return parse_json(data, bounds, functools.partial(_fail, path))
+
+    def _check_schema(self, parts: tuple[str, ...], table: Table, schema: str) -> None:
         stated = table.values.get("schema")
-        refuse_newer(path, stated, schema, deed="the registry is as it was")
+        refuse_newer(self.root.path(*parts), stated, schema, deed="the registry is as it was")
         if stated != schema:
             table.fail("schema", f"expected {schema}")
-        return table
 
 
 def version_folder(plugin: PluginId, version: str) -> tuple[str, ...]:
@@ -304,15 +243,22 @@ def version_folder(plugin: PluginId, version: str) -> tuple[str, ...]:
     return ARTIFACTS, plugin.namespace, plugin.name, check_version(version)
 
 
-def _record_parts(plugin: PluginId) -> tuple[str, ...]:
-    return RECORDS, plugin.namespace, f"{plugin.name}.json"
+def record_parts(plugin: PluginId) -> tuple[str, ...]:
+    """Return where the record of a plugin is."""
+    return RECORDS, plugin.namespace, plugin.name + _SUFFIX
 
 
-def create_source(path: Path) -> None:
+def publisher_parts(namespace: str) -> tuple[str, ...]:
+    """Return where a publisher's file is."""
+    return PUBLISHERS, namespace + _SUFFIX
+
+
+def create_source(path: Path, *, name: str = "") -> None:
     """Make the source of a new, empty registry.
 
     Args:
         path: a folder that is empty or not there yet.
+        name: which of its signer's registries it is; empty: the only one.
 
     Raises:
         RegistrySourceExists: something is in it; it stays as it is.
@@ -333,7 +279,7 @@ def create_source(path: Path) -> None:
         ignored = f".lock\n{writing.ASIDE_PREFIX}*\n/{BUILT_FOLDER}/\n"
         with Beneath(path) as root:
             root.write_atomic(".gitignore", data=ignored.encode())
-            _write_edition(root, Edition(0, clock.timestamp()))
+            RegistryFolder(root).write_edition(Edition.first(name))
 
 
 @contextlib.contextmanager
@@ -366,20 +312,6 @@ def _no_source(path: Path) -> RegistrySourceInvalid:
             f"make one: `aperio registry init {path}`",
         ],
     )
-
-
-def dump(document: object) -> bytes:
-    """JSON as every file of a registry is written: the same bytes for the same document."""
-    return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n"
-
-
-def _write_edition(root: Beneath, edition: Edition) -> None:
-    document = {
-        "schema": _SOURCE_SCHEMA,
-        "serial": edition.serial,
-        "updated_at": edition.updated_at,
-    }
-    root.write_atomic(FILE_NAME, data=dump(document))
 
 
 def _invalid(path: Path, why: str) -> RegistrySourceInvalid:

@@ -117,9 +117,9 @@ def verify_root(request: RootRequest) -> SignedDocument[Root]:
     )
 
 
-def days_left(root: Root, now: datetime) -> int:
-    """Return how many whole days a root still counts; negative when it has ended."""
-    return int((_moment(root.expires_at) - now).total_seconds() // _DAY_S)
+def days_until(expires_at: str, now: datetime) -> int:
+    """Return how many whole days are left until a moment, RFC 3339; negative when it has passed."""
+    return int((_moment(expires_at) - now).total_seconds() // _DAY_S)
 
 
 def _moment(text: str) -> datetime:

@@ -283,7 +283,8 @@ DATA: dict[str, Schema] = {
         )
     ),
     "registry build": exactly(
-        out=WORD, plugins=NUMBER, versions=NUMBER, left_out=any_number_of(WORD), serial=NUMBER
+        out=WORD, plugins=NUMBER, versions=NUMBER, left_out=any_number_of(WORD),
+        skipped=any_number_of(WORD), serial=NUMBER, expires_at=TIME, signed=FLAG,
     ),
     "trust local init": exactly(domain=WORD, identity=WORD, config_file=WORD, rule=RULE),
     "trust sign-publishers": exactly(

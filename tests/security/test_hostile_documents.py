@@ -57,7 +57,8 @@ from aperio_cli.paths import Paths, bundled
 from aperio_cli.proving.refusals import Fault
 from aperio_cli.proving.statement import PAYLOAD_TYPE, Statement, parse_provenance
 from aperio_cli.proving.trusted_root import trusted_at
-from aperio_cli.publishing.source import PublishedArtifact, PublishedVersion, Record, open_source
+from aperio_cli.publishing.record import PublishedArtifact, PublishedVersion, Record
+from aperio_cli.publishing.source import open_source
 from aperio_cli.scaffolding.wheel import sdk_wheel
 from aperio_cli.signing.credential import read_credential
 from aperio_cli.signing.local import state

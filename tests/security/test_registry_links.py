@@ -120,7 +120,7 @@ READ = [
 
 def test_plain_registry_is_built_and_built_again(aperio: Aperio) -> None:
     build(aperio)
-    with aperio.unchanged():
+    with aperio.unchanged(noted=True):
         build(aperio)
     aperio("plugin", "verify", PLUGIN, "--registry", "registry")
 
@@ -153,6 +153,14 @@ def claim(aperio: Aperio, **changes: Any) -> None:
     path.write_text(json.dumps(record))
 
 
+def claim_no_bundle(aperio: Aperio) -> None:
+    """Have the record be one of before bundles were recorded."""
+    path = aperio.folder / "registry/records/acme/box-connector.json"
+    record = json.loads(path.read_text())
+    del record["versions"][0]["artifacts"][0]["bundle_sha256"]
+    path.write_text(json.dumps(record))
+
+
 def built_with_link(aperio: Aperio, place: str) -> None:
     """An earlier build from the same clone, in which a folder is a link to `ssh`."""
     build(aperio)
@@ -168,15 +176,11 @@ def test_build_writes_nothing_through_a_tracked_output(aperio: Aperio) -> None:
     keys = aperio.folder / "registry" / FOLDER / "authorized_keys"
     (aperio.folder / "registry" / FOLDER / NAME).rename(keys)
     claim(aperio, file="authorized_keys")
-    told = aperio.refuses(
-        "registry", "build", "--dir", "registry", code="registry-source-invalid", status=1
-    )
-    assert f"expected `file` to be {NAME}" in told.why
+    words = ("registry", "build", "--dir", "registry")
+    aperio.refuses(*words, code="registry-output-foreign", status=3)
     keys.rename(keys.with_name(NAME))
     claim(aperio, file=NAME)
-    aperio.refuses(
-        "registry", "build", "--dir", "registry", code="registry-output-foreign", status=3
-    )
+    aperio.refuses(*words, code="registry-output-foreign", status=3)
     secret_is_kept(aperio)
 
 
@@ -289,6 +293,8 @@ def test_build_takes_an_empty_folder_and_an_earlier_build(aperio: Aperio) -> Non
 def test_build_publishes_as_a_bundle_what_is_one(aperio: Aperio, contents: str) -> None:
     bundle = aperio.folder / "registry" / FOLDER / (NAME + BUNDLE_SUFFIX)
     bundle.write_text(contents)
+    assert "expected sha256:" in refused_bundle(aperio).why
+    claim_no_bundle(aperio)
     assert "not a Sigstore bundle" in refused_bundle(aperio).why
 
 
@@ -297,6 +303,8 @@ def test_build_publishes_no_bundle_of_another_file(aperio: Aperio) -> None:
     aperio("plugin", "sign", other, "--trust", "local")
     genuine = other.with_name(other.name + BUNDLE_SUFFIX)
     shutil.copy(genuine, aperio.folder / "registry" / FOLDER / (NAME + BUNDLE_SUFFIX))
+    assert "expected sha256:" in refused_bundle(aperio).why
+    claim_no_bundle(aperio)
     assert "the signature of another file" in refused_bundle(aperio).why
 
 
@@ -381,7 +389,7 @@ def test_serve_gives_no_file_behind_a_link_and_goes_on_after_a_build(aperio: Ape
     url = server.stdout.readline().decode().strip()
     build(aperio)
     aperio("plugin", "verify", PLUGIN, "--registry", url)
-    link(aperio.folder / "registry/public/artifacts", aperio.folder / "ssh")
+    link(aperio.folder / "registry/public/bundles", aperio.folder / "ssh")
     aperio("plugin", "install", PLUGIN, "--registry", url, "--yes", status=4)
     server.send_signal(signal.SIGINT)
     assert finish(server).status == 130
@@ -396,8 +404,10 @@ OFFERED = [
     "artifacts/acme",
     FOLDER,
     f"{FOLDER}/{NAME}",
-    f"{FOLDER}/{NAME}{BUNDLE_SUFFIX}",
-    f"{FOLDER}/{NAME}{ATTESTATIONS_SUFFIX}",
+    "bundles",
+    "bundles/sha256",
+    f"bundles/sha256/*/*{BUNDLE_SUFFIX}",
+    f"bundles/sha256/*/*{ATTESTATIONS_SUFFIX}",
 ]
 
 
@@ -406,7 +416,10 @@ OFFERED = [
 def test_folder_is_installed_from_without_links(aperio: Aperio, place: str, command: str) -> None:
     """Even when it leads to the very bytes that were published."""
     build(aperio)
-    link(aperio.folder / "registry/public" / place, "")
+    public = aperio.folder / "registry/public"
+    (named,) = public.glob(place)
+    place = str(named.relative_to(public))
+    link(named, "")
     code, status = LINKED
     words = ("plugin", command, PLUGIN, "--registry", "registry/public")
     told = aperio.refuses(*words, code=code, status=status)

@@ -21,8 +21,9 @@ from aperio_cli.errors.usage import NotFound
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.policy import Policy
+from aperio_cli.models.registry.documents import FIXED_FILES, shard_path
 from aperio_cli.publishing import Added, AddRequest, add, build, init, serving
-from aperio_cli.publishing.source import Record, open_source
+from aperio_cli.publishing.source import open_source
 from aperio_cli.registry import open_registry
 from tests.builders import (
     ARM,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from aperio_cli.archive import writing
     from aperio_cli.models.offer import Offer
     from aperio_cli.models.platform import Platform
+    from aperio_cli.publishing.record import Record
     from aperio_cli.signing.local import LocalDomain
 
 BOX = PluginId("acme", "box-connector")
@@ -428,10 +430,11 @@ def test_built_files_state_each_other_truly(machine: Machine) -> None:
     build(machine.root / "registry")
     public = machine.root / "registry/public"
     root = json.loads((public / "registry.json").read_bytes())
-    assert set(root["files"]) == {"plugins.json", "catalogue.json"}
+    assert set(root["files"]) == set(FIXED_FILES)
     catalogue = json.loads((public / "catalogue.json").read_bytes())
     (row,) = catalogue["plugins"]
     stated = root["files"] | {row["detail"]["url"]: row["detail"]}
+    stated |= {shard_path(number): ref for number, ref in enumerate(root["shards"])}
     for location, claim in stated.items():
         data = (public / location).read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (claim["size"], claim["sha256"])

@@ -34,9 +34,10 @@ from aperio_cli.models.policy import PolicyException
 from aperio_cli.models.proof import Attestation, LogEntry, Proof, Provenance, RootFacts
 from aperio_cli.models.publisher import CiIdentity, Demands, PublisherRule, Signer
 from aperio_cli.models.receipt import Precedent, Receipt
+from aperio_cli.models.registry.plugin_file import VersionStatus
 from aperio_cli.models.tlog.note import Checkpoint, Note
 from aperio_cli.models.tlog.proof import LogProof
-from aperio_cli.publishing.source import PublishedArtifact, PublishedVersion, Record
+from aperio_cli.publishing.record import PublishedArtifact, PublishedVersion, Record
 from tests.builders import (
     ARM,
     LINUX,
@@ -234,10 +235,28 @@ class Some:
                 self.digest(),
                 self.number(),
                 self.perhaps(self.digest),
+                self.either("", "https://artifacts.example/x?y=z"),
+                self.either((), ("https://mirror.example/x", "oci://ghcr.example/x")),
+                self.perhaps(self.digest),
+                self.either("", f"t1:{self.digest().hex}"),
             )
             for platform in sorted(platforms)
         ]
-        return PublishedVersion(version, self.text(), self.signer(), declared, tuple(artifacts))
+        status = VersionStatus("yanked", "loses events", self.time(), self.either("", "1.0.0"))
+        return PublishedVersion(
+            version,
+            self.time(),
+            self.signer(),
+            declared,
+            tuple(artifacts),
+            self.either(None, status),
+        )
+
+    def time(self) -> str:
+        return f"20{self._random.randrange(10, 99)}-01-02T03:04:05Z"
+
+    def either(self, one: Any, other: Any) -> Any:
+        return self._random.choice((one, other))
 
 
 @pytest.mark.parametrize("seed", range(20))

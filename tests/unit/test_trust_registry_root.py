@@ -25,7 +25,7 @@ from aperio_cli.models.registry.rule import RegistryRule
 from aperio_cli.models.tlog.merkle import Tree, leaf_hash
 from aperio_cli.models.tlog.tiles import Tile, tile_data
 from aperio_cli.registry.log import follow_log
-from aperio_cli.trust.registry_root import RootRequest, days_left, verify_root
+from aperio_cli.trust.registry_root import RootRequest, days_until, verify_root
 from tests.builders import unchanged
 from tests.trust import IDENTITY, Forge, new_domain, root_of
 from tests.unit.test_registry_documents import root
@@ -189,8 +189,8 @@ def test_root_that_counted_ends_all_the_same(client: Client) -> None:
 def test_days_left_are_whole_ones(day: int, left: int) -> None:
     stated = root(expires_at="2026-10-31T23:00:00Z", updated_at="2026-10-01T00:00:00Z")
     found = parse_root(json.dumps(stated).encode(), where="registry.json")
-    assert days_left(found, datetime(2026, 10, day, tzinfo=UTC)) == left
-    assert days_left(found, datetime(2026, 11, 2, tzinfo=UTC)) < 0
+    assert days_until(found.expires_at, datetime(2026, 10, day, tzinfo=UTC)) == left
+    assert days_until(found.expires_at, datetime(2026, 11, 2, tzinfo=UTC)) < 0
 
 
 # ── the log ───────────────────────────────────────────────────────────────────────────────────────

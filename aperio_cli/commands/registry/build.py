@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from aperio_cli.commands.app import registry
 from aperio_cli.commands.common import command
@@ -11,24 +13,58 @@ from aperio_cli.context import Context
 from aperio_cli.files.naming import as_path
 from aperio_cli.output import Report
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-@command(registry, "registry", "build", examples=["aperio registry build --dir registry"])
+    from aperio_cli.publishing import BuildReport
+
+
+@command(
+    registry,
+    "registry",
+    "build",
+    examples=["aperio registry build --dir registry"],
+)
 def registry_build(
-    context: Context,  # noqa: ARG001 - every command takes it
+    context: Context,
     *,
     directory: Directory = ".",
     out: Annotated[
         str,
         option(help="Where to write (default: public in it).", metavar="DIR"),
     ] = "",
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Make it a new edition first, changed or not.")
+    ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Make everything anew, whatever was built before.")
+    ] = False,
 ) -> Report:
-    """Build the index and all that it names, for any web server."""
+    """Build the index and all that it names, for any web server.
+
+    Sign what was built: `aperio registry sign`. What is built counts until its edition ends;
+    `--renew` makes a new one of the same contents.
+    """
     from aperio_cli.publishing import build
 
-    report = build(as_path(directory), as_path(out) if out else None)
+    report = build(
+        as_path(directory),
+        as_path(out) if out else None,
+        cache=None if full else context.paths.cache / "registry-builds",
+        is_renewed=renew,
+    )
     text = f"built {report.out}: {report.plugins} plugins, {report.versions} versions"
-    notes = [
-        f"{name} has no linux/amd64 artifact, so plugins.json leaves it out"
-        for name in report.left_out
-    ]
-    return Report(report.to_json() | {"out": str(report.out.absolute())}, text, tuple(notes))
+    data = report.to_json() | {"out": str(report.out.absolute())}
+    return Report(data, text, tuple(_notes(report)))
+
+
+def _notes(report: BuildReport) -> Iterator[str]:
+    from aperio_cli.commands.registry.expiry import expiry_notes
+
+    for name in report.left_out:
+        yield f"{name} has no linux/amd64 artifact, so plugins.json leaves it out"
+    for name in report.skipped:
+        yield f"{name} was left out: its kind or its schema is one of a later aperio"
+    if report.is_too_long:
+        yield f"plugins.json has {report.index_bytes} bytes: readers of before take 32 MiB"
+    yield from expiry_notes(report.expires_at)

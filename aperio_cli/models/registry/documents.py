@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from aperio_cli.errors.registries import IndexUnreadable, IndexVersionUnknown
 from aperio_cli.models.address import has_user, shown
-from aperio_cli.models.artifact import BUNDLE_SUFFIX
+from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.reading import Bounds, described, parse_json
 from aperio_cli.models.registry_index import FILE_NAME as INDEX_FILE
@@ -103,6 +103,11 @@ def plugin_path(plugin: PluginId) -> str:
 def bundle_path(digest: Digest) -> str:
     """Return where the Sigstore bundle of this digest is."""
     return f"bundles/sha256/{digest.hex[:2]}/{digest.hex}{BUNDLE_SUFFIX}"
+
+
+def attestations_path(digest: Digest) -> str:
+    """Return where the signed statements of this digest are, one Sigstore bundle a line."""
+    return f"bundles/sha256/{digest.hex[:2]}/{digest.hex}{ATTESTATIONS_SUFFIX}"
 
 
 def is_path(text: str) -> bool:

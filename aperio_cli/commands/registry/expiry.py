@@ -1,0 +1,27 @@
+"""What maintainers are told when what they published is about to end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def expiry_notes(expires_at: str) -> Iterator[str]:
+    """Yield a warning from two weeks before the end of an edition on.
+
+    Args:
+        expires_at: its last moment, RFC 3339 in UTC.
+    """
+    from aperio_cli import clock
+    from aperio_cli.trust.registry_root import WARNED_DAYS, days_until
+
+    left = days_until(expires_at, clock.now())
+    if left >= WARNED_DAYS:
+        return
+    step = "`aperio registry build --renew` and `aperio registry sign` make a new edition"
+    if left < 0:
+        yield f"this edition ended on {expires_at}: no client reads it; {step}"
+    else:
+        yield f"this edition ends on {expires_at}, in {left} days: {step}"

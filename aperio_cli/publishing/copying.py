@@ -1,0 +1,156 @@
+"""Copies what a registry gives out as it is from its source: exactly what the records state."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from aperio_cli.errors import Refusal
+from aperio_cli.errors.files import FileTooLarge
+from aperio_cli.errors.registries import RegistrySourceInvalid
+from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES
+from aperio_cli.models.digest import Digest
+from aperio_cli.publishing.source import version_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from aperio_cli.files.beneath import Beneath
+    from aperio_cli.publishing.output import Output
+    from aperio_cli.publishing.record import PublishedArtifact, PublishedVersion, Record
+    from aperio_cli.publishing.rendering import Copied
+
+_CHUNK_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Copier:
+    """Copies files of a source into what is built.
+
+    Attributes:
+        root: the source.
+        output: what is built.
+    """
+
+    root: Beneath
+    output: Output
+
+    def copy_missing(self, wanted: Iterable[Copied], there: dict[str, int]) -> None:
+        """Copy what an earlier build does not have, and see that it keeps nothing else.
+
+        Args:
+            wanted: what is given out.
+            there: files of the earlier build, with their sizes.
+
+        Raises:
+            RegistrySourceInvalid: a file is missing, or not the one that was added.
+        """
+        by_path = {each.path: each for each in wanted}
+        for path, each in by_path.items():
+            if not _is_there(each, there.get(path)):
+                self._copy(each)
+        self.output.stale = there.keys() - by_path.keys()
+
+    def with_bundles(self, record: Record) -> Record:
+        """Return the record with the bundles that records of before leave unstated.
+
+        Raises:
+            RegistrySourceInvalid: one of them is missing, or no bundle of that artifact.
+        """
+        if all(each.bundle for version in record.versions for each in version.artifacts):
+            return record
+        versions = tuple(self._version_with_bundles(record, each) for each in record.versions)
+        return replace(record, versions=versions)
+
+    def _version_with_bundles(self, record: Record, version: PublishedVersion) -> PublishedVersion:
+        folder = version_folder(record.id, version.version)
+        artifacts = tuple(
+            each if each.bundle else self._with_bundle(folder, each) for each in version.artifacts
+        )
+        return replace(version, artifacts=artifacts)
+
+    def _with_bundle(
+        self, folder: tuple[str, ...], artifact: PublishedArtifact
+    ) -> PublishedArtifact:
+        """Return the artifact with its bundle, when it is one and of that artifact."""
+        from aperio_cli.proving.signature import check_bundle
+
+        parts = (*folder, artifact.file_name + BUNDLE_SUFFIX)
+        data = self._read(parts, MAX_BUNDLE_BYTES)
+        try:
+            check_bundle(artifact.digest, data, subject="the bundle")
+        except Refusal as refusal:
+            path = self.root.path(*parts)
+            raise _damaged(path, f"{refusal.what}\n{refusal.why}") from refusal
+        return replace(artifact, bundle=Digest.of(data))
+
+    def _copy(self, copied: Copied) -> None:
+        parts = tuple(copied.source.split("/"))
+        if copied.is_exact:
+            self._copy_artifact(copied, parts)
+            return
+        data = self._read(parts, copied.size_bytes)
+        if (found := hashlib.sha256(data).hexdigest()) != copied.sha256:
+            why = f"expected sha256:{copied.sha256}\nfound    sha256:{found}"
+            raise _damaged(self.root.path(*parts), why)
+        self.output.add(copied.path, data)
+
+    def _copy_artifact(self, copied: Copied, parts: tuple[str, ...]) -> None:
+        """Copy the bytes that the record names: those that are digested are those written."""
+        path = self.root.path(*parts)
+        with (
+            _reading(path),
+            self.root.open_file(*parts) as file,
+            self.output.aside(copied.path) as aside,
+        ):
+            found, size_bytes = _copy(file, aside.file, copied.size_bytes)
+            if (found, size_bytes) != (copied.sha256, copied.size_bytes):
+                expected = f"sha256:{copied.sha256}, {copied.size_bytes} bytes"
+                why = f"expected {expected}\nfound    sha256:{found}, {size_bytes} bytes"
+                raise _damaged(path, why)
+            aside.commit(durable=False)
+
+    def _read(self, parts: tuple[str, ...], limit_bytes: int) -> bytes:
+        path = self.root.path(*parts)
+        with _reading(path):
+            try:
+                return self.root.read(*parts, limit_bytes=limit_bytes)
+            except FileTooLarge as error:
+                raise _damaged(path, error.why) from error
+
+
+def _is_there(copied: Copied, size_bytes: int | None) -> bool:
+    """Return whether an earlier build has a file; an exact length tells that it is whole."""
+    if size_bytes is None:
+        return False
+    return size_bytes == copied.size_bytes if copied.is_exact else size_bytes > 0
+
+
+def _copy(file: BinaryIO, copy: BinaryIO, size_bytes: int) -> tuple[str, int]:
+    """Copy at most one byte more than the size; return digest and length of that."""
+    digest, left = hashlib.sha256(), size_bytes + 1
+    while left > 0 and (chunk := file.read(min(_CHUNK_BYTES, left))):
+        left -= len(chunk)
+        digest.update(chunk)
+        copy.write(chunk)
+    return digest.hexdigest(), size_bytes + 1 - left
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tell that a file of the source is missing."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise _damaged(path, "it is not there") from error
+
+
+def _damaged(path: Path, why: str) -> RegistrySourceInvalid:
+    return RegistrySourceInvalid(
+        f"`{path}` is not the file that was added; nothing was built",
+        why=why,
+        next=["bring the file back from the registry's history"],
+    )
