@@ -32,7 +32,7 @@ _UNWRITTEN = "the output was not written"
 _LABEL_WIDTH = 6
 _REMEMBERED_LINES = 100
 # A command in backticks; `--help` of a group takes no options.
-_COMMAND = re.compile(r"`(aperio (?:plugin|registry|trust|doctor)\b(?![^`]*--help)[^`]*)`")
+_COMMAND = re.compile(r"`(aperio (?:plugin|host|registry|trust|doctor)\b(?![^`]*--help)[^`]*)`")
 
 
 class ReaderGone(Exception):

@@ -29,10 +29,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 plugin = typer.Typer(help="Make, check, install and run plugins.", cls=Group)
+host = typer.Typer(help="Keep plugins running, and see how they are.", cls=Group)
 registry = typer.Typer(help="Keep a registry (for its maintainers).", cls=Group)
 trust = typer.Typer(help="Say whom this machine trusts.", cls=Group)
 local = typer.Typer(help="The trust domain of this machine alone.", cls=Group)
 app.add_typer(plugin, name="plugin")
+app.add_typer(host, name="host")
 app.add_typer(registry, name="registry")
 app.add_typer(trust, name="trust")
 trust.add_typer(local, name="local")
@@ -69,7 +71,7 @@ def root(
 
 _COMMANDS = "aperio_cli.commands"
 _RANKS = {module: rank for rank, module in enumerate(MODULES.values())}
-_GROUPS = (app, plugin, registry, trust, local, publisher, exception, domain)
+_GROUPS = (app, plugin, host, registry, trust, local, publisher, exception, domain)
 
 
 def load(words: Sequence[str] = ()) -> typer.Typer:

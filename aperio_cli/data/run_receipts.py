@@ -7,6 +7,8 @@ without one, killed say, the receipt says that it failed.
 from __future__ import annotations
 
 import functools
+import heapq
+import itertools
 import json
 import os
 from dataclasses import replace
@@ -66,14 +68,26 @@ class RunReceipts:
         Raises:
             FileNotRegular, OSError: they cannot be read at all.
         """
-        found: dict[str, RunReceipt] = {}
+        return tuple(itertools.islice(self._of(plugin), most))
+
+    def newest_of_all(self, *, most: int = 20) -> tuple[RunReceipt, ...]:
+        """Return the newest receipts of all plugins, each run once, the newest first.
+
+        Raises:
+            FileNotRegular, OSError: as `newest`.
+        """
+        each = (self._of(plugin) for plugin in self.plugins())
+        merged = heapq.merge(*each, key=lambda receipt: receipt.started_at, reverse=True)
+        return tuple(itertools.islice(merged, most))
+
+    def _of(self, plugin: PluginId) -> Iterator[RunReceipt]:
+        """Yield the receipts of a plugin as they are read."""
+        seen: set[str] = set()
         lines = newest_lines(self._file(plugin), kept=_KEPT, most_bytes=2 * MOST_BYTES)
         for receipt in _receipts(lines):
-            if receipt.run_id not in found:
-                if len(found) == most:
-                    break
-                found[receipt.run_id] = receipt
-        return tuple(found.values())
+            if receipt.run_id not in seen:
+                seen.add(receipt.run_id)
+                yield receipt
 
     def plugins(self) -> tuple[PluginId, ...]:
         """Return the ids of all plugins that have receipts, sorted."""

@@ -11,6 +11,12 @@ class HostNotRunning(AperioError):
     code = "host-not-running"
 
 
+class HostRunning(AperioError):
+    """A host runs on this home already; a second one would start every plugin again."""
+
+    code = "host-running"
+
+
 class HostFailed(AperioError):
     """The host failed at a call, and neither the plugin nor the caller is to blame."""
 

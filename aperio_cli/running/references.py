@@ -56,10 +56,9 @@ def resolve_run(rule: RunRule) -> dict[str, object]:
     try:
         return resolve(rule.settings, example)
     except PluginConfigInvalid as error:
-        what = f"`{rule.plugin}` was not started for {rule.organization}/{rule.integration}"
-        raise PluginConfigInvalid(
-            f"{what}: {error.what}", why=error.why, next=error.next
-        ) from error
+        whose = f"`{rule.plugin}` was not started for {rule.organization} {rule.integration}"
+        what = f"{whose}, as {rule.stated_in} states: {error.what}"
+        raise PluginConfigInvalid(what, why=error.why, next=error.next) from error
 
 
 def _resolved(key: str, value: str, example: Example) -> str:

@@ -142,10 +142,10 @@ class Launching:
             cleared=cleared,
             manifest=manifest,
             badge=cleared.judgement.badge if cleared.judgement else "",
-            signer=_signer(cleared),
+            signer=signer_of(cleared),
             likeness=_likeness(receipt, collaborators, reach_of(manifest, wanted.settings)),
             not_enforced=tuple(name for name in LIMITS if name not in kept),
-            exceptions=tuple(_exceptions(cleared)),
+            exceptions=tuple(exceptions_of(cleared)),
         )
 
     @contextlib.asynccontextmanager
@@ -183,14 +183,15 @@ class Launching:
         return self._database
 
 
-def _signer(cleared: Cleared) -> str:
+def signer_of(cleared: Cleared) -> str:
+    """Return who signed what was cleared; empty: nobody."""
     judgement = cleared.judgement
     if judgement is None or isinstance(judgement.evidence, ExceptionGranted):
         return ""
     return clean(judgement.evidence.signer.identity)
 
 
-def _exceptions(cleared: Cleared) -> Iterable[str]:
+def exceptions_of(cleared: Cleared) -> Iterable[str]:
     """Give the exceptions without which it might not be started, in words."""
     judgement = cleared.judgement
     if judgement and isinstance(judgement.evidence, ExceptionGranted):

@@ -11,20 +11,20 @@ import asyncio
 import json
 import secrets
 from collections import deque
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
 from aperio_cli.files.rotating import RotatingFile, newest_lines
+from aperio_cli.host.control.controlled import LogEntry
 from aperio_cli.host.process.logs import LEVELS, LogRecord
 from aperio_cli.host.supervising import InstanceKey
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.reading import Bounds, Table, Unreadable, read_json
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
 SCHEMA: Final = "aperio.plugin-log/v1"
@@ -35,37 +35,6 @@ KEPT: Final = 4
 _LONGEST_LINE: Final = 64 * 1024
 _MOST_WAITING: Final = 1000
 """Records that wait for a slow reader; older ones are left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    """A record of a plugin's log, and where and when it was said.
-
-    Attributes:
-        key: which instance said it, or is spoken of.
-        at: when, aware.
-        record: what was said.
-    """
-
-    key: InstanceKey
-    at: datetime
-    record: LogRecord
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as a line of the log, or of a stream, carries it."""
-        record = self.record
-        return {
-            "at": f"{self.at:%Y-%m-%dT%H:%M:%S.%f}Z",
-            "plugin": str(self.key.plugin),
-            "organization": self.key.organization,
-            "integration": self.key.integration,
-            "level": record.level,
-            "stream": record.stream,
-            "message": record.message,
-            "module": record.module or None,
-            "said_at": record.timestamp or None,
-            "fields": dict(record.fields),
-        }
 
 
 class _Reader:
@@ -151,7 +120,7 @@ class PluginLogs:
 
     async def read(
         self, plugin: PluginId | None, last: int, *, follow: bool
-    ) -> AsyncIterator[LogEntry | int]:
+    ) -> AsyncGenerator[LogEntry | int, None]:
         """Give log records, the oldest first.
 
         Where a reader was too slow, the number of those that were left out stands in their place.
@@ -222,9 +191,26 @@ class PluginLogs:
         return self._folder / plugin.namespace / f"{plugin.name}.jsonl"
 
 
+def entry_json(entry: LogEntry) -> dict[str, Any]:
+    """Return a record as a line of the log, or of a stream, carries it."""
+    record = entry.record
+    return {
+        "at": f"{entry.at:%Y-%m-%dT%H:%M:%S.%f}Z",
+        "plugin": str(entry.key.plugin),
+        "organization": entry.key.organization,
+        "integration": entry.key.integration,
+        "level": record.level,
+        "stream": record.stream,
+        "message": record.message,
+        "module": record.module or None,
+        "said_at": record.timestamp or None,
+        "fields": dict(record.fields),
+    }
+
+
 def _line(entry: LogEntry, written: list[object]) -> bytes:
     """Return a line of a file, shortened where it has very many fields."""
-    document = {"schema": SCHEMA, **entry.to_json(), "written": written}
+    document = {"schema": SCHEMA, **entry_json(entry), "written": written}
     data = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
     if len(data) < _LONGEST_LINE:
         return data

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 BOX = PluginId("acme", "box-connector")
 L_COMMANDS = {
-    "completion", "doctor", "plugin build", "plugin grant", "plugin init", "plugin install",
+    "completion", "doctor", "host catalog", "host logs", "host run", "host status",
+    "host suggest", "host unit", "plugin build", "plugin grant", "plugin init", "plugin install",
     "plugin list", "plugin may-run", "plugin remove", "plugin rollback", "plugin run",
     "plugin sign", "plugin test", "plugin verify", "plugin why", "registry add",
     "registry build", "registry init", "registry serve", "trust domain add",

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema  # type: ignore[import-untyped]  # its types are another distribution
 import pytest
@@ -24,10 +24,14 @@ from aperio_cli import clock
 from aperio_cli.__main__ import main
 from aperio_cli.host.sandbox.interface import LIMITS
 from tests.contract.test_command_line import L_COMMANDS
+from tests.lifecycle.cli import wait_until
 from tests.lifecycle.hello_api import KEY, HelloApi
 from tests.lifecycle.plugins import artifact_of, sdk_program, simulating
 from tests.trust import IDENTITY
 from tests.tuf_repository import TufRepository, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 Schema = dict[str, Any]
@@ -420,6 +424,53 @@ RUNS: dict[str, Schema] = {
     ),
 }  # fmt: skip
 
+RUN_RECEIPT = exactly(
+    run_id={"type": "string", "pattern": "^run_[A-Za-z0-9_-]{16}$"}, plugin=ID, version=WORD,
+    organization=WORD, integration=WORD, operation=WORD,
+    started_at=WORD, ended_at=maybe(WORD), duration_ms=maybe(NUMBER),
+    status=one_of("RUNNING", "SUCCEEDED", "FAILED"), code=maybe(WORD), error_message=maybe(WORD),
+    seen=NUMBER, sent=NUMBER, filtered=NUMBER, dead_letters=NUMBER,
+    checkpoint_sha256=maybe(SHA256), covers_until=maybe(WORD), tokens=NUMBER,
+    egress_refused=NUMBER, peak_memory_bytes=maybe(NUMBER),
+)  # fmt: skip
+STATE = one_of("STOPPED", "STARTING", "READY", "BACKOFF", "PAUSED", "STOPPING", "FAILED")
+OF_STATUS = {
+    "plugin": ID, "organization": WORD, "integration": WORD, "state": STATE,
+    "version": maybe(WORD), "kind": maybe(KINDS), "badge": maybe(BADGES), "signer": maybe(WORD),
+    "code": maybe(WORD), "reason": maybe(WORD), "until": maybe(TIME), "restarts": NUMBER,
+    "last_healthy_at": maybe(TIME), "started_at": maybe(TIME), "pid": maybe(NUMBER),
+    "not_enforced": any_number_of(WORD), "exceptions": any_number_of(WORD),
+    "peak_memory_bytes": maybe(NUMBER), "breaker": WORD, "is_on_demand": FLAG, "calls": NUMBER,
+    "newcomer": maybe(WORD),
+}  # fmt: skip
+OFFERED = exactly(
+    plugin=ID, version=maybe(WORD), kind=maybe(KINDS), badge=maybe(BADGES), signer=maybe(WORD),
+    definition=maybe({"type": "object"}), problem=maybe(exactly(code=WORD, what=WORD)),
+)  # fmt: skip
+OFFERS = exactly(
+    connectors=any_number_of(OFFERED), remediations=any_number_of(OFFERED),
+    destinations=any_number_of(OFFERED),
+)  # fmt: skip
+DATA |= {
+    "host unit": exactly(name=WORD, place=WORD, unit=WORD, steps=some(WORD)),
+    "host status": exactly(
+        host=exactly(pid=NUMBER, version=WORD, started_at=TIME, home=WORD, socket=WORD,
+                     summary=WORD),
+        instances=some(
+            exactly(**OF_STATUS, last_run=maybe(RUN_RECEIPT), next=any_number_of(WORD))
+        ),
+        idle=some(
+            exactly(id=ID, version=maybe(WORD), kind=maybe(KINDS), badge=maybe(BADGES),
+                    signer=maybe(WORD), refused_as=maybe(WORD))
+        ),
+    ),
+    "host catalog": exactly(built_in=OFFERS, community=OFFERS, unknown=any_number_of(OFFERED)),
+    "host suggest": exactly(
+        plugin=ID, version=WORD, permissions=exactly(egress=any_number_of(WORD)),
+        limits={"type": "object"}, evidence=any_number_of(WORD), grants=any_number_of(WORD),
+    ),
+}  # fmt: skip
+
 COVERAGE = some(exactly(stream=TEXT, covers_until=maybe(TIME)))
 LINES: dict[str, Schema] = {
     "event": exactly(
@@ -451,6 +502,13 @@ LINES: dict[str, Schema] = {
             to=WORD, accepted=NUMBER, rejected=NUMBER, repeated=NUMBER, not_taken=NUMBER
         ),
     ),
+    "instance": exactly(type=WORD, **OF_STATUS),
+    "log": exactly(
+        type=WORD, at=WORD, plugin=ID, organization=WORD, integration=WORD,
+        level=one_of("trace", "debug", "info", "warn", "error"), stream=WORD, message=TEXT,
+        module=maybe(WORD), said_at=maybe(WORD), fields={"type": "object"},
+    ),
+    "left_out": exactly(type=WORD, count=NUMBER),
     "error": exactly(
         type=WORD, code=WORD, what=WORD, why=TEXT, next=any_number_of(WORD), exit_status=NUMBER
     ),
@@ -496,6 +554,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         play_refresh(root, play)
         play_registry(play)
         play_operator(root, play)
+        play_host(root, play)
         play("plugin remove", "plugin", "remove", "acme/hello-connector", "--purge")
     return said
 
@@ -615,6 +674,44 @@ def play_versions(root: Path, play: Any) -> None:
     play("plugin rollback", "plugin", "rollback", "acme/mortal", "--yes")
 
 
+def play_host(root: Path, play: Any) -> None:
+    play("host unit", "host", "unit")
+    with (root / "home" / "config.toml").open("a") as config:
+        config.write('\n[[run]]\nplugin = "acme/remediation"\n')
+    with running_host(root) as lines:
+        play("host status", "host", "status")
+        play("host logs", "host", "logs", "acme/remediation")
+        play("host catalog", "host", "catalog")
+        play("host suggest", "host", "suggest", "acme/remediation")
+    life_of_it = [line for line in lines() if '"acme/remediation"' in line]
+    assert life_of_it
+    for line in life_of_it:
+        jsonschema.validate(json.loads(line), LINES["instance"])
+
+
+@contextlib.contextmanager
+def running_host(root: Path) -> Iterator[Callable[[], list[str]]]:
+    """A host while the block runs; afterwards, what it wrote on stdout."""
+    with (root / "host.out").open("w") as out, (root / "host.err").open("w") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aperio_cli", "host", "run", "--json"],
+            stdout=out, stderr=err, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            is_ready = wait_until(
+                lambda: "acme/remediation" in (root / "host.err").read_text(), within_s=60
+            )
+            assert is_ready, (root / "host.err").read_text()
+            yield lambda: (root / "host.out").read_text().splitlines()
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            finally:
+                process.kill()
+    assert process.returncode == 0, (root / "host.err").read_text()
+
+
 def document(life: dict[str, Any], name: str) -> dict[str, Any]:
     """The one document on stdout, with the right keys around its data."""
     text = life[name]
@@ -629,7 +726,8 @@ def document(life: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def test_every_command_has_a_schema() -> None:
-    assert set(DATA) == L_COMMANDS - {"plugin run", "registry serve"}
+    streams = {"plugin run", "registry serve", "host run", "host logs"}
+    assert set(DATA) == L_COMMANDS - streams
 
 
 @pytest.mark.parametrize("command", sorted(DATA))
@@ -662,7 +760,7 @@ def test_an_operation_that_was_not_wholly_done_has_data_and_is_no_success(
 
 
 def test_a_stream_has_lines_of_known_types(life: dict[str, Any]) -> None:
-    names = ("sync", "sync refused", "sync mortal")
+    names = ("sync", "sync refused", "sync mortal", "host logs")
     lines = {name: [json.loads(line) for line in life[name].splitlines()] for name in names}
     for line in itertools.chain(*lines.values()):
         jsonschema.validate(line, LINES[line["type"]])
@@ -671,6 +769,7 @@ def test_a_stream_has_lines_of_known_types(life: dict[str, Any]) -> None:
     assert [line["type"] for line in lines["sync refused"]] == ["error"]
     assert sum(line["type"] == "dead_letter" for line in lines["sync mortal"]) == 2
     assert lines["sync mortal"][-1]["dead_letters"] == 2
+    assert {line["type"] for line in lines["host logs"]} == {"log"}
 
 
 def test_the_stream_of_a_sync_into_a_destination_has_no_events(life: dict[str, Any]) -> None:

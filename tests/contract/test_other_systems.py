@@ -53,7 +53,8 @@ def elsewhere(
 
 
 @pytest.mark.parametrize(
-    "words", ["plugin install x/y", "plugin run x/y", "plugin test x/y", "plugin may-run x/y"]
+    "words",
+    ["plugin install x/y", "plugin run x/y", "plugin test x/y", "plugin may-run x/y", "host run"],
 )
 @pytest.mark.parametrize("system", ["darwin", "win32"])
 def test_what_installs_or_starts_plugins_says_that_it_takes_linux(

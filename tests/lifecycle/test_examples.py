@@ -15,7 +15,7 @@ from typer.main import get_command
 from aperio_cli import clock
 from aperio_cli.commands.app import load
 from aperio_cli.commands.words import MODULES
-from tests.lifecycle.cli import DEADLINE_S
+from tests.lifecycle.cli import DEADLINE_S, wait_until
 from tests.trust import new_domain
 from tests.tuf_repository import TufRepository, serving
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.lifecycle.cli import Aperio
 
 _SERVES = "registry serve"
+_HOSTS = "host run"
 _NEEDS_A_SECOND = "plugin rollback"
 
 
@@ -81,6 +82,20 @@ def install_a_second_version(aperio: Aperio) -> None:
     aperio("plugin", "install", artifact, "--yes")
 
 
+def is_up(aperio: Aperio) -> bool:
+    """Whether a host answers."""
+    return aperio.type("host", "status").status == 0
+
+
+def end(hosts: list[subprocess.Popen[bytes]]) -> None:
+    """End those that run, in good order."""
+    while hosts:
+        host = hosts.pop()
+        host.terminate()
+        host.communicate(timeout=DEADLINE_S)
+        assert host.returncode == 0
+
+
 def test_every_command_has_an_example_of_itself() -> None:
     for words, lines in examples().items():
         assert lines, words
@@ -89,15 +104,22 @@ def test_every_command_has_an_example_of_itself() -> None:
 
 def test_examples_work_as_they_stand(world: World) -> None:
     # A signature of one's own takes a trust domain, which nothing else here makes.
+    hosts: list[subprocess.Popen[bytes]] = []
     ordered = sorted(examples().items(), key=lambda item: item[0] != "trust local init")
     for words, lines in ordered:
+        if not words.startswith("host "):
+            end(hosts)
         if words == _NEEDS_A_SECOND:
             install_a_second_version(world.aperio)
         for line in lines:
             # What no test can have: that address, and a day that is ahead for ever.
             typed = line.replace("https://tuf.example.com", world.tuf)
             argv = shlex.split(typed.replace("2027-01-31", world.soon))[1:]
-            if words == _SERVES:
+            if words == _HOSTS:
+                end(hosts)
+                hosts.append(world.aperio.start(*argv))
+                assert wait_until(lambda: is_up(world.aperio), within_s=DEADLINE_S)
+            elif words == _SERVES:
                 process = world.aperio.start(*argv, stdin=subprocess.PIPE)
                 out, _ = process.communicate(b"", timeout=DEADLINE_S)
                 assert (process.returncode, out[:7]) == (0, b"http://")

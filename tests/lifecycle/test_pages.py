@@ -62,6 +62,7 @@ ELSEWHERE = {
     ("docs/reference/control-api.md", 1): "tests/interop/test_go_callers.py",
     ("docs/how-to/refresh-trust-roots.md", 1): "tests/lifecycle/test_trust_refresh.py",
     ("docs/how-to/refresh-trust-roots.md", 2): "tests/lifecycle/test_trust_refresh.py",
+    ("docs/how-to/run-a-host.md", 5): "tests/unit/test_serving_unit.py",
     ("docs/how-to/send-events-to-a-destination.md", 0): "tests/lifecycle/test_forwarding.py",
     ("docs/how-to/send-events-to-a-destination.md", 1): "tests/lifecycle/test_forwarding.py",
     ("docs/how-to/send-events-to-a-destination.md", 2): "tests/interop/test_jsonl_file.py",
@@ -121,15 +122,25 @@ class Typed:
 
     Attributes:
         before: what the reader has done before a block, by its number.
+        after: what the reader does at the end of the page.
     """
 
     before: dict[int, str] = field(default_factory=dict)
+    after: str = "true"
 
+
+RUN = (
+    "mkdir -p ~/.config/aperio; cat >>~/.config/aperio/config.toml <<'END'\n"
+    '[[run]]\nplugin = "acme/lantern-connector"\n'
+    'settings.base_url = "{url}"\nsettings.api_key = "env:LANTERN_KEY"\nEND'
+)
+END_HOST = "kill $host; wait $host"
 
 TYPED = {
     "docs/how-to/keep-a-registry.md": Typed(),
     "docs/how-to/say-what-a-plugin-may-do.md": Typed(),
     "docs/how-to/give-settings-and-secrets.md": Typed(),
+    "docs/how-to/run-a-host.md": Typed({1: RUN}, after=END_HOST),
     "docs/reference/store.md": Typed(),
     "docs/how-to/develop-in-place.md": Typed(
         {
@@ -262,6 +273,7 @@ def script(places: Places) -> str:
     page = ""
     for before, step in typed():
         if step.page != page:
+            lines.append(TYPED[page].after if page else "true")
             page = step.page
             lines.append("export HOME=$you; cd ~/plugins")
         lines += [places.filled(before), "echo '-- begin'", _run(places, step.command)]
@@ -273,6 +285,9 @@ def _run(places: Places, command: str) -> str:
     command = places.settled(command)
     if "trust publisher add" in command or "trust publisher remove" in command:
         command += " --yes"
+    if command == "aperio host run":
+        awaited = "until aperio host status | grep -q ' READY '; do sleep 0.1; done"
+        return f"{command} & host=$!; {awaited}"
     if "registry serve" in command:
         awaited = _AWAIT.format(port=places.registry_port)
         return f"{command} & served=$!; {awaited}; kill $served; wait $served; true"

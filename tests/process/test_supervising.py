@@ -500,7 +500,7 @@ def test_a_reader_that_sleeps_gets_the_newest_state_and_no_queue(shelf: Shelf) -
             await scene.ready(restarts=restarts)
         newest = await anext(reader)
         assert (newest.phase, newest.restarts) == (Phase.READY, 3)
-        await reader.aclose()  # type: ignore[attr-defined]
+        await reader.aclose()
 
     supervise(shelf, play, Wanted(KEY))
 

@@ -186,7 +186,8 @@ def test_a_reference_that_leads_nowhere_is_told_by_plugin_key_and_line(
         resolve_run(run_with(key=reference))
 
     error = caught.value
-    assert "`acme/box` was not started for org_1/int_1: `key` was not set" in error.what
+    assert "`acme/box` was not started for org_1 int_1, as config.toml:7 states" in error.what
+    assert "`key` was not set" in error.what
     assert why in error.why
     assert 'in config.toml:7: `key = "env:NAME"`' in error.next[0]
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aperio_cli.host.control.controlled import LogEntry
 from aperio_cli.host.process.logs import LogRecord
 from aperio_cli.host.supervising import InstanceKey
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.serving import logs as module
-from aperio_cli.serving.logs import LogEntry, PluginLogs
+from aperio_cli.serving.logs import PluginLogs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -179,7 +180,7 @@ def test_who_follows_gets_what_was_there_and_then_each_record_once(logs: PluginL
             logs.take(KEY, said(f"after {number}"))
             logs.take(OTHER, said("another plugin"))
         found += [await next_of(entries) for _ in range(3)]
-        await entries.aclose()  # type: ignore[attr-defined] # an async generator
+        await entries.aclose()
         return messages([each for each in found if isinstance(each, LogEntry)])
 
     assert asyncio.run(follow()) == ["before", "after 0", "after 1", "after 2"]
@@ -202,7 +203,7 @@ def test_what_is_written_while_the_past_is_read_comes_once(
         found = [await next_of(entries) for _ in range(2)]
         logs.take(KEY, said("after"))
         found.append(await next_of(entries))
-        await entries.aclose()  # type: ignore[attr-defined] # an async generator
+        await entries.aclose()
         return messages([each for each in found if isinstance(each, LogEntry)])
 
     assert asyncio.run(follow()) == ["before", "meanwhile", "after"]
@@ -222,7 +223,7 @@ def test_a_reader_that_is_too_slow_is_told_how_much_was_left_out(
         for number in range(10):
             logs.take(KEY, said(f"{number}"))
         found = [await first, *[await next_of(entries) for _ in range(3)]]
-        await entries.aclose()  # type: ignore[attr-defined] # an async generator
+        await entries.aclose()
         return [each if isinstance(each, int) else each.record.message for each in found]
 
     assert asyncio.run(follow()) == [7, "7", "8", "9"]

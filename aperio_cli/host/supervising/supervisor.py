@@ -22,7 +22,7 @@ from aperio_cli.host.supervising.rules import Rules
 from aperio_cli.host.supervising.watchers import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.process.logs import LogRecord
@@ -97,6 +97,11 @@ class Supervisor:
             self._wanted = {str(each.key): each for each in wanted}
             self.doubt()
 
+    def configured(self, key: InstanceKey) -> Mapping[str, object] | None:
+        """Return the settings with which an instance is wanted; None: it is not, or has none."""
+        wanted = self._wanted.get(str(key))
+        return wanted.settings if wanted and wanted.problem is None else None
+
     def doubt(self) -> None:
         """Have everything cleared anew, soon."""
         self._is_doubted = True
@@ -156,7 +161,7 @@ class Supervisor:
         found = (instance.status() for instance in self._instances.values())
         return tuple(sorted(found, key=lambda status: (status.key, status.is_on_demand)))
 
-    async def watch(self) -> AsyncIterator[Status]:
+    async def watch(self) -> AsyncGenerator[Status, None]:
         """Give how each instance is, then each change, until the supervisor ends.
 
         A slow reader gets the newest state of each. An instance that is gone was STOPPED last.

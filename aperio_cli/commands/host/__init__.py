@@ -1,0 +1,1 @@
+"""`aperio host …`: plugins that are kept running."""

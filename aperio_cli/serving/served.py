@@ -1,0 +1,166 @@
+"""What callers of the control API see of a host: its plugins, receipts and logs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aperio_cli.data.run_receipts import RunReceipts
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.installing import NotInstalled
+from aperio_cli.host.control.controlled import HostFacts, InstalledPlugin
+from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.models.run_receipt import RUNNING
+from aperio_cli.running import clear_target
+from aperio_cli.serving.launching import exceptions_of, signer_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+
+    from aperio_cli.host.control.controlled import LogEntry
+    from aperio_cli.host.launch import RunningPlugin
+    from aperio_cli.host.supervising import InstanceKey, Status
+    from aperio_cli.models.plugin_id import PluginId
+    from aperio_cli.models.run_receipt import RunReceipt
+    from aperio_cli.running import Collaborators
+    from aperio_cli.serving.host import Host
+    from aperio_cli.serving.logs import PluginLogs
+
+    Later = Callable[[Callable[[], object]], None]
+
+
+class Served:
+    """A host, as `host.control` serves it.
+
+    Args:
+        host: what is served.
+        started_at: since when it runs.
+        logs: of its plugins.
+        later: has something done in a thread, in turn: receipts are written while calls go on.
+        ended: hears of each run that has ended; called in that thread.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        started_at: datetime,
+        logs: PluginLogs,
+        later: Later,
+        ended: Callable[[RunReceipt], None],
+    ) -> None:
+        self._host = host
+        self._started_at = started_at
+        self._logs = logs
+        self._later = later
+        self._ended = ended
+
+    @property
+    def _collaborators(self) -> Collaborators:
+        return self._host.launching.collaborators
+
+    @property
+    def _receipts(self) -> RunReceipts:
+        return RunReceipts(self._collaborators.paths.run_receipts)
+
+    @property
+    def facts(self) -> HostFacts:
+        """What it says of itself."""
+        return HostFacts(self._collaborators.paths.home, self._started_at)
+
+    def installed(self) -> Sequence[InstalledPlugin]:
+        """Return what is installed, and what `[[run]]` tables name beside it, by id. Blocks."""
+        collaborators = self._collaborators
+        plugins = {plugin for plugin, _ in collaborators.store.installed()}
+        stated = {run.plugin.id for run in collaborators.config().runs}
+        found = [_installed(collaborators, plugin) for plugin in sorted(plugins)]
+        found += [
+            InstalledPlugin(plugin, "", "", "", refusal=NotInstalled.code)
+            for plugin in sorted(stated - plugins)
+        ]
+        return [each for each in found if each]
+
+    def statuses(self) -> Sequence[Status]:
+        """Return how each instance is."""
+        return self._host.supervisor.statuses()
+
+    def watch(self) -> AsyncGenerator[Status, None]:
+        """Give how each instance is, then each change; to a slow reader the newest of each."""
+        return self._host.supervisor.watch()
+
+    def configured(self, key: InstanceKey) -> Mapping[str, object] | None:
+        """Return the settings that the host's own configuration has for an instance, or None."""
+        return self._host.supervisor.configured(key)
+
+    def use(
+        self, key: InstanceKey, settings: Mapping[str, object]
+    ) -> AbstractAsyncContextManager[RunningPlugin]:
+        """Give the running plugin for a call in flight; it is started where it does not run.
+
+        Raises:
+            AperioError: as `Supervisor.use`.
+        """
+        return self._host.supervisor.use(key, settings)
+
+    async def pause(self, key: InstanceKey, reason: str) -> None:
+        """Have an instance rest until it is resumed.
+
+        Raises:
+            NotFound: there is no such instance.
+        """
+        await self._host.supervisor.pause(key, reason)
+
+    async def resume(self, key: InstanceKey) -> None:
+        """Have an instance go on.
+
+        Raises:
+            NotFound: there is no such instance.
+        """
+        await self._host.supervisor.resume(key)
+
+    def keep(self, receipt: RunReceipt) -> None:
+        """Keep a receipt, soon; a later one of the same run takes its place."""
+        receipts = self._receipts
+
+        def keep() -> None:
+            try:
+                receipts.keep(receipt)
+            finally:
+                if receipt.status != RUNNING:
+                    self._ended(receipt)
+
+        self._later(keep)
+
+    def receipts(self, plugin: PluginId | None, most: int) -> Sequence[RunReceipt]:
+        """Return the newest receipts, of one plugin or of all, the newest first. Blocks."""
+        if plugin:
+            return self._receipts.newest(plugin, most=most)
+        return self._receipts.newest_of_all(most=most)
+
+    def logs(
+        self, plugin: PluginId | None, last: int, *, follow: bool
+    ) -> AsyncGenerator[LogEntry | int, None]:
+        """Give log records, as `PluginLogs.read`."""
+        return self._logs.read(plugin, last, follow=follow)
+
+
+def _installed(collaborators: Collaborators, plugin: PluginId) -> InstalledPlugin | None:
+    """Return what is known of an installed plugin; None: it has no current version."""
+    try:
+        receipt = collaborators.store.find(PluginRef(plugin))
+    except AperioError as error:
+        return InstalledPlugin(plugin, "", "", "", refusal=error.code)
+    if receipt is None:
+        return None
+    manifest = receipt.manifest
+    about = (plugin, receipt.version, receipt.kind, manifest.provider)
+    try:
+        cleared = clear_target(collaborators, receipt)
+    except AperioError as error:
+        return InstalledPlugin(*about, badge=receipt.badge, refusal=error.code)
+    return InstalledPlugin(
+        *about,
+        badge=cleared.judgement.badge if cleared.judgement else "",
+        signer=signer_of(cleared),
+        exceptions=tuple(exceptions_of(cleared)),
+    )
