@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aperio_cli.host.process.spawning import Process
 
 LAST_WORDS_S: Final = 0.5
+_DYING_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,9 @@ class PostMortem:
     async def crash(self, process: Process) -> PluginFault | None:
         """Return the error for a process that has ended; None while it lives."""
         await asyncio.wait([process.exited], timeout=LAST_WORDS_S)
+        if not process.exited.done() and self.at_limit(process):
+            # The kernel takes its memory apart before its end is seen, which may take a while.
+            await asyncio.wait([process.exited], timeout=_DYING_S)
         if not process.exited.done():
             return None
         process.kill_group()  # its grandchildren; and reaps it, for its status

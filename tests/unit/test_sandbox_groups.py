@@ -150,10 +150,14 @@ def test_version_2_divides_a_delegated_group_from_a_leaf(second: Machine) -> Non
         "cgroup.procs": "4711", "memory.max": str(LIMITS.memory_bytes), "memory.oom.group": "1",
         "memory.swap.max": "0", "cpu.max": "25000 100000", "pids.max": "40",
     }  # fmt: skip
-    (made / "memory.events").write_text("low 0\nhigh 0\nmax 3\noom 1\noom_kill 1\n")
+    (made / "memory.events").write_text("low 0\nmax 3\noom 1\noom_kill 3\noom_group_kill 1\n")
     (made / "memory.peak").write_text("134217728\n")
     (made / "cpu.stat").write_text("usage_usec 9\nnr_throttled 5\nthrottled_usec 250000\n")
     assert group.counters() == Counters(134217728, 1, 5, 0.25, None, None)
+    (made / "memory.events").write_text("low 0\nmax 3\noom 1\noom_kill 3\n")  # before Linux 5.17
+    assert group.counters().memory_kills == 1
+    (made / "memory.events").write_text("low 0\nmax 3\noom 0\noom_kill 0\n")
+    assert group.counters().memory_kills == 0
 
 
 def test_version_2_uses_the_leaf_that_it_is_in(second: Machine) -> None:

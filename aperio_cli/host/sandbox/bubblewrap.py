@@ -133,7 +133,14 @@ class Bubblewrap:
         """
         with contextlib.ExitStack() as opened:
             setup = _Setup(self, command, wanted, opened)
-            held = setup.begin(lifeline)
+            group = setup.make_group()
+            try:
+                held = setup.begin(lifeline)
+            except BaseException:
+                if group:
+                    group.remove()
+                raise
+            held.group = group
             try:
                 setup.limit(held)
                 setup.release()
@@ -229,6 +236,20 @@ class _Setup:
     _block: FileIO | None = None
     _passed: list[int] = field(default_factory=list)
 
+    def make_group(self) -> Group | None:
+        """Make its control group, before there is anything to put into it.
+
+        Version 2 divides a group only while nobody is in it: this process moves to a leaf first,
+        and what it starts from then on is there, too.
+
+        Raises:
+            SandboxFailed: the kernel gives none.
+        """
+        try:
+            return make_group(self.sandbox.offer)
+        except OSError as error:
+            raise _limit_failed(error) from error
+
     def begin(self, lifeline: int) -> Held:
         """Start bubblewrap, and return what waits in the sandbox.
 
@@ -268,7 +289,7 @@ class _Setup:
         try:
             self._limit(held)
         except OSError as error:
-            raise _failed(f"a limit could not be set: {error.strerror}".encode()) from error
+            raise _limit_failed(error) from error
         if self.wanted.door:
             sockets = network.open_in_namespace(held.init, self.wanted.door.addresses)
             self.wanted.door.serve(sockets)
@@ -277,7 +298,6 @@ class _Setup:
         limits, offered = self.wanted.limits, self.sandbox.offer.controllers
         unconfined.limit(held.init, self.command.open_files)
         resource.prlimit(held.init, resource.RLIMIT_MSGQUEUE, (0, 0))
-        held.group = make_group(self.sandbox.offer)
         if held.group:
             held.group.limit(limits)
             held.group.add(held.init)
@@ -438,6 +458,10 @@ def _read_init(info: int, popen: subprocess.Popen[bytes]) -> int:
             break
     assert popen.stderr  # noqa: S101 - it is a pipe
     raise _failed(popen.stderr.read(_WORDS_KEPT))
+
+
+def _limit_failed(error: OSError) -> SandboxFailed:
+    return _failed(f"a limit could not be set: {error.strerror}".encode())
 
 
 def _failed(said: bytes | None) -> SandboxFailed:

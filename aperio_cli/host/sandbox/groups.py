@@ -181,9 +181,12 @@ class Group:
         is_first = self._version == 1
         events = _pairs(memory / ("memory.oom_control" if is_first else "memory.events"))
         peak = memory / ("memory.max_usage_in_bytes" if is_first else "memory.peak")
+        kills = events.get("oom_kill")
+        if not is_first and kills:  # each process of it counts there, and all of them die at once
+            kills = events.get("oom_group_kill") or 1
         return Counters(
             memory_peak_bytes=_number(peak),
-            memory_kills=events.get("oom_kill"),
+            memory_kills=kills,
             throttled=cpu.get("nr_throttled"),
             throttled_s=None if throttled_us is None else throttled_us / 1e6,
             refused_processes=_pairs(pids / "pids.events").get("max"),

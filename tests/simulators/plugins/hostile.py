@@ -168,9 +168,11 @@ def hog(mib: int) -> int:
 
 
 def reserve(gib: int) -> str:
+    """Reserve address space as runtimes do: nothing may be in it yet."""
     import mmap
 
-    with contextlib.closing(mmap.mmap(-1, gib * 1024 * MIB)):
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000  # MAP_NORESERVE
+    with contextlib.closing(mmap.mmap(-1, gib * 1024 * MIB, flags=flags, prot=0)):
         return "reserved"
 
 
