@@ -29,7 +29,7 @@ OFFLINE := PIP_NO_INDEX=1 PIP_FIND_LINKS=$(CURDIR)/$(WHEELS) PIP_DISABLE_PIP_VER
 # of a file stay together, because they share what is made once.
 PARALLEL := -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist loadfile
 
-.PHONY: help setup go-modules demo test test-again test-all soak third-party sigstack fmt lint dist lock bench bench-host docs generate clean
+.PHONY: help setup go-modules demo test test-again test-all soak sandbox-vm third-party sigstack fmt lint dist lock bench bench-host docs generate clean
 
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -107,6 +107,9 @@ test-all: setup third-party sigstack ## the tests, the slow ones too, and what t
 
 soak: setup ## let 30 plugins crash at random for 10 minutes, under load
 	$(OFFLINE) $(BIN)/python -m tests.soak
+
+sandbox-vm: $(DEV_READY) ## the tests of the sandbox in a Debian guest, with systemd and cgroup v2
+	$(BIN)/python .ci/sandbox_vm.py
 
 third-party: setup
 	$(if $(GO),$(GO_CACHES) CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin $(GO) install -buildvcs=false $(THIRD_PARTY))
