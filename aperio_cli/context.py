@@ -18,6 +18,7 @@ from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from aperio_cli.config import Config, ConfigFile, PublisherFile
+    from aperio_cli.models.known import KnownVersions
     from aperio_cli.models.policy import Policy
     from aperio_cli.models.publisher_file import PublisherList
     from aperio_cli.proving.signature import TrustedRootSource
@@ -112,12 +113,11 @@ class Context:
             ConfigurationInvalid, PublisherFileInvalid, KnownVersionsUnreadable: as `policy`.
         """
         from aperio_cli.config import policy_in_force
-        from aperio_cli.trust.known_versions import load_known
 
         named = self.config.publisher_files
         rules = {file: self.publishers_of(file).stated.rules for file in named}
         policy = policy_in_force(user, self.config.site, rules)
-        return replace(policy, known=load_known(self.paths))
+        return replace(policy, known=self.known_versions)
 
     @cached_property
     def trusted_roots(self) -> tuple[TrustedRootSource, ...]:
@@ -125,6 +125,17 @@ class Context:
         from aperio_cli.trust import roots
 
         return roots.trusted_roots(self.config, self.paths)
+
+    @property
+    def known_versions(self) -> KnownVersions:
+        """What registries were last heard to say against versions, as it is now.
+
+        Raises:
+            KnownVersionsUnreadable: when it cannot be read.
+        """
+        from aperio_cli.trust.known_versions import load_known
+
+        return load_known(self.paths)
 
     def publishers_of(self, file: PublisherFile) -> SignedDocument[PublisherList]:
         """Return what a publisher file of the configuration states.

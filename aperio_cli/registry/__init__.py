@@ -135,6 +135,17 @@ class Registry:
             AperioError: a registry cannot be read (`RegistryReader.find`), or what it says
                 against versions not be remembered.
         """
+        found = self.look_up(ref)
+        if found is None:
+            raise self._not_found(ref)
+        return found
+
+    def look_up(self, ref: PluginRef) -> tuple[RegistryReader, Listing] | None:
+        """Return what `find` does; None when no registry has the id.
+
+        Raises:
+            AperioError: as `find`, but for PluginNotFound.
+        """
         owner = self._owner(ref.id.namespace)
         for ruled in [owner] if owner else self.ruled:
             listing = ruled.reader.find(ref.id)
@@ -143,7 +154,7 @@ class Registry:
                 return ruled.reader, listing
         if owner:
             self._refuse_others(owner, ref)
-        raise self._not_found(ref)
+        return None
 
     def _owner(self, namespace: str) -> Ruled | None:
         stated = next((each for each in self.ruled if each.owns(namespace)), None)

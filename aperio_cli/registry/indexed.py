@@ -9,6 +9,8 @@ from aperio_cli.models.address import shown
 from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
 from aperio_cli.models.offer import Offer
 from aperio_cli.models.origin import REGISTRY, Build, Origin
+from aperio_cli.models.plugin_id import is_prerelease
+from aperio_cli.models.registry.catalogue import CatalogueRow
 from aperio_cli.models.registry.edition import Edition
 from aperio_cli.models.registry_index import FILE_NAME, MAX_BYTES, RegistryIndex, parse_detail
 from aperio_cli.registry.listing import Listing
@@ -17,6 +19,8 @@ from aperio_cli.registry.reader import read_beside, read_index_file, unreadable
 if TYPE_CHECKING:
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.plugin_id import PluginId
+    from aperio_cli.models.registry.advisories import Advisory
+    from aperio_cli.models.registry.publishers import RegistryPublisher
     from aperio_cli.models.registry_index import Download, IndexEntry
     from aperio_cli.registry.reader import Documents
 
@@ -33,6 +37,11 @@ class IndexedRegistry:
 
     documents: Documents
     _index: RegistryIndex | None = field(default=None, init=False)
+
+    @property
+    def place(self) -> str:
+        """The folder or the address (`RegistryReader.place`)."""
+        return self.documents.place
 
     @property
     def name(self) -> str:
@@ -80,6 +89,18 @@ class IndexedRegistry:
         """Return the ids that it has."""
         return tuple(str(entry.id) for entry in self._read().entries)
 
+    def rows(self) -> tuple[CatalogueRow, ...]:
+        """Return one row for each plugin that it has (`RegistryReader.rows`)."""
+        return tuple(_row(entry) for entry in self._read().entries)
+
+    def advisories(self) -> tuple[Advisory, ...]:
+        """Return nothing: such an index has none."""
+        return ()
+
+    def publishers(self) -> tuple[RegistryPublisher, ...]:
+        """Return nobody: such an index knows none."""
+        return ()
+
     def _read(self) -> RegistryIndex:
         if self._index is None:
             data = read_index_file(self.documents, FILE_NAME, MAX_BYTES)
@@ -112,3 +133,20 @@ class IndexedRegistry:
             return None
         where = self.documents.locate(download.attestations)
         return read_beside(self.documents, where, MAX_ATTESTATIONS_BYTES)
+
+
+def _row(entry: IndexEntry) -> CatalogueRow:
+    stable = [each for each in entry.versions if not is_prerelease(each.version)]
+    newest = (stable or entry.versions or (None,))[0]
+    return CatalogueRow(
+        id=entry.id,
+        kind=entry.kind,
+        description=entry.description,
+        license="",
+        latest=stable[0].version if stable else "",
+        platforms=tuple(str(each.platform) for each in newest.downloads) if newest else (),
+        publisher=newest.publisher if newest else "",
+        is_verified=False,
+        published_at="",
+        status="active",
+    )

@@ -26,12 +26,19 @@ if TYPE_CHECKING:
     from aperio_cli.models.offer import Offer
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.plugin_id import PluginId
+    from aperio_cli.models.registry.advisories import Advisory
+    from aperio_cli.models.registry.catalogue import CatalogueRow
     from aperio_cli.models.registry.edition import Edition
+    from aperio_cli.models.registry.publishers import RegistryPublisher
     from aperio_cli.registry.listing import Listing
 
 
 class RegistryReader(Protocol):
     """One registry, in which plugins are looked up."""
+
+    @property
+    def place(self) -> str:
+        """The folder or the address, without anything that is secret."""
 
     @property
     def name(self) -> str:
@@ -70,6 +77,27 @@ class RegistryReader(Protocol):
 
     def names(self) -> tuple[str, ...]:
         """Return the ids that it has, as far as that costs little; for suggestions."""
+
+    def rows(self) -> tuple[CatalogueRow, ...]:
+        """Return one row for each plugin that it has.
+
+        Raises:
+            AperioError: as `find`.
+        """
+
+    def advisories(self) -> tuple[Advisory, ...]:
+        """Return what it says of known faults; nothing where it has no root.
+
+        Raises:
+            AperioError: as `find`.
+        """
+
+    def publishers(self) -> tuple[RegistryPublisher, ...]:
+        """Return whom it knows as publishers; nobody where it has no root.
+
+        Raises:
+            AperioError: as `find`.
+        """
 
 
 class Documents(Protocol):

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.publisher import Signer
     from aperio_cli.models.registry.advisories import Advisory
-    from aperio_cli.models.registry.catalogue import Catalogue
+    from aperio_cli.models.registry.catalogue import CatalogueRow
     from aperio_cli.models.registry.documents import FileRef
     from aperio_cli.models.registry.plugin_file import PluginArtifact, PluginVersion
     from aperio_cli.models.registry.publishers import RegistryPublisher
@@ -103,6 +103,11 @@ class RootedRegistry:
     witnesses: WitnessRule = field(default_factory=WitnessRule)
     _read_root: tuple[Root, Edition] | None = field(default=None, init=False)
     _is_fresh: bool = field(default=False, init=False)
+
+    @property
+    def place(self) -> str:
+        """The folder or the address (`RegistryReader.place`)."""
+        return self.documents.place
 
     @property
     def name(self) -> str:
@@ -166,15 +171,11 @@ class RootedRegistry:
         ref = self.root().files[CATALOGUE_FILE]
         if ref.size_bytes > _SUGGESTING_BYTES:
             return ()
-        return tuple(str(row.id) for row in self.catalogue().rows)
+        return tuple(str(row.id) for row in self.rows())
 
-    def catalogue(self) -> Catalogue:
-        """Return its catalogue.
-
-        Raises:
-            AperioError: as `RegistryReader.find`.
-        """
-        return self._fixed(CATALOGUE_FILE, parse_catalogue)
+    def rows(self) -> tuple[CatalogueRow, ...]:
+        """Return one row for each plugin that it has (`RegistryReader.rows`)."""
+        return self._fixed(CATALOGUE_FILE, parse_catalogue).rows
 
     def publishers(self) -> tuple[RegistryPublisher, ...]:
         """Return whom it knows as publishers.

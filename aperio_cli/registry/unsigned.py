@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from aperio_cli.models.offer import Offer
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.plugin_id import PluginId
+    from aperio_cli.models.registry.advisories import Advisory
+    from aperio_cli.models.registry.catalogue import CatalogueRow
+    from aperio_cli.models.registry.publishers import RegistryPublisher
     from aperio_cli.registry.listing import Listing
     from aperio_cli.registry.reader import Documents
 
@@ -35,6 +38,11 @@ class UnsignedRegistry:
 
     documents: Documents
     _chosen: RootedRegistry | IndexedRegistry | None = field(default=None, init=False)
+
+    @property
+    def place(self) -> str:
+        """The folder or the address (`RegistryReader.place`)."""
+        return self.documents.place
 
     @property
     def name(self) -> str:
@@ -72,6 +80,18 @@ class UnsignedRegistry:
     def names(self) -> tuple[str, ...]:
         """Return the ids that it has (`RegistryReader.names`)."""
         return self.chosen().names()
+
+    def rows(self) -> tuple[CatalogueRow, ...]:
+        """Return one row for each plugin that it has (`RegistryReader.rows`)."""
+        return self.chosen().rows()
+
+    def advisories(self) -> tuple[Advisory, ...]:
+        """Return what it says of known faults (`RegistryReader.advisories`)."""
+        return self.chosen().advisories()
+
+    def publishers(self) -> tuple[RegistryPublisher, ...]:
+        """Return whom it knows as publishers (`RegistryReader.publishers`)."""
+        return self.chosen().publishers()
 
     def _has_root(self) -> bool:
         """Return whether there is a root; older builds wrote another file of that name."""

@@ -269,6 +269,7 @@ def _row(plugin: str, version: str, receipt: dict[str, Any], check: object) -> d
         "source": _text(receipt.get("source")),
         "last_check": _check(check),
         "exceptions": [exception] if exception and isinstance(exception, dict) else [],
+        "newest": None,
         "problem": _problem(plugin, version, receipt),
     }
 

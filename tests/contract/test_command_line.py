@@ -31,6 +31,7 @@ BOX = PluginId("acme", "box-connector")
 L_COMMANDS = {
     "completion", "doctor", "host catalog", "host logs", "host run", "host status",
     "host suggest", "host unit", "plugin build", "plugin grant", "plugin init", "plugin install",
+    "plugin audit", "plugin info", "plugin search",
     "plugin list", "plugin may-run", "plugin remove", "plugin rollback", "plugin run",
     "plugin sign", "plugin test", "plugin verify", "plugin why", "registry add",
     "registry build", "registry init", "registry serve", "trust domain add",
@@ -442,7 +443,7 @@ def test_bash_completion_offers_commands() -> None:
             "COMP_CWORD": "2",
         }
     )
-    assert done.stdout.split() == ["init", "install"]
+    assert done.stdout.split() == ["init", "info", "install"]
 
 
 def test_ready_command_keeps_the_places_of_the_call(

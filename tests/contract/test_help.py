@@ -103,7 +103,7 @@ issuer = "https://acme.example"
 @pytest.mark.parametrize(
     ("line", "values"),
     [
-        ("aperio plugin in", "init install"),
+        ("aperio plugin in", "init info install"),
         ("aperio plugin init x --kind ", "connector remediation destination"),
         ("aperio plugin init x --lang p", "python"),
         ("aperio plugin build --platform linux/", "linux/amd64 linux/arm64"),

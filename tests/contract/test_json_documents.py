@@ -27,6 +27,7 @@ from tests.contract.test_command_line import L_COMMANDS
 from tests.lifecycle.cli import wait_until
 from tests.lifecycle.hello_api import KEY, HelloApi
 from tests.lifecycle.plugins import artifact_of, sdk_program, simulating
+from tests.registries import Site, plugin_entry, version_entry
 from tests.trust import IDENTITY
 from tests.tuf_repository import TufRepository, serving
 
@@ -113,6 +114,10 @@ PROOF = exactly(
     attestations=any_number_of(ATTESTATION),
 )
 EXCEPTION = exactly(rule=WORD, until=WORD, reason=WORD)
+FAULT: dict[str, Schema] = {
+    "id": WORD, "summary": TEXT, "severity": {"type": "object"}, "aliases": any_number_of(WORD),
+    "references": any_number_of(WORD), "fixed_in": any_number_of(WORD),
+}  # fmt: skip
 STATUS = exactly(
     state=one_of("deprecated", "yanked", "revoked"), reason=WORD, at=TIME, replacement=maybe(WORD)
 )
@@ -159,6 +164,19 @@ ENVELOPE = exactly(
     schema=one_of(1), command=some(WORD), status=one_of("ok", "error"),
     exit_status=NUMBER, data={"type": "object"}, errors=any_number_of(ERROR),
 )  # fmt: skip
+
+FINDING = {"plugin audit"}
+"""Commands that have found something, which is their result."""
+ADVISORY = {
+    "id": "APERIO-2026-0001", "modified": "2026-06-06T00:00:00Z", "summary": "It leaks",
+    "references": [{"type": "WEB", "url": "https://acme.example/1"}],
+    "affected": [
+        {
+            "package": {"ecosystem": "Aperio", "name": "acme/hello-connector"},
+            "ranges": [{"type": "SEMVER", "events": [{"introduced": "0"}, {"fixed": "9.0.0"}]}],
+        }
+    ],
+}  # fmt: skip
 
 DATA: dict[str, Schema] = {
     "completion": exactly(shell=WORD, script=WORD),
@@ -239,8 +257,52 @@ DATA: dict[str, Schema] = {
                 sandbox=maybe(WORD), levels=LEVELS, egress_reported=FLAG,
                 last_check=maybe(exactly(ok=FLAG, at=TIME)),
                 exceptions=any_number_of(EXCEPTION), registry_status=maybe(STATUS),
+                newest=maybe(WORD),
             )
         )
+    ),
+    "plugin search": exactly(
+        plugins=some(
+            exactly(
+                id=ID, kind=KINDS, description=TEXT, latest=maybe(WORD),
+                platforms=any_number_of(PLATFORM), publisher=TEXT, is_verified=FLAG,
+                status=one_of("active", "deprecated", "yanked", "revoked"), registry=WORD,
+                is_signed=FLAG,
+            )
+        )
+    ),
+    "plugin info": exactly(
+        id=ID, kind=KINDS, description=TEXT, license=TEXT, homepage=TEXT, source=TEXT,
+        permissions=maybe(exactly(scopes=any_number_of(WORD), egress=EGRESS, state=FLAG)),
+        publisher=maybe(
+            exactly(
+                namespace=WORD, tier=one_of("community", "verified", "official"), status=WORD,
+                texts={"type": "object"}, signers=any_number_of({"type": "object"}),
+            )
+        ),
+        registry=EDITION, installed=maybe(WORD), choice=maybe(CHOICE), refusal=maybe(ERROR),
+        versions=some(
+            exactly(
+                version=WORD, published_at=maybe(TIME), platforms=any_number_of(PLATFORM),
+                protocols=any_number_of(WORD), requires_host=TEXT, status=maybe(STATUS),
+            )
+        ),
+        advisories=any_number_of(exactly(**FAULT, affects_choice=FLAG)),
+    ),
+    "plugin audit": exactly(
+        plugins=NUMBER,
+        advisories=any_number_of(
+            exactly(
+                **(FAULT | {"id": ID}), version=WORD, advisory=WORD, modified=TIME, registry=WORD
+            )
+        ),
+        withdrawn=any_number_of(
+            exactly(
+                id=ID, version=WORD, state=one_of("deprecated", "yanked", "revoked"), reason=WORD,
+                at=TIME, replacement=maybe(WORD),
+            )
+        ),
+        unknown=any_number_of(ID),
     ),
     "plugin why": exactly(
         id=ID, version=WORD, kind=KINDS, platform=PLATFORM, badge=BADGES, may_run=FLAG,
@@ -630,6 +692,12 @@ def play_operator(root: Path, play: Any) -> None:
         "registry/public",
         "--yes",
     )
+    site = Site(root / "mirror")
+    site.publish(plugin_entry(version_entry(), id="acme/hello-connector"), advisories=[ADVISORY])
+    mirror = ("--registry", str(site.folder))
+    play("plugin search", "plugin", "search", "hello", *mirror)
+    play("plugin info", "plugin", "info", "acme/hello-connector", *mirror)
+    play("plugin audit", "plugin", "audit", *mirror, status=1)
     play("plugin grant", "plugin", "grant", "acme/hello-connector", "--own", "10.0.0.7:8088")
     run = ("plugin", "run")
     with HelloApi(3) as api:
@@ -733,7 +801,8 @@ def test_every_command_has_a_schema() -> None:
 @pytest.mark.parametrize("command", sorted(DATA))
 def test_document_has_its_keys_and_no_other(life: dict[str, Any], command: str) -> None:
     found = document(life, command)
-    assert (found["command"], found["status"], found["errors"]) == (command.split(), "ok", [])
+    status = "error" if command in FINDING else "ok"
+    assert (found["command"], found["status"], found["errors"]) == (command.split(), status, [])
     jsonschema.validate(found["data"], DATA[command])
 
 

@@ -16,6 +16,7 @@ from aperio_cli import clock
 from aperio_cli.commands.app import load
 from aperio_cli.commands.words import MODULES
 from tests.lifecycle.cli import DEADLINE_S, wait_until
+from tests.registries import Site, plugin_entry
 from tests.trust import new_domain
 from tests.tuf_repository import TufRepository, serving
 
@@ -64,6 +65,7 @@ def world(stranger: Aperio) -> Iterator[World]:
     repository = TufRepository(trusted_root__json=private)
     soon = (clock.now() + timedelta(days=30)).date().isoformat()
     publishers = {"schema": "aperio.publishers/v1", "serial": 1, "expires": soon, "publishers": []}
+    Site(stranger.folder / "mirror").publish(plugin_entry())
     (stranger.folder / "trusted-root.json").write_bytes(private)
     (stranger.folder / "root.json").write_bytes(repository.first_root)
     (stranger.folder / "publishers.json").write_text(json.dumps(publishers))

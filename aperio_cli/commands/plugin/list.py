@@ -22,12 +22,22 @@ if TYPE_CHECKING:
 
 
 @command(
-    plugin, "plugin", "list", examples=["aperio plugin list", "aperio plugin list --check --json"]
+    plugin,
+    "plugin",
+    "list",
+    examples=[
+        "aperio plugin list",
+        "aperio plugin list --check --json",
+        "aperio plugin list --outdated --registry ./mirror",
+    ],
 )
 def plugin_list(
     context: Context,
     *,
     check: Annotated[bool, option("--check", help="Hash the installed files again.")] = False,
+    outdated: Annotated[
+        bool, option("--outdated", help="Only those for which the registries have a newer one.")
+    ] = False,
 ) -> Report:
     """List installed plugins: version, kind, badge, whether each may run, by what it is contained.
 
@@ -35,8 +45,10 @@ def plugin_list(
     """
     owning.require_own(context.paths.plugins)
     problems = _check(context) if check else {}
-    listed = _rows(context)
+    newest = _newest(context) if outdated else {}
+    listed = [row | {"newest": newest.get((row["id"], row["version"]))} for row in _rows(context)]
     notes = _pin(context, listed)
+    listed = [row for row in listed if row["newest"]] if outdated else listed
     codes, contained = _judged(context) if listed else ({}, {})
     for row in listed:
         row["exceptions"] += _stated_exceptions(context, row["id"], row["version"])
@@ -46,7 +58,20 @@ def plugin_list(
     listing.add_containment(listed, contained)
     is_wrong = any(row["problem"] or (row["current"] and row["refused_as"]) for row in listed)
     status = REFUSED if is_wrong and check else DONE
-    return Report({"plugins": listed}, listing.render(listed).rstrip("\n"), notes, status)
+    notes += tuple(f"{row['id']} {row['version']} → {row['newest']}" for row in listed if outdated)
+    text = listing.render(listed) if listed or not outdated else "nothing is outdated"
+    return Report({"plugins": listed}, text.rstrip("\n"), notes, status)
+
+
+def _newest(context: Context) -> dict[tuple[str, str], str]:
+    """Ask the registries; return the version that would be installed in place of each used one.
+
+    Only of those where it is newer, or the one that is used was taken back.
+    """
+    from aperio_cli.commands.plugin.outdating import newer_versions
+
+    with context.output.working("asking the registries"):
+        return newer_versions(context)
 
 
 def _rows(context: Context) -> list[dict[str, Any]]:

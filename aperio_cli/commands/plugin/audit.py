@@ -1,0 +1,101 @@
+"""`aperio plugin audit`: what is known against what is installed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aperio_cli.commands.app import plugin
+from aperio_cli.commands.common import command
+from aperio_cli.context import Context
+from aperio_cli.errors import DONE, NOT_DONE
+from aperio_cli.output import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aperio_cli.models.receipt import Receipt
+    from aperio_cli.models.registry.advisories import Advisory
+
+
+@command(
+    plugin,
+    "plugin",
+    "audit",
+    examples=["aperio plugin audit --registry ./mirror"],
+)
+def plugin_audit(context: Context) -> Report:
+    """Look for known faults of what is installed, in the registries' advisories (OSV).
+
+    Exit status 1 when there are any. Every installed version is looked at, and what registries say
+    against it (revoked, yanked, deprecated) is a finding, too.
+    """
+    from aperio_cli.registry.refreshing import refresh
+
+    receipts = list(context.store.receipts())
+    with context.output.working("asking the registries"):
+        asked = refresh(context.registry, dict.fromkeys(receipt.id for receipt in receipts))
+        advisories = [
+            (ruled.reader.name, advisory)
+            for ruled in context.registry.ruled
+            for advisory in ruled.reader.advisories()
+        ]
+    found = [
+        _Finding(receipt, name, advisory)
+        for receipt in receipts
+        for name, advisory in advisories
+        if advisory.affects(receipt.id, receipt.version)
+    ]
+    known = context.known_versions
+    against = [
+        {"id": str(receipt.id), "version": receipt.version, **status.report}
+        for receipt in receipts
+        if (status := known.status(receipt.id, receipt.version))
+    ]
+    data = {
+        "plugins": len(receipts),
+        "advisories": [finding.to_json() for finding in found],
+        "withdrawn": against,
+        "unknown": [str(each) for each in asked.unknown],
+    }
+    outcome = NOT_DONE if found or against else DONE
+    return Report(data, "\n".join(_lines(data)), exit_status=outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """A known fault of an installed version."""
+
+    receipt: Receipt
+    registry: str
+    advisory: Advisory
+
+    def to_json(self) -> dict[str, Any]:
+        advisory = self.advisory
+        return {
+            "id": str(self.receipt.id),
+            "version": self.receipt.version,
+            "advisory": advisory.id,
+            "summary": advisory.summary,
+            "severity": dict(advisory.severity),
+            "aliases": list(advisory.aliases),
+            "references": list(advisory.references),
+            "fixed_in": list(advisory.fixed_in(self.receipt.id)),
+            "modified": advisory.modified,
+            "registry": self.registry,
+        }
+
+
+def _lines(data: dict[str, Any]) -> Iterator[str]:
+    for found in data["advisories"]:
+        yield f"{found['id']} {found['version']}: {found['advisory']} {found['summary']}".rstrip()
+        if found["fixed_in"]:
+            yield f"  fixed in {', '.join(found['fixed_in'])}"
+        yield from (f"  {reference}" for reference in found["references"])
+    for found in data["withdrawn"]:
+        instead = f"; use {found['replacement']}" if found["replacement"] else ""
+        yield f"{found['id']} {found['version']}: {found['state']}: {found['reason']}{instead}"
+    for plugin_id in data["unknown"]:
+        yield f"{plugin_id}: no registry has it, so nobody says anything of it"
+    count = len(data["advisories"]) + len(data["withdrawn"])
+    yield f"{count or 'no'} known fault{'' if count == 1 else 's'} in {data['plugins']} versions"
