@@ -26,14 +26,25 @@ from aperio_cli.files import writing
 from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.registry.documents import ROOT_FILE, FileRef, plugin_path, shard_path
+from aperio_cli.models.registry.log_entry import PublisherEntry, digest_of
 from aperio_cli.models.registry_index import FILE_NAME, MAX_BYTES
+from aperio_cli.models.tlog.note import Checkpoint
 from aperio_cli.publishing import views
 from aperio_cli.publishing.copying import Copier
 from aperio_cli.publishing.kept import Kept, KeptRow, key_of
 from aperio_cli.publishing.output import ROOT_BUNDLE, replacing
 from aperio_cli.publishing.pointing import check_places
+from aperio_cli.publishing.recording import (
+    RegistryLog,
+    keep_log,
+    log_files,
+    published_log,
+    read_log,
+    said_of,
+    with_places,
+)
 from aperio_cli.publishing.rendering import compact, render
-from aperio_cli.publishing.source import open_source
+from aperio_cli.publishing.source import RECORDS, open_source
 from aperio_cli.registry import BUILT_FOLDER
 
 if TYPE_CHECKING:
@@ -163,18 +174,22 @@ class _Building:
     made: list[tuple[SourceFile, str, KeptRow]] = field(default_factory=list)
     publishers: dict[str, tuple[RegistryPublisher, str]] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+    log: RegistryLog = field(default_factory=RegistryLog)
     built: int = -1
 
     def build(self, shown: Path) -> BuildReport:
         """Write everything into the folder aside; return what it was."""
         copier = Copier(self.registry.root, self.output)
+        self.log = read_log(self.registry.root)
         self._read_publishers()
         self._write_plugins(copier)
+        self._conclude_log()
         there = self.output.earlier_files() if self._is_ours else None
         self.output.is_merged = there is not None
         copier.copy_missing((each for row in self.rows for each in row.copied), there or {})
         files = self._write_fixed()
         root = self._write_root(files)
+        keep_log(self.registry.root, self.log)
         self.built = self.output.new.inode
         return BuildReport(
             out=shown,
@@ -198,6 +213,9 @@ class _Building:
             publisher = self.registry.publisher(file.parts)
             said = Digest.of(compact(publisher.to_json())).hex
             self.publishers[publisher.namespace] = (publisher, said)
+        self.log.say_publishers(
+            [PublisherEntry(n, digest_of(p.to_json())) for n, (p, _) in self.publishers.items()]
+        )
 
     def _write_plugins(self, copier: Copier) -> None:
         """Write the file of every plugin: as it was, or anew."""
@@ -219,19 +237,39 @@ class _Building:
 
     @property
     def _is_ours(self) -> bool:
-        """Whether it is known of the earlier build what it was made of."""
+        """Whether it is known of the earlier build what it was made of.
+
+        Its files say where the log has what they offer: the log has to have gone on from there.
+        """
         old = self.output.old
-        return bool(old and self.kept and self.kept.is_of(old.inode))
+        if old is None or self.kept is None or not self.kept.is_of(old.inode):
+            return False
+        published = published_log(old)
+        return published is not None and self.log.continues(Checkpoint.parse(published.text))
 
     def _write_plugin(
         self, file: SourceFile, record: Record, publisher: RegistryPublisher | None
     ) -> KeptRow:
         path = self.registry.root.path(*file.parts)
         check_places(path, record, is_private=self.edition.is_private)
+        artifacts, statuses = said_of(record)
+        if artifacts:
+            self.log.say_plugin(artifacts, statuses)
+            record = with_places(record, self.log, artifacts)
         row, data = render(record, publisher, most_bundle_bytes=_MOST_BUNDLE_BYTES)
         signature = self.output.add(plugin_path(record.id), data)
         self.rows.append(row)
         return KeptRow(row, signature)
+
+    def _conclude_log(self) -> None:
+        """Log what is gone, and write the log; records of a later aperio are still there."""
+        there = {row.id for row in self.rows}
+        there |= {path.removeprefix(f"{RECORDS}/").removesuffix(".json") for path in self.skipped}
+        self.log.say_gone(there)
+        self.log.conclude()
+        before = published_log(self.output.old) if self.output.old else None
+        for path, data in log_files(self.log, before):
+            self.output.add(path, data)
 
     def _write_fixed(self) -> dict[str, FileRef]:
         publishers = (each.to_json() for each, _ in self.publishers.values())
@@ -244,7 +282,7 @@ class _Building:
         for number, data in enumerate(views.shards(self.rows, self.publishers)):
             self.output.add(shard_path(number), data)
             shards.append(FileRef.of(data))
-        root = views.root(self.edition, files, shards)
+        root = views.root(self.edition, files, shards, self.log.checkpoint)
         _refuse_another(self.edition, Digest.of(root))
         self._write(ROOT_FILE, root)
         return root

@@ -24,13 +24,14 @@ from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.registry.documents import FIXED_FILES, ROOT_FILE
 from aperio_cli.models.registry_index import FILE_NAME
+from aperio_cli.registry.log import LOG
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 ROOT_BUNDLE: Final = ROOT_FILE + BUNDLE_SUFFIX
 MOVED: Final = ("artifacts", "bundles")
-_FOLDERS: Final = ("plugins", "shards", *MOVED)
+_FOLDERS: Final = ("plugins", "shards", LOG, *MOVED)
 _BUILT: Final = frozenset({*FIXED_FILES, ROOT_FILE, ROOT_BUNDLE, *_FOLDERS})
 _SHOWN: Final = 5
 _OPEN_FOLDERS: Final = 320  # more than bundles are spread over, less than a process may have open

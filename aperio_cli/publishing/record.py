@@ -44,6 +44,7 @@ class PublishedArtifact:
         mirrors: other places with the same bytes.
         bundle: digest of its bundle; None in records of before there was one.
         tree: digest of the tree that it unpacks to, `t1:<hex>`; empty in records of before.
+        log_index: where the registry's log has it; no record says so, but the log.
     """
 
     platform: Platform
@@ -55,6 +56,7 @@ class PublishedArtifact:
     mirrors: tuple[str, ...] = ()
     bundle: Digest | None = None
     tree: str = ""
+    log_index: int | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return the artifact as its record carries it; only what is stated."""

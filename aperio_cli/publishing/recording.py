@@ -14,7 +14,7 @@ with the partial ones of every earlier checkpoint that no full one has taken the
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from aperio_cli.errors import AperioError
@@ -26,9 +26,9 @@ from aperio_cli.errors.registries import (
 )
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.newer import refuse_newer
-from aperio_cli.models.plugin_id import PluginId
+from aperio_cli.models.plugin_id import PluginId, version_key
 from aperio_cli.models.reading import Bounds, described, parse_json
-from aperio_cli.models.registry.confusing import find_confusing
+from aperio_cli.models.registry.confusing import Looks
 from aperio_cli.models.registry.log_entry import (
     ACTIVE,
     ARTIFACT,
@@ -37,10 +37,12 @@ from aperio_cli.models.registry.log_entry import (
     ArtifactEntry,
     PublisherEntry,
     StatusEntry,
+    signer_digest,
+    status_entry,
     subject_of,
 )
 from aperio_cli.models.tlog.merkle import Tree, leaf_hash
-from aperio_cli.models.tlog.note import Checkpoint
+from aperio_cli.models.tlog.note import MAX_NOTE_BYTES, Checkpoint, Note, NoteInvalid
 from aperio_cli.models.tlog.tiles import (
     CHECKPOINT_PATH,
     ENTRIES,
@@ -52,16 +54,18 @@ from aperio_cli.models.tlog.tiles import (
     tile_data,
     tiles_of,
 )
+from aperio_cli.registry.log import LOG
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from aperio_cli.files.beneath import Beneath
+    from aperio_cli.models.publisher import Signer
     from aperio_cli.models.reading import Table
     from aperio_cli.models.tlog.tiles import Tile
+    from aperio_cli.publishing.record import PublishedVersion, Record
 
-LOG: Final = "log"
 _ENTRIES: Final = (LOG, "entries.jsonl")
 _STATE: Final = (LOG, "log.json")
 _SCHEMA: Final = "aperio.registry.log/v1"
@@ -103,6 +107,9 @@ class RegistryLog:
     sizes: list[int] = field(default_factory=list)
     tree: Tree = field(default_factory=Tree)
     _last: dict[tuple[str, ...], int] = field(default_factory=dict)
+    _versions: dict[str, set[str]] = field(default_factory=dict)
+    _namespaces: Looks = field(default_factory=Looks)
+    _plugins: Looks = field(default_factory=Looks)
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -110,6 +117,15 @@ class RegistryLog:
         if not self.entries:
             return None
         return Checkpoint(self.origin, len(self.entries), self.tree.root())
+
+    def continues(self, checkpoint: Checkpoint) -> bool:
+        """Return whether this log began as an earlier one."""
+        size, root = checkpoint.head
+        return (
+            checkpoint.origin == self.origin
+            and size <= len(self.tree)
+            and self.tree.root(size) == root
+        )
 
     def index_of(self, entry: ArtifactEntry) -> int:
         """Return where the log has an artifact that it has."""
@@ -122,25 +138,71 @@ class RegistryLog:
             RegistryLogContradicted: an artifact that was logged has become another one.
             PluginIdConfusing: a new id looks like another one.
         """
-        before = len(self.entries)
-        known = self._plugins()
-        _refuse_confusing(known, {each.id for each in statements.artifacts})
-        for publisher in self._publishers(statements):
-            self._append_change(publisher, PublisherEntry(publisher.namespace, None))
-        for artifact in statements.artifacts:
+        self.say_publishers(statements.publishers)
+        plugins = dict.fromkeys(each.id for each in statements.artifacts)
+        for plugin in plugins:
+            artifacts = [each for each in statements.artifacts if each.id == plugin]
+            self.say_plugin(artifacts, [s for s in statements.statuses if s.id == plugin])
+        self.say_gone({str(plugin) for plugin in plugins})
+        self.conclude()
+
+    def say_publishers(self, publishers: Sequence[PublisherEntry]) -> None:
+        """Append each namespace of which the registry says something else than it last said."""
+        now = {each.namespace: each for each in publishers}
+        before = {subject[1] for subject in self._last if subject[:1] == (PUBLISHER,)}
+        for name in sorted(now.keys() | before):
+            nothing = PublisherEntry(name, None)
+            self._append_change(now.get(name, nothing), nothing)
+
+    def say_plugin(
+        self, artifacts: Sequence[ArtifactEntry], statuses: Sequence[StatusEntry]
+    ) -> None:
+        """Append what is new of one plugin: artifacts, then states of its versions.
+
+        Args:
+            artifacts: all that there are of it, at least one.
+            statuses: of those of its versions that are not active.
+
+        Raises:
+            RegistryLogContradicted: an artifact that was logged has become another one.
+            PluginIdConfusing: its id is new, and looks like another one.
+        """
+        plugin = artifacts[0].id
+        self._refuse_confusing(plugin)
+        for artifact in artifacts:
             if self._is_new(artifact):
                 self.append(artifact.to_bytes(), artifact.subject)
-        for status in self._statuses(statements):
-            self._append_change(status, StatusEntry(status.id, status.version, ACTIVE, None))
-        if len(self.entries) != before:
+        stated = {each.version: each for each in statuses}
+        there = {each.version for each in artifacts}
+        for version in sorted(self._versions[str(plugin)]):
+            state = ACTIVE if version in there else REMOVED
+            self._say_status(stated.get(version) or StatusEntry(plugin, version, state, None))
+
+    def say_gone(self, there: Collection[str]) -> None:
+        """Append that every version of a plugin is gone, of each that is not there any more."""
+        for name in sorted(self._versions.keys() - there):
+            for version in sorted(self._versions[name]):
+                self._say_status(StatusEntry(PluginId.parse(name), version, REMOVED, None))
+
+    def conclude(self) -> None:
+        """Make a checkpoint of what was appended, if anything was."""
+        if self.entries and (not self.sizes or self.sizes[-1] != len(self.entries)):
             self.origin = self.origin or _ORIGIN + Digest.of(self.entries[0]).hex[:_ORIGIN_DIGITS]
             self.sizes.append(len(self.entries))
 
     def append(self, data: bytes, subject: tuple[str, ...]) -> None:
         """Append one entry about a subject, whatever it says."""
+        if subject[:1] == (ARTIFACT,):
+            if subject[1] not in self._versions:
+                self._namespaces.take(subject[1].partition("/")[0])
+                self._plugins.take(subject[1])
+            self._versions.setdefault(subject[1], set()).add(subject[2])
         self._last[subject] = len(self.entries)
         self.entries.append(data)
         self.tree.append(leaf_hash(data))
+
+    def _say_status(self, entry: StatusEntry) -> None:
+        self._append_change(entry, StatusEntry(entry.id, entry.version, ACTIVE, None))
 
     def _append_change(
         self, entry: StatusEntry | PublisherEntry, unsaid: StatusEntry | PublisherEntry
@@ -160,29 +222,18 @@ class RegistryLog:
         _refuse_contradiction(entry, json.loads(self.entries[place]), place)
         return True  # it says more now than it said
 
-    def _plugins(self) -> set[str]:
-        return {subject[1] for subject in self._last if subject[:1] == (ARTIFACT,)}
-
-    def _publishers(self, statements: Statements) -> list[PublisherEntry]:
-        """Return what is said of every namespace, and of those that something was said of."""
-        now = {each.namespace: each for each in statements.publishers}
-        before = {subject[1] for subject in self._last if subject[:1] == (PUBLISHER,)}
-        names = sorted(now.keys() | before)
-        return [now.get(name, PublisherEntry(name, None)) for name in names]
-
-    def _statuses(self, statements: Statements) -> list[StatusEntry]:
-        """Return the state of every version that is there, or that the log has."""
-        stated = {(str(each.id), each.version): each for each in statements.statuses}
-        there = {(str(each.id), each.version) for each in statements.artifacts}
-        logged = {subject[1:3] for subject in self._last if subject[:1] == (ARTIFACT,)}
-        unstated = {
-            (plugin, version): ACTIVE if (plugin, version) in there else REMOVED
-            for plugin, version in logged
-        }
-        return [
-            stated.get(key) or StatusEntry(PluginId.parse(key[0]), key[1], state, None)
-            for key, state in sorted(unstated.items())
-        ]
+    def _refuse_confusing(self, plugin: PluginId) -> None:
+        """Refuse a new id that looks like another, which would stay in the log for ever."""
+        if str(plugin) in self._versions:
+            return
+        other = self._namespaces.take(plugin.namespace) or self._plugins.take(str(plugin))
+        if other:
+            raise PluginIdConfusing(
+                f"`{plugin}` was not published: people would take it for `{other}`",
+                why="0 and o, 1 and l, rn and m look alike, and so do one hyphen and several;\n"
+                "an id stands in the registry's log for ever",
+                next=["have its publisher choose another name", f"take `{plugin}` out again"],
+            )
 
 
 def _refuse_contradiction(entry: ArtifactEntry, logged: dict[str, str], place: int) -> None:
@@ -204,19 +255,48 @@ def _refuse_contradiction(entry: ArtifactEntry, logged: dict[str, str], place: i
         )
 
 
-def _refuse_confusing(known: set[str], plugins: set[PluginId]) -> None:
-    """Refuse new ids and namespaces that look like others, which would stay in the log for ever."""
-    namespaces = {each.namespace for each in plugins}
-    pair = find_confusing(
-        sorted(namespaces), {each.partition("/")[0] for each in known}
-    ) or find_confusing(sorted(map(str, plugins)), known)
-    if pair:
-        raise PluginIdConfusing(
-            f"`{pair[0]}` was not published: people would take it for `{pair[1]}`",
-            why="0 and o, 1 and l, rn and m look alike, and so do one hyphen and several;\n"
-            "an id stands in the registry's log for ever",
-            next=["have its publisher choose another name", f"take `{pair[0]}` out again"],
+def said_of(record: Record) -> tuple[list[ArtifactEntry], list[StatusEntry]]:
+    """Return what the log is to have of a plugin: its artifacts, the oldest first, and states."""
+    versions = sorted(record.versions, key=lambda each: (each.added_at, version_key(each.version)))
+    artifacts = [
+        ArtifactEntry(
+            id=record.id,
+            version=version.version,
+            platform=artifact.platform,
+            digest=artifact.digest,
+            tree=artifact.tree,
+            signer=_signer(version.signer),
         )
+        for version in versions
+        for artifact in version.artifacts
+    ]
+    return artifacts, [
+        status_entry(record.id, version.version, version.status)
+        for version in versions
+        if version.status
+    ]
+
+
+def with_places(record: Record, log: RegistryLog, artifacts: Sequence[ArtifactEntry]) -> Record:
+    """Return a record whose artifacts say where the log has them."""
+    places = {(each.version, each.platform): log.index_of(each) for each in artifacts}
+
+    def placed(version: PublishedVersion) -> PublishedVersion:
+        return replace(
+            version,
+            artifacts=tuple(
+                replace(each, log_index=places[version.version, each.platform])
+                for each in version.artifacts
+            ),
+        )
+
+    return replace(record, versions=tuple(map(placed, record.versions)))
+
+
+def _signer(signer: Signer) -> Digest:
+    return signer_digest(
+        {"type": signer.domain, "issuer": signer.issuer, "identity": signer.identity}
+    )
 
 
 # ── in the source ─────────────────────────────────────────────────────────────────────────────────
@@ -296,15 +376,32 @@ def _invalid(path: Path, why: str) -> RegistrySourceInvalid:
     )
 
 
+def published_log(folder: Beneath) -> Note | None:
+    """Return the checkpoint in what was built, with its signatures; None when none can be read."""
+    try:
+        note = Note.parse(folder.read(LOG, CHECKPOINT_PATH, limit_bytes=MAX_NOTE_BYTES))
+        Checkpoint.parse(note.text)
+    except (OSError, AperioError, NoteInvalid):
+        return None
+    return note
+
+
 # ── as static files ───────────────────────────────────────────────────────────────────────────────
 
 
-def log_files(log: RegistryLog) -> Iterator[tuple[str, bytes]]:
-    """Return every file of the published log, as its path below the registry, and its bytes."""
+def log_files(log: RegistryLog, before: Note | None = None) -> Iterator[tuple[str, bytes]]:
+    """Return every file of the published log, as its path below the registry, and its bytes.
+
+    Args:
+        log: the log.
+        before: the checkpoint that is published now; signatures of the same one stay.
+    """
     checkpoint = log.checkpoint
     if checkpoint is None:
         return
-    yield f"{LOG}/{CHECKPOINT_PATH}", checkpoint.to_bytes()
+    is_same = before is not None and before.text == checkpoint.text
+    note = before if before and is_same else Note(checkpoint.text)
+    yield f"{LOG}/{CHECKPOINT_PATH}", note.to_bytes()
     size = checkpoint.size
     for tile in {*tiles_of(size), *bundles_of(size), *_partial_tiles(log.sizes)}:
         first = tile.index * TILE_WIDTH

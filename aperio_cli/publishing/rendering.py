@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.registry.publishers import RegistryPublisher
     from aperio_cli.publishing.record import PublishedArtifact, PublishedVersion, Record
 
-REVISION: Final = 1
+REVISION: Final = 2
 """Counts up whenever the same record becomes other bytes: what was kept of before is made anew."""
 
 ACTIVE: Final = "active"
@@ -260,6 +260,7 @@ def _artifact(
         "mirrors": list(artifact.mirrors),
         "tree": artifact.tree,
     }
+    logged = {} if artifact.log_index is None else {"log_index": artifact.log_index}
     attestations = artifact.attestations
     return {
         "os": artifact.platform.os,
@@ -278,6 +279,7 @@ def _artifact(
             if attestations
             else {}
         ),
+        **logged,
     }
 
 

@@ -24,6 +24,7 @@ from aperio_cli.publishing.rendering import compact, lines
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from aperio_cli.models.tlog.note import Checkpoint
     from aperio_cli.publishing.edition import Edition
     from aperio_cli.publishing.rendering import Row
 
@@ -101,13 +102,19 @@ def shards(rows: Iterable[Row], namespaces: Iterable[str]) -> Iterator[bytes]:
         yield compact(shard.to_json()) + b"\n"
 
 
-def root(edition: Edition, files: Mapping[str, FileRef], shard_refs: Sequence[FileRef]) -> bytes:
+def root(
+    edition: Edition,
+    files: Mapping[str, FileRef],
+    shard_refs: Sequence[FileRef],
+    log: Checkpoint | None,
+) -> bytes:
     """Return the root of an edition.
 
     Args:
         edition: the edition.
         files: what the other documents are, by path.
         shard_refs: what the shards are, by number.
+        log: the checkpoint of the registry's log; None while it is empty.
     """
     made = Root(
         name=edition.name,
@@ -118,5 +125,6 @@ def root(edition: Edition, files: Mapping[str, FileRef], shard_refs: Sequence[Fi
         files=files,
         shards=tuple(shard_refs),
         previous=edition.previous,
+        log=log,
     )
     return compact(made.to_json()) + b"\n"

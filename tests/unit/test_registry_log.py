@@ -23,7 +23,7 @@ from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.platform import Platform
 from aperio_cli.models.plugin_id import PluginId
-from aperio_cli.models.registry.confusing import find_confusing, skeleton
+from aperio_cli.models.registry.confusing import Looks, skeleton
 from aperio_cli.models.registry.log_entry import (
     ACTIVE,
     REMOVED,
@@ -189,7 +189,8 @@ def test_id_that_looks_like_another_never_reaches_the_log(known: str, new: str) 
 
 def test_lookalikes_are_those_of_the_unicode_table_within_ascii() -> None:
     assert skeleton("m0dern-1--x") == "rnodern-l-x"
-    assert find_confusing(["a", "b"], ["a", "c"]) is None
+    looks = Looks()
+    assert [looks.take(name) for name in ("a0", "b", "a0", "ao", "b")] == [None] * 3 + ["a0", None]
 
 
 # ── entries ───────────────────────────────────────────────────────────────────────────────────────

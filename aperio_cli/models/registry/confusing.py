@@ -8,10 +8,6 @@ l, rn and m; with a hyphen, which is easily overlooked, counted as one however o
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _LOOKALIKES = str.maketrans({"0": "o", "1": "l", "m": "rn"})
 _HYPHENS = re.compile("-+")
@@ -22,15 +18,13 @@ def skeleton(name: str) -> str:
     return _HYPHENS.sub("-", name).translate(_LOOKALIKES)
 
 
-def find_confusing(names: Iterable[str], known: Iterable[str]) -> tuple[str, str] | None:
-    """Return the first of the names that looks like another one of them, or of those known.
+class Looks:
+    """Names that were taken, by what they look like."""
 
-    Returns:
-        The name and the other one, which was there before; None when all are told apart.
-    """
-    seen = {skeleton(name): name for name in known}
-    for name in names:
-        other = seen.setdefault(skeleton(name), name)
-        if other != name:
-            return name, other
-    return None
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+
+    def take(self, name: str) -> str | None:
+        """Take a name; return the other one that it looks like, which then keeps its place."""
+        other = self._names.setdefault(skeleton(name), name)
+        return None if other == name else other
