@@ -12,13 +12,14 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aperio_cli.host.sandbox.choosing import choose_sandbox
 
@@ -32,6 +33,15 @@ STEP_TIMEOUT_S = 120
 APERIO = Path(sys.executable).with_name("aperio")
 # What the stub of Box's API accepts; see tests/simulators/box.py.
 CREDENTIALS = {"BOX_CLIENT_ID": "stub-client-id", "BOX_CLIENT_SECRET": "stub-client-secret"}
+RUN = f"""
+[[run]]
+plugin = "{PLUGIN}"
+
+[run.settings]
+enterprise_id = "8675309"
+client_id = "env:BOX_CLIENT_ID"
+client_secret = "env:BOX_CLIENT_SECRET"
+"""
 COLOR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
@@ -275,6 +285,66 @@ def running(walk: Walk) -> list[str]:
     return events
 
 
+def supervising(walk: Walk) -> None:
+    """Keep the plugin running under a host, kill its process, see it come back."""
+    walk.title("Keep it running under a host, and kill it")
+    with (walk.folder / "home" / "config.toml").open("a") as config:
+        config.write(RUN)
+    with hosted(walk):
+        before = instance(walk, "READY")
+        walk.run("aperio", "host", "status", lines=6)
+        os.kill(before["pid"], signal.SIGKILL)
+        say(f"  process {before['pid']} of the plugin was killed")
+        after = instance(walk, "READY", restarts=1)
+        walk.run("aperio", "host", "status", lines=6)
+        walk.run("aperio", "host", "logs", PLUGIN, "--last", "4")
+        walk.prove(
+            "a plugin that was killed is running again by itself",
+            holds=after["pid"] != before["pid"],
+        )
+
+
+@contextlib.contextmanager
+def hosted(walk: Walk) -> Iterator[None]:
+    """`aperio host run` while the block runs; it has to end its plugins, and well."""
+    say(bold("$ aperio host run &"))
+    words = [str(APERIO), "host", "run"]
+    log = walk.folder / "host.log"
+    with log.open("wb") as output:
+        host = subprocess.Popen(words, env=walk.environment, stdout=output, stderr=output)
+        try:
+            yield
+        finally:
+            host.terminate()
+            try:
+                host.wait(STEP_TIMEOUT_S)
+            finally:
+                host.kill()
+    for line in log.read_text().splitlines()[:8]:
+        say(f"  {shorten(line, walk.folder)[:160]}")
+    walk.prove("the host ends its plugins, and itself in good order", holds=host.returncode == 0)
+
+
+def instance(walk: Walk, state: str, restarts: int = 0) -> dict[str, Any]:
+    """Wait until the host says that its plugin is in a state; how it is then.
+
+    Raises:
+        DemoFailed: it is not in time.
+    """
+    deadline_s = time.monotonic() + STEP_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        asked = [str(APERIO), "host", "status", "--json"]
+        said = subprocess.run(
+            asked, env=walk.environment, capture_output=True, timeout=STEP_TIMEOUT_S, check=False
+        )
+        found = json.loads(said.stdout)["data"].get("instances", ())
+        for each in found:
+            if each["state"] == state and each["restarts"] >= restarts:
+                return dict(each)
+        time.sleep(0.1)
+    raise DemoFailed(f"{PLUGIN} did not come to {state}")
+
+
 def attacking(walk: Walk) -> None:
     """Run a plugin that attacks the machine, in its sandbox."""
     walk.title("Run a plugin that is after everything else on this machine")
@@ -341,6 +411,7 @@ def play(folder: Path) -> None:
     publishing(walk, artifact)
     installing(walk)
     events = running(walk)
+    supervising(walk)
     attacking(walk)
     tampering(walk)
     removing(walk)
