@@ -17,6 +17,8 @@ def clean(text: object, *, limit: int = 400) -> str:
         limit: the longest result in characters; a longer text ends in an ellipsis.
     """
     raw = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    if len(raw) <= limit and raw.isascii() and raw.isprintable():
+        return raw
     raw = raw[: limit * 4]
     safe = "".join(
         character

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bridge_figures
+import control_figures
 import egress_figures
 import go_figures
 import host_figures
@@ -306,6 +307,8 @@ def measure(folder: Path, rounds: int, *, is_host: bool = False) -> list[Figure]
     options = LaunchOptions(runtime_base(os.environ), store=store, sandbox=Unconfined())
     clear = functools.partial(clearing(environment), receipt)
     figures = asyncio.run(_plugin_figures(clear, options, rounds))
+    # Before the store is filled: the host keeps all of it up.
+    figures += control_figures.measure(clear, options, environment, rounds)
     figures = [*quick_answers(environment, rounds * 3), *figures]
     figures.append(whole_path_figure(environment, rounds))
     figures.append(box_figure(rounds))

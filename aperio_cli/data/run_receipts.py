@@ -43,7 +43,7 @@ class RunReceipts:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._holder = _identity(os.getpid())
+        self._holder = _own_identity(os.getpid())
 
     def keep(self, receipt: RunReceipt) -> None:
         """Keep a receipt; a later one of the same run takes its place.
@@ -145,6 +145,12 @@ def _identity(pid: int) -> dict[str, object] | None:
 
 
 @functools.cache
+def _own_identity(pid: int) -> dict[str, object] | None:
+    """Return what tells this process from every other; looked up once."""
+    return _identity(pid)
+
+
+@functools.cache
 def _boot() -> str:
     """Return what tells this start of the machine from every other."""
     try:
@@ -155,4 +161,4 @@ def _boot() -> str:
 
 def moment() -> str:
     """Return the current moment as receipts state it: RFC 3339 in UTC with milliseconds."""
-    return f"{clock.now():%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+    return clock.now().isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import contextlib
+import functools
+from typing import TYPE_CHECKING, Final
 
 from aperio_cli.data.run_receipts import RunReceipts
 from aperio_cli.errors import AperioError
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
     Later = Callable[[Callable[[], object]], None]
 
+_WAIT_S: Final = 0.05
+
 
 class Served:
     """A host, as `host.control` serves it.
@@ -54,6 +59,7 @@ class Served:
         self._logs = logs
         self._later = later
         self._ended = ended
+        self._waiting: list[RunReceipt] = []
 
     @property
     def _collaborators(self) -> Collaborators:
@@ -119,17 +125,22 @@ class Served:
         await self._host.supervisor.resume(key)
 
     def keep(self, receipt: RunReceipt) -> None:
-        """Keep a receipt, soon; a later one of the same run takes its place."""
-        receipts = self._receipts
+        """Keep a receipt, soon; a later one of the same run takes its place.
 
-        def keep() -> None:
-            try:
-                receipts.keep(receipt)
-            finally:
-                if receipt.status != RUNNING:
-                    self._ended(receipt)
+        One that says that something has begun is written at once, before it can be killed. The rest
+        waits for a moment, and is written together: a thread at work holds up the next call.
+        """
+        self._waiting.append(receipt)
+        if receipt.status == RUNNING:
+            self.write()
+        elif len(self._waiting) == 1:
+            asyncio.get_running_loop().call_later(_WAIT_S, self.write)
 
-        self._later(keep)
+    def write(self) -> None:
+        """Have written what waits."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._later(functools.partial(_write, self._receipts, waiting, self._ended))
 
     def receipts(self, plugin: PluginId | None, most: int) -> Sequence[RunReceipt]:
         """Return the newest receipts, of one plugin or of all, the newest first. Blocks."""
@@ -142,6 +153,17 @@ class Served:
     ) -> AsyncGenerator[LogEntry | int, None]:
         """Give log records, as `PluginLogs.read`."""
         return self._logs.read(plugin, last, follow=follow)
+
+
+def _write(
+    receipts: RunReceipts, waiting: Sequence[RunReceipt], ended: Callable[[RunReceipt], None]
+) -> None:
+    for receipt in waiting:
+        with contextlib.suppress(AperioError, OSError):  # a full disk, say: whoever watches hears
+            receipts.keep(receipt)
+        with contextlib.suppress(Exception):  # what fails of one is no reason to leave out the rest
+            if receipt.status != RUNNING:
+                ended(receipt)
 
 
 def _installed(collaborators: Collaborators, plugin: PluginId) -> InstalledPlugin | None:

@@ -124,9 +124,14 @@ class Service:
     def _made(self, me: RunningHost, started_at: datetime, first: Collaborators) -> Host:
         """Return the host with what is up beside it."""
 
-        def controlled(host: Host) -> contextlib.AbstractAsyncContextManager[None]:
+        @contextlib.asynccontextmanager
+        async def controlled(host: Host) -> AsyncIterator[None]:
             served = Served(host, started_at, self._logs, self._voice.do, self._ended)
-            return serve(me.socket, served, self._say)
+            try:
+                async with serve(me.socket, served, self._say):
+                    yield
+            finally:
+                served.write()
 
         def seen(host: Host) -> contextlib.AbstractAsyncContextManager[None]:
             return self._seen(host, started_at, first)

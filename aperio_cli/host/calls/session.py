@@ -21,7 +21,7 @@ from aperio_cli.host.grants.oauth import obtain_token, token_request
 from aperio_cli.host.process.masking import Referenced
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from aperio_plugin.wire import common_pb2
 
@@ -151,14 +151,15 @@ async def open_session(plugin: RunningPlugin, request: SessionRequest) -> Sessio
     return Session(plugin, request, declaration, config)
 
 
-def _asked_for(declaration: Any, request: SessionRequest) -> list[common_pb2.ConfigField]:
+def _asked_for(declaration: Any, request: SessionRequest) -> Sequence[common_pb2.ConfigField]:
     """Return the fields that need values.
 
     Who brings a token need not say whose: the client's id and secret are for obtaining one.
     """
-    fields = list(declaration.fields)
+    fields: Sequence[common_pb2.ConfigField] = declaration.fields
     if request.token is None or declaration.auth.WhichOneof("method") != "oauth2":
         return fields
+    fields = list(fields)
     client = {declaration.auth.oauth2.client_id_field, declaration.auth.oauth2.client_secret_field}
     for at, each in enumerate(fields):
         if each.key in client and each.required:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -152,9 +151,11 @@ def receipt_message(receipt: RunReceipt) -> control_pb2.Receipt:
         **{name: getattr(receipt, name) for name in _RECEIPT_TEXTS},
         **{name: getattr(receipt, name) for name in _COUNTS},
     )
-    for name in ("started_at", "ended_at", "covers_until"):
+    for name in ("started_at", "ended_at"):  # in milliseconds, as `moment` writes them
         if text := getattr(receipt, name):
-            _set_time(getattr(message, name), text)
+            getattr(message, name).FromDatetime(datetime.fromisoformat(text))
+    if receipt.covers_until:  # in nanoseconds, perhaps
+        message.covers_until.FromJsonString(receipt.covers_until)
     if receipt.duration_ms is not None:
         message.duration.FromMilliseconds(receipt.duration_ms)
     return message
@@ -233,11 +234,6 @@ def letter_message(letter: DeadLetter) -> connector_pb2.DeadLetter:
     return connector_pb2.DeadLetter(
         **{name: getattr(letter, name) for name in letter.__slots__}  # the same names
     )
-
-
-def _set_time(message: Any, text: str) -> None:
-    with contextlib.suppress(ValueError):  # a leap second, say: no time is better than none at all
-        message.FromJsonString(text)
 
 
 def _moment(message: Any, name: str) -> datetime | None:
