@@ -66,7 +66,7 @@ class Launching:
         self._problem: AperioError | OSError | None = None
         self._noticed: Noticed = ()
         self._read_s = float("-inf")
-        self._receipts: dict[str, str] = {}
+        self._receipts: set[str] = set()
         self._state = contextlib.ExitStack()
         self._database: StateDatabase | None = None
 
@@ -102,11 +102,12 @@ class Launching:
 
     def survey(self) -> Survey:
         """Return what is wanted, when anything may have changed. Blocks."""
-        noticed = notice(self.collaborators, tuple(self._receipts.values()))
+        noticed = notice(self.collaborators, tuple(self._receipts))
         now_s = clock.monotonic_s()
         if noticed == self._noticed and now_s - self._read_s < self._doubt_s:
             return Survey()
         self._noticed, self._read_s = noticed, now_s
+        self._receipts.clear()  # of what is cleared from now on
         try:
             wanted = self.read()
         except (AperioError, OSError) as problem:
@@ -134,7 +135,7 @@ class Launching:
             raise copy.copy(problem)
         collaborators, key = self.collaborators, wanted.key
         receipt = collaborators.store.get(PluginRef(key.plugin, wanted.version or None))
-        self._receipts[str(key)] = str(receipt.folder / FILE_NAME)
+        self._receipts.add(str(receipt.folder / FILE_NAME))
         cleared = clear_target(collaborators, receipt, key.organization)
         sandbox, manifest = sandbox_of(collaborators), receipt.grant.granted
         kept = enforced(sandbox, manifest)
