@@ -78,6 +78,7 @@ class Host:
         Raises:
             AperioError: the configuration cannot be read at the start.
         """
+        _raise_descriptors()
         self.supervisor.want(await asyncio.to_thread(self.launching.read))
         async with contextlib.AsyncExitStack() as held:
             held.callback(self.launching.close)
@@ -93,3 +94,15 @@ class Host:
     async def drain(self) -> None:
         """End every plugin, and with them the host."""
         await self.supervisor.drain()
+
+
+def _raise_descriptors() -> None:
+    """Allow this process all the descriptors that it may have: each plugin takes a dozen.
+
+    Plugins are given a limit of their own.
+    """
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

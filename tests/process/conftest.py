@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -142,6 +144,24 @@ class Host:
 
 async def nothing(_plugin: RunningPlugin) -> None:
     """What a test does that is only about the launch."""
+
+
+@contextlib.contextmanager
+def descriptors_from_1024_on() -> Iterator[None]:
+    """Have what is opened meanwhile be beyond what select(2) knows, as a large host has it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4096:
+        pytest.skip(f"this process may have {hard} descriptors only")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
+    held = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while held[-1] < 1024:
+            held.append(os.dup(held[0]))
+        yield
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture

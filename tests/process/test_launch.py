@@ -37,6 +37,7 @@ from .conftest import (
     LIBRARY,
     PLUGINS,
     Host,
+    descriptors_from_1024_on,
     development,
     is_alive,
     processes_below,
@@ -64,6 +65,19 @@ def test_a_plugin_answers_calls_and_is_gone_afterwards(host: Host) -> None:
 
     assert (name, messages) == ("Bare", 2)
     assert not is_alive(pid)
+
+
+@pytest.mark.parametrize("simulator", ["bare", "with_sdk"])
+def test_a_host_with_more_descriptors_than_select_knows_starts_plugins(
+    host: Host, simulator: str
+) -> None:
+    async def use(plugin: RunningPlugin) -> str:
+        return str((await plugin.connector.schema(Invocation())).name)
+
+    with descriptors_from_1024_on():
+        assert host.run(simulator, use)
+
+    assert [record.message for record in host.logs if record.level == "error"] == []
 
 
 def test_every_start_says_what_is_not_enforced_and_that_it_is_under_development(host: Host) -> None:

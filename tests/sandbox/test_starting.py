@@ -23,7 +23,7 @@ from aperio_cli.host.sandbox import groups, network
 from aperio_cli.host.sandbox.bubblewrap import Bubblewrap
 from aperio_cli.host.sandbox.interface import Doorway
 from tests.clearances import cleared
-from tests.process.conftest import is_alive, wait_until
+from tests.process.conftest import descriptors_from_1024_on, is_alive, wait_until
 from tests.sandbox.conftest import (
     ORDINARY,
     PATIENT,
@@ -51,6 +51,13 @@ def test_every_start_says_what_is_enforced_and_by_whom(stage: Stage, sandbox: Sa
     assert said[1].startswith("contained by bubblewrap: kernel ")
     assert {"egress", "tmp", "open_files", "isolation"} <= set(said[1].split())
     assert not [text for text in said if text.startswith("not enforced")]
+
+
+def test_a_host_with_more_descriptors_than_select_knows_makes_sandboxes(
+    stage: Stage, sandbox: Sandbox
+) -> None:
+    with descriptors_from_1024_on(), acting(stage.build(), sandbox) as actor:
+        assert actor.plugin.pid
 
 
 @pytest.fixture

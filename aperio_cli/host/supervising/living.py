@@ -15,6 +15,7 @@ from aperio_cli.errors import AperioError
 from aperio_cli.errors.running import (
     HandshakeTimeout,
     PluginConfigInvalid,
+    PluginDeadlineExceeded,
     PluginFault,
     PluginHung,
     PluginInterrupted,
@@ -72,7 +73,7 @@ def reason_of(error: BaseException) -> Reason:
     """
     if isinstance(error, AperioError):
         text = "\n".join(filter(None, [error.what, error.why]))
-        if isinstance(error, HandshakeTimeout):  # of a machine that is busy, too
+        if isinstance(error, HandshakeTimeout | PluginDeadlineExceeded):  # the machine is busy
             return Reason(error.code, text)
         first = error.why.partition("\n")[0]
         return Reason(error.code, text, f"{error.code} {_NUMBERS.sub('0', first)}")

@@ -63,9 +63,12 @@ class Lifetime:
 
     def wait(self) -> None:
         """Wait until the process has to end."""
-        watched = [self._told, *([] if self._lifeline is None else [self._lifeline])]
+        watched = select.poll()  # the host's number of the lifeline may be beyond select(2)
+        for descriptor in (self._told, self._lifeline):
+            if descriptor is not None:
+                watched.register(descriptor, select.POLLIN)
         while os.getppid() == self._parent_pid:
-            if select.select(watched, [], [], _HOST_CHECK_S)[0]:
+            if watched.poll(_HOST_CHECK_S * 1000):
                 return
 
 
