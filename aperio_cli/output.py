@@ -169,6 +169,12 @@ class Output:
             with contextlib.suppress(OSError):
                 progress.stop()
 
+    def retell(self, text: str) -> None:
+        """Say anew what is being done, from whatever thread, where `working` shows it."""
+        if progress := self._progress:
+            for task in progress.task_ids:
+                progress.update(task, description=one_line(text, limit=120))
+
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:
         """Take what shows the progress away while something else is written."""

@@ -73,6 +73,16 @@ def test_a_terminal_is_told_what_is_done_and_nothing_of_it_stays(terminal: Termi
     assert shown.endswith(b"said after\r\n")
 
 
+def test_what_is_done_is_told_anew_where_it_is_shown(terminal: Terminal) -> None:
+    output = Output(stderr=terminal.stream)
+    output.retell("before anything is done")
+    with output.working("verifying"):
+        output.retell("downloading: 1.5 MB of 3.0 MB")
+    seen = terminal.close()
+    assert b"downloading: 1.5 MB of 3.0 MB" in seen
+    assert b"before" not in seen
+
+
 def test_no_color_is_kept(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     with Output(stderr=terminal.stream).working("building"):

@@ -51,6 +51,8 @@ from aperio_cli.proving import signature
 from aperio_cli.proving.trusted_root import TrustedRootSource
 from aperio_cli.publishing import serving
 from aperio_cli.verifying import KeptArtifacts, verify_artifact
+from aperio_cli.verifying.downloading import Source
+from aperio_cli.verifying.prefetching import Meter, prefetch
 from tests.builders import (
     ARM,
     LINUX,
@@ -66,6 +68,7 @@ from tests.builders import (
 from tests.trust import new_domain, root_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from aperio_cli.models.offer import Offer
@@ -591,3 +594,40 @@ def test_verify_asks_the_mirrors_of_an_offer_in_turn_and_trusts_none(machine: Ma
         with pytest.raises(ResponseNotFound) as caught:
             machine.verify(replace(stated, mirrors=(f"{url}gone-too",)))
     assert "gone-too" in caught.value.why
+
+
+def test_several_artifacts_are_downloaded_at_once_and_told_as_one(
+    machine: Machine, tmp_path: Path
+) -> None:
+    artifacts = [machine.signed(version=version) for version in ("1.0.0", "1.1.0", "1.2.0")]
+    kept, told = KeptArtifacts(tmp_path / "kept"), list[str]()
+    meter = Meter(told.append, "downloading")
+    arriving = threading.Barrier(len(artifacts), timeout=30)
+
+    def sources(url: str) -> list[Source]:
+        made = []
+        for artifact in artifacts:
+            stated = offer(
+                location=f"{url}{artifact.name}",
+                digest=Digest.of(artifact.read_bytes()),
+                size_bytes=artifact.stat().st_size,
+            )
+            made.append(Source(stated, kept, on_arrival=waiting(meter.of(artifact.name))))
+        return made
+
+    def waiting(tell: Callable[[int, int | None], None]) -> Callable[[int, int | None], None]:
+        def arrived(count: int, total: int | None) -> None:
+            arriving.wait()  # no download goes on before all of them have begun
+            tell(count, total)
+
+        return arrived
+
+    with serving(machine.root / "dist") as url:
+        gone = Source(offer(location=f"{url}gone"), kept)
+        prefetch([*sources(url), gone])
+    digests = sorted(Digest.of(each.read_bytes()).hex for each in artifacts)
+    assert sorted(path.name for path in kept.folder.iterdir()) == [
+        f"{digest}.tar.gz" for digest in digests
+    ]
+    total = sum(each.stat().st_size for each in artifacts) / 1e6
+    assert told[-1] == f"downloading: {total:.1f} MB of {total:.1f} MB"

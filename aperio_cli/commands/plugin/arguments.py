@@ -19,6 +19,7 @@ from aperio_cli.verifying import (
     VerifyRequest,
     verify_artifact,
 )
+from aperio_cli.verifying.prefetching import Meter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,6 +99,7 @@ def verify_source(
             f"`--bundle` and `--attestations` go with an artifact; {deed.nothing}",
             why=f"`{source.id}` is offered with its own by {source.source}",
         )
+    named = f"{source.id}@{source.version}" if isinstance(source, Offer) else source
     request = VerifyRequest(
         source=source,
         policy=context.policy,
@@ -111,5 +113,6 @@ def verify_source(
         offline=context.settings.offline,
         deed=deed,
         kept=KeptArtifacts(context.paths.artifacts),
+        on_arrival=Meter(context.output.retell, f"downloading `{named}`").of(named),
     )
     return verify_artifact(request)

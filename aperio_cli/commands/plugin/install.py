@@ -88,6 +88,7 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
             next=["install them one by one"],
         )
     request = installation.request_for(context, accept_new_signer)
+    installation.download_together(context, locking.finders(context, sources))
     # Each stands on its own.
     if sources:
         done = [locking.install_named(context, source, request, stated) for source in sources]

@@ -17,9 +17,12 @@ from aperio_cli.models.offer import Offer
 from aperio_cli.models.ownership import describe, is_installed_owner
 from aperio_cli.models.policy import UNSIGNED
 from aperio_cli.text import clean
+from aperio_cli.verifying import KeptArtifacts
+from aperio_cli.verifying.downloading import Source
+from aperio_cli.verifying.prefetching import Meter, prefetch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from aperio_cli.context import Context
@@ -109,6 +112,28 @@ def install_found(
             report = install(admitted, context.store, request)
     _say_whose_state_is_left(context, report)
     return report
+
+
+def download_together(context: Context, finders: Sequence[Callable[[], object]]) -> None:
+    """Download the artifacts of several plugins at once; each is verified by itself afterwards.
+
+    Args:
+        context: gives where artifacts are kept.
+        finders: find what is to be installed, each as it will be found again; what one raises is
+            left to that time.
+    """
+    if len(finders) < 2 or context.settings.offline:  # noqa: PLR2004 - one is no several
+        return
+    offers: list[Offer] = []
+    with context.output.working("looking for them"):
+        for find in finders:
+            with contextlib.suppress(AperioError, OSError):
+                found = find()
+                offers += [found] if isinstance(found, Offer) else []
+    doing = f"downloading {len(offers)} artifacts"
+    with context.output.working(doing):
+        meter, kept = Meter(context.output.retell, doing), KeptArtifacts(context.paths.artifacts)
+        prefetch([Source(offer, kept, on_arrival=meter.of(offer.location)) for offer in offers])
 
 
 def offered(offer: Offer | None) -> dict[str, object]:

@@ -22,6 +22,8 @@ from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.verifying import RemoteArtifact
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from aperio_cli.commands.plugin.installation import Stated
     from aperio_cli.context import Context
     from aperio_cli.installing import InstallReport, InstallRequest
@@ -66,6 +68,24 @@ def install_named(
         found = find(context, source)
     report = install_found(context, found, request, stated)
     return report, found if isinstance(found, Offer) else None
+
+
+def finders(context: Context, sources: Sequence[str]) -> list[Callable[[], object]]:
+    """Return what finds each plugin that has to be downloaded, as it is found when installed.
+
+    Args:
+        context: gives lock file and registries.
+        sources: what was named; nothing for what the lock file names.
+    """
+    if sources:
+        ids = [each for each in sources if not (is_address(each) or is_path(each))]
+        return [] if context.is_frozen else [functools.partial(find, context, each) for each in ids]
+    versions = context.store.versions
+    return [
+        functools.partial(find_locked, context, entry)
+        for entry in locked_entries(context)
+        if entry.origin.kind == REGISTRY and entry.version not in versions(entry.id)
+    ]
 
 
 def restore(
