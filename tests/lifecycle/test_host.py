@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 import signal
 import socket
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aperio_cli.data.run_receipts import RunReceipts
+from aperio_cli.host.control.client import connect
+from aperio_cli.models.plugin_id import PluginId
 from tests.lifecycle.cli import DEADLINE_S, Aperio, wait_until
 from tests.lifecycle.plugins import artifact_of, simulating
 
@@ -40,6 +45,10 @@ settings = {{ key = "env:NOT_SET_ANYWHERE" }}
 """
 
 
+METRICS = '\n[host]\nmetrics = "127.0.0.1:0"\n'
+STANDING = f'{METRICS}\n[[run]]\nplugin = "{BARE}"\n'
+
+
 @dataclass
 class Hosted:
     """A home with a host of its own.
@@ -56,7 +65,8 @@ class Hosted:
 
     def start(self, *words: str) -> None:
         """Start the host and wait until it has told its manager that it is ready."""
-        self.process = self.aperio.start("host", "run", *words)
+        with (self.aperio.folder / "host.err").open("wb") as err:
+            self.process = self.aperio.start("host", "run", *words, stderr=err)
         self.hears("READY=1")
 
     def hears(self, wanted: str) -> str:
@@ -84,10 +94,17 @@ class Hosted:
         assert wait_until(lambda: self.instance(**of)["state"] == state, within_s=DEADLINE_S)
         return self.instance(**of)
 
+    def scraped(self) -> str:
+        """What Prometheus finds."""
+        told = (self.aperio.folder / "host.err").read_text()
+        port = next(line.split()[2] for line in told.splitlines() if line.startswith("metrics:"))
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            return str(answer.read().decode())
+
     def ends(self) -> tuple[str, str]:
         """Wait for the host's end; what it wrote."""
-        out, err = self.process.communicate(timeout=DEADLINE_S)
-        return out.decode(), err.decode()
+        out, _ = self.process.communicate(timeout=DEADLINE_S)
+        return out.decode(), (self.aperio.folder / "host.err").read_text()
 
 
 @pytest.fixture
@@ -109,13 +126,13 @@ def hosted(aperio: Aperio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 def state(aperio: Aperio, text: str) -> None:
     """Write config.toml anew, with the rules that are there."""
     stated = aperio.home / "config.toml"
-    kept = stated.read_text().partition("\n[[run]]")[0] if stated.exists() else ""
+    kept = stated.read_text().partition("\n[host]")[0] if stated.exists() else ""
     stated.write_text(kept + text)
 
 
 def test_a_host_keeps_plugins_up_and_says_how_they_are(hosted: Hosted) -> None:
     aperio = hosted.aperio
-    state(aperio, '\n[host]\nmetrics = "127.0.0.1:0"\n' + RUNS)
+    state(aperio, METRICS + RUNS)
     hosted.start("--json")
 
     # What can run does, what cannot is named with the reason and the remedy.
@@ -161,8 +178,7 @@ def test_a_host_keeps_plugins_up_and_says_how_they_are(hosted: Hosted) -> None:
     hosted.hears("STOPPING=1")
     out, err = hosted.ends()
     assert hosted.process.returncode == 0
-    port = next(line.split()[2] for line in err.splitlines() if line.startswith("metrics: port"))
-    assert port.isdigit()
+    assert "ending 1 plugins" in err
     changes = [json.loads(line) for line in out.splitlines()]
     assert {"BACKOFF", "READY", "FAILED"} <= {change["state"] for change in changes}
     ended = aperio.type("host", "status")
@@ -172,11 +188,12 @@ def test_a_host_keeps_plugins_up_and_says_how_they_are(hosted: Hosted) -> None:
 
 def test_a_reload_and_an_installation_are_taken_up(hosted: Hosted) -> None:
     aperio = hosted.aperio
+    state(aperio, METRICS)
     hosted.start()
     assert hosted.status()["instances"] == []
     assert "State which in a [[run]] table" in aperio("host", "status").out
 
-    state(aperio, f'\n[[run]]\nplugin = "{BARE}"\n')
+    state(aperio, STANDING)
     hosted.process.send_signal(signal.SIGHUP)
     assert "MONOTONIC_USEC=" in hosted.hears("RELOADING=1")
     hosted.hears("READY=1")
@@ -191,9 +208,32 @@ def test_a_reload_and_an_installation_are_taken_up(hosted: Hosted) -> None:
     suggested = aperio("host", "suggest", BARE)
     assert "for manifest.yaml:" in suggested.out
 
+    # A call through the API is a receipt, a wide event, a number in the metrics.
+    shutil.rmtree(aperio.home / "host" / "logs")
+    asyncio.run(called(Path(hosted.status()["host"]["socket"])))
+    receipts = RunReceipts(aperio.home / "host" / "receipts")
+    assert wait_until(lambda: receipts.newest(PluginId.parse(BARE)), within_s=DEADLINE_S)
+    (receipt,) = receipts.newest(PluginId.parse(BARE))
+    assert (receipt.operation, receipt.status) == ("sync", "SUCCEEDED")
+    assert hosted.instance()["last_run"] == receipt.to_json()
+    counted = f'fate="sent",operation="sync",plugin="{BARE}"}} 2.0'
+    assert wait_until(lambda: counted in hosted.scraped(), within_s=DEADLINE_S)
+
     hosted.process.send_signal(signal.SIGINT)
-    hosted.ends()
+    out, _ = hosted.ends()
     assert hosted.process.returncode == 130
+    (event,) = (json.loads(line) for line in out.splitlines())
+    assert (event["event_name"], event["run_id"]) == ("plugin.run", receipt.run_id)
+
+
+async def called(path: Path) -> None:
+    """Sync through the control API, as another program would."""
+    from aperio_plugin.wire import control_pb2
+
+    call = control_pb2.Call(plugin=BARE, organization_id="local", integration_id="local")
+    async with connect(path) as client:
+        items = [item async for item in client.stream("Sync", control_pb2.SyncRequest(call=call))]
+    assert items[-1].receipt.sent == 2
 
 
 def test_a_host_that_was_killed_leaves_nothing_that_keeps_the_next_from_starting(
