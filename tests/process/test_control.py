@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,7 @@ from aperio_cli.host.control.client import HostClient, connect
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.supervising.instances import InstanceKey
 from aperio_cli.models.plugin_id import PluginId
+from tests.hosts import Place
 
 from .conftest import is_alive, wait_until
 from .test_sync import credentials, token_server
@@ -51,6 +53,20 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 30.0
 SECRET = "s3cr3t-of-acme-corp"
+VERSION = "1.2.0"
+KINDS = {"acts": "remediation", "dies": "remediation", "takes": "destination"}
+SIMULATORS = {"dies": "acts"}
+PLUGINS_OF_HOME = (
+    *("acts", "bare", "choosy", "crashes", "dies", "drips", "expiring", "finds"),
+    *("mortal", "pours", "takes", "tells"),
+)
+TABLE = """
+[[run]]
+plugin = "acme/tells"
+organization = "acme-corp"
+integration = "configured"
+settings = { mode = "", account = "me", api_key = "configured-key" }
+"""
 
 
 @dataclass
@@ -62,11 +78,40 @@ class Served:
 
     @property
     def socket(self) -> Path:
-        return self.folder / "control.sock"
+        return self.folder / "host" / "control.sock"
 
     @property
     def log(self) -> str:
-        return (self.folder / "log").read_text()
+        """Whatever plugins, or the host about them, have said, as messages."""
+        files = (self.folder / "host" / "logs").rglob("*.jsonl")
+        lines = [line for file in files for line in file.read_text().splitlines()]
+        return "\n".join(json.loads(line)["message"] for line in lines)
+
+    @property
+    def output(self) -> str:
+        """What the host itself has said."""
+        return (self.folder / "host" / "output").read_text()
+
+    def answers(self) -> bool:
+        """Whether it is this process that answers."""
+        try:
+            return bool(self.call(lambda host: host.host()).pid == self.process.pid)
+        except AperioError:
+            return False
+
+    def ready(self, plugin: str, integration: str = "one") -> None:
+        """Wait until an instance that died is up again."""
+        key = InstanceKey(PluginId("acme", plugin), "acme-corp", integration)
+
+        def is_ready() -> bool:
+            found = self.call(lambda host: host.plugins())
+            return any(
+                each.key == key and each.phase is Phase.READY
+                for _, those in found
+                for each in those
+            )
+
+        assert wait_until(is_ready, within_s=TIMEOUT_S)
 
     def call(self, use: Callable[[HostClient], Awaitable[Any]]) -> Any:
         """Use a client, in time."""
@@ -152,26 +197,48 @@ def sync_request(plugin: str, **more: Any) -> control_pb2.SyncRequest:
 SYNC_FIELDS = set(control_pb2.SyncRequest.DESCRIPTOR.fields_by_name)
 
 
+def furnish(folder: Path) -> None:
+    """Install the simulators in a home, and have the host keep one of them up."""
+    place = Place(folder)
+    for name in PLUGINS_OF_HOME:
+        kind = KINDS.get(name, "connector")
+        place.put(f"acme/{name}", SIMULATORS.get(name, name), VERSION, kind=kind)
+    box = f"sys.path.insert(0, {str(ROOT / 'plugins' / 'box')!r})"
+    place.put("acme/box", "plugin", VERSION, code=box)
+    place.allow(TABLE)
+    (folder / "run").mkdir(mode=0o700)
+
+
 def start(folder: Path) -> Served:
-    """Start a host that serves in a folder."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.process.small_host", str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-    )
-    assert process.stdout
-    assert process.stdout.readline() == b"ready\n"
-    return Served(folder, process)
+    """Start a host on a home, and wait until it answers."""
+    if not (folder / "config.toml").exists():
+        furnish(folder)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "APERIO_HOME": str(folder),
+        "APERIO_SANDBOX": "none",
+        "XDG_RUNTIME_DIR": str(folder / "run"),
+    }
+    (folder / "host").mkdir(mode=0o700, exist_ok=True)
+    with (folder / "host" / "output").open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aperio_cli", "host", "run"],
+            stdout=output,
+            stderr=output,
+            cwd=ROOT,
+            env=environment,
+        )
+    made = Served(folder, process)
+    assert wait_until(lambda: process.poll() is not None or made.answers(), within_s=TIMEOUT_S)
+    assert process.poll() is None, made.output
+    return made
 
 
 def end(served: Served) -> None:
-    """Kill a host, and close what leads to it."""
+    """Kill a host."""
     served.process.kill()
     served.process.wait(TIMEOUT_S)
-    for pipe in (served.process.stdin, served.process.stdout):
-        if pipe is not None:
-            pipe.close()
 
 
 @contextlib.contextmanager
@@ -191,9 +258,8 @@ def serving() -> Iterator[Served]:
         made = start(folder)
         try:
             yield made
-            assert made.process.stdin
-            made.process.stdin.close()
-            assert made.process.wait(TIMEOUT_S) == 0
+            made.process.terminate()
+            assert made.process.wait(TIMEOUT_S) == 0, made.output
             assert not list((folder / "run").iterdir())
             assert not made.socket.exists()
         finally:
@@ -224,9 +290,12 @@ def test_plugins_come_with_their_instances_and_are_described(served: Served) -> 
 
     found = served.call(lambda host: host.plugins())
 
-    assert [str(plugin.id) for plugin, _ in found] == ["acme/acts", "acme/bare", "acme/takes"]
-    plugin, instances = found[1]
-    assert (plugin.kind, plugin.badge, plugin.version) == ("connector", "unsigned", "1.2.0")
+    names = sorted(f"acme/{name}" for name in ("box", *PLUGINS_OF_HOME))
+    assert [str(plugin.id) for plugin, _ in found] == names
+    plugin, instances = next(each for each in found if each[0].id.name == "bare")
+    assert (plugin.kind, plugin.version, plugin.refusal) == ("connector", VERSION, "")
+    assert plugin.badge
+    assert plugin.signer
     key = InstanceKey(PluginId("acme", "bare"), "acme-corp", "listed")
     status = next(each for each in instances if each.key == key)
     assert status.phase is Phase.READY
@@ -262,21 +331,22 @@ def test_an_instance_is_paused_and_goes_on_and_whoever_watches_sees_it(served: S
             async for status in statuses:
                 if status.key != key:
                     continue
-                seen.append(status.phase)
-                match len(seen):
-                    case 1:
-                        paused = await host.pause(key, "maintenance\x1b[31m")
-                        assert paused.phase is Phase.PAUSED
-                    case 2:
-                        with pytest.raises(PluginNotReady):
-                            await host.unary("Sync", sync_request("bare", integration_id="paused"))
-                        await host.resume(key)
-                    case _:
-                        return
+                if seen[-1:] != [status.phase]:
+                    seen.append(status.phase)
+                if seen == [Phase.READY]:
+                    await host.pause(key, "maintenance\x1b[31m")
+                elif status.phase is Phase.PAUSED:
+                    with pytest.raises(PluginNotReady):
+                        await host.unary("Sync", sync_request("bare", integration_id="paused"))
+                    await host.resume(key)
+                elif Phase.PAUSED in seen and status.phase is Phase.READY:
+                    return
 
     served.call(use)
 
-    assert seen == [Phase.READY, Phase.PAUSED, Phase.READY]
+    paused = seen.index(Phase.PAUSED)
+    assert set(seen[1:paused]) <= {Phase.STOPPING}
+    assert set(seen[paused + 1 : -1]) <= {Phase.STARTING}
     assert "paused: maintenance\ufffd[31m" in served.log
     assert served.sync("bare", integration_id="paused").error is None
 
@@ -320,6 +390,7 @@ def test_a_crash_ends_the_sync_behind_what_came_before_it_and_nothing_is_lost(
     assert (crashed.ids, resumed.ids) == (["e0", "e1"], ["e2", "e3"])
     receipt = crashed.receipt
     assert (receipt.status, receipt.code) == (receipt.STATUS_FAILED, "plugin-crashed")
+    served.ready("crashes")
     assert served.sync("crashes").ids == ["e0", "e1"]  # it was started again
 
 
@@ -543,7 +614,9 @@ def test_a_crash_leaves_the_outcome_unknown_which_is_an_answer(
 ) -> None:
     approval = approval_of("box.die", "f1")
 
-    done = served.unary("Execute", execute_request(tmp_path, action="box.die", approval=approval))
+    request = execute_request(tmp_path, action="box.die", approval=approval)
+    request.call.plugin = "acme/dies"
+    done = served.unary("Execute", request)
 
     assert done.answer.outcome == done.answer.OUTCOME_UNKNOWN
     assert done.answer.diagnostics[0].code == "outcome-unknown"

@@ -21,6 +21,7 @@ from aperio_cli.errors.controlling import HostNotRunning, SocketPathTooLong
 from aperio_cli.host.control.client import HostClient, connect
 from aperio_cli.host.control.gate import MOST_CONNECTIONS, Gate
 from aperio_cli.host.control.server import MOST_STREAMS
+from aperio_cli.models.plugin_id import PluginId
 
 from .conftest import wait_until
 from .test_control import (
@@ -98,7 +99,7 @@ def test_the_socket_is_the_users_alone(served: Served) -> None:
 
     assert stat.S_ISSOCK(status.st_mode)
     assert stat.S_IMODE(status.st_mode) == 0o600
-    assert stat.S_IMODE((served.folder / ".in").stat().st_mode) == 0o700
+    assert stat.S_IMODE((served.folder / "host" / ".in").stat().st_mode) == 0o700
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
@@ -106,7 +107,8 @@ def test_a_caller_of_another_user_is_refused_by_the_kernel_and_behind_it_by_the_
     served: Served,
 ) -> None:
     """The mode refuses; and where somebody opened it, the host asks who has come."""
-    served.folder.chmod(0o711)
+    for folder in (served.folder, served.folder / "host"):
+        folder.chmod(0o711)
     assert "Permission denied" in dial(served.socket, NOBODY)
 
     served.socket.chmod(0o666)
@@ -115,8 +117,9 @@ def test_a_caller_of_another_user_is_refused_by_the_kernel_and_behind_it_by_the_
         assert dial(served.socket) == "9"
     finally:
         served.socket.chmod(0o600)
-        served.folder.chmod(0o700)
-    assert "Permission denied" in dial(served.folder / ".in" / "s", NOBODY)
+        for folder in (served.folder, served.folder / "host"):
+            folder.chmod(0o700)
+    assert "Permission denied" in dial(served.folder / "host" / ".in" / "s", NOBODY)
 
 
 def test_only_so_many_are_connected_at_once(served: Served) -> None:
@@ -224,8 +227,7 @@ def test_a_caller_that_never_reads_makes_the_plugin_wait_and_costs_no_memory(
         finally:
             caller.kill()
     assert wait_until(lambda: is_still(poured), within_s=TIMEOUT_S)
-    receipt = served.call(lambda host: host.receipts())[0]
-    assert wait_until(lambda: receipt_of(served, receipt.run_id) == "FAILED", within_s=TIMEOUT_S)
+    assert wait_until(lambda: newest(served, "pours") == ("FAILED", "interrupted"), within_s=9)
 
 
 def is_still(file: Path, for_s: float = 0.5) -> bool:
@@ -234,9 +236,10 @@ def is_still(file: Path, for_s: float = 0.5) -> bool:
     return not wait_until(lambda: file.stat().st_size > size, within_s=for_s)
 
 
-def receipt_of(served: Served, run_id: str) -> str:
-    found = served.call(lambda host: host.receipts(most=100))
-    return next((each.status for each in found if each.run_id == run_id), "")
+def newest(served: Served, plugin: str) -> tuple[str, str]:
+    """Status and code of the newest receipt of a plugin."""
+    (found,) = served.call(lambda host: host.receipts(PluginId("acme", plugin), 1))
+    return found.status, found.code
 
 
 # ── versions ──────────────────────────────────────────────────────────────────────────────────────
@@ -288,7 +291,7 @@ def test_a_host_that_is_killed_in_the_middle_of_a_sync_loses_nothing() -> None:
     async def sync(folder: Path, until: int) -> None:
         nonlocal cursor
         pending: list[str] = []
-        async with connect(folder / "control.sock") as host:
+        async with connect(folder / "host" / "control.sock") as host:
             items = host.stream("Sync", sync_request("drips", cursor=cursor))
             async with contextlib.aclosing(items):
                 async for item in items:
