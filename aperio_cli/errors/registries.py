@@ -99,6 +99,24 @@ class RegistrySourceInvalid(AperioError):
     code = "registry-source-invalid"
 
 
+class RegistryNotBuilt(AperioError):
+    """What is to be signed was not built from the registry's source as it is now, or is damaged."""
+
+    code = "registry-not-built"
+
+
+class RegistryDamaged(AperioError):
+    """A built registry is not whole: something is missing, or not what the rest of it states."""
+
+    code = "registry-damaged"
+
+
+class VersionWithdrawn(AperioError):
+    """A version is withdrawn already, for the same or for more than it is to be withdrawn for."""
+
+    code = "version-withdrawn"
+
+
 class EditionSigned(AperioError):
     """The registry's source was changed by hand after this very edition of it was signed."""
 

@@ -78,10 +78,11 @@ class Edition:
         # Never earlier than the one before, whatever the clock says.
         return replace(self, serial=self.serial + 1, updated_at=max(stamp(), self.updated_at))
 
-    def signed_as(self, digest: Digest) -> Edition:
-        """Return the edition with a note that registry.json was signed as this."""
-        earlier = [each for each in self.signed if each.serial < self.serial]
-        signed = (*earlier, Predecessor(self.serial, digest))[-_REMEMBERED:]
+    def signed_as(self, digest: Digest, serial: int) -> Edition:
+        """Return the edition with a note that registry.json of a serial was signed as this."""
+        earlier = [each for each in self.signed if each.serial < serial]
+        later = [each for each in self.signed if each.serial > serial]
+        signed = (*earlier, Predecessor(serial, digest), *later)[-_REMEMBERED:]
         return replace(self, signed=signed)
 
     def to_bytes(self) -> bytes:

@@ -178,6 +178,10 @@ ADVISORY = {
     ],
 }  # fmt: skip
 
+WITHDRAWN = exactly(
+    id=ID, version=WORD, state=one_of("deprecated", "yanked", "revoked"), reason=WORD,
+    replacement=maybe(WORD), at=TIME, serial=NUMBER, was_there=FLAG,
+)  # fmt: skip
 DATA: dict[str, Schema] = {
     "completion": exactly(shell=WORD, script=WORD),
     "version": exactly(version=WORD),
@@ -352,6 +356,17 @@ DATA: dict[str, Schema] = {
         out=WORD, plugins=NUMBER, versions=NUMBER, left_out=any_number_of(WORD),
         skipped=any_number_of(WORD), serial=NUMBER, expires_at=TIME, signed=FLAG,
     ),
+    "registry sign": exactly(
+        file=WORD, bundle=WORD, sha256=SHA256, name=TEXT, epoch=NUMBER, serial=NUMBER,
+        expires_at=TIME, signer=SIGNER,
+    ),
+    "registry verify": exactly(
+        path=WORD, name=TEXT, epoch=NUMBER, serial=NUMBER, expires_at=TIME, signer=SIGNER,
+        plugins=NUMBER, files=NUMBER,
+    ),
+    "registry deprecate": WITHDRAWN,
+    "registry yank": WITHDRAWN,
+    "registry revoke": WITHDRAWN,
     "trust local init": exactly(domain=WORD, identity=WORD, config_file=WORD, rule=RULE),
     "trust sign-publishers": exactly(
         file=WORD, bundle=WORD, sha256=SHA256, serial=NUMBER, expires=TIME, publishers=NUMBER,
@@ -680,6 +695,11 @@ def play_registry(play: Any) -> None:
     play("registry init", "registry", "init", "registry")
     play("registry add", "registry", "add", "hello/dist", "--dir", "registry")
     play("registry build", "registry", "build", "--dir", "registry")
+    play("registry sign", "registry", "sign", "--dir", "registry", "--trust", "local")
+    play("registry verify", "registry", "verify", "--dir", "registry")
+    for verb in ("deprecate", "yank", "revoke"):
+        reason = ("--reason", "leaks", "--dir", "registry")
+        play(f"registry {verb}", "registry", verb, "acme/hello-connector@0.1.0", *reason)
 
 
 def play_operator(root: Path, play: Any) -> None:

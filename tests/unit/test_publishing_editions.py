@@ -492,7 +492,7 @@ def test_signed_edition_is_not_built_otherwise(source: Path) -> None:
     with open_source(source) as registry:
         edition = registry.edition()
         digest = Digest.of((out / "registry.json").read_bytes())
-        registry.write_edition(edition.signed_as(digest))
+        registry.write_edition(edition.signed_as(digest, edition.serial))
     assert build(source).serial == edition.serial  # the same bytes
     state(source, 0)
     with pytest.raises(EditionSigned) as caught:

@@ -1,0 +1,274 @@
+"""Checks that a built registry is whole: every document, bundle and artifact is what is stated."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from aperio_cli import clock
+from aperio_cli.errors import AperioError, Refusal
+from aperio_cli.errors.registries import RegistryDamaged
+from aperio_cli.files.beneath import Beneath
+from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
+from aperio_cli.models.digest import Digest
+from aperio_cli.models.registry.advisories import parse_advisories
+from aperio_cli.models.registry.catalogue import parse_catalogue
+from aperio_cli.models.registry.documents import (
+    ADVISORIES_FILE,
+    CATALOGUE_FILE,
+    PUBLISHERS_FILE,
+    ROOT_BOUNDS,
+    ROOT_FILE,
+    FileRef,
+    plugin_path,
+    shard_path,
+)
+from aperio_cli.models.registry.plugin_file import PluginArtifact, PluginFile, parse_plugin_file
+from aperio_cli.models.registry.publishers import parse_publishers
+from aperio_cli.models.registry.root import parse_root
+from aperio_cli.models.registry.shard import parse_shard
+from aperio_cli.models.registry_index import FILE_NAME, RegistryIndex
+from aperio_cli.proving.signature import check_bundle, verify_signature
+from aperio_cli.publishing.output import ROOT_BUNDLE
+from aperio_cli.publishing.serving import built_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from aperio_cli.models.plugin_id import PluginId
+    from aperio_cli.models.publisher import Signer
+    from aperio_cli.models.registry.root import Root
+    from aperio_cli.proving.trusted_root import TrustedRootSource
+
+_CHUNK_BYTES: Final = 1024 * 1024
+_SHOWN: Final = 20
+_NOT_HERE: Final = "://"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A registry that is whole.
+
+    Attributes:
+        folder: what was checked.
+        root: what its root states.
+        signer: who signed the root.
+        plugins: how many plugins.
+        files: how many files were read.
+    """
+
+    folder: Path
+    root: Root
+    signer: Signer
+    plugins: int
+    files: int
+
+
+def check_registry(directory: Path, roots: Sequence[TrustedRootSource]) -> Checked:
+    """Return what was checked of a built registry, when all of it is as it has to be.
+
+    Args:
+        directory: a built registry, or a source whose `public` folder is one.
+        roots: the trusted roots of this machine, for the root's signature.
+
+    Raises:
+        RegistrySourceInvalid: there is no built registry in the folder.
+        RegistryDamaged: something is missing, or not what is stated; or the root has ended, or is
+            not signed.
+        IndexUnreadable, IndexVersionUnknown: its registry.json is none.
+        FileNotRegular: a link stands in the place of something.
+        OSError: something may not be read.
+    """
+    folder = directory.joinpath(*built_folder(directory))
+    with Beneath(folder) as built:
+        try:
+            data = built.read(ROOT_FILE, limit_bytes=ROOT_BOUNDS.size_bytes)
+        except FileNotFoundError as error:
+            raise _damaged(folder, [f"{ROOT_FILE}: it is not there"]) from error
+        root = parse_root(data, where=str(folder / ROOT_FILE))
+        checking = _Checking(built, root)
+        signer = checking.check_root(data, roots)
+        plugins = checking.check_plugins()
+        checking.check_views(plugins)
+        checking.check_others()
+    if checking.findings or signer is None:
+        raise _damaged(folder, checking.findings)
+    return Checked(folder, root, signer, len(plugins), checking.files)
+
+
+@dataclass(slots=True)
+class _Checking:
+    """One check on its way.
+
+    Attributes:
+        built: the registry.
+        root: its root.
+        findings: what is wrong, one line each.
+        files: how many files were read.
+        named: paths that something states.
+    """
+
+    built: Beneath
+    root: Root
+    findings: list[str] = field(default_factory=list)
+    files: int = 0
+    named: set[str] = field(default_factory=set)
+
+    def check_root(self, data: bytes, roots: Sequence[TrustedRootSource]) -> Signer | None:
+        """Return who signed the root."""
+        if clock.format_timestamp(clock.now()) > self.root.expires_at:
+            self._find(ROOT_FILE, f"it ended on {self.root.expires_at}")
+        bundle = self._read(ROOT_BUNDLE, MAX_BUNDLE_BYTES)
+        if bundle is None:
+            return None
+        try:
+            return verify_signature(Digest.of(data), bundle, roots, subject=ROOT_FILE).signer
+        except Refusal as refusal:
+            self._find(ROOT_BUNDLE, f"{refusal.what}; {refusal.why}")
+            return None
+
+    def check_plugins(self) -> dict[PluginId, FileRef]:
+        """Return what the shards state, after looking at every plugin's file."""
+        found: dict[PluginId, FileRef] = {}
+        for number, ref in enumerate(self.root.shards):
+            path = shard_path(number)
+            data = self._stated(path, ref)
+            with self._reading():
+                if data is not None:
+                    found |= parse_shard(data, number=number, where=path).plugins
+        for plugin, ref in found.items():
+            path = plugin_path(plugin)
+            data = self._stated(path, ref)
+            with self._reading():
+                if data is not None:
+                    self._check_plugin(path, plugin, parse_plugin_file(data, where=path))
+        return found
+
+    def check_views(self, plugins: dict[PluginId, FileRef]) -> None:
+        """Check the fixed files, and that the views show the plugins that the shards state."""
+        data = {path: self._stated(path, ref) for path, ref in self.root.files.items()}
+        known = set(plugins)
+        with self._reading():
+            if (catalogue := data[CATALOGUE_FILE]) is not None:
+                rows = parse_catalogue(catalogue, where=CATALOGUE_FILE).rows
+                self._compare(CATALOGUE_FILE, {row.id for row in rows}, known)
+        with self._reading():
+            if (index := data[FILE_NAME]) is not None:
+                entries = RegistryIndex.parse(index, where=FILE_NAME).entries
+                self._compare(FILE_NAME, {entry.id for entry in entries}, known)
+        with self._reading():
+            if (publishers := data[PUBLISHERS_FILE]) is not None:
+                parse_publishers(publishers, where=PUBLISHERS_FILE)
+        with self._reading():
+            if (advisories := data[ADVISORIES_FILE]) is not None:
+                parse_advisories(advisories, where=ADVISORIES_FILE)
+
+    def check_others(self) -> None:
+        """Check that there is no plugin's file, bundle or artifact that nothing states."""
+        for folder in ("plugins", "shards", "bundles", "artifacts"):
+            if self.built.mode(folder) is not None:
+                for path in self._below((folder,)):
+                    if path not in self.named:
+                        self._find(path, "nothing states it")
+
+    def _check_plugin(self, path: str, plugin: PluginId, file: PluginFile) -> None:
+        if file.id != plugin:
+            self._find(path, f"it speaks for {file.id}")
+        for version in file.versions:
+            for artifact in version.artifacts:
+                with self._reading():
+                    self._check_artifact(artifact)
+
+    def _check_artifact(self, artifact: PluginArtifact) -> None:
+        if _NOT_HERE not in artifact.url:
+            self._hash(artifact.url, FileRef(artifact.digest, artifact.size_bytes))
+        bundle = self._digested(artifact.bundle, artifact.bundle_digest, MAX_BUNDLE_BYTES)
+        if bundle is not None:
+            try:
+                check_bundle(artifact.digest, bundle, subject=artifact.bundle)
+            except Refusal as refusal:
+                self._find(artifact.bundle, f"{refusal.what}; {refusal.why}")
+        attestations, expected = artifact.attestations, artifact.attestations_digest
+        if attestations:
+            self._digested(attestations, expected, MAX_ATTESTATIONS_BYTES)
+
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────
+
+    def _find(self, path: str, why: str) -> None:
+        self.findings.append(f"{path}: {' '.join(why.split())}")
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Note what cannot be read, and go on."""
+        try:
+            yield
+        except AperioError as error:
+            self.findings.append(f"{error.what}; {' '.join(error.why.split())}")
+
+    def _read(self, path: str, limit_bytes: int) -> bytes | None:
+        self.named.add(path)
+        self.files += 1
+        try:
+            return self.built.read(*path.split("/"), limit_bytes=limit_bytes)
+        except (FileNotFoundError, NotADirectoryError):
+            self._find(path, "it is not there")
+        except AperioError as error:
+            self._find(path, f"{error.what}; {error.why}")
+        return None
+
+    def _stated(self, path: str, ref: FileRef) -> bytes | None:
+        data = self._read(path, ref.size_bytes)
+        if data is None or (len(data), Digest.of(data)) == (ref.size_bytes, ref.digest):
+            return data
+        self._find(path, f"expected {ref.digest}, found {Digest.of(data)}")
+        return None
+
+    def _digested(self, path: str, expected: Digest | None, limit_bytes: int) -> bytes | None:
+        if not path or _NOT_HERE in path:
+            return None
+        data = self._read(path, limit_bytes)
+        if data is not None and expected and Digest.of(data) != expected:
+            self._find(path, f"expected {expected}, found {Digest.of(data)}")
+            return None
+        return data
+
+    def _hash(self, path: str, expected: FileRef) -> None:
+        self.named.add(path)
+        self.files += 1
+        digest, length = hashlib.sha256(), 0
+        try:
+            with self.built.open_file(*path.split("/")) as file:
+                while length <= expected.size_bytes and (chunk := file.read(_CHUNK_BYTES)):
+                    digest.update(chunk)
+                    length += len(chunk)
+        except (FileNotFoundError, NotADirectoryError):
+            self._find(path, "it is not there")
+            return
+        if (length, digest.hexdigest()) != (expected.size_bytes, expected.digest.hex):
+            self._find(path, f"expected {expected.digest}, {expected.size_bytes} bytes")
+
+    def _below(self, parts: tuple[str, ...]) -> Iterator[str]:
+        for name in self.built.names(*parts):
+            if self.built.has_file(*parts, name):
+                yield "/".join((*parts, name))
+            else:
+                yield from self._below((*parts, name))
+
+    def _compare(self, path: str, shown: set[PluginId], known: set[PluginId]) -> None:
+        for plugin in sorted(shown - known):
+            self._find(path, f"no shard states {plugin}")
+        for plugin in sorted(known - shown):
+            self._find(path, f"it leaves {plugin} out")
+
+
+def _damaged(folder: Path, findings: Sequence[str]) -> RegistryDamaged:
+    more = len(findings) - _SHOWN
+    shown = [*findings[:_SHOWN], *([f"and {more} more"] if more > 0 else [])]
+    return RegistryDamaged(
+        f"`{folder}` is not whole: do not publish it",
+        why="\n".join(shown),
+        next=["build and sign it: `aperio registry build`, `aperio registry sign`"],
+    )

@@ -1,0 +1,122 @@
+"""What `registry sign` signs: the root of a build that is whole, and of the source's edition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aperio_cli import clock
+from aperio_cli.errors.registries import EditionSigned, RegistryNotBuilt
+from aperio_cli.files.beneath import Beneath
+from aperio_cli.models.digest import Digest
+from aperio_cli.models.registry.documents import ROOT_BOUNDS, ROOT_FILE, shard_path
+from aperio_cli.models.registry.root import Root, parse_root
+from aperio_cli.publishing.source import open_source
+from aperio_cli.registry import BUILT_FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from aperio_cli.models.registry.documents import FileRef
+    from aperio_cli.publishing.edition import Edition
+
+
+@dataclass(frozen=True, slots=True)
+class Sealable:
+    """A root that may be signed.
+
+    Attributes:
+        path: the file.
+        digest: of its bytes.
+        root: what it states.
+    """
+
+    path: Path
+    digest: Digest
+    root: Root
+
+
+def find_sealable(directory: Path, out: Path | None = None) -> Sealable:
+    """Return the root of what was built of a source.
+
+    Args:
+        directory: the registry's source.
+        out: where it was built; by default `public` in the source.
+
+    Raises:
+        RegistrySourceInvalid: the folder is no registry.
+        RegistryNotBuilt: nothing is built there, or another edition, or it is damaged or has ended.
+        EditionSigned: this very edition was signed with other contents.
+        FileNotRegular: a link stands in the way.
+        IndexUnreadable, IndexVersionUnknown: what stands there is no root.
+        OSError: it may not be read.
+    """
+    folder = directory / BUILT_FOLDER if out is None else out
+    with open_source(directory) as registry:
+        edition = registry.edition()
+    try:
+        with Beneath(folder) as built:
+            data = built.read(ROOT_FILE, limit_bytes=ROOT_BOUNDS.size_bytes)
+            root = parse_root(data, where=str(folder / ROOT_FILE))
+            _check_edition(folder, edition, root, Digest.of(data))
+            _check_whole(folder, built, root)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _not_built(folder, f"`{folder / ROOT_FILE}` is not there") from error
+    return Sealable(folder / ROOT_FILE, Digest.of(data), root)
+
+
+def note_sealed(directory: Path, sealed: Sealable) -> None:
+    """Note in the source which root was signed, so that the next edition names it.
+
+    Raises:
+        LockHeld: another process is changing the source.
+        DiskFull: there is no space.
+        OSError: the source cannot be written.
+    """
+    with open_source(directory) as registry, registry.lock():
+        edition = registry.edition()
+        if edition.serial >= sealed.root.serial:
+            noted = edition.signed_as(sealed.digest, sealed.root.serial)
+            if noted != edition:
+                registry.write_edition(noted)
+
+
+def _check_edition(folder: Path, edition: Edition, root: Root, digest: Digest) -> None:
+    stated = (edition.name, edition.epoch, edition.serial)
+    if (root.name, root.epoch, root.serial) != stated:
+        raise _not_built(
+            folder,
+            f"source: epoch {edition.epoch}, serial {edition.serial}\n"
+            f"built:  epoch {root.epoch}, serial {root.serial}",
+        )
+    if edition.as_signed and edition.as_signed != digest:
+        raise EditionSigned(
+            f"nothing was signed: edition {edition.serial} was signed already, with other contents",
+            why=f"signed {edition.as_signed}\nfound  {digest}",
+            next=["make it a new edition: `aperio registry build --renew`"],
+        )
+    if clock.format_timestamp(clock.now()) > root.expires_at:
+        raise _not_built(folder, f"this edition ended on {root.expires_at}", renew=True)
+
+
+def _check_whole(folder: Path, built: Beneath, root: Root) -> None:
+    """Check the documents that the root states itself; `registry verify` checks all others."""
+    for path, ref in _stated(root):
+        data = built.read(*path.split("/"), limit_bytes=ref.size_bytes + 1)
+        if (len(data), Digest.of(data)) != (ref.size_bytes, ref.digest):
+            raise _not_built(folder, f"`{path}` is not what its root states")
+
+
+def _stated(root: Root) -> Iterator[tuple[str, FileRef]]:
+    yield from root.files.items()
+    yield from ((shard_path(number), ref) for number, ref in enumerate(root.shards))
+
+
+def _not_built(folder: Path, why: str, *, renew: bool = False) -> RegistryNotBuilt:
+    step = "`aperio registry build --renew`" if renew else "`aperio registry build`"
+    return RegistryNotBuilt(
+        f"nothing was signed: `{folder}` is not a build of this source as it is now",
+        why=why,
+        next=[step, "name where it was built with `--out`"],
+    )
