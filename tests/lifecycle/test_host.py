@@ -18,7 +18,7 @@ import pytest
 from aperio_cli.data.run_receipts import RunReceipts
 from aperio_cli.host.control.client import connect
 from aperio_cli.models.plugin_id import PluginId
-from tests.lifecycle.cli import DEADLINE_S, Aperio, wait_until
+from tests.lifecycle.cli import DEADLINE_S, Aperio, finish, wait_until
 from tests.lifecycle.plugins import artifact_of, simulating
 
 if TYPE_CHECKING:
@@ -160,6 +160,10 @@ def test_a_host_keeps_plugins_up_and_says_how_they_are(hosted: Hosted) -> None:
         assert words in shown
 
     # It is killed: it comes back, and that is told to all who want to know.
+    watching = aperio.start("host", "status", "--watch", "--json")
+    following = aperio.start("host", "logs", BARE, "-f", "--last", "1")
+    assert following.stdout
+    assert b"given up" in following.stdout.readline()
     os.kill(ready["pid"], signal.SIGKILL)
     assert wait_until(lambda: hosted.instance()["restarts"] == 1, within_s=DEADLINE_S)
     again = hosted.comes_to("READY")
@@ -176,6 +180,10 @@ def test_a_host_keeps_plugins_up_and_says_how_they_are(hosted: Hosted) -> None:
 
     hosted.process.send_signal(signal.SIGTERM)
     hosted.hears("STOPPING=1")
+    watched, followed = finish(watching), finish(following)
+    assert watched.status == 0
+    assert {"READY", "BACKOFF", "STARTING"} <= {line["state"] for line in watched.lines}
+    assert "killed by SIGKILL" in followed.out
     out, err = hosted.ends()
     assert hosted.process.returncode == 0
     assert "ending 1 plugins" in err

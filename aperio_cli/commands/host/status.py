@@ -92,27 +92,35 @@ async def _watch(context: Context) -> None:
             await _keep_up_to_date(context, client)
         else:
             await _tell_changes(context, client)
+    context.output.note("the host has ended")
 
 
 async def _keep_up_to_date(context: Context, client: HostClient) -> None:
-    """Show the whole status again with every change, and every other second."""
+    """Show the whole status again after changes, and every other second."""
     from aperio_cli.commands.host import showing
 
-    watched = client.watch()
-    async with contextlib.aclosing(watched):
-        news = asyncio.ensure_future(anext(watched))
+    has_changed = asyncio.Event()
+
+    async def follow() -> None:
         try:
-            while True:
-                about, statuses, runs, _ = await _gathered(context, client)
-                text = _CLEAR + showing.overview(about, statuses, runs)
-                context.output.lines([text.encode("utf-8", "replace") + b"\n"])
-                done, _ = await asyncio.wait({news}, timeout=_REFRESH_S)
-                if done:
-                    news.result()
-                    news = asyncio.ensure_future(anext(watched))
+            async for _ in client.watch():
+                has_changed.set()
         finally:
-            news.cancel()
-            await asyncio.gather(news, return_exceptions=True)
+            has_changed.set()
+
+    following = asyncio.create_task(follow())
+    try:
+        while not following.done():
+            has_changed.clear()
+            about, statuses, runs, _ = await _gathered(context, client)
+            text = _CLEAR + showing.overview(about, statuses, runs)
+            context.output.lines([text.encode("utf-8", "replace") + b"\n"])
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(has_changed.wait(), _REFRESH_S)
+        following.result()
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
 
 
 async def _tell_changes(context: Context, client: HostClient) -> None:
