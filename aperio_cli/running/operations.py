@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from dataclasses import dataclass, field, replace
@@ -205,7 +206,8 @@ async def launched(
     try:
         async with launch(cleared, options, listener.log) as plugin:
             if receipt:
-                store.record_check(receipt, passed=True)
+                # Aside: it waits for the disk, and others may be at work on this loop.
+                await asyncio.to_thread(store.record_check, receipt, passed=True)
             yield plugin
     except FilesChanged:
         if receipt:

@@ -7,7 +7,9 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from aperio_cli.host.process.surroundings import sweep
 from aperio_cli.host.supervising import Rules, Supervisor
+from aperio_cli.paths import runtime_base
 from aperio_cli.serving.launching import Launching
 
 if TYPE_CHECKING:
@@ -80,6 +82,8 @@ class Host:
         """
         _raise_descriptors()
         self.supervisor.want(await asyncio.to_thread(self.launching.read))
+        base = runtime_base(self.launching.collaborators.environment)
+        await asyncio.to_thread(sweep, base)  # a host before may have been killed
         async with contextlib.AsyncExitStack() as held:
             held.callback(self.launching.close)
             for part in self._parts:

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -342,6 +343,65 @@ def test_a_host_that_is_stopped_by_a_signal_holds_it_against_no_plugin(place: Pl
             assert host.stdout.readline().split() == [pid, "0"]
         host.stdin.close()
         assert host.wait(30) == 0
+
+
+_WATCHED = """
+import asyncio, os, sys, threading
+from pathlib import Path
+from aperio_cli.serving import Hearing, Host
+from aperio_cli.serving.notify import Notifier
+from aperio_cli.serving.wanted import all_installed
+from tests.hosts import QUICK, Place, until
+
+async def main():
+    place, stuck = Place(Path(sys.argv[1])), threading.Event()
+    hearing = Hearing(beat=Notifier(os.environ).beat)
+    host = Host(place.collaborate, all_installed, QUICK, hearing)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(host.serve())
+        status = await until(host, lambda status: status.phase.value == "READY", "acme/box")
+        print(status.pid, flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        host.launching.survey = stuck.wait
+        print("stuck", flush=True)
+        while True:  # the loop itself lives, and so do heartbeats and calls
+            await asyncio.sleep(0.05)
+
+asyncio.run(main())
+"""
+
+
+def test_a_host_whose_reconciliation_is_dead_is_killed_by_its_watchdog(
+    place: Place, tmp_path: Path
+) -> None:
+    """The service manager is ours: it kills, as systemd does, what has not said it is at work."""
+    watchdog_s = 2.0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(watchdog_s)
+        environment = os.environ | {
+            "NOTIFY_SOCKET": str(tmp_path / "notify"),
+            "WATCHDOG_USEC": str(int(watchdog_s * 1e6)),
+        }
+        program = (sys.executable, "-c", _WATCHED, str(place.home))
+        with subprocess.Popen(
+            program, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as host:
+            assert host.stdin
+            assert host.stdout
+            pid = int(host.stdout.readline())
+            for _ in range(40):  # as long as it is well it is fed
+                assert manager.recv(1024) == b"WATCHDOG=1"
+            host.stdin.write(b"be stuck\n")
+            host.stdin.flush()
+            assert host.stdout.readline() == b"stuck\n"
+            with contextlib.suppress(TimeoutError):
+                while manager.recv(1024):  # what was on its way
+                    pass
+            assert host.poll() is None
+            assert is_alive(pid)
+            host.kill()
+        assert wait_until(lambda: not is_alive(pid), within_s=5)
 
 
 @pytest.mark.parametrize("hours", [-1, 1])

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import secrets
+import stat
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +29,9 @@ HOST_SOCKET_VARIABLE: Final = "APERIO_HOST_SOCKET"
 LOG_LEVEL_VARIABLE: Final = "APERIO_PLUGIN_LOG_LEVEL"
 """Tells an SDK below which level it need not log."""
 
+_FOLDER: Final = re.compile(r"aperio-[0-9a-f]{8}(-[0-9a-f]{8})?", re.ASCII)
+"""Names of private folders, and of those that are just being removed."""
+_SWEPT_AFTER_S: Final = 60.0
 _LONGEST_FOLDER_BYTES: Final = 80  # leaves 27 of a socket's 107 for go-plugin's names
 
 
@@ -32,6 +39,8 @@ _LONGEST_FOLDER_BYTES: Final = 80  # leaves 27 of a socket's 107 for go-plugin's
 class PrivateFolder:
     """A folder of mode 0700 for one run.
 
+    As long as its host lives it is locked, which the kernel ends with the host: `sweep` removes
+    what was left by one that was killed.
     Its plugin may rename whatever is in it, and put links there: it is used and removed by the
     descriptors that are open since it was made.
 
@@ -86,6 +95,8 @@ class PrivateFolder:
             above = os.open(base, FOLDER_FLAGS & ~os.O_NOFOLLOW)
             on_failure.callback(os.close, above)
             descriptor = _make_folder(above, path.name, on_failure)
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             own = _make_folder(descriptor, "plugin", on_failure)
             os.mkdir("host", 0o700, dir_fd=descriptor)
             # The folder above is closed; to a plugin with an id of its own its sandbox shows this.
@@ -120,6 +131,38 @@ def _make_folder(above: int, name: str, on_failure: contextlib.ExitStack) -> int
     descriptor = os.open(name, FOLDER_FLAGS, dir_fd=above)
     on_failure.callback(os.close, descriptor)
     return descriptor
+
+
+def sweep(base: Path, *, older_than_s: float = _SWEPT_AFTER_S) -> None:
+    """Remove private folders of this user whose host was killed. Blocks.
+
+    Args:
+        base: where they were made.
+        older_than_s: how old they have to be: a new one is not locked yet.
+    """
+    with contextlib.suppress(OSError), os.scandir(base) as entries:
+        names = [entry.name for entry in entries if _FOLDER.fullmatch(entry.name)]
+        above = os.open(base, FOLDER_FLAGS & ~os.O_NOFOLLOW)
+        try:
+            for name in names:
+                with contextlib.suppress(OSError):
+                    _sweep(above, name, older_than_s)
+        finally:
+            os.close(above)
+
+
+def _sweep(above: int, name: str, older_than_s: float) -> None:
+    status = os.lstat(name, dir_fd=above)
+    is_mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    if not is_mine or time.time() - status.st_ctime < older_than_s:
+        return
+    descriptor = os.open(name, FOLDER_FLAGS, dir_fd=above)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if set(os.listdir(descriptor)) <= {"plugin", "host"}:  # noqa: PTH208 - of a descriptor
+            removing.remove_below(above, name)
+    finally:
+        os.close(descriptor)
 
 
 def build_environment(
