@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -283,6 +284,19 @@ def test_bytes_that_are_no_message_are_refused_and_the_host_goes_on(served: Serv
 # ── killed ────────────────────────────────────────────────────────────────────────────────────────
 
 
+async def ended_while_watched(host: HostClient, served: Served) -> None:
+    """End a host that somebody watches: it waits for nobody, and the streams end."""
+    async with contextlib.aclosing(host.watch()) as statuses:
+        await anext(statuses)
+        began_s = time.monotonic()
+        served.process.terminate()
+        with contextlib.suppress(HostNotRunning):
+            async for _status in statuses:
+                pass
+    assert await asyncio.to_thread(served.process.wait, TIMEOUT_S) == 0, served.output
+    assert time.monotonic() - began_s < TIMEOUT_S
+
+
 def test_a_host_that_is_killed_in_the_middle_of_a_sync_loses_nothing() -> None:
     """The caller writes down what it gets with each checkpoint, and goes on from the last one."""
     kept: list[str] = []
@@ -310,6 +324,6 @@ def test_a_host_that_is_killed_in_the_middle_of_a_sync_loses_nothing() -> None:
             asyncio.run(sync(folder, 40))
         second = start(folder)  # in the place of the socket that is left
         asyncio.run(asyncio.wait_for(sync(folder, 10_000), TIMEOUT_S))
-        end(second)
+        second.call(lambda host: ended_while_watched(host, second))
 
     assert len(kept) == len(set(kept)) == 160

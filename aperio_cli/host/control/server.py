@@ -29,7 +29,8 @@ MOST_STREAMS: Final = 100
 """Of one connection; a client of gRPC waits with those beyond."""
 
 _INNER: Final = (".in", "s")
-_GRACE_S: Final = 5.0
+_GRACE_S: Final = 1.0
+"""Of calls in flight; their plugins have ended by then, so these have, but for who only listens."""
 
 
 @contextlib.asynccontextmanager
