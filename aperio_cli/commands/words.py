@@ -23,6 +23,8 @@ MODULES: Final = {
     "plugin search": "plugin.search",
     "plugin info": "plugin.info",
     "plugin install": "plugin.install",
+    "plugin update": "plugin.update",
+    "plugin diff": "plugin.diff",
     "plugin list": "plugin.list",
     "plugin why": "plugin.why",
     "plugin audit": "plugin.audit",
@@ -66,11 +68,9 @@ MODULES: Final = {
 """The module of each command, which registers it on import; `--help` shows them in this order,
 which is that of a plugin's life."""
 
-_ALIASES: Final = {"ls": "list", "rm": "remove", "uninstall": "remove"}
+_ALIASES: Final = {"ls": "list", "rm": "remove", "uninstall": "remove", "upgrade": "update"}
 # Words that people type for a command of another name: it is named to them, and not done.
 _MEANT: Final = {
-    "upgrade": "plugin install",
-    "update": "plugin install",
     "new": "plugin init",
     "create": "plugin init",
     "delete": "plugin remove",

@@ -30,10 +30,10 @@ ROOT = Path(__file__).resolve().parents[2]
 BOX = PluginId("acme", "box-connector")
 L_COMMANDS = {
     "completion", "doctor", "host catalog", "host logs", "host run", "host status",
-    "host suggest", "host unit", "plugin build", "plugin grant", "plugin init", "plugin install",
-    "plugin audit", "plugin info", "plugin search",
-    "plugin list", "plugin may-run", "plugin remove", "plugin rollback", "plugin run",
-    "plugin sign", "plugin test", "plugin verify", "plugin why", "registry add",
+    "host suggest", "host unit", "plugin audit", "plugin build", "plugin diff", "plugin grant",
+    "plugin info", "plugin init", "plugin install", "plugin list", "plugin may-run",
+    "plugin remove", "plugin rollback", "plugin run", "plugin search", "plugin sign",
+    "plugin test", "plugin update", "plugin verify", "plugin why", "registry add",
     "registry build", "registry deprecate", "registry init", "registry revoke",
     "registry serve", "registry sign", "registry verify", "registry yank", "trust domain add",
     "trust domain list", "trust domain remove", "trust exception add", "trust exception remove",

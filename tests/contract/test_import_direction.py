@@ -24,7 +24,7 @@ TIERS: dict[int, str] = {
     28: "trust",
     30: "registry store data verifying",
     40: "scaffolding building signing publishing installing reverting removing host",
-    45: "accepting examining running",
+    45: "accepting comparing examining running",
     47: "serving",
     50: "output",
     55: "context",

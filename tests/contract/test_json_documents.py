@@ -164,6 +164,26 @@ ENVELOPE = exactly(
     schema=one_of(1), command=some(WORD), status=one_of("ok", "error"),
     exit_status=NUMBER, data={"type": "object"}, errors=any_number_of(ERROR),
 )  # fmt: skip
+SEEN = exactly(id=ID, version=WORD, place=one_of("installed", "artifact", "registry"))
+DEPENDENCY = exactly(name=WORD, versions=some(TEXT))
+DIFFERENCE = exactly(
+    before=SEEN, after=SEEN,
+    permissions=exactly(
+        more=any_number_of(WORD), less=any_number_of(WORD),
+        limits=any_number_of(exactly(limit=WORD, before=ANY, after=ANY)),
+    ),
+    signer=exactly(
+        before=maybe(SIGNER), after=maybe(SIGNER), is_same=FLAG, refused_as=maybe(WORD)
+    ),
+    provenance=exactly(before=any_number_of(PROVENANCE), after=any_number_of(PROVENANCE)),
+    declared=any_number_of(exactly(key=WORD, before=TEXT, after=TEXT)),
+    dependencies=exactly(
+        is_known=FLAG, added=any_number_of(DEPENDENCY), removed=any_number_of(DEPENDENCY),
+        changed=any_number_of(exactly(name=WORD, before=some(TEXT), after=some(TEXT))),
+    ),
+    size=exactly(before=NUMBER, after=NUMBER),
+    files=exactly(**{k: any_number_of(WORD) for k in ("added", "removed", "changed")}),
+)  # fmt: skip
 
 FINDING = {"plugin audit"}
 """Commands that have found something, which is their result."""
@@ -338,6 +358,12 @@ DATA: dict[str, Schema] = {
         state_owner=WORD, grant=GRANT, enforced=any_number_of(WORD),
         not_enforced=any_number_of(WORD),
     ),
+    "plugin update": exactly(plugins=some(exactly(
+        id=ID, before=WORD, version=WORD,
+        outcome=one_of("updated", "would_update", "current", "left", "failed"),
+        difference=maybe(DIFFERENCE), error=maybe(ERROR),
+    ))),
+    "plugin diff": DIFFERENCE,
     "plugin rollback": exactly(
         id=ID, version=WORD, replaced=WORD, was_changed=TRUE, previous=maybe(WORD), grant=GRANT
     ),
@@ -758,7 +784,11 @@ def play_operator(root: Path, play: Any) -> None:
 def play_versions(root: Path, play: Any) -> None:
     newer = artifact_of(root / "newer", simulating("mortal"), id="acme/mortal", version="2.0.0")
     assert typed("plugin", "sign", newer, "--trust", "local")[0] == 0
-    assert typed("plugin", "install", newer, "--yes")[0] == 0
+    assert typed("registry", "add", newer, "--dir", "registry")[0] == 0
+    assert typed("registry", "build", "--dir", "registry")[0] == 0
+    where = ("--registry", "registry/public", "--yes")
+    play("plugin update", "plugin", "update", "acme/mortal", *where)
+    play("plugin diff", "plugin", "diff", "acme/mortal@1.2.3", "acme/mortal@2.0.0")
     play("plugin rollback", "plugin", "rollback", "acme/mortal", "--yes")
 
 

@@ -54,7 +54,15 @@ def elsewhere(
 
 @pytest.mark.parametrize(
     "words",
-    ["plugin install x/y", "plugin run x/y", "plugin test x/y", "plugin may-run x/y", "host run"],
+    [
+        "plugin install x/y",
+        "plugin update x/y",
+        "plugin rollback x/y",
+        "plugin run x/y",
+        "plugin test x/y",
+        "plugin may-run x/y",
+        "host run",
+    ],
 )
 @pytest.mark.parametrize("system", ["darwin", "win32"])
 def test_what_installs_or_starts_plugins_says_that_it_takes_linux(

@@ -16,6 +16,7 @@ from aperio_cli import clock
 from aperio_cli.commands.app import load
 from aperio_cli.commands.words import MODULES
 from tests.lifecycle.cli import DEADLINE_S, wait_until
+from tests.lifecycle.plugins import artifact_of
 from tests.registries import Site, plugin_entry
 from tests.trust import new_domain
 from tests.tuf_repository import TufRepository, serving
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 _SERVES = "registry serve"
 _HOSTS = "host run"
-_NEEDS_A_SECOND = "plugin rollback"
+_NEEDS_A_SECOND = "plugin update"
 
 
 def examples() -> dict[str, list[str]]:
@@ -73,15 +74,15 @@ def world(stranger: Aperio) -> Iterator[World]:
         yield World(stranger, url, soon)
 
 
-def install_a_second_version(aperio: Aperio) -> None:
-    """The scaffolded plugin has been released once more."""
-    project = aperio.folder / "aperio-plugin-hello"
-    for path in (project / "manifest.yaml", project / "pyproject.toml"):
-        path.write_text(path.read_text().replace("0.1.0", "0.2.0", 1))
-    aperio("plugin", "build", project)
-    aperio("plugin", "sign", project / "dist", "--trust", "local")
-    artifact = project / "dist" / "hello-connector_0.2.0_linux_amd64.tar.gz"
-    aperio("plugin", "install", artifact, "--yes")
+def release_a_second_version(aperio: Aperio) -> str:
+    """The scaffolded plugin has been released once more, in the registry that is given."""
+    hello = {"id": "acme/hello-connector", "version": "0.2.0"}
+    artifact = artifact_of(aperio.folder / "second", "print()\n", **hello)
+    aperio("plugin", "sign", artifact, "--trust", "local")
+    aperio("registry", "init", "released")
+    aperio("registry", "add", artifact, "--dir", "released")
+    aperio("registry", "build", "--dir", "released")
+    return str(aperio.folder / "released" / "public")
 
 
 def is_up(aperio: Aperio) -> bool:
@@ -104,7 +105,7 @@ def test_every_command_has_an_example_of_itself() -> None:
         assert all(line.startswith(f"aperio {words}") for line in lines), lines
 
 
-def test_examples_work_as_they_stand(world: World) -> None:
+def test_examples_work_as_they_stand(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     # A signature of one's own takes a trust domain, which nothing else here makes.
     hosts: list[subprocess.Popen[bytes]] = []
     ordered = sorted(examples().items(), key=lambda item: item[0] != "trust local init")
@@ -112,7 +113,9 @@ def test_examples_work_as_they_stand(world: World) -> None:
         if not words.startswith("host "):
             end(hosts)
         if words == _NEEDS_A_SECOND:
-            install_a_second_version(world.aperio)
+            monkeypatch.setenv("APERIO_REGISTRY", release_a_second_version(world.aperio))
+        elif words == "plugin list":
+            monkeypatch.delenv("APERIO_REGISTRY")
         for line in lines:
             # What no test can have: that address, and a day that is ahead for ever.
             typed = line.replace("https://tuf.example.com", world.tuf)

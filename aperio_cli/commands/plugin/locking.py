@@ -134,13 +134,19 @@ def find(context: Context, source: str) -> Offer | Path | RemoteArtifact:
     """
     if is_address(source) or is_path(source):
         return find_source(context, source)
-    ref = parse_ref(source)
-    # Of the newest nothing is locked yet: what `installing` asks of it comes early enough.
-    return (
-        _offer(context, ref, kept_of(context, ref.id))
-        if ref.version
-        else find_source(context, source)
-    )
+    return find_offer(context, parse_ref(source))
+
+
+def find_offer(context: Context, ref: PluginRef) -> Offer:
+    """Return what the registry offers under a reference, by what the lock file says of it.
+
+    Raises:
+        LockFileDiffers: it is something else than what is locked of that version.
+        AperioError: as `Registry.resolve`.
+    """
+    if ref.version is None:  # the newest: `installing` asks in time whether that is locked
+        return context.registry.resolve(ref, context.situation)
+    return _offer(context, ref, kept_of(context, ref.id))
 
 
 def _offer(context: Context, ref: PluginRef, kept: Kept) -> Offer:
