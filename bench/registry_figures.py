@@ -1,172 +1,318 @@
-"""What building a registry costs: 10,000 plugins of three versions, artifacts elsewhere.
+"""What a registry costs whoever reads it: as much with a hundred thousand plugins as with ten.
 
-Times are absolute, as the promise is; each bundle is another one, as long as genuine ones are.
+The large registry has the rows of all its plugins, and the files of the one that is installed: a
+client that read another would fail.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import time
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from figures import TIMEOUT_S, Figure
+from figures import TIMEOUT_S, Figure, in_ms, paired, run
+from trust_figures import sign_root
 
-from aperio_cli.models.artifact import BUNDLE_SUFFIX, published_name
+from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
-from aperio_cli.models.manifest import Manifest
-from aperio_cli.models.platform import Platform
-from aperio_cli.models.plugin_id import PluginId
-from aperio_cli.models.publisher import Signer
-from aperio_cli.publishing import init
-from aperio_cli.publishing.record import PublishedArtifact, PublishedVersion, Record
-from aperio_cli.publishing.source import record_parts, version_folder
+from aperio_cli.models.registry.documents import (
+    CATALOGUE_FILE,
+    FIXED_FILES,
+    PUBLISHERS_FILE,
+    ROOT_FILE,
+    SHARDS,
+    FileRef,
+    bundle_path,
+    shard_number,
+    shard_path,
+)
+from aperio_cli.net.fetch import FetchRequest, fetch_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 APERIO: Final = Path(sys.executable).with_name("aperio")
-PLUGINS: Final = 10_000
-NAMESPACES: Final = 500
-VERSIONS: Final = ("2.0.0", "1.1.0", "1.0.0")
-BUNDLE_BYTES: Final = 9_000
-MOST_S: Final = 10.0
-MOST_AGAIN_S: Final = 2.0
-MOST_MB: Final = 500.0
-LINUX: Final = Platform("linux", "amd64")
-SIGNER: Final = Signer(
-    "public",
-    "https://github.com/acme/aperio-plugin/.github/workflows/release.yml@refs/tags/v1.0.0",
-    "https://token.actions.githubusercontent.com",
-    "2026-11-01T00:00:00Z",
-    "ab" * 32,
-)
-MANIFEST: Final = """\
-schema: aperio.plugin.manifest/v1
-id: {id}
-version: {version}
-kind: connector
-provider: BENCH
-name: Bench
-description: Audit events from a service, one of ten thousand
-license: Apache-2.0
-source: https://github.com/acme/aperio-plugin
-permissions:
-  egress: [api.service.example:443]
-protocol: "1.0"
-runtime:
-  language: go
-entrypoint: plugin
-"""
+BARE_PYTHON: Final = (sys.executable, "-S", "-E", "-c", "pass")
+SMALL, LARGE, SEARCHED = 10, 100_000, 10_000
+MOMENT, END = "2026-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
+CUTS: Final = range(1, 100)
+_BODY: Final = os.urandom(1_000_000)
 
 
-def measure(folder: Path, environment: Mapping[str, str]) -> list[Figure]:
-    """The figures of `registry build`: whole, again after one change, and its memory.
+def measure(
+    folder: Path, artifact: Path, plugin: str, environment: Mapping[str, str], rounds: int
+) -> list[Figure]:
+    """The figures of searching, installing and resuming.
 
     Args:
-        folder: one that is not there yet.
-        environment: of `aperio`.
+        folder: one that is not there yet, for registries.
+        artifact: a signed one, with its bundle beside it, of version 0.1.0.
+        plugin: its id.
+        environment: of the `aperio` whose home has a local trust domain.
+        rounds: how often each is measured.
 
     Raises:
-        subprocess.CalledProcessError: a build failed.
+        subprocess.CalledProcessError: a command failed.
     """
-    source = folder / "registry"
-    write_source(source, PLUGINS)
-    whole_s, memory_mb = build(source, environment)
-    change(source, plugin(PLUGINS // 2))
-    again_s, _ = build(source, environment)
-    detail = f"{PLUGINS} plugins, {len(VERSIONS)} versions each"
-    figures = [
-        Figure(name="registry build", value=whole_s, unit=" s", at_most=MOST_S, detail=detail),
-        Figure(
-            name="registry build, one change", value=again_s, unit=" s", at_most=MOST_AGAIN_S,
-            detail=detail,
-        ),
-        Figure(
-            name="registry build, peak memory", value=memory_mb, unit=" MB", at_most=MOST_MB,
-            detail=detail,
-        ),
-    ]  # fmt: skip
-    shutil.rmtree(folder)
-    return figures
+    folder.mkdir()
+    home = Path(environment["APERIO_HOME"])
+    config = home / "config.toml"
+    before = config.read_bytes() if config.exists() else None
+    bench = _Bench(folder, home, artifact, plugin, environment, rounds)
+    try:
+        return [bench.search_figure(), *bench.install_figures(), resume_figure()]
+    finally:
+        config.unlink(missing_ok=True)
+        if before is not None:
+            config.write_bytes(before)
 
 
-def build(source: Path, environment: Mapping[str, str]) -> tuple[float, float]:
-    """Seconds and peak megabytes of one `registry build`."""
-    began_s = time.perf_counter()
-    process = subprocess.Popen(
-        [APERIO, "registry", "build", "--dir", source, "--quiet"], env=dict(environment)
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    folder: Path
+    home: Path
+    artifact: Path
+    plugin: str
+    environment: Mapping[str, str]
+    rounds: int
+
+    def search_figure(self) -> Figure:
+        """A search of ten thousand plugins that were read before, against a bare interpreter."""
+        folder = self.folder / "searched"
+        self.publish(folder, SEARCHED)
+        (self.home / "config.toml").write_text(f'[[registries]]\nurl = "{folder}"\n')
+        command = (str(APERIO), "plugin", "search", "service 7777")
+        run(command, self.environment)  # reads the catalogue, and keeps its rows
+        ours, bare = paired(
+            lambda: run(command, self.environment),
+            lambda: run(BARE_PYTHON, self.environment),
+            self.rounds,
+        )
+        return Figure(
+            name=f"plugin search, {SEARCHED:,} cached plugins",
+            value=ours / bare,
+            at_most=8.0,
+            detail=in_ms(ours, bare),
+        )
+
+    def install_figures(self) -> Iterator[Figure]:
+        """An installation from a large registry against one from a small one, and what it reads."""
+        sizes = {"small": SMALL, "large": LARGE}
+        with served(self.folder) as server:
+            rules = []
+            for name, count in sizes.items():
+                self.publish(self.folder / name, count, name=name)
+                rules.append(self.signed(name, server.url))
+            (self.home / "config.toml").write_text("\n".join(rules))
+            large, small = paired(
+                lambda: self.install(f"{server.url}large/"),
+                lambda: self.install(f"{server.url}small/"),
+                self.rounds,
+            )
+            server.sent_bytes = 0
+            self.install(f"{server.url}large/")
+            read_kb = (server.sent_bytes - self.artifact.stat().st_size) / 1000
+        yield Figure(
+            name=f"plugin install from {LARGE:,} plugins, to one from {SMALL}",
+            value=large / small,
+            at_most=1.2,
+            detail=in_ms(large, small),
+        )
+        yield Figure(
+            name=f"what that reads beside the artifact, of {LARGE:,} plugins",
+            value=read_kb,
+            unit=" kB",
+            at_most=300.0,
+        )
+
+    def install(self, registry: str) -> float:
+        """Seconds of an installation with nothing in the cache."""
+        shutil.rmtree(self.home / "cache", ignore_errors=True)
+        words = ("plugin", "install", self.plugin, "-qy", "--registry", registry)
+        took_s = run((str(APERIO), *words), self.environment)
+        subprocess.run(
+            [str(APERIO), "plugin", "remove", self.plugin, "--yes"], env=self.environment,
+            check=True, timeout=TIMEOUT_S, capture_output=True,
+        )  # fmt: skip
+        return took_s
+
+    def signed(self, name: str, url: str) -> str:
+        """Sign a registry's root in the local domain; give what an operator states of it."""
+        identity = sign_root(self.home, self.folder / name / ROOT_FILE)
+        return (
+            f'[[registries]]\nurl = "{url}{name}/"\nname = "{name}"\ndomain = "local"\n'
+            f'identity = "{identity}"\n'
+        )
+
+    def publish(self, folder: Path, count: int, name: str = "") -> None:
+        """Write a registry of so many plugins, of which one can be installed."""
+        folder.mkdir()
+        shutil.copy(self.artifact, folder)
+        entry = self.entry(folder)
+        shards: list[dict[str, Any]] = [
+            {"version": 1, "shard": f"{n:02x}", "plugins": {}, "namespaces": []}
+            for n in range(SHARDS)
+        ]
+        others = [f"acme{n % 997}/service-{n}" for n in range(count - 1)]
+        for plugin in others:
+            ref = {"sha256": hashlib.sha256(plugin.encode()).hexdigest(), "size": 9486}
+            shards[shard_number(plugin)]["plugins"][plugin] = ref
+        own = _write(folder, f"plugins/{self.plugin}.json", entry)
+        shards[shard_number(self.plugin)]["plugins"][self.plugin] = own
+        rows = [_row(plugin) for plugin in (*others, self.plugin)]
+        files = {path: _write(folder, path, {"version": 1}) for path in FIXED_FILES}
+        files[CATALOGUE_FILE] = _write(folder, CATALOGUE_FILE, {"version": 1, "plugins": rows})
+        files[PUBLISHERS_FILE] = _write(folder, PUBLISHERS_FILE, {"version": 1, "publishers": []})
+        root = {
+            "version": 1,
+            **({"name": name} if name else {}),
+            "updated_at": MOMENT,
+            "epoch": 1,
+            "serial": 1,
+            "expires_at": END,
+            "files": files,
+            "shards": [_write(folder, shard_path(n), shards[n]) for n in range(SHARDS)],
+        }
+        _write(folder, ROOT_FILE, root)
+
+    def entry(self, folder: Path) -> dict[str, Any]:
+        """The file of the plugin that is installed, its bundle by digest."""
+        data = self.artifact.read_bytes()
+        bundle = self.artifact.with_name(self.artifact.name + BUNDLE_SUFFIX).read_bytes()
+        path = folder / bundle_path(Digest.of(bundle))
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bundle)
+        system, machine = self.artifact.name.removesuffix(".tar.gz").rsplit("_", 2)[1:]
+        stated = {
+            "os": system,
+            "arch": machine,
+            "url": self.artifact.name,
+            "sha256": Digest.of(data).hex,
+            "size": len(data),
+            "sigstore_bundle": str(path.relative_to(folder)),
+            "bundle_sha256": Digest.of(bundle).hex,
+        }
+        version = {
+            "version": "0.1.0",
+            "published_at": MOMENT,
+            "protocols": ["1.0"],
+            "artifacts": [stated],
+        }
+        head = {"version": 1, "id": self.plugin, "kind": "connector", "description": "Is long"}
+        return head | {"versions": [version]}
+
+
+def _write(folder: Path, path: str, document: dict[str, Any]) -> dict[str, object]:
+    data = json.dumps(document).encode()
+    file = folder / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
+    return FileRef.of(data).to_json()
+
+
+def _row(plugin: str) -> dict[str, Any]:
+    return {
+        "id": plugin,
+        "kind": "connector",
+        "description": f"Audit events, findings and remediations of {plugin.replace('-', ' ')}",
+        "license": "Apache-2.0",
+        "latest": "1.0.0",
+        "platforms": ["linux/amd64", "linux/arm64"],
+        "publisher": {"name": plugin.partition("/")[0], "verified": True},
+        "published_at": MOMENT,
+        "status": "active",
+    }
+
+
+# ── servers ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Server(ThreadingHTTPServer):
+    """Serves a folder and counts what it sends."""
+
+    daemon_threads = True
+    sent_bytes = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/"
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        data = source.read()
+        self.server.sent_bytes += len(data)  # type: ignore[attr-defined] # it is a _Server
+        outputfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[_Server]:
+    """A folder on 127.0.0.1 for the length of a `with` block."""
+    server = _Server(("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Cutting(SimpleHTTPRequestHandler):
+    """Hangs up after a part of the body, and sends the rest to whoever asks for it."""
+
+    cut_bytes = 0
+
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range", "")
+        start = int(asked[len("bytes=") : -1]) if asked else 0
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", '"one"')
+        self.send_header("Content-Length", str(len(_BODY) - start))
+        if start:
+            stated = f"bytes {start}-{len(_BODY) - 1}/{len(_BODY)}"
+            self.send_header("Content-Range", stated)
+        self.end_headers()
+        self.wfile.write(_BODY[start:] if start else _BODY[: type(self).cut_bytes])
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def resume_figure() -> Figure:
+    """Downloads that are cut at each percent: how many end with the right bytes."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Cutting)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    whole = Digest.of(_BODY)
+    good = 0
+    try:
+        for percent in CUTS:
+            _Cutting.cut_bytes = len(_BODY) * percent // 100
+            address = f"http://127.0.0.1:{server.server_port}/body"
+            request = FetchRequest(address, len(_BODY), timeout_s=30.0)
+            body, fetched = fetch_bytes(request, sleep=lambda _: None)
+            good += (body, fetched.digest) == (_BODY, whole)
+    finally:
+        server.shutdown()
+        server.server_close()
+    return Figure(
+        name="downloads cut at each of 1 to 99 %, that end with the right bytes",
+        value=good,
+        unit=" of 99",
+        at_least=len(CUTS),
     )
-    _, status, used = os.wait4(process.pid, 0)
-    took_s = time.perf_counter() - began_s
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode or took_s > TIMEOUT_S:
-        raise subprocess.CalledProcessError(process.returncode, process.args)
-    return took_s, used.ru_maxrss * 1024 / 1e6
-
-
-# ── a source ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def plugin(number: int) -> PluginId:
-    """The id of one of them."""
-    return PluginId(f"org{number % NAMESPACES:03}", f"service-{number:06}")
-
-
-def write_source(source: Path, plugins: int) -> None:
-    """The source of a registry of so many plugins, each file of it another one."""
-    init(source)
-    for number in range(plugins):
-        write_plugin(source, plugin(number))
-    edition = source / "aperio-registry.json"
-    stated = json.loads(edition.read_bytes())
-    edition.write_text(json.dumps(stated | {"serial": 1}))
-
-
-def write_plugin(source: Path, name: PluginId) -> None:
-    """One record, with the bundles of its versions."""
-    versions = tuple(write_version(source, name, version) for version in VERSIONS)
-    path = source.joinpath(*record_parts(name))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(Record(name, "connector", versions).to_bytes())
-
-
-def write_version(source: Path, name: PluginId, version: str) -> PublishedVersion:
-    """One version, with the bundle of its one artifact on the disk."""
-    manifest = Manifest.parse(MANIFEST.format(id=name, version=version).encode())
-    digest = Digest.of(f"{name} {version}".encode())
-    bundle = json.dumps({"artifact": digest.hex, "filler": "x" * BUNDLE_BYTES}).encode()
-    file_name = published_name(name, version, LINUX)
-    folder = source.joinpath(*version_folder(name, version))
-    folder.mkdir(parents=True)
-    (folder / (file_name + BUNDLE_SUFFIX)).write_bytes(bundle)
-    artifact = PublishedArtifact(
-        LINUX,
-        file_name,
-        digest,
-        8_000_000,
-        url=f"https://github.com/{name.namespace}/releases/download/v{version}/{file_name}",
-        bundle=Digest.of(bundle),
-        tree=f"t1:{digest.hex}",
-    )
-    return PublishedVersion(version, "2026-11-01T00:00:00Z", SIGNER, manifest, (artifact,))
-
-
-def change(source: Path, name: PluginId) -> None:
-    """Take the oldest version of a plugin out, as an edition of its own."""
-    path = source.joinpath(*record_parts(name))
-    record = json.loads(path.read_bytes())
-    record["versions"].pop()
-    path.write_text(json.dumps(record))
-    edition = source / "aperio-registry.json"
-    stated = json.loads(edition.read_bytes())
-    edition.write_text(json.dumps(stated | {"serial": stated["serial"] + 1}))
-
-
-if __name__ == "__main__":
-    for figure in measure(Path(sys.argv[1]), os.environ):
-        print(figure.row(36))

@@ -30,6 +30,7 @@ import control_figures
 import egress_figures
 import go_figures
 import host_figures
+import registry_figures
 import sandbox_figures
 import trust_figures
 import unary
@@ -315,6 +316,10 @@ def measure(folder: Path, rounds: int, *, is_host: bool = False) -> list[Figure]
     figures += host_figures.restart_figure(environment, rounds)
     figures += egress_figures.measure(rounds)
     figures += trust_figures.measure(folder / "trust", environment, rounds * 2)
+    artifact = next((folder / "trust" / "dist").glob("*.tar.gz"))
+    figures += registry_figures.measure(
+        folder / "registries", artifact, trust_figures.PLUGIN_ID, environment, rounds * 2
+    )
     if shutil.which("go"):
         figures += go_figures.measure(folder / "go", environment, rounds)
         return [*figures, *bridge_figures.measure(folder / "bridge", environment, rounds)]
