@@ -76,6 +76,9 @@ ATTACKS: dict[str, tuple[Callable[[Target, Stage], list[Any]], object, object]] 
 }
 
 
+ROOTS = ("accounts", "the host's environment", "the host's memory")  # a host hides its memory
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attack_fails_in_a_sandbox_and_works_without(
     name: str, confined: Actor, free: Actor, prey: Target, stage: Stage
@@ -84,6 +87,8 @@ def test_attack_fails_in_a_sandbox_and_works_without(
     assert confined.do(*deed(prey, stage)) == expected
     if name == "programs of the system":
         return  # without a sandbox it would really be done
+    if name in ROOTS and os.geteuid():
+        return  # this user may not do it either
     found = free.do(*deed(prey, stage))
     assert found == without if without is not None else not is_error(found)
 
@@ -163,6 +168,8 @@ def test_system_call_is_refused_in_a_sandbox_only(name: str, confined: Actor, fr
     number = seccomp.number_of(name)
     assert confined.do("system_call", number, *arguments) == "EPERM"
     found = free.do("system_call", number, *arguments)
+    if os.geteuid() and found in {"EPERM", "EACCES"}:
+        return  # a kernel may let root alone do it, as Debian's with bpf
     assert found in without if without else not is_error(found)
 
 
