@@ -30,6 +30,7 @@ import control_figures
 import egress_figures
 import go_figures
 import host_figures
+import registry_build_figures
 import registry_figures
 import sandbox_figures
 import trust_figures
@@ -316,6 +317,7 @@ def measure(folder: Path, rounds: int, *, is_host: bool = False) -> list[Figure]
     figures += host_figures.restart_figure(environment, rounds)
     figures += egress_figures.measure(rounds)
     figures += trust_figures.measure(folder / "trust", environment, rounds * 2)
+    figures += registry_build_figures.measure(folder / "sources", environment)
     artifact = next((folder / "trust" / "dist").glob("*.tar.gz"))
     figures += registry_figures.measure(
         folder / "registries", artifact, trust_figures.PLUGIN_ID, environment, rounds * 2

@@ -218,16 +218,18 @@ class Beneath:
             file.write(data)
             os.fchmod(file.fileno(), mode)
 
-    def link(self, name: str, into: Beneath) -> None:
-        """Give a file in the root itself a second place, of the same name, in another root."""
-        self._check((name,))
+    def link(self, name: str, into: Beneath, other: str = "") -> None:
+        """Give a file in the root itself a second place in another root, under a name there."""
+        other = other or name
+        self._check((name, other))
         ours, theirs = self._descriptor, into._descriptor
-        os.link(name, name, src_dir_fd=ours, dst_dir_fd=theirs, follow_symlinks=False)
+        os.link(name, other, src_dir_fd=ours, dst_dir_fd=theirs, follow_symlinks=False)
 
-    def move(self, name: str, into: Beneath) -> None:
-        """Move what is in the root itself into another root, under the same name."""
-        self._check((name,))
-        os.rename(name, name, src_dir_fd=self._descriptor, dst_dir_fd=into._descriptor)
+    def move(self, name: str, into: Beneath, other: str = "") -> None:
+        """Move what is in the root itself into another root, under a name there."""
+        other = other or name
+        self._check((name, other))
+        os.rename(name, other, src_dir_fd=self._descriptor, dst_dir_fd=into._descriptor)
 
     def rename(self, name: str, other: str) -> None:
         """Give what is in the root itself another name there, and bring that to the disk.

@@ -15,13 +15,13 @@ from aperio_cli.models.digest import Digest
 from aperio_cli.publishing.source import version_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from aperio_cli.files.beneath import Beneath
-    from aperio_cli.publishing.output import Output
+    from aperio_cli.publishing.output import Output, Signature
     from aperio_cli.publishing.record import PublishedArtifact, PublishedVersion, Record
-    from aperio_cli.publishing.rendering import Copied
+    from aperio_cli.publishing.rendering import Copied, Row
 
 _CHUNK_BYTES: Final = 1024 * 1024
 
@@ -38,21 +38,21 @@ class Copier:
     root: Beneath
     output: Output
 
-    def copy_missing(self, wanted: Iterable[Copied], there: dict[str, int]) -> None:
+    def copy_missing(self, rows: Sequence[Row], there: Mapping[str, Signature]) -> None:
         """Copy what an earlier build does not have, and see that it keeps nothing else.
 
         Args:
-            wanted: what is given out.
-            there: files of the earlier build, with their sizes.
+            rows: every plugin.
+            there: files of the earlier build.
 
         Raises:
             RegistrySourceInvalid: a file is missing, or not the one that was added.
         """
-        by_path = {each.path: each for each in wanted}
+        by_path = {each.path: each for row in rows for each in row.copied}
         for path, each in by_path.items():
             if not _is_there(each, there.get(path)):
                 self._copy(each)
-        self.output.stale = there.keys() - by_path.keys()
+        self.output.stale = there.keys() - by_path.keys() - {row.path for row in rows}
 
     def with_bundles(self, record: Record) -> Record:
         """Return the record with the bundles that records of before leave unstated.
@@ -122,10 +122,11 @@ class Copier:
                 raise _damaged(path, error.why) from error
 
 
-def _is_there(copied: Copied, size_bytes: int | None) -> bool:
+def _is_there(copied: Copied, found: Signature | None) -> bool:
     """Return whether an earlier build has a file; an exact length tells that it is whole."""
-    if size_bytes is None:
+    if found is None:
         return False
+    size_bytes = found[1]
     return size_bytes == copied.size_bytes if copied.is_exact else size_bytes > 0
 
 

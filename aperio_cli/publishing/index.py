@@ -48,12 +48,12 @@ from aperio_cli.publishing.source import RECORDS, open_source
 from aperio_cli.registry import BUILT_FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from aperio_cli.models.registry.publishers import RegistryPublisher
     from aperio_cli.publishing.edition import Edition
-    from aperio_cli.publishing.output import Output
+    from aperio_cli.publishing.output import Output, Signature
     from aperio_cli.publishing.record import Record
     from aperio_cli.publishing.rendering import Row
     from aperio_cli.publishing.source import RegistryFolder, SourceFile
@@ -181,12 +181,12 @@ class _Building:
         """Write everything into the folder aside; return what it was."""
         copier = Copier(self.registry.root, self.output)
         self.log = read_log(self.registry.root)
-        self._read_publishers()
-        self._write_plugins(copier)
-        self._conclude_log()
         there = self.output.earlier_files() if self._is_ours else None
         self.output.is_merged = there is not None
-        copier.copy_missing((each for row in self.rows for each in row.copied), there or {})
+        self._read_publishers()
+        self._write_plugins(copier, there or {})
+        self._conclude_log()
+        copier.copy_missing(self.rows, there or {})
         files = self._write_fixed()
         root = self._write_root(files)
         keep_log(self.registry.root, self.log)
@@ -217,14 +217,14 @@ class _Building:
             [PublisherEntry(n, digest_of(p.to_json())) for n, (p, _) in self.publishers.items()]
         )
 
-    def _write_plugins(self, copier: Copier) -> None:
-        """Write the file of every plugin: as it was, or anew."""
-        earlier = self.kept.rows() if self.kept and self._is_ours else {}
+    def _write_plugins(self, copier: Copier, there: Mapping[str, Signature]) -> None:
+        """Write the file of every plugin whose record is another one than before."""
+        earlier = self.kept.rows() if self.kept and there else {}
         for file in self.registry.record_files():
             publisher, said = self.publishers.get(file.parts[1], (None, ""))
             key = key_of(file, f"{said}{self.edition.is_private}")
             before, known = earlier.pop(file.path, ("", None))
-            if known and before == key and self.output.keep(known.path, known.file):
+            if known and before == key and there.get(known.row.path) == known.file:
                 self.rows.append(known.row)
                 continue
             record = self.registry.known_record(file.parts)

@@ -51,11 +51,6 @@ class KeptRow:
     row: Row
     file: tuple[int, int, int]
 
-    @property
-    def path(self) -> str:
-        """Where that file is."""
-        return f"plugins/{self.row.id}.json"
-
 
 def key_of(file: SourceFile, context: str) -> str:
     """Return what has to be the same for a record to become the same bytes.

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 ROOT_BUNDLE: Final = ROOT_FILE + BUNDLE_SUFFIX
-MOVED: Final = ("artifacts", "bundles")
-_FOLDERS: Final = ("plugins", "shards", LOG, *MOVED)
+MOVED: Final = ("artifacts", "bundles", "plugins")
+_FOLDERS: Final = ("shards", LOG, *MOVED)
 _BUILT: Final = frozenset({*FIXED_FILES, ROOT_FILE, ROOT_BUNDLE, *_FOLDERS})
 _SHOWN: Final = 5
 _OPEN_FOLDERS: Final = 320  # more than bundles are spread over, less than a process may have open
@@ -41,20 +41,18 @@ Signature = tuple[int, int, int]
 
 
 class _Folders:
-    """Folders below a root, the latest held open."""
+    """Folders below a root, made when they are missing, the latest held open."""
 
-    def __init__(self, root: Beneath, *, is_made: bool) -> None:
+    def __init__(self, root: Beneath) -> None:
         self._root = root
-        self._is_made = is_made
         self._opened: OrderedDict[tuple[str, ...], Beneath] = OrderedDict()
 
     def get(self, parts: tuple[str, ...]) -> Beneath:
-        """Return a folder below, made when it is to be."""
+        """Return a folder below."""
         if parts in self._opened:
             self._opened.move_to_end(parts)
             return self._opened[parts]
-        if self._is_made:
-            self._root.make_folders(*parts)
+        self._root.make_folders(*parts)
         opened = self._opened[parts] = self._root.below(*parts)
         if len(self._opened) > _OPEN_FOLDERS:
             self._opened.popitem(last=False)[1].close()
@@ -81,13 +79,11 @@ class Output:
         self.old = old
         self.is_merged = False
         self.stale: Collection[str] = ()
-        self._new_folders = _Folders(new, is_made=True)
-        self._old_folders = _Folders(old or new, is_made=False)
+        self._new_folders = _Folders(new)
 
     def close(self) -> None:
         """Close every folder that was opened."""
         self._new_folders.close()
-        self._old_folders.close()
 
     def add(self, path: str, data: bytes) -> Signature:
         """Write a new file; return its signature.
@@ -105,31 +101,14 @@ class Output:
         *folder, name = path.split("/")
         return self._new_folders.get(tuple(folder)).aside_file(name)
 
-    def keep(self, path: str, found: Signature) -> bool:
-        """Take a file over from the earlier build, when it is the very one that was written then.
-
-        Args:
-            path: where it is.
-            found: its signature then.
-        """
-        if self.old is None:
-            return False
-        *folder, name = path.split("/")
-        with contextlib.suppress(FileNotFoundError):
-            below = self._old_folders.get(tuple(folder))
-            if _signature(below, name) == found:
-                below.link(name, self._new_folders.get(tuple(folder)))
-                return True
-        return False
-
-    def earlier_files(self) -> dict[str, int] | None:
-        """Return the artifacts and bundles of the earlier build, with their sizes.
+    def earlier_files(self) -> dict[str, Signature] | None:
+        """Return the files of the earlier build in the folders that may move over.
 
         None when there is none, or when somebody put something else among them.
         """
         if self.old is None:
             return None
-        found: dict[str, int] = {}
+        found: dict[str, Signature] = {}
         with contextlib.suppress(FileNotRegular):
             for folder in MOVED:
                 if self.old.mode(folder) is not None:
@@ -139,19 +118,22 @@ class Output:
 
 
 def _signature(folder: Beneath, name: str) -> Signature:
-    status = folder.status(name)
+    return _signed_by(folder.status(name))
+
+
+def _signed_by(status: os.stat_result) -> Signature:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _files(root: Beneath, parts: tuple[str, ...]) -> dict[str, int]:
-    """Return the files below a folder by their path, with their sizes, and folders without any."""
+def _files(root: Beneath, parts: tuple[str, ...]) -> dict[str, Signature]:
+    """Return the files below a folder by their path, and folders without any."""
     entries = root.entries(*parts)
-    found: dict[str, int] = {} if entries else {"/".join(parts): 0}
+    found: dict[str, Signature] = {} if entries else {"/".join(parts): (0, 0, 0)}
     for name, status in entries:
         if stat.S_ISDIR(status.st_mode):
             found |= _files(root, (*parts, name))
         else:
-            found["/".join((*parts, name))] = status.st_size
+            found["/".join((*parts, name))] = _signed_by(status)
     return found
 
 
@@ -240,32 +222,56 @@ def _put_in_place(above: Beneath, output: Output, name: str, aside: str) -> None
             above.rename(name, earlier)
             undone.callback(above.rename, earlier, name)
             for folder in MOVED if output.is_merged else ():
-                _merge(output.new, output.old, folder, undone)
+                _merge(output, output.old, folder, undone)
         above.rename(aside, name)
         undone.pop_all()
 
 
-def _merge(new: Beneath, old: Beneath, folder: str, undone: contextlib.ExitStack) -> None:
+def _merge(output: Output, old: Beneath, folder: str, undone: contextlib.ExitStack) -> None:
     """Have a folder of the earlier build take its new files and move over."""
+    new = output.new
     if old.mode(folder) is None:
         return
     if new.mode(folder) is not None:
         for path in _files(new, (folder,)):
-            *above, name = path.split("/")
-            old.make_folders(*above)
-            with new.below(*above) as ours, old.below(*above) as theirs:
-                ours.move(name, theirs)
-            undone.callback(old.remove_tree, *above, name)
-        new.remove_tree(folder)
+            _exchange(new, old, path, undone)
+        # It holds what was replaced, until nothing can fail any more.
+        replaced = _aside_name(folder)
+        new.rename(folder, replaced)
+        undone.callback(new.rename, replaced, folder)
+        output.stale = [*output.stale, replaced]
     old.move(folder, new)
     undone.callback(new.move, folder, old)
 
 
+def _exchange(new: Beneath, old: Beneath, path: str, undone: contextlib.ExitStack) -> None:
+    """Put a new file into the earlier build, and what it replaces in its place."""
+    *above, name = path.split("/")
+    old.make_folders(*above)
+    with new.below(*above) as ours, old.below(*above) as theirs:
+        if not theirs.has_file(name):
+            undone.callback(_remove_stale, old, [path])
+        else:
+            kept = writing.ASIDE_PREFIX + name
+            theirs.link(name, ours, kept)
+            undone.callback(_bring_back, new, old, path)
+        ours.move(name, theirs)
+
+
+def _bring_back(new: Beneath, old: Beneath, path: str) -> None:
+    *above, name = path.split("/")
+    with new.below(*above) as ours, old.below(*above) as theirs:
+        ours.move(writing.ASIDE_PREFIX + name, theirs, name)
+
+
 def _remove_stale(built: Beneath, stale: Collection[str]) -> None:
-    """Remove files of what was built, and the folders that are empty then."""
+    """Remove files of what was built, and the folders that are empty then.
+
+    A path without a folder is one that a merge left over, and goes with all it holds.
+    """
     for path in stale:
         *folder, name = path.split("/")
-        if not built.has_file(*folder, name) and built.names(*folder, name):
+        if folder and not built.has_file(*folder, name) and built.names(*folder, name):
             continue  # it was an empty folder, and has files by now
         built.remove_tree(*folder, name)
         while folder and not built.names(*folder):

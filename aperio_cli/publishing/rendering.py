@@ -84,6 +84,11 @@ class Row:
     versions: int
     copied: tuple[Copied, ...]
 
+    @property
+    def path(self) -> str:
+        """Where its file is."""
+        return f"plugins/{self.id}.json"
+
 
 def compact(document: object) -> bytes:
     """JSON as programs read it, on one line."""
@@ -108,15 +113,17 @@ def render(
         most_bundle_bytes: how long a bundle, and the statements of an artifact, may be.
     """
     path = plugin_path(record.id)
-    file = compact(_plugin_file(record, publisher)) + b"\n"
+    said = [_version(record, version, publisher) for version in record.versions]
+    file = compact(_plugin_file(record, said)) + b"\n"
     ref = FileRef.of(file)
     detail = {"detail": {"url": path} | ref.to_json()}
     shown = [version for version in record.versions if _is_in_v1(version)]
     entry = _about(record)
 
     def entry_of(versions: Sequence[PublishedVersion]) -> bytes:
-        said = [_version(record, version, publisher) for version in versions]
-        return compact(entry | {"versions": said} | detail)
+        names = {version.version for version in versions}
+        chosen = [each for each in said if each["version"] in names]
+        return compact(entry | {"versions": chosen} | detail)
 
     row = Row(
         id=str(record.id),
@@ -150,13 +157,13 @@ def _best(versions: Sequence[PublishedVersion]) -> list[PublishedVersion]:
 # ── documents ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _plugin_file(record: Record, publisher: RegistryPublisher | None) -> dict[str, Any]:
-    said = [(v.is_withdrawn, _version(record, v, publisher)) for v in record.versions]
-    withdrawn = [version for is_withdrawn, version in said if is_withdrawn]
+def _plugin_file(record: Record, said: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    gone = {version.version for version in record.versions if version.is_withdrawn}
+    withdrawn = [each for each in said if each["version"] in gone]
     return {
         "version": VERSION,
         **_about(record),
-        "versions": [version for is_withdrawn, version in said if not is_withdrawn],
+        "versions": [each for each in said if each["version"] not in gone],
         **({"withdrawn": withdrawn} if withdrawn else {}),
     }
 
@@ -193,12 +200,12 @@ def _status(record: Record) -> str:
 
 
 def _signer(signer: Signer) -> dict[str, str]:
-    claims = {key: signer.claim(claim) for claim, key in RULE_KEYS.items()}
+    claims = dict(signer.claims)
     return {
         "type": signer.domain,
         "issuer": signer.issuer,
         "identity": signer.identity,
-        **{key: value for key, value in claims.items() if value},
+        **{key: claims[claim] for claim, key in RULE_KEYS.items() if claims.get(claim)},
     }
 
 

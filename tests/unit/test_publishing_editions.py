@@ -11,6 +11,7 @@ import pytest
 
 from aperio_cli.errors.registries import EditionSigned, RegistrySourceInvalid
 from aperio_cli.errors.usage import UsageError
+from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.registry.advisories import parse_advisories
@@ -513,3 +514,30 @@ def test_signature_stays_as_long_as_it_is_for_the_same_bytes(source: Path) -> No
     assert bundle.read_bytes() == b"{}"
     assert not build(source, is_renewed=True).is_signed
     assert not bundle.exists()
+
+
+def test_failure_while_it_is_replaced_brings_the_earlier_build_back(
+    source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(source, PluginId("zeta", "gone"), "1.0.0")
+    out, _ = remake(source, cache, monkeypatch)
+    put(source, BOX, "1.2.0")
+    put(source, PluginId("acme", "fresh"), "1.0.0")
+    (source / "records/zeta/gone.json").unlink()
+    rename = Beneath.rename
+
+    def fail(self: Beneath, name: str, other: str) -> None:
+        if other == "public" and (self.path(name) / "plugins/acme/fresh.json").exists():
+            raise OSError(5, "Input/output error")
+        rename(self, name, other)
+
+    before = contents(out)
+    with monkeypatch.context() as failing:
+        failing.setattr("aperio_cli.publishing.kept._RECENT_NS", -(10**18))
+        failing.setattr(Beneath, "rename", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            build(source, cache=cache)
+    assert contents(out) == before
+    assert not list(source.glob(".aside-*"))
+    remake(source, cache, monkeypatch)
+    same_as_anew(source, out)
