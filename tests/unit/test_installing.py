@@ -67,6 +67,7 @@ from tests.builders import (
     unchanged,
     write_artifact,
 )
+from tests.killing import die, stopped_at
 from tests.trust import (
     HOSTED_BUILDER,
     REPOSITORY,
@@ -910,60 +911,7 @@ def test_install_that_fails_at_a_step_changes_nothing(
             install(admitted, machine.store, InstallRequest())
 
 
-class Line:
-    """Stops the program at the n-th line that it executes in the modules under test."""
-
-    FILES = frozenset(
-        {
-            inspect.getfile(install),
-            inspect.getfile(preparing),
-            inspect.getfile(succession),
-            inspect.getfile(Store),
-            inspect.getfile(LockPlace),
-            inspect.getfile(Current),
-        }
-    )
-
-    def __init__(self, number: int, stop: Callable[[], None]) -> None:
-        self.left = number
-        self.unseen = set(self.FILES)
-        self._stop = stop
-
-    def __call__(self, frame: Any, event: str, _argument: object) -> Any:
-        if frame.f_code.co_filename not in self.FILES:
-            return None
-        self.unseen.discard(frame.f_code.co_filename)
-        if event == "line":
-            self.left -= 1
-            if self.left == 0:
-                self._stop()
-        return self
-
-
-UNSEEN = 8
-
-
-def die() -> None:
-    os._exit(9)
-
-
-def stopped_at(number: int, stop: Callable[[], None], action: Callable[[], object]) -> bool:
-    """Runs an action up to its n-th line, in a process of its own that ends there.
-
-    Says whether the action has so many lines. One that has fewer must have been in every module.
-    """
-    child = os.fork()
-    if child == 0:
-        line = Line(number, stop)
-        with contextlib.suppress(BaseException):
-            sys.settrace(line)
-            action()
-        sys.settrace(None)
-        os._exit(9 if line.left <= 0 else UNSEEN if line.unseen else 0)
-    _, ended = os.waitpid(child, 0)
-    status = os.waitstatus_to_exitcode(ended)
-    assert status in {0, 9}, "a module under test was not passed through"
-    return status == 9
+FILES = frozenset(map(inspect.getfile, (install, preparing, succession, Store)))  # type: ignore[arg-type] # modules, too
 
 
 def left_behind(home: Path) -> frozenset[tuple[str, int, bytes]]:
@@ -1021,7 +969,7 @@ def test_install_leaves_the_store_true_at_every_line(
             return install(admitted, machine.store, InstallRequest())
 
         number = first
-        while stopped_at(number, stop, action):
+        while stopped_at(number, stop, action, FILES):
             left = left_behind(machine.paths.home)
             is_new = left not in found  # most lines change nothing on disk
             if is_new:
