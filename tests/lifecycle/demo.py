@@ -117,6 +117,7 @@ class Walk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.proved: list[str] = []
+        self.signer = ""
         self.environment = {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(folder / "user"),
@@ -243,6 +244,9 @@ def publishing(walk: Walk, artifact: Path) -> None:
     walk.run("aperio", "registry", "init", "registry")
     walk.run("aperio", "registry", "add", "dist", "--dir", "registry")
     walk.run("aperio", "registry", "build", "--dir", "registry")
+    signed = walk.run("aperio", "registry", "sign", "--dir", "registry", "--trust", "local")
+    walk.signer = signed.partition("signed by ")[2].split()[0]
+    walk.run("aperio", "registry", "verify", "--dir", "registry")
     walk.run("aperio", "plugin", "verify", f"./dist/{artifact.name}")
     forged = walk.folder / "forged" / artifact.name
     forged.parent.mkdir()
@@ -254,11 +258,19 @@ def publishing(walk: Walk, artifact: Path) -> None:
 
 
 def installing(walk: Walk) -> None:
-    """Install over HTTP from the registry."""
-    walk.title("Install it from the registry, over HTTP on 127.0.0.1")
+    """Install over HTTP from the registry, which has to be signed by whom we state."""
+    walk.title("Install it from the signed registry, over HTTP on 127.0.0.1")
     served = str(walk.folder / "registry")
+    config = walk.folder / "home" / "config.toml"
     with background([str(APERIO), "registry", "serve", served], walk.environment) as url:
-        walk.run("aperio", "plugin", "install", PLUGIN, "--registry", url, "--yes")
+        stated = f'\n[[registries]]\nurl = "{url}"\ndomain = "local"\nidentity = "{{}}"\n'
+        before = config.read_text() if config.exists() else ""
+        config.write_text(before + stated.format("mallory@local"))
+        walk.run("aperio", "plugin", "install", PLUGIN, "--yes", status=3)
+        walk.prove("a registry that somebody else has signed is refused")
+        config.write_text(before + stated.format(walk.signer))
+        walk.run("aperio", "plugin", "install", PLUGIN, "--yes")
+        config.write_text(before)
     walk.run("aperio", "plugin", "list")
 
 
