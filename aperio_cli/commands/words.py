@@ -44,6 +44,7 @@ MODULES: Final = {
     "registry build": "registry.build",
     "registry sign": "registry.sign",
     "registry verify": "registry.verify",
+    "registry mirror": "registry.mirror",
     "registry serve": "registry.serve",
     "registry deprecate": "registry.deprecate",
     "registry yank": "registry.yank",

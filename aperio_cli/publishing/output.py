@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ROOT_BUNDLE: Final = ROOT_FILE + BUNDLE_SUFFIX
 MOVED: Final = ("artifacts", "bundles", "plugins")
-_FOLDERS: Final = ("shards", LOG, *MOVED)
+_FOLDERS: Final = ("shards", "mirrored", LOG, *MOVED)
 _BUILT: Final = frozenset({*FIXED_FILES, ROOT_FILE, ROOT_BUNDLE, *_FOLDERS})
 _SHOWN: Final = 5
 _OPEN_FOLDERS: Final = 320  # more than bundles are spread over, less than a process may have open

@@ -11,6 +11,7 @@ what does not fit together is read once more from the server itself, past every 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from aperio_cli.errors.files import DigestMismatch
@@ -20,6 +21,7 @@ from aperio_cli.errors.registries import (
     RegistryLogUnproven,
     RegistrySignatureInvalid,
 )
+from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.address import shown
 from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
 from aperio_cli.models.offer import Offer
@@ -32,8 +34,11 @@ from aperio_cli.models.registry.documents import (
     PUBLISHERS_FILE,
     ROOT_BOUNDS,
     ROOT_FILE,
+    SHARDS,
+    mirrored_path,
     plugin_path,
     shard_number,
+    shard_path,
 )
 from aperio_cli.models.registry.edition import Edition
 from aperio_cli.models.registry.log_entry import artifact_entry
@@ -47,7 +52,7 @@ from aperio_cli.registry.log import LogReader, follow_log, unwitnessed
 from aperio_cli.registry.reader import read_beside, read_index_file, unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from aperio_cli.models.digest import Digest
     from aperio_cli.models.platform import Platform
@@ -56,7 +61,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.registry.advisories import Advisory
     from aperio_cli.models.registry.catalogue import CatalogueRow
     from aperio_cli.models.registry.documents import FileRef
-    from aperio_cli.models.registry.plugin_file import PluginArtifact, PluginVersion
+    from aperio_cli.models.registry.plugin_file import PluginArtifact, PluginFile, PluginVersion
     from aperio_cli.models.registry.publishers import RegistryPublisher
     from aperio_cli.models.registry.root import Root
     from aperio_cli.models.registry.shard import Shard
@@ -102,6 +107,7 @@ class RootedRegistry:
     verify: RootVerifier | None
     witnesses: WitnessRule = field(default_factory=WitnessRule)
     _read_root: tuple[Root, Edition] | None = field(default=None, init=False)
+    _raw: dict[str, bytes] = field(default_factory=dict, init=False)
     _is_fresh: bool = field(default=False, init=False)
 
     @property
@@ -142,7 +148,7 @@ class RootedRegistry:
         assert stated  # noqa: S101 - the listing has both
         assert artifact  # noqa: S101 - as above
         proof = self._fitting(lambda: self._proof(listing, stated, artifact))
-        location = self.documents.locate(artifact.url)
+        location = self._location(artifact)
         return Offer(
             id=listing.id,
             version=version,
@@ -151,8 +157,8 @@ class RootedRegistry:
             location=location,
             digest=artifact.digest,
             size_bytes=artifact.size_bytes,
-            bundle=self._beside(artifact.bundle, artifact.bundle_digest, MAX_BUNDLE_BYTES),
-            attestations=self._beside(
+            bundle=self.beside(artifact.bundle, artifact.bundle_digest, MAX_BUNDLE_BYTES),
+            attestations=self.beside(
                 artifact.attestations, artifact.attestations_digest, MAX_ATTESTATIONS_BYTES
             ),
             source=listing.edition.name,
@@ -193,6 +199,49 @@ class RootedRegistry:
         """
         return self._fixed(ADVISORIES_FILE, parse_advisories)
 
+    def files(self) -> Iterator[PluginFile]:
+        """Return the file of every plugin, shard by shard.
+
+        Raises:
+            AperioError: as `RegistryReader.find`.
+        """
+        for number in range(SHARDS):
+            for plugin in sorted(self._shard_at(number).plugins):
+                yield self._file(plugin)
+
+    def root_files(self) -> dict[str, bytes]:
+        """Return the root as it was read, and the bundle beside it, by path.
+
+        Raises:
+            AperioError: as `RegistryReader.find`.
+        """
+        self.root()
+        return dict(self._raw)
+
+    def shard_data(self, number: int) -> bytes:
+        """Return the contents of a shard.
+
+        Raises:
+            AperioError: as `RegistryReader.find`.
+        """
+        return self._stated(shard_path(number), self.root().shards[number])
+
+    def file_data(self, plugin: PluginId) -> bytes:
+        """Return the contents of the file of a plugin that the registry has.
+
+        Raises:
+            AperioError: as `RegistryReader.find`.
+        """
+        return self._stated(plugin_path(plugin), self._shard(str(plugin)).plugins[plugin])
+
+    def fixed_file(self, path: str) -> bytes:
+        """Return one of the documents that the root states by name.
+
+        Raises:
+            AperioError: as `RegistryReader.find`.
+        """
+        return self._fitting(lambda: self._stated(path, self._root()[0].files[path]))
+
     # ── down from the root ────────────────────────────────────────────────────────────────────────
 
     def _fitting(self, read: Callable[[], _T]) -> _T:
@@ -215,6 +264,7 @@ class RootedRegistry:
         if self._read_root is None:
             where = self.documents.locate(ROOT_FILE)
             data = self._document(ROOT_FILE, ROOT_BOUNDS.size_bytes, None)
+            self._raw = {ROOT_FILE: data}
             root, signer = self._verified(data, where)
             self._require_witnesses(root)
             edition = Edition(
@@ -230,6 +280,7 @@ class RootedRegistry:
             bundle = self._document(ROOT_FILE + BUNDLE_SUFFIX, MAX_BUNDLE_BYTES, None)
         except IndexUnreadable:  # it is not there, which whoever verifies says in his own words
             return self.verify(data, None, where, self._follow)
+        self._raw[ROOT_FILE + BUNDLE_SUFFIX] = bundle
         return self.verify(data, bundle, where, self._follow)
 
     # ── the log ───────────────────────────────────────────────────────────────────────────────────
@@ -241,16 +292,24 @@ class RootedRegistry:
             AperioError: as `RegistryReader.find`.
         """
         checkpoint = self.root().log
-        return LogReader(self.documents.place, checkpoint, self._log_file) if checkpoint else None
+        return LogReader(self.documents.place, checkpoint, self.log_file) if checkpoint else None
+
+    def log_file(self, path: str, limit_bytes: int) -> bytes:
+        """Return a file of the log, by its path below the registry; nothing of it is checked.
+
+        Raises:
+            AperioError: as `RegistryReader.find`.
+        """
+        return self._document(path, limit_bytes, None)
 
     def _follow(self, known: Checkpoint, current: Checkpoint | None) -> None:
-        follow_log(self.documents.place, self._log_file, known, current)
+        follow_log(self.documents.place, self.log_file, known, current)
 
     def _require_witnesses(self, root: Root) -> None:
         if self.witnesses.least and root.log is None:
             raise unwitnessed(self.documents.place, "it has no log")
         if root.log:
-            reader = LogReader(self.documents.place, root.log, self._log_file)
+            reader = LogReader(self.documents.place, root.log, self.log_file)
             reader.require_witnesses(self.witnesses)
 
     def _proof(
@@ -260,29 +319,33 @@ class RootedRegistry:
         checkpoint = self._root()[0].log
         if checkpoint is None:
             return None
-        reader = LogReader(self.documents.place, checkpoint, self._log_file)
+        reader = LogReader(self.documents.place, checkpoint, self.log_file)
         return reader.prove(artifact_entry(listing.id, stated, artifact), artifact.log_index)
-
-    def _log_file(self, path: str, limit_bytes: int) -> bytes:
-        return self._document(path, limit_bytes, None)
 
     # ── documents ─────────────────────────────────────────────────────────────────────────────────
 
     def _shard(self, name: str) -> Shard:
-        url, ref = self._root()[0].shard_of(name)
+        return self._shard_at(shard_number(name))
+
+    def _shard_at(self, number: int) -> Shard:
+        url, ref = shard_path(number), self._root()[0].shards[number]
         data = self._stated(url, ref)
-        return parse_shard(data, number=shard_number(name), where=shown(self.documents.locate(url)))
+        return parse_shard(data, number=number, where=shown(self.documents.locate(url)))
 
     def _find(self, plugin: PluginId) -> Listing | None:
-        ref = self._shard(str(plugin)).plugins.get(plugin)
-        if ref is None:
+        if plugin not in self._shard(str(plugin)).plugins:
             return None
+        return Listing.of_file(self._file(plugin), self._root()[1])
+
+    def _file(self, plugin: PluginId) -> PluginFile:
+        """Return the file of a plugin that the registry has."""
+        ref = self._shard(str(plugin)).plugins[plugin]
         url = plugin_path(plugin)
         where = self.documents.locate(url)
         file = parse_plugin_file(self._stated(url, ref), where=shown(where))
         if file.id != plugin:
             raise unreadable(where, f"it speaks for `{file.id}`, not for `{plugin}`")
-        return Listing.of_file(file, self._root()[1])
+        return file
 
     def _fixed(self, url: str, parse: _Parser[_T]) -> _T:
         where = shown(self.documents.locate(url))
@@ -296,11 +359,29 @@ class RootedRegistry:
     def _document(self, url: str, limit_bytes: int, expected: Digest | None) -> bytes:
         return read_index_file(self.documents, url, limit_bytes, expected, is_fresh=self._is_fresh)
 
-    def _beside(self, url: str, expected: Digest | None, limit_bytes: int) -> bytes | None:
+    def beside(self, url: str, expected: Digest | None, limit_bytes: int) -> bytes | None:
+        """Return what stands beside an artifact; None for an empty place.
+
+        Raises:
+            AperioError: as `RegistryReader.find`.
+        """
         if not url:
             return None
         where = self.documents.locate(url)
         return read_beside(self.documents, where, limit_bytes, expected)
+
+    def _location(self, artifact: PluginArtifact) -> str:
+        """Return where an artifact is: in this folder, when it is a mirror that has it."""
+        stated, below = self.documents.locate(artifact.url), self.documents.below
+        if "://" not in stated or not below:
+            return stated
+        mirrored = Path(self.documents.locate(mirrored_path(artifact.digest)))
+        try:
+            with Beneath(Path(below)) as folder:
+                is_there = folder.has_file(*mirrored.relative_to(below).parts)
+        except OSError:
+            is_there = False
+        return str(mirrored) if is_there else stated
 
     def _mirrors(self, artifact: PluginArtifact) -> tuple[str, ...]:
         """Return those mirrors that can be read; of the others another aperio may know."""
@@ -310,6 +391,8 @@ class RootedRegistry:
                 found.append(self.documents.locate(mirror))
             except IndexUnreadable:
                 continue
+        if "://" in artifact.url:  # where a mirror of the whole registry would have it
+            found.append(self.documents.locate(mirrored_path(artifact.digest)))
         return tuple(each for each in found if "://" in each)
 
 

@@ -378,6 +378,12 @@ DATA: dict[str, Schema] = {
             )
         )
     ),
+    "registry mirror": exactly(
+        path=WORD, registry=WORD, serial=NUMBER,
+        mirrored=any_number_of(
+            exactly(id=ID, version=WORD, platform=PLATFORM, sha256=SHA256, size=NUMBER)
+        ),
+    ),
     "registry build": exactly(
         out=WORD, plugins=NUMBER, versions=NUMBER, left_out=any_number_of(WORD),
         skipped=any_number_of(WORD), serial=NUMBER, expires_at=TIME, signed=FLAG,
@@ -387,8 +393,19 @@ DATA: dict[str, Schema] = {
         expires_at=TIME, signer=SIGNER,
     ),
     "registry verify": exactly(
-        path=WORD, name=TEXT, epoch=NUMBER, serial=NUMBER, expires_at=TIME, signer=SIGNER,
-        plugins=NUMBER, files=NUMBER,
+        path=WORD, name=TEXT, epoch=NUMBER, serial=NUMBER, expires_at=TIME,
+        signer=maybe(SIGNER), plugins=NUMBER, files=NUMBER,
+        log=maybe(
+            exactly(
+                origin=WORD, size=NUMBER, root=SHA256, artifacts=NUMBER,
+                findings=any_number_of(
+                    exactly(
+                        kind=one_of("unlogged", "denied", "contradicted", "unreadable"),
+                        subject=WORD, why=WORD, index=maybe(NUMBER),
+                    )
+                ),
+            )
+        ),
     ),
     "registry deprecate": WITHDRAWN,
     "registry yank": WITHDRAWN,
@@ -723,6 +740,10 @@ def play_registry(play: Any) -> None:
     play("registry build", "registry", "build", "--dir", "registry")
     play("registry sign", "registry", "sign", "--dir", "registry", "--trust", "local")
     play("registry verify", "registry", "verify", "--dir", "registry")
+    play(
+        "registry mirror",
+        "registry", "mirror", "mirror", "acme/hello-connector", "--registry", "registry",
+    )  # fmt: skip
     for verb in ("deprecate", "yank", "revoke"):
         reason = ("--reason", "leaks", "--dir", "registry")
         play(f"registry {verb}", "registry", verb, "acme/hello-connector@0.1.0", *reason)

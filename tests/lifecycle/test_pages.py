@@ -60,6 +60,8 @@ ELSEWHERE = {
     ("docs/how-to/load-plugins-in-a-go-server.md", 0): "tests/interop/test_go_host.py",
     ("docs/reference/control-api.md", 0): "tests/interop/test_go_callers.py",
     ("docs/reference/control-api.md", 1): "tests/interop/test_go_callers.py",
+    ("docs/how-to/mirror-a-registry.md", 0): "tests/lifecycle/test_examples.py",
+    ("docs/how-to/mirror-a-registry.md", 2): "tests/lifecycle/test_examples.py",
     ("docs/how-to/refresh-trust-roots.md", 1): "tests/lifecycle/test_trust_refresh.py",
     ("docs/how-to/refresh-trust-roots.md", 2): "tests/lifecycle/test_trust_refresh.py",
     ("docs/how-to/run-a-host.md", 5): "tests/unit/test_serving_unit.py",

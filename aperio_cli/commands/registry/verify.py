@@ -1,35 +1,75 @@
-"""`aperio registry verify`: whether a built registry is whole."""
+"""`aperio registry verify`: whether a registry is whole; with `--log`, a monitor of its log."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from aperio_cli.commands.app import registry
 from aperio_cli.commands.common import command
 from aperio_cli.commands.options import Directory
 from aperio_cli.context import Context
+from aperio_cli.errors import DONE, REFUSED
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.files.naming import as_path
 from aperio_cli.output import Report
 
+if TYPE_CHECKING:
+    from aperio_cli.models.publisher import Signer
+    from aperio_cli.models.registry.root import Root
 
-@command(registry, "registry", "verify", examples=["aperio registry verify --dir registry"])
-def registry_verify(context: Context, *, directory: Directory = ".") -> Report:
+
+@command(
+    registry,
+    "registry",
+    "verify",
+    examples=[
+        "aperio registry verify --dir registry",
+        "aperio registry verify registry --log",
+    ],
+)
+def registry_verify(
+    context: Context,
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="REGISTRY", help="With --log: a folder or an address.", show_default=False
+        ),
+    ] = "",
+    *,
+    directory: Directory = ".",
+    log: Annotated[
+        bool, typer.Option("--log", help="Read the whole log, and compare it with every document.")
+    ] = False,
+) -> Report:
     """Check every file of a built registry against its root, and the root's signature.
 
-    Who has to have signed it is each client's to say; who did is shown.
+    Who has to have signed it is each client's to say; who did is shown. With --log it is a monitor
+    of any registry: the log has to continue the one seen before, and what log and documents do not
+    agree about is told, with exit status 3.
     """
+    if log:
+        return _watched(context, place or context.settings.registry or directory)
+    if place:
+        raise UsageError(
+            "nothing was verified: a registry that is read from its address has a log to verify",
+            why="expected `--log`, or `--dir` for a folder that was built here",
+            next=["`aperio registry verify REGISTRY --log`"],
+        )
+    return _checked(context, directory)
+
+
+def _checked(context: Context, directory: str) -> Report:
     from aperio_cli.commands.registry.expiry import expiry_notes
     from aperio_cli.publishing.checking import check_registry
 
     checked = check_registry(as_path(directory), context.trusted_roots)
     root = checked.root
-    data = {
-        "path": str(checked.folder.absolute()),
-        "name": root.name,
-        "epoch": root.epoch,
-        "serial": root.serial,
-        "expires_at": root.expires_at,
-        "signer": checked.signer.to_json(),
+    data = _data(str(checked.folder.absolute()), root, checked.signer) | {
         "plugins": checked.plugins,
         "files": checked.files,
+        "log": None,
     }
     text = (
         f"{checked.folder} is whole: {checked.plugins} plugins, {checked.files} files\n"
@@ -37,3 +77,37 @@ def registry_verify(context: Context, *, directory: Directory = ".") -> Report:
         f"  serial {root.serial}, until {root.expires_at}"
     )
     return Report(data, text, tuple(expiry_notes(root.expires_at)))
+
+
+def _watched(context: Context, place: str) -> Report:
+    from aperio_cli.commands.registry.reading import rooted
+    from aperio_cli.registry.monitoring import watch
+
+    reader = rooted(context, place)
+    found = watch(reader)
+    root = reader.root()
+    data = _data(found.registry, root, reader.edition().signer) | {
+        "plugins": found.plugins,
+        "files": len(root.files) + len(root.shards) + found.plugins,
+        "log": found.log_json(),
+    }
+    lines = [
+        f"{each.kind:<12} {each.subject}: {each.why}".replace("\n", ", ") for each in found.findings
+    ]
+    checkpoint = found.checkpoint
+    lines.append(
+        f"{found.registry}: {checkpoint.size} entries in {checkpoint.origin},"
+        f" {found.plugins} plugins, {found.artifacts} artifacts, {len(found.findings)} findings"
+    )
+    return Report(data, "\n".join(lines), exit_status=REFUSED if found.findings else DONE)
+
+
+def _data(path: str, root: Root, signer: Signer | None) -> dict[str, Any]:
+    return {
+        "path": path,
+        "name": root.name,
+        "epoch": root.epoch,
+        "serial": root.serial,
+        "expires_at": root.expires_at,
+        "signer": signer.to_json() if signer else None,
+    }

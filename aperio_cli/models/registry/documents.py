@@ -110,6 +110,11 @@ def attestations_path(digest: Digest) -> str:
     return f"bundles/sha256/{digest.hex[:2]}/{digest.hex}{ATTESTATIONS_SUFFIX}"
 
 
+def mirrored_path(digest: Digest) -> str:
+    """Return where a mirror has an artifact that lies elsewhere in the registry it mirrors."""
+    return f"mirrored/sha256/{digest.hex[:2]}/{digest.hex}"
+
+
 def is_path(text: str) -> bool:
     """Return whether a text is a path below the root's folder that needs no escaping."""
     return len(text) <= MAX_URL_CHARACTERS and bool(_PATH.fullmatch(text))

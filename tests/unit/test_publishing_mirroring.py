@@ -1,0 +1,191 @@
+"""Mirrors: read by the rule for the registry that they copy, trusted by nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.files import DigestMismatch
+from aperio_cli.errors.registries import (
+    IndexUnreadable,
+    PluginNotFound,
+    RegistryOutputForeign,
+    RegistrySignatureInvalid,
+)
+from aperio_cli.models.artifact import BUNDLE_SUFFIX
+from aperio_cli.models.platform import Platform
+from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.models.tlog.proof import LogProof
+from aperio_cli.publishing.mirroring import Mirrored, MirrorRequest, mirror
+from aperio_cli.publishing.recording import RegistryLog
+from aperio_cli.publishing.serving import serving
+from aperio_cli.registry.rooted import RootedRegistry
+from tests.builders import PLUGIN, go_members, snapshot, unchanged, write_artifact
+from tests.registries import Site, artifact_of, plugin_entry, signed_rule, version_entry
+from tests.trust import new_domain
+from tests.unit.test_registry_signed import Client
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aperio_cli.signing.local import LocalDomain
+
+ARTIFACT = "artifacts/acme/box.tar.gz"
+
+
+@pytest.fixture(scope="module")
+def domain(tmp_path_factory: pytest.TempPathFactory) -> LocalDomain:
+    return new_domain(tmp_path_factory.mktemp("trust"))
+
+
+class Origin:
+    """A signed registry with two plugins and a log, and a client of it."""
+
+    def __init__(self, root: Path, domain: LocalDomain, url: str = "") -> None:
+        self.root = root
+        self.domain = domain
+        self.site = Site(root / "origin", domain)
+        self.log = RegistryLog()
+        self.client = Client(root / "inside", domain)
+        self.publish(url)
+
+    def publish(self, url: str = "", **root: Any) -> None:
+        """Publish; the artifact lies in the registry, or at an address."""
+        built = write_artifact(self.root / "dist", go_members())
+        built.with_name(built.name + BUNDLE_SUFFIX).write_bytes(b"{}")
+        stated = artifact_of(built)
+        folder = self.site.folder / "artifacts/acme"
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(built, self.site.folder / ARTIFACT)
+        shutil.copy(built.with_name(built.name + BUNDLE_SUFFIX), folder / "box.sigstore.json")
+        places = {"url": url or ARTIFACT, "sigstore_bundle": "artifacts/acme/box.sigstore.json"}
+        box = plugin_entry(version_entry(artifacts=[stated | places]))
+        other = plugin_entry(version_entry("3.0.0"), id="acme/other")
+        self.site.publish(box, other, log=self.log, **root)
+
+    def mirror(self, *refs: str, platform: str = "", folder: Path | None = None) -> list[Mirrored]:
+        """Mirror plugins over http, from a machine outside."""
+        with serving(folder or self.site.folder) as url:
+            outside = Client(self.root / "outside", self.domain)
+            reader = outside.opened(signed_rule(url)).ruled[0].reader
+            assert isinstance(reader, RootedRegistry)
+            wanted = MirrorRequest(
+                [PluginRef.parse(ref) for ref in refs or (PLUGIN,)],
+                self.root / "mirror",
+                [Platform.parse(platform)] if platform else [],
+            )
+            return mirror(reader, wanted)
+
+    def offered(self, ref: str = PLUGIN) -> Any:
+        """What a machine that never saw the registry makes of the mirror, by the same rule."""
+        return self.client.resolve(signed_rule(str(self.root / "mirror")), ref=ref)
+
+
+@pytest.fixture
+def origin(tmp_path: Path, domain: LocalDomain) -> Origin:
+    return Origin(tmp_path, domain)
+
+
+def test_mirror_is_read_by_the_rule_of_its_registry_alone(origin: Origin) -> None:
+    (copied,) = origin.mirror()
+    assert (copied.id, copied.version, copied.platform) == (PLUGIN, "1.2.3", "linux/amd64")
+    found = origin.offered()
+    assert found.digest.hex == copied.sha256
+    assert found.log_proof.checkpoint == origin.log.checkpoint
+    assert found.bundle == b"{}"
+    assert (origin.root / "mirror" / ARTIFACT).read_bytes()
+    # By nothing else: another signer's rule does not take it.
+    stranger = Client(origin.root / "stranger", new_domain(origin.root / "strange"))
+    with pytest.raises(RegistrySignatureInvalid):
+        stranger.resolve(signed_rule(str(origin.root / "mirror")))
+
+
+def test_proof_stands_beside_the_artifact(origin: Origin) -> None:
+    origin.mirror()
+    proof = LogProof.parse((origin.root / "mirror" / (ARTIFACT + ".tlog-proof")).read_bytes())
+    assert proof.check(origin.log.entries[proof.index]) == origin.log.checkpoint
+
+
+def test_mirror_of_a_mirror_is_the_same(origin: Origin) -> None:
+    origin.mirror()
+    before = {path: data for path, (_, data) in snapshot(origin.root / "mirror").items()}
+    shutil.copytree(origin.root / "mirror", origin.root / "first")
+    origin.mirror(folder=origin.root / "first")
+    assert before == {path: data for path, (_, data) in snapshot(origin.root / "mirror").items()}
+
+
+def test_plugin_that_was_not_chosen_is_not_there(origin: Origin) -> None:
+    origin.mirror()
+    origin.offered()
+    with pytest.raises(IndexUnreadable, match="other"):
+        origin.offered("acme/other")
+
+
+def test_artifact_that_lies_elsewhere_is_found_in_the_mirror(
+    tmp_path: Path, domain: LocalDomain
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with serving(elsewhere) as address:
+        origin = Origin(tmp_path, domain, f"{address}box.tar.gz")
+        shutil.copy(origin.site.folder / ARTIFACT, elsewhere / "box.tar.gz")
+        (copied,) = origin.mirror()
+    with serving(tmp_path / "mirror") as url:
+        found = origin.client.resolve(signed_rule(url))
+        assert found.mirrors[-1] == f"{url}mirrored/sha256/{copied.sha256[:2]}/{copied.sha256}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ARTIFACT, "artifacts/acme/box.sigstore.json", "plugins/acme/box-connector.json",
+        "log/tile/0/000.p/2", "registry.json", "registry.json.sigstore.json",
+    ],
+)  # fmt: skip
+def test_copy_that_was_cut_short_is_found(origin: Origin, path: str) -> None:
+    from aperio_cli.net.fetch import FetchRequest, fetch_bytes
+
+    def use() -> None:
+        offer = origin.offered()
+        fetch_bytes(FetchRequest(offer.location, offer.size_bytes, offer.digest))
+
+    origin.mirror()
+    use()
+    file = origin.root / "mirror" / path
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(AperioError):
+        use()
+    file.unlink()
+    with pytest.raises(AperioError):
+        use()
+
+
+def test_earlier_mirror_is_replaced_wholly_or_not_at_all(origin: Origin) -> None:
+    origin.mirror()
+    before = snapshot(origin.root / "mirror")
+    (origin.site.folder / ARTIFACT).write_bytes(b"other bytes")
+    with pytest.raises(DigestMismatch):
+        origin.mirror()
+    assert snapshot(origin.root / "mirror") == before
+    origin.publish(serial=2)
+    origin.mirror(f"{PLUGIN}@1.2.3", platform="linux/amd64")
+    assert origin.offered().index_serial == 2
+
+
+@pytest.mark.parametrize("ref", ["acme/nothing", f"{PLUGIN}@9.9.9"])
+def test_what_the_registry_does_not_have_is_not_mirrored(origin: Origin, ref: str) -> None:
+    with pytest.raises(PluginNotFound, match="was not mirrored"):
+        origin.mirror(ref)
+    with pytest.raises(PluginNotFound, match="was not mirrored"):
+        origin.mirror(platform="darwin/arm64")
+    assert not (origin.root / "mirror").exists()
+
+
+def test_folder_with_something_else_stays_as_it_is(origin: Origin) -> None:
+    (origin.root / "mirror").mkdir()
+    (origin.root / "mirror/thesis.txt").write_text("years of work")
+    with unchanged(origin.root / "mirror"), pytest.raises(RegistryOutputForeign):
+        origin.mirror()

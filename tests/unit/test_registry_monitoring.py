@@ -1,0 +1,148 @@
+"""A monitor of registries: what it reads, and what it finds where somebody lied."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aperio_cli.errors.registries import RegistryLogUnproven
+from aperio_cli.models.registry.log_entry import (
+    REMOVED,
+    OtherEntry,
+    PublisherEntry,
+    StatusEntry,
+    digest_of,
+)
+from aperio_cli.publishing.recording import RegistryLog, log_files
+from aperio_cli.registry.monitoring import FINDINGS, Watched, watch
+from aperio_cli.registry.rooted import RootedRegistry
+from aperio_cli.registry.unsigned import UnsignedRegistry
+from tests.registries import Site, artifact_entry, plugin_entry, version_entry, withdrawn
+from tests.unit.test_registry_log import BOX, entry
+from tests.unit.test_registry_signed import Client
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aperio_cli.models.registry.log_entry import LogEntry
+
+SIGNER = {"type": "public", "issuer": "https://issuer.example", "identity": "a@b"}
+
+
+class Published:
+    """An unsigned registry with a log, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.site = Site(folder)
+        self.log = RegistryLog()
+
+    def publish(self, *versions: dict[str, Any], **more: Any) -> Published:
+        """An honest edition."""
+        self.site.publish(plugin_entry(*versions), log=self.log, **more)
+        return self
+
+    def restate(self) -> None:
+        """Publish the log as it is now, whatever stands in it."""
+        self.log.conclude()
+        for path, data in log_files(self.log):
+            (self.site.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.site.folder / path).write_bytes(data)
+        root = self.site.folder / "registry.json"
+        checkpoint = self.log.checkpoint
+        assert checkpoint
+        root.write_text(json.dumps(json.loads(root.read_text()) | {"log": checkpoint.to_json()}))
+
+    def add(self, added: LogEntry) -> None:
+        """Log something that nobody asked for."""
+        self.log.append(added.to_bytes(), added.subject)
+        self.restate()
+
+    def watch(self, home: Path) -> Watched:
+        """What a monitor sees."""
+        reader = Client(home, None).opened(stated=str(self.site.folder)).ruled[0].reader  # type: ignore[arg-type]
+        assert isinstance(reader, UnsignedRegistry)
+        rooted = reader.chosen()
+        assert isinstance(rooted, RootedRegistry)
+        return watch(rooted)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Published:
+    return Published(tmp_path / "registry").publish(
+        version_entry("1.1.0", artifacts=[artifact_entry(sha256="b" * 64)], signer=SIGNER),
+        version_entry("1.0.0"),
+        withdrawn("yanked", "0.9.0"),
+        publishers=[],
+    )
+
+
+def kinds(found: Watched) -> list[tuple[str, str]]:
+    return [(each.kind, each.subject) for each in found.findings]
+
+
+def test_honest_registry_has_no_findings(registry: Published, tmp_path: Path) -> None:
+    found = registry.watch(tmp_path)
+    assert found.findings == ()
+    assert (found.plugins, found.artifacts, found.checkpoint) == (1, 3, registry.log.checkpoint)
+    registry.publish(version_entry("1.0.0"), serial=2)  # the others are logged as removed
+    registry.add(OtherEntry(b'{"entry":"vsa/v1"}'))
+    assert registry.watch(tmp_path).findings == ()
+
+
+def test_what_the_log_lacks_is_told(registry: Published, tmp_path: Path) -> None:
+    registry.site.publish(
+        plugin_entry(
+            version_entry("1.0.0", artifacts=[artifact_entry(sha256="e" * 64, log_index=1)]),
+            version_entry("2.0.0", artifacts=[artifact_entry(sha256="f" * 64, log_index=9)]),
+            withdrawn("revoked", "0.9.0"),
+        )
+    )
+    registry.restate()
+    found = registry.watch(tmp_path)
+    assert set(kinds(found)) == {
+        ("unlogged", f"{BOX} 2.0.0 linux/amd64"),
+        ("unlogged", f"{BOX} 1.0.0 linux/amd64"),
+        ("unlogged", f"{BOX} 0.9.0"),
+        ("unlogged", f"{BOX} 0.9.0 linux/amd64"),
+        ("denied", f"{BOX} 1.1.0 linux/amd64"),
+    }
+    assert {each.kind for each in found.findings} <= set(FINDINGS)
+
+
+def test_log_that_says_two_things_is_told(registry: Published, tmp_path: Path) -> None:
+    registry.add(entry(0))
+    registry.add(entry(0, digest=entry(1).digest))
+    registry.add(StatusEntry(BOX, "1.0.0", REMOVED, None))
+    registry.add(PublisherEntry("acme", digest_of({"tier": "official"})))
+    found = registry.watch(tmp_path)
+    assert {kind for kind, _ in kinds(found)} == {"contradicted", "unlogged", "denied"}
+    assert ("denied", "acme") in kinds(found)
+
+
+def test_entry_that_is_none_is_told(registry: Published, tmp_path: Path) -> None:
+    registry.add(OtherEntry(b'{"entry":"artifact/v1","id":"Acme/Box"}'))
+    found = registry.watch(tmp_path)
+    assert [each.kind for each in found.findings] == ["unreadable"]
+    assert found.findings[0].index == len(registry.log.entries) - 1
+
+
+@pytest.mark.parametrize("path", ["log/tile/entries/000.p/4", "log/tile/0/000.p/4"])
+def test_log_whose_files_are_not_its_own_is_refused(
+    registry: Published, tmp_path: Path, path: str
+) -> None:
+    assert registry.watch(tmp_path).findings == ()
+    file = registry.site.folder / path
+    data = bytearray(file.read_bytes())
+    data[40] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(RegistryLogUnproven, match="not the one that its root states"):
+        registry.watch(tmp_path)
+
+
+def test_registry_without_a_log_cannot_be_watched(tmp_path: Path) -> None:
+    plain = Published(tmp_path / "plain")
+    plain.site.publish(plugin_entry())
+    with pytest.raises(RegistryLogUnproven, match="has no log"):
+        plain.watch(tmp_path)
