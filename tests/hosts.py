@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from aperio_cli.running import Collaborators
 from aperio_cli.serving import Hearing, Host
 from aperio_cli.serving.wanted import all_installed
 from aperio_cli.store.installed import Store
+from aperio_cli.trust.known_versions import load_known
 from tests.builders import manifest, receipt, rule
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class Place:
             store=Store(paths),
             paths=paths,
             config=lambda: config,
-            policy=lambda: config.policy,
+            policy=lambda: replace(config.policy, known=load_known(paths)),
             platform=Platform("linux", "amd64"),
             environment=self.environment,
         )

@@ -35,6 +35,7 @@ def notice(collaborators: Collaborators, more: Iterable[str] = ()) -> Noticed:
         *config_files(collaborators.environment, str(paths.home)),
         str(paths.config_file),
         str(paths.managed_file),
+        str(paths.known_versions),
         *_named(collaborators),
         *_entries(str(paths.trust / "roots")),
         str(paths.local_root),
@@ -42,7 +43,7 @@ def notice(collaborators: Collaborators, more: Iterable[str] = ()) -> Noticed:
         *more,
     }
     if paths.system:
-        files |= set(_current(paths.system))
+        files |= {str(paths.system.known_versions), *_current(paths.system)}
     states = tuple((file, str(state_of(file))) for file in sorted(files))
     return (clock.now().date(), states)
 

@@ -26,8 +26,13 @@ from aperio_cli.errors.running import PluginConfigInvalid
 from aperio_cli.errors.usage import ConfigurationInvalid
 from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.host.lifecycle import Phase
+from aperio_cli.models.plugin_id import PluginId
+from aperio_cli.models.registry.edition import Edition
+from aperio_cli.models.registry.plugin_file import VersionStatus
+from aperio_cli.paths import find_paths
 from aperio_cli.running.operations import open_state
 from aperio_cli.serving.wanted import stated
+from aperio_cli.trust.known_versions import remember
 from tests.hosts import QUICK, Place, Served, serving
 
 from .conftest import is_alive, processes_below, wait_until
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     from aperio_cli.serving import Host
 
 ROOT = Path(__file__).resolve().parents[2]
+BOX = PluginId.parse("acme/box")
 
 
 @pytest.fixture
@@ -102,6 +108,28 @@ def test_a_plugin_whose_rule_is_withdrawn_is_stopped_and_comes_with_it(place: Pl
         assert failed.code == "publisher-unknown"
         assert not is_alive(first.pid or 0)
         place.allow()
+        await served.ready()
+
+    play(place, scene)
+
+
+def test_a_version_that_its_registry_revokes_is_stopped_until_that_is_taken_back(
+    place: Place,
+) -> None:
+    def say(serial: int, versions: dict[str, VersionStatus]) -> None:  # as any command hears it
+        edition = Edition(registry="https://registry.example/", epoch=1, serial=serial, signer=None)
+        remember(find_paths(os.environ, home=str(place.home)), BOX, edition, versions)
+
+    async def scene(served: Served) -> None:
+        first = await served.ready()
+        deprecated = VersionStatus("deprecated", "there is a better one", "2026-06-06T00:00:00Z")
+        say(1, {first.version: deprecated})
+        revoked = VersionStatus("revoked", "it leaks tokens", "2026-06-06T00:00:00Z")
+        say(2, {first.version: revoked})
+        failed = await served.in_phase(Phase.FAILED)
+        assert failed.code == "revoked"
+        assert not is_alive(first.pid or 0)
+        say(3, {first.version: deprecated})
         await served.ready()
 
     play(place, scene)
