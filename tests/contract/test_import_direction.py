@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import re
 from pathlib import Path
@@ -109,6 +110,21 @@ def imports(tree: ast.AST) -> list[tuple[str, int]]:
     return found
 
 
+@functools.cache  # parsing is what these tests take their time for
+def imports_of(path: Path) -> list[tuple[str, int]]:
+    return imports(ast.parse(path.read_text()))
+
+
+@functools.cache
+def called_in(path: Path) -> set[str]:
+    """The last names of all that a module calls."""
+    calls = (
+        node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
+    )
+    named = {ast.Attribute: "attr", ast.Name: "id"}
+    return {getattr(func, named[type(func)]) for func in calls if type(func) in named}
+
+
 def own_part(name: str) -> str:
     return name.partition("/")[0].removesuffix(".py")
 
@@ -119,7 +135,7 @@ def test_module_imports_own_package_and_lower_layers_only(path: Path) -> None:
     if name == "__init__.py":
         return
     own = own_part(name)
-    for imported, line in imports(ast.parse(path.read_text())):
+    for imported, line in imports_of(path):
         parts = imported.split(".")
         if parts[0] != "aperio_cli" or len(parts) == 1 or parts[1] in {own, "__version__"}:
             continue
@@ -135,14 +151,14 @@ def test_module_imports_own_package_and_lower_layers_only(path: Path) -> None:
     ids=name_of,
 )
 def test_pure_module_imports_no_effects(path: Path) -> None:
-    for imported, line in imports(ast.parse(path.read_text())):
+    for imported, line in imports_of(path):
         assert imported.split(".")[0] not in IMPURE, f"{name_of(path)}:{line} imports {imported}"
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_package_is_imported_by_its_owner_only(path: Path) -> None:
     name = name_of(path)
-    for imported, line in imports(ast.parse(path.read_text())):
+    for imported, line in imports_of(path):
         owners = OWNERS.get(imported.split(".")[0])
         assert owners is None or name.startswith(owners), f"{name}:{line} imports {imported}"
 
@@ -175,7 +191,7 @@ def test_every_owner_imports_its_package_and_somebody_each_heavy_one() -> None:
     found = {
         (name_of(path), imported.split(".")[0])
         for path in modules()
-        for imported, _ in imports(ast.parse(path.read_text()))
+        for imported, _ in imports_of(path)
     }
     owned = [(package, owner) for package, owners in OWNERS.items() for owner in owners]
     unused = [
@@ -196,12 +212,7 @@ def test_the_page_says_who_may_import_whom() -> None:
 
 def callers(name: str) -> set[str]:
     """The modules with a call of something of this name, whatever it is called on."""
-    return {
-        name_of(path)
-        for path in modules()
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == name
-    }
+    return {name_of(path) for path in modules() if name in called_in(path)}
 
 
 MAKERS = {
@@ -301,7 +312,7 @@ def test_no_module_of_the_sdk_imports_itself_but_by_serve() -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_the_tool_uses_public_modules_of_the_sdk_only(path: Path) -> None:
-    for imported, line in imports(ast.parse(path.read_text())):
+    for imported, line in imports_of(path):
         parts = imported.split(".")
         assert imported != "aperio_plugin", f"{name_of(path)}:{line} names no module of the SDK"
         private = parts[0] == "aperio_plugin" and any(part.startswith("_") for part in parts)
@@ -312,7 +323,7 @@ def test_the_tool_uses_the_sdk_at_all() -> None:
     used = {
         imported
         for path in modules()
-        for imported, _ in imports(ast.parse(path.read_text()))
+        for imported, _ in imports_of(path)
         if imported.startswith("aperio_plugin")
     }
     assert "aperio_plugin.wire" in used
