@@ -153,7 +153,7 @@ class Aperio:
         yield
         after = self._snapshot(noted=noted)
         changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
-        assert not changed
+        assert not changed, sorted(changed)
 
     def _snapshot(self, *, noted: bool) -> dict[str, tuple[int, bytes]]:
         locks = ("store.lock", "managed.lock")

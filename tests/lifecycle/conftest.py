@@ -114,6 +114,7 @@ def store_with_hello(workshop: Workshop, tmp_path_factory: pytest.TempPathFactor
 def installed(aperio: Aperio, store_with_hello: Path) -> Aperio:
     """An operator who has installed the scaffolded plugin."""
     shutil.copytree(store_with_hello, aperio.home / "plugins")
+    shutil.copy(store_with_hello.parent / "aperio.lock", aperio.home)
     return aperio
 
 

@@ -204,7 +204,7 @@ def test_a_failure_is_told_with_what_was_seen_and_the_fix(author: Author, tmp_pa
     place = lines.index("failed  declares well-formed settings and auth (fields)")
     assert lines[place + 1] == "  seen  `key` is declared 2 times"
     assert lines[place + 2].startswith("  fix   ")
-    assert ", 1 failed, 5 skipped" in lines[-1]
+    assert ", 1 failed, 6 skipped" in lines[-1]
     assert "skipped: no settings were given" in done.stderr
     assert author.test("./broken", status=1)["fields"]["fix"]
 

@@ -33,6 +33,12 @@ type Receipt struct {
 	// IndexSerial is the edition of the index that offered it; nil: it did not say.
 	IndexSerial *int64 `json:"index_serial"`
 	Source      string `json:"source"`
+	// Origin is the registry, the file or the address that it came from; nil, of an earlier aperio.
+	Origin *Origin `json:"origin"`
+	// Builds are the artifacts of the version, of every platform that its origin offered.
+	Builds []Build `json:"builds"`
+	// LogProof is that the registry's log had it, as a C2SP tlog-proof; nil: it has no log.
+	LogProof *string `json:"log_proof"`
 	// StateOwner is whose stored state it uses.
 	StateOwner string `json:"state_owner"`
 	// Interpreter executes a Python plugin; nil for a binary.
@@ -60,6 +66,21 @@ type Signer struct {
 	CertificateSHA256 string            `json:"certificate_sha256"`
 	Claims            map[string]string `json:"claims"`
 	FurtherDomains    []string          `json:"further_domains"`
+}
+
+// Origin is where a version came from; exactly one is set.
+type Origin struct {
+	Registry string `json:"registry,omitempty"`
+	File     string `json:"file,omitempty"`
+	URL      string `json:"url,omitempty"`
+}
+
+// Build is one artifact of a version.
+type Build struct {
+	// Platform is such as linux/amd64.
+	Platform string `json:"platform"`
+	SHA256   string `json:"sha256"`
+	Size     *int64 `json:"size,omitempty"` // in bytes; nil: nobody said it
 }
 
 // Rule is the operator's rule that admitted a signer; which of its keys are set depends on whom it
