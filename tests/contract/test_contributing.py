@@ -40,7 +40,8 @@ def sources(folder: Path) -> Iterator[tuple[Path, str]]:
 
 def test_every_place_that_the_guide_names_is_there() -> None:
     linked = re.findall(r"\]\(([^)#\s]+)", GUIDE)
-    named = paths(GUIDE)
+    made = ".cache/"  # below it stands what a target makes, in a fresh clone nothing
+    named = [path for path in paths(GUIDE) if not path.startswith(made)]
     assert len(named) > 20
     assert [path for path in (*linked, *named) if not place(path).exists()] == []
 
