@@ -33,11 +33,12 @@ def test_a_reason_is_given_only_where_the_item_applies() -> None:
 
 
 def test_the_record_is_of_the_tests_that_there_are() -> None:
+    covering = covering_tests(HERE)
     marked = {
         f"{number}{direction}": {
-            name for name, marks in covering_tests(HERE).items() if (number, direction) in marks
+            name for name, marks in covering.items() if (number, direction) in marks
         }
-        for marks in covering_tests(HERE).values()
+        for marks in covering.values()
         for number, direction in marks
     }
     recorded = {key: set(tests) for key, tests in read_results()["outcomes"].items()}

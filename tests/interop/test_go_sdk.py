@@ -93,6 +93,7 @@ def test_go_sdk_passes_its_tests_under_the_race_detector() -> None:
     go(SDK_GO, "test", "-race", "-count=1", "./...", cgo=True)
 
 
+@pytest.mark.slow  # Go compiles its own library for each of them first
 @pytest.mark.parametrize("system", ["darwin", "windows"])
 def test_go_sdk_compiles_for_other_systems(system: str) -> None:
     with pytest.MonkeyPatch.context() as patch:

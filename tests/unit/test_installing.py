@@ -951,9 +951,16 @@ def assert_locked(machine: Machine, version: str) -> None:
     assert not list(machine.paths.home.glob("aperio.lock-*"))
 
 
-# Every line for the end that cleans nothing up; the two that do take a third of the lines each.
+# In `make test-all` every line, for the end that cleans nothing up; else a third of the lines for
+# it and for the two that do.
 @pytest.mark.parametrize(
-    ("stop", "first", "step", "states"), [(die, 1, 1, 8), (interrupt, 1, 3, 2), (full, 2, 3, 2)]
+    ("stop", "first", "step", "states"),
+    [
+        pytest.param(die, 1, 1, 8, marks=pytest.mark.slow),
+        (die, 3, 3, 5),
+        (interrupt, 1, 3, 2),
+        (full, 2, 3, 2),
+    ],
 )
 def test_install_leaves_the_store_true_at_every_line(
     machine: Machine, stop: Callable[[], None], first: int, step: int, states: int
