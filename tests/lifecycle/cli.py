@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -147,7 +148,8 @@ class Aperio:
     def unchanged(self, *, noted: bool = False) -> Iterator[None]:
         """The block leaves every file, folder, link and mode as it was.
 
-        Locks do not count, nor do receipts of runs: what was refused has one, too.
+        Locks do not count, but for what is no file in the place of one, nor do receipts of runs:
+        what was refused has one, too.
         """
         before = self._snapshot(noted=noted)
         yield
@@ -162,6 +164,7 @@ class Aperio:
             path: found
             for path, found in snapshot(self.folder, self.home).items()
             if not any(part in f"{path}/" or path.endswith(part) for part in ignored)
+            and not (path.endswith("/.lock") and stat.S_ISREG(found[0]))  # a registry's
         }
 
     # ── as a process ──────────────────────────────────────────────────────────────────────────────

@@ -145,16 +145,42 @@ def test_checks_that_0_1_0_noted_are_read_and_written_anew(installed: Aperio) ->
     assert row["last_check"] == written["checks"]["0.1.0"]
 
 
-@pytest.mark.parametrize("name", ["aperio-registry.json", f"records/{HELLO}.json"])
-def test_a_registrys_source_of_a_later_release_is_left_as_it_is(
-    aperio: Aperio, hello: Path, name: str
-) -> None:
+def later_source(aperio: Aperio, hello: Path, name: str) -> Path:
+    """Make a registry's source with a plugin, and one file of it a later release's."""
     aperio("registry", "init", "source")
     aperio("registry", "add", hello / "dist", "--dir", "source")
     path = aperio.folder / "source" / name
     schema = json.loads(path.read_bytes())["schema"]
     path.write_text(json.dumps({"schema": schema.replace("/v1", "/v10")} | LATER))
-    for words in (("add", hello / "dist"), ("build",)):
-        told = aperio.refuses("registry", *words, "--dir", "source", code="record-newer", status=3)
-        assert name in told.what
-        assert told.next == ("use that aperio, or a newer one",)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("aperio-registry.json", "add"),
+        ("aperio-registry.json", "build"),
+        (f"records/{HELLO}.json", "add"),
+    ],
+)
+def test_a_registrys_source_of_a_later_release_is_left_as_it_is(
+    aperio: Aperio, hello: Path, name: str, command: str
+) -> None:
+    later_source(aperio, hello, name)
+    words = ("registry", command, *([hello / "dist"] if command == "add" else []))
+    told = aperio.refuses(*words, "--dir", "source", code="record-newer", status=3)
+    assert name in told.what
+    assert told.next == ("use that aperio, or a newer one",)
+
+
+def test_a_build_leaves_out_the_record_of_a_later_release_and_says_so(
+    aperio: Aperio, hello: Path
+) -> None:
+    name = f"records/{HELLO}.json"
+    path = later_source(aperio, hello, name)
+    before = path.read_bytes()
+    done = aperio("registry", "build", "--dir", "source", "--json")
+    assert (done.data["plugins"], done.data["skipped"]) == (0, [name])
+    assert f"{name} was left out: its kind or its schema is one of a later aperio" in done.err
+    assert path.read_bytes() == before
+    assert HELLO not in (aperio.folder / "source/public/plugins.json").read_text()

@@ -306,11 +306,13 @@ def play(home: Path, places: Places) -> list[tuple[int, list[str]]]:
     (folder / "lantern.toml").write_text(places.settled(settings))
     typed_lines = script(places).encode()
     said = home / "said"  # a file, since services in the background would keep a pipe open
-    with said.open("wb") as output:
-        shell = subprocess.Popen(
+    with (
+        said.open("wb") as output,
+        subprocess.Popen(  # waits for it at the end, killed or not
             ["bash", "--norc"], cwd=folder, env=environment(home), start_new_session=True,
             stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        ) as shell,
+    ):  # fmt: skip
         try:
             shell.communicate(typed_lines, timeout=DEADLINE_S)
         finally:

@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 import signal
+import urllib.error
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,6 +82,23 @@ def link(place: Path, target: Path | str) -> None:
         place.rename(root.parent / f"moved-{place.name}")
         target = root.parent / f"moved-{place.name}"
     place.symlink_to(target)
+
+
+def restore(place: Path) -> None:
+    """Put back what `link` moved out of the registry."""
+    root = next(path for path in place.parents if path.name == "registry")
+    place.unlink()
+    (root.parent / f"moved-{place.name}").rename(place)
+
+
+def answer(url: str) -> int:
+    """The status with which a server answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - of this machine
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
 
 
 def build(aperio: Aperio, *words: object) -> None:
@@ -389,8 +408,22 @@ def test_serve_gives_no_file_behind_a_link_and_goes_on_after_a_build(aperio: Ape
     url = server.stdout.readline().decode().strip()
     build(aperio)
     aperio("plugin", "verify", PLUGIN, "--registry", url)
-    link(aperio.folder / "registry/public/bundles", aperio.folder / "ssh")
-    aperio("plugin", "install", PLUGIN, "--registry", url, "--yes", status=4)
+    bundle = next((aperio.folder / "registry/public/bundles").rglob(f"*{BUNDLE_SUFFIX}"))
+    offered = [
+        f"{FOLDER}/{NAME}",
+        str(bundle.relative_to(aperio.folder / "registry/public")),
+        f"plugins/{PLUGIN}.json",
+    ]
+    assert [answer(url + path) for path in offered] == [200, 200, 200]
+    for name, path in zip(("artifacts", "bundles", "plugins"), offered, strict=True):
+        link(aperio.folder / "registry/public" / name, aperio.folder / "ssh")
+        assert (aperio.folder / "registry/public" / path).is_file()  # to whoever follows links
+        assert answer(url + path) == 404
+        # What was verified may be kept, and is taken by its digest without asking.
+        shutil.rmtree(aperio.home / "cache")
+        aperio("plugin", "install", PLUGIN, "--registry", url, "--yes", status=4)
+        restore(aperio.folder / "registry/public" / name)
+    aperio("plugin", "install", PLUGIN, "--registry", url, "--yes")
     server.send_signal(signal.SIGINT)
     assert finish(server).status == 130
 

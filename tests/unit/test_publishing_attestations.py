@@ -13,11 +13,14 @@ from aperio_cli.errors.registries import RegistrySourceInvalid
 from aperio_cli.errors.trust import BundleMalformed
 from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX
 from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.models.registry.documents import ROOT_FILE, plugin_path
+from aperio_cli.models.registry_index import FILE_NAME
 from aperio_cli.publishing import AddRequest, add, build, init, serving
 from aperio_cli.publishing.source import version_folder
 from aperio_cli.registry import open_registry
 from tests.builders import LINUX, snapshot
 from tests.contract import v1_reader
+from tests.registries import Site
 from tests.security.world import BOX, World, attest, beside, digest_of
 from tests.trust import new_domain
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
     from aperio_cli.models.offer import Offer
     from aperio_cli.signing.local import LocalDomain
+
+OUTSIDE = "../../../../etc/passwd"
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +118,33 @@ def test_build_refuses_when_attestations_are_not_those_that_were_added(
 
 
 def test_index_that_lies_about_attestations_is_refused(world: World) -> None:
+    """An index without a root, as builds of before wrote it: else nobody reads it."""
     put(world, attested(world))
     out = build(world.root / "source").out
-    document = json.loads((out / "plugins.json").read_text())
-    stated = document["plugins"][0]["versions"][0]["artifacts"][0]
-    stated["attestations"] = "../../../../etc/passwd"
+    (out / ROOT_FILE).unlink()
+    document = json.loads((out / FILE_NAME).read_text())
     del document["plugins"][0]["detail"]
-    (out / "plugins.json").write_text(json.dumps(document))
+    (out / FILE_NAME).write_text(json.dumps(document))
+    assert offered(world, str(out)).attestations
+    stated = document["plugins"][0]["versions"][0]["artifacts"][0]
+    stated["attestations"] = OUTSIDE
+    (out / FILE_NAME).write_text(json.dumps(document))
     with pytest.raises(AperioError) as caught:
         offered(world, str(out))
     assert caught.value.code == "index-unreadable"
+
+
+def test_plugin_file_that_lies_about_attestations_is_refused(world: World) -> None:
+    """Below a root that states the very file that lies."""
+    put(world, attested(world))
+    out = build(world.root / "source").out
+    document = json.loads((out / plugin_path(BOX)).read_text())
+    stated = document["versions"][0]["artifacts"][0]
+    Site(out).publish(document)
+    assert offered(world, str(out)).attestations
+    stated["attestations"] = OUTSIDE
+    Site(out).publish(document)
+    with pytest.raises(AperioError) as caught:
+        offered(world, str(out))
+    assert caught.value.code == "index-unreadable"
+    assert "attestations" in caught.value.why
