@@ -288,7 +288,8 @@ def _run(places: Places, command: str) -> str:
     if "trust publisher add" in command or "trust publisher remove" in command:
         command += " --yes"
     if command == "aperio host run":
-        awaited = "until aperio host status | grep -q ' READY '; do sleep 0.1; done"
+        ready = "until aperio host status | grep -q ' READY '; do sleep 0.1; done"
+        awaited = f'timeout 30 bash -c "{ready}"'
         return f"{command} & host=$!; {awaited}"
     if "registry serve" in command:
         awaited = _AWAIT.format(port=places.registry_port)
