@@ -220,8 +220,9 @@ class Aperio:
         assert not aside
 
     def close(self) -> None:
-        """End what is still running."""
-        for process in self.running:
+        """End what is still running; again, it does nothing: its output is read once."""
+        while self.running:
+            process = self.running.pop()
             if process.poll() is None:
                 process.kill()
             process.communicate()
