@@ -60,10 +60,7 @@ def doctor(context: Context) -> Report:
         "platform": str(context.platform),
         "home": str(paths.home) if paths else None,
         "config_file": str(paths.config_file) if paths else None,
-        "interpreters": [
-            interpreter.to_json() | {"closed": str(place) if place else None}
-            for interpreter, place in closed
-        ],
+        "interpreters": [_interpreter_data(*each) for each in closed],
         "tools": tools,
         "sandbox": sandbox.name,
         "limits": [limit.to_json() for limit in limits],
@@ -91,6 +88,10 @@ def doctor(context: Context) -> Report:
     notes = [*_warnings(found, now)]
     notes += ["`aperio plugin list` says which plugins may not run"] if refused else []
     return Report(data, text, notes=tuple(notes), exit_status=NOT_DONE if findings else DONE)
+
+
+def _interpreter_data(interpreter: Interpreter, place: Path | None) -> dict[str, object]:
+    return interpreter.to_json() | {"closed": str(place) if place else None}
 
 
 def _sandbox(context: Context) -> Sandbox:

@@ -160,10 +160,9 @@ def plugin_run(  # noqa: PLR0913 - one parameter for each option
         idempotency_key, dry_run, approve, target_type,
         read_settings(facts or (), "", option="--context"), approval, approval_sha256,
     )  # fmt: skip
-    request = RunRequest(
-        operation, org, integration, read_settings(settings or (), plugin_config), full, strict,
-        execute=execute, scope=read_scope(since, stream or (), event_type or ()),
-    )  # fmt: skip
+    stated = read_settings(settings or (), plugin_config)
+    scope = read_scope(since, stream or (), event_type or ())
+    request = RunRequest(operation, org, integration, stated, full, strict, scope, execute)
     delivery = Delivery(to, to_set or (), to_config, retry_for, rejects)
     manner = Manner(is_debug=debug, is_catalog=catalog, is_learning=learn)
     return run(context, target, request, delivery, manner)
