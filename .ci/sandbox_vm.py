@@ -10,6 +10,7 @@ it stands in `sandbox_vm_guest.py`. The exit status is that of the guest: 0 when
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -47,8 +48,8 @@ FailureAction=poweroff-immediate
 [Service]
 Type=oneshot
 TimeoutStartSec=infinity
-Environment=PYTHONPATH=/work/packages PYTHONDONTWRITEBYTECODE=1 LANG=C.UTF-8
-ExecStart=/usr/bin/python3 /work/checkout/.ci/sandbox_vm_guest.py
+Environment=PYTHONPATH=/opt/aperio/packages PYTHONDONTWRITEBYTECODE=1 LANG=C.UTF-8
+ExecStart=/usr/bin/python3 /opt/aperio/checkout/.ci/sandbox_vm_guest.py
 StandardOutput=tty
 StandardError=tty
 TTYPath=/dev/ttyS0
@@ -58,7 +59,7 @@ _KERNEL: Final = (
     "root=/dev/vda rw console=ttyS0 quiet panic=-1"
     " systemd.show_status=no systemd.mask=serial-getty@ttyS0.service"
 )
-_TABLE: Final = "/dev/vda / ext4 rw 0 1\n/dev/vdb /work ext4 ro 0 2\n"
+_TABLE: Final = "/dev/vda / ext4 rw 0 1\n/dev/vdb /opt/aperio ext4 ro 0 2\n"
 
 
 def main(arguments: list[str]) -> int:
@@ -86,7 +87,8 @@ def _say(text: str) -> int:
 
 def _system() -> Path:
     """Return the folder with the guest's image, its kernel and its first file system."""
-    made = CACHE / SUITE
+    parts = repr((PACKAGES, _UNIT, _TABLE)).encode()  # another image once one of them changes
+    made = CACHE / f"{SUITE}-{hashlib.sha256(parts).hexdigest()[:12]}"
     if (made / "system.img").exists():
         return made
     root = CACHE / "root"
@@ -96,7 +98,7 @@ def _system() -> Path:
     command = ["debootstrap", "--variant=minbase", include, SUITE, str(root), _apt_source()]
     subprocess.run(command, check=True)
     (root / "etc" / "fstab").write_text(_TABLE)
-    (root / "work").mkdir()
+    (root / "opt" / "aperio").mkdir(parents=True)
     units = root / "etc" / "systemd" / "system"
     (units / "sandbox-tests.service").write_text(_UNIT)
     wanted = units / "multi-user.target.wants"

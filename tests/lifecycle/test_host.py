@@ -130,12 +130,9 @@ def state(aperio: Aperio, text: str) -> None:
     stated.write_text(kept + text)
 
 
-def test_a_host_keeps_plugins_up_and_says_how_they_are(hosted: Hosted) -> None:
+def comes_up(hosted: Hosted) -> dict[str, Any]:
+    """What can run does, what cannot is named with the reason and the remedy; gives the first."""
     aperio = hosted.aperio
-    state(aperio, METRICS + RUNS)
-    hosted.start("--json")
-
-    # What can run does, what cannot is named with the reason and the remedy.
     ready = hosted.comes_to("READY")
     assert (ready["next"], ready["restarts"], ready["badge"]) == ([], 0, "local")
     nowhere = hosted.comes_to("FAILED", plugin="acme/nowhere")
@@ -158,6 +155,15 @@ def test_a_host_keeps_plugins_up_and_says_how_they_are(hosted: Hosted) -> None:
         "next      correct its [[run]] table in config.toml",
     ):
         assert words in shown
+    return ready
+
+
+def test_a_host_keeps_plugins_up_and_says_how_they_are(hosted: Hosted) -> None:
+    aperio = hosted.aperio
+    state(aperio, METRICS + RUNS)
+    hosted.start("--json")
+
+    ready = comes_up(hosted)
 
     # It is killed: it comes back, and that is told to all who want to know.
     watching = aperio.start("host", "status", "--watch", "--json")

@@ -164,7 +164,7 @@ def test_host_that_everybody_reaches_is_public(host: str) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        "localhost", "127.0.0.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1",  # noqa: S104
+        "localhost", "127.0.0.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1",  # noqa: S104 - a text
         "169.254.169.254", "100.64.0.1", "fe80::1", "fd00::1", "::ffff:10.0.0.1", "intranet",
         "nas.local", "build.internal", "printer.home.arpa", "NAS.LOCAL.", "nas\u3002local", "",
     ],

@@ -69,24 +69,9 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
 
     sources = sources or []
     context.use_lock_file(lock, is_frozen=locked)
-    if not sources and (bundle or attestations or accept_new_signer or allow_unsigned):
-        raise UsageError(
-            "nothing was installed: no plugin was named",
-            why="`--bundle`, `--attestations`, `--accept-new-signer` and `--allow-unsigned` go with"
-            " one, and without any a lock file says what is installed",
-        )
+    _require_fitting(sources, bundle or attestations, accept_new_signer, is_unsigned=allow_unsigned)
     exception = _exception(sources, until, reason, allow_unsigned=allow_unsigned)
     stated = Stated(bundle, attestations, exception)
-    if (bundle or attestations) and len(sources) > 1:
-        raise UsageError(
-            "`--bundle` and `--attestations` go with one artifact; nothing was installed"
-        )
-    if accept_new_signer and len(sources) > 1:
-        raise UsageError(
-            "`--accept-new-signer` goes with one plugin; nothing was installed",
-            why="whom one plugin may change to is not asked of the others",
-            next=["install them one by one"],
-        )
     request = installation.request_for(context, accept_new_signer)
     installation.download_together(context, locking.finders(context, sources))
     # Each stands on its own.
@@ -99,6 +84,32 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
     text = "\n".join(installation.sentence(report) for report, _ in done)
     data = {"installed": installed, "lock_file": str(place)}
     return Report(data, text or f"{place} names no plugin")
+
+
+def _require_fitting(
+    sources: Sequence[str], evidence: str, accept_new_signer: str, *, is_unsigned: bool
+) -> None:
+    """Require that options which are about one plugin come with one.
+
+    Raises:
+        UsageError: they come with none, or with several.
+    """
+    if not sources and (evidence or accept_new_signer or is_unsigned):
+        raise UsageError(
+            "nothing was installed: no plugin was named",
+            why="`--bundle`, `--attestations`, `--accept-new-signer` and `--allow-unsigned` go with"
+            " one, and without any a lock file says what is installed",
+        )
+    if evidence and len(sources) > 1:
+        raise UsageError(
+            "`--bundle` and `--attestations` go with one artifact; nothing was installed"
+        )
+    if accept_new_signer and len(sources) > 1:
+        raise UsageError(
+            "`--accept-new-signer` goes with one plugin; nothing was installed",
+            why="whom one plugin may change to is not asked of the others",
+            next=["install them one by one"],
+        )
 
 
 def _exception(

@@ -84,7 +84,7 @@ class Delivery:
         try:
             envelope = read_envelope(given.envelope_json)
             if given.kind not in {"", envelope.kind}:
-                raise ValueError(f"expected the kind {envelope.kind}, as the envelope says")  # noqa: TRY301
+                raise ValueError(f"expected the kind {envelope.kind}, as the envelope says")  # noqa: TRY301 - refused as what the reader refuses
             if self._address.takes(envelope):
                 return (
                     envelope._replace(key=given.id)

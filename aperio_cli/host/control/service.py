@@ -97,14 +97,14 @@ class HostService:
         answer.started_at.FromDatetime(facts.started_at)
         return answer
 
-    async def ListPlugins(self, _request: Any, _context: Context) -> Any:  # noqa: N802
+    async def ListPlugins(self, _request: Any, _context: Context) -> Any:  # noqa: N802 - gRPC's name
         """Answer what is installed, and what runs of it."""
         installed = await asyncio.to_thread(self._controlled.installed)
         statuses = self._controlled.statuses()
         plugins = [telling.plugin_message(each, statuses) for each in installed]
         return control_pb2.ListPluginsResponse(plugins=plugins)
 
-    async def DescribePlugin(self, request: Any, _context: Context) -> Any:  # noqa: N802
+    async def DescribePlugin(self, request: Any, _context: Context) -> Any:  # noqa: N802 - gRPC's name
         """Answer what a plugin declares."""
         key = self._running(PluginId.parse(request.plugin), request.organization_id)
         async with self._controlled.use(key, self._controlled.configured(key) or {}) as plugin:
@@ -128,7 +128,7 @@ class HostService:
                 return status.key
         return InstanceKey(plugin, organization or DEFAULT_ORGANIZATION, DEFAULT_INTEGRATION)
 
-    async def WatchInstances(self, _request: Any, context: Context) -> None:  # noqa: N802
+    async def WatchInstances(self, _request: Any, context: Context) -> None:  # noqa: N802 - gRPC's name
         """Give how each instance is, then each change."""
         watched = self._controlled.watch()
         async with contextlib.aclosing(watched):
@@ -136,13 +136,13 @@ class HostService:
                 message = telling.instance_message(status)
                 await context.write(control_pb2.WatchInstancesResponse(instance=message))
 
-    async def PauseInstance(self, request: Any, _context: Context) -> Any:  # noqa: N802
+    async def PauseInstance(self, request: Any, _context: Context) -> Any:  # noqa: N802 - gRPC's name
         """Pause an instance."""
         key = read_key(request.key)
         await self._controlled.pause(key, read_reason(request.reason))
         return control_pb2.PauseInstanceResponse(instance=self._instance(key))
 
-    async def ResumeInstance(self, request: Any, _context: Context) -> Any:  # noqa: N802
+    async def ResumeInstance(self, request: Any, _context: Context) -> Any:  # noqa: N802 - gRPC's name
         """Take the pause of an instance back."""
         key = read_key(request.key)
         await self._controlled.resume(key)
@@ -161,7 +161,7 @@ class HostService:
 
     # ── invocations ───────────────────────────────────────────────────────────────────────────────
 
-    async def TestConnection(self, request: Any, _context: Context) -> Any:  # noqa: N802
+    async def TestConnection(self, request: Any, _context: Context) -> Any:  # noqa: N802 - gRPC's name
         """Answer whether settings work."""
         async with self._invoked(read_call(request.call), "test") as (session, recording):
             invocation = await session.invocation()
@@ -169,7 +169,7 @@ class HostService:
             recording.answered("test", answer)
         return control_pb2.TestConnectionResponse(answer=answer, receipt=_receipt(recording))
 
-    async def Sync(self, request: Any, context: Context) -> None:  # noqa: N802
+    async def Sync(self, request: Any, context: Context) -> None:  # noqa: N802 - gRPC's name
         """Give what a connector reads, its checkpoints, and at the end the receipt."""
         asked, scope = read_call(request.call), read_sync(request)
         recording = None
@@ -183,7 +183,7 @@ class HostService:
             raise
         await context.write(control_pb2.SyncResponse(receipt=_receipt(recording)))
 
-    async def Execute(self, request: Any, _context: Context) -> Any:  # noqa: N802
+    async def Execute(self, request: Any, _context: Context) -> Any:  # noqa: N802 - gRPC's name
         """Perform an action; it goes on to its end when the caller goes away."""
         asked, wanted = read_call(request.call), read_execute(request)
         action = asyncio.create_task(self._execute(asked, wanted))
@@ -200,7 +200,7 @@ class HostService:
             answer=answer, approval_sha256=execution.sha256, receipt=_receipt(recording)
         )
 
-    async def Deliver(self, request: Any, _context: Context) -> Any:  # noqa: N802
+    async def Deliver(self, request: Any, _context: Context) -> Any:  # noqa: N802 - gRPC's name
         """Hand envelopes to a destination."""
         async with self._invoked(read_call(request.call), "deliver") as (session, recording):
             results = await Delivery(session, recording.tally).deliver(request.envelopes)
@@ -233,7 +233,7 @@ class HostService:
 
     # ── what was done, and said ───────────────────────────────────────────────────────────────────
 
-    async def ListReceipts(self, request: Any, _context: Context) -> Any:  # noqa: N802
+    async def ListReceipts(self, request: Any, _context: Context) -> Any:  # noqa: N802 - gRPC's name
         """Answer with the newest receipts."""
         wanted = request.key
         plugin = PluginId.parse(wanted.plugin) if wanted.plugin else None
@@ -247,7 +247,7 @@ class HostService:
         ]
         return control_pb2.ListReceiptsResponse(receipts=receipts[:most])
 
-    async def StreamLogs(self, request: Any, context: Context) -> None:  # noqa: N802
+    async def StreamLogs(self, request: Any, context: Context) -> None:  # noqa: N802 - gRPC's name
         """Give what plugins wrote."""
         plugin = PluginId.parse(request.plugin) if request.plugin else None
         last = min(request.last, _MOST_LOGGED)

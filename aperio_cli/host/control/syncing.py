@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 MOST_BATCH_BYTES: Final = 1024 * 1024
 """Of the envelopes in one message, unless a single one is longer."""
 
-_TOKEN_RENEWED: Final = "the access token had expired; the sync goes on with another"  # noqa: S105
+_TOKEN_RENEWED: Final = "the access token had expired; the sync goes on with another"  # noqa: S105 - a sentence
 
 
 class Outlet:
@@ -69,8 +69,8 @@ class Outlet:
         cursor: bytes,
         *,
         version: str,  # noqa: ARG002 - of `CursorStore`
-        choice: str = "",  # noqa: ARG002
-        covered: Mapping[str, str] | None = None,  # noqa: ARG002
+        choice: str = "",  # noqa: ARG002 - as above
+        covered: Mapping[str, str] | None = None,  # noqa: ARG002 - as above
     ) -> None:
         """Keep the cursor for the note that follows, which says what it covers."""
         self._cursor = cursor
