@@ -37,7 +37,7 @@ PACKAGES: Final = (
     "util-linux",
 )  # fmt: skip
 IMAGE_BYTES: Final = 2 * 1024**3
-GUEST_TIMEOUT_S: Final = 3600
+GUEST_TIMEOUT_S: Final = 6600
 _LEFT_OUT: Final = {"mypy", "ruff", "mypyc"}
 _UNIT: Final = """[Unit]
 Description=Tests of the sandbox

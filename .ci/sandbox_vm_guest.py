@@ -23,7 +23,7 @@ PATHS: Final = os.pathsep.join(map(str, (CHECKOUT, CHECKOUT / "sdk" / "python", 
 KERNEL: Final = dict.fromkeys(("memory", "cpu", "processes", "egress", "isolation"), "kernel")
 POLLED: Final = KERNEL | {"memory": "polled", "cpu": "polled"}
 NOTHING: Final = dict.fromkeys(KERNEL, "none")
-TIMEOUT_S: Final = 1800
+TIMEOUT_S: Final = 3000
 USER, OTHER = "tester", "stranger"
 
 
