@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NoReturn
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import PathShared, RecordNewer
-from aperio_cli.errors.registries import KnownVersionsUnreadable
+from aperio_cli.errors.registries import IndexTooLarge, KnownVersionsUnreadable
 from aperio_cli.files import locking, owning, reading, writing
 from aperio_cli.models.known import BOUNDS, Known, KnownVersions
-from aperio_cli.models.reading import described
+from aperio_cli.models.reading import Unreadable, described, require_few_members
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +49,7 @@ def remember(
 
     Raises:
         KnownVersionsUnreadable, RecordNewer, PathShared: as `load_known`.
+        IndexTooLarge: with it the memory would be longer than it is read; it stays as it was.
         LockHeld: another process is remembering something.
         DiskFull: there is no space.
         OSError: the memory cannot be written.
@@ -63,8 +64,9 @@ def remember(
     with locking.FileLock(lock, what=f"what is known of `{plugin}` was not remembered"):
         before = _read(path)
         if _is_news(before, plugin, edition, said):
-            after = before.having(plugin, edition.registry, said)
-            writing.write_atomic(path, after.to_bytes(), mode=0o600)
+            after = before.having(plugin, edition.registry, said).to_bytes()
+            _require_readable(after, plugin, edition)
+            writing.write_atomic(path, after, mode=0o600)
 
 
 def _is_news(known: KnownVersions, plugin: PluginId, edition: Edition, said: Known) -> bool:
@@ -73,6 +75,31 @@ def _is_news(known: KnownVersions, plugin: PluginId, edition: Edition, said: Kno
         return bool(said.versions)
     is_older = edition.signer is not None and said.edition < before.edition
     return not is_older and (said.versions != before.versions or said.edition != before.edition)
+
+
+def _require_readable(memory: bytes, plugin: PluginId, edition: Edition) -> None:
+    """Refuse a memory that nobody could read any more, which would keep every plugin from starting.
+
+    Raises:
+        IndexTooLarge: it is longer than it may be, or has more members.
+    """
+    why = ""
+    if len(memory) > BOUNDS.size_bytes:
+        why = f"expected at most {BOUNDS.size_bytes} bytes\nfound    {len(memory)}"
+    try:
+        require_few_members(memory, BOUNDS.members)
+    except Unreadable as error:
+        why = str(error)
+    if why:
+        raise IndexTooLarge(
+            f"what {edition.name} says of `{plugin}` was not used:"
+            " it says more against versions than can be remembered",
+            why=why,
+            next=[
+                "tell whoever maintains the registry",
+                "take the registry out of config.toml, if you can do without it",
+            ],
+        )
 
 
 def _read(path: Path) -> KnownVersions:

@@ -12,8 +12,8 @@ from aperio_cli import clock
 from aperio_cli.config import Config
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import PathShared, RecordNewer
-from aperio_cli.errors.registries import KnownVersionsUnreadable, VersionRevoked
-from aperio_cli.models.known import KnownVersions
+from aperio_cli.errors.registries import IndexTooLarge, KnownVersionsUnreadable, VersionRevoked
+from aperio_cli.models.known import BOUNDS, KnownVersions
 from aperio_cli.models.machine import Machine as HostMachine
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.policy import Policy, PolicyException
@@ -22,6 +22,7 @@ from aperio_cli.models.registry.plugin_file import VersionStatus
 from aperio_cli.paths import Paths
 from aperio_cli.registry import open_registry
 from aperio_cli.store import listing
+from aperio_cli.trust import known_versions
 from aperio_cli.trust.known_versions import load_known, remember
 from aperio_cli.verifying import clear
 from tests.builders import LINUX, PLUGIN, Machine, rule
@@ -95,6 +96,29 @@ def test_nothing_to_say_is_not_written(paths: Paths) -> None:
     assert paths.known_versions.stat().st_mtime_ns == before
     remember(paths, BOX, edition(2), {})
     assert load_known(paths) == KnownVersions()
+
+
+def test_registry_that_says_more_than_can_be_remembered_leaves_the_memory_readable(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember(paths, BOX, edition(), {"1.2.3": status()})
+    before = paths.known_versions.read_bytes()
+    monkeypatch.setattr(known_versions, "BOUNDS", replace(BOUNDS, size_bytes=4096))
+    long = {f"1.0.{n}": VersionStatus("yanked", "x" * 500, MOMENT) for n in range(9)}
+    loud = edition(registry="https://loud.example/")
+    with pytest.raises(IndexTooLarge, match="than can be remembered") as caught:
+        remember(paths, PluginId.parse("acme/other"), loud, long)
+    assert caught.value.exit_status == 4
+    assert "https://loud.example/" in caught.value.what
+    assert paths.known_versions.read_bytes() == before
+
+    remember(paths, PluginId.parse("acme/other"), loud, dict(list(long.items())[:2]))
+    assert load_known(paths).status(BOX, "1.2.3") == status()
+    many = {f"1.0.{n}": status("yanked") for n in range(9)}
+    monkeypatch.setattr(known_versions, "BOUNDS", replace(BOUNDS, members=50))
+    with pytest.raises(IndexTooLarge) as caught:
+        remember(paths, BOX, loud, many)
+    assert caught.value.why == "it has too many members: expected at most 50"
 
 
 def test_older_edition_of_a_signed_registry_takes_nothing_back(
