@@ -218,6 +218,32 @@ def test_update_of_all_leaves_nobody_behind_for_another(aperio: Aperio) -> None:
 
 
 @pytest.mark.usefixtures("registry")
+def test_update_of_several_tells_of_each_whatever_became_of_another(aperio: Aperio) -> None:
+    release(aperio, made(aperio, NEW))
+    named = ("acme/nobody", PLUGIN)
+    done = aperio("plugin", "update", *named, "--json", status=1)
+    assert [(each["id"], each["before"], each["outcome"]) for each in done.data["plugins"]] == [
+        ("acme/nobody", None, "failed"),
+        (PLUGIN, OLD, "updated"),
+    ]
+    assert done.data["plugins"][0]["error"]["code"] == "not-installed"
+    again = aperio("plugin", "update", *named, status=1).out
+    assert "`acme/nobody` was not updated\n" in again
+    assert f"`{PLUGIN}` is up to date at {NEW}\n" in again
+    (aperio.home / "plugins" / PLUGIN / "current.json").write_text('{"schema": 2}')
+    rest = aperio("plugin", "update", "--all", "--json", status=3).data["plugins"]
+    assert [each["error"]["code"] for each in rest] == ["record-newer"]
+
+
+def test_install_of_several_says_what_was_installed_before_one_is_refused(aperio: Aperio) -> None:
+    unsigned = artifact_of(aperio.folder / "unsigned", "print()\n", version=NEW)
+    done = aperio("plugin", "install", made(aperio, OLD), unsigned, status=3)
+    assert "signature-missing" in done.err
+    assert f"`{PLUGIN}` {OLD} installed (signed by" in done.err
+    assert used(aperio) == OLD
+
+
+@pytest.mark.usefixtures("registry")
 def test_update_says_what_it_needs(aperio: Aperio) -> None:
     aperio.refuses("plugin", "update", code="usage", status=2)
     aperio.refuses("plugin", "update", PLUGIN, "--all", code="usage", status=2)

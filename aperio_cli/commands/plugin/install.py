@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from aperio_cli.commands.app import plugin
@@ -12,9 +13,11 @@ from aperio_cli.errors.usage import UsageError
 from aperio_cli.output import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from aperio_cli.installing import InstallReport
     from aperio_cli.models.evidence import ExceptionGranted
+    from aperio_cli.models.offer import Offer
 
 
 @command(
@@ -74,16 +77,35 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
     stated = Stated(bundle, attestations, exception)
     request = installation.request_for(context, accept_new_signer)
     installation.download_together(context, locking.finders(context, sources))
-    # Each stands on its own.
+    wanted: list[Callable[[], tuple[InstallReport, Offer | None]]]
     if sources:
-        done = [locking.install_named(context, source, request, stated) for source in sources]
+        wanted = [partial(locking.install_named, context, s, request, stated) for s in sources]
     else:
-        done = [locking.restore(context, each, request) for each in locking.locked_entries(context)]
+        locked_there = locking.locked_entries(context)
+        wanted = [partial(locking.restore, context, each, request) for each in locked_there]
+    done = _installed(context, wanted)
     place = context.store.lock_file.path
     installed = [report.to_json() | installation.offered(offer) for report, offer in done]
     text = "\n".join(installation.sentence(report) for report, _ in done)
     data = {"installed": installed, "lock_file": str(place)}
     return Report(data, text or f"{place} names no plugin")
+
+
+def _installed(
+    context: Context, wanted: Sequence[Callable[[], tuple[InstallReport, Offer | None]]]
+) -> list[tuple[InstallReport, Offer | None]]:
+    """Install one after the other, and say what was installed when a later one is not."""
+    from aperio_cli.commands.plugin.installation import sentence
+
+    done: list[tuple[InstallReport, Offer | None]] = []
+    try:
+        for each in wanted:
+            done.append(each())  # noqa: PERF401 - what is done counts when one raises
+    except BaseException:
+        for report, _ in done:
+            context.output.warn(sentence(report))
+        raise
+    return done
 
 
 def _require_fitting(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.comparing import Difference
     from aperio_cli.models.offer import Offer
-    from aperio_cli.models.plugin_id import PluginRef
+    from aperio_cli.models.plugin_id import PluginId, PluginRef
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.verifying.decide import AdmittedArtifact
 
@@ -46,23 +46,25 @@ class _Done:
     """What became of one plugin.
 
     Attributes:
-        receipt: of the version that was used before.
+        id: which.
+        before: the version that was used before; None when that is not known.
         outcome: a key of `_SENTENCES`.
-        version: that is used now, or would be.
+        version: that is used now, or would be; None when that is not known.
         difference: between the two; None when nothing was to be changed.
         error: why not; None when there was no reason.
     """
 
-    receipt: Receipt
+    id: PluginId
+    before: str | None
     outcome: str
-    version: str
+    version: str | None
     difference: Difference | None = None
     error: AperioError | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "id": str(self.receipt.id),
-            "before": self.receipt.version,
+            "id": str(self.id),
+            "before": self.before,
             "version": self.version,
             "outcome": self.outcome,
             "difference": self.difference.to_json() if self.difference else None,
@@ -70,8 +72,10 @@ class _Done:
         }
 
     def __str__(self) -> str:
-        sentence = _SENTENCES[self.outcome].format(before=self.receipt.version, after=self.version)
-        return f"`{self.receipt.id}` {sentence}"
+        if self.before is None:
+            return f"`{self.id}` was not updated"
+        sentence = _SENTENCES[self.outcome].format(before=self.before, after=self.version)
+        return f"`{self.id}` {sentence}"
 
 
 @command(
@@ -143,7 +147,11 @@ def _installed(context: Context) -> Iterator[PluginRef]:
 
     seen = dict.fromkeys(plugin_id for plugin_id, _ in context.store.installed())
     for plugin_id in seen:
-        if context.store.used_version(plugin_id) in context.store.versions(plugin_id):
+        try:
+            is_used = context.store.used_version(plugin_id) in context.store.versions(plugin_id)
+        except AperioError:  # whoever updates it says what is wrong, and goes on with the others
+            is_used = True
+        if is_used:
             yield PluginRef(plugin_id)
 
 
@@ -152,15 +160,17 @@ def _one(context: Context, ref: PluginRef, wish: _Wish) -> _Done:
     from aperio_cli.models.origin import REGISTRY
     from aperio_cli.models.plugin_id import PluginRef
 
-    receipt = context.store.get(PluginRef(ref.id))
-    if wish.is_all and receipt.origin and receipt.origin.kind != REGISTRY:
-        return _Done(receipt, "left", receipt.version)
+    before = None
     try:
+        receipt = context.store.get(PluginRef(ref.id))
+        before = receipt.version
+        if wish.is_all and receipt.origin and receipt.origin.kind != REGISTRY:
+            return _Done(ref.id, before, "left", before)
         return _update(context, receipt, ref, wish)
     except Interrupted:
         raise
     except AperioError as error:
-        return _Done(receipt, "failed", receipt.version, error=error)
+        return _Done(ref.id, before, "failed", before, error=error)
 
 
 def _update(context: Context, receipt: Receipt, ref: PluginRef, wish: _Wish) -> _Done:
@@ -170,7 +180,7 @@ def _update(context: Context, receipt: Receipt, ref: PluginRef, wish: _Wish) -> 
     with context.output.working(f"looking for a newer `{ref.id}`"):
         offer = locking.find_offer(context, ref)
     if not _is_newer(offer, receipt, ref):
-        return _Done(receipt, "current", receipt.version)
+        return _Done(ref.id, receipt.version, "current", receipt.version)
     seen: list[Difference] = []
 
     def show(admitted: AdmittedArtifact) -> None:
@@ -179,10 +189,10 @@ def _update(context: Context, receipt: Receipt, ref: PluginRef, wish: _Wish) -> 
     if wish.is_dry:
         with verify_source(context, offer) as admitted:
             show(admitted)
-        return _Done(receipt, "would_update", offer.version, seen[0])
+        return _Done(ref.id, receipt.version, "would_update", offer.version, seen[0])
     request = installation.request_for(context, wish.accept_new_signer)
     report = installation.install_found(context, offer, request, check=show)
-    return _Done(receipt, "updated", report.receipt.version, seen[0])
+    return _Done(ref.id, receipt.version, "updated", report.receipt.version, seen[0])
 
 
 def _is_newer(offer: Offer, receipt: Receipt, ref: PluginRef) -> bool:
