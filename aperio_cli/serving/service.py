@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from datetime import datetime
 
-    from aperio_cli.host.supervising import Status
+    from aperio_cli.host.supervising import InstanceKey, Status
     from aperio_cli.models.run_receipt import RunReceipt
     from aperio_cli.running import Collaborators
     from aperio_cli.serving.metrics import Metrics
@@ -194,16 +194,20 @@ class Service:
 
     async def _watch(self) -> None:
         """Tell people, and with `has_changes` programs, of each change of an instance."""
-        before: dict[str, tuple[Phase, str]] = {}
+        before: dict[tuple[InstanceKey, bool], tuple[Phase, str]] = {}
         async for status in self._host.supervisor.watch():
-            name, now = str(status.key), (status.phase, status.reason)
+            which, now = (status.key, status.is_on_demand), (status.phase, status.reason)
             if self.has_changes:
                 line = {"type": "instance", **status.to_json()}
                 self._voice.do(lambda line=line: self.speaking.line(line))  # type: ignore[misc] # a default argument
-            if status.phase in _TELLING and before.get(name) != now:
+            if status.phase in _TELLING and before.get(which) != now:
                 level = "info" if status.phase is Phase.READY else "warn"
                 self._say(level, in_words(status))
-            before[name] = now
+            before[which] = now
+            if (
+                status.phase is Phase.STOPPED
+            ):  # gone, perhaps: callers have many names
+                del before[which]
 
     # ── signals ───────────────────────────────────────────────────────────────────────────────────
 

@@ -242,6 +242,26 @@ def test_what_is_wanted_comes_and_what_is_not_any_more_goes(shelf: Shelf) -> Non
     supervise(shelf, play, Wanted(KEY))
 
 
+def test_names_with_blanks_that_read_alike_are_different_organizations(shelf: Shelf) -> None:
+    """Neither is given the other's process, nor its settings."""
+    one, other = InstanceKey(BOX, "acme corp", "main"), InstanceKey(BOX, "acme", "corp main")
+    third = InstanceKey(BOX, "acme corp main", "")
+    assert str(one) == str(other)
+
+    async def play(scene: Scene) -> None:
+        standing = (await scene.ready(one)).pid
+        pids = []
+        for key in (one, other, third):
+            async with scene.supervisor.use(key, {}) as plugin:
+                pids.append(plugin.pid)
+        assert pids[0] == standing
+        assert len(set(pids)) == 3
+        assert scene.supervisor.configured(one) == {"token": "of acme corp"}
+        assert scene.supervisor.configured(other) is None
+
+    supervise(shelf, play, Wanted(one, settings={"token": "of acme corp"}))
+
+
 def test_a_plugin_that_may_not_run_is_said_by_name_and_the_others_run(shelf: Shelf) -> None:
     bad = PluginId("acme", "bad")
     shelf.refusals[bad, "1.0.0"] = PublisherUnknown("`acme/bad` 1.0.0 was not started")

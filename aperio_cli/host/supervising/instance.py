@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.errors import AperioError
     from aperio_cli.host.launch import RunningPlugin
-    from aperio_cli.host.supervising.instances import InstanceKey, Wanted
+    from aperio_cli.host.supervising.instances import InstanceKey, Name, Wanted
     from aperio_cli.host.supervising.launcher import Leave
 
 _COMING: Final = frozenset({Phase.STARTING, Phase.STOPPING})
@@ -40,7 +40,7 @@ class Instance:
 
     def __init__(
         self,
-        name: str,
+        name: Name,
         wanted: Wanted,
         surroundings: Surroundings,
         changed: Callable[[Instance], None],

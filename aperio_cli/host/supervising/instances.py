@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from aperio_cli.clock import format_timestamp
 
@@ -26,6 +26,11 @@ class InstanceKey:
 
     def __str__(self) -> str:
         return f"{self.plugin} {self.organization} {self.integration}"
+
+
+Name: TypeAlias = tuple[InstanceKey, str]
+"""By which a supervisor knows an instance: which it is, and the reach of one that only calls keep
+up; empty of one that is wanted. Never as one text: names of organizations may have blanks."""
 
 
 @dataclass(frozen=True, slots=True)

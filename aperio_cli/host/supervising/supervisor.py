@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.process.logs import LogRecord
-    from aperio_cli.host.supervising.instances import InstanceKey, Status
+    from aperio_cli.host.supervising.instances import InstanceKey, Name, Status
     from aperio_cli.host.supervising.launcher import Launcher, Leave
 
 _RULES: Final = Rules()
@@ -60,9 +60,9 @@ class Supervisor:
         starts = asyncio.Semaphore(rules.parallel_starts or 2 * (os.cpu_count() or 1))
         self._surroundings = Surroundings(launcher, rules, log, starts)
         self._beat = beat
-        self._instances: dict[str, Instance] = {}
+        self._instances: dict[Name, Instance] = {}
         self._watchers: set[Watcher] = set()
-        self._wanted: dict[str, Wanted] = {}
+        self._wanted: dict[Name, Wanted] = {}
         self._is_due = asyncio.Event()
         self._is_doubted = True
         self._is_draining = False
@@ -94,12 +94,12 @@ class Supervisor:
     def want(self, wanted: Iterable[Wanted]) -> None:
         """Have exactly these instances up, beside those that only calls keep up."""
         if not self._is_draining:
-            self._wanted = {str(each.key): each for each in wanted}
+            self._wanted = {(each.key, ""): each for each in wanted}
             self.doubt()
 
     def configured(self, key: InstanceKey) -> Mapping[str, object] | None:
         """Return the settings with which an instance is wanted; None: it is not, or has none."""
-        wanted = self._wanted.get(str(key))
+        wanted = self._wanted.get((key, ""))
         return wanted.settings if wanted and wanted.problem is None else None
 
     def doubt(self) -> None:
@@ -228,7 +228,7 @@ class Supervisor:
             if not instance.is_on_demand and name not in self._wanted:
                 instance.stop()
 
-    def _begin(self, name: str, wanted: Wanted) -> Instance:
+    def _begin(self, name: Name, wanted: Wanted) -> Instance:
         made = self._instances[name] = Instance(name, wanted, self._surroundings, self._note)
         made.start()
         return made
@@ -302,7 +302,7 @@ class Supervisor:
 
     def _found(self, key: InstanceKey, settings: Mapping[str, object]) -> Instance | None:
         """Return the instance that is, or will be, up for such a call; None: there is none."""
-        name = str(key)
+        name = (key, "")
         standing = self._instances.get(name)
         if standing is None and name in self._wanted:  # nobody has looked since
             standing = self._begin(name, self._wanted[name])
@@ -317,7 +317,7 @@ class Supervisor:
         wanted = Wanted(key, "", settings, is_configured=False, is_on_demand=True)
         leave = await self._clear(wanted)
         self._require_up(key)
-        name = f"{key} {reach_of(leave.manifest, settings)}"
+        name = (key, reach_of(leave.manifest, settings))
         found = self._found(key, settings) or self._instances.get(name)
         if found:  # another call was quicker
             return found

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from aperio_cli.host.supervising.instances import Status
+    from aperio_cli.host.supervising.instances import Name, Status
 
 _MOST_PENDING: Final = 4096
 
@@ -15,11 +15,11 @@ class Watcher:
     """What one reader has not read yet; never more than one status of each instance."""
 
     def __init__(self) -> None:
-        self._pending: dict[str, Status] = {}
+        self._pending: dict[Name, Status] = {}
         self._is_there = asyncio.Event()
         self._is_over = False
 
-    def put(self, name: str, status: Status) -> None:
+    def put(self, name: Name, status: Status) -> None:
         """Note how an instance is now, in place of how it was."""
         self._pending.pop(name, None)
         if len(self._pending) >= _MOST_PENDING:  # of instances that have come and gone meanwhile
