@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from aperio_cli.host.egress.decisions import Denied, Reason
 from aperio_cli.host.egress.hello import read_hello
 from aperio_cli.host.egress.opening import Opening
+from aperio_cli.host.egress.requests import Body
 from aperio_cli.host.egress.targets import Target
 
 if TYPE_CHECKING:
@@ -334,6 +336,20 @@ def test_a_chunk_that_cannot_be_read_is_refused(body: str) -> None:
     opening.feed(request(FRAMED, "Transfer-Encoding: chunked", first="POST / HTTP/1.1"))
     with pytest.raises(Denied):
         opening.feed(body.encode())
+
+
+def test_a_body_of_very_short_chunks_costs_no_more_for_its_length() -> None:
+    """A plugin would else hold up the host, and every other plugin, with what it sends at once."""
+
+    def cost_s(count: int) -> float:
+        body = Body(is_chunked=True)
+        sent = b"1\r\na\r\n" * count
+        began_s = time.process_time()
+        assert body.feed(sent) == sent
+        return time.process_time() - began_s
+
+    least_s = min(cost_s(1_000) for _ in range(3))
+    assert cost_s(43_000) < 172 * least_s  # 43 times as many; 800 times where each copies all
 
 
 # ── a plugin that is learned from ─────────────────────────────────────────────────────────────────

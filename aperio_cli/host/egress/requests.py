@@ -138,31 +138,33 @@ class Body:
         Raises:
             Denied: a chunk cannot be read.
         """
-        passed = bytearray()
-        while data and not self.is_done:
+        data, self._line = self._line + data, b""
+        at = 0
+        while at < len(data) and not self.is_done:
             if self._left:
-                piece, data = data[: self._left], data[self._left :]
-                self._left -= len(piece)
-                passed += piece
+                end = min(at + self._left, len(data))
+                self._left -= end - at
                 self.is_done = not self._left and not self._is_chunked
-            else:
-                line, data = self._take_line(data)
-                passed += line
-        return bytes(passed)
+            elif not (end := self._after_line(data, at)):
+                self._line = data[at:]
+                break
+            at = end
+        return data[:at]
 
-    def _take_line(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return the next line, once it is whole and read, and what comes after it."""
-        text, end, rest = (self._line + data).partition(b"\n")
-        if not end:
-            self._line = text
-            if len(text) > _LONGEST_CHUNK_LINE:
-                raise Denied(Reason.TOO_LONG, "a line of a chunked body")
-            return b"", b""
-        self._line = b""
-        if not text.endswith(b"\r"):
-            raise Denied(Reason.MALFORMED, "a chunk that cannot be read")
-        self._read_line(text[:-1])
-        return text + end, rest
+    def _after_line(self, data: bytes, begin: int) -> int:
+        """Read the line that begins there; return where what comes after it begins, 0: not whole.
+
+        Nothing is copied but the line: of a body of very short chunks there are many in `data`.
+        """
+        end = data.find(b"\n", begin) + 1
+        if (end or len(data)) - begin > _LONGEST_CHUNK_LINE:
+            raise Denied(Reason.TOO_LONG, "a line of a chunked body")
+        if end:
+            text = data[begin : end - 1]
+            if not text.endswith(b"\r"):
+                raise Denied(Reason.MALFORMED, "a chunk that cannot be read")
+            self._read_line(text[:-1])
+        return end
 
     def _read_line(self, text: bytes) -> None:
         if self._is_trailer:
