@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aperio_cli.host.lifecycle import Patience
+from aperio_cli.host.process.floods import ALONE, Chatter
 from aperio_cli.host.sandbox.choosing import default_sandbox
 from aperio_cli.host.way_out import Egress
 
@@ -27,6 +28,7 @@ class LaunchOptions:
         store: where an installed version is; a folder under development needs none.
         state: the open database for plugins whose manifest says `state: true`.
         patience: how long each step may take.
+        chatter: how many lines it may print.
         log_level: what the SDK of a plugin need not log below: `debug` or `info`.
         mtls: demand AutoMTLS; otherwise plaintext in a private folder, as most plugins speak.
         sandbox: what the plugin is started in.
@@ -40,6 +42,7 @@ class LaunchOptions:
     store: Store | None = None
     state: StateDatabase | None = None
     patience: Patience = field(default_factory=Patience)
+    chatter: Chatter = ALONE
     log_level: str = "info"
     mtls: bool = False
     sandbox: Sandbox = field(default_factory=default_sandbox)

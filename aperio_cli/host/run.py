@@ -15,6 +15,7 @@ from aperio_cli.host.calls.invocation import OpenInvocations
 from aperio_cli.host.held import Held
 from aperio_cli.host.lifecycle import Action, Event, Phase
 from aperio_cli.host.postmortem import PostMortem
+from aperio_cli.host.process.floods import Allowance
 from aperio_cli.host.process.logs import StderrReader
 from aperio_cli.host.process.masking import Masks
 from aperio_cli.host.sandbox.reaching import limits_reached
@@ -67,7 +68,8 @@ class Run:
         self.declaration: Any = None
         self._options = options
         self._speech = speech = Speech(log)
-        stderr = StderrReader(speech.take, self.masks)
+        allowance = Allowance(options.chatter)
+        stderr = StderrReader(speech.take, self.masks, allowance)
         self._post_mortem = PostMortem(program, stderr)
         self._start = Start(
             program=program,
@@ -76,6 +78,7 @@ class Run:
             invocations=self.invocations,
             speech=speech,
             masks=self.masks,
+            allowance=allowance,
             stderr=stderr,
             crash=self.crash,
             left_s=self._left_s,

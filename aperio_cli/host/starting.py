@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from aperio_cli.host.calls.invocation import OpenInvocations
     from aperio_cli.host.held import Held
     from aperio_cli.host.options import LaunchOptions
+    from aperio_cli.host.process.floods import Allowance
     from aperio_cli.host.process.logs import StderrReader
     from aperio_cli.host.process.masking import Masks
     from aperio_cli.host.process.program import Program
@@ -91,6 +92,7 @@ class Start:
         invocations: those that the host's services answer for.
         speech: takes what the plugin prints, and what an operator has to know.
         masks: the secrets that the plugin will be given.
+        allowance: how many lines it may print.
         stderr: reads the plugin's standard error.
         crash: makes the error for a process that has ended.
         left_s: seconds until the step in progress is late.
@@ -103,6 +105,7 @@ class Start:
     invocations: OpenInvocations
     speech: Speech
     masks: Masks
+    allowance: Allowance
     stderr: StderrReader
     crash: Callable[[], Any]
     left_s: Callable[[], float]
@@ -240,7 +243,7 @@ class Start:
             PluginExitedEarly: it ended before it printed one.
             PluginFault: the line is not one that go-plugin prints, or its address is not its own.
         """
-        printed = TextReader(self.speech.take, "stdout", "info", self.masks)
+        printed = self._reader("stdout")
         first = _FirstLine(self.program.subject, printed)
         await process.read(
             {
@@ -377,6 +380,10 @@ class Start:
         assert held.folder  # noqa: S101 - made before the process
         return await held.secure.open(held.pinned, held.folder.relay_socket)
 
+    def _reader(self, stream: str) -> TextReader:
+        """Return what takes text that the plugin prints."""
+        return TextReader(self.speech.take, stream, "info", self.masks, self.allowance)
+
     async def _read_stdio(self, calls: Calls) -> None:
         """Read go-plugin's stream of what the plugin prints; a plugin may lack it."""
         import grpc.aio
@@ -384,14 +391,14 @@ class Start:
         from google.protobuf.empty_pb2 import Empty
 
         stream = calls.stream(_STDIO, Empty())
-        readers: dict[int, TextReader] = {}  # one a channel: a line is of one of them
+        # One a channel: a line is of one of them. An enum of proto3 has any number of values.
+        channels = goplugin_pb2.StdioData.Channel.values()
+        readers = {channel: self._reader("stdio") for channel in channels}
         try:
             async for data in stream:
                 piece = calls.parse(goplugin_pb2.StdioData, data, _STDIO)
-                if piece.channel not in readers:
-                    reader = TextReader(self.speech.take, "stdio", "info", self.masks)
-                    readers[piece.channel] = reader
-                readers[piece.channel].feed(piece.data)
+                channel = piece.channel if piece.channel in readers else channels[0]
+                readers[channel].feed(piece.data)
         except (grpc.aio.AioRpcError, PluginFault):
             pass
         finally:

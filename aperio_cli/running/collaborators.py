@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from aperio_cli.host.calls.tally import Tally
 from aperio_cli.host.egress import Verdict
+from aperio_cli.host.process.floods import ALONE, Chatter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,6 +60,7 @@ class Listener:
         log: takes every record that a plugin, or the host about it, has to say.
         observe: hears the notes of a sync, the repeats of a delivery, and what a destination does
             not take; and, when a delivery breaks off, what became of the envelopes before.
+        chatter: how many lines a plugin may print.
         log_level: what a plugin need not log below: `debug` or `info`.
         learned: takes what a plugin is seen to need, which is then let through to public hosts;
             None: its rules are kept.
@@ -67,6 +69,7 @@ class Listener:
 
     log: Callable[[LogRecord], None]
     observe: Callable[[Heard], None] = lambda _note: None
+    chatter: Chatter = ALONE
     log_level: str = "info"
     learned: Learned | None = None
     tally: Tally = field(default_factory=Tally)

@@ -196,6 +196,7 @@ async def launched(
         state=state,
         patience=Patience.stated(collaborators.config().handshake_timeout_s),
         mtls=collaborators.config().mtls,
+        chatter=listener.chatter,
         log_level=listener.log_level,
         sandbox=sandbox,
         writable=given_folders(manifest_of(cleared.target), settings, sandbox),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
 from aperio_cli.host.calls.session import SessionRequest, open_session
+from aperio_cli.host.process.floods import AMONG_OTHERS
 from aperio_cli.host.sandbox.interface import LIMITS
 from aperio_cli.host.sandbox.telling import enforced
 from aperio_cli.host.supervising import Leave, Survey
@@ -161,7 +162,7 @@ class Launching:
             AperioError: as `running.operations.launched`.
         """
         state = self.state_for(leave.manifest)
-        key, listener = wanted.key, Listener(log)
+        key, listener = wanted.key, Listener(log, chatter=AMONG_OTHERS)
         async with launched(
             self.collaborators, leave.cleared, state, listener, wanted.settings, key.organization
         ) as plugin:

@@ -204,9 +204,7 @@ class Service:
                 level = "info" if status.phase is Phase.READY else "warn"
                 self._say(level, in_words(status))
             before[which] = now
-            if (
-                status.phase is Phase.STOPPED
-            ):  # gone, perhaps: callers have many names
+            if status.phase is Phase.STOPPED:  # gone, perhaps: callers have many names
                 del before[which]
 
     # ── signals ───────────────────────────────────────────────────────────────────────────────────

@@ -30,6 +30,7 @@ from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.launch import RunningPlugin, launch
 from aperio_cli.host.lifecycle import Action, Patience, Phase
+from aperio_cli.host.process.floods import Chatter
 from aperio_cli.host.run import Run
 from tests.clearances import cleared
 
@@ -380,6 +381,18 @@ def test_whatever_is_on_stderr_does_not_hurt_the_host(host: Host) -> None:
     assert levels["goroutine 1 [running]:"] == "error"
     assert sum(record.message.startswith("yyyy") for record in stderr) == 16
     assert all(character not in record.message for record in stderr for character in "\x00\x1b")
+
+
+def test_streams_that_a_plugin_makes_up_get_it_no_more_lines_in_the_log(host: Host) -> None:
+    """Each would else be held in memory, with lines of its own to spare."""
+    few = host.options["chatter"] = Chatter(at_once=3_000, a_second=100)
+
+    host.run("many_channels")  # whose stream is read to its end
+
+    printed = [record.message for record in host.logs if record.stream == "stdio"]
+    assert printed[0] == "of standard output"
+    assert few.at_once - 1_000 < len(printed) < 2 * few.at_once
+    assert any(message.startswith("too much was printed: ") for message in host.messages())
 
 
 def test_what_is_printed_after_the_handshake_is_drained_and_logged(

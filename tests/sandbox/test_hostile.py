@@ -95,7 +95,7 @@ def test_a_flood_of_output_is_drained_counted_and_told(
     assert actor.do("own"), "it goes on"
     # Told with the next words that pass: the log is not asked between them.
     assert wait_until(lambda: bool(_told(actor, descriptor, before)), within_s=20)
-    assert len(actor.logs) - before < 4 * floods.MOST_AT_ONCE
+    assert len(actor.logs) - before < 4 * floods.ALONE.at_once
     assert own_memory_bytes() - memory_bytes < 128 * MIB
     del actor.logs[before:]
 

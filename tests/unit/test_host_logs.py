@@ -8,6 +8,7 @@ import os
 import pytest
 
 from aperio_cli.host.process import floods
+from aperio_cli.host.process.floods import Allowance, Chatter
 from aperio_cli.host.process.logs import (
     LONGEST_LINE_BYTES,
     LineSplitter,
@@ -176,18 +177,17 @@ class _Clock:
 def stopped(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     made = _Clock()
     monkeypatch.setattr(floods, "clock", made)
-    monkeypatch.setattr(floods, "MOST_AT_ONCE", 5000)
-    monkeypatch.setattr(floods, "MOST_A_SECOND", 500)
     return made
 
 
+FEW = Chatter(at_once=5000, a_second=500)
 LINE = b"0123456789\n"
 
 
 def test_what_a_plugin_logs_at_once_arrives_whole(stopped: _Clock) -> None:
     del stopped
     records: list[LogRecord] = []
-    reader = StderrReader(records.append)
+    reader = StderrReader(records.append, None, Allowance(FEW))
     for _ in range(4):
         reader.feed(LINE * 1000)
     reader.end()
@@ -197,11 +197,11 @@ def test_what_a_plugin_logs_at_once_arrives_whole(stopped: _Clock) -> None:
 
 def test_a_flood_is_left_out_counted_and_told(stopped: _Clock) -> None:
     records: list[LogRecord] = []
-    reader = TextReader(records.append, "stdout", "info")
+    reader = TextReader(records.append, "stdout", "info", None, Allowance(FEW))
     for _ in range(20):
         reader.feed(LINE * 1000)
     kept = len(records)
-    assert floods.MOST_AT_ONCE - 1000 < kept <= floods.MOST_AT_ONCE
+    assert FEW.at_once - 1000 < kept <= FEW.at_once
     assert {record.message for record in records} == {"0123456789"}
     stopped.now_s += 1.0
     reader.feed(b"6789\nthe last line\n")  # the rest of a line that was left out
@@ -214,10 +214,32 @@ def test_a_flood_is_left_out_counted_and_told(stopped: _Clock) -> None:
     assert (records[kept].level, records[kept].stream) == ("warn", "host")
 
 
+def test_what_a_plugin_prints_to_all_of_its_streams_counts_together(stopped: _Clock) -> None:
+    """Else it had as much more as it has streams to print to."""
+    records: list[LogRecord] = []
+    allowance = Allowance(FEW)
+    readers = [
+        StderrReader(records.append, None, allowance),
+        *(
+            TextReader(records.append, name, "info", None, allowance)
+            for name in ("stdout", "stdio")
+        ),
+    ]
+    for _ in range(10):
+        for reader in readers:
+            reader.feed(LINE * 1000)
+    assert FEW.at_once - 1000 < len(records) <= FEW.at_once
+    stopped.now_s += 1.5
+    for reader in readers:
+        reader.feed(b"\nand again\n")
+    again = [record.stream for record in records if record.message == "and again"]
+    assert again == ["stderr", "stdout", "stdio"]
+
+
 def test_a_flood_that_goes_on_to_the_end_is_told_there(stopped: _Clock) -> None:
     del stopped
     records: list[LogRecord] = []
-    reader = StderrReader(records.append)
+    reader = StderrReader(records.append, None, Allowance(FEW))
     reader.feed(b"a line that is never done")
     for _ in range(128):
         reader.feed(b"x" * 65536)
@@ -232,7 +254,7 @@ def test_a_secret_in_a_line_that_is_cut_off_by_a_flood_is_not_shown(stopped: _Cl
     masks = Masks()
     masks.learn({"token": "hunter2hunter2"})
     records: list[LogRecord] = []
-    reader = TextReader(records.append, "stdout", "info", masks)
+    reader = TextReader(records.append, "stdout", "info", masks, Allowance(FEW))
     reader.feed(b"token hunter2hu")
     reader.feed(b"x" * (6 * 1024**2))
     reader.end()

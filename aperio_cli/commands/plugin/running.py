@@ -192,7 +192,7 @@ async def _debug(context: Context, cleared: Cleared) -> None:
 def _listener(context: Context, *, is_stream: bool = False) -> Listener:
     observe = functools.partial(_observe, context, is_stream=is_stream)
     level = "debug" if context.settings.verbose else "info"
-    return Listener(showing.log_sink(context.output), observe, level)
+    return Listener(showing.log_sink(context.output), observe, log_level=level)
 
 
 def _observe(

@@ -1,11 +1,13 @@
 """How much of what a plugin prints is passed on: a flood is counted, and left out.
 
 A pipe is always drained, as a plugin that waits for its log does nothing else. But each line costs
-its host more than it costs the plugin, so that there is an end to what is made of them.
+its host more than it costs the plugin, so that there is an end to what is made of them: one for all
+that a plugin prints to, whatever it spreads its lines over.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli import clock
@@ -13,27 +15,66 @@ from aperio_cli import clock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MOST_AT_ONCE: Final = 50_000
-"""Lines that a plugin may print whenever it has been quiet for a while."""
-
-MOST_A_SECOND: Final = 5_000
-"""Lines that it may print on and on."""
-
 _LINE_BYTES: Final = 1024  # so much of a line counts as one
 _MIB: Final = 1024**2
 
 
+@dataclass(frozen=True, slots=True)
+class Chatter:
+    """How many lines a plugin may print.
+
+    Attributes:
+        at_once: whenever it has been quiet for a while; not fewer than the other.
+        a_second: on and on.
+    """
+
+    at_once: int
+    a_second: int
+
+
+ALONE: Final = Chatter(50_000, 5_000)
+"""Of a plugin that somebody runs and looks at."""
+
+AMONG_OTHERS: Final = Chatter(2_000, 500)
+"""Of one of many in a host: while it takes in the lines of one, it does nothing for the others."""
+
+
 class Allowance:
-    """Lets lines pass, so many at once and so many a second, and counts those that are too many.
+    """How many lines of one plugin may pass now.
 
     Args:
+        chatter: how many at all.
+    """
+
+    def __init__(self, chatter: Chatter = ALONE) -> None:
+        self.chatter = chatter
+        self._left = float(chatter.at_once)
+        self._at_s = clock.monotonic_s()
+
+    def left(self) -> float:
+        """Return how many may pass now."""
+        now_s = clock.monotonic_s()
+        more = (now_s - self._at_s) * self.chatter.a_second
+        self._left = min(self.chatter.at_once, self._left + more)
+        self._at_s = now_s
+        return self._left
+
+    def take(self, lines: float) -> None:
+        """Let so many pass; not more than are left."""
+        self._left -= lines
+
+
+class Flow:
+    """One of the streams that a plugin prints to: lets lines pass, and counts what is too many.
+
+    Args:
+        allowance: of the plugin.
         say: takes the sentence about what was left out, once a second at most.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, allowance: Allowance, say: Callable[[str], None]) -> None:
+        self._allowance = allowance
         self._say = say
-        self._left = float(MOST_AT_ONCE)
-        self._at_s = clock.monotonic_s()
         self._lines = 0
         self._bytes = 0
         self._is_over = False
@@ -43,20 +84,18 @@ class Allowance:
 
         Once something was left out, what passes begins with a line again.
         """
-        now_s = clock.monotonic_s()
-        self._left = min(MOST_AT_ONCE, self._left + (now_s - self._at_s) * MOST_A_SECOND)
-        self._at_s = now_s
+        left = self._allowance.left()
         if self._is_over:
-            if self._left < MOST_A_SECOND:
+            if left < self._allowance.chatter.a_second:
                 self._leave_out(data)
                 return b"", True
             data = self._again(data)
         cost = data.count(b"\n") + len(data) / _LINE_BYTES
-        if cost <= self._left:
-            self._left -= cost
+        if cost <= left:
+            self._allowance.take(cost)
             return data, False
-        passed = data.rfind(b"\n", 0, int(len(data) * self._left / cost)) + 1
-        self._left = 0.0
+        passed = data.rfind(b"\n", 0, int(len(data) * left / cost)) + 1
+        self._allowance.take(left)
         self._is_over = True
         self._leave_out(data[passed:])
         return data[:passed], True
@@ -82,7 +121,7 @@ class Allowance:
         size = f"{self._bytes / _MIB:.1f} MiB"
         self._say(
             f"too much was printed: {self._lines} lines ({size}) were left out of the log;"
-            f" {MOST_A_SECOND} lines a second pass, of {_LINE_BYTES} bytes"
+            f" {self._allowance.chatter.a_second} lines a second pass, of {_LINE_BYTES} bytes"
         )
         self._lines = self._bytes = 0
         self._is_over = False

@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from aperio_cli.host.process.floods import Allowance
+from aperio_cli.host.process.floods import Allowance, Flow
 from aperio_cli.host.process.masking import Masks
 from aperio_cli.text import clean
 
@@ -135,15 +135,22 @@ class Tail:
 class _Reader:
     """Cuts what a plugin prints into lines; as many as pass become records."""
 
-    def __init__(self, sink: Callable[[LogRecord], None], masks: Masks | None) -> None:
+    def __init__(
+        self,
+        sink: Callable[[LogRecord], None],
+        masks: Masks | None,
+        allowance: Allowance | None,
+    ) -> None:
         self._sink = sink
         self._masks = masks or Masks()
         self._lines = LineSplitter(masks=self._masks)
-        self._allowance = Allowance(lambda words: sink(LogRecord("warn", words, "host")))
+        self._flow = Flow(
+            allowance or Allowance(), lambda words: sink(LogRecord("warn", words, "host"))
+        )
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
-        passed, is_cut = self._allowance.admit(data)
+        passed, is_cut = self._flow.admit(data)
         self._take(self._lines.feed(passed))
         if is_cut:  # a line that was begun goes no further
             self._take(self._lines.end())
@@ -151,7 +158,7 @@ class _Reader:
     def end(self) -> None:
         """Take note that no more will come."""
         self._take(self._lines.end())
-        self._allowance.end()
+        self._flow.end()
 
     def _take(self, lines: Iterator[bytes]) -> None:
         raise NotImplementedError
@@ -160,8 +167,13 @@ class _Reader:
 class StderrReader(_Reader):
     """Turns what comes in on fd 2 into log records and keeps the tail of it."""
 
-    def __init__(self, sink: Callable[[LogRecord], None], masks: Masks | None = None) -> None:
-        super().__init__(sink, masks)
+    def __init__(
+        self,
+        sink: Callable[[LogRecord], None],
+        masks: Masks | None = None,
+        allowance: Allowance | None = None,
+    ) -> None:
+        super().__init__(sink, masks, allowance)
         self._crashing = False
         self.tail = Tail(masks=self._masks)
 
@@ -193,8 +205,9 @@ class TextReader(_Reader):
         stream: str,
         level: str,
         masks: Masks | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
-        super().__init__(sink, masks)
+        super().__init__(sink, masks, allowance)
         self._stream = stream
         self._level = level
 
