@@ -9,11 +9,12 @@ if TYPE_CHECKING:
     import asyncio
 
     from aperio_plugin.wire import mtls
-    from grpc.aio import Channel, Server
+    from grpc.aio import Channel
 
     from aperio_cli.host.egress import Door
     from aperio_cli.host.process.spawning import Process
     from aperio_cli.host.process.surroundings import PrivateFolder
+    from aperio_cli.host.services.keyvalue import KeyValueServer
     from aperio_cli.host.wire.channel import Pinned
     from aperio_cli.host.wire.mtls import SecureConnection
 
@@ -29,7 +30,7 @@ class Held:
         pair: the host's key for mutual TLS.
         secure: the secure connection over the socket.
         channel: gRPC to the plugin.
-        server: the host's services for the plugin.
+        server: the plugin's key-value store.
         stdio: reads go-plugin's stream of what the plugin prints.
         door: the way out of the plugin's network.
     """
@@ -40,7 +41,7 @@ class Held:
     pair: mtls.KeyPair | None = None
     secure: SecureConnection | None = None
     channel: Channel | None = None
-    server: Server | None = None
+    server: KeyValueServer | None = None
     stdio: asyncio.Task[None] | None = None
     door: Door | None = None
 
@@ -51,7 +52,7 @@ class Held:
         if self.secure:
             await self.secure.close()
         if self.server:
-            await self.server.stop(None)
+            await self.server.stop()
         self.channel = self.secure = self.server = None
         if self.door:
             await self.door.close()

@@ -211,9 +211,14 @@ class Start:
         if not (self.program.needs_state and self.options.state):
             return ""
         await asyncio.to_thread(import_grpc)
-        socket = str(folder.host_socket)
-        self.held.server = await keyvalue.serve(socket, self.options.state, self.invocations)
-        return socket
+        self.held.server = await keyvalue.serve(
+            folder,
+            self.options.state,
+            self.invocations,
+            lambda text: self.speech.say("warn", f"its key-value store: {text}"),
+            self.options.sandbox.owner,
+        )
+        return str(folder.host_socket)
 
     def _command(self, environment: Mapping[str, str], folder: Path) -> Command:
         program, sealed = self.program, self.program.sealed

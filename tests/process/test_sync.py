@@ -33,7 +33,7 @@ from aperio_cli.errors.running import (
 )
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.calls.envelopes import Outbound, lines_of
-from aperio_cli.host.calls.invocation import AccessToken
+from aperio_cli.host.calls.invocation import AccessToken, Invocation
 from aperio_cli.host.calls.letters import DeadLetter
 from aperio_cli.host.calls.scope import SyncScope
 from aperio_cli.host.calls.session import SessionRequest, open_session
@@ -47,6 +47,7 @@ from aperio_cli.host.calls.sync import (
     WriterSink,
     sync_connector,
 )
+from aperio_cli.host.services import keyvalue
 from aperio_cli.models.ownership import owner_of_folder
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.running.delivering import Deliverer, Deliveries, DeliveryTask
@@ -736,6 +737,26 @@ def test_a_plugin_that_asked_for_no_state_gets_no_store(host: Host, state: State
     host.options["state"] = state
 
     assert told_by_store(host, state=False) == "no store"
+
+
+def test_a_plugin_holds_few_connections_to_the_store_whatever_it_opens(
+    host: Host, state: StateDatabase
+) -> None:
+    """Each costs descriptors of the host, who needs them for all of its plugins."""
+    host.options["state"] = state
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are all there is
+    seen = []
+
+    async def use(plugin: RunningPlugin) -> str:
+        told = (await plugin.connector.schema(Invocation())).name
+        seen.append(len(os.listdir("/proc/self/fd")) - before)  # noqa: PTH208 - as above
+        return str(told)
+
+    build = development(PLUGINS / "besieges.py", state=True)
+    assert host.run(build, use) == f"{keyvalue.MOST_CONNECTIONS} of 100"
+    assert seen[0] < 4 * keyvalue.MOST_CONNECTIONS + 32
+    refusals = [message for message in host.messages() if "its key-value store: " in message]
+    assert refusals == ["its key-value store: a caller was refused: 16 are connected already"]
 
 
 # ── what an event may say ─────────────────────────────────────────────────────────────────────────

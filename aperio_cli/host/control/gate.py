@@ -3,7 +3,8 @@
 gRPC accepts connections without saying whose they are. So it listens in a folder that only this
 user may enter, and the gate in front of it accepts, asks the kernel for the peer (SO_PEERCRED,
 unix(7)), and relays the bytes of those that may come in. It also bounds their number, which gRPC
-does not. What a peer does not read is not read from the server either: a relay holds one piece.
+does not: each costs descriptors, which a host has for all of its plugins together. What a peer does
+not read is not read from the server either: a relay holds one piece.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from aperio_cli import clock
 from aperio_cli.errors.controlling import SocketPathTooLong
 
 if TYPE_CHECKING:
@@ -28,37 +30,56 @@ LONGEST_PATH_BYTES: Final = 100
 _PIECE_BYTES: Final = 256 * 1024
 _BACKLOG: Final = 64
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
+_TOLD_AGAIN_S: Final = 60.0
 
 
 class Gate:
-    """Listens on a path for callers of this user.
+    """Listens on a path for callers of one user.
 
     Args:
         path: where; what is there is replaced, so that whoever makes a gate holds its home's lock.
         behind: the path of the server's own socket, in a private folder.
-        tell: hears of a caller that was refused; must not block.
-        uid: whose callers are let in.
+        tell: hears of callers that were refused, once a minute for each reason; must not block.
+        uid: whose callers are let in; None: this process's user's.
+        most: how many at once.
     """
 
     def __init__(
-        self, path: Path, behind: Path, tell: Callable[[str], None], uid: int | None = None
+        self,
+        path: Path,
+        behind: Path,
+        tell: Callable[[str], None],
+        *,
+        uid: int | None = None,
+        most: int = MOST_CONNECTIONS,
     ) -> None:
         self._path = path
         self._behind = str(behind)
         self._tell = tell
         self._uid = os.geteuid() if uid is None else uid
+        self._most = most
+        self._told: dict[str, float] = {}
         self._inside: set[asyncio.Transport] = set()
         self._server: asyncio.Server | None = None
         # Of all relays: each takes what it was given before the loop goes on.
         self.buffer = memoryview(bytearray(_PIECE_BYTES))
 
     async def __aenter__(self) -> Self:
+        """Open it."""
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        """Close it."""
+        await self.close()
+
+    async def open(self) -> None:
         """Listen from now on.
 
         Raises:
             SocketPathTooLong: no socket can have that path.
         """
-        listener = _listener(self._path)
+        listener = _listener(self._path, 0o600 if self._uid == os.geteuid() else 0o666)
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_unix_server(
@@ -67,11 +88,10 @@ class Gate:
         except BaseException:
             listener.close()
             raise
-        return self
 
-    async def __aexit__(self, *_error: object) -> None:
+    async def close(self) -> None:
         """Stop listening, and end what is still connected."""
-        assert self._server  # noqa: S101 - it was entered
+        assert self._server  # noqa: S101 - it was opened
         self._server.close()
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
@@ -83,13 +103,22 @@ class Gate:
         """Return whether a caller that has just connected may come in; counts it if so."""
         uid = _peer_uid(transport)
         if uid != self._uid:
-            self._tell(f"a caller of user {uid} was refused: this host serves user {self._uid}")
+            why = f"this host serves user {self._uid}"
+            self._refused(f"a caller of user {uid} was refused: {why}")
             return False
-        if len(self._inside) >= MOST_CONNECTIONS:
-            self._tell(f"a caller was refused: {MOST_CONNECTIONS} are connected already")
+        if len(self._inside) >= self._most:
+            self._refused(f"a caller was refused: {self._most} are connected already")
             return False
         self._inside.add(transport)
         return True
+
+    def _refused(self, words: str) -> None:
+        """Tell of a refusal, unless that was told just now: callers can come by the thousand."""
+        now_s = clock.monotonic_s()
+        self._told = {said: s for said, s in self._told.items() if now_s - s < _TOLD_AGAIN_S}
+        if words not in self._told:
+            self._told[words] = now_s
+            self._tell(words)
 
     def left(self, transport: asyncio.Transport) -> None:
         """Take note that a caller has gone."""
@@ -192,11 +221,11 @@ def _peer_uid(transport: asyncio.Transport) -> int:
     return uid
 
 
-def _listener(path: Path) -> socket.socket:
-    """Return a socket of mode 0600 that listens on a path.
+def _listener(path: Path, mode: int) -> socket.socket:
+    """Return a socket of that mode that listens on a path.
 
     Raises:
-        SocketPathTooLong: as `Gate.__aenter__`.
+        SocketPathTooLong: as `Gate.open`.
     """
     if len(os.fsencode(path)) > LONGEST_PATH_BYTES:
         raise SocketPathTooLong(
@@ -209,7 +238,7 @@ def _listener(path: Path) -> socket.socket:
         aside = path.with_name(f".{os.getpid()}")  # no longer than the path
         aside.unlink(missing_ok=True)
         listener.bind(str(aside))
-        aside.chmod(0o600)  # nobody listens yet, so nobody could connect before
+        aside.chmod(mode)  # nobody listens yet, so nobody could connect before
         aside.rename(path)
         listener.listen(_BACKLOG)
     except BaseException:

@@ -67,6 +67,11 @@ class PrivateFolder:
         return self.path / "host" / "kv"
 
     @property
+    def store_socket(self) -> Path:
+        """Where the key-value store is behind its gate, which no plugin is shown."""
+        return self.path / "kv"
+
+    @property
     def relay_socket(self) -> Path:
         """Where the host's TLS relay listens, if there is one."""
         return self.path / "host" / "tls"
@@ -159,7 +164,7 @@ def _sweep(above: int, name: str, older_than_s: float) -> None:
     descriptor = os.open(name, FOLDER_FLAGS, dir_fd=above)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if set(os.listdir(descriptor)) <= {"plugin", "host"}:  # noqa: PTH208 - of a descriptor
+        if set(os.listdir(descriptor)) <= {"plugin", "host", "kv"}:  # noqa: PTH208 - of a descriptor
             removing.remove_below(above, name)
     finally:
         os.close(descriptor)

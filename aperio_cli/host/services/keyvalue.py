@@ -1,16 +1,18 @@
 """The key-value store as plugins see it (proto/aperio/plugin/v1/host.proto), over a unix socket.
 
 A call names an invocation in its metadata; only one in progress opens a slice, and nothing else in
-the request can. The methods block the loop for one SQLite statement each.
+the request can. The methods block the loop for one SQLite statement each. However many processes a
+plugin has, and whatever they open, it holds so many descriptors of its host, and so much memory.
 """
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Final
 
+from aperio_cli.data.state import MAX_VALUE_BYTES
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.running import StateConflict, StateLimit
+from aperio_cli.host.control.gate import Gate
 from aperio_cli.host.wire.channel import grpc_options
 
 if TYPE_CHECKING:
@@ -22,30 +24,76 @@ if TYPE_CHECKING:
 
     from aperio_cli.data.state import Slice, StateDatabase
     from aperio_cli.host.calls.invocation import OpenInvocations
+    from aperio_cli.host.process.surroundings import PrivateFolder
 
 INVOCATION_KEY: Final = "aperio-invocation"
 
 _SERVICE: Final = "aperio.plugin.v1.KeyValueStore"
 _DEFAULT_LISTED: Final = 100
+MOST_CONNECTIONS: Final = 16
+"""Of one plugin; an SDK has one for each process."""
+MOST_CALLS: Final = 64
+"""At once; what comes beyond is refused with RESOURCE_EXHAUSTED."""
+_MOST_STREAMS: Final = 32
+_MESSAGE_BYTES: Final = MAX_VALUE_BYTES + 64 * 1024
+_MEANT_FOR_US: Final = (
+    "grpc.max_receive_message_length",
+    "grpc.max_concurrent_streams",
+)
 
 
-async def serve(path: str, state: StateDatabase, invocations: OpenInvocations) -> Server:
-    """Return a started server on a socket that is in a private folder; stop it with `stop(None)`.
+class KeyValueServer:
+    """The store of one plugin, as it is served to it.
 
     Args:
-        path: where to make the socket.
+        server: started.
+        gate: in front of it, open.
+    """
+
+    def __init__(self, server: Server, gate: Gate) -> None:
+        self._server = server
+        self._gate = gate
+
+    async def stop(self) -> None:
+        """End every call and connection."""
+        await self._gate.close()
+        await self._server.stop(None)
+
+
+async def serve(
+    folder: PrivateFolder,
+    state: StateDatabase,
+    invocations: OpenInvocations,
+    tell: Callable[[str], None] = lambda _text: None,
+    uid: int | None = None,
+) -> KeyValueServer:
+    """Return the store, served on `folder.host_socket`.
+
+    Args:
+        folder: of the run; a plugin with a user id of its own is shown that socket in its sandbox.
         state: the open database.
         invocations: which invocation opens which slice.
+        tell: hears of callers that were refused; must not block.
+        uid: the user id that the plugin has; None: this process's.
     """
     import grpc.aio
 
-    server: Server = grpc.aio.server(options=grpc_options())
+    options = [
+        *(option for option in grpc_options() if option[0] not in _MEANT_FOR_US),
+        ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+        ("grpc.max_concurrent_streams", _MOST_STREAMS),
+    ]
+    server: Server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MOST_CALLS)
     server.add_generic_rpc_handlers((_handlers(_Store(state, invocations)),))
-    server.add_insecure_port(f"unix:{path}")
-    # The folder is private. A plugin with a user id of its own is shown it in its sandbox.
-    os.chmod(path, 0o666)  # noqa: S103, PTH101 - as above
+    server.add_insecure_port(f"unix:{folder.store_socket}")
     await server.start()
-    return server
+    gate = Gate(folder.host_socket, folder.store_socket, tell, uid=uid, most=MOST_CONNECTIONS)
+    try:
+        await gate.open()
+    except BaseException:
+        await server.stop(None)
+        raise
+    return KeyValueServer(server, gate)
 
 
 def _handlers(store: _Store) -> Any:
