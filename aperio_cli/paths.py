@@ -95,6 +95,11 @@ class Paths:
         return self.host / "logs"
 
     @property
+    def host_versions(self) -> Path:
+        """Which version of each plugin was healthy last under the supervised host."""
+        return self.host / "versions.json"
+
+    @property
     def trust(self) -> Path:
         """Trust domains and roots."""
         return self.home / "trust"

@@ -27,7 +27,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _COUNTS: Final = ("seen", "sent", "filtered", "dead_letters", "tokens", "egress_refused")
 _TEXTS: Final = ("version", "organization", "integration", "operation", "started_at")
 _KNOWN: Final = ("duration_ms", "peak_memory_bytes")
-_OPTIONAL: Final = ("ended_at", "covers_until", "code", "error_message")
+_OPTIONAL: Final = ("ended_at", "covers_until", "code", "error_message", "instead_of")
 
 
 def make_run_id(random: bytes) -> str:
@@ -61,6 +61,7 @@ class RunReceipt:
         peak_memory_bytes: the most memory that the plugin had; None: nobody has counted it.
         code: of the error that it ended with; empty: none.
         error_message: that error, in a line.
+        instead_of: the version in whose place it ran, since that does not start; empty: none.
     """
 
     run_id: str
@@ -84,6 +85,7 @@ class RunReceipt:
     peak_memory_bytes: int | None = None
     code: str = ""
     error_message: str = ""
+    instead_of: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the receipt as records and reports carry it; what is not known is null."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aperio_cli import clock
@@ -21,9 +22,11 @@ from aperio_cli.host.supervising.reach import reach_of
 from aperio_cli.models.evidence import ExceptionGranted
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.receipt import FILE_NAME
+from aperio_cli.reverting import fall_back
 from aperio_cli.running import Listener, clear_target
 from aperio_cli.running.containing import mode_of, sandbox_of
 from aperio_cli.running.operations import launched, open_state
+from aperio_cli.serving.falling_back import Versions
 from aperio_cli.serving.noticing import notice
 from aperio_cli.text import clean
 
@@ -35,7 +38,10 @@ if TYPE_CHECKING:
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.host.supervising import Wanted
+    from aperio_cli.host.supervising.instances import Fallback
+    from aperio_cli.host.supervising.life import Reason
     from aperio_cli.models.manifest import Manifest
+    from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.running import Collaborators
     from aperio_cli.serving.noticing import Noticed
@@ -67,7 +73,9 @@ class Launching:
         self._problem: AperioError | OSError | None = None
         self._noticed: Noticed = ()
         self._read_s = float("-inf")
+        self._is_to_try_again = False
         self._receipts: set[str] = set()
+        self._versions: Versions | None = None
         self._state = contextlib.ExitStack()
         self._database: StateDatabase | None = None
 
@@ -76,6 +84,13 @@ class Launching:
         """The operator's, as they were last read without an error."""
         assert self._collaborators  # noqa: S101 - `read` comes first
         return self._collaborators
+
+    @property
+    def versions(self) -> Versions:
+        """What is remembered of versions. Blocks when it is first asked for: `read` does."""
+        if self._versions is None:
+            self._versions = Versions(self.collaborators.paths.host_versions, self._say)
+        return self._versions
 
     def read(self) -> tuple[Wanted, ...]:
         """Return what is to be up, by everything as it is now. Blocks.
@@ -88,6 +103,7 @@ class Launching:
         found.policy()
         wanted = tuple(self._wanted_of(found))
         self._collaborators = found
+        _ = self.versions
         return wanted
 
     def close(self) -> None:
@@ -98,8 +114,9 @@ class Launching:
     # ── what supervision asks ─────────────────────────────────────────────────────────────────────
 
     def doubt(self) -> None:
-        """Read everything anew with the next survey."""
+        """Read everything anew with the next survey, and try what was left for another version."""
         self._read_s = float("-inf")
+        self._is_to_try_again = True
 
     def survey(self) -> Survey:
         """Return what is wanted, when anything may have changed. Blocks."""
@@ -108,6 +125,9 @@ class Launching:
         if noticed == self._noticed and now_s - self._read_s < self._doubt_s:
             return Survey()
         self._noticed, self._read_s = noticed, now_s
+        if self._is_to_try_again:
+            self._is_to_try_again = False
+            self.versions.try_again()
         self._receipts.clear()  # of what is cleared from now on
         try:
             wanted = self.read()
@@ -135,7 +155,7 @@ class Launching:
         if problem := self._problem or wanted.problem:
             raise copy.copy(problem)
         collaborators, key = self.collaborators, wanted.key
-        receipt = collaborators.store.get(PluginRef(key.plugin, wanted.version or None))
+        receipt, fallback = self._chosen(wanted)
         self._receipts.add(str(receipt.folder / FILE_NAME))
         cleared = clear_target(collaborators, receipt, key.organization)
         sandbox, manifest = sandbox_of(collaborators), receipt.grant.granted
@@ -148,7 +168,62 @@ class Launching:
             likeness=_likeness(receipt, collaborators, reach_of(manifest, wanted.settings)),
             not_enforced=tuple(name for name in LIMITS if name not in kept),
             exceptions=tuple(exceptions_of(cleared)),
+            fallback=fallback,
         )
+
+    def _chosen(self, wanted: Wanted) -> tuple[Receipt, Fallback | None]:
+        """Return the record of the version to start, and what it is started in place of.
+
+        Raises:
+            NotInstalled, ReceiptInvalid, ReceiptNewer: as `Store.get`.
+        """
+        store, plugin = self.collaborators.store, wanted.key.plugin
+        receipt = store.get(PluginRef(plugin, wanted.version or None))
+        left = None if wanted.version else self.versions.find(plugin, receipt.version)
+        if left is None:
+            return receipt, None
+        if left.healthy != receipt.version:
+            receipt = store.find(PluginRef(plugin, left.healthy)) or receipt
+        return receipt, left.fallback if receipt.version == left.healthy else None
+
+    # ── the last healthy version ──────────────────────────────────────────────────────────────────
+
+    def settled(self, plugin: PluginId, version: str) -> None:
+        """Remember that a version has been healthy for long enough to be gone back to. Blocks."""
+        self.versions.settle(plugin, version)
+
+    def fall_back(self, wanted: Wanted, failed: Leave, reason: Reason) -> bool:
+        """Leave a version that does not start for the last healthy one. Blocks.
+
+        That one has to be one that may be started today; nothing else is gone back to.
+
+        Returns:
+            Whether another version is used from now on.
+        """
+        plugin, version = wanted.key.plugin, failed.version
+        healthy = self.versions.healthy(plugin)
+        if healthy in {"", version}:
+            return False
+        why = f"`{plugin}` {version} does not start: {reason.text.partition(chr(10))[0]}"
+        try:
+            if self._chosen(wanted)[0].version != version:
+                return True  # another one is used by now
+            self.clear(replace(wanted, version=healthy))
+        except (AperioError, OSError) as error:
+            self._say("error", f"{why}\n{healthy}, which ran before, is not used instead: {error}")
+            return False
+        self.versions.leave(plugin, version, reason)
+        self._use(plugin, version, healthy)
+        self._say("error", f"{why}\n{healthy}, which was healthy last, runs in its place")
+        self._say("warn", f"to try it again: `aperio plugin rollback {plugin}@{version}`")
+        return True
+
+    def _use(self, plugin: PluginId, failed: str, healthy: str) -> None:
+        """Have the store say it, too; where it cannot, this host holds to it by itself."""
+        try:
+            fall_back(self.collaborators.store, plugin, failed, healthy)
+        except (AperioError, OSError) as error:
+            self._say("warn", f"`{plugin}` {healthy} runs under this host only: {error}")
 
     @contextlib.asynccontextmanager
     async def launch(

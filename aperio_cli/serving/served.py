@@ -98,6 +98,10 @@ class Served:
         """Return the settings that the host's own configuration has for an instance, or None."""
         return self._host.supervisor.configured(key)
 
+    def left(self, plugin: PluginId) -> str:
+        """Return the version that was left for the last healthy one; empty: none was."""
+        return self._host.launching.versions.left(plugin)
+
     def use(
         self, key: InstanceKey, settings: Mapping[str, object]
     ) -> AbstractAsyncContextManager[RunningPlugin]:

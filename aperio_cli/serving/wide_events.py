@@ -27,6 +27,7 @@ def wide_event(receipt: RunReceipt) -> dict[str, Any]:
         "operation": receipt.operation,
         "outcome": "succeeded" if receipt.status == SUCCEEDED else "failed",
         "error_kind": receipt.code,
+        "instead_of": receipt.instead_of,
     }
     measurements = {
         "duration_ms": receipt.duration_ms,

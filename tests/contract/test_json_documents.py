@@ -551,7 +551,7 @@ RUN_RECEIPT = exactly(
     status=one_of("RUNNING", "SUCCEEDED", "FAILED"), code=maybe(WORD), error_message=maybe(WORD),
     seen=NUMBER, sent=NUMBER, filtered=NUMBER, dead_letters=NUMBER,
     checkpoint_sha256=maybe(SHA256), covers_until=maybe(WORD), tokens=NUMBER,
-    egress_refused=NUMBER, peak_memory_bytes=maybe(NUMBER),
+    egress_refused=NUMBER, peak_memory_bytes=maybe(NUMBER), instead_of=maybe(WORD),
 )  # fmt: skip
 STATE = one_of("STOPPED", "STARTING", "READY", "BACKOFF", "PAUSED", "STOPPING", "FAILED")
 OF_STATUS = {
@@ -562,6 +562,7 @@ OF_STATUS = {
     "not_enforced": any_number_of(WORD), "exceptions": any_number_of(WORD),
     "peak_memory_bytes": maybe(NUMBER), "breaker": WORD, "is_on_demand": FLAG, "calls": NUMBER,
     "newcomer": maybe(WORD),
+    "fallback": maybe(exactly(version=WORD, code=maybe(WORD), reason=maybe(WORD), at=TIME)),
 }  # fmt: skip
 OFFERED = exactly(
     plugin=ID, version=maybe(WORD), kind=maybe(KINDS), badge=maybe(BADGES), signer=maybe(WORD),

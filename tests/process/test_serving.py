@@ -33,7 +33,7 @@ from aperio_cli.paths import find_paths
 from aperio_cli.running.operations import open_state
 from aperio_cli.serving.wanted import stated
 from aperio_cli.trust.known_versions import remember
-from tests.hosts import QUICK, Place, Served, serving
+from tests.hosts import QUICK, WITHIN_S, Place, Served, serving
 
 from .conftest import is_alive, processes_below, wait_until
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
     from aperio_cli.data.state import StateDatabase
+    from aperio_cli.host.supervising import Status
     from aperio_cli.running import Collaborators
     from aperio_cli.serving import Host
 
@@ -131,6 +132,202 @@ def test_a_version_that_its_registry_revokes_is_stopped_until_that_is_taken_back
         assert not is_alive(first.pid or 0)
         say(3, {first.version: deprecated})
         await served.ready()
+
+    play(place, scene)
+
+
+# ── a new version that does not start ─────────────────────────────────────────────────────────────
+
+DEAD = "sys.exit(3)"
+
+
+def used(place: Place) -> str:
+    """The version that every command uses by now."""
+    found = json.loads((place.home / "plugins/acme/box/current.json").read_text())
+    return str(found["version"])
+
+
+async def settled(served: Served, version: str = "1.0.0") -> Status:
+    """How the plugin is once the host remembers this version as healthy."""
+    status = await served.until(lambda status: status.version == version)
+    async with asyncio.timeout(WITHIN_S):
+        while served.host.launching.versions.healthy(BOX) != version:
+            await served.next_beat()
+    return status
+
+
+def test_a_version_that_dies_at_start_is_left_for_the_last_healthy_one(place: Place) -> None:
+    async def scene(served: Served) -> None:
+        first = await settled(served)
+        place.put(version="1.1.0", code=DEAD)
+        back = await served.until(lambda status: status.fallback is not None)
+        assert (back.version, back.phase, back.pid) == ("1.0.0", Phase.READY, first.pid)
+        assert back.fallback
+        assert (back.fallback.version, back.fallback.code) == ("1.1.0", "plugin-exited-early")
+        assert used(place) == "1.0.0"
+        os.kill(first.pid or 0, signal.SIGKILL)
+        again = await served.ready(restarts=1)
+        assert (again.version, again.newcomer) == ("1.0.0", "")
+
+        place.put(version="1.2.0")
+        later = await served.until(lambda status: status.version == "1.2.0")
+        assert (later.phase, later.fallback) == (Phase.READY, None)
+
+    served = play(place, scene)
+
+    (said,) = (line for line in served.said if line.startswith("error"))
+    assert "`acme/box` 1.1.0 does not start: " in said
+    assert "1.0.0, which was healthy last, runs in its place" in said
+    assert "warn: to try it again: `aperio plugin rollback acme/box@1.1.0`" in served.said
+
+
+def test_a_host_that_starts_leaves_a_version_that_dies_and_the_next_does_not_try_it(
+    place: Place,
+) -> None:
+    async def first(served: Served) -> None:
+        await settled(served)
+
+    async def second(served: Served) -> None:
+        back = await served.until(lambda status: status.version == "1.0.0")
+        assert back.fallback
+        assert used(place) == "1.0.0"
+
+    async def third(served: Served) -> None:
+        ready = await served.ready()
+        assert (ready.version, ready.restarts) == ("1.0.0", 0)
+        assert ready.fallback
+        place.use(BOX, "1.1.0")  # who uses it again means it
+        await served.until(lambda status: "1.1.0 BACKOFF" in status.newcomer)
+        await served.until(lambda status: status.fallback is not None and not status.newcomer)
+        assert used(place) == "1.0.0"
+
+    play(place, first)
+    place.put(version="1.1.0", code=DEAD)
+    play(place, second)
+    play(place, third)
+
+
+def test_a_version_that_may_not_run_is_not_gone_back_to(place: Place) -> None:
+    async def scene(served: Served) -> None:
+        first = await settled(served)
+        edition = Edition(registry="https://registry.example/", epoch=1, serial=1, signer=None)
+        revoked = {"1.0.0": VersionStatus("revoked", "it leaks tokens", "2026-06-06T00:00:00Z")}
+        place.put(version="1.1.0", code=DEAD)
+        remember(find_paths(os.environ, home=str(place.home)), BOX, edition, revoked)
+        failed = await served.in_phase(Phase.FAILED)
+        assert not is_alive(first.pid or 0)
+        failed = await served.until(lambda status: status.code == "plugin-exited-early")
+        async with asyncio.timeout(WITHIN_S):
+            while not any("is not used instead" in line for line in served.said):
+                await served.next_beat()
+        assert (failed.version, used(place)) == ("1.1.0", "1.1.0")
+
+    served = play(place, scene)
+
+    assert not any("runs in its place" in line for line in served.said)
+
+
+def test_an_old_version_at_work_beside_a_dead_one_is_stopped_when_it_is_revoked(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aperio_cli.serving.launching.Launching.fall_back", lambda *_: False)
+
+    async def scene(served: Served) -> None:
+        first = await settled(served)
+        place.put(version="1.1.0", code=DEAD)
+        await served.until(lambda status: "1.1.0 FAILED" in status.newcomer)
+        os.kill(first.pid or 0, signal.SIGKILL)
+        held = await served.ready(restarts=1)
+        assert held.version == "1.0.0"
+        edition = Edition(registry="https://registry.example/", epoch=1, serial=1, signer=None)
+        revoked = {"1.0.0": VersionStatus("revoked", "it leaks tokens", "2026-06-06T00:00:00Z")}
+        remember(find_paths(os.environ, home=str(place.home)), BOX, edition, revoked)
+        assert (await served.in_phase(Phase.FAILED)).code == "revoked"
+        assert not is_alive(held.pid or 0)
+
+    play(place, scene)
+
+
+def test_where_the_store_cannot_be_changed_the_host_alone_holds_to_the_healthy_version(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("aperio_cli.serving.launching.fall_back", refuse)
+
+    async def first(served: Served) -> None:
+        await settled(served)
+        place.put(version="1.1.0", code=DEAD)
+        back = await served.until(lambda status: status.fallback is not None)
+        assert (back.version, used(place)) == ("1.0.0", "1.1.0")
+        assert any("under this host only" in line for line in served.said)
+
+    async def second(served: Served) -> None:
+        ready = await served.ready()
+        assert (ready.version, ready.restarts) == ("1.0.0", 0)
+        served.host.reload()
+        await served.until(lambda status: "1.1.0 " in status.newcomer)
+
+    play(place, first)
+    play(place, second)
+
+
+def test_a_version_that_dies_again_and_again_before_it_was_healthy_is_left(place: Place) -> None:
+    async def scene(served: Served) -> None:
+        await served.ready()
+        served.host.launching.settled(BOX, "1.0.0")
+        place.put(version="1.1.0")
+        for restarts in range(3):
+            new = await served.until(
+                lambda status, restarts=restarts: (  # type: ignore[misc] # a default argument
+                    (status.version, status.restarts) == ("1.1.0", restarts) and bool(status.pid)
+                )
+            )
+            os.kill(new.pid or 0, signal.SIGKILL)
+        back = await served.until(lambda status: status.fallback is not None)
+        assert (back.version, used(place)) == ("1.0.0", "1.0.0")
+        assert back.fallback
+        assert back.fallback.code == "plugin-crashed"
+
+    play(place, scene, rules=replace(QUICK, healthy_s=60.0, deaths_to_open=3))
+
+
+def test_a_version_that_works_for_one_organization_is_left_by_none(place: Place) -> None:
+    mark = place.home / "config.toml"
+    tables = '[[run]]\nplugin = "acme/box"\n[[run]]\nplugin = "acme/box"\norganization = "other"\n'
+    place.allow(tables)
+    lock = f"import fcntl; f = open({str(mark)!r}); fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)"
+
+    async def scene(served: Served) -> None:
+        await settled(served)
+        place.put(version="1.1.0", code=lock)  # only one of the two gets it
+        await served.until(lambda status: status.version == "1.1.0")
+        held = await served.until(lambda status: "1.1.0 FAILED" in status.newcomer)
+        assert (held.version, held.phase, used(place)) == ("1.0.0", Phase.READY, "1.1.0")
+        os.kill(held.pid or 0, signal.SIGKILL)
+        again = await served.until(
+            lambda status: (
+                status.key == held.key and status.restarts > 0 and status.phase is Phase.READY
+            )
+        )
+        assert again.version == "1.0.0"
+
+    play(place, scene, wanted_of=stated)
+
+
+def test_a_version_that_has_been_healthy_is_not_left_for_an_older_one(
+    place: Place, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    place.put(version="1.1.0", code=f"import os; os.path.exists({str(mark)!r}) and sys.exit(3)")
+
+    async def scene(served: Served) -> None:
+        first = await settled(served, "1.1.0")
+        mark.touch()  # the world has changed, and the version has not
+        os.kill(first.pid or 0, signal.SIGKILL)
+        failed = await served.in_phase(Phase.FAILED)
+        assert (failed.version, used(place)) == ("1.1.0", "1.1.0")
 
     play(place, scene)
 

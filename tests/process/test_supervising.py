@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.host.supervising import Status
+    from aperio_cli.host.supervising.life import Reason
 
 BOX: Final = PluginId("acme", "box")
 KEY: Final = InstanceKey(BOX, "acme", "main")
@@ -66,6 +67,9 @@ class Shelf:
     refusals: dict[tuple[PluginId, str], AperioError] = field(default_factory=dict)
     changes: dict[str, Any] = field(default_factory=dict)
     is_changed: bool = False
+    healthy: dict[PluginId, str] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    may_fall_back: bool = True
     cleared: list[str] = field(default_factory=list)
 
     def survey(self) -> Survey:
@@ -82,6 +86,18 @@ class Shelf:
         likeness = f"{version} {reach_of(manifest, wanted.settings)}"
         self.cleared.append(version)
         return Leave(cleared(target), manifest, "local", "", likeness)
+
+    def settled(self, plugin: PluginId, version: str) -> None:
+        self.healthy[plugin] = version
+
+    def fall_back(self, wanted: Wanted, failed: Leave, reason: Reason) -> bool:
+        del wanted
+        plugin = failed.manifest.id
+        self.asked.append((failed.version, reason.code))
+        if self.healthy.get(plugin, failed.version) == failed.version or not self.may_fall_back:
+            return False
+        self.versions[plugin] = self.healthy[plugin]
+        return True
 
     @contextlib.asynccontextmanager
     async def launch(
@@ -220,6 +236,14 @@ def test_a_plugin_that_cannot_start_is_given_up_once_and_comes_when_it_is_anothe
     supervise(shelf, play, Wanted(KEY), log=lambda _key, record: heard.append(record.message))
 
     assert len([message for message in heard if message.startswith("given up")]) == 1
+
+
+def test_a_supervisor_that_just_begins_to_look_again_ends_when_it_is_drained(shelf: Shelf) -> None:
+    async def play(scene: Scene) -> None:
+        await asyncio.sleep(2 * QUICK.reconcile_s)
+        scene.supervisor.doubt()  # and in the same moment it is drained
+
+    supervise(shelf, play)
 
 
 # ── what is wanted ────────────────────────────────────────────────────────────────────────────────

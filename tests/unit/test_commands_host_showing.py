@@ -12,6 +12,7 @@ from aperio_cli import clock
 from aperio_cli.commands.host.showing import _MEANS, key_of, last_runs, overview, steps
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.supervising import InstanceKey, Status
+from aperio_cli.host.supervising.instances import Fallback
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.run_receipt import FAILED, SUCCEEDED, RunReceipt, make_run_id
 
@@ -72,6 +73,15 @@ def test_a_backoff_says_until_when() -> None:
 )
 def test_what_failed_has_a_remedy_that_goes_with_its_cause(code: str, step: str) -> None:
     assert steps(Status(KEY, Phase.FAILED, code=code))[0].startswith(step)
+
+
+def test_a_version_that_was_left_is_named_with_the_way_to_try_it_again() -> None:
+    left = Fallback("1.3.0", "plugin-exited-early", "it ended", "2026-01-02T03:04:05Z")
+    text = shown(Phase.READY, version="1.2.3", fallback=left)
+    assert "fallback  since 2026-01-02T03:04:05Z from 1.3.0, which does not start" in text
+    assert "why       it ended" in text
+    assert "next      `aperio plugin update acme/box`" in text
+    assert "or        to try that one again: `aperio plugin rollback acme/box@1.3.0`" in text
 
 
 def test_the_last_run_is_shown_with_what_it_did() -> None:

@@ -141,6 +141,12 @@ def _run(last_run: RunReceipt | None) -> Iterator[tuple[str, str]]:
 
 
 def _newcomer(status: Status) -> Iterator[tuple[str, str]]:
+    if left := status.fallback:
+        plugin = status.key.plugin
+        yield "fallback", f"since {left.at} from {left.version}, which does not start"
+        yield "why", left.reason
+        yield "next", f"`aperio plugin update {plugin}`, once there is a newer version"
+        yield "or", f"to try that one again: `aperio plugin rollback {plugin}@{left.version}`"
     if status.newcomer and status.newcomer != status.reason:
         yield "update", status.newcomer
 

@@ -116,7 +116,8 @@ async def _keep_up_to_date(context: Context, client: HostClient) -> None:
             text = _CLEAR + showing.overview(about, statuses, runs)
             context.output.lines([text.encode("utf-8", "replace") + b"\n"])
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(has_changed.wait(), _REFRESH_S)
+                async with asyncio.timeout(_REFRESH_S):
+                    await has_changed.wait()
         following.result()
     finally:
         following.cancel()

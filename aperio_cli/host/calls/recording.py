@@ -42,6 +42,7 @@ class Invoked:
         organization: the tenant.
         integration: the connected account.
         operation: what it is asked to do.
+        instead_of: the version in whose place that one runs; empty: none.
     """
 
     plugin: PluginId
@@ -49,6 +50,7 @@ class Invoked:
     organization: str
     integration: str
     operation: str
+    instead_of: str = ""
 
 
 class Recording:
@@ -76,6 +78,7 @@ class Recording:
             integration=one_line(run.integration, limit=_MOST_NAME),
             operation=run.operation,
             started_at=moment(),
+            instead_of=run.instead_of,
         )
         if run.operation in _LONG:
             keep(self.receipt)

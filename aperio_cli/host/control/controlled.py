@@ -90,6 +90,9 @@ class Controlled(Protocol):
     def configured(self, key: InstanceKey) -> Mapping[str, object] | None:
         """Return the settings that the host's own configuration has for an instance, or None."""
 
+    def left(self, plugin: PluginId) -> str:
+        """Return the version that was left for the last healthy one; empty: none was."""
+
     def use(
         self, key: InstanceKey, settings: Mapping[str, object]
     ) -> AbstractAsyncContextManager[RunningPlugin]:

@@ -217,8 +217,14 @@ class HostService:
         async with self._controlled.use(key, settings) as plugin:
             asked.require_version(plugin)
             getattr(plugin, _KINDS[operation])  # which refuses another kind
+            version, left = plugin.program.version, self._controlled.left(key.plugin)
             run = Invoked(
-                key.plugin, plugin.program.version, key.organization, key.integration, operation
+                key.plugin,
+                version,
+                key.organization,
+                key.integration,
+                operation,
+                instead_of=left if left != version else "",
             )
             recording = Recording(run, self._controlled.keep)
             refused = plugin.egress_refused

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli.host.control.controlled import InstalledPlugin, LogEntry
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.process.logs import LogRecord
-from aperio_cli.host.supervising.instances import InstanceKey, Status
+from aperio_cli.host.supervising.instances import Fallback, InstanceKey, Status
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.run_receipt import RunReceipt
 
@@ -24,7 +24,14 @@ _STATUS: Final = "STATUS_"
 _TEXTS: Final = ("version", "kind", "code", "reason", "badge", "signer", "breaker", "newcomer")
 _MOMENTS: Final = ("until", "started_at", "last_healthy_at")
 _COUNTS: Final = ("seen", "sent", "filtered", "dead_letters", "tokens", "egress_refused")
-_RECEIPT_TEXTS: Final = ("run_id", "version", "operation", "code", "error_message")
+_RECEIPT_TEXTS: Final = (
+    "run_id",
+    "version",
+    "instead_of",
+    "operation",
+    "code",
+    "error_message",
+)
 
 
 # ── instances ─────────────────────────────────────────────────────────────────────────────────────
@@ -68,6 +75,10 @@ def instance_message(status: Status) -> control_pb2.Instance:
     for name in _MOMENTS:
         if moment := getattr(status, name):
             getattr(message, name).FromDatetime(moment)
+    if left := status.fallback:
+        message.fallback.version, message.fallback.code = left.version, left.code
+        message.fallback.reason = left.reason
+        message.fallback.left_at.FromJsonString(left.at)
     return message
 
 
@@ -90,9 +101,14 @@ def status_of(message: control_pb2.Instance) -> Status:
         else None,
         is_on_demand=message.is_on_demand,
         calls=message.calls,
+        fallback=_fallback(message.fallback) if message.HasField("fallback") else None,
         **{name: getattr(message, name) for name in _TEXTS},
         **moments,
     )
+
+
+def _fallback(message: control_pb2.Instance.Fallback) -> Fallback:
+    return Fallback(message.version, message.code, message.reason, _text(message, "left_at"))
 
 
 # ── plugins ───────────────────────────────────────────────────────────────────────────────────────

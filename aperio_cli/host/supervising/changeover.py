@@ -2,7 +2,7 @@
 
 The newcomer is healthy before the old one is asked to stop, and from then on takes all calls: it is
 the only time at which there are two processes of one instance. A newcomer that does not start
-leaves the old one where it is.
+leaves the old one where it is, and it stays in its place when it dies, too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,12 @@ class Turn(Enum):
 
 
 def turn(
-    current: Phase, newcomer: Phase | None, *, wants_current: bool, wants_newcomer: bool
+    current: Phase,
+    newcomer: Phase | None,
+    *,
+    wants_current: bool,
+    wants_newcomer: bool,
+    is_holding: bool = False,
 ) -> Turn:
     """Return what to do with an instance.
 
@@ -36,8 +41,9 @@ def turn(
         newcomer: of that which is to take over; None: there is none.
         wants_current: whether what is wanted is what the first was started as.
         wants_newcomer: the same of the second.
+        is_holding: whether the first stays, whatever becomes of it: the second does not start.
     """
-    if newcomer and (newcomer is Phase.READY or current is not Phase.READY):
+    if newcomer and (newcomer is Phase.READY or (current is not Phase.READY and not is_holding)):
         return Turn.TAKE_OVER
     if wants_current:
         return Turn.DROP if newcomer else Turn.KEEP

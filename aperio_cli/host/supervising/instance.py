@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli import clock
@@ -72,8 +73,26 @@ class Instance:
     @property
     def is_gone(self) -> bool:
         """Whether nobody wants it, and nothing of it is left."""
-        lives = (self.current, self._newcomer, *self._leaving)
-        return all(life is None or life.phase is Phase.STOPPED for life in lives)
+        return all(life.phase is Phase.STOPPED for life in self.lives)
+
+    @property
+    def lives(self) -> tuple[Living, ...]:
+        """Those that take its calls, are to take them, or have just done so."""
+        return tuple(filter(None, (self.current, self._newcomer, *self._leaving)))
+
+    @property
+    def given_up(self) -> Living | None:
+        """The life of which there was no use in starting what is wanted; None: there is none."""
+        life = self._newcomer or self.current
+        return life if life.is_given_up else None
+
+    @property
+    def _is_holding(self) -> bool:
+        """Whether it stays the version that it is, since the one that is used does not start."""
+        newcomer, current = self._newcomer, self.current
+        if newcomer is None or current.leave is None or self.wanted.version:
+            return False
+        return newcomer.is_given_up and newcomer.version != current.version
 
     @property
     def is_ending(self) -> bool:
@@ -119,7 +138,7 @@ class Instance:
     def want(self, wanted: Wanted) -> None:
         """Take in what is wanted now; `judge` makes something of it."""
         is_other, self.wanted = wanted != self.wanted, wanted
-        if not self.current.life.has_process:
+        if not self.current.life.has_process and (is_other or not self._is_holding):
             self.current.wanted = wanted
             if is_other:
                 self.current.tell(Event.RENEW)
@@ -135,6 +154,7 @@ class Instance:
             newcomer.phase if newcomer else None,
             wants_current=_is_as(current, leave),
             wants_newcomer=newcomer is not None and _is_as(newcomer, leave),
+            is_holding=self._is_holding,
         )
         match step:
             case Turn.BEGIN:
@@ -146,12 +166,21 @@ class Instance:
                 renewed.tell(Event.RENEW)
             case Turn.DROP:
                 self._drop_newcomer()
-            case _:
-                current.wanted = self.wanted
-                if not newcomer and not current.is_clearing:
-                    current.leave = leave  # the same thing, as it is allowed now
+                self._stay(leave)
+            case Turn.KEEP if not newcomer:
+                self._stay(leave)
         for life in filter(None, (current, newcomer)):
-            life.tell(Event.ALLOWED)
+            if life.leave is None or life.leave.likeness == leave.likeness:
+                life.tell(Event.ALLOWED)
+
+    def _stay(self, leave: Leave) -> None:
+        """Have what runs be what is wanted, as it is allowed now."""
+        before = self.status()
+        self.current.wanted = self.wanted
+        if not self.current.is_clearing:
+            self.current.leave = leave
+        if self.status() != before:
+            self._changed(self)
 
     def refused(self, error: AperioError) -> None:
         """Take in that it may not be run, neither as it is wanted nor as it is."""
@@ -174,8 +203,10 @@ class Instance:
         """Called after each change of a life."""
         if life.phase is Phase.STOPPED:
             self._leaving.discard(life)
-        newcomer = self._newcomer
-        if newcomer and (newcomer.phase is Phase.READY or self.current.phase is not Phase.READY):
+        newcomer, current = self._newcomer, self.current
+        if self._is_holding:  # when it dies it comes again as what it is
+            current.wanted = replace(current.wanted, version=current.version)
+        elif newcomer and (newcomer.phase is Phase.READY or current.phase is not Phase.READY):
             self._take_over(newcomer)
         self._changed(self)
 
@@ -255,6 +286,7 @@ class Instance:
             is_on_demand=self.is_on_demand,
             calls=living.in_flight,
             newcomer=self._of_newcomer(),
+            fallback=leave.fallback if leave else None,
         )
 
     def _of_newcomer(self) -> str:

@@ -56,6 +56,32 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Fallback:
+    """A version that was left for the last healthy one, because it did not start.
+
+    Attributes:
+        version: that was left.
+        code: of the error that it ended with.
+        reason: that error in words.
+        at: when it was left, RFC 3339 in UTC.
+    """
+
+    version: str
+    code: str
+    reason: str
+    at: str
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as records and `--json` have it."""
+        return {
+            "version": self.version,
+            "code": self.code or None,
+            "reason": self.reason or None,
+            "at": self.at,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """How an instance is at one moment. All text is safe to print.
 
@@ -80,6 +106,7 @@ class Status:
         is_on_demand: whether only calls keep it up.
         calls: how many are in flight.
         newcomer: the version that is to take over from it, and why it has not; empty: none.
+        fallback: the version in whose place it runs, since that does not start; None: none.
     """
 
     key: InstanceKey
@@ -102,6 +129,7 @@ class Status:
     is_on_demand: bool = False
     calls: int = 0
     newcomer: str = ""
+    fallback: Fallback | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return it as `--json` shows it."""
@@ -128,6 +156,7 @@ class Status:
             "is_on_demand": self.is_on_demand,
             "calls": self.calls,
             "newcomer": self.newcomer or None,
+            "fallback": self.fallback.to_json() if self.fallback else None,
         }
 
 

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.process.logs import LogRecord
-    from aperio_cli.host.supervising.instances import Wanted
+    from aperio_cli.host.supervising.instances import Fallback, Wanted
+    from aperio_cli.host.supervising.life import Reason
     from aperio_cli.models.manifest import Manifest
+    from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.verifying.clearing import Cleared
 
 
@@ -28,6 +30,7 @@ class Leave:
         likeness: of what would be started; whatever else has it need not replace what runs.
         not_enforced: names of the limits that nobody would keep.
         exceptions: those by which it may be started, in words.
+        fallback: the version in whose place it is, since that does not start; None: none.
     """
 
     cleared: Cleared
@@ -37,6 +40,7 @@ class Leave:
     likeness: str
     not_enforced: tuple[str, ...] = ()
     exceptions: tuple[str, ...] = ()
+    fallback: Fallback | None = None
 
     @property
     def version(self) -> str:
@@ -68,6 +72,22 @@ class Launcher(Protocol):
 
         Raises:
             AperioError: it may not be started.
+        """
+
+    def settled(self, plugin: PluginId, version: str) -> None:
+        """Take in that a version has been healthy for long enough to be gone back to. Blocks."""
+
+    def fall_back(self, wanted: Wanted, failed: Leave, reason: Reason) -> bool:
+        """Leave a version that no instance could start for the last healthy one. Blocks.
+
+        Args:
+            wanted: an instance that is to be up.
+            failed: what was started of it in vain.
+            reason: how it ended.
+
+        Returns:
+            Whether another version is to be run from now on; False: there is none, or none that
+            may be started.
         """
 
     def launch(

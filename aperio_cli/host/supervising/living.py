@@ -21,6 +21,7 @@ from aperio_cli.errors.running import (
     PluginInterrupted,
 )
 from aperio_cli.errors.usage import InternalError
+from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.process.logs import LogRecord
 from aperio_cli.host.supervising.breaker import Breaker
 from aperio_cli.host.supervising.life import Action, Event, Goal, Life, Moment, Reason, advance
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aperio_cli.host.launch import RunningPlugin
-    from aperio_cli.host.lifecycle import Phase
     from aperio_cli.host.supervising.instances import InstanceKey, Wanted
     from aperio_cli.host.supervising.launcher import Launcher, Leave
     from aperio_cli.host.supervising.rules import Rules
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _NUMBERS: Final = re.compile(r"0x[0-9a-f]+|\d+")
 _THROTTLED_PART: Final = 0.25
 _FAILING_S: Final = 1.0
+_TRYING: Final = frozenset({Phase.STARTING, Phase.BACKOFF})
 _Outcome = tuple[Event, Reason | None]
 
 
@@ -135,6 +136,28 @@ class Living:
     def phase(self) -> Phase:
         """What people see."""
         return self.life.phase
+
+    @property
+    def version(self) -> str:
+        """The version that was started last; empty: none was cleared yet."""
+        return self.leave.version if self.leave else ""
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether what was started is of no use: only something else would help.
+
+        It is FAILED by itself; or it has died so often in a row that the machine, busy or not,
+        would have been in time for one that can be healthy.
+        """
+        life = self.life
+        if life.phase in _TRYING:
+            return life.deaths >= self._surroundings.rules.deaths_to_open
+        return life.phase is Phase.FAILED and not life.is_refused
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is up, and has been for long enough that its deaths before are forgotten."""
+        return self.life.phase is Phase.READY and self.life.until_s is None
 
     def tell(self, event: Event, reason: Reason | None = None) -> None:
         """Take in what happened, and begin what is to be done about it."""

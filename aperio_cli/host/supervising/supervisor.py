@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import traceback
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli import clock
 from aperio_cli.errors import INCOMPATIBLE, AperioError, Refusal
@@ -16,20 +17,32 @@ from aperio_cli.errors.usage import NotFound
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.supervising.instance import Instance
 from aperio_cli.host.supervising.instances import Wanted
-from aperio_cli.host.supervising.living import Surroundings
+from aperio_cli.host.supervising.life import Event
+from aperio_cli.host.supervising.living import Surroundings, reason_of
 from aperio_cli.host.supervising.reach import reach_of
 from aperio_cli.host.supervising.rules import Rules
 from aperio_cli.host.supervising.watchers import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Callable,
+        Coroutine,
+        Iterable,
+        Mapping,
+    )
 
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.host.supervising.instances import InstanceKey, Name, Status
     from aperio_cli.host.supervising.launcher import Launcher, Leave
+    from aperio_cli.host.supervising.life import Reason
+    from aperio_cli.host.supervising.living import Living
+    from aperio_cli.models.plugin_id import PluginId
 
 _RULES: Final = Rules()
+_TRYING: Final = frozenset({Phase.STARTING, Phase.READY, Phase.BACKOFF})
 _NOT_JUDGED: Final = frozenset({Phase.PAUSED, Phase.STOPPED, Phase.STOPPING})
 
 
@@ -63,6 +76,8 @@ class Supervisor:
         self._instances: dict[Name, Instance] = {}
         self._watchers: set[Watcher] = set()
         self._wanted: dict[Name, Wanted] = {}
+        self._left: dict[PluginId, str] = {}
+        self._settled: dict[PluginId, str] = {}
         self._is_due = asyncio.Event()
         self._is_doubted = True
         self._is_draining = False
@@ -109,6 +124,7 @@ class Supervisor:
 
     def retry(self) -> None:
         """Begin again with what was given up, and have everything cleared anew."""
+        self._left.clear()
         for instance in tuple(self._instances.values()):
             instance.retry()
         self.doubt()
@@ -191,6 +207,57 @@ class Supervisor:
         if instance.is_gone and (self._is_draining or name not in self._wanted):
             del self._instances[name]
         self._changed.set()
+        self._settle(instance)
+        self._look_back(instance)
+
+    # ── the last healthy version ──────────────────────────────────────────────────────────────────
+
+    def _settle(self, instance: Instance) -> None:
+        """Have it noted when the version that is used has proved to be healthy."""
+        life, plugin = instance.current, instance.key.plugin
+        is_used = not life.wanted.version and not instance.wanted.version
+        if is_used and life.is_settled and self._settled.get(plugin) != life.version:
+            self._settled[plugin] = life.version
+            self._aside(instance, asyncio.to_thread(self._launcher.settled, plugin, life.version))
+
+    def _look_back(self, instance: Instance) -> None:
+        """Leave a version that no instance of a plugin could start for the last healthy one."""
+        failed, plugin = instance.given_up, instance.key.plugin
+        if failed is None or failed.leave is None or failed.life.reason is None:
+            return
+        if instance.wanted.version or self._left.get(plugin) == failed.version:
+            return
+        lives = [
+            life
+            for each in self._instances.values()
+            if each.key.plugin == plugin
+            for life in each.lives
+            if life.version == failed.version and life.phase in _TRYING
+        ]
+        if all(life.is_given_up for life in lives):  # else it works, for somebody
+            self._left[plugin] = failed.version  # it is asked once
+            self._aside(instance, self._fall_back(instance, failed.leave, failed.life.reason))
+
+    async def _fall_back(self, instance: Instance, failed: Leave, reason: Reason) -> None:
+        wanted = instance.wanted
+        if await asyncio.to_thread(self._launcher.fall_back, wanted, failed, reason):
+            self._left.pop(wanted.key.plugin, None)  # who uses that version again means it
+            self.doubt()
+
+    def _aside(self, instance: Instance, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done beside reconciliation; a mistake of ours in it ends nothing."""
+
+        async def attempt() -> None:
+            try:
+                await work
+            except Exception as error:  # noqa: BLE001 - as the docstring says
+                instance.current.say("error", "".join(traceback.format_exception(error)))
+
+        group = self._surroundings.group
+        if group and not self._surroundings.is_ending:
+            group.create_task(attempt(), name=f"aside {instance.name}")
+        else:
+            work.close()
 
     # ── reconciling ───────────────────────────────────────────────────────────────────────────────
 
@@ -199,8 +266,10 @@ class Supervisor:
         while True:
             await self._look()
             self._beat()
+            # Not `wait_for`, which loses a cancellation that comes together with the event (3.11).
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._is_due.wait(), self._rules.reconcile_s)
+                async with asyncio.timeout(self._rules.reconcile_s):
+                    await self._is_due.wait()
             self._is_due.clear()
 
     async def _look(self) -> None:
@@ -243,6 +312,24 @@ class Supervisor:
             await self._refused(instance, error)
         else:
             instance.allowed(leave)
+            await self._judge_old(instance.current, leave)
+
+    async def _judge_old(self, life: Living, wanted: Leave) -> None:
+        """Ask whether what takes calls may go on while something else is wanted."""
+        leave = life.leave
+        if leave is None or leave.likeness == wanted.likeness or life.phase in _NOT_JUDGED:
+            return
+        if life.is_clearing:  # it is just becoming what is wanted
+            return
+        event, reason = Event.ALLOWED, None
+        try:
+            await self._clear(replace(life.wanted, version=leave.version))
+        except (AperioError, OSError) as error:
+            event, reason = Event.WITHDRAWN, reason_of(error)
+            if not _is_final(error):
+                return
+        if life.leave is leave and not life.is_clearing:
+            life.tell(event, reason)
 
     async def _refused(self, instance: Instance, error: AperioError | OSError) -> None:
         """Take in a refusal of what is wanted; what runs may go on, if it is something else."""

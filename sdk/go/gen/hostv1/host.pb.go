@@ -696,7 +696,9 @@ type Instance struct {
 	// Calls in flight.
 	Calls uint32 `protobuf:"varint,19,opt,name=calls,proto3" json:"calls,omitempty"`
 	// The version that is to take over from it, and why it has not; empty: none.
-	Newcomer      string `protobuf:"bytes,20,opt,name=newcomer,proto3" json:"newcomer,omitempty"`
+	Newcomer string `protobuf:"bytes,20,opt,name=newcomer,proto3" json:"newcomer,omitempty"`
+	// The version in whose place it runs, since that one does not start. Absent: none.
+	Fallback      *Instance_Fallback `protobuf:"bytes,21,opt,name=fallback,proto3" json:"fallback,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -869,6 +871,13 @@ func (x *Instance) GetNewcomer() string {
 		return x.Newcomer
 	}
 	return ""
+}
+
+func (x *Instance) GetFallback() *Instance_Fallback {
+	if x != nil {
+		return x.Fallback
+	}
+	return nil
 }
 
 type ListPluginsRequest struct {
@@ -2108,8 +2117,10 @@ type Receipt struct {
 	EgressRefused uint64 `protobuf:"varint,20,opt,name=egress_refused,json=egressRefused,proto3" json:"egress_refused,omitempty"`
 	// Most memory that the plugin had. Absent: nobody has counted it.
 	PeakMemoryBytes *uint64 `protobuf:"varint,21,opt,name=peak_memory_bytes,json=peakMemoryBytes,proto3,oneof" json:"peak_memory_bytes,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The version in whose place `version` ran, since that one does not start; empty: none.
+	InsteadOf     string `protobuf:"bytes,22,opt,name=instead_of,json=insteadOf,proto3" json:"instead_of,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Receipt) Reset() {
@@ -2287,6 +2298,13 @@ func (x *Receipt) GetPeakMemoryBytes() uint64 {
 		return *x.PeakMemoryBytes
 	}
 	return 0
+}
+
+func (x *Receipt) GetInsteadOf() string {
+	if x != nil {
+		return x.InsteadOf
+	}
+	return ""
 }
 
 type ListReceiptsRequest struct {
@@ -2503,6 +2521,78 @@ func (x *StreamLogsResponse) GetLeftOut() uint64 {
 	return 0
 }
 
+// Fallback is a version that was left for the last one that was healthy.
+type Instance_Fallback struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Stable name of what it ended with.
+	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	// The same for people, one line.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When it was left.
+	LeftAt        *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=left_at,json=leftAt,proto3" json:"left_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Instance_Fallback) Reset() {
+	*x = Instance_Fallback{}
+	mi := &file_aperio_host_v1_host_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Instance_Fallback) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Instance_Fallback) ProtoMessage() {}
+
+func (x *Instance_Fallback) ProtoReflect() protoreflect.Message {
+	mi := &file_aperio_host_v1_host_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Instance_Fallback.ProtoReflect.Descriptor instead.
+func (*Instance_Fallback) Descriptor() ([]byte, []int) {
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{6, 0}
+}
+
+func (x *Instance_Fallback) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Instance_Fallback) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Instance_Fallback) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Instance_Fallback) GetLeftAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LeftAt
+	}
+	return nil
+}
+
 // Batch is what the connector read, in its order.
 type SyncResponse_Batch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2513,7 +2603,7 @@ type SyncResponse_Batch struct {
 
 func (x *SyncResponse_Batch) Reset() {
 	*x = SyncResponse_Batch{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[31]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2525,7 +2615,7 @@ func (x *SyncResponse_Batch) String() string {
 func (*SyncResponse_Batch) ProtoMessage() {}
 
 func (x *SyncResponse_Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[31]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2570,7 +2660,7 @@ type StreamLogsResponse_LogRecord struct {
 
 func (x *StreamLogsResponse_LogRecord) Reset() {
 	*x = StreamLogsResponse_LogRecord{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[32]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2582,7 +2672,7 @@ func (x *StreamLogsResponse_LogRecord) String() string {
 func (*StreamLogsResponse_LogRecord) ProtoMessage() {}
 
 func (x *StreamLogsResponse_LogRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[32]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +2792,7 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\vInstanceKey\x12\x16\n" +
 	"\x06plugin\x18\x01 \x01(\tR\x06plugin\x12'\n" +
 	"\x0forganization_id\x18\x02 \x01(\tR\x0eorganizationId\x12%\n" +
-	"\x0eintegration_id\x18\x03 \x01(\tR\rintegrationId\"\xf2\x06\n" +
+	"\x0eintegration_id\x18\x03 \x01(\tR\rintegrationId\"\xb9\b\n" +
 	"\bInstance\x12-\n" +
 	"\x03key\x18\x01 \x01(\v2\x1b.aperio.host.v1.InstanceKeyR\x03key\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x12\n" +
@@ -2728,7 +2818,13 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\fis_on_demand\x18\x12 \x01(\bR\n" +
 	"isOnDemand\x12\x14\n" +
 	"\x05calls\x18\x13 \x01(\rR\x05calls\x12\x1a\n" +
-	"\bnewcomer\x18\x14 \x01(\tR\bnewcomer\"\xa1\x01\n" +
+	"\bnewcomer\x18\x14 \x01(\tR\bnewcomer\x12=\n" +
+	"\bfallback\x18\x15 \x01(\v2!.aperio.host.v1.Instance.FallbackR\bfallback\x1a\x85\x01\n" +
+	"\bFallback\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x123\n" +
+	"\aleft_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06leftAt\"\xa1\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_STOPPED\x10\x01\x12\x12\n" +
@@ -2815,7 +2911,7 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\tenvelopes\x18\x02 \x03(\v2\".aperio.plugin.v1.OutboundEnvelopeR\tenvelopes\"\x80\x01\n" +
 	"\x0fDeliverResponse\x12:\n" +
 	"\aresults\x18\x01 \x03(\v2 .aperio.plugin.v1.EnvelopeResultR\aresults\x121\n" +
-	"\areceipt\x18\x02 \x01(\v2\x17.aperio.host.v1.ReceiptR\areceipt\"\x92\a\n" +
+	"\areceipt\x18\x02 \x01(\v2\x17.aperio.host.v1.ReceiptR\areceipt\"\xb1\a\n" +
 	"\aReceipt\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
 	"\x06plugin\x18\x02 \x01(\tR\x06plugin\x12\x18\n" +
@@ -2839,7 +2935,9 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\fcovers_until\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\vcoversUntil\x12\x16\n" +
 	"\x06tokens\x18\x13 \x01(\rR\x06tokens\x12%\n" +
 	"\x0eegress_refused\x18\x14 \x01(\x04R\regressRefused\x12/\n" +
-	"\x11peak_memory_bytes\x18\x15 \x01(\x04H\x00R\x0fpeakMemoryBytes\x88\x01\x01\"]\n" +
+	"\x11peak_memory_bytes\x18\x15 \x01(\x04H\x00R\x0fpeakMemoryBytes\x88\x01\x01\x12\x1d\n" +
+	"\n" +
+	"instead_of\x18\x16 \x01(\tR\tinsteadOf\"]\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_RUNNING\x10\x01\x12\x14\n" +
@@ -2898,7 +2996,7 @@ func file_aperio_host_v1_host_proto_rawDescGZIP() []byte {
 }
 
 var file_aperio_host_v1_host_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_aperio_host_v1_host_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_aperio_host_v1_host_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_aperio_host_v1_host_proto_goTypes = []any{
 	(Instance_State)(0),                   // 0: aperio.host.v1.Instance.State
 	(Receipt_Status)(0),                   // 1: aperio.host.v1.Receipt.Status
@@ -2933,102 +3031,105 @@ var file_aperio_host_v1_host_proto_goTypes = []any{
 	(*ListReceiptsResponse)(nil),          // 30: aperio.host.v1.ListReceiptsResponse
 	(*StreamLogsRequest)(nil),             // 31: aperio.host.v1.StreamLogsRequest
 	(*StreamLogsResponse)(nil),            // 32: aperio.host.v1.StreamLogsResponse
-	(*SyncResponse_Batch)(nil),            // 33: aperio.host.v1.SyncResponse.Batch
-	(*StreamLogsResponse_LogRecord)(nil),  // 34: aperio.host.v1.StreamLogsResponse.LogRecord
-	nil,                                   // 35: aperio.host.v1.StreamLogsResponse.LogRecord.FieldsEntry
-	(*pluginv1.Token)(nil),                // 36: aperio.plugin.v1.Token
-	(*durationpb.Duration)(nil),           // 37: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),         // 38: google.protobuf.Timestamp
-	(*pluginv1.SchemaResponse)(nil),       // 39: aperio.plugin.v1.SchemaResponse
-	(*pluginv1.CapabilitiesResponse)(nil), // 40: aperio.plugin.v1.CapabilitiesResponse
-	(*pluginv1.TestResponse)(nil),         // 41: aperio.plugin.v1.TestResponse
-	(*pluginv1.Checkpoint)(nil),           // 42: aperio.plugin.v1.Checkpoint
-	(*pluginv1.DeadLetter)(nil),           // 43: aperio.plugin.v1.DeadLetter
-	(*pluginv1.Progress)(nil),             // 44: aperio.plugin.v1.Progress
-	(*pluginv1.Diagnostic)(nil),           // 45: aperio.plugin.v1.Diagnostic
-	(*pluginv1.Approval)(nil),             // 46: aperio.plugin.v1.Approval
-	(*pluginv1.ExecuteResponse)(nil),      // 47: aperio.plugin.v1.ExecuteResponse
-	(*pluginv1.OutboundEnvelope)(nil),     // 48: aperio.plugin.v1.OutboundEnvelope
-	(*pluginv1.EnvelopeResult)(nil),       // 49: aperio.plugin.v1.EnvelopeResult
+	(*Instance_Fallback)(nil),             // 33: aperio.host.v1.Instance.Fallback
+	(*SyncResponse_Batch)(nil),            // 34: aperio.host.v1.SyncResponse.Batch
+	(*StreamLogsResponse_LogRecord)(nil),  // 35: aperio.host.v1.StreamLogsResponse.LogRecord
+	nil,                                   // 36: aperio.host.v1.StreamLogsResponse.LogRecord.FieldsEntry
+	(*pluginv1.Token)(nil),                // 37: aperio.plugin.v1.Token
+	(*durationpb.Duration)(nil),           // 38: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),         // 39: google.protobuf.Timestamp
+	(*pluginv1.SchemaResponse)(nil),       // 40: aperio.plugin.v1.SchemaResponse
+	(*pluginv1.CapabilitiesResponse)(nil), // 41: aperio.plugin.v1.CapabilitiesResponse
+	(*pluginv1.TestResponse)(nil),         // 42: aperio.plugin.v1.TestResponse
+	(*pluginv1.Checkpoint)(nil),           // 43: aperio.plugin.v1.Checkpoint
+	(*pluginv1.DeadLetter)(nil),           // 44: aperio.plugin.v1.DeadLetter
+	(*pluginv1.Progress)(nil),             // 45: aperio.plugin.v1.Progress
+	(*pluginv1.Diagnostic)(nil),           // 46: aperio.plugin.v1.Diagnostic
+	(*pluginv1.Approval)(nil),             // 47: aperio.plugin.v1.Approval
+	(*pluginv1.ExecuteResponse)(nil),      // 48: aperio.plugin.v1.ExecuteResponse
+	(*pluginv1.OutboundEnvelope)(nil),     // 49: aperio.plugin.v1.OutboundEnvelope
+	(*pluginv1.EnvelopeResult)(nil),       // 50: aperio.plugin.v1.EnvelopeResult
 }
 var file_aperio_host_v1_host_proto_depIdxs = []int32{
-	36, // 0: aperio.host.v1.Call.token:type_name -> aperio.plugin.v1.Token
-	37, // 1: aperio.host.v1.Error.retry_after:type_name -> google.protobuf.Duration
-	38, // 2: aperio.host.v1.GetHostResponse.started_at:type_name -> google.protobuf.Timestamp
+	37, // 0: aperio.host.v1.Call.token:type_name -> aperio.plugin.v1.Token
+	38, // 1: aperio.host.v1.Error.retry_after:type_name -> google.protobuf.Duration
+	39, // 2: aperio.host.v1.GetHostResponse.started_at:type_name -> google.protobuf.Timestamp
 	8,  // 3: aperio.host.v1.Plugin.instances:type_name -> aperio.host.v1.Instance
 	7,  // 4: aperio.host.v1.Instance.key:type_name -> aperio.host.v1.InstanceKey
 	0,  // 5: aperio.host.v1.Instance.state:type_name -> aperio.host.v1.Instance.State
-	38, // 6: aperio.host.v1.Instance.until:type_name -> google.protobuf.Timestamp
-	38, // 7: aperio.host.v1.Instance.started_at:type_name -> google.protobuf.Timestamp
-	38, // 8: aperio.host.v1.Instance.last_healthy_at:type_name -> google.protobuf.Timestamp
-	6,  // 9: aperio.host.v1.ListPluginsResponse.plugins:type_name -> aperio.host.v1.Plugin
-	39, // 10: aperio.host.v1.DescribePluginResponse.connector:type_name -> aperio.plugin.v1.SchemaResponse
-	40, // 11: aperio.host.v1.DescribePluginResponse.capabilities:type_name -> aperio.plugin.v1.CapabilitiesResponse
-	8,  // 12: aperio.host.v1.WatchInstancesResponse.instance:type_name -> aperio.host.v1.Instance
-	7,  // 13: aperio.host.v1.PauseInstanceRequest.key:type_name -> aperio.host.v1.InstanceKey
-	8,  // 14: aperio.host.v1.PauseInstanceResponse.instance:type_name -> aperio.host.v1.Instance
-	7,  // 15: aperio.host.v1.ResumeInstanceRequest.key:type_name -> aperio.host.v1.InstanceKey
-	8,  // 16: aperio.host.v1.ResumeInstanceResponse.instance:type_name -> aperio.host.v1.Instance
-	2,  // 17: aperio.host.v1.TestConnectionRequest.call:type_name -> aperio.host.v1.Call
-	41, // 18: aperio.host.v1.TestConnectionResponse.answer:type_name -> aperio.plugin.v1.TestResponse
-	28, // 19: aperio.host.v1.TestConnectionResponse.receipt:type_name -> aperio.host.v1.Receipt
-	2,  // 20: aperio.host.v1.SyncRequest.call:type_name -> aperio.host.v1.Call
-	38, // 21: aperio.host.v1.SyncRequest.from:type_name -> google.protobuf.Timestamp
-	33, // 22: aperio.host.v1.SyncResponse.batch:type_name -> aperio.host.v1.SyncResponse.Batch
-	42, // 23: aperio.host.v1.SyncResponse.checkpoint:type_name -> aperio.plugin.v1.Checkpoint
-	43, // 24: aperio.host.v1.SyncResponse.dead_letter:type_name -> aperio.plugin.v1.DeadLetter
-	44, // 25: aperio.host.v1.SyncResponse.progress:type_name -> aperio.plugin.v1.Progress
-	45, // 26: aperio.host.v1.SyncResponse.notice:type_name -> aperio.plugin.v1.Diagnostic
-	28, // 27: aperio.host.v1.SyncResponse.receipt:type_name -> aperio.host.v1.Receipt
-	2,  // 28: aperio.host.v1.ExecuteRequest.call:type_name -> aperio.host.v1.Call
-	46, // 29: aperio.host.v1.ExecuteRequest.approval:type_name -> aperio.plugin.v1.Approval
-	47, // 30: aperio.host.v1.ExecuteResponse.answer:type_name -> aperio.plugin.v1.ExecuteResponse
-	28, // 31: aperio.host.v1.ExecuteResponse.receipt:type_name -> aperio.host.v1.Receipt
-	2,  // 32: aperio.host.v1.DeliverRequest.call:type_name -> aperio.host.v1.Call
-	48, // 33: aperio.host.v1.DeliverRequest.envelopes:type_name -> aperio.plugin.v1.OutboundEnvelope
-	49, // 34: aperio.host.v1.DeliverResponse.results:type_name -> aperio.plugin.v1.EnvelopeResult
-	28, // 35: aperio.host.v1.DeliverResponse.receipt:type_name -> aperio.host.v1.Receipt
-	38, // 36: aperio.host.v1.Receipt.started_at:type_name -> google.protobuf.Timestamp
-	38, // 37: aperio.host.v1.Receipt.ended_at:type_name -> google.protobuf.Timestamp
-	37, // 38: aperio.host.v1.Receipt.duration:type_name -> google.protobuf.Duration
-	1,  // 39: aperio.host.v1.Receipt.status:type_name -> aperio.host.v1.Receipt.Status
-	38, // 40: aperio.host.v1.Receipt.covers_until:type_name -> google.protobuf.Timestamp
-	7,  // 41: aperio.host.v1.ListReceiptsRequest.key:type_name -> aperio.host.v1.InstanceKey
-	28, // 42: aperio.host.v1.ListReceiptsResponse.receipts:type_name -> aperio.host.v1.Receipt
-	34, // 43: aperio.host.v1.StreamLogsResponse.records:type_name -> aperio.host.v1.StreamLogsResponse.LogRecord
-	23, // 44: aperio.host.v1.SyncResponse.Batch.envelopes:type_name -> aperio.host.v1.Envelope
-	38, // 45: aperio.host.v1.StreamLogsResponse.LogRecord.logged_at:type_name -> google.protobuf.Timestamp
-	7,  // 46: aperio.host.v1.StreamLogsResponse.LogRecord.key:type_name -> aperio.host.v1.InstanceKey
-	35, // 47: aperio.host.v1.StreamLogsResponse.LogRecord.fields:type_name -> aperio.host.v1.StreamLogsResponse.LogRecord.FieldsEntry
-	4,  // 48: aperio.host.v1.HostService.GetHost:input_type -> aperio.host.v1.GetHostRequest
-	9,  // 49: aperio.host.v1.HostService.ListPlugins:input_type -> aperio.host.v1.ListPluginsRequest
-	11, // 50: aperio.host.v1.HostService.DescribePlugin:input_type -> aperio.host.v1.DescribePluginRequest
-	13, // 51: aperio.host.v1.HostService.WatchInstances:input_type -> aperio.host.v1.WatchInstancesRequest
-	15, // 52: aperio.host.v1.HostService.PauseInstance:input_type -> aperio.host.v1.PauseInstanceRequest
-	17, // 53: aperio.host.v1.HostService.ResumeInstance:input_type -> aperio.host.v1.ResumeInstanceRequest
-	19, // 54: aperio.host.v1.HostService.TestConnection:input_type -> aperio.host.v1.TestConnectionRequest
-	21, // 55: aperio.host.v1.HostService.Sync:input_type -> aperio.host.v1.SyncRequest
-	24, // 56: aperio.host.v1.HostService.Execute:input_type -> aperio.host.v1.ExecuteRequest
-	26, // 57: aperio.host.v1.HostService.Deliver:input_type -> aperio.host.v1.DeliverRequest
-	29, // 58: aperio.host.v1.HostService.ListReceipts:input_type -> aperio.host.v1.ListReceiptsRequest
-	31, // 59: aperio.host.v1.HostService.StreamLogs:input_type -> aperio.host.v1.StreamLogsRequest
-	5,  // 60: aperio.host.v1.HostService.GetHost:output_type -> aperio.host.v1.GetHostResponse
-	10, // 61: aperio.host.v1.HostService.ListPlugins:output_type -> aperio.host.v1.ListPluginsResponse
-	12, // 62: aperio.host.v1.HostService.DescribePlugin:output_type -> aperio.host.v1.DescribePluginResponse
-	14, // 63: aperio.host.v1.HostService.WatchInstances:output_type -> aperio.host.v1.WatchInstancesResponse
-	16, // 64: aperio.host.v1.HostService.PauseInstance:output_type -> aperio.host.v1.PauseInstanceResponse
-	18, // 65: aperio.host.v1.HostService.ResumeInstance:output_type -> aperio.host.v1.ResumeInstanceResponse
-	20, // 66: aperio.host.v1.HostService.TestConnection:output_type -> aperio.host.v1.TestConnectionResponse
-	22, // 67: aperio.host.v1.HostService.Sync:output_type -> aperio.host.v1.SyncResponse
-	25, // 68: aperio.host.v1.HostService.Execute:output_type -> aperio.host.v1.ExecuteResponse
-	27, // 69: aperio.host.v1.HostService.Deliver:output_type -> aperio.host.v1.DeliverResponse
-	30, // 70: aperio.host.v1.HostService.ListReceipts:output_type -> aperio.host.v1.ListReceiptsResponse
-	32, // 71: aperio.host.v1.HostService.StreamLogs:output_type -> aperio.host.v1.StreamLogsResponse
-	60, // [60:72] is the sub-list for method output_type
-	48, // [48:60] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	39, // 6: aperio.host.v1.Instance.until:type_name -> google.protobuf.Timestamp
+	39, // 7: aperio.host.v1.Instance.started_at:type_name -> google.protobuf.Timestamp
+	39, // 8: aperio.host.v1.Instance.last_healthy_at:type_name -> google.protobuf.Timestamp
+	33, // 9: aperio.host.v1.Instance.fallback:type_name -> aperio.host.v1.Instance.Fallback
+	6,  // 10: aperio.host.v1.ListPluginsResponse.plugins:type_name -> aperio.host.v1.Plugin
+	40, // 11: aperio.host.v1.DescribePluginResponse.connector:type_name -> aperio.plugin.v1.SchemaResponse
+	41, // 12: aperio.host.v1.DescribePluginResponse.capabilities:type_name -> aperio.plugin.v1.CapabilitiesResponse
+	8,  // 13: aperio.host.v1.WatchInstancesResponse.instance:type_name -> aperio.host.v1.Instance
+	7,  // 14: aperio.host.v1.PauseInstanceRequest.key:type_name -> aperio.host.v1.InstanceKey
+	8,  // 15: aperio.host.v1.PauseInstanceResponse.instance:type_name -> aperio.host.v1.Instance
+	7,  // 16: aperio.host.v1.ResumeInstanceRequest.key:type_name -> aperio.host.v1.InstanceKey
+	8,  // 17: aperio.host.v1.ResumeInstanceResponse.instance:type_name -> aperio.host.v1.Instance
+	2,  // 18: aperio.host.v1.TestConnectionRequest.call:type_name -> aperio.host.v1.Call
+	42, // 19: aperio.host.v1.TestConnectionResponse.answer:type_name -> aperio.plugin.v1.TestResponse
+	28, // 20: aperio.host.v1.TestConnectionResponse.receipt:type_name -> aperio.host.v1.Receipt
+	2,  // 21: aperio.host.v1.SyncRequest.call:type_name -> aperio.host.v1.Call
+	39, // 22: aperio.host.v1.SyncRequest.from:type_name -> google.protobuf.Timestamp
+	34, // 23: aperio.host.v1.SyncResponse.batch:type_name -> aperio.host.v1.SyncResponse.Batch
+	43, // 24: aperio.host.v1.SyncResponse.checkpoint:type_name -> aperio.plugin.v1.Checkpoint
+	44, // 25: aperio.host.v1.SyncResponse.dead_letter:type_name -> aperio.plugin.v1.DeadLetter
+	45, // 26: aperio.host.v1.SyncResponse.progress:type_name -> aperio.plugin.v1.Progress
+	46, // 27: aperio.host.v1.SyncResponse.notice:type_name -> aperio.plugin.v1.Diagnostic
+	28, // 28: aperio.host.v1.SyncResponse.receipt:type_name -> aperio.host.v1.Receipt
+	2,  // 29: aperio.host.v1.ExecuteRequest.call:type_name -> aperio.host.v1.Call
+	47, // 30: aperio.host.v1.ExecuteRequest.approval:type_name -> aperio.plugin.v1.Approval
+	48, // 31: aperio.host.v1.ExecuteResponse.answer:type_name -> aperio.plugin.v1.ExecuteResponse
+	28, // 32: aperio.host.v1.ExecuteResponse.receipt:type_name -> aperio.host.v1.Receipt
+	2,  // 33: aperio.host.v1.DeliverRequest.call:type_name -> aperio.host.v1.Call
+	49, // 34: aperio.host.v1.DeliverRequest.envelopes:type_name -> aperio.plugin.v1.OutboundEnvelope
+	50, // 35: aperio.host.v1.DeliverResponse.results:type_name -> aperio.plugin.v1.EnvelopeResult
+	28, // 36: aperio.host.v1.DeliverResponse.receipt:type_name -> aperio.host.v1.Receipt
+	39, // 37: aperio.host.v1.Receipt.started_at:type_name -> google.protobuf.Timestamp
+	39, // 38: aperio.host.v1.Receipt.ended_at:type_name -> google.protobuf.Timestamp
+	38, // 39: aperio.host.v1.Receipt.duration:type_name -> google.protobuf.Duration
+	1,  // 40: aperio.host.v1.Receipt.status:type_name -> aperio.host.v1.Receipt.Status
+	39, // 41: aperio.host.v1.Receipt.covers_until:type_name -> google.protobuf.Timestamp
+	7,  // 42: aperio.host.v1.ListReceiptsRequest.key:type_name -> aperio.host.v1.InstanceKey
+	28, // 43: aperio.host.v1.ListReceiptsResponse.receipts:type_name -> aperio.host.v1.Receipt
+	35, // 44: aperio.host.v1.StreamLogsResponse.records:type_name -> aperio.host.v1.StreamLogsResponse.LogRecord
+	39, // 45: aperio.host.v1.Instance.Fallback.left_at:type_name -> google.protobuf.Timestamp
+	23, // 46: aperio.host.v1.SyncResponse.Batch.envelopes:type_name -> aperio.host.v1.Envelope
+	39, // 47: aperio.host.v1.StreamLogsResponse.LogRecord.logged_at:type_name -> google.protobuf.Timestamp
+	7,  // 48: aperio.host.v1.StreamLogsResponse.LogRecord.key:type_name -> aperio.host.v1.InstanceKey
+	36, // 49: aperio.host.v1.StreamLogsResponse.LogRecord.fields:type_name -> aperio.host.v1.StreamLogsResponse.LogRecord.FieldsEntry
+	4,  // 50: aperio.host.v1.HostService.GetHost:input_type -> aperio.host.v1.GetHostRequest
+	9,  // 51: aperio.host.v1.HostService.ListPlugins:input_type -> aperio.host.v1.ListPluginsRequest
+	11, // 52: aperio.host.v1.HostService.DescribePlugin:input_type -> aperio.host.v1.DescribePluginRequest
+	13, // 53: aperio.host.v1.HostService.WatchInstances:input_type -> aperio.host.v1.WatchInstancesRequest
+	15, // 54: aperio.host.v1.HostService.PauseInstance:input_type -> aperio.host.v1.PauseInstanceRequest
+	17, // 55: aperio.host.v1.HostService.ResumeInstance:input_type -> aperio.host.v1.ResumeInstanceRequest
+	19, // 56: aperio.host.v1.HostService.TestConnection:input_type -> aperio.host.v1.TestConnectionRequest
+	21, // 57: aperio.host.v1.HostService.Sync:input_type -> aperio.host.v1.SyncRequest
+	24, // 58: aperio.host.v1.HostService.Execute:input_type -> aperio.host.v1.ExecuteRequest
+	26, // 59: aperio.host.v1.HostService.Deliver:input_type -> aperio.host.v1.DeliverRequest
+	29, // 60: aperio.host.v1.HostService.ListReceipts:input_type -> aperio.host.v1.ListReceiptsRequest
+	31, // 61: aperio.host.v1.HostService.StreamLogs:input_type -> aperio.host.v1.StreamLogsRequest
+	5,  // 62: aperio.host.v1.HostService.GetHost:output_type -> aperio.host.v1.GetHostResponse
+	10, // 63: aperio.host.v1.HostService.ListPlugins:output_type -> aperio.host.v1.ListPluginsResponse
+	12, // 64: aperio.host.v1.HostService.DescribePlugin:output_type -> aperio.host.v1.DescribePluginResponse
+	14, // 65: aperio.host.v1.HostService.WatchInstances:output_type -> aperio.host.v1.WatchInstancesResponse
+	16, // 66: aperio.host.v1.HostService.PauseInstance:output_type -> aperio.host.v1.PauseInstanceResponse
+	18, // 67: aperio.host.v1.HostService.ResumeInstance:output_type -> aperio.host.v1.ResumeInstanceResponse
+	20, // 68: aperio.host.v1.HostService.TestConnection:output_type -> aperio.host.v1.TestConnectionResponse
+	22, // 69: aperio.host.v1.HostService.Sync:output_type -> aperio.host.v1.SyncResponse
+	25, // 70: aperio.host.v1.HostService.Execute:output_type -> aperio.host.v1.ExecuteResponse
+	27, // 71: aperio.host.v1.HostService.Deliver:output_type -> aperio.host.v1.DeliverResponse
+	30, // 72: aperio.host.v1.HostService.ListReceipts:output_type -> aperio.host.v1.ListReceiptsResponse
+	32, // 73: aperio.host.v1.HostService.StreamLogs:output_type -> aperio.host.v1.StreamLogsResponse
+	62, // [62:74] is the sub-list for method output_type
+	50, // [50:62] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_aperio_host_v1_host_proto_init() }
@@ -3056,7 +3157,7 @@ func file_aperio_host_v1_host_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_aperio_host_v1_host_proto_rawDesc), len(file_aperio_host_v1_host_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -105,7 +105,7 @@ class InstanceKey(_message.Message):
     def __init__(self, plugin: _Optional[str] = ..., organization_id: _Optional[str] = ..., integration_id: _Optional[str] = ...) -> None: ...
 
 class Instance(_message.Message):
-    __slots__ = ("key", "version", "kind", "state", "code", "reason", "until", "restarts", "started_at", "last_healthy_at", "pid", "not_enforced", "exceptions", "peak_memory_bytes", "badge", "signer", "breaker", "is_on_demand", "calls", "newcomer")
+    __slots__ = ("key", "version", "kind", "state", "code", "reason", "until", "restarts", "started_at", "last_healthy_at", "pid", "not_enforced", "exceptions", "peak_memory_bytes", "badge", "signer", "breaker", "is_on_demand", "calls", "newcomer", "fallback")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Instance.State]
@@ -124,6 +124,17 @@ class Instance(_message.Message):
     STATE_PAUSED: Instance.State
     STATE_STOPPING: Instance.State
     STATE_FAILED: Instance.State
+    class Fallback(_message.Message):
+        __slots__ = ("version", "code", "reason", "left_at")
+        VERSION_FIELD_NUMBER: _ClassVar[int]
+        CODE_FIELD_NUMBER: _ClassVar[int]
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        LEFT_AT_FIELD_NUMBER: _ClassVar[int]
+        version: str
+        code: str
+        reason: str
+        left_at: _timestamp_pb2.Timestamp
+        def __init__(self, version: _Optional[str] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ..., left_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
     KEY_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +155,7 @@ class Instance(_message.Message):
     IS_ON_DEMAND_FIELD_NUMBER: _ClassVar[int]
     CALLS_FIELD_NUMBER: _ClassVar[int]
     NEWCOMER_FIELD_NUMBER: _ClassVar[int]
+    FALLBACK_FIELD_NUMBER: _ClassVar[int]
     key: InstanceKey
     version: str
     kind: str
@@ -164,7 +176,8 @@ class Instance(_message.Message):
     is_on_demand: bool
     calls: int
     newcomer: str
-    def __init__(self, key: _Optional[_Union[InstanceKey, _Mapping]] = ..., version: _Optional[str] = ..., kind: _Optional[str] = ..., state: _Optional[_Union[Instance.State, str]] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restarts: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_healthy_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., not_enforced: _Optional[_Iterable[str]] = ..., exceptions: _Optional[_Iterable[str]] = ..., peak_memory_bytes: _Optional[int] = ..., badge: _Optional[str] = ..., signer: _Optional[str] = ..., breaker: _Optional[str] = ..., is_on_demand: _Optional[bool] = ..., calls: _Optional[int] = ..., newcomer: _Optional[str] = ...) -> None: ...
+    fallback: Instance.Fallback
+    def __init__(self, key: _Optional[_Union[InstanceKey, _Mapping]] = ..., version: _Optional[str] = ..., kind: _Optional[str] = ..., state: _Optional[_Union[Instance.State, str]] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restarts: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_healthy_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., not_enforced: _Optional[_Iterable[str]] = ..., exceptions: _Optional[_Iterable[str]] = ..., peak_memory_bytes: _Optional[int] = ..., badge: _Optional[str] = ..., signer: _Optional[str] = ..., breaker: _Optional[str] = ..., is_on_demand: _Optional[bool] = ..., calls: _Optional[int] = ..., newcomer: _Optional[str] = ..., fallback: _Optional[_Union[Instance.Fallback, _Mapping]] = ...) -> None: ...
 
 class ListPluginsRequest(_message.Message):
     __slots__ = ()
@@ -343,7 +356,7 @@ class DeliverResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[_destination_pb2.EnvelopeResult, _Mapping]]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("run_id", "plugin", "version", "organization_id", "integration_id", "operation", "started_at", "ended_at", "duration", "status", "code", "error_message", "seen", "sent", "filtered", "dead_letters", "checkpoint_sha256", "covers_until", "tokens", "egress_refused", "peak_memory_bytes")
+    __slots__ = ("run_id", "plugin", "version", "organization_id", "integration_id", "operation", "started_at", "ended_at", "duration", "status", "code", "error_message", "seen", "sent", "filtered", "dead_letters", "checkpoint_sha256", "covers_until", "tokens", "egress_refused", "peak_memory_bytes", "instead_of")
     class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATUS_UNSPECIFIED: _ClassVar[Receipt.Status]
@@ -375,6 +388,7 @@ class Receipt(_message.Message):
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     EGRESS_REFUSED_FIELD_NUMBER: _ClassVar[int]
     PEAK_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    INSTEAD_OF_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     plugin: str
     version: str
@@ -396,7 +410,8 @@ class Receipt(_message.Message):
     tokens: int
     egress_refused: int
     peak_memory_bytes: int
-    def __init__(self, run_id: _Optional[str] = ..., plugin: _Optional[str] = ..., version: _Optional[str] = ..., organization_id: _Optional[str] = ..., integration_id: _Optional[str] = ..., operation: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., status: _Optional[_Union[Receipt.Status, str]] = ..., code: _Optional[str] = ..., error_message: _Optional[str] = ..., seen: _Optional[int] = ..., sent: _Optional[int] = ..., filtered: _Optional[int] = ..., dead_letters: _Optional[int] = ..., checkpoint_sha256: _Optional[str] = ..., covers_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tokens: _Optional[int] = ..., egress_refused: _Optional[int] = ..., peak_memory_bytes: _Optional[int] = ...) -> None: ...
+    instead_of: str
+    def __init__(self, run_id: _Optional[str] = ..., plugin: _Optional[str] = ..., version: _Optional[str] = ..., organization_id: _Optional[str] = ..., integration_id: _Optional[str] = ..., operation: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., status: _Optional[_Union[Receipt.Status, str]] = ..., code: _Optional[str] = ..., error_message: _Optional[str] = ..., seen: _Optional[int] = ..., sent: _Optional[int] = ..., filtered: _Optional[int] = ..., dead_letters: _Optional[int] = ..., checkpoint_sha256: _Optional[str] = ..., covers_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tokens: _Optional[int] = ..., egress_refused: _Optional[int] = ..., peak_memory_bytes: _Optional[int] = ..., instead_of: _Optional[str] = ...) -> None: ...
 
 class ListReceiptsRequest(_message.Message):
     __slots__ = ("key", "limit")
