@@ -1,4 +1,4 @@
-"""What `--help` shows: every value as a word, examples at the end.
+"""What `--help` shows: every value as a word, examples at the end; and what no value may be.
 
 Typer shows the types of its own parser (`<bool>`, `<list[str]>`) beside and in place of our words.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup
+
+from aperio_cli.errors.usage import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +32,21 @@ class Command(TyperCommand):
         super().__init__(*arguments, **settings)
         for parameter in self.params:
             _name_value(parameter)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read a line, and refuse a value that was given and is empty.
+
+        An option that is left out is empty, too, and means something: no destination, every
+        organization. A script whose variable is not set must not say that.
+
+        Raises:
+            UsageError: one is.
+        """
+        rest = super().parse_args(ctx, args)
+        if not ctx.resilient_parsing:
+            for parameter in self.get_params(ctx):
+                _refuse_empty(ctx, parameter)
+        return rest
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the words behind the command's in the usage line."""
@@ -67,6 +84,20 @@ def usage_word(argument: Any) -> str:
 def epilog(examples: Sequence[str]) -> str:
     """Return the end of a help: examples, one a line."""
     return "\n\n".join(["Examples:", *(f"$ {line}" for line in examples)])
+
+
+def _refuse_empty(ctx: Any, parameter: Any) -> None:
+    value = ctx.params.get(parameter.name)
+    is_empty = value == "" or (isinstance(value, list | tuple) and "" in value)
+    source = ctx.get_parameter_source(parameter.name)
+    if not is_empty or source is None or source.name != "COMMANDLINE":
+        return
+    name = parameter.metavar if is_argument(parameter) else parameter.opts[0]
+    raise UsageError(
+        f"`{ctx.command_path}` was not run: `{name}` was given, and is empty",
+        why="that is what a shell makes of a variable that is not set",
+        next=["give it a value, or leave it out"],
+    )
 
 
 def _name_value(parameter: Any) -> Any:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aperio_cli.commands import completing
+from aperio_cli.errors.usage import UsageError
+from aperio_cli.models.tenant import why_no_name
 
 if TYPE_CHECKING:
     from aperio_cli.commands.completing import Values
@@ -40,6 +42,29 @@ def option(
         autocompletion=completing.complete(values) if values else None,
         rich_help_panel=panel,
     )
+
+
+def tenant(*names: str, help: str, shows_default: bool = False) -> Any:  # noqa: A002 - as above
+    """Return an option that names an organization or an integration."""
+    return typer.Option(
+        *names,
+        help=help,
+        metavar="ID",
+        show_default=shows_default,
+        callback=_tenant_name,
+    )
+
+
+def _tenant_name(parameter: typer.CallbackParam, value: str) -> str:
+    """Return a name as it was given.
+
+    Raises:
+        UsageError: it can be none.
+    """
+    why = why_no_name(value) if value else ""
+    if why:
+        raise UsageError(f"nothing was done: `{parameter.opts[0]}` names nobody", why=why)
+    return value
 
 
 def argument(help: str, metavar: str, values: Values | None = None) -> Any:  # noqa: A002 - Typer's own word

@@ -164,8 +164,8 @@ def _divide(argv: Sequence[str]) -> tuple[list[str], list[str], list[str], bool]
 
 def _option_length(line: Sequence[str]) -> int:
     """Return how many words the option takes that goes everywhere and begins the line; 0: none."""
-    name, _, value = line[0].partition("=")
-    if line[0] in _FLAGS or _SHORT_FLAGS.fullmatch(line[0]) or (name in _VALUES and value):
+    name, equals, _ = line[0].partition("=")
+    if line[0] in _FLAGS or _SHORT_FLAGS.fullmatch(line[0]) or (name in _VALUES and equals):
         return 1
     return 2 if line[0] in _VALUES and len(line) > 1 else 0
 

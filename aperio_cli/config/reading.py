@@ -42,6 +42,7 @@ from aperio_cli.models.publisher_table import (
 )
 from aperio_cli.models.reading import Bounds, Table, Unreadable, read_toml, unknown
 from aperio_cli.models.registry.rule import KNOWN, RegistryRule, parse_registry
+from aperio_cli.models.tenant import MOST_NAME_CHARACTERS, why_no_name
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -82,7 +83,6 @@ MANAGED_SCHEMA: Final = 1
 """Number in the file of the commands; one without it was written before there was a number."""
 
 _DOMAIN_NAME = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
-_MAX_ORGANIZATION_CHARACTERS = 200
 _MAX_SETTINGS = 200
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}", re.ASCII)
 _LARGEST_PORT = 65535
@@ -245,10 +245,8 @@ def parse_run(table: Table, *, stated_in: str, home: str = "~") -> RunRule:
         plugin = PluginRef.parse(table.text("plugin"))
     except (PluginIdInvalid, VersionInvalid) as error:
         table.fail("plugin", f"{error.what}; {error.why}")
-    most = _MAX_ORGANIZATION_CHARACTERS
-    scope = {
-        key: table.text(key, limit=most) for key in ("organization", "integration") if key in table
-    }
+    names = (key for key in ("organization", "integration") if key in table)
+    scope = {key: table.text(key, limit=MOST_NAME_CHARACTERS) for key in names}
     return RunRule(plugin, **scope, settings=_settings(table, home), stated_in=stated_in)
 
 
@@ -451,10 +449,8 @@ class _Reader:
     def _organizations(self, policy: Table) -> Iterable[tuple[str, str]]:
         stated = self._nested(policy, "organizations")
         for name in stated.values:
-            if not name.strip() or not name.isprintable():
-                stated.fail(name, "expected the id of an organization, not blank")
-            if len(name) > _MAX_ORGANIZATION_CHARACTERS:
-                stated.fail(name, f"expected at most {_MAX_ORGANIZATION_CHARACTERS} characters")
+            if why := why_no_name(name):
+                stated.fail(name, f"it is the id of no organization: {why}")
             yield name, stated.choice(name, REQUIREMENTS)
 
     def _registry(self, table: Table, domains: Sequence[str] | None) -> RegistryRule:

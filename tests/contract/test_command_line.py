@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -238,6 +239,66 @@ def test_mistyped_line_is_a_usage_error_with_the_next_step(
     assert "was not run" in said.err
     assert "--help`" in said.err
     assert "usage (exit 2)" in said.err
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("plugin run acme/box sync --to=", "--to"),
+        ("plugin run acme/box sync --from=", "--from"),
+        ("plugin run acme/box sync --stream=a --stream=", "--stream"),
+        ("plugin run acme/box execute --approval-sha256=", "--approval-sha256"),
+        ("plugin run acme/box execute --idempotency-key=", "--idempotency-key"),
+        ("plugin run acme/box --org=", "--org"),
+        ("plugin may-run acme/box --org=", "--org"),
+        ("trust require signed --org=", "--org"),
+        ("plugin verify x.tar.gz --bundle=", "--bundle"),
+        ("plugin list --home=", "--home"),
+        ("--config= plugin list --check", "--config"),
+        ("plugin build ''", "PROJECT"),
+        ("plugin sign ''", "ARTIFACT|DIST"),
+        ("plugin install a/bb ''", "PLUGIN|ARTIFACT|URL"),
+        ("plugin search ''", "TERM"),
+    ],
+)
+def test_a_value_that_is_empty_is_not_one_that_was_left_out(
+    line: str, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a script it is a variable that is not set."""
+    assert main(shlex.split(line)) == 2
+    assert f"`{named}` was given, and is empty" in capsys.readouterr().err
+
+
+def test_a_setting_may_be_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plugin", "run", "acme/box", "schema", "--set", "note="]) == 1
+    assert "not-installed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        (" ", "it is blank"),
+        ("a\nb", "printable characters"),
+        ("\udcff", "printable characters"),
+        ("o" * 201, "at most 200 characters, found 201"),
+    ],
+)
+@pytest.mark.parametrize(
+    "line", ["plugin run a/bb --integration", "plugin why a/bb --org", "trust require signed --org"]
+)
+def test_a_name_that_nobody_has_is_refused(
+    line: str, name: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*line.split(), name]) == 2
+    said = capsys.readouterr().err
+    assert "names nobody" in said
+    assert why in said
+
+
+@pytest.mark.parametrize("name", ["o" * 200, "org_1", "Zoë & Söhne"])
+def test_any_other_name_is_an_organizations(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plugin", "run", "acme/box", "schema", "--org", name]) == 1
+    assert "not-installed" in capsys.readouterr().err
 
 
 def test_usage_error_in_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
 from aperio_cli.commands.completing import installed, limits
-from aperio_cli.commands.options import argument, option
+from aperio_cli.commands.options import argument, option, tenant
 from aperio_cli.context import Context
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.output import Report, pairs
@@ -39,7 +39,7 @@ def plugin_may_run(
     ],
     *,
     org: Annotated[
-        str, option(help="Organization it is started for.", metavar="ID", shows_default=True)
+        str, tenant(help="Organization it is started for.", shows_default=True)
     ] = "local",
     enforces: Annotated[
         list[str] | None,

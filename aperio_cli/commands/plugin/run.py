@@ -21,6 +21,7 @@ from aperio_cli.commands.options import (
     TargetType,
     argument,
     option,
+    tenant,
 )
 from aperio_cli.context import Context
 from aperio_cli.output import Report
@@ -79,8 +80,8 @@ _Debug = Annotated[
     bool,
     option("--debug", help="PROJECT: keep it running, print how other go-plugin hosts reach it."),
 ]
-_Org = Annotated[str, option(help="Organization.", metavar="ID", shows_default=True)]
-_Integration = Annotated[str, option(help="Integration.", metavar="ID", shows_default=True)]
+_Org = Annotated[str, tenant(help="Organization.", shows_default=True)]
+_Integration = Annotated[str, tenant(help="Integration.", shows_default=True)]
 _Full = Annotated[bool, option("--full", help="sync: read everything again.")]
 _Key = Annotated[str, option(help="execute: repeats do not act twice.", metavar="KEY")]
 _DryRun = Annotated[bool, option("--dry-run", help="execute: say what would change.")]

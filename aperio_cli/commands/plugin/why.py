@@ -5,12 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command
 from aperio_cli.commands.completing import installed
-from aperio_cli.commands.options import argument
+from aperio_cli.commands.options import argument, tenant
 from aperio_cli.context import Context
 from aperio_cli.errors import DONE
 from aperio_cli.errors.usage import UsageError
@@ -47,7 +45,7 @@ def plugin_why(
     *,
     organization: Annotated[
         str,
-        typer.Option("--org", help="Judge by what this organization requires.", metavar="ID"),
+        tenant("--org", help="Judge by what this organization requires.", shows_default=True),
     ] = "local",
 ) -> Report:
     """Explain why an installed plugin may run, or may not: who signed, what proves it, which rule.

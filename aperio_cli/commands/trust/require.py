@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from aperio_cli.commands.app import trust
 from aperio_cli.commands.common import command
 from aperio_cli.commands.completing import levels
-from aperio_cli.commands.options import argument, option
+from aperio_cli.commands.options import argument, tenant
 from aperio_cli.commands.trust.stopping import say_stops, stops
 from aperio_cli.context import Context
 from aperio_cli.errors.usage import UsageError
@@ -36,7 +36,7 @@ def trust_require(
     *,
     org: Annotated[
         str,
-        option(help="For what runs for this organization.", metavar="ID"),
+        tenant(help="For what runs for this organization."),
     ] = "",
 ) -> Report:
     """Say what is required of plugins here: a known signer, or one of a verified publisher.
@@ -47,7 +47,7 @@ def trust_require(
     from aperio_cli.config import changes, load_config, managed
     from aperio_cli.models.policy import REQUIREMENTS
 
-    _require_words(level, org)
+    _require_level(level)
     config = context.config
     stopped = stops(context, changes.with_level(config, level, org), org)
     say_stops(context, stopped)
@@ -81,20 +81,15 @@ def trust_require(
     )
 
 
-def _require_words(level: str, organization: str) -> None:
-    """Require a known level, and an organization that can be written.
+def _require_level(level: str) -> None:
+    """Require a known level.
 
     Raises:
-        UsageError: one of them is neither.
+        UsageError: it is none.
     """
     from aperio_cli.models.policy import REQUIREMENTS
     from aperio_cli.models.reading import unknown
 
-    if not organization.isprintable():
-        raise UsageError(
-            "`--org` was not accepted; what is required was left as it is",
-            why="expected printable characters on one line",
-        )
     if level not in REQUIREMENTS:
         raise UsageError(
             f"`{one_line(level, limit=80)}` was not accepted; what is required was left as it is",

@@ -14,6 +14,7 @@ from aperio_cli.host.calls.scope import SyncScope
 from aperio_cli.host.supervising.instances import InstanceKey
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
+from aperio_cli.models.tenant import why_no_name
 from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 OPTIONS: Final = ("from", "streams", "event_types")
 
 _SETTINGS: Final = Bounds(1024 * 1024)
-_LONGEST_NAME_BYTES: Final = 256
 _LONGEST_TOKEN_BYTES: Final = 64 * 1024
 _LONGEST_REASON: Final = 500
 
@@ -183,14 +183,10 @@ def _name(field_name: str, text: str) -> str:
     """Return a name that a caller gives.
 
     Raises:
-        CallInvalid: it is empty or too long, or holds what is no text.
+        CallInvalid: it can be none.
     """
-    if not text:
-        _refuse(field_name, "it is empty")
-    if len(text.encode()) > _LONGEST_NAME_BYTES:
-        _refuse(field_name, f"expected at most {_LONGEST_NAME_BYTES} bytes")
-    if not text.isprintable():
-        _refuse(field_name, "expected printable characters")
+    if why := why_no_name(text):
+        _refuse(field_name, why)
     return text
 
 
