@@ -275,6 +275,41 @@ def test_requests_go_by_the_proxy_that_is_set(
     assert heard[-1][1:] == ("/2.0/events", "")
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [("not-granted", errors.PermissionDenied), ("unresolved", errors.Unavailable)],
+)
+def test_what_the_host_does_not_connect_is_not_for_box_to_answer(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, code: str, error: type[errors.PluginError]
+) -> None:
+    asked: list[tuple[object, str, str]] = []
+
+    class Door(_Server):
+        heard = asked
+
+        def do_GET(self) -> None:
+            self.heard.append((self.client_address, self.path, ""))
+            self.send_response(403, f"Refused by aperio: {code}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_CONNECT = do_GET  # noqa: N815 - http.server's names
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Door) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        monkeypatch.setenv(f"{scheme}_proxy", f"http://127.0.0.1:{running.server_port}")
+        monkeypatch.setenv("no_proxy", "")
+        with (
+            BoxClient(f"{scheme}://localhost:9", "t", lambda _: None) as client,
+            pytest.raises(error) as caught,
+        ):
+            read(client)
+        running.shutdown()
+    assert (caught.value.detail, len(asked)) == (code, 1)
+
+
 @pytest.mark.parametrize(
     "base_url",
     [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -168,6 +169,17 @@ def test_scaffold_makes_every_kind_in_every_language(here: Path, kind: str, lang
     others = {"connector", "remediation", "destination"} - {kind}
     assert (here / "box" / f"{kind}.{suffix}").is_file()
     assert not [name for name in snapshot(here / "box") if name.startswith(tuple(others))]
+    # Its README says where to begin, in names that are there.
+    [begin] = re.findall(
+        r"paths and names of your service, in (.*)\.", (here / "box/README.md").read_text()
+    )
+    source = (here / "box" / f"{kind}.{suffix}").read_text()
+    assert len(named := re.findall(r"`(\w+)`", begin)) >= 2
+    assert [
+        name
+        for name in named
+        if not re.search(rf"^ *(def|func)\b.* ?{name}\(", source, re.MULTILINE)
+    ] == []
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from aperio_plugin import errors, records
-from aperio_plugin.rest import retry_after_s
+from aperio_plugin.rest import host_refusal, retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -181,9 +181,13 @@ class BoxClient:
         except DecodeError:
             return _TryAgain("a reply whose compression is broken")
         except HTTPError as error:
+            if told := host_refusal(error):
+                raise told from error
             return _TryAgain(f"{type(error).__name__}: {_quoted(str(error))}")
         if response.status == HTTPStatus.OK:
             return _read(body, read)
+        if told := host_refusal(response.reason):
+            raise told
         if response.status == HTTPStatus.TOO_MANY_REQUESTS:
             return _TryAgain("429, too many requests", _asked_s(response) or 0.0)
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -13,14 +13,15 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	aperio "github.com/writer/aperio-plugin-go"
@@ -182,29 +183,15 @@ func (s *Service) ask(
 func (s *Service) once(
 	ctx context.Context, method, path string, body []byte, header http.Header,
 ) (Reply, *time.Duration, error) {
-	request, err := http.NewRequestWithContext(ctx, method, s.base+path, bytes.NewReader(body))
-	if err != nil {
-		return nil, nil, unavailable("the service cannot be asked", err)
-	}
-	for _, more := range []http.Header{s.options.Header, header} {
-		for name, values := range more {
-			request.Header[http.CanonicalHeaderKey(name)] = values
-		}
-	}
-	reply, err := s.client.Do(request)
 	changes := method != http.MethodGet
-	if err != nil && changes && !wasNotSent(err) {
-		return nil, nil, open("the request was sent, and the service broke off", err)
-	}
-	if err != nil && ctx.Err() != nil {
-		return nil, nil, &aperio.Error{
-			Cause: aperio.Cancelled, Summary: "the call ended while the service was asked", Err: err,
-		}
-	}
+	reply, err := s.send(ctx, method, path, body, header)
 	if err != nil {
-		return nil, nil, unavailable("the service cannot be reached", err)
+		return nil, nil, err
 	}
 	defer func() { _ = reply.Body.Close() }() // it was only read
+	if told := HostRefusal(reply.Status); told != nil {
+		return nil, nil, told
+	}
 	if reply.StatusCode < 200 || reply.StatusCode > 299 {
 		wait, err := s.meaning(reply)
 		if err != nil && changes && reply.StatusCode >= http.StatusInternalServerError {
@@ -232,6 +219,45 @@ func (s *Service) once(
 	return data, nil, nil
 }
 
+// send gives what the service answers, or says why nothing was answered.
+func (s *Service) send(
+	ctx context.Context, method, path string, body []byte, header http.Header,
+) (*http.Response, error) {
+	if err := requireBelow(path); err != nil {
+		return nil, err
+	}
+	// Before there was a connection, TLS and tunnel included, nothing can have been sent.
+	var wasReached atomic.Bool
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { wasReached.Store(true) },
+	})
+	request, err := http.NewRequestWithContext(traced, method, s.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, unavailable("the service cannot be asked", err)
+	}
+	for _, more := range []http.Header{s.options.Header, header} {
+		for name, values := range more {
+			request.Header[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+	reply, err := s.client.Do(request)
+	if err == nil {
+		return reply, nil
+	}
+	told := HostRefusal(err.Error())
+	switch {
+	case told != nil:
+		return nil, told
+	case method != http.MethodGet && wasReached.Load():
+		return nil, open("the request was sent, and the service broke off", err)
+	case ctx.Err() != nil:
+		return nil, &aperio.Error{
+			Cause: aperio.Cancelled, Summary: "the call ended while the service was asked", Err: err,
+		}
+	}
+	return nil, unavailable("the service cannot be reached", err)
+}
+
 // meaning gives how long to wait, or the error that a status means.
 func (s *Service) meaning(reply *http.Response) (*time.Duration, *aperio.Error) {
 	header := strings.Join(reply.Header.Values("Retry-After"), ", ")
@@ -257,13 +283,45 @@ func (s *Service) meaning(reply *http.Response) (*time.Duration, *aperio.Error) 
 	}
 }
 
-// wasNotSent tells whether a request surely did not reach the service.
-func wasNotSent(err error) bool {
-	var dial *net.OpError
-	var name *net.DNSError
-	var certificate *tls.CertificateVerificationError
-	return errors.As(err, &name) || errors.As(err, &certificate) ||
-		errors.As(err, &dial) && dial.Op == "dial"
+// byHost is what the host answers, as a proxy, to a connection that it does not make.
+var byHost = regexp.MustCompile(`Refused by aperio: ([a-z][a-z-]{0,38}[a-z])`)
+
+var notMade = []string{"unresolved", "unreachable", "upstream-refused"}
+
+const maybeMade = "broken" // the host's own failure, at any moment
+
+// HostRefusal gives the error of a connection that the host did not make, of which nothing reached a
+// service, from what a client says of the failure: an error's text, or the first line of an answer.
+// The cause is PermissionDenied, when the plugin may not connect there; Unavailable, when it may and
+// nobody answers there. It is nil where the host has said nothing.
+func HostRefusal(said string) error {
+	found := byHost.FindStringSubmatch(said)
+	if found == nil || found[1] == maybeMade {
+		return nil
+	}
+	if slices.Contains(notMade, found[1]) {
+		return &aperio.Error{
+			Cause: aperio.Unavailable, Summary: "no connection to the service could be made",
+			Detail: found[1],
+		}
+	}
+	return &aperio.Error{
+		Cause: aperio.PermissionDenied, Summary: "the host does not let this plugin connect there",
+		Detail: found[1],
+	}
+}
+
+var upwards = regexp.MustCompile(`(?i)^(?:\.|%2e){1,2}$`)
+
+// requireBelow refuses a path that servers read as one further up, whatever name was put into it.
+func requireBelow(path string) error {
+	plain, _, _ := strings.Cut(path, "?")
+	if !slices.ContainsFunc(strings.Split(plain, "/"), upwards.MatchString) {
+		return nil
+	}
+	return &aperio.Error{
+		Cause: aperio.InvalidArgument, Summary: "a part of the request's path is `.` or `..`",
+	}
 }
 
 // open gives the error of a change of which nobody knows what came.

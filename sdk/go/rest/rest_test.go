@@ -145,6 +145,91 @@ func TestAChangeThatWasRefusedWasNotMade(t *testing.T) {
 	}
 }
 
+func TestWhatTheHostDoesNotConnectIsNoAnswerOfTheService(t *testing.T) {
+	forbidden := map[int]string{http.StatusForbidden: "the key may not read"}
+	for status, cause := range map[string]error{
+		"403 Refused by aperio: not-granted":        aperio.PermissionDenied,
+		"403 Refused by aperio: address-not-public": aperio.PermissionDenied,
+		"502 Refused by aperio: unresolved":         aperio.Unavailable,
+		"502 Refused by aperio: unreachable":        aperio.Unavailable,
+	} {
+		service, _ := served(t, forbidden, answer(status, ""))
+		_, err := service.PostOnce(t.Context(), "/", nil, nil)
+		if !errors.Is(err, cause) || errors.Is(err, aperio.ResultUnknown) {
+			t.Errorf("%s: got %v", status, err)
+		}
+		if strings.Contains(err.Error(), forbidden[http.StatusForbidden]) {
+			t.Errorf("%s: got the service's word: %v", status, err)
+		}
+	}
+	service, _ := served(t, nil, answer("502 Refused by aperio: broken", ""))
+	_, err := service.PostOnce(t.Context(), "/", nil, nil)
+	if !errors.Is(err, aperio.ResultUnknown) {
+		t.Errorf("broken: got %v", err)
+	}
+}
+
+func TestATunnelThatTheHostRefusesIsTold(t *testing.T) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		connection, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(connection, answer("403 Refused by aperio: not-granted", ""))
+		_ = connection.Close()
+	}))
+	defer proxy.Close()
+	address, err := url.Parse(proxy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(address)}}
+	_, err = client.Get("https://api.example.com/")
+	if err == nil {
+		t.Fatal("expected an error")
+	}
+	if told := rest.HostRefusal(err.Error()); !errors.Is(told, aperio.PermissionDenied) {
+		t.Errorf("got %v of %v", told, err)
+	}
+	if told := rest.HostRefusal("403 Forbidden"); told != nil {
+		t.Errorf("got %v", told)
+	}
+}
+
+func TestAChangeWasNotSentWhereTLSDidNotBegin(t *testing.T) {
+	plain := httptest.NewServer(nil)
+	defer plain.Close()
+	service, err := rest.New(rest.Options{BaseURL: strings.Replace(plain.URL, "http:", "https:", 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = service.PostOnce(t.Context(), "/", nil, nil)
+	if errors.Is(err, aperio.ResultUnknown) || !errors.Is(err, aperio.Unavailable) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestANameThatLeadsFurtherUpIsNotAskedFor(t *testing.T) {
+	for _, target := range []string{".", "..", "%2e", "%2E.", ".%2e"} {
+		service, seen := served(t, nil)
+		_, err := service.Post(t.Context(), "/v1/users/"+target+"/suspend", nil, nil)
+		if !errors.Is(err, aperio.InvalidArgument) {
+			t.Errorf("%s: got %v", target, err)
+		}
+		if asked := seen(); len(asked) > 0 {
+			t.Errorf("%s: asked %v", target, asked)
+		}
+	}
+	service, seen := served(t, nil, answer("200 OK", "{}"))
+	if _, err := service.Get(t.Context(), "/a..b/.c/...", url.Values{"next": {".."}}); err != nil {
+		t.Fatal(err)
+	}
+	if asked := seen(); len(asked) != 1 || asked[0] != "GET /a..b/.c/...?next=.." {
+		t.Errorf("asked %v", asked)
+	}
+}
+
 func TestACallThatEndedIsNoFaultOfTheService(t *testing.T) {
 	service, _ := served(t, nil, answer("200 OK", "{}"))
 	ctx, cancel := context.WithCancel(t.Context())

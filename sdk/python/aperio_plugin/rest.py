@@ -54,7 +54,13 @@ _UNFIT: Final = re.compile(r"[^\t\x20-\x7e\xa0-\xff]")
 _NOT_FOUND, _UNAUTHORIZED, _FORBIDDEN, _BUSY, _OVERLOADED = 404, 401, 403, 429, 503
 _FAILING: Final = 500
 _READING: Final = ("GET", "HEAD")
+# What the host answers, as a proxy, to a connection that it does not make.
+_BY_HOST: Final = re.compile(r"Refused by aperio: ([a-z][a-z-]{0,38}[a-z])")
+_NOT_MADE: Final = ("unresolved", "unreachable", "upstream-refused")
+_MAYBE_MADE: Final = "broken"  # the host's own failure, at any moment
+_UPWARDS: Final = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
 _DEFAULT_WAIT_S = 1.0
+_REACHED: Final = "was_reached"
 
 
 def retry_after_s(value: object, now_s: float | None = None) -> float | None:
@@ -101,6 +107,25 @@ def _utc_s(parts: tuple[Any, ...]) -> float:
     year, month, day, hour, minute, second = parts[:6]
     moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC)
     return timegm(moment.timetuple()) - (parts[9] or 0)
+
+
+def host_refusal(said: object) -> errors.PluginError | None:
+    """Give the error of a connection that the host did not make: nothing reached a service.
+
+    Args:
+        said: what a client says of the failure: an exception, or the first line of an answer.
+
+    Returns:
+        `errors.PermissionDenied`, when the plugin may not connect there; `errors.Unavailable`, when
+        it may and nobody answers there; None: the host has said nothing.
+    """
+    found = _BY_HOST.search(str(said))
+    if not found or found[1] == _MAYBE_MADE:
+        return None
+    code = found[1]
+    if code in _NOT_MADE:
+        return errors.Unavailable("no connection to the service could be made", detail=code)
+    return errors.PermissionDenied("the host does not let this plugin connect there", detail=code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +231,10 @@ class Service:
         """Send a request, and wait and repeat it while the service is busy.
 
         Raises:
+            errors.InvalidArgument: a part of the path is `.` or `..`, which leads elsewhere.
             errors.PluginError: one that says why there is no answer.
         """
+        _require_below(path)
         for left in range(self._waits, -1, -1):
             answer = self._once(method, path, body, headers or {})
             if isinstance(answer, Reply):
@@ -226,6 +253,7 @@ class Service:
         from urllib.error import HTTPError
         from urllib.request import Request
 
+        request: Request | None = None
         try:
             request = Request(  # noqa: S310 - the scheme was checked
                 self._base_url + path, body, {**self._headers, **headers}, method=method
@@ -235,11 +263,16 @@ class Service:
                 return Reply(self._read(answer, broken), broken)
         except HTTPError as error:
             with error:
+                if told := host_refusal(error.reason):
+                    raise told from error
                 return self._answered(error.code, error.headers, changes=method not in _READING)
         except (OSError, HTTPException, ValueError) as error:
+            if told := host_refusal(error):
+                raise told from error
             # A broken connection, a reply that is cut or not HTTP, an address that is none.
             detail = f"{type(error).__name__}: {error}"
-            if method in _READING or _was_not_sent(error):
+            # Before there was a connection, nothing can have been sent.
+            if method in _READING or not getattr(request, _REACHED, False):
                 summary = "the service cannot be reached, or broke off"
                 raise errors.Unavailable(summary, detail=detail) from error
             summary = "the request was sent, and the service broke off"
@@ -278,21 +311,10 @@ class Service:
         raise kind(f"the service answered {status}", retry_after_s=asked)
 
 
-def _was_not_sent(error: Exception) -> bool:
-    """Return whether a request surely did not reach the service."""
-    import errno
-    import socket
-    import ssl
-    from http.client import InvalidURL
-    from urllib.error import URLError
-
-    if isinstance(error, ValueError | InvalidURL):
-        return True
-    cause = error.reason if isinstance(error, URLError) else error
-    unreachable = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ECONNREFUSED}
-    return isinstance(cause, socket.gaierror | ssl.SSLCertVerificationError) or (
-        isinstance(cause, OSError) and cause.errno in unreachable
-    )
+def _require_below(path: str) -> None:
+    """Refuse a path that servers read as one further up, whatever name was put into it."""
+    if any(map(_UPWARDS.fullmatch, path.partition("?")[0].split("/"))):
+        raise errors.InvalidArgument("a part of the request's path is `.` or `..`")
 
 
 def _checked(base_url: str) -> str:
@@ -387,7 +409,38 @@ def _fit(name: str, value: str) -> str:
 
 
 def _opener() -> OpenerDirector:
-    from urllib.request import HTTPRedirectHandler, build_opener
+    from urllib.request import (
+        AbstractHTTPHandler,
+        HTTPHandler,
+        HTTPRedirectHandler,
+        HTTPSHandler,
+        build_opener,
+    )
+
+    class Noticing(AbstractHTTPHandler):
+        """Takes note, in the request, of a connection that was made, TLS and tunnel included."""
+
+        def do_open(self, http_class: Any, req: Any, **arguments: Any) -> Any:
+            """Ask as ever."""
+
+            def connection(*given: Any, **more: Any) -> Any:
+                made = http_class(*given, **more)
+                connect = made.connect
+
+                def noticed() -> None:
+                    connect()
+                    setattr(req, _REACHED, True)
+
+                made.connect = noticed
+                return made
+
+            return super().do_open(connection, req, **arguments)
+
+    class Plain(Noticing, HTTPHandler):
+        """http."""
+
+    class Secure(Noticing, HTTPSHandler):
+        """https."""
 
     class NoRedirects(HTTPRedirectHandler):
         """Keeps what a request carries from following a redirect to another host."""
@@ -395,4 +448,4 @@ def _opener() -> OpenerDirector:
         def redirect_request(self, *_: Any) -> None:
             """Give no new request, so that the redirect is an error."""
 
-    return build_opener(NoRedirects)
+    return build_opener(NoRedirects, Plain, Secure)

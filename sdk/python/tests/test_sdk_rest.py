@@ -382,6 +382,73 @@ def test_a_change_that_reached_nobody_was_not_made() -> None:
     assert not isinstance(caught.value, errors.ResultUnknown)
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    ("answer", "error", "said"),
+    [
+        ("403 not-granted", errors.PermissionDenied, "does not let this plugin connect"),
+        ("403 address-not-public", errors.PermissionDenied, "does not let this plugin connect"),
+        ("502 unresolved", errors.Unavailable, "no connection to the service"),
+        ("502 unreachable", errors.Unavailable, "no connection to the service"),
+    ],
+)
+def test_what_the_host_does_not_connect_is_no_answer_of_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+    scheme: str,
+    method: str,
+    answer: str,
+    error: type[errors.PluginError],
+    said: str,
+) -> None:
+    status, _, code = answer.partition(" ")
+    line = f" Refused by aperio: {code}\r\n".encode()
+    refused = _http(int(status)).replace(b" X\r\n", line, 1)
+    with _served(refused) as (proxy, seen):
+        monkeypatch.setenv(f"{scheme}_proxy", proxy)
+        monkeypatch.setenv("no_proxy", "")
+        service = _service(f"{scheme}://localhost:9", refusals={403: "the key may not read"})
+        with pytest.raises(error, match=said) as caught:
+            service.ask(method, "/")
+    assert not isinstance(caught.value, errors.ResultUnknown)
+    assert (caught.value.detail, len(seen)) == (code, 1)
+
+
+def test_a_host_that_failed_at_some_moment_leaves_open_what_came_of_a_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refused = _http(502).replace(b" X\r\n", b" Refused by aperio: broken\r\n", 1)
+    with _served(refused) as (proxy, _):
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("no_proxy", "")
+        with pytest.raises(errors.ResultUnknown):
+            _service("http://localhost:9").post("/")
+
+
+def test_a_change_was_not_sent_where_tls_did_not_begin() -> None:
+    with (
+        _served(_http(200)) as (url, _),
+        pytest.raises(errors.Unavailable, match="cannot be reached") as caught,
+    ):
+        _service(url.replace("http:", "https:")).post("/", b"{}")
+    assert not isinstance(caught.value, errors.ResultUnknown)
+
+
+@pytest.mark.parametrize("target", [".", "..", "%2e", "%2E.", ".%2e"])
+def test_a_name_that_leads_further_up_is_not_asked_for(target: str) -> None:
+    with _served() as (url, seen), pytest.raises(errors.InvalidArgument, match="path"):
+        _service(url).post(f"/v1/users/{target}/suspend")
+    assert seen == []
+
+
+def test_other_names_with_dots_are_asked_for() -> None:
+    with _served(_http(200), _http(200)) as (url, seen):
+        service = _service(url)
+        service.get("/v1/users/...", {"next": ".."})
+        service.get("/v1/users/a..b/.c?x=/../")
+    assert seen == ["GET /v1/users/...?next=..", "GET /v1/users/a..b/.c?x=/../"]
+
+
 def test_nobody_there_is_unavailable() -> None:
     with _served() as (url, _):
         pass
