@@ -8,6 +8,8 @@ was cleaned before it comes here (`host.process.logs`).
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import json
 import secrets
 from collections import deque
@@ -24,7 +26,7 @@ from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.reading import Bounds, Table, Unreadable, read_json
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 SCHEMA: Final = "aperio.plugin-log/v1"
@@ -81,6 +83,7 @@ class PluginLogs:
         self._readers: set[_Reader] = set()
         self._writer = secrets.token_hex(4)
         self._number = 0
+        self._reading = asyncio.Semaphore(1)
 
     def take(self, key: InstanceKey, record: LogRecord) -> None:
         """Keep a record, and pass it on to whoever follows; never fails."""
@@ -137,7 +140,9 @@ class PluginLogs:
         if follow:
             self._readers.add(reader)
         try:
-            for entry in await asyncio.to_thread(self._newest, plugin, last, number):
+            async with self._reading:  # of the loop's threads not more than one
+                written = await asyncio.to_thread(self._newest, plugin, last, number)
+            for entry in written:
                 yield entry
             if follow:
                 async for news in reader.news():
@@ -161,22 +166,17 @@ class PluginLogs:
 
     def _newest(self, plugin: PluginId | None, last: int, number: int) -> list[LogEntry]:
         """Return the last records that were written before one of this host's."""
-        found: list[LogEntry] = []
-        for each in [plugin] if plugin else self._plugins():
-            found += self._of(each, last, number)
-        found.sort(key=lambda entry: entry.at)
-        return found[-last:] if last else []
+        each = [self._of(one, number) for one in ([plugin] if plugin else self._plugins())]
+        merged = heapq.merge(*each, key=lambda entry: entry.at, reverse=True)
+        return list(itertools.islice(merged, last))[::-1]
 
-    def _of(self, plugin: PluginId, last: int, number: int) -> Sequence[LogEntry]:
-        entries: list[LogEntry] = []
+    def _of(self, plugin: PluginId, number: int) -> Iterator[LogEntry]:
+        """Yield those of a plugin as they are read, the newest first."""
         lines = newest_lines(self._file(plugin), kept=KEPT, most_bytes=MOST_BYTES + _LONGEST_LINE)
         for entry, written in _entries(lines, plugin):
-            if len(entries) == last:
-                break
             is_later = written[0] == self._writer and written[1] > number
             if not is_later:  # that one comes by following
-                entries.append(entry)
-        return entries[::-1]
+                yield entry
 
     def _plugins(self) -> list[PluginId]:
         found = []

@@ -93,6 +93,15 @@ def read_key(key: control_pb2.InstanceKey) -> InstanceKey:
     )
 
 
+def read_organization(text: str) -> str:
+    """Return an organization that need not be named.
+
+    Raises:
+        CallInvalid: it is named, and that is no name.
+    """
+    return _name("organization_id", text) if text else ""
+
+
 def read_reason(text: str) -> str:
     """Return a reason in one line, cut where it is too long."""
     return one_line(text, limit=_LONGEST_REASON)

@@ -38,10 +38,14 @@ if TYPE_CHECKING:
 DETAILS_KEY: Final = "grpc-status-details-bin"
 
 _TYPE_PREFIX: Final = "type.googleapis.com/"
-_LONGEST_TEXT: Final = 2000
-"""Of each text: clients refuse trailers that are too long (gRPC: 8 KiB together)."""
-_LONGEST_MESSAGE: Final = 500
+# Clients refuse trailers that are too long (gRPC: from 8 KiB on, of all of them together), and with
+# them the error: it is cut to what fits in base64, beside a message in which a byte may take three.
+_LONGEST_WHAT_BYTES: Final = 1000
+_LONGEST_WHY_BYTES: Final = 2000
+_LONGEST_STEP_BYTES: Final = 400
+_LONGEST_MESSAGE_BYTES: Final = 300
 _MOST_STEPS: Final = 3
+_ELLIPSIS: Final = "…"
 # The first that an error is an instance of.
 _BY_KIND: Final = (
     (NotInstalled, "NOT_FOUND"),
@@ -73,15 +77,28 @@ def status_of(error: AperioError) -> StatusCode:
     return grpc.StatusCode[name or _BY_EXIT_STATUS.get(error.exit_status, "UNKNOWN")]
 
 
+def summary_of(error: AperioError) -> str:
+    """Return what a status says beside its code."""
+    return cut(error.what, _LONGEST_MESSAGE_BYTES)
+
+
+def cut(text: str, most_bytes: int) -> str:
+    """Return a text of at most so many bytes in UTF-8; one that was cut ends in an ellipsis."""
+    data = text.encode("utf-8", "replace")
+    if len(data) <= most_bytes:
+        return text
+    return data[: most_bytes - len(_ELLIPSIS.encode())].decode("utf-8", "ignore") + _ELLIPSIS
+
+
 def message_of(error: AperioError) -> control_pb2.Error:
     """Return an error as a message, short enough for a trailer."""
     from aperio_plugin.wire import control_pb2
 
     message = control_pb2.Error(
         code=error.code,
-        what=error.what[:_LONGEST_TEXT],
-        why=error.why[:_LONGEST_TEXT],
-        next=[step[:_LONGEST_MESSAGE] for step in error.next[:_MOST_STEPS]],
+        what=cut(error.what, _LONGEST_WHAT_BYTES),
+        why=cut(error.why, _LONGEST_WHY_BYTES),
+        next=[cut(step, _LONGEST_STEP_BYTES) for step in error.next[:_MOST_STEPS]],
         exit_status=error.exit_status,
     )
     wait_s = getattr(error, "retry_after_s", None)
@@ -99,7 +116,7 @@ def details_of(error: AperioError) -> bytes:
         type_url=_TYPE_PREFIX + message.DESCRIPTOR.full_name, value=message.SerializeToString()
     )
     code: int = status_of(error).value[0]
-    text = error.what[:_LONGEST_MESSAGE].encode()
+    text = summary_of(error).encode()
     packed = detail.SerializeToString()
     # google.rpc.Status by hand, so that no second copy of its descriptor is registered:
     # 1 int32 code, 2 string message, 3 repeated Any details.

@@ -10,7 +10,7 @@ from aperio_cli.errors import AperioError
 from aperio_cli.errors.controlling import HostFailed
 from aperio_cli.errors.files import FolderNotPrivate
 from aperio_cli.files import owning
-from aperio_cli.host.control.failures import DETAILS_KEY, details_of, status_of
+from aperio_cli.host.control.failures import DETAILS_KEY, details_of, status_of, summary_of
 from aperio_cli.host.control.gate import Gate
 from aperio_cli.host.wire.channel import grpc_options, import_grpc
 
@@ -27,6 +27,11 @@ MOST_CALLS: Final = 256
 """At once; what comes beyond is refused with RESOURCE_EXHAUSTED, and nothing was begun."""
 MOST_STREAMS: Final = 100
 """Of one connection; a client of gRPC waits with those beyond."""
+
+IDLE_MS: Final = 10 * 60 * 1000
+"""How long a connection may be without a call; whoever calls again is connected anew."""
+HELLO_MS: Final = 10_000
+"""How long a caller may take for the first bytes of HTTP/2."""
 
 _INNER: Final = (".in", "s")
 _GRACE_S: Final = 1.0
@@ -60,6 +65,8 @@ async def serve(
     options = [
         *grpc_options(),
         ("grpc.max_concurrent_streams", MOST_STREAMS),
+        ("grpc.max_connection_idle_ms", IDLE_MS),
+        ("grpc.server_handshake_timeout_ms", HELLO_MS),
         ("grpc.so_reuseport", 0),
     ]
     server: Server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MOST_CALLS)
@@ -135,7 +142,9 @@ def _answering(
             failed = HostFailed(f"{name} failed in the host", why=type(error).__name__)
             tell("error", f"{name} failed: {type(error).__name__}{_where(error)}")
         await context.abort(
-            status_of(failed), failed.what, trailing_metadata=((DETAILS_KEY, details_of(failed)),)
+            status_of(failed),
+            summary_of(failed),
+            trailing_metadata=((DETAILS_KEY, details_of(failed)),),
         )
 
     return answer

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import json
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aperio_plugin.wire import control_pb2
 
 import aperio_cli
+from aperio_cli.errors.controlling import HostBusy
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.host.calls.invocation import DEFAULT_INTEGRATION, DEFAULT_ORGANIZATION, Invocation
 from aperio_cli.host.calls.recording import Invoked, Recording
@@ -22,6 +23,7 @@ from aperio_cli.host.control.asking import (
     read_call,
     read_execute,
     read_key,
+    read_organization,
     read_reason,
     read_sync,
     refuse_token,
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
     Context = ServicerContext[Any, Any]
 
+_Read = TypeVar("_Read")
+
 MINOR: Final = 0
 """The minor version of the API."""
 FEATURES: Final[tuple[str, ...]] = ()
@@ -59,8 +63,10 @@ _KINDS: Final = {
 _DEFAULT_RECEIPTS: Final = 100
 _MOST_RECEIPTS: Final = 1000
 _MOST_LOGGED: Final = 10_000
-_MOST_RECORDS: Final = 100
-_MOST_RECORDS_BYTES: Final = 256 * 1024
+_MOST_ACTIONS: Final = 256
+"""In flight, of those that callers have left, too: each goes on to its end."""
+_READ_AT_ONCE: Final = 2
+"""What reads files for callers; the loop's threads are the supervisor's, too, and are few."""
 
 
 class HostService:
@@ -73,6 +79,7 @@ class HostService:
     def __init__(self, controlled: Controlled) -> None:
         self._controlled = controlled
         self._actions: set[asyncio.Task[Any]] = set()
+        self._reading = asyncio.Semaphore(_READ_AT_ONCE)
 
     async def settle(self) -> None:
         """Wait until the actions that callers have left are done."""
@@ -99,14 +106,15 @@ class HostService:
 
     async def ListPlugins(self, _request: Any, _context: Context) -> Any:  # noqa: N802 - gRPC's name
         """Answer what is installed, and what runs of it."""
-        installed = await asyncio.to_thread(self._controlled.installed)
+        installed = await self._read(self._controlled.installed)
         statuses = self._controlled.statuses()
         plugins = [telling.plugin_message(each, statuses) for each in installed]
         return control_pb2.ListPluginsResponse(plugins=plugins)
 
     async def DescribePlugin(self, request: Any, _context: Context) -> Any:  # noqa: N802 - gRPC's name
         """Answer what a plugin declares."""
-        key = self._running(PluginId.parse(request.plugin), request.organization_id)
+        organization = read_organization(request.organization_id)
+        key = self._running(PluginId.parse(request.plugin), organization)
         async with self._controlled.use(key, self._controlled.configured(key) or {}) as plugin:
             if plugin.declaration is None:
                 plugin.declaration = await declare(plugin, Invocation(key.organization))
@@ -186,6 +194,12 @@ class HostService:
     async def Execute(self, request: Any, _context: Context) -> Any:  # noqa: N802 - gRPC's name
         """Perform an action; it goes on to its end when the caller goes away."""
         asked, wanted = read_call(request.call), read_execute(request)
+        if len(self._actions) >= _MOST_ACTIONS:
+            raise HostBusy(
+                f"`{wanted.action}` was not executed: the host is busy with other actions",
+                why=f"{len(self._actions)} are in flight, and {_MOST_ACTIONS} may be",
+                next=["call it again later, with the same idempotency key"],
+            )
         action = asyncio.create_task(self._execute(asked, wanted))
         self._actions.add(action)
         action.add_done_callback(self._actions.discard)
@@ -244,7 +258,7 @@ class HostService:
         wanted = request.key
         plugin = PluginId.parse(wanted.plugin) if wanted.plugin else None
         most = min(request.limit or _DEFAULT_RECEIPTS, _MOST_RECEIPTS)
-        found = await asyncio.to_thread(self._controlled.receipts, plugin, _MOST_RECEIPTS)
+        found = await self._read(self._controlled.receipts, plugin, _MOST_RECEIPTS)
         receipts = [
             telling.receipt_message(each)
             for each in found
@@ -252,6 +266,11 @@ class HostService:
             and wanted.integration_id in {"", each.integration}
         ]
         return control_pb2.ListReceiptsResponse(receipts=receipts[:most])
+
+    async def _read(self, read: Callable[..., _Read], *arguments: Any) -> _Read:
+        """Return what is read in a thread, when it is its turn."""
+        async with self._reading:
+            return await asyncio.to_thread(read, *arguments)
 
     async def StreamLogs(self, request: Any, context: Context) -> None:  # noqa: N802 - gRPC's name
         """Give what plugins wrote."""
