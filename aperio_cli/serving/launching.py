@@ -18,6 +18,7 @@ from aperio_cli.host.process.floods import AMONG_OTHERS
 from aperio_cli.host.sandbox.interface import LIMITS
 from aperio_cli.host.sandbox.telling import enforced
 from aperio_cli.host.supervising import Leave, Survey
+from aperio_cli.host.supervising.living import trace_of
 from aperio_cli.host.supervising.reach import reach_of
 from aperio_cli.models.evidence import ExceptionGranted
 from aperio_cli.models.plugin_id import PluginRef
@@ -70,7 +71,7 @@ class Launching:
         self._say = say
         self._doubt_s = doubt_s
         self._collaborators: Collaborators | None = None
-        self._problem: AperioError | OSError | None = None
+        self._problem: Exception | None = None
         self._noticed: Noticed = ()
         self._read_s = float("-inf")
         self._is_to_try_again = False
@@ -131,7 +132,7 @@ class Launching:
         self._receipts.clear()  # of what is cleared from now on
         try:
             wanted = self.read()
-        except (AperioError, OSError) as problem:
+        except Exception as problem:  # noqa: BLE001 - what runs goes on, whatever was not foreseen
             self._tell(problem)
             return Survey(None, is_changed=True)
         if self._problem:
@@ -139,10 +140,12 @@ class Launching:
             self._say("info", "the configuration can be read again")
         return Survey(wanted, is_changed=True)
 
-    def _tell(self, problem: AperioError | OSError) -> None:
+    def _tell(self, problem: Exception) -> None:
         if str(problem) != str(self._problem):
+            is_foreseen = isinstance(problem, AperioError | OSError)
+            what = str(problem) if is_foreseen else trace_of(problem)
             why = problem.why if isinstance(problem, AperioError) else ""
-            self._say("error", "\n".join(filter(None, [str(problem), why])))
+            self._say("error", "\n".join(filter(None, [what, why])))
             self._say("warn", "what runs goes on, and nothing is started until that is mended")
         self._problem = problem
 

@@ -31,7 +31,7 @@ from aperio_cli.models.registry.edition import Edition
 from aperio_cli.models.registry.plugin_file import VersionStatus
 from aperio_cli.paths import find_paths
 from aperio_cli.running.operations import open_state
-from aperio_cli.serving.wanted import stated
+from aperio_cli.serving.wanted import all_installed, stated
 from aperio_cli.trust.known_versions import remember
 from tests.hosts import QUICK, WITHIN_S, Place, Served, serving
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 BOX = PluginId.parse("acme/box")
+SECRET = "hunter2"
 
 
 @pytest.fixture
@@ -404,6 +405,27 @@ def test_while_the_configuration_cannot_be_read_what_runs_goes_on(place: Place) 
     served = play(place, scene)
 
     assert [line.partition(":")[0] for line in served.said] == ["error", "warn", "info"]
+
+
+def test_a_mistake_of_ours_while_it_looks_ends_nothing_and_is_said(place: Place) -> None:
+    def wanted_of(collaborators: Collaborators) -> Any:
+        yield from all_installed(collaborators)
+        if collaborators.config().handshake_timeout_s == 7:
+            raise KeyError(SECRET)
+
+    async def scene(served: Served) -> None:
+        first = await served.ready()
+        place.allow("[host]\nhandshake_timeout_s = 7\n")
+        await served.until(lambda status: "mistake" in status.newcomer)
+        place.allow()
+        await served.until(lambda status: not status.newcomer)
+        assert (await served.ready()).pid == first.pid
+
+    served = play(place, scene, wanted_of=wanted_of)
+
+    assert [line.partition(":")[0] for line in served.said] == ["error", "warn", "info"]
+    assert "a mistake in aperio: KeyError" in served.said[0]
+    assert SECRET not in served.said[0]
 
 
 def test_a_host_does_not_begin_with_a_configuration_that_cannot_be_read(place: Place) -> None:

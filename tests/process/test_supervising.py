@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
 
-    from aperio_cli.errors import AperioError
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.host.supervising import Status
@@ -64,7 +63,7 @@ class Shelf:
     host: Host
     scripts: dict[PluginId, Path] = field(default_factory=lambda: {BOX: PLUGINS / "bare.py"})
     versions: dict[PluginId, str] = field(default_factory=dict)
-    refusals: dict[tuple[PluginId, str], AperioError] = field(default_factory=dict)
+    refusals: dict[tuple[PluginId, str], Exception] = field(default_factory=dict)
     changes: dict[str, Any] = field(default_factory=dict)
     is_changed: bool = False
     healthy: dict[PluginId, str] = field(default_factory=dict)
@@ -368,6 +367,37 @@ def test_while_nobody_knows_what_may_run_what_runs_goes_on(shelf: Shelf) -> None
         await scene.ready()
 
     supervise(shelf, play, Wanted(KEY))
+
+
+def test_a_mistake_of_ours_about_one_plugin_ends_no_other_and_shows_no_secret(
+    shelf: Shelf,
+) -> None:
+    other = InstanceKey(PluginId("acme", "other"), "acme", "main")
+    shelf.scripts[other.plugin] = PLUGINS / "bare.py"
+    heard: list[str] = []
+
+    async def play(scene: Scene) -> None:
+        first, second = await scene.ready(), await scene.ready(other)
+        shelf.refusals[BOX, "1.0.0"] = KeyError("hunter2")
+        shelf.is_changed = True
+        status = await scene.until(lambda status: "mistake" in status.newcomer)
+        assert (status.phase, status.pid) == (Phase.READY, first.pid)
+        assert first.pid
+        os.kill(first.pid, signal.SIGKILL)
+        failed = await scene.until(lambda status: status.code == "internal-error")
+        assert failed.reason == "a mistake in aperio: KeyError"
+        assert (await scene.ready(other)).pid == second.pid
+        shelf.refusals.clear()
+        shelf.is_changed = True
+        await scene.ready()
+
+    def hear(_key: InstanceKey, record: LogRecord) -> None:
+        heard.append(record.message)
+
+    supervise(shelf, play, Wanted(KEY), Wanted(other), log=hear)
+
+    assert any("KeyError" in message and "test_supervising.py" in message for message in heard)
+    assert not any("hunter2" in message for message in heard)
 
 
 def test_what_is_withdrawn_is_stopped_and_its_call_fails_at_once(shelf: Shelf) -> None:

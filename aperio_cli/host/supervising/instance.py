@@ -188,7 +188,7 @@ class Instance:
         self._problem = ""
         self.current.tell(Event.WITHDRAWN, reason_of(error))
 
-    def unknown(self, error: AperioError | OSError) -> None:
+    def unknown(self, error: Exception) -> None:
         """Take in that what is wanted cannot be had: what runs, and may, goes on."""
         self._problem = reason_of(error).text
         if self._newcomer:

@@ -81,7 +81,13 @@ def reason_of(error: BaseException) -> Reason:
     if isinstance(error, OSError):  # of this machine, not of the plugin
         what = error.strerror or str(error)
         return Reason("place-unusable", f"{what}: {error.filename}" if error.filename else what)
-    return Reason(InternalError.code, f"{type(error).__name__}: {error}")
+    return Reason(InternalError.code, f"a mistake in aperio: {type(error).__name__}")
+
+
+def trace_of(error: BaseException) -> str:
+    """Return where an unforeseen error was raised; nothing of its text, which may hold a secret."""
+    lines = traceback.format_tb(error.__traceback__)
+    return "".join([f"a mistake in aperio: {type(error).__name__}\n", *lines]).rstrip()
 
 
 class Living:
@@ -254,7 +260,7 @@ class Living:
         except OSError as error:
             event, reason = Event.REFUSED, reason_of(error)
         except Exception as error:  # noqa: BLE001 - a mistake of ours in one plugin ends no other
-            self.say("error", "".join(traceback.format_exception(error)))
+            self.say("error", trace_of(error))
             event, reason = Event.DIED, reason_of(error)
         self._task = self.plugin = None
         if reason and event is not Event.UNFIT:

@@ -18,7 +18,7 @@ from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.supervising.instance import Instance
 from aperio_cli.host.supervising.instances import Wanted
 from aperio_cli.host.supervising.life import Event
-from aperio_cli.host.supervising.living import Surroundings, reason_of
+from aperio_cli.host.supervising.living import Surroundings, reason_of, trace_of
 from aperio_cli.host.supervising.reach import reach_of
 from aperio_cli.host.supervising.rules import Rules
 from aperio_cli.host.supervising.watchers import Watcher
@@ -306,6 +306,13 @@ class Supervisor:
         """Ask anew whether an instance may be what it is to be."""
         if instance.current.phase in _NOT_JUDGED:
             return
+        try:
+            await self._ask(instance)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours in one plugin ends no other
+            instance.current.say("error", trace_of(error))
+            instance.unknown(error)
+
+    async def _ask(self, instance: Instance) -> None:
         try:
             leave = await self._clear(instance.wanted)
         except (AperioError, OSError) as error:
