@@ -85,6 +85,7 @@ class Service:
     was_interrupted: bool = False
     _watching: _Watching = field(default_factory=_Watching)
     _voice: Voice = field(init=False)
+    _keeper: Voice = field(init=False)
     _notifier: Notifier = field(init=False)
     _host: Host = field(init=False)
     _logs: PluginLogs = field(init=False)
@@ -105,10 +106,12 @@ class Service:
         started_at = clock.now()
         self._notifier = Notifier(environment)
         self._voice = Voice(self._left_out)
+        self._keeper = Voice(self._not_kept)
         self._logs = PluginLogs(paths.plugin_logs, self._say)
         with (
             single(paths, environment, clock.format_timestamp(started_at)) as me,
             self._voice.speaking(),
+            self._keeper.speaking(),  # apart: whoever reads what is said may stop reading
             contextlib.closing(self._logs),
         ):
             self._host = self._made(me, started_at, collaborators)
@@ -126,7 +129,7 @@ class Service:
 
         @contextlib.asynccontextmanager
         async def controlled(host: Host) -> AsyncIterator[None]:
-            served = Served(host, started_at, self._logs, self._voice.do, self._ended)
+            served = Served(host, started_at, self._logs, self._keeper.do, self._ended)
             try:
                 async with serve(me.socket, served, self._say):
                     yield
@@ -174,9 +177,12 @@ class Service:
     def _left_out(self, count: int) -> None:
         self.speaking.say("warn", f"{count} lines were left out: nobody read in time")
 
+    def _not_kept(self, count: int) -> None:
+        self._say("warn", f"{count} times receipts were not kept: the disk did not keep up")
+
     def _ended(self, receipt: RunReceipt) -> None:
-        """Tell those who watch of a run that has ended; called in the voice's thread."""
-        self.speaking.line(wide_event(receipt))
+        """Tell those who watch of a run that has ended; called in the keeper's thread."""
+        self._voice.do(lambda: self.speaking.line(wide_event(receipt)))
         if self._watching.metrics:
             self._watching.metrics.ended(receipt)
         if self._watching.traces:

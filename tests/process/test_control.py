@@ -209,8 +209,13 @@ def furnish(folder: Path) -> None:
     (folder / "run").mkdir(mode=0o700)
 
 
-def start(folder: Path) -> Served:
-    """Start a host on a home, and wait until it answers."""
+def start(folder: Path, stdout: int | None = None) -> Served:
+    """Start a host on a home, and wait until it answers.
+
+    Args:
+        folder: its home.
+        stdout: where its lines go; None: into a file of its home.
+    """
     if not (folder / "config.toml").exists():
         furnish(folder)
     environment = {
@@ -224,7 +229,7 @@ def start(folder: Path) -> Served:
     with (folder / "host" / "output").open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "aperio_cli", "host", "run"],
-            stdout=output,
+            stdout=output if stdout is None else stdout,
             stderr=output,
             cwd=ROOT,
             env=environment,

@@ -281,6 +281,35 @@ def test_bytes_that_are_no_message_are_refused_and_the_host_goes_on(served: Serv
     assert served.call(lambda host: host.host()).pid == served.process.pid
 
 
+# ── nobody reads what it says ─────────────────────────────────────────────────────────────────────
+
+
+def test_a_host_whose_output_nobody_reads_keeps_receipts_all_the_same() -> None:
+    """A terminal that was stopped, say: not a line of it can be written."""
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(theirs, bytes(4096))
+    os.set_blocking(theirs, True)
+    with short_folder() as folder:
+        served = start(folder, stdout=theirs)
+        os.close(theirs)
+        try:
+            for _ in range(3):
+                assert served.sync("bare").error is None
+            assert wait_until(lambda: ended(served) == ["SUCCEEDED"] * 3, within_s=TIMEOUT_S)
+        finally:
+            os.close(ours)  # now it hears that nobody will read
+            end(served)
+
+
+def ended(served: Served) -> list[str]:
+    """How the runs of a plugin have ended."""
+    found = served.call(lambda host: host.receipts(PluginId("acme", "bare"), 10))
+    return [each.status for each in found]
+
+
 # ── killed ────────────────────────────────────────────────────────────────────────────────────────
 
 
