@@ -128,6 +128,12 @@ class Served:
         """
         await self._host.supervisor.resume(key)
 
+    def release(
+        self, plugin: PluginId, version: str
+    ) -> AbstractAsyncContextManager[Sequence[InstanceKey]]:
+        """Have nothing of a plugin run for the length of a block; give those that were ended."""
+        return self._host.supervisor.release(plugin, version)
+
     def keep(self, receipt: RunReceipt) -> None:
         """Keep a receipt, soon; a later one of the same run takes its place.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
@@ -242,6 +243,55 @@ def test_a_reload_and_an_installation_are_taken_up(hosted: Hosted) -> None:
     assert hosted.process.returncode == 130
     (event,) = (json.loads(line) for line in out.splitlines())
     assert (event["event_name"], event["run_id"]) == ("plugin.run", receipt.run_id)
+
+
+def test_what_a_host_runs_is_ended_in_order_and_then_removed(hosted: Hosted) -> None:
+    aperio = hosted.aperio
+    state(aperio, STANDING)
+    hosted.start()
+    first = hosted.comes_to("READY")
+
+    # What it may do is changed under the host, and it is started with that.
+    told = aperio.type("plugin", "grant", BARE, "--limit", "memory=300MiB")
+    assert told.status == 0, told.err
+    assert f"the host ended `{BARE}` for local local" in told.err
+    second = hosted.comes_to("READY")
+    assert second["pid"] != first["pid"]
+
+    # Another process holds the version, a Go server say: refused, and the host goes on with it.
+    (receipt,) = (aperio.home / "plugins" / BARE).glob("*/receipt.json")
+    with receipt.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        told = aperio.type("plugin", "remove", BARE)
+        assert told.status == 1
+        assert "plugin-in-use" in told.err
+        third = hosted.comes_to("READY")
+        assert third["pid"] != second["pid"]
+
+    # The caller of a release dies: so does the release.
+    asyncio.run(released_for_a_moment(Path(hosted.status()["host"]["socket"])))
+    fourth = hosted.comes_to("READY")
+    assert fourth["pid"] != third["pid"]
+
+    told = aperio.type("plugin", "remove", BARE, "--purge")
+    assert told.status == 0, told.err
+    assert f"removed `{BARE}`" in told.out
+    assert f"still names `{BARE}`" in told.err
+    gone = hosted.comes_to("FAILED")
+    assert gone["code"] == "not-installed"
+    assert not Path(f"/proc/{fourth['pid']}").exists()
+    assert not receipt.exists()
+    hosted.process.terminate()
+    hosted.ends()
+    assert hosted.process.returncode == 0
+
+
+async def released_for_a_moment(path: Path) -> None:
+    async with connect(path) as client:
+        entered = client.release(PluginId.parse(BARE))
+        (key,) = await entered.__aenter__()
+        assert str(key.plugin) == BARE
+        # and the connection goes without a word
 
 
 async def called(path: Path) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli import clock
-from aperio_cli.errors.running import PluginConfigInvalid
+from aperio_cli.errors.running import PluginConfigInvalid, PluginNotReady
 from aperio_cli.errors.usage import ConfigurationInvalid
 from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.host.lifecycle import Phase
@@ -331,6 +331,55 @@ def test_a_version_that_has_been_healthy_is_not_left_for_an_older_one(
         assert (failed.version, used(place)) == ("1.1.0", "1.1.0")
 
     play(place, scene)
+
+
+def test_what_is_released_does_not_run_until_the_release_is_over(place: Place) -> None:
+    place.put("acme/other")
+
+    async def scene(served: Served) -> None:
+        first, other = await served.ready(), await served.ready("acme/other")
+        supervisor = served.host.supervisor
+        async with supervisor.release(BOX, "9.9.9") as ended:
+            assert (ended, is_alive(first.pid or 0)) == ((), True)
+        async with supervisor.release(BOX) as ended:
+            assert ended == (first.key,)
+            assert not is_alive(first.pid or 0)
+            served.host.reload()
+            held = await served.in_phase(Phase.FAILED)
+            assert (held.code, held.pid) == ("plugin-in-use", None)
+            with pytest.raises(PluginNotReady):
+                async with supervisor.use(first.key, {}):
+                    pass
+        again = await served.ready(restarts=1)
+        assert again.version == "1.0.0"
+        async with supervisor.release(BOX):
+            place.drop(BOX)
+        await served.until(lambda status: status.phase is Phase.STOPPED)
+        assert (await served.ready("acme/other")).pid == other.pid
+
+    play(place, scene)
+
+
+def test_a_call_in_flight_may_end_before_its_plugin_is_released(place: Place) -> None:
+    place.put("acme/slow", "drips")
+
+    async def scene(served: Served) -> None:
+        await served.ready("acme/slow")
+        key = served.key("acme/slow")
+        async with served.host.supervisor.use(key, {}) as plugin:
+            releasing = asyncio.create_task(_released(served.host, key.plugin))
+            await served.in_phase(Phase.STOPPING, "acme/slow")
+            assert is_alive(plugin.pid)
+            assert not releasing.done()
+        await releasing
+        await served.ready("acme/slow", restarts=1)
+
+    play(place, scene, rules=replace(QUICK, drain_s=30.0))
+
+
+async def _released(host: Host, plugin: PluginId) -> None:
+    async with host.supervisor.release(plugin):
+        pass
 
 
 def test_a_required_limit_and_the_end_of_its_exception_are_taken_up(

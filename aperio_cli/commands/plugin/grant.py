@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Annotated
 
 from aperio_cli.commands.app import plugin
@@ -64,7 +65,10 @@ def plugin_grant(  # noqa: PLR0913 - one parameter for each option
         bool, option("--as-asked", help="First go back to what it asks for, and no more.")
     ] = False,
 ) -> Report:
-    """Show what an installed plugin may do, or change that from its next start on."""
+    """Show what an installed plugin may do, or change that from its next start on.
+
+    A host that runs it ends it first, in good order, and starts it with what it may do then.
+    """
     from aperio_cli.installing.granting import GrantChange
     from aperio_cli.models.plugin_id import PluginRef
 
@@ -84,11 +88,15 @@ def plugin_grant(  # noqa: PLR0913 - one parameter for each option
 
 def _report(context: Context, ref: PluginRef, change: GrantChange) -> Report:
     """Do it, and say what is granted now."""
+    from aperio_cli.commands.host.releasing import done_despite_host
     from aperio_cli.commands.plugin import granting
     from aperio_cli.installing.granting import change_grant
+    from aperio_cli.models.plugin_id import PluginRef
 
-    before = context.store.get(ref)
-    receipt = before if change.is_none else change_grant(context.store, ref, change)
+    before = receipt = context.store.get(ref)
+    if not change.is_none:
+        changing = functools.partial(change_grant, context.store, ref, change)
+        receipt = done_despite_host(context, PluginRef(ref.id, before.version), changing)
     lines = [f"`{receipt.id}` {receipt.version} is granted"]
     lines += [f"  {line}" for line in granting.granted(receipt.grant, receipt.manifest)]
     asked = receipt.manifest.to_json()

@@ -35,11 +35,20 @@ def plugin_remove(
         bool, option("--purge", help="Drop its checkpoints and stored values, too.")
     ] = False,
 ) -> Report:
-    """Remove installed plugins; refused while one runs."""
+    """Remove installed plugins.
+
+    A host that runs one ends it first, in good order; one that anything else runs is refused.
+    """
+    from aperio_cli.commands.host.releasing import done_despite_host
     from aperio_cli.models.plugin_id import PluginRef
 
     refs = [PluginRef.parse(text) for text in plugins]
-    reports = [_remove(context, ref, purge=purge) for ref in refs]
+    reports = [
+        done_despite_host(context, ref, functools.partial(_remove, context, ref, purge=purge))
+        for ref in refs
+    ]
+    for report in reports:
+        _say_what_names_it(context, report)
     return Report(
         {"removed": [report.to_json() for report in reports]}, "\n".join(map(_sentence, reports))
     )
@@ -74,6 +83,15 @@ def _hand_on(context: Context, ref: PluginRef, owner: str, heir: str) -> None:
                 state.hand_on(owner, heir)
     except AperioError as error:
         context.output.warn(f"{error.what}: {error.why}")
+
+
+def _say_what_names_it(context: Context, report: RemoveReport) -> None:
+    """Say that the configuration wants the host to run what is not there any more."""
+    if report.current is None and any(run.plugin.id == report.id for run in context.config.runs):
+        context.output.warn(
+            f"a [[run]] table of {context.paths.config_file} still names `{report.id}`:"
+            " the host says that it is not installed, until the table is taken out"
+        )
 
 
 def _sentence(report: RemoveReport) -> str:

@@ -9,6 +9,7 @@ Every error of a call is the AperioError that the host raised.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
@@ -175,6 +176,32 @@ class HostClient:
         request = control_pb2.ResumeInstanceRequest(key=telling.key_message(key))
         answer = await self.unary("ResumeInstance", request)
         return telling.status_of(answer.instance)
+
+    @contextlib.asynccontextmanager
+    async def release(
+        self, plugin: PluginId, version: str = ""
+    ) -> AsyncIterator[tuple[InstanceKey, ...]]:
+        """Have nothing of a plugin run for the length of a block, so that its files may be changed.
+
+        Args:
+            plugin: which.
+            version: what runs of this one only; empty: of each.
+
+        Returns:
+            The instances that were ended for it.
+
+        Raises:
+            TimeoutError: the host could not end them in time.
+            AperioError: as `unary`.
+        """
+        from aperio_plugin.wire import control_pb2
+
+        request = control_pb2.ReleasePluginRequest(plugin=str(plugin), version=version)
+        answers = self.stream("ReleasePlugin", request)
+        async with contextlib.aclosing(answers):
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                answer = await anext(answers)
+            yield tuple(map(telling.key_of, answer.ended))
 
     async def receipts(self, plugin: PluginId | None = None, most: int = 20) -> list[RunReceipt]:
         """Return the newest receipts, of one plugin or of all, the newest first."""

@@ -116,6 +116,16 @@ class Controlled(Protocol):
             NotFound: there is no such instance.
         """
 
+    def release(
+        self, plugin: PluginId, version: str
+    ) -> AbstractAsyncContextManager[Sequence[InstanceKey]]:
+        """Have nothing of a plugin run for the length of a block; give those that were ended.
+
+        Args:
+            plugin: which.
+            version: what runs of this one only; empty: of each.
+        """
+
     def keep(self, receipt: RunReceipt) -> None:
         """Keep a receipt, soon; a later one of the same run takes its place. It never fails."""
 

@@ -32,7 +32,7 @@ from aperio_cli.host.control.delivering import Delivery
 from aperio_cli.host.control.syncing import Outlet
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.supervising.instances import InstanceKey
-from aperio_cli.models.plugin_id import PluginId
+from aperio_cli.models.plugin_id import PluginId, check_version
 from aperio_cli.models.protocol import INTERFACE
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ _KINDS: Final = {
 }
 _DEFAULT_RECEIPTS: Final = 100
 _MOST_RECEIPTS: Final = 1000
+_LONGEST_RELEASE_S: Final = 600.0
 _MOST_LOGGED: Final = 10_000
 _MOST_ACTIONS: Final = 256
 """In flight, of those that callers have left, too: each goes on to its end."""
@@ -155,6 +156,17 @@ class HostService:
         key = read_key(request.key)
         await self._controlled.resume(key)
         return control_pb2.ResumeInstanceResponse(instance=self._instance(key))
+
+    async def ReleasePlugin(self, request: Any, context: Context) -> None:  # noqa: N802 - gRPC's name
+        """End what runs of a plugin, and start nothing of it until the caller has gone."""
+        plugin = PluginId.parse(request.plugin)
+        version = check_version(request.version) if request.version else ""
+        async with self._controlled.release(plugin, version) as ended:
+            keys = [telling.key_message(key) for key in ended]
+            await context.write(control_pb2.ReleasePluginResponse(ended=keys))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LONGEST_RELEASE_S):
+                    await asyncio.Event().wait()  # the end of the call cancels this
 
     def _instance(self, key: InstanceKey) -> control_pb2.Instance:
         found: Status | None = next(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.supervising.instances import InstanceKey, Name, Wanted
     from aperio_cli.host.supervising.launcher import Leave
+    from aperio_cli.models.plugin_id import PluginId
 
 _COMING: Final = frozenset({Phase.STARTING, Phase.STOPPING})
 
@@ -114,6 +115,21 @@ class Instance:
         """Have it end."""
         self._drop_newcomer()
         self.current.tell(Event.STOP)
+
+    def runs(self, plugin: PluginId, version: str) -> bool:
+        """Return whether there is a process of a plugin's version; empty: of any version."""
+        return self.key.plugin == plugin and any(
+            life.life.has_process and version in {"", life.version} for life in self.lives
+        )
+
+    def let_go(self, version: str) -> bool:
+        """End what runs of a version, empty: of any; return whether that is what takes calls."""
+        if self._newcomer and version in {"", self._newcomer.version}:
+            self._drop_newcomer()
+        if not self.current.life.has_process or version not in {"", self.current.version}:
+            return False
+        self.stop()
+        return True
 
     def pause(self, reason: str = "") -> None:
         """Have it rest until it is resumed.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
+from aperio_cli.errors.installing import PluginInUse
 from aperio_cli.errors.running import (
     HandshakeTimeout,
     PluginConfigInvalid,
@@ -56,6 +57,8 @@ class Surroundings:
         group: what processes are watched in; set while the supervisor runs.
         breakers: of plugins, each made when it is first asked for.
         is_ending: whether the supervisor itself is ending, so that nothing more is started.
+        released: plugins, each with a version or an empty text for all of them, of which nothing
+            is started now: somebody changes their files.
     """
 
     launcher: Launcher
@@ -65,6 +68,27 @@ class Surroundings:
     group: asyncio.TaskGroup | None = None
     breakers: dict[PluginId, Breaker] = field(default_factory=dict)
     is_ending: bool = False
+    released: list[tuple[PluginId, str]] = field(default_factory=list)
+
+    def is_released(self, plugin: PluginId, version: str) -> bool:
+        """Return whether nothing of a version may be started now."""
+        return not {(plugin, ""), (plugin, version)}.isdisjoint(self.released)
+
+    async def clear(self, wanted: Wanted) -> Leave:
+        """Return leave to start an instance, as `Launcher.clear`; nothing blocks.
+
+        Raises:
+            PluginInUse: somebody changes its files.
+            AperioError: it may not be started.
+        """
+        leave = await asyncio.to_thread(self.launcher.clear, wanted)
+        plugin = wanted.key.plugin
+        if self.is_released(plugin, leave.version):
+            raise PluginInUse(
+                f"`{plugin}` {leave.version} was not started: it is being changed or removed",
+                next=["wait: the host starts what is there afterwards"],
+            )
+        return leave
 
 
 def reason_of(error: BaseException) -> Reason:
@@ -271,7 +295,7 @@ class Living:
         surroundings, wanted = self._surroundings, self.wanted
         async with contextlib.AsyncExitStack() as starting:
             await starting.enter_async_context(surroundings.starts)
-            self.leave = leave = await asyncio.to_thread(surroundings.launcher.clear, wanted)
+            self.leave = leave = await surroundings.clear(wanted)
             self.is_clearing = False
             self.started_at = clock.now()
             async with surroundings.launcher.launch(leave, wanted, self._log) as plugin:

@@ -160,6 +160,36 @@ class Supervisor:
             )
         return found
 
+    @contextlib.asynccontextmanager
+    async def release(
+        self, plugin: PluginId, version: str = ""
+    ) -> AsyncIterator[tuple[InstanceKey, ...]]:
+        """Have nothing of a plugin run for the length of a block; then what is there by then.
+
+        Calls in flight may end, for a while.
+
+        Args:
+            plugin: which.
+            version: what runs of this one only; empty: of each.
+
+        Returns:
+            The instances that were ended for it.
+        """
+        released, hold = self._surroundings.released, (plugin, version)
+        released.append(hold)
+        try:
+            ended = set()
+            for instance in self._instances.values():
+                if instance.key.plugin == plugin and instance.let_go(version):
+                    ended.add(instance.key)
+            while any(each.runs(plugin, version) for each in self._instances.values()):
+                self._changed.clear()
+                await self._changed.wait()
+            yield tuple(sorted(ended))
+        finally:
+            released.remove(hold)
+            self.doubt()
+
     async def drain(self) -> None:
         """End every instance: calls in flight may end, for a while, and no new ones are made."""
         self._is_draining = True
@@ -356,7 +386,7 @@ class Supervisor:
             instance.unknown(error)
 
     async def _clear(self, wanted: Wanted) -> Leave:
-        return await asyncio.to_thread(self._launcher.clear, wanted)
+        return await self._surroundings.clear(wanted)
 
     def _end_idle(self) -> None:
         since_s = clock.monotonic_s() - self._rules.idle_s

@@ -156,7 +156,7 @@ func (x Receipt_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Receipt_Status.Descriptor instead.
 func (Receipt_Status) EnumDescriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{26, 0}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{28, 0}
 }
 
 // Call says on whose behalf a plugin is called, and with what. The deadline is gRPC's.
@@ -1388,6 +1388,105 @@ func (x *ResumeInstanceResponse) GetInstance() *Instance {
 	return nil
 }
 
+type ReleasePluginRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Plugin string `protobuf:"bytes,1,opt,name=plugin,proto3" json:"plugin,omitempty"`
+	// Only what runs of this version; empty: of each.
+	Version       string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleasePluginRequest) Reset() {
+	*x = ReleasePluginRequest{}
+	mi := &file_aperio_host_v1_host_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleasePluginRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleasePluginRequest) ProtoMessage() {}
+
+func (x *ReleasePluginRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_aperio_host_v1_host_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleasePluginRequest.ProtoReflect.Descriptor instead.
+func (*ReleasePluginRequest) Descriptor() ([]byte, []int) {
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ReleasePluginRequest) GetPlugin() string {
+	if x != nil {
+		return x.Plugin
+	}
+	return ""
+}
+
+func (x *ReleasePluginRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+type ReleasePluginResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those that were ended for it.
+	Ended         []*InstanceKey `protobuf:"bytes,1,rep,name=ended,proto3" json:"ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleasePluginResponse) Reset() {
+	*x = ReleasePluginResponse{}
+	mi := &file_aperio_host_v1_host_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleasePluginResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleasePluginResponse) ProtoMessage() {}
+
+func (x *ReleasePluginResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_aperio_host_v1_host_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleasePluginResponse.ProtoReflect.Descriptor instead.
+func (*ReleasePluginResponse) Descriptor() ([]byte, []int) {
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ReleasePluginResponse) GetEnded() []*InstanceKey {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
 type TestConnectionRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Call          *Call                  `protobuf:"bytes,1,opt,name=call,proto3" json:"call,omitempty"`
@@ -1397,7 +1496,7 @@ type TestConnectionRequest struct {
 
 func (x *TestConnectionRequest) Reset() {
 	*x = TestConnectionRequest{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[17]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1409,7 +1508,7 @@ func (x *TestConnectionRequest) String() string {
 func (*TestConnectionRequest) ProtoMessage() {}
 
 func (x *TestConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[17]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1422,7 +1521,7 @@ func (x *TestConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestConnectionRequest.ProtoReflect.Descriptor instead.
 func (*TestConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{17}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TestConnectionRequest) GetCall() *Call {
@@ -1442,7 +1541,7 @@ type TestConnectionResponse struct {
 
 func (x *TestConnectionResponse) Reset() {
 	*x = TestConnectionResponse{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[18]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +1553,7 @@ func (x *TestConnectionResponse) String() string {
 func (*TestConnectionResponse) ProtoMessage() {}
 
 func (x *TestConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[18]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +1566,7 @@ func (x *TestConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestConnectionResponse.ProtoReflect.Descriptor instead.
 func (*TestConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{18}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TestConnectionResponse) GetAnswer() *pluginv1.TestResponse {
@@ -1504,7 +1603,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[19]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1516,7 +1615,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[19]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1529,7 +1628,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{19}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SyncRequest) GetCall() *Call {
@@ -1591,7 +1690,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[20]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1603,7 +1702,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[20]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1616,7 +1715,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{20}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SyncResponse) GetItem() isSyncResponse_Item {
@@ -1740,7 +1839,7 @@ type Envelope struct {
 
 func (x *Envelope) Reset() {
 	*x = Envelope{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[21]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +1851,7 @@ func (x *Envelope) String() string {
 func (*Envelope) ProtoMessage() {}
 
 func (x *Envelope) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[21]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +1864,7 @@ func (x *Envelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Envelope.ProtoReflect.Descriptor instead.
 func (*Envelope) Descriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{21}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Envelope) GetId() string {
@@ -1815,7 +1914,7 @@ type ExecuteRequest struct {
 
 func (x *ExecuteRequest) Reset() {
 	*x = ExecuteRequest{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[22]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1827,7 +1926,7 @@ func (x *ExecuteRequest) String() string {
 func (*ExecuteRequest) ProtoMessage() {}
 
 func (x *ExecuteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[22]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1840,7 +1939,7 @@ func (x *ExecuteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecuteRequest.ProtoReflect.Descriptor instead.
 func (*ExecuteRequest) Descriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{22}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ExecuteRequest) GetCall() *Call {
@@ -1920,7 +2019,7 @@ type ExecuteResponse struct {
 
 func (x *ExecuteResponse) Reset() {
 	*x = ExecuteResponse{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[23]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2031,7 @@ func (x *ExecuteResponse) String() string {
 func (*ExecuteResponse) ProtoMessage() {}
 
 func (x *ExecuteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[23]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2044,7 @@ func (x *ExecuteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecuteResponse.ProtoReflect.Descriptor instead.
 func (*ExecuteResponse) Descriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{23}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExecuteResponse) GetAnswer() *pluginv1.ExecuteResponse {
@@ -1981,7 +2080,7 @@ type DeliverRequest struct {
 
 func (x *DeliverRequest) Reset() {
 	*x = DeliverRequest{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[24]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1993,7 +2092,7 @@ func (x *DeliverRequest) String() string {
 func (*DeliverRequest) ProtoMessage() {}
 
 func (x *DeliverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[24]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2006,7 +2105,7 @@ func (x *DeliverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverRequest.ProtoReflect.Descriptor instead.
 func (*DeliverRequest) Descriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{24}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeliverRequest) GetCall() *Call {
@@ -2036,7 +2135,7 @@ type DeliverResponse struct {
 
 func (x *DeliverResponse) Reset() {
 	*x = DeliverResponse{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[25]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2147,7 @@ func (x *DeliverResponse) String() string {
 func (*DeliverResponse) ProtoMessage() {}
 
 func (x *DeliverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[25]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2160,7 @@ func (x *DeliverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverResponse.ProtoReflect.Descriptor instead.
 func (*DeliverResponse) Descriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{25}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeliverResponse) GetResults() []*pluginv1.EnvelopeResult {
@@ -2125,7 +2224,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[26]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2137,7 +2236,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[26]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2150,7 +2249,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{26}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Receipt) GetRunId() string {
@@ -2319,7 +2418,7 @@ type ListReceiptsRequest struct {
 
 func (x *ListReceiptsRequest) Reset() {
 	*x = ListReceiptsRequest{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[27]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2331,7 +2430,7 @@ func (x *ListReceiptsRequest) String() string {
 func (*ListReceiptsRequest) ProtoMessage() {}
 
 func (x *ListReceiptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[27]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2344,7 +2443,7 @@ func (x *ListReceiptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReceiptsRequest.ProtoReflect.Descriptor instead.
 func (*ListReceiptsRequest) Descriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{27}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListReceiptsRequest) GetKey() *InstanceKey {
@@ -2370,7 +2469,7 @@ type ListReceiptsResponse struct {
 
 func (x *ListReceiptsResponse) Reset() {
 	*x = ListReceiptsResponse{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[28]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2382,7 +2481,7 @@ func (x *ListReceiptsResponse) String() string {
 func (*ListReceiptsResponse) ProtoMessage() {}
 
 func (x *ListReceiptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[28]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2395,7 +2494,7 @@ func (x *ListReceiptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReceiptsResponse.ProtoReflect.Descriptor instead.
 func (*ListReceiptsResponse) Descriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{28}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListReceiptsResponse) GetReceipts() []*Receipt {
@@ -2419,7 +2518,7 @@ type StreamLogsRequest struct {
 
 func (x *StreamLogsRequest) Reset() {
 	*x = StreamLogsRequest{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[29]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2431,7 +2530,7 @@ func (x *StreamLogsRequest) String() string {
 func (*StreamLogsRequest) ProtoMessage() {}
 
 func (x *StreamLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[29]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2444,7 +2543,7 @@ func (x *StreamLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamLogsRequest.ProtoReflect.Descriptor instead.
 func (*StreamLogsRequest) Descriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{29}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StreamLogsRequest) GetPlugin() string {
@@ -2479,7 +2578,7 @@ type StreamLogsResponse struct {
 
 func (x *StreamLogsResponse) Reset() {
 	*x = StreamLogsResponse{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[30]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2491,7 +2590,7 @@ func (x *StreamLogsResponse) String() string {
 func (*StreamLogsResponse) ProtoMessage() {}
 
 func (x *StreamLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[30]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2504,7 +2603,7 @@ func (x *StreamLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamLogsResponse.ProtoReflect.Descriptor instead.
 func (*StreamLogsResponse) Descriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{30}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StreamLogsResponse) GetRecords() []*StreamLogsResponse_LogRecord {
@@ -2537,7 +2636,7 @@ type Instance_Fallback struct {
 
 func (x *Instance_Fallback) Reset() {
 	*x = Instance_Fallback{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[31]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2549,7 +2648,7 @@ func (x *Instance_Fallback) String() string {
 func (*Instance_Fallback) ProtoMessage() {}
 
 func (x *Instance_Fallback) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[31]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2603,7 +2702,7 @@ type SyncResponse_Batch struct {
 
 func (x *SyncResponse_Batch) Reset() {
 	*x = SyncResponse_Batch{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[32]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2615,7 +2714,7 @@ func (x *SyncResponse_Batch) String() string {
 func (*SyncResponse_Batch) ProtoMessage() {}
 
 func (x *SyncResponse_Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[32]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2628,7 +2727,7 @@ func (x *SyncResponse_Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse_Batch.ProtoReflect.Descriptor instead.
 func (*SyncResponse_Batch) Descriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{20, 0}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{22, 0}
 }
 
 func (x *SyncResponse_Batch) GetEnvelopes() []*Envelope {
@@ -2660,7 +2759,7 @@ type StreamLogsResponse_LogRecord struct {
 
 func (x *StreamLogsResponse_LogRecord) Reset() {
 	*x = StreamLogsResponse_LogRecord{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[33]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2672,7 +2771,7 @@ func (x *StreamLogsResponse_LogRecord) String() string {
 func (*StreamLogsResponse_LogRecord) ProtoMessage() {}
 
 func (x *StreamLogsResponse_LogRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[33]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2685,7 +2784,7 @@ func (x *StreamLogsResponse_LogRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamLogsResponse_LogRecord.ProtoReflect.Descriptor instead.
 func (*StreamLogsResponse_LogRecord) Descriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{30, 0}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{32, 0}
 }
 
 func (x *StreamLogsResponse_LogRecord) GetLoggedAt() *timestamppb.Timestamp {
@@ -2860,7 +2959,12 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\x15ResumeInstanceRequest\x12-\n" +
 	"\x03key\x18\x01 \x01(\v2\x1b.aperio.host.v1.InstanceKeyR\x03key\"N\n" +
 	"\x16ResumeInstanceResponse\x124\n" +
-	"\binstance\x18\x01 \x01(\v2\x18.aperio.host.v1.InstanceR\binstance\"A\n" +
+	"\binstance\x18\x01 \x01(\v2\x18.aperio.host.v1.InstanceR\binstance\"H\n" +
+	"\x14ReleasePluginRequest\x12\x16\n" +
+	"\x06plugin\x18\x01 \x01(\tR\x06plugin\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\"J\n" +
+	"\x15ReleasePluginResponse\x121\n" +
+	"\x05ended\x18\x01 \x03(\v2\x1b.aperio.host.v1.InstanceKeyR\x05ended\"A\n" +
 	"\x15TestConnectionRequest\x12(\n" +
 	"\x04call\x18\x01 \x01(\v2\x14.aperio.host.v1.CallR\x04call\"\x83\x01\n" +
 	"\x16TestConnectionResponse\x126\n" +
@@ -2967,14 +3071,15 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\asaid_at\x18\b \x01(\tR\x06saidAt\x1a9\n" +
 	"\vFieldsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xa4\b\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\x84\t\n" +
 	"\vHostService\x12J\n" +
 	"\aGetHost\x12\x1e.aperio.host.v1.GetHostRequest\x1a\x1f.aperio.host.v1.GetHostResponse\x12V\n" +
 	"\vListPlugins\x12\".aperio.host.v1.ListPluginsRequest\x1a#.aperio.host.v1.ListPluginsResponse\x12_\n" +
 	"\x0eDescribePlugin\x12%.aperio.host.v1.DescribePluginRequest\x1a&.aperio.host.v1.DescribePluginResponse\x12a\n" +
 	"\x0eWatchInstances\x12%.aperio.host.v1.WatchInstancesRequest\x1a&.aperio.host.v1.WatchInstancesResponse0\x01\x12\\\n" +
 	"\rPauseInstance\x12$.aperio.host.v1.PauseInstanceRequest\x1a%.aperio.host.v1.PauseInstanceResponse\x12_\n" +
-	"\x0eResumeInstance\x12%.aperio.host.v1.ResumeInstanceRequest\x1a&.aperio.host.v1.ResumeInstanceResponse\x12_\n" +
+	"\x0eResumeInstance\x12%.aperio.host.v1.ResumeInstanceRequest\x1a&.aperio.host.v1.ResumeInstanceResponse\x12^\n" +
+	"\rReleasePlugin\x12$.aperio.host.v1.ReleasePluginRequest\x1a%.aperio.host.v1.ReleasePluginResponse0\x01\x12_\n" +
 	"\x0eTestConnection\x12%.aperio.host.v1.TestConnectionRequest\x1a&.aperio.host.v1.TestConnectionResponse\x12C\n" +
 	"\x04Sync\x12\x1b.aperio.host.v1.SyncRequest\x1a\x1c.aperio.host.v1.SyncResponse0\x01\x12J\n" +
 	"\aExecute\x12\x1e.aperio.host.v1.ExecuteRequest\x1a\x1f.aperio.host.v1.ExecuteResponse\x12J\n" +
@@ -2996,7 +3101,7 @@ func file_aperio_host_v1_host_proto_rawDescGZIP() []byte {
 }
 
 var file_aperio_host_v1_host_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_aperio_host_v1_host_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_aperio_host_v1_host_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_aperio_host_v1_host_proto_goTypes = []any{
 	(Instance_State)(0),                   // 0: aperio.host.v1.Instance.State
 	(Receipt_Status)(0),                   // 1: aperio.host.v1.Receipt.Status
@@ -3017,119 +3122,124 @@ var file_aperio_host_v1_host_proto_goTypes = []any{
 	(*PauseInstanceResponse)(nil),         // 16: aperio.host.v1.PauseInstanceResponse
 	(*ResumeInstanceRequest)(nil),         // 17: aperio.host.v1.ResumeInstanceRequest
 	(*ResumeInstanceResponse)(nil),        // 18: aperio.host.v1.ResumeInstanceResponse
-	(*TestConnectionRequest)(nil),         // 19: aperio.host.v1.TestConnectionRequest
-	(*TestConnectionResponse)(nil),        // 20: aperio.host.v1.TestConnectionResponse
-	(*SyncRequest)(nil),                   // 21: aperio.host.v1.SyncRequest
-	(*SyncResponse)(nil),                  // 22: aperio.host.v1.SyncResponse
-	(*Envelope)(nil),                      // 23: aperio.host.v1.Envelope
-	(*ExecuteRequest)(nil),                // 24: aperio.host.v1.ExecuteRequest
-	(*ExecuteResponse)(nil),               // 25: aperio.host.v1.ExecuteResponse
-	(*DeliverRequest)(nil),                // 26: aperio.host.v1.DeliverRequest
-	(*DeliverResponse)(nil),               // 27: aperio.host.v1.DeliverResponse
-	(*Receipt)(nil),                       // 28: aperio.host.v1.Receipt
-	(*ListReceiptsRequest)(nil),           // 29: aperio.host.v1.ListReceiptsRequest
-	(*ListReceiptsResponse)(nil),          // 30: aperio.host.v1.ListReceiptsResponse
-	(*StreamLogsRequest)(nil),             // 31: aperio.host.v1.StreamLogsRequest
-	(*StreamLogsResponse)(nil),            // 32: aperio.host.v1.StreamLogsResponse
-	(*Instance_Fallback)(nil),             // 33: aperio.host.v1.Instance.Fallback
-	(*SyncResponse_Batch)(nil),            // 34: aperio.host.v1.SyncResponse.Batch
-	(*StreamLogsResponse_LogRecord)(nil),  // 35: aperio.host.v1.StreamLogsResponse.LogRecord
-	nil,                                   // 36: aperio.host.v1.StreamLogsResponse.LogRecord.FieldsEntry
-	(*pluginv1.Token)(nil),                // 37: aperio.plugin.v1.Token
-	(*durationpb.Duration)(nil),           // 38: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),         // 39: google.protobuf.Timestamp
-	(*pluginv1.SchemaResponse)(nil),       // 40: aperio.plugin.v1.SchemaResponse
-	(*pluginv1.CapabilitiesResponse)(nil), // 41: aperio.plugin.v1.CapabilitiesResponse
-	(*pluginv1.TestResponse)(nil),         // 42: aperio.plugin.v1.TestResponse
-	(*pluginv1.Checkpoint)(nil),           // 43: aperio.plugin.v1.Checkpoint
-	(*pluginv1.DeadLetter)(nil),           // 44: aperio.plugin.v1.DeadLetter
-	(*pluginv1.Progress)(nil),             // 45: aperio.plugin.v1.Progress
-	(*pluginv1.Diagnostic)(nil),           // 46: aperio.plugin.v1.Diagnostic
-	(*pluginv1.Approval)(nil),             // 47: aperio.plugin.v1.Approval
-	(*pluginv1.ExecuteResponse)(nil),      // 48: aperio.plugin.v1.ExecuteResponse
-	(*pluginv1.OutboundEnvelope)(nil),     // 49: aperio.plugin.v1.OutboundEnvelope
-	(*pluginv1.EnvelopeResult)(nil),       // 50: aperio.plugin.v1.EnvelopeResult
+	(*ReleasePluginRequest)(nil),          // 19: aperio.host.v1.ReleasePluginRequest
+	(*ReleasePluginResponse)(nil),         // 20: aperio.host.v1.ReleasePluginResponse
+	(*TestConnectionRequest)(nil),         // 21: aperio.host.v1.TestConnectionRequest
+	(*TestConnectionResponse)(nil),        // 22: aperio.host.v1.TestConnectionResponse
+	(*SyncRequest)(nil),                   // 23: aperio.host.v1.SyncRequest
+	(*SyncResponse)(nil),                  // 24: aperio.host.v1.SyncResponse
+	(*Envelope)(nil),                      // 25: aperio.host.v1.Envelope
+	(*ExecuteRequest)(nil),                // 26: aperio.host.v1.ExecuteRequest
+	(*ExecuteResponse)(nil),               // 27: aperio.host.v1.ExecuteResponse
+	(*DeliverRequest)(nil),                // 28: aperio.host.v1.DeliverRequest
+	(*DeliverResponse)(nil),               // 29: aperio.host.v1.DeliverResponse
+	(*Receipt)(nil),                       // 30: aperio.host.v1.Receipt
+	(*ListReceiptsRequest)(nil),           // 31: aperio.host.v1.ListReceiptsRequest
+	(*ListReceiptsResponse)(nil),          // 32: aperio.host.v1.ListReceiptsResponse
+	(*StreamLogsRequest)(nil),             // 33: aperio.host.v1.StreamLogsRequest
+	(*StreamLogsResponse)(nil),            // 34: aperio.host.v1.StreamLogsResponse
+	(*Instance_Fallback)(nil),             // 35: aperio.host.v1.Instance.Fallback
+	(*SyncResponse_Batch)(nil),            // 36: aperio.host.v1.SyncResponse.Batch
+	(*StreamLogsResponse_LogRecord)(nil),  // 37: aperio.host.v1.StreamLogsResponse.LogRecord
+	nil,                                   // 38: aperio.host.v1.StreamLogsResponse.LogRecord.FieldsEntry
+	(*pluginv1.Token)(nil),                // 39: aperio.plugin.v1.Token
+	(*durationpb.Duration)(nil),           // 40: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),         // 41: google.protobuf.Timestamp
+	(*pluginv1.SchemaResponse)(nil),       // 42: aperio.plugin.v1.SchemaResponse
+	(*pluginv1.CapabilitiesResponse)(nil), // 43: aperio.plugin.v1.CapabilitiesResponse
+	(*pluginv1.TestResponse)(nil),         // 44: aperio.plugin.v1.TestResponse
+	(*pluginv1.Checkpoint)(nil),           // 45: aperio.plugin.v1.Checkpoint
+	(*pluginv1.DeadLetter)(nil),           // 46: aperio.plugin.v1.DeadLetter
+	(*pluginv1.Progress)(nil),             // 47: aperio.plugin.v1.Progress
+	(*pluginv1.Diagnostic)(nil),           // 48: aperio.plugin.v1.Diagnostic
+	(*pluginv1.Approval)(nil),             // 49: aperio.plugin.v1.Approval
+	(*pluginv1.ExecuteResponse)(nil),      // 50: aperio.plugin.v1.ExecuteResponse
+	(*pluginv1.OutboundEnvelope)(nil),     // 51: aperio.plugin.v1.OutboundEnvelope
+	(*pluginv1.EnvelopeResult)(nil),       // 52: aperio.plugin.v1.EnvelopeResult
 }
 var file_aperio_host_v1_host_proto_depIdxs = []int32{
-	37, // 0: aperio.host.v1.Call.token:type_name -> aperio.plugin.v1.Token
-	38, // 1: aperio.host.v1.Error.retry_after:type_name -> google.protobuf.Duration
-	39, // 2: aperio.host.v1.GetHostResponse.started_at:type_name -> google.protobuf.Timestamp
+	39, // 0: aperio.host.v1.Call.token:type_name -> aperio.plugin.v1.Token
+	40, // 1: aperio.host.v1.Error.retry_after:type_name -> google.protobuf.Duration
+	41, // 2: aperio.host.v1.GetHostResponse.started_at:type_name -> google.protobuf.Timestamp
 	8,  // 3: aperio.host.v1.Plugin.instances:type_name -> aperio.host.v1.Instance
 	7,  // 4: aperio.host.v1.Instance.key:type_name -> aperio.host.v1.InstanceKey
 	0,  // 5: aperio.host.v1.Instance.state:type_name -> aperio.host.v1.Instance.State
-	39, // 6: aperio.host.v1.Instance.until:type_name -> google.protobuf.Timestamp
-	39, // 7: aperio.host.v1.Instance.started_at:type_name -> google.protobuf.Timestamp
-	39, // 8: aperio.host.v1.Instance.last_healthy_at:type_name -> google.protobuf.Timestamp
-	33, // 9: aperio.host.v1.Instance.fallback:type_name -> aperio.host.v1.Instance.Fallback
+	41, // 6: aperio.host.v1.Instance.until:type_name -> google.protobuf.Timestamp
+	41, // 7: aperio.host.v1.Instance.started_at:type_name -> google.protobuf.Timestamp
+	41, // 8: aperio.host.v1.Instance.last_healthy_at:type_name -> google.protobuf.Timestamp
+	35, // 9: aperio.host.v1.Instance.fallback:type_name -> aperio.host.v1.Instance.Fallback
 	6,  // 10: aperio.host.v1.ListPluginsResponse.plugins:type_name -> aperio.host.v1.Plugin
-	40, // 11: aperio.host.v1.DescribePluginResponse.connector:type_name -> aperio.plugin.v1.SchemaResponse
-	41, // 12: aperio.host.v1.DescribePluginResponse.capabilities:type_name -> aperio.plugin.v1.CapabilitiesResponse
+	42, // 11: aperio.host.v1.DescribePluginResponse.connector:type_name -> aperio.plugin.v1.SchemaResponse
+	43, // 12: aperio.host.v1.DescribePluginResponse.capabilities:type_name -> aperio.plugin.v1.CapabilitiesResponse
 	8,  // 13: aperio.host.v1.WatchInstancesResponse.instance:type_name -> aperio.host.v1.Instance
 	7,  // 14: aperio.host.v1.PauseInstanceRequest.key:type_name -> aperio.host.v1.InstanceKey
 	8,  // 15: aperio.host.v1.PauseInstanceResponse.instance:type_name -> aperio.host.v1.Instance
 	7,  // 16: aperio.host.v1.ResumeInstanceRequest.key:type_name -> aperio.host.v1.InstanceKey
 	8,  // 17: aperio.host.v1.ResumeInstanceResponse.instance:type_name -> aperio.host.v1.Instance
-	2,  // 18: aperio.host.v1.TestConnectionRequest.call:type_name -> aperio.host.v1.Call
-	42, // 19: aperio.host.v1.TestConnectionResponse.answer:type_name -> aperio.plugin.v1.TestResponse
-	28, // 20: aperio.host.v1.TestConnectionResponse.receipt:type_name -> aperio.host.v1.Receipt
-	2,  // 21: aperio.host.v1.SyncRequest.call:type_name -> aperio.host.v1.Call
-	39, // 22: aperio.host.v1.SyncRequest.from:type_name -> google.protobuf.Timestamp
-	34, // 23: aperio.host.v1.SyncResponse.batch:type_name -> aperio.host.v1.SyncResponse.Batch
-	43, // 24: aperio.host.v1.SyncResponse.checkpoint:type_name -> aperio.plugin.v1.Checkpoint
-	44, // 25: aperio.host.v1.SyncResponse.dead_letter:type_name -> aperio.plugin.v1.DeadLetter
-	45, // 26: aperio.host.v1.SyncResponse.progress:type_name -> aperio.plugin.v1.Progress
-	46, // 27: aperio.host.v1.SyncResponse.notice:type_name -> aperio.plugin.v1.Diagnostic
-	28, // 28: aperio.host.v1.SyncResponse.receipt:type_name -> aperio.host.v1.Receipt
-	2,  // 29: aperio.host.v1.ExecuteRequest.call:type_name -> aperio.host.v1.Call
-	47, // 30: aperio.host.v1.ExecuteRequest.approval:type_name -> aperio.plugin.v1.Approval
-	48, // 31: aperio.host.v1.ExecuteResponse.answer:type_name -> aperio.plugin.v1.ExecuteResponse
-	28, // 32: aperio.host.v1.ExecuteResponse.receipt:type_name -> aperio.host.v1.Receipt
-	2,  // 33: aperio.host.v1.DeliverRequest.call:type_name -> aperio.host.v1.Call
-	49, // 34: aperio.host.v1.DeliverRequest.envelopes:type_name -> aperio.plugin.v1.OutboundEnvelope
-	50, // 35: aperio.host.v1.DeliverResponse.results:type_name -> aperio.plugin.v1.EnvelopeResult
-	28, // 36: aperio.host.v1.DeliverResponse.receipt:type_name -> aperio.host.v1.Receipt
-	39, // 37: aperio.host.v1.Receipt.started_at:type_name -> google.protobuf.Timestamp
-	39, // 38: aperio.host.v1.Receipt.ended_at:type_name -> google.protobuf.Timestamp
-	38, // 39: aperio.host.v1.Receipt.duration:type_name -> google.protobuf.Duration
-	1,  // 40: aperio.host.v1.Receipt.status:type_name -> aperio.host.v1.Receipt.Status
-	39, // 41: aperio.host.v1.Receipt.covers_until:type_name -> google.protobuf.Timestamp
-	7,  // 42: aperio.host.v1.ListReceiptsRequest.key:type_name -> aperio.host.v1.InstanceKey
-	28, // 43: aperio.host.v1.ListReceiptsResponse.receipts:type_name -> aperio.host.v1.Receipt
-	35, // 44: aperio.host.v1.StreamLogsResponse.records:type_name -> aperio.host.v1.StreamLogsResponse.LogRecord
-	39, // 45: aperio.host.v1.Instance.Fallback.left_at:type_name -> google.protobuf.Timestamp
-	23, // 46: aperio.host.v1.SyncResponse.Batch.envelopes:type_name -> aperio.host.v1.Envelope
-	39, // 47: aperio.host.v1.StreamLogsResponse.LogRecord.logged_at:type_name -> google.protobuf.Timestamp
-	7,  // 48: aperio.host.v1.StreamLogsResponse.LogRecord.key:type_name -> aperio.host.v1.InstanceKey
-	36, // 49: aperio.host.v1.StreamLogsResponse.LogRecord.fields:type_name -> aperio.host.v1.StreamLogsResponse.LogRecord.FieldsEntry
-	4,  // 50: aperio.host.v1.HostService.GetHost:input_type -> aperio.host.v1.GetHostRequest
-	9,  // 51: aperio.host.v1.HostService.ListPlugins:input_type -> aperio.host.v1.ListPluginsRequest
-	11, // 52: aperio.host.v1.HostService.DescribePlugin:input_type -> aperio.host.v1.DescribePluginRequest
-	13, // 53: aperio.host.v1.HostService.WatchInstances:input_type -> aperio.host.v1.WatchInstancesRequest
-	15, // 54: aperio.host.v1.HostService.PauseInstance:input_type -> aperio.host.v1.PauseInstanceRequest
-	17, // 55: aperio.host.v1.HostService.ResumeInstance:input_type -> aperio.host.v1.ResumeInstanceRequest
-	19, // 56: aperio.host.v1.HostService.TestConnection:input_type -> aperio.host.v1.TestConnectionRequest
-	21, // 57: aperio.host.v1.HostService.Sync:input_type -> aperio.host.v1.SyncRequest
-	24, // 58: aperio.host.v1.HostService.Execute:input_type -> aperio.host.v1.ExecuteRequest
-	26, // 59: aperio.host.v1.HostService.Deliver:input_type -> aperio.host.v1.DeliverRequest
-	29, // 60: aperio.host.v1.HostService.ListReceipts:input_type -> aperio.host.v1.ListReceiptsRequest
-	31, // 61: aperio.host.v1.HostService.StreamLogs:input_type -> aperio.host.v1.StreamLogsRequest
-	5,  // 62: aperio.host.v1.HostService.GetHost:output_type -> aperio.host.v1.GetHostResponse
-	10, // 63: aperio.host.v1.HostService.ListPlugins:output_type -> aperio.host.v1.ListPluginsResponse
-	12, // 64: aperio.host.v1.HostService.DescribePlugin:output_type -> aperio.host.v1.DescribePluginResponse
-	14, // 65: aperio.host.v1.HostService.WatchInstances:output_type -> aperio.host.v1.WatchInstancesResponse
-	16, // 66: aperio.host.v1.HostService.PauseInstance:output_type -> aperio.host.v1.PauseInstanceResponse
-	18, // 67: aperio.host.v1.HostService.ResumeInstance:output_type -> aperio.host.v1.ResumeInstanceResponse
-	20, // 68: aperio.host.v1.HostService.TestConnection:output_type -> aperio.host.v1.TestConnectionResponse
-	22, // 69: aperio.host.v1.HostService.Sync:output_type -> aperio.host.v1.SyncResponse
-	25, // 70: aperio.host.v1.HostService.Execute:output_type -> aperio.host.v1.ExecuteResponse
-	27, // 71: aperio.host.v1.HostService.Deliver:output_type -> aperio.host.v1.DeliverResponse
-	30, // 72: aperio.host.v1.HostService.ListReceipts:output_type -> aperio.host.v1.ListReceiptsResponse
-	32, // 73: aperio.host.v1.HostService.StreamLogs:output_type -> aperio.host.v1.StreamLogsResponse
-	62, // [62:74] is the sub-list for method output_type
-	50, // [50:62] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	7,  // 18: aperio.host.v1.ReleasePluginResponse.ended:type_name -> aperio.host.v1.InstanceKey
+	2,  // 19: aperio.host.v1.TestConnectionRequest.call:type_name -> aperio.host.v1.Call
+	44, // 20: aperio.host.v1.TestConnectionResponse.answer:type_name -> aperio.plugin.v1.TestResponse
+	30, // 21: aperio.host.v1.TestConnectionResponse.receipt:type_name -> aperio.host.v1.Receipt
+	2,  // 22: aperio.host.v1.SyncRequest.call:type_name -> aperio.host.v1.Call
+	41, // 23: aperio.host.v1.SyncRequest.from:type_name -> google.protobuf.Timestamp
+	36, // 24: aperio.host.v1.SyncResponse.batch:type_name -> aperio.host.v1.SyncResponse.Batch
+	45, // 25: aperio.host.v1.SyncResponse.checkpoint:type_name -> aperio.plugin.v1.Checkpoint
+	46, // 26: aperio.host.v1.SyncResponse.dead_letter:type_name -> aperio.plugin.v1.DeadLetter
+	47, // 27: aperio.host.v1.SyncResponse.progress:type_name -> aperio.plugin.v1.Progress
+	48, // 28: aperio.host.v1.SyncResponse.notice:type_name -> aperio.plugin.v1.Diagnostic
+	30, // 29: aperio.host.v1.SyncResponse.receipt:type_name -> aperio.host.v1.Receipt
+	2,  // 30: aperio.host.v1.ExecuteRequest.call:type_name -> aperio.host.v1.Call
+	49, // 31: aperio.host.v1.ExecuteRequest.approval:type_name -> aperio.plugin.v1.Approval
+	50, // 32: aperio.host.v1.ExecuteResponse.answer:type_name -> aperio.plugin.v1.ExecuteResponse
+	30, // 33: aperio.host.v1.ExecuteResponse.receipt:type_name -> aperio.host.v1.Receipt
+	2,  // 34: aperio.host.v1.DeliverRequest.call:type_name -> aperio.host.v1.Call
+	51, // 35: aperio.host.v1.DeliverRequest.envelopes:type_name -> aperio.plugin.v1.OutboundEnvelope
+	52, // 36: aperio.host.v1.DeliverResponse.results:type_name -> aperio.plugin.v1.EnvelopeResult
+	30, // 37: aperio.host.v1.DeliverResponse.receipt:type_name -> aperio.host.v1.Receipt
+	41, // 38: aperio.host.v1.Receipt.started_at:type_name -> google.protobuf.Timestamp
+	41, // 39: aperio.host.v1.Receipt.ended_at:type_name -> google.protobuf.Timestamp
+	40, // 40: aperio.host.v1.Receipt.duration:type_name -> google.protobuf.Duration
+	1,  // 41: aperio.host.v1.Receipt.status:type_name -> aperio.host.v1.Receipt.Status
+	41, // 42: aperio.host.v1.Receipt.covers_until:type_name -> google.protobuf.Timestamp
+	7,  // 43: aperio.host.v1.ListReceiptsRequest.key:type_name -> aperio.host.v1.InstanceKey
+	30, // 44: aperio.host.v1.ListReceiptsResponse.receipts:type_name -> aperio.host.v1.Receipt
+	37, // 45: aperio.host.v1.StreamLogsResponse.records:type_name -> aperio.host.v1.StreamLogsResponse.LogRecord
+	41, // 46: aperio.host.v1.Instance.Fallback.left_at:type_name -> google.protobuf.Timestamp
+	25, // 47: aperio.host.v1.SyncResponse.Batch.envelopes:type_name -> aperio.host.v1.Envelope
+	41, // 48: aperio.host.v1.StreamLogsResponse.LogRecord.logged_at:type_name -> google.protobuf.Timestamp
+	7,  // 49: aperio.host.v1.StreamLogsResponse.LogRecord.key:type_name -> aperio.host.v1.InstanceKey
+	38, // 50: aperio.host.v1.StreamLogsResponse.LogRecord.fields:type_name -> aperio.host.v1.StreamLogsResponse.LogRecord.FieldsEntry
+	4,  // 51: aperio.host.v1.HostService.GetHost:input_type -> aperio.host.v1.GetHostRequest
+	9,  // 52: aperio.host.v1.HostService.ListPlugins:input_type -> aperio.host.v1.ListPluginsRequest
+	11, // 53: aperio.host.v1.HostService.DescribePlugin:input_type -> aperio.host.v1.DescribePluginRequest
+	13, // 54: aperio.host.v1.HostService.WatchInstances:input_type -> aperio.host.v1.WatchInstancesRequest
+	15, // 55: aperio.host.v1.HostService.PauseInstance:input_type -> aperio.host.v1.PauseInstanceRequest
+	17, // 56: aperio.host.v1.HostService.ResumeInstance:input_type -> aperio.host.v1.ResumeInstanceRequest
+	19, // 57: aperio.host.v1.HostService.ReleasePlugin:input_type -> aperio.host.v1.ReleasePluginRequest
+	21, // 58: aperio.host.v1.HostService.TestConnection:input_type -> aperio.host.v1.TestConnectionRequest
+	23, // 59: aperio.host.v1.HostService.Sync:input_type -> aperio.host.v1.SyncRequest
+	26, // 60: aperio.host.v1.HostService.Execute:input_type -> aperio.host.v1.ExecuteRequest
+	28, // 61: aperio.host.v1.HostService.Deliver:input_type -> aperio.host.v1.DeliverRequest
+	31, // 62: aperio.host.v1.HostService.ListReceipts:input_type -> aperio.host.v1.ListReceiptsRequest
+	33, // 63: aperio.host.v1.HostService.StreamLogs:input_type -> aperio.host.v1.StreamLogsRequest
+	5,  // 64: aperio.host.v1.HostService.GetHost:output_type -> aperio.host.v1.GetHostResponse
+	10, // 65: aperio.host.v1.HostService.ListPlugins:output_type -> aperio.host.v1.ListPluginsResponse
+	12, // 66: aperio.host.v1.HostService.DescribePlugin:output_type -> aperio.host.v1.DescribePluginResponse
+	14, // 67: aperio.host.v1.HostService.WatchInstances:output_type -> aperio.host.v1.WatchInstancesResponse
+	16, // 68: aperio.host.v1.HostService.PauseInstance:output_type -> aperio.host.v1.PauseInstanceResponse
+	18, // 69: aperio.host.v1.HostService.ResumeInstance:output_type -> aperio.host.v1.ResumeInstanceResponse
+	20, // 70: aperio.host.v1.HostService.ReleasePlugin:output_type -> aperio.host.v1.ReleasePluginResponse
+	22, // 71: aperio.host.v1.HostService.TestConnection:output_type -> aperio.host.v1.TestConnectionResponse
+	24, // 72: aperio.host.v1.HostService.Sync:output_type -> aperio.host.v1.SyncResponse
+	27, // 73: aperio.host.v1.HostService.Execute:output_type -> aperio.host.v1.ExecuteResponse
+	29, // 74: aperio.host.v1.HostService.Deliver:output_type -> aperio.host.v1.DeliverResponse
+	32, // 75: aperio.host.v1.HostService.ListReceipts:output_type -> aperio.host.v1.ListReceiptsResponse
+	34, // 76: aperio.host.v1.HostService.StreamLogs:output_type -> aperio.host.v1.StreamLogsResponse
+	64, // [64:77] is the sub-list for method output_type
+	51, // [51:64] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_aperio_host_v1_host_proto_init() }
@@ -3142,7 +3252,7 @@ func file_aperio_host_v1_host_proto_init() {
 		(*DescribePluginResponse_Connector)(nil),
 		(*DescribePluginResponse_Capabilities)(nil),
 	}
-	file_aperio_host_v1_host_proto_msgTypes[20].OneofWrappers = []any{
+	file_aperio_host_v1_host_proto_msgTypes[22].OneofWrappers = []any{
 		(*SyncResponse_Batch_)(nil),
 		(*SyncResponse_Checkpoint)(nil),
 		(*SyncResponse_DeadLetter)(nil),
@@ -3150,14 +3260,14 @@ func file_aperio_host_v1_host_proto_init() {
 		(*SyncResponse_Notice)(nil),
 		(*SyncResponse_Receipt)(nil),
 	}
-	file_aperio_host_v1_host_proto_msgTypes[26].OneofWrappers = []any{}
+	file_aperio_host_v1_host_proto_msgTypes[28].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_aperio_host_v1_host_proto_rawDesc), len(file_aperio_host_v1_host_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   35,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -41,6 +41,7 @@ const (
 	HostService_WatchInstances_FullMethodName = "/aperio.host.v1.HostService/WatchInstances"
 	HostService_PauseInstance_FullMethodName  = "/aperio.host.v1.HostService/PauseInstance"
 	HostService_ResumeInstance_FullMethodName = "/aperio.host.v1.HostService/ResumeInstance"
+	HostService_ReleasePlugin_FullMethodName  = "/aperio.host.v1.HostService/ReleasePlugin"
 	HostService_TestConnection_FullMethodName = "/aperio.host.v1.HostService/TestConnection"
 	HostService_Sync_FullMethodName           = "/aperio.host.v1.HostService/Sync"
 	HostService_Execute_FullMethodName        = "/aperio.host.v1.HostService/Execute"
@@ -67,6 +68,11 @@ type HostServiceClient interface {
 	PauseInstance(ctx context.Context, in *PauseInstanceRequest, opts ...grpc.CallOption) (*PauseInstanceResponse, error)
 	// ResumeInstance takes a pause back.
 	ResumeInstance(ctx context.Context, in *ResumeInstanceRequest, opts ...grpc.CallOption) (*ResumeInstanceResponse, error)
+	// ReleasePlugin ends what runs of a plugin, calls in flight may end for some seconds, and starts
+	// nothing of it as long as the call goes on, so that its files can be changed or removed. The
+	// first response says that nothing of it runs; there is no other. Once the call has ended,
+	// whatever ended it, what is there then is started again. After ten minutes the host ends it.
+	ReleasePlugin(ctx context.Context, in *ReleasePluginRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReleasePluginResponse], error)
 	// TestConnection tells whether settings work, by a cheap read. That they do not is an answer.
 	TestConnection(ctx context.Context, in *TestConnectionRequest, opts ...grpc.CallOption) (*TestConnectionResponse, error)
 	// Sync reads a connector from a cursor on, and ends with OK once it has caught up. Everything before
@@ -168,6 +174,25 @@ func (c *hostServiceClient) ResumeInstance(ctx context.Context, in *ResumeInstan
 	return out, nil
 }
 
+func (c *hostServiceClient) ReleasePlugin(ctx context.Context, in *ReleasePluginRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReleasePluginResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &HostService_ServiceDesc.Streams[1], HostService_ReleasePlugin_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReleasePluginRequest, ReleasePluginResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type HostService_ReleasePluginClient = grpc.ServerStreamingClient[ReleasePluginResponse]
+
 func (c *hostServiceClient) TestConnection(ctx context.Context, in *TestConnectionRequest, opts ...grpc.CallOption) (*TestConnectionResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(TestConnectionResponse)
@@ -180,7 +205,7 @@ func (c *hostServiceClient) TestConnection(ctx context.Context, in *TestConnecti
 
 func (c *hostServiceClient) Sync(ctx context.Context, in *SyncRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SyncResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &HostService_ServiceDesc.Streams[1], HostService_Sync_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &HostService_ServiceDesc.Streams[2], HostService_Sync_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +254,7 @@ func (c *hostServiceClient) ListReceipts(ctx context.Context, in *ListReceiptsRe
 
 func (c *hostServiceClient) StreamLogs(ctx context.Context, in *StreamLogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamLogsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &HostService_ServiceDesc.Streams[2], HostService_StreamLogs_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &HostService_ServiceDesc.Streams[3], HostService_StreamLogs_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -264,6 +289,11 @@ type HostServiceServer interface {
 	PauseInstance(context.Context, *PauseInstanceRequest) (*PauseInstanceResponse, error)
 	// ResumeInstance takes a pause back.
 	ResumeInstance(context.Context, *ResumeInstanceRequest) (*ResumeInstanceResponse, error)
+	// ReleasePlugin ends what runs of a plugin, calls in flight may end for some seconds, and starts
+	// nothing of it as long as the call goes on, so that its files can be changed or removed. The
+	// first response says that nothing of it runs; there is no other. Once the call has ended,
+	// whatever ended it, what is there then is started again. After ten minutes the host ends it.
+	ReleasePlugin(*ReleasePluginRequest, grpc.ServerStreamingServer[ReleasePluginResponse]) error
 	// TestConnection tells whether settings work, by a cheap read. That they do not is an answer.
 	TestConnection(context.Context, *TestConnectionRequest) (*TestConnectionResponse, error)
 	// Sync reads a connector from a cursor on, and ends with OK once it has caught up. Everything before
@@ -313,6 +343,9 @@ func (UnimplementedHostServiceServer) PauseInstance(context.Context, *PauseInsta
 }
 func (UnimplementedHostServiceServer) ResumeInstance(context.Context, *ResumeInstanceRequest) (*ResumeInstanceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResumeInstance not implemented")
+}
+func (UnimplementedHostServiceServer) ReleasePlugin(*ReleasePluginRequest, grpc.ServerStreamingServer[ReleasePluginResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReleasePlugin not implemented")
 }
 func (UnimplementedHostServiceServer) TestConnection(context.Context, *TestConnectionRequest) (*TestConnectionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TestConnection not implemented")
@@ -453,6 +486,17 @@ func _HostService_ResumeInstance_Handler(srv interface{}, ctx context.Context, d
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _HostService_ReleasePlugin_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReleasePluginRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(HostServiceServer).ReleasePlugin(m, &grpc.GenericServerStream[ReleasePluginRequest, ReleasePluginResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type HostService_ReleasePluginServer = grpc.ServerStreamingServer[ReleasePluginResponse]
 
 func _HostService_TestConnection_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(TestConnectionRequest)
@@ -596,6 +640,11 @@ var HostService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchInstances",
 			Handler:       _HostService_WatchInstances_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReleasePlugin",
+			Handler:       _HostService_ReleasePlugin_Handler,
 			ServerStreams: true,
 		},
 		{

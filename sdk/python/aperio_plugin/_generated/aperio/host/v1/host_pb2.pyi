@@ -247,6 +247,20 @@ class ResumeInstanceResponse(_message.Message):
     instance: Instance
     def __init__(self, instance: _Optional[_Union[Instance, _Mapping]] = ...) -> None: ...
 
+class ReleasePluginRequest(_message.Message):
+    __slots__ = ("plugin", "version")
+    PLUGIN_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    plugin: str
+    version: str
+    def __init__(self, plugin: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+
+class ReleasePluginResponse(_message.Message):
+    __slots__ = ("ended",)
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    ended: _containers.RepeatedCompositeFieldContainer[InstanceKey]
+    def __init__(self, ended: _Optional[_Iterable[_Union[InstanceKey, _Mapping]]] = ...) -> None: ...
+
 class TestConnectionRequest(_message.Message):
     __slots__ = ("call",)
     CALL_FIELD_NUMBER: _ClassVar[int]
