@@ -41,6 +41,7 @@ from aperio_cli.models.tlog.tiles import (
 from aperio_cli.net.fetch import FetchRequest, fetch_into
 from aperio_cli.publishing.output import replacing
 from aperio_cli.registry.log import LOG
+from aperio_cli.registry.reader import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from aperio_cli.registry.rooted import RootedRegistry
 
 _TIMEOUT_S: Final = 600.0
+_COPIED: Final = ("artifacts", "bundles", "mirrored")
+"""Folders in which a mirror keeps artifacts, and what stands beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +204,7 @@ class _Copying:
             ):
                 data = self._reader.beside(url, digest, limit_bytes)
                 if data is not None and "://" not in url:
-                    self._add(url, data)
+                    self._add(self._place(url), data)
             if log := self._reader.log():
                 entry = artifact_entry(file.id, version, artifact)
                 self._add(path + SUFFIX, log.prove(entry, artifact.log_index).to_bytes())
@@ -218,23 +221,37 @@ class _Copying:
 
     def _copy_artifact(self, artifact: PluginArtifact) -> str:
         """Copy an artifact under its own path, or its digest's; return where it is."""
-        documents = self._reader.documents
-        path = mirrored_path(artifact.digest) if "://" in artifact.url else artifact.url
+        is_elsewhere = "://" in artifact.url
+        path = mirrored_path(artifact.digest) if is_elsewhere else self._place(artifact.url)
         if path in self._written:
             return path
         self._written.add(path)
-        location = documents.locate(artifact.url)
+        location = self._reader.location(artifact)
         request = FetchRequest(
             location,
             artifact.size_bytes,
             artifact.digest,
             timeout_s=_TIMEOUT_S,
-            below="" if "://" in location else documents.below,
+            below="" if "://" in location else self._reader.documents.below,
         )
         with self._output.aside(path) as aside:
             fetch_into(request, aside.file)
             aside.commit()
         return path
+
+    def _place(self, url: str) -> str:
+        """Return where a mirror has what a registry has there.
+
+        Raises:
+            IndexUnreadable: there stands a document in every registry, or nothing that is known.
+        """
+        folder, _, name = url.partition("/")
+        if name and folder in _COPIED:
+            return url
+        why = f"`{url}` is stated for an artifact, or for what stands beside one"
+        raise unreadable(
+            self._reader.documents.place, f"{why}\nexpected a path in {' or '.join(_COPIED)}"
+        )
 
     def _add(self, path: str, data: bytes) -> None:
         if path not in self._written:

@@ -148,7 +148,7 @@ class RootedRegistry:
         assert stated  # noqa: S101 - the listing has both
         assert artifact  # noqa: S101 - as above
         proof = self._fitting(lambda: self._proof(listing, stated, artifact))
-        location = self._location(artifact)
+        location = self.location(artifact)
         return Offer(
             id=listing.id,
             version=version,
@@ -370,8 +370,12 @@ class RootedRegistry:
         where = self.documents.locate(url)
         return read_beside(self.documents, where, limit_bytes, expected)
 
-    def _location(self, artifact: PluginArtifact) -> str:
-        """Return where an artifact is: in this folder, when it is a mirror that has it."""
+    def location(self, artifact: PluginArtifact) -> str:
+        """Return where an artifact is: in this folder, when it is a mirror that has it.
+
+        Raises:
+            IndexUnreadable: the registry may not point there.
+        """
         stated, below = self.documents.locate(artifact.url), self.documents.below
         if "://" not in stated or not below:
             return stated

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +137,56 @@ def test_artifact_that_lies_elsewhere_is_found_in_the_mirror(
     with serving(tmp_path / "mirror") as url:
         found = origin.client.resolve(signed_rule(url))
         assert found.mirrors[-1] == f"{url}mirrored/sha256/{copied.sha256[:2]}/{copied.sha256}"
+
+
+def test_mirror_of_a_mirror_needs_no_way_out_for_what_lay_elsewhere(
+    tmp_path: Path, domain: LocalDomain
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with serving(elsewhere) as address:
+        origin = Origin(tmp_path, domain, f"{address}box.tar.gz")
+        shutil.copy(origin.site.folder / ARTIFACT, elsewhere / "box.tar.gz")
+        (copied,) = origin.mirror()
+    # A folder may not lead to this machine, so the address stands for one that is out of reach.
+    first = tmp_path / "first"
+    shutil.copytree(tmp_path / "mirror", first)
+    stated = "https://artifacts.example/box.tar.gz"
+    entry = json.loads((first / "plugins" / f"{PLUGIN}.json").read_text())
+    entry["versions"][0]["artifacts"][0]["url"] = stated
+    Site(first, domain).publish(entry, log=RegistryLog())
+    reader = Client(tmp_path / "inside-too", domain).opened(signed_rule(str(first))).ruled[0].reader
+    assert isinstance(reader, RootedRegistry)
+    second = mirror(reader, MirrorRequest([PluginRef.parse(PLUGIN)], tmp_path / "second"))
+    assert second == [copied]
+    path = f"mirrored/sha256/{copied.sha256[:2]}/{copied.sha256}"
+    assert (tmp_path / "second" / path).read_bytes() == (first / path).read_bytes()
+
+
+@pytest.mark.parametrize("key", ["url", "sigstore_bundle"])
+@pytest.mark.parametrize(
+    "place", ["registry.json", "log/checkpoint", "plugins/acme/other.json", "elsewhere/x", "x"]
+)
+def test_artifact_that_stands_in_a_documents_place_is_not_mirrored(
+    origin: Origin, key: str, place: str
+) -> None:
+    origin.mirror()
+    before = snapshot(origin.root / "mirror")
+    folder = origin.site.folder
+    box, other = (
+        json.loads((folder / f"plugins/{name}.json").read_text()) for name in (PLUGIN, "acme/other")
+    )
+    artifact = box["versions"][0]["artifacts"][0]
+    if not (folder / place).exists():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / artifact[key], folder / place)
+    artifact[key] = place
+    del artifact["bundle_sha256"]
+    origin.site.publish(box, other, log=origin.log, serial=2)
+    with pytest.raises(IndexUnreadable) as caught:
+        origin.mirror()
+    assert f"`{place}` is stated for an artifact" in caught.value.why
+    assert snapshot(origin.root / "mirror") == before
 
 
 @pytest.mark.parametrize(
