@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+_MOST_LEVELS = 16
 _ROOT_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FOLDER_FLAGS = _ROOT_FLAGS | os.O_NOFOLLOW
 # O_NONBLOCK: opening a pipe that stands in a file's place must not wait for its other end.
@@ -159,6 +160,25 @@ class Beneath:
             if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
                 raise self._refusal((*parts, name), "a regular file or a folder", status.st_mode)
         return entries
+
+    def walk(self, *parts: str) -> Iterator[tuple[tuple[str, ...], os.stat_result]]:
+        """Yield path and status of all files below a folder, and of folders without any; sorted.
+
+        Folders deeper in each other than anybody means refuse, too: whoever put them there wants
+        the walk to last.
+        """
+        pending = [(parts, self.status(*parts))]
+        while pending:
+            path, status = pending.pop()
+            if not stat.S_ISDIR(status.st_mode):
+                yield path, status
+                continue
+            if len(path) - len(parts) > _MOST_LEVELS:
+                raise self._too_deep(path)
+            entries = self.entries(*path)
+            if not entries:
+                yield path, status
+            pending += [((*path, name), found) for name, found in reversed(entries)]
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────
 
@@ -316,6 +336,13 @@ class Beneath:
             why=f"expected {expected}\nfound    {reading.kind_of(mode)}\n"
             f"below {self.root} no link is followed",
             next=[f"put {expected} in its place", "name the place that it leads to"],
+        )
+
+    def _too_deep(self, parts: tuple[str, ...]) -> FileNotRegular:
+        return FileNotRegular(
+            f"`{self.path(parts[0])}` was not used: too many folders stand in each other",
+            why=f"expected at most {_MOST_LEVELS} levels\n{text.show_path('/'.join(parts))}",
+            next=["remove what does not belong there"],
         )
 
     def _not_a_name(self, parts: tuple[str, ...], part: str) -> FileNotRegular:

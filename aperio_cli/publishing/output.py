@@ -127,14 +127,10 @@ def _signed_by(status: os.stat_result) -> Signature:
 
 def _files(root: Beneath, parts: tuple[str, ...]) -> dict[str, Signature]:
     """Return the files below a folder by their path, and folders without any."""
-    entries = root.entries(*parts)
-    found: dict[str, Signature] = {} if entries else {"/".join(parts): (0, 0, 0)}
-    for name, status in entries:
-        if stat.S_ISDIR(status.st_mode):
-            found |= _files(root, (*parts, name))
-        else:
-            found["/".join((*parts, name))] = _signed_by(status)
-    return found
+    return {
+        "/".join(path): (0, 0, 0) if stat.S_ISDIR(status.st_mode) else _signed_by(status)
+        for path, status in root.walk(*parts)
+    }
 
 
 @contextlib.contextmanager
@@ -208,9 +204,9 @@ def _foreign(out: Path, strange: list[str]) -> RegistryOutputForeign:
     shown = ", ".join(map(text.show_path, strange[:_SHOWN]))
     more = f" and {len(strange) - _SHOWN} more" if len(strange) > _SHOWN else ""
     return RegistryOutputForeign(
-        f"`{out}` was left as it is: it holds what `aperio registry build` did not write",
+        f"`{out}` was left as it is: it holds what no build and no mirror of a registry has",
         why=f"found {shown}{more}" if strange else f"it has no {ROOT_FILE} with a {FILE_NAME}",
-        next=["name a new or an empty folder with `--out`", "copy what was built from there"],
+        next=["name a new or an empty folder", "copy what was built from there"],
     )
 
 

@@ -274,6 +274,22 @@ def test_no_depth_is_too_deep(apart: Path) -> None:
         assert beneath.names() == []
 
 
+def test_walk_gives_files_and_empty_folders_and_ends(apart: Path) -> None:
+    for path in ("a/b/file", "a/file", "a/z/file"):
+        (apart / path).parent.mkdir(parents=True, exist_ok=True)
+        (apart / path).touch()
+    (apart / "a/empty").mkdir()
+    with Beneath(apart) as beneath:
+        found = ["/".join(path) for path, _ in beneath.walk("a")]
+        assert found == ["a/b/file", "a/empty", "a/file", "a/z/file"]
+        nest(apart / "a/z", 40)
+        with pytest.raises(FileNotRegular, match="too many folders"):
+            list(beneath.walk("a"))
+        (apart / "a/empty/link").symlink_to(apart)
+        with pytest.raises(FileNotRegular, match="link"):
+            list(beneath.walk("a"))
+
+
 def test_rename_replaces_an_empty_folder_only(beneath: Beneath, root: Path) -> None:
     beneath.make_folders("empty")
     beneath.rename("a", "empty")
