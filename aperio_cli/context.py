@@ -44,8 +44,16 @@ class Settings:
     @property
     def places(self) -> str:
         """The options that say where things are, as they are typed; empty when none was given."""
-        stated = {"--home": self.home, "--config": self.config, "--registry": self.registry}
-        return " ".join(f"{name} {shlex.quote(value)}" for name, value in stated.items() if value)
+        return _typed({"--home": self.home, "--config": self.config})
+
+    @property
+    def asked(self) -> str:
+        """The option that says which registry is asked, as it is typed; empty without one."""
+        return _typed({"--registry": self.registry})
+
+
+def _typed(stated: dict[str, str]) -> str:
+    return " ".join(f"{name} {shlex.quote(value)}" for name, value in stated.items() if value)
 
 
 class Context:
@@ -60,6 +68,7 @@ class Context:
             quiet=settings.quiet,
             verbose=settings.verbose,
             options=settings.places,
+            registry=settings.asked,
         )
 
     @cached_property

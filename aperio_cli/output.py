@@ -34,6 +34,9 @@ _REMEMBERED_LINES = 100
 # A command in backticks; `--help` of a group takes no options.
 _COMMAND = re.compile(r"`(aperio (?:plugin|host|registry|trust|doctor)\b(?![^`]*--help)[^`]*)`")
 
+# Those of maintainers name the folder that they work in.
+_ASKING = re.compile(r"aperio (?!registry (?!mirror\b|verify\b))")
+
 
 class ReaderGone(Exception):
     """Our stdout has no reader any more: nobody wants more, so the command is done."""
@@ -66,12 +69,14 @@ class Output:
         verbose: details as well.
         options: what commands that people are told to type need besides, such as `--home DIR`:
             whoever pastes them means the same places as this call.
+        registry: the same for commands that ask registries: `--registry PLACE`.
     """
 
     json_mode: bool = False
     quiet: bool = False
     verbose: bool = False
     options: str = ""
+    registry: str = ""
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
     stderr: TextIO = field(default_factory=lambda: sys.stderr)
     _logged: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_LINES))
@@ -196,9 +201,12 @@ class Output:
 
     def _completed(self, text: str) -> str:
         """Return the text, with the options behind each command in it that takes them."""
-        if not self.options:
-            return text
-        return _COMMAND.sub(lambda found: f"`{found[1]} {self.options}`", text)
+
+        def typed(found: re.Match[str]) -> str:
+            registry = self.registry if _ASKING.match(found[1]) else ""
+            return f"`{' '.join(filter(None, (found[1], self.options, registry)))}`"
+
+        return _COMMAND.sub(typed, text)
 
     def _write_json(self, document: dict[str, Any]) -> None:
         text = escape_controls(json.dumps(document, ensure_ascii=False))

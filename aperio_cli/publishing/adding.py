@@ -24,9 +24,10 @@ from aperio_cli.models.artifact import (
     artifact_name,
 )
 from aperio_cli.models.digest import Digest
-from aperio_cli.models.evidence import Verified
+from aperio_cli.models.evidence import Verified, proof_of
 from aperio_cli.publishing.edition import stamp
 from aperio_cli.publishing.record import PublishedArtifact, PublishedVersion, Record
+from aperio_cli.publishing.recording import who_signed
 from aperio_cli.publishing.source import RegistryFolder, open_source, version_folder
 from aperio_cli.text import clean
 from aperio_cli.verifying import (
@@ -41,9 +42,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.models.artifact import Artifact
+    from aperio_cli.models.manifest import Manifest
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.policy import Policy
+    from aperio_cli.models.publisher import Signer
     from aperio_cli.proving.trusted_root import TrustedRootSource
     from aperio_cli.verifying.decide import AdmittedArtifact
 
@@ -105,7 +108,8 @@ def add(request: AddRequest) -> list[Added]:
     Raises:
         RegistrySourceInvalid: the folder is no registry, or a record is damaged.
         NotFound: there is no artifact.
-        PublishedVersionChanged: the registry has the version with other contents.
+        PublishedVersionChanged: the registry has the version with other contents; or artifacts of
+            one version differ in what they declare, or in who signed them.
         ManifestMismatch: the file's name or the plugin's kind is not what it should be.
         SignatureMissing: an artifact has no bundle.
         AperioError: an artifact was not admitted (`verify_artifact` and its errors).
@@ -121,6 +125,7 @@ def add(request: AddRequest) -> list[Added]:
         with registry.lock(), writing.disk_full_guard(f"nothing was added to `{registry.path}`"):
             for each in admitted:
                 _refuse_change(registry, each)
+            _refuse_mixture(registry, admitted)
             return [_add(registry, each) for each in admitted]
 
 
@@ -199,6 +204,46 @@ def _refuse_change(registry: RegistryFolder, admitted: AdmittedArtifact) -> None
         )
 
 
+def _refuse_mixture(registry: RegistryFolder, admitted: Sequence[AdmittedArtifact]) -> None:
+    """Refuse artifacts of one version that do not declare the same, or are not of one signer.
+
+    A record, and the registry's log, say both once for all platforms of a version: what one of them
+    asks for beyond the others, nobody would be shown.
+    """
+    first: dict[tuple[PluginId, str], tuple[Manifest, Signer]] = {}
+    for each in admitted:
+        manifest, proof = each.artifact.manifest, proof_of(each.evidence)
+        if proof is None:
+            raise _unsigned(each)
+        key = manifest.id, manifest.version
+        if key not in first:
+            record = registry.record(manifest.id)
+            version = record.version(manifest.version) if record else None
+            stated = (version.manifest, version.signer) if version else (manifest, proof.signer)
+            first[key] = stated
+        _refuse_another(each, *first[key], proof.signer)
+
+
+def _refuse_another(
+    admitted: AdmittedArtifact, manifest: Manifest, known: Signer, signer: Signer
+) -> None:
+    was, now = manifest.to_json(), admitted.artifact.manifest.to_json()
+    lines = [
+        f"{key}: {clean(was.get(key), limit=120)}, and here {clean(now.get(key), limit=120)}"
+        for key in now
+        if was.get(key) != now.get(key)
+    ]
+    if who_signed(known) != who_signed(signer):
+        lines.append(f"signed by {clean(known.name)}, and this by {clean(signer.name)}")
+    if lines:
+        raise PublishedVersionChanged(
+            f"{admitted.subject} was not added for {admitted.artifact.platform}:"
+            " it differs from the version's other artifacts",
+            why="\n".join(lines),
+            next=["build and sign all artifacts of a version at once"],
+        )
+
+
 def _known(record: Record | None, admitted: AdmittedArtifact) -> PublishedArtifact | None:
     version = record.version(admitted.artifact.manifest.version) if record else None
     artifacts = version.artifacts if version else ()
@@ -263,7 +308,10 @@ def _bundle(admitted: AdmittedArtifact) -> bytes:
 
 
 def _unsigned(admitted: AdmittedArtifact) -> SignatureMissing:
-    return SignatureMissing(f"{admitted.subject} was not added: it is not signed")
+    return SignatureMissing(
+        f"{admitted.subject} was not added: it is not signed",
+        next=["sign it: `aperio plugin sign ARTIFACT`"],
+    )
 
 
 def _with_artifact(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,7 @@ from aperio_cli.errors.registries import RegistryDamaged
 from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.publisher import RESERVED_DOMAINS
 from aperio_cli.models.registry.advisories import parse_advisories
 from aperio_cli.models.registry.catalogue import parse_catalogue
 from aperio_cli.models.registry.documents import (
@@ -25,14 +27,22 @@ from aperio_cli.models.registry.documents import (
     plugin_path,
     shard_path,
 )
-from aperio_cli.models.registry.plugin_file import PluginArtifact, PluginFile, parse_plugin_file
+from aperio_cli.models.registry.plugin_file import (
+    PluginArtifact,
+    PluginFile,
+    PluginVersion,
+    parse_plugin_file,
+)
 from aperio_cli.models.registry.publishers import parse_publishers
 from aperio_cli.models.registry.root import parse_root
 from aperio_cli.models.registry.shard import parse_shard
 from aperio_cli.models.registry_index import FILE_NAME, RegistryIndex
 from aperio_cli.proving.signature import check_bundle, verify_signature
 from aperio_cli.publishing.output import ROOT_BUNDLE
+from aperio_cli.publishing.rendering import signer_stated
 from aperio_cli.publishing.serving import built_folder
+from aperio_cli.publishing.source import typed
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,20 +92,20 @@ def check_registry(directory: Path, roots: Sequence[TrustedRootSource]) -> Check
         FileNotRegular: a link stands in the place of something.
         OSError: something may not be read.
     """
-    folder = directory.joinpath(*built_folder(directory))
+    folder = directory.joinpath(*built_folder(directory, "was not verified"))
     with Beneath(folder) as built:
         try:
             data = built.read(ROOT_FILE, limit_bytes=ROOT_BOUNDS.size_bytes)
         except FileNotFoundError as error:
-            raise _damaged(folder, [f"{ROOT_FILE}: it is not there"]) from error
+            raise _damaged(directory, folder, [f"{ROOT_FILE}: it is not there"]) from error
         root = parse_root(data, where=str(folder / ROOT_FILE))
-        checking = _Checking(built, root)
-        signer = checking.check_root(data, roots)
+        checking = _Checking(built, root, roots)
+        signer = checking.check_root(data)
         plugins = checking.check_plugins()
         checking.check_views(plugins)
         checking.check_others()
     if checking.findings or signer is None:
-        raise _damaged(folder, checking.findings)
+        raise _damaged(directory, folder, checking.findings)
     return Checked(folder, root, signer, len(plugins), checking.files)
 
 
@@ -106,6 +116,7 @@ class _Checking:
     Attributes:
         built: the registry.
         root: its root.
+        roots: the trusted roots of this machine.
         findings: what is wrong, one line each.
         files: how many files were read.
         named: paths that something states.
@@ -113,11 +124,12 @@ class _Checking:
 
     built: Beneath
     root: Root
+    roots: Sequence[TrustedRootSource]
     findings: list[str] = field(default_factory=list)
     files: int = 0
     named: set[str] = field(default_factory=set)
 
-    def check_root(self, data: bytes, roots: Sequence[TrustedRootSource]) -> Signer | None:
+    def check_root(self, data: bytes) -> Signer | None:
         """Return who signed the root."""
         if clock.format_timestamp(clock.now()) > self.root.expires_at:
             self._find(ROOT_FILE, f"it ended on {self.root.expires_at}")
@@ -125,7 +137,7 @@ class _Checking:
         if bundle is None:
             return None
         try:
-            return verify_signature(Digest.of(data), bundle, roots, subject=ROOT_FILE).signer
+            return verify_signature(Digest.of(data), bundle, self.roots, subject=ROOT_FILE).signer
         except Refusal as refusal:
             self._find(ROOT_BUNDLE, f"{refusal.what}; {refusal.why}")
             return None
@@ -169,9 +181,11 @@ class _Checking:
     def check_others(self) -> None:
         """Check that there is no plugin's file, bundle or artifact that nothing states."""
         for folder in ("plugins", "shards", "bundles", "artifacts"):
-            if self.built.mode(folder) is not None:
-                for path in self._below((folder,)):
-                    if path not in self.named:
+            with self._reading():
+                found = self.built.walk(folder) if self.built.mode(folder) is not None else ()
+                for parts, status in found:
+                    path = "/".join(parts)
+                    if path not in self.named and not stat.S_ISDIR(status.st_mode):
                         self._find(path, "nothing states it")
 
     def _check_plugin(self, path: str, plugin: PluginId, file: PluginFile) -> None:
@@ -180,20 +194,35 @@ class _Checking:
         for version in file.versions:
             for artifact in version.artifacts:
                 with self._reading():
-                    self._check_artifact(artifact)
+                    self._check_artifact(path, version, artifact)
 
-    def _check_artifact(self, artifact: PluginArtifact) -> None:
+    def _check_artifact(self, path: str, version: PluginVersion, artifact: PluginArtifact) -> None:
         if _NOT_HERE not in artifact.url:
             self._hash(artifact.url, FileRef(artifact.digest, artifact.size_bytes))
         bundle = self._digested(artifact.bundle, artifact.bundle_digest, MAX_BUNDLE_BYTES)
         if bundle is not None:
             try:
                 check_bundle(artifact.digest, bundle, subject=artifact.bundle)
+                self._check_signer(path, version, artifact.digest, bundle)
             except Refusal as refusal:
                 self._find(artifact.bundle, f"{refusal.what}; {refusal.why}")
         attestations, expected = artifact.attestations, artifact.attestations_digest
         if attestations:
             self._digested(attestations, expected, MAX_ATTESTATIONS_BYTES)
+
+    def _check_signer(
+        self, path: str, version: PluginVersion, digest: Digest, bundle: bytes
+    ) -> None:
+        """Check that whoever is said to have signed has: lists call publishers verified by that."""
+        proof = verify_signature(digest, bundle, self.roots, subject=f"{path} {version.version}")
+        found = signer_stated(proof.signer)
+        for key, stated in version.signer:
+            # Which name a trust domain has is each machine's own, but for those that aperio knows.
+            domains = proof.signer.domains if stated in RESERVED_DOMAINS else (stated,)
+            known = domains if key == "type" else (found.get(key, "not said"),)
+            if stated not in known:
+                said = f"{version.version} says that its signer's {key} is {stated}"
+                self._find(path, f"{said}, and it is {clean(', '.join(known))}")
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────
 
@@ -250,13 +279,6 @@ class _Checking:
         if (length, digest.hexdigest()) != (expected.size_bytes, expected.digest.hex):
             self._find(path, f"expected {expected.digest}, {expected.size_bytes} bytes")
 
-    def _below(self, parts: tuple[str, ...]) -> Iterator[str]:
-        for name in self.built.names(*parts):
-            if self.built.has_file(*parts, name):
-                yield "/".join((*parts, name))
-            else:
-                yield from self._below((*parts, name))
-
     def _compare(self, path: str, shown: set[PluginId], known: set[PluginId]) -> None:
         for plugin in sorted(shown - known):
             self._find(path, f"no shard states {plugin}")
@@ -264,11 +286,11 @@ class _Checking:
             self._find(path, f"it leaves {plugin} out")
 
 
-def _damaged(folder: Path, findings: Sequence[str]) -> RegistryDamaged:
+def _damaged(directory: Path, folder: Path, findings: Sequence[str]) -> RegistryDamaged:
     more = len(findings) - _SHOWN
     shown = [*findings[:_SHOWN], *([f"and {more} more"] if more > 0 else [])]
     return RegistryDamaged(
         f"`{folder}` is not whole: do not publish it",
         why="\n".join(shown),
-        next=["build and sign it: `aperio registry build`, `aperio registry sign`"],
+        next=[f"build and sign it: {typed('build', directory)}, {typed('sign', directory)}"],
     )

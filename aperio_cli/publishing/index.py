@@ -44,7 +44,7 @@ from aperio_cli.publishing.recording import (
     with_places,
 )
 from aperio_cli.publishing.rendering import compact, render
-from aperio_cli.publishing.source import RECORDS, open_source
+from aperio_cli.publishing.source import RECORDS, open_source, typed
 from aperio_cli.registry import BUILT_FOLDER
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ class _Building:
             self.output.add(shard_path(number), data)
             shards.append(FileRef.of(data))
         root = views.root(self.edition, files, shards, self.log.checkpoint)
-        _refuse_another(self.edition, Digest.of(root))
+        _refuse_another(self.edition, Digest.of(root), self.registry.path)
         self._write(ROOT_FILE, root)
         return root
 
@@ -303,7 +303,7 @@ class _Building:
         return True
 
 
-def _refuse_another(edition: Edition, found: Digest) -> None:
+def _refuse_another(edition: Edition, found: Digest, directory: Path) -> None:
     """Refuse a second registry.json of an edition that was signed: clients refuse it, too.
 
     Raises:
@@ -316,7 +316,7 @@ def _refuse_another(edition: Edition, found: Digest) -> None:
             " and the source has changed since",
             why=f"signed {signed}\nfound  {found}",
             next=[
-                "make it a new edition: `aperio registry build --renew`",
+                f"make it a new edition: {typed('build --renew', directory)}",
                 "bring back what was changed by hand",
             ],
         )

@@ -265,7 +265,7 @@ def said_of(record: Record) -> tuple[list[ArtifactEntry], list[StatusEntry]]:
             platform=artifact.platform,
             digest=artifact.digest,
             tree=artifact.tree,
-            signer=_signer(version.signer),
+            signer=who_signed(version.signer),
         )
         for version in versions
         for artifact in version.artifacts
@@ -293,7 +293,8 @@ def with_places(record: Record, log: RegistryLog, artifacts: Sequence[ArtifactEn
     return replace(record, versions=tuple(map(placed, record.versions)))
 
 
-def _signer(signer: Signer) -> Digest:
+def who_signed(signer: Signer) -> Digest:
+    """Return what the log has of a signer."""
     return signer_digest(
         {"type": signer.domain, "issuer": signer.issuer, "identity": signer.identity}
     )

@@ -185,7 +185,7 @@ def _about(record: Record) -> dict[str, Any]:
             "egress": list(manifest.egress),
             "needs_kv": manifest.state,
         },
-        "signer": _signer(newest.signer),
+        "signer": signer_stated(newest.signer),
     }
 
 
@@ -199,7 +199,8 @@ def _status(record: Record) -> str:
     return next(state for state in ("deprecated", "yanked", "revoked") if state in states)
 
 
-def _signer(signer: Signer) -> dict[str, str]:
+def signer_stated(signer: Signer) -> dict[str, str]:
+    """Return what documents say of who signed; nothing is decided by it."""
     claims = dict(signer.claims)
     return {
         "type": signer.domain,
@@ -250,7 +251,7 @@ def _version(
         "publisher": _publisher(record, version, publisher),
         "published_at": version.added_at,
         "protocols": [format_protocol(version.manifest.protocol)],
-        "signer": _signer(version.signer),
+        "signer": signer_stated(version.signer),
         **({"status": version.status.to_json()} if version.status else {}),
         "artifacts": artifacts,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.registry.documents import ROOT_BOUNDS, ROOT_FILE, shard_path
 from aperio_cli.models.registry.root import Root, parse_root
-from aperio_cli.publishing.source import open_source
+from aperio_cli.publishing.source import open_source, typed
 from aperio_cli.registry import BUILT_FOLDER
 
 if TYPE_CHECKING:
@@ -37,6 +38,32 @@ class Sealable:
     root: Root
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where something was to be signed.
+
+    Attributes:
+        directory: the registry's source.
+        folder: where it was built.
+        is_elsewhere: whether that was named.
+    """
+
+    directory: Path
+    folder: Path
+    is_elsewhere: bool
+
+    def not_built(self, why: str, *, renew: bool = False) -> RegistryNotBuilt:
+        """Return the error of what is no build of the source as it is."""
+        out = f" --out {shlex.quote(str(self.folder))}" if self.is_elsewhere else ""
+        step = typed(f"build{' --renew' if renew else ''}{out}", self.directory)
+        elsewhere = "name where it was built with `--out`"
+        return RegistryNotBuilt(
+            f"nothing was signed: `{self.folder}` is not a build of this source as it is now",
+            why=why,
+            next=[step, *([] if self.is_elsewhere else [elsewhere])],
+        )
+
+
 def find_sealable(directory: Path, out: Path | None = None) -> Sealable:
     """Return the root of what was built of a source.
 
@@ -53,16 +80,17 @@ def find_sealable(directory: Path, out: Path | None = None) -> Sealable:
         OSError: it may not be read.
     """
     folder = directory / BUILT_FOLDER if out is None else out
+    place = _Place(directory, folder, is_elsewhere=out is not None)
     with open_source(directory) as registry:
         edition = registry.edition()
     try:
         with Beneath(folder) as built:
             data = built.read(ROOT_FILE, limit_bytes=ROOT_BOUNDS.size_bytes)
             root = parse_root(data, where=str(folder / ROOT_FILE))
-            _check_edition(folder, edition, root, Digest.of(data))
-            _check_whole(folder, built, root)
+            _check_edition(place, edition, root, Digest.of(data))
+            _check_whole(place, built, root)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise _not_built(folder, f"`{folder / ROOT_FILE}` is not there") from error
+        raise place.not_built(f"`{folder / ROOT_FILE}` is not there") from error
     return Sealable(folder / ROOT_FILE, Digest.of(data), root)
 
 
@@ -82,11 +110,10 @@ def note_sealed(directory: Path, sealed: Sealable) -> None:
                 registry.write_edition(noted)
 
 
-def _check_edition(folder: Path, edition: Edition, root: Root, digest: Digest) -> None:
+def _check_edition(place: _Place, edition: Edition, root: Root, digest: Digest) -> None:
     stated = (edition.name, edition.epoch, edition.serial)
     if (root.name, root.epoch, root.serial) != stated:
-        raise _not_built(
-            folder,
+        raise place.not_built(
             f"source: epoch {edition.epoch}, serial {edition.serial}\n"
             f"built:  epoch {root.epoch}, serial {root.serial}",
         )
@@ -94,29 +121,20 @@ def _check_edition(folder: Path, edition: Edition, root: Root, digest: Digest) -
         raise EditionSigned(
             f"nothing was signed: edition {edition.serial} was signed already, with other contents",
             why=f"signed {edition.as_signed}\nfound  {digest}",
-            next=["make it a new edition: `aperio registry build --renew`"],
+            next=[f"make it a new edition: {typed('build --renew', place.directory)}"],
         )
     if clock.format_timestamp(clock.now()) > root.expires_at:
-        raise _not_built(folder, f"this edition ended on {root.expires_at}", renew=True)
+        raise place.not_built(f"this edition ended on {root.expires_at}", renew=True)
 
 
-def _check_whole(folder: Path, built: Beneath, root: Root) -> None:
+def _check_whole(place: _Place, built: Beneath, root: Root) -> None:
     """Check the documents that the root states itself; `registry verify` checks all others."""
     for path, ref in _stated(root):
         data = built.read(*path.split("/"), limit_bytes=ref.size_bytes + 1)
         if (len(data), Digest.of(data)) != (ref.size_bytes, ref.digest):
-            raise _not_built(folder, f"`{path}` is not what its root states")
+            raise place.not_built(f"`{path}` is not what its root states")
 
 
 def _stated(root: Root) -> Iterator[tuple[str, FileRef]]:
     yield from root.files.items()
     yield from ((shard_path(number), ref) for number, ref in enumerate(root.shards))
-
-
-def _not_built(folder: Path, why: str, *, renew: bool = False) -> RegistryNotBuilt:
-    step = "`aperio registry build --renew`" if renew else "`aperio registry build`"
-    return RegistryNotBuilt(
-        f"nothing was signed: `{folder}` is not a build of this source as it is now",
-        why=why,
-        next=[step, "name where it was built with `--out`"],
-    )

@@ -15,11 +15,12 @@ import select
 import shutil
 import signal
 import stat
+import sys
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote
 
 from aperio_cli.errors.files import FileNotRegular
@@ -29,6 +30,7 @@ from aperio_cli.files import reading
 from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.registry_index import FILE_NAME
 from aperio_cli.publishing.faults import OF_EDITIONS, Fault, Faults
+from aperio_cli.publishing.source import typed
 from aperio_cli.registry import BUILT_FOLDER, find_built
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def serve(
         PortInUse: another program listens on the port.
         KeyboardInterrupt: as it came; the port is closed.
     """
-    within = built_folder(directory)
+    within = built_folder(directory, "was not served")
     with (
         serving(directory, port, within=within, faults=faults) as url,
         _awakened_by_signals() as signalled,
@@ -74,8 +76,12 @@ def serve(
         _wait(signalled, stdin if stdin is not None and _is_pipe(stdin) else None)
 
 
-def built_folder(directory: Path) -> tuple[str, ...]:
+def built_folder(directory: Path, outcome: str) -> tuple[str, ...]:
     """Return the way from a folder to the built registry in it.
+
+    Args:
+        directory: a built registry, or a source whose `public` folder is one.
+        outcome: what a refusal comes to, for messages: `was not served`.
 
     Raises:
         RegistrySourceInvalid: there is none.
@@ -85,9 +91,9 @@ def built_folder(directory: Path) -> tuple[str, ...]:
     if way is not None:
         return way
     raise RegistrySourceInvalid(
-        f"`{directory}` was not served: there is no built registry in it",
+        f"`{directory}` {outcome}: there is no built registry in it",
         why=f"expected {FILE_NAME}, there or in {BUILT_FOLDER}",
-        next=[f"`aperio registry build --dir {directory}`"],
+        next=[typed("build", directory), "check the path for a typing error"],
     )
 
 
@@ -111,7 +117,7 @@ def faults_of(text: str, other: Path | None) -> Faults:
             else "`--other DIR` is for such a fault",
             next=["keep a copy of an earlier build, and name that with `--other`"],
         )
-    return Faults(fault, (other, built_folder(other)) if other else None)
+    return Faults(fault, (other, built_folder(other, "was not served")) if other else None)
 
 
 @contextlib.contextmanager
@@ -203,6 +209,11 @@ class _Server(ThreadingHTTPServer):
         self.faults = faults
         self.stopping = threading.Event()
         super().__init__((HOST, port), _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that went away in the middle, and all of a fault of ours."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
     def server_bind(self) -> None:
         # HTTPServer's own also asks the name service who we are, which may take seconds.

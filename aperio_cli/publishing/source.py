@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shlex
 import stat
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from aperio_cli.errors import AperioError
@@ -41,7 +43,6 @@ from aperio_cli.registry import BUILT_FOLDER
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
-    from pathlib import Path
 
     from aperio_cli.models.reading import Table
 
@@ -238,6 +239,17 @@ class RegistryFolder:
             table.fail("schema", f"expected {schema}")
 
 
+def typed(words: str, directory: Path) -> str:
+    """Return a command about the source in a folder, as it is typed.
+
+    Args:
+        words: those behind `aperio registry`, such as `build --renew`.
+        directory: the source, as it was named; the folder that people stand in needs no naming.
+    """
+    where = "" if directory == Path() else f" --dir {shlex.quote(str(directory))}"
+    return f"`aperio registry {words}{where}`"
+
+
 def version_folder(plugin: PluginId, version: str) -> tuple[str, ...]:
     """Return where the artifacts of a version are, in the source and in what is built of it."""
     return ARTIFACTS, plugin.namespace, plugin.name, check_version(version)
@@ -270,9 +282,7 @@ def create_source(path: Path, *, name: str = "") -> None:
         raise RegistrySourceExists(
             f"`{path}` was left as it is: "
             + ("it is the source of a registry already" if is_source else "it is not empty"),
-            next=[f"`aperio registry add ARTIFACT --dir {path}`"]
-            if is_source
-            else ["name another folder"],
+            next=[typed("add ARTIFACT", path)] if is_source else ["name another folder"],
         )
     with writing.disk_full_guard(f"`{path}` was not made"):
         path.mkdir(parents=True, exist_ok=True)

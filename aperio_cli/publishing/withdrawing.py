@@ -11,7 +11,7 @@ from aperio_cli.models.plugin_id import check_version
 from aperio_cli.models.registry.documents import MAX_TEXT_CHARACTERS
 from aperio_cli.models.registry.plugin_file import STATES, VersionStatus
 from aperio_cli.publishing.edition import stamp
-from aperio_cli.publishing.source import open_source
+from aperio_cli.publishing.source import open_source, typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,7 +155,7 @@ def _status(request: WithdrawRequest, version: PublishedVersion) -> VersionStatu
                 "publish a new version: clients may have acted on this status already",
                 (
                     "take back a mistake in its record by hand, and make a new edition:"
-                    " `aperio registry build --renew`"
+                    f" {typed('build --renew', request.directory)}"
                 ),
             ],
         )

@@ -33,7 +33,7 @@ _FORBIDDEN: Final = 403
 # What RFC 9110 and RFC 8470 call worth another try, as of a service that was not ready.
 _BUSY: Final = (408, 425, 429)
 _SERVER_ERROR: Final = 500
-_GIVEN = "get a token elsewhere and give it: `aperio plugin sign --identity-token -`"
+_GIVEN = "get a token elsewhere and give it: the same command with `--identity-token -`"
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def of_service(
             next=[
                 "run the same command again",
                 "behind a proxy: set HTTPS_PROXY, and SSL_CERT_FILE when it opens TLS",
-                "sign for this machine only: `aperio plugin sign --trust local`",
+                "sign for this machine only: the same command with `--trust local`",
             ],
         )
     return SigningFailed(

@@ -108,7 +108,7 @@ class HostedDomain:
             raise SigningFailed(
                 f"nothing was signed: `{self.name}` has no place to log in",
                 why="its signing configuration names no OpenID provider (oidcUrls)",
-                next=["give a token: `aperio plugin sign --identity-token -`"],
+                next=["give a token on stdin: the same command with `--identity-token -`"],
             )
         asked.consent()
         return login.log_in(self.issuer_url, out_of_band=asked.out_of_band)
@@ -174,7 +174,7 @@ def _nobody_to_ask(*, out_of_band: bool) -> CredentialMissing:
         why="`--oob` needs a terminal to type the code on" if out_of_band else tried,
         next=[
             "run the same command on a terminal",
-            "give a token: `aperio plugin sign --identity-token -`, and the token on stdin",
-            "sign for this machine only: `aperio plugin sign --trust local`",
+            "give a token on stdin: the same command with `--identity-token -`",
+            "sign for this machine only: the same command with `--trust local`",
         ],
     )

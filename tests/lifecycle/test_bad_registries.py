@@ -428,3 +428,54 @@ def test_a_folder_that_is_no_registry_is_refused(aperio: Aperio, words: tuple[st
 def test_init_refuses_a_folder_that_holds_something(aperio: Aperio) -> None:
     make_project(aperio.folder / "registry")
     aperio.refuses("registry", "init", "registry", code="registry-source-exists", status=1)
+
+
+# ── maintainers ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_maintainers_are_told_what_was_not_done_and_the_command_that_does_it(
+    aperio: Aperio,
+) -> None:
+    aperio("registry", "init", "a registry")
+    where = "--dir 'a registry'"
+    undone = {
+        ("verify", "--dir", "a registry"): "was not verified",
+        ("serve", "a registry"): "was not served",
+    }
+    for words, said in undone.items():
+        refused = aperio.refuses("registry", *words, code="registry-source-invalid", status=1)
+        assert said in refused.what
+        assert refused.next[0] == f"`aperio registry build {where}`"
+    unbuilt = aperio.refuses(
+        "registry", "sign", "--dir", "a registry", code="registry-not-built", status=1
+    )
+    assert unbuilt.next[0] == f"`aperio registry build {where}`"
+    artifact = artifact_of(aperio.folder / "dist", "print()\n")
+    aperio("plugin", "sign", artifact, "--trust", "local")
+    added = aperio("registry", "add", artifact, "--dir", "a registry")
+    assert f"next: `aperio registry build {where}`\n" in added.err
+    assert "next" not in aperio("registry", "add", artifact, "--dir", "a registry").err
+    yanked = ("yank", f"{PLUGIN}@1.2.3", "--reason", "loses events", "--dir", "a registry")
+    assert f"`aperio registry sign {where}`" in aperio("registry", *yanked).err
+    built = aperio("registry", "build", "--dir", "a registry").err
+    assert f"plugins.json leaves out {PLUGIN}@1.2.3: withdrawn, " in built
+    assert f"next: `aperio registry sign {where}`\n" in built
+    unknown = aperio.refuses(
+        "registry", "sign", "--dir", "a registry", code="credential-missing", status=1
+    )
+    assert "the same command with `--trust local`" in unknown.next[-1]
+
+
+def test_what_is_no_registry_has_no_log_that_could_be_old(aperio: Aperio) -> None:
+    (aperio.folder / "nothing").mkdir()
+    for words in (("verify", "nothing", "--log"), ("verify", "--log")):
+        refused = aperio.refuses("registry", *words, code="index-unreadable", status=4)
+        assert "plugins.json" in refused.what
+
+
+def test_commands_that_are_told_take_only_the_options_that_they_need(aperio: Aperio) -> None:
+    asked = ("--registry", aperio.folder / "nothing")
+    refused = aperio.refuses("plugin", "search", *asked, code="index-unreadable", status=4)
+    assert "`aperio registry build`" in refused.next[0]
+    missing = aperio.refuses("plugin", "remove", PLUGIN, *asked, code="not-installed", status=1)
+    assert f"`aperio plugin install {PLUGIN} --registry {asked[1]}`" in missing.next

@@ -310,7 +310,7 @@ def test_unknown_ci_service_is_told_to_give_a_token(
     job.given({"CI": "true"})
     error = job.refused(artifact, "--trust", private.file)
     assert (error["code"], error["exit"]) == ("credential-missing", 1)
-    assert "`aperio plugin sign --identity-token -`" in error["next"][0]
+    assert "`--identity-token -`" in error["next"][0]
 
 
 def refusing(_: web.Asked) -> web.Answer:

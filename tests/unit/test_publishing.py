@@ -32,13 +32,14 @@ from tests.builders import (
     Machine,
     go_members,
     manifest,
+    rule,
     snapshot,
     unchanged,
     write_artifact,
 )
 from tests.contract import v1_reader
 from tests.simulators.guarded import Guarded
-from tests.trust import new_domain
+from tests.trust import IDENTITY, new_domain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,8 +84,14 @@ def put(
 
 
 def put_for(machine: Machine, platform: Platform, **changes: Any) -> list[Added]:
+    return add(request(machine, made_for(machine, platform, **changes)))
+
+
+def made_for(
+    machine: Machine, platform: Platform, identity: str = IDENTITY, **changes: Any
+) -> Path:
     path = write_artifact(machine.root / "dist", go_members(**changes), platform=platform)
-    return add(request(machine, machine.sign(path)))
+    return machine.sign(path, identity=identity)
 
 
 def recorded(machine: Machine) -> Record | None:
@@ -218,6 +225,26 @@ def test_add_refuses_other_contents_of_a_version(machine: Machine) -> None:
     error = refused(machine, request(machine, changed), PublishedVersionChanged)
     assert (error.code, error.exit_status) == ("published-version-changed", 3)
     assert error.why.count("sha256:") == 2
+
+
+def test_add_refuses_another_manifest_for_another_platform(machine: Machine) -> None:
+    """What one platform asks for beyond the other would be shown to nobody."""
+    put(machine)
+    wider = made_for(machine, ARM, permissions={"egress": ["api.evil.test:443"]})
+    error = refused(machine, request(machine, wider), PublishedVersionChanged)
+    assert "permissions: " in error.why
+    assert "api.evil.test:443" in error.why
+    put_for(machine, ARM)
+
+
+def test_add_refuses_another_signer_for_another_platform(machine: Machine) -> None:
+    """The record, and the log, say of a version once who signed it."""
+    put(machine)
+    mallory = made_for(machine, ARM, "mallory@local")
+    policy = Policy((rule(), rule(identity="mallory@local")))
+    error = refused(machine, request(machine, mallory, policy=policy), PublishedVersionChanged)
+    assert "alice@local" in error.why
+    assert "mallory@local" in error.why
 
 
 def test_add_refuses_a_plugin_that_changed_its_kind(machine: Machine) -> None:

@@ -32,9 +32,9 @@ from aperio_cli.publishing import (
 from aperio_cli.publishing.checking import Checked, check_registry
 from aperio_cli.publishing.source import open_source
 from aperio_cli.signing import sign_file
-from tests.builders import LINUX, Machine, unchanged
+from tests.builders import LINUX, Machine, nest, unchanged
 from tests.trust import IDENTITY, new_domain, root_of
-from tests.writing_registries import put
+from tests.writing_registries import put, record_of, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,7 +144,7 @@ def test_edition_that_has_ended_is_not_signed(
     with pytest.raises(RegistryNotBuilt) as caught:
         find_sealable(source)
     assert "this edition ended on 2020-01-31" in caught.value.why
-    assert caught.value.next[0] == "`aperio registry build --renew`"
+    assert caught.value.next[0] == f"`aperio registry build --renew --dir {source}`"
 
 
 def test_second_root_of_one_edition_is_not_signed(
@@ -204,6 +204,17 @@ def test_registry_that_is_not_whole_is_found_out(
     assert (caught.value.code, caught.value.exit_status) == ("registry-damaged", 1)
 
 
+def test_folders_without_end_are_found_out_and_replaced(source: Path, domain: LocalDomain) -> None:
+    out = build(source, cache=source.parent / "cache").out
+    sign(source, domain)
+    nest(out / "artifacts", 40)
+    with pytest.raises(RegistryDamaged, match="is not whole") as caught:
+        check(source, domain)
+    assert "artifacts` was not used: too many folders stand in each other" in caught.value.why
+    build(source, cache=source.parent / "cache")
+    check(source, domain)
+
+
 def test_bundle_of_another_artifact_is_found_out(source: Path, domain: LocalDomain) -> None:
     """Its digest is right, because the record states it; what it signs is something else."""
     put(source, BOX, "9.0.0", has_artifact=True)
@@ -212,6 +223,23 @@ def test_bundle_of_another_artifact_is_found_out(source: Path, domain: LocalDoma
     with pytest.raises(RegistryDamaged) as caught:
         check(source, domain)
     assert "not a Sigstore bundle" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("key", "stated"), [("identity", "mallory@acme.example"), ("domain", "public")]
+)
+def test_signer_who_is_another_than_the_record_says_is_found_out(
+    source: Path, domain: LocalDomain, key: str, stated: str
+) -> None:
+    """Lists call publishers verified by what a record says, which a pull request may change."""
+    record = record_of(source, BOX)
+    record["versions"][0]["signer"][key] = stated
+    write(source, BOX, record)
+    build(source)
+    sign(source, domain)
+    with pytest.raises(RegistryDamaged) as caught:
+        check(source, domain)
+    assert f"is {stated}, and it is" in caught.value.why
 
 
 def test_registry_signed_by_a_stranger_is_not_taken_for_signed(

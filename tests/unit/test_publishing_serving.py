@@ -4,6 +4,7 @@ import http.client
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -118,6 +119,17 @@ def test_serving_follows_no_link(url: str, folder: Path, place: str) -> None:
     assert ask(url, f"/{place}")[0] == 404
 
 
+def test_client_that_goes_away_is_no_news(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    port = urlsplit(url).port or 0
+    for target in (b"/nothing", b"/plugins.json"):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            # Closing with a linger of 0 sends a reset, which the answer then runs into.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sendall(b"GET " + target + b" HTTP/1.0\r\n")
+    assert ask(url, "/plugins.json")[0] == 200
+    assert capfd.readouterr().err == ""
+
+
 def test_serving_does_not_wait_on_a_pipe(url: str, folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     assert ask(url, "/pipe")[0] == 404
@@ -167,9 +179,9 @@ def test_serving_refuses_a_port_that_is_taken(folder: Path) -> None:
 
 
 def test_built_folder_finds_what_was_built(tmp_path: Path) -> None:
-    assert built_folder(registry_folder(tmp_path / "a")) == ()
+    assert built_folder(registry_folder(tmp_path / "a"), "was not served") == ()
     registry_folder(tmp_path / "b" / "public")
-    assert built_folder(tmp_path / "b") == ("public",)
+    assert built_folder(tmp_path / "b", "was not served") == ("public",)
 
 
 def test_serve_refuses_a_folder_without_a_registry(tmp_path: Path) -> None:

@@ -29,10 +29,12 @@ def registry_add(
 ) -> Report:
     """Verify artifacts as `install` does, and copy them in."""
     from aperio_cli.publishing import AddRequest, add
+    from aperio_cli.publishing.source import typed
 
+    folder = as_path(directory)
     added = add(
         AddRequest(
-            directory=as_path(directory),
+            directory=folder,
             what=what,
             policy=context.policy,
             roots=lambda: context.trusted_roots,
@@ -45,4 +47,6 @@ def registry_add(
         + ("was there already" if item.was_there else "added")
         for item in added
     ]
-    return Report({"added": [item.to_json() for item in added]}, "\n".join(lines))
+    is_news = not all(item.was_there for item in added)
+    notes = (f"next: {typed('build', folder)}",) if is_news else ()
+    return Report({"added": [item.to_json() for item in added]}, "\n".join(lines), notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,8 +16,11 @@ from aperio_cli.output import Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from aperio_cli.publishing import BuildReport
+
+_SHOWN = 5
 
 
 @command(
@@ -46,6 +50,7 @@ def registry_build(
     `--renew` makes a new one of the same contents.
     """
     from aperio_cli.publishing import build
+    from aperio_cli.publishing.source import typed
 
     report = build(
         as_path(directory),
@@ -55,16 +60,25 @@ def registry_build(
     )
     text = f"built {report.out}: {report.plugins} plugins, {report.versions} versions"
     data = report.to_json() | {"out": str(report.out.absolute())}
-    return Report(data, text, tuple(_notes(report)))
+    signing = "sign" + (f" --out {shlex.quote(out)}" if out else "")
+    notes = list(_notes(report, as_path(directory)))
+    if not report.is_signed:
+        notes.append(f"next: {typed(signing, as_path(directory))}")
+    return Report(data, text, tuple(notes))
 
 
-def _notes(report: BuildReport) -> Iterator[str]:
+def _notes(report: BuildReport, directory: Path) -> Iterator[str]:
     from aperio_cli.commands.registry.expiry import expiry_notes
 
-    for name in report.left_out:
-        yield f"{name} has no linux/amd64 artifact, so plugins.json leaves it out"
+    if report.left_out:
+        more = len(report.left_out) - _SHOWN
+        yield (
+            f"plugins.json leaves out {', '.join(report.left_out[:_SHOWN])}"
+            f"{f' and {more} more' if more > 0 else ''}: withdrawn, without a linux/amd64 artifact,"
+            " or of another version of the interface"
+        )
     for name in report.skipped:
         yield f"{name} was left out: its kind or its schema is one of a later aperio"
     if report.is_too_long:
         yield f"plugins.json has {report.index_bytes} bytes: readers of before take 32 MiB"
-    yield from expiry_notes(report.expires_at)
+    yield from expiry_notes(report.expires_at, directory)

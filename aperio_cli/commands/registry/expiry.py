@@ -6,21 +6,24 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
-def expiry_notes(expires_at: str) -> Iterator[str]:
+def expiry_notes(expires_at: str, directory: Path) -> Iterator[str]:
     """Yield a warning from two weeks before the end of an edition on.
 
     Args:
         expires_at: its last moment, RFC 3339 in UTC.
+        directory: the source that it is of, or the folder that was built.
     """
     from aperio_cli import clock
+    from aperio_cli.publishing.source import typed
     from aperio_cli.trust.registry_root import WARNED_DAYS, days_until
 
     left = days_until(expires_at, clock.now())
     if left >= WARNED_DAYS:
         return
-    step = "`aperio registry build --renew` and `aperio registry sign` make a new edition"
+    step = f"{typed('build --renew', directory)} and {typed('sign', directory)} make a new edition"
     if left < 0:
         yield f"this edition ended on {expires_at}: no client reads it; {step}"
     else:

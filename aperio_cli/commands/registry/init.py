@@ -20,11 +20,12 @@ def registry_init(
 ) -> Report:
     """Make the source of a new registry."""
     from aperio_cli.publishing import init
+    from aperio_cli.publishing.source import typed
 
     path = as_path(directory)
     init(path)
     return Report(
         {"path": str(path.absolute())},
         f"made a registry in {path}",
-        notes=(f"next: `aperio registry add ARTIFACT --dir {path}`",),
+        notes=(f"next: {typed('add ARTIFACT', path)}",),
     )

@@ -37,6 +37,7 @@ def rooted(context: Context, place: str) -> RootedRegistry:
     found = reader.chosen() if isinstance(reader, UnsignedRegistry) else reader
     if isinstance(found, RootedRegistry):
         return found
+    found.edition()  # it may be no registry at all
     raise RegistryLogUnproven(
         f"the registry `{reader.name}` has no root and no log",
         why="it has plugins.json, as a registry of before",

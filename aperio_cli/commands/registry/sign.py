@@ -62,4 +62,4 @@ def registry_sign(
         f"{signed.bundle_path}\n  signed by {signed.signer.identity}\n"
         f"  serial {found.root.serial}, until {found.root.expires_at}"
     )
-    return Report(data, text, tuple(expiry_notes(found.root.expires_at)))
+    return Report(data, text, tuple(expiry_notes(found.root.expires_at, as_path(directory))))

@@ -15,8 +15,6 @@ Version = Annotated[str, argument(metavar="PLUGIN", help="With its version: acme
 Reason = Annotated[str, option(help="What is wrong with it, in one line.", metavar="TEXT")]
 Replacement = Annotated[str, option(help="The version to use instead.", metavar="VERSION")]
 
-_NEXT = "next: `aperio registry build` and `aperio registry sign`"
-
 
 def withdraw_version(
     directory: str, plugin: str, state: str, reason: str, replacement: str
@@ -28,10 +26,12 @@ def withdraw_version(
     """
     from aperio_cli.models.plugin_id import PluginRef
     from aperio_cli.publishing import WithdrawRequest, withdraw
+    from aperio_cli.publishing.source import typed
 
-    ref = PluginRef.parse(plugin)
-    found = withdraw(WithdrawRequest(as_path(directory), ref, state, reason, replacement))
-    return Report(found.to_json(), _text(found), () if found.was_there else (_NEXT,))
+    ref, folder = PluginRef.parse(plugin), as_path(directory)
+    found = withdraw(WithdrawRequest(folder, ref, state, reason, replacement))
+    step = f"next: {typed('build', folder)} and {typed('sign', folder)}"
+    return Report(found.to_json(), _text(found), () if found.was_there else (step,))
 
 
 def _text(found: Withdrawn) -> str:
