@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli import quick
+from aperio_cli.publishing import serving
 from tests.builders import ARM, go_members, write_artifact
 from tests.lifecycle.plugins import PLUGIN, artifact_of, simulating
 from tests.trust import IDENTITY
@@ -294,3 +295,17 @@ def test_a_local_artifact_is_locked_as_the_file_that_it_is(
     )
     assert f"found  {PLUGIN} {NEW}" in refused.why
     assert moved.exists()
+
+
+def test_a_lock_file_that_was_found_does_not_have_this_machine_ask_itself(
+    aperio: Aperio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = artifact_of(aperio.folder / "dist", "print()\n", version=OLD)
+    aperio("plugin", "sign", artifact, "--trust", "local")
+    with serving(artifact.parent) as url:
+        aperio("plugin", "install", f"{url}{artifact.name}", "--lock", "aperio.lock")
+        assert f'url = "{url}{artifact.name}"' in (aperio.folder / "aperio.lock").read_text()
+        there = another(aperio, monkeypatch)
+        refused = there.refuses("plugin", "install", code="insecure-url", status=3)
+        assert "the lock file here leads to this machine" in refused.what
+        there("plugin", "install", "--lock", "aperio.lock")

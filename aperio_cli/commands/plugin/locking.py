@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 from aperio_cli.commands.plugin.arguments import find_source
 from aperio_cli.commands.plugin.installation import install_found
-from aperio_cli.errors.files import FilesChanged
+from aperio_cli.errors.files import FilesChanged, InsecureUrl
 from aperio_cli.errors.installing import LockFileDiffers, LockFileMissing, ReceiptInvalid
 from aperio_cli.files.naming import is_path, parse_ref
 from aperio_cli.installing import use_again
 from aperio_cli.installing.keeping import Kept, check_builds, frozen_ref, is_locked
-from aperio_cli.models.address import is_address
+from aperio_cli.models.address import Place, is_address, shown
 from aperio_cli.models.offer import Offer
 from aperio_cli.models.origin import FILE, REGISTRY, Build
 from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.net.fetch import place_of_url
 from aperio_cli.verifying import RemoteArtifact
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ def find_locked(context: Context, entry: Locked) -> Offer | Path | RemoteArtifac
 
     Raises:
         LockFileDiffers: its registry offers something else under this version.
+        InsecureUrl: a lock file that was found here leads to this machine.
         AperioError: it is not there any more.
     """
     if entry.origin.kind == REGISTRY:
@@ -171,7 +173,28 @@ def find_locked(context: Context, entry: Locked) -> Offer | Path | RemoteArtifac
         return _offer(context, ref, kept_of(context, entry.id))
     if entry.origin.kind == FILE:
         return Path(entry.origin.place)
+    _refuse_leading_here(context, entry)
     return RemoteArtifact.parse(entry.origin.place)
+
+
+def _refuse_leading_here(context: Context, entry: Locked) -> None:
+    """Refuse a folder's lock file, which came with the folder, that has this machine ask itself.
+
+    Raises:
+        InsecureUrl: it does, or does not say plainly whom to ask.
+    """
+    place = context.store.lock_file
+    if not place.is_found or place_of_url(entry.origin.place) is Place.ELSEWHERE:
+        return
+    raise InsecureUrl(
+        f"`{entry.id}` {entry.version} was not fetched: the lock file here leads to this machine",
+        why=f"{place.path} names {shown(entry.origin.place)}\n"
+        "a lock file that was found in a folder may have come with it",
+        next=[
+            "see in version control who wrote that",
+            f"if it is yours, say so: `aperio plugin install --lock {place.path}`",
+        ],
+    )
 
 
 def reuse(context: Context, entry: Locked, request: InstallRequest) -> InstallReport | None:
