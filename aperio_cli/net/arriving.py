@@ -24,6 +24,10 @@ class OtherRange(Exception):
     """A server sent another part of the body than was asked for."""
 
 
+class Incomplete(Exception):
+    """A server ended the rest of a body before the length that it states of the whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Marks:
     """By what a server tells one body from another (RFC 9110, section 8.8).
@@ -134,7 +138,8 @@ class Arrival:
             chunks: the rest.
 
         Raises:
-            OtherRange: it is another part, or a part of another body.
+            OtherRange: it is another part, or a part of another body, or longer than the whole.
+            Incomplete: it is not all of the rest; what came of it stays.
             ResponseTooLarge: the whole is longer than the limit.
         """
         found = _RANGE.fullmatch(stated)
@@ -145,6 +150,8 @@ class Arrival:
             raise self._too_large(f"the server announced {total}")
         self.is_resumed = True
         self._copy(chunks, total)
+        if total is not None and self.size_bytes != total:
+            raise Incomplete if self.size_bytes < total else OtherRange
 
     def drop(self) -> None:
         """Forget all that has arrived."""

@@ -13,7 +13,7 @@ from aperio_cli import clock
 from aperio_cli.errors.files import InsecureUrl, NetworkUnavailable, ResponseNotFound
 from aperio_cli.models.address import Place, is_private, place_of, shown
 from aperio_cli.models.digest import Digest
-from aperio_cli.net.arriving import Arrival, Marks, OtherRange
+from aperio_cli.net.arriving import Arrival, Incomplete, Marks, OtherRange
 from aperio_cli.net.model import Fetched
 from aperio_cli.net.request import Request, Unanswered, answered
 from aperio_cli.text import clean
@@ -207,6 +207,8 @@ class Download:
         except OtherRange:
             self._arrival.drop()
             raise _TryAgain("the server sent another part than was asked for") from None
+        except Incomplete:
+            raise _TryAgain("the server ended before the length that it states") from None
         return self._fetched(marks)
 
     def _confirmed(self, marks: Marks) -> Fetched:

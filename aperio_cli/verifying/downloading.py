@@ -8,7 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from aperio_cli.errors.files import NetworkUnavailable, ResponseNotFound
+from aperio_cli.errors.files import (
+    InsecureUrl,
+    NetworkUnavailable,
+    ResponseNotFound,
+    ResponseTooLarge,
+)
 from aperio_cli.models.address import is_address
 from aperio_cli.net.fetch import fetch_into
 from aperio_cli.net.model import FetchRequest
@@ -17,12 +22,15 @@ from aperio_cli.verifying.remote import DOWNLOAD_TIMEOUT_S
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aperio_cli.errors import AperioError
     from aperio_cli.models.digest import Digest
     from aperio_cli.models.offer import Offer
     from aperio_cli.net.part import Part
     from aperio_cli.verifying.kept import KeptArtifacts
 
 MAX_ARTIFACT_BYTES: Final = 1024**3
+_OF_A_PLACE: Final = (InsecureUrl, NetworkUnavailable, ResponseNotFound, ResponseTooLarge)
+"""What one place may end in, and another need not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,7 @@ def download(source: Source, sink: BinaryIO) -> Digest:
         sink: a file at its beginning that can be written, sought and truncated.
 
     Raises:
-        AperioError: no place has it (`fetch_into` and its errors, of the first place).
+        AperioError: no place gives anything (`fetch_into` and its errors, of the first place).
         OSError: the file cannot be written.
     """
     digest, kept = source.offer.digest, source.kept
@@ -86,12 +94,22 @@ def download(source: Source, sink: BinaryIO) -> Digest:
 
 
 def _fetch(source: Source, sink: BinaryIO, part: Part | None) -> Digest:
-    problems: list[NetworkUnavailable | ResponseNotFound] = []
+    """Return the digest of what came; of other bytes only where no place has those promised."""
+    problems: list[AperioError] = []
+    other = None
     for location in source.locations:
         try:
-            return fetch_into(_request(source, location, part), sink).digest
-        except (NetworkUnavailable, ResponseNotFound) as problem:
+            found = fetch_into(_request(source, location, part), sink).digest
+        except _OF_A_PLACE as problem:
             problems.append(problem)
+            continue
+        if source.offer.digest in {None, found}:
+            return found
+        other = other or found
+        if part:
+            part.drop()
+    if other:
+        return other
     for later in problems[1:]:
         problems[0].add_evidence(f"{later.what}: {later.why}")
     raise problems[0]

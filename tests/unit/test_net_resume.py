@@ -161,6 +161,26 @@ def test_range_that_nobody_asked_for_is_refused(server: Server) -> None:
         get(server.url())
 
 
+def test_rest_that_ends_before_its_whole_is_gone_on_with(server: Server) -> None:
+    """RFC 9110, section 15.3.7: a part may be less than was asked for."""
+
+    def half(handler: BaseHTTPRequestHandler) -> None:
+        start = int(handler.headers["Range"][len("bytes=") : -1])
+        end = (start + len(BODY)) // 2
+        handler.send_response(206)
+        handler.send_header("ETag", TAG)
+        handler.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(BODY)}")
+        handler.send_header("Content-Length", str(end - start))
+        handler.end_headers()
+        handler.wfile.write(BODY[start:end])
+
+    server.answers["/a"] = [ranged(cut=10), half, ranged()]
+    assert get(server.url())[0] == BODY
+    beyond = ranged(Content_Range=f"bytes 10-{len(BODY) - 1}/20")
+    server.answers["/a"] = [ranged(cut=10), beyond, ranged()]
+    assert get(server.url())[0] == BODY
+
+
 def test_rest_that_goes_beyond_the_limit_is_thrown_away(server: Server) -> None:
     for total in ("*", str(len(BODY))):
         longer = reply(206, BODY, Content_Range=f"bytes 500-14499/{total}", ETag=TAG)
@@ -357,7 +377,7 @@ def test_password_of_an_address_is_not_carried_to_another_server(
 ) -> None:
     named = registry_url.replace("https://", "https://user:hunter2@")
     secure_server.answers["/a"] = [reply(302, b"", Location=f"{registry_url}/b")]
-    secure_server.answers["/b"] = [reply()]
+    secure_server.answers["/a"] = [reply()]
 
     assert get(f"{named}/a")[0] == BODY
     assert "authorization" in secure_server.requests[0][1]

@@ -589,8 +589,17 @@ def test_verify_asks_the_mirrors_of_an_offer_in_turn_and_trusts_none(machine: Ma
         good = replace(stated, mirrors=(f"{url}gone-too", f"{url}{artifact.name}"))
         with machine.verify(good) as admitted:
             assert admitted.artifact.digest == digest
+        # What one place gives, another need not: other bytes, more of them, an unsafe address.
+        (artifact.parent / "long").write_bytes(b"x" * (size + 1))
+        kept = KeptArtifacts(machine.root / "kept")
+        for number, wrong in enumerate((f"{url}other", f"{url}long", "http://elsewhere.example/x")):
+            bad = replace(good, location=wrong)
+            with machine.verify(bad, kept=kept if number else None) as admitted:
+                assert admitted.artifact.digest == digest
+            for path in machine.root.glob("kept/*"):
+                path.unlink()
         with pytest.raises(DigestMismatch):
-            machine.verify(replace(stated, mirrors=(f"{url}other",)))
+            machine.verify(replace(stated, mirrors=(f"{url}other", f"{url}gone-too")))
         with pytest.raises(ResponseNotFound) as caught:
             machine.verify(replace(stated, mirrors=(f"{url}gone-too",)))
     assert "gone-too" in caught.value.why
