@@ -1,7 +1,8 @@
 """Answers of servers, kept on disk with what they can be asked about again with.
 
 A file's first line says which address it is of, its marks, and the digest of the body behind it: a
-body that is not that one, or of another address, is no answer, whoever put it there.
+body that is not that one, or of another address, is no answer, and neither is any in a folder that
+others may write to.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.errors import AperioError
-from aperio_cli.files import reading, writing
+from aperio_cli.files import owning, reading, writing
 from aperio_cli.models.digest import Digest
 
 if TYPE_CHECKING:
@@ -46,8 +47,13 @@ class AnswerCache:
     folder: Path
 
     def find(self, url: str, limit_bytes: int) -> KeptAnswer | None:
-        """Return the answer that is kept of an address; None for none within the limit."""
+        """Return the answer that is kept of an address; None for none within the limit.
+
+        One that somebody else may have put there is none: nothing else holds a document whose
+        digest nobody knows.
+        """
         try:
+            owning.require_own(self.folder)
             data = reading.read_capped(self._file(url), limit_bytes + _MAX_HEAD_BYTES)
         except (OSError, AperioError):
             return None

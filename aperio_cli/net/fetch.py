@@ -37,6 +37,7 @@ __all__ = [
     "fetch_bytes",
     "fetch_file",
     "fetch_into",
+    "local_path",
     "place_of_url",
 ]
 
@@ -117,7 +118,7 @@ def place_of_url(url: str) -> Place:
 
 def _fetch(request: FetchRequest, sink: BinaryIO, sleep: Callable[[float], None]) -> Fetched:
     if not _is_url(request.address):
-        fetched = _read_file(request, _local_path(request.address), sink)
+        fetched = _read_file(request, local_path(request.address), sink)
     elif request.offline:
         raise Offline(
             f"{_shown(request.address)} was not fetched: aperio is offline",
@@ -146,7 +147,12 @@ def _is_url(address: str) -> bool:
     return "://" in address and not address.lower().startswith("file://")
 
 
-def _local_path(address: str) -> Path:
+def local_path(address: str) -> Path:
+    """Return the path that an address of a file is, or that stands in the place of one.
+
+    Raises:
+        InsecureUrl: it names another machine.
+    """
     if not address.lower().startswith("file://"):
         return Path(address)
     parts = urlsplit(address)

@@ -13,12 +13,13 @@ search: going on would let the next one take the id over.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.registries import (
@@ -32,7 +33,7 @@ from aperio_cli.files.naming import step_for_path
 from aperio_cli.models.address import Place, has_user, shown
 from aperio_cli.models.registry.rule import KNOWN, RegistryRule
 from aperio_cli.models.registry_index import FILE_NAME
-from aperio_cli.net.fetch import place_of_url
+from aperio_cli.net.fetch import local_path, place_of_url
 from aperio_cli.registry.choosing import Situation, choose
 from aperio_cli.registry.folder import BUILT_FOLDER, FolderReader, find_built
 from aperio_cli.registry.http import Downloads, HttpReader
@@ -41,7 +42,7 @@ from aperio_cli.registry.unsigned import UnsignedRegistry
 from aperio_cli.trust.known_versions import remember
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from aperio_cli.config import Config
     from aperio_cli.models.offer import Offer
@@ -65,6 +66,8 @@ __all__ = [
 ]
 
 _CLOSE_NAMES = 3
+_MOST_NAMES = 2000
+"""How many ids are compared for a suggestion: of a hundred thousand it would take seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +188,7 @@ class Registry:
         )
 
     def _not_found(self, ref: PluginRef) -> PluginNotFound:
-        known = [name for each in self.ruled for name in each.reader.names()]
+        known = list(itertools.islice(_names(self.ruled), _MOST_NAMES))
         close = difflib.get_close_matches(str(ref.id), known, n=_CLOSE_NAMES)
         places = ", ".join(each.reader.name for each in self.ruled)
         steps = [f"did you mean `{close[0]}`?"] if close else ["check the id for a typing error"]
@@ -194,6 +197,13 @@ class Registry:
             why=f"looked in {places}" + (f"\nthere is {', '.join(close)}" if close else ""),
             next=[*steps, *step_for_path(ref)],
         )
+
+
+def _names(registries: Sequence[Ruled]) -> Iterator[str]:
+    """Yield ids for suggestions, of those registries whose list of them can be read."""
+    for each in registries:
+        with contextlib.suppress(AperioError):
+            yield from each.reader.names()
 
 
 def _has(ruled: Ruled, plugin: PluginId) -> bool:
@@ -222,7 +232,7 @@ def open_registry(
         RegistryUnsigned: nobody is stated who has to have signed one that is neither a folder nor
             on this machine.
         UsageError: an address states a user, a password, a query or a fragment.
-        InsecureUrl: an address cannot be read.
+        InsecureUrl: an address cannot be read, or is a file of another machine.
     """
     rules = [_rule(stated, config)] if stated else list(config.registries)
     if not rules:
@@ -266,7 +276,7 @@ def _reader(rule: RegistryRule, downloads: Downloads, trust: Trust) -> RegistryR
     text = rule.address.removesuffix(FILE_NAME)
     if "://" in text and not text.lower().startswith("file://"):
         return _signed_or_not(HttpReader(_checked_address(text, rule), downloads), rule, trust)
-    path = unquote(urlsplit(text).path) if "://" in text else text
+    path = str(local_path(text)) if "://" in text else text
     return _signed_or_not(FolderReader.open(Path(path), downloads), rule, trust)
 
 

@@ -30,7 +30,7 @@ from aperio_cli.models.plugin_id import is_prerelease
 from aperio_cli.models.policy import REVOKED_RULE, Policy
 from aperio_cli.models.protocol import INTERFACE, format_protocol, is_compatible
 from aperio_cli.models.registry.plugin_file import DEPRECATED, REVOKED, YANKED
-from aperio_cli.text import clean
+from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.registry.plugin_file import VersionStatus
 
 _COMPARATOR: Final = re.compile(r"\s*(>=|<=|>|<|==|!=)\s*(\d{1,9}(?:\.\d{1,9}){0,2})\s*", re.ASCII)
+_LATEST: Final = datetime.max.replace(microsecond=0, tzinfo=UTC)
 _RELEASE: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)", re.ASCII)
 
 
@@ -163,7 +164,8 @@ def _other_interface(candidate: Candidate, situation: Situation) -> str:
 def _other_host(candidate: Candidate, situation: Situation) -> str:
     if admits_host(candidate.requires_host, situation.host_version):
         return ""
-    return f"expected aperio {clean(candidate.requires_host)}\nfound    {situation.host_version}"
+    stated = one_line(candidate.requires_host)
+    return f"expected aperio {stated}\nfound    {situation.host_version}"
 
 
 def _other_platform(candidate: Candidate, situation: Situation) -> str:
@@ -185,9 +187,10 @@ def _too_new(candidate: Candidate, situation: Situation) -> str:
     if not days or not candidate.published_at:
         return ""
     published = datetime.fromisoformat(candidate.published_at).astimezone(UTC)
-    end = published + timedelta(days=days)
-    if situation.now >= end:
+    cooled = timedelta(days=days)
+    if situation.now - published >= cooled:
         return ""
+    end = min(published, _LATEST - cooled) + cooled  # a registry may state the end of the year 9999
     return (
         f"published {candidate.published_at}\n"
         f"[policy] cool_down_days = {days}: until {clock.format_timestamp(end)}"

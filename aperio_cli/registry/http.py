@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin
 
+from aperio_cli.errors.files import NetworkUnavailable
 from aperio_cli.models.address import Place, shown
 from aperio_cli.models.digest import Digest
 from aperio_cli.net.cache import AnswerCache
@@ -14,6 +15,8 @@ from aperio_cli.registry.reader import check_address, unreadable
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from aperio_cli.net.fetch import Fetched
 
 TIMEOUT_S: Final = 30.0
 
@@ -67,10 +70,13 @@ class Downloads:
     Attributes:
         cache: the folder to keep them in; made when missing.
         offline: whether only what is kept may be read.
+        unavailable: addresses that were asked in vain: one that does not answer is not waited for
+            again by the same command, as for each of a hundred plugins.
     """
 
     cache: Path
     offline: bool
+    unavailable: dict[str, NetworkUnavailable] = field(default_factory=dict, compare=False)
 
     def read(
         self,
@@ -97,8 +103,18 @@ class Downloads:
         if kept and expected is None and not is_fresh:
             # Bytes that are not those expected must not be confirmed by their marks.
             request = replace(request, etag=kept.etag, last_modified=kept.last_modified)
-        body, fetched = fetch_bytes(request)
+        body, fetched = self._fetch(request)
         if kept and not fetched.is_modified:
             return kept.body
         answers.keep(url, body, fetched)
         return body
+
+    def _fetch(self, request: FetchRequest) -> tuple[bytes, Fetched]:
+        before = self.unavailable.get(request.address)
+        if before is not None:
+            raise type(before)(before.what, why=before.why, next=before.next)
+        try:
+            return fetch_bytes(request)
+        except NetworkUnavailable as error:
+            self.unavailable[request.address] = error
+            raise

@@ -18,7 +18,9 @@ from aperio_cli.errors.files import DigestMismatch
 from aperio_cli.errors.registries import (
     IndexTooLarge,
     IndexUnreadable,
+    RegistryExpired,
     RegistryLogUnproven,
+    RegistryOutdated,
     RegistrySignatureInvalid,
 )
 from aperio_cli.files.beneath import Beneath
@@ -206,8 +208,8 @@ class RootedRegistry:
             AperioError: as `RegistryReader.find`.
         """
         for number in range(SHARDS):
-            for plugin in sorted(self._shard_at(number).plugins):
-                yield self._file(plugin)
+            for plugin, ref in sorted(self._shard_at(number).plugins.items(), key=_by_id):
+                yield self._file(plugin, ref)
 
     def root_files(self) -> dict[str, bytes]:
         """Return the root as it was read, and the bundle beside it, by path.
@@ -252,7 +254,9 @@ class RootedRegistry:
             DigestMismatch,
             IndexTooLarge,
             IndexUnreadable,
+            RegistryExpired,
             RegistryLogUnproven,
+            RegistryOutdated,
             RegistrySignatureInvalid,
         ):
             if self._is_fresh or "://" not in self.documents.place:
@@ -333,13 +337,11 @@ class RootedRegistry:
         return parse_shard(data, number=number, where=shown(self.documents.locate(url)))
 
     def _find(self, plugin: PluginId) -> Listing | None:
-        if plugin not in self._shard(str(plugin)).plugins:
-            return None
-        return Listing.of_file(self._file(plugin), self._root()[1])
+        ref = self._shard(str(plugin)).plugins.get(plugin)
+        return Listing.of_file(self._file(plugin, ref), self._root()[1]) if ref else None
 
-    def _file(self, plugin: PluginId) -> PluginFile:
-        """Return the file of a plugin that the registry has."""
-        ref = self._shard(str(plugin)).plugins[plugin]
+    def _file(self, plugin: PluginId, ref: FileRef) -> PluginFile:
+        """Return the file of a plugin, which its shard states."""
         url = plugin_path(plugin)
         where = self.documents.locate(url)
         file = parse_plugin_file(self._stated(url, ref), where=shown(where))
@@ -398,6 +400,10 @@ class RootedRegistry:
         if "://" in artifact.url:  # where a mirror of the whole registry would have it
             found.append(self.documents.locate(mirrored_path(artifact.digest)))
         return tuple(each for each in found if "://" in each)
+
+
+def _by_id(stated: tuple[PluginId, FileRef]) -> PluginId:
+    return stated[0]
 
 
 class _Parser(Protocol[_T_co]):

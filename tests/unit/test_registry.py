@@ -9,7 +9,7 @@ import pytest
 
 from aperio_cli.config import Config, RegistryRule
 from aperio_cli.errors import AperioError
-from aperio_cli.errors.files import Offline
+from aperio_cli.errors.files import InsecureUrl, Offline
 from aperio_cli.errors.installing import PlatformIncompatible, ProtocolIncompatible
 from aperio_cli.errors.registries import (
     IndexTooLarge,
@@ -300,6 +300,15 @@ def test_offline_reads_the_cache_and_nothing_else(tmp_path: Path) -> None:
         opened(tmp_path, url).resolve(PluginRef.parse(PLUGIN), LINUX)
     found = opened(tmp_path, url, offline=True).resolve(PluginRef.parse(PLUGIN), LINUX)
     assert found.version == "1.2.3"
+
+
+def test_file_address_of_another_machine_is_no_folder_here(tmp_path: Path) -> None:
+    folder = registry_folder(tmp_path / "a registry")
+    for address in (folder.as_uri(), f"file://localhost{folder.as_uri()[len('file://') :]}"):
+        found = opened(tmp_path, address).resolve(PluginRef.parse(PLUGIN), LINUX)
+        assert found.version == "1.2.3"
+    with pytest.raises(InsecureUrl, match="names no other machine"):
+        opened(tmp_path, f"file://elsewhere{folder}")
 
 
 def test_offline_reads_a_folder(tmp_path: Path) -> None:

@@ -52,6 +52,22 @@ COOL = Policy(cool_down_days=3)
 PROVEN = Policy(require_provenance=True)
 
 
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59Z", "2026-06-09T00:00:00Z"])
+def test_version_of_a_time_yet_to_come_is_too_new(moment: str) -> None:
+    found = refused(one("2.0.0", published_at=moment), policy=Policy(cool_down_days=365))
+    assert found.code == "version-too-new"
+    assert f"published {moment}" in found.why
+
+
+def test_what_a_registry_says_of_hosts_is_one_line() -> None:
+    forged = one("2.0.0", requires_host=">=9\nerror: `acme/box` was checked")
+    found = choose((forged, GOOD), PluginRef.parse(PLUGIN), situation())
+    assert [line.partition(" ")[0] for line in found.considered[0].why.splitlines()] == [
+        "expected",
+        "found",
+    ]
+
+
 @pytest.mark.parametrize(
     ("above", "policy", "verdict"),
     [

@@ -10,7 +10,7 @@ import pytest
 
 from aperio_cli.config import Config
 from aperio_cli.errors import AperioError
-from aperio_cli.errors.files import DigestMismatch, Offline
+from aperio_cli.errors.files import DigestMismatch, NetworkUnavailable, Offline
 from aperio_cli.errors.registries import (
     IndexTooLarge,
     IndexUnreadable,
@@ -21,9 +21,12 @@ from aperio_cli.errors.registries import (
     RegistrySignatureInvalid,
     RegistryUnsigned,
 )
+from aperio_cli.files import owning
+from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.registry.documents import (
+    CATALOGUE_FILE,
     ROOT_FILE,
     plugin_path,
     shard_number,
@@ -34,6 +37,7 @@ from aperio_cli.net import fetch as net_fetch
 from aperio_cli.paths import Paths
 from aperio_cli.publishing import serving
 from aperio_cli.registry import Registry, Trust, http, open_registry
+from aperio_cli.registry.rooted import RootedRegistry
 from tests.builders import LINUX, PLUGIN, registry_folder
 from tests.registries import (
     Site,
@@ -309,6 +313,93 @@ def test_documents_of_two_editions_are_read_again_from_the_server(
         site.publish(plugin_entry(version_entry("2.0.0")), serial=2)
         monkeypatch.setattr(http, "fetch_bytes", stale)
         assert client.resolve(signed_rule(url)).version == "2.0.0"
+
+
+@pytest.mark.parametrize("age", ["older than was seen", "ended"])
+def test_root_that_a_cache_on_the_way_held_back_is_asked_of_the_server_itself(
+    client: Client, site: Site, monkeypatch: pytest.MonkeyPatch, age: str
+) -> None:
+    fetch = net_fetch.fetch_bytes
+    with serving(site.folder) as url:
+        if age == "ended":
+            site.publish(plugin_entry(), expires_at="2026-06-07T00:00:00Z")
+        else:
+            client.resolve(signed_rule(url))
+        old = {
+            name: (site.folder / name).read_bytes()
+            for name in (ROOT_FILE, ROOT_FILE + BUNDLE_SUFFIX)
+        }
+        site.publish(plugin_entry(version_entry("2.0.0")), serial=2)
+        client.resolve(signed_rule(url))
+
+        def stale(request: Any) -> Any:
+            body, fetched = fetch(replace(request, etag=None, last_modified=None))
+            name = request.address.rpartition("/")[2]
+            return (body, fetched) if request.is_fresh else (old.get(name, body), fetched)
+
+        monkeypatch.setattr(http, "fetch_bytes", stale)
+        assert client.resolve(signed_rule(url)).version == "2.0.0"
+
+
+def test_registry_that_does_not_answer_is_waited_for_once(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def silent(request: Any) -> Any:
+        asked.append(request.address)
+        raise NetworkUnavailable("`it` was not fetched", why="30 s were over", next=["wait"])
+
+    monkeypatch.setattr(http, "fetch_bytes", silent)
+    registry = client.opened(signed_rule("https://registry.example/"))
+    for _ in range(3):
+        with pytest.raises(NetworkUnavailable, match="was not fetched") as caught:
+            registry.resolve(REF, LINUX)
+        assert (caught.value.why, caught.value.next) == ("30 s were over", ("wait",))
+    assert asked == ["https://registry.example/registry.json"]
+
+
+def test_cache_that_others_may_write_to_is_not_read(client: Client, site: Site) -> None:
+    """Nothing else holds a root, and the index of a registry that nobody signs."""
+    with serving(site.folder) as url:
+        client.resolve(signed_rule(url))
+        assert client.resolve(signed_rule(url), offline=True).version == "1.2.3"
+        owning.forget()
+        (client.paths.cache / "registries").chmod(0o777)
+        with pytest.raises(Offline):
+            client.resolve(signed_rule(url), offline=True)
+        owning.forget()
+        (client.paths.cache / "registries").chmod(0o700)
+        assert client.resolve(signed_rule(url), offline=True).version == "1.2.3"
+
+
+def test_id_that_nobody_has_is_told_whatever_is_wrong_with_suggestions(
+    client: Client, site: Site
+) -> None:
+    (site.folder / CATALOGUE_FILE).unlink()
+    with pytest.raises(PluginNotFound, match="was not found"):
+        client.resolve(signed_rule(str(site.folder)), ref="acme/nothing-there")
+
+
+def test_every_file_is_read_once_and_so_is_every_shard(
+    client: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard has hundreds of plugins: reading it for each of them is quadratic."""
+    number = shard_number(PLUGIN)
+    names = [f"acme/p{n}" for n in range(3000) if shard_number(f"acme/p{n}") == number][:5]
+    site.publish(*(plugin_entry(id=name) for name in names))
+    reader = client.opened(signed_rule(str(site.folder))).ruled[0].reader
+    assert isinstance(reader, RootedRegistry)
+    read: list[str] = []
+    document = RootedRegistry._document
+
+    def noted(self: RootedRegistry, url: str, *stated: Any) -> bytes:
+        read.append(url)
+        return document(self, url, *stated)
+
+    monkeypatch.setattr(RootedRegistry, "_document", noted)
+    assert [str(file.id) for file in reader.files()] == sorted(names)
+    assert len(read) == len(set(read))
 
 
 def test_what_somebody_put_into_the_cache_is_not_believed(client: Client, site: Site) -> None:
