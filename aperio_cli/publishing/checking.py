@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import stat
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli import clock
@@ -37,6 +38,7 @@ from aperio_cli.models.registry.publishers import parse_publishers
 from aperio_cli.models.registry.root import parse_root
 from aperio_cli.models.registry.shard import parse_shard
 from aperio_cli.models.registry_index import FILE_NAME, RegistryIndex
+from aperio_cli.proving.moments import is_ahead
 from aperio_cli.proving.signature import check_bundle, verify_signature
 from aperio_cli.publishing.output import ROOT_BUNDLE
 from aperio_cli.publishing.rendering import signer_stated
@@ -133,6 +135,9 @@ class _Checking:
         """Return who signed the root."""
         if clock.format_timestamp(clock.now()) > self.root.expires_at:
             self._find(ROOT_FILE, f"it ended on {self.root.expires_at}")
+        if is_ahead(datetime.fromisoformat(self.root.updated_at), clock.now()):
+            # Whoever dates an edition ahead moves its end as far, and that of all that follow.
+            self._find(ROOT_FILE, f"it was made on {self.root.updated_at}, which is yet to come")
         bundle = self._read(ROOT_BUNDLE, MAX_BUNDLE_BYTES)
         if bundle is None:
             return None

@@ -116,17 +116,17 @@ class Edition:
     @classmethod
     def from_json(cls, table: Table) -> Edition:
         """Return the edition that the source is at; `table.fail` raises what is wrong with it."""
-        serial = table.integer("serial")
+        serial, valid_days = table.integer("serial"), _valid_days(table)
         signed = tuple(
             Predecessor(each.integer("serial", most=serial), each.converted("sha256", Digest))
             for each in table.optional_tables("signed")
         )
         return cls(
             serial=serial,
-            updated_at=table.moment("updated_at"),
+            updated_at=_updated_at(table, valid_days),
             name=table.text("name", limit=_NAME_CHARACTERS) if "name" in table else "",
             epoch=table.integer("epoch", least=1) if "epoch" in table else 1,
-            valid_days=_valid_days(table),
+            valid_days=valid_days,
             is_private=table.flag("private"),
             signed=tuple(sorted(signed, key=lambda each: each.serial)),
         )
@@ -136,6 +136,14 @@ def _valid_days(table: Table) -> int:
     if "valid_days" not in table:
         return VALID_DAYS
     return table.integer("valid_days", least=1, most=_MOST_DAYS)
+
+
+def _updated_at(table: Table, valid_days: int) -> str:
+    found = table.moment("updated_at")
+    latest = datetime.max.replace(tzinfo=UTC) - timedelta(days=valid_days)
+    if datetime.fromisoformat(found) > latest:
+        table.fail("updated_at", f"it leaves no {valid_days} days for the edition to count")
+    return found
 
 
 def stamp() -> str:

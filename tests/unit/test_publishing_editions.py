@@ -299,6 +299,7 @@ def test_registry_of_one_network_may_point_into_it(source: Path) -> None:
     ("changes", "said"),
     [
         ({"updated_at": "2026-11-01T00:00:00"}, "`updated_at`: expected a date"),
+        ({"updated_at": "9999-12-31"}, "`updated_at`: it leaves no 30 days"),
         ({"serial": -1}, "`serial`"),
         ({"epoch": 0}, "`epoch`"),
         ({"valid_days": 0}, "`valid_days`"),

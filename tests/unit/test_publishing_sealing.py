@@ -215,6 +215,17 @@ def test_folders_without_end_are_found_out_and_replaced(source: Path, domain: Lo
     check(source, domain)
 
 
+def test_edition_that_was_dated_ahead_is_found_out(source: Path, domain: LocalDomain) -> None:
+    """Its end would be as far ahead, and so would be that of every edition after it."""
+    path = source / "aperio-registry.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"updated_at": "2999-01-01"}))
+    build(source)
+    sign(source, domain)
+    with pytest.raises(RegistryDamaged) as caught:
+        check(source, domain)
+    assert "made on 2999-01-01T00:00:00Z, which is yet to come" in caught.value.why
+
+
 def test_bundle_of_another_artifact_is_found_out(source: Path, domain: LocalDomain) -> None:
     """Its digest is right, because the record states it; what it signs is something else."""
     put(source, BOX, "9.0.0", has_artifact=True)

@@ -340,6 +340,28 @@ def test_audit_names_faults_and_what_was_taken_back(site: Site, typed: Any) -> N
 
 
 @pytest.mark.usefixtures("machine")
+def test_what_a_registry_says_cannot_pass_for_ours_nor_steer_a_terminal(
+    site: Site, typed: Any
+) -> None:
+    forged = "fine\nno known faults in 9 versions\x1b[2J\u202e"
+    said = ADVISORY | {"summary": forged, "references": [{"type": "WEB", "url": forged}]}
+    entry = plugin_entry(description=forged, license=forged, homepage=forged)
+    site.publish(entry, advisories=[said], publishers=[PUBLISHER])
+    rows = json.loads((site.folder / "catalogue.json").read_text())
+    rows["plugins"][0]["platforms"] = ["linux/amd64\x9b2J"]
+    root = json.loads((site.folder / "registry.json").read_text())
+    root["files"]["catalogue.json"] = site.write("catalogue.json", rows)
+    site.write("registry.json", root)
+    shown = typed("audit", status=1)
+    assert [line for line in shown.splitlines() if line.startswith("no known")] == []
+    for words in (("audit",), ("info", PLUGIN), ("search",), ("search", "--json")):
+        # The second search is answered from rows that were kept.
+        for _ in range(2):
+            text = typed(*words, status=1 if words == ("audit",) else 0)
+            assert not {"\x1b", "\u202e", "\x9b"} & set(text)
+
+
+@pytest.mark.usefixtures("machine")
 def test_audit_says_of_what_nobody_speaks(site: Site, typed: Any) -> None:
     site.publish(LAMP, serial=2)
     assert data(typed("audit", "--json"))["unknown"] == [PLUGIN]

@@ -10,12 +10,15 @@ from aperio_cli.commands.common import command
 from aperio_cli.context import Context
 from aperio_cli.errors import DONE, NOT_DONE
 from aperio_cli.output import Report
+from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.models.registry.advisories import Advisory
+    from aperio_cli.registry import Registry
 
 
 @command(
@@ -35,15 +38,11 @@ def plugin_audit(context: Context) -> Report:
     receipts = list(context.store.receipts())
     with context.output.working("asking the registries"):
         asked = refresh(context.registry, dict.fromkeys(receipt.id for receipt in receipts))
-        advisories = [
-            (ruled.reader.name, advisory)
-            for ruled in context.registry.ruled
-            for advisory in ruled.reader.advisories()
-        ]
+        advisories = _advisories(context.registry)
     found = [
         _Finding(receipt, name, advisory)
         for receipt in receipts
-        for name, advisory in advisories
+        for name, advisory in advisories.get(receipt.id, ())
         if advisory.affects(receipt.id, receipt.version)
     ]
     known = context.known_versions
@@ -60,6 +59,16 @@ def plugin_audit(context: Context) -> Report:
     }
     outcome = NOT_DONE if found or against else DONE
     return Report(data, "\n".join(_lines(data)), exit_status=outcome)
+
+
+def _advisories(registry: Registry) -> dict[PluginId, list[tuple[str, Advisory]]]:
+    """Return the advisories about each plugin, with the registry that states them."""
+    found: dict[PluginId, list[tuple[str, Advisory]]] = {}
+    for ruled in registry.ruled:
+        for advisory in ruled.reader.advisories():
+            for plugin_id in {each.plugin for each in advisory.affected}:
+                found.setdefault(plugin_id, []).append((ruled.reader.name, advisory))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +97,11 @@ class _Finding:
 
 def _lines(data: dict[str, Any]) -> Iterator[str]:
     for found in data["advisories"]:
-        yield f"{found['id']} {found['version']}: {found['advisory']} {found['summary']}".rstrip()
+        summary = one_line(found["summary"])
+        yield f"{found['id']} {found['version']}: {found['advisory']} {summary}".rstrip()
         if found["fixed_in"]:
             yield f"  fixed in {', '.join(found['fixed_in'])}"
-        yield from (f"  {reference}" for reference in found["references"])
+        yield from (f"  {one_line(reference)}" for reference in found["references"])
     for found in data["withdrawn"]:
         instead = f"; use {found['replacement']}" if found["replacement"] else ""
         yield f"{found['id']} {found['version']}: {found['state']}: {found['reason']}{instead}"

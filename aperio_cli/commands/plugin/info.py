@@ -202,8 +202,8 @@ def _lines(data: dict[str, Any]) -> Iterator[tuple[str, object]]:
 def _asked(permissions: dict[str, Any] | None) -> Iterator[tuple[str, object]]:
     if permissions is None:
         return
-    yield "asks for", "stored state" if permissions["state"] else ""
-    yield "  scopes", " ".join(permissions["scopes"])
+    yield "asks for", "stored state" if permissions["state"] else "no stored state"
+    yield "  scopes", " ".join(permissions["scopes"]) or "none"
     yield "  egress", " ".join(permissions["egress"]) or "none"
 
 

@@ -87,7 +87,7 @@ def _rows(plugins: list[Found]) -> finding.Rows:
                 "status": each.row.status or "active",
                 "publisher": each.row.publisher,
                 "verified": str(int(each.row.is_verified)),
-                "platforms": " ".join(each.row.platforms),
+                "platforms": " ".join(map(one_line, each.row.platforms)),
                 "registry": numbers[each.edition],
                 "description": each.row.description,
             }
