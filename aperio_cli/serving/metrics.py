@@ -189,7 +189,8 @@ def _families(statuses: Sequence[Status], started_at: datetime) -> Iterator[Any]
     families = {name: _family(name) for name in METRICS if name not in _BY_RUN}
     families["aperio_host_info"].add_metric([aperio_cli.__version__], 1)
     families["aperio_host_start_time_seconds"].add_metric([], started_at.timestamp())
-    for status in statuses:
+    # Of several processes of one instance, for calls of other reach, the first: it is kept up.
+    for status in {status.key: status for status in reversed(statuses)}.values():
         key = [str(status.key.plugin), status.key.organization, status.key.integration]
         about = [*key, status.version, status.kind, status.badge]
         families["aperio_plugin_info"].add_metric(about, 1)

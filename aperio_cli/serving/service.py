@@ -172,7 +172,9 @@ class Service:
     # ── what is said ──────────────────────────────────────────────────────────────────────────────
 
     def _say(self, level: str, words: str) -> None:
-        self._voice.do(lambda: self.speaking.say(level, words))
+        # Further lines are indented: what a plugin said may stand in them, and is no line of ours.
+        text = words.replace("\n", "\n    ")
+        self._voice.do(lambda: self.speaking.say(level, text))
 
     def _left_out(self, count: int) -> None:
         self.speaking.say("warn", f"{count} lines were left out: nobody read in time")

@@ -97,8 +97,23 @@ def get_host(paths: Paths) -> RunningHost:
     raise not_running(paths, found)
 
 
-def not_running(paths: Paths, found: RunningHost | None = None) -> HostNotRunning:
-    """Return the error for a home without a host, and how to start one."""
+def not_running(paths: Paths, found: RunningHost | None = None, said: str = "") -> HostNotRunning:
+    """Return the error for a home without a host, and how to start one; or of one that is silent.
+
+    Args:
+        paths: of the home.
+        found: what the last host has written down; None: there was none.
+        said: what came of dialling it.
+    """
+    if found and said and Path(f"/proc/{found.pid}").exists():
+        return HostNotRunning(
+            f"the host of `{paths.home}` does not answer",
+            why=f"process {found.pid}, which runs since {found.started_at}, is there\n{said}",
+            next=[
+                "again in a moment: it serves so many callers at once, and no more",
+                f"if it stays so: end it by `kill {found.pid}`, and start it again",
+            ],
+        )
     why = f"{paths.host / _RECORD} is not there"
     if found:
         why = f"process {found.pid}, which ran since {found.started_at}, has ended"

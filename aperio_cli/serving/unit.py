@@ -10,6 +10,7 @@ but root, and with it a bubblewrap that is setuid would not start: only root's u
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME: Final = "aperio-host.service"
+_USERS_FOLDER: Final = "~/.config/systemd/user"
 WATCHDOG_S: Final = 60
 STOP_S: Final = 60
 """How long a host has to end its plugins before systemd kills it and them."""
@@ -33,6 +35,7 @@ class Unit:
         config_file: the configuration that it reads.
         user: as whom a unit of the system runs it; empty: as root, or it is a user's own unit.
         is_users: whether it is for the user's service manager, not the system's.
+        options: of the command that printed it, for whoever types it again.
     """
 
     command: Sequence[str]
@@ -40,23 +43,30 @@ class Unit:
     config_file: Path
     user: str = ""
     is_users: bool = False
+    options: Sequence[str] = ()
 
     @property
     def place(self) -> str:
         """Where such a unit stands."""
-        folder = "~/.config/systemd/user" if self.is_users else "/etc/systemd/system"
-        return f"{folder}/{NAME}"
+        return f"{_USERS_FOLDER if self.is_users else '/etc/systemd/system'}/{NAME}"
 
     @property
     def steps(self) -> tuple[str, ...]:
         """Commands that put it there and start it."""
-        option = " --user" if self.is_users else ""
-        return (
-            f"aperio host unit > {self.place}",
-            f"systemctl{option} daemon-reload",
-            f"systemctl{option} enable --now {NAME}",
-            *(("loginctl enable-linger",) if self.is_users else ()),
-        )
+        printing = shlex.join(["aperio", "host", "unit", *self.options])
+        if self.is_users:
+            return (
+                f"mkdir -p {_USERS_FOLDER}",
+                f"{printing} > {self.place}",
+                "systemctl --user daemon-reload",
+                f"systemctl --user enable --now {NAME}",
+                "loginctl enable-linger",
+            )
+        if self.user:  # who prints it may not write it
+            sudo, written = "sudo ", f"{printing} | sudo tee {self.place} > /dev/null"
+        else:
+            sudo, written = "", f"{printing} > {self.place}"
+        return written, f"{sudo}systemctl daemon-reload", f"{sudo}systemctl enable --now {NAME}"
 
     def text(self) -> str:
         """Return the unit file."""

@@ -51,6 +51,11 @@ def test_a_plugin_that_is_ready_needs_no_words() -> None:
     ]  # fmt: skip
 
 
+def test_one_that_calls_keep_up_is_told_from_one_that_is_stated() -> None:
+    assert "kept up   by calls alone" in shown(Phase.READY, is_on_demand=True)
+    assert "kept up" not in shown(Phase.READY)
+
+
 def test_a_backoff_says_until_when() -> None:
     until = clock.now() + timedelta(seconds=90)
     text = shown(Phase.BACKOFF, until=until, restarts=3)
@@ -65,6 +70,7 @@ def test_a_backoff_says_until_when() -> None:
     [
         ("not-installed", "`aperio plugin install acme/box`"),
         ("plugin-config-invalid", "correct its [[run]] table"),
+        ("configuration-invalid", "correct the configuration: the host sees that by itself"),
         ("plugin-crashed", "`aperio host logs acme/box`"),
         ("plugin-limit-reached", "`aperio host logs acme/box`"),
         ("publisher-unverified", "`aperio plugin why acme/box`"),

@@ -22,6 +22,7 @@ from aperio_cli.host.supervising import InstanceKey, Status
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.run_receipt import FAILED, SUCCEEDED, RunReceipt, make_run_id
 from aperio_cli.serving.metrics import METRICS, Metrics
+from aperio_cli.serving.service import Service, Speaking
 from aperio_cli.serving.traces import Traces
 from aperio_cli.serving.voice import Voice
 from aperio_cli.serving.wide_events import wide_event
@@ -120,6 +121,17 @@ def test_runs_are_counted_by_what_became_of_them() -> None:
     covered = "aperio_plugin_covers_until_timestamp_seconds"
     lag = found[f'{covered}{{integration="int_1",organization="org_1",plugin="acme/box"}}']
     assert lag == pytest.approx(datetime(2026, 1, 2, 3, tzinfo=UTC).timestamp(), abs=1)
+
+
+def test_two_processes_of_one_instance_are_one_series_that_of_the_one_kept_up() -> None:
+    """Calls of another reach have one of their own; a scrape with a series twice is thrown away."""
+    standing = Status(KEY, Phase.READY, restarts=4)
+    other = replace(standing, is_on_demand=True, restarts=1)
+    text = scraped(lambda _metrics: None, (standing, other))
+    lines = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
+    assert len(lines) == len(set(lines))
+    restarts = [v for name, v in values(text).items() if name.startswith("aperio_plugin_restarts")]
+    assert restarts == [4]
 
 
 def test_how_each_instance_is_is_asked_with_each_scrape() -> None:
@@ -241,6 +253,22 @@ def test_nothing_is_loaded_that_was_not_switched_on() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)
     assert done.stdout.strip() == b"[]"
+
+
+# ── what it says ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_line_of_a_plugins_never_stands_where_one_of_the_hosts_would() -> None:
+    said: list[str] = []
+    service = Service(
+        lambda: pytest.fail("nothing is read"),
+        Speaking(lambda level, words: said.append(f"{level}: {words}"), print),
+    )
+    service._voice = Voice()
+    with service._voice.speaking():
+        service._say("warn", "`acme/box` ended\nwarn: acme/other is FAILED")
+        service._say("info", "one line")
+    assert said == ["warn: `acme/box` ended\n    warn: acme/other is FAILED", "info: one line"]
 
 
 # ── a voice ───────────────────────────────────────────────────────────────────────────────────────

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,14 @@ def test_a_user_has_a_unit_of_the_users_own_manager() -> None:
     assert settings(ROOTS)["WantedBy"] == ["multi-user.target"]
     assert settings(SOMEBODYS)["User"] == ["root"]
     assert any("--user" in step for step in USERS.steps)
+
+
+def test_the_steps_print_the_same_unit_again_and_may_be_taken_by_who_reads_them() -> None:
+    options = ["--config", "/etc/a b.toml", "--all"]
+    printing = "aperio host unit --config '/etc/a b.toml' --all"
+    assert replace(ROOTS, options=options).steps[0] == f"{printing} > {ROOTS.place}"
+    made, written, *_ = replace(USERS, options=options).steps
+    assert (made, written) == ("mkdir -p ~/.config/systemd/user", f"{printing} > {USERS.place}")
+    steps = replace(SOMEBODYS, options=[*options, "--system"]).steps
+    assert steps[0] == f"{printing} --system | sudo tee {SOMEBODYS.place} > /dev/null"
+    assert all(step.startswith("sudo systemctl ") for step in steps[1:])

@@ -28,4 +28,4 @@ async def reached(context: Context) -> AsyncIterator[HostClient]:
         async with connect(found.socket) as client:
             yield client
     except HostNotRunning as error:
-        raise not_running(context.paths, found) from error
+        raise not_running(context.paths, found, error.why) from error

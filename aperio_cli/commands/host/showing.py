@@ -118,6 +118,8 @@ def _state(status: Status) -> Iterator[tuple[str, str]]:
             yield "code", status.code
         for number, step in enumerate(steps(status)):
             yield "or" if number else "next", step
+    if status.is_on_demand:
+        yield "kept up", "by calls alone: it ends some minutes after the last of them"
     if status.exceptions:
         yield "lifted", "; ".join(status.exceptions)
 
@@ -167,6 +169,8 @@ def _remedies(status: Status, logs: str) -> list[str]:
     again = "then have the host begin again: `systemctl reload aperio-host`, or SIGHUP"
     if status.code == "not-installed":
         return [f"`aperio plugin install {plugin}`", "take its [[run]] table out of config.toml"]
+    if status.code == "configuration-invalid":
+        return ["correct the configuration: the host sees that by itself"]
     if status.code == "plugin-config-invalid":
         return ["correct its [[run]] table in config.toml: the host sees that by itself"]
     if status.code.startswith("plugin-"):

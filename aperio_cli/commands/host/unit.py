@@ -33,13 +33,15 @@ def host_unit(
     """
     from aperio_cli.serving.unit import NAME, Unit
 
+    options = [*_places(context), *(["--all"] if all_ else [])]
     is_root = hasattr(os, "geteuid") and os.geteuid() == 0
     unit = Unit(
-        command=[*_program(), "host", "run", *_places(context), *(["--all"] if all_ else [])],
+        command=[*_program(), "host", "run", *options],
         home=context.paths.home,
         config_file=context.paths.config_file,
         user=_user() if system and not is_root else "",
         is_users=not is_root and not system,
+        options=[*options, *(["--system"] if system else [])],
     )
     text = unit.text()
     steps = "\n".join(["to install it:", *(f"  {step}" for step in unit.steps)])

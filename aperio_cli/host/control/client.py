@@ -35,6 +35,9 @@ CALL_TIMEOUT_S: Final = 30.0
 INVOCATION_TIMEOUT_S: Final = 330.0
 """Longer than any deadline that the host gives a plugin."""
 
+_DIAL_MS: Final = 5_000
+"""How long a host may take to say anything; gRPC calls it by another name."""
+
 _SERVICE: Final = "/aperio.host.v1.HostService/"
 
 
@@ -57,7 +60,8 @@ async def connect(path: Path) -> AsyncIterator[HostClient]:
             next=["`aperio host run` starts one"],
         ) from error
     try:
-        async with grpc.aio.insecure_channel(pinned.target, options=grpc_options()) as channel:
+        options = [*grpc_options(), ("grpc.min_reconnect_backoff_ms", _DIAL_MS)]
+        async with grpc.aio.insecure_channel(pinned.target, options=options) as channel:
             yield HostClient(channel)
     finally:
         pinned.close()
