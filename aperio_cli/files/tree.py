@@ -35,8 +35,11 @@ FILE_MODES = (0o644, 0o755)
 
 _NAMED_AT_MOST = 5
 _SHOWN_CHARACTERS = 100  # of a path that is longer than one can be
-_CHUNK_BYTES = 1024 * 1024
-_HASHING_THREADS = 2
+_BUFFER_BYTES = 256 * 1024  # what is read is hashed while it is still in the processor's cache
+_ODD_NAME = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_LARGE = (".so",)  # read first, so that no thread is left with one when the other has ended
+_helper = threading.Lock()
+"""Held by the one check that has a second thread: several keep the processors busy anyhow."""
 _TREE_LINE = re.compile(rb"([0-9a-f]{64})  (0755|0644)  ([^\x00-\x1f\x7f]+)\n")
 
 
@@ -223,22 +226,24 @@ def _nested(path: str) -> str:
 
 
 def _is_listable(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return not any(character < " " or character == "\x7f" for character in path)
+    return _ODD_NAME.search(path) is None
 
 
 def _hash_all(root: int, paths: Sequence[str], digests: Mapping[str, str], scan: _Scan) -> None:
-    """Fill the scan's records from several threads: reading and hashing release the GIL."""
-    remaining = iter(paths)  # advancing a list's iterator is atomic
+    """Fill the scan's records from two threads: reading and hashing release the GIL.
+
+    Of several checks at the same time one has two; for the others they would only take turns.
+    """
+    large = [path for path in paths if path.endswith(_LARGE)]
+    others = (path for path in paths if not path.endswith(_LARGE))
+    remaining = iter([*large, *others])  # advancing a list's iterator is atomic
     failures: list[OSError] = []
 
     def work() -> None:
+        buffer = memoryview(bytearray(_BUFFER_BYTES))
         try:
             for path in remaining:
-                record = _record(root, path, digests.get(path))
+                record = _record(root, path, digests.get(path), buffer)
                 if isinstance(record, FileRecord):
                     scan.records.append(record)
                 else:
@@ -246,17 +251,21 @@ def _hash_all(root: int, paths: Sequence[str], digests: Mapping[str, str], scan:
         except OSError as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=work) for _ in range(_HASHING_THREADS - 1)]
-    for thread in threads:
-        thread.start()
-    work()
-    for thread in threads:
-        thread.join()
+    if _helper.acquire(blocking=False):
+        try:
+            thread = threading.Thread(target=work)
+            thread.start()
+            work()
+            thread.join()
+        finally:
+            _helper.release()
+    else:
+        work()
     if failures:
         raise failures[0]
 
 
-def _record(root: int, path: str, digest: str | None) -> FileRecord | str:
+def _record(root: int, path: str, digest: str | None, buffer: memoryview) -> FileRecord | str:
     """Return the record of one file, or what is odd about it when it was swapped since it was seen.
 
     It is read unless its digest is known.
@@ -275,18 +284,21 @@ def _record(root: int, path: str, digest: str | None) -> FileRecord | str:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             return f"{path}  is {kind_of(status.st_mode)}"
-        digest = digest or _sha256(descriptor, status.st_size)
+        digest = digest or _sha256(descriptor, status.st_size, buffer)
         return FileRecord(path, stat.S_IMODE(status.st_mode), digest)
     finally:
         os.close(descriptor)
 
 
-def _sha256(descriptor: int, size_bytes: int) -> str:
-    digest = hashlib.sha256()
-    # One byte more than it has: a short file takes one read and one that finds the end.
-    step = min(size_bytes + 1, _CHUNK_BYTES)
-    while chunk := os.read(descriptor, step):
-        digest.update(chunk)
+def _sha256(descriptor: int, size_bytes: int, buffer: memoryview) -> str:
+    """Return the SHA-256 of a file, in hexadecimal, read into a buffer that is used again."""
+    digest, done_bytes = hashlib.sha256(), 0
+    while count := os.readv(descriptor, [buffer]):
+        digest.update(buffer[:count])
+        done_bytes += count
+        # All that it has, and room for more: asked again it would say that this was the end.
+        if count < len(buffer) and done_bytes == size_bytes:
+            break
     return digest.hexdigest()
 
 

@@ -645,7 +645,7 @@ def test_list_tree_never_gives_a_shorter_list_when_a_file_cannot_be_read(
     def fail(*_: object) -> bytes:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(os, "read", fail)
+    monkeypatch.setattr(os, "readv", fail)
 
     with pytest.raises(OSError, match="Input/output error"):
         files_tree.list_tree(tree)
