@@ -79,7 +79,7 @@ async def _without_cookie(
     written: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
     try:
         command = Command(arguments, environment, folder.own, program.open_files, inherited)
-        process = spawn(command, bench.options.sandbox, Confinement(readable=program.places))
+        process = await spawn(command, bench.options.sandbox, Confinement(readable=program.places))
     except OSError as error:
         folder.remove()
         raise CheckFailed(f"the system cannot execute it: {error.strerror}") from error

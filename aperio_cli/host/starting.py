@@ -140,9 +140,9 @@ class Start:
             wanted = replace(wanted, readable=(*wanted.readable, folder.host_socket.parent))
         if wanted.door:
             environment |= wanted.door.environment
-        return self._spawn(self._command(environment, folder.own), wanted)
+        return await self._spawn(self._command(environment, folder.own), wanted)
 
-    def _spawn(self, command: Command, wanted: Confinement) -> Process:
+    async def _spawn(self, command: Command, wanted: Confinement) -> Process:
         """Start the process.
 
         Raises:
@@ -158,7 +158,8 @@ class Start:
         try:
             if problems and not self.program.sealed:
                 raise PermissionError(0, "it was not tried")
-            self.held.process = process = spawn(command, sandbox, wanted)
+            self.held.process = process = await spawn(command, sandbox, wanted)
+            self._require_door()
         except OSError as error:
             raise PluginNotExecutable(
                 f"{self.program.subject} could not be executed",
@@ -203,8 +204,13 @@ class Start:
             return
         kind = type(failed.exception()).__name__
         self.speech.say("error", f"the plugin's door failed, so it was stopped: {kind}")
-        if self.held.process:
-            self.held.process.kill_group()
+        self._require_door()
+
+    def _require_door(self) -> None:
+        """Kill the process when its door has failed, be it while it was just being started."""
+        door, process = self.held.door, self.held.process
+        if door and process and door.has_failed:
+            process.kill_group()
 
     async def _serve(self, folder: PrivateFolder) -> str:
         """Return the socket of the host's services; empty when the plugin needs none."""

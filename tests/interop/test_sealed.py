@@ -142,9 +142,9 @@ def test_a_binary_with_another_digest_is_refused_before_anything_runs(
 def test_a_file_swapped_after_the_check_is_not_what_runs(
     installed: Installed, wrong: Wrong, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def swapping(command: Command, sandbox: Sandbox, wanted: Confinement) -> Process:
+    async def swapping(command: Command, sandbox: Sandbox, wanted: Confinement) -> Process:
         installed.put(wrong.binary)
-        return spawn(command, sandbox, wanted)
+        return await spawn(command, sandbox, wanted)
 
     monkeypatch.setattr(starting, "spawn", swapping)
 

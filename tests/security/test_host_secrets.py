@@ -31,7 +31,7 @@ PLUGIN = (
 
 async def main():
     command = Command((sys.executable, "-I", "-c", PLUGIN), {}, Path("/"), 64)
-    process = spawn(command, Unconfined(), Confinement())
+    process = await spawn(command, Unconfined(), Confinement())
     said = bytearray()
     reader = PipeReader(said.extend, lambda: None)
     await process.read({"stdout": reader})

@@ -83,6 +83,12 @@ class Door:
         self.tally = Tally()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether a listener is not served any more."""
+        failed = self.failed
+        return failed.done() and not failed.cancelled() and failed.exception() is not None
+
     def open(self, listening: Iterable[tuple[Listener, socket.socket]]) -> None:
         """Begin to serve sockets that listen; they are the door's from now on."""
         for listener, made in listening:

@@ -24,12 +24,14 @@ from aperio_cli.host.sandbox.unconfined import put_down
 from aperio_cli.machine.hiding import hide_memory
 
 if TYPE_CHECKING:
+    import concurrent.futures
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from aperio_cli.host.sandbox.interface import Command, Confined, Confinement, Sandbox
 
 _REAP_TIMEOUT_S: Final = 5.0
+_SPAWNERS: Final = 4  # each waits for bubblewrap most of its time
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
 
@@ -159,8 +161,11 @@ class Process:
             self._loop.remove_reader(self._pidfd)
 
 
-def spawn(command: Command, sandbox: Sandbox, wanted: Confinement) -> Process:
-    """Return a new process running the command, confined. Blocks briefly.
+async def spawn(command: Command, sandbox: Sandbox, wanted: Confinement) -> Process:
+    """Return a new process running the command, confined.
+
+    When it is cancelled it waits for what it has begun, some milliseconds, and ends that: nobody
+    else could.
 
     Raises:
         OSError: the command cannot be executed.
@@ -169,23 +174,46 @@ def spawn(command: Command, sandbox: Sandbox, wanted: Confinement) -> Process:
     hide_memory()
     lifeline = Lifeline.make()
     try:
-        confined = _spawner().submit(_execute, command, sandbox, wanted, lifeline).result()
+        confined = await _to_the_end(
+            _spawner().submit(_execute, command, sandbox, wanted, lifeline)
+        )
     except BaseException:
         lifeline.cut()
         raise
     try:
         return Process(confined, lifeline)
     except BaseException:
-        put_down(confined.popen)
-        confined.close()
+        _put_away(confined)
         lifeline.cut()
         raise
 
 
+async def _to_the_end(submitted: concurrent.futures.Future[Confined]) -> Confined:
+    """Return what a spawner made; what nobody waits for any more is ended."""
+    made = asyncio.wrap_future(submitted)
+    cancelled: asyncio.CancelledError | None = None
+    while not made.done():
+        try:
+            await asyncio.wait([made])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return made.result()
+    if made.exception() is None:
+        _put_away(made.result())
+    raise cancelled
+
+
+def _put_away(confined: Confined) -> None:
+    """End what was started in vain. Blocks briefly."""
+    put_down(confined.popen)
+    confined.close()
+
+
 @functools.cache
 def _spawner() -> ThreadPoolExecutor:
-    """Return a thread for `_execute` alone: what it gives up, it cannot get back."""
-    return ThreadPoolExecutor(1, "aperio-spawner")
+    """Return threads for `_execute` alone: what they give up, they cannot get back."""
+    return ThreadPoolExecutor(_SPAWNERS, "aperio-spawner")
 
 
 os.register_at_fork(after_in_child=_spawner.cache_clear)  # a copy of this process lacks the thread
@@ -200,8 +228,7 @@ def _execute(
     try:
         lifeline.arm(confined.popen.pid)
     except BaseException:
-        put_down(confined.popen)
-        confined.close()
+        _put_away(confined)
         raise
     return confined
 

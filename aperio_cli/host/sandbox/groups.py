@@ -17,6 +17,7 @@ import contextlib
 import os
 import secrets
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,9 @@ _PERIOD_US: Final = 100_000
 _DELEGATION_S: Final = 5.0
 _REMOVAL_S: Final = 0.5
 _LEAST_QUOTA_US: Final = 1000
+_SWEPT_AGAIN_S: Final = 60.0
+_swept_s: dict[Path, float] = {}
+_making = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +223,11 @@ def make_group(offer: Offer, proc: Path = Path("/proc")) -> Group | None:
     """
     if not offer.controllers:
         return None
+    with _making:  # several are started at once, and this process moves once
+        return _made(offer, proc)
+
+
+def _made(offer: Offer, proc: Path) -> Group:
     if offer.by_systemd and not _is_in_leaf(proc):
         _ask_systemd()
     found = look(proc)
@@ -232,8 +241,8 @@ def make_group(offer: Offer, proc: Path = Path("/proc")) -> Group | None:
     made = {}
     for controller, folder in folders.items():
         _sweep(folder, proc)
-        (folder / name).mkdir(exist_ok=True)
         made[controller] = folder / name
+        made[controller].mkdir(exist_ok=True)
     return Group(found.version, made)
 
 
@@ -347,6 +356,8 @@ def _own_paths(proc: Path) -> Iterator[tuple[str, str]]:
 def _mounts(proc: Path) -> Iterator[tuple[str, str, Path, list[str]]]:
     """Yield kind, root, place and options of each mount of control groups (proc(5))."""
     for line in _lines(proc / "self" / "mountinfo"):
+        if "cgroup" not in line:  # there may be hundreds of others
+            continue
         fields, _, rest = line.partition(" - ")
         kind, *_, options = rest.split() or [""]
         if kind in {"cgroup", "cgroup2"}:
@@ -366,7 +377,11 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _sweep(folder: Path, proc: Path) -> None:
-    """Remove groups that hosts left when they were killed."""
+    """Remove groups that hosts left when they were killed; of each folder once in a while."""
+    now_s = clock.monotonic_s()
+    if now_s - _swept_s.get(folder, float("-inf")) < _SWEPT_AGAIN_S:
+        return
+    _swept_s[folder] = now_s
     for found in folder.glob(f"{_PREFIX}*-*"):
         pid = found.name.removeprefix(_PREFIX).partition("-")[0]
         if pid.isdigit() and not (proc / pid).exists():
