@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +14,6 @@ from aperio_cli.host.sandbox.bubblewrap import Bubblewrap, Tools
 from aperio_cli.host.sandbox.interface import LIMITS, Confinement, Doorway, Level
 from aperio_cli.host.sandbox.unconfined import Unconfined
 from aperio_cli.host.sandbox.view import View, interpreter_places
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 ALLOWED, KILLED, ERROR = 0x7FFF0000, 0x80000000, 0x00050000
@@ -138,6 +135,21 @@ def test_view_survives_links_that_lead_in_a_circle(tmp_path: Path) -> None:
     view = View()
     view.add(tmp_path / "one")
     assert "--ro-bind" not in view.arguments()
+
+
+@pytest.mark.parametrize(
+    ("stated", "seen"),
+    [
+        ("/", "/"),
+        ("/usr/../usr/./lib", "/usr/lib"),
+        ("/../usr", "/usr"),
+        ("/usr//lib/", "/usr/lib"),
+    ],
+)
+def test_view_takes_a_path_as_the_kernel_does(stated: str, seen: str) -> None:
+    view = View()
+    view.add(Path(stated))
+    assert view.arguments()[-3:] == ["--ro-bind", seen, seen]
 
 
 def test_of_an_interpreter_a_home_around_it_is_not_shown(tmp_path: Path) -> None:
