@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aperio_cli.host.calls.sync import Note
     from aperio_cli.host.egress import Decision
     from aperio_cli.host.process.logs import LogRecord
-    from aperio_cli.host.sandbox.interface import Counters
+    from aperio_cli.host.sandbox.interface import Counters, Sandbox
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.policy import Policy
     from aperio_cli.paths import Paths
@@ -42,6 +42,8 @@ class Collaborators:
         policy: gives the operator's rules, in the same way.
         platform: the platform of this machine.
         environment: for tools that make a folder runnable, and to find the runtime folder.
+        sandbox: gives what plugins are started in, for whoever starts many; None: it is chosen anew
+            whenever it is asked for.
     """
 
     store: Store
@@ -50,6 +52,7 @@ class Collaborators:
     policy: Callable[[], Policy]
     platform: Platform
     environment: Mapping[str, str] = field(repr=False)
+    sandbox: Callable[[], Sandbox] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ def sandbox_of(collaborators: Collaborators) -> Sandbox:
     Raises:
         UsageError: the mode is none, or the user id is a person's.
     """
+    if collaborators.sandbox:
+        return collaborators.sandbox()
     config = collaborators.config()
     uid = config.plugin_uid or PLUGIN_UID
     return choose_sandbox(mode_of(config, collaborators.environment), uid)

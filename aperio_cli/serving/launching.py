@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from aperio_cli.running.containing import mode_of, sandbox_of
 from aperio_cli.running.operations import launched, open_state
 from aperio_cli.serving.falling_back import Versions
 from aperio_cli.serving.noticing import notice
+from aperio_cli.store.verdicts import state_of
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ class Launching:
         self._noticed: Noticed = ()
         self._read_s = float("-inf")
         self._is_to_try_again = False
-        self._receipts: set[str] = set()
+        self._receipts: dict[str, str] = {}  # as they were before what was cleared was read
         self._versions: Versions | None = None
         self._state = contextlib.ExitStack()
         self._database: StateDatabase | None = None
@@ -103,7 +105,8 @@ class Launching:
         found.config()
         found.policy()
         wanted = tuple(self._wanted_of(found))
-        self._collaborators = found
+        choose = functools.cache(lambda: sandbox_of(found))  # once for each reading, when needed
+        self._collaborators = replace(found, sandbox=choose)
         _ = self.versions
         return wanted
 
@@ -121,9 +124,10 @@ class Launching:
 
     def survey(self) -> Survey:
         """Return what is wanted, when anything may have changed. Blocks."""
-        noticed = notice(self.collaborators, tuple(self._receipts))
+        noticed, receipts = notice(self.collaborators), tuple(self._receipts.items())
+        is_same = noticed == self._noticed and all(str(state_of(f)) == was for f, was in receipts)
         now_s = clock.monotonic_s()
-        if noticed == self._noticed and now_s - self._read_s < self._doubt_s:
+        if is_same and now_s - self._read_s < self._doubt_s:
             return Survey()
         self._noticed, self._read_s = noticed, now_s
         if self._is_to_try_again:
@@ -158,8 +162,7 @@ class Launching:
         if problem := self._problem or wanted.problem:
             raise copy.copy(problem)
         collaborators, key = self.collaborators, wanted.key
-        receipt, fallback = self._chosen(wanted)
-        self._receipts.add(str(receipt.folder / FILE_NAME))
+        receipt, fallback = self._noted(wanted)
         cleared = clear_target(collaborators, receipt, key.organization)
         sandbox, manifest = sandbox_of(collaborators), receipt.grant.granted
         kept = enforced(sandbox, manifest)
@@ -173,6 +176,15 @@ class Launching:
             exceptions=tuple(exceptions_of(cleared)),
             fallback=fallback,
         )
+
+    def _noted(self, wanted: Wanted) -> tuple[Receipt, Fallback | None]:
+        """Return what `_chosen` does; from now on a change of that record is noticed."""
+        while True:
+            chosen = self._chosen(wanted)
+            file = str(chosen[0].folder / FILE_NAME)
+            if file in self._receipts:
+                return chosen
+            self._receipts[file] = str(state_of(file))  # then it is read again: none is older
 
     def _chosen(self, wanted: Wanted) -> tuple[Receipt, Fallback | None]:
         """Return the record of the version to start, and what it is started in place of.

@@ -15,7 +15,7 @@ from aperio_cli.store.listing import config_files
 from aperio_cli.store.verdicts import state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from aperio_cli.paths import Paths
     from aperio_cli.running import Collaborators
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
     Noticed = tuple[object, ...]
 
 
-def notice(collaborators: Collaborators, more: Iterable[str] = ()) -> Noticed:
+def notice(collaborators: Collaborators) -> Noticed:
     """Return what differs from what was returned before once anything has changed. Blocks.
 
     Args:
         collaborators: of the operator, with the configuration that was last read.
-        more: further files that count, such as receipts of what runs.
     """
     paths = collaborators.paths
     files = {
@@ -40,7 +39,6 @@ def notice(collaborators: Collaborators, more: Iterable[str] = ()) -> Noticed:
         *_entries(str(paths.trust / "roots")),
         str(paths.local_root),
         *_current(paths),
-        *more,
     }
     if paths.system:
         files |= {str(paths.system.known_versions), *_current(paths.system)}

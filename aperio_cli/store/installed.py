@@ -397,9 +397,9 @@ class Store:
 
         A home that cannot be written loses the note, not the launch; so do notes of a newer aperio.
         """
-        known = self._checks(receipt.id)
-        if known is not None:
-            known[receipt.version] = LaunchCheck(clock.timestamp(), ok=passed)
+        known, check = self._checks(receipt.id), LaunchCheck(clock.timestamp(), ok=passed)
+        if known is not None and known.get(receipt.version) != check:  # of several in one second
+            known[receipt.version] = check
             self._note_checks(receipt.id, known)
 
     def last_check(self, receipt: Receipt) -> LaunchCheck | None:

@@ -26,10 +26,12 @@ from aperio_cli.errors.running import PluginConfigInvalid, PluginNotReady
 from aperio_cli.errors.usage import ConfigurationInvalid
 from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.host.lifecycle import Phase
+from aperio_cli.host.sandbox.unconfined import Unconfined
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.registry.edition import Edition
 from aperio_cli.models.registry.plugin_file import VersionStatus
 from aperio_cli.paths import find_paths
+from aperio_cli.running import containing
 from aperio_cli.running.operations import open_state
 from aperio_cli.serving.wanted import all_installed, stated
 from aperio_cli.trust.known_versions import remember
@@ -98,6 +100,62 @@ def test_what_is_installed_updated_and_removed_is_taken_up(place: Place) -> None
         place.drop(other)
         await served.until(lambda status: status.phase is Phase.STOPPED, "acme/other")
         assert (await served.ready()).pid == third.pid
+
+    play(place, scene)
+
+
+def test_the_sandbox_is_chosen_once_for_each_reading(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[tuple[object, ...]] = []
+
+    def choose(*stated: object) -> Unconfined:
+        chosen.append(stated)
+        return Unconfined()
+
+    monkeypatch.setattr(containing, "choose_sandbox", choose)
+    place.put("acme/other")
+
+    async def scene(served: Served) -> None:
+        await served.ready()
+        await served.ready("acme/other")
+        await served.next_beat()
+        count = len(chosen)
+        assert count <= 2  # of the reading at the start, and of the first look
+        place.put("acme/third")
+        await served.ready("acme/third")
+        place.allow("[sandbox]\nplugin_uid = 61002\n")
+        await served.until(lambda _status: chosen[-1] == ("none", 61002))
+        await served.next_beat()
+        assert len(chosen) == count + 2
+
+    play(place, scene)
+
+
+def test_what_was_just_cleared_is_no_change_and_what_changes_then_is(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings: list[int] = []
+    collaborate = place.collaborate
+
+    def read() -> Collaborators:
+        readings.append(1)
+        return collaborate()
+
+    monkeypatch.setattr(place, "collaborate", read)
+    record = place.home / "plugins/acme/box/1.0.0/receipt.json"
+
+    async def scene(served: Served) -> None:
+        await served.ready()
+        for _ in range(3):
+            await served.next_beat()
+        assert len(readings) == 2  # at the start, and by the first look, which knows of nothing
+        aside = record.with_name("aside")
+        aside.write_bytes(record.read_bytes())
+        aside.replace(record)
+        async with asyncio.timeout(WITHIN_S):
+            while len(readings) < 3:
+                await served.next_beat()
 
     play(place, scene)
 

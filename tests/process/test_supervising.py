@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,8 +71,12 @@ class Shelf:
     asked: list[tuple[str, str]] = field(default_factory=list)
     may_fall_back: bool = True
     cleared: list[str] = field(default_factory=list)
+    launched: dict[InstanceKey, Wanted] = field(default_factory=dict)
+    surveyed: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    before_launch: Callable[[], Coroutine[Any, Any, None]] | None = None
 
     def survey(self) -> Survey:
+        self.surveyed.release()
         is_changed, self.is_changed = self.is_changed, False
         return Survey(None, is_changed)
 
@@ -102,7 +107,9 @@ class Shelf:
     async def launch(
         self, leave: Leave, wanted: Wanted, log: Callable[[LogRecord], None]
     ) -> AsyncIterator[RunningPlugin]:
-        del wanted
+        self.launched[wanted.key] = wanted
+        if self.before_launch:
+            await self.before_launch()
         async with launch(leave.cleared, self.host.launch_options(), log) as plugin:
             yield plugin
 
@@ -300,6 +307,39 @@ def test_a_plugin_that_may_not_run_is_said_by_name_and_the_others_run(shelf: She
         await scene.ready(refused)
 
     supervise(shelf, play, Wanted(refused), Wanted(KEY))
+
+
+def test_what_waits_for_its_start_is_cleared_once_as_it_is_wanted_by_then(shelf: Shelf) -> None:
+    other = PluginId("acme", "other")
+    second = InstanceKey(other, "acme", "main")
+    shelf.scripts[other] = PLUGINS / "bare.py"
+    shelf.versions[other] = "2.0.0"
+    launching, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        launching.set()
+        await may_go_on.wait()
+
+    shelf.before_launch = wait
+
+    async def play(scene: Scene) -> None:
+        async with asyncio.timeout(WITHIN_S):
+            await launching.wait()
+        for _ in range(3):
+            scene.supervisor.doubt()
+            assert await asyncio.to_thread(shelf.surveyed.acquire, timeout=WITHIN_S)
+        assert "2.0.0" not in shelf.cleared
+        shelf.versions[other] = "2.1.0"
+        scene.supervisor.want([Wanted(KEY), Wanted(second, settings={"a": "b"})])
+        may_go_on.set()
+        ready = await scene.ready(second)
+        assert ready.version == "2.1.0"
+        assert shelf.launched[second].settings == {"a": "b"}
+        assert ready.restarts == 0
+
+    rules = replace(QUICK, parallel_starts=1)
+    supervise(shelf, play, Wanted(KEY), Wanted(second), rules=rules)
+    assert "2.0.0" not in shelf.cleared
 
 
 def test_a_new_version_is_healthy_before_the_old_one_stops(shelf: Shelf) -> None:

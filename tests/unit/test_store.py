@@ -4,10 +4,12 @@ import errno
 import json
 import multiprocessing
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from aperio_cli import clock
 from aperio_cli.errors.files import FilesChanged, FolderNotPrivate, LockHeld
 from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid
 from aperio_cli.files import reading, removing
@@ -245,6 +247,27 @@ def test_check_refuses_a_list_that_is_gone(machine: Machine) -> None:
 
 
 # ── holding ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_check_is_noted_once_a_second_and_at_once_when_it_came_out_otherwise(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = put(machine)
+    noted = machine.paths.checks(receipt.id)
+    moment = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: moment)
+    machine.store.record_check(receipt, passed=True)
+    first = noted.stat().st_ino
+    machine.store.record_check(receipt, passed=True)
+    assert noted.stat().st_ino == first
+    machine.store.record_check(receipt, passed=False)
+    found = machine.store.last_check(receipt)
+    assert found
+    assert not found.ok
+    monkeypatch.setattr(clock, "now", lambda: moment + timedelta(seconds=1))
+    second = noted.stat().st_ino
+    machine.store.record_check(receipt, passed=False)
+    assert noted.stat().st_ino != second
 
 
 def test_hold_is_shared_and_is_seen(machine: Machine) -> None:

@@ -101,6 +101,12 @@ class Instance:
         return self.current.life.goal is Goal.STOP
 
     @property
+    def is_queued(self) -> bool:
+        """Whether it waits for its start, before which what is wanted now is cleared anyhow."""
+        current = self.current
+        return self._newcomer is None and current.is_queued and current.wanted == self.wanted
+
+    @property
     def is_idle(self) -> bool:
         """Whether no call uses it or waits for it, and the operator does not keep it."""
         return not self._claims and self.current.life.goal is Goal.RUN

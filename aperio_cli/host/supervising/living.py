@@ -122,7 +122,7 @@ class Living:
         life: where it is.
         leave: of what was started last; None: nothing was yet.
         plugin: the running plugin, while it is healthy or just ending.
-        is_clearing: whether it is just being asked what is to be started.
+        is_clearing: whether it is just being asked what is to be started, or will be.
         in_flight: calls that are being made.
         healthy_at: when it last answered a health check.
         started_at: when its process was last started.
@@ -149,7 +149,7 @@ class Living:
         self._changed = changed
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._is_ending = False
+        self._is_ending = self._is_queued = False
         self._to_end = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -189,6 +189,11 @@ class Living:
         """Whether it is up, and has been for long enough that its deaths before are forgotten."""
         return self.life.phase is Phase.READY and self.life.until_s is None
 
+    @property
+    def is_queued(self) -> bool:
+        """Whether others start before it, so that nothing was cleared for it yet."""
+        return self._is_queued and self.phase is Phase.STARTING
+
     def tell(self, event: Event, reason: Reason | None = None) -> None:
         """Take in what happened, and begin what is to be done about it."""
         if self._surroundings.is_ending:
@@ -209,7 +214,7 @@ class Living:
             case Action.START:
                 group = self._surroundings.group
                 assert group  # noqa: S101 - a supervisor that does not run wants nothing
-                self._is_ending, self.is_clearing = False, True
+                self._is_ending, self.is_clearing, self._is_queued = False, True, True
                 self._to_end.clear()
                 self._task = group.create_task(self._run(), name=self.life.who)
             case Action.END:
@@ -292,11 +297,15 @@ class Living:
         self.tell(event, reason)
 
     async def _attempt(self) -> _Outcome:
-        surroundings, wanted = self._surroundings, self.wanted
+        surroundings = self._surroundings
         async with contextlib.AsyncExitStack() as starting:
             await starting.enter_async_context(surroundings.starts)
-            self.leave = leave = await surroundings.clear(wanted)
-            self.is_clearing = False
+            self._is_queued = False
+            leave, wanted = None, None
+            while leave is None or wanted != self.wanted:  # it may become another meanwhile
+                wanted = self.wanted
+                leave = await surroundings.clear(wanted)
+            self.leave, self.is_clearing = leave, False
             self.started_at = clock.now()
             async with surroundings.launcher.launch(leave, wanted, self._log) as plugin:
                 await starting.aclose()

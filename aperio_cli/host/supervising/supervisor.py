@@ -334,7 +334,7 @@ class Supervisor:
 
     async def _judge(self, instance: Instance) -> None:
         """Ask anew whether an instance may be what it is to be."""
-        if instance.current.phase in _NOT_JUDGED:
+        if instance.current.phase in _NOT_JUDGED or instance.is_queued:
             return
         try:
             await self._ask(instance)
