@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.errors.running import PluginContractBroken, PluginFault
     from aperio_cli.host.calls.invocation import OpenInvocations
+    from aperio_cli.host.process.checks import SharedChecks
     from aperio_cli.host.process.masking import Masks
     from aperio_cli.host.sandbox.interface import Counters
     from aperio_cli.host.wire.channel import Calls
@@ -81,7 +82,7 @@ async def started(
     Raises:
         AperioError: as `launch`.
     """
-    async with checked(cleared, options.store) as program:
+    async with checked(cleared, options.store, options.checks) as program:
         for notice in cleared.notices:
             log(LogRecord("warn", notice, "host"))
         run = Run(program, options, log)
@@ -93,8 +94,15 @@ async def started(
 
 
 @contextlib.asynccontextmanager
-async def checked(cleared: Cleared, store: Store | None) -> AsyncIterator[Program]:
+async def checked(
+    cleared: Cleared, store: Store | None, shared: SharedChecks | None = None
+) -> AsyncIterator[Program]:
     """Give the program of what was cleared, checked and kept from removal, for one start.
+
+    Args:
+        cleared: leave to start it; it is used up.
+        store: where an installed version is.
+        shared: with which other starts a check is shared; None: with none.
 
     Raises:
         AperioError: as `launch`, as far as nothing was executed.
@@ -106,7 +114,10 @@ async def checked(cleared: Cleared, store: Store | None) -> AsyncIterator[Progra
         else:
             if store:
                 held.enter_context(store.hold(target))
-            program = await _in_thread(target, store)
+            if store and shared:
+                program = await shared.program(target, store, check_program)
+            else:
+                program = await _in_thread(target, store)
         held.callback(program.close)
         yield program
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.data.state import StateDatabase
+    from aperio_cli.host.process.checks import SharedChecks
     from aperio_cli.host.sandbox.interface import Counters, Doorway, Sandbox
     from aperio_cli.store.installed import Store
 
@@ -35,6 +36,7 @@ class LaunchOptions:
         writable: folders of the machine that it may write to.
         egress: on what terms it connects to others, beside what it is granted.
         count: takes what was counted of its sandbox, once it has ended; None: nobody asks.
+        checks: with which other starts the check of the files is shared; None: with none.
         door: another way out of its network, in place of the one that the host serves by that.
     """
 
@@ -49,4 +51,5 @@ class LaunchOptions:
     writable: tuple[Path, ...] = ()
     egress: Egress = field(default_factory=Egress)
     count: Callable[[Counters], None] | None = None
+    checks: SharedChecks | None = None
     door: Doorway | None = None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aperio_cli.config import Config
     from aperio_cli.host.calls.sync import Note
     from aperio_cli.host.egress import Decision
+    from aperio_cli.host.process.checks import SharedChecks
     from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.host.sandbox.interface import Counters, Sandbox
     from aperio_cli.models.platform import Platform
@@ -44,6 +45,7 @@ class Collaborators:
         environment: for tools that make a folder runnable, and to find the runtime folder.
         sandbox: gives what plugins are started in, for whoever starts many; None: it is chosen anew
             whenever it is asked for.
+        checks: shares the check of a version's files, likewise; None: each start has its own.
     """
 
     store: Store
@@ -53,6 +55,7 @@ class Collaborators:
     platform: Platform
     environment: Mapping[str, str] = field(repr=False)
     sandbox: Callable[[], Sandbox] | None = None
+    checks: SharedChecks | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,6 +202,7 @@ async def launched(
         writable=given_folders(manifest_of(cleared.target), settings, sandbox),
         egress=_egress(collaborators, cleared, listener, settings, organization),
         count=listener.count,
+        checks=collaborators.checks,
     )
     receipt = None if isinstance(cleared.target, DevelopmentBuild) else cleared.target
     try:

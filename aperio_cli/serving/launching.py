@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
 from aperio_cli.host.calls.session import SessionRequest, open_session
+from aperio_cli.host.process.checks import SharedChecks
 from aperio_cli.host.process.floods import AMONG_OTHERS
 from aperio_cli.host.sandbox.interface import LIMITS
 from aperio_cli.host.sandbox.telling import enforced
@@ -79,6 +80,7 @@ class Launching:
         self._is_to_try_again = False
         self._receipts: dict[str, str] = {}  # as they were before what was cleared was read
         self._versions: Versions | None = None
+        self._checks = SharedChecks()
         self._state = contextlib.ExitStack()
         self._database: StateDatabase | None = None
 
@@ -106,7 +108,7 @@ class Launching:
         found.policy()
         wanted = tuple(self._wanted_of(found))
         choose = functools.cache(lambda: sandbox_of(found))  # once for each reading, when needed
-        self._collaborators = replace(found, sandbox=choose)
+        self._collaborators = replace(found, sandbox=choose, checks=self._checks)
         _ = self.versions
         return wanted
 

@@ -79,6 +79,10 @@ class Program:
         if self.sealed:
             self.sealed.close()
 
+    def another(self) -> Program:
+        """Return the same, for a start of its own: it has to be closed, too."""
+        return replace(self, sealed=self.sealed.another()) if self.sealed else self
+
     @property
     def is_single_binary(self) -> bool:
         """Whether it is an installed program that needs no interpreter."""

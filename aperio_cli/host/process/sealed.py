@@ -44,6 +44,10 @@ class SealedBinary:
         """What to execute, in a process that inherits the descriptor."""
         return f"/proc/self/fd/{self.descriptor}"
 
+    def another(self) -> SealedBinary:
+        """Return the same memory by a descriptor of its own."""
+        return SealedBinary(os.dup(self.descriptor))
+
     def close(self) -> None:
         """Close the descriptor; harmless when repeated."""
         self._close()

@@ -30,7 +30,7 @@ class Rules:
         drain_s: how long calls in flight may take to end when a plugin is stopped.
         idle_s: how long an instance that nobody wants but a call stays up after it.
         most_on_demand: how many of those there are at once.
-        parallel_starts: how many plugins start at once; 0: two for each processor.
+        parallel_starts: how many plugins start at once; 0: four for each processor.
         reconcile_s: from one look at what is wanted to the next.
         doubt_s: after how long everything is cleared anew although nothing seems to have changed.
     """

@@ -70,7 +70,7 @@ class Supervisor:
     ) -> None:
         self._launcher = launcher
         self._rules = rules
-        starts = asyncio.Semaphore(rules.parallel_starts or 2 * (os.cpu_count() or 1))
+        starts = asyncio.Semaphore(rules.parallel_starts or 4 * (os.cpu_count() or 1))
         self._surroundings = Surroundings(launcher, rules, log, starts)
         self._beat = beat
         self._instances: dict[Name, Instance] = {}
