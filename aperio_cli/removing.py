@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aperio_cli.errors.installing import NotInstalled
 from aperio_cli.models.ownership import owner_by
 
 if TYPE_CHECKING:
@@ -75,9 +76,9 @@ def remove(store: Store, ref: PluginRef, state: StoredState = StoredState()) -> 
     """
     if state.purge and not store.folders(ref.id) and state.purge(ref.id):
         return RemoveReport(ref.id, (), None, was_purged=True)
-    _require_installed(store, ref)
+    require_installed(store, ref)
     with store.lock(f"`{ref}` was not removed"), contextlib.ExitStack() as held:
-        _require_installed(store, ref)
+        require_installed(store, ref)
         going = [ref.version] if ref.version else store.folders(ref.id)
         for version in going:
             held.enter_context(store.exclusively(ref.id, version))
@@ -104,11 +105,18 @@ def remove(store: Store, ref: PluginRef, state: StoredState = StoredState()) -> 
     return RemoveReport(ref.id, tuple(going), current, was_purged=state.purge is not None)
 
 
-def _require_installed(store: Store, ref: PluginRef) -> None:
+def require_installed(store: Store, ref: PluginRef) -> None:
+    """Require that there is something to remove.
+
+    Raises:
+        NotInstalled: there is not.
+    """
     # By folder, not by receipt: what is damaged can be removed, too.
     versions = store.folders(ref.id)
     if not versions or (ref.version and ref.version not in versions):
-        raise store.not_installed(ref)
+        told = store.not_installed(ref)
+        steps = [step for step in told.next if "`aperio plugin install " not in step]
+        raise NotInstalled(told.what, why=told.why, next=[*steps, "`aperio plugin list`"])
 
 
 def _hand_over(store: Store, plugin: PluginId, staying: list[str]) -> None:

@@ -159,9 +159,15 @@ def _require_asked(receipt: Receipt, rules: tuple[str, ...], subject: str) -> No
                 why=f"it asks for {', '.join(stated) or 'no host'}",
                 next=[
                     "grant one of those, or a host that one of them covers",
-                    f"to open it all the same, as a rule of your own: `--own {clean(rule)}`",
+                    f"to open it all the same, as a rule of your own: `--own {_with_port(rule)}`",
                 ],
             )
+
+
+def _with_port(rule: str) -> str:
+    """Return a host as `--own` takes it."""
+    shown = clean(rule, limit=200)
+    return shown if ":" in shown else f"{shown}:443"
 
 
 def _limited(granted: Manifest, limits: tuple[tuple[str, str], ...], subject: str) -> Manifest:

@@ -305,12 +305,12 @@ def _read_stated(
         if stated is None:
             return None
         raise NotFound(
-            f"`{stated}` is not there; {request.deed.nothing}",
+            f"`{stated}` is not there; {request.deed.undone}",
             next=["check the path for a typing error"],
         ) from error
     except OSError as error:
         raise NotFound(
-            f"`{stated or beside}` cannot be read; {request.deed.nothing}",
+            f"`{stated or beside}` cannot be read; {request.deed.undone}",
             why=os.strerror(error.errno or 0),
             next=["see who may read it: it belongs to the artifact"],
         ) from error
@@ -393,7 +393,7 @@ def _copy_local(source: Path, copy: BinaryIO, deed: Deed) -> Digest:
         file = files_reading.open_regular(source, follow_links=True)
     except OSError as error:
         raise NotFound(
-            f"`{source}` cannot be read; {deed.nothing}",
+            f"`{source}` cannot be read; {deed.undone}",
             why=os.strerror(error.errno or 0),
             next=["check the path for a typing error"],
         ) from error
@@ -404,7 +404,7 @@ def _copy_local(source: Path, copy: BinaryIO, deed: Deed) -> Digest:
             copied_bytes += len(chunk)
             if copied_bytes > MAX_ARTIFACT_BYTES:
                 raise FileTooLarge(
-                    f"`{source}` is too long for an artifact; {deed.nothing}",
+                    f"`{source}` is too long for an artifact; {deed.undone}",
                     why=f"expected at most {MAX_ARTIFACT_BYTES} bytes",
                     next=["check that this is the file you meant"],
                 )

@@ -28,16 +28,16 @@ class Deed:
 
     Attributes:
         refused: what a refusal comes to, behind the name of an artifact.
-        nothing: the same where there is no artifact to speak of.
+        undone: the same behind a name that is no artifact's; others may have come first.
     """
 
     refused: str
-    nothing: str
+    undone: str
 
 
-INSTALL: Final = Deed("was refused and nothing of it was installed", "nothing was installed")
-VERIFY: Final = Deed("was not verified", "nothing was verified")
-ADD: Final = Deed("was not added", "nothing was added")
+INSTALL: Final = Deed("was refused and nothing of it was installed", "it was not installed")
+VERIFY: Final = Deed("was not verified", "it was not verified")
+ADD: Final = Deed("was not added", "it was not added")
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,7 +240,7 @@ def test_verify_refuses_a_changed_version_as_install_does(aperio: Aperio) -> Non
 @pytest.mark.parametrize("command", ["install", "verify"])
 def test_a_folder_is_no_artifact(aperio: Aperio, command: str) -> None:
     told = aperio.refuses("plugin", command, aperio.folder, code="not-found", status=1)
-    done = {"install": "nothing was installed", "verify": "nothing was verified"}[command]
+    done = {"install": "it was not installed", "verify": "it was not verified"}[command]
     assert told.what == f"`{aperio.folder}` is a folder; {done}"
 
 
@@ -335,12 +335,12 @@ def test_consent_to_unsigned_is_not_for_what_a_registry_offers(
 # ── what was asked for, and did not come of it ────────────────────────────────────────────────────
 
 DEEDS = {
-    "verify": (("plugin", "verify"), "was not verified", "nothing was verified"),
-    "add": (("registry", "add", "--dir", "registry"), "was not added", "nothing was added"),
+    "verify": (("plugin", "verify"), "was not verified", "it was not verified"),
+    "add": (("registry", "add", "--dir", "registry"), "was not added", "it was not added"),
     "install": (
         ("plugin", "install"),
         "was refused and nothing of it was installed",
-        "nothing was installed",
+        "it was not installed",
     ),
 }
 

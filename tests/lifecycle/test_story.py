@@ -278,6 +278,22 @@ def test_one_version_is_removed_and_the_other_stays(installed: Aperio, hello: Pa
     assert installed("plugin", "run", HELLO, "schema").status == 0
 
 
+def test_several_are_removed_or_none_when_one_is_not_there(installed: Aperio) -> None:
+    with installed.unchanged():
+        told = installed.refuses(
+            "plugin", "remove", HELLO, "acme/helo-connector", code="not-installed", status=1
+        )
+    assert told.next == (f"did you mean `{HELLO}`?", "`aperio plugin list`")
+    assert installed("plugin", "remove", HELLO, HELLO).out == f"removed `{HELLO}` 0.1.0\n"
+
+
+def test_what_is_not_installed_is_named_beside_what_is(aperio: Aperio, hello: Path) -> None:
+    artifact = next((hello / "dist").glob("*.tar.gz"))
+    done = aperio("plugin", "install", artifact, "./no.tar.gz", "--yes", status=1)
+    assert "`no.tar.gz` cannot be read; it was not installed" in done.err
+    assert f"`{HELLO}` 0.1.0 installed" in done.err
+
+
 def test_installing_again_says_so_and_changes_nothing(installed: Aperio, hello: Path) -> None:
     artifact = next((hello / "dist").glob("*.tar.gz"))
     with installed.unchanged():

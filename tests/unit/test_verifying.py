@@ -246,7 +246,7 @@ def test_verify_looks_for_no_attestations_beside_what_a_registry_offers(machine:
 def test_verify_refuses_named_attestations_that_are_missing(
     machine: Machine, tmp_path: Path
 ) -> None:
-    with pytest.raises(NotFound, match="nothing was installed"):
+    with pytest.raises(NotFound, match="it was not installed"):
         machine.verify(machine.signed(), attestations=tmp_path / "none")
 
 
@@ -390,7 +390,7 @@ def test_verify_refuses_a_folder(machine: Machine, tmp_path: Path) -> None:
 
 
 def test_verify_refuses_a_missing_bundle_that_was_named(machine: Machine, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="nothing was installed"):
+    with pytest.raises(NotFound, match="it was not installed"):
         machine.verify(machine.signed(), bundle=tmp_path / "none")
 
 

@@ -54,7 +54,7 @@ def find_source(
     path = as_path(argument)
     if path.is_dir():
         raise NotFound(
-            f"`{clean(argument)}` is a folder; {deed.nothing}",
+            f"`{clean(argument)}` is a folder; {deed.undone}",
             why="expected an artifact, <name>_<version>_<os>_<arch>.tar.gz",
             next=_artifacts_in(path),
         )
@@ -96,7 +96,7 @@ def verify_source(
     """
     if (bundle or attestations) and isinstance(source, Offer):
         raise UsageError(
-            f"`--bundle` and `--attestations` go with an artifact; {deed.nothing}",
+            "`--bundle` and `--attestations` go with an artifact; nothing was done",
             why=f"`{source.id}` is offered with its own by {source.source}",
         )
     named = f"{source.id}@{source.version}" if isinstance(source, Offer) else source

@@ -42,16 +42,36 @@ def plugin_remove(
     from aperio_cli.commands.host.releasing import done_despite_host
     from aperio_cli.models.plugin_id import PluginRef
 
-    refs = [PluginRef.parse(text) for text in plugins]
-    reports = [
-        done_despite_host(context, ref, functools.partial(_remove, context, ref, purge=purge))
-        for ref in refs
-    ]
+    refs = list(dict.fromkeys(PluginRef.parse(text) for text in plugins))
+    if len(refs) > 1:
+        _require_each(context, refs, purge=purge)
+    reports: list[RemoveReport] = []
+    try:
+        for ref in refs:
+            deed = functools.partial(_remove, context, ref, purge=purge)
+            reports.append(done_despite_host(context, ref, deed))
+    except BaseException:  # what is removed is, whatever becomes of the next one
+        for report in reports:
+            context.output.warn(_sentence(report))
+        raise
     for report in reports:
         _say_what_names_it(context, report)
     return Report(
         {"removed": [report.to_json() for report in reports]}, "\n".join(map(_sentence, reports))
     )
+
+
+def _require_each(context: Context, refs: list[PluginRef], *, purge: bool) -> None:
+    """Require that all of them are there before the first one goes.
+
+    Raises:
+        NotInstalled: one is not. To purge what it stored it need not be; that is seen later.
+    """
+    from aperio_cli.removing import require_installed
+
+    for ref in refs:
+        if not purge or context.store.folders(ref.id):
+            require_installed(context.store, ref)
 
 
 def _remove(context: Context, ref: PluginRef, *, purge: bool) -> RemoveReport:

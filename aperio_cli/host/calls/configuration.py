@@ -99,7 +99,8 @@ def _invalid(
 
 def _unknown(key: str, declared: Mapping[str, common_pb2.ConfigField]) -> str:
     close = difflib.get_close_matches(key, declared, n=1)
-    hint = f"did you mean {clean(close[0])}?" if close else f"known: {clean(', '.join(declared))}"
+    known = f"known: {clean(', '.join(declared))}" if declared else "it has none"
+    hint = f"did you mean {clean(close[0])}?" if close else known
     return f"{clean(key, limit=80)}: the plugin has no such key; {hint}"
 
 

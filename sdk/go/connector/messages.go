@@ -19,6 +19,15 @@ const (
 	perEventInBatch = 8 // its tag and length
 )
 
+// checkWhole refuses a text that was read with U+FFFD in the place of half of a surrogate pair: two
+// ids that differ in nothing else would be one. Go reads them so, and says nothing.
+func checkWhole(record []byte, name, text string) error {
+	if strings.ContainsRune(text, utf8.RuneError) && jsontext.HasHalf(record) {
+		return fmt.Errorf("%s has half of a surrogate pair, which UTF-8 does not have", name)
+	}
+	return nil
+}
+
 // eventMessage gives the message of an event, and an upper bound of its size in a batch, in bytes.
 // The error names the part that is malformed or too long.
 func eventMessage(event Event) (*pb.Event, int, error) {
@@ -31,6 +40,9 @@ func eventMessage(event Event) (*pb.Event, int, error) {
 		checkText("event_type", event.Type, 1, maxNameBytes),
 		checkText("origin", event.Origin, 0, maxNameBytes),
 		checkText("native_event_type", event.NativeType, 0, maxNameBytes),
+		checkWhole(record, "source_event_id", event.SourceEventID),
+		checkWhole(record, "event_type", event.Type),
+		checkWhole(record, "native_event_type", event.NativeType),
 		checkLength("record", len(record), maxRecordBytes),
 		aperio.CheckTime(event.OccurredAt, "occurred_at"),
 	); err != nil {

@@ -55,10 +55,15 @@ func (s *Stream) Context() context.Context { return s.ctx }
 // Send takes one event, and waits while the host does not read. An event that cannot be passed on
 // becomes a dead letter that names the part, and the sync goes on. The error has the cause
 // Cancelled: the call has ended.
-func (s *Stream) Send(event Event) error {
+func (s *Stream) Send(event Event) error { return s.sendAt(event, "") }
+
+// sendAt is Send, and says in a dead letter where the record was read.
+func (s *Stream) sendAt(event Event, position string) error {
 	message, size, err := eventMessage(event)
 	if err != nil {
-		return s.DeadLetter(letterOf(event, err))
+		letter := letterOf(event, err)
+		letter.Position = position
+		return s.DeadLetter(letter)
 	}
 	return s.add(message, size)
 }
@@ -113,16 +118,17 @@ func (s *Stream) SendEach(
 	found []records.Record, position string, toEvent func(records.Record) (Event, error),
 ) error {
 	for number, record := range found {
+		place := fmt.Sprintf("%s, entry %d", position, number+1)
 		event, err := toEvent(record)
 		if record.Problem != nil {
 			err = record.Problem
 		}
 		if err == nil {
-			err = s.Send(event)
+			err = s.sendAt(event, place)
 		} else {
 			err = s.DeadLetter(DeadLetter{
 				Reason: err.Error(), SourceEventID: record.ID("id"), Record: record.JSON,
-				Position: fmt.Sprintf("%s, entry %d", position, number+1),
+				Position: place,
 			})
 		}
 		if err != nil {

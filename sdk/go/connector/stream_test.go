@@ -58,7 +58,8 @@ func TestAFailedCheckpointFailsTheSyncThatIgnoresIt(t *testing.T) {
 }
 
 func TestSendEachGoesOnAfterWhatCannotBeRead(t *testing.T) {
-	page, err := records.Split([]byte(`{"l":[{"id":"e1"},{"id":17},{"a":tru},{"id":"e2"}]}`), "l")
+	page, err := records.Split([]byte(`{"l":[{"id":"e1"},{"id":17},{"a":tru},{"id":"e2"},`+
+		`{"id":""},{"id":"\ud800"},{"id":"\ud83d\ude00 \ufffd"}]}`), "l")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,14 +78,21 @@ func TestSendEachGoesOnAfterWhatCannotBeRead(t *testing.T) {
 			ids = append(ids, sent.GetSourceEventId()+string(sent.GetRecordJson()))
 		}
 		if letter := message.GetDeadLetter(); letter != nil {
-			letters = append(letters, letter.GetPosition()+letter.GetSourceEventId())
+			letters = append(letters, letter.GetPosition()+letter.GetSourceEventId()+": "+letter.GetReason())
 		}
 		return nil
 	})
-	if err != nil || !slices.Equal(ids, []string{`e1{"id":"e1"}`, `e2{"id":"e2"}`}) {
+	if err != nil || !slices.Equal(ids, []string{
+		`e1{"id":"e1"}`, `e2{"id":"e2"}`, "\U0001f600 \ufffd" + `{"id":"\ud83d\ude00 \ufffd"}`,
+	}) {
 		t.Errorf("got %q, %v", ids, err)
 	}
-	if !slices.Equal(letters, []string{"page 7, entry 217", "page 7, entry 3"}) {
+	if !slices.Equal(letters, []string{
+		"page 7, entry 217: ID: expected text, received a number",
+		"page 7, entry 3: record: it is not JSON",
+		"page 7, entry 5: source_event_id is empty",
+		"page 7, entry 6\ufffd: source_event_id has half of a surrogate pair, which UTF-8 does not have",
+	}) {
 		t.Errorf("got %q", letters)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 
 	aperio "github.com/writer/aperio-plugin-go"
 	"github.com/writer/aperio-plugin-go/internal/jsontext"
@@ -25,13 +26,51 @@ type Record struct {
 	Problem error
 }
 
-// Decode reads fields of the record, as json.Unmarshal does. The error is its Problem, or names the
-// field that has another type.
+// Decode reads fields of the record, as json.Unmarshal does: to it, keys are the same in upper and
+// lower case. The error is its Problem, or names the field that has another type.
 func (r Record) Decode(into any) error {
 	if r.Problem != nil {
 		return r.Problem
 	}
-	return json.Unmarshal(r.JSON, into)
+	err := json.Unmarshal(r.JSON, into)
+	var other *json.UnmarshalTypeError
+	if !errors.As(err, &other) || other.Field == "" {
+		return err
+	}
+	return &aperio.Error{
+		Cause: aperio.InvalidRecord, Err: err,
+		Summary: fmt.Sprintf("%s: expected %s, received %s",
+			other.Field, expected(other.Type), received(other.Value)),
+	}
+}
+
+// expected gives what JSON calls what a Go type is read from.
+func expected(wanted reflect.Type) string {
+	switch wanted.Kind() {
+	case reflect.String:
+		return "text"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	}
+	return "a whole number"
+}
+
+// received gives what the decoder calls the value that it read, in the same words.
+func received(value string) string {
+	words := map[string]string{
+		"string": "text", "bool": "true or false", "object": "an object", "array": "a list",
+		"number": "a number",
+	}
+	if word, isKnown := words[value]; isKnown {
+		return word
+	}
+	return "the " + value // such as `number 1e400`
 }
 
 // ID gives the field that identifies the record, text or a number; empty when there is none.

@@ -76,8 +76,27 @@ func TestAFieldOfAnotherTypeIsNamed(t *testing.T) {
 	var fields struct {
 		ID string `json:"id"`
 	}
-	if err := page.Records[0].Decode(&fields); err == nil || !strings.Contains(err.Error(), "id") {
+	const said = "id: expected text, received a number"
+	if err := page.Records[0].Decode(&fields); err == nil || err.Error() != said {
 		t.Errorf("got %v", err)
+	}
+	for json, said := range map[string]string{
+		`{"actor":"octocat"}`:     "actor: expected an object, received text",
+		`{"actor":{"id":true}}`:   "actor.id: expected text, received true or false",
+		`{"actor":{"tags":{}}}`:   "actor.tags: expected a list, received an object",
+		`{"actor":{"age":1e400}}`: "actor.age: expected a whole number, received the number 1e400",
+	} {
+		var wanted struct {
+			Actor *struct {
+				ID   string
+				Tags []string
+				Age  int
+			}
+		}
+		err := records.Record{JSON: []byte(json)}.Decode(&wanted)
+		if err == nil || !strings.EqualFold(err.Error(), said) {
+			t.Errorf("%s: got %v", json, err)
+		}
 	}
 	if err := page.Records[3].Decode(&fields); err == nil {
 		t.Error("a number was decoded")

@@ -167,6 +167,8 @@ def events(
         try:
             record.require()
             item = to_event(record)
+            if item.source_event_id == "":  # nothing else would say which record it was
+                raise errors.InvalidRecord("source_event_id is empty")  # noqa: TRY301 - as to_event
         except (errors.InvalidRecord, AttributeError, LookupError, TypeError, ValueError) as error:
             item = letter(record, error, position=f"{position}, entry {number}", id_key=id_key)
         yield item

@@ -218,6 +218,25 @@ def test_what_a_record_makes_a_plugin_raise_is_a_dead_letter(error: Exception) -
     assert item.reason == f"{type(error).__name__}: {error}"
 
 
+def test_a_record_without_an_id_is_told_by_its_place() -> None:
+    def to_event(record: records.Record) -> Event:
+        return Event(
+            source_event_id=record.text("id"),
+            event_type="x.y",
+            occurred_at="2026-01-01T00:00:00Z",
+            record=record.json,
+        )
+
+    found = [_record({"id": "e1"}), _record({"id": ""}), _record({})]
+    made, *letters = records.events(found, to_event, position="page 7")
+    assert isinstance(made, Event)
+    assert all(isinstance(letter, DeadLetter) for letter in letters)
+    assert [(letter.position, letter.reason) for letter in letters] == [  # type: ignore[union-attr]
+        ("page 7, entry 2", "source_event_id is empty"),
+        ("page 7, entry 3", "id: expected text, received null or nothing"),
+    ]
+
+
 def test_a_bug_is_no_dead_letter() -> None:
     def fail(_record: Record) -> Event:
         raise NotImplementedError

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -61,6 +63,28 @@ func endOfText(data []byte, at int) (end int, isClosed bool) {
 		}
 	}
 	return len(data), false
+}
+
+var escape = regexp.MustCompile(`\\(?:u([0-9a-fA-F]{4})|.)`)
+
+// HasHalf tells whether a text in JSON has half of a surrogate pair, which UTF-8 does not have.
+func HasHalf(data []byte) bool {
+	end, isOpen := 0, false // where the first half of a pair ended, and whether the second is due
+	for _, found := range escape.FindAllSubmatchIndex(data, -1) {
+		if isOpen && found[0] != end {
+			return true
+		}
+		unit := uint64(0)
+		if found[2] >= 0 {
+			unit, _ = strconv.ParseUint(string(data[found[2]:found[3]]), 16, 16) // four hex digits
+		}
+		isSecond := unit >= 0xDC00 && unit <= 0xDFFF
+		if isSecond != isOpen {
+			return true
+		}
+		isOpen, end = unit >= 0xD800 && unit <= 0xDBFF, found[1]
+	}
+	return isOpen
 }
 
 // Member is a key of an object, and its value as it was written.
