@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform as machine
 import shlex
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from aperio_cli.errors import AperioError
 from aperio_cli.errors.usage import ConfigurationInvalid, ConsentMissing, Interrupted
 from aperio_cli.models.platform import Platform
 from aperio_cli.output import Output
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.publisher_file import PublisherList
     from aperio_cli.proving.signature import TrustedRootSource
     from aperio_cli.registry import Registry, Situation
+    from aperio_cli.registry.listing import Listing
     from aperio_cli.running import Collaborators
     from aperio_cli.store.installed import Store
     from aperio_cli.trust.signed_document import SignedDocument
@@ -213,7 +216,28 @@ class Context:
             self.paths,
             offline=self.settings.offline,
             trust=Trust(lambda: self.trusted_roots, self.paths.signed_documents),
+            heeds=self._heeds if self.settings.registry else lambda _listing: True,
         )
+
+    def _heeds(self, listing: Listing) -> bool:
+        """Return whether a registry that was named for this call alone may stop a plugin.
+
+        It may when a version of it was installed from there. A look at somebody's folder must not
+        keep from starting what came from elsewhere.
+        """
+        from aperio_cli.models.plugin_id import PluginRef
+
+        for plugin, version in self.store.installed():
+            if plugin == listing.id:
+                with contextlib.suppress(AperioError):
+                    receipt = self.store.find(PluginRef(plugin, version))
+                    if (
+                        receipt
+                        and receipt.origin
+                        and receipt.origin.place == listing.edition.registry
+                    ):
+                        return True
+        return False
 
     @property
     def situation(self) -> Situation:

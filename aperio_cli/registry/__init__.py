@@ -214,8 +214,18 @@ def _has(ruled: Ruled, plugin: PluginId) -> bool:
         return False
 
 
+def _always(_listing: Listing) -> bool:
+    return True
+
+
 def open_registry(
-    stated: str, config: Config, paths: Paths, *, offline: bool, trust: Trust | None = None
+    stated: str,
+    config: Config,
+    paths: Paths,
+    *,
+    offline: bool,
+    trust: Trust | None = None,
+    heeds: Callable[[Listing], bool] = _always,
 ) -> Registry:
     """Return the registry that the call states, or else those of the configuration.
 
@@ -226,6 +236,8 @@ def open_registry(
         paths: gives the cache, and the memory of signed documents.
         offline: read folders and what is cached, nothing else.
         trust: by what roots are judged; None where none can be.
+        heeds: says of a registry that the call states and the configuration does not whether what
+            it says against versions is remembered: it keeps them from being started.
 
     Raises:
         RegistryUnconfigured: none is stated.
@@ -249,11 +261,15 @@ def open_registry(
     trust = trust or Trust(tuple, paths.signed_documents)
     downloads = Downloads(paths.cache / "registries", offline)
     ruled = [Ruled(rule, _reader(rule, downloads, trust)) for rule in rules]
-    return Registry(ruled, functools.partial(_remember, paths))
+    if not stated or rules[0] in config.registries:
+        heeds = _always
+    return Registry(ruled, functools.partial(_remember, paths, heeds))
 
 
-def _remember(paths: Paths, listing: Listing) -> None:
+def _remember(paths: Paths, heeds: Callable[[Listing], bool], listing: Listing) -> None:
     """Remember what a registry says against versions, for launches, which ask no network."""
+    if not heeds(listing):
+        return
     said = {each.version: each.status for each in listing.candidates if each.status}
     remember(paths, listing.id, listing.edition, said)
 

@@ -320,6 +320,31 @@ def test_list_shows_what_was_taken_back_as_outdated_and_remembers_it(
     assert (machine.paths.home / "trust" / "known-versions.json").is_file()
 
 
+def test_registry_that_was_only_looked_at_stops_nothing_from_elsewhere(
+    machine: Machine, typed: Any
+) -> None:
+    """Somebody's folder may say of any plugin that it was revoked; one of its own, it may stop."""
+    theirs = Site(machine.root / "theirs")
+    theirs.publish(plugin_entry(version_entry("1.0.0"), withdrawn("revoked")))
+    named = ("--registry", str(theirs.folder))
+    memory = machine.paths.home / "trust" / "known-versions.json"
+    for words in (("info", PLUGIN), ("list", "--outdated"), ("audit",)):
+        typed(*words, *named, status=1 if words == ("audit",) else 0)
+    [told] = data(typed("audit", "--json", *named, status=1))["withdrawn"]
+    assert (told["version"], told["state"]) == ("1.2.3", "revoked")
+    assert not memory.exists()
+    [row] = data(typed("list", "--json"))["plugins"]
+    assert row["registry_status"] is None
+
+    receipt = next((machine.paths.plugins / PLUGIN).glob("*/receipt.json"))
+    document = json.loads(receipt.read_text())
+    document["origin"] = {"registry": str(theirs.folder)}
+    receipt.write_text(json.dumps(document))
+    typed("audit", *named, status=1)
+    [row] = data(typed("list", "--json"))["plugins"]
+    assert row["registry_status"]["state"] == "revoked"
+
+
 @pytest.mark.usefixtures("machine")
 def test_audit_names_faults_and_what_was_taken_back(site: Site, typed: Any) -> None:
     found = data(typed("audit", "--json"))

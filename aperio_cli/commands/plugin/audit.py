@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.models.registry.advisories import Advisory
+    from aperio_cli.models.registry.plugin_file import VersionStatus
     from aperio_cli.registry import Registry
+    from aperio_cli.registry.refreshing import Refreshed
 
 
 @command(
@@ -49,7 +51,7 @@ def plugin_audit(context: Context) -> Report:
     against = [
         {"id": str(receipt.id), "version": receipt.version, **status.report}
         for receipt in receipts
-        if (status := known.status(receipt.id, receipt.version))
+        if (status := known.status(receipt.id, receipt.version) or _said_now(receipt, asked))
     ]
     data = {
         "plugins": len(receipts),
@@ -59,6 +61,13 @@ def plugin_audit(context: Context) -> Report:
     }
     outcome = NOT_DONE if found or against else DONE
     return Report(data, "\n".join(_lines(data)), exit_status=outcome)
+
+
+def _said_now(receipt: Receipt, asked: Refreshed) -> VersionStatus | None:
+    """Return what was heard just now, also from a registry whose word is not remembered."""
+    listing = asked.listings.get(receipt.id)
+    candidates = listing.candidates if listing else ()
+    return next((each.status for each in candidates if each.version == receipt.version), None)
 
 
 def _advisories(registry: Registry) -> dict[PluginId, list[tuple[str, Advisory]]]:
