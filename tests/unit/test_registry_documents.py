@@ -302,7 +302,7 @@ def test_root_is_read_whole() -> None:
     assert found.expires == found.expires_at == "2026-12-01T00:00:00Z"
     assert found.files["plugins.json"] == FileRef(Digest(SHA), 12)
     assert (found.previous.serial, found.log.size) == (6, 3)
-    assert found.shard_of(str(BOX)) == (shard_path(NUMBER), FileRef(Digest(SHA), 12))
+    assert found.shards[NUMBER] == FileRef(Digest(SHA), 12)
     assert found.to_json() == root(name="main")
 
 

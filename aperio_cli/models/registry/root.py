@@ -32,8 +32,6 @@ from aperio_cli.models.registry.documents import (
     FileRef,
     is_path,
     read_document,
-    shard_number,
-    shard_path,
 )
 from aperio_cli.models.tlog.note import Checkpoint, NoteInvalid
 
@@ -94,11 +92,6 @@ class Root:
     def expires(self) -> str:
         """Its last moment, as signed documents call it."""
         return self.expires_at
-
-    def shard_of(self, name: str) -> tuple[str, FileRef]:
-        """Return where the shard of a plugin's id, or of a namespace, is, and what it has to be."""
-        number = shard_number(name)
-        return shard_path(number), self.shards[number]
 
     def to_json(self) -> dict[str, object]:
         """Return the root as its file states it."""
