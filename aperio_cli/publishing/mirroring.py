@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli.errors.registries import PluginNotFound
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.files import writing
 from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
@@ -40,12 +42,11 @@ from aperio_cli.models.tlog.tiles import (
 )
 from aperio_cli.net.fetch import FetchRequest, fetch_into
 from aperio_cli.publishing.output import replacing
-from aperio_cli.registry.log import LOG
+from aperio_cli.registry.log import LOG, require_bounded
 from aperio_cli.registry.reader import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.plugin_id import PluginRef
@@ -107,6 +108,7 @@ def mirror(reader: RootedRegistry, request: MirrorRequest) -> list[Mirrored]:
 
     Raises:
         PluginNotFound: the registry has no such plugin, version or platform.
+        UsageError: the destination is the registry itself.
         RegistryOutputForeign: the destination holds something else.
         FileNotRegular: it is a link.
         DiskFull: there is no space.
@@ -114,6 +116,7 @@ def mirror(reader: RootedRegistry, request: MirrorRequest) -> list[Mirrored]:
             (`RegistryReader.find`).
     """
     destination = request.destination.absolute()
+    _refuse_itself(reader, request.destination)
     with writing.disk_full_guard(f"`{request.destination}` was not made"):
         destination.parent.mkdir(parents=True, exist_ok=True)
         chosen = [_chosen(reader, ref, request.platforms) for ref in request.refs]
@@ -124,6 +127,23 @@ def mirror(reader: RootedRegistry, request: MirrorRequest) -> list[Mirrored]:
             copying = _Copying(reader, output)
             copying.copy_registry()
             return [each for plugin in chosen for each in copying.copy_plugin(*plugin)]
+
+
+def _refuse_itself(reader: RootedRegistry, destination: Path) -> None:
+    """Refuse to replace a registry by a mirror of some of its plugins.
+
+    Raises:
+        UsageError: the destination is the folder that is read, or the registry's source.
+    """
+    folders = [Path(each) for each in (reader.documents.place, reader.documents.below) if each]
+    if any(
+        each.exists() and destination.exists() and each.samefile(destination) for each in folders
+    ):
+        raise UsageError(
+            f"`{destination}` was left as it is: it is the registry that is to be mirrored",
+            why=f"the registry is read from {reader.documents.place}",
+            next=["name a new or an empty folder"],
+        )
 
 
 def _chosen(
@@ -184,6 +204,7 @@ class _Copying:
         checkpoint = self._reader.root().log
         if checkpoint is None:
             return
+        require_bounded(self._reader.documents.place, checkpoint)
         yield f"{LOG}/{CHECKPOINT_PATH}", MAX_NOTE_BYTES
         for tile in tiles_of(checkpoint.size):
             yield f"{LOG}/{tile.path}", MAX_TILE_BYTES

@@ -29,12 +29,13 @@ from aperio_cli.models.tlog.tiles import CHECKPOINT_PATH, MAX_TILE_BYTES, TiledT
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from aperio_cli.models.registry.log_entry import ArtifactEntry
     from aperio_cli.models.registry.rule import WitnessRule
     from aperio_cli.models.tlog.tiles import Tile
 
+_MOST_ENTRIES: Final = 20_000_000
 LOG: Final = "log"
 """The folder of the log, below the registry's."""
 
@@ -176,6 +177,20 @@ def follow_log(
     LogReader(name, current, read).follow(known)
 
 
+def require_bounded(name: str, checkpoint: Checkpoint) -> None:
+    """Require that a log ends some day, for whoever reads all of it.
+
+    Raises:
+        RegistryLogUnproven: it is longer than that of any registry.
+    """
+    if checkpoint.size > _MOST_ENTRIES:
+        raise RegistryLogUnproven(
+            f"the log of `{name}` was not read: it is too long",
+            why=f"expected at most {_MOST_ENTRIES} entries\nstated   {checkpoint.size}",
+            next=["ask whoever signs the registry how it came to be"],
+        )
+
+
 def unwitnessed(name: str, why: str) -> RegistryUnwitnessed:
     """Return the error of a log that the witnesses whom a rule names have not signed."""
     return RegistryUnwitnessed(
@@ -201,21 +216,3 @@ def forked(name: str, known: Checkpoint, current: Checkpoint | None, why: str) -
             "ask whoever signs the registry how it came to be",
         ],
     )
-
-
-def tiles_to_fetch(checkpoint: Checkpoint, index: int | None, known: Sequence[int]) -> list[str]:
-    """Return the files that `prove` and `follow` will read, to be fetched side by side.
-
-    Args:
-        checkpoint: what the root states.
-        index: of the entry that will be proved.
-        known: sizes of checkpoints that were seen before.
-    """
-    tree = TiledTree(checkpoint.size, lambda _: b"")
-    wanted: set[str] = set()
-    if index is not None and index < checkpoint.size:
-        wanted.update(f"{LOG}/{tile.path}" for tile in tree.tiles_for(entry=index))
-    for size in known:
-        if size <= checkpoint.size:
-            wanted.update(f"{LOG}/{tile.path}" for tile in tree.tiles_for(old=size))
-    return sorted(wanted)

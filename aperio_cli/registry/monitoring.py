@@ -40,7 +40,7 @@ from aperio_cli.models.tlog.tiles import (
     tile_data,
     tiles_of,
 )
-from aperio_cli.registry.log import LOG
+from aperio_cli.registry.log import LOG, require_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,7 +139,8 @@ def watch(reader: RootedRegistry) -> Watched:
     """Read the whole of a registry and of its log, and tell where they do not agree.
 
     Raises:
-        RegistryLogUnproven: there is no log, or its files do not lead to its checkpoint.
+        RegistryLogUnproven: there is no log, it is too long, or its files do not lead to its
+            checkpoint.
         AperioError: as `RegistryReader.find`, of every document.
     """
     root = reader.root()
@@ -150,6 +151,7 @@ def watch(reader: RootedRegistry) -> Watched:
             why="its root states none",
             next=["ask whoever signs it to build it with a newer aperio"],
         )
+    require_bounded(name, checkpoint)
     said = _Said()
     for index, data in enumerate(_entries(reader, checkpoint)):
         try:

@@ -16,6 +16,7 @@ from aperio_cli.errors.registries import (
     RegistryOutputForeign,
     RegistrySignatureInvalid,
 )
+from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.platform import Platform
 from aperio_cli.models.plugin_id import PluginRef
@@ -224,6 +225,23 @@ def test_earlier_mirror_is_replaced_wholly_or_not_at_all(origin: Origin) -> None
     origin.publish(serial=2)
     origin.mirror(f"{PLUGIN}@1.2.3", platform="linux/amd64")
     assert origin.offered().index_serial == 2
+
+
+def test_registry_is_not_replaced_by_a_mirror_of_itself(origin: Origin, tmp_path: Path) -> None:
+    folder = origin.site.folder
+    source = tmp_path / "source"
+    shutil.copytree(folder, source / "public")
+    (tmp_path / "link").symlink_to(folder)
+    for named, destination in (
+        (folder, folder),
+        (folder, tmp_path / "link"),
+        (source, source / "public"),
+        (source, source),
+    ):
+        reader = origin.client.opened(signed_rule(str(named))).ruled[0].reader
+        assert isinstance(reader, RootedRegistry)
+        with unchanged(destination), pytest.raises(UsageError, match="that is to be mirrored"):
+            mirror(reader, MirrorRequest([PluginRef.parse(PLUGIN)], destination))
 
 
 @pytest.mark.parametrize("ref", ["acme/nothing", f"{PLUGIN}@9.9.9"])

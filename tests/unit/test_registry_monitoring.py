@@ -146,3 +146,15 @@ def test_registry_without_a_log_cannot_be_watched(tmp_path: Path) -> None:
     plain.site.publish(plugin_entry())
     with pytest.raises(RegistryLogUnproven, match="has no log"):
         plain.watch(tmp_path)
+
+
+def test_log_without_end_is_not_read(tmp_path: Path) -> None:
+    """A server may make up as many entries as somebody reads."""
+    published = Published(tmp_path / "registry").publish()
+    path = tmp_path / "registry" / "registry.json"
+    root = json.loads(path.read_text())
+    root["log"]["size"] = 2**50
+    path.write_text(json.dumps(root))
+    with pytest.raises(RegistryLogUnproven, match="too long") as caught:
+        published.watch(tmp_path / "home")
+    assert f"stated   {2**50}" in caught.value.why

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from aperio_cli.registry import Registry
     from aperio_cli.registry.refreshing import Refreshed
 
+_SHOWN = 5
+
 
 @command(
     plugin,
@@ -109,8 +111,8 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
         summary = one_line(found["summary"])
         yield f"{found['id']} {found['version']}: {found['advisory']} {summary}".rstrip()
         if found["fixed_in"]:
-            yield f"  fixed in {', '.join(found['fixed_in'])}"
-        yield from (f"  {one_line(reference)}" for reference in found["references"])
+            yield f"  fixed in {one_line(', '.join(found['fixed_in']))}"
+        yield from (f"  {one_line(reference)}" for reference in found["references"][:_SHOWN])
     for found in data["withdrawn"]:
         instead = f"; use {found['replacement']}" if found["replacement"] else ""
         yield f"{found['id']} {found['version']}: {found['state']}: {found['reason']}{instead}"

@@ -194,9 +194,11 @@ def _lines(data: dict[str, Any]) -> Iterator[tuple[str, object]]:
         yield f"version {version['version']}", _described(version)
     more = len(data["versions"]) - _SHOWN
     yield "older", f"{more} more versions" if more > 0 else ""
-    for advisory in data["advisories"]:
+    for advisory in data["advisories"][:_SHOWN]:
         fixed = f"; fixed in {', '.join(advisory['fixed_in'])}" if advisory["fixed_in"] else ""
         yield f"fault {advisory['id']}", f"{advisory['summary']}{fixed}"
+    more = len(data["advisories"]) - _SHOWN
+    yield "faults", f"{more} more: `--json` has them all" if more > 0 else ""
 
 
 def _asked(permissions: dict[str, Any] | None) -> Iterator[tuple[str, object]]:

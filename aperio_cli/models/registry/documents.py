@@ -40,7 +40,7 @@ ADVISORIES_BOUNDS: Final = Bounds(16 * _MIB, members=750_000)
 
 MAX_URL_CHARACTERS: Final = 4096
 MAX_TEXT_CHARACTERS: Final = 2000
-_LARGEST_FILE: Final = 1024 * _MIB
+_LARGEST_FILE: Final = 256 * _MIB  # a hundred thousand plugins in plugins.json take half
 _SHOWN: Final = 120
 # Relative to the folder of the root; nothing in it needs escaping in an address.
 _PATH: Final = re.compile(
