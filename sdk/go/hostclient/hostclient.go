@@ -29,7 +29,10 @@ import (
 // MaxMessageBytes is the most that a message of the API has, either way.
 const MaxMessageBytes = 4 << 20
 
-const mostFileBytes = 64 << 10
+const (
+	mostFileBytes = 64 << 10
+	fileSchema    = "aperio.host/v1"
+)
 
 // ErrNotRunning is the error of Open for a home on which no host runs.
 var ErrNotRunning = errors.New("no host runs on this home")
@@ -50,11 +53,23 @@ func Open(home string) (*Client, error) {
 	return Dial(path)
 }
 
+// ErrForeign is in the text of a call's error when another user listens on the socket: a host that was
+// killed leaves its file, and whoever comes upon the place that it names could wait there for secrets.
+var ErrForeign = errors.New("the socket is another user's")
+
 // Dial gives a client of the host that listens on a socket. It connects with the first call, and
-// again with the next call after the host was restarted.
+// again with the next call after the host was restarted; nothing is said to a listener of another user.
 func Dial(socket string) (*Client, error) {
 	dial := func(ctx context.Context, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
+		connected, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+		if err != nil {
+			return nil, err
+		}
+		if err := requireOwn(connected.(*net.UnixConn), socket); err != nil {
+			_ = connected.Close() // nothing was written
+			return nil, err
+		}
+		return connected, nil
 	}
 	connection, err := grpc.NewClient(
 		"passthrough:///localhost",
@@ -69,6 +84,14 @@ func Dial(socket string) (*Client, error) {
 		return nil, err
 	}
 	return &Client{hostv1.NewHostServiceClient(connection), connection}, nil
+}
+
+// ownedBy tells whether a user id is this process's.
+func ownedBy(uid int, socket string) error {
+	if own := os.Geteuid(); uid != own {
+		return fmt.Errorf("%w: user %d listens on %s, this is user %d", ErrForeign, uid, socket, own)
+	}
+	return nil
 }
 
 // Close ends the connection, and every call in flight.
@@ -90,10 +113,14 @@ func SocketOf(home string) (string, error) {
 		return "", err
 	}
 	var found struct {
+		Schema string `json:"schema"`
 		Socket string `json:"socket"`
 	}
 	if err := json.Unmarshal(data, &found); err != nil {
 		return "", fmt.Errorf("%s: %w", file.Name(), err)
+	}
+	if found.Schema != fileSchema {
+		return "", fmt.Errorf("%s: expected the schema %s, found %.80q", file.Name(), fileSchema, found.Schema)
 	}
 	if found.Socket == "" {
 		return "", fmt.Errorf("%s names no socket", file.Name())

@@ -66,7 +66,7 @@ func serve(t *testing.T) string {
 	hostv1.RegisterHostServiceServer(server, served{})
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
-	write(t, home, `{"socket":"`+socket+`","pid":1}`)
+	write(t, home, `{"schema":"aperio.host/v1","socket":"`+socket+`","pid":1}`)
 	return home
 }
 
@@ -105,7 +105,10 @@ func TestAHomeWithoutAHostIsToldApart(t *testing.T) {
 	if _, err := Open(home); !errors.Is(err, ErrNotRunning) {
 		t.Fatal(err)
 	}
-	for _, text := range []string{"{", "{}", "[]"} {
+	for _, text := range []string{
+		"{", "{}", "[]", `{"socket":"/s"}`, `{"schema":"aperio.host/v2","socket":"/s"}`,
+		`{"schema":"aperio.host/v1"}`,
+	} {
 		write(t, home, text)
 		if _, err := Open(home); err == nil || errors.Is(err, ErrNotRunning) {
 			t.Fatal(text, err)
