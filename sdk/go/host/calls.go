@@ -95,12 +95,15 @@ type guard struct {
 	options Options
 	mutex   sync.Mutex
 	cleared map[string]bool
+	// asking has a channel for each organization that is just being asked about; closed at the end.
+	asking map[string]chan struct{}
 }
 
 func newGuard(receipt *Receipt, options Options) *guard {
 	// The start itself asks for this one.
 	return &guard{
 		receipt: receipt, options: options, cleared: map[string]bool{options.organization(): true},
+		asking: map[string]chan struct{}{},
 	}
 }
 
@@ -169,21 +172,46 @@ func (g *guard) permit(ctx context.Context, request any) error {
 		return nil // health checks, and what a plugin declares, are on nobody's behalf
 	}
 	organization := asking.GetContext().GetOrganizationId()
-	g.mutex.Lock()
-	isCleared := g.cleared[organization]
-	g.mutex.Unlock()
-	if isCleared {
-		return nil
+	for {
+		isCleared, others := g.take(organization)
+		if isCleared {
+			return nil
+		}
+		if others == nil {
+			break // it is ours to ask
+		}
+		select { // each question is a process: calls that come together ask one
+		case <-others:
+		case <-ctx.Done():
+			return status.FromContextError(ctx.Err()).Err()
+		}
 	}
 	options := g.options
 	options.Organization = organization
-	if _, err := g.receipt.MayRun(ctx, options); err != nil {
-		return err
-	}
+	_, err := g.receipt.MayRun(ctx, options)
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
-	g.cleared[organization] = true
-	return nil
+	close(g.asking[organization])
+	delete(g.asking, organization)
+	if err == nil {
+		g.cleared[organization] = true
+	}
+	return err
+}
+
+// take tells whether an organization is cleared; or gives what is closed once another call has asked
+// for it, nil when it is this one's to ask.
+func (g *guard) take(organization string) (bool, chan struct{}) {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	if g.cleared[organization] {
+		return true, nil
+	}
+	if others, areAsking := g.asking[organization]; areAsking {
+		return false, others
+	}
+	g.asking[organization] = make(chan struct{})
+	return false, nil
 }
 
 // refuseForeign refuses a delivery, before anything of it is sent, that has an envelope which does not

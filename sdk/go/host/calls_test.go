@@ -5,7 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +29,7 @@ import (
 type service struct {
 	pb.UnimplementedDestinationPluginServer
 	pb.UnimplementedConnectorPluginServer
+	mutex     sync.Mutex // calls may come together
 	trailer   metadata.MD
 	failure   error
 	deadlines []time.Duration
@@ -33,6 +39,8 @@ type service struct {
 }
 
 func (s *service) Deliver(ctx context.Context, _ *pb.DeliverRequest) (*pb.DeliverResponse, error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
 	deadline, _ := ctx.Deadline()
 	s.deadlines = append(s.deadlines, time.Until(deadline))
 	s.delivered++
@@ -227,6 +235,56 @@ func TestThePolicyIsAskedOnceForEachOrganizationThatIsCalledFor(t *testing.T) {
 	// Declarations are on nobody's behalf.
 	if _, err := client.Capabilities(context.Background(), nil); status.Code(err) != codes.Unimplemented {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestCallsThatComeTogetherAskThePolicyOnce(t *testing.T) {
+	receipt := found(t, installed(t, nil), "")
+	options := saying(t, receipt, map[string]any{"organization": "org_1"})
+	folder := options.RuntimeFolder
+	asked, leave := filepath.Join(folder, "asked"), filepath.Join(folder, "leave")
+	if err := exec.Command("mkfifo", leave).Run(); err != nil {
+		t.Skip("no pipes here")
+	}
+	script, err := os.ReadFile(options.Aperio)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// It waits until somebody gives it leave, and counts how often it was asked.
+	waiting := strings.Replace(string(script), "\n", "\necho >> "+asked+"\nread _ < "+leave+"\n", 1)
+	write(t, options.Aperio, waiting, 0o755)
+	client := pb.NewDestinationPluginClient(reachFor(t, &service{}, receipt, options))
+
+	impatient, cancel := context.WithCancel(context.Background())
+	answers := make(chan error, 9)
+	call := func(ctx context.Context) {
+		_, err := client.Deliver(ctx, delivery())
+		answers <- err
+	}
+	go call(context.Background())
+	gate, err := os.OpenFile(leave, os.O_WRONLY, 0) // waits for the first to ask
+	if err != nil {
+		t.Fatal(err)
+	}
+	go call(impatient)
+	cancel()
+	if err := <-answers; status.Code(err) != codes.Canceled {
+		t.Fatal(err)
+	}
+	for range 7 {
+		go call(context.Background())
+	}
+	if _, err := gate.WriteString("yes\n"); err != nil {
+		t.Fatal(err)
+	}
+	_ = gate.Close() // it was written
+	for range 8 {
+		if err := <-answers; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if times, err := os.ReadFile(asked); err != nil || len(times) != 1 {
+		t.Errorf("asked %d times: %v", len(times), err)
 	}
 }
 
