@@ -11,9 +11,11 @@ import contextlib
 import errno
 import os
 import stat
+from collections import OrderedDict
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from aperio_cli import text
+from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import FileNotRegular, FileTooLarge
 from aperio_cli.files import locking, reading, removing, writing
 
@@ -27,6 +29,9 @@ _ROOT_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FOLDER_FLAGS = _ROOT_FLAGS | os.O_NOFOLLOW
 # O_NONBLOCK: opening a pipe that stands in a file's place must not wait for its other end.
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_NAMES = frozenset({"", ".", ".."})
+_CHUNK_BYTES = 1024 * 1024
 # ELOOP and ENOTDIR: a link, where a file and where a folder was expected. ENXIO: a socket.
 _OTHER_KIND = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO})
 
@@ -41,6 +46,16 @@ def require_files(folder: Path, names: Iterable[str]) -> None:
     with Beneath(folder) as files:
         for name in names:
             files.open_file(name).close()
+
+
+def _is_encodable(name: str) -> bool:
+    if name.isascii():
+        return True
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Beneath:
@@ -66,8 +81,10 @@ class Beneath:
         """Open a folder below, or without parts this one again, as a root of its own."""
         opened = object.__new__(Beneath)
         opened.root = self.path(*parts)
-        with self._folder(parts) as folder:
-            opened._descriptor = os.dup(folder)
+        with self._parent(parts) if parts else self._folder(()) as folder:
+            opened._descriptor = (
+                self._open(folder, parts, _FOLDER_FLAGS) if parts else os.dup(folder)
+            )
         return opened
 
     def __enter__(self) -> Self:
@@ -120,13 +137,7 @@ class Beneath:
 
     def open_file(self, *parts: str) -> BinaryIO:
         """Return a regular file opened for reading; never wait, as opening a pipe would."""
-        with self._parent(parts) as folder:
-            descriptor = self._open(folder, parts, _FILE_FLAGS)
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            os.close(descriptor)
-            raise self._refusal(parts, "a regular file", mode)
-        return os.fdopen(descriptor, "rb")
+        return os.fdopen(self._open_file(parts)[0], "rb")
 
     def read(self, *parts: str, limit_bytes: int) -> bytes:
         """Return the contents of a regular file.
@@ -134,8 +145,16 @@ class Beneath:
         Raises:
             FileTooLarge: it is longer than the limit.
         """
-        with self.open_file(*parts) as file:
-            data = file.read(limit_bytes + 1)
+        descriptor, size_bytes = self._open_file(parts)
+        try:
+            data = os.read(descriptor, min(size_bytes, limit_bytes) + 1)
+            # It may have grown meanwhile, or be longer than one call gives.
+            while len(data) <= limit_bytes and (
+                more := os.read(descriptor, min(limit_bytes + 1 - len(data), _CHUNK_BYTES))
+            ):
+                data += more
+        finally:
+            os.close(descriptor)
         if len(data) > limit_bytes:
             raise FileTooLarge(
                 f"`{self.path(*parts)}` was not read: it is too long",
@@ -222,21 +241,30 @@ class Beneath:
             aside.file.write(data)
             aside.commit()
 
-    def add_file(self, *parts: str, data: bytes, mode: int = 0o644) -> None:
+    def add_file(self, *parts: str, data: bytes, mode: int = 0o644) -> os.stat_result:
         """Write a new file in a folder that nobody sees yet; it may not be on the disk afterwards.
+
+        Returns:
+            The status of the file.
 
         Raises:
             FileExistsError: something is there.
             DiskFull: there is no space.
         """
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with (
-            writing.disk_full_guard(f"`{self.path(*parts)}` was not written"),
-            self._parent(parts) as folder,
-            os.fdopen(os.open(parts[-1], flags, mode, dir_fd=folder), "wb") as file,
-        ):
-            file.write(data)
-            os.fchmod(file.fileno(), mode)
+        try:
+            with self._parent(parts) as folder:
+                descriptor = os.open(parts[-1], _NEW_FLAGS, mode, dir_fd=folder)
+            try:
+                left = memoryview(data)
+                while left := left[os.write(descriptor, left) :]:
+                    pass
+                os.fchmod(descriptor, mode)
+                return os.fstat(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            with writing.disk_full_guard(f"`{self.path(*parts)}` was not written"):
+                raise  # the guard's text takes longer to make than a file
 
     def link(self, name: str, into: Beneath, other: str = "") -> None:
         """Give a file in the root itself a second place in another root, under a name there."""
@@ -291,7 +319,8 @@ class Beneath:
         if not parts:
             raise self._not_a_name(parts, "")
         self._check(parts)
-        return self._folder(parts[:-1])
+        # The root is open already; `_folder` opens it anew for those who read its entries.
+        return self._folder(parts[:-1]) if parts[1:] else contextlib.nullcontext(self._descriptor)
 
     @contextlib.contextmanager
     def _folder(self, parts: tuple[str, ...]) -> Iterator[int]:
@@ -309,6 +338,16 @@ class Beneath:
         finally:
             os.close(descriptor)
 
+    def _open_file(self, parts: tuple[str, ...]) -> tuple[int, int]:
+        """Return the descriptor of a regular file, and its length."""
+        with self._parent(parts) as folder:
+            descriptor = self._open(folder, parts, _FILE_FLAGS)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise self._refusal(parts, "a regular file", status.st_mode)
+        return descriptor, status.st_size
+
     def _open(self, folder: int, parts: tuple[str, ...], flags: int) -> int:
         """Open the last part from the folder that holds it."""
         try:
@@ -323,11 +362,7 @@ class Beneath:
 
     def _check(self, parts: tuple[str, ...]) -> None:
         for part in parts:
-            try:
-                is_name = part not in {"", ".", ".."} and not {0, ord("/")} & set(os.fsencode(part))
-            except UnicodeEncodeError:
-                is_name = False
-            if not is_name:
+            if part in _NO_NAMES or "/" in part or "\0" in part or not _is_encodable(part):
                 raise self._not_a_name(parts, part)
 
     def _refusal(self, parts: tuple[str, ...], expected: str, mode: int) -> FileNotRegular:
@@ -352,3 +387,50 @@ class Beneath:
             why=f"expected names of files and folders\nfound    {text.show_path(repr(part))}",
             next=["check it for a typing error"],
         )
+
+
+class OpenFolders:
+    """Folders below a root that were used last, held open: a walk in order opens each once.
+
+    Args:
+        root: the root.
+        most: how many are held open.
+    """
+
+    def __init__(self, root: Beneath, most: int) -> None:
+        self._root = root
+        self._most = most
+        self._opened: OrderedDict[tuple[str, ...], Beneath] = OrderedDict()
+
+    def get(self, parts: tuple[str, ...], *, is_made: bool = False) -> Beneath:
+        """Return a folder below, with `is_made` made where it is missing; without parts the root.
+
+        Raises:
+            FileNotRegular: as `Beneath.below`, below the folder above it.
+            OSError: it is missing, or may not be used.
+        """
+        if not parts:
+            return self._root
+        found = self._opened.get(parts)
+        if found is not None:
+            self._opened.move_to_end(parts)
+            return found
+        above = self.get(parts[:-1], is_made=is_made)
+        if is_made:
+            above.make_folders(parts[-1])
+        opened = self._opened[parts] = above.below(parts[-1])
+        if len(self._opened) > self._most:
+            self._opened.popitem(last=False)[1].close()
+        return opened
+
+    def read(self, *parts: str, limit_bytes: int) -> bytes:
+        """Return the contents of a regular file, and refuse, as `Beneath.read`."""
+        try:
+            return self.get(parts[:-1]).read(parts[-1], limit_bytes=limit_bytes)
+        except (OSError, AperioError):
+            return self._root.read(*parts, limit_bytes=limit_bytes)  # it names the whole way
+
+    def close(self) -> None:
+        """Let go of them all."""
+        while self._opened:
+            self._opened.popitem()[1].close()

@@ -7,6 +7,7 @@ name). A host that some readers take for this machine and others do not must cou
 from __future__ import annotations
 
 import enum
+import functools
 import re
 import unicodedata
 from typing import TYPE_CHECKING, Final
@@ -88,6 +89,7 @@ def is_loopback(host: str) -> bool:
     return place_of(host) is Place.HERE
 
 
+@functools.lru_cache(maxsize=256)  # the artifacts of a registry are on few hosts
 def is_public(host: str) -> bool:
     """Return whether a host can be reached by everybody, as far as the host says.
 

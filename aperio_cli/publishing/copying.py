@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from aperio_cli.errors import Refusal
 from aperio_cli.errors.files import FileTooLarge
 from aperio_cli.errors.registries import RegistrySourceInvalid
+from aperio_cli.files.beneath import OpenFolders
 from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.publishing.source import version_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from aperio_cli.files.beneath import Beneath
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from aperio_cli.publishing.rendering import Copied, Row
 
 _CHUNK_BYTES: Final = 1024 * 1024
+_OPEN_FOLDERS: Final = 16  # artifacts are copied plugin by plugin
+_MISSING: Final = "it is not there"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Copier:
-    """Copies files of a source into what is built.
+    """Copies files of a source into what is built; `close` when it has.
 
     Attributes:
         root: the source.
@@ -37,6 +39,14 @@ class Copier:
 
     root: Beneath
     output: Output
+    _folders: OpenFolders = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._folders = OpenFolders(self.root, _OPEN_FOLDERS)
+
+    def close(self) -> None:
+        """Let go of folders of the source that are held open."""
+        self._folders.close()
 
     def copy_missing(self, rows: Sequence[Row], there: Mapping[str, Signature]) -> None:
         """Copy what an earlier build does not have, and see that it keeps nothing else.
@@ -101,11 +111,11 @@ class Copier:
     def _copy_artifact(self, copied: Copied, parts: tuple[str, ...]) -> None:
         """Copy the bytes that the record names: those that are digested are those written."""
         path = self.root.path(*parts)
-        with (
-            _reading(path),
-            self.root.open_file(*parts) as file,
-            self.output.aside(copied.path) as aside,
-        ):
+        try:
+            opened = self.root.open_file(*parts)
+        except FileNotFoundError as error:
+            raise _damaged(path, _MISSING) from error
+        with opened as file, self.output.aside(copied.path) as aside:
             found, size_bytes = _copy(file, aside.file, copied.size_bytes)
             if (found, size_bytes) != (copied.sha256, copied.size_bytes):
                 expected = f"sha256:{copied.sha256}, {copied.size_bytes} bytes"
@@ -114,12 +124,12 @@ class Copier:
             aside.commit(durable=False)
 
     def _read(self, parts: tuple[str, ...], limit_bytes: int) -> bytes:
-        path = self.root.path(*parts)
-        with _reading(path):
-            try:
-                return self.root.read(*parts, limit_bytes=limit_bytes)
-            except FileTooLarge as error:
-                raise _damaged(path, error.why) from error
+        try:
+            return self._folders.read(*parts, limit_bytes=limit_bytes)
+        except FileTooLarge as error:
+            raise _damaged(self.root.path(*parts), error.why) from error
+        except FileNotFoundError as error:
+            raise _damaged(self.root.path(*parts), _MISSING) from error
 
 
 def _is_there(copied: Copied, found: Signature | None) -> bool:
@@ -138,15 +148,6 @@ def _copy(file: BinaryIO, copy: BinaryIO, size_bytes: int) -> tuple[str, int]:
         digest.update(chunk)
         copy.write(chunk)
     return digest.hexdigest(), size_bytes + 1 - left
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Tell that a file of the source is missing."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise _damaged(path, "it is not there") from error
 
 
 def _damaged(path: Path, why: str) -> RegistrySourceInvalid:

@@ -38,10 +38,10 @@ from aperio_cli.publishing.recording import (
     RegistryLog,
     keep_log,
     log_files,
+    places_of,
     published_log,
     read_log,
     said_of,
-    with_places,
 )
 from aperio_cli.publishing.rendering import compact, render
 from aperio_cli.publishing.source import RECORDS, open_source, typed
@@ -179,14 +179,14 @@ class _Building:
 
     def build(self, shown: Path) -> BuildReport:
         """Write everything into the folder aside; return what it was."""
-        copier = Copier(self.registry.root, self.output)
         self.log = read_log(self.registry.root)
         there = self.output.earlier_files() if self._is_ours else None
         self.output.is_merged = there is not None
         self._read_publishers()
-        self._write_plugins(copier, there or {})
-        self._conclude_log()
-        copier.copy_missing(self.rows, there or {})
+        with contextlib.closing(Copier(self.registry.root, self.output)) as copier:
+            self._write_plugins(copier, there or {})
+            self._conclude_log()
+            copier.copy_missing(self.rows, there or {})
         files = self._write_fixed()
         root = self._write_root(files)
         keep_log(self.registry.root, self.log)
@@ -255,8 +255,8 @@ class _Building:
         artifacts, statuses = said_of(record)
         if artifacts:
             self.log.say_plugin(artifacts, statuses)
-            record = with_places(record, self.log, artifacts)
-        row, data = render(record, publisher, most_bundle_bytes=_MOST_BUNDLE_BYTES)
+        places = places_of(self.log, artifacts)
+        row, data = render(record, publisher, places, most_bundle_bytes=_MOST_BUNDLE_BYTES)
         signature = self.output.add(plugin_path(record.id), data)
         self.rows.append(row)
         return KeptRow(row, signature)

@@ -12,7 +12,7 @@ import contextlib
 import json
 import sqlite3
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from aperio_cli.errors import AperioError
@@ -184,7 +184,9 @@ class Kept:
 
 def _values(kept: KeptRow) -> tuple[object, ...]:
     row = kept.row
-    copied = [list(asdict(each).values()) for each in row.copied]
+    copied = [
+        (each.path, each.source, each.sha256, each.size_bytes, each.is_exact) for each in row.copied
+    ]
     rest = json.dumps([row.events, row.left_out, row.versions, copied])
     ref = (row.ref.digest.hex, row.ref.size_bytes)
     return json.dumps(kept.file), row.id, *ref, row.whole, row.newest, row.catalogue, rest

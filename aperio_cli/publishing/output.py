@@ -12,7 +12,6 @@ import contextlib
 import os
 import re
 import stat
-from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +19,7 @@ from aperio_cli import text
 from aperio_cli.errors.files import FileNotRegular
 from aperio_cli.errors.registries import RegistryOutputForeign
 from aperio_cli.files import writing
-from aperio_cli.files.beneath import Beneath
+from aperio_cli.files.beneath import Beneath, OpenFolders
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.registry.documents import FIXED_FILES, ROOT_FILE
 from aperio_cli.models.registry_index import FILE_NAME
@@ -40,30 +39,6 @@ Signature = tuple[int, int, int]
 """Inode, length and time of a file: the same as long as nobody has written to it."""
 
 
-class _Folders:
-    """Folders below a root, made when they are missing, the latest held open."""
-
-    def __init__(self, root: Beneath) -> None:
-        self._root = root
-        self._opened: OrderedDict[tuple[str, ...], Beneath] = OrderedDict()
-
-    def get(self, parts: tuple[str, ...]) -> Beneath:
-        """Return a folder below."""
-        if parts in self._opened:
-            self._opened.move_to_end(parts)
-            return self._opened[parts]
-        self._root.make_folders(*parts)
-        opened = self._opened[parts] = self._root.below(*parts)
-        if len(self._opened) > _OPEN_FOLDERS:
-            self._opened.popitem(last=False)[1].close()
-        return opened
-
-    def close(self) -> None:
-        """Close them all."""
-        while self._opened:
-            self._opened.popitem()[1].close()
-
-
 class Output:
     """A folder aside, and the earlier build that it is going to replace.
 
@@ -79,7 +54,7 @@ class Output:
         self.old = old
         self.is_merged = False
         self.stale: Collection[str] = ()
-        self._new_folders = _Folders(new)
+        self._new_folders = OpenFolders(new, _OPEN_FOLDERS)
 
     def close(self) -> None:
         """Close every folder that was opened."""
@@ -92,14 +67,13 @@ class Output:
         power failure the next build makes anew what is not whole.
         """
         *folder, name = path.split("/")
-        below = self._new_folders.get(tuple(folder))
-        below.add_file(name, data=data)
-        return _signature(below, name)
+        below = self._new_folders.get(tuple(folder), is_made=True)
+        return _signed_by(below.add_file(name, data=data))
 
     def aside(self, path: str) -> contextlib.AbstractContextManager[writing.AsideFile]:
         """Write a new file piece by piece."""
         *folder, name = path.split("/")
-        return self._new_folders.get(tuple(folder)).aside_file(name)
+        return self._new_folders.get(tuple(folder), is_made=True).aside_file(name)
 
     def earlier_files(self) -> dict[str, Signature] | None:
         """Return the files of the earlier build in the folders that may move over.
@@ -115,10 +89,6 @@ class Output:
                     found |= _files(self.old, (folder,))
             return found
         return None
-
-
-def _signature(folder: Beneath, name: str) -> Signature:
-    return _signed_by(folder.status(name))
 
 
 def _signed_by(status: os.stat_result) -> Signature:

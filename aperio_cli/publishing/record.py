@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli.models.artifact import published_name
@@ -44,7 +44,6 @@ class PublishedArtifact:
         mirrors: other places with the same bytes.
         bundle: digest of its bundle; None in records of before there was one.
         tree: digest of the tree that it unpacks to, `t1:<hex>`; empty in records of before.
-        log_index: where the registry's log has it; no record says so, but the log.
     """
 
     platform: Platform
@@ -56,7 +55,6 @@ class PublishedArtifact:
     mirrors: tuple[str, ...] = ()
     bundle: Digest | None = None
     tree: str = ""
-    log_index: int | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return the artifact as its record carries it; only what is stated."""
@@ -152,9 +150,14 @@ class PublishedVersion:
         }
 
     @classmethod
-    def from_json(cls, table: Table) -> PublishedVersion:
-        """Return the version that a record carries."""
-        manifest = Manifest.from_record(table)
+    def from_json(cls, table: Table, known: dict[str, Manifest] | None = None) -> PublishedVersion:
+        """Return the version that a record carries.
+
+        Args:
+            table: the version in the record.
+            known: manifests of other versions of the plugin, for `_manifest`.
+        """
+        manifest = _manifest(table, {} if known is None else known)
         version = table.converted("version", check_version)
         if version != manifest.version:
             table.fail("version", f"expected {manifest.version}, as the manifest says")
@@ -171,6 +174,24 @@ class PublishedVersion:
             artifacts=tuple(sorted(artifacts, key=lambda artifact: artifact.platform)),
             status=VersionStatus.from_json(status) if status else None,
         )
+
+
+def _manifest(table: Table, known: dict[str, Manifest]) -> Manifest:
+    """Return the manifest of a version; one that differs in the version alone is read but once.
+
+    Args:
+        table: the version in the record.
+        known: manifests that were read, by all they say but the version; the new one is added.
+    """
+    stated = table.values.get("manifest")
+    if not isinstance(stated, dict) or not isinstance(stated.get("version"), str):
+        return Manifest.from_record(table)
+    said = repr(stated | {"version": ""})  # tells 1 from true, which are equal
+    found = known.get(said)
+    if found is None:
+        found = known[said] = Manifest.from_record(table)
+        return found
+    return replace(found, version=table.table("manifest").converted("version", check_version))
 
 
 def _check_artifacts(table: Table, manifest: Manifest, artifacts: list[PublishedArtifact]) -> None:
@@ -209,8 +230,10 @@ class Record:
     @classmethod
     def from_json(cls, table: Table) -> Record:
         """Return the plugin that a record speaks for."""
+        known: dict[str, Manifest] = {}
+        stated = table.tables("versions", most=_MOST_VERSIONS)
         versions = sorted(
-            map(PublishedVersion.from_json, table.tables("versions", most=_MOST_VERSIONS)),
+            (PublishedVersion.from_json(each, known) for each in stated),
             key=lambda version: version_key(version.version),
             reverse=True,
         )

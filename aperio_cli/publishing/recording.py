@@ -14,7 +14,7 @@ with the partial ones of every earlier checkpoint that no full one has taken the
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from aperio_cli.errors import AperioError
@@ -61,10 +61,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aperio_cli.files.beneath import Beneath
+    from aperio_cli.models.platform import Platform
     from aperio_cli.models.publisher import Signer
     from aperio_cli.models.reading import Table
     from aperio_cli.models.tlog.tiles import Tile
-    from aperio_cli.publishing.record import PublishedVersion, Record
+    from aperio_cli.publishing.record import Record
 
 _ENTRIES: Final = (LOG, "entries.jsonl")
 _STATE: Final = (LOG, "log.json")
@@ -170,8 +171,9 @@ class RegistryLog:
         plugin = artifacts[0].id
         self._refuse_confusing(plugin)
         for artifact in artifacts:
-            if self._is_new(artifact):
-                self.append(artifact.to_bytes(), artifact.subject)
+            data, subject = artifact.to_bytes(), artifact.subject
+            if self._is_new(artifact, data, self._last.get(subject)):
+                self.append(data, subject)
         stated = {each.version: each for each in statuses}
         there = {each.version for each in artifacts}
         for version in sorted(self._versions[str(plugin)]):
@@ -208,16 +210,24 @@ class RegistryLog:
         self, entry: StatusEntry | PublisherEntry, unsaid: StatusEntry | PublisherEntry
     ) -> None:
         """Append an entry unless it was the last word, or says what holds when nothing was said."""
-        place, data = self._last.get(entry.subject), entry.to_bytes()
-        if data != (unsaid.to_bytes() if place is None else self.entries[place]):
+        place = self._last.get(entry.subject)
+        if place is None and entry == unsaid:
+            return
+        data = entry.to_bytes()
+        if place is None or data != self.entries[place]:
             self.append(data, entry.subject)
 
-    def _is_new(self, entry: ArtifactEntry) -> bool:
-        """Return whether the log lacks an artifact; refuse one that it has otherwise."""
-        place = self._last.get(entry.subject)
+    def _is_new(self, entry: ArtifactEntry, data: bytes, place: int | None) -> bool:
+        """Return whether the log lacks an artifact; refuse one that it has otherwise.
+
+        Args:
+            entry: the artifact.
+            data: the same as it is logged.
+            place: where the log has it, whatever it says of it.
+        """
         if place is None:
             return True
-        if self.entries[place] == entry.to_bytes():
+        if self.entries[place] == data:
             return False
         _refuse_contradiction(entry, json.loads(self.entries[place]), place)
         return True  # it says more now than it said
@@ -265,9 +275,9 @@ def said_of(record: Record) -> tuple[list[ArtifactEntry], list[StatusEntry]]:
             platform=artifact.platform,
             digest=artifact.digest,
             tree=artifact.tree,
-            signer=who_signed(version.signer),
+            signer=signer,
         )
-        for version in versions
+        for version, signer in ((each, who_signed(each.signer)) for each in versions)
         for artifact in version.artifacts
     ]
     return artifacts, [
@@ -277,20 +287,11 @@ def said_of(record: Record) -> tuple[list[ArtifactEntry], list[StatusEntry]]:
     ]
 
 
-def with_places(record: Record, log: RegistryLog, artifacts: Sequence[ArtifactEntry]) -> Record:
-    """Return a record whose artifacts say where the log has them."""
-    places = {(each.version, each.platform): log.index_of(each) for each in artifacts}
-
-    def placed(version: PublishedVersion) -> PublishedVersion:
-        return replace(
-            version,
-            artifacts=tuple(
-                replace(each, log_index=places[version.version, each.platform])
-                for each in version.artifacts
-            ),
-        )
-
-    return replace(record, versions=tuple(map(placed, record.versions)))
+def places_of(
+    log: RegistryLog, artifacts: Sequence[ArtifactEntry]
+) -> dict[tuple[str, Platform], int]:
+    """Return where the log has the artifacts of one plugin, by version and platform."""
+    return {(each.version, each.platform): log.index_of(each) for each in artifacts}
 
 
 def who_signed(signer: Signer) -> Digest:

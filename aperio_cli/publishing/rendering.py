@@ -7,11 +7,12 @@ as quickly, and two editions still compare line by line.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.models.artifact import ATTESTATIONS_SUFFIX, BUNDLE_SUFFIX
+from aperio_cli.models.platform import Platform
 from aperio_cli.models.plugin_id import is_prerelease
 from aperio_cli.models.protocol import format_protocol, is_compatible
 from aperio_cli.models.publisher import RULE_KEYS
@@ -37,6 +38,9 @@ REVISION: Final = 2
 """Counts up whenever the same record becomes other bytes: what was kept of before is made anew."""
 
 ACTIVE: Final = "active"
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+Places = Mapping[tuple[str, Platform], int]
+"""Where a registry's log has the artifacts of a plugin, by version and platform."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ class Row:
 
 def compact(document: object) -> bytes:
     """JSON as programs read it, on one line."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(document).encode()
 
 
 def lines(head: dict[str, Any], key: str, rows: Iterable[bytes]) -> bytes:
@@ -103,34 +107,40 @@ def lines(head: dict[str, Any], key: str, rows: Iterable[bytes]) -> bytes:
 
 
 def render(
-    record: Record, publisher: RegistryPublisher | None, *, most_bundle_bytes: tuple[int, int]
+    record: Record,
+    publisher: RegistryPublisher | None,
+    places: Places,
+    *,
+    most_bundle_bytes: tuple[int, int],
 ) -> tuple[Row, bytes]:
     """Return what is said about a plugin, and the contents of its file.
 
     Args:
         record: its record; every artifact states its bundle.
         publisher: what the registry knows of its namespace.
+        places: where the log has its artifacts; empty without a log.
         most_bundle_bytes: how long a bundle, and the statements of an artifact, may be.
     """
-    path = plugin_path(record.id)
-    said = [_version(record, version, publisher) for version in record.versions]
-    file = compact(_plugin_file(record, said)) + b"\n"
+    said = {
+        version.version: compact(_version(record, version, publisher, places))
+        for version in record.versions
+    }
+    about = compact(_about(record))[1:-1]
+    file = _plugin_file(record, about, said)
     ref = FileRef.of(file)
-    detail = {"detail": {"url": path} | ref.to_json()}
+    detail = compact({"detail": {"url": plugin_path(record.id)} | ref.to_json()})[1:]
     shown = [version for version in record.versions if _is_in_v1(version)]
-    entry = _about(record)
 
     def entry_of(versions: Sequence[PublishedVersion]) -> bytes:
-        names = {version.version for version in versions}
-        chosen = [each for each in said if each["version"] in names]
-        return compact(entry | {"versions": chosen} | detail)
+        chosen = b",".join(said[version.version] for version in versions)
+        return b'{%b,"versions":[%b],%b' % (about, chosen, detail)
 
     row = Row(
         id=str(record.id),
         ref=ref,
         whole=entry_of(shown),
         newest=entry_of(_best(shown)),
-        catalogue=compact(_catalogue_row(record, publisher) | detail),
+        catalogue=compact(_catalogue_row(record, publisher))[:-1] + b"," + detail,
         events=tuple(_events(record)),
         left_out=tuple(v.version for v in record.versions if v not in shown),
         versions=len(record.versions),
@@ -157,15 +167,13 @@ def _best(versions: Sequence[PublishedVersion]) -> list[PublishedVersion]:
 # ── documents ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _plugin_file(record: Record, said: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    gone = {version.version for version in record.versions if version.is_withdrawn}
-    withdrawn = [each for each in said if each["version"] in gone]
-    return {
-        "version": VERSION,
-        **_about(record),
-        "versions": [each for each in said if each["version"] not in gone],
-        **({"withdrawn": withdrawn} if withdrawn else {}),
-    }
+def _plugin_file(record: Record, about: bytes, said: Mapping[str, bytes]) -> bytes:
+    """Return the contents of its file; each version is written but once, wherever it stands."""
+    gone = [said[version.version] for version in record.versions if version.is_withdrawn]
+    left = [said[version.version] for version in record.versions if not version.is_withdrawn]
+    withdrawn = b',"withdrawn":[%b]' % b",".join(gone) if gone else b""
+    versions = b",".join(left)
+    return b'{"version":%d,%b,"versions":[%b]%b}\n' % (VERSION, about, versions, withdrawn)
 
 
 def _about(record: Record) -> dict[str, Any]:
@@ -240,9 +248,12 @@ def _publisher(
 
 
 def _version(
-    record: Record, version: PublishedVersion, publisher: RegistryPublisher | None
+    record: Record,
+    version: PublishedVersion,
+    publisher: RegistryPublisher | None,
+    places: Places,
 ) -> dict[str, Any]:
-    artifacts = [_artifact(record, version, each) for each in version.artifacts]
+    artifacts = [_artifact(record, version, each, places) for each in version.artifacts]
     seed = next((a for a in artifacts if (a["os"], a["arch"]) == _SEED), None)
     return {
         "version": version.version,
@@ -261,14 +272,14 @@ _SEED: Final = (SEED_PLATFORM.os, SEED_PLATFORM.arch)
 
 
 def _artifact(
-    record: Record, version: PublishedVersion, artifact: PublishedArtifact
+    record: Record, version: PublishedVersion, artifact: PublishedArtifact, places: Places
 ) -> dict[str, Any]:
     bundle = _stated(artifact)
     optional: dict[str, Any] = {
         "mirrors": list(artifact.mirrors),
         "tree": artifact.tree,
     }
-    logged = {} if artifact.log_index is None else {"log_index": artifact.log_index}
+    place = places.get((version.version, artifact.platform))
     attestations = artifact.attestations
     return {
         "os": artifact.platform.os,
@@ -287,7 +298,7 @@ def _artifact(
             if attestations
             else {}
         ),
-        **logged,
+        **({} if place is None else {"log_index": place}),
     }
 
 
@@ -299,8 +310,7 @@ def _stated(artifact: PublishedArtifact) -> Digest:
 
 def _place(record: Record, version: PublishedVersion, artifact: PublishedArtifact) -> str:
     """Relative to the root, and to the source; of characters that need no escaping in addresses."""
-    folder = version_folder(record.id, version.version)
-    return str(PurePosixPath(*folder, artifact.file_name))
+    return "/".join((*version_folder(record.id, version.version), artifact.file_name))
 
 
 def _copied(record: Record, most_bundle_bytes: tuple[int, int]) -> Iterable[Copied]:

@@ -27,7 +27,7 @@ from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import FileNotRegular
 from aperio_cli.errors.registries import RegistrySourceExists, RegistrySourceInvalid
 from aperio_cli.files import writing
-from aperio_cli.files.beneath import Beneath
+from aperio_cli.files.beneath import Beneath, OpenFolders
 from aperio_cli.models.manifest import KINDS
 from aperio_cli.models.newer import is_newer, refuse_newer
 from aperio_cli.models.plugin_id import PluginId, check_version
@@ -42,7 +42,7 @@ from aperio_cli.registry import BUILT_FOLDER
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from aperio_cli.models.reading import Table
 
@@ -57,6 +57,7 @@ _RECORD_BOUNDS = Bounds(16 * 1024 * 1024, members=750_000)
 _PUBLISHER_BOUNDS = Bounds(256 * 1024)
 _ADVISORY_BOUNDS = Bounds(1024 * 1024)
 _SUFFIX = ".json"
+_OPEN_FOLDERS = 16  # records are read folder by folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,11 @@ class RegistryFolder:
 
     def __init__(self, root: Beneath) -> None:
         self.root = root
+        self._folders = OpenFolders(root, _OPEN_FOLDERS)
+
+    def close(self) -> None:
+        """Let go of folders below that are held open; the root is whose who gave it."""
+        self._folders.close()
 
     @property
     def path(self) -> Path:
@@ -143,7 +149,7 @@ class RegistryFolder:
         Raises:
             RegistrySourceInvalid: it is damaged.
         """
-        table = self._load(parts, _RECORD_BOUNDS)
+        table = self._load(parts, _RECORD_BOUNDS, self._folders.read)
         if is_newer(table.values.get("schema"), RECORD_SCHEMA):
             return None
         self._check_schema(parts, table, RECORD_SCHEMA)
@@ -222,21 +228,26 @@ class RegistryFolder:
             raise _invalid(self.root.path(*parts), f"it speaks for `{record.id}`")
         return record
 
-    def _load(self, parts: tuple[str, ...], bounds: Bounds) -> Table:
-        path = self.root.path(*parts)
+    def _load(
+        self, parts: tuple[str, ...], bounds: Bounds, read: Callable[..., bytes] | None = None
+    ) -> Table:
         try:
-            data = self.root.read(*parts, limit_bytes=bounds.size_bytes)
+            data = (read or self.root.read)(*parts, limit_bytes=bounds.size_bytes)
         except FileNotRegular:
             raise
         except (OSError, AperioError) as error:
-            raise _invalid(path, str(error)) from error
-        return parse_json(data, bounds, functools.partial(_fail, path))
+            raise _invalid(self.root.path(*parts), str(error)) from error
+        return parse_json(data, bounds, functools.partial(self._fail, parts))
+
+    def _fail(self, parts: tuple[str, ...], key: str, why: str) -> NoReturn:
+        raise _invalid(self.root.path(*parts), described(key, why))
 
     def _check_schema(self, parts: tuple[str, ...], table: Table, schema: str) -> None:
         stated = table.values.get("schema")
+        if stated == schema:
+            return
         refuse_newer(self.root.path(*parts), stated, schema, deed="the registry is as it was")
-        if stated != schema:
-            table.fail("schema", f"expected {schema}")
+        table.fail("schema", f"expected {schema}")
 
 
 def typed(words: str, directory: Path) -> str:
@@ -309,6 +320,7 @@ def open_source(path: Path) -> Iterator[RegistryFolder]:
         if root.mode(FILE_NAME) is None:
             raise _no_source(path)
         registry = RegistryFolder(root)
+        opened.callback(registry.close)
         registry.edition()
         yield registry
 
@@ -330,7 +342,3 @@ def _invalid(path: Path, why: str) -> RegistrySourceInvalid:
         why=why,
         next=["bring the file back from the registry's history"],
     )
-
-
-def _fail(path: Path, key: str, why: str) -> NoReturn:
-    raise _invalid(path, described(key, why))

@@ -10,7 +10,7 @@ import pytest
 
 from aperio_cli.errors.files import FileNotRegular, FileTooLarge, LockHeld
 from aperio_cli.files import locking
-from aperio_cli.files.beneath import Beneath
+from aperio_cli.files.beneath import Beneath, OpenFolders
 from tests.builders import nest
 
 if TYPE_CHECKING:
@@ -245,6 +245,78 @@ def test_missing_is_missing(beneath: Beneath, root: Path) -> None:
 def test_read_is_bounded(beneath: Beneath) -> None:
     with pytest.raises(FileTooLarge):
         beneath.read("a", "b", "file", limit_bytes=4)
+
+
+def test_read_takes_a_file_that_has_grown_since_it_was_opened(
+    beneath: Beneath, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = os.fstat
+
+    def grown(descriptor: int) -> os.stat_result:
+        found = status(descriptor)
+        with (root / "a/b/file").open("ab") as file:
+            file.write(b" and more" * 3)
+        return found
+
+    monkeypatch.setattr(os, "fstat", grown)
+    assert beneath.read("a", "b", "file", limit_bytes=100) == b"plain" + b" and more" * 3
+    with pytest.raises(FileTooLarge):
+        beneath.read("a", "b", "file", limit_bytes=40)
+
+
+def test_new_file_is_whole_and_never_replaces_one(beneath: Beneath, root: Path) -> None:
+    data = os.urandom(3_000_000)
+    status = beneath.add_file("a", "new", data=data, mode=0o640)
+    assert (root / "a/new").read_bytes() == data
+    found = (root / "a/new").stat()
+    assert (status.st_ino, status.st_size, status.st_mtime_ns) == (
+        found.st_ino,
+        found.st_size,
+        found.st_mtime_ns,
+    )
+    assert stat.S_IMODE(found.st_mode) == 0o640
+    with pytest.raises(FileExistsError):
+        beneath.add_file("a", "new", data=b"other")
+
+
+# ── folders held open ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def folders(beneath: Beneath) -> Iterator[OpenFolders]:
+    opened = OpenFolders(beneath, 2)
+    yield opened
+    opened.close()
+
+
+def test_folders_are_opened_once_and_closed_in_turn(folders: OpenFolders, root: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    first = folders.get(("a", "b"))
+    assert folders.get(("a", "b")) is first
+    for name in "uvwxyz":
+        folders.get(("made", name), is_made=True)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before + 2
+    assert sorted(path.name for path in (root / "made").iterdir()) == list("uvwxyz")
+    assert folders.read("a", "b", "file", limit_bytes=100) == b"plain"
+    with pytest.raises(FileNotFoundError):
+        folders.get(("a", "none"))
+
+
+@pytest.mark.parametrize("place", ["a", "a/b", "a/b/file", ""])
+def test_folders_held_open_refuse_as_the_root_does(
+    beneath: Beneath, folders: OpenFolders, root: Path, place: str
+) -> None:
+    if place:
+        link(root / place, root.parent / "outside" / place.removeprefix("a").lstrip("/"))
+    else:
+        (root / "a/b/file").unlink()
+
+    def refusal(read: Callable[..., bytes]) -> tuple[type, str, str]:
+        with pytest.raises((FileNotRegular, FileNotFoundError)) as caught:
+            read("a", "b", "file", limit_bytes=100)
+        return caught.type, str(caught.value), getattr(caught.value, "why", "")
+
+    assert refusal(folders.read) == refusal(beneath.read)
 
 
 def test_modes_are_set_not_inherited(beneath: Beneath, root: Path) -> None:

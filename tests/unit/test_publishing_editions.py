@@ -339,6 +339,63 @@ def test_what_is_stated_besides_plugins_is_refused_by_name(
     assert str(place) in told
 
 
+# ── manifests of several versions ─────────────────────────────────────────────────────────────────
+
+
+def manifest_of(source: Path, place: int, **changes: Any) -> None:
+    """Change the manifest of a version in the record; 0 is the newest."""
+    record = record_of(source, BOX)
+    record["versions"][place]["manifest"] |= changes
+    write(source, BOX, record)
+
+
+def read_versions(source: Path) -> list[dict[str, object]]:
+    with open_source(source) as registry:
+        record = registry.record(BOX)
+    assert record is not None
+    return [each.manifest.to_json() for each in record.versions]
+
+
+def test_each_version_has_its_own_manifest(source: Path) -> None:
+    put(source, BOX, "1.2.0")
+    newest, middle, oldest = read_versions(source)
+    assert newest | {"version": ""} == middle | {"version": ""} == oldest | {"version": ""}
+    assert [each["version"] for each in (newest, middle, oldest)] == ["1.2.0", "1.1.0", "1.0.0"]
+    manifest_of(source, 1, description="another one", state=True)
+    assert read_versions(source) == [
+        newest,
+        middle | {"description": "another one", "state": True},
+        oldest,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("state", 0, "`versions[1].manifest.state`: unknown: 0"),  # equal to false, and is not it
+        ("version", 1, "`versions[1].manifest.version`: `1` is not a version"),
+        ("version", "1.0", "`versions[1].manifest.version`: `1.0` is not a version"),
+        ("version", "2.0.0", "`versions[1].version`: expected 2.0.0, as the manifest says"),
+    ],
+)
+def test_manifest_that_nearly_is_the_one_before_is_refused(
+    source: Path, key: str, value: object, why: str
+) -> None:
+    manifest_of(source, 1, **{key: value})
+    with pytest.raises(RegistrySourceInvalid) as caught:
+        build(source)
+    assert caught.value.why.startswith(why)
+
+
+def test_manifest_without_its_version_is_refused(source: Path) -> None:
+    record = record_of(source, BOX)
+    del record["versions"][1]["manifest"]["version"]
+    write(source, BOX, record)
+    with pytest.raises(RegistrySourceInvalid) as caught:
+        build(source)
+    assert "`version` is missing" in caught.value.why
+
+
 # ── building again ────────────────────────────────────────────────────────────────────────────────
 
 
