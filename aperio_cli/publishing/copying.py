@@ -12,6 +12,7 @@ from aperio_cli.errors.registries import RegistrySourceInvalid
 from aperio_cli.files.beneath import OpenFolders
 from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
+from aperio_cli.publishing.helping import Helper
 from aperio_cli.publishing.source import version_folder
 
 if TYPE_CHECKING:
@@ -40,13 +41,29 @@ class Copier:
     root: Beneath
     output: Output
     _folders: OpenFolders = field(init=False)
+    _helper: Helper = field(init=False)
 
     def __post_init__(self) -> None:
         self._folders = OpenFolders(self.root, _OPEN_FOLDERS)
+        self._helper = Helper(self._copy)
 
     def close(self) -> None:
-        """Let go of folders of the source that are held open."""
+        """End what copies beside this process, and let go of folders that are held open."""
+        self._helper.close()
         self._folders.close()
+
+    def copy_soon(self, row: Row, there: Mapping[str, Signature]) -> None:
+        """Have what an earlier build does not have copied meanwhile, if somebody can.
+
+        Not artifacts: a copy of one that is broken off would be left over under another name.
+
+        Args:
+            row: a plugin.
+            there: files of the earlier build.
+        """
+        for each in row.copied:
+            if not each.is_exact and not _is_there(each, there.get(each.path)):
+                self._helper.ask(each)
 
     def copy_missing(self, rows: Sequence[Row], there: Mapping[str, Signature]) -> None:
         """Copy what an earlier build does not have, and see that it keeps nothing else.
@@ -59,8 +76,12 @@ class Copier:
             RegistrySourceInvalid: a file is missing, or not the one that was added.
         """
         by_path = {each.path: each for row in rows for each in row.copied}
-        for path, each in by_path.items():
-            if not _is_there(each, there.get(path)):
+        missing = [each for path, each in by_path.items() if not _is_there(each, there.get(path))]
+        copied = self._helper.finish()
+        for each in missing:
+            if each not in copied:
+                if self._helper.was_asked:
+                    self.output.discard(each.path)
                 self._copy(each)
         self.output.stale = there.keys() - by_path.keys() - {row.path for row in rows}
 

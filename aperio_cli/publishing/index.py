@@ -233,6 +233,7 @@ class _Building:
                 continue
             kept = self._write_plugin(file, copier.with_bundles(record), publisher)
             self.made.append((file, key, kept))
+            copier.copy_soon(kept.row, there)
         self.gone = set(earlier)
 
     @property

@@ -70,6 +70,11 @@ class Output:
         below = self._new_folders.get(tuple(folder), is_made=True)
         return _signed_by(below.add_file(name, data=data))
 
+    def discard(self, path: str) -> None:
+        """Remove a file of the folder aside, whole or not; it may be missing."""
+        *folder, name = path.split("/")
+        self._new_folders.get(tuple(folder), is_made=True).remove_tree(name)
+
     def aside(self, path: str) -> contextlib.AbstractContextManager[writing.AsideFile]:
         """Write a new file piece by piece."""
         *folder, name = path.split("/")
