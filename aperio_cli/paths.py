@@ -95,6 +95,11 @@ class Paths:
         return self.host / "logs"
 
     @property
+    def host_pauses(self) -> Path:
+        """What is paused under the supervised host."""
+        return self.host / "pauses.json"
+
+    @property
     def host_versions(self) -> Path:
         """Which version of each plugin was healthy last under the supervised host."""
         return self.host / "versions.json"

@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Any, Final
 import go_figures
 from figures import TIMEOUT_S, Figure
 
+from aperio_cli import clock
 from aperio_cli.config import load_config
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.sandbox.choosing import choose_sandbox
-from aperio_cli.host.supervising import InstanceKey, Rules, Wanted
+from aperio_cli.host.supervising import InstanceKey, Pause, Rules, Wanted
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.platform import Platform
 from aperio_cli.models.plugin_id import PluginId
@@ -81,7 +82,7 @@ class Served:
     async def start(self, index: int) -> float:
         """Seconds that a normal start takes."""
         key = self.wanted[index].key
-        await self.host.supervisor.pause(key)
+        await self.host.supervisor.pause(key, Pause("bench", clock.timestamp()))
         await self._in(key, Phase.PAUSED)
         began_s = time.perf_counter()
         await self.host.supervisor.resume(key)

@@ -36,6 +36,8 @@ MODULES: Final = {
     "host unit": "host.unit",
     "host status": "host.status",
     "host logs": "host.logs",
+    "host pause": "host.pause",
+    "host resume": "host.resume",
     "host catalog": "host.catalog",
     "host suggest": "host.suggest",
     "plugin remove": "plugin.remove",

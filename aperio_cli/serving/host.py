@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -11,13 +12,14 @@ from aperio_cli.host.process.surroundings import sweep
 from aperio_cli.host.supervising import Rules, Supervisor
 from aperio_cli.paths import runtime_base
 from aperio_cli.serving.launching import Launching
+from aperio_cli.serving.pausing import Pauses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from aperio_cli.host.process.logs import LogRecord
-    from aperio_cli.host.supervising import InstanceKey, Wanted
+    from aperio_cli.host.supervising import InstanceKey, Pause, Wanted
     from aperio_cli.running import Collaborators
 
 _RULES: Final = Rules()
@@ -72,6 +74,7 @@ class Host:
     ) -> None:
         self.launching = Launching(collaborate, wanted_of, hearing.say, rules.doubt_s)
         self.supervisor = Supervisor(self.launching, rules, log=hearing.log, beat=hearing.beat)
+        self._say = hearing.say
         self._parts = parts
 
     async def serve(self) -> None:
@@ -81,7 +84,9 @@ class Host:
             AperioError: the configuration cannot be read at the start.
         """
         _raise_descriptors()
-        self.supervisor.want(await asyncio.to_thread(self.launching.read))
+        wanted = await asyncio.to_thread(self.launching.read)
+        self.supervisor.paused |= await asyncio.to_thread(self._pauses.read)
+        self.supervisor.want(wanted)
         base = runtime_base(self.launching.collaborators.environment)
         await asyncio.to_thread(sweep, base)  # a host before may have been killed
         async with contextlib.AsyncExitStack() as held:
@@ -94,6 +99,30 @@ class Host:
         """Read everything anew, and begin again with what was given up."""
         self.launching.doubt()
         self.supervisor.retry()
+
+    @functools.cached_property
+    def _pauses(self) -> Pauses:
+        return Pauses(self.launching.collaborators.paths.host_pauses, self._say)
+
+    async def pause(self, key: InstanceKey, pause: Pause) -> None:
+        """Have an instance rest until it is resumed, however often the host is started.
+
+        Raises:
+            NotFound: there is no such instance.
+        """
+        await self.supervisor.pause(key, pause)
+        await asyncio.to_thread(self._pauses.write, self.supervisor.paused)
+
+    async def resume(self, key: InstanceKey) -> None:
+        """Have an instance go on.
+
+        Raises:
+            NotFound: there is no such instance.
+        """
+        was_paused = key in self.supervisor.paused
+        await self.supervisor.resume(key)
+        if was_paused:
+            await asyncio.to_thread(self._pauses.write, self.supervisor.paused)
 
     async def drain(self) -> None:
         """End every plugin, and with them the host."""

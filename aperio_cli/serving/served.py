@@ -7,14 +7,17 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING, Final
 
+from aperio_cli import clock
 from aperio_cli.data.run_receipts import RunReceipts
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.installing import NotInstalled
 from aperio_cli.host.control.controlled import HostFacts, InstalledPlugin
+from aperio_cli.host.supervising import Pause
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.run_receipt import RUNNING
 from aperio_cli.running import clear_target
 from aperio_cli.serving.launching import exceptions_of, signer_of
+from aperio_cli.serving.pausing import user_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -112,13 +115,13 @@ class Served:
         """
         return self._host.supervisor.use(key, settings)
 
-    async def pause(self, key: InstanceKey, reason: str) -> None:
-        """Have an instance rest until it is resumed.
+    async def pause(self, key: InstanceKey, by: str, reason: str) -> None:
+        """Have an instance rest until it is resumed, however often the host is started.
 
         Raises:
             NotFound: there is no such instance.
         """
-        await self._host.supervisor.pause(key, reason)
+        await self._host.pause(key, Pause(by or user_name(), clock.timestamp(), reason))
 
     async def resume(self, key: InstanceKey) -> None:
         """Have an instance go on.
@@ -126,7 +129,7 @@ class Served:
         Raises:
             NotFound: there is no such instance.
         """
-        await self._host.supervisor.resume(key)
+        await self._host.resume(key)
 
     def release(
         self, plugin: PluginId, version: str

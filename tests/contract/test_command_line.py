@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 BOX = PluginId("acme", "box-connector")
 L_COMMANDS = {
-    "completion", "doctor", "host catalog", "host logs", "host run", "host status",
-    "host suggest", "host unit", "plugin audit", "plugin build", "plugin diff", "plugin grant",
+    "completion", "doctor", "host catalog", "host logs", "host pause", "host resume", "host run",
+    "host status", "host suggest", "host unit", "plugin audit", "plugin build", "plugin diff",
+    "plugin grant",
     "plugin info", "plugin init", "plugin install", "plugin list", "plugin may-run",
     "plugin remove", "plugin rollback", "plugin run", "plugin search", "plugin sign", "plugin test",
     "plugin update", "plugin verify", "plugin why", "registry add", "registry build",

@@ -554,6 +554,7 @@ RUN_RECEIPT = exactly(
     egress_refused=NUMBER, peak_memory_bytes=maybe(NUMBER), instead_of=maybe(WORD),
 )  # fmt: skip
 STATE = one_of("STOPPED", "STARTING", "READY", "BACKOFF", "PAUSED", "STOPPING", "FAILED")
+PAUSE = maybe(exactly(by=WORD, at=TIME, reason=maybe(WORD)))
 OF_STATUS = {
     "plugin": ID, "organization": WORD, "integration": WORD, "state": STATE,
     "version": maybe(WORD), "kind": maybe(KINDS), "badge": maybe(BADGES), "signer": maybe(WORD),
@@ -562,8 +563,13 @@ OF_STATUS = {
     "not_enforced": any_number_of(WORD), "exceptions": any_number_of(WORD),
     "peak_memory_bytes": maybe(NUMBER), "breaker": WORD, "is_on_demand": FLAG, "calls": NUMBER,
     "newcomer": maybe(WORD),
+    "pause": PAUSE,
     "fallback": maybe(exactly(version=WORD, code=maybe(WORD), reason=maybe(WORD), at=TIME)),
 }  # fmt: skip
+PAUSED = exactly(
+    plugin=ID,
+    instances=some(exactly(organization=WORD, integration=WORD, state=STATE, pause=PAUSE)),
+)
 OFFERED = exactly(
     plugin=ID, version=maybe(WORD), kind=maybe(KINDS), badge=maybe(BADGES), signer=maybe(WORD),
     definition=maybe({"type": "object"}), problem=maybe(exactly(code=WORD, what=WORD)),
@@ -585,6 +591,7 @@ DATA |= {
                     signer=maybe(WORD), refused_as=maybe(WORD))
         ),
     ),
+    "host pause": PAUSED, "host resume": PAUSED,
     "host catalog": exactly(built_in=OFFERS, community=OFFERS, unknown=any_number_of(OFFERED)),
     "host suggest": exactly(
         plugin=ID, version=WORD, permissions=exactly(egress=any_number_of(WORD)),
@@ -821,6 +828,8 @@ def play_host(root: Path, play: Any) -> None:
     with running_host(root) as lines:
         play("host status", "host", "status")
         play("host logs", "host", "logs", "acme/remediation")
+        play("host pause", "host", "pause", "acme/remediation", "--reason", "its service is down")
+        play("host resume", "host", "resume", "acme/remediation")
         play("host catalog", "host", "catalog")
         play("host suggest", "host", "suggest", "acme/remediation")
     life_of_it = [line for line in lines() if '"acme/remediation"' in line]

@@ -310,6 +310,10 @@ def test_a_host_that_was_killed_leaves_nothing_that_keeps_the_next_from_starting
     aperio = hosted.aperio
     hosted.start("--all")
     running = hosted.comes_to("READY")
+    told = aperio.type("host", "pause", BARE, "--org", "nobody")
+    assert (told.status, "is not supervised for nobody" in told.err) == (1, True)
+    aperio("host", "pause", BARE, "--reason", "its service is down")
+    assert hosted.comes_to("PAUSED")["pause"]["reason"] == "its service is down"
     hosted.process.kill()
     hosted.ends()
 
@@ -321,7 +325,13 @@ def test_a_host_that_was_killed_leaves_nothing_that_keeps_the_next_from_starting
         shutil.rmtree(folder)
 
     hosted.start("--all")
-    hosted.comes_to("READY")
+    paused = hosted.comes_to("PAUSED")
+    assert paused["next"] == [f"`aperio host resume {BARE}`, once that is over"]
+    shown = aperio("host", "status").out
+    assert f"since     {paused['pause']['at']}, by {paused['pause']['by']}" in shown
+    assert "why       its service is down" in shown
+    assert f"resumed `{BARE}` for local local" in aperio("host", "resume", BARE).out
+    assert hosted.comes_to("READY")["pause"] is None
     hosted.process.terminate()
     hosted.ends()
     assert hosted.process.returncode == 0

@@ -64,7 +64,7 @@ ELSEWHERE = {
     ("docs/how-to/mirror-a-registry.md", 2): "tests/lifecycle/test_examples.py",
     ("docs/how-to/refresh-trust-roots.md", 1): "tests/lifecycle/test_trust_refresh.py",
     ("docs/how-to/refresh-trust-roots.md", 2): "tests/lifecycle/test_trust_refresh.py",
-    ("docs/how-to/run-a-host.md", 5): "tests/unit/test_serving_unit.py",
+    ("docs/how-to/run-a-host.md", 6): "tests/unit/test_serving_unit.py",
     ("docs/how-to/send-events-to-a-destination.md", 0): "tests/lifecycle/test_forwarding.py",
     ("docs/how-to/send-events-to-a-destination.md", 1): "tests/lifecycle/test_forwarding.py",
     ("docs/how-to/send-events-to-a-destination.md", 2): "tests/interop/test_jsonl_file.py",

@@ -339,7 +339,7 @@ def test_an_instance_is_paused_and_goes_on_and_whoever_watches_sees_it(served: S
                 if seen[-1:] != [status.phase]:
                     seen.append(status.phase)
                 if seen == [Phase.READY]:
-                    await host.pause(key, "maintenance\x1b[31m")
+                    await host.pause(key, "maintenance\x1b[31m", "alice")
                 elif status.phase is Phase.PAUSED:
                     with pytest.raises(PluginNotReady):
                         await host.unary("Sync", sync_request("bare", integration_id="paused"))
@@ -352,7 +352,8 @@ def test_an_instance_is_paused_and_goes_on_and_whoever_watches_sees_it(served: S
     paused = seen.index(Phase.PAUSED)
     assert set(seen[1:paused]) <= {Phase.STOPPING}
     assert set(seen[paused + 1 : -1]) <= {Phase.STARTING}
-    assert "paused: maintenance\ufffd[31m" in served.log
+    (said,) = (line for line in served.log.splitlines() if "paused by alice " in line)
+    assert ": maintenance\ufffd[31m" in said
     assert served.sync("bare", integration_id="paused").error is None
 
 

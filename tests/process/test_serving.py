@@ -27,6 +27,7 @@ from aperio_cli.errors.usage import ConfigurationInvalid
 from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.sandbox.unconfined import Unconfined
+from aperio_cli.host.supervising import Pause, Status
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.registry.edition import Edition
 from aperio_cli.models.registry.plugin_file import VersionStatus
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
     from aperio_cli.data.state import StateDatabase
-    from aperio_cli.host.supervising import Status
     from aperio_cli.running import Collaborators
     from aperio_cli.serving import Host
 
@@ -193,6 +193,33 @@ def test_a_version_that_its_registry_revokes_is_stopped_until_that_is_taken_back
         await served.ready()
 
     play(place, scene)
+
+
+def test_what_is_paused_rests_under_the_next_host_until_it_is_resumed(place: Place) -> None:
+    pause = Pause("alice", "2026-01-02T03:04:05Z", "its service is down")
+
+    async def first(served: Served) -> None:
+        ready = await served.ready()
+        await served.host.pause(ready.key, pause)
+        await served.in_phase(Phase.PAUSED)
+
+    async def second(served: Served) -> None:
+        paused = await served.in_phase(Phase.PAUSED)
+        assert (paused.pause, paused.started_at) == (pause, None)
+        served.host.reload()
+        await served.next_beat()
+        await served.next_beat()
+        with pytest.raises(PluginNotReady, match="paused"):
+            async with served.host.supervisor.use(paused.key, {}):
+                pass
+        await served.host.resume(paused.key)
+        assert (await served.ready()).pause is None
+
+    async def third(served: Served) -> None:
+        await served.ready()
+
+    for scene in (first, second, third):
+        assert play(place, scene).said == []
 
 
 # ── a new version that does not start ─────────────────────────────────────────────────────────────

@@ -24,7 +24,7 @@ from aperio_cli.errors.usage import ConfigurationInvalid, NotFound
 from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.launch import launch
 from aperio_cli.host.lifecycle import Phase
-from aperio_cli.host.supervising import InstanceKey, Leave, Rules, Supervisor, Survey, Wanted
+from aperio_cli.host.supervising import InstanceKey, Leave, Pause, Rules, Supervisor, Survey, Wanted
 from aperio_cli.host.supervising.reach import reach_of
 from aperio_cli.models.manifest import EgressFromConfig
 from aperio_cli.models.plugin_id import PluginId
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 BOX: Final = PluginId("acme", "box")
 KEY: Final = InstanceKey(BOX, "acme", "main")
+RESTS: Final = Pause("alice", "2026-01-02T03:04:05Z", "the service is down")
 WITHIN_S: Final = 20.0
 QUICK: Final = Rules(
     first_delay_s=0.05,
@@ -468,7 +469,7 @@ def test_a_paused_plugin_rests_and_its_calls_fail_at_once(shelf: Shelf) -> None:
         async with scene.supervisor.use(KEY, {}) as plugin:
             call = asyncio.ensure_future(plugin.connector.test_connection(Invocation()))
             await asyncio.sleep(0)
-            await scene.supervisor.pause(KEY, "the service is down")
+            await scene.supervisor.pause(KEY, RESTS)
             with pytest.raises(PluginInterrupted, match="stopped by its host") as caught:
                 await call
             assert caught.value.why == "it was paused"
@@ -478,9 +479,16 @@ def test_a_paused_plugin_rests_and_its_calls_fail_at_once(shelf: Shelf) -> None:
         with pytest.raises(PluginNotReady) as refused:
             async with scene.supervisor.use(KEY, {}):
                 pass
-        assert (refused.value.exit_status, refused.value.why) == (5, "state PAUSED")
+        assert (refused.value.exit_status, refused.value.why) == (5, str(RESTS))
+        with pytest.raises(PluginNotReady):  # nor is another process started for it
+            async with scene.supervisor.use(KEY, {"base_url": "https://elsewhere.example"}):
+                pass
+        scene.supervisor.want([])
+        await scene.in_phase(Phase.STOPPED)
+        scene.supervisor.want([Wanted(KEY)])
+        assert (await scene.in_phase(Phase.PAUSED)).pause == RESTS
         await scene.supervisor.resume(KEY)
-        await scene.ready(restarts=1)
+        assert (await scene.ready()).pause is None
 
     supervise(shelf, play, Wanted(KEY), rules=replace(QUICK, drain_s=30))
 
@@ -488,7 +496,7 @@ def test_a_paused_plugin_rests_and_its_calls_fail_at_once(shelf: Shelf) -> None:
 def test_nobody_pauses_what_is_not_there(shelf: Shelf) -> None:
     async def play(scene: Scene) -> None:
         with pytest.raises(NotFound, match="acme/box"):
-            await scene.supervisor.pause(KEY)
+            await scene.supervisor.pause(KEY, RESTS)
 
     supervise(shelf, play)
 

@@ -35,7 +35,7 @@ from aperio_cli.host.control.server import serve
 from aperio_cli.host.control.syncing import MOST_BATCH_BYTES, Outlet
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.process.logs import LogRecord
-from aperio_cli.host.supervising.instances import Fallback, InstanceKey, Status
+from aperio_cli.host.supervising.instances import Fallback, InstanceKey, Pause, Status
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.run_receipt import FAILED, RunReceipt
 
@@ -173,6 +173,7 @@ def test_a_call_that_fails_on_its_way_is_told_too(
             is_on_demand=True,
             calls=2,
             newcomer="1.3.0: not healthy",
+            pause=Pause("alice", "2026-01-02T03:04:05Z", "its service is down"),
             fallback=Fallback("1.2.4", "plugin-exited-early", "it ended", "2026-01-02T03:04:05Z"),
         ),
     ],

@@ -109,6 +109,9 @@ def _about(status: Status, last_run: RunReceipt | None) -> Iterator[str]:
 def _state(status: Status) -> Iterator[tuple[str, str]]:
     if status.phase is not Phase.READY:
         yield "state", f"{status.phase.value}: {_MEANS[status.phase]}"
+        if status.pause:
+            yield "since", f"{status.pause.at}, by {status.pause.by}"
+            yield "why", status.pause.reason or "no reason was given"
         if status.until:
             yield "until", f"{clock.format_timestamp(status.until)}, {_ahead(status.until)}"
         if status.last_healthy_at:
@@ -159,7 +162,7 @@ def steps(status: Status) -> list[str]:
     if status.phase is Phase.BACKOFF:
         return ["wait: it is started again by itself", logs]
     if status.phase is Phase.PAUSED:
-        return ["whoever paused it resumes it, by the control API (ResumeInstance)"]
+        return [f"`aperio host resume {status.key.plugin}`, once that is over"]
     return _remedies(status, logs) if status.phase is Phase.FAILED else []
 
 

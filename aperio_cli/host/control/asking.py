@@ -103,7 +103,7 @@ def read_organization(text: str) -> str:
 
 
 def read_reason(text: str) -> str:
-    """Return a reason in one line, cut where it is too long."""
+    """Return a reason, or who has it, in one line, cut where it is too long."""
     return one_line(text, limit=_LONGEST_REASON)
 
 

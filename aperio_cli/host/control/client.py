@@ -165,11 +165,18 @@ class HostClient:
             async for answer in answers:
                 yield telling.status_of(answer.instance)
 
-    async def pause(self, key: InstanceKey, reason: str = "") -> Status:
-        """Pause an instance; return how it is then."""
+    async def pause(self, key: InstanceKey, reason: str = "", by: str = "") -> Status:
+        """Pause an instance; return how it is then.
+
+        Args:
+            key: which.
+            reason: why.
+            by: who wants that; empty: the user whose host it is.
+        """
         from aperio_plugin.wire import control_pb2
 
-        request = control_pb2.PauseInstanceRequest(key=telling.key_message(key), reason=reason)
+        message = telling.key_message(key)
+        request = control_pb2.PauseInstanceRequest(key=message, reason=reason, by=by)
         answer = await self.unary("PauseInstance", request)
         return telling.status_of(answer.instance)
 

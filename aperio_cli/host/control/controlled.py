@@ -102,8 +102,13 @@ class Controlled(Protocol):
             AperioError: it may not run, is paused, not ready, or ended meanwhile.
         """
 
-    async def pause(self, key: InstanceKey, reason: str) -> None:
-        """Have an instance rest until it is resumed.
+    async def pause(self, key: InstanceKey, by: str, reason: str) -> None:
+        """Have an instance rest until it is resumed, however often the host is started.
+
+        Args:
+            key: which.
+            by: who wants that; empty: the user whose host it is.
+            reason: why.
 
         Raises:
             NotFound: there is no such instance.

@@ -148,7 +148,7 @@ class HostService:
     async def PauseInstance(self, request: Any, _context: Context) -> Any:  # noqa: N802 - gRPC's name
         """Pause an instance."""
         key = read_key(request.key)
-        await self._controlled.pause(key, read_reason(request.reason))
+        await self._controlled.pause(key, read_reason(request.by), read_reason(request.reason))
         return control_pb2.PauseInstanceResponse(instance=self._instance(key))
 
     async def ResumeInstance(self, request: Any, _context: Context) -> Any:  # noqa: N802 - gRPC's name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli.host.control.controlled import InstalledPlugin, LogEntry
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.process.logs import LogRecord
-from aperio_cli.host.supervising.instances import Fallback, InstanceKey, Status
+from aperio_cli.host.supervising.instances import Fallback, InstanceKey, Pause, Status
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.run_receipt import RunReceipt
 
@@ -79,6 +79,9 @@ def instance_message(status: Status) -> control_pb2.Instance:
         message.fallback.version, message.fallback.code = left.version, left.code
         message.fallback.reason = left.reason
         message.fallback.left_at.FromJsonString(left.at)
+    if pause := status.pause:
+        message.pause.by, message.pause.reason = pause.by, pause.reason
+        message.pause.paused_at.FromJsonString(pause.at)
     return message
 
 
@@ -102,6 +105,7 @@ def status_of(message: control_pb2.Instance) -> Status:
         is_on_demand=message.is_on_demand,
         calls=message.calls,
         fallback=_fallback(message.fallback) if message.HasField("fallback") else None,
+        pause=_pause(message.pause) if message.HasField("pause") else None,
         **{name: getattr(message, name) for name in _TEXTS},
         **moments,
     )
@@ -109,6 +113,10 @@ def status_of(message: control_pb2.Instance) -> Status:
 
 def _fallback(message: control_pb2.Instance.Fallback) -> Fallback:
     return Fallback(message.version, message.code, message.reason, _text(message, "left_at"))
+
+
+def _pause(message: control_pb2.Instance.Pause) -> Pause:
+    return Pause(message.by, _text(message, "paused_at"), message.reason)
 
 
 # ── plugins ───────────────────────────────────────────────────────────────────────────────────────

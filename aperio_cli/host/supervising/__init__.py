@@ -13,7 +13,7 @@ of it together; `pulse` decides whether one hangs, `changeover` when another ver
 and launched is the `Launcher`'s, which the supervisor is given: nothing here reads the store.
 """
 
-from aperio_cli.host.supervising.instances import InstanceKey, Status, Wanted
+from aperio_cli.host.supervising.instances import InstanceKey, Pause, Status, Wanted
 from aperio_cli.host.supervising.launcher import Launcher, Leave, Survey
 from aperio_cli.host.supervising.rules import Rules
 from aperio_cli.host.supervising.supervisor import Supervisor
@@ -22,6 +22,7 @@ __all__ = [
     "InstanceKey",
     "Launcher",
     "Leave",
+    "Pause",
     "Rules",
     "Status",
     "Supervisor",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.errors import AperioError
     from aperio_cli.host.launch import RunningPlugin
-    from aperio_cli.host.supervising.instances import InstanceKey, Name, Wanted
+    from aperio_cli.host.supervising.instances import InstanceKey, Name, Pause, Wanted
     from aperio_cli.host.supervising.launcher import Leave
     from aperio_cli.models.plugin_id import PluginId
 
@@ -55,6 +55,7 @@ class Instance:
         self._leaving: set[Living] = set()
         self._claims = 0
         self._problem = ""
+        self._pause: Pause | None = None
         self.current = self._life(wanted)
 
     def _life(self, wanted: Wanted) -> Living:
@@ -137,18 +138,20 @@ class Instance:
         self.stop()
         return True
 
-    def pause(self, reason: str = "") -> None:
+    def pause(self, pause: Pause) -> None:
         """Have it rest until it is resumed.
 
         Args:
-            reason: the operator's.
+            pause: who wants that, and why.
         """
         self._drop_newcomer()
-        self.current.say("warn", f"paused{f': {clean(reason)}' if reason else ''}")
+        self._pause = pause
+        self.current.say("warn", clean(str(pause)))
         self.current.tell(Event.PAUSE)
 
     def resume(self) -> None:
         """Have it go on, whatever was before."""
+        self._pause = None
         self.current.tell(Event.RESUME)
 
     def retry(self) -> None:
@@ -271,6 +274,8 @@ class Instance:
     def not_ready(self) -> PluginNotReady:
         """Return the error for a call that cannot be made now."""
         status = self.status()
+        if self._pause:
+            return paused(self.key, self._pause)
         why = [f"state {status.phase.value}", status.reason]
         if status.until:
             why.append(f"it is started again at {status.until:%H:%M:%S} UTC")
@@ -309,6 +314,7 @@ class Instance:
             calls=living.in_flight,
             newcomer=self._of_newcomer(),
             fallback=leave.fallback if leave else None,
+            pause=self._pause,
         )
 
     def _of_newcomer(self) -> str:
@@ -317,6 +323,15 @@ class Instance:
             reason = newcomer.life.reason
             return f"{version} {newcomer.phase.value}{f': {reason.text}' if reason else ''}".strip()
         return self._problem
+
+
+def paused(key: InstanceKey, pause: Pause) -> PluginNotReady:
+    """Return the error for a call to what is paused."""
+    return PluginNotReady(
+        f"`{key.plugin}` does not run for {key.organization} now: it is paused",
+        why=clean(str(pause)),
+        next=[f"`aperio host resume {key.plugin}`, once that is over"],
+    )
 
 
 def _is_as(life: Living, leave: Leave) -> bool:

@@ -82,6 +82,28 @@ class Fallback:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """That an instance is to rest until somebody resumes it, however often the host is started.
+
+    Attributes:
+        by: who wants that.
+        at: since when, RFC 3339 in UTC.
+        reason: why; may be empty.
+    """
+
+    by: str
+    at: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"paused by {self.by} {self.at}{f': {self.reason}' if self.reason else ''}"
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as records and `--json` have it."""
+        return {"by": self.by, "at": self.at, "reason": self.reason or None}
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """How an instance is at one moment. All text is safe to print.
 
@@ -107,6 +129,7 @@ class Status:
         calls: how many are in flight.
         newcomer: the version that is to take over from it, and why it has not; empty: none.
         fallback: the version in whose place it runs, since that does not start; None: none.
+        pause: who wants it to rest; None: nobody.
     """
 
     key: InstanceKey
@@ -130,6 +153,7 @@ class Status:
     calls: int = 0
     newcomer: str = ""
     fallback: Fallback | None = None
+    pause: Pause | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return it as `--json` shows it."""
@@ -157,6 +181,7 @@ class Status:
             "calls": self.calls,
             "newcomer": self.newcomer or None,
             "fallback": self.fallback.to_json() if self.fallback else None,
+            "pause": self.pause.to_json() if self.pause else None,
         }
 
 

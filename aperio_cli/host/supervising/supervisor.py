@@ -15,7 +15,7 @@ from aperio_cli.errors.installing import NotInstalled
 from aperio_cli.errors.running import PluginNotReady, TooManyPlugins
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.host.lifecycle import Phase
-from aperio_cli.host.supervising.instance import Instance
+from aperio_cli.host.supervising.instance import Instance, paused
 from aperio_cli.host.supervising.instances import Wanted
 from aperio_cli.host.supervising.life import Event
 from aperio_cli.host.supervising.living import Surroundings, reason_of, trace_of
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.process.logs import LogRecord
-    from aperio_cli.host.supervising.instances import InstanceKey, Name, Status
+    from aperio_cli.host.supervising.instances import InstanceKey, Name, Pause, Status
     from aperio_cli.host.supervising.launcher import Launcher, Leave
     from aperio_cli.host.supervising.life import Reason
     from aperio_cli.host.supervising.living import Living
@@ -58,6 +58,9 @@ class Supervisor:
         rules: how patient to be.
         log: takes what plugins, or the host about them, have to say.
         beat: called after each reconciliation: a watchdog that is fed by it sees a dead loop.
+
+    Attributes:
+        paused: what is to rest; given before `run`, it rests from the beginning.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Supervisor:
         self._instances: dict[Name, Instance] = {}
         self._watchers: set[Watcher] = set()
         self._wanted: dict[Name, Wanted] = {}
+        self.paused: dict[InstanceKey, Pause] = {}
         self._left: dict[PluginId, str] = {}
         self._settled: dict[PluginId, str] = {}
         self._is_due = asyncio.Event()
@@ -129,18 +133,19 @@ class Supervisor:
             instance.retry()
         self.doubt()
 
-    async def pause(self, key: InstanceKey, reason: str = "") -> None:
+    async def pause(self, key: InstanceKey, pause: Pause) -> None:
         """Have an instance rest until it is resumed; calls in flight fail at once.
 
         Args:
             key: which.
-            reason: in the operator's words, for its log.
+            pause: who wants that, and why.
 
         Raises:
             NotFound: there is no such instance.
         """
         for instance in self._of(key):
-            instance.pause(reason)
+            instance.pause(pause)
+        self.paused[key] = pause
 
     async def resume(self, key: InstanceKey) -> None:
         """Have an instance go on: one that was paused, or given up.
@@ -148,8 +153,13 @@ class Supervisor:
         Raises:
             NotFound: there is no such instance.
         """
+        if self.paused.pop(key, None) and not any(each.key == key for each in self._all()):
+            return  # it is not wanted now, and is not paused when it is again
         for instance in self._of(key):
             instance.resume()
+
+    def _all(self) -> tuple[Instance, ...]:
+        return tuple(self._instances.values())
 
     def _of(self, key: InstanceKey) -> list[Instance]:
         found = [each for each in self._instances.values() if each.key == key]
@@ -329,6 +339,8 @@ class Supervisor:
 
     def _begin(self, name: Name, wanted: Wanted) -> Instance:
         made = self._instances[name] = Instance(name, wanted, self._surroundings, self._note)
+        if pause := self.paused.get(wanted.key):
+            made.pause(pause)
         made.start()
         return made
 
@@ -417,6 +429,8 @@ class Supervisor:
             AperioError: it may not be started.
         """
         self._require_up(key)
+        if pause := self.paused.get(key):  # nor is another process started for it
+            raise paused(key, pause)
         instance = self._found(key, settings) or await self._on_demand(key, settings)
         if instance.is_on_demand and instance.is_ending:  # it was idle for too long, just now
             self._make_room()

@@ -698,7 +698,9 @@ type Instance struct {
 	// The version that is to take over from it, and why it has not; empty: none.
 	Newcomer string `protobuf:"bytes,20,opt,name=newcomer,proto3" json:"newcomer,omitempty"`
 	// The version in whose place it runs, since that one does not start. Absent: none.
-	Fallback      *Instance_Fallback `protobuf:"bytes,21,opt,name=fallback,proto3" json:"fallback,omitempty"`
+	Fallback *Instance_Fallback `protobuf:"bytes,21,opt,name=fallback,proto3" json:"fallback,omitempty"`
+	// Who paused it. Absent: nobody.
+	Pause         *Instance_Pause `protobuf:"bytes,22,opt,name=pause,proto3" json:"pause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -876,6 +878,13 @@ func (x *Instance) GetNewcomer() string {
 func (x *Instance) GetFallback() *Instance_Fallback {
 	if x != nil {
 		return x.Fallback
+	}
+	return nil
+}
+
+func (x *Instance) GetPause() *Instance_Pause {
+	if x != nil {
+		return x.Pause
 	}
 	return nil
 }
@@ -1207,7 +1216,9 @@ type PauseInstanceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   *InstanceKey           `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// Why, for whoever looks at it meanwhile. One line.
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who wants it, for the same; empty: the user whose host it is. One line.
+	By            string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1252,6 +1263,13 @@ func (x *PauseInstanceRequest) GetKey() *InstanceKey {
 func (x *PauseInstanceRequest) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *PauseInstanceRequest) GetBy() string {
+	if x != nil {
+		return x.By
 	}
 	return ""
 }
@@ -2620,6 +2638,69 @@ func (x *StreamLogsResponse) GetLeftOut() uint64 {
 	return 0
 }
 
+// Pause is what somebody wants to rest.
+type Instance_Pause struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who.
+	By       string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	PausedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=paused_at,json=pausedAt,proto3" json:"paused_at,omitempty"`
+	// Why, one line; may be empty.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Instance_Pause) Reset() {
+	*x = Instance_Pause{}
+	mi := &file_aperio_host_v1_host_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Instance_Pause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Instance_Pause) ProtoMessage() {}
+
+func (x *Instance_Pause) ProtoReflect() protoreflect.Message {
+	mi := &file_aperio_host_v1_host_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Instance_Pause.ProtoReflect.Descriptor instead.
+func (*Instance_Pause) Descriptor() ([]byte, []int) {
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{6, 0}
+}
+
+func (x *Instance_Pause) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Instance_Pause) GetPausedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PausedAt
+	}
+	return nil
+}
+
+func (x *Instance_Pause) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // Fallback is a version that was left for the last one that was healthy.
 type Instance_Fallback struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -2636,7 +2717,7 @@ type Instance_Fallback struct {
 
 func (x *Instance_Fallback) Reset() {
 	*x = Instance_Fallback{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[33]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2648,7 +2729,7 @@ func (x *Instance_Fallback) String() string {
 func (*Instance_Fallback) ProtoMessage() {}
 
 func (x *Instance_Fallback) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[33]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2661,7 +2742,7 @@ func (x *Instance_Fallback) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instance_Fallback.ProtoReflect.Descriptor instead.
 func (*Instance_Fallback) Descriptor() ([]byte, []int) {
-	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{6, 0}
+	return file_aperio_host_v1_host_proto_rawDescGZIP(), []int{6, 1}
 }
 
 func (x *Instance_Fallback) GetVersion() string {
@@ -2702,7 +2783,7 @@ type SyncResponse_Batch struct {
 
 func (x *SyncResponse_Batch) Reset() {
 	*x = SyncResponse_Batch{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[34]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2714,7 +2795,7 @@ func (x *SyncResponse_Batch) String() string {
 func (*SyncResponse_Batch) ProtoMessage() {}
 
 func (x *SyncResponse_Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[34]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2759,7 +2840,7 @@ type StreamLogsResponse_LogRecord struct {
 
 func (x *StreamLogsResponse_LogRecord) Reset() {
 	*x = StreamLogsResponse_LogRecord{}
-	mi := &file_aperio_host_v1_host_proto_msgTypes[35]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2771,7 +2852,7 @@ func (x *StreamLogsResponse_LogRecord) String() string {
 func (*StreamLogsResponse_LogRecord) ProtoMessage() {}
 
 func (x *StreamLogsResponse_LogRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_host_v1_host_proto_msgTypes[35]
+	mi := &file_aperio_host_v1_host_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2891,7 +2972,7 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\vInstanceKey\x12\x16\n" +
 	"\x06plugin\x18\x01 \x01(\tR\x06plugin\x12'\n" +
 	"\x0forganization_id\x18\x02 \x01(\tR\x0eorganizationId\x12%\n" +
-	"\x0eintegration_id\x18\x03 \x01(\tR\rintegrationId\"\xb9\b\n" +
+	"\x0eintegration_id\x18\x03 \x01(\tR\rintegrationId\"\xd9\t\n" +
 	"\bInstance\x12-\n" +
 	"\x03key\x18\x01 \x01(\v2\x1b.aperio.host.v1.InstanceKeyR\x03key\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x12\n" +
@@ -2918,7 +2999,12 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"isOnDemand\x12\x14\n" +
 	"\x05calls\x18\x13 \x01(\rR\x05calls\x12\x1a\n" +
 	"\bnewcomer\x18\x14 \x01(\tR\bnewcomer\x12=\n" +
-	"\bfallback\x18\x15 \x01(\v2!.aperio.host.v1.Instance.FallbackR\bfallback\x1a\x85\x01\n" +
+	"\bfallback\x18\x15 \x01(\v2!.aperio.host.v1.Instance.FallbackR\bfallback\x124\n" +
+	"\x05pause\x18\x16 \x01(\v2\x1e.aperio.host.v1.Instance.PauseR\x05pause\x1ah\n" +
+	"\x05Pause\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\x127\n" +
+	"\tpaused_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bpausedAt\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x1a\x85\x01\n" +
 	"\bFallback\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
@@ -2950,10 +3036,11 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\bdeclared\"\x17\n" +
 	"\x15WatchInstancesRequest\"N\n" +
 	"\x16WatchInstancesResponse\x124\n" +
-	"\binstance\x18\x01 \x01(\v2\x18.aperio.host.v1.InstanceR\binstance\"]\n" +
+	"\binstance\x18\x01 \x01(\v2\x18.aperio.host.v1.InstanceR\binstance\"m\n" +
 	"\x14PauseInstanceRequest\x12-\n" +
 	"\x03key\x18\x01 \x01(\v2\x1b.aperio.host.v1.InstanceKeyR\x03key\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"M\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\"M\n" +
 	"\x15PauseInstanceResponse\x124\n" +
 	"\binstance\x18\x01 \x01(\v2\x18.aperio.host.v1.InstanceR\binstance\"F\n" +
 	"\x15ResumeInstanceRequest\x12-\n" +
@@ -3101,7 +3188,7 @@ func file_aperio_host_v1_host_proto_rawDescGZIP() []byte {
 }
 
 var file_aperio_host_v1_host_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_aperio_host_v1_host_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_aperio_host_v1_host_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_aperio_host_v1_host_proto_goTypes = []any{
 	(Instance_State)(0),                   // 0: aperio.host.v1.Instance.State
 	(Receipt_Status)(0),                   // 1: aperio.host.v1.Receipt.Status
@@ -3138,108 +3225,111 @@ var file_aperio_host_v1_host_proto_goTypes = []any{
 	(*ListReceiptsResponse)(nil),          // 32: aperio.host.v1.ListReceiptsResponse
 	(*StreamLogsRequest)(nil),             // 33: aperio.host.v1.StreamLogsRequest
 	(*StreamLogsResponse)(nil),            // 34: aperio.host.v1.StreamLogsResponse
-	(*Instance_Fallback)(nil),             // 35: aperio.host.v1.Instance.Fallback
-	(*SyncResponse_Batch)(nil),            // 36: aperio.host.v1.SyncResponse.Batch
-	(*StreamLogsResponse_LogRecord)(nil),  // 37: aperio.host.v1.StreamLogsResponse.LogRecord
-	nil,                                   // 38: aperio.host.v1.StreamLogsResponse.LogRecord.FieldsEntry
-	(*pluginv1.Token)(nil),                // 39: aperio.plugin.v1.Token
-	(*durationpb.Duration)(nil),           // 40: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),         // 41: google.protobuf.Timestamp
-	(*pluginv1.SchemaResponse)(nil),       // 42: aperio.plugin.v1.SchemaResponse
-	(*pluginv1.CapabilitiesResponse)(nil), // 43: aperio.plugin.v1.CapabilitiesResponse
-	(*pluginv1.TestResponse)(nil),         // 44: aperio.plugin.v1.TestResponse
-	(*pluginv1.Checkpoint)(nil),           // 45: aperio.plugin.v1.Checkpoint
-	(*pluginv1.DeadLetter)(nil),           // 46: aperio.plugin.v1.DeadLetter
-	(*pluginv1.Progress)(nil),             // 47: aperio.plugin.v1.Progress
-	(*pluginv1.Diagnostic)(nil),           // 48: aperio.plugin.v1.Diagnostic
-	(*pluginv1.Approval)(nil),             // 49: aperio.plugin.v1.Approval
-	(*pluginv1.ExecuteResponse)(nil),      // 50: aperio.plugin.v1.ExecuteResponse
-	(*pluginv1.OutboundEnvelope)(nil),     // 51: aperio.plugin.v1.OutboundEnvelope
-	(*pluginv1.EnvelopeResult)(nil),       // 52: aperio.plugin.v1.EnvelopeResult
+	(*Instance_Pause)(nil),                // 35: aperio.host.v1.Instance.Pause
+	(*Instance_Fallback)(nil),             // 36: aperio.host.v1.Instance.Fallback
+	(*SyncResponse_Batch)(nil),            // 37: aperio.host.v1.SyncResponse.Batch
+	(*StreamLogsResponse_LogRecord)(nil),  // 38: aperio.host.v1.StreamLogsResponse.LogRecord
+	nil,                                   // 39: aperio.host.v1.StreamLogsResponse.LogRecord.FieldsEntry
+	(*pluginv1.Token)(nil),                // 40: aperio.plugin.v1.Token
+	(*durationpb.Duration)(nil),           // 41: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),         // 42: google.protobuf.Timestamp
+	(*pluginv1.SchemaResponse)(nil),       // 43: aperio.plugin.v1.SchemaResponse
+	(*pluginv1.CapabilitiesResponse)(nil), // 44: aperio.plugin.v1.CapabilitiesResponse
+	(*pluginv1.TestResponse)(nil),         // 45: aperio.plugin.v1.TestResponse
+	(*pluginv1.Checkpoint)(nil),           // 46: aperio.plugin.v1.Checkpoint
+	(*pluginv1.DeadLetter)(nil),           // 47: aperio.plugin.v1.DeadLetter
+	(*pluginv1.Progress)(nil),             // 48: aperio.plugin.v1.Progress
+	(*pluginv1.Diagnostic)(nil),           // 49: aperio.plugin.v1.Diagnostic
+	(*pluginv1.Approval)(nil),             // 50: aperio.plugin.v1.Approval
+	(*pluginv1.ExecuteResponse)(nil),      // 51: aperio.plugin.v1.ExecuteResponse
+	(*pluginv1.OutboundEnvelope)(nil),     // 52: aperio.plugin.v1.OutboundEnvelope
+	(*pluginv1.EnvelopeResult)(nil),       // 53: aperio.plugin.v1.EnvelopeResult
 }
 var file_aperio_host_v1_host_proto_depIdxs = []int32{
-	39, // 0: aperio.host.v1.Call.token:type_name -> aperio.plugin.v1.Token
-	40, // 1: aperio.host.v1.Error.retry_after:type_name -> google.protobuf.Duration
-	41, // 2: aperio.host.v1.GetHostResponse.started_at:type_name -> google.protobuf.Timestamp
+	40, // 0: aperio.host.v1.Call.token:type_name -> aperio.plugin.v1.Token
+	41, // 1: aperio.host.v1.Error.retry_after:type_name -> google.protobuf.Duration
+	42, // 2: aperio.host.v1.GetHostResponse.started_at:type_name -> google.protobuf.Timestamp
 	8,  // 3: aperio.host.v1.Plugin.instances:type_name -> aperio.host.v1.Instance
 	7,  // 4: aperio.host.v1.Instance.key:type_name -> aperio.host.v1.InstanceKey
 	0,  // 5: aperio.host.v1.Instance.state:type_name -> aperio.host.v1.Instance.State
-	41, // 6: aperio.host.v1.Instance.until:type_name -> google.protobuf.Timestamp
-	41, // 7: aperio.host.v1.Instance.started_at:type_name -> google.protobuf.Timestamp
-	41, // 8: aperio.host.v1.Instance.last_healthy_at:type_name -> google.protobuf.Timestamp
-	35, // 9: aperio.host.v1.Instance.fallback:type_name -> aperio.host.v1.Instance.Fallback
-	6,  // 10: aperio.host.v1.ListPluginsResponse.plugins:type_name -> aperio.host.v1.Plugin
-	42, // 11: aperio.host.v1.DescribePluginResponse.connector:type_name -> aperio.plugin.v1.SchemaResponse
-	43, // 12: aperio.host.v1.DescribePluginResponse.capabilities:type_name -> aperio.plugin.v1.CapabilitiesResponse
-	8,  // 13: aperio.host.v1.WatchInstancesResponse.instance:type_name -> aperio.host.v1.Instance
-	7,  // 14: aperio.host.v1.PauseInstanceRequest.key:type_name -> aperio.host.v1.InstanceKey
-	8,  // 15: aperio.host.v1.PauseInstanceResponse.instance:type_name -> aperio.host.v1.Instance
-	7,  // 16: aperio.host.v1.ResumeInstanceRequest.key:type_name -> aperio.host.v1.InstanceKey
-	8,  // 17: aperio.host.v1.ResumeInstanceResponse.instance:type_name -> aperio.host.v1.Instance
-	7,  // 18: aperio.host.v1.ReleasePluginResponse.ended:type_name -> aperio.host.v1.InstanceKey
-	2,  // 19: aperio.host.v1.TestConnectionRequest.call:type_name -> aperio.host.v1.Call
-	44, // 20: aperio.host.v1.TestConnectionResponse.answer:type_name -> aperio.plugin.v1.TestResponse
-	30, // 21: aperio.host.v1.TestConnectionResponse.receipt:type_name -> aperio.host.v1.Receipt
-	2,  // 22: aperio.host.v1.SyncRequest.call:type_name -> aperio.host.v1.Call
-	41, // 23: aperio.host.v1.SyncRequest.from:type_name -> google.protobuf.Timestamp
-	36, // 24: aperio.host.v1.SyncResponse.batch:type_name -> aperio.host.v1.SyncResponse.Batch
-	45, // 25: aperio.host.v1.SyncResponse.checkpoint:type_name -> aperio.plugin.v1.Checkpoint
-	46, // 26: aperio.host.v1.SyncResponse.dead_letter:type_name -> aperio.plugin.v1.DeadLetter
-	47, // 27: aperio.host.v1.SyncResponse.progress:type_name -> aperio.plugin.v1.Progress
-	48, // 28: aperio.host.v1.SyncResponse.notice:type_name -> aperio.plugin.v1.Diagnostic
-	30, // 29: aperio.host.v1.SyncResponse.receipt:type_name -> aperio.host.v1.Receipt
-	2,  // 30: aperio.host.v1.ExecuteRequest.call:type_name -> aperio.host.v1.Call
-	49, // 31: aperio.host.v1.ExecuteRequest.approval:type_name -> aperio.plugin.v1.Approval
-	50, // 32: aperio.host.v1.ExecuteResponse.answer:type_name -> aperio.plugin.v1.ExecuteResponse
-	30, // 33: aperio.host.v1.ExecuteResponse.receipt:type_name -> aperio.host.v1.Receipt
-	2,  // 34: aperio.host.v1.DeliverRequest.call:type_name -> aperio.host.v1.Call
-	51, // 35: aperio.host.v1.DeliverRequest.envelopes:type_name -> aperio.plugin.v1.OutboundEnvelope
-	52, // 36: aperio.host.v1.DeliverResponse.results:type_name -> aperio.plugin.v1.EnvelopeResult
-	30, // 37: aperio.host.v1.DeliverResponse.receipt:type_name -> aperio.host.v1.Receipt
-	41, // 38: aperio.host.v1.Receipt.started_at:type_name -> google.protobuf.Timestamp
-	41, // 39: aperio.host.v1.Receipt.ended_at:type_name -> google.protobuf.Timestamp
-	40, // 40: aperio.host.v1.Receipt.duration:type_name -> google.protobuf.Duration
-	1,  // 41: aperio.host.v1.Receipt.status:type_name -> aperio.host.v1.Receipt.Status
-	41, // 42: aperio.host.v1.Receipt.covers_until:type_name -> google.protobuf.Timestamp
-	7,  // 43: aperio.host.v1.ListReceiptsRequest.key:type_name -> aperio.host.v1.InstanceKey
-	30, // 44: aperio.host.v1.ListReceiptsResponse.receipts:type_name -> aperio.host.v1.Receipt
-	37, // 45: aperio.host.v1.StreamLogsResponse.records:type_name -> aperio.host.v1.StreamLogsResponse.LogRecord
-	41, // 46: aperio.host.v1.Instance.Fallback.left_at:type_name -> google.protobuf.Timestamp
-	25, // 47: aperio.host.v1.SyncResponse.Batch.envelopes:type_name -> aperio.host.v1.Envelope
-	41, // 48: aperio.host.v1.StreamLogsResponse.LogRecord.logged_at:type_name -> google.protobuf.Timestamp
-	7,  // 49: aperio.host.v1.StreamLogsResponse.LogRecord.key:type_name -> aperio.host.v1.InstanceKey
-	38, // 50: aperio.host.v1.StreamLogsResponse.LogRecord.fields:type_name -> aperio.host.v1.StreamLogsResponse.LogRecord.FieldsEntry
-	4,  // 51: aperio.host.v1.HostService.GetHost:input_type -> aperio.host.v1.GetHostRequest
-	9,  // 52: aperio.host.v1.HostService.ListPlugins:input_type -> aperio.host.v1.ListPluginsRequest
-	11, // 53: aperio.host.v1.HostService.DescribePlugin:input_type -> aperio.host.v1.DescribePluginRequest
-	13, // 54: aperio.host.v1.HostService.WatchInstances:input_type -> aperio.host.v1.WatchInstancesRequest
-	15, // 55: aperio.host.v1.HostService.PauseInstance:input_type -> aperio.host.v1.PauseInstanceRequest
-	17, // 56: aperio.host.v1.HostService.ResumeInstance:input_type -> aperio.host.v1.ResumeInstanceRequest
-	19, // 57: aperio.host.v1.HostService.ReleasePlugin:input_type -> aperio.host.v1.ReleasePluginRequest
-	21, // 58: aperio.host.v1.HostService.TestConnection:input_type -> aperio.host.v1.TestConnectionRequest
-	23, // 59: aperio.host.v1.HostService.Sync:input_type -> aperio.host.v1.SyncRequest
-	26, // 60: aperio.host.v1.HostService.Execute:input_type -> aperio.host.v1.ExecuteRequest
-	28, // 61: aperio.host.v1.HostService.Deliver:input_type -> aperio.host.v1.DeliverRequest
-	31, // 62: aperio.host.v1.HostService.ListReceipts:input_type -> aperio.host.v1.ListReceiptsRequest
-	33, // 63: aperio.host.v1.HostService.StreamLogs:input_type -> aperio.host.v1.StreamLogsRequest
-	5,  // 64: aperio.host.v1.HostService.GetHost:output_type -> aperio.host.v1.GetHostResponse
-	10, // 65: aperio.host.v1.HostService.ListPlugins:output_type -> aperio.host.v1.ListPluginsResponse
-	12, // 66: aperio.host.v1.HostService.DescribePlugin:output_type -> aperio.host.v1.DescribePluginResponse
-	14, // 67: aperio.host.v1.HostService.WatchInstances:output_type -> aperio.host.v1.WatchInstancesResponse
-	16, // 68: aperio.host.v1.HostService.PauseInstance:output_type -> aperio.host.v1.PauseInstanceResponse
-	18, // 69: aperio.host.v1.HostService.ResumeInstance:output_type -> aperio.host.v1.ResumeInstanceResponse
-	20, // 70: aperio.host.v1.HostService.ReleasePlugin:output_type -> aperio.host.v1.ReleasePluginResponse
-	22, // 71: aperio.host.v1.HostService.TestConnection:output_type -> aperio.host.v1.TestConnectionResponse
-	24, // 72: aperio.host.v1.HostService.Sync:output_type -> aperio.host.v1.SyncResponse
-	27, // 73: aperio.host.v1.HostService.Execute:output_type -> aperio.host.v1.ExecuteResponse
-	29, // 74: aperio.host.v1.HostService.Deliver:output_type -> aperio.host.v1.DeliverResponse
-	32, // 75: aperio.host.v1.HostService.ListReceipts:output_type -> aperio.host.v1.ListReceiptsResponse
-	34, // 76: aperio.host.v1.HostService.StreamLogs:output_type -> aperio.host.v1.StreamLogsResponse
-	64, // [64:77] is the sub-list for method output_type
-	51, // [51:64] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	42, // 6: aperio.host.v1.Instance.until:type_name -> google.protobuf.Timestamp
+	42, // 7: aperio.host.v1.Instance.started_at:type_name -> google.protobuf.Timestamp
+	42, // 8: aperio.host.v1.Instance.last_healthy_at:type_name -> google.protobuf.Timestamp
+	36, // 9: aperio.host.v1.Instance.fallback:type_name -> aperio.host.v1.Instance.Fallback
+	35, // 10: aperio.host.v1.Instance.pause:type_name -> aperio.host.v1.Instance.Pause
+	6,  // 11: aperio.host.v1.ListPluginsResponse.plugins:type_name -> aperio.host.v1.Plugin
+	43, // 12: aperio.host.v1.DescribePluginResponse.connector:type_name -> aperio.plugin.v1.SchemaResponse
+	44, // 13: aperio.host.v1.DescribePluginResponse.capabilities:type_name -> aperio.plugin.v1.CapabilitiesResponse
+	8,  // 14: aperio.host.v1.WatchInstancesResponse.instance:type_name -> aperio.host.v1.Instance
+	7,  // 15: aperio.host.v1.PauseInstanceRequest.key:type_name -> aperio.host.v1.InstanceKey
+	8,  // 16: aperio.host.v1.PauseInstanceResponse.instance:type_name -> aperio.host.v1.Instance
+	7,  // 17: aperio.host.v1.ResumeInstanceRequest.key:type_name -> aperio.host.v1.InstanceKey
+	8,  // 18: aperio.host.v1.ResumeInstanceResponse.instance:type_name -> aperio.host.v1.Instance
+	7,  // 19: aperio.host.v1.ReleasePluginResponse.ended:type_name -> aperio.host.v1.InstanceKey
+	2,  // 20: aperio.host.v1.TestConnectionRequest.call:type_name -> aperio.host.v1.Call
+	45, // 21: aperio.host.v1.TestConnectionResponse.answer:type_name -> aperio.plugin.v1.TestResponse
+	30, // 22: aperio.host.v1.TestConnectionResponse.receipt:type_name -> aperio.host.v1.Receipt
+	2,  // 23: aperio.host.v1.SyncRequest.call:type_name -> aperio.host.v1.Call
+	42, // 24: aperio.host.v1.SyncRequest.from:type_name -> google.protobuf.Timestamp
+	37, // 25: aperio.host.v1.SyncResponse.batch:type_name -> aperio.host.v1.SyncResponse.Batch
+	46, // 26: aperio.host.v1.SyncResponse.checkpoint:type_name -> aperio.plugin.v1.Checkpoint
+	47, // 27: aperio.host.v1.SyncResponse.dead_letter:type_name -> aperio.plugin.v1.DeadLetter
+	48, // 28: aperio.host.v1.SyncResponse.progress:type_name -> aperio.plugin.v1.Progress
+	49, // 29: aperio.host.v1.SyncResponse.notice:type_name -> aperio.plugin.v1.Diagnostic
+	30, // 30: aperio.host.v1.SyncResponse.receipt:type_name -> aperio.host.v1.Receipt
+	2,  // 31: aperio.host.v1.ExecuteRequest.call:type_name -> aperio.host.v1.Call
+	50, // 32: aperio.host.v1.ExecuteRequest.approval:type_name -> aperio.plugin.v1.Approval
+	51, // 33: aperio.host.v1.ExecuteResponse.answer:type_name -> aperio.plugin.v1.ExecuteResponse
+	30, // 34: aperio.host.v1.ExecuteResponse.receipt:type_name -> aperio.host.v1.Receipt
+	2,  // 35: aperio.host.v1.DeliverRequest.call:type_name -> aperio.host.v1.Call
+	52, // 36: aperio.host.v1.DeliverRequest.envelopes:type_name -> aperio.plugin.v1.OutboundEnvelope
+	53, // 37: aperio.host.v1.DeliverResponse.results:type_name -> aperio.plugin.v1.EnvelopeResult
+	30, // 38: aperio.host.v1.DeliverResponse.receipt:type_name -> aperio.host.v1.Receipt
+	42, // 39: aperio.host.v1.Receipt.started_at:type_name -> google.protobuf.Timestamp
+	42, // 40: aperio.host.v1.Receipt.ended_at:type_name -> google.protobuf.Timestamp
+	41, // 41: aperio.host.v1.Receipt.duration:type_name -> google.protobuf.Duration
+	1,  // 42: aperio.host.v1.Receipt.status:type_name -> aperio.host.v1.Receipt.Status
+	42, // 43: aperio.host.v1.Receipt.covers_until:type_name -> google.protobuf.Timestamp
+	7,  // 44: aperio.host.v1.ListReceiptsRequest.key:type_name -> aperio.host.v1.InstanceKey
+	30, // 45: aperio.host.v1.ListReceiptsResponse.receipts:type_name -> aperio.host.v1.Receipt
+	38, // 46: aperio.host.v1.StreamLogsResponse.records:type_name -> aperio.host.v1.StreamLogsResponse.LogRecord
+	42, // 47: aperio.host.v1.Instance.Pause.paused_at:type_name -> google.protobuf.Timestamp
+	42, // 48: aperio.host.v1.Instance.Fallback.left_at:type_name -> google.protobuf.Timestamp
+	25, // 49: aperio.host.v1.SyncResponse.Batch.envelopes:type_name -> aperio.host.v1.Envelope
+	42, // 50: aperio.host.v1.StreamLogsResponse.LogRecord.logged_at:type_name -> google.protobuf.Timestamp
+	7,  // 51: aperio.host.v1.StreamLogsResponse.LogRecord.key:type_name -> aperio.host.v1.InstanceKey
+	39, // 52: aperio.host.v1.StreamLogsResponse.LogRecord.fields:type_name -> aperio.host.v1.StreamLogsResponse.LogRecord.FieldsEntry
+	4,  // 53: aperio.host.v1.HostService.GetHost:input_type -> aperio.host.v1.GetHostRequest
+	9,  // 54: aperio.host.v1.HostService.ListPlugins:input_type -> aperio.host.v1.ListPluginsRequest
+	11, // 55: aperio.host.v1.HostService.DescribePlugin:input_type -> aperio.host.v1.DescribePluginRequest
+	13, // 56: aperio.host.v1.HostService.WatchInstances:input_type -> aperio.host.v1.WatchInstancesRequest
+	15, // 57: aperio.host.v1.HostService.PauseInstance:input_type -> aperio.host.v1.PauseInstanceRequest
+	17, // 58: aperio.host.v1.HostService.ResumeInstance:input_type -> aperio.host.v1.ResumeInstanceRequest
+	19, // 59: aperio.host.v1.HostService.ReleasePlugin:input_type -> aperio.host.v1.ReleasePluginRequest
+	21, // 60: aperio.host.v1.HostService.TestConnection:input_type -> aperio.host.v1.TestConnectionRequest
+	23, // 61: aperio.host.v1.HostService.Sync:input_type -> aperio.host.v1.SyncRequest
+	26, // 62: aperio.host.v1.HostService.Execute:input_type -> aperio.host.v1.ExecuteRequest
+	28, // 63: aperio.host.v1.HostService.Deliver:input_type -> aperio.host.v1.DeliverRequest
+	31, // 64: aperio.host.v1.HostService.ListReceipts:input_type -> aperio.host.v1.ListReceiptsRequest
+	33, // 65: aperio.host.v1.HostService.StreamLogs:input_type -> aperio.host.v1.StreamLogsRequest
+	5,  // 66: aperio.host.v1.HostService.GetHost:output_type -> aperio.host.v1.GetHostResponse
+	10, // 67: aperio.host.v1.HostService.ListPlugins:output_type -> aperio.host.v1.ListPluginsResponse
+	12, // 68: aperio.host.v1.HostService.DescribePlugin:output_type -> aperio.host.v1.DescribePluginResponse
+	14, // 69: aperio.host.v1.HostService.WatchInstances:output_type -> aperio.host.v1.WatchInstancesResponse
+	16, // 70: aperio.host.v1.HostService.PauseInstance:output_type -> aperio.host.v1.PauseInstanceResponse
+	18, // 71: aperio.host.v1.HostService.ResumeInstance:output_type -> aperio.host.v1.ResumeInstanceResponse
+	20, // 72: aperio.host.v1.HostService.ReleasePlugin:output_type -> aperio.host.v1.ReleasePluginResponse
+	22, // 73: aperio.host.v1.HostService.TestConnection:output_type -> aperio.host.v1.TestConnectionResponse
+	24, // 74: aperio.host.v1.HostService.Sync:output_type -> aperio.host.v1.SyncResponse
+	27, // 75: aperio.host.v1.HostService.Execute:output_type -> aperio.host.v1.ExecuteResponse
+	29, // 76: aperio.host.v1.HostService.Deliver:output_type -> aperio.host.v1.DeliverResponse
+	32, // 77: aperio.host.v1.HostService.ListReceipts:output_type -> aperio.host.v1.ListReceiptsResponse
+	34, // 78: aperio.host.v1.HostService.StreamLogs:output_type -> aperio.host.v1.StreamLogsResponse
+	66, // [66:79] is the sub-list for method output_type
+	53, // [53:66] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_aperio_host_v1_host_proto_init() }
@@ -3267,7 +3357,7 @@ func file_aperio_host_v1_host_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_aperio_host_v1_host_proto_rawDesc), len(file_aperio_host_v1_host_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   37,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -63,8 +63,8 @@ type HostServiceClient interface {
 	// WatchInstances gives every instance as it is, and then each that changes, until the caller ends
 	// it. A caller that reads slowly gets the newest state of an instance, not each between.
 	WatchInstances(ctx context.Context, in *WatchInstancesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchInstancesResponse], error)
-	// PauseInstance stops an instance, and keeps it stopped: calls to it fail with UNAVAILABLE, and the
-	// code `plugin-not-ready`.
+	// PauseInstance stops an instance, and keeps it stopped, after the host was started again, too:
+	// calls to it fail with UNAVAILABLE, and the code `plugin-not-ready`.
 	PauseInstance(ctx context.Context, in *PauseInstanceRequest, opts ...grpc.CallOption) (*PauseInstanceResponse, error)
 	// ResumeInstance takes a pause back.
 	ResumeInstance(ctx context.Context, in *ResumeInstanceRequest, opts ...grpc.CallOption) (*ResumeInstanceResponse, error)
@@ -284,8 +284,8 @@ type HostServiceServer interface {
 	// WatchInstances gives every instance as it is, and then each that changes, until the caller ends
 	// it. A caller that reads slowly gets the newest state of an instance, not each between.
 	WatchInstances(*WatchInstancesRequest, grpc.ServerStreamingServer[WatchInstancesResponse]) error
-	// PauseInstance stops an instance, and keeps it stopped: calls to it fail with UNAVAILABLE, and the
-	// code `plugin-not-ready`.
+	// PauseInstance stops an instance, and keeps it stopped, after the host was started again, too:
+	// calls to it fail with UNAVAILABLE, and the code `plugin-not-ready`.
 	PauseInstance(context.Context, *PauseInstanceRequest) (*PauseInstanceResponse, error)
 	// ResumeInstance takes a pause back.
 	ResumeInstance(context.Context, *ResumeInstanceRequest) (*ResumeInstanceResponse, error)

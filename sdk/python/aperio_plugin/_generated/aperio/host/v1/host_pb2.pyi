@@ -105,7 +105,7 @@ class InstanceKey(_message.Message):
     def __init__(self, plugin: _Optional[str] = ..., organization_id: _Optional[str] = ..., integration_id: _Optional[str] = ...) -> None: ...
 
 class Instance(_message.Message):
-    __slots__ = ("key", "version", "kind", "state", "code", "reason", "until", "restarts", "started_at", "last_healthy_at", "pid", "not_enforced", "exceptions", "peak_memory_bytes", "badge", "signer", "breaker", "is_on_demand", "calls", "newcomer", "fallback")
+    __slots__ = ("key", "version", "kind", "state", "code", "reason", "until", "restarts", "started_at", "last_healthy_at", "pid", "not_enforced", "exceptions", "peak_memory_bytes", "badge", "signer", "breaker", "is_on_demand", "calls", "newcomer", "fallback", "pause")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Instance.State]
@@ -124,6 +124,15 @@ class Instance(_message.Message):
     STATE_PAUSED: Instance.State
     STATE_STOPPING: Instance.State
     STATE_FAILED: Instance.State
+    class Pause(_message.Message):
+        __slots__ = ("by", "paused_at", "reason")
+        BY_FIELD_NUMBER: _ClassVar[int]
+        PAUSED_AT_FIELD_NUMBER: _ClassVar[int]
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        by: str
+        paused_at: _timestamp_pb2.Timestamp
+        reason: str
+        def __init__(self, by: _Optional[str] = ..., paused_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
     class Fallback(_message.Message):
         __slots__ = ("version", "code", "reason", "left_at")
         VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -156,6 +165,7 @@ class Instance(_message.Message):
     CALLS_FIELD_NUMBER: _ClassVar[int]
     NEWCOMER_FIELD_NUMBER: _ClassVar[int]
     FALLBACK_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_FIELD_NUMBER: _ClassVar[int]
     key: InstanceKey
     version: str
     kind: str
@@ -177,7 +187,8 @@ class Instance(_message.Message):
     calls: int
     newcomer: str
     fallback: Instance.Fallback
-    def __init__(self, key: _Optional[_Union[InstanceKey, _Mapping]] = ..., version: _Optional[str] = ..., kind: _Optional[str] = ..., state: _Optional[_Union[Instance.State, str]] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restarts: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_healthy_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., not_enforced: _Optional[_Iterable[str]] = ..., exceptions: _Optional[_Iterable[str]] = ..., peak_memory_bytes: _Optional[int] = ..., badge: _Optional[str] = ..., signer: _Optional[str] = ..., breaker: _Optional[str] = ..., is_on_demand: _Optional[bool] = ..., calls: _Optional[int] = ..., newcomer: _Optional[str] = ..., fallback: _Optional[_Union[Instance.Fallback, _Mapping]] = ...) -> None: ...
+    pause: Instance.Pause
+    def __init__(self, key: _Optional[_Union[InstanceKey, _Mapping]] = ..., version: _Optional[str] = ..., kind: _Optional[str] = ..., state: _Optional[_Union[Instance.State, str]] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restarts: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_healthy_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., not_enforced: _Optional[_Iterable[str]] = ..., exceptions: _Optional[_Iterable[str]] = ..., peak_memory_bytes: _Optional[int] = ..., badge: _Optional[str] = ..., signer: _Optional[str] = ..., breaker: _Optional[str] = ..., is_on_demand: _Optional[bool] = ..., calls: _Optional[int] = ..., newcomer: _Optional[str] = ..., fallback: _Optional[_Union[Instance.Fallback, _Mapping]] = ..., pause: _Optional[_Union[Instance.Pause, _Mapping]] = ...) -> None: ...
 
 class ListPluginsRequest(_message.Message):
     __slots__ = ()
@@ -222,12 +233,14 @@ class WatchInstancesResponse(_message.Message):
     def __init__(self, instance: _Optional[_Union[Instance, _Mapping]] = ...) -> None: ...
 
 class PauseInstanceRequest(_message.Message):
-    __slots__ = ("key", "reason")
+    __slots__ = ("key", "reason", "by")
     KEY_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
     key: InstanceKey
     reason: str
-    def __init__(self, key: _Optional[_Union[InstanceKey, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+    by: str
+    def __init__(self, key: _Optional[_Union[InstanceKey, _Mapping]] = ..., reason: _Optional[str] = ..., by: _Optional[str] = ...) -> None: ...
 
 class PauseInstanceResponse(_message.Message):
     __slots__ = ("instance",)
