@@ -242,7 +242,7 @@ class _Walk:
                 f"`{self._root}` was not used: it has more than {_MAX_SEEN} files",
                 next=[
                     f"name folders that are no part of the plugin in {IGNORE_FILE}",
-                    "or move them out of its folder",
+                    "move them out of its folder",
                 ],
             )
 
@@ -278,7 +278,7 @@ def _refuse_names(names: Sequence[str]) -> None:
             raise MemberUnfit(
                 f"`{show_path(name)}` cannot be packed; the project was not used",
                 why=fault.why,
-                next=["rename the file", f"or name it in {IGNORE_FILE}, as in .gitignore"],
+                next=["rename the file", f"name it in {IGNORE_FILE}, as in .gitignore"],
             )
 
 

@@ -169,7 +169,7 @@ def _leads_out(project: Path, module: str, path: str) -> ProjectInvalid:
         why=f"{module} => {path}",
         next=[
             "copy that module into the project's folder, such as below third_party/",
-            f"or require a published version: `go mod edit -dropreplace={module}`",
+            f"require a published version: `go mod edit -dropreplace={module}`",
         ],
     )
 

@@ -121,7 +121,7 @@ def too_old(subject: str, wanted: str, running: str) -> GoToolchainMissing:
         why=f"expected Go {wanted} or newer\nreceived {running}",
         next=[
             f"install Go {wanted} or newer; aperio lets go download no other Go by itself",
-            "or put a newer one first on PATH",
+            "put a newer one first on PATH",
         ],
     )
 
@@ -164,7 +164,7 @@ def _refused(subject: str, why: str) -> GoTransportRefused:
         why=why,
         next=[
             "have git find it over https or ssh: `insteadOf` in your own git configuration",
-            "or have a module proxy serve it: GOPROXY",
+            "have a module proxy serve it: GOPROXY",
             _VENDORED,
         ],
     )

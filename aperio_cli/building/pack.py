@@ -347,7 +347,7 @@ def _source_time(environment: Mapping[str, str]) -> int:
             why=f"expected seconds since 1970\nreceived {clean(stated, limit=40)}",
             next=[
                 f"`unset {EPOCH_VARIABLE}`: the time of every member is 0 then",
-                "or state it in seconds, as `date +%s` prints the present",
+                "state it in seconds, as `date +%s` prints the present",
             ],
         )
     return int(stated)

@@ -15,6 +15,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli.errors.files import PathShared
+from aperio_cli.errors.usage import PlaceUnusable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +40,7 @@ def require_own(path: Path) -> None:
 
     Raises:
         PathShared: somebody else may; says how to close it.
+        PlaceUnusable: a device, a pipe or a socket is in the way.
         OSError: a step may not be looked at.
     """
     if not hasattr(os, "geteuid"):
@@ -114,10 +116,14 @@ def _look(place: str, *, is_last: bool) -> str | None:
             place,
             f"it belongs to {_user(status.st_uid)}\nexpected {allowed}",
             f"chown -h {os.geteuid()} {shlex.quote(place)}",
-            "or copy it into a folder of your own, and name that",
+            "copy it into a folder of your own, and name that",
         )
     if stat.S_ISLNK(status.st_mode):
         return os.readlink(place)  # noqa: PTH115 - pathlib is ten times as slow
+    if not (stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)):
+        raise PlaceUnusable(  # to close /dev/null to others would be no remedy
+            f"`{place}` cannot be used", why="it is neither a file nor a folder"
+        )
     if is_last or not status.st_mode & stat.S_ISVTX:
         _refuse_writers(place, status)
     return None

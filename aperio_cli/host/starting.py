@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -164,7 +165,7 @@ class Start:
             raise PluginNotExecutable(
                 f"{self.program.subject} could not be executed",
                 why="\n".join([_reason(error), *diagnosis.file_problems(binary)]),
-                next=[self.program.advice.not_executable],
+                next=[_remedy(error) or self.program.advice.not_executable],
             ) from error
         except SandboxFailed as error:
             raise telling.not_confined(self.program.subject, error) from error
@@ -420,6 +421,15 @@ class Start:
 async def first_of(left_s: float, *futures: asyncio.Future[Any]) -> None:
     """Wait until one of them is done, or for so many seconds."""
     await asyncio.wait(futures, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _remedy(error: OSError) -> str:
+    """Return what helps against a limit of this machine; empty: it is about the file."""
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return "let more files be open at once (`ulimit -n`), then try again"
+    if error.errno in {errno.EAGAIN, errno.ENOMEM}:
+        return "end something else, or raise the limit of processes or memory, then try again"
+    return ""
 
 
 def _reason(error: OSError) -> str:

@@ -269,7 +269,7 @@ def _fail(path: Path, text: str, key: str, why: str) -> NoReturn:
         why=described(key, why),
         next=[
             "bring the file back as a command wrote it, from version control, say",
-            f"or move it away: `aperio plugin install PLUGIN --lock {path}` writes it anew",
+            f"move it away: `aperio plugin install PLUGIN --lock {path}` writes it anew",
         ],
     )
 

@@ -70,6 +70,8 @@ def _resolved(key: str, value: str, example: Example) -> str:
         "file": _from_file,
         "keyring": _from_keyring,
     }
+    if not name:
+        raise _unresolved(key, value, f"nothing follows `{scheme}:`", example)
     try:
         found = read[scheme](name)
     except (OSError, ValueError, AperioError) as error:

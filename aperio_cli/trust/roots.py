@@ -256,7 +256,7 @@ def root_in_use(repository: RootRepository, paths: Paths) -> DomainRoot:
     except (PathShared, RecordNewer) as error:
         return _unusable(name, f"{error.what}\n{error.why}", *error.next)
     except Damaged as damage:
-        begin_again = "or remove that file, to begin again from the root shipped with aperio"
+        begin_again = "remove that file, to begin again from the root shipped with aperio"
         return _unusable(name, str(damage), get_it, *([begin_again] if shipped else []))
     if copy and (shipped is None or copy.sighting.rank > shipped.rank):
         source = TrustedRootSource(name, copy.trusted_root, "refreshed", copy.sighting.as_of)

@@ -289,7 +289,7 @@ def _check_wanted(request: DocumentRequest[T], stated: T) -> None:
         raise request.schema.refused(
             f"it is another document of its signer's\nexpected name {expected}\n"
             f"found    name {found}",
-            ["get the one that is meant", "or state the name of this one in its entry"],
+            ["get the one that is meant", "state the name of this one in its entry"],
         )
     if clock.format_timestamp(request.now) > stated.expires:
         if request.schema.ended:

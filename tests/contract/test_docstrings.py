@@ -80,3 +80,27 @@ def test_the_search_tells_orders_from_descriptions(first_line: str, found: list[
 
 def test_a_property_says_what_it_is() -> None:
     assert descriptions('class C:\n    @property\n    def f(self):\n        """The path."""') == []
+
+
+def _begins(node: ast.expr) -> str:
+    """Return the text that an element of a list begins with."""
+    while isinstance(node, ast.JoinedStr) and node.values:
+        node = node.values[0]
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def _is_note(node: ast.expr) -> bool:
+    return _begins(node).startswith("next: ")
+
+
+def test_no_step_of_an_error_begins_with_the_word_that_is_shown_before_it() -> None:
+    """What follows the first step is shown behind `or`."""
+    found = [
+        f"{module.relative_to(PACKAGE)}:{element.lineno}"
+        for module in MODULES
+        for each in ast.walk(ast.parse(module.read_text()))
+        if isinstance(each, ast.List) and not any(map(_is_note, each.elts))
+        for element in each.elts
+        if _begins(element).startswith("or ")
+    ]
+    assert found == []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli.errors.files import PathShared
+from aperio_cli.errors.usage import PlaceUnusable
 from aperio_cli.files import owning
 
 if TYPE_CHECKING:
@@ -185,6 +186,14 @@ def test_relative_path_starts_in_the_working_folder(
 
 
 # ── what is not there ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "/dev/null/plugins", "pipe", "pipe/config.toml"])
+def test_a_device_or_a_pipe_is_none_to_close_to_others(tmp_path: Path, place: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PlaceUnusable, match="cannot be used") as caught:
+        owning.require_own(tmp_path / place)
+    assert caught.value.next == ()
 
 
 def test_what_is_missing_is_nobodys(file: Path) -> None:

@@ -51,6 +51,10 @@ FORMS = {
     .replace("<", "\\u003c")
     .replace(">", "\\u003e")
     .replace("&", "\\u0026"),
+    "JSON of Jackson": re.sub(
+        r"\\u....", lambda found: found[0][:2] + found[0][2:].upper(), json.dumps(SECRET)[1:-1]
+    ),
+    "JSON of .NET": "pa\\u0022ss/w\\u00F6rd\\u002B\\u0026\\u003Cx\\u003E= 42\\\\",
     "a header's quotes": SECRET.replace("\\", "\\\\").replace('"', '\\"'),
     "repr": repr(SECRET)[1:-1],
     "repr of bytes": repr(SECRET.encode())[2:-1],
@@ -204,7 +208,7 @@ def test_every_text_of_an_answer_is_masked() -> None:
                 "attribute": {"steps": [{"key": SECRET}, {"index": 1}]},
             }
         ],
-        account={"name": SECRET, "login": "ada"},
+        account={"name": SECRET, "login": "ada", f"of {SECRET}": "x"},
     )
 
     masks().message(answer)
@@ -214,7 +218,7 @@ def test_every_text_of_an_answer_is_masked() -> None:
     assert said.detail == json.dumps({"k": MARK})
     assert [step.WhichOneof("selector") for step in said.attribute.steps] == ["key", "index"]
     assert said.attribute.steps[0].key == MARK
-    assert dict(answer.account) == {"name": MARK, "login": "ada"}
+    assert dict(answer.account) == {"name": MARK, "login": "ada", f"of {MARK}": "x"}
 
 
 @pytest.mark.parametrize("left", [4, 12, 22])

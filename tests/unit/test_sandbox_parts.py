@@ -81,7 +81,7 @@ def test_filter_denies_memory_that_only_a_control_group_would_see(machine: str) 
     architecture = ARCHITECTURES[machine]
     watched = seccomp.build_filter(machine, is_memory_watched=True)
     counted = seccomp.build_filter(machine)
-    for name in ("memfd_create", "shmget"):
+    for name in ("memfd_create", "shmget", "msgget"):
         number = seccomp.number_of(name, machine)
         assert judge(watched, architecture, number) == ERROR | errno.ENOSYS
         assert judge(counted, architecture, number) == ALLOWED

@@ -35,6 +35,7 @@ _SUB_DELIMITERS: Final = (
 )
 _BASE64_END: Final = re.compile(r"[A-Za-z0-9+/_-]?={0,2}")
 _HEX: Final = re.compile(r"%[0-9A-F]{2}")
+_UNIT: Final = re.compile(r"\\u([0-9a-f]{4})")
 
 
 class Referenced(str):
@@ -156,9 +157,11 @@ class Masks:
 
     def _inside(self, field: Any, value: Any) -> None:
         if field.message_type.GetOptions().map_entry:
-            for key in value:
+            for key in list(value):
                 if isinstance(value[key], str):
                     value[key] = self.text(value[key])
+                    if isinstance(key, str) and (masked := self.text(key)) != key:
+                        value[masked] = value.pop(key)
             return
         for each in [value] if hasattr(value, "ListFields") else value:
             self.message(each)
@@ -212,9 +215,19 @@ def _escaped(secret: str) -> set[str]:
         for character in "<>&":  # as Go's encoding/json does
             text = text.replace(character, f"\\u{ord(character):04x}")  # noqa: PLW2901 - one after the other
         once.add(text)
+    once |= {_UNIT.sub(lambda found: f"\\u{found[1].upper()}", text) for text in once}  # as Jackson
+    once.add(_escaped_by_dotnet(ascii_only))
     twice = {json.dumps(text)[1:-1] for text in once}
     data = secret.encode(errors="replace")
     return once | twice | {repr(str(secret))[1:-1], ascii(str(secret))[1:-1], repr(data)[2:-1]}
+
+
+def _escaped_by_dotnet(text: str) -> str:
+    """Return JSON as System.Text.Json writes it, from JSON in ASCII."""
+    text = _UNIT.sub(lambda found: f"\\u{found[1].upper()}", text).replace('\\"', "\\u0022")
+    return "".join(
+        f"\\u{ord(character):04X}" if character in "&'+<>`\x7f" else character for character in text
+    )
 
 
 def _percent_encoded(secret: str) -> set[str]:

@@ -51,6 +51,8 @@ _DENIED: Final = {
     "userfaultfd": (323, 282),
     "fanotify_init": (300, 262),
     "lookup_dcookie": (212, 18),
+    # memory that is neither swapped nor, once unmapped, anybody's
+    "memfd_secret": (447, 447),
     # what namespaces and mounts are made of
     "mount": (165, 40),
     "umount2": (166, 39),
@@ -58,6 +60,9 @@ _DENIED: Final = {
     "chroot": (161, 51),
     "move_mount": (429, 429),
     "open_tree": (428, 428),
+    "open_tree_attr": (467, 467),
+    "statmount": (457, 457),
+    "listmount": (458, 458),
     "fsopen": (430, 430),
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
@@ -100,6 +105,7 @@ _UNCOUNTED: Final = {
     # memory that no process has to have mapped: nobody but a control group sees it
     "memfd_create": (319, 279),
     "shmget": (29, 194),
+    "msgget": (68, 186),
 }
 _SPECIAL: Final = {
     "clone": (56, 220),
