@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from aperio_cli.models.plugin_id import PluginRef
     from aperio_cli.publishing.record import PublishedVersion, Record
+    from aperio_cli.publishing.source import RegistryFolder
+
+_MOST_NAMES = 2000  # among more it would take seconds to look for one that comes close
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +90,13 @@ def withdraw(request: WithdrawRequest) -> Withdrawn:
     _check(request)
     with open_source(request.directory) as registry, registry.lock():
         record = registry.record(request.ref.id)
+        if record is None:
+            raise _not_there(registry, request.ref)
         version = _version(record, request.ref, str(request.ref.version))
         if request.replacement:
             _check_replacement(request, _version(record, request.ref, request.replacement))
         status = _status(request, version)
-        if record is not None and status != version.status:
+        if status != version.status:
             changed = replace(version, status=status)
             versions = tuple(changed if each is version else each for each in record.versions)
             registry.write_record(replace(record, versions=versions))
@@ -120,11 +126,22 @@ def _check(request: WithdrawRequest) -> None:
         )
 
 
-def _version(record: Record | None, ref: PluginRef, version: str) -> PublishedVersion:
-    found = record.version(version) if record else None
+def _not_there(registry: RegistryFolder, ref: PluginRef) -> PluginNotFound:
+    known = ["/".join(file.parts[1:]).removesuffix(".json") for file in registry.record_files()]
+    close = difflib.get_close_matches(str(ref.id), known[:_MOST_NAMES], n=3)
+    steps = [f"did you mean `{name}@{ref.version}`?" for name in close[:1]]
+    return PluginNotFound(
+        f"`{ref}` was not found in the registry; nothing was changed",
+        why=f"there is {', '.join(close)}" if close else f"it has {len(known)} plugins",
+        next=steps or ["check the id for a typing error"],
+    )
+
+
+def _version(record: Record, ref: PluginRef, version: str) -> PublishedVersion:
+    found = record.version(version)
     if found:
         return found
-    known = ", ".join(each.version for each in record.versions[:10]) if record else "none"
+    known = ", ".join(each.version for each in record.versions[:10])
     raise PluginNotFound(
         f"`{ref.id}@{version}` was not found in the registry; nothing was changed",
         why=f"versions of `{ref.id}`: {known}",

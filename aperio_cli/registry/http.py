@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin
 
+from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import NetworkUnavailable
 from aperio_cli.models.address import Place, shown
 from aperio_cli.models.digest import Digest
@@ -67,6 +69,8 @@ class HttpReader:
 class Downloads:
     """Fetches documents over http and keeps them with the marks that they can be asked about by.
 
+    What cannot be kept is asked for again the next time: nothing is refused for that.
+
     Attributes:
         cache: the folder to keep them in; made when missing.
         offline: whether only what is kept may be read.
@@ -106,7 +110,8 @@ class Downloads:
         body, fetched = self._fetch(request)
         if kept and not fetched.is_modified:
             return kept.body
-        answers.keep(url, body, fetched)
+        with contextlib.suppress(AperioError, OSError):  # a home for reading only, a full disk
+            answers.keep(url, body, fetched)
         return body
 
     def _fetch(self, request: FetchRequest) -> tuple[bytes, Fetched]:

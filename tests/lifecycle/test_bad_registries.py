@@ -455,6 +455,13 @@ def test_maintainers_are_told_what_was_not_done_and_the_command_that_does_it(
     added = aperio("registry", "add", artifact, "--dir", "a registry")
     assert f"next: `aperio registry build {where}`\n" in added.err
     assert "next" not in aperio("registry", "add", artifact, "--dir", "a registry").err
+    for typo, next_ in (
+        ("acme/box-conector", f"did you mean `{PLUGIN}@1.2.3`?"),
+        ("x/yz", "check"),
+    ):
+        words = ("yank", f"{typo}@1.2.3", "--reason", "typo", "--dir", "a registry")
+        missing = aperio.refuses("registry", *words, code="plugin-not-found", status=1)
+        assert next_ in missing.next[0]
     yanked = ("yank", f"{PLUGIN}@1.2.3", "--reason", "loses events", "--dir", "a registry")
     assert f"`aperio registry sign {where}`" in aperio("registry", *yanked).err
     built = aperio("registry", "build", "--dir", "a registry").err

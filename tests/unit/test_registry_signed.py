@@ -359,6 +359,13 @@ def test_registry_that_does_not_answer_is_waited_for_once(
     assert asked == ["https://registry.example/registry.json"]
 
 
+def test_registry_is_read_where_nothing_can_be_kept(client: Client, site: Site) -> None:
+    client.paths.cache.parent.mkdir()
+    client.paths.cache.write_text("a file in the place of the cache")
+    with serving(site.folder) as url:
+        assert client.resolve(signed_rule(url)).version == "1.2.3"
+
+
 def test_cache_that_others_may_write_to_is_not_read(client: Client, site: Site) -> None:
     """Nothing else holds a root, and the index of a registry that nobody signs."""
     with serving(site.folder) as url:
