@@ -310,6 +310,15 @@ def test_list_shows_what_is_outdated(site: Site, typed: Any) -> None:
     assert found["newest"] is None
 
 
+def test_one_damaged_record_keeps_nobody_from_the_list_of_what_is_outdated(
+    machine: Machine, site: Site, typed: Any
+) -> None:
+    machine.install(machine.signed(version="1.3.0"))
+    (machine.paths.plugins / PLUGIN / "1.3.0" / "receipt.json").write_text("{")
+    site.publish(plugin_entry(version_entry("1.4.0")), serial=2)
+    assert data(typed("list", "--outdated", "--json"))["plugins"] == []
+
+
 def test_list_shows_what_was_taken_back_as_outdated_and_remembers_it(
     machine: Machine, site: Site, typed: Any
 ) -> None:
@@ -384,6 +393,18 @@ def test_what_a_registry_says_cannot_pass_for_ours_nor_steer_a_terminal(
         for _ in range(2):
             text = typed(*words, status=1 if words == ("audit",) else 0)
             assert not {"\x1b", "\u202e", "\x9b"} & set(text)
+
+
+def test_audit_says_what_it_could_not_look_at(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    receipt = next((machine.paths.plugins / PLUGIN).glob("*/receipt.json"))
+    receipt.write_text("{")
+    capsys.readouterr()
+    assert main(["plugin", "audit"]) == 0
+    shown = capsys.readouterr()
+    assert f"not looked at: the record of an installed version is damaged: `{receipt}`" in shown.err
+    assert "in 0 versions" in shown.out
 
 
 @pytest.mark.usefixtures("machine")

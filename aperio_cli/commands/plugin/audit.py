@@ -39,7 +39,10 @@ def plugin_audit(context: Context) -> Report:
     """
     from aperio_cli.registry.refreshing import refresh
 
-    receipts = list(context.store.receipts())
+    inventory = context.store.inventory()
+    receipts = inventory.receipts
+    for problem in inventory.problems:  # nobody can say what those are; they are not started
+        context.output.warn(f"not looked at: {problem.what}")
     with context.output.working("asking the registries"):
         asked = refresh(context.registry, dict.fromkeys(receipt.id for receipt in receipts))
         advisories = _advisories(context.registry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from aperio_cli.errors import AperioError
@@ -11,7 +12,10 @@ from aperio_cli.registry.refreshing import refresh
 
 if TYPE_CHECKING:
     from aperio_cli.context import Context
+    from aperio_cli.models.plugin_id import PluginId
+    from aperio_cli.models.receipt import Receipt
     from aperio_cli.registry.listing import Listing
+    from aperio_cli.store.installed import Store
 
 
 def newer_versions(context: Context) -> dict[tuple[str, str], str]:
@@ -24,7 +28,7 @@ def newer_versions(context: Context) -> dict[tuple[str, str], str]:
     """
     store = context.store
     plugins = dict.fromkeys(receipt.id for receipt in store.receipts())
-    found_here = (store.find(PluginRef(plugin)) for plugin in plugins)
+    found_here = (_used(store, plugin) for plugin in plugins)
     used = {receipt.id: receipt.version for receipt in found_here if receipt}
     asked = refresh(context.registry, used)
     found = {}
@@ -34,6 +38,13 @@ def newer_versions(context: Context) -> dict[tuple[str, str], str]:
         if newest and listing and _is_outdated(listing, version, newest):
             found[str(plugin), version] = newest
     return found
+
+
+def _used(store: Store, plugin: PluginId) -> Receipt | None:
+    """Return the record of the version that is used; None where `list` says what is wrong."""
+    with contextlib.suppress(AperioError):
+        return store.find(PluginRef(plugin))
+    return None
 
 
 def _newest(context: Context, listing: Listing) -> str:
