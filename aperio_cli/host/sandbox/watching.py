@@ -4,7 +4,9 @@ One thread watches all plugins of this host. A plugin that uses too much memory 
 uses too much of the processor is stopped (SIGSTOP) for as long as it takes to come down to its
 share. A failure here kills the plugin: nobody goes on unwatched.
 
-Processes are found by their process namespace, so none is missed for having left its parent.
+Processes are found by their process namespace, so none is missed for having left its parent. All of
+this machine are gone through once for all plugins together; where there are so many that this takes
+long it is done less often, so that the host has its processor for something else.
 """
 
 from __future__ import annotations
@@ -21,11 +23,14 @@ from aperio_cli import clock
 from aperio_cli.host.sandbox.interface import Counters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping, Sequence
 
     from aperio_cli.models.limits import Limits
 
 PERIOD_S: Final = 0.1
+_LEAST_REST: Final = 9.0
+_LONGEST_REST_S: Final = 0.5
+"""After a look there is none for nine times as long, a tenth of one processor, up to that."""
 _TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _IN_MEMORY: Final = ("/tmp", "/dev/shm")  # noqa: S108 - those of the plugin
 _NAME_BYTES: Final = 1024  # of the kernel's, for a file and its name
@@ -76,7 +81,8 @@ class Watched:
         """
         with self._lock:
             self._is_settled = True
-            self._last = (clock.monotonic_s(), self._used_s()) if self.watches_cpu else None
+            if self.watches_cpu:
+                self._last = (clock.monotonic_s(), _used_s(self._processes()))
 
     def counters(self) -> Counters:
         """Return what was seen."""
@@ -95,34 +101,45 @@ class Watched:
                 os.close(self._pidfd)
                 self._pidfd = -1
 
-    def look(self) -> None:
-        """Look at it once, and do what follows."""
+    def look(self, there: Mapping[str, Sequence[int]]) -> None:
+        """Look at it once, and do what follows.
+
+        Args:
+            there: the processes of this machine, by their process namespace.
+        """
         with self._lock:
             if self._pidfd < 0:
                 return
             try:
-                self._look_at_memory()
-                self._look_at_cpu()
+                pids = there.get(self._namespace, ())
+                self._look_at_memory(pids)
+                self._look_at_cpu(pids)
             except ProcessLookupError:
                 return
             except BaseException:
                 self._kill()
                 raise
 
-    def _look_at_memory(self) -> None:
+    def give_up(self) -> None:
+        """Kill it, as it cannot be watched."""
+        with self._lock:
+            if self._pidfd >= 0:
+                self._kill()
+
+    def _look_at_memory(self, pids: Sequence[int]) -> None:
         if not self.watches_memory:
             return
-        used = sum(map(_resident_bytes, self._processes()))
+        used = sum(map(_resident_bytes, pids))
         used += self._space_bytes() if self._is_settled else 0
         self._peak_bytes = max(self._peak_bytes, used)
         if used > self.limits.memory_bytes and not self._kills:
             self._kills = 1
             self._kill()
 
-    def _look_at_cpu(self) -> None:
+    def _look_at_cpu(self, pids: Sequence[int]) -> None:
         if self._last is None:
             return
-        (then_s, before_s), now_s, used_s = self._last, clock.monotonic_s(), self._used_s()
+        (then_s, before_s), now_s, used_s = self._last, clock.monotonic_s(), _used_s(pids)
         self._last = (now_s, used_s)
         share_s = self.limits.cpu * (now_s - then_s)
         if self._is_stopped:
@@ -148,19 +165,27 @@ class Watched:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
-    def _processes(self) -> Iterator[int]:
-        for name in os.listdir("/proc"):  # noqa: PTH208 - names are enough
-            if name.isdigit():
-                with contextlib.suppress(OSError):
-                    if os.readlink(f"/proc/{name}/ns/pid") == self._namespace:  # noqa: PTH115
-                        yield int(name)
-
-    def _used_s(self) -> float:
-        return sum(map(_processor_s, self._processes()))
+    def _processes(self) -> Sequence[int]:
+        return by_namespace().get(self._namespace, ())
 
     def _space_bytes(self) -> int:
         """Return what is used of its own file systems, which is memory, too; names are as well."""
         return sum(_space_bytes(f"/proc/{self.init}/root{place}") for place in _IN_MEMORY)
+
+
+def by_namespace() -> dict[str, list[int]]:
+    """Return the processes of this machine by their process namespace, those that may be seen."""
+    found: dict[str, list[int]] = {}
+    for name in os.listdir("/proc"):  # noqa: PTH208 - names are enough
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                namespace = os.readlink(f"/proc/{name}/ns/pid")  # noqa: PTH115 - no file
+                found.setdefault(namespace, []).append(int(name))
+    return found
+
+
+def _used_s(pids: Sequence[int]) -> float:
+    return sum(map(_processor_s, pids))
 
 
 def _space_bytes(place: str) -> int:
@@ -221,11 +246,24 @@ class _Watcher:
                 if not watched:
                     self._thread = None
                     return
-            for each in watched:
-                # It has killed the plugin; the others are still to be watched.
-                with contextlib.suppress(Exception):
-                    each.look()
-            pause.wait(PERIOD_S)
+            began_s = clock.monotonic_s()
+            look_at(watched)
+            rest_s = min(_LONGEST_REST_S, _LEAST_REST * (clock.monotonic_s() - began_s))
+            pause.wait(max(PERIOD_S, rest_s))
+
+
+def look_at(watched: Sequence[Watched]) -> None:
+    """Look at each plugin once."""
+    try:
+        there = by_namespace()
+    except OSError:  # of this machine: nobody can be looked at, so nobody goes on
+        there = {}
+        for each in watched:
+            each.give_up()
+    for each in watched:
+        # It has killed the plugin; the others are still to be watched.
+        with contextlib.suppress(Exception):
+            each.look(there)
 
 
 _watcher = _Watcher()
