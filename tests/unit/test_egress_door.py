@@ -9,10 +9,12 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from aperio_cli import clock
 from aperio_cli.host.egress import Verdict
 from aperio_cli.host.egress import door as door_module
 from aperio_cli.host.egress.decisions import Reason
@@ -371,6 +373,38 @@ def test_only_so_many_connections_at_once(
         second.settimeout(WAIT_S)
         assert b"200 OK" in read_all(second)
         second.close()
+
+
+def test_a_plugin_that_connects_on_and_on_is_served_at_a_pace(
+    outside: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal costs the host more than the plugin, and other plugins are served by the same."""
+    monkeypatch.setattr(door_module, "AT_ONCE", 3)
+    monkeypatch.setattr(door_module, "A_SECOND", 20)
+    with opened([rule(WEB)], outside) as door:
+        began_s = time.monotonic()
+        for _ in range(9):
+            assert b"200 OK" in ask_proxy(door.connect())
+        assert time.monotonic() - began_s >= 5 / 20  # the first three at once, and one in the end
+
+
+def ask_proxy(made: socket.socket) -> bytes:
+    with made:
+        made.sendall(b"GET http://api.box.com/ HTTP/1.1\r\n\r\n")
+        return read_all(made)
+
+
+def test_a_pace_is_forgotten_by_who_was_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door_module, "AT_ONCE", 2)
+    monkeypatch.setattr(door_module, "A_SECOND", 10)
+    now_s = [100.0]
+    monkeypatch.setattr(clock, "monotonic_s", lambda: now_s[0])
+    pace = door_module.Pace()
+    assert [pace.wait_s() for _ in range(4)] == [0.0, 0.0, 0.1, 0.2]
+    now_s[0] += 0.2  # for as long as the last had to wait
+    assert pace.wait_s() == pytest.approx(0.1)
+    now_s[0] += 60
+    assert [pace.wait_s() for _ in range(3)] == [0.0, 0.0, 0.1]
 
 
 def test_what_breaks_off_leaves_nothing(outside: Elsewhere, certificate: Path) -> None:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 OPENING_S: Final = 10.0
 IDLE_S: Final = 900.0
 MOST_CONNECTIONS: Final = 128
+AT_ONCE: Final = 1000
+A_SECOND: Final = 200
+"""Connections that a plugin may begin, after a while without any, and on and on; whoever is faster
+waits. Each costs the host more than the plugin, one that is refused no less, and leaves a line."""
 _PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _AGAIN_S: Final = 0.2
 
@@ -47,6 +51,21 @@ class Terms:
     outside: Outside = field(default_factory=Network)
     opening_s: float = OPENING_S
     idle_s: float = IDLE_S
+
+
+class Pace:
+    """Lets so many pass at once, and so many a second."""
+
+    def __init__(self) -> None:
+        self._left = float(AT_ONCE)
+        self._at_s = clock.monotonic_s()
+
+    def wait_s(self) -> float:
+        """Return for how long the next one has to wait."""
+        now_s = clock.monotonic_s()
+        self._left = min(AT_ONCE, self._left + (now_s - self._at_s) * A_SECOND) - 1.0
+        self._at_s = now_s
+        return max(0.0, -self._left / A_SECOND)
 
 
 class Door:
@@ -80,6 +99,7 @@ class Door:
         self._listening: list[socket.socket] = []
         self._is_closed = False
         self._places = asyncio.Semaphore(MOST_CONNECTIONS)
+        self._pace = Pace()
         self.tally = Tally()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -138,6 +158,8 @@ class Door:
                     continue
                 try:
                     await self._places.acquire()
+                    if wait_s := self._pace.wait_s():
+                        await asyncio.sleep(wait_s)
                 except BaseException:
                     accepted.close()
                     raise
