@@ -203,6 +203,7 @@ class Service:
     async def _watch(self) -> None:
         """Tell people, and with `has_changes` programs, of each change of an instance."""
         before: dict[tuple[InstanceKey, bool], tuple[Phase, str]] = {}
+        unlimited: set[tuple[str, ...]] = set()
         async for status in self._host.supervisor.watch():
             which, now = (status.key, status.is_on_demand), (status.phase, status.reason)
             if self.has_changes:
@@ -211,6 +212,9 @@ class Service:
             if status.phase in _TELLING and before.get(which) != now:
                 level = "info" if status.phase is Phase.READY else "warn"
                 self._say(level, in_words(status))
+            if status.not_enforced and status.not_enforced not in unlimited:
+                unlimited.add(status.not_enforced)
+                self._say("warn", not_enforced(status))
             before[which] = now
             if status.phase is Phase.STOPPED:  # gone, perhaps: callers have many names
                 del before[which]
@@ -250,6 +254,12 @@ def summary_of(statuses: tuple[Status, ...]) -> str:
     failed = sum(status.phase is Phase.FAILED for status in statuses)
     rest = f", {failed} failed" if failed else ""
     return f"{ready} of {len(statuses)} plugins are ready{rest}"
+
+
+def not_enforced(status: Status) -> str:
+    """Return in a line which limits nobody keeps of a plugin on this machine."""
+    names, plugin = " ".join(status.not_enforced), status.key.plugin
+    return f"not enforced of {plugin}: {names}; `aperio doctor` says what would help"
 
 
 def in_words(status: Status) -> str:

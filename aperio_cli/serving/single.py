@@ -20,17 +20,16 @@ from aperio_cli.errors.controlling import HostNotRunning, HostRunning
 from aperio_cli.errors.files import LockHeld
 from aperio_cli.files import reading, writing
 from aperio_cli.files.locking import FileLock
+from aperio_cli.host.control.gate import LONGEST_PATH_BYTES
 from aperio_cli.models.reading import Bounds, Table, Unreadable, read_json
 from aperio_cli.paths import runtime_base
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from aperio_cli.paths import Paths
 
 SCHEMA: Final = "aperio.host/v1"
-LONGEST_SOCKET: Final = 100
-"""Bytes of a socket's path; the system takes 107, and the server has one beside it."""
 _MOST_BYTES: Final = 64 * 1024
 _LOCK: Final = "host.lock"
 _RECORD: Final = "host.json"
@@ -85,8 +84,12 @@ def find_host(paths: Paths) -> RunningHost | None:
         return None
 
 
-def get_host(paths: Paths) -> RunningHost:
+def get_host(paths: Paths, steps: Sequence[str] = ()) -> RunningHost:
     """Return the host of a home.
+
+    Args:
+        paths: of the home.
+        steps: what can be done without a host.
 
     Raises:
         HostNotRunning: there is none.
@@ -94,16 +97,19 @@ def get_host(paths: Paths) -> RunningHost:
     found = find_host(paths)
     if found and found.socket.exists():
         return found
-    raise not_running(paths, found)
+    raise not_running(paths, found, steps=steps)
 
 
-def not_running(paths: Paths, found: RunningHost | None = None, said: str = "") -> HostNotRunning:
+def not_running(
+    paths: Paths, found: RunningHost | None = None, said: str = "", steps: Sequence[str] = ()
+) -> HostNotRunning:
     """Return the error for a home without a host, and how to start one; or of one that is silent.
 
     Args:
         paths: of the home.
         found: what the last host has written down; None: there was none.
         said: what came of dialling it.
+        steps: what can be done without one.
     """
     if found and said and Path(f"/proc/{found.pid}").exists():
         return HostNotRunning(
@@ -120,7 +126,11 @@ def not_running(paths: Paths, found: RunningHost | None = None, said: str = "") 
     return HostNotRunning(
         f"no host runs on `{paths.home}`",
         why=why,
-        next=["`aperio host run`", "as a service of this machine: `aperio host unit` prints one"],
+        next=[
+            "`aperio host run`",
+            "as a service of this machine: `aperio host unit` prints one",
+            *steps,
+        ],
     )
 
 
@@ -169,7 +179,7 @@ def _running(paths: Paths, held: LockHeld) -> HostRunning:
 def _socket(paths: Paths, environment: Mapping[str, str]) -> Iterator[Path]:
     """Give the path of the socket: in the home, or where its path is too long, elsewhere."""
     own = paths.host / _SOCKET
-    if len(os.fsencode(own)) <= LONGEST_SOCKET:
+    if len(os.fsencode(own)) <= LONGEST_PATH_BYTES:
         yield own
         return
     base = runtime_base(environment)

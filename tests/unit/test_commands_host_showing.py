@@ -56,6 +56,17 @@ def test_one_that_calls_keep_up_is_told_from_one_that_is_stated() -> None:
     assert "kept up" not in shown(Phase.READY)
 
 
+def test_what_nothing_enforces_is_said_once_for_all_of_whom_that_is_so() -> None:
+    bare = Status(KEY, Phase.READY, not_enforced=("memory", "egress"))
+    other = replace(bare, not_enforced=("memory", "isolation"))
+    assert "\nlimits   not enforced of any plugin: memory egress isolation (`aperio doctor`" in (
+        overview(ABOUT, [bare, other], {})
+    )
+    contained = replace(bare, not_enforced=())
+    assert "not enforced of 1 plugins: memory egress" in overview(ABOUT, [bare, contained], {})
+    assert "not enforced" not in overview(ABOUT, [contained], {})
+
+
 def test_a_backoff_says_until_when() -> None:
     until = clock.now() + timedelta(seconds=90)
     text = shown(Phase.BACKOFF, until=until, restarts=3)

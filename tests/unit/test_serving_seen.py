@@ -22,7 +22,7 @@ from aperio_cli.host.supervising import InstanceKey, Status
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.run_receipt import FAILED, SUCCEEDED, RunReceipt, make_run_id
 from aperio_cli.serving.metrics import METRICS, Metrics
-from aperio_cli.serving.service import Service, Speaking
+from aperio_cli.serving.service import Service, Speaking, not_enforced
 from aperio_cli.serving.traces import Traces
 from aperio_cli.serving.voice import Voice
 from aperio_cli.serving.wide_events import wide_event
@@ -269,6 +269,13 @@ def test_a_line_of_a_plugins_never_stands_where_one_of_the_hosts_would() -> None
         service._say("warn", "`acme/box` ended\nwarn: acme/other is FAILED")
         service._say("info", "one line")
     assert said == ["warn: `acme/box` ended\n    warn: acme/other is FAILED", "info: one line"]
+
+
+def test_what_nobody_enforces_is_said_in_a_line_with_who_says_more() -> None:
+    status = Status(KEY, Phase.READY, not_enforced=("memory", "egress"))
+    assert not_enforced(status) == (
+        "not enforced of acme/box: memory egress; `aperio doctor` says what would help"
+    )
 
 
 # ── a voice ───────────────────────────────────────────────────────────────────────────────────────

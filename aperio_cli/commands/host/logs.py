@@ -58,7 +58,9 @@ async def _show(context: Context, plugin: PluginId, last: int, *, follow: bool) 
     from aperio_cli.commands.host.reaching import reached
 
     is_empty = True
-    async with reached(context) as client:
+    kept = context.paths.plugin_logs / plugin.namespace / f"{plugin.name}.jsonl"
+    steps = [f"what it kept of this plugin is in {kept}"] if kept.exists() else []
+    async with reached(context, *steps) as client:
         async for entry in client.logs(plugin, last, follow=follow):
             is_empty = False
             line = _line(entry) if context.settings.json else _words(entry)

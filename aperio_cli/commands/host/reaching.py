@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 
 
 @contextlib.asynccontextmanager
-async def reached(context: Context) -> AsyncIterator[HostClient]:
+async def reached(context: Context, *steps: str) -> AsyncIterator[HostClient]:
     """Give a client of the host that runs on this home.
+
+    Args:
+        context: of the call.
+        steps: what can be done without one.
 
     Raises:
         HostNotRunning: there is none; says how to start one.
     """
-    found = get_host(context.paths)
+    found = get_host(context.paths, steps)
     try:
         async with connect(found.socket) as client:
             yield client
     except HostNotRunning as error:
-        raise not_running(context.paths, found, error.why) from error
+        raise not_running(context.paths, found, error.why, steps) from error

@@ -59,11 +59,8 @@ def of_plugin(plugin: InstalledPlugin) -> dict[str, Any]:
 def overview(about: Mapping[str, Any], statuses: Sequence[Status], runs: LastRuns) -> str:
     """Return how everything is, for people."""
     since = f"since {about['started_at']}, process {about['pid']}, aperio {about['version']}"
-    parts = [
-        pairs(
-            [("host", f"running {since}"), ("home", about["home"]), ("plugins", about["summary"])]
-        )
-    ]
+    head = [("host", f"running {since}"), ("home", about["home"]), ("plugins", about["summary"])]
+    parts = [pairs([*head, *_unlimited(statuses)])]
     if not statuses:
         parts.append(
             "No plugin is kept running. State which in a [[run]] table of config.toml,\n"
@@ -74,6 +71,15 @@ def overview(about: Mapping[str, Any], statuses: Sequence[Status], runs: LastRun
     told = ("\n".join(_about(status, runs.get(key_of(status.key)))) for status in statuses)
     parts.extend(filter(None, told))
     return "\n\n".join(parts)
+
+
+def _unlimited(statuses: Sequence[Status]) -> Iterator[tuple[str, str]]:
+    """Yield what nothing enforces on this machine, once for all plugins of which that is so."""
+    of = [status for status in statuses if status.not_enforced]
+    if of:
+        names = " ".join(dict.fromkeys(name for status in of for name in status.not_enforced))
+        whose = "of any plugin" if len(of) == len(statuses) else f"of {len(of)} plugins"
+        yield "limits", f"not enforced {whose}: {names} (`aperio doctor` says what would help)"
 
 
 def key_of(key: InstanceKey) -> tuple[str, str, str]:

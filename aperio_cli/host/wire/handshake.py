@@ -127,7 +127,7 @@ def too_long(subject: str) -> HandshakeTooLong:
 def _integer(text: str, meaning: str, subject: str) -> int:
     """Return the integer as Go's `strconv.Atoi` reads it."""
     if not _INTEGER.fullmatch(text):
-        raise _malformed(subject, f"error parsing {meaning} version: {clean(text, limit=80)!r}")
+        raise malformed(subject, f"error parsing {meaning} version: {clean(text, limit=80)!r}")
     return int(text)
 
 
@@ -154,7 +154,7 @@ def _check_transport(fields: Sequence[str], subject: str) -> None:
     """go-plugin: a fifth field that is absent means net/rpc."""
     protocol = fields[4] if len(fields) > 4 else "netrpc"  # noqa: PLR2004 - the fifth field
     if protocol != "grpc":
-        raise _malformed(
+        raise malformed(
             subject,
             f'unsupported plugin protocol "{clean(protocol, limit=80)}". Supported: [grpc]',
         )
@@ -168,14 +168,14 @@ def _certificate(fields: Sequence[str], subject: str, *, mtls: bool) -> bytes:
     text = fields[5] if len(fields) > 5 else ""  # noqa: PLR2004 - the sixth field
     if len(text) <= _SHORTEST_CERTIFICATE:
         if mtls:
-            raise _malformed(subject, "AutoMTLS is required here; it gave no certificate")
+            raise malformed(subject, "AutoMTLS is required here; it gave no certificate")
         return b""
     if not mtls:
-        raise _malformed(subject, "it offers TLS, which this host did not ask for")
+        raise malformed(subject, "it offers TLS, which this host did not ask for")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except binascii.Error as error:
-        raise _malformed(subject, f"error parsing server cert: {error}") from error
+        raise malformed(subject, f"error parsing server cert: {error}") from error
 
 
 def _socket_name(network: str, address: str, folder: str, subject: str) -> str:
@@ -204,7 +204,8 @@ def _incompatible(subject: str, why: str) -> ProtocolIncompatible:
     )
 
 
-def _malformed(subject: str, why: str) -> HandshakeMalformed:
+def malformed(subject: str, why: str) -> HandshakeMalformed:
+    """Return the error for a handshake with a field that cannot be understood."""
     return HandshakeMalformed(
         f"{subject} was stopped: its handshake cannot be understood",
         why=why,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from aperio_cli.errors.running import HandshakeMalformed
 from aperio_cli.host.wire.channel import grpc_options
+from aperio_cli.host.wire.handshake import malformed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,11 +55,7 @@ class SecureConnection:
             self._peer = mtls.to_pem(certificate)
             self._is_native = mtls.grpc_can_verify(self._peer)
         except ValueError as error:
-            raise HandshakeMalformed(
-                f"{subject} was stopped: its handshake cannot be understood",
-                why=f"error parsing server cert: {error}",
-                next=["if you wrote the plugin: build it with a plugin SDK, or see docs/reference"],
-            ) from error
+            raise malformed(subject, f"error parsing server cert: {error}") from error
 
     async def open(self, pinned: Pinned, relay_socket: Path) -> Channel:
         """Return a channel; its first call proves that the other end has the certificate's key.
