@@ -29,7 +29,7 @@ from aperio_cli.models.tlog.tiles import CHECKPOINT_PATH, MAX_TILE_BYTES, TiledT
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from aperio_cli.models.registry.log_entry import ArtifactEntry
     from aperio_cli.models.registry.rule import WitnessRule
@@ -49,12 +49,16 @@ class LogReader:
         checkpoint: what the signed root states.
         read: gives the contents of a file of the log, by its path below the registry's folder,
             held to a size.
+        read_together: gives those of several that it could read, or what kept it from that; None
+            where nothing is gained by asking for several at once.
     """
 
     name: str
     checkpoint: Checkpoint
     read: Callable[[str, int], bytes]
+    read_together: Callable[[Sequence[str], int], Mapping[str, bytes | Exception]] | None = None
     _tree: TiledTree = field(init=False)
+    _ahead: dict[str, bytes | Exception] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._tree = TiledTree(self.checkpoint.size, self._tile)
@@ -75,6 +79,7 @@ class LogReader:
         if known.size >= self.checkpoint.size:
             is_shorter = known.size > self.checkpoint.size
             self._forked(known, "it is shorter" if is_shorter else "it has other entries")
+        self._read_ahead(old=known.size)
         if self._earlier_root(known.size) != known.root:
             self._forked(known, "its first entries are others than were seen before")
 
@@ -93,6 +98,7 @@ class LogReader:
         if index is None:
             self._unproven(subject, "its file does not say where the log has it")
         try:
+            self._read_ahead(entry=index)
             path = self._tree.inclusion_proof(index)
             check_inclusion(leaf_hash(entry.to_bytes()), index, self.checkpoint.head, path)
         except ValueError as error:  # ProofInvalid, or an index beyond the log
@@ -135,8 +141,19 @@ class LogReader:
             self._unproven("what was seen before", why)
         return root
 
+    def _read_ahead(self, *, entry: int | None = None, old: int = 0) -> None:
+        """Read the tiles of a proof side by side: one after the other, each costs a round trip."""
+        if self.read_together:
+            paths = [f"{LOG}/{tile.path}" for tile in self._tree.tiles_for(entry=entry, old=old)]
+            if len(paths) > 1:
+                self._ahead.update(self.read_together(paths, MAX_TILE_BYTES))
+
     def _tile(self, tile: Tile) -> bytes:
-        return self.read(f"{LOG}/{tile.path}", MAX_TILE_BYTES)
+        path = f"{LOG}/{tile.path}"
+        found = self._ahead.pop(path, None)
+        if isinstance(found, Exception):
+            raise found
+        return self.read(path, MAX_TILE_BYTES) if found is None else found
 
     def _forked(self, known: Checkpoint, why: str) -> NoReturn:
         raise forked(self.name, known, self.checkpoint, why)
@@ -160,6 +177,7 @@ def follow_log(
     read: Callable[[str, int], bytes],
     known: Checkpoint,
     current: Checkpoint | None,
+    read_together: Callable[[Sequence[str], int], Mapping[str, bytes | Exception]] | None = None,
 ) -> None:
     """Refuse a registry whose log does not continue the one that was seen before.
 
@@ -168,13 +186,14 @@ def follow_log(
         read: as `LogReader` reads.
         known: the checkpoint that is remembered.
         current: the one that the root states; None when it states none.
+        read_together: as `LogReader` reads several.
 
     Raises:
         AperioError: as `LogReader.follow`.
     """
     if current is None:
         raise forked(name, known, None, "it has no log any more")
-    LogReader(name, current, read).follow(known)
+    LogReader(name, current, read, read_together).follow(known)
 
 
 def require_bounded(name: str, checkpoint: Checkpoint) -> None:

@@ -49,12 +49,13 @@ from aperio_cli.models.registry.publishers import parse_publishers
 from aperio_cli.models.registry.root import parse_root
 from aperio_cli.models.registry.rule import WitnessRule
 from aperio_cli.models.registry.shard import parse_shard
+from aperio_cli.net.together import read_together
 from aperio_cli.registry.listing import Listing
 from aperio_cli.registry.log import LogReader, follow_log, unwitnessed
 from aperio_cli.registry.reader import read_beside, read_index_file, unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from aperio_cli.models.digest import Digest
     from aperio_cli.models.platform import Platform
@@ -296,7 +297,7 @@ class RootedRegistry:
             AperioError: as `RegistryReader.find`.
         """
         checkpoint = self.root().log
-        return LogReader(self.documents.place, checkpoint, self.log_file) if checkpoint else None
+        return self._log_at(checkpoint) if checkpoint else None
 
     def log_file(self, path: str, limit_bytes: int) -> bytes:
         """Return a file of the log, by its path below the registry; nothing of it is checked.
@@ -306,15 +307,25 @@ class RootedRegistry:
         """
         return self._document(path, limit_bytes, None)
 
+    def _log_at(self, checkpoint: Checkpoint) -> LogReader:
+        return LogReader(self.documents.place, checkpoint, self.log_file, self._together)
+
+    @property
+    def _together(self) -> Callable[[Sequence[str], int], dict[str, bytes | Exception]] | None:
+        """Reads several files of the log side by side; None for a folder, which answers at once."""
+        return self._log_files if "://" in self.documents.place else None
+
+    def _log_files(self, paths: Sequence[str], limit_bytes: int) -> dict[str, bytes | Exception]:
+        return read_together(lambda path: self.log_file(path, limit_bytes), paths)
+
     def _follow(self, known: Checkpoint, current: Checkpoint | None) -> None:
-        follow_log(self.documents.place, self.log_file, known, current)
+        follow_log(self.documents.place, self.log_file, known, current, self._together)
 
     def _require_witnesses(self, root: Root) -> None:
         if self.witnesses.least and root.log is None:
             raise unwitnessed(self.documents.place, "it has no log")
         if root.log:
-            reader = LogReader(self.documents.place, root.log, self.log_file)
-            reader.require_witnesses(self.witnesses)
+            self._log_at(root.log).require_witnesses(self.witnesses)
 
     def _proof(
         self, listing: Listing, stated: PluginVersion, artifact: PluginArtifact
@@ -323,8 +334,8 @@ class RootedRegistry:
         checkpoint = self._root()[0].log
         if checkpoint is None:
             return None
-        reader = LogReader(self.documents.place, checkpoint, self.log_file)
-        return reader.prove(artifact_entry(listing.id, stated, artifact), artifact.log_index)
+        entry = artifact_entry(listing.id, stated, artifact)
+        return self._log_at(checkpoint).prove(entry, artifact.log_index)
 
     # ── documents ─────────────────────────────────────────────────────────────────────────────────
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from aperio_cli.errors import AperioError
 from aperio_cli.files.temporary import temporary_file
 from aperio_cli.models.address import is_address
+from aperio_cli.net.together import do_together
 from aperio_cli.verifying.downloading import download
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aperio_cli.verifying.downloading import Source
-
-WORKERS: Final = 4
-_POLL_S: Final = 0.2
 
 
 class Meter:
@@ -66,27 +63,14 @@ def prefetch(sources: Sequence[Source]) -> None:
         sources: where they may come from; those without a digest, an address or a place to be
             kept in are left out.
     """
-    waiting: queue.SimpleQueue[Source] = queue.SimpleQueue()
-    for source in sources:
-        if source.kept and source.offer.digest and is_address(source.offer.location):
-            waiting.put(source)
-    workers = [
-        # Daemons: whoever interrupts must not wait for a server. What has arrived is kept.
-        threading.Thread(target=_work, args=(waiting,), name="aperio-download", daemon=True)
-        for _ in range(min(WORKERS, waiting.qsize()))
+    wanted = [
+        each
+        for each in sources
+        if each.kept and each.offer.digest and is_address(each.offer.location)
     ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        while worker.is_alive():
-            worker.join(_POLL_S)
+    do_together(_download, wanted)
 
 
-def _work(waiting: queue.SimpleQueue[Source]) -> None:
-    while True:
-        try:
-            source = waiting.get_nowait()
-        except queue.Empty:
-            return
-        with contextlib.suppress(AperioError, OSError), temporary_file("aperio-fetch-") as sink:
-            download(source, sink)
+def _download(source: Source) -> None:
+    with contextlib.suppress(AperioError, OSError), temporary_file("aperio-fetch-") as sink:
+        download(source, sink)  # what has arrived is kept, also when it is interrupted

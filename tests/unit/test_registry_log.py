@@ -44,7 +44,8 @@ from aperio_cli.models.tlog.note import (
     NoteSignature,
     cosigned_message,
 )
-from aperio_cli.models.tlog.tiles import TILE_WIDTH
+from aperio_cli.models.tlog.tiles import MAX_TILE_BYTES, TILE_WIDTH
+from aperio_cli.net.together import read_together
 from aperio_cli.publishing.recording import (
     RegistryLog,
     Statements,
@@ -55,6 +56,7 @@ from aperio_cli.publishing.recording import (
 from aperio_cli.registry.log import LogReader
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 LINUX = Platform("linux", "amd64")
@@ -394,6 +396,56 @@ def test_shorter_other_and_unlike_logs_are_refused() -> None:
         with pytest.raises(RegistryLogForked) as refused:
             reader(other).follow(known)
         assert why in refused.value.why
+
+
+@dataclass
+class Together(Served):
+    """The same, asked for several files at once."""
+
+    together: list[list[str]] = field(default_factory=list)
+
+    def read_together(self, paths: Sequence[str], limit_bytes: int) -> dict[str, bytes | Exception]:
+        self.together.append(list(paths))
+        assert limit_bytes == MAX_TILE_BYTES
+        return read_together(lambda path: self.files[path], paths)
+
+
+def reader_together(log: RegistryLog, files: Together) -> LogReader:
+    assert log.checkpoint is not None
+    name = "https://registry.example/"
+    return LogReader(name, log.checkpoint, files.read, files.read_together)
+
+
+def test_tiles_of_a_proof_are_asked_for_together_and_once() -> None:
+    log = grown(*many(TILE_WIDTH + 44))
+    old = log.checkpoint
+    assert old is not None
+    grown(*many(700), log=log)
+    files = Together(dict(log_files(log)))
+    proving = reader_together(log, files)
+    assert proving.prove(entry(300), 300) == reader(log).prove(entry(300), 300)
+    assert files.together == [["log/tile/0/001", "log/tile/0/002.p/188", "log/tile/1/000.p/2"]]
+    assert files.asked == []
+    reader_together(log, files).follow(old)
+    assert len(files.together[1]) > 1
+    assert files.asked == []
+
+
+def test_one_tile_alone_is_read_by_itself() -> None:
+    log = grown(*many(3))
+    files = Together(dict(log_files(log)))
+    assert reader_together(log, files).prove(entry(1), 1)
+    assert (files.together, len(files.asked)) == ([], 1)
+
+
+def test_tile_that_cannot_be_read_beside_others_tells_why() -> None:
+    log = grown(*many(700))
+    files = Together(dict(log_files(log)))
+    for path in [path for path in files.files if path.startswith("log/tile/0/")]:
+        del files.files[path]
+    with pytest.raises(KeyError, match="log/tile/"):
+        reader_together(log, files).prove(entry(300), 300)
+    assert (len(files.together), files.asked) == (1, [])
 
 
 def test_readers_of_earlier_editions_find_their_tiles() -> None:

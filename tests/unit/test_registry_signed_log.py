@@ -95,6 +95,19 @@ def test_log_costs_one_tile_and_nothing_when_it_is_known(
         assert [path for path in asked if path.startswith("log/")] == ["log/tile/0/000.p/3"]
 
 
+def test_tiles_of_a_longer_log_are_asked_for_once_each(
+    client: Client, registry: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.unit.test_registry_signed import requests
+
+    registry.publish(300)
+    asked = requests(monkeypatch)
+    with serving(registry.site.folder) as url:
+        assert client.resolve(signed_rule(url)).log_proof
+    tiles = [path for path in asked if path.startswith("log/")]
+    assert sorted(tiles) == ["log/tile/0/000", "log/tile/0/001.p/44"]
+
+
 def _forked(registry: Logged, folder: Path) -> Logged:
     """What whoever signs the registry shows to somebody else: another artifact in an old place."""
     other = Logged(folder, registry.domain)

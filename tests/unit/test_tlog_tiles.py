@@ -107,6 +107,7 @@ def test_tiles_that_proofs_need_are_known_beforehand_and_few(seed: int) -> None:
     counting.inclusion_proof(index)
     counting.consistency_proof(old)
     assert counting.earlier_root(old) == tree().root(old)
+    assert sorted(read) == tiled(size).tiles_for(entry=index, old=old)
     assert len(read) == len(set(read)) <= 8  # two or three of each level
 
 

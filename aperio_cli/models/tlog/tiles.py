@@ -219,6 +219,27 @@ class TiledTree:
             hashes = list(map(node_hash, hashes[::2], hashes[1::2]))
         return hashes[0]
 
+    def tiles_for(self, *, entry: int | None = None, old: int = 0) -> list[Tile]:
+        """Return the tiles that proofs will read, so that they can be fetched side by side.
+
+        Args:
+            entry: a leaf to be proved included.
+            old: the size of a tree to be proved the beginning of this one.
+        """
+        wanted: set[Tile] = set()
+
+        def note(level: int, index: int) -> bytes:
+            tile_level, above = divmod(level, TILE_HEIGHT)
+            wanted.add(self._tile_at(tile_level, (index << above) // TILE_WIDTH))
+            return bytes(HASH_BYTES)
+
+        if entry is not None:
+            inclusion_proof(entry, self.size, note)
+        if old:
+            tree_root(old, note)
+            consistency_proof(old, self.size, note)
+        return sorted(wanted)
+
     def _tile_at(self, level: int, number: int) -> Tile:
         width = (self.size >> (TILE_HEIGHT * level)) - number * TILE_WIDTH
         return Tile(level, number, min(width, TILE_WIDTH))
