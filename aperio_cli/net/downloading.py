@@ -153,7 +153,7 @@ class Download:
         return headers
 
     def _redirect_target(self, response: httpx.Response, url: httpx.URL) -> httpx.URL:
-        import httpx
+        from aperio_cli.net.lean import httpx
 
         try:
             return url.join(response.headers["location"])
@@ -274,7 +274,7 @@ def parse_url(address: str) -> httpx.URL:
     Raises:
         InsecureUrl: it cannot be read.
     """
-    import httpx
+    from aperio_cli.net.lean import httpx
 
     try:
         return httpx.URL(address)

@@ -77,9 +77,8 @@ def answered(request: Request) -> Iterator[httpx.Response]:
         Unanswered: from the block too, when the body breaks off or is late.
         CertificatesUnusable: what names the certificates that count cannot be read.
     """
-    import httpx
-
     from aperio_cli.net import diagnosis, transport
+    from aperio_cli.net.lean import httpx
 
     headers = {"Accept-Encoding": "identity", "User-Agent": "aperio", **request.headers}
     method = "GET" if request.form is None else "POST"

@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import httpcore
-import httpx
 
 from aperio_cli import clock
 from aperio_cli.net import certificates
 from aperio_cli.net.diagnosis import find_proxy
+from aperio_cli.net.lean import httpx
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
