@@ -7,6 +7,7 @@ devices, sparse files and four header extensions, and every one of them has been
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import stat
@@ -46,6 +47,9 @@ from aperio_cli.text import show_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+MOST_INFLATED_BYTES = 256 * 1024 * 1024
+"""How much is kept of what an artifact was inflated to."""
 
 _CHUNK_BYTES = 64 * 1024
 _COMPRESSED_CHUNK_BYTES = 32 * 1024
@@ -117,7 +121,11 @@ def walk(
 
 
 def list_members(
-    file: BinaryIO, limits: UnpackLimits = DEFAULT_LIMITS, *, subject: str = "the artifact"
+    file: BinaryIO,
+    limits: UnpackLimits = DEFAULT_LIMITS,
+    *,
+    subject: str = "the artifact",
+    inflated: Inflated | None = None,
 ) -> list[Entry]:
     """Return the files of an artifact in its order, after every check that `unpack` makes.
 
@@ -127,12 +135,63 @@ def list_members(
         file: the artifact; read from its beginning.
         limits: how much it may unpack to.
         subject: how messages name it.
+        inflated: takes what is inside of the gzip stream.
 
     Raises:
         ArchiveRefused: one of its subclasses, for whatever is wrong with it.
         OSError: the file cannot be read.
     """
-    return list(Reader(file, limits, subject=subject))
+    return list(Reader(file, limits, subject=subject, inflated=inflated))
+
+
+class Inflated:
+    """What is inside of an artifact's gzip stream, kept by the walk that checks it for the next.
+
+    Inflating is most of what unpacking costs. Nothing depends on it: of a stream that is too long,
+    or where there is no space, nothing is kept, and the next walk inflates it once more.
+
+    Args:
+        file: an empty file of nobody else's; it is closed with this.
+
+    Attributes:
+        is_whole: whether all of it is there, of an artifact that was found in order.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.is_whole = False
+        self._is_given_up = False
+
+    def add(self, data: bytes) -> None:
+        """Take in the next bytes."""
+        if self._is_given_up:
+            return
+        try:
+            self.file.write(data)
+            if self.file.tell() > MOST_INFLATED_BYTES:
+                self._give_up()
+        except OSError:
+            self._give_up()
+
+    def end(self) -> None:
+        """Say that the artifact was read to its end, and is in order."""
+        if self._is_given_up:
+            return
+        try:
+            self.file.flush()
+            self.is_whole = True
+        except OSError:
+            self._give_up()
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.is_whole = False
+        with contextlib.suppress(OSError):  # closing flushes, which a full disk refuses again
+            self.file.close()
+
+    def _give_up(self) -> None:
+        self._is_given_up = True
+        self.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +220,28 @@ class Reader:
         file: the artifact; read from its beginning.
         limits: how much it may unpack to.
         subject: how messages name it.
+        inflated: what an earlier walk has kept; else takes what this one finds.
 
     Raises:
         ArchiveRefused: one of its subclasses, from the iteration and from `body`.
         OSError: the file cannot be read.
     """
 
-    def __init__(self, file: BinaryIO, limits: UnpackLimits, *, subject: str) -> None:
-        self._stream = _GzipReader(file, limits)
+    def __init__(
+        self,
+        file: BinaryIO,
+        limits: UnpackLimits,
+        *,
+        subject: str,
+        inflated: Inflated | None = None,
+    ) -> None:
+        is_kept = inflated is not None and inflated.is_whole
+        self._kept = None if is_kept else inflated
+        self._stream = (
+            _PlainReader(inflated.file)
+            if inflated is not None and is_kept
+            else _GzipReader(file, limits, inflated)
+        )
         self._limits = limits
         self._subject = subject
         self._names = Names(limits.members)
@@ -236,15 +309,40 @@ class Reader:
         if self._stream.read_up_to(1):
             raise Fault(ArchiveMalformed, "there is data after the end of the archive")
         self._stream.check_end()
+        if self._kept:
+            self._kept.end()
+
+
+class _PlainReader:
+    """The bytes that an earlier walk has inflated, within limits then."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        file.seek(0)
+        self._file = file
+
+    def read_exactly(self, count: int) -> bytes:
+        """Return the next `count` bytes (`_GzipReader.read_exactly`)."""
+        data = self._file.read(count)
+        if len(data) < count:
+            raise Fault(ArchiveTruncated, "the archive inside ends before its end mark")
+        return data
+
+    def read_up_to(self, count: int) -> bytes:
+        """Return the next `count` bytes, or all that are left."""
+        return self._file.read(count)
+
+    def check_end(self) -> None:
+        """Check nothing: the walk that kept it has found its end."""
 
 
 class _GzipReader:
     """The decompressed bytes of a file that is exactly one gzip member, within limits."""
 
-    def __init__(self, file: BinaryIO, limits: UnpackLimits) -> None:
+    def __init__(self, file: BinaryIO, limits: UnpackLimits, inflated: Inflated | None) -> None:
         file.seek(0)
         self._file = file
         self._limits = limits
+        self._inflated = inflated
         # 16 + window: zlib reads the gzip header and checks CRC and length in the trailer.
         self._inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
         self._compressed = b""
@@ -300,6 +398,8 @@ class _GzipReader:
                 raise Fault(ArchiveTruncated, "the gzip stream has no end")
         self._output_bytes += len(self._output)
         self._check_size()
+        if self._inflated:
+            self._inflated.add(self._output)
         return bool(self._output)
 
     def _begin(self) -> None:

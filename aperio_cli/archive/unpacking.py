@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from aperio_cli.archive.reading import Inflated
+
 _NEW_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -27,6 +29,7 @@ def unpack(
     limits: UnpackLimits = DEFAULT_LIMITS,
     *,
     subject: str = "the artifact",
+    inflated: Inflated | None = None,
 ) -> list[FileRecord]:
     """Unpack an artifact into a new folder, and give its files as they stand there.
 
@@ -41,6 +44,7 @@ def unpack(
             does not exist.
         limits: how much the artifact may unpack to.
         subject: how messages name it.
+        inflated: what an earlier walk has kept of it; every check is made once more all the same.
 
     Raises:
         ArchiveRefused: one of its subclasses, for whatever is wrong with the artifact.
@@ -51,7 +55,8 @@ def unpack(
     with disk_full_guard(f"{subject} was not unpacked"):
         destination.mkdir(mode=0o755)
         try:
-            return _unpack_into(destination, Reader(file, limits, subject=subject))
+            reader = Reader(file, limits, subject=subject, inflated=inflated)
+            return _unpack_into(destination, reader)
         except BaseException:
             remove_tree(destination)
             raise

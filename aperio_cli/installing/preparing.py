@@ -104,7 +104,9 @@ def _unpack(
     admitted: AdmittedArtifact, destination: Path, place: Path, interpreter: Interpreter | None
 ) -> bytes:
     """Unpack and compile, and return the contents of files.sha256."""
-    unpacked = unpacking.unpack(admitted.content, destination, subject=admitted.subject)
+    unpacked = unpacking.unpack(
+        admitted.content, destination, subject=admitted.subject, inflated=admitted.inflated
+    )
     if not interpreter:
         return files_tree.format_tree(unpacked)  # they were digested on their way to the disk
     compile_tree(destination, place / FILES_FOLDER, interpreter, subject=admitted.subject)

@@ -175,12 +175,27 @@ def _examine(
     check_bytes(offer, digest, size_bytes, request.deed.refused)
     case = _case(request, offer, _proof(request, offer, digest))
     judge(case)
-    members = reading.list_members(content, subject=request.subject)
-    _refuse_bytecode(members, request.subject)
-    manifest = claim or _read_manifest(request, content)
-    artifact = Artifact(Path(offer.location), digest, size_bytes, manifest, offer.platform)
-    platform = request.machine if request.is_to_run_here else None
-    return decide(offer, case, artifact, content, platform=platform)
+    with contextlib.ExitStack() as on_failure:
+        inflated = _room(request)
+        if inflated:
+            on_failure.callback(inflated.close)
+        members = reading.list_members(content, subject=request.subject, inflated=inflated)
+        _refuse_bytecode(members, request.subject)
+        manifest = claim or _read_manifest(request, content)
+        artifact = Artifact(Path(offer.location), digest, size_bytes, manifest, offer.platform)
+        platform = request.machine if request.is_to_run_here else None
+        admitted = decide(offer, case, artifact, content, inflated, platform=platform)
+        on_failure.pop_all()
+        return admitted
+
+
+def _room(request: VerifyRequest) -> reading.Inflated | None:
+    """Return where to keep what is inside of an artifact that is going to be unpacked."""
+    if request.deed is not INSTALL:
+        return None
+    with contextlib.suppress(OSError):  # it is inflated a second time then
+        return reading.Inflated(temporary_file("aperio-verify-"))
+    return None
 
 
 def _offer(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
 
+    from aperio_cli.archive.reading import Inflated
     from aperio_cli.models.artifact import Artifact
     from aperio_cli.models.digest import Digest
     from aperio_cli.models.offer import Offer
@@ -67,6 +68,7 @@ class AdmittedArtifact:
         judgement: why it was admitted.
         content: the very open file that was digested and verified, private to this process and
             without a name that anybody could put another file under.
+        inflated: what is inside of it, as it was walked; None when it was not kept.
 
     Raises:
         TypeError: when anything but `decide` constructs one.
@@ -76,6 +78,7 @@ class AdmittedArtifact:
     artifact: Artifact
     judgement: Judgement
     content: BinaryIO = field(repr=False, compare=False)
+    inflated: Inflated | None = field(default=None, repr=False, compare=False)
     _: KW_ONLY
     # InitVar: not stored, so `dataclasses.replace` cannot carry it over to other contents.
     seal: InitVar[_Seal]
@@ -94,6 +97,8 @@ class AdmittedArtifact:
     def close(self) -> None:
         """Let go of the bytes."""
         self.content.close()
+        if self.inflated:
+            self.inflated.close()
 
     @property
     def subject(self) -> str:
@@ -122,7 +127,13 @@ class AdmittedArtifact:
 
 
 def decide(
-    offer: Offer, case: Case, artifact: Artifact, content: BinaryIO, *, platform: Platform | None
+    offer: Offer,
+    case: Case,
+    artifact: Artifact,
+    content: BinaryIO,
+    inflated: Inflated | None = None,
+    *,
+    platform: Platform | None,
 ) -> AdmittedArtifact:
     """Return the artifact, admitted; every other answer is an error that says why.
 
@@ -131,6 +142,7 @@ def decide(
         case: that version before the operator's policy.
         artifact: what was found in its bytes.
         content: the open file that these bytes were read from.
+        inflated: what is inside of it, where that was kept.
         platform: the machine that has to run it; None when it is not to be run here.
 
     Raises:
@@ -149,7 +161,7 @@ def decide(
     _check_manifest(offer, artifact, case.outcome)
     check_platform(offer, platform, case.outcome)
     require_compatible(artifact.manifest.protocol, subject=_subject(offer), left=case.outcome)
-    return AdmittedArtifact(offer, artifact, judgement, content, seal=_SEAL)
+    return AdmittedArtifact(offer, artifact, judgement, content, inflated, seal=_SEAL)
 
 
 def check_bytes(offer: Offer, digest: Digest, size_bytes: int, outcome: str) -> None:

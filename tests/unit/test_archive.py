@@ -330,6 +330,69 @@ def test_list_members_reads_to_the_end(here: Path) -> None:
             reading.list_members(io.BytesIO(damaged))
 
 
+class Unread(io.BytesIO):
+    """A file that nobody may read any more."""
+
+    def read(self, *_: object) -> bytes:
+        pytest.fail("it was inflated once more")
+
+
+@pytest.fixture
+def inflated(here: Path) -> Iterator[reading.Inflated]:
+    kept = reading.Inflated((here / "inflated").open("w+b"))
+    yield kept
+    kept.close()
+
+
+def test_what_a_walk_has_inflated_is_unpacked_from_there(
+    here: Path, inflated: reading.Inflated
+) -> None:
+    data = write_bytes(here, Member("bin/a", seeded(1).randbytes(200_001), executable=True))
+    listed = reading.list_members(io.BytesIO(data), inflated=inflated)
+    assert inflated.is_whole
+    records = unpacking.unpack(Unread(), here / "out", inflated=inflated)
+    assert records == reading.walk(io.BytesIO(data)) == tree.list_tree(here / "out")
+    assert [entry.path for entry in listed] == [record.path for record in records][::-1]
+
+
+def test_what_was_inflated_of_a_damaged_artifact_is_used_by_nobody(
+    here: Path, inflated: reading.Inflated
+) -> None:
+    data = write_bytes(here, Member("a", seeded(1).randbytes(200_001)))
+    for damaged in (data[:-1], data + b"x"):
+        with pytest.raises(ArchiveRefused):
+            reading.list_members(io.BytesIO(damaged), inflated=inflated)
+        assert not inflated.is_whole
+
+
+def test_what_was_inflated_is_checked_once_more(here: Path, inflated: reading.Inflated) -> None:
+    reading.list_members(io.BytesIO(write_bytes(here, Member("a", b"a"))), inflated=inflated)
+    with (here / "inflated").open("r+b") as file:
+        file.seek(1024)
+        file.write(b"../../b")
+    with pytest.raises(ArchiveMalformed) as caught:
+        unpacking.unpack(Unread(), here / "out", inflated=inflated)
+    assert "the checksum of a header is wrong" in caught.value.why
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize("problem", ["limit", "full"])
+def test_what_cannot_be_kept_is_inflated_once_more(
+    here: Path, inflated: reading.Inflated, monkeypatch: pytest.MonkeyPatch, problem: str
+) -> None:
+    data = write_bytes(here, Member("a", seeded(1).randbytes(200_001)))
+    if problem == "limit":
+        monkeypatch.setattr(reading, "MOST_INFLATED_BYTES", 100_000)
+    else:
+        inflated.file.close()
+        inflated = reading.Inflated(Path("/dev/full").open("w+b", buffering=0))  # noqa: SIM115 - it closes it
+    assert len(reading.list_members(io.BytesIO(data), inflated=inflated)) == 2
+    assert not inflated.is_whole
+    assert inflated.file.closed
+    records = unpacking.unpack(io.BytesIO(data), here / "out", inflated=inflated)
+    assert records == reading.walk(io.BytesIO(data))
+
+
 def random_members(rng: random.Random) -> dict[str, tuple[bytes, bool]]:
     """Contents and whether they are executable, by path; some paths need the prefix."""
     return {
