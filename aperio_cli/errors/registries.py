@@ -136,7 +136,10 @@ class RegistryOutputForeign(Refusal):
 
 
 class PublishedVersionChanged(Refusal):
-    """A version that the registry has already was added again with other contents."""
+    """A version that the registry has already was added again with other contents.
+
+    Or its artifacts differ in what they declare, or in who signed them.
+    """
 
     code = "published-version-changed"
 

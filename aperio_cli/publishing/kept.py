@@ -1,9 +1,10 @@
 """What the last build of a source made of each record, so that the next one need not make it again.
 
 A database in this user's cache, never in the source, which others wrote. It is an optimisation and
-nothing else: without it, or when anything about it is odd, everything is made anew, and the bytes
-are the same. A record is taken to be unchanged when size, times and inode are those of before, as
-git does it; one that was changed within the last moment before it was read is read again.
+nothing else: without it, when anything about it is odd, or when somebody else may write to it,
+everything is made anew, and the bytes are the same. A record is taken to be unchanged when size,
+times and inode are those of before, as git does it; one that was changed within the last moment
+before it was read is read again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from aperio_cli.errors import AperioError
-from aperio_cli.files import writing
+from aperio_cli.errors.files import PathShared
+from aperio_cli.files import owning, writing
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.registry.documents import FileRef
 from aperio_cli.publishing.rendering import REVISION, Copied, Row
@@ -77,7 +79,8 @@ class Kept:
         self._database: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
-        with contextlib.suppress(sqlite3.Error, OSError):
+        with contextlib.suppress(sqlite3.Error, OSError, PathShared):
+            owning.require_own(self._path)  # what stands in it is built, and signed
             if self._path.is_file():
                 self._database = self._opened()
         return self

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -11,6 +13,7 @@ import pytest
 
 from aperio_cli.errors.registries import EditionSigned, RegistrySourceInvalid
 from aperio_cli.errors.usage import UsageError
+from aperio_cli.files import owning
 from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginId
@@ -486,6 +489,24 @@ def test_what_was_kept_may_be_damaged(
     out, read = remake(source, cache, monkeypatch)
     assert read == ["records/acme/box.json"]
     same_as_anew(source, out)
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_what_somebody_else_may_have_kept_is_not_built(
+    source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, *, is_shared: bool
+) -> None:
+    """It would be signed with all the rest."""
+    remake(source, cache, monkeypatch)
+    (kept,) = cache.glob("*.db")
+    with contextlib.closing(sqlite3.connect(kept)) as database, database:
+        database.execute("UPDATE rows SET catalogue = ?", (b'{"id":"evil/evil"}',))
+    owning.forget()
+    cache.chmod(0o777 if is_shared else 0o700)
+    out, read = remake(source, cache, monkeypatch)
+    assert (read == []) is not is_shared
+    assert (b"evil" in (out / "catalogue.json").read_bytes()) is not is_shared
+    owning.forget()
+    cache.chmod(0o700)
 
 
 def test_what_was_kept_of_another_build_is_not_used(
