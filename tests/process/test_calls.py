@@ -301,6 +301,7 @@ def test_another_error_is_no_rate_limit_and_says_the_wait_all_the_same(host: Hos
 
     assert (error.code, error.exit_status) == ("plugin-reported-error", 5)
     assert error.why == "status UNAVAILABLE\nasked to wait 30 s"
+    assert error.next[0] == "wait 30 s, then run it again"
     assert "retry_after_s" not in error.to_json()
 
 

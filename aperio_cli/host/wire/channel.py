@@ -313,13 +313,15 @@ class Calls:
         wait_s = wait_s_of(said)
         asked = [] if wait_s is None else [f"asked to wait {wait_s} s"]
         details = [item.detail for item in said.items if item.detail]
+        passing = error.code().name in {"UNAVAILABLE", "ABORTED"}
+        if passing and not steps:
+            steps = [_wait_step(wait_s)]
         reported = kind(
             f"{self._subject} could not do {method}: {summary}",
             why="\n".join([f"status {error.code().name}", *asked, *lines[1:]]),
             next=[*steps, *(f"the plugin says: {detail}" for detail in details)],
         )
         status = error.code().name
-        passing = status in {"UNAVAILABLE", "ABORTED"}
         reported.is_transient = passing or kind is PluginRateLimited
         reported.status = status
         reported.is_failure = status in {"INTERNAL", "UNKNOWN"}
@@ -330,10 +332,13 @@ class Calls:
     def _rate_limited(
         self, error: AioRpcError, said: common_pb2.Diagnostics, method: str
     ) -> PluginRateLimited:
-        wait_s = wait_s_of(said)
-        step = "wait some minutes" if wait_s is None else f"wait {wait_s} s"
-        steps = [f"{step}, then run it again"]
+        steps = [_wait_step(wait_s_of(said))]
         return self._reported(PluginRateLimited, error, said, method, steps)
+
+
+def _wait_step(wait_s: int | None) -> str:
+    step = "wait some minutes" if wait_s is None else f"wait {wait_s} s"
+    return f"{step}, then run it again"
 
 
 def _method(path: str) -> str:

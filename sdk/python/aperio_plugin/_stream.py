@@ -91,6 +91,9 @@ class EventStream:
         finally:
             self.stop()
             self._thread.join(_CLOSING_S)
+        if isinstance(self._error, GeneratorExit):
+            # Raised here, it would mean that the host has ended the call, who waits for its end.
+            raise RuntimeError("sync raised GeneratorExit") from self._error  # noqa: TRY004 - no type
         if self._error is not None:
             raise self._error
 

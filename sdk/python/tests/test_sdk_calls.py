@@ -285,6 +285,14 @@ def test_yielding_something_else_is_told(launch: Launch, item: str) -> None:
     assert raised.code() is grpc.StatusCode.INTERNAL
 
 
+@pytest.mark.parametrize("bug", ["raise GeneratorExit", "sys.exit(3)", "raise StopIteration"])
+def test_a_sync_that_ends_with_an_odd_exception_is_told(launch: Launch, bug: str) -> None:
+    plugin = launch(_connector(f"yield event(1)\n{bug}"))
+    raised, _diagnostics = _failure(plugin.sync())
+    assert raised.code() is grpc.StatusCode.INTERNAL
+    assert plugin.health() == 1
+
+
 def test_a_sync_that_is_no_generator_is_told(launch: Launch) -> None:
     plugin = launch(
         """
