@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -160,6 +161,7 @@ def commands_in(block: str) -> list[list[str]]:
     return found
 
 
+@functools.cache  # every command's module is imported for it
 def tree() -> dict[tuple[str, ...], Any]:
     from typer.main import get_command
 
@@ -217,6 +219,7 @@ def test_every_command_is_in_a_page_that_people_wrote() -> None:
 # ── error codes ───────────────────────────────────────────────────────────────────────────────────
 
 
+@functools.cache
 def catalogue() -> dict[str, int]:
     return {error.code: error.exit_status for error in errors.catalogue()}
 
@@ -234,6 +237,7 @@ def test_error_codes_are_the_catalogues(page: Path) -> None:
     assert spans - known.keys() - NOT_CODES - codes_of_go_hosts() - REASONS == set()
 
 
+@functools.cache
 def codes_of_go_hosts() -> set[str]:
     """The codes that are the Go host package's own."""
     sources = (ROOT / "sdk" / "go" / "host").glob("*.go")

@@ -7,9 +7,12 @@ import functools
 import itertools
 import re
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "aperio_cli"
@@ -88,6 +91,7 @@ HEAVY = {
 EAGER = ("commands/", "signing/local/", "host/", "net/transport.py")
 
 
+@functools.cache
 def modules() -> list[Path]:
     return sorted(p for p in PACKAGE.rglob("*.py") if "_bundled" not in p.parts)
 
@@ -111,16 +115,19 @@ def imports(tree: ast.AST) -> list[tuple[str, int]]:
 
 
 @functools.cache  # parsing is what these tests take their time for
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
 def imports_of(path: Path) -> list[tuple[str, int]]:
-    return imports(ast.parse(path.read_text()))
+    return imports(parsed(path))
 
 
 @functools.cache
 def called_in(path: Path) -> set[str]:
     """The last names of all that a module calls."""
-    calls = (
-        node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
-    )
+    calls = (node.func for node in ast.walk(parsed(path)) if isinstance(node, ast.Call))
     named = {ast.Attribute: "attr", ast.Name: "id"}
     return {getattr(func, named[type(func)]) for func in calls if type(func) in named}
 
@@ -129,49 +136,56 @@ def own_part(name: str) -> str:
     return name.partition("/")[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_module_imports_own_package_and_lower_layers_only(path: Path) -> None:
-    name = name_of(path)
-    if name == "__init__.py":
-        return
-    own = own_part(name)
-    for imported, line in imports_of(path):
-        parts = imported.split(".")
+def each_import(of: Callable[[str], bool] = bool) -> Iterator[tuple[str, str, str]]:
+    """Yield of each module meant by its name: the name, what it imports, and that as a line."""
+    for path in modules():
+        name = name_of(path)
+        if of(name):
+            for imported, line in imports_of(path):
+                yield name, imported, f"{name}:{line} imports {imported}"
+
+
+def test_module_imports_own_package_and_lower_layers_only() -> None:
+    faults = []
+    for name, imported, told in each_import(lambda name: name != "__init__.py"):
+        own, parts = own_part(name), imported.split(".")
         if parts[0] != "aperio_cli" or len(parts) == 1 or parts[1] in {own, "__version__"}:
             continue
-        assert parts[1] in LAYERS, f"{name}:{line} imports the unknown module {imported}"
-        assert LAYERS[parts[1]] < LAYERS[own], (
-            f"{name}:{line} imports {imported}, not a lower layer"
-        )
+        if parts[1] not in LAYERS:
+            faults.append(f"{told}, an unknown module")
+        elif LAYERS[parts[1]] >= LAYERS[own]:
+            faults.append(f"{told}, not a lower layer")
+    assert faults == []
 
 
-@pytest.mark.parametrize(
-    "path",
-    [p for p in modules() if name_of(p).startswith("models/") or name_of(p) in PURE],
-    ids=name_of,
-)
-def test_pure_module_imports_no_effects(path: Path) -> None:
-    for imported, line in imports_of(path):
-        assert imported.split(".")[0] not in IMPURE, f"{name_of(path)}:{line} imports {imported}"
+def test_pure_module_imports_no_effects() -> None:
+    pure = each_import(lambda name: name.startswith("models/") or name in PURE)
+    assert [told for _, imported, told in pure if imported.split(".")[0] in IMPURE] == []
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_package_is_imported_by_its_owner_only(path: Path) -> None:
-    name = name_of(path)
-    for imported, line in imports_of(path):
+def test_package_is_imported_by_its_owner_only() -> None:
+    faults = []
+    for name, imported, told in each_import():
         owners = OWNERS.get(imported.split(".")[0])
-        assert owners is None or name.startswith(owners), f"{name}:{line} imports {imported}"
+        if owners is not None and not name.startswith(owners):
+            faults.append(told)
+    assert faults == []
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_heavy_package_is_imported_inside_functions(path: Path) -> None:
-    name = name_of(path)
-    if name.startswith(EAGER):
-        return
-    tree = ast.parse(path.read_text())
-    top = ast.Module([n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)], [])
-    for imported, line in imports(top):
-        assert imported.split(".")[0] not in HEAVY, f"{name}:{line} imports {imported} at the top"
+def test_heavy_package_is_imported_inside_functions() -> None:
+    faults = []
+    for path in modules():
+        name = name_of(path)
+        if name.startswith(EAGER):
+            continue
+        body = parsed(path).body
+        top = ast.Module([n for n in body if isinstance(n, ast.Import | ast.ImportFrom)], [])
+        faults += [
+            f"{name}:{line} imports {imported} at the top"
+            for imported, line in imports(top)
+            if imported.split(".")[0] in HEAVY
+        ]
+    assert faults == []
 
 
 def test_every_module_has_a_layer() -> None:
@@ -280,7 +294,7 @@ def graph(root: Path, *, left_out: str = "") -> dict[str, set[str]]:
     edges = {}
     for name, path in files.items():
         visitor = _Imports(left_out if name in SERVED else "")
-        visitor.visit(ast.parse(path.read_text()))
+        visitor.visit(parsed(path))
         named = {found if found in files else found.rpartition(".")[0] for found in visitor.found}
         edges[name] = (named & set(files)) - {name}
     return edges
@@ -310,13 +324,15 @@ def test_no_module_of_the_sdk_imports_itself_but_by_serve() -> None:
     assert in_circles(graph(SDK)) >= SERVED, "the exception is not needed any more"
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_the_tool_uses_public_modules_of_the_sdk_only(path: Path) -> None:
-    for imported, line in imports_of(path):
+def test_the_tool_uses_public_modules_of_the_sdk_only() -> None:
+    faults = []
+    for _, imported, told in each_import():
         parts = imported.split(".")
-        assert imported != "aperio_plugin", f"{name_of(path)}:{line} names no module of the SDK"
-        private = parts[0] == "aperio_plugin" and any(part.startswith("_") for part in parts)
-        assert not private, f"{name_of(path)}:{line} imports {imported}"
+        if imported == "aperio_plugin":
+            faults.append(f"{told}, which is no module")
+        elif parts[0] == "aperio_plugin" and any(part.startswith("_") for part in parts):
+            faults.append(told)
+    assert faults == []
 
 
 def test_the_tool_uses_the_sdk_at_all() -> None:
