@@ -90,7 +90,7 @@ def test_a_stock_host_reattaches_to_the_record_and_its_kill_ends_nothing(
         second = attach(stock_host, debug, "ping,schema,kill")
         assert is_alive(debug.pid)
         assert debug.end(signal.SIGTERM) == 128 + signal.SIGTERM
-        assert wait_until(lambda: not is_alive(debug.pid), within_s=3)
+        assert wait_until(lambda: not is_alive(debug.pid), within_s=30)
 
     record = debug.record["acme/box-connector"]
     assert (record["Protocol"], record["ProtocolVersion"], record["Test"]) == ("grpc", 1, True)

@@ -373,11 +373,11 @@ def test_what_a_go_server_runs_is_not_removed_until_it_has_ended(
                 assert json.loads(process.stdout.readline())["exited"] is True
             case "kill the server":
                 process.kill()
-                process.wait(5)
+                process.wait(30)
             case _:
                 os.kill(pid, 9)
-        assert wait_until(lambda: removes(server), within_s=5)
-        assert wait_until(lambda: not is_alive(pid), within_s=3)
+        assert wait_until(lambda: removes(server), within_s=30)
+        assert wait_until(lambda: not is_alive(pid), within_s=30)
     assert not numbers.folder.exists()
 
 

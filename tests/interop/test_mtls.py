@@ -130,7 +130,7 @@ def test_a_cancelled_start_ends_the_relay(
     before = open_descriptors()
     assert asyncio.run(main())
     # What earlier tests left to the garbage collector may be closed meanwhile: fewer is as good.
-    assert wait_until(lambda: open_descriptors() <= before, within_s=5)
+    assert wait_until(lambda: open_descriptors() <= before, within_s=30)
 
 
 @pytest.mark.go
@@ -457,4 +457,4 @@ def test_the_relay_leaves_no_descriptor_open(tmp_path: Path) -> None:
     before = open_descriptors()
     assert asyncio.run(main()) == b"hello"
     # What earlier tests left to the garbage collector may be closed meanwhile: fewer is as good.
-    assert wait_until(lambda: open_descriptors() <= before, within_s=5)
+    assert wait_until(lambda: open_descriptors() <= before, within_s=30)

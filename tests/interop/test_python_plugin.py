@@ -222,7 +222,7 @@ def test_a_plugin_ends_with_a_host_that_is_killed(stock_host: StockHost, tmp_pat
 
         host.kill()
 
-        assert wait_until(lambda: not is_alive(plugin), within_s=3)
+        assert wait_until(lambda: not is_alive(plugin), within_s=30)
     assert sockets(stock_host.folder) == []
 
 
@@ -338,4 +338,4 @@ def test_a_host_on_go_plugin_1_0_1_starts_calls_and_ends_a_python_plugin(
     assert told["schema"]["value"] == "Python SDK"
     assert len(told["sync"]["value"]) == 500
     assert (tmp_path / "done").exists()
-    assert time.monotonic() - began_s < 10
+    assert time.monotonic() - began_s < 60

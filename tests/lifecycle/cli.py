@@ -185,10 +185,11 @@ class Aperio:
         """
         prefix = options.pop("prefix", [])
         program = [str(INTERRUPTER), at] if at else ["-m", "aperio_cli"]
-        streams = {
+        streams: dict[str, Any] = {
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
+            "bufsize": 0,  # `communicate` leaves what `readline` has read ahead
         }
         arguments = [*prefix, sys.executable, *program, *self._typed(words)]
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{SDK}"}
@@ -215,7 +216,7 @@ class Aperio:
 
     def assert_nothing_left(self) -> None:
         """No process, no socket, no folder that is only half of something."""
-        assert wait_until(lambda: not self.leftovers(), within_s=5), self.leftovers()
+        assert wait_until(lambda: not self.leftovers(), within_s=30), self.leftovers()
         aside = [path for path in self.sandbox.rglob(".aside-*") if "cache" not in path.parts]
         assert not aside
 

@@ -255,7 +255,7 @@ def test_an_interruption_while_it_waits_loses_nothing(
     done = finish(run)
     assert done.status == status
     if number == signal.SIGKILL:  # nobody was left to say anything, or to remove a folder
-        assert wait_until(lambda: not processes_of(pair.aperio.runtime), within_s=5)
+        assert wait_until(lambda: not processes_of(pair.aperio.runtime), within_s=30)
         for folder in pair.aperio.runtime.iterdir():
             shutil.rmtree(folder)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import shutil
@@ -90,13 +91,21 @@ def test_every_start_says_what_is_not_enforced_and_that_it_is_under_development(
     ]
 
 
+# No step of an end has to be waited for in vain, however long that would be.
+UNHURRIED = Patience(
+    handshake_s=60, health_s=60, shutdown_s=60, exit_s=60, terminate_s=60, drain_s=60
+)
+
+
 def test_a_stop_lets_the_plugin_clean_up_and_takes_no_time(host: Host) -> None:
+    host.options["patience"] = UNHURRIED
+
     async def use(_plugin: RunningPlugin) -> float:
         return time.monotonic()
 
     began_s = host.run("bare", use)
 
-    assert time.monotonic() - began_s < 1
+    assert time.monotonic() - began_s < 30
     assert all(record.level != "error" for record in host.logs)
 
 
@@ -412,7 +421,11 @@ def test_what_is_printed_after_the_handshake_is_drained_and_logged(
         "bare.serve()\n"
     )
 
-    host.run(script)
+    async def all_printed(_plugin: RunningPlugin) -> None:
+        is_there = functools.partial(wait_until, lambda: "all printed" in host.messages())
+        assert await asyncio.to_thread(is_there, within_s=30)
+
+    host.run(script, all_printed)
 
     printed = [record.message for record in host.logs if record.stream == "stdout"]
     assert len(printed) == 65
@@ -428,7 +441,7 @@ def test_a_plugin_that_ignores_every_request_is_killed_within_the_bound(host: Ho
 
     pid, began_s = host.run("stubborn", use)
 
-    assert time.monotonic() - began_s < 2.5
+    assert time.monotonic() - began_s < 30
     assert not is_alive(pid)
 
 
@@ -439,8 +452,8 @@ def test_a_grandchild_that_holds_the_pipes_is_killed_too(host: Host) -> None:
     began_s = host.run("grandchild", use)
 
     grandchild = next(int(text.split()[1]) for text in host.messages() if "grandchild" in text)
-    assert time.monotonic() - began_s < 2
-    assert wait_until(lambda: not is_alive(grandchild), within_s=1)
+    assert time.monotonic() - began_s < 30
+    assert wait_until(lambda: not is_alive(grandchild), within_s=30)
 
 
 def test_a_grandchild_in_a_session_of_its_own_cannot_hold_up_the_stop(
@@ -450,7 +463,7 @@ def test_a_grandchild_in_a_session_of_its_own_cannot_hold_up_the_stop(
     script.write_text(
         f"import sys; sys.path.insert(0, {str(PLUGINS)!r})\n"
         "import bare, subprocess\n"
-        "child = subprocess.Popen(['/bin/sleep', '30'], start_new_session=True, env={})\n"
+        "child = subprocess.Popen(['/bin/sleep', '300'], start_new_session=True, env={})\n"
         "print('grandchild', child.pid, file=sys.stderr, flush=True)\n"
         "bare.serve()\n"
     )
@@ -462,7 +475,7 @@ def test_a_grandchild_in_a_session_of_its_own_cannot_hold_up_the_stop(
     taken_s = time.monotonic() - began_s
     os.kill(next(int(text.split()[1]) for text in host.messages() if "child" in text), 9)
 
-    assert taken_s < 2
+    assert taken_s < 30
 
 
 def test_a_folder_without_permissions_is_removed_all_the_same(host: Host, tmp_path: Path) -> None:
@@ -526,7 +539,7 @@ def test_a_cancellation_at_any_step_leaves_nothing(
     async def main() -> None:
         tasks.append(asyncio.ensure_future(host.use(development(PLUGINS / "stubborn.py"), sleep)))
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(asyncio.shield(tasks[0]), timeout=10)
+            await asyncio.wait_for(asyncio.shield(tasks[0]), timeout=30)
 
     async def sleep(_plugin: RunningPlugin) -> None:
         await asyncio.sleep(0)
@@ -536,7 +549,7 @@ def test_a_cancellation_at_any_step_leaves_nothing(
 
     asyncio.run(main())
 
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < 30
     assert not host.leftovers()
 
 
@@ -575,8 +588,8 @@ def test_a_plugin_dies_with_a_host_that_is_killed(host: Host, name: str) -> None
 
         other.kill()
 
-        assert wait_until(lambda: not is_alive(pid), within_s=3)
-    assert wait_until(lambda: not processes_below(host.runtime_base), within_s=1)
+        assert wait_until(lambda: not is_alive(pid), within_s=30)
+    assert wait_until(lambda: not processes_below(host.runtime_base), within_s=30)
     for left in host.runtime_base.iterdir():  # a killed host cannot tidy up
         for path in sorted(left.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()

@@ -67,14 +67,14 @@ def killed_host(*, forks: bool) -> list[int]:
 def test_the_whole_group_dies_with_a_killed_host() -> None:
     child, grandchild, _ = killed_host(forks=False)
 
-    assert wait_until(lambda: not is_alive(child) and not is_alive(grandchild), within_s=1)
+    assert wait_until(lambda: not is_alive(child) and not is_alive(grandchild), within_s=30)
 
 
 def test_a_forked_copy_of_the_host_keeps_nobody_alive() -> None:
     child, grandchild, copy = killed_host(forks=True)
 
     try:
-        assert wait_until(lambda: not is_alive(child) and not is_alive(grandchild), within_s=1)
+        assert wait_until(lambda: not is_alive(child) and not is_alive(grandchild), within_s=30)
         assert is_alive(copy)
     finally:
         os.kill(copy, 9)
@@ -105,7 +105,7 @@ def test_cutting_an_armed_lifeline_kills(
 
     lifeline.cut()
 
-    assert started.wait(timeout=1) == -9
+    assert started.wait(timeout=30) == -9
 
 
 def test_cutting_one_that_is_not_armed_kills_nobody(

@@ -61,7 +61,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     made = Place(tmp_path / "home")
     made.put()
     yield made
-    assert wait_until(lambda: not processes_below(base) and not [*base.iterdir()], within_s=5)
+    assert wait_until(lambda: not processes_below(base) and not [*base.iterdir()], within_s=30)
     base.rmdir()
 
 
@@ -663,7 +663,7 @@ def test_parts_are_up_before_the_first_plugin_and_end_after_the_last(place: Plac
 def test_each_reconciliation_is_a_beat(place: Place) -> None:
     async def scene(served: Served) -> None:
         await served.ready()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             for _ in range(3):
                 await served.next_beat()
 
@@ -782,7 +782,7 @@ def test_a_host_whose_reconciliation_is_dead_is_killed_by_its_watchdog(
             assert host.poll() is None
             assert is_alive(pid)
             host.kill()
-        assert wait_until(lambda: not is_alive(pid), within_s=5)
+        assert wait_until(lambda: not is_alive(pid), within_s=30)
 
 
 @pytest.mark.parametrize("hours", [-1, 1])

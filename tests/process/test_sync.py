@@ -381,7 +381,7 @@ def test_a_sink_that_blocks_for_ever_does_not_block_a_cancellation(
     began_s = time.monotonic()
     host.run("bare", use)
 
-    assert time.monotonic() - began_s < 3
+    assert time.monotonic() - began_s < 30
     os.close(reader)  # which ends the thread that is still writing
 
 

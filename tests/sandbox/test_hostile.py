@@ -94,7 +94,7 @@ def test_a_flood_of_output_is_drained_counted_and_told(
     assert actor.do("flood", descriptor, size_bytes // MIB, 64) >= size_bytes
     assert actor.do("own"), "it goes on"
     # Told with the next words that pass: the log is not asked between them.
-    assert wait_until(lambda: bool(_told(actor, descriptor, before)), within_s=20)
+    assert wait_until(lambda: bool(_told(actor, descriptor, before)), within_s=30)
     assert len(actor.logs) - before < 4 * floods.ALONE.at_once
     assert own_memory_bytes() - memory_bytes < 128 * MIB
     del actor.logs[before:]
@@ -108,7 +108,7 @@ def _told(actor: Actor, descriptor: int, before: int) -> list[str]:
 
 def test_what_it_says_within_measure_all_arrives(actor: Actor) -> None:
     """Once a flood of a test before is over: for a second after it lines are still left out."""
-    assert wait_until(lambda: _printed(actor) == ["line 1", "line 2", "line 3"], within_s=20)
+    assert wait_until(lambda: _printed(actor) == ["line 1", "line 2", "line 3"], within_s=30)
 
 
 def _printed(actor: Actor) -> list[str]:
@@ -187,17 +187,17 @@ def test_a_plugin_that_ignores_every_request_to_end_is_killed(
     with acting(stubborn, either) as actor:
         pid = actor.plugin.pid
         began_s = time.monotonic()
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < 30
     assert not is_alive(pid)
 
 
 def test_who_holds_its_pipes_open_does_not_hold_up_its_end(stage: Stage, sandbox: Sandbox) -> None:
     with acting(stage.build(), sandbox) as actor:
         actor.do("hold_pipes", mark := f"pipes-{os.getpid()}")
-        assert wait_until(lambda: bool(left_behind(mark)), within_s=5)
+        assert wait_until(lambda: bool(left_behind(mark)), within_s=30)
         began_s = time.monotonic()
-    assert time.monotonic() - began_s < 5
-    assert wait_until(lambda: not left_behind(mark), within_s=5)
+    assert time.monotonic() - began_s < 30
+    assert wait_until(lambda: not left_behind(mark), within_s=30)
 
 
 def test_a_plugin_that_kills_all_it_can_see_kills_itself(stage: Stage, sandbox: Sandbox) -> None:
@@ -238,7 +238,7 @@ def test_a_plugin_that_closes_the_lifeline_dies_with_its_host_all_the_same(
     assert len(pids) > 3
     process.kill()
     process.communicate(timeout=30)
-    assert wait_until(lambda: not any(map(is_alive, pids)), within_s=10)
+    assert wait_until(lambda: not any(map(is_alive, pids)), within_s=30)
 
 
 def test_without_a_sandbox_who_closes_the_lifeline_stays(stage: Stage, base: Path) -> None:

@@ -224,14 +224,14 @@ MARK: Final = f"{os.getpid()}-"
 def test_a_daemon_that_it_leaves_ends_with_it(stage: Stage, sandbox: Sandbox) -> None:
     with acting(stage.build(), sandbox) as actor:
         actor.do("daemon", MARK)
-        assert wait_until(lambda: bool(left_behind(MARK)), within_s=5)
-    assert wait_until(lambda: not left_behind(MARK), within_s=5)
+        assert wait_until(lambda: bool(left_behind(MARK)), within_s=30)
+    assert wait_until(lambda: not left_behind(MARK), within_s=30)
 
 
 def test_without_a_sandbox_a_daemon_stays(stage: Stage) -> None:
     with acting(stage.build(), Unconfined()) as actor:
         actor.do("daemon", MARK)
-        assert wait_until(lambda: bool(left_behind(MARK)), within_s=5)
+        assert wait_until(lambda: bool(left_behind(MARK)), within_s=30)
     pids = left_behind(MARK)
     assert pids
     for pid in pids:
@@ -263,9 +263,9 @@ def test_a_host_that_dies_takes_everything_with_it(stage: Stage, sandbox: Sandbo
     """The end of bubblewrap outside is the end of everything inside."""
     with acting(stage.build(), sandbox) as actor:
         actor.do("daemon", MARK)
-        assert wait_until(lambda: bool(left_behind(MARK)), within_s=5)
+        assert wait_until(lambda: bool(left_behind(MARK)), within_s=30)
         os.kill(actor.plugin.pid, signal.SIGKILL)
-        assert wait_until(lambda: not left_behind(MARK), within_s=5)
+        assert wait_until(lambda: not left_behind(MARK), within_s=30)
 
 
 def test_many_start_at_once(stage: Stage, sandbox: Sandbox) -> None:

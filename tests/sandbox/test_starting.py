@@ -236,7 +236,7 @@ def test_a_host_that_is_killed_leaves_nothing(stage: Stage, base: Path) -> None:
     assert len(pids) > 3
     process.kill()
     process.communicate(timeout=30)
-    assert wait_until(lambda: not any(map(is_alive, pids)), within_s=10)
+    assert wait_until(lambda: not any(map(is_alive, pids)), within_s=30)
 
 
 DOCTOR = """

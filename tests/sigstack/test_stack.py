@@ -47,7 +47,7 @@ def _folder(tmp_path: Path, real_stack: Stack) -> Iterator[Path]:
     folder = tmp_path / "own"
     folder.mkdir()
     yield folder
-    assert wait_until(lambda: not processes_below(folder), within_s=5)
+    assert wait_until(lambda: not processes_below(folder), within_s=30)
 
 
 # ── while it runs ─────────────────────────────────────────────────────────────────────────────────
@@ -87,7 +87,7 @@ def test_command_that_hangs_is_ended(
     monkeypatch.setattr(stack, "RUN_TIMEOUT_S", 0.2)
     with pytest.raises(subprocess.TimeoutExpired):
         real_stack.run(["sleep", "60"], {"PATH": os.environ["PATH"], "HOME": str(tmp_path)})
-    assert wait_until(lambda: not processes_below(tmp_path), within_s=5)
+    assert wait_until(lambda: not processes_below(tmp_path), within_s=30)
 
 
 # ── when it stops ─────────────────────────────────────────────────────────────────────────────────

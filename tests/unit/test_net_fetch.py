@@ -478,7 +478,7 @@ def drip(server: Server, head: bytes, drop: bytes) -> Answer:
     return send
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("head", "drop"),
     [
@@ -507,7 +507,7 @@ def test_fetch_ends_at_the_deadline_when_the_server_is_slow(
     with pytest.raises(NetworkUnavailable) as caught:
         fetch_file(request_for(server.url(), timeout_s=0.4), here / "out")
 
-    assert time.monotonic() - started_s < 5
+    assert time.monotonic() - started_s < 30
     assert caught.value.why == "it was not complete after 0.4 s"
     assert list(here.iterdir()) == []
 

@@ -143,7 +143,7 @@ def test_whole_refresh_has_one_deadline(
     with pytest.raises(TrustRefreshFailed, match="`acme` was not refreshed"):
         refresh_root(with_timeout(request_for_acme, 0.5))
 
-    assert time.monotonic() - started_s < 10
+    assert time.monotonic() - started_s < 60
     assert not paths.refreshed_root("acme").exists()
 
 

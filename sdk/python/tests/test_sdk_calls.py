@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-BATCH_LIMIT_S = 0.2
-
 
 def _connector(sync: str) -> str:
     """The body of a plugin with this `sync`."""
@@ -97,7 +95,7 @@ def test_a_slow_generator_does_not_hold_back_its_events(launch: Launch) -> None:
     started = time.monotonic()
     call = plugin.sync()
     assert next(call).batch.events[0].source_event_id == "e1"
-    assert time.monotonic() - started < BATCH_LIMIT_S + 1.0
+    assert time.monotonic() - started < 30
     call.cancel()
 
 
