@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from aperio_cli.__main__ import main
+from aperio_cli.files.removing import remove_tree
 from tests.builders import snapshot
 
 if TYPE_CHECKING:
@@ -166,6 +167,27 @@ class Aperio:
             if not any(part in f"{path}/" or path.endswith(part) for part in ignored)
             and not (path.endswith("/.lock") and stat.S_ISREG(found[0]))  # a registry's
         }
+
+    # ── where a test begins ───────────────────────────────────────────────────────────────────────
+
+    def begins_after(self, deed: Callable[[Aperio], object], states: Path) -> None:
+        """Come to where an operator is after a deed: it is done once, and copied after that.
+
+        Args:
+            deed: changes the working folder and the home, from what every operator has, and nothing
+                else; known by its module and name. What it notes of places stays: a receipt has
+                the one of the artifact.
+            states: where the states are kept, for as long as nobody changes what they begin from.
+        """
+        state = states / f"{deed.__module__}.{deed.__qualname__}"
+        if not state.exists():
+            deed(self)
+            for place in (self.folder, self.home):
+                shutil.copytree(place, state / place.name, symlinks=True)
+            return
+        for place in (self.folder, self.home):
+            remove_tree(place)
+            shutil.copytree(state / place.name, place, symlinks=True)
 
     # ── as a process ──────────────────────────────────────────────────────────────────────────────
 

@@ -14,6 +14,7 @@ from aperio_cli.__main__ import main
 from tests.lifecycle.cli import Aperio, operator
 from tests.lifecycle.hello_api import HelloApi
 from tests.lifecycle.plugins import artifact_of, simulating
+from tests.sharing import made_once
 from tests.trust import IDENTITY
 
 if TYPE_CHECKING:
@@ -40,8 +41,17 @@ class Workshop:
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """Made once; tests copy from it."""
-    root = tmp_path_factory.mktemp("workshop")
-    made = Workshop(root / "home", root / "aperio-plugin-hello", root / "box")
+    root = made_once(tmp_path_factory, "workshop", lambda root: _furnish(workshop_at(root)))
+    return workshop_at(root)
+
+
+def workshop_at(root: Path) -> Workshop:
+    """Name the places of a workshop below a folder."""
+    return Workshop(root / "home", root / "aperio-plugin-hello", root / "box")
+
+
+def _furnish(made: Workshop) -> None:
+    root = made.home.parent
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(root):
         patch.setenv("APERIO_HOME", str(made.home))
         patch.setenv("HOME", str(root))
@@ -58,7 +68,6 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
         ):
             assert main(words) == 0, words
     shutil.rmtree(made.home / "cache", ignore_errors=True)
-    return made
 
 
 @pytest.fixture
@@ -91,23 +100,46 @@ def hello_artifact(hello: Path) -> Path:
     return next((hello / "dist").glob("*.tar.gz"))
 
 
+@pytest.fixture(scope="session")
+def published(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A built registry that offers the scaffolded plugin; tests copy it."""
+
+    def publish(folder: Path) -> None:
+        home = ("--home", str(shutil.copytree(workshop.home, folder / "home")))
+        source = str(folder / "registry")
+        for words in (
+            ("init", source),
+            ("add", str(workshop.hello / "dist"), "--dir", source),
+            ("build", "--dir", source),
+        ):
+            assert main(["registry", *words, *home]) == 0, words
+
+    return made_once(tmp_path_factory, "published", publish) / "registry"
+
+
 @pytest.fixture
-def registry(aperio: Aperio, hello: Path) -> Path:
+def registry(aperio: Aperio, hello: Path, published: Path) -> Path:
     """A built registry that offers the scaffolded plugin; its source is the folder above."""
-    aperio("registry", "init", "registry")
-    aperio("registry", "add", hello / "dist", "--dir", "registry")
-    aperio("registry", "build", "--dir", "registry")
-    return aperio.folder / "registry" / "public"
+    del hello  # stands beside it
+    return Path(shutil.copytree(published, aperio.folder / "registry")) / "public"
 
 
 @pytest.fixture(scope="session")
 def store_with_hello(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of a home in which the scaffolded plugin was installed."""
-    home = tmp_path_factory.mktemp("installed") / "home"
-    shutil.copytree(workshop.home, home)
-    artifact = next((workshop.hello / "dist").glob("*.tar.gz"))
-    assert main(["plugin", "install", "-y", str(artifact), "--home", str(home)]) == 0
-    return home / "plugins"
+
+    def install(folder: Path) -> None:
+        home = shutil.copytree(workshop.home, folder / "home")
+        artifact = next((workshop.hello / "dist").glob("*.tar.gz"))
+        assert main(["plugin", "install", "-y", str(artifact), "--home", str(home)]) == 0
+
+    return made_once(tmp_path_factory, "installed", install) / "home" / "plugins"
+
+
+@pytest.fixture(scope="session")
+def states(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `Aperio.begins_after` keeps what it can begin from."""
+    return tmp_path_factory.mktemp("states")
 
 
 @pytest.fixture
@@ -119,11 +151,15 @@ def installed(aperio: Aperio, store_with_hello: Path) -> Aperio:
 
 
 @pytest.fixture
-def dripping(aperio: Aperio) -> Aperio:
+def dripping(aperio: Aperio, states: Path) -> Aperio:
     """An operator with a plugin that sends 160 events slowly, two and a checkpoint at a time."""
-    artifact = artifact_of(aperio.folder / "dist", simulating("drips"))
-    aperio("plugin", "sign", artifact, "--trust", "local")
-    aperio("plugin", "install", artifact)
+
+    def install_what_drips(aperio: Aperio) -> None:
+        artifact = artifact_of(aperio.folder / "dist", simulating("drips"))
+        aperio("plugin", "sign", artifact, "--trust", "local")
+        aperio("plugin", "install", artifact)
+
+    aperio.begins_after(install_what_drips, states)
     return aperio
 
 

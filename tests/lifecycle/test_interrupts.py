@@ -81,14 +81,21 @@ def test_sign_leaves_no_bundle_when_it_is_interrupted(aperio: Aperio, moment: st
 @pytest.mark.parametrize(
     "moment", ["1:open:.aside-", "1:os.rename:", "2:os.rename:", "3:os.rename:"]
 )
-def test_a_registry_offers_nothing_new_when_add_is_interrupted(aperio: Aperio, moment: str) -> None:
-    artifact = box_connector(aperio)
-    aperio("registry", "init", "registry")
+def test_a_registry_offers_nothing_new_when_add_is_interrupted(
+    aperio: Aperio, states: Path, moment: str
+) -> None:
+    aperio.begins_after(sign_one_for_a_new_registry, states)
+    (artifact,) = (aperio.folder / "dist").glob("*.tar.gz")
     done = aperio.run("registry", "add", artifact, "--dir", "registry", at=f"SIGINT:{moment}")
     assert done.status == INTERRUPTED
     assert "0 plugins" in aperio("registry", "build", "--dir", "registry").out
     aperio("registry", "add", artifact, "--dir", "registry")
     assert "1 plugins" in aperio("registry", "build", "--dir", "registry").out
+
+
+def sign_one_for_a_new_registry(aperio: Aperio) -> None:
+    box_connector(aperio)
+    aperio("registry", "init", "registry")
 
 
 @pytest.mark.parametrize("moment", ["1:open:.aside-", "1:os.rename:", "1:os.rename:plugins.json"])
@@ -134,34 +141,41 @@ INSTALL_MOMENTS = [
 ]
 
 
-def two_versions(aperio: Aperio) -> Path:
-    """One version is installed, and could be harmed; the next is given."""
+def install_one_of_two(aperio: Aperio) -> None:
     first, second = (
         artifact_of(aperio.folder / "dist", "print()\n", version=version)
         for version in ("1.0.0", "2.0.0")
     )
     aperio("plugin", "sign", first, second, "--trust", "local")
     aperio("plugin", "install", first)
+
+
+@pytest.fixture
+def second_version(aperio: Aperio, states: Path) -> Path:
+    """One version is installed, and could be harmed; the next is given."""
+    aperio.begins_after(install_one_of_two, states)
+    (second,) = (aperio.folder / "dist").glob("*_2.0.0_*.tar.gz")
     return second
 
 
 @pytest.mark.parametrize("moment", INSTALL_MOMENTS)
 def test_install_leaves_the_store_as_it_was_when_it_is_interrupted(
-    aperio: Aperio, moment: str
+    aperio: Aperio, second_version: Path, moment: str
 ) -> None:
-    artifact = two_versions(aperio)
+    artifact = second_version
     expect(aperio, "plugin", "install", artifact, at=f"SIGINT:{moment}")
     assert "installed, in place of 1.0.0" in aperio("plugin", "install", artifact).out
 
 
-def test_install_ends_so_with_sigterm_too(aperio: Aperio) -> None:
-    artifact = two_versions(aperio)
+def test_install_ends_so_with_sigterm_too(aperio: Aperio, second_version: Path) -> None:
     moment = "SIGTERM:1:os.rename:receipt.json"
-    expect(aperio, "plugin", "install", artifact, at=moment, status=TERMINATED)
+    expect(aperio, "plugin", "install", second_version, at=moment, status=TERMINATED)
 
 
-def test_what_a_killed_install_left_is_swept_by_the_next(aperio: Aperio) -> None:
-    artifact = two_versions(aperio)
+def test_what_a_killed_install_left_is_swept_by_the_next(
+    aperio: Aperio, second_version: Path
+) -> None:
+    artifact = second_version
     killed = aperio.run("plugin", "install", artifact, at="SIGKILL:1:os.rename:receipt.json")
     assert killed.status == 128 + signal.SIGKILL
     [row] = aperio("plugin", "list", "--json").data["plugins"]
