@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 import json
 import os
 import re
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
@@ -63,7 +64,7 @@ def _job(stranger: Aperio, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 
 class Job:
-    """Types `plugin sign` as a process in some environment."""
+    """Types `plugin sign` in some environment."""
 
     def __init__(self, aperio: Aperio, monkeypatch: pytest.MonkeyPatch) -> None:
         self.aperio = aperio
@@ -79,13 +80,19 @@ class Job:
         return self.types("plugin", "sign", artifact, *words, stdin=stdin)
 
     def types(self, *words: object, stdin: str = "") -> Done:
-        """Run any command to its end."""
-        process = self.aperio.start(*words, stdin=subprocess.PIPE if stdin else None)
-        if stdin:
-            assert process.stdin
-            process.stdin.write(stdin.encode())
-            process.stdin.close()
-            process.stdin = None
+        """Type any command, in this process; what is on a terminal, or interrupted, has its own."""
+        read = io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
+        with self._monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", read)
+            return self.aperio.type(*words)
+
+    def runs(self, *words: object, stdin: str) -> Done:
+        """Run any command as a process of its own, to its end."""
+        process = self.aperio.start(*words, stdin=subprocess.PIPE)
+        assert process.stdin
+        process.stdin.write(stdin.encode())
+        process.stdin.close()
+        process.stdin = None
         return finish(process)
 
     def refused(self, artifact: Path, *words: object, stdin: str = "") -> dict[str, Any]:
@@ -120,9 +127,8 @@ def proof_of(artifact: Path, private: Instance) -> Proof:
 
 
 def test_token_on_stdin_signs_as_whom_it_names(job: Job, artifact: Path, private: Instance) -> None:
-    done = job.signs(
-        artifact, "--trust", private.file, "--identity-token", "-", stdin=private.mint(claims.dex())
-    )
+    words = ("plugin", "sign", artifact, "--trust", private.file, "--identity-token", "-")
+    done = job.runs(*words, stdin=private.mint(claims.dex()))
     assert (done.status, done.err) == (0, "")
     signer = proof_of(artifact, private).signer
     # Sigstore's provider passes on Google's word, so that Google is the issuer.
@@ -548,7 +554,7 @@ def test_public_instance_behind_a_proxy_that_is_away_is_exit_status_4(
 
 
 def test_file_named_public_is_not_the_public_instance(
-    job: Job, artifact: Path, private: Instance
+    job: Job, artifact: Path, private: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = job.aperio.folder.parent / "project"
     project.mkdir()
@@ -556,8 +562,8 @@ def test_file_named_public_is_not_the_public_instance(
     job.given({"HTTPS_PROXY": "http://127.0.0.1:9"})
     token = private.mint(claims.github())
     words = ("--trust", "public", "--identity-token", "-")
-    with contextlib.chdir(project):
-        error = job.refused(artifact, *words, stdin=token)
+    there = Job(replace(job.aperio, folder=project), monkeypatch)
+    error = there.refused(artifact, *words, stdin=token)
     assert error["code"] == "proxy-unavailable"
     assert private.entries == 0
 
