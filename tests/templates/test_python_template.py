@@ -25,6 +25,8 @@ from tests.templates.workflows import epoch_of_build
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from aperio_cli.models.artifact import Artifact
+
 TEMPLATE = ROOT / "plugin_templates/python"
 OFFLINE = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(WHEELS)}
 MODULES = {
@@ -90,8 +92,10 @@ def test_rendered_project_is_clean_for_ruff(project: Path) -> None:
     tool(project, "ruff", "format", "--no-cache", "--check", ".")
 
 
-def test_rendered_project_is_clean_for_mypy(of_each_kind: Path) -> None:
-    cache = str(of_each_kind.parent / "mypy-cache")
+def test_rendered_project_is_clean_for_mypy(
+    of_each_kind: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cache = str(tmp_path_factory.getbasetemp() / "mypy-cache")  # of what all kinds import, too
     tool(of_each_kind, "mypy", "--follow-imports=silent", "--cache-dir", cache, ".")
 
 
@@ -103,7 +107,9 @@ def test_rendered_project_passes_its_own_tests(of_each_kind: Path, kind: str) ->
     assert f"{TESTS[kind]} passed" in output
 
 
-def test_rendered_project_can_be_built_at_once(box: Path, tmp_path: Path) -> None:
+def test_rendered_project_can_be_built_at_once_and_started_by_hand(
+    box: Path, tmp_path: Path
+) -> None:
     (artifact,) = build(BuildRequest(load_project(box), (HERE,), tmp_path / "out", (), OFFLINE))
     with artifact.path.open("rb") as file:
         packed = {record.path for record in reading.walk(file)}
@@ -111,6 +117,7 @@ def test_rendered_project_can_be_built_at_once(box: Path, tmp_path: Path) -> Non
     assert "lib/app/test_connector.py" not in packed
     assert f"lib/{TAG}/aperio_plugin/connector.py" in packed
     assert f"lib/{TAG}/grpc/__init__.py" in packed
+    assert_tells_a_person_who_starts_it_by_hand(artifact, tmp_path / "tree")
 
 
 def test_rendered_project_can_be_built_for_another_architecture(box: Path, tmp_path: Path) -> None:
@@ -127,12 +134,11 @@ def test_rendered_project_can_be_built_for_another_architecture(box: Path, tmp_p
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
-def test_built_project_tells_a_person_who_starts_it_by_hand(box: Path, tmp_path: Path) -> None:
-    (artifact,) = build(BuildRequest(load_project(box), (HERE,), tmp_path / "out", (), OFFLINE))
+def assert_tells_a_person_who_starts_it_by_hand(artifact: Artifact, tree: Path) -> None:
     with artifact.path.open("rb") as file:
-        unpacking.unpack(file, tmp_path / "tree")
+        unpacking.unpack(file, tree)
     ran = subprocess.run(
-        [tmp_path / "tree/bin/box-connector"],
+        [tree / "bin/box-connector"],
         capture_output=True, text=True, timeout=60, check=False,
         stdin=subprocess.DEVNULL, env={"PATH": os.defpath, "APERIO_PYTHON": sys.executable},
     )  # fmt: skip
