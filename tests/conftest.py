@@ -24,6 +24,32 @@ _KEPT |= {"APERIO_SANDBOX"}
 _KEPT |= {"GOMODCACHE", "GOCACHE", "GOFLAGS", "GOPROXY"}  # what `make setup` filled, and no network
 # A skip of these is a failure where APERIO_CI is set: there everything they need is installed.
 _NEVER_SKIPPED_IN_CI = ("sandbox", "go")
+LONG = (
+    "tests/lifecycle/test_pages.py",
+    "tests/templates/test_go_template.py",
+    "tests/lifecycle/test_installing_aperio.py",
+    "tests/interop/test_go_sdk.py",
+    "tests/interop/test_go_host.py",
+    "tests/lifecycle/test_tutorial.py",
+    "tests/lifecycle/test_examples.py",
+    "tests/process/test_serving.py",
+    "tests/process/test_supervising.py",
+    "tests/sandbox/test_limits.py",
+    "tests/interop/test_nats_jetstream.py",
+    "tests/interop/test_aperio_postgres.py",
+    "tests/lifecycle/test_interrupts.py",
+    "tests/lifecycle/test_damaged_records.py",
+    "tests/unit/test_building_go.py",
+    "tests/interop/test_go_plugin.py",
+    "tests/process/test_plugin_test_command.py",
+    "tests/templates/test_python_template.py",
+    "tests/unit/test_installing.py",
+    "tests/lifecycle/test_trust_commands.py",
+    "tests/unit/test_building_pack.py",
+    "tests/lifecycle/test_policy_at_start.py",
+    "tests/security/test_registry_links.py",
+)
+"""The test files that take the most time, from the longest on."""
 
 
 def pytest_configure() -> None:
@@ -35,6 +61,15 @@ def pytest_configure() -> None:
     os.environ["APERIO_SANDBOX"] = "none"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no worker is left with it in the end.
+
+    With `--no-loadscope-reorder`, workers take the files in this order.
+    """
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONG)))
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import pytest
 
 from aperio_cli import errors
 from aperio_cli.commands.words import MODULES
+from tests.conftest import LONG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,3 +88,15 @@ def test_every_module_of_errors_is_in_the_catalogue() -> None:
     modules = {path.stem for path in (PACKAGE / "errors").glob("[!_]*.py")}
     assert modules == {error.__module__.rpartition(".")[2] for error in errors.catalogue()}
     assert modules == set(errors._DOMAINS)
+
+
+def test_setup_leaves_no_program_beside_its_source() -> None:
+    """The guide says what `make setup` touches; `go build` of one program writes it there."""
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+    building = [line for line in lines if "$(GO) build" in line]
+    assert building
+    assert [line for line in building if " -o /dev/null " not in line] == []
+
+
+def test_every_file_that_is_said_to_take_long_is_there() -> None:
+    assert [name for name in LONG if not (ROOT / name).is_file()] == []
