@@ -343,6 +343,22 @@ def test_what_waits_for_its_start_is_cleared_once_as_it_is_wanted_by_then(shelf:
     assert "2.0.0" not in shelf.cleared
 
 
+def test_what_was_changed_while_it_could_not_be_started_is_started_afterwards(
+    shelf: Shelf,
+) -> None:
+    async def play(scene: Scene) -> None:
+        first = await scene.ready()
+        async with scene.supervisor.release(BOX) as ended:
+            assert ended == (KEY,)
+            failed = await scene.in_phase(Phase.FAILED)  # it is wanted, and was tried
+            assert failed.code == "plugin-in-use"
+            shelf.versions[BOX] = "1.1.0"
+        second = await scene.ready()
+        assert (second.version, second.pid != first.pid) == ("1.1.0", True)
+
+    supervise(shelf, play, Wanted(KEY))
+
+
 def test_a_new_version_is_healthy_before_the_old_one_stops(shelf: Shelf) -> None:
     async def play(scene: Scene) -> None:
         old = await scene.ready()

@@ -195,7 +195,7 @@ class Instance:
             case Turn.KEEP if not newcomer:
                 self._stay(leave)
         for life in filter(None, (current, newcomer)):
-            if life.leave is None or life.leave.likeness == leave.likeness:
+            if _is_as(life, leave):
                 life.tell(Event.ALLOWED)
 
     def _stay(self, leave: Leave) -> None:
@@ -266,7 +266,7 @@ class Instance:
             life = self.current
             if life.phase is not Phase.READY or life.plugin is None:
                 raise self.not_ready()
-            async with life.call(life.plugin) as plugin:
+            with life.call(life.plugin) as plugin:
                 yield plugin
         finally:
             self._claims -= 1
