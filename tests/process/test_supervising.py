@@ -343,6 +343,17 @@ def test_what_waits_for_its_start_is_cleared_once_as_it_is_wanted_by_then(shelf:
     assert "2.0.0" not in shelf.cleared
 
 
+def test_a_host_that_is_drained_while_a_plugin_is_released_ends(shelf: Shelf) -> None:
+    async def play(scene: Scene) -> None:
+        first = await scene.ready()
+        async with scene.supervisor.release(BOX), asyncio.timeout(WITHIN_S):
+            await scene.supervisor.drain()
+        assert not is_alive(first.pid or 0)
+
+    # Nobody looks meanwhile, so it rests, and is still wanted.
+    supervise(shelf, play, Wanted(KEY), rules=replace(QUICK, reconcile_s=60.0))
+
+
 def test_what_was_changed_while_it_could_not_be_started_is_started_afterwards(
     shelf: Shelf,
 ) -> None:

@@ -203,8 +203,10 @@ class Supervisor:
     async def drain(self) -> None:
         """End every instance: calls in flight may end, for a while, and no new ones are made."""
         self._is_draining = True
-        for instance in tuple(self._instances.values()):
+        for name, instance in tuple(self._instances.items()):
             instance.stop()
+            if instance.is_gone:  # it was released, say, and there is no change to hear of
+                self._instances.pop(name, None)
         while self._instances:
             self._changed.clear()
             await self._changed.wait()
