@@ -6,6 +6,7 @@ without one, killed say, the receipt says that it failed.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import heapq
 import itertools
@@ -23,7 +24,7 @@ from aperio_cli.models.reading import Bounds, Table, Unreadable, read_json
 from aperio_cli.models.run_receipt import FAILED, RUNNING, RunReceipt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SCHEMA: Final = "aperio.run-receipt/v1"
 MOST_BYTES: Final = 256 * 1024
@@ -52,13 +53,27 @@ class RunReceipts:
             DiskFull: there is no space; those that were kept before are untouched.
             OSError, AperioError: as `RotatingFile.append`.
         """
-        record = {"schema": SCHEMA, **receipt.to_json(), "holder": self._holder}
-        file = RotatingFile(self._file(receipt.plugin), most_bytes=MOST_BYTES, kept=_KEPT)
-        try:
+        with self.keeping() as keep:
+            keep(receipt)
+
+    @contextlib.contextmanager
+    def keeping(self) -> Iterator[Callable[[RunReceipt], None]]:
+        """Give what keeps one receipt, as `keep`; files stay open while the block runs."""
+        files: dict[PluginId, RotatingFile] = {}
+
+        def keep(receipt: RunReceipt) -> None:
+            plugin = receipt.plugin
+            if plugin not in files:
+                files[plugin] = RotatingFile(self._file(plugin), most_bytes=MOST_BYTES, kept=_KEPT)
+            record = {"schema": SCHEMA, **receipt.to_json(), "holder": self._holder}
             text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
-            file.append(text.encode("utf-8", "replace"))
+            files[plugin].append(text.encode("utf-8", "replace"))
+
+        try:
+            yield keep
         finally:
-            file.close()
+            for file in files.values():
+                file.close()
 
     def newest(self, plugin: PluginId, *, most: int = 20) -> tuple[RunReceipt, ...]:
         """Return the newest receipts of a plugin, each run once, the newest first.

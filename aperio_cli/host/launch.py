@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.errors.running import PluginContractBroken, PluginFault
     from aperio_cli.host.calls.invocation import OpenInvocations
+    from aperio_cli.host.calls.session import Fitted
     from aperio_cli.host.process.checks import SharedChecks
     from aperio_cli.host.process.masking import Masks
     from aperio_cli.host.sandbox.interface import Counters
@@ -218,6 +219,15 @@ class RunningPlugin:
     @declaration.setter
     def declaration(self, declaration: Any) -> None:
         self._run.declaration = declaration
+
+    @property
+    def fitted(self) -> Fitted | None:
+        """Settings of the host's own that were held against its declaration; None: none were."""
+        return self._run.fitted
+
+    @fitted.setter
+    def fitted(self, fitted: Fitted) -> None:
+        self._run.fitted = fitted
 
     @property
     def phase(self) -> Phase:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from aperio_cli.host.calls.session import Fitted
     from aperio_cli.host.options import LaunchOptions
     from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.host.process.program import Program
@@ -50,6 +51,7 @@ class Run:
         socket: where it listens, once that is known.
         calls: its calls, once it is healthy.
         declaration: its SchemaResponse or CapabilitiesResponse, once somebody has asked.
+        fitted: settings of the host's own that were held against that; None: none were yet.
     """
 
     process: Process
@@ -66,6 +68,7 @@ class Run:
         self.masks = Masks()
         self.held = Held()
         self.declaration: Any = None
+        self.fitted: Fitted | None = None
         self._options = options
         self._speech = speech = Speech(log)
         allowance = Allowance(options.chatter)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from aperio_cli.models.plugin_id import PluginId
@@ -89,7 +89,7 @@ class RunReceipt:
 
     def to_json(self) -> dict[str, Any]:
         """Return the receipt as records and reports carry it; what is not known is null."""
-        document = asdict(self) | {"plugin": str(self.plugin)}
+        document = {name: getattr(self, name) for name in _NAMES} | {"plugin": str(self.plugin)}
         return {key: None if value == "" else value for key, value in document.items()}
 
     @classmethod
@@ -113,3 +113,6 @@ class RunReceipt:
             else "",
             **fields,
         )
+
+
+_NAMES: Final = tuple(each.name for each in fields(RunReceipt))

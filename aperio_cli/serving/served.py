@@ -171,12 +171,13 @@ class Served:
 def _write(
     receipts: RunReceipts, waiting: Sequence[RunReceipt], ended: Callable[[RunReceipt], None]
 ) -> None:
-    for receipt in waiting:
-        with contextlib.suppress(AperioError, OSError):  # a full disk, say: whoever watches hears
-            receipts.keep(receipt)
-        with contextlib.suppress(Exception):  # what fails of one is no reason to leave out the rest
-            if receipt.status != RUNNING:
-                ended(receipt)
+    with receipts.keeping() as keep:
+        for receipt in waiting:
+            with contextlib.suppress(AperioError, OSError):  # a full disk, say: who watches hears
+                keep(receipt)
+            with contextlib.suppress(Exception):  # what fails of one leaves out no other
+                if receipt.status != RUNNING:
+                    ended(receipt)
 
 
 def _installed(collaborators: Collaborators, plugin: PluginId) -> InstalledPlugin | None:

@@ -9,6 +9,8 @@ import pytest
 
 from aperio_cli.commands.plugin import showing
 from aperio_cli.errors.running import PluginContractBroken
+from aperio_cli.host.calls import session as sessions
+from aperio_cli.host.calls.configuration import check_config
 from aperio_cli.host.calls.envelopes import Outbound
 from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.calls.remediation import Execution
@@ -44,6 +46,36 @@ def test_new_words_of_a_connector_are_unknown_and_its_events_arrive(host: Host) 
         "the connection works\nunknown 77: said in new words",
     )
     assert json.loads(settings) == {"pick": SECRET}
+
+
+def test_settings_of_the_hosts_own_are_held_against_the_fields_once(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = check_config
+    checked: list[object] = []
+
+    def count(*arguments: Any, **named: Any) -> Any:
+        checked.append(arguments[1])
+        return check(*arguments, **named)
+
+    monkeypatch.setattr(sessions, "check_config", count)
+    own, given = {"pick": SECRET}, {"pick": "of-a-single-call"}
+
+    async def use(plugin: RunningPlugin) -> None:
+        for _ in range(2):
+            one = await open_session(plugin, SessionRequest(settings=given))
+            assert one.config.values == given
+        assert plugin.fitted is None
+        for _ in range(2):
+            await open_session(plugin, SessionRequest(settings=own, are_own=True))
+        await open_session(plugin, SessionRequest(settings=given))
+        again = await open_session(plugin, SessionRequest(settings=own, are_own=True))
+        assert again.config.values == own
+        await open_session(plugin, SessionRequest(settings=dict(own), are_own=True))
+
+    host.run("newer_words", use)
+
+    assert checked == [given, given, own, given, own]
 
 
 def test_a_setting_of_an_unknown_type_has_its_default(host: Host) -> None:

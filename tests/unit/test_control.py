@@ -201,6 +201,8 @@ def test_a_plugin_comes_with_its_own_instances_only() -> None:
     "receipt",
     [
         RunReceipt("run_1", BOX, "1", "org", "one", "sync", "2026-01-02T03:04:05.678Z"),
+        RunReceipt("run_1", BOX, "1", "org", "one", "sync", "1970-01-01T00:00:00Z", duration_ms=0),
+        RunReceipt("run_1", BOX, "1", "org", "one", "sync", "1969-12-31T23:59:59.999Z"),
         RunReceipt(
             run_id="run_2",
             plugin=BOX,

@@ -10,6 +10,7 @@ import urllib.parse
 import pytest
 from aperio_plugin.wire import connector_pb2, destination_pb2, remediation_pb2
 
+from aperio_cli.host.process import masking
 from aperio_cli.host.process.logs import (
     LogRecord,
     StderrReader,
@@ -109,6 +110,25 @@ def test_tokens_are_masked_also_once_they_were_renewed() -> None:
         made.learn({"access token": f"token-number-{number:02}"})
 
     assert made.text("token-number-39 token-number-30") == " ".join([mark("access token")] * 2)
+
+
+def test_a_secret_that_is_known_takes_no_more_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    forms = masking._forms
+    sought: list[str] = []
+
+    def count(name: str, secret: str) -> list[masking._Form]:
+        sought.append(secret)
+        return forms(name, secret)
+
+    monkeypatch.setattr(masking, "_forms", count)
+    made = Masks()
+    for _ in range(3):
+        made.learn({"key": "secret-one", "pin": "12"})
+    assert sought == ["secret-one"]
+    made.learn({"key": "secret-two"})
+    assert sought == ["secret-one", "secret-one", "secret-two"]
+
+    assert made.text("secret-one secret-two") == " ".join([mark("key")] * 2)
 
 
 def test_a_value_that_was_referred_to_does_not_show_itself() -> None:

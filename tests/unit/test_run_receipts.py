@@ -111,6 +111,26 @@ def test_receipts_are_bounded_and_the_newest_stay(
     assert len(receipts.newest(BOX)) > 8
 
 
+def test_several_are_kept_at_once_and_one_that_cannot_be_leaves_out_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_receipts, "MOST_BYTES", 2000)
+    other = PluginId("acme", "other")
+    (tmp_path / "acme" / "other.jsonl").mkdir(parents=True, mode=0o700)
+    (tmp_path / "acme").chmod(0o700)
+    receipts = RunReceipts(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the count is all that matters
+
+    with receipts.keeping() as keep:
+        for number in range(10):  # through several files
+            keep(numbered(number))
+            with pytest.raises(OSError, match="directory"):
+                keep(replace(DONE, plugin=other))
+
+    assert receipts.newest(BOX, most=3) == (numbered(9), numbered(8), numbered(7))
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above
+
+
 @pytest.mark.parametrize(
     "line",
     [

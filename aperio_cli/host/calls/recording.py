@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli import clock
@@ -62,7 +62,6 @@ class Recording:
 
     Attributes:
         tally: what is counted meanwhile.
-        receipt: as it is now.
     """
 
     def __init__(self, run: Invoked, keep: Callable[[RunReceipt], None]) -> None:
@@ -70,23 +69,30 @@ class Recording:
         self._keep = keep
         self._began_s = clock.monotonic_s()
         self._refusal = ("", "")
-        self.receipt = RunReceipt(
-            run_id=make_run_id(os.urandom(12)),
-            plugin=run.plugin,
-            version=run.version,
-            organization=one_line(run.organization, limit=_MOST_NAME),
-            integration=one_line(run.integration, limit=_MOST_NAME),
-            operation=run.operation,
-            started_at=moment(),
-            instead_of=run.instead_of,
-        )
+        self._begun: dict[str, Any] = {
+            "run_id": make_run_id(os.urandom(12)),
+            "plugin": run.plugin,
+            "version": run.version,
+            "organization": one_line(run.organization, limit=_MOST_NAME),
+            "integration": one_line(run.integration, limit=_MOST_NAME),
+            "operation": run.operation,
+            "started_at": moment(),
+            "instead_of": run.instead_of,
+        }
+        self._ended: RunReceipt | None = None
         if run.operation in _LONG:
             keep(self.receipt)
 
     @property
+    def receipt(self) -> RunReceipt:
+        """The receipt as it is now."""
+        return self._ended or RunReceipt(**self._begun)
+
+    @property
     def run_id(self) -> str:
         """The run's id."""
-        return self.receipt.run_id
+        run_id: str = self._begun["run_id"]
+        return run_id
 
     def answered(self, operation: str, message: Any) -> None:
         """Take what a plugin answered: that it was not done is said by the answer alone."""
@@ -106,8 +112,8 @@ class Recording:
         """
         tally = self.tally
         code, said = self._refusal if error is None else _words(error)
-        self.receipt = replace(
-            self.receipt,
+        self._ended = RunReceipt(
+            **self._begun,
             status=FAILED if code else SUCCEEDED,
             ended_at=moment(),
             duration_ms=round((clock.monotonic_s() - self._began_s) * 1000),
@@ -123,8 +129,8 @@ class Recording:
             code=code,
             error_message=one_line(said, limit=MOST_MESSAGE),
         )
-        self._keep(self.receipt)
-        return self.receipt
+        self._keep(self._ended)
+        return self._ended
 
 
 def _said(message: Any) -> str:

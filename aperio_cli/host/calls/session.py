@@ -42,6 +42,8 @@ class SessionRequest:
         option: how a setting is given on the command line, for messages.
         token: of a grant that whoever asks performs; None: the host performs it.
         tally: counts the tokens that are obtained.
+        are_own: whether the settings are the host's own and stay: what they come to is kept as long
+            as the plugin runs.
     """
 
     organization_id: str = DEFAULT_ORGANIZATION
@@ -50,6 +52,22 @@ class SessionRequest:
     option: str = "--set"
     token: AccessToken | None = None
     tally: Tally = field(default_factory=Tally)
+    are_own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Settings that were held against what a plugin declares.
+
+    Attributes:
+        settings: as they were stated.
+        config: what they come to.
+        secrets: those among them, by what to call them.
+    """
+
+    settings: Mapping[str, object] = field(repr=False)
+    config: CheckedConfig
+    secrets: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +155,21 @@ async def open_session(plugin: RunningPlugin, request: SessionRequest) -> Sessio
     if declaration is None:
         blank = Invocation(request.organization_id, request.integration_id)
         declaration = plugin.declaration = await declare(plugin, blank)
+    fitted = plugin.fitted
+    if fitted is None or fitted.settings is not request.settings or request.token:
+        fitted = _fit(plugin, declaration, request)
+        if request.are_own and not request.token:
+            plugin.fitted = fitted
+    plugin.masks.learn(fitted.secrets)
+    return Session(plugin, request, declaration, fitted.config)
+
+
+def _fit(plugin: RunningPlugin, declaration: Any, request: SessionRequest) -> Fitted:
+    """Return settings that fit what a plugin declares.
+
+    Raises:
+        PluginConfigInvalid, PluginContractBroken: as `open_session`.
+    """
     subject = plugin.program.subject
     declaring = "schema" if plugin.program.kind == "connector" else "capabilities"
     with understood(plugin.broken, declaring.capitalize()):
@@ -147,8 +180,8 @@ async def open_session(plugin: RunningPlugin, request: SessionRequest) -> Sessio
             option=request.option,
             declaring=declaring,
         )
-        plugin.masks.learn(_secrets(declaration, config, request.settings))
-    return Session(plugin, request, declaration, config)
+        secrets = _secrets(declaration, config, request.settings)
+    return Fitted(request.settings, config, secrets)
 
 
 def _asked_for(declaration: Any, request: SessionRequest) -> Sequence[common_pb2.ConfigField]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aperio_plugin.wire import control_pb2
@@ -36,7 +37,7 @@ from aperio_cli.models.plugin_id import PluginId, check_version
 from aperio_cli.models.protocol import INTERFACE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from grpc.aio import ServicerContext
 
@@ -60,6 +61,7 @@ _KINDS: Final = {
     "execute": "remediation",
     "deliver": "destination",
 }
+_NO_SETTINGS: Final[Mapping[str, object]] = MappingProxyType({})
 _DEFAULT_RECEIPTS: Final = 100
 _MOST_RECEIPTS: Final = 1000
 _LONGEST_RELEASE_S: Final = 600.0
@@ -239,7 +241,7 @@ class HostService:
         """Give a session with the plugin that is called, and the recording of the invocation."""
         key, settings = asked.key, asked.settings
         if settings is None:
-            settings = self._controlled.configured(key) or {}
+            settings = self._controlled.configured(key) or _NO_SETTINGS
         async with self._controlled.use(key, settings) as plugin:
             asked.require_version(plugin)
             getattr(plugin, _KINDS[operation])  # which refuses another kind
@@ -317,6 +319,7 @@ async def _session(
         option="config_json",
         token=asked.token,
         tally=recording.tally,
+        are_own=asked.settings is None,
     )
     session = await open_session(plugin, request)
     if asked.token and session.declaration.auth.WhichOneof("method") != "oauth2":

@@ -98,11 +98,17 @@ class Masks:
         Args:
             secrets: at most 16 values of a name are kept, the newest.
         """
+        is_new = False
         for name, value in secrets.items():
             values = self._values.setdefault(one_line(name, limit=80), [])
             if len(value) >= LEAST_CHARACTERS and value not in values:
                 values.append(value)
                 del values[:-_MOST_VALUES]
+                is_new = True
+        if is_new:  # with each call they are learned again
+            self._make_forms()
+
+    def _make_forms(self) -> None:
         self._forms = [
             form
             for name, values in self._values.items()

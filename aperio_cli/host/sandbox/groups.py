@@ -45,6 +45,7 @@ _DELEGATION_S: Final = 5.0
 _REMOVAL_S: Final = 0.5
 _LEAST_QUOTA_US: Final = 1000
 _SWEPT_AGAIN_S: Final = 60.0
+_PIECE_BYTES: Final = 64 * 1024
 _swept_s: dict[Path, float] = {}
 _making = threading.Lock()
 
@@ -411,9 +412,18 @@ def _write(file: Path, text: str) -> None:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)  # several are read for each call
     except OSError:
         return []
+    try:
+        pieces = []
+        while piece := os.read(descriptor, _PIECE_BYTES):
+            pieces.append(piece)
+    except OSError:
+        return []
+    finally:
+        os.close(descriptor)
+    return b"".join(pieces).decode("utf-8", "surrogateescape").splitlines()
 
 
 def _words(file: Path) -> list[str]:

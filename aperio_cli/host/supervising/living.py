@@ -29,7 +29,7 @@ from aperio_cli.host.supervising.life import Action, Event, Goal, Life, Moment, 
 from aperio_cli.host.supervising.pulse import Beat, Pulse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
     from datetime import datetime
 
     from aperio_cli.host.launch import RunningPlugin
@@ -260,8 +260,8 @@ class Living:
 
     # ── its calls ─────────────────────────────────────────────────────────────────────────────────
 
-    @contextlib.asynccontextmanager
-    async def call(self, plugin: RunningPlugin) -> AsyncIterator[RunningPlugin]:
+    @contextlib.contextmanager
+    def call(self, plugin: RunningPlugin) -> Iterator[RunningPlugin]:
         """Give the plugin for the length of a block, which holds up a stop for some time."""
         self.in_flight += 1
         self._idle.clear()
