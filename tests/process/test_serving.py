@@ -387,6 +387,12 @@ def test_a_version_that_works_for_one_organization_is_left_by_none(place: Place)
 
     async def scene(served: Served) -> None:
         await settled(served)
+        for name in ("local", "other"):  # what is not up yet has nothing to go back to
+            await served.until(
+                lambda status, name=name: (  # type: ignore[misc] # bound at once
+                    status.key.organization == name and status.phase is Phase.READY
+                )
+            )
         place.put(version="1.1.0", code=lock)  # only one of the two gets it
         await served.until(lambda status: status.version == "1.1.0")
         held = await served.until(lambda status: "1.1.0 FAILED" in status.newcomer)
