@@ -19,6 +19,7 @@ config.toml is written by hand, managed.toml beside it by commands; both have th
     handshake_timeout_s = 60   how long one may take to start
     metrics = "127.0.0.1:9464" where Prometheus finds the metrics of `aperio host run`
     traces = "http://127.0.0.1:4318/v1/traces"  where it sends spans
+    refresh_hours = 6          how often it asks registries what they say against versions
     [[run]]                    plugins that `aperio host run` keeps running
 
 The two count together, and a site configuration, in platformdirs' site folder, is a floor for

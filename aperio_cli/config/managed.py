@@ -123,6 +123,7 @@ def _sections(statements: ConfigFile) -> dict[str, Any]:
         "handshake_timeout_s": statements.handshake_timeout_s,
         "metrics": statements.metrics,
         "traces": statements.traces,
+        "refresh_hours": statements.refresh_hours,
     }
     return {
         "publishers": [rule.to_json() for rule in statements.publishers],
@@ -132,7 +133,11 @@ def _sections(statements: ConfigFile) -> dict[str, Any]:
         "exceptions": [_exception(each) for each in statements.exceptions],
         "registries": [each.to_json() for each in statements.registries],
         "sandbox": {key: value for key, value in sandbox.items() if value},
-        "host": {key: value for key, value in host.items() if value},
+        "host": {
+            key: value
+            for key, value in host.items()
+            if value or (key == "refresh_hours" and value is not None)  # 0 says something
+        },
     }
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aperio_cli.config.model import REQUIRABLE, SANDBOX_MODES, Config, ConfigFile
+from aperio_cli.config.model import REFRESH_HOURS, REQUIRABLE, SANDBOX_MODES, Config, ConfigFile
 from aperio_cli.models.policy import (
     LIMIT_PREFIX,
     REQUIREMENTS,
@@ -67,6 +67,9 @@ def join(stated: ConfigFile, managed: ConfigFile) -> ConfigFile:
         runs=stated.runs,
         metrics=stated.metrics or managed.metrics,
         traces=stated.traces or managed.traces,
+        refresh_hours=managed.refresh_hours
+        if stated.refresh_hours is None
+        else stated.refresh_hours,
     )
 
 
@@ -98,6 +101,7 @@ def merge(stated: ConfigFile, managed: ConfigFile, site: ConfigFile, places: Pla
         runs=(*site.runs, *(run for run in user.runs if run.key not in kept)),
         metrics=user.metrics or site.metrics,
         traces=user.traces or site.traces,
+        refresh_hours=_refresh_hours(user.refresh_hours, site.refresh_hours),
         file=places.file,
         managed_file=places.managed_file,
         publisher_files=(*site.publisher_files, *own_files),
@@ -278,3 +282,11 @@ def _organizations(first: ConfigFile, second: ConfigFile) -> Iterator[tuple[str,
     ones, others = dict(first.organizations), dict(second.organizations)
     for name in dict.fromkeys((*ones, *others)):
         yield name, _stricter(ones.get(name, ""), others.get(name, ""))
+
+
+def _refresh_hours(user: int | None, site: int | None) -> int:
+    """Return how often registries are asked: at least as often as the site states."""
+    if site and user:
+        return min(site, user)
+    found = site or (site if user is None else user)
+    return REFRESH_HOURS if found is None else found

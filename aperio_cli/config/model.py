@@ -25,6 +25,10 @@ EGRESS_MODES: Final = ("enforce", "report")
 """`auto` is the best that a machine offers."""
 
 
+REFRESH_HOURS: Final = 6
+"""After how many hours a host asks registries anew where nobody says."""
+
+
 @dataclass(frozen=True, slots=True)
 class PublisherFile:
     """One `[[publisher_files]]` entry: publishers stated in a signed file.
@@ -121,6 +125,7 @@ class ConfigFile:
         runs: its `[[run]]`, in its order.
         metrics: `[host] metrics`; empty when it is not stated.
         traces: `[host] traces`; empty when it is not stated.
+        refresh_hours: `[host] refresh_hours`; None when it is not stated.
     """
 
     publishers: tuple[PublisherRule, ...] = ()
@@ -142,6 +147,7 @@ class ConfigFile:
     runs: tuple[RunRule, ...] = ()
     metrics: str = ""
     traces: str = ""
+    refresh_hours: int | None = None
 
     def level(self, organization: str = "") -> str:
         """Return what is required, of an organization's plugins when one is named; else empty."""
@@ -180,6 +186,7 @@ class Config:
         runs: what the host keeps running, the site's first; each instance once.
         metrics: the address at which the host shows Prometheus its metrics; empty: nowhere.
         traces: the address to which the host sends spans, OTLP over HTTP; empty: nowhere.
+        refresh_hours: after how many hours the host asks registries anew; 0: not by itself.
         file: the user's config.toml, whether it exists or not; for messages.
         managed_file: the file beside it that commands write, likewise.
         publisher_files: those that count, the site's first.
@@ -202,6 +209,7 @@ class Config:
     runs: tuple[RunRule, ...] = ()
     metrics: str = ""
     traces: str = ""
+    refresh_hours: int = REFRESH_HOURS
     file: Path = Path("config.toml")
     managed_file: Path = Path(MANAGED_FILE_NAME)
     publisher_files: tuple[PublisherFile, ...] = ()

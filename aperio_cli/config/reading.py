@@ -62,6 +62,8 @@ _COOL_DOWN = "cool_down_days"
 _POLICY_KEYS = ("require", "require_provenance", _COOL_DOWN, "organizations")
 LONGEST_HANDSHAKE_S: Final = 600
 _HANDSHAKE = "handshake_timeout_s"
+_REFRESH: Final = "refresh_hours"
+_MOST_HOURS: Final = 24 * 30
 _LARGEST_UID = 2**31 - 1
 _SECTIONS = (
     "publishers",
@@ -380,7 +382,7 @@ class _Reader:
         document = self._document
         policy = self._table(document, "policy", _POLICY_KEYS)
         sandbox = self._table(document, "sandbox", ("require", "mode", "plugin_uid", "plugins"))
-        host = self._table(document, "host", ("mtls", _HANDSHAKE, "metrics", "traces"))
+        host = self._table(document, "host", ("mtls", _HANDSHAKE, "metrics", "traces", _REFRESH))
         return ConfigFile(
             publishers=tuple(
                 parse_publisher(table, domains=names, stated_in=str(self._path))
@@ -417,6 +419,7 @@ class _Reader:
             runs=tuple(self._runs(document)),
             metrics=_listening(host, "metrics") if "metrics" in host else "",
             traces=host.url("traces") if "traces" in host else "",
+            refresh_hours=host.integer(_REFRESH, most=_MOST_HOURS) if _REFRESH in host else None,
         )
 
     def _runs(self, document: dict[str, Any]) -> Iterable[RunRule]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aperio_cli.errors.registries import NamespaceOwned
 from aperio_cli.models.plugin_id import PluginRef
@@ -12,8 +12,42 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from aperio_cli.models.plugin_id import PluginId
+    from aperio_cli.models.registry.advisories import Advisory
     from aperio_cli.registry import Registry
     from aperio_cli.registry.listing import Listing
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A known fault of a version.
+
+    Attributes:
+        id: the plugin.
+        version: of it.
+        registry: whose word it is.
+        advisory: what is known.
+    """
+
+    id: PluginId
+    version: str
+    registry: str
+    advisory: Advisory
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as `--json` has it."""
+        advisory = self.advisory
+        return {
+            "id": str(self.id),
+            "version": self.version,
+            "advisory": advisory.id,
+            "summary": advisory.summary,
+            "severity": dict(advisory.severity),
+            "aliases": list(advisory.aliases),
+            "references": list(advisory.references),
+            "fixed_in": list(advisory.fixed_in(self.id)),
+            "modified": advisory.modified,
+            "registry": self.registry,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +85,26 @@ def refresh(registry: Registry, plugins: Iterable[PluginId]) -> Refreshed:
         else:
             unknown.append(plugin)
     return Refreshed(listings, tuple(unknown))
+
+
+def find_faults(registry: Registry, versions: Iterable[tuple[PluginId, str]]) -> list[Finding]:
+    """Return what the registries' advisories know against versions.
+
+    Args:
+        registry: the registries.
+        versions: such as of all that is installed.
+
+    Raises:
+        AperioError: a registry cannot be read.
+    """
+    advisories: dict[PluginId, list[tuple[str, Advisory]]] = {}
+    for ruled in registry.ruled:
+        for advisory in ruled.reader.advisories():
+            for plugin in {each.plugin for each in advisory.affected}:
+                advisories.setdefault(plugin, []).append((ruled.reader.name, advisory))
+    return [
+        Finding(plugin, version, name, advisory)
+        for plugin, version in versions
+        for name, advisory in advisories.get(plugin, ())
+        if advisory.affects(plugin, version)
+    ]

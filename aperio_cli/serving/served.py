@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from aperio_cli.running import Collaborators
     from aperio_cli.serving.host import Host
     from aperio_cli.serving.logs import PluginLogs
+    from aperio_cli.serving.refreshing import Heard
 
     Later = Callable[[Callable[[], object]], None]
 
@@ -47,6 +48,9 @@ class Served:
         logs: of its plugins.
         later: has something done in a thread, in turn: receipts are written while calls go on.
         ended: hears of each run that has ended; called in that thread.
+
+    Attributes:
+        heard_of: gives what the host has heard from registries; None: it does not ask them.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Served:
         self._later = later
         self._ended = ended
         self._waiting: list[RunReceipt] = []
+        self.heard_of: Callable[[], Heard | None] = lambda: None
 
     @property
     def _collaborators(self) -> Collaborators:
@@ -75,7 +80,13 @@ class Served:
     @property
     def facts(self) -> HostFacts:
         """What it says of itself."""
-        return HostFacts(self._collaborators.paths.home, self._started_at)
+        heard = self.heard_of()
+        return HostFacts(
+            self._collaborators.paths.home,
+            self._started_at,
+            registries_heard_at=heard.at if heard else "",
+            registries_problem=heard.problem if heard else "",
+        )
 
     def installed(self) -> Sequence[InstalledPlugin]:
         """Return what is installed, and what `[[run]]` tables name beside it, by id. Blocks."""

@@ -19,6 +19,7 @@ from aperio_cli.host.lifecycle import Phase
 from aperio_cli.serving.host import Hearing, Host
 from aperio_cli.serving.logs import PluginLogs
 from aperio_cli.serving.notify import Notifier
+from aperio_cli.serving.refreshing import Refreshing
 from aperio_cli.serving.served import Served
 from aperio_cli.serving.single import single
 from aperio_cli.serving.voice import Voice
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.host.supervising import InstanceKey, Status
     from aperio_cli.models.run_receipt import RunReceipt
+    from aperio_cli.registry import Registry
     from aperio_cli.running import Collaborators
     from aperio_cli.serving.metrics import Metrics
     from aperio_cli.serving.single import RunningHost
@@ -76,6 +78,7 @@ class Service:
         is_all: whether every installed plugin is kept up, or only what `[[run]]` tables state.
         has_changes: whether a change of an instance is a line of its output, too.
         was_interrupted: whether somebody pressed Ctrl-C to end it.
+        open_registry: gives the registries as they are stated; None: there is no network.
     """
 
     collaborate: Callable[[], Collaborators]
@@ -83,12 +86,14 @@ class Service:
     is_all: bool = False
     has_changes: bool = False
     was_interrupted: bool = False
+    open_registry: Callable[[], Registry] | None = None
     _watching: _Watching = field(default_factory=_Watching)
     _voice: Voice = field(init=False)
     _keeper: Voice = field(init=False)
     _notifier: Notifier = field(init=False)
     _host: Host = field(init=False)
     _logs: PluginLogs = field(init=False)
+    _refreshing: Refreshing | None = None
     _ending: asyncio.Task[None] | None = None
     _is_announced: bool = False
 
@@ -130,6 +135,7 @@ class Service:
         @contextlib.asynccontextmanager
         async def controlled(host: Host) -> AsyncIterator[None]:
             served = Served(host, started_at, self._logs, self._keeper.do, self._ended)
+            served.heard_of = lambda: self._refreshing.heard if self._refreshing else None
             try:
                 async with serve(me.socket, served, self._say):
                     yield
@@ -139,11 +145,26 @@ class Service:
         def seen(host: Host) -> contextlib.AbstractAsyncContextManager[None]:
             return self._seen(host, started_at, first)
 
+        @contextlib.asynccontextmanager
+        async def refreshed(host: Host) -> AsyncIterator[None]:
+            if self.open_registry is None:
+                yield
+                return
+            launching = host.launching
+            self._refreshing = Refreshing(
+                self.open_registry,
+                lambda: launching.collaborators.store,
+                lambda: launching.collaborators.config().refresh_hours,
+                self._say,
+            )
+            async with self._refreshing.running():
+                yield
+
         return Host(
             self.collaborate,
             all_installed if self.is_all else stated,
             hearing=Hearing(self._logs.take, self._say, self._beat),
-            parts=(seen, controlled),
+            parts=(seen, refreshed, controlled),
         )
 
     @contextlib.asynccontextmanager
@@ -240,6 +261,8 @@ class Service:
             self._is_announced = False
             self._say("info", "reading the configuration anew")
             self._host.reload()
+            if self._refreshing:
+                self._refreshing.ask_now()
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end, number)

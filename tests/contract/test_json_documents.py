@@ -582,7 +582,8 @@ DATA |= {
     "host unit": exactly(name=WORD, place=WORD, unit=WORD, steps=some(WORD)),
     "host status": exactly(
         host=exactly(pid=NUMBER, version=WORD, started_at=TIME, home=WORD, socket=WORD,
-                     summary=WORD),
+                     summary=WORD, registries_heard_at=maybe(TIME),
+                     registries_problem=maybe(WORD)),
         instances=some(
             exactly(**OF_STATUS, last_run=maybe(RUN_RECEIPT), next=any_number_of(WORD))
         ),

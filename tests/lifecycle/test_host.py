@@ -286,6 +286,41 @@ def test_what_a_host_runs_is_ended_in_order_and_then_removed(hosted: Hosted) -> 
     assert hosted.process.returncode == 0
 
 
+def test_a_host_hears_by_itself_what_its_registry_says(hosted: Hosted, tmp_path: Path) -> None:
+    aperio = hosted.aperio
+    public = aperio.folder / "registry" / "public"
+    aperio("registry", "init", "registry")
+    (artifact,) = tmp_path.glob("bare/**/*.tar.gz")
+    aperio("registry", "add", artifact, "--dir", "registry")
+    aperio("registry", "build", "--dir", "registry")
+    state(aperio, f'{STANDING}\n[[registries]]\nurl = "{public}"\n')
+    hosted.start()
+    ready = hosted.comes_to("READY")
+
+    aside = public.rename(public.with_name("aside"))
+    hosted.process.send_signal(signal.SIGHUP)  # which does not wait for the hours that are stated
+    assert wait_until(
+        lambda: hosted.status()["host"]["registries_problem"] is not None, within_s=DEADLINE_S
+    )
+    assert "registries  not heard since the host runs: " in aperio("host", "status").out
+    assert hosted.comes_to("READY")["pid"] == ready["pid"]
+
+    aside.rename(public)
+    version, why = ready["version"], ("--reason", "it leaks tokens", "--dir", "registry")
+    aperio("registry", "revoke", f"{BARE}@{version}", *why)
+    aperio("registry", "build", "--dir", "registry")
+    hosted.process.send_signal(signal.SIGHUP)
+    revoked = hosted.comes_to("FAILED")
+    assert revoked["code"] == "revoked"
+    assert not Path(f"/proc/{ready['pid']}").exists()
+    heard = hosted.status()["host"]
+    assert (heard["registries_problem"], heard["registries_heard_at"] is None) == (None, False)
+    hosted.process.terminate()
+    _, err = hosted.ends()
+    assert err.count("what registries say against versions was not heard: ") == 1
+    assert "the registries can be read again" in err
+
+
 async def released_for_a_moment(path: Path) -> None:
     async with connect(path) as client:
         entered = client.release(PluginId.parse(BARE))

@@ -134,6 +134,24 @@ def test_metrics_and_traces_are_off_unless_an_address_is_stated(tmp_path: Path) 
     assert load(tmp_path, '[host]\nmetrics = "[::1]:0"\n', site=stated).metrics == "[::1]:0"
 
 
+def test_registries_are_asked_every_six_hours_and_at_least_as_often_as_the_site_says(
+    tmp_path: Path,
+) -> None:
+    def hours(user: str, site: str = "") -> int:
+        texts = [f"[host]\nrefresh_hours = {text}\n" if text else "" for text in (user, site)]
+        return load(tmp_path, texts[0], site=texts[1]).refresh_hours
+
+    assert [hours(""), hours("0"), hours("24")] == [6, 0, 24]
+    assert [hours("", "12"), hours("24", "12"), hours("0", "12"), hours("1", "12")] == [
+        12,
+        12,
+        12,
+        1,
+    ]
+    assert [hours("", "0"), hours("3", "0")] == [0, 3]
+    assert "from 0 to 720" in refusal(tmp_path, "[host]\nrefresh_hours = 721\n").why
+
+
 @pytest.mark.parametrize(
     "value",
     ["localhost:9464", "9464", ":9464", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536",

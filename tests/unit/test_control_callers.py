@@ -57,7 +57,7 @@ class Controlled:
         self.read += 1
         return ()
 
-    async def pause(self, _key: Any, _reason: str) -> None:
+    async def pause(self, _key: Any, _by: str, _reason: str) -> None:
         if self.failure:
             raise self.failure
 

@@ -47,6 +47,9 @@ def host_run(
         _speaking(context),
         is_all=all_,
         has_changes=context.settings.json,
+        open_registry=None
+        if context.settings.offline
+        else lambda: Context(context.settings).registry,
     )
     with contextlib.suppress(asyncio.CancelledError):  # somebody did not wait for the end
         asyncio.run(service.run())

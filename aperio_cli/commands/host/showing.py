@@ -60,7 +60,7 @@ def overview(about: Mapping[str, Any], statuses: Sequence[Status], runs: LastRun
     """Return how everything is, for people."""
     since = f"since {about['started_at']}, process {about['pid']}, aperio {about['version']}"
     head = [("host", f"running {since}"), ("home", about["home"]), ("plugins", about["summary"])]
-    parts = [pairs([*head, *_unlimited(statuses)])]
+    parts = [pairs([*head, *_registries(about), *_unlimited(statuses)])]
     if not statuses:
         parts.append(
             "No plugin is kept running. State which in a [[run]] table of config.toml,\n"
@@ -80,6 +80,14 @@ def _unlimited(statuses: Sequence[Status]) -> Iterator[tuple[str, str]]:
         names = " ".join(dict.fromkeys(name for status in of for name in status.not_enforced))
         whose = "of any plugin" if len(of) == len(statuses) else f"of {len(of)} plugins"
         yield "limits", f"not enforced {whose}: {names} (`aperio doctor` says what would help)"
+
+
+def _registries(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is to be said of registries: only that they are not heard needs words."""
+    if problem := about.get("registries_problem"):
+        heard_at = about.get("registries_heard_at")
+        since = f"since {heard_at}" if heard_at else "since the host runs"
+        yield "registries", f"not heard {since}: {one_line(problem, limit=1000)}"
 
 
 def key_of(key: InstanceKey) -> tuple[str, str, str]:

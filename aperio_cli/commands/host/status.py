@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from datetime import UTC
 from typing import TYPE_CHECKING, Annotated, Any
 
 from aperio_cli import clock
@@ -72,13 +73,21 @@ async def _gathered(
     about = {
         "pid": answer.pid,
         "version": answer.version,
-        "started_at": answer.started_at.ToDatetime().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "started_at": _time(answer, "started_at"),
         "home": answer.home,
         "socket": str(get_host(context.paths).socket),
+        "registries_heard_at": _time(answer, "registries_heard_at"),
+        "registries_problem": answer.registries_problem or None,
         "summary": summary_of(tuple(statuses)),
     }
     idle = [showing.of_plugin(plugin) for plugin, found in plugins if not found]
     return about, statuses, runs, idle
+
+
+def _time(answer: Any, name: str) -> str | None:
+    if not answer.HasField(name):
+        return None
+    return clock.format_timestamp(getattr(answer, name).ToDatetime(UTC))
 
 
 async def _watch(context: Context) -> None:

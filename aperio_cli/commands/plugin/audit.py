@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aperio_cli.commands.app import plugin
@@ -15,11 +14,8 @@ from aperio_cli.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.receipt import Receipt
-    from aperio_cli.models.registry.advisories import Advisory
     from aperio_cli.models.registry.plugin_file import VersionStatus
-    from aperio_cli.registry import Registry
     from aperio_cli.registry.refreshing import Refreshed
 
 _SHOWN = 5
@@ -37,7 +33,7 @@ def plugin_audit(context: Context) -> Report:
     Exit status 1 when there are any. Every installed version is looked at, and what registries say
     against it (revoked, yanked, deprecated) is a finding, too.
     """
-    from aperio_cli.registry.refreshing import refresh
+    from aperio_cli.registry.refreshing import find_faults, refresh
 
     inventory = context.store.inventory()
     receipts = inventory.receipts
@@ -45,13 +41,8 @@ def plugin_audit(context: Context) -> Report:
         context.output.warn(f"not looked at: {problem.what}")
     with context.output.working("asking the registries"):
         asked = refresh(context.registry, dict.fromkeys(receipt.id for receipt in receipts))
-        advisories = _advisories(context.registry)
-    found = [
-        _Finding(receipt, name, advisory)
-        for receipt in receipts
-        for name, advisory in advisories.get(receipt.id, ())
-        if advisory.affects(receipt.id, receipt.version)
-    ]
+        versions = [(receipt.id, receipt.version) for receipt in receipts]
+        found = find_faults(context.registry, versions)
     known = context.known_versions
     against = [
         {"id": str(receipt.id), "version": receipt.version, **status.report}
@@ -73,40 +64,6 @@ def _said_now(receipt: Receipt, asked: Refreshed) -> VersionStatus | None:
     listing = asked.listings.get(receipt.id)
     candidates = listing.candidates if listing else ()
     return next((each.status for each in candidates if each.version == receipt.version), None)
-
-
-def _advisories(registry: Registry) -> dict[PluginId, list[tuple[str, Advisory]]]:
-    """Return the advisories about each plugin, with the registry that states them."""
-    found: dict[PluginId, list[tuple[str, Advisory]]] = {}
-    for ruled in registry.ruled:
-        for advisory in ruled.reader.advisories():
-            for plugin_id in {each.plugin for each in advisory.affected}:
-                found.setdefault(plugin_id, []).append((ruled.reader.name, advisory))
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    """A known fault of an installed version."""
-
-    receipt: Receipt
-    registry: str
-    advisory: Advisory
-
-    def to_json(self) -> dict[str, Any]:
-        advisory = self.advisory
-        return {
-            "id": str(self.receipt.id),
-            "version": self.receipt.version,
-            "advisory": advisory.id,
-            "summary": advisory.summary,
-            "severity": dict(advisory.severity),
-            "aliases": list(advisory.aliases),
-            "references": list(advisory.references),
-            "fixed_in": list(advisory.fixed_in(self.receipt.id)),
-            "modified": advisory.modified,
-            "registry": self.registry,
-        }
 
 
 def _lines(data: dict[str, Any]) -> Iterator[str]:

@@ -25,10 +25,14 @@ class HostFacts:
     Attributes:
         home: whose plugins it runs.
         started_at: since when, aware.
+        registries_heard_at: when it last read all registries, RFC 3339; empty: not since it runs.
+        registries_problem: why it could not since; empty: nothing is wrong.
     """
 
     home: Path
     started_at: datetime
+    registries_heard_at: str = ""
+    registries_problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

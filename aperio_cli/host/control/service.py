@@ -35,6 +35,7 @@ from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.supervising.instances import InstanceKey
 from aperio_cli.models.plugin_id import PluginId, check_version
 from aperio_cli.models.protocol import INTERFACE
+from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -64,6 +65,7 @@ _KINDS: Final = {
 _NO_SETTINGS: Final[Mapping[str, object]] = MappingProxyType({})
 _DEFAULT_RECEIPTS: Final = 100
 _MOST_RECEIPTS: Final = 1000
+_LONGEST_PROBLEM: Final = 1000
 _LONGEST_RELEASE_S: Final = 600.0
 _MOST_LOGGED: Final = 10_000
 _MOST_ACTIONS: Final = 256
@@ -103,7 +105,10 @@ class HostService:
             interface_minor=minor,
             pid=os.getpid(),
             home=str(facts.home),
+            registries_problem=one_line(facts.registries_problem, limit=_LONGEST_PROBLEM),
         )
+        if facts.registries_heard_at:
+            answer.registries_heard_at.FromJsonString(facts.registries_heard_at)
         answer.started_at.FromDatetime(facts.started_at)
         return answer
 

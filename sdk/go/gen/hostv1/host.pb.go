@@ -396,9 +396,13 @@ type GetHostResponse struct {
 	// Its process.
 	Pid uint32 `protobuf:"varint,7,opt,name=pid,proto3" json:"pid,omitempty"`
 	// Its home, a folder.
-	Home          string `protobuf:"bytes,8,opt,name=home,proto3" json:"home,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Home string `protobuf:"bytes,8,opt,name=home,proto3" json:"home,omitempty"`
+	// When it last asked registries what they say against versions. Absent: not since it runs.
+	RegistriesHeardAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=registries_heard_at,json=registriesHeardAt,proto3" json:"registries_heard_at,omitempty"`
+	// Why they could not be read since, one line; empty: nothing is wrong.
+	RegistriesProblem string `protobuf:"bytes,10,opt,name=registries_problem,json=registriesProblem,proto3" json:"registries_problem,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *GetHostResponse) Reset() {
@@ -483,6 +487,20 @@ func (x *GetHostResponse) GetPid() uint32 {
 func (x *GetHostResponse) GetHome() string {
 	if x != nil {
 		return x.Home
+	}
+	return ""
+}
+
+func (x *GetHostResponse) GetRegistriesHeardAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RegistriesHeardAt
+	}
+	return nil
+}
+
+func (x *GetHostResponse) GetRegistriesProblem() string {
+	if x != nil {
+		return x.RegistriesProblem
 	}
 	return ""
 }
@@ -2946,7 +2964,7 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"exitStatus\x12:\n" +
 	"\vretry_after\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\"\x10\n" +
-	"\x0eGetHostRequest\"\x90\x02\n" +
+	"\x0eGetHostRequest\"\x8b\x03\n" +
 	"\x0fGetHostResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05minor\x18\x02 \x01(\rR\x05minor\x12\x1a\n" +
@@ -2956,7 +2974,10 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\n" +
 	"started_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12\x10\n" +
 	"\x03pid\x18\a \x01(\rR\x03pid\x12\x12\n" +
-	"\x04home\x18\b \x01(\tR\x04home\"\x82\x02\n" +
+	"\x04home\x18\b \x01(\tR\x04home\x12J\n" +
+	"\x13registries_heard_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x11registriesHeardAt\x12-\n" +
+	"\x12registries_problem\x18\n" +
+	" \x01(\tR\x11registriesProblem\"\x82\x02\n" +
 	"\x06Plugin\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x12\n" +
@@ -3249,87 +3270,88 @@ var file_aperio_host_v1_host_proto_depIdxs = []int32{
 	40, // 0: aperio.host.v1.Call.token:type_name -> aperio.plugin.v1.Token
 	41, // 1: aperio.host.v1.Error.retry_after:type_name -> google.protobuf.Duration
 	42, // 2: aperio.host.v1.GetHostResponse.started_at:type_name -> google.protobuf.Timestamp
-	8,  // 3: aperio.host.v1.Plugin.instances:type_name -> aperio.host.v1.Instance
-	7,  // 4: aperio.host.v1.Instance.key:type_name -> aperio.host.v1.InstanceKey
-	0,  // 5: aperio.host.v1.Instance.state:type_name -> aperio.host.v1.Instance.State
-	42, // 6: aperio.host.v1.Instance.until:type_name -> google.protobuf.Timestamp
-	42, // 7: aperio.host.v1.Instance.started_at:type_name -> google.protobuf.Timestamp
-	42, // 8: aperio.host.v1.Instance.last_healthy_at:type_name -> google.protobuf.Timestamp
-	36, // 9: aperio.host.v1.Instance.fallback:type_name -> aperio.host.v1.Instance.Fallback
-	35, // 10: aperio.host.v1.Instance.pause:type_name -> aperio.host.v1.Instance.Pause
-	6,  // 11: aperio.host.v1.ListPluginsResponse.plugins:type_name -> aperio.host.v1.Plugin
-	43, // 12: aperio.host.v1.DescribePluginResponse.connector:type_name -> aperio.plugin.v1.SchemaResponse
-	44, // 13: aperio.host.v1.DescribePluginResponse.capabilities:type_name -> aperio.plugin.v1.CapabilitiesResponse
-	8,  // 14: aperio.host.v1.WatchInstancesResponse.instance:type_name -> aperio.host.v1.Instance
-	7,  // 15: aperio.host.v1.PauseInstanceRequest.key:type_name -> aperio.host.v1.InstanceKey
-	8,  // 16: aperio.host.v1.PauseInstanceResponse.instance:type_name -> aperio.host.v1.Instance
-	7,  // 17: aperio.host.v1.ResumeInstanceRequest.key:type_name -> aperio.host.v1.InstanceKey
-	8,  // 18: aperio.host.v1.ResumeInstanceResponse.instance:type_name -> aperio.host.v1.Instance
-	7,  // 19: aperio.host.v1.ReleasePluginResponse.ended:type_name -> aperio.host.v1.InstanceKey
-	2,  // 20: aperio.host.v1.TestConnectionRequest.call:type_name -> aperio.host.v1.Call
-	45, // 21: aperio.host.v1.TestConnectionResponse.answer:type_name -> aperio.plugin.v1.TestResponse
-	30, // 22: aperio.host.v1.TestConnectionResponse.receipt:type_name -> aperio.host.v1.Receipt
-	2,  // 23: aperio.host.v1.SyncRequest.call:type_name -> aperio.host.v1.Call
-	42, // 24: aperio.host.v1.SyncRequest.from:type_name -> google.protobuf.Timestamp
-	37, // 25: aperio.host.v1.SyncResponse.batch:type_name -> aperio.host.v1.SyncResponse.Batch
-	46, // 26: aperio.host.v1.SyncResponse.checkpoint:type_name -> aperio.plugin.v1.Checkpoint
-	47, // 27: aperio.host.v1.SyncResponse.dead_letter:type_name -> aperio.plugin.v1.DeadLetter
-	48, // 28: aperio.host.v1.SyncResponse.progress:type_name -> aperio.plugin.v1.Progress
-	49, // 29: aperio.host.v1.SyncResponse.notice:type_name -> aperio.plugin.v1.Diagnostic
-	30, // 30: aperio.host.v1.SyncResponse.receipt:type_name -> aperio.host.v1.Receipt
-	2,  // 31: aperio.host.v1.ExecuteRequest.call:type_name -> aperio.host.v1.Call
-	50, // 32: aperio.host.v1.ExecuteRequest.approval:type_name -> aperio.plugin.v1.Approval
-	51, // 33: aperio.host.v1.ExecuteResponse.answer:type_name -> aperio.plugin.v1.ExecuteResponse
-	30, // 34: aperio.host.v1.ExecuteResponse.receipt:type_name -> aperio.host.v1.Receipt
-	2,  // 35: aperio.host.v1.DeliverRequest.call:type_name -> aperio.host.v1.Call
-	52, // 36: aperio.host.v1.DeliverRequest.envelopes:type_name -> aperio.plugin.v1.OutboundEnvelope
-	53, // 37: aperio.host.v1.DeliverResponse.results:type_name -> aperio.plugin.v1.EnvelopeResult
-	30, // 38: aperio.host.v1.DeliverResponse.receipt:type_name -> aperio.host.v1.Receipt
-	42, // 39: aperio.host.v1.Receipt.started_at:type_name -> google.protobuf.Timestamp
-	42, // 40: aperio.host.v1.Receipt.ended_at:type_name -> google.protobuf.Timestamp
-	41, // 41: aperio.host.v1.Receipt.duration:type_name -> google.protobuf.Duration
-	1,  // 42: aperio.host.v1.Receipt.status:type_name -> aperio.host.v1.Receipt.Status
-	42, // 43: aperio.host.v1.Receipt.covers_until:type_name -> google.protobuf.Timestamp
-	7,  // 44: aperio.host.v1.ListReceiptsRequest.key:type_name -> aperio.host.v1.InstanceKey
-	30, // 45: aperio.host.v1.ListReceiptsResponse.receipts:type_name -> aperio.host.v1.Receipt
-	38, // 46: aperio.host.v1.StreamLogsResponse.records:type_name -> aperio.host.v1.StreamLogsResponse.LogRecord
-	42, // 47: aperio.host.v1.Instance.Pause.paused_at:type_name -> google.protobuf.Timestamp
-	42, // 48: aperio.host.v1.Instance.Fallback.left_at:type_name -> google.protobuf.Timestamp
-	25, // 49: aperio.host.v1.SyncResponse.Batch.envelopes:type_name -> aperio.host.v1.Envelope
-	42, // 50: aperio.host.v1.StreamLogsResponse.LogRecord.logged_at:type_name -> google.protobuf.Timestamp
-	7,  // 51: aperio.host.v1.StreamLogsResponse.LogRecord.key:type_name -> aperio.host.v1.InstanceKey
-	39, // 52: aperio.host.v1.StreamLogsResponse.LogRecord.fields:type_name -> aperio.host.v1.StreamLogsResponse.LogRecord.FieldsEntry
-	4,  // 53: aperio.host.v1.HostService.GetHost:input_type -> aperio.host.v1.GetHostRequest
-	9,  // 54: aperio.host.v1.HostService.ListPlugins:input_type -> aperio.host.v1.ListPluginsRequest
-	11, // 55: aperio.host.v1.HostService.DescribePlugin:input_type -> aperio.host.v1.DescribePluginRequest
-	13, // 56: aperio.host.v1.HostService.WatchInstances:input_type -> aperio.host.v1.WatchInstancesRequest
-	15, // 57: aperio.host.v1.HostService.PauseInstance:input_type -> aperio.host.v1.PauseInstanceRequest
-	17, // 58: aperio.host.v1.HostService.ResumeInstance:input_type -> aperio.host.v1.ResumeInstanceRequest
-	19, // 59: aperio.host.v1.HostService.ReleasePlugin:input_type -> aperio.host.v1.ReleasePluginRequest
-	21, // 60: aperio.host.v1.HostService.TestConnection:input_type -> aperio.host.v1.TestConnectionRequest
-	23, // 61: aperio.host.v1.HostService.Sync:input_type -> aperio.host.v1.SyncRequest
-	26, // 62: aperio.host.v1.HostService.Execute:input_type -> aperio.host.v1.ExecuteRequest
-	28, // 63: aperio.host.v1.HostService.Deliver:input_type -> aperio.host.v1.DeliverRequest
-	31, // 64: aperio.host.v1.HostService.ListReceipts:input_type -> aperio.host.v1.ListReceiptsRequest
-	33, // 65: aperio.host.v1.HostService.StreamLogs:input_type -> aperio.host.v1.StreamLogsRequest
-	5,  // 66: aperio.host.v1.HostService.GetHost:output_type -> aperio.host.v1.GetHostResponse
-	10, // 67: aperio.host.v1.HostService.ListPlugins:output_type -> aperio.host.v1.ListPluginsResponse
-	12, // 68: aperio.host.v1.HostService.DescribePlugin:output_type -> aperio.host.v1.DescribePluginResponse
-	14, // 69: aperio.host.v1.HostService.WatchInstances:output_type -> aperio.host.v1.WatchInstancesResponse
-	16, // 70: aperio.host.v1.HostService.PauseInstance:output_type -> aperio.host.v1.PauseInstanceResponse
-	18, // 71: aperio.host.v1.HostService.ResumeInstance:output_type -> aperio.host.v1.ResumeInstanceResponse
-	20, // 72: aperio.host.v1.HostService.ReleasePlugin:output_type -> aperio.host.v1.ReleasePluginResponse
-	22, // 73: aperio.host.v1.HostService.TestConnection:output_type -> aperio.host.v1.TestConnectionResponse
-	24, // 74: aperio.host.v1.HostService.Sync:output_type -> aperio.host.v1.SyncResponse
-	27, // 75: aperio.host.v1.HostService.Execute:output_type -> aperio.host.v1.ExecuteResponse
-	29, // 76: aperio.host.v1.HostService.Deliver:output_type -> aperio.host.v1.DeliverResponse
-	32, // 77: aperio.host.v1.HostService.ListReceipts:output_type -> aperio.host.v1.ListReceiptsResponse
-	34, // 78: aperio.host.v1.HostService.StreamLogs:output_type -> aperio.host.v1.StreamLogsResponse
-	66, // [66:79] is the sub-list for method output_type
-	53, // [53:66] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	42, // 3: aperio.host.v1.GetHostResponse.registries_heard_at:type_name -> google.protobuf.Timestamp
+	8,  // 4: aperio.host.v1.Plugin.instances:type_name -> aperio.host.v1.Instance
+	7,  // 5: aperio.host.v1.Instance.key:type_name -> aperio.host.v1.InstanceKey
+	0,  // 6: aperio.host.v1.Instance.state:type_name -> aperio.host.v1.Instance.State
+	42, // 7: aperio.host.v1.Instance.until:type_name -> google.protobuf.Timestamp
+	42, // 8: aperio.host.v1.Instance.started_at:type_name -> google.protobuf.Timestamp
+	42, // 9: aperio.host.v1.Instance.last_healthy_at:type_name -> google.protobuf.Timestamp
+	36, // 10: aperio.host.v1.Instance.fallback:type_name -> aperio.host.v1.Instance.Fallback
+	35, // 11: aperio.host.v1.Instance.pause:type_name -> aperio.host.v1.Instance.Pause
+	6,  // 12: aperio.host.v1.ListPluginsResponse.plugins:type_name -> aperio.host.v1.Plugin
+	43, // 13: aperio.host.v1.DescribePluginResponse.connector:type_name -> aperio.plugin.v1.SchemaResponse
+	44, // 14: aperio.host.v1.DescribePluginResponse.capabilities:type_name -> aperio.plugin.v1.CapabilitiesResponse
+	8,  // 15: aperio.host.v1.WatchInstancesResponse.instance:type_name -> aperio.host.v1.Instance
+	7,  // 16: aperio.host.v1.PauseInstanceRequest.key:type_name -> aperio.host.v1.InstanceKey
+	8,  // 17: aperio.host.v1.PauseInstanceResponse.instance:type_name -> aperio.host.v1.Instance
+	7,  // 18: aperio.host.v1.ResumeInstanceRequest.key:type_name -> aperio.host.v1.InstanceKey
+	8,  // 19: aperio.host.v1.ResumeInstanceResponse.instance:type_name -> aperio.host.v1.Instance
+	7,  // 20: aperio.host.v1.ReleasePluginResponse.ended:type_name -> aperio.host.v1.InstanceKey
+	2,  // 21: aperio.host.v1.TestConnectionRequest.call:type_name -> aperio.host.v1.Call
+	45, // 22: aperio.host.v1.TestConnectionResponse.answer:type_name -> aperio.plugin.v1.TestResponse
+	30, // 23: aperio.host.v1.TestConnectionResponse.receipt:type_name -> aperio.host.v1.Receipt
+	2,  // 24: aperio.host.v1.SyncRequest.call:type_name -> aperio.host.v1.Call
+	42, // 25: aperio.host.v1.SyncRequest.from:type_name -> google.protobuf.Timestamp
+	37, // 26: aperio.host.v1.SyncResponse.batch:type_name -> aperio.host.v1.SyncResponse.Batch
+	46, // 27: aperio.host.v1.SyncResponse.checkpoint:type_name -> aperio.plugin.v1.Checkpoint
+	47, // 28: aperio.host.v1.SyncResponse.dead_letter:type_name -> aperio.plugin.v1.DeadLetter
+	48, // 29: aperio.host.v1.SyncResponse.progress:type_name -> aperio.plugin.v1.Progress
+	49, // 30: aperio.host.v1.SyncResponse.notice:type_name -> aperio.plugin.v1.Diagnostic
+	30, // 31: aperio.host.v1.SyncResponse.receipt:type_name -> aperio.host.v1.Receipt
+	2,  // 32: aperio.host.v1.ExecuteRequest.call:type_name -> aperio.host.v1.Call
+	50, // 33: aperio.host.v1.ExecuteRequest.approval:type_name -> aperio.plugin.v1.Approval
+	51, // 34: aperio.host.v1.ExecuteResponse.answer:type_name -> aperio.plugin.v1.ExecuteResponse
+	30, // 35: aperio.host.v1.ExecuteResponse.receipt:type_name -> aperio.host.v1.Receipt
+	2,  // 36: aperio.host.v1.DeliverRequest.call:type_name -> aperio.host.v1.Call
+	52, // 37: aperio.host.v1.DeliverRequest.envelopes:type_name -> aperio.plugin.v1.OutboundEnvelope
+	53, // 38: aperio.host.v1.DeliverResponse.results:type_name -> aperio.plugin.v1.EnvelopeResult
+	30, // 39: aperio.host.v1.DeliverResponse.receipt:type_name -> aperio.host.v1.Receipt
+	42, // 40: aperio.host.v1.Receipt.started_at:type_name -> google.protobuf.Timestamp
+	42, // 41: aperio.host.v1.Receipt.ended_at:type_name -> google.protobuf.Timestamp
+	41, // 42: aperio.host.v1.Receipt.duration:type_name -> google.protobuf.Duration
+	1,  // 43: aperio.host.v1.Receipt.status:type_name -> aperio.host.v1.Receipt.Status
+	42, // 44: aperio.host.v1.Receipt.covers_until:type_name -> google.protobuf.Timestamp
+	7,  // 45: aperio.host.v1.ListReceiptsRequest.key:type_name -> aperio.host.v1.InstanceKey
+	30, // 46: aperio.host.v1.ListReceiptsResponse.receipts:type_name -> aperio.host.v1.Receipt
+	38, // 47: aperio.host.v1.StreamLogsResponse.records:type_name -> aperio.host.v1.StreamLogsResponse.LogRecord
+	42, // 48: aperio.host.v1.Instance.Pause.paused_at:type_name -> google.protobuf.Timestamp
+	42, // 49: aperio.host.v1.Instance.Fallback.left_at:type_name -> google.protobuf.Timestamp
+	25, // 50: aperio.host.v1.SyncResponse.Batch.envelopes:type_name -> aperio.host.v1.Envelope
+	42, // 51: aperio.host.v1.StreamLogsResponse.LogRecord.logged_at:type_name -> google.protobuf.Timestamp
+	7,  // 52: aperio.host.v1.StreamLogsResponse.LogRecord.key:type_name -> aperio.host.v1.InstanceKey
+	39, // 53: aperio.host.v1.StreamLogsResponse.LogRecord.fields:type_name -> aperio.host.v1.StreamLogsResponse.LogRecord.FieldsEntry
+	4,  // 54: aperio.host.v1.HostService.GetHost:input_type -> aperio.host.v1.GetHostRequest
+	9,  // 55: aperio.host.v1.HostService.ListPlugins:input_type -> aperio.host.v1.ListPluginsRequest
+	11, // 56: aperio.host.v1.HostService.DescribePlugin:input_type -> aperio.host.v1.DescribePluginRequest
+	13, // 57: aperio.host.v1.HostService.WatchInstances:input_type -> aperio.host.v1.WatchInstancesRequest
+	15, // 58: aperio.host.v1.HostService.PauseInstance:input_type -> aperio.host.v1.PauseInstanceRequest
+	17, // 59: aperio.host.v1.HostService.ResumeInstance:input_type -> aperio.host.v1.ResumeInstanceRequest
+	19, // 60: aperio.host.v1.HostService.ReleasePlugin:input_type -> aperio.host.v1.ReleasePluginRequest
+	21, // 61: aperio.host.v1.HostService.TestConnection:input_type -> aperio.host.v1.TestConnectionRequest
+	23, // 62: aperio.host.v1.HostService.Sync:input_type -> aperio.host.v1.SyncRequest
+	26, // 63: aperio.host.v1.HostService.Execute:input_type -> aperio.host.v1.ExecuteRequest
+	28, // 64: aperio.host.v1.HostService.Deliver:input_type -> aperio.host.v1.DeliverRequest
+	31, // 65: aperio.host.v1.HostService.ListReceipts:input_type -> aperio.host.v1.ListReceiptsRequest
+	33, // 66: aperio.host.v1.HostService.StreamLogs:input_type -> aperio.host.v1.StreamLogsRequest
+	5,  // 67: aperio.host.v1.HostService.GetHost:output_type -> aperio.host.v1.GetHostResponse
+	10, // 68: aperio.host.v1.HostService.ListPlugins:output_type -> aperio.host.v1.ListPluginsResponse
+	12, // 69: aperio.host.v1.HostService.DescribePlugin:output_type -> aperio.host.v1.DescribePluginResponse
+	14, // 70: aperio.host.v1.HostService.WatchInstances:output_type -> aperio.host.v1.WatchInstancesResponse
+	16, // 71: aperio.host.v1.HostService.PauseInstance:output_type -> aperio.host.v1.PauseInstanceResponse
+	18, // 72: aperio.host.v1.HostService.ResumeInstance:output_type -> aperio.host.v1.ResumeInstanceResponse
+	20, // 73: aperio.host.v1.HostService.ReleasePlugin:output_type -> aperio.host.v1.ReleasePluginResponse
+	22, // 74: aperio.host.v1.HostService.TestConnection:output_type -> aperio.host.v1.TestConnectionResponse
+	24, // 75: aperio.host.v1.HostService.Sync:output_type -> aperio.host.v1.SyncResponse
+	27, // 76: aperio.host.v1.HostService.Execute:output_type -> aperio.host.v1.ExecuteResponse
+	29, // 77: aperio.host.v1.HostService.Deliver:output_type -> aperio.host.v1.DeliverResponse
+	32, // 78: aperio.host.v1.HostService.ListReceipts:output_type -> aperio.host.v1.ListReceiptsResponse
+	34, // 79: aperio.host.v1.HostService.StreamLogs:output_type -> aperio.host.v1.StreamLogsResponse
+	67, // [67:80] is the sub-list for method output_type
+	54, // [54:67] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_aperio_host_v1_host_proto_init() }

@@ -53,7 +53,7 @@ class GetHostRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetHostResponse(_message.Message):
-    __slots__ = ("version", "minor", "features", "interface_major", "interface_minor", "started_at", "pid", "home")
+    __slots__ = ("version", "minor", "features", "interface_major", "interface_minor", "started_at", "pid", "home", "registries_heard_at", "registries_problem")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MINOR_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +62,8 @@ class GetHostResponse(_message.Message):
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     HOME_FIELD_NUMBER: _ClassVar[int]
+    REGISTRIES_HEARD_AT_FIELD_NUMBER: _ClassVar[int]
+    REGISTRIES_PROBLEM_FIELD_NUMBER: _ClassVar[int]
     version: str
     minor: int
     features: _containers.RepeatedScalarFieldContainer[str]
@@ -70,7 +72,9 @@ class GetHostResponse(_message.Message):
     started_at: _timestamp_pb2.Timestamp
     pid: int
     home: str
-    def __init__(self, version: _Optional[str] = ..., minor: _Optional[int] = ..., features: _Optional[_Iterable[str]] = ..., interface_major: _Optional[int] = ..., interface_minor: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., home: _Optional[str] = ...) -> None: ...
+    registries_heard_at: _timestamp_pb2.Timestamp
+    registries_problem: str
+    def __init__(self, version: _Optional[str] = ..., minor: _Optional[int] = ..., features: _Optional[_Iterable[str]] = ..., interface_major: _Optional[int] = ..., interface_minor: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., home: _Optional[str] = ..., registries_heard_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., registries_problem: _Optional[str] = ...) -> None: ...
 
 class Plugin(_message.Message):
     __slots__ = ("id", "version", "kind", "provider", "badge", "signer", "refusal", "exceptions", "instances")
