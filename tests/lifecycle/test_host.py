@@ -370,3 +370,14 @@ def test_a_host_that_was_killed_leaves_nothing_that_keeps_the_next_from_starting
     hosted.process.terminate()
     hosted.ends()
     assert hosted.process.returncode == 0
+
+
+def test_logs_of_a_plugin_that_is_not_there_are_not_waited_for(aperio: Aperio) -> None:
+    done = aperio("host", "logs", "acme/bear", "-f", status=1)
+    assert "`acme/bear` is not installed" in done.err
+    kept = aperio.home / "host" / "logs" / "acme" / "bear.jsonl"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("")
+    done = aperio("host", "logs", "acme/bear", "-f", status=1)  # it was removed, say
+    assert "no host runs" in done.err
+    assert f"what it kept of this plugin is in {kept}" in done.err

@@ -182,6 +182,18 @@ def test_an_instance_comes_to_the_caller_as_it_is(status: Status) -> None:
     assert telling.status_of(telling.instance_message(status)) == status
 
 
+def test_a_thousand_instances_that_failed_at_length_go_into_one_message() -> None:
+    """A plugin has a say in the reason; `host status` would else say nothing of any."""
+    plugin = InstalledPlugin(BOX, "1.2.3", "connector", "BOX")
+    failed = Status(KEY, Phase.FAILED, reason="漢" * 8000, newcomer="漢" * 8000)
+    short = Status(KEY, Phase.FAILED, reason="it ended\nkilled by SIGKILL")
+    message = telling.plugin_message(plugin, [failed] * 900 + [short])
+    assert message.ByteSize() < 4 * 1024 * 1024
+    _, (long, *_, last) = telling.plugin_of(message)
+    assert long.reason.startswith("漢漢漢")
+    assert last.reason == short.reason
+
+
 def test_a_state_of_a_newer_host_counts_as_failed() -> None:
     message = telling.instance_message(Status(KEY, Phase.READY))
     message.state = 99  # type: ignore[assignment]

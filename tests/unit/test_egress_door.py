@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import json
+import queue
 import socket
 import ssl
 import struct
@@ -18,7 +20,7 @@ from aperio_cli import clock
 from aperio_cli.host.egress import Verdict
 from aperio_cli.host.egress import door as door_module
 from aperio_cli.host.egress.decisions import Reason
-from aperio_cli.host.egress.reaching import Network
+from aperio_cli.host.egress.reaching import MOST_RESOLVING, Network
 from tests.certificates import make_certificate
 from tests.egress import (
     OWN,
@@ -608,6 +610,31 @@ def test_a_name_that_is_known_to_be_private_is_not_given_to_the_proxy(outside: E
 
 
 # ── the real outside ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_plugin_has_so_many_names_resolved_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes a thread of the host for as long as a name server likes."""
+    begun: queue.SimpleQueue[str] = queue.SimpleQueue()
+    may_answer = threading.Event()
+
+    def resolve(host: str, *_more: object, **_options: object) -> list[object]:
+        begun.put(host)
+        assert may_answer.wait(WAIT_S)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (PUBLIC, 443))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+    async def scene() -> None:
+        network = Network()
+        asking = [asyncio.ensure_future(network.resolve(f"{n}.evil.io", 443)) for n in range(50)]
+        for _ in range(MOST_RESOLVING):
+            await asyncio.to_thread(begun.get, timeout=WAIT_S)
+        assert begun.empty()
+        may_answer.set()
+        answers = await asyncio.gather(*asking)
+        assert {str(address) for answer in answers for address in answer} == {PUBLIC}
+
+    asyncio.run(scene())
 
 
 def test_the_network_knows_its_own_addresses_and_the_environments_proxy(

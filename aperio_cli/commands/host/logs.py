@@ -56,10 +56,13 @@ def host_logs(
 
 async def _show(context: Context, plugin: PluginId, last: int, *, follow: bool) -> None:
     from aperio_cli.commands.host.reaching import reached
+    from aperio_cli.models.plugin_id import PluginRef
 
     is_empty = True
     kept = context.paths.plugin_logs / plugin.namespace / f"{plugin.name}.jsonl"
     steps = [f"what it kept of this plugin is in {kept}"] if kept.exists() else []
+    if not steps:
+        context.store.get(PluginRef(plugin))  # or it is a name that was mistyped
     async with reached(context, *steps) as client:
         async for entry in client.logs(plugin, last, follow=follow):
             is_empty = False

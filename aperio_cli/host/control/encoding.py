@@ -14,12 +14,22 @@ if TYPE_CHECKING:
 
     from aperio_cli.host.calls.envelopes import Outbound
 
+_ELLIPSIS: Final = "…"
+
 # Tags: a field's number and wire type 2, a length and so many bytes.
 _BATCH: Final = b"\x0a"  # SyncResponse.batch = 1
 _ENVELOPE: Final = b"\x0a"  # Batch.envelopes = 1
 _ID: Final = b"\x0a"  # Envelope.id = 1
 _KIND: Final = b"\x12"  # Envelope.kind = 2
 _JSON: Final = b"\x1a"  # Envelope.envelope_json = 3
+
+
+def cut(text: str, most_bytes: int) -> str:
+    """Return a text of at most so many bytes in UTF-8; one that was cut ends in an ellipsis."""
+    data = text.encode("utf-8", "replace")
+    if len(data) <= most_bytes:
+        return text
+    return data[: most_bytes - len(_ELLIPSIS.encode())].decode("utf-8", "ignore") + _ELLIPSIS
 
 
 def varint(number: int) -> bytes:

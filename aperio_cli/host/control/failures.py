@@ -28,7 +28,7 @@ from aperio_cli.errors.running import (
     PluginUnauthenticated,
 )
 from aperio_cli.errors.usage import NotFound
-from aperio_cli.host.control.encoding import varint
+from aperio_cli.host.control.encoding import cut, varint
 
 if TYPE_CHECKING:
     from aperio_plugin.wire import control_pb2
@@ -45,7 +45,6 @@ _LONGEST_WHY_BYTES: Final = 2000
 _LONGEST_STEP_BYTES: Final = 400
 _LONGEST_MESSAGE_BYTES: Final = 300
 _MOST_STEPS: Final = 3
-_ELLIPSIS: Final = "…"
 # The first that an error is an instance of.
 _BY_KIND: Final = (
     (NotInstalled, "NOT_FOUND"),
@@ -80,14 +79,6 @@ def status_of(error: AperioError) -> StatusCode:
 def summary_of(error: AperioError) -> str:
     """Return what a status says beside its code."""
     return cut(error.what, _LONGEST_MESSAGE_BYTES)
-
-
-def cut(text: str, most_bytes: int) -> str:
-    """Return a text of at most so many bytes in UTF-8; one that was cut ends in an ellipsis."""
-    data = text.encode("utf-8", "replace")
-    if len(data) <= most_bytes:
-        return text
-    return data[: most_bytes - len(_ELLIPSIS.encode())].decode("utf-8", "ignore") + _ELLIPSIS
 
 
 def message_of(error: AperioError) -> control_pb2.Error:

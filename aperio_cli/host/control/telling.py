@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.host.control.controlled import InstalledPlugin, LogEntry
+from aperio_cli.host.control.encoding import cut
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.process.logs import LogRecord
 from aperio_cli.host.supervising.instances import Fallback, InstanceKey, Pause, Status
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from aperio_cli.host.calls.letters import DeadLetter
 
+_LONGEST_TEXT_BYTES: Final = 2000
+"""Of what is wrong with one instance: all of a host have to go into one message."""
 _STATE: Final = "STATE_"
 _STATUS: Final = "STATUS_"
 _TEXTS: Final = ("version", "kind", "code", "reason", "badge", "signer", "breaker", "newcomer")
@@ -64,6 +67,8 @@ def instance_message(status: Status) -> control_pb2.Instance:
     """Return how an instance is, as a message."""
     from aperio_plugin.wire import control_pb2
 
+    texts = {name: getattr(status, name) for name in _TEXTS}
+    texts |= {name: cut(texts[name], _LONGEST_TEXT_BYTES) for name in ("reason", "newcomer")}
     message = control_pb2.Instance(
         key=key_message(status.key),
         state=f"{_STATE}{status.phase.value}",
@@ -74,7 +79,7 @@ def instance_message(status: Status) -> control_pb2.Instance:
         peak_memory_bytes=status.peak_memory_bytes,
         is_on_demand=status.is_on_demand,
         calls=status.calls,
-        **{name: getattr(status, name) for name in _TEXTS},
+        **texts,
     )
     for name in _MOMENTS:
         if moment := getattr(status, name):

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from aperio_cli.host.egress.targets import Target
 
 RESOLVE_S: Final = 10.0
+MOST_RESOLVING: Final = 16
+"""Names at once: each takes a thread, for as long as a name server takes to answer."""
 DIAL_S: Final = 15.0
 _ONE_ADDRESS_S: Final = 5.0
 _BEHIND_PROXY_S: Final = 2.0  # a machine that needs a proxy may have no resolver that answers
@@ -67,13 +69,17 @@ class Outside(Protocol):
 
 
 class Network:
-    """The real `Outside`."""
+    """The real `Outside` of one plugin."""
+
+    def __init__(self) -> None:
+        self._resolving = asyncio.Semaphore(MOST_RESOLVING)
 
     async def resolve(self, host: str, port: int) -> Sequence[Address]:
         """Return every address of a name, as this machine's resolver says."""
-        found = await off_loop(
-            functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        )
+        async with self._resolving:
+            found = await off_loop(
+                functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+            )
         return list(dict.fromkeys(ipaddress.ip_address(each[4][0]) for each in found))
 
     async def dial(self, address: Address, port: int) -> socket.socket:
