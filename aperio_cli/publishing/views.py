@@ -48,12 +48,8 @@ def fixed_files(
         publishers: entries of publishers.json.
         advisories: records of OSV.
     """
-    head = {
-        "version": VERSION,
-        "updated_at": edition.updated_at,
-        "epoch": edition.epoch,
-        "serial": edition.serial,
-    }
+    # No edition stands in it: a document in which nothing changes is read from caches for ever.
+    head = {"version": VERSION}
     return {
         FILE_NAME: _index(rows, edition),
         CATALOGUE_FILE: lines(head, "plugins", (row.catalogue for row in rows)),

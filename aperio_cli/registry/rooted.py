@@ -5,7 +5,9 @@ is; an offer reads the bundle and the statements beside it. A document whose dig
 taken from the cache without asking.
 
 Root and documents are fetched one after the other, and a registry may be published anew in between:
-what does not fit together is read once more from the server itself, past every cache.
+what does not fit together is read once more from the server itself, past every cache. So is what
+has ended or is older than was seen: whoever once had an old root kept here, under marks of his own
+choice, could otherwise have it confirmed for ever.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from aperio_cli.errors.registries import (
     IndexTooLarge,
     IndexUnreadable,
     RegistryExpired,
+    RegistryLogForked,
     RegistryLogUnproven,
     RegistryOutdated,
     RegistrySignatureInvalid,
@@ -256,6 +259,7 @@ class RootedRegistry:
             IndexTooLarge,
             IndexUnreadable,
             RegistryExpired,
+            RegistryLogForked,
             RegistryLogUnproven,
             RegistryOutdated,
             RegistrySignatureInvalid,

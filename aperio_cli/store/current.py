@@ -40,8 +40,10 @@ class Current:
         return Current(version, tuple([*kept, self.version][-_MOST_BEFORE:]))
 
     def gone_back_to(self, version: str) -> Current:
-        """Return what it is once a version is used again that was used before."""
+        """Return what it is once a version is gone back to; one not used before follows."""
         known = self.before or ()
+        if self.before is not None and version not in known:
+            return self.followed_by(version)
         kept = known[: known.index(version)] if version in known else ()
         return Current(version, kept)
 

@@ -34,6 +34,8 @@ from aperio_cli.models.registry.documents import (
 )
 from aperio_cli.models.registry.rule import RegistryRule
 from aperio_cli.net import fetch as net_fetch
+from aperio_cli.net.cache import AnswerCache
+from aperio_cli.net.model import Fetched
 from aperio_cli.paths import Paths
 from aperio_cli.publishing import serving
 from aperio_cli.registry import Registry, Trust, http, open_registry
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from aperio_cli.signing.local import LocalDomain
 
 REF = PluginRef.parse(PLUGIN)
+BUNDLE = ROOT_FILE + BUNDLE_SUFFIX
 SHARD = shard_path(shard_number(PLUGIN))
 
 
@@ -407,6 +410,25 @@ def test_every_file_is_read_once_and_so_is_every_shard(
     monkeypatch.setattr(RootedRegistry, "_document", noted)
     assert [str(file.id) for file in reader.files()] == sorted(names)
     assert len(read) == len(set(read))
+
+
+def test_old_root_that_was_kept_under_the_marks_of_the_new_one_is_asked_for_anew(
+    client: Client, site: Site
+) -> None:
+    """Whoever serves it once must not have it confirmed by the registry itself ever after."""
+    older = {each: (site.folder / each).read_bytes() for each in (ROOT_FILE, BUNDLE)}
+    site.publish(plugin_entry(), serial=2)
+    with serving(site.folder) as url:
+        rule = signed_rule(url)
+        assert client.resolve(rule).index_serial == 2
+        cache = AnswerCache(client.paths.cache / "registries")
+        for name, data in older.items():
+            kept = cache.find(f"{url}{name}", len(data) * 2)
+            assert kept
+            assert kept.etag
+            answer = Fetched(Digest.of(data), len(data), kept.etag, is_modified=True)
+            cache.keep(f"{url}{name}", data, answer)
+        assert client.resolve(rule).index_serial == 2
 
 
 def test_what_somebody_put_into_the_cache_is_not_believed(client: Client, site: Site) -> None:

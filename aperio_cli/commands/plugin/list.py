@@ -48,7 +48,8 @@ def plugin_list(
     newest = _newest(context) if outdated else {}
     listed = [row | {"newest": newest.get((row["id"], row["version"]))} for row in _rows(context)]
     notes = _pin(context, listed)
-    listed = [row for row in listed if row["newest"]] if outdated else listed
+    newer = [row for row in listed if row["newest"]] if outdated else []
+    listed = newer if outdated else listed
     codes, contained = _judged(context) if listed else ({}, {})
     for row in listed:
         row["exceptions"] += _stated_exceptions(context, row["id"], row["version"])
@@ -58,8 +59,8 @@ def plugin_list(
     listing.add_containment(listed, contained)
     is_wrong = any(row["problem"] or (row["current"] and row["refused_as"]) for row in listed)
     status = REFUSED if is_wrong and check else DONE
-    notes += tuple(f"{row['id']} {row['version']} → {row['newest']}" for row in listed if outdated)
     text = listing.render(listed) if listed or not outdated else "nothing is outdated"
+    text += "".join(f"{row['id']} {row['version']} → {row['newest']}\n" for row in newer)
     return Report({"plugins": listed}, text.rstrip("\n"), notes, status)
 
 

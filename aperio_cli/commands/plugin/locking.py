@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aperio_cli import clock
 from aperio_cli.commands.plugin.arguments import find_source
 from aperio_cli.commands.plugin.installation import install_found
 from aperio_cli.errors.files import FilesChanged, InsecureUrl
@@ -21,6 +22,7 @@ from aperio_cli.models.origin import FILE, REGISTRY, Build
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.net.fetch import place_of_url
 from aperio_cli.verifying import RemoteArtifact
+from aperio_cli.verifying.decide import check_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -201,12 +203,16 @@ def reuse(context: Context, entry: Locked, request: InstallRequest) -> InstallRe
     """Use what is installed when it is what the lock file names; None when it has to be had.
 
     Raises:
+        Refusal: the policy does not allow it any more, or a registry has revoked it.
         LockFileDiffers: it is installed with other contents.
         AperioError: as `installing.use_again`.
     """
     receipt = _installed(context, entry)
     if receipt is None or not is_locked(receipt, kept_of(context, entry.id), context.platform):
         return None
+    check_receipt(
+        receipt, context.policy, today=clock.now().date(), outcome="was not installed"
+    )  # it may have been revoked since, which the machine may know
     try:
         context.store.check(receipt)
     except (FilesChanged, ReceiptInvalid):

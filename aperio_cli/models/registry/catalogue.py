@@ -1,8 +1,8 @@
 """`catalogue.json`: one row for each plugin, for search and lists; a view, of which nothing hangs.
 
-{"version": 1, "updated_at": "...", "epoch": 1, "serial": 4711, "plugins": [{"id", "kind",
- "description", "license", "latest", "platforms", "publisher": {"name", "verified", "tier"},
- "published_at", "status", "detail": {"url", "sha256", "size"}}]}
+{"version": 1, "plugins": [{"id", "kind", "description", "license", "latest", "platforms",
+ "publisher": {"name", "verified", "tier"}, "published_at", "status",
+ "detail": {"url", "sha256", "size"}}]}
 """
 
 from __future__ import annotations
@@ -55,13 +55,9 @@ class Catalogue:
 
     Attributes:
         rows: one for each plugin of a known kind.
-        serial: the edition; None when it does not say.
-        updated_at: when that was made, for display.
     """
 
     rows: tuple[CatalogueRow, ...]
-    serial: int | None
-    updated_at: str
 
 
 def parse_catalogue(data: bytes, *, where: str) -> Catalogue:
@@ -81,9 +77,7 @@ def parse_catalogue(data: bytes, *, where: str) -> Catalogue:
         row = _row(each)
         if rows.setdefault(row.id, row) is not row:
             each.fail("id", f"`{row.id}` is there twice")
-    serial = table.integer("serial") if "serial" in table else None
-    ordered = tuple(rows[plugin] for plugin in sorted(rows))
-    return Catalogue(ordered, serial, display(table, "updated_at"))
+    return Catalogue(tuple(rows[plugin] for plugin in sorted(rows)))
 
 
 def _known(table: Table) -> Iterator[Table]:
