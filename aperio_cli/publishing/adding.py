@@ -12,11 +12,11 @@ from aperio_cli.archive import reading
 from aperio_cli.errors.installing import ManifestMismatch
 from aperio_cli.errors.registries import PublishedVersionChanged
 from aperio_cli.errors.trust import SignatureMissing
-from aperio_cli.errors.usage import NotFound
+from aperio_cli.errors.usage import NotFound, UsageError
 from aperio_cli.files import tree, writing
 from aperio_cli.files.beneath import require_files
 from aperio_cli.files.naming import as_path
-from aperio_cli.models.address import is_address
+from aperio_cli.models.address import is_address, shown
 from aperio_cli.models.artifact import (
     ATTESTATIONS_SUFFIX,
     BUNDLE_SUFFIX,
@@ -26,6 +26,7 @@ from aperio_cli.models.artifact import (
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.evidence import Verified, proof_of
 from aperio_cli.publishing.edition import stamp
+from aperio_cli.publishing.pointing import IN_ONE_NETWORK, place_problem
 from aperio_cli.publishing.record import PublishedArtifact, PublishedVersion, Record
 from aperio_cli.publishing.recording import who_signed
 from aperio_cli.publishing.source import RegistryFolder, open_source, version_folder
@@ -62,6 +63,7 @@ class AddRequest:
         roots: gives the trusted roots, in the order in which they are tried.
         machine: this machine's platform; artifacts for others can be added all the same.
         offline: whether nothing may be downloaded.
+        is_left: whether the artifact stays at its address, which the record then states.
     """
 
     directory: Path
@@ -70,6 +72,7 @@ class AddRequest:
     roots: Callable[[], Sequence[TrustedRootSource]]
     machine: Platform
     offline: bool = False
+    is_left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +104,14 @@ class Added:
 
 
 def add(request: AddRequest) -> list[Added]:
-    """Copy artifacts and their bundles into the registry, and records what was verified.
+    """Copy artifacts and their bundles into the registry, and record what was verified.
 
     All of them are verified before the first is copied.
 
     Raises:
         RegistrySourceInvalid: the folder is no registry, or a record is damaged.
         NotFound: there is no artifact.
+        UsageError: it is to stay where it is, and that is nowhere that readers may be sent to.
         PublishedVersionChanged: the registry has the version with other contents; or artifacts of
             one version differ in what they declare, or in who signed them.
         ManifestMismatch: the file's name or the plugin's kind is not what it should be.
@@ -121,12 +125,13 @@ def add(request: AddRequest) -> list[Added]:
         open_source(request.directory) as registry,
         contextlib.ExitStack() as opened,
     ):
+        place = _place_left(request, registry) if request.is_left else ""
         admitted = [opened.enter_context(_verified(each, request)) for each in _artifacts(request)]
         with registry.lock(), writing.disk_full_guard(f"nothing was added to `{registry.path}`"):
             for each in admitted:
                 _refuse_change(registry, each)
             _refuse_mixture(registry, admitted)
-            return [_add(registry, each) for each in admitted]
+            return [_add(registry, each, place) for each in admitted]
 
 
 def _verified(source: Path | RemoteArtifact, request: AddRequest) -> AdmittedArtifact:
@@ -178,6 +183,31 @@ def _artifacts(request: AddRequest) -> Sequence[Path | RemoteArtifact]:
         )
     require_files(path, [each.name for each in found])
     return found
+
+
+def _place_left(request: AddRequest, registry: RegistryFolder) -> str:
+    """Return the address that an artifact stays at, as a record states it.
+
+    Raises:
+        UsageError: it is a file, or readers of the registry may not be sent there.
+    """
+    what = request.what
+    is_plain = is_address(what) and "?" not in what and "#" not in what
+    if not is_plain:
+        problem = "expected the address of an artifact, without a query, which everybody reads"
+    else:
+        problem = place_problem(what, is_private=registry.edition().is_private)
+    if problem:
+        raise UsageError(
+            f"`{shown(what)}` was not added: it cannot stay there",
+            why=problem,
+            next=[
+                "leave `--by-url` out, which copies the artifact into the registry",
+                "give it an https address that everybody reaches",
+                IN_ONE_NETWORK,
+            ],
+        )
+    return what
 
 
 # ── writing ───────────────────────────────────────────────────────────────────────────────────────
@@ -250,13 +280,13 @@ def _known(record: Record | None, admitted: AdmittedArtifact) -> PublishedArtifa
     return next((a for a in artifacts if a.platform == admitted.artifact.platform), None)
 
 
-def _add(registry: RegistryFolder, admitted: AdmittedArtifact) -> Added:
+def _add(registry: RegistryFolder, admitted: AdmittedArtifact, place: str) -> Added:
     manifest = admitted.artifact.manifest
     record = registry.record(manifest.id)
     known = _known(record, admitted)
     if known:
         return Added(manifest.id, manifest.version, known, was_there=True)
-    published = _copy_in(registry, admitted)
+    published = _copy_in(registry, admitted, place)
     version = record.version(manifest.version) if record else None
     changed = _with_artifact(version, admitted, published)
     others = tuple(v for v in record.versions if v is not version) if record else ()
@@ -264,15 +294,22 @@ def _add(registry: RegistryFolder, admitted: AdmittedArtifact) -> Added:
     return Added(manifest.id, manifest.version, published, was_there=False)
 
 
-def _copy_in(registry: RegistryFolder, admitted: AdmittedArtifact) -> PublishedArtifact:
-    """Copy the very bytes that were verified, their bundle and their attestations."""
+def _copy_in(registry: RegistryFolder, admitted: AdmittedArtifact, place: str) -> PublishedArtifact:
+    """Copy the very bytes that were verified, their bundle and their attestations.
+
+    Args:
+        registry: where to.
+        admitted: what was verified.
+        place: the address that the artifact stays at; it is not copied then.
+    """
     artifact = admitted.artifact
     path, bundle, attestations_path = _places(artifact)
     registry.root.make_folders(*path[:-1])
-    admitted.content.seek(0)
-    with registry.root.aside_file(*path) as aside:
-        shutil.copyfileobj(admitted.content, aside.file)
-        aside.commit()
+    if not place:
+        admitted.content.seek(0)
+        with registry.root.aside_file(*path) as aside:
+            shutil.copyfileobj(admitted.content, aside.file)
+            aside.commit()
     registry.root.write_atomic(*bundle, data=_bundle(admitted))
     attestations = admitted.attestations
     if attestations is not None:
@@ -283,6 +320,7 @@ def _copy_in(registry: RegistryFolder, admitted: AdmittedArtifact) -> PublishedA
         artifact.digest,
         artifact.size,
         None if attestations is None else Digest.of(attestations),
+        url=place,
         bundle=Digest.of(_bundle(admitted)),
         tree=_tree(admitted),
     )

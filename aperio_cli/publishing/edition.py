@@ -146,6 +146,21 @@ def _updated_at(table: Table, valid_days: int) -> str:
     return found
 
 
+def check_name(name: str) -> None:
+    """Check the name of a registry; empty is none.
+
+    Raises:
+        UsageError: it is blank, too long, or does not fit on a line.
+    """
+    if not name or (name.strip() and name.isprintable() and len(name) <= _NAME_CHARACTERS):
+        return
+    raise UsageError(
+        "no registry was made: its name cannot be used",
+        why=f"expected at most {_NAME_CHARACTERS} printable characters on one line",
+        next=["give it a short name, such as `main`"],
+    )
+
+
 def stamp() -> str:
     """Return the time of a change: SOURCE_DATE_EPOCH when it is set, else now.
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.publishing.record import Record
 
-_IN_ONE_NETWORK: Final = (
+IN_ONE_NETWORK: Final = (
     'a registry for one network states `"private": true` in its aperio-registry.json'
 )
 
@@ -38,7 +38,7 @@ def check_places(path: Path, record: Record, *, is_private: bool) -> None:
                         why=f"{record.id} {version.version} {artifact.platform}: {problem}",
                         next=[
                             "give the artifact an https address that everybody reaches",
-                            _IN_ONE_NETWORK,
+                            IN_ONE_NETWORK,
                         ],
                     )
 

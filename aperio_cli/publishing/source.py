@@ -35,7 +35,7 @@ from aperio_cli.models.reading import Bounds, described, parse_json
 from aperio_cli.models.registry.advisories import parse_advisory
 from aperio_cli.models.registry.publishers import RegistryPublisher, parse_entry
 from aperio_cli.publishing.edition import SCHEMA as SOURCE_SCHEMA
-from aperio_cli.publishing.edition import Edition
+from aperio_cli.publishing.edition import Edition, check_name
 from aperio_cli.publishing.record import SCHEMA as RECORD_SCHEMA
 from aperio_cli.publishing.record import Record
 from aperio_cli.registry import BUILT_FOLDER
@@ -284,10 +284,12 @@ def create_source(path: Path, *, name: str = "") -> None:
         name: which of its signer's registries it is; empty: the only one.
 
     Raises:
+        UsageError: the name is none.
         RegistrySourceExists: something is in it; it stays as it is.
         DiskFull: there is no space.
         OSError: the folder cannot be written.
     """
+    check_name(name)
     if path.is_dir() and any(path.iterdir()):
         is_source = (path / FILE_NAME).exists()
         raise RegistrySourceExists(

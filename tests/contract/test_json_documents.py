@@ -370,7 +370,7 @@ DATA: dict[str, Schema] = {
     "plugin remove": exactly(
         removed=some(exactly(id=ID, versions=some(WORD), current=maybe(WORD), was_purged=FLAG))
     ),
-    "registry init": exactly(path=WORD),
+    "registry init": exactly(path=WORD, name=maybe(WORD)),
     "registry add": exactly(
         added=some(
             exactly(

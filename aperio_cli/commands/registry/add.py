@@ -1,8 +1,10 @@
-"""`aperio registry add`: copy signed artifacts into a registry."""
+"""`aperio registry add`: signed artifacts become part of a registry."""
 
 from __future__ import annotations
 
 from typing import Annotated
+
+import typer
 
 from aperio_cli.commands.app import registry
 from aperio_cli.commands.common import command
@@ -26,8 +28,16 @@ def registry_add(
     ],
     *,
     directory: Directory = ".",
+    by_url: Annotated[
+        bool,
+        typer.Option("--by-url", help="Leave the artifact at its address, and record that."),
+    ] = False,
 ) -> Report:
-    """Verify artifacts as `install` does, and copy them in."""
+    """Verify artifacts as `install` does, and copy them in.
+
+    With --by-url an artifact is downloaded and verified, too; what is copied in is its bundle, and
+    its address, digest and size are recorded.
+    """
     from aperio_cli.publishing import AddRequest, add
     from aperio_cli.publishing.source import typed
 
@@ -40,6 +50,7 @@ def registry_add(
             roots=lambda: context.trusted_roots,
             machine=context.platform,
             offline=context.settings.offline,
+            is_left=by_url,
         )
     )
     lines = [
