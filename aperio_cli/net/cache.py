@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli.errors import AperioError
 from aperio_cli.files import owning, reading, writing
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.reading import Bounds, Unreadable, read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,8 +90,8 @@ class AnswerCache:
 
 def _head(line: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(line[:_MAX_HEAD_BYTES])
-    except (ValueError, RecursionError):
+        found = read_json(line, Bounds(_MAX_HEAD_BYTES))
+    except Unreadable:
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import random
 import tempfile
 import tracemalloc
 from collections.abc import Callable, Sequence
@@ -30,10 +31,11 @@ from aperio_cli.config.reading import read_site
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.building import ManifestInvalid, ManifestKindUnknown
 from aperio_cli.errors.files import RecordNewer
-from aperio_cli.errors.installing import ReceiptInvalid, ReceiptNewer
+from aperio_cli.errors.installing import LockFileInvalid, ReceiptInvalid, ReceiptNewer
 from aperio_cli.errors.registries import (
     IndexUnreadable,
     IndexVersionUnknown,
+    KnownVersionsUnreadable,
     RegistrySourceInvalid,
 )
 from aperio_cli.errors.running import PluginConfigInvalid, PluginContractBroken
@@ -44,19 +46,58 @@ from aperio_cli.errors.trust import (
 )
 from aperio_cli.errors.usage import ConfigurationInvalid, NotFound
 from aperio_cli.files import reading
+from aperio_cli.files.beneath import Beneath
 from aperio_cli.host.calls.configuration import check_config
 from aperio_cli.host.calls.declaration import settle
 from aperio_cli.host.wire.channel import Calls
+from aperio_cli.models import known
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.lock_file import LockFile
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.publisher_file import parse_publisher_file
 from aperio_cli.models.receipt import Receipt
+from aperio_cli.models.registry.advisories import parse_advisories
+from aperio_cli.models.registry.catalogue import parse_catalogue
+from aperio_cli.models.registry.documents import (
+    ADVISORIES_BOUNDS,
+    CATALOGUE_BOUNDS,
+    PLUGIN_FILE_BOUNDS,
+    PUBLISHERS_BOUNDS,
+    ROOT_BOUNDS,
+    SHARD_BOUNDS,
+)
+from aperio_cli.models.registry.log_entry import EntryUnreadable, PublisherEntry, parse_entry
+from aperio_cli.models.registry.plugin_file import parse_plugin_file
+from aperio_cli.models.registry.publishers import parse_publishers
+from aperio_cli.models.registry.root import parse_root
+from aperio_cli.models.registry.shard import parse_shard
 from aperio_cli.models.registry_index import RegistryIndex, parse_detail
+from aperio_cli.models.tlog.merkle import HASH_BYTES, ProofInvalid, Tree, check_inclusion, leaf_hash
+from aperio_cli.models.tlog.note import (
+    MAX_NOTE_BYTES,
+    Checkpoint,
+    Note,
+    NoteInvalid,
+    NoteSignature,
+)
+from aperio_cli.models.tlog.proof import MAX_PROOF_BYTES, LogProof
+from aperio_cli.models.tlog.tiles import (
+    MAX_BUNDLE_BYTES,
+    MAX_ENTRY_BYTES,
+    MAX_TILE_BYTES,
+    Tile,
+    TiledTree,
+    bundle_data,
+    entries_in,
+    tile_data,
+)
+from aperio_cli.net.cache import AnswerCache
 from aperio_cli.paths import Paths, bundled
 from aperio_cli.proving.refusals import Fault
 from aperio_cli.proving.statement import PAYLOAD_TYPE, Statement, parse_provenance
 from aperio_cli.proving.trusted_root import trusted_at
+from aperio_cli.publishing import recording
 from aperio_cli.publishing.record import PublishedArtifact, PublishedVersion, Record
 from aperio_cli.publishing.source import open_source
 from aperio_cli.scaffolding.wheel import sdk_wheel
@@ -65,6 +106,7 @@ from aperio_cli.signing.local import state
 from aperio_cli.signing.local.log import EntryInvalid, EntryRequest
 from aperio_cli.store.installed import Store, read_checks
 from aperio_cli.trust import signed_document
+from aperio_cli.trust.known_versions import load_known
 from aperio_cli.trust.refreshed import (
     MAX_DOCUMENT_BYTES,
     Damaged,
@@ -74,10 +116,12 @@ from aperio_cli.trust.refreshed import (
 )
 from aperio_cli.trust.roots import trusted_roots
 from aperio_cli.trust.signed_document import DocumentRequest, Schema
+from tests import mutations
 from tests.builders import LINUX, index_entry, index_version, manifest, receipt, rule, signer
 from tests.projects import MANIFEST
 from tests.simulators.ci import claims
 from tests.trust import statement
+from tests.unit import test_registry_documents as documents
 
 Read = Callable[[bytes, "Path"], object]
 BOX = PluginId("acme", "box")
@@ -260,7 +304,139 @@ def _index() -> dict[str, Any]:
     return {"version": 1, "serial": 3, "plugins": [index_entry(version, detail=detail)]}
 
 
+def _known(folder: Path) -> object:
+    return load_known(Paths(folder, folder / "config.toml", folder / "cache"))
+
+
+def _known_versions() -> dict[str, Any]:
+    status = {"state": "revoked", "reason": "leaks", "at": "2026-01-02T03:04:05Z"}
+    said = {
+        "epoch": 1,
+        "serial": 7,
+        "read_at": "2026-01-02T03:04:05Z",
+        "versions": {"1.0.0": status},
+    }
+    return {"schema": 1, "plugins": {"acme/box": {"https://registry.example/": said}}}
+
+
+ADDRESS = "https://registry.example/registry.json"
+
+
+def _kept_answer(data: bytes, folder: Path) -> object:
+    """A kept answer, whose first line is the document."""
+    cache = AnswerCache(folder)
+    cache._file(ADDRESS).write_bytes(data + b"\nbody")
+    return cache.find(ADDRESS, MIB)
+
+
+def _answer() -> dict[str, Any]:
+    marks = {"etag": '"x"', "last_modified": "Fri, 02 Jan 2026 03:04:05 GMT"}
+    return {"schema": 1, "url": ADDRESS, **marks, "sha256": Digest.of(b"body").hex}
+
+
+def _publisher_file(folder: Path) -> object:
+    (folder / "aperio-registry.json").write_text(json.dumps(_source()))
+    with open_source(folder) as source:
+        return source.publisher(("publishers", "acme.json"))
+
+
+def _advisory_file(folder: Path) -> object:
+    (folder / "aperio-registry.json").write_text(json.dumps(_source()))
+    with open_source(folder) as source:
+        return source.advisories()
+
+
+def _log_state(folder: Path) -> object:
+    with Beneath(folder) as root:
+        return recording._read_state(root).values
+
+
+def _lock() -> dict[str, Any]:
+    person = {"domain": "acme", "identity": "a@b.example", "issuer": "https://i.example"}
+    entry = {
+        "id": "acme/box",
+        "version": "1.2.3",
+        "kind": "connector",
+        "registry": "https://registry.example/",
+        "index_serial": 7,
+        "signer": person,
+        "artifacts": [{"platform": "linux/amd64", "sha256": "a" * 64, "size": 7}],
+    }
+    return {"schema": 1, "plugins": [entry]}
+
+
+def _plugin() -> dict[str, Any]:
+    gone = documents.version(version="0.9.0", status=documents.STATUS)
+    return documents.plugin(withdrawn=[gone])
+
+
 MIB = 1024 * 1024
+SERVED = (IndexUnreadable, IndexVersionUnknown)
+REGISTRY_DOORS: dict[str, Door] = {
+    "root": Door(
+        lambda data, _: parse_root(data, where="registry.json"),
+        documents.root,
+        SERVED,
+        ROOT_BOUNDS.size_bytes,
+    ),
+    "shard": Door(
+        lambda data, _: parse_shard(data, number=documents.NUMBER, where="shard"),
+        documents.shard,
+        SERVED,
+        SHARD_BOUNDS.size_bytes,
+    ),
+    "plugin's file": Door(
+        lambda data, _: parse_plugin_file(data, where="box.json"),
+        lambda: documents.plugin(
+            withdrawn=[documents.version(version="0.9.0", status=documents.STATUS)]
+        ),
+        SERVED,
+        PLUGIN_FILE_BOUNDS.size_bytes,
+    ),
+    "catalogue": Door(
+        lambda data, _: parse_catalogue(data, where="catalogue.json"),
+        documents.catalogue,
+        SERVED,
+        CATALOGUE_BOUNDS.size_bytes,
+    ),
+    "publishers of a registry": Door(
+        lambda data, _: parse_publishers(data, where="publishers.json"),
+        documents.publishers,
+        SERVED,
+        PUBLISHERS_BOUNDS.size_bytes,
+    ),
+    "advisories": Door(
+        lambda data, _: parse_advisories(data, where="advisories.json"),
+        documents.advisories,
+        SERVED,
+        ADVISORIES_BOUNDS.size_bytes,
+    ),
+    "state of a registry's log": Door(
+        _written("log/log.json", _log_state),
+        lambda: {"schema": recording._SCHEMA, "origin": "o", "checkpoints": []},
+        (RegistrySourceInvalid,),
+        recording._STATE_BOUNDS.size_bytes,
+    ),
+    "publisher in a registry's source": Door(
+        _written("publishers/acme.json", _publisher_file),
+        lambda: {"schema": "aperio.registry.publisher/v1", **documents.publisher()},
+        (RegistrySourceInvalid,),
+        256 * 1024,
+    ),
+    "advisory in a registry's source": Door(
+        _written("advisories/APERIO-2026-0001.json", _advisory_file),
+        documents.advisory,
+        (RegistrySourceInvalid,),
+        MIB,
+    ),
+    "what registries said against versions": Door(
+        _written("trust/known-versions.json", _known),
+        _known_versions,
+        (KnownVersionsUnreadable, RecordNewer),
+        known.BOUNDS.size_bytes,
+    ),
+    "kept answer": Door(_kept_answer, _answer, (), 8192, nothing=None),
+}
 JSON_DOORS: dict[str, Door] = {
     "registry index": Door(
         lambda data, _: RegistryIndex.parse(data, where="plugins.json"),
@@ -354,7 +530,16 @@ JSON_DOORS: dict[str, Door] = {
         MIB,
     ),
 }
+JSON_DOORS |= REGISTRY_DOORS
+LARGE = {"catalogue", "state of a registry's log"}
+"""Documents that may have millions of members; a signed root vouches for one, git for the other."""
 TOML_DOORS: dict[str, Door] = {
+    "lock file": Door(
+        lambda data, folder: LockFile.parse(data, folder / "aperio.lock"),
+        _lock,
+        (LockFileInvalid, RecordNewer),
+        4 * MIB,
+    ),
     "config.toml": Door(
         _written("config.toml", lambda folder: read_site(folder / "config.toml")),
         lambda: {"policy": {"require": "verified"}},
@@ -511,7 +696,7 @@ def test_too_large_a_document_is_refused(name: str, tmp_path: Path) -> None:
         for name in JSON_DOORS
         for unit in (b'{"":{}},', b"[],", b"1,")
         # Only slow there while memory is traced; test_registry_index has it.
-        if JSON_DOORS[name].limit_bytes <= MIB or b'"' not in unit
+        if name not in LARGE and (JSON_DOORS[name].limit_bytes <= MIB or b'"' not in unit)
     ],
 )
 def test_memory_stays_near_the_size_of_the_text(name: str, unit: bytes, tmp_path: Path) -> None:
@@ -538,7 +723,8 @@ STRANGE: tuple[Any, ...] = (
 def replacements(document: Any) -> list[Any]:
     """The document, once for each of its values and each strange one in the value's place."""
     found: list[Any] = []
-    keys = document.keys() if isinstance(document, dict) else range(len(document))
+    # Of a list with entries that are read alike, such as 256 shards, the first ones.
+    keys = document.keys() if isinstance(document, dict) else range(min(len(document), 3))
     for key in keys:
         inner = replacements(document[key]) if isinstance(document[key], dict | list) else []
         for value in (*STRANGE, *inner):
@@ -572,3 +758,123 @@ def test_hostile_default_of_a_plugin_is_refused(case: str, tmp_path: Path) -> No
     with pytest.raises(PluginContractBroken, match="answered Schema") as caught:
         _default(text.encode(), tmp_path)
     assert "`k`: the plugin's own default is not JSON" in caught.value.why
+
+
+# ── what is no JSON ───────────────────────────────────────────────────────────────────────────────
+
+
+CHECKPOINT = Checkpoint("registry.example/log", 3, bytes(range(32)))
+
+
+def _note(data: bytes, _folder: Path) -> object:
+    return Checkpoint.parse(Note.parse(data).text)
+
+
+def _checkpoint() -> bytes:
+    return CHECKPOINT.to_bytes([NoteSignature("registry.example/log", b"abcd", bytes(64))])
+
+
+def _proof() -> bytes:
+    path = (bytes(32), bytes(range(32)))
+    return LogProof(1, path, Note(CHECKPOINT.text)).to_bytes()
+
+
+def _logged() -> Tree:
+    return Tree(leaf_hash(b"entry %d" % number) for number in range(300))
+
+
+def _tile(data: bytes, _folder: Path) -> object:
+    """A proof of what stands in a log, all of whose tiles but one are as they are."""
+    tree = _logged()
+    changed = Tile(0, 1, 44)
+    tiles = TiledTree(300, lambda tile: data if tile == changed else tile_data(tree, tile))
+    path = tiles.inclusion_proof(299)
+    check_inclusion(leaf_hash(b"entry 299"), 299, (300, tree.root()), path)
+    return path
+
+
+ENTRIES = [b"one", b"", b"three"]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A door for bytes that are no JSON, TOML or YAML; as `Door`."""
+
+    read: Read
+    benign: Callable[[], bytes]
+    errors: tuple[type[Exception], ...]
+    limit_bytes: int
+
+
+PLAIN: dict[str, Plain] = {
+    "checkpoint": Plain(_note, _checkpoint, (NoteInvalid,), MAX_NOTE_BYTES),
+    "proof": Plain(
+        lambda data, _: LogProof.parse(data).checkpoint, _proof, (NoteInvalid,), MAX_PROOF_BYTES
+    ),
+    "tile": Plain(
+        _tile, lambda: tile_data(_logged(), Tile(0, 1, 44)), (ProofInvalid,), MAX_TILE_BYTES
+    ),
+    "entry": Plain(
+        lambda data, _: parse_entry(data),
+        lambda: PublisherEntry("acme", Digest("a" * 64)).to_bytes(),
+        (EntryUnreadable,),
+        MAX_ENTRY_BYTES,
+    ),
+    "entries": Plain(
+        lambda data, _: entries_in(data, 3),
+        lambda: bundle_data(ENTRIES),
+        (ValueError,),
+        MAX_BUNDLE_BYTES,
+    ),
+}
+BROKEN: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "NUL": lambda _: b"\0",
+    "NUL in front": lambda data: b"\0" + data,
+    "a page": lambda _: b"<!DOCTYPE html><html></html>",
+    "JSON": lambda _: b'{"version": 1}',
+    "cut": lambda data: data[:-1],
+    "half": lambda data: data[: len(data) // 2],
+    "twice": lambda data: data * 2,
+    "UTF-16": lambda data: data.decode("latin-1").encode("utf-16"),
+    "carriage returns": lambda data: b"\r\n" + data.replace(b"\n", b"\r\n"),
+    "a byte order mark": lambda data: b"\xef\xbb\xbf" + data,
+    "not UTF-8": lambda data: b"\xff" + data,
+    "without end": lambda data: data + b"A" * MIB,
+}
+TAKEN = {("checkpoint", "a byte order mark"), ("entry", "JSON"), ("entry", "a byte order mark")}
+"""The origin of another log is as good a name; entries of other kinds are passed over."""
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_benign_bytes_are_read(name: str, tmp_path: Path) -> None:
+    assert PLAIN[name].read(PLAIN[name].benign(), tmp_path)
+
+
+@pytest.mark.parametrize("case", BROKEN)
+@pytest.mark.parametrize("name", PLAIN)
+def test_broken_bytes_are_refused(name: str, case: str, tmp_path: Path) -> None:
+    door = PLAIN[name]
+    if (name, case) not in TAKEN:
+        with pytest.raises(door.errors):
+            door.read(BROKEN[case](door.benign()), tmp_path)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_changed_bytes_never_end_in_another_exception(name: str, tmp_path: Path) -> None:
+    door, chooser = PLAIN[name], random.Random(5)  # noqa: S311 - repeatable
+    benign = door.benign()
+    answers: set[str] = set()
+    for _ in range(400):
+        mutant = mutations.of_bytes(benign, chooser)
+        if mutant.data == benign:
+            continue
+        try:
+            door.read(mutant.data, tmp_path)
+        except door.errors:
+            answers.add("refused")
+        else:
+            answers.add("read")
+            if name == "tile":  # its hashes are held to the checkpoint, but for that of the entry
+                assert mutant.data[:-HASH_BYTES] == benign[:-HASH_BYTES], mutant.changes
+    assert "refused" in answers
