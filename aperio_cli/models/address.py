@@ -30,6 +30,9 @@ _BEHIND_HOST: Final = re.compile("[/?#]")
 _BEHIND_PATH: Final = re.compile("[?#]")
 _IPV4_BITS: Final = 32
 _MAPPED: Final = 0xFFFF  # ::ffff:0:0/96; RFC 4291, section 2.5.5.2
+_NAT64: Final = 0x64FF9B << 64  # 64:ff9b::/96; RFC 6052, section 2.1
+_NAT64_OWN: Final = 0x64FF9B0001  # 64:ff9b:1::/48; RFC 8215
+_NAT64_OWN_BITS: Final = 80
 
 
 class Place(enum.Enum):
@@ -81,7 +84,7 @@ def is_private(host: str) -> bool:
         address = ipaddress.ip_address(host)
     except ValueError:
         return False
-    return not address.is_global and not address.is_loopback
+    return not address.is_loopback and not is_everybodys(host)
 
 
 def is_loopback(host: str) -> bool:
@@ -104,10 +107,38 @@ def is_public(host: str) -> bool:
     if place_of(host) is not Place.ELSEWHERE:
         return False
     try:
-        return ipaddress.ip_address(host).is_global
+        ipaddress.ip_address(host)
     except ValueError:
         name = unicodedata.normalize("NFKC", host).casefold().replace("\u3002", ".").rstrip(".")
         return "." in name and not f".{name}".endswith(_OWN_NETWORKS)
+    return is_everybodys(host)
+
+
+def is_everybodys(text: str) -> bool:
+    """Return whether an address of a host is one of the internet, which everybody reaches.
+
+    Not: this machine's, private and other reserved ones (RFC 6890), those of groups; nor those of
+    IPv6 that a translator, or the system itself, takes to such a one of IPv4.
+
+    Args:
+        text: as a resolver gives it.
+
+    Raises:
+        ValueError: it is no address.
+    """
+    import ipaddress
+
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv4Address):
+        return address.is_global and not address.is_multicast
+    number = int(address)
+    if number >> _IPV4_BITS in {0, _MAPPED, _NAT64}:
+        inner = ipaddress.IPv4Address(number & 0xFFFFFFFF)
+        return number >> _IPV4_BITS != 0 and is_everybodys(str(inner))
+    if address.sixtofour is not None:
+        return is_everybodys(str(address.sixtofour))
+    is_own = address.is_site_local or number >> _NAT64_OWN_BITS == _NAT64_OWN
+    return address.is_global and not address.is_multicast and not is_own
 
 
 def has_user(address: str) -> bool:

@@ -6,20 +6,28 @@ far is trusted to what the server says and, where it is known, to the digest of 
 
 from __future__ import annotations
 
+import contextlib
 import random
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from aperio_cli import clock
 from aperio_cli.errors.files import InsecureUrl, NetworkUnavailable, ResponseNotFound
-from aperio_cli.models.address import Place, is_private, place_of, shown
+from aperio_cli.models.address import (
+    Place,
+    is_everybodys,
+    is_private,
+    is_public,
+    place_of,
+    shown,
+)
 from aperio_cli.models.digest import Digest
 from aperio_cli.net.arriving import Arrival, Incomplete, Marks, OtherRange
-from aperio_cli.net.model import Fetched
+from aperio_cli.net.model import Fetched, Inward
 from aperio_cli.net.request import Request, Unanswered, answered
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import httpx
 
@@ -127,18 +135,54 @@ class Download:
 
     def _follow(self, url: httpx.URL) -> Fetched:
         headers = self._headers()
-        is_local = place_of(url.host) is Place.HERE
+        is_local, is_outward = place_of(url.host) is Place.HERE, self._is_outward(url)
         for _ in range(MAX_REDIRECTS + 1):
-            with answered(
-                Request(str(url), self._deadline_s, headers, is_local=is_local)
-            ) as answer:
+            request = Request(
+                str(url), self._deadline_s, headers, is_local=is_local, is_outward=is_outward
+            )
+            with self._outward(), answered(request) as answer:
                 if answer.status_code not in _REDIRECTS:
                     return self._answer(answer, "Range" in headers)
                 target = self._redirect_target(answer, url)
+                is_outward |= _came_from_outside(answer)
             self._check_redirect(url, target)
             _require_secure(target, self._request.address)
             url = target
         raise self._unavailable(f"more than {MAX_REDIRECTS} redirects, one after the other")
+
+    def _is_outward(self, url: httpx.URL) -> bool:
+        """Return whether only what everybody reaches may be asked: a public registry names it.
+
+        One that has a public name, and an address of one network only, is no public one.
+        """
+        index = parse_url(self._request.named_by) if self._request.named_by else None
+        if index is None or _origin(index) == _origin(url) or not is_public(index.host):
+            return False
+        from aperio_cli.net import transport
+
+        try:
+            return bool(transport.outward_addresses(index.host, index.port or 0))
+        except Inward:
+            return False
+        except transport.FAILURES:  # it was read from a cache, or by way of a proxy
+            return True
+
+    @contextlib.contextmanager
+    def _outward(self) -> Iterator[None]:
+        """Tell that a name leads where it must not.
+
+        Raises:
+            InsecureUrl: it does.
+        """
+        try:
+            yield
+        except Inward as inward:
+            raise InsecureUrl(
+                f"{_shown(self._request.address)} was not fetched: it leads into a private network,"
+                " or to this machine",
+                why=f"{clean(inward.host)} is {', '.join(inward.addresses)}",
+                next=["tell whoever maintains the registry, or runs the server that redirects"],
+            ) from inward
 
     def _headers(self) -> dict[str, str]:
         if headers := self._arrival.headers():
@@ -156,7 +200,7 @@ class Download:
         from aperio_cli.net.lean import httpx
 
         try:
-            return url.join(response.headers["location"])
+            return _readable(url.join(response.headers["location"]))
         except (KeyError, ValueError, httpx.InvalidURL) as error:
             raise self._unavailable("it redirected to an address that cannot be read") from error
 
@@ -277,7 +321,7 @@ def parse_url(address: str) -> httpx.URL:
     from aperio_cli.net.lean import httpx
 
     try:
-        return httpx.URL(address)
+        return _readable(httpx.URL(address))
     except (httpx.InvalidURL, ValueError) as error:
         raise InsecureUrl(
             f"{_shown(address)} is not an address that can be fetched",
@@ -285,6 +329,12 @@ def parse_url(address: str) -> httpx.URL:
             why="" if "@" in address else clean(error),
             next=["check the address for a typing error"],
         ) from error
+
+
+def _readable(url: httpx.URL) -> httpx.URL:
+    """Return a URL whose host can be read; ValueError for an escape that stands for none."""
+    _ = url.host
+    return url
 
 
 def _require_secure(url: httpx.URL, address: str) -> None:
@@ -298,6 +348,13 @@ def _require_secure(url: httpx.URL, address: str) -> None:
         why=f"expected https, or http on this machine\nfound    {_shown(str(url))}",
         next=["use the https address of the same server"],
     )
+
+
+def _came_from_outside(answer: httpx.Response) -> bool:
+    """Return whether whoever answered has an address that everybody reaches; a proxy perhaps."""
+    stream = answer.extensions.get("network_stream")
+    peer = stream.get_extra_info("server_addr") if stream else None
+    return peer is not None and is_everybodys(str(peer[0]))
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

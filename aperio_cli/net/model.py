@@ -25,6 +25,8 @@ class FetchRequest:
         etag: what an earlier answer was marked with; the server may then say "not modified".
         last_modified: when the server last changed an earlier answer, likewise.
         is_fresh: whether no cache on the way may answer from what it has.
+        named_by: the address of the registry that names it; empty for none. What everybody can
+            read must not have this machine ask what only some networks reach.
         below: a folder, empty for none, that a path has to be in and that somebody else has
             written: no link is followed below it.
         part: what an earlier process has received of it, to go on from; None for none.
@@ -39,6 +41,7 @@ class FetchRequest:
     etag: str | None = None
     last_modified: str | None = None
     is_fresh: bool = False
+    named_by: str = ""
     below: str = ""
     part: Part | None = field(default=None, repr=False)
     on_arrival: Callable[[int, int | None], None] | None = field(default=None, repr=False)
@@ -73,3 +76,17 @@ class Fetched:
     etag: str | None
     is_modified: bool
     last_modified: str | None = None
+
+
+class Inward(Exception):
+    """A name leads into a private network, or to this machine, and must not.
+
+    Attributes:
+        host: the name.
+        addresses: what it resolves to.
+    """
+
+    def __init__(self, host: str, addresses: tuple[str, ...]) -> None:
+        super().__init__(f"{host} is {', '.join(addresses)}")
+        self.host = host
+        self.addresses = addresses

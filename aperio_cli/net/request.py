@@ -42,6 +42,8 @@ class Request:
         headers: beside those that every request has.
         form: parameters of a POST's body, which may hold secrets; None for a GET.
         is_local: whether it goes to this machine, and so past every proxy.
+        is_outward: whether it may only go to what everybody reaches, whatever the host's name
+            resolves to; where a proxy resolves it, that is the proxy's to see to.
     """
 
     url: str
@@ -49,6 +51,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     form: Mapping[str, str] | None = field(default=None, repr=False)
     is_local: bool = False
+    is_outward: bool = False
 
 
 class Unanswered(Exception):
@@ -74,6 +77,7 @@ def answered(request: Request) -> Iterator[httpx.Response]:
     """Send a request; the block reads the answer's status, headers and raw body.
 
     Raises:
+        Inward: it may only go to what everybody reaches, and its host leads elsewhere.
         Unanswered: from the block too, when the body breaks off or is late.
         CertificatesUnusable: what names the certificates that count cannot be read.
     """

@@ -8,14 +8,17 @@ This module loads httpx and httpcore; import it where a request is made.
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 import httpcore
 
 from aperio_cli import clock
+from aperio_cli.models.address import is_everybodys
 from aperio_cli.net import certificates
 from aperio_cli.net.diagnosis import find_proxy
 from aperio_cli.net.lean import httpx
+from aperio_cli.net.model import Inward
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,6 +33,7 @@ FAILURES = (
     httpcore.ProxyError,
     httpcore.TimeoutException,
     httpcore.UnsupportedProtocol,
+    UnicodeError,  # httpx reads where a redirect leads, and a host may be an escape of nothing
 )
 """All that a request, or the reading of its answer, may end in."""
 
@@ -81,11 +85,13 @@ class _Body(httpx.SyncByteStream):
 
 
 def _pool(request: Request) -> httpcore.ConnectionPool:
-    backend = _Backend(request.deadline_s)
+    backend: httpcore.NetworkBackend = _Backend(request.deadline_s)
     url = httpx.URL(request.url)
     tls = certificates.system_context() if url.scheme == "https" else None
     stated = None if request.is_local else find_proxy(request.url)
     proxy = httpx.Proxy(stated.url) if stated else None
+    if proxy is None and request.is_outward:
+        backend = _OutwardBackend(request.deadline_s)
     if proxy is None:
         return httpcore.ConnectionPool(ssl_context=tls, network_backend=backend)
     if proxy.url.scheme not in {"http", "https"}:
@@ -120,6 +126,48 @@ class _Backend(httpcore.NetworkBackend):
         left_s = _left_s(self._deadline_s, timeout, httpcore.ConnectTimeout)
         stream = self._inner.connect_tcp(host, port, left_s, local_address, socket_options)
         return _Stream(stream, self._deadline_s)
+
+
+class _OutwardBackend(_Backend):
+    """The same to what everybody reaches alone.
+
+    The address that was looked at is the one that is connected to: a name that resolves to another
+    one a moment later changes nothing.
+    """
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        failure: Exception | None = None
+        for address in outward_addresses(host, port):
+            try:
+                return super().connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure or httpcore.ConnectError(f"{host} has no address")
+
+
+def outward_addresses(host: str, port: int) -> tuple[str, ...]:
+    """Return the addresses of a host that everybody reaches, in the order of the system.
+
+    Raises:
+        Inward: it has others only.
+        httpcore.ConnectError: it has none.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise httpcore.ConnectError(str(error)) from error
+    addresses = tuple(dict.fromkeys(str(each[4][0]) for each in found))
+    outward = tuple(filter(is_everybodys, addresses))
+    if addresses and not outward:
+        raise Inward(host, addresses)
+    return outward
 
 
 class _Stream(httpcore.NetworkStream):

@@ -248,11 +248,13 @@ class _Copying:
             return path
         self._written.add(path)
         location = self._reader.location(artifact)
+        place = self._reader.documents.place
         request = FetchRequest(
             location,
             artifact.size_bytes,
             artifact.digest,
             timeout_s=_TIMEOUT_S,
+            named_by=place if "://" in place else "",
             below="" if "://" in location else self._reader.documents.below,
         )
         with self._output.aside(path) as aside:

@@ -62,7 +62,9 @@ class HttpReader:
         is_fresh: bool = False,
     ) -> bytes:
         """Return a document (`Documents.read`)."""
-        return self.downloads.read(where, limit_bytes, expected, is_fresh=is_fresh)
+        return self.downloads.read(
+            where, limit_bytes, expected, is_fresh=is_fresh, named_by=self.place
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,9 @@ class Downloads:
         expected: Digest | None = None,
         *,
         is_fresh: bool = False,
+        named_by: str = "",
     ) -> bytes:
-        """Return the document at an address (`Documents.read`)."""
+        """Return the document at an address (`Documents.read`), which a registry there names."""
         answers = AnswerCache(self.cache)
         kept = answers.find(url, limit_bytes)
         is_wanted = kept is not None and expected is not None and Digest.of(kept.body) == expected
@@ -103,6 +106,7 @@ class Downloads:
             offline=self.offline,
             timeout_s=TIMEOUT_S,
             is_fresh=is_fresh,
+            named_by=named_by,
         )
         if kept and expected is None and not is_fresh:
             # Bytes that are not those expected must not be confirmed by their marks.

@@ -115,12 +115,19 @@ def _fetch(source: Source, sink: BinaryIO, part: Part | None) -> Digest:
     raise problems[0]
 
 
+def _registry_of(offer: Offer) -> str:
+    """Return the address of the registry that makes an offer; empty for a folder, or none."""
+    place = offer.edition.registry if offer.edition else ""
+    return place if is_address(place) else ""
+
+
 def _request(source: Source, location: str, part: Part | None) -> FetchRequest:
     return FetchRequest(
         address=location,
         limit_bytes=source.limit_bytes,
         offline=source.offline,
         timeout_s=DOWNLOAD_TIMEOUT_S,
+        named_by=_registry_of(source.offer),
         below=source.offer.below if location == source.offer.location else "",
         part=part,
         on_arrival=source.on_arrival,

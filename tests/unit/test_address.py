@@ -155,7 +155,17 @@ def test_address_with_a_user_is_known(address: str, *, expected: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["registry.example.org", "93.184.216.34", "2606:2800:220:1::1", "b\u00fccher.example"]
+    "host",
+    [
+        "registry.example.org",
+        "93.184.216.34",
+        "2606:2800:220:1::1",
+        "b\u00fccher.example",
+        "registry.example.org.",
+        "xn--bcher-kva.example",
+        "64:ff9b::5db8:d822",
+        "2002:5db8:d822::",
+    ],
 )
 def test_host_that_everybody_reaches_is_public(host: str) -> None:
     assert is_public(host)
@@ -167,6 +177,9 @@ def test_host_that_everybody_reaches_is_public(host: str) -> None:
         "localhost", "127.0.0.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1",  # noqa: S104 - a text
         "169.254.169.254", "100.64.0.1", "fe80::1", "fd00::1", "::ffff:10.0.0.1", "intranet",
         "nas.local", "build.internal", "printer.home.arpa", "NAS.LOCAL.", "nas\u3002local", "",
+        "fec0::1", "ff02::1", "224.0.0.1", "64:ff9b::a00:7", "64:ff9b:1::1",
+        "2002:a00:7::", "::8.8.8.8",
+        "localhost.", "a.localhost.", "127.0.0.1.", "xn--localhost-", "intranet.",
     ],
 )  # fmt: skip
 def test_host_of_a_private_network_is_not_public(host: str) -> None:
