@@ -137,9 +137,25 @@ RUN = (
     'settings.base_url = "{url}"\nsettings.api_key = "env:LANTERN_KEY"\nEND'
 )
 END_HOST = "kill $host; wait $host"
+# A newer version of the plugin, which asks for more, in the registry of the page before.
+NEWER = (
+    "cp -r aperio-plugin-lantern newer; cd newer; rm -r dist; "
+    "sed -i '/^version/s/0.1.0/0.2.0/' manifest.yaml pyproject.toml; "
+    r"sed -i 's/^\( *\)- api.example.com:443/&\n\1- api.lantern.io:443/; s/256MiB/512MiB/' "
+    "manifest.yaml; cd ..; aperio plugin build newer; aperio plugin sign newer/dist --trust local; "
+    "aperio registry add newer/dist --dir registry; aperio registry build --dir registry; "
+    "export APERIO_REGISTRY=~/plugins/registry/public"
+)
+AS_BEFORE = (
+    "cd ~/plugins; rm -rf newer aperio-deployment; unset APERIO_REGISTRY; "
+    "aperio plugin remove acme/lantern-connector@0.2.0 --yes"
+)
 
 TYPED = {
     "docs/how-to/keep-a-registry.md": Typed(),
+    "docs/how-to/update-plugins.md": Typed(
+        {0: NEWER, 4: "mkdir aperio-deployment; git -C aperio-deployment init -q"}, after=AS_BEFORE
+    ),
     "docs/how-to/say-what-a-plugin-may-do.md": Typed(),
     "docs/how-to/give-settings-and-secrets.md": Typed(),
     "docs/how-to/run-a-host.md": Typed({1: RUN}, after=END_HOST),
