@@ -39,7 +39,7 @@ from aperio_cli.registry.folder import BUILT_FOLDER, FolderReader, find_built
 from aperio_cli.registry.http import Downloads, HttpReader
 from aperio_cli.registry.rooted import RootedRegistry
 from aperio_cli.registry.unsigned import UnsignedRegistry
-from aperio_cli.trust.known_versions import remember
+from aperio_cli.trust.known_versions import Heard, remember_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -100,12 +100,28 @@ class Registry:
 
     Args:
         ruled: the registries.
-        heard: told what is found of a plugin, before anything is decided by it.
+        heard: told what is found of plugins, before anything is decided by it.
     """
 
-    def __init__(self, ruled: Sequence[Ruled], heard: Callable[[Listing], None]) -> None:
+    def __init__(self, ruled: Sequence[Ruled], heard: Callable[[Sequence[Listing]], None]) -> None:
         self.ruled = tuple(ruled)
         self._heard = heard
+        self._waiting: list[Listing] | None = None
+
+    @contextlib.contextmanager
+    def hearing_together(self) -> Iterator[None]:
+        """Remember at the end of the block, at once, what is found of plugins in it.
+
+        Raises:
+            AperioError: what registries say against versions cannot be remembered.
+        """
+        self._waiting = []
+        try:
+            yield
+        finally:
+            waiting, self._waiting = self._waiting, None
+            if waiting:
+                self._heard(waiting)
 
     def resolve(self, ref: PluginRef, situation: Situation | Platform) -> Offer:
         """Return the offer of the version that is chosen.
@@ -153,11 +169,17 @@ class Registry:
         for ruled in [owner] if owner else self.ruled:
             listing = ruled.reader.find(ref.id)
             if listing:
-                self._heard(listing)
+                self._hear(listing)
                 return ruled.reader, listing
         if owner:
             self._refuse_others(owner, ref)
         return None
+
+    def _hear(self, listing: Listing) -> None:
+        if self._waiting is None:
+            self._heard([listing])
+        else:
+            self._waiting.append(listing)
 
     def _owner(self, namespace: str) -> Ruled | None:
         stated = next((each for each in self.ruled if each.owns(namespace)), None)
@@ -266,12 +288,15 @@ def open_registry(
     return Registry(ruled, functools.partial(_remember, paths, heeds))
 
 
-def _remember(paths: Paths, heeds: Callable[[Listing], bool], listing: Listing) -> None:
+def _remember(paths: Paths, heeds: Callable[[Listing], bool], listings: Sequence[Listing]) -> None:
     """Remember what a registry says against versions, for launches, which ask no network."""
-    if not heeds(listing):
-        return
-    said = {each.version: each.status for each in listing.candidates if each.status}
-    remember(paths, listing.id, listing.edition, said)
+    heard = [
+        Heard(each.id, each.edition, {c.version: c.status for c in each.candidates if c.status})
+        for each in listings
+        if heeds(each)
+    ]
+    if heard:
+        remember_all(paths, heard)
 
 
 def _rule(stated: str, config: Config) -> RegistryRule:

@@ -75,15 +75,16 @@ def refresh(registry: Registry, plugins: Iterable[PluginId]) -> Refreshed:
     """
     listings: dict[PluginId, Listing] = {}
     unknown = []
-    for plugin in plugins:
-        try:
-            found = registry.look_up(PluginRef(plugin))
-        except NamespaceOwned:  # what is installed is not of the registry that may speak of it
-            found = None
-        if found:
-            listings[plugin] = found[1]
-        else:
-            unknown.append(plugin)
+    with registry.hearing_together():
+        for plugin in plugins:
+            try:
+                found = registry.look_up(PluginRef(plugin))
+            except NamespaceOwned:  # what is installed is not of the registry that may speak of it
+                found = None
+            if found:
+                listings[plugin] = found[1]
+            else:
+                unknown.append(plugin)
     return Refreshed(listings, tuple(unknown))
 
 

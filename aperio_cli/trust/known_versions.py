@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
@@ -13,12 +14,15 @@ from aperio_cli.models.known import BOUNDS, Known, KnownVersions
 from aperio_cli.models.reading import Unreadable, described, require_few_members
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.registry.edition import Edition
     from aperio_cli.models.registry.plugin_file import VersionStatus
     from aperio_cli.paths import Paths
+
+_SHOWN: Final = 3
 
 
 def load_known(paths: Paths) -> KnownVersions:
@@ -34,39 +38,86 @@ def load_known(paths: Paths) -> KnownVersions:
     return known.and_also(_read(system.known_versions)) if system else known
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a registry says of one plugin.
+
+    Attributes:
+        plugin: the plugin.
+        edition: the registry, and which edition of it was read.
+        versions: what it says against each version that it says something against.
+    """
+
+    plugin: PluginId
+    edition: Edition
+    versions: Mapping[str, VersionStatus]
+
+
 def remember(
-    paths: Paths, plugin: PluginId, edition: Edition, versions: dict[str, VersionStatus]
+    paths: Paths, plugin: PluginId, edition: Edition, versions: Mapping[str, VersionStatus]
 ) -> None:
-    """Remember what a registry says against the versions of a plugin, unless it said more before.
+    """Remember what a registry says against the versions of a plugin (`remember_all`)."""
+    remember_all(paths, [Heard(plugin, edition, versions)])
+
+
+def remember_all(paths: Paths, heard: Sequence[Heard]) -> None:
+    """Remember what registries say against the versions of plugins, unless they said more before.
 
     A signed registry's older edition changes nothing. Nothing is written when nothing changes.
 
     Args:
         paths: gives the memory; made when missing, and there is something to remember.
-        plugin: the plugin.
-        edition: the registry, and which edition of it was read.
-        versions: what it says against each version that it says something against.
+        heard: what was said, of plugins that are told apart.
 
     Raises:
         KnownVersionsUnreadable, RecordNewer, PathShared: as `load_known`.
-        IndexTooLarge: with it the memory would be longer than it is read; it stays as it was.
+        IndexTooLarge: with it the memory would be longer than it is read; that stays as it was,
+            but for what others said.
         LockHeld: another process is remembering something.
         DiskFull: there is no space.
         OSError: the memory cannot be written.
     """
-    said = Known(edition.epoch, edition.serial, clock.timestamp(), versions)
-    if not _is_news(_read(paths.known_versions), plugin, edition, said):
+    if _with_news(_read(paths.known_versions), heard) is None:
         return
     path = paths.known_versions
     if not path.parent.exists():
         writing.ensure_own(path.parent)
     lock = path.with_suffix(".lock")
-    with locking.FileLock(lock, what=f"what is known of `{plugin}` was not remembered"):
-        before = _read(path)
-        if _is_news(before, plugin, edition, said):
-            after = before.having(plugin, edition.registry, said).to_bytes()
-            _require_readable(after, plugin, edition)
-            writing.write_atomic(path, after, mode=0o600)
+    names = ", ".join(f"`{each.plugin}`" for each in heard[:_SHOWN])
+    with locking.FileLock(lock, what=f"what is known of {names} was not remembered"):
+        after = _with_news(_read(path), heard)
+        if after is None:
+            return
+        data = after.to_bytes()
+        if not (why := _unreadably(data)):
+            writing.write_atomic(path, data, mode=0o600)
+            return
+    if len(heard) == 1:
+        raise _too_much(heard[0], why)
+    _remember_apart(paths, heard)
+
+
+def _remember_apart(paths: Paths, heard: Sequence[Heard]) -> None:
+    """Remember one after the other, so that who says too much keeps nobody else from it."""
+    refused = None
+    for each in heard:
+        try:
+            remember_all(paths, [each])
+        except IndexTooLarge as error:
+            refused = refused or error
+    if refused:
+        raise refused
+
+
+def _with_news(known: KnownVersions, heard: Sequence[Heard]) -> KnownVersions | None:
+    """Return what is known once this was heard; None when that is nothing new."""
+    after = known
+    for each in heard:
+        edition = each.edition
+        said = Known(edition.epoch, edition.serial, clock.timestamp(), each.versions)
+        if _is_news(known, each.plugin, edition, said):
+            after = after.having(each.plugin, edition.registry, said)
+    return None if after is known else after
 
 
 def _is_news(known: KnownVersions, plugin: PluginId, edition: Edition, said: Known) -> bool:
@@ -77,29 +128,27 @@ def _is_news(known: KnownVersions, plugin: PluginId, edition: Edition, said: Kno
     return not is_older and (said.versions != before.versions or said.edition != before.edition)
 
 
-def _require_readable(memory: bytes, plugin: PluginId, edition: Edition) -> None:
-    """Refuse a memory that nobody could read any more, which would keep every plugin from starting.
-
-    Raises:
-        IndexTooLarge: it is longer than it may be, or has more members.
-    """
-    why = ""
+def _unreadably(memory: bytes) -> str:
+    """Return why nobody could read a memory any more, so that no plugin could be started."""
     if len(memory) > BOUNDS.size_bytes:
-        why = f"expected at most {BOUNDS.size_bytes} bytes\nfound    {len(memory)}"
+        return f"expected at most {BOUNDS.size_bytes} bytes\nfound    {len(memory)}"
     try:
         require_few_members(memory, BOUNDS.members)
     except Unreadable as error:
-        why = str(error)
-    if why:
-        raise IndexTooLarge(
-            f"what {edition.name} says of `{plugin}` was not used:"
-            " it says more against versions than can be remembered",
-            why=why,
-            next=[
-                "tell whoever maintains the registry",
-                "take the registry out of config.toml, if you can do without it",
-            ],
-        )
+        return str(error)
+    return ""
+
+
+def _too_much(heard: Heard, why: str) -> IndexTooLarge:
+    return IndexTooLarge(
+        f"what {heard.edition.name} says of `{heard.plugin}` was not used:"
+        " it says more against versions than can be remembered",
+        why=why,
+        next=[
+            "tell whoever maintains the registry",
+            "take the registry out of config.toml, if you can do without it",
+        ],
+    )
 
 
 def _read(path: Path) -> KnownVersions:

@@ -23,7 +23,7 @@ from aperio_cli.paths import Paths
 from aperio_cli.registry import open_registry
 from aperio_cli.store import listing
 from aperio_cli.trust import known_versions
-from aperio_cli.trust.known_versions import load_known, remember
+from aperio_cli.trust.known_versions import Heard, load_known, remember, remember_all
 from aperio_cli.verifying import clear
 from tests.builders import LINUX, PLUGIN, Machine, rule
 from tests.registries import Site, artifact_of, plugin_entry, signed_rule, version_entry, withdrawn
@@ -119,6 +119,37 @@ def test_registry_that_says_more_than_can_be_remembered_leaves_the_memory_readab
     with pytest.raises(IndexTooLarge) as caught:
         remember(paths, BOX, loud, many)
     assert caught.value.why == "it has too many members: expected at most 50"
+
+
+def test_what_is_heard_together_is_read_and_written_once_and_each_by_itself(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A memory that is read anew for each of a hundred plugins is quadratic."""
+    read: list[Path] = []
+    parse = KnownVersions.parse
+
+    def noted(data: bytes, path: Path, fail: Any) -> KnownVersions:
+        read.append(path)
+        return parse(data, path, fail)
+
+    monkeypatch.setattr(KnownVersions, "parse", staticmethod(noted))
+    many = [PluginId("acme", f"p{n}") for n in range(40)]
+    remember(paths, BOX, edition(), {"1.2.3": status()})
+    read.clear()
+    said = {"1.2.3": status("yanked")}
+    remember_all(paths, [Heard(plugin, edition(), said) for plugin in many])
+    assert len(read) == 2  # before the lock, and under it
+    known = load_known(paths)
+    assert {known.status(each, "1.2.3") for each in many} == {status("yanked")}
+    assert known.status(BOX, "1.2.3") == status()
+
+    monkeypatch.setattr(known_versions, "BOUNDS", replace(BOUNDS, size_bytes=20_000))
+    loud = {f"1.0.{n}": VersionStatus("yanked", "x" * 500, MOMENT) for n in range(60)}
+    others = [Heard(each, edition(2), {"1.2.3": status()}) for each in many[1:]]
+    with pytest.raises(IndexTooLarge, match=f"says of `{many[0]}`"):
+        remember_all(paths, [Heard(many[0], edition(2), loud), *others])
+    known = load_known(paths)
+    assert {known.status(each, "1.2.3") for each in many[1:]} == {status()}
 
 
 def test_older_edition_of_a_signed_registry_takes_nothing_back(
