@@ -10,12 +10,16 @@ import copy
 import functools
 import json
 import shutil
+import socket
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from aperio_cli import clock
 from aperio_cli.config import Config
+from aperio_cli.installing.keeping import Kept, check_builds
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.policy import Policy
@@ -28,6 +32,8 @@ from aperio_cli.models.registry.documents import (
     shard_path,
 )
 from aperio_cli.models.registry.rule import WitnessRule
+from aperio_cli.net import transport
+from aperio_cli.net.fetch import FetchRequest, fetch_bytes
 from aperio_cli.publishing.faults import Fault, Faults
 from aperio_cli.publishing.recording import RegistryLog
 from aperio_cli.publishing.serving import serving
@@ -426,6 +432,53 @@ def _another_signer(world: World, *, lie: bool = True) -> None:
     registry = Signed(both)
     forge = world.forge().but(identity=someone) if lie else None
     registry.publish(registry.version(world.signed(forge=forge))).install()
+
+
+@row(
+    holds=SIGNER + ", the publisher's workflow, and a machine that has seen neither before",
+    tries="offers other bytes under a version that somebody has locked",
+    stopped_by="the lock file, which has the digest of every platform's artifact",
+    code="lock-file-differs",
+)
+def _other_bytes_than_locked(world: World, *, lie: bool = True) -> None:
+    genuine = world.signed()
+    colleague = world.but(root=world.root / "colleague")
+    theirs = Signed(colleague)
+    theirs.publish(theirs.version(genuine)).install()
+    store = colleague.machine.store
+    kept = Kept(store.lock_file.path, store.locked(BOX), is_frozen=True)
+    registry = Signed(world)  # nothing came here but the lock file
+    other = world.signed(description="evil") if lie else genuine
+    offer = registry.publish(registry.version(other)).offer(ref=f"{BOX}@1.2.3")
+    check_builds(kept, offer.id, offer.version, offer.builds)  # as `install --locked` does
+    world.install(offer)
+
+
+@row(
+    holds="a name that a public registry states as the place of an artifact",
+    tries="has it resolve to the cloud's credentials, in the network of whoever installs",
+    stopped_by="what a name resolves to, looked at once, and connected to as it was looked at",
+    code="insecure-url",
+)
+def _name_that_leads_inwards(world: World, *, lie: bool = True) -> None:
+    name, resolve = "cdn.example.net", socket.getaddrinfo
+    address = "169.254.169.254" if lie else "93.184.216.34"
+
+    def resolved(host: str, port: int, *rest: Any, **named: Any) -> Any:
+        if host.endswith(".example.net"):
+            found = address if host == name else "93.184.216.33"
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (found, port))]
+        return resolve(host, port, *rest, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", resolved)
+        request = FetchRequest(
+            f"https://{name}/a.tar.gz", 1000, named_by="https://plugins.example.net/"
+        )
+        if lie:
+            fetch_bytes(request, sleep=lambda _: None)
+        assert transport.outward_addresses(name, 443) == (address,)
+    Signed(world).honest().install()
 
 
 @row(
