@@ -108,11 +108,6 @@ class PluginLogs:
         for file in self._files.values():
             file.close()
 
-    def forget(self, plugin: PluginId) -> None:
-        """Let go of the file of a plugin that runs no more."""
-        if file := self._files.pop(plugin, None):
-            file.close()
-
     def newest(self, plugin: PluginId | None, last: int) -> list[LogEntry]:
         """Return the last records of a plugin, or of all, the oldest first. Blocks.
 

@@ -37,11 +37,6 @@ class Notifier:
         self._status = ""
 
     @property
-    def is_listened_to(self) -> bool:
-        """Whether a manager wants to know."""
-        return bool(self._address)
-
-    @property
     def watchdog_s(self) -> float | None:
         """Within which time it wants to hear that this process is at work; None: it does not."""
         return self._watchdog_s

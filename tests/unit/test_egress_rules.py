@@ -278,9 +278,7 @@ def test_every_name_has_an_address_and_every_port_a_listener() -> None:
         ("127.10.0.1", 80, "api.box.com:80"),
         ("127.10.0.2", 443, "b.box.com:443"),
     ]
-    assert plan.hosts_file == (
-        "127.0.0.1 localhost\n::1 localhost\n127.10.0.1 api.box.com\n127.10.0.2 b.box.com\n"
-    )
+    assert plan.addresses == {"api.box.com": "127.10.0.1", "b.box.com": "127.10.0.2"}
     assert plan.environment["HTTPS_PROXY"] == "http://127.0.0.1:3128"
     assert plan.environment["NO_PROXY"] == ""
 

@@ -25,7 +25,6 @@ PROXY_PORT: Final = 3128
 _FIRST: Final = ipaddress.IPv4Address("127.10.0.1")
 MOST_NAMES: Final = 250
 MOST_LISTENERS: Final = 250  # as many descriptors as one message can carry (SCM_MAX_FD in unix(7))
-_LOCAL_NAMES: Final = "127.0.0.1 localhost\n::1 localhost\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +53,6 @@ class Plan:
 
     listeners: tuple[Listener, ...]
     addresses: Mapping[str, str]
-
-    @property
-    def hosts_file(self) -> str:
-        """Contents of the plugin's /etc/hosts (hosts(5))."""
-        lines = [f"{address} {name}\n" for name, address in self.addresses.items()]
-        return _LOCAL_NAMES + "".join(lines)
 
     @property
     def environment(self) -> dict[str, str]:
