@@ -27,7 +27,14 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _COUNTS: Final = ("seen", "sent", "filtered", "dead_letters", "tokens", "egress_refused")
 _TEXTS: Final = ("version", "organization", "integration", "operation", "started_at")
 _KNOWN: Final = ("duration_ms", "peak_memory_bytes")
-_OPTIONAL: Final = ("ended_at", "covers_until", "code", "error_message", "instead_of")
+_OPTIONAL: Final = (
+    "ended_at",
+    "covers_until",
+    "code",
+    "error_message",
+    "instead_of",
+    "traceparent",
+)
 
 
 def make_run_id(random: bytes) -> str:
@@ -62,6 +69,7 @@ class RunReceipt:
         code: of the error that it ended with; empty: none.
         error_message: that error, in a line.
         instead_of: the version in whose place it ran, since that does not start; empty: none.
+        traceparent: the caller's span, as W3C Trace Context writes it; empty: none.
     """
 
     run_id: str
@@ -86,6 +94,7 @@ class RunReceipt:
     code: str = ""
     error_message: str = ""
     instead_of: str = ""
+    traceparent: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the receipt as records and reports carry it; what is not known is null."""

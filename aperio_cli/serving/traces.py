@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aperio_cli
 from aperio_cli.models.run_receipt import SUCCEEDED
+from aperio_cli.models.traceparent import span_id
 from aperio_cli.serving.extras import require
 from aperio_cli.serving.wide_events import SERVICE, wide_event
 
@@ -41,22 +42,22 @@ class Traces:
         resources = require("opentelemetry.sdk.resources", extra="traces")
         about = {"service.name": f"aperio-{SERVICE}", "service.version": aperio_cli.__version__}
         resource = resources.Resource.create(about)
-        self._provider = trace.TracerProvider(resource=resource, shutdown_on_exit=False)
+        ids = require("opentelemetry.sdk.trace.id_generator", extra="traces")
+        self._ids = _Ids(ids.RandomIdGenerator())
+        self._provider = trace.TracerProvider(
+            resource=resource, shutdown_on_exit=False, id_generator=self._ids
+        )
         exporter = otlp.OTLPSpanExporter(endpoint=endpoint, timeout=_EXPORT_S)
         self._provider.add_span_processor(export.BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("aperio", aperio_cli.__version__)
 
-    def ended(self, receipt: RunReceipt, traceparent: str = "") -> None:
-        """Take a run that has ended.
-
-        Args:
-            receipt: the run's.
-            traceparent: the caller's span, as W3C Trace Context writes it; empty: there is none.
-        """
+    def ended(self, receipt: RunReceipt) -> None:
+        """Take a run that has ended; its span is below its caller's. Called in one thread."""
         status = require("opentelemetry.trace.status", extra="traces")
+        self._ids.next_span = span_id(receipt.run_id)
         span = self._tracer.start_span(
             f"plugin.{receipt.operation}",
-            context=_parent(traceparent),
+            context=_parent(receipt.traceparent),
             start_time=_nanoseconds(receipt.started_at),
             attributes={
                 f"aperio.{name}": value
@@ -76,8 +77,32 @@ class Traces:
         self._provider.shutdown()
 
 
+class _Ids:
+    """Gives spans the ids that plugins were told of (`models.traceparent`), and traces random ones.
+
+    Args:
+        random: the library's own.
+
+    Attributes:
+        next_span: of the next span; None: a random one.
+    """
+
+    def __init__(self, random: Any) -> None:
+        self._random = random
+        self.next_span: int | None = None
+
+    def generate_span_id(self) -> int:
+        """Return the id of a span that begins."""
+        found, self.next_span = self.next_span, None
+        return found or int(self._random.generate_span_id())
+
+    def __getattr__(self, name: str) -> Any:
+        """Leave everything else to the library."""
+        return getattr(self._random, name)
+
+
 def _parent(traceparent: str) -> Any:
-    """Return the context of the caller's span; an empty one for a text that is none."""
+    """Return the context of the caller's span; an empty one where there is none."""
     propagation = require("opentelemetry.trace.propagation.tracecontext", extra="traces")
     carrier = {"traceparent": traceparent} if traceparent else {}
     return propagation.TraceContextTextMapPropagator().extract(carrier)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.models.run_receipt import SUCCEEDED
+from aperio_cli.models.traceparent import trace_id
 
 if TYPE_CHECKING:
     from aperio_cli.models.run_receipt import RunReceipt
@@ -28,6 +29,7 @@ def wide_event(receipt: RunReceipt) -> dict[str, Any]:
         "outcome": "succeeded" if receipt.status == SUCCEEDED else "failed",
         "error_kind": receipt.code,
         "instead_of": receipt.instead_of,
+        "trace_id": trace_id(receipt.traceparent),
     }
     measurements = {
         "duration_ms": receipt.duration_ms,

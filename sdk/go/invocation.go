@@ -35,6 +35,8 @@ type Invocation struct {
 	Mode Mode
 	// GrantedScopes are the scopes that were granted, of those that the manifest asks for.
 	GrantedScopes []string
+	// TraceParent is the host's span, as W3C Trace Context writes it; empty: nobody traces it.
+	TraceParent string
 }
 
 // Mode is what the operator allows on an integration.

@@ -552,6 +552,7 @@ RUN_RECEIPT = exactly(
     seen=NUMBER, sent=NUMBER, filtered=NUMBER, dead_letters=NUMBER,
     checkpoint_sha256=maybe(SHA256), covers_until=maybe(WORD), tokens=NUMBER,
     egress_refused=NUMBER, peak_memory_bytes=maybe(NUMBER), instead_of=maybe(WORD),
+    traceparent=maybe(WORD),
 )  # fmt: skip
 STATE = one_of("STOPPED", "STARTING", "READY", "BACKOFF", "PAUSED", "STOPPING", "FAILED")
 PAUSE = maybe(exactly(by=WORD, at=TIME, reason=maybe(WORD)))

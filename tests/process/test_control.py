@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc.aio
 import pytest
 from aperio_plugin.wire import control_pb2
 
@@ -355,6 +356,38 @@ def test_an_instance_is_paused_and_goes_on_and_whoever_watches_sees_it(served: S
     (said,) = (line for line in served.log.splitlines() if "paused by alice " in line)
     assert ": maintenance\ufffd[31m" in said
     assert served.sync("bare", integration_id="paused").error is None
+
+
+def test_a_call_belongs_to_its_callers_trace_and_the_plugin_is_told(served: Served) -> None:
+    caller = f"00-{'ab' * 16}-{'cd' * 8}-01"
+    settings = {"mode": "", "account": "me", "api_key": "a-key-of-mine"}
+
+    async def ask(call: control_pb2.Call, metadata: Any = ()) -> Any:
+        request = control_pb2.TestConnectionRequest(call=call)
+        async with grpc.aio.insecure_channel(f"unix:{served.socket}") as channel:
+            method = channel.unary_unary(
+                "/aperio.host.v1.HostService/TestConnection",
+                request_serializer=control_pb2.TestConnectionRequest.SerializeToString,
+                response_deserializer=control_pb2.TestConnectionResponse.FromString,
+            )
+            return await method(request, metadata=metadata, timeout=TIMEOUT_S)
+
+    by_field = call_of("tells", settings=settings, traceparent=caller)
+    plain = call_of("tells", settings=settings)
+    for answer in (
+        asyncio.run(ask(by_field)),
+        asyncio.run(ask(plain, (("traceparent", caller),))),
+    ):
+        assert answer.receipt.traceparent == caller
+        told = answer.answer.account["traceparent"]
+        assert told[:36] == caller[:36]
+        assert told[36:52] not in {"", "cd" * 8}
+        assert told[52:] == "-01"
+    for answer in (
+        asyncio.run(ask(plain)),
+        asyncio.run(ask(plain, (("traceparent", "no traceparent"),))),
+    ):
+        assert (answer.receipt.traceparent, answer.answer.account["traceparent"]) == ("", "")
 
 
 # ── sync ──────────────────────────────────────────────────────────────────────────────────────────

@@ -238,6 +238,7 @@ def test_a_plugin_comes_with_its_own_instances_only() -> None:
             code="plugin-crashed",
             error_message="it ended",
             instead_of="1.2.4",
+            traceparent=f"00-{'ab' * 16}-{'cd' * 8}-01",
         ),
     ],
 )

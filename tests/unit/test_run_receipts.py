@@ -180,7 +180,7 @@ def test_what_is_not_known_is_null_in_json() -> None:
     unknown = {key for key, value in document.items() if value is None}
     assert unknown == {
         "ended_at", "duration_ms", "checkpoint_sha256", "covers_until", "peak_memory_bytes",
-        "code", "error_message", "instead_of",
+        "code", "error_message", "instead_of", "traceparent",
     }  # fmt: skip
 
 

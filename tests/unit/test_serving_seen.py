@@ -21,6 +21,7 @@ from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.supervising import InstanceKey, Status
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.run_receipt import FAILED, SUCCEEDED, RunReceipt, make_run_id
+from aperio_cli.models.traceparent import below as passed_on
 from aperio_cli.serving.metrics import METRICS, Metrics
 from aperio_cli.serving.service import Service, Speaking, not_enforced
 from aperio_cli.serving.traces import Traces
@@ -204,8 +205,10 @@ def test_a_run_is_a_span_below_the_callers(collector: tuple[str, list[bytes]]) -
     service = importlib.import_module("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
     endpoint, bodies = collector
     traces = Traces(endpoint)
-    traces.ended(DONE, f"00-{'ab' * 16}-{'cd' * 8}-01")
-    traces.ended(BROKEN, "no traceparent")
+    called = replace(DONE, traceparent=f"00-{'ab' * 16}-{'cd' * 8}-01")
+    traces.ended(called)
+    traces.ended(BROKEN)
+    traces.ended(replace(called, traceparent=f"00-{'ab' * 16}-{'cd' * 8}-00"))  # nobody wants it
     traces.close()
 
     spans = [
@@ -218,6 +221,9 @@ def test_a_run_is_a_span_below_the_callers(collector: tuple[str, list[bytes]]) -
     below, own = spans
     assert (below.name, below.trace_id.hex()) == ("plugin.sync", "ab" * 16)
     assert below.parent_span_id.hex() == "cd" * 8
+    told = passed_on(called.traceparent, called.run_id)  # to the plugin
+    assert told == f"00-{below.trace_id.hex()}-{below.span_id.hex()}-01"
+    assert wide_event(called)["trace_id"] == "ab" * 16
     assert below.end_time_unix_nano - below.start_time_unix_nano == 1_500_000_000
     about = {each.key: each.value for each in below.attributes}
     assert about["aperio.plugin"].string_value == "acme/box"

@@ -48,6 +48,7 @@ class Invocation:
         invocation_id: unique; joins the host's and the plugin's logs.
         may_write: whether remediations may write to the service.
         granted_scopes: of those that the manifest asks for.
+        traceparent: the host's span, as W3C Trace Context writes it; empty: nobody traces it.
     """
 
     organization_id: str = DEFAULT_ORGANIZATION
@@ -57,6 +58,7 @@ class Invocation:
     invocation_id: str = field(default_factory=_new_id)
     may_write: bool = False
     granted_scopes: tuple[str, ...] = ()
+    traceparent: str = ""
 
     def to_message(self) -> common_pb2.InvocationContext:
         """Return the invocation as field 1 of a request (common.proto)."""
@@ -69,6 +71,7 @@ class Invocation:
             config_json=self.config_json,
             mode="MODE_REMEDIATION" if self.may_write else "MODE_READ_ONLY",
             granted_scopes=self.granted_scopes,
+            traceparent=self.traceparent,
         )
         if self.token:
             message.token.value = self.token.value

@@ -43,6 +43,7 @@ class Invoked:
         integration: the connected account.
         operation: what it is asked to do.
         instead_of: the version in whose place that one runs; empty: none.
+        traceparent: the caller's span; empty: none.
     """
 
     plugin: PluginId
@@ -51,6 +52,7 @@ class Invoked:
     integration: str
     operation: str
     instead_of: str = ""
+    traceparent: str = ""
 
 
 class Recording:
@@ -78,6 +80,7 @@ class Recording:
             "operation": run.operation,
             "started_at": moment(),
             "instead_of": run.instead_of,
+            "traceparent": run.traceparent,
         }
         self._ended: RunReceipt | None = None
         if run.operation in _LONG:

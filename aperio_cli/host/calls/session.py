@@ -44,6 +44,7 @@ class SessionRequest:
         tally: counts the tokens that are obtained.
         are_own: whether the settings are the host's own and stay: what they come to is kept as long
             as the plugin runs.
+        traceparent: the host's span, for the plugin; empty: nobody traces it.
     """
 
     organization_id: str = DEFAULT_ORGANIZATION
@@ -53,6 +54,7 @@ class SessionRequest:
     token: AccessToken | None = None
     tally: Tally = field(default_factory=Tally)
     are_own: bool = False
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ class Session:
             await self._token(),
             may_write=may_write,
             granted_scopes=self.plugin.program.manifest.scopes,
+            traceparent=self.request.traceparent,
         )
 
     async def _token(self) -> AccessToken | None:

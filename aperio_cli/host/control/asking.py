@@ -15,10 +15,11 @@ from aperio_cli.host.supervising.instances import InstanceKey
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.models.tenant import why_no_name
+from aperio_cli.models.traceparent import read_traceparent
 from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from aperio_plugin.wire import control_pb2
@@ -31,6 +32,7 @@ OPTIONS: Final = ("from", "streams", "event_types")
 _SETTINGS: Final = Bounds(1024 * 1024)
 _LONGEST_TOKEN_BYTES: Final = 64 * 1024
 _LONGEST_REASON: Final = 500
+_TRACEPARENT: Final = "traceparent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,14 @@ class Asked:
         version: that has to run; empty: whichever does.
         settings: values by key; None: those that the host's configuration has. May hold secrets.
         token: of a grant that the caller holds; None: the host performs it.
+        traceparent: the caller's span; empty: none.
     """
 
     key: InstanceKey
     version: str
     settings: Mapping[str, object] | None = field(repr=False)
     token: AccessToken | None
+    traceparent: str = ""
 
     def require_version(self, plugin: RunningPlugin) -> None:
         """Require that the version runs that was asked for.
@@ -64,8 +68,12 @@ class Asked:
             )
 
 
-def read_call(call: control_pb2.Call) -> Asked:
+def read_call(call: control_pb2.Call, metadata: Iterable[tuple[str, str | bytes]] = ()) -> Asked:
     """Return what a Call says.
+
+    Args:
+        call: the message.
+        metadata: of gRPC, which may name the caller's span.
 
     Raises:
         CallInvalid, PluginIdInvalid: something is missing, or makes no sense.
@@ -77,7 +85,10 @@ def read_call(call: control_pb2.Call) -> Asked:
     )
     settings = read_object("config_json", call.config_json) if call.config_json else None
     token = _token(call.token) if call.HasField("token") else None
-    return Asked(key, call.version, settings, token)
+    told = call.traceparent or next(
+        (str(value) for name, value in metadata or () if name == _TRACEPARENT), ""
+    )
+    return Asked(key, call.version, settings, token, read_traceparent(told))
 
 
 def read_key(key: control_pb2.InstanceKey) -> InstanceKey:

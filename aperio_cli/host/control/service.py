@@ -35,6 +35,7 @@ from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.supervising.instances import InstanceKey
 from aperio_cli.models.plugin_id import PluginId, check_version
 from aperio_cli.models.protocol import INTERFACE
+from aperio_cli.models.traceparent import below
 from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
@@ -188,9 +189,9 @@ class HostService:
 
     # ── invocations ───────────────────────────────────────────────────────────────────────────────
 
-    async def TestConnection(self, request: Any, _context: Context) -> Any:  # noqa: N802 - gRPC's name
+    async def TestConnection(self, request: Any, context: Context) -> Any:  # noqa: N802 - gRPC's name
         """Answer whether settings work."""
-        async with self._invoked(read_call(request.call), "test") as (session, recording):
+        async with self._invoked(_asked(request, context), "test") as (session, recording):
             invocation = await session.invocation()
             answer = await session.plugin.connector.test_connection(invocation)
             recording.answered("test", answer)
@@ -198,7 +199,7 @@ class HostService:
 
     async def Sync(self, request: Any, context: Context) -> None:  # noqa: N802 - gRPC's name
         """Give what a connector reads, its checkpoints, and at the end the receipt."""
-        asked, scope = read_call(request.call), read_sync(request)
+        asked, scope = _asked(request, context), read_sync(request)
         recording = None
         try:
             async with self._invoked(asked, "sync") as (session, recording):
@@ -210,9 +211,9 @@ class HostService:
             raise
         await context.write(control_pb2.SyncResponse(receipt=_receipt(recording)))
 
-    async def Execute(self, request: Any, _context: Context) -> Any:  # noqa: N802 - gRPC's name
+    async def Execute(self, request: Any, context: Context) -> Any:  # noqa: N802 - gRPC's name
         """Perform an action; it goes on to its end when the caller goes away."""
-        asked, wanted = read_call(request.call), read_execute(request)
+        asked, wanted = _asked(request, context), read_execute(request)
         if len(self._actions) >= _MOST_ACTIONS:
             raise HostBusy(
                 f"`{wanted.action}` was not executed: the host is busy with other actions",
@@ -233,9 +234,9 @@ class HostService:
             answer=answer, approval_sha256=execution.sha256, receipt=_receipt(recording)
         )
 
-    async def Deliver(self, request: Any, _context: Context) -> Any:  # noqa: N802 - gRPC's name
+    async def Deliver(self, request: Any, context: Context) -> Any:  # noqa: N802 - gRPC's name
         """Hand envelopes to a destination."""
-        async with self._invoked(read_call(request.call), "deliver") as (session, recording):
+        async with self._invoked(_asked(request, context), "deliver") as (session, recording):
             results = await Delivery(session, recording.tally).deliver(request.envelopes)
         return control_pb2.DeliverResponse(results=results, receipt=_receipt(recording))
 
@@ -258,6 +259,7 @@ class HostService:
                 key.integration,
                 operation,
                 instead_of=left if left != version else "",
+                traceparent=asked.traceparent,
             )
             recording = Recording(run, self._controlled.keep)
             refused = plugin.egress_refused
@@ -306,6 +308,12 @@ class HostService:
                 await context.write(response)
 
 
+def _asked(request: Any, context: Context) -> Asked:
+    """Return what the Call of a request says, and its metadata."""
+    metadata: Any = context.invocation_metadata()
+    return read_call(request.call, metadata)
+
+
 async def _session(
     plugin: RunningPlugin, asked: Asked, settings: Any, recording: Recording
 ) -> Session:
@@ -325,6 +333,7 @@ async def _session(
         token=asked.token,
         tally=recording.tally,
         are_own=asked.settings is None,
+        traceparent=below(asked.traceparent, recording.run_id),
     )
     session = await open_session(plugin, request)
     if asked.token and session.declaration.auth.WhichOneof("method") != "oauth2":

@@ -33,6 +33,7 @@ _RECEIPT_TEXTS: Final = (
     "run_id",
     "version",
     "instead_of",
+    "traceparent",
     "operation",
     "code",
     "error_message",

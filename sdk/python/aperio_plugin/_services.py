@@ -86,6 +86,7 @@ def context_of(message: common_pb2.InvocationContext, call: Call) -> Context:
         # A host that does not say, and one that says something new, allow no more than reading.
         mode=Mode.REMEDIATION if message.mode == message.MODE_REMEDIATION else Mode.READ_ONLY,
         granted_scopes=tuple(message.granted_scopes),
+        traceparent=message.traceparent,
     )
 
 

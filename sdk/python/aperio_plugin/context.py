@@ -206,6 +206,7 @@ class Context:
         mode: what the operator allows on the integration.
         granted_scopes: the scopes that were granted, of those that the manifest asks for.
         request: of a sync: what is asked for beside the cursor.
+        traceparent: the host's span, as W3C Trace Context writes it; empty: nobody traces it.
     """
 
     organization_id: str
@@ -220,6 +221,7 @@ class Context:
     mode: Mode = Mode.READ_ONLY
     granted_scopes: tuple[str, ...] = ()
     request: SyncRequest = SyncRequest()
+    traceparent: str = ""
 
     @property
     def time_left_s(self) -> float | None:

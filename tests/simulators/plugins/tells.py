@@ -31,7 +31,7 @@ class Tells(connector.Connector):
         key = context.config.text("api_key")
         return connector.TestResult(
             ok=False,
-            account={"key": key},
+            account={"key": key, "traceparent": context.traceparent},
             diagnostics=(connector.Diagnostic(f"{key} is not accepted", detail=f"by {key}"),),
         )
 

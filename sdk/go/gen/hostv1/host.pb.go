@@ -177,7 +177,11 @@ type Call struct {
 	ConfigJson []byte `protobuf:"bytes,5,opt,name=config_json,json=configJson,proto3" json:"config_json,omitempty"`
 	// The access token, where the caller holds the grant: client id and client secret may then be
 	// missing from the settings. Absent: the host performs the grant, where the plugin's auth is OAuth.
-	Token         *pluginv1.Token `protobuf:"bytes,6,opt,name=token,proto3" json:"token,omitempty"`
+	Token *pluginv1.Token `protobuf:"bytes,6,opt,name=token,proto3" json:"token,omitempty"`
+	// The caller's span, as W3C Trace Context writes it. Empty: the metadata key `traceparent`, which
+	// OpenTelemetry's instrumentation of gRPC sets. A text that is none counts as absent. The host's
+	// span is below it, and the plugin is told of that one.
+	Traceparent   string `protobuf:"bytes,7,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -252,6 +256,13 @@ func (x *Call) GetToken() *pluginv1.Token {
 		return x.Token
 	}
 	return nil
+}
+
+func (x *Call) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
 }
 
 // Error is what a person, or a program, can know about a failed call: the one detail of its status.
@@ -2253,7 +2264,9 @@ type Receipt struct {
 	// Most memory that the plugin had. Absent: nobody has counted it.
 	PeakMemoryBytes *uint64 `protobuf:"varint,21,opt,name=peak_memory_bytes,json=peakMemoryBytes,proto3,oneof" json:"peak_memory_bytes,omitempty"`
 	// The version in whose place `version` ran, since that one does not start; empty: none.
-	InsteadOf     string `protobuf:"bytes,22,opt,name=instead_of,json=insteadOf,proto3" json:"instead_of,omitempty"`
+	InsteadOf string `protobuf:"bytes,22,opt,name=instead_of,json=insteadOf,proto3" json:"instead_of,omitempty"`
+	// The caller's span, as it was given; empty: none.
+	Traceparent   string `protobuf:"bytes,23,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2438,6 +2451,13 @@ func (x *Receipt) GetPeakMemoryBytes() uint64 {
 func (x *Receipt) GetInsteadOf() string {
 	if x != nil {
 		return x.InsteadOf
+	}
+	return ""
+}
+
+func (x *Receipt) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
 	}
 	return ""
 }
@@ -2946,7 +2966,7 @@ var File_aperio_host_v1_host_proto protoreflect.FileDescriptor
 
 const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\n" +
-	"\x19aperio/host/v1/host.proto\x12\x0eaperio.host.v1\x1a#aperio/plugin/v1/capabilities.proto\x1a\x1daperio/plugin/v1/common.proto\x1a aperio/plugin/v1/connector.proto\x1a\"aperio/plugin/v1/destination.proto\x1a\"aperio/plugin/v1/remediation.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd8\x01\n" +
+	"\x19aperio/host/v1/host.proto\x12\x0eaperio.host.v1\x1a#aperio/plugin/v1/capabilities.proto\x1a\x1daperio/plugin/v1/common.proto\x1a aperio/plugin/v1/connector.proto\x1a\"aperio/plugin/v1/destination.proto\x1a\"aperio/plugin/v1/remediation.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x01\n" +
 	"\x04Call\x12\x16\n" +
 	"\x06plugin\x18\x01 \x01(\tR\x06plugin\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12'\n" +
@@ -2954,7 +2974,8 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\x0eintegration_id\x18\x04 \x01(\tR\rintegrationId\x12\x1f\n" +
 	"\vconfig_json\x18\x05 \x01(\fR\n" +
 	"configJson\x12-\n" +
-	"\x05token\x18\x06 \x01(\v2\x17.aperio.plugin.v1.TokenR\x05token\"\xb2\x01\n" +
+	"\x05token\x18\x06 \x01(\v2\x17.aperio.plugin.v1.TokenR\x05token\x12 \n" +
+	"\vtraceparent\x18\a \x01(\tR\vtraceparent\"\xb2\x01\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
 	"\x04what\x18\x02 \x01(\tR\x04what\x12\x10\n" +
@@ -3123,7 +3144,7 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\tenvelopes\x18\x02 \x03(\v2\".aperio.plugin.v1.OutboundEnvelopeR\tenvelopes\"\x80\x01\n" +
 	"\x0fDeliverResponse\x12:\n" +
 	"\aresults\x18\x01 \x03(\v2 .aperio.plugin.v1.EnvelopeResultR\aresults\x121\n" +
-	"\areceipt\x18\x02 \x01(\v2\x17.aperio.host.v1.ReceiptR\areceipt\"\xb1\a\n" +
+	"\areceipt\x18\x02 \x01(\v2\x17.aperio.host.v1.ReceiptR\areceipt\"\xd3\a\n" +
 	"\aReceipt\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
 	"\x06plugin\x18\x02 \x01(\tR\x06plugin\x12\x18\n" +
@@ -3149,7 +3170,8 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\x0eegress_refused\x18\x14 \x01(\x04R\regressRefused\x12/\n" +
 	"\x11peak_memory_bytes\x18\x15 \x01(\x04H\x00R\x0fpeakMemoryBytes\x88\x01\x01\x12\x1d\n" +
 	"\n" +
-	"instead_of\x18\x16 \x01(\tR\tinsteadOf\"]\n" +
+	"instead_of\x18\x16 \x01(\tR\tinsteadOf\x12 \n" +
+	"\vtraceparent\x18\x17 \x01(\tR\vtraceparent\"]\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_RUNNING\x10\x01\x12\x14\n" +

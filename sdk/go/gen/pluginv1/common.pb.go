@@ -327,6 +327,9 @@ type InvocationContext struct {
 	// The scopes that were granted, of those that the manifest asks for. A plugin whose action needs
 	// another one fails with PERMISSION_DENIED instead of trying.
 	GrantedScopes []string `protobuf:"bytes,7,rep,name=granted_scopes,json=grantedScopes,proto3" json:"granted_scopes,omitempty"`
+	// The host's span for this call, as W3C Trace Context writes it, for spans of the plugin and calls
+	// to its service. Empty: nobody traces it.
+	Traceparent   string `protobuf:"bytes,8,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -408,6 +411,13 @@ func (x *InvocationContext) GetGrantedScopes() []string {
 		return x.GrantedScopes
 	}
 	return nil
+}
+
+func (x *InvocationContext) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
 }
 
 // Token is an access token that the host obtained. A plugin never sees a client secret or a refresh
@@ -1198,7 +1208,7 @@ var File_aperio_plugin_v1_common_proto protoreflect.FileDescriptor
 
 const file_aperio_plugin_v1_common_proto_rawDesc = "" +
 	"\n" +
-	"\x1daperio/plugin/v1/common.proto\x12\x10aperio.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x03\n" +
+	"\x1daperio/plugin/v1/common.proto\x12\x10aperio.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa7\x03\n" +
 	"\x11InvocationContext\x12'\n" +
 	"\x0forganization_id\x18\x01 \x01(\tR\x0eorganizationId\x12%\n" +
 	"\x0eintegration_id\x18\x02 \x01(\tR\rintegrationId\x12#\n" +
@@ -1207,7 +1217,8 @@ const file_aperio_plugin_v1_common_proto_rawDesc = "" +
 	"configJson\x12-\n" +
 	"\x05token\x18\x05 \x01(\v2\x17.aperio.plugin.v1.TokenR\x05token\x12<\n" +
 	"\x04mode\x18\x06 \x01(\x0e2(.aperio.plugin.v1.InvocationContext.ModeR\x04mode\x12%\n" +
-	"\x0egranted_scopes\x18\a \x03(\tR\rgrantedScopes\"F\n" +
+	"\x0egranted_scopes\x18\a \x03(\tR\rgrantedScopes\x12 \n" +
+	"\vtraceparent\x18\b \x01(\tR\vtraceparent\"F\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eMODE_READ_ONLY\x10\x01\x12\x14\n" +

@@ -101,6 +101,7 @@ func (r *Runtime) Invocation(message *pb.InvocationContext) (*aperio.Invocation,
 	return &aperio.Invocation{
 		Mode:           mode,
 		GrantedScopes:  message.GetGrantedScopes(),
+		TraceParent:    message.GetTraceparent(),
 		OrganizationID: message.GetOrganizationId(),
 		IntegrationID:  message.GetIntegrationId(),
 		InvocationID:   message.GetInvocationId(),

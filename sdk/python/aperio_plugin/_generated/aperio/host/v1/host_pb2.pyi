@@ -17,20 +17,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Call(_message.Message):
-    __slots__ = ("plugin", "version", "organization_id", "integration_id", "config_json", "token")
+    __slots__ = ("plugin", "version", "organization_id", "integration_id", "config_json", "token", "traceparent")
     PLUGIN_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ORGANIZATION_ID_FIELD_NUMBER: _ClassVar[int]
     INTEGRATION_ID_FIELD_NUMBER: _ClassVar[int]
     CONFIG_JSON_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     plugin: str
     version: str
     organization_id: str
     integration_id: str
     config_json: bytes
     token: _common_pb2.Token
-    def __init__(self, plugin: _Optional[str] = ..., version: _Optional[str] = ..., organization_id: _Optional[str] = ..., integration_id: _Optional[str] = ..., config_json: _Optional[bytes] = ..., token: _Optional[_Union[_common_pb2.Token, _Mapping]] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, plugin: _Optional[str] = ..., version: _Optional[str] = ..., organization_id: _Optional[str] = ..., integration_id: _Optional[str] = ..., config_json: _Optional[bytes] = ..., token: _Optional[_Union[_common_pb2.Token, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class Error(_message.Message):
     __slots__ = ("code", "what", "why", "next", "exit_status", "retry_after")
@@ -387,7 +389,7 @@ class DeliverResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[_destination_pb2.EnvelopeResult, _Mapping]]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("run_id", "plugin", "version", "organization_id", "integration_id", "operation", "started_at", "ended_at", "duration", "status", "code", "error_message", "seen", "sent", "filtered", "dead_letters", "checkpoint_sha256", "covers_until", "tokens", "egress_refused", "peak_memory_bytes", "instead_of")
+    __slots__ = ("run_id", "plugin", "version", "organization_id", "integration_id", "operation", "started_at", "ended_at", "duration", "status", "code", "error_message", "seen", "sent", "filtered", "dead_letters", "checkpoint_sha256", "covers_until", "tokens", "egress_refused", "peak_memory_bytes", "instead_of", "traceparent")
     class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATUS_UNSPECIFIED: _ClassVar[Receipt.Status]
@@ -420,6 +422,7 @@ class Receipt(_message.Message):
     EGRESS_REFUSED_FIELD_NUMBER: _ClassVar[int]
     PEAK_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     INSTEAD_OF_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     plugin: str
     version: str
@@ -442,7 +445,8 @@ class Receipt(_message.Message):
     egress_refused: int
     peak_memory_bytes: int
     instead_of: str
-    def __init__(self, run_id: _Optional[str] = ..., plugin: _Optional[str] = ..., version: _Optional[str] = ..., organization_id: _Optional[str] = ..., integration_id: _Optional[str] = ..., operation: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., status: _Optional[_Union[Receipt.Status, str]] = ..., code: _Optional[str] = ..., error_message: _Optional[str] = ..., seen: _Optional[int] = ..., sent: _Optional[int] = ..., filtered: _Optional[int] = ..., dead_letters: _Optional[int] = ..., checkpoint_sha256: _Optional[str] = ..., covers_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tokens: _Optional[int] = ..., egress_refused: _Optional[int] = ..., peak_memory_bytes: _Optional[int] = ..., instead_of: _Optional[str] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, run_id: _Optional[str] = ..., plugin: _Optional[str] = ..., version: _Optional[str] = ..., organization_id: _Optional[str] = ..., integration_id: _Optional[str] = ..., operation: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., status: _Optional[_Union[Receipt.Status, str]] = ..., code: _Optional[str] = ..., error_message: _Optional[str] = ..., seen: _Optional[int] = ..., sent: _Optional[int] = ..., filtered: _Optional[int] = ..., dead_letters: _Optional[int] = ..., checkpoint_sha256: _Optional[str] = ..., covers_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tokens: _Optional[int] = ..., egress_refused: _Optional[int] = ..., peak_memory_bytes: _Optional[int] = ..., instead_of: _Optional[str] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class ListReceiptsRequest(_message.Message):
     __slots__ = ("key", "limit")
