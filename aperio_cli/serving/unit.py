@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 NAME: Final = "aperio-host.service"
 _USERS_FOLDER: Final = "~/.config/systemd/user"
-WATCHDOG_S: Final = 60
+WATCHDOG_S: Final = 90
+"""Longer than the minute for which somebody may have stopped the host, which harms no plugin."""
 STOP_S: Final = 60
 """How long a host has to end its plugins before systemd kills it and them."""
 
