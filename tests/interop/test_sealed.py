@@ -216,9 +216,8 @@ def test_a_sealed_copy_cannot_be_changed(tmp_path: Path) -> None:
         os.ftruncate(sealed.descriptor, 1)
     sealed.close()
 
-    assert seals == (
-        fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-    )
+    expected = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+    assert seals & expected == expected
 
 
 def test_a_copy_with_another_digest_is_refused_and_let_go(tmp_path: Path) -> None:

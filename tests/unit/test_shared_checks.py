@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import subprocess
 import threading
 from dataclasses import replace
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.receipt import Receipt
 
 WITHIN_S = 10.0
+KERNEL = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
 
 
 class Checker:
@@ -184,6 +186,17 @@ def test_a_start_that_gives_up_takes_the_check_from_nobody(store: Store) -> None
         assert (await second).subject == "check 0"
 
     run(main)
+
+
+@pytest.mark.skipif(KERNEL < (6, 3), reason="F_SEAL_EXEC is Linux 6.3's")
+def test_no_plugin_keeps_others_from_running_a_sealed_copy(tmp_path: Path) -> None:
+    binary = tmp_path / "plugin"
+    binary.write_bytes(b"content")
+    sealed = seal_binary(binary, hashlib.sha256(b"content").hexdigest(), subject="it")
+    assert sealed
+    with pytest.raises(PermissionError):
+        os.fchmod(sealed.descriptor, 0o600)
+    sealed.close()
 
 
 def test_each_start_has_a_hold_of_its_own_on_the_sealed_copy(store: Store, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ the file on disk runs then, checked a moment before, and the host says so at eve
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _CHUNK_BYTES: Final = 1024 * 1024
 # MFD_EXEC (Linux 6.3) has no name in Python 3.11; older kernels do not know it and need it not.
 _MFD_EXEC: Final = 0x10
+_F_SEAL_EXEC: Final = 0x20  # Linux 6.3, too
 
 
 class SealedBinary:
@@ -74,8 +76,7 @@ def seal_binary(path: Path, expected_sha256: str, *, subject: str) -> SealedBina
     try:
         with reading.open_regular(path) as source:
             found = _copy(source.fileno(), descriptor)
-        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+        _seal(descriptor)
     except BaseException:
         os.close(descriptor)
         raise
@@ -100,6 +101,17 @@ def _executable_memory(name: str) -> int | None:
         except OSError:
             continue
     return None
+
+
+def _seal(descriptor: int) -> None:
+    """Let nobody change the memory any more, nor whether it may be executed.
+
+    Several processes may run from it, and each is of the user that it belongs to.
+    """
+    with contextlib.suppress(OSError):  # older kernels do not know it
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _F_SEAL_EXEC)
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
 
 
 def _copy(source: int, target: int) -> str:
