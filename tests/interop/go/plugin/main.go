@@ -96,7 +96,7 @@ func prepare(o options) {
 		}
 	}
 	if o.has("grandchild") {
-		child := exec.Command("/bin/sleep", "30")
+		child := exec.Command("/bin/sleep", "300")
 		child.Stdout, child.Stderr = os.Stdout, os.Stderr
 		if err := child.Start(); err == nil {
 			fmt.Fprintln(os.Stderr, "grandchild", child.Process.Pid)
