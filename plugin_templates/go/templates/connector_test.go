@@ -172,11 +172,11 @@ func TestSyncGoesOnAfterARecordThatCannotBeRead(t *testing.T) {
 		value  any
 		reason string
 	}{
-		{"id", 17, ".id"},
+		{"id", 17, "id: expected text"},
 		{"id", nil, "source_event_id is empty"},
 		{"type", nil, "type is empty"},
-		{"actor", "octocat", ".actor"},
-		{"time", 1772356297000, ".time"},
+		{"actor", "octocat", "actor: expected an object"},
+		{"time", 1772356297000, "time: expected text"},
 		{"time", "yesterday", "time is not a time"},
 	} {
 		events := logins(3)
