@@ -147,7 +147,11 @@ def _by_helper(pid: int, addresses: Sequence[tuple[str, int]]) -> list[socket.so
         )
         with helper:
             theirs.close()
-            _, descriptors, _, _ = socket.recv_fds(ours, 1, len(addresses))
+            try:
+                _, descriptors, _, _ = socket.recv_fds(ours, 1, len(addresses))
+            except BaseException:  # it hangs, say: the block would wait for its end
+                helper.kill()
+                raise
             if len(descriptors) == len(addresses):
                 return [socket.socket(fileno=descriptor) for descriptor in descriptors]
             assert helper.stderr  # noqa: S101 - it is a pipe
