@@ -254,6 +254,11 @@ def test_another_version_of_the_format_is_told_apart(kind: str) -> None:
             "has a user or a password",
         ),
         ("plugin", plugin(versions=[version(artifacts=[artifact(mirrors=["x"] * 17)])]), "at most"),
+        (
+            "plugin",
+            plugin(versions=[version(artifacts=[artifact(mirrors=["https://a.example/b\nc"])])]),
+            "printable",
+        ),
         # the catalogue
         ("catalogue", catalogue(plugins=[row(), row()]), "is there twice"),
         ("catalogue", catalogue(plugins=[row(id="box")]), "is not a plugin id"),

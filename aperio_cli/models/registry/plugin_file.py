@@ -342,4 +342,6 @@ def mirror_problem(text: str) -> str:
     """Return what is wrong with the location of a mirror; empty when nothing is."""
     if len(text) > MAX_URL_CHARACTERS:
         return f"expected at most {MAX_URL_CHARACTERS} characters"
+    if not text.isprintable():
+        return "expected printable characters on one line"
     return location_problem("https" + text[3:] if text.startswith(_OCI) else text)
