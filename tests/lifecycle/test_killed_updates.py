@@ -76,8 +76,8 @@ def restore(aperio: Aperio) -> None:
     """Have the home as it was; what a killed process left among temporary files is the system's."""
     shutil.rmtree(aperio.home)
     shutil.copytree(aperio.sandbox / "kept", aperio.home)
-    for folder in (aperio.sandbox / "temporary").iterdir():
-        shutil.rmtree(folder)
+    shutil.rmtree(aperio.sandbox / "temporary")
+    (aperio.sandbox / "temporary").mkdir()
 
 
 def after_killing(aperio: Aperio, call: str, number: int, typed: list[str]) -> tuple[bool, str]:
