@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -104,6 +105,26 @@ func (s *server) signal(signal syscall.Signal) {
 	s.t.Helper()
 	if err := s.running.Process.Signal(signal); err != nil {
 		s.t.Fatal(err)
+	}
+	if signal == syscall.SIGSTOP {
+		s.awaitStop()
+	}
+}
+
+// awaitStop returns once no thread of the server runs any more: a stop takes its time on a busy
+// machine, and until then the server answers.
+func (s *server) awaitStop() {
+	s.t.Helper()
+	var status syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(s.running.Process.Pid, &status, syscall.WUNTRACED, nil)
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil || !status.Stopped() {
+			s.t.Fatalf("the server did not stop: %v, %v", status, err)
+		}
+		return
 	}
 }
 

@@ -97,7 +97,7 @@ def test_signed_files_verify_for_this_workflow_only(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(2400)  # five environments of fifty packages each, and the whole twice
+@pytest.mark.timeout(4800)  # five environments of fifty packages each, and the whole twice
 def test_every_step_passes_and_passes_again(workflow: dict[str, Any], tmp_path: Path) -> None:
     checkout = copy_checkout(tmp_path / "source")
     commit(checkout, TAG)

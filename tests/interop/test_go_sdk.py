@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.models.receipt import Receipt
 
-pytestmark = [pytest.mark.go, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.go, pytest.mark.timeout(1800)]
 
 __all__ = ["host"]
 
 SDK_GO = ROOT / "sdk" / "go"
 PROGRAMS = ROOT / "tests" / "interop" / "go" / "sdk"
 NUMBERS = "acme/numbers"
-_GO_TIMEOUT_S = 500.0
+_GO_TIMEOUT_S = 1500.0
 # As it was before each test's environment is made: Go's caches are found by these.
 _ENVIRONMENT = {
     name: value

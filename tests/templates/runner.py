@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-DEADLINE_S = 600
+DEADLINE_S = 1500
 REPOSITORY = "acme/aperio-plugin-box"
 WRITING_TOKEN = "token-that-may-write-releases"
 READING_TOKEN = "token-that-may-read"

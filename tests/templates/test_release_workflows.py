@@ -120,7 +120,7 @@ def verify_release(folder: Path, private: Instance, expected: list[str]) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(2400)  # each job installs fifty packages, and the whole is run twice
+@pytest.mark.timeout(4800)  # each job installs fifty packages, and the whole is run twice
 @pytest.mark.parametrize("language", ["python", "go"])
 def test_every_step_of_a_release_passes_and_passes_again(
     language: str, index: Index, private: Instance, tmp_path: Path
