@@ -308,8 +308,10 @@ def _run(places: Places, command: str) -> str:
         awaited = f'timeout 30 bash -c "{ready}"'
         return f"{command} & host=$!; {awaited}"
     if "registry serve" in command:
-        awaited = _AWAIT.format(port=places.registry_port)
-        return f"{command} & served=$!; {awaited}; kill $served; wait $served; true"
+        # Its address comes after it listens: waited for by its port, it could be ended in between.
+        awaited = 'timeout 30 bash -c "until [ -s $said ]; do sleep 0.1; done"'
+        served = f"export said=$(mktemp); {command} >$said & served=$!; {awaited}"
+        return f"{served}; cat $said; kill $served; wait $served; true"
     return command
 
 

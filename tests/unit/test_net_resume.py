@@ -377,7 +377,7 @@ def test_password_of_an_address_is_not_carried_to_another_server(
 ) -> None:
     named = registry_url.replace("https://", "https://user:hunter2@")
     secure_server.answers["/a"] = [reply(302, b"", Location=f"{registry_url}/b")]
-    secure_server.answers["/a"] = [reply()]
+    secure_server.answers["/b"] = [reply()]
 
     assert get(f"{named}/a")[0] == BODY
     assert "authorization" in secure_server.requests[0][1]

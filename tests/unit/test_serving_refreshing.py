@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -45,7 +46,11 @@ def made(open_registry: Callable[[], Any], hours: float = 1.0) -> tuple[Refreshi
 
 def registry(*advisories: Advisory) -> Any:
     reader = SimpleNamespace(name="acme", advisories=lambda: advisories)
-    return SimpleNamespace(ruled=[SimpleNamespace(reader=reader)], look_up=lambda _ref: None)
+    return SimpleNamespace(
+        ruled=[SimpleNamespace(reader=reader)],
+        look_up=lambda _ref: None,
+        hearing_together=contextlib.nullcontext,
+    )
 
 
 def test_a_known_fault_is_said_once_with_its_name() -> None:
