@@ -700,7 +700,7 @@ type Instance struct {
 	State   Instance_State         `protobuf:"varint,4,opt,name=state,proto3,enum=aperio.host.v1.Instance_State" json:"state,omitempty"`
 	// Stable name of the cause of its state; empty: there is none to name.
 	Code string `protobuf:"bytes,5,opt,name=code,proto3" json:"code,omitempty"`
-	// The same for people, one line.
+	// The same for people; it may have several lines.
 	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
 	// When it is started again. Absent: not by itself, or it is up.
 	Until *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=until,proto3" json:"until,omitempty"`
