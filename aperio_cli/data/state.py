@@ -12,8 +12,9 @@ import contextlib
 import json
 import os
 import sqlite3
+import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from aperio_cli import clock
 from aperio_cli.errors.files import DiskFull, FileNotRegular
@@ -23,9 +24,12 @@ from aperio_cli.files.writing import disk_full_guard
 from aperio_cli.models.newer import refuse_newer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from concurrent.futures import Future, ThreadPoolExecutor
     from pathlib import Path
     from types import TracebackType
+
+_Result = TypeVar("_Result")
 
 MAX_KEY_BYTES: Final = 512
 MAX_VALUE_BYTES: Final = 1024 * 1024
@@ -145,7 +149,10 @@ def open_kept(path: Path, *, deed: str) -> StateDatabase | None:
 
 
 class StateDatabase:
-    """The open database; a context manager that closes it. Not for several threads at once.
+    """The open database; a context manager that closes it.
+
+    Several threads may use it: one waits until the statements, or the transaction, of another have
+    ended. What must not wait for other processes, a loop say, has its thread do it (`submit`).
 
     Args:
         path: the file; made when it is not there.
@@ -163,6 +170,8 @@ class StateDatabase:
         owning.require_own(path)
         self._path = path
         self._deed = f"{deed}: " if deed else ""
+        self._lock = threading.RLock()  # of the connection, whose transaction is everybody's
+        self._thread: ThreadPoolExecutor | None = None
         with self._guard():
             # A newer one is not even opened: SQLite makes files beside it, and may tidy it.
             refuse_newer(path, _user_version(path), _SCHEMA_VERSION, deed=deed)
@@ -185,8 +194,31 @@ class StateDatabase:
         self.close()
 
     def close(self) -> None:
-        """Close the database; closing twice is harmless."""
-        self._database.close()
+        """Close the database; closing twice is harmless.
+
+        What `submit` was given and has not begun is cancelled; what has begun is waited for.
+        """
+        if self._thread:
+            self._thread.shutdown(cancel_futures=True)
+        with self._lock:
+            self._database.close()
+
+    def submit(self, work: Callable[[], _Result]) -> Future[_Result]:
+        """Have the one thread of this database do some work, in the order in which it is given.
+
+        Another process that holds the write lock lets a statement wait for 5 seconds.
+
+        Args:
+            work: uses the database; its outcome, and its errors, are those of the future.
+
+        Raises:
+            RuntimeError: the database was closed.
+        """
+        if self._thread is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._thread = ThreadPoolExecutor(1, "aperio-state")
+        return self._thread.submit(work)
 
     # ── checkpoints ───────────────────────────────────────────────────────────────────────────────
 
@@ -429,9 +461,10 @@ class StateDatabase:
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
-        """Turn what SQLite says into errors for people."""
+        """Keep other threads out, and turn what SQLite says into errors for people."""
         try:
-            yield
+            with self._lock:
+                yield
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) in _FULL:
                 raise DiskFull(

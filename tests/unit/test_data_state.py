@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -417,3 +418,39 @@ def test_two_processes_count_together_without_losing_a_step(path: Path) -> None:
             opened.put(MINE, "count", b"")
 
         assert first.get(MINE, "count") == Item(b"", 4)
+
+
+# ── several threads ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_another_thread_stores_is_not_undone_with_a_transaction(
+    state: StateDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def store() -> None:
+        state.store_checkpoint(MINE, b"page 2", version="1.0.0")
+
+    other = threading.Thread(target=store)
+
+    def refuse(_slice: Slice) -> int:
+        other.start()
+        other.join(0.1)  # it would be done, within this transaction, if it did not wait for it
+        return MAX_SLICE_BYTES
+
+    monkeypatch.setattr(state, "_size", refuse)
+    with pytest.raises(StateLimit):
+        state.put(MINE, "a", b"value")
+    other.join(10)
+    kept = state.checkpoint(MINE)
+    assert kept
+    assert kept.cursor == b"page 2"
+
+
+def test_what_its_thread_was_given_is_done_in_order_and_ends_with_the_database(path: Path) -> None:
+    may_go_on = threading.Event()
+    with StateDatabase(path) as state:
+        first = state.submit(lambda: may_go_on.wait(10) and state.put(MINE, "a", b"1"))
+        second = state.submit(lambda: state.put(MINE, "a", b"2"))
+        may_go_on.set()
+        assert (first.result(10), second.result(10)) == (1, 2)
+    with pytest.raises(RuntimeError):
+        state.submit(lambda: None)

@@ -1,12 +1,15 @@
 """The key-value store as plugins see it (proto/aperio/plugin/v1/host.proto), over a unix socket.
 
 A call names an invocation in its metadata; only one in progress opens a slice, and nothing else in
-the request can. The methods block the loop for one SQLite statement each. However many processes a
-plugin has, and whatever they open, it holds so many descriptors of its host, and so much memory.
+the request can. The thread of the database executes them, so that the loop waits for no process
+that holds its lock; of one plugin one at a time, in the order in which they came, so that a plugin
+with many waits for itself. However many processes a plugin has, and whatever they open, it holds so
+many descriptors of its host, and so much memory.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.data.state import MAX_VALUE_BYTES
@@ -122,25 +125,31 @@ def _handlers(store: _Store) -> Any:
     )
 
 
+class _NotOpen(Exception):
+    """A call names no invocation in progress."""
+
+
 class _Store:
     """The four methods, without what gRPC wants around them."""
 
     def __init__(self, state: StateDatabase, invocations: OpenInvocations) -> None:
         self._state = state
         self._invocations = invocations
+        self._turn = asyncio.Lock()
 
     def answering(self, method: Callable[[Slice, Any], Message | None]) -> Callable[..., Any]:
         """Return a gRPC method that finds the slice, and turns errors into their status codes."""
         import grpc
 
         async def answer(request: Message, context: ServicerContext[Any, Any]) -> Any:
-            slice_ = self._slice(context)
-            if slice_ is None:
+            invocation = _invocation_of(context)
+            try:
+                self._slice(invocation)  # or it does not even wait
+                response = await self._apart(lambda: method(self._slice(invocation), request))
+            except _NotOpen:
                 await context.abort(
                     grpc.StatusCode.PERMISSION_DENIED, f"{INVOCATION_KEY} names no open invocation"
                 )
-            try:
-                response = method(slice_, request)
             except AperioError as error:
                 await context.abort(_status(error, request), f"{error.what} {error.why}".strip())
             if response is None:
@@ -149,10 +158,36 @@ class _Store:
 
         return answer
 
-    def _slice(self, context: ServicerContext[Any, Any]) -> Slice | None:
-        metadata = context.invocation_metadata() or ()
-        named = next((value for key, value in metadata if key == INVOCATION_KEY), "")
-        return self._invocations.find(str(named))
+    async def _apart(self, work: Callable[[], Message | None]) -> Message | None:
+        """Return what the database's thread comes to, once it is this plugin's turn.
+
+        A turn ends with the work, also where the caller has gone: what a plugin asks for and gives
+        up must not pile up in the thread's queue.
+        """
+        await self._turn.acquire()
+        try:
+            done = asyncio.wrap_future(self._state.submit(work))
+        except BaseException:
+            self._turn.release()
+            raise
+        done.add_done_callback(self._end_turn)
+        await asyncio.wait([done])
+        return done.result()
+
+    def _end_turn(self, done: asyncio.Future[Message | None]) -> None:
+        self._turn.release()
+        if not done.cancelled():
+            done.exception()  # perhaps nobody waits for it any more
+
+    def _slice(self, invocation_id: str) -> Slice:
+        """Return what an invocation opens now; asked again when its turn comes.
+
+        Raises:
+            _NotOpen: it is not in progress, or not any more.
+        """
+        if found := self._invocations.find(invocation_id):
+            return found
+        raise _NotOpen
 
     def get(self, slice_: Slice, request: host_pb2.GetRequest) -> host_pb2.GetResponse | None:
         from aperio_plugin.wire import host_pb2
@@ -183,6 +218,12 @@ class _Store:
             limit=request.limit or _DEFAULT_LISTED,
         )
         return host_pb2.ListResponse(keys=keys, more=more)
+
+
+def _invocation_of(context: ServicerContext[Any, Any]) -> str:
+    """Return the id that a call names; empty: none."""
+    metadata = context.invocation_metadata() or ()
+    return str(next((value for key, value in metadata if key == INVOCATION_KEY), ""))
 
 
 def _status(error: AperioError, request: Any) -> Any:
