@@ -1,8 +1,8 @@
 """Suggesting: permissions and limits for a plugin that has been at work, from what was seen of it.
 
-The host writes each decision about a connection into the plugin's log, by itself: what a plugin
-writes there cannot pass for one. So what it did for weeks is known without having let anything
-through that is not granted.
+The host writes each decision about a connection beside the plugin's log, by itself: what a plugin
+writes cannot pass for one, nor push one out. So what it did for weeks is known without having let
+anything through that is not granted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli.host.egress import Decision, Reason, Verdict
+from aperio_cli.host.egress.decisions import LINE_BEGINS
 from aperio_cli.host.sandbox.interface import Counters
 from aperio_cli.running.learning import Learned
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from aperio_cli.models.manifest import Manifest
     from aperio_cli.running.learning import Proposal
 
-_PREFIX: Final = "egress {"
 _REASONS: Final = {reason.code: reason for reason in Reason}
 
 
@@ -49,7 +49,7 @@ def suggest(
 
 def _decision(record: LogRecord) -> Decision | None:
     """Return the decision that a record of the host's own is about; None: it is about another."""
-    if record.stream != "host" or not record.message.startswith(_PREFIX):
+    if record.stream != "host" or not record.message.startswith(LINE_BEGINS):
         return None
     try:
         stated = json.loads(record.message.removeprefix("egress "))

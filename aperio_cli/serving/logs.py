@@ -1,5 +1,8 @@
 """Logs: what plugins under the host have to say, in a bounded file of JSON lines for each.
 
+What the host decides about a plugin's connections stands in a file of its own, which no other line
+pushes out; whoever reads the log is given both in order.
+
 A plugin's log never stops the host: on a full disk, or where the folder cannot be made, lines are
 lost and counted, and the count is written as soon as there is space. Secrets were masked and text
 was cleaned before it comes here (`host.process.logs`).
@@ -20,6 +23,7 @@ from aperio_cli import clock
 from aperio_cli.errors import AperioError
 from aperio_cli.files.rotating import RotatingFile, newest_lines
 from aperio_cli.host.control.controlled import LogEntry
+from aperio_cli.host.egress.decisions import LINE_BEGINS
 from aperio_cli.host.process.logs import LEVELS, LogRecord
 from aperio_cli.host.supervising import InstanceKey
 from aperio_cli.models.plugin_id import PluginId
@@ -33,7 +37,8 @@ SCHEMA: Final = "aperio.plugin-log/v1"
 MOST_BYTES: Final = 1024 * 1024
 """Of one file."""
 KEPT: Final = 4
-"""Older files of a plugin, so that its log has at most 5 MiB."""
+"""Older files of a plugin, so that its log has at most 5 MiB, and its decisions as much."""
+_DECISIONS: Final = ".egress"  # no plugin's name has a dot
 _LONGEST_LINE: Final = 64 * 1024
 _MOST_WAITING: Final = 1000
 """Records that wait for a slow reader; older ones are left out."""
@@ -78,8 +83,8 @@ class PluginLogs:
     def __init__(self, folder: Path, say: Callable[[str, str], object]) -> None:
         self._folder = folder
         self._say = say
-        self._files: dict[PluginId, RotatingFile] = {}
-        self._lost: dict[PluginId, int] = {}
+        self._files: dict[Path, RotatingFile] = {}
+        self._lost: dict[Path, int] = {}
         self._readers: set[_Reader] = set()
         self._writer = secrets.token_hex(4)
         self._number = 0
@@ -91,17 +96,18 @@ class PluginLogs:
         for reader in self._readers:
             reader.give(entry)
         self._number += 1
-        if lost := self._lost.get(key.plugin):
+        path = self._file(key.plugin, is_decision=_is_decision(record))
+        if lost := self._lost.get(path):
             words = f"{lost} lines before this one are missing: they could not be written"
             told = LogEntry(key, entry.at, LogRecord("warn", words, "host"))
-            if not self._write(told):
-                self._lost[key.plugin] = lost + 1
+            if not self._write(path, told):
+                self._lost[path] = lost + 1
                 return
-            del self._lost[key.plugin]
+            del self._lost[path]
             if not self._lost:
                 self._say("info", "logs of plugins are written again")
-        if not self._write(entry):
-            self._lost[key.plugin] = 1
+        if not self._write(path, entry):
+            self._lost[path] = 1
 
     def close(self) -> None:
         """Let go of the files."""
@@ -115,6 +121,15 @@ class PluginLogs:
             AperioError, OSError: they cannot be read at all.
         """
         return self._newest(plugin, last, self._number)
+
+    def decisions(self, plugin: PluginId, last: int) -> list[LogEntry]:
+        """Return the last decisions about a plugin's connections, the oldest first. Blocks.
+
+        Raises:
+            AperioError, OSError: they cannot be read at all.
+        """
+        written = self._written(plugin, self._number, is_decision=True)
+        return [entry for entry, _ in itertools.islice(written, last)][::-1]
 
     async def read(
         self, plugin: PluginId | None, last: int, *, follow: bool
@@ -145,12 +160,10 @@ class PluginLogs:
         finally:
             self._readers.discard(reader)
 
-    def _write(self, entry: LogEntry) -> bool:
-        plugin = entry.key.plugin
-        file = self._files.get(plugin)
+    def _write(self, path: Path, entry: LogEntry) -> bool:
+        file = self._files.get(path)
         if file is None:
-            path = self._file(plugin)
-            file = self._files[plugin] = RotatingFile(path, most_bytes=MOST_BYTES, kept=KEPT)
+            file = self._files[path] = RotatingFile(path, most_bytes=MOST_BYTES, kept=KEPT)
         try:
             file.append(_line(entry, [self._writer, self._number]))
         except (AperioError, OSError) as error:
@@ -167,23 +180,40 @@ class PluginLogs:
 
     def _of(self, plugin: PluginId, number: int) -> Iterator[LogEntry]:
         """Yield those of a plugin as they are read, the newest first."""
-        lines = newest_lines(self._file(plugin), kept=KEPT, most_bytes=MOST_BYTES + _LONGEST_LINE)
+        both = (self._written(plugin, number, is_decision=each) for each in (False, True))
+        # Of one moment the later one is the one with the higher number.
+        merged = heapq.merge(*both, key=lambda each: (each[0].at, each[1]), reverse=True)
+        return (entry for entry, _ in merged)
+
+    def _written(
+        self, plugin: PluginId, number: int, *, is_decision: bool
+    ) -> Iterator[tuple[LogEntry, int]]:
+        """Yield those of one file, the newest first, each with its number."""
+        path = self._file(plugin, is_decision=is_decision)
+        lines = newest_lines(path, kept=KEPT, most_bytes=MOST_BYTES + _LONGEST_LINE)
         for entry, written in _entries(lines, plugin):
             is_later = written[0] == self._writer and written[1] > number
             if not is_later:  # that one comes by following
-                yield entry
+                yield entry, written[1]
 
     def _plugins(self) -> list[PluginId]:
-        found = []
-        for path in sorted(self._folder.glob("*/*.jsonl")):
+        found = set()
+        for path in self._folder.glob("*/*.jsonl"):
+            name = path.stem.removesuffix(_DECISIONS)
             try:
-                found.append(PluginId.parse(f"{path.parent.name}/{path.stem}"))
+                found.add(PluginId.parse(f"{path.parent.name}/{name}"))
             except AperioError:  # nothing of ours
                 continue
-        return found
+        return sorted(found)
 
-    def _file(self, plugin: PluginId) -> Path:
-        return self._folder / plugin.namespace / f"{plugin.name}.jsonl"
+    def _file(self, plugin: PluginId, *, is_decision: bool) -> Path:
+        own = _DECISIONS if is_decision else ""
+        return self._folder / plugin.namespace / f"{plugin.name}{own}.jsonl"
+
+
+def _is_decision(record: LogRecord) -> bool:
+    """Return whether it is what the host decided about a connection."""
+    return record.stream == "host" and record.message.startswith(LINE_BEGINS)
 
 
 def entry_json(entry: LogEntry) -> dict[str, Any]:

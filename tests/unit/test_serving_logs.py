@@ -100,6 +100,45 @@ def test_a_log_is_bounded(
     assert messages(logs.newest(BOX, 1)) == ["499" * 20]
 
 
+DECIDED = LogRecord("debug", 'egress {"host": "evil.example"}', "host")
+
+
+def test_decisions_stand_in_a_file_of_their_own_and_are_read_in_order(
+    logs: PluginLogs, tmp_path: Path
+) -> None:
+    logs.take(KEY, said("before"))
+    logs.take(KEY, DECIDED)
+    logs.take(KEY, said("after"))
+
+    assert messages(logs.newest(BOX, 9)) == ["before", DECIDED.message, "after"]
+    assert messages(logs.newest(None, 2)) == [DECIDED.message, "after"]
+    assert messages(logs.decisions(BOX, 9)) == [DECIDED.message]
+    kept = tmp_path / "logs" / "acme" / "box.egress.jsonl"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert DECIDED.message not in (tmp_path / "logs" / "acme" / "box.jsonl").read_text()
+
+
+def test_nothing_else_that_is_logged_pushes_decisions_out(
+    logs: PluginLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 5000)
+    logs.take(KEY, DECIDED)
+    for number in range(200):
+        logs.take(KEY, said(f"{number}" * 20))
+        logs.take(KEY, LogRecord("debug", DECIDED.message, "stderr"))  # it is not the host's
+        logs.take(KEY, LogRecord("warn", "egress refused: evil.example:443", "host"))
+
+    assert messages(logs.newest(BOX, 500))[0] == DECIDED.message
+    assert [entry.record for entry in logs.decisions(BOX, 500)] == [DECIDED]
+
+
+def test_the_log_of_a_plugin_of_which_only_connections_are_known_is_among_all(
+    logs: PluginLogs,
+) -> None:
+    logs.take(KEY, DECIDED)
+    assert messages(logs.newest(None, 9)) == [DECIDED.message]
+
+
 def test_a_record_of_very_many_fields_is_kept_without_them(logs: PluginLogs) -> None:
     many = LogRecord("info", "m", "stderr", tuple((f"k{n}", "v" * 4000) for n in range(64)))
     logs.take(KEY, many)

@@ -45,7 +45,8 @@ def host_logs(
 ) -> None:
     """Show what a plugin logged under the host, the oldest line first; secrets are masked.
 
-    The host keeps at most 5 MiB of each plugin, as lines of JSON below `host/logs` of the home.
+    The host keeps at most 5 MiB of each plugin, and as much about its connections, as lines of JSON
+    below `host/logs` of the home.
     With --json each line is an object.
     """
     from aperio_cli.commands.loop import on_loop

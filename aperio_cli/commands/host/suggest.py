@@ -34,7 +34,7 @@ def host_suggest(
 ) -> Report:
     """Propose permissions and limits for a plugin, from what the host has seen of it at work.
 
-    It goes by the connections in the plugin's log, those that were refused included, and by its
+    It goes by the connections that the host has noted, those that were refused included, and by its
     memory. What a plugin asks for and does not use is said, too. Nothing is changed: what you
     agree with you grant by the commands that it prints.
     """
@@ -56,12 +56,16 @@ def host_suggest(
 
 
 async def _seen(context: Context, plugin: PluginId) -> tuple[list[LogRecord], int | None]:
-    """Return the plugin's log, and the most memory that it had."""
-    from aperio_cli.commands.host.reaching import reached
+    """Return what was decided about its connections, and the most memory that it had.
 
+    The host's file is read, not its log, of whose lines a plugin that writes many has the most.
+    """
+    from aperio_cli.commands.host.reaching import reached
+    from aperio_cli.serving.logs import PluginLogs
+
+    logs = PluginLogs(context.paths.plugin_logs, lambda _level, _words: None)
     async with reached(context) as client:
-        entries = client.logs(plugin, _MOST_RECORDS)
-        records = [entry.record async for entry in entries if not isinstance(entry, int)]
+        records = [entry.record for entry in logs.decisions(plugin, _MOST_RECORDS)]
         receipts = await client.receipts(plugin, _MOST_RECEIPTS)
         instances = [each for about, found in await client.plugins() for each in found]
     peaks = [receipt.peak_memory_bytes for receipt in receipts]

@@ -9,6 +9,8 @@ from typing import Final
 
 from aperio_cli.text import one_line
 
+LINE_BEGINS: Final = "egress {"
+"""What a host's line about a decision begins with; its fields, as JSON, follow `egress `."""
 _LONGEST_DETAIL: Final = 300
 
 
