@@ -198,7 +198,7 @@ async def ended(run: Run, within_s: float) -> int | None:
     await asyncio.wait([run.process.exited], timeout=within_s)
     if not run.process.exited.done():
         return None
-    run.process.kill_group()  # its grandchildren; and reaps it, for its status
+    await run.process.end_group()  # its grandchildren; and reaps it, for its status
     return run.process.returncode
 
 

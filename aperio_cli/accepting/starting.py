@@ -89,10 +89,10 @@ async def _without_cookie(
         )
         await asyncio.wait([process.exited], timeout=_BY_HAND_S)
         late = not process.exited.done()
-        process.kill_group()
+        await process.end_group()
         await process.drain(1.0)
     finally:
-        process.kill_group()
+        await process.end_group()
         process.close()
         folder.remove()
     return late, process.returncode, written
@@ -145,7 +145,7 @@ async def _host_gone(bench: Bench) -> str:
     """Let go of everything that the host holds of it, as if the host had been killed."""
     async with bench.started() as run:
         is_gone = await _ends_without_host(run)
-        run.process.kill_group()
+        await run.process.end_group()
     expect(is_gone, f"it still ran {ORPHAN_S:g} s after its host had let go of it")
     return f"it ended within {ORPHAN_S:g} s"
 

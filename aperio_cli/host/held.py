@@ -70,10 +70,12 @@ class Held:
             self.folder.remove()
             self.folder = None
 
-    def abandon(self) -> None:
-        """Leave nothing behind, without waiting for anybody."""
+    async def abandon(self) -> None:
+        """Leave nothing behind, waiting for nobody but for the end of what is killed."""
         if self.stdio:
             self.stdio.cancel()
-        if self.process:
-            self.process.kill_group()
-        self.release()
+        try:
+            if self.process:
+                await self.process.end_group()
+        finally:
+            self.release()

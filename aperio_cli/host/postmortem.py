@@ -40,7 +40,7 @@ class PostMortem:
             await asyncio.wait([process.exited], timeout=_DYING_S)
         if not process.exited.done():
             return None
-        process.kill_group()  # its grandchildren; and reaps it, for its status
+        await process.end_group()  # its grandchildren; and reaps it, for its status
         await process.drain(LAST_WORDS_S)
         return self.at_limit(process) or PluginCrashed(
             f"{self.program.subject} ended while it was at work",

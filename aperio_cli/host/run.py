@@ -103,8 +103,8 @@ class Run:
             while actions:
                 actions = self._advance(await self._perform(actions[0]))
         except BaseException:  # cancelled, or a bug: no time for manners
-            self.held.abandon()
             self.state = lifecycle.RunState(Phase.FAILED, failed=True)
+            await self.held.abandon()
             raise
         if self.state.phase is Phase.FAILED and self._error:
             process = self.held.process
@@ -169,7 +169,7 @@ class Run:
         """
         await asyncio.wait([self.process.exited])  # who gives up waiting must not end it
         error = await self.crash()
-        if error and self.process.returncode:
+        if error and self.process.returncode != 0:  # None: it does not die
             raise error
 
     # ── one action after the other ────────────────────────────────────────────────────────────────

@@ -57,7 +57,7 @@ class Stop:
     async def kill(self) -> Event:
         """Kill the whole group and reap the process, when there is one."""
         if self.held.process:
-            self.held.process.kill_group()
+            await self.held.process.end_group()
         return Event.DONE
 
     async def clean_up(self) -> Event:

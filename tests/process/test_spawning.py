@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aperio_cli.host.process import spawning
 from aperio_cli.host.process.spawning import Process, spawn
 from aperio_cli.host.sandbox.interface import Command, Confinement
 from aperio_cli.host.sandbox.unconfined import Unconfined, Unheld
@@ -50,8 +53,8 @@ def start(sandbox: Any) -> Coroutine[Any, Any, Process]:
     return spawn(SLEEPER, sandbox, Confinement())
 
 
-def end(process: Process) -> None:
-    process.kill_group()
+async def end(process: Process) -> None:
+    await process.end_group()
     process.close()
 
 
@@ -65,7 +68,7 @@ def test_the_loop_goes_on_while_a_process_is_confined() -> None:
         may_go_on.set()  # by the loop, which a start that blocked it would have to wait for
         process = await starting
         assert is_alive(process.pid)
-        end(process)
+        await end(process)
 
     asyncio.run(asyncio.wait_for(main(), WITHIN_S))
 
@@ -76,7 +79,7 @@ def test_several_are_confined_at_once() -> None:
 
     async def main() -> None:
         for process in await asyncio.gather(start(sandbox), start(sandbox)):
-            end(process)
+            await end(process)
 
     asyncio.run(asyncio.wait_for(main(), 2 * WITHIN_S))
 
@@ -121,3 +124,57 @@ def test_a_start_that_is_cancelled_and_fails_says_that_it_was_cancelled() -> Non
 
     asyncio.run(asyncio.wait_for(main(), WITHIN_S))
     assert not sandbox.made
+
+
+class Undying(Unheld):
+    """A process that the kernel does not let die yet."""
+
+    def __init__(self, confined: Unheld) -> None:
+        super().__init__(confined.popen)
+        self.is_let_go = threading.Event()
+
+    def kill(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        self.is_let_go.set()
+
+
+class Stuck(Slow):
+    """A sandbox of such processes."""
+
+    def start(self, command: Command, wanted: Confinement, lifeline: int) -> Undying:
+        self.kept = Undying(super().start(command, wanted, lifeline))
+        return self.kept
+
+
+def test_the_loop_goes_on_while_a_killed_process_dies() -> None:
+    async def main() -> None:
+        process = await start(Stuck(lambda: None))
+        ending = asyncio.create_task(process.end_group())
+        await asyncio.wait([process.exited], timeout=WITHIN_S)  # nobody waits for it any more
+        assert not ending.done()
+        os.kill(process.pid, signal.SIGKILL)  # by the loop, which would have to wait for it
+        await ending
+        assert process.returncode == -signal.SIGKILL
+        process.close()
+
+    asyncio.run(asyncio.wait_for(main(), WITHIN_S))
+
+
+def test_a_process_that_does_not_die_is_left_and_reaped_when_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spawning, "_REAP_TIMEOUT_S", 0.05)
+    sandbox = Stuck(lambda: None)
+
+    async def main() -> None:
+        process = await start(sandbox)
+        await end(process)
+        assert process.returncode is None
+        assert not sandbox.kept.is_let_go.is_set()
+        os.kill(process.pid, signal.SIGKILL)
+
+    asyncio.run(asyncio.wait_for(main(), WITHIN_S))
+    assert sandbox.kept.is_let_go.wait(WITHIN_S)
+    assert sandbox.kept.popen.returncode == -signal.SIGKILL

@@ -37,7 +37,7 @@ async def main():
     await process.read({"stdout": reader})
     await process.exited
     await process.drain(5)
-    process.kill_group()
+    await process.end_group()
     process.close()
     print(said.decode())
 

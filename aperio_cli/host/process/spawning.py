@@ -15,6 +15,7 @@ import contextlib
 import functools
 import os
 import subprocess
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,7 +60,7 @@ class Process:
     """A running child; use `spawn` to make one.
 
     Attributes:
-        exited: done when the process has ended; it may not have been reaped yet.
+        exited: done when the process has ended, or was killed; it may not have been reaped yet.
     """
 
     def __init__(self, confined: Confined, lifeline: Lifeline) -> None:
@@ -68,12 +69,14 @@ class Process:
         self._lifeline = lifeline
         self._counted = Counters()
         self._is_closed = False
+        self._is_killed = False
         self._transports: list[asyncio.BaseTransport] = []
         self._readers: list[PipeReader] = []
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[None] = self._loop.create_future()
+        self._is_dead: asyncio.Future[None] = self._loop.create_future()
         self._pidfd = os.pidfd_open(popen.pid)
-        self._loop.add_reader(self._pidfd, self._note_exit)
+        self._loop.add_reader(self._pidfd, self._note_death)
 
     @property
     def pid(self) -> int:
@@ -121,14 +124,23 @@ class Process:
         self._confined.terminate()
 
     def kill_group(self) -> None:
-        """SIGKILL to every process of the plugin, grandchildren too, then reap. Blocks briefly.
+        """SIGKILL to every process of the plugin, grandchildren too; `end_group` waits for that."""
+        self._is_killed = True
+        self._confined.kill()
+        self._note_exit()
+
+    async def end_group(self) -> None:
+        """SIGKILL to every process of the plugin, grandchildren too, then reap it.
 
         A process that the kernel does not let die, in a dead file system say, is left after 5 s.
         """
-        self._confined.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._popen.wait(_REAP_TIMEOUT_S)
-        self._note_exit()
+        self.kill_group()
+        if self._popen.poll() is None:
+            if self._pidfd >= 0:
+                await asyncio.wait([self._is_dead], timeout=_REAP_TIMEOUT_S)
+            else:  # `close` came first
+                await asyncio.to_thread(_reap, self._popen)
+            self._popen.poll()
 
     async def drain(self, timeout_s: float) -> None:
         """Wait until both pipes ended, but no longer: somebody else may hold them open."""
@@ -146,19 +158,38 @@ class Process:
         for reader in self._readers:
             reader.connection_lost(None)
         if self._pidfd >= 0:
-            self._loop.remove_reader(self._pidfd)
+            self._note_death()
             os.close(self._pidfd)
             self._pidfd = -1
         self._lifeline.let_go()
         self.counters()
+        if not self._is_killed or self._popen.poll() is not None:
+            self._confined.close()
+        elif not self._is_closed:  # it may have died meanwhile, or may not for long
+            threading.Thread(target=_outlast, args=(self._confined,), daemon=True).start()
         self._is_closed = True
-        self._confined.close()
+
+    def _note_death(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        if not self._is_dead.done():
+            self._is_dead.set_result(None)
+        self._note_exit()
 
     def _note_exit(self) -> None:
         if not self.exited.done():
             self.exited.set_result(None)
-        if self._pidfd >= 0:
-            self._loop.remove_reader(self._pidfd)
+
+
+def _reap(popen: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of what was killed, within a bound. Blocks."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        popen.wait(_REAP_TIMEOUT_S)
+
+
+def _outlast(confined: Confined) -> None:
+    """Reap what was left alive once it dies, and let go of its sandbox then. Blocks."""
+    confined.popen.wait()
+    confined.close()
 
 
 async def spawn(command: Command, sandbox: Sandbox, wanted: Confinement) -> Process:
@@ -191,17 +222,23 @@ async def spawn(command: Command, sandbox: Sandbox, wanted: Confinement) -> Proc
 async def _to_the_end(submitted: concurrent.futures.Future[Confined]) -> Confined:
     """Return what a spawner made; what nobody waits for any more is ended."""
     made = asyncio.wrap_future(submitted)
-    cancelled: asyncio.CancelledError | None = None
-    while not made.done():
-        try:
-            await asyncio.wait([made])
-        except asyncio.CancelledError as error:
-            cancelled = error
+    cancelled = await _outwait(made)
     if cancelled is None:
         return made.result()
     if made.exception() is None:
-        _put_away(made.result())
+        await _outwait(asyncio.wrap_future(_spawner().submit(_put_away, made.result())))
     raise cancelled
+
+
+async def _outwait(done: asyncio.Future[Any]) -> asyncio.CancelledError | None:
+    """Wait for it however often this is cancelled; return the last time that it was."""
+    cancelled: asyncio.CancelledError | None = None
+    while not done.done():
+        try:
+            await asyncio.wait([done])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return cancelled
 
 
 def _put_away(confined: Confined) -> None:
