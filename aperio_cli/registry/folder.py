@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -104,3 +105,7 @@ class FolderReader:
         if "://" in where:
             return self.downloads.read(where, limit_bytes, expected, is_fresh=is_fresh)
         return fetch_bytes(FetchRequest(where, limit_bytes, expected, below=self.below))[0]
+
+    def keeping_late(self) -> contextlib.AbstractContextManager[None]:
+        """Do nothing: what is in a folder is not kept elsewhere (`Documents.keeping_late`)."""
+        return contextlib.nullcontext()

@@ -11,11 +11,12 @@ from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import NetworkUnavailable
 from aperio_cli.models.address import Place, shown
 from aperio_cli.models.digest import Digest
-from aperio_cli.net.cache import AnswerCache
+from aperio_cli.net.cache import AnswerCache, KeptAnswer
 from aperio_cli.net.fetch import FetchRequest, fetch_bytes, place_of_url
 from aperio_cli.registry.reader import check_address, unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from aperio_cli.net.fetch import Fetched
@@ -66,8 +67,12 @@ class HttpReader:
             where, limit_bytes, expected, is_fresh=is_fresh, named_by=self.place
         )
 
+    def keeping_late(self) -> contextlib.AbstractContextManager[None]:
+        """Keep what is read in the block at its end (`Documents.keeping_late`)."""
+        return self.downloads.keeping_late()
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Downloads:
     """Fetches documents over http and keeps them with the marks that they can be asked about by.
 
@@ -83,6 +88,18 @@ class Downloads:
     cache: Path
     offline: bool
     unavailable: dict[str, NetworkUnavailable] = field(default_factory=dict, compare=False)
+    _late: dict[str, tuple[bytes, Fetched]] | None = field(default=None, init=False, compare=False)
+
+    @contextlib.contextmanager
+    def keeping_late(self) -> Iterator[None]:
+        """Keep what is read in the block at its end (`Documents.keeping_late`)."""
+        outer, self._late = self._late, {}
+        try:
+            yield
+            for url, (body, fetched) in self._late.items():
+                self._keep(url, body, fetched)
+        finally:
+            self._late = outer
 
     def read(
         self,
@@ -94,8 +111,7 @@ class Downloads:
         named_by: str = "",
     ) -> bytes:
         """Return the document at an address (`Documents.read`), which a registry there names."""
-        answers = AnswerCache(self.cache)
-        kept = answers.find(url, limit_bytes)
+        kept = self._known(url, limit_bytes)
         is_wanted = kept is not None and expected is not None and Digest.of(kept.body) == expected
         if kept and (is_wanted or (self.offline and expected is None)):
             return kept.body
@@ -114,9 +130,22 @@ class Downloads:
         body, fetched = self._fetch(request)
         if kept and not fetched.is_modified:
             return kept.body
-        with contextlib.suppress(AperioError, OSError):  # a home for reading only, a full disk
-            answers.keep(url, body, fetched)
+        if expected is None and self._late is not None:
+            self._late[url] = body, fetched
+        else:
+            self._keep(url, body, fetched)
         return body
+
+    def _known(self, url: str, limit_bytes: int) -> KeptAnswer | None:
+        """Return what was read before: in this block, or else by whom kept it."""
+        late = self._late.get(url) if self._late else None
+        if late and len(late[0]) <= limit_bytes:
+            return KeptAnswer(late[0], late[1].etag, late[1].last_modified)
+        return AnswerCache(self.cache).find(url, limit_bytes)
+
+    def _keep(self, url: str, body: bytes, fetched: Fetched) -> None:
+        with contextlib.suppress(AperioError, OSError):  # a home for reading only, a full disk
+            AnswerCache(self.cache).keep(url, body, fetched)
 
     def _fetch(self, request: FetchRequest) -> tuple[bytes, Fetched]:
         before = self.unavailable.get(request.address)

@@ -103,8 +103,9 @@ class IndexedRegistry:
 
     def _read(self) -> RegistryIndex:
         if self._index is None:
-            data = read_index_file(self.documents, FILE_NAME, MAX_BYTES)
-            self._index = RegistryIndex.parse(data, where=self.documents.locate(FILE_NAME))
+            with self.documents.keeping_late():  # one that cannot be read leaves the last one be
+                data = read_index_file(self.documents, FILE_NAME, MAX_BYTES)
+                self._index = RegistryIndex.parse(data, where=self.documents.locate(FILE_NAME))
         return self._index
 
     def _whole(self, entry: IndexEntry) -> IndexEntry:

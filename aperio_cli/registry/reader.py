@@ -21,6 +21,7 @@ from aperio_cli.net.fetch import place_of_url
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from contextlib import AbstractContextManager
 
     from aperio_cli.models.digest import Digest
     from aperio_cli.models.offer import Offer
@@ -136,6 +137,13 @@ class Documents(Protocol):
 
         Raises:
             AperioError: it could not be fetched (`fetch_bytes` and its errors).
+        """
+
+    def keeping_late(self) -> AbstractContextManager[None]:
+        """Put what is read in the block into the cache at its end, and nothing when it fails.
+
+        Documents whose digest nobody knows are believed only once others were read: until then
+        they must not take the place of those that were believed before.
         """
 
 

@@ -271,16 +271,19 @@ class RootedRegistry:
 
     def _root(self) -> tuple[Root, Edition]:
         if self._read_root is None:
-            where = self.documents.locate(ROOT_FILE)
-            data = self._document(ROOT_FILE, ROOT_BOUNDS.size_bytes, None)
-            self._raw = {ROOT_FILE: data}
-            root, signer = self._verified(data, where)
-            self._require_witnesses(root)
-            edition = Edition(
-                self.documents.place, root.epoch, root.serial, root.expires_at, signer
-            )
-            self._read_root = root, edition
+            # A root that is refused, and what its log was read for, leave the last good ones be.
+            with self.documents.keeping_late():
+                self._read_root = self._accepted()
         return self._read_root
+
+    def _accepted(self) -> tuple[Root, Edition]:
+        where = self.documents.locate(ROOT_FILE)
+        data = self._document(ROOT_FILE, ROOT_BOUNDS.size_bytes, None)
+        self._raw = {ROOT_FILE: data}
+        root, signer = self._verified(data, where)
+        self._require_witnesses(root)
+        place = self.documents.place
+        return root, Edition(place, root.epoch, root.serial, root.expires_at, signer)
 
     def _verified(self, data: bytes, where: str) -> tuple[Root, Signer | None]:
         if self.verify is None:
@@ -339,7 +342,8 @@ class RootedRegistry:
         if checkpoint is None:
             return None
         entry = artifact_entry(listing.id, stated, artifact)
-        return self._log_at(checkpoint).prove(entry, artifact.log_index)
+        with self.documents.keeping_late():
+            return self._log_at(checkpoint).prove(entry, artifact.log_index)
 
     # ── documents ─────────────────────────────────────────────────────────────────────────────────
 

@@ -96,10 +96,11 @@ class UnsignedRegistry:
     def _has_root(self) -> bool:
         """Return whether there is a root; older builds wrote another file of that name."""
         try:
-            data = read_index_file(self.documents, ROOT_FILE, ROOT_BOUNDS.size_bytes)
-            if _SHARDS not in data:
-                return False
-            parse_root(data, where=ROOT_FILE)
+            with self.documents.keeping_late():
+                data = read_index_file(self.documents, ROOT_FILE, ROOT_BOUNDS.size_bytes)
+                if _SHARDS not in data:
+                    return False
+                parse_root(data, where=ROOT_FILE)
         except (IndexUnreadable, Offline):  # offline, the index may be kept all the same
             return False
         return True

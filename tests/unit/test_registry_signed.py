@@ -42,6 +42,7 @@ from aperio_cli.registry import Registry, Trust, http, open_registry
 from aperio_cli.registry.rooted import RootedRegistry
 from tests.builders import LINUX, PLUGIN, registry_folder
 from tests.registries import (
+    END,
     Site,
     artifact_entry,
     plugin_entry,
@@ -252,6 +253,12 @@ def test_registry_that_has_ended_is_refused_with_its_age_and_two_ways_out(
         client.resolve(signed_rule(url))
         site.publish(plugin_entry(), serial=2, expires_at="2026-06-13T00:00:00Z")
         for offline in (False, True):
+            if offline:  # as one that has ended since it was accepted
+                cache = AnswerCache(client.paths.cache / "registries")
+                for name in (ROOT_FILE, BUNDLE):
+                    data = (site.folder / name).read_bytes()
+                    answer = Fetched(Digest.of(data), len(data), None, is_modified=True)
+                    cache.keep(f"{url}{name}", data, answer)
             with pytest.raises(RegistryExpired) as caught:
                 client.resolve(signed_rule(url), offline=offline)
             assert "ended 2026-06-13T00:00:00Z, " in caught.value.why
@@ -443,6 +450,46 @@ def test_what_somebody_put_into_the_cache_is_not_believed(client: Client, site: 
                 path.write_bytes(wrong)
                 assert client.resolve(signed_rule(url)).version == "1.2.3"
                 path.write_bytes(data)
+
+
+@pytest.mark.parametrize("refused", ["forged", "older", "ended", "no bundle", "readable"])
+def test_root_that_is_refused_leaves_the_last_good_one_in_the_cache(
+    client: Client, site: Site, refused: str
+) -> None:
+    older = {each: (site.folder / each).read_bytes() for each in (ROOT_FILE, BUNDLE)}
+    site.publish(plugin_entry(), serial=2)
+    with serving(site.folder) as url:
+        rule = signed_rule(url)
+        client.resolve(rule)
+        end = "2026-06-07T00:00:00Z" if refused == "ended" else END
+        site.publish(plugin_entry(), serial=3, expires_at=end)
+        if refused == "forged":
+            (site.folder / ROOT_FILE).write_bytes((site.folder / ROOT_FILE).read_bytes() + b" ")
+        elif refused == "older":
+            for name, data in older.items():
+                (site.folder / name).write_bytes(data)
+        elif refused == "no bundle":
+            (site.folder / BUNDLE).unlink()
+        if refused == "readable":  # nothing is held back of one that is accepted
+            client.resolve(rule)
+        else:
+            with pytest.raises(AperioError) as caught:
+                client.resolve(rule)
+            assert caught.value.code.startswith("registry-")
+    found = client.resolve(rule, offline=True)
+    assert found.index_serial == (3 if refused == "readable" else 2)
+
+
+def test_index_that_cannot_be_read_leaves_the_last_one_in_the_cache(
+    client: Client, tmp_path: Path
+) -> None:
+    folder = registry_folder(tmp_path / "unsigned")
+    with serving(folder) as url:
+        client.resolve(RegistryRule(url))
+        (folder / "plugins.json").write_bytes(b'{"version": 1, "plugins": [7]}')
+        with pytest.raises(IndexUnreadable):
+            client.resolve(RegistryRule(url))
+    assert client.resolve(RegistryRule(url), offline=True).version == "1.2.3"
 
 
 # ── where it may point ────────────────────────────────────────────────────────────────────────────
