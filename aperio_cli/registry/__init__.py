@@ -17,6 +17,7 @@ import contextlib
 import difflib
 import functools
 import itertools
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ from aperio_cli.errors.registries import (
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.files.naming import step_for_path
 from aperio_cli.models.address import Place, has_user, shown
+from aperio_cli.models.digest import Digest
 from aperio_cli.models.registry.rule import KNOWN, RegistryRule
 from aperio_cli.models.registry_index import FILE_NAME
 from aperio_cli.net.fetch import local_path, place_of_url
@@ -342,7 +344,8 @@ def _signed_or_not(documents: Documents, rule: RegistryRule, trust: Trust) -> Re
         found = verify_root(request)
         return found.stated, found.signer
 
-    return RootedRegistry(documents, verify, rule.witnesses)
+    stated = json.dumps([rule.name, rule.signer.to_json()], sort_keys=True)
+    return RootedRegistry(documents, verify, rule.witnesses, Digest.of(stated.encode()).hex)
 
 
 def _checked_address(text: str, rule: RegistryRule) -> str:

@@ -109,3 +109,15 @@ class FolderReader:
     def keeping_late(self) -> contextlib.AbstractContextManager[None]:
         """Do nothing: what is in a folder is not kept elsewhere (`Documents.keeping_late`)."""
         return contextlib.nullcontext()
+
+    def kept(
+        self,
+        where: str,  # noqa: ARG002 - as every place is asked
+        limit_bytes: int,  # noqa: ARG002
+        expected: Digest | None = None,  # noqa: ARG002
+    ) -> bytes | None:
+        """Return None: what is in a folder is not kept elsewhere (`Documents.kept`)."""
+        return None
+
+    def keep(self, where: str, data: bytes) -> None:
+        """Do nothing, as above (`Documents.keep`)."""

@@ -12,14 +12,12 @@ from aperio_cli.errors.files import NetworkUnavailable
 from aperio_cli.models.address import Place, shown
 from aperio_cli.models.digest import Digest
 from aperio_cli.net.cache import AnswerCache, KeptAnswer
-from aperio_cli.net.fetch import FetchRequest, fetch_bytes, place_of_url
+from aperio_cli.net.fetch import Fetched, FetchRequest, fetch_bytes, place_of_url
 from aperio_cli.registry.reader import check_address, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from aperio_cli.net.fetch import Fetched
 
 TIMEOUT_S: Final = 30.0
 
@@ -71,6 +69,17 @@ class HttpReader:
         """Keep what is read in the block at its end (`Documents.keeping_late`)."""
         return self.downloads.keeping_late()
 
+    def kept(self, where: str, limit_bytes: int, expected: Digest | None = None) -> bytes | None:
+        """Return what the cache has of a place (`Documents.kept`)."""
+        found = AnswerCache(self.downloads.cache).find(where, limit_bytes)
+        is_it = found is not None and expected in {None, Digest.of(found.body)}
+        return found.body if found and is_it else None
+
+    def keep(self, where: str, data: bytes) -> None:
+        """Put something of our own into the cache (`Documents.keep`)."""
+        ours = Fetched(Digest.of(data), len(data), None, is_modified=True)
+        self.downloads.keep(where, data, ours)
+
 
 @dataclass(slots=True)
 class Downloads:
@@ -97,7 +106,7 @@ class Downloads:
         try:
             yield
             for url, (body, fetched) in self._late.items():
-                self._keep(url, body, fetched)
+                self.keep(url, body, fetched)
         finally:
             self._late = outer
 
@@ -133,7 +142,7 @@ class Downloads:
         if expected is None and self._late is not None:
             self._late[url] = body, fetched
         else:
-            self._keep(url, body, fetched)
+            self.keep(url, body, fetched)
         return body
 
     def _known(self, url: str, limit_bytes: int) -> KeptAnswer | None:
@@ -143,7 +152,8 @@ class Downloads:
             return KeptAnswer(late[0], late[1].etag, late[1].last_modified)
         return AnswerCache(self.cache).find(url, limit_bytes)
 
-    def _keep(self, url: str, body: bytes, fetched: Fetched) -> None:
+    def keep(self, url: str, body: bytes, fetched: Fetched) -> None:
+        """Keep an answer, where the cache can be written."""
         with contextlib.suppress(AperioError, OSError):  # a home for reading only, a full disk
             AnswerCache(self.cache).keep(url, body, fetched)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.registry.advisories import Advisory
     from aperio_cli.models.registry.publishers import RegistryPublisher
     from aperio_cli.models.registry_index import Download, IndexEntry
+    from aperio_cli.registry.earlier import Older
     from aperio_cli.registry.reader import Documents
 
 MAX_DETAIL_BYTES: Final = 4 * 1024 * 1024
@@ -93,12 +94,16 @@ class IndexedRegistry:
         """Return one row for each plugin that it has (`RegistryReader.rows`)."""
         return tuple(_row(entry) for entry in self._read().entries)
 
-    def advisories(self) -> tuple[Advisory, ...]:
+    def advisories(self, *, older: bool = False) -> tuple[Advisory, ...]:  # noqa: ARG002 - as every registry is asked
         """Return nothing: such an index has none."""
         return ()
 
     def publishers(self) -> tuple[RegistryPublisher, ...]:
         """Return nobody: such an index knows none."""
+        return ()
+
+    def older(self) -> tuple[Older, ...]:
+        """Return nothing: such an index is one document."""
         return ()
 
     def _read(self) -> RegistryIndex:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.registry.catalogue import CatalogueRow
     from aperio_cli.models.registry.edition import Edition
     from aperio_cli.models.registry.publishers import RegistryPublisher
+    from aperio_cli.registry.earlier import Older
     from aperio_cli.registry.listing import Listing
 
 
@@ -86,8 +87,11 @@ class RegistryReader(Protocol):
             AperioError: as `find`.
         """
 
-    def advisories(self) -> tuple[Advisory, ...]:
+    def advisories(self, *, older: bool = False) -> tuple[Advisory, ...]:
         """Return what it says of known faults; nothing where it has no root.
+
+        Args:
+            older: whether those of an older edition will do, where only they can be read.
 
         Raises:
             AperioError: as `find`.
@@ -99,6 +103,9 @@ class RegistryReader(Protocol):
         Raises:
             AperioError: as `find`.
         """
+
+    def older(self) -> tuple[Older, ...]:
+        """Return what was given of an older edition by now: offline, where no newer was read."""
 
 
 class Documents(Protocol):
@@ -145,6 +152,12 @@ class Documents(Protocol):
         Documents whose digest nobody knows are believed only once others were read: until then
         they must not take the place of those that were believed before.
         """
+
+    def kept(self, where: str, limit_bytes: int, expected: Digest | None = None) -> bytes | None:
+        """Return what the cache has of a place; None for nothing, for more, or for another."""
+
+    def keep(self, where: str, data: bytes) -> None:
+        """Put something of our own into the cache, where that can be written."""
 
 
 def check_address(address: str, *, allowed: Collection[Place], index: str) -> str:

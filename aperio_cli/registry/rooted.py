@@ -12,11 +12,12 @@ choice, could otherwise have it confirmed for ever.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from aperio_cli.errors.files import DigestMismatch
+from aperio_cli import clock
+from aperio_cli.errors.files import DigestMismatch, Offline
 from aperio_cli.errors.registries import (
     IndexTooLarge,
     IndexUnreadable,
@@ -53,6 +54,7 @@ from aperio_cli.models.registry.root import parse_root
 from aperio_cli.models.registry.rule import WitnessRule
 from aperio_cli.models.registry.shard import parse_shard
 from aperio_cli.net.together import read_together
+from aperio_cli.registry.earlier import Older, Stated
 from aperio_cli.registry.listing import Listing
 from aperio_cli.registry.log import LogReader, follow_log, unwitnessed
 from aperio_cli.registry.reader import read_beside, read_index_file, unreadable
@@ -107,13 +109,16 @@ class RootedRegistry:
         verify: holds the root against whom the configuration names; None where nobody is named,
             and nobody has to be.
         witnesses: who has to have seen its log.
+        rule: tells by what its root is accepted; another one makes nothing of what was kept by it.
     """
 
     documents: Documents
     verify: RootVerifier | None
     witnesses: WitnessRule = field(default_factory=WitnessRule)
+    rule: str = ""
     _read_root: tuple[Root, Edition] | None = field(default=None, init=False)
     _raw: dict[str, bytes] = field(default_factory=dict, init=False)
+    _older: dict[str, Older] = field(default_factory=dict, init=False)
     _is_fresh: bool = field(default=False, init=False)
 
     @property
@@ -187,7 +192,7 @@ class RootedRegistry:
 
     def rows(self) -> tuple[CatalogueRow, ...]:
         """Return one row for each plugin that it has (`RegistryReader.rows`)."""
-        return self._fixed(CATALOGUE_FILE, parse_catalogue).rows
+        return self._fixed(CATALOGUE_FILE, parse_catalogue, older=True).rows
 
     def publishers(self) -> tuple[RegistryPublisher, ...]:
         """Return whom it knows as publishers.
@@ -195,15 +200,15 @@ class RootedRegistry:
         Raises:
             AperioError: as `RegistryReader.find`.
         """
-        return self._fixed(PUBLISHERS_FILE, parse_publishers)
+        return self._fixed(PUBLISHERS_FILE, parse_publishers, older=True)
 
-    def advisories(self) -> tuple[Advisory, ...]:
-        """Return what it says of known faults.
+    def advisories(self, *, older: bool = False) -> tuple[Advisory, ...]:
+        """Return what it says of known faults (`RegistryReader.advisories`)."""
+        return self._fixed(ADVISORIES_FILE, parse_advisories, older=older)
 
-        Raises:
-            AperioError: as `RegistryReader.find`.
-        """
-        return self._fixed(ADVISORIES_FILE, parse_advisories)
+    def older(self) -> tuple[Older, ...]:
+        """Return what was given of an older edition (`RegistryReader.older`)."""
+        return tuple(self._older.values())
 
     def files(self) -> Iterator[PluginFile]:
         """Return the file of every plugin, shard by shard.
@@ -368,11 +373,37 @@ class RootedRegistry:
             raise unreadable(where, f"it speaks for `{file.id}`, not for `{plugin}`")
         return file
 
-    def _fixed(self, url: str, parse: _Parser[_T]) -> _T:
+    def _fixed(self, url: str, parse: _Parser[_T], *, older: bool) -> _T:
         where = shown(self.documents.locate(url))
-        return self._fitting(
-            lambda: parse(self._stated(url, self._root()[0].files[url]), where=where)
+        read = self._newest_or_older if older else self._newest
+        return self._fitting(lambda: parse(read(url), where=where))
+
+    def _newest(self, url: str) -> bytes:
+        """Return a document that the root states by name; remember of which edition it is."""
+        root, edition = self._root()
+        data = self._stated(url, root.files[url])
+        Stated.of(root.files[url], self.rule, edition).keep(self.documents, url)
+        return data
+
+    def _newest_or_older(self, url: str) -> bytes:
+        """Return the same, or offline what an earlier root stated, where no newer was read.
+
+        Whoever only looks is told which edition it is of; nothing is installed by it.
+        """
+        try:
+            return self._newest(url)
+        except Offline:
+            edition, stated = self._root()[1], Stated.find(self.documents, url)
+            if not stated or not stated.serves(self.rule, edition, clock.timestamp()):
+                raise
+            data = stated.read(self.documents, url)
+            if data is None:
+                raise
+        of = replace(
+            edition, epoch=stated.epoch, serial=stated.serial, expires_at=stated.expires_at
         )
+        self._older[url] = Older(url, of, edition)
+        return data
 
     def _stated(self, url: str, ref: FileRef) -> bytes:
         return self._document(url, ref.size_bytes, ref.digest)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.registry.advisories import Advisory
     from aperio_cli.models.registry.catalogue import CatalogueRow
     from aperio_cli.models.registry.publishers import RegistryPublisher
+    from aperio_cli.registry.earlier import Older
     from aperio_cli.registry.listing import Listing
     from aperio_cli.registry.reader import Documents
 
@@ -85,13 +86,17 @@ class UnsignedRegistry:
         """Return one row for each plugin that it has (`RegistryReader.rows`)."""
         return self.chosen().rows()
 
-    def advisories(self) -> tuple[Advisory, ...]:
+    def advisories(self, *, older: bool = False) -> tuple[Advisory, ...]:
         """Return what it says of known faults (`RegistryReader.advisories`)."""
-        return self.chosen().advisories()
+        return self.chosen().advisories(older=older)
 
     def publishers(self) -> tuple[RegistryPublisher, ...]:
         """Return whom it knows as publishers (`RegistryReader.publishers`)."""
         return self.chosen().publishers()
+
+    def older(self) -> tuple[Older, ...]:
+        """Return what was given of an older edition (`RegistryReader.older`)."""
+        return self.chosen().older()
 
     def _has_root(self) -> bool:
         """Return whether there is a root; older builds wrote another file of that name."""

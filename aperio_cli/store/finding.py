@@ -173,7 +173,7 @@ def envelope(listed: list[dict[str, Any]]) -> str:
         "command": ["plugin", "search"],
         "status": "ok",
         "exit_status": 0,
-        "data": {"plugins": listed},
+        "data": {"plugins": listed, "older": []},
         "errors": [],
     }
     return json.dumps(data, ensure_ascii=False) + "\n"

@@ -121,6 +121,16 @@ FAULT: dict[str, Schema] = {
 STATUS = exactly(
     state=one_of("deprecated", "yanked", "revoked"), reason=WORD, at=TIME, replacement=maybe(WORD)
 )
+OLDER = any_number_of(
+    exactly(
+        document=WORD,
+        registry=WORD,
+        epoch=maybe(NUMBER),
+        serial=maybe(NUMBER),
+        expires_at=TIME,
+        newest_serial=maybe(NUMBER),
+    )
+)
 EDITION = exactly(
     registry=WORD, is_signed=FLAG, signer=maybe(SIGNER), epoch=maybe(NUMBER), serial=maybe(NUMBER),
     expires_at=maybe(TIME),
@@ -286,6 +296,7 @@ DATA: dict[str, Schema] = {
         )
     ),
     "plugin search": exactly(
+        older=OLDER,
         plugins=some(
             exactly(
                 id=ID, kind=KINDS, description=TEXT, latest=maybe(WORD),
@@ -312,6 +323,7 @@ DATA: dict[str, Schema] = {
             )
         ),
         advisories=any_number_of(exactly(**FAULT, affects_choice=FLAG)),
+        older=OLDER,
     ),
     "plugin audit": exactly(
         plugins=NUMBER,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from aperio_cli import clock
 from aperio_cli.config import Config
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import DigestMismatch, NetworkUnavailable, Offline
@@ -26,6 +28,7 @@ from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.registry.documents import (
+    ADVISORIES_FILE,
     CATALOGUE_FILE,
     ROOT_FILE,
     plugin_path,
@@ -43,6 +46,7 @@ from aperio_cli.registry.rooted import RootedRegistry
 from tests.builders import LINUX, PLUGIN, registry_folder
 from tests.registries import (
     END,
+    MOMENT,
     Site,
     artifact_entry,
     plugin_entry,
@@ -490,6 +494,81 @@ def test_index_that_cannot_be_read_leaves_the_last_one_in_the_cache(
         with pytest.raises(IndexUnreadable):
             client.resolve(RegistryRule(url))
     assert client.resolve(RegistryRule(url), offline=True).version == "1.2.3"
+
+
+def seen_then_changed(client: Client, site: Site, **first: Any) -> RegistryRule:
+    """Read all of an edition, and of the next one only what installing reads."""
+    site.publish(plugin_entry(), **first)
+    with serving(site.folder) as url:
+        rule = signed_rule(url)
+        reader = client.opened(rule).ruled[0].reader
+        assert [row.latest for row in reader.rows()] == ["1.2.3"]
+        assert (reader.publishers(), reader.advisories(), reader.older()) == ((), (), ())
+        advisory = {"id": "A-1", "modified": MOMENT, "affected": []}
+        site.publish(plugin_entry(version_entry("2.0.0")), serial=2, advisories=[advisory])
+        assert client.resolve(rule).version == "2.0.0"
+    return rule
+
+
+def test_offline_shows_what_an_earlier_edition_stated_and_says_which(
+    client: Client, site: Site
+) -> None:
+    rule = seen_then_changed(client, site)
+    reader = client.opened(rule, offline=True).ruled[0].reader
+    assert (reader.publishers(), reader.older()) == ((), ())  # the same in both editions
+    assert [row.latest for row in reader.rows()] == ["1.2.3"]
+    assert reader.advisories(older=True) == ()
+    assert [each.path for each in reader.older()] == [CATALOGUE_FILE, ADVISORIES_FILE]
+    for each in reader.older():
+        assert (each.edition.serial, each.newest.serial) == (1, 2)
+        assert f"{each.path} of {rule.url} is that of edition 1: of 2, the newest" in str(each)
+    # Whoever decides by it has the newest, or nothing; and installing still goes by the newest.
+    with pytest.raises(Offline):
+        reader.advisories()
+    assert client.resolve(rule, offline=True).index_serial == 2
+
+
+def test_offline_shows_the_newest_edition_once_it_was_read(client: Client, site: Site) -> None:
+    url = seen_then_changed(client, site).url
+    with serving(site.folder, port=urlsplit(url).port or 0) as again:
+        assert again == url
+        client.opened(signed_rule(url)).ruled[0].reader.rows()
+    reader = client.opened(signed_rule(url), offline=True).ruled[0].reader
+    assert ([row.latest for row in reader.rows()], reader.older()) == (["2.0.0"], ())
+
+
+def test_offline_shows_nothing_of_an_earlier_edition_that_has_ended(
+    client: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = seen_then_changed(client, site, expires_at="2500-01-01T00:00:00Z")
+    monkeypatch.setattr(clock, "timestamp", lambda: "2500-01-01T00:00:01Z")
+    with pytest.raises(Offline):
+        client.opened(rule, offline=True).ruled[0].reader.rows()
+    monkeypatch.setattr(clock, "timestamp", lambda: "2500-01-01T00:00:00Z")
+    assert client.opened(rule, offline=True).ruled[0].reader.rows()
+
+
+@pytest.mark.parametrize("wrong", ["the document", "what was stated", "nothing", "the rule"])
+def test_offline_shows_only_what_the_same_rule_has_accepted(
+    client: Client, site: Site, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    rule = seen_then_changed(client, site)
+    cache, place = AnswerCache(client.paths.cache / "registries"), f"{rule.url}{CATALOGUE_FILE}"
+    data = b'{"version": 1, "plugins": []}'
+    other = Fetched(Digest.of(data), len(data), None, is_modified=True)
+    if wrong == "the document":
+        cache.keep(place, data, other)
+    elif wrong == "what was stated":
+        cache.keep(f"{place}#edition", data, other)
+    reader = client.opened(rule, offline=True).ruled[0].reader
+    assert isinstance(reader, RootedRegistry)
+    if wrong == "the rule":
+        monkeypatch.setattr(reader, "rule", "another")
+    if wrong == "nothing":
+        assert reader.rows()
+    else:
+        with pytest.raises(Offline):
+            reader.rows()
 
 
 # ── where it may point ────────────────────────────────────────────────────────────────────────────

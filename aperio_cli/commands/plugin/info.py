@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.registry.advisories import Advisory
     from aperio_cli.models.registry.publishers import RegistryPublisher
     from aperio_cli.registry.choosing import Candidate
+    from aperio_cli.registry.earlier import Older
     from aperio_cli.registry.listing import Listing
 
 _SHOWN = 10
@@ -62,6 +63,7 @@ class _Told:
         publishers: whom the registry knows under its namespace.
         advisories: known faults of it, of any version.
         installed: the version that is used here; empty for none.
+        older: what of it is of an older edition than the rest: offline, where no newer was read.
     """
 
     listing: Listing
@@ -70,6 +72,7 @@ class _Told:
     publishers: tuple[RegistryPublisher, ...]
     advisories: tuple[Advisory, ...]
     installed: str
+    older: tuple[Older, ...]
 
     def to_json(self) -> dict[str, Any]:
         listing, file = self.listing, self.listing.file
@@ -88,6 +91,7 @@ class _Told:
             "refusal": self.refusal.to_json() if self.refusal else None,
             "versions": [_version(each) for each in listing.candidates],
             "advisories": [_advisory(each, self) for each in self.advisories],
+            "older": [each.to_json() for each in self.older],
         }
 
 
@@ -106,8 +110,9 @@ def _told(context: Context, ref: PluginRef) -> _Told:
         choice=choice,
         refusal=refusal,
         publishers=tuple(p for p in reader.publishers() if p.namespace == ref.id.namespace),
-        advisories=tuple(a for a in reader.advisories() if _is_about(a, ref)),
+        advisories=tuple(a for a in reader.advisories(older=True) if _is_about(a, ref)),
         installed=here.version if here else "",
+        older=reader.older(),
     )
 
 
@@ -168,6 +173,7 @@ def _advisory(advisory: Advisory, told: _Told) -> dict[str, object]:
 def _notes(told: _Told) -> Iterator[str]:
     if told.refusal:
         yield f"{told.refusal.what}: {told.refusal.why.splitlines()[0] if told.refusal.why else ''}"
+    yield from map(str, told.older)
     yield "all of this is the registry's word; what you install is judged by your rules"
 
 

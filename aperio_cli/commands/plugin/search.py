@@ -70,9 +70,16 @@ def plugin_search(
     with context.output.working("reading the catalogues"):
         plugins = catalogue(context.registry)
     rows = _rows(plugins)
-    _keep(context, rows, plugins, watched)
+    # Whoever reads a newer edition later writes this; this search itself may have.
+    signed = str(context.paths.signed_documents)
+    _keep(context, rows, plugins, watched | {signed: verdicts.state_of(signed)})
     listed = finding.found(rows, finding.Asked(term, kind, verified=verified))
-    return Report({"plugins": listed}, finding.render(listed).rstrip("\n"))
+    older = [each for ruled in context.registry.ruled for each in ruled.reader.older()]
+    return Report(
+        {"plugins": listed, "older": [each.to_json() for each in older]},
+        finding.render(listed).rstrip("\n"),
+        notes=tuple(map(str, older)),
+    )
 
 
 def _rows(plugins: list[Found]) -> finding.Rows:
