@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aperio_cli.host.sandbox.interface import Enforcement, Sandbox
     from aperio_cli.models.artifact import Interpreter
     from aperio_cli.paths import Paths
+    from aperio_cli.registry.looking import Look
     from aperio_cli.store.verdicts import Codes
     from aperio_cli.trust.roots import DomainRoot
 
@@ -33,7 +34,8 @@ def doctor(context: Context) -> Report:
     """Show what was found here, what is enforced on plugins, where things are, and what is wrong.
 
     Works where nothing else does: each file that cannot be read is a finding, with its remedy.
-    Exit status 1 when there is any.
+    Exit status 1 when there is any. Each configured registry is waited for for three seconds, and
+    not asked with `--offline`; one that does not answer is told, and is no finding.
     """
     from aperio_cli.errors import DONE, NOT_DONE
     from aperio_cli.examining import examine
@@ -50,6 +52,7 @@ def doctor(context: Context) -> Report:
     paths = _paths(context, unknown)
     found = examine(paths)
     wrong += _required(found, not_enforced)
+    registries = _registries(context, found, paths)
     closed = [(each, closed_part(each, sandbox)) for each in found.interpreters]
     findings = [*unknown, *found.findings, *wrong]
     verdicts = _verdicts(context)
@@ -67,27 +70,32 @@ def doctor(context: Context) -> Report:
         "not_enforced": not_enforced,
         "local_trust_domain": found.has_local_domain,
         "trusted_roots": [_root_data(root, now) for root in found.roots],
+        "registries": [each.to_json(now) for each in registries],
         "plugins": {"installed": len(verdicts), "refused": dict(refused)},
         "findings": [finding.to_json() for finding in findings],
     }
     rows: list[tuple[str, object]] = [
-        ("aperio", f"{__version__} on Python {sys.version.split()[0]}"),
-        ("platform", context.platform),
-        ("home", paths.home if paths else "nowhere"),
-        ("config file", paths.config_file if paths else "nowhere"),
+        *_first_rows(context, paths),
         *(("interpreter", _interpreter_text(*each, sandbox.owner)) for each in closed),
         *((tool, place or "not found") for tool, place in tools.items()),
         ("sandbox", sandbox.name),
         *(("limit", _limit_text(limit)) for limit in limits),
         ("local trust domain", "yes" if found.has_local_domain else "no"),
         *(("trusted root", _root_text(root, now)) for root in found.roots),
+        *(("registry", each.text(now)) for each in registries),
         ("plugins", _plugins_text(len(verdicts), refused)),
         ("wrong", len(findings) or "nothing"),
     ]
     text = "\n\n".join([pairs(rows), *map(context.output.format_finding, findings)])
-    notes = [*_warnings(found, now)]
-    notes += ["`aperio plugin list` says which plugins may not run"] if refused else []
-    return Report(data, text, notes=tuple(notes), exit_status=NOT_DONE if findings else DONE)
+    notes = tuple(_notes(found, now, refused))
+    return Report(data, text, notes=notes, exit_status=NOT_DONE if findings else DONE)
+
+
+def _first_rows(context: Context, paths: Paths | None) -> Iterator[tuple[str, object]]:
+    yield "aperio", f"{__version__} on Python {sys.version.split()[0]}"
+    yield "platform", context.platform
+    yield "home", paths.home if paths else "nowhere"
+    yield "config file", paths.config_file if paths else "nowhere"
 
 
 def _interpreter_data(interpreter: Interpreter, place: Path | None) -> dict[str, object]:
@@ -168,6 +176,16 @@ def _plugins_text(installed: int, refused: Counter[str]) -> str:
     return f"{installed} installed, {refused.total()} may not run: {codes}"
 
 
+def _registries(context: Context, found: Examination, paths: Paths | None) -> list[Look]:
+    """Return what is known of the configured registries, and whether they answer."""
+    from aperio_cli.registry.looking import look_at
+
+    if paths is None:
+        return []
+    cache = paths.cache / "registries"
+    return look_at(found.config.registries, cache, offline=context.settings.offline)
+
+
 def _paths(context: Context, unknown: list[AperioError]) -> Paths | None:
     """Return the operator's places; None, with the reason noted, when nothing says where."""
     from aperio_cli.errors.usage import HomeUnknown
@@ -200,8 +218,8 @@ def _root_text(root: DomainRoot, now: datetime) -> str:
     return f"{source.name}  {source.origin}, {state}"
 
 
-def _warnings(found: Examination, now: datetime) -> Iterator[str]:
-    """Yield what people should know about the age of the roots that matter."""
+def _notes(found: Examination, now: datetime, refused: Counter[str]) -> Iterator[str]:
+    """Yield what people should know about the age of the roots that matter, and about plugins."""
     from aperio_cli.trust.roots import STALE_AFTER, refreshed_by_default, root_age, root_age_days
 
     wanted = refreshed_by_default(found.config)
@@ -210,3 +228,5 @@ def _warnings(found: Examination, now: datetime) -> Iterator[str]:
         if name in wanted and age_days is not None and age_days > STALE_AFTER.days:
             age = root_age(root.source, now)
             yield f"the trusted root `{name}` is {age}: `aperio trust refresh {name}`"
+    if refused:
+        yield "`aperio plugin list` says which plugins may not run"

@@ -227,6 +227,18 @@ DATA: dict[str, Schema] = {
             name=WORD, origin=one_of("local", "file", "refreshed", "vendored"), as_of=TEXT,
             age_days=maybe(NUMBER), problem=TEXT,
         )),
+        registries=any_number_of(
+            exactly(
+                url=WORD, address=WORD, name=maybe(WORD), signer=maybe(WORD), problem=TEXT,
+                is_reachable=maybe(FLAG),
+                edition=maybe(
+                    exactly(
+                        epoch=NUMBER, serial=NUMBER, updated_at=TIME, age_days=NUMBER,
+                        expires_at=TIME, has_ended=FLAG,
+                    )
+                ),
+            )
+        ),
         plugins=exactly(installed=NUMBER, refused={"type": "object"}),
         findings=any_number_of(ERROR),
     ),

@@ -16,7 +16,7 @@ from aperio_cli.examining import Examination, examine
 from aperio_cli.files.temporary import temporary_folder
 from aperio_cli.machine.interpreters import find_interpreters
 from aperio_cli.paths import Paths, find_paths
-from tests.builders import unchanged
+from tests.builders import registry_folder, unchanged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,6 +144,24 @@ def test_doctor_tells_people_and_scripts_every_remedy(
     assert (document["status"], document["errors"]) == ("error", [])
     for text in (finding["what"], finding["why"], *finding["next"], finding["code"]):
         assert text in told
+
+
+def test_doctor_tells_the_configured_registries(
+    paths: Paths, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = registry_folder(tmp_path / "registry")
+    elsewhere = '\n[[registries]]\nurl = "https://registry.example/"\n'
+    paths.config_file.write_text(f'[[registries]]\nurl = "{folder}"\n{elsewhere}')
+
+    assert main(["doctor", "--json", "--offline"]) == 0
+    found = json.loads(capsys.readouterr().out)["data"]["registries"]
+    assert main(["doctor", "--offline"]) == 0
+    told = capsys.readouterr().out
+
+    assert [each["url"] for each in found] == [str(folder), "https://registry.example/"]
+    assert [each["is_reachable"] for each in found] == [True, None]
+    assert f"{folder}  nobody has to have signed it; no edition was read yet; reachable" in told
+    assert "not asked: nobody is stated who signs it" in told
 
 
 def test_interpreters_are_asked_at_the_same_time(tmp_path: Path) -> None:
