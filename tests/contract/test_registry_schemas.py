@@ -22,8 +22,10 @@ from referencing.jsonschema import DRAFT202012
 from aperio_cli.errors import AperioError
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.publisher_table import PUBLISHER_KEYS
+from aperio_cli.models.registry_index import RegistryIndex
 from aperio_cli.publishing import build, init
 from aperio_cli.publishing.source import open_source
+from tests.builders import index_entry, index_version
 from tests.unit import test_registry_documents as documents
 from tests.writing_registries import put, record_of, write
 
@@ -60,6 +62,31 @@ def errors(kind: str, document: object) -> list[str]:
 
 
 # ── documents, and who reads them ─────────────────────────────────────────────────────────────────
+
+
+def _index() -> dict[str, Any]:
+    artifact = documents.artifact(attestations_sha256=documents.SHA, tree=f"t1:{documents.SHA}")
+    del artifact["mirrors"]
+    arm = artifact | {"arch": "arm64", "attestations": "bundles/b.intoto.jsonl"}
+    whole = index_version(
+        version="1.1.0", artifacts=[artifact, arm], protocols=["1.0"], requires_host=">=1.0",
+        published_at="2026-11-01T00:00:00Z", signer={"type": "local", "identity": "you@local"},
+        sha256=documents.SHA,
+    )  # fmt: skip
+    seed = index_version(version="1.0.0", size=99, attestations="a.jsonl")
+    texts = dict.fromkeys(("description", "license", "homepage", "source", "status"), "x")
+    asked = {"oauth_scopes": ["a"], "egress": ["b:443"], "needs_kv": True}
+    detail = {"url": "plugins/acme/box.json", "sha256": documents.SHA, "size": 1385}
+    entry = index_entry(whole, seed, detail=detail, permissions=asked, signer={"type": "x"})
+    return {
+        "version": 1, "updated_at": "2026-11-01T00:00:00Z", "schema": "1.1", "epoch": 1,
+        "serial": 7, "expires_at": "2026-12-01T00:00:00Z", "links": {"root": "registry.json"},
+        "plugins": [entry | texts, index_entry(id="acme/other")],
+    }  # fmt: skip
+
+
+def _read_index(document: dict[str, Any], _: Path) -> RegistryIndex:
+    return RegistryIndex.parse(json.dumps(document).encode(), where="plugins.json")
 
 
 def _source(**changes: Any) -> dict[str, Any]:
@@ -161,6 +188,15 @@ KINDS = {
         shown=r"description|license|homepage|source|permissions|.*\.publisher"
         r"|.*\.publisher\.(name|tier)|.*\.signer(\..*)?|.*\.requires_host",
         beyond=r"(versions|withdrawn)\.\d+\.version",
+    ),
+    "plugins": Kind(
+        lambda _: _index(),
+        _read_index,
+        shown=r"updated_at|schema|epoch|expires_at|links(\..*)?|.*\.(description|license|homepage)"
+        r"|.*\.(source|status|published_at|requires_host|tree|bundle_sha256|attestations_sha256)"
+        r"|.*\.(permissions|signer|publisher)(\..*)?|.*\.versions\.0\.download_url",
+        beyond=r"plugins\.\d+\.id|.*\.versions\.\d+\.version|.*\.versions\.0\.sha256"
+        r"|.*\.artifacts\.\d+\.(os|arch|sha256)",
     ),
     "catalogue": Kind(
         lambda _: documents.catalogue(
@@ -319,7 +355,7 @@ def test_what_is_built_keeps_the_schemas(tmp_path: Path) -> None:
     write(source, BOX, record)
     out = build(source).out
     found = {"root": "registry.json", "plugin": "plugins/acme/box-connector.json"}
-    found |= {kind: f"{kind}.json" for kind in ("catalogue", "publishers", "advisories")}
+    found |= {kind: f"{kind}.json" for kind in ("catalogue", "plugins", "publishers", "advisories")}
     for kind, name in found.items():
         assert errors(kind, json.loads((out / name).read_bytes())) == [], name
     for path in (out / "shards").iterdir():
