@@ -198,7 +198,9 @@ def daemon(mark: str = "any") -> int:
         "os.close(1); os.execv('/bin/sleep', [sys.argv[1], '300'])\n"
     )
     name = f"aperio-left-behind-{mark}"
-    subprocess.run([sys.executable, "-I", "-S", "-c", code, name], check=True)
+    # Its output has an end once the last of them has closed it: then that one is there to be found.
+    command = [sys.executable, "-I", "-S", "-c", code, name]
+    subprocess.run(command, check=True, stdout=subprocess.PIPE)
     return os.getpid()
 
 
@@ -278,7 +280,9 @@ def hold_pipes(mark: str = "any") -> int:
         "os.execv('/bin/sleep', [sys.argv[1], '300'])\n"
     )
     name = f"aperio-left-behind-{mark}"
-    subprocess.run([sys.executable, "-I", "-S", "-c", code, name], check=True)
+    # Its output has an end once the last of them has closed it: then that one is there to be found.
+    command = [sys.executable, "-I", "-S", "-c", code, name]
+    subprocess.run(command, check=True, stdout=subprocess.PIPE)
     return os.getpid()
 
 
