@@ -280,9 +280,7 @@ def hold_pipes(mark: str = "any") -> int:
         "os.execv('/bin/sleep', [sys.argv[1], '300'])\n"
     )
     name = f"aperio-left-behind-{mark}"
-    # Its output has an end once the last of them has closed it: then that one is there to be found.
-    command = [sys.executable, "-I", "-S", "-c", code, name]
-    subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    subprocess.run([sys.executable, "-I", "-S", "-c", code, name], check=True)
     return os.getpid()
 
 
