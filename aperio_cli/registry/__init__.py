@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from aperio_cli.proving.signature import TrustedRootSource
     from aperio_cli.registry.listing import Listing
     from aperio_cli.registry.reader import Documents, RegistryReader
-    from aperio_cli.registry.rooted import Follow
+    from aperio_cli.registry.rooted import Follow, Judge
 
 __all__ = [
     "BUILT_FOLDER",
@@ -328,7 +328,7 @@ def _signed_or_not(documents: Documents, rule: RegistryRule, trust: Trust) -> Re
         return UnsignedRegistry(documents)
 
     def verify(
-        data: bytes, bundle: bytes | None, where: str, follow: Follow
+        data: bytes, bundle: bytes | None, where: str, follow: Follow, judge: Judge
     ) -> tuple[Root, Signer]:
         from aperio_cli.trust.registry_root import RootRequest, verify_root
 
@@ -340,6 +340,7 @@ def _signed_or_not(documents: Documents, rule: RegistryRule, trust: Trust) -> Re
             roots=trust.roots(),
             memory=trust.memory,
             follow=follow,
+            judge=judge,
         )
         found = verify_root(request)
         return found.stated, found.signer

@@ -139,7 +139,7 @@ class Downloads:
         body, fetched = self._fetch(request)
         if kept and not fetched.is_modified:
             return kept.body
-        if expected is None and self._late is not None:
+        if self._late is not None:
             self._late[url] = body, fetched
         else:
             self.keep(url, body, fetched)

@@ -118,12 +118,13 @@ class IndexedRegistry:
         if entry.detail is None:
             return entry
         where = self.documents.locate(entry.detail.url)
-        data = read_index_file(
-            self.documents, entry.detail.url, MAX_DETAIL_BYTES, entry.detail.digest
-        )
-        whole = parse_detail(data, where=shown(where))
-        if (whole.id, whole.kind) != (entry.id, entry.kind):
-            raise unreadable(where, f"it speaks for `{whole.id}`, not for `{entry.id}`")
+        with self.documents.keeping_late():
+            data = read_index_file(
+                self.documents, entry.detail.url, MAX_DETAIL_BYTES, entry.detail.digest
+            )
+            whole = parse_detail(data, where=shown(where))
+            if (whole.id, whole.kind) != (entry.id, entry.kind):
+                raise unreadable(where, f"it speaks for `{whole.id}`, not for `{entry.id}`")
         return whole
 
     def _bundle(self, download: Download) -> bytes | None:

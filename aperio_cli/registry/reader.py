@@ -11,6 +11,7 @@ itself.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ from aperio_cli.models.address import Place, has_user, is_public, shown
 from aperio_cli.net.fetch import place_of_url
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from contextlib import AbstractContextManager
 
     from aperio_cli.models.digest import Digest
@@ -149,8 +150,8 @@ class Documents(Protocol):
     def keeping_late(self) -> AbstractContextManager[None]:
         """Put what is read in the block into the cache at its end, and nothing when it fails.
 
-        Documents whose digest nobody knows are believed only once others were read: until then
-        they must not take the place of those that were believed before.
+        A document is believed only once it was read, and one whose digest nobody knows once others
+        were: until then it must not take the place of one that was believed before.
         """
 
     def kept(self, where: str, limit_bytes: int, expected: Digest | None = None) -> bytes | None:
@@ -221,7 +222,8 @@ def read_index_file(
     """
     where = documents.locate(url)
     try:
-        return read_beside(documents, where, limit_bytes, expected, is_fresh=is_fresh)
+        with _missing_refused(documents, where):
+            return documents.read(where, limit_bytes, expected, is_fresh=is_fresh)
     except ResponseTooLarge as error:
         raise IndexTooLarge(
             f"the index `{shown(where)}` was not read: it is too large",
@@ -231,21 +233,25 @@ def read_index_file(
 
 
 def read_beside(
-    documents: Documents,
-    where: str,
-    limit_bytes: int,
-    expected: Digest | None = None,
-    *,
-    is_fresh: bool = False,
+    documents: Documents, where: str, limit_bytes: int, expected: Digest | None = None
 ) -> bytes:
     """Return a document that an entry points to.
+
+    One whose digest nobody knows always comes from the server, whole: what was kept of it may have
+    been refused since, and must not be confirmed by marks that came with it.
 
     Raises:
         IndexUnreadable: it is not there.
         AperioError: as `Documents.read`.
     """
+    with _missing_refused(documents, where):
+        return documents.read(where, limit_bytes, expected, is_fresh=expected is None)
+
+
+@contextlib.contextmanager
+def _missing_refused(documents: Documents, where: str) -> Iterator[None]:
     try:
-        return documents.read(where, limit_bytes, expected, is_fresh=is_fresh)
+        yield
     except ResponseNotFound as error:
         step = f"check that {documents.place} is a registry that `aperio registry build` wrote"
         raise unreadable(where, error.why, step) from error

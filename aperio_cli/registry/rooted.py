@@ -12,6 +12,7 @@ choice, could otherwise have it confirmed for ever.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from aperio_cli.registry.reader import Documents
 
     Follow = Callable[[Checkpoint, Checkpoint | None], None]
+    Judge = Callable[[Root], None]
 
 _SUGGESTING_BYTES: Final = 1024 * 1024
 """How long a catalogue is read to suggest an id that comes close."""
@@ -89,13 +91,16 @@ class RootVerifier(Protocol):
     """Says what a root states, and who signed it."""
 
     def __call__(
-        self, data: bytes, bundle: bytes | None, where: str, follow: Follow
+        self, data: bytes, bundle: bytes | None, where: str, follow: Follow, judge: Judge
     ) -> tuple[Root, Signer]:
         """Return the root and its signer, as the configuration requires one.
 
+        Of a root that is refused, by whomever, nothing is remembered.
+
         Raises:
             Refusal: it is not signed by whom it has to be, has ended, or was taken back, or its log
-                does not continue the one that was seen before, which `follow` says.
+                does not continue the one that was seen before, which `follow` says, or it lacks
+                what `judge` asks for.
             AperioError: it cannot be read, or not be remembered.
         """
 
@@ -286,19 +291,20 @@ class RootedRegistry:
         data = self._document(ROOT_FILE, ROOT_BOUNDS.size_bytes, None)
         self._raw = {ROOT_FILE: data}
         root, signer = self._verified(data, where)
-        self._require_witnesses(root)
         place = self.documents.place
         return root, Edition(place, root.epoch, root.serial, root.expires_at, signer)
 
     def _verified(self, data: bytes, where: str) -> tuple[Root, Signer | None]:
         if self.verify is None:
-            return parse_root(data, where=shown(where)), None
+            root = parse_root(data, where=shown(where))
+            self._require_witnesses(root)
+            return root, None
         try:
             bundle = self._document(ROOT_FILE + BUNDLE_SUFFIX, MAX_BUNDLE_BYTES, None)
         except IndexUnreadable:  # it is not there, which whoever verifies says in his own words
-            return self.verify(data, None, where, self._follow)
+            return self.verify(data, None, where, self._follow, self._require_witnesses)
         self._raw[ROOT_FILE + BUNDLE_SUFFIX] = bundle
-        return self.verify(data, bundle, where, self._follow)
+        return self.verify(data, bundle, where, self._follow, self._require_witnesses)
 
     # ── the log ───────────────────────────────────────────────────────────────────────────────────
 
@@ -357,8 +363,8 @@ class RootedRegistry:
 
     def _shard_at(self, number: int) -> Shard:
         url, ref = shard_path(number), self._root()[0].shards[number]
-        data = self._stated(url, ref)
-        return parse_shard(data, number=number, where=shown(self.documents.locate(url)))
+        parse = functools.partial(parse_shard, number=number)
+        return self._parsed(url, ref, parse)
 
     def _find(self, plugin: PluginId) -> Listing | None:
         ref = self._shard(str(plugin)).plugins.get(plugin)
@@ -366,32 +372,33 @@ class RootedRegistry:
 
     def _file(self, plugin: PluginId, ref: FileRef) -> PluginFile:
         """Return the file of a plugin, which its shard states."""
-        url = plugin_path(plugin)
-        where = self.documents.locate(url)
-        file = parse_plugin_file(self._stated(url, ref), where=shown(where))
-        if file.id != plugin:
-            raise unreadable(where, f"it speaks for `{file.id}`, not for `{plugin}`")
-        return file
+
+        def parse(data: bytes, *, where: str) -> PluginFile:
+            file = parse_plugin_file(data, where=where)
+            if file.id != plugin:
+                raise unreadable(where, f"it speaks for `{file.id}`, not for `{plugin}`")
+            return file
+
+        return self._parsed(plugin_path(plugin), ref, parse)
 
     def _fixed(self, url: str, parse: _Parser[_T], *, older: bool) -> _T:
-        where = shown(self.documents.locate(url))
         read = self._newest_or_older if older else self._newest
-        return self._fitting(lambda: parse(read(url), where=where))
+        return self._fitting(lambda: read(url, parse))
 
-    def _newest(self, url: str) -> bytes:
+    def _newest(self, url: str, parse: _Parser[_T]) -> _T:
         """Return a document that the root states by name; remember of which edition it is."""
         root, edition = self._root()
-        data = self._stated(url, root.files[url])
+        found = self._parsed(url, root.files[url], parse)
         Stated.of(root.files[url], self.rule, edition).keep(self.documents, url)
-        return data
+        return found
 
-    def _newest_or_older(self, url: str) -> bytes:
+    def _newest_or_older(self, url: str, parse: _Parser[_T]) -> _T:
         """Return the same, or offline what an earlier root stated, where no newer was read.
 
         Whoever only looks is told which edition it is of; nothing is installed by it.
         """
         try:
-            return self._newest(url)
+            return self._newest(url, parse)
         except Offline:
             edition, stated = self._root()[1], Stated.find(self.documents, url)
             if not stated or not stated.serves(self.rule, edition, clock.timestamp()):
@@ -402,8 +409,14 @@ class RootedRegistry:
         of = replace(
             edition, epoch=stated.epoch, serial=stated.serial, expires_at=stated.expires_at
         )
+        found = parse(data, where=shown(self.documents.locate(url)))
         self._older[url] = Older(url, of, edition)
-        return data
+        return found
+
+    def _parsed(self, url: str, ref: FileRef, parse: _Parser[_T]) -> _T:
+        """Return what a document says; one that is refused leaves the last that was not be."""
+        with self.documents.keeping_late():
+            return parse(self._stated(url, ref), where=shown(self.documents.locate(url)))
 
     def _stated(self, url: str, ref: FileRef) -> bytes:
         return self._document(url, ref.size_bytes, ref.digest)

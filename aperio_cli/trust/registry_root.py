@@ -60,6 +60,8 @@ class RootRequest:
         now: the current moment, aware.
         follow: refuses a log that does not continue the one that is remembered, given first;
             without it no log is remembered, and what is remembered stays.
+        judge: refuses a root that is signed and lacks what else is asked of it, such as witnesses
+            of its log, before anything is remembered.
     """
 
     rule: RegistryRule
@@ -70,6 +72,7 @@ class RootRequest:
     memory: Path
     now: datetime = field(default_factory=clock.now)
     follow: Callable[[Checkpoint, Checkpoint | None], None] | None = None
+    judge: Callable[[Root], None] = lambda _: None
 
 
 def verify_root(request: RootRequest) -> SignedDocument[Root]:
@@ -88,6 +91,7 @@ def verify_root(request: RootRequest) -> SignedDocument[Root]:
         IndexUnreadable, IndexVersionUnknown: it is signed, and no root that can be read.
         DiskFull: there is no space to remember it.
         LockHeld: another process is remembering one.
+        AperioError: those of `judge`.
     """
     rule = request.rule
     if rule.signer is None or request.bundle is None:
@@ -113,6 +117,7 @@ def verify_root(request: RootRequest) -> SignedDocument[Root]:
             memory=request.memory,
             now=request.now,
             follow=request.follow,
+            judge=request.judge,
         )
     )
 

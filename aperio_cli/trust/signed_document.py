@@ -112,6 +112,8 @@ class DocumentRequest(Generic[T]):
         now: the current moment, aware.
         follow: refuses a log that does not continue the one that is remembered, given first;
             without it no log is remembered, and what is remembered stays.
+        judge: refuses what is stated for reasons of whoever asks, with errors of his own; asked
+            before anything is remembered.
     """
 
     schema: Schema[T]
@@ -123,6 +125,7 @@ class DocumentRequest(Generic[T]):
     memory: Path
     now: datetime = field(default_factory=clock.now)
     follow: Callable[[Checkpoint, Checkpoint | None], None] | None = None
+    judge: Callable[[T], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +201,16 @@ def read_document(schema: Schema[T], path: Path, limit_bytes: int) -> tuple[byte
 def verify_document(request: DocumentRequest[T]) -> SignedDocument[T]:
     """Return what a document states, as the signer who is required has signed it.
 
+    Remembering is the last step: whatever a document is refused for, it leaves nothing behind, or
+    one that never counted would stand in the way of those that do.
+
     Raises:
         Refusal: the schema's own: the signature is none, or somebody else's, the contents are not
             as they have to be, it is another document than is wanted, it has ended, it is older
             than one seen before, or the memory cannot be read or written.
         DiskFull: there is no space to remember it.
         LockHeld: another process is remembering one.
+        AperioError: those of `judge` and of `follow`.
     """
     schema, root = request.schema, _root(request)
     evidence = _evidence(request, root)
@@ -219,6 +226,7 @@ def verify_document(request: DocumentRequest[T]) -> SignedDocument[T]:
         _refuse_older(request, before, current)
     log = schema.log(stated)
     current = _follow(request, before, current, log)
+    request.judge(stated)
     if before != current:
         _remember(request, current, before, log)
     return SignedDocument(stated, known.signer, known.verified_at)

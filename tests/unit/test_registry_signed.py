@@ -484,6 +484,55 @@ def test_root_that_is_refused_leaves_the_last_good_one_in_the_cache(
     assert found.index_serial == (3 if refused == "readable" else 2)
 
 
+@pytest.mark.parametrize("is_readable", [False, True], ids=["unreadable", "readable"])
+def test_document_that_is_refused_leaves_the_last_good_one_in_the_cache(
+    client: Client, site: Site, *, is_readable: bool
+) -> None:
+    site.publish(plugin_entry(), serial=2)
+    with serving(site.folder) as url:
+        rule = signed_rule(url)
+        reader = client.opened(rule).ruled[0].reader
+        assert reader.rows()
+        site.publish(plugin_entry(version_entry("2.0.0")), serial=3)
+        if is_readable:
+            assert client.opened(rule).ruled[0].reader.rows()
+        else:
+            root = json.loads((site.folder / ROOT_FILE).read_text())
+            root["files"][CATALOGUE_FILE] = site.write(CATALOGUE_FILE, {"version": 1})
+            site.write(ROOT_FILE, root)
+            site.sign()
+            with pytest.raises(IndexUnreadable):
+                client.opened(rule).ruled[0].reader.rows()
+    found = client.opened(rule, offline=True).ruled[0].reader
+    assert [row.latest for row in found.rows()] == ["2.0.0" if is_readable else "1.2.3"]
+    assert [each.edition.serial for each in found.older()] == ([] if is_readable else [2])
+
+
+@pytest.mark.parametrize("is_stated", [False, True], ids=["digest-unknown", "digest-stated"])
+def test_bundle_of_an_unknown_digest_is_never_confirmed_by_its_own_marks(
+    client: Client, site: Site, *, is_stated: bool
+) -> None:
+    path = site.folder / "box.sigstore.json"
+    stated = {"bundle_sha256": Digest.of(b"good").hex} if is_stated else {}
+    artifact = artifact_entry(sigstore_bundle=path.name, **stated)
+    site.publish(plugin_entry(version_entry(artifacts=[artifact])))
+    path.write_bytes(b"good")
+    with serving(site.folder) as url:
+        rule = signed_rule(url)
+        assert client.resolve(rule).bundle == b"good"
+        cache, place = AnswerCache(client.paths.cache / "registries"), url + path.name
+        good = cache.find(place, 100)
+        assert good
+        # Somebody on the way answered once, under the marks that the server gives its own.
+        cache.keep(
+            place,
+            b"evil",
+            Fetched(Digest.of(b"evil"), 4, good.etag, is_modified=True),
+        )
+        assert client.resolve(rule).bundle == b"good"
+    assert client.resolve(rule, offline=True).bundle == b"good"
+
+
 def test_index_that_cannot_be_read_leaves_the_last_one_in_the_cache(
     client: Client, tmp_path: Path
 ) -> None:

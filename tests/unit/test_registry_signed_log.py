@@ -214,6 +214,36 @@ def test_rule_may_ask_for_witnesses(client: Client, registry: Logged) -> None:
     assert client.resolve(rule).version == "1.0.2"
 
 
+@pytest.mark.parametrize("is_witnessed", [False, True], ids=["unwitnessed", "witnessed"])
+@pytest.mark.parametrize("is_http", [False, True], ids=["folder", "http"])
+def test_edition_without_its_witnesses_stands_in_the_way_of_none_that_has_them(
+    client: Client, registry: Logged, *, is_http: bool, is_witnessed: bool
+) -> None:
+    def publish(count: int, serial: int, *, witnesses: tuple[int, ...] = (0, 1)) -> None:
+        registry.publish(count, serial=serial)
+        checkpoint = registry.log.checkpoint
+        assert checkpoint
+        signed = checkpoint.to_bytes([cosign(checkpoint, each) for each in witnesses])
+        (registry.site.folder / "log/checkpoint").write_bytes(signed)
+
+    with serving(registry.site.folder) as url:
+        place = url if is_http else str(registry.site.folder)
+        rule = replace(signed_rule(place), witnesses=WitnessRule(WITNESSES, 2))
+        publish(3, 3)
+        assert client.resolve(rule).version == "1.0.2"
+        before = client.paths.signed_documents.read_bytes()
+        publish(4, 900, witnesses=(0, 1) if is_witnessed else (0,))
+        if is_witnessed:
+            assert client.resolve(rule).index_serial == 900
+            assert client.paths.signed_documents.read_bytes() != before
+            return
+        with pytest.raises(RegistryUnwitnessed):
+            client.resolve(rule)
+        assert client.paths.signed_documents.read_bytes() == before
+        publish(5, 4)
+        assert client.resolve(rule).version == "1.0.4"
+
+
 def test_registry_without_a_log_has_no_witnesses(
     client: Client, tmp_path: Path, domain: LocalDomain
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -113,6 +114,42 @@ def test_newer_one_that_another_process_saw_meanwhile_counts(
 
     monkeypatch.setattr(signed_document, "_remember", remember_second)
     assert "expected serial 3 or higher" in registry.refuses(older)
+
+
+@pytest.mark.parametrize("cause", ["nothing", "judge", "name", "end", "signer", "contents", "root"])
+def test_document_that_is_refused_leaves_nothing_behind_whatever_the_reason(
+    registry: Registry, cause: str
+) -> None:
+    def judge(stated: Root) -> None:
+        raise refused(f"{stated.serial} is not what is asked for", [])
+
+    assert registry.accepts(registry.signed(4)) == 4
+    request, before = registry.signed(9), registry.memory.read_bytes()
+    lies: dict[str, dict[str, Any]] = {
+        "judge": {"judge": judge},
+        "name": {"name": "another"},
+        "end": {"now": datetime(2999, 1, 2, tzinfo=UTC)},
+        "signer": {"signer": replace(request.signer, identity="mallory@local")},
+        "contents": {"data": request.data + b" "},
+        "root": {"roots": ()},
+    }
+    if cause == "nothing":
+        assert registry.accepts(request) == 9
+        assert "serial 9 or higher" in registry.refuses(registry.signed(5))
+        return
+    registry.refuses(replace(request, **lies[cause]))
+    assert registry.memory.read_bytes() == before
+    assert registry.accepts(registry.signed(5)) == 5
+
+
+def test_document_that_was_accepted_is_judged_again(registry: Registry) -> None:
+    def judge(_stated: Root) -> None:
+        raise refused("more is asked for by now", [])
+
+    request = registry.signed(4)
+    registry.accepts(request)
+    assert registry.refuses(replace(request, judge=judge)) == "more is asked for by now"
+    assert registry.accepts(request) == 4
 
 
 def test_memory_of_a_newer_aperio_is_neither_read_nor_changed(registry: Registry) -> None:
