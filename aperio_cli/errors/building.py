@@ -48,6 +48,15 @@ class DeclarationsDiffer(AperioError):
     code = "declarations-differ"
 
 
+class EgressOperatorOnly(ManifestInvalid):
+    """permissions.egress asks for an address, or a host of somebody's own network.
+
+    What is there, only whoever runs the plugin knows: an operator opens it, no manifest does.
+    """
+
+    code = "egress-operator-only"
+
+
 class EgressPlaceholder(AperioError):
     """permissions.egress still names a host that stands for another in templates and examples."""
 

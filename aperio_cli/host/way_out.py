@@ -11,7 +11,7 @@ from aperio_cli.host.egress import Door, Policy, Rule, Terms, Verdict, plan_door
 from aperio_cli.host.egress.decisions import Reason
 from aperio_cli.host.egress.reaching import Network, Outside
 from aperio_cli.host.sandbox.interface import Doorway
-from aperio_cli.models.egress import split_rule
+from aperio_cli.models.egress import is_for_operators, split_rule
 
 if TYPE_CHECKING:
     import socket
@@ -132,11 +132,9 @@ def _remedies(decision: Decision, program: Program) -> list[str]:
     if program.is_development:
         asked, own = f"add `{decision.place}` to `permissions.egress` of manifest.yaml", ""
     match decision.reason:
-        case Reason.NOT_GRANTED if own:
-            return [f"  {asked}, {own}"]
-        case Reason.NOT_GRANTED:
-            return [f"  {asked}"]
-        case Reason.ADDRESS_AS_HOST | Reason.ADDRESS_NOT_PUBLIC if own:
+        case Reason.NOT_GRANTED if not is_for_operators(decision.place):
+            return [f"  {asked}, {own}" if own else f"  {asked}"]
+        case Reason.NOT_GRANTED | Reason.ADDRESS_AS_HOST | Reason.ADDRESS_NOT_PUBLIC if own:
             return [f"  {own.removeprefix('or ')}"]
         case Reason.UNKNOWN_PROTOCOL | Reason.SNI_MISSING | Reason.SNI_ENCRYPTED if own:
             return [f"  {own.removeprefix('or ').removesuffix('`')} --any-protocol`"]

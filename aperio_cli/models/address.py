@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 # Besides `localhost`: names that systems' hosts files commonly give this machine.
 _ALIASES: Final = frozenset({"localhost4", "localhost6", "ip6-localhost", "ip6-loopback"})
-_RESERVED: Final = frozenset({"localhost", "localdomain"})  # domains; RFC 6761, section 6.3
-_OWN_NETWORKS: Final = (".local", ".internal", ".home.arpa", ".lan", ".alt", ".onion", ".invalid")
+OF_THIS_MACHINE: Final = ("localhost", "localdomain")
+"""Domains whose names lead to the machine that asks (RFC 6761, section 6.3)."""
+OWN_DOMAINS: Final = ("local", "internal", "home.arpa", "lan", "alt", "onion")
+"""Domains of networks of one's own (RFC 6762, RFC 8375, RFC 9476 and ICANN's `internal`)."""
+_OWN_NETWORKS: Final = (*(f".{domain}" for domain in OWN_DOMAINS), ".invalid")
 # What inet_aton reads as an address, too (URL Standard, "ends in a number").
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _NAME: Final = re.compile(r"[\w.-]+")
@@ -191,6 +194,6 @@ def _place_of_name(host: str) -> Place:
     # As resolvers may fold it: full-width letters, the ideographic full stop.
     name = unicodedata.normalize("NFKC", host).casefold().replace("\u3002", ".").rstrip(".")
     last = name.rpartition(".")[2]
-    if not _NAME.fullmatch(name) or name in _ALIASES or last in _RESERVED:
+    if not _NAME.fullmatch(name) or name in _ALIASES or last in OF_THIS_MACHINE:
         return Place.UNCLEAR
     return Place.UNCLEAR if _NUMBER.fullmatch(last) else Place.ELSEWHERE

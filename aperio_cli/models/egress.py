@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from aperio_cli.models.address import OF_THIS_MACHINE, OWN_DOMAINS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -19,6 +21,14 @@ PORT: Final = r"(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6
 """Pattern of a TCP port."""
 RULE: Final = re.compile(rf"(?:\*\.)?{HOST}:{PORT}", re.ASCII)
 """A host, exact or with one leading `*.`, and a port."""
+_OWN: Final = "|".join(map(re.escape, (*OWN_DOMAINS, *OF_THIS_MACHINE)))
+_OPERATORS: Final = re.compile(
+    # In brackets or with a colon: IPv6. A number at the end: IPv4 to some readers (URL Standard,
+    # "ends in a number"). A label alone: a name of whichever network it is asked in.
+    rf"(?:\[.*\]|[0-9a-f:.]*:[0-9a-f:.]*|(?:\*\.)?(?:{_LABEL}\.)*(?:[0-9]+|0x[0-9a-f]*|{_OWN})\.?"
+    rf"|{_LABEL}\.?):{PORT}",
+    re.ASCII,
+)
 # RFC 2606 and RFC 6761: names that nobody has. Templates and pages use them, services do not.
 _RESERVED_DOMAINS: Final = ("example.com", "example.net", "example.org")
 _RESERVED_ENDS: Final = frozenset({"example", "invalid", "localhost", "test"})
@@ -36,8 +46,19 @@ def covers(rule: str, host: str) -> bool:
     return host == name or (name.startswith("*.") and host.endswith(name[1:]))
 
 
+def is_for_operators(rule: str) -> bool:
+    """Return whether a text is host and port of a place that no manifest may ask for.
+
+    An address in whatever notation, public ones too; a name of the machine itself, or of networks
+    of one's own. Whoever runs the plugin knows what is there, and opens it with a rule of his own.
+    """
+    return _OPERATORS.fullmatch(rule.lower()) is not None
+
+
 def permits(manifest: Manifest, host: str, port: int, settings: Mapping[str, object]) -> bool:
     """Return whether a manifest says that its plugin connects there.
+
+    What only operators may open counts as not said, also in a record of before that was refused.
 
     Args:
         manifest: of the plugin.
@@ -45,6 +66,8 @@ def permits(manifest: Manifest, host: str, port: int, settings: Mapping[str, obj
         port: TCP port.
         settings: values by key; `egress_from_config` is about some of them.
     """
+    if is_for_operators(f"{host}:{port}"):
+        return False
     if any(split_rule(rule)[1] == port and covers(rule, host) for rule in manifest.egress):
         return True
     return any(

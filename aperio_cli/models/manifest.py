@@ -13,8 +13,8 @@ import re
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from aperio_cli.errors.building import ManifestInvalid, ManifestKindUnknown
-from aperio_cli.models.egress import PORT, RULE
+from aperio_cli.errors.building import EgressOperatorOnly, ManifestInvalid, ManifestKindUnknown
+from aperio_cli.models.egress import PORT, RULE, is_for_operators
 from aperio_cli.models.limits import Limits, parse_duration, parse_size
 from aperio_cli.models.plugin_id import PluginId, check_version
 from aperio_cli.models.protocol import parse_protocol
@@ -119,6 +119,7 @@ class Manifest:
         Raises:
             ManifestInvalid: too large, not YAML, or a key that is missing, unknown or malformed.
             ManifestKindUnknown: the kind is none of the three.
+            EgressOperatorOnly: it asks for a place that only an operator may open.
         """
         bounds = Bounds(MAX_BYTES, depth=_MAX_DEPTH)
         return _manifest(parse_yaml(data, bounds, functools.partial(_fail, where)), where)
@@ -173,6 +174,8 @@ def _manifest(table: Table, where: str) -> Manifest:
     kind = _kind(table, where)
     permissions = _optional(table, "permissions")
     permissions.check_keys(("egress", "egress_from_config", "folders_from_config"))
+    if not table.is_record:  # one of before this was refused is read: the door opens none of it
+        _refuse_operators_places(permissions, where)
     return Manifest(
         id=table.converted("id", PluginId.parse),
         version=table.converted("version", check_version),
@@ -211,6 +214,31 @@ def _fail(where: str, key: str, why: str) -> NoReturn:
         why=why,
         next=["compare it with docs/reference/manifest.md"],
     )
+
+
+def _refuse_operators_places(permissions: Table, where: str) -> None:
+    """Refuse a manifest that asks for an address, or for a host of somebody's own network.
+
+    Raises:
+        EgressOperatorOnly: it does.
+    """
+    found = [text for text in permissions.texts("egress") if is_for_operators(text)]
+    key = "egress_from_config"
+    if key in permissions:
+        entries = permissions.tables(key, most=_MAX_ENTRIES)
+        suffixes = [str(entry.values.get("suffix")) for entry in entries]
+        found += [suffix for suffix in suffixes if is_for_operators(f"x{suffix}:1")]
+    if found:
+        raise EgressOperatorOnly(
+            f"`{where}` was not accepted: it asks for what only an operator may open",
+            why=f"permissions: {clean(', '.join(found), limit=200)}"
+            "\nexpected hosts that everybody reaches by name",
+            next=[
+                "name the service's public host, or leave it out",
+                "whoever runs the plugin opens it: `aperio plugin grant PLUGIN --own HOST:PORT`",
+                "while you develop, state this machine's in a setting: `--set KEY=http://127.0.0.1:8080`",
+            ],
+        )
 
 
 def _kind(table: Table, where: str) -> str:

@@ -375,6 +375,11 @@ class Table:
     def __contains__(self, key: str) -> bool:
         return key in self.values
 
+    @property
+    def is_record(self) -> bool:
+        """Whether a release of ours wrote it, perhaps one of before something was refused."""
+        return self._is_record
+
     def fail(self, key: str, why: str) -> NoReturn:
         """Raise the error of the file for one of this table's keys."""
         self._fail(self.path + key, why)

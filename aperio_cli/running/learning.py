@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.host.egress import Reason, Verdict
 from aperio_cli.host.sandbox.interface import Counters
+from aperio_cli.models.egress import is_for_operators
 from aperio_cli.models.limits import LEAST, Limits, format_size
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Learned:
         is_known = decision.verdict is Verdict.ALLOWED
         if is_known and decision.rule.endswith("(manifest)"):
             self._note(self._covered, decision.place)
+        elif not is_known and is_for_operators(decision.place):
+            self._note(self._others, f"{decision.place}: only an operator opens it, no manifest")
         elif decision.reason is Reason.NOT_GRANTED and decision.verdict is Verdict.REPORTED:
             self._note(self._new, decision.place)
         elif not is_known and decision.reason:

@@ -99,6 +99,7 @@ ACCEPTED: list[tuple[str, Any]] = [
     ("permissions", {}),
     ("permissions.egress", ["api.box.com:443", "*.box.com:1", "a.b:65535"]),
     ("permissions.egress", [f"{LABEL}.{LABEL}:443"]),
+    ("permissions.egress", ["10.0.0.1.nip.io:443", "local.box.com:1", "notlocal.xlocal:2"]),
     ("permissions.egress_from_config", [ENTRY]),
     ("permissions.folders_from_config", ["folder", "other_2"]),
     ("limits", {}),
@@ -205,6 +206,14 @@ REFUSED: list[tuple[str, Any]] = [
     ("permissions.egress", ["*.*.com:443"]),
     ("permissions.egress", ["api.*.com:443"]),
     ("permissions.egress", ["localhost:443"]),
+    ("permissions.egress", ["10.0.0.1:443"]),
+    ("permissions.egress", ["0x7f.1:443"]),
+    ("permissions.egress", ["2130706433:443"]),
+    ("permissions.egress", ["vault.corp.internal:443"]),
+    ("permissions.egress", ["*.home.arpa:443"]),
+    ("permissions.egress", ["app.localhost:443"]),
+    ("permissions.egress_from_config", [{**ENTRY, "suffix": ".corp.internal"}]),
+    ("permissions.egress_from_config", [{**ENTRY, "suffix": ".0.1"}]),
     ("permissions.egress", ["API.box.com:443"]),
     ("permissions.egress", ["https://api.box.com:443"]),
     ("permissions.egress", ["api.box.com:443/path"]),
@@ -339,8 +348,8 @@ STRANGE: tuple[Any, ...] = (
     8.0, 443.0, 1.5, 1.05, 0.5, 0.3, 0.001, 0.0011, 0.0009, 0.00001, 999.999, 999.9999999999,
     1000.0, 1e16, "", " ", "0", "1", "1.0", "1.10", "8.0", "8.", "08", "8.00", "0.001", "0.0010000",
     "0.0009", "1e-1", "1000.0", "999.9999", "true", "False", "null", "cp311", "go", "python",
-    "a.b:1", ENTRY, "a.b:65536", ".okta.com", [], {}, [[]], [{}], [""], [None], ["cp311"],
-    {"a": "b"}, "x" * 501,
+    "a.b:1", "1.1:1", "a.local:1", ENTRY, "a.b:65536", ".okta.com", [], {}, [[]], [{}], [""],
+    [None], ["cp311"], {"a": "b"}, "x" * 501,
 )  # fmt: skip
 EXTRA = (
     *(

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from aperio_plugin.wire import common_pb2, connector_pb2
 
 from aperio_cli.accepting.declaring import DECLARING
 from aperio_cli.accepting.verdicts import CheckFailed
+from aperio_cli.errors.building import EgressOperatorOnly, ManifestInvalid
 from aperio_cli.models import egress
-from tests.builders import manifest
+from aperio_cli.models.manifest import Manifest
+from tests.builders import manifest, manifest_document, table
 
-if TYPE_CHECKING:
-    from aperio_cli.models.manifest import Manifest
-
-RULES = ["api.box.com:443", "*.boxcloud.com:8443", "127.0.0.1:8080"]
+RULES = ["api.box.com:443", "*.boxcloud.com:8443"]
 FROM_CONFIG = [{"field": "site", "suffix": ".okta.com", "port": "443"}]
 
 
@@ -56,7 +56,6 @@ def examine(declaration: Any) -> str:
         answer(field('"https://api.box.com"')),
         answer(field('"HTTPS://API.Box.com:443/2.0?x=y"')),
         answer(field('"https://eu.boxcloud.com:8443"')),
-        answer(field('"http://127.0.0.1:8080"')),
         answer(field('"https://elsewhere.test"', "TYPE_TEXT")),
         answer(field("", "TYPE_SELECT", options=["eu", "https://api.box.com"])),
         answer(token_url="https://api.box.com/oauth2/token"),
@@ -77,6 +76,8 @@ def test_declared_addresses_pass(declaration: Any) -> None:
         (answer(field('"https://boxcloud.com:8443"')), "boxcloud.com:8443"),
         (answer(field('"https://ada@elsewhere.test"')), "elsewhere.test:443"),
         (answer(field('"http://localhost:8080"')), "localhost:8080"),
+        (answer(field('"http://127.0.0.1:8080"')), "127.0.0.1:8080"),
+        (answer(field('"https://vault.corp.internal"')), "vault.corp.internal:443"),
         (answer(token_url="login.box.com/token"), "is no http or https address"),
         (answer(field("", "TYPE_SELECT", options=["https://us.test"])), "us.test:443"),
         (answer(token_url="https://login.box.com/token"), "auth: token_url leads to login.box.com"),
@@ -112,3 +113,65 @@ def test_names_for_examples_are_known(host: str) -> None:
 )
 def test_other_names_are_not_taken_for_examples(host: str) -> None:
     assert not egress.is_reserved(host)
+
+
+PLACES_OF_OPERATORS = [
+    "10.0.0.1:443", "93.184.216.34:443", "127.0.0.1:8080", "169.254.169.254:80", "0x7f.1:443",
+    "0177.0.0.1:443", "127.1:80", "1.2.3.4.5:443", "2130706433:443", "0x7f000001:443",
+    "10.0.0.1.:443", "[::1]:443", "::1:443", "[::ffff:127.0.0.1]:443", "[fd00::1%25eth0]:443",
+    "localhost:443", "intranet:443", "Localhost:443", "app.localhost:443",
+    "localhost.localdomain:80",
+    "printer.local:631", "*.corp.internal:443", "metadata.google.internal:80", "nas.home.arpa:443",
+    "kubernetes.default.svc.cluster.local:443", "router.lan:80", "hidden.onion:443",
+]  # fmt: skip
+
+
+def a_file(**permissions: Any) -> bytes:
+    return json.dumps(manifest_document(permissions=permissions)).encode()
+
+
+@pytest.mark.parametrize("rule", PLACES_OF_OPERATORS)
+def test_no_manifest_asks_for_what_only_an_operator_opens(rule: str) -> None:
+    with pytest.raises(EgressOperatorOnly) as caught:
+        Manifest.parse(a_file(egress=["api.box.com:443", rule]))
+    assert rule in caught.value.why
+    assert "api.box.com" not in caught.value.why
+    assert "grant PLUGIN --own" in "".join(caught.value.next)
+
+
+@pytest.mark.parametrize("suffix", [".corp.internal", ".0.1", ".home.arpa", ".svc.local", ".a.0x1"])
+def test_no_setting_is_held_to_what_only_an_operator_opens(suffix: str) -> None:
+    with pytest.raises(EgressOperatorOnly) as caught:
+        Manifest.parse(a_file(egress_from_config=[FROM_CONFIG[0] | {"suffix": suffix}]))
+    assert suffix in caught.value.why
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "api.box.com:443", "*.boxcloud.com:8443", "10.0.0.1.nip.io:443", "localhost.io:443",
+        "local.box.com:443", "internal.io:443", "1.box.com:443", "0x1.io:443", "lan.party:80",
+    ],
+)  # fmt: skip
+def test_a_name_that_everybody_reaches_may_be_asked_for(rule: str) -> None:
+    assert Manifest.parse(a_file(egress=[rule])).egress == (rule,)
+
+
+@pytest.mark.parametrize(
+    "rule", ["*:443", "api.box.com", "api.box.com:0", "ada@10.0.0.1:443", ":1"]
+)
+def test_what_is_no_place_at_all_is_told_as_that(rule: str) -> None:
+    with pytest.raises(ManifestInvalid) as caught:
+        Manifest.parse(a_file(egress=[rule]))
+    assert caught.value.code == "manifest-invalid"
+
+
+@pytest.mark.parametrize("rule", ["10.0.0.1:443", "vault.corp.internal:443"])
+def test_a_record_of_before_is_read_and_opens_no_such_place(rule: str) -> None:
+    """Its plugin stays installed; the host does not send the client's secret there, either."""
+    host, port = egress.split_rule(rule)
+    stated = manifest_document(permissions={"egress": [rule, "api.box.com:443"]})
+    kept = Manifest.from_record(table({"manifest": stated}))
+    assert kept.egress == (rule, "api.box.com:443")
+    assert not egress.permits(kept, host, port, {})
+    assert egress.permits(kept, "api.box.com", 443, {})

@@ -107,6 +107,12 @@ def test_an_author_is_told_the_key_of_the_manifest() -> None:
     (_, more) = told(decision("evil.io:443", Reason.NOT_GRANTED), of_folder)
     assert more == "  add `evil.io:443` to `permissions.egress` of manifest.yaml"
     assert len(told(decision("evil.io:443", Reason.ADDRESS_NOT_PUBLIC), of_folder)) == 1
+    assert len(told(decision("vault.corp.internal:443", Reason.NOT_GRANTED), of_folder)) == 1
+
+
+def test_a_host_of_ones_own_network_is_no_authors_to_add() -> None:
+    (_, more) = told(decision("vault.corp.internal:443", Reason.NOT_GRANTED), PROGRAM)
+    assert more == "  you open it: `aperio plugin grant acme/box --own vault.corp.internal:443`"
 
 
 # ── learning ──────────────────────────────────────────────────────────────────────────────────────
@@ -119,6 +125,7 @@ def test_what_was_seen_becomes_the_exact_permissions_with_evidence() -> None:
         ("eu.boxcloud.com:443", None, "*.boxcloud.com:443 (manifest)"),
         ("eu.boxcloud.com:443", None, "*.boxcloud.com:443 (manifest)"),
         ("new.box.com:443", Reason.NOT_GRANTED, ""),
+        ("vault.corp.internal:443", Reason.NOT_GRANTED, ""),
         ("127.0.0.1:8080", None, "127.0.0.1:8080 (setting base_url)"),
         ("acme.okta.com:443", None, "acme.okta.com:443 (setting domain)"),
         ("cdn.box.com:443", Reason.SNI_DIFFERS, "cdn.box.com:443 (manifest)"),
@@ -138,6 +145,7 @@ def test_what_was_seen_becomes_the_exact_permissions_with_evidence() -> None:
         "  memory: 96MiB  # 61MiB were used at most",
         "  tmp: 1MiB  # 4KiB were used at most",
         "# unused.box.com:443: asked for, and not used",
+        "# vault.corp.internal:443: only an operator opens it, no manifest (1 connection)",
         "# cdn.box.com:443: TLS asks for another host than the connection is for (1 connection)",
     ]
     found = proposal.to_json()
