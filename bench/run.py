@@ -49,6 +49,7 @@ from aperio_cli.store.installed import Store
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from aperio_cli.models.receipt import Receipt
     from aperio_cli.verifying import Cleared
 
 HERE = Path(__file__).resolve().parent
@@ -99,16 +100,24 @@ def _fill_store(home: Path) -> None:
 
 
 async def launch_figure(
-    clear: Callable[[], Cleared], options: LaunchOptions, rounds: int
+    clear: Callable[[], Cleared], options: LaunchOptions, receipt: Receipt, rounds: int
 ) -> Figure:
-    """From launch to the first answered call, the check of all files included."""
+    """From launch to the first answered call, the check of all files included.
+
+    Both sides start the interpreter that the receipt names, with the packages of the plugin: what
+    the `.pth` files of its site-packages take is no part of the ratio.
+    """
+    python, packages = receipt.interpreter, receipt.files / "lib"
+    if python is None:
+        raise RuntimeError("the plugin that is measured has no interpreter")
+    load = f"import sys; sys.path.insert(0, {str(packages / python.tag)!r}); import grpc"
+    arguments = (python.executable, "-I", "-B", "-c", load)
     ours, bare = [], []
     for _ in range(rounds + 1):
         began_s = time.perf_counter()
         async with launch(clear(), options, lambda _record: None) as plugin:
             await plugin.connector.schema(Invocation())
             ours.append(time.perf_counter() - began_s)
-        arguments = (sys.executable, "-c", "import grpc")
         bare.append(await asyncio.to_thread(run, arguments, {"PATH": os.environ["PATH"]}))
     first, second = statistics.median(ours[1:]), statistics.median(bare[1:])
     name = "launch to first answered call, to `import grpc`"
@@ -308,7 +317,7 @@ def measure(folder: Path, rounds: int, *, is_host: bool = False) -> list[Figure]
     receipt = store.get(PluginRef.parse(BENCH_PLUGIN))
     options = LaunchOptions(runtime_base(os.environ), store=store, sandbox=Unconfined())
     clear = functools.partial(clearing(environment), receipt)
-    figures = asyncio.run(_plugin_figures(clear, options, rounds))
+    figures = asyncio.run(_plugin_figures(clear, options, receipt, rounds))
     # Before the store is filled: the host keeps all of it up.
     figures += control_figures.measure(clear, options, environment, rounds)
     figures = [*quick_answers(environment, rounds * 3), *figures]
@@ -330,9 +339,9 @@ def measure(folder: Path, rounds: int, *, is_host: bool = False) -> list[Figure]
 
 
 async def _plugin_figures(
-    clear: Callable[[], Cleared], options: LaunchOptions, rounds: int
+    clear: Callable[[], Cleared], options: LaunchOptions, receipt: Receipt, rounds: int
 ) -> list[Figure]:
-    first = await launch_figure(clear, options, rounds * 2)
+    first = await launch_figure(clear, options, receipt, rounds * 2)
     syncs = await sync_figures(clear, options, rounds)
     return [first, *syncs, *await sandbox_figures.measure(clear, options, rounds)]
 

@@ -8,8 +8,9 @@ In an artifact (docs/reference/artifact.md):
     lib/cp311/, lib/cp312/  the locked dependencies, one folder for each interpreter tag
 
 The import path is: the dependencies of the running interpreter's tag, the author's source, the
-standard library. `site-packages` of the interpreter is taken off it: a plugin that happened to
-find something there would not start on another machine.
+standard library. All that the interpreter's `site-packages` adds is taken off again, the modules
+that its `.pth` files have imported, too: a plugin that happened to find something there would not
+start on another machine, and one that brings a package along would be given the machine's.
 """
 
 from __future__ import annotations
@@ -46,11 +47,32 @@ source = os.path.join(root, {source!r})
 library = {library!r}
 """
 
+# What is the interpreter's own is named, not what is not: a `.pth` file adds any folder, and its
+# lines leave modules, namespaces without a file, and finders. `-S` would not have run them; the
+# command is the same for every host.
 # The author's file becomes `__main__`, as if it had been executed itself: runpy would do the
 # same and costs a dozen imports.
 _START = """\
-installed = ("site-packages", "dist-packages")
-sys.path[:] = [library, source, *(p for p in sys.path if not p.endswith(installed))]
+standard = os.path.dirname(os.__file__)
+beside = ("lib-dynload", "python%d%d.zip" % sys.version_info[:2])
+own = [p for p in sys.path if p == standard or os.path.basename(p) in beside]
+added = tuple(os.path.join(standard, name, "") for name in ("site-packages", "dist-packages"))
+
+
+def is_own(module):
+    known = getattr(module, "__dict__", {{}})
+    places = [known.get("__file__"), *(known.get("__path__") or ())]
+    inside = tuple(os.path.join(p, "") for p in own)
+    texts = [str(place) for place in places if place]
+    return all(text.startswith(inside) and not text.startswith(added) for text in texts)
+
+
+foreign = {{name for name, module in list(sys.modules.items()) if not is_own(module)}}
+for name in foreign:
+    del sys.modules[name]
+finders = [(finder, getattr(finder, "__module__", "")) for finder in sys.meta_path]
+sys.meta_path[:] = [finder for finder, name in finders if name not in foreign]
+sys.path[:] = [library, source, *own]
 script = os.path.join(source, {script!r})
 module = sys.modules["__main__"] = type(sys)("__main__")
 module.__file__ = script

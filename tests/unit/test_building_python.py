@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +13,9 @@ from aperio_cli.building.python import development_script, launcher, starting_sc
 from tests.projects import TAG, VERSION, write
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
+BASE = sys._base_executable  # type: ignore[attr-defined]  # undocumented
 SHOW = "import sys\nprint(__name__, __file__, *sys.argv[1:])\n"
 SHELLS = [shell for shell in ("sh", "dash", "bash", "busybox") if shutil.which(shell)]
 
@@ -46,7 +48,7 @@ def run(
 def python_on(folder: Path, version: str = VERSION) -> str:
     """A search path that has this interpreter as pythonX.Y, and the usual tools."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"python{version}").symlink_to(sys._base_executable)  # type: ignore[attr-defined]  # undocumented
+    (folder / f"python{version}").symlink_to(BASE)
     return f"{folder}:{os.defpath}"
 
 
@@ -68,6 +70,71 @@ def test_starting_script_hides_what_happens_to_be_installed(tmp_path: Path) -> N
     tree(tmp_path, plugin="import pytest\n")
     ran = run(sys.executable, "-I", "-B", tmp_path / "bin/box.py")
     assert "No module named 'pytest'" in ran.stderr
+
+
+SITE = """\
+import sys, types
+import borrowed
+sys.modules.setdefault('shared', types.ModuleType('shared')).__path__ = [{site!r} + '/shared']
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == 'elsewhere':
+            from importlib.util import spec_from_file_location as found
+            return found(name, {site!r} + '/borrowed.py')
+Finder.__module__ = 'borrowed'
+sys.meta_path.insert(0, Finder)
+"""
+"""What lines of `.pth` files do: import, declare a namespace, put in a finder."""
+FOUND = """\
+import borrowed, shared.part
+print(borrowed.WHOSE, shared.part.WHOSE)
+for name in ('elsewhere', 'edited'):
+    try:
+        __import__(name)
+    except ModuleNotFoundError as error:
+        print(error)
+"""
+
+
+def environment_of(folder: Path) -> tuple[Path, Path]:
+    """A virtual environment of this interpreter, and its site-packages."""
+    write(folder, "pyvenv.cfg", f"home = {Path(BASE).parent}\n")
+    (folder / "bin").mkdir()
+    (folder / "bin/python").symlink_to(BASE)
+    return folder / "bin/python", folder / f"lib/python{VERSION}/site-packages"
+
+
+def copy_of(folder: Path) -> tuple[Path, Path]:
+    """An interpreter in a place of its own, and its site-packages."""
+    library = folder / f"lib/python{VERSION}"
+    library.mkdir(parents=True)
+    (folder / "bin").mkdir()
+    shutil.copy(os.path.realpath(BASE), folder / f"bin/python{VERSION}")
+    for path in Path(os.__file__).parent.iterdir():
+        if path.name not in {"site-packages", "dist-packages"}:
+            (library / path.name).symlink_to(path)
+    return folder / f"bin/python{VERSION}", library / "site-packages"
+
+
+@pytest.mark.parametrize("interpreter", [environment_of, copy_of])
+def test_starting_script_takes_back_what_the_interpreters_packages_did(
+    tmp_path: Path, interpreter: Callable[[Path], tuple[Path, Path]]
+) -> None:
+    python, site = interpreter(tmp_path / "interpreter")
+    for module in ("borrowed", "shared/part"):
+        write(site, f"{module}.py", "WHOSE = 'of the machine'\n")
+        write(tmp_path / "tree", f"lib/{TAG}/{module}.py", "WHOSE = 'of the plugin'\n")
+    write(tmp_path / "edited", "edited.py", "")
+    write(site, "a.pth", f"{tmp_path}/edited\nimport os; exec({SITE.format(site=str(site))!r})\n")
+    # That it is as hostile as it claims: without the starting script all of it is the machine's.
+    bare = run(python, "-I", "-B", "-c", f"import sys\n{FOUND}")
+    assert bare.stdout == "of the machine of the machine\n", bare.stderr
+    tree(tmp_path / "tree", plugin=FOUND)
+    ran = run(python, "-I", "-B", tmp_path / "tree/bin/box.py")
+    assert ran.stdout == (
+        "of the plugin of the plugin\nNo module named 'elsewhere'\nNo module named 'edited'\n"
+    ), ran.stderr
 
 
 def test_starting_script_names_the_carried_interpreters_when_none_fits(tmp_path: Path) -> None:
