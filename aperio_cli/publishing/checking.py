@@ -24,6 +24,7 @@ from aperio_cli.models.registry.documents import (
     PUBLISHERS_FILE,
     ROOT_BOUNDS,
     ROOT_FILE,
+    SCHEMAS_FOLDER,
     FileRef,
     plugin_path,
     shard_path,
@@ -184,8 +185,8 @@ class _Checking:
                 parse_advisories(advisories, where=ADVISORIES_FILE)
 
     def check_others(self) -> None:
-        """Check that there is no plugin's file, bundle or artifact that nothing states."""
-        for folder in ("plugins", "shards", "bundles", "artifacts"):
+        """Check that there is no document, bundle or artifact that nothing states."""
+        for folder in ("plugins", "shards", SCHEMAS_FOLDER, "bundles", "artifacts"):
             with self._reading():
                 found = self.built.walk(folder) if self.built.mode(folder) is not None else ()
                 for parts, status in found:

@@ -7,6 +7,7 @@
     catalogue.json                    one row for each plugin, for search
     publishers.json, advisories.json  what the source states of publishers and known faults
     feed.atom                         what happened lately
+    schemas/…                         JSON Schemas of all of these documents
     bundles/sha256/…, artifacts/…     bundles and attestations by digest; artifacts kept here
 
 Built from the source alone: the same source gives the same bytes, wherever and whenever. It is
@@ -276,7 +277,13 @@ class _Building:
         publishers = (each.to_json() for each, _ in self.publishers.values())
         advisories = self.registry.advisories()
         files = views.fixed_files(self.rows, self.edition, publishers, advisories)
-        return {path: self._write(path, data) for path, data in files.items()}
+        written = {path: self._write(path, data) for path, data in files.items()}
+        return written | dict(self._write_schemas())
+
+    def _write_schemas(self) -> Iterator[tuple[str, FileRef]]:
+        for path, data in views.schemas():
+            self.output.add(path, data)
+            yield path, FileRef.of(data)
 
     def _write_root(self, files: dict[str, FileRef]) -> bytes:
         shards = []

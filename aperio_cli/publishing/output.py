@@ -21,7 +21,7 @@ from aperio_cli.errors.registries import RegistryOutputForeign
 from aperio_cli.files import writing
 from aperio_cli.files.beneath import Beneath, OpenFolders
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
-from aperio_cli.models.registry.documents import FIXED_FILES, ROOT_FILE
+from aperio_cli.models.registry.documents import FIXED_FILES, ROOT_FILE, SCHEMAS_FOLDER
 from aperio_cli.models.registry_index import FILE_NAME
 from aperio_cli.registry.log import LOG
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ROOT_BUNDLE: Final = ROOT_FILE + BUNDLE_SUFFIX
 MOVED: Final = ("artifacts", "bundles", "plugins")
-_FOLDERS: Final = ("shards", "mirrored", LOG, *MOVED)
+_FOLDERS: Final = ("shards", "mirrored", SCHEMAS_FOLDER, LOG, *MOVED)
 _BUILT: Final = frozenset({*FIXED_FILES, ROOT_FILE, ROOT_BUNDLE, *_FOLDERS})
 _SHOWN: Final = 5
 _OPEN_FOLDERS: Final = 320  # more than bundles are spread over, less than a process may have open

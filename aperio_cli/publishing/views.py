@@ -1,7 +1,8 @@
-"""The documents of a registry that are about all of its plugins: pure, bytes for bytes."""
+"""The documents of a registry that are about all of its plugins: bytes for bytes."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.models.plugin_id import PluginId
@@ -11,6 +12,7 @@ from aperio_cli.models.registry.documents import (
     FEED_FILE,
     PUBLISHERS_FILE,
     ROOT_FILE,
+    SCHEMA_FILES,
     SHARDS,
     FileRef,
     shard_number,
@@ -32,6 +34,7 @@ WHOLE_VIEW_BYTES: Final = 4 * 1024 * 1024
 """How long plugins.json may be for it to list every version; beyond, the newest of each plugin."""
 
 _SCHEMA: Final = "1.1"
+_PACKAGE: Final = Path(__file__).resolve().parent
 
 
 def fixed_files(
@@ -76,6 +79,12 @@ def _index(rows: Sequence[Row], edition: Edition) -> bytes:
     }
     is_whole = sum(len(row.whole) for row in rows) <= WHOLE_VIEW_BYTES
     return lines(head, "plugins", (row.whole if is_whole else row.newest for row in rows))
+
+
+def schemas() -> Iterator[tuple[str, bytes]]:
+    """Yield the JSON Schemas of the documents by their path; this package has them there, too."""
+    for path in SCHEMA_FILES:
+        yield path, (_PACKAGE / path).read_bytes()
 
 
 def shards(rows: Iterable[Row], namespaces: Iterable[str]) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The schemas in docs/reference/registry and the readers take and refuse the same documents."""
+"""The schemas that a build puts into a registry, and the readers, take the same documents."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.writing_registries import put, record_of, write
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FOLDER = Path(__file__).resolve().parents[2] / "docs/reference/registry"
+FOLDER = Path(__file__).resolve().parents[2] / "aperio_cli/publishing/schemas"
 SCHEMAS = {path.name: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 BOX = PluginId("acme", "box-connector")
 SAMPLE = 250
@@ -360,6 +360,11 @@ def test_what_is_built_keeps_the_schemas(tmp_path: Path) -> None:
         assert errors(kind, json.loads((out / name).read_bytes())) == [], name
     for path in (out / "shards").iterdir():
         assert errors("shard", json.loads(path.read_bytes())) == [], path.name
+    schemas = {path.name: path.read_text() for path in (out / "schemas").iterdir()}
+    assert set(schemas) == {f"{kind}.schema.json" for kind in (*found, "shard", "common")}
+    assert {name: json.loads(text) for name, text in schemas.items()}.items() <= SCHEMAS.items()
+    referred = re.findall(r'"\$ref": "([^#"]*)', "".join(schemas.values()))
+    assert {*referred} - {""} <= set(schemas)  # whoever has the built folder needs nothing else
     for kind, name in (
         ("source", "aperio-registry.json"),
         ("record", "records/acme/box-connector.json"),

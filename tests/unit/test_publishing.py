@@ -21,7 +21,7 @@ from aperio_cli.errors.usage import NotFound
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.policy import Policy
-from aperio_cli.models.registry.documents import FIXED_FILES, shard_path
+from aperio_cli.models.registry.documents import FIXED_FILES, SCHEMA_FILES, shard_path
 from aperio_cli.publishing import Added, AddRequest, add, build, init, serving
 from aperio_cli.publishing.source import open_source
 from aperio_cli.registry import open_registry
@@ -457,7 +457,7 @@ def test_built_files_state_each_other_truly(machine: Machine) -> None:
     build(machine.root / "registry")
     public = machine.root / "registry/public"
     root = json.loads((public / "registry.json").read_bytes())
-    assert set(root["files"]) == set(FIXED_FILES)
+    assert set(root["files"]) == {*FIXED_FILES, *SCHEMA_FILES}
     catalogue = json.loads((public / "catalogue.json").read_bytes())
     (row,) = catalogue["plugins"]
     stated = root["files"] | {row["detail"]["url"]: row["detail"]}

@@ -29,6 +29,22 @@ FEED_FILE: Final = "feed.atom"
 FIXED_FILES: Final = (INDEX_FILE, CATALOGUE_FILE, PUBLISHERS_FILE, ADVISORIES_FILE, FEED_FILE)
 """What a root states besides its shards."""
 
+SCHEMAS_FOLDER: Final = "schemas"
+SCHEMA_FILES: Final = tuple(
+    f"{SCHEMAS_FOLDER}/{name}.schema.json"
+    for name in (
+        "advisories",
+        "catalogue",
+        "common",
+        "plugin",
+        "plugins",
+        "publishers",
+        "root",
+        "shard",
+    )
+)
+"""JSON Schemas of the documents, which a root states, too; builds of before had none."""
+
 SHARDS: Final = 256
 _MIB: Final = 1024 * 1024
 ROOT_BOUNDS: Final = Bounds(256 * 1024, members=5_000)
