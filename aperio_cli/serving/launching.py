@@ -255,8 +255,11 @@ class Launching:
         """
         state = self.state_for(leave.manifest)
         key, listener = wanted.key, Listener(log, chatter=AMONG_OTHERS)
+        collaborators = self.collaborators
+        if leave.asked_s is not None:
+            collaborators = replace(collaborators, checks=self._checks.since(leave.asked_s))
         async with launched(
-            self.collaborators, leave.cleared, state, listener, wanted.settings, key.organization
+            collaborators, leave.cleared, state, listener, wanted.settings, key.organization
         ) as plugin:
             if wanted.is_configured:
                 stated = "its [[run]] table: settings."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from aperio_cli import clock
 from aperio_cli.errors.running import (
     PluginCrashed,
     PluginHung,
@@ -73,6 +74,7 @@ class Shelf:
     may_fall_back: bool = True
     cleared: list[str] = field(default_factory=list)
     launched: dict[InstanceKey, Wanted] = field(default_factory=dict)
+    waited_since: dict[InstanceKey, float | None] = field(default_factory=dict)
     surveyed: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     before_launch: Callable[[], Coroutine[Any, Any, None]] | None = None
 
@@ -109,6 +111,7 @@ class Shelf:
         self, leave: Leave, wanted: Wanted, log: Callable[[LogRecord], None]
     ) -> AsyncIterator[RunningPlugin]:
         self.launched[wanted.key] = wanted
+        self.waited_since[wanted.key] = leave.asked_s
         if self.before_launch:
             await self.before_launch()
         async with launch(leave.cleared, self.host.launch_options(), log) as plugin:
@@ -330,6 +333,7 @@ def test_what_waits_for_its_start_is_cleared_once_as_it_is_wanted_by_then(shelf:
             scene.supervisor.doubt()
             assert await asyncio.to_thread(shelf.surveyed.acquire, timeout=WITHIN_S)
         assert "2.0.0" not in shelf.cleared
+        waiting_s = clock.monotonic_s()
         shelf.versions[other] = "2.1.0"
         scene.supervisor.want([Wanted(KEY), Wanted(second, settings={"a": "b"})])
         may_go_on.set()
@@ -337,6 +341,9 @@ def test_what_waits_for_its_start_is_cleared_once_as_it_is_wanted_by_then(shelf:
         assert ready.version == "2.1.0"
         assert shelf.launched[second].settings == {"a": "b"}
         assert ready.restarts == 0
+        asked_s = shelf.waited_since[second]
+        assert asked_s is not None
+        assert asked_s < waiting_s  # since then, a check of its files is good for it
 
     rules = replace(QUICK, parallel_starts=1)
     supervise(shelf, play, Wanted(KEY), Wanted(second), rules=rules)

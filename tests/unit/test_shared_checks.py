@@ -97,6 +97,84 @@ def test_a_start_is_given_no_check_that_began_before_it_asked(store: Store) -> N
     assert len(checker.begun) == 3
 
 
+def test_a_check_is_good_for_starts_that_had_asked_before_it_whenever_their_turn_comes(
+    store: Store,
+) -> None:
+    checks, checker, version = SharedChecks(0.0), Checker(), receipt(folder=Path("/a"))
+    waiting = checks.since(clock.monotonic_s())
+
+    async def main() -> None:
+        first = asyncio.create_task(checks.program(version, store, checker))
+        await checker.next_begun()
+        while_it_goes_on = asyncio.create_task(waiting.program(version, store, checker))
+        await asyncio.sleep(0)
+        checker.may_go_on.release()
+        assert {(await first).subject, (await while_it_goes_on).subject} == {"check 0"}
+        assert (await waiting.program(version, store, checker)).subject == "check 0"
+        checker.may_go_on.release(2)
+        late = checks.since(clock.monotonic_s())
+        assert (await late.program(version, store, checker)).subject == "check 1"
+        other = replace(version, badge="official")
+        assert (await waiting.program(other, store, checker)).subject == "check 2"
+
+    run(main)
+
+
+def test_a_check_is_good_for_those_that_waited_for_so_long_only_as_it_says(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks, checker, version = SharedChecks(0.0, 60.0), Checker(), receipt(folder=Path("/a"))
+    began = clock.monotonic_s()
+    waiting = checks.since(began)
+    checker.may_go_on.release(3)
+
+    async def main() -> None:
+        await checks.program(version, store, checker)
+        monkeypatch.setattr(clock, "monotonic_s", lambda: began + 59)
+        assert (await waiting.program(version, store, checker)).subject == "check 0"
+        monkeypatch.setattr(clock, "monotonic_s", lambda: began + 62)
+        assert (await waiting.program(version, store, checker)).subject == "check 1"
+
+    run(main)
+
+
+def test_what_a_check_holds_open_is_let_go_once_it_is_good_for_nobody(
+    store: Store, tmp_path: Path
+) -> None:
+    binary = tmp_path / "plugin"
+    binary.write_bytes(b"content")
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the count is all that matters
+
+    def check(_receipt: Receipt, _store: Store) -> Program:
+        expected = hashlib.sha256(b"content").hexdigest()
+        return program("sealed", sealed=seal_binary(binary, expected, subject="it"))
+
+    async def main() -> None:
+        checks = SharedChecks(0.0, 0.01)
+        waiting = checks.since(clock.monotonic_s())
+        opened = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - as above
+        (await waiting.program(receipt(folder=tmp_path), store, check)).close()
+        while len(os.listdir("/proc/self/fd")) > opened:  # noqa: PTH208, ASYNC110
+            await asyncio.sleep(0.01)
+
+    run(main)
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above
+
+
+def test_an_outcome_that_refuses_is_kept_for_nobody(store: Store) -> None:
+    checks, checker, version = SharedChecks(0.0), Checker(), receipt(folder=Path("/a"))
+    checker.outcomes = [FilesChanged("`acme/box` is not as it was installed")]
+    checker.may_go_on.release(2)
+    waiting = checks.since(clock.monotonic_s())
+
+    async def main() -> None:
+        with pytest.raises(FilesChanged):
+            await waiting.program(version, store, checker)
+        assert (await waiting.program(version, store, checker)).subject == "check 1"
+
+    run(main)
+
+
 def test_checks_of_a_version_that_is_started_again_and_again_keep_a_distance(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,8 @@
 """Checks of installed files, one for all starts of a version that wait for it at the same time.
 
 A start is given the outcome of a check that began after it had asked, never of one before: what was
-changed until then is seen for each of them, as if its files had been hashed for it alone.
+changed until then is seen for each of them, as if its files had been hashed for it alone. Where
+many wait for their turn, the check of one is good for those whose turn comes within a second.
 """
 
 from __future__ import annotations
@@ -21,15 +22,21 @@ if TYPE_CHECKING:
     from aperio_cli.store.installed import Store
 
 _PACE_S: Final = 0.1
+_GOOD_FOR_S: Final = 1.0
 
 
 @dataclass(slots=True, eq=False)
 class _Check:
-    """One check: of what, and what is done for it."""
+    """One check: of what, since when on the monotonic clock, and what is done for it."""
 
     receipt: Receipt
     store: Store
+    began_s: float = float("-inf")
     task: asyncio.Future[Program] = field(init=False)
+
+    def is_of(self, receipt: Receipt, store: Store) -> bool:
+        """Return whether it is of this version in this store."""
+        return self.store is store and self.receipt == receipt
 
 
 class SharedChecks:
@@ -39,13 +46,28 @@ class SharedChecks:
         pace_s: from the begin of one check of a version to that of its next: where many starts
             follow each other that leaves some of them to each check. A start that none was just
             before does not wait.
+        good_for_s: how long after its begin a check that was passed is good for starts that had
+            asked before it.
     """
 
-    def __init__(self, pace_s: float = _PACE_S) -> None:
+    def __init__(self, pace_s: float = _PACE_S, good_for_s: float = _GOOD_FOR_S) -> None:
         self._pace_s = pace_s
+        self._good_for_s = good_for_s
+        self._asked_s: float | None = None
         self._next_s: dict[str, float] = {}
         self._coming: dict[str, _Check] = {}
         self._going: dict[str, _Check] = {}
+        self._passed: dict[str, _Check] = {}
+
+    def since(self, asked_s: float) -> SharedChecks:
+        """Return the same checks, for a start that had asked before its turn came.
+
+        Args:
+            asked_s: when, on the monotonic clock.
+        """
+        found = copy.copy(self)  # what it shares of them, it shares with all
+        found._asked_s = asked_s  # noqa: SLF001 - of its own kind
+        return found
 
     async def program(
         self, receipt: Receipt, store: Store, check: Callable[[Receipt, Store], Program]
@@ -61,8 +83,8 @@ class SharedChecks:
             AperioError, OSError: as `check`; each start gets an error of its own.
         """
         name = str(receipt.folder)
-        shared = self._coming.get(name)
-        if shared is None or shared.store is not store or shared.receipt != receipt:
+        shared = self._begun(name, receipt, store) or self._coming.get(name)
+        if shared is None or not shared.is_of(receipt, store):
             shared = self._coming[name] = _Check(receipt, store)
             shared.task = asyncio.ensure_future(self._do(name, shared, check))
             shared.task.add_done_callback(_see)
@@ -72,6 +94,18 @@ class SharedChecks:
             raise copy.copy(error) from error
         return program.another()
 
+    def _begun(self, name: str, receipt: Receipt, store: Store) -> _Check | None:
+        """Return a check that has begun since it was asked for, and is good; None: there is none.
+
+        What is passed late was not looked at as it is now.
+        """
+        if self._asked_s is None:
+            return None
+        oldest_s = max(self._asked_s, clock.monotonic_s() - self._good_for_s)
+        found = (self._going.get(name), self._passed.get(name))
+        usable = (each for each in found if each and each.is_of(receipt, store))
+        return next((each for each in usable if each.began_s > oldest_s), None)
+
     async def _do(
         self, name: str, mine: _Check, check: Callable[[Receipt, Store], Program]
     ) -> Program:
@@ -79,16 +113,31 @@ class SharedChecks:
         if self._coming.get(name) is mine:
             del self._coming[name]  # whoever asks from now on is given the next one
         self._going[name] = mine
+        mine.began_s = clock.monotonic_s()
         try:
-            return await asyncio.to_thread(check, mine.receipt, mine.store)
+            program = await asyncio.to_thread(check, mine.receipt, mine.store)
         finally:
             del self._going[name]
+        self._keep(name, mine)
+        return program
+
+    def _keep(self, name: str, passed: _Check) -> None:
+        """Keep the outcome for as long as it is good, and what it holds open no longer."""
+
+        def forget() -> None:
+            if self._passed.get(name) is passed:
+                del self._passed[name]
+
+        self._passed[name] = passed
+        left_s = passed.began_s + self._good_for_s - clock.monotonic_s()
+        asyncio.get_running_loop().call_later(left_s, forget)
 
     async def _turn(self, name: str) -> None:
         """Wait until a check of the version may begin."""
         while True:
             now_s = clock.monotonic_s()
-            self._next_s = {each: at_s for each, at_s in self._next_s.items() if at_s > now_s}
+            for each in [each for each, at_s in self._next_s.items() if at_s <= now_s]:
+                del self._next_s[each]
             if before := self._going.get(name):
                 await asyncio.wait([before.task])
             elif name in self._next_s:

@@ -31,6 +31,7 @@ class Leave:
         not_enforced: names of the limits that nobody would keep.
         exceptions: those by which it may be started, in words.
         fallback: the version in whose place it is, since that does not start; None: none.
+        asked_s: since when the start waits, on the monotonic clock; None: it is not waited for.
     """
 
     cleared: Cleared
@@ -41,6 +42,7 @@ class Leave:
     not_enforced: tuple[str, ...] = ()
     exceptions: tuple[str, ...] = ()
     fallback: Fallback | None = None
+    asked_s: float | None = None
 
     @property
     def version(self) -> str:

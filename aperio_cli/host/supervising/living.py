@@ -7,7 +7,7 @@ import contextlib
 import random
 import re
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli import clock
@@ -297,7 +297,7 @@ class Living:
         self.tell(event, reason)
 
     async def _attempt(self) -> _Outcome:
-        surroundings = self._surroundings
+        surroundings, asked_s = self._surroundings, clock.monotonic_s()
         async with contextlib.AsyncExitStack() as starting:
             await starting.enter_async_context(surroundings.starts)
             self._is_queued = False
@@ -305,7 +305,8 @@ class Living:
             while leave is None or wanted != self.wanted:  # it may become another meanwhile
                 wanted = self.wanted
                 leave = await surroundings.clear(wanted)
-            self.leave, self.is_clearing = leave, False
+            self.leave = leave = replace(leave, asked_s=asked_s)
+            self.is_clearing = False
             self.started_at = clock.now()
             async with surroundings.launcher.launch(leave, wanted, self._log) as plugin:
                 await starting.aclose()
