@@ -31,7 +31,14 @@ from aperio_cli.host.sandbox.trying import unreadable
 from aperio_cli.host.services import keyvalue
 from aperio_cli.host.way_out import WayOut, rules_for
 from aperio_cli.host.wire import handshake, mtls
-from aperio_cli.host.wire.channel import Calls, Pinned, grpc_options, import_grpc, pin_socket
+from aperio_cli.host.wire.channel import (
+    Calls,
+    Pinned,
+    grpc_options,
+    has_grpc,
+    import_grpc,
+    pin_socket,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -299,8 +306,8 @@ class Start:
 
     async def _prepare_channel(self) -> Pinned:
         """Return what the channel will dial; make the channel too, while the plugin starts."""
-        # The plugin is importing the same at this moment, on another core.
-        await asyncio.to_thread(import_grpc)
+        if not has_grpc():  # the plugin is importing the same at this moment, on another core
+            await asyncio.to_thread(import_grpc)
         import grpc.aio
 
         self.held.pinned = pinned = Pinned.reserve()

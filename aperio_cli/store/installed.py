@@ -775,7 +775,7 @@ class Store:
                     yield PluginId.parse(f"{namespace}/{name}")
 
     def _read(self, plugin: PluginId, version: str) -> Receipt:
-        receipt = Receipt.parse(self._record(plugin, version), self.folder(plugin, version))
+        receipt = _parsed(self._record(plugin, version), self.folder(plugin, version))
         return self._own(receipt, plugin, version)
 
     def _recorded(self, plugin: PluginId, version: str) -> tuple[Precedent | None, Receipt | None]:
@@ -870,6 +870,16 @@ def read_checks(path: Path) -> dict[str, LaunchCheck]:
         and isinstance(check.get("at"), str)
         and isinstance(check.get("ok"), bool)
     }
+
+
+@functools.lru_cache(maxsize=128)
+def _parsed(data: bytes, folder: Path) -> Receipt:
+    """Return the receipt; a host asks for the same one at each start.
+
+    Raises:
+        ReceiptInvalid, ReceiptNewer: as `Receipt.parse`.
+    """
+    return Receipt.parse(data, folder)
 
 
 def _is_owned(folder: Path) -> bool:

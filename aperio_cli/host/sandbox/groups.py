@@ -14,6 +14,7 @@ kernel's documentation.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import subprocess
@@ -177,15 +178,17 @@ class Group:
 
     def counters(self) -> Counters:
         """Return what the kernel has counted; None of what it does not tell."""
-        memory = self._folders.get("memory", Path("/nonexistent"))
-        pids = self._folders.get("pids", Path("/nonexistent"))
-        cpu = _pairs(self._folders.get("cpu", Path("/nonexistent")) / "cpu.stat")
+        # Texts instead of paths: it is asked for with every health check, too.
+        memory, pids, cpu_folder = (
+            str(self._folders.get(name, "/nonexistent")) for name in ("memory", "pids", "cpu")
+        )
+        cpu = _pairs(f"{cpu_folder}/cpu.stat")
         throttled_us = cpu.get("throttled_usec")
         if throttled_us is None and "throttled_time" in cpu:  # version 1: nanoseconds
             throttled_us = cpu["throttled_time"] // 1000
         is_first = self._version == 1
-        events = _pairs(memory / ("memory.oom_control" if is_first else "memory.events"))
-        peak = memory / ("memory.max_usage_in_bytes" if is_first else "memory.peak")
+        events = _pairs(f"{memory}/{'memory.oom_control' if is_first else 'memory.events'}")
+        peak = f"{memory}/{'memory.max_usage_in_bytes' if is_first else 'memory.peak'}"
         kills = events.get("oom_kill")
         if not is_first and kills:  # each process of it counts there, and all of them die at once
             kills = events.get("oom_group_kill") or 1
@@ -194,7 +197,7 @@ class Group:
             memory_kills=kills,
             throttled=cpu.get("nr_throttled"),
             throttled_s=None if throttled_us is None else throttled_us / 1e6,
-            refused_processes=_pairs(pids / "pids.events").get("max"),
+            refused_processes=_pairs(f"{pids}/pids.events").get("max"),
         )
 
     def remove(self) -> None:
@@ -354,16 +357,23 @@ def _own_paths(proc: Path) -> Iterator[tuple[str, str]]:
             yield name, path
 
 
-def _mounts(proc: Path) -> Iterator[tuple[str, str, Path, list[str]]]:
-    """Yield kind, root, place and options of each mount of control groups (proc(5))."""
-    for line in _lines(proc / "self" / "mountinfo"):
-        if "cgroup" not in line:  # there may be hundreds of others
-            continue
+def _mounts(proc: Path) -> tuple[tuple[str, str, Path, list[str]], ...]:
+    """Return kind, root, place and options of each mount of control groups (proc(5))."""
+    lines = _lines(proc / "self" / "mountinfo")
+    return _parsed(tuple(line for line in lines if "cgroup" in line))  # of hundreds, at times
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(lines: tuple[str, ...]) -> tuple[tuple[str, str, Path, list[str]], ...]:
+    """Return what `_mounts` does; the lines are the same at each start."""
+    found = []
+    for line in lines:
         fields, _, rest = line.partition(" - ")
         kind, *_, options = rest.split() or [""]
         if kind in {"cgroup", "cgroup2"}:
             words = fields.split()
-            yield kind, words[3], Path(words[4]), options.split(",")
+            found.append((kind, words[3], Path(words[4]), options.split(",")))
+    return tuple(found)
 
 
 def _below(place: Path, root: str, own: str) -> Path:
@@ -410,7 +420,7 @@ def _write(file: Path, text: str) -> None:
         os.close(descriptor)
 
 
-def _lines(file: Path) -> list[str]:
+def _lines(file: Path | str) -> list[str]:
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)  # several are read for each call
     except OSError:
@@ -426,16 +436,16 @@ def _lines(file: Path) -> list[str]:
     return b"".join(pieces).decode("utf-8", "surrogateescape").splitlines()
 
 
-def _words(file: Path) -> list[str]:
+def _words(file: Path | str) -> list[str]:
     return " ".join(_lines(file)).split()
 
 
-def _number(file: Path) -> int | None:
+def _number(file: Path | str) -> int | None:
     words = _words(file)
     return int(words[0]) if words and words[0].isdigit() else None
 
 
-def _pairs(file: Path) -> dict[str, int]:
+def _pairs(file: Path | str) -> dict[str, int]:
     """Return a file of lines of a name and a number."""
     found = (line.split() for line in _lines(file))
     return {words[0]: int(words[1]) for words in found if len(words) > 1 and words[1].isdigit()}

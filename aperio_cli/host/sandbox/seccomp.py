@@ -9,6 +9,7 @@ Numbers are those of asm/unistd_64.h and asm-generic/unistd.h.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import struct
 from dataclasses import dataclass
@@ -149,6 +150,7 @@ def denied() -> tuple[str, ...]:
     return tuple(_DENIED)
 
 
+@functools.cache
 def build_filter(machine: str = "", *, is_memory_watched: bool = False) -> bytes:
     """Return the filter as the array of `struct sock_filter` that bubblewrap takes.
 

@@ -7,9 +7,12 @@ keeps them, so that programs which look at their own path find what they expect.
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from aperio_cli import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,14 +51,18 @@ class View:
 
     def add(self, path: Path, *, is_writable: bool = False) -> None:
         """Add a file or a folder, and the links on the way to it; what is not there is left out."""
+        self._add(str(path), is_writable=is_writable)
+
+    def _add(self, path: str, *, is_writable: bool) -> None:
         real = self._follow(path)
         if real is not None:
             self._bound[real] = self._bound.get(real, False) or is_writable
 
     def add_system(self) -> None:
         """Add programs, libraries and certificates; nothing by which names are resolved."""
-        for place in (*_SYSTEM, *_CERTIFICATES, *_CONFIGURATION):
-            self.add(Path(place))
+        known = _system(int(clock.monotonic_s()))
+        self._links |= known._links  # noqa: SLF001 - of its own kind
+        self._bound = known._bound | self._bound  # noqa: SLF001
 
     def arguments(self) -> list[str]:
         """Return the arguments of bubblewrap: folders above, then binds, then links."""
@@ -79,9 +86,9 @@ class View:
             for above in _above(path)
         )
 
-    def _follow(self, path: Path) -> str | None:
+    def _follow(self, path: str) -> str | None:
         """Return the path without links, each of which is noted; None when nothing is there."""
-        left, here, followed = _parts(str(path)), "", 0  # texts: that is a tenth of the time
+        left, here, followed = _parts(path), "", 0  # texts: that is a tenth of the time
         while left:
             part = left.pop()
             if part == "..":
@@ -102,6 +109,20 @@ class View:
             here = "" if to.startswith("/") else here
             left += _parts(to)
         return here or "/"
+
+
+@functools.lru_cache(maxsize=1)
+def _system(second: int) -> View:
+    """Return what of the system is to be seen, looked for once a second: many start at once.
+
+    Args:
+        second: which one; it may change from one to the next.
+    """
+    del second
+    found = View()
+    for place in (*_SYSTEM, *_CERTIFICATES, *_CONFIGURATION):
+        found._add(place, is_writable=False)  # noqa: SLF001 - of its own kind
+    return found
 
 
 def interpreter_places(executable: str, base_prefix: str) -> tuple[Path, ...]:

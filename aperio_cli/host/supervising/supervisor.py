@@ -226,7 +226,7 @@ class Supervisor:
         """
         watcher = Watcher()
         for name, instance in self._instances.items():
-            watcher.put(name, instance.status())
+            watcher.put(name, instance.status)
         self._watchers.add(watcher)
         if self._is_over.is_set():
             watcher.end()
@@ -242,10 +242,8 @@ class Supervisor:
         name = instance.name
         if self._instances.get(name) is not instance:
             return
-        if self._watchers:
-            status = instance.status()
-            for watcher in self._watchers:
-                watcher.put(name, status)
+        for watcher in self._watchers:
+            watcher.put(name, instance.status)
         if instance.is_gone and (self._is_draining or name not in self._wanted):
             del self._instances[name]
         self._changed.set()

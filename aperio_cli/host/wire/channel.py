@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -43,6 +44,7 @@ _LOOKAHEAD_BYTES: Final = 1024 * 1024
 _MOST_DIAGNOSTICS: Final = 20
 _LONGEST_WAIT_S: Final = 366 * 24 * 3600
 _DECLARING: Final = ("/Schema", "/Capabilities")
+_imported: Final = threading.Event()
 
 
 def grpc_options() -> list[tuple[str, int | str]]:
@@ -66,6 +68,11 @@ def grpc_options() -> list[tuple[str, int | str]]:
     ]
 
 
+def has_grpc() -> bool:
+    """Return whether what `import_grpc` imports is there, so that it takes no time."""
+    return _imported.is_set()
+
+
 def import_grpc() -> None:
     """Import gRPC and the messages of every start, which takes some 100 ms.
 
@@ -77,6 +84,7 @@ def import_grpc() -> None:
     from google.protobuf import empty_pb2
 
     del grpc, capabilities_pb2, connector_pb2, goplugin_pb2, empty_pb2
+    _imported.set()
 
 
 @dataclass(frozen=True, slots=True)
