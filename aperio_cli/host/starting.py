@@ -16,6 +16,7 @@ from aperio_cli.errors.running import (
     PluginNotHealthy,
     SandboxFailed,
 )
+from aperio_cli.host.beside import beside
 from aperio_cli.host.process import diagnosis
 from aperio_cli.host.process.logs import TextReader
 from aperio_cli.host.process.spawning import PipeReader, Process, spawn
@@ -361,10 +362,10 @@ class Start:
         calls = Calls(channel, self.program.subject, self.crash, self.masks, self.program.advice)
         # It may listen a moment after it has said so.
         asked = self._ask_health(calls, self.left_s(), wait_for_ready=True)
-        answer = asyncio.ensure_future(asked)
-        await first_of(self.left_s(), answer, process.exited)
-        answer.cancel()
-        why = await _outcome(answer)
+        async with beside(asked) as answer:
+            await first_of(self.left_s(), answer, process.exited)
+            answer.cancel()
+            why = await _outcome(answer)
         if why:
             raise PluginNotHealthy(
                 f"{self.program.subject} did not pass its health check",
@@ -377,11 +378,8 @@ class Start:
 
     async def pulse(self, calls: Calls, timeout_s: float) -> str:
         """Return why a running plugin is not healthy; empty when it is."""
-        answer = asyncio.ensure_future(self._ask_health(calls, timeout_s, wait_for_ready=False))
-        try:
+        async with beside(self._ask_health(calls, timeout_s, wait_for_ready=False)) as answer:
             return await _outcome(answer)
-        finally:
-            answer.cancel()
 
     async def _ask_health(self, calls: Calls, timeout_s: float, *, wait_for_ready: bool) -> Any:
         from aperio_plugin.wire import goplugin_pb2

@@ -22,6 +22,7 @@ from aperio_cli.errors.running import (
     PluginInterrupted,
 )
 from aperio_cli.errors.usage import InternalError
+from aperio_cli.host.beside import beside
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.process.logs import LogRecord
 from aperio_cli.host.supervising.breaker import Breaker
@@ -29,7 +30,7 @@ from aperio_cli.host.supervising.life import Action, Event, Goal, Life, Moment, 
 from aperio_cli.host.supervising.pulse import Beat, Pulse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from aperio_cli.host.launch import RunningPlugin
@@ -321,9 +322,9 @@ class Living:
     async def _watch(self, plugin: RunningPlugin) -> _Outcome:
         """Wait until it has ended, or is to end."""
         async with contextlib.AsyncExitStack() as watching:
-            ended = await watching.enter_async_context(_beside(plugin.ended()))
-            beating = await watching.enter_async_context(_beside(self._beat(plugin)))
-            asked = await watching.enter_async_context(_beside(self._to_end.wait()))
+            ended = await watching.enter_async_context(beside(plugin.ended()))
+            beating = await watching.enter_async_context(beside(self._beat(plugin)))
+            asked = await watching.enter_async_context(beside(self._to_end.wait()))
             await asyncio.wait({ended, beating, asked}, return_when=asyncio.FIRST_COMPLETED)
             if beating.done() and not asked.done():
                 beating.result()  # it hangs, and was killed; else it raises what went wrong with us
@@ -340,7 +341,7 @@ class Living:
         patience_s = self._surroundings.rules.drain_s
         if self.life.pending or self.life.goal is Goal.PAUSE:
             patience_s = 0.0
-        async with _beside(self._idle.wait()) as idle:
+        async with beside(self._idle.wait()) as idle:
             await asyncio.wait(
                 {idle, ended}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
             )
@@ -356,7 +357,7 @@ class Living:
 
     async def _let_fail(self) -> None:
         """Let calls in flight see that the process is gone, before their channel is closed."""
-        async with _beside(self._idle.wait()) as idle:
+        async with beside(self._idle.wait()) as idle:
             await asyncio.wait({idle}, timeout=_FAILING_S)
 
     def _why_stopped(self) -> str:
@@ -413,16 +414,3 @@ def _death(ended: asyncio.Task[Any]) -> Reason:
     if error is None:
         return Reason("plugin-crashed", "it ended by itself, with exit status 0")
     return reason_of(error)
-
-
-@contextlib.asynccontextmanager
-async def _beside(coroutine: Coroutine[Any, Any, Any]) -> AsyncIterator[asyncio.Task[Any]]:
-    """Give a task that runs no longer than the block."""
-    task = asyncio.create_task(coroutine)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # it was seen
