@@ -136,7 +136,7 @@ func (d *delivery) readEvent(index int, read *head) error {
 }
 
 func (d *delivery) readFinding(index int, read *head) error {
-	made, err := findingOf(read)
+	made, err := findingOf(read, d.Envelopes[index].ID)
 	if err != nil {
 		return err
 	}
@@ -166,12 +166,12 @@ func (d *delivery) writeJobs(ctx context.Context, tx pgx.Tx, server *server) err
 	if len(d.jobs.values) == 0 {
 		return nil
 	}
-	providers, integrations := map[string]bool{}, map[string][]int{}
+	used, integrations := labels{"status": {"QUEUED": true}}, map[string][]int{}
 	for number, each := range d.jobs.values {
-		providers[each.provider] = true
+		used.add("provider", each.provider)
 		integrations[each.integration] = append(integrations[each.integration], d.jobs.indices[number])
 	}
-	into, err := d.tableFor(ctx, tx, server, jobsTable, keysOf(providers))
+	into, err := d.tableFor(ctx, tx, server, jobsTable, used)
 	if err != nil {
 		return err
 	}
@@ -189,13 +189,15 @@ func (d *delivery) writeFindings(ctx context.Context, tx pgx.Tx, server *server)
 	if len(d.findings.values) == 0 {
 		return nil
 	}
-	providers, integrations := map[string]bool{}, map[string][]int{}
+	used, integrations := labels{}, map[string][]int{}
 	for number, each := range d.findings.values {
-		providers[each["provider"].(string)] = true
+		for _, name := range []string{"provider", "severity", "status"} {
+			used.add(name, each[name].(string))
+		}
 		of := each["integration_id"].(string)
 		integrations[of] = append(integrations[of], d.findings.indices[number])
 	}
-	into, err := d.tableFor(ctx, tx, server, findingsTable, keysOf(providers))
+	into, err := d.tableFor(ctx, tx, server, findingsTable, used)
 	if err != nil {
 		return err
 	}
@@ -206,12 +208,12 @@ func (d *delivery) writeFindings(ctx context.Context, tx pgx.Tx, server *server)
 	return isolate(ctx, tx, d.findings.without(d.refused), d.refused, write)
 }
 
-// tableFor gives a table that knows these providers. It is looked at when that is not known, and
-// again when a provider was missing: somebody may have added it.
+// tableFor gives a table whose enums have these values. It is looked at when that is not known, and
+// again when a value was missing: somebody may have added it.
 func (d *delivery) tableFor(
-	ctx context.Context, tx pgx.Tx, server *server, name string, providers []string,
+	ctx context.Context, tx pgx.Tx, server *server, name string, used labels,
 ) (*table, error) {
-	if known := server.known(name); known != nil && known.requireProviders(providers) == nil {
+	if known := server.known(name); known != nil && known.requireLabels(used) == nil {
 		return known, nil
 	}
 	found, err := inspect(ctx, tx, d.settings.schema, name)
@@ -219,10 +221,11 @@ func (d *delivery) tableFor(
 		return nil, err
 	}
 	server.note(name, found)
-	return found, found.requireProviders(providers)
+	return found, found.requireLabels(used)
 }
 
-// requireIntegrations refuses the rows of integrations that the organization does not have.
+// requireIntegrations refuses the rows of integrations that the organization does not have. When the
+// call is for such a one, the error is about that: a wrong name would have all of a sync be rejected.
 func (d *delivery) requireIntegrations(
 	ctx context.Context, tx pgx.Tx, of *table, indices map[string][]int,
 ) error {
@@ -230,7 +233,7 @@ func (d *delivery) requireIntegrations(
 		return nil
 	}
 	rows, err := tx.Query(ctx, "SELECT "+of.integrations.key+" FROM "+of.integrations.table+
-		" WHERE "+of.integrations.key+" = ANY($1::text[]) AND organization_id = $2",
+		" WHERE "+of.integrations.key+" = ANY($1::text[]) AND organization_id = $2::text",
 		keysOf(indices), d.OrganizationID)
 	if err != nil {
 		return err
@@ -242,6 +245,13 @@ func (d *delivery) requireIntegrations(
 	for id, those := range indices {
 		if slices.Contains(found, id) {
 			continue
+		}
+		if id == d.IntegrationID {
+			return &aperio.Error{
+				Cause:   aperio.InvalidConfig,
+				Summary: "the server has no integration " + firstRunes(id, longestActor) + " of this organization",
+				Detail:  "`--org` and `--integration` say which, with the ids that the server has; nothing was written",
+			}
 		}
 		for _, index := range those {
 			d.refused[index] = "the server has no integration " + firstRunes(id, longestActor) +

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -323,11 +325,189 @@ func TestATableThatIsAnotherOneIsRefused(t *testing.T) {
 	mustDeliver(t, plugin, event(idOfNumber(2)))
 }
 
+func TestValuesThatAnOlderServersEnumsLackAreNamed(t *testing.T) {
+	database := newDatabase(t)
+	plugin := harness(t, database, nil)
+	database.run(`ALTER TYPE "IngestionJobStatus" RENAME VALUE 'QUEUED' TO 'PENDING';
+		ALTER TYPE "FindingStatus" RENAME VALUE 'MUTED' TO 'SUPPRESSED';
+		ALTER TYPE "FindingSeverity" RENAME VALUE 'HIGH' TO 'BAD'`)
+	high := foundAt(1, statusOpen)
+	low := func(status string) destination.Envelope {
+		made := foundAt(2, status)
+		made.JSON = json.RawMessage(strings.Replace(string(made.JSON), `"HIGH"`, `"LOW"`, 1))
+		return made
+	}
+	wantFailed(t, plugin, aperio.InvalidConfig, `"IngestionJobStatus" ADD VALUE 'QUEUED';`, event(idOfNumber(1)))
+	wantFailed(t, plugin, aperio.InvalidConfig, `"FindingSeverity" ADD VALUE 'HIGH';`, low(statusOpen), high)
+	wantFailed(t, plugin, aperio.InvalidConfig, `"FindingStatus" ADD VALUE 'MUTED';`, low(statusMuted))
+	database.want(`SELECT count(*)::text FROM security_findings`, "0")
+	mustDeliver(t, plugin, low(statusOpen), low(statusResolved)) // no word of MUTED, and none is needed
+	database.run(`ALTER TYPE "IngestionJobStatus" ADD VALUE 'QUEUED'; ALTER TYPE "FindingSeverity" ADD VALUE 'HIGH'`)
+	mustDeliver(t, plugin, event(idOfNumber(1)), high)
+}
+
+func TestColumnsOfOtherTypesAreTakenOrTold(t *testing.T) {
+	const told = "(42804)"
+	for name, test := range map[string]struct{ table, change, want string }{
+		"payload is json":        {jobsTable, `payload TYPE json`, ""},
+		"payload is text":        {jobsTable, `payload TYPE text`, ""},
+		"payload is bytea":       {jobsTable, `payload TYPE bytea USING NULL`, told},
+		"id is uuid":             {jobsTable, `id TYPE uuid USING NULL`, told},
+		"actor is a number":      {jobsTable, `actor TYPE integer USING 0`, told},
+		"provider is a domain":   {jobsTable, `provider TYPE named`, ""},
+		"score is text":          {findingsTable, `risk_score TYPE text`, ""},
+		"score is a double":      {findingsTable, `risk_score TYPE float8`, ""},
+		"steps are JSON":         {findingsTable, `remediation_steps TYPE jsonb USING NULL`, ""},
+		"steps are numbers":      {findingsTable, `remediation_steps TYPE integer[] USING NULL`, told},
+		"evidence is text":       {findingsTable, `evidence TYPE text`, ""},
+		"time has a zone":        {findingsTable, `detected_at TYPE timestamptz`, ""},
+		"finding's id is uuid":   {findingsTable, `id TYPE uuid USING NULL`, told},
+		"finding's key is bytea": {findingsTable, `dedupe_key TYPE bytea USING NULL`, told},
+	} {
+		t.Run(name, func(t *testing.T) {
+			database := newDatabase(t)
+			database.run(`CREATE DOMAIN named AS "SaaSProvider"; ALTER TABLE ` + test.table + ` ALTER ` + test.change)
+			given := event(idOfNumber(1))
+			if test.table == findingsTable {
+				given = foundAt(1, statusOpen)
+			}
+			plugin := harness(t, database, nil)
+			if test.want != "" {
+				wantFailed(t, plugin, aperio.InvalidConfig, test.want, given)
+				return
+			}
+			mustDeliver(t, plugin, given, given)
+			database.want(`SELECT count(*)::text FROM `+test.table, "1")
+		})
+	}
+}
+
+func TestWhatAPersonHasResolvedIsOpenedByAnotherDeliveryOnly(t *testing.T) {
+	database := newDatabase(t)
+	plugin := harness(t, database, nil)
+	state := `SELECT concat_ws('|', status, title, resolved_by_id) FROM security_findings`
+	opened, again := foundAt(1, statusOpen), foundAt(1, statusOpen)
+	again.ID = idOfNumber(99) // of another occurrence
+	titled := opened
+	titled.JSON = json.RawMessage(strings.Replace(string(opened.JSON), `"title":"T"`, `"title":"new"`, 1))
+	resolve := `UPDATE security_findings SET status = 'RESOLVED', resolved_at = '2026-01-07', resolved_by_id = 'usr_1'`
+	mustDeliver(t, plugin, opened)
+	database.run(resolve)
+	mustDeliver(t, plugin, titled) // as after a crash, by a build that calls it something else
+	database.want(state+` WHERE resolved_at = '2026-01-07'`, "RESOLVED|new|usr_1")
+	mustDeliver(t, plugin, again)
+	database.want(state+` WHERE resolved_at IS NULL`, "OPEN|T")
+	database.run(resolve + `, evidence = '{}'`) // the server's worker has written it since
+	mustDeliver(t, plugin, again)
+	database.want(state, "OPEN|T")
+}
+
+func TestACallForAnIntegrationThatIsNotThereRejectsNothing(t *testing.T) {
+	database := newDatabase(t)
+	of := func(integration string, number int) destination.Envelope {
+		made := event(idOfNumber(number))
+		made.JSON = json.RawMessage(strings.Replace(string(made.JSON), "int_1", integration, 1))
+		return made
+	}
+	plugin := harness(t, database, nil) // its calls are for the integration `local`
+	mustDeliver(t, plugin, of("local", 1))
+	database.run(`DELETE FROM integration_connections WHERE id = 'local'`)
+	wantFailed(t, plugin, aperio.InvalidConfig, "no integration local", event(idOfNumber(2)), of("local", 3))
+	wantFailed(t, plugin, aperio.InvalidConfig, "--integration", findingOfLocal())
+	if statuses, _ := deliver(t, plugin, event(idOfNumber(2)), of("int_404", 3)); statuses != "ar" {
+		t.Errorf("got %s", statuses)
+	}
+}
+
+func findingOfLocal() destination.Envelope {
+	made := foundAt(1, statusOpen)
+	made.JSON = json.RawMessage(strings.ReplaceAll(string(made.JSON), "int_1", "local"))
+	return made
+}
+
+func TestTheURLsParametersAreTakenOrNamed(t *testing.T) {
+	database := newDatabase(t)
+	with := func(query string) *plugintest.Harness {
+		address := fmt.Sprintf("%s?schema=%s&%s", database.server.url(), database.schema, query)
+		plugin := &AperioPostgres{}
+		t.Cleanup(plugin.servers.close)
+		return plugintest.New(t, plugin, plugintest.Options{
+			Config: map[string]any{"url": address, "event_mappings": boxMappings},
+		})
+	}
+	for _, query := range []string{"connection_limit=5", "lock_timeout=soon"} {
+		wantFailed(t, with(query), aperio.InvalidConfig, "a parameter that the URL has", event(idOfNumber(1)))
+	}
+	wantFailed(t, with("default_transaction_read_only=on"), aperio.Unavailable, "takes no writes", event(idOfNumber(1)))
+	wantFailed(t, with("statement_timeout=1"), aperio.Unavailable, "(57014)", events(0, 200)...)
+	for number, query := range []string{
+		"default_query_exec_mode=simple_protocol", "default_query_exec_mode=exec", // behind PgBouncer
+		"client_encoding=LATIN1", "default_transaction_isolation=serializable", "lock_timeout=5s",
+	} {
+		mustDeliver(t, with(query), eventWith(idOfNumber(number), `{"a": "Grüße"}`), foundAt(number, statusOpen))
+	}
+	database.want(`SELECT DISTINCT payload->>'a' FROM ingestion_jobs`, "Grüße")
+}
+
+func TestWhomTheServerLetsInByTLSOnlyIsTold(t *testing.T) {
+	database := newDatabase(t)
+	database.run(`CREATE ROLE over_tls LOGIN PASSWORD 'p'`)
+	rules := filepath.Join(database.server.data(), "pg_hba.conf")
+	kept, err := os.ReadFile(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(rules, kept, 0o600); err != nil {
+			t.Error(err)
+		}
+		database.run(`SELECT pg_reload_conf()`)
+	})
+	text := fmt.Sprintf("hostssl all over_tls 127.0.0.1/32 scram-sha-256\nhost all %s 127.0.0.1/32 scram-sha-256\n", role)
+	if err := os.WriteFile(rules, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	database.run(`SELECT pg_reload_conf()`)
+	wantFailed(t, harness(t, database, map[string]any{"user": "over_tls", "password": "p"}), aperio.Unauthenticated,
+		"a rule of `hostssl`", event(idOfNumber(1)))
+	mustDeliver(t, harness(t, database, nil), event(idOfNumber(1)))
+}
+
+func TestAConnectionThatIsEndedInMidTransactionIsTriedAgain(t *testing.T) {
+	database := newDatabase(t)
+	plugin := harness(t, database, nil)
+	mustDeliver(t, plugin, event(idOfNumber(0)))
+	database.run(`BEGIN; LOCK TABLE ingestion_jobs IN SHARE MODE`)
+	watcher := newClient(t, database.server, database.schema)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if results, err := plugin.Deliver(events(0, 200)...); !errors.Is(err, aperio.Unavailable) || len(results) > 0 {
+			t.Errorf("got %v, %v", results, err)
+		}
+	}()
+	end := `SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity
+		WHERE wait_event_type = 'Lock' AND application_name = 'aperio-postgres'`
+	for until := time.Now().Add(patience30); len(watcher.ask(end)) == 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("it does not wait")
+		}
+	}
+	<-ended
+	database.run(`ROLLBACK`)
+	database.want(`SELECT count(*)::text FROM ingestion_jobs`, "1")
+	mustDeliver(t, plugin, events(0, 200)...)
+	database.want(`SELECT count(*)::text FROM ingestion_jobs`, "200")
+}
+
 func TestWhoMayNotWriteIsTold(t *testing.T) {
 	database := newDatabase(t)
 	name := "bridge_" + database.schema
 	database.run(fmt.Sprintf(`CREATE ROLE %[1]s LOGIN PASSWORD 'p'; GRANT USAGE ON SCHEMA %[2]s TO %[1]s`, name, database.schema))
 	plugin := harness(t, database, map[string]any{"user": name, "password": "p"})
+	database.run(`REVOKE USAGE ON SCHEMA ` + database.schema + ` FROM ` + name)
+	wantFailed(t, plugin, aperio.PermissionDenied, "GRANT USAGE ON SCHEMA", event(idOfNumber(1)))
+	database.run(`GRANT USAGE ON SCHEMA ` + database.schema + ` TO ` + name)
 	wantFailed(t, plugin, aperio.PermissionDenied, "GRANT SELECT, INSERT ON ingestion_jobs", event(idOfNumber(1)))
 	database.run(fmt.Sprintf(`GRANT SELECT, INSERT ON ingestion_jobs TO %[1]s; GRANT SELECT ON integration_connections TO %[1]s;
 		GRANT SELECT, INSERT, UPDATE ON security_findings TO %[1]s`, name))

@@ -19,26 +19,30 @@ func failure(err error) error {
 		return ours
 	}
 	var told *pgconn.PgError
+	var noConnection *pgconn.ConnectError
+	isConnecting := errors.As(err, &noConnection)
 	if errors.As(err, &told) {
+		if isConnecting {
+			return refusal(told, err)
+		}
 		return serverFailure(told, err)
 	}
 	text := err.Error()
-	var noConnection *pgconn.ConnectError
 	switch {
-	case errors.As(err, &noConnection) && strings.Contains(text, "server refused TLS connection"):
+	case isConnecting && strings.Contains(text, "server refused TLS connection"):
 		return &aperio.Error{
 			Cause: aperio.InvalidConfig, Err: err, Attribute: aperio.Path{aperio.Key("sslmode")},
 			Summary: "the server offers no TLS",
 			Detail:  "have it offer TLS (ssl = on); on a network of your own sslmode=disable does without",
 		}
-	case errors.As(err, &noConnection) && strings.Contains(text, "x509: "):
+	case isConnecting && strings.Contains(text, "x509: "):
 		return &aperio.Error{
 			Cause: aperio.InvalidConfig, Err: err, Attribute: aperio.Path{aperio.Key("ca")},
 			Summary: "the server's certificate is not one to trust", Detail: text,
 		}
 	case errors.Is(err, context.DeadlineExceeded):
 		return unavailable(err, "the transaction took too long, and nothing of it is written", "")
-	case errors.As(err, &noConnection):
+	case isConnecting:
 		return unavailable(err, "the server cannot be connected to", text+"\nin a sandbox it takes a rule of "+
 			"yours: `aperio plugin grant aperio/aperio-postgres --as-asked --own HOST:PORT --any-protocol`")
 	}
@@ -49,9 +53,33 @@ func unavailable(err error, summary, detail string) error {
 	return &aperio.Error{Cause: aperio.Unavailable, Err: err, Summary: summary, Detail: detail}
 }
 
+// refusal reads what the server said in the place of taking a connection.
+func refusal(told *pgconn.PgError, err error) error {
+	found := &aperio.Error{Cause: aperio.InvalidConfig, Err: err, Detail: saidBy(told)}
+	switch {
+	case told.Code == "28000" && told.Routine == "ClientAuthentication":
+		found.Cause = aperio.Unauthenticated
+		found.Summary = "the server does not let this user in from here, or not this way"
+		found.Detail += "\nits pg_hba.conf says whom it lets in: a rule of `hostssl` takes sslmode=verify-full " +
+			"or require, and its rule has to name user, database and where the connection comes from"
+	case classOf(told) == "22" || told.Code == "42704":
+		found.Attribute = aperio.Path{aperio.Key("url")}
+		found.Summary = "the server does not take a parameter that the URL has"
+		found.Detail += "\nleave it out of the URL: other programs' parameters, such as connection_limit, " +
+			"are handed to PostgreSQL as settings"
+	default:
+		return serverFailure(told, err)
+	}
+	return found
+}
+
+func saidBy(told *pgconn.PgError) string {
+	return fmt.Sprintf("PostgreSQL: %s (%s)", told.Message, told.Code)
+}
+
 // serverFailure reads what the server said (PostgreSQL documentation, appendix A).
 func serverFailure(told *pgconn.PgError, err error) error {
-	said := fmt.Sprintf("PostgreSQL: %s (%s)", told.Message, told.Code)
+	said := saidBy(told)
 	made := func(cause aperio.Cause, key, summary, detail string) error {
 		found := &aperio.Error{Cause: cause, Err: err, Summary: summary, Detail: said + detail}
 		if key != "" {
@@ -67,11 +95,14 @@ func serverFailure(told *pgconn.PgError, err error) error {
 	case told.Code == "42501":
 		return made(aperio.PermissionDenied, "", "the user may not do this in the database",
 			"\nas the owner of the tables, run, with the role of this user: "+
-				"GRANT SELECT, INSERT ON ingestion_jobs TO role; "+
+				"GRANT USAGE ON SCHEMA schema TO role; GRANT SELECT, INSERT ON ingestion_jobs TO role; "+
 				"GRANT SELECT, INSERT, UPDATE ON security_findings TO role; "+
 				"and GRANT SELECT on the table of the integrations")
 	case classOf(told) == "42" || classOf(told) == "3F" || classOf(told) == "0A":
 		return made(aperio.InvalidConfig, "schema", "the tables are not as this version knows them", "")
+	case told.Code == "25006":
+		return made(aperio.Unavailable, "", "the server takes no writes: it is a standby, or read-only",
+			"\nname the primary; of several hosts in url `target_session_attrs=read-write` finds it")
 	case isAboutRow(told):
 		return made(aperio.Failed, "", "the server refuses what is written", "")
 	}

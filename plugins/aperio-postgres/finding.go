@@ -27,8 +27,16 @@ var (
 // lacks are left out; see optionalOfFindings.
 type finding map[string]any
 
-// findingOf gives the row of a finding. The error is why there can be none.
-func findingOf(read *head) (finding, error) {
+// delivered is what a finding's evidence has under the reserved key.
+type delivered struct {
+	ID         string `json:"id"` // the delivery key
+	Producer   string `json:"producer"`
+	OccurredAt string `json:"occurred_at"`
+}
+
+// findingOf gives the row of a finding that comes under a delivery key. The error is why there can be
+// none.
+func findingOf(read *head, delivery string) (finding, error) {
 	record := read.record
 	status, severity := record.text("status"), record.text("severity")
 	switch {
@@ -45,7 +53,7 @@ func findingOf(read *head) (finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	evidence, err := evidenceOf(record)
+	evidence, err := evidenceOf(read, delivery)
 	if err != nil {
 		return nil, err
 	}
@@ -73,8 +81,9 @@ func scoreOf(record object) (int32, error) {
 	return int32(score), nil
 }
 
-// evidenceOf gives the rule's evidence with what the server has beside it.
-func evidenceOf(record object) ([]byte, error) {
+// evidenceOf gives the rule's evidence with what the server has beside it, and which delivery it is of.
+func evidenceOf(read *head, delivery string) ([]byte, error) {
+	record := read.record
 	evidence := parseObject(record["evidence"])
 	if evidence == nil {
 		evidence = object{}
@@ -84,6 +93,11 @@ func evidenceOf(record object) ([]byte, error) {
 			evidence[key] = value
 		}
 	}
+	of, err := json.Marshal(delivered{delivery, read.text("producer"), read.text("occurred_at")})
+	if err != nil {
+		return nil, err
+	}
+	evidence[reserved] = of
 	return json.Marshal(evidence)
 }
 

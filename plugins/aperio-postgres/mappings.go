@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode"
 )
 
 const (
@@ -50,6 +52,10 @@ func parseMappings(text string) (mappings, error) {
 			return nil, fmt.Errorf(
 				"mapping %d of event_mappings: product_event_type must have 1 to %d bytes",
 				number+1, longestProductType)
+		case strings.TrimSpace(each.ProductEventType) == "" ||
+			strings.ContainsFunc(each.ProductEventType, unicode.IsControl):
+			// No server has a rule for it, and of NUL PostgreSQL would refuse each row.
+			return nil, fmt.Errorf("mapping %d of event_mappings: product_event_type is no name", number+1)
 		case found[each.EventType] != "" && found[each.EventType] != each.ProductEventType:
 			return nil, fmt.Errorf("event_mappings maps %q twice, to different types", each.EventType)
 		}

@@ -76,6 +76,7 @@ func TestMappingsThatAreNoneAreRefused(t *testing.T) {
 		`[` + one("", "A") + `]`: "mapping 1", `[` + one(long, "A") + `]`: "1 to 128 bytes",
 		`[` + one("a", "") + `]`: "1 to 120 bytes", `[` + one("a", long) + `]`: "1 to 120 bytes",
 		`[` + one("a", "A") + `,` + one("a", "B") + `]`: "twice",
+		`[` + one("a", " ") + `]`:                       "no name", `[{"event_type":"a","product_event_type":"A\u0000"}]`: "no name",
 	} {
 		if _, err := parseMappings(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", text, err, want)
@@ -231,7 +232,7 @@ func TestFindingRefusesWhatItsColumnsDoNotHave(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = findingOf(read)
+		_, err = findingOf(read, envelope.ID)
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want %q", name, err, test.want)
 		}

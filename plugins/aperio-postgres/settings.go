@@ -237,7 +237,8 @@ func readPool(
 	config.MaxConnIdleTime, config.HealthCheckPeriod = idleFor, idleFor/2
 	config.ConnConfig.ConnectTimeout = timeout
 	parameters := config.ConnConfig.RuntimeParams
-	parameters["timezone"] = "UTC" // the columns of times have no zone
+	parameters["timezone"] = "UTC"         // the columns of times have no zone
+	parameters["client_encoding"] = "UTF8" // whatever the URL says: it is what is sent
 	if parameters["application_name"] == "" {
 		parameters["application_name"] = "aperio-postgres"
 	}

@@ -17,7 +17,7 @@ const (
 )
 
 var (
-	// columnsOfJobs are those that are written, in the order of insertJobs.
+	// columnsOfJobs are those that insertJobs writes.
 	columnsOfJobs = []string{
 		"id", "organization_id", "integration_id", "provider", "event_type", "source", "actor",
 		"occurred_at", "payload", "status", "attempts", "max_attempts", "next_attempt_at", "created_at",
@@ -47,8 +47,10 @@ type table struct {
 // column is what is known of a column.
 type column struct {
 	kind   string   // its type, quoted, without a length
-	labels []string // of an enum; nil: it is none
+	enum   string   // the enum that it is, or that its domain is of; quoted
+	labels []string // of that enum; nil: it is none
 	isOwed bool     // an insert has to give it a value
+	isCast bool     // a text does not become it by itself: an enum, JSON, or a domain of one
 }
 
 // reference is a key of another table.
@@ -71,18 +73,21 @@ type asks interface {
 func inspect(ctx context.Context, database asks, schema, name string) (*table, error) {
 	found := &table{name: pgx.Identifier{schema, name}.Sanitize(), columns: map[string]column{}}
 	rows, err := database.Query(ctx, `
-		SELECT a.attname::text, format_type(a.atttypid, NULL),
+		SELECT a.attname::text, format_type(a.atttypid, NULL), format_type(b.oid, NULL),
 			a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AND a.attgenerated = '',
-			CASE WHEN t.typtype = 'e' THEN ARRAY(
-				SELECT e.enumlabel::text FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid) END
+			b.typtype = 'e' OR b.oid IN ('json'::regtype, 'jsonb'::regtype),
+			CASE WHEN b.typtype = 'e' THEN ARRAY(
+				SELECT e.enumlabel::text FROM pg_catalog.pg_enum e WHERE e.enumtypid = b.oid) END
 		FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+		JOIN pg_catalog.pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END
 		WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped`, found.name)
 	if err != nil {
 		return nil, err
 	}
 	var title string
 	var each column
-	if _, err := pgx.ForEachRow(rows, []any{&title, &each.kind, &each.isOwed, &each.labels}, func() error {
+	into := []any{&title, &each.kind, &each.enum, &each.isOwed, &each.isCast, &each.labels}
+	if _, err := pgx.ForEachRow(rows, into, func() error {
 		found.columns[title] = each
 		each = column{}
 		return nil
@@ -161,27 +166,54 @@ func (t *table) findIntegrations(ctx context.Context, database asks) error {
 	return err
 }
 
-// requireProviders refuses a provider that the server's enum does not have, and says how to add it.
-func (t *table) requireProviders(providers []string) error {
-	known := t.columns["provider"]
-	if known.labels == nil {
-		return nil // it is text, or there is no such column
+// labels are the values that a call writes, by the column that may be an enum.
+type labels map[string]map[string]bool
+
+func (l labels) add(column, value string) {
+	if l[column] == nil {
+		l[column] = map[string]bool{}
 	}
-	statements := []string{}
-	for _, each := range providers {
-		if !slices.Contains(known.labels, each) {
-			statements = append(statements, fmt.Sprintf("ALTER TYPE %s ADD VALUE '%s';", known.kind, each))
+	l[column][value] = true
+}
+
+// requireLabels refuses values that the server's enums do not have, and says how to add them. A row
+// of such a value would be rejected, and what is not as the rows expect is the server.
+func (t *table) requireLabels(given labels) error {
+	unknown, statements := []string{}, []string{}
+	for _, name := range keysOf(given) {
+		known := t.columns[name]
+		if known.labels == nil {
+			continue // it is text, or there is no such column
+		}
+		for _, value := range keysOf(given[name]) {
+			if !slices.Contains(known.labels, value) {
+				unknown = append(unknown, fmt.Sprintf("%s (its type %s has no such value)", name, known.enum))
+				statements = append(statements, fmt.Sprintf("ALTER TYPE %s ADD VALUE '%s';", known.enum, value))
+			}
 		}
 	}
 	if len(statements) == 0 {
 		return nil
 	}
 	return &aperio.Error{
-		Cause: aperio.InvalidConfig,
-		Summary: fmt.Sprintf("the server does not know this provider: its type %s has no such value",
-			known.kind),
+		Cause:   aperio.InvalidConfig,
+		Summary: "the server does not know this " + strings.Join(slices.Compact(unknown), ", this "),
 		Detail: "as the owner of the type, run: " + strings.Join(statements, " ") +
 			"\nnothing was written; what the server itself needs for a provider is in " +
-			"docs/reference/product.md",
+			"docs/reference/product.md, and a severity or status comes with its migrations",
 	}
+}
+
+// value gives the expression that writes a value of a type of PostgreSQL into a column. It has that
+// type whatever the column is, so that the database says that they do not fit, once for all rows, and
+// not the driver, or the database again for each row.
+func (t *table) value(name, given, kind string) string {
+	into := t.columns[name]
+	switch {
+	case !into.isCast:
+		return given + "::" + kind
+	case kind == "text[]":
+		return fmt.Sprintf("array_to_json(%s::%s)::%s", given, kind, into.kind)
+	}
+	return fmt.Sprintf("%s::%s::text::%s", given, kind, into.kind)
 }

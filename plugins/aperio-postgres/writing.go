@@ -91,16 +91,20 @@ func reasonOf(told *pgconn.PgError) string {
 
 // insertJobs gives the statement that writes any number of jobs at once.
 func insertJobs(into *table) string {
+	values := []string{into.value("organization_id", "$1", "text")}
+	for _, name := range []string{
+		"id", "integration_id", "provider", "event_type", "source", "actor", "payload",
+	} {
+		values = append(values, into.value(name, "r."+name, "text"))
+	}
 	return fmt.Sprintf(`
-		INSERT INTO %s (%s)
-		SELECT r.id, $1, r.integration_id, r.provider::%s, r.event_type, r.source, r.actor,
-			r.occurred_at, r.payload::%s, 'QUEUED', 0, 3, now(), now(), now()
+		INSERT INTO %s (organization_id, id, integration_id, provider, event_type, source, actor, payload,
+			occurred_at, status, attempts, max_attempts, next_attempt_at, created_at, updated_at)
+		SELECT %s, r.occurred_at, 'QUEUED', 0, 3, now(), now(), now()
 		FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
 			$8::timestamptz[], $9::text[])
 			AS r(id, integration_id, provider, event_type, source, actor, occurred_at, payload)
-		ON CONFLICT (id) DO NOTHING`,
-		into.name, strings.Join(columnsOfJobs, ", "), into.columns["provider"].kind,
-		into.columns["payload"].kind)
+		ON CONFLICT (id) DO NOTHING`, into.name, strings.Join(values, ", "))
 }
 
 // writeJobs gives what writes jobs of an organization.
@@ -134,7 +138,7 @@ func refuseTaken(
 		return nil
 	}
 	taken, err := tx.Query(ctx, fmt.Sprintf(
-		"SELECT id FROM %s WHERE id = ANY($1::text[]) AND organization_id <> $2", in.name),
+		"SELECT id FROM %s WHERE id = ANY($1::text[]) AND organization_id <> $2::text", in.name),
 		keysOf(byID), organization)
 	if err != nil {
 		return err
@@ -151,15 +155,29 @@ func refuseTaken(
 
 // ── findings ──────────────────────────────────────────────────────────────────────────────────────
 
-// upsertFinding gives the statement that writes a finding, and the columns of its parameters. MUTED
-// stays, because a person said so; RESOLVED is opened by OPEN only; the rest is as the newest has it.
+// stays gives the condition under which a finding keeps its status: it is MUTED, because a person said
+// so; MUTED comes, and it is not OPEN; or the OPEN that comes is the delivery that wrote the row last.
+// That one comes again after a crash, and whoever has resolved the finding since has seen it.
+func stays(in *table) string {
+	condition := "f.status::text = 'MUTED' OR excluded.status::text = 'MUTED' AND f.status::text <> 'OPEN'"
+	if in.columns["evidence"].isCast {
+		id := "evidence::jsonb #>> '{" + reserved + ",id}'"
+		condition += " OR excluded.status::text = 'OPEN' AND f.status::text = 'RESOLVED' AND f." + id +
+			" IS NOT DISTINCT FROM excluded." + id
+	}
+	return "(" + condition + ")"
+}
+
+// upsertFinding gives the statement that writes a finding, and the columns of its parameters. Its
+// status is what the newest says unless it stays; RESOLVED is opened by OPEN only; the rest is as the
+// newest has it. Statuses are compared as texts: an older server's enum lacks one that nobody writes.
 func upsertFinding(into *table) (statement string, parameters []string) {
-	names, values := []string{"organization_id"}, []string{"$1"}
+	names, values := []string{"organization_id"}, []string{into.value("organization_id", "$1", "text")}
+	stays := stays(into)
 	updates := []string{
-		"status = CASE WHEN f.status = 'MUTED' OR excluded.status = 'MUTED' AND f.status <> 'OPEN' " +
-			"THEN f.status ELSE excluded.status END",
-		"resolved_at = CASE WHEN f.status = 'MUTED' OR excluded.status = 'MUTED' THEN f.resolved_at " +
-			"WHEN excluded.status = 'OPEN' THEN NULL ELSE coalesce(f.resolved_at, excluded.resolved_at) END",
+		"status = CASE WHEN " + stays + " THEN f.status ELSE excluded.status END",
+		"resolved_at = CASE WHEN " + stays + " OR excluded.status::text = 'MUTED' THEN f.resolved_at WHEN " +
+			"excluded.status::text = 'OPEN' THEN NULL ELSE coalesce(f.resolved_at, excluded.resolved_at) END",
 	}
 	for _, name := range slices.Concat(columnsOfFindings, optionalOfFindings) {
 		switch {
@@ -170,20 +188,33 @@ func upsertFinding(into *table) (statement string, parameters []string) {
 		default:
 			parameters = append(parameters, name)
 			names = append(names, name)
-			// As text, so that the database says what is wrong with it, and not the driver.
-			values = append(values, fmt.Sprintf("$%d::%s", len(parameters)+1, into.columns[name].kind))
+			given := fmt.Sprintf("$%d", len(parameters)+1)
+			values = append(values, into.value(name, given, typeOfFinding(name)))
 		}
 		if isReplaced(name) {
 			updates = append(updates, fmt.Sprintf("%s = excluded.%s", name, name))
 		}
 	}
 	if into.has("resolved_by_id") {
-		updates = append(updates, "resolved_by_id = CASE WHEN f.status <> 'MUTED' AND "+
-			"excluded.status = 'OPEN' THEN NULL ELSE f.resolved_by_id END")
+		updates = append(updates, "resolved_by_id = CASE WHEN NOT "+stays+" AND "+
+			"excluded.status::text = 'OPEN' THEN NULL ELSE f.resolved_by_id END")
 	}
 	return fmt.Sprintf("INSERT INTO %s AS f (%s) VALUES (%s) "+
 		"ON CONFLICT (organization_id, dedupe_key) DO UPDATE SET %s",
 		into.name, strings.Join(names, ", "), strings.Join(values, ", "), strings.Join(updates, ", ")), parameters
+}
+
+// typeOfFinding gives the type of what is written into a column, in PostgreSQL's words.
+func typeOfFinding(name string) string {
+	switch name {
+	case "risk_score":
+		return "integer"
+	case "detected_at", "resolved_at":
+		return "timestamptz"
+	case "remediation_steps", "tags":
+		return "text[]"
+	}
+	return "text"
 }
 
 // isReplaced tells whether a repeat of a finding brings the column anew.
