@@ -257,6 +257,30 @@ func TestDeliverRefusesAStreamThatItCannotPublishOn(t *testing.T) {
 	}
 }
 
+func TestDeliverRefusesAStreamThatKeepsNothing(t *testing.T) {
+	server := startServer(t, "")
+	stream := server.stream(jetstream.StreamConfig{Retention: jetstream.InterestPolicy})
+	plugin := harness(t, server.address(), nil)
+	wantRefused(t, plugin, aperio.InvalidConfig, "stream")
+	ctx, cancel := context.WithTimeout(context.Background(), patience10)
+	defer cancel()
+	if _, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{Durable: "reader"}); err != nil {
+		t.Fatal(err)
+	}
+	mustDeliver(t, plugin, event(idOfNumber(1)))
+	wantStored(t, stream, idOfNumber(1))
+}
+
+func TestDeliverRefusesAMirror(t *testing.T) {
+	server := startServer(t, "")
+	server.stream(jetstream.StreamConfig{})
+	server.stream(jetstream.StreamConfig{
+		Name: "COPY", Subjects: []string{}, Mirror: &jetstream.StreamSource{Name: testStream},
+	})
+	wantRefused(t, harness(t, server.address(), map[string]any{"stream": "COPY"}), aperio.InvalidConfig, "stream")
+	mustDeliver(t, harness(t, server.address(), nil), event(idOfNumber(1)))
+}
+
 func TestDeliverRefusesAStreamThatIsNotThere(t *testing.T) {
 	server := startServer(t, "")
 	plugin := harness(t, server.address(), nil)

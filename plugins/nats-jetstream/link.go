@@ -220,8 +220,17 @@ func (l *link) inspect(ctx context.Context, logger *slog.Logger) error {
 	if err != nil {
 		return inspectFailure(name, err)
 	}
-	config := stream.CachedInfo().Config
+	info := stream.CachedInfo()
+	config := info.Config
 	switch {
+	case config.Mirror != nil:
+		return refuse("stream", fmt.Sprintf(
+			"the stream %s takes nothing: it mirrors %s", name, config.Mirror.Name))
+	case config.Retention == jetstream.InterestPolicy && info.State.Consumers == 0:
+		// It acknowledges each message all the same, and drops it.
+		return refuse("stream", fmt.Sprintf(
+			"the stream %s keeps what its consumers have not had (retention: interest), and it has none: "+
+				"make its consumers first", name))
 	case config.NoAck:
 		return refuse("stream", fmt.Sprintf("the stream %s acknowledges nothing (no_ack)", name))
 	case config.Sealed:
@@ -229,7 +238,8 @@ func (l *link) inspect(ctx context.Context, logger *slog.Logger) error {
 	}
 	l.subjects = config.Subjects
 	logger.Info("the stream is there", "stream", name, "subjects", config.Subjects,
-		"repeats_left_out_for", config.Duplicates.String(), "server", l.connection.ConnectedUrlRedacted())
+		"repeats_left_out_for", config.Duplicates.String(), "storage", config.Storage.String(),
+		"retention", config.Retention.String(), "server", l.connection.ConnectedUrlRedacted())
 	return nil
 }
 
