@@ -27,6 +27,7 @@ _SPACE: Final = (  # White_Space of Unicode; `str.strip` takes four more
     "\u2028\u2029\u202f\u205f\u3000"
 )
 _HALF: Final = re.compile("[\ud800-\udfff]")
+_ESCAPED_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _EXACT: Final = 2.0**53
 """From here on two whole numbers may be one double: their digits are kept."""
 _LEAST_PLAIN, _MOST_PLAIN = 1e-6, 1e21
@@ -132,13 +133,19 @@ def _object(envelope: bytes | Mapping[str, Any]) -> dict[str, Any]:
         envelope = encode_object(envelope)
     try:
         found = json.loads(
-            envelope.decode(), parse_int=_Digits, parse_float=_Digits, parse_constant=_refuse
-        )
+            envelope.decode(), parse_int=_Digits, parse_float=_Digits, parse_constant=_refuse,
+            object_pairs_hook=_with_whole_keys if _ESCAPED_HALF.search(envelope) else None,
+        )  # fmt: skip
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(found, dict):
         raise ValueError("expected an object")  # noqa: TRY004 - of JSON
     return found
+
+
+def _with_whole_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object as Go reads it: of keys that become one the last counts."""
+    return {_whole(key): value for key, value in pairs}
 
 
 def _refuse(name: str) -> NoReturn:
@@ -161,7 +168,6 @@ def _json(value: Any) -> str:
     while left:
         item = left.pop()
         if isinstance(item, dict):
-            item = {_whole(key): each for key, each in item.items()}
             left.append(_Mark("}"))
             for number, key in enumerate(sorted(item, reverse=True), start=1):
                 comma = "," if number < len(item) else ""
