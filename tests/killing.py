@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,12 @@ class Line:
             if self.left == 0:
                 self._stop()
         return self
+
+
+def files_of(*parts: Any) -> frozenset[str]:
+    """The files of modules, functions and classes; those of the classes above a class, too."""
+    classes = [above for part in parts if inspect.isclass(part) for above in part.__mro__[:-1]]
+    return frozenset(map(inspect.getfile, {*parts, *classes}))
 
 
 def die() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aperio_cli.models.registry.plugin_file import VersionStatus
     from aperio_cli.proving.signature import TrustedRootSource
     from aperio_cli.running.collaborators import Collaborators
-    from aperio_cli.store.installed import LaunchCheck
+    from aperio_cli.store.checks import LaunchCheck
 
 _OUTCOME = "would not be started"
 _REPORTED = Enforcement(
@@ -128,7 +128,7 @@ def explain(
         rule=_rule(policy, receipt),
         exceptions=(*granted, *stated),
         root_now=_root_now(receipt, roots),
-        last_check=collaborators.store.last_check(receipt),
+        last_check=collaborators.store.checks.last(receipt),
         sandbox=sandbox.name,
         limits=tuple(
             _REPORTED if is_reported and each.limit == "egress" else each

@@ -209,11 +209,11 @@ async def launched(
         async with launch(cleared, options, listener.log) as plugin:
             if receipt:
                 # Aside: it waits for the disk, and others may be at work on this loop.
-                await asyncio.to_thread(store.record_check, receipt, passed=True)
+                await asyncio.to_thread(store.checks.note, receipt, passed=True)
             yield plugin
     except FilesChanged:
         if receipt:
-            store.record_check(receipt, passed=False)
+            store.checks.note(receipt, passed=False)
         raise
 
 

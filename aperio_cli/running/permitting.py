@@ -159,9 +159,9 @@ async def _checked(store: Store, cleared: Cleared, receipt: Receipt) -> tuple[st
         async with checked(cleared, store) as program:
             arguments = program.arguments
     except FilesChanged:
-        store.record_check(receipt, passed=False)
+        store.checks.note(receipt, passed=False)
         raise
-    store.record_check(receipt, passed=True)
+    store.checks.note(receipt, passed=True)
     return arguments
 
 

@@ -1,70 +1,42 @@
-"""The store: installed versions and their receipts.
-
-    aperio.lock                                        which version of each plugin is used
-    plugins/<namespace>/<name>/current.json            {"schema": 1, "version": "1.2.0"}
-    plugins/<namespace>/<name>/<version>/receipt.json
-                                         artifact.sigstore.json, files.sha256, files/
+"""The store: installed versions, how one comes and goes, and who uses it meanwhile.
 
 A version folder appears complete, by one rename; renaming current.json into place makes it the
-version that is used. Whoever changes the store holds its lock for that moment only. Whoever runs a
-version holds a shared flock on its receipt, so nothing about it is written for that.
-
-The lock file says the same as all current.json together, and more. Its next contents are written
-aside first; once current.json has its name they get theirs, by the next change of the store at the
-latest. Where a folder has a lock file of its own, its rename is what counts, and no current.json is
-written.
+version that is used (`used`). Whoever changes the store holds its lock for that moment only.
+Whoever runs a version holds its receipt (`holding`), so nothing about it is written for that. What
+the records say is read in `records`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-import enum
 import functools
-import json
 import os
 import secrets
 import stat
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import aperio_cli
-from aperio_cli import clock
 from aperio_cli.errors import AperioError
-from aperio_cli.errors.files import DiskFull, RecordNewer
 from aperio_cli.errors.installing import NotInstalled, PluginInUse, ReceiptInvalid
-from aperio_cli.files import locking, owning, reading, removing, tree, writing
+from aperio_cli.files import locking, removing, writing
 from aperio_cli.files.naming import step_for_path
-from aperio_cli.models.lock_file import Locked, LockFile
-from aperio_cli.models.newer import refuse_newer
-from aperio_cli.models.plugin_id import PluginId, PluginRef, check_version, version_key
-from aperio_cli.models.reading import Bounds, Unreadable, read_json
-from aperio_cli.models.receipt import (
-    FILE_NAME,
-    MAX_BYTES,
-    TREE_FILE_NAME,
-    Precedent,
-    Receipt,
-    damaged,
-)
-from aperio_cli.store.current import FILE_NAME as CURRENT_FILE_NAME
-from aperio_cli.store.current import Current, is_version, read_current
-from aperio_cli.store.lock_place import LockPlace
+from aperio_cli.models.plugin_id import PluginId, PluginRef
+from aperio_cli.models.receipt import FILE_NAME, Precedent, Receipt
+from aperio_cli.store.checks import LaunchChecks
+from aperio_cli.store.holding import FOLDER_FLAGS, Hold, is_owned, receipt_locked
+from aperio_cli.store.used import UsedVersions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from aperio_cli.paths import Paths
+    from aperio_cli.store.lock_place import LockPlace
 
 with contextlib.suppress(ImportError):  # Windows lacks it: there plugins are looked at only
     import fcntl
-
-CHECKS_SCHEMA = 1
-MAX_TREE_BYTES = 16 * 1024 * 1024
-_CHECKS_BOUNDS = Bounds(256 * 1024)
-_Record = TypeVar("_Record", Precedent, Receipt)
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +79,7 @@ class Standing:
         return replace(self, receipt=None)
 
 
-class Store:
+class Store(UsedVersions):
     """The installed versions below one home; a home that does not exist holds none.
 
     Args:
@@ -120,6 +92,9 @@ class Store:
 
     Raises:
         PathShared: somebody else may change what is in it. What reads a record raises it, too.
+
+    Attributes:
+        checks: the noted outcomes of checks before launches.
     """
 
     def __init__(
@@ -130,12 +105,9 @@ class Store:
         *,
         is_frozen: bool = False,
     ) -> None:
-        owning.require_own(paths.plugins)
-        self._paths = paths
+        super().__init__(paths, lock_file, is_frozen=is_frozen)
         self._warn = warn
-        self._own_lock_file = LockPlace(paths.lock_file, is_home=True)
-        self._pins = lock_file if lock_file and not lock_file.is_home else None
-        self.is_frozen = is_frozen
+        self.checks = LaunchChecks(paths, warn)
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────
 
@@ -180,67 +152,6 @@ class Store:
     def receipts(self) -> tuple[Receipt, ...]:
         """Return the receipts of the inventory."""
         return self.inventory().receipts
-
-    def versions(self, plugin: PluginId) -> list[str]:
-        """Return the installed versions of a plugin, lowest first; receipts may be damaged."""
-        folder = self._paths.plugin(plugin)
-        return [v for v in self.folders(plugin) if os.path.lexists(folder / v / FILE_NAME)]
-
-    def folders(self, plugin: PluginId) -> list[str]:
-        """Return `versions`, and those whose removal was interrupted: they have no receipt."""
-        return sorted(filter(is_version, _folders(self._paths.plugin(plugin))), key=version_key)
-
-    def folder(self, plugin: PluginId, version: str) -> Path:
-        """Return the place of a version, whether it is there or not."""
-        return self._paths.plugin(plugin) / check_version(version)
-
-    def current_version(self, plugin: PluginId) -> str | None:
-        """Return the version that is used in this home when none is named; None for no such.
-
-        A file that cannot be read counts as none: what to use is then not known.
-
-        Raises:
-            RecordNewer: a newer aperio made it.
-        """
-        current = read_current(self._current_file(plugin))
-        return current.version if current else None
-
-    def used_version(self, plugin: PluginId) -> str | None:
-        """Return the version that is used here: the current one, or what a folder's lock file says.
-
-        Raises:
-            RecordNewer: a newer aperio made the file that says it.
-            LockFileInvalid, FileNotRegular, PathShared: the lock file cannot be read, or not count.
-        """
-        if self._pins is None:
-            return self.current_version(plugin)
-        pinned = self.locked(plugin)
-        return pinned.version if pinned else None
-
-    def previous_version(self, plugin: PluginId) -> str | None:
-        """Return the installed version that was used before the current one; None for no such."""
-        current = read_current(self._current_file(plugin))
-        if current is None:
-            return None
-        versions = self.versions(plugin)
-        if current.before is None:  # it was not noted then; the one below is the likeliest
-            key = version_key(current.version)
-            return next((v for v in reversed(versions) if version_key(v) < key), None)
-        return next((v for v in reversed(current.before) if v in versions), None)
-
-    @property
-    def lock_file(self) -> LockPlace:
-        """The lock file in force."""
-        return self._pins or self._own_lock_file
-
-    def locked(self, plugin: PluginId) -> Locked | None:
-        """Return what the lock file in force says of a plugin; None when that is nothing.
-
-        Raises:
-            RecordNewer, LockFileInvalid, FileNotRegular, PathShared: as `LockPlace.read`.
-        """
-        found = self.lock_file.read()
-        return found.find(plugin) if found else None
 
     def find(self, ref: PluginRef) -> Receipt | None:
         """Return the receipt of the version named, or of the one used; None when there is none.
@@ -362,66 +273,6 @@ class Store:
             ],
         )
 
-    def tree_list(self, receipt: Receipt) -> bytes:
-        """Return the contents of a version's files.sha256, checked against the receipt.
-
-        Raises:
-            ReceiptInvalid: it is missing, or its digest is not the receipt's.
-        """
-        path = receipt.folder / TREE_FILE_NAME
-        try:
-            text = reading.read_capped(path, MAX_TREE_BYTES)
-        except (OSError, AperioError) as error:
-            raise damaged(path, str(error)) from error
-        if (found := tree.tree_digest(text)) != receipt.tree_digest:
-            raise damaged(path, f"expected {receipt.tree_digest}\nfound    {found}")
-        return text
-
-    def check(self, receipt: Receipt, digests: Mapping[str, str] | None = None) -> None:
-        """Check that the files of an installed version are those of its installation.
-
-        Args:
-            receipt: which version.
-            digests: of files that the caller has just read, as `files.compare_tree` takes them.
-
-        Raises:
-            FilesChanged: names the files that differ.
-            ReceiptInvalid: the list of files is damaged.
-            OSError: a file may not be read.
-        """
-        subject = f"`{receipt.id}` {receipt.version}"
-        tree.compare_tree(receipt.files, self.tree_list(receipt), subject=subject, digests=digests)
-
-    def record_check(self, receipt: Receipt, *, passed: bool) -> None:
-        """Note the outcome of the check before a launch, for `plugin list`; decide nothing.
-
-        A home that cannot be written loses the note, not the launch; so do notes of a newer aperio.
-        """
-        known, check = self._checks(receipt.id), LaunchCheck(clock.timestamp(), ok=passed)
-        if known is not None and known.get(receipt.version) != check:  # of several in one second
-            known[receipt.version] = check
-            self._note_checks(receipt.id, known)
-
-    def last_check(self, receipt: Receipt) -> LaunchCheck | None:
-        """Return the outcome of the check before the last launch of a version; None for none."""
-        return (self._checks(receipt.id) or {}).get(receipt.version)
-
-    def _checks(self, plugin: PluginId) -> dict[str, LaunchCheck] | None:
-        """Return the noted checks of a plugin; None, and say so, when a newer aperio noted them."""
-        try:
-            return read_checks(self._paths.checks(plugin))
-        except RecordNewer as newer:
-            self._warn(newer.what)
-            return None
-
-    def _note_checks(self, plugin: PluginId, known: Mapping[str, LaunchCheck]) -> None:
-        path = self._paths.checks(plugin)
-        checks = {version: check.to_json() for version, check in known.items()}
-        document = {"schema": CHECKS_SCHEMA, "checks": checks}
-        with contextlib.suppress(OSError, AperioError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            writing.write_atomic(path, json.dumps(document, sort_keys=True).encode() + b"\n")
-
     # ── who is using it ───────────────────────────────────────────────────────────────────────────
 
     @contextlib.contextmanager
@@ -434,10 +285,10 @@ class Store:
             NotInstalled: it was removed meanwhile.
             PluginInUse: it is just being removed.
         """
-        with _receipt_locked(receipt.folder, fcntl.LOCK_SH) as state:
-            if state is _Hold.MISSING:
+        with receipt_locked(receipt.folder, fcntl.LOCK_SH) as state:
+            if state is Hold.MISSING:
                 raise self.not_installed(PluginRef(receipt.id, receipt.version))
-            if state is _Hold.BUSY:
+            if state is Hold.BUSY:
                 raise PluginInUse(
                     f"`{receipt.id}` {receipt.version} was not started: it is being removed"
                 )
@@ -445,8 +296,8 @@ class Store:
 
     def in_use(self, plugin: PluginId, version: str) -> bool:
         """Return whether somebody holds the version at this moment."""
-        with _receipt_locked(self.folder(plugin, version), fcntl.LOCK_EX) as state:
-            return state is _Hold.BUSY
+        with receipt_locked(self.folder(plugin, version), fcntl.LOCK_EX) as state:
+            return state is Hold.BUSY
 
     @contextlib.contextmanager
     def exclusively(self, plugin: PluginId, version: str) -> Iterator[None]:
@@ -457,8 +308,8 @@ class Store:
         Raises:
             PluginInUse: somebody holds it.
         """
-        with _receipt_locked(self.folder(plugin, version), fcntl.LOCK_EX) as state:
-            if state is _Hold.BUSY:
+        with receipt_locked(self.folder(plugin, version), fcntl.LOCK_EX) as state:
+            if state is Hold.BUSY:
                 raise PluginInUse(
                     f"`{plugin}` {version} is running, and was left as it is",
                     next=["stop it, then run the same command again"],
@@ -509,7 +360,7 @@ class Store:
                 folder = self._paths.plugins / f"{writing.ASIDE_PREFIX}{secrets.token_hex(8)}"
                 try:
                     folder.mkdir(mode=0o700)
-                    descriptor = os.open(folder, _FOLDER_FLAGS)
+                    descriptor = os.open(folder, FOLDER_FLAGS)
                     cleanup.callback(os.close, descriptor)
                     fcntl.flock(descriptor, fcntl.LOCK_EX)
                     # Called first: while the flock is held, nobody else sweeps this folder away.
@@ -549,66 +400,7 @@ class Store:
             except BaseException:
                 self._take_back(prepared, place)
                 raise
-            self._forget_check(plugin, version)
-
-    def use(self, plugin: PluginId, version: str) -> None:
-        """Make an installed version the one that is used here; call it under the lock.
-
-        A folder's lock file says so where there is one; else it becomes the current one.
-
-        Raises:
-            RecordNewer, LockFileInvalid: the lock file cannot be read; nothing was changed.
-            DiskFull: there is no space; what was used stays so.
-            OSError: the store cannot be written.
-        """
-        if self._pins is None:
-            self.make_current(plugin, version)
-            return
-        with self._pins.changing(plugin):
-            known = self._pins.read()
-            lock = known or LockFile()
-            changed = lock.but(plugin, self._locked(plugin, version, lock))
-            if changed != known:
-                self._pins.write(changed)
-
-    def unpin(self, plugin: PluginId, versions: Collection[str]) -> None:
-        """Have a folder's lock file name none of these versions any more; call it under the lock.
-
-        Raises:
-            RecordNewer, LockFileInvalid: the lock file cannot be read; nothing was changed.
-            OSError: it cannot be written.
-        """
-        if self._pins is None or self.used_version(plugin) not in versions:
-            return
-        with self._pins.changing(plugin):
-            if known := self._pins.read():
-                self._pins.write(known.but(plugin, None))
-
-    def make_current(self, plugin: PluginId, version: str) -> None:
-        """Make an installed version the current one of this home; call it under the lock.
-
-        Raises:
-            RecordNewer, LockFileInvalid: the lock file cannot be read; nothing was changed.
-            DiskFull: there is no space; what was current stays so.
-            OSError: the store cannot be written.
-        """
-        current = read_current(self._current_file(plugin))
-        if current is None:
-            current = Current(version)
-        elif current.version != version:
-            current = current.followed_by(version)
-        self._switch(plugin, current)
-
-    def go_back(self, plugin: PluginId, version: str) -> None:
-        """Make a version current that was so before, and forget what came after it.
-
-        Call it under the lock.
-
-        Raises:
-            RecordNewer, LockFileInvalid, DiskFull, OSError: as `make_current`.
-        """
-        current = read_current(self._current_file(plugin))
-        self._switch(plugin, current.gone_back_to(version) if current else Current(version))
+            self.checks.forget(plugin, version)
 
     def _take_back(self, prepared: Path, place: Path) -> None:
         """Undo as much of a commit as was done, unless all of it was."""
@@ -621,98 +413,6 @@ class Store:
         if os.path.lexists(discarded):
             discarded.rename(place)
         self.drop_empty(plugin)
-
-    def _is_used(self, plugin: PluginId, version: str) -> bool:
-        try:
-            return self.used_version(plugin) == version
-        except AperioError:  # what cannot be read says nothing
-            return False
-
-    def _switch(self, plugin: PluginId, wanted: Current | None) -> None:
-        """Have current.json and the home's lock file say which version is used, both or neither."""
-        lock = self._lock_after(plugin, wanted.version if wanted else None)
-        file = self._current_file(plugin)
-        try:
-            if lock is not None:
-                self._write_next(lock, may_fail=wanted is None)
-            if wanted is None:
-                file.unlink(missing_ok=True)
-            elif wanted != read_current(file):
-                # The rename in here is the moment from which the version counts as installed; the
-                # version's own rename reaches the disk with it, being in the same folder.
-                writing.write_atomic(file, wanted.to_bytes())
-        finally:
-            self._settle()
-
-    def _write_next(self, lock: LockFile, *, may_fail: bool) -> None:
-        """Write what the lock file is to say; `relock` comes later where that takes a full disk."""
-        try:
-            data = self._own_lock_file.encode(lock)
-            writing.write_atomic(self._next_lock_file.path, data)
-        except DiskFull:
-            if not may_fail:
-                raise
-
-    def relock(self, plugin: PluginId) -> None:
-        """Have the home's lock file say what is current of a plugin; call it under the lock.
-
-        It does so already, unless the disk was full when the current version was dropped.
-        """
-        with contextlib.suppress(DiskFull):  # what was removed is gone all the same
-            self._switch(plugin, read_current(self._current_file(plugin)))
-
-    @property
-    def _next_lock_file(self) -> LockPlace:
-        return LockPlace(self._paths.lock_file.with_suffix(".lock-next"), is_home=True)
-
-    def _settle(self) -> None:
-        """Finish a change of the home's lock file, or undo it, by what is current.
-
-        Call it under the lock.
-        """
-        after, path = self._next_lock_file, self._paths.lock_file
-        if not after.exists():
-            return
-        intended, known = after.read() or LockFile(), self._own_lock_file.read() or LockFile()
-        plugins = {entry.id for entry in (*intended.entries, *known.entries)}
-        changed = [p for p in plugins if intended.find(p) != known.find(p)]
-        wanted = {p: entry.version if (entry := intended.find(p)) else None for p in changed}
-        if all(self.current_version(p) == version for p, version in wanted.items()):
-            after.path.replace(path)
-            writing.sync_folder(path.parent)
-        else:
-            after.path.unlink()
-
-    def _lock_after(self, plugin: PluginId, version: str | None) -> LockFile | None:
-        """Return what the home's lock file is to say once a version is current; None for no change.
-
-        Where there is none yet, it says what is current of every plugin.
-        """
-        known = self._own_lock_file.read()
-        lock = self._lock_of_all() if known is None else known
-        changed = lock.but(plugin, self._locked(plugin, version, lock) if version else None)
-        return None if changed == (known or LockFile()) else changed
-
-    def _lock_of_all(self) -> LockFile:
-        lock = LockFile()
-        for plugin in self._plugins():
-            if version := self.current_version(plugin):
-                lock = lock.but(plugin, self._locked(plugin, version, lock))
-        return lock
-
-    def _locked(self, plugin: PluginId, version: str, lock: LockFile) -> Locked | None:
-        """Return what a lock file is to say of an installed version; None when nobody knows."""
-        before = lock.find(plugin)
-        if self.is_frozen and before and before.version == version:
-            return before
-        try:
-            receipt = self._read(plugin, version) if self._is_recorded(plugin, version) else None
-            locked = Locked.of(receipt) if receipt else None
-        except (AperioError, ValueError):  # it is damaged
-            locked = None
-        if locked is None:
-            return before if before and before.version == version else None
-        return locked.after(before)
 
     def rewrite(self, receipt: Receipt) -> None:
         """Put another record in the place of a version's; call it under the lock and `exclusively`.
@@ -737,23 +437,12 @@ class Store:
         discarded = self._paths.plugins / f"{writing.ASIDE_PREFIX}{secrets.token_hex(8)}"
         folder.rename(discarded)
         self._discard(discarded)
-        self._forget_check(plugin, version)
-
-    def _forget_check(self, plugin: PluginId, version: str) -> None:
-        """Drop the note of a check of files that are not there any more; decide nothing."""
-        known = self._checks(plugin)
-        if known and version in known:
-            del known[version]
-            self._note_checks(plugin, known)
-
-    def drop_current(self, plugin: PluginId) -> None:
-        """Make no version of the plugin current; call it under the lock."""
-        self._switch(plugin, None)
+        self.checks.forget(plugin, version)
 
     def drop_empty(self, plugin: PluginId) -> None:
         """Remove the folders of a plugin without versions; call it under the lock."""
-        if not self.folders(plugin) and self._checks(plugin) is not None:
-            self._paths.checks(plugin).unlink(missing_ok=True)
+        if not self.folders(plugin):
+            self.checks.drop(plugin)
         folder = self._paths.plugin(plugin)
         for empty in (folder, folder.parent):
             with contextlib.suppress(OSError):  # it is not empty, or not there
@@ -765,62 +454,10 @@ class Store:
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────
 
-    def _current_file(self, plugin: PluginId) -> Path:
-        return self._paths.plugin(plugin) / CURRENT_FILE_NAME
-
-    def _plugins(self) -> Iterator[PluginId]:
-        for namespace in _folders(self._paths.plugins):
-            for name in _folders(self._paths.plugins / namespace):
-                with contextlib.suppress(AperioError):  # not a name that install can have made
-                    yield PluginId.parse(f"{namespace}/{name}")
-
-    def _read(self, plugin: PluginId, version: str) -> Receipt:
-        receipt = _parsed(self._record(plugin, version), self.folder(plugin, version))
-        return self._own(receipt, plugin, version)
-
-    def _recorded(self, plugin: PluginId, version: str) -> tuple[Precedent | None, Receipt | None]:
-        """Return what the record of a version says, and the whole of it unless it is damaged."""
-        if not self._is_recorded(plugin, version):
-            return None, None
-        data, folder = self._record(plugin, version), self.folder(plugin, version)
-        try:
-            receipt = self._own(Receipt.parse(data, folder), plugin, version)
-        except ReceiptInvalid:
-            return self._own(Precedent.parse(data, folder), plugin, version), None
-        return receipt.precedent, receipt
-
-    def _precedent(self, plugin: PluginId, version: str) -> Precedent | None:
-        if not self._is_recorded(plugin, version):
-            return None
-        found = Precedent.parse(self._record(plugin, version), self.folder(plugin, version))
-        return self._own(found, plugin, version)
-
-    def _is_recorded(self, plugin: PluginId, version: str) -> bool:
-        return os.path.lexists(self.folder(plugin, version) / FILE_NAME)
-
-    def _record(self, plugin: PluginId, version: str) -> bytes:
-        path = self.folder(plugin, version) / FILE_NAME
-        owning.require_own(path)
-        try:
-            return reading.read_capped(path, MAX_BYTES)
-        except (OSError, AperioError) as error:
-            raise damaged(path, str(error)) from error
-
-    def _own(self, record: _Record, plugin: PluginId, version: str) -> _Record:
-        """Return a record that speaks for the version in whose folder it stands.
-
-        Raises:
-            ReceiptInvalid: it speaks for another one.
-        """
-        if (record.id, record.version) != (plugin, version):
-            path = self.folder(plugin, version) / FILE_NAME
-            raise damaged(path, f"it speaks for `{record.id}` {record.version}")
-        return record
-
     def _sweep(self) -> None:
         """Remove aside folders whose owners are gone; call it under the lock."""
         for path in sorted(self._paths.plugins.iterdir()):
-            if path.name.startswith(writing.ASIDE_PREFIX) and not _is_owned(path):
+            if path.name.startswith(writing.ASIDE_PREFIX) and not is_owned(path):
                 self._discard(path)
 
     def _discard(self, folder: Path) -> None:
@@ -830,114 +467,3 @@ class Store:
         except OSError as error:
             why = error.strerror or str(error)
             self._warn(f"`{folder}` was not removed whole: {error.filename}: {why}")
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchCheck:
-    """The outcome of the check before the last launch of a version.
-
-    Attributes:
-        at: when that was, RFC 3339 in UTC.
-        ok: whether it was passed.
-    """
-
-    at: str
-    ok: bool
-
-    def to_json(self) -> dict[str, object]:
-        """Return the check as its file and reports carry it."""
-        return {"at": self.at, "ok": self.ok}
-
-
-def read_checks(path: Path) -> dict[str, LaunchCheck]:
-    """Return the noted checks of a plugin by version, without those that cannot be read.
-
-    Raises:
-        RecordNewer: a newer aperio noted them.
-    """
-    try:
-        document = read_json(reading.read_capped(path, _CHECKS_BOUNDS.size_bytes), _CHECKS_BOUNDS)
-    except (OSError, AperioError, Unreadable):
-        return {}
-    noted = document if isinstance(document, dict) else {}
-    refuse_newer(path, noted.get("schema"), CHECKS_SCHEMA)
-    # 0.1.0 noted the checks themselves, by version.
-    found = noted.get("checks") if "schema" in noted else noted
-    return {
-        version: LaunchCheck(check["at"], check["ok"])
-        for version, check in (found.items() if isinstance(found, dict) else ())
-        if isinstance(check, dict)
-        and isinstance(check.get("at"), str)
-        and isinstance(check.get("ok"), bool)
-    }
-
-
-@functools.lru_cache(maxsize=128)
-def _parsed(data: bytes, folder: Path) -> Receipt:
-    """Return the receipt; a host asks for the same one at each start.
-
-    Raises:
-        ReceiptInvalid, ReceiptNewer: as `Receipt.parse`.
-    """
-    return Receipt.parse(data, folder)
-
-
-def _is_owned(folder: Path) -> bool:
-    """Return whether a living process holds its flock on an aside folder."""
-    try:
-        descriptor = os.open(folder, _FOLDER_FLAGS)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _folders(folder: Path) -> list[str]:
-    """Return the names of the folders in a folder, sorted, without hidden ones and links."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(
-                entry.name
-                for entry in entries
-                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
-            )
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-class _Hold(enum.Enum):
-    """The outcome of an attempt to lock a receipt."""
-
-    HELD = enum.auto()
-    BUSY = enum.auto()
-    MISSING = enum.auto()
-
-
-@contextlib.contextmanager
-def _receipt_locked(folder: Path, operation: int) -> Iterator[_Hold]:
-    """Lock the receipt of a version folder for the block, without waiting."""
-    try:
-        file = reading.open_regular(folder / FILE_NAME)
-    except (OSError, AperioError):
-        yield _Hold.MISSING
-        return
-    with file:
-        try:
-            fcntl.flock(file, operation | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield _Hold.BUSY
-            return
-        yield _Hold.HELD if _is_still(folder / FILE_NAME, file.fileno()) else _Hold.MISSING
-
-
-def _is_still(path: Path, descriptor: int) -> bool:
-    """Return whether the path still names the open file: it may have been removed meanwhile."""
-    try:
-        return os.path.samestat(path.lstat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False

@@ -1,8 +1,9 @@
 """What is installed, as rows: read with the standard library only, so that `plugin list` is quick.
 
-It reads the same files as `store.installed` and judges nothing: a row says what the receipt says,
-and what `verdicts` remembers of the last judgement. A home that others may change, and what has not
-been judged since something changed, is left to the ordinary path.
+It reads the same files as `store.records`, `store.used` and `store.checks`, and judges nothing: a
+row says what the receipt says, and what `verdicts` remembers of the last judgement. A home that
+others may change, and what has not been judged since something changed, is left to the ordinary
+path.
 A receipt that cannot be read gives a row with a `problem`.
 """
 

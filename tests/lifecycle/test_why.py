@@ -95,7 +95,7 @@ def test_why_gives_no_plain_yes_after_a_check_that_failed(
     world: World, capsys: pytest.CaptureFixture[str], *, passed: bool
 ) -> None:
     store = world.machine.store
-    store.record_check(store.get(PluginRef.parse(PLUGIN)), passed=passed)
+    store.checks.note(store.get(PluginRef.parse(PLUGIN)), passed=passed)
     assert main(["plugin", "why", PLUGIN]) == 0
     verdict = capsys.readouterr().out.splitlines()[1]
     assert verdict.startswith("may run ")

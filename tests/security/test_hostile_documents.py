@@ -104,7 +104,8 @@ from aperio_cli.scaffolding.wheel import sdk_wheel
 from aperio_cli.signing.credential import read_credential
 from aperio_cli.signing.local import state
 from aperio_cli.signing.local.log import EntryInvalid, EntryRequest
-from aperio_cli.store.installed import Store, read_checks
+from aperio_cli.store.checks import read_checks
+from aperio_cli.store.installed import Store
 from aperio_cli.trust import signed_document
 from aperio_cli.trust.known_versions import load_known
 from aperio_cli.trust.refreshed import (

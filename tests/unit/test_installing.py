@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import inspect
 import json
 import os
 import re
@@ -67,7 +66,7 @@ from tests.builders import (
     unchanged,
     write_artifact,
 )
-from tests.killing import die, stopped_at
+from tests.killing import die, files_of, stopped_at
 from tests.trust import (
     HOSTED_BUILDER,
     REPOSITORY,
@@ -911,7 +910,7 @@ def test_install_that_fails_at_a_step_changes_nothing(
             install(admitted, machine.store, InstallRequest())
 
 
-FILES = frozenset(map(inspect.getfile, (install, preparing, succession, Store)))  # type: ignore[arg-type] # modules, too
+FILES = files_of(install, preparing, succession, Store)
 
 
 def left_behind(home: Path) -> frozenset[tuple[str, int, bytes]]:

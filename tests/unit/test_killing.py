@@ -5,7 +5,6 @@ At every line of what changes it, and at every system call that writes; and twen
 
 from __future__ import annotations
 
-import inspect
 import re
 import shutil
 import subprocess
@@ -25,7 +24,7 @@ from aperio_cli.store.current import Current
 from aperio_cli.store.installed import Store
 from aperio_cli.store.lock_place import LockPlace
 from tests.builders import Machine, new_machine, snapshot
-from tests.killing import die, stopped_at
+from tests.killing import die, files_of, stopped_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +110,7 @@ def test_what_is_used_and_what_is_locked_agree_at_every_line(
     machine: Machine, made: Machine, name: str, first: int
 ) -> None:
     action, module, ends = ACTIONS[name]
-    files = {inspect.getfile(each) for each in (module, Store, LockPlace, Current)}  # type: ignore[arg-type] # a module is one, too
+    files = files_of(module, Store, LockPlace, Current)
     before, number, found = snapshot(machine.paths.home), first, set()
     while stopped_at(number, die, lambda: action(machine), files):
         after = snapshot(machine.paths.home)
@@ -132,7 +131,7 @@ def test_a_folder_s_lock_file_is_whole_at_every_line(
 ) -> None:
     place = LockPlace(tmp_path / "aperio.lock", is_home=False)
     store = Store(machine.paths, lock_file=place)
-    files = {inspect.getfile(each) for each in (Store, LockPlace)}
+    files = files_of(Store, LockPlace)
     before = machine.store.current_version(BOX)
 
     def use() -> None:

@@ -256,17 +256,17 @@ def test_a_check_is_noted_once_a_second_and_at_once_when_it_came_out_otherwise(
     noted = machine.paths.checks(receipt.id)
     moment = clock.now()
     monkeypatch.setattr(clock, "now", lambda: moment)
-    machine.store.record_check(receipt, passed=True)
+    machine.store.checks.note(receipt, passed=True)
     first = noted.stat().st_ino
-    machine.store.record_check(receipt, passed=True)
+    machine.store.checks.note(receipt, passed=True)
     assert noted.stat().st_ino == first
-    machine.store.record_check(receipt, passed=False)
-    found = machine.store.last_check(receipt)
+    machine.store.checks.note(receipt, passed=False)
+    found = machine.store.checks.last(receipt)
     assert found
     assert not found.ok
     monkeypatch.setattr(clock, "now", lambda: moment + timedelta(seconds=1))
     second = noted.stat().st_ino
-    machine.store.record_check(receipt, passed=False)
+    machine.store.checks.note(receipt, passed=False)
     assert noted.stat().st_ino != second
 
 
