@@ -8,14 +8,15 @@ them the roots that came with this aperio.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli import clock
 from aperio_cli.errors.trust import ClockSuspect
 from aperio_cli.proving.refusals import Fault
+from aperio_cli.proving.trusted_root import begins_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from aperio_cli.proving.trusted_root import TrustedRootSource
 
@@ -71,6 +72,32 @@ def require_past(moment: datetime, roots: Iterable[TrustedRootSource]) -> None:
         "it was signed at a time that is yet to come, by this machine's clock",
         why="\n".join(lines),
         next=steps,
+    )
+
+
+def see_clock(now: datetime) -> str:
+    """Return the step for what seems to have ended: a clock that is ahead shows the same."""
+    return f"see that this machine's clock is right: it says {_shown(now)}"
+
+
+def require_begun(subject: str, what: str, document: Mapping[str, Any]) -> None:
+    """Check that a trusted root counts by now: one that was made by a clock ahead does not yet.
+
+    Args:
+        subject: what is not done then, for people.
+        what: whose root it is, for people.
+        document: the root; what cannot be read of it is left to whoever uses it.
+
+    Raises:
+        ClockSuspect: it begins at a time that is yet to come.
+    """
+    now, begins = clock.now(), begins_at(document)
+    if begins is None or not is_ahead(begins, now):
+        return
+    raise ClockSuspect(
+        f"{subject}: {what} begins at a time that is yet to come, by this machine's clock",
+        why=f"it begins  {_shown(begins)}\nthis clock {_shown(now)}",
+        next=[_SET_IT, "if the clock is right and was not then, make a new one in its place"],
     )
 
 

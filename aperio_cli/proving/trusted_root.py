@@ -100,8 +100,12 @@ def trusted_at(root: TrustedRootSource, moment: datetime) -> dict[str, Any]:
 
 
 def _was_trusted(entry: Mapping[str, Any], moment: datetime) -> bool:
-    period = entry.get("publicKey", entry).get("validFor")
+    period = _period(entry)
     return period is None or _covers(period, moment)
+
+
+def _period(entry: Mapping[str, Any]) -> Any:
+    return entry.get("publicKey", entry).get("validFor")
 
 
 def _covers(period: Mapping[str, str], moment: datetime) -> bool:
@@ -112,6 +116,17 @@ def _covers(period: Mapping[str, str], moment: datetime) -> bool:
         raise ValueError(message)
     has_begun = datetime.fromisoformat(start) <= moment
     return has_begun and (end is None or moment <= datetime.fromisoformat(end))
+
+
+def begins_at(document: Mapping[str, Any]) -> datetime | None:
+    """Return since when a root, as JSON, has one of each kind of key; None when that is unknown."""
+    try:
+        return max(
+            min(datetime.fromisoformat(_period(entry)["start"]) for entry in document[kind])
+            for kind in _LIMITED_KINDS
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):  # a part is missing, or no time
+        return None
 
 
 def may_have_issued(root: TrustedRootSource, certificate: x509.Certificate) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.trust import SigningTimeout
 from aperio_cli.files import writing
+from aperio_cli.proving import moments
 from aperio_cli.signing import deadline, failures
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def with_session(
     Raises:
         NetworkUnavailable: when a service cannot be reached.
         SigningTimeout: when they take too long together.
+        ClockSuspect: when the domain begins at a time that is yet to come.
         SigningFailed: when a service refuses, or answers something that cannot be used.
         AperioError: what `work` raises, and when the domain itself cannot be used.
     """
@@ -102,6 +104,7 @@ def with_session(
         progress.warnings = warnings
         try:
             with domain.serving() as trust_config:
+                _require_begun(domain, trust_config)
                 return deadline.within(
                     limit_s,
                     functools.partial(attempt, trust_config),
@@ -111,6 +114,11 @@ def with_session(
             raise
         except Exception as error:
             raise _failed(domain, error, progress, credential) from error
+
+
+def _require_begun(domain: SigningDomain, trust_config: str) -> None:
+    root = json.loads(trust_config).get("trustedRoot", {})
+    moments.require_begun("nothing was signed", f"the trust domain `{domain.name}`", root)
 
 
 def _attempt(

@@ -5,9 +5,9 @@ they depend on, and hold as long as none of it changes. Nothing is decided by th
 a plugin asks its registry anew.
 
 Format of `checks/search.rows`: a line of JSON, `{"schema": 1, "aperio": VERSION, "place": TEXT,
-"registry": TEXT, "depends": {PATH: STATE}, "online_until": MOMENT or "", "until": MOMENT or "",
-"registries": [[NAME, IS_SIGNED], ...]}`, then one line for each plugin: its texts between tabs, in
-the order of `COLUMNS`.
+"registry": TEXT, "at": MOMENT, "depends": {PATH: STATE}, "online_until": MOMENT or "", "until":
+MOMENT or "", "registries": [[NAME, IS_SIGNED], ...]}`, then one line for each plugin: its texts
+between tabs, in the order of `COLUMNS`.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ def document(environment: Mapping[str, str], rows: Rows, kept: Kept) -> bytes:
     """Return what to keep of rows."""
     head = {
         **_key(environment),
+        "at": _now(),
         "depends": kept.depends,
         "online_until": kept.online_until,
         "until": kept.until,
@@ -221,15 +222,19 @@ def _holds(
 ) -> bool:
     if {key: head.get(key) for key in _key(environment)} != _key(environment):
         return False
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    ends = [head["until"], "" if offline else head["online_until"]]
-    if any(end and now > end for end in ends):
+    now, ends = _now(), [head["until"], "" if offline else head["online_until"]]
+    # Rows of a time yet to come: by a clock that was set back they would never end.
+    if now < head["at"] or any(end and now > end for end in ends):
         return False
     depends = head["depends"]
     watched = listing.config_files(environment, home)
     return all(path in depends for path in watched) and all(
         verdicts.state_of(path) == state for path, state in depends.items()
     )
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _key(environment: Mapping[str, str]) -> dict[str, object]:

@@ -16,6 +16,7 @@ from aperio_cli.errors.registries import (
 )
 from aperio_cli.models.address import shown
 from aperio_cli.models.registry.root import Root, parse_root
+from aperio_cli.proving.moments import see_clock
 from aperio_cli.trust.signed_document import (
     DocumentRequest,
     Schema,
@@ -173,7 +174,7 @@ def _expired(request: RootRequest, root: Root, now: datetime) -> RegistryExpired
         why=f"made  {root.updated_at}, {_days(made.days)} ago\n"
         f"ended {root.expires_at}, {_days(ended.days)} ago\n"
         "a newer one may be held back on the way, and with it what was withdrawn since",
-        next=[_NEWER, _WITHOUT],
+        next=[_NEWER, _WITHOUT, see_clock(now)],
     )
 
 

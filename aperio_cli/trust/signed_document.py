@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, TypeVar
 from aperio_cli import clock
 from aperio_cli.errors import AperioError, Refusal
 from aperio_cli.errors.files import DiskFull, FolderNotPrivate, LockHeld, PathShared
+from aperio_cli.errors.trust import ClockSuspect
 from aperio_cli.files import locking, owning, reading, writing
 from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
@@ -36,6 +37,7 @@ from aperio_cli.models.publisher import Signer
 from aperio_cli.models.publisher_table import who_signs
 from aperio_cli.models.reading import Bounds, Table, described, parse_json
 from aperio_cli.models.tlog.note import Checkpoint, NoteInvalid
+from aperio_cli.proving.moments import TOLERANCE, see_clock
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -215,7 +217,7 @@ def verify_document(request: DocumentRequest[T]) -> SignedDocument[T]:
     schema, root = request.schema, _root(request)
     evidence = _evidence(request, root)
     before = known = _recall(request)
-    if known is None or known.evidence != evidence:
+    if known is None or known.evidence != evidence or _is_of_later(request, known):
         signer = _verified_signer(request, root)
         moment = clock.format_timestamp(request.now)
         known = _Remembered(-1, -1, Digest.of(request.data).hex, evidence, moment, signer)
@@ -268,8 +270,9 @@ def _verified_signer(request: DocumentRequest[T], root: TrustedRootSource) -> Si
             Digest.of(request.data), request.bundle, [root], subject=schema.subject
         ).signer
     except Refusal as refusal:
-        step = "get file and bundle again, both together"
-        raise schema.refused(f"{refusal.what}\n{refusal.why}".rstrip(), [step]) from refusal
+        again = ["get file and bundle again, both together"]
+        steps = refusal.next if isinstance(refusal, ClockSuspect) else again
+        raise schema.refused(f"{refusal.what}\n{refusal.why}".rstrip(), steps) from refusal
     differences = request.signer.differences(signer, "")
     if differences:
         lines = (
@@ -290,6 +293,15 @@ def _evidence(request: DocumentRequest[T], root: TrustedRootSource) -> str:
     return Digest.of(json.dumps([request.signer.to_json(), *digests], sort_keys=True).encode()).hex
 
 
+def _is_of_later(request: DocumentRequest[T], known: _Remembered) -> bool:
+    """Return whether it was verified at a time that is yet to come.
+
+    Then the clock was wrong, or is now, and one that is behind never sees a document end. What was
+    remembered is no proof: the signature is asked once more, which says when it was made.
+    """
+    return known.verified_at > clock.format_timestamp(request.now + TOLERANCE)
+
+
 def _check_wanted(request: DocumentRequest[T], stated: T) -> None:
     """Refuse a document of another name, and one that has ended."""
     if stated.name != request.name:
@@ -302,8 +314,8 @@ def _check_wanted(request: DocumentRequest[T], stated: T) -> None:
     if clock.format_timestamp(request.now) > stated.expires:
         if request.schema.ended:
             raise request.schema.ended(stated, request.now)
-        step = "get a newer one from its signer"
-        raise request.schema.refused(f"it ended on {stated.expires}", [step])
+        steps = ["get a newer one from its signer", see_clock(request.now)]
+        raise request.schema.refused(f"it ended on {stated.expires}", steps)
 
 
 # ── memory ────────────────────────────────────────────────────────────────────────────────────────

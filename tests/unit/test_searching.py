@@ -187,6 +187,8 @@ def test_search_asks_a_server_again_after_a_while_and_offline_never(
     assert quick.answer(["plugin", "search", "--json"]) is None
     assert quick.answer(["plugin", "search", "--json", "--offline"]) == 0
     assert typed("search", "--json", "--offline") == slowly
+    monkeypatch.setattr(time, "gmtime", lambda: (2016, 1, 1, 0, 0, 0, 0, 1, 0))
+    assert quick.answer(["plugin", "search", "--json", "--offline"]) is None
 
 
 @pytest.mark.usefixtures("home")

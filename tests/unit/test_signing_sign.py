@@ -6,15 +6,21 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli import signing
+from aperio_cli import clock, signing
 from aperio_cli.errors.files import DiskFull, NetworkUnavailable
-from aperio_cli.errors.trust import ArtifactChanged, SigningFailed, TrustDomainBroken
+from aperio_cli.errors.trust import (
+    ArtifactChanged,
+    ClockSuspect,
+    SigningFailed,
+    TrustDomainBroken,
+)
 from aperio_cli.files import writing
 from aperio_cli.models.digest import Digest
 from aperio_cli.proving.signature import verify_signature
@@ -360,6 +366,26 @@ def test_full_disk_leaves_the_old_bundle(
     with pytest.raises(DiskFull):
         sign([artifact], domain=domain)
     assert snapshot(dist) == before
+
+
+@pytest.mark.parametrize("days", [3650, 1, 0])
+def test_domain_that_was_made_by_a_clock_ahead_names_the_clock(
+    tmp_path: Path, dist: Path, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    made = clock.now() + timedelta(days=days)
+    with monkeypatch.context() as patch:
+        patch.setattr(clock, "now", lambda: made)
+        domain = new_domain(tmp_path / "ahead")
+    artifact = artifact_at(dist / "a.tar.gz", b"a")
+    if not days:
+        assert sign([artifact], domain=domain)
+        return
+    with pytest.raises(ClockSuspect) as caught:
+        sign([artifact], domain=domain)
+    assert caught.value.what.startswith("nothing was signed: the trust domain `local` begins at")
+    assert clock.format_timestamp(made - timedelta(hours=1)) in caught.value.why
+    assert "set this machine's clock" in caught.value.next[0]
+    assert not bundle_path(artifact.path).exists()
 
 
 def test_broken_domain_keeps_its_own_error(domain: LocalDomain, dist: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aperio_cli import clock
 from aperio_cli.errors.trust import SignatureInvalid
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.publisher import LOCAL_ISSUER, PublisherRule
@@ -163,3 +164,41 @@ def test_memory_of_a_newer_aperio_is_neither_read_nor_changed(registry: Registry
             assert str(registry.memory) in why
     registry.memory.write_text(json.dumps(ours))
     assert registry.accepts(registry.signed(6)) == 6
+
+
+@pytest.mark.parametrize("back", [timedelta(days=1), timedelta(days=3650)])
+def test_what_a_clock_set_back_makes_young_again_is_refused_and_names_the_clock(
+    registry: Registry, back: timedelta
+) -> None:
+    signed = registry.signed(2)
+    assert registry.accepts(signed) == 2
+    behind = replace(signed, now=signed.now - back)
+    with pytest.MonkeyPatch.context() as patch, unchanged(registry.memory.parent):
+        patch.setattr(clock, "now", lambda: behind.now)
+        with pytest.raises(Refused) as caught:
+            verify_document(behind)
+    assert "it was signed at a time that is yet to come" in caught.value.why
+    assert "set this machine's clock" in caught.value.next[0]
+    assert registry.accepts(signed) == 2
+
+
+def test_what_a_clock_ahead_has_verified_is_verified_anew(registry: Registry) -> None:
+    signed = registry.signed(2)
+    registry.accepts(replace(signed, now=signed.now + timedelta(days=400)))
+    accepted = verify_document(signed)
+    assert (accepted.stated.serial, accepted.verified_at) == (2, clock.format_timestamp(signed.now))
+
+
+def test_clocks_that_differ_a_little_verify_nothing_anew(registry: Registry) -> None:
+    signed = registry.signed(2)
+    registry.accepts(replace(signed, now=signed.now + timedelta(minutes=4)))
+    with unchanged(registry.memory.parent):
+        registry.accepts(signed)
+
+
+def test_what_has_ended_names_the_clock_too(registry: Registry) -> None:
+    signed = registry.signed(2)
+    ended = replace(signed, now=datetime(2999, 6, 1, tzinfo=UTC))
+    with pytest.raises(Refused, match="was refused") as caught:
+        verify_document(ended)
+    assert "it says 2999-06-01T00:00:00Z" in caught.value.next[-1]
