@@ -148,7 +148,7 @@ def _dispatch(argv: list[str]) -> int:
     except KeyboardInterrupt:
         raise
     except OSError as error:
-        return _unusable(argv, error) if _is_of_place(error) else _bug(argv, error)
+        return _of_system(argv, error)
     except Exception as error:  # noqa: BLE001 - a bug is told in one line, with its traceback saved
         return _bug(argv, error)
     # Typer turns an interrupt into its own 130 and other ends into their status.
@@ -217,6 +217,26 @@ def _unusable(argv: list[str], error: OSError) -> int:
         ],
     )
     return _fail(argv, problem)
+
+
+def _of_system(argv: list[str], error: OSError) -> int:
+    """Show what the system refused and nobody below has told; return its status.
+
+    Raises:
+        OSError: the same, where it is stdout that takes no more.
+    """
+    if _is_of_stdout():
+        raise error
+    return _unusable(argv, error) if _is_of_place(error) else _bug(argv, error)
+
+
+def _is_of_stdout() -> bool:
+    """Return whether what is left to be written to stdout cannot be: of `--help`, say."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
 
 
 def _is_of_place(error: OSError) -> bool:

@@ -81,6 +81,7 @@ class Output:
     stderr: TextIO = field(default_factory=lambda: sys.stderr)
     _logged: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_LINES))
     _progress: Progress | None = None
+    _is_lost: bool = False
 
     def show(self, command: Sequence[str], report: Report) -> None:
         """Show a finished command's report."""
@@ -92,9 +93,9 @@ class Output:
             self.note(note)
 
     def fail(self, command: Sequence[str], error: AperioError) -> None:
-        """Show an error: on stderr for people, or as the JSON document."""
+        """Show an error: on stderr for people, or as the JSON document, where stdout takes one."""
         self._with_options(error)
-        if self.json_mode:
+        if self.json_mode and not self._is_lost:
             self._write_json(_envelope(command, error.exit_status, {}, [error.to_json()]))
         else:
             self._tell(format_error(error, frozenset(self._logged)))
@@ -148,6 +149,7 @@ class Output:
             raise ReaderGone from error
         except OSError as error:
             to_nowhere(self.stdout)
+            self._is_lost = True
             raise unwritten(error) from error
 
     @contextlib.contextmanager

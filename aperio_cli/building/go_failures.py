@@ -15,6 +15,7 @@ from aperio_cli.errors.building import (
     GoTransportRefused,
 )
 from aperio_cli.errors.files import DiskFull, NetworkUnavailable
+from aperio_cli.files.writing import disk_full, size_limited
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ _MISMATCH = re.compile(
     r"downloaded: (?P<received>\S+)\s+(?P<source>go\.sum|\S+):\s+(?P<expected>\S+)"
 )
 _FULL = re.compile(r"no space left on device|disk quota exceeded")
+_TOO_LONG = re.compile(r": file too large|signal: file size limit exceeded")
 _UNPINNED = re.compile(
     r"missing go\.sum entry|updates to go\.(?:mod|sum) needed|no required module provides"
     r"|is replaced but not required|inconsistent vendoring"
@@ -144,10 +146,12 @@ def _mismatch(found: re.Match[str]) -> DependencyDigestMismatch:
     )
 
 
-def _full(subject: str, _why: str) -> DiskFull:
-    return DiskFull(
-        f"{subject}: the disk is full", next=["free some space, then run the same command again"]
-    )
+def _full(subject: str, why: str) -> DiskFull:
+    return disk_full(subject, why)
+
+
+def _too_long(subject: str, why: str) -> DiskFull:
+    return size_limited(subject, why)
 
 
 def _unpinned(subject: str, why: str) -> GoModulesUnpinned:
@@ -226,6 +230,7 @@ def _unreachable(subject: str, why: str) -> NetworkUnavailable:
 
 _CAUSES: tuple[tuple[re.Pattern[str], Callable[[str, str], AperioError]], ...] = (
     (_FULL, _full),
+    (_TOO_LONG, _too_long),
     (_UNPINNED, _unpinned),
     (_REFUSED, _refused),
     (_DENIED, _denied),

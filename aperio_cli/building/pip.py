@@ -13,7 +13,8 @@ from aperio_cli.errors.building import (
     BuildDependencyUnavailable,
     DependencyDigestMismatch,
 )
-from aperio_cli.errors.files import DiskFull, NetworkUnavailable
+from aperio_cli.errors.files import NetworkUnavailable
+from aperio_cli.files.writing import disk_full, size_limited
 from aperio_cli.machine.children import WAY_OUT, read_end, run_child
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ _MISMATCH = re.compile(
     re.MULTILINE,
 )
 _FULL = re.compile(r"\[Errno (?:28|122)\]")  # ENOSPC and EDQUOT on Linux
+_TOO_LONG = re.compile(r"\[Errno 27\]")  # EFBIG
 _UNREACHABLE = re.compile(r"Retrying \(Retry|ConnectionError|NewConnectionError")
 
 
@@ -81,7 +83,7 @@ def run_pip(run: PipRun, *, deadline_s: float = DEADLINE_S) -> None:
         BuildDependencyUnavailable: no file of a pinned version fits what was asked for.
         DependencyDigestMismatch: a file that was found has another digest than the pinned ones.
         NetworkUnavailable: the index could not be reached.
-        DiskFull: there is no space for the dependencies.
+        DiskFull, FileSizeLimited: there is no space for the dependencies, or one is too long.
         BuildDependencyFailed: pip failed for another reason, is missing, or took too long.
     """
     output = run.scratch / "pip.log"
@@ -113,6 +115,10 @@ def _tail(output: Path) -> str:
     return "\n".join(read_end(output).strip().splitlines()[-_LAST_LINES:])
 
 
+def _uninstalled(run: PipRun) -> str:
+    return f"nothing was built and the locked dependencies for {run.purpose} were not installed"
+
+
 def _explain(run: PipRun, output: str) -> AperioError:
     """Return the error that pip's output stands for."""
     if mismatch := _MISMATCH.search(output):
@@ -127,11 +133,9 @@ def _explain(run: PipRun, output: str) -> AperioError:
             ],
         )
     if _FULL.search(output):
-        return DiskFull(
-            f"the locked dependencies for {run.purpose} could not be installed: the disk is full;"
-            " nothing was built",
-            next=["free some space, then run the same command again"],
-        )
+        return disk_full(_uninstalled(run), "pip says: no space left on the device, or over quota")
+    if _TOO_LONG.search(output):
+        return size_limited(_uninstalled(run), "pip says: File too large")
     missing = _NOT_FOUND.search(output)
     if missing and _UNREACHABLE.search(output):
         return NetworkUnavailable(

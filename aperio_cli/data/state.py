@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from aperio_cli import clock
-from aperio_cli.errors.files import DiskFull, FileNotRegular
+from aperio_cli.errors.files import FileNotRegular
 from aperio_cli.errors.running import StateConflict, StateLimit, StateUnreadable
-from aperio_cli.files import owning, reading
+from aperio_cli.files import owning, reading, writing
 from aperio_cli.files.writing import disk_full_guard
 from aperio_cli.models.newer import refuse_newer
 
@@ -38,8 +38,10 @@ MAX_CURSOR_BYTES: Final = 64 * 1024
 MAX_LISTED: Final = 1000
 
 _BUSY_TIMEOUT_S: Final = 5.0
-# The second: the shared memory beside a database in WAL mode is a file, which needs 32 KiB.
+# The second: the shared memory beside a database in WAL mode is a file of 32 KiB.
 _FULL: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+_UNWRITTEN: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+_SHARED_MEMORY_BYTES: Final = 32 * 1024
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PRIMARY: Final = 0xFF  # of an extended code: sqlite.org/rescode.html
@@ -466,12 +468,11 @@ class StateDatabase:
             with self._lock:
                 yield
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", 0) in _FULL:
-                raise DiskFull(
-                    f"{self._deed}`{self._path}` was left as it was: the disk is full",
-                    why=str(error),
-                    next=["free some space, then run the same command again"],
-                ) from error
+            code, left = getattr(error, "sqlite_errorcode", 0), f"{self._deed}`{self._path}`"
+            if code & _PRIMARY in _UNWRITTEN and self._is_at_limit():
+                raise writing.size_limited(f"{left} was left as it was", str(error)) from error
+            if code in _FULL:
+                raise writing.disk_full(f"{left} was left as it was", str(error)) from error
             raise self._unusable(error) from error
         except OSError as error:
             raise StateUnreadable(
@@ -479,6 +480,15 @@ class StateDatabase:
                 why=str(error),
                 next=["check its folder"],
             ) from error
+
+    def _is_at_limit(self) -> bool:
+        """Return whether a file of the database is about as long as a file of ours may be."""
+        limit = writing.size_limit()
+        if limit is None:
+            return False
+        files = [self._path.with_name(self._path.name + end) for end in ("", "-wal", "-shm")]
+        sizes = [file.stat().st_size for file in files if file.exists()]
+        return limit <= max(sizes, default=0) + _SHARED_MEMORY_BYTES
 
 
 def _user_version(path: Path) -> int:

@@ -11,6 +11,16 @@ class DiskFull(AperioError):
     code = "disk-full"
 
 
+class FileSizeLimited(DiskFull):
+    """A file may not become that long here; what was half written has been removed.
+
+    The limit is this process's (`ulimit -f`, a service's LimitFSIZE=) or the file system's own, as
+    of FAT with 4 GiB.
+    """
+
+    code = "file-size-limited"
+
+
 class LockHeld(AperioError):
     """Another aperio process is changing the same thing and did not finish in time."""
 

@@ -7,6 +7,7 @@ import tempfile
 from typing import BinaryIO, cast
 
 from aperio_cli.errors.usage import PlaceUnusable
+from aperio_cli.files.writing import size_limit, size_limited
 
 _VARIABLES = ("TMPDIR", "TEMP", "TMP")  # as Python's tempfile reads them
 _SYSTEMS = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108 - what it takes without them
@@ -20,6 +21,7 @@ def temporary_folder(prefix: str) -> tempfile.TemporaryDirectory[str]:
 
     Raises:
         PlaceUnusable: TMPDIR names a place that cannot be used, or nothing can be.
+        FileSizeLimited: this process may write nothing into any file.
         OSError: it cannot be made there.
     """
     require_place()
@@ -42,8 +44,10 @@ def require_place() -> None:
     The working folder in the end, which may be somebody's project.
 
     Raises:
-        PlaceUnusable: as `temporary_folder`.
+        PlaceUnusable, FileSizeLimited: as `temporary_folder`.
     """
+    if size_limit() == 0:  # Python tries a place by writing into it, and would find none
+        raise size_limited("a temporary folder was not made", "nothing can be written in one")
     for name in _VARIABLES:
         place = os.environ.get(name)
         if not place:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 from aperio_cli.errors.files import (
     DiskFull,
+    FileSizeLimited,
     FolderNotPrivate,
 )
 from aperio_cli.errors.usage import PlaceUnusable
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 ASIDE_PREFIX = ".aside-"
 """How the name of everything half-written begins; `sweep` removes what a crash left of it."""
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_LIMIT = "files of this process may have"
 
 
 @contextlib.contextmanager
@@ -40,19 +41,50 @@ def disk_full_guard(what: str) -> Iterator[None]:
     Raises:
         DiskFull: for ENOSPC and EDQUOT, and for a DiskFull of something smaller: people are told
             of the thing that they named. Every other exception passes through.
+        FileSizeLimited: the same for EFBIG.
     """
     try:
         yield
+    except FileSizeLimited as smaller:
+        raise size_limited(what, smaller.why) from smaller
     except DiskFull as smaller:
-        raise _disk_full(what, smaller.why) from smaller
+        raise disk_full(what, smaller.why) from smaller
     except OSError as error:
-        if error.errno not in _FULL:
+        made = {errno.EFBIG: size_limited, errno.ENOSPC: disk_full, errno.EDQUOT: disk_full}
+        if error.errno not in made:
             raise
         why = f"{os.strerror(error.errno)}: {error.filename}" if error.filename else str(error)
-        raise _disk_full(what, why) from error
+        raise made[error.errno](what, why) from error
 
 
-def _disk_full(what: str, why: str) -> DiskFull:
+def size_limit() -> int | None:
+    """Return how long a file of this process may become, in bytes; None: as long as may be."""
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def size_limited(what: str, why: str) -> FileSizeLimited:
+    """Return the error for a file that would be longer than one may be.
+
+    Args:
+        what: as `disk_full_guard`.
+        why: what the system said.
+    """
+    limit = size_limit()
+    if limit is None:
+        steps = ["name a place on a file system that takes files of that length"]
+    else:
+        why = why if _LIMIT in why else f"{why}\n{_LIMIT} {limit} bytes"
+        steps = ["raise the limit: `ulimit -f unlimited`; of a systemd unit, LimitFSIZE=infinity"]
+    return FileSizeLimited(f"{what}: a file would become longer than it may", why=why, next=steps)
+
+
+def disk_full(what: str, why: str) -> DiskFull:
+    """Return the error for a disk without space; arguments as `size_limited`."""
     return DiskFull(
         f"{what}: the disk is full",
         why=why,

@@ -9,6 +9,7 @@ and a home is made below `/`.
 # Imports nothing that takes time: every command begins with it.
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -39,6 +40,8 @@ def _fit_stream(number: int) -> bool:
     """
     wanted = os.O_RDONLY if number == _STDIN else os.O_WRONLY
     if _is_open(number, wanted):
+        if number != _STDIN:
+            _have_buffered(number)
         return True
     refusing = os.O_WRONLY if number == _STDIN else os.O_RDONLY
     null = os.open(os.devnull, os.O_WRONLY if number == _STDERR else refusing)
@@ -50,6 +53,22 @@ def _fit_stream(number: int) -> bool:
     stream = open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115 - a descriptor, for as long as the process lives
     setattr(sys, _NAMES[number], stream)
     return False
+
+
+def _have_buffered(number: int) -> None:
+    """Write to a stream by way of a buffer, in spite of PYTHONUNBUFFERED.
+
+    What is there without one asks the system once and takes a part for the whole: on a disk that
+    is all but full the rest is lost, and nobody says so. Ours is flushed with every answer.
+    """
+    stream = getattr(sys, _NAMES[number])
+    if not isinstance(getattr(stream, "buffer", None), io.RawIOBase):
+        return
+    lines = 1 if number == _STDERR else -1
+    buffered = open(  # noqa: SIM115 - as above
+        number, "w", lines, encoding=stream.encoding, errors=stream.errors, closefd=False
+    )
+    setattr(sys, _NAMES[number], buffered)
 
 
 def _is_open(number: int, wanted: int) -> bool:

@@ -241,3 +241,75 @@ def test_a_sync_into_a_full_file_is_told_and_gives_its_events_again(dripping: Ap
     assert done.status == 1
     assert "disk-full (exit 1)" in done.err
     assert '"e0"' in dripping("plugin", "run", PLUGIN).out
+
+
+# ── a file that may not become that long ──────────────────────────────────────────────────────────
+
+
+def limited(limit_bytes: int) -> list[str]:
+    """What a command is executed by whose files may have that many bytes."""
+    if shutil.which("prlimit") is None:
+        pytest.skip("there is no prlimit (util-linux)")
+    # Python would leave a part of its bytecode behind, for whoever imports it next.
+    return ["env", "PYTHONDONTWRITEBYTECODE=1", "prlimit", f"--fsize={limit_bytes}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "unbuffered"),
+    [
+        (("--version",), "1"),
+        (("--help",), ""),
+        (("--help",), "1"),
+        (("plugin", "list", "--json"), "1"),
+        (("doctor",), ""),
+    ],
+)
+def test_output_that_is_cut_is_told(
+    aperio: Aperio, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], unbuffered: str
+) -> None:
+    """A write of a part is no error to the system, and without a buffer was none to anybody."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    path = aperio.folder / "output"
+    with path.open("wb") as file:
+        cut = aperio.run(*words, stdout=file, prefix=limited(10))
+    assert (cut.status, path.stat().st_size) == (1, 10)
+    assert "error: the output was not written: a file would become longer than it may" in cut.err
+    assert "files of this process may have 10 bytes" in cut.err
+    assert "file-size-limited (exit 1)" in cut.err
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_to_a_file_that_is_long_enough_is_whole(
+    aperio: Aperio, monkeypatch: pytest.MonkeyPatch, unbuffered: str
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    path = aperio.folder / "output"
+    with path.open("wb") as file:
+        whole = aperio.run("plugin", "--help", stdout=file, prefix=limited(1024 * 1024))
+    assert (whole.status, whole.err) == (0, "")
+    assert path.read_text() == aperio("plugin", "--help").out
+
+
+@pytest.mark.parametrize(
+    ("step", "limit_bytes"),
+    [("init", 2000), ("sign", 2000), ("install", 0), ("install", 2000), ("run", 0), ("run", 2000)],
+)
+def test_a_file_that_may_not_become_that_long_is_no_full_disk(
+    dripping: Aperio, step: str, limit_bytes: int
+) -> None:
+    other = artifact_of(dripping.folder / "dist", "print()\n", version="2.0.0")
+    dripping("plugin", "sign", other, "--trust", "local")
+    words: tuple[object, ...] = {
+        "init": ("plugin", "init", "github.com/acme/aperio-plugin-x"),
+        "sign": ("plugin", "sign", other, "--trust", "local"),
+        "install": ("plugin", "install", other),
+        "run": ("plugin", "run", PLUGIN),
+    }[step]
+
+    told = dripping.run(*words, prefix=limited(limit_bytes))
+
+    assert told.status == 1, told
+    assert "a file would become longer than it may" in told.err
+    assert f"files of this process may have {limit_bytes} bytes" in told.err
+    assert "file-size-limited (exit 1)" in told.err
+    dripping.assert_nothing_left()

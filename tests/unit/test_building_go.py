@@ -35,7 +35,7 @@ from aperio_cli.errors.building import (
     ProjectInvalid,
     SecretInProject,
 )
-from aperio_cli.errors.files import DiskFull, NetworkUnavailable, TreeNotPlain
+from aperio_cli.errors.files import DiskFull, FileSizeLimited, NetworkUnavailable, TreeNotPlain
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.files.writing import ASIDE_PREFIX
 from aperio_cli.models.platform import Platform
@@ -623,6 +623,7 @@ def is_gone(pid: int) -> bool:
     ("output", "expected"),
     [
         ("write /x: no space left on device", DiskFull),
+        ("write /x: file too large", FileSizeLimited),
         ("x@v1: dial tcp: lookup proxy: no such host", NetworkUnavailable),
         ("go: updates to go.mod needed", GoModulesUnpinned),
         ("anything else\x1b[2J", GoBuildFailed),

@@ -16,7 +16,7 @@ from aperio_cli.errors.building import (
     BuildDependencyUnavailable,
     DependencyDigestMismatch,
 )
-from aperio_cli.errors.files import DiskFull, NetworkUnavailable
+from aperio_cli.errors.files import DiskFull, FileSizeLimited, NetworkUnavailable
 from tests.projects import write
 
 if TYPE_CHECKING:
@@ -122,6 +122,14 @@ def test_a_full_disk_is_told_as_one(tmp_path: Path, fake_pip: Callable[[str], No
     with pytest.raises(DiskFull) as caught:
         run_pip(a_run(tmp_path))
     assert caught.value.code == "disk-full"
+
+
+def test_a_file_that_may_not_become_that_long_is_told_as_one(
+    tmp_path: Path, fake_pip: Callable[[str], None]
+) -> None:
+    fake_pip(failing_with("ERROR: Could not install: [Errno 27] File too large"))
+    with pytest.raises(FileSizeLimited, match="a file would become longer than it may"):
+        run_pip(a_run(tmp_path))
 
 
 def test_another_failure_shows_the_last_lines_of_pip(

@@ -18,6 +18,7 @@ from aperio_cli.errors.files import (
     DiskFull,
     FileNotRegular,
     FilesChanged,
+    FileSizeLimited,
     FileTooLarge,
     FolderNotPrivate,
     LockHeld,
@@ -152,6 +153,14 @@ def test_aside_file_leaves_nothing_when_it_is_not_committed(here: Path) -> None:
 def test_disk_full_guard_lets_other_errors_through() -> None:
     with pytest.raises(PermissionError), writing.disk_full_guard("`x` was not written"):
         raise PermissionError(errno.EACCES, "no")
+
+
+def test_disk_full_guard_tells_a_file_that_is_too_long_from_a_full_disk() -> None:
+    with pytest.raises(FileSizeLimited) as caught, writing.disk_full_guard("`x` was not written"):
+        raise OSError(errno.EFBIG, "too large", "/some/file")
+
+    assert caught.value.what == "`x` was not written: a file would become longer than it may"
+    assert caught.value.next == ("name a place on a file system that takes files of that length",)
 
 
 def test_disk_full_guard_names_the_file_when_it_is_known() -> None:
