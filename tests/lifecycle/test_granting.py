@@ -118,6 +118,7 @@ def test_grant_narrows_widens_and_is_kept(installed: Aperio) -> None:
         (("--egress", "api.box.com:80"), "permission-not-asked", 2, "it asks for api.box.com:443"),
         (("--egress", "nonsense"), "permission-not-asked", 2, "`--own nonsense:443`"),
         (("--limit", "processes=8"), "limit-too-low", 2, "expected at least 32, received 8"),
+        (("--limit", "memory=1GiB", "--limit", "memory=2GiB"), "usage", 2, "each limit once"),
         (("--limit", "memory=1MiB"), "limit-too-low", 2, "memory: expected at least"),
         (("--limit", "memory=lots"), "usage", 2, "expected a whole number of KiB, MiB or GiB"),
         (("--limit", "colour=red"), "usage", 2, "expected memory, cpu, processes"),

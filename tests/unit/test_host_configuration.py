@@ -220,6 +220,21 @@ def test_a_pair_that_is_none_is_told_with_its_own_option(option: str) -> None:
         read_settings(["key"], "", option=option)
 
 
+@pytest.mark.parametrize("option", ["--set", "--to-set", "--parameter", "--context"])
+@pytest.mark.parametrize("second", ["key=hunter3", "key=hunter2", "key="])
+def test_a_key_that_is_there_twice_is_refused_without_its_values(option: str, second: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_settings(["key=hunter2", "other=1", second], "", option=option)
+    assert caught.value.what == f"`{option} key=...` is there twice; nothing was run"
+    assert "hunter" not in f"{caught.value.why}{caught.value.next}"
+
+
+def test_a_key_of_the_file_may_be_given_once_more(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text('key = "a"\nother = "b"\n')
+    settings = read_settings(["key=c", "KEY=d"], str(tmp_path / "s.toml"))
+    assert settings == {"key": "c", "other": "b", "KEY": "d"}
+
+
 def test_steps_name_the_option_and_the_operation_that_shows_the_keys() -> None:
     with pytest.raises(PluginConfigInvalid) as caught:
         check_config(FIELDS, {}, subject="x", option="--parameter", declaring="capabilities")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 from aperio_cli.commands.app import plugin
@@ -76,12 +77,12 @@ def plugin_grant(  # noqa: PLR0913 - one parameter for each option
         raise UsageError("`--no-egress` and `--egress` exclude each other; nothing was changed")
     if any_protocol and not own:
         raise UsageError("`--any-protocol` goes with `--own`; nothing was changed")
-    only = tuple(text.lower() for text in egress) if egress else None
+    only = tuple(dict.fromkeys(text.lower() for text in egress)) if egress else None
     change = GrantChange(
         as_asked=as_asked,
         egress=() if no_egress else only,
         own=tuple(_own(own or (), is_any_protocol=any_protocol)),
-        limits=tuple(map(_limit, limit or ())),
+        limits=_limits(limit or ()),
     )
     return _report(context, PluginRef.parse(named), change)
 
@@ -119,6 +120,18 @@ def _own(texts: Sequence[str], *, is_any_protocol: bool) -> Iterator[OwnRule]:
         except ValueError as error:
             wrong = f"`--own {clean(text, limit=200)}` was not read; nothing was changed"
             raise UsageError(wrong, why=str(error)) from None
+
+
+def _limits(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    limits = tuple(map(_limit, texts))
+    twice = [name for name, count in Counter(name for name, _ in limits).items() if count > 1]
+    if twice:
+        raise UsageError(
+            f"`--limit {clean(twice[0], limit=40)}=...` is there twice; nothing was changed",
+            why="expected each limit once: which of the two is meant cannot be told",
+            next=["take one of the two away"],
+        )
+    return limits
 
 
 def _limit(text: str) -> tuple[str, str]:

@@ -37,10 +37,16 @@ def read_settings(
         option: how the pairs are given, for messages.
 
     Raises:
-        UsageError: a pair has no `=`, or the file is neither.
+        UsageError: a pair has no `=`, a key is there twice, or the file is neither.
         PluginConfigInvalid: the file or a referenced value cannot be read.
     """
     settings = _read_file(as_path(config_file), option) if config_file else {}
+    settings.update(_read_pairs(pairs, option))
+    return resolve(settings, lambda key: f"`{option} {key}=env:NAME`, file:PATH or keyring:NAME")
+
+
+def _read_pairs(pairs: Sequence[str], option: str) -> dict[str, str]:
+    given: dict[str, str] = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator or not key:
@@ -48,8 +54,14 @@ def read_settings(
                 f"`{option} {clean(key, limit=40) or '=...'}` was not understood; nothing was run",
                 why="expected KEY=VALUE",
             )
-        settings[key] = value
-    return resolve(settings, lambda key: f"`{option} {key}=env:NAME`, file:PATH or keyring:NAME")
+        if key in given:
+            raise UsageError(
+                f"`{option} {clean(key, limit=40)}=...` is there twice; nothing was run",
+                why="expected each key once: which of the two is meant cannot be told",
+                next=["take one of the two away"],
+            )
+        given[key] = value
+    return given
 
 
 def _read_file(path: Path, option: str) -> dict[str, Any]:
