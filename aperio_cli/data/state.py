@@ -9,6 +9,7 @@ giving the same events again; it never damages the file (sqlite.org/wal.html).
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import sqlite3
@@ -36,6 +37,7 @@ MAX_VALUE_BYTES: Final = 1024 * 1024
 MAX_SLICE_BYTES: Final = 16 * 1024 * 1024
 MAX_CURSOR_BYTES: Final = 64 * 1024
 MAX_LISTED: Final = 1000
+MAX_EXECUTIONS: Final = 10_000
 
 _BUSY_TIMEOUT_S: Final = 5.0
 # The second: the shared memory beside a database in WAL mode is a file of 32 KiB.
@@ -77,6 +79,7 @@ _MIGRATIONS: Final = (
 )
 """What makes each version of the schema out of the one before it."""
 _TABLES: Final = ("checkpoints", "items")
+_EXECUTION: Final = "execution "
 _SLICE: Final = "plugin = ? AND organization = ? AND integration = ?"
 _COLUMNS: Final = "cursor, version, stored_at, covered"
 _ANY_OWNER: Final = "(plugin = ? OR SUBSTR(plugin, 1, ?) = ?)"
@@ -286,6 +289,36 @@ class StateDatabase:
                     _any_owner(plugin),
                 ).rowcount
                 for table in _TABLES
+            )
+
+    # ── executions: checkpoints of remediations, which have no others ─────────────────────────────
+
+    def note_execution(self, slice_: Slice, idempotency_key: str, *, version: str) -> bool:
+        """Keep that an action was asked for; return whether it was before. Committed by then.
+
+        Args:
+            slice_: whose; the latest 10,000 of it are kept.
+            idempotency_key: of the action, of any length.
+            version: of the plugin.
+        """
+        choice = _execution(idempotency_key)
+        with self._transaction():
+            was_asked = self.checkpoint(slice_, choice) is not None
+            self.store_checkpoint(slice_, b"", version=version, choice=choice)
+            self._database.execute(
+                f"DELETE FROM checkpoints WHERE {_SLICE} AND choice IN ("  # noqa: S608 - constants
+                f"SELECT choice FROM checkpoints WHERE {_SLICE} AND choice LIKE ?"
+                " ORDER BY stored_at DESC LIMIT -1 OFFSET ?)",
+                (*slice_.key, *slice_.key, f"{_EXECUTION}%", MAX_EXECUTIONS),
+            )
+        return was_asked
+
+    def drop_execution(self, slice_: Slice, idempotency_key: str) -> None:
+        """Forget that an action was asked for: nothing was done."""
+        with self._guard():
+            self._database.execute(
+                f"DELETE FROM checkpoints WHERE {_SLICE} AND choice = ?",  # noqa: S608 - constants
+                (*slice_.key, _execution(idempotency_key)),
             )
 
     # ── whose it is ───────────────────────────────────────────────────────────────────────────────
@@ -527,6 +560,11 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _any_owner(plugin: str) -> tuple[str, int, str]:
     """Return what `_ANY_OWNER` is asked with."""
     return (plugin, len(plugin) + 1, f"{plugin} ")
+
+
+def _execution(idempotency_key: str) -> str:
+    """Return the choice under which an execution has its checkpoint."""
+    return f"{_EXECUTION}{hashlib.sha256(idempotency_key.encode()).hexdigest()}"
 
 
 def _key_bytes(key: str) -> bytes:

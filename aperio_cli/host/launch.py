@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from aperio_cli.data.state import StateDatabase
     from aperio_cli.errors.running import PluginContractBroken, PluginFault
     from aperio_cli.host.calls.invocation import OpenInvocations
     from aperio_cli.host.calls.session import Fitted
@@ -205,6 +206,11 @@ class RunningPlugin:
     def egress_refused(self) -> int:
         """How many connections it was refused until now."""
         return self._run.egress_refused
+
+    @property
+    def kept(self) -> StateDatabase | None:
+        """The open database of what is kept of it; None: nothing is."""
+        return self._run.kept
 
     @property
     def masks(self) -> Masks:

@@ -27,7 +27,8 @@ class LaunchOptions:
     Attributes:
         runtime_base: where the private folder is made (`paths.runtime_base`).
         store: where an installed version is; a folder under development needs none.
-        state: the open database for plugins whose manifest says `state: true`.
+        state: the open database: of values for plugins whose manifest says `state: true`, of what
+            remediations were asked for; None: nothing is kept.
         patience: how long each step may take.
         chatter: how many lines it may print.
         log_level: what the SDK of a plugin need not log below: `debug` or `info`.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from aperio_cli.data.state import StateDatabase
     from aperio_cli.host.calls.session import Fitted
     from aperio_cli.host.options import LaunchOptions
     from aperio_cli.host.process.logs import LogRecord
@@ -151,6 +152,11 @@ class Run:
     async def pulse(self, timeout_s: float) -> str:
         """Return why the plugin is not healthy; empty when it is."""
         return await self._start.pulse(self.calls, timeout_s)
+
+    @property
+    def kept(self) -> StateDatabase | None:
+        """The open database of what is kept of the plugin; None: nothing is."""
+        return self._options.state
 
     @property
     def egress_refused(self) -> int:

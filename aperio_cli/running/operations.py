@@ -13,7 +13,13 @@ from aperio_cli.errors.files import FilesChanged
 from aperio_cli.errors.usage import ConsentMissing, UsageError
 from aperio_cli.files import writing
 from aperio_cli.host.answers import understood
-from aperio_cli.host.calls.executing import Execute, approved, declared_action, execution_of
+from aperio_cli.host.calls.executing import (
+    Execute,
+    approved,
+    declared_action,
+    execute,
+    execution_of,
+)
 from aperio_cli.host.calls.invocation import (
     DEFAULT_INTEGRATION,
     DEFAULT_ORGANIZATION,
@@ -324,9 +330,7 @@ class _Operations:
         execution = execution_of(declared_action(session, wanted), wanted)
         if not wanted.dry_run:
             execution = approved(execution, wanted)
-        invocation = await session.invocation(may_write=not wanted.dry_run)
-        answer = await self.plugin.remediation.execute(invocation, execution)
-        return Answered("execute", answer, execution)
+        return Answered("execute", await execute(session, execution), execution)
 
     async def _deliver(self, session: Session) -> Deliveries:
         """Deliver everything, in batches; what has to be tried again is said."""

@@ -275,7 +275,8 @@ class Launching:
         Raises:
             StateUnreadable: it cannot be opened, and the plugin keeps something.
         """
-        if self._database is None and manifest.state:
+        keeps = manifest.state or manifest.kind == "remediation"
+        if self._database is None and keeps:
             self._database = self._state.enter_context(open_state(self.collaborators))
         return self._database
 

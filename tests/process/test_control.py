@@ -665,6 +665,29 @@ def test_a_crash_leaves_the_outcome_unknown_which_is_an_answer(
     )
 
 
+def test_a_repeat_after_a_crash_is_told_to_look_first(served: Served, tmp_path: Path) -> None:
+    approval = approval_of("box.die", "f1")
+    request = execute_request(tmp_path, action="box.die", approval=approval, idempotency_key="k")
+    request.call.plugin = "acme/dies"
+
+    def is_asked() -> bool:
+        try:
+            served.unary("Execute", request)
+        except PluginNotReady:  # it is started again
+            return False
+        return True
+
+    for _ in range(2):
+        assert wait_until(is_asked, within_s=TIMEOUT_S)
+    other = execute_request(tmp_path, action="box.note", idempotency_key="j")
+    for _ in range(2):
+        served.unary("Execute", other)
+
+    assert (tmp_path / "done").read_text().splitlines() == [
+        "box.die f1 k", "box.die f1 k again", "box.note f1 j", "box.note f1 j again",
+    ]  # fmt: skip
+
+
 def test_an_action_goes_on_to_its_end_when_the_caller_goes_away(
     served: Served, tmp_path: Path
 ) -> None:

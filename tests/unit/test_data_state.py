@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aperio_cli import clock
 from aperio_cli.data import state as state_module
 from aperio_cli.data.state import (
     MAX_SLICE_BYTES,
@@ -64,6 +65,36 @@ def test_every_file_of_the_database_is_this_users_alone(path: Path) -> None:
 
     assert len(modes) > 1
     assert set(modes.values()) == {0o600}
+
+
+def test_what_was_asked_for_under_a_key_is_known_after_opening_again(path: Path) -> None:
+    with StateDatabase(path) as state:
+        assert not state.note_execution(MINE, "k" * 300, version="1.0.0")
+
+    with StateDatabase(path) as state:
+        assert state.note_execution(MINE, "k" * 300, version="1.0.0")
+        others = [state.note_execution(other, "k" * 300, version="1.0.0") for other in OTHERS]
+        assert not any([*others, state.note_execution(MINE, "k", version="1.0.0")])
+        state.drop_execution(MINE, "k" * 300)
+        assert not state.note_execution(MINE, "k" * 300, version="1.0.0")
+        assert state.note_execution(OTHERS[0], "k" * 300, version="1.0.0")
+
+
+def test_the_latest_executions_are_kept_and_no_checkpoint_makes_room(
+    state: StateDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_module, "MAX_EXECUTIONS", 2)
+    times = iter(f"2026-01-01T00:00:0{number}Z" for number in range(9))
+    monkeypatch.setattr(clock, "timestamp", lambda: next(times))
+    state.store_checkpoint(MINE, b"cursor", version="1.0.0", choice="stream")
+    for key in ("a", "b", "c"):
+        state.note_execution(MINE, key, version="1.0.0")
+
+    assert [state.note_execution(MINE, key, version="1.0.0") for key in ("c", "b")] == [True, True]
+    assert not state.note_execution(MINE, "a", version="1.0.0")
+    kept = state.checkpoint(MINE, "stream")
+    assert kept is not None
+    assert kept.cursor == b"cursor"
 
 
 def test_a_checkpoint_is_there_after_opening_again(path: Path) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli.errors.running import ApprovalMismatch
+from aperio_cli.errors.running import ApprovalMismatch, PluginReportedError
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.calls.configuration import check_config
 from aperio_cli.host.calls.remediation import Execution
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from aperio_plugin.wire import remediation_pb2
 
     from aperio_cli.host.calls.session import Session
 
@@ -108,3 +111,32 @@ def approved(execution: Execution, wanted: Execute) -> Execution:
             next=["see with `--dry-run` what would change, and have exactly that approved"],
         )
     return execution.approved(wanted.reference or f"aperio:{execution.idempotency_key}"[:256])
+
+
+async def execute(session: Session, execution: Execution) -> remediation_pb2.ExecuteResponse:
+    """Perform an action, or have it said what would change.
+
+    That it was asked for is stored before: whatever becomes of the plugin, or of this process, a
+    repeat of the idempotency key tells the plugin to look first.
+
+    Raises:
+        StateUnreadable: it cannot be stored; nothing was asked.
+        PluginFault: as `Remediation.execute`.
+    """
+    invocation = await session.invocation(may_write=not execution.dry_run)
+    plugin = session.plugin
+    kept, of, key = plugin.kept, session.slice, execution.idempotency_key
+    if kept is None or execution.dry_run:
+        return await plugin.remediation.execute(invocation, execution)
+    noting = kept.submit(lambda: kept.note_execution(of, key, version=plugin.program.version))
+    was_asked = await asyncio.wrap_future(noting)
+    asked = replace(execution, after_unknown=was_asked)
+    try:
+        answer = await plugin.remediation.execute(invocation, asked)
+    except PluginReportedError:  # it says that nothing was done
+        if not was_asked:
+            await asyncio.wrap_future(kept.submit(lambda: kept.drop_execution(of, key)))
+        raise
+    if answer.outcome == answer.OUTCOME_FAILED and not was_asked:
+        await asyncio.wrap_future(kept.submit(lambda: kept.drop_execution(of, key)))
+    return answer

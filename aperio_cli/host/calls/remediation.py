@@ -51,6 +51,7 @@ class Execution:
         target_type: one of the action's; empty: its only one.
         context_json: facts of the finding that the action asks for, a JSON object; empty: none.
         approval: who allowed it; None for a dry run.
+        after_unknown: it was asked for before under this key, and may have been done.
     """
 
     action: str
@@ -61,6 +62,7 @@ class Execution:
     target_type: str = ""
     context_json: bytes = b""
     approval: Approval | None = None
+    after_unknown: bool = False
 
     @property
     def sha256(self) -> str:
@@ -111,6 +113,7 @@ class Remediation:
                 dry_run=execution.dry_run,
                 target_type=execution.target_type,
                 context_json=execution.context_json,
+                after_unknown=execution.after_unknown,
             )
             if execution.approval:
                 request.approval.reference = execution.approval.reference

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aperio_cli.errors.running import OutcomeUnknown
 from aperio_cli.errors.usage import ConsentMissing
+from aperio_cli.host.calls import executing
 from aperio_cli.host.calls.executing import approved, declared_action, execution_of
 
 if TYPE_CHECKING:
@@ -44,10 +45,10 @@ async def execute(session: Session, execution: Execution) -> remediation_pb2.Exe
 
     Raises:
         PluginFault: as `Remediation.execute`, where nothing was changed.
+        StateUnreadable: as `calls.executing.execute`.
     """
-    invocation = await session.invocation(may_write=not execution.dry_run)
     try:
-        return await session.plugin.remediation.execute(invocation, execution)
+        return await executing.execute(session, execution)
     except OutcomeUnknown as unknown:
         return _unknown(unknown)
 

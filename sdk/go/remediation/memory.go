@@ -55,7 +55,7 @@ func (m *memory) once(
 		return known.result, nil
 	}
 	asked := *request
-	asked.IsAfterUnknown = known.unknown
+	asked.IsAfterUnknown = asked.IsAfterUnknown || known.unknown // the host knows of other processes
 	known.unknown = true // unless it comes to an end that says more
 	result, err := execute(&asked)
 	var foreseen *aperio.Error

@@ -115,7 +115,8 @@ type ExecuteRequest struct {
 	Context map[string]any
 	// Approval says who allowed it; nil for a dry run, and where the action needs none.
 	Approval *Approval
-	// IsAfterUnknown: an earlier call with this key ended in OutcomeUnknown: look before acting.
+	// IsAfterUnknown: an earlier call with this key ended in OutcomeUnknown, or was made of another
+	// process: look before acting.
 	IsAfterUnknown bool
 }
 

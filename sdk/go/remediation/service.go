@@ -119,6 +119,7 @@ func (s *service) request(message *pb.ExecuteRequest) (*ExecuteRequest, error) {
 		IdempotencyKey: message.GetIdempotencyKey(),
 		Parameters:     parameters,
 		DryRun:         message.GetDryRun(),
+		IsAfterUnknown: message.GetAfterUnknown(),
 	}, nil
 }
 

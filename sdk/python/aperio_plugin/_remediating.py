@@ -211,6 +211,7 @@ class _Done:
         with entry.lock:
             if entry.result is not None:
                 return entry.result
+            entry.is_unknown |= request.is_after_unknown  # the host knows of other processes
             try:
                 result = execute(replace(request, is_after_unknown=entry.is_unknown))
             except Exception as error:
@@ -235,4 +236,4 @@ class _Done:
 
 def _intent(request: remediation.ExecuteRequest) -> remediation.ExecuteRequest:
     """Return what two calls with one key must agree in: another approval is no other intent."""
-    return replace(request, approval=None)
+    return replace(request, approval=None, is_after_unknown=False)

@@ -181,7 +181,8 @@ class ExecuteRequest:
         target_type: one of the action's.
         context: facts of the finding that the action asks for in `required_context`.
         approval: who allowed it; None for a dry run, and where the action needs none.
-        is_after_unknown: an earlier call with this key ended *unknown*: look before acting.
+        is_after_unknown: an earlier call with this key ended *unknown*, or was made of another
+            process: look before acting.
     """
 
     action: str

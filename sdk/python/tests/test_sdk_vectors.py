@@ -712,6 +712,7 @@ def execute_request(values: Mapping[str, Any]) -> remediation_pb2.ExecuteRequest
         target_type=values.get("target_type", ""),
         context_json=json.dumps(values.get("context", {})).encode(),
         approval=values.get("approval", given),
+        after_unknown=values.get("after_unknown", False),
     )
 
 

@@ -33,7 +33,8 @@ def execute(request: Any, _context: Any) -> Any:
         while not (folder / "go").exists():
             threading.Event().wait(0.01)
     with (folder / "done").open("a") as file:
-        file.write(f"{request.action} {request.target} {request.idempotency_key}\n")
+        again = " again" if request.after_unknown else ""
+        file.write(f"{request.action} {request.target} {request.idempotency_key}{again}\n")
     if request.action == "box.die":
         os._exit(3)
     return _Answer(outcome="OUTCOME_CHANGED", provider_request_id=request.approval.reference)

@@ -106,7 +106,10 @@ type ExecuteRequest struct {
 	// The facts that the action's `required_context` names: a JSON object; empty: none.
 	ContextJson []byte `protobuf:"bytes,8,opt,name=context_json,json=contextJson,proto3" json:"context_json,omitempty"`
 	// Who allowed it. Absent for a dry run, and where the action needs none.
-	Approval      *Approval `protobuf:"bytes,9,opt,name=approval,proto3" json:"approval,omitempty"`
+	Approval *Approval `protobuf:"bytes,9,opt,name=approval,proto3" json:"approval,omitempty"`
+	// An earlier call with this key broke off, ended with OUTCOME_UNKNOWN, or was answered by a process
+	// that may be gone: look at the target before acting. A host remembers keys across processes.
+	AfterUnknown  bool `protobuf:"varint,10,opt,name=after_unknown,json=afterUnknown,proto3" json:"after_unknown,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -202,6 +205,13 @@ func (x *ExecuteRequest) GetApproval() *Approval {
 		return x.Approval
 	}
 	return nil
+}
+
+func (x *ExecuteRequest) GetAfterUnknown() bool {
+	if x != nil {
+		return x.AfterUnknown
+	}
+	return false
 }
 
 // Approval binds a person's word to one action on one target with one set of parameters.
@@ -398,7 +408,7 @@ var File_aperio_plugin_v1_remediation_proto protoreflect.FileDescriptor
 
 const file_aperio_plugin_v1_remediation_proto_rawDesc = "" +
 	"\n" +
-	"\"aperio/plugin/v1/remediation.proto\x12\x10aperio.plugin.v1\x1a#aperio/plugin/v1/capabilities.proto\x1a\x1daperio/plugin/v1/common.proto\"\xe6\x02\n" +
+	"\"aperio/plugin/v1/remediation.proto\x12\x10aperio.plugin.v1\x1a#aperio/plugin/v1/capabilities.proto\x1a\x1daperio/plugin/v1/common.proto\"\x8b\x03\n" +
 	"\x0eExecuteRequest\x12=\n" +
 	"\acontext\x18\x01 \x01(\v2#.aperio.plugin.v1.InvocationContextR\acontext\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x16\n" +
@@ -409,7 +419,9 @@ const file_aperio_plugin_v1_remediation_proto_rawDesc = "" +
 	"\vtarget_type\x18\a \x01(\tR\n" +
 	"targetType\x12!\n" +
 	"\fcontext_json\x18\b \x01(\fR\vcontextJson\x126\n" +
-	"\bapproval\x18\t \x01(\v2\x1a.aperio.plugin.v1.ApprovalR\bapproval\"@\n" +
+	"\bapproval\x18\t \x01(\v2\x1a.aperio.plugin.v1.ApprovalR\bapproval\x12#\n" +
+	"\rafter_unknown\x18\n" +
+	" \x01(\bR\fafterUnknown\"@\n" +
 	"\bApproval\x12\x1c\n" +
 	"\treference\x18\x01 \x01(\tR\treference\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\"\xa8\x04\n" +

@@ -86,6 +86,7 @@ type step struct {
 		Mode           string          `json:"mode"`
 		GrantedScopes  *[]string       `json:"granted_scopes"`
 		Reference      string          `json:"reference"`
+		AfterUnknown   bool            `json:"after_unknown"`
 		Approval       json.RawMessage `json:"approval"`
 	}
 	Answer *answer
@@ -119,7 +120,7 @@ func (s step) message() *pb.ExecuteRequest {
 		Context: call, Action: s.Request.Action, Target: s.Request.Target,
 		IdempotencyKey: s.Request.IdempotencyKey, ParametersJson: parameters,
 		DryRun: s.Request.DryRun, TargetType: s.Request.TargetType, ContextJson: s.Request.Context,
-		Approval: s.approval(parameters),
+		Approval: s.approval(parameters), AfterUnknown: s.Request.AfterUnknown,
 	}
 }
 

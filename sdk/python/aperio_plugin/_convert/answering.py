@@ -75,6 +75,7 @@ def execute_request_from(message: remediation_pb2.ExecuteRequest) -> remediation
         target_type=message.target_type,
         context=decode_object(message.context_json, "the action's context"),
         approval=approval,
+        is_after_unknown=message.after_unknown,
     )
 
 

@@ -26,7 +26,7 @@ from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2 as aperio
 from aperio_plugin._generated.aperio.plugin.v1 import common_pb2 as aperio_dot_plugin_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"aperio/plugin/v1/remediation.proto\x12\x10\x61perio.plugin.v1\x1a#aperio/plugin/v1/capabilities.proto\x1a\x1d\x61perio/plugin/v1/common.proto\"\x82\x02\n\x0e\x45xecuteRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32#.aperio.plugin.v1.InvocationContext\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x17\n\x0fparameters_json\x18\x04 \x01(\x0c\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x06 \x01(\x08\x12\x13\n\x0btarget_type\x18\x07 \x01(\t\x12\x14\n\x0c\x63ontext_json\x18\x08 \x01(\x0c\x12,\n\x08\x61pproval\x18\t \x01(\x0b\x32\x1a.aperio.plugin.v1.Approval\"-\n\x08\x41pproval\x12\x11\n\treference\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\"\xd3\x03\n\x0f\x45xecuteResponse\x12:\n\x07outcome\x18\x01 \x01(\x0e\x32).aperio.plugin.v1.ExecuteResponse.Outcome\x12\x39\n\x07\x63hanges\x18\x02 \x03(\x0b\x32(.aperio.plugin.v1.ExecuteResponse.Change\x12\x31\n\x0b\x64iagnostics\x18\x03 \x03(\x0b\x32\x1c.aperio.plugin.v1.Diagnostic\x12\x1b\n\x13provider_request_id\x18\x04 \x01(\t\x1a\x65\n\x06\x43hange\x12\x32\n\tattribute\x18\x01 \x01(\x0b\x32\x1f.aperio.plugin.v1.AttributePath\x12\x13\n\x0b\x62\x65\x66ore_json\x18\x02 \x01(\x0c\x12\x12\n\nafter_json\x18\x03 \x01(\x0c\"\x91\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_CHANGED\x10\x01\x12\x15\n\x11OUTCOME_UNCHANGED\x10\x02\x12\x18\n\x14OUTCOME_WOULD_CHANGE\x10\x03\x12\x12\n\x0eOUTCOME_FAILED\x10\x04\x12\x13\n\x0fOUTCOME_UNKNOWN\x10\x05\x32\xc2\x01\n\x11RemediationPlugin\x12]\n\x0c\x43\x61pabilities\x12%.aperio.plugin.v1.CapabilitiesRequest\x1a&.aperio.plugin.v1.CapabilitiesResponse\x12N\n\x07\x45xecute\x12 .aperio.plugin.v1.ExecuteRequest\x1a!.aperio.plugin.v1.ExecuteResponseB:Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"aperio/plugin/v1/remediation.proto\x12\x10\x61perio.plugin.v1\x1a#aperio/plugin/v1/capabilities.proto\x1a\x1d\x61perio/plugin/v1/common.proto\"\x99\x02\n\x0e\x45xecuteRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32#.aperio.plugin.v1.InvocationContext\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x17\n\x0fparameters_json\x18\x04 \x01(\x0c\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x06 \x01(\x08\x12\x13\n\x0btarget_type\x18\x07 \x01(\t\x12\x14\n\x0c\x63ontext_json\x18\x08 \x01(\x0c\x12,\n\x08\x61pproval\x18\t \x01(\x0b\x32\x1a.aperio.plugin.v1.Approval\x12\x15\n\rafter_unknown\x18\n \x01(\x08\"-\n\x08\x41pproval\x12\x11\n\treference\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\"\xd3\x03\n\x0f\x45xecuteResponse\x12:\n\x07outcome\x18\x01 \x01(\x0e\x32).aperio.plugin.v1.ExecuteResponse.Outcome\x12\x39\n\x07\x63hanges\x18\x02 \x03(\x0b\x32(.aperio.plugin.v1.ExecuteResponse.Change\x12\x31\n\x0b\x64iagnostics\x18\x03 \x03(\x0b\x32\x1c.aperio.plugin.v1.Diagnostic\x12\x1b\n\x13provider_request_id\x18\x04 \x01(\t\x1a\x65\n\x06\x43hange\x12\x32\n\tattribute\x18\x01 \x01(\x0b\x32\x1f.aperio.plugin.v1.AttributePath\x12\x13\n\x0b\x62\x65\x66ore_json\x18\x02 \x01(\x0c\x12\x12\n\nafter_json\x18\x03 \x01(\x0c\"\x91\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_CHANGED\x10\x01\x12\x15\n\x11OUTCOME_UNCHANGED\x10\x02\x12\x18\n\x14OUTCOME_WOULD_CHANGE\x10\x03\x12\x12\n\x0eOUTCOME_FAILED\x10\x04\x12\x13\n\x0fOUTCOME_UNKNOWN\x10\x05\x32\xc2\x01\n\x11RemediationPlugin\x12]\n\x0c\x43\x61pabilities\x12%.aperio.plugin.v1.CapabilitiesRequest\x1a&.aperio.plugin.v1.CapabilitiesResponse\x12N\n\x07\x45xecute\x12 .aperio.plugin.v1.ExecuteRequest\x1a!.aperio.plugin.v1.ExecuteResponseB:Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,15 +35,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1'
   _globals['_EXECUTEREQUEST']._serialized_start=125
-  _globals['_EXECUTEREQUEST']._serialized_end=383
-  _globals['_APPROVAL']._serialized_start=385
-  _globals['_APPROVAL']._serialized_end=430
-  _globals['_EXECUTERESPONSE']._serialized_start=433
-  _globals['_EXECUTERESPONSE']._serialized_end=900
-  _globals['_EXECUTERESPONSE_CHANGE']._serialized_start=651
-  _globals['_EXECUTERESPONSE_CHANGE']._serialized_end=752
-  _globals['_EXECUTERESPONSE_OUTCOME']._serialized_start=755
-  _globals['_EXECUTERESPONSE_OUTCOME']._serialized_end=900
-  _globals['_REMEDIATIONPLUGIN']._serialized_start=903
-  _globals['_REMEDIATIONPLUGIN']._serialized_end=1097
+  _globals['_EXECUTEREQUEST']._serialized_end=406
+  _globals['_APPROVAL']._serialized_start=408
+  _globals['_APPROVAL']._serialized_end=453
+  _globals['_EXECUTERESPONSE']._serialized_start=456
+  _globals['_EXECUTERESPONSE']._serialized_end=923
+  _globals['_EXECUTERESPONSE_CHANGE']._serialized_start=674
+  _globals['_EXECUTERESPONSE_CHANGE']._serialized_end=775
+  _globals['_EXECUTERESPONSE_OUTCOME']._serialized_start=778
+  _globals['_EXECUTERESPONSE_OUTCOME']._serialized_end=923
+  _globals['_REMEDIATIONPLUGIN']._serialized_start=926
+  _globals['_REMEDIATIONPLUGIN']._serialized_end=1120
 # @@protoc_insertion_point(module_scope)

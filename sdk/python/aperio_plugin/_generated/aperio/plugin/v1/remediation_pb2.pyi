@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ExecuteRequest(_message.Message):
-    __slots__ = ("context", "action", "target", "parameters_json", "idempotency_key", "dry_run", "target_type", "context_json", "approval")
+    __slots__ = ("context", "action", "target", "parameters_json", "idempotency_key", "dry_run", "target_type", "context_json", "approval", "after_unknown")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class ExecuteRequest(_message.Message):
     TARGET_TYPE_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_JSON_FIELD_NUMBER: _ClassVar[int]
     APPROVAL_FIELD_NUMBER: _ClassVar[int]
+    AFTER_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     context: _common_pb2.InvocationContext
     action: str
     target: str
@@ -29,7 +30,8 @@ class ExecuteRequest(_message.Message):
     target_type: str
     context_json: bytes
     approval: Approval
-    def __init__(self, context: _Optional[_Union[_common_pb2.InvocationContext, _Mapping]] = ..., action: _Optional[str] = ..., target: _Optional[str] = ..., parameters_json: _Optional[bytes] = ..., idempotency_key: _Optional[str] = ..., dry_run: _Optional[bool] = ..., target_type: _Optional[str] = ..., context_json: _Optional[bytes] = ..., approval: _Optional[_Union[Approval, _Mapping]] = ...) -> None: ...
+    after_unknown: bool
+    def __init__(self, context: _Optional[_Union[_common_pb2.InvocationContext, _Mapping]] = ..., action: _Optional[str] = ..., target: _Optional[str] = ..., parameters_json: _Optional[bytes] = ..., idempotency_key: _Optional[str] = ..., dry_run: _Optional[bool] = ..., target_type: _Optional[str] = ..., context_json: _Optional[bytes] = ..., approval: _Optional[_Union[Approval, _Mapping]] = ..., after_unknown: _Optional[bool] = ...) -> None: ...
 
 class Approval(_message.Message):
     __slots__ = ("reference", "sha256")
