@@ -157,16 +157,16 @@ def _dispatch(argv: list[str]) -> int:
 
 def _call(argv: list[str]) -> object:
     """Have the command done that a line names, or the shell answered that asks for completions."""
-    from aperio_cli.commands.app import COMPLETION_VARIABLE, load
+    from aperio_cli.commands.app import COMPLETION_VARIABLE, program
     from aperio_cli.commands.words import read_line
 
     if COMPLETION_VARIABLE in os.environ:
         from aperio_cli.commands.completion import know_shells
 
         know_shells()
-        return load()(argv, prog_name="aperio", standalone_mode=False)
+        return program()(argv, prog_name="aperio", standalone_mode=False)
     line = read_line(argv)
-    return load(line.words)(line.argv, prog_name="aperio", standalone_mode=False)
+    return program(line.words)(line.argv, prog_name="aperio", standalone_mode=False)
 
 
 def _fail(argv: list[str], error: AperioError, words: Sequence[str] | None = None) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from aperio_cli import __version__
 from aperio_cli.commands.helping import Group
@@ -90,6 +92,24 @@ def load(words: Sequence[str] = ()) -> typer.Typer:
     for group in _GROUPS:
         group.registered_commands.sort(key=_rank)
     return app
+
+
+def program(words: Sequence[str] = ()) -> Any:
+    """Return what parses and does a line, of Typer's own parser: `load`, made ready.
+
+    Once for as many commands as there are: who types a second line has all that were typed before
+    in the program, and each takes about as long as a short command.
+
+    Args:
+        words: as for `load`.
+    """
+    load(words)
+    return _made_ready(sum(len(group.registered_commands) for group in _GROUPS))
+
+
+@functools.lru_cache(maxsize=1)
+def _made_ready(_count: int) -> Any:
+    return get_command(app)
 
 
 def _rank(command: CommandInfo) -> int:

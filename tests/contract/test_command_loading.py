@@ -10,10 +10,10 @@ import pytest
 
 _PROGRAM = """
 import json, sys
-from typer.main import get_command
-from aperio_cli.commands.app import load
+from aperio_cli.commands.app import program as made_ready
 for line in json.loads(sys.argv[1]):
-    program = get_command(load(line))
+    program = made_ready(line)
+    assert made_ready(line) is program  # ready once, not again for each line
 def words(group, path=()):
     for name, command in group.commands.items():
         found = (*path, name)

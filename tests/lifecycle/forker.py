@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 import aperio_cli
 from aperio_cli.__main__ import entry_point
-from aperio_cli.commands.app import load
+from aperio_cli.commands.app import program
 
 DEADLINE_S = 60
 STREAMS = ("stdin", "stdout", "stderr")
@@ -44,7 +44,7 @@ def main() -> None:
 
 def _import_all() -> None:
     """Import what commands import, once for them all; but for gRPC, which no fork may inherit."""
-    load()
+    program()
     for module in pkgutil.walk_packages(aperio_cli.__path__, "aperio_cli."):
         if not module.name.startswith(("aperio_cli.host", "aperio_cli.__main__")):
             importlib.import_module(module.name)
