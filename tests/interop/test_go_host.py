@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli import clock
-from aperio_cli.building import BuildRequest, build, load_project
 from aperio_cli.errors.installing import PluginInUse
 from aperio_cli.files import tree
 from aperio_cli.models.plugin_id import PluginRef
@@ -36,9 +35,10 @@ from tests.interop.test_go_sdk import (
     install_numbers,
     programs,
 )
+from tests.lifecycle.conftest import Workshop, workshop
 from tests.lifecycle.plugins import artifact_of, simulating
 from tests.process.conftest import is_alive, wait_until
-from tests.projects import HERE, ROOT, WHEELS
+from tests.projects import ROOT
 from tests.simulators import box
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.go, pytest.mark.timeout(600)]
 
-__all__ = ["folder", "programs"]
+__all__ = ["folder", "programs", "workshop"]
 
 BIN = Path(sys.executable).parent
 PAGE = ROOT / "docs" / "how-to" / "load-plugins-in-a-go-server.md"
@@ -155,7 +155,7 @@ def test_the_server_that_the_page_shows_syncs(server: GoServer) -> None:
     (shown,) = re.findall(r"^```go\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     source, program = server.machine.root / "main.go", server.machine.root / "server"
     source.write_text(shown)
-    go(PROGRAMS, "build", "-trimpath", "-o", str(program), str(source))
+    go(PROGRAMS, "build", "-trimpath", "-ldflags=-s -w", "-o", str(program), str(source))
 
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -190,12 +190,12 @@ def test_a_go_server_loads_an_installed_go_plugin(server: GoServer) -> None:
     assert not list(server.folder.iterdir())
 
 
-def test_a_go_server_loads_the_installed_box_connector(server: GoServer) -> None:
-    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(WHEELS)}
-    project = load_project(ROOT / "plugins" / "box")
-    request = BuildRequest(project, (HERE,), server.machine.root / "dist", (), offline)
-    (artifact,) = build(request)
-    receipt = server.machine.install(server.machine.sign(artifact.path)).receipt
+def test_a_go_server_loads_the_installed_box_connector(
+    server: GoServer, workshop: Workshop
+) -> None:
+    (built,) = workshop.box.glob("*.tar.gz")
+    artifact = Path(shutil.copy(built, server.machine.root))
+    receipt = server.machine.install(server.machine.sign(artifact)).receipt
     with box.BoxSimulator(box.make_events(50)) as simulator:
         seen = server.sees(
             str(receipt.id),

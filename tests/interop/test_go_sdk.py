@@ -26,6 +26,7 @@ from aperio_cli.host.calls.invocation import Invocation
 from tests.builders import Machine, manifest_bytes, new_machine, write_artifact
 from tests.process.conftest import Host, host, is_alive, processes_below, wait_until
 from tests.projects import ROOT
+from tests.sharing import made_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -142,19 +143,25 @@ class Programs:
     plugin: Path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
-    folder = tmp_path_factory.mktemp("go-sdk")
-    go(PROGRAMS, "build", "-trimpath", "-o", str(folder), "./host", "./plugin")
+    """Without the tables of a debugger: they are half of what is linked, packed and hashed."""
+
+    def compile_both(folder: Path) -> None:
+        flags = ("-trimpath", "-ldflags=-s -w")
+        go(PROGRAMS, "build", *flags, "-o", str(folder), "./host", "./plugin")
+
+    folder = made_once(tmp_path_factory, "go-sdk", compile_both)
     return Programs(folder / "host", folder / "plugin")
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return new_machine(tmp_path)
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """Of them all: none of the tests changes what is installed."""
+    return new_machine(tmp_path_factory.mktemp("machine"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def numbers(machine: Machine, programs: Programs) -> Receipt:
     """The connector made with the Go SDK, signed and installed."""
     return install_numbers(machine, programs)
@@ -175,10 +182,10 @@ def install_numbers(machine: Machine, programs: Programs) -> Receipt:
 
 
 @pytest.fixture
-def go_host(host: Host, machine: Machine) -> Iterator[Host]:
-    """Our host, for what the machine has installed."""
+def go_host(host: Host, machine: Machine, tmp_path: Path) -> Iterator[Host]:
+    """Our host, for what the machine has installed, with a state of its own."""
     host.options["store"] = machine.store
-    with StateDatabase(machine.root / "state.db") as state:
+    with StateDatabase(tmp_path / "state.db") as state:
         host.options["state"] = state
         yield host
 

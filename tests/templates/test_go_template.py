@@ -60,6 +60,8 @@ def go(project: Path, *words: str) -> str:
         "GOCACHE": str(COMPILED),
         "GOTOOLCHAIN": "local",
         "CGO_ENABLED": "0",  # as `make setup` has compiled the modules
+        # As `build` compiles: without it, what is compiled counts for this very folder only.
+        "GOFLAGS": "-trimpath",
     }
     ran = subprocess.run(
         words, cwd=project, env=environment, capture_output=True, text=True, timeout=300,
