@@ -286,6 +286,47 @@ def test_what_a_host_runs_is_ended_in_order_and_then_removed(hosted: Hosted) -> 
     assert hosted.process.returncode == 0
 
 
+def test_a_damaged_version_that_a_host_runs_is_repaired_under_it(
+    hosted: Hosted, tmp_path: Path
+) -> None:
+    aperio = hosted.aperio
+    state(aperio, STANDING)
+    hosted.start()
+    first = hosted.comes_to("READY")
+    (artifact,) = tmp_path.glob("bare/**/*.tar.gz")
+    (receipt,) = (aperio.home / "plugins" / BARE).glob("*/receipt.json")
+    damaged = next((receipt.parent / "files").rglob("*.py"))
+    before = damaged.read_bytes()
+    damaged.chmod(0o600)
+    damaged.write_bytes(b"# changed")
+
+    # Something else holds it, too: nothing is repaired, and what is damaged is not started again.
+    with receipt.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        told = aperio.type("plugin", "install", artifact, "--yes")
+        assert told.status == 1
+        assert "plugin-in-use" in told.err
+    assert damaged.read_bytes() == b"# changed"
+    assert hosted.comes_to("FAILED")["code"] == "files-changed"
+
+    told = aperio.type("plugin", "install", artifact, "--yes")  # nobody runs it
+    assert told.status == 0, told.err
+    second = hosted.comes_to("READY")
+    damaged.chmod(0o600)
+    damaged.write_bytes(b"# changed")
+
+    told = aperio.type("plugin", "install", artifact, "--yes")
+    assert told.status == 0, told.err
+    assert f"the host ended `{BARE}` for local local" in told.err
+    assert "was damaged, and is repaired" in told.out
+    assert damaged.read_bytes() == before
+    third = hosted.comes_to("READY")
+    assert len({first["pid"], second["pid"], third["pid"]}) == 3
+    hosted.process.terminate()
+    hosted.ends()
+    assert hosted.process.returncode == 0
+
+
 def test_a_host_hears_by_itself_what_its_registry_says(hosted: Hosted, tmp_path: Path) -> None:
     aperio = hosted.aperio
     public = aperio.folder / "registry" / "public"

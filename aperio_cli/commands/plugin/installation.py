@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from aperio_cli.commands.host.releasing import done_despite_host
 from aperio_cli.commands.plugin import granting
 from aperio_cli.commands.plugin.arguments import verify_source
 from aperio_cli.errors import AperioError
@@ -15,6 +16,7 @@ from aperio_cli.installing import InstallRequest, install
 from aperio_cli.models.evidence import proof_of
 from aperio_cli.models.offer import Offer
 from aperio_cli.models.ownership import describe, is_installed_owner
+from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.policy import UNSIGNED
 from aperio_cli.text import clean
 from aperio_cli.verifying import KeptArtifacts
@@ -77,6 +79,8 @@ def install_found(
 ) -> InstallReport:
     """Verify and install what was found, and say what people have to know of it.
 
+    A damaged version that a host runs is ended by it first, in good order.
+
     Args:
         context: gives everything.
         found: what is to be installed.
@@ -108,10 +112,33 @@ def install_found(
         context.output.note(f"{admitted.subject} asks for")
         for line in granting.asked(admitted.artifact.manifest):
             context.output.note(f"  {line}")
-        with context.output.working(f"installing {admitted.subject}"):
-            report = install(admitted, context.store, request)
+        report = _install(context, admitted, request)
     _say_whose_state_is_left(context, report)
     return report
+
+
+def _install(
+    context: Context, admitted: AdmittedArtifact, request: InstallRequest
+) -> InstallReport:
+    """Install it, and once more when a host has let go of what had to be repaired.
+
+    Raises:
+        PluginInUse: something else runs that.
+        AperioError: as `install`.
+    """
+    agreed: set[str] = set()
+
+    def consent(asking: Asking) -> None:
+        if not set(asking.added) <= agreed:  # else it was agreed to before the host let go
+            request.consent(asking)
+            agreed.update(asking.added)
+
+    def deed() -> InstallReport:
+        with context.output.working(f"installing {admitted.subject}"):
+            return install(admitted, context.store, replace(request, consent=consent))
+
+    ref = PluginRef(admitted.offer.id, admitted.offer.version)
+    return done_despite_host(context, ref, deed)
 
 
 def download_together(context: Context, finders: Sequence[Callable[[], object]]) -> None:
