@@ -313,6 +313,29 @@ def test_a_plugin_that_may_not_run_is_said_by_name_and_the_others_run(shelf: She
     supervise(shelf, play, Wanted(refused), Wanted(KEY))
 
 
+def test_a_version_that_was_healthy_and_dies_again_and_again_is_said_and_goes_on(
+    shelf: Shelf,
+) -> None:
+    heard: list[str] = []
+    shelf.healthy[BOX] = "0.9.0"  # nobody goes back to it but the operator
+
+    async def play(scene: Scene) -> None:
+        for deaths in range(3):
+            status = await scene.ready(restarts=deaths)
+            await asyncio.sleep(QUICK.healthy_s)  # which is what its health is measured by
+            os.kill(status.pid or 0, signal.SIGKILL)
+        again = await scene.ready(restarts=3)
+        assert again.version == "1.0.0"
+
+    rules = replace(QUICK, relapses=2)
+    log = lambda _key, record: heard.append(record.message)  # noqa: E731
+    supervise(shelf, play, Wanted(KEY), rules=rules, log=log)
+    (said,) = (message for message in heard if "although it had been healthy" in message)
+    assert said.startswith("1.0.0 has died 2 times in a row")
+    assert f"`aperio plugin rollback {BOX}`" in said
+    assert shelf.asked == []
+
+
 def test_what_waits_for_its_start_is_cleared_once_as_it_is_wanted_by_then(shelf: Shelf) -> None:
     other = PluginId("acme", "other")
     second = InstanceKey(other, "acme", "main")

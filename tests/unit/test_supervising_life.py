@@ -28,6 +28,8 @@ RULES: Final = Rules(
     first_delay_s=1,
     longest_delay_s=16,
     healthy_s=30,
+    lasting_s=600,
+    relapses=3,
     identical_deaths=3,
     deaths_to_open=6,
     first_open_s=60,
@@ -128,6 +130,40 @@ def test_a_healthy_time_counts_even_when_nobody_has_looked_before_the_death() ->
     world.tell(Event.DIED, CRASH)
 
     assert world.wait() == 1
+
+
+def relapse(world: World, up_s: float) -> int:
+    """Have it die after so long, and come up again; how often that it dies again was said."""
+    world.now_s += up_s
+    step = world.tell(Event.DIED, CRASH)
+    assert world.life.phase is Phase.BACKOFF
+    world.wait()
+    world.tell(Event.READY)
+    return step.actions.count(Action.RELAPSED)
+
+
+def test_what_dies_again_and_again_after_it_was_healthy_goes_on_and_is_said_once() -> None:
+    world = World().up()
+
+    said = [relapse(world, RULES.healthy_s + number) for number in range(3 * RULES.relapses)]
+
+    assert said == [0, 0, 1] + [0] * (len(said) - 3)
+    assert (world.life.phase, world.life.deaths, world.said) == (Phase.READY, 1, 0)
+
+
+@pytest.mark.parametrize("up_s", [RULES.lasting_s, 1e9])
+def test_a_death_of_what_was_up_for_long_begins_that_count_anew(up_s: float) -> None:
+    world = World().up()
+    deaths = [*[RULES.lasting_s - 1] * (RULES.relapses - 1), up_s]
+
+    assert sum(relapse(world, each) for each in deaths * 3) == 0
+
+
+def test_deaths_of_what_was_not_healthy_are_no_relapses_and_forgive_none() -> None:
+    world = World().up()
+    deaths = [RULES.healthy_s, 1.0] * RULES.relapses
+
+    assert [relapse(world, each) for each in deaths] == [0, 0, 0, 0, 1, 0]
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.3, 1.0])
@@ -424,6 +460,7 @@ class Lives(RuleBasedStateMachine):
         for life in self.lives.values():
             assert 0 <= life.deaths <= MOST_COUNTED
             assert 0 <= life.alike <= self.terms.identical_deaths
+            assert 0 <= life.relapses <= MOST_COUNTED
             assert 0 <= life.starts <= MOST_COUNTED
             if life.until_s is not None:
                 assert life.until_s <= self.now_s + longest_s

@@ -77,6 +77,8 @@ class Action(Enum):
     """Bring the process to its end, whatever it is doing; it tells how that came out."""
     GIVE_UP = auto()
     """Say, this once, that it is not started again by itself."""
+    RELAPSED = auto()
+    """Say, this once, that it dies again and again although it was healthy; it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class Life:
         ready_since_s: since when it is READY; None: it is not.
         deaths: in a row, since it was healthy.
         alike: deaths at start in a row, one like the other.
+        relapses: deaths in a row of what was healthy, and not up for long.
         starts: how often it was started.
         is_refused: whether it is FAILED for something that may change without it.
     """
@@ -122,6 +125,7 @@ class Life:
     ready_since_s: float | None = None
     deaths: int = 0
     alike: int = 0
+    relapses: int = 0
     starts: int = 0
     is_refused: bool = False
 
@@ -339,11 +343,11 @@ def _refused(life: Life, breaker: Breaker, reason: Reason | None) -> Step:
 
 
 def _died(life: Life, breaker: Breaker, moment: Moment, reason: Reason) -> Step:
-    now_s, rules = moment.now_s, moment.rules
+    now_s, rules, before = moment.now_s, moment.rules, life.relapses
     since_s = life.ready_since_s
     if since_s is not None and now_s - since_s >= rules.healthy_s:
         breaker = breaker.after_health(life.who)
-        life = replace(life, deaths=0, alike=0)
+        life = replace(life, deaths=0, alike=0, relapses=_relapses(life, now_s - since_s, rules))
     is_like = life.alike > 0 and life.reason == reason and reason.likeness != ""
     deaths = min(life.deaths + 1, MOST_COUNTED)
     alike = (min(life.alike, MOST_COUNTED) + 1 if is_like else 1) if since_s is None else 0
@@ -355,9 +359,16 @@ def _died(life: Life, breaker: Breaker, moment: Moment, reason: Reason) -> Step:
     until_s = now_s + rules.delay_s(deaths, moment.chance)
     if breaker.position is Position.OPEN:
         until_s = max(until_s, breaker.until_s)
-    return _as_is(replace(dead, phase=Phase.BACKOFF, until_s=until_s), breaker)
+    waiting = replace(dead, phase=Phase.BACKOFF, until_s=until_s)
+    is_to_be_said = before < waiting.relapses == rules.relapses
+    return Step(waiting, breaker, (Action.RELAPSED,) if is_to_be_said else ())
+
+
+def _relapses(life: Life, up_s: float, rules: Rules) -> int:
+    """Return how often in a row it has died that was healthy, and up for no longer than now."""
+    return min(life.relapses + 1, MOST_COUNTED) if up_s < rules.lasting_s else 0
 
 
 def _afresh(life: Life) -> Life:
     """Return the life with nothing held against it."""
-    return replace(life, reason=None, pending=None, deaths=0, alike=0, is_refused=False)
+    return replace(life, reason=None, pending=None, deaths=0, alike=0, relapses=0, is_refused=False)

@@ -227,6 +227,18 @@ class Living:
                 reason = self.life.reason
                 why = f": {reason.text}" if reason else ""
                 self.say("error", f"given up until something about it changes{why}")
+            case Action.RELAPSED:
+                self._say_relapses()
+
+    def _say_relapses(self) -> None:
+        """Say what the operator alone can decide: it has been at work, and may not be the cause."""
+        rules, plugin = self._surroundings.rules, self.wanted.key.plugin
+        self.say(
+            "error",
+            f"{self.version} has died {rules.relapses} times in a row although it had been healthy,"
+            f" each time within {rules.lasting_s:g} s, and is started again;"
+            f" if that came with an update: `aperio plugin rollback {plugin}`",
+        )
 
     def _wind_up(self) -> None:
         """Have it told when its time comes."""

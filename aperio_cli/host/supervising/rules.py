@@ -18,6 +18,9 @@ class Rules:
         longest_delay_s: where the doubling of that ends.
         jitter: by which part at most a delay is shortened, so that not all start at once.
         healthy_s: how long a plugin has to be up until its deaths before are forgotten.
+        lasting_s: how long it has to be up until nobody wonders whether it will stay up.
+        relapses: so many deaths in a row of what was healthy, none of which had been up for that
+            long, and it is said.
         identical_deaths: so many deaths at start, one like the other, and it is given up.
         deaths_to_open: so many deaths of a plugin in a row, with no instance healthy, and its
             instances are held back together.
@@ -39,6 +42,8 @@ class Rules:
     longest_delay_s: float = 60.0
     jitter: float = 0.2
     healthy_s: float = 30.0
+    lasting_s: float = 600.0
+    relapses: int = 5
     identical_deaths: int = 5
     deaths_to_open: int = 8
     first_open_s: float = 60.0
