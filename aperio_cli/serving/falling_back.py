@@ -132,6 +132,10 @@ class Versions:
             if known.fallback and not known.is_done:
                 self._put(replace(known, fallback=None))
 
+    def retry(self) -> None:
+        """Keep what could not be kept."""
+        self._records.retry()
+
     def _put(self, known: Remembered) -> None:
         self._known = {**self._known, known.plugin: known}
         self._records.write(lambda: [each.to_json() for each in self._known.values()])

@@ -86,6 +86,7 @@ class Host:
         _raise_descriptors()
         wanted = await asyncio.to_thread(self.launching.read)
         self.supervisor.paused |= await asyncio.to_thread(self._pauses.read)
+        self.launching.retries.append(self._pauses.retry)
         self.supervisor.want(wanted)
         base = runtime_base(self.launching.collaborators.environment)
         await asyncio.to_thread(sweep, base)  # a host before may have been killed

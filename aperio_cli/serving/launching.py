@@ -60,6 +60,9 @@ class Launching:
         wanted_of: gives what is to be up by them; called in a thread.
         say: is told what an operator has to know, once.
         doubt_s: after how long everything is read anew although nothing seems to have changed.
+
+    Attributes:
+        retries: try again, with each survey, what could not be written; each may block.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Launching:
         self._wanted_of = wanted_of
         self._say = say
         self._doubt_s = doubt_s
+        self.retries: list[Callable[[], object]] = []
         self._collaborators: Collaborators | None = None
         self._problem: Exception | None = None
         self._noticed: Noticed = ()
@@ -95,6 +99,7 @@ class Launching:
         """What is remembered of versions. Blocks when it is first asked for: `read` does."""
         if self._versions is None:
             self._versions = Versions(self.collaborators.paths.host_versions, self._say)
+            self.retries.append(self._versions.retry)
         return self._versions
 
     def read(self) -> tuple[Wanted, ...]:
@@ -126,6 +131,8 @@ class Launching:
 
     def survey(self) -> Survey:
         """Return what is wanted, when anything may have changed. Blocks."""
+        for retry in self.retries:
+            retry()
         noticed, receipts = notice(self.collaborators), tuple(self._receipts.items())
         is_same = noticed == self._noticed and all(str(state_of(f)) == was for f, was in receipts)
         now_s = clock.monotonic_s()

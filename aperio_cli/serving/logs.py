@@ -16,6 +16,7 @@ import itertools
 import json
 import secrets
 from collections import deque
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -42,6 +43,14 @@ _DECISIONS: Final = ".egress"  # no plugin's name has a dot
 _LONGEST_LINE: Final = 64 * 1024
 _MOST_WAITING: Final = 1000
 """Records that wait for a slow reader; older ones are left out."""
+
+
+@dataclass(slots=True)
+class _Lost:
+    """How many lines of a file were lost in a row, and whose the first was."""
+
+    key: InstanceKey
+    count: int = 1
 
 
 class _Reader:
@@ -84,7 +93,7 @@ class PluginLogs:
         self._folder = folder
         self._say = say
         self._files: dict[Path, RotatingFile] = {}
-        self._lost: dict[Path, int] = {}
+        self._lost: dict[Path, _Lost] = {}
         self._readers: set[_Reader] = set()
         self._writer = secrets.token_hex(4)
         self._number = 0
@@ -97,17 +106,27 @@ class PluginLogs:
             reader.give(entry)
         self._number += 1
         path = self._file(key.plugin, is_decision=_is_decision(record))
-        if lost := self._lost.get(path):
-            words = f"{lost} lines before this one are missing: they could not be written"
-            told = LogEntry(key, entry.at, LogRecord("warn", words, "host"))
-            if not self._write(path, told):
-                self._lost[path] = lost + 1
-                return
-            del self._lost[path]
-            if not self._lost:
-                self._say("info", "logs of plugins are written again")
-        if not self._write(path, entry):
-            self._lost[path] = 1
+        if not self._tell_lost(path):
+            self._lost[path].count += 1
+        elif not self._write(path, entry):
+            self._lost[path] = _Lost(key)
+        else:
+            for other in tuple(self._lost):  # whose plugins may have nothing to say for long
+                if not self._tell_lost(other):
+                    break
+
+    def _tell_lost(self, path: Path) -> bool:
+        """Write down how many lines are missing; return whether none waits to be told of."""
+        lost = self._lost.get(path)
+        if lost is None:
+            return True
+        words = f"{lost.count} lines before this one are missing: they could not be written"
+        if not self._write(path, LogEntry(lost.key, clock.now(), LogRecord("warn", words, "host"))):
+            return False
+        del self._lost[path]
+        if not self._lost:
+            self._say("info", "logs of plugins are written again")
+        return True
 
     def close(self) -> None:
         """Let go of the files."""

@@ -38,6 +38,10 @@ class Pauses:
         """Keep what is paused; where that cannot be done it is said."""
         self._records.write(lambda: [_to_json(*each) for each in dict(pauses).items()])
 
+    def retry(self) -> None:
+        """Keep what could not be kept."""
+        self._records.retry()
+
 
 def user_name() -> str:
     """Return whose host it is, for people."""

@@ -1,7 +1,7 @@
 """What a host remembers from one start to the next: lists of records, one file each, in its folder.
 
 A file is read once and written whole. While it cannot be written, on a full disk say, the host goes
-by what it knows, and says once that the next start will not know it.
+by what it knows, says once that the next start will not know it, and tries again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Records:
         self._what = what
         self._say = say
         self._writing = threading.Lock()
-        self._is_failing = False
+        self._unwritten: Callable[[], Iterable[Mapping[str, Any]]] | None = None
 
     def read(self, parse: Callable[[Table], _Parsed]) -> list[_Parsed]:
         """Return the records; none, and that is said, when they cannot be read. Blocks."""
@@ -71,13 +71,20 @@ class Records:
                 writing.ensure_own(self._path.parent)
                 writing.write_atomic(self._path, data, mode=0o600)
             except (AperioError, OSError) as problem:
-                if not self._is_failing:
+                if self._unwritten is None:
                     why = f"{self._what} is not written down, and lost when the host ends"
                     self._say("warn", f"{why}: {problem}")
-                self._is_failing = True
+                self._unwritten = made
                 return False
-            self._is_failing = False
+            if self._unwritten:
+                self._say("info", f"{self._what} is written down again")
+            self._unwritten = None
             return True
+
+    def retry(self) -> None:
+        """Write what could not be written, as it is by now. Blocks."""
+        if made := self._unwritten:
+            self.write(made)
 
 
 def _unreadable(key: str, why: str) -> NoReturn:

@@ -51,6 +51,7 @@ class Served:
 
     Attributes:
         heard_of: gives what the host has heard from registries; None: it does not ask them.
+        say: is told, once, that receipts are not kept, and that they are again.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Served:
         self._later = later
         self._ended = ended
         self._waiting: list[RunReceipt] = []
+        self._unkept = 0
         self.heard_of: Callable[[], Heard | None] = lambda: None
+        self.say: Callable[[str, str], object] = lambda _level, _words: None
 
     @property
     def _collaborators(self) -> Collaborators:
@@ -164,7 +167,29 @@ class Served:
         """Have written what waits."""
         waiting, self._waiting = self._waiting, []
         if waiting:
-            self._later(functools.partial(_write, self._receipts, waiting, self._ended))
+            self._later(functools.partial(self._write, self._receipts, waiting))
+
+    def _write(self, receipts: RunReceipts, waiting: Sequence[RunReceipt]) -> None:
+        """Keep receipts and tell of runs that have ended; called in the thread of `later`."""
+        with receipts.keeping() as keep:
+            for receipt in waiting:
+                self._attempt(functools.partial(keep, receipt))
+                with contextlib.suppress(Exception):  # what fails of one leaves out no other
+                    if receipt.status != RUNNING:
+                        self._ended(receipt)
+
+    def _attempt(self, keep: Callable[[], object]) -> None:
+        """Keep one, unless that cannot be done now: who watches hears of the run all the same."""
+        try:
+            keep()
+        except (AperioError, OSError) as error:
+            if not self._unkept:
+                self.say("warn", f"receipts of runs are not kept: {error}")
+            self._unkept += 1
+        else:
+            if self._unkept:
+                self.say("info", f"receipts of runs are kept again; {self._unkept} were not")
+            self._unkept = 0
 
     def receipts(self, plugin: PluginId | None, most: int) -> Sequence[RunReceipt]:
         """Return the newest receipts, of one plugin or of all, the newest first. Blocks."""
@@ -177,18 +202,6 @@ class Served:
     ) -> AsyncGenerator[LogEntry | int, None]:
         """Give log records, as `PluginLogs.read`."""
         return self._logs.read(plugin, last, follow=follow)
-
-
-def _write(
-    receipts: RunReceipts, waiting: Sequence[RunReceipt], ended: Callable[[RunReceipt], None]
-) -> None:
-    with receipts.keeping() as keep:
-        for receipt in waiting:
-            with contextlib.suppress(AperioError, OSError):  # a full disk, say: who watches hears
-                keep(receipt)
-            with contextlib.suppress(Exception):  # what fails of one leaves out no other
-                if receipt.status != RUNNING:
-                    ended(receipt)
 
 
 def _installed(collaborators: Collaborators, plugin: PluginId) -> InstalledPlugin | None:

@@ -135,6 +135,7 @@ class Service:
         @contextlib.asynccontextmanager
         async def controlled(host: Host) -> AsyncIterator[None]:
             served = Served(host, started_at, self._logs, self._keeper.do, self._ended)
+            served.say = self._say
             served.heard_of = lambda: self._refreshing.heard if self._refreshing else None
             try:
                 async with serve(me.socket, served, self._say):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import json
+import functools
 import os
 import shutil
 import signal
@@ -14,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aperio_cli.data.run_receipts import RunReceipts
+from aperio_cli.host.control.client import connect
+from aperio_cli.models.plugin_id import PluginId
 from tests.hosts import Place
 
 from .conftest import is_alive, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 WITHIN_S = 40
@@ -46,10 +50,8 @@ class Hosted:
         )  # fmt: skip
 
     def instances(self) -> list[dict[str, Any]]:
-        told = self.type("host", "status", "--json")
-        assert told.returncode == 0, told.stderr
-        found: list[dict[str, Any]] = json.loads(told.stdout)["data"]["instances"]
-        return found
+        """How its plugins are; asked without a command, as it is asked again and again."""
+        return asyncio.run(instances(self.place.home))
 
     def are_ready(self) -> bool:
         found = self.instances()
@@ -75,27 +77,77 @@ def hosted(tmp_path: Path) -> Iterator[Hosted]:
         mount("-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", small)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("nothing can be mounted here")
-    place = Place(small / "home")
-    place.put()
-    place.put("acme/keeper", "remembers", state=True)
-    environment = os.environ | {"APERIO_SANDBOX": "none", "APERIO_HOME": str(place.home)}
-    words = [sys.executable, "-m", "aperio_cli", "host", "run", "--all"]
     try:
-        with (tmp_path / "said").open("wb") as said:
-            process = subprocess.Popen(words, env=environment, stdout=said, stderr=said)
-        made = Hosted(place, environment, process)
-        try:
-            assert wait_until((place.home / "host/control.sock").exists, within_s=WITHIN_S)
-            assert wait_until(made.are_ready, within_s=WITHIN_S)
+        with hosting(small / "home", tmp_path) as made:
             yield made
-            process.terminate()
-            assert process.wait(WITHIN_S) == 0
-        finally:
-            process.kill()
-            process.wait()
     finally:
-        for path in (place.home, small):
+        for path in (small / "home", small):
             subprocess.run(["umount", "-l", path], check=False, capture_output=True, timeout=10)
+
+
+@contextlib.contextmanager
+def hosting(home: Path, folder: Path) -> Iterator[Hosted]:
+    """A host of two plugins for the length of a block; what it says stands in `said`."""
+    place = Place(home)
+    place.put()
+    place.put("acme/keeper", "keeps", state=True)
+    environment = os.environ | {"APERIO_SANDBOX": "none", "APERIO_HOME": str(home)}
+    words = [sys.executable, "-m", "aperio_cli", "host", "run", "--all"]
+    with (folder / "said").open("wb") as said:
+        process = subprocess.Popen(words, env=environment, stdout=said, stderr=said)
+    made = Hosted(place, environment, process)
+    try:
+        assert wait_until((home / "host/control.sock").exists, within_s=WITHIN_S)
+        assert wait_until(made.are_ready, within_s=WITHIN_S)
+        yield made
+        process.terminate()
+        assert process.wait(WITHIN_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+@dataclass
+class Failing:
+    """A mount that can be made to fail, for descriptors that are open, too.
+
+    Attributes:
+        place: where it is.
+        mode: the file that says how it fails.
+    """
+
+    place: Path
+    mode: Path
+
+    @contextlib.contextmanager
+    def fails(self, how: str) -> Iterator[None]:
+        """Whatever changes something fails so while the block runs."""
+        self.mode.write_text(how)
+        with pytest.raises(OSError, match=r"Read-only|Input/output"):
+            (self.place / "new").touch()
+        try:
+            yield
+        finally:
+            self.mode.write_text("")
+
+
+@pytest.fixture
+def failing(tmp_path: Path) -> Iterator[Failing]:
+    source, place, mode = tmp_path / "source", tmp_path / "place", tmp_path / "mode"
+    for folder in (source, place):
+        folder.mkdir(mode=0o700)
+    mode.write_text("")
+    words = [sys.executable, "-m", "tests.simulators.failing_mount"]
+    words += map(str, (source, place, mode))
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        try:
+            assert server.stdout
+            if not server.stdout.readline():
+                pytest.skip("nothing can be mounted here")
+            yield Failing(place, mode)
+        finally:
+            subprocess.run(["umount", "-l", place], check=False, capture_output=True, timeout=10)
+            server.kill()
 
 
 @contextlib.contextmanager
@@ -157,3 +209,84 @@ def test_a_home_that_goes_bad_under_a_host_stops_no_plugin(hosted: Hosted, tmp_p
     hosted.process.send_signal(signal.SIGCONT)
     assert hosted.type("host", "resume", "acme/box").returncode == 0  # it has looked again
     assert [(each["pid"], each["restarts"]) for each in hosted.instances()] == before
+
+
+SAID_ONCE = (
+    "logs of plugins are being lost",
+    "receipts of runs are not kept",
+    "what is paused is not written down",
+)
+SAID_AFTERWARDS = (
+    "logs of plugins are written again",
+    "receipts of runs are kept again",
+    "what is paused is written down again",
+)
+
+
+def test_a_mount_that_fails_under_open_files_stops_nothing_and_is_taken_up_again(
+    failing: Failing, tmp_path: Path
+) -> None:
+    home = failing.place / "home"
+    pauses = home / "host" / "pauses.json"
+
+    def heard(words: Sequence[str], times: int) -> bool:
+        told = (tmp_path / "said").read_text()
+        return all(told.count(each) == times for each in words)
+
+    def is_paused() -> bool:
+        return pauses.exists() and "acme/box" in pauses.read_text()
+
+    with hosting(home, tmp_path) as hosted:
+        assert asyncio.run(stored(home)) == "OK"
+        asyncio.run(synced(home))  # so that the files of logs and receipts are there, and open
+        for times, how in enumerate(("EROFS", "EIO"), 1):
+            kept = runs_kept(home)
+            with failing.fails(how):
+                hosted.comes_back()
+                assert [asyncio.run(synced(home)) for _ in range(3)] == ["STATUS_SUCCEEDED"] * 3
+                assert asyncio.run(stored(home)) == "UNAVAILABLE"
+                assert hosted.type("host", "pause", "acme/box").returncode == 0
+                assert wait_until(functools.partial(heard, SAID_ONCE, times), within_s=WITHIN_S)
+                assert runs_kept(home) == kept
+            assert wait_until(is_paused, within_s=WITHIN_S)
+            assert hosted.type("host", "resume", "acme/box").returncode == 0
+            assert wait_until(hosted.are_ready, within_s=WITHIN_S)
+            assert asyncio.run(stored(home)) == "OK"
+            asyncio.run(synced(home))
+            hosted.comes_back()  # which is a line in each log
+            assert wait_until(functools.partial(heard, SAID_AFTERWARDS, times), within_s=WITHIN_S)
+            assert heard(SAID_ONCE, times)
+            assert runs_kept(home) > kept
+        assert "lines before this one are missing" in hosted.type("host", "logs", "acme/box").stdout
+
+
+async def instances(home: Path) -> list[dict[str, Any]]:
+    async with connect(home / "host" / "control.sock") as client:
+        return [each.to_json() for _, of in await client.plugins() for each in of]
+
+
+def runs_kept(home: Path) -> int:
+    """How many runs of `acme/box` have a receipt."""
+    receipts = RunReceipts(home / "host" / "receipts")
+    return len(receipts.newest(PluginId("acme", "box"), most=1000))
+
+
+async def synced(home: Path) -> str:
+    """What a sync through the control API comes to."""
+    from aperio_plugin.wire import control_pb2
+
+    call = control_pb2.Call(plugin="acme/box", organization_id="local", integration_id="local")
+    async with connect(home / "host" / "control.sock") as client:
+        asked = client.stream("Sync", control_pb2.SyncRequest(call=call))
+        items = [item async for item in asked]
+    return str(control_pb2.Receipt.Status.Name(items[-1].receipt.status))
+
+
+async def stored(home: Path) -> str:
+    """What the store of the host says to a plugin that keeps something."""
+    from aperio_plugin.wire import control_pb2
+
+    call = control_pb2.Call(plugin="acme/keeper", organization_id="local", integration_id="local")
+    async with connect(home / "host" / "control.sock") as client:
+        told = await client.unary("TestConnection", control_pb2.TestConnectionRequest(call=call))
+    return str(told.answer.account["stored"])

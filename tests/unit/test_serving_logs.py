@@ -178,6 +178,27 @@ def test_lines_that_a_full_disk_lost_are_counted_and_told_once(
     assert "No space left" in told[0][1]
 
 
+def test_what_a_plugin_lost_that_is_silent_now_is_told_once_another_is_written(
+    logs: PluginLogs, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_descriptor: int, _data: bytes) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    other = InstanceKey(PluginId("acme", "other"), "local", "local")
+    for key in (KEY, other):
+        logs.take(key, said("before"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", failing)
+        for key in (KEY, other, KEY):
+            logs.take(key, said("lost"))
+    logs.take(other, said("after"))
+
+    missing = "lines before this one are missing: they could not be written"
+    assert messages(logs.newest(BOX, 9)) == ["before", f"2 {missing}"]
+    assert messages(logs.newest(other.plugin, 9)) == ["before", f"1 {missing}", "after"]
+    assert [level for level, _ in told] == ["warn", "info"]
+
+
 def test_a_place_where_no_log_can_be_stops_nobody(tmp_path: Path, told: Told) -> None:
     (tmp_path / "logs").write_text("a file")
     logs = PluginLogs(tmp_path / "logs", told)

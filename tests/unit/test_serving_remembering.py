@@ -86,3 +86,26 @@ def test_what_cannot_be_written_down_is_said_once_and_known_meanwhile(
     (tmp_path / "host").unlink()
     versions.settle(BOX, "1.2.0")
     assert Versions(tmp_path / "host" / "versions.json", told).healthy(BOX) == "1.2.0"
+
+
+def test_what_could_not_be_written_down_is_written_as_it_is_once_that_can_be_done(
+    tmp_path: Path, told: Told
+) -> None:
+    (tmp_path / "host").write_text("in the way")
+    path = tmp_path / "host" / "versions.json"
+    versions = Versions(path, told)
+    told.lines.clear()
+    versions.settle(BOX, "1.0.0")
+    versions.settle(BOX, "1.1.0")
+    versions.retry()
+    assert len(told.lines) == 1
+
+    (tmp_path / "host").unlink()
+    versions.retry()
+    assert Versions(path, told).healthy(BOX) == "1.1.0"
+    assert told.lines[1:] == [
+        "info: which version of each plugin ran well last is written down again"
+    ]
+    path.unlink()
+    versions.retry()
+    assert not path.exists(), "nothing is left to be written"
