@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aperio_cli.publishing.adding import Added, AddRequest, add
 from aperio_cli.publishing.index import BuildReport, build
-from aperio_cli.publishing.sealing import Sealable, find_sealable, note_sealed
+from aperio_cli.publishing.sealing import Sealable, find_sealable, note_sealed, place_sealed
 from aperio_cli.publishing.serving import serve, serving
 from aperio_cli.publishing.source import create_source as init
 from aperio_cli.publishing.withdrawing import Withdrawn, WithdrawRequest, withdraw
@@ -21,6 +21,7 @@ __all__ = [
     "find_sealable",
     "init",
     "note_sealed",
+    "place_sealed",
     "serve",
     "serving",
     "withdraw",

@@ -75,6 +75,8 @@ class BuildReport:
         serial: the edition.
         expires_at: its last moment, RFC 3339 in UTC.
         is_signed: whether the signature of an earlier build is still good.
+        is_waiting: whether an earlier build that is signed stays in the folder until this one,
+            which is none there yet, is signed.
         index_bytes: how long plugins.json is.
     """
 
@@ -86,6 +88,7 @@ class BuildReport:
     serial: int
     expires_at: str
     is_signed: bool
+    is_waiting: bool
     index_bytes: int
 
     @property
@@ -104,6 +107,7 @@ class BuildReport:
             "serial": self.serial,
             "expires_at": self.expires_at,
             "signed": self.is_signed,
+            "waiting": self.is_waiting,
         }
 
 
@@ -115,6 +119,8 @@ def build(
     is_renewed: bool = False,
 ) -> BuildReport:
     """Build a registry, which replaces an earlier build wholly or not at all.
+
+    One that is signed is replaced once this one is, too (`sealing.place_sealed`).
 
     Args:
         directory: the registry's source.
@@ -192,6 +198,8 @@ class _Building:
         root = self._write_root(files)
         keep_log(self.registry.root, self.log)
         self.built = self.output.new.inode
+        is_signed = self._keep_signature(root)
+        self.output.is_waiting = not is_signed and self._is_earlier_signed
         return BuildReport(
             out=shown,
             plugins=len(self.rows),
@@ -200,7 +208,8 @@ class _Building:
             skipped=tuple(self.skipped),
             serial=self.edition.serial,
             expires_at=self.edition.expires_at,
-            is_signed=self._keep_signature(root),
+            is_signed=is_signed,
+            is_waiting=self.output.is_waiting,
             index_bytes=files[FILE_NAME].size_bytes,
         )
 
@@ -299,10 +308,15 @@ class _Building:
         self.output.new.write_atomic(path, data=data)
         return FileRef.of(data)
 
+    @property
+    def _is_earlier_signed(self) -> bool:
+        old = self.output.old
+        return old is not None and old.has_file(ROOT_BUNDLE) and old.has_file(ROOT_FILE)
+
     def _keep_signature(self, root: bytes) -> bool:
         """Take the root's bundle over, when it is for these very bytes."""
         old = self.output.old
-        if old is None or not old.has_file(ROOT_BUNDLE) or not old.has_file(ROOT_FILE):
+        if old is None or not self._is_earlier_signed:
             return False
         if old.read(ROOT_FILE, limit_bytes=MAX_BUNDLE_BYTES) != root:
             return False

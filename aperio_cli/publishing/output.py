@@ -4,16 +4,21 @@ Nothing is written into a folder that is there, so nothing in one can lead a wri
 nothing is replaced but what `registry build` wrote. Files that never change once they are there,
 artifacts and bundles, need not be copied again: the folders that hold them move over from the
 earlier build at the moment when it is replaced.
+
+An earlier build that is signed is not replaced by one that nobody has signed yet, which clients
+would refuse: the new one waits beside it, under `.aside-NAME-unsigned`, with a note of what the
+replacement has to do, until `registry sign` puts it in its place.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli import text
 from aperio_cli.errors.files import FileNotRegular
@@ -21,6 +26,7 @@ from aperio_cli.errors.registries import RegistryOutputForeign
 from aperio_cli.files import writing
 from aperio_cli.files.beneath import Beneath, OpenFolders
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
+from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.models.registry.documents import FIXED_FILES, ROOT_FILE, SCHEMAS_FOLDER
 from aperio_cli.models.registry_index import FILE_NAME
 from aperio_cli.registry.log import LOG
@@ -33,6 +39,7 @@ MOVED: Final = ("artifacts", "bundles", "plugins")
 _FOLDERS: Final = ("shards", "mirrored", SCHEMAS_FOLDER, LOG, *MOVED)
 _BUILT: Final = frozenset({*FIXED_FILES, ROOT_FILE, ROOT_BUNDLE, *_FOLDERS})
 _SHOWN: Final = 5
+_NOTE_BOUNDS: Final = Bounds(64 * 1024 * 1024, members=1_000_000)
 _OPEN_FOLDERS: Final = 320  # more than bundles are spread over, less than a process may have open
 
 Signature = tuple[int, int, int]
@@ -46,6 +53,7 @@ class Output:
         new: the folder aside.
         old: the earlier build; None when there is none.
         is_merged: whether artifacts and bundles of the earlier build stay.
+        is_waiting: whether the earlier build stays until this one is signed.
         stale: which of them are to go, once it was replaced.
     """
 
@@ -53,6 +61,7 @@ class Output:
         self.new = new
         self.old = old
         self.is_merged = False
+        self.is_waiting = False
         self.stale: Collection[str] = ()
         self._new_folders = OpenFolders(new, _OPEN_FOLDERS)
 
@@ -110,7 +119,7 @@ def _files(root: Beneath, parts: tuple[str, ...]) -> dict[str, Signature]:
 
 @contextlib.contextmanager
 def replacing(source: Beneath, out: Path) -> Iterator[Output]:
-    """Give a fresh folder, which takes the place of `out` when the block ends well.
+    """Give a fresh folder, which takes the place of `out` when the block ends well, or waits to.
 
     Args:
         source: the registry's source; below it no link is followed.
@@ -131,10 +140,93 @@ def replacing(source: Beneath, out: Path) -> Iterator[Output]:
             with above.below(aside) as new, contextlib.closing(Output(new, old)) as output:
                 yield output
                 above.change_mode(aside, mode=0o755)
+                _forget_waiting(above, name)
+                if output.is_waiting:
+                    _have_wait(above, output, name, aside)
+                    return
                 _put_in_place(above, output, name, aside)
                 _remove_stale(new, output.stale)
         finally:
             _sweep(above, name)
+
+
+@contextlib.contextmanager
+def waiting_build(source: Beneath, out: Path) -> Iterator[Beneath | None]:
+    """Open the build that waits to be signed; None for none.
+
+    Raises:
+        FileNotRegular: a link stands in its place, or on the way to it in the source.
+        OSError: it may not be read.
+    """
+    if not out.parent.is_dir():
+        yield None
+        return
+    with _folder_above(source, out) as (above, name), contextlib.ExitStack() as opened:
+        is_there = above.mode(_waiting_name(name)) is not None
+        yield opened.enter_context(above.below(_waiting_name(name))) if is_there else None
+
+
+def place_waiting(source: Beneath, out: Path) -> bool:
+    """Put the build that waits into the place of the one that it was built to replace.
+
+    Returns:
+        Whether that is still there as it was; if not, nothing was changed.
+
+    Raises:
+        FileNotRegular, RegistryOutputForeign, OSError: as `replacing`.
+    """
+    with _folder_above(source, out) as (above, name), contextlib.ExitStack() as opened:
+        _refuse_foreign(source.root, above, name)
+        old = None if above.mode(name) is None else opened.enter_context(above.below(name))
+        note = _read_note(above, name)
+        if old is None or note is None or old.inode != note.get("replaces"):
+            return False
+        waiting = _waiting_name(name)
+        with above.below(waiting) as new, contextlib.closing(Output(new, old)) as output:
+            output.is_merged, output.stale = bool(note["merged"]), list(note["stale"])
+            try:
+                _put_in_place(above, output, name, waiting)
+                _remove_stale(new, output.stale)
+            finally:
+                _sweep(above, name)
+        _forget_waiting(above, name)
+    return True
+
+
+def _have_wait(above: Beneath, output: Output, name: str, aside: str) -> None:
+    note = {
+        "replaces": output.old.inode if output.old else None,
+        "merged": output.is_merged,
+        "stale": sorted(output.stale),
+    }
+    above.write_atomic(_note_name(name), data=json.dumps(note).encode())
+    above.rename(aside, _waiting_name(name))
+
+
+def _forget_waiting(above: Beneath, name: str) -> None:
+    for each in (_waiting_name(name), _note_name(name)):
+        above.remove_tree(each)
+
+
+def _read_note(above: Beneath, name: str) -> dict[str, Any] | None:
+    """Return what `_have_wait` noted; None when it cannot be used."""
+    try:
+        data = above.read(_note_name(name), limit_bytes=_NOTE_BOUNDS.size_bytes)
+        note = read_json(data, _NOTE_BOUNDS)
+    except (FileNotFoundError, Unreadable):
+        return None
+    is_note = isinstance(note, dict) and isinstance(note.get("stale"), list)
+    if not is_note or not all(isinstance(path, str) for path in note["stale"]):
+        return None
+    return note if isinstance(note.get("merged"), bool) else None
+
+
+def _waiting_name(name: str) -> str:
+    return f"{writing.ASIDE_PREFIX}{name}-unsigned"
+
+
+def _note_name(name: str) -> str:
+    return f"{_waiting_name(name)}.json"
 
 
 @contextlib.contextmanager
@@ -220,19 +312,23 @@ def _exchange(new: Beneath, old: Beneath, path: str, undone: contextlib.ExitStac
     *above, name = path.split("/")
     old.make_folders(*above)
     with new.below(*above) as ours, old.below(*above) as theirs:
-        if not theirs.has_file(name):
-            undone.callback(_remove_stale, old, [path])
-        else:
-            kept = writing.ASIDE_PREFIX + name
-            theirs.link(name, ours, kept)
-            undone.callback(_bring_back, new, old, path)
+        is_there = theirs.has_file(name)
+        if is_there:
+            theirs.link(name, ours, writing.ASIDE_PREFIX + name)
         ours.move(name, theirs)
+    undone.callback(_bring_back, new, old, path, is_there=is_there)
 
 
-def _bring_back(new: Beneath, old: Beneath, path: str) -> None:
+def _bring_back(new: Beneath, old: Beneath, path: str, *, is_there: bool) -> None:
+    """Undo an exchange: both builds have what they had, since the new one may be tried again."""
     *above, name = path.split("/")
     with new.below(*above) as ours, old.below(*above) as theirs:
-        ours.move(writing.ASIDE_PREFIX + name, theirs, name)
+        theirs.move(name, ours)
+        if is_there:
+            ours.move(writing.ASIDE_PREFIX + name, theirs, name)
+    while above and not old.names(*above):
+        old.remove_tree(*above)
+        above.pop()
 
 
 def _remove_stale(built: Beneath, stale: Collection[str]) -> None:

@@ -12,6 +12,7 @@ from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.registry.documents import ROOT_BOUNDS, ROOT_FILE, shard_path
 from aperio_cli.models.registry.root import Root, parse_root
+from aperio_cli.publishing.output import place_waiting, waiting_build
 from aperio_cli.publishing.source import open_source, typed
 from aperio_cli.registry import BUILT_FOLDER
 
@@ -28,14 +29,21 @@ class Sealable:
     """A root that may be signed.
 
     Attributes:
-        path: the file.
+        path: the file; of a build that waits to be signed, where it waits.
         digest: of its bytes.
         root: what it states.
+        folder: where clients read it.
     """
 
     path: Path
     digest: Digest
     root: Root
+    folder: Path
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is not yet where clients read it."""
+        return self.path.parent != self.folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ class _Place:
 
 
 def find_sealable(directory: Path, out: Path | None = None) -> Sealable:
-    """Return the root of what was built of a source.
+    """Return the root of what was built of a source: of the build that waits, where one does.
 
     Args:
         directory: the registry's source.
@@ -83,15 +91,26 @@ def find_sealable(directory: Path, out: Path | None = None) -> Sealable:
     place = _Place(directory, folder, is_elsewhere=out is not None)
     with open_source(directory) as registry:
         edition = registry.edition()
+        with waiting_build(registry.root, folder) as waiting:
+            if waiting is not None:
+                return _sealable(place, edition, waiting)
     try:
         with Beneath(folder) as built:
-            data = built.read(ROOT_FILE, limit_bytes=ROOT_BOUNDS.size_bytes)
-            root = parse_root(data, where=str(folder / ROOT_FILE))
-            _check_edition(place, edition, root, Digest.of(data))
-            _check_whole(place, built, root)
+            return _sealable(place, edition, built)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise place.not_built(f"`{folder / ROOT_FILE}` is not there") from error
-    return Sealable(folder / ROOT_FILE, Digest.of(data), root)
+
+
+def _sealable(place: _Place, edition: Edition, built: Beneath) -> Sealable:
+    path = built.path(ROOT_FILE)
+    try:
+        data = built.read(ROOT_FILE, limit_bytes=ROOT_BOUNDS.size_bytes)
+        root = parse_root(data, where=str(path))
+        _check_edition(place, edition, root, Digest.of(data))
+        _check_whole(place, built, root)
+    except FileNotFoundError as error:
+        raise place.not_built(f"`{path}` is not there") from error
+    return Sealable(path, Digest.of(data), root, place.folder)
 
 
 def note_sealed(directory: Path, sealed: Sealable) -> None:
@@ -108,6 +127,29 @@ def note_sealed(directory: Path, sealed: Sealable) -> None:
             noted = edition.signed_as(sealed.digest, sealed.root.serial)
             if noted != edition:
                 registry.write_edition(noted)
+
+
+def place_sealed(directory: Path, sealed: Sealable) -> None:
+    """Put a build that waited to be signed, and is now, where clients read it; else do nothing.
+
+    Raises:
+        RegistryNotBuilt: another one was built meanwhile, or what it is to replace is not there.
+        RegistryOutputForeign, FileNotRegular: what it is to replace is no build any more.
+        LockHeld: another process is changing the source.
+        OSError: the folder cannot be written.
+    """
+    if not sealed.is_waiting:
+        return
+    place = _Place(directory, sealed.folder, is_elsewhere=True)
+    with open_source(directory) as registry, registry.lock():
+        with waiting_build(registry.root, sealed.folder) as waiting:
+            limit = ROOT_BOUNDS.size_bytes
+            if waiting is None or Digest.of(waiting.read(ROOT_FILE, limit_bytes=limit)) != (
+                sealed.digest
+            ):
+                raise place.not_built("it was built again while it was signed")
+        if not place_waiting(registry.root, sealed.folder):
+            raise place.not_built("what it is to replace is not there any more, or another one")
 
 
 def _check_edition(place: _Place, edition: Edition, root: Root, digest: Digest) -> None:

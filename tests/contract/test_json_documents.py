@@ -410,7 +410,7 @@ DATA: dict[str, Schema] = {
     ),
     "registry build": exactly(
         out=WORD, plugins=NUMBER, versions=NUMBER, left_out=any_number_of(WORD),
-        skipped=any_number_of(WORD), serial=NUMBER, expires_at=TIME, signed=FLAG,
+        skipped=any_number_of(WORD), serial=NUMBER, expires_at=TIME, signed=FLAG, waiting=FLAG,
     ),
     "registry sign": exactly(
         file=WORD, bundle=WORD, sha256=SHA256, name=TEXT, epoch=NUMBER, serial=NUMBER,

@@ -73,7 +73,8 @@ def test_the_page_lists_the_keys_of_an_operation(operation: str) -> None:
 
 def test_a_key_too_few_and_one_too_many_are_found() -> None:
     page = keys(
-        "`out`, `plugins` (counts), `versions`, `serials`, `skipped`, `expires_at`, `signed`"
+        "`out`, `plugins` (counts), `versions`, `serials`, `skipped`, `expires_at`, `signed`,"
+        " `waiting`"
     )
     assert differences(page, DATA["registry build"], "build") == [
         "build: `left_out` is missing",

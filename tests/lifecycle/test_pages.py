@@ -144,6 +144,7 @@ NEWER = (
     r"sed -i 's/^\( *\)- api.example.com:443/&\n\1- api.lantern.io:443/; s/256MiB/512MiB/' "
     "manifest.yaml; cd ..; aperio plugin build newer; aperio plugin sign newer/dist --trust local; "
     "aperio registry add newer/dist --dir registry; aperio registry build --dir registry; "
+    "aperio registry sign --dir registry --trust local; "
     "export APERIO_REGISTRY=~/plugins/registry/public"
 )
 AS_BEFORE = (

@@ -591,8 +591,11 @@ def test_signature_stays_as_long_as_it_is_for_the_same_bytes(source: Path) -> No
     bundle.write_bytes(b"{}")
     assert build(source).is_signed
     assert bundle.read_bytes() == b"{}"
-    assert not build(source, is_renewed=True).is_signed
-    assert not bundle.exists()
+    renewed = build(source, is_renewed=True)
+    assert (renewed.is_signed, renewed.is_waiting) == (False, True)
+    bundle.unlink()
+    assert not build(source).is_waiting
+    assert not list(source.glob(".aside-*"))
 
 
 def test_failure_while_it_is_replaced_brings_the_earlier_build_back(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aperio_cli.errors.files import FileNotRegular
 from aperio_cli.errors.registries import (
     EditionSigned,
     PluginNotFound,
@@ -15,9 +16,20 @@ from aperio_cli.errors.registries import (
     VersionWithdrawn,
 )
 from aperio_cli.errors.usage import UsageError, VersionInvalid
+from aperio_cli.files.beneath import Beneath
+from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginId, PluginRef
+from aperio_cli.models.registry.documents import (
+    ROOT_FILE,
+    SHARDS,
+    FileRef,
+    plugin_path,
+    shard_path,
+)
 from aperio_cli.models.registry.plugin_file import parse_plugin_file
 from aperio_cli.models.registry.root import parse_root
+from aperio_cli.models.registry.shard import parse_shard
+from aperio_cli.proving.signature import verify_signature
 from aperio_cli.publishing import (
     AddRequest,
     Withdrawn,
@@ -27,9 +39,11 @@ from aperio_cli.publishing import (
     find_sealable,
     init,
     note_sealed,
+    place_sealed,
     withdraw,
 )
 from aperio_cli.publishing.checking import Checked, check_registry
+from aperio_cli.publishing.output import ROOT_BUNDLE
 from aperio_cli.publishing.source import open_source
 from aperio_cli.signing import sign_file
 from tests.builders import LINUX, Machine, nest, unchanged
@@ -65,6 +79,7 @@ def sign(source: Path, domain: LocalDomain) -> Root:
     found = find_sealable(source)
     sign_file(found.path, found.digest, domain=domain)
     note_sealed(source, found)
+    place_sealed(source, found)
     return found.root
 
 
@@ -160,6 +175,140 @@ def test_second_root_of_one_edition_is_not_signed(
     build(source)
     with pytest.raises(EditionSigned):
         find_sealable(source)
+
+
+# ── a build that waits to be signed ──────────────────────────────────────────────────────────────
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def shown(source: Path, domain: LocalDomain) -> int:
+    """The edition that clients read, which is signed and has all that its root states."""
+    public = source / "public"
+    data, bundle = ((public / name).read_bytes() for name in (ROOT_FILE, ROOT_BUNDLE))
+    verify_signature(Digest.of(data), bundle, [root_of(domain)], subject="the root")
+    root = parse_root(data, where="r")
+    stated = dict(root.files) | {shard_path(n): ref for n, ref in enumerate(root.shards)}
+    for number, path in enumerate(list(stated)[-SHARDS:]):
+        plugins = parse_shard((public / path).read_bytes(), number=number, where=path).plugins
+        stated |= {plugin_path(plugin): ref for plugin, ref in plugins.items()}
+    assert {path: FileRef.of((public / path).read_bytes()) for path in stated} == stated
+    return root.serial
+
+
+@pytest.fixture
+def waiting(source: Path, domain: LocalDomain) -> Path:
+    """A source whose signed build waits for the next one, of which one plugin is new, one gone."""
+    cache = source.parent / "cache"
+    put(source, PluginId("zeta", "gone"), "1.0.0")
+    build(source, cache=cache)
+    sign(source, domain)
+    put(source, PluginId("acme", "fresh"), "1.0.0")
+    (source / "records/zeta/gone.json").unlink()
+    before = contents(source / "public")
+    report = build(source, cache=cache, is_renewed=True)
+    assert (report.is_signed, report.is_waiting) == (False, True)
+    assert contents(source / "public") == before
+    return source
+
+
+def test_signed_build_stays_whole_until_the_next_one_is_signed(
+    waiting: Path, domain: LocalDomain
+) -> None:
+    public = waiting / "public"
+    assert shown(waiting, domain) < find_sealable(waiting).root.serial
+    root = sign(waiting, domain)
+    assert shown(waiting, domain) == root.serial
+    assert (public / "plugins/acme/fresh.json").exists()
+    assert not (public / "plugins/zeta").exists()
+    assert not list(waiting.glob(".aside-*"))
+    anew = build(waiting, waiting.parent / "anew").out
+    built = contents(public)
+    assert built.pop("registry.json.sigstore.json")
+    assert built == contents(anew)
+    # What is kept of it is of use again: the same edition is taken over as it is.
+    with unchanged(public):
+        assert build(waiting, cache=waiting.parent / "cache").is_signed
+
+
+def test_build_that_waits_is_replaced_by_the_next_one(waiting: Path, domain: LocalDomain) -> None:
+    before = contents(waiting / "public")
+    put(waiting, PluginId("acme", "fresher"), "1.0.0")
+    serial = build(waiting, cache=waiting.parent / "cache", is_renewed=True).serial
+    assert contents(waiting / "public") == before
+    assert sign(waiting, domain).serial == serial
+    assert shown(waiting, domain) == serial
+
+
+def test_what_was_built_while_it_was_signed_is_not_put_in_place(
+    waiting: Path, domain: LocalDomain
+) -> None:
+    before = contents(waiting / "public")
+    found = find_sealable(waiting)
+    sign_file(found.path, found.digest, domain=domain)
+    build(waiting, is_renewed=True)
+    with pytest.raises(RegistryNotBuilt, match="not a build of this source") as caught:
+        place_sealed(waiting, found)
+    assert "built again" in caught.value.why
+    assert contents(waiting / "public") == before
+    sign(waiting, domain)
+    shown(waiting, domain)
+
+
+@pytest.mark.parametrize("note", [None, b"x", b"{}", b'{"replaces": 1, "merged": true}'])
+def test_build_that_waits_for_another_place_is_not_put_there(
+    waiting: Path, domain: LocalDomain, note: bytes | None
+) -> None:
+    path = waiting / ".aside-public-unsigned.json"
+    path.unlink()
+    if note is not None:
+        path.write_bytes(note)
+    with pytest.raises(RegistryNotBuilt) as caught:
+        sign(waiting, domain)
+    assert "what it is to replace" in caught.value.why
+    shown(waiting, domain)
+    build(waiting, cache=waiting.parent / "cache")
+    sign(waiting, domain)
+    assert shown(waiting, domain) == find_sealable(waiting).root.serial
+
+
+def test_failure_while_it_takes_its_place_brings_the_signed_build_back(
+    waiting: Path, domain: LocalDomain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Beneath.rename
+
+    def fail(self: Beneath, name: str, other: str) -> None:
+        if other == "public" and name.endswith("-unsigned"):
+            raise OSError(5, "Input/output error")
+        rename(self, name, other)
+
+    before = contents(waiting / "public")
+    with monkeypatch.context() as failing:
+        failing.setattr(Beneath, "rename", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            sign(waiting, domain)
+    assert contents(waiting / "public") == before
+    sign(waiting, domain)
+    shown(waiting, domain)
+
+
+def test_link_in_the_place_of_the_build_that_waits_is_not_signed(
+    waiting: Path, domain: LocalDomain, tmp_path: Path
+) -> None:
+    place = waiting / ".aside-public-unsigned"
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileNotRegular):
+        find_sealable(waiting)
+    place.unlink()
+    (tmp_path / "elsewhere").rename(place)
+    sign(waiting, domain)
 
 
 # ── checking ──────────────────────────────────────────────────────────────────────────────────────
@@ -334,8 +483,8 @@ def test_root_of_a_withdrawal_is_the_next_edition(source: Path, domain: LocalDom
     build(source)
     first = sign(source, domain)
     say(source, "yanked")
-    out = build(source).out
-    second = parse_root((out / "registry.json").read_bytes(), where="r")
+    build(source)
+    second = find_sealable(source).root
     assert second.serial == first.serial + 1
     assert sign(source, domain) == second
     check(source, domain)

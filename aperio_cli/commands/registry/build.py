@@ -46,8 +46,8 @@ def registry_build(
 ) -> Report:
     """Build the index and all that it names, for any web server.
 
-    Sign what was built: `aperio registry sign`. What is built counts until its edition ends;
-    `--renew` makes a new one of the same contents.
+    Sign what was built: `aperio registry sign`. Where a signed build is there, it stays until then.
+    What is built counts until its edition ends; `--renew` makes a new one of the same contents.
     """
     from aperio_cli.publishing import build
     from aperio_cli.publishing.source import typed
@@ -81,4 +81,6 @@ def _notes(report: BuildReport, directory: Path) -> Iterator[str]:
         yield f"{name} was left out: its kind or its schema is one of a later aperio"
     if report.is_too_long:
         yield f"plugins.json has {report.index_bytes} bytes: readers of before take 32 MiB"
+    if report.is_waiting:
+        yield f"{report.out} stays as it is, which is signed, until edition {report.serial} is, too"
     yield from expiry_notes(report.expires_at, directory)

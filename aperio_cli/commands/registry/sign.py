@@ -34,11 +34,12 @@ def registry_sign(
 ) -> Report:
     """Sign what was built; clients read it when they are told who signs it.
 
-    The root is signed, and the root states all the rest. Its source notes which root was signed,
-    so that the next edition continues it: keep that change.
+    The root is signed, and the root states all the rest. A build that waits for it takes the place
+    of the earlier one now. Its source notes which root was signed, so that the next edition
+    continues it: keep that change.
     """
     from aperio_cli.commands.registry.expiry import expiry_notes
-    from aperio_cli.publishing import find_sealable, note_sealed
+    from aperio_cli.publishing import find_sealable, note_sealed, place_sealed
     from aperio_cli.signing import sign_file
 
     command_line = f"aperio registry sign --dir {shlex.quote(directory)}"
@@ -48,9 +49,11 @@ def registry_sign(
     domain = open_signing_domain(context, asked)
     signed = sign_file(found.path, found.digest, domain=domain)
     note_sealed(as_path(directory), found)
+    place_sealed(as_path(directory), found)
+    path, bundle = (found.folder / each.name for each in (signed.path, signed.bundle_path))
     data = {
-        "file": str(signed.path),
-        "bundle": str(signed.bundle_path),
+        "file": str(path),
+        "bundle": str(bundle),
         "sha256": signed.digest.hex,
         "name": found.root.name,
         "epoch": found.root.epoch,
@@ -59,7 +62,7 @@ def registry_sign(
         "signer": signed.signer.to_json(),
     }
     text = (
-        f"{signed.bundle_path}\n  signed by {signed.signer.identity}\n"
+        f"{bundle}\n  signed by {signed.signer.identity}\n"
         f"  serial {found.root.serial}, until {found.root.expires_at}"
     )
     return Report(data, text, tuple(expiry_notes(found.root.expires_at, as_path(directory))))
