@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aperio_cli.errors import AperioError
 from aperio_cli.files import owning, reading, writing
+from aperio_cli.files.trimming import note_use
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 
@@ -63,6 +64,7 @@ class AnswerCache:
         is_it = head.get("schema") == _SCHEMA and head.get("url") == url
         if not is_it or head.get("sha256") != Digest.of(body).hex or len(body) > limit_bytes:
             return None
+        note_use(self._file(url))
         return KeptAnswer(body, _mark(head, "etag"), _mark(head, "last_modified"))
 
     def keep(self, url: str, body: bytes, fetched: Fetched) -> None:

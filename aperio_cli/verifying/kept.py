@@ -15,17 +15,21 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from aperio_cli.errors import AperioError
 from aperio_cli.files import reading
+from aperio_cli.files.trimming import Bound, note_use, trim
 from aperio_cli.models.artifact import SUFFIX
 from aperio_cli.net.part import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from aperio_cli.models.digest import Digest
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _PART: Final = ".part"
+_DAY_S: Final = 24 * 60 * 60.0
+ARTIFACTS_BOUND: Final = Bound(4 * 1024**3, 90 * _DAY_S)
+"""What is kept of artifacts, whole and cut, besides those that stay whatever the bound is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class KeptArtifacts:
             return False
         with file:
             if self._copied(file, sink, limit_bytes) == digest.hex:
+                note_use(self._path(digest))
                 return True
         sink.seek(0)
         sink.truncate()
@@ -82,6 +87,19 @@ class KeptArtifacts:
             part.finish(self._path(found))
         else:
             part.remove()
+
+    def clean(
+        self, now_s: float, stays: Collection[Digest], bound: Bound = ARTIFACTS_BOUND
+    ) -> None:
+        """Bring what is kept within its bound.
+
+        Args:
+            now_s: the current moment, seconds since 1970.
+            stays: artifacts that are kept however much there is.
+            bound: what may be kept.
+        """
+        names = {self._path(digest).name for digest in stays}
+        trim(self.folder, bound, now_s, lambda name, _: name in names)
 
     def _path(self, digest: Digest) -> Path:
         return self.folder / f"{digest.hex}{SUFFIX}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -295,9 +296,17 @@ def served(aperio: Aperio, *words: object) -> Iterator[str]:
 
 @pytest.mark.usefixtures("source")
 def test_serve_says_where_and_ends_with_whoever_started_it(aperio: Aperio) -> None:
+    kept = aperio.home / "cache/artifacts"
+    kept.mkdir(mode=0o700, parents=True)
+    unused = kept / f"{'f' * 64}.tar.gz"
+    unused.write_bytes(b"x")
+    os.utime(unused, (1, 1))
     with served(aperio, "--json") as line:
         url = json.loads(line)["url"]
         aperio("plugin", "install", PLUGIN, "--registry", url)
+    # What was not used for long is gone from the cache then.
+    assert len(list(kept.iterdir())) == 1
+    assert not unused.exists()
     with served(aperio, "--fault", "tamper:plugins/*") as url:
         aperio.refuses(
             "plugin", "install", f"{PLUGIN}@{OLD}", "--registry", url,

@@ -68,6 +68,7 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
     platform; what differs from it is refused.
     """
     from aperio_cli.commands.plugin import installation, locking
+    from aperio_cli.commands.plugin.cleaning import clean_cache
     from aperio_cli.commands.plugin.installation import Stated
 
     sources = sources or []
@@ -84,6 +85,7 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
         locked_there = locking.locked_entries(context)
         wanted = [partial(locking.restore, context, each, request) for each in locked_there]
     done = _installed(context, wanted)
+    clean_cache(context)
     place = context.store.lock_file.path
     installed = [report.to_json() | installation.offered(offer) for report, offer in done]
     text = "\n".join(installation.sentence(report) for report, _ in done)

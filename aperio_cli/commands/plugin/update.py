@@ -114,6 +114,7 @@ def plugin_update(
     The version before stays installed: `plugin rollback` goes back to it. What runs goes on with
     the version that it was started with.
     """
+    from aperio_cli.commands.plugin.cleaning import clean_cache
     from aperio_cli.models.plugin_id import PluginRef
 
     named = [PluginRef.parse(text) for text in plugins or ()]
@@ -134,6 +135,8 @@ def plugin_update(
         done = [_update(context, context.store.get(PluginRef(refs[0].id)), refs[0], wish)]
     else:
         done = [_one(context, ref, wish) for ref in refs]
+    if not dry_run:
+        clean_cache(context)
     errors = [each.error for each in done if each.error]
     text = [str(each) for each in done] or ["nothing is installed"]
     text += [context.output.format_finding(error) for error in errors]
