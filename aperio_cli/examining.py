@@ -7,24 +7,36 @@ that all of it is told at once, each with its remedy.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aperio_cli import clock
 from aperio_cli.config import Config, load_readable
+from aperio_cli.data.state import check_state
 from aperio_cli.errors import AperioError
-from aperio_cli.errors.trust import TrustRootInvalid
+from aperio_cli.errors.installing import ReceiptInvalid
+from aperio_cli.errors.registries import RegistrySignatureInvalid
+from aperio_cli.errors.trust import TrustDomainBroken, TrustRootInvalid
 from aperio_cli.errors.usage import PlaceUnusable
 from aperio_cli.files import owning, temporary
 from aperio_cli.machine.interpreters import find_interpreters
+from aperio_cli.models.publisher import LOCAL_DOMAIN
 from aperio_cli.proving.moments import find_wrong_clock
+from aperio_cli.signing.local.domain import is_domain, open_domain
+from aperio_cli.store.current import FILE_NAME as CURRENT_FILE
+from aperio_cli.store.current import read_current
 from aperio_cli.store.installed import Store
+from aperio_cli.store.lock_place import LockPlace
+from aperio_cli.trust.known_versions import load_known
 from aperio_cli.trust.publisher_files import PublisherFileRequest, verify_publisher_file
 from aperio_cli.trust.roots import DomainRoot, domain_roots
+from aperio_cli.trust.signed_document import check_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from aperio_cli.models.artifact import Interpreter
     from aperio_cli.paths import Paths
@@ -111,6 +123,56 @@ def _examine_places(found: Examination, paths: Paths) -> None:
             )
     with found.finding("the store"):
         found.findings += Store(paths).inventory().problems
+    _examine_records(found, paths)
+
+
+def _examine_records(found: Examination, paths: Paths) -> None:
+    """Read every file that a command keeps and would stop at; none is changed."""
+    with found.finding("the store"):
+        for file in sorted(paths.plugins.glob(f"*/*/{CURRENT_FILE}")):
+            with found.finding(f"`{file}`"):
+                _require_current(file)
+    with found.finding("the lock file"):
+        LockPlace(paths.lock_file, is_home=True).read()
+    with found.finding("the stored state"):
+        check_state(paths.state_database)
+    with found.finding("what is remembered of registries"):
+        load_known(paths)
+    with found.finding("what is remembered of signed documents"):
+        check_memory(paths.signed_documents, functools.partial(_unremembered, paths))
+    with found.finding("the local trust domain"):
+        _require_domain(paths, found.roots)
+
+
+def _require_domain(paths: Paths, roots: Sequence[DomainRoot]) -> None:
+    """Refuse a local trust domain that cannot sign; its root alone signs nothing anyway."""
+    is_found = any(root.source.name == LOCAL_DOMAIN and root.source.problem for root in roots)
+    if is_found or not is_domain(paths.local_domain):
+        return
+    try:
+        open_domain(paths.local_domain).services()
+    except TrustDomainBroken as broken:
+        raise TrustDomainBroken(
+            "the local trust domain cannot sign", why=broken.why, next=broken.next
+        ) from broken
+
+
+def _require_current(file: Path) -> None:
+    if read_current(file) is None and file.exists():
+        plugin = "/".join(file.parts[-3:-1])
+        raise ReceiptInvalid(
+            f"`{plugin}` is not started unless its version is named: which one is used is unknown",
+            why=f"{file} cannot be read",
+            next=[f"`aperio plugin install {plugin}@VERSION`"],
+        )
+
+
+def _unremembered(paths: Paths, why: str, steps: Sequence[str]) -> RegistrySignatureInvalid:
+    return RegistrySignatureInvalid(
+        f"`{paths.signed_documents}` cannot be used: nothing that is signed with a serial is read",
+        why=why,
+        next=steps,
+    )
 
 
 def _require_home(paths: Paths) -> None:

@@ -42,6 +42,8 @@ MAX_EXECUTIONS: Final = 10_000
 _BUSY_TIMEOUT_S: Final = 5.0
 # The second: the shared memory beside a database in WAL mode is a file of 32 KiB.
 _FULL: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+_NO_DATABASE: Final = "file is not a database"  # as SQLite says it
+_BRING_BACK: Final = "bring it back from a copy, or move it away: syncs then begin anew"
 _UNWRITTEN: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 _SHARED_MEMORY_BYTES: Final = 32 * 1024
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -151,6 +153,34 @@ def open_kept(path: Path, *, deed: str) -> StateDatabase | None:
         StateUnreadable, PathShared: as `StateDatabase`.
     """
     return StateDatabase(path, deed=deed) if os.path.lexists(path) else None
+
+
+def check_state(path: Path) -> None:
+    """Check that a database can be used, by its first bytes: opening it would write beside it.
+
+    Args:
+        path: the file; one that is not there is no fault.
+
+    Raises:
+        StateUnreadable: it cannot be read, or is none.
+        RecordNewer: a newer aperio made it.
+        PathShared: somebody else may change it.
+    """
+    owning.require_own(path)
+    try:
+        with reading.open_regular(path) as file:
+            begins = file.read(len(_MAGIC))
+    except FileNotFoundError:
+        return
+    except (FileNotRegular, OSError) as error:
+        raise StateUnreadable(
+            f"`{path}` could not be opened", why=str(error), next=["check its folder"]
+        ) from error
+    if begins and begins != _MAGIC:
+        raise StateUnreadable(
+            f"`{path}` is damaged; it was left as it is", why=_NO_DATABASE, next=[_BRING_BACK]
+        )
+    refuse_newer(path, _user_version(path), _SCHEMA_VERSION)
 
 
 class StateDatabase:
@@ -487,7 +517,7 @@ class StateDatabase:
             state, step = "is in use by another process", "run the same command again"
         elif code in _DAMAGED:
             state = "is damaged"
-            step = "bring it back from a copy, or move it away: syncs then begin anew"
+            step = _BRING_BACK
         return StateUnreadable(
             f"{self._deed}`{self._path}` {state}; it was left as it is",
             why=str(error),

@@ -234,6 +234,19 @@ def verify_document(request: DocumentRequest[T]) -> SignedDocument[T]:
     return SignedDocument(stated, known.signer, known.verified_at)
 
 
+def check_memory(path: Path, refused: Callable[[str, Sequence[str]], Refusal]) -> None:
+    """Check that what is remembered of signed documents can be read, as whoever verifies one does.
+
+    Args:
+        path: where it is; one that is not there is no fault.
+        refused: makes the error, of evidence and steps to take.
+
+    Raises:
+        Refusal: what `refused` makes.
+    """
+    _memory(path, refused)
+
+
 def _read(schema: Schema[T], path: Path, limit_bytes: int) -> bytes:
     try:
         owning.require_own(path)
@@ -331,29 +344,29 @@ def _key(request: DocumentRequest[T]) -> str:
 
 
 def _recall(request: DocumentRequest[T]) -> _Remembered | None:
-    documents, key = _memory(request), _key(request)
+    documents, key = _memory(request.memory, request.schema.refused), _key(request)
     return _Remembered.from_json(documents.table(key)) if key in documents else None
 
 
-def _memory(request: DocumentRequest[T]) -> Table:
+def _memory(path: Path, refused: Callable[[str, Sequence[str]], Refusal]) -> Table:
     def fail(key: str, why: str) -> NoReturn:
-        raise _damaged(request, described(key, why))
+        raise _damaged(path, refused, described(key, why))
 
     try:
-        owning.require_own(request.memory)
-        data = reading.read_capped(request.memory, _MEMORY_BOUNDS.size_bytes)
+        owning.require_own(path)
+        data = reading.read_capped(path, _MEMORY_BOUNDS.size_bytes)
     except PathShared as shared:
         why = f"what is remembered of signed documents is not used\n{shared.what}\n{shared.why}"
-        raise request.schema.refused(why, shared.next) from shared
+        raise refused(why, shared.next) from shared
     except FileNotFoundError:
         return Table({}, fail)
     except (AperioError, OSError) as error:
-        raise _damaged(request, clean(error)) from error
+        raise _damaged(path, refused, clean(error)) from error
     table = parse_json(data, _MEMORY_BOUNDS, fail)
     schema = table.values.get("schema")
     if is_newer(schema, _SCHEMA):
-        why = f"what is remembered of signed documents cannot be read: `{request.memory}`"
-        raise request.schema.refused(f"{why}\n{newer_evidence(schema, _SCHEMA)}", NEXT)
+        why = f"what is remembered of signed documents cannot be read: `{path}`"
+        raise refused(f"{why}\n{newer_evidence(schema, _SCHEMA)}", NEXT)
     if schema != _SCHEMA:
         table.fail("schema", f"expected schema {_SCHEMA}")
     return table.table("documents")
@@ -394,7 +407,8 @@ def _remember(
             if now and now != before:
                 _refuse_older(request, now, current)
                 current = _follow(request, now, current, log)
-            documents = {**_memory(request).values, _key(request): current.to_json()}
+            known = _memory(memory, request.schema.refused).values
+            documents = {**known, _key(request): current.to_json()}
             contents = json.dumps({"schema": _SCHEMA, "documents": documents})
             writing.write_atomic(memory, contents.encode(), mode=0o600)
     except FolderNotPrivate as shared:
@@ -431,8 +445,8 @@ def _edition(document: _Remembered) -> str:
     return f"{epoch}serial {document.serial}"
 
 
-def _damaged(request: DocumentRequest[T], why: str) -> Refusal:
-    return request.schema.refused(
-        f"what is remembered of signed documents cannot be read\n{request.memory}: {why}",
+def _damaged(path: Path, refused: Callable[[str, Sequence[str]], Refusal], why: str) -> Refusal:
+    return refused(
+        f"what is remembered of signed documents cannot be read\n{path}: {why}",
         ["bring that file back from a copy", "move it away: older documents then pass again"],
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,10 +14,13 @@ import pytest
 from aperio_cli import clock
 from aperio_cli.__main__ import main
 from aperio_cli.config import load_readable, places
+from aperio_cli.data.state import StateDatabase
 from aperio_cli.examining import Examination, examine
 from aperio_cli.files.temporary import temporary_folder
 from aperio_cli.machine.interpreters import find_interpreters
 from aperio_cli.paths import Paths, find_paths
+from aperio_cli.signing.local import create_domain
+from aperio_cli.store.current import Current
 from tests.builders import registry_folder, unchanged
 
 if TYPE_CHECKING:
@@ -67,6 +72,70 @@ def test_every_broken_file_is_a_finding(paths: Paths, tmp_path: Path) -> None:
     told = [finding.what + finding.why for finding in found.findings]
     for name in ("config.toml", "managed.toml", "site.toml", "public.json", "receipt.json"):
         assert sum(name in text for text in told) == 1, name
+
+
+@pytest.fixture
+def used(paths: Paths) -> Paths:
+    """A home in which every kind of record is kept, whole."""
+    create_domain(paths.local_domain, "alice@local")
+    StateDatabase(paths.state_database).close()
+    current = paths.plugins / "acme/box/current.json"
+    current.parent.mkdir(parents=True, mode=0o700)
+    current.write_bytes(Current("1.0.0").to_bytes())
+    for file, text in {
+        paths.lock_file: "schema = 1\n",
+        paths.signed_documents: '{"schema": 1, "documents": {}}',
+        paths.known_versions: '{"schema": 1, "plugins": {}}',
+    }.items():
+        file.write_text(text)
+        file.chmod(0o600)
+    return paths
+
+
+def test_nothing_is_wrong_with_whole_records_and_nothing_is_written(used: Paths) -> None:
+    with unchanged(used.home):
+        assert codes(examine(used)) == []
+
+
+LATER = '{"schema": 9}'
+
+
+@pytest.mark.parametrize(
+    ("name", "contents", "code"),
+    [
+        ("aperio.lock", "garbage", "lock-file-invalid"),
+        ("aperio.lock", "schema = 9\n", "record-newer"),
+        ("state.db", "garbage, and no header of SQLite", "state-unreadable"),
+        ("trust/signed-documents.json", "{", "registry-signature-invalid"),
+        ("trust/signed-documents.json", LATER, "registry-signature-invalid"),
+        ("trust/known-versions.json", "{", "known-versions-unreadable"),
+        ("trust/known-versions.json", LATER, "record-newer"),
+        ("trust/local/domain.json", "{", "trust-domain-broken"),
+        ("trust/local/domain.json", LATER, "record-newer"),
+        ("trust/local/keys/log.pem", "garbage", "trust-domain-broken"),
+        ("trust/local/trusted_root.json", "{", "trust-root-invalid"),
+        ("plugins/acme/box/current.json", "{", "receipt-invalid"),
+        ("plugins/acme/box/current.json", LATER, "record-newer"),
+    ],
+)
+def test_every_record_that_a_command_would_stop_at_is_a_finding(
+    used: Paths, name: str, contents: str, code: str
+) -> None:
+    (used.home / name).write_text(contents)
+
+    with unchanged(used.home):
+        found = examine(used)
+
+    assert codes(found) == [code]
+    [finding] = found.findings
+    assert str(used.home) in f"{finding.what}{finding.why}"
+
+
+def test_database_of_a_newer_aperio_is_a_finding(used: Paths) -> None:
+    with contextlib.closing(sqlite3.connect(used.state_database)) as database:
+        database.execute("PRAGMA user_version = 9")
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert codes(examine(used)) == ["record-newer"]
 
 
 def test_what_can_be_read_is_looked_at_beside_what_cannot(paths: Paths, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import secrets
 from dataclasses import dataclass
@@ -181,6 +182,11 @@ def open_domain(directory: Path) -> LocalDomain:
         raise state.broken(directory, f"{state.DOMAIN_FILE} names no local identity")
     state.read_document(directory, state.ROOT_FILE)
     return LocalDomain(directory, identity)
+
+
+def is_domain(directory: Path) -> bool:
+    """Return whether a folder has a domain whose keys this user may read, not only its root."""
+    return os.access(directory / "keys", os.R_OK | os.X_OK)
 
 
 def _is_taken(directory: Path) -> bool:
