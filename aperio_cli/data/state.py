@@ -323,25 +323,31 @@ class StateDatabase:
 
     # ── executions: checkpoints of remediations, which have no others ─────────────────────────────
 
-    def note_execution(self, slice_: Slice, idempotency_key: str, *, version: str) -> bool:
-        """Keep that an action was asked for; return whether it was before. Committed by then.
+    def note_execution(
+        self, slice_: Slice, idempotency_key: str, intent: str, *, version: str
+    ) -> str | None:
+        """Keep what is asked for under a key, unless something was; return that, or None.
+
+        Committed when this returns.
 
         Args:
             slice_: whose; the latest 10,000 of it are kept.
             idempotency_key: of the action, of any length.
+            intent: what is asked for, in a digest.
             version: of the plugin.
         """
         choice = _execution(idempotency_key)
         with self._transaction():
-            was_asked = self.checkpoint(slice_, choice) is not None
-            self.store_checkpoint(slice_, b"", version=version, choice=choice)
+            if asked := self.checkpoint(slice_, choice):
+                return asked.cursor.decode()
+            self.store_checkpoint(slice_, intent.encode(), version=version, choice=choice)
             self._database.execute(
                 f"DELETE FROM checkpoints WHERE {_SLICE} AND choice IN ("  # noqa: S608 - constants
                 f"SELECT choice FROM checkpoints WHERE {_SLICE} AND choice LIKE ?"
                 " ORDER BY stored_at DESC LIMIT -1 OFFSET ?)",
                 (*slice_.key, *slice_.key, f"{_EXECUTION}%", MAX_EXECUTIONS),
             )
-        return was_asked
+        return None
 
     def drop_execution(self, slice_: Slice, idempotency_key: str) -> None:
         """Forget that an action was asked for: nothing was done."""

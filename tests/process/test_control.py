@@ -585,7 +585,7 @@ def test_settings_that_are_no_json_are_refused_without_being_shown(served: Serve
 
 
 def execute_request(folder: Path, **more: Any) -> control_pb2.ExecuteRequest:
-    values = {"action": "box.unshare", "target": "f1", "idempotency_key": "k1"}
+    values = {"action": "box.unshare", "target": "f1", "idempotency_key": folder.name}
     call = call_of("acts", settings={"folder": str(folder)})
     return control_pb2.ExecuteRequest(call=call, **(values | more))
 
@@ -616,7 +616,7 @@ def test_a_dry_run_says_what_an_approval_is_bound_to_and_that_is_executed_once(
     assert done.answer.outcome == done.answer.OUTCOME_CHANGED
     assert done.answer.provider_request_id == "act_7"
     assert done.receipt.operation == "execute"
-    assert (tmp_path / "done").read_text() == "box.unshare f1 k1\n"
+    assert (tmp_path / "done").read_text() == f"box.unshare f1 {tmp_path.name}\n"
 
 
 @pytest.mark.parametrize(
@@ -686,6 +686,18 @@ def test_a_repeat_after_a_crash_is_told_to_look_first(served: Served, tmp_path: 
     assert (tmp_path / "done").read_text().splitlines() == [
         "box.die f1 k", "box.die f1 k again", "box.note f1 j", "box.note f1 j again",
     ]  # fmt: skip
+
+
+def test_an_idempotency_key_is_not_used_for_something_else(served: Served, tmp_path: Path) -> None:
+    request = execute_request(tmp_path, action="box.note", idempotency_key="of f1")
+    served.unary("Execute", request)
+    request.target = "f2"
+    with pytest.raises(UsageError, match="was used for something else"):
+        served.unary("Execute", request)
+    request.idempotency_key = "of f2"
+    served.unary("Execute", request)
+
+    assert (tmp_path / "done").read_text() == "box.note f1 of f1\nbox.note f2 of f2\n"
 
 
 def test_an_action_goes_on_to_its_end_when_the_caller_goes_away(

@@ -69,15 +69,19 @@ def test_every_file_of_the_database_is_this_users_alone(path: Path) -> None:
 
 def test_what_was_asked_for_under_a_key_is_known_after_opening_again(path: Path) -> None:
     with StateDatabase(path) as state:
-        assert not state.note_execution(MINE, "k" * 300, version="1.0.0")
+        assert note(state, "k" * 300, "one") is None
 
     with StateDatabase(path) as state:
-        assert state.note_execution(MINE, "k" * 300, version="1.0.0")
-        others = [state.note_execution(other, "k" * 300, version="1.0.0") for other in OTHERS]
-        assert not any([*others, state.note_execution(MINE, "k", version="1.0.0")])
+        assert note(state, "k" * 300, "two") == note(state, "k" * 300, "two") == "one"
+        assert [note(state, "k" * 300, "one", other) for other in OTHERS] == [None, None, None]
+        assert note(state, "k", "one") is None
         state.drop_execution(MINE, "k" * 300)
-        assert not state.note_execution(MINE, "k" * 300, version="1.0.0")
-        assert state.note_execution(OTHERS[0], "k" * 300, version="1.0.0")
+        assert note(state, "k" * 300, "two") is None
+        assert note(state, "k" * 300, "two", OTHERS[0]) == "one"
+
+
+def note(state: StateDatabase, key: str, intent: str, slice_: Slice = MINE) -> str | None:
+    return state.note_execution(slice_, key, intent, version="1.0.0")
 
 
 def test_the_latest_executions_are_kept_and_no_checkpoint_makes_room(
@@ -88,10 +92,10 @@ def test_the_latest_executions_are_kept_and_no_checkpoint_makes_room(
     monkeypatch.setattr(clock, "timestamp", lambda: next(times))
     state.store_checkpoint(MINE, b"cursor", version="1.0.0", choice="stream")
     for key in ("a", "b", "c"):
-        state.note_execution(MINE, key, version="1.0.0")
+        note(state, key, "one")
 
-    assert [state.note_execution(MINE, key, version="1.0.0") for key in ("c", "b")] == [True, True]
-    assert not state.note_execution(MINE, "a", version="1.0.0")
+    assert [note(state, key, "one") for key in ("c", "b")] == ["one", "one"]
+    assert note(state, "a", "one") is None
     kept = state.checkpoint(MINE, "stream")
     assert kept is not None
     assert kept.cursor == b"cursor"

@@ -120,6 +120,7 @@ async def execute(session: Session, execution: Execution) -> remediation_pb2.Exe
     repeat of the idempotency key tells the plugin to look first.
 
     Raises:
+        UsageError: the key was used for another action, target or parameters; nothing was asked.
         StateUnreadable: it cannot be stored; nothing was asked.
         PluginFault: as `Remediation.execute`.
     """
@@ -128,8 +129,17 @@ async def execute(session: Session, execution: Execution) -> remediation_pb2.Exe
     kept, of, key = plugin.kept, session.slice, execution.idempotency_key
     if kept is None or execution.dry_run:
         return await plugin.remediation.execute(invocation, execution)
-    noting = kept.submit(lambda: kept.note_execution(of, key, version=plugin.program.version))
-    was_asked = await asyncio.wrap_future(noting)
+    intent, version = execution.sha256, plugin.program.version
+    noting = kept.submit(lambda: kept.note_execution(of, key, intent, version=version))
+    before = await asyncio.wrap_future(noting)
+    if before not in {None, intent}:
+        raise UsageError(
+            f"`{execution.action}` was not executed: its key was used for something else",
+            why=f"expected {before}, which stands for that action, target and parameters"
+            f"\nreceived {intent}",
+            next=["ask with an idempotency key of its own"],
+        )
+    was_asked = before is not None
     asked = replace(execution, after_unknown=was_asked)
     try:
         answer = await plugin.remediation.execute(invocation, asked)
