@@ -110,6 +110,10 @@ class FolderReader:
         """Do nothing: what is in a folder is not kept elsewhere (`Documents.keeping_late`)."""
         return contextlib.nullcontext()
 
+    def keeping_nothing(self) -> contextlib.AbstractContextManager[None]:
+        """Do nothing, as above (`Documents.keeping_nothing`)."""
+        return contextlib.nullcontext()
+
     def kept(
         self,
         where: str,  # noqa: ARG002 - as every place is asked

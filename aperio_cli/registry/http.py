@@ -69,6 +69,10 @@ class HttpReader:
         """Keep what is read in the block at its end (`Documents.keeping_late`)."""
         return self.downloads.keeping_late()
 
+    def keeping_nothing(self) -> contextlib.AbstractContextManager[None]:
+        """Keep nothing of what is read in the block (`Documents.keeping_nothing`)."""
+        return self.downloads.keeping_nothing()
+
     def kept(self, where: str, limit_bytes: int, expected: Digest | None = None) -> bytes | None:
         """Return what the cache has of a place (`Documents.kept`)."""
         found = AnswerCache(self.downloads.cache).find(where, limit_bytes)
@@ -107,6 +111,15 @@ class Downloads:
             yield
             for url, (body, fetched) in self._late.items():
                 self.keep(url, body, fetched)
+        finally:
+            self._late = outer
+
+    @contextlib.contextmanager
+    def keeping_nothing(self) -> Iterator[None]:
+        """Keep nothing of what is read in the block (`Documents.keeping_nothing`)."""
+        outer, self._late = self._late, {}
+        try:
+            yield
         finally:
             self._late = outer
 

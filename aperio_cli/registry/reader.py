@@ -154,6 +154,9 @@ class Documents(Protocol):
         were: until then it must not take the place of one that was believed before.
         """
 
+    def keeping_nothing(self) -> AbstractContextManager[None]:
+        """Put nothing of what is read in the block into the cache."""
+
     def kept(self, where: str, limit_bytes: int, expected: Digest | None = None) -> bytes | None:
         """Return what the cache has of a place; None for nothing, for more, or for another."""
 

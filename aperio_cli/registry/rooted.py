@@ -325,6 +325,17 @@ class RootedRegistry:
         """
         return self._document(path, limit_bytes, None)
 
+    def log_entries(self, path: str, limit_bytes: int) -> bytes:
+        """Return a bundle of the log's entries, as `log_file` does; none of them is kept.
+
+        Whoever reads them reads all, which is too much for a cache, and no proof needs them.
+
+        Raises:
+            AperioError: as `RegistryReader.find`.
+        """
+        with self.documents.keeping_nothing():
+            return self._document(path, limit_bytes, None)
+
     def _log_at(self, checkpoint: Checkpoint) -> LogReader:
         return LogReader(self.documents.place, checkpoint, self.log_file, self._together)
 

@@ -428,6 +428,7 @@ DATA: dict[str, Schema] = {
                         subject=WORD, why=WORD, index=maybe(NUMBER),
                     )
                 ),
+                left_out=NUMBER,
             )
         ),
     ),

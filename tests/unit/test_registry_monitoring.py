@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aperio_cli.errors.files import DiskFull
 from aperio_cli.errors.registries import RegistryLogUnproven
 from aperio_cli.models.registry.log_entry import (
     REMOVED,
@@ -16,6 +19,8 @@ from aperio_cli.models.registry.log_entry import (
     digest_of,
 )
 from aperio_cli.publishing.recording import RegistryLog, log_files
+from aperio_cli.publishing.serving import serving
+from aperio_cli.registry import monitoring
 from aperio_cli.registry.monitoring import FINDINGS, Watched, watch
 from aperio_cli.registry.rooted import RootedRegistry
 from aperio_cli.registry.unsigned import UnsignedRegistry
@@ -139,6 +144,66 @@ def test_log_whose_files_are_not_its_own_is_refused(
     file.write_bytes(data)
     with pytest.raises(RegistryLogUnproven, match="not the one that its root states"):
         registry.watch(tmp_path)
+
+
+def test_log_takes_the_same_memory_however_long_it_is(tmp_path: Path) -> None:
+    """Entries of a kilobyte each: four times as many take no more than a few of them."""
+    peaks = []
+    for number, count in enumerate((1500, 6000)):
+        registry = Published(tmp_path / f"long-{number}").publish()
+        for each in range(count):
+            data = b'{"entry":"later/v1","n":"%d","x":"%s"}' % (each, b"x" * 1000)
+            registry.log.append(data, ("later", str(each)))
+        registry.restate()
+        tracemalloc.start()
+        found = registry.watch(tmp_path / f"home-{number}")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert (found.checkpoint.size, found.findings) == (count + 1, ())
+    assert peaks[1] < peaks[0] + 500_000
+
+
+def test_findings_are_listed_up_to_a_number_and_then_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitoring, "_MOST_FINDINGS", 3)
+    registry = Published(tmp_path / "registry").publish()
+    for each in range(5):
+        registry.log.append(b"{%d" % each, ("none", str(each)))
+    registry.restate()
+    found = registry.watch(tmp_path)
+    assert (len(found.findings), found.left_out) == (3, 2)
+    assert found.log_json()["left_out"] == 2
+
+
+def test_what_the_log_says_has_to_be_kept_somewhere(
+    registry: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(monitoring._Said, "offer", full)
+        with pytest.raises(DiskFull, match="was not watched") as caught:
+            registry.watch(tmp_path)
+    assert "disk is full" in caught.value.why
+    assert registry.watch(tmp_path).findings == ()
+
+
+def test_entries_are_not_put_into_the_cache(tmp_path: Path) -> None:
+    registry = Published(tmp_path / "registry").publish()
+    with serving(registry.site.folder) as url:
+        client = Client(tmp_path, None)  # type: ignore[arg-type]
+        reader = client.opened(stated=url).ruled[0].reader
+        assert isinstance(reader, UnsignedRegistry)
+        rooted = reader.chosen()
+        assert isinstance(rooted, RootedRegistry)
+        assert watch(rooted).findings == ()
+    kept = [
+        json.loads(path.read_bytes().partition(b"\n")[0])["url"].removeprefix(url)
+        for path in (client.paths.cache / "registries").iterdir()
+    ]
+    assert [each for each in kept if each.startswith("log/")] == ["log/tile/0/000.p/1"]
 
 
 def test_registry_without_a_log_cannot_be_watched(tmp_path: Path) -> None:

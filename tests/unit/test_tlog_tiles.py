@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from aperio_cli.models.tlog.merkle import (
+    Frontier,
     ProofInvalid,
     Tree,
     check_consistency,
@@ -25,6 +26,7 @@ from aperio_cli.models.tlog.tiles import (
     entries_in,
     tile_data,
     tiles_of,
+    tiles_over,
 )
 
 MANY = 70_000  # the size of the specification's own example: levels 0, 1 and 2
@@ -109,6 +111,17 @@ def test_tiles_that_proofs_need_are_known_beforehand_and_few(seed: int) -> None:
     assert counting.earlier_root(old) == tree().root(old)
     assert sorted(read) == tiled(size).tiles_for(entry=index, old=old)
     assert len(read) == len(set(read)) <= 8  # two or three of each level
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 255, 256, 257, 511, 512, 700, 65536 + 300])
+def test_tiles_come_as_they_are_known_and_the_edge_gives_the_root(size: int) -> None:
+    leaves = [leaf_hash(b"%d" % each) for each in range(size)]
+    tree, edge = Tree(leaves), Frontier()
+    for leaf in leaves:
+        edge.append(leaf)
+    assert edge.root() == tree.root()
+    found = dict(tiles_over(leaves))
+    assert found == {tile: tile_data(tree, tile) for tile in tiles_of(size)}
 
 
 def test_tile_of_another_length_is_refused() -> None:

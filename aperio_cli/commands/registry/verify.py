@@ -98,6 +98,7 @@ def _watched(context: Context, place: str) -> Report:
     lines.append(
         f"{found.registry}: {checkpoint.size} entries in {checkpoint.origin},"
         f" {found.plugins} plugins, {found.artifacts} artifacts, {len(found.findings)} findings"
+        + (f", and {found.left_out} more" if found.left_out else "")
     )
     return Report(data, "\n".join(lines), exit_status=REFUSED if found.findings else DONE)
 

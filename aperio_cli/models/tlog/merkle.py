@@ -70,6 +70,33 @@ class Tree:
         return tree_root(len(self) if size is None else size, self.node)
 
 
+class Frontier:
+    """The right edge of a tree, which is enough to append leaves and to give the root.
+
+    It has as many hashes as the number of leaves has digits in binary, however long the log is.
+    """
+
+    def __init__(self) -> None:
+        self._peaks: list[tuple[int, bytes]] = []
+
+    def append(self, leaf: bytes) -> None:
+        """Add the hash of a leaf."""
+        level, current = 0, leaf
+        while self._peaks and self._peaks[-1][0] == level:
+            current = node_hash(self._peaks.pop()[1], current)
+            level += 1
+        self._peaks.append((level, current))
+
+    def root(self) -> bytes:
+        """Return the root of all leaves."""
+        if not self._peaks:
+            return EMPTY_ROOT
+        *others, (_, current) = self._peaks
+        for _, peak in reversed(others):
+            current = node_hash(peak, current)
+        return current
+
+
 def tree_root(size: int, node: Node) -> bytes:
     """Return the root of the tree of the first `size` leaves."""
     return _range_hash(0, size, node) if size else EMPTY_ROOT

@@ -21,7 +21,7 @@ from aperio_cli.models.tlog.merkle import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from aperio_cli.models.tlog.merkle import Tree
 
@@ -127,6 +127,33 @@ def tile_data(tree: Tree, tile: Tile) -> bytes:
     """Return the contents of a tile of hashes."""
     start = tile.index * TILE_WIDTH
     return b"".join(tree.nodes(tile.level * TILE_HEIGHT, start, start + tile.width))
+
+
+def tiles_over(leaves: Iterable[bytes]) -> Iterator[tuple[Tile, bytes]]:
+    """Yield every tile of hashes over leaves, with its contents, as soon as it is known.
+
+    It holds one tile of each level, however many leaves there are; what is partial comes last.
+    """
+    open_tiles: list[list[bytes]] = []
+    counts: list[int] = []
+    for leaf in leaves:
+        level, current = 0, leaf
+        while True:
+            if level == len(open_tiles):
+                open_tiles.append([])
+                counts.append(0)
+            hashes = open_tiles[level]
+            hashes.append(current)
+            if len(hashes) < TILE_WIDTH:
+                break
+            yield Tile(level, counts[level]), b"".join(hashes)
+            open_tiles[level], counts[level] = [], counts[level] + 1
+            while len(hashes) > 1:
+                hashes = list(map(node_hash, hashes[::2], hashes[1::2]))
+            level, current = level + 1, hashes[0]
+    for level, hashes in enumerate(open_tiles):
+        if hashes:
+            yield Tile(level, counts[level], len(hashes)), b"".join(hashes)
 
 
 def bundle_data(entries: Sequence[bytes]) -> bytes:
