@@ -13,14 +13,19 @@ import shutil
 import socket
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from aperio_cli import clock
+from aperio_cli import clock, publishing
+from aperio_cli.commands.plugin.locking import find_locked
 from aperio_cli.config import Config
-from aperio_cli.installing.keeping import Kept, check_builds
+from aperio_cli.installing import InstallRequest, install
+from aperio_cli.installing.keeping import Kept, check_builds, check_kept
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
+from aperio_cli.models.digest import Digest
+from aperio_cli.models.origin import Origin
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.policy import Policy
 from aperio_cli.models.publisher import LOCAL_ISSUER
@@ -34,22 +39,29 @@ from aperio_cli.models.registry.documents import (
 from aperio_cli.models.registry.rule import WitnessRule
 from aperio_cli.net import transport
 from aperio_cli.net.fetch import FetchRequest, fetch_bytes
+from aperio_cli.publishing import AddRequest
+from aperio_cli.publishing.checking import check_registry
 from aperio_cli.publishing.faults import Fault, Faults
 from aperio_cli.publishing.recording import RegistryLog
 from aperio_cli.publishing.serving import serving
 from aperio_cli.registry import Situation, Trust, open_registry
 from aperio_cli.signing.local.authority import LeafIdentity
+from aperio_cli.store.installed import Store
+from aperio_cli.store.lock_place import LockPlace
 from tests.builders import LINUX
 from tests.registries import Site, artifact_of, plugin_entry, signed_rule, version_entry
 from tests.security.table import attack
-from tests.security.world import BOX, rule
+from tests.security.world import BOX, digest_of, rule, sign
 from tests.trust import new_domain, root_of
+from tests.writing_registries import record_of, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from aperio_cli.context import Context
     from aperio_cli.installing import InstallReport
+    from aperio_cli.models.lock_file import Locked
     from aperio_cli.models.offer import Offer
     from aperio_cli.signing.local import LocalDomain
     from tests.security.world import World
@@ -616,3 +628,141 @@ def _log_index_left_out(world: World, *, lie: bool = True) -> None:
     registry.site.publish(plugin_entry(version), serial=9)
     registry.change_root(log=checkpoint.to_json())
     registry.install()
+
+
+# ── a lock file, which came with somebody's folder ────────────────────────────────────────────────
+
+FOLDER = "a pull request to a folder with an aperio.lock"
+LOCKED = "the lock file, which is held against what is offered and admits nothing"
+
+
+def _locked_by_a_colleague(world: World, registry: Signed) -> Locked:
+    """What the lock file of somebody says who installed from the same registry, as its text."""
+    colleague = world.but(root=world.root / "colleague")
+    colleague.install(registry.offer())
+    entry = colleague.machine.store.locked(BOX)
+    assert entry
+    return entry
+
+
+def _install_locked(world: World, entry: Locked, source: Offer | Path) -> None:
+    """As `install --locked` does, by a lock file that says this."""
+    with world.verify(source) as admitted:
+        check_kept(Kept(world.root / "aperio.lock", entry, is_frozen=True), admitted)
+        install(admitted, world.machine.store, InstallRequest())
+
+
+@row(
+    holds=SIGNER + ", and somebody whom a rule of the operator names, too",
+    tries="has a locked version signed by that one, on a machine that has never seen it",
+    stopped_by="the lock file, which says who signed",
+    code="lock-file-differs",
+)
+def _other_signer_than_locked(world: World, *, lie: bool = True) -> None:
+    someone = LeafIdentity("release@acme.example", LOCAL_ISSUER)
+    person = rule(ci=None, identity=someone.subject, issuer=someone.issuer, tier="community")
+    both = world.but(policy=Policy((rule(), person)))
+    genuine = world.signed()
+    registry = Signed(both)
+    entry = _locked_by_a_colleague(both, registry.publish(registry.version(genuine)))
+    if lie:
+        sign(genuine, world.forge().but(identity=someone))
+        registry.log = RegistryLog()
+        (world.machine.paths.signed_documents).unlink(missing_ok=True)
+        registry.publish(registry.version(genuine))
+    _install_locked(both, entry, registry.offer())
+
+
+@row(
+    holds=FOLDER,
+    tries="puts another digest under the version that is locked",
+    stopped_by="the lock file, held against what its registry offers",
+    code="lock-file-differs",
+)
+def _digest_in_the_lock_file(world: World, *, lie: bool = True) -> None:
+    registry = Signed(world).honest()
+    entry = _locked_by_a_colleague(world, registry)
+    if lie:
+        other = tuple(replace(build, digest=Digest.of(b"evil")) for build in entry.builds)
+        entry = replace(entry, builds=other)
+    _install_locked(world, entry, registry.offer())
+
+
+@row(
+    holds=FOLDER,
+    tries="locks an artifact of its own, with its digest and its signer",
+    stopped_by="the operator's rule, field by field: " + LOCKED,
+    code="signature-identity-mismatch",
+)
+def _artifact_in_the_lock_file(world: World, *, lie: bool = True) -> None:
+    entry = _locked_by_a_colleague(world, Signed(world).honest())
+    artifact = world.signed()
+    if lie:
+        evil = world.forge(repository="https://github.com/evil/box")
+        artifact = world.signed(forge=evil, description="evil")
+    digest = digest_of(artifact)
+    own = tuple(replace(build, digest=digest, size_bytes=None) for build in entry.builds)
+    _install_locked(world, replace(entry, builds=own), artifact)
+
+
+@row(
+    holds=FOLDER,
+    tries="has the machine of whoever installs ask itself",
+    stopped_by="a lock file that was found leads to no address of this machine",
+    code="insecure-url",
+)
+def _address_in_the_lock_file(world: World, *, lie: bool = True) -> None:
+    registry = Signed(world).honest()
+    entry = _locked_by_a_colleague(world, registry)
+    place = LockPlace(world.root / "aperio.lock", is_home=False, is_found=lie)
+    context = cast("Context", SimpleNamespace(store=Store(world.machine.paths, lock_file=place)))
+    address = "http://127.0.0.1:1/box.tar.gz"
+    find_locked(context, replace(entry, origin=Origin("url", address)))  # nothing is fetched yet
+    registry.install()
+
+
+# ── a pull request to the registry ────────────────────────────────────────────────────────────────
+
+SOURCE = "a pull request to a registry's source"
+
+
+def _published(world: World, change: Callable[[dict[str, Any]], None], *, was_built: bool) -> None:
+    """Publish 1.2.3 from a source whose record somebody changed, verify that, and install it."""
+    source, domain = world.root / "source", Signed(world).domain
+    publishing.init(source)
+    roots = [*world.roots(), root_of(domain)]
+    request = AddRequest(source, str(world.signed()), world.policy, world.roots, LINUX)
+    publishing.add(request)
+    if was_built:
+        publishing.build(source)
+    record = record_of(source, BOX)
+    change(record["versions"][0]["signer"])
+    write(source, BOX, record)
+    folder = publishing.build(source, is_renewed=True).out
+    Site(folder, domain).sign()
+    check_registry(source, roots)
+    Signed(world, str(folder.relative_to(world.root))).install()
+
+
+@row(
+    holds=SOURCE,
+    tries="has a record name the publisher as who signed what another has",
+    stopped_by="`registry verify`, by the bundle, before it is published",
+    code="registry-damaged",
+)
+def _signer_in_the_record(world: World, *, lie: bool = True) -> None:
+    said = "https://github.com/acme/other" if lie else ""
+    _published(
+        world, lambda signer: signer.update({"identity": said} if said else {}), was_built=False
+    )
+
+
+@row(
+    holds=SOURCE,
+    tries="has a record name another signer than was published",
+    stopped_by="the registry's log in the source, which says who signed",
+    code="registry-log-contradicted",
+)
+def _signer_after_it_was_logged(world: World, *, lie: bool = True) -> None:
+    said = {"identity": "mallory@acme.example"} if lie else {}
+    _published(world, lambda signer: signer.update(said), was_built=True)
