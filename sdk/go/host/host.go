@@ -23,6 +23,7 @@
 // no limit of the manifest and no egress rule is enforced (Verdict.NotEnforced says so); it does not
 // watch a plugin, start it again, or keep one from failing over and over; it runs the files in place
 // and not a sealed copy, and ends no process that has left the plugin's group; it checks no settings,
-// obtains no tokens, stamps no envelopes, keeps no checkpoints, and does not mask secrets in what a
-// plugin prints.
+// obtains no tokens, stamps no envelopes, keeps no checkpoints, does not remember idempotency keys
+// (ExecuteRequest.AfterUnknown is the server's to set when it asks again), and does not mask secrets in
+// what a plugin prints.
 package host
