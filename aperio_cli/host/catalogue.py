@@ -7,6 +7,7 @@ such change is told.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -165,7 +166,7 @@ def _field(field: Any, told: list[Becomes]) -> dict[str, Any]:
         shown = "password" if field.secret else "text"
         choices = list(field.options) or (["true", "false"] if kind == "boolean" else [])
         if choices:
-            helper = " ".join(filter(None, [helper, f"One of: {', '.join(choices)}."]))
+            helper = " ".join(filter(None, [helper, f"One of: {', '.join(map(_shown, choices))}."]))
         kind = _become(told, f"{at}.type", kind, shown)
     if field.default_json:
         helper = " ".join(filter(None, [helper, f"Without it: {field.default_json}."]))
@@ -181,6 +182,12 @@ def _field(field: Any, told: list[Becomes]) -> dict[str, Any]:
         "required": field.required,
         "secret": field.secret,
     }
+
+
+def _shown(choice: str) -> str:
+    """Return a choice in a list of them; in quotes where it could be taken for two, or for none."""
+    is_plain = choice and choice == choice.strip() and not set(choice) & set(',"')
+    return choice if is_plain else json.dumps(choice, ensure_ascii=False)
 
 
 def _hint(declared: Any, at: str, words: Mapping[str, str], told: list[Becomes]) -> str:

@@ -89,6 +89,8 @@ def test_a_preview_says_why_it_is_one() -> None:
     [
         (field(type="TYPE_SELECT", options=["eu", "us"], helper="Where."), "text",
          "Where. One of: eu, us.", [("type", "select", "text")]),
+        (field(type="TYPE_SELECT", options=["a, b", "c", "", "ü"]), "text",
+         'One of: "a, b", c, "", ü.', [("type", "select", "text")]),
         (field(type="TYPE_BOOLEAN", default_json="true"), "text",
          "One of: true, false. Without it: true.",
          [("type", "boolean", "text"), ("default", "true", "helper")]),
