@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aperio_plugin.wire import control_pb2
 
 from aperio_cli import config, errors
 from aperio_cli.commands.words import read_line
@@ -254,6 +255,14 @@ def test_codes_of_go_hosts_are_those_of_the_catalogue_and_a_few_on_their_page() 
     assert codes_of_go_hosts() - catalogue().keys() == own
     page = DOCS / "how-to" / "load-plugins-in-a-go-server.md"
     assert own <= set(_SPAN.findall(prose(page)))
+
+
+def test_every_method_of_the_control_api_has_a_row_on_its_page() -> None:
+    service = control_pb2.DESCRIPTOR.services_by_name["HostService"]
+    page = prose(DOCS / "reference" / "control-api.md")
+    (table,) = re.findall(r"^## Methods$(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    named = re.findall(r"^\| (`.+`) \|", table, re.MULTILINE)
+    assert sorted(_SPAN.findall(" ".join(named))) == sorted(service.methods_by_name)
 
 
 def test_headings_of_the_refusals_are_codes() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,7 +9,9 @@ import pytest
 from aperio_cli.comparing import Component, Difference, Seen, SeenFile, compare
 from aperio_cli.comparing.looking import look_at_admitted, look_at_installed, read_bill
 from aperio_cli.models.evidence import Verified
+from aperio_cli.models.grant import Grant
 from aperio_cli.models.limits import Limits
+from aperio_cli.models.manifest import EgressFromConfig, Manifest, Runtime
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.proof import PROVENANCE_TYPE, Attestation, Provenance
 from tests.builders import Machine, manifest, new_machine, proof, python_members, rule, signer
@@ -106,6 +108,41 @@ def test_difference_names_what_is_different_and_only_that(name: str) -> None:
     kinds = {line[2:].split()[0] for line in found}
     assert len(kinds - {"size", "by", "nobody"}) == 1, found
     assert json.loads(json.dumps(compare(seen(), seen(**changes)).to_json()))
+
+
+OTHERWISE: dict[str, Any] = {
+    "id": PluginId("acme", "vault"),
+    "kind": "destination",
+    "provider": "VAULT",
+    "license": "GPL-3.0-only",
+    "protocol": (1, 9),
+    "runtime": Runtime("python", ("cp311",)),
+    "entrypoint": "vault",
+    "homepage": "https://acme.example",
+    "source": "https://acme.example/source",
+    "scopes": ("x:y",),
+    "egress": ("api.vault.test:443",),
+    "egress_from_config": (EgressFromConfig("domain", ".vault.test", 443),),
+    "folders_from_config": ("folder",),
+    "limits": Limits(memory_bytes=900 * MEMORY),
+    "state": True,
+}
+"""Of every key of a manifest another value; of a permission a wider one."""
+TOLD_OTHERWISE = {"version", "name", "description"}
+"""Which two are compared stands above a difference; names and descriptions say nothing safe."""
+
+
+def test_every_key_of_a_manifest_has_a_value_here() -> None:
+    assert OTHERWISE.keys() | TOLD_OTHERWISE == {each.name for each in fields(Manifest)}
+
+
+@pytest.mark.parametrize("key", OTHERWISE)
+def test_no_key_of_a_manifest_changes_silently_and_none_that_is_granted_unasked(key: str) -> None:
+    stated = Grant(manifest()).to_json()
+    granted = {*stated, *manifest().to_json()["permissions"]} - {"own", "permissions"}  # type: ignore[misc]
+    difference = compare(seen(), seen(manifest=replace(manifest(), **{key: OTHERWISE[key]})))
+    assert list(difference.lines())
+    assert bool(difference.more) == (key in granted)
 
 
 def test_a_limit_is_a_permission_when_it_is_raised_and_only_then() -> None:
