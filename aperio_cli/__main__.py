@@ -189,6 +189,7 @@ def _usage_error(argv: list[str], error: Exception) -> int:
 
     message = getattr(error, "format_message", lambda: str(error))() or "a command is missing"
     message = message.replace(": Value error, ", ": ")  # the parser's word for its own exception
+    message = " ".join(message.split())  # it lists choices with tabs and line ends
     where = getattr(error, "ctx", None)
     # The command, or the group in which no such command is: that is whose help is of use.
     words = where.command_path.split()[1:] if where else words_of(argv)

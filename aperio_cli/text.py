@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _KEPT_CONTROLS = frozenset("\n\t")
+_LONGEST_WORD = 200
 _C1_CONTROL = re.compile("[\x80-\x9f]")
 
 
@@ -32,6 +37,14 @@ def clean(text: object, *, limit: int = 400) -> str:
 def one_line(text: object, *, limit: int = 400) -> str:
     """Outside text as `clean` gives it, and without a line end by which it could look like ours."""
     return clean(text, limit=limit).replace("\n", " ")
+
+
+def nearest(word: str, known: Iterable[str]) -> list[str]:
+    """Return the step that names the known word nearest to another; none where nothing is near."""
+    import difflib  # every start reads this module, and few need it
+
+    close = difflib.get_close_matches(word[:_LONGEST_WORD], list(known), n=1)
+    return [f"did you mean `{one_line(found)}`?" for found in close]
 
 
 def escape_controls(json_text: str) -> str:

@@ -15,6 +15,7 @@ from aperio_cli.host.answers import word
 from aperio_cli.host.calls.configuration import check_config
 from aperio_cli.host.calls.remediation import Approval, Execution
 from aperio_cli.host.wire.channel import describe
+from aperio_cli.text import nearest
 
 if TYPE_CHECKING:
     from aperio_cli.accepting.bench import Bench
@@ -36,6 +37,7 @@ def _wanted(bench: Bench) -> tuple[Any, Execution]:
         raise UsageError(
             f"`--action {request.action}` is none of the plugin's",
             why=f"expected {', '.join(actions)}",
+            next=nearest(request.action, actions),
         )
     declared = actions[request.action]
     subject = f"action `{request.action}`"

@@ -78,6 +78,11 @@ _MEANT: Final = {
     "create": "plugin init",
     "delete": "plugin remove",
     "explain": "plugin why",
+    "show": "plugin info",
+    "start": "host run",
+    "enable": "host resume",
+    "disable": "host pause",
+    "outdated": "plugin list",
 }
 _FLAGS: Final = {"--json", "--quiet", "--verbose", "--offline", "--yes"}
 _SHORT_FLAGS: Final = re.compile(r"-[jqvy]+", re.ASCII)
@@ -190,9 +195,11 @@ def _unknown(words: Sequence[str], typed: str) -> UsageError:
     close = difflib.get_close_matches(typed, dict.fromkeys(_following(words)), n=_CLOSE_NAMES)
     meant = [" ".join([*words, word]) for word in close]
     wanted = _ALIASES.get(typed, typed)
-    meant += [command for command in MODULES if command.split()[-1] == wanted]
-    meant += [_MEANT[typed]] if typed in _MEANT else []
-    named = dict.fromkeys(meant)
+    elsewhere = [command for command in MODULES if command.split()[-1] == wanted]
+    elsewhere += [_MEANT[typed]] if typed in _MEANT else []
+    # A command of the group that was typed comes first: for `trust add` that of `trust publisher`.
+    elsewhere.sort(key=lambda command: command.split()[: len(words)] != list(words))
+    named = dict.fromkeys([*elsewhere, *meant])
     return UsageError(
         f"`{_typed([*words, clean(typed, limit=40)])}` was not run: there is no such command",
         next=[

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from aperio_cli.errors.usage import PluginIdInvalid
 from aperio_cli.models.artifact import SUFFIX
-from aperio_cli.models.plugin_id import EXPECTED_ID, PluginRef, reads_as_id
+from aperio_cli.models.plugin_id import EXPECTED_ID, PluginRef, meant_id, reads_as_id
 from aperio_cli.text import clean
 
 _FILE_URL = "file://"
@@ -46,7 +46,7 @@ def parse_ref(text: str) -> PluginRef:
     raise PluginIdInvalid(
         f"`{clean(text, limit=120)}` is neither a plugin id nor a path",
         why=f"{EXPECTED_ID}\nnothing of that name is here",
-        next=["name it like `acme/box-connector`", "check the path for a typing error"],
+        next=[*meant_id(text), "check the path for a typing error"],
     )
 
 

@@ -7,7 +7,6 @@ resolve them differently.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from aperio_cli.models.limits import Limits, parse_duration, parse_size
 from aperio_cli.models.plugin_id import PluginId, check_version
 from aperio_cli.models.protocol import parse_protocol
 from aperio_cli.models.reading import Bounds, Table, parse_yaml
-from aperio_cli.text import clean
+from aperio_cli.text import clean, nearest
 
 SCHEMA = "aperio.plugin.manifest/v1"
 FILE_NAME = "manifest.yaml"
@@ -45,6 +44,7 @@ _URL = re.compile(r"(?=.{1,500}\Z)https?://[^\s<>\"']+", re.ASCII)
 _LICENSE = re.compile(r"(?=.*[^ ])[A-Za-z0-9.+() -]{1,120}", re.ASCII)
 _SCOPE = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
 _MAX_TEXT = 500
+_COMPARE = "compare it with docs/reference/manifest.md"
 _MAX_ENTRIES = 64
 _MAX_DEPTH = 8
 _LEFT_OUT = (("homepage", ""), ("source", ""))  # what an author leaves out and a record states
@@ -212,7 +212,7 @@ def _fail(where: str, key: str, why: str) -> NoReturn:
     raise ManifestInvalid(
         f"`{where}` was not accepted: {subject}",
         why=why,
-        next=["compare it with docs/reference/manifest.md"],
+        next=[_COMPARE],
     )
 
 
@@ -245,12 +245,10 @@ def _kind(table: Table, where: str) -> str:
     kind = table.prose("kind", limit=_MAX_TEXT)
     if kind in KINDS:
         return kind
-    close = difflib.get_close_matches(kind, KINDS, n=1)
-    step = f"did you mean `{close[0]}`?" if close else "compare it with docs/reference/manifest.md"
     raise ManifestKindUnknown(
         f"`{where}` was not accepted: it names no known plugin kind",
         why=f"kind: {clean(kind, limit=80)}; expected connector, remediation or destination",
-        next=[step],
+        next=nearest(kind, KINDS) or [_COMPARE],
     )
 
 

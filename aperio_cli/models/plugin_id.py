@@ -26,6 +26,17 @@ _VERSION = re.compile(
     re.ASCII,
 )
 _MAX_VERSION_LENGTH = 64
+_NEWEST = "latest"
+# How a version is put to a name elsewhere: `name==1.2.3`, `name:1.2.3`.
+_OTHER_SEPARATOR = re.compile(r"==?|:", re.ASCII)
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,62}", re.ASCII)
+
+
+def _meant_version(text: str) -> list[str]:
+    """Return the version that was probably meant by a text that is none, as a step."""
+    plain = text.strip().lower().removeprefix("v")
+    found = next((t for t in (plain, f"{plain}.0", f"{plain}.0.0") if _VERSION.fullmatch(t)), "")
+    return [f"did you mean `{found}`?"] if found else ["name it like `1.2.3`"]
 
 
 def check_version(text: str) -> str:
@@ -38,6 +49,7 @@ def check_version(text: str) -> str:
         raise VersionInvalid(
             f"`{clean(text, limit=80)}` is not a version",
             why="expected semantic versioning without build metadata, such as 1.2.3 or 2.0.0-rc.1",
+            next=_meant_version(text),
         )
     return text
 
@@ -79,7 +91,7 @@ class PluginId:
             raise PluginIdInvalid(
                 f"`{clean(text, limit=120)}` is not a plugin id",
                 why=EXPECTED_ID,
-                next=["name it like `acme/box-connector`"],
+                next=meant_id(text),
             )
         return cls(match["namespace"], match["name"])
 
@@ -103,12 +115,35 @@ class PluginRef:
             VersionInvalid: when the part after `@` is not a version.
         """
         name, separator, version = text.partition("@")
-        return cls(PluginId.parse(name), check_version(version) if separator else None)
+        plugin = PluginId.parse(name)
+        if version.lower() == _NEWEST:
+            raise VersionInvalid(
+                f"`{version}` is not a version",
+                why="without one, the newest that may be used is meant",
+                next=[f"leave it out: `{plugin}`"],
+            )
+        return cls(plugin, check_version(version) if separator else None)
 
 
 def is_namespace(text: str) -> bool:
     """Return whether a text is a namespace, the first part of an id."""
     return _NAMESPACE.fullmatch(text) is not None
+
+
+def meant_id(text: str) -> list[str]:
+    """Return how to name what was probably meant by a text that is no plugin id, as a step."""
+    lower = text.lower()
+    found = _OTHER_SEPARATOR.sub("@", lower, count=1)
+    plugin, separator, version = found.partition("@")
+    version = version.removeprefix("v")
+    if _ID.fullmatch(plugin) and (not separator or _VERSION.fullmatch(version)):
+        return [f"did you mean `{plugin}{separator}{version}`?"]
+    if _NAME.fullmatch(lower.partition("@")[0]):
+        return [
+            f"name it with its namespace, as in `acme/{lower}`",
+            "`aperio plugin list` shows what is installed",
+        ]
+    return ["name it like `acme/box-connector`"]
 
 
 def reads_as_id(text: str) -> bool:

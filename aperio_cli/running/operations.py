@@ -39,6 +39,7 @@ from aperio_cli.running.delivering import Deliverer, DeliveryTask
 from aperio_cli.running.recording import recorded, run_of
 from aperio_cli.running.rejects import Rejects
 from aperio_cli.running.targets import id_of, kind_of, manifest_of
+from aperio_cli.text import nearest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -117,6 +118,7 @@ def choose_operation(target: Receipt | DevelopmentBuild, request: RunRequest) ->
         raise UsageError(
             f"`{id_of(target)}` was not run: a {kind} has no operation `{operation}`",
             why=f"expected {', '.join(OPERATIONS[kind])}",
+            next=nearest(operation, OPERATIONS[kind]),
         )
     if operation == "execute":
         _require_consent(request.execute)

@@ -23,7 +23,7 @@ from aperio_cli.scaffolding import origin
 from aperio_cli.scaffolding.go_sdk import go_sdk
 from aperio_cli.scaffolding.repository import parse_repository
 from aperio_cli.scaffolding.wheel import Wheel, refresh, sdk_wheel
-from aperio_cli.text import clean
+from aperio_cli.text import clean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +131,7 @@ def _check_offered(what: str, asked: str, offered: tuple[str, ...]) -> None:
             f"`{clean(asked, limit=80)}` is not a {what} that `plugin init` offers;"
             " nothing was made",
             why=f"this version has templates for {what}: {', '.join(offered)}",
-            next=[f"leave the option out for {what} {offered[0]}"],
+            next=[*nearest(asked, offered), f"leave the option out for {what} {offered[0]}"],
         )
 
 

@@ -392,6 +392,11 @@ def test_alias_is_the_command(alias: str, words: str, capsys: pytest.CaptureFixt
         ("update", "plugin update"),
         ("upgrade x", "plugin update"),
         ("plugins list", "plugin"),
+        ("plugin show x", "plugin info"),
+        ("trust add acme", "trust publisher add"),
+        ("trust remove acme", "trust publisher remove"),
+        ("host start", "host run"),
+        ("host enable x", "host resume"),
         ("trust publisher drop", ""),
     ],
 )
@@ -402,6 +407,26 @@ def test_a_word_that_is_no_command_is_told_what_was_meant(
     [error] = json.loads(capsys.readouterr().out)["errors"]
     asked = [step for step in error["next"] if step.startswith("did you mean")]
     assert asked[:1] == ([f"did you mean `aperio {meant}`?"] if meant else [])
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("plugin search --kind conector", "connector"),
+        ("plugin init github.com/acme/aperio-plugin-x --kind remediaton", "remediation"),
+        ("plugin init github.com/acme/aperio-plugin-x --lang pyton", "python"),
+    ],
+)
+def test_a_mistyped_choice_is_told_the_nearest(
+    line: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line.split()) == 2
+    assert f"next  did you mean `{meant}`?" in capsys.readouterr().err
+
+
+def test_choices_of_the_parser_are_told_within_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion"]) == 2
+    assert "'SHELL'. Choose from: bash, zsh, fish, powershell\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", ["", "plugin", "registry", "trust", "trust publisher"])

@@ -112,10 +112,16 @@ def test_an_artifact_is_not_run_but_the_command_to_install_it_is_given(
     assert told.next == (f"`aperio plugin install {hello_artifact}`",)
 
 
-@pytest.mark.parametrize("operation", ["execute", "deliver", "synk"])
-def test_an_operation_of_another_kind_is_refused(installed: Aperio, operation: str) -> None:
+@pytest.mark.parametrize(
+    ("operation", "steps"),
+    [("execute", ()), ("deliver", ()), ("synk", ("did you mean `sync`?",))],
+)
+def test_an_operation_of_another_kind_is_refused(
+    installed: Aperio, operation: str, steps: tuple[str, ...]
+) -> None:
     told = installed.refuses("plugin", "run", HELLO, operation, code="usage", status=2)
     assert told.why == "expected sync, schema, test, connect"
+    assert told.next == steps
 
 
 # ── versions of the interface ─────────────────────────────────────────────────────────────────────

@@ -388,6 +388,8 @@ def test_a_host_that_was_killed_leaves_nothing_that_keeps_the_next_from_starting
     running = hosted.comes_to("READY")
     told = aperio.type("host", "pause", BARE, "--org", "nobody")
     assert (told.status, "is not supervised for nobody" in told.err) == (1, True)
+    told = aperio.type("host", "pause", f"{BARE}s")
+    assert (told.status, f"did you mean `{BARE}`?" in told.err) == (1, True)
     aperio("host", "pause", BARE, "--reason", "its service is down")
     assert hosted.comes_to("PAUSED")["pause"]["reason"] == "its service is down"
     hosted.process.kill()

@@ -50,6 +50,30 @@ def test_what_is_neither_is_told_as_such() -> None:
         parse_ref("acme/box@one")
 
 
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        ("acme/lamp-connector==0.1.0", "did you mean `acme/lamp-connector@0.1.0`?"),
+        ("acme/lamp-connector:v0.1.0", "did you mean `acme/lamp-connector@0.1.0`?"),
+        ("ACME/Lamp-Connector", "did you mean `acme/lamp-connector`?"),
+        ("acme/lamp-connector@v0.1.0", "did you mean `0.1.0`?"),
+        ("acme/lamp-connector@1.2", "did you mean `1.2.0`?"),
+        ("acme/lamp-connector@2", "did you mean `2.0.0`?"),
+        ("acme/lamp-connector@latest", "leave it out: `acme/lamp-connector`"),
+        ("acme/lamp-connector@main", "name it like `1.2.3`"),
+        ("lamp-connector", "name it with its namespace, as in `acme/lamp-connector`"),
+        ("acme/lamp/connector", "name it like `acme/box-connector`"),
+        ("acme/lamp-connector==", "name it like `acme/box-connector`"),
+    ],
+)
+def test_a_reference_as_it_is_written_elsewhere_is_told_as_it_is_written_here(
+    text: str, step: str
+) -> None:
+    with pytest.raises((PluginIdInvalid, VersionInvalid)) as caught:
+        parse_ref(text)
+    assert caught.value.next[0] == step
+
+
 def test_plugin_that_was_not_found_leads_to_what_is_here_under_its_name(folder: Path) -> None:
     store = Store(find_paths({"APERIO_HOME": str(folder / "home")}))
     here, nowhere = PluginRef.parse("acme/box"), PluginRef.parse("acme/lantern")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.output import Report
+from aperio_cli.text import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from aperio_cli.context import Context
     from aperio_cli.host.control.client import HostClient
     from aperio_cli.host.supervising import InstanceKey, Status
+    from aperio_cli.models.plugin_id import PluginId
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +71,25 @@ async def _on_each(
 
     plugin = parse_ref(chosen.plugin).id
     async with reached(context) as client:
+        supervised = [each.key for _, found in await client.plugins() for each in found]
         keys = {
-            each.key
-            for _, found in await client.plugins()
-            for each in found
-            if each.key.plugin == plugin
-            and chosen.organization in {"", each.key.organization}
-            and chosen.integration in {"", each.key.integration}
+            key
+            for key in supervised
+            if key.plugin == plugin
+            and chosen.organization in {"", key.organization}
+            and chosen.integration in {"", key.integration}
         }
         if not keys:
             raise NotFound(
                 f"`{plugin}` is not supervised"
                 f"{f' for {chosen.organization}' if chosen.organization else ''}"
                 f"{f' {chosen.integration}' if chosen.integration else ''}",
-                next=["`aperio host status` shows what is"],
+                next=[*_others(plugin, supervised), "`aperio host status` shows what is"],
             )
         return [await do(client, key) for key in sorted(keys)]
+
+
+def _others(plugin: PluginId, supervised: Sequence[InstanceKey]) -> list[str]:
+    """Return the supervised plugin that was probably meant; none, when this one is there."""
+    known = {str(key.plugin) for key in supervised}
+    return [] if str(plugin) in known else nearest(str(plugin), sorted(known))

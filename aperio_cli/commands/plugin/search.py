@@ -19,7 +19,7 @@ from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.manifest import KINDS
 from aperio_cli.output import Report
 from aperio_cli.store import finding, verdicts
-from aperio_cli.text import one_line
+from aperio_cli.text import nearest, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +62,7 @@ def plugin_search(
         raise UsageError(
             f"`--kind {one_line(kind, limit=40)}` is no kind of plugin; nothing was searched",
             why=f"expected {', '.join(KINDS)}",
+            next=nearest(kind, KINDS),
         )
     # Before anything is read: what changes meanwhile must not pass for what was read.
     watched = _watched(context)

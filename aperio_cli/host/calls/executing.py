@@ -12,6 +12,7 @@ from aperio_cli.errors.running import ApprovalMismatch, PluginReportedError
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.calls.configuration import check_config
 from aperio_cli.host.calls.remediation import Execution
+from aperio_cli.text import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +62,7 @@ def declared_action(session: Session, wanted: Execute) -> Any:
         raise UsageError(
             f"`{wanted.action}` was not executed: the plugin has no such action",
             why=f"expected {', '.join(actions)}",
+            next=nearest(wanted.action, actions),
         )
     declared = actions[wanted.action]
     if wanted.dry_run and not declared.supports_dry_run:
