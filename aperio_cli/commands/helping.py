@@ -5,6 +5,7 @@ Typer shows the types of its own parser (`<bool>`, `<list[str]>`) beside and in 
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup
@@ -47,6 +48,12 @@ class Command(TyperCommand):
             for parameter in self.get_params(ctx):
                 _refuse_empty(ctx, parameter)
         return rest
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, in lines as long as the terminal's and not as the source's."""
+        paragraphs = inspect.cleandoc(self.help or "").split("\n\n")
+        self.help = "\n\n".join(" ".join(each.split("\n")) for each in paragraphs)
+        super().format_help(ctx, formatter)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the words behind the command's in the usage line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -51,6 +52,21 @@ def test_help_shows_no_type_of_a_parser(words: str, capsys: pytest.CaptureFixtur
     assert not re.search(r"<\w|\]\.\.\.\]|\[\[|\{[A-Z]", shown), shown
     assert f"Usage: aperio {words} [OPTIONS]" in " ".join(shown.split())
     assert "Examples:" in shown
+
+
+@pytest.mark.parametrize("columns", [60, 80, 140])
+@pytest.mark.parametrize("words", ["host run", "plugin run", "registry serve"])
+def test_help_is_wrapped_where_the_terminal_ends_and_nowhere_else(
+    words: str, columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", columns)
+    assert main([*words.split(), "--help"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    prose = lines[lines.index("") + 1 : next(n for n, x in enumerate(lines) if x.startswith("╭"))]
+    assert len(prose) > 3
+    for line, following in itertools.pairwise(prose):
+        if line and following:
+            assert len(line) + len(following.split()[0]) + 1 >= columns - 2, line
 
 
 # ── completion ────────────────────────────────────────────────────────────────────────────────────
