@@ -221,6 +221,8 @@ class Service:
         else:
             self._is_announced = True
             self._notifier.ready(summary)
+            if not self._host.supervisor.statuses():
+                self._say("info", f"{summary}: {_NONE_INSTALLED if self.is_all else _NONE_STATED}")
 
     async def _watch(self) -> None:
         """Tell people, and with `has_changes` programs, of each change of an instance."""
@@ -270,13 +272,22 @@ class Service:
         loop.add_signal_handler(signal.SIGHUP, reload)
 
 
+_NONE_INSTALLED = "nothing is installed here, `aperio plugin install` does that"
+_NONE_STATED = (
+    "config.toml has no [[run]] table, and `--all` runs what is installed; each is started for a"
+    " call that a program makes"
+)
+
+
 def summary_of(statuses: tuple[Status, ...]) -> str:
     """Return in a few words how plugins are."""
     if not statuses:
         return "no plugin is to be kept running"
     ready = sum(status.phase is Phase.READY for status in statuses)
-    failed = sum(status.phase is Phase.FAILED for status in statuses)
-    rest = f", {failed} failed" if failed else ""
+    rest = ""
+    for phase, word in ((Phase.PAUSED, "paused"), (Phase.FAILED, "failed")):
+        count = sum(status.phase is phase for status in statuses)
+        rest += f", {count} {word}" if count else ""
     return f"{ready} of {len(statuses)} plugins are ready{rest}"
 
 

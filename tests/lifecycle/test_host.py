@@ -380,6 +380,20 @@ async def called(path: Path) -> None:
     assert items[-1].receipt.sent == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "is_said"), [((), True), (("--all",), False)], ids=["no table", "--all"]
+)
+def test_a_host_that_keeps_nothing_running_says_why(
+    hosted: Hosted, words: tuple[str, ...], *, is_said: bool
+) -> None:
+    hosted.start(*words)
+    err, end = hosted.aperio.folder / "host.err", "is READY" if words else "[[run]]"
+    assert wait_until(lambda: end in err.read_text(), within_s=DEADLINE_S)
+    assert ("no plugin is to be kept running" in err.read_text()) == is_said
+    hosted.process.terminate()
+    hosted.ends()
+
+
 def test_a_host_that_was_killed_leaves_nothing_that_keeps_the_next_from_starting(
     hosted: Hosted,
 ) -> None:
@@ -392,6 +406,7 @@ def test_a_host_that_was_killed_leaves_nothing_that_keeps_the_next_from_starting
     assert (told.status, f"did you mean `{BARE}`?" in told.err) == (1, True)
     aperio("host", "pause", BARE, "--reason", "its service is down")
     assert hosted.comes_to("PAUSED")["pause"]["reason"] == "its service is down"
+    assert hosted.status()["host"]["summary"] == "0 of 1 plugins are ready, 1 paused"
     hosted.process.kill()
     hosted.ends()
 
