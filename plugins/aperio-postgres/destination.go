@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	aperio "github.com/writer/aperio-plugin-go"
 	"github.com/writer/aperio-plugin-go/destination"
 )
@@ -145,8 +146,21 @@ func (d *delivery) readFinding(index int, read *head) error {
 	return nil
 }
 
-// run writes the rows in one transaction. With an error nothing is written, or it is not known.
+// run writes the rows, and once more when a table is not what it was known to be: the server may have
+// been brought to another version while it is connected. With an error nothing is written, or it is
+// not known.
 func (d *delivery) run(ctx context.Context, server *server) error {
+	err := d.write(ctx, server)
+	var told *pgconn.PgError
+	if errors.As(err, &told) && isAboutTable(told) && server.forget() {
+		clear(d.refused)
+		return d.write(ctx, server)
+	}
+	return err
+}
+
+// write writes the rows in one transaction.
+func (d *delivery) write(ctx context.Context, server *server) error {
 	if len(d.jobs.values)+len(d.findings.values) == 0 {
 		return nil
 	}

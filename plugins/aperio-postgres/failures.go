@@ -98,7 +98,7 @@ func serverFailure(told *pgconn.PgError, err error) error {
 				"GRANT USAGE ON SCHEMA schema TO role; GRANT SELECT, INSERT ON ingestion_jobs TO role; "+
 				"GRANT SELECT, INSERT, UPDATE ON security_findings TO role; "+
 				"and GRANT SELECT on the table of the integrations")
-	case classOf(told) == "42" || classOf(told) == "3F" || classOf(told) == "0A":
+	case isAboutTable(told):
 		return made(aperio.InvalidConfig, "schema", "the tables are not as this version knows them", "")
 	case told.Code == "25006":
 		return made(aperio.Unavailable, "", "the server takes no writes: it is a standby, or read-only",

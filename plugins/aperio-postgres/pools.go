@@ -37,11 +37,14 @@ func (s *server) note(name string, found *table) {
 	s.tables[name] = found
 }
 
-// forget has the tables be looked at again: something about them is not as it was.
-func (s *server) forget() {
+// forget has the tables be looked at again: something about them is not as it was. It tells whether
+// anything was known of them.
+func (s *server) forget() bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
+	known := len(s.tables) > 0
 	clear(s.tables)
+	return known
 }
 
 // countLeftOut adds to what was left out; it gives how many that are by now, and whether there was a

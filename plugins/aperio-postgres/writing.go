@@ -69,7 +69,20 @@ func isolate[T any](
 // isAboutRow tells whether another row might be taken (PostgreSQL documentation, appendix A): its
 // data (22), a constraint (23, 44), a trigger (P0), or a limit (54), such as how deep JSON may be.
 func isAboutRow(told *pgconn.PgError) bool {
-	return slices.Contains([]string{"22", "23", "44", "54", "P0"}, classOf(told))
+	return !isAboutTable(told) && slices.Contains([]string{"22", "23", "44", "54", "P0"}, classOf(told))
+}
+
+// isAboutTable tells whether a table, a column or a type is not as it is taken to be: there is none, or
+// a column has to have a value (23502) that this plugin does not write.
+func isAboutTable(told *pgconn.PgError) bool {
+	written := slices.Concat(columnsOfJobs, columnsOfFindings, optionalOfFindings)
+	switch classOf(told) {
+	case "42":
+		return told.Code != "42501" // a privilege
+	case "3F", "0A":
+		return true
+	}
+	return told.Code == "23502" && !slices.Contains(written, told.ColumnName)
 }
 
 func classOf(told *pgconn.PgError) string { return (told.Code + "00")[:2] }
