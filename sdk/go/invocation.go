@@ -37,6 +37,8 @@ type Invocation struct {
 	GrantedScopes []string
 	// TraceParent is the host's span, as W3C Trace Context writes it; empty: nobody traces it.
 	TraceParent string
+	// TraceState is what the systems above add to that, to be passed on with it; empty: nothing.
+	TraceState string
 }
 
 // Mode is what the operator allows on an integration.

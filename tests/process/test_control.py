@@ -388,6 +388,20 @@ def test_a_call_belongs_to_its_callers_trace_and_the_plugin_is_told(served: Serv
         asyncio.run(ask(plain, (("traceparent", "no traceparent"),))),
     ):
         assert (answer.receipt.traceparent, answer.answer.account["traceparent"]) == ("", "")
+    state = "vendor=a b, other@them=1"
+    with_both = call_of("tells", settings=settings, traceparent=caller, tracestate=state)
+    by_metadata = (("traceparent", caller), ("tracestate", "vendor=a b"), ("tracestate", "x=1"))
+    for answer, told in (
+        (asyncio.run(ask(with_both)), state),
+        (asyncio.run(ask(plain, by_metadata)), "vendor=a b,x=1"),
+        (asyncio.run(ask(by_field, by_metadata)), ""),  # that belongs to another span
+        (asyncio.run(ask(plain, (("traceparent", caller), ("tracestate", "no state")))), ""),
+    ):
+        assert answer.receipt.traceparent == caller
+        assert answer.answer.account["traceparent"][:36] == caller[:36]
+        assert answer.answer.account["tracestate"] == told
+    alone = asyncio.run(ask(plain, (("tracestate", state),)))
+    assert alone.answer.account["tracestate"] == ""
 
 
 # ── sync ──────────────────────────────────────────────────────────────────────────────────────────

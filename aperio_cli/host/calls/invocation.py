@@ -49,6 +49,7 @@ class Invocation:
         may_write: whether remediations may write to the service.
         granted_scopes: of those that the manifest asks for.
         traceparent: the host's span, as W3C Trace Context writes it; empty: nobody traces it.
+        tracestate: what the systems above add to that, likewise; empty: nothing.
     """
 
     organization_id: str = DEFAULT_ORGANIZATION
@@ -59,6 +60,7 @@ class Invocation:
     may_write: bool = False
     granted_scopes: tuple[str, ...] = ()
     traceparent: str = ""
+    tracestate: str = ""
 
     def to_message(self) -> common_pb2.InvocationContext:
         """Return the invocation as field 1 of a request (common.proto)."""
@@ -72,6 +74,7 @@ class Invocation:
             mode="MODE_REMEDIATION" if self.may_write else "MODE_READ_ONLY",
             granted_scopes=self.granted_scopes,
             traceparent=self.traceparent,
+            tracestate=self.tracestate,
         )
         if self.token:
             message.token.value = self.token.value

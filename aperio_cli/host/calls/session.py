@@ -45,6 +45,7 @@ class SessionRequest:
         are_own: whether the settings are the host's own and stay: what they come to is kept as long
             as the plugin runs.
         traceparent: the host's span, for the plugin; empty: nobody traces it.
+        tracestate: what the systems above add to that.
     """
 
     organization_id: str = DEFAULT_ORGANIZATION
@@ -55,6 +56,7 @@ class SessionRequest:
     tally: Tally = field(default_factory=Tally)
     are_own: bool = False
     traceparent: str = ""
+    tracestate: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class Session:
             may_write=may_write,
             granted_scopes=self.plugin.program.manifest.scopes,
             traceparent=self.request.traceparent,
+            tracestate=self.request.tracestate,
         )
 
     async def _token(self) -> AccessToken | None:

@@ -15,7 +15,7 @@ from aperio_cli.host.supervising.instances import InstanceKey
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.models.tenant import why_no_name
-from aperio_cli.models.traceparent import read_traceparent
+from aperio_cli.models.traceparent import read_traceparent, read_tracestate
 from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _SETTINGS: Final = Bounds(1024 * 1024)
 _LONGEST_TOKEN_BYTES: Final = 64 * 1024
 _LONGEST_REASON: Final = 500
 _TRACEPARENT: Final = "traceparent"
+_TRACESTATE: Final = "tracestate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Asked:
         settings: values by key; None: those that the host's configuration has. May hold secrets.
         token: of a grant that the caller holds; None: the host performs it.
         traceparent: the caller's span; empty: none.
+        tracestate: what belongs to that; empty: nothing.
     """
 
     key: InstanceKey
@@ -52,6 +54,7 @@ class Asked:
     settings: Mapping[str, object] | None = field(repr=False)
     token: AccessToken | None
     traceparent: str = ""
+    tracestate: str = ""
 
     def require_version(self, plugin: RunningPlugin) -> None:
         """Require that the version runs that was asked for.
@@ -85,10 +88,21 @@ def read_call(call: control_pb2.Call, metadata: Iterable[tuple[str, str | bytes]
     )
     settings = read_object("config_json", call.config_json) if call.config_json else None
     token = _token(call.token) if call.HasField("token") else None
-    told = call.traceparent or next(
-        (str(value) for name, value in metadata or () if name == _TRACEPARENT), ""
-    )
-    return Asked(key, call.version, settings, token, read_traceparent(told))
+    return Asked(key, call.version, settings, token, *_trace(call, metadata or ()))
+
+
+def _trace(call: control_pb2.Call, metadata: Iterable[tuple[str, str | bytes]]) -> tuple[str, str]:
+    """Return the caller's span and what belongs to it, both of the call or both of the metadata.
+
+    What cannot be read counts as absent: a span that is none, with what belongs to it.
+    """
+    span, state = call.traceparent, call.tracestate
+    if not span:
+        found = [(name, str(value)) for name, value in metadata]
+        span = next((value for name, value in found if name == _TRACEPARENT), "")
+        state = ",".join(value for name, value in found if name == _TRACESTATE)
+    span = read_traceparent(span)
+    return span, read_tracestate(state) if span else ""
 
 
 def read_key(key: control_pb2.InstanceKey) -> InstanceKey:

@@ -334,6 +334,7 @@ async def _session(
         tally=recording.tally,
         are_own=asked.settings is None,
         traceparent=below(asked.traceparent, recording.run_id),
+        tracestate=asked.tracestate,
     )
     session = await open_session(plugin, request)
     if asked.token and session.declaration.auth.WhichOneof("method") != "oauth2":

@@ -87,6 +87,7 @@ def context_of(message: common_pb2.InvocationContext, call: Call) -> Context:
         mode=Mode.REMEDIATION if message.mode == message.MODE_REMEDIATION else Mode.READ_ONLY,
         granted_scopes=tuple(message.granted_scopes),
         traceparent=message.traceparent,
+        tracestate=message.tracestate,
     )
 
 

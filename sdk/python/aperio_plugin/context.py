@@ -207,6 +207,7 @@ class Context:
         granted_scopes: the scopes that were granted, of those that the manifest asks for.
         request: of a sync: what is asked for beside the cursor.
         traceparent: the host's span, as W3C Trace Context writes it; empty: nobody traces it.
+        tracestate: what the systems above add to that, to be passed on with it; empty: nothing.
     """
 
     organization_id: str
@@ -222,6 +223,7 @@ class Context:
     granted_scopes: tuple[str, ...] = ()
     request: SyncRequest = SyncRequest()
     traceparent: str = ""
+    tracestate: str = ""
 
     @property
     def time_left_s(self) -> float | None:

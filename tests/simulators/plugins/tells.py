@@ -31,7 +31,11 @@ class Tells(connector.Connector):
         key = context.config.text("api_key")
         return connector.TestResult(
             ok=False,
-            account={"key": key, "traceparent": context.traceparent},
+            account={
+                "key": key,
+                "traceparent": context.traceparent,
+                "tracestate": context.tracestate,
+            },
             diagnostics=(connector.Diagnostic(f"{key} is not accepted", detail=f"by {key}"),),
         )
 

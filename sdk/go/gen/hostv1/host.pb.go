@@ -181,7 +181,11 @@ type Call struct {
 	// The caller's span, as W3C Trace Context writes it. Empty: the metadata key `traceparent`, which
 	// OpenTelemetry's instrumentation of gRPC sets. A text that is none counts as absent. The host's
 	// span is below it, and the plugin is told of that one.
-	Traceparent   string `protobuf:"bytes,7,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	Traceparent string `protobuf:"bytes,7,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// What belongs to that, as W3C Trace Context writes it; of the metadata where the caller's span is
+	// from there. The plugin is told of it unchanged. What cannot be read counts as absent, and the span
+	// stays; of more than 512 characters whole entries are left out.
+	Tracestate    string `protobuf:"bytes,8,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -261,6 +265,13 @@ func (x *Call) GetToken() *pluginv1.Token {
 func (x *Call) GetTraceparent() string {
 	if x != nil {
 		return x.Traceparent
+	}
+	return ""
+}
+
+func (x *Call) GetTracestate() string {
+	if x != nil {
+		return x.Tracestate
 	}
 	return ""
 }
@@ -2966,7 +2977,7 @@ var File_aperio_host_v1_host_proto protoreflect.FileDescriptor
 
 const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\n" +
-	"\x19aperio/host/v1/host.proto\x12\x0eaperio.host.v1\x1a#aperio/plugin/v1/capabilities.proto\x1a\x1daperio/plugin/v1/common.proto\x1a aperio/plugin/v1/connector.proto\x1a\"aperio/plugin/v1/destination.proto\x1a\"aperio/plugin/v1/remediation.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x01\n" +
+	"\x19aperio/host/v1/host.proto\x12\x0eaperio.host.v1\x1a#aperio/plugin/v1/capabilities.proto\x1a\x1daperio/plugin/v1/common.proto\x1a aperio/plugin/v1/connector.proto\x1a\"aperio/plugin/v1/destination.proto\x1a\"aperio/plugin/v1/remediation.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9a\x02\n" +
 	"\x04Call\x12\x16\n" +
 	"\x06plugin\x18\x01 \x01(\tR\x06plugin\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12'\n" +
@@ -2975,7 +2986,10 @@ const file_aperio_host_v1_host_proto_rawDesc = "" +
 	"\vconfig_json\x18\x05 \x01(\fR\n" +
 	"configJson\x12-\n" +
 	"\x05token\x18\x06 \x01(\v2\x17.aperio.plugin.v1.TokenR\x05token\x12 \n" +
-	"\vtraceparent\x18\a \x01(\tR\vtraceparent\"\xb2\x01\n" +
+	"\vtraceparent\x18\a \x01(\tR\vtraceparent\x12\x1e\n" +
+	"\n" +
+	"tracestate\x18\b \x01(\tR\n" +
+	"tracestate\"\xb2\x01\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
 	"\x04what\x18\x02 \x01(\tR\x04what\x12\x10\n" +

@@ -329,7 +329,10 @@ type InvocationContext struct {
 	GrantedScopes []string `protobuf:"bytes,7,rep,name=granted_scopes,json=grantedScopes,proto3" json:"granted_scopes,omitempty"`
 	// The host's span for this call, as W3C Trace Context writes it, for spans of the plugin and calls
 	// to its service. Empty: nobody traces it.
-	Traceparent   string `protobuf:"bytes,8,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	Traceparent string `protobuf:"bytes,8,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// What the systems above add to that, as W3C Trace Context writes it: at most 512 characters, to be
+	// passed on with it. Empty: nothing.
+	Tracestate    string `protobuf:"bytes,9,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -416,6 +419,13 @@ func (x *InvocationContext) GetGrantedScopes() []string {
 func (x *InvocationContext) GetTraceparent() string {
 	if x != nil {
 		return x.Traceparent
+	}
+	return ""
+}
+
+func (x *InvocationContext) GetTracestate() string {
+	if x != nil {
+		return x.Tracestate
 	}
 	return ""
 }
@@ -1208,7 +1218,7 @@ var File_aperio_plugin_v1_common_proto protoreflect.FileDescriptor
 
 const file_aperio_plugin_v1_common_proto_rawDesc = "" +
 	"\n" +
-	"\x1daperio/plugin/v1/common.proto\x12\x10aperio.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa7\x03\n" +
+	"\x1daperio/plugin/v1/common.proto\x12\x10aperio.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x03\n" +
 	"\x11InvocationContext\x12'\n" +
 	"\x0forganization_id\x18\x01 \x01(\tR\x0eorganizationId\x12%\n" +
 	"\x0eintegration_id\x18\x02 \x01(\tR\rintegrationId\x12#\n" +
@@ -1218,7 +1228,10 @@ const file_aperio_plugin_v1_common_proto_rawDesc = "" +
 	"\x05token\x18\x05 \x01(\v2\x17.aperio.plugin.v1.TokenR\x05token\x12<\n" +
 	"\x04mode\x18\x06 \x01(\x0e2(.aperio.plugin.v1.InvocationContext.ModeR\x04mode\x12%\n" +
 	"\x0egranted_scopes\x18\a \x03(\tR\rgrantedScopes\x12 \n" +
-	"\vtraceparent\x18\b \x01(\tR\vtraceparent\"F\n" +
+	"\vtraceparent\x18\b \x01(\tR\vtraceparent\x12\x1e\n" +
+	"\n" +
+	"tracestate\x18\t \x01(\tR\n" +
+	"tracestate\"F\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eMODE_READ_ONLY\x10\x01\x12\x14\n" +

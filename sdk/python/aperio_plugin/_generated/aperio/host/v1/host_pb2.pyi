@@ -17,7 +17,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Call(_message.Message):
-    __slots__ = ("plugin", "version", "organization_id", "integration_id", "config_json", "token", "traceparent")
+    __slots__ = ("plugin", "version", "organization_id", "integration_id", "config_json", "token", "traceparent", "tracestate")
     PLUGIN_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ORGANIZATION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +25,7 @@ class Call(_message.Message):
     CONFIG_JSON_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    TRACESTATE_FIELD_NUMBER: _ClassVar[int]
     plugin: str
     version: str
     organization_id: str
@@ -32,7 +33,8 @@ class Call(_message.Message):
     config_json: bytes
     token: _common_pb2.Token
     traceparent: str
-    def __init__(self, plugin: _Optional[str] = ..., version: _Optional[str] = ..., organization_id: _Optional[str] = ..., integration_id: _Optional[str] = ..., config_json: _Optional[bytes] = ..., token: _Optional[_Union[_common_pb2.Token, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    tracestate: str
+    def __init__(self, plugin: _Optional[str] = ..., version: _Optional[str] = ..., organization_id: _Optional[str] = ..., integration_id: _Optional[str] = ..., config_json: _Optional[bytes] = ..., token: _Optional[_Union[_common_pb2.Token, _Mapping]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ...) -> None: ...
 
 class Error(_message.Message):
     __slots__ = ("code", "what", "why", "next", "exit_status", "retry_after")

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61perio/plugin/v1/common.proto\x12\x10\x61perio.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x02\n\x11InvocationContext\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x16\n\x0eintegration_id\x18\x02 \x01(\t\x12\x15\n\rinvocation_id\x18\x03 \x01(\t\x12\x13\n\x0b\x63onfig_json\x18\x04 \x01(\x0c\x12&\n\x05token\x18\x05 \x01(\x0b\x32\x17.aperio.plugin.v1.Token\x12\x36\n\x04mode\x18\x06 \x01(\x0e\x32(.aperio.plugin.v1.InvocationContext.Mode\x12\x16\n\x0egranted_scopes\x18\x07 \x03(\t\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\"F\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eMODE_READ_ONLY\x10\x01\x12\x14\n\x10MODE_REMEDIATION\x10\x02\"F\n\x05Token\x12\r\n\x05value\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\",\n\tInterface\x12\r\n\x05minor\x18\x01 \x01(\r\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\"\xf8\x01\n\nDiagnostic\x12\x37\n\x08severity\x18\x01 \x01(\x0e\x32%.aperio.plugin.v1.Diagnostic.Severity\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\x12\x32\n\tattribute\x18\x05 \x01(\x0b\x32\x1f.aperio.plugin.v1.AttributePath\"N\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x12\n\x0eSEVERITY_ERROR\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\"j\n\x0b\x44iagnostics\x12+\n\x05items\x18\x01 \x03(\x0b\x32\x1c.aperio.plugin.v1.Diagnostic\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"x\n\rAttributePath\x12\x33\n\x05steps\x18\x01 \x03(\x0b\x32$.aperio.plugin.v1.AttributePath.Step\x1a\x32\n\x04Step\x12\r\n\x03key\x18\x01 \x01(\tH\x00\x12\x0f\n\x05index\x18\x02 \x01(\x03H\x00\x42\n\n\x08selector\"\xdf\x02\n\x0b\x43onfigField\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0bplaceholder\x18\x03 \x01(\t\x12\x0e\n\x06helper\x18\x04 \x01(\t\x12\x30\n\x04type\x18\x05 \x01(\x0e\x32\".aperio.plugin.v1.ConfigField.Type\x12\x10\n\x08required\x18\x06 \x01(\x08\x12\x0e\n\x06secret\x18\x07 \x01(\x08\x12\x0f\n\x07options\x18\x08 \x03(\t\x12\x14\n\x0c\x64\x65\x66\x61ult_json\x18\t \x01(\t\x12\x11\n\thost_only\x18\n \x01(\x08\"\x80\x01\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\r\n\tTYPE_TEXT\x10\x01\x12\x11\n\rTYPE_PASSWORD\x10\x02\x12\x0c\n\x08TYPE_URL\x10\x03\x12\x0f\n\x0bTYPE_SELECT\x10\x04\x12\x10\n\x0cTYPE_BOOLEAN\x10\x05\x12\x0f\n\x0bTYPE_NUMBER\x10\x06\"\xd7\x04\n\x04\x41uth\x12-\n\x04none\x18\x01 \x01(\x0b\x32\x1d.aperio.plugin.v1.Auth.NoAuthH\x00\x12\x30\n\x07\x61pi_key\x18\x02 \x01(\x0b\x32\x1d.aperio.plugin.v1.Auth.ApiKeyH\x00\x12/\n\x06oauth2\x18\x03 \x01(\x0b\x32\x1d.aperio.plugin.v1.Auth.OAuth2H\x00\x1a\x08\n\x06NoAuth\x1a\x17\n\x06\x41piKey\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x1a\x8f\x03\n\x06OAuth2\x12\x15\n\rauthorize_url\x18\x01 \x01(\t\x12\x11\n\ttoken_url\x18\x02 \x01(\t\x12\x33\n\x06grants\x18\x03 \x03(\x0e\x32#.aperio.plugin.v1.Auth.OAuth2.Grant\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x17\n\x0f\x63lient_id_field\x18\x05 \x01(\t\x12\x1b\n\x13\x63lient_secret_field\x18\x06 \x01(\t\x12L\n\x10token_parameters\x18\x07 \x03(\x0b\x32\x32.aperio.plugin.v1.Auth.OAuth2.TokenParametersEntry\x1a\x36\n\x14TokenParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Z\n\x05Grant\x12\x15\n\x11GRANT_UNSPECIFIED\x10\x00\x12\x1c\n\x18GRANT_AUTHORIZATION_CODE\x10\x01\x12\x1c\n\x18GRANT_CLIENT_CREDENTIALS\x10\x02\x42\x08\n\x06method*\xaa\x01\n\x0cSeverityHint\x12\x1d\n\x19SEVERITY_HINT_UNSPECIFIED\x10\x00\x12\x16\n\x12SEVERITY_HINT_INFO\x10\x01\x12\x15\n\x11SEVERITY_HINT_LOW\x10\x02\x12\x18\n\x14SEVERITY_HINT_MEDIUM\x10\x03\x12\x16\n\x12SEVERITY_HINT_HIGH\x10\x04\x12\x1a\n\x16SEVERITY_HINT_CRITICAL\x10\x05\x42:Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61perio/plugin/v1/common.proto\x12\x10\x61perio.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x02\n\x11InvocationContext\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x16\n\x0eintegration_id\x18\x02 \x01(\t\x12\x15\n\rinvocation_id\x18\x03 \x01(\t\x12\x13\n\x0b\x63onfig_json\x18\x04 \x01(\x0c\x12&\n\x05token\x18\x05 \x01(\x0b\x32\x17.aperio.plugin.v1.Token\x12\x36\n\x04mode\x18\x06 \x01(\x0e\x32(.aperio.plugin.v1.InvocationContext.Mode\x12\x16\n\x0egranted_scopes\x18\x07 \x03(\t\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\x12\x12\n\ntracestate\x18\t \x01(\t\"F\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eMODE_READ_ONLY\x10\x01\x12\x14\n\x10MODE_REMEDIATION\x10\x02\"F\n\x05Token\x12\r\n\x05value\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\",\n\tInterface\x12\r\n\x05minor\x18\x01 \x01(\r\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\"\xf8\x01\n\nDiagnostic\x12\x37\n\x08severity\x18\x01 \x01(\x0e\x32%.aperio.plugin.v1.Diagnostic.Severity\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\x12\x32\n\tattribute\x18\x05 \x01(\x0b\x32\x1f.aperio.plugin.v1.AttributePath\"N\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x12\n\x0eSEVERITY_ERROR\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\"j\n\x0b\x44iagnostics\x12+\n\x05items\x18\x01 \x03(\x0b\x32\x1c.aperio.plugin.v1.Diagnostic\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"x\n\rAttributePath\x12\x33\n\x05steps\x18\x01 \x03(\x0b\x32$.aperio.plugin.v1.AttributePath.Step\x1a\x32\n\x04Step\x12\r\n\x03key\x18\x01 \x01(\tH\x00\x12\x0f\n\x05index\x18\x02 \x01(\x03H\x00\x42\n\n\x08selector\"\xdf\x02\n\x0b\x43onfigField\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0bplaceholder\x18\x03 \x01(\t\x12\x0e\n\x06helper\x18\x04 \x01(\t\x12\x30\n\x04type\x18\x05 \x01(\x0e\x32\".aperio.plugin.v1.ConfigField.Type\x12\x10\n\x08required\x18\x06 \x01(\x08\x12\x0e\n\x06secret\x18\x07 \x01(\x08\x12\x0f\n\x07options\x18\x08 \x03(\t\x12\x14\n\x0c\x64\x65\x66\x61ult_json\x18\t \x01(\t\x12\x11\n\thost_only\x18\n \x01(\x08\"\x80\x01\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\r\n\tTYPE_TEXT\x10\x01\x12\x11\n\rTYPE_PASSWORD\x10\x02\x12\x0c\n\x08TYPE_URL\x10\x03\x12\x0f\n\x0bTYPE_SELECT\x10\x04\x12\x10\n\x0cTYPE_BOOLEAN\x10\x05\x12\x0f\n\x0bTYPE_NUMBER\x10\x06\"\xd7\x04\n\x04\x41uth\x12-\n\x04none\x18\x01 \x01(\x0b\x32\x1d.aperio.plugin.v1.Auth.NoAuthH\x00\x12\x30\n\x07\x61pi_key\x18\x02 \x01(\x0b\x32\x1d.aperio.plugin.v1.Auth.ApiKeyH\x00\x12/\n\x06oauth2\x18\x03 \x01(\x0b\x32\x1d.aperio.plugin.v1.Auth.OAuth2H\x00\x1a\x08\n\x06NoAuth\x1a\x17\n\x06\x41piKey\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x1a\x8f\x03\n\x06OAuth2\x12\x15\n\rauthorize_url\x18\x01 \x01(\t\x12\x11\n\ttoken_url\x18\x02 \x01(\t\x12\x33\n\x06grants\x18\x03 \x03(\x0e\x32#.aperio.plugin.v1.Auth.OAuth2.Grant\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x17\n\x0f\x63lient_id_field\x18\x05 \x01(\t\x12\x1b\n\x13\x63lient_secret_field\x18\x06 \x01(\t\x12L\n\x10token_parameters\x18\x07 \x03(\x0b\x32\x32.aperio.plugin.v1.Auth.OAuth2.TokenParametersEntry\x1a\x36\n\x14TokenParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Z\n\x05Grant\x12\x15\n\x11GRANT_UNSPECIFIED\x10\x00\x12\x1c\n\x18GRANT_AUTHORIZATION_CODE\x10\x01\x12\x1c\n\x18GRANT_CLIENT_CREDENTIALS\x10\x02\x42\x08\n\x06method*\xaa\x01\n\x0cSeverityHint\x12\x1d\n\x19SEVERITY_HINT_UNSPECIFIED\x10\x00\x12\x16\n\x12SEVERITY_HINT_INFO\x10\x01\x12\x15\n\x11SEVERITY_HINT_LOW\x10\x02\x12\x18\n\x14SEVERITY_HINT_MEDIUM\x10\x03\x12\x16\n\x12SEVERITY_HINT_HIGH\x10\x04\x12\x1a\n\x16SEVERITY_HINT_CRITICAL\x10\x05\x42:Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,40 +36,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1'
   _globals['_AUTH_OAUTH2_TOKENPARAMETERSENTRY']._loaded_options = None
   _globals['_AUTH_OAUTH2_TOKENPARAMETERSENTRY']._serialized_options = b'8\001'
-  _globals['_SEVERITYHINT']._serialized_start=2000
-  _globals['_SEVERITYHINT']._serialized_end=2170
+  _globals['_SEVERITYHINT']._serialized_start=2020
+  _globals['_SEVERITYHINT']._serialized_end=2190
   _globals['_INVOCATIONCONTEXT']._serialized_start=117
-  _globals['_INVOCATIONCONTEXT']._serialized_end=442
-  _globals['_INVOCATIONCONTEXT_MODE']._serialized_start=372
-  _globals['_INVOCATIONCONTEXT_MODE']._serialized_end=442
-  _globals['_TOKEN']._serialized_start=444
-  _globals['_TOKEN']._serialized_end=514
-  _globals['_INTERFACE']._serialized_start=516
-  _globals['_INTERFACE']._serialized_end=560
-  _globals['_DIAGNOSTIC']._serialized_start=563
-  _globals['_DIAGNOSTIC']._serialized_end=811
-  _globals['_DIAGNOSTIC_SEVERITY']._serialized_start=733
-  _globals['_DIAGNOSTIC_SEVERITY']._serialized_end=811
-  _globals['_DIAGNOSTICS']._serialized_start=813
-  _globals['_DIAGNOSTICS']._serialized_end=919
-  _globals['_ATTRIBUTEPATH']._serialized_start=921
-  _globals['_ATTRIBUTEPATH']._serialized_end=1041
-  _globals['_ATTRIBUTEPATH_STEP']._serialized_start=991
-  _globals['_ATTRIBUTEPATH_STEP']._serialized_end=1041
-  _globals['_CONFIGFIELD']._serialized_start=1044
-  _globals['_CONFIGFIELD']._serialized_end=1395
-  _globals['_CONFIGFIELD_TYPE']._serialized_start=1267
-  _globals['_CONFIGFIELD_TYPE']._serialized_end=1395
-  _globals['_AUTH']._serialized_start=1398
-  _globals['_AUTH']._serialized_end=1997
-  _globals['_AUTH_NOAUTH']._serialized_start=1552
-  _globals['_AUTH_NOAUTH']._serialized_end=1560
-  _globals['_AUTH_APIKEY']._serialized_start=1562
-  _globals['_AUTH_APIKEY']._serialized_end=1585
-  _globals['_AUTH_OAUTH2']._serialized_start=1588
-  _globals['_AUTH_OAUTH2']._serialized_end=1987
-  _globals['_AUTH_OAUTH2_TOKENPARAMETERSENTRY']._serialized_start=1841
-  _globals['_AUTH_OAUTH2_TOKENPARAMETERSENTRY']._serialized_end=1895
-  _globals['_AUTH_OAUTH2_GRANT']._serialized_start=1897
-  _globals['_AUTH_OAUTH2_GRANT']._serialized_end=1987
+  _globals['_INVOCATIONCONTEXT']._serialized_end=462
+  _globals['_INVOCATIONCONTEXT_MODE']._serialized_start=392
+  _globals['_INVOCATIONCONTEXT_MODE']._serialized_end=462
+  _globals['_TOKEN']._serialized_start=464
+  _globals['_TOKEN']._serialized_end=534
+  _globals['_INTERFACE']._serialized_start=536
+  _globals['_INTERFACE']._serialized_end=580
+  _globals['_DIAGNOSTIC']._serialized_start=583
+  _globals['_DIAGNOSTIC']._serialized_end=831
+  _globals['_DIAGNOSTIC_SEVERITY']._serialized_start=753
+  _globals['_DIAGNOSTIC_SEVERITY']._serialized_end=831
+  _globals['_DIAGNOSTICS']._serialized_start=833
+  _globals['_DIAGNOSTICS']._serialized_end=939
+  _globals['_ATTRIBUTEPATH']._serialized_start=941
+  _globals['_ATTRIBUTEPATH']._serialized_end=1061
+  _globals['_ATTRIBUTEPATH_STEP']._serialized_start=1011
+  _globals['_ATTRIBUTEPATH_STEP']._serialized_end=1061
+  _globals['_CONFIGFIELD']._serialized_start=1064
+  _globals['_CONFIGFIELD']._serialized_end=1415
+  _globals['_CONFIGFIELD_TYPE']._serialized_start=1287
+  _globals['_CONFIGFIELD_TYPE']._serialized_end=1415
+  _globals['_AUTH']._serialized_start=1418
+  _globals['_AUTH']._serialized_end=2017
+  _globals['_AUTH_NOAUTH']._serialized_start=1572
+  _globals['_AUTH_NOAUTH']._serialized_end=1580
+  _globals['_AUTH_APIKEY']._serialized_start=1582
+  _globals['_AUTH_APIKEY']._serialized_end=1605
+  _globals['_AUTH_OAUTH2']._serialized_start=1608
+  _globals['_AUTH_OAUTH2']._serialized_end=2007
+  _globals['_AUTH_OAUTH2_TOKENPARAMETERSENTRY']._serialized_start=1861
+  _globals['_AUTH_OAUTH2_TOKENPARAMETERSENTRY']._serialized_end=1915
+  _globals['_AUTH_OAUTH2_GRANT']._serialized_start=1917
+  _globals['_AUTH_OAUTH2_GRANT']._serialized_end=2007
 # @@protoc_insertion_point(module_scope)

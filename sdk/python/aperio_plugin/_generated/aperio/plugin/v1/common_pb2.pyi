@@ -27,7 +27,7 @@ SEVERITY_HINT_HIGH: SeverityHint
 SEVERITY_HINT_CRITICAL: SeverityHint
 
 class InvocationContext(_message.Message):
-    __slots__ = ("organization_id", "integration_id", "invocation_id", "config_json", "token", "mode", "granted_scopes", "traceparent")
+    __slots__ = ("organization_id", "integration_id", "invocation_id", "config_json", "token", "mode", "granted_scopes", "traceparent", "tracestate")
     class Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         MODE_UNSPECIFIED: _ClassVar[InvocationContext.Mode]
@@ -44,6 +44,7 @@ class InvocationContext(_message.Message):
     MODE_FIELD_NUMBER: _ClassVar[int]
     GRANTED_SCOPES_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    TRACESTATE_FIELD_NUMBER: _ClassVar[int]
     organization_id: str
     integration_id: str
     invocation_id: str
@@ -52,7 +53,8 @@ class InvocationContext(_message.Message):
     mode: InvocationContext.Mode
     granted_scopes: _containers.RepeatedScalarFieldContainer[str]
     traceparent: str
-    def __init__(self, organization_id: _Optional[str] = ..., integration_id: _Optional[str] = ..., invocation_id: _Optional[str] = ..., config_json: _Optional[bytes] = ..., token: _Optional[_Union[Token, _Mapping]] = ..., mode: _Optional[_Union[InvocationContext.Mode, str]] = ..., granted_scopes: _Optional[_Iterable[str]] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    tracestate: str
+    def __init__(self, organization_id: _Optional[str] = ..., integration_id: _Optional[str] = ..., invocation_id: _Optional[str] = ..., config_json: _Optional[bytes] = ..., token: _Optional[_Union[Token, _Mapping]] = ..., mode: _Optional[_Union[InvocationContext.Mode, str]] = ..., granted_scopes: _Optional[_Iterable[str]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ...) -> None: ...
 
 class Token(_message.Message):
     __slots__ = ("value", "expires_at")
