@@ -89,6 +89,13 @@ class TooManyPlugins(AperioError):
     exit_status = UNAVAILABLE
 
 
+class TooManyPaused(AperioError):
+    """As many instances are paused as may be: all of them are remembered, and read at a start."""
+
+    code = "too-many-paused"
+    exit_status = UNAVAILABLE
+
+
 class PluginLimitReached(PluginFault):
     """The plugin was stopped, or failed, at one of its limits."""
 

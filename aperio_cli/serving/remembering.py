@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Say = Callable[[str, str], object]
 
 _SCHEMA: Final = 1
-_BOUNDS: Final = Bounds(1024 * 1024)
+_BOUNDS: Final = Bounds(8 * 1024 * 1024)  # 1024 pauses, each with the longest of everything
 _MOST: Final = 4096
 _Parsed = TypeVar("_Parsed")
 
@@ -66,7 +66,9 @@ class Records:
         """
         with self._writing:  # the only writer of its file; whoever reads does not wait for it
             records = [dict(each) for each in made()][-_MOST:]
-            data = json.dumps({"schema": _SCHEMA, "records": records}, indent=1).encode() + b"\n"
+            document = {"schema": _SCHEMA, "records": records}
+            text = json.dumps(document, indent=1, ensure_ascii=False)
+            data = text.encode("utf-8", "replace") + b"\n"
             try:
                 writing.ensure_own(self._path.parent)
                 writing.write_atomic(self._path, data, mode=0o600)

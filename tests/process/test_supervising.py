@@ -18,6 +18,7 @@ from aperio_cli.errors.running import (
     PluginHung,
     PluginInterrupted,
     PluginNotReady,
+    TooManyPaused,
     TooManyPlugins,
 )
 from aperio_cli.errors.trust import PublisherUnknown
@@ -26,6 +27,7 @@ from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.launch import launch
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.supervising import InstanceKey, Leave, Pause, Rules, Supervisor, Survey, Wanted
+from aperio_cli.host.supervising import supervisor as supervisor_module
 from aperio_cli.host.supervising.reach import reach_of
 from aperio_cli.models.manifest import EgressFromConfig
 from aperio_cli.models.plugin_id import PluginId
@@ -334,6 +336,29 @@ def test_a_version_that_was_healthy_and_dies_again_and_again_is_said_and_goes_on
     assert said.startswith("1.0.0 has died 2 times in a row")
     assert f"`aperio plugin rollback {BOX}`" in said
     assert shelf.asked == []
+
+
+def test_only_so_many_are_paused_and_those_that_are_stay_so(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "MOST_PAUSED", 1)
+    other = InstanceKey(BOX, "another", "main")
+    pause = Pause("alice", "2026-11-29T20:00:00Z", "maintenance")
+
+    async def play(scene: Scene) -> None:
+        await scene.ready()
+        await scene.supervisor.pause(KEY, pause)
+        await scene.ready(other)
+        with pytest.raises(TooManyPaused) as caught:
+            await scene.supervisor.pause(other, pause)
+        assert caught.value.code == "too-many-paused"
+        await scene.supervisor.pause(KEY, replace(pause, reason="still"))
+        assert scene.supervisor.paused == {KEY: replace(pause, reason="still")}
+        await scene.supervisor.resume(KEY)
+        await scene.supervisor.pause(other, pause)
+        assert set(scene.supervisor.paused) == {other}
+
+    supervise(shelf, play, Wanted(KEY), Wanted(other))
 
 
 def test_what_waits_for_its_start_is_cleared_once_as_it_is_wanted_by_then(shelf: Shelf) -> None:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aperio_cli.host.supervising import InstanceKey, Pause
 from aperio_cli.host.supervising.life import Reason
+from aperio_cli.host.supervising.supervisor import MOST_PAUSED
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.serving.falling_back import Versions
+from aperio_cli.serving.pausing import Pauses
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +54,22 @@ def test_what_was_left_is_remembered_by_the_next_host_until_another_version_is_u
     assert second.find(BOX, "1.1.0") is None, "so somebody has taken it into use again"
     assert second.left(BOX) == ""
     assert Versions(path, told).healthy(BOX) == "1.0.0"
+    assert told.lines == []
+
+
+def test_as_many_pauses_as_may_be_with_the_longest_of_everything_are_read_again(
+    tmp_path: Path, told: Told
+) -> None:
+    pauses = Pauses(tmp_path / "pauses.json", told)
+    long = "\U0001f512" * 500
+    made = {
+        InstanceKey(BOX, f"{number:04}" + "\U0001f512" * 196, "\U0001f512" * 200): Pause(
+            long, "2026-11-29T20:00:00Z", long
+        )
+        for number in range(MOST_PAUSED)
+    }
+    pauses.write(made)
+    assert Pauses(tmp_path / "pauses.json", told).read() == made
     assert told.lines == []
 
 

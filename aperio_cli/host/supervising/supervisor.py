@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli import clock
 from aperio_cli.errors import INCOMPATIBLE, AperioError, Refusal
 from aperio_cli.errors.installing import NotInstalled
-from aperio_cli.errors.running import PluginNotReady, TooManyPlugins
+from aperio_cli.errors.running import PluginNotReady, TooManyPaused, TooManyPlugins
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.supervising.instance import Instance, paused
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from aperio_cli.host.supervising.living import Living
     from aperio_cli.models.plugin_id import PluginId
 
+MOST_PAUSED: Final = 1024
+"""All of them are written down, and read again, whatever callers named them for."""
 _RULES: Final = Rules()
 _TRYING: Final = frozenset({Phase.STARTING, Phase.READY, Phase.BACKOFF})
 _NOT_JUDGED: Final = frozenset({Phase.PAUSED, Phase.STOPPED, Phase.STOPPING})
@@ -142,8 +144,16 @@ class Supervisor:
 
         Raises:
             NotFound: there is no such instance.
+            TooManyPaused: there are as many pauses as may be.
         """
-        for instance in self._of(key):
+        instances = self._of(key)
+        if key not in self.paused and len(self.paused) >= MOST_PAUSED:
+            raise TooManyPaused(
+                f"`{key.plugin}` was not paused for {key.organization} {key.integration}",
+                why=f"{len(self.paused)} instances are, and {MOST_PAUSED} may be",
+                next=["`aperio host resume` ends a pause", "take what is to rest out of [[run]]"],
+            )
+        for instance in instances:
             instance.pause(pause)
         self.paused[key] = pause
 
@@ -242,8 +252,10 @@ class Supervisor:
         name = instance.name
         if self._instances.get(name) is not instance:
             return
-        for watcher in self._watchers:
-            watcher.put(name, instance.status)
+        if self._watchers:
+            told = _kept(instance.status()) if instance.is_gone else instance.status
+            for watcher in self._watchers:
+                watcher.put(name, told)
         if instance.is_gone and (self._is_draining or name not in self._wanted):
             del self._instances[name]
         self._changed.set()
@@ -493,6 +505,11 @@ class Supervisor:
                 next=["wait until one of their calls has ended", "state plugins with `[[run]]`"],
             )
         min(idle, key=lambda each: each.current.used_s).stop()
+
+
+def _kept(status: Status) -> Callable[[], Status]:
+    """Return what gives the last status of what is gone, and keeps no more of it."""
+    return lambda: status
 
 
 def _gets_along(instance: Instance, settings: Mapping[str, object]) -> bool:
