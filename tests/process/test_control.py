@@ -58,7 +58,7 @@ VERSION = "1.2.0"
 KINDS = {"acts": "remediation", "dies": "remediation", "takes": "destination"}
 SIMULATORS = {"dies": "acts"}
 PLUGINS_OF_HOME = (
-    *("acts", "bare", "choosy", "crashes", "dies", "drips", "expiring", "finds"),
+    *("acts", "atoms", "bare", "choosy", "crashes", "dies", "drips", "expiring", "finds"),
     *("mortal", "pours", "takes", "tells"),
 )
 TABLE = """

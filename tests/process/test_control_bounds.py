@@ -16,10 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aperio_plugin.limits import MAX_BATCH
 from aperio_plugin.wire import control_pb2
 
-from aperio_cli.errors.controlling import HostNotRunning, SocketPathTooLong
+from aperio_cli.errors import AperioError
+from aperio_cli.errors.controlling import CallInvalid, HostNotRunning, SocketPathTooLong
+from aperio_cli.host.calls.stamping import MOST_ITEMS
 from aperio_cli.host.control.client import HostClient, connect
+from aperio_cli.host.control.delivering import MOST_ENVELOPES
 from aperio_cli.host.control.gate import MOST_CONNECTIONS, Gate
 from aperio_cli.host.control.server import MOST_STREAMS
 from aperio_cli.models.plugin_id import PluginId
@@ -31,6 +35,7 @@ from .test_control import (
     Served,
     call_of,
     end,
+    envelope,
     serving,
     short_folder,
     start,
@@ -38,7 +43,7 @@ from .test_control import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 NOBODY = 65534
 MOST_GROWTH_KIB = 48 * 1024
@@ -178,6 +183,112 @@ def test_a_message_that_is_too_large_is_refused_and_costs_no_memory(served: Serv
     assert asyncio.run(send()) is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert resident_kib(served.process.pid) - before_kib < MOST_GROWTH_KIB
     assert served.sync("bare").error is None
+
+
+@contextlib.asynccontextmanager
+async def asking(served: Served) -> AsyncIterator[list[int]]:
+    """Ask the host who it is, again and again, for the length of a block: each time it answered."""
+    answered: list[int] = []
+    begun = asyncio.Event()
+
+    async def ask() -> None:
+        async with connect(served.socket) as other:
+            while True:
+                answered.append((await other.host()).pid)
+                begun.set()
+
+    task = asyncio.create_task(ask())
+    try:
+        await begun.wait()
+        answered.clear()
+        yield answered
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def test_a_plugin_whose_events_are_nothing_but_many_is_ended_and_holds_nobody_up(
+    served: Served,
+) -> None:
+    served.sync("atoms")
+
+    async def sync(host: HostClient, count: int) -> tuple[int, int, str]:
+        request, letters, code = sync_request("atoms", cursor=b"%d" % count), 0, ""
+        async with asking(served) as answered:
+            try:
+                async for item in host.stream("Sync", request):
+                    letters += item.HasField("dead_letter")
+            except AperioError as error:
+                code = error.code
+            return letters, len(answered), code
+
+    letters, answered, code = served.call(lambda host: sync(host, 20_000))
+    assert (letters, code) == (20_000, "")
+    assert answered > 20_000 / MAX_BATCH / 4  # the host has looked at others in between
+    letters, _, code = served.call(lambda host: sync(host, MOST_ITEMS + 1))
+    assert (letters, code) == (0, "plugin-contract-broken")
+    assert served.sync("bare").error is None
+
+
+def test_an_answer_in_more_parts_than_can_be_looked_at_is_the_plugins_fault(
+    served: Served,
+) -> None:
+    def asked(count: int) -> Any:
+        call = call_of("atoms", organization_id=f"of-{count}")
+        return served.unary("TestConnection", control_pb2.TestConnectionRequest(call=call))
+
+    assert len(asked(500).answer.diagnostics) == 500
+    with pytest.raises(AperioError) as caught:
+        asked(70_000)
+    assert caught.value.code == "plugin-contract-broken"
+
+
+def test_envelopes_that_are_nothing_but_many_are_refused(served: Served) -> None:
+    def deliver(count: int) -> Any:
+        request = control_pb2.DeliverRequest(call=call_of("takes"))
+        for _ in range(count):
+            request.envelopes.add()
+        return served.unary("Deliver", request)
+
+    assert len(deliver(MOST_ENVELOPES).results) == MOST_ENVELOPES  # none of which is an envelope
+    with pytest.raises(CallInvalid):
+        deliver(MOST_ENVELOPES + 1)
+
+
+def test_results_that_say_more_than_fits_into_a_message_all_come_to_the_caller(
+    served: Served,
+) -> None:
+    """What each says of a foreign envelope names the call's organization, which is long here."""
+    ours = "\u6f22" * 200
+    request = control_pb2.DeliverRequest(call=call_of("takes", organization_id=ours))
+    for number in range(8_000):
+        request.envelopes.add(**envelope("accept", number, "theirs"))
+
+    results = served.unary("Deliver", request).results
+
+    assert len(results) == 8_000
+    assert {(each.status, each.diagnostic.code) for each in results} == {
+        (each.STATUS_REJECTED, "organization-foreign") for each in results[:1]
+    }
+    assert all(each.diagnostic.summary.startswith("it is of the") for each in results)
+    (short,) = served.unary(
+        "Deliver",
+        control_pb2.DeliverRequest(call=request.call, envelopes=request.envelopes[:1]),
+    ).results
+    assert len(short.diagnostic.summary) > len(results[0].diagnostic.summary)
+
+
+def test_settings_that_are_nothing_but_many_are_refused(served: Served) -> None:
+    def tried(count: int) -> AperioError:
+        call = call_of("tells", settings={f"k{number}": 1 for number in range(count)})
+        with pytest.raises(AperioError) as caught:
+            served.unary("TestConnection", control_pb2.TestConnectionRequest(call=call))
+        return caught.value
+
+    named = tried(9_000)
+    assert named.code == "plugin-config-invalid"
+    assert named.why.count("the plugin has no such key") <= 20
+    assert tried(11_000).code == "call-invalid"
 
 
 def test_a_caller_that_opens_thousands_of_streams_is_bounded_and_others_are_served(

@@ -31,6 +31,16 @@ def check(**settings: object) -> CheckedConfig:
     return check_config(FIELDS, settings, subject="`acme/box` 1.2.0")
 
 
+def test_of_many_keys_that_are_wrong_some_are_named_and_all_are_counted() -> None:
+    with pytest.raises(PluginConfigInvalid) as caught:
+        check(name="n", secret="s", **{f"nme{number}": "" for number in range(5_000)})
+
+    *named, last = caught.value.why.splitlines()
+    assert len(named) == 20
+    assert last == "and 4980 more"
+    assert named[0] == "nme0: the plugin has no such key; did you mean name?"
+
+
 def test_text_becomes_what_the_fields_type_says() -> None:
     config = check(name="n", secret="s", region="eu", deep="true", days="7")
 

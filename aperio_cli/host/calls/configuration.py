@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from aperio_plugin.wire import common_pb2
 
+_MOST_NAMED: Final = 20
+_MOST_COMPARED: Final = 200
+_LONGEST_COMPARED: Final = 80
 _DEFAULT_BOUNDS: Final = Bounds(6 * fitting.LONGEST_TEXT + 2)  # all of it escapes
 
 
@@ -60,16 +63,18 @@ def check_config(
         declaring: the operation that shows what the plugin declares.
 
     Raises:
-        PluginConfigInvalid: a key is unknown, missing, or of a wrong type; names every one.
+        PluginConfigInvalid: a key is unknown, missing, or of a wrong type; names twenty of each.
     """
     declared = {declaration.key: declaration for declaration in fields}
     checked = fitting.check(declared.values(), settings, _read)
     if checked.problems or checked.unknown:
         problems = [
             f"{clean(key, limit=80)}: {one_line(problem)}"
-            for key, problem in checked.problems.items()
+            for key, problem in list(checked.problems.items())[:_MOST_NAMED]
         ]
-        unknown = [_unknown(key, declared) for key in checked.unknown]
+        unknown = [_unknown(key, declared) for key in list(checked.unknown)[:_MOST_NAMED]]
+        more = len(checked.problems) + len(checked.unknown) - len(problems) - len(unknown)
+        unknown += [f"and {more} more"] if more else []
         raise _invalid(problems, unknown, subject, (option, declaring))
     shared = {key: value for key, value in checked.values.items() if not declared[key].host_only}
     plugin_json = json.dumps(
@@ -98,7 +103,9 @@ def _invalid(
 
 
 def _unknown(key: str, declared: Mapping[str, common_pb2.ConfigField]) -> str:
-    close = difflib.get_close_matches(key, declared, n=1)
+    # Both a plugin and a caller may have as many as they like, of any length.
+    near = list(declared)[:_MOST_COMPARED] if len(key) <= _LONGEST_COMPARED else []
+    close = difflib.get_close_matches(key, near, n=1)
     known = f"known: {clean(', '.join(declared))}" if declared else "it has none"
     hint = f"did you mean {clean(close[0])}?" if close else known
     return f"{clean(key, limit=80)}: the plugin has no such key; {hint}"

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 ITEMS: Final = {"batch": "events", "findings": "findings", "audit_log": "entries"}
 """By their field in SyncEvent, the field in which a batch has its items."""
+MOST_ITEMS: Final = 65_536
+"""In one message, split or not: an item of any use has more than 64 of its 4 MiB."""
+
+
+def count_of(kind: str, message: connector_pb2.SyncEvent) -> int:
+    """Return how many items the batch of a message has."""
+    return len(getattr(getattr(message, kind), ITEMS[kind]))
 
 
 def parts(kind: str, message: connector_pb2.SyncEvent) -> Iterator[Any]:

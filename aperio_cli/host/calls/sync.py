@@ -14,6 +14,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from aperio_plugin.wire import limits
+
 from aperio_cli import clock
 from aperio_cli.data.state import MAX_CURSOR_BYTES
 from aperio_cli.errors.running import EventNotPassedOn, PluginFault, PluginUnauthenticated
@@ -22,7 +24,7 @@ from aperio_cli.host.answers import understood
 from aperio_cli.host.calls.envelopes import Origin, Promises, format_time, lines_of
 from aperio_cli.host.calls.letters import DeadLetter
 from aperio_cli.host.calls.scope import EVERYTHING, SyncScope, require_understood
-from aperio_cli.host.calls.stamping import ITEMS, MessageStamper, parts
+from aperio_cli.host.calls.stamping import ITEMS, MOST_ITEMS, MessageStamper, count_of, parts
 from aperio_cli.host.calls.tally import Tally
 
 if TYPE_CHECKING:
@@ -285,6 +287,10 @@ class _Sync:
         return type(batch)(events=events)
 
     async def _pass_on(self, kind: str, message: Any) -> None:
+        count = count_of(kind, message)
+        if count > MOST_ITEMS:
+            why = f"expected at most {MOST_ITEMS} items in a message\nreceived {count}"
+            raise self._session.plugin.broken("Sync", why)
         for batch in parts(kind, message):
             with understood(self._session.plugin.broken, "Sync"):
                 asked = self._asked(batch) if kind == "batch" else batch
@@ -295,6 +301,9 @@ class _Sync:
                 await self._task.accept(envelopes)
             self._accepted[kind] += len(envelopes)
             self._task.tally.sent += len(envelopes)
+            if count > limits.MAX_BATCH:  # other plugins have their turn, and nothing piles up here
+                await self._task.settle()
+                await asyncio.sleep(0)
 
     def _bury(self, letter: DeadLetter) -> None:
         """Count a dead letter and tell it.

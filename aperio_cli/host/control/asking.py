@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 OPTIONS: Final = ("from", "streams", "event_types")
 
 _SETTINGS: Final = Bounds(1024 * 1024)
+_MOST_KEYS: Final = 10_000
 _LONGEST_TOKEN_BYTES: Final = 64 * 1024
 _LONGEST_REASON: Final = 500
 _TRACEPARENT: Final = "traceparent"
@@ -138,6 +139,8 @@ def read_object(name: str, data: bytes) -> dict[str, Any]:
     Raises:
         CallInvalid: it is none.
     """
+    if data.count(b'":') > _MOST_KEYS:
+        _refuse(name, f"expected at most {_MOST_KEYS} keys in all")
     try:
         found = read_json(data, _SETTINGS)
     except Unreadable as error:

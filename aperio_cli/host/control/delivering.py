@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +12,7 @@ from aperio_cli.errors.running import PluginFault, PluginReportedError
 from aperio_cli.host.calls.addressing import Address
 from aperio_cli.host.calls.destination import DEFAULT_BATCH, MAX_BATCH_BYTES
 from aperio_cli.host.calls.lines import BadLine, read_envelope
+from aperio_cli.host.control.encoding import cut
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -25,7 +27,17 @@ if TYPE_CHECKING:
 
 LONGEST_KEY_BYTES: Final = 512
 
+MOST_ENVELOPES: Final = 16_384
+"""In one call, whose 4 MiB are no more of any that a destination takes."""
+_AT_ONCE: Final = 256
+"""Are read before anybody else has a turn."""
+_MOST_SAID_BYTES: Final = 3 * 1024 * 1024
+"""In all results of a call, which go into one message."""
+
 _FOREIGN: Final = "organization-foreign"
+_LONGEST_CODE_BYTES: Final = 80
+_LONGEST_RESULT_BYTES: Final = 4096
+_FRAMING_BYTES: Final = 16
 _MOST_FAILED: Final = 10
 """Envelopes in a row that make a destination fail, before it counts as the destination's fault."""
 
@@ -51,17 +63,21 @@ class Delivery:
         self._failed = 0
 
     async def deliver(
-        self, envelopes: Iterable[destination_pb2.OutboundEnvelope]
+        self, envelopes: Sequence[destination_pb2.OutboundEnvelope]
     ) -> list[destination_pb2.EnvelopeResult]:
         """Return a result for each envelope, in their order.
 
         Raises:
-            CallInvalid: two have the same id, or one an id that is none.
+            CallInvalid: they are too many, two have the same id, or one an id that is none.
             PluginFault: as `Destination.deliver`, before anything was answered.
         """
+        if len(envelopes) > MOST_ENVELOPES:
+            _refuse(f"expected at most {MOST_ENVELOPES}, received {len(envelopes)}")
         handed: dict[str, Outbound] = {}
         answers: list[destination_pb2.EnvelopeResult | str] = []  # or the key of one
-        for given in envelopes:
+        for number, given in enumerate(envelopes, 1):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
             read = self._read(given)
             if isinstance(read, self._result):
                 answers.append(read)
@@ -75,7 +91,36 @@ class Delivery:
             each if isinstance(each, self._result) else self._found[each] for each in answers
         ]
         self._count(results)
-        return results
+        return self._fitting(results)
+
+    def _fitting(
+        self, results: list[destination_pb2.EnvelopeResult]
+    ) -> list[destination_pb2.EnvelopeResult]:
+        """Return results that go into one message: what each says is cut to its share, if need be.
+
+        Else the caller would hear of none, and deliver all of them again.
+        """
+        if sum(result.ByteSize() for result in results) <= _MOST_SAID_BYTES:
+            return results
+        share = _MOST_SAID_BYTES // len(results)
+        return [self._shortened(each, share) for each in results]
+
+    def _shortened(
+        self, result: destination_pb2.EnvelopeResult, share: int
+    ) -> destination_pb2.EnvelopeResult:
+        """Return a result of its own, which keeps nothing else of the answer that it came in."""
+        short, said = self._result(), result.diagnostic
+        if result.ByteSize() <= share:
+            short.CopyFrom(result)
+            return short
+        short.id, short.status = result.id, result.status
+        if result.HasField("retry_after"):
+            short.retry_after.CopyFrom(result.retry_after)
+        short.diagnostic.severity = said.severity
+        short.diagnostic.code = cut(said.code, _LONGEST_CODE_BYTES)
+        left = max(0, share - short.ByteSize() - _FRAMING_BYTES)
+        short.diagnostic.summary = cut(said.summary, left) if left > _FRAMING_BYTES else ""
+        return short
 
     def _read(self, given: destination_pb2.OutboundEnvelope) -> Any:
         """Return the envelope with its key, or the result of one that is not handed over."""
@@ -154,7 +199,7 @@ class Delivery:
                 result.diagnostic.summary = "the plugin did not answer"
             elif result.status == self._result.STATUS_ACCEPTED:
                 self._failed = 0
-            self._found[envelope.key] = result
+            self._found[envelope.key] = self._shortened(result, _LONGEST_RESULT_BYTES)
 
     async def _next(self) -> Invocation:
         """Return a new invocation, with the one token of this call."""

@@ -42,6 +42,7 @@ DIAGNOSTICS_KEY: Final = "aperio-diagnostics-bin"
 
 _LOOKAHEAD_BYTES: Final = 1024 * 1024
 _MOST_DIAGNOSTICS: Final = 20
+_MOST_PARTS: Final = 65_536
 _LONGEST_WAIT_S: Final = 366 * 24 * 3600
 _DECLARING: Final = ("/Schema", "/Capabilities")
 _imported: Final = threading.Event()
@@ -216,6 +217,7 @@ class Calls:
             raise await self.cut_off(error) from None
         with understood(self.broken, _method(path)):
             answer = self.parse(reply, data, path)
+            _require_few_parts(answer)
             if not path.endswith(_DECLARING):  # asked without settings, compared with the manifest
                 self._masks.message(answer)
         return answer
@@ -342,6 +344,27 @@ class Calls:
     ) -> PluginRateLimited:
         steps = [_wait_step(wait_s_of(said))]
         return self._reported(PluginRateLimited, error, said, method, steps)
+
+
+def _require_few_parts(answer: Message) -> None:
+    """Require that an answer is one of which every part can be looked at.
+
+    Its 4 MiB may be two million messages without contents, each of which takes a hundred bytes here
+    and some time of the loop.
+
+    Raises:
+        ValueError: it has too many.
+    """
+    left, waiting = _MOST_PARTS, [answer]
+    while waiting:
+        for field, value in waiting.pop().ListFields():
+            is_one = isinstance(value, str | bytes | int | float) or hasattr(value, "ListFields")
+            several: Any = (value,) if is_one else value
+            left -= len(several)
+            if left < 0:
+                raise ValueError(f"expected at most {_MOST_PARTS} parts")
+            if field.message_type and not field.message_type.GetOptions().map_entry:
+                waiting.extend(several)
 
 
 def _wait_step(wait_s: int | None) -> str:
