@@ -41,10 +41,11 @@ from aperio_cli.models.registry.shard import parse_shard
 from aperio_cli.models.registry_index import FILE_NAME, RegistryIndex
 from aperio_cli.proving.moments import is_ahead
 from aperio_cli.proving.signature import check_bundle, verify_signature
-from aperio_cli.publishing.output import ROOT_BUNDLE
+from aperio_cli.publishing.output import BUILT, ROOT_BUNDLE
 from aperio_cli.publishing.rendering import signer_stated
 from aperio_cli.publishing.serving import built_folder
 from aperio_cli.publishing.source import typed
+from aperio_cli.registry.log import LOG
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -185,7 +186,18 @@ class _Checking:
                 parse_advisories(advisories, where=ADVISORIES_FILE)
 
     def check_others(self) -> None:
-        """Check that there is no document, bundle or artifact that nothing states."""
+        """Check that there is nothing else: what is published is read by whoever follows links.
+
+        The log and what a mirror copied is `registry verify --log`'s; here they only hold files.
+        """
+        for name in self.built.names():
+            if name not in BUILT:
+                self._find(name, "nothing states it")
+        for folder in (LOG, "mirrored"):
+            with self._reading():
+                if self.built.mode(folder) is not None:
+                    for _ in self.built.walk(folder):
+                        pass
         for folder in ("plugins", "shards", SCHEMAS_FOLDER, "bundles", "artifacts"):
             with self._reading():
                 found = self.built.walk(folder) if self.built.mode(folder) is not None else ()
@@ -298,5 +310,8 @@ def _damaged(directory: Path, folder: Path, findings: Sequence[str]) -> Registry
     return RegistryDamaged(
         f"`{folder}` is not whole: do not publish it",
         why="\n".join(shown),
-        next=[f"build and sign it: {typed('build', directory)}, {typed('sign', directory)}"],
+        next=[
+            "take away what is too much, and look who put it there",
+            f"build and sign it: {typed('build', directory)}, {typed('sign', directory)}",
+        ],
     )

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 ROOT_BUNDLE: Final = ROOT_FILE + BUNDLE_SUFFIX
 MOVED: Final = ("artifacts", "bundles", "plugins")
 _FOLDERS: Final = ("shards", "mirrored", SCHEMAS_FOLDER, LOG, *MOVED)
-_BUILT: Final = frozenset({*FIXED_FILES, ROOT_FILE, ROOT_BUNDLE, *_FOLDERS})
+BUILT: Final = frozenset({*FIXED_FILES, ROOT_FILE, ROOT_BUNDLE, *_FOLDERS})
+"""What may stand directly in a built registry."""
 _SHOWN: Final = 5
 _NOTE_BOUNDS: Final = Bounds(64 * 1024 * 1024, members=1_000_000)
 _OPEN_FOLDERS: Final = 320  # more than bundles are spread over, less than a process may have open
@@ -150,6 +151,18 @@ def replacing(source: Beneath, out: Path) -> Iterator[Output]:
             _sweep(above, name)
 
 
+def open_built(source: Beneath, out: Path) -> Beneath:
+    """Return the folder that a source was built into, opened: the way to it in there has no link.
+
+    Raises:
+        FileNotRegular: a link stands on the way, or in its place.
+        OSError: it is not there, or may not be read.
+    """
+    out = Path(os.path.abspath(out))  # noqa: PTH100 - `resolve` would follow links in the source
+    parts = _parts_in(source.root, out)
+    return source.below(*parts) if parts else Beneath(out)
+
+
 @contextlib.contextmanager
 def waiting_build(source: Beneath, out: Path) -> Iterator[Beneath | None]:
     """Open the build that waits to be signed; None for none.
@@ -257,7 +270,7 @@ def _refuse_foreign(source: Path, above: Beneath, name: str) -> None:
     if above.mode(name) is None:
         return
     found = above.names(name)
-    strange = [each for each in found if each not in _BUILT]
+    strange = [each for each in found if each not in BUILT]
     if source.resolve().is_relative_to(above.path(name).resolve()):
         strange.insert(0, str(source))
     for each in found:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from aperio_cli import clock
 from aperio_cli.errors.registries import EditionSigned, RegistryNotBuilt
-from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.registry.documents import ROOT_BOUNDS, ROOT_FILE, shard_path
 from aperio_cli.models.registry.root import Root, parse_root
-from aperio_cli.publishing.output import place_waiting, waiting_build
+from aperio_cli.publishing.output import open_built, place_waiting, waiting_build
 from aperio_cli.publishing.source import open_source, typed
 from aperio_cli.registry import BUILT_FOLDER
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from aperio_cli.files.beneath import Beneath
     from aperio_cli.models.registry.documents import FileRef
     from aperio_cli.publishing.edition import Edition
 
@@ -93,16 +93,15 @@ def find_sealable(directory: Path, out: Path | None = None) -> Sealable:
         edition = registry.edition()
         with waiting_build(registry.root, folder) as waiting:
             if waiting is not None:
-                return _sealable(place, edition, waiting)
-    try:
-        with Beneath(folder) as built:
-            return _sealable(place, edition, built)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise place.not_built(f"`{folder / ROOT_FILE}` is not there") from error
+                return _sealable(place, edition, waiting, waiting.path(ROOT_FILE))
+        try:
+            with open_built(registry.root, folder) as built:
+                return _sealable(place, edition, built, folder / ROOT_FILE)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise place.not_built(f"`{folder / ROOT_FILE}` is not there") from error
 
 
-def _sealable(place: _Place, edition: Edition, built: Beneath) -> Sealable:
-    path = built.path(ROOT_FILE)
+def _sealable(place: _Place, edition: Edition, built: Beneath, path: Path) -> Sealable:
     try:
         data = built.read(ROOT_FILE, limit_bytes=ROOT_BOUNDS.size_bytes)
         root = parse_root(data, where=str(path))

@@ -355,6 +355,53 @@ def test_killed_replacement_is_cleaned_up_by_the_next(aperio: Aperio) -> None:
     aperio("plugin", "verify", PLUGIN, "--registry", "registry")
 
 
+# ── signing and checking what was built ───────────────────────────────────────────────────────────
+
+SIGN = ("registry", "sign", "--dir", "registry", "--trust", "local")
+
+
+@pytest.mark.parametrize("place", ["public", "site", "site/inner"])
+def test_sign_writes_through_no_link_in_the_source(aperio: Aperio, place: str) -> None:
+    """To another registry of the maintainer's, for example."""
+    out = [] if place == "public" else ["--out", f"registry/{place}"]
+    build(aperio, *out)
+    aperio(*SIGN, *out)
+    linked = aperio.folder / "registry" / place.partition("/")[0]
+    link(linked, "")
+    bundle = linked.resolve().joinpath(*place.split("/")[1:], f"registry.json{BUNDLE_SUFFIX}")
+    bundle.unlink()
+    code, status = LINKED
+    told = aperio.refuses(*SIGN, *out, code=code, status=status)
+    assert told.what == f"`registry/{linked.name}` was not used: it is a symbolic link"
+    assert not bundle.exists()
+
+
+def test_sign_takes_a_link_that_the_operator_names(aperio: Aperio) -> None:
+    build(aperio)
+    (aperio.folder / "link").symlink_to("registry/public")
+    aperio(*SIGN, "--out", "link")
+
+
+@pytest.mark.parametrize(
+    "name", ["evil", ".nojekyll", "log/evil", "log/tile/evil", "log/checkpoint"]
+)
+def test_verify_finds_what_would_be_published_besides(aperio: Aperio, name: str) -> None:
+    """Whoever copies a site somewhere may follow links: `tar --dereference`, `rsync -L`."""
+    build(aperio)
+    aperio(*SIGN)
+    aperio("registry", "verify", "--dir", "registry")
+    place = aperio.folder / "registry/public" / name
+    place.unlink(missing_ok=True)
+    place.symlink_to("/proc/self/environ")
+    words = ("registry", "verify", "--dir", "registry")
+    told = aperio.refuses(*words, code="registry-damaged", status=1)
+    assert name in told.why
+    assert "take away what is too much" in "".join(told.next)
+    place.unlink()
+    os.mkfifo(place)
+    aperio.refuses(*words, code="registry-damaged", status=1)
+
+
 # ── adding ────────────────────────────────────────────────────────────────────────────────────────
 
 
