@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from typing import BinaryIO, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from aperio_cli.errors.usage import PlaceUnusable
+from aperio_cli.files import removing
 from aperio_cli.files.writing import size_limit, size_limited
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _VARIABLES = ("TMPDIR", "TEMP", "TMP")  # as Python's tempfile reads them
 _SYSTEMS = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108 - what it takes without them
 
 
-def temporary_folder(prefix: str) -> tempfile.TemporaryDirectory[str]:
-    """Return a private folder as a context manager, which removes it.
+@contextlib.contextmanager
+def temporary_folder(prefix: str) -> Iterator[str]:
+    """Give a private folder for the length of the block; it is removed with all it holds.
+
+    A plugin may have run in it: Python's own removal goes down by recursion, and ends as a fault
+    of ours where somebody nested a thousand folders. What cannot be removed is left to whoever
+    cleans such places: it is no reason for what was done to have failed.
 
     Args:
         prefix: how its name begins: `aperio-build-`.
@@ -25,7 +36,12 @@ def temporary_folder(prefix: str) -> tempfile.TemporaryDirectory[str]:
         OSError: it cannot be made there.
     """
     require_place()
-    return tempfile.TemporaryDirectory(prefix=prefix)
+    folder = tempfile.mkdtemp(prefix=prefix)
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):
+            removing.remove_tree(Path(folder))
 
 
 def temporary_file(prefix: str) -> BinaryIO:

@@ -71,6 +71,29 @@ def test_check_refuses_what_does_not_start_as_its_manifest_says(
     assert list((project / "dist").iterdir())
 
 
+NESTING = """\
+import os
+from pathlib import Path
+above = os.open(Path(__file__).parent, os.O_RDONLY)
+for _ in range(1500):
+    os.mkdir("d", dir_fd=above)
+    above, before = os.open("d", os.O_RDONLY, dir_fd=above), above
+    os.close(before)
+"""
+
+
+def test_what_a_plugin_nests_where_it_is_tried_is_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing confines it, a plugin writes beside its own code."""
+    project = a_project(tmp_path / "project")
+    write(project, "plugin.py", NESTING + (project / "plugin.py").read_text())
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    assert checked(project, capsys)["data"]["started"] is True
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
 def test_what_is_for_another_machine_is_not_started(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

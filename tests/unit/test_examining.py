@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -21,10 +21,7 @@ from aperio_cli.machine.interpreters import find_interpreters
 from aperio_cli.paths import Paths, find_paths
 from aperio_cli.signing.local import create_domain
 from aperio_cli.store.current import Current
-from tests.builders import registry_folder, unchanged
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.builders import nest, registry_folder, unchanged
 
 BROKEN = "[publishers"
 RULE = '[[publishers]]\nnamespace = "acme"\ndomain = "public"\nidentity = "a@b.example"\n'
@@ -197,6 +194,24 @@ def test_temporary_folder_is_made_where_the_variable_says(
 
     with temporary_folder("aperio-x-") as folder:
         assert os.path.dirname(folder) == str(tmp_path)  # noqa: PTH120
+
+
+def test_temporary_folder_is_removed_however_deep_and_closed_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with temporary_folder("aperio-x-") as plain:
+        Path(plain, "file").write_text("x")
+
+    def fail() -> None:
+        with temporary_folder("aperio-x-") as folder:
+            nest(Path(folder), 3000)
+            Path(folder, "d").chmod(0)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert list(tmp_path.glob("aperio-x-*")) == []
 
 
 def test_doctor_tells_people_and_scripts_every_remedy(

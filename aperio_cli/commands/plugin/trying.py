@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,11 +35,12 @@ def try_start(context: Context, artifacts: Sequence[Artifact]) -> str:
     from aperio_cli.errors.installing import InterpreterMissing
     from aperio_cli.errors.running import RequiredLimit
     from aperio_cli.errors.trust import PublisherUnverified
+    from aperio_cli.files.temporary import temporary_folder
 
     artifact = next((each for each in artifacts if each.platform == context.platform), None)
     if artifact is None or sys.platform != "linux":
         return "none of the artifacts is for this machine"
-    with tempfile.TemporaryDirectory(prefix="aperio-try-") as folder:
+    with temporary_folder("aperio-try-") as folder:
         try:
             report = _examined(context, artifact, Path(folder) / "files")
         except InterpreterMissing:
