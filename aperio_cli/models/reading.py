@@ -47,6 +47,16 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 # A string, or what stands between two; possessive, so that a long one needs no memory.
 _PART = re.compile(rb'[^"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _MARKS = (b",", b"{", b"[")
+# What TOML is made of, as far as keys and strings go; possessive, so that each byte is passed once.
+_BASIC, _LITERAL = r'"(?:[^"\\\n]|\\.)*+"', r"'[^'\n]*+'"
+_KEY = rf"(?:[A-Za-z0-9_-]++|{_BASIC}|{_LITERAL})"
+_TOML_PART = re.compile(
+    r'#[^\n]*+|"""(?:[^"\\]|\\.|"(?!""))*+(?:""")?+|'
+    r"'''(?:[^']|'(?!''))*+(?:''')?+|"
+    rf"(?P<key>{_KEY}(?:[ \t]*+\.[ \t]*+{_KEY})*+)",
+    re.DOTALL,
+)
+_KEY_PART = re.compile(_KEY, re.DOTALL)
 _SHOWN = 80
 _NUMBER = re.compile(r"[1-9][0-9]{0,19}", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -102,10 +112,30 @@ def read_toml(data: bytes, bounds: Bounds) -> dict[str, Any]:
     Raises:
         Unreadable: it is no TOML 1.0, or does not keep the bounds.
     """
-    found: dict[str, Any] = _read(
-        "TOML", tomllib.loads, _decoded(data, bounds), bounds, _is_shallow
-    )
+    text = _decoded(data, bounds)
+    _require_short_keys(text, bounds)
+    found: dict[str, Any] = _read("TOML", tomllib.loads, text, bounds, _is_shallow)
     return found
+
+
+def _require_short_keys(text: str, bounds: Bounds) -> None:
+    """Refuse keys of more parts (`a.b.c`) than tables may be inside each other.
+
+    The parser takes the square of their number: half a minute for a line of 40 kB.
+
+    Raises:
+        Unreadable: there is one.
+    """
+    for found in _TOML_PART.finditer(text):
+        key = found["key"]
+        if key and key.count(".") >= bounds.depth:
+            parts = sum(1 for _ in _KEY_PART.finditer(key))
+            if parts > bounds.depth:
+                raise Unreadable(_too_deep(bounds))
+
+
+def _too_deep(bounds: Bounds) -> str:
+    return f"it is nested too deeply: expected at most {bounds.depth} levels"
 
 
 def read_yaml(data: bytes, bounds: Bounds) -> Any:
@@ -194,7 +224,7 @@ def _read(
     bounds: Bounds,
     is_shallow: Callable[[Any, int], bool],
 ) -> Any:
-    too_deep = f"it is nested too deeply: expected at most {bounds.depth} levels"
+    too_deep = _too_deep(bounds)
     try:
         document = parse(text)
     except Unreadable:

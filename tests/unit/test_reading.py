@@ -70,6 +70,21 @@ HOSTILE: dict[str, tuple[Read, bytes, str]] = {
     "TOML: half a pair": (read_toml, b'a = "\\ud800"', "it is not TOML"),
     "TOML: NUL": (read_toml, b'a = "\0"', "it is not TOML"),
     "TOML: deep": (read_toml, b"a = " + b"[" * 100_000, "nested too deeply"),
+    "TOML: dotted for hours": (read_toml, b".".join([b"a"] * 500_000) + b" = 1", "too deeply"),
+    "TOML: dotted in quotes": (
+        read_toml,
+        b"[" + b" . ".join([rb'"\".\\"', b"'.\"'", b"a-b"] * 40_000) + b"]",
+        "too deeply",
+    ),
+    "TOML: dotted behind strings": (
+        read_toml,
+        b'a = """x"\n"""\nb = \'\'\'y\'\n\'\'\' # "\nc = {'
+        + b".".join([b"a"] * 500_000)
+        + b" = 1}",
+        "too deeply",
+    ),
+    "TOML: quotes without end": (read_toml, b'"""\n' + b"'''\n\"" * 200_000, "it is not TOML"),
+    "TOML: quotes that begin anew": (read_toml, b'"a' * 500_000, "it is not TOML"),
     "TOML: dotted deep": (read_toml, b".".join([b"a"] * 500) + b" = 1", "nested too deeply"),
     "YAML: byte order mark twice": (read_yaml, b"\xef\xbb\xbf" * 2 + b"a: 1", "two byte order"),
     "YAML: not UTF-8": (read_yaml, b"a: \xff", "it is not UTF-8 text"),
@@ -107,6 +122,14 @@ def test_hostile_document_is_refused(read: Read, data: bytes, why: str) -> None:
 )
 def test_benign_document_is_read(read: Read, data: bytes, value: object) -> None:
     assert read(data, BOUNDS) == value
+
+
+def test_dots_inside_of_strings_and_comments_are_no_parts_of_keys() -> None:
+    dotted = ".".join(["a"] * 100)
+    text = f'# {dotted}\na = "{dotted}"\nb = \'{dotted}\'\nc = """\n"{dotted}"""\n"{dotted}" = 1\n'
+    found = read_toml((text + f"d = '''\n'{dotted}'''\na-b . 'c'.\"d\\n\" = 2").encode(), BOUNDS)
+    assert list(found) == ["a", "b", "c", dotted, "d", "a-b"]
+    assert found["a-b"] == {"c": {"d\n": 2}}
 
 
 def test_marks_inside_of_strings_are_no_members() -> None:
