@@ -246,6 +246,7 @@ func (h *Harness) Execute(request remediation.ExecuteRequest) (*remediation.Resu
 		Context: h.invocation, Action: request.Action, Target: request.Target,
 		IdempotencyKey: request.IdempotencyKey, ParametersJson: parameters, DryRun: request.DryRun,
 		TargetType: request.TargetType, ContextJson: facts, Approval: approvalOf(request, parameters),
+		AfterUnknown: request.IsAfterUnknown,
 	}, trailer.option())
 	if err != nil {
 		return nil, trailer.told(err)

@@ -180,6 +180,31 @@ func TestAPanicIsAnErrorAndNothingMore(t *testing.T) {
 	}
 }
 
+type looking struct{ panicking }
+
+func (looking) Execute(
+	_ context.Context, request *remediation.ExecuteRequest,
+) (*remediation.Result, error) {
+	if request.IsAfterUnknown {
+		return &remediation.Result{Outcome: remediation.OutcomeUnchanged}, nil
+	}
+	return &remediation.Result{Outcome: remediation.OutcomeChanged}, nil
+}
+
+func TestAPluginIsToldThatAnotherProcessWasAsked(t *testing.T) {
+	for isAfter, want := range map[bool]remediation.Outcome{
+		true: remediation.OutcomeUnchanged, false: remediation.OutcomeChanged,
+	} {
+		harness := plugintest.New(t, looking{}, plugintest.Options{})
+		got, err := harness.Execute(remediation.ExecuteRequest{
+			Action: "x.a", Target: "t", IdempotencyKey: "k", IsAfterUnknown: isAfter,
+		})
+		if err != nil || got.Outcome != want {
+			t.Errorf("%v: got %v, %v", isAfter, got, err)
+		}
+	}
+}
+
 // unsettled answers with a result that has no status.
 type unsettled struct{}
 

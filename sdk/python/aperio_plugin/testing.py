@@ -377,6 +377,7 @@ class Harness:
             dry_run=request.dry_run,
             target_type=request.target_type,
             context_json=objects.encode_object(request.context),
+            after_unknown=request.is_after_unknown,
         )
         approval = request.approval
         if approval is None and not request.dry_run:

@@ -648,6 +648,22 @@ def test_the_harness_executes_and_remembers_keys() -> None:
         harness.execute(_request(""))
 
 
+class Looking(Counting):
+    """Acts only when it was not asked before."""
+
+    def execute(
+        self, context: Context, request: remediation.ExecuteRequest
+    ) -> remediation.ExecuteResult:
+        del context
+        return remediation.unchanged() if request.is_after_unknown else remediation.changed()
+
+
+def test_the_harness_says_that_another_process_was_asked() -> None:
+    again = replace(_request("k"), is_after_unknown=True)
+    assert Harness(Looking()).execute(again).outcome is remediation.Outcome.UNCHANGED
+    assert Harness(Looking()).execute(_request("k")).outcome is remediation.Outcome.CHANGED
+
+
 def test_the_oldest_keys_are_forgotten() -> None:
     plugin = Counting()
     harness = Harness(plugin)
