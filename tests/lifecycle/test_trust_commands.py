@@ -18,6 +18,7 @@ from aperio_cli.context import Context, Settings
 from aperio_cli.errors.usage import Interrupted
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.publisher import LOCAL_ISSUER
 from aperio_cli.signing.local import open_domain
 from tests.builders import go_members, write_artifact
 from tests.lifecycle.cli import ROOT, SDK
@@ -145,6 +146,13 @@ def test_first_rule_says_who_may_no_longer_sign(aperio: Aperio) -> None:
     done = aperio(*ADD, "acme", *PERSON, "--yes")
     assert "who may sign for `*` could no longer sign for `acme`: alice@local" in done.err
     assert "could no longer" not in aperio(*ADD, "*", *PERSON, "--yes").err
+
+
+def test_first_rule_for_who_signed_before_displaces_nobody(aperio: Aperio) -> None:
+    same = ("--identity", "alice@local", "--issuer", LOCAL_ISSUER, "--domain", "local")
+    done = aperio(*ADD, "acme", *same, "--yes")
+    assert "a rule for `acme` was added" in done.out
+    assert "could no longer" not in done.err
 
 
 def test_local_rule_that_the_site_does_not_admit_says_so(stranger: Aperio, site: State) -> None:

@@ -351,9 +351,23 @@ def _displaced(context: Context, rule: PublisherRule) -> Iterator[str]:
     from aperio_cli.models.publisher_table import who_signs
 
     stated = context.config.user
-    everyone = [who_signs(known) for known in stated.publishers if known.namespace == ANY_NAMESPACE]
+    everyone = [
+        who_signs(known)
+        for known in stated.publishers
+        if known.namespace == ANY_NAMESPACE and not _admits_as_much(rule, known)
+    ]
     if everyone and not _is_for_all(rule):
         signers = ", ".join(everyone)
         yield f"who may sign for `*` could no longer sign for `{rule.namespace}`: {signers}"
     if stated.publisher_files:
         yield f"what publisher files state for `{rule.namespace}` would no longer count"
+
+
+def _admits_as_much(rule: PublisherRule, known: PublisherRule) -> bool:
+    """Return whether a rule admits the signer of another one, whenever and whatever that does."""
+
+    def named(each: PublisherRule) -> tuple[object, ...]:
+        whom = (each.domain, each.identity, each.issuer, each.ci)
+        return (*whom, each.plugin, each.valid_from, each.valid_until)
+
+    return named(rule) == named(known)
