@@ -36,6 +36,8 @@ _MAPPED: Final = 0xFFFF  # ::ffff:0:0/96; RFC 4291, section 2.5.5.2
 _NAT64: Final = 0x64FF9B << 64  # 64:ff9b::/96; RFC 6052, section 2.1
 _NAT64_OWN: Final = 0x64FF9B0001  # 64:ff9b:1::/48; RFC 8215
 _NAT64_OWN_BITS: Final = 80
+_MAX_PART: Final = 63
+_MAX_NAME: Final = 253
 
 
 class Place(enum.Enum):
@@ -71,6 +73,24 @@ def place_of(host: str) -> Place:
     if address.is_loopback:
         return Place.HERE
     return Place.UNCLEAR if address in ipaddress.ip_network("0.0.0.0/8") else Place.ELSEWHERE
+
+
+def is_possible(host: str) -> bool:
+    """Return whether a host can be one at all, so that it is worth asking for.
+
+    A name has parts of 1 to 63 characters, and 253 in all (RFC 1035, section 2.3.4), as it is asked
+    for; the empty one behind a last dot is the root.
+
+    Args:
+        host: as a parser of addresses gives it, an IPv6 address without its brackets.
+    """
+    if ":" in host:
+        return True  # a parser of addresses has looked at it
+    parts = [
+        part if part.isascii() else f"xn--{part.encode('punycode').decode()}"
+        for part in host.replace("\u3002", ".").removesuffix(".").split(".")
+    ]
+    return all(1 <= len(part) <= _MAX_PART for part in parts) and len(".".join(parts)) <= _MAX_NAME
 
 
 def is_private(host: str) -> bool:

@@ -15,6 +15,7 @@ from aperio_cli.errors.files import InsecureUrl, NetworkUnavailable, ResponseNot
 from aperio_cli.models.address import (
     Place,
     is_everybodys,
+    is_possible,
     is_private,
     is_public,
     place_of,
@@ -46,6 +47,7 @@ _FIRST_BACKOFF_S: Final = 0.25
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _GONE: Final = frozenset({404, 410})
 _TOO_MANY_REQUESTS: Final = 429
+_MAX_PORT: Final = 65535
 _NOT_MODIFIED: Final = 304
 _OK: Final = 200
 _PARTIAL: Final = 206
@@ -332,8 +334,19 @@ def parse_url(address: str) -> httpx.URL:
 
 
 def _readable(url: httpx.URL) -> httpx.URL:
-    """Return a URL whose host can be read; ValueError for an escape that stands for none."""
-    _ = url.host
+    """Return a URL whose host can be read, and can be one; else ValueError.
+
+    Raises:
+        ValueError: its host has an escape that stands for none, a part that is empty or too long
+            for any name, or its port is none.
+    """
+    host = url.host
+    if url.scheme in {"http", "https"} and host and not is_possible(host):
+        message = "a part of its host's name is empty or too long"
+        raise ValueError(message)
+    if url.port is not None and not 1 <= url.port <= _MAX_PORT:
+        message = f"its port is none: expected 1 to {_MAX_PORT}"
+        raise ValueError(message)
     return url
 
 

@@ -2,7 +2,8 @@
 
     {"schema": "aperio.registry.source/v1", "serial": 7, "updated_at": "2026-11-01T00:00:00Z",
      "name": "main", "epoch": 1, "valid_days": 30, "private": false,
-     "signed": [{"serial": 5, "sha256": "..."}, {"serial": 6, "sha256": "..."}]}
+     "signed": [{"serial": 5, "sha256": "..."},
+                {"serial": 6, "sha256": "...", "log": {"origin": "...", "size": 9, "root": "..."}}]}
 
 All times of what is built come from here and from the records, so that the same source gives the
 same bytes whenever it is built.
@@ -16,13 +17,16 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli import clock
+from aperio_cli.errors.registries import RegistrySourceInvalid
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.digest import Digest
-from aperio_cli.models.registry.root import Predecessor
+from aperio_cli.models.reading import MAX_SAFE_INTEGER
+from aperio_cli.models.registry.root import Predecessor, log_of
 from aperio_cli.publishing.record import dump
 
 if TYPE_CHECKING:
     from aperio_cli.models.reading import Table
+    from aperio_cli.models.tlog.note import Checkpoint
 
 SCHEMA: Final = "aperio.registry.source/v1"
 VALID_DAYS: Final = 30
@@ -33,6 +37,26 @@ _REMEMBERED: Final = 2  # the one before has to be named when the newest is buil
 _NAME_CHARACTERS: Final = 120
 _EPOCH_VARIABLE: Final = "SOURCE_DATE_EPOCH"
 _LATEST: Final = 253_402_300_799  # the end of the year 9999
+
+
+@dataclass(frozen=True, slots=True)
+class SignedEdition:
+    """An edition that was signed.
+
+    Attributes:
+        serial: its number.
+        digest: of its root.
+        log: the checkpoint that its root states; None for none, and in notes of before.
+    """
+
+    serial: int
+    digest: Digest
+    log: Checkpoint | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as the source notes it."""
+        document: dict[str, object] = {"serial": self.serial, "sha256": self.digest.hex}
+        return document | ({"log": self.log.to_json()} if self.log else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +79,7 @@ class Edition:
     epoch: int = 1
     valid_days: int = VALID_DAYS
     is_private: bool = False
-    signed: tuple[Predecessor, ...] = ()
+    signed: tuple[SignedEdition, ...] = ()
 
     @property
     def expires_at(self) -> str:
@@ -66,7 +90,14 @@ class Edition:
     @property
     def previous(self) -> Predecessor | None:
         """The edition that was signed before this one."""
-        return next((each for each in reversed(self.signed) if each.serial < self.serial), None)
+        earlier = (each for each in reversed(self.signed) if each.serial < self.serial)
+        found = next(earlier, None)
+        return Predecessor(found.serial, found.digest) if found else None
+
+    @property
+    def signed_log(self) -> Checkpoint | None:
+        """The checkpoint of the log in the newest root that was signed; None when nobody knows."""
+        return next((each.log for each in reversed(self.signed) if each.log), None)
 
     @property
     def as_signed(self) -> Digest | None:
@@ -74,15 +105,25 @@ class Edition:
         return next((each.digest for each in self.signed if each.serial == self.serial), None)
 
     def next(self) -> Edition:
-        """Return the edition after this one, made now."""
+        """Return the edition after this one, made now.
+
+        Raises:
+            RegistrySourceInvalid: there is no higher number.
+        """
+        if self.serial >= MAX_SAFE_INTEGER:
+            raise RegistrySourceInvalid(
+                "the registry was not changed: its serial is the highest that there is",
+                why=f"serial {self.serial}",
+                next=["in its aperio-registry.json, make `epoch` one more and `serial` 0"],
+            )
         # Never earlier than the one before, whatever the clock says.
         return replace(self, serial=self.serial + 1, updated_at=max(stamp(), self.updated_at))
 
-    def signed_as(self, digest: Digest, serial: int) -> Edition:
+    def signed_as(self, digest: Digest, serial: int, log: Checkpoint | None = None) -> Edition:
         """Return the edition with a note that registry.json of a serial was signed as this."""
         earlier = [each for each in self.signed if each.serial < serial]
         later = [each for each in self.signed if each.serial > serial]
-        signed = (*earlier, Predecessor(serial, digest), *later)[-_REMEMBERED:]
+        signed = (*earlier, SignedEdition(serial, digest, log), *later)[-_REMEMBERED:]
         return replace(self, signed=signed)
 
     def to_bytes(self) -> bytes:
@@ -98,10 +139,7 @@ class Edition:
             "epoch": (self.epoch, usual.epoch),
             "valid_days": (self.valid_days, usual.valid_days),
             "private": (self.is_private, usual.is_private),
-            "signed": (
-                [{"serial": each.serial, "sha256": each.digest.hex} for each in self.signed],
-                [],
-            ),
+            "signed": ([each.to_json() for each in self.signed], []),
         }
         return dump(
             document
@@ -118,7 +156,9 @@ class Edition:
         """Return the edition that the source is at; `table.fail` raises what is wrong with it."""
         serial, valid_days = table.integer("serial"), _valid_days(table)
         signed = tuple(
-            Predecessor(each.integer("serial", most=serial), each.converted("sha256", Digest))
+            SignedEdition(
+                each.integer("serial", most=serial), each.converted("sha256", Digest), log_of(each)
+            )
             for each in table.optional_tables("signed")
         )
         return cls(

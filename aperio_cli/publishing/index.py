@@ -42,6 +42,7 @@ from aperio_cli.publishing.recording import (
     places_of,
     published_log,
     read_log,
+    require_signed_log,
     said_of,
 )
 from aperio_cli.publishing.rendering import compact, render
@@ -187,6 +188,7 @@ class _Building:
     def build(self, shown: Path) -> BuildReport:
         """Write everything into the folder aside; return what it was."""
         self.log = read_log(self.registry.root)
+        require_signed_log(self.registry.path, self.log, self.edition.signed_log)
         there = self.output.earlier_files() if self._is_ours else None
         self.output.is_merged = there is not None
         self._read_publishers()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from aperio_cli.errors.registries import RegistrySourceInvalid
-from aperio_cli.models.address import has_user, is_public, shown
+from aperio_cli.models.address import has_user, is_possible, is_public, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,10 +48,10 @@ def place_problem(address: str, *, is_private: bool) -> str:
     try:
         parts = urlsplit(address)
         host = parts.hostname or ""
-        _ = parts.port
+        port = parts.port
     except ValueError:
         return f"`{shown(address)}` is not an address"
-    if not host:
+    if not host or not is_possible(host) or port == 0:
         return f"`{shown(address)}` is not an address"
     if has_user(address):
         return f"`{shown(address)}` has a user or a password in it"

@@ -316,12 +316,16 @@ def read_log(root: Beneath) -> RegistryLog:
         return log
     state = _read_state(root)
     log.origin = state.text("origin", limit=200)
-    for number, line in enumerate(_read(root, _ENTRIES, _MOST_ENTRIES_BYTES).split(b"\n")[:-1]):
+    checkpoints = tuple(state.tables("checkpoints"))
+    # What stands behind the last one was in no build: one that was killed, or somebody's hand.
+    end = max((each.integer("size", least=1) for each in checkpoints), default=0)
+    lines = _read(root, _ENTRIES, _MOST_ENTRIES_BYTES).split(b"\n")[:-1]
+    for number, line in enumerate(lines[:end]):
         try:
             log.append(line, subject_of(line))
         except ValueError as error:
             raise _invalid(root.path(*_ENTRIES), f"line {number + 1}: {error}") from error
-    for each in state.tables("checkpoints"):
+    for each in checkpoints:
         size = each.integer("size", least=1)
         if size > len(log.tree) or log.tree.root(size).hex() != each.text("root"):
             raise _invalid(
@@ -330,6 +334,26 @@ def read_log(root: Beneath) -> RegistryLog:
             )
         log.sizes.append(size)
     return log
+
+
+def require_signed_log(path: Path, log: RegistryLog, signed: Checkpoint | None) -> None:
+    """Require that the log in the source goes on from the one that was signed last.
+
+    Args:
+        path: the source.
+        log: the log in it.
+        signed: the checkpoint in the root that was signed last; None when nobody noted one.
+
+    Raises:
+        RegistrySourceInvalid: it does not: clients would refuse what is built of it for ever.
+    """
+    if signed is None or log.continues(signed):
+        return
+    raise _invalid(
+        path / LOG,
+        f"signed was {signed.size} entries, root {signed.root.hex()}, of {signed.origin}\n"
+        f"found {len(log.entries)} entries, which are not how that goes on",
+    )
 
 
 def keep_log(root: Beneath, log: RegistryLog) -> None:

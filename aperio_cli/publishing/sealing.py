@@ -123,7 +123,8 @@ def note_sealed(directory: Path, sealed: Sealable) -> None:
     with open_source(directory) as registry, registry.lock():
         edition = registry.edition()
         if edition.serial >= sealed.root.serial:
-            noted = edition.signed_as(sealed.digest, sealed.root.serial)
+            root = sealed.root
+            noted = edition.signed_as(sealed.digest, root.serial, root.log)
             if noted != edition:
                 registry.write_edition(noted)
 

@@ -464,6 +464,19 @@ def test_fetch_says_unavailable_when_the_answer_is_not_http(server: Server, data
         get(server.url())
 
 
+def test_fetch_says_unavailable_when_interim_answers_never_end(server: Server) -> None:
+    """RFC 9110, section 15.2: any number of them may come before the answer."""
+    early = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    server.answers["/a"] = [drip(server, b"", early * 100)] * 3
+    began_s = time.monotonic()
+    with pytest.raises(NetworkUnavailable):
+        get(server.url(), timeout_s=0.5)
+    assert time.monotonic() - began_s < 20.0
+    body = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"
+    server.answers["/a"] = [raw(early * 3 + body)]
+    assert get(server.url())[0] == b"x"
+
+
 # ── deadlines ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -547,6 +560,13 @@ def test_fetch_leaves_no_thread_behind(server: Server) -> None:
         "gopher://localhost/a",
         "http://[bad/a",
         "https://registry.example:port/a",
+        "https://registry.example:0/a",
+        "https://registry.example:-1/a",
+        "https://registry.example:65536/a",
+        "https://a..b/a",
+        "https://.a/a",
+        f"https://{'a' * 64}.example/a",
+        f"https://{'a.' * 127}example/a",
     ],
 )
 def test_fetch_refuses_when_the_address_is_not_secure(here: Path, source: str) -> None:

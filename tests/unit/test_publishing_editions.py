@@ -26,7 +26,7 @@ from aperio_cli.models.registry.root import parse_root
 from aperio_cli.models.registry.shard import parse_shard
 from aperio_cli.publishing import build, init
 from aperio_cli.publishing.source import open_source
-from tests.builders import snapshot
+from tests.builders import snapshot, unchanged
 from tests.contract import v1_reader
 from tests.unit.test_registry_documents import advisory, publisher
 from tests.writing_registries import put, record_of, write
@@ -246,6 +246,10 @@ def first(**changes: Any) -> Any:
         (artifact(url="https://intranet/x"), "in a private network, or this machine"),
         (artifact(url="https://0x7f.1/x"), "in a private network, or this machine"),
         (artifact(url="https://host:port/x"), "is not an address"),
+        (artifact(url="https://a.example:0/x"), "is not an address"),
+        (artifact(url="https://a..b/x"), "is not an address"),
+        (artifact(url=f"https://{'a' * 64}.example/x"), "is not an address"),
+        (artifact(mirrors=[f"https://{'a.' * 127}example/x"]), "is not an address"),
         (artifact(mirrors=["https://nas.local/x"]), "in a private network, or this machine"),
         (artifact(mirrors=["file:///x"]), "neither https nor http"),
         (artifact(mirrors=["/x"]), "no path below"),
@@ -547,6 +551,16 @@ def test_renewed_edition_has_the_next_serial_and_a_later_end(
     after = build(source, is_renewed=True)
     assert (after.serial, after.expires_at) == (before.serial + 1, "2100-01-31T00:00:00Z")
     assert build(source).serial == after.serial
+
+
+def test_edition_of_the_highest_serial_has_none_after_it(source: Path) -> None:
+    path = source / "aperio-registry.json"
+    change(path, serial=2**53 - 1)
+    assert build(source).serial == 2**53 - 1
+    with unchanged(source), pytest.raises(RegistrySourceInvalid, match="serial is the highest"):
+        build(source, is_renewed=True)
+    change(path, serial=0, epoch=2)
+    assert build(source, is_renewed=True).serial == 1
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "1.5", "9" * 30])

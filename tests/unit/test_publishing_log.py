@@ -18,7 +18,7 @@ from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.registry.root import parse_root
 from aperio_cli.models.tlog.note import Checkpoint, Note, NoteSignature
 from aperio_cli.paths import Paths
-from aperio_cli.publishing import build, init
+from aperio_cli.publishing import build, find_sealable, init, note_sealed
 from aperio_cli.registry import open_registry
 from tests.builders import LINUX, snapshot, unchanged
 from tests.unit.test_publishing_editions import BOX, YANKED
@@ -184,6 +184,45 @@ def test_log_that_was_changed_in_the_source_stops_the_build(source: Path) -> Non
     path.write_text(path.read_text().replace('"version":"1.0.0"', '"version":"0.9.0"'))
     with unchanged(source), pytest.raises(RegistrySourceInvalid, match="registry's log"):
         build(source)
+
+
+def test_entries_that_no_build_has_published_are_not_taken_over(source: Path) -> None:
+    build(source)
+    before, entries = checkpoint(source), source / "log/entries.jsonl"
+    kept = entries.read_bytes()
+    entries.write_bytes(kept * 2 + b'{"entry":"status/v1"}\n')
+    build(source)
+    assert checkpoint(source) == before
+    assert entries.read_bytes() == kept
+
+
+@pytest.mark.parametrize("lost", ["all", "state", "newest", "nothing"])
+def test_log_that_does_not_continue_the_signed_one_stops_the_build(
+    source: Path, tmp_path: Path, lost: str
+) -> None:
+    """Whoever forgets to commit it: clients would refuse what comes of that for ever."""
+    build(source)
+    first = shutil.copytree(source / "log", tmp_path / "first")
+    put(source, BOX, "2.0.0")
+    build(source, is_renewed=True)
+    note_sealed(source, find_sealable(source))
+    newest = checkpoint(source)
+    whole = shutil.copytree(source / "log", tmp_path / "whole")
+    if lost == "state":
+        (source / "log/log.json").unlink()
+    elif lost != "nothing":
+        shutil.rmtree(source / "log")
+        if lost == "newest":
+            shutil.copytree(first, source / "log")
+    if lost != "nothing":
+        with pytest.raises(RegistrySourceInvalid, match="is not the registry's log") as caught:
+            build(source, is_renewed=True)
+        assert newest.root.hex() in caught.value.why
+        shutil.rmtree(source / "log", ignore_errors=True)
+        shutil.copytree(whole, source / "log")
+    put(source, BOX, "3.0.0")
+    build(source, is_renewed=True)
+    assert checkpoint(source).size == newest.size + 1
 
 
 def test_record_of_a_later_aperio_is_not_logged_as_gone(source: Path) -> None:

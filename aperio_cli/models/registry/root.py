@@ -134,7 +134,7 @@ def parse_root(data: bytes, *, where: str) -> Root:
         files=MappingProxyType(_files(table)),
         shards=_shards(table),
         previous=_previous(table),
-        log=_log(table),
+        log=log_of(table),
     )
 
 
@@ -176,7 +176,11 @@ def _previous(table: Table) -> Predecessor | None:
     return Predecessor(serial, stated.converted("sha256", Digest))
 
 
-def _log(table: Table) -> Checkpoint | None:
+def log_of(table: Table) -> Checkpoint | None:
+    """Return the checkpoint that a table states under `log`; None without one.
+
+    `table.fail` raises what is wrong with it.
+    """
     stated = table.optional_table("log")
     if stated is None:
         return None
