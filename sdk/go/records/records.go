@@ -124,6 +124,7 @@ func Split(body []byte, key string) (*Page, error) {
 	if !found {
 		return nil, unavailable(fmt.Sprintf("a reply has no list %q", key), nil)
 	}
+	delete(page.Fields, key) // which stood there, too, and was no list
 	return page, nil
 }
 

@@ -25,6 +25,8 @@ func TestARecordIsCutOutAsItWasWrittenAndSpoilsNoOther(t *testing.T) {
 		"{\"a\":\"\xff\"}": "not UTF-8",
 		`"]}"`:             "not a JSON object",
 		`17`:               "not a JSON object",
+		"\u00a0tru":        "not JSON", // white space of Unicode's, and none of JSON's
+		"\v1":              "not JSON",
 		`[[1]]`:            "not a JSON object",
 	}
 	for record, problem := range odd {
@@ -49,6 +51,14 @@ func TestARecordIsCutOutAsItWasWrittenAndSpoilsNoOther(t *testing.T) {
 		if string(page.Fields["n"]) != "5" {
 			t.Errorf("%.40q: got %v", record, page.Fields)
 		}
+	}
+}
+
+func TestWhatIsWrongBesideTheListSpoilsNoRecord(t *testing.T) {
+	body := "{\"list\":7,\"n\":01,\"m\":1\u00a0,\"list\":[{\"a\":1}],\"list\":17\v}"
+	page, err := records.Split([]byte(body), "list")
+	if err != nil || len(page.Records) != 1 || page.Records[0].Problem != nil || len(page.Fields) != 2 {
+		t.Errorf("got %+v, %v", page, err)
 	}
 }
 

@@ -13,6 +13,7 @@ it refuses a reply or one record, Python's own `json` reads that again, and deci
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Page", "Record", "events", "split"]
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
-_SCALAR: Final = re.compile(r"[^\s,\]}\[{\":]+")
+_SCALAR: Final = re.compile(r"[^ \t\n\r,\]}\[{\":]+")
 # What opens, what closes, and strings, in which neither counts. It never fails at a quote, so that
 # no input is scanned twice.
 _BRACKETS: Final = re.compile(r'[{\[]|[}\]]|"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
@@ -352,11 +353,12 @@ def _read(text: str) -> tuple[Any, str]:
 
 def _member(text: str, at: int) -> tuple[Any, int]:
     """Read a value beside the list; what cannot be read is None."""
-    try:
-        return _SCAN(text, at)
-    except (ValueError, RecursionError, StopIteration):
-        end = _end_of_value(text, at)
-        return _read(text[at:end])[0], end
+    with contextlib.suppress(ValueError, RecursionError, StopIteration):
+        value, end = _SCAN(text, at)
+        if text.startswith((",", "}", " ", "\n", "\r", "\t"), end):  # else it goes on: `01`
+            return value, end
+    end = _end_of_value(text, at)
+    return _read(text[at:end])[0], end
 
 
 def _end_of_value(text: str, at: int) -> int:

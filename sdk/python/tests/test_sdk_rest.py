@@ -40,6 +40,8 @@ ODD = {
     '{"a":"\udcff"}': "not UTF-8",  # the byte 0xff
     '"]}"': "expected an object, received text",
     "17": "received the number 17",
+    "\xa0tru": "not JSON",  # white space of Unicode's, and none of JSON's
+    "\x0b1": "not JSON",
     "null": "received null or nothing",
     "[[1]]": "received a list",
 }
@@ -66,6 +68,14 @@ def test_a_record_is_cut_out_as_it_was_written_and_spoils_no_other(odd: str) -> 
     assert ODD[odd] in page.records[1].problem
     assert bool(page.records[1].problem) == bool(ODD[odd])
     assert page.fields == {"deep": None, "n": 5}
+
+
+@pytest.mark.usefixtures("reader")
+def test_what_is_wrong_beside_the_list_spoils_no_record() -> None:
+    body = b'{"list":7,"n":01,"m":1\xc2\xa0,"list":[{"a":1}],"list":17\x0b}'
+    page = records.split(body, "list")
+    assert [record.json for record in page.records] == [b'{"a":1}']
+    assert page.fields == {"n": None, "m": None}
 
 
 @pytest.mark.usefixtures("reader")
