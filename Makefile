@@ -23,8 +23,9 @@ GO_SOURCES := sdk/go bench/go tests/sigstack/go $(wildcard $(GO_PLUGINS:%=%/*.go
 # A plugin by people who never saw this project; see tests/interop/test_third_party.py.
 THIRD_PARTY := github.com/hashicorp/terraform-provider-time@v0.13.1
 # After `make setup` nothing asks a package index or a module proxy: pip reads the wheel cache, go the
-# module cache.
-OFFLINE := PIP_NO_INDEX=1 PIP_FIND_LINKS=$(CURDIR)/$(WHEELS) PIP_DISABLE_PIP_VERSION_CHECK=1 $(GO_OFFLINE)
+# module cache. Tests whose asserts pytest rewrote once are read from bytecode, also where the
+# environment forbids to write it: each worker would rewrite all of them, at each run.
+OFFLINE := PYTHONDONTWRITEBYTECODE= PIP_NO_INDEX=1 PIP_FIND_LINKS=$(CURDIR)/$(WHEELS) PIP_DISABLE_PIP_VERSION_CHECK=1 $(GO_OFFLINE)
 
 # One process more than there are cores, because tests wait for processes that they start; the tests
 # of a file stay together, because they share what is made once. Which begin: tests/conftest.py.

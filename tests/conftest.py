@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -24,6 +25,7 @@ _KEPT |= {"APERIO_SANDBOX"}
 _KEPT |= {"GOMODCACHE", "GOCACHE", "GOFLAGS", "GOPROXY"}  # what `make setup` filled, and no network
 # A skip of these is a failure where APERIO_CI is set: there everything they need is installed.
 _NEVER_SKIPPED_IN_CI = ("sandbox", "go")
+_CONNECT = socket.socket.connect
 LONG = (
     "tests/lifecycle/test_pages.py",
     "tests/templates/test_go_template.py",
@@ -72,10 +74,42 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONG)))
 
 
+def pytest_collection_finish() -> None:
+    """Strip the environment for all tests, and have the collector of garbage pass over the tests.
+
+    Some ten thousand of them stay until the end: no walk over them frees anything.
+    """
+    for name in [name for name in os.environ if not _stays(name)]:
+        del os.environ[name]
+    gc.collect()
+    gc.freeze()
+
+
+def _stays(name: str) -> bool:
+    return name in _KEPT or name == "HOME" or name.startswith("PYTEST_")
+
+
+def _connect_here_only(self: socket.socket, address: Any) -> None:
+    if self.family in {socket.AF_INET, socket.AF_INET6} and address[0] not in {
+        "127.0.0.1",
+        "::1",
+        "localhost",
+    }:
+        pytest.fail(f"a test tried to reach {address}")
+    _CONNECT(self, address)
+
+
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Only what is named above; above all no PYTHON*, no proxies, no PLUGIN_*."""
-    for name in set(os.environ) - _KEPT - {n for n in os.environ if n.startswith("PYTEST_")}:
+def _surroundings(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Give a test a home of its own, this machine's loopback and no slow disk.
+
+    One fixture for all of it: there are some ten thousand tests, and each pays for each fixture.
+    """
+    # Only what is named above; above all no PYTHON*, no proxies, no PLUGIN_*. Little is found here
+    # that was not at the start.
+    for name in [name for name in os.environ if not _stays(name)]:
         monkeypatch.delenv(name)
     home = tmp_path / "user-home"
     home.mkdir()
@@ -84,38 +118,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(aperio_cli, "SYSTEM_HOME", str(tmp_path / "no-system-home"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(ROOT / ".cache" / "wheels"))
-
-
-@pytest.fixture(autouse=True)
-def _no_memory_of_folders() -> None:
-    """A process looks once at each folder above what it trusts; a test changes their modes."""
+    # A process looks once at each folder above what it trusts; a test changes their modes.
     owning.forget()
-
-
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection to anything but this machine's loopback is a failed test."""
-    connect = socket.socket.connect
-
-    def guarded(self: socket.socket, address: Any) -> None:
-        if self.family in {socket.AF_INET, socket.AF_INET6} and address[0] not in {
-            "127.0.0.1",
-            "::1",
-            "localhost",
-        }:
-            pytest.fail(f"a test tried to reach {address}")
-        connect(self, address)
-
-    monkeypatch.setattr(socket.socket, "connect", guarded)
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only a power failure shows whether a file was synced; tests of that are marked `durable`."""
+    # A connection to anything but this machine's loopback is a failed test.
+    monkeypatch.setattr(socket.socket, "connect", _connect_here_only)
+    # Only a power failure shows whether a file was synced; tests of that are marked `durable`. As
+    # fsync does, fstat refuses what is not an open file.
     if not request.node.get_closest_marker("durable"):
-        # As fsync does, fstat refuses what is not an open file.
         monkeypatch.setattr(os, "fsync", os.fstat)
 
 
