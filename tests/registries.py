@@ -166,8 +166,12 @@ class Site:
         """Write a document, and give what others state of it."""
         data = json.dumps(document).encode()
         file = self.folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
+        # An edition has hundreds of files: a folder is made only where one is missing.
+        try:
+            file.write_bytes(data)
+        except FileNotFoundError:
+            file.parent.mkdir(parents=True)
+            file.write_bytes(data)
         return FileRef.of(data).to_json()
 
     def write_log(self, log: RegistryLog, plugins: Iterable[dict[str, Any]]) -> dict[str, Any]:

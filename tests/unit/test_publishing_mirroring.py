@@ -71,15 +71,19 @@ class Origin:
     def mirror(self, *refs: str, platform: str = "", folder: Path | None = None) -> list[Mirrored]:
         """Mirror plugins over http, from a machine outside."""
         with serving(folder or self.site.folder) as url:
-            outside = Client(self.root / "outside", self.domain)
-            reader = outside.opened(signed_rule(url)).ruled[0].reader
-            assert isinstance(reader, RootedRegistry)
-            wanted = MirrorRequest(
-                [PluginRef.parse(ref) for ref in refs or (PLUGIN,)],
-                self.root / "mirror",
-                [Platform.parse(platform)] if platform else [],
-            )
-            return mirror(reader, wanted)
+            return self.mirror_from(url, *refs, platform=platform)
+
+    def mirror_from(self, place: Path | str, *refs: str, platform: str = "") -> list[Mirrored]:
+        """Mirror plugins from a folder, or an address, which takes five times as long."""
+        outside = Client(self.root / "outside", self.domain)
+        reader = outside.opened(signed_rule(str(place))).ruled[0].reader
+        assert isinstance(reader, RootedRegistry)
+        wanted = MirrorRequest(
+            [PluginRef.parse(ref) for ref in refs or (PLUGIN,)],
+            self.root / "mirror",
+            [Platform.parse(platform)] if platform else [],
+        )
+        return mirror(reader, wanted)
 
     def offered(self, ref: str = PLUGIN) -> Any:
         """What a machine that never saw the registry makes of the mirror, by the same rule."""
@@ -106,7 +110,7 @@ def test_mirror_is_read_by_the_rule_of_its_registry_alone(origin: Origin) -> Non
 
 
 def test_proof_stands_beside_the_artifact(origin: Origin) -> None:
-    origin.mirror()
+    origin.mirror_from(origin.site.folder)
     proof = LogProof.parse((origin.root / "mirror" / (ARTIFACT + ".tlog-proof")).read_bytes())
     assert proof.check(origin.log.entries[proof.index]) == origin.log.checkpoint
 
@@ -120,7 +124,7 @@ def test_mirror_of_a_mirror_is_the_same(origin: Origin) -> None:
 
 
 def test_plugin_that_was_not_chosen_is_not_there(origin: Origin) -> None:
-    origin.mirror()
+    origin.mirror_from(origin.site.folder)
     origin.offered()
     with pytest.raises(IndexUnreadable, match="other"):
         origin.offered("acme/other")
@@ -166,12 +170,20 @@ def test_mirror_of_a_mirror_needs_no_way_out_for_what_lay_elsewhere(
 
 @pytest.mark.parametrize("key", ["url", "sigstore_bundle"])
 @pytest.mark.parametrize(
-    "place", ["registry.json", "log/checkpoint", "plugins/acme/other.json", "elsewhere/x", "x"]
+    ("place", "is_served"),
+    [
+        ("registry.json", True),
+        ("registry.json", False),
+        ("log/checkpoint", False),
+        ("plugins/acme/other.json", False),
+        ("elsewhere/x", False),
+        ("x", False),
+    ],
 )
 def test_artifact_that_stands_in_a_documents_place_is_not_mirrored(
-    origin: Origin, key: str, place: str
+    origin: Origin, key: str, place: str, *, is_served: bool
 ) -> None:
-    origin.mirror()
+    origin.mirror_from(origin.site.folder)
     before = snapshot(origin.root / "mirror")
     folder = origin.site.folder
     box, other = (
@@ -185,7 +197,7 @@ def test_artifact_that_stands_in_a_documents_place_is_not_mirrored(
     del artifact["bundle_sha256"]
     origin.site.publish(box, other, log=origin.log, serial=2)
     with pytest.raises(IndexUnreadable) as caught:
-        origin.mirror()
+        _ = origin.mirror() if is_served else origin.mirror_from(origin.site.folder)
     assert f"`{place}` is stated for an artifact" in caught.value.why
     assert snapshot(origin.root / "mirror") == before
 
@@ -204,7 +216,7 @@ def test_copy_that_was_cut_short_is_found(origin: Origin, path: str) -> None:
         offer = origin.offered()
         fetch_bytes(FetchRequest(offer.location, offer.size_bytes, offer.digest))
 
-    origin.mirror()
+    origin.mirror_from(origin.site.folder)
     use()
     file = origin.root / "mirror" / path
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
