@@ -24,7 +24,7 @@ from aperio_cli.store.current import Current
 from aperio_cli.store.installed import Store
 from aperio_cli.store.lock_place import LockPlace
 from tests.builders import Machine, new_machine, snapshot
-from tests.killing import die, files_of, stopped_at
+from tests.killing import die, files_of, left_at_each_line, stopped_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,19 +104,32 @@ ACTIONS: dict[str, tuple[Callable[[Machine], object], object, set[str | None]]] 
 }
 
 
-@pytest.mark.parametrize("first", [1, pytest.param(2, marks=pytest.mark.slow)])
+def of_note(home: Path) -> frozenset[tuple[str, tuple[int, bytes]]]:
+    """What stands in a home, but for the lock of the store, which is there or not."""
+    return frozenset(each for each in snapshot(home).items() if not each[0].endswith("store.lock"))
+
+
 @pytest.mark.parametrize("name", ACTIONS)
-def test_what_is_used_and_what_is_locked_agree_at_every_line(
+def test_what_is_used_and_what_is_locked_agree_at_every_line(machine: Machine, name: str) -> None:
+    action, module, ends = ACTIONS[name]
+    files = files_of(module, Store, LockPlace, Current)
+    lines = left_at_each_line(machine.paths.home, lambda: action(machine), files, of_note)
+    found = [(number, assert_true(machine.store)) for number in lines]
+    assert found[-1][0] > 100, "it has more lines than this"
+    assert {version for _, version in found} == ends
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [1, 2])
+@pytest.mark.parametrize("name", ACTIONS)
+def test_what_is_used_and_what_is_locked_agree_after_a_death_at_every_line(
     machine: Machine, made: Machine, name: str, first: int
 ) -> None:
     action, module, ends = ACTIONS[name]
     files = files_of(module, Store, LockPlace, Current)
-    before, number, found = snapshot(machine.paths.home), first, set()
+    before, number, found = of_note(machine.paths.home), first, set()
     while stopped_at(number, die, lambda: action(machine), files):
-        after = snapshot(machine.paths.home)
-        if {p: s for p, s in after.items() if not p.endswith("store.lock")} != {
-            p: s for p, s in before.items() if not p.endswith("store.lock")
-        }:
+        if of_note(machine.paths.home) != before:
             found.add(assert_true(machine.store))
             restore(machine, made)
         number += 2
