@@ -39,6 +39,11 @@ def one_line(text: object, *, limit: int = 400) -> str:
     return clean(text, limit=limit).replace("\n", " ")
 
 
+def page(path: str) -> str:
+    """Return where a page of aperio's documentation is, for whoever has no clone of it."""
+    return f"https://github.com/writer/aperio/blob/main/{path}"
+
+
 def nearest(word: str, known: Iterable[str]) -> list[str]:
     """Return the step that names the known word nearest to another; none where nothing is near."""
     import difflib  # every start reads this module, and few need it

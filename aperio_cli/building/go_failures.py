@@ -16,6 +16,7 @@ from aperio_cli.errors.building import (
 )
 from aperio_cli.errors.files import DiskFull, NetworkUnavailable
 from aperio_cli.files.writing import disk_full, size_limited
+from aperio_cli.text import page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +98,7 @@ def failed(run: GoRun, why: str) -> GoBuildFailed:
         f"`{alone} go build -buildvcs=false .` in the project's folder shows the same"
         if _OF_THE_SOURCE.search(why)
         else "go has an environment of its own here:"
-        ' docs/reference/configuration.md, "Environment variables"'
+        f" {page('docs/reference/configuration.md')}#environment-variables"
     )
     return GoBuildFailed(
         f"`{run.project}` was not built for {run.platform}: go gave errors", why=why, next=[step]

@@ -13,6 +13,7 @@ from aperio_cli.config import places
 from aperio_cli.config.reading import MANAGED_SCHEMA, MAX_BYTES, parse_managed
 from aperio_cli.errors.usage import ConfigurationInvalid, StatedByHand
 from aperio_cli.files import locking, writing
+from aperio_cli.text import page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,7 +156,7 @@ def _refuse_site(paths: Paths) -> None:
         raise StatedByHand(
             f"`{paths.config_file}` was left as it is: people write the site's configuration",
             why="commands write to a file of their own, which is no part of the site's floor",
-            next=["state it in that file, as docs/reference/configuration.md says"],
+            next=[f"state it in that file: {page('docs/reference/configuration.md')}"],
         )
 
 

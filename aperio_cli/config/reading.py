@@ -43,7 +43,7 @@ from aperio_cli.models.publisher_table import (
 from aperio_cli.models.reading import Bounds, Table, Unreadable, read_toml, unknown
 from aperio_cli.models.registry.rule import KNOWN, RegistryRule, parse_registry
 from aperio_cli.models.tenant import MOST_NAME_CHARACTERS, why_no_name
-from aperio_cli.text import clean
+from aperio_cli.text import clean, page
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -517,5 +517,5 @@ class _Reader:
         raise ConfigurationInvalid(
             f"`{self._path}` was not accepted: `{clean(shown, limit=120)}`",
             why=f"{place}: {why}",
-            next=["correct the line", "compare it with docs/reference/configuration.md"],
+            next=["correct the line", f"compare it with {page('docs/reference/configuration.md')}"],
         )

@@ -18,7 +18,7 @@ from aperio_cli.models.limits import Limits, parse_duration, parse_size
 from aperio_cli.models.plugin_id import PluginId, check_version
 from aperio_cli.models.protocol import parse_protocol
 from aperio_cli.models.reading import Bounds, Table, parse_yaml
-from aperio_cli.text import clean, nearest
+from aperio_cli.text import clean, nearest, page
 
 SCHEMA = "aperio.plugin.manifest/v1"
 FILE_NAME = "manifest.yaml"
@@ -44,7 +44,7 @@ _URL = re.compile(r"(?=.{1,500}\Z)https?://[^\s<>\"']+", re.ASCII)
 _LICENSE = re.compile(r"(?=.*[^ ])[A-Za-z0-9.+() -]{1,120}", re.ASCII)
 _SCOPE = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
 _MAX_TEXT = 500
-_COMPARE = "compare it with docs/reference/manifest.md"
+_COMPARE = f"compare it with {page('docs/reference/manifest.md')}"
 _MAX_ENTRIES = 64
 _MAX_DEPTH = 8
 _LEFT_OUT = (("homepage", ""), ("source", ""))  # what an author leaves out and a record states

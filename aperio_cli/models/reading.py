@@ -13,6 +13,7 @@ that could be much larger than the text.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -58,6 +59,7 @@ _TOML_PART = re.compile(
 )
 _KEY_PART = re.compile(_KEY, re.DOTALL)
 _SHOWN = 80
+_MOST_NAMES = 64
 _NUMBER = re.compile(r"[1-9][0-9]{0,19}", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 # RFC 3339, section 5.6, in whole seconds; `datetime.fromisoformat` reads many other forms too.
@@ -343,7 +345,8 @@ def _parse_yaml(text: str) -> Any:
     try:
         node = yaml.BaseLoader(text).get_single_node()
     except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
+        # PyYAML's word for a text that has no name: the file's stands above.
+        raise ValueError(str(error).replace('in "<unicode string>", ', "in ")) from error
     return None if node is None else _plain(node, set())
 
 
@@ -421,6 +424,10 @@ class Table:
     def check_keys(self, known: Sequence[str], *, required: Sequence[str] = ()) -> None:
         """Fail on a required key that is missing, then on one that is none of the known ones."""
         for key in required:
+            if key not in self.values and not self._is_record:
+                stated = itertools.islice(self.values, _MOST_NAMES)
+                hint = _misspelt(key, [name for name in stated if name not in known])
+                self.fail(key, f"`{key}` is missing{hint}")
             self.value(key)
         for key in () if self._is_record else self.values:
             if key not in known:
@@ -589,6 +596,14 @@ class Table:
         if found is None:
             self.fail(key, "expected a date such as 2026-12-31")
         return found[: len("YYYY-MM-DD")]
+
+
+def _misspelt(key: str, strange: Sequence[str]) -> str:
+    """Return the hint at an unknown key that was meant to be a missing one; empty for none."""
+    import difflib
+
+    close = difflib.get_close_matches(key, [name[:_SHOWN] for name in strange], n=1)
+    return f"; `{clean(close[0], limit=_SHOWN)}` is unknown, and near to it" if close else ""
 
 
 def unknown(name: str, known: Sequence[str]) -> str:

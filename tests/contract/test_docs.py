@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import json
@@ -10,7 +11,7 @@ import shlex
 import subprocess
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aperio_plugin.wire import control_pb2
@@ -26,6 +27,9 @@ from aperio_cli.host.sandbox.interface import Confinement, Level
 from aperio_cli.host.sandbox.telling import names_at
 from aperio_cli.host.sandbox.unconfined import Unconfined
 from aperio_cli.paths import find_paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -119,6 +123,27 @@ def test_every_page_can_be_reached_from_the_first() -> None:
                 reached.add(found)
                 waiting.append(found)
     assert set(PAGES) - reached == set()
+
+
+def steps_to_pages() -> Iterator[tuple[str, str, bool]]:
+    """Each text of the package that names a page: where, the page, whether by its address."""
+    for path in sorted((ROOT / "aperio_cli").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        called = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
+        by_address = {id(n.args[0]) for n in called if getattr(n.func, "id", "") == "page"}
+        said = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}  # docstrings
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                for found in re.findall(r"docs/[\w/-]+\.md", node.value):
+                    if id(node) not in said:
+                        yield f"{path.name}:{node.lineno}", found, id(node) in by_address
+
+
+def test_a_page_that_aperio_leads_to_is_there_and_named_by_its_address() -> None:
+    """Whoever meets an error has aperio installed, and no clone of it."""
+    found = list(steps_to_pages())
+    assert len(found) > 3
+    assert [each for each in found if not (ROOT / each[1]).is_file() or not each[2]] == []
 
 
 def test_only_documents_of_this_repository_are_cited() -> None:

@@ -189,8 +189,16 @@ def test_unknown_keys_and_choices_name_the_nearest() -> None:
         table(colour=1).check_keys(("color", "size"))
     with pytest.raises(Failed, match=r"did you mean `connector`\?"):
         table(kind="conector").choice("kind", ("connector", "destination"))
-    with pytest.raises(Failed, match="`size` is missing"):
+    with pytest.raises(Failed, match=r"`size` is missing$"):
         table(colour=1).check_keys(("color", "size"), required=("size",))
+    with pytest.raises(Failed, match=r"`color` is missing; `colour` is unknown, and near to it$"):
+        table(colour=1).check_keys(("color", "size"), required=("color",))
+
+
+def test_a_fault_of_yaml_is_told_where_it_is_and_not_in_whose_text() -> None:
+    with pytest.raises(Failed, match=r"cannot start any token\n +in line 2, column 1") as caught:
+        parse_yaml(b"limits:\n\tcpu: 1\n", BOUNDS, fail)
+    assert "unicode string" not in str(caught.value)
 
 
 GETTERS: dict[str, tuple[Callable[[Table], object], Any, tuple[Any, ...]]] = {
