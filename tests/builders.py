@@ -229,7 +229,7 @@ def offer(**changes: Any) -> Offer:
         digest=Digest.of(b"artifact"),
         size_bytes=None,
         bundle=b"{}",
-        source="/registry (unsigned index)",
+        source="/registry (unchecked index)",
     )
     return replace(stated, **changes)
 

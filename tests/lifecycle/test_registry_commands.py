@@ -280,7 +280,7 @@ def test_a_mirror_is_installed_from_by_the_rule_for_what_it_mirrors(
 @contextmanager
 def served(aperio: Aperio, *words: object) -> Iterator[str]:
     """`registry serve` as a process; it ends when its standard input does."""
-    process = aperio.start("registry", "serve", "registry", *words, stdin=subprocess.PIPE)
+    process = aperio.start("registry", "serve", *words, stdin=subprocess.PIPE)
     assert process.stdin
     assert process.stdout
     try:
@@ -301,17 +301,22 @@ def test_serve_says_where_and_ends_with_whoever_started_it(aperio: Aperio) -> No
     unused = kept / f"{'f' * 64}.tar.gz"
     unused.write_bytes(b"x")
     os.utime(unused, (1, 1))
-    with served(aperio, "--json") as line:
+    with served(aperio, "--dir", "registry", "--json") as line:
         url = json.loads(line)["url"]
         aperio("plugin", "install", PLUGIN, "--registry", url)
     # What was not used for long is gone from the cache then.
     assert len(list(kept.iterdir())) == 1
     assert not unused.exists()
-    with served(aperio, "--fault", "tamper:plugins/*") as url:
+    with served(aperio, "registry", "--fault", "tamper:plugins/*") as url:
         aperio.refuses(
             "plugin", "install", f"{PLUGIN}@{OLD}", "--registry", url,
             code="artifact-digest-mismatch", status=3, noted=True,
         )  # fmt: skip
+
+
+def test_serve_refuses_two_registries(aperio: Aperio) -> None:
+    told = aperio.refuses("registry", "serve", "one", "--dir", "two", code="usage", status=2)
+    assert told.what == "nothing was served: `one` and `--dir two` are two"
 
 
 @pytest.mark.usefixtures("source")

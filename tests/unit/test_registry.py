@@ -60,7 +60,7 @@ def test_resolve_gives_the_offer_of_a_folder(tmp_path: Path) -> None:
     assert found.location == str(tmp_path / "registry/artifacts/box.tar.gz")
     assert (found.version, found.kind, found.platform) == ("1.2.3", "connector", LINUX)
     assert (found.digest and found.digest.hex, found.bundle) == ("a" * 64, b"{}")
-    assert found.source == f"{tmp_path / 'registry'} (unsigned index)"
+    assert found.source == f"{tmp_path / 'registry'} (unchecked index)"
 
 
 @pytest.mark.parametrize("form", ["{}", "file://{}", "{}/plugins.json"])
@@ -259,7 +259,7 @@ def test_resolve_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_resolve_reads_what_was_built_from_a_source(tmp_path: Path) -> None:
     registry_folder(tmp_path / "source" / "public")
     found = opened(tmp_path, str(tmp_path / "source")).resolve(PluginRef.parse(PLUGIN), LINUX)
-    assert found.source == f"{tmp_path / 'source' / 'public'} (unsigned index)"
+    assert found.source == f"{tmp_path / 'source' / 'public'} (unchecked index)"
 
 
 # ── over http ─────────────────────────────────────────────────────────────────────────────────────
@@ -270,7 +270,7 @@ def test_resolve_reads_http_on_this_machine(tmp_path: Path) -> None:
     with serving(folder) as url:
         found = opened(tmp_path, url).resolve(PluginRef.parse(PLUGIN), LINUX)
         assert found.location == f"{url}artifacts/box.tar.gz"
-        assert found.source == f"{url} (unsigned index)"
+        assert found.source == f"{url} (unchecked index)"
 
 
 def test_index_is_fetched_again_only_when_it_changed(

@@ -160,7 +160,7 @@ def test_same_documents_unsigned_are_read_from_a_folder_and_say_so(
     client: Client, site: Site
 ) -> None:
     found = client.resolve(RegistryRule(str(site.folder)))
-    assert found.source == f"{site.folder} (unsigned index)"
+    assert found.source == f"{site.folder} (unchecked index)"
     assert found.edition
     assert (found.edition.signer, found.edition.serial) == (None, 1)
 

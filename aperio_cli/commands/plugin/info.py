@@ -192,7 +192,7 @@ def _lines(data: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield from _asked(data["permissions"])
     yield from _published(data["publisher"])
     registry = data["registry"]
-    signed = f"signed by {registry['signer']['identity']}" if registry["signer"] else "unsigned"
+    signed = f"signed by {registry['signer']['identity']}" if registry["signer"] else "unchecked"
     yield "registry", f"{registry['registry']} ({signed})"
     yield "  edition", registry["serial"]
     yield "  until", registry["expires_at"]

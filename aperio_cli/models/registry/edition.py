@@ -18,7 +18,7 @@ class Edition:
         epoch: counts up when serials start anew; None when it does not say.
         serial: which edition it says it is; None when it does not say.
         expires_at: its last moment, RFC 3339 in UTC; empty when it has none.
-        signer: who signed it; None for an index that nobody did.
+        signer: who signed it; None where nobody is stated who has to have, and nothing is checked.
     """
 
     registry: str
@@ -30,7 +30,7 @@ class Edition:
     @property
     def name(self) -> str:
         """What people are shown: where it is, and whether somebody signed for it."""
-        return self.registry if self.signer else f"{self.registry} (unsigned index)"
+        return self.registry if self.signer else f"{self.registry} (unchecked index)"
 
     def to_json(self) -> dict[str, object]:
         """Return the edition as reports carry it."""
