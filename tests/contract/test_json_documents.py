@@ -842,6 +842,8 @@ def play_versions(root: Path, play: Any) -> None:
     assert typed("plugin", "sign", newer, "--trust", "local")[0] == 0
     assert typed("registry", "add", newer, "--dir", "registry")[0] == 0
     assert typed("registry", "build", "--dir", "registry")[0] == 0
+    # What is served stays the signed one until that is signed, too.
+    assert typed("registry", "sign", "--dir", "registry", "--trust", "local")[0] == 0
     where = ("--registry", "registry/public", "--yes")
     play("plugin update", "plugin", "update", "acme/mortal", *where)
     play("plugin diff", "plugin", "diff", "acme/mortal@1.2.3", "acme/mortal@2.0.0")
