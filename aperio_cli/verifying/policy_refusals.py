@@ -51,12 +51,15 @@ def revoked(case: Case, status: VersionStatus) -> VersionRevoked:
     why = f"{clean(status.reason)}\nsince {status.at}"
     if ended:
         why += f"\nexception until {clean(ended.until, limit=80)}: {clean(ended.reason)}"
-    instead = f"{case.plugin}@{status.replacement}" if status.replacement else str(case.plugin)
+    install = f"aperio plugin install {case.plugin}"
+    instead = f"`{install}`, where its registry has a version that may be used"
+    if status.replacement:
+        instead = f"`{install}@{status.replacement}`, which replaces it"
     return VersionRevoked(
         f"{case.refused}: its registry has revoked it",
         why=why,
         next=[
-            f"`aperio plugin install {instead}`, which may be used",
+            instead,
             f"if you have to, for a time: {_exception_command(case, REVOKED_RULE)}",
         ],
     )

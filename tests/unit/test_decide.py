@@ -35,6 +35,8 @@ from aperio_cli.models.policy import Policy, PolicyException
 from aperio_cli.models.proof import SBOM_TYPE, UNATTESTED_BUILDER, Proof
 from aperio_cli.models.publisher import CI_SERVICES, Demands
 from aperio_cli.models.receipt import Receipt
+from aperio_cli.models.registry.plugin_file import VersionStatus
+from aperio_cli.verifying import policy_refusals
 from aperio_cli.verifying.decide import (
     AdmittedArtifact,
     Case,
@@ -478,6 +480,20 @@ def test_judge_refuses_unsigned_when_the_exception_has_ended() -> None:
     error = refusal(unsigned(policy=policy), ExceptionExpired)
     assert error.why == "exception until 2025-12-31: audit pending"
     assert "aperio trust exception add acme/box-connector@1.2.3 --rule unsigned" in error.next[-1]
+
+
+@pytest.mark.parametrize(
+    ("replacement", "step"),
+    [
+        ("", "`aperio plugin install acme/box-connector`, where its registry has a version that"),
+        ("1.3.0", "`aperio plugin install acme/box-connector@1.3.0`, which replaces it"),
+    ],
+)
+def test_what_was_revoked_leads_to_what_replaces_it_and_promises_none(
+    replacement: str, step: str
+) -> None:
+    status = VersionStatus("revoked", "leaks", "2026-01-01T00:00:00Z", replacement)
+    assert policy_refusals.revoked(case(), status).next[0].startswith(step)
 
 
 def test_judge_refuses_what_a_registry_offers_unsigned_whatever_is_excepted() -> None:

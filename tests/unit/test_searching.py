@@ -272,7 +272,7 @@ def test_info_says_what_the_registry_knows(site: Site, typed: Any) -> None:
         True,
     )
     shown = typed("info", PLUGIN)
-    for text in ("api.box.com:443", "verified, says the registry", "1.3.0", "revoked", "unsigned"):
+    for text in ("api.box.com:443", "verified, says the registry", "1.3.0", "revoked", "unchecked"):
         assert text in shown
 
 
