@@ -56,7 +56,7 @@ def doctor(context: Context) -> Report:
     closed = [(each, closed_part(each, sandbox)) for each in found.interpreters]
     findings = [*unknown, *found.findings, *wrong]
     verdicts = _verdicts(context)
-    refused = Counter(filter(None, verdicts.values()))
+    refused, failed = Counter(filter(None, verdicts.values())), _failed_checks(context)
     tools = {tool: find_program(tool) for tool in _TOOLS}
     data = {
         "version": __version__,
@@ -71,7 +71,11 @@ def doctor(context: Context) -> Report:
         "local_trust_domain": found.has_local_domain,
         "trusted_roots": [_root_data(root, now) for root in found.roots],
         "registries": [each.to_json(now) for each in registries],
-        "plugins": {"installed": len(verdicts), "refused": dict(refused)},
+        "plugins": {
+            "installed": len(verdicts),
+            "refused": dict(refused),
+            "failed_checks": failed,
+        },
         "findings": [finding.to_json() for finding in findings],
     }
     rows: list[tuple[str, object]] = [
@@ -83,7 +87,7 @@ def doctor(context: Context) -> Report:
         ("local trust domain", "yes" if found.has_local_domain else "no"),
         *(("trusted root", _root_text(root, now)) for root in found.roots),
         *(("registry", each.text(now)) for each in registries),
-        ("plugins", _plugins_text(len(verdicts), refused)),
+        ("plugins", _plugins_text(len(verdicts), refused, failed)),
         ("wrong", len(findings) or "nothing"),
     ]
     text = "\n\n".join([pairs(rows), *map(context.output.format_finding, findings)])
@@ -168,12 +172,26 @@ def _verdicts(context: Context) -> Codes:
         return {}
 
 
-def _plugins_text(installed: int, refused: Counter[str]) -> str:
+def _failed_checks(context: Context) -> int:
+    """Return of how many versions the files were not as installed at their last start."""
+    from aperio_cli.errors import AperioError
+
+    try:
+        checks = [context.store.checks.last(receipt) for receipt in context.store.receipts()]
+    except (AperioError, OSError):
+        return 0
+    return sum(check is not None and not check.ok for check in checks)
+
+
+def _plugins_text(installed: int, refused: Counter[str], failed: int) -> str:
     """Return how many versions are installed, and what keeps some of them from being started."""
-    if not refused:
-        return f"{installed} installed" + (", all may run" if installed else "")
     codes = ", ".join(f"{code} {count}" for code, count in sorted(refused.items()))
-    return f"{installed} installed, {refused.total()} may not run: {codes}"
+    text = f"{installed} installed"
+    if refused:
+        text += f", {refused.total()} may not run: {codes}"
+    elif installed:
+        text += ", all may run by the rules" if failed else ", all may run"
+    return text + (f"; the last check of {failed} FAILED: `aperio plugin list`" if failed else "")
 
 
 def _registries(context: Context, found: Examination, paths: Paths | None) -> list[Look]:

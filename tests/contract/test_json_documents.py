@@ -239,7 +239,7 @@ DATA: dict[str, Schema] = {
                 ),
             )
         ),
-        plugins=exactly(installed=NUMBER, refused={"type": "object"}),
+        plugins=exactly(installed=NUMBER, refused={"type": "object"}, failed_checks=NUMBER),
         findings=any_number_of(ERROR),
     ),
     "plugin init": exactly(

@@ -61,8 +61,22 @@ def test_what_may_not_run_is_listed_with_its_code(installed: Aperio) -> None:
     assert (row["refused_as"], row["problem"]) == ("publisher-unverified", None)
     assert not installed("plugin", "why", HELLO, "--json", status=3).data["may_run"]
     found = installed("doctor", "--json", status=installed.type("doctor").status).data["plugins"]
-    assert found == {"installed": 1, "refused": {"publisher-unverified": 1}}
-    assert "1 may not run: publisher-unverified 1" in installed.type("doctor").out
+    assert found == {"installed": 1, "refused": {"publisher-unverified": 1}, "failed_checks": 0}
+    assert "1 may not run: publisher-unverified 1\n" in installed.type("doctor").out
+
+
+def test_doctor_counts_whose_files_were_not_as_installed(installed: Aperio) -> None:
+    assert "1 installed, all may run\n" in installed.type("doctor").out
+    plugin = installed.home / "plugins" / HELLO / "0.1.0/files/lib/app/connector.py"
+    plugin.chmod(0o644)
+    plugin.write_text("changed\n")
+    installed("plugin", "run", HELLO, "schema", status=3)
+
+    told = installed.type("doctor").out
+
+    assert "1 installed, all may run by the rules; the last check of 1 FAILED" in told
+    found = installed("doctor", "--json", status=installed.type("doctor").status).data["plugins"]
+    assert (found["refused"], found["failed_checks"]) == ({}, 1)
 
 
 def test_the_quick_list_says_what_was_judged_and_nothing_else(installed: Aperio) -> None:
