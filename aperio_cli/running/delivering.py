@@ -38,6 +38,7 @@ _MOST_SHOWN: Final = 3
 _MOST_FAILED: Final = 10
 """Envelopes in a row that make a destination fail, before it counts as the destination's fault."""
 _FIRST_WAIT_S: Final = 1.0
+_LEAST_WAIT_S: Final = 0.1  # a destination that asks for less would have us call it without end
 _LONGEST_PAUSE_S: Final = 60.0
 _LONGEST_WAIT_S: Final = 366 * 24 * 3600.0
 _TOKEN_MARGIN: Final = timedelta(seconds=60)
@@ -409,9 +410,9 @@ def _verdicts(batch: Sequence[Outbound], answer: Any) -> Iterator[tuple[Outbound
 
 
 def _wait_s(asked: Any) -> float:
-    """Return the seconds that a plugin asks to wait; 0: it does not, or makes no sense."""
+    """Return the seconds to wait as a plugin asks; 0: it does not ask, or makes no sense."""
     wait_s: float = asked.seconds + asked.nanos / 1e9
-    return wait_s if 0 < wait_s <= _LONGEST_WAIT_S else 0.0
+    return max(wait_s, _LEAST_WAIT_S) if 0 < wait_s <= _LONGEST_WAIT_S else 0.0
 
 
 def _line(envelope: Outbound, verdict: Verdict, by: str) -> bytes:

@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from aperio_cli.commands.plugin import showing
-from aperio_cli.data.state import Slice, StateDatabase
+from aperio_cli.data.state import MAX_CURSOR_BYTES, Slice, StateDatabase
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.running import (
     EventNotPassedOn,
@@ -32,6 +32,8 @@ from aperio_cli.errors.running import (
     TokenUrlRefused,
 )
 from aperio_cli.errors.usage import UsageError
+from aperio_cli.host.calls import sync as syncing
+from aperio_cli.host.calls.connector import Connector
 from aperio_cli.host.calls.envelopes import Outbound, lines_of
 from aperio_cli.host.calls.invocation import AccessToken, Invocation
 from aperio_cli.host.calls.letters import DeadLetter
@@ -397,6 +399,24 @@ def test_a_writer_sink_passes_on_what_its_writer_raises(host: Host, state: State
     assert state.checkpoint(SLICE) is None
 
 
+LONG_CURSOR = """\
+import sys; sys.path.insert(0, {plugins!r})
+import bare
+from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
+def sync(request, context):
+    yield bare.checkpoint(b"x" * {size_bytes})
+bare.serve(
+    {{
+        "Schema": bare.unary(
+            lambda request, context: connector_pb2.SchemaResponse(provider="BOX"),
+            connector_pb2.SchemaRequest,
+        ),
+        "Sync": bare.stream(sync, connector_pb2.SyncRequest),
+    }}
+)
+"""
+
+
 # ── tokens ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -413,6 +433,66 @@ def test_an_expired_token_is_renewed_and_the_sync_goes_on_from_the_checkpoint(
     assert sorted(set(sink.source_ids())) == ["e0", "e1", "e2", "e3", "e4", "e5"]
     ids = {envelope["source_event_id"]: envelope["id"] for envelope in sink.envelopes()}
     assert all(ids[e["source_event_id"]] == e["id"] for e in sink.envelopes())
+    # What comes again with another token is no second event of that id.
+    assert not [note for note in notes if isinstance(note, EventDoubted)]
+
+
+def test_a_sync_ends_after_so_many_tokens_however_far_each_one_brings_it(
+    host: Host, state: StateDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncing, "MOST_TOKENS", 2)
+    with token_server() as (url, asked), pytest.raises(PluginUnauthenticated):
+        sync(host, "expiring", state, Sink(), settings=credentials(url))
+    assert len(asked) == 2
+    stored = state.checkpoint(SLICE)
+    assert stored is not None
+    assert stored.cursor == b"4"
+    monkeypatch.setattr(syncing, "MOST_TOKENS", 3)
+    with token_server() as (url, _):
+        sync(host, "expiring", state, Sink(), settings=credentials(url), full=True)
+
+
+def test_another_token_brings_no_more_time(
+    host: Host, state: StateDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit is of the sync as a whole: a plugin could go on for ever otherwise."""
+    given: list[float] = []
+    stream = Connector.sync
+
+    def noting(self: Connector, *arguments: Any, **how: Any) -> Any:
+        given.append(how["deadline_s"])
+        return stream(self, *arguments, **how)
+
+    monkeypatch.setattr(Connector, "sync", noting)
+    with token_server() as (url, _):
+        sync(host, "expiring", state, Sink(), settings=credentials(url))
+    assert len(given) == 3
+    assert len(set(given)) == 1
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "is_kept"), [(MAX_CURSOR_BYTES, 1), (MAX_CURSOR_BYTES + 1, 0)]
+)
+def test_a_cursor_that_is_too_long_breaks_the_interface_before_anybody_keeps_it(
+    host: Host, tmp_path: Path, size_bytes: int, is_kept: int
+) -> None:
+    """Also where the caller keeps cursors, as through the control API."""
+    script = tmp_path / "plugin.py"
+    script.write_text(LONG_CURSOR.format(plugins=str(PLUGINS), size_bytes=size_bytes))
+    kept: list[bytes] = []
+
+    class Keeper:
+        def checkpoint(self, _slice: Slice, _choice: str = "") -> None:
+            return None
+
+        def store_checkpoint(self, _slice: Slice, cursor: bytes, **_more: Any) -> None:
+            kept.append(cursor)
+
+    keeper: Any = Keeper()
+    with nullcontext() if is_kept else pytest.raises(PluginContractBroken) as caught:
+        sync(host, script, keeper, Sink())
+    assert len(kept) == is_kept
+    assert caught is None or "a cursor of at most 65536 bytes" in caught.value.why
 
 
 @pytest.mark.parametrize(
@@ -553,16 +633,24 @@ moody.serve(capabilities)
 
 
 @pytest.mark.parametrize(
-    ("calls", "expires_in", "tokens"),
+    ("calls", "expires_in", "tokens", "accepted"),
     [
-        (["ok", "ok", "ok"], 3600, 1),
-        (["ok", "UNAUTHENTICATED", "ok"], 3600, 2),
-        (["ok", "ok", "ok"], 30, 3),
+        (["ok", "ok", "ok"], 3600, 1, 6),
+        (["ok", "UNAUTHENTICATED", "ok"], 3600, 2, 6),
+        (["ok", "ok", "ok"], 30, 3, 6),
+        (["ok", "ok", "ok"], None, 3, 6),
+        (["UNAUTHENTICATED", "ok", "ok"], 3600, 1, None),
+        (["ok", "UNAUTHENTICATED", "UNAUTHENTICATED"], 3600, 2, None),
     ],
-    ids=["valid", "refused", "soon expired"],
+    ids=["valid", "refused", "soon expired", "no end", "new one refused", "two refused"],
 )
 def test_a_delivery_uses_a_token_for_as_long_as_it_works(
-    host: Host, tmp_path: Path, calls: list[str], expires_in: int, tokens: int
+    host: Host,
+    tmp_path: Path,
+    calls: list[str],
+    expires_in: int | None,
+    tokens: int,
+    accepted: int | None,
 ) -> None:
     script = tmp_path / "plugin.py"
     script.write_text(MOODY_WITH_TOKENS)
@@ -581,8 +669,21 @@ def test_a_delivery_uses_a_token_for_as_long_as_it_works(
     token = json.dumps({"access_token": "t", "expires_in": expires_in}).encode()
     with token_server(body=token) as (url, asked):
         made = development(script, kind="destination", provider="MOODY")
-        assert host.run(made, use) == 6
+        with nullcontext() if accepted else pytest.raises(PluginUnauthenticated):
+            assert host.run(made, use) == accepted
     assert len(asked) == tokens
+
+
+def test_a_delivery_without_tokens_is_not_repeated_when_its_key_is_refused(
+    host: Host, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(PluginUnauthenticated):
+        deliver(host, out, "", "abcd", calls=["ok", "UNAUTHENTICATED", "ok"])
+    assert [json.loads(line)["source_event_id"] for line in out.read_text().splitlines()] == [
+        "a",
+        "b",
+    ]
 
 
 @pytest.mark.parametrize(("retry_for_s", "fails"), [(60.0, False), (0.0, True)])

@@ -8,10 +8,12 @@ import sys
 import threading
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from aperio_cli.commands.plugin import delivering
 from aperio_cli.host.calls.envelopes import Outbound
 from aperio_cli.host.calls.lines import BadLine
+from aperio_cli.running.delivering import _wait_s
 
 
 def read_all(data: bytes, chunk_bytes: int, monkeypatch: pytest.MonkeyPatch) -> list[object]:
@@ -71,3 +73,18 @@ def test_an_input_that_ends_inside_of_a_line_that_is_too_long_ends(
     (found,) = read_all(b"z" * 100, 16, monkeypatch)
 
     assert isinstance(found, BadLine)
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "wait_s"),
+    [
+        (0, 0), (-5, 0), (0.0001, 0.1), (0.1, 0.1), (2.5, 2.5), (366 * 86_400, 366 * 86_400),
+        (367 * 86_400, 0), (10**11, 0),
+    ],
+)  # fmt: skip
+def test_a_wait_is_as_asked_but_never_so_short_or_long_that_it_makes_no_sense(
+    asked_s: float, wait_s: float
+) -> None:
+    """A destination that asks for a tenth of a millisecond is not called ten thousand times."""
+    asked = Duration(seconds=int(asked_s), nanos=round((asked_s - int(asked_s)) * 1e9))
+    assert _wait_s(asked) == pytest.approx(wait_s)
