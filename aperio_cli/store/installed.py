@@ -299,6 +299,25 @@ class Store(UsedVersions):
         with receipt_locked(self.folder(plugin, version), fcntl.LOCK_EX) as state:
             return state is Hold.BUSY
 
+    def holders(self, plugin: PluginId, version: str) -> frozenset[int]:
+        """Return which processes hold a version, as far as the kernel tells (proc_locks(5)).
+
+        It does not of processes that this one cannot see, nor by the numbers of every file system.
+        """
+        try:
+            status = (self.folder(plugin, version) / FILE_NAME).lstat()
+            with open("/proc/locks", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+                lines = file.readlines()
+        except OSError:
+            return frozenset()
+        device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+        held = (line.split() for line in lines)
+        return frozenset(
+            int(words[4])
+            for words in held
+            if len(words) > 5 and words[1] == "FLOCK" and words[5] == device and words[4].isdigit()  # noqa: PLR2004 - the fields
+        )
+
     @contextlib.contextmanager
     def exclusively(self, plugin: PluginId, version: str) -> Iterator[None]:
         """Keep a version from being held while the block runs; call it under the lock.

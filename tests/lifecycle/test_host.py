@@ -266,7 +266,7 @@ def test_what_a_host_runs_is_ended_in_order_and_then_removed(hosted: Hosted) -> 
         assert told.status == 1
         assert "plugin-in-use" in told.err
         third = hosted.comes_to("READY")
-        assert third["pid"] != second["pid"]
+        assert third["pid"] == second["pid"], "it was not even asked to end it"
 
     # The caller of a release dies: so does the release.
     asyncio.run(released_for_a_moment(Path(hosted.status()["host"]["socket"])))
@@ -300,16 +300,19 @@ def test_a_damaged_version_that_a_host_runs_is_repaired_under_it(
     damaged.chmod(0o600)
     damaged.write_bytes(b"# changed")
 
-    # Something else holds it, too: nothing is repaired, and what is damaged is not started again.
+    # Something else holds it, too: nothing is repaired, and what runs goes on.
     with receipt.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_SH)
         told = aperio.type("plugin", "install", artifact, "--yes")
         assert told.status == 1
         assert "plugin-in-use" in told.err
     assert damaged.read_bytes() == b"# changed"
-    assert hosted.comes_to("FAILED")["code"] == "files-changed"
+    assert hosted.comes_to("READY")["pid"] == first["pid"]
 
-    told = aperio.type("plugin", "install", artifact, "--yes")  # nobody runs it
+    # It dies, and cannot be started again: nobody runs it when it is repaired.
+    os.kill(first["pid"], signal.SIGKILL)
+    assert hosted.comes_to("FAILED")["code"] == "files-changed"
+    told = aperio.type("plugin", "install", artifact, "--yes")
     assert told.status == 0, told.err
     second = hosted.comes_to("READY")
     damaged.chmod(0o600)

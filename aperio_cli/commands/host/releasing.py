@@ -23,7 +23,7 @@ def done_despite_host(context: Context, ref: PluginRef, do: Callable[[], _Result
 
     Where it is in use, and a host runs on this home, that ends it in good order, and starts nothing
     of it until this is done. Whoever else runs it, a Go server say, keeps it from being done, and
-    the host goes on with it.
+    the host goes on with it, undisturbed where the kernel says who that is.
 
     Args:
         context: gives the home.
@@ -40,9 +40,17 @@ def done_despite_host(context: Context, ref: PluginRef, do: Callable[[], _Result
         from aperio_cli.commands.loop import on_loop
         from aperio_cli.serving.single import find_host
 
-        if find_host(context.paths) is None:
+        host = find_host(context.paths)
+        if host is None or _others_hold(context, ref, host.pid):
             raise
         return on_loop(_released(context, ref, do, problem))
+
+
+def _others_hold(context: Context, ref: PluginRef, host: int) -> bool:
+    """Return whether it is known that anybody but the host runs it, so that asking is of no use."""
+    store = context.store
+    versions = [ref.version] if ref.version else store.versions(ref.id)
+    return any(store.holders(ref.id, version) - {host, 0} for version in versions)
 
 
 async def _released(
