@@ -7,6 +7,7 @@ knows why.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import stat
@@ -73,6 +74,7 @@ LINUX = Platform("linux", "amd64")
 ARM = Platform("linux", "arm64")
 PLUGIN = "acme/box-connector"
 VERSION = "1.2.3"
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # thousands are written: in C where it is
 TAG = f"cp{sys.version_info[0]}{sys.version_info[1]}"
 
 
@@ -102,12 +104,17 @@ def manifest_document(**changes: Any) -> dict[str, Any]:
 
 def manifest_bytes(**changes: Any) -> bytes:
     """The contents of a manifest.yaml."""
-    return yaml.safe_dump(manifest_document(**changes), sort_keys=False).encode()
+    return yaml.dump(manifest_document(**changes), Dumper=_DUMPER, sort_keys=False).encode()
 
 
 def manifest(**changes: Any) -> Manifest:
     """A manifest that was read."""
-    return Manifest.parse(manifest_bytes(**changes))
+    return _parsed(manifest_bytes(**changes))
+
+
+@functools.cache
+def _parsed(data: bytes) -> Manifest:
+    return Manifest.parse(data)
 
 
 def go_members(**changes: Any) -> list[writing.Member]:
@@ -140,7 +147,7 @@ def write_artifact(
     source = next(member.source for member in members if member.path == "manifest.yaml")
     assert isinstance(source, bytes)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / artifact_name(Manifest.parse(source), platform)
+    path = folder / artifact_name(_parsed(source), platform)
     writing.write(path, members, mtime=0)
     return path
 
