@@ -8,18 +8,21 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aperio_cli.scaffolding.go_sdk import go_sdk
 from tests.go_projects import CACHE, COMPILED, require_go
+from tests.lifecycle.conftest import Workshop, workshop
 from tests.projects import ROOT, SDK, make_project, snapshot, write
 from tests.simulators import box
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+__all__ = ["workshop"]
 
 BOX = ROOT / "plugins" / "box"
 BROKEN = ROOT / "tests" / "simulators" / "broken_plugins"
@@ -65,6 +68,18 @@ def author(tmp_path: Path) -> Author:
     return Author(tmp_path, tmp_path / "aperio-home")
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a folder under development is all that is tested: its dependencies are there once."""
+    return tmp_path_factory.mktemp("development") / "aperio-home"
+
+
+@pytest.fixture
+def developer(tmp_path: Path, home: Path) -> Author:
+    """Somebody who has tested a folder before."""
+    return Author(tmp_path, home)
+
+
 @pytest.fixture
 def settings() -> Iterator[list[str]]:
     """Those of a stub of Box's API with some events."""
@@ -78,16 +93,11 @@ def settings() -> Iterator[list[str]]:
         yield [word for key, value in pairs.items() for word in ("--set", f"{key}={value}")]
 
 
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def artifact(workshop: Workshop, tmp_path: Path) -> Path:
     """The reference connector as an artifact, unsigned."""
-    folder = tmp_path_factory.mktemp("box")
-    project = shutil.copytree(BOX, folder / "box", ignore=shutil.ignore_patterns("__pycache__"))
-    author = Author(folder, folder / "aperio-home")
-    done = author.run("build", "./box")
-    assert done.returncode == 0, done.stderr
-    (found,) = (project / "dist").glob("*.tar.gz")
-    return found
+    (built,) = workshop.box.glob("*.tar.gz")
+    return Path(shutil.copy(built, tmp_path))
 
 
 def outcomes(verdicts: dict[str, dict[str, Any]], outcome: str) -> set[str]:
@@ -95,9 +105,9 @@ def outcomes(verdicts: dict[str, dict[str, Any]], outcome: str) -> set[str]:
 
 
 def test_the_reference_connector_passes_against_a_stub_of_its_service(
-    author: Author, settings: list[str]
+    developer: Author, settings: list[str]
 ) -> None:
-    verdicts = author.test(str(BOX), *settings)
+    verdicts = developer.test(str(BOX), *settings)
 
     assert outcomes(verdicts, "passed") == set(verdicts)
     assert "60 events" in verdicts["events"]["evidence"]
@@ -146,8 +156,8 @@ def test_the_reference_destination_in_go_passes(
     assert len({json.loads(line).get("id", line) for line in lines}) == len(lines) == 260
 
 
-def test_the_folder_one_is_in_is_tested_when_nothing_is_named(author: Author) -> None:
-    verdicts = author.test(folder=BOX)
+def test_the_folder_one_is_in_is_tested_when_nothing_is_named(developer: Author) -> None:
+    verdicts = developer.test(folder=BOX)
 
     assert outcomes(verdicts, "skipped") == NEEDS_SERVICE
     assert outcomes(verdicts, "failed") == set()
@@ -164,9 +174,9 @@ def test_an_unsigned_artifact_is_refused_and_not_run(author: Author, artifact: P
 
 
 def test_a_signed_artifact_is_tested_without_being_installed(
-    author: Author, artifact: Path, settings: list[str], tmp_path: Path
+    author: Author, artifact: Path, settings: list[str]
 ) -> None:
-    file = str(shutil.copy(artifact, tmp_path))
+    file = str(artifact)
     trust = subprocess.run(
         [sys.executable, "-m", "aperio_cli", "trust", "local", "init"],
         env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{SDK}"},
@@ -209,15 +219,17 @@ def test_a_failure_is_told_with_what_was_seen_and_the_fix(author: Author, tmp_pa
     assert author.test("./broken", status=1)["fields"]["fix"]
 
 
-def test_a_setting_that_the_plugin_does_not_have_is_a_usage_error(author: Author) -> None:
-    done = author.run("test", str(BOX), "--set", "enterprise=1")
+def test_a_setting_that_the_plugin_does_not_have_is_a_usage_error(developer: Author) -> None:
+    done = developer.run("test", str(BOX), "--set", "enterprise=1")
 
     assert done.returncode == 2, done.stderr
     assert "enterprise" in done.stderr
 
 
-def test_a_secret_setting_is_nowhere_in_what_is_told(author: Author, settings: list[str]) -> None:
-    done = author.run("test", str(BOX), *settings, "--verbose")
+def test_a_secret_setting_is_nowhere_in_what_is_told(
+    developer: Author, settings: list[str]
+) -> None:
+    done = developer.run("test", str(BOX), *settings, "--verbose")
 
     assert done.returncode == 0, done.stdout
     assert box.CLIENT_SECRET not in done.stdout + done.stderr
