@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CHUNK_BYTES = 64 * 1024
-_GZIP_LEVEL = 6
+GZIP_LEVEL = 6
+"""How hard an artifact is compressed (docs/reference/artifact.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class _GzipWriter:
         self._file = file
         # Every parameter stated, so that a default that changes does not change an artifact.
         self._compressor = zlib.compressobj(
-            _GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, 8, zlib.Z_DEFAULT_STRATEGY
+            GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, 8, zlib.Z_DEFAULT_STRATEGY
         )
         self._digest = hashlib.sha256()
         self._size_bytes = 0

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib.util
 import io
 import os
 import subprocess
@@ -25,7 +26,7 @@ from aperio_cli.errors.files import (
 )
 from aperio_cli.files import tree
 from aperio_cli.models.digest import Digest
-from tests.archives import decomposed, seeded, zeros_gzip
+from tests.archives import decomposed, sealed_gzip, seeded, zeros_gzip
 
 if TYPE_CHECKING:
     import random
@@ -119,6 +120,26 @@ def make_project(folder: Path, mode: int) -> list[Member]:
         os.utime(path, (mode, mode))
         members.append(Member(name, path))
     return members
+
+
+def test_write_compresses_as_the_reference_says(here: Path) -> None:
+    spec = importlib.util.spec_from_file_location("writing_itself", writing.__file__)
+    assert spec
+    assert spec.loader
+    itself = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, spec.name, itself)  # its dataclass looks there
+        spec.loader.exec_module(itself)
+    lines = "".join(f"{seeded(number).random()} is {number}\n" for number in range(5000)).encode()
+    itself.write(here / "x", [Member("manifest.yaml", b"x"), Member("lines", lines)], mtime=0)
+
+    written = (here / "x").read_bytes()
+
+    data = zlib.decompress(written, 31)
+    deflate = {level: zlib.compressobj(level, zlib.DEFLATED, -15, 8) for level in (5, 6, 7)}
+    packed = {level: each.compress(data) + each.flush() for level, each in deflate.items()}
+    assert written == sealed_gzip(packed[6], data)
+    assert len(set(packed.values())) == 3
 
 
 @pytest.mark.usefixtures("umask")
