@@ -24,6 +24,7 @@ from aperio_cli.host.run import Run
 from tests.interop.conformance import RESULTS, RESULTS_VARIABLE, ROOT
 from tests.process.conftest import manifest, processes_below, wait_until
 from tests.projects import make_project, write
+from tests.sharing import made_once
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -37,6 +38,7 @@ SDK_PLUGIN = HERE / "connector_plugin.py"
 HURRIED = Patience(
     handshake_s=30, health_s=30, shutdown_s=1, exit_s=0.5, terminate_s=0.3, drain_s=0.5
 )
+PLAIN = "-ldflags=-s -w"  # without the tables of a debugger, half of what is linked
 _BUILD_TIMEOUT_S = 110.0
 _HOST_TIMEOUT_S = 60.0
 _NO_NETWORK = ("dial tcp", "no such host", "module lookup disabled")
@@ -80,16 +82,16 @@ def go_build(output: Path, *arguments: str) -> None:
 @pytest.fixture(scope="session")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     """Host and plugin on the newest go-plugin that the module file names."""
-    folder = tmp_path_factory.mktemp("stock")
-    go_build(folder, "./host", "./plugin")
+    programs = (PLAIN, "./host", "./plugin")
+    folder = made_once(tmp_path_factory, "stock", lambda folder: go_build(folder, *programs))
     return Programs(folder / "host", folder / "plugin")
 
 
 @pytest.fixture(scope="session")
 def legacy(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     """The same on go-plugin 1.0.1."""
-    folder = tmp_path_factory.mktemp("legacy")
-    go_build(folder, "-modfile=legacy.mod", "-tags=legacy", "./host", "./plugin")
+    programs = (PLAIN, "-modfile=legacy.mod", "-tags=legacy", "./host", "./plugin")
+    folder = made_once(tmp_path_factory, "legacy", lambda folder: go_build(folder, *programs))
     return Programs(folder / "host", folder / "plugin")
 
 

@@ -16,7 +16,7 @@ from aperio_cli.host.calls.envelopes import Origin, envelope_id
 from tests.process.test_control import TIMEOUT_S, end, serving, short_folder, start
 from tests.simulators.box import BoxOptions, BoxSimulator, make_events
 
-from .conftest import GO, check_go
+from .conftest import GO, PLAIN, check_go
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,7 @@ def test_a_go_program_loses_nothing_of_box_when_the_host_is_killed_in_the_middle
 def build(source: str | Path, module: Path, output: Path) -> Path:
     """Build a program in the surroundings of a module."""
     done = subprocess.run(
-        ["go", "build", "-buildvcs=false", "-trimpath", "-o", str(output), str(source)],
+        ["go", "build", "-buildvcs=false", "-trimpath", PLAIN, "-o", str(output), str(source)],
         cwd=module,
         env=os.environ | {"CGO_ENABLED": "0"},
         capture_output=True,
