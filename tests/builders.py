@@ -12,6 +12,7 @@ import json
 import os
 import stat
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -410,21 +411,49 @@ def registry_folder(folder: Path, index: bytes | None = None) -> Path:
 # ── nothing changed ───────────────────────────────────────────────────────────────────────────────
 
 
-def snapshot(*roots: Path) -> dict[str, tuple[int, bytes]]:
-    """Mode and contents of everything below some folders, folders and links included."""
+Known = dict[tuple[int, ...], bytes]
+"""Contents of files, by what the system says of each: no change of them leaves that as it was."""
+_TICK_NS = 20_000_000  # no clock of a file system is coarser
+
+
+def snapshot(*roots: Path, known: Known | None = None) -> dict[str, tuple[int, bytes]]:
+    """Mode and contents of everything below some folders, folders and links included.
+
+    Args:
+        roots: the folders.
+        known: what an earlier look at them has read; what is still that is not read again.
+    """
     found: dict[str, tuple[int, bytes]] = {}
-    for root in roots:
-        for path in (root, *sorted(root.rglob("*"))):
+    for root in map(str, roots):
+        for path in (root, *_paths_below(root)):
             with contextlib.suppress(FileNotFoundError):
-                found[str(path)] = (path.lstat().st_mode, _contents(path))
+                status = os.lstat(path)
+                found[path] = (status.st_mode, _contents(path, status, known))
     return found
 
 
-def _contents(path: Path) -> bytes:
-    mode = path.lstat().st_mode
-    if stat.S_ISLNK(mode):
-        return os.fsencode(path.readlink())
-    return path.read_bytes() if stat.S_ISREG(mode) else b""
+def _paths_below(root: str) -> Iterator[str]:
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            yield os.path.join(folder, name)  # noqa: PTH118 - of ten thousands
+
+
+def _contents(path: str, status: os.stat_result, known: Known | None) -> bytes:
+    if stat.S_ISLNK(status.st_mode):
+        return os.fsencode(os.readlink(path))  # noqa: PTH115 - a text
+    if not stat.S_ISREG(status.st_mode):
+        return b""
+    # A database is written through memory, which the system may be told of later.
+    is_told = known is not None and ".db" not in path
+    told = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if known is not None and is_told and told in known:
+        return known[told]
+    began_ns = time.time_ns()
+    contents = Path(path).read_bytes()
+    # What changed just now may change again without a sign of it.
+    if known is not None and is_told and status.st_ctime_ns < began_ns - _TICK_NS:
+        known[told] = contents
+    return contents
 
 
 @contextlib.contextmanager
@@ -433,13 +462,14 @@ def unchanged(*roots: Path) -> Iterator[None]:
 
     The lock of a store is no part of what it holds.
     """
-    before = snapshot(*roots)
+    known: Known = {}
+    before = snapshot(*roots, known=known)
     try:
         yield
     finally:
         after = {
             path: state
-            for path, state in snapshot(*roots).items()
+            for path, state in snapshot(*roots, known=known).items()
             if not path.endswith("store.lock")
         }
         before = {path: state for path, state in before.items() if not path.endswith("store.lock")}

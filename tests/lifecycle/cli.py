@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aperio_cli.__main__ import main
 from aperio_cli.files.removing import remove_tree
-from tests.builders import snapshot
+from tests.builders import Known, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -152,18 +152,19 @@ class Aperio:
         Locks do not count, but for what is no file in the place of one, nor do receipts of runs:
         what was refused has one, too.
         """
-        before = self._snapshot(noted=noted)
+        known: Known = {}
+        before = self._snapshot(known, noted=noted)
         yield
-        after = self._snapshot(noted=noted)
+        after = self._snapshot(known, noted=noted)
         changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
         assert not changed, sorted(changed)
 
-    def _snapshot(self, *, noted: bool) -> dict[str, tuple[int, bytes]]:
+    def _snapshot(self, known: Known, *, noted: bool) -> dict[str, tuple[int, bytes]]:
         locks = ("store.lock", "managed.lock")
         ignored = (*locks, "/host/", *(_NOTED if noted else ()))
         return {
             path: found
-            for path, found in snapshot(self.folder, self.home).items()
+            for path, found in snapshot(self.folder, self.home, known=known).items()
             if not any(part in f"{path}/" or path.endswith(part) for part in ignored)
             and not (path.endswith("/.lock") and stat.S_ISREG(found[0]))  # a registry's
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli.__main__ import main
+from tests.builders import TAG
 from tests.lifecycle.cli import Aperio, operator
 from tests.lifecycle.hello_api import HelloApi
 from tests.lifecycle.plugins import artifact_of, simulating
@@ -20,6 +22,7 @@ from tests.trust import IDENTITY
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_DEPENDENCIES = f"/files/lib/{TAG}/"
 WHEELS = Path(__file__).resolve().parents[2] / ".cache" / "wheels"
 
 
@@ -143,11 +146,35 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def installed(aperio: Aperio, store_with_hello: Path) -> Aperio:
-    """An operator who has installed the scaffolded plugin."""
-    shutil.copytree(store_with_hello, aperio.home / "plugins")
+def installed(aperio: Aperio, store_with_hello: Path) -> Iterator[Aperio]:
+    """An operator who has installed the scaffolded plugin.
+
+    Its dependencies are nearly all of it, and the very same files for all such operators: a test
+    that changes one in place fails here, and has to copy it first.
+    """
+    before = _shared(store_with_hello)
+    shutil.copytree(store_with_hello, aperio.home / "plugins", copy_function=_linked_or_copied)
     shutil.copy(store_with_hello.parent / "aperio.lock", aperio.home)
-    return aperio
+    yield aperio
+    assert _shared(store_with_hello) == before
+
+
+def _linked_or_copied(source: str, destination: str) -> None:
+    if _DEPENDENCIES in source:
+        Path(destination).hardlink_to(source)
+    else:
+        shutil.copy2(source, destination)
+
+
+def _shared(store: Path) -> dict[str, tuple[int, int, int]]:
+    """Mode, length and time of each file that is shared."""
+    found = {}
+    for folder, _, files in os.walk(store):
+        for path in (f"{folder}/{name}" for name in files if _DEPENDENCIES in f"{folder}/"):
+            status = os.lstat(path)
+            found[path] = (status.st_mode, status.st_size, status.st_mtime_ns)
+    assert found
+    return found
 
 
 @pytest.fixture
