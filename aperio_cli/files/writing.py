@@ -132,11 +132,20 @@ class AsideFile:
                 self._folder = os.open(self._path.parent, FOLDER_FLAGS & ~os.O_NOFOLLOW)
                 on_failure.callback(os.close, self._folder)
             # Private until it is complete: fchmod in commit gives the mode whatever the umask.
-            descriptor = os.open(self._aside, flags, 0o600, dir_fd=self._folder)
+            with self._named():
+                descriptor = os.open(self._aside, flags, 0o600, dir_fd=self._folder)
             self.file = os.fdopen(descriptor, "w+b")
             self._opened = on_failure.pop_all()
         self._guard.__enter__()
         return self
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Have errors name the file that people know, and not the one that stands beside it."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(self._path)) from error
 
     def commit(self, *, durable: bool = True) -> None:
         """Give the file its name, after its bytes and before the folder's entry are on disk.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ DEADLINE_S = 60.0
 """What one certificate and a few signatures may take, in seconds."""
 ENTRY_S = 10.0
 """What each further signature may take: a log answers when its next checkpoint is out."""
+_NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 
 
@@ -96,6 +98,7 @@ def with_session(
         ClockSuspect: when the domain begins at a time that is yet to come.
         SigningFailed: when a service refuses, or answers something that cannot be used.
         AperioError: what `work` raises, and when the domain itself cannot be used.
+        PermissionError, OSError: a file of a domain on this machine cannot be written.
     """
     limit_s = DEADLINE_S + ENTRY_S * entries
     progress = _Progress()
@@ -113,6 +116,8 @@ def with_session(
         except AperioError:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _NOT_OURS and error.filename:
+                raise  # a file of this machine, and no service
             raise _failed(domain, error, progress, credential) from error
 
 

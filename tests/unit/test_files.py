@@ -150,6 +150,26 @@ def test_aside_file_leaves_nothing_when_it_is_not_committed(here: Path) -> None:
     assert names_in(here) == []
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_what_cannot_be_written_beside_a_file_names_the_file(
+    here: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    opened = os.open
+
+    def refuse(path: str, flags: int, *rest: int, **options: int) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(number, os.strerror(number), path)
+        return opened(path, flags, *rest, **options)
+
+    monkeypatch.setattr("os.open", refuse)
+    with pytest.raises(OSError, match=os.strerror(number)) as caught:
+        writing.write_atomic(here / "x", b"x")
+    assert caught.value.filename == str(here / "x")
+    monkeypatch.undo()
+    writing.write_atomic(here / "x", b"x")
+    assert (here / "x").read_bytes() == b"x"
+
+
 def test_disk_full_guard_lets_other_errors_through() -> None:
     with pytest.raises(PermissionError), writing.disk_full_guard("`x` was not written"):
         raise PermissionError(errno.EACCES, "no")

@@ -388,6 +388,26 @@ def test_domain_that_was_made_by_a_clock_ahead_names_the_clock(
     assert not bundle_path(artifact.path).exists()
 
 
+def test_log_that_may_not_be_written_is_named_and_no_service_blamed(
+    domain: LocalDomain, dist: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def refuse(path: str, flags: int, *rest: int, **options: int) -> int:
+        if flags & os.O_CREAT and "aside" in str(path):
+            raise PermissionError(13, "Permission denied", path)
+        return opened(path, flags, *rest, **options)
+
+    artifact = artifact_at(dist / "a.tar.gz", b"a")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.open", refuse)
+        with pytest.raises(PermissionError) as caught:
+            sign([artifact], domain=domain)
+    assert str(caught.value.filename).startswith(f"{domain.directory}/log/")
+    assert not bundle_path(artifact.path).exists()
+    assert sign([artifact], domain=domain)
+
+
 def test_broken_domain_keeps_its_own_error(domain: LocalDomain, dist: Path) -> None:
     (domain.directory / "keys" / "tokens.pem").unlink()
     with pytest.raises(TrustDomainBroken):

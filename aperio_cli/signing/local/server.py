@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import functools
 import json
 import re
@@ -55,6 +56,7 @@ _POLL_S = 0.02
 _ADDRESS = "127.0.0.1"
 
 # A proxy would carry requests for 127.0.0.1 elsewhere.
+_UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _DIRECT = {"NO_PROXY": _ADDRESS, "no_proxy": _ADDRESS, **client_environment.NO_STORED_PASSWORDS}
 
 
@@ -91,6 +93,7 @@ class Services:
 
         Raises:
             DiskFull: there is no space for what has to be recorded.
+            OSError: what has to be recorded may not be written.
         """
         routes: dict[str, Callable[[str, bytes], Reply]] = {
             CERTIFICATES_PATH: self._certify,
@@ -109,7 +112,9 @@ class Services:
             raise
         except AperioError as error:
             return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{error.what}\n{error.why}")
-        except Exception as error:  # noqa: BLE001 - the client turns it into an error for people
+        except Exception as error:  # the client turns it into an error for people
+            if isinstance(error, OSError) and error.errno in _UNWRITABLE and error.filename:
+                raise
             reason = f"{type(error).__name__}: {error}"
             return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, reason)
 
@@ -146,7 +151,7 @@ def serving(services: Services) -> Iterator[str]:
 
     Raises:
         OSError: when no port can be had.
-        DiskFull: instead of what the block raised, when that is why the services refused.
+        DiskFull, OSError: instead of what the block raised, when that is why the services refused.
     """
     with _Server(services) as server:
         accepting = threading.Thread(target=server.serve_forever, args=(_POLL_S,))
@@ -154,8 +159,8 @@ def serving(services: Services) -> Iterator[str]:
         try:
             yield f"http://{_ADDRESS}:{server.server_port}"
         except Exception as error:
-            if server.full:
-                raise server.full from error
+            if server.unrecorded:
+                raise server.unrecorded from error
             raise
         finally:
             server.shutdown()
@@ -177,7 +182,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, services: Services) -> None:
         self.services = services
-        self.full: DiskFull | None = None
+        self.unrecorded: DiskFull | OSError | None = None
         self._open: set[socket.socket] = set()
         super().__init__((_ADDRESS, 0), _Handler)
 
@@ -215,9 +220,9 @@ class _Handler(BaseHTTPRequestHandler):
         authorization = self.headers.get("Authorization", "")
         try:
             reply = self.server.services.answer(self.path, authorization, body)
-        except DiskFull as full:
-            self.server.full = full
-            reply = _refusal(HTTPStatus.INSUFFICIENT_STORAGE, full.what)
+        except (DiskFull, OSError) as unrecorded:
+            self.server.unrecorded = unrecorded
+            reply = _refusal(HTTPStatus.INSUFFICIENT_STORAGE, str(unrecorded))
         self._send(reply)
 
     def _send(self, reply: Reply) -> None:
