@@ -18,21 +18,25 @@ if TYPE_CHECKING:
 
     from aperio_cli.building.contents import ProjectFile
 
-# The lexical elements (Go specification) that may hold what looks like code, and are none.
+# The lexical elements (Go specification) that may hold what looks like code, and are none. One that
+# does not end goes as far as it could; each byte is passed once, whatever somebody repeats.
 _PARTS = re.compile(
-    r'(?P<comment>//[^\n]*+|/\*.*?\*/)|(?P<text>"(?:[^"\\\n]|\\.)*+"|`[^`]*+`)'
-    r"|(?P<rune>'(?:[^'\\\n]|\\.)++')",
+    r"(?P<comment>//[^\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/)?+)"
+    r'|(?P<text>"(?:[^"\\\n]|\\.)*+"?+|`[^`]*+`?+)'
+    r"|(?P<rune>'(?:[^'\\\n]|\\.)*+'?+)",
     re.DOTALL,
 )
 _IMPORT = re.compile(
-    r'(?:import\s+)?(?P<name>[\w.]+\s+)?"[^"\n]*aperio-plugin-go/(?P<kind>connector|remediation|destination)"'
+    r"(?:(?<![\w.])import\s{1,64}+)?(?:(?<![\w.])(?P<name>[\w.]{1,200}+)\s{1,64}+)?"
+    r'"[^"\n]*aperio-plugin-go/(?P<kind>connector|remediation|destination)"'
 )
 _SERVES = re.compile(r"\b(?P<name>\w+)\.Serve\s*\(")
 _PROVIDER = re.compile(
     r'\bProvider\s*:\s*(?:"(?P<text>[^"\\\n]*)"|(?P<name>[A-Za-z_]\w*)\s*[,}\n])'
 )
 _CONSTANT = re.compile(
-    r'^\s*(?:const\s+|var\s+)?(?P<name>[A-Za-z_]\w*)(?:\s+string)?\s*=\s*"(?P<text>[^"\\\n]*)"',
+    r"^[ \t]*+(?:const[ \t]++|var[ \t]++)?(?P<name>[A-Za-z_]\w*+)(?:[ \t]++string\b)?[ \t]*+="
+    r'[ \t]*+"(?P<text>[^"\\\n]*+)"',
     re.MULTILINE,
 )
 

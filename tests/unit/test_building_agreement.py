@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -307,3 +308,36 @@ def test_a_host_for_examples_is_refused_in_go(tmp_path: Path) -> None:
         check_source_of_go(tmp_path, manifest, GO + "\n// https://api.example.com\n")
     source = GO.replace("api.acme.io", "api.example.com")
     check_source_of_go(tmp_path, manifest, source)
+
+
+REPEATED = [
+    "\n", " ", "x", "x ", "x\n", "/*", "`", '"', '"\\', "'", "'\\", "//", "import ", 'import x "',
+    "const ", 'const x = "', "a.Serve ", "Provider: ", "https://", "https://a@",
+]  # fmt: skip
+
+
+def test_go_source_that_repeats_something_is_read_in_a_few_passes(tmp_path: Path) -> None:
+    """A megabyte of blank lines is valid Go, and took hours; each of these now takes a moment."""
+    manifest = a_manifest(egress=egress("api.acme.io:443"))
+    for unit in REPEATED:
+        for source in (unit * (200_000 // len(unit)), GO + unit * (200_000 // len(unit))):
+            with contextlib.suppress(DeclarationsDiffer):
+                check_source_of_go(tmp_path, manifest, source)
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        (GO.replace('sdk "github', '. "github').replace("sdk.Serve", "connector.Serve"), ""),
+        (GO.replace('const provider = "BOX"', '  provider\t string = "DROPBOX"'), "DROPBOX"),
+        (GO.replace('const provider = "BOX"', 'var x = `\nprovider = "Z"` + /* ` */ `y`'), ""),
+    ],
+)  # fmt: skip
+def test_go_source_is_understood_as_before(source: str, seen: str, tmp_path: Path) -> None:
+    manifest = a_manifest(egress=egress("api.acme.io:443"))
+    if not seen:
+        check_source_of_go(tmp_path, manifest, source)
+        return
+    with pytest.raises(DeclarationsDiffer) as caught:
+        check_source_of_go(tmp_path, manifest, source)
+    assert seen in caught.value.why
