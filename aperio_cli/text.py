@@ -44,6 +44,17 @@ def page(path: str) -> str:
     return f"https://github.com/writer/aperio/blob/main/{path}"
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a number with what it counts: "1 plugin", "2 plugins".
+
+    Args:
+        count: how many.
+        noun: for one of them.
+        plural: for all other numbers; by default with an `s`.
+    """
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def nearest(word: str, known: Iterable[str]) -> list[str]:
     """Return the step that names the known word nearest to another; none where nothing is near."""
     import difflib  # every start reads this module, and few need it

@@ -21,6 +21,7 @@ from aperio_cli.host.calls.envelopes import Origin, Promises, format_time
 from aperio_cli.host.calls.scope import EVERYTHING, SyncScope
 from aperio_cli.host.calls.stamping import ITEMS, MessageStamper
 from aperio_cli.host.wire.channel import describe
+from aperio_cli.text import counted
 
 if TYPE_CHECKING:
     from aperio_plugin.wire import connector_pb2
@@ -193,7 +194,7 @@ async def _resume(bench: Bench) -> str:
     whole = await _read(bench)
     if not whole.ids:
         raise CheckSkipped("the source has no event; give settings for one that has some")
-    expect(whole.checkpoints, f"{len(whole.ids)} events, and no checkpoint after them")
+    expect(whole.checkpoints, f"{counted(len(whole.ids), 'event')}, and no checkpoint after them")
     step = -(-len(whole.checkpoints) // MOST_RESUMED)
     chosen = whole.checkpoints[::step]
     for count, cursor in chosen:

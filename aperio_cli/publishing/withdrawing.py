@@ -13,6 +13,7 @@ from aperio_cli.models.registry.documents import MAX_TEXT_CHARACTERS
 from aperio_cli.models.registry.plugin_file import STATES, VersionStatus
 from aperio_cli.publishing.edition import stamp
 from aperio_cli.publishing.source import open_source, typed
+from aperio_cli.text import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,7 +133,7 @@ def _not_there(registry: RegistryFolder, ref: PluginRef) -> PluginNotFound:
     steps = [f"did you mean `{name}@{ref.version}`?" for name in close[:1]]
     return PluginNotFound(
         f"`{ref}` was not found in the registry; nothing was changed",
-        why=f"there is {', '.join(close)}" if close else f"it has {len(known)} plugins",
+        why=f"there is {', '.join(close)}" if close else f"it has {counted(len(known), 'plugin')}",
         next=steps or ["check the id for a typing error"],
     )
 

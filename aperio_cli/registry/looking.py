@@ -23,7 +23,7 @@ from aperio_cli.net.fetch import FetchRequest, fetch_bytes, local_path, place_of
 from aperio_cli.net.together import do_together
 from aperio_cli.registry.folder import FolderReader
 from aperio_cli.registry.http import Downloads
-from aperio_cli.text import clean
+from aperio_cli.text import clean, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ class Look:
         parts = [f"signed by {who_signs(signer)}" if signer else "nobody has to have signed it"]
         if self.root:
             days = _age_days(self.root, now)
-            age = {0: "less than a day old", 1: "1 day old"}.get(days, f"{days} days old")
+            age = f"{counted(days, 'day')} old" if days else "less than a day old"
             end = "ended" if _has_ended(self.root, now) else "until"
             parts.append(f"edition {self.root.serial}, {age}, {end} {self.root.expires_at}")
         else:

@@ -29,6 +29,7 @@ from aperio_cli.host.process.logs import LEVELS, LogRecord
 from aperio_cli.host.supervising import InstanceKey
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.reading import Bounds, Table, Unreadable, read_json
+from aperio_cli.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -120,7 +121,7 @@ class PluginLogs:
         lost = self._lost.get(path)
         if lost is None:
             return True
-        words = f"{lost.count} lines before this one are missing: they could not be written"
+        words = f"{counted(lost.count, 'line')} before this one could not be written"
         if not self._write(path, LogEntry(lost.key, clock.now(), LogRecord("warn", words, "host"))):
             return False
         del self._lost[path]

@@ -25,6 +25,7 @@ from aperio_cli.serving.single import single
 from aperio_cli.serving.voice import Voice
 from aperio_cli.serving.wanted import all_installed, stated
 from aperio_cli.serving.wide_events import wide_event
+from aperio_cli.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -199,10 +200,10 @@ class Service:
         self._voice.do(lambda: self.speaking.say(level, text))
 
     def _left_out(self, count: int) -> None:
-        self.speaking.say("warn", f"{count} lines were left out: nobody read in time")
+        self.speaking.say("warn", f"{counted(count, 'line')} left out: nobody read in time")
 
     def _not_kept(self, count: int) -> None:
-        self._say("warn", f"{count} times receipts were not kept: the disk did not keep up")
+        self._say("warn", f"{counted(count, 'receipt')} not kept: the disk did not keep up")
 
     def _ended(self, receipt: RunReceipt) -> None:
         """Tell those who watch of a run that has ended; called in the keeper's thread."""
@@ -255,8 +256,9 @@ class Service:
                 me.cancel()
                 return
             up = sum(each.phase is Phase.READY for each in self._host.supervisor.statuses())
-            self._say("info", f"ending {up} plugins")
-            self._notifier.stopping(f"ending {up} plugins")
+            ending = f"ending {counted(up, 'plugin')}"
+            self._say("info", ending)
+            self._notifier.stopping(ending)
             self._ending = asyncio.create_task(self._host.drain())
 
         def reload() -> None:

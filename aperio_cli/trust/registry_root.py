@@ -17,6 +17,7 @@ from aperio_cli.errors.registries import (
 from aperio_cli.models.address import shown
 from aperio_cli.models.registry.root import Root, parse_root
 from aperio_cli.proving.moments import see_clock
+from aperio_cli.text import counted
 from aperio_cli.trust.signed_document import (
     DocumentRequest,
     Schema,
@@ -171,15 +172,11 @@ def _expired(request: RootRequest, root: Root, now: datetime) -> RegistryExpired
     made, ended = (now - _moment(each) for each in (root.updated_at, root.expires_at))
     return RegistryExpired(
         f"the registry {shown(request.where)} was not read: its root has ended",
-        why=f"made  {root.updated_at}, {_days(made.days)} ago\n"
-        f"ended {root.expires_at}, {_days(ended.days)} ago\n"
+        why=f"made  {root.updated_at}, {counted(made.days, 'day')} ago\n"
+        f"ended {root.expires_at}, {counted(ended.days, 'day')} ago\n"
         "a newer one may be held back on the way, and with it what was withdrawn since",
         next=[_NEWER, _WITHOUT, see_clock(now)],
     )
-
-
-def _days(count: int) -> str:
-    return "1 day" if count == 1 else f"{count} days"
 
 
 def _stated(request: RootRequest) -> str:

@@ -33,7 +33,7 @@ from aperio_cli.models.publisher import (
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.proving.moments import is_ahead, latest_known
 from aperio_cli.proving.trusted_root import TrustedRootSource
-from aperio_cli.text import clean, one_line
+from aperio_cli.text import clean, counted, one_line
 from aperio_cli.trust.refreshed import (
     MAX_DOCUMENT_BYTES,
     Damaged,
@@ -220,7 +220,7 @@ def root_age(source: TrustedRootSource, now: datetime) -> str:
         return f"of a time yet to come ({clock.format_timestamp(known[0])}): see the clock"
     if age is None:
         return "made here" if source.origin == LOCAL_DOMAIN else "of unknown age"
-    return {0: "less than a day old", 1: "1 day old"}.get(age, f"{age} days old")
+    return f"{counted(age, 'day')} old" if age else "less than a day old"
 
 
 def root_age_days(source: TrustedRootSource, now: datetime) -> int | None:

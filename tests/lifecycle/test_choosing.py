@@ -49,7 +49,7 @@ def test_a_part_is_read_and_the_rest_is_not_skipped(aperio: Aperio, project: Pat
     assert summary["coverage"] == [{"stream": "sign_ins", "covers_until": "2026-01-05T09:00:00Z"}]
     assert [json.loads(line)["type"] for line in everything].count("event") == 2
     shown = aperio("plugin", "run", project, *choice, "--full").err
-    assert "1 events, 1 of other types left out, 1 checkpoints" in shown
+    assert "1 event, 1 of other types left out, 1 checkpoint" in shown
     assert "; sign_ins read until 2026-01-05 09:00 UTC" in shown
 
 

@@ -93,7 +93,7 @@ def test_events_go_to_the_destination_and_the_checkpoint_follows(pair: Pair) -> 
     assert first[-1]["rejects_file"] is None
     second = pair.aperio(*pair.words("bare"))
     assert (second.out, pair.delivered()) == ("", ["e0", "e1", "e2", "e3"])
-    assert "2 events, 1 checkpoints" in second.err
+    assert "2 events, 1 checkpoint" in second.err
     assert "2 accepted, 0 rejected by acme/moody@1.2.3" in second.err
     assert not (pair.aperio.home / "rejects").exists()
     (sync, _), (delivery, _) = (receipts(pair, name) for name in ("bare", "moody"))
@@ -144,7 +144,7 @@ def test_what_a_destination_does_not_take_is_told_once_and_counted(pair: Pair) -
     assert (sync.seen, sync.sent, sync.filtered, sync.dead_letters) == (9, 3, 5, 1)
     done = pair.aperio(*pair.words("finds", "--full"))
     assert "acme/moody@1.2.3 takes no findings: they are counted and left out" in done.err
-    assert "3 events, 3 findings, 2 audit log entries, 1 dead letters, 2 checkpoints" in done.err
+    assert "3 events, 3 findings, 2 audit log entries, 1 dead letter, 2 checkpoints" in done.err
     assert "3 accepted, 0 rejected, 5 not taken by acme/moody@1.2.3" in done.err
 
 
@@ -222,7 +222,7 @@ def test_a_dead_letter_is_one_line_and_counted_and_a_strict_sync_stops_there(pai
     assert [line["envelope"]["source_event_id"] for line in done.lines] == ["e0", "e2"]
     assert "dead letter: event 'e1' (box.login): expected record_json: " in done.err
     assert "\ndead letter: entry 7: no entry\n" in done.err
-    assert "2 events, 2 dead letters, 1 checkpoints" in done.err
+    assert "2 events, 2 dead letters, 1 checkpoint" in done.err
     done = pair.aperio("plugin", "run", "acme/mortal", "--strict", status=5)
     assert "  code  event-not-passed-on (exit 5)\n" in done.err
 

@@ -193,7 +193,7 @@ def test_a_host_keeps_plugins_up_and_says_how_they_are(hosted: Hosted) -> None:
     assert "killed by SIGKILL" in followed.out
     out, err = hosted.ends()
     assert hosted.process.returncode == 0
-    assert "ending 1 plugins" in err
+    assert "ending 1 plugin" in err
     changes = [json.loads(line) for line in out.splitlines()]
     assert {"BACKOFF", "READY", "FAILED"} <= {change["state"] for change in changes}
     ended = aperio.type("host", "status")

@@ -90,7 +90,7 @@ def test_a_registry_offers_nothing_new_when_add_is_interrupted(
     assert done.status == INTERRUPTED
     assert "0 plugins" in aperio("registry", "build", "--dir", "registry").out
     aperio("registry", "add", artifact, "--dir", "registry")
-    assert "1 plugins" in aperio("registry", "build", "--dir", "registry").out
+    assert "1 plugin" in aperio("registry", "build", "--dir", "registry").out
 
 
 def sign_one_for_a_new_registry(aperio: Aperio) -> None:

@@ -257,7 +257,9 @@ def test_a_mount_that_fails_under_open_files_stops_nothing_and_is_taken_up_again
             assert wait_until(functools.partial(heard, SAID_AFTERWARDS, times), within_s=WITHIN_S)
             assert heard(SAID_ONCE, times)
             assert runs_kept(home) > kept
-        assert "lines before this one are missing" in hosted.type("host", "logs", "acme/box").stdout
+        assert (
+            "before this one could not be written" in hosted.type("host", "logs", "acme/box").stdout
+        )
 
 
 async def instances(home: Path) -> list[dict[str, Any]]:

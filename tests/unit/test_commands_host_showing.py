@@ -63,7 +63,7 @@ def test_what_nothing_enforces_is_said_once_for_all_of_whom_that_is_so() -> None
         overview(ABOUT, [bare, other], {})
     )
     contained = replace(bare, not_enforced=())
-    assert "not enforced of 1 plugins: memory egress" in overview(ABOUT, [bare, contained], {})
+    assert "not enforced of 1 plugin: memory egress" in overview(ABOUT, [bare, contained], {})
     assert "not enforced" not in overview(ABOUT, [contained], {})
 
 
@@ -104,7 +104,7 @@ def test_a_version_that_was_left_is_named_with_the_way_to_try_it_again() -> None
 def test_the_last_run_is_shown_with_what_it_did() -> None:
     text = shown(Phase.READY, RUN)
     assert (
-        "last run  sync succeeded 2026-01-01T00:00:01.000Z: 5 seen, 4 sent, 1 dead letters" in text
+        "last run  sync succeeded 2026-01-01T00:00:01.000Z: 5 seen, 4 sent, 1 dead letter" in text
     )
     broken = replace(RUN, status=FAILED, code="token-refused", error_message="no token")
     assert "no token (token-refused)" in shown(Phase.READY, broken)

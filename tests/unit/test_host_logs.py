@@ -207,7 +207,7 @@ def test_a_flood_is_left_out_counted_and_told(stopped: _Clock) -> None:
     reader.feed(b"6789\nthe last line\n")  # the rest of a line that was left out
     size = f"{(len(LINE) * (20_000 - kept) + 5) / 1024**2:.1f} MiB"
     assert records[kept].message == (
-        f"too much was printed: {20_001 - kept} lines ({size}) were left out of the log;"
+        f"too much was printed: {20_001 - kept} lines ({size}) left out of the log;"
         " 500 lines a second pass, of 1024 bytes"
     )
     assert [record.message for record in records[kept + 1 :]] == ["the last line"]

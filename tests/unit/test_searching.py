@@ -360,7 +360,7 @@ def test_registry_that_was_only_looked_at_stops_nothing_from_elsewhere(
 def test_audit_names_faults_and_what_was_taken_back(site: Site, typed: Any) -> None:
     found = data(typed("audit", "--json"))
     assert found == {"plugins": 1, "advisories": [], "withdrawn": [], "unknown": []}
-    assert "no known faults in 1 versions" in typed("audit")
+    assert "no known faults in 1 version" in typed("audit")
     site.publish(
         plugin_entry(version_entry("1.3.0"), withdrawn("yanked")),
         advisories=[ADVISORY, ADVISORY | {"id": "APERIO-2026-0002", "withdrawn": MOMENT}],
@@ -372,7 +372,7 @@ def test_audit_names_faults_and_what_was_taken_back(site: Site, typed: Any) -> N
     assert [each["state"] for each in found["withdrawn"]] == ["yanked"]
     shown = typed("audit", status=1)
     assert "fixed in 1.3.0" in shown
-    assert "2 known faults in 1 versions" in shown
+    assert "2 known faults in 1 version" in shown
 
 
 @pytest.mark.usefixtures("machine")

@@ -171,7 +171,7 @@ def test_lines_that_a_full_disk_lost_are_counted_and_told_once(
 
     assert messages(logs.newest(BOX, 9)) == [
         "before",
-        "7 lines before this one are missing: they could not be written",
+        "7 lines before this one could not be written",
         "after",
     ]
     assert [level for level, _ in told] == ["warn", "info"]
@@ -193,9 +193,9 @@ def test_what_a_plugin_lost_that_is_silent_now_is_told_once_another_is_written(
             logs.take(key, said("lost"))
     logs.take(other, said("after"))
 
-    missing = "lines before this one are missing: they could not be written"
-    assert messages(logs.newest(BOX, 9)) == ["before", f"2 {missing}"]
-    assert messages(logs.newest(other.plugin, 9)) == ["before", f"1 {missing}", "after"]
+    missing = "before this one could not be written"
+    assert messages(logs.newest(BOX, 9)) == ["before", f"2 lines {missing}"]
+    assert messages(logs.newest(other.plugin, 9)) == ["before", f"1 line {missing}", "after"]
     assert [level for level, _ in told] == ["warn", "info"]
 
 

@@ -12,6 +12,7 @@ from aperio_cli.commands.common import command
 from aperio_cli.commands.completing import installed
 from aperio_cli.commands.options import argument, option
 from aperio_cli.context import Context
+from aperio_cli.text import counted
 
 if TYPE_CHECKING:
     from aperio_cli.host.control.controlled import LogEntry
@@ -84,7 +85,7 @@ def _line(entry: LogEntry | int) -> str:
 
 def _words(entry: LogEntry | int) -> str:
     if isinstance(entry, int):
-        return f"... {entry} lines were left out: they came faster than they were read"
+        return f"... {counted(entry, 'line')} left out: too fast for whoever reads"
     record, key = entry.record, entry.key
     fields = "".join(f" {name}={value}" for name, value in record.fields)
     whose = "" if key.organization == key.integration == "local" else f"{_whose(entry)} "

@@ -8,7 +8,7 @@ from aperio_cli import clock
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.models.run_receipt import FAILED, RUNNING
 from aperio_cli.output import pairs, table
-from aperio_cli.text import one_line
+from aperio_cli.text import counted, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -78,7 +78,7 @@ def _unlimited(statuses: Sequence[Status]) -> Iterator[tuple[str, str]]:
     of = [status for status in statuses if status.not_enforced]
     if of:
         names = " ".join(dict.fromkeys(name for status in of for name in status.not_enforced))
-        whose = "of any plugin" if len(of) == len(statuses) else f"of {len(of)} plugins"
+        whose = "of any plugin" if len(of) == len(statuses) else f"of {counted(len(of), 'plugin')}"
         yield "limits", f"not enforced {whose}: {names} (`aperio doctor` says what would help)"
 
 
@@ -145,16 +145,16 @@ def _run(last_run: RunReceipt | None) -> Iterator[tuple[str, str]]:
     if last_run is None:
         return
     ended = last_run.ended_at or last_run.started_at
-    counts = {
-        "seen": last_run.seen,
-        "sent": last_run.sent,
-        "filtered": last_run.filtered,
-        "dead letters": last_run.dead_letters,
-        "connections refused": last_run.egress_refused,
-    }
-    counted = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    counts = (
+        (last_run.seen, "seen", "seen"),
+        (last_run.sent, "sent", "sent"),
+        (last_run.filtered, "filtered", "filtered"),
+        (last_run.dead_letters, "dead letter", "dead letters"),
+        (last_run.egress_refused, "connection refused", "connections refused"),
+    )
+    found = ", ".join(counted(*each) for each in counts if each[0])
     status = last_run.status if last_run.status == RUNNING else last_run.status.lower()
-    yield "last run", f"{last_run.operation} {status} {ended}{f': {counted}' if counted else ''}"
+    yield "last run", f"{last_run.operation} {status} {ended}{f': {found}' if found else ''}"
     if last_run.status == FAILED:
         yield "", f"{last_run.error_message} ({last_run.code})"
 

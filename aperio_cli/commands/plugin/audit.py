@@ -9,7 +9,7 @@ from aperio_cli.commands.common import command
 from aperio_cli.context import Context
 from aperio_cli.errors import DONE, NOT_DONE
 from aperio_cli.output import Report
-from aperio_cli.text import one_line
+from aperio_cli.text import counted, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,4 +79,5 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
     for plugin_id in data["unknown"]:
         yield f"{plugin_id}: no registry has it, so nobody says anything of it"
     count = len(data["advisories"]) + len(data["withdrawn"])
-    yield f"{count or 'no'} known fault{'' if count == 1 else 's'} in {data['plugins']} versions"
+    faults = counted(count, "known fault") if count else "no known faults"
+    yield f"{faults} in {counted(data['plugins'], 'version')}"

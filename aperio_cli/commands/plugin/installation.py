@@ -18,7 +18,7 @@ from aperio_cli.models.offer import Offer
 from aperio_cli.models.ownership import describe, is_installed_owner
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.policy import UNSIGNED
-from aperio_cli.text import clean
+from aperio_cli.text import clean, counted
 from aperio_cli.verifying import KeptArtifacts
 from aperio_cli.verifying.downloading import Source
 from aperio_cli.verifying.prefetching import Meter, prefetch
@@ -157,7 +157,7 @@ def download_together(context: Context, finders: Sequence[Callable[[], object]])
             with contextlib.suppress(AperioError, OSError):
                 found = find()
                 offers += [found] if isinstance(found, Offer) else []
-    doing = f"downloading {len(offers)} artifacts"
+    doing = f"downloading {counted(len(offers), 'artifact')}"
     with context.output.working(doing):
         meter, kept = Meter(context.output.retell, doing), KeptArtifacts(context.paths.artifacts)
         prefetch([Source(offer, kept, on_arrival=meter.of(offer.location)) for offer in offers])

@@ -14,7 +14,7 @@ from aperio_cli.host.catalogue import define
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.output import Report, pairs, table
-from aperio_cli.text import clean, one_line, show_path
+from aperio_cli.text import clean, counted, one_line, show_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -293,14 +293,17 @@ def summary(found: SyncSummary) -> tuple[dict[str, Any], str]:
             {"stream": each.stream, "covers_until": each.covers_until} for each in found.coverage
         ],
     }
-    more = f", {found.findings} findings" if found.findings else ""
-    more += f", {found.audit_log} audit log entries" if found.audit_log else ""
-    dead = f", {found.dead_letters} dead letters" if found.dead_letters else ""
+    more = f", {counted(found.findings, 'finding')}" if found.findings else ""
+    entries = counted(found.audit_log, "audit log entry", "audit log entries")
+    more += f", {entries}" if found.audit_log else ""
+    dead = f", {counted(found.dead_letters, 'dead letter')}" if found.dead_letters else ""
     if found.filtered:
         dead += f", {found.filtered} of other types left out"
-    renewed = f", token renewed {found.tokens_renewed} times" if found.tokens_renewed else ""
+    renewed = (
+        f", token renewed {counted(found.tokens_renewed, 'time')}" if found.tokens_renewed else ""
+    )
     return said, (
-        f"{found.events} events{more}{dead}, {found.checkpoints} checkpoints"
+        f"{counted(found.events, 'event')}{more}{dead}, {counted(found.checkpoints, 'checkpoint')}"
         f" in {found.duration_s:.2f} s{renewed}"
         + "".join(_read_until(each.stream, each.covers_until) for each in found.coverage)
     )
@@ -356,7 +359,8 @@ def note(found: Any) -> tuple[dict[str, Any], str]:
             return _about_an_event(found)
         case CheckpointStored(events=events, stream=stream, covers_until=until):
             said = {"type": "checkpoint", "events": events, "stream": stream, "covers_until": until}
-            return said, f"checkpoint after {events} events{_read_until(stream, until)}"
+            after = counted(events, "event")
+            return said, f"checkpoint after {after}{_read_until(stream, until)}"
         case ProgressMade(done=done, total=total, message=message):
             said = {"type": "progress", "done": done, "total": total, "message": one_line(message)}
             return said, f"{done} of {total or 'unknown'}: {one_line(message)}"

@@ -13,6 +13,7 @@ from aperio_cli.commands.options import Directory, option
 from aperio_cli.context import Context
 from aperio_cli.files.naming import as_path
 from aperio_cli.output import Report
+from aperio_cli.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +59,8 @@ def registry_build(
         cache=None if full else context.paths.cache / "registry-builds",
         is_renewed=renew,
     )
-    text = f"built {report.out}: {report.plugins} plugins, {report.versions} versions"
+    built = f"{counted(report.plugins, 'plugin')}, {counted(report.versions, 'version')}"
+    text = f"built {report.out}: {built}"
     data = report.to_json() | {"out": str(report.out.absolute())}
     signing = "sign" + (f" --out {shlex.quote(out)}" if out else "")
     notes = list(_notes(report, as_path(directory)))

@@ -18,6 +18,7 @@ def expiry_notes(expires_at: str, directory: Path) -> Iterator[str]:
     """
     from aperio_cli import clock
     from aperio_cli.publishing.source import typed
+    from aperio_cli.text import counted
     from aperio_cli.trust.registry_root import WARNED_DAYS, days_until
 
     left = days_until(expires_at, clock.now())
@@ -27,4 +28,4 @@ def expiry_notes(expires_at: str, directory: Path) -> Iterator[str]:
     if left < 0:
         yield f"this edition ended on {expires_at}: no client reads it; {step}"
     else:
-        yield f"this edition ends on {expires_at}, in {left} days: {step}"
+        yield f"this edition ends on {expires_at}, in {counted(left, 'day')}: {step}"

@@ -14,6 +14,7 @@ from aperio_cli.errors import DONE, REFUSED
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.files.naming import as_path
 from aperio_cli.output import Report
+from aperio_cli.text import counted
 
 if TYPE_CHECKING:
     from aperio_cli.models.publisher import Signer
@@ -72,7 +73,8 @@ def _checked(context: Context, directory: str) -> Report:
         "log": None,
     }
     text = (
-        f"{checked.folder} is whole: {checked.plugins} plugins, {checked.files} files\n"
+        f"{checked.folder} is whole: {counted(checked.plugins, 'plugin')},"
+        f" {counted(checked.files, 'file')}\n"
         f"  signed by {checked.signer.identity}\n"
         f"  serial {root.serial}, until {root.expires_at}"
     )
@@ -96,8 +98,9 @@ def _watched(context: Context, place: str) -> Report:
     ]
     checkpoint = found.checkpoint
     lines.append(
-        f"{found.registry}: {checkpoint.size} entries in {checkpoint.origin},"
-        f" {found.plugins} plugins, {found.artifacts} artifacts, {len(found.findings)} findings"
+        f"{found.registry}: {counted(checkpoint.size, 'entry', 'entries')} in {checkpoint.origin},"
+        f" {counted(found.plugins, 'plugin')}, {counted(found.artifacts, 'artifact')},"
+        f" {counted(len(found.findings), 'finding')}"
         + (f", and {found.left_out} more" if found.left_out else "")
     )
     return Report(data, "\n".join(lines), exit_status=REFUSED if found.findings else DONE)

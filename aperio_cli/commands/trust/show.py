@@ -21,7 +21,7 @@ from aperio_cli.commands.trust.rows import (
 from aperio_cli.context import Context
 from aperio_cli.errors.trust import PublisherFileInvalid
 from aperio_cli.output import Report, pairs, table
-from aperio_cli.text import one_line
+from aperio_cli.text import counted, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -214,7 +214,7 @@ def _days(stated: dict[str, Any]) -> str:
         return f"{stated['until']} (ended)"
     if not stated["counts"]:
         return f"{stated['until']} (the site does not allow it)"
-    return f"{stated['until']} ({stated['days_left']} days left)"
+    return f"{stated['until']} ({counted(stated['days_left'], 'day')} left)"
 
 
 def _notes(data: dict[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli import clock
+from aperio_cli.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,7 +121,7 @@ class Flow:
     def _tell(self) -> None:
         size = f"{self._bytes / _MIB:.1f} MiB"
         self._say(
-            f"too much was printed: {self._lines} lines ({size}) were left out of the log;"
+            f"too much was printed: {counted(self._lines, 'line')} ({size}) left out of the log;"
             f" {self._allowance.chatter.a_second} lines a second pass, of {_LINE_BYTES} bytes"
         )
         self._lines = self._bytes = 0
