@@ -330,7 +330,8 @@ def test_go_source_that_repeats_something_is_read_in_a_few_passes(tmp_path: Path
     [
         (GO.replace('sdk "github', '. "github').replace("sdk.Serve", "connector.Serve"), ""),
         (GO.replace('const provider = "BOX"', '  provider\t string = "DROPBOX"'), "DROPBOX"),
-        (GO.replace('const provider = "BOX"', 'var x = `\nprovider = "Z"` + /* ` */ `y`'), ""),
+        (GO.replace('const provider = "BOX"', 'var x = `/*`\nconst provider = "AWS"'), "AWS"),
+        (GO.replace('const provider = "BOX"', 'var x = `/*`\nconst provider = "BOX" // */'), ""),
     ],
 )  # fmt: skip
 def test_go_source_is_understood_as_before(source: str, seen: str, tmp_path: Path) -> None:
