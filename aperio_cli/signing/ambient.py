@@ -217,7 +217,8 @@ def _failed(service: Service, why: str) -> AperioError:
         return IdentityTokenInvalid(
             _what_is_unusable(service),
             why=why,
-            next=service.steps,
+            # Only there does the job say for whom its token is; elsewhere it was given one.
+            next=service.steps if service is GITLAB else ("run the job again", _GIVEN),
         )
     if service is GITHUB and _status(why) not in {0, _FORBIDDEN}:
         return _missing_for_another_reason(service, why)
