@@ -21,7 +21,6 @@ RELEASE_VARIABLE = "APERIO_RELEASE"
 """Set to 1 by `make dist`, and for editable installs, which name the SDK's folder themselves."""
 
 SDK = "aperio-plugin-sdk"
-SDK_OF_CHECKOUT = f"{SDK} @ {{root:uri}}/sdk/python"
 SDK_OF_RELEASE = f"{SDK}>=0.1,<0.2"  # same minor version as the CLI
 
 _GIT_TIMEOUT_S = 10
@@ -31,7 +30,7 @@ class Dependencies(MetadataHookInterface):
     """States `dependencies`: those of pyproject.toml's section for this hook, and the SDK."""
 
     def update(self, metadata: dict[str, Any]) -> None:
-        """Set the dependencies; hatchling fills in `{root:uri}`."""
+        """Set the dependencies."""
         sdk = SDK_OF_RELEASE if _is_release() else sdk_beside(Path(self.root))
         metadata["dependencies"] = [sdk, *self.config["dependencies"]]
 
@@ -64,7 +63,8 @@ def sdk_beside(root: Path) -> str:
         if commit and _may_be_written(origin):
             address = origin._replace(path=quote(origin.path, safe="/%")).geturl()
             return f"{SDK} @ git+{address}@{commit}#subdirectory=sdk/python"
-    return SDK_OF_CHECKOUT
+    # Not hatchling's `{root:uri}`, which leaves `%` and `#` of a path as they are.
+    return f"{SDK} @ {(root.absolute() / 'sdk/python').as_uri()}"
 
 
 def _may_be_written(origin: SplitResult) -> bool:

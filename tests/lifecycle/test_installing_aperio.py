@@ -11,6 +11,7 @@ import zipfile
 from email import message_from_bytes
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from packaging.requirements import Requirement
@@ -122,6 +123,16 @@ def test_wheel_of_a_checkout_requires_the_sdk_beside_it(checkout: Path, tmp_path
     assert sdk_requirements(wheel) == [
         Requirement(f"aperio-plugin-sdk @ {checkout.as_uri()}/sdk/python")
     ]
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", "100%", "a%20b", "c#1", "q?x", "ü", "{root}"])
+def test_checkout_may_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    from tests.contract.test_generated_files import load
+
+    required = Requirement(load(ROOT / "hatch_build.py").sdk_beside(tmp_path / name))
+    address = urlsplit(str(required.url))
+    assert unquote(address.path) == str(tmp_path / name / "sdk/python")
+    assert (address.query, address.fragment) == ("", "")
 
 
 def test_release_is_wheel_and_sdist_of_cli_and_sdk(release: dict[str, Path]) -> None:
@@ -262,7 +273,9 @@ def test_a_git_address_is_taken_from_pips_clones_only_and_never_with_a_secret(
     run("git", "remote", "add", "origin", origin, folder=clone)
     required = load(ROOT / "hatch_build.py").sdk_beside(clone)
     expected = (
-        f"git+{origin}@{head}#subdirectory=sdk/python" if is_taken else "{root:uri}/sdk/python"
+        f"git+{origin}@{head}#subdirectory=sdk/python"
+        if is_taken
+        else f"{clone.as_uri()}/sdk/python"
     )
     assert required == f"aperio-plugin-sdk @ {expected}"
 
