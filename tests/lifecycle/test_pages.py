@@ -112,7 +112,9 @@ DRAWN = {
 # ── what is typed here ────────────────────────────────────────────────────────────────────────────
 
 OWN = "sed -i 's|https://api.example.com|{url}|' connector.py"
-DECLARED = "sed -i 's|api.example.com:443|127.0.0.1:{port}|' manifest.yaml"
+DECLARED = "sed -i 's|api.example.com:443|api.lantern.io:443|' manifest.yaml"
+# What is built is for everybody: its default is the service's address again, not this machine's.
+PUBLIC = "sed -i 's|http://127.0.0.1:[0-9]*|https://api.lantern.io|' connector.py"
 PYTHON = (
     f"mkdir -p .venv/bin; printf '#!/bin/sh\\nexec {sys.executable} \"$@\"\\n' >.venv/bin/python"
 )
@@ -304,6 +306,8 @@ def _run(places: Places, command: str) -> str:
     command = places.settled(command)
     if "trust publisher add" in command or "trust publisher remove" in command:
         command += " --yes"
+    if command == "aperio plugin build --check":
+        return f"{PUBLIC}; {command}"
     if command == "aperio host run":
         ready = "until aperio host status | grep -q ' READY '; do sleep 0.1; done"
         awaited = f'timeout 30 bash -c "{ready}"'
