@@ -18,7 +18,7 @@ from aperio_cli.host.calls.declaration import (
     default_problems,
     repeated_keys,
 )
-from aperio_cli.models.egress import permits, target_of
+from aperio_cli.models.egress import is_for_operators, permits, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -115,10 +115,17 @@ async def _egress(bench: Bench) -> str:
         if target is None:
             problems.append(f"{what} is no http or https address: {address}")
         elif not permits(manifest, *target, settings):
-            problems.append(f"{what} leads to {target[0]}:{target[1]}, which is not declared")
+            place = f"{target[0]}:{target[1]}"
+            problems.append(f"{what} leads to {place}, which {_lacks(place)}")
     declared = ", ".join(manifest.egress) or "nothing"
     expect(not problems, "\n".join([*problems, f"permissions.egress declares {declared}"]))
     return f"{len(addresses)} addresses, each at a declared host"
+
+
+def _lacks(place: str) -> str:
+    if is_for_operators(place):
+        return "only an operator may open: leave it out"
+    return "is not declared"
 
 
 def _addresses(declaration: Any) -> Iterator[tuple[str, str]]:

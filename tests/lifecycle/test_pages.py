@@ -112,9 +112,10 @@ DRAWN = {
 # ── what is typed here ────────────────────────────────────────────────────────────────────────────
 
 OWN = "sed -i 's|https://api.example.com|{url}|' connector.py"
-DECLARED = "sed -i 's|api.example.com:443|api.lantern.io:443|' manifest.yaml"
-# What is built is for everybody: its default is the service's address again, not this machine's.
-PUBLIC = "sed -i 's|http://127.0.0.1:[0-9]*|https://api.lantern.io|' connector.py"
+PUBLIC = (
+    "sed -i 's|{url}|https://api.lantern.io|' connector.py; "
+    "sed -i 's|api.example.com:443|api.lantern.io:443|' manifest.yaml"
+)
 PYTHON = (
     f"mkdir -p .venv/bin; printf '#!/bin/sh\\nexec {sys.executable} \"$@\"\\n' >.venv/bin/python"
 )
@@ -169,7 +170,7 @@ TYPED = {
             2: f"cd aperio-plugin-lantern; {PYTHON}; chmod +x .venv/bin/python",
         }
     ),
-    "docs/how-to/test-a-plugin.md": Typed({2: f"cd aperio-plugin-lantern; {OWN}; {DECLARED}"}),
+    "docs/how-to/test-a-plugin.md": Typed({2: f"cd aperio-plugin-lantern; {PUBLIC}"}),
     "docs/how-to/sign-in-ci.md": Typed(
         {
             6: "cd aperio-plugin-lantern; git init -q; git add LICENSE; "
@@ -306,8 +307,6 @@ def _run(places: Places, command: str) -> str:
     command = places.settled(command)
     if "trust publisher add" in command or "trust publisher remove" in command:
         command += " --yes"
-    if command == "aperio plugin build --check":
-        return f"{PUBLIC}; {command}"
     if command == "aperio host run":
         ready = "until aperio host status | grep -q ' READY '; do sleep 0.1; done"
         awaited = f'timeout 30 bash -c "{ready}"'

@@ -70,14 +70,17 @@ def test_declared_addresses_pass(declaration: Any) -> None:
 @pytest.mark.parametrize(
     ("declaration", "seen"),
     [
-        (answer(field('"https://api.box.com.elsewhere.test"')), "api.box.com.elsewhere.test:443"),
+        (
+            answer(field('"https://api.box.com.elsewhere.test"')),
+            "elsewhere.test:443, which is not declared",
+        ),
         (answer(field('"http://api.box.com"')), "api.box.com:80"),
         (answer(field('"https://api.box.com:444"')), "api.box.com:444"),
         (answer(field('"https://boxcloud.com:8443"')), "boxcloud.com:8443"),
         (answer(field('"https://ada@elsewhere.test"')), "elsewhere.test:443"),
-        (answer(field('"http://localhost:8080"')), "localhost:8080"),
-        (answer(field('"http://127.0.0.1:8080"')), "127.0.0.1:8080"),
-        (answer(field('"https://vault.corp.internal"')), "vault.corp.internal:443"),
+        (answer(field('"http://localhost:8080"')), "localhost:8080, which only an operator may"),
+        (answer(field('"http://127.0.0.1:8080"')), "127.0.0.1:8080, which only an operator may"),
+        (answer(field('"https://vault.corp.internal"')), "internal:443, which only an operator"),
         (answer(token_url="login.box.com/token"), "is no http or https address"),
         (answer(field("", "TYPE_SELECT", options=["https://us.test"])), "us.test:443"),
         (answer(token_url="https://login.box.com/token"), "auth: token_url leads to login.box.com"),
