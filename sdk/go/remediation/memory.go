@@ -56,7 +56,7 @@ func (m *memory) once(
 	}
 	asked := *request
 	asked.IsAfterUnknown = asked.IsAfterUnknown || known.unknown // the host knows of other processes
-	known.unknown = true // unless it comes to an end that says more
+	known.unknown = true                                         // unless it comes to an end that says more
 	result, err := execute(&asked)
 	var foreseen *aperio.Error
 	switch {
