@@ -222,8 +222,12 @@ async def soak(place: Place, base: Path, plugins: int, seconds: float) -> Outcom
 
 
 def _calms(plugins: int, seconds: float) -> list[tuple[float, float]]:
-    """When plugins keep calm: a first time after a third, and in the end."""
-    long_s = 5.0 + plugins / 2
+    """When plugins keep calm: a first time after a third, and in the end.
+
+    For so long that one which began to hang just before is killed for it, and is back.
+    """
+    told_s = RULES.missed_beats * (RULES.heartbeat_s + RULES.heartbeat_timeout_s)
+    long_s = told_s + 3.0 + plugins / 2
     first_s = time.monotonic() + 2.0 + plugins / 2 + seconds / 3
     last_s = first_s + long_s + seconds * 2 / 3
     return [(first_s, first_s + long_s), (last_s, last_s + long_s)]
