@@ -23,7 +23,7 @@ from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import PathShared, RecordNewer
 from aperio_cli.errors.usage import ConfigurationInvalid, PluginIdInvalid, VersionInvalid
 from aperio_cli.files import owning, reading
-from aperio_cli.models.newer import refuse_newer
+from aperio_cli.models.newer import is_ours, refuse_newer
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.policy import (
     LIMIT_PREFIX,
@@ -361,8 +361,9 @@ class _Reader:
     def _check_sections(self, sections: Sequence[str]) -> None:
         table = Table(self._document, functools.partial(self._fail, "", 0))
         if _SCHEMA_KEY in sections and _SCHEMA_KEY in table:
-            refuse_newer(self._path, self._document[_SCHEMA_KEY], MANAGED_SCHEMA)
-            if table.integer(_SCHEMA_KEY) != MANAGED_SCHEMA:
+            schema = table.values[_SCHEMA_KEY]
+            refuse_newer(self._path, schema, MANAGED_SCHEMA)
+            if not is_ours(schema, MANAGED_SCHEMA):
                 table.fail(_SCHEMA_KEY, f"expected {MANAGED_SCHEMA}")
         table.check_keys(sections)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from aperio_cli.models.newer import refuse_newer
+from aperio_cli.models.newer import is_ours, refuse_newer
 from aperio_cli.models.plugin_id import PluginId, check_version
 from aperio_cli.models.reading import Bounds, parse_json
 from aperio_cli.models.registry.plugin_file import STATES, VersionStatus
@@ -134,8 +134,9 @@ class KnownVersions:
             PluginIdInvalid, VersionInvalid: a key of it is none.
         """
         table = parse_json(data, BOUNDS, fail)
-        refuse_newer(path, table.values.get("schema"), SCHEMA)
-        if table.values.get("schema") != SCHEMA:
+        schema = table.values.get("schema")
+        refuse_newer(path, schema, SCHEMA)
+        if not is_ours(schema, SCHEMA):
             table.fail("schema", f"expected schema {SCHEMA}")
         plugins = table.table("plugins")
         found = {}

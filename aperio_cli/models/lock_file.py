@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from aperio_cli.errors.installing import LockFileInvalid
 from aperio_cli.models.evidence import proof_of
 from aperio_cli.models.manifest import KINDS
-from aperio_cli.models.newer import refuse_newer
+from aperio_cli.models.newer import is_ours, refuse_newer
 from aperio_cli.models.origin import FILE, Build, Origin, joined
 from aperio_cli.models.platform import Platform
 from aperio_cli.models.plugin_id import PluginId, check_version
@@ -159,7 +159,7 @@ class LockFile:
         fail = functools.partial(_fail, path, text)
         table = parse_toml(data, Bounds(MAX_BYTES), fail)
         refuse_newer(path, table.values.get("schema"), SCHEMA)
-        if table.value("schema") != SCHEMA:
+        if not is_ours(table.value("schema"), SCHEMA):
             table.fail("schema", f"expected {SCHEMA}")
         entries: dict[PluginId, Locked] = {}
         for each in table.tables("plugins", most=MOST_PLUGINS) if "plugins" in table else ():

@@ -2,11 +2,13 @@
 
 A schema has a number, alone (`1`) or behind a name (`aperio.receipt/v1`), and rises when earlier
 versions would misread what is written. A record with a higher number is neither read nor changed:
-it is not damaged, and whoever repaired it would destroy what the newer version needs.
+it is not damaged, and whoever repaired it would destroy what the newer version needs. One whose
+schema is neither that nor the one known here is damaged: no aperio writes `"1"`, `true` or `1.0`.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli.errors.files import RecordNewer
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NEXT: Final = ("use that aperio, or a newer one",)
-_MOST_DIGITS: Final = 9
+_NUMBER: Final = re.compile("[1-9][0-9]*", re.ASCII)
 _SHOWN: Final = 80
 
 
@@ -28,18 +30,27 @@ def is_newer(found: object, known: int | str) -> bool:
         known: the highest that this version reads.
     """
     if isinstance(known, int):
-        return isinstance(found, int) and not isinstance(found, bool) and found > known
+        return type(found) is int and found > known
     if not isinstance(found, str):
         return False
     kind, _, number = known.rpartition("/v")
     found_kind, _, found_number = found.rpartition("/v")
-    is_number = found_number.isascii() and found_number.isdecimal()
+    # Compared as text: a number may be longer than Python cares to convert.
     return (
         found_kind == kind
-        and is_number
-        and len(found_number) <= _MOST_DIGITS
-        and int(found_number) > int(number)
+        and _NUMBER.fullmatch(found_number) is not None
+        and (len(found_number), found_number) > (len(number), number)
     )
+
+
+def is_ours(found: object, known: int | str) -> bool:
+    """Return whether a schema is the one known here, of its type too: `true` and `1.0` are not 1.
+
+    Args:
+        found: what stands in the record, of any type.
+        known: the one that this version reads.
+    """
+    return type(found) is type(known) and found == known
 
 
 def evidence(found: object, known: int | str) -> str:

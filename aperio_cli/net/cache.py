@@ -16,6 +16,7 @@ from aperio_cli.errors import AperioError
 from aperio_cli.files import owning, reading, writing
 from aperio_cli.files.trimming import note_use
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.newer import is_ours
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class AnswerCache:
             return None
         line, _, body = data.partition(b"\n")
         head = _head(line)
-        is_it = head.get("schema") == _SCHEMA and head.get("url") == url
+        is_it = is_ours(head.get("schema"), _SCHEMA) and head.get("url") == url
         if not is_it or head.get("sha256") != Digest.of(body).hex or len(body) > limit_bytes:
             return None
         note_use(self._file(url))

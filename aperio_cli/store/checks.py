@@ -14,7 +14,7 @@ from aperio_cli import clock
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import RecordNewer
 from aperio_cli.files import reading, writing
-from aperio_cli.models.newer import refuse_newer
+from aperio_cli.models.newer import is_ours, refuse_newer
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 
 if TYPE_CHECKING:
@@ -57,7 +57,10 @@ def read_checks(path: Path) -> dict[str, LaunchCheck]:
     except (OSError, AperioError, Unreadable):
         return {}
     noted = document if isinstance(document, dict) else {}
-    refuse_newer(path, noted.get("schema"), _SCHEMA)
+    schema = noted.get("schema", _SCHEMA)
+    refuse_newer(path, schema, _SCHEMA)
+    if not is_ours(schema, _SCHEMA):
+        return {}
     # 0.1.0 noted the checks themselves, by version.
     found = noted.get("checks") if "schema" in noted else noted
     return {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aperio_cli.errors import AperioError
 from aperio_cli.files import owning, reading
-from aperio_cli.models.newer import refuse_newer
+from aperio_cli.models.newer import is_ours, refuse_newer
 from aperio_cli.models.plugin_id import check_version
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 
@@ -69,7 +69,10 @@ def read_current(path: Path) -> Current | None:
         return None
     if not isinstance(document, dict):
         return None
-    refuse_newer(path, document.get("schema"), _SCHEMA)
+    schema = document.get("schema", _SCHEMA)  # written before it had one
+    refuse_newer(path, schema, _SCHEMA)
+    if not is_ours(schema, _SCHEMA):
+        return None
     version = document.get("version")
     return Current(str(version), _before(document)) if is_version(version) else None
 

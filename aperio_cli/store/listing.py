@@ -58,7 +58,7 @@ def rows(home: str, *, checks_home: str = "", is_system: bool = False) -> list[d
                     row = _row(f"{namespace}/{name}", version, receipt, checks.get(version))
                     if _is_newer(current):
                         row["problem"] = row["problem"] or "record-newer"
-                    is_current = not _is_newer(current) and current.get("version") == version
+                    is_current = _is_ours(current) and current.get("version") == version
                     row |= {"registry_status": against.get((row["id"], version))}
                     found.append(row | {"current": is_current, "is_system": is_system})
     return found
@@ -246,12 +246,18 @@ def _read(path: str, limit_bytes: int = _MAX_RECEIPT_BYTES) -> dict[str, Any]:
 def _is_newer(document: dict[str, Any]) -> bool:
     """Return whether a newer aperio made it, as `models.newer` decides."""
     schema = document.get("schema")
-    return isinstance(schema, int) and not isinstance(schema, bool) and schema > _NUMBER
+    return type(schema) is int and schema > _NUMBER
+
+
+def _is_ours(document: dict[str, Any]) -> bool:
+    """Return whether it has no schema or the one known here, as `models.newer` decides."""
+    schema = document.get("schema", _NUMBER)
+    return type(schema) is int and schema == _NUMBER
 
 
 def _checks(document: dict[str, Any]) -> dict[str, Any]:
     """Return noted checks by version; 0.1.0 noted them without a schema around."""
-    if _is_newer(document):
+    if not _is_ours(document):
         return {}
     found = document.get("checks") if "schema" in document else document
     return found if isinstance(found, dict) else {}
@@ -281,8 +287,9 @@ def _problem(plugin: str, version: str, receipt: dict[str, Any]) -> str | None:
     if schema == _SCHEMA:
         speaks_for = receipt.get("id"), receipt.get("version", version)
         return None if speaks_for == (plugin, version) else "receipt-invalid"
-    name, _, number = schema.partition("/v")
-    is_newer = name == _SCHEMA.partition("/v")[0] and number.isdecimal() and int(number[:9]) > 1
+    name, _, number = schema.rpartition("/v")
+    is_number = number.isascii() and number.isdecimal() and number[0] != "0"
+    is_newer = name == _SCHEMA.rpartition("/v")[0] and is_number and number != "1"
     return "receipt-newer" if is_newer else "receipt-invalid"
 
 

@@ -31,7 +31,7 @@ from aperio_cli.errors.trust import ClockSuspect
 from aperio_cli.files import locking, owning, reading, writing
 from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
-from aperio_cli.models.newer import NEXT, is_newer
+from aperio_cli.models.newer import NEXT, is_newer, is_ours
 from aperio_cli.models.newer import evidence as newer_evidence
 from aperio_cli.models.publisher import Signer
 from aperio_cli.models.publisher_table import who_signs
@@ -367,7 +367,7 @@ def _memory(path: Path, refused: Callable[[str, Sequence[str]], Refusal]) -> Tab
     if is_newer(schema, _SCHEMA):
         why = f"what is remembered of signed documents cannot be read: `{path}`"
         raise refused(f"{why}\n{newer_evidence(schema, _SCHEMA)}", NEXT)
-    if schema != _SCHEMA:
+    if not is_ours(schema, _SCHEMA):
         table.fail("schema", f"expected schema {_SCHEMA}")
     return table.table("documents")
 

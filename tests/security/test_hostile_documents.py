@@ -672,6 +672,24 @@ def test_hostile_member_of_yaml_is_refused(case: str, tmp_path: Path) -> None:
     assert refused(YAML_DOORS["manifest"], YAML_MEMBERS[case] + benign, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "name",
+    # Of the local domain, whoever opens it asks; test_newer has it.
+    [each for each in DOORS if "schema" in DOORS[each].benign() and "local domain" not in each],
+)
+def test_schema_that_no_aperio_writes_is_refused(name: str, tmp_path: Path) -> None:
+    """`true` and `1.0` are 1 to Python; what a later aperio writes is in test_newer."""
+    door = DOORS[name]
+    known = door.benign()["schema"]
+    of_a_name = [f"{known}.0", f"{known}x", f" {known}", str(known).upper()]
+    of_a_number = [str(known), "2", True, False, 1.0, 2.0, 0, -1]
+    for schema in (None, [], {}, "", *(of_a_number if known == 1 else of_a_name)):
+        if schema is None and name in TOML_DOORS:
+            continue  # TOML has no null
+        document = door.benign() | {"schema": schema}
+        assert refused(door, dumped(name, document), tmp_path), schema
+
+
 @pytest.mark.parametrize("case", WHOLE)
 @pytest.mark.parametrize("name", DOORS)
 def test_hostile_document_is_refused(name: str, case: str, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from aperio_cli.errors.trust import IdentityInvalid, TrustDomainExists, TrustDomainMissing
 from aperio_cli.files import owning, removing, writing
-from aperio_cli.models.newer import refuse_newer
+from aperio_cli.models.newer import is_ours, refuse_newer
 from aperio_cli.models.publisher import LOCAL_DOMAIN, LOCAL_ISSUER
 from aperio_cli.signing.local import state
 
@@ -170,11 +170,10 @@ def open_domain(directory: Path) -> LocalDomain:
             next=[state.INIT_COMMAND],
         )
     described = state.read_document(directory, state.DOMAIN_FILE)
-    refuse_newer(
-        directory / state.DOMAIN_FILE, described.get("schema"), _SCHEMA, deed="nothing was signed"
-    )
+    schema = described.get("schema")
+    refuse_newer(directory / state.DOMAIN_FILE, schema, _SCHEMA, deed="nothing was signed")
     identity = described.get("identity")
-    if described.get("schema") != _SCHEMA or not isinstance(identity, str):
+    if not is_ours(schema, _SCHEMA) or not isinstance(identity, str):
         raise state.broken(
             directory, f"expected schema {_SCHEMA} and an identity in {state.DOMAIN_FILE}"
         )
