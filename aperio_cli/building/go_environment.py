@@ -7,12 +7,13 @@ above the project would change what is built, so they have no effect.
 Nothing that a project names is executed: no C compiler, no go command of another version, and to
 fetch a module from where it is developed git alone, over https or ssh. The author's git
 configuration, netrc and GOAUTH count, with the programs that they name. The configuration of a
-repository that the project is or stands in does not, and no path of these variables that leads
-into the project.
+repository that the project is or stands in does not, and none of these variables that leads into
+the project: by a path, or by a word of a command or a setting.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -38,11 +39,7 @@ _PLACES = (
     "XDG_CONFIG_HOME",
 )
 _WORDS = (
-    "GIT_CONFIG_COUNT",
     "GIT_CONFIG_NOSYSTEM",
-    "GIT_CONFIG_PARAMETERS",
-    "GIT_SSH",
-    "GIT_SSH_COMMAND",
     "GIT_SSL_NO_VERIFY",
     "GOINSECURE",
     "GONOPROXY",
@@ -52,7 +49,9 @@ _WORDS = (
     "GOSUMDB",
     *WAY_OUT,
 )
-PASSED_ON = (*_PLACES, *_WORDS)
+_COMMANDS = ("GIT_CONFIG_PARAMETERS", "GIT_SSH", "GIT_SSH_COMMAND")
+_COUNT = "GIT_CONFIG_COUNT"
+PASSED_ON = (*_PLACES, *_WORDS, *_COMMANDS, _COUNT)
 """Variables that go is given when the author has them.
 
 So are `GIT_CONFIG_KEY_*` and `GIT_CONFIG_VALUE_*` (git-config, "Environment"), and, narrowed,
@@ -62,6 +61,9 @@ GOAUTH, GOVCS and PATH.
 _MODULES = "GOMODCACHE"
 _TELEMETRY = "TEST_TELEMETRY_DIR"
 _NUMBERED = re.compile(r"GIT_CONFIG_(?:KEY|VALUE)_\d{1,3}", re.ASCII)
+_BETWEEN = re.compile(r"""[\s"'!;:,=|&()<>`]+""")
+"""What ends a word of a command, of a setting of git's, or of a list of paths."""
+_HOME = re.compile(r"^(?:~|\$HOME|\$\{HOME\})(?=/)")
 
 
 def module_cache(environment: Mapping[str, str], default: Path) -> Path:
@@ -120,12 +122,35 @@ def count_nothing(environment: Mapping[str, str]) -> None:
 
 
 def _passed_on(run: GoRun) -> Iterator[tuple[str, str]]:
+    settings = {}
     for name, value in run.environment.items():
         if name in _PLACES:
             if not value or _is_elsewhere(value, run.project):
                 yield name, value
-        elif name in _WORDS or _NUMBERED.fullmatch(name):
+        elif name in _WORDS or (name in _COMMANDS and not _leads_inside(value, run)):
             yield name, value
+        elif name == _COUNT or _NUMBERED.fullmatch(name):
+            settings[name] = value
+    if not any(_leads_inside(value, run) for value in settings.values()):
+        yield from settings.items()  # git wants all that it is told the number of
+
+
+def _leads_inside(value: str, run: GoRun) -> bool:
+    """Return whether a word of a command or a setting is the project, or a file of its."""
+    home = run.environment.get("HOME", "")
+    words = [_HOME.sub(lambda _: home, word) for word in _BETWEEN.split(value)]
+    # Quotes may hold the blanks of a path.
+    whole = [path for path in re.split("""["'!;=]""", value) if path.startswith("/")]
+    return any(_is_inside(word, run) for word in [*words, *whole] if word)
+
+
+def _is_inside(word: str, run: GoRun) -> bool:
+    if word.startswith("/"):
+        return not _is_elsewhere(word, run.project)
+    # go runs a program in the folder of the sources, where a word may be a file's name.
+    with contextlib.suppress(OSError):  # too long for a name
+        return any((folder / word).is_file() for folder in (run.project, run.source))
+    return False
 
 
 def _is_elsewhere(place: str, project: Path) -> bool:
@@ -146,18 +171,22 @@ def _search_path(run: GoRun) -> str:
 
 
 def _who_asks(run: GoRun) -> str:
-    """Return the author's GOAUTH, without `git FOLDER` where the folder is the project's.
+    """Return the author's GOAUTH, without `git FOLDER` and programs that are the project's.
 
-    There git would read what the project's own repository names as its credential helper (`go help
-    goauth`).
+    In such a folder git would read what the project's own repository names as its credential
+    helper (`go help goauth`).
     """
     stated = run.environment.get("GOAUTH", "netrc")
-    return ";".join(one for one in stated.split(";") if _is_the_authors(one, run.project)) or "off"
+    return ";".join(one for one in stated.split(";") if _is_the_authors(one, run)) or "off"
 
 
-def _is_the_authors(method: str, project: Path) -> bool:
+def _is_the_authors(method: str, run: GoRun) -> bool:
     words = method.split(maxsplit=1)
-    return words[:1] != ["git"] or _is_elsewhere("".join(words[1:]).strip(), project)
+    if words[:1] == ["git"]:
+        return _is_elsewhere("".join(words[1:]).strip(), run.project)
+    # A program without a slash is one of the search path, whatever the project has of that name.
+    named = method if "/" in "".join(words[:1]) else "".join(words[1:])
+    return not _leads_inside(named, run)
 
 
 def _narrowed(stated: str) -> str:

@@ -50,8 +50,9 @@ _DENIED = re.compile(
 )
 _MISSING = re.compile(
     r"reading https?://\S+: (?:404|410) |unknown revision|repository '[^']*' not found"
-    r"|Repository not found|invalid version|reading file://\S+: no such file"
-    r"|unrecognized import path|The requested URL returned error: 404",
+    r'|Repository not found|invalid version(?!: (?:git |Get "))|reading file://\S+: no such file'
+    r'|unrecognized import path "[^"]*"(?!: https fetch: Get )'
+    r"|The requested URL returned error: 404",
     re.IGNORECASE,
 )
 _UNTRUSTED = re.compile(
@@ -61,7 +62,7 @@ _SWITCHED_OFF = re.compile(r"lookup disabled by GOPROXY=off")
 _UNREACHABLE = re.compile(
     r"dial tcp|no such host|i/o timeout|TLS handshake|connection refused|proxyconnect"
     r"|reading https?://|unable to access 'https?://|Could not resolve host|ssh: connect to host"
-    r"|connection reset by peer|Could not read from remote repository",
+    r"|connection reset by peer|Could not read from remote repository|https fetch: Get ",
     re.IGNORECASE,
 )
 _OF_THE_SOURCE = re.compile(

@@ -318,6 +318,52 @@ def test_what_a_project_names_is_not_run_where_the_author_names_the_project(
     assert not sprung.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "stated"),
+    [
+        ("GOAUTH", "bin/trap"), ("GOAUTH", "PROJECT/bin/trap x"), ("GOAUTH", "LINK/bin/trap"),
+        ("GOAUTH", "sh bin/trap"), ("GOAUTH", "sh trap.sh"), ("GOAUTH", "'PROJECT/bin/trap' x"),
+        ("GIT_SSH", "LINK/bin/trap"), ("GIT_SSH_COMMAND", "PROJECT/bin/trap -v"),
+        ("GIT_SSH_COMMAND", "ssh -F ~/project/bin/trap"), ("GIT_SSH_COMMAND", "$HOME/link/trap.sh"),
+        ("GIT_CONFIG_PARAMETERS", "'core.sshcommand'='PROJECT/bin/trap'"),
+        ("GIT_CONFIG_VALUE_0", "PROJECT/bin/trap"), ("GIT_CONFIG_VALUE_0", "!LINK/bin/trap"),
+        ("GIT_ASKPASS", "LINK/bin/trap"), ("NETRC", "PROJECT/bin/trap"),
+    ],
+)  # fmt: skip
+def test_a_program_or_setting_of_the_project_does_not_count(
+    name: str, stated: str, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    for place in ("bin/trap", "trap.sh"):
+        write(project, place, "#!/bin/sh\n")
+    (tmp_path / "link").symlink_to(project)
+    value = stated.replace("PROJECT", str(project)).replace("LINK", str(tmp_path / "link"))
+    given = {"HOME": str(tmp_path), "GIT_CONFIG_COUNT": "1", name: value}
+    made = go_environment(a_run(project, tmp_path, **given))
+    assert value not in made.values()
+    assert ("GIT_CONFIG_COUNT" in made) is not name.startswith(("GIT_CONFIG_KEY", "GIT_CONFIG_VAL"))
+    assert made["GOAUTH"] == ("off" if name == "GOAUTH" else "netrc")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GOAUTH", "netrc"), ("GOAUTH", "trap.sh"), ("GOAUTH", "/opt/say-who --of acme"),
+        ("GOAUTH", "git /home/ada;say-who"), ("GIT_SSH", "ssh"), ("GIT_SSH", "/usr/bin/ssh"),
+        ("GIT_SSH_COMMAND", "ssh -i ~/.ssh/acme -F /dev/null"), ("GIT_SSH_COMMAND", "x" * 9000),
+        ("GIT_CONFIG_PARAMETERS", "'url.https://acme.test/.insteadof'='https://github.com/'"),
+        ("GIT_CONFIG_KEY_0", "url.ssh://git@acme.test/.insteadOf"),
+        ("GIT_CONFIG_VALUE_0", "https://github.com/"),
+    ],
+)  # fmt: skip
+def test_a_program_or_setting_of_the_author_counts(name: str, value: str, tmp_path: Path) -> None:
+    """A program without a slash is one of PATH, whatever the project has of that name."""
+    project = tmp_path / "project"
+    write(project, "trap.sh", "#!/bin/sh\n")
+    given = {"HOME": str(tmp_path), "GIT_CONFIG_COUNT": "1", name: value}
+    assert go_environment(a_run(project, tmp_path, **given)).items() >= given.items()
+
+
 # ── the module cache ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -343,6 +389,8 @@ def test_a_module_cache_that_is_no_absolute_path_does_not_count(stated: str) -> 
 # ── what is said ──────────────────────────────────────────────────────────────────────────────────
 
 READING = "m.go:2:8: example.com/dep@v1.0.0: reading https://proxy.acme.test/dep/@v/v1.0.0.zip: "
+VERSION = "go: github.com/acme/dep@v1.0.0: invalid version: "
+IMPORT = 'm.go:2:8: unrecognized import path "acme.test/dep"'
 GIT = "m.go:2:8: reading github.com/acme/dep/go.mod at revision v1.0.0: git ls-remote -q origin: "
 
 
@@ -365,6 +413,15 @@ GIT = "m.go:2:8: reading github.com/acme/dep/go.mod at revision v1.0.0: git ls-r
         ("m.go:2:8: reading x/go.mod at revision v1.1.0: unknown revision v1.1.0", GoModuleMissing),
         (GIT + "\n\tssh: connect to host x port 22: Connection refused", NetworkUnavailable),
         (GIT + "\n\tfatal: unable to access 'https://x/': Failed to connect", NetworkUnavailable),
+        (VERSION + "git ls-remote x:\n\tssh: connect to host x: No", NetworkUnavailable),
+        (VERSION + "git ls-remote -q x in y:\n\tremote: Repository not found.", GoModuleMissing),
+        (VERSION + "git fetch -f x:\n\tgit@x: Permission denied (publickey).", GoModuleDenied),
+        (VERSION + 'Get "https://proxy/x": dial tcp: no such host', NetworkUnavailable),
+        (VERSION + "should be v0 or v1, not v2", GoModuleMissing),
+        (IMPORT + ': https fetch: Get "https://x/y?go-get=1": dial tcp: no', NetworkUnavailable),
+        (IMPORT + ': https fetch: Get "https://x/y?go-get=1": EOF', NetworkUnavailable),
+        (IMPORT + ": reading https://x/y?go-get=1: 404 Not Found", GoModuleMissing),
+        (IMPORT + ": parse https://x/y?go-get=1: no go-import meta tags ()", GoModuleMissing),
         ("m.go:2:8: no secure protocol found for repository", GoTransportRefused),
         ("./m.go:4:1: syntax error: unexpected EOF, expecting }", GoBuildFailed),
         ("go: could not create module cache: permission denied", GoBuildFailed),
