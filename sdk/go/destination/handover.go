@@ -23,9 +23,9 @@ func SignHMAC(body []byte, secret string) string {
 
 // ResultOf gives the result for an envelope whose request failed, as package rest says it.
 //
-// Tried again, no sooner than the service asks: 429, 408, 5xx and redirects, a service that does not
-// answer in time or cannot be reached, a name that is not resolved. Rejected: every other 4xx but 401
-// and 403, which are about the key and not about the envelope.
+// Tried again, no sooner than the service asks: 429, 408, 425, 5xx and redirects, a service that
+// does not answer in time or cannot be reached, a name that is not resolved. Rejected: every other 4xx
+// but 401 and 403, which are about the key and not about the envelope.
 //
 // The error is the one that was given, when it is about the call: key, permission, a setting, the end
 // of the call, a bug.
@@ -36,7 +36,7 @@ func ResultOf(envelope Envelope, err error) (Result, error) {
 	}
 	status := failure.HTTPStatus
 	isRefusal := status >= http.StatusBadRequest && status < http.StatusInternalServerError &&
-		status != http.StatusRequestTimeout
+		status != http.StatusRequestTimeout && status != http.StatusTooEarly
 	isTransient := errors.Is(failure, aperio.RateLimited) || errors.Is(failure, aperio.Unavailable)
 	isRefusal = isRefusal && isTransient || failure.Cause == aperio.InvalidArgument
 	if !isRefusal && !isTransient {

@@ -347,6 +347,7 @@ func TestWhatAServiceAnswersIsWhatBecomesOfTheEnvelope(t *testing.T) {
 		answer("500 X", ""):        {destination.StatusRetry, 0},
 		retryAfter("502 X", "9"):   {destination.StatusRetry, 9 * time.Second},
 		answer("408 X", ""):        {destination.StatusRetry, 0},
+		answer("425 X", ""):        {destination.StatusRetry, 0},
 		answer("400 X", ""):        {destination.StatusRejected, 0},
 		answer("404 X", ""):        {destination.StatusRejected, 0},
 		retryAfter("422 X", "5"):   {destination.StatusRejected, 0},

@@ -59,7 +59,9 @@ __all__ = [
 SIGNATURE_HEADER: Final = "x-aperio-signature"
 """The header that carries the signature of a body, as `sign_hmac` makes it."""
 
-_TIMEOUT, _BAD, _SERVER_ERROR = 408, 400, 500
+_BAD, _SERVER_ERROR = 400, 500
+_EARLY: Final = (408, 425)
+"""Request Timeout, Too Early (RFC 9110, RFC 8470): the same request may be sent again."""
 
 
 class Stream(enum.Enum):
@@ -187,16 +189,16 @@ def delivery_key(
 def result_of(envelope: Envelope, error: PluginError) -> DeliveryResult:
     """Give the result for an envelope whose request failed, as `rest` says it.
 
-    Tried again, no sooner than the service asks: 429, 408, 5xx and redirects, a service that does
-    not answer in time or cannot be reached, a name that is not resolved. Rejected: every other 4xx
-    but 401 and 403, which are about the key and not about the envelope.
+    Tried again, no sooner than the service asks: 429, 408, 425, 5xx and redirects, a service that
+    does not answer in time or cannot be reached, a name that is not resolved. Rejected: every other
+    4xx but 401 and 403, which are about the key and not about the envelope.
 
     Raises:
         PluginError: the error itself, when it is about the call: key, permission, a setting, the
             end of the call, a bug.
     """
     is_permanent = isinstance(error, InvalidArgument) or (
-        _BAD <= (error.http_status or 0) < _SERVER_ERROR and error.http_status != _TIMEOUT
+        _BAD <= (error.http_status or 0) < _SERVER_ERROR and error.http_status not in _EARLY
     )
     if not isinstance(error, RateLimited | Unavailable | InvalidArgument):
         raise error

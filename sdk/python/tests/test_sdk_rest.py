@@ -637,6 +637,7 @@ def _sent(service: rest.Service, names: str) -> tuple[list[tuple[str, str, float
         (_http(500), ("retry", None)),
         (_http(502, b"", "Retry-After: 9"), ("retry", 9.0)),
         (_http(408), ("retry", None)),
+        (_http(425), ("retry", None)),
         (_http(302, b"", "Location: /"), ("retry", None)),
         (_http(400), ("rejected", None)),
         (_http(404), ("rejected", None)),
