@@ -9,20 +9,19 @@ import enum
 import json
 import uuid
 from collections import OrderedDict, UserDict, defaultdict, namedtuple
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from aperio_plugin import errors
 from aperio_plugin._convert import objects
-from aperio_plugin._convert.events import event_fields
-from aperio_plugin.connector import Event
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from aperio_plugin._convert.events import batch_message, event_fields
+from aperio_plugin._convert.findings import finding_fields
+from aperio_plugin.connector import Event, Finding, FindingSeverity
 
 
 class _Text(str):
@@ -204,6 +203,88 @@ def test_a_record_has_the_same_values_with_either_encoder(record: Any, expected:
 def test_what_has_no_json_is_refused_in_the_same_words(record: Any, why: str) -> None:
     with pytest.raises(errors.InvalidRecord, match=why):
         _fields(record)
+
+
+class _Mapping(Mapping[str, Any]):
+    """A mapping that is no dictionary, each level of which takes several calls."""
+
+    def __init__(self, held: dict[str, Any]) -> None:
+        self._held = held
+
+    def __getitem__(self, key: str) -> Any:
+        return self._held[key]
+
+    def __iter__(self) -> Any:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+
+@pytest.mark.usefixtures("encoder")
+@pytest.mark.parametrize("kind", [dict, UserDict, OrderedDict, MappingProxyType, _Mapping])
+def test_each_kind_of_mapping_may_have_the_same_levels(kind: Any) -> None:
+    """512 of them, however many calls its reader takes for one."""
+    inner = kind({})
+    for _ in range(511):
+        inner = kind({"a": inner, "b": [1]})
+    text = _fields(inner)["record_json"].decode()
+    assert text == '{"a":' * 511 + "{}" + ',"b":[1]}' * 511
+    with pytest.raises(errors.InvalidRecord, match="512 levels"):
+        _fields(kind({"a": inner}))
+
+
+@pytest.mark.usefixtures("encoder")
+def test_a_mapping_that_contains_itself_is_refused() -> None:
+    around = UserDict[str, Any]()
+    around["a"] = around["b"] = [around, around]
+    with pytest.raises(errors.InvalidRecord, match="512 levels"):
+        _fields(around)
+
+
+class _Liar(str):
+    """A text that says of itself what its limits want to hear."""
+
+    __slots__ = ()
+
+    def encode(self, *_: Any, **__: Any) -> bytes:
+        return b"x"
+
+    def __len__(self) -> int:
+        return 1
+
+    def __bool__(self) -> bool:
+        return True
+
+    def isascii(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("text", ["x" * 600, "\u00e9" * 400, "", "\ud800"])
+@pytest.mark.parametrize("name", ["source_event_id", "event_type"])
+def test_what_a_text_says_of_itself_does_not_count(name: str, text: str) -> None:
+    """A host measures what comes; half a surrogate pair would take its batch with it."""
+    for odd in (text, _Liar(text)):
+        stated: dict[str, Any] = {"source_event_id": "e1", "event_type": "x.y", name: odd}
+        with pytest.raises(errors.InvalidRecord, match=name):
+            event_fields(Event(occurred_at=0, record={}, **stated))
+    usual: dict[str, Any] = {"source_event_id": "e1", "event_type": "x.y", name: _Liar("\u00e9")}
+    fields, _ = event_fields(Event(occurred_at=0, record={}, **usual))
+    made = batch_message([fields]).batch.events[0]
+    assert getattr(made, name) == "\u00e9"
+
+
+@pytest.mark.parametrize("text", ["x" * 600, "\u00e9" * 400, "", "\ud800"])
+@pytest.mark.parametrize("name", ["source_event_id", "rule_id", "title", "target"])
+def test_what_a_text_of_a_finding_says_of_itself_does_not_count(name: str, text: str) -> None:
+    stated: dict[str, Any] = {
+        "rule_id": "x.y", "title": "t", "target": "t", "source_event_id": "e1",
+        "severity": FindingSeverity.LOW, "risk_score": 1, "occurred_at": 0,
+    }  # fmt: skip
+    assert finding_fields(Finding(**stated | {name: _Liar("usual")}))
+    for odd in (text, _Liar(text)):
+        with pytest.raises(errors.InvalidRecord, match=name):
+            finding_fields(Finding(**stated | {name: odd}))
 
 
 def test_python_rapidjson_alone_encodes_a_usual_record(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,9 @@ def event_fields(event: Event) -> tuple[dict[str, Any], int]:
         origin, native = event.origin, event.native_event_type
         together = "".join((identifier, kind, origin, native))  # noqa: FLY002 - no text is a TypeError
         # The common case first: what is ASCII and short needs no closer look.
-        if not (identifier and kind and len(together) <= MAX_NAME_BYTES and together.isascii()):
+        # A text of a class of its own may say of itself what it likes.
+        is_plain = type(identifier) is type(kind) is str and identifier and kind
+        if not (is_plain and len(together) <= MAX_NAME_BYTES and together.isascii()):
             _check_lengths(event)
         fields: dict[str, Any] = {
             "source_event_id": identifier,
@@ -96,7 +98,7 @@ def _check_lengths(event: Event) -> None:
 
 def _utf8(name: str, text: str) -> bytes:
     try:
-        return text.encode()
+        return str.encode(text)  # whatever a class of its own makes of it
     except UnicodeEncodeError as error:
         raise ValueError(
             f"{name} has half of a surrogate pair, which UTF-8 does not have"
@@ -131,7 +133,7 @@ def actor_fields(actor: Actor) -> tuple[dict[str, str], int]:
 
 def mended(text: str) -> str:
     """Return a text with U+FFFD in the place of every half of a surrogate pair."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return str.encode(text, "utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _what_is_wrong(event: Event, error: Exception) -> str:

@@ -65,7 +65,7 @@ def _told(make: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], int]:
 def _size(value: Any) -> int:
     """Return the bytes that a field takes; those of a text or of a list take a few more."""
     if isinstance(value, str):
-        return len(value.encode()) + 4
+        return len(str.encode(value)) + 4
     if isinstance(value, bytes):
         return len(value)
     if isinstance(value, dict):
@@ -132,12 +132,12 @@ def _text(name: str, text: object, most: int, *, least: int = 0, unit: str = "by
     if not isinstance(text, str):
         raise ValueError(f"{name}: expected text, received {type(text).__name__}")  # noqa: TRY004 - a wrong value
     try:
-        data = text.encode()
+        data = str.encode(text)  # whatever a class of its own makes of it
     except UnicodeEncodeError as error:
         raise ValueError(
             f"{name} has half of a surrogate pair, which UTF-8 does not have"
         ) from error
-    length = len(data) if unit == "bytes" else len(text)
+    length = len(data) if unit == "bytes" else str.__len__(text)
     if length < least:
         raise ValueError(f"{name} is empty")
     if length > most:

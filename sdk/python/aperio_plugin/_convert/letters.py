@@ -30,7 +30,9 @@ def dead_letter_message(letter: DeadLetter) -> connector_pb2.SyncEvent:
     what is left to say about a record that already was.
     """
     record = (
-        letter.record.encode(errors="replace") if isinstance(letter.record, str) else letter.record
+        str.encode(letter.record, errors="replace")
+        if isinstance(letter.record, str)
+        else letter.record
     )
     start = bytes(record[: MAX_EXCERPT_BYTES + _LONGEST_CHARACTER])
     return connector_pb2.SyncEvent(

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aperio_plugin import errors
+from aperio_plugin.limits import MAX_RECORD_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,11 +93,37 @@ def encode_object(value: Mapping[str, Any]) -> bytes:
             return encode_quickly(value).encode()
         except Exception:  # noqa: BLE001, S110 - whatever it is, the standard encoder decides
             pass
-    text = _encode_standard(value)
+    try:
+        text = _encode_standard(value)
+    except RecursionError:  # mappings that are no dictionaries take several calls for a level
+        text = _encode_standard(_unfolded(value))
     try:
         return text.encode()
     except UnicodeEncodeError:
         return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
+
+
+def _unfolded(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object whose mappings are dictionaries, without recursion.
+
+    Raises:
+        RecursionError: it has more levels than a record may have, or contains itself.
+    """
+    whole: dict[str, Any] = {}
+    left: list[tuple[Any, Any, int]] = [(value, whole, 1)]
+    while left:
+        found, made, level = left.pop()
+        if level > MAX_RECORD_DEPTH:
+            raise RecursionError(f"more than {MAX_RECORD_DEPTH} levels")
+        is_list = isinstance(found, list | tuple)
+        plain = found if is_list or isinstance(found, dict) else dict(found)
+        for key, item in enumerate(plain) if is_list else plain.items():
+            inner: Any = item
+            if isinstance(item, Mapping | list | tuple):
+                inner = {} if isinstance(item, Mapping) else [None] * len(item)
+                left.append((item, inner, level + 1))
+            made[key] = inner
+    return whole
 
 
 def _refuse_constant(name: str) -> NoReturn:
