@@ -249,6 +249,45 @@ def test_a_server_in_trouble_is_unavailable(status: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "body", "shown"),
+    [
+        (201, b'{"access_token": "t"}', "status 201"),
+        (204, b"", "status 204"),
+        (404, b"<html>", "status 404"),
+        (405, b"", "status 405"),
+        (410, b"[]", "status 410"),
+        (415, b"", "status 415"),
+        (400, b'{"error": "temporarily_unavailable"}', "status 400 temporarily_unavailable"),
+        (401, b'{"error": "slow_down"}', "status 401 slow_down"),
+        (200, b'{"error": "server_error"}', "status 200 server_error"),
+    ],
+)
+def test_what_is_not_about_the_client_does_not_blame_it(
+    status: int, body: bytes, shown: str
+) -> None:
+    """Such an address is the wrong one, or its service has trouble."""
+    with pytest.raises(TokenUnavailable) as caught:
+        answered(status, body)
+
+    assert caught.value.why.endswith(shown)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, b""),
+        (403, b"<html>"),
+        (404, b'{"error": "invalid_client"}'),
+        (200, b'{"error": "incorrect_client_credentials"}'),
+    ],
+)
+def test_what_is_about_the_client_says_so(status: int, body: bytes) -> None:
+    """Some services answer 200 to it."""
+    with pytest.raises(TokenRefused, match="refused the client's credentials"):
+        answered(status, body)
+
+
+@pytest.mark.parametrize(
     ("body", "shown"),
     [
         (b'{"error": "invalid_client"}', "answered 401 invalid_client"),

@@ -50,6 +50,9 @@ _OK: Final = 200
 _SERVER_ERROR: Final = 500
 _BUSY: Final = (408, 425, 429)  # RFC 9110, RFC 8470
 _REDIRECTS: Final = range(300, 400)
+_REFUSALS: Final = (400, 401, 403)  # RFC 6749, section 5.2, and what services answer beside it
+_PASSING: Final = frozenset({"server_error", "slow_down", "temporarily_unavailable"})
+"""Codes that are not about the client (RFC 6749, section 4.1.2.1; RFC 8628)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +116,16 @@ async def obtain_token(request: TokenRequest, program: Program) -> AccessToken:
     if status in _REDIRECTS:
         why = f"status {status}; no redirect is followed with a secret"
         raise _unavailable(request, program, why)
-    if status != _OK:
-        raise _refused(request, program, status, body)
-    return _token(body, request, program)
+    document = _json_object(body)
+    code = _error(document)
+    if status == _OK and "access_token" in document:
+        return _token(document, request, program)
+    if code in _PASSING:
+        raise _unavailable(request, program, f"status {status} {code}")
+    if code or status in _REFUSALS:
+        raise _refused(request, program, status, code)
+    why = "an answer without an access_token" if status == _OK else f"status {status}"
+    raise _unavailable(request, program, why)
 
 
 def _post(request: TokenRequest) -> tuple[int, bytes]:
@@ -137,9 +147,8 @@ def _post(request: TokenRequest) -> tuple[int, bytes]:
         return response.status_code, body
 
 
-def _token(body: bytes, request: TokenRequest, program: Program) -> AccessToken:
+def _token(document: dict[str, Any], request: TokenRequest, program: Program) -> AccessToken:
     """Return the token in an answer (RFC 6749, section 5.1)."""
-    document = _json_object(body)
     value = document.get("access_token")
     if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
         raise _unavailable(request, program, "an answer without an access_token")
@@ -250,13 +259,20 @@ def _declared(program: Program) -> list[str]:
 # ── what went wrong ───────────────────────────────────────────────────────────────────────────────
 
 
-def _refused(request: TokenRequest, program: Program, status: int, body: bytes) -> TokenRefused:
-    """RFC 6749, section 5.2: `error` is a code; only a plain one is shown, it cannot hold more."""
-    code = _json_object(body).get("error")
-    plain = isinstance(code, str) and re.fullmatch(r"[a-z_]{1,60}", code, re.ASCII)
+def _error(document: dict[str, Any]) -> str:
+    """Return the `error` of an answer (RFC 6749, section 5.2), empty unless it is a plain code.
+
+    Only such a one is shown: it cannot hold more.
+    """
+    code = document.get("error")
+    is_plain = isinstance(code, str) and re.fullmatch(r"[a-z_]{1,60}", code, re.ASCII)
+    return str(code) if is_plain else ""
+
+
+def _refused(request: TokenRequest, program: Program, status: int, code: str) -> TokenRefused:
     return TokenRefused(
         f"{program.subject} was not given a token: the service refused the client's credentials",
-        why=f"{_place(request)} answered {status}{f' {code}' if plain else ''}",
+        why=f"{_place(request)} answered {status} {code}".rstrip(),
         next=[
             "check the client id and the client secret in the plugin's configuration",
             "check that the application is authorized in the service",
