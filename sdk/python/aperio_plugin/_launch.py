@@ -101,14 +101,19 @@ def require_threads() -> None:
     """Check that threads are the system's: gRPC would wait for others for ever, and say nothing.
 
     Raises:
-        LaunchRefused: gevent has put its own in their place.
+        LaunchRefused: gevent or eventlet has put its own in their place.
     """
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is not None and monkey.is_module_patched("threading"):
-        raise LaunchRefused(
-            "gevent has patched `threading` in this process, and gRPC needs the system's threads:"
-            " take gevent.monkey.patch_all() out of the plugin\n"
-        )
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    if gevent is not None and gevent.is_module_patched("threading"):
+        patched, call = "gevent", "gevent.monkey.patch_all()"
+    elif eventlet is not None and eventlet.is_monkey_patched("thread"):
+        patched, call = "eventlet", "eventlet.monkey_patch()"
+    else:
+        return
+    raise LaunchRefused(
+        f"{patched} has patched `threading` in this process, and gRPC needs the system's threads:"
+        f" take {call} out of the plugin\n"
+    )
 
 
 def secured(environment: Mapping[str, str]) -> PluginSide | None:

@@ -78,6 +78,19 @@ def test_a_plugin_whose_threads_are_gevents_is_refused_with_a_reason(
         _launch.require_threads()
 
 
+@pytest.mark.parametrize("patched", ["thread", "socket", ""])
+def test_a_plugin_whose_threads_are_eventlets_is_refused_with_a_reason(
+    monkeypatch: pytest.MonkeyPatch, patched: str
+) -> None:
+    eventlet = SimpleNamespace(is_monkey_patched=lambda name: name == patched)
+    monkeypatch.setitem(sys.modules, "eventlet.patcher", eventlet)  # type: ignore[arg-type] # a stand-in
+    if patched == "thread":
+        with pytest.raises(_launch.LaunchRefused, match=r"take eventlet\.monkey_patch\(\) out"):
+            _launch.require_threads()
+    else:
+        _launch.require_threads()
+
+
 @pytest.mark.parametrize(
     ("offered", "served"),
     [("1", 1), ("7,1,3", 1), ("9,x", 1), ("", 1), (None, 1), ("x,,-1,٣", 1)],
