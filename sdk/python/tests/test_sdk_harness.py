@@ -469,7 +469,7 @@ RECURSIVE["self"] = RECURSIVE
         ({"record": {"x": "y" * LIMIT}}, "are the most"),
         ({"record": {"at": datetime.now(UTC)}}, "datetime has no JSON form"),
         ({"record": {"x": float("nan")}}, "JSON"),
-        ({"record": RECURSIVE}, "recursion"),
+        ({"record": RECURSIVE}, "nested too deeply"),
         ({"record": None}, "NoneType"),
         ({"record": "text"}, "record: expected an object, received str"),
         ({"occurred_at": datetime(2026, 1, 2)}, "no time zone"),  # noqa: DTZ001 - that is the point
