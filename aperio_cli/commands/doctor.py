@@ -71,11 +71,7 @@ def doctor(context: Context) -> Report:
         "local_trust_domain": found.has_local_domain,
         "trusted_roots": [_root_data(root, now) for root in found.roots],
         "registries": [each.to_json(now) for each in registries],
-        "plugins": {
-            "installed": len(verdicts),
-            "refused": dict(refused),
-            "failed_checks": failed,
-        },
+        "plugins": {"installed": len(verdicts), "refused": dict(refused), "failed_checks": failed},
         "findings": [finding.to_json() for finding in findings],
     }
     rows: list[tuple[str, object]] = [

@@ -86,9 +86,15 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
         wanted = [partial(locking.restore, context, each, request) for each in locked_there]
     done = _installed(context, wanted)
     clean_cache(context)
+    return _report(context, done)
+
+
+def _report(context: Context, done: Sequence[tuple[InstallReport, Offer | None]]) -> Report:
+    from aperio_cli.commands.plugin.installation import offered, sentence
+
     place = context.store.lock_file.path
-    installed = [report.to_json() | installation.offered(offer) for report, offer in done]
-    text = "\n".join(installation.sentence(report) for report, _ in done)
+    installed = [report.to_json() | offered(offer) for report, offer in done]
+    text = "\n".join(sentence(report) for report, _ in done)
     data = {"installed": installed, "lock_file": str(place)}
     return Report(data, text or f"{place} names no plugin")
 
