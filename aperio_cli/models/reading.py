@@ -174,14 +174,31 @@ def require_few_members(data: bytes, most: int) -> None:
     Raises:
         Unreadable: it has more.
     """
-    if sum(map(data.count, _MARKS)) <= most:
-        return
+    if _has_more(data, _MARKS, most):
+        raise Unreadable(f"it has too many members: expected at most {most}")
+
+
+def require_few_keys(data: bytes, most: int) -> None:
+    """Refuse a text of JSON with more keys, in all of its objects, than a reader of it can need.
+
+    Raises:
+        Unreadable: it has more.
+    """
+    if _has_more(data, (b":",), most):
+        raise Unreadable(f"it has too many keys: expected at most {most}")
+
+
+def _has_more(data: bytes, marks: tuple[bytes, ...], most: int) -> bool:
+    """Return whether a text of JSON has more of some marks outside of its strings."""
+    if sum(map(data.count, marks)) <= most:
+        return False
     found = 0
     for part in _PART.finditer(data):
         if not part[0].startswith(b'"'):
-            found += sum(map(part[0].count, _MARKS))
+            found += sum(map(part[0].count, marks))
         if found > most:
-            raise Unreadable(f"it has too many members: expected at most {most}")
+            return True
+    return False
 
 
 def described(key: str, why: str) -> str:

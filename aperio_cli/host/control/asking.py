@@ -13,7 +13,7 @@ from aperio_cli.host.calls.invocation import AccessToken
 from aperio_cli.host.calls.scope import SyncScope
 from aperio_cli.host.supervising.instances import InstanceKey
 from aperio_cli.models.plugin_id import PluginId
-from aperio_cli.models.reading import Bounds, Unreadable, read_json
+from aperio_cli.models.reading import Bounds, Unreadable, read_json, require_few_keys
 from aperio_cli.models.tenant import why_no_name
 from aperio_cli.models.traceparent import read_traceparent, read_tracestate
 from aperio_cli.text import one_line
@@ -139,7 +139,9 @@ def read_object(name: str, data: bytes) -> dict[str, Any]:
     Raises:
         CallInvalid: it is none.
     """
-    if data.count(b'":') > _MOST_KEYS:
+    try:
+        require_few_keys(data, _MOST_KEYS)
+    except Unreadable:
         _refuse(name, f"expected at most {_MOST_KEYS} keys in all")
     try:
         found = read_json(data, _SETTINGS)
