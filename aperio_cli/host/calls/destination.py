@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
     from aperio_cli.host.calls.envelopes import Outbound
     from aperio_cli.host.calls.invocation import Invocation, OpenInvocations
+    from aperio_cli.host.calls.keeping import CheckpointToStore, SyncSource
     from aperio_cli.host.wire.channel import Calls
 
 DELIVER_TIMEOUT_S: Final = 150.0
 """Half of the lease that the product has on a delivery: none is sent twice because the first try is
 still under way."""
+POSITION_TIMEOUT_S: Final = 60.0
 DEFAULT_BATCH: Final = 256
 """Most envelopes in one Deliver when the plugin states no `max_batch_envelopes`."""
 MAX_BATCH_BYTES: Final = 3 * 1024 * 1024
@@ -44,14 +46,18 @@ class Destination:
             return await capabilities(self._calls, _SERVICE, context, self._provider)
 
     async def deliver(
-        self, invocation: Invocation, envelopes: Sequence[Outbound]
+        self,
+        invocation: Invocation,
+        envelopes: Sequence[Outbound],
+        checkpoint: CheckpointToStore | None = None,
     ) -> destination_pb2.DeliverResponse:
         """Return one result for each envelope; a missing one counts as "try again".
 
         Args:
             invocation: on whose behalf.
             envelopes: with their keys, at most `MAX_BATCH_BYTES` and what the plugin declares as a
-                batch.
+                batch; none only with a checkpoint.
+            checkpoint: to be stored with them, by a destination that keeps them.
         """
         from aperio_plugin.wire import destination_pb2
 
@@ -64,11 +70,32 @@ class Destination:
                     )
                     for item in envelopes
                 ],
+                checkpoint=checkpoint.to_message() if checkpoint else None,
             )
             response: destination_pb2.DeliverResponse = await self._calls.unary(
                 _SERVICE + "Deliver",
                 request,
                 destination_pb2.DeliverResponse,
                 timeout_s=DELIVER_TIMEOUT_S,
+            )
+        return response
+
+    async def position(
+        self, invocation: Invocation, source: SyncSource
+    ) -> destination_pb2.PositionResponse:
+        """Return where it is in a sync; only of a destination that keeps checkpoints.
+
+        Args:
+            invocation: on whose behalf.
+            source: which sync.
+        """
+        from aperio_plugin.wire import destination_pb2
+
+        with self._invocations.open(invocation) as context:
+            response: destination_pb2.PositionResponse = await self._calls.unary(
+                _SERVICE + "Position",
+                destination_pb2.PositionRequest(context=context, source=source.to_message()),
+                destination_pb2.PositionResponse,
+                timeout_s=POSITION_TIMEOUT_S,
             )
         return response

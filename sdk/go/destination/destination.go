@@ -2,6 +2,7 @@
 package destination
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"time"
@@ -19,6 +20,94 @@ type Destination interface {
 	// again. Answers count beside an error, which is then about the envelopes without one; an
 	// *aperio.Error without any answer says why none could be handed over.
 	Deliver(ctx context.Context, request *DeliverRequest) ([]Result, error)
+}
+
+// CheckpointKeeper is a Destination that can keep the checkpoints of a sync beside what it writes:
+// after a crash at any point what was written and the checkpoint agree, and what is brought back from a
+// backup goes on from where it was then. Deliver is called where there is no checkpoint.
+type CheckpointKeeper interface {
+	Destination
+	// Position gives where the destination is in a sync; nil: with these settings it keeps no
+	// checkpoints. The error says why it could not be found out.
+	Position(ctx context.Context, request *PositionRequest) (*Position, error)
+	// DeliverAndStore hands over envelopes, of which there may be none, and stores a checkpoint in one
+	// transaction: only when every envelope is accepted, and what is stored may be replaced. With an
+	// error nothing is stored, or it is not known.
+	DeliverAndStore(ctx context.Context, request *StoreRequest) (*Delivered, error)
+}
+
+// SyncSource says which sync of a call's organization and integration a checkpoint is of. Each of the
+// four tells checkpoints apart.
+type SyncSource struct {
+	// Connector is who reads; opaque, the same over versions, at most 256 bytes.
+	Connector string
+	// Choice is of which streams and event types; opaque, at most 256 bytes; empty: of all.
+	Choice string
+}
+
+// SyncCheckpoint is what is kept of a sync; each replaces the one before it.
+type SyncCheckpoint struct {
+	// Cursor is opaque, at most 64 KiB.
+	Cursor []byte
+	// Covered says by the name of a stream until when everything of it was read.
+	Covered map[string]time.Time
+	// ConnectorVersion is the connector's version that gave it, at most 128 bytes.
+	ConnectorVersion string
+}
+
+// PositionRequest asks where a destination is in a sync.
+type PositionRequest struct {
+	// Invocation is the call.
+	*aperio.Invocation
+	// Source is which sync.
+	Source SyncSource
+}
+
+// Position is where a destination is in a sync.
+type Position struct {
+	// Checkpoint is the one that was stored last; nil: none was.
+	Checkpoint *SyncCheckpoint
+	// StoredAt is when that was; zero: it is not known.
+	StoredAt time.Time
+}
+
+// StoreRequest is envelopes to hand over, and a checkpoint to store with them.
+type StoreRequest struct {
+	// DeliverRequest has the envelopes, of which there may be none.
+	DeliverRequest
+	// Source is which sync the checkpoint is of.
+	Source SyncSource
+	// Checkpoint is what is stored.
+	Checkpoint SyncCheckpoint
+	// Replaces is the cursor that the host knows to be stored; empty: none is.
+	Replaces []byte
+}
+
+// MayReplace tells whether the checkpoint may take the place of the stored one, whose cursor is given
+// and empty where none is stored; else its outcome is CheckpointMoved.
+func (r *StoreRequest) MayReplace(cursor []byte) bool {
+	return bytes.Equal(cursor, r.Replaces) || bytes.Equal(cursor, r.Checkpoint.Cursor)
+}
+
+// CheckpointOutcome says what became of a checkpoint that was to be stored.
+type CheckpointOutcome int
+
+// The outcomes.
+const (
+	// CheckpointNotStored: an envelope of the call was not accepted.
+	CheckpointNotStored CheckpointOutcome = iota
+	// CheckpointStored: it is stored, and so is every envelope of the call.
+	CheckpointStored
+	// CheckpointMoved: another cursor is stored than the one to be replaced.
+	CheckpointMoved
+)
+
+// Delivered is what became of envelopes, and of the checkpoint after them.
+type Delivered struct {
+	// Results has one for each envelope.
+	Results []Result
+	// Outcome is the checkpoint's.
+	Outcome CheckpointOutcome
 }
 
 // Stream is a kind of envelope.

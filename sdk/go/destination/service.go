@@ -29,7 +29,11 @@ type service struct {
 func (s *service) Capabilities(
 	context.Context, *pb.CapabilitiesRequest,
 ) (*pb.CapabilitiesResponse, error) {
-	return capabilitiesMessage(s.plugin.Capabilities())
+	message, err := capabilitiesMessage(s.plugin.Capabilities())
+	if _, keeps := s.plugin.(CheckpointKeeper); keeps && err == nil {
+		message.Interface.Features = append(message.Interface.Features, checkpointsFeature)
+	}
+	return message, err
 }
 
 func (s *service) Deliver(
@@ -39,27 +43,38 @@ func (s *service) Deliver(
 	if err != nil {
 		return nil, err
 	}
+	if message.GetCheckpoint() != nil {
+		return s.deliverAndStore(ctx, request, message.GetCheckpoint())
+	}
 	results, err := s.plugin.Deliver(ctx, request)
 	if err != nil && len(results) == 0 {
 		return nil, err
 	}
-	reason := aperio.Diagnostic{Summary: "the plugin gave no answer", Code: "no-answer"}
+	reason := noAnswer
 	if err != nil {
 		reason = s.runtime.Failure(ctx, err).Diagnostic()
 	}
+	messages, err := inOrder(request.Envelopes, results, reason)
+	return &pb.DeliverResponse{Results: messages}, err
+}
+
+var noAnswer = aperio.Diagnostic{Summary: "the plugin gave no answer", Code: "no-answer"}
+
+// inOrder gives one result for each envelope: what was answered, or that it is tried again.
+func inOrder(
+	envelopes []Envelope, results []Result, reason aperio.Diagnostic,
+) ([]*pb.EnvelopeResult, error) {
 	answers := make(map[string]Result, len(results))
 	for _, result := range results {
 		answers[result.ID] = result
 	}
-	answer := func(envelope Envelope) (*pb.EnvelopeResult, error) {
+	return convert.All(envelopes, func(envelope Envelope) (*pb.EnvelopeResult, error) {
 		result, found := answers[envelope.ID]
 		if !found {
 			result = Retry(envelope, reason, 0)
 		}
 		return resultMessage(result)
-	}
-	messages, err := convert.All(request.Envelopes, answer)
-	return &pb.DeliverResponse{Results: messages}, err
+	})
 }
 
 func (s *service) request(message *pb.DeliverRequest) (*DeliverRequest, error) {

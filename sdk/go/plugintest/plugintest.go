@@ -270,21 +270,12 @@ func approvalOf(request remediation.ExecuteRequest, parameters []byte) *pb.Appro
 func (h *Harness) Deliver(envelopes ...destination.Envelope) ([]destination.Result, error) {
 	ctx, cancel := h.context()
 	defer cancel()
-	request := &pb.DeliverRequest{Context: h.invocation}
-	for _, envelope := range envelopes {
-		request.Envelopes = append(request.Envelopes, &pb.OutboundEnvelope{
-			Id: envelope.ID, Kind: string(envelope.Stream), EnvelopeJson: envelope.JSON,
-		})
-	}
+	request := h.deliverRequest(envelopes)
 	var trailer trailer
 	client := pb.NewDestinationPluginClient(h.connection)
 	answer, err := client.Deliver(ctx, request, trailer.option())
 	if err != nil {
 		return nil, trailer.told(err)
 	}
-	results := make([]destination.Result, len(answer.GetResults()))
-	for index, result := range answer.GetResults() {
-		results[index] = deliveryFrom(result)
-	}
-	return results, nil
+	return deliveriesFrom(answer), nil
 }

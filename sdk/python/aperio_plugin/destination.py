@@ -21,6 +21,7 @@ from aperio_plugin.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from aperio_plugin._services import Service
 
@@ -29,8 +30,11 @@ __all__ = [
     "ApiKey",
     "Auth",
     "Capabilities",
+    "CheckpointKeeper",
+    "CheckpointOutcome",
     "Config",
     "Context",
+    "Delivered",
     "DeliveryResult",
     "Destination",
     "Diagnostic",
@@ -40,11 +44,15 @@ __all__ = [
     "Grant",
     "NoAuth",
     "OAuth2",
+    "Position",
     "Severity",
     "State",
     "Status",
+    "StoreCheckpoint",
     "StoredValue",
     "Stream",
+    "SyncCheckpoint",
+    "SyncSource",
     "Token",
     "accepted",
     "delivery_key",
@@ -168,6 +176,96 @@ def retry(envelope: Envelope, summary: str = "", *, after_s: float | None = None
     return DeliveryResult(envelope.id, Status.RETRY, reason, after_s)
 
 
+@dataclass(frozen=True, slots=True)
+class SyncSource:
+    """Which sync of a call's organization and integration a checkpoint is of.
+
+    Each of the four tells checkpoints apart.
+
+    Attributes:
+        connector: who reads; opaque, the same over versions, at most 256 bytes.
+        choice: of which streams and event types; opaque, at most 256 bytes; empty: of all.
+    """
+
+    connector: str
+    choice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncCheckpoint:
+    """What is kept of a sync; each replaces the one before it.
+
+    Attributes:
+        cursor: opaque, at most 64 KiB.
+        covered: by the name of a stream, the time until which everything of it was read, in UTC.
+        connector_version: the connector's version that gave it, at most 128 bytes.
+    """
+
+    cursor: bytes
+    covered: Mapping[str, datetime] = field(default_factory=dict)
+    connector_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCheckpoint:
+    """A checkpoint to be stored in one transaction with the envelopes of its call.
+
+    Attributes:
+        source: which sync it is of.
+        checkpoint: what is stored.
+        replaces: the cursor that the host knows to be stored; empty: none is.
+    """
+
+    source: SyncSource
+    checkpoint: SyncCheckpoint
+    replaces: bytes = b""
+
+    def may_replace(self, cursor: bytes) -> bool:
+        """Say whether it may take the place of what is stored, else its outcome is `MOVED`.
+
+        Args:
+            cursor: the stored one; empty: none is.
+        """
+        return cursor in {self.replaces, self.checkpoint.cursor}
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a destination is in a sync.
+
+    Attributes:
+        checkpoint: the one that was stored last; None: none was.
+        stored_at: when that was, in UTC; None: it is not known.
+    """
+
+    checkpoint: SyncCheckpoint | None = None
+    stored_at: datetime | None = None
+
+
+class CheckpointOutcome(enum.Enum):
+    """What became of a checkpoint that was to be stored."""
+
+    NOT_STORED = "not_stored"
+    """An envelope of the call was not accepted."""
+    STORED = "stored"
+    """It is stored, and so is every envelope of the call."""
+    MOVED = "moved"
+    """Another cursor is stored than the one to be replaced; see `StoreCheckpoint.may_replace`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What became of envelopes, and of the checkpoint after them.
+
+    Attributes:
+        results: one for each envelope.
+        outcome: the checkpoint's.
+    """
+
+    results: Sequence[DeliveryResult]
+    outcome: CheckpointOutcome
+
+
 def delivery_key(
     envelope: bytes | Mapping[str, Any], *, organization_id: str, destination_id: str
 ) -> str:
@@ -269,6 +367,38 @@ class Destination(ABC):
 
         Raises:
             errors.PluginError: one that says why none could be handed over.
+        """
+
+
+class CheckpointKeeper(Destination):
+    """The base of a destination that can keep the checkpoints of a sync beside what it writes.
+
+    After a crash at any point what was written and the checkpoint agree, and what is brought back
+    from a backup goes on from where it was then. `deliver` is called where there is no checkpoint.
+    """
+
+    @abstractmethod
+    def position(self, context: Context, source: SyncSource) -> Position | None:
+        """Give where the destination is in a sync; None: it keeps no checkpoints.
+
+        Whether it does may hang on the settings of the call.
+
+        Raises:
+            errors.PluginError: one that says why it could not be found out.
+        """
+
+    @abstractmethod
+    def deliver_and_store(
+        self, context: Context, envelopes: Sequence[Envelope], request: StoreCheckpoint
+    ) -> Delivered:
+        """Hand over envelopes and store a checkpoint, both in one transaction.
+
+        There may be no envelopes. The checkpoint is stored only when every envelope is accepted,
+        and when what is stored may be replaced (`StoreCheckpoint.may_replace`).
+
+        Raises:
+            errors.PluginError: one that says why none could be handed over; nothing is stored, or
+                it is not known.
         """
 
 

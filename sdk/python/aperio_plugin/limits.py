@@ -21,6 +21,10 @@ MAX_PRODUCT_TYPE_BYTES: Final = 120
 MAX_ACTOR_CHARACTERS: Final = 255
 """Of each text of an actor, which is cut: what the product's columns hold."""
 MAX_CURSOR_BYTES: Final = 64 * 1024
+MAX_SOURCE_BYTES: Final = 256
+"""Of each part of what tells the checkpoints of syncs apart."""
+MAX_COVERED: Final = 1024
+"""Streams of which a checkpoint says how far they were read."""
 MIN_SECONDS: Final = -62_135_596_800
 """0001-01-01T00:00:00Z, the first second of a Timestamp (google/protobuf/timestamp.proto)."""
 MAX_SECONDS: Final = 253_402_300_799

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from aperio_plugin import _fitting as fitting
 from aperio_plugin import connector, destination, errors, records, remediation
 from aperio_plugin._connecting import ConnectorService
-from aperio_plugin._convert import answering, declaring, objects
+from aperio_plugin._convert import answering, declaring, keeping, objects
 from aperio_plugin._delivering import DestinationService
 from aperio_plugin._event_rules import NUL_DOUBT, EventRules, Flaw, has_nul
 from aperio_plugin._finding_rules import AuditLogRules, FindingRules
@@ -52,6 +52,7 @@ __all__ = [
 _Result = TypeVar("_Result")
 _LOCAL: Final = "local"
 """Organization, integration and destination of every call."""
+_SOURCE: Final = destination.SyncSource("example/connector")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +227,7 @@ class Harness:
         if isinstance(self._service, ConnectorService):
             raise TypeError("a connector has a schema, no capabilities")
         capabilities = self._service.capabilities()
-        declaring.capabilities_message(capabilities)
+        _declared(self._service)
         return capabilities
 
     def test_connection(self) -> connector.TestResult:
@@ -341,6 +342,56 @@ class Harness:
         for result in results:
             answering.delivery_message(result)
         return results
+
+    def position(self, source: destination.SyncSource = _SOURCE) -> destination.Position | None:
+        """Give where a destination that keeps checkpoints is in a sync; None: it keeps none.
+
+        Args:
+            source: which sync; the same one as for `deliver_and_store` where it is not said.
+
+        Raises:
+            errors.PluginError: what the host is told when it could not be found out.
+        """
+        service = self._as(DestinationService)
+        found = self._told(lambda: service.position(self._context(), source))
+        keeping.position_message(found)
+        return found
+
+    def deliver_and_store(
+        self,
+        envelopes: Sequence[Mapping[str, Any] | bytes],
+        checkpoint: destination.SyncCheckpoint,
+        *,
+        replaces: bytes | None = None,
+        source: destination.SyncSource = _SOURCE,
+    ) -> destination.Delivered:
+        """Deliver envelopes with a checkpoint after them, and hold what is stored against that.
+
+        Args:
+            envelopes: as for `deliver`; may be none.
+            checkpoint: what is to be stored.
+            replaces: the cursor that the host takes for stored; None: the one that is.
+            source: which sync it is of.
+
+        Raises:
+            AssertionError: the checkpoint is stored although an envelope was not accepted, or
+                another one than `replaces` was; or what is stored is not what the answer says.
+            errors.PluginError: what the host is told when none was delivered.
+            ValueError: one is no envelope.
+        """
+        service, before = self._as(DestinationService), _cursor(self.position(source))
+        request = destination.StoreCheckpoint(
+            source, checkpoint, before if replaces is None else replaces
+        )
+        keeping.store_message(request)
+        received = [answering.envelope_from(_outbound(envelope)) for envelope in envelopes]
+        delivered = self._told(
+            lambda: service.deliver_and_store(self._context(), received, request)
+        )
+        for result in delivered.results:
+            answering.delivery_message(result)
+        _hold_stored(delivered, request, before, _cursor(self.position(source)))
+        return delivered
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────
 
@@ -584,6 +635,36 @@ def _outbound(envelope: Mapping[str, Any] | bytes) -> destination_pb2.OutboundEn
     return destination_pb2.OutboundEnvelope(id=key, kind=kind, envelope_json=data)
 
 
+def _cursor(position: destination.Position | None) -> bytes:
+    """Return the cursor that is stored; empty: none is."""
+    return position.checkpoint.cursor if position and position.checkpoint else b""
+
+
+def _hold_stored(
+    delivered: destination.Delivered,
+    request: destination.StoreCheckpoint,
+    before: bytes,
+    after: bytes,
+) -> None:
+    """Hold what is stored against what a destination says of it.
+
+    Raises:
+        AssertionError: it is something else, or must not be stored.
+    """
+    outcomes, cursor = destination.CheckpointOutcome, request.checkpoint.cursor
+    if delivered.outcome is not outcomes.STORED:
+        if after != before:
+            raise AssertionError(f"{delivered.outcome.value}, but the stored cursor is {after!r}")
+        return
+    refused = [r.id for r in delivered.results if r.status is not destination.Status.ACCEPTED]
+    if refused:
+        raise AssertionError(f"stored, but {len(refused)} envelopes before it were not accepted")
+    if not request.may_replace(before):
+        raise AssertionError(f"stored over {before!r} in the place of {request.replaces!r}")
+    if after != cursor:
+        raise AssertionError(f"stored, but the stored cursor is {after!r}")
+
+
 def _synced(message: connector_pb2.Event) -> SyncedEvent:
     return SyncedEvent(
         source_event_id=message.source_event_id,
@@ -609,7 +690,8 @@ def _declared(
     """Return what a plugin declares, as the host receives it."""
     if isinstance(service, ConnectorService):
         return declaring.schema_message(service.schema())
-    return declaring.capabilities_message(service.capabilities())
+    features = service.features if isinstance(service, DestinationService) else ()
+    return declaring.capabilities_message(service.capabilities(), *features)
 
 
 class _Rules:

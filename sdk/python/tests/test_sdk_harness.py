@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 from aperio_plugin import connector, declarations, destination, errors, remediation
 from aperio_plugin._convert.events import event_fields
+from aperio_plugin._delivering import DestinationService
 from aperio_plugin._remediating import REMEMBERED_KEYS
 from aperio_plugin.connector import (
     Actor,
@@ -763,3 +764,103 @@ def test_a_checkpoint_shows_what_it_covers_and_no_stream_that_is_not_declared() 
     assert (second.stream, second.covers_until) == ("", None)
     assert isinstance(result.error, errors.InvalidRecord)
     assert "stream other: the schema does not declare it" in str(result.error)
+
+
+# ── destinations that keep checkpoints ────────────────────────────────────────────────────────────
+
+
+class Ledger(Echo, destination.CheckpointKeeper):
+    """A destination whose rows and checkpoints are one thing; `flaw` says how it errs."""
+
+    def __init__(self, flaw: str = "", *, keeps: bool = True) -> None:
+        self.flaw = flaw
+        self.keeps = keeps
+        self.rows: list[str] = []
+        self.stored: dict[destination.SyncSource, destination.SyncCheckpoint] = {}
+
+    def position(
+        self, context: Context, source: destination.SyncSource
+    ) -> destination.Position | None:
+        del context
+        return destination.Position(self.stored.get(source)) if self.keeps else None
+
+    def deliver_and_store(
+        self,
+        context: Context,
+        envelopes: Sequence[destination.Envelope],
+        request: destination.StoreCheckpoint,
+    ) -> destination.Delivered:
+        del context
+        before, outcomes = self.stored.get(request.source), destination.CheckpointOutcome
+        results = [
+            destination.rejected(each, "it is empty")
+            if each.value()["record"] == {}
+            else destination.accepted(each)
+            for each in envelopes
+        ]
+        is_whole = all(each.status is destination.Status.ACCEPTED for each in results)
+        if not is_whole and self.flaw != "early":
+            if self.flaw == "hidden":
+                self.stored[request.source] = request.checkpoint
+            return destination.Delivered(results, outcomes.NOT_STORED)
+        if self.flaw != "any" and not request.may_replace(before.cursor if before else b""):
+            return destination.Delivered(results, outcomes.MOVED)
+        if self.flaw != "forgets":
+            self.stored[request.source] = request.checkpoint
+        self.rows += [each.id for each in envelopes]
+        return destination.Delivered(results, outcomes.STORED)
+
+
+def entry(identity: str, **record: object) -> dict[str, Any]:
+    return {"id": identity, "kind": "event", "record": record}
+
+
+FIRST = destination.SyncCheckpoint(b"1", {"logs": datetime(2026, 1, 5, tzinfo=UTC)}, "1.0.0")
+
+
+def test_a_checkpoint_is_stored_with_its_envelopes_and_found_again() -> None:
+    ledger = Ledger()
+    harness = Harness(ledger)
+    assert harness.position() == destination.Position()
+    delivered = harness.deliver_and_store([entry("a", n=1)], FIRST)
+    assert delivered.outcome is destination.CheckpointOutcome.STORED
+    assert harness.position() == destination.Position(FIRST)
+    again = harness.deliver_and_store([entry("a", n=1)], FIRST, replaces=b"")  # its answer was lost
+    assert again.outcome is destination.CheckpointOutcome.STORED
+    second = replace(FIRST, cursor=b"2")
+    assert harness.deliver_and_store([], second).outcome is delivered.outcome
+    refused = harness.deliver_and_store([entry("b")], replace(FIRST, cursor=b"3"))
+    assert refused.outcome is destination.CheckpointOutcome.NOT_STORED
+    moved = harness.deliver_and_store([], replace(FIRST, cursor=b"3"), replaces=b"1")
+    assert moved.outcome is destination.CheckpointOutcome.MOVED
+    assert harness.position() == destination.Position(second)
+    assert harness.position(destination.SyncSource("another/connector")) == destination.Position()
+
+
+@pytest.mark.parametrize(
+    ("flaw", "envelopes", "replaces", "said"),
+    [
+        ("early", [entry("a")], None, "stored, but 1 envelopes before it were not accepted"),
+        ("hidden", [entry("a")], None, "not_stored, but the stored cursor is b'1'"),
+        ("any", [entry("a", n=1)], b"0", "stored over b'' in the place of b'0'"),
+        ("forgets", [entry("a", n=1)], None, "stored, but the stored cursor is b''"),
+    ],
+)
+def test_a_destination_that_errs_about_a_checkpoint_fails_its_test(
+    flaw: str, envelopes: list[dict[str, Any]], replaces: bytes | None, said: str
+) -> None:
+    with pytest.raises(AssertionError, match=re.escape(said)):
+        Harness(Ledger(flaw)).deliver_and_store(envelopes, FIRST, replaces=replaces)
+
+
+def test_a_destination_may_keep_no_checkpoints_and_one_without_the_feature_cannot() -> None:
+    assert Harness(Ledger(keeps=False)).position() is None
+    with pytest.raises(errors.Unsupported, match="checkpoints"):
+        Harness(Echo()).position()
+    with pytest.raises(errors.InvalidRecord, match="65537 bytes"):
+        Harness(Ledger()).deliver_and_store([], destination.SyncCheckpoint(b"x" * 65537))
+
+
+def test_the_class_says_whether_it_keeps_checkpoints() -> None:
+    for plugin, features in ((Ledger(), ("checkpoints",)), (Echo(), ())):
+        assert DestinationService(plugin).features == features

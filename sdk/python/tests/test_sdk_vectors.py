@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -780,6 +781,94 @@ def test_every_envelope_has_a_result(case: dict[str, Any]) -> None:
         answer.assert_is(case["error"])
     else:
         assert answer == message(destination_pb2.DeliverResponse, case["expect"])
+
+
+class Keeping(Delivering, destination.CheckpointKeeper):
+    """One that keeps checkpoints, and remembers what it was asked."""
+
+    def __init__(self, case: Mapping[str, Any]) -> None:
+        capabilities = destination.Capabilities(provider="X", name="X", streams=())
+        super().__init__(case.get("answers", ()), case.get("raises"), capabilities)
+        self._case = case
+        self.seen: list[Any] = []
+
+    def position(
+        self, context: destination.Context, source: destination.SyncSource
+    ) -> destination.Position | None:
+        del context
+        self.seen.append({"connector": source.connector, "choice": source.choice})
+        found = self._case["position"]
+        if self._raises is not None:
+            raise error_of(self._raises)
+        if not found:
+            return None if found is None else destination.Position()
+        made = destination.SyncCheckpoint(
+            found["cursor"].encode(),
+            found.get("covered", {}),
+            found.get("connector_version", ""),
+        )
+        return destination.Position(made, found.get("stored_at"))
+
+    def deliver_and_store(
+        self,
+        context: destination.Context,
+        envelopes: Sequence[destination.Envelope],
+        request: destination.StoreCheckpoint,
+    ) -> destination.Delivered:
+        source, checkpoint = request.source, request.checkpoint
+        self.seen.append({
+            "connector": source.connector,
+            "choice": source.choice,
+            "cursor": checkpoint.cursor.decode(),
+            "covered": checkpoint.covered,
+            "connector_version": checkpoint.connector_version,
+            "replaces": request.replaces.decode(),
+        })  # fmt: skip
+        results = list(self.deliver(context, envelopes))
+        return destination.Delivered(results, destination.CheckpointOutcome(self._case["outcome"]))
+
+
+def keeping_service(case: Mapping[str, Any]) -> tuple[Keeping, DestinationService]:
+    """A destination of a case, and the service around it, or around one without the feature."""
+    plugin = Keeping(case)
+    plain = Delivering((), None, plugin.capabilities())
+    return plugin, DestinationService(plugin if case.get("keeps", True) else plain)
+
+
+@pytest.mark.parametrize("case", cases("positions.json"))
+def test_a_destination_says_where_it_is_in_a_sync(case: dict[str, Any]) -> None:
+    plugin, service = keeping_service(case)
+    source = destination_pb2.SyncSource(**case["source"])
+    request = destination_pb2.PositionRequest(context=context(), source=source)
+
+    answer = call(service, "Position", request)
+
+    if "error" in case:
+        answer.assert_is(case["error"])
+    else:
+        assert answer == message(destination_pb2.PositionResponse, case["expect"])
+        assert plugin.seen == [case["source"]]
+
+
+@pytest.mark.parametrize("case", cases("stored_checkpoints.json"))
+def test_a_checkpoint_goes_with_its_envelopes(case: dict[str, Any]) -> None:
+    plugin, service = keeping_service(case)
+    envelopes = [
+        destination_pb2.OutboundEnvelope(envelope_json=b"{}", **envelope)
+        for envelope in case["envelopes"]
+    ]
+    request = destination_pb2.DeliverRequest(context=context(), envelopes=envelopes)
+    request.checkpoint.CopyFrom(message(destination_pb2.StoreCheckpoint, case["asked"]))
+
+    answer = call(service, "Deliver", request)
+
+    if "error" in case:
+        answer.assert_is(case["error"])
+    else:
+        assert answer == message(destination_pb2.DeliverResponse, case["expect"])
+    if sees := case.get("sees"):
+        times = {name: datetime.fromisoformat(text) for name, text in sees["covered"].items()}
+        assert plugin.seen == [sees | {"covered": times}]
 
 
 # ── settings ──────────────────────────────────────────────────────────────────────────────────────

@@ -192,6 +192,7 @@ def act(target: str) -> Any:
 
 def destination(_request: Any, _context: Any) -> Any:
     answer = capabilities_pb2.CapabilitiesResponse(provider="BOX", name="Sound")
+    answer.interface.features.append("checkpoints")
     answer.fields.extend(fields())
     answer.destination.streams.append(answer.destination.STREAM_EVENT)
     answer.destination.max_batch_envelopes = 10
@@ -202,8 +203,33 @@ def deliver(request: Any, context: Any) -> Any:
     settings(request, context)
     answer = destination_pb2.DeliverResponse()
     for envelope in request.envelopes:
-        answer.results.add(id=envelope.id, status="STATUS_ACCEPTED")
+        is_empty = envelope.envelope_json == b"{}"
+        status = "STATUS_REJECTED" if is_empty else "STATUS_ACCEPTED"
+        answer.results.add(id=envelope.id, status=status)
+    if request.HasField("checkpoint"):
+        answer.checkpoint_outcome = _function("store")(request.checkpoint, answer)
     return answer
+
+
+stored: dict[bytes, Any] = {}
+
+
+def store(asked: Any, answer: Any) -> Any:
+    """Store a checkpoint, if it may be; what became of it."""
+    if any(result.status != result.STATUS_ACCEPTED for result in answer.results):
+        return answer.CHECKPOINT_OUTCOME_UNSPECIFIED
+    key = asked.source.SerializeToString(deterministic=True)
+    before = stored[key].cursor if key in stored else b""
+    if before not in {asked.replaces, asked.checkpoint.cursor}:
+        return answer.CHECKPOINT_OUTCOME_MOVED
+    stored[key] = asked.checkpoint
+    return answer.CHECKPOINT_OUTCOME_STORED
+
+
+def position(request: Any, context: Any) -> Any:
+    settings(request, context)
+    key = request.source.SerializeToString(deterministic=True)
+    return destination_pb2.PositionResponse(kept=True, checkpoint=stored.get(key))
 
 
 # ── the server ────────────────────────────────────────────────────────────────────────────────────
@@ -263,6 +289,7 @@ def _services(kind: str) -> dict[str, dict[str, Any]]:
         "aperio.plugin.v1.DestinationPlugin": {
             "Capabilities": asked,
             "Deliver": _unary("deliver", destination_pb2.DeliverRequest),
+            "Position": _unary("position", destination_pb2.PositionRequest),
         },
     }
 

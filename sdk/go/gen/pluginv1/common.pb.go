@@ -496,6 +496,7 @@ type Interface struct {
 	// know. Of a connector: `backfill` (`SyncRequest.from`), `streams` (`SyncRequest.streams`),
 	// `event-types` (`SyncRequest.event_types`), `findings` and `audit-log` (what it may send).
 	// Of a remediation: `approval` (it checks `ExecuteRequest.approval`).
+	// Of a destination: `checkpoints` (`Position` and `DeliverRequest.checkpoint`).
 	Features      []string `protobuf:"bytes,2,rep,name=features,proto3" json:"features,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

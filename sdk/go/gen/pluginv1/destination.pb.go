@@ -12,6 +12,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -23,6 +24,58 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+type DeliverResponse_CheckpointOutcome int32
+
+const (
+	// It was not stored: there was none, or an envelope was not accepted.
+	DeliverResponse_CHECKPOINT_OUTCOME_UNSPECIFIED DeliverResponse_CheckpointOutcome = 0
+	// It is stored, and so is every envelope of the call.
+	DeliverResponse_CHECKPOINT_OUTCOME_STORED DeliverResponse_CheckpointOutcome = 1
+	// It was not stored: another cursor is stored than the one to be replaced.
+	DeliverResponse_CHECKPOINT_OUTCOME_MOVED DeliverResponse_CheckpointOutcome = 2
+)
+
+// Enum value maps for DeliverResponse_CheckpointOutcome.
+var (
+	DeliverResponse_CheckpointOutcome_name = map[int32]string{
+		0: "CHECKPOINT_OUTCOME_UNSPECIFIED",
+		1: "CHECKPOINT_OUTCOME_STORED",
+		2: "CHECKPOINT_OUTCOME_MOVED",
+	}
+	DeliverResponse_CheckpointOutcome_value = map[string]int32{
+		"CHECKPOINT_OUTCOME_UNSPECIFIED": 0,
+		"CHECKPOINT_OUTCOME_STORED":      1,
+		"CHECKPOINT_OUTCOME_MOVED":       2,
+	}
+)
+
+func (x DeliverResponse_CheckpointOutcome) Enum() *DeliverResponse_CheckpointOutcome {
+	p := new(DeliverResponse_CheckpointOutcome)
+	*p = x
+	return p
+}
+
+func (x DeliverResponse_CheckpointOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DeliverResponse_CheckpointOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_aperio_plugin_v1_destination_proto_enumTypes[0].Descriptor()
+}
+
+func (DeliverResponse_CheckpointOutcome) Type() protoreflect.EnumType {
+	return &file_aperio_plugin_v1_destination_proto_enumTypes[0]
+}
+
+func (x DeliverResponse_CheckpointOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DeliverResponse_CheckpointOutcome.Descriptor instead.
+func (DeliverResponse_CheckpointOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_destination_proto_rawDescGZIP(), []int{7, 0}
+}
 
 type EnvelopeResult_Status int32
 
@@ -63,11 +116,11 @@ func (x EnvelopeResult_Status) String() string {
 }
 
 func (EnvelopeResult_Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_aperio_plugin_v1_destination_proto_enumTypes[0].Descriptor()
+	return file_aperio_plugin_v1_destination_proto_enumTypes[1].Descriptor()
 }
 
 func (EnvelopeResult_Status) Type() protoreflect.EnumType {
-	return &file_aperio_plugin_v1_destination_proto_enumTypes[0]
+	return &file_aperio_plugin_v1_destination_proto_enumTypes[1]
 }
 
 func (x EnvelopeResult_Status) Number() protoreflect.EnumNumber {
@@ -76,13 +129,17 @@ func (x EnvelopeResult_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EnvelopeResult_Status.Descriptor instead.
 func (EnvelopeResult_Status) EnumDescriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_destination_proto_rawDescGZIP(), []int{3, 0}
+	return file_aperio_plugin_v1_destination_proto_rawDescGZIP(), []int{8, 0}
 }
 
 type DeliverRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Context       *InvocationContext     `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
-	Envelopes     []*OutboundEnvelope    `protobuf:"bytes,2,rep,name=envelopes,proto3" json:"envelopes,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Context   *InvocationContext     `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
+	Envelopes []*OutboundEnvelope    `protobuf:"bytes,2,rep,name=envelopes,proto3" json:"envelopes,omitempty"`
+	// Covers these envelopes, of which there may be none, and all that came before them: to be stored
+	// with them, as `StoreCheckpoint` says. Absent: there is none, and nothing of one changes. Only for a
+	// destination that has said `kept` to the same source and settings.
+	Checkpoint    *StoreCheckpoint `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -131,6 +188,319 @@ func (x *DeliverRequest) GetEnvelopes() []*OutboundEnvelope {
 	return nil
 }
 
+func (x *DeliverRequest) GetCheckpoint() *StoreCheckpoint {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+// StoreCheckpoint asks for a checkpoint to be stored in one transaction with the envelopes of its call:
+// after a crash at any point both are there or neither is. It is stored only when every envelope of
+// the call is accepted. When one is not, the host keeps that one safe, or waits, and calls again with
+// what is left and the same checkpoint.
+type StoreCheckpoint struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Source     *SyncSource            `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	Checkpoint *SyncCheckpoint        `protobuf:"bytes,2,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// The cursor that the host knows to be stored; empty: none is. When another one is, but for
+	// `checkpoint.cursor`, of a call whose answer was lost, nothing of it is replaced (MOVED): the
+	// destination is not where the host takes it to be, because it was brought back from a backup
+	// meanwhile, or another host is at work; the cursor would cover what is not there.
+	Replaces      []byte `protobuf:"bytes,3,opt,name=replaces,proto3" json:"replaces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoreCheckpoint) Reset() {
+	*x = StoreCheckpoint{}
+	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoreCheckpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoreCheckpoint) ProtoMessage() {}
+
+func (x *StoreCheckpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoreCheckpoint.ProtoReflect.Descriptor instead.
+func (*StoreCheckpoint) Descriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_destination_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *StoreCheckpoint) GetSource() *SyncSource {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *StoreCheckpoint) GetCheckpoint() *SyncCheckpoint {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *StoreCheckpoint) GetReplaces() []byte {
+	if x != nil {
+		return x.Replaces
+	}
+	return nil
+}
+
+// SyncSource says which sync of the call's organization and integration a checkpoint is of. Another
+// organization, integration, connector or choice has another checkpoint.
+type SyncSource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The connector: its id, a space, and what tells apart who stands behind that id. Opaque; it stays
+	// the same over versions. At most 256 bytes, not empty.
+	Connector string `protobuf:"bytes,1,opt,name=connector,proto3" json:"connector,omitempty"`
+	// Which of its streams and event types are read; empty: all. Opaque; at most 256 bytes.
+	Choice        string `protobuf:"bytes,2,opt,name=choice,proto3" json:"choice,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncSource) Reset() {
+	*x = SyncSource{}
+	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncSource) ProtoMessage() {}
+
+func (x *SyncSource) ProtoReflect() protoreflect.Message {
+	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncSource.ProtoReflect.Descriptor instead.
+func (*SyncSource) Descriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_destination_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SyncSource) GetConnector() string {
+	if x != nil {
+		return x.Connector
+	}
+	return ""
+}
+
+func (x *SyncSource) GetChoice() string {
+	if x != nil {
+		return x.Choice
+	}
+	return ""
+}
+
+// SyncCheckpoint is what is kept of a sync: each replaces the one before it.
+type SyncCheckpoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `Checkpoint.cursor` of the connector.
+	Cursor []byte `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// By the name of a stream, the time until which everything that the service had of it was read.
+	// A connector without declared streams has one whose name is empty. At most 1024.
+	Covered map[string]*timestamppb.Timestamp `protobuf:"bytes,2,rep,name=covered,proto3" json:"covered,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The connector's version that gave it. At most 128 bytes.
+	ConnectorVersion string `protobuf:"bytes,3,opt,name=connector_version,json=connectorVersion,proto3" json:"connector_version,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *SyncCheckpoint) Reset() {
+	*x = SyncCheckpoint{}
+	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncCheckpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncCheckpoint) ProtoMessage() {}
+
+func (x *SyncCheckpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncCheckpoint.ProtoReflect.Descriptor instead.
+func (*SyncCheckpoint) Descriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_destination_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SyncCheckpoint) GetCursor() []byte {
+	if x != nil {
+		return x.Cursor
+	}
+	return nil
+}
+
+func (x *SyncCheckpoint) GetCovered() map[string]*timestamppb.Timestamp {
+	if x != nil {
+		return x.Covered
+	}
+	return nil
+}
+
+func (x *SyncCheckpoint) GetConnectorVersion() string {
+	if x != nil {
+		return x.ConnectorVersion
+	}
+	return ""
+}
+
+type PositionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Context       *InvocationContext     `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
+	Source        *SyncSource            `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PositionRequest) Reset() {
+	*x = PositionRequest{}
+	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PositionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PositionRequest) ProtoMessage() {}
+
+func (x *PositionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PositionRequest.ProtoReflect.Descriptor instead.
+func (*PositionRequest) Descriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_destination_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PositionRequest) GetContext() *InvocationContext {
+	if x != nil {
+		return x.Context
+	}
+	return nil
+}
+
+func (x *PositionRequest) GetSource() *SyncSource {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+type PositionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether checkpoints are kept at all with these settings. False: the host goes on from its own, and
+	// hands none over.
+	Kept bool `protobuf:"varint,1,opt,name=kept,proto3" json:"kept,omitempty"`
+	// The one that was stored last; absent: none was.
+	Checkpoint *SyncCheckpoint `protobuf:"bytes,2,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// When that was. Absent: it is not known.
+	StoredAt      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=stored_at,json=storedAt,proto3" json:"stored_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PositionResponse) Reset() {
+	*x = PositionResponse{}
+	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PositionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PositionResponse) ProtoMessage() {}
+
+func (x *PositionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PositionResponse.ProtoReflect.Descriptor instead.
+func (*PositionResponse) Descriptor() ([]byte, []int) {
+	return file_aperio_plugin_v1_destination_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *PositionResponse) GetKept() bool {
+	if x != nil {
+		return x.Kept
+	}
+	return false
+}
+
+func (x *PositionResponse) GetCheckpoint() *SyncCheckpoint {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *PositionResponse) GetStoredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StoredAt
+	}
+	return nil
+}
+
 type OutboundEnvelope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The delivery key; the same on every attempt, another one for another destination, for another
@@ -163,7 +533,7 @@ type OutboundEnvelope struct {
 
 func (x *OutboundEnvelope) Reset() {
 	*x = OutboundEnvelope{}
-	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[1]
+	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -175,7 +545,7 @@ func (x *OutboundEnvelope) String() string {
 func (*OutboundEnvelope) ProtoMessage() {}
 
 func (x *OutboundEnvelope) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[1]
+	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -188,7 +558,7 @@ func (x *OutboundEnvelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboundEnvelope.ProtoReflect.Descriptor instead.
 func (*OutboundEnvelope) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_destination_proto_rawDescGZIP(), []int{1}
+	return file_aperio_plugin_v1_destination_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *OutboundEnvelope) GetId() string {
@@ -215,14 +585,16 @@ func (x *OutboundEnvelope) GetEnvelopeJson() []byte {
 type DeliverResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One result for each envelope, in any order. A missing one counts as RETRY.
-	Results       []*EnvelopeResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Results []*EnvelopeResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	// What became of `DeliverRequest.checkpoint`.
+	CheckpointOutcome DeliverResponse_CheckpointOutcome `protobuf:"varint,2,opt,name=checkpoint_outcome,json=checkpointOutcome,proto3,enum=aperio.plugin.v1.DeliverResponse_CheckpointOutcome" json:"checkpoint_outcome,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *DeliverResponse) Reset() {
 	*x = DeliverResponse{}
-	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[2]
+	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -234,7 +606,7 @@ func (x *DeliverResponse) String() string {
 func (*DeliverResponse) ProtoMessage() {}
 
 func (x *DeliverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[2]
+	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -247,7 +619,7 @@ func (x *DeliverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverResponse.ProtoReflect.Descriptor instead.
 func (*DeliverResponse) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_destination_proto_rawDescGZIP(), []int{2}
+	return file_aperio_plugin_v1_destination_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DeliverResponse) GetResults() []*EnvelopeResult {
@@ -255,6 +627,13 @@ func (x *DeliverResponse) GetResults() []*EnvelopeResult {
 		return x.Results
 	}
 	return nil
+}
+
+func (x *DeliverResponse) GetCheckpointOutcome() DeliverResponse_CheckpointOutcome {
+	if x != nil {
+		return x.CheckpointOutcome
+	}
+	return DeliverResponse_CHECKPOINT_OUTCOME_UNSPECIFIED
 }
 
 type EnvelopeResult struct {
@@ -269,7 +648,7 @@ type EnvelopeResult struct {
 
 func (x *EnvelopeResult) Reset() {
 	*x = EnvelopeResult{}
-	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[3]
+	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -281,7 +660,7 @@ func (x *EnvelopeResult) String() string {
 func (*EnvelopeResult) ProtoMessage() {}
 
 func (x *EnvelopeResult) ProtoReflect() protoreflect.Message {
-	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[3]
+	mi := &file_aperio_plugin_v1_destination_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -294,7 +673,7 @@ func (x *EnvelopeResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvelopeResult.ProtoReflect.Descriptor instead.
 func (*EnvelopeResult) Descriptor() ([]byte, []int) {
-	return file_aperio_plugin_v1_destination_proto_rawDescGZIP(), []int{3}
+	return file_aperio_plugin_v1_destination_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *EnvelopeResult) GetId() string {
@@ -329,16 +708,50 @@ var File_aperio_plugin_v1_destination_proto protoreflect.FileDescriptor
 
 const file_aperio_plugin_v1_destination_proto_rawDesc = "" +
 	"\n" +
-	"\"aperio/plugin/v1/destination.proto\x12\x10aperio.plugin.v1\x1a#aperio/plugin/v1/capabilities.proto\x1a\x1daperio/plugin/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\"\x91\x01\n" +
+	"\"aperio/plugin/v1/destination.proto\x12\x10aperio.plugin.v1\x1a#aperio/plugin/v1/capabilities.proto\x1a\x1daperio/plugin/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x01\n" +
 	"\x0eDeliverRequest\x12=\n" +
 	"\acontext\x18\x01 \x01(\v2#.aperio.plugin.v1.InvocationContextR\acontext\x12@\n" +
-	"\tenvelopes\x18\x02 \x03(\v2\".aperio.plugin.v1.OutboundEnvelopeR\tenvelopes\"[\n" +
+	"\tenvelopes\x18\x02 \x03(\v2\".aperio.plugin.v1.OutboundEnvelopeR\tenvelopes\x12A\n" +
+	"\n" +
+	"checkpoint\x18\x03 \x01(\v2!.aperio.plugin.v1.StoreCheckpointR\n" +
+	"checkpoint\"\xa5\x01\n" +
+	"\x0fStoreCheckpoint\x124\n" +
+	"\x06source\x18\x01 \x01(\v2\x1c.aperio.plugin.v1.SyncSourceR\x06source\x12@\n" +
+	"\n" +
+	"checkpoint\x18\x02 \x01(\v2 .aperio.plugin.v1.SyncCheckpointR\n" +
+	"checkpoint\x12\x1a\n" +
+	"\breplaces\x18\x03 \x01(\fR\breplaces\"B\n" +
+	"\n" +
+	"SyncSource\x12\x1c\n" +
+	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x16\n" +
+	"\x06choice\x18\x02 \x01(\tR\x06choice\"\xf6\x01\n" +
+	"\x0eSyncCheckpoint\x12\x16\n" +
+	"\x06cursor\x18\x01 \x01(\fR\x06cursor\x12G\n" +
+	"\acovered\x18\x02 \x03(\v2-.aperio.plugin.v1.SyncCheckpoint.CoveredEntryR\acovered\x12+\n" +
+	"\x11connector_version\x18\x03 \x01(\tR\x10connectorVersion\x1aV\n" +
+	"\fCoveredEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
+	"\x05value\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05value:\x028\x01\"\x86\x01\n" +
+	"\x0fPositionRequest\x12=\n" +
+	"\acontext\x18\x01 \x01(\v2#.aperio.plugin.v1.InvocationContextR\acontext\x124\n" +
+	"\x06source\x18\x02 \x01(\v2\x1c.aperio.plugin.v1.SyncSourceR\x06source\"\xa1\x01\n" +
+	"\x10PositionResponse\x12\x12\n" +
+	"\x04kept\x18\x01 \x01(\bR\x04kept\x12@\n" +
+	"\n" +
+	"checkpoint\x18\x02 \x01(\v2 .aperio.plugin.v1.SyncCheckpointR\n" +
+	"checkpoint\x127\n" +
+	"\tstored_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bstoredAt\"[\n" +
 	"\x10OutboundEnvelope\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12#\n" +
-	"\renvelope_json\x18\x03 \x01(\fR\fenvelopeJson\"M\n" +
+	"\renvelope_json\x18\x03 \x01(\fR\fenvelopeJson\"\xa7\x02\n" +
 	"\x0fDeliverResponse\x12:\n" +
-	"\aresults\x18\x01 \x03(\v2 .aperio.plugin.v1.EnvelopeResultR\aresults\"\xb9\x02\n" +
+	"\aresults\x18\x01 \x03(\v2 .aperio.plugin.v1.EnvelopeResultR\aresults\x12b\n" +
+	"\x12checkpoint_outcome\x18\x02 \x01(\x0e23.aperio.plugin.v1.DeliverResponse.CheckpointOutcomeR\x11checkpointOutcome\"t\n" +
+	"\x11CheckpointOutcome\x12\"\n" +
+	"\x1eCHECKPOINT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19CHECKPOINT_OUTCOME_STORED\x10\x01\x12\x1c\n" +
+	"\x18CHECKPOINT_OUTCOME_MOVED\x10\x02\"\xb9\x02\n" +
 	"\x0eEnvelopeResult\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12?\n" +
 	"\x06status\x18\x02 \x01(\x0e2'.aperio.plugin.v1.EnvelopeResult.StatusR\x06status\x12<\n" +
@@ -351,10 +764,11 @@ const file_aperio_plugin_v1_destination_proto_rawDesc = "" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSTATUS_ACCEPTED\x10\x01\x12\x13\n" +
 	"\x0fSTATUS_REJECTED\x10\x02\x12\x10\n" +
-	"\fSTATUS_RETRY\x10\x032\xc2\x01\n" +
+	"\fSTATUS_RETRY\x10\x032\x95\x02\n" +
 	"\x11DestinationPlugin\x12]\n" +
 	"\fCapabilities\x12%.aperio.plugin.v1.CapabilitiesRequest\x1a&.aperio.plugin.v1.CapabilitiesResponse\x12N\n" +
-	"\aDeliver\x12 .aperio.plugin.v1.DeliverRequest\x1a!.aperio.plugin.v1.DeliverResponseB:Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1b\x06proto3"
+	"\aDeliver\x12 .aperio.plugin.v1.DeliverRequest\x1a!.aperio.plugin.v1.DeliverResponse\x12Q\n" +
+	"\bPosition\x12!.aperio.plugin.v1.PositionRequest\x1a\".aperio.plugin.v1.PositionResponseB:Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1b\x06proto3"
 
 var (
 	file_aperio_plugin_v1_destination_proto_rawDescOnce sync.Once
@@ -368,36 +782,56 @@ func file_aperio_plugin_v1_destination_proto_rawDescGZIP() []byte {
 	return file_aperio_plugin_v1_destination_proto_rawDescData
 }
 
-var file_aperio_plugin_v1_destination_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_aperio_plugin_v1_destination_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_aperio_plugin_v1_destination_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_aperio_plugin_v1_destination_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_aperio_plugin_v1_destination_proto_goTypes = []any{
-	(EnvelopeResult_Status)(0),   // 0: aperio.plugin.v1.EnvelopeResult.Status
-	(*DeliverRequest)(nil),       // 1: aperio.plugin.v1.DeliverRequest
-	(*OutboundEnvelope)(nil),     // 2: aperio.plugin.v1.OutboundEnvelope
-	(*DeliverResponse)(nil),      // 3: aperio.plugin.v1.DeliverResponse
-	(*EnvelopeResult)(nil),       // 4: aperio.plugin.v1.EnvelopeResult
-	(*InvocationContext)(nil),    // 5: aperio.plugin.v1.InvocationContext
-	(*Diagnostic)(nil),           // 6: aperio.plugin.v1.Diagnostic
-	(*durationpb.Duration)(nil),  // 7: google.protobuf.Duration
-	(*CapabilitiesRequest)(nil),  // 8: aperio.plugin.v1.CapabilitiesRequest
-	(*CapabilitiesResponse)(nil), // 9: aperio.plugin.v1.CapabilitiesResponse
+	(DeliverResponse_CheckpointOutcome)(0), // 0: aperio.plugin.v1.DeliverResponse.CheckpointOutcome
+	(EnvelopeResult_Status)(0),             // 1: aperio.plugin.v1.EnvelopeResult.Status
+	(*DeliverRequest)(nil),                 // 2: aperio.plugin.v1.DeliverRequest
+	(*StoreCheckpoint)(nil),                // 3: aperio.plugin.v1.StoreCheckpoint
+	(*SyncSource)(nil),                     // 4: aperio.plugin.v1.SyncSource
+	(*SyncCheckpoint)(nil),                 // 5: aperio.plugin.v1.SyncCheckpoint
+	(*PositionRequest)(nil),                // 6: aperio.plugin.v1.PositionRequest
+	(*PositionResponse)(nil),               // 7: aperio.plugin.v1.PositionResponse
+	(*OutboundEnvelope)(nil),               // 8: aperio.plugin.v1.OutboundEnvelope
+	(*DeliverResponse)(nil),                // 9: aperio.plugin.v1.DeliverResponse
+	(*EnvelopeResult)(nil),                 // 10: aperio.plugin.v1.EnvelopeResult
+	nil,                                    // 11: aperio.plugin.v1.SyncCheckpoint.CoveredEntry
+	(*InvocationContext)(nil),              // 12: aperio.plugin.v1.InvocationContext
+	(*timestamppb.Timestamp)(nil),          // 13: google.protobuf.Timestamp
+	(*Diagnostic)(nil),                     // 14: aperio.plugin.v1.Diagnostic
+	(*durationpb.Duration)(nil),            // 15: google.protobuf.Duration
+	(*CapabilitiesRequest)(nil),            // 16: aperio.plugin.v1.CapabilitiesRequest
+	(*CapabilitiesResponse)(nil),           // 17: aperio.plugin.v1.CapabilitiesResponse
 }
 var file_aperio_plugin_v1_destination_proto_depIdxs = []int32{
-	5, // 0: aperio.plugin.v1.DeliverRequest.context:type_name -> aperio.plugin.v1.InvocationContext
-	2, // 1: aperio.plugin.v1.DeliverRequest.envelopes:type_name -> aperio.plugin.v1.OutboundEnvelope
-	4, // 2: aperio.plugin.v1.DeliverResponse.results:type_name -> aperio.plugin.v1.EnvelopeResult
-	0, // 3: aperio.plugin.v1.EnvelopeResult.status:type_name -> aperio.plugin.v1.EnvelopeResult.Status
-	6, // 4: aperio.plugin.v1.EnvelopeResult.diagnostic:type_name -> aperio.plugin.v1.Diagnostic
-	7, // 5: aperio.plugin.v1.EnvelopeResult.retry_after:type_name -> google.protobuf.Duration
-	8, // 6: aperio.plugin.v1.DestinationPlugin.Capabilities:input_type -> aperio.plugin.v1.CapabilitiesRequest
-	1, // 7: aperio.plugin.v1.DestinationPlugin.Deliver:input_type -> aperio.plugin.v1.DeliverRequest
-	9, // 8: aperio.plugin.v1.DestinationPlugin.Capabilities:output_type -> aperio.plugin.v1.CapabilitiesResponse
-	3, // 9: aperio.plugin.v1.DestinationPlugin.Deliver:output_type -> aperio.plugin.v1.DeliverResponse
-	8, // [8:10] is the sub-list for method output_type
-	6, // [6:8] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	12, // 0: aperio.plugin.v1.DeliverRequest.context:type_name -> aperio.plugin.v1.InvocationContext
+	8,  // 1: aperio.plugin.v1.DeliverRequest.envelopes:type_name -> aperio.plugin.v1.OutboundEnvelope
+	3,  // 2: aperio.plugin.v1.DeliverRequest.checkpoint:type_name -> aperio.plugin.v1.StoreCheckpoint
+	4,  // 3: aperio.plugin.v1.StoreCheckpoint.source:type_name -> aperio.plugin.v1.SyncSource
+	5,  // 4: aperio.plugin.v1.StoreCheckpoint.checkpoint:type_name -> aperio.plugin.v1.SyncCheckpoint
+	11, // 5: aperio.plugin.v1.SyncCheckpoint.covered:type_name -> aperio.plugin.v1.SyncCheckpoint.CoveredEntry
+	12, // 6: aperio.plugin.v1.PositionRequest.context:type_name -> aperio.plugin.v1.InvocationContext
+	4,  // 7: aperio.plugin.v1.PositionRequest.source:type_name -> aperio.plugin.v1.SyncSource
+	5,  // 8: aperio.plugin.v1.PositionResponse.checkpoint:type_name -> aperio.plugin.v1.SyncCheckpoint
+	13, // 9: aperio.plugin.v1.PositionResponse.stored_at:type_name -> google.protobuf.Timestamp
+	10, // 10: aperio.plugin.v1.DeliverResponse.results:type_name -> aperio.plugin.v1.EnvelopeResult
+	0,  // 11: aperio.plugin.v1.DeliverResponse.checkpoint_outcome:type_name -> aperio.plugin.v1.DeliverResponse.CheckpointOutcome
+	1,  // 12: aperio.plugin.v1.EnvelopeResult.status:type_name -> aperio.plugin.v1.EnvelopeResult.Status
+	14, // 13: aperio.plugin.v1.EnvelopeResult.diagnostic:type_name -> aperio.plugin.v1.Diagnostic
+	15, // 14: aperio.plugin.v1.EnvelopeResult.retry_after:type_name -> google.protobuf.Duration
+	13, // 15: aperio.plugin.v1.SyncCheckpoint.CoveredEntry.value:type_name -> google.protobuf.Timestamp
+	16, // 16: aperio.plugin.v1.DestinationPlugin.Capabilities:input_type -> aperio.plugin.v1.CapabilitiesRequest
+	2,  // 17: aperio.plugin.v1.DestinationPlugin.Deliver:input_type -> aperio.plugin.v1.DeliverRequest
+	6,  // 18: aperio.plugin.v1.DestinationPlugin.Position:input_type -> aperio.plugin.v1.PositionRequest
+	17, // 19: aperio.plugin.v1.DestinationPlugin.Capabilities:output_type -> aperio.plugin.v1.CapabilitiesResponse
+	9,  // 20: aperio.plugin.v1.DestinationPlugin.Deliver:output_type -> aperio.plugin.v1.DeliverResponse
+	7,  // 21: aperio.plugin.v1.DestinationPlugin.Position:output_type -> aperio.plugin.v1.PositionResponse
+	19, // [19:22] is the sub-list for method output_type
+	16, // [16:19] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_aperio_plugin_v1_destination_proto_init() }
@@ -412,8 +846,8 @@ func file_aperio_plugin_v1_destination_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_aperio_plugin_v1_destination_proto_rawDesc), len(file_aperio_plugin_v1_destination_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   4,
+			NumEnums:      2,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

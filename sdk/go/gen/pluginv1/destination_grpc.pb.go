@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	DestinationPlugin_Capabilities_FullMethodName = "/aperio.plugin.v1.DestinationPlugin/Capabilities"
 	DestinationPlugin_Deliver_FullMethodName      = "/aperio.plugin.v1.DestinationPlugin/Deliver"
+	DestinationPlugin_Position_FullMethodName     = "/aperio.plugin.v1.DestinationPlugin/Position"
 )
 
 // DestinationPluginClient is the client API for DestinationPlugin service.
@@ -35,6 +36,12 @@ type DestinationPluginClient interface {
 	// key that was accepted is accepted again and not delivered twice where the service allows that.
 	// The host's deadline is at most 150 seconds: half the lease that the product has on a delivery.
 	Deliver(ctx context.Context, in *DeliverRequest, opts ...grpc.CallOption) (*DeliverResponse, error)
+	// Position tells whether the destination, with the settings of the call, keeps the checkpoints of a
+	// sync beside what it writes, and which one it has. Only of destinations with the feature
+	// `checkpoints`. The host asks before each sync whose envelopes go here, and when it is kept begins
+	// from the answer, whatever it has stored itself: what was brought back from a backup goes on from
+	// where it was then. The host's deadline is 60 seconds.
+	Position(ctx context.Context, in *PositionRequest, opts ...grpc.CallOption) (*PositionResponse, error)
 }
 
 type destinationPluginClient struct {
@@ -65,6 +72,16 @@ func (c *destinationPluginClient) Deliver(ctx context.Context, in *DeliverReques
 	return out, nil
 }
 
+func (c *destinationPluginClient) Position(ctx context.Context, in *PositionRequest, opts ...grpc.CallOption) (*PositionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PositionResponse)
+	err := c.cc.Invoke(ctx, DestinationPlugin_Position_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // DestinationPluginServer is the server API for DestinationPlugin service.
 // All implementations must embed UnimplementedDestinationPluginServer
 // for forward compatibility.
@@ -75,6 +92,12 @@ type DestinationPluginServer interface {
 	// key that was accepted is accepted again and not delivered twice where the service allows that.
 	// The host's deadline is at most 150 seconds: half the lease that the product has on a delivery.
 	Deliver(context.Context, *DeliverRequest) (*DeliverResponse, error)
+	// Position tells whether the destination, with the settings of the call, keeps the checkpoints of a
+	// sync beside what it writes, and which one it has. Only of destinations with the feature
+	// `checkpoints`. The host asks before each sync whose envelopes go here, and when it is kept begins
+	// from the answer, whatever it has stored itself: what was brought back from a backup goes on from
+	// where it was then. The host's deadline is 60 seconds.
+	Position(context.Context, *PositionRequest) (*PositionResponse, error)
 	mustEmbedUnimplementedDestinationPluginServer()
 }
 
@@ -90,6 +113,9 @@ func (UnimplementedDestinationPluginServer) Capabilities(context.Context, *Capab
 }
 func (UnimplementedDestinationPluginServer) Deliver(context.Context, *DeliverRequest) (*DeliverResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Deliver not implemented")
+}
+func (UnimplementedDestinationPluginServer) Position(context.Context, *PositionRequest) (*PositionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Position not implemented")
 }
 func (UnimplementedDestinationPluginServer) mustEmbedUnimplementedDestinationPluginServer() {}
 func (UnimplementedDestinationPluginServer) testEmbeddedByValue()                           {}
@@ -148,6 +174,24 @@ func _DestinationPlugin_Deliver_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DestinationPlugin_Position_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PositionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DestinationPluginServer).Position(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DestinationPlugin_Position_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DestinationPluginServer).Position(ctx, req.(*PositionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // DestinationPlugin_ServiceDesc is the grpc.ServiceDesc for DestinationPlugin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -162,6 +206,10 @@ var DestinationPlugin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Deliver",
 			Handler:    _DestinationPlugin_Deliver_Handler,
+		},
+		{
+			MethodName: "Position",
+			Handler:    _DestinationPlugin_Position_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -199,39 +199,52 @@ var statuses = map[string]destination.Status{
 	"retry": destination.StatusRetry,
 }
 
+// verdict is what a destination of a case says of one envelope.
+type verdict struct {
+	ID, Status, Summary, Detail, Code string
+	RetryAfter                        float64 `json:"retry_after_s"`
+}
+
+func (v verdict) result() destination.Result {
+	result := destination.Result{
+		ID: v.ID, Status: statuses[v.Status],
+		RetryAfter: time.Duration(v.RetryAfter * float64(time.Second)),
+	}
+	if v.Summary != "" {
+		reason := diagnostic{Summary: v.Summary, Detail: v.Detail, Code: v.Code}.diagnostic()
+		result.Diagnostic = &reason
+	}
+	return result
+}
+
+// outbound is what is handed over of a case.
+type outbound []struct{ ID, Kind string }
+
+func (o outbound) request() *pb.DeliverRequest {
+	request := &pb.DeliverRequest{Context: invocation(nil)}
+	for _, envelope := range o {
+		request.Envelopes = append(request.Envelopes, &pb.OutboundEnvelope{
+			Id: envelope.ID, Kind: envelope.Kind, EnvelopeJson: []byte("{}"),
+		})
+	}
+	return request
+}
+
 func TestEveryEnvelopeHasAResult(t *testing.T) {
 	type scenario struct {
 		Name      string
-		Envelopes []struct{ ID, Kind string }
-		Answers   []struct {
-			ID, Status, Summary, Detail, Code string
-			RetryAfter                        float64 `json:"retry_after_s"`
-		}
-		Raises *pluginError
-		Expect json.RawMessage
-		Error  *wantedError
+		Envelopes outbound
+		Answers   []verdict
+		Raises    *pluginError
+		Expect    json.RawMessage
+		Error     *wantedError
 	}
 	forEach(t, "deliveries.json", func(t *testing.T, c scenario) {
 		plugin := &delivering{err: c.Raises.err()}
 		for _, answer := range c.Answers {
-			result := destination.Result{
-				ID: answer.ID, Status: statuses[answer.Status],
-				RetryAfter: time.Duration(answer.RetryAfter * float64(time.Second)),
-			}
-			if answer.Summary != "" {
-				reason := diagnostic{
-					Summary: answer.Summary, Detail: answer.Detail, Code: answer.Code,
-				}.diagnostic()
-				result.Diagnostic = &reason
-			}
-			plugin.answers = append(plugin.answers, result)
+			plugin.answers = append(plugin.answers, answer.result())
 		}
-		request := &pb.DeliverRequest{Context: invocation(nil)}
-		for _, envelope := range c.Envelopes {
-			request.Envelopes = append(request.Envelopes, &pb.OutboundEnvelope{
-				Id: envelope.ID, Kind: envelope.Kind, EnvelopeJson: []byte("{}"),
-			})
-		}
+		request := c.Envelopes.request()
 		connection, _ := served(t, destination.NewService(plugin))
 		var trailer metadata.MD
 		client := pb.NewDestinationPluginClient(connection)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 INTERFACE_MINOR: Final = 0
 APPROVAL_FEATURE: Final = "approval"
+CHECKPOINTS_FEATURE: Final = "checkpoints"
 
 
 def schema_message(schema: connector.Schema) -> connector_pb2.SchemaResponse:
@@ -74,9 +75,13 @@ def schema_message(schema: connector.Schema) -> connector_pb2.SchemaResponse:
 
 
 def capabilities_message(
-    capabilities: remediation.Capabilities | destination.Capabilities,
+    capabilities: remediation.Capabilities | destination.Capabilities, *features: str
 ) -> capabilities_pb2.CapabilitiesResponse:
     """Return the message of what a remediation or destination declares.
+
+    Args:
+        capabilities: what its author states.
+        features: what it can beyond the minimum, by the names of the interface.
 
     Raises:
         TypeError, ValueError: a part of it has a wrong type.
@@ -85,7 +90,7 @@ def capabilities_message(
     from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2
 
     message = capabilities_pb2.CapabilitiesResponse(
-        interface=_interface(),
+        interface=_interface(*features),
         provider=capabilities.provider,
         name=capabilities.name,
         description=capabilities.description,

@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2 as aperio_dot_plugin_dot_v1_dot_capabilities__pb2
 from aperio_plugin._generated.aperio.plugin.v1 import common_pb2 as aperio_dot_plugin_dot_v1_dot_common__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"aperio/plugin/v1/destination.proto\x12\x10\x61perio.plugin.v1\x1a#aperio/plugin/v1/capabilities.proto\x1a\x1d\x61perio/plugin/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\"}\n\x0e\x44\x65liverRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32#.aperio.plugin.v1.InvocationContext\x12\x35\n\tenvelopes\x18\x02 \x03(\x0b\x32\".aperio.plugin.v1.OutboundEnvelope\"C\n\x10OutboundEnvelope\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x15\n\renvelope_json\x18\x03 \x01(\x0c\"D\n\x0f\x44\x65liverResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .aperio.plugin.v1.EnvelopeResult\"\x95\x02\n\x0e\x45nvelopeResult\x12\n\n\x02id\x18\x01 \x01(\t\x12\x37\n\x06status\x18\x02 \x01(\x0e\x32\'.aperio.plugin.v1.EnvelopeResult.Status\x12\x30\n\ndiagnostic\x18\x03 \x01(\x0b\x32\x1c.aperio.plugin.v1.Diagnostic\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\\\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATUS_ACCEPTED\x10\x01\x12\x13\n\x0fSTATUS_REJECTED\x10\x02\x12\x10\n\x0cSTATUS_RETRY\x10\x03\x32\xc2\x01\n\x11\x44\x65stinationPlugin\x12]\n\x0c\x43\x61pabilities\x12%.aperio.plugin.v1.CapabilitiesRequest\x1a&.aperio.plugin.v1.CapabilitiesResponse\x12N\n\x07\x44\x65liver\x12 .aperio.plugin.v1.DeliverRequest\x1a!.aperio.plugin.v1.DeliverResponseB:Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"aperio/plugin/v1/destination.proto\x12\x10\x61perio.plugin.v1\x1a#aperio/plugin/v1/capabilities.proto\x1a\x1d\x61perio/plugin/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x01\n\x0e\x44\x65liverRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32#.aperio.plugin.v1.InvocationContext\x12\x35\n\tenvelopes\x18\x02 \x03(\x0b\x32\".aperio.plugin.v1.OutboundEnvelope\x12\x35\n\ncheckpoint\x18\x03 \x01(\x0b\x32!.aperio.plugin.v1.StoreCheckpoint\"\x87\x01\n\x0fStoreCheckpoint\x12,\n\x06source\x18\x01 \x01(\x0b\x32\x1c.aperio.plugin.v1.SyncSource\x12\x34\n\ncheckpoint\x18\x02 \x01(\x0b\x32 .aperio.plugin.v1.SyncCheckpoint\x12\x10\n\x08replaces\x18\x03 \x01(\x0c\"/\n\nSyncSource\x12\x11\n\tconnector\x18\x01 \x01(\t\x12\x0e\n\x06\x63hoice\x18\x02 \x01(\t\"\xc7\x01\n\x0eSyncCheckpoint\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x0c\x12>\n\x07\x63overed\x18\x02 \x03(\x0b\x32-.aperio.plugin.v1.SyncCheckpoint.CoveredEntry\x12\x19\n\x11\x63onnector_version\x18\x03 \x01(\t\x1aJ\n\x0c\x43overedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x02\x38\x01\"u\n\x0fPositionRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32#.aperio.plugin.v1.InvocationContext\x12,\n\x06source\x18\x02 \x01(\x0b\x32\x1c.aperio.plugin.v1.SyncSource\"\x85\x01\n\x10PositionResponse\x12\x0c\n\x04kept\x18\x01 \x01(\x08\x12\x34\n\ncheckpoint\x18\x02 \x01(\x0b\x32 .aperio.plugin.v1.SyncCheckpoint\x12-\n\tstored_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x10OutboundEnvelope\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x15\n\renvelope_json\x18\x03 \x01(\x0c\"\x8b\x02\n\x0f\x44\x65liverResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .aperio.plugin.v1.EnvelopeResult\x12O\n\x12\x63heckpoint_outcome\x18\x02 \x01(\x0e\x32\x33.aperio.plugin.v1.DeliverResponse.CheckpointOutcome\"t\n\x11\x43heckpointOutcome\x12\"\n\x1e\x43HECKPOINT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43HECKPOINT_OUTCOME_STORED\x10\x01\x12\x1c\n\x18\x43HECKPOINT_OUTCOME_MOVED\x10\x02\"\x95\x02\n\x0e\x45nvelopeResult\x12\n\n\x02id\x18\x01 \x01(\t\x12\x37\n\x06status\x18\x02 \x01(\x0e\x32\'.aperio.plugin.v1.EnvelopeResult.Status\x12\x30\n\ndiagnostic\x18\x03 \x01(\x0b\x32\x1c.aperio.plugin.v1.Diagnostic\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\\\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATUS_ACCEPTED\x10\x01\x12\x13\n\x0fSTATUS_REJECTED\x10\x02\x12\x10\n\x0cSTATUS_RETRY\x10\x03\x32\x95\x02\n\x11\x44\x65stinationPlugin\x12]\n\x0c\x43\x61pabilities\x12%.aperio.plugin.v1.CapabilitiesRequest\x1a&.aperio.plugin.v1.CapabilitiesResponse\x12N\n\x07\x44\x65liver\x12 .aperio.plugin.v1.DeliverRequest\x1a!.aperio.plugin.v1.DeliverResponse\x12Q\n\x08Position\x12!.aperio.plugin.v1.PositionRequest\x1a\".aperio.plugin.v1.PositionResponseB:Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,16 +36,32 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'aperio.plugin.v1.destinatio
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z8github.com/writer/aperio-plugin-go/gen/pluginv1;pluginv1'
-  _globals['_DELIVERREQUEST']._serialized_start=156
-  _globals['_DELIVERREQUEST']._serialized_end=281
-  _globals['_OUTBOUNDENVELOPE']._serialized_start=283
-  _globals['_OUTBOUNDENVELOPE']._serialized_end=350
-  _globals['_DELIVERRESPONSE']._serialized_start=352
-  _globals['_DELIVERRESPONSE']._serialized_end=420
-  _globals['_ENVELOPERESULT']._serialized_start=423
-  _globals['_ENVELOPERESULT']._serialized_end=700
-  _globals['_ENVELOPERESULT_STATUS']._serialized_start=608
-  _globals['_ENVELOPERESULT_STATUS']._serialized_end=700
-  _globals['_DESTINATIONPLUGIN']._serialized_start=703
-  _globals['_DESTINATIONPLUGIN']._serialized_end=897
+  _globals['_SYNCCHECKPOINT_COVEREDENTRY']._loaded_options = None
+  _globals['_SYNCCHECKPOINT_COVEREDENTRY']._serialized_options = b'8\001'
+  _globals['_DELIVERREQUEST']._serialized_start=190
+  _globals['_DELIVERREQUEST']._serialized_end=370
+  _globals['_STORECHECKPOINT']._serialized_start=373
+  _globals['_STORECHECKPOINT']._serialized_end=508
+  _globals['_SYNCSOURCE']._serialized_start=510
+  _globals['_SYNCSOURCE']._serialized_end=557
+  _globals['_SYNCCHECKPOINT']._serialized_start=560
+  _globals['_SYNCCHECKPOINT']._serialized_end=759
+  _globals['_SYNCCHECKPOINT_COVEREDENTRY']._serialized_start=685
+  _globals['_SYNCCHECKPOINT_COVEREDENTRY']._serialized_end=759
+  _globals['_POSITIONREQUEST']._serialized_start=761
+  _globals['_POSITIONREQUEST']._serialized_end=878
+  _globals['_POSITIONRESPONSE']._serialized_start=881
+  _globals['_POSITIONRESPONSE']._serialized_end=1014
+  _globals['_OUTBOUNDENVELOPE']._serialized_start=1016
+  _globals['_OUTBOUNDENVELOPE']._serialized_end=1083
+  _globals['_DELIVERRESPONSE']._serialized_start=1086
+  _globals['_DELIVERRESPONSE']._serialized_end=1353
+  _globals['_DELIVERRESPONSE_CHECKPOINTOUTCOME']._serialized_start=1237
+  _globals['_DELIVERRESPONSE_CHECKPOINTOUTCOME']._serialized_end=1353
+  _globals['_ENVELOPERESULT']._serialized_start=1356
+  _globals['_ENVELOPERESULT']._serialized_end=1633
+  _globals['_ENVELOPERESULT_STATUS']._serialized_start=1541
+  _globals['_ENVELOPERESULT_STATUS']._serialized_end=1633
+  _globals['_DESTINATIONPLUGIN']._serialized_start=1636
+  _globals['_DESTINATIONPLUGIN']._serialized_end=1913
 # @@protoc_insertion_point(module_scope)
