@@ -121,6 +121,13 @@ def litter(folder: Path, trap: Trap) -> None:
 
 SHAPES = [bare, checkout]
 
+
+def repository(folder: Path, trap: Trap) -> None:
+    """Make a folder both: whoever looks for either finds it, and nothing may execute git."""
+    bare(folder, trap)
+    checkout(folder, trap)
+
+
 # ── what was executed ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -224,12 +231,9 @@ def python_project(folder: Path) -> Path:
     return project
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_build_executes_pip_and_nothing_else(
-    shape: Callable[[Path, Trap], None], watch: Watch, trap: Trap
-) -> None:
+def test_build_executes_pip_and_nothing_else(watch: Watch, trap: Trap) -> None:
     project = python_project(watch.aperio.folder / "project")
-    shape(project, trap)
+    repository(project, trap)
     litter(project, trap)
 
     assert watch.run(project, "plugin", "build", ".", "--check") == {"python"}
@@ -237,12 +241,9 @@ def test_build_executes_pip_and_nothing_else(
     assert not trap.sprung.exists()
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_folder_that_is_run_or_tested_executes_only_its_plugin(
-    shape: Callable[[Path, Trap], None], watch: Watch, trap: Trap
-) -> None:
+def test_a_folder_that_is_run_or_tested_executes_only_its_plugin(watch: Watch, trap: Trap) -> None:
     project = python_project(watch.aperio.folder / "project")
-    shape(project, trap)
+    repository(project, trap)
     for name in _PROGRAMS:
         shutil.copy(trap.program, project / name)
 
@@ -252,13 +253,10 @@ def test_a_folder_that_is_run_or_tested_executes_only_its_plugin(
     assert not trap.sprung.exists()
 
 
-@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("language", ["python", "go"])
-def test_init_executes_nothing(
-    shape: Callable[[Path, Trap], None], language: str, watch: Watch, trap: Trap
-) -> None:
+def test_init_executes_nothing(language: str, watch: Watch, trap: Trap) -> None:
     folder = watch.aperio.folder / "hostile"
-    shape(folder, trap)
+    repository(folder, trap)
     litter(folder, trap)
 
     made = watch.run(folder, "plugin", "init", "github.com/acme/x", "--lang", language)
@@ -267,21 +265,18 @@ def test_init_executes_nothing(
     assert not trap.sprung.exists()
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_registry_executes_nothing(
-    shape: Callable[[Path, Trap], None], watch: Watch, trap: Trap
-) -> None:
+def test_a_registry_executes_nothing(watch: Watch, trap: Trap) -> None:
     artifact = artifact_of(watch.aperio.folder, "print(1)\n")
     watch.aperio("trust", "local", "init")
     watch.aperio("plugin", "sign", artifact, "--trust", "local")
     folder = watch.aperio.folder / "hostile"
-    shape(folder, trap)
+    repository(folder, trap)
     litter(folder, trap)
 
     steps = [("init", "registry"), ("add", artifact, "--dir", "registry")]
     for words in [*steps, ("build", "--dir", "registry")]:
         assert watch.run(folder, "registry", *words) == {"python"}
-        shape(folder / "registry", trap)
+        repository(folder / "registry", trap)
         litter(folder / "registry", trap)
 
     assert not trap.sprung.exists()
@@ -313,13 +308,10 @@ def object_file() -> bytes:
 
 
 @pytest.mark.go
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_go_project_executes_go_and_its_plugin_only(
-    shape: Callable[[Path, Trap], None], watch: Watch, trap: Trap
-) -> None:
+def test_a_go_project_executes_go_and_its_plugin_only(watch: Watch, trap: Trap) -> None:
     require_go()
     project = make_go_project(watch.aperio.folder / "project")
-    shape(project, trap)
+    repository(project, trap)
     litter(project, trap)
 
     assert watch.run(project, "plugin", "build", ".") == {"python", "go"}

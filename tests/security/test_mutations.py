@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 CODES = {"admitted", *(error.code for error in catalogue())}
 SEED = 20
 FEW, MANY = 500, 10_000
+FEW_SIGNED, MANY_SIGNED = 80, 500
 BUILD = github_identity()
 POLICY = Policy((build_rule(domain="local"),), require_provenance=True)
 
@@ -264,9 +265,9 @@ def test_mutant_is_refused_or_equivalent_in_many_more_cases(lab: Lab) -> None:
 # ── the publisher signed the mutant ───────────────────────────────────────────────────────────────
 
 
-def test_signed_mutant_is_refused_or_is_what_its_signature_allows(lab: Lab) -> None:
+def _try_signed_mutants(lab: Lab, count: int) -> None:
     """Everything behind the signature meets bytes that are hostile and genuinely signed."""
-    for number in range(FEW // 2):
+    for number in range(count):
         chooser = random.Random(f"{SEED}-signed-{number}")  # noqa: S311 - repeatable, not secret
         parts, changes = chooser.choice((_archive, _manifest))(lab.signed, chooser)
         signed = lab.sign(parts.archive)
@@ -280,3 +281,15 @@ def test_signed_mutant_is_refused_or_is_what_its_signature_allows(lab: Lab) -> N
                 assert outcome.manifest["version"] == VERSION
                 assert str(outcome.manifest["id"]).startswith("acme/")
     _check_crashes(lab)
+
+
+def test_signed_mutant_is_refused_or_is_what_its_signature_allows(lab: Lab) -> None:
+    _try_signed_mutants(lab, FEW_SIGNED)
+
+
+@pytest.mark.slow
+def test_signed_mutant_is_refused_or_is_what_its_signature_allows_in_many_more_cases(
+    lab: Lab,
+) -> None:
+    """The quick test above begins with the same mutants; each is signed three times."""
+    _try_signed_mutants(lab, MANY_SIGNED)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +17,7 @@ import pytest
 from aperio_cli.models.publisher import LOCAL_ISSUER
 from tests.lifecycle.cli import Aperio, operator
 from tests.lifecycle.plugins import artifact_of, simulating
+from tests.projects import ROOT, SDK
 from tests.security.tracing import tracing
 
 if TYPE_CHECKING:
@@ -30,6 +33,20 @@ _OUTWARDS = re.compile(r"(?:connect|send(?:to|msg|mmsg))\(.*\bsa_family=AF_INET6
 _CONNECTING = (
     "import socket; s = socket.socket(); s.settimeout(5); print(s.connect_ex(('127.0.0.1', 9)))"
 )
+
+# Types the commands, up to one that fails: a line of status and what was printed for each.
+_TYPING = """
+import contextlib, io, json, sys
+from aperio_cli.__main__ import main
+
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), "utf-8")) as shown:
+        status = main(words)
+        shown.flush()
+    print(json.dumps([status, shown.buffer.getvalue().decode()]))
+    if status:
+        break
+"""
 
 pytestmark = pytest.mark.sandbox
 
@@ -50,13 +67,24 @@ class Prepared:
     private: Path
     registry: Path
 
-    def run(self, words: str, *prefix: str) -> str:
-        """Run a command as a process that has to succeed; what it printed."""
+    def run(self, *prefix: str) -> dict[str, str]:
+        """Run all commands in one process, each has to succeed; gives what each printed."""
         names = {"LOCAL": self.local, "PRIVATE": self.private, "REGISTRY": self.registry}
-        arguments = [str(names.get(word, word)) for word in words.split()]
-        done = self.aperio.run(*arguments, prefix=list(prefix))
-        assert done.status == 0, done
-        return done.out
+        lines = [[str(names.get(word, word)) for word in words.split()] for words in COMMANDS]
+        done = subprocess.run(
+            [*prefix, sys.executable, "-c", _TYPING, json.dumps(lines)],
+            cwd=self.aperio.folder,
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{SDK}"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+        assert done.returncode == 0, done
+        told = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [status for status, _ in told] == [0] * len(COMMANDS), done
+        return {words: shown for words, (_, shown) in zip(COMMANDS, told, strict=True)}
 
 
 @pytest.fixture
@@ -90,11 +118,14 @@ def prepared(
 COMMANDS = [
     "plugin verify LOCAL",
     "plugin verify PRIVATE",
-    "plugin install LOCAL",
-    "plugin install PRIVATE",
-    "plugin install acme/box-connector --registry REGISTRY",
+    "plugin install acme/box-connector --registry REGISTRY --yes",
+    "plugin remove acme/box-connector",
+    "plugin install LOCAL --yes",
+    "plugin install PRIVATE --yes",
+    "plugin list --check",
     "doctor",
 ]
+"""One after the other, in one process: half of what a command takes is to be started."""
 
 
 # ── where there is no network ─────────────────────────────────────────────────────────────────────
@@ -116,21 +147,11 @@ def alone() -> list[str]:
     return ALONE
 
 
-@pytest.mark.parametrize("words", COMMANDS)
-def test_command_needs_no_network_at_all(prepared: Prepared, alone: list[str], words: str) -> None:
-    prepared.run(words, *alone)
+def test_commands_need_no_network_at_all(prepared: Prepared, alone: list[str]) -> None:
+    shown = prepared.run(*alone)
 
-
-def test_private_domain_is_named_without_a_network(prepared: Prepared, alone: list[str]) -> None:
-    assert "trust domain umbrella" in prepared.run("plugin verify PRIVATE", *alone)
-
-
-def test_installed_plugin_is_listed_as_whole_without_a_network(
-    prepared: Prepared, alone: list[str]
-) -> None:
-    prepared.run("plugin install PRIVATE", *alone)
-
-    assert "umbrella/box" in prepared.run("plugin list --check", *alone)
+    assert "trust domain umbrella" in shown["plugin verify PRIVATE"]
+    assert "umbrella/box" in shown["plugin list --check"]
 
 
 # ── what the system calls say ─────────────────────────────────────────────────────────────────────
@@ -140,7 +161,7 @@ def test_installed_plugin_is_listed_as_whole_without_a_network(
 def tracer(tmp_path: Path) -> list[str]:
     """What runs a command and writes down, of it and of its children, what it sends and where."""
     log = tmp_path / "calls"
-    command = tracing(log, TRACED, [sys.executable, "-c", _CONNECTING])
+    command = tracing(log, TRACED, [sys.executable, "-c", _CONNECTING], "--seccomp-bpf")
     assert len(outwards(log)) == 1, "what connects is seen"
     return command
 
@@ -150,10 +171,7 @@ def outwards(log: Path) -> list[str]:
     return [line for line in log.read_text().splitlines() if _OUTWARDS.search(line)]
 
 
-@pytest.mark.parametrize("words", COMMANDS)
-def test_command_connects_to_nothing(
-    prepared: Prepared, tracer: list[str], words: str, tmp_path: Path
-) -> None:
-    prepared.run(words, *tracer)
+def test_commands_connect_to_nothing(prepared: Prepared, tracer: list[str], tmp_path: Path) -> None:
+    prepared.run(*tracer)
 
     assert outwards(tmp_path / "calls") == []
