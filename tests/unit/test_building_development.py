@@ -3,10 +3,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -25,9 +26,6 @@ from aperio_cli.models.artifact import DevelopmentBuild, Interpreter
 from aperio_cli.output import Output
 from tests.projects import HERE, NO_INDEX, TAG, make_project, make_wheel, write
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 INTERPRETER = Interpreter(
     executable=os.path.realpath(sys.executable),
     version=".".join(map(str, sys.version_info[:3])),
@@ -38,11 +36,29 @@ INTERPRETER = Interpreter(
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    folder = make_project(tmp_path / "project")
+    return make(tmp_path / "project")
+
+
+def make(place: Path) -> Path:
+    folder = make_project(place)
     write(folder, "plugin.py", "import client, one\nprint(client.NAME, one.NAME)\n")
     write(folder, "client.py", "NAME = 'first'\n")
     write(folder, "requirements.lock", make_wheel(folder / "vendor", "one"))
     return folder
+
+
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that has the project's dependencies; pip takes longer than all the rest."""
+    root = tmp_path_factory.mktemp("furnished")
+    develop(make(root / "project"), root / "cache", INTERPRETER, NO_INDEX)
+    return root / "cache"
+
+
+@pytest.fixture
+def cache(furnished: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(furnished, tmp_path / "cache", symlinks=True))
 
 
 def started(build: DevelopmentBuild) -> str:
@@ -63,10 +79,10 @@ def test_develop_makes_the_folder_runnable(project: Path, tmp_path: Path) -> Non
     assert library_of(build).is_dir()
 
 
-def test_develop_takes_what_was_changed(project: Path, tmp_path: Path) -> None:
-    develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
+def test_develop_takes_what_was_changed(project: Path, cache: Path) -> None:
+    develop(project, cache, INTERPRETER, NO_INDEX)
     write(project, "client.py", "NAME = 'second'\n")
-    assert started(develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)) == "second one\n"
+    assert started(develop(project, cache, INTERPRETER, NO_INDEX)) == "second one\n"
 
 
 # What a plugin can reach by its own path, and what it cannot: as where it is installed.
@@ -152,9 +168,9 @@ def test_develop_keeps_modes_as_a_build_does(reading: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("change", ["changed", "added", "removed", "link"])
 def test_develop_repairs_a_copy_that_a_plugin_changed(
-    project: Path, tmp_path: Path, change: str
+    project: Path, cache: Path, change: str
 ) -> None:
-    first = develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
+    first = develop(project, cache, INTERPRETER, NO_INDEX)
     client = first.script.parents[1] / "app" / "client.py"
     if change == "added":
         write(client.parent, "one.py", "NAME = 'added'\n")
@@ -164,16 +180,16 @@ def test_develop_repairs_a_copy_that_a_plugin_changed(
         client.unlink()
     if change == "link":
         client.symlink_to("/nowhere")
-    second = develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
+    second = develop(project, cache, INTERPRETER, NO_INDEX)
     assert (second.script, started(second)) == (first.script, "first one\n")
 
 
-def test_develop_keeps_the_latest_copies_only(project: Path, tmp_path: Path) -> None:
+def test_develop_keeps_the_latest_copies_only(project: Path, cache: Path) -> None:
     for number in range(4):
         write(project, "client.py", f"NAME = {number}\n")
-        develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
+        develop(project, cache, INTERPRETER, NO_INDEX)
     write(project, "client.py", "NAME = 4\n")
-    made = develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
+    made = develop(project, cache, INTERPRETER, NO_INDEX)
     assert len(list(made.script.parents[2].iterdir())) == 3
     assert started(made) == "4 one\n"
 
@@ -207,20 +223,22 @@ def test_develop_installs_again_for_another_lock(project: Path, tmp_path: Path) 
     assert (library_of(second) / "two.py").is_file()
 
 
-def test_develop_keeps_two_projects_with_one_lock_apart(project: Path, tmp_path: Path) -> None:
+def test_develop_keeps_two_projects_with_one_lock_apart(
+    project: Path, cache: Path, tmp_path: Path
+) -> None:
     other = tmp_path / "other"
     subprocess.run(["cp", "-r", project, other], check=True, timeout=30)
     write(other, "client.py", "NAME = 'other'\n")
-    first = develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
-    second = develop(other, tmp_path / "cache", INTERPRETER, NO_INDEX)
+    first = develop(project, cache, INTERPRETER, NO_INDEX)
+    second = develop(other, cache, INTERPRETER, NO_INDEX)
     assert first.dependencies == second.dependencies
     assert (started(first), started(second)) == ("first one\n", "other one\n")
 
 
-def test_develop_repairs_a_starting_script_that_was_changed(project: Path, tmp_path: Path) -> None:
-    first = develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)
+def test_develop_repairs_a_starting_script_that_was_changed(project: Path, cache: Path) -> None:
+    first = develop(project, cache, INTERPRETER, NO_INDEX)
     first.script.write_text("print('changed')\n")
-    assert started(develop(project, tmp_path / "cache", INTERPRETER, NO_INDEX)) == "first one\n"
+    assert started(develop(project, cache, INTERPRETER, NO_INDEX)) == "first one\n"
 
 
 def test_develop_run_twice_at_once_gives_one_library(project: Path, tmp_path: Path) -> None:
