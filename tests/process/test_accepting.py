@@ -24,6 +24,9 @@ from tests.clearances import cleared
 from .conftest import PLUGINS, Host, development
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aperio_cli.accepting import Check
     from aperio_cli.models.artifact import DevelopmentBuild
 
 BROKEN = Path(__file__).resolve().parents[1] / "simulators" / "broken_plugins"
@@ -32,6 +35,9 @@ REQUEST = AcceptanceRequest(
     settings={"key": SECRET}, action="box.unshare", target="folder-1", approved=True
 )
 KINDS = ["connector", "remediation", "destination"]
+ENDING = {"by-hand", "start-twice", "shutdown", "sigterm", "host-gone"}
+STAYING = tuple(check for check in CHECKS if check.key not in ENDING)
+"""The checks that share one start; each of the others takes a start of its own."""
 
 # Every check, and the plugins that fail it and nothing else.
 FAILING = [
@@ -105,10 +111,11 @@ def examine(
     build: DevelopmentBuild,
     request: AcceptanceRequest = REQUEST,
     seen: list[Verdict] | None = None,
+    checks: Sequence[Check] = CHECKS,
 ) -> AcceptanceReport:
     observe = (lambda _verdict: None) if seen is None else seen.append
     clear = functools.partial(cleared, build)
-    return asyncio.run(accept(clear, host.launch_options(), request, observe))
+    return asyncio.run(accept(clear, host.launch_options(), request, observe, checks))
 
 
 def outcomes(report: AcceptanceReport, outcome: Outcome) -> dict[str, Verdict]:
@@ -133,7 +140,7 @@ def test_a_sound_plugin_without_the_sdk_passes_every_check(host: Host, kind: str
 
 
 # One broken plugin takes seconds, because checks wait for what must not happen. These stand for all
-# in `make test`; `make test-all` examines every one.
+# in `make test`, in the checks that share a start; `make test-all` makes every check of every one.
 QUICK = {
     "forgets_envelopes",
     "acts_twice",
@@ -144,15 +151,23 @@ QUICK = {
 }
 
 
-@pytest.mark.parametrize(
-    ("key", "plugin", "kind"),
-    [pytest.param(*row, marks=() if row[1] in QUICK else pytest.mark.slow) for row in FAILING],
-)
+@pytest.mark.parametrize(("key", "plugin", "kind"), [row for row in FAILING if row[1] in QUICK])
 def test_a_broken_plugin_fails_its_check_and_no_other(
     host: Host, key: str, plugin: str, kind: str
 ) -> None:
-    report = examine(host, target(plugin, kind))
+    require_one_failure(examine(host, target(plugin, kind), checks=STAYING), key)
 
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("key", "plugin", "kind"), FAILING)
+def test_a_broken_plugin_fails_its_check_and_no_other_of_all(
+    host: Host, key: str, plugin: str, kind: str
+) -> None:
+    """Examine every plugin by all checks; the quick test above has some of each kind."""
+    require_one_failure(examine(host, target(plugin, kind)), key)
+
+
+def require_one_failure(report: AcceptanceReport, key: str) -> None:
     failed = outcomes(report, Outcome.FAILED)
     assert list(failed) == [key], failed
     assert failed[key].evidence
@@ -163,7 +178,7 @@ def test_a_broken_plugin_fails_its_check_and_no_other(
 
 
 def test_a_secret_that_is_not_for_the_host_only_is_told_with_what_it_has_to_be(host: Host) -> None:
-    report = examine(host, target("shares_its_secret"))
+    report = examine(host, target("shares_its_secret"), checks=STAYING)
 
     evidence = outcomes(report, Outcome.FAILED)["fields"].evidence
     assert evidence.splitlines() == [
@@ -206,7 +221,7 @@ def test_a_plugin_made_with_the_sdk_passes(host: Host) -> None:
 def test_without_settings_what_needs_the_service_is_skipped_with_how_to_enable_it(
     host: Host, kind: str
 ) -> None:
-    report = examine(host, target("sound", kind), AcceptanceRequest())
+    report = examine(host, target("sound", kind), AcceptanceRequest(), checks=STAYING)
 
     needy = {c.key for c in CHECKS if kind in c.kinds and c.needs_settings}
     skipped = outcomes(report, Outcome.SKIPPED)
@@ -218,7 +233,7 @@ def test_without_settings_what_needs_the_service_is_skipped_with_how_to_enable_i
 def test_an_action_is_only_done_with_consent(host: Host) -> None:
     request = AcceptanceRequest(REQUEST.settings, action="box.unshare", target="folder-1")
 
-    report = examine(host, target("sound", "remediation"), request)
+    report = examine(host, target("sound", "remediation"), request, checks=STAYING)
 
     skipped = outcomes(report, Outcome.SKIPPED)
     assert list(skipped) == ["approval", "same-key"]
@@ -228,7 +243,7 @@ def test_an_action_is_only_done_with_consent(host: Host) -> None:
 def test_without_an_action_none_is_tried(host: Host) -> None:
     request = AcceptanceRequest(REQUEST.settings)
 
-    report = examine(host, target("sound", "remediation"), request)
+    report = examine(host, target("sound", "remediation"), request, checks=STAYING)
 
     skipped = outcomes(report, Outcome.SKIPPED)
     assert list(skipped) == ["dry-run", "approval", "same-key"]
@@ -239,16 +254,16 @@ def test_an_action_that_is_not_there_is_the_authors_mistake(host: Host) -> None:
     request = AcceptanceRequest(REQUEST.settings, action="box.share", target="folder-1")
 
     with pytest.raises(UsageError, match=r"box\.share"):
-        examine(host, target("sound", "remediation"), request)
+        examine(host, target("sound", "remediation"), request, checks=STAYING)
 
 
 def test_a_setting_that_is_not_there_is_the_authors_mistake(host: Host) -> None:
     with pytest.raises(PluginConfigInvalid):
-        examine(host, target("sound"), AcceptanceRequest({"kye": SECRET}))
+        examine(host, target("sound"), AcceptanceRequest({"kye": SECRET}), checks=STAYING)
 
 
 def test_no_secret_is_in_a_report(host: Host) -> None:
-    report = examine(host, target("tells_its_settings"))
+    report = examine(host, target("tells_its_settings"), checks=STAYING)
 
     assert SECRET not in repr(report.to_json())
     assert "the setting `key`" in outcomes(report, Outcome.FAILED)["secrets"].evidence

@@ -91,7 +91,7 @@ def test_a_flood_of_output_is_drained_counted_and_told(
     before, memory_bytes = len(actor.logs), own_memory_bytes()
     began_s = time.monotonic()
     is_whole = descriptor == 2 and actor.do("own")["host"] == "plugin"
-    size_bytes = (1024 if is_whole else 64) * MIB
+    size_bytes = (256 if is_whole else 64) * MIB
     assert actor.do("flood", descriptor, size_bytes // MIB, 64) >= size_bytes
     assert actor.do("own"), "it goes on"
     # Told with the next words that pass: the log is not asked between them.
