@@ -223,23 +223,25 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize(("error", "status", "code"), ERRORS)
 def test_an_error_becomes_a_status_with_diagnostics_after_the_events_before_it(
-    launch: Launch, error: str, status: str, code: str
+    launch: Launch,
 ) -> None:
+    raising = 'raise eval("errors." + context.config["error"])'
     plugin = launch(
-        _connector(f"yield event(1)\nyield Checkpoint(b'c')\nyield event(2)\nraise errors.{error}")
+        _connector(f"yield event(1)\nyield Checkpoint(b'c')\nyield event(2)\n{raising}")
     )
-    call = plugin.sync()
-    assert _kinds([next(call), next(call), next(call)]) == ["1", "checkpoint", "1"]
-    raised, diagnostics = _failure(call)
-    assert raised.code().name == status
-    (item,) = diagnostics.items
-    assert (item.code, item.severity) == (code, common_pb2.Diagnostic.SEVERITY_ERROR)
-    assert item.summary == raised.details()
-    if "InvalidConfig" in error:
-        assert [step.WhichOneof("selector") for step in item.attribute.steps] == ["key", "index"]
-    assert diagnostics.HasField("retry_after") == ("RateLimited" in error)
+    for error, status, code in ERRORS:
+        call = plugin.sync(config={"error": error})
+        assert _kinds([next(call), next(call), next(call)]) == ["1", "checkpoint", "1"], error
+        raised, diagnostics = _failure(call)
+        assert raised.code().name == status
+        (item,) = diagnostics.items
+        assert (item.code, item.severity) == (code, common_pb2.Diagnostic.SEVERITY_ERROR)
+        assert item.summary == raised.details()
+        if "InvalidConfig" in error:
+            steps = [step.WhichOneof("selector") for step in item.attribute.steps]
+            assert steps == ["key", "index"]
+        assert diagnostics.HasField("retry_after") == ("RateLimited" in error)
     assert stop_by_signal(plugin) == 0
     assert plugin.records() == []
 
@@ -260,35 +262,37 @@ def test_a_bug_becomes_internal_and_one_error_record_with_the_traceback(launch: 
     assert len(plugin.stderr().splitlines()) == 1
 
 
-@pytest.mark.parametrize("bug", ["sys.exit(3)", "raise KeyboardInterrupt", "return 1 / 0"])
-def test_a_bug_in_a_unary_call_leaves_the_plugin_alive(launch: Launch, bug: str) -> None:
+def test_a_bug_in_a_unary_call_leaves_the_plugin_alive(launch: Launch) -> None:
+    bugs = ["sys.exit(3)", "raise KeyboardInterrupt", "1 / 0"]
     plugin = launch(
         f"""
+        bugs = iter({bugs!r})
         class Buggy(Plain):
             def schema(self):
-                {bug}
+                exec(next(bugs))
         connector.serve(Buggy())
         """
     )
-    with pytest.raises(grpc.RpcError) as caught:
-        plugin.schema()
-    assert caught.value.code() is grpc.StatusCode.INTERNAL
-    assert plugin.health() == 1
+    for bug in bugs:
+        with pytest.raises(grpc.RpcError) as caught:
+            plugin.schema()
+        assert caught.value.code() is grpc.StatusCode.INTERNAL, bug
+        assert plugin.health() == 1, bug
 
 
-@pytest.mark.parametrize("item", ["1", "None", "'text'", '{"a": 1}', "Checkpoint('text')", "Event"])
-def test_yielding_something_else_is_told(launch: Launch, item: str) -> None:
-    plugin = launch(_connector(f"yield {item}"))
-    raised, _diagnostics = _failure(plugin.sync())
-    assert raised.code() is grpc.StatusCode.INTERNAL
+def test_yielding_something_else_is_told(launch: Launch) -> None:
+    plugin = launch(_connector('yield eval(context.config["item"])'))
+    for item in ("1", "None", "'text'", '{"a": 1}', "Checkpoint('text')", "Event"):
+        raised, _diagnostics = _failure(plugin.sync(config={"item": item}))
+        assert raised.code() is grpc.StatusCode.INTERNAL, item
 
 
-@pytest.mark.parametrize("bug", ["raise GeneratorExit", "sys.exit(3)", "raise StopIteration"])
-def test_a_sync_that_ends_with_an_odd_exception_is_told(launch: Launch, bug: str) -> None:
-    plugin = launch(_connector(f"yield event(1)\n{bug}"))
-    raised, _diagnostics = _failure(plugin.sync())
-    assert raised.code() is grpc.StatusCode.INTERNAL
-    assert plugin.health() == 1
+def test_a_sync_that_ends_with_an_odd_exception_is_told(launch: Launch) -> None:
+    plugin = launch(_connector('yield event(1)\nexec(context.config["bug"])'))
+    for bug in ("raise GeneratorExit", "sys.exit(3)", "raise StopIteration"):
+        raised, _diagnostics = _failure(plugin.sync(config={"bug": bug}))
+        assert raised.code() is grpc.StatusCode.INTERNAL, bug
+        assert plugin.health() == 1, bug
 
 
 def test_a_sync_that_is_no_generator_is_told(launch: Launch) -> None:
@@ -391,14 +395,14 @@ def test_an_oauth_callback_gives_account_facts(launch: Launch) -> None:
     assert dict(plugin.unary(path, request, pb.OAuthCallbackResponse).account) == {"name": "acme"}
 
 
-@pytest.mark.parametrize("config", [b"[]", b"{", b"\xff", b"[" * 100_000])
-def test_a_configuration_that_is_no_object_is_refused(launch: Launch, config: bytes) -> None:
+def test_a_configuration_that_is_no_object_is_refused(launch: Launch) -> None:
     plugin = launch()
-    request = connector_pb2.TestRequest(context={"config_json": config})
     path = "/aperio.plugin.v1.ConnectorPlugin/TestConnection"
-    with pytest.raises(grpc.RpcError) as caught:
-        plugin.unary(path, request, connector_pb2.TestResponse)
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    for config in (b"[]", b"{", b"\xff", b"[" * 100_000):
+        request = connector_pb2.TestRequest(context={"config_json": config})
+        with pytest.raises(grpc.RpcError) as caught:
+            plugin.unary(path, request, connector_pb2.TestResponse)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT, config[:2]
 
 
 # ── remediation and destination ───────────────────────────────────────────────────────────────────
@@ -457,23 +461,21 @@ def test_a_dry_run_acts_not_and_is_not_remembered(launch: Launch) -> None:
     assert plugin.execute(**SUSPEND).changes[0].after_json == b"1"
 
 
-@pytest.mark.parametrize(
-    ("request_values", "status"),
-    [
-        ({**SUSPEND, "action": "x.other"}, "INVALID_ARGUMENT"),
-        ({**SUSPEND, "idempotency_key": ""}, "INVALID_ARGUMENT"),
-        ({**SUSPEND, "idempotency_key": "k" * 257}, "INVALID_ARGUMENT"),
-        ({**SUSPEND, "parameters_json": b"[1]"}, "INVALID_ARGUMENT"),
-        ({**SUSPEND, "action": "x.delete", "dry_run": True}, "UNIMPLEMENTED"),
-    ],
-)
-def test_a_request_that_makes_no_sense_never_reaches_the_author(
-    launch: Launch, request_values: dict[str, Any], status: str
-) -> None:
+SENSELESS: list[tuple[dict[str, Any], str]] = [
+    ({**SUSPEND, "action": "x.other"}, "INVALID_ARGUMENT"),
+    ({**SUSPEND, "idempotency_key": ""}, "INVALID_ARGUMENT"),
+    ({**SUSPEND, "idempotency_key": "k" * 257}, "INVALID_ARGUMENT"),
+    ({**SUSPEND, "parameters_json": b"[1]"}, "INVALID_ARGUMENT"),
+    ({**SUSPEND, "action": "x.delete", "dry_run": True}, "UNIMPLEMENTED"),
+]
+
+
+def test_a_request_that_makes_no_sense_never_reaches_the_author(launch: Launch) -> None:
     plugin = launch(REMEDIATION)
-    with pytest.raises(grpc.RpcError) as caught:
-        plugin.execute(**request_values)
-    assert caught.value.code().name == status
+    for values, status in SENSELESS:
+        with pytest.raises(grpc.RpcError) as caught:
+            plugin.execute(**values)
+        assert caught.value.code().name == status, values
     assert plugin.execute(**SUSPEND).changes[0].after_json == b"1"
 
 

@@ -494,22 +494,24 @@ _FORKS = {
 }
 
 
-@pytest.mark.parametrize("way", _FORKS)
-def test_ending_a_fork_does_not_end_the_plugin(launch: Launch, way: str) -> None:
-    body = textwrap.indent(textwrap.dedent(_FORKS[way]), " " * 8)
+def test_ending_a_fork_does_not_end_the_plugin(launch: Launch) -> None:
+    ways = "".join(
+        f"def way_{number}(context):\n{textwrap.indent(textwrap.dedent(code), ' ' * 4)}\n"
+        for number, code in enumerate(_FORKS.values())
+    )
     plugin = launch(
         "import multiprocessing, signal\n"
+        f"{ways}\n"
         "class Forking(Plain):\n"
-        "    def sync(self, _context, cursor):\n"
-        "        context = multiprocessing.get_context('fork')\n"
-        f"{body}\n"
+        "    def sync(self, context, cursor):\n"
+        "        way = globals()[context.config['way']]\n"
+        "        yield from way(multiprocessing.get_context('fork'))\n"
         "connector.serve(Forking())\n"
     )
-
-    (message,) = plugin.sync()
-
-    assert message.batch.events[0].source_event_id == f"e{-signal.SIGTERM}"
-    assert plugin.health() == 1
+    for number, way in enumerate(_FORKS):
+        (message,) = plugin.sync(config={"way": f"way_{number}"})
+        assert message.batch.events[0].source_event_id == f"e{-signal.SIGTERM}", way
+        assert plugin.health() == 1, way
     assert plugin.process.poll() is None
     assert stop_by_signal(plugin) == 0
 
