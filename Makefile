@@ -96,18 +96,15 @@ demo: $(READY) ## watch one plugin's whole life, end to end, offline
 
 test: setup ## the tests, under 10 minutes
 	$(OFFLINE) $(BIN)/python -m pytest -m 'not slow' -q $(PARALLEL)
-	cd plugins/box && $(OFFLINE) $(CURDIR)/$(BIN)/python -m pytest -q
 
 # For .ci/run: what failed once, alone. A test that passes now depends on its neighbours or on a busy
 # machine, and its name stands in the log.
 test-again: setup
 	$(OFFLINE) $(BIN)/python -m pytest -m 'not slow' -q -rA --last-failed --last-failed-no-failures none
-	cd plugins/box && $(OFFLINE) $(CURDIR)/$(BIN)/python -m pytest -q
 
 test-all: setup third-party sigstack ## the tests, the slow ones too, and what they cover
 	$(OFFLINE) $(BIN)/python -m pytest -q $(PARALLEL) --cov --cov-report=
 	$(BIN)/python tests/coverage_floor.py
-	cd plugins/box && $(OFFLINE) $(CURDIR)/$(BIN)/python -m pytest -q
 
 soak: setup ## let 30 plugins crash at random for 10 minutes, under load
 	$(OFFLINE) $(BIN)/python -m tests.soak
