@@ -28,19 +28,20 @@ from aperio_cli import clock
 from aperio_cli.config import load_config
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.sandbox.choosing import choose_sandbox
-from aperio_cli.host.supervising import InstanceKey, Pause, Rules, Wanted
+from aperio_cli.host.supervising.instances import InstanceKey, Pause, Wanted
+from aperio_cli.host.supervising.rules import Rules
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.platform import Platform
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.paths import find_paths
 from aperio_cli.running import Collaborators
-from aperio_cli.serving import Host
+from aperio_cli.serving.host import Host
 from aperio_cli.store.installed import Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from aperio_cli.host.supervising import Status
+    from aperio_cli.host.supervising.instances import Status
 
 PYTHON_PLUGIN: Final = "bench/bench-connector"
 EACH: Final = 50

@@ -15,7 +15,8 @@ import aperio_plugin
 
 from aperio_cli.config import load_config
 from aperio_cli.files import tree
-from aperio_cli.host.supervising import InstanceKey, Rules
+from aperio_cli.host.supervising.instances import InstanceKey
+from aperio_cli.host.supervising.rules import Rules
 from aperio_cli.models.artifact import Interpreter
 from aperio_cli.models.grant import Grant
 from aperio_cli.models.manifest import Manifest, Runtime
@@ -23,7 +24,7 @@ from aperio_cli.models.platform import Platform
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.paths import find_paths
 from aperio_cli.running import Collaborators
-from aperio_cli.serving import Hearing, Host
+from aperio_cli.serving.host import Hearing, Host
 from aperio_cli.serving.wanted import all_installed
 from aperio_cli.store.installed import Store
 from aperio_cli.trust.known_versions import load_known
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.host.lifecycle import Phase
     from aperio_cli.host.process.logs import LogRecord
-    from aperio_cli.host.supervising import Status
+    from aperio_cli.host.supervising.instances import Status
 
 PLUGINS = Path(__file__).resolve().parent / "simulators" / "plugins"
 LIBRARY = Path(aperio_plugin.__file__).resolve().parents[1]

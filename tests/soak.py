@@ -31,12 +31,13 @@ from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.sandbox import groups
 from aperio_cli.host.sandbox.choosing import choose_sandbox
-from aperio_cli.host.supervising import InstanceKey, Rules
+from aperio_cli.host.supervising.rules import Rules
 from aperio_cli.models.limits import Limits
 from tests.hosts import Place, Served, serving
 
 if TYPE_CHECKING:
     from aperio_cli.host.launch import RunningPlugin
+    from aperio_cli.host.supervising.instances import InstanceKey
 
 MIB: Final = 1024**2
 CALLERS: Final = 6

@@ -4,9 +4,6 @@
     await host.serve()          # until somebody calls `host.drain()`
 
 `host` supervises what `launching` clears and launches through `running/`; which plugins that are
-says `wanted`.
+says `wanted`. Nothing is imported here: who only asks the host that runs takes `single` and
+`telling`, and is done before all of it were there.
 """
-
-from aperio_cli.serving.host import Hearing, Host
-
-__all__ = ["Hearing", "Host"]

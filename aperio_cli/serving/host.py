@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aperio_cli.host.process.surroundings import sweep
-from aperio_cli.host.supervising import Rules, Supervisor
+from aperio_cli.host.supervising.rules import Rules
+from aperio_cli.host.supervising.supervisor import Supervisor
 from aperio_cli.paths import runtime_base
 from aperio_cli.serving.launching import Launching
 from aperio_cli.serving.pausing import Pauses
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from aperio_cli.host.process.logs import LogRecord
-    from aperio_cli.host.supervising import InstanceKey, Pause, Wanted
+    from aperio_cli.host.supervising.instances import InstanceKey, Pause, Wanted
     from aperio_cli.running import Collaborators
 
 _RULES: Final = Rules()

@@ -19,7 +19,7 @@ from aperio_cli.host.process.checks import SharedChecks
 from aperio_cli.host.process.floods import AMONG_OTHERS
 from aperio_cli.host.sandbox.interface import LIMITS
 from aperio_cli.host.sandbox.telling import enforced
-from aperio_cli.host.supervising import Leave, Survey
+from aperio_cli.host.supervising.launcher import Leave, Survey
 from aperio_cli.host.supervising.living import trace_of
 from aperio_cli.host.supervising.reach import reach_of
 from aperio_cli.models.evidence import ExceptionGranted
@@ -41,8 +41,7 @@ if TYPE_CHECKING:
     from aperio_cli.data.state import StateDatabase
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.process.logs import LogRecord
-    from aperio_cli.host.supervising import Wanted
-    from aperio_cli.host.supervising.instances import Fallback
+    from aperio_cli.host.supervising.instances import Fallback, Wanted
     from aperio_cli.host.supervising.life import Reason
     from aperio_cli.models.manifest import Manifest
     from aperio_cli.models.plugin_id import PluginId

@@ -26,7 +26,7 @@ from aperio_cli.files.rotating import RotatingFile, newest_lines
 from aperio_cli.host.control.controlled import LogEntry
 from aperio_cli.host.egress.decisions import LINE_BEGINS
 from aperio_cli.host.process.logs import LEVELS, LogRecord
-from aperio_cli.host.supervising import InstanceKey
+from aperio_cli.host.supervising.instances import InstanceKey
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.reading import Bounds, Table, Unreadable, read_json
 from aperio_cli.text import counted

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from aperio_cli.host.supervising import Status
+    from aperio_cli.host.supervising.instances import Status
     from aperio_cli.models.run_receipt import RunReceipt
 
 _INSTANCE: Final = ("plugin", "organization", "integration")

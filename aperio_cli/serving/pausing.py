@@ -6,7 +6,7 @@ import os
 import pwd
 from typing import TYPE_CHECKING, Any, Final
 
-from aperio_cli.host.supervising import InstanceKey, Pause
+from aperio_cli.host.supervising.instances import InstanceKey, Pause
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.serving.remembering import Records
 

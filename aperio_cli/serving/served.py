@@ -12,7 +12,7 @@ from aperio_cli.data.run_receipts import RunReceipts
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.installing import NotInstalled
 from aperio_cli.host.control.controlled import HostFacts, InstalledPlugin
-from aperio_cli.host.supervising import Pause
+from aperio_cli.host.supervising.instances import Pause
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.run_receipt import RUNNING
 from aperio_cli.running import clear_target
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.host.control.controlled import LogEntry
     from aperio_cli.host.launch import RunningPlugin
-    from aperio_cli.host.supervising import InstanceKey, Status
+    from aperio_cli.host.supervising.instances import InstanceKey, Status
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.run_receipt import RunReceipt
     from aperio_cli.running import Collaborators

@@ -22,6 +22,7 @@ from aperio_cli.serving.notify import Notifier
 from aperio_cli.serving.refreshing import Refreshing
 from aperio_cli.serving.served import Served
 from aperio_cli.serving.single import single
+from aperio_cli.serving.telling import in_words, not_enforced, summary_of
 from aperio_cli.serving.voice import Voice
 from aperio_cli.serving.wanted import all_installed, stated
 from aperio_cli.serving.wide_events import wide_event
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from datetime import datetime
 
-    from aperio_cli.host.supervising import InstanceKey, Status
+    from aperio_cli.host.supervising.instances import InstanceKey
     from aperio_cli.models.run_receipt import RunReceipt
     from aperio_cli.registry import Registry
     from aperio_cli.running import Collaborators
@@ -279,33 +280,6 @@ _NONE_STATED = (
     "config.toml has no [[run]] table, and `--all` runs what is installed; each is started for a"
     " call that a program makes"
 )
-
-
-def summary_of(statuses: tuple[Status, ...]) -> str:
-    """Return in a few words how plugins are."""
-    if not statuses:
-        return "no plugin is to be kept running"
-    ready = sum(status.phase is Phase.READY for status in statuses)
-    rest = ""
-    for phase, word in ((Phase.PAUSED, "paused"), (Phase.FAILED, "failed")):
-        count = sum(status.phase is phase for status in statuses)
-        rest += f", {count} {word}" if count else ""
-    return f"{ready} of {len(statuses)} plugins are ready{rest}"
-
-
-def not_enforced(status: Status) -> str:
-    """Return in a line which limits nobody keeps of a plugin on this machine."""
-    names, plugin = " ".join(status.not_enforced), status.key.plugin
-    return f"not enforced of {plugin}: {names}; `aperio doctor` says what would help"
-
-
-def in_words(status: Status) -> str:
-    """Return in a line what state an instance has come to, and why."""
-    key = status.key
-    until = f" until {status.until:%H:%M:%S} UTC" if status.until else ""
-    whose = f"{key.plugin} for {key.organization} {key.integration}"
-    reason = f": {status.reason}" if status.reason else ""
-    return f"{whose} is {status.phase.value}{until}{reason}"
 
 
 def as_line(document: dict[str, Any]) -> bytes:

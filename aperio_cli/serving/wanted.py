@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aperio_cli.errors import AperioError
 from aperio_cli.host.calls.invocation import DEFAULT_INTEGRATION, DEFAULT_ORGANIZATION
-from aperio_cli.host.supervising import InstanceKey, Wanted
+from aperio_cli.host.supervising.instances import InstanceKey, Wanted
 from aperio_cli.running.references import resolve_run
 
 if TYPE_CHECKING:

@@ -55,3 +55,24 @@ def test_line_that_names_no_command_makes_all_ready() -> None:
 
 def test_order_does_not_depend_on_what_was_made_ready_before() -> None:
     assert loaded(["plugin", "run"], ["doctor"], []) == loaded([])
+
+
+_OF_A_HOST = ("aperio_cli.serving.host", "aperio_cli.running", "aperio_cli.host.launch")
+_ASKING = """
+import sys
+from aperio_cli.commands.host import choosing, pause, reaching, resume, showing, status
+from aperio_cli.serving import single, telling
+loaded = [name for name in sys.argv[1:] if name in sys.modules]
+from aperio_cli.serving import host  # the names are right
+left = [name for name in sys.argv[1:] if name not in sys.modules]
+sys.exit(f"loaded {loaded}, left {left}" if loaded or left else 0)
+"""
+
+
+def test_who_asks_a_host_loads_nothing_of_what_a_host_is() -> None:
+    """It would take as long as all the rest of the command."""
+    done = subprocess.run(
+        [sys.executable, "-c", _ASKING, *_OF_A_HOST], capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")

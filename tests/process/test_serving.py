@@ -27,7 +27,7 @@ from aperio_cli.errors.usage import ConfigurationInvalid
 from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.sandbox.unconfined import Unconfined
-from aperio_cli.host.supervising import Pause, Status
+from aperio_cli.host.supervising.instances import Pause, Status
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.registry.edition import Edition
 from aperio_cli.models.registry.plugin_file import VersionStatus
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.data.state import StateDatabase
     from aperio_cli.running import Collaborators
-    from aperio_cli.serving import Host
+    from aperio_cli.serving.host import Host
 
 ROOT = Path(__file__).resolve().parents[2]
 BOX = PluginId.parse("acme/box")
@@ -735,7 +735,7 @@ def test_a_host_that_is_stopped_by_a_signal_holds_it_against_no_plugin(place: Pl
 _WATCHED = """
 import asyncio, os, sys, threading
 from pathlib import Path
-from aperio_cli.serving import Hearing, Host
+from aperio_cli.serving.host import Hearing, Host
 from aperio_cli.serving.notify import Notifier
 from aperio_cli.serving.wanted import all_installed
 from tests.hosts import QUICK, Place, until

@@ -26,9 +26,12 @@ from aperio_cli.errors.usage import ConfigurationInvalid, NotFound
 from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.launch import launch
 from aperio_cli.host.lifecycle import Phase
-from aperio_cli.host.supervising import InstanceKey, Leave, Pause, Rules, Supervisor, Survey, Wanted
 from aperio_cli.host.supervising import supervisor as supervisor_module
+from aperio_cli.host.supervising.instances import InstanceKey, Pause, Wanted
+from aperio_cli.host.supervising.launcher import Leave, Survey
 from aperio_cli.host.supervising.reach import reach_of
+from aperio_cli.host.supervising.rules import Rules
+from aperio_cli.host.supervising.supervisor import Supervisor
 from aperio_cli.models.manifest import EgressFromConfig
 from aperio_cli.models.plugin_id import PluginId
 from tests.clearances import cleared
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.process.logs import LogRecord
-    from aperio_cli.host.supervising import Status
+    from aperio_cli.host.supervising.instances import Status
     from aperio_cli.host.supervising.life import Reason
 
 BOX: Final = PluginId("acme", "box")

@@ -11,8 +11,7 @@ import pytest
 from aperio_cli import clock
 from aperio_cli.commands.host.showing import _MEANS, key_of, last_runs, overview, steps
 from aperio_cli.host.lifecycle import Phase
-from aperio_cli.host.supervising import InstanceKey, Status
-from aperio_cli.host.supervising.instances import Fallback
+from aperio_cli.host.supervising.instances import Fallback, InstanceKey, Status
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.run_receipt import FAILED, SUCCEEDED, RunReceipt, make_run_id
 

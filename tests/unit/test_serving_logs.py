@@ -14,7 +14,7 @@ import pytest
 
 from aperio_cli.host.control.controlled import LogEntry
 from aperio_cli.host.process.logs import LogRecord
-from aperio_cli.host.supervising import InstanceKey
+from aperio_cli.host.supervising.instances import InstanceKey
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.serving import logs as module
 from aperio_cli.serving.logs import PluginLogs

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli.host.supervising import InstanceKey, Pause
+from aperio_cli.host.supervising.instances import InstanceKey, Pause
 from aperio_cli.host.supervising.life import Reason
 from aperio_cli.host.supervising.supervisor import MOST_PAUSED
 from aperio_cli.models.plugin_id import PluginId

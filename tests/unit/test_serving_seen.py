@@ -18,12 +18,13 @@ import pytest
 
 from aperio_cli.errors.usage import ExtraMissing, PlaceUnusable
 from aperio_cli.host.lifecycle import Phase
-from aperio_cli.host.supervising import InstanceKey, Status
+from aperio_cli.host.supervising.instances import InstanceKey, Status
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.run_receipt import FAILED, SUCCEEDED, RunReceipt, make_run_id
 from aperio_cli.models.traceparent import below as passed_on
 from aperio_cli.serving.metrics import METRICS, Metrics
-from aperio_cli.serving.service import Service, Speaking, not_enforced
+from aperio_cli.serving.service import Service, Speaking
+from aperio_cli.serving.telling import not_enforced
 from aperio_cli.serving.traces import Traces
 from aperio_cli.serving.voice import Voice
 from aperio_cli.serving.wide_events import wide_event

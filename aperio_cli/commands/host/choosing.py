@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.context import Context
     from aperio_cli.host.control.client import HostClient
-    from aperio_cli.host.supervising import InstanceKey, Status
+    from aperio_cli.host.supervising.instances import InstanceKey, Status
     from aperio_cli.models.plugin_id import PluginId
 
 

@@ -14,7 +14,7 @@ from aperio_cli.output import Report
 
 if TYPE_CHECKING:
     from aperio_cli.host.control.client import HostClient
-    from aperio_cli.host.supervising import InstanceKey, Status
+    from aperio_cli.host.supervising.instances import InstanceKey, Status
 
 
 @command(

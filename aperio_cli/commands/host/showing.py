@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aperio_cli.host.control.controlled import InstalledPlugin
-    from aperio_cli.host.supervising import InstanceKey, Status
+    from aperio_cli.host.supervising.instances import InstanceKey, Status
     from aperio_cli.models.run_receipt import RunReceipt
 
     LastRuns = Mapping[tuple[str, str, str], RunReceipt]

@@ -19,7 +19,7 @@ from aperio_cli.text import one_line
 if TYPE_CHECKING:
     from aperio_cli.commands.host.showing import LastRuns
     from aperio_cli.host.control.client import HostClient
-    from aperio_cli.host.supervising import Status
+    from aperio_cli.host.supervising.instances import Status
 
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 _MOST_RECEIPTS = 1000
@@ -63,8 +63,8 @@ async def _gathered(
 ) -> tuple[dict[str, Any], list[Status], LastRuns, list[dict[str, Any]]]:
     """Return what the host says of itself, its instances, their last runs, and what is idle."""
     from aperio_cli.commands.host import showing
-    from aperio_cli.serving.service import summary_of
     from aperio_cli.serving.single import get_host
+    from aperio_cli.serving.telling import summary_of
 
     plugins = await client.plugins()
     statuses = sorted((each for _, found in plugins for each in found), key=lambda it: it.key)
@@ -134,7 +134,7 @@ async def _keep_up_to_date(context: Context, client: HostClient) -> None:
 
 
 async def _tell_changes(context: Context, client: HostClient) -> None:
-    from aperio_cli.serving.service import in_words
+    from aperio_cli.serving.telling import in_words
 
     async for status in client.watch():
         line = f"{clock.timestamp()} {one_line(in_words(status), limit=1000)}"

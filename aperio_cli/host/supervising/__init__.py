@@ -11,21 +11,6 @@
 of it together; `pulse` decides whether one hangs, `changeover` when another version takes over.
 `living` does what a life says to a process, `supervisor` holds all of them. How a plugin is cleared
 and launched is the `Launcher`'s, which the supervisor is given: nothing here reads the store.
+
+Nothing is imported here: who only reads how instances are takes `instances`.
 """
-
-from aperio_cli.host.supervising.instances import InstanceKey, Pause, Status, Wanted
-from aperio_cli.host.supervising.launcher import Launcher, Leave, Survey
-from aperio_cli.host.supervising.rules import Rules
-from aperio_cli.host.supervising.supervisor import Supervisor
-
-__all__ = [
-    "InstanceKey",
-    "Launcher",
-    "Leave",
-    "Pause",
-    "Rules",
-    "Status",
-    "Supervisor",
-    "Survey",
-    "Wanted",
-]
