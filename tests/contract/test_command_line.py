@@ -72,14 +72,6 @@ def test_commands_are_those_of_this_version() -> None:
     assert commands() == L_COMMANDS
 
 
-@pytest.mark.parametrize("words", sorted(L_COMMANDS))
-def test_help_works_for_every_command(words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*words.split(), "--help"]) == 0
-    shown = capsys.readouterr().out
-    assert "--json" in shown
-    assert "--home" in shown
-
-
 @pytest.mark.parametrize("argv", [["--version"], ["-V"], ["version"]])
 def test_version_is_answered_the_same_quickly_and_slowly(
     argv: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

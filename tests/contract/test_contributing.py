@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from aperio_cli import errors
 from aperio_cli.commands.words import MODULES
 from tests.conftest import LONG
@@ -68,10 +66,9 @@ def test_every_module_with_a_command_has_its_row() -> None:
     assert registering == set(MODULES.values())
 
 
-@pytest.mark.parametrize("words", MODULES)
-def test_every_command_is_in_the_changelog(words: str) -> None:
+def test_every_command_is_in_the_changelog() -> None:
     text = " ".join((ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split())
-    assert re.search(rf"`(?:aperio )?{words}\b", text)
+    assert [words for words in MODULES if not re.search(rf"`(?:aperio )?{words}\b", text)] == []
 
 
 def test_every_error_is_raised_and_its_text_or_code_is_tested() -> None:

@@ -27,6 +27,7 @@ from aperio_cli.host.sandbox.interface import Confinement, Level
 from aperio_cli.host.sandbox.telling import names_at
 from aperio_cli.host.sandbox.unconfined import Unconfined
 from aperio_cli.paths import find_paths
+from tests.rows import for_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,8 +90,8 @@ def anchors(page: Path) -> set[str]:
     return {text.strip().replace(" ", "-") for text in plain}
 
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=name)
-every_written_page = pytest.mark.parametrize("page", WRITTEN, ids=name)
+every_page = for_each(PAGES, name)
+every_written_page = for_each(WRITTEN, name)
 
 
 def test_every_kind_of_page_is_there() -> None:

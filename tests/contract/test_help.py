@@ -45,13 +45,16 @@ def test_every_value_is_shown_as_a_word() -> None:
             assert _WORD.fullmatch(parameter.metavar or ""), (words, parameter.opts)
 
 
-@pytest.mark.parametrize("words", MODULES)
-def test_help_shows_no_type_of_a_parser(words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*words.split(), "--help"]) == 0
-    shown = capsys.readouterr().out
-    assert not re.search(r"<\w|\]\.\.\.\]|\[\[|\{[A-Z]", shown), shown
-    assert f"Usage: aperio {words} [OPTIONS]" in " ".join(shown.split())
-    assert "Examples:" in shown
+def test_help_of_every_command_is_whole_and_shows_no_type_of_a_parser(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for words in MODULES:
+        assert main([*words.split(), "--help"]) == 0, words
+        shown = capsys.readouterr().out
+        assert not re.search(r"<\w|\]\.\.\.\]|\[\[|\{[A-Z]", shown), shown
+        assert f"Usage: aperio {words} [OPTIONS]" in " ".join(shown.split())
+        for part in ("--json", "--home", "Examples:"):
+            assert part in shown, (words, part)
 
 
 @pytest.mark.parametrize("columns", [60, 80, 140])

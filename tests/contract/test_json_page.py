@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.contract.test_json_documents import DATA, RUNS
+from tests.rows import for_each
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "json.md"
 Keys = dict[str, "Keys"]
@@ -61,12 +60,12 @@ def differences(page: Keys, schema: dict[str, Any], where: str) -> list[str]:
     return sorted(found)
 
 
-@pytest.mark.parametrize("command", DATA)
+@for_each(DATA)
 def test_the_page_lists_the_keys_of_a_command(command: str) -> None:
     assert differences(listed()[command], DATA[command], command) == []
 
 
-@pytest.mark.parametrize("operation", ["test", "execute", "deliver"])
+@for_each(["test", "execute", "deliver"])
 def test_the_page_lists_the_keys_of_an_operation(operation: str) -> None:
     assert differences(listed()[operation], RUNS[operation], operation) == []
 

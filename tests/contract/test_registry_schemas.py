@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).resolve().parents[2] / "aperio_cli/publishing/schemas"
 SCHEMAS = {path.name: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 BOX = PluginId("acme", "box-connector")
-SAMPLE = 250
+SAMPLE = 80
 
 At = tuple[str | int, ...]
 

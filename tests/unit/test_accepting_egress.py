@@ -16,6 +16,7 @@ from aperio_cli.errors.building import EgressOperatorOnly, ManifestInvalid
 from aperio_cli.models import egress
 from aperio_cli.models.manifest import Manifest
 from tests.builders import manifest, manifest_document, table
+from tests.rows import for_each
 
 RULES = ["api.box.com:443", "*.boxcloud.com:8443"]
 FROM_CONFIG = [{"field": "site", "suffix": ".okta.com", "port": "443"}]
@@ -47,8 +48,7 @@ def examine(declaration: Any) -> str:
     return asyncio.run(run())
 
 
-@pytest.mark.parametrize(
-    "declaration",
+@for_each(
     [
         answer(),
         answer(field("")),
@@ -61,7 +61,7 @@ def examine(declaration: Any) -> str:
         answer(token_url="https://api.box.com/oauth2/token"),
         answer(token_url="{site}/oauth2/token"),
         answer(token_url="https://{site}/oauth2/token"),
-    ],
+    ]
 )
 def test_declared_addresses_pass(declaration: Any) -> None:
     assert "declared host" in examine(declaration)

@@ -14,6 +14,7 @@ from aperio_cli.models.address import (
     place_of,
     shown,
 )
+from tests.rows import for_each
 
 
 @pytest.mark.parametrize(
@@ -24,8 +25,7 @@ def test_this_machine_is_known_by_every_plain_name(host: str) -> None:
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize(
-    "host",
+@for_each(
     [
         # numbers that inet_aton reads: decimal, octal, hexadecimal, fewer than four
         "2130706433",
@@ -69,15 +69,14 @@ def test_this_machine_is_known_by_every_plain_name(host: str) -> None:
         ".",
         " localhost",
         "localhost\\",
-    ],
+    ]
 )
 def test_host_that_some_readers_take_for_this_machine_counts_as_nothing(host: str) -> None:
     assert place_of(host) is Place.UNCLEAR
     assert not is_loopback(host)
 
 
-@pytest.mark.parametrize(
-    "host",
+@for_each(
     [
         "registry.example.org",
         "registry.example.org.",
@@ -93,7 +92,7 @@ def test_host_that_some_readers_take_for_this_machine_counts_as_nothing(host: st
         "bücher.example",
         "xn--bcher-kva.example",
         "under_score.example",
-    ],
+    ]
 )
 def test_other_machine_is_elsewhere(host: str) -> None:
     assert place_of(host) is Place.ELSEWHERE
@@ -171,16 +170,13 @@ def test_host_that_everybody_reaches_is_public(host: str) -> None:
     assert is_public(host)
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
+@for_each([
         "localhost", "127.0.0.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1",  # noqa: S104 - a text
         "169.254.169.254", "100.64.0.1", "fe80::1", "fd00::1", "::ffff:10.0.0.1", "intranet",
         "nas.local", "build.internal", "printer.home.arpa", "NAS.LOCAL.", "nas\u3002local", "",
         "fec0::1", "ff02::1", "224.0.0.1", "64:ff9b::a00:7", "64:ff9b:1::1",
         "2002:a00:7::", "::8.8.8.8",
         "localhost.", "a.localhost.", "127.0.0.1.", "xn--localhost-", "intranet.",
-    ],
-)  # fmt: skip
+    ])  # fmt: skip
 def test_host_of_a_private_network_is_not_public(host: str) -> None:
     assert not is_public(host)

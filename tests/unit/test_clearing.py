@@ -29,6 +29,7 @@ from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.policy import Policy, PolicyException
 from aperio_cli.verifying import Cleared, clear
 from tests.builders import manifest, receipt, rule
+from tests.rows import for_each
 
 if TYPE_CHECKING:
     from aperio_cli.errors import AperioError
@@ -174,7 +175,7 @@ TABLE: dict[str, tuple[Ask, Ask, type[AperioError]]] = {
 }
 
 
-@pytest.mark.parametrize("name", TABLE)
+@for_each(TABLE)
 def test_a_start_is_refused_and_its_benign_twin_is_not(name: str) -> None:
     asked, twin, expected = TABLE[name]
 

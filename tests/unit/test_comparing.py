@@ -15,6 +15,7 @@ from aperio_cli.models.manifest import EgressFromConfig, Manifest, Runtime
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.proof import PROVENANCE_TYPE, Attestation, Provenance
 from tests.builders import Machine, manifest, new_machine, proof, python_members, rule, signer
+from tests.rows import for_each
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,7 +101,7 @@ AFTER: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", AFTER)
+@for_each(AFTER)
 def test_difference_names_what_is_different_and_only_that(name: str) -> None:
     changes, expected = AFTER[name]
     found = lines(seen(), seen(**changes))

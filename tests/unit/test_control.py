@@ -38,6 +38,7 @@ from aperio_cli.host.process.logs import LogRecord
 from aperio_cli.host.supervising.instances import Fallback, InstanceKey, Pause, Status
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.run_receipt import FAILED, RunReceipt
+from tests.rows import for_each, for_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,8 +57,7 @@ def failed(code: grpc.StatusCode, details: str, trailer: bytes = b"") -> grpc.ai
 # ── errors ────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
-    ("kind", "status"),
+@for_rows(
     [
         (UsageError, "INVALID_ARGUMENT"),
         (NotInstalled, "NOT_FOUND"),
@@ -71,7 +71,7 @@ def failed(code: grpc.StatusCode, details: str, trailer: bytes = b"") -> grpc.ai
         (TokenRefused, "FAILED_PRECONDITION"),
         (HostFailed, "INTERNAL"),
         (HostBusy, "RESOURCE_EXHAUSTED"),
-    ],
+    ]
 )
 def test_an_error_has_the_status_of_its_kind(kind: type[AperioError], status: str) -> None:
     assert status_of(kind("it failed")).name == status
@@ -84,7 +84,7 @@ def test_what_a_plugin_reports_keeps_its_status() -> None:
     assert status_of(error) is grpc.StatusCode.ALREADY_EXISTS
 
 
-@pytest.mark.parametrize("kind", list(catalogue()), ids=lambda kind: kind.code)
+@for_each(list(catalogue()))
 def test_every_error_comes_to_the_caller_as_it_was(kind: type[AperioError]) -> None:
     error = kind("it failed", why="expected a\nreceived b", next=["try `this`", "try that"])
 

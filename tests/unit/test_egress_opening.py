@@ -13,6 +13,7 @@ from aperio_cli.host.egress.hello import read_hello
 from aperio_cli.host.egress.opening import Opening
 from aperio_cli.host.egress.requests import Body
 from aperio_cli.host.egress.targets import Target
+from tests.rows import for_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,8 +136,7 @@ def test_the_editing_changes_nothing_by_itself() -> None:
     assert through(edited(replaced(server_name(b"api.box.com"))))
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
+@for_rows(
     [
         (with_ech, Reason.SNI_ENCRYPTED),
         (without_name, Reason.SNI_MISSING),
@@ -151,7 +151,7 @@ def test_the_editing_changes_nothing_by_itself() -> None:
         (replaced(server_name(b"api.box.com"), server_name(b"evil.io")), Reason.MALFORMED),
         (replaced((0, server_name(b"api.box.com")[1] + b"x")), Reason.MALFORMED),
         (replaced((0, b"")), Reason.MALFORMED),
-    ],
+    ]
 )
 def test_a_hello_that_does_not_plainly_ask_for_the_host_is_refused(
     change: Callable[[list[tuple[int, bytes]]], None], reason: Reason
@@ -238,8 +238,7 @@ def test_a_request_for_the_host_passes(host: str, step: int) -> None:
     assert through(*pieces, target=WEB) == SENT
 
 
-@pytest.mark.parametrize(
-    ("sent", "reason"),
+@for_rows(
     [
         (request("Host: evil.io"), Reason.HOST_DIFFERS),
         (request("Host: api.box.com:81"), Reason.HOST_DIFFERS),
@@ -265,7 +264,7 @@ def test_a_request_for_the_host_passes(host: str, step: int) -> None:
         (b"SSH-2.0-x\r\n", Reason.UNKNOWN_PROTOCOL),
         (b"A" * 40, Reason.UNKNOWN_PROTOCOL),
         (b"\x00\x01", Reason.UNKNOWN_PROTOCOL),
-    ],
+    ]
 )
 def test_any_other_request_is_refused(sent: bytes, reason: Reason) -> None:
     assert denied(sent, target=WEB) is reason

@@ -13,6 +13,7 @@ from aperio_cli.host.egress.plan import MOST_LISTENERS, MOST_NAMES, plan_door
 from aperio_cli.host.egress.rules import Policy, Rule, check_addresses, rules_of
 from aperio_cli.host.egress.targets import Target, parse_authority, parse_url
 from tests.builders import manifest
+from tests.rows import for_each, for_rows
 
 if TYPE_CHECKING:
     from aperio_cli.host.egress.addresses import Address
@@ -60,7 +61,7 @@ NO_HOSTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", NO_HOSTS)
+@for_each(NO_HOSTS)
 def test_every_other_notation_is_refused(text: str) -> None:
     with pytest.raises(Denied) as caught:
         parse_authority(text)
@@ -79,15 +80,12 @@ def test_an_address_for_a_proxy_is_read(text: str, target: str, path: str) -> No
     assert (str(parse_url(text)[0]), parse_url(text)[1]) == (target, path)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+@for_each([
         "https://api.box.com/", "ftp://api.box.com/", "//api.box.com/", "/a", "*",
         "http:/api.box.com", "http:///a", "http://ada@api.box.com/", "http://api.box.com:443@evil.io/",
         "http://api.box.com\\@evil.io/", "http://evil.io#@api.box.com/", "http://api.box.com/#a",
         "http://[::1]/", "http://0x7f.1/",
-    ],
-)  # fmt: skip
+    ])  # fmt: skip
 def test_no_other_address_is_read(text: str) -> None:
     with pytest.raises(Denied):
         parse_url(text)
@@ -96,8 +94,7 @@ def test_no_other_address_is_read(text: str) -> None:
 # ── addresses ─────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
-    ("text", "reach"),
+@for_rows(
     [
         ("93.184.216.34", Reach.PUBLIC),
         ("1.1.1.1", Reach.PUBLIC),
@@ -147,7 +144,7 @@ def test_no_other_address_is_read(text: str) -> None:
         ("2606:2800:220:1::1%1", Reach.NEVER),
         ("fec0::1", Reach.NEVER),
         ("ff02::1", Reach.NEVER),
-    ],
+    ]
 )
 def test_reach_of_an_address(text: str, reach: Reach) -> None:
     assert reach_of(ipaddress.ip_address(text)) is reach
@@ -238,8 +235,7 @@ def test_nothing_else_is_covered(text: str, reason: Reason) -> None:
     assert caught.value.reason is reason
 
 
-@pytest.mark.parametrize(
-    ("value", "hosts"),
+@for_rows(
     [
         ("acme.okta.com", ["acme.okta.com"]),
         ("ACME.okta.com", ["acme.okta.com"]),
@@ -255,7 +251,7 @@ def test_nothing_else_is_covered(text: str, reason: Reason) -> None:
         ("", []),
         (None, []),
         (7, []),
-    ],
+    ]
 )
 def test_a_host_from_the_settings_is_held_to_its_suffix(value: object, hosts: list[str]) -> None:
     asked = {"egress_from_config": [{"field": "domain", "suffix": ".okta.com", "port": "443"}]}

@@ -29,6 +29,7 @@ from aperio_cli.files import locking, reading, removing, writing
 from aperio_cli.files import tree as files_tree
 from aperio_cli.models.digest import Digest
 from tests.builders import nest
+from tests.rows import for_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -527,8 +528,7 @@ def test_parse_tree_gives_back_what_was_formatted(tree: Path) -> None:
     assert files_tree.parse_tree(b"") == []
 
 
-@pytest.mark.parametrize(
-    "text",
+@for_each(
     [
         b"0" * 64 + b"  0644  a",
         b"0" * 64 + b"  0644  a\r\n",
@@ -545,7 +545,7 @@ def test_parse_tree_gives_back_what_was_formatted(tree: Path) -> None:
         b"0" * 64 + b"  0644  b\n" + b"0" * 64 + b"  0644  a\n",
         b"0" * 64 + b"  0644  a\n" + b"0" * 64 + b"  0644  a\n",
         b"\n",
-    ],
+    ]
 )
 def test_parse_tree_refuses_when_the_text_is_not_as_written(text: bytes) -> None:
     with pytest.raises(FilesChanged, match="damaged"):

@@ -13,6 +13,7 @@ from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.paths import find_paths
 from aperio_cli.registry import Registry
 from aperio_cli.store.installed import Store
+from tests.rows import for_each
 
 
 @pytest.fixture(autouse=True)
@@ -26,13 +27,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+@for_each([
         ".", "./x", "../x", "/x", "~/x", "~nobody/x", "x.tar.gz", "dist/x.tar.gz",
         "file:///x", "FILE:///x", "artifact", "acme", "dangling", "Acme/Box", "acme/box/",
-    ],
-)  # fmt: skip
+    ])  # fmt: skip
 def test_a_path_is_what_looks_like_one_or_is_there(text: str) -> None:
     assert is_path(text)
 

@@ -9,6 +9,7 @@ import pytest
 from aperio_cli.models.grant import Grant, OwnRule, additions, covers_rule, is_asked, successor
 from aperio_cli.models.limits import LEAST, Limits, format_size
 from tests.builders import manifest
+from tests.rows import for_each
 
 if TYPE_CHECKING:
     from aperio_cli.models.manifest import Manifest
@@ -56,15 +57,12 @@ def test_a_rule_of_the_operators_is_read(text: str) -> None:
     assert OwnRule.parse(text).rule == text.lower()
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+@for_each([
         "", "siem", "siem:8088", "siem.corp.example", "siem.corp.example:0", "10.0.0:80", "10.1:80",
         "0x7f.0.0.1:80", "010.0.0.1:80", "256.0.0.1:80", "*.10.0.0.1:80", "[::1]:80",
         "a@b.example:80", "https://siem.corp.example:8088", "*:443", "*.*.corp.example:443",
         "siem.corp.example:8088 ",
-    ],
-)  # fmt: skip
+    ])  # fmt: skip
 def test_anything_else_is_no_rule(text: str) -> None:
     with pytest.raises(ValueError, match=r"(?i)expected|octet|permitted"):
         OwnRule.parse(text)

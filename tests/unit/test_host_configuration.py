@@ -13,6 +13,7 @@ from aperio_cli.errors.running import PluginConfigInvalid
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.calls.configuration import CheckedConfig, check_config
 from aperio_cli.host.process.masking import Referenced
+from tests.rows import for_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,8 +80,7 @@ def test_numbers_keep_their_value(given: object, number: float) -> None:
     assert check(name="n", days=given).values["days"] == number
 
 
-@pytest.mark.parametrize(
-    ("settings", "key", "why"),
+@for_rows(
     [
         ({}, "name", "missing, and the plugin needs it"),
         ({"name": ""}, "name", "missing, and the plugin needs it"),
@@ -99,7 +99,7 @@ def test_numbers_keep_their_value(given: object, number: float) -> None:
         ({"name": "n", "url": "https://[::1"}, "url", "expected a web address"),
         ({"name": "n", "regionn": "eu"}, "regionn", "did you mean region?"),
         ({"name": "n", "zzz": "1"}, "zzz", "known: name, secret, url, region, deep, days"),
-    ],
+    ]
 )
 def test_a_wrong_setting_is_named_with_what_was_expected(
     settings: dict[str, Any], key: str, why: str

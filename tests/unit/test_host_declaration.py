@@ -10,6 +10,7 @@ from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2, common_p
 from aperio_cli.errors.running import PluginContractBroken
 from aperio_cli.host.calls.declaration import settle
 from aperio_cli.host.wire.channel import Calls
+from tests.rows import for_rows
 
 
 async def no_crash() -> None:
@@ -95,8 +96,7 @@ def test_a_declaration_may_say_what_it_reads_and_what_a_newer_version_knows(
     assert settled(catalogued(**parts)) == []
 
 
-@pytest.mark.parametrize(
-    ("declaration", "why"),
+@for_rows(
     [
         (catalogued(streams=[{"name": "Logs"}]), "stream 'Logs' is not"),
         (catalogued(streams=[{"name": "\x1b[2J"}]), "stream '\\x1b[2J' is not"),
@@ -118,7 +118,7 @@ def test_a_declaration_may_say_what_it_reads_and_what_a_newer_version_knows(
         (schema("id", "key", auth=client(client_id_field="key")), "`key` for both"),
         (schema("id", "key", auth=client(token_url="https://x/{key}")), "token_url has the secret"),
         (schema("id", "key", auth=client(authorize_url="https://x/?{key}")), "authorize_url has"),
-    ],
+    ]
 )
 def test_a_declaration_that_makes_no_sense_breaks_the_interface(
     declaration: Response, why: str
@@ -209,7 +209,7 @@ def test_a_default_of_its_fields_type_is_taken(type_: str | int, default: str) -
     )
 
 
-@pytest.mark.parametrize(("type_", "default"), DEFAULTS_THAT_BREAK)
+@for_rows(DEFAULTS_THAT_BREAK)
 def test_a_default_that_is_none_of_its_field_breaks_the_interface(
     type_: str | int, default: str
 ) -> None:

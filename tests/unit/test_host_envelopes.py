@@ -28,6 +28,7 @@ from aperio_cli.host.calls.json_text import one_line_object
 from aperio_cli.host.calls.letters import INVALID, DeadLetter
 from aperio_cli.host.calls.lines import BadLine, read_line
 from tests.projects import ROOT
+from tests.rows import for_each, for_rows
 
 ORIGIN = Origin("acme/box@1.2.0", "acme-corp", "main", "BOX")
 
@@ -71,7 +72,7 @@ def expanded(value: Any) -> Any:
 LIMITS = json.loads((ROOT / "sdk/testdata/limits.json").read_text(encoding="utf-8"))["cases"]
 
 
-@pytest.mark.parametrize("case", LIMITS, ids=[case["name"] for case in LIMITS])
+@for_each(LIMITS)
 def test_an_event_passes_up_to_the_limits_that_plugins_keep_to(case: dict[str, Any]) -> None:
     values = expanded(case["event"])
     made = connector_pb2.Event(
@@ -249,8 +250,7 @@ def test_line_ends_between_tokens_become_spaces_and_nothing_else_changes() -> No
     assert one_line_object(record) == b'{    "a": 1.10,   "b": "x\\ny" }'
 
 
-@pytest.mark.parametrize(
-    "record",
+@for_each(
     [
         b"",
         b"null",
@@ -267,7 +267,7 @@ def test_line_ends_between_tokens_become_spaces_and_nothing_else_changes() -> No
         '{"a": 1}'.encode("utf-16"),
         b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'{"a": "' + b"x" * 1024 * 1024 + b'"}',
-    ],
+    ]
 )
 def test_a_record_that_is_not_one_json_object_is_a_dead_letter(record: bytes) -> None:
     letter = buried(event(source_event_id="the-one", origin="admin_logs", record_json=record))
@@ -461,8 +461,7 @@ def test_other_lines_are_passed_over(line: bytes) -> None:
     assert read_line(line, number=1) is None
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
+@for_rows(
     [
         (b"no json", "expected `{` at character 0"),
         (b"[]", "expected `{` at character 0"),
@@ -501,7 +500,7 @@ def test_other_lines_are_passed_over(line: bytes) -> None:
         (ENVELOPE % (b'"o"', b"null"), "expected a `record` that is an object"),
         (ENVELOPE % (b'"o"', b"[]"), "expected a `record` that is an object"),
         (b"\xff", "can't decode byte 0xff"),
-    ],
+    ]
 )
 def test_a_line_that_is_no_envelope_is_told_with_its_number_and_kept(
     line: bytes, reason: str

@@ -23,6 +23,7 @@ from aperio_cli.host.calls.findings import dedupe_key
 from aperio_cli.host.calls.lines import BadLine, read_line
 from aperio_cli.host.calls.stamping import MessageStamper, parts
 from tests.projects import ROOT
+from tests.rows import for_rows
 from tests.unit.test_host_envelopes import expanded
 
 if TYPE_CHECKING:
@@ -225,8 +226,7 @@ def test_the_ids_of_an_event_a_finding_and_an_entry_differ() -> None:
 # ── what plugins send ─────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
-    ("odd", "why"),
+@for_rows(
     [
         (
             {"severity": 0},
@@ -245,8 +245,7 @@ def test_the_ids_of_an_event_a_finding_and_an_entry_differ() -> None:
         ({"evidence_json": b"\xff"}, "expected evidence_json: one JSON object"),
         ({"tags": ["t"] * 100_000}, "expected tags: at most 32; received 100000"),
         ({"event_type": "okta.x"}, "expected `box.` and a name"),
-    ],
-    ids=lambda value: str(value)[:40],
+    ]
 )
 def test_an_odd_finding_is_a_dead_letter_that_names_the_part(odd: dict[str, Any], why: str) -> None:
     made, (letter,) = stamp(findings(finding(), finding(**odd), finding(target="t2")))

@@ -9,6 +9,7 @@ import pytest
 from aperio_cli.errors.installing import ProtocolIncompatible
 from aperio_cli.errors.running import HandshakeAddressRefused, HandshakeMalformed, HandshakeTooLong
 from aperio_cli.host.wire.handshake import MAX_BYTES, Handshake, parse
+from tests.rows import for_each, for_rows
 
 if TYPE_CHECKING:
     from aperio_cli.errors import AperioError
@@ -35,8 +36,7 @@ def test_what_a_go_host_accepts_is_accepted(line: bytes) -> None:
     assert read(line % FOLDER.encode()) == Handshake(1, "plugin3369226784")
 
 
-@pytest.mark.parametrize(
-    ("line", "error", "evidence"),
+@for_rows(
     [
         (b"", HandshakeMalformed, "(empty)"),
         (b"hello world", HandshakeMalformed, "Unrecognized remote plugin message: hello world"),
@@ -50,7 +50,7 @@ def test_what_a_go_host_accepts_is_accepted(line: bytes) -> None:
         (b"1|1|unix|/a|netrpc", HandshakeMalformed, "Supported: [grpc]"),
         (b"1|1|unix|/a|grpc|" + b"A" * 800, HandshakeMalformed, "TLS"),
         (b"\xff\x00\x1b[2J", HandshakeMalformed, "Unrecognized remote plugin message"),
-    ],
+    ]
 )
 def test_anything_else_is_refused_in_go_plugins_words(
     line: bytes, error: type[AperioError], evidence: str
@@ -63,8 +63,7 @@ def test_anything_else_is_refused_in_go_plugins_words(
     assert caught.value.what.startswith("`acme/box` 1.2.0")
 
 
-@pytest.mark.parametrize(
-    "address",
+@for_each(
     [
         "",
         "/",
@@ -85,7 +84,7 @@ def test_anything_else_is_refused_in_go_plugins_words(
         f"{FOLDER}/x?y",
         f"{FOLDER}/-x",
         f"{FOLDER}/" + "x" * 108,
-    ],
+    ]
 )
 def test_an_address_that_is_not_one_name_in_its_own_folder_is_refused(address: str) -> None:
     with pytest.raises(HandshakeAddressRefused) as caught:

@@ -19,6 +19,7 @@ from aperio_cli.host.process.logs import (
     parse_line,
 )
 from aperio_cli.host.process.masking import Masks
+from tests.rows import for_rows
 
 
 def test_an_hclog_line_becomes_a_record_with_its_fields_in_order() -> None:
@@ -41,8 +42,7 @@ def test_an_hclog_line_becomes_a_record_with_its_fields_in_order() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("line", "level", "message"),
+@for_rows(
     [
         (b'{"@message": 5}', "debug", "5"),
         (b'{"@message": "m", "@level": 5}', "debug", "m"),
@@ -59,7 +59,7 @@ def test_an_hclog_line_becomes_a_record_with_its_fields_in_order() -> None:
         (b"\xff\xfe", "debug", "\ufffd\ufffd"),
         (b'{"@message": ' + b"[" * 60_000, "debug", None),
         (b'{"@message": ' + b"9" * 60_000 + b"}", "debug", None),
-    ],
+    ]
 )
 def test_any_line_becomes_a_record(line: bytes, level: str, message: str | None) -> None:
     record = parse_line(line)

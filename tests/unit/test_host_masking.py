@@ -19,6 +19,7 @@ from aperio_cli.host.process.logs import (
     parse_line,
 )
 from aperio_cli.host.process.masking import Masks, Referenced, mark
+from tests.rows import for_each
 
 SECRET = 'pa"ss/wörd+&<x>= 42\\'
 MARK = "[masked: api_key]"
@@ -62,7 +63,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@for_each(FORMS)
 def test_a_secret_is_masked_in_each_form(form: str) -> None:
     text = f"before {FORMS[form]} after"
 

@@ -29,6 +29,7 @@ from aperio_cli.host.grants.oauth import TokenRequest, obtain_token, token_reque
 from aperio_cli.host.process.program import Program
 from aperio_cli.models.grant import OwnRule
 from tests.builders import manifest
+from tests.rows import for_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,8 +95,7 @@ def test_a_host_that_the_operator_opened_is_permitted(monkeypatch: pytest.Monkey
         request("https://login.corp.example/token")
 
 
-@pytest.mark.parametrize(
-    ("url", "given"),
+@for_rows(
     [
         ("http://api.box.com/token", {}),
         ("https://api.box.com:8443/token", {}),
@@ -123,7 +123,7 @@ def test_a_host_that_the_operator_opened_is_permitted(monkeypatch: pytest.Monkey
         ("https://[::1/token", {}),
         ("https://api.box.com:port/token", {}),
         ("", {}),
-    ],
+    ]
 )
 def test_any_other_address_is_refused_before_anything_is_sent(
     url: str, given: dict[str, Any]

@@ -31,6 +31,7 @@ from tests.builders import (
     rule,
     signer,
 )
+from tests.rows import for_each, for_rows
 
 if TYPE_CHECKING:
     from aperio_cli.models.evidence import Evidence
@@ -156,7 +157,7 @@ ADMITTED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("row", ADMITTED, ids=str)
+@for_each(ADMITTED)
 def test_succession_admits(row: Row) -> None:
     outcome = decide_succession(row.before, admitted(row.offered), row.accepted)
     found = (INSTALLS, REPAIRS)[outcome.repairs] if isinstance(outcome, Follows) else outcome
@@ -172,9 +173,7 @@ OF_ALICE, OF_BOB, OF_NOBODY = (
 KEPT = (OF_ALICE, OF_BOB)
 
 
-@pytest.mark.parametrize(
-    ("before", "offered", "accepted", "kept", "owner"),
-    [
+@for_rows([
         (standing(), ALICE, "", KEPT, OF_ALICE),
         (standing(), BOB, "", (OF_ALICE,), OF_BOB),
         (standing(), None, "", (OF_ALICE,), OF_NOBODY),
@@ -196,8 +195,7 @@ KEPT = (OF_ALICE, OF_BOB)
         (standing(recorded(ALICE, state_owner=HANDED), is_whole=False), ALICE, "", (), HANDED),
         (standing(SAME), ALICE, "alice@local", (OF_BOB, OF_ALICE), OF_BOB),
         (standing(recorded(ALICE, state_owner=HANDED)), ATTESTED, "alice@local", KEPT, HANDED),
-    ],
-)  # fmt: skip
+    ])  # fmt: skip
 def test_stored_state_goes_to_its_publisher_or_to_whom_it_was_handed(
     before: Standing, offered: Proof | None, accepted: str, kept: tuple[str, ...], owner: str | None
 ) -> None:
@@ -208,9 +206,7 @@ def test_stored_state_goes_to_its_publisher_or_to_whom_it_was_handed(
     assert outcome.state_owner == owner
 
 
-@pytest.mark.parametrize(
-    ("owner", "described"),
-    [
+@for_rows([
         (OF_ALICE, "what alice@local signed"),
         (OF_NOBODY, f"the unsigned artifact {Digest.of(b'artifact')}"),
         (owner_of_folder(manifest().id, Path("/srv/box")), "the folder /srv/box"),
@@ -218,8 +214,7 @@ def test_stored_state_goes_to_its_publisher_or_to_whom_it_was_handed(
             "", " (development)", ' ["signed"]', ' ["signed", 1, 2, 3]', ' ["folder", 5]', " 7",
             ' {"signed": "x"}', " " + "[" * 5000, " [[]]", ' ["else", "x"]', " \ud800",
         )),
-    ],
-)  # fmt: skip
+    ])  # fmt: skip
 def test_an_owner_is_described_for_people_whatever_stands_in_the_database(
     owner: str, described: str
 ) -> None:
@@ -284,7 +279,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("row", REFUSED, ids=str)
+@for_each(REFUSED)
 def test_succession_refuses(row: Refused) -> None:
     with pytest.raises(row.error) as caught:
         decide_succession(row.before, admitted(row.offered), row.accepted)

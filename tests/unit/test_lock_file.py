@@ -34,6 +34,7 @@ from tests.builders import (
     signer,
     write_artifact,
 )
+from tests.rows import for_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,7 +192,7 @@ BAD: dict[str, tuple[Callable[[str], str], int, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", BAD)
+@for_each(BAD)
 def test_lock_file_that_was_changed_is_refused_by_line_and_with_a_way_out(name: str) -> None:
     change, line, why = BAD[name]
     with pytest.raises(LockFileInvalid) as caught:

@@ -23,6 +23,7 @@ from aperio_cli.models.reading import (
     read_yaml,
     require_few_members,
 )
+from tests.rows import for_each, for_rows
 
 BOUNDS = Bounds(1024 * 1024, depth=8, members=50_000)
 Read = Callable[[bytes, Bounds], Any]
@@ -102,7 +103,7 @@ HOSTILE: dict[str, tuple[Read, bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize(("read", "data", "why"), HOSTILE.values(), ids=list(HOSTILE))
+@for_rows(HOSTILE.values())
 def test_hostile_document_is_refused(read: Read, data: bytes, why: str) -> None:
     with pytest.raises(Unreadable, match=re.escape(why)):
         read(data, BOUNDS)
@@ -242,7 +243,7 @@ GETTERS: dict[str, tuple[Callable[[Table], object], Any, tuple[Any, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("name", GETTERS)
+@for_each(GETTERS)
 def test_getter_takes_its_own_type_only(name: str) -> None:
     get, good, wrong = GETTERS[name]
     found = get(table(k=good))

@@ -51,6 +51,7 @@ from tests.builders import (
     signer,
     table,
 )
+from tests.rows import for_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -259,14 +260,14 @@ class Some:
         return self._random.choice((one, other))
 
 
-@pytest.mark.parametrize("seed", range(20))
+@for_each(range(20))
 def test_record_of_a_published_plugin_reads_back_as_it_was_written(seed: int) -> None:
     versions = tuple(Some(seed).published(version) for version in ("2.0.0", "1.10.0", "1.9.0"))
     made = Record(PluginId("acme", "box-connector"), "connector", versions)
     assert Record.from_json(table(json.loads(made.to_bytes()))) == made
 
 
-@pytest.mark.parametrize("seed", range(60))
+@for_each(range(60))
 def test_receipt_reads_back_as_it_was_written(seed: int) -> None:
     made = Some(seed).receipt()
     assert Receipt.parse(made.to_bytes(), FOLDER) == made
@@ -275,7 +276,7 @@ def test_receipt_reads_back_as_it_was_written(seed: int) -> None:
     )
 
 
-@pytest.mark.parametrize("seed", range(20))
+@for_each(range(20))
 def test_evidence_reads_back_as_it_was_written(seed: int) -> None:
     made = Some(seed).evidence()
     assert evidence_from_json(table(evidence_to_json(made))) == made
@@ -323,7 +324,7 @@ OPTIONAL = {
 }
 
 
-@pytest.mark.parametrize("path", sorted(OPTIONAL), ids=".".join)
+@for_each(sorted(OPTIONAL))
 def test_receipt_that_lacks_a_key_of_later_has_its_default(path: tuple[str, ...]) -> None:
     assert path in keys(document())
     read = parse(without(document(), path))
@@ -331,7 +332,7 @@ def test_receipt_that_lacks_a_key_of_later_has_its_default(path: tuple[str, ...]
     assert Receipt.parse(read.to_bytes(), FOLDER) == read
 
 
-@pytest.mark.parametrize("path", sorted(set(keys(document())) - OPTIONAL), ids=".".join)
+@for_each(sorted(set(keys(document())) - OPTIONAL))
 def test_receipt_that_lacks_what_all_of_them_have_is_damaged(path: tuple[str, ...]) -> None:
     with pytest.raises(ReceiptInvalid) as caught:
         parse(without(document(), path))
@@ -391,7 +392,7 @@ WRONG: tuple[object, ...] = (
 )
 
 
-@pytest.mark.parametrize("path", keys(document()), ids=".".join)
+@for_each(keys(document()))
 def test_receipt_with_any_odd_value_reads_or_refuses(path: tuple[str, ...]) -> None:
     """Whatever stands under a key: never a crash, and what is read writes and reads again."""
     for odd in WRONG:
@@ -407,8 +408,7 @@ def test_receipt_with_any_odd_value_reads_or_refuses(path: tuple[str, ...]) -> N
         assert Receipt.parse(read.to_bytes(), FOLDER) == read
 
 
-@pytest.mark.parametrize(
-    "damage",
+@for_each(
     [
         {"manifest": {}},
         {"manifest": document()["manifest"] | {"permissions": {"egress": ["api.box.com:port"]}}},
@@ -431,7 +431,7 @@ def test_receipt_with_any_odd_value_reads_or_refuses(path: tuple[str, ...]) -> N
         {"artifact_sha256": "x"},
         {"schema": "aperio.receipt/v0"},
         {"schema": None},
-    ],
+    ]
 )
 def test_damaged_receipt_is_refused_and_its_key_named(damage: dict[str, Any]) -> None:
     with pytest.raises(ReceiptInvalid) as caught:

@@ -21,6 +21,7 @@ from aperio_cli.models.registry.plugin_file import parse_plugin_file
 from aperio_cli.models.registry.publishers import parse_publishers
 from aperio_cli.models.registry.root import parse_root
 from aperio_cli.models.registry.shard import Shard, parse_shard
+from tests.rows import for_each, for_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,9 +185,7 @@ def test_another_version_of_the_format_is_told_apart(kind: str) -> None:
     assert caught.value.why == "expected version 1\nfound    2"
 
 
-@pytest.mark.parametrize(
-    ("kind", "document", "said"),
-    [
+@for_rows([
         # the root
         ("root", root(serial=-1), "`serial`: expected a whole number from 0"),
         ("root", root(serial=2**53), "`serial`: expected a whole number"),
@@ -289,8 +288,7 @@ def test_another_version_of_the_format_is_told_apart(kind: str) -> None:
         ("advisories", advisories(advisories=[advisory(id="../x")]), "the id of an advisory"),
         ("advisories", advisories(advisories=[advisory(modified="2026-11-01T1:00Z")]), "modified"),
         ("advisories", advisories(advisories=[advisory(affected=None)]), "a list of objects"),
-    ],
-)  # fmt: skip
+    ])  # fmt: skip
 def test_document_that_breaks_a_rule_is_refused(
     kind: str, document: dict[str, Any], said: str
 ) -> None:
@@ -372,14 +370,11 @@ def test_location_is_a_path_or_an_address(url: str) -> None:
     assert found.artifacts[0].url == url
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
+@for_each([
         "../x", "a/../x", "/etc/passwd", "a//b", "a\\b", "a%2e", ".hidden", "file:///etc/passwd",
         "FILE:x", "ftp://a.example/x", "data:,x", "https://u:p@a.example/x", "http://u@a.example",
         "", " ", "a" * 5000,
-    ],
-)  # fmt: skip
+    ])  # fmt: skip
 def test_location_that_leads_elsewhere_is_refused(url: str) -> None:
     refuses("plugin", plugin(versions=[version(artifacts=[artifact(url=url)])]))
 

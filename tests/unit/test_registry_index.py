@@ -9,6 +9,7 @@ from aperio_cli.errors.registries import IndexUnreadable, IndexVersionUnknown
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.registry_index import SEED_PLATFORM, RegistryIndex, parse_detail
 from tests.builders import ARM, LINUX, index_bytes, index_entry, index_version
+from tests.rows import for_each
 
 BOX = PluginId("acme", "box-connector")
 ARTIFACT = {"os": "linux", "arch": "arm64", "url": "arm.tar.gz", "sha256": "b" * 64, "size": 7}
@@ -112,8 +113,7 @@ def test_index_that_is_no_index_is_refused(data: bytes, named: str) -> None:
     assert named in refused(data)
 
 
-@pytest.mark.parametrize(
-    "changes",
+@for_each(
     [
         {"id": "../x"},
         {"id": "acme"},
@@ -128,14 +128,13 @@ def test_index_that_is_no_index_is_refused(data: bytes, named: str) -> None:
         {"detail": {"url": "x", "sha256": "short"}},
         {"detail": {"url": "", "sha256": "a" * 64}},
         {"detail": {"url": "x", "sha256": "a" * 64, "size": -1}},
-    ],
+    ]
 )
 def test_entry_that_breaks_a_rule_makes_the_whole_file_invalid(changes: dict[str, Any]) -> None:
     refused(index_bytes(index_entry(id="acme/other"), index_entry(**changes)))
 
 
-@pytest.mark.parametrize(
-    "changes",
+@for_each(
     [
         {"version": "1"},
         {"version": "1.2.3+build"},
@@ -161,7 +160,7 @@ def test_entry_that_breaks_a_rule_makes_the_whole_file_invalid(changes: dict[str
         {"artifacts": [ARTIFACT | {"size": True}]},
         {"artifacts": [ARTIFACT | {"size": -1}]},
         {"artifacts": [{"os": "linux"}]},
-    ],
+    ]
 )
 def test_version_that_breaks_a_rule_makes_the_whole_file_invalid(changes: dict[str, Any]) -> None:
     refused(index_bytes(index_entry(index_version(**changes))))

@@ -54,6 +54,7 @@ from aperio_cli.publishing.recording import (
     read_log,
 )
 from aperio_cli.registry.log import LogReader
+from tests.rows import for_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,16 +212,13 @@ def test_entry_comes_back(given: ArtifactEntry) -> None:
     assert parse_entry(given.to_bytes()) == given
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
+@for_rows([
         (b'"acme/', b'"Acme/'), (b'"acme/box', b'"acm\xd0\xb5/box'), (b"{", b"{ "), (b"{", b"["),
         (b'"tree":"t1:', b'"tree":"t2:'), (b'"version":"1.0.0"', b'"version":"1.0"'),
         (b"linux/amd64", b"linux/amd65"), (b'"entry"', b'"more":"","entry"'), (b"}", b"}\n"),
         (b'"sha256":"', b'"sha256":"A'), (b'"id":', b'"id":"acme/x","id":'),
         (b'"signer":', b'"zigner":'), (b"}", b"," + b'"x":"' + b"x" * 70_000 + b'"}'),
-    ],
-)  # fmt: skip
+    ])  # fmt: skip
 def test_entry_in_another_form_is_refused(old: bytes, new: bytes) -> None:
     data = entry().to_bytes()
     assert parse_entry(data) == entry()

@@ -18,6 +18,7 @@ from aperio_cli.errors.usage import PluginIdInvalid, UsageError
 from aperio_cli.models.digest import Digest
 from aperio_cli.scaffolding import ScaffoldRequest, derive_names, scaffold
 from tests.projects import SDK, TAG, snapshot, write
+from tests.rows import for_rows
 
 MODULE = "github.com/acme/aperio-plugin-box"
 FILES = {
@@ -314,8 +315,7 @@ def test_a_repository_is_taken_as_code_hosts_show_it(typed: str, module: str) ->
     assert (names.namespace, names.repository) == ("acme", "aperio-plugin-box")
 
 
-@pytest.mark.parametrize(
-    ("typed", "why"),
+@for_rows(
     [
         ("https://user:hunter2@github.com/acme/box", "a user or a password"),
         ("https://git.example.org:8443/acme/box", "no port"),
@@ -331,7 +331,7 @@ def test_a_repository_is_taken_as_code_hosts_show_it(typed: str, module: str) ->
         ("github.com/acme/Box", "`Box` is no name for a plugin's repository"),
         ("github.com/acme/1password", "beginning with a letter"),
         ("git@github.com:acme", "found 1 part"),
-    ],
+    ]
 )
 def test_a_repository_is_refused_for_its_true_reason(typed: str, why: str) -> None:
     with pytest.raises(ModuleInvalid) as caught:

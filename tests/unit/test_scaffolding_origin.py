@@ -28,6 +28,7 @@ from aperio_cli.scaffolding.origin import (
 )
 from aperio_cli.scaffolding.wheel import Wheel, sdk_wheel
 from tests.projects import ROOT, WHEELS
+from tests.rows import for_each
 from tests.simulators.ci import web
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def test_place_that_pins_aperio_is_taken(text: str) -> None:
     assert bool(origin.requirement) is not text.startswith("git+")
 
 
-@pytest.mark.parametrize("case", BAD)
+@for_each(BAD)
 def test_place_that_pins_nothing_is_refused(case: str) -> None:
     with pytest.raises(UsageError, match="no place to get aperio from; nothing was made"):
         parse_origin(BAD[case])

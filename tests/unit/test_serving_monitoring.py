@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import yaml
 
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.serving.metrics import METRICS
+from tests.rows import for_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ def metric_of(name: str) -> str:
     return next((stem for stem in stems if stem in METRICS), name)
 
 
-@pytest.mark.parametrize(("expression", "shown"), list(expressions()))
+@for_rows(list(expressions()))
 def test_an_expression_names_metrics_and_labels_that_there_are(expression: str, shown: str) -> None:
     names = {metric_of(name) for name in re.findall(r"\baperio_\w+", expression)}
     assert names

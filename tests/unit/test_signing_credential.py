@@ -11,6 +11,7 @@ from aperio_cli import clock
 from aperio_cli.errors.trust import IdentityTokenInvalid
 from aperio_cli.signing.credential import MAX_TOKEN_BYTES, read_credential
 from tests.builders import signer
+from tests.rows import for_each
 from tests.simulators.ci import claims
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", HOSTILE)
+@for_each(HOSTILE)
 def test_token_is_refused_by_the_claim_that_is_wrong(case: str) -> None:
     changes, expected = HOSTILE[case]
     made = _encoded(claims.github(), changes)

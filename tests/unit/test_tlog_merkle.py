@@ -23,6 +23,7 @@ from aperio_cli.models.tlog.merkle import (
     leaf_hash,
     root_of_inclusion,
 )
+from tests.rows import for_each
 
 ENTRIES = [
     bytes.fromhex(text)
@@ -112,7 +113,7 @@ def test_consistency_proof_is_the_published_one() -> None:
     ]
 
 
-@pytest.mark.parametrize("size", SIZES)
+@for_each(SIZES)
 def test_proofs_are_those_of_the_definition_and_hold(size: int) -> None:
     root = TREE.root(size)
     assert root == _mth(LEAVES[:size])
@@ -126,7 +127,7 @@ def test_proofs_are_those_of_the_definition_and_hold(size: int) -> None:
         check_consistency((old, TREE.root(old)), (size, root), path)
 
 
-@pytest.mark.parametrize("size", SIZES[1:])
+@for_each(SIZES[1:])
 def test_inclusion_is_refused_of_whatever_else_is_claimed(size: int) -> None:
     for index in _some(size):
         _check_forged_inclusions(index, size)
@@ -154,7 +155,7 @@ def _check_forged_inclusions(index: int, size: int) -> None:
             check_inclusion(*each)
 
 
-@pytest.mark.parametrize("size", SIZES[1:])
+@for_each(SIZES[1:])
 def test_consistency_is_refused_of_whatever_else_is_claimed(size: int) -> None:
     for old in _some(size, 1):
         _check_forged_consistency(old, size)

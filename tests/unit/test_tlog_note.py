@@ -20,6 +20,7 @@ from aperio_cli.models.tlog.note import (
     cosigned_message,
 )
 from aperio_cli.models.tlog.proof import MAX_PROOF_BYTES, LogProof
+from tests.rows import for_each
 
 # The example of golang.org/x/mod/sumdb/note, by its authors.
 PETER = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
@@ -67,16 +68,13 @@ def test_checkpoint_of_the_specification_is_read() -> None:
     assert found.text == text
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+@for_each([
         "", "o\n1\n", "o\n1\nAA==\n", "o\n01\n{root}\n", "o\n-1\n{root}\n", "o\n1\n{root}",
         "o\n1\n{root}\nmore\n", "\n1\n{root}\n", " o\n1\n{root}\n", "o\t\n1\n{root}\n",
         "o\n1\n {root}\n", "o\n1\n{root}=\n",
         "o\n99999999999999999999\n{root}\n", "o\n\u0661\n{root}\n",
         "o" * 201 + "\n1\n{root}\n",
-    ],
-)  # fmt: skip
+    ])  # fmt: skip
 def test_other_text_is_no_checkpoint(text: str) -> None:
     root = CHECKPOINT.text.split("\n")[2]
     assert Checkpoint.parse(f"o\n1\n{root}\n").size == 1
@@ -140,16 +138,13 @@ def test_other_text_is_no_key(key: str) -> None:
         NoteKey.parse(key)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
+@for_each([
         b"", b"text\n", b"\n\n", b"text\n\nno signature\n", b"text\n\n\xe2\x80\x94 name\n",
         b"text\n\n\xe2\x80\x94 name AAAA\n", b"text\n\n\xe2\x80\x94 na+me AAAAAAAA\n",
         b"text\n\n\xe2\x80\x94 name AAAAAAAA", b"te\0xt\n\n", b"te\rxt\n\n", b"te\xffxt\n\n",
         b"x" * MAX_NOTE_BYTES + b"\n\n",
         b"text\n\n" + b"\xe2\x80\x94 name AAAAAAAA\n" * (MAX_SIGNATURES + 1),
-    ],
-)  # fmt: skip
+    ])  # fmt: skip
 def test_other_bytes_are_no_note(data: bytes) -> None:
     assert len(Note.parse(b"text\n\n\xe2\x80\x94 name AAAAAAAA\n").signatures) == 1
     with pytest.raises(NoteInvalid):

@@ -28,6 +28,7 @@ from aperio_cli.models.tlog.tiles import (
     tiles_of,
     tiles_over,
 )
+from tests.rows import for_each
 
 MANY = 70_000  # the size of the specification's own example: levels 0, 1 and 2
 PATHS = {
@@ -60,15 +61,12 @@ def test_tile_stands_where_the_specification_says(tile: Tile, path: str) -> None
     assert Tile.parse(path) == tile
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
+@for_each([
         "", "tile/0", "tile/0/0", "tile/00/000", "tile/64/000", "tile/-1/000", "tile/0/000.p/0",
         "tile/0/000.p/256", "tile/0/000.p/05", "tile/0/000.p/", "tile/0/x000/000", "tile/0/001/000",
         "tile/0/x001/x000", "tile/0/x001/1000", "/tile/0/000", "tile/0/000/", "tile/0/000\n",
         "tile/entry/000", "tile/0/" + 3 * "\u0660",
-    ],
-)  # fmt: skip
+    ])  # fmt: skip
 def test_other_path_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="path of a tile"):
         Tile.parse(path)
@@ -94,7 +92,7 @@ def test_tiles_alone_give_root_and_proofs(size: int) -> None:
         check_consistency((old, tree().root(old)), (size, root), path)
 
 
-@pytest.mark.parametrize("seed", range(100))
+@for_each(range(100))
 def test_tiles_that_proofs_need_are_known_beforehand_and_few(seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311
     size = dice.randint(1, dice.choice([300, MANY]))

@@ -11,13 +11,13 @@ from aperio_cli.models.traceparent import (
     span_id,
     trace_id,
 )
+from tests.rows import for_rows
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 ONE = f"00-{TRACE}-{SPAN}-01"
 
 
-@pytest.mark.parametrize(
-    ("text", "read"),
+@for_rows(
     [
         (ONE, ONE),
         (f"00-{TRACE}-{SPAN}-00", f"00-{TRACE}-{SPAN}-00"),
@@ -32,7 +32,7 @@ ONE = f"00-{TRACE}-{SPAN}-01"
         (f"{ONE}\n", ""),
         (f"01-{TRACE}-{SPAN}-01-{'x' * 1000}", ""),
         (f"00-\u0660{TRACE[1:]}-{SPAN}-01", ""),
-    ],
+    ]
 )
 def test_what_is_none_counts_as_absent(text: str, read: str) -> None:
     assert read_traceparent(text) == read

@@ -14,6 +14,7 @@ from aperio_cli.host.way_out import Egress, rules_for, stubs_of, told
 from aperio_cli.models.grant import OwnRule
 from aperio_cli.running.learning import Learned
 from tests.builders import manifest
+from tests.rows import for_rows
 
 ASKED = {
     "egress": ["api.box.com:443", "*.boxcloud.com:443", "unused.box.com:443"],
@@ -47,8 +48,7 @@ def test_the_operators_rules_come_first_and_settings_name_hosts() -> None:
     assert [rule.is_any_protocol for rule in rules] == [True, False, False, False, False]
 
 
-@pytest.mark.parametrize(
-    ("value", "rules"),
+@for_rows(
     [
         ("http://127.0.0.1:8080", ["127.0.0.1:8080"]),
         ("https://localhost/api", ["127.0.0.1:443"]),
@@ -68,7 +68,7 @@ def test_the_operators_rules_come_first_and_settings_name_hosts() -> None:
         ("", []),
         (7, []),
         (None, []),
-    ],
+    ]
 )
 def test_only_what_settings_plainly_name_on_this_machine_is_opened(
     value: object, rules: list[str]
