@@ -205,6 +205,18 @@ class DestinationUnavailable(AperioError):
         return super().to_json() | {"retry_after_s": self.retry_after_s}
 
 
+class CheckpointMoved(AperioError):
+    """The destination keeps the cursor of the sync, and it has another one than it had before.
+
+    It was brought back from a backup while the sync went on, or another sync of the same
+    integration goes on beside it. Nothing was stored over that cursor; the next sync goes on from
+    it.
+    """
+
+    code = "checkpoint-moved"
+    exit_status = UNAVAILABLE
+
+
 class EventNotPassedOn(PluginFault):
     """A connector read an event that cannot be passed on, and the sync was asked to be strict."""
 

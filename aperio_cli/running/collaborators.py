@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from aperio_cli.paths import Paths
     from aperio_cli.running.delivering import Deliveries, DeliveryRepeated
     from aperio_cli.running.forwarding import Forwarding
+    from aperio_cli.running.keeping import CursorKept
     from aperio_cli.running.learning import Learned
     from aperio_cli.running.streams import StreamNotTaken
     from aperio_cli.store.installed import Store
 
-    Heard: TypeAlias = Note | DeliveryRepeated | Deliveries | Forwarding | StreamNotTaken
+    Heard: TypeAlias = (
+        Note | DeliveryRepeated | Deliveries | Forwarding | StreamNotTaken | CursorKept
+    )
     """What an operation says beside its result."""
 
 

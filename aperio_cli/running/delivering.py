@@ -6,10 +6,11 @@ import asyncio
 import secrets
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from aperio_cli import clock
 from aperio_cli.errors.running import (
+    CheckpointMoved,
     DestinationUnavailable,
     PluginDeadlineExceeded,
     PluginRateLimited,
@@ -20,18 +21,22 @@ from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.answers import understood, word
 from aperio_cli.host.calls.addressing import Address
 from aperio_cli.host.calls.destination import DEFAULT_BATCH, MAX_BATCH_BYTES
+from aperio_cli.host.calls.keeping import position_of
 from aperio_cli.host.calls.lines import BadLine
 from aperio_cli.running import rejects as kept
 from aperio_cli.text import clean, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from aperio_cli.host.calls.envelopes import Outbound
     from aperio_cli.host.calls.invocation import Invocation
+    from aperio_cli.host.calls.keeping import CheckpointToStore, Position, SyncSource
     from aperio_cli.host.calls.session import Session
     from aperio_cli.host.calls.tally import Tally
     from aperio_cli.running.rejects import Rejects
+
+_Answer = TypeVar("_Answer")
 
 _MOST_REASONS: Final = 20
 _MOST_SHOWN: Final = 3
@@ -220,87 +225,209 @@ class Deliverer:
         reason = f"it is of the organization `{theirs}`, the call is for `{ours}` (`--org`)"
         return Verdict("rejected", reason, code="organization-foreign")
 
-    async def _settle(self, batch: Sequence[Outbound]) -> None:
+    async def store(self, envelopes: Sequence[Outbound], checkpoint: CheckpointToStore) -> None:
+        """Deliver these, the last of them in one call with a checkpoint that covers them.
+
+        What is rejected is on disk before the checkpoint is stored.
+
+        Args:
+            envelopes: may be none.
+            checkpoint: of a destination that keeps them.
+
+        Raises:
+            CheckpointMoved: the destination has another cursor than the one to be replaced.
+            PluginContractBroken: it stored a checkpoint too early, or not at all.
+            DestinationUnavailable, PluginFault: as `deliver_all`.
+        """
+        found = batches(
+            self._addressed(_each(envelopes)), most=self._most, most_bytes=MAX_BATCH_BYTES
+        )
+        last: Sequence[Outbound] = ()
+        async for batch in found:
+            if last:
+                await self._settle(last)
+            last = batch
+        await self._settle(last, checkpoint)
+
+    async def position(self, source: SyncSource) -> Position:
+        """Return where the destination is in a sync; it is asked again while it cannot answer.
+
+        Args:
+            source: which sync.
+
+        Raises:
+            DestinationUnavailable: it could not answer, for too long.
+            PluginContractBroken: what it says is out of bounds.
+            PluginFault: as `Destination.position`.
+        """
+        destination, patience = self._session.plugin.destination, _Patience(self._task.retry_for_s)
+        while True:
+            try:
+                answer = await self._asked(lambda call: destination.position(call, source))
+            except (PluginDeadlineExceeded, PluginReportedError) as error:
+                verdict = _verdict_of(error)
+                if verdict is None:
+                    raise
+            else:
+                with understood(self._session.plugin.broken, "Position"):
+                    return position_of(answer)
+            wait_s = patience.wait_s(verdict.after_s)
+            if wait_s is None:
+                self._fail("did not say in time where the sync is", [verdict], verdict.after_s)
+            await asyncio.sleep(wait_s)
+
+    async def _settle(
+        self, batch: Sequence[Outbound], checkpoint: CheckpointToStore | None = None
+    ) -> None:
         """Hand a batch over until there is a verdict on all of it, or no time is left.
+
+        Args:
+            batch: may be empty with a checkpoint.
+            checkpoint: stored after all of it.
 
         Raises:
             DestinationUnavailable: no time is left, and there must be a verdict.
         """
-        until_s, pause_s = 0.0, _FIRST_WAIT_S
-        while left := await self._attempt(batch):
-            now_s = clock.monotonic_s()
-            if not until_s or len(left) < len(batch):  # it takes some: that is progress
-                until_s, pause_s = now_s + self._task.retry_for_s, _FIRST_WAIT_S
-            asked_s = max(verdict.after_s for _, verdict in left)
-            wait_s = asked_s or min(pause_s, until_s - now_s)
-            if now_s >= until_s or asked_s > until_s - now_s:
+        patience = _Patience(self._task.retry_for_s)
+        while left := await self._attempt(batch, checkpoint):
+            verdicts = left.verdicts
+            has_progress = len(left.found) < len(batch)  # it takes some
+            batch = [envelope for envelope, _ in left.found]
+            if not verdicts:  # on all envelopes there is one: the checkpoint may be stored
+                continue
+            asked_s = max(verdict.after_s for verdict in verdicts)
+            wait_s = patience.wait_s(asked_s, has_progress=has_progress)
+            if wait_s is None:
                 self._give_up(left, asked_s)
                 return
-            batch = [envelope for envelope, _ in left]
             self.tally.repeated += len(batch)
-            self._task.observe(DeliveryRepeated(len(batch), wait_s, left[0][1].reason))
+            self._task.observe(DeliveryRepeated(len(batch), wait_s, verdicts[0].reason))
             await asyncio.sleep(wait_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    async def _attempt(self, batch: Sequence[Outbound]) -> list[tuple[Outbound, Verdict]]:
+    async def _attempt(
+        self, batch: Sequence[Outbound], checkpoint: CheckpointToStore | None = None
+    ) -> _Left:
         """Hand a batch over once; return what has to be tried again."""
         try:
-            answer = await self._call(batch)
+            answer = await self._call(batch, checkpoint)
         except PluginDeadlineExceeded as error:
             if not self._task.must_settle:
                 raise
             # It may have handed over some: a repeat has the same keys.
-            return [(envelope, Verdict("retry", error.what)) for envelope in batch]
+            return _Left.all_of(batch, checkpoint, Verdict("retry", error.what))
         except PluginReportedError as error:
             if error.is_failure:
-                return await self._isolate(batch, error)
-            if not error.is_transient:
+                return await self._isolate(batch, checkpoint, error)
+            verdict = _verdict_of(error)
+            if verdict is None:
                 raise
-            wait_s = error.retry_after_s or 0.0
-            verdict = Verdict("retry", error.what, error.detail, after_s=wait_s)
-            left = [(envelope, verdict) for envelope in batch]
+            left = _Left.all_of(batch, checkpoint, verdict)
             if self._task.must_settle:
                 return left
             if isinstance(error, PluginRateLimited):
                 raise
-            self._fail(left, verdict.after_s)
+            self._fail(left.not_done, left.verdicts, verdict.after_s)
         with understood(self._session.plugin.broken, "Deliver"):
             found = list(_verdicts(batch, answer))
+            outcome = word(answer.CheckpointOutcome, answer.checkpoint_outcome)
         accepted = sum(verdict.status == "accepted" for _, verdict in found)
         self.tally.accepted += accepted
         self._failed = 0 if accepted else self._failed
         self._reject([each for each in found if each[1].status == "rejected"])
         # Words of a newer minor version, too: what may not have arrived is tried again.
-        return [each for each in found if each[1].status not in {"accepted", "rejected"}]
+        left = _Left([each for each in found if each[1].status not in {"accepted", "rejected"}])
+        if checkpoint:
+            is_whole = accepted == len(batch)
+            left = self._held(left, checkpoint, outcome, is_empty=not batch, is_whole=is_whole)
+        return left
 
-    async def _isolate(
-        self, batch: Sequence[Outbound], error: PluginReportedError
-    ) -> list[tuple[Outbound, Verdict]]:
-        """Hand over one half after the other of what a destination failed at, down to one envelope.
+    def _held(
+        self,
+        left: _Left,
+        checkpoint: CheckpointToStore,
+        outcome: str,
+        *,
+        is_empty: bool,
+        is_whole: bool,
+    ) -> _Left:
+        """Return what has to be tried again of a call with a checkpoint.
 
-        That one is rejected: else it, and all after it, would fail for ever.
+        Args:
+            left: of its envelopes.
+            checkpoint: which it was.
+            outcome: what the destination says of it, in a word.
+            is_empty: whether there were no envelopes.
+            is_whole: whether all of them were accepted.
 
         Raises:
-            PluginReportedError: it fails at every one.
+            CheckpointMoved: the destination has another cursor.
+            PluginContractBroken: it stored the checkpoint too early, or not at all.
         """
+        if outcome == "moved":
+            raise self._moved()
+        if outcome == "stored":
+            if is_whole:
+                return left
+            self._keep(left.found)  # no sync reads it again
+            why = "a checkpoint was stored although an envelope before it was not accepted"
+            raise self._session.plugin.broken("Deliver", why)
+        if is_empty:
+            why = f"a checkpoint was not stored, with nothing before it: {outcome}"
+            raise self._session.plugin.broken("Deliver", why)
+        return replace(left, checkpoint=checkpoint)
+
+    def _moved(self) -> CheckpointMoved:
+        subject = self._session.plugin.program.subject
+        return CheckpointMoved(
+            f"the sync was ended: {subject} has another cursor of it than it had before",
+            why="it was brought back from a backup meanwhile, or another sync of this integration"
+            " goes on beside this one; nothing was stored over that cursor",
+            next=["run it again: it goes on from the cursor that is there"],
+        )
+
+    async def _isolate(
+        self,
+        batch: Sequence[Outbound],
+        checkpoint: CheckpointToStore | None,
+        error: PluginReportedError,
+    ) -> _Left:
+        """Hand over one half after the other of what a destination failed at, down to one envelope.
+
+        That one is rejected: else it, and all after it, would fail for ever. A checkpoint follows
+        by itself: no envelope is rejected for what is wrong about it.
+
+        Raises:
+            PluginReportedError: it fails at every one, or at a checkpoint alone.
+        """
+        if checkpoint:
+            if not batch:
+                raise error
+            return replace(await self._attempt(batch), checkpoint=checkpoint)
         if len(batch) > 1:
             middle = len(batch) // 2
             first = await self._attempt(batch[:middle])
-            return [*first, *await self._attempt(batch[middle:])]
+            rest = await self._attempt(batch[middle:])
+            return _Left([*first.found, *rest.found])
         self._failed += 1
         if self._failed > _MOST_FAILED:
             raise error
         self._reject([(batch[0], Verdict("rejected", error.what, error.detail, error.code))])
-        return []
+        return _Left()
 
-    async def _call(self, batch: Sequence[Outbound]) -> Any:
+    async def _call(
+        self, batch: Sequence[Outbound], checkpoint: CheckpointToStore | None = None
+    ) -> Any:
         destination = self._session.plugin.destination
+        return await self._asked(lambda call: destination.deliver(call, batch, checkpoint))
+
+    async def _asked(self, call: Callable[[Invocation], Awaitable[_Answer]]) -> _Answer:
+        """Return what a call answers, made with another token where that may help."""
         try:
-            return await destination.deliver(await self._invocations.next(), batch)
+            return await call(await self._invocations.next())
         except PluginUnauthenticated:
             if not self._invocations.drop_token():
                 raise
-        return await destination.deliver(await self._invocations.next(), batch)
+        return await call(await self._invocations.next())
 
     def _reject(self, those: Sequence[tuple[Outbound, Verdict]], by: str = "") -> None:
         self.tally.rejected += len(those)
@@ -328,20 +455,20 @@ class Deliverer:
             self._task.rejects.add(lines)
             self.tally.rejects_file = self._task.rejects.file
 
-    def _give_up(self, left: Sequence[tuple[Outbound, Verdict]], asked_s: float) -> None:
-        self.tally.retry += len(left)
+    def _give_up(self, left: _Left, asked_s: float) -> None:
+        self.tally.retry += len(left.found)
         if self._task.must_settle:
-            self._fail(left, asked_s)
-        self._keep(left)
+            self._fail(left.not_done, left.verdicts, asked_s)
+        self._keep(left.found)
 
-    def _fail(self, left: Sequence[tuple[Outbound, Verdict]], asked_s: float) -> NoReturn:
-        reasons = dict.fromkeys(verdict.reason for _, verdict in left if verdict.reason)
-        details = dict.fromkeys(verdict.detail for _, verdict in left if verdict.detail)
+    def _fail(self, not_done: str, verdicts: Sequence[Verdict], asked_s: float) -> NoReturn:
+        reasons = dict.fromkeys(verdict.reason for verdict in verdicts if verdict.reason)
+        details = dict.fromkeys(verdict.detail for verdict in verdicts if verdict.detail)
         asked = [f"asked to wait {asked_s:g} s"] if asked_s else []
         retry_for_s = self._task.retry_for_s
         tried = f"tried for {retry_for_s:g} s (`--retry-for`)" if retry_for_s else "tried once"
         error = DestinationUnavailable(
-            f"{self._session.plugin.program.subject} did not take {len(left)} envelopes in time",
+            f"{self._session.plugin.program.subject} {not_done}",
             why="\n".join([*list(reasons)[:_MOST_SHOWN], *asked, tried]),
             next=[
                 f"wait {asked_s:g} s, then run it again" if asked_s else "run it again later",
@@ -351,6 +478,82 @@ class Deliverer:
         )
         error.retry_after_s = int(-(-asked_s // 1)) or None
         raise error
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What of a call has to be tried again.
+
+    Attributes:
+        found: envelopes, each with what was said of it.
+        checkpoint: one that is not stored; None: there is none, or it is.
+        why: why the call failed as a whole; None: it did not.
+    """
+
+    found: Sequence[tuple[Outbound, Verdict]] = ()
+    checkpoint: CheckpointToStore | None = None
+    why: Verdict | None = None
+
+    @classmethod
+    def all_of(
+        cls, batch: Sequence[Outbound], checkpoint: CheckpointToStore | None, why: Verdict
+    ) -> _Left:
+        """Return all of a call that failed."""
+        return cls([(envelope, why) for envelope in batch], checkpoint, why)
+
+    def __bool__(self) -> bool:
+        return bool(self.found or self.checkpoint)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """What was said; none: nothing speaks against trying it at once."""
+        return [verdict for _, verdict in self.found] or ([self.why] if self.why else [])
+
+    @property
+    def not_done(self) -> str:
+        """What the destination did not do in time, as a part of a sentence."""
+        if not self.found:
+            return "did not store the checkpoint in time"
+        return f"did not take {len(self.found)} envelopes in time"
+
+
+class _Patience:
+    """How long to wait before the next try, and when no time is left.
+
+    Args:
+        retry_for_s: how long to try while nothing gets on.
+    """
+
+    def __init__(self, retry_for_s: float) -> None:
+        self._retry_for_s = retry_for_s
+        self._until_s = 0.0
+        self._pause_s = _FIRST_WAIT_S
+
+    def wait_s(self, asked_s: float, *, has_progress: bool = False) -> float | None:
+        """Return the seconds until the next try; None: no time is left.
+
+        Args:
+            asked_s: what the destination asks for; 0: it does not.
+            has_progress: whether something was taken since the last try.
+        """
+        now_s = clock.monotonic_s()
+        if not self._until_s or has_progress:
+            self._until_s, self._pause_s = now_s + self._retry_for_s, _FIRST_WAIT_S
+        left_s = self._until_s - now_s
+        if left_s <= 0 or asked_s > left_s:
+            return None
+        wait_s = asked_s or min(self._pause_s, left_s)
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        return wait_s
+
+
+def _verdict_of(error: PluginDeadlineExceeded | PluginReportedError) -> Verdict | None:
+    """Return why a call has to be tried again; None: another try would not help."""
+    if isinstance(error, PluginDeadlineExceeded):
+        return Verdict("retry", error.what)
+    if error.is_failure or not error.is_transient:
+        return None
+    return Verdict("retry", error.what, error.detail, after_s=error.retry_after_s or 0.0)
 
 
 class _Invocations:

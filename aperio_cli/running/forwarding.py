@@ -1,7 +1,8 @@
 """Forwarding: a sync whose events go to a destination, and whose checkpoint follows acceptance.
 
 Nothing is kept in between: what the destination has not answered for is read again by the next
-sync. So a crash of either plugin, an interruption or a power failure loses nothing.
+sync. So a crash of either plugin, an interruption or a power failure loses nothing. A destination
+may keep the checkpoint itself, beside what it writes (`keeping`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from aperio_cli.host.calls.letters import DeadLetter
 from aperio_cli.host.calls.session import SessionRequest, open_session
 from aperio_cli.host.calls.sync import SyncTask, sync_connector
 from aperio_cli.running.delivering import Deliverer, DeliveryTask
+from aperio_cli.running.keeping import find_keeper
 from aperio_cli.running.operations import choose_operation, launched, open_state
 from aperio_cli.running.recording import recorded, run_of
 from aperio_cli.running.rejects import Rejects, letter_line
@@ -205,23 +207,26 @@ async def _forward(
     asked = replace(asked, settings=request.settings, option="--set", tally=tallies[0])
     session = await open_session(connector, asked)
     require_common_stream(session, target_session)
-    taken = TakenStreams(target_session, deliverer, observe)
+    hear = _hearing(rejects, of_source)
+    task = SyncTask(
+        deliverer, state, hear, request.full, request.strict, request.scope, tally=tallies[0]
+    )
+    keeper = await find_keeper(deliverer, session, target_session, task, observe)
+    task = keeper.of(task) if keeper else task
+    taken = TakenStreams(target_session, keeper or deliverer, observe)
 
     def reached(summary: SyncSummary | None = None) -> Forwarding:
         to, left_out = sink.program.producer, taken.left_out.total()
         return Forwarding(to, deliverer.tally, rejects.file, left_out, summary)
 
-    hear = _hearing(rejects, of_source)
-    task = SyncTask(
-        taken, state, hear, request.full, request.strict, request.scope, tally=tallies[0]
-    )
     try:
-        return reached(await sync_connector(session, task))
+        return reached(await sync_connector(session, replace(task, accept=taken)))
     except BaseException:
         observe(reached())
         raise
     finally:
         tallies[0].leave_out(taken.left_out.total())
+        tallies[0].sent -= keeper.held if keeper else 0  # when it broke off
         deliverer.tally.count_in(tallies[1])
 
 

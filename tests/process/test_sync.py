@@ -58,7 +58,7 @@ from tests.simulators.greedy import greedy
 from .conftest import PLUGINS, Host, development
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from aperio_cli.host.launch import RunningPlugin
@@ -107,7 +107,8 @@ def sync(
 ) -> tuple[SyncSummary, list[Note]]:
     """Run a simulator's sync."""
     notes: list[Note] = []
-    how = {name: request.pop(name) for name in ("full", "strict", "scope") if name in request}
+    names = ("full", "strict", "scope", "keep", "drain")
+    how = {name: request.pop(name) for name in names if name in request}
 
     async def use(plugin: RunningPlugin) -> SyncSummary:
         session = await open_session(plugin, SessionRequest(**request))
@@ -435,6 +436,35 @@ def test_an_expired_token_is_renewed_and_the_sync_goes_on_from_the_checkpoint(
     assert all(ids[e["source_event_id"]] == e["id"] for e in sink.envelopes())
     # What comes again with another token is no second event of that id.
     assert not [note for note in notes if isinstance(note, EventDoubted)]
+
+
+def test_a_checkpoint_is_kept_before_it_is_stored_and_nothing_is_held_back_behind_a_token(
+    host: Host, state: StateDatabase
+) -> None:
+    """Who accepts the events may keep the cursor with them: what is said to it, in order."""
+    said: list[Any] = []
+
+    async def accept(envelopes: Sequence[Outbound]) -> None:
+        said.append(len(envelopes))
+
+    async def keep(cursor: bytes, _covered: Mapping[str, str]) -> None:
+        stored = state.checkpoint(SLICE)
+        said.append((stored.cursor if stored else None, cursor))
+        if cursor == b"6":
+            raise UsageError("it is full")
+
+    async def drain() -> None:
+        said.append("drain")
+
+    how = {"keep": keep, "drain": drain}
+    with token_server() as (url, _), pytest.raises(UsageError, match="it is full"):
+        sync(host, "expiring", state, accept, settings=credentials(url), **how)
+    assert said == [
+        2, (None, b"2"), 1, "drain", 2, (b"2", b"4"), 1, "drain", 2, (b"4", b"6"),
+    ]  # fmt: skip
+    stored = state.checkpoint(SLICE)
+    assert stored
+    assert stored.cursor == b"4"
 
 
 def test_a_sync_ends_after_so_many_tokens_however_far_each_one_brings_it(

@@ -13,6 +13,7 @@ from aperio_plugin.wire import destination_pb2
 from aperio_cli import clock
 from aperio_cli.errors.running import DestinationUnavailable, PluginReportedError
 from aperio_cli.host.calls.envelopes import Outbound
+from aperio_cli.host.calls.keeping import CheckpointToStore, SyncSource
 from aperio_cli.running.delivering import Deliverer, Deliveries, DeliveryTask
 
 if TYPE_CHECKING:
@@ -38,12 +39,21 @@ class Failing:
         self.declaration = SimpleNamespace(destination=limits)
         program = SimpleNamespace(producer="acme/moody@1.2.3", subject="`acme/moody`")
         self.plugin = SimpleNamespace(destination=self, broken=None, program=program)
+        self.calls: list[str] = []  # those with a checkpoint, by the letters of their envelopes
 
     async def invocation(self) -> Any:
         return Called()
 
-    async def deliver(self, _invocation: Any, batch: Sequence[Outbound]) -> Any:
+    async def deliver(
+        self,
+        _invocation: Any,
+        batch: Sequence[Outbound],
+        checkpoint: CheckpointToStore | None = None,
+    ) -> Any:
         said = {envelope.id[0] for envelope in batch}
+        if checkpoint:
+            self.calls.append("".join(envelope.id[0] for envelope in batch))
+            said.add(checkpoint.cursor.decode())
         if said & {"x", "w"}:
             error = PluginReportedError("it failed", why="", next=[])
             error.is_failure, error.is_transient = "x" in said, "w" in said
@@ -52,6 +62,8 @@ class Failing:
         for envelope in batch:
             status = "STATUS_REJECTED" if envelope.id[0] == "r" else "STATUS_ACCEPTED"
             answer.results.add(id=envelope.key, status=status)
+        if checkpoint and "r" not in said:
+            answer.checkpoint_outcome = answer.CHECKPOINT_OUTCOME_STORED
         return answer
 
 
@@ -70,6 +82,55 @@ def delivered(pattern: str, task: DeliveryTask | None = None) -> Deliveries:
     ]
     asyncio.run(asyncio.wait_for(deliverer(envelopes), timeout=30))
     return deliverer.tally
+
+
+def stored(pattern: str, cursor: str = "o") -> tuple[Deliveries, list[str]]:
+    """What becomes of envelopes with a checkpoint behind them, and the calls that had it.
+
+    Args:
+        pattern: as of `delivered`.
+        cursor: likewise, of the checkpoint.
+    """
+    session: Any = Failing()
+    deliverer = Deliverer(session, DeliveryTask(retry_for_s=0.0, must_settle=True))
+    envelopes = [Outbound(f"{letter}{n}", "event", b"{}", "acme", 1, f"{letter}{n}")
+                 for n, letter in enumerate(pattern)]  # fmt: skip
+    checkpoint = CheckpointToStore(SyncSource("acme/box 1f"), cursor.encode())
+    asyncio.run(asyncio.wait_for(deliverer.store(envelopes, checkpoint), timeout=30))
+    return deliverer.tally, session.calls
+
+
+@pytest.mark.parametrize(
+    ("pattern", "calls"),
+    [
+        ("", [""]),
+        ("ooo", ["ooo"]),
+        ("oooooo", ["oo"]),  # four go in a call of their own
+        ("oro", ["oro", ""]),
+        ("rrr", ["rrr", ""]),
+        ("oxo", ["oxo", ""]),  # what it fails at is found without the checkpoint
+        ("x", ["x", ""]),
+    ],
+)
+def test_a_checkpoint_is_stored_after_a_verdict_on_everything(
+    pattern: str, calls: list[str]
+) -> None:
+    tally, made = stored(pattern)
+    rejected = pattern.count("x") + pattern.count("r")
+    assert (tally.accepted, tally.rejected) == (len(pattern) - rejected, rejected)
+    assert made == calls
+
+
+def test_no_envelope_is_rejected_for_a_checkpoint_at_which_it_fails() -> None:
+    session: Any = Failing()
+    deliverer = Deliverer(session, DeliveryTask(must_settle=True))
+    checkpoint = CheckpointToStore(SyncSource("acme/box 1f"), b"x")
+    envelope = Outbound("o1", "event", b"{}", "acme", 1, "o1")
+    with pytest.raises(PluginReportedError, match="it failed"):
+        asyncio.run(asyncio.wait_for(deliverer.store([envelope], checkpoint), timeout=30))
+    assert (deliverer.tally.accepted, deliverer.tally.rejected) == (1, 0)
+    with pytest.raises(DestinationUnavailable, match="did not store the checkpoint in time"):
+        stored("", "w")
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def _tell(context: Context, said: dict[str, Any], text: str) -> None:
         _write_line(context, said)
     elif said["type"] in {"dead_letter", "doubt", "not_taken"}:
         context.output.warn(text)
-    elif said["type"] in {"summary", "token", "retry", "deliveries"}:
+    elif said["type"] in {"summary", "token", "retry", "deliveries", "cursor_kept"}:
         context.output.note(text)
     else:
         context.output.detail(text)

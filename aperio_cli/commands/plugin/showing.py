@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from aperio_cli.output import Output
     from aperio_cli.running.delivering import Deliveries, DeliveryRepeated
     from aperio_cli.running.forwarding import Forwarding
+    from aperio_cli.running.keeping import CursorKept
     from aperio_cli.running.streams import StreamNotTaken
 
 
@@ -348,12 +349,13 @@ def note(found: Any) -> tuple[dict[str, Any], str]:
     from aperio_cli.host.calls.sync import CheckpointStored, EventDoubted, ProgressMade
     from aperio_cli.running.delivering import DeliveryRepeated
     from aperio_cli.running.forwarding import Forwarding
+    from aperio_cli.running.keeping import CursorKept
     from aperio_cli.running.streams import StreamNotTaken
 
     match found:
         case Forwarding():
             return forwarding(found)
-        case DeliveryRepeated() | StreamNotTaken():
+        case DeliveryRepeated() | StreamNotTaken() | CursorKept():
             return _about_a_delivery(found)
         case DeadLetter() | EventDoubted():
             return _about_an_event(found)
@@ -369,16 +371,33 @@ def note(found: Any) -> tuple[dict[str, Any], str]:
 
 
 def _about_a_delivery(
-    found: DeliveryRepeated | StreamNotTaken,
+    found: DeliveryRepeated | StreamNotTaken | CursorKept,
 ) -> tuple[dict[str, Any], str]:
+    from aperio_cli.running.keeping import CursorKept
     from aperio_cli.running.streams import SPOKEN, StreamNotTaken
 
+    if isinstance(found, CursorKept):
+        return _cursor_kept(found)
     if isinstance(found, StreamNotTaken):
         said: dict[str, Any] = {"type": "not_taken", "kind": found.kind, "to": found.to}
         return said, f"{found.to} takes no {SPOKEN[found.kind]}: they are counted and left out"
     count, wait_s, reason = found.envelopes, found.wait_s, one_line(found.reason)
     said = {"type": "retry", "envelopes": count, "wait_s": wait_s, "reason": reason}
-    return said, f"{count} envelopes again in {round(wait_s, 2):g} s: {reason}"
+    again = f"{count} envelopes" if count else "the checkpoint"
+    return said, f"{again} again in {round(wait_s, 2):g} s: {reason}"
+
+
+def _cursor_kept(found: CursorKept) -> tuple[dict[str, Any], str]:
+    said = {"type": "cursor_kept", "by": found.by, "stored_at": found.stored_at}
+    said["own_stored_at"] = found.own_stored_at
+    text = f"{found.by} keeps the cursor: "
+    if found.stored_at:
+        text += f"the sync goes on from what it stored at {found.stored_at}"
+    else:
+        text += "the sync begins anew"
+    if found.own_stored_at:
+        text += f"; the host's own, stored at {found.own_stored_at}, is another one and is not used"
+    return said, text
 
 
 def _about_an_event(found: DeadLetter | EventDoubted) -> tuple[dict[str, Any], str]:

@@ -18,6 +18,7 @@ from aperio_plugin.wire import limits
 
 from aperio_cli import clock
 from aperio_cli.data.state import MAX_CURSOR_BYTES
+from aperio_cli.errors import AperioError
 from aperio_cli.errors.running import EventNotPassedOn, PluginFault, PluginUnauthenticated
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.answers import understood
@@ -154,6 +155,10 @@ async def _go_on() -> None:
     """Nobody has to be waited for."""
 
 
+async def _keep_nothing(_cursor: bytes, _covered: Mapping[str, str]) -> None:
+    """Nobody beside the store keeps it."""
+
+
 @dataclass(frozen=True, slots=True)
 class SyncTask:
     """What to do with a connector's events.
@@ -169,6 +174,10 @@ class SyncTask:
         settle: awaited after each message of the connector: an observer that may have to wait
             passes on there what it has heard.
         tally: counts what becomes of the records, while it does.
+        keep: awaited with the cursor of a checkpoint and what it covers, before it is stored: who
+            accepts the events stores it with them. What was accepted before may be held back for
+            it.
+        drain: awaited when the connector has ended, well or not: nothing is held back any more.
     """
 
     accept: Callable[[Sequence[Outbound]], Awaitable[None]]
@@ -179,6 +188,8 @@ class SyncTask:
     scope: SyncScope = EVERYTHING
     settle: Callable[[], Awaitable[None]] = _go_on
     tally: Tally = field(default_factory=Tally)
+    keep: Callable[[bytes, Mapping[str, str]], Awaitable[None]] = _keep_nothing
+    drain: Callable[[], Awaitable[None]] = _go_on
 
 
 async def sync_connector(session: Session, task: SyncTask) -> SyncSummary:
@@ -256,8 +267,13 @@ class _Sync:
             async for message in messages:
                 await self._take(message)
                 await self._task.settle()
+        except PluginFault:
+            with contextlib.suppress(AperioError):  # that one says why it ended
+                await self._task.drain()
+            raise
         finally:
             await messages.aclose()
+        await self._task.drain()
 
     async def _take(self, message: Any) -> None:
         match message.WhichOneof("item"):
@@ -268,7 +284,7 @@ class _Sync:
             case "checkpoint":
                 with understood(self._session.plugin.broken, "Sync"):
                     stream, covers_until = self._covers(message.checkpoint)
-                self._store(message.checkpoint.cursor, stream, covers_until)
+                await self._store(message.checkpoint.cursor, stream, covers_until)
             case "progress":
                 seen = message.progress
                 text = self._mask(seen.message)
@@ -349,7 +365,7 @@ class _Sync:
             return "", None
         return stream, until
 
-    def _store(self, cursor: bytes, stream: str, covers_until: str | None) -> None:
+    async def _store(self, cursor: bytes, stream: str, covers_until: str | None) -> None:
         if len(cursor) > MAX_CURSOR_BYTES:
             raise self._session.plugin.broken(
                 "Sync", f"expected a cursor of at most {MAX_CURSOR_BYTES} bytes"
@@ -358,6 +374,7 @@ class _Sync:
         if covers_until:
             streams = [stream] if stream else self._streams
             self._covered |= dict.fromkeys(streams, covers_until)
+        await self._task.keep(cursor, self._covered)
         self._task.state.store_checkpoint(
             self._session.slice,
             cursor,
