@@ -9,7 +9,6 @@ import os
 import shutil
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,10 +28,13 @@ from aperio_cli.models.receipt import Receipt
 from aperio_cli.paths import find_paths
 from aperio_cli.store.installed import Store
 from tests.clearances import cleared
+from tests.descriptors import open_descriptors
 from tests.interop.conftest import HURRIED, OurHost, go_build
 from tests.process.conftest import manifest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.process.spawning import Process
     from aperio_cli.host.sandbox.interface import Command, Confinement, Sandbox
@@ -222,22 +224,22 @@ def test_a_sealed_copy_cannot_be_changed(tmp_path: Path) -> None:
 
 def test_a_copy_with_another_digest_is_refused_and_let_go(tmp_path: Path) -> None:
     (tmp_path / "tool").write_bytes(b"#!/bin/sh\n")
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_descriptors()
 
     with pytest.raises(FilesChanged) as caught:
         seal_binary(tmp_path / "tool", "0" * 64, subject="it")
 
     assert caught.value.why.startswith("checksums did not match: tool")
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert not open_descriptors() - before
 
 
 def test_a_sealed_copy_that_nobody_holds_is_let_go(tmp_path: Path) -> None:
     (tmp_path / "tool").write_bytes(b"x")
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_descriptors()
 
     assert seal_binary(tmp_path / "tool", Digest.of(b"x").hex, subject="it")
 
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert not open_descriptors() - before
 
 
 def test_a_link_in_the_place_of_the_binary_is_not_followed(tmp_path: Path) -> None:

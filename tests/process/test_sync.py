@@ -53,6 +53,7 @@ from aperio_cli.host.services import keyvalue
 from aperio_cli.models.ownership import owner_of_folder
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.running.delivering import Deliverer, Deliveries, DeliveryTask
+from tests.descriptors import open_descriptors
 from tests.simulators.greedy import greedy
 
 from .conftest import PLUGINS, Host, development
@@ -875,12 +876,12 @@ def test_a_plugin_holds_few_connections_to_the_store_whatever_it_opens(
 ) -> None:
     """Each costs descriptors of the host, who needs them for all of its plugins."""
     host.options["state"] = state
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are all there is
+    before = open_descriptors()
     seen = []
 
     async def use(plugin: RunningPlugin) -> str:
         told = (await plugin.connector.schema(Invocation())).name
-        seen.append(len(os.listdir("/proc/self/fd")) - before)  # noqa: PTH208 - as above
+        seen.append(len(open_descriptors() - before))
         return str(told)
 
     build = development(PLUGINS / "besieges.py", state=True)

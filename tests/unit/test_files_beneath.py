@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,9 +11,11 @@ from aperio_cli.errors.files import FileNotRegular, FileTooLarge, LockHeld
 from aperio_cli.files import locking
 from aperio_cli.files.beneath import Beneath, OpenFolders
 from tests.builders import nest
+from tests.descriptors import open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 SECRET = b"secret"
 
@@ -290,12 +291,12 @@ def folders(beneath: Beneath) -> Iterator[OpenFolders]:
 
 
 def test_folders_are_opened_once_and_closed_in_turn(folders: OpenFolders, root: Path) -> None:
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_descriptors()
     first = folders.get(("a", "b"))
     assert folders.get(("a", "b")) is first
     for name in "uvwxyz":
         folders.get(("made", name), is_made=True)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before + 2
+    assert len(open_descriptors() - before) == 2
     assert sorted(path.name for path in (root / "made").iterdir()) == list("uvwxyz")
     assert folders.read("a", "b", "file", limit_bytes=100) == b"plain"
     with pytest.raises(FileNotFoundError):
@@ -392,11 +393,11 @@ def test_lock_follows_no_link(beneath: Beneath, root: Path) -> None:
 
 
 def test_nothing_is_left_open(root: Path) -> None:
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_descriptors()
     with Beneath(root) as beneath:
         for use in (*USES.values(), *CHANGES.values()):
             use(beneath)
         for parts in (("none", "x"), ("..",), ("a", "b", "file", "x")):
             with pytest.raises((OSError, FileNotRegular)):
                 beneath.open_file(*parts)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert not open_descriptors() - before

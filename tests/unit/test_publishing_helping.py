@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,10 +15,12 @@ from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.publishing import build, helping, init
 from aperio_cli.publishing.copying import Copier
 from tests.builders import snapshot
+from tests.descriptors import open_descriptors
 from tests.writing_registries import put, record_of, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from aperio_cli.publishing.rendering import Copied
 
@@ -78,10 +79,6 @@ def anew(source: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
         return contents(source, source.parent / "anew")
 
 
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 def test_second_process_copies_and_the_bytes_are_the_same(
     source: Path, own_copies: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,11 +110,11 @@ def test_without_room_for_a_second_process_the_first_copies(
     def full() -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    before = open_files()
+    before = open_descriptors()
     with monkeypatch.context() as patched:
         patched.setattr(os, "fork", full)
         built = contents(source)
-    assert open_files() == before
+    assert not open_descriptors() - before
     assert own_copies == list(NAMES)
     assert built == anew(source, monkeypatch)
 

@@ -17,6 +17,7 @@ from aperio_cli.errors.running import DestinationUnavailable
 from aperio_cli.host.calls.recording import Invoked, Recording
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.run_receipt import FAILED, RUNNING, SUCCEEDED, RunReceipt, make_run_id
+from tests.descriptors import open_descriptors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,7 +120,7 @@ def test_several_are_kept_at_once_and_one_that_cannot_be_leaves_out_no_other(
     (tmp_path / "acme" / "other.jsonl").mkdir(parents=True, mode=0o700)
     (tmp_path / "acme").chmod(0o700)
     receipts = RunReceipts(tmp_path)
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the count is all that matters
+    before = open_descriptors()
 
     with receipts.keeping() as keep:
         for number in range(10):  # through several files
@@ -128,7 +129,7 @@ def test_several_are_kept_at_once_and_one_that_cannot_be_leaves_out_no_other(
                 keep(replace(DONE, plugin=other))
 
     assert receipts.newest(BOX, most=3) == (numbered(9), numbered(8), numbered(7))
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above
+    assert not open_descriptors() - before
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from aperio_cli.host.process.sealed import seal_binary
 from aperio_cli.paths import find_paths
 from aperio_cli.store.installed import Store
 from tests.builders import manifest, receipt
+from tests.descriptors import open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -143,7 +144,7 @@ def test_what_a_check_holds_open_is_let_go_once_it_is_good_for_nobody(
 ) -> None:
     binary = tmp_path / "plugin"
     binary.write_bytes(b"content")
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the count is all that matters
+    before = open_descriptors()
 
     def check(_receipt: Receipt, _store: Store) -> Program:
         expected = hashlib.sha256(b"content").hexdigest()
@@ -152,13 +153,13 @@ def test_what_a_check_holds_open_is_let_go_once_it_is_good_for_nobody(
     async def main() -> None:
         checks = SharedChecks(0.0, 0.01)
         waiting = checks.since(clock.monotonic_s())
-        opened = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - as above
+        opened = open_descriptors()
         (await waiting.program(receipt(folder=tmp_path), store, check)).close()
-        while len(os.listdir("/proc/self/fd")) > opened:  # noqa: PTH208, ASYNC110
+        while open_descriptors() - opened:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
     run(main)
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above
+    assert not open_descriptors() - before
 
 
 def test_an_outcome_that_refuses_is_kept_for_nobody(store: Store) -> None:
@@ -281,7 +282,7 @@ def test_each_start_has_a_hold_of_its_own_on_the_sealed_copy(store: Store, tmp_p
     binary = tmp_path / "plugin"
     binary.write_bytes(Path("/bin/true").read_bytes())
     version = receipt(folder=tmp_path)
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the count is all that matters
+    before = open_descriptors()
 
     def check(_receipt: Receipt, _store: Store) -> Program:
         return program(
@@ -302,4 +303,4 @@ def test_each_start_has_a_hold_of_its_own_on_the_sealed_copy(store: Store, tmp_p
         second.close()
 
     run(main)
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above
+    assert not open_descriptors() - before
