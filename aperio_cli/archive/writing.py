@@ -59,7 +59,9 @@ class Member:
     executable: bool = False
 
 
-def write(destination: Path, members: Iterable[Member], *, mtime: int) -> tuple[Digest, int]:
+def write(
+    destination: Path, members: Iterable[Member], *, mtime: int, folder: int | None = None
+) -> tuple[Digest, int]:
     """Write an artifact, and give its digest and its length in bytes.
 
     The bytes depend on the members' paths, contents and executable flags, on `mtime` and on the
@@ -70,6 +72,7 @@ def write(destination: Path, members: Iterable[Member], *, mtime: int) -> tuple[
         destination: the artifact; replaced when it exists.
         members: the files, in any order; one of them is manifest.yaml.
         mtime: seconds since 1970 for every member.
+        folder: descriptor of the folder that it is in; None opens the one that its path names.
 
     Raises:
         MemberUnfit: a path that the reader would refuse or that ustar cannot hold, a member
@@ -82,7 +85,7 @@ def write(destination: Path, members: Iterable[Member], *, mtime: int) -> tuple[
     if not 0 <= mtime <= MAX_NUMBER:
         raise _unfit("the time of the members", f"{mtime} is not in 0..{MAX_NUMBER}")
     ordered = _in_order(members)
-    with AsideFile(destination) as aside:
+    with AsideFile(destination, folder=folder) as aside:
         gzip = _GzipWriter(aside.file)
         for member in ordered:
             _write_member(gzip, member, mtime)

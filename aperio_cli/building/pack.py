@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from aperio_cli.models.manifest import Manifest
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from aperio_cli.building.contents import Selection
     from aperio_cli.building.report import LeftOut, Waived
@@ -151,11 +152,11 @@ def build_and_tell(request: BuildRequest) -> BuildResult:
             _parts(request, inputs, platform, Path(folder) / platform.slug)
             for platform in platforms
         ]
-        _make_output(request)
-        artifacts = [
-            _write(request, inputs, platform, each.members)
-            for platform, each in zip(platforms, parts, strict=True)
-        ]
+        with _output(request) as out:
+            artifacts = [
+                _write(request, inputs, platform, each.members, out)
+                for platform, each in zip(platforms, parts, strict=True)
+            ]
     return _result(inputs, parts, artifacts)
 
 
@@ -207,7 +208,9 @@ def _check_output(request: BuildRequest) -> None:
             files.mode(*parts)
 
 
-def _make_output(request: BuildRequest) -> None:
+@contextlib.contextmanager
+def _output(request: BuildRequest) -> Iterator[Beneath]:
+    """Give the output folder, made where it is missing: what is put in its place leads nowhere."""
     parts = _parts_inside(request)
     if parts:
         with Beneath(request.project.path) as files:
@@ -227,8 +230,12 @@ def _parts_inside(request: BuildRequest) -> tuple[str, ...]:
 def _made_with(request: BuildRequest, manifest: Manifest) -> lock.Lock | go_tool.Toolchain:
     if manifest.runtime.language == "python":
         return lock.read_lock(request.project.path)
+            with files.below(*parts) as out:
+                yield out
     return go_tool.find_toolchain(request.environment, f"`{request.project.path}` was not built")
 
+        with Beneath(request.out) as out:
+            yield out
 
 def _chosen_tags(pythons: Sequence[str], manifest: Manifest) -> tuple[str, ...]:
     """Return the tags of the asked versions, in the manifest's order."""
@@ -323,10 +330,14 @@ def _go_parts(
 
 
 def _write(
-    request: BuildRequest, inputs: _Inputs, platform: Platform, members: list[writing.Member]
+    request: BuildRequest,
+    inputs: _Inputs,
+    platform: Platform,
+    members: list[writing.Member],
+    out: Beneath,
 ) -> Artifact:
     path = request.out / artifact_name(inputs.manifest, platform)
-    digest, size = writing.write(path, members, mtime=inputs.mtime)
+    digest, size = writing.write(path, members, mtime=inputs.mtime, folder=out.descriptor)
     return Artifact(path, digest, size, inputs.manifest, platform)
 
 

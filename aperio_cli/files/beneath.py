@@ -87,6 +87,11 @@ class Beneath:
             )
         return opened
 
+    @property
+    def descriptor(self) -> int:
+        """Of the root itself, open until this is closed."""
+        return self._descriptor
+
     def __enter__(self) -> Self:
         return self
 

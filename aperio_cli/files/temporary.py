@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from aperio_cli.errors.files import PathShared
 from aperio_cli.errors.usage import PlaceUnusable
-from aperio_cli.files import removing
+from aperio_cli.files import owning, removing
 from aperio_cli.files.writing import size_limit, size_limited
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def temporary_folder(prefix: str) -> Iterator[str]:
 
     Raises:
         PlaceUnusable: TMPDIR names a place that cannot be used, or nothing can be.
+        PathShared: whoever the place that TMPDIR names belongs to could put a link in the place of
+            what is made there, so that this process would write elsewhere.
         FileSizeLimited: this process may write nothing into any file.
         OSError: it cannot be made there.
     """
@@ -48,7 +51,7 @@ def temporary_file(prefix: str) -> BinaryIO:
     """Return a file without a name, open to be written and read.
 
     Raises:
-        PlaceUnusable, OSError: as `temporary_folder`.
+        PlaceUnusable, PathShared, OSError: as `temporary_folder`.
     """
     require_place()
     return cast("BinaryIO", tempfile.TemporaryFile(prefix=prefix))
@@ -60,7 +63,7 @@ def require_place() -> None:
     The working folder in the end, which may be somebody's project.
 
     Raises:
-        PlaceUnusable, FileSizeLimited: as `temporary_folder`.
+        PlaceUnusable, PathShared, FileSizeLimited: as `temporary_folder`.
     """
     if size_limit() == 0:  # Python tries a place by writing into it, and would find none
         raise size_limited("a temporary folder was not made", "nothing can be written in one")
@@ -69,6 +72,7 @@ def require_place() -> None:
         if not place:
             continue
         if os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK):  # noqa: PTH112 - a text
+            _require_safe(name, place)
             return
         raise PlaceUnusable(
             f"a temporary folder was not made: {name} names `{place}`, which cannot be used",
@@ -85,6 +89,19 @@ def require_place() -> None:
             why=f"this user may write in none of {', '.join(_SYSTEMS)}",
             next=["name a folder that this user may write in: TMPDIR=DIR"],
         )
+
+
+def _require_safe(variable: str, place: str) -> None:
+    """Refuse a place where somebody else could exchange what is made in it."""
+    try:
+        owning.require_own(Path(place, "any"))  # a sticky folder will do, as on the way
+    except PathShared as shared:
+        raise PathShared(
+            f"a temporary folder was not made: in `{place}`, which {variable} names, somebody else"
+            " could exchange it",
+            why=shared.why,
+            next=[f"name a folder of your own in {variable}, or /tmp", *shared.next],
+        ) from None
 
 
 def _is_here() -> bool:

@@ -208,7 +208,8 @@ def ensure_own(directory: Path, *, mode: int = 0o700) -> None:
     """Make a folder, and any missing ones above it, for this user alone, whatever the umask.
 
     A folder that is there keeps its mode: others may read in it, where its owner lets them. It is
-    refused where they may write in it, as what they put there by now cannot be told from ours.
+    refused where they may write in it, as what they put there by now cannot be told from ours, and
+    where they could put another folder in its place.
 
     Args:
         directory: the folder.
@@ -216,10 +217,12 @@ def ensure_own(directory: Path, *, mode: int = 0o700) -> None:
 
     Raises:
         FolderNotPrivate: a link, somebody else's folder, or one that others may write in.
+        PathShared: a folder above it is somebody else's, or others may write in it.
         PlaceUnusable: something else than a folder is there.
         DiskFull: there is no space.
         OSError: a folder above it cannot be written, or it cannot be opened.
     """
+    owning.require_own(directory.parent / "any")  # a name makes of each folder one on the way
     with disk_full_guard(f"`{directory}` was not made"):
         # Not `parents=True`, which leaves the mode of those above it to the umask.
         missing = itertools.takewhile(
