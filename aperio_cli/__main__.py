@@ -44,6 +44,7 @@ _FAILING = {
 
 def entry_point() -> None:
     """Run the program, as the installed `aperio` script does."""
+    _forget_this_folder()
     # The environment holds secrets of settings and of CI from the start on. Before all the rest is
     # imported, which takes as long as another process needs to find it.
     if not quick.may_answer(sys.argv[1:]):
@@ -60,6 +61,24 @@ def entry_point() -> None:
     status = main(sys.argv[1:])
     gc.freeze()
     sys.exit(status)
+
+
+def _forget_this_folder() -> None:
+    """Import nothing more from the folder that a command is typed in, where PYTHONPATH says so.
+
+    What stands there may be somebody else's project. Its absolute folders are the user's choice.
+    """
+    stated = os.environ.get("PYTHONPATH")
+    if not stated or sys.flags.ignore_environment:
+        return
+    # Without pathlib, which may stand there, too.
+    is_absolute, absolute, above = os.path.isabs, os.path.abspath, os.path.dirname
+    try:
+        named = {absolute(part) for part in stated.split(os.pathsep) if not is_absolute(part)}
+    except OSError:  # the folder is gone
+        return
+    own = above(above(absolute(__file__)))
+    sys.path[:] = [folder for folder in sys.path if folder not in named or folder == own]
 
 
 def main(argv: list[str]) -> int:

@@ -141,7 +141,7 @@ def install_dependencies(
             f"--requirement={requirements}",
         ]
         purpose = str(request.target)
-        run_pip(PipRun(arguments, scratch, request.environment, purpose))
+        run_pip(PipRun(arguments, scratch, request.environment, request.project, purpose))
         wheels = _read_report(report)
     _check_against(request.lock, wheels)
     check_closure(request.project, request.lock, wanted, request.target, destination)

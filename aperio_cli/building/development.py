@@ -14,6 +14,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from aperio_cli.archive import unpacking
+from aperio_cli.building import go_environment, pip
 from aperio_cli.building.closure import check_roots
 from aperio_cli.building.contents import select
 from aperio_cli.building.dependencies import DependencyRequest, Target, install_dependencies
@@ -83,14 +84,16 @@ def develop(
         ensure_own(root)
         with disk_full_guard(f"`{project.path}` was not started"):
             program, left_out = develop_program(project, root, environment, _here())
-        return DevelopmentBuild(project, program, left_out=left_out)
+        unused = go_environment.not_counted(environment, project.path)
+        return DevelopmentBuild(project, program, left_out=left_out, not_counted=unused)
     chosen = _declared(project, interpreter)
     selection = select(project.path, "python")
     ensure_own(root)
     library = _library(project, root, chosen, environment)
     with disk_full_guard(f"`{project.path}` was not started"):
         script = _view(project, selection.names, root, library) / _START / _script_name(project)
-    return DevelopmentBuild(project, script, chosen, library, selection.paths_left_out)
+    unused = pip.not_counted(environment, project.path)
+    return DevelopmentBuild(project, script, chosen, library, selection.paths_left_out, unused)
 
 
 def develop_artifact(

@@ -192,7 +192,7 @@ def develop_program(
     Raises:
         AperioError, OSError: as `find_toolchain` and `compile_program`.
     """
-    toolchain = find_toolchain(environment, f"`{project.path}` was not started")
+    toolchain = find_toolchain(environment, project.path, f"`{project.path}` was not started")
     place = root / f"go-{hashlib.sha256(os.fsencode(project.path)).hexdigest()[:_KEY_DIGITS]}"
     ensure_own(place)
     selection = select(project.path, "go")
@@ -208,7 +208,9 @@ def develop_program(
             project=project.path,
             source=Path(folder, "source"),
             scratch=Path(folder, "scratch"),
-            modules=module_cache(environment, root.parent / "downloads" / MODULE_CACHE),
+            modules=module_cache(
+                environment, project.path, root.parent / "downloads" / MODULE_CACHE
+            ),
             compiled=root.parent / "go-build",
             environment=environment,
             platform=platform,

@@ -7,8 +7,9 @@ above the project would change what is built, so they have no effect.
 Nothing that a project names is executed: no C compiler, no go command of another version, and to
 fetch a module from where it is developed git alone, over https or ssh. The author's git
 configuration, netrc and GOAUTH count, with the programs that they name. The configuration of a
-repository that the project is or stands in does not, and none of these variables that leads into
-the project: by a path, or by a word of a command or a setting.
+repository that the project is or stands in does not, and none of these variables that leads to
+what the project reaches (`reach`), the top of its checkout included: by a path, or by a word of a
+command or a setting.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aperio_cli.building.reach import leads_there, reach_of
 from aperio_cli.machine.children import WAY_OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from aperio_cli.building.go_tool import GoRun
 
@@ -59,6 +62,9 @@ GOAUTH, GOVCS and PATH.
 """
 
 _MODULES = "GOMODCACHE"
+_PROXIES = "GOPROXY"
+_DEFAULT_PROXIES = "https://proxy.golang.org,direct"
+_TOOLS = ("go", "git", "ssh")
 _TELEMETRY = "TEST_TELEMETRY_DIR"
 _NUMBERED = re.compile(r"GIT_CONFIG_(?:KEY|VALUE)_\d{1,3}", re.ASCII)
 _BETWEEN = re.compile(r"""[\s"'!;:,=|&()<>`]+""")
@@ -66,22 +72,29 @@ _BETWEEN = re.compile(r"""[\s"'!;:,=|&()<>`]+""")
 _HOME = re.compile(r"^(?:~|\$HOME|\$\{HOME\})(?=/)")
 
 
-def module_cache(environment: Mapping[str, str], default: Path) -> Path:
+def module_cache(environment: Mapping[str, str], project: Path, default: Path) -> Path:
     """Return where modules are kept: the author's GOMODCACHE, else a place of ours.
 
     Args:
-        environment: the caller's; a path that is not absolute does not count, as go has it.
+        environment: the caller's; a path that is not absolute does not count, as go has it, nor
+            one that the project reaches: go compiles what is unpacked there without a look at
+            go.sum, and runs git in the repositories there.
+        project: the author's folder.
         default: our place.
     """
     stated = Path(environment.get(_MODULES, ""))
-    return stated if stated.is_absolute() else default
+    return stated if _is_elsewhere(stated, reach_of(project)) else default
 
 
 def go_environment(run: GoRun) -> dict[str, str]:
     """Return all of the environment for one run of go."""
+    author = _Author(run.environment, (run.project, run.source), reach_of(run.project))
     return {
-        **dict(_passed_on(run)),
-        "PATH": _search_path(run),
+        **dict(_passed_on(author)),
+        **_downloaded_already(author),
+        "PATH": os.pathsep.join(
+            [str(run.toolchain.executable.parent), *_folders(author), os.defpath]
+        ),
         "TMPDIR": str(run.scratch),
         "LC_ALL": "C",
         "CGO_ENABLED": "0",
@@ -99,7 +112,7 @@ def go_environment(run: GoRun) -> dict[str, str]:
         "GOCACHE": str(run.compiled),
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
-        "GOAUTH": _who_asks(run),
+        "GOAUTH": _who_asks(author),
         "GOVCS": _narrowed(run.environment.get("GOVCS", "")),
         "GIT_ALLOW_PROTOCOL": "https:ssh",
         # go runs git in the module cache, where git looks for a repository in the folders above.
@@ -121,72 +134,132 @@ def count_nothing(environment: Mapping[str, str]) -> None:
     (folder / "mode").write_text("off\n")
 
 
-def _passed_on(run: GoRun) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True, slots=True)
+class _Author:
+    """What an author states, and what does not count of it.
+
+    Attributes:
+        environment: all that is stated.
+        sources: folders in which a word may be a file's name.
+        reach: folders that the project reaches.
+    """
+
+    environment: Mapping[str, str]
+    sources: tuple[Path, ...]
+    reach: tuple[Path, ...]
+
+
+def not_counted(environment: Mapping[str, str], project: Path) -> tuple[str, ...]:
+    """Return what of the author's has no effect, because the project reaches where it leads.
+
+    Args:
+        environment: the caller's.
+        project: the author's folder.
+
+    Returns:
+        Names of variables, and `PATH: FOLDER` for each folder that has a tool.
+    """
+    author = _Author(environment, (project,), reach_of(project))
+    kept = dict(_passed_on(author))
+    found = {name for name, value in environment.items() if value and _is_checked(name)} - {*kept}
+    if _who_asks(author) != (environment.get("GOAUTH", "netrc") or "off"):
+        found.add("GOAUTH")
+    if _downloaded_already(author):
+        found.add(_MODULES)
+    folders = [each for each in _stated_folders(environment) if leads_there(each, author.reach)]
+    return (*sorted(found), *(f"PATH: {each}" for each in folders if _has_tools(each)))
+
+
+def _is_checked(name: str) -> bool:
+    return name in {*_PLACES, *_COMMANDS} or bool(_NUMBERED.fullmatch(name))
+
+
+def _has_tools(folder: str) -> bool:
+    return any(os.access(Path(folder, name), os.X_OK) for name in _TOOLS)
+
+
+def _passed_on(author: _Author) -> Iterator[tuple[str, str]]:
     settings = {}
-    for name, value in run.environment.items():
+    for name, value in author.environment.items():
         if name in _PLACES:
-            if not value or _is_elsewhere(value, run.project):
+            if not value or _is_elsewhere(value, author.reach):
                 yield name, value
-        elif name in _WORDS or (name in _COMMANDS and not _leads_inside(value, run)):
+        elif name in _WORDS or (name in _COMMANDS and not _leads_inside(value, author)):
             yield name, value
         elif name == _COUNT or _NUMBERED.fullmatch(name):
             settings[name] = value
-    if not any(_leads_inside(value, run) for value in settings.values()):
+    if not any(_leads_inside(value, author) for value in settings.values()):
         yield from settings.items()  # git wants all that it is told the number of
 
 
-def _leads_inside(value: str, run: GoRun) -> bool:
-    """Return whether a word of a command or a setting is the project, or a file of its."""
-    home = run.environment.get("HOME", "")
+def _leads_inside(value: str, author: _Author) -> bool:
+    """Return whether a word of a command or a setting leads to what the project reaches."""
+    home = author.environment.get("HOME", "")
     words = [_HOME.sub(lambda _: home, word) for word in _BETWEEN.split(value)]
     # Quotes may hold the blanks of a path.
     whole = [path for path in re.split("""["'!;=]""", value) if path.startswith("/")]
-    return any(_is_inside(word, run) for word in [*words, *whole] if word)
+    return any(_is_inside(word, author) for word in [*words, *whole] if word)
 
 
-def _is_inside(word: str, run: GoRun) -> bool:
+def _is_inside(word: str, author: _Author) -> bool:
     if word.startswith("/"):
-        return not _is_elsewhere(word, run.project)
+        return not _is_elsewhere(word, author.reach)
     # go runs a program in the folder of the sources, where a word may be a file's name.
     with contextlib.suppress(OSError):  # too long for a name
-        return any((folder / word).is_file() for folder in (run.project, run.source))
+        return any((folder / word).is_file() for folder in author.sources)
     return False
 
 
-def _is_elsewhere(place: str, project: Path) -> bool:
-    """Return whether a path is absolute and not the project's, by whatever name."""
-    path = Path(place)
-    if not path.is_absolute():
-        return False
-    inside = (path, Path(os.path.realpath(path)))
-    outside = (project, Path(os.path.realpath(project)))
-    return not any(one.is_relative_to(other) for one in inside for other in outside)
+def _is_elsewhere(place: str | Path, reach: Iterable[Path]) -> bool:
+    return os.path.isabs(place) and not leads_there(place, reach)  # noqa: PTH117 - or a text
 
 
-def _search_path(run: GoRun) -> str:
+def _stated_folders(environment: Mapping[str, str]) -> list[str]:
+    return [each for each in environment.get("PATH", "").split(os.pathsep) if each]
+
+
+def _folders(author: _Author) -> list[str]:
     """Return where go finds git, and git what its configuration names."""
-    stated = run.environment.get("PATH", "").split(os.pathsep)
-    folders = [folder for folder in stated if folder and _is_elsewhere(folder, run.project)]
-    return os.pathsep.join([str(run.toolchain.executable.parent), *folders, os.defpath])
+    stated = _stated_folders(author.environment)
+    return [folder for folder in stated if _is_elsewhere(folder, author.reach)]
 
 
-def _who_asks(run: GoRun) -> str:
+def search_path(environment: Mapping[str, str], project: Path) -> str:
+    """Return the folders of PATH in which go is looked for: none that the project reaches."""
+    author = _Author({"PATH": os.defpath, **environment}, (project,), reach_of(project))
+    return os.pathsep.join(_folders(author))
+
+
+def _downloaded_already(author: _Author) -> dict[str, str]:
+    """Return GOPROXY with what stands in a module cache that the project reaches.
+
+    What go downloaded is a module proxy by its form (Go modules reference, "Module cache"), and
+    all that it takes from one is held to go.sum.
+    """
+    stated = Path(author.environment.get(_MODULES, ""))
+    if not stated.is_absolute() or _is_elsewhere(stated, author.reach):
+        return {}
+    downloads = (stated / "cache" / "download").as_uri()
+    return {_PROXIES: f"{downloads},{author.environment.get(_PROXIES) or _DEFAULT_PROXIES}"}
+
+
+def _who_asks(author: _Author) -> str:
     """Return the author's GOAUTH, without `git FOLDER` and programs that are the project's.
 
     In such a folder git would read what the project's own repository names as its credential
     helper (`go help goauth`).
     """
-    stated = run.environment.get("GOAUTH", "netrc")
-    return ";".join(one for one in stated.split(";") if _is_the_authors(one, run)) or "off"
+    stated = author.environment.get("GOAUTH", "netrc")
+    return ";".join(one for one in stated.split(";") if _is_the_authors(one, author)) or "off"
 
 
-def _is_the_authors(method: str, run: GoRun) -> bool:
+def _is_the_authors(method: str, author: _Author) -> bool:
     words = method.split(maxsplit=1)
     if words[:1] == ["git"]:
-        return _is_elsewhere("".join(words[1:]).strip(), run.project)
+        return _is_elsewhere("".join(words[1:]).strip(), author.reach)
     # A program without a slash is one of the search path, whatever the project has of that name.
     named = method if "/" in "".join(words[:1]) else "".join(words[1:])
-    return not _leads_inside(named, run)
+    return not _leads_inside(named, author)
 
 
 def _narrowed(stated: str) -> str:

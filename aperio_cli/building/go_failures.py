@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from aperio_cli.building.go_environment import not_counted
+from aperio_cli.building.reach import say_not_counted
 from aperio_cli.errors.building import (
     DependencyDigestMismatch,
     GoBuildFailed,
@@ -76,6 +78,7 @@ _VENDORED = "`go mod vendor` in the project's folder makes it build without a ne
 def explain(run: GoRun, output: str) -> AperioError:
     """Return the error that go's output stands for."""
     shown = _shown(output)
+    unused = say_not_counted(not_counted(run.environment, run.project))
     if old := _TOO_OLD.search(output):
         running = f"go{old['running']} in {run.toolchain.executable}"
         return too_old(f"`{run.project}` was not built", old["wanted"], running)
@@ -83,7 +86,7 @@ def explain(run: GoRun, output: str) -> AperioError:
         return _mismatch(mismatch)
     for pattern, make in _CAUSES:
         if pattern.search(output):
-            return make(f"`{run.project}` was not built", shown)
+            return make(f"`{run.project}` was not built", f"{shown}\n{unused}".strip())
     return failed(run, shown)
 
 

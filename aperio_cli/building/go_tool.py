@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aperio_cli.building.go_environment import count_nothing, go_environment
+from aperio_cli.building.go_environment import count_nothing, go_environment, search_path
 from aperio_cli.building.go_failures import OLDEST, explain, failed, no_toolchain, too_old
 from aperio_cli.files.temporary import temporary_folder
 from aperio_cli.machine.children import read_end, run_child
@@ -69,20 +69,24 @@ class GoRun:
     platform: Platform
 
 
-def find_toolchain(environment: Mapping[str, str], subject: str) -> Toolchain:
+def find_toolchain(environment: Mapping[str, str], project: Path, subject: str) -> Toolchain:
     """Return the Go on the caller's PATH, else the one in Go's usual place.
 
     Args:
         environment: the caller's.
+        project: the author's folder; no Go that it reaches is started.
         subject: what wants it, with its state: "`box` was not built".
 
     Raises:
         GoToolchainMissing: there is none, it does not start, or it is older than `OLDEST`.
     """
-    path = environment.get("PATH", os.defpath)
+    path = search_path(environment, project)
     found = find_program("go", f"{path}{os.pathsep}{_USUAL_PLACE}")
     if not found:
-        raise no_toolchain(subject, f"no `go` on PATH, nor in {_USUAL_PLACE}")
+        why = f"no `go` on PATH, nor in {_USUAL_PLACE}"
+        if other := find_program("go", environment.get("PATH", "")):
+            why += f"\n{other} does not count: what the project is a part of has put it there"
+        raise no_toolchain(subject, why)
     executable = Path(found)
     answer = _ask_version(executable)
     match = _VERSION.match(answer)

@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli.archive import writing
-from aperio_cli.building import contents, dependencies, go, go_tool, lock, python, report, sbom
+from aperio_cli.building import (
+    contents,
+    dependencies,
+    go,
+    go_environment,
+    go_tool,
+    lock,
+    pip,
+    python,
+    report,
+    sbom,
+)
 from aperio_cli.building.agreement import check_go, check_python
 from aperio_cli.building.contents import ProjectFile
 from aperio_cli.building.go_environment import module_cache
@@ -157,7 +168,7 @@ def build_and_tell(request: BuildRequest) -> BuildResult:
                 _write(request, inputs, platform, each.members, out)
                 for platform, each in zip(platforms, parts, strict=True)
             ]
-    return _result(inputs, parts, artifacts)
+    return _result(request, inputs, parts, artifacts)
 
 
 def _gather(request: BuildRequest, view: Path) -> _Inputs:
@@ -184,7 +195,9 @@ def _gather(request: BuildRequest, view: Path) -> _Inputs:
     return _Inputs(manifest, manifest_bytes, selection, view, waived, made_with, mtime)
 
 
-def _result(inputs: _Inputs, parts: Sequence[_Parts], artifacts: Sequence[Artifact]) -> BuildResult:
+def _result(
+    request: BuildRequest, inputs: _Inputs, parts: Sequence[_Parts], artifacts: Sequence[Artifact]
+) -> BuildResult:
     """Return what was made, with what was left out or waived, each once."""
     chain = itertools.chain.from_iterable
     waived = dict.fromkeys((*inputs.waived, *chain(each.waived for each in parts)))
@@ -197,7 +210,9 @@ def _result(inputs: _Inputs, parts: Sequence[_Parts], artifacts: Sequence[Artifa
     )
     used = {each.path for each in waived}
     unused = [each.path for each in inputs.selection.ignore.waivers if each.path not in used]
-    return BuildResult(tuple(artifacts), left_out, tuple(waived), tuple(unused))
+    tool = pip if inputs.manifest.runtime.language == "python" else go_environment
+    not_counted = tool.not_counted(request.environment, request.project.path)
+    return BuildResult(tuple(artifacts), left_out, tuple(waived), tuple(unused), not_counted)
 
 
 def _check_output(request: BuildRequest) -> None:
@@ -215,8 +230,12 @@ def _output(request: BuildRequest) -> Iterator[Beneath]:
     if parts:
         with Beneath(request.project.path) as files:
             files.make_folders(*parts)
+            with files.below(*parts) as out:
+                yield out
     else:
         request.out.mkdir(parents=True, exist_ok=True)
+        with Beneath(request.out) as out:
+            yield out
 
 
 def _parts_inside(request: BuildRequest) -> tuple[str, ...]:
@@ -230,12 +249,9 @@ def _parts_inside(request: BuildRequest) -> tuple[str, ...]:
 def _made_with(request: BuildRequest, manifest: Manifest) -> lock.Lock | go_tool.Toolchain:
     if manifest.runtime.language == "python":
         return lock.read_lock(request.project.path)
-            with files.below(*parts) as out:
-                yield out
-    return go_tool.find_toolchain(request.environment, f"`{request.project.path}` was not built")
+    project = request.project.path
+    return go_tool.find_toolchain(request.environment, project, f"`{project}` was not built")
 
-        with Beneath(request.out) as out:
-            yield out
 
 def _chosen_tags(pythons: Sequence[str], manifest: Manifest) -> tuple[str, ...]:
     """Return the tags of the asked versions, in the manifest's order."""
@@ -317,7 +333,9 @@ def _go_parts(
         project=request.project.path,
         source=inputs.view,
         scratch=folder,
-        modules=module_cache(request.environment, downloads / go.MODULE_CACHE),
+        modules=module_cache(
+            request.environment, request.project.path, downloads / go.MODULE_CACHE
+        ),
         compiled=request.compile_cache or folder / "compiled",
         environment=request.environment,
         platform=platform,

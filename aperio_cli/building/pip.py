@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aperio_cli.building.reach import leads_there, reach_of, say_not_counted
 from aperio_cli.errors.building import (
     BuildDependencyFailed,
     BuildDependencyUnavailable,
@@ -27,7 +28,8 @@ DEADLINE_S = 900.0
 """How long one run of pip may take, downloads included."""
 
 # What pip is told about the way to packages, and nothing that changes which ones: those are
-# pinned. Its configuration files are left out, unless PIP_CONFIG_FILE names one.
+# pinned. Its configuration files are left out, unless PIP_CONFIG_FILE names one; none that the
+# project reaches, for pip runs the interpreter that one names (`python`, as `pip --python`).
 PASSED_ON = (
     "PIP_CERT",
     "PIP_CLIENT_CERT",
@@ -46,6 +48,7 @@ PASSED_ON = (
 )
 """Environment variables that pip is given when the caller has them."""
 
+_CONFIGURATION = "PIP_CONFIG_FILE"
 _LAST_LINES = 12
 _NOT_FOUND = re.compile(r"No matching distribution found for (\S+?)(?: |$)", re.MULTILINE)
 _MISMATCH = re.compile(
@@ -67,12 +70,14 @@ class PipRun:
         arguments: what comes after `pip`.
         scratch: an empty folder of this run's own: its home, its temporary files, its output.
         environment: the caller's; only the variables in `PASSED_ON` are given on.
+        project: the author's folder.
         purpose: what is being looked for, for messages: "cp311 on linux/amd64".
     """
 
     arguments: Sequence[str]
     scratch: Path
     environment: Mapping[str, str]
+    project: Path
     purpose: str
 
 
@@ -95,8 +100,22 @@ def run_pip(run: PipRun, *, deadline_s: float = DEADLINE_S) -> None:
         raise _explain(run, read_end(output))
 
 
+def not_counted(environment: Mapping[str, str], project: Path) -> tuple[str, ...]:
+    """Return the author's variables that have no effect on pip, because the project reaches them.
+
+    Args:
+        environment: the caller's.
+        project: the author's folder.
+    """
+    stated = environment.get(_CONFIGURATION, "")
+    is_away = not stated or (os.path.isabs(stated) and not leads_there(stated, reach_of(project)))  # noqa: PTH117 - a text
+    return () if is_away else (_CONFIGURATION,)
+
+
 def _environment(run: PipRun) -> dict[str, str]:
-    passed = {name: run.environment[name] for name in PASSED_ON if name in run.environment}
+    dropped = not_counted(run.environment, run.project)
+    counted = [name for name in PASSED_ON if name in run.environment and name not in dropped]
+    passed = {name: run.environment[name] for name in counted}
     return {
         # Wheels need no program; pip would ask those it finds what machine this is.
         "PATH": os.devnull,
@@ -137,17 +156,19 @@ def _explain(run: PipRun, output: str) -> AperioError:
     if _TOO_LONG.search(output):
         return size_limited(_uninstalled(run), "pip says: File too large")
     missing = _NOT_FOUND.search(output)
+    unused = say_not_counted(not_counted(run.environment, run.project))
     if missing and _UNREACHABLE.search(output):
         return NetworkUnavailable(
             f"{missing[1]} could not be looked for; nothing was built",
-            why="the package index did not answer",
+            why=f"the package index did not answer\n{unused}".strip(),
             next=["check the network and the proxy settings, then run the same command again"],
         )
     if missing:
         return BuildDependencyUnavailable(
             f"{missing[1]} has no wheel for {run.purpose}; nothing was built",
             why=f"looked for a wheel that fits {run.purpose}, in vendor/ and in the package index"
-            + (" (PIP_NO_INDEX is set: no index)" if run.environment.get("PIP_NO_INDEX") else ""),
+            + (" (PIP_NO_INDEX is set: no index)" if run.environment.get("PIP_NO_INDEX") else "")
+            + (f"\n{unused}" if unused else ""),
             next=[
                 "lock a version that has one, or build for another interpreter or platform",
                 "put a wheel of your own into vendor/ and its hash into requirements.lock",

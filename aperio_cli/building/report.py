@@ -66,12 +66,15 @@ class BuildResult:
         left_out: each thing once, whatever the number of artifacts.
         waived: the findings that `.aperioignore` waives, likewise.
         unused: paths of waivers that fit nothing which was found.
+        not_counted: the author's variables that had no effect, because the project reaches where
+            they lead.
     """
 
     artifacts: tuple[Artifact, ...]
     left_out: tuple[LeftOut, ...]
     waived: tuple[Waived, ...]
     unused: tuple[str, ...]
+    not_counted: tuple[str, ...]
 
 
 def scripts_left_out(wheels: Iterable[InstalledWheel]) -> list[LeftOut]:

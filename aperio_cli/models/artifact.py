@@ -150,6 +150,8 @@ class DevelopmentBuild:
         dependencies: folder with the locked ones, put first on the import path; None when it is
             a program.
         left_out: what of the project's folder is not there when it runs; a folder ends in `/`.
+        not_counted: the author's variables that had no effect, because the project reaches where
+            they lead.
     """
 
     project: Project
@@ -157,3 +159,4 @@ class DevelopmentBuild:
     interpreter: Interpreter | None = None
     dependencies: Path | None = None
     left_out: tuple[str, ...] = ()
+    not_counted: tuple[str, ...] = ()

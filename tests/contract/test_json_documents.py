@@ -252,6 +252,7 @@ DATA: dict[str, Schema] = {
         left_out=some(exactly(path=WORD, why=WORD, dependency=maybe(WORD))),
         waived=any_number_of(exactly(path=WORD, line=maybe(NUMBER), what=WORD, reason=WORD)),
         placeholders=any_number_of(WORD),
+        not_counted=any_number_of(WORD),
     ),
     "plugin test": exactly(
         id=ID, version=WORD, kind=WORD, provider=WORD, passed=FLAG,

@@ -113,7 +113,7 @@ def a_run(project: Path, tmp_path: Path, **environment: str) -> tool.GoRun:
     scratch = tmp_path / "scratch"
     scratch.mkdir(exist_ok=True)
     return tool.GoRun(
-        toolchain=tool.find_toolchain(OFFLINE, "it"),
+        toolchain=tool.find_toolchain(OFFLINE, tmp_path, "it"),
         project=project,
         source=project,
         scratch=scratch,
@@ -311,7 +311,7 @@ def test_what_a_project_names_is_not_run_where_the_author_names_the_project(
     for where in ("direct", "http://127.0.0.1:9"):
         run = a_run(private, tmp_path, **DIRECT | {"GOPROXY": where}, **hostile)
         subprocess.run(
-            [tool.find_toolchain(OFFLINE, "it").executable, "list", "-deps", "."],
+            [tool.find_toolchain(OFFLINE, tmp_path, "it").executable, "list", "-deps", "."],
             cwd=private, env=go_environment(run) | {"GIT_SSH_COMMAND": "false"},
             timeout=60, check=False, capture_output=True,
         )  # fmt: skip
@@ -382,8 +382,8 @@ def test_the_authors_module_cache_is_used(project: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("stated", ["", "relative/folder", "."])
 def test_a_module_cache_that_is_no_absolute_path_does_not_count(stated: str) -> None:
-    assert module_cache({"GOMODCACHE": stated}, Path("/ours")) == Path("/ours")
-    assert module_cache({}, Path("/ours")) == Path("/ours")
+    assert module_cache({"GOMODCACHE": stated}, Path("/project"), Path("/ours")) == Path("/ours")
+    assert module_cache({}, Path("/project"), Path("/ours")) == Path("/ours")
 
 
 # ── what is said ──────────────────────────────────────────────────────────────────────────────────

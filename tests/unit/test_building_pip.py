@@ -54,7 +54,7 @@ def fake_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
 def a_run(tmp_path: Path, **environment: str) -> PipRun:
     scratch = tmp_path / "scratch"
     scratch.mkdir(exist_ok=True)
-    return PipRun(["install"], scratch, environment, "cp311 on linux/amd64")
+    return PipRun(["install"], scratch, environment, tmp_path / "project", "cp311 on linux/amd64")
 
 
 def failing_with(output: str) -> str:

@@ -100,6 +100,7 @@ def _data(manifest: Manifest, built: BuildResult) -> dict[str, Any]:
         "placeholders": list(placeholders(manifest)),
         "left_out": [each.to_json() for each in built.left_out],
         "waived": [each.to_json() for each in built.waived],
+        "not_counted": list(built.not_counted),
     }
 
 
@@ -109,6 +110,7 @@ def _said_of_start(not_started: str) -> str:
 
 def _told(built: BuildResult) -> list[str]:
     """Return the notes on what the artifacts do not hold."""
+    from aperio_cli.building.reach import say_not_counted
     from aperio_cli.text import clean, show_path
 
     shown = [show_path(each.path) for each in built.left_out if not each.dependency]
@@ -123,7 +125,8 @@ def _told(built: BuildResult) -> list[str]:
     for found in built.waived:
         line = f", line {found.line}" * bool(found.line)
         notes.append(f"waived: {show_path(found.path)}{line}, {found.what}: {clean(found.reason)}")
-    return notes + [f"waived, but not found: {show_path(path)}" for path in built.unused]
+    notes += [f"waived, but not found: {show_path(path)}" for path in built.unused]
+    return notes + [say_not_counted(built.not_counted)] * bool(built.not_counted)
 
 
 def _described(artifact: Artifact) -> dict[str, object]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from aperio_cli.building.reach import say_not_counted
 from aperio_cli.errors import DONE, PLUGIN_FAILED, UNAVAILABLE
 from aperio_cli.host.answers import is_known, word
 from aperio_cli.host.catalogue import define
@@ -57,8 +58,12 @@ def log_sink(output: Output) -> Callable[[LogRecord], None]:
 
 
 def tell_left_out(output: Output, target: Receipt | DevelopmentBuild) -> None:
-    """Tell with `--verbose` what of a project's folder is not there when it runs."""
-    if isinstance(target, DevelopmentBuild) and target.left_out:
+    """Tell which variables did not count; with `--verbose` what of a folder is not there."""
+    if not isinstance(target, DevelopmentBuild):
+        return
+    if target.not_counted:
+        output.note(say_not_counted(target.not_counted))
+    if target.left_out:
         output.detail(f"left out, as of an artifact: {', '.join(map(show_path, target.left_out))}")
 
 
