@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from aperio_cli.errors.building import IgnoreInvalid
 from aperio_cli.errors.files import FileTooLarge
 from aperio_cli.files.beneath import Beneath
+from aperio_cli.models.reading import Unreadable, text_of
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ def read_ignore(project: Path, defaults: Sequence[Pattern]) -> Ignore:
         except FileTooLarge as error:
             raise _invalid(project, error.why) from error
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
+        text = text_of(data)
+    except Unreadable as error:
         raise _invalid(project, str(error)) from error
     own: list[Pattern] = []
     waivers: list[Waiver] = []

@@ -20,6 +20,7 @@ from aperio_cli.errors.building import LockInvalid
 from aperio_cli.errors.files import FileTooLarge
 from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.digest import Digest
+from aperio_cli.models.reading import Unreadable, text_of
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -115,8 +116,8 @@ def parse_lock(data: bytes, path: Path) -> Lock:
             a name stands there twice.
     """
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
+        text = text_of(data)
+    except Unreadable as error:
         raise _invalid(path, str(error)) from error
     pins: dict[str, Pin] = {}
     for number, line in _logical_lines(text):

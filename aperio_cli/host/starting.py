@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from aperio_cli.config.reading import LONGEST_HANDSHAKE_S
 from aperio_cli.errors.running import (
     HandshakeTimeout,
     PluginExitedEarly,
@@ -40,6 +41,7 @@ from aperio_cli.host.wire.channel import (
     import_grpc,
     pin_socket,
 )
+from aperio_cli.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,29 +66,37 @@ _LAST_WORDS_S: Final = 0.5
 
 
 class _FirstLine:
-    """Takes stdout up to its first line feed; what comes after goes to a reader of text."""
+    """Takes stdout up to its first line feed; what comes after goes to a reader of text.
+
+    Attributes:
+        line: what stands before that line feed.
+        part: what came so far of a line that has not ended.
+        has_ended: whether stdout was closed.
+    """
 
     def __init__(self, subject: str, rest: TextReader) -> None:
         self._subject = subject
         self._rest = rest
-        self._buffer = b""
+        self.part = b""
+        self.has_ended = False
         self.line: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def feed(self, data: bytes) -> None:
         if self.line.done():
             self._rest.feed(data)
             return
-        self._buffer += data
-        line, newline, rest = self._buffer.partition(b"\n")
+        self.part += data
+        line, newline, rest = self.part.partition(b"\n")
         if newline or len(line) > handshake.MAX_BYTES:
-            self._buffer = b""
+            self.part = b""
             self.line.set_result(line)  # `handshake.parse` refuses one that is too long
             self._rest.feed(rest)
 
     def end(self) -> None:
         """Take text without a line feed for a line, once the plugin is gone."""
+        self.has_ended = True
         if not self.line.done():
-            self.line.set_result(self._buffer)
+            self.line.set_result(self.part)
         self._rest.end()
 
 
@@ -272,7 +282,7 @@ class Start:
             }
         )
         pinned = await self._prepare_channel()
-        line = await self._line(process, first.line)
+        line = await self._line(process, first)
         held = self.held
         assert held.folder  # noqa: S101 - made before the process
         subject = self.program.subject
@@ -316,29 +326,38 @@ class Start:
             self.held.channel = grpc.aio.insecure_channel(pinned.target, options=grpc_options())
         return pinned
 
-    async def _line(self, process: Process, line: asyncio.Future[bytes]) -> bytes:
+    async def _line(self, process: Process, first: _FirstLine) -> bytes:
+        line = first.line
         await first_of(self.left_s(), line, process.exited)
         if not line.done() and process.exited.done():
             await asyncio.wait([line], timeout=_LAST_WORDS_S)
         if not line.done() and not process.exited.done():
-            raise self._late()
+            raise self._late(first.part)
         printed = line.result() if line.done() else b""
         if not printed.strip():
-            await first_of(self.left_s(), process.exited)  # for its status; stdout ended first
-            raise self._exited_early()
+            # For its status, where stdout ended first. One that lives has printed an empty line.
+            left_s = self.left_s() if first.has_ended else min(self.left_s(), _LAST_WORDS_S)
+            await first_of(left_s, process.exited)
+            if process.exited.done() or first.has_ended:
+                raise self._exited_early()
         return printed
 
-    def _late(self) -> HandshakeTimeout:
-        return HandshakeTimeout(
-            f"{self.program.subject} was stopped: it printed no handshake",
-            why="timeout while waiting for plugin to start"
-            f": {self.options.patience.handshake_s:g} s",
-            next=[
-                "run it again with `--verbose` to see all that it logs",
-                "if you wrote the plugin: do slow things after `serve`, not while importing",
-                "if it needs longer: `[host] handshake_timeout_s = 60` in config.toml",
-            ],
-        )
+    def _late(self, part: bytes) -> HandshakeTimeout:
+        limit_s = self.options.patience.handshake_s
+        why = f"timeout while waiting for plugin to start: {limit_s:g} s"
+        if part:
+            why += f"\nit printed this, without an end of the line: {clean(part, limit=200)}"
+        steps = [
+            "run it again with `--verbose` to see all that it logs",
+            "if you wrote the plugin: do slow things after `serve`, not while importing",
+        ]
+        if limit_s < LONGEST_HANDSHAKE_S:
+            longer = min(max(60, int(limit_s) * 2), LONGEST_HANDSHAKE_S)
+            steps.append(
+                f"if it needs longer: `[host] handshake_timeout_s = {longer}` in config.toml"
+            )
+        what = f"{self.program.subject} was stopped: it printed no handshake"
+        return HandshakeTimeout(what, why=why, next=steps)
 
     def _exited_early(self) -> PluginExitedEarly:
         return PluginExitedEarly(

@@ -13,6 +13,7 @@ that could be much larger than the text.
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import json
 import math
@@ -80,6 +81,9 @@ class Bounds:
     size_bytes: int
     depth: int = 64
     members: int = 100_000
+
+
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class Unreadable(ValueError):
@@ -221,12 +225,14 @@ def _table(
     return Table(document, fail)
 
 
-def _decoded(data: bytes, bounds: Bounds) -> str:
-    if len(data) > bounds.size_bytes:
-        raise Unreadable(
-            "it is too large"
-            f"\nexpected at most {bounds.size_bytes} bytes\nreceived {len(data)} bytes"
-        )
+def text_of(data: bytes) -> str:
+    """Return UTF-8 text without the byte order mark that editors may put before it.
+
+    Raises:
+        Unreadable: it is other text, or none; or two such marks begin it.
+    """
+    if data.startswith(_UTF_16) or (b"\0" in data[:2] and len(data) > 1):
+        raise Unreadable("it is not UTF-8 text from byte 0: it looks like UTF-16; save it as UTF-8")
     try:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -234,6 +240,15 @@ def _decoded(data: bytes, bounds: Bounds) -> str:
     if text.startswith("\ufeff"):  # YAML would skip this one, too
         raise Unreadable("it begins with two byte order marks")
     return text
+
+
+def _decoded(data: bytes, bounds: Bounds) -> str:
+    if len(data) > bounds.size_bytes:
+        raise Unreadable(
+            "it is too large"
+            f"\nexpected at most {bounds.size_bytes} bytes\nreceived {len(data)} bytes"
+        )
+    return text_of(data)
 
 
 def _read(

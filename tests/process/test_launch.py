@@ -48,6 +48,7 @@ from .conftest import (
 
 if TYPE_CHECKING:
     from aperio_cli.host.lifecycle import Event
+    from aperio_cli.models.artifact import DevelopmentBuild
 
 
 async def read_all(plugin: RunningPlugin, cursor: bytes = b"") -> list[Any]:
@@ -230,6 +231,59 @@ def test_a_plugin_that_hangs_is_stopped_at_the_deadline(host: Host) -> None:
     assert (caught.value.code, caught.value.exit_status) == ("handshake-timeout", 5)
     assert "it is still running" in caught.value.why
     assert "waiting for a lock" in caught.value.why
+
+
+def prints(folder: Path, script: str) -> DevelopmentBuild:
+    """A plugin that does something else with its standard output first."""
+    path = folder / "prints.py"
+    path.write_text(f"import os, sys, time\nsys.path.insert(0, {str(PLUGINS)!r})\n{script}\n")
+    return development(path)
+
+
+def test_a_plugin_that_begins_its_line_and_does_not_end_it_is_quoted(
+    host: Host, tmp_path: Path
+) -> None:
+    host.options["patience"] = Patience(handshake_s=2, drain_s=0.3)
+
+    with pytest.raises(HandshakeTimeout) as caught:
+        host.run(prints(tmp_path, "os.write(1, b'1|1|un\\x1bix'); time.sleep(60)"))
+
+    assert "without an end of the line: 1|1|un" in caught.value.why
+    assert "\x1b" not in caught.value.why
+    assert "`[host] handshake_timeout_s = 60`" in caught.value.next[-1]
+
+
+def test_a_handshake_may_come_byte_by_byte(host: Host, tmp_path: Path) -> None:
+    drip = "lambda line, flush: [os.write(1, b'%c' % byte) for byte in line.encode() + b'\\n']"
+    host.run(prints(tmp_path, f"import bare; bare.print = {drip}; bare.serve()"))
+
+
+def test_a_plugin_that_prints_an_empty_line_first_did_not_end(host: Host, tmp_path: Path) -> None:
+    """It lives: that it had exited is no cause, nor is there a reason to wait for its time."""
+    host.options["patience"] = Patience(handshake_s=30, drain_s=0.3)
+
+    with pytest.raises(HandshakeMalformed, match="is not a handshake") as caught:
+        host.run(prints(tmp_path, "print(flush=True); time.sleep(600)"))
+
+    assert "(empty)" in caught.value.why
+    assert "it is still running" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "advice"), [(0.2, "60`"), (70, "140`"), (400, "600`"), (600, "")]
+)
+def test_advice_about_a_slow_start_is_more_than_it_had(
+    host: Host, monkeypatch: pytest.MonkeyPatch, limit_s: float, advice: str
+) -> None:
+    host.options["patience"] = Patience(handshake_s=limit_s, drain_s=0.3)
+    monkeypatch.setattr(Run, "_left_s", lambda _: 0.2)
+
+    with pytest.raises(HandshakeTimeout) as caught:
+        host.run("hangs")
+
+    assert f"start: {limit_s:g} s" in caught.value.why
+    assert ("handshake_timeout_s" in caught.value.next[-1]) is bool(advice)
+    assert advice in caught.value.next[-1]
 
 
 def test_another_major_version_is_incompatible_and_names_both(host: Host) -> None:

@@ -119,6 +119,14 @@ def test_waivers_are_read_and_change_no_pattern(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_a_file_of_utf_16_is_told_as_that(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / FILE_NAME).write_bytes("*.bak\n".encode(encoding))
+    with pytest.raises(IgnoreInvalid) as caught:
+        read_ignore(tmp_path, ())
+    assert "it looks like UTF-16" in caught.value.why
+
+
 INVALID = [
     "# waive",
     "# waive docs/api.md: a sample",

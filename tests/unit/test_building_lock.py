@@ -37,6 +37,10 @@ def test_parse_lock_skips_a_byte_order_mark_and_nothing_else() -> None:
     assert marked.pins == parse_lock(plain, PATH).pins
     with pytest.raises(LockInvalid):
         parse_lock(b"\xef\xbb\xbf" * 2 + plain, PATH)
+    for encoding in ("utf-16", "utf-16-le"):
+        with pytest.raises(LockInvalid) as caught:
+            parse_lock(plain.decode().encode(encoding), PATH)
+        assert "it looks like UTF-16" in caught.value.why
 
 
 def test_parse_lock_accepts_an_empty_lock() -> None:

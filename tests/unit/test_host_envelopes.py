@@ -445,11 +445,24 @@ def test_an_envelope_is_cut_out_by_its_place_and_no_value_is_written_again(
     assert read_line(line % envelope, number=1) == Outbound("a", "event", envelope, "o", 1)
 
 
-def test_a_byte_order_mark_begins_the_input_and_no_other_line() -> None:
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_byte_order_mark_may_begin_a_line(number: int) -> None:
+    """Of the input, or of a file that was appended to it."""
     line = b'\xef\xbb\xbf{"id":"a","organization_id":"o","kind":"event","record":{}}'
 
-    assert read_line(line, number=1) == Outbound("a", "event", line[3:], "o", 1)
-    assert isinstance(read_line(line, number=2), BadLine)
+    assert read_line(line, number=number) == Outbound("a", "event", line[3:], "o", number)
+    assert isinstance(read_line(line[:3] + line, number=number), BadLine)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_lines_of_utf_16_are_told_as_that(encoding: str) -> None:
+    text = '{"id":"a","organization_id":"o","kind":"event","record":{}}\n' * 2
+    first, second = text.encode(encoding).split(b"\n")[:2]
+
+    for number, line in ((1, first), (2, second)):
+        bad = read_line(line, number=number)
+        assert isinstance(bad, BadLine)
+        assert "it looks like UTF-16; save it as UTF-8" in bad.reason
 
 
 ENVELOPE = b'{"kind": "event", "organization_id": %b, "record": %b}'
@@ -499,7 +512,7 @@ def test_other_lines_are_passed_over(line: bytes) -> None:
         (b'{"kind": "event", "organization_id": "o"}', "expected `record` once, received it 0"),
         (ENVELOPE % (b'"o"', b"null"), "expected a `record` that is an object"),
         (ENVELOPE % (b'"o"', b"[]"), "expected a `record` that is an object"),
-        (b"\xff", "can't decode byte 0xff"),
+        (b"\xff", "it is not UTF-8 text from byte 0"),
     ]
 )
 def test_a_line_that_is_no_envelope_is_told_with_its_number_and_kept(

@@ -45,6 +45,8 @@ HOSTILE: dict[str, tuple[Read, bytes, str]] = {
     "JSON: empty": (read_json, b"", "it is not JSON: Expecting value"),
     "JSON: not UTF-8": (read_json, b'{"a": "\xff"}', "it is not UTF-8 text from byte 7"),
     "JSON: UTF-16": (read_json, '{"a": 1}'.encode("utf-16"), "it is not UTF-8 text"),
+    "TOML: UTF-16": (read_toml, "a = 1".encode("utf-16-le"), "it looks like UTF-16"),
+    "YAML: UTF-16": (read_yaml, "a: 1".encode("utf-16-be"), "it looks like UTF-16"),
     "JSON: byte order mark twice": (read_json, b"\xef\xbb\xbf" * 2 + b"{}", "two byte order marks"),
     "JSON: key twice": (read_json, b'{"b": {"a": 1, "a": 1}}', "key 'a' stands twice"),
     "JSON: escaped key twice": (read_json, b'{"a": 1, "\\u0061": 1}', "key 'a' stands twice"),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from aperio_plugin.wire import limits
 
 from aperio_cli.host.calls.envelopes import KINDS, MAX_ENVELOPE_BYTES, Outbound
 from aperio_cli.host.calls.json_text import Member, members, require_shallow
-
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+from aperio_cli.models.reading import text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +35,11 @@ def read_line(line: bytes, *, number: int) -> Outbound | BadLine | None:
     Args:
         line: an `event` line as `run … sync` writes it, whatever its spaces, its order of keys and
             further keys, or a bare envelope: the host's own, or the product's, which has no id. A
-            byte order mark may begin the first one.
+            byte order mark may begin it, as it does where a file of other editors is appended.
         number: the line's number, from 1.
     """
     try:
-        text = (line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line).decode()
-        text = text.strip(" \t\r\n")
+        text = text_of(line).strip(" \t\r\n")
         return _outbound(text, number) if text else None
     except ValueError as error:
         return BadLine(number, str(error), line)
