@@ -46,6 +46,12 @@ _HALF = "it has half of a surrogate pair, which is no character"
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _NO_MARKS = bytes(set(range(256)) - set(b'[]{}"'))
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_KIND, _FIRST, _SECOND = 0xFC00, 0xD800, 0xDC00  # of surrogates (RFC 8259, section 7)
+# One character beyond U+FFFF, as it is or escaped: Python keeps a text with it in four bytes each.
+_WIDE = re.compile(rb"[\xf0-\xf4]|\\u[dD][89aAbB]")
+_MOST_WIDE_BYTES = 64 * 1024 * 1024
+_HALF_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 # A string, or what stands between two; possessive, so that a long one needs no memory.
 _PART = re.compile(rb'[^"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _MARKS = (b",", b"{", b"[")
@@ -248,6 +254,11 @@ def _decoded(data: bytes, bounds: Bounds) -> str:
             "it is too large"
             f"\nexpected at most {bounds.size_bytes} bytes\nreceived {len(data)} bytes"
         )
+    if len(data) > _MOST_WIDE_BYTES and _WIDE.search(data):
+        raise Unreadable(
+            "it is too large for a text with characters beyond U+FFFF"
+            f"\nexpected at most {_MOST_WIDE_BYTES} bytes\nreceived {len(data)} bytes"
+        )
     return text_of(data)
 
 
@@ -337,12 +348,26 @@ def _parse_json(text: str) -> Any:
         parse_int=_integer,
         parse_float=_finite,
     )
-    if "\\u" in text:  # the only way to write half of a pair, which UTF-8 cannot
-        try:
-            json.dumps(document, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise Unreadable(_HALF) from error
+    if _has_half(text):
+        raise Unreadable(_HALF)
     return document
+
+
+def _has_half(text: str) -> bool:
+    """Return whether a text of JSON has half of a surrogate pair, which only an escape can write.
+
+    Of the text, and not of what was read: another copy of a hundred megabytes for one letter.
+    """
+    if not _HALF_ESCAPE.search(text):
+        return False
+    due = -1  # where the second half has to begin
+    for found in _ESCAPE.finditer(text):
+        code = int(found[1], 16) if found[1] else 0
+        is_second = code & _KIND == _SECOND
+        if (due >= 0) != is_second or (is_second and found.start() != due):
+            return True
+        due = found.end() if code & _KIND == _FIRST else -1
+    return due >= 0
 
 
 def _integer(text: str) -> int:
