@@ -1,9 +1,9 @@
 """What the program was started with, made fit before anything else happens.
 
 A service manager, a cron job or another program may start it with streams closed, a umask that
-closes nothing or everything, or a HOME that is empty. Python and what it starts would take each of
-these as it is: the next file that is opened becomes stdout, records are written for all to change,
-and a home is made below `/`.
+closes nothing or everything, a HOME that is empty, or a plugin's cookie. Python and what it starts
+would take each of these as it is: the next file that is opened becomes stdout, records are written
+for all to change, a home is made below `/`, and stdout belongs to the handshake of a plugin.
 """
 
 # Imports nothing that takes time: every command begins with it.
@@ -17,10 +17,11 @@ _STDIN, _STDOUT, _STDERR = range(3)
 _NAMES = ("stdin", "stdout", "stderr")
 _OTHERS_MAY_NOT_WRITE = 0o022
 _MOST_THAT_IS_CLOSED = 0o077
+_COOKIE = "APERIO_PLUGIN_MAGIC_COOKIE"
 
 
 def make_fit() -> bool:
-    """Make streams, umask and HOME fit to work with; return whether stdout can be written.
+    """Make streams, umask and environment fit to work with; return whether stdout can be written.
 
     Repeating it changes nothing.
     """
@@ -29,6 +30,7 @@ def make_fit() -> bool:
     # what a plugin writes, are held to it too.
     os.umask((os.umask(_MOST_THAT_IS_CLOSED) | _OTHERS_MAY_NOT_WRITE) & _MOST_THAT_IS_CLOSED)
     _fit_home()
+    os.environ.pop(_COOKIE, None)  # of a plugin that starts us; we import the SDK, and are none
     return fit[_STDOUT]
 
 

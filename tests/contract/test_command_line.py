@@ -212,6 +212,12 @@ def test_ordinary_commands_do_not_import_sigstore(argv: list[str]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_command_that_a_plugin_starts_answers_on_stdout() -> None:
+    done = aperio("plugin", "why", "--help", env={"APERIO_PLUGIN_MAGIC_COOKIE": "aperio-plugin-v1"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "aperio plugin why" in done.stdout
+
+
 def test_quick_module_stays_small() -> None:
     assert len((ROOT / "aperio_cli" / "quick.py").read_text().splitlines()) <= 60
 
