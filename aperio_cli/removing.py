@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.installing import NotInstalled
 from aperio_cli.models.ownership import owner_by
@@ -55,7 +56,11 @@ class StoredState:
     hand_on: Callable[[str, str], object] = lambda _owner, _heir: None
 
 
-def remove(store: Store, ref: PluginRef, state: StoredState = StoredState()) -> RemoveReport:
+def remove(
+    store: Store,
+    ref: PluginRef,
+    state: StoredState = StoredState(),  # noqa: B008 - it is frozen
+) -> RemoveReport:
     """Remove one version when the reference names it, else every version of the plugin.
 
     A version stops being installed with its receipt, before any other file goes. When the current

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Any
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 
 class Outcome(enum.Enum):

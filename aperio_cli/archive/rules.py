@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.files import (
     ArchiveDuplicate,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 _HOST = re.compile(r"https?://(?:[^\s/?#@]*@)?([A-Za-z0-9.-]+)")
 

@@ -6,7 +6,9 @@ of fields separated by tabs, `dep` with path, version and sum, and `=>` for what
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.archive import writing
 from aperio_cli.building import (

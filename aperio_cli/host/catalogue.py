@@ -8,8 +8,9 @@ such change is told.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.host.answers import is_known, word
 

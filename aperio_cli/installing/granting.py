@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.installing import LimitTooLow, PermissionNotAsked

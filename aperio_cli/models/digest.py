@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from aperio_plugin.lazy_dataclass import dataclass
 
 OPERATING_SYSTEMS = ("darwin", "linux", "windows")
 ARCHITECTURES = ("amd64", "arm64")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final, Self
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.models.plugin_id import PluginId
 

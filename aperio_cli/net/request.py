@@ -14,8 +14,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 

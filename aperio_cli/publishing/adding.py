@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 from aperio_cli.archive import reading

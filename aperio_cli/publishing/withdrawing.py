@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.registries import PluginNotFound, VersionWithdrawn
 from aperio_cli.errors.usage import UsageError

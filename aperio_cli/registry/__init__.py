@@ -18,9 +18,11 @@ import difflib
 import functools
 import itertools
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.registries import (

@@ -8,9 +8,11 @@ Each that is passed over says why.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import __version__, clock
 from aperio_cli.errors.installing import (

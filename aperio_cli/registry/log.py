@@ -9,8 +9,10 @@ change, and checked against the checkpoint; the tiles themselves need nobody's w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final, NoReturn
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.registries import (
     RegistryLogForked,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 import stat
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.building import FolderNotEmpty
 from aperio_cli.errors.usage import PluginIdInvalid, UsageError

@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import json
 import signal
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 from aperio_cli.host.control.server import serve

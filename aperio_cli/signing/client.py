@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import functools
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.trust import SigningTimeout

@@ -14,8 +14,10 @@ import functools
 import os
 import secrets
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 import aperio_cli
 from aperio_cli.errors import AperioError

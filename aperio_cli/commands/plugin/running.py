@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.commands.common import Exit
 from aperio_cli.commands.loop import on_loop

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
+from aperio_plugin.lazy_dataclass import dataclass
 from aperio_plugin.wire import limits
 
 from aperio_cli.host.calls.envelopes import KINDS, MAX_ENVELOPE_BYTES, Outbound

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.text import one_line
 

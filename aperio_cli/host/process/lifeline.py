@@ -15,7 +15,8 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-from dataclasses import dataclass
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 _held: set[Lifeline] = set()
 

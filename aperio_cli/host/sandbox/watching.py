@@ -15,9 +15,11 @@ import contextlib
 import os
 import signal
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 from aperio_cli.host.sandbox.interface import Counters

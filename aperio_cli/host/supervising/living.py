@@ -7,8 +7,10 @@ import contextlib
 import random
 import re
 import traceback
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError

@@ -17,11 +17,12 @@ import json
 import re
 import socket
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+from aperio_plugin.lazy_dataclass import dataclass
 from cryptography.hazmat.primitives import serialization
 
 from aperio_cli import clock

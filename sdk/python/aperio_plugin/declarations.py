@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
+
+from aperio_plugin.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,7 +122,10 @@ _KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _NAMED = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 
-def check(fields: Sequence[Field], auth: Auth = NoAuth()) -> None:
+def check(
+    fields: Sequence[Field],
+    auth: Auth = NoAuth(),  # noqa: B008 - it is frozen
+) -> None:
     """Refuse declarations that no host could show or use.
 
     Args:
