@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
+from aperio_cli.commands.converting import spare
 from aperio_cli.errors.usage import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Command(TyperCommand):
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         for parameter in self.params:
-            _name_value(parameter)
+            _fit(parameter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read a line, and refuse a value that was given and is empty.
@@ -61,7 +62,7 @@ class Command(TyperCommand):
 
     def get_help_option(self, ctx: Any) -> Any:
         """Return the option that asks for help, which takes no value."""
-        return _name_value(super().get_help_option(ctx))
+        return _fit(super().get_help_option(ctx))
 
 
 class Group(TyperGroup):
@@ -70,11 +71,11 @@ class Group(TyperGroup):
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         for parameter in self.params:
-            _name_value(parameter)
+            _fit(parameter)
 
     def get_help_option(self, ctx: Any) -> Any:
         """Return the option that asks for help, which takes no value."""
-        return _name_value(super().get_help_option(ctx))
+        return _fit(super().get_help_option(ctx))
 
 
 def is_argument(parameter: Any) -> bool:
@@ -107,10 +108,14 @@ def _refuse_empty(ctx: Any, parameter: Any) -> None:
     )
 
 
-def _name_value(parameter: Any) -> Any:
-    """Give a parameter the word that is shown for its value; a flag has none."""
+def _fit(parameter: Any) -> Any:
+    """Give a parameter the word that is shown for its value; a flag has none. Repeating is nothing.
+
+    Its value is converted only where it has to be.
+    """
     if parameter is None:
         return None
+    spare(parameter)
     if is_argument(parameter):
         # Typer makes its arguments itself, and asks for no class of them.
         parameter.__class__ = _Argument
