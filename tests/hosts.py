@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aperio_plugin
+import grpc
 
 from aperio_cli.config import load_config
 from aperio_cli.files import tree
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 PLUGINS = Path(__file__).resolve().parent / "simulators" / "plugins"
 LIBRARY = Path(aperio_plugin.__file__).resolve().parents[1]
+PACKAGES = Path(grpc.__file__).resolve().parents[1]
 PYTHON = Interpreter(
     executable=sys.executable,
     version="{}.{}.{}".format(*sys.version_info[:3]),
@@ -147,7 +149,7 @@ class Place:
     def _found_at(self, start: Path) -> list[str]:
         """Where the plugin finds SDK and simulators: in its own files when it is to be confined."""
         if not self.brings_all:
-            return [str(LIBRARY), str(PLUGINS)]
+            return [str(LIBRARY), str(PLUGINS), str(PACKAGES)]
         lib = start.parents[1] / "lib"
         shutil.copytree(PLUGINS, lib, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(
@@ -157,7 +159,7 @@ class Place:
         )
         for path in (lib, *lib.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
-        return [str(lib)]
+        return [str(lib), str(PACKAGES)]
 
     def use(self, plugin: PluginId, version: str) -> None:
         """Make a version the current one, as an installation does."""

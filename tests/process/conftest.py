@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aperio_plugin
+import grpc
 import pytest
 
 from aperio_cli.host.launch import LaunchOptions, RunningPlugin, launch
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 PLUGINS = Path(__file__).resolve().parents[1] / "simulators" / "plugins"
 LIBRARY = Path(aperio_plugin.__file__).resolve().parents[1]
+PACKAGES = Path(grpc.__file__).resolve().parents[1]
 # To the end only: a start may be slow on a busy machine, and who tests its deadline states one.
 HURRIED = Patience(
     handshake_s=30, health_s=30, shutdown_s=1, exit_s=0.3, terminate_s=0.3, drain_s=0.3

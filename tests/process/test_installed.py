@@ -27,7 +27,7 @@ from aperio_cli.models.receipt import Receipt
 from aperio_cli.paths import find_paths
 from aperio_cli.store.installed import Store
 
-from .conftest import LIBRARY, PLUGINS, THIS_PYTHON, Host, manifest
+from .conftest import LIBRARY, PACKAGES, PLUGINS, THIS_PYTHON, Host, manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,9 +48,10 @@ def receipt(tmp_path: Path) -> Receipt:
     folder = tmp_path / "home" / "plugins" / "acme" / "box" / "1.2.0"
     (folder / "files" / "bin").mkdir(parents=True)
     start = folder / "files" / "bin" / "box.py"
+    places = [str(LIBRARY), str(PLUGINS), str(PACKAGES)]
     start.write_text(
         f"open({str(tmp_path / 'ran')!r}, 'w').close()\n"
-        f"import sys; sys.path[:0] = [{str(LIBRARY)!r}, {str(PLUGINS)!r}]\n"
+        f"import sys; sys.path[:0] = {places!r}\n"
         "import bare\nbare.serve()\n"
     )
     start.chmod(0o644)
@@ -84,6 +85,19 @@ def test_an_installed_version_runs_and_is_not_called_development(
     assert host.run(receipt, use) == ("Bare", True)
     assert host.messages() == ["not enforced: cpu memory egress processes tmp isolation"]
     assert not store.in_use(receipt.id, receipt.version)
+
+
+def test_an_interpreter_starts_without_what_its_packages_do_at_each_start(
+    host: Host, store: Store, receipt: Receipt
+) -> None:
+    del store
+
+    async def words(plugin: RunningPlugin) -> list[str]:
+        with open(f"/proc/{plugin.pid}/cmdline") as file:  # noqa: ASYNC230, PTH123 - of the kernel
+            return file.read().split("\0")
+
+    started = host.run(receipt, words)
+    assert started[1:5] == ["-I", "-S", "-B", str(receipt.files / "bin" / "box.py")]
 
 
 @pytest.mark.parametrize("change", ["other", "missing", "new", "link", "mode"])

@@ -137,6 +137,24 @@ def test_starting_script_takes_back_what_the_interpreters_packages_did(
     ), ran.stderr
 
 
+@pytest.mark.parametrize("way", ["exit", "quit", "sys.exit"])
+@pytest.mark.parametrize("flags", [("-I", "-S", "-B"), ("-I", "-B")])
+def test_starting_script_leaves_a_program_its_ways_to_end(
+    tmp_path: Path, way: str, flags: tuple[str, ...]
+) -> None:
+    tree(tmp_path, plugin=f"import sys\n{way}(3)\n")
+    assert run(sys.executable, *flags, tmp_path / "bin/box.py").returncode == 3
+
+
+def test_without_site_nothing_of_the_interpreters_packages_is_run(tmp_path: Path) -> None:
+    python, site = environment_of(tmp_path / "interpreter")
+    write(site, "a.pth", "import sys; sys.stderr.write('ran')\n")
+    tree(tmp_path / "tree", plugin="")
+    script = tmp_path / "tree/bin/box.py"
+    assert run(python, "-I", "-S", "-B", script).stderr == ""
+    assert "ran" in run(python, "-I", "-B", script).stderr  # that it would be
+
+
 def test_starting_script_names_the_carried_interpreters_when_none_fits(tmp_path: Path) -> None:
     tree(tmp_path, tags=("cp398", "cp399"))
     ran = run(sys.executable, "-I", "-B", tmp_path / "bin/box.py")
@@ -202,7 +220,7 @@ def test_launcher_prefers_the_stated_python(tmp_path: Path) -> None:
     stated = write(tmp_path, "my python", '#!/bin/sh\necho stated "$@"\n')
     stated.chmod(0o755)
     ran = run(box, "x", path=python_on(tmp_path / "programs"), APERIO_PYTHON=str(stated))
-    assert ran.stdout == f"stated -I -B {tmp_path}/tree/bin/box.py x\n"
+    assert ran.stdout == f"stated -I -S -B {tmp_path}/tree/bin/box.py x\n"
 
 
 def test_launcher_takes_the_newest_carried_python(tmp_path: Path) -> None:

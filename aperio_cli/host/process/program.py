@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 # Isolated from PYTHON* variables and the user's own packages; no bytecode written into the store.
 _PYTHON_FLAGS: Final = ("-I", "-B")
+# And without what the interpreter's packages do at its start: that may take longer than the plugin
+# itself, and is taken back.
+_INSTALLED_FLAGS: Final = ("-I", "-S", "-B")
 # A folder under development is not laid out like an artifact: what the artifact's own start file
 # does with `lib/`, this does with the cache of locked dependencies.
 _DEVELOPMENT_RUNNER: Final = (
@@ -212,7 +215,7 @@ def _installed(receipt: Receipt) -> Program:
     if receipt.interpreter:
         places += _places_of_interpreter(receipt.interpreter)
         executable = receipt.interpreter.executable
-        arguments: tuple[str, ...] = (executable, *_PYTHON_FLAGS, f"{start}.py")
+        arguments: tuple[str, ...] = (executable, *_INSTALLED_FLAGS, f"{start}.py")
     else:
         arguments = (str(start),)
     return Program(

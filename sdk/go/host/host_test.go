@@ -98,7 +98,7 @@ func TestAPythonPluginIsStartedByItsInterpreter(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := filepath.Join(receipt.Folder, "files", "bin", "box.py")
-	wanted := "/usr/bin/python3.11 -I -B " + start
+	wanted := "/usr/bin/python3.11 -I -S -B " + start
 	if got := strings.Join(made.command.Args, " "); got != wanted {
 		t.Errorf("got %s, want %s", got, wanted)
 	}

@@ -93,7 +93,7 @@ func (r *Receipt) prepare(options Options, handshake []string) (*process, error)
 	start := filepath.Join(r.Folder, "files", "bin", r.Entrypoint)
 	command := exec.Command(start)
 	if r.Interpreter != nil {
-		command = exec.Command(r.Interpreter.Executable, "-I", "-B", start+".py")
+		command = exec.Command(r.Interpreter.Executable, "-I", "-S", "-B", start+".py")
 	}
 	command.Dir = options.RuntimeFolder
 	command.Env = append(handshake, environment(options)...) // of two of a name the last counts
