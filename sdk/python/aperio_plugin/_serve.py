@@ -140,6 +140,7 @@ def _serve(
     _output.redirect(printed)
     faulthandler.enable(2)
     lifetime.on_signals()
+    launch.serve_from_now_on()
     certificate = mtls.handshake_field if mtls else ""
     os.write(launch.handshake_fd, _launch.handshake_line(path, launch.environment, certificate))
     lifetime.wait()

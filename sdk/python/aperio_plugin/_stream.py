@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from aperio_plugin._convert import events, findings
 from aperio_plugin._convert.letters import dead_letter_message, letter_of
@@ -39,18 +39,22 @@ _CLOSING_S: Final = 1.0
 """How long an ended call waits for the generator's own cleaning up."""
 
 
-class _Batching(NamedTuple):
+class _Batching:
     """How the items of one kind are batched.
 
-    Attributes:
+    Args:
         fields: of an item, and an upper bound of its size; or InvalidRecord.
         letter: the dead letter of such an item.
         message: of the fields of a batch.
     """
 
-    fields: Callable[[Any], tuple[dict[str, Any], int]]
-    letter: Callable[[Any, str], DeadLetter]
-    message: Callable[[list[dict[str, Any]]], SyncEvent]
+    def __init__(
+        self,
+        fields: Callable[[Any], tuple[dict[str, Any], int]],
+        letter: Callable[[Any, str], DeadLetter],
+        message: Callable[[list[dict[str, Any]]], SyncEvent],
+    ) -> None:
+        self.fields, self.letter, self.message = fields, letter, message
 
 
 _EVENTS: Final = _Batching(events.event_fields, letter_of, events.batch_message)
