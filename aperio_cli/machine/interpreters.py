@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +74,8 @@ def find_interpreters(configured: Sequence[str] = ()) -> list[Interpreter]:
         configured: `[python] interpreters` of the configuration; when there are any, no other
             is looked for.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     commands = list(dict.fromkeys(_commands(configured, tags=None)))
     # All at once: what a version manager puts on PATH are scripts that take a second to find one.
     with ThreadPoolExecutor(max_workers=len(commands) or 1) as pool:

@@ -11,7 +11,6 @@ which never see this machine's own traffic.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 from dataclasses import field
@@ -107,6 +106,8 @@ async def off_loop(work: Callable[[], _Result]) -> _Result:
 
     The loop's own threads are joined when it closes: an interrupt would wait for the deadline.
     """
+    import asyncio  # few commands have a loop
+
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[_Result] = loop.create_future()
 
