@@ -75,6 +75,7 @@ def pytest_configure() -> None:
     os.environ["APERIO_SANDBOX"] = "none"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.disable()  # until all tests are there: what is imported and collected stays
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -101,6 +102,8 @@ def pytest_collection_finish() -> None:
     os.environ["PATH"] = os.pathsep.join(dict.fromkeys(shown))
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000)  # as `aperio` itself does
+    gc.enable()
 
 
 def _stays(name: str) -> bool:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from aperio_cli.__main__ import main
 from aperio_cli.files.removing import remove_tree
 from tests.builders import Known, snapshot
+from tests.forking import Forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 SDK = ROOT / "sdk" / "python"
-INTERRUPTER = Path(__file__).with_name("interrupter.py")
 DEADLINE_S = 60.0
 ENVELOPE_KEYS = {"schema", "command", "status", "exit_status", "data", "errors"}
 _NOTED = ("/cache/", "/checks/", "/state.db", "/trust/local/log/")
@@ -90,6 +90,7 @@ class Aperio:
     registry: str = ""
     agrees: bool = True
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _known: Known = field(default_factory=dict)
 
     @property
     def sandbox(self) -> Path:
@@ -152,19 +153,18 @@ class Aperio:
         Locks do not count, but for what is no file in the place of one, nor do receipts of runs:
         what was refused has one, too.
         """
-        known: Known = {}
-        before = self._snapshot(known, noted=noted)
+        before = self._snapshot(noted=noted)
         yield
-        after = self._snapshot(known, noted=noted)
+        after = self._snapshot(noted=noted)
         changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
         assert not changed, sorted(changed)
 
-    def _snapshot(self, known: Known, *, noted: bool) -> dict[str, tuple[int, bytes]]:
+    def _snapshot(self, *, noted: bool) -> dict[str, tuple[int, bytes]]:
         locks = ("store.lock", "managed.lock")
         ignored = (*locks, "/host/", *(_NOTED if noted else ()))
         return {
             path: found
-            for path, found in snapshot(self.folder, self.home, known=known).items()
+            for path, found in snapshot(self.folder, self.home, known=self._known).items()
             if not any(part in f"{path}/" or path.endswith(part) for part in ignored)
             and not (path.endswith("/.lock") and stat.S_ISREG(found[0]))  # a registry's
         }
@@ -198,7 +198,7 @@ class Aperio:
         return Path(os.environ["XDG_RUNTIME_DIR"])
 
     def start(self, *words: object, at: str = "", **options: Any) -> subprocess.Popen[bytes]:
-        """Start a command as a process of its own session.
+        """Start a command as a process of its own session, most often forked (`tests/forking.py`).
 
         Args:
             words: the command.
@@ -207,22 +207,22 @@ class Aperio:
             options: of Popen; `prefix` is a command that executes the rest.
         """
         prefix = options.pop("prefix", [])
-        program = [str(INTERRUPTER), at] if at else ["-m", "aperio_cli"]
         streams: dict[str, Any] = {
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
             "bufsize": 0,  # `communicate` leaves what `readline` has read ahead
         }
-        arguments = [*prefix, sys.executable, *program, *self._typed(words)]
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{SDK}"}
-        started = subprocess.Popen(
-            arguments,
-            cwd=self.folder,
-            env=environment,
-            start_new_session=True,
-            **(streams | options),
-        )
+        given: dict[str, Any] = {"cwd": self.folder, "env": environment} | streams | options
+        typed = self._typed(words)
+        # What an interpreter is told when it starts, a fork of another one is not.
+        if prefix or any(name.startswith("PYTHON") for name in os.environ):
+            assert not at
+            arguments = [*prefix, sys.executable, "-m", "aperio_cli", *typed]
+            started = subprocess.Popen(arguments, start_new_session=True, **given)
+        else:
+            started = Forked(typed, at, **given)
         process = cast("subprocess.Popen[bytes]", started)
         self.running.append(process)
         return process

@@ -11,10 +11,8 @@ just started would: with streams, umask and environment as they are, and `entry_
 from __future__ import annotations
 
 import gc
-import importlib
 import json
 import os
-import pkgutil
 import pwd
 import signal
 import sys
@@ -22,9 +20,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import aperio_cli
 from aperio_cli.__main__ import entry_point
-from aperio_cli.commands.app import program
+from tests.forking import end_process, import_all
 
 DEADLINE_S = 60
 STREAMS = ("stdin", "stdout", "stderr")
@@ -32,7 +29,7 @@ STREAMS = ("stdin", "stdout", "stderr")
 
 def main() -> None:
     """Carry out the orders."""
-    _import_all()
+    import_all()
     gc.freeze()
     for order in map(json.loads, sys.stdin):
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -40,17 +37,6 @@ def main() -> None:
             said = [_contents(file) for file in (out, err)]
         sys.stdout.write(json.dumps({"status": status, "out": said[0], "err": said[1]}) + "\n")
         sys.stdout.flush()
-
-
-def _import_all() -> None:
-    """Import what commands import, once for them all; but for gRPC, which no fork may inherit."""
-    program()
-    for module in pkgutil.walk_packages(aperio_cli.__path__, "aperio_cli."):
-        if not module.name.startswith(("aperio_cli.host", "aperio_cli.__main__")):
-            importlib.import_module(module.name)
-    for name in ("cookiecutter.main", "rich.markdown", "sigstore.verify", "tomlkit", "yaml"):
-        importlib.import_module(name)
-    assert "grpc" not in sys.modules
 
 
 def _contents(file: BinaryIO) -> str:
@@ -67,20 +53,13 @@ def _forked(order: dict[str, Any], out: BinaryIO, err: BinaryIO) -> int:
             _surround(order, out, err)
             entry_point()
         except SystemExit as end:
-            _exit(end.code)
+            end_process(end.code)
         except BaseException:  # noqa: BLE001 - as the interpreter would show it
             sys.excepthook(*sys.exc_info())
-            _exit(1)
-        _exit(0)
+            end_process(1)
+        end_process(0)
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)
-
-
-def _exit(code: Any) -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _surround(order: dict[str, Any], out: BinaryIO, err: BinaryIO) -> None:

@@ -1,6 +1,6 @@
-"""Runs aperio and sends it a signal at one moment, which is named by an event of Python's audit.
+"""Sends this process a signal at one moment, which is named by an event of Python's audit.
 
-    python interrupter.py SIGINT:1:os.rename:/plugins/ plugin install ./x.tar.gz
+    arm("SIGINT:1:os.rename:/plugins/")
 
 The moment is the NUMBER-th event of that name whose arguments contain the TEXT
 (https://docs.python.org/3/library/audit_events.html).
@@ -26,10 +26,3 @@ def arm(moment: str) -> None:
                 os.kill(os.getpid(), signal.Signals[name])
 
     sys.addaudithook(hook)
-
-
-if __name__ == "__main__":
-    from aperio_cli.__main__ import main
-
-    arm(sys.argv[1])
-    sys.exit(main(sys.argv[2:]))

@@ -128,17 +128,19 @@ def test_serve_ends_with_ctrl_c(aperio: Aperio, registry: Path) -> None:
 
 # ── install and remove ────────────────────────────────────────────────────────────────────────────
 
+SLOW = pytest.mark.slow
 INSTALL_MOMENTS = [
-    "1:open:.tar.gz",
+    pytest.param("1:open:.tar.gz", marks=SLOW),
     "1:os.mkdir:.aside-",
-    "1:open:.aside-",
-    "1:open:dependency.py",
+    pytest.param("1:open:.aside-", marks=SLOW),
+    pytest.param("1:open:dependency.py", marks=SLOW),
     "1:subprocess.Popen:compile",
-    "1:open:receipt.json",
-    "1:os.rename:receipt.json",
-    "1:os.rename:2.0.0",
+    pytest.param("1:open:receipt.json", marks=SLOW),
+    pytest.param("1:os.rename:receipt.json", marks=SLOW),
+    pytest.param("1:os.rename:2.0.0", marks=SLOW),
     "1:os.rename:current.json",
 ]
+"""Every line of an installation is interrupted in tests/unit/test_installing.py, quickly."""
 
 
 def install_one_of_two(aperio: Aperio) -> None:
