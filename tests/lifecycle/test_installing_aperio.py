@@ -240,8 +240,12 @@ def commit(checkout: Path) -> str:
     return run("git", "rev-parse", "HEAD", folder=checkout).strip()
 
 
+@pytest.mark.slow
 def test_wheel_of_a_git_address_requires_the_sdk_at_the_same_commit(tmp_path: Path) -> None:
-    """Pip keeps a wheel by its commit, and takes it again when its own clone is long gone."""
+    """Pip keeps a wheel by its commit, and takes it again when its own clone is long gone.
+
+    The test below asks the same of what pip calls, quickly.
+    """
     repository = copy_checkout(tmp_path / "there")
     address = f"git+{repository.as_uri()}@{commit(repository)}"
     wheel = pip_wheel(f"aperio-cli @ {address}", tmp_path)

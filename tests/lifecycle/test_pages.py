@@ -308,9 +308,9 @@ def _run(places: Places, command: str) -> str:
     if "trust publisher add" in command or "trust publisher remove" in command:
         command += " --yes"
     if command == "aperio host run":
-        ready = "until aperio host status | grep -q ' READY '; do sleep 0.1; done"
+        ready = "until grep -q ' is READY' $said; do sleep 0.1; done"
         awaited = f'timeout 30 bash -c "{ready}"'
-        return f"{command} & host=$!; {awaited}"
+        return f"export said=$(mktemp); {command} 2>$said & host=$!; {awaited}; cat $said"
     if "registry serve" in command:
         # Its address comes after it listens: waited for by its port, it could be ended in between.
         awaited = 'timeout 30 bash -c "until [ -s $said ]; do sleep 0.1; done"'

@@ -10,10 +10,15 @@ import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import pytest
+
 from aperio_cli import clock
+from aperio_cli.__main__ import main
 from tests.lifecycle.cli import Aperio, Done, finish
 from tests.lifecycle.hello_api import KEY, HelloApi
 from tests.lifecycle.plugins import PLUGIN, artifact_of, project_of, sdk_program, simulating
+from tests.projects import WHEELS
+from tests.sharing import made_once
 from tests.simulators.box import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -22,11 +27,10 @@ from tests.simulators.box import (
     BoxSimulator,
     make_events,
 )
+from tests.trust import IDENTITY
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from tests.lifecycle.conftest import Workshop
 
@@ -47,7 +51,9 @@ def ids_of(done: Done) -> list[str]:
 # ── the author ────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_an_author_goes_from_nothing_to_a_signed_artifact(stranger: Aperio) -> None:
+    """In one process; tests/lifecycle/test_tutorial.py types the same way, quickly enough."""
     made = stranger("plugin", "init", "github.com/acme/aperio-plugin-hello")
     project = stranger.folder / "aperio-plugin-hello"
     assert made.out == f"made `{HELLO}` in {project}\n"
@@ -242,22 +248,39 @@ def test_a_plugin_that_locks_no_dependency_is_built_installed_and_run(aperio: Ap
 # ── versions ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def second_version(aperio: Aperio, hello: Path) -> Path:
-    for name, form in (("manifest.yaml", "version: {}"), ("pyproject.toml", 'version = "{}"')):
-        text = (hello / name).read_text()
-        assert form.format("0.1.0") in text
-        (hello / name).write_text(text.replace(form.format("0.1.0"), form.format("0.2.0")))
-    aperio("plugin", "build", hello)
-    artifact = hello / "dist" / "hello-connector_0.2.0_linux_amd64.tar.gz"
-    aperio("plugin", "sign", artifact, "--trust", "local")
-    return artifact
+@pytest.fixture(scope="session")
+def made_second(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The next version of the scaffolded plugin, built and signed; tests copy it."""
+
+    def make(folder: Path) -> None:
+        project = shutil.copytree(workshop.hello, folder / workshop.hello.name)
+        shutil.rmtree(project / "dist")
+        for name, form in (("manifest.yaml", "version: {}"), ("pyproject.toml", 'version = "{}"')):
+            text = (project / name).read_text()
+            assert form.format("0.1.0") in text
+            (project / name).write_text(text.replace(form.format("0.1.0"), form.format("0.2.0")))
+        home = shutil.copytree(workshop.home, folder / "home")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LOGNAME", IDENTITY.removesuffix("@local"))
+            patch.setenv("PIP_NO_INDEX", "1")
+            patch.setenv("PIP_FIND_LINKS", str(WHEELS))
+            for words in (["build", project], ["sign", project / "dist", "--trust", "local"]):
+                assert main(["plugin", *map(str, words), "--home", str(home)]) == 0
+
+    return made_once(tmp_path_factory, "second", make) / workshop.hello.name / "dist"
+
+
+@pytest.fixture
+def second_version(aperio: Aperio, made_second: Path) -> Path:
+    """The artifact of that version, in the working folder."""
+    shutil.copytree(made_second, aperio.folder / "second")
+    return aperio.folder / "second" / "hello-connector_0.2.0_linux_amd64.tar.gz"
 
 
 def test_a_second_version_becomes_current_and_the_first_can_still_be_named(
-    installed: Aperio, hello: Path, registry: Path
+    installed: Aperio, second_version: Path, registry: Path
 ) -> None:
-    second = second_version(installed, hello)
-    installed("registry", "add", second, "--dir", registry.parent)
+    installed("registry", "add", second_version, "--dir", registry.parent)
     installed("registry", "build", "--dir", registry.parent)
     done = installed("plugin", "install", HELLO, "--registry", registry)
     assert f"`{HELLO}` 0.2.0 installed, in place of 0.1.0" in done.out
@@ -270,8 +293,10 @@ def test_a_second_version_becomes_current_and_the_first_can_still_be_named(
         assert {row["version"] for row in rows if row["last_check"]} >= {version}
 
 
-def test_one_version_is_removed_and_the_other_stays(installed: Aperio, hello: Path) -> None:
-    installed("plugin", "install", second_version(installed, hello))
+def test_one_version_is_removed_and_the_other_stays(
+    installed: Aperio, second_version: Path
+) -> None:
+    installed("plugin", "install", second_version)
     assert installed("plugin", "remove", f"{HELLO}@0.1.0").out == f"removed `{HELLO}` 0.1.0\n"
     [row] = installed("plugin", "list", "--json").data["plugins"]
     assert (row["version"], row["current"]) == ("0.2.0", True)
@@ -300,54 +325,62 @@ def test_installing_again_says_so_and_changes_nothing(installed: Aperio, hello: 
         assert "was installed already" in installed("plugin", "install", artifact).out
 
 
-def test_a_removed_plugin_keeps_its_state_until_it_is_purged(
-    installed: Aperio, hello: Path, hello_api: HelloApi
-) -> None:
-    artifact = next((hello / "dist").glob("*.tar.gz"))
-    run = ["plugin", "run", HELLO, *settings(f"base_url={hello_api.url}", f"api_key={KEY}")]
-    assert len(ids_of(installed(*run))) == 450
-    installed("plugin", "remove", HELLO)
-    installed("plugin", "install", artifact)
-    assert installed(*run).out == ""
-    installed("plugin", "remove", HELLO, "--purge")
-    assert not list((installed.home / "plugins").iterdir())
-    installed("plugin", "install", artifact)
-    assert len(ids_of(installed(*run))) == 450
+def counting(aperio: Aperio) -> Path:
+    """A connector that gives two events more at each sync, signed and installed."""
+    artifact = artifact_of(aperio.folder / "dist", simulating("bare"))
+    aperio("plugin", "sign", artifact, "--trust", "local")
+    aperio("plugin", "install", artifact)
+    return artifact
+
+
+def synced(aperio: Aperio) -> list[str]:
+    """Sync that connector; what is new, by its id in the service."""
+    lines = aperio("plugin", "run", PLUGIN).lines
+    return [line["envelope"]["source_event_id"] for line in lines]
+
+
+def test_a_removed_plugin_keeps_its_state_until_it_is_purged(aperio: Aperio) -> None:
+    artifact = counting(aperio)
+    assert synced(aperio) == ["e0", "e1"]
+    aperio("plugin", "remove", PLUGIN)
+    aperio("plugin", "install", artifact)
+    assert synced(aperio) == ["e2", "e3"]
+    aperio("plugin", "remove", PLUGIN, "--purge")
+    assert not list((aperio.home / "plugins").iterdir())
+    aperio("plugin", "install", artifact)
+    assert synced(aperio) == ["e0", "e1"]
 
 
 def test_what_a_removed_plugin_stored_is_read_by_no_other_signer_until_it_is_named(
-    installed: Aperio, hello: Path, hello_api: HelloApi
+    aperio: Aperio,
 ) -> None:
-    signed = next((hello / "dist").glob("*.tar.gz"))
-    (installed.folder / "unsigned").mkdir()
-    unsigned = shutil.copy(signed, installed.folder / "unsigned")
+    signed = counting(aperio)
+    (aperio.folder / "unsigned").mkdir()
+    unsigned = shutil.copy(signed, aperio.folder / "unsigned")
     until = (clock.now() + timedelta(days=2)).date().isoformat()
     exception = ("--allow-unsigned", "--until", until, "--reason", "trying it out")
-    run = ["plugin", "run", HELLO, *settings(f"base_url={hello_api.url}", f"api_key={KEY}")]
-    begins = f"`{HELLO}` begins without stored state: what is kept belongs to what alice@local"
+    begins = f"`{PLUGIN}` begins without stored state: what is kept belongs to what alice@local"
 
-    assert len(ids_of(installed(*run))) == 450
-    installed("plugin", "remove", HELLO)
-    assert begins in installed("plugin", "install", unsigned, *exception).err
-    assert len(ids_of(installed(*run))) == 450
-    installed("plugin", "remove", HELLO)
-    assert "stored state" not in installed("plugin", "install", signed).err
-    assert installed(*run).out == ""
-    installed("plugin", "remove", HELLO)
+    assert synced(aperio) == ["e0", "e1"]
+    aperio("plugin", "remove", PLUGIN)
+    assert begins in aperio("plugin", "install", unsigned, *exception).err
+    assert synced(aperio) == ["e0", "e1"]
+    aperio("plugin", "remove", PLUGIN)
+    assert "stored state" not in aperio("plugin", "install", signed).err
+    assert synced(aperio) == ["e2", "e3"]
+    aperio("plugin", "remove", PLUGIN)
     named = ("--accept-new-signer", "unsigned")
-    assert "stored state" not in installed("plugin", "install", unsigned, *exception, *named).err
-    assert installed(*run).out == ""
+    assert "stored state" not in aperio("plugin", "install", unsigned, *exception, *named).err
+    assert synced(aperio) == ["e4", "e5"]
 
 
-def test_purging_drops_what_was_left_by_a_removal_before(
-    installed: Aperio, hello_api: HelloApi
-) -> None:
-    run = ["plugin", "run", HELLO, *settings(f"base_url={hello_api.url}", f"api_key={KEY}")]
-    installed(*run)
-    installed("plugin", "remove", HELLO)
-    done = installed("plugin", "remove", HELLO, "--purge")
-    assert done.out == f"dropped the stored state of `{HELLO}`, which is not installed\n"
-    installed.refuses("plugin", "remove", HELLO, "--purge", code="not-installed", status=1)
+def test_purging_drops_what_was_left_by_a_removal_before(aperio: Aperio) -> None:
+    counting(aperio)
+    synced(aperio)
+    aperio("plugin", "remove", PLUGIN)
+    done = aperio("plugin", "remove", PLUGIN, "--purge")
+    assert done.out == f"dropped the stored state of `{PLUGIN}`, which is not installed\n"
+    aperio.refuses("plugin", "remove", PLUGIN, "--purge", code="not-installed", status=1)
 
 
 def test_purging_what_cannot_be_read_removes_nothing(installed: Aperio) -> None:

@@ -29,6 +29,16 @@ _END = "-- end of "
 _AWAIT = (
     "for _ in $(seq 100); do : 2>/dev/null </dev/tcp/127.0.0.1/{port} && break; sleep 0.1; done"
 )
+_PROGRAMS = {
+    # What is packed here is thrown away again, as tests/conftest.py says.
+    "aperio": f"""#!/bin/sh
+case "$1 $2" in
+  "plugin build") exec "{sys.executable}" "{Path(__file__).with_name("packer.py")}" "$@" ;;
+esac
+exec "{sys.executable}" -m aperio_cli "$@"
+""",
+    "pytest": f'#!/bin/sh\nexec "{sys.executable}" -m pytest "$@"\n',
+}
 _VARYING = (
     (re.compile(r"\b[0-9a-f]{64}\b"), "DIGEST"),
     (re.compile(r"\b\d+\.\d+ ?s\b"), "DURATION"),
@@ -79,14 +89,15 @@ def script(port: str) -> str:
 def environment(home: Path) -> dict[str, str]:
     programs = home / "bin"
     programs.mkdir()
-    for name, module in (("aperio", "aperio_cli"), ("pytest", "pytest")):
+    for name, text in _PROGRAMS.items():
         program = programs / name
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
+        program.write_text(text)
         program.chmod(0o755)
     passed_on = ("PIP_", "PYTHON", "APERIO_SANDBOX")
     kept = {name: value for name, value in os.environ.items() if name.startswith(passed_on)}
     search = f"{programs}:{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
-    return {"PATH": search, "HOME": str(home), "LANG": "C.UTF-8", **kept}
+    # Bytecode of what is imported once is written by whoever imports it.
+    return {"PATH": search, "HOME": str(home), "LANG": "C.UTF-8", "PIP_NO_COMPILE": "1", **kept}
 
 
 def play(home: Path, port: str) -> list[list[str]]:
