@@ -37,7 +37,7 @@ def _wanted(bench: Bench) -> tuple[Any, Execution]:
         raise UsageError(
             f"`--action {request.action}` is none of the plugin's",
             why=f"expected {', '.join(actions)}",
-            next=nearest(request.action, actions),
+            next=nearest(request.action, actions) or ["name one that it has, as `--action`"],
         )
     declared = actions[request.action]
     subject = f"action `{request.action}`"

@@ -63,7 +63,11 @@ def _tenant_name(parameter: typer.CallbackParam, value: str) -> str:
     """
     why = why_no_name(value) if value else ""
     if why:
-        raise UsageError(f"nothing was done: `{parameter.opts[0]}` names nobody", why=why)
+        raise UsageError(
+            f"nothing was done: `{parameter.opts[0]}` names nobody",
+            why=why,
+            next=["name it as the server does, such as `org_1`, or leave the option out"],
+        )
     return value
 
 

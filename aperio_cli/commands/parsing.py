@@ -17,5 +17,7 @@ def parse_platform(text: str) -> Platform:
         return Platform.parse(text)
     except ValueError as error:
         raise UsageError(
-            f"`--platform {clean(text, limit=40)}` was not understood", why=str(error)
+            f"`--platform {clean(text, limit=40)}` was not understood",
+            why=str(error),
+            next=["name one such as linux/amd64"],
         ) from error

@@ -275,5 +275,8 @@ class RunningPlugin:
     def _collaborators(self, kind: str) -> tuple[Calls, OpenInvocations, str]:
         program = self._run.program
         if program.kind != kind:
-            raise UsageError(f"{program.subject} is a {program.kind}, not a {kind}")
+            raise UsageError(
+                f"{program.subject} is a {program.kind}, not a {kind}",
+                next=[f"name a {kind}"],
+            )
         return self._run.calls, self._run.invocations, program.provider

@@ -15,7 +15,7 @@ from aperio_cli.models.limits import LEAST
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.models.reading import Table
-from aperio_cli.text import clean
+from aperio_cli.text import clean, nearest
 
 if TYPE_CHECKING:
     from aperio_cli.models.grant import OwnRule
@@ -142,6 +142,9 @@ def _changed(receipt: Receipt, change: GrantChange, subject: str) -> Grant:
         raise UsageError(
             f"the grant of {subject} was not changed: it would have {len(own)} rules of your own",
             why=f"expected at most {MOST_OWN_RULES}",
+            next=[
+                "begin again with what it asks for: `--as-asked`, with the rules that are needed"
+            ],
         )
     return Grant(granted, own)
 
@@ -180,10 +183,15 @@ def _limited(granted: Manifest, limits: tuple[tuple[str, str], ...], subject: st
             raise UsageError(
                 f"{what}: `{clean(name, limit=40)}` is no limit",
                 why=f"expected {', '.join(stated)}",
+                next=nearest(name, stated) or ["such as `--limit memory=512MiB`"],
             )
 
     def fail(key: str, why: str) -> NoReturn:
-        raise UsageError(f"{what}: `{clean(key.rpartition('.')[2], limit=40)}` is wrong", why=why)
+        raise UsageError(
+            f"{what}: `{clean(key.rpartition('.')[2], limit=40)}` is wrong",
+            why=why,
+            next=["such as `--limit memory=512MiB`, `--limit cpu=0.5`, `--limit duration=10m`"],
+        )
 
     record = {"manifest": granted.to_json() | {"limits": stated | dict(limits)}}
     changed = Manifest.from_record(Table(record, fail, is_record=True))

@@ -110,6 +110,7 @@ def _bad_terms(option: str, found: str, expected: str) -> UsageError:
     return UsageError(
         f"`{option}` of an exception was not accepted, and nothing was changed",
         why=f"expected {expected}\nfound    {clean(found, limit=80) or 'nothing'}",
+        next=["say until when and why: `--until DATE --reason TEXT`"],
     )
 
 

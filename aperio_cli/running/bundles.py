@@ -130,6 +130,7 @@ def _of_registry(request: BundleRequest) -> _Signed:
         raise UsageError(
             "`--artifact` goes with a bundle that is a file",
             why=f"`{request.source}` is a plugin of the registry",
+            next=["leave `--artifact` out: the registry states the digest"],
         )
     offer = request.registry().resolve(reference, request.platform)
     if offer.bundle is None or offer.digest is None:
@@ -147,6 +148,7 @@ def _of_address(request: BundleRequest) -> _Signed:
         raise UsageError(
             "`--artifact` goes with a bundle that is a file",
             why=f"`{shown(request.source)}` is an address",
+            next=["leave `--artifact` out: the artifact is fetched from that address"],
         )
     remote = RemoteArtifact.parse(request.source)
     with temporary_folder("aperio-fetch-") as folder:

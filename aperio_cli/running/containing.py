@@ -88,6 +88,7 @@ def mode_of(config: Config, environment: Mapping[str, str]) -> str:
         raise UsageError(
             f"`{MODE_VARIABLE}={stated}` names no mode of the sandbox",
             why=f"expected {' or '.join(SANDBOX_MODES)}",
+            next=[f"`unset {MODE_VARIABLE}`, and the configuration says it"],
         )
     if config.site.sandbox_mode == auto:
         return auto
@@ -127,7 +128,11 @@ def _named(keys: tuple[str, ...], settings: Mapping[str, object]) -> Iterator[Pa
 
 def _ready(path: Path, plugin: str, owner: int | None) -> Path:
     if path.resolve() == Path("/"):
-        raise UsageError(f"`{plugin}` was not run: it is not given `/` to write to")
+        raise UsageError(
+            f"`{plugin}` was not run: it is not given `/` to write to",
+            why="one of its settings names a folder that it may write to",
+            next=["name a folder for it alone"],
+        )
     if not path.exists():
         path.mkdir(mode=0o700, parents=True)
         if owner is not None:

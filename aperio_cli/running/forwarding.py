@@ -98,11 +98,15 @@ def check_forwarding(
         UsageError: it is another operation, or one of them is of another kind.
     """
     if choose_operation(source, request) != "sync":
-        raise UsageError(f"`{id_of(source)}` was not run: `--to` goes with `sync` only")
+        raise UsageError(
+            f"`{id_of(source)}` was not run: `--to` goes with `sync` only",
+            next=["leave `--to` out, or the operation: without one a connector syncs"],
+        )
     if kind_of(target) != "destination":
         raise UsageError(
             f"nothing was run: `{id_of(target)}` takes no events",
             why=f"expected a destination after `--to`, found a {kind_of(target)}",
+            next=["`aperio plugin search --kind destination` shows which there are"],
         )
 
 

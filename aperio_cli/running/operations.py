@@ -120,7 +120,8 @@ def choose_operation(target: Receipt | DevelopmentBuild, request: RunRequest) ->
         raise UsageError(
             f"`{id_of(target)}` was not run: a {kind} has no operation `{operation}`",
             why=f"expected {', '.join(OPERATIONS[kind])}",
-            next=nearest(operation, OPERATIONS[kind]),
+            next=nearest(operation, OPERATIONS[kind])
+            or [f"`aperio plugin run {id_of(target)}` without one does `{OPERATIONS[kind][0]}`"],
         )
     if operation == "execute":
         _require_consent(request.execute)
@@ -135,7 +136,10 @@ def _require_consent(wanted: Execute) -> None:
         ConsentMissing: nobody approved it.
     """
     if not wanted.action or not wanted.target:
-        raise UsageError("nothing was executed: `--action A` and `--target T` are needed")
+        raise UsageError(
+            "nothing was executed: `--action A` and `--target T` are needed",
+            next=["`capabilities` shows which actions there are, and what each is done to"],
+        )
     if not wanted.dry_run and not wanted.approved:
         raise ConsentMissing(
             f"`{wanted.action}` was not executed: nobody approved it",

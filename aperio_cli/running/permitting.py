@@ -19,6 +19,7 @@ from aperio_cli.host.sandbox.interface import LIMITS
 from aperio_cli.models.evidence import ExceptionGranted, evidence_to_json
 from aperio_cli.models.protocol import format_protocol
 from aperio_cli.running.targets import clear_target
+from aperio_cli.text import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -133,6 +134,7 @@ async def permit(
         raise UsageError(
             f"`{receipt.id}` was not judged: `--enforces` names no limit: {', '.join(unknown)}",
             why=f"expected one of {', '.join(NAMES)}",
+            next=nearest(unknown[0], NAMES) or ["`--enforces` once for each limit of your host"],
         )
     claimed = frozenset(enforced)
     judged_at = clock.timestamp()

@@ -17,7 +17,7 @@ from aperio_cli.host.process.masking import Referenced
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from aperio_cli.config import RunRule
 
@@ -75,7 +75,8 @@ def _resolved(key: str, value: str, example: Example) -> str:
     try:
         found = read[scheme](name)
     except (OSError, ValueError, AperioError) as error:
-        raise _unresolved(key, value, _reason(error), example) from error
+        steps = error.next if isinstance(error, AperioError) else ()
+        raise _unresolved(key, value, _reason(error), example, steps) from error
     if found is None:
         place = "environment" if scheme == "env" else "keyring"
         why = f"the {place} has no {clean(name, limit=80)}"
@@ -112,19 +113,25 @@ def _from_keyring(name: str) -> str | None:
         import keyring  # type: ignore[import-not-found] # an extra, see pyproject.toml
     except ImportError as error:
         raise PluginConfigInvalid(
-            "the keyring cannot be read: install aperio-cli[keyring]"
+            "the keyring cannot be read: it takes a library that is not installed",
+            next=["install it beside aperio: `pip install 'aperio-cli[keyring]'`"],
         ) from error
     try:
         found: str | None = keyring.get_password(_KEYRING_SERVICE, name)
     except Exception as error:  # each keyring backend has errors of its own
-        raise PluginConfigInvalid(f"the keyring cannot be read: {type(error).__name__}") from error
+        raise PluginConfigInvalid(
+            f"the keyring cannot be read: {type(error).__name__}",
+            next=["unlock it, or name the value with `env:NAME` or `file:PATH`"],
+        ) from error
     return found
 
 
-def _unresolved(key: str, reference: str, why: str, example: Example) -> PluginConfigInvalid:
+def _unresolved(
+    key: str, reference: str, why: str, example: Example, steps: Sequence[str] = ()
+) -> PluginConfigInvalid:
     shown = clean(key, limit=80)
     return PluginConfigInvalid(
         f"`{shown}` was not set, nothing was run: `{clean(reference, limit=200)}` cannot be read",
         why=why,
-        next=[example(shown)],
+        next=[*steps, example(shown)],
     )

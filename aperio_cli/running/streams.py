@@ -86,7 +86,11 @@ def require_common_stream(source: Session, target: Session) -> None:
     given = {"event"} | {_FEATURES[name] for name in features if name in _FEATURES}
     if not given & _kinds_taken(target):
         names = " and no ".join(SPOKEN[kind] for kind in SPOKEN if kind in given)
-        raise UsageError(f"nothing was synced: {target.plugin.program.subject} takes no {names}")
+        raise UsageError(
+            f"nothing was synced: {target.plugin.program.subject} takes no {names}",
+            why=f"it takes {' and '.join(SPOKEN[kind] for kind in sorted(_kinds_taken(target)))}",
+            next=["name a destination that takes them, or another connector"],
+        )
 
 
 def _kinds_taken(session: Session) -> frozenset[str]:

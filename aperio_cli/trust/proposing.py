@@ -145,7 +145,11 @@ def _version_in(ref: str) -> str:
 def _fail(key: str, why: str) -> NoReturn:
     if key in {"namespace", "plugin", "tier"}:  # which the operator chose, not the signer
         name = "NS" if key == "namespace" else f"--{key}"
-        raise UsageError(f"`{name}` was not accepted; no rule was written", why=why)
+        raise UsageError(
+            f"`{name}` was not accepted; no rule was written",
+            why=why,
+            next=["see what goes there: `aperio trust publisher add --help`"],
+        )
     raise _unfit(f"`{key}`: {why}")
 
 

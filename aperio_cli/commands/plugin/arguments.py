@@ -98,6 +98,7 @@ def verify_source(
         raise UsageError(
             "`--bundle` and `--attestations` go with an artifact; nothing was done",
             why=f"`{source.id}` is offered with its own by {source.source}",
+            next=["leave them out, or name the artifact's file in the place of the id"],
         )
     named = f"{source.id}@{source.version}" if isinstance(source, Offer) else source
     request = VerifyRequest(

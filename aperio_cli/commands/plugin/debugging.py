@@ -18,15 +18,18 @@ def check_debug(context: Context, target: str, operation: str, *, is_development
         UsageError: it is an installed plugin, an operation was named as well, or the policy demands
             AutoMTLS, whose keys no other host has.
     """
-    why = ""
+    why = step = ""
     if not is_development:
         why = "what is installed runs for its operator; a debugger needs the project's folder"
+        step = "name that folder: `aperio plugin run ./PROJECT --debug`"
     elif operation:
         why = f"`--debug` waits for other hosts to call it; `{operation}` would call it from here"
+        step = f"leave `{operation}` out, or `--debug`"
     elif context.config.mtls:
         why = "[host] mtls = true; a reattach record cannot carry the keys (go-plugin, AutoMTLS)"
+        step = "debug it under a home whose config.toml does not state that: `--home DIR`"
     if why:
-        raise UsageError(f"`{target}` was not started for debugging", why=why)
+        raise UsageError(f"`{target}` was not started for debugging", why=why, next=[step])
 
 
 def reattach_record(plugin: RunningPlugin) -> dict[str, Any]:

@@ -58,7 +58,11 @@ async def _lines(descriptor: int) -> AsyncIterator[bytes]:
         if isinstance(chunk, OSError):
             if chunk.errno == errno.EBADF:  # nothing that can be read stands in its place
                 raise _closed() from chunk
-            raise UsageError("the input was not read to its end", why=str(chunk)) from chunk
+            raise UsageError(
+                "the input was not read to its end",
+                why=str(chunk),
+                next=["hand it over through a pipe or from a file: `… deliver < FILE`"],
+            ) from chunk
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines[is_skipping:]:
             yield line

@@ -62,6 +62,7 @@ class Delivery:
             raise UsageError(
                 f"nothing was run: `{stray[0]}` is about a delivery",
                 why=f"expected `--to PLUGIN`{'' if stray[0] in of_to else ', or `deliver`'}",
+                next=[f"name a destination with `--to PLUGIN`, or leave `{stray[0]}` out"],
             )
 
     def of_deliver(self, request: RunRequest) -> RunRequest:

@@ -74,9 +74,15 @@ def plugin_grant(  # noqa: PLR0913 - one parameter for each option
     from aperio_cli.models.plugin_id import PluginRef
 
     if no_egress and egress:
-        raise UsageError("`--no-egress` and `--egress` exclude each other; nothing was changed")
+        raise UsageError(
+            "`--no-egress` and `--egress` exclude each other; nothing was changed",
+            next=["`--egress HOST:PORT` for some of its hosts, `--no-egress` for none"],
+        )
     if any_protocol and not own:
-        raise UsageError("`--any-protocol` goes with `--own`; nothing was changed")
+        raise UsageError(
+            "`--any-protocol` goes with `--own`; nothing was changed",
+            next=["name the host that it is for: `--own HOST:PORT --any-protocol`"],
+        )
     only = tuple(dict.fromkeys(text.lower() for text in egress)) if egress else None
     change = GrantChange(
         as_asked=as_asked,
@@ -119,7 +125,8 @@ def _own(texts: Sequence[str], *, is_any_protocol: bool) -> Iterator[OwnRule]:
             yield OwnRule.parse(text, is_any_protocol=is_any_protocol)
         except ValueError as error:
             wrong = f"`--own {clean(text, limit=200)}` was not read; nothing was changed"
-            raise UsageError(wrong, why=str(error)) from None
+            step = "name one host and its port: `--own HOST:PORT`, such as syslog.corp.example:6514"
+            raise UsageError(wrong, why=str(error), next=[step]) from None
 
 
 def _limits(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -139,6 +146,7 @@ def _limit(text: str) -> tuple[str, str]:
     if not equals or not value:
         raise UsageError(
             f"`--limit {clean(text, limit=80)}` was not read; nothing was changed",
-            why="expected NAME=VALUE, such as memory=512MiB",
+            why="expected NAME=VALUE",
+            next=["such as `--limit memory=512MiB`"],
         )
     return name, value

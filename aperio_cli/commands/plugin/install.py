@@ -129,10 +129,13 @@ def _require_fitting(
             "nothing was installed: no plugin was named",
             why="`--bundle`, `--attestations`, `--accept-new-signer` and `--allow-unsigned` go with"
             " one, and without any a lock file says what is installed",
+            next=["name the plugin or the artifact that they are about"],
         )
     if evidence and len(sources) > 1:
         raise UsageError(
-            "`--bundle` and `--attestations` go with one artifact; nothing was installed"
+            "`--bundle` and `--attestations` go with one artifact; nothing was installed",
+            why=f"{len(sources)} are named",
+            next=["install them one by one"],
         )
     if accept_new_signer and len(sources) > 1:
         raise UsageError(
@@ -158,12 +161,15 @@ def _exception(
     if not allow_unsigned:
         if until or reason:
             raise UsageError(
-                "`--until` and `--reason` go with `--allow-unsigned`; nothing was installed"
+                "`--until` and `--reason` go with `--allow-unsigned`; nothing was installed",
+                why="they say how long nobody's signature is asked for, and why",
+                next=["leave them out: what is signed needs neither"],
             )
         return None
     if any(is_address(source) or not is_path(source) for source in sources):
         raise UsageError(
             "`--allow-unsigned` is for artifact files only; nothing was installed",
             why="what comes from a registry or an address has to be signed by its publisher",
+            next=["leave it out", "download the artifact, look at it, and name its file"],
         )
     return ExceptionGranted.unsigned(until=until, reason=reason, today=clock.now().date())

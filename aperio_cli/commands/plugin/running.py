@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from aperio_cli.errors.usage import Interrupted, UsageError
 from aperio_cli.host.answers import understood
 from aperio_cli.host.calls.sync import SyncSummary, WriterSink
 from aperio_cli.models.artifact import DevelopmentBuild
-from aperio_cli.models.protocol import DECLARING
+from aperio_cli.models.protocol import DECLARING, OPERATIONS
 from aperio_cli.running import Listener, clear_target, find_target
 from aperio_cli.running.containing import sandbox_of
 from aperio_cli.running.delivering import Deliveries
@@ -35,7 +36,7 @@ from aperio_cli.running.operations import (
     open_state,
     run_operation,
 )
-from aperio_cli.running.targets import manifest_of
+from aperio_cli.running.targets import kind_of, manifest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,9 +96,11 @@ def run(
         return on_loop(_debug(context, cleared))
     operation = choose_operation(target, request)
     if manner.is_catalog and operation not in DECLARING:
+        declaring = next(each for each in OPERATIONS[kind_of(target)] if each in DECLARING)
         raise UsageError(
             f"`{named}` was not run: `--catalog` shows what a plugin declares",
             why=f"`{operation}` declares nothing; expected {' or '.join(sorted(DECLARING))}",
+            next=[f"`aperio plugin run {shlex.quote(named)} {declaring} --catalog`"],
         )
     delivery = delivery or Delivery()
     delivery.check(operation)

@@ -62,7 +62,7 @@ def plugin_search(
         raise UsageError(
             f"`--kind {one_line(kind, limit=40)}` is no kind of plugin; nothing was searched",
             why=f"expected {', '.join(KINDS)}",
-            next=nearest(kind, KINDS),
+            next=nearest(kind, KINDS) or ["leave it out: every kind is searched"],
         )
     # Before anything is read: what changes meanwhile must not pass for what was read.
     watched = _watched(context)

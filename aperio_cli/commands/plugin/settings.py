@@ -53,6 +53,7 @@ def _read_pairs(pairs: Sequence[str], option: str) -> dict[str, str]:
             raise UsageError(
                 f"`{option} {clean(key, limit=40) or '=...'}` was not understood; nothing was run",
                 why="expected KEY=VALUE",
+                next=[f"name the setting and its value, such as `{option} folder=/srv/events`"],
             )
         if key in given:
             raise UsageError(
@@ -70,6 +71,7 @@ def _read_file(path: Path, option: str) -> dict[str, Any]:
         raise UsageError(
             f"`{_FILE_OPTIONS[option]} {path}` was not read; nothing was run",
             why="expected a name that ends in .toml or .json",
+            next=["name it after what is in it, with one value for each setting"],
         )
     try:
         document = read(reading.read_capped(path, _BOUNDS.size_bytes), _BOUNDS)

@@ -61,6 +61,7 @@ def trust_domain_add(
         raise UsageError(
             f"`{one_line(name, limit=80)}` was not added: it is not said where its trusted root is",
             why="expected `--file`, or `--tuf` with `--tuf-root`",
+            next=[f"`aperio trust domain add {one_line(name, limit=80)} --file FILE`"],
         )
     fail = functools.partial(_fail, stated)
     wanted = parse_domain_rule(Table(stated, fail), stated_in=str(context.paths.managed_file))
@@ -95,7 +96,11 @@ def _absolute(path: str) -> str:
 def _fail(stated: Mapping[str, str], key: str, why: str) -> NoReturn:
     value = one_line(stated.get(key, ""), limit=200)
     typed = value if key == "name" else f"--{key.replace('_', '-')} {value}".rstrip()
-    raise UsageError(f"`{typed}` was not accepted; no trust domain was added", why=why)
+    raise UsageError(
+        f"`{typed}` was not accepted; no trust domain was added",
+        why=why,
+        next=["see what goes there: `aperio trust domain add --help`"],
+    )
 
 
 def _refuse_taken(context: Context, wanted: DomainRule) -> None:

@@ -94,7 +94,11 @@ def lifts(granted: PolicyException) -> str:
 def _fail(stated: Mapping[str, str], key: str, why: str) -> NoReturn:
     value = one_line(stated[key], limit=80)
     typed = value if key == "plugin" else f"--{key} {value}".rstrip()
-    raise UsageError(f"`{typed}` was not accepted; no exception was made", why=why)
+    raise UsageError(
+        f"`{typed}` was not accepted; no exception was made",
+        why=why,
+        next=["see what goes there: `aperio trust exception add --help`"],
+    )
 
 
 def _refuse_forbidden(context: Context, wanted: PolicyException) -> None:

@@ -211,6 +211,7 @@ def _stated(
         raise UsageError(
             "`--artifact` goes with `--from-bundle`; no rule was written",
             why="it is what a bundle is held against",
+            next=["name the bundle, too: `--from-bundle FILE`"],
         )
     if typed.keys() <= {"issuer", "domain"}:
         raise UsageError(
@@ -242,7 +243,9 @@ def _fail(stated: Mapping[str, str], key: str, why: str) -> NoReturn:
     raise UsageError(
         f"`{typed}` was not accepted; no rule was written",
         why=why,
-        next=["have all of it read from a bundle: `--from-bundle FILE`"] if is_build else [],
+        next=["have all of it read from a bundle: `--from-bundle FILE`"]
+        if is_build
+        else ["see what goes there: `aperio trust publisher add --help`"],
     )
 
 

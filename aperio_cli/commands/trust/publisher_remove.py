@@ -53,7 +53,11 @@ def trust_publisher_remove(
     chosen = {"identity": identity, "domain": domain, "plugin": plugin}
     for name, value in chosen.items():
         if value is not None and not value.strip():
-            raise UsageError(f"`--{name}` was not accepted; no rule was removed", why="it is blank")
+            raise UsageError(
+                f"`--{name}` was not accepted; no rule was removed",
+                why="it is blank",
+                next=["copy it from `aperio trust publisher list`, or leave it out"],
+            )
     wanted = _Wanted(namespace, identity, domain, plugin)
     rules = [rule for rule in context.config.user.publishers if wanted.fits(rule)]
     if not rules:

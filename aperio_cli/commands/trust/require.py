@@ -94,6 +94,7 @@ def _require_level(level: str) -> None:
         raise UsageError(
             f"`{one_line(level, limit=80)}` was not accepted; what is required was left as it is",
             why=unknown(level, REQUIREMENTS),
+            next=[f"say one of {' and '.join(f'`{each}`' for each in REQUIREMENTS)}"],
         )
 
 

@@ -64,11 +64,15 @@ def declared_action(session: Session, wanted: Execute) -> Any:
         raise UsageError(
             f"`{wanted.action}` was not executed: the plugin has no such action",
             why=f"expected {', '.join(actions)}",
-            next=nearest(wanted.action, actions),
+            next=nearest(wanted.action, actions) or ["name one that it has, as `--action`"],
         )
     declared = actions[wanted.action]
     if wanted.dry_run and not declared.supports_dry_run:
-        raise UsageError(f"`{wanted.action}` was not executed: it knows no dry run")
+        raise UsageError(
+            f"`{wanted.action}` was not executed: it knows no dry run",
+            why="the plugin does not declare one",
+            next=["look at its target in the service, and execute it without a dry run"],
+        )
     return declared
 
 

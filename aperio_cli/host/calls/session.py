@@ -143,6 +143,7 @@ class Session:
             raise UsageError(
                 f"{program.subject} needs an authorization in a browser, which `run` does not do",
                 why="its auth declares no client credentials grant (RFC 6749, section 4.4)",
+                next=["have a host hold the grant, and hand the token over (`Call.token`)"],
             )
         token = await obtain_token(token_request(grant, self.config, program), program)
         self.plugin.masks.learn({TOKEN: token.value})

@@ -232,4 +232,8 @@ def _name(field_name: str, text: str) -> str:
 
 
 def _refuse(name: str, why: str) -> NoReturn:
-    raise CallInvalid(f"the call was not made: `{name}` makes no sense", why=why)
+    raise CallInvalid(
+        f"the call was not made: `{name}` makes no sense",
+        why=why,
+        next=["mend the program that calls: the same call is refused again"],
+    )

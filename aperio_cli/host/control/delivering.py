@@ -236,4 +236,8 @@ class Delivery:
 
 
 def _refuse(why: str) -> None:
-    raise CallInvalid("nothing was delivered: `envelopes` makes no sense", why=why)
+    raise CallInvalid(
+        "nothing was delivered: `envelopes` makes no sense",
+        why=why,
+        next=["mend the program that calls: the same call is refused again"],
+    )
