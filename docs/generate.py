@@ -72,6 +72,7 @@ def command_page() -> str:
         "## Everywhere",
         "",
         "These go with each command, in front of its words, between them or behind them.",
+        "An option of any command that takes one value is refused with two different ones.",
     ]
     first = next(command for path, command in _walk(root, ()) if path == ("doctor",))
     lines += ["", *(_option(p) for p in first.params if p.name in EVERYWHERE)]

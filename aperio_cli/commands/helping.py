@@ -12,11 +12,14 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from aperio_cli.commands.converting import spare
 from aperio_cli.errors.usage import UsageError
+from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _FLAG = ""
+_UNSHOWN = "TOKEN"  # the word for a value that no message shows
+_SHOWN = 80
 
 
 class _Argument(TyperArgument):
@@ -36,19 +39,32 @@ class Command(TyperCommand):
             _fit(parameter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read a line, and refuse a value that was given and is empty.
+        """Read a line, and refuse a value that was given and is empty, and two where one is meant.
 
         An option that is left out is empty, too, and means something: no destination, every
-        organization. A script whose variable is not set must not say that.
+        organization. A script whose variable is not set must not say that. And of two homes, two
+        destinations or two identities the last one is not what everybody expects to count.
 
         Raises:
             UsageError: one is.
         """
+        given = list(args)
         rest = super().parse_args(ctx, args)
         if not ctx.resilient_parsing:
             for parameter in self.get_params(ctx):
                 _refuse_empty(ctx, parameter)
+            if sum(word.startswith("-") for word in given) > 1:  # one alone is no two values
+                _refuse_two(ctx, self._values(ctx, given))
         return rest
+
+    def _values(self, ctx: Any, args: list[str]) -> dict[Any, list[str]]:
+        """Return every value that a line has for each option that takes one."""
+        parser = type(self.make_parser(ctx))(ctx)
+        collecting: Any = _Collecting(parser)
+        for parameter in self.get_params(ctx):
+            parameter.add_to_parser(collecting, ctx)
+        found, _, _ = parser.parse_args(args=args)
+        return {option: found.get(name, []) for name, option in collecting.options.items()}
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, in lines as long as the terminal's and not as the source's."""
@@ -76,6 +92,29 @@ class Group(TyperGroup):
     def get_help_option(self, ctx: Any) -> Any:
         """Return the option that asks for help, which takes no value."""
         return _fit(super().get_help_option(ctx))
+
+
+class _Collecting:
+    """Makes options known to a parser so that it keeps every value of them, not the last one.
+
+    Attributes:
+        options: those that take one value, by the name of their parameter.
+    """
+
+    def __init__(self, parser: Any) -> None:
+        self.options: dict[str, Any] = {}
+        self._parser = parser
+
+    def add_option(self, *, obj: Any, dest: str, action: str = "store", **settings: Any) -> None:
+        """Make an option known, as the parser's own method does."""
+        if action == "store":
+            self.options[dest] = obj
+            action = "append"
+        self._parser.add_option(obj=obj, dest=dest, action=action, **settings)
+
+    def add_argument(self, **settings: Any) -> None:
+        """Make an argument known, as the parser's own method does."""
+        self._parser.add_argument(**settings)
 
 
 def is_argument(parameter: Any) -> bool:
@@ -106,6 +145,20 @@ def _refuse_empty(ctx: Any, parameter: Any) -> None:
         why="that is what a shell makes of a variable that is not set",
         next=["give it a value, or leave it out"],
     )
+
+
+def _refuse_two(ctx: Any, values: Mapping[Any, Sequence[str]]) -> None:
+    for option, given in values.items():
+        different = list(dict.fromkeys(given))
+        if len(different) > 1:
+            shown = [f"`{one_line(value, limit=_SHOWN)}`" for value in different]
+            is_secret = option.metavar == _UNSHOWN
+            raise UsageError(
+                f"`{ctx.command_path}` was not run: `{option.opts[0]}` was given"
+                f" {len(given)} times, with different values",
+                why="they are not shown: they may be secrets" if is_secret else " and ".join(shown),
+                next=["give it once"],
+            )
 
 
 def _fit(parameter: Any) -> Any:

@@ -91,7 +91,7 @@ def parse(words: Sequence[str]) -> tuple[Asked, bool, bool] | None:
         word = rest.pop(0)
         if word in {"--json", "-j", "--offline", "--verified"}:
             flags.add(word)
-        elif word == "--kind" and rest and rest[0] in _KINDS:
+        elif word == "--kind" and not kind and rest and rest[0] in _KINDS:
             kind = rest.pop(0)
         elif word.startswith("-") or term or not word:
             return None

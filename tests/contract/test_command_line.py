@@ -272,6 +272,60 @@ def test_a_value_that_is_empty_is_not_one_that_was_left_out(
     assert f"`{named}` was given, and is empty" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "named", "values"),
+    [
+        ("plugin run acme/box --to acme/a --to acme/b", "--to", "`acme/a` and `acme/b`"),
+        ("plugin run acme/box --org org_1 sync --org=org_2", "--org", "`org_1` and `org_2`"),
+        ("plugin install a.tar.gz --bundle x --bundle y", "--bundle", "`x` and `y`"),
+        ("plugin list --home a --home b", "--home", "`a` and `b`"),
+        ("--home a plugin list --home b", "--home", "`a` and `b`"),
+        ("--registry=a plugin --registry b search", "--registry", "`a` and `b`"),
+        ("plugin search --kind connector --kind destination", "--kind", "connector"),
+        ("host logs acme/box -n 5 --last 6", "--last", "`5` and `6`"),
+        ("registry serve --port 1 --port 2", "--port", "`1` and `2`"),
+        ("registry init a --name x --name '\x1b[31my'", "--name", "`x` and `"),
+        ("trust require signed --org a --org a --org b", "--org", "given 3 times"),
+    ],
+)
+def test_an_option_that_takes_one_value_is_refused_with_two(
+    line: str, named: str, values: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which of two homes, destinations or identities is meant is nobody's guess."""
+    assert main(shlex.split(line)) == 2
+    said = capsys.readouterr().err
+    assert f"`{named}` was given" in said
+    assert values in said
+    assert "\x1b" not in said
+
+
+def test_a_value_that_may_be_secret_is_not_shown_when_there_are_two(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = "plugin sign x.tar.gz --identity-token s3cret-1 --identity-token s3cret-2"
+    assert main(line.split()) == 2
+    said = capsys.readouterr()
+    assert "`--identity-token` was given 2 times" in said.err
+    assert "s3cret" not in said.err + said.out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "plugin list --home a --home a",  # the same is said twice
+        "--json plugin list --json --quiet -q",
+        "plugin run acme/box schema --set a=1 --set b=2",
+        "plugin run acme/box sync --stream a --stream b",
+        "plugin run acme/box schema --to-set a=1 -- --to",
+    ],
+)
+def test_what_is_said_twice_alike_or_may_be_said_often_is_not(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(line.split())
+    assert "with different values" not in capsys.readouterr().err
+
+
 def test_a_setting_may_be_empty(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plugin", "run", "acme/box", "schema", "--set", "note="]) == 1
     assert "not-installed" in capsys.readouterr().err
@@ -320,7 +374,7 @@ def test_usage_error_in_json_is_one_document(capsys: pytest.CaptureFixture[str])
         "--home={home} trust -j show",
         "-jq trust --home {home} show",
         "trust --json show --home {home}",
-        "--home /nowhere trust show -j --home {home}",
+        "--home {home} trust show -j --home {home}",
     ],
 )
 def test_shared_option_is_accepted_at_every_level(
