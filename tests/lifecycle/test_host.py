@@ -156,6 +156,11 @@ def comes_up(hosted: Hosted) -> dict[str, Any]:
         "next      correct its [[run]] table in config.toml",
     ):
         assert words in shown
+    one: dict[str, Any] = aperio("host", "status", "acme/nowhere", "--json").document["data"]
+    assert [each["plugin"] for each in one["instances"]] == ["acme/nowhere"]
+    assert one["host"]["summary"] == "1 of 4 plugins are ready, 3 failed"
+    unknown = aperio.type("host", "status", f"{BARE}s")
+    assert (unknown.status, f"did you mean `{BARE}`?" in unknown.err) == (1, True)
     return ready
 
 
@@ -167,7 +172,7 @@ def test_a_host_keeps_plugins_up_and_says_how_they_are(hosted: Hosted) -> None:
     ready = comes_up(hosted)
 
     # It is killed: it comes back, and that is told to all who want to know.
-    watching = aperio.start("host", "status", "--watch", "--json")
+    watching = aperio.start("host", "status", BARE, "--watch", "--json")
     following = aperio.start("host", "logs", BARE, "-f", "--last", "1")
     assert following.stdout
     assert b"given up" in following.stdout.readline()
@@ -190,6 +195,7 @@ def test_a_host_keeps_plugins_up_and_says_how_they_are(hosted: Hosted) -> None:
     watched, followed = finish(watching), finish(following)
     assert watched.status == 0
     assert {"READY", "BACKOFF", "STARTING"} <= {line["state"] for line in watched.lines}
+    assert {line["plugin"] for line in watched.lines} == {BARE}
     assert "killed by SIGKILL" in followed.out
     out, err = hosted.ends()
     assert hosted.process.returncode == 0

@@ -9,10 +9,20 @@ from typing import Any
 import pytest
 
 from aperio_cli import clock
-from aperio_cli.commands.host.showing import _MEANS, key_of, last_runs, overview, steps
+from aperio_cli.commands.host.showing import (
+    _MEANS,
+    key_of,
+    last_runs,
+    of_plugin,
+    overview,
+    steps,
+)
+from aperio_cli.commands.host.status import _chosen
+from aperio_cli.errors.usage import NotFound
+from aperio_cli.host.control.controlled import InstalledPlugin
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.supervising.instances import Fallback, InstanceKey, Status
-from aperio_cli.models.plugin_id import PluginId
+from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.run_receipt import FAILED, SUCCEEDED, RunReceipt, make_run_id
 
 KEY = InstanceKey(PluginId("acme", "box"), "org_1", "int_1")
@@ -73,6 +83,37 @@ def test_a_backoff_says_until_when() -> None:
     assert "next      wait: it is started again by itself" in text
     assert "or        `aperio host logs acme/box`" in text
     assert "until     " in shown(Phase.BACKOFF, until=clock.now() - timedelta(seconds=1))
+
+
+IDLE = of_plugin(InstalledPlugin(PluginId("acme", "idle"), "2.0.0", "connector", "ACME"))
+
+
+def test_one_that_was_asked_for_and_is_not_kept_running_is_told_as_that() -> None:
+    text = overview(ABOUT, [], {}, [IDLE])
+    assert "acme/idle  2.0.0 is installed, and not kept running" in text
+    assert "why        nothing states that it should run" in text
+    assert "No plugin is kept running" not in text
+    refused = overview(ABOUT, [], {}, [IDLE | {"refused_as": "revoked"}])
+    assert "why        it may not be started: revoked" in refused
+    assert "next       `aperio plugin why acme/idle`" in refused
+
+
+def test_one_plugin_is_chosen_by_its_id_or_by_the_version_that_runs() -> None:
+    box = InstalledPlugin(KEY.plugin, "1.3.0", "connector", "BOX")
+    other = InstalledPlugin(PluginId("acme", "boxes"), "1.0.0", "connector", "BOX")
+    running = Status(KEY, Phase.READY, version="1.2.3")
+    known = [(box, (running,)), (other, ())]
+
+    assert _chosen(None, known) == known
+    assert _chosen(PluginRef.parse("acme/box"), known) == known[:1]
+    assert _chosen(PluginRef.parse("acme/box@1.2.3"), known) == known[:1]
+    assert _chosen(PluginRef.parse("acme/boxes"), known) == known[1:]
+    with pytest.raises(NotFound, match=r"knows no `acme/box@9\.9\.9`") as caught:
+        _chosen(PluginRef.parse("acme/box@9.9.9"), known)
+    assert caught.value.why == "it has 1.2.3, 1.3.0 of it"
+    with pytest.raises(NotFound) as caught:
+        _chosen(PluginRef.parse("acme/bux"), known)
+    assert caught.value.next[0] == "did you mean `acme/box`?"
 
 
 @pytest.mark.parametrize(

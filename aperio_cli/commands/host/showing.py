@@ -56,21 +56,44 @@ def of_plugin(plugin: InstalledPlugin) -> dict[str, Any]:
     }
 
 
-def overview(about: Mapping[str, Any], statuses: Sequence[Status], runs: LastRuns) -> str:
-    """Return how everything is, for people."""
+def overview(
+    about: Mapping[str, Any],
+    statuses: Sequence[Status],
+    runs: LastRuns,
+    idle: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """Return how everything is, for people.
+
+    Args:
+        about: the host, as `--json` shows it.
+        statuses: the instances that are meant.
+        runs: their last runs.
+        idle: what was asked for by name, is installed, and is not kept running.
+    """
     since = f"since {about['started_at']}, process {about['pid']}, aperio {about['version']}"
     head = [("host", f"running {since}"), ("home", about["home"]), ("plugins", about["summary"])]
     parts = [pairs([*head, *_registries(about), *_unlimited(statuses)])]
-    if not statuses:
+    parts.extend(map(_idle, idle))
+    if not statuses and not idle:
         parts.append(
             "No plugin is kept running. State which in a [[run]] table of config.toml,\n"
             "or start the host with --all."
         )
+    if not statuses:
         return "\n\n".join(parts)
     parts.append(table(_COLUMNS, [_row(status) for status in statuses]))
     told = ("\n".join(_about(status, runs.get(key_of(status.key)))) for status in statuses)
     parts.extend(filter(None, told))
     return "\n\n".join(parts)
+
+
+def _idle(plugin: Mapping[str, Any]) -> str:
+    """Return an installed plugin that is not kept running, why, and what to do about it."""
+    name, refused = str(plugin["id"]), plugin["refused_as"]
+    why = f"it may not be started: {refused}" if refused else "nothing states that it should run"
+    step = f"`aperio plugin why {name}`" if refused else "state it in a [[run]] of config.toml"
+    state = f"{plugin['version'] or 'no version'} is installed, and not kept running"
+    return pairs([(name, state), ("why", why), ("next", step)])
 
 
 def _unlimited(statuses: Sequence[Status]) -> Iterator[tuple[str, str]]:
