@@ -31,6 +31,7 @@ from aperio_cli.models.registry.documents import (
     plugin_path,
     shard_path,
 )
+from aperio_cli.models.registry.log_entry import artifact_entry
 from aperio_cli.models.registry.plugin_file import (
     PluginArtifact,
     PluginFile,
@@ -41,12 +42,17 @@ from aperio_cli.models.registry.publishers import parse_publishers
 from aperio_cli.models.registry.root import parse_root
 from aperio_cli.models.registry.shard import parse_shard
 from aperio_cli.models.registry_index import FILE_NAME, RegistryIndex
+from aperio_cli.models.tlog.merkle import ProofInvalid
+from aperio_cli.models.tlog.note import NoteInvalid
+from aperio_cli.models.tlog.proof import MAX_PROOF_BYTES, LogProof
+from aperio_cli.models.tlog.proof import SUFFIX as PROOF_SUFFIX
 from aperio_cli.proving.moments import is_ahead
 from aperio_cli.proving.signature import check_bundle, verify_signature
 from aperio_cli.publishing.output import BUILT, ROOT_BUNDLE
 from aperio_cli.publishing.rendering import signer_stated
 from aperio_cli.publishing.serving import built_folder
-from aperio_cli.publishing.source import typed
+from aperio_cli.publishing.source import is_source, typed
+from aperio_cli.publishing.steps import sign_step
 from aperio_cli.registry.log import LOG
 from aperio_cli.text import clean
 
@@ -56,6 +62,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.publisher import Signer
+    from aperio_cli.models.registry.log_entry import ArtifactEntry
     from aperio_cli.models.registry.root import Root
     from aperio_cli.proving.trusted_root import TrustedRootSource
 
@@ -103,7 +110,8 @@ def check_registry(directory: Path, roots: Sequence[TrustedRootSource]) -> Check
         try:
             data = built.read(ROOT_FILE, limit_bytes=ROOT_BOUNDS.size_bytes)
         except FileNotFoundError as error:
-            raise _damaged(directory, folder, [f"{ROOT_FILE}: it is not there"]) from error
+            missing = [f"{ROOT_FILE}: it is not there"]
+            raise _damaged(directory, folder, missing, roots) from error
         root = parse_root(data, where=str(folder / ROOT_FILE))
         checking = _Checking(built, root, roots)
         signer = checking.check_root(data)
@@ -111,7 +119,7 @@ def check_registry(directory: Path, roots: Sequence[TrustedRootSource]) -> Check
         checking.check_views(plugins)
         checking.check_others()
     if checking.findings or signer is None:
-        raise _damaged(directory, folder, checking.findings)
+        raise _damaged(directory, folder, checking.findings, roots)
     return Checked(folder, root, signer, len(plugins), checking.files)
 
 
@@ -214,11 +222,16 @@ class _Checking:
         for version in file.versions:
             for artifact in version.artifacts:
                 with self._reading():
-                    self._check_artifact(path, version, artifact)
+                    self._check_artifact(path, plugin, version, artifact)
 
-    def _check_artifact(self, path: str, version: PluginVersion, artifact: PluginArtifact) -> None:
+    def _check_artifact(
+        self, path: str, plugin: PluginId, version: PluginVersion, artifact: PluginArtifact
+    ) -> None:
         if _NOT_HERE not in artifact.url:
             self._hash(artifact.url, FileRef(artifact.digest, artifact.size_bytes))
+            self._check_proof(
+                artifact.url + PROOF_SUFFIX, artifact_entry(plugin, version, artifact)
+            )
         bundle = self._digested(artifact.bundle, artifact.bundle_digest, MAX_BUNDLE_BYTES)
         if bundle is not None:
             try:
@@ -229,6 +242,21 @@ class _Checking:
         attestations, expected = artifact.attestations, artifact.attestations_digest
         if attestations:
             self._digested(attestations, expected, MAX_ATTESTATIONS_BYTES)
+
+    def _check_proof(self, path: str, entry: ArtifactEntry) -> None:
+        """Check what a mirror has beside an artifact: that the log of this root holds its entry."""
+        if not self.built.has_file(*path.split("/")):
+            return
+        data = self._read(path, MAX_PROOF_BYTES)
+        if data is None:
+            return
+        try:
+            checkpoint = LogProof.parse(data).check(entry.to_bytes())
+        except (NoteInvalid, ProofInvalid) as error:
+            self._find(path, f"it does not prove that the log has the artifact: {error}")
+            return
+        if checkpoint != self.root.log:
+            self._find(path, "it leads to another checkpoint than the root states")
 
     def _check_signer(
         self, path: str, version: PluginVersion, digest: Digest, bundle: bytes
@@ -306,7 +334,13 @@ class _Checking:
             self._find(path, f"it leaves {plugin} out")
 
 
-def _damaged(directory: Path, folder: Path, findings: Sequence[str]) -> RegistryDamaged:
+def _damaged(
+    directory: Path, folder: Path, findings: Sequence[str], roots: Sequence[TrustedRootSource]
+) -> RegistryDamaged:
+    step = "bring a whole copy from where it is built: it cannot be mended here"
+    if is_source(directory):
+        signing = sign_step(directory, lambda: roots)
+        step = f"build and sign it: {typed('build', directory)}, {signing}"
     more = len(findings) - _SHOWN
     shown = [*findings[:_SHOWN], *([f"and {more} more"] if more > 0 else [])]
     return RegistryDamaged(
@@ -314,6 +348,6 @@ def _damaged(directory: Path, folder: Path, findings: Sequence[str]) -> Registry
         why="\n".join(shown),
         next=[
             "take away what is too much, and look who put it there",
-            f"build and sign it: {typed('build', directory)}, {typed('sign', directory)}",
+            step,
         ],
     )

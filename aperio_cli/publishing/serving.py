@@ -30,7 +30,7 @@ from aperio_cli.files import reading
 from aperio_cli.files.beneath import Beneath
 from aperio_cli.models.registry_index import FILE_NAME
 from aperio_cli.publishing.faults import OF_EDITIONS, Fault, Faults
-from aperio_cli.publishing.source import typed
+from aperio_cli.publishing.source import is_source, typed
 from aperio_cli.registry import BUILT_FOLDER, find_built
 
 if TYPE_CHECKING:
@@ -90,10 +90,12 @@ def built_folder(directory: Path, outcome: str) -> tuple[str, ...]:
     way = find_built(directory)
     if way is not None:
         return way
+    # What is no source cannot be built: that would be refused in its turn.
+    steps = [typed("build", directory)] if is_source(directory) else []
     raise RegistrySourceInvalid(
         f"`{directory}` {outcome}: there is no built registry in it",
         why=f"expected {FILE_NAME}, there or in {BUILT_FOLDER}",
-        next=[typed("build", directory), "check the path for a typing error"],
+        next=[*steps, "check the path for a typing error"],
     )
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import shlex
 import stat
 from pathlib import Path
@@ -42,7 +43,6 @@ from aperio_cli.publishing.record import Record
 from aperio_cli.registry import BUILT_FOLDER
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator
 
     from aperio_cli.models.reading import Table
@@ -262,6 +262,11 @@ def typed(words: str, directory: Path) -> str:
     return f"`aperio registry {words}{where}`"
 
 
+def is_source(directory: Path) -> bool:
+    """Return whether a folder is the source of a registry, which can be built."""
+    return directory.joinpath(FILE_NAME).is_file()
+
+
 def version_folder(plugin: PluginId, version: str) -> tuple[str, ...]:
     """Return where the artifacts of a version are, in the source and in what is built of it."""
     return ARTIFACTS, plugin.namespace, plugin.name, check_version(version)
@@ -334,9 +339,21 @@ def _no_source(path: Path) -> RegistrySourceInvalid:
         why=f"it has no {FILE_NAME}",
         next=[
             "name its folder with `--dir DIR`",
-            f"make one: `aperio registry init {path}`",
+            f"make one: `aperio registry init {_place_for_one(path)}`",
         ],
     )
+
+
+def _place_for_one(path: Path) -> str:
+    """Return where a registry can be made: in a folder that is empty or not there, not in another.
+
+    What may not be looked into counts as another.
+    """
+    try:
+        is_free = not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir()))
+    except OSError:
+        is_free = False
+    return shlex.quote(str(path)) if is_free else "DIR"
 
 
 def _invalid(path: Path, why: str) -> RegistrySourceInvalid:

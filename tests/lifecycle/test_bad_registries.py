@@ -463,10 +463,10 @@ def test_maintainers_are_told_what_was_not_done_and_the_command_that_does_it(
         missing = aperio.refuses("registry", *words, code="plugin-not-found", status=1)
         assert next_ in missing.next[0]
     yanked = ("yank", f"{PLUGIN}@1.2.3", "--reason", "loses events", "--dir", "a registry")
-    assert f"`aperio registry sign {where}`" in aperio("registry", *yanked).err
+    assert f"`aperio registry sign --trust local {where}`" in aperio("registry", *yanked).err
     built = aperio("registry", "build", "--dir", "a registry").err
     assert f"plugins.json leaves out {PLUGIN}@1.2.3: withdrawn, " in built
-    assert f"next: `aperio registry sign {where}`\n" in built
+    assert f"next: `aperio registry sign --trust local {where}`\n" in built
     unknown = aperio.refuses(
         "registry", "sign", "--dir", "a registry", code="credential-missing", status=1
     )

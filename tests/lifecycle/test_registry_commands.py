@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import shutil
 import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -83,6 +86,70 @@ def test_init_leaves_a_folder_with_something_in_it(aperio: Aperio) -> None:
     (aperio.folder / "other").mkdir()
     (aperio.folder / "other" / "mine").touch()
     aperio.refuses("registry", "init", "other", code="registry-source-exists", status=1)
+
+
+# ── what is printed to be typed next ──────────────────────────────────────────────────────────────
+
+
+def follow(aperio: Aperio, said: str) -> list[str]:
+    """Type every registry command that a text shows, as it shows it; return them."""
+    printed: list[str] = re.findall("`(aperio registry (?:build|sign)[^`]*)`", said)
+    for line in printed:
+        aperio(*shlex.split(line)[1:])
+    return printed
+
+
+def test_every_step_that_is_printed_works_as_printed(aperio: Aperio) -> None:
+    """In a trust domain of one's own, in a folder whose name has to be quoted."""
+    place = "our 'own' registry"
+    first = aperio("registry", "init", place)
+    step = re.search("next: `(.*)`", first.err)
+    assert step
+    line = step[1].replace("ARTIFACT", shlex.quote(str(made(aperio))))
+    (build,) = follow(aperio, aperio(*shlex.split(line)[1:]).err)
+    (sign,) = follow(aperio, aperio(*shlex.split(build)[1:]).err)
+    assert "--trust local" in sign
+    for verb in ("deprecate", "yank", "revoke"):
+        words = ("registry", verb, f"{PLUGIN}@{OLD}", "--reason", "loses events", "--dir", place)
+        assert len(follow(aperio, aperio(*words).err)) == 2
+        aperio("registry", "verify", "--dir", place)
+    refused = aperio.refuses(
+        "registry", "yank", "a/bb@1.0.0", "--reason", "x", "--dir", "nowhere's",
+        code="registry-source-invalid", status=1,
+    )  # fmt: skip
+    made_one = [line for line in refused.next if "registry init" in line]
+    aperio(*shlex.split(made_one[0].partition("`")[2].rstrip("`"))[1:])
+    assert (aperio.folder / "nowhere's" / "aperio-registry.json").is_file()
+
+
+def test_an_edition_that_ends_is_renewed_by_what_is_printed(aperio: Aperio, source: Path) -> None:
+    stated = json.loads((source / "aperio-registry.json").read_text())
+    (source / "aperio-registry.json").write_text(json.dumps(stated | {"valid_days": 1}))
+    renewed = aperio("registry", "build", "--dir", "registry", "--renew")
+    assert "ends on" in renewed.err
+    assert "sign --trust local --dir registry`" in renewed.err
+    follow(aperio, renewed.err)
+    # A copy is nobody's to build: its maintainer is named in the place of a command.
+    shutil.copytree(source / "public", aperio.folder / "copy")
+    told = aperio("registry", "verify", "--dir", "copy").err
+    assert "whoever maintains it" in told
+    assert "--dir copy" not in told
+
+
+def test_a_folder_that_is_no_registry_is_not_told_to_be_built(aperio: Aperio) -> None:
+    foreign = aperio.folder / "foreign"
+    foreign.mkdir()
+    (foreign / "mine.txt").write_text("x")
+    for words in (("verify", "--dir", "foreign"), ("serve", "foreign")):
+        told = aperio.refuses("registry", *words, code="registry-source-invalid", status=1)
+        assert not any("registry build" in step for step in told.next)
+    built = ("registry", "build", "--dir", "foreign")
+    told = aperio.refuses(*built, code="registry-source-invalid", status=1)
+    assert "make one: `aperio registry init DIR`" in told.next
+    (foreign / "plugins.json").write_text("{}")
+    verified = ("registry", "verify", "--dir", "foreign")
+    told = aperio.refuses(*verified, code="registry-damaged", status=1)
+    assert not any("registry build" in step for step in told.next)
 
 
 # ── add ───────────────────────────────────────────────────────────────────────────────────────────

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from aperio_cli.errors.files import DigestMismatch
 from aperio_cli.errors.registries import (
     IndexUnreadable,
     PluginNotFound,
+    RegistryDamaged,
     RegistryOutputForeign,
     RegistrySignatureInvalid,
 )
@@ -20,14 +22,16 @@ from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.artifact import BUNDLE_SUFFIX
 from aperio_cli.models.platform import Platform
 from aperio_cli.models.plugin_id import PluginRef
+from aperio_cli.models.tlog.note import Note
 from aperio_cli.models.tlog.proof import LogProof
+from aperio_cli.publishing.checking import check_registry
 from aperio_cli.publishing.mirroring import Mirrored, MirrorRequest, mirror
 from aperio_cli.publishing.recording import RegistryLog
 from aperio_cli.publishing.serving import serving
 from aperio_cli.registry.rooted import RootedRegistry
 from tests.builders import PLUGIN, go_members, snapshot, unchanged, write_artifact
 from tests.registries import Site, artifact_of, plugin_entry, signed_rule, version_entry
-from tests.trust import new_domain
+from tests.trust import new_domain, root_of
 from tests.unit.test_registry_signed import Client
 
 if TYPE_CHECKING:
@@ -113,6 +117,39 @@ def test_proof_stands_beside_the_artifact(origin: Origin) -> None:
     origin.mirror_from(origin.site.folder)
     proof = LogProof.parse((origin.root / "mirror" / (ARTIFACT + ".tlog-proof")).read_bytes())
     assert proof.check(origin.log.entries[proof.index]) == origin.log.checkpoint
+
+
+@pytest.mark.parametrize("spoil", ["", "other artifact", "other log", "no proof"])
+def test_proof_beside_an_artifact_is_stated_and_has_to_prove_it(
+    origin: Origin, domain: LocalDomain, spoil: str
+) -> None:
+    """`registry verify` of a mirror: the rest of what it finds here is that this is a part."""
+    origin.mirror_from(origin.site.folder)
+    mirrored = origin.root / "mirror"
+    proof = mirrored / (ARTIFACT + ".tlog-proof")
+    real = LogProof.parse(proof.read_bytes())
+    if spoil == "other artifact":
+        proof.write_bytes(replace(real, index=real.index ^ 1).to_bytes())
+    elif spoil == "other log":
+        note = Note(replace(real.checkpoint, origin="elsewhere").text)
+        proof.write_bytes(replace(real, note=note).to_bytes())
+    elif spoil:
+        proof.write_bytes(b"nothing")
+    (mirrored / "artifacts/acme/stray.tlog-proof").write_bytes(proof.read_bytes())
+
+    with pytest.raises(RegistryDamaged) as caught:
+        check_registry(mirrored, [root_of(domain)])
+    about = [line for line in caught.value.why.splitlines() if "tlog-proof" in line]
+    stray = "artifacts/acme/stray.tlog-proof: nothing states it"
+    assert stray in about
+    expected = {
+        "other artifact": "it does not prove that the log has the artifact",
+        "other log": "it leads to another checkpoint than the root states",
+        "no proof": "it does not prove that the log has the artifact: its first line is not",
+    }
+    assert len(about) == (2 if spoil else 1)
+    assert not spoil or any(expected[spoil] in line for line in about)
+    assert not any("registry build" in step for step in caught.value.next)
 
 
 def test_mirror_of_a_mirror_is_the_same(origin: Origin) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from aperio_cli.errors.registries import PortInUse, RegistrySourceInvalid
+from aperio_cli.publishing import init
 from aperio_cli.publishing.serving import built_folder, serve, serving
 from tests.builders import registry_folder
 
@@ -187,6 +188,10 @@ def test_built_folder_finds_what_was_built(tmp_path: Path) -> None:
 def test_serve_refuses_a_folder_without_a_registry(tmp_path: Path) -> None:
     with pytest.raises(RegistrySourceInvalid) as caught:
         serve(tmp_path, 0, announce=lambda _: pytest.fail("announced"))
+    assert "aperio registry build" not in caught.value.next[0]  # which refuses it, too
+    init(tmp_path / "source")
+    with pytest.raises(RegistrySourceInvalid) as caught:
+        serve(tmp_path / "source", 0, announce=lambda _: pytest.fail("announced"))
     assert "aperio registry build" in caught.value.next[0]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -51,7 +50,7 @@ def registry_build(
     What is built counts until its edition ends; `--renew` makes a new one of the same contents.
     """
     from aperio_cli.publishing import build
-    from aperio_cli.publishing.source import typed
+    from aperio_cli.publishing.steps import sign_step
 
     report = build(
         as_path(directory),
@@ -62,14 +61,14 @@ def registry_build(
     built = f"{counted(report.plugins, 'plugin')}, {counted(report.versions, 'version')}"
     text = f"built {report.out}: {built}"
     data = report.to_json() | {"out": str(report.out.absolute())}
-    signing = "sign" + (f" --out {shlex.quote(out)}" if out else "")
-    notes = list(_notes(report, as_path(directory)))
+    notes = list(_notes(context, report, as_path(directory)))
     if not report.is_signed:
-        notes.append(f"next: {typed(signing, as_path(directory))}")
+        step = sign_step(as_path(directory), lambda: context.trusted_roots, out)
+        notes.append(f"next: {step}")
     return Report(data, text, tuple(notes))
 
 
-def _notes(report: BuildReport, directory: Path) -> Iterator[str]:
+def _notes(context: Context, report: BuildReport, directory: Path) -> Iterator[str]:
     from aperio_cli.commands.registry.expiry import expiry_notes
 
     if report.left_out:
@@ -85,4 +84,4 @@ def _notes(report: BuildReport, directory: Path) -> Iterator[str]:
         yield f"plugins.json has {report.index_bytes} bytes: readers of before take 32 MiB"
     if report.is_waiting:
         yield f"{report.out} stays as it is, which is signed, until edition {report.serial} is, too"
-    yield from expiry_notes(report.expires_at, directory)
+    yield from expiry_notes(context, report.expires_at, directory)

@@ -24,7 +24,7 @@ from aperio_cli.output import Report
     ],
 )
 def registry_deprecate(
-    context: Context,  # noqa: ARG001 - every command takes it
+    context: Context,
     plugin: Version,
     *,
     reason: Reason = "",
@@ -36,4 +36,4 @@ def registry_deprecate(
     It can be installed and started all the same. What is wrong goes into the
     record; build and sign the registry afterwards.
     """
-    return withdraw_version(directory, plugin, "deprecated", reason, replacement)
+    return withdraw_version(context, directory, plugin, ("deprecated", reason, replacement))

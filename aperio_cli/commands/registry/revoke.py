@@ -24,7 +24,7 @@ from aperio_cli.output import Report
     ],
 )
 def registry_revoke(
-    context: Context,  # noqa: ARG001 - every command takes it
+    context: Context,
     plugin: Version,
     *,
     reason: Reason = "",
@@ -36,4 +36,4 @@ def registry_revoke(
     For versions that do harm. What is wrong goes into the
     record; build and sign the registry afterwards.
     """
-    return withdraw_version(directory, plugin, "revoked", reason, replacement)
+    return withdraw_version(context, directory, plugin, ("revoked", reason, replacement))

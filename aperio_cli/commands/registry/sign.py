@@ -42,7 +42,8 @@ def registry_sign(
     from aperio_cli.publishing import find_sealable, note_sealed, place_sealed
     from aperio_cli.signing import sign_file
 
-    command_line = f"aperio registry sign --dir {shlex.quote(directory)}"
+    elsewhere = f" --out {shlex.quote(out)}" if out else ""
+    command_line = f"aperio registry sign --dir {shlex.quote(directory)}{elsewhere}"
     asked = SigningOptions(command_line, trust, identity_token, out_of_band=oob)
     asked.require_one_identity()
     found = find_sealable(as_path(directory), as_path(out) if out else None)
@@ -65,4 +66,6 @@ def registry_sign(
         f"{bundle}\n  signed by {signed.signer.identity}\n"
         f"  serial {found.root.serial}, until {found.root.expires_at}"
     )
-    return Report(data, text, tuple(expiry_notes(found.root.expires_at, as_path(directory))))
+    return Report(
+        data, text, tuple(expiry_notes(context, found.root.expires_at, as_path(directory)))
+    )

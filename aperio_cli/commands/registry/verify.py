@@ -78,7 +78,7 @@ def _checked(context: Context, directory: str) -> Report:
         f"  signed by {checked.signer.identity}\n"
         f"  serial {root.serial}, until {root.expires_at}"
     )
-    return Report(data, text, tuple(expiry_notes(root.expires_at, as_path(directory))))
+    return Report(data, text, tuple(expiry_notes(context, root.expires_at, as_path(directory))))
 
 
 def _watched(context: Context, place: str) -> Report:

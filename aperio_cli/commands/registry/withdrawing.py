@@ -9,6 +9,7 @@ from aperio_cli.files.naming import as_path
 from aperio_cli.output import Report
 
 if TYPE_CHECKING:
+    from aperio_cli.context import Context
     from aperio_cli.publishing import Withdrawn
 
 Version = Annotated[str, argument(metavar="PLUGIN", help="With its version: acme/box@1.2.3.")]
@@ -17,9 +18,15 @@ Replacement = Annotated[str, option(help="The version to use instead.", metavar=
 
 
 def withdraw_version(
-    directory: str, plugin: str, state: str, reason: str, replacement: str
+    context: Context, directory: str, plugin: str, status: tuple[str, str, str]
 ) -> Report:
     """Return the report of a version that was withdrawn.
+
+    Args:
+        context: gives the trusted roots, by which is told how the registry is signed.
+        directory: its source, as it was typed.
+        plugin: with its version.
+        status: one of `STATES`, the reason, and the version to use instead or nothing.
 
     Raises:
         AperioError: as `publishing.withdraw`.
@@ -27,10 +34,12 @@ def withdraw_version(
     from aperio_cli.models.plugin_id import PluginRef
     from aperio_cli.publishing import WithdrawRequest, withdraw
     from aperio_cli.publishing.source import typed
+    from aperio_cli.publishing.steps import sign_step
 
     ref, folder = PluginRef.parse(plugin), as_path(directory)
-    found = withdraw(WithdrawRequest(folder, ref, state, reason, replacement))
-    step = f"next: {typed('build', folder)} and {typed('sign', folder)}"
+    found = withdraw(WithdrawRequest(folder, ref, *status))
+    signing = sign_step(folder, lambda: context.trusted_roots)
+    step = f"next: {typed('build', folder)} and {signing}"
     return Report(found.to_json(), _text(found), () if found.was_there else (step,))
 
 

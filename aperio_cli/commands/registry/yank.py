@@ -24,7 +24,7 @@ from aperio_cli.output import Report
     ],
 )
 def registry_yank(
-    context: Context,  # noqa: ARG001 - every command takes it
+    context: Context,
     plugin: Version,
     *,
     reason: Reason = "",
@@ -36,4 +36,4 @@ def registry_yank(
     It can be started where it is installed, and installed by a lock file. What is wrong goes into
     the record; build and sign the registry afterwards.
     """
-    return withdraw_version(directory, plugin, "yanked", reason, replacement)
+    return withdraw_version(context, directory, plugin, ("yanked", reason, replacement))
