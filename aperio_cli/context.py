@@ -23,6 +23,7 @@ from aperio_cli.text import clean
 if TYPE_CHECKING:
     from aperio_cli.config import Config, ConfigFile, PublisherFile
     from aperio_cli.models.known import KnownVersions
+    from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.policy import Policy
     from aperio_cli.models.publisher_file import PublisherList
     from aperio_cli.proving.signature import TrustedRootSource
@@ -220,6 +221,10 @@ class Context:
             trust=Trust(lambda: self.trusted_roots, self.paths.signed_documents),
             heeds=self._heeds if self.settings.registry else lambda _listing: True,
         )
+
+    def is_installed(self, plugin: PluginId) -> bool:
+        """Return whether any version of a plugin is; the store is opened for that only."""
+        return self.store.has(plugin)
 
     def _heeds(self, listing: Listing) -> bool:
         """Return whether a registry that was named for this call alone may stop a plugin.

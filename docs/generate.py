@@ -182,11 +182,12 @@ _NAMES = """\
 ## What a word names
 
 A plugin is `namespace/name` or `namespace/name@VERSION`. A path starts with `.`, `/` or `~`, ends
-in `.tar.gz`, or is there. What reads as an id is an id; only where nothing of that id is installed
-does `plugin run plugins/box` mean the project in that folder. An https address that ends in
-`.tar.gz` is an artifact: it is fetched, with the bundle and the attestations beside it, and judged
-as a file is, but has to be signed. User, password and query of an address are sent, and neither
-shown nor recorded.
+in `.tar.gz`, or is there. What reads as an id and is there as well, such as `plugins/box`, is the
+path where no plugin of that id is installed; `acme/box@1.2.3` is always the plugin. A file of such
+a name is not installed, and no rule is made of it, unless it is named as `./plugins/box`. An https
+address that ends in `.tar.gz` is an artifact: it is fetched, with the bundle and the attestations
+beside it, and judged as a file is, but has to be signed. User, password and query of an address are
+sent, and neither shown nor recorded.
 """
 _EXIT_STATUS = """## Exit status
 

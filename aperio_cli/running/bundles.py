@@ -14,7 +14,7 @@ from aperio_cli.errors.files import FileNotRegular, FileTooLarge
 from aperio_cli.errors.trust import BundleMalformed, SignatureMissing
 from aperio_cli.errors.usage import NotFound, UsageError
 from aperio_cli.files import reading
-from aperio_cli.files.naming import as_path, is_path, parse_ref
+from aperio_cli.files.naming import as_path, is_path, parse_ref, require_plain
 from aperio_cli.files.temporary import temporary_folder
 from aperio_cli.models.address import is_address, shown
 from aperio_cli.models.artifact import BUNDLE_SUFFIX, MAX_BUNDLE_BYTES, SUFFIX
@@ -107,6 +107,7 @@ def bundle_evidence(request: BundleRequest) -> BundleEvidence:
     from aperio_cli.proving.signature import verify_signature
 
     source = request.source
+    require_plain(source, lambda _plugin: False, "no rule was written")
     if is_address(source):
         signed = _of_address(request)
     else:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from aperio_cli import clock
 from aperio_cli.errors.usage import UsageError
-from aperio_cli.files.naming import as_path, is_path, parse_ref
+from aperio_cli.files.naming import as_path, names_path, parse_ref
 from aperio_cli.host.sandbox.telling import enforced
 from aperio_cli.machine.interpreters import choose_interpreter, missing_part
 from aperio_cli.models.address import is_address, shown
 from aperio_cli.models.artifact import SUFFIX, DevelopmentBuild
 from aperio_cli.models.machine import Machine
-from aperio_cli.models.manifest import FILE_NAME
 from aperio_cli.running.containing import sandbox_of, unfit_for
 from aperio_cli.verifying.clearing import NOT_STARTED, Cleared, check_folder, clear
 
@@ -41,11 +40,9 @@ def find_target(
         PublisherUnverified: it is a folder, and publishers have to be verified.
     """
     path = as_path(text)
-    if not (is_address(text) or is_path(text)):
-        reference = parse_ref(text)
-        # `plugins/box` may be both: what is installed counts before a folder that stands here.
-        if collaborators.store.has(reference.id) or not (path / FILE_NAME).is_file():
-            return collaborators.store.get(reference)
+    # `plugins/box` may be both: what is installed counts before a folder that stands here.
+    if not (is_address(text) or names_path(text, collaborators.store.has)):
+        return collaborators.store.get(parse_ref(text))
     if is_address(text) or path.is_file() or text.endswith(SUFFIX):
         raise UsageError(
             f"`{shown(text)}` was not run: an artifact has to be installed first",

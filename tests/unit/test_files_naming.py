@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from aperio_cli.errors.registries import PluginNotFound
-from aperio_cli.errors.usage import PluginIdInvalid, VersionInvalid
-from aperio_cli.files.naming import as_path, is_path, parse_ref
+from aperio_cli.errors.usage import PluginIdInvalid, UsageError, VersionInvalid
+from aperio_cli.files.naming import as_path, is_path, names_path, parse_ref, require_plain
 from aperio_cli.models.address import is_address
 from aperio_cli.models.platform import Platform
 from aperio_cli.models.plugin_id import PluginRef
@@ -38,6 +38,37 @@ def test_a_path_is_what_looks_like_one_or_is_there(text: str) -> None:
 @pytest.mark.parametrize("text", ["acme/box", "acme/box@1.0.0", "acme/other", "nothing", ""])
 def test_an_id_is_no_path_whatever_stands_in_the_folder(text: str) -> None:
     assert not is_path(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_installed", "is_path"),
+    [
+        ("acme/box", False, True),  # a folder of that name is here
+        ("acme/box", True, False),  # and a plugin whose name it does not take over
+        ("acme/box@1.0.0", False, False),
+        ("acme/other", False, False),
+        ("./acme/box", True, True),
+        ("artifact", True, True),
+        ("nothing", False, False),
+    ],
+)
+def test_what_reads_as_an_id_and_is_here_is_the_path_unless_it_is_installed(
+    text: str, *, is_installed: bool, is_path: bool
+) -> None:
+    assert names_path(text, lambda _plugin: is_installed) is is_path
+
+
+def test_a_file_that_reads_as_an_id_has_to_be_named_as_a_path(folder: Path) -> None:
+    (folder / "acme" / "file").write_bytes(b"")
+    with pytest.raises(UsageError, match="reads as a plugin's id") as caught:
+        require_plain("acme/file", lambda _plugin: False, "nothing was installed")
+    assert caught.value.next == (
+        "for the file: `./acme/file`",
+        "for the plugin: `acme/file@VERSION`",
+    )
+    for text in ("./acme/file", "acme/box", "acme/file@1.0.0", "artifact", "acme/none"):
+        require_plain(text, lambda _plugin: False, "nothing was installed")
+    require_plain("acme/file", lambda _plugin: True, "nothing was installed")
 
 
 def test_what_is_neither_is_told_as_such() -> None:

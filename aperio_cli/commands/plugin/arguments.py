@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from aperio_cli import clock
 from aperio_cli.errors.usage import NotFound, UsageError
-from aperio_cli.files.naming import as_path, is_path, parse_ref
+from aperio_cli.files.naming import as_path, names_path, parse_ref
 from aperio_cli.models.address import is_address
 from aperio_cli.models.artifact import SUFFIX
 from aperio_cli.models.offer import Offer
+from aperio_cli.models.plugin_id import reads_as_id
 from aperio_cli.text import clean
 from aperio_cli.verifying import (
     INSTALL,
@@ -48,7 +49,7 @@ def find_source(
     """
     if is_address(argument):
         return RemoteArtifact.parse(argument)
-    if not is_path(argument):
+    if not names_path(argument, context.is_installed):
         reference = parse_ref(argument)  # before a registry is asked for
         return context.registry.resolve(reference, context.situation)
     path = as_path(argument)
@@ -56,9 +57,14 @@ def find_source(
         raise NotFound(
             f"`{clean(argument)}` is a folder; {deed.undone}",
             why="expected an artifact, <name>_<version>_<os>_<arch>.tar.gz",
-            next=_artifacts_in(path),
+            next=[*_artifacts_in(path), *_as_id(argument)],
         )
     return path
+
+
+def _as_id(argument: str) -> list[str]:
+    """Return how a plugin is named where a folder of its name is here."""
+    return [f"for the plugin of that id: `{argument}@VERSION`"] if reads_as_id(argument) else []
 
 
 def _artifacts_in(folder: Path) -> list[str]:

@@ -70,9 +70,12 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
     from aperio_cli.commands.plugin import installation, locking
     from aperio_cli.commands.plugin.cleaning import clean_cache
     from aperio_cli.commands.plugin.installation import Stated
+    from aperio_cli.files.naming import require_plain
 
     sources = sources or []
     context.use_lock_file(lock, is_frozen=locked)
+    for source in sources:
+        require_plain(source, context.is_installed, "nothing was installed")
     _require_fitting(sources, bundle or attestations, accept_new_signer, is_unsigned=allow_unsigned)
     exception = _exception(sources, until, reason, allow_unsigned=allow_unsigned)
     stated = Stated(bundle, attestations, exception)

@@ -13,7 +13,7 @@ from aperio_cli.commands.plugin.arguments import find_source
 from aperio_cli.commands.plugin.installation import install_found
 from aperio_cli.errors.files import FilesChanged, InsecureUrl
 from aperio_cli.errors.installing import LockFileDiffers, LockFileMissing, ReceiptInvalid
-from aperio_cli.files.naming import is_path, parse_ref
+from aperio_cli.files.naming import names_path, parse_ref
 from aperio_cli.installing import use_again
 from aperio_cli.installing.keeping import Kept, check_builds, frozen_ref, is_locked
 from aperio_cli.models.address import Place, is_address, shown
@@ -81,7 +81,7 @@ def finders(context: Context, sources: Sequence[str]) -> list[Callable[[], objec
         sources: what was named; nothing for what the lock file names.
     """
     if sources:
-        ids = [each for each in sources if not (is_address(each) or is_path(each))]
+        ids = [each for each in sources if not (is_address(each) or _is_path(context, each))]
         return [] if context.is_frozen else [functools.partial(find, context, each) for each in ids]
     versions = context.store.versions
     return [
@@ -120,7 +120,7 @@ def find_frozen(context: Context, source: str) -> Locked | None:
     if not context.is_frozen:
         return None
     locked_entries(context)
-    if is_address(source) or is_path(source):
+    if is_address(source) or _is_path(context, source):
         return None
     ref = parse_ref(source)
     kept = kept_of(context, ref.id)
@@ -135,9 +135,13 @@ def find(context: Context, source: str) -> Offer | Path | RemoteArtifact:
         LockFileDiffers: its registry offers something else under the version that is locked.
         AperioError: as `find_source`.
     """
-    if is_address(source) or is_path(source):
+    if is_address(source) or _is_path(context, source):
         return find_source(context, source)
     return find_offer(context, parse_ref(source))
+
+
+def _is_path(context: Context, source: str) -> bool:
+    return names_path(source, context.is_installed)
 
 
 def find_offer(context: Context, ref: PluginRef) -> Offer:

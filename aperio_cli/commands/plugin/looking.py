@@ -15,7 +15,7 @@ from aperio_cli.errors.trust import (
     SignatureIdentityMismatch,
     SignatureMissing,
 )
-from aperio_cli.files.naming import is_path, parse_ref
+from aperio_cli.files.naming import names_path, parse_ref
 from aperio_cli.models.address import is_address
 from aperio_cli.verifying import VERIFY
 
@@ -43,7 +43,7 @@ def look(context: Context, named: str) -> Seen:
     Raises:
         AperioError: it is not there, or cannot be read; or, of a registry, is refused.
     """
-    if not (is_address(named) or is_path(named)):
+    if not (is_address(named) or names_path(named, context.is_installed)):
         ref = parse_ref(named)
         if receipt := context.store.find(ref):
             context.store.check(receipt)

@@ -89,7 +89,7 @@ def _found(context: Context, text: str) -> Iterator[tuple[Receipt | DevelopmentB
         AperioError: it is not there, does not build, or is refused as `install` would refuse it.
     """
     from aperio_cli.commands.plugin.arguments import find_source, verify_source
-    from aperio_cli.files.naming import as_path, is_path
+    from aperio_cli.files.naming import as_path, names_path
     from aperio_cli.installing import InstallRequest, install
     from aperio_cli.models.address import is_address
     from aperio_cli.paths import find_paths
@@ -97,7 +97,8 @@ def _found(context: Context, text: str) -> Iterator[tuple[Receipt | DevelopmentB
     from aperio_cli.running.containing import unfit_for
     from aperio_cli.store.installed import Store
 
-    is_artifact = is_address(text) or (is_path(text) and as_path(text).is_file())
+    is_here = names_path(text, context.is_installed)
+    is_artifact = is_address(text) or (is_here and as_path(text).is_file())
     if not is_artifact:
         yield find_target(context.collaborators, text), context.store
         return
