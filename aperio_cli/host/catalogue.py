@@ -8,6 +8,7 @@ such change is told.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from aperio_plugin.lazy_dataclass import dataclass
@@ -28,6 +29,8 @@ DESTINATION_CATEGORIES: Final = (
 STREAMS: Final = {"finding": "FINDINGS", "event": "EVENTS", "audit_log": "AUDIT_LOGS"}
 """What the product calls a kind of envelope, where it speaks of a stream of them."""
 
+_WEB: Final = re.compile(r"https?://[^\s/?#]", re.ASCII | re.IGNORECASE)
+_LEFT_OUT: Final = "absent: the form has no word for it"
 _FIELD_TYPES: Final = frozenset({"text", "password", "url"})
 _CHECK_HINTS: Final = {"info": "LOW", "low": "LOW", "medium": "MEDIUM", "high": "HIGH"}
 _ACTION_HINTS: Final = {"info": "MEDIUM", "low": "MEDIUM", "medium": "MEDIUM", "high": "HIGH"}
@@ -46,6 +49,10 @@ class Becomes:
     path: str
     declared: str
     shown: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return it as reports carry it."""
+        return {"path": self.path, "declared": self.declared, "shown": self.shown}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,22 +109,21 @@ def _connector(schema: Any, told: list[Becomes]) -> dict[str, Any]:
             }
             for check in schema.checks
         ],
-        "docsUrl": schema.docs_url,
+        "docsUrl": _link(schema.docs_url, told),
         "fields": _fields(schema.fields, told),
     }
 
 
 def _destination(capabilities: Any, told: list[Becomes]) -> dict[str, Any]:
     offered = capabilities.destination
-    names = [word(offered.Stream, stream) for stream in offered.streams]
     return {
         "kind": capabilities.provider,
         "name": capabilities.name,
         "vendor": offered.vendor,
         "description": capabilities.description,
         "category": _category(offered.category, DESTINATION_CATEGORIES, told),
-        "docsUrl": capabilities.docs_url,
-        "defaultStreams": [STREAMS[name] for name in names if name in STREAMS],
+        "docsUrl": _link(capabilities.docs_url, told),
+        "defaultStreams": _streams(offered, told),
         "fields": _fields(capabilities.fields, told),
     }
 
@@ -125,6 +131,10 @@ def _destination(capabilities: Any, told: list[Becomes]) -> dict[str, Any]:
 def _remediation(capabilities: Any, told: list[Becomes]) -> dict[str, Any]:
     """Return what the product has of actions; it has no definition of a remediation of its own."""
     actions, kinds = capabilities.remediation.actions, capabilities.remediation.ResponseKind
+    for each in actions:
+        if not is_known(kinds, each.response_kind):
+            stated = word(kinds, each.response_kind)
+            told.append(Becomes(f"responseActions.{each.key}", stated, _LEFT_OUT))
     return {
         "provider": capabilities.provider,
         "remediationActions": [_action(each, told) for each in actions],
@@ -143,6 +153,26 @@ def _remediation(capabilities: Any, told: list[Becomes]) -> dict[str, Any]:
         ],
         "fields": _fields(capabilities.fields, told),
     }
+
+
+def _streams(offered: Any, told: list[Becomes]) -> list[str]:
+    """Return the streams that the product may send; it sends no other.
+
+    A destination that names none takes all, and one that is unknown here cannot be offered.
+    """
+    names = list(dict.fromkeys(word(offered.Stream, stream) for stream in offered.streams))
+    unknown = [name for name in names if name not in STREAMS]
+    told += [Becomes("defaultStreams", name, _LEFT_OUT) for name in unknown]
+    if not names:
+        told.append(Becomes("defaultStreams", "none named", "all, which it takes then"))
+    return [stream for name, stream in STREAMS.items() if not names or name in names]
+
+
+def _link(address: str, told: list[Becomes]) -> str:
+    """Return an address that a form can lead to; a browser does what another one says."""
+    if not address or _WEB.match(address):
+        return address
+    return _become(told, "docsUrl", address, "")
 
 
 def _action(action: Any, told: list[Becomes]) -> dict[str, Any]:
@@ -176,7 +206,7 @@ def _field(field: Any, told: list[Becomes]) -> dict[str, Any]:
         _become(told, f"{at}.host_only", "true", "absent: only the host may use it")
     return {
         "key": field.key,
-        "label": field.label,
+        "label": field.label or _become(told, f"{at}.label", "", field.key),
         **({"placeholder": field.placeholder} if field.placeholder else {}),
         **({"helper": helper} if helper else {}),
         "type": kind,

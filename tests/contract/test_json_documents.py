@@ -600,7 +600,9 @@ PAUSED = exactly(
 )
 OFFERED = exactly(
     plugin=ID, version=maybe(WORD), kind=maybe(KINDS), badge=maybe(BADGES), signer=maybe(WORD),
-    definition=maybe({"type": "object"}), problem=maybe(exactly(code=WORD, what=WORD)),
+    definition=maybe({"type": "object"}),
+    becomes=any_number_of(exactly(path=WORD, declared=TEXT, shown=TEXT)),
+    problem=maybe(exactly(code=WORD, what=WORD)),
 )  # fmt: skip
 OFFERS = exactly(
     connectors=any_number_of(OFFERED), remediations=any_number_of(OFFERED),

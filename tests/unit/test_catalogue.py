@@ -165,6 +165,54 @@ def test_a_destination_names_the_streams_as_the_product_does() -> None:
     assert (defined.document["kind"], defined.becomes) == ("SPLUNK_HEC", ())
 
 
+def test_streams_are_those_that_the_product_may_send() -> None:
+    declared = capabilities_pb2.CapabilitiesResponse(provider="X", name="X")
+    offered = declared.destination
+    offered.category = "Generic"
+    every = ["FINDINGS", "EVENTS", "AUDIT_LOGS"]
+
+    defined = define(declared)  # it names none, and is handed all
+    assert defined.document["defaultStreams"] == every
+    assert [(each.path, each.declared) for each in defined.becomes] == [
+        ("defaultStreams", "none named")
+    ]
+    numbers: Any = [offered.STREAM_AUDIT_LOG, 9, offered.STREAM_EVENT, 9, offered.STREAM_EVENT]
+    offered.streams.extend(numbers)
+    defined = define(declared)
+    assert defined.document["defaultStreams"] == ["EVENTS", "AUDIT_LOGS"]
+    assert [(each.path, each.declared) for each in defined.becomes] == [
+        ("defaultStreams", "unknown_9")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "is_kept"),
+    [
+        ("https://docs.example.com/okta?x=1#y", True),
+        ("HTTP://docs.example.com", True),
+        ("", True),
+        ("javascript:alert(1)", False),
+        (" https://docs.example.com", False),
+        ("data:text/html,x", False),
+        ("https:///etc/passwd", False),
+        ("docs.example.com", False),
+    ],
+)
+def test_a_link_leads_into_the_web_or_nowhere(address: str, *, is_kept: bool) -> None:
+    defined = define(schema(docs_url=address))
+
+    assert defined.document["docsUrl"] == (address if is_kept else "")
+    told = [Becomes("docsUrl", address, "")]
+    assert list(defined.becomes) == ([] if is_kept else told)
+
+
+def test_a_field_without_a_label_is_shown_by_its_key() -> None:
+    defined = define(schema(fields=[field(label="")]))
+
+    assert defined.document["fields"][0]["label"] == "f"
+    assert defined.becomes == (Becomes("fields.f.label", "", "f"),)
+
+
 def test_a_remediation_tells_its_actions_with_the_products_kinds() -> None:
     declared = capabilities_pb2.CapabilitiesResponse(provider="OKTA", name="Okta")
     declared.remediation.actions.add(
@@ -174,8 +222,13 @@ def test_a_remediation_tells_its_actions_with_the_products_kinds() -> None:
     )  # fmt: skip
     declared.remediation.actions.add(key="okta.other", label="Other", response_kind=77)
 
-    document = define(declared).document
+    defined = define(declared)
+    document = defined.document
 
+    assert [(each.path, each.declared) for each in defined.becomes] == [
+        ("responseActions.okta.other", "unknown_77"),
+        ("remediationActions.okta.other.severityHint", "unspecified"),
+    ]
     assert document["responseActions"] == [
         {
             "kind": "SUSPEND_USER", "action": "okta.suspend_user", "targetTypes": ["user"],

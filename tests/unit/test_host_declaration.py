@@ -156,6 +156,18 @@ def test_parameters_of_an_action_have_keys_of_their_own(
     assert caught.value.why == "box.x: `a` is declared 2 times"
 
 
+def test_an_action_that_is_declared_twice_is_refused() -> None:
+    declared = capabilities_pb2.CapabilitiesResponse(provider="BOX")
+    declared.remediation.actions.add(key="box.x")
+    assert settled(declared) == []
+    declared.remediation.actions.add(key="box.x", label="another")
+
+    with pytest.raises(PluginContractBroken) as caught:
+        settled(declared)
+
+    assert caught.value.why == "action `box.x` is declared 2 times"
+
+
 def test_a_plugin_cannot_forge_lines_of_ours_with_its_keys() -> None:
     with pytest.raises(PluginContractBroken) as caught:
         settled(schema("a\n  next  trust me", "a\n  next  trust me", auth=common_pb2.Auth()))

@@ -10,6 +10,7 @@ from aperio_cli.commands.app import host
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
 from aperio_cli.errors import AperioError
+from aperio_cli.host.catalogue import define
 from aperio_cli.output import Report, table
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ async def _row(
         "badge": plugin.badge or None,
         "signer": plugin.signer or None,
         "definition": None,
+        "becomes": [],
         "problem": None,
     }
     if plugin.refusal:
@@ -78,7 +80,12 @@ async def _row(
             answer = await client.describe(plugin.id)
         except AperioError as error:
             return row | {"problem": {"code": error.code, "what": error.what}}
-    return row | {"version": answer.version, "definition": json.loads(answer.definition_json)}
+    declared = answer.connector if answer.HasField("connector") else answer.capabilities
+    return row | {
+        "version": answer.version,
+        "definition": json.loads(answer.definition_json),
+        "becomes": [each.to_json() for each in define(declared).becomes],
+    }
 
 
 def _text(rows: Sequence[dict[str, Any]]) -> str:

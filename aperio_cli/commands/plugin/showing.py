@@ -15,7 +15,7 @@ from aperio_cli.host.catalogue import define
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.output import Report, pairs, table
-from aperio_cli.text import clean, counted, one_line, show_path
+from aperio_cli.text import clean, counted, escape_controls, one_line, show_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from aperio_cli.running.streams import StreamNotTaken
 
 
+_MOST_NOTES = 20
 _LATER = {"rate-limited", "service-unavailable"}
 """Codes of what the SDKs' errors say that may be gone later."""
 
@@ -102,17 +103,18 @@ def declaration(answer: Any) -> Report:
 def catalogue(answer: Any) -> Report:
     """Return what a plugin declares as the product's catalogue has it, as JSON for people, too."""
     defined = define(answer)
-    text = json.dumps(defined.document, ensure_ascii=False, indent=2)
+    text = escape_controls(json.dumps(defined.document, ensure_ascii=False, indent=2))
     notes = [
-        f"{one_line(each.path)}: {one_line(each.declared) or 'empty'} becomes {each.shown}"
-        for each in defined.becomes
+        f"{one_line(each.path)}: {one_line(each.declared) or 'empty'}"
+        f" becomes {one_line(each.shown) or 'empty'}"
+        for each in defined.becomes[:_MOST_NOTES]
     ]
+    more = len(defined.becomes) - _MOST_NOTES
+    if more > 0:
+        notes.append(f"and {more} more: `--json` has them all")
     data = {
         "definition": defined.document,
-        "becomes": [
-            {"path": each.path, "declared": each.declared, "shown": each.shown}
-            for each in defined.becomes
-        ],
+        "becomes": [each.to_json() for each in defined.becomes],
     }
     return Report(data, text, tuple(notes))
 

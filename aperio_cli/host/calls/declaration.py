@@ -84,6 +84,7 @@ def _settle(calls: Calls, method: str, declaration: Any, provider: str) -> None:
     if method == "Capabilities":
         for action in declaration.remediation.actions:
             problems += [f"{action.key}: {text}" for text in _field_problems(action.parameters)]
+        problems += [f"action {text}" for text in repeated_keys(declaration.remediation.actions)]
     else:
         problems += schema_rules.problems(declaration)
     if problems:
@@ -116,10 +117,12 @@ def default_problems(field: common_pb2.ConfigField) -> Iterator[str]:
         yield str(error)
 
 
-def repeated_keys(fields: Iterable[common_pb2.ConfigField]) -> Iterator[str]:
-    """Yield what is wrong with the keys.
+def repeated_keys(
+    fields: Iterable[common_pb2.ConfigField | capabilities_pb2.RemediationCapabilities.Action],
+) -> Iterator[str]:
+    """Yield what is wrong with the keys of fields, or of actions.
 
-    Which of two fields of one key would count, nobody can say.
+    Which of two of one key would count, nobody can say.
     """
     counts = Counter(field.key for field in fields)
     yield from (f"`{key}` is declared {count} times" for key, count in counts.items() if count > 1)
