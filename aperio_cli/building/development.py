@@ -29,6 +29,7 @@ from aperio_cli.errors.building import InterpreterNotDeclared
 from aperio_cli.files import tree
 from aperio_cli.files.reading import read_capped
 from aperio_cli.files.removing import remove_tree
+from aperio_cli.files.trimming import note_use
 from aperio_cli.files.writing import ASIDE_PREFIX, disk_full_guard, ensure_own, write_atomic
 from aperio_cli.machine.children import ChildFailed, ask_child
 from aperio_cli.models.artifact import DevelopmentBuild, Interpreter, Project
@@ -149,6 +150,7 @@ def _library(
     name = f"{target.tag}-{target.platform.slug}-{lock.digest.hex[:_KEY_DIGITS]}"
     library = root / name
     if library.is_dir():
+        note_use(library)
         return library
     aside = root / (ASIDE_PREFIX + secrets.token_hex(8))
     request = DependencyRequest(project.path, lock, target, environment, root.parent / "downloads")
@@ -187,6 +189,7 @@ def _view(project: Project, names: Sequence[str], root: Path, library: Path) -> 
     start = development_script(library)
     place = root / f"view-{hashlib.sha256(os.fsencode(project.path)).hexdigest()[:_KEY_DIGITS]}"
     ensure_own(place)
+    note_use(place)
     view = place / content_digest(project.path, names, _script_name(project), start)
     if _is_intact(view, start, project):
         view.touch()

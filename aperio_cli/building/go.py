@@ -28,6 +28,7 @@ from aperio_cli.building.view import content_digest, make_view
 from aperio_cli.errors.building import GoBuildFailed, ProjectInvalid
 from aperio_cli.files.removing import remove_tree
 from aperio_cli.files.temporary import temporary_folder
+from aperio_cli.files.trimming import note_use
 from aperio_cli.files.writing import ASIDE_PREFIX, ensure_own
 from aperio_cli.models.manifest import FILE_NAME as MANIFEST_FILE
 
@@ -195,6 +196,7 @@ def develop_program(
     toolchain = find_toolchain(environment, project.path, f"`{project.path}` was not started")
     place = root / f"go-{hashlib.sha256(os.fsencode(project.path)).hexdigest()[:_KEY_DIGITS]}"
     ensure_own(place)
+    note_use(place)
     selection = select(project.path, "go")
     names = selection.names
     circumstances = (project.manifest.entrypoint, toolchain.version, str(platform))
@@ -221,6 +223,7 @@ def develop_program(
         program = place / content_digest(run.source, names, *circumstances) / circumstances[0]
         _refuse_replacement_outside(run)
         _compile_aside(run, place, program)
+    note_use(root.parent / "downloads" / MODULE_CACHE)
     prune(place)
     return program, selection.paths_left_out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from aperio_cli.commands.app import app
 from aperio_cli.commands.common import command
 from aperio_cli.context import Context
 from aperio_cli.output import Report, pairs
+from aperio_cli.text import show_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from aperio_cli.trust.roots import DomainRoot
 
 _TOOLS = ("go",)
+_MIB = 1024**2
+_GIB = 1024**3
 
 
 @command(app, "doctor", examples=["aperio doctor"])
@@ -58,11 +62,13 @@ def doctor(context: Context) -> Report:
     verdicts = _verdicts(context)
     refused, failed = Counter(filter(None, verdicts.values())), _failed_checks(context)
     tools = {tool: find_program(tool) for tool in _TOOLS}
+    cache = _cache(paths)
     data = {
         "version": __version__,
         "platform": str(context.platform),
         "home": str(paths.home) if paths else None,
         "config_file": str(paths.config_file) if paths else None,
+        "cache": cache,
         "interpreters": [_interpreter_data(*each) for each in closed],
         "tools": tools,
         "sandbox": sandbox.name,
@@ -76,6 +82,7 @@ def doctor(context: Context) -> Report:
     }
     rows: list[tuple[str, object]] = [
         *_first_rows(context, paths),
+        *([("cache", _cache_text(cache))] if cache else []),
         *(("interpreter", _interpreter_text(*each, sandbox.owner)) for each in closed),
         *((tool, place or "not found") for tool, place in tools.items()),
         ("sandbox", sandbox.name),
@@ -96,6 +103,35 @@ def _first_rows(context: Context, paths: Paths | None) -> Iterator[tuple[str, ob
     yield "platform", context.platform
     yield "home", paths.home if paths else "nowhere"
     yield "config file", paths.config_file if paths else "nowhere"
+
+
+def _cache(paths: Paths | None) -> dict[str, Any] | None:
+    """Return where the cache is, and how many bytes each part of it has."""
+    from aperio_cli.files.trimming import size_of
+
+    if paths is None:
+        return None
+    parts: dict[str, int] = {}
+    with contextlib.suppress(OSError):
+        parts = {
+            path.name: size_of(path)
+            for path in sorted(paths.cache.iterdir())
+            if path.is_dir() and not path.is_symlink()
+        }
+    return {"path": str(paths.cache), "size": sum(parts.values()), "parts": parts}
+
+
+def _cache_text(cache: dict[str, Any]) -> str:
+    parts = [f"{show_path(name)} {_size(size)}" for name, size in cache["parts"].items() if size]
+    of = f": {', '.join(parts)}" if parts else ""
+    return f"{cache['path']}  {_size(cache['size'])}{of}"
+
+
+def _size(size_bytes: int) -> str:
+    """Return a size in whole MiB, or in GiB with one digit."""
+    if size_bytes >= _GIB:
+        return f"{size_bytes / _GIB:.1f} GiB"
+    return f"{round(size_bytes / _MIB)} MiB" if size_bytes >= _MIB else f"{size_bytes >> 10} KiB"
 
 
 def _interpreter_data(interpreter: Interpreter, place: Path | None) -> dict[str, object]:

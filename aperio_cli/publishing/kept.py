@@ -20,6 +20,7 @@ from aperio_plugin.lazy_dataclass import dataclass
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import PathShared
 from aperio_cli.files import owning, writing
+from aperio_cli.files.trimming import note_use
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.registry.documents import FileRef
 from aperio_cli.publishing.rendering import REVISION, Copied, Row
@@ -83,6 +84,7 @@ class Kept:
         with contextlib.suppress(sqlite3.Error, OSError, PathShared):
             owning.require_own(self._path)  # what stands in it is built, and signed
             if self._path.is_file():
+                note_use(self._path)
                 self._database = self._opened()
         return self
 

@@ -218,6 +218,7 @@ DATA: dict[str, Schema] = {
     "version": exactly(version=WORD),
     "doctor": exactly(
         version=WORD, platform=PLATFORM, home=maybe(WORD), config_file=maybe(WORD),
+        cache=maybe(exactly(path=WORD, size=NUMBER, parts={"type": "object"})),
         interpreters=some(
             exactly(executable=WORD, version=WORD, tag=WORD, base_prefix=WORD, closed=maybe(WORD))
         ),

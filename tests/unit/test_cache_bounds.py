@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aperio_cli.commands.plugin.cleaning import clean_builds
 from aperio_cli.config import Config
 from aperio_cli.errors.files import Offline
-from aperio_cli.files.trimming import Bound, is_within, note_use, trim
+from aperio_cli.files.trimming import (
+    Bound,
+    is_within,
+    note_use,
+    size_of,
+    trim,
+    trim_below,
+    trim_trees,
+)
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.net.cache import AnswerCache
 from aperio_cli.net.model import Fetched
+from aperio_cli.paths import find_paths
 from aperio_cli.publishing import serving
 from aperio_cli.registry import open_registry
 from aperio_cli.registry.cleaning import clean_answers
@@ -57,6 +68,103 @@ def put(folder: Path, name: str, days: float, size_bytes: int = 10) -> Path:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def tree(folder: Path, name: str, days: float, size_bytes: int = 10) -> Path:
+    """A folder with a file two levels below it, used so many days ago."""
+    made = folder / name
+    (made / "lib" / "x").mkdir(parents=True)
+    (made / "lib" / "x" / "file").write_bytes(b"x" * size_bytes)
+    os.utime(made, (NOW_S - days * DAY_S,) * 2)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("bound", "left"),
+    [
+        (Bound(30, 4 * DAY_S), ["a", "b", "c"]),
+        (Bound(29, 4 * DAY_S), ["a", "b"]),
+        (Bound(0, 4 * DAY_S), []),
+        (Bound(30, 1.5 * DAY_S), ["a"]),
+    ],
+)
+def test_folders_go_as_wholes_the_least_lately_used_first(
+    tmp_path: Path, bound: Bound, left: list[str]
+) -> None:
+    outside = tree(tmp_path, "outside", 900, size_bytes=1000)
+    kept = tmp_path / "kept"
+    kept.mkdir(mode=0o700)
+    for days, name in ((3, "c"), (2, "b"), (1, "a")):
+        tree(kept, name, days)
+    (kept / "a" / "link").symlink_to(outside)
+    os.utime(kept / "a", (NOW_S - DAY_S,) * 2)
+    assert size_of(kept) == 30
+    trim_trees(kept, bound, NOW_S, nothing_stays)
+    assert names(kept) == left
+    assert size_of(outside) == 1000
+    trim_trees(kept, Bound(0, 0), NOW_S, lambda name, _: name == "a")
+    assert names(kept) == [name for name in left if name == "a"]
+
+
+def test_files_at_any_depth_go_oldest_first(tmp_path: Path) -> None:
+    kept = tmp_path / "http"
+    for number, days in enumerate((3, 2, 1, 100)):
+        place = kept / str(number) / "y"
+        place.mkdir(parents=True, mode=0o700)
+        put(place, "file", days)
+    trim_below(kept, Bound(20, 90 * DAY_S), NOW_S)
+    left = sorted(str(path.relative_to(kept)) for path in kept.rglob("file"))
+    assert left == ["1/y/file", "2/y/file"]
+    trim_below(tmp_path / "not there", Bound(0, 0), NOW_S)
+    assert size_of(tmp_path / "not there") == 0
+
+
+class _Cleaned:
+    """What `clean_builds` needs of a command's context."""
+
+    def __init__(self, home: Path) -> None:
+        self.paths = find_paths({}, home=str(home))
+
+
+def test_what_builds_keep_is_swept_once_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context: Any = _Cleaned(tmp_path / "home")
+    clean_builds(context)  # nothing is there, and nothing is made
+    assert not (tmp_path / "home").exists()
+    cache = context.paths.cache
+    for folder in ("development", "registry-builds", "downloads/http-v2"):
+        (cache / folder).mkdir(parents=True, mode=0o700)
+    now_s = time.time()
+    monkeypatch.setattr("aperio_cli.commands.plugin.cleaning._now_s", lambda: now_s)
+    old, new = (now_s - 100 * DAY_S,) * 2, (now_s - 60,) * 2
+    for path, used in (
+        (tree(cache / "development", "cp311-x", 0), old),
+        (tree(cache / "development", "view-y", 0), new),
+        (put(cache / "downloads/http-v2", "old", 0), old),
+        (put(cache / "downloads/http-v2", "new", 0), new),
+        (put(cache / "registry-builds", "old.db", 0), old),
+        (put(cache / "registry-builds", "new.db", 0), new),
+        (tree(cache / "downloads", "go", 0), old),
+    ):
+        os.utime(path, used)
+    clean_builds(context, language="python")
+    assert names(cache / "development") == ["view-y"]
+    assert names(cache / "downloads") == ["http-v2"]  # modules that nobody has used, too
+    assert names(cache / "downloads/http-v2") == ["new"]
+    assert names(cache / "registry-builds") == ["new.db"]
+    late = put(cache / "downloads/http-v2", "late", 0)
+    os.utime(late, old)
+    clean_builds(context)
+    assert late.exists()  # it was swept today
+    monkeypatch.setattr("aperio_cli.commands.plugin.cleaning._now_s", lambda: now_s + 2 * DAY_S)
+    clean_builds(context)
+    assert not late.exists()
+    modules = tree(cache / "downloads", "go", 0)
+    os.utime(modules, old)
+    monkeypatch.setattr("aperio_cli.commands.plugin.cleaning._now_s", lambda: now_s + 4 * DAY_S)
+    clean_builds(context, language="go")
+    assert modules.exists()  # a build has just used them
 
 
 def nothing_stays(_name: str, _used_s: float) -> bool:

@@ -54,6 +54,7 @@ def plugin_build(
 
     from aperio_cli.building import BuildRequest, build_and_tell, check_reproducible, load_project
     from aperio_cli.commands.parsing import parse_platform
+    from aperio_cli.commands.plugin.cleaning import clean_builds
     from aperio_cli.commands.plugin.trying import try_start
     from aperio_cli.files.naming import as_path
 
@@ -77,6 +78,7 @@ def plugin_build(
             check_reproducible(request, artifacts)
         with output.working(f"starting {subject} once"):
             not_started = try_start(context, artifacts)
+    clean_builds(context, language=loaded.manifest.runtime.language)
     data = _data(loaded.manifest, built) | {
         "reproducible": True if check else None,
         "started": not not_started if check else None,

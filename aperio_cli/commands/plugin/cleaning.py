@@ -1,21 +1,38 @@
-"""The bounds of what is kept of registries, seen to at the end of what installs."""
+"""The bounds of the cache, seen to at the end of what installs and of what builds."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
+from aperio_cli.files import owning
+from aperio_cli.files.trimming import (
+    Bound,
+    note_use,
+    remove_whole,
+    size_of,
+    trim,
+    trim_below,
+    trim_trees,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from aperio_cli.context import Context
     from aperio_cli.models.platform import Platform
     from aperio_cli.models.plugin_id import PluginId
     from aperio_cli.models.receipt import Receipt
     from aperio_cli.registry import Registry
+
+
+_DAY_S: Final = 24 * 60 * 60.0
+_SWEPT: Final = ".swept"
+BUILDS_BOUND: Final = Bound(4 * 1024**3, 90 * _DAY_S)
+"""What is kept of each: downloads of pip, Go's modules, projects under development, registries."""
 
 
 def clean_cache(context: Context) -> None:
@@ -34,9 +51,61 @@ def clean_cache(context: Context) -> None:
         locked = lock_file.entries if lock_file else ()
         digests |= {build.digest for each in locked for build in each.builds}
         KeptArtifacts(context.paths.artifacts).clean(_now_s(), digests)
+        clean_builds(context)
         clean_answers(
             context.paths.cache / "registries", _now_s, lambda: _registries(context, receipts)
         )
+
+
+def clean_builds(context: Context, *, language: str = "") -> None:
+    """Bring what builds keep within its bounds: at most once a day, for it takes a walk.
+
+    What was used today stays, whatever there is. What Go has compiled is Go's own to bound: it
+    drops what nothing has used for five days.
+
+    Args:
+        context: gives the cache.
+        language: of what was built just now, whose downloads were used by it; empty for none.
+    """
+    from aperio_cli.building.go import MODULE_CACHE
+
+    cache, now_s = context.paths.cache, _now_s()
+    modules = cache / "downloads" / MODULE_CACHE
+    with contextlib.suppress(AperioError, OSError):
+        if language == "go":
+            note_use(modules)
+        trim(cache / "registry-builds", BUILDS_BOUND, now_s, _is_of_today(now_s))
+        swept = cache / _SWEPT
+        if swept.exists() and now_s - swept.stat().st_mtime < _DAY_S:
+            return
+        if not cache.is_dir():
+            return
+        owning.require_own(cache)
+        swept.touch(mode=0o600)
+        trim_trees(cache / "development", BUILDS_BOUND, now_s, _is_of_today(now_s))
+        for place in _places_of_pip(modules):
+            trim_below(place, BUILDS_BOUND, now_s)
+        _trim_modules(modules, now_s)
+
+
+def _places_of_pip(modules: Path) -> list[Path]:
+    """Return the folders of pip's own cache, which stand beside Go's modules."""
+    if not modules.parent.is_dir():
+        return []
+    return [path for path in modules.parent.iterdir() if path.is_dir() and path != modules]
+
+
+def _trim_modules(modules: Path, now_s: float) -> None:
+    """Drop the modules all together: of a part of one Go would not see that it is a part."""
+    if not modules.is_dir():
+        return
+    is_old = modules.stat().st_mtime < now_s - BUILDS_BOUND.age_s
+    if is_old or size_of(modules) > BUILDS_BOUND.size_bytes:
+        remove_whole(modules)
+
+
+def _is_of_today(now_s: float) -> Callable[[str, float], bool]:
+    return lambda _, used_s: used_s > now_s - _DAY_S
 
 
 def _now_s() -> float:

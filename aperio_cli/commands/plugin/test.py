@@ -65,6 +65,7 @@ def plugin_test(  # noqa: PLR0913 - one parameter for each option
     stub or a recording of the service, let it read, deliver and execute as well.
     """
     from aperio_cli.accepting import AcceptanceRequest
+    from aperio_cli.commands.plugin.cleaning import clean_builds
     from aperio_cli.commands.plugin.settings import read_settings
 
     request = AcceptanceRequest(
@@ -78,6 +79,7 @@ def plugin_test(  # noqa: PLR0913 - one parameter for each option
     )
     with _found(context, target) as (found, store):
         report = _accept(context, found, store, request)
+    clean_builds(context)
     return _shown(report)
 
 

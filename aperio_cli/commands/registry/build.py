@@ -49,6 +49,7 @@ def registry_build(
     Sign what was built: `aperio registry sign`. Where a signed build is there, it stays until then.
     What is built counts until its edition ends; `--renew` makes a new one of the same contents.
     """
+    from aperio_cli.commands.plugin.cleaning import clean_builds
     from aperio_cli.publishing import build
     from aperio_cli.publishing.steps import sign_step
 
@@ -58,6 +59,7 @@ def registry_build(
         cache=None if full else context.paths.cache / "registry-builds",
         is_renewed=renew,
     )
+    clean_builds(context)
     built = f"{counted(report.plugins, 'plugin')}, {counted(report.versions, 'version')}"
     text = f"built {report.out}: {built}"
     data = report.to_json() | {"out": str(report.out.absolute())}
