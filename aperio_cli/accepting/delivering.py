@@ -217,8 +217,9 @@ async def _checkpoints(bench: Bench) -> str:
     expect(not found.checkpoint, "Position has a checkpoint of a sync that there never was")
     covered = {"": "2026-01-05T09:00:00Z", "logs": "2026-01-05T09:00:00.500Z"}
     first = CheckpointToStore(source, secrets.token_bytes(8), b"", covered, "1.0.0")
-    for when in ("at first", "the second time"):
-        outcome, is_accepted = await _store(bench, [sample(bench), sample(bench)], first)
+    envelopes = [sample(bench), sample(bench)]
+    for when in ("at first", "the second time"):  # as when the first answer was lost
+        outcome, is_accepted = await _store(bench, envelopes, first)
         expect(is_accepted, f"{when}, envelopes with a checkpoint were not all accepted")
         expect(outcome == "stored", f"{when}, a checkpoint after accepted envelopes: {outcome}")
         await _require_stored(bench, first, when)

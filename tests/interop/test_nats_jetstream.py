@@ -126,7 +126,9 @@ def test_the_acceptance_suite_passes(operator: Operator, project: Path, server: 
     server.make_stream()
     settings = ["--set", f"servers={server.address}", "--set", f"stream={STREAM}"]
     data = operator.aperio("plugin", "test", str(project), *settings)["data"]
-    assert {verdict["outcome"] for verdict in data["verdicts"]} == {"passed"}
+    others = [each["key"] for each in data["verdicts"] if each["outcome"] != "passed"]
+    assert others == ["checkpoints"]  # skipped: a stream keeps none
+    assert data["passed"]
     assert server.count() == 260
 
 
