@@ -108,18 +108,55 @@ class PostgresServer:
 
     def new_database(self) -> Database:
         """A database with the server's tables in it."""
+        made = self.new_empty_database()
+        made.run(TABLES.read_text())
+        return made
+
+    def new_empty_database(self) -> Database:
+        """A database with nothing in it."""
         self._databases += 1
         made = Database(self, f"test_{self._databases}")
         Database(self, "postgres").run(f"CREATE DATABASE {made.name}")
-        made.run(TABLES.read_text())
         return made
+
+    def dump(self, database: Database) -> str:
+        """What brings a database back, in statements."""
+        printed: str = self._run("pg_dump", *self._reached(database.name))
+        return printed
+
+    def _reached(self, database: str) -> list[str]:
+        return ["-h", "127.0.0.1", "-p", str(self.port), "-U", ROLE, "-d", database]
+
+    @contextmanager
+    def held(self, database: Database, lock: str) -> Iterator[None]:
+        """Have a session hold something while the block runs."""
+        words = [*_as_somebody(), str(self._programs / "psql"), "-X", "-q", "-At"]
+        known = {"PATH": os.environ["PATH"], "PGPASSWORD": PASSWORD, "LANG": "C.UTF-8"}
+        with subprocess.Popen(
+            [*words, *self._reached(database.name)], env=known, cwd="/", text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        ) as session:  # fmt: skip
+            assert session.stdin
+            assert session.stdout
+            session.stdin.write(f"{lock};\n\\echo held\n")
+            session.stdin.flush()
+            while "held" not in (line := session.stdout.readline()):
+                assert line, "psql has ended"
+            yield
+            session.stdin.close()
 
     def ask(self, database: str, statements: str) -> str:
         """What psql prints."""
         printed: str = self._run(
-            "psql", "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1",
-            "-p", str(self.port), "-U", ROLE, "-d", database, given=statements,
-        )  # fmt: skip
+            "psql",
+            "-X",
+            "-q",
+            "-At",
+            "-v",
+            "ON_ERROR_STOP=1",
+            *self._reached(database),
+            given=statements,
+        )
         return printed
 
     def _run(self, name: str, *words: str, given: str = "", status: int | None = 0) -> Any:

@@ -13,8 +13,9 @@ import (
 	"github.com/writer/aperio-plugin-go/destination"
 )
 
-// AperioPostgres writes events into ingestion_jobs and findings into security_findings. An envelope
-// counts as accepted once the transaction of its call is committed.
+// AperioPostgres writes events into ingestion_jobs and findings into security_findings, and where it is
+// asked to the connector's cursor with them. An envelope counts as accepted once the transaction of its
+// call is committed.
 type AperioPostgres struct{ servers servers }
 
 // Capabilities declares the settings and the streams.
@@ -35,13 +36,35 @@ func (*AperioPostgres) Capabilities() destination.Capabilities {
 func (a *AperioPostgres) Deliver(
 	ctx context.Context, request *destination.DeliverRequest,
 ) ([]destination.Result, error) {
+	delivered, err := a.deliver(ctx, request, nil)
+	if err != nil {
+		return nil, err
+	}
+	return delivered.Results, nil
+}
+
+// DeliverAndStore writes the envelopes and the connector's cursor in one transaction.
+func (a *AperioPostgres) DeliverAndStore(
+	ctx context.Context, request *destination.StoreRequest,
+) (*destination.Delivered, error) {
+	return a.deliver(ctx, &request.DeliverRequest, request)
+}
+
+// deliver writes the envelopes of a call, and the checkpoint that it has; nil: it has none.
+func (a *AperioPostgres) deliver(
+	ctx context.Context, request *destination.DeliverRequest, store *destination.StoreRequest,
+) (*destination.Delivered, error) {
 	settings, err := readSettings(request.Config, request.OrganizationID)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := early(ctx, settings.timeout)
 	defer cancel()
+	if store != nil && !settings.keepsCursor {
+		return nil, refuse("keep_cursor", "keep_cursor is off, and there is a cursor to keep")
+	}
 	call := newDelivery(request, settings)
+	call.store = store
 	if err := call.read(); err != nil {
 		return nil, err
 	}
@@ -52,10 +75,11 @@ func (a *AperioPostgres) Deliver(
 	defer a.servers.put(server)
 	if err := call.run(ctx, server); err != nil {
 		server.forget()
-		return call.unfinished(failure(err))
+		results, err := call.unfinished(failure(err))
+		return &destination.Delivered{Results: results}, err
 	}
 	call.tell(server)
-	return call.results(), nil
+	return &destination.Delivered{Results: call.results(), Outcome: call.outcome}, nil
 }
 
 // early ends before the call does, so that the host hears what came of it.
@@ -71,6 +95,8 @@ func early(ctx context.Context, most time.Duration) (context.Context, context.Ca
 type delivery struct {
 	*destination.DeliverRequest
 	settings *settings
+	store    *destination.StoreRequest // nil: no checkpoint
+	outcome  destination.CheckpointOutcome
 	jobs     rows[*job]
 	findings rows[finding]
 	invalid  refused        // no envelopes for this destination
@@ -161,7 +187,7 @@ func (d *delivery) run(ctx context.Context, server *server) error {
 
 // write writes the rows in one transaction.
 func (d *delivery) write(ctx context.Context, server *server) error {
-	if len(d.jobs.values)+len(d.findings.values) == 0 {
+	if len(d.jobs.values)+len(d.findings.values) == 0 && d.store == nil {
 		return nil
 	}
 	return pgx.BeginFunc(ctx, server.pool, func(tx pgx.Tx) error {
@@ -172,7 +198,10 @@ func (d *delivery) write(ctx context.Context, server *server) error {
 		if err := d.writeJobs(ctx, tx, server); err != nil {
 			return err
 		}
-		return d.writeFindings(ctx, tx, server)
+		if err := d.writeFindings(ctx, tx, server); err != nil {
+			return err
+		}
+		return d.writeCursor(ctx, tx, server)
 	})
 }
 

@@ -73,6 +73,10 @@ var fields = []aperio.Field{
 			"Events without a mapping are counted and left out.",
 	},
 	{
+		Key: "keep_cursor", Label: "Keep the connector's cursor", Type: aperio.Boolean, Default: false,
+		Helper: "In the table " + cursorsTable + ", in one transaction with the rows; syncs go on from there.",
+	},
+	{
 		Key: "timeout_s", Label: "Seconds that one transaction may take",
 		Type: aperio.Number, Default: defaultTimeout,
 		Helper: "From 1 to 120; to connect as well.",
@@ -86,6 +90,8 @@ type settings struct {
 	mappings mappings // nil: not set
 	timeout  time.Duration
 	key      [sha256.Size]byte // other for other settings, or another organization
+
+	keepsCursor bool
 }
 
 // readSettings checks the settings of one organization.
@@ -107,6 +113,9 @@ func readSettings(config aperio.Config, organization string) (*settings, error) 
 		return nil, err
 	}
 	found := &settings{timeout: time.Duration(seconds) * time.Second}
+	if found.keepsCursor, err = config.FlagOr("keep_cursor", false); err != nil {
+		return nil, err
+	}
 	if found.schema, err = readSchema(texts["schema"], address); err != nil {
 		return nil, err
 	}

@@ -69,8 +69,8 @@ type asks interface {
 	Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows, error)
 }
 
-// inspect looks at a table: whether it is there, and what this plugin knows to fill.
-func inspect(ctx context.Context, database asks, schema, name string) (*table, error) {
+// columnsOf gives a table with its columns; none: it is not there.
+func columnsOf(ctx context.Context, database asks, schema, name string) (*table, error) {
 	found := &table{name: pgx.Identifier{schema, name}.Sanitize(), columns: map[string]column{}}
 	rows, err := database.Query(ctx, `
 		SELECT a.attname::text, format_type(a.atttypid, NULL), format_type(b.oid, NULL),
@@ -92,6 +92,15 @@ func inspect(ctx context.Context, database asks, schema, name string) (*table, e
 		each = column{}
 		return nil
 	}); err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// inspect looks at a table: whether it is there, and what this plugin knows to fill.
+func inspect(ctx context.Context, database asks, schema, name string) (*table, error) {
+	found, err := columnsOf(ctx, database, schema, name)
+	if err != nil {
 		return nil, err
 	}
 	if err := found.requireColumns(schema, name); err != nil {

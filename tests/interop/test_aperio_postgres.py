@@ -31,6 +31,10 @@ MAPPINGS = [{"event_type": "slack.mfa_disabled", "product_event_type": "MFA_DISA
 # The types of events that the server has rules for; everything else is a dead letter there.
 KNOWN_TO_THE_SERVER = {"EXTERNAL_SHARING_ENABLED"}
 
+CURSORS = """CREATE TABLE aperio_sync_cursors (organization_id text, integration_id text,
+    connector text, choice text, cursor bytea, covered jsonb, connector_version text,
+    stored_at timestamptz, PRIMARY KEY (organization_id, integration_id, connector, choice))"""
+
 # A job of another organization with the id of `envelope(1)`.
 THEIRS = """INSERT INTO ingestion_jobs (id, organization_id, integration_id, provider, event_type,
     source, occurred_at, payload, updated_at) VALUES (lpad('1', 64, '0'), 'org_2', 'int_2', 'OKTA',
@@ -114,12 +118,15 @@ def test_the_acceptance_suite_passes_but_for_what_comes_from_the_server(
     operator: Operator, project: Path, database: Database
 ) -> None:
     database.run("""ALTER TYPE "SaaSProvider" ADD VALUE 'APERIO'""")
+    database.run(CURSORS)
     mapped = [{"event_type": "aperio.acceptance_test", "product_event_type": "TEST"}]
-    settings = words("--set", database, f"event_mappings={json.dumps(mapped)}")
+    stated = (f"event_mappings={json.dumps(mapped)}", "keep_cursor=true")
+    settings = words("--set", database, *stated)
     data = operator.aperio("plugin", "test", str(project), *settings, status=1)["data"]
     failed = [each for each in data["verdicts"] if each["outcome"] != "passed"]
     assert [each["key"] for each in failed] == ["product-envelopes"], failed
-    assert database.count() == 258
+    assert database.count() == 261
+    assert len(database.rows("SELECT * FROM aperio_sync_cursors")) == 1
 
 
 def test_box_reaches_the_rules_of_the_server(

@@ -92,7 +92,8 @@ ELSEWHERE = {
     ("plugins/jsonl-file/README.md", 0): "tests/lifecycle/test_forwarding.py",
     ("plugins/jsonl-file/README.md", 1): "tests/interop/test_jsonl_file.py",
     ("plugins/aperio-postgres/README.md", 0): "tests/interop/test_aperio_postgres.py",
-    ("plugins/aperio-postgres/README.md", 1): "tests/interop/test_aperio_postgres.py",
+    ("plugins/aperio-postgres/README.md", 1): "tests/interop/test_aperio_postgres_cursor.py",
+    ("plugins/aperio-postgres/README.md", 2): "tests/interop/test_aperio_postgres.py",
     ("plugins/nats-jetstream/README.md", 0): "tests/interop/test_nats_jetstream.py",
     ("plugins/nats-jetstream/README.md", 1): "tests/interop/test_nats_jetstream.py",
 }
