@@ -41,11 +41,15 @@ def note():
 import atexit
 atexit.register(note)
 """
-# Of the SDK, what other kinds of plugins, their tests and mutual TLS need; of others, what takes
+# Of the SDK, what syncs, other kinds of plugins, tests and mutual TLS need; of others, what takes
 # longer to import than it is worth for what a connector does.
 SPARED: Final = {
+    "aperio_plugin._convert.events",
+    "aperio_plugin._convert.findings",
+    "aperio_plugin._convert.letters",
     "aperio_plugin._delivering",
     "aperio_plugin._delivery_keys",
+    "aperio_plugin._event_rules",
     "aperio_plugin._finding_rules",
     "aperio_plugin._generated.aperio.host",
     "aperio_plugin._generated.aperio.plugin.v1.capabilities_pb2",
@@ -54,6 +58,7 @@ SPARED: Final = {
     "aperio_plugin._generated.aperio.plugin.v1.remediation_pb2",
     "aperio_plugin._mtls",
     "aperio_plugin._remediating",
+    "aperio_plugin._stream",
     "aperio_plugin.destination",
     "aperio_plugin.remediation",
     "aperio_plugin.rest",

@@ -13,8 +13,8 @@ from aperio_plugin._convert.calls import (
     named,
     path_message,
 )
-from aperio_plugin._convert.letters import cut
 from aperio_plugin._convert.objects import decode_object, encode_value
+from aperio_plugin._convert.texts import cut
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 from aperio_plugin.context import SyncRequest
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_plugin import errors
 from aperio_plugin._convert.objects import encode_object
 from aperio_plugin._convert.records import LEAST_DEEP, Json, checked, require_size
+from aperio_plugin._convert.texts import mended
 from aperio_plugin._convert.times import time_fields
 from aperio_plugin._event_rules import actor_text
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
@@ -129,11 +130,6 @@ def actor_fields(actor: Actor) -> tuple[dict[str, str], int]:
         fields = {name: mended(text) for name, text in fields.items()}
         size = len("".join(fields.values()).encode())
     return fields, size + _MOST_BESIDE_ACTOR_TEXT
-
-
-def mended(text: str) -> str:
-    """Return a text with U+FFFD in the place of every half of a surrogate pair."""
-    return str.encode(text, "utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _what_is_wrong(event: Event, error: Exception) -> str:

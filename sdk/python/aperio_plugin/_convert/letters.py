@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from aperio_plugin._convert.events import mended
+from aperio_plugin._convert.texts import cut
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 from aperio_plugin.connector import DeadLetter
 from aperio_plugin.limits import (
@@ -51,11 +51,6 @@ def dead_letter_message(letter: DeadLetter) -> connector_pb2.SyncEvent:
 
 def _line(text: str, most: int) -> str:
     return cut(" ".join(str(text).split()), most)
-
-
-def cut(text: str, most: int) -> str:
-    """Return at most so many bytes of a text, whole characters only."""
-    return mended(str(text)).encode()[:most].decode(errors="ignore")
 
 
 def letter_of(event: Event, reason: str) -> DeadLetter:
