@@ -23,7 +23,7 @@ from aperio_cli.host.sandbox import groups, network
 from aperio_cli.host.sandbox.bubblewrap import Bubblewrap
 from aperio_cli.host.sandbox.interface import Doorway
 from tests.clearances import cleared
-from tests.process.conftest import descriptors_from_1024_on, is_alive, wait_until
+from tests.process.conftest import LIBRARY, descriptors_from_1024_on, is_alive, wait_until
 from tests.sandbox.conftest import (
     ORDINARY,
     PATIENT,
@@ -275,7 +275,7 @@ def test_where_nothing_can_be_enforced_that_is_said_and_what_is_required_refused
     base.chmod(0o755)  # a configuration that others may change is read by nobody
     start = [shutil.which(before[0]) or "", *before[1:]] if before else []
     done = subprocess.run(
-        [*start, interpreter().executable, "-B", "-c", DOCTOR, str(ROOT), packages],
+        [*start, interpreter().executable, "-B", "-c", DOCTOR, str(ROOT), str(LIBRARY), packages],
         capture_output=True,
         text=True,
         timeout=60,
