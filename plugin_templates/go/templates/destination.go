@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	aperio "{{ cookiecutter.sdk_module }}"
@@ -35,11 +36,13 @@ func (*{{ cookiecutter.class_name }}) Capabilities() destination.Capabilities {
 	return destination.Capabilities{
 		Provider:          "{{ cookiecutter.provider }}",
 		Name:              "{{ cookiecutter.title }}",
-		Description:       "Hands findings and events to {{ cookiecutter.title }}",
+		Description:       "Hands findings, events and audit logs to {{ cookiecutter.title }}",
 		Category:          "Generic",
-		Streams:           []destination.Stream{destination.Finding, destination.Event},
 		MaxBatchEnvelopes: maxBatchEnvelopes,
-		Auth:              aperio.APIKey{Field: "api_key"},
+		Streams: []destination.Stream{
+			destination.Finding, destination.Event, destination.AuditLog,
+		},
+		Auth: aperio.APIKey{Field: "api_key"},
 		Fields: []aperio.Field{
 			{
 				Key: "base_url", Label: "Address of the intake", Type: aperio.URL,
@@ -155,6 +158,11 @@ func post(
 	}
 	reasons := make(map[string]string, len(*answer.Rejected))
 	for _, refused := range *answer.Rejected {
+		isSent := func(envelope destination.Envelope) bool { return envelope.ID == refused.ID }
+		if !slices.ContainsFunc(envelopes, isSent) {
+			// What it refuses under another name is among those that would count as taken.
+			return nil, unavailable("the service's reply refuses what was not sent")
+		}
 		reasons[refused.ID] = refused.Reason
 	}
 	return reasons, nil

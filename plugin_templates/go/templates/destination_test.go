@@ -87,6 +87,10 @@ const open = `{"schema_version":"aperio.finding.v1","source":"aperio","producer"
 	`"occurred_at":"2026-06-06T00:00:00.123456789Z","record":{"description":"\u003cb\u003e",` +
 	`"findingId":"fnd_1","sourceEventId":"evt_1","status":"OPEN"}}`
 
+const auditLog = `{"schema_version":"aperio.audit_log.v1","source":"aperio","producer":"aperio.sspm",` +
+	`"destination_id":"siem_1","organization_id":"local","kind":"audit_log",` +
+	`"occurred_at":"2026-06-06T00:00:00Z","record":{"action":"a","actor":null,"n":0.10}}`
+
 func textOf(number int) string {
 	return fmt.Sprintf(`{"kind": "event", "record": {"id": "e%d"}}`, number)
 }
@@ -140,7 +144,7 @@ func TestDeliverHandsOverEveryEnvelope(t *testing.T) {
 func TestDeliverPassesTheProductsEnvelopesOnAsTheyAre(t *testing.T) {
 	service := fake()
 	resolved := strings.Replace(open, "OPEN", "RESOLVED", 1)
-	for _, text := range []string{open, resolved, open} {
+	for _, text := range []string{open, resolved, open, auditLog} {
 		id, err := destination.DeliveryKey("local", "siem_1", []byte(text))
 		if err != nil {
 			t.Fatal(err)
@@ -152,7 +156,7 @@ func TestDeliverPassesTheProductsEnvelopesOnAsTheyAre(t *testing.T) {
 			t.Errorf("got %+v, %v; the service has %v", results, err, service.taken)
 		}
 	}
-	if len(service.taken) != 2 {
+	if len(service.taken) != 3 {
 		t.Errorf("the service has %v", service.taken)
 	}
 }
@@ -256,6 +260,9 @@ func TestDeliverFails(t *testing.T) {
 		"on an empty reply":           {madeUpKey, says("{}"), aperio.Unavailable},
 		"on a reply that is a list":   {madeUpKey, says("[]"), aperio.Unavailable},
 		"on a reply that is not JSON": {madeUpKey, says("taken"), aperio.Unavailable},
+		"on a reply about another envelope": {
+			madeUpKey, says(`{"rejected": [{"id": "of nobody", "reason": "old"}]}`), aperio.Unavailable,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,4 +1,4 @@
-"""Findings and events handed to {{ cookiecutter.title }}: the business logic only.
+"""What Aperio hands to {{ cookiecutter.title }}: the business logic only.
 
 What is written here fits an intake of a common shape. Change path and names to your service's:
 
@@ -22,9 +22,9 @@ MAX_BATCH_ENVELOPES = 200
 CAPABILITIES = destination.Capabilities(
     provider="{{ cookiecutter.provider }}",
     name="{{ cookiecutter.title }}",
-    description="Hands findings and events to {{ cookiecutter.title }}",
+    description="Hands findings, events and audit logs to {{ cookiecutter.title }}",
     category="Generic",
-    streams=(destination.Stream.FINDING, destination.Stream.EVENT),
+    streams=tuple(destination.Stream),
     max_batch_envelopes=MAX_BATCH_ENVELOPES,
     auth=destination.ApiKey("api_key"),
     fields=(
@@ -77,7 +77,7 @@ class {{ cookiecutter.class_name }}(destination.Destination):
             body = b"[%b]" % b",".join(map(item_of, batch))
             signature = {destination.SIGNATURE_HEADER: destination.sign_hmac(body, secret)}
             reply = api.post("/v1/intake", body, headers=signature if secret else None)
-            reasons = read_rejected(reply.object())
+            reasons = read_rejected(reply.object(), {envelope.id for envelope in batch})
             return [
                 destination.rejected(envelope, reasons[envelope.id])
                 if envelope.id in reasons
@@ -94,12 +94,16 @@ def item_of(envelope: destination.Envelope) -> bytes:
     return b'{"id":%b,"envelope":%b}' % (json.dumps(envelope.id).encode(), envelope.json)
 
 
-def read_rejected(answer: dict[str, Any]) -> dict[str, str]:
-    """Read which envelopes the service will never take, and why."""
+def read_rejected(answer: dict[str, Any], sent: set[str]) -> dict[str, str]:
+    """Read which of the envelopes that were sent the service will never take, and why."""
     try:
-        return {item["id"]: str(item["reason"]) for item in answer["rejected"]}
+        reasons = {item["id"]: item["reason"] for item in answer["rejected"]}
     except (KeyError, TypeError) as error:
         raise errors.Unavailable("the service's reply does not say what it took") from error
+    # What it refuses under another name is among those that would count as taken.
+    if not reasons.keys() <= sent or not all(isinstance(why, str) for why in reasons.values()):
+        raise errors.Unavailable("the service's reply refuses what was not sent")
+    return reasons
 
 
 def service(context: destination.Context) -> rest.Service:

@@ -32,6 +32,11 @@ OPEN = (  # as Aperio's server delivers a finding: without an id
     b'"findingId":"fnd_1","sourceEventId":"evt_1","status":"OPEN"}}'
 )
 RESOLVED = OPEN.replace(b"OPEN", b"RESOLVED")
+AUDIT_LOG = (
+    b'{"schema_version":"aperio.audit_log.v1","source":"aperio","producer":"aperio.sspm",'
+    b'"destination_id":"siem_1","organization_id":"local","kind":"audit_log",'
+    b'"occurred_at":"2026-06-06T00:00:00Z","record":{"action":"a","actor":null,"n":0.10}}'
+)
 
 
 @dataclass
@@ -121,9 +126,9 @@ def test_deliver_hands_over_every_envelope(service: FakeService) -> None:
 
 def test_deliver_passes_the_products_envelopes_on_as_they_are(service: FakeService) -> None:
     for _ in range(2):
-        results = deliver(service, OPEN, RESOLVED)
-        assert [result.status for result in results] == [Status.ACCEPTED, Status.ACCEPTED]
-    assert list(service.taken.values()) == [OPEN, RESOLVED]
+        results = deliver(service, OPEN, RESOLVED, AUDIT_LOG)
+        assert [result.status for result in results] == [Status.ACCEPTED] * 3
+    assert list(service.taken.values()) == [OPEN, RESOLVED, AUDIT_LOG]
 
 
 def test_deliver_answers_for_each_envelope(service: FakeService) -> None:
@@ -185,7 +190,17 @@ def test_deliver_fails_with_a_wrong_key(service: FakeService) -> None:
         deliver(service, 1, key="another")
 
 
-@pytest.mark.parametrize("reply", [[], {}, {"rejected": 5}, {"rejected": [{"id": "x"}]}])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        [],
+        {},
+        {"rejected": 5},
+        {"rejected": [{"id": "x"}]},
+        {"rejected": [{"id": "of nobody", "reason": "too old"}]},
+        {"rejected": [{"id": 1, "reason": "too old"}]},
+    ],
+)
 def test_deliver_accepts_nothing_on_an_unclear_reply(service: FakeService, reply: Any) -> None:
     service.first_answers = [(200, {}, reply)]
     with pytest.raises(errors.Unavailable):

@@ -24,8 +24,8 @@ func SignHMAC(body []byte, secret string) string {
 // ResultOf gives the result for an envelope whose request failed, as package rest says it.
 //
 // Tried again, no sooner than the service asks: 429, 408, 425, 5xx and redirects, a service that
-// does not answer in time or cannot be reached, a name that is not resolved. Rejected: every other 4xx
-// but 401 and 403, which are about the key and not about the envelope.
+// does not answer in time or cannot be reached, a name that is not resolved. Rejected, with the code of
+// InvalidArgument: every other 4xx but 401 and 403, which are about the key and not about the envelope.
 //
 // The error is the one that was given, when it is about the call: key, permission, a setting, the end
 // of the call, a bug.
@@ -43,7 +43,9 @@ func ResultOf(envelope Envelope, err error) (Result, error) {
 		return Result{}, err
 	}
 	if isRefusal {
-		return Rejected(envelope, failure.Diagnostic()), nil
+		reason := failure.Diagnostic()
+		reason.Code = string(aperio.InvalidArgument) // later is of no help here
+		return Rejected(envelope, reason), nil
 	}
 	return Retry(envelope, failure.Diagnostic(), failure.RetryAfter), nil
 }

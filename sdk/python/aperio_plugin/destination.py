@@ -289,8 +289,9 @@ def result_of(envelope: Envelope, error: PluginError) -> DeliveryResult:
     """Give the result for an envelope whose request failed, as `rest` says it.
 
     Tried again, no sooner than the service asks: 429, 408, 425, 5xx and redirects, a service that
-    does not answer in time or cannot be reached, a name that is not resolved. Rejected: every other
-    4xx but 401 and 403, which are about the key and not about the envelope.
+    does not answer in time or cannot be reached, a name that is not resolved. Rejected, with the
+    code `argument-invalid`: every other 4xx but 401 and 403, which are about the key and not about
+    the envelope.
 
     Raises:
         PluginError: the error itself, when it is about the call: key, permission, a setting, the
@@ -302,8 +303,10 @@ def result_of(envelope: Envelope, error: PluginError) -> DeliveryResult:
     if not isinstance(error, RateLimited | Unavailable | InvalidArgument):
         raise error
     status = Status.REJECTED if is_permanent else Status.RETRY
-    wait_s = None if is_permanent else error.retry_after_s
-    return DeliveryResult(envelope.id, status, error.diagnostic, wait_s)
+    wait_s, reason = None if is_permanent else error.retry_after_s, error.diagnostic
+    if is_permanent:  # whatever the service is called elsewhere: later is of no help here
+        reason = Diagnostic(error.summary, error.detail, InvalidArgument.code, error.attribute)
+    return DeliveryResult(envelope.id, status, reason, wait_s)
 
 
 def hand_over(

@@ -305,12 +305,13 @@ func TestARequestThatFailedHasAMeaningForItsEnvelope(t *testing.T) {
 			}
 			return
 		}
+		code := c.Error.Code
 		if c.Expect == "rejected" {
-			wait = 0
+			wait, code = 0, string(aperio.InvalidArgument)
 		}
 		must(t, err)
 		if got.ID != "e1" || got.Status != statuses[c.Expect] || got.RetryAfter != wait ||
-			got.Diagnostic.Summary != "said" || got.Diagnostic.Code != c.Error.Code {
+			got.Diagnostic.Summary != "said" || got.Diagnostic.Code != code {
 			t.Errorf("got %+v, %+v", got, got.Diagnostic)
 		}
 	})
