@@ -216,6 +216,19 @@ def test_ordinary_commands_do_not_import_what_only_others_need(argv: list[str]) 
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_what_runs_installed_plugins_imports_nothing_that_builds() -> None:
+    code = (
+        "import sys; before = {*sys.modules};"
+        "import aperio_cli.host.launch, aperio_cli.commands.plugin.forwarding;"
+        "import aperio_cli.commands.plugin.run, aperio_cli.commands.plugin.running;"
+        "print({'aperio_cli.building', 'packaging', 'pydantic'} & {*sys.modules} - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "set()\n"
+
+
 def test_a_command_that_a_plugin_starts_answers_on_stdout() -> None:
     done = aperio("plugin", "why", "--help", env={"APERIO_PLUGIN_MAGIC_COOKIE": "aperio-plugin-v1"})
     assert (done.returncode, done.stderr) == (0, "")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from aperio_cli.building.reach import say_not_counted
 from aperio_cli.errors import DONE, PLUGIN_FAILED, UNAVAILABLE
 from aperio_cli.host.answers import is_known, word
 from aperio_cli.host.catalogue import define
@@ -63,6 +62,8 @@ def tell_left_out(output: Output, target: Receipt | DevelopmentBuild) -> None:
     if not isinstance(target, DevelopmentBuild):
         return
     if target.not_counted:
+        from aperio_cli.building.reach import say_not_counted
+
         output.note(say_not_counted(target.not_counted))
     if target.left_out:
         output.detail(f"left out, as of an artifact: {', '.join(map(show_path, target.left_out))}")
