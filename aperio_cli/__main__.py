@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.errors import AperioError
 
-_NEW_OBJECTS_BEFORE_COLLECTION = 50_000
+_NEW_OBJECTS_BEFORE_COLLECTION = 100_000
 # What is about a place, its modes and what this process may open, and no sign of a bug.
 _CLOSED = {
     errno.EACCES,

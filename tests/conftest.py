@@ -102,7 +102,7 @@ def pytest_collection_finish() -> None:
     os.environ["PATH"] = os.pathsep.join(dict.fromkeys(shown))
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000)  # as `aperio` itself does
+    gc.set_threshold(100_000)  # as `aperio` itself does
     gc.enable()
 
 
