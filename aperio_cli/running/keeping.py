@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from aperio_cli.host.calls.sync import CursorStore, SyncTask
     from aperio_cli.running.delivering import Deliverer
 
-_AN_UNKNOWN_TIME = "a time that it does not say"
-
 
 @dataclass(frozen=True, slots=True)
 class CursorKept:
@@ -34,12 +32,15 @@ class CursorKept:
 
     Attributes:
         by: the destination, as `<id>@<version>`.
-        stored_at: when it stored the cursor that the sync goes on from, RFC 3339; None: it has
-            none, or all is read again, so it begins anew.
+        goes_on: whether the sync goes on from it; else it begins anew: there is none yet, or all is
+            read again.
+        stored_at: when the destination stored the one that it goes on from, RFC 3339 in UTC; None:
+            it does not say, or there is none.
         own_stored_at: when the host stored its own, where that is another one, and is not used.
     """
 
     by: str
+    goes_on: bool
     stored_at: str | None = None
     own_stored_at: str | None = None
 
@@ -172,15 +173,13 @@ async def find_keeper(
     if found:
         names = {"", *(stream.name for stream in connector.declaration.streams)}
         covered = {name: until for name, until in found.covered.items() if name in names}
-        stored_at = found.stored_at or _AN_UNKNOWN_TIME
-        found = replace(found, covered=covered, stored_at=stored_at)
+        found = replace(found, covered=covered)
         position = replace(position, checkpoint=found)
     own = task.state.checkpoint(connector.slice, task.scope.key)
-    tell(
-        CursorKept(
-            target.plugin.program.producer,
-            found.stored_at if found and not task.full else None,
-            own.stored_at if own and own.cursor != position.cursor else None,
-        )
-    )
+    told = CursorKept(target.plugin.program.producer, goes_on=bool(found and not task.full))
+    if found and told.goes_on:
+        told = replace(told, stored_at=found.stored_at or None)
+    if own and own.cursor != position.cursor:
+        told = replace(told, own_stored_at=own.stored_at)
+    tell(told)
     return Keeper(deliverer, source, position, task.state, connector.plugin.program.version)

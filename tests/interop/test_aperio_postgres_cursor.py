@@ -23,7 +23,8 @@ from tests.projects import write
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = [pytest.mark.go, pytest.mark.timeout(400)]
+# Its acceptance, its own tests and tests/lifecycle/test_keeping.py are what is quick.
+pytestmark = [pytest.mark.go, pytest.mark.slow, pytest.mark.timeout(400)]
 PLUGIN = "aperio/aperio-postgres"
 PATIENCE_S = 60.0
 PAGES, PAGE = 6, 20
@@ -220,7 +221,6 @@ BEFORE = "wait_event_type = 'Lock'"
 AFTER = "wait_event = 'SyncRep'"
 
 
-@pytest.mark.slow  # each starts both plugins twice
 @pytest.mark.parametrize("victim", ["bridge", "host"])
 @pytest.mark.parametrize("point", ["before", "after"])
 def test_rows_and_cursor_agree_wherever_one_of_the_two_is_killed(
@@ -237,7 +237,6 @@ def test_rows_and_cursor_agree_wherever_one_of_the_two_is_killed(
     assert (summary["events"], kept.pages) == ((PAGES - expected) * PAGE, PAGES)
 
 
-@pytest.mark.slow
 def test_a_host_that_is_killed_before_it_stores_its_own_misses_and_repeats_nothing(
     kept: Kept,
 ) -> None:

@@ -128,7 +128,8 @@ def test_the_last_call_of_a_page_has_the_cursor_and_the_next_sync_goes_on_from_i
 ) -> None:
     done = pair.sync("paged")
     assert kept(done) == {
-        "type": "cursor_kept", "by": "acme/ledger@1.2.3", "stored_at": None, "own_stored_at": None,
+        "type": "cursor_kept", "by": "acme/ledger@1.2.3", "goes_on": False,
+        "stored_at": None, "own_stored_at": None,
     }  # fmt: skip
     page = [(2, None), (2, None)]
     rest = [(2, None)]  # without a checkpoint
@@ -141,7 +142,7 @@ def test_the_last_call_of_a_page_has_the_cursor_and_the_next_sync_goes_on_from_i
     assert summary["deliveries"]["accepted"] == 12
     (pair.aperio.home / "state.db").unlink()  # the destination's is enough
     done = pair.sync("paged")
-    assert kept(done)["stored_at"] == "2023-11-14T22:13:20Z"
+    assert (kept(done)["goes_on"], kept(done)["stored_at"]) == (True, "2023-11-14T22:13:20Z")
     summary = done.lines[-1]
     assert (summary["events"], summary["checkpoints"]) == (2, 0)
     assert summary["coverage"] == [{"stream": "", "covers_until": "2023-11-14T22:13:25Z"}]
@@ -157,7 +158,7 @@ def test_what_is_brought_back_from_a_backup_goes_on_from_its_own_cursor(pair: Pa
     shutil.copy(backup, pair.out)
     assert pair.has == (2, [b"2"])
     done = pair.aperio(*pair.words("bare"))
-    assert "acme/ledger@1.2.3 keeps the cursor: the sync goes on from what it stored at" in done.err
+    assert "acme/ledger@1.2.3 keeps the cursor: the sync goes on from it, as it was" in done.err
     assert "; the host's own, stored at " in done.err
     assert (pair.has, pair.own("bare")) == ((4, [b"4"]), b"4")
 

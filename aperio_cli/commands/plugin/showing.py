@@ -396,13 +396,12 @@ def _about_a_delivery(
 
 
 def _cursor_kept(found: CursorKept) -> tuple[dict[str, Any], str]:
-    said = {"type": "cursor_kept", "by": found.by, "stored_at": found.stored_at}
-    said["own_stored_at"] = found.own_stored_at
-    text = f"{found.by} keeps the cursor: "
+    said: dict[str, Any] = {"type": "cursor_kept", "by": found.by, "goes_on": found.goes_on}
+    said |= {"stored_at": found.stored_at, "own_stored_at": found.own_stored_at}
+    text = f"{found.by} keeps the cursor: the sync "
+    text += "goes on from it" if found.goes_on else "begins anew"
     if found.stored_at:
-        text += f"the sync goes on from what it stored at {found.stored_at}"
-    else:
-        text += "the sync begins anew"
+        text += f", as it was stored at {found.stored_at}"
     if found.own_stored_at:
         text += f"; the host's own, stored at {found.own_stored_at}, is another one and is not used"
     return said, text

@@ -132,7 +132,5 @@ def position_of(answer: destination_pb2.PositionResponse) -> Position:
     times = ((name, format_time(time)) for name, time in found.covered.items())
     covered = {name: time for name, time in times if time}
     version = one_line(found.connector_version, limit=_MOST_VERSION)
-    return Position(
-        kept=True,
-        checkpoint=Checkpoint(found.cursor, version, format_time(answer.stored_at), covered),
-    )
+    stored_at = format_time(answer.stored_at) if answer.HasField("stored_at") else ""
+    return Position(kept=True, checkpoint=Checkpoint(found.cursor, version, stored_at, covered))

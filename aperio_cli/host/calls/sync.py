@@ -409,9 +409,10 @@ def _in_order(text: str) -> tuple[str, str]:
 
 
 def _begun(subject: str, stored_at: str) -> UsageError:
+    at = f" at {stored_at}" if stored_at else ""  # whoever keeps it need not say when
     return UsageError(
         f"`--from` says where {subject} begins, and it has begun: nothing was read",
-        why=f"a checkpoint was stored at {stored_at}, from which the next sync goes on",
+        why=f"a checkpoint was stored{at}, from which the next sync goes on",
         next=["read again from that time: add `--full`", "go on from there: leave `--from` out"],
     )
 
