@@ -100,7 +100,7 @@ def stocked(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Pat
     home = Path(shutil.copytree(workshop.home, root / "home"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOGNAME", IDENTITY.removesuffix("@local"))
-        for name in ("bare", "fails-late", "paged", "ledger"):
+        for name in ("bare", "choosy", "fails-late", "paged", "ledger"):
             stated = {"kind": "destination", "provider": "LEDGER"} if name == "ledger" else {}
             code = simulating(name.replace("-", "_"))
             artifact = artifact_of(root / name, code, id=f"acme/{name}", **stated)
@@ -185,6 +185,26 @@ def test_a_full_sync_begins_anew_and_replaces_the_cursor(pair: Pair) -> None:
     told = kept(pair.sync("bare", "--full"))
     assert (told["stored_at"], told["own_stored_at"]) == (None, None)
     assert pair.has == (4, [b"2"])
+
+
+def test_a_beginning_counts_where_the_destination_has_no_cursor_and_each_choice_has_its_own(
+    pair: Pair,
+) -> None:
+    since = ["--from", "2026-01-01"]
+    pair.sync("choosy", keep=False)
+    told = kept(pair.sync("choosy", *since))  # whatever the host's own is
+    assert (told["goes_on"], told["own_stored_at"] is None) == (False, False)
+    refused = pair.sync("choosy", *since, status=2).lines[-1]
+    assert "a checkpoint was stored at 2023-11-14T22:13:20Z" in refused["why"]
+    part = ["--stream", "admin_logs"]
+    assert not kept(pair.sync("choosy", *part))["goes_on"]
+    assert kept(pair.sync("choosy", *part))["goes_on"]
+    assert pair.has[1] == [b"2", b"4"]
+    (pair.aperio.home / "state.db").unlink()
+    coverage = pair.sync("choosy").lines[-1]["coverage"]
+    assert [each["stream"] for each in coverage] == ["admin_logs", "sign_ins"]
+    sources = [json.loads(each)[3] for each in pair.ask("SELECT source FROM cursors")]
+    assert sorted(sources) == ["", "admin_logs"]
 
 
 def test_each_organization_and_integration_has_a_cursor_of_its_own(pair: Pair) -> None:
