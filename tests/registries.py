@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +105,17 @@ def plugin_entry(*versions: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return entry | changes
 
 
+def _empty_shard(number: int) -> dict[str, Any]:
+    return {"version": 1, "shard": f"{number:02x}", "plugins": {}, "namespaces": []}
+
+
+@functools.cache
+def _empty_shard_data(number: int) -> tuple[bytes, dict[str, object]]:
+    """Its bytes, and what others state of them."""
+    data = json.dumps(_empty_shard(number)).encode()
+    return data, FileRef.of(data).to_json()
+
+
 @dataclass(frozen=True)
 class Site:
     """A registry's folder, and who signs its root.
@@ -128,15 +141,14 @@ class Site:
         self.folder.mkdir(parents=True, exist_ok=True)
         if log is not None:
             root = {"log": self.write_log(log, plugins)} | root
-        shards: list[dict[str, Any]] = [
-            {"version": 1, "shard": f"{n:02x}", "plugins": {}, "namespaces": []}
-            for n in range(SHARDS)
-        ]
+        shards: dict[int, dict[str, Any]] = {}  # that hold something
         for plugin in plugins:
             ref = self.write(f"plugins/{plugin['id']}.json", plugin)
-            shards[shard_number(plugin["id"])]["plugins"][plugin["id"]] = ref
+            number = shard_number(plugin["id"])
+            shards.setdefault(number, _empty_shard(number))["plugins"][plugin["id"]] = ref
         for namespace in namespaces:
-            shards[shard_number(namespace)]["namespaces"].append(namespace)
+            number = shard_number(namespace)
+            shards.setdefault(number, _empty_shard(number))["namespaces"].append(namespace)
         rows = [row(plugin) for plugin in plugins]
         files = {
             FILE_NAME: self.write(FILE_NAME, {"version": 1, "updated_at": MOMENT, "plugins": []}),
@@ -156,7 +168,10 @@ class Site:
             "serial": 1,
             "expires_at": END,
             "files": files,
-            "shards": [self.write(shard_path(n), shards[n]) for n in range(SHARDS)],
+            "shards": [
+                self.write(shard_path(n), shards[n]) if n in shards else self._write_empty(n)
+                for n in range(SHARDS)
+            ],
         }
         self.write(ROOT_FILE, stated | root)
         self.sign()
@@ -173,6 +188,20 @@ class Site:
             file.parent.mkdir(parents=True)
             file.write_bytes(data)
         return FileRef.of(data).to_json()
+
+    def _write_empty(self, number: int) -> dict[str, object]:
+        """Write a shard that holds nothing, where it does not stand as it is: most do."""
+        data, ref = _empty_shard_data(number)
+        path = f"{self.folder}/{shard_path(number)}"
+        try:
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - 256 in each edition
+                if file.read() == data:
+                    return dict(ref)
+        except FileNotFoundError:
+            os.makedirs(f"{self.folder}/shards", exist_ok=True)  # noqa: PTH103
+        with open(path, "wb", buffering=0) as file:  # noqa: PTH123
+            file.write(data)
+        return dict(ref)
 
     def write_log(self, log: RegistryLog, plugins: Iterable[dict[str, Any]]) -> dict[str, Any]:
         """Log what the plugins' files state, say in them where, and give what the root states."""

@@ -9,6 +9,7 @@ import pytest
 
 from tests.builders import snapshot
 from tests.lifecycle.plugins import PLUGIN, artifact_of, sdk_program
+from tests.rows import for_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,16 +113,20 @@ def test_a_damaged_record_starts_nothing_and_is_named(
     assert aperio("plugin", "list", "--json").data["plugins"] == []
 
 
-@pytest.mark.parametrize("damage", REPAIRED)
-def test_the_same_artifact_repairs_a_damaged_record(aperio: Aperio, damage: str) -> None:
+def test_the_same_artifact_repairs_a_damaged_record(aperio: Aperio) -> None:
     artifact = install_the_one(aperio)  # here: a record names the place that it came from
     before = record_of(aperio).read_bytes()
-    change(aperio, REPAIRED[damage])
-    assert "receipt-invalid" not in aperio("plugin", "verify", artifact).out
-    assert "1.2.3 was damaged, and is repaired" in aperio("plugin", "install", artifact).out
-    assert without_time(record_of(aperio).read_bytes()) == without_time(before)
-    aperio(*STARTS["run"])
-    assert "1.2.3 was installed already" in aperio("plugin", "install", artifact).out
+
+    @for_each(REPAIRED)
+    def check(damage: str) -> None:
+        change(aperio, REPAIRED[damage])
+        assert "receipt-invalid" not in aperio("plugin", "verify", artifact).out
+        assert "1.2.3 was damaged, and is repaired" in aperio("plugin", "install", artifact).out
+        assert without_time(record_of(aperio).read_bytes()) == without_time(before)
+        aperio(*STARTS["run"])
+        assert "1.2.3 was installed already" in aperio("plugin", "install", artifact).out
+
+    check()
 
 
 def without_time(record: bytes) -> dict[str, Any]:
@@ -130,19 +135,23 @@ def without_time(record: bytes) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize("damage", LOST)
 def test_a_record_that_says_not_who_signed_is_not_replaced_in_silence(
-    aperio: Aperio, artifact: Path, damage: str
+    aperio: Aperio, artifact: Path
 ) -> None:
-    change(aperio, LOST[damage])
-    for command in ("verify", "install"):
-        told = aperio.refuses("plugin", command, artifact, code="receipt-invalid", status=3)
-        assert told.next == ("remove the plugin and install it again",)
     later = signed(aperio, "2.0.0")
-    aperio.refuses("plugin", "install", later, code="receipt-invalid", status=3)
-    aperio("plugin", "remove", PLUGIN)
-    aperio("plugin", "install", artifact)
-    aperio(*STARTS["run"])
+
+    @for_each(LOST)
+    def check(damage: str) -> None:
+        change(aperio, LOST[damage])
+        for command in ("verify", "install"):
+            told = aperio.refuses("plugin", command, artifact, code="receipt-invalid", status=3)
+            assert told.next == ("remove the plugin and install it again",)
+        aperio.refuses("plugin", "install", later, code="receipt-invalid", status=3)
+        aperio("plugin", "remove", PLUGIN)
+        aperio("plugin", "install", artifact)
+        aperio(*STARTS["run"])
+
+    check()
 
 
 def test_another_artifact_does_not_repair_a_damaged_record(aperio: Aperio, artifact: Path) -> None:

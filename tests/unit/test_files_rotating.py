@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli.errors.files import FileNotRegular, FolderNotPrivate
+from aperio_cli.errors.files import FileNotRegular, PathShared
 from aperio_cli.files.rotating import RotatingFile, newest_lines, older
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def test_what_only_looks_like_the_file_is_not_written(tmp_path: Path, kind: str)
 def test_a_folder_of_everybody_is_not_made_ours(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     (tmp_path / "logs").symlink_to(tmp_path / "missing")
-    with pytest.raises((FolderNotPrivate, OSError)):
+    with pytest.raises((PathShared, OSError)):
         rotating(tmp_path / "logs" / "log").append(b"x")
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import re
@@ -67,6 +68,7 @@ from tests.builders import (
     write_artifact,
 )
 from tests.killing import die, files_of, left_at_each_line, stopped_at
+from tests.rows import for_rows
 from tests.trust import (
     HOSTED_BUILDER,
     REPOSITORY,
@@ -886,28 +888,29 @@ def interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("step", STEPS, ids=[name for _, name in STEPS])
-@pytest.mark.parametrize(
-    ("failure", "expected"), [(full, DiskFull), (interrupt, KeyboardInterrupt)]
-)
 @pytest.mark.parametrize("has_predecessor", [False, True], ids=["first", "second"])
 def test_install_that_fails_at_a_step_changes_nothing(
-    machine: Machine,
-    monkeypatch: pytest.MonkeyPatch,
-    step: tuple[object, str],
-    failure: Callable[..., None],
-    expected: type[BaseException],
-    *,
-    has_predecessor: bool,
+    machine: Machine, *, has_predecessor: bool
 ) -> None:
     if has_predecessor:
         machine.install(machine.signed(python_members(version="1.0.0")))
     else:
         prepared(machine)
     with machine.verify(machine.signed(python_members())) as admitted:
-        monkeypatch.setattr(*step, failure)
-        with unchanged(machine.paths.home), pytest.raises(expected):
-            install(admitted, machine.store, InstallRequest())
+
+        @for_rows(itertools.product(STEPS, [(full, DiskFull), (interrupt, KeyboardInterrupt)]))
+        def check(
+            step: tuple[object, str], end: tuple[Callable[..., None], type[BaseException]]
+        ) -> None:
+            failure, expected = end
+            with pytest.MonkeyPatch.context() as patch, unchanged(machine.paths.home):
+                patch.setattr(*step, failure)
+                with pytest.raises(expected):
+                    install(admitted, machine.store, InstallRequest())
+
+        check()
+        install(admitted, machine.store, InstallRequest())
+    assert machine.store.current_version(BOX) == "1.2.3"
 
 
 FILES = files_of(install, preparing, succession, Store)
@@ -967,14 +970,16 @@ def test_install_that_dies_leaves_the_store_true_at_every_line(machine: Machine)
     assert len(found) >= 8
 
 
-# In `make test-all` a process that dies for every line, too; else a third of the lines for the two
-# ends that clean up.
+# In `make test-all` a process that dies for every line, too, and a third of the lines for the two
+# ends that clean up; else a ninth.
 @pytest.mark.parametrize(
     ("stop", "first", "step", "states"),
     [
         pytest.param(die, 1, 1, 8, marks=pytest.mark.slow),
-        (interrupt, 1, 3, 2),
-        (full, 2, 3, 2),
+        pytest.param(interrupt, 1, 3, 2, marks=pytest.mark.slow),
+        pytest.param(full, 2, 3, 2, marks=pytest.mark.slow),
+        (interrupt, 5, 9, 2),
+        (full, 8, 9, 2),
     ],
 )
 def test_install_leaves_the_store_true_at_every_line(

@@ -47,6 +47,7 @@ from aperio_cli.publishing.output import ROOT_BUNDLE
 from aperio_cli.publishing.source import open_source
 from aperio_cli.signing import sign_file
 from tests.builders import LINUX, Machine, nest, unchanged
+from tests.rows import for_rows
 from tests.trust import IDENTITY, new_domain, root_of
 from tests.writing_registries import put, record_of, write
 
@@ -319,41 +320,51 @@ def only(folder: Path, pattern: str) -> Path:
     return found
 
 
-@pytest.mark.parametrize(
-    ("pattern", "data", "said"),
-    [
-        ("registry.json.sigstore.json", None, "registry.json.sigstore.json: it is not there"),
-        ("registry.json.sigstore.json", b"{}", "registry.json.sigstore.json:"),
-        ("catalogue.json", b"{}", "catalogue.json: expected sha256:"),
-        ("feed.atom", None, "feed.atom: it is not there"),
-        ("shards/7f.json", b"x", "shards/7f.json: expected sha256:"),
-        ("plugins/acme/*.json", b"{}", "plugins/acme/box-connector.json: expected sha256:"),
-        ("plugins/acme/*.json", None, "plugins/acme/box-connector.json: it is not there"),
-        ("artifacts/*/*/*/*", b"evil", ": expected sha256:"),
-        ("artifacts/*/*/*/*", None, ": it is not there"),
-        ("bundles/*/*/*", b"{}", ": expected sha256:"),
-        ("bundles/*/*/*", None, ": it is not there"),
-        ("schemas/root.schema.json", b"{}", "schemas/root.schema.json: expected sha256:"),
-        ("schemas/shard.schema.json", None, "schemas/shard.schema.json: it is not there"),
-        ("schemas/evil.json", b"{}", "schemas/evil.json: nothing states it"),
-        ("artifacts/evil", b"", "artifacts/evil: nothing states it"),
-        ("plugins/acme/evil.json", b"", "plugins/acme/evil.json: nothing states it"),
-    ],
-)
-def test_registry_that_is_not_whole_is_found_out(
-    source: Path, domain: LocalDomain, pattern: str, data: bytes | None, said: str
-) -> None:
+DAMAGES: list[tuple[str, bytes | None, str]] = [
+    ("registry.json.sigstore.json", None, "registry.json.sigstore.json: it is not there"),
+    ("registry.json.sigstore.json", b"{}", "registry.json.sigstore.json:"),
+    ("catalogue.json", b"{}", "catalogue.json: expected sha256:"),
+    ("feed.atom", None, "feed.atom: it is not there"),
+    ("shards/7f.json", b"x", "shards/7f.json: expected sha256:"),
+    ("plugins/acme/*.json", b"{}", "plugins/acme/box-connector.json: expected sha256:"),
+    ("plugins/acme/*.json", None, "plugins/acme/box-connector.json: it is not there"),
+    ("artifacts/*/*/*/*", b"evil", ": expected sha256:"),
+    ("artifacts/*/*/*/*", None, ": it is not there"),
+    ("bundles/*/*/*", b"{}", ": expected sha256:"),
+    ("bundles/*/*/*", None, ": it is not there"),
+    ("schemas/root.schema.json", b"{}", "schemas/root.schema.json: expected sha256:"),
+    ("schemas/shard.schema.json", None, "schemas/shard.schema.json: it is not there"),
+    ("schemas/evil.json", b"{}", "schemas/evil.json: nothing states it"),
+    ("artifacts/evil", b"", "artifacts/evil: nothing states it"),
+    ("plugins/acme/evil.json", b"", "plugins/acme/evil.json: nothing states it"),
+]
+
+
+def test_registry_that_is_not_whole_is_found_out(source: Path, domain: LocalDomain) -> None:
     out = build(source).out
     sign(source, domain)
     check(source, domain)
-    path = only(out, pattern) if list(out.glob(pattern)) else out / pattern
+
+    @for_rows(DAMAGES)
+    def check_damage(pattern: str, data: bytes | None, said: str) -> None:
+        path = only(out, pattern) if list(out.glob(pattern)) else out / pattern
+        whole = path.read_bytes() if path.exists() else None
+        put_there(path, data)
+        with unchanged(source), pytest.raises(RegistryDamaged) as caught:
+            check(source, domain)
+        assert said in caught.value.why
+        assert (caught.value.code, caught.value.exit_status) == ("registry-damaged", 1)
+        put_there(path, whole)
+
+    check_damage()
+    check(source, domain)
+
+
+def put_there(path: Path, data: bytes | None) -> None:
+    """Have a file hold this, or not be there."""
     path.unlink(missing_ok=True)
     if data is not None:
         path.write_bytes(data)
-    with unchanged(source), pytest.raises(RegistryDamaged) as caught:
-        check(source, domain)
-    assert said in caught.value.why
-    assert (caught.value.code, caught.value.exit_status) == ("registry-damaged", 1)
 
 
 def test_folders_without_end_are_found_out_and_replaced(source: Path, domain: LocalDomain) -> None:
