@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -295,6 +297,45 @@ def test_demo_sets_up_less_than_the_tests(goal: str, tmp_path: Path, *, needs_al
     assert "--editable 'sdk/python[fast]'" in would
     assert ("--group dev" in would) is needs_all
     assert ("/opt/go/bin/go mod download" in would) is needs_all
+
+
+# ── what the page says ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # it installs fifty packages, five times
+def test_uv_takes_every_line_of_the_page_one_after_the_other(
+    checkout: Path, release: dict[str, Path], tmp_path: Path
+) -> None:
+    """A checkout, itself again, its release over it, nothing, the release: of one version all."""
+    page = (ROOT / "docs/how-to/install-aperio.md").read_text()
+    lines = dict.fromkeys(re.findall(r"`(uv tool (?:un)?install [^`]+)`", page))
+    printed = [line for line in lines if line.endswith(("./aperio", " . aperio-cli"))]
+    install, of_release, again, to_release = printed
+    (tmp_path / "aperio").symlink_to(checkout)
+    settings = tmp_path / "uv.toml"  # with a variable `--find-links .` would not be beside it
+    settings.write_text(f'no-index = true\nfind-links = ["{WHEELS}"]\n')
+    kept = {"UV_CONFIG_FILE": str(settings), "UV_PYTHON_DOWNLOADS": "never"}
+    kept |= {"UV_CACHE_DIR": str(tmp_path / "cache"), "UV_PYTHON": sys.executable}
+    kept |= {"UV_TOOL_DIR": str(tmp_path / "tools"), "UV_TOOL_BIN_DIR": str(tmp_path / "bin")}
+    dist = next(iter(release.values())).parent
+
+    def do(line: str) -> None:
+        folder = dist if "--find-links ." in line else tmp_path
+        run(BIN / "uv", *shlex.split(line)[1:], folder=folder, **kept)
+
+    for line in (install, again, to_release, "uv tool uninstall aperio-cli", of_release):
+        do(line)
+        if "uninstall" in line:
+            assert line in lines
+            assert not (tmp_path / "bin/aperio").exists()
+            continue
+        assert run(tmp_path / "bin/aperio", "--version", folder=tmp_path) == (
+            f"aperio {__version__}\n"
+        )
+        (stated,) = (tmp_path / "tools").glob("*/lib/*/site-packages/aperio_cli-*.dist-info")
+        assert (stated / "direct_url.json").exists() == line.endswith("./aperio")
+    assert (tmp_path / "tools/aperio-cli/share/man/man1/aperio.1").is_file()
 
 
 # ── what is installed ─────────────────────────────────────────────────────────────────────────────
