@@ -44,6 +44,14 @@ _HANDED_OVER = (
     "PLUGIN_UNIX_SOCKET_DIR",
     "PLUGIN_UNIX_SOCKET_GROUP",
 )
+_NEEDED = ("threading", "thread", "queue")
+"""Modules as gevent names them, without which nothing of gRPC and `concurrent.futures` ends."""
+
+_NEEDED_AS_EVENTLET_SAYS = {"threading": "thread", "select": "select"}  # its `select` has no poll
+_PATCHED = (
+    "{0} has patched `{1}` in this process, and gRPC needs the system's threads:"
+    " take {2} out of the plugin\n"
+)
 _BY_HAND = """\
 This binary is a plugin. These are not meant to be executed directly.
 Please execute the program that consumes these plugins, which will
@@ -118,19 +126,33 @@ def require_threads() -> None:
     """Check that threads are the system's: gRPC would wait for others for ever, and say nothing.
 
     Raises:
-        LaunchRefused: gevent or eventlet has put its own in their place.
+        LaunchRefused: gevent or eventlet has put its own in their place, or in that of what threads
+            wait by.
     """
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
-    if gevent is not None and gevent.is_module_patched("threading"):
-        patched, call = "gevent", "gevent.monkey.patch_all()"
-    elif eventlet is not None and eventlet.is_monkey_patched("thread"):
-        patched, call = "eventlet", "eventlet.monkey_patch()"
-    else:
+    if gevent is None and eventlet is None:
         return
-    raise LaunchRefused(
-        f"{patched} has patched `threading` in this process, and gRPC needs the system's threads:"
-        f" take {call} out of the plugin\n"
-    )
+    for name in _NEEDED:
+        if gevent is not None and gevent.is_module_patched(name):
+            raise LaunchRefused(_PATCHED.format("gevent", name, "gevent.monkey.patch_all()"))
+    for name, patch in _NEEDED_AS_EVENTLET_SAYS.items():
+        if eventlet is not None and eventlet.is_monkey_patched(patch):
+            raise LaunchRefused(_PATCHED.format("eventlet", name, "eventlet.monkey_patch()"))
+
+
+def keep_threads() -> None:
+    """End the process, and say why, if its threads are not the system's any more.
+
+    An author's library may patch them when it is first imported, in the middle of a call, and
+    whoever waits for that call then waits for ever. Only where a host started this process.
+    """
+    if not _claimed:
+        return
+    try:
+        require_threads()
+    except LaunchRefused as reason:
+        os.write(2, str(reason).encode())
+        os._exit(1)
 
 
 def secured(environment: Mapping[str, str]) -> PluginSide | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aperio_plugin._convert import events, findings
 from aperio_plugin._convert.letters import dead_letter_message, letter_of
+from aperio_plugin._launch import keep_threads
 from aperio_plugin.connector import (
     AuditLogEntry,
     Checkpoint,
@@ -133,6 +134,7 @@ class EventStream:
             self._consume(self._start())
         except BaseException as raised:  # noqa: BLE001 - raised again on the host's side
             error = raised
+        keep_threads()
         with self._changed:
             self._close_batch()
             self._error = error
@@ -161,6 +163,7 @@ class EventStream:
         Raises:
             TypeError: it is nothing that a sync yields.
         """
+        keep_threads()
         match item:
             case Checkpoint():
                 self._put(events.checkpoint_message(item))
@@ -189,6 +192,7 @@ class EventStream:
                 self._close_batch()
                 self._wait_for_room()
             if not self._batch:
+                keep_threads()
                 self._batching = batching
                 self._batch_until = time.monotonic() + BATCH_S
                 self._changed.notify_all()  # the host's side waits no longer than that

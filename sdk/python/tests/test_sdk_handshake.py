@@ -65,26 +65,26 @@ def test_a_client_certificate_that_is_none_is_refused_with_a_reason(launch: Laun
     assert plugin.stderr().count(b"\n") == 1
 
 
-@pytest.mark.parametrize("patched", ["threading", "socket", ""])
+@pytest.mark.parametrize("patched", ["threading", "thread", "queue", "select", "socket", ""])
 def test_a_plugin_whose_threads_are_gevents_is_refused_with_a_reason(
     monkeypatch: pytest.MonkeyPatch, patched: str
 ) -> None:
     gevent = SimpleNamespace(is_module_patched=lambda name: name == patched)
     monkeypatch.setitem(sys.modules, "gevent.monkey", gevent)  # type: ignore[arg-type] # a stand-in
-    if patched == "threading":
+    if patched in {"threading", "thread", "queue"}:
         with pytest.raises(_launch.LaunchRefused, match=r"take gevent\.monkey\.patch_all\(\) out"):
             _launch.require_threads()
     else:
         _launch.require_threads()
 
 
-@pytest.mark.parametrize("patched", ["thread", "socket", ""])
+@pytest.mark.parametrize("patched", ["thread", "select", "socket", ""])
 def test_a_plugin_whose_threads_are_eventlets_is_refused_with_a_reason(
     monkeypatch: pytest.MonkeyPatch, patched: str
 ) -> None:
     eventlet = SimpleNamespace(is_monkey_patched=lambda name: name == patched)
     monkeypatch.setitem(sys.modules, "eventlet.patcher", eventlet)  # type: ignore[arg-type] # a stand-in
-    if patched == "thread":
+    if patched in {"thread", "select"}:
         with pytest.raises(_launch.LaunchRefused, match=r"take eventlet\.monkey_patch\(\) out"):
             _launch.require_threads()
     else:

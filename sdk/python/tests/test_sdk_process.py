@@ -529,3 +529,33 @@ def test_grpc_leaves_forks_alone_unless_the_host_says_otherwise(launch: Launch) 
         launch(asking, environment=COOKIE | {"GRPC_ENABLE_FORK_SUPPORT": "1"}).schema().provider
         == "1"
     )
+
+
+# ── threads that are not the system's ─────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("patched", ["queue", "socket"])
+@pytest.mark.parametrize("then", ["yield event(1)", "yield Checkpoint(b'1')", "return"])
+def test_a_sync_in_which_a_library_patches_threads_ends_with_the_reason(
+    launch: Launch, patched: str, then: str
+) -> None:
+    """As one that is first imported there; the host would wait for ever. A socket is no matter."""
+    plugin = launch(
+        f"""
+        class Patching(Plain):
+            def sync(self, context, cursor):
+                from types import SimpleNamespace
+                made = SimpleNamespace(is_module_patched=lambda name: name == {patched!r})
+                sys.modules["gevent.monkey"] = made
+                {then}
+                yield Checkpoint(b"2")
+        connector.serve(Patching())
+        """
+    )
+    if patched == "socket":
+        assert len(list(plugin.sync())) == (0 if then == "return" else 2)
+        return
+    with pytest.raises(grpc.RpcError):
+        list(plugin.sync())
+    assert plugin.wait() == 1
+    assert b"gevent has patched `queue` in this process" in plugin.stderr()
