@@ -469,7 +469,8 @@ func TestTheURLsParametersAreTakenOrNamed(t *testing.T) {
 	wantFailed(t, with("default_transaction_read_only=on"), aperio.Unavailable, "takes no writes", event(idOfNumber(1)))
 	wantFailed(t, with("statement_timeout=1"), aperio.Unavailable, "(57014)", events(0, 200)...)
 	for number, query := range []string{
-		"default_query_exec_mode=simple_protocol", "default_query_exec_mode=exec", // behind PgBouncer
+		"default_query_exec_mode=simple_protocol", "default_query_exec_mode=exec",
+		"default_query_exec_mode=cache_statement", // not behind PgBouncer
 		"client_encoding=LATIN1", "default_transaction_isolation=serializable", "lock_timeout=5s",
 	} {
 		mustDeliver(t, with(query), eventWith(idOfNumber(number), `{"a": "Grüße"}`), foundAt(number, statusOpen))

@@ -62,7 +62,7 @@ func refusal(told *pgconn.PgError, err error) error {
 		found.Summary = "the server does not let this user in from here, or not this way"
 		found.Detail += "\nits pg_hba.conf says whom it lets in: a rule of `hostssl` takes sslmode=verify-full " +
 			"or require, and its rule has to name user, database and where the connection comes from"
-	case classOf(told) == "22" || told.Code == "42704":
+	case classOf(told) == "22" || told.Code == "42704" || isOfPooler(told, "startup parameter"):
 		found.Attribute = aperio.Path{aperio.Key("url")}
 		found.Summary = "the server does not take a parameter that the URL has"
 		found.Detail += "\nleave it out of the URL: other programs' parameters, such as connection_limit, " +
@@ -71,6 +71,12 @@ func refusal(told *pgconn.PgError, err error) error {
 		return serverFailure(told, err)
 	}
 	return found
+}
+
+// isOfPooler tells whether PgBouncer says this in the server's place; its only code is 08P01, for what
+// passes and for what does not.
+func isOfPooler(told *pgconn.PgError, words string) bool {
+	return told.Code == "08P01" && strings.Contains(told.Message, words)
 }
 
 func saidBy(told *pgconn.PgError) string {
@@ -88,9 +94,15 @@ func serverFailure(told *pgconn.PgError, err error) error {
 		return found
 	}
 	switch {
-	case classOf(told) == "28":
+	case told.Code == "42P05" || told.Code == "26000":
+		return made(aperio.InvalidConfig, "url", "a pooler in front of the server mixes up prepared statements",
+			"\nleave default_query_exec_mode out of the URL, or say default_query_exec_mode=exec there")
+	case isOfPooler(told, "statement pooling mode"):
+		return made(aperio.InvalidConfig, "", "a pooler in front of the server lets no transaction through",
+			"\nname the server itself, or a pool with pool_mode=transaction: one call is one transaction")
+	case classOf(told) == "28", isOfPooler(told, "authentication failed"), isOfPooler(told, "no such user"):
 		return made(aperio.Unauthenticated, "", "the server does not accept the user or the password", "")
-	case told.Code == "3D000":
+	case told.Code == "3D000", isOfPooler(told, "database \""), isOfPooler(told, "no such database"):
 		return made(aperio.InvalidConfig, "database", "the server has no such database", "")
 	case told.Code == "42501":
 		return made(aperio.PermissionDenied, "", "the user may not do this in the database",

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	aperio "github.com/writer/aperio-plugin-go"
 )
@@ -245,6 +246,11 @@ func readPool(
 	config.MinConns, config.MinIdleConns, config.MaxConns = 0, 0, mostConnections
 	config.MaxConnIdleTime, config.HealthCheckPeriod = idleFor, idleFor/2
 	config.ConnConfig.ConnectTimeout = timeout
+	if !address.Query().Has("default_query_exec_mode") {
+		// Named statements stay with one connection of the server: a pooler that hands it to somebody
+		// else between two transactions (PgBouncer, pool_mode=transaction) would mix them up.
+		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
 	parameters := config.ConnConfig.RuntimeParams
 	parameters["timezone"] = "UTC"         // the columns of times have no zone
 	parameters["client_encoding"] = "UTF8" // whatever the URL says: it is what is sent
