@@ -7,11 +7,9 @@ import os
 import platform as machine
 import shlex
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.usage import ConfigurationInvalid, ConsentMissing, Interrupted

@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 from aperio_cli.config import Config, load_readable

@@ -12,10 +12,8 @@ import os
 import re
 import sys
 from collections import deque
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors import DONE
 from aperio_cli.errors.files import DiskFull

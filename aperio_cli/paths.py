@@ -10,10 +10,9 @@ import os
 import shutil
 import stat
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 import aperio_cli
 from aperio_cli.errors.files import PathShared

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.installing import NotInstalled
 from aperio_cli.models.ownership import owner_by
@@ -59,7 +58,7 @@ class StoredState:
 def remove(
     store: Store,
     ref: PluginRef,
-    state: StoredState = StoredState(),  # noqa: B008 - it is frozen
+    state: StoredState = StoredState(),
 ) -> RemoveReport:
     """Remove one version when the reference names it, else every version of the plugin.
 

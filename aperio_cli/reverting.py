@@ -5,9 +5,8 @@ Nothing is moved and nothing that runs is touched: a rename says which version i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.files import LockHeld
 from aperio_cli.errors.installing import NoPreviousVersion, NotInstalled, ReceiptInvalid

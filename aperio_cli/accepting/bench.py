@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.accepting.verdicts import CheckFailed, CheckSkipped
 from aperio_cli.errors.usage import UsageError

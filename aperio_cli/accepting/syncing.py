@@ -7,11 +7,10 @@ order, and nothing lost after any checkpoint.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from aperio_plugin.lazy_dataclass import dataclass
 from aperio_plugin.wire import event_rules
 
 from aperio_cli.accepting.bench import CALL_S, in_time

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 from typing import Any
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 
 class Outcome(enum.Enum):

@@ -12,9 +12,8 @@ import hashlib
 import re
 import stat
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.archive.header import (
     GZIP_HEADER,

@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import field
-
-from aperio_plugin.lazy_dataclass import dataclass
+from dataclasses import dataclass, field
 
 from aperio_cli.errors.files import (
     ArchiveDuplicate,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.archive.header import (
     GZIP_HEADER,

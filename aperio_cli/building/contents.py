@@ -19,9 +19,8 @@ import itertools
 import os
 import stat
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.archive.rules import DEFAULT_LIMITS, fault_in_path
 from aperio_cli.building.ignoring import FILE_NAME as IGNORE_FILE

@@ -7,12 +7,10 @@ import io
 import json
 import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.building.closure import check_closure, check_roots
 from aperio_cli.building.contents import VENDOR

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-
-from aperio_plugin.lazy_dataclass import dataclass
+from dataclasses import dataclass
 
 _HOST = re.compile(r"https?://(?:[^\s/?#@]*@)?([A-Za-z0-9.-]+)")
 

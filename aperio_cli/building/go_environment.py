@@ -17,10 +17,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.building.reach import leads_there, reach_of
 from aperio_cli.machine.children import WAY_OUT

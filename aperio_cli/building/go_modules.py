@@ -6,9 +6,7 @@ of fields separated by tabs, `dep` with path, version and sum, and `=>` for what
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from aperio_plugin.lazy_dataclass import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

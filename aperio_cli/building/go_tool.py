@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.building.go_environment import count_nothing, go_environment, search_path
 from aperio_cli.building.go_failures import OLDEST, explain, failed, no_toolchain, too_old

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.building import IgnoreInvalid
 from aperio_cli.errors.files import FileTooLarge

@@ -10,9 +10,9 @@ evaluates a marker for the interpreter that runs it, not for the one built for.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aperio_plugin.lazy_dataclass import dataclass
 from packaging.version import InvalidVersion, Version
 
 from aperio_cli.building.contents import VENDOR

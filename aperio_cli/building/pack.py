@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.archive import writing
 from aperio_cli.building import (

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.building.reach import leads_there, reach_of, say_not_counted
 from aperio_cli.errors.building import (

@@ -6,9 +6,9 @@ need not have the file, and what it leaves to another tool (`dynamic`) is not co
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from aperio_plugin.lazy_dataclass import dataclass
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name

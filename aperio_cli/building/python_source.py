@@ -9,10 +9,8 @@ from __future__ import annotations
 import ast
 import sys
 import warnings
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.building.facts import Facts, Stated, hosts_in
 from aperio_cli.errors.building import SourceInvalid

@@ -17,9 +17,8 @@ import fnmatch
 import hashlib
 import re
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.building.contents import MAX_FILE_BYTES
 from aperio_cli.building.ignoring import FILE_NAME as IGNORE_FILE

@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.publisher import SIGSTORE_DOMAINS

@@ -6,9 +6,8 @@ what is in it. Each part says what was before and what is after, and is the same
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.models.grant import Grant, additions
 from aperio_cli.models.limits import format_size

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.models.evidence import proof_of
 

@@ -8,10 +8,8 @@ line to change.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.config.lines import line_of
 from aperio_cli.config.reading import MAX_BYTES

@@ -14,10 +14,8 @@ import json
 import os
 import sqlite3
 import threading
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self, TypeVar
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 from aperio_cli.errors.files import FileNotRegular

@@ -6,10 +6,8 @@ import contextlib
 import errno
 import os
 import stat
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.files.reading import FOLDER_FLAGS
 from aperio_cli.files.writing import ASIDE_PREFIX

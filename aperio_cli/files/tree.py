@@ -15,10 +15,8 @@ import os
 import re
 import stat
 import threading
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.files import (
     FilesChanged,

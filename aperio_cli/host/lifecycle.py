@@ -13,10 +13,9 @@ BACKOFF and PAUSED belong to supervision: no event of a single run leads there.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 
 class Phase(Enum):

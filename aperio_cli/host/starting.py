@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.config.reading import LONGEST_HANDSHAKE_S
 from aperio_cli.errors.running import (

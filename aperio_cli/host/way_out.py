@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.host.egress import Door, Policy, Rule, Terms, Verdict, plan_door, rules_of
 from aperio_cli.host.egress.decisions import Reason

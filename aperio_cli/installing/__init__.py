@@ -9,10 +9,8 @@ the moment it counts as installed. Nothing of the plugin is executed.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.files import FilesChanged, LockHeld
 from aperio_cli.errors.installing import ReceiptInvalid

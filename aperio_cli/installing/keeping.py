@@ -7,9 +7,8 @@ may be taken, unless the lock file has to stay as it is.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.installing import LockFileDiffers, LockFileOutdated
 from aperio_cli.models.evidence import proof_of

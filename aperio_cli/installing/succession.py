@@ -8,9 +8,8 @@ provenance can rise, never fall, unless the operator names the change.
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.installing import SignerChanged, VersionChanged
 from aperio_cli.errors.trust import ProvenanceMissing

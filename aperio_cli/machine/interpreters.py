@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.installing import InterpreterMissing
 from aperio_cli.machine.children import ChildFailed, ask_child

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from aperio_cli.models.registry.plugin_file import VersionStatus

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-
-from aperio_plugin.lazy_dataclass import dataclass
+from dataclasses import dataclass
 
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 

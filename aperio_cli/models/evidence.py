@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Self
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.policy import LONGEST_EXCEPTION, MAX_REASON_CHARACTERS, UNSIGNED

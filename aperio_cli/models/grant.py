@@ -10,10 +10,8 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.models.egress import HOST, PORT, RULE, covers, split_rule
 from aperio_cli.models.limits import Limits

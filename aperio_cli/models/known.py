@@ -11,11 +11,9 @@ remembered by itself: none takes back what another has said, and of several the 
 from __future__ import annotations
 
 import json
-from dataclasses import field
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.models.newer import is_ours, refuse_newer
 from aperio_cli.models.plugin_id import PluginId, check_version

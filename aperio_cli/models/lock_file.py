@@ -25,10 +25,8 @@ import functools
 import posixpath
 import re
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.installing import LockFileInvalid
 from aperio_cli.models.evidence import proof_of

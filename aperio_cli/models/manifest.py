@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import NoReturn
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.building import EgressOperatorOnly, ManifestInvalid, ManifestKindUnknown
 from aperio_cli.models.egress import PORT, RULE, is_for_operators

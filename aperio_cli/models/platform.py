@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aperio_plugin.lazy_dataclass import dataclass
+from dataclasses import dataclass
 
 OPERATING_SYSTEMS = ("darwin", "linux", "windows")
 ARCHITECTURES = ("amd64", "arm64")

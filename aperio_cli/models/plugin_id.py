@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-
-from aperio_plugin.lazy_dataclass import dataclass
+from dataclasses import dataclass
 
 from aperio_cli.errors.usage import PluginIdInvalid, VersionInvalid
 from aperio_cli.text import clean

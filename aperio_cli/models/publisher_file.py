@@ -13,9 +13,8 @@ each machine's own, so nobody else speaks for it.
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.trust import PublisherFileInvalid
 from aperio_cli.models.publisher import ANY_NAMESPACE, LOCAL_DOMAIN

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.installing import ReceiptInvalid, ReceiptNewer
 from aperio_cli.models.artifact import Interpreter

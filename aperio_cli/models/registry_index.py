@@ -20,9 +20,8 @@ Everything in an index is somebody's word; `verifying` decides what is true.
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.registries import IndexUnreadable, IndexVersionUnknown
 from aperio_cli.models.digest import Digest

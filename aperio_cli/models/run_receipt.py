@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Self
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.models.plugin_id import PluginId
 

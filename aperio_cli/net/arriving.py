@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.files import ResponseTooLarge
 from aperio_cli.models.address import shown

@@ -14,10 +14,9 @@ import socket
 import ssl
 import urllib.request
 from base64 import b64encode
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 from aperio_cli.errors.files import CertificateUntrusted, NetworkUnavailable, ProxyUnavailable

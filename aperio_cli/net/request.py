@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 

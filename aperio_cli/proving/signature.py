@@ -16,12 +16,10 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 from aperio_cli.errors.trust import TrustDomainUnknown, TrustRootInvalid, VerifierCrashed

@@ -12,9 +12,8 @@ refused. sigstore-python's own reader of statements is not used: it knows few di
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.trust import ProvenanceMismatch
 from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import stat
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError, Refusal

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors import Refusal
 from aperio_cli.errors.files import FileTooLarge

@@ -11,12 +11,10 @@ import fnmatch
 import os
 import shutil
 import threading
-from dataclasses import field
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.usage import UsageError
 

@@ -13,9 +13,8 @@ import contextlib
 import json
 import sqlite3
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import PathShared

@@ -12,10 +12,9 @@ Everything is checked on the way, copied aside, and takes its place when it is w
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.registries import PluginNotFound
 from aperio_cli.errors.usage import UsageError

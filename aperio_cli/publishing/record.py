@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.models.artifact import published_name
 from aperio_cli.models.digest import Digest

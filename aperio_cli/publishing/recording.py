@@ -14,10 +14,8 @@ with the partial ones of every earlier checkpoint that no full one has taken the
 from __future__ import annotations
 
 import json
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.files import FileNotRegular

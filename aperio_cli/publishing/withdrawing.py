@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.registries import PluginNotFound, VersionWithdrawn
 from aperio_cli.errors.usage import UsageError

@@ -8,11 +8,9 @@ Each that is passed over says why.
 from __future__ import annotations
 
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import __version__, clock
 from aperio_cli.errors.installing import (

@@ -8,9 +8,8 @@ looks, until that earlier edition has ended. Nothing is installed by it.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.models.reading import Bounds, parse_json
 from aperio_cli.models.registry.documents import FileRef

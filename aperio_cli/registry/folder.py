@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.files.beneath import Beneath
 from aperio_cli.files.naming import as_path

@@ -9,10 +9,8 @@ change, and checked against the checkpoint; the tiles themselves need nobody's w
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.registries import (
     RegistryLogForked,

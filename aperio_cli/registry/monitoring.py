@@ -16,10 +16,8 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.files import DiskFull
 from aperio_cli.errors.registries import RegistryLogUnproven

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.archive.loading import load_artifact
 from aperio_cli.errors.files import FileNotRegular, FileTooLarge

@@ -8,10 +8,8 @@ may keep the checkpoint itself, beside what it writes (`keeping`).
 from __future__ import annotations
 
 import contextlib
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 from aperio_cli.errors.usage import UsageError

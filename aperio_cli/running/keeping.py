@@ -8,10 +8,8 @@ stores its own after each one all the same, for a sync without.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.host.calls.keeping import FEATURE, CheckpointToStore, SyncSource
 

@@ -6,9 +6,8 @@ host knows what it enforces: a limit that it does not claim counts as not enforc
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 from aperio_cli.errors.files import FilesChanged

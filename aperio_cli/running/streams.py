@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from aperio_plugin.lazy_dataclass import dataclass
 from aperio_plugin.wire import finding_rules
 
 from aperio_cli.errors.usage import UsageError

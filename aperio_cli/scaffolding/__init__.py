@@ -5,11 +5,9 @@ from __future__ import annotations
 import secrets
 import stat
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.building import FolderNotEmpty
 from aperio_cli.errors.usage import PluginIdInvalid, UsageError

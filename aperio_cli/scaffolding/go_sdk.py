@@ -9,9 +9,8 @@ stands in the project's go.mod and go.sum, too, as the go command wants it (Go m
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import __version__
 from aperio_cli.errors.usage import NotFound

@@ -8,10 +8,9 @@ source, and everything that its build and its run need is installed from the loc
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import __version__
 from aperio_cli.errors.usage import UsageError

@@ -6,9 +6,8 @@ People paste what their code host shows: an address, with `.git` or without, or 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.building import ModuleInvalid
 from aperio_cli.models.address import has_user, shown

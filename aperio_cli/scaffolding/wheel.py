@@ -13,9 +13,8 @@ import hashlib
 import io
 import re
 import zipfile
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.files.reading import read_capped

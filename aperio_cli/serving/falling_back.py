@@ -8,10 +8,8 @@ operator has it begin again. A version that is taken into use again is tried aga
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 from aperio_cli.host.supervising.instances import Fallback

@@ -10,10 +10,8 @@ import asyncio
 import contextlib
 import json
 import signal
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 from aperio_cli.host.control.server import serve

@@ -10,10 +10,9 @@ import contextlib
 import json
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 import aperio_cli
 from aperio_cli.errors import AperioError

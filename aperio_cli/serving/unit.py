@@ -11,9 +11,8 @@ but root, and with it a bubblewrap that is setuid would not start: only root's u
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

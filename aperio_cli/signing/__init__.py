@@ -5,9 +5,8 @@ Other files that somebody has to stand behind get a bundle alone.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors import Refusal
 from aperio_cli.errors.trust import ArtifactChanged, SigningFailed

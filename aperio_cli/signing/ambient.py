@@ -7,9 +7,8 @@ import itertools
 import random
 import re
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.files import NetworkUnavailable
 from aperio_cli.errors.trust import CredentialMissing, IdentityTokenInvalid, SigningTimeout

@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import functools
 import json
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors import AperioError
 from aperio_cli.errors.trust import SigningTimeout

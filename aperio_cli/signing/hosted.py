@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.files import InsecureUrl
 from aperio_cli.errors.trust import (

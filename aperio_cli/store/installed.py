@@ -14,10 +14,8 @@ import functools
 import os
 import secrets
 import stat
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 import aperio_cli
 from aperio_cli.errors import AperioError

@@ -7,9 +7,8 @@ way is refused, because a rule without the version would take any build for ever
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.trust import PublisherUnfit
 from aperio_cli.errors.usage import UsageError

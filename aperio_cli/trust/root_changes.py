@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.reading import Bounds, Unreadable, read_json

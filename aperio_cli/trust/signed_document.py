@@ -21,10 +21,8 @@ without importing sigstore; what it states always comes from the document itself
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, TypeVar
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError, Refusal

@@ -13,11 +13,9 @@ import gc
 import hashlib
 import os
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import text
 from aperio_cli.archive import reading

@@ -5,9 +5,8 @@ A mirror is a place and no more: what comes from it is held against the same dig
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.files import (
     InsecureUrl,

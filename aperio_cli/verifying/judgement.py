@@ -6,9 +6,8 @@ installed, and again before each launch, from what the receipt kept.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.models.evidence import ExceptionGranted
 from aperio_cli.models.policy import UNSIGNED

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.files import ResponseNotFound
 from aperio_cli.errors.usage import NotFound

@@ -335,25 +335,6 @@ def test_the_tool_uses_public_modules_of_the_sdk_only() -> None:
     assert faults == []
 
 
-def test_dataclasses_are_made_lazily_where_that_can_be_done() -> None:
-    """Half a millisecond each, of every start: see `aperio_plugin.lazy_dataclass`."""
-    paths = [*modules(), *sorted(SDK.glob("*.py")), *sorted(SDK.glob("_convert/*.py"))]
-    needed = {path for path in paths if "InitVar" in of_dataclasses(path)}
-    eager = {path for path in paths if "dataclass" in of_dataclasses(path)}
-    assert eager - needed == {SDK / "lazy_dataclass.py"}, "for the type checker alone"
-    assert needed == {PACKAGE / "verifying/clearing.py", PACKAGE / "verifying/decide.py"}
-
-
-def of_dataclasses(path: Path) -> set[str]:
-    """The names that a module takes from `dataclasses`."""
-    return {
-        alias.name
-        for node in ast.walk(parsed(path))
-        if isinstance(node, ast.ImportFrom) and node.module == "dataclasses"
-        for alias in node.names
-    }
-
-
 def test_the_tool_uses_the_sdk_at_all() -> None:
     used = {
         imported

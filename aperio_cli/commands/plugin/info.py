@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.commands.app import plugin
 from aperio_cli.commands.common import command

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import shlex
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.commands.host.releasing import done_despite_host
 from aperio_cli.commands.plugin import granting
@@ -76,7 +74,7 @@ def install_found(
     context: Context,
     found: Offer | Path | RemoteArtifact,
     request: InstallRequest,
-    stated: Stated = Stated(),  # noqa: B008 - it is frozen
+    stated: Stated = Stated(),
     check: Callable[[AdmittedArtifact], object] = lambda _admitted: None,
 ) -> InstallReport:
     """Verify and install what was found, and say what people have to know of it.

@@ -6,10 +6,8 @@ import contextlib
 import functools
 import json
 import shlex
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.commands.common import Exit
 from aperio_cli.commands.loop import on_loop

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import difflib
 import json
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from aperio_plugin.lazy_dataclass import dataclass
 from aperio_plugin.wire import fitting
 
 from aperio_cli.errors.running import PluginConfigInvalid

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quote
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from aperio_plugin.lazy_dataclass import dataclass
 from aperio_plugin.wire import event_rules, limits
 
 from aperio_cli.host.calls.json_text import one_line_object

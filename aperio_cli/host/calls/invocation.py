@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.data.state import Slice
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 import functools
 import json
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from aperio_plugin.lazy_dataclass import dataclass
 from aperio_plugin.wire import limits
 
 from aperio_cli.models.reading import is_shallow_json

@@ -7,11 +7,10 @@ begins, as an operator asks for with a setting of the destination.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from aperio_plugin.lazy_dataclass import dataclass
 from aperio_plugin.wire import limits
 
 from aperio_cli.data.state import Checkpoint

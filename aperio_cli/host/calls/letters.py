@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Self
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.text import one_line
 

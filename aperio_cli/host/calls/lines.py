@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from aperio_plugin.lazy_dataclass import dataclass
 from aperio_plugin.wire import limits
 
 from aperio_cli.host.calls.envelopes import KINDS, MAX_ENVELOPE_BYTES, Outbound

@@ -7,10 +7,8 @@ refused instead (proto/aperio/plugin/v1/common.proto, `Interface.features`).
 from __future__ import annotations
 
 import json
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.text import one_line

@@ -11,10 +11,9 @@ import contextlib
 import hashlib
 import queue
 import threading
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aperio_plugin.lazy_dataclass import dataclass
 from aperio_plugin.wire import limits
 
 from aperio_cli import clock

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.text import one_line
 

@@ -9,9 +9,8 @@ cannot be listed; they are reached by the proxy.
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.host.egress.decisions import Denied
 

@@ -14,11 +14,10 @@ import ipaddress
 import re
 import socket
 from base64 import b64encode
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlsplit
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.host.egress.decisions import Denied, Reason
 from aperio_cli.host.egress.requests import END_OF_HEAD, LONGEST_HEAD_BYTES

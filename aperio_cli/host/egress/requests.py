@@ -7,9 +7,8 @@ another host, is hidden in a first. One connection carries one request, and the 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.host.egress.decisions import Denied, Reason
 

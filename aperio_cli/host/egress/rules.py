@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.host.egress.addresses import Address, Reach, reach_of
 from aperio_cli.host.egress.decisions import Denied, Reason

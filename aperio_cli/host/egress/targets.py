@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from typing import Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.host.egress.decisions import Denied, Reason
 from aperio_cli.models.egress import HOST, PORT

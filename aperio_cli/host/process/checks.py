@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 

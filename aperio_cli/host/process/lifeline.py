@@ -15,8 +15,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-
-from aperio_plugin.lazy_dataclass import dataclass
+from dataclasses import dataclass
 
 _held: set[Lifeline] = set()
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.host.process.floods import Allowance, Flow
 from aperio_cli.host.process.masking import Masks

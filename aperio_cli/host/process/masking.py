@@ -12,9 +12,8 @@ import base64
 import json
 import re
 import urllib.parse
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.text import one_line
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.files import FileNotRegular, FilesChanged
 from aperio_cli.errors.running import PluginNotExecutable

@@ -9,9 +9,8 @@ import re
 import secrets
 import stat
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.files import removing

@@ -22,12 +22,10 @@ import resource
 import select
 import signal
 import subprocess
-from dataclasses import field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 from aperio_cli.errors.running import SandboxFailed

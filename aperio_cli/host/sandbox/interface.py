@@ -7,10 +7,8 @@ containers that have no user namespaces, would implement the same.
 from __future__ import annotations
 
 import enum
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.models.limits import Limits
 

@@ -12,9 +12,8 @@ import errno
 import functools
 import os
 import struct
+from dataclasses import dataclass
 from typing import Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

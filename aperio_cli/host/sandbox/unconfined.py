@@ -7,9 +7,8 @@ import os
 import resource
 import signal
 import subprocess
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.host.sandbox.interface import LIMITS, Counters, Enforcement, Level
 

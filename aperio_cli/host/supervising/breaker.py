@@ -12,11 +12,9 @@ an instance that had no part in the deaths need not wait to be the probe.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.host.supervising.rules import MOST_COUNTED
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

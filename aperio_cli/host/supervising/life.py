@@ -17,11 +17,9 @@ All times are on the monotonic clock: the time of day may jump as it likes.
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.supervising.breaker import Breaker, Position

@@ -7,10 +7,8 @@ import contextlib
 import random
 import re
 import traceback
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli import clock
 from aperio_cli.errors import AperioError

@@ -6,9 +6,8 @@ suspended process say, is not held against the plugin: nobody has waited for it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from aperio_cli.host.supervising.rules import Rules

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 MOST_COUNTED: Final = 1_000_000
 """Where counters of a life stop: nobody reads them further, and nothing is a power of them."""

@@ -10,9 +10,8 @@ import asyncio
 import os
 import stat
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.running import (
     HandshakeAddressRefused,

@@ -12,9 +12,8 @@ other ecosystems is none of ours; ranges of git commits name no versions.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.usage import VersionInvalid
 from aperio_cli.models.plugin_id import PluginId, check_version, version_key

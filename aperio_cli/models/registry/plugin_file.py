@@ -15,9 +15,8 @@ looks: versions that are not to be installed anew are not among `versions`, but 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.manifest import KINDS

@@ -11,10 +11,8 @@ all of them, so that a rule can be proposed from it.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.models.plugin_id import is_namespace
 from aperio_cli.models.publisher import LOCAL_DOMAIN, TIERS

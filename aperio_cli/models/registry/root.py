@@ -12,10 +12,9 @@ because somebody signed the highest number there is, starts a new epoch.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.registry.documents import (

@@ -10,10 +10,9 @@ name (`documents.shard_number`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.usage import PluginIdInvalid
 from aperio_cli.models.plugin_id import PluginId, is_namespace

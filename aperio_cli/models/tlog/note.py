@@ -18,9 +18,8 @@ import base64
 import binascii
 import hashlib
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.models.tlog.merkle import HASH_BYTES
 

@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import dataclass
 from typing import Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.models.tlog.merkle import check_inclusion, leaf_hash
 from aperio_cli.models.tlog.note import MAX_NOTE_BYTES, Checkpoint, Note, NoteInvalid, _decoded

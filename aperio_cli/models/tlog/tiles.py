@@ -8,9 +8,8 @@ stands under another path for each length, so whatever stands under a path stays
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.models.tlog.merkle import (
     HASH_BYTES,

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from aperio_plugin.lazy_dataclass import dataclass
 from cryptography import x509
 from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives import hashes, serialization

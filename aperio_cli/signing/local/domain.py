@@ -16,9 +16,8 @@ import json
 import os
 import re
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 from aperio_cli.errors.trust import IdentityInvalid, TrustDomainExists, TrustDomainMissing
 from aperio_cli.files import owning, removing, writing

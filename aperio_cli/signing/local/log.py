@@ -13,9 +13,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from aperio_plugin.lazy_dataclass import dataclass
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization

@@ -17,12 +17,11 @@ import json
 import re
 import socket
 import threading
-from dataclasses import field
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from aperio_plugin.lazy_dataclass import dataclass
 from cryptography.hazmat.primitives import serialization
 
 from aperio_cli import clock

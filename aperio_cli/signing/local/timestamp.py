@@ -9,9 +9,9 @@ This module loads `cryptography`: import it inside functions only.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from aperio_plugin.lazy_dataclass import dataclass
 from cryptography import x509
 from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives import hashes, serialization

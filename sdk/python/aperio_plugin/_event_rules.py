@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from aperio_plugin.lazy_dataclass import dataclass
 from aperio_plugin.limits import MAX_ACTOR_CHARACTERS
 
 if TYPE_CHECKING:

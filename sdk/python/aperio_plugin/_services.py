@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aperio_plugin import errors
@@ -16,7 +16,6 @@ from aperio_plugin._convert import calls
 from aperio_plugin._logging import InvocationLogger
 from aperio_plugin._state import HostState
 from aperio_plugin.context import Context, Mode
-from aperio_plugin.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

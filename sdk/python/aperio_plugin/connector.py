@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aperio_plugin import errors
@@ -33,7 +33,6 @@ from aperio_plugin.declarations import (
     SeverityHint,
 )
 from aperio_plugin.errors import Diagnostic, Severity
-from aperio_plugin.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

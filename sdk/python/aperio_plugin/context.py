@@ -6,11 +6,10 @@ import enum
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aperio_plugin import errors
-from aperio_plugin.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     import logging

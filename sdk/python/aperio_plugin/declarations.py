@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,7 +122,7 @@ _NAMED = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 def check(
     fields: Sequence[Field],
-    auth: Auth = NoAuth(),  # noqa: B008 - it is frozen
+    auth: Auth = NoAuth(),
 ) -> None:
     """Refuse declarations that no host could show or use.
 

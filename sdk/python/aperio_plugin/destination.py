@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from abc import ABC, abstractmethod
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aperio_plugin.context import Config, Context, State, StoredValue, Token
@@ -18,7 +18,6 @@ from aperio_plugin.errors import (
     Severity,
     Unavailable,
 )
-from aperio_plugin.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -8,9 +8,8 @@ the traceback.
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 from typing import ClassVar
-
-from aperio_plugin.lazy_dataclass import dataclass
 
 __all__ = [
     "Cancelled",

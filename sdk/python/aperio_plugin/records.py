@@ -18,13 +18,12 @@ import functools
 import itertools
 import json
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aperio_plugin import errors
 from aperio_plugin._convert.records import LEAST_DEEP, Json, require_size
 from aperio_plugin.connector import DeadLetter
-from aperio_plugin.lazy_dataclass import dataclass
 from aperio_plugin.limits import MAX_RECORD_DEPTH
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aperio_plugin import errors
@@ -21,7 +21,6 @@ from aperio_plugin.declarations import (
     SeverityHint,
 )
 from aperio_plugin.errors import Diagnostic, Path, Severity
-from aperio_plugin.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

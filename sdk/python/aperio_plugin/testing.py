@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -33,7 +33,6 @@ from aperio_plugin._generated.aperio.plugin.v1 import (
 from aperio_plugin._remediating import RemediationService
 from aperio_plugin._services import Call, context_of, failure
 from aperio_plugin.context import Mode, State, StoredValue
-from aperio_plugin.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
