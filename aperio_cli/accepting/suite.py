@@ -17,7 +17,7 @@ from aperio_cli.accepting.syncing import SYNCING
 from aperio_cli.accepting.verdicts import CheckFailed, CheckSkipped, Outcome, Verdict
 from aperio_cli.data.state import StateDatabase
 from aperio_cli.errors import AperioError
-from aperio_cli.errors.running import PluginFault
+from aperio_cli.errors.running import HandshakeTimeout, PluginFault
 from aperio_cli.files.temporary import temporary_folder
 from aperio_cli.host.launch import checked
 from aperio_cli.host.process.masking import mark
@@ -154,6 +154,8 @@ async def _examine_one(bench: Bench, check: Check, before: dict[str, Verdict]) -
         evidence = str(failed)
     except PluginFault as fault:
         evidence = f"{fault.what}\n{fault.why}"
+        if isinstance(fault, HandshakeTimeout):  # what the operator may state is no fault of its
+            evidence += f"\n{fault.next[-1]}"
     except (AperioError, OSError):
         raise
     except Exception as error:  # noqa: BLE001 - a check deals with the plugin's answers only

@@ -385,6 +385,8 @@ class Start:
             await first_of(self.left_s(), answer, process.exited)
             answer.cancel()
             why = await _outcome(answer)
+            if answer.cancelled() and not process.exited.done():
+                why = f"no answer within {self.options.patience.health_s:g} s of its handshake"
         if why:
             raise PluginNotHealthy(
                 f"{self.program.subject} did not pass its health check",

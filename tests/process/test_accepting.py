@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,13 @@ from aperio_cli.accepting import (
     Outcome,
     Verdict,
     accept,
+    starting,
 )
 from aperio_cli.errors.running import PluginConfigInvalid
 from aperio_cli.errors.usage import UsageError
 from tests.clearances import cleared
 
-from .conftest import PLUGINS, Host, development
+from .conftest import HURRIED, PLUGINS, Host, development
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,7 +166,28 @@ def test_a_broken_plugin_fails_its_check_and_no_other_of_all(
     host: Host, key: str, plugin: str, kind: str
 ) -> None:
     """Examine every plugin by all checks; the quick test above has some of each kind."""
+    if key == "by-hand":
+        host.options["patience"] = replace(HURRIED, handshake_s=5)  # waited for to the end
     require_one_failure(examine(host, target(plugin, kind)), key)
+
+
+@pytest.mark.parametrize("is_patient", [True, False])
+def test_a_plugin_that_imports_slowly_is_given_the_time_that_is_stated(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_patient: bool
+) -> None:
+    """To start, and to refuse to be started by hand, which it can only when it has imported."""
+    monkeypatch.setattr(starting, "_BY_HAND_S", 0.3)
+    host.options["patience"] = replace(HURRIED, handshake_s=30 if is_patient else 0.3)
+    script = tmp_path / "slow.py"
+    script.write_text(
+        f"import runpy, sys, time\ntime.sleep(0.8)\nsys.path.insert(0, {str(BROKEN)!r})\n"
+        f"runpy.run_path({str(BROKEN / 'sound.py')!r}, run_name='__main__')\n"
+    )
+    checks = [check for check in CHECKS if check.key in {"start", "by-hand"}]
+    failed = outcomes(examine(host, development(script), checks=checks), Outcome.FAILED)
+    assert set(failed) == (set() if is_patient else {"start", "by-hand"})
+    if not is_patient:
+        assert "`[host] handshake_timeout_s = 60`" in failed["start"].evidence
 
 
 def require_one_failure(report: AcceptanceReport, key: str) -> None:

@@ -253,6 +253,25 @@ def test_a_plugin_that_begins_its_line_and_does_not_end_it_is_quoted(
     assert "`[host] handshake_timeout_s = 60`" in caught.value.next[-1]
 
 
+@pytest.mark.parametrize("listens", ["s.listen()", "pass"])
+def test_a_plugin_that_answers_nothing_after_its_handshake_is_told_as_that(
+    host: Host, tmp_path: Path, listens: str
+) -> None:
+    host.options["patience"] = Patience(handshake_s=30, health_s=0.5, drain_s=0.3)
+    script = f"""
+import socket
+place = os.environ["PLUGIN_UNIX_SOCKET_DIR"] + "/p"
+s = socket.socket(socket.AF_UNIX); s.bind(place); {listens}
+os.write(1, f"1|1|unix|{{place}}|grpc|\\n".encode())
+time.sleep(600)
+"""
+    with pytest.raises(PluginNotHealthy) as caught:
+        host.run(prints(tmp_path, script))
+
+    assert "no answer within 0.5 s of its handshake" in caught.value.why
+    assert "it is still running" in caught.value.why
+
+
 def test_a_handshake_may_come_byte_by_byte(host: Host, tmp_path: Path) -> None:
     drip = "lambda line, flush: [os.write(1, b'%c' % byte) for byte in line.encode() + b'\\n']"
     host.run(prints(tmp_path, f"import bare; bare.print = {drip}; bare.serve()"))
