@@ -303,14 +303,16 @@ def test_a_refusal_shows_the_code_and_nothing_else_of_the_answer(body: bytes, sh
     assert (caught.value.code, caught.value.exit_status) == ("token-refused", 1)
 
 
-def test_a_redirect_is_not_followed_with_the_secret() -> None:
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_with_the_secret(status: int) -> None:
+    """Nor is a token taken that comes with it."""
     with (
         server(200, b'{"access_token": "stolen"}') as elsewhere,
         pytest.raises(TokenUnavailable) as caught,
     ):
-        answered(307, b"", {"Location": elsewhere})
+        answered(status, b'{"access_token": "t0ken"}', {"Location": elsewhere})
 
-    assert "status 307; no redirect is followed" in caught.value.why
+    assert f"status {status}; no redirect is followed" in caught.value.why
 
 
 def test_an_answer_that_has_to_be_decompressed_is_not_used() -> None:
