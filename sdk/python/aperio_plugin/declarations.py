@@ -155,7 +155,9 @@ def check(
 
 
 def _check_default(declared: Field) -> None:
-    from aperio_plugin._fitting import fit_default  # here: few processes check a declaration
+    if declared.default is None:
+        return
+    from aperio_plugin._fitting import fit_default  # here: few processes check a default
 
     try:
         fit_default(declared.type.name, declared.options, declared.default)

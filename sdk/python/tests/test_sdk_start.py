@@ -25,7 +25,9 @@ from aperio_plugin import connector
 
 class Plain(connector.Connector):
     def schema(self):
-        return connector.Schema(provider="X", name="X")
+        return connector.Schema(
+            provider="X", name="X", fields=[connector.Field(key="count", label="Count")]
+        )
     def test_connection(self, context):
         return connector.TestResult(ok=True)
     def sync(self, context, cursor):
@@ -50,6 +52,7 @@ SPARED: Final = {
     "aperio_plugin._delivery_keys",
     "aperio_plugin._event_rules",
     "aperio_plugin._finding_rules",
+    "aperio_plugin._fitting",
     "aperio_plugin._generated.aperio.host",
     "aperio_plugin._generated.aperio.plugin.v1.capabilities_pb2",
     "aperio_plugin._generated.aperio.plugin.v1.destination_pb2",
