@@ -32,7 +32,8 @@ def temporary_folder(prefix: str) -> Iterator[str]:
         prefix: how its name begins: `aperio-build-`.
 
     Raises:
-        PlaceUnusable: TMPDIR names a place that cannot be used, or nothing can be.
+        PlaceUnusable: TMPDIR names a place that cannot be used, or nothing can be; or it has gone
+            in the middle of the block.
         PathShared: whoever the place that TMPDIR names belongs to could put a link in the place of
             what is made there, so that this process would write elsewhere.
         FileSizeLimited: this process may write nothing into any file.
@@ -40,11 +41,28 @@ def temporary_folder(prefix: str) -> Iterator[str]:
     """
     require_place()
     folder = tempfile.mkdtemp(prefix=prefix)
+    made = os.lstat(folder)
     try:
         yield folder
+    except OSError as error:
+        if _is_there(folder, made):
+            raise
+        raise PlaceUnusable(
+            f"`{folder}` was moved away, or removed, while it was worked in",
+            why=f"{error.strerror or error}: {error.filename or folder}",
+            next=["do it again", "name a folder in TMPDIR that nothing cleans up meanwhile"],
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             removing.remove_tree(Path(folder))
+
+
+def _is_there(folder: str, made: os.stat_result) -> bool:
+    """Return whether a folder is still the one that was made."""
+    try:
+        return os.path.samestat(os.lstat(folder), made)
+    except OSError:
+        return False
 
 
 def temporary_file(prefix: str) -> BinaryIO:

@@ -16,6 +16,7 @@ import pytest
 
 from aperio_cli.archive import writing as packing
 from aperio_cli.errors.files import FolderNotPrivate, PathShared
+from aperio_cli.errors.usage import PlaceUnusable
 from aperio_cli.files import owning, removing, temporary, writing
 from aperio_cli.files.beneath import Beneath
 from tests.projects import make_project
@@ -119,6 +120,27 @@ def test_a_folder_in_a_temporary_one_that_becomes_a_link_is_removed_as_a_link(
     monkeypatch.undo()
 
     assert everything(elsewhere) == before
+
+
+@pytest.mark.parametrize("is_removed", [True, False])
+def test_a_temporary_folder_that_goes_away_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_removed: bool
+) -> None:
+    """By whoever cleans up such places, say; an error in one that is there is what it was."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def work() -> None:
+        with temporary.temporary_folder("aperio-build-") as name:
+            if is_removed:
+                removing.remove_tree(Path(name))
+            (Path(name) / "sub/file").write_text("")
+
+    with pytest.raises(PlaceUnusable if is_removed else FileNotFoundError) as caught:
+        work()
+    if is_removed:
+        assert "was moved away, or removed" in str(caught.value)
+    assert not list(tmp_path.glob("aperio-*"))
 
 
 def shared(folder: Path) -> Path:
