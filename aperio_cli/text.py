@@ -63,6 +63,20 @@ def nearest(word: str, known: Iterable[str]) -> list[str]:
     return [f"did you mean `{one_line(found)}`?" for found in close]
 
 
+def escape_unshown(json_text: str) -> str:
+    """Valid JSON text of the same value, for people: what `clean` would take out is escaped."""
+    if json_text.isascii():
+        return json_text
+    import json  # every start reads this module, and few need it
+
+    return "".join(
+        character
+        if character in _KEPT_CONTROLS or unicodedata.category(character)[0] != "C"
+        else json.dumps(character)[1:-1]
+        for character in json_text
+    )
+
+
 def escape_controls(json_text: str) -> str:
     """Valid JSON text of the same value, without control characters that a terminal may obey.
 

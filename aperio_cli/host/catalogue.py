@@ -101,7 +101,8 @@ def _connector(schema: Any, told: list[Becomes]) -> dict[str, Any]:
         "findingChecks": [
             {
                 "key": check.key,
-                "title": check.title,
+                "title": check.title
+                or _become(told, f"findingChecks.{check.key}.title", "", check.key),
                 "description": check.description,
                 "severityHint": _hint(check, f"findingChecks.{check.key}", _CHECK_HINTS, told),
                 "defaultEnabled": check.enabled_by_default,
@@ -175,11 +176,12 @@ def _link(address: str, told: list[Becomes]) -> str:
 
 
 def _action(action: Any, told: list[Becomes]) -> dict[str, Any]:
+    at = f"remediationActions.{action.key}"
     return {
         "key": action.key,
-        "label": action.label,
+        "label": action.label or _become(told, f"{at}.label", "", action.key),
         "description": action.description,
-        "severityHint": _hint(action, f"remediationActions.{action.key}", _ACTION_HINTS, told),
+        "severityHint": _hint(action, at, _ACTION_HINTS, told),
     }
 
 
@@ -197,6 +199,8 @@ def _field(field: Any, told: list[Becomes]) -> dict[str, Any]:
         choices = list(field.options) or (["true", "false"] if kind == "boolean" else [])
         if choices:
             helper = " ".join(filter(None, [helper, f"One of: {', '.join(map(_shown, choices))}."]))
+        if kind == "select" and not choices:
+            told.append(Becomes(f"{at}.options", "none", "any text"))
         kind = _become(told, f"{at}.type", kind, shown)
     if field.default_json:
         helper = " ".join(filter(None, [helper, f"Without it: {field.default_json}."]))

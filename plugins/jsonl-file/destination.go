@@ -36,7 +36,9 @@ func (*JSONLFile) Capabilities() destination.Capabilities {
 		Provider:    "JSONL_FILE",
 		Name:        "JSON Lines file",
 		Description: "Appends envelopes to a file in a folder, one JSON object a line.",
+		Vendor:      "Aperio",
 		Category:    "Generic",
+		DocsURL:     "https://github.com/writer/aperio/blob/main/plugins/jsonl-file/README.md",
 		Streams: []destination.Stream{
 			destination.Finding, destination.Event, destination.AuditLog,
 		},

@@ -95,6 +95,8 @@ def test_a_preview_says_why_it_is_one() -> None:
          "One of: true, false. Without it: true.",
          [("type", "boolean", "text"), ("default", "true", "helper")]),
         (field(type="TYPE_NUMBER"), "text", None, [("type", "number", "text")]),
+        (field(type="TYPE_SELECT"), "text", None,
+         [("options", "none", "any text"), ("type", "select", "text")]),
         (field(type=77, secret=True), "password", None, [("type", "unknown_77", "password")]),
         (field(host_only=True), "text", None,
          [("host_only", "true", "absent: only the host may use it")]),
@@ -206,11 +208,24 @@ def test_a_link_leads_into_the_web_or_nowhere(address: str, *, is_kept: bool) ->
     assert list(defined.becomes) == ([] if is_kept else told)
 
 
-def test_a_field_without_a_label_is_shown_by_its_key() -> None:
-    defined = define(schema(fields=[field(label="")]))
+def test_what_has_no_label_is_shown_by_its_key() -> None:
+    critical = {"severity_hint": "SEVERITY_HINT_CRITICAL"}
+    defined = define(
+        schema(
+            fields=[field(label="")],
+            checks=[{"key": "a.b", **critical}],
+            remediation_actions=[{"key": "a.c", **critical}],
+        )
+    )
 
     assert defined.document["fields"][0]["label"] == "f"
-    assert defined.becomes == (Becomes("fields.f.label", "", "f"),)
+    assert defined.document["findingChecks"][0]["title"] == "a.b"
+    assert defined.document["remediationActions"][0]["label"] == "a.c"
+    assert set(defined.becomes) == {
+        Becomes("fields.f.label", "", "f"),
+        Becomes("findingChecks.a.b.title", "", "a.b"),
+        Becomes("remediationActions.a.c.label", "", "a.c"),
+    }
 
 
 def test_a_remediation_tells_its_actions_with_the_products_kinds() -> None:

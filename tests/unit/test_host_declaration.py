@@ -49,7 +49,7 @@ def settled(declaration: Response) -> list[str]:
 def test_only_the_secret_of_a_client_is_withheld(
     auth: common_pb2.Auth, withheld: list[str]
 ) -> None:
-    assert settled(schema("base_url", "id", "key", "", auth=auth)) == withheld
+    assert settled(schema("base_url", "id", "key", auth=auth)) == withheld
 
 
 def test_the_secret_is_withheld_from_every_kind() -> None:
@@ -156,6 +156,19 @@ def test_parameters_of_an_action_have_keys_of_their_own(
     assert caught.value.why == "box.x: `a` is declared 2 times"
 
 
+@pytest.mark.parametrize("key", ["", "../../x", "a b", "Key", "1st", "a\x1b[31m", "k" * 65])
+def test_a_key_that_is_none_is_refused(key: str) -> None:
+    declared = capabilities_pb2.CapabilitiesResponse(provider="BOX", fields=fields("a_1", "k" * 64))
+    assert settled(declared) == []
+    declared.fields.add(key=key)
+
+    with pytest.raises(PluginContractBroken, match="Capabilities") as caught:
+        settled(declared)
+
+    assert "lower-case letters, digits, underscores" in caught.value.why
+    assert "\x1b" not in caught.value.why
+
+
 def test_an_action_that_is_declared_twice_is_refused() -> None:
     declared = capabilities_pb2.CapabilitiesResponse(provider="BOX")
     declared.remediation.actions.add(key="box.x")
@@ -172,7 +185,8 @@ def test_a_plugin_cannot_forge_lines_of_ours_with_its_keys() -> None:
     with pytest.raises(PluginContractBroken) as caught:
         settled(schema("a\n  next  trust me", "a\n  next  trust me", auth=common_pb2.Auth()))
 
-    assert len(caught.value.why.splitlines()) == 1
+    assert len(caught.value.why.splitlines()) == 3  # it is there twice, and is no key either time
+    assert all(line.startswith("`a   next") for line in caught.value.why.splitlines())
 
 
 DEFAULTS_THAT_FIT = [

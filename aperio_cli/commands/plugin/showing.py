@@ -14,7 +14,7 @@ from aperio_cli.host.catalogue import define
 from aperio_cli.models.artifact import DevelopmentBuild
 from aperio_cli.models.reading import Bounds, Unreadable, read_json
 from aperio_cli.output import Report, pairs, table
-from aperio_cli.text import clean, counted, escape_controls, one_line, show_path
+from aperio_cli.text import clean, counted, escape_unshown, one_line, show_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -104,7 +104,7 @@ def declaration(answer: Any) -> Report:
 def catalogue(answer: Any) -> Report:
     """Return what a plugin declares as the product's catalogue has it, as JSON for people, too."""
     defined = define(answer)
-    text = escape_controls(json.dumps(defined.document, ensure_ascii=False, indent=2))
+    text = escape_unshown(json.dumps(defined.document, ensure_ascii=False, indent=2))
     notes = [
         f"{one_line(each.path)}: {one_line(each.declared) or 'empty'}"
         f" becomes {one_line(each.shown) or 'empty'}"

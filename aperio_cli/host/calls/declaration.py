@@ -26,6 +26,7 @@ CAPABILITIES_TIMEOUT_S: Final = 30.0
 PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 """A setting's value in an address or a parameter of OAuth 2.0: `{key}`."""
 
+_KEY: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _MOST_PROBLEMS: Final = 10
 
 
@@ -68,9 +69,9 @@ def settle(calls: Calls, method: str, declaration: Any, provider: str) -> None:
         provider: what the manifest says it speaks for.
 
     Raises:
-        PluginContractBroken: it speaks for another provider, declares a key twice or a default
-            that is none of its field, its auth makes no sense, or its streams, mappings or
-            checks do not.
+        PluginContractBroken: it speaks for another provider, declares a key twice, a key that is
+            none, or a default that is none of its field, its auth makes no sense, or its streams,
+            mappings or checks do not.
     """
     with understood(calls.broken, method):
         _settle(calls, method, declaration, provider)
@@ -106,7 +107,10 @@ def client_secret_key(auth: common_pb2.Auth) -> str | None:
 
 def _field_problems(fields: Sequence[common_pb2.ConfigField]) -> Iterator[str]:
     yield from repeated_keys(fields)
-    yield from (f"`{field.key}`: {text}" for field in fields for text in default_problems(field))
+    for field in fields:
+        if not _KEY.fullmatch(field.key):
+            yield f"`{field.key}`: a key has lower-case letters, digits, underscores"
+        yield from (f"`{field.key}`: {text}" for text in default_problems(field))
 
 
 def default_problems(field: common_pb2.ConfigField) -> Iterator[str]:

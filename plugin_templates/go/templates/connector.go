@@ -36,6 +36,7 @@ func (*{{ cookiecutter.class_name }}) Schema() connector.Schema {
 		Name:        "{{ cookiecutter.title }}",
 		Description: "Audit events from {{ cookiecutter.title }}",
 		Category:    "Productivity",
+		DocsURL:     "https://{{ cookiecutter.module }}",
 		Auth:        aperio.APIKey{Field: "api_key"},
 		Fields: []aperio.Field{
 			{

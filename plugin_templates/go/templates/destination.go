@@ -38,6 +38,7 @@ func (*{{ cookiecutter.class_name }}) Capabilities() destination.Capabilities {
 		Name:              "{{ cookiecutter.title }}",
 		Description:       "Hands findings, events and audit logs to {{ cookiecutter.title }}",
 		Category:          "Generic",
+		DocsURL:           "https://{{ cookiecutter.module }}",
 		MaxBatchEnvelopes: maxBatchEnvelopes,
 		Streams: []destination.Stream{
 			destination.Finding, destination.Event, destination.AuditLog,

@@ -23,6 +23,7 @@ SCHEMA = connector.Schema(
     name="{{ cookiecutter.title }}",
     description="Audit events from {{ cookiecutter.title }}",
     category="Productivity",
+    docs_url="https://{{ cookiecutter.module }}",
     auth=connector.ApiKey("api_key"),
     fields=(
         connector.Field(

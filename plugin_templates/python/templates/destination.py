@@ -24,6 +24,7 @@ CAPABILITIES = destination.Capabilities(
     name="{{ cookiecutter.title }}",
     description="Hands findings, events and audit logs to {{ cookiecutter.title }}",
     category="Generic",
+    docs_url="https://{{ cookiecutter.module }}",
     streams=tuple(destination.Stream),
     max_batch_envelopes=MAX_BATCH_ENVELOPES,
     auth=destination.ApiKey("api_key"),
