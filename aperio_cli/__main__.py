@@ -44,13 +44,15 @@ _FAILING = {
 
 def entry_point() -> None:
     """Run the program, as the installed `aperio` script does."""
-    _forget_this_folder()
+    imported_from = _own_imports()
     # The environment holds secrets of settings and of CI from the start on. Before all the rest is
     # imported, which takes as long as another process needs to find it.
     if not quick.may_answer(sys.argv[1:]):
         from aperio_cli.machine.hiding import hide_memory
 
         hide_memory()
+    if imported_from:
+        _import_from(imported_from, sys.argv[1:])
     from aperio_cli.machine import start
 
     if not start.make_fit():
@@ -63,22 +65,36 @@ def entry_point() -> None:
     sys.exit(status)
 
 
-def _forget_this_folder() -> None:
-    """Import nothing more from the folder that a command is typed in, where PYTHONPATH says so.
+def _own_imports() -> list[str]:
+    """Import from no folder of PYTHONPATH for now; return where was imported from, if that differs.
 
-    What stands there may be somebody else's project. Its absolute folders are the user's choice.
+    What stands in one may be somebody else's project, with what it likes under the names of what
+    is imported here.
     """
     stated = os.environ.get("PYTHONPATH")
     if not stated or sys.flags.ignore_environment:
-        return
-    # Without pathlib, which may stand there, too.
-    is_absolute, absolute, above = os.path.isabs, os.path.abspath, os.path.dirname
+        return []
+    absolute, above = os.path.abspath, os.path.dirname  # not pathlib, which may stand there, too
+    before, own = list(sys.path), above(above(absolute(__file__)))
     try:
-        named = {absolute(part) for part in stated.split(os.pathsep) if not is_absolute(part)}
+        named = {absolute(part) for part in stated.split(os.pathsep)} - {own}
     except OSError:  # the folder is gone
-        return
-    own = above(above(absolute(__file__)))
-    sys.path[:] = [folder for folder in sys.path if folder not in named or folder == own]
+        return []
+    sys.path[:] = [folder for folder in before if folder not in named]
+    return before if len(before) > len(sys.path) else []
+
+
+def _import_from(folders: Sequence[str], argv: Sequence[str]) -> None:
+    """Import from these folders again, but for those that a project reaches.
+
+    Projects are the folder that the command is typed in, and each that it names.
+    """
+    from aperio_cli.machine.reach import reached
+
+    here = [os.curdir] if _has_working_folder() else []
+    projects = [*here, *filter(os.path.isdir, argv)]
+    kept = {*sys.path, *(folder for folder in folders if not reached(folder, projects))}
+    sys.path[:] = [folder for folder in folders if folder in kept]
 
 
 def main(argv: list[str]) -> int:

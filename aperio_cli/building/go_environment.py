@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aperio_cli.building.reach import leads_there, reach_of
 from aperio_cli.machine.children import WAY_OUT
+from aperio_cli.machine.reach import import_path, leads_there, reach_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -167,7 +167,8 @@ def not_counted(environment: Mapping[str, str], project: Path) -> tuple[str, ...
     if _downloaded_already(author):
         found.add(_MODULES)
     folders = [each for each in _stated_folders(environment) if leads_there(each, author.reach)]
-    return (*sorted(found), *(f"PATH: {each}" for each in folders if _has_tools(each)))
+    tools = (f"PATH: {each}" for each in folders if _has_tools(each))
+    return (*sorted(found), *tools, *import_path(environment, project))
 
 
 def _is_checked(name: str) -> bool:

@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING
 
 from aperio_cli.building.go_environment import not_counted
-from aperio_cli.building.reach import say_not_counted
 from aperio_cli.errors.building import (
     DependencyDigestMismatch,
     GoBuildFailed,
@@ -18,6 +17,7 @@ from aperio_cli.errors.building import (
 )
 from aperio_cli.errors.files import DiskFull, NetworkUnavailable
 from aperio_cli.files.writing import disk_full, size_limited
+from aperio_cli.machine.reach import say_not_counted
 from aperio_cli.text import page
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aperio_cli.building.reach import leads_there, reach_of, say_not_counted
 from aperio_cli.errors.building import (
     BuildDependencyFailed,
     BuildDependencyUnavailable,
@@ -17,6 +16,7 @@ from aperio_cli.errors.building import (
 from aperio_cli.errors.files import NetworkUnavailable
 from aperio_cli.files.writing import disk_full, size_limited
 from aperio_cli.machine.children import WAY_OUT, read_end, run_child
+from aperio_cli.machine.reach import import_path, leads_there, reach_of, say_not_counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +101,7 @@ def run_pip(run: PipRun, *, deadline_s: float = DEADLINE_S) -> None:
 
 
 def not_counted(environment: Mapping[str, str], project: Path) -> tuple[str, ...]:
-    """Return the author's variables that have no effect on pip, because the project reaches them.
+    """Return the author's variables that have no effect, because the project reaches them.
 
     Args:
         environment: the caller's.
@@ -109,7 +109,7 @@ def not_counted(environment: Mapping[str, str], project: Path) -> tuple[str, ...
     """
     stated = environment.get(_CONFIGURATION, "")
     is_away = not stated or (os.path.isabs(stated) and not leads_there(stated, reach_of(project)))  # noqa: PTH117 - a text
-    return () if is_away else (_CONFIGURATION,)
+    return (*(() if is_away else (_CONFIGURATION,)), *import_path(environment, project))
 
 
 def _environment(run: PipRun) -> dict[str, str]:

@@ -112,7 +112,7 @@ def _said_of_start(not_started: str) -> str:
 
 def _told(built: BuildResult) -> list[str]:
     """Return the notes on what the artifacts do not hold."""
-    from aperio_cli.building.reach import say_not_counted
+    from aperio_cli.machine.reach import say_not_counted
     from aperio_cli.text import clean, show_path
 
     shown = [show_path(each.path) for each in built.left_out if not each.dependency]

@@ -62,7 +62,7 @@ def tell_left_out(output: Output, target: Receipt | DevelopmentBuild) -> None:
     if not isinstance(target, DevelopmentBuild):
         return
     if target.not_counted:
-        from aperio_cli.building.reach import say_not_counted
+        from aperio_cli.machine.reach import say_not_counted
 
         output.note(say_not_counted(target.not_counted))
     if target.left_out:

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from aperio_cli.building import pip
-from aperio_cli.building import reach as reaching
 from aperio_cli.building.go_environment import go_environment, module_cache, not_counted
 from aperio_cli.building.go_tool import GoRun, Toolchain, find_toolchain, run_go
 from aperio_cli.building.pip import PipRun, run_pip
-from aperio_cli.building.reach import reach_of, say_not_counted
 from aperio_cli.errors.building import GoToolchainMissing
+from aperio_cli.machine import reach as reaching
+from aperio_cli.machine.reach import reach_of, say_not_counted
 from tests.go_projects import (
     COMPILED,
     OFFLINE,
@@ -228,20 +228,41 @@ def test_pip_runs_no_interpreter_that_the_checkout_names(
 # ── Python ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_nothing_is_imported_from_the_folder_that_one_is_in(tmp_path: Path) -> None:
-    """With `PYTHONPATH=.`, which shells of developers have; its absolute folders count."""
-    for name in ("ctypes", "typer", "yaml"):
-        write(tmp_path / "here", f"{name}.py", f"open({str(tmp_path / 'sprung')!r}, 'w')\n")
-    aperio = Path(sys.executable).with_name("aperio")
-    for stated in (".", ":", f"{tmp_path}:", "../here"):
-        ran = subprocess.run(
-            [aperio, "plugin", "build", "--help"],
-            cwd=tmp_path / "here",
-            env={**os.environ, "PYTHONPATH": stated},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        assert ran.returncode == 0, ran.stderr
-        assert not (tmp_path / "sprung").exists()
+@pytest.mark.parametrize(
+    ("stated", "is_imported"),
+    [
+        (".", False), (":", False), ("HERE:", False), ("../here", False), ("TOP", False),
+        ("LINK", False), ("NAMED", False), ("BESIDE", True),
+    ],
+)  # fmt: skip
+def test_nothing_is_imported_from_a_project_that_is_here_or_named(
+    tmp_path: Path, stated: str, *, is_imported: bool
+) -> None:
+    """With `PYTHONPATH=.` in a shell, say; other folders of it are the user's choice."""
+    folders = {"TOP": "mono", "HERE": "mono/here", "NAMED": "named", "BESIDE": "beside"}
+    for folder in folders.values():
+        for name in ("ctypes", "typer", "yaml", "pathlib"):
+            trap = f"open({str(tmp_path / 'sprung')!r}, 'w')\nraise ImportError('trap')\n"
+            write(tmp_path / folder, f"{name}.py", trap)
+    write(tmp_path / "mono", ".git/HEAD", "")
+    (tmp_path / "link").symlink_to(tmp_path / "mono/here")
+    for word, folder in {**folders, "LINK": "link"}.items():
+        stated = stated.replace(word, str(tmp_path / folder))
+    ran = subprocess.run(
+        [Path(sys.executable).with_name("aperio"), "plugin", "build", tmp_path / "named", "--help"],
+        cwd=tmp_path / "mono/here",
+        env={**os.environ, "PYTHONPATH": stated},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (tmp_path / "sprung").exists() is is_imported
+    assert (ran.returncode == 0) is not is_imported, ran.stderr
+
+
+def test_a_pythonpath_that_leads_to_the_checkout_is_said(checkout: Path, tmp_path: Path) -> None:
+    project = checkout / "plugins/box"
+    for stated, said in ((f"{checkout}/lib:", ("PYTHONPATH",)), (f"{tmp_path}/lib", ())):
+        assert pip.not_counted({"PYTHONPATH": stated}, project) == said
+        assert not_counted({"PYTHONPATH": stated}, project) == said

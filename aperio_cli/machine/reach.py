@@ -5,6 +5,7 @@ pull request changes the top of a repository as well as one of its plugins. A va
 there would have a tool run, or believe, what the project names.
 """
 
+# Imports next to nothing: where PYTHONPATH is set, every command begins with it.
 from __future__ import annotations
 
 import os
@@ -12,10 +13,8 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aperio_cli.text import show_path
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 # What the top of a checkout has, and what is left of it where a repository came as an archive.
 _MARKS = (
@@ -33,6 +32,7 @@ _MARKS = (
     "_FOSSIL_",
     "go.work",
 )
+_IMPORT_PATH = "PYTHONPATH"
 _BARE = ("HEAD", "objects", "refs")
 """What makes a folder a repository to git by itself (setup.c, `is_git_directory`)."""
 
@@ -104,8 +104,27 @@ def leads_there(place: str | os.PathLike[str], reach: Iterable[Path]) -> bool:
     return any(name.is_relative_to(top) for name in names for top in tops)
 
 
+def reached(place: str, projects: Iterable[str]) -> bool:
+    """Return whether a path leads to what one of some projects reaches; never raises."""
+    return any(leads_there(place, reach_of(Path(project))) for project in projects)
+
+
+def import_path(environment: Mapping[str, str], project: Path) -> tuple[str, ...]:
+    """Return the name of PYTHONPATH where the project reaches a folder of it.
+
+    Args:
+        environment: the caller's.
+        project: the author's folder.
+    """
+    stated = [part for part in environment.get(_IMPORT_PATH, "").split(os.pathsep) if part]
+    is_reached = any(reached(os.path.abspath(part), [str(project)]) for part in stated)  # noqa: PTH100 - a text
+    return (_IMPORT_PATH,) if is_reached else ()
+
+
 def say_not_counted(variables: Sequence[str]) -> str:
     """Return the words on variables of the author that had no effect; without any, none."""
+    from aperio_cli.text import show_path
+
     if not variables:
         return ""
     shown = ", ".join(map(show_path, variables))
