@@ -20,6 +20,7 @@ import io
 import json
 import os
 import pkgutil
+import resource
 import select
 import selectors
 import socket
@@ -82,17 +83,21 @@ class Forked(subprocess.Popen[bytes]):
     Args:
         words: what is typed after `aperio`.
         at: when it sends itself a signal (`interrupter.py`); empty: never.
+        most_bytes: of a file that it writes (setrlimit(2)); None: as many as it likes.
         options: of Popen: `cwd` and `env`, and the streams.
     """
 
-    def __init__(self, words: list[str], at: str = "", **options: Any) -> None:
-        self._at, self._status = at, -1
+    def __init__(
+        self, words: list[str], at: str = "", most_bytes: int | None = None, **options: Any
+    ) -> None:
+        self._at, self._most_bytes, self._status = at, most_bytes, -1
         super().__init__(words, **options)
 
     def _execute_child(self, args: list[str], *rest: Any) -> None:
         """Fork in the place of CPython's own `_execute_child`, whose arguments these are."""
         cwd, env, pipes = rest[4], rest[5], rest[9:15]
         order = {"words": args, "cwd": os.fspath(cwd), "env": env, "at": self._at}
+        order["most_bytes"] = self._most_bytes
         given = [pipes[0], pipes[3], pipes[5]]
         streams = [own if one == -1 else one for own, one in enumerate(given)]
         try:
@@ -209,6 +214,9 @@ def _surround(order: dict[str, Any], streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(order["env"])
     _show_environment()
+    if (most := order["most_bytes"]) is not None:
+        sys.dont_write_bytecode = True  # a part of it would be left behind
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     tempfile.tempdir = None
     sys.argv = ["aperio", *order["words"]]
     # As an interpreter makes them when it starts.

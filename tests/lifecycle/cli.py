@@ -204,9 +204,10 @@ class Aperio:
             words: the command.
             at: `SIGNAL:NUMBER:EVENT:TEXT`: it sends itself the signal at the n-th such event whose
                 arguments contain the text (see `interrupter.py`); empty: never.
-            options: of Popen; `prefix` is a command that executes the rest.
+            options: of Popen; `prefix` is a command that executes the rest, and `most_bytes` what a
+                file that it writes may have.
         """
-        prefix = options.pop("prefix", [])
+        prefix, most_bytes = options.pop("prefix", []), options.pop("most_bytes", None)
         streams: dict[str, Any] = {
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
@@ -218,11 +219,11 @@ class Aperio:
         typed = self._typed(words)
         # What an interpreter is told when it starts, a fork of another one is not.
         if prefix or any(name.startswith("PYTHON") for name in os.environ):
-            assert not at
+            assert (at, most_bytes) == ("", None)
             arguments = [*prefix, sys.executable, "-m", "aperio_cli", *typed]
             started = subprocess.Popen(arguments, start_new_session=True, **given)
         else:
-            started = Forked(typed, at, **given)
+            started = Forked(typed, at, most_bytes, **given)
         process = cast("subprocess.Popen[bytes]", started)
         self.running.append(process)
         return process

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli.__main__ import main
-from tests.builders import TAG
 from tests.lifecycle.cli import Aperio, operator
 from tests.lifecycle.hello_api import HelloApi
-from tests.lifecycle.plugins import artifact_of, simulating
+from tests.lifecycle.plugins import IMPORTING_FROM_HERE, artifact_of, simulating
 from tests.sharing import made_once
 from tests.trust import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_DEPENDENCIES = f"/files/lib/{TAG}/"
 WHEELS = Path(__file__).resolve().parents[2] / ".cache" / "wheels"
 
 
@@ -32,7 +30,9 @@ class Workshop:
 
     Attributes:
         home: with a trust domain and a rule for it, nothing installed.
-        hello: the scaffolded project, its artifact and bundle in `dist`.
+        hello: the scaffolded project, its artifact and bundle in `dist`. It takes its dependencies
+            from here, and so locks none: they are ten megabytes, which most tests need not read,
+            pack, sign, install and start from. `whole` has them; a sandbox hides those from here.
         box: the Box connector's artifact and bundle.
     """
 
@@ -53,24 +53,69 @@ def workshop_at(root: Path) -> Workshop:
     return Workshop(root / "home", root / "aperio-plugin-hello", root / "box")
 
 
-def _furnish(made: Workshop) -> None:
-    root = made.home.parent
+@contextlib.contextmanager
+def author(root: Path, home: Path) -> Iterator[None]:
+    """Be the author, in a folder; the home may not be there yet."""
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(root):
-        patch.setenv("APERIO_HOME", str(made.home))
+        patch.setenv("APERIO_HOME", str(home))
         patch.setenv("HOME", str(root))
         patch.setenv("LOGNAME", IDENTITY.removesuffix("@local"))
         patch.setenv("PIP_NO_INDEX", "1")
         patch.setenv("PIP_FIND_LINKS", str(WHEELS))
-        plugins = WHEELS.parents[1] / "plugins"
-        for words in (
-            ["trust", "local", "init"],
-            ["plugin", "init", "github.com/acme/aperio-plugin-hello"],
+        yield
+    shutil.rmtree(home / "cache", ignore_errors=True)
+
+
+def type_all(*lines: list[str]) -> None:
+    """Type commands, each of which has to succeed."""
+    for words in lines:
+        assert main(words) == 0, words
+
+
+_INIT = ["plugin", "init", "github.com/acme/aperio-plugin-hello"]
+
+
+def _furnish(made: Workshop) -> None:
+    root = made.home.parent
+    plugins = WHEELS.parents[1] / "plugins"
+    with author(root, made.home):
+        type_all(["trust", "local", "init"], _INIT)
+        _lighten(made.hello)
+        type_all(
             ["plugin", "build", str(made.hello)],
             ["plugin", "build", str(plugins / "box"), "--out", str(made.box)],
             ["plugin", "sign", str(made.hello / "dist"), str(made.box), "--trust", "local"],
-        ):
-            assert main(words) == 0, words
-    shutil.rmtree(made.home / "cache", ignore_errors=True)
+        )
+
+
+def _lighten(project: Path) -> None:
+    """Have a project lock nothing, and take its dependencies from here."""
+    (project / "requirements.lock").write_text("")
+    for name, old, new in (
+        ("pyproject.toml", r"^dependencies = .*$", "dependencies = []"),
+        ("plugin.py", r"^(?=from aperio_plugin )", f"{IMPORTING_FROM_HERE}\n"),
+    ):
+        path = project / name
+        text, count = re.subn(old, new, path.read_text(), flags=re.MULTILINE)
+        assert count == 1, name
+        path.write_text(text)
+
+
+@pytest.fixture(scope="session")
+def whole(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scaffolded project as it is, with all that it locks; built, and signed as the other."""
+
+    def make(root: Path) -> None:
+        home = Path(shutil.copytree(workshop.home, root / "home"))
+        with author(root, home):
+            project = root / workshop.hello.name
+            type_all(
+                _INIT,
+                ["plugin", "build", str(project)],
+                ["plugin", "sign", str(project / "dist"), "--trust", "local"],
+            )
+
+    return made_once(tmp_path_factory, "whole", make) / workshop.hello.name
 
 
 @pytest.fixture
@@ -95,6 +140,12 @@ def aperio(stranger: Aperio, workshop: Workshop) -> Aperio:
 def hello(aperio: Aperio, workshop: Workshop) -> Path:
     """A copy of the scaffolded project in the working folder, built and signed."""
     return Path(shutil.copytree(workshop.hello, aperio.folder / workshop.hello.name))
+
+
+@pytest.fixture
+def whole_hello(aperio: Aperio, whole: Path) -> Path:
+    """A copy of the whole project in the working folder."""
+    return Path(shutil.copytree(whole, aperio.folder / whole.name))
 
 
 @pytest.fixture
@@ -146,35 +197,11 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def installed(aperio: Aperio, store_with_hello: Path) -> Iterator[Aperio]:
-    """An operator who has installed the scaffolded plugin.
-
-    Its dependencies are nearly all of it, and the very same files for all such operators: a test
-    that changes one in place fails here, and has to copy it first.
-    """
-    before = _shared(store_with_hello)
-    shutil.copytree(store_with_hello, aperio.home / "plugins", copy_function=_linked_or_copied)
+def installed(aperio: Aperio, store_with_hello: Path) -> Aperio:
+    """An operator who has installed the scaffolded plugin."""
+    shutil.copytree(store_with_hello, aperio.home / "plugins")
     shutil.copy(store_with_hello.parent / "aperio.lock", aperio.home)
-    yield aperio
-    assert _shared(store_with_hello) == before
-
-
-def _linked_or_copied(source: str, destination: str) -> None:
-    if _DEPENDENCIES in source:
-        Path(destination).hardlink_to(source)
-    else:
-        shutil.copy2(source, destination)
-
-
-def _shared(store: Path) -> dict[str, tuple[int, int, int]]:
-    """Mode, length and time of each file that is shared."""
-    found = {}
-    for folder, _, files in os.walk(store):
-        for path in (f"{folder}/{name}" for name in files if _DEPENDENCIES in f"{folder}/"):
-            status = os.lstat(path)
-            found[path] = (status.st_mode, status.st_size, status.st_mtime_ns)
-    assert found
-    return found
+    return aperio
 
 
 @pytest.fixture

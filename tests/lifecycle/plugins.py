@@ -16,6 +16,8 @@ PLUGIN = "acme/box-connector"
 """The id of them all."""
 
 _SEARCHED = (SIMULATORS, ROOT / "sdk" / "python", sysconfig.get_path("purelib"))
+IMPORTING_FROM_HERE = f"import sys\n\nsys.path[:0] = {[str(path) for path in _SEARCHED[1:]]!r}\n"
+"""Lines by which a plugin takes the SDK and what that needs from this checkout."""
 
 
 def project_of(folder: Path, code: str) -> Path:

@@ -61,15 +61,13 @@ def entered(stranger: Aperio) -> list[str]:
     return trace.read_text().splitlines()
 
 
-def test_the_walk_names_what_an_installation_enters_in_its_order(entered: list[str]) -> None:
-    named = walk()
+def test_the_walk_names_what_is_entered_in_its_order_and_the_rest_is_every_tool(
+    entered: list[str],
+) -> None:
+    named, rooms = walk(), tools()
     assert [file for file in entered if file in named] == named
     assert "installing/succession.py" in named
     assert len(named) <= LONGEST_WALK
-
-
-def test_what_else_is_entered_is_a_tool_and_every_tool_is_entered(entered: list[str]) -> None:
-    named, rooms = walk(), tools()
     assert strays(entered, named, rooms) == []
     others = [file for file in entered if file not in named]
     assert [room for room in rooms if not any(file.startswith(room) for file in others)] == []

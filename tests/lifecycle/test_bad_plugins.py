@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.lifecycle.hello_api import HelloApi
 
 HELLO = "acme/hello-connector"
+NONE = f"`aperio plugin run {HELLO}` without one does `sync`"
 HURRIED = replace(Patience(), handshake_s=0.7)
 
 
@@ -114,7 +115,7 @@ def test_an_artifact_is_not_run_but_the_command_to_install_it_is_given(
 
 @pytest.mark.parametrize(
     ("operation", "steps"),
-    [("execute", ()), ("deliver", ()), ("synk", ("did you mean `sync`?",))],
+    [("execute", (NONE,)), ("deliver", (NONE,)), ("synk", ("did you mean `sync`?",))],
 )
 def test_an_operation_of_another_kind_is_refused(
     installed: Aperio, operation: str, steps: tuple[str, ...]

@@ -128,7 +128,7 @@ def test_trust_local_init_says_so(
 
 
 @pytest.mark.parametrize("command", ["add", "build"])
-def test_a_registry_says_so(aperio: Aperio, disk: Path, hello: Path, command: str) -> None:
+def test_a_registry_says_so(aperio: Aperio, disk: Path, whole_hello: Path, command: str) -> None:
     source = disk / "registry"
     aperio("registry", "init", source)
     if command == "build":
@@ -136,15 +136,14 @@ def test_a_registry_says_so(aperio: Aperio, disk: Path, hello: Path, command: st
         aperio("plugin", "sign", small, "--trust", "local")
         aperio("registry", "add", small, "--dir", source)
     filler = fill(disk)
-    words = ("add", hello / "dist") if command == "add" else ("build",)
+    words = ("add", whole_hello / "dist") if command == "add" else ("build",)
     is_full(aperio, "registry", *words, "--dir", source)
     filler.unlink()
     assert not [path for path in source.rglob("*") if path.name.startswith(".aside-")]
 
 
-def test_install_says_so_after_it_has_unpacked_a_part(
-    on_disk: Aperio, hello_artifact: Path
-) -> None:
+def test_install_says_so_after_it_has_unpacked_a_part(on_disk: Aperio, whole_hello: Path) -> None:
+    [hello_artifact] = (whole_hello / "dist").glob("*.tar.gz")
     with on_disk.unchanged(noted=True):
         on_disk("plugin", "list")
     told = on_disk.type("plugin", "install", hello_artifact)
@@ -306,7 +305,7 @@ def test_a_file_that_may_not_become_that_long_is_no_full_disk(
         "run": ("plugin", "run", PLUGIN),
     }[step]
 
-    told = dripping.run(*words, prefix=limited(limit_bytes))
+    told = dripping.run(*words, most_bytes=limit_bytes)
 
     assert told.status == 1, told
     assert "a file would become longer than it may" in told.err

@@ -148,12 +148,13 @@ def test_without_a_sandbox_nothing_can_be_learned(installed: Aperio) -> None:
 
 
 def test_what_a_run_needed_is_proposed_for_the_manifest(
-    unsure: Aperio, hello_artifact: Path, monkeypatch: pytest.MonkeyPatch
+    unsure: Aperio, whole_hello: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("APERIO_SANDBOX", "auto")
     if choose_sandbox().name == "none":
         pytest.skip("no sandbox here")
-    unsure("plugin", "install", hello_artifact, "--yes")
+    [artifact] = (whole_hello / "dist").glob("*.tar.gz")
+    unsure("plugin", "install", artifact, "--yes")
     run = ("plugin", "run", "acme/hello-connector", "schema")
     shown = unsure(*run, "--learn").err
     assert "egress is only reported" in shown
@@ -163,12 +164,13 @@ def test_what_a_run_needed_is_proposed_for_the_manifest(
 
 
 def test_a_stub_that_the_settings_name_is_reached_in_the_sandbox_and_no_other_is(
-    unsure: Aperio, hello_artifact: Path, monkeypatch: pytest.MonkeyPatch
+    unsure: Aperio, whole_hello: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("APERIO_SANDBOX", "auto")
     if choose_sandbox().name == "none":
         pytest.skip("no sandbox here")
-    unsure("plugin", "install", hello_artifact, "--yes")
+    [artifact] = (whole_hello / "dist").glob("*.tar.gz")
+    unsure("plugin", "install", artifact, "--yes")
     run = ("plugin", "run", "acme/hello-connector")
     with HelloApi(3) as api:
         key = ("--set", f"api_key={KEY}")

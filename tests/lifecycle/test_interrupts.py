@@ -47,10 +47,10 @@ def test_init_leaves_no_folder_when_it_is_interrupted(stranger: Aperio, moment: 
     expect(stranger, *words, at=f"SIGINT:{moment}")
 
 
-def test_build_ends_pip_with_it_when_it_is_interrupted(aperio: Aperio, hello: Path) -> None:
-    for path in (hello / "dist").iterdir():
+def test_build_ends_pip_with_it_when_it_is_interrupted(aperio: Aperio, whole_hello: Path) -> None:
+    for path in (whole_hello / "dist").iterdir():
         path.unlink()
-    expect(aperio, "plugin", "build", hello, at="SIGINT:1:subprocess.Popen:pip")
+    expect(aperio, "plugin", "build", whole_hello, at="SIGINT:1:subprocess.Popen:pip")
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lifecycle.cli import ROOT, SDK
+from tests.lifecycle.cli import DEADLINE_S
 
 if TYPE_CHECKING:
     from tests.lifecycle.cli import Aperio
@@ -31,24 +29,21 @@ def on_a_terminal(aperio: Aperio, *words: str) -> tuple[int, bytes, bytes]:
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": f"{ROOT}{os.pathsep}{SDK}"}
-    done = subprocess.run(
-        [sys.executable, "-m", "aperio_cli", *words],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=slave, timeout=60,
-        cwd=aperio.folder, env=environment, check=False,
-    )  # fmt: skip
+    process = aperio.start(*words, stderr=slave)
     os.close(slave)
+    out, _ = process.communicate(timeout=DEADLINE_S)
     reader.join(10)
     os.close(master)
-    return done.returncode, done.stdout, bytes(seen)
+    return process.returncode, out, bytes(seen)
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_an_installation_says_what_it_does(
-    aperio: Aperio, workshop: Workshop, options: list[str]
+    aperio: Aperio, workshop: Workshop, options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     [artifact] = (workshop.hello / "dist").glob("*.tar.gz")
-    status, out, seen = on_a_terminal(aperio, "plugin", "install", str(artifact), "--yes", *options)
+    status, out, seen = on_a_terminal(aperio, "plugin", "install", str(artifact), *options)
 
     assert status == 0, seen
     assert b"\x1b" not in out

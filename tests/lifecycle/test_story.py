@@ -8,16 +8,16 @@ import shutil
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from aperio_cli import clock
-from aperio_cli.__main__ import main
 from tests.lifecycle.cli import Aperio, Done, finish
+from tests.lifecycle.conftest import author, type_all
 from tests.lifecycle.hello_api import KEY, HelloApi
 from tests.lifecycle.plugins import PLUGIN, artifact_of, project_of, sdk_program, simulating
-from tests.projects import WHEELS
 from tests.sharing import made_once
 from tests.simulators.box import (
     CLIENT_ID,
@@ -27,11 +27,8 @@ from tests.simulators.box import (
     BoxSimulator,
     make_events,
 )
-from tests.trust import IDENTITY
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.lifecycle.conftest import Workshop
 
 HELLO = "acme/hello-connector"
@@ -79,9 +76,9 @@ def test_an_author_goes_from_nothing_to_a_signed_artifact(stranger: Aperio) -> N
 
 
 def test_an_author_runs_the_folder_unsigned_and_is_told_so(
-    aperio: Aperio, hello: Path, hello_api: HelloApi
+    aperio: Aperio, whole_hello: Path, hello_api: HelloApi
 ) -> None:
-    run = ["plugin", "run", f"./{hello.name}"]
+    run = ["plugin", "run", f"./{whole_hello.name}"]
     access = settings(f"base_url={hello_api.url}", f"api_key={KEY}")
     shown = aperio(*run, "schema")
     synced = aperio(*run, "sync", *access)
@@ -95,8 +92,12 @@ def test_an_author_runs_the_folder_unsigned_and_is_told_so(
 
 
 def test_a_published_plugin_is_verified_installed_and_synced_from_a_folder(
-    aperio: Aperio, registry: Path, hello_api: HelloApi
+    aperio: Aperio, whole_hello: Path, hello_api: HelloApi
 ) -> None:
+    aperio("registry", "init", "registry")
+    aperio("registry", "add", whole_hello / "dist", "--dir", "registry")
+    aperio("registry", "build", "--dir", "registry")
+    registry = aperio.folder / "registry" / "public"
     with aperio.unchanged():
         verified = aperio("plugin", "verify", HELLO, "--registry", registry)
     assert "it would be installed" in verified.err
@@ -253,19 +254,17 @@ def made_second(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) ->
     """The next version of the scaffolded plugin, built and signed; tests copy it."""
 
     def make(folder: Path) -> None:
-        project = shutil.copytree(workshop.hello, folder / workshop.hello.name)
+        project = Path(shutil.copytree(workshop.hello, folder / workshop.hello.name))
         shutil.rmtree(project / "dist")
         for name, form in (("manifest.yaml", "version: {}"), ("pyproject.toml", 'version = "{}"')):
             text = (project / name).read_text()
             assert form.format("0.1.0") in text
             (project / name).write_text(text.replace(form.format("0.1.0"), form.format("0.2.0")))
-        home = shutil.copytree(workshop.home, folder / "home")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("LOGNAME", IDENTITY.removesuffix("@local"))
-            patch.setenv("PIP_NO_INDEX", "1")
-            patch.setenv("PIP_FIND_LINKS", str(WHEELS))
-            for words in (["build", project], ["sign", project / "dist", "--trust", "local"]):
-                assert main(["plugin", *map(str, words), "--home", str(home)]) == 0
+        with author(folder, Path(shutil.copytree(workshop.home, folder / "home"))):
+            type_all(
+                ["plugin", "build", str(project)],
+                ["plugin", "sign", str(project / "dist"), "--trust", "local"],
+            )
 
     return made_once(tmp_path_factory, "second", make) / workshop.hello.name / "dist"
 

@@ -355,7 +355,7 @@ def test_build_by_hand_says_every_field(aperio: Aperio, option: str, value: str 
     given |= {} if value is None else {option: value}
     refused = aperio.refuses(*ADD, "acme", *words_of(given), "--yes", code="usage", status=2)
     assert f"`{option}" in refused.what
-    assert bool(refused.next) == (not value)
+    assert refused.next
 
 
 @pytest.mark.parametrize(

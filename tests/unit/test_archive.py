@@ -432,7 +432,7 @@ def test_what_the_writer_writes_the_reader_takes_and_gives_back(here: Path, seed
     for path, (body, executable) in random_members(rng).items():
         member = Member(path, body, executable)
         with contextlib.suppress(MemberUnfit):  # such as `.../_`, which writer and reader refuse
-            write_bytes(here, *members, member)
+            write_bytes(here, member)
             members.append(member)
             taken[path] = (Digest.of(body).hex, 0o755 if executable else 0o644)
     assert len(taken) > 10
