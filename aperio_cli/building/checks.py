@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli.archive import reading
+from aperio_cli.building import go_environment, pip
 from aperio_cli.building.contents import MAX_FILE_BYTES, VENDOR, select
 from aperio_cli.building.pack import BuildRequest, build
 from aperio_cli.building.view import make_view
@@ -40,10 +41,13 @@ def check_reproducible(request: BuildRequest, artifacts: Sequence[Artifact]) -> 
     with temporary_folder("aperio-check-") as folder:
         copy = Path(folder) / "project"
         _copy_project(request, copy)
+        # What leads to the project does not lead to its copy, and counts for it as little.
+        stated = go_environment.counted(request.environment, request.project.path)
         again = replace(
             request,
             project=Project(copy, request.project.manifest),
             out=Path(folder) / "out",
+            environment=pip.counted(stated, request.project.path),
             compile_cache=None,
         )
         for one, other in zip(artifacts, build(again), strict=True):

@@ -171,6 +171,26 @@ def not_counted(environment: Mapping[str, str], project: Path) -> tuple[str, ...
     return (*sorted(found), *tools, *import_path(environment, project))
 
 
+def counted(environment: Mapping[str, str], project: Path) -> dict[str, str]:
+    """Return the author's environment without what does not count, for a copy elsewhere.
+
+    Args:
+        environment: the caller's.
+        project: the author's folder.
+    """
+    author = _Author(environment, (project,), reach_of(project))
+    kept = dict(_passed_on(author))
+    found = {name: value for name, value in environment.items() if not _is_checked(name)} | kept
+    if "PATH" in found:
+        found["PATH"] = search_path(environment, project)
+    if "GOAUTH" in found:
+        found["GOAUTH"] = _who_asks(author)
+    if downloads := _downloaded_already(author):
+        del found[_MODULES]
+        found |= downloads
+    return found
+
+
 def _is_checked(name: str) -> bool:
     return name in {*_PLACES, *_COMMANDS} or bool(_NUMBERED.fullmatch(name))
 

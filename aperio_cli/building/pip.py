@@ -112,10 +112,20 @@ def not_counted(environment: Mapping[str, str], project: Path) -> tuple[str, ...
     return (*(() if is_away else (_CONFIGURATION,)), *import_path(environment, project))
 
 
+def counted(environment: Mapping[str, str], project: Path) -> dict[str, str]:
+    """Return the author's environment without what does not count, for a copy elsewhere.
+
+    Args:
+        environment: the caller's.
+        project: the author's folder.
+    """
+    dropped = not_counted(environment, project)
+    return {name: value for name, value in environment.items() if name not in dropped}
+
+
 def _environment(run: PipRun) -> dict[str, str]:
-    dropped = not_counted(run.environment, run.project)
-    counted = [name for name in PASSED_ON if name in run.environment and name not in dropped]
-    passed = {name: run.environment[name] for name in counted}
+    stated = counted(run.environment, run.project)
+    passed = {name: stated[name] for name in PASSED_ON if name in stated}
     return {
         # Wheels need no program; pip would ask those it finds what machine this is.
         "PATH": os.devnull,

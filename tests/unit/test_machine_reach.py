@@ -7,11 +7,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from aperio_cli.building import pip
-from aperio_cli.building.go_environment import go_environment, module_cache, not_counted
+from aperio_cli.building import BuildRequest, check_reproducible, checks, load_project, pip
+from aperio_cli.building.go_environment import (
+    counted,
+    go_environment,
+    module_cache,
+    not_counted,
+)
 from aperio_cli.building.go_tool import GoRun, Toolchain, find_toolchain, run_go
 from aperio_cli.building.pip import PipRun, run_pip
 from aperio_cli.errors.building import GoToolchainMissing
@@ -26,7 +32,12 @@ from tests.go_projects import (
     require_go,
     use_module,
 )
-from tests.projects import HERE, write
+from tests.projects import HERE, make_project, write
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aperio_cli.models.artifact import Artifact
 
 
 @pytest.fixture
@@ -223,6 +234,44 @@ def test_pip_runs_no_interpreter_that_the_checkout_names(
     run_pip(PipRun(["list"], tmp_path / "scratch", given, project, "cp311 on linux/amd64"))
     assert sprung.exists() is counts
     assert pip.not_counted(given, project) == (() if counts else ("PIP_CONFIG_FILE",))
+
+
+def test_a_second_build_elsewhere_counts_no_more(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--check` builds a copy, to which nothing of the author's leads."""
+    project = make_project(checkout / "plugins/python")
+    sprung = tmp_path / "sprung"
+    given = {"PIP_CONFIG_FILE": configured(checkout, sprung), "PIP_NO_INDEX": "1"}
+    request = BuildRequest(load_project(project), (HERE,), tmp_path / "out", environment=given)
+    seen: list[Mapping[str, str]] = []
+
+    def build(again: BuildRequest) -> list[Artifact]:
+        seen.append(again.environment)
+        return []
+
+    monkeypatch.setattr(checks, "build", build)
+    check_reproducible(request, [])
+    assert seen == [{"PIP_NO_INDEX": "1"}]
+
+
+def test_what_counts_for_a_copy_is_what_counted(checkout: Path, tmp_path: Path) -> None:
+    tools = make_tool(checkout / "bin", "exit 1\n")
+    kept = {"NETRC": f"{tmp_path}/netrc", "GOPRIVATE": "acme.test", "GIT_SSH": "ssh", "LANG": "C"}
+    given = {
+        **kept,
+        "HOME": str(checkout),
+        "GIT_CONFIG_GLOBAL": f"{checkout}/.gitconfig",
+        "GOAUTH": f"netrc;git {checkout}",
+        "GOMODCACHE": f"{checkout}/go",
+        "PATH": f"{tools}{os.pathsep}/usr/bin",
+    }
+    assert counted(given, checkout / "plugins/box") == {
+        **kept,
+        "GOAUTH": "netrc",
+        "GOPROXY": f"file://{checkout}/go/cache/download,https://proxy.golang.org,direct",
+        "PATH": "/usr/bin",
+    }
 
 
 # ── Python ────────────────────────────────────────────────────────────────────────────────────────
