@@ -26,6 +26,7 @@ from aperio_cli.models.registry.documents import (
     ROOT_FILE,
     SCHEMAS_FOLDER,
     FileRef,
+    mirrored_path,
     plugin_path,
     shard_path,
 )
@@ -79,6 +80,7 @@ class Checked:
         signer: who signed the root.
         plugins: how many plugins.
         files: how many files were read.
+        left_out: how many plugins of the registry a mirror does not have.
     """
 
     folder: Path
@@ -86,14 +88,18 @@ class Checked:
     signer: Signer
     plugins: int
     files: int
+    left_out: int = 0
 
 
-def check_registry(directory: Path, roots: Sequence[TrustedRootSource]) -> Checked:
+def check_registry(
+    directory: Path, roots: Sequence[TrustedRootSource], *, is_mirror: bool = False
+) -> Checked:
     """Return what was checked of a built registry, when all of it is as it has to be.
 
     Args:
         directory: a built registry, or a source whose `public` folder is one.
         roots: the trusted roots of this machine, for the root's signature.
+        is_mirror: whether plugins and artifacts may be missing, as those that were not chosen.
 
     Raises:
         RegistrySourceInvalid: there is no built registry in the folder.
@@ -111,14 +117,15 @@ def check_registry(directory: Path, roots: Sequence[TrustedRootSource]) -> Check
             missing = [f"{ROOT_FILE}: it is not there"]
             raise _damaged(directory, folder, missing, roots) from error
         root = parse_root(data, where=str(folder / ROOT_FILE))
-        checking = _Checking(built, root, roots)
+        checking = _Checking(built, root, roots, is_mirror)
         signer = checking.check_root(data)
         plugins = checking.check_plugins()
         checking.check_views(plugins)
         checking.check_others()
     if checking.findings or signer is None:
         raise _damaged(directory, folder, checking.findings, roots)
-    return Checked(folder, root, signer, len(plugins), checking.files)
+    left_out = checking.left_out
+    return Checked(folder, root, signer, len(plugins) - left_out, checking.files, left_out)
 
 
 @dataclass(slots=True)
@@ -129,6 +136,8 @@ class _Checking:
         built: the registry.
         root: its root.
         roots: the trusted roots of this machine.
+        is_mirror: whether it has some plugins only.
+        left_out: how many plugins it does not have.
         findings: what is wrong, one line each.
         files: how many files were read.
         named: paths that something states.
@@ -137,6 +146,8 @@ class _Checking:
     built: Beneath
     root: Root
     roots: Sequence[TrustedRootSource]
+    is_mirror: bool
+    left_out: int = 0
     findings: list[str] = field(default_factory=list)
     files: int = 0
     named: set[str] = field(default_factory=set)
@@ -168,6 +179,9 @@ class _Checking:
                     found |= parse_shard(data, number=number, where=path).plugins
         for plugin, ref in found.items():
             path = plugin_path(plugin)
+            if self.is_mirror and not self._has(path):
+                self.left_out += 1
+                continue
             data = self._stated(path, ref)
             with self._reading():
                 if data is not None:
@@ -196,17 +210,16 @@ class _Checking:
     def check_others(self) -> None:
         """Check that there is nothing else: what is published is read by whoever follows links.
 
-        The log and what a mirror copied is `registry verify --log`'s; here they only hold files.
+        The log is `registry verify --log`'s; here it only holds files.
         """
         for name in self.built.names():
             if name not in BUILT:
                 self._find(name, "nothing states it")
-        for folder in (LOG, "mirrored"):
-            with self._reading():
-                if self.built.mode(folder) is not None:
-                    for _ in self.built.walk(folder):
-                        pass
-        for folder in ("plugins", "shards", SCHEMAS_FOLDER, "bundles", "artifacts"):
+        with self._reading():
+            if self.built.mode(LOG) is not None:
+                for _ in self.built.walk(LOG):
+                    pass
+        for folder in ("plugins", "shards", SCHEMAS_FOLDER, "bundles", "artifacts", "mirrored"):
             with self._reading():
                 found = self.built.walk(folder) if self.built.mode(folder) is not None else ()
                 for parts, status in found:
@@ -225,11 +238,12 @@ class _Checking:
     def _check_artifact(
         self, path: str, plugin: PluginId, version: PluginVersion, artifact: PluginArtifact
     ) -> None:
-        if _NOT_HERE not in artifact.url:
-            self._hash(artifact.url, FileRef(artifact.digest, artifact.size_bytes))
-            self._check_proof(
-                artifact.url + PROOF_SUFFIX, artifact_entry(plugin, version, artifact)
-            )
+        place = self._place(artifact)
+        if self.is_mirror and not (place and self._has(place)):
+            return  # of another version or platform than those that were chosen
+        if place:
+            self._hash(place, FileRef(artifact.digest, artifact.size_bytes))
+            self._check_proof(place + PROOF_SUFFIX, artifact_entry(plugin, version, artifact))
         bundle = self._digested(artifact.bundle, artifact.bundle_digest, MAX_BUNDLE_BYTES)
         if bundle is not None:
             try:
@@ -241,9 +255,16 @@ class _Checking:
         if attestations:
             self._digested(attestations, expected, MAX_ATTESTATIONS_BYTES)
 
+    def _place(self, artifact: PluginArtifact) -> str:
+        """Return where an artifact is here: of one that lies elsewhere, where a mirror keeps it."""
+        if _NOT_HERE not in artifact.url:
+            return artifact.url
+        path = mirrored_path(artifact.digest)
+        return path if self._has(path) else ""
+
     def _check_proof(self, path: str, entry: ArtifactEntry) -> None:
         """Check what a mirror has beside an artifact: that the log of this root holds its entry."""
-        if not self.built.has_file(*path.split("/")):
+        if not self._has(path):
             return
         data = self._read(path, MAX_PROOF_BYTES)
         if data is None:
@@ -282,6 +303,9 @@ class _Checking:
             yield
         except AperioError as error:
             self.findings.append(f"{error.what}; {' '.join(error.why.split())}")
+
+    def _has(self, path: str) -> bool:
+        return self.built.has_file(*path.split("/"))
 
     def _read(self, path: str, limit_bytes: int) -> bytes | None:
         self.named.add(path)
@@ -335,7 +359,7 @@ class _Checking:
 def _damaged(
     directory: Path, folder: Path, findings: Sequence[str], roots: Sequence[TrustedRootSource]
 ) -> RegistryDamaged:
-    step = "bring a whole copy from where it is built: it cannot be mended here"
+    step = "bring a whole copy from where it is built; a mirror of some is checked with `--mirror`"
     if is_source(directory):
         signing = sign_step(directory, lambda: roots)
         step = f"build and sign it: {typed('build', directory)}, {signing}"

@@ -421,7 +421,7 @@ DATA: dict[str, Schema] = {
     ),
     "registry verify": exactly(
         path=WORD, name=TEXT, epoch=NUMBER, serial=NUMBER, expires_at=TIME,
-        signer=maybe(SIGNER), plugins=NUMBER, files=NUMBER,
+        signer=maybe(SIGNER), plugins=NUMBER, files=NUMBER, left_out=NUMBER,
         log=maybe(
             exactly(
                 origin=WORD, size=NUMBER, root=SHA256, artifacts=NUMBER,

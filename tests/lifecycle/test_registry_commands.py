@@ -39,6 +39,12 @@ def publish(aperio: Aperio) -> None:
     aperio("registry", "sign", "--dir", "registry", "--trust", "local")
 
 
+def state_registry(aperio: Aperio, source: Path) -> None:
+    """State in config.toml who signs the registry of a source."""
+    stated = f'[[registries]]\nurl = "{source}/public"\ndomain = "local"\n'
+    (aperio.home / "config.toml").write_text(f'{stated}identity = "alice@local"\n')
+
+
 @pytest.fixture
 def source(aperio: Aperio) -> Path:
     """The source of a registry with two versions, built and signed."""
@@ -150,6 +156,28 @@ def test_a_folder_that_is_no_registry_is_not_told_to_be_built(aperio: Aperio) ->
     verified = ("registry", "verify", "--dir", "foreign")
     told = aperio.refuses(*verified, code="registry-damaged", status=1)
     assert not any("registry build" in step for step in told.next)
+
+
+def test_mirror_of_some_is_whole_when_all_that_it_has_is(aperio: Aperio, source: Path) -> None:
+    aperio("registry", "add", made(aperio, id="acme/other"), "--dir", "registry")
+    publish(aperio)
+    state_registry(aperio, source)
+    aperio("registry", "mirror", "mirror", f"{PLUGIN}@{OLD}")
+    verify = ("registry", "verify", "--dir", "mirror")
+    aperio.refuses(*verify, code="registry-damaged", status=1)
+    told = aperio(*verify, "--mirror", "--json").data
+    assert (told["plugins"], told["left_out"]) == (1, 1)
+    assert "1 plugin of the registry not in it" in aperio(*verify, "--mirror").out
+    aperio.refuses(*verify, "--mirror", "--log", code="usage", status=2)
+    mirror = aperio.folder / "mirror"
+    proof = next(mirror.rglob("*.tlog-proof"))
+    for path in (proof, proof.with_suffix(""), mirror / "shards/00.json", mirror / "plugins.json"):
+        kept = path.read_bytes()
+        path.write_bytes(kept.replace(b"a", b"b", 1))
+        told = aperio.refuses(*verify, "--mirror", code="registry-damaged", status=1)
+        assert path.name in told.why
+        path.write_bytes(kept)
+    aperio(*verify, "--mirror")
 
 
 # ── add ───────────────────────────────────────────────────────────────────────────────────────────

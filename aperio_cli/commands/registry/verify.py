@@ -40,16 +40,29 @@ def registry_verify(
     ] = "",
     *,
     directory: Directory = ".",
+    is_mirror: Annotated[
+        bool,
+        typer.Option(
+            "--mirror", help="It is a mirror: plugins that were not chosen may be missing."
+        ),
+    ] = False,
     log: Annotated[
         bool, typer.Option("--log", help="Read the whole log, and compare it with every document.")
     ] = False,
 ) -> Report:
     """Check every file of a built registry against its root, and the root's signature.
 
-    Who has to have signed it is each client's to say; who did is shown. With --log it is a monitor
-    of any registry: the log has to continue the one seen before, and what log and documents do not
-    agree about is told, with exit status 3.
+    Who has to have signed it is each client's to say; who did is shown. With --mirror it is one of
+    some plugins: what is there has to be whole, with the proofs beside artifacts. With --log it is
+    a monitor of any registry: the log has to continue the one seen before, and what log and
+    documents do not agree about is told, with exit status 3.
     """
+    if log and is_mirror:
+        raise UsageError(
+            "nothing was verified: the log is that of the whole registry",
+            why="`--log` compares it with every document, and `--mirror` is for a part of them",
+            next=["leave one of the two out"],
+        )
     if log:
         return _watched(context, place or context.settings.registry or directory)
     if place:
@@ -58,23 +71,25 @@ def registry_verify(
             why="expected `--log`, or `--dir` for a folder that was built here",
             next=["`aperio registry verify REGISTRY --log`"],
         )
-    return _checked(context, directory)
+    return _checked(context, directory, is_mirror=is_mirror)
 
 
-def _checked(context: Context, directory: str) -> Report:
+def _checked(context: Context, directory: str, *, is_mirror: bool) -> Report:
     from aperio_cli.commands.registry.expiry import expiry_notes
     from aperio_cli.publishing.checking import check_registry
 
-    checked = check_registry(as_path(directory), context.trusted_roots)
-    root = checked.root
+    checked = check_registry(as_path(directory), context.trusted_roots, is_mirror=is_mirror)
+    root, left = checked.root, checked.left_out
+    left_out = f"; {counted(left, 'plugin')} of the registry not in it" if left else ""
     data = _data(str(checked.folder.absolute()), root, checked.signer) | {
         "plugins": checked.plugins,
         "files": checked.files,
+        "left_out": checked.left_out,
         "log": None,
     }
     text = (
         f"{checked.folder} is whole: {counted(checked.plugins, 'plugin')},"
-        f" {counted(checked.files, 'file')}\n"
+        f" {counted(checked.files, 'file')}{left_out}\n"
         f"  signed by {checked.signer.identity}\n"
         f"  serial {root.serial}, until {root.expires_at}"
     )
@@ -91,6 +106,7 @@ def _watched(context: Context, place: str) -> Report:
     data = _data(found.registry, root, reader.edition().signer) | {
         "plugins": found.plugins,
         "files": len(root.files) + len(root.shards) + found.plugins,
+        "left_out": 0,
         "log": found.log_json(),
     }
     lines = [
