@@ -603,7 +603,7 @@ OFFERED = exactly(
     plugin=ID, version=maybe(WORD), kind=maybe(KINDS), badge=maybe(BADGES), signer=maybe(WORD),
     definition=maybe({"type": "object"}),
     becomes=any_number_of(exactly(path=WORD, declared=TEXT, shown=TEXT)),
-    problem=maybe(exactly(code=WORD, what=WORD)),
+    problem=maybe(exactly(code=WORD, what=WORD, why=TEXT)),
 )  # fmt: skip
 OFFERS = exactly(
     connectors=any_number_of(OFFERED), remediations=any_number_of(OFFERED),

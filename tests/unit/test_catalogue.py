@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aperio_plugin.wire import capabilities_pb2, common_pb2, connector_pb2
 
+from aperio_cli.commands.host.catalog import _text
 from aperio_cli.host.catalogue import Becomes, define
 
 CONNECTOR_KEYS = [
@@ -255,3 +256,14 @@ def test_a_remediation_tells_its_actions_with_the_products_kinds() -> None:
         "okta.suspend_user",
         "okta.other",
     ]
+
+
+def test_a_plugin_that_cannot_be_asked_says_why_in_lines_of_its_own() -> None:
+    row = {"plugin": "acme/box", "version": "1.0.0", "badge": "local", "kind": "connector"}
+    problem = {"code": "plugin-contract-broken", "what": "it broke", "why": "`a` twice\nb\x1b[2J"}
+
+    shown = _text([{**row, "definition": None, "problem": problem}])
+
+    assert shown.endswith(
+        "acme/box: it broke (plugin-contract-broken)\n  `a` twice\n  b\N{REPLACEMENT CHARACTER}[2J"
+    )

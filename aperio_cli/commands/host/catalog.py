@@ -12,6 +12,7 @@ from aperio_cli.context import Context
 from aperio_cli.errors import AperioError
 from aperio_cli.host.catalogue import define
 from aperio_cli.output import Report, table
+from aperio_cli.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,7 @@ _KINDS: Final = {
 _BUILT_IN: Final = "official"
 """The badge of the product's own plugins; all others are the community's."""
 _AT_ONCE: Final = 4
+_MOST_LINES: Final = 5
 _COLUMNS: Final = ("plugin", "version", "badge", "kind", "provider", "name", "category")
 
 
@@ -74,12 +76,14 @@ async def _row(
         "problem": None,
     }
     if plugin.refusal:
-        return row | {"problem": {"code": plugin.refusal, "what": "it may not be started"}}
+        what = "it may not be started"
+        return row | {"problem": {"code": plugin.refusal, "what": what, "why": ""}}
     async with turn:
         try:
             answer = await client.describe(plugin.id)
         except AperioError as error:
-            return row | {"problem": {"code": error.code, "what": error.what}}
+            problem = {"code": error.code, "what": error.what, "why": error.why}
+            return row | {"problem": problem}
     declared = answer.connector if answer.HasField("connector") else answer.capabilities
     return row | {
         "version": answer.version,
@@ -100,12 +104,14 @@ def _text(rows: Sequence[dict[str, Any]]) -> str:
         if found:
             cells = table(_COLUMNS, [_cells(row) for row in found])
             parts.append(f"{name}\n{cells}")
-    problems = [
-        f"{row['plugin']}: {row['problem']['what']} ({row['problem']['code']})"
-        for row in rows
-        if row["problem"]
-    ]
+    problems = [_problem(row["plugin"], row["problem"]) for row in rows if row["problem"]]
     return "\n\n".join([*parts, *(["\n".join(problems)] if problems else [])])
+
+
+def _problem(plugin: str, problem: dict[str, str]) -> str:
+    """Return why a plugin cannot be asked; what stands behind it is indented, so that it is its."""
+    evidence = [f"  {one_line(line)}" for line in problem["why"].splitlines()[:_MOST_LINES]]
+    return "\n".join([f"{plugin}: {problem['what']} ({problem['code']})", *evidence])
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
