@@ -61,6 +61,9 @@ _UNTRUSTED = re.compile(
     r"x509: |failed to verify certificate|certificate verification failed|SSL certificate problem"
 )
 _SWITCHED_OFF = re.compile(r"lookup disabled by GOPROXY=off")
+_UNUSABLE = re.compile(
+    r'refusing to pass credentials to insecure URL|: parse "[^"]*": |invalid (?:proxy URL|GOPROXY)'
+)
 _UNREACHABLE = re.compile(
     r"dial tcp|no such host|i/o timeout|TLS handshake|connection refused|proxyconnect"
     r"|reading https?://|unable to access 'https?://|Could not resolve host|ssh: connect to host"
@@ -222,6 +225,18 @@ def _switched_off(subject: str, why: str) -> NetworkUnavailable:
     )
 
 
+def _unusable(subject: str, why: str) -> NetworkUnavailable:
+    return NetworkUnavailable(
+        f"{subject}: a module could not be asked for where GOPROXY says",
+        why=why,
+        next=[
+            "correct GOPROXY: https, where a user and a password stand in it",
+            "give go your access by ~/.netrc, NETRC or GOAUTH, and take them out of GOPROXY",
+            _VENDORED,
+        ],
+    )
+
+
 def _unreachable(subject: str, why: str) -> NetworkUnavailable:
     return NetworkUnavailable(
         f"{subject}: a module could not be downloaded",
@@ -239,6 +254,7 @@ _CAUSES: tuple[tuple[re.Pattern[str], Callable[[str, str], AperioError]], ...] =
     (_UNPINNED, _unpinned),
     (_REFUSED, _refused),
     (_DENIED, _denied),
+    (_UNUSABLE, _unusable),
     (_UNTRUSTED, _untrusted),
     (_SWITCHED_OFF, _switched_off),
     (_MISSING, _not_there),

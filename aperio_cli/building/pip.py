@@ -137,6 +137,9 @@ def _environment(run: PipRun) -> dict[str, str]:
         "PIP_NO_INPUT": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         **passed,
+        # Without a second try pip says of an index that does not answer what it says of one that
+        # has no such package.
+        **({"PIP_RETRIES": "1"} if passed.get("PIP_RETRIES", "").strip() == "0" else {}),
     }
 
 

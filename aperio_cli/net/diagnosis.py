@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _LOOK_TIMEOUT_S: Final = 5.0
 _PORTS: Final = {"https": 443, "http": 80}
 _STATUS: Final = re.compile(r"\b([1-5]\d\d)\b")
+_NO_PLACE: Final = "it is not the address of a host"
 _MAY_PASS: Final = (502, 503, 504)  # a proxy's word about the server behind it
 _EXPIRED, _NOT_YET_VALID = 10, 9  # X509_V_ERR_CERT_…, openssl/x509_vfy.h
 
@@ -67,9 +68,23 @@ class Proxy:
 
     @property
     def shown(self) -> str:
-        """The address without its user."""
-        parts = urlsplit(self.url)
-        return clean(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", limit=200)
+        """The address without its user, also where it is none."""
+        scheme, _, rest = self.url.partition("://")
+        host = re.split(r"[/?#]", rest.rpartition("@")[2], maxsplit=1)[0]
+        return clean(f"{scheme}://{host}", limit=200)
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the address itself; empty for nothing."""
+        try:
+            parts = urlsplit(self.url)
+            has_place = bool(parts.hostname) and parts.port != 0  # reading the port may fail
+        except ValueError:
+            return _NO_PLACE
+        if not has_place:
+            return _NO_PLACE
+        is_spoken = parts.scheme.lower() in {"http", "https"}
+        return "" if is_spoken else "expected a proxy that begins with http or https"
 
 
 def find_proxy(url: str) -> Proxy | None:
@@ -95,6 +110,8 @@ def find_cause(error: BaseException, url: str, *, is_local: bool = False) -> Cau
     """
     chain = list(_chain(error))
     proxy = None if is_local else find_proxy(url)
+    if proxy is not None and proxy.fault:
+        return _at_proxy(proxy, url, proxy.fault)
     for link in chain:
         if isinstance(link, ssl.SSLCertVerificationError):
             return _untrusted(link, url, proxy)

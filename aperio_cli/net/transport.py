@@ -89,13 +89,13 @@ def _pool(request: Request) -> httpcore.ConnectionPool:
     url = httpx.URL(request.url)
     tls = certificates.system_context() if url.scheme == "https" else None
     stated = None if request.is_local else find_proxy(request.url)
+    if stated and stated.fault:
+        raise httpcore.UnsupportedProtocol(stated.fault)
     proxy = httpx.Proxy(stated.url) if stated else None
     if proxy is None and request.is_outward:
         backend = _OutwardBackend(request.deadline_s)
     if proxy is None:
         return httpcore.ConnectionPool(ssl_context=tls, network_backend=backend)
-    if proxy.url.scheme not in {"http", "https"}:
-        raise httpcore.UnsupportedProtocol("expected a proxy that begins with http or https")
     return httpcore.HTTPProxy(
         str(proxy.url),
         proxy_auth=proxy.raw_auth,

@@ -117,6 +117,17 @@ def test_an_index_that_does_not_answer_is_told_from_a_missing_wheel(
     assert caught.value.exit_status == UNAVAILABLE
 
 
+@pytest.mark.parametrize(("stated", "given"), [("0", "1"), (" 0", "1"), ("4", "4"), ("", "")])
+def test_an_index_is_tried_twice_at_least(
+    tmp_path: Path, fake_pip: Callable[[str], None], stated: str, given: str
+) -> None:
+    """Of an index that it tried once pip says nothing but that it has no such package."""
+    fake_pip("env > environment")
+    run = a_run(tmp_path, PIP_RETRIES=stated)
+    run_pip(run)
+    assert f"PIP_RETRIES={given}\n" in (run.scratch / "environment").read_text()
+
+
 def test_a_full_disk_is_told_as_one(tmp_path: Path, fake_pip: Callable[[str], None]) -> None:
     fake_pip(failing_with("ERROR: Could not install: [Errno 28] No space left on device"))
     with pytest.raises(DiskFull) as caught:

@@ -267,6 +267,33 @@ def test_proxy_that_is_dead_is_named_and_not_asked_again(monkeypatch: pytest.Mon
         assert "secret" not in f"{error.what}{error.why}{error.next}"
 
 
+@pytest.mark.parametrize(
+    ("stated", "shown"),
+    [
+        ("http://me:secret@127.0.0.1:bad", "http://127.0.0.1:bad"),
+        ("http://me:secret@[::1", "http://[::1"), ("http://me:sec/ret@", "http://"),
+        ("http://me:secret@127.0.0.1:99999", "http://127.0.0.1:99999"),
+        ("http://me:secret@127.0.0.1:0", "http://127.0.0.1:0"),
+        ("socks5://me:secret@127.0.0.1:9", "socks5://127.0.0.1:9"),
+        ("ftp://me:secret@127.0.0.1:9/x", "ftp://127.0.0.1:9"),
+        ("me:secret@", "http://"), ("://me:secret@x", "://x"),
+    ],
+)  # fmt: skip
+def test_proxy_that_is_misstated_is_named_and_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, stated: str, shown: str
+) -> None:
+    monkeypatch.setenv("https_proxy", stated)
+    slept: list[float] = []
+    with pytest.raises(ProxyUnavailable) as caught:
+        fetch_bytes(FetchRequest(f"https://{HOST}/x", 1000), sleep=slept.append)
+
+    assert not slept
+    told = f"{caught.value.what}\n{caught.value.why}\n{caught.value.next}"
+    assert f"the proxy {shown} did not lead to it" in told
+    assert "stated by https_proxy" in told
+    assert "sec" not in told
+
+
 @pytest.mark.parametrize(("status", "is_asked_once"), [(407, True), (502, False)])
 def test_proxys_refusal_is_told_and_asked_again_only_when_it_may_pass(
     status: int, monkeypatch: pytest.MonkeyPatch, *, is_asked_once: bool
