@@ -432,7 +432,18 @@ def test_lock_names_the_holder_when_the_deadline_passes(here: Path) -> None:
     assert caught.value.exit_status == NOT_DONE
     assert f"process {holder.pid} is at work" in caught.value.what
     with locking.FileLock(here / "lock", what="x", timeout_s=0):
-        assert (here / "lock").read_text() == f"{os.getpid()}\n"
+        assert (here / "lock").read_text().split() == [str(os.getpid())]
+
+
+@pytest.mark.parametrize("before", ["", "7\n", "4194304\n", "4194304".ljust(19) + "\n"])
+def test_lock_names_one_process_whatever_stood_there_and_costs_no_write_to_disk(
+    here: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    """A file that is cut and written is written back when it is closed, on ext4."""
+    monkeypatch.setattr(os, "ftruncate", lambda *_: pytest.fail("the lock's file was cut"))
+    (here / "lock").write_text(before)
+    with locking.FileLock(here / "lock", what="x", timeout_s=0):
+        assert (here / "lock").read_text() == f"{os.getpid()}".ljust(19) + "\n"
 
 
 def test_lock_is_free_when_its_holder_was_killed(here: Path) -> None:
