@@ -22,7 +22,7 @@ from tests.go_projects import CACHE, COMPILED, OFFLINE, require_go
 from tests.projects import ROOT, SDK, WHEELS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "aperio_cli"]
@@ -117,30 +117,42 @@ class Operator:
 
         What has a sandbox is a process: that is forked from as little as may be.
         """
-        typed = [*words, "--json"]
+        typed_words = [*words, "--json"]
         if self.environment["APERIO_SANDBOX"] != "none":
             return subprocess.run(
-                [*COMMAND, *typed],
+                [*COMMAND, *typed_words],
                 input=given, env=self.environment, capture_output=True, text=True,
                 timeout=_LONGEST_S, check=False,
             )  # fmt: skip
-        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
-        with (
-            pytest.MonkeyPatch.context() as patch,
-            tempfile.TemporaryFile("w+") as stdin,
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-        ):
-            stdin.write(given)
-            stdin.seek(0)
-            for name in set(os.environ) - self.environment.keys():
-                patch.delenv(name)
-            for name, value in self.environment.items():
-                patch.setenv(name, value)
-            patch.setattr(sys, "stdin", stdin)
-            status = _in_its_own_time(typed)
-        said = [stream.buffer.getvalue().decode() for stream in (out, err)]
-        return subprocess.CompletedProcess(typed, status, *said)
+        return typed(typed_words, self.environment, given=given)
+
+
+def typed(
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    given: str = "",
+    folder: Path | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Do a command in this process, as a shell with this environment, in a folder, would."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryFile("w+") as stdin,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        contextlib.chdir(folder) if folder else contextlib.nullcontext(),
+    ):
+        stdin.write(given)
+        stdin.seek(0)
+        for name in set(os.environ) - environment.keys():
+            patch.delenv(name)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "stdin", stdin)
+        status = _in_its_own_time(list(words))
+    said = [stream.buffer.getvalue().decode() for stream in (out, err)]
+    return subprocess.CompletedProcess(list(words), status, *said)
 
 
 def _in_its_own_time(typed: list[str]) -> int:
