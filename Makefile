@@ -31,6 +31,9 @@ OFFLINE := PYTHONDONTWRITEBYTECODE= PIP_NO_INDEX=1 PIP_FIND_LINKS=$(CURDIR)/$(WH
 # of a file stay together, because they share what is made once. Which begin: tests/conftest.py.
 PARALLEL := -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist loadfile --no-loadscope-reorder
 
+# Their files are made in memory, where there is room for half a million of them: see there.
+TESTED := $(OFFLINE) $(if $(TMPDIR),,$(addprefix TMPDIR=,$(shell $(PYTHON) tests/roomy.py)))
+
 .PHONY: help setup go-modules demo test test-again test-all soak sandbox-vm third-party sigstack fmt lint dist lock bench bench-host docs generate clean
 
 help: ## show what can be made
@@ -95,15 +98,15 @@ demo: $(READY) ## watch one plugin's whole life, end to end, offline
 	@$(OFFLINE) $(BIN)/python tests/lifecycle/demo.py
 
 test: setup ## the tests, under 10 minutes
-	$(OFFLINE) $(BIN)/python -m pytest -m 'not slow' -q $(PARALLEL)
+	$(TESTED) $(BIN)/python -m pytest -m 'not slow' -q $(PARALLEL)
 
 # For .ci/run: what failed once, alone. A test that passes now depends on its neighbours or on a busy
 # machine, and its name stands in the log.
 test-again: setup
-	$(OFFLINE) $(BIN)/python -m pytest -m 'not slow' -q -rA --last-failed --last-failed-no-failures none
+	$(TESTED) $(BIN)/python -m pytest -m 'not slow' -q -rA --last-failed --last-failed-no-failures none
 
 test-all: setup third-party sigstack ## the tests, the slow ones too, and what they cover
-	$(OFFLINE) $(BIN)/python -m pytest -q $(PARALLEL) --cov --cov-report=
+	$(TESTED) $(BIN)/python -m pytest -q $(PARALLEL) --cov --cov-report=
 	$(BIN)/python tests/coverage_floor.py
 
 soak: setup ## let 30 plugins crash at random for 10 minutes, under load

@@ -300,7 +300,7 @@ def test_a_go_server_starts_nothing_without_the_verdict_that_is_meant(server: Go
     for script, code in {
         f'{BIN}/aperio "$@"; exit 3': "verdict-missing",
         f'{BIN}/aperio "$@" | sed \'s/judged_at": "20../judged_at": "2001/\'': "verdict-stale",
-        f'exec {BIN}/aperio "$@" --org other': "verdict-mismatch",
+        f"exec {BIN}/aperio $(echo \"$@\" | sed 's/--org local/--org other/')": "verdict-mismatch",
         f'exec {BIN}/aperio "$@"': "",
     }.items():
         (tools / "aperio").write_text(f"#!/bin/sh\n{script}\n")
@@ -329,8 +329,8 @@ def test_a_go_server_refuses_files_that_changed_and_executes_nothing(
         case "missing":
             (numbers.files / "LICENSE").unlink()
         case "link":
-            binary.rename(server.folder / "moved")
-            binary.symlink_to(server.folder / "moved")
+            binary.rename(server.machine.root / "moved")
+            binary.symlink_to(server.machine.root / "moved")
         case _:
             binary.write_text(script)
             listed = tree.format_tree(tree.list_tree(numbers.files))

@@ -10,7 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +26,6 @@ from .conftest import is_alive, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 WITHIN_S = 40
 SLOW = pytest.mark.slow
@@ -133,9 +134,9 @@ class Failing:
 
 @pytest.fixture
 def failing(tmp_path: Path) -> Iterator[Failing]:
-    source, place, mode = tmp_path / "source", tmp_path / "place", tmp_path / "mode"
-    for folder in (source, place):
-        folder.mkdir(mode=0o700)
+    source, mode = tmp_path / "source", tmp_path / "mode"
+    source.mkdir(mode=0o700)
+    place = Path(tempfile.mkdtemp(prefix="fm", dir="/tmp"))  # short: a socket is made below it
     mode.write_text("")
     words = [sys.executable, "-m", "tests.simulators.failing_mount"]
     words += map(str, (source, place, mode))
@@ -148,6 +149,7 @@ def failing(tmp_path: Path) -> Iterator[Failing]:
         finally:
             subprocess.run(["umount", "-l", place], check=False, capture_output=True, timeout=10)
             server.kill()
+            place.rmdir()
 
 
 @contextlib.contextmanager

@@ -169,14 +169,15 @@ def test_a_private_folder_that_was_swapped_for_a_link_is_emptied_where_it_is(
     (victim / "file").touch()
     folder = PrivateFolder.make(short, subject="x")
     (folder.own / "token").touch()
-    folder.path.rename(tmp_path / "moved")
+    moved = folder.path.rename(short / "moved")
     folder.path.symlink_to(victim.parent)
 
     folder.remove()
 
     assert (victim / "file").exists()
     assert victim.stat().st_mode & 0o777 == 0o755
-    assert not list((tmp_path / "moved").iterdir())
+    assert not list(moved.iterdir())
+    moved.rmdir()
 
 
 def descriptors_below(folder: Path) -> int:
