@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -87,9 +88,16 @@ def tool(project: Path, *words: str) -> str:
     return ran.stdout
 
 
-def test_rendered_project_is_clean_for_ruff(project: Path) -> None:
-    tool(project, "ruff", "check", "--no-cache", ".")
-    tool(project, "ruff", "format", "--no-cache", "--check", ".")
+def test_rendered_projects_are_clean_for_ruff(tmp_path: Path) -> None:
+    """Each by the settings in its own folder, as ruff does where it is started above them."""
+    for kind, (length, module) in itertools.product(KINDS, MODULES.items()):
+        scaffold(ScaffoldRequest(module, kind=kind, output=tmp_path / f"{kind}-{length}"))
+    tool(tmp_path, "ruff", "check", "--no-cache", ".")
+    tool(tmp_path, "ruff", "format", "--no-cache", "--check", ".")
+    broken = tmp_path / "connector-long" / "broken.py"
+    broken.write_text("import os\n")
+    with pytest.raises(AssertionError, match="F401"):
+        tool(tmp_path, "ruff", "check", "--no-cache", ".")
 
 
 def test_rendered_project_is_clean_for_mypy(of_each_kind: Path, tmp_path: Path) -> None:
