@@ -19,6 +19,7 @@ from aperio_cli.building import (
     build,
     build_and_tell,
     check_reproducible,
+    checks,
     develop,
     go,
     load_project,
@@ -374,16 +375,41 @@ def test_build_keeps_modules_between_builds(project: Path, tmp_path: Path) -> No
     assert build(again)[0].digest == before
 
 
-def test_check_passes_a_project_with_a_module_in_a_folder(project: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def replaced(project: Path) -> Path:
+    """A project with a module in a folder of its own."""
     use_module(project, "")
     add_replaced(project, "./third_party/dep")
     write(project, "third_party/dep/go.mod", "module example.com/dep\n\ngo 1.21\n")
     write(project, "third_party/dep/dep.go", DEP)
-    request = request_for(project, project / "dist")
+    return project
+
+
+def test_check_passes_a_project_with_a_module_in_a_folder(
+    replaced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks for nothing that was compiled before; the slow test below gives it that."""
+    asked: list[BuildRequest] = []
+
+    def build_again(request: BuildRequest) -> list[Artifact]:
+        asked.append(request)
+        return build(replace(request, compile_cache=COMPILED))
+
+    monkeypatch.setattr(checks, "build", build_again)
+    request = request_for(replaced, replaced / "dist")
     artifacts = build(request)
-    check_reproducible(request, artifacts)  # which compiles everything anew, elsewhere
+    check_reproducible(request, artifacts)
+    (again,) = asked
+    assert again.compile_cache is None
+    assert not again.project.path.is_relative_to(replaced)
     dep = bill(artifacts[0], tmp_path / "tree")["components"][0]
     assert dep["properties"] == [{"name": "aperio:go:replaced-by", "value": "./third_party/dep"}]
+
+
+@pytest.mark.slow
+def test_check_compiles_everything_anew_elsewhere(replaced: Path) -> None:
+    request = request_for(replaced, replaced / "dist")
+    check_reproducible(request, build(request))
 
 
 def test_build_refuses_a_replace_that_leads_out_of_the_project(
