@@ -39,7 +39,7 @@ def unsigned(case: Case) -> SignatureMissing:
         f"{case.refused}: it is not signed",
         why=why,
         next=[
-            "get the bundle from its publisher and name it with `--bundle FILE`",
+            "get the bundle from its publisher, and put it beside the artifact",
             "if you built it yourself: `aperio plugin sign --trust local ARTIFACT`",
         ],
     )

@@ -142,6 +142,21 @@ def test_an_edition_that_ends_is_renewed_by_what_is_printed(aperio: Aperio, sour
     assert "--dir copy" not in told
 
 
+def test_a_registry_that_is_named_in_the_place_of_its_folder_leads_to_both(
+    aperio: Aperio, source: Path
+) -> None:
+    told = aperio.refuses("registry", "verify", "registry", code="usage", status=2)
+    files, log = (re.findall("`(.*)`", step)[0] for step in told.next)
+    assert files == "aperio registry verify --dir registry"
+    aperio(*shlex.split(files)[1:])
+    assert log == "aperio registry verify registry --log"
+    state_registry(aperio, source)
+    aperio(*shlex.split(log)[1:])
+    address = "https://ann:s3cret@x.invalid/a"
+    told = aperio.refuses("registry", "verify", address, code="usage", status=2)
+    assert told.next == ("`aperio registry verify https://x.invalid/a --log`",)
+
+
 def test_a_folder_that_is_no_registry_is_not_told_to_be_built(aperio: Aperio) -> None:
     foreign = aperio.folder / "foreign"
     foreign.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from aperio_cli.context import Context
 from aperio_cli.errors import DONE, REFUSED
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.files.naming import as_path
+from aperio_cli.models.address import shown
 from aperio_cli.output import Report
 from aperio_cli.text import counted
 
@@ -69,9 +71,20 @@ def registry_verify(
         raise UsageError(
             "nothing was verified: a registry that is read from its address has a log to verify",
             why="expected `--log`, or `--dir` for a folder that was built here",
-            next=["`aperio registry verify REGISTRY --log`"],
+            next=[
+                *_of_folder(place),
+                f"`aperio registry verify {shlex.quote(shown(place))} --log`",
+            ],
         )
     return _checked(context, directory, is_mirror=is_mirror)
+
+
+def _of_folder(place: str) -> list[str]:
+    """Return how the files of a registry are checked that was named as one to be read."""
+    folder = as_path(place)
+    if not folder.is_dir():
+        return []
+    return [f"for the files in it: `aperio registry verify --dir {shlex.quote(str(folder))}`"]
 
 
 def _checked(context: Context, directory: str, *, is_mirror: bool) -> Report:
