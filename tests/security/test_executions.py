@@ -191,10 +191,20 @@ def executed(log: Path) -> list[str]:
 
 @pytest.fixture
 def watch(aperio: Aperio, tmp_path: Path) -> Watch:
-    log = tmp_path / "calls"
+    """Sees what is executed."""
+    return watching(aperio, tmp_path / "calls", EXECUTING)
+
+
+@pytest.fixture
+def watch_files(aperio: Aperio, tmp_path: Path) -> Watch:
+    """Sees what is opened, too, of which Python has thousands."""
+    return watching(aperio, tmp_path / "calls", f"{EXECUTING},openat")
+
+
+def watching(aperio: Aperio, log: Path, calls: str) -> Watch:
     shell = shutil.which("sh") or "/bin/sh"
     options = ("-z", "--seccomp-bpf", "-s", "4096")
-    tracer = tracing(log, f"{EXECUTING},openat", [shell, "-c", "true"], *options)
+    tracer = tracing(log, calls, [shell, "-c", "true"], *options)
     assert executed(log) == [shell]
     return Watch(aperio, [shutil.which("strace") or "strace", *tracer[1:]], log)
 
@@ -337,27 +347,27 @@ def test_object_files_of_a_project_start_no_c_compiler(watch: Watch, trap: Trap)
 
 @pytest.mark.go
 def test_fetching_a_module_reads_no_repository_of_the_project(
-    watch: Watch, trap: Trap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    watch_files: Watch, trap: Trap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The module cache stands below a hostile folder, too, as with `--home` in a project."""
     require_go()
     module = "127.0.0.1/acme/box.git"
     project = make_go_project(
-        watch.aperio.folder / "project",
+        watch_files.aperio.folder / "project",
         f'package main\n\nimport _ "{module}"\n\nfunc main() {{}}\n',
     )
     with (project / "go.mod").open("a") as file:
         file.write(f"\nrequire {module} v1.0.0\n")
     digest = f"h1:{'A' * 43}="
     write(project, "go.sum", f"{module} v1.0.0 {digest}\n{module} v1.0.0/go.mod {digest}\n")
-    for folder in (project, tmp_path, watch.aperio.home):
+    for folder in (project, tmp_path, watch_files.aperio.home):
         checkout(folder, trap)
     monkeypatch.setenv("GOPROXY", "direct")
     monkeypatch.delenv("GOMODCACHE", raising=False)
 
-    ran = watch.run(project, "plugin", "build", ".", statuses=(1, 4))
+    ran = watch_files.run(project, "plugin", "build", ".", statuses=(1, 4))
 
     assert "git" in {Path(program).name for program in ran}, "it was to fetch"
-    assert str(trap.program) not in executed(watch.log)
+    assert str(trap.program) not in executed(watch_files.log)
     assert not trap.sprung.exists()
-    assert not _OWN_CONFIGURATION.findall(watch.log.read_text())
+    assert not _OWN_CONFIGURATION.findall(watch_files.log.read_text())
