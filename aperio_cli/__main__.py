@@ -77,7 +77,8 @@ def _own_imports() -> list[str]:
     absolute, above = os.path.abspath, os.path.dirname  # not pathlib, which may stand there, too
     before, own = list(sys.path), above(above(absolute(__file__)))
     try:
-        named = {absolute(part) for part in stated.split(os.pathsep)} - {own}
+        named = {absolute(part) for part in stated.split(os.pathsep)}
+        named -= {own, f"{own}/sdk/python"}  # the second in a checkout of aperio, which is its own
     except OSError:  # the folder is gone
         return []
     sys.path[:] = [folder for folder in before if folder not in named]
