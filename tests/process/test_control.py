@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import hashlib
 import json
 import os
@@ -122,6 +123,9 @@ class Served:
             async with connect(self.socket) as host:
                 return await use(host)
 
+        # gRPC keeps the connection of a call that failed until its error is collected, which is
+        # seldom here: the host would let nobody else in.
+        gc.collect(1)
         return asyncio.run(asyncio.wait_for(connected(), TIMEOUT_S))
 
     def unary(self, method: str, request: Any) -> Any:

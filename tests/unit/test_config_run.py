@@ -207,7 +207,7 @@ def test_a_reference_that_leads_nowhere_is_told_by_plugin_key_and_line(
     assert "`acme/box` was not started for org_1 int_1, as config.toml:7 states" in error.what
     assert "`key` was not set" in error.what
     assert why in error.why
-    assert 'in config.toml:7: `key = "env:NAME"`' in error.next[0]
+    assert 'in config.toml:7: `key = "env:NAME"`' in error.next[-1]
 
 
 def test_a_file_that_is_no_text_is_refused_without_its_contents(tmp_path: Path) -> None:
