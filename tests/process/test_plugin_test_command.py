@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli.scaffolding.go_sdk import go_sdk
-from tests.go_operators import typed
+from tests.commands import typed
 from tests.go_projects import CACHE, COMPILED, require_go
 from tests.lifecycle.conftest import Workshop, workshop
 from tests.projects import ROOT, SDK, make_project, snapshot, write

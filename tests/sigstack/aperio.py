@@ -98,7 +98,7 @@ def attestations_of(artifact: Path) -> Path:
 def sign(
     instance: Instance, artifact: Path, token: str, home: Path, *, trust_config: Path | None = None
 ) -> Done:
-    """`aperio plugin sign` on an instance, as a process where its services are reachable.
+    """`aperio plugin sign` on an instance, where its services are reachable.
 
     Args:
         instance: where to sign.
