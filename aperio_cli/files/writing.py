@@ -204,7 +204,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def ensure_own(directory: Path, *, mode: int = 0o700) -> None:
+def ensure_own(directory: Path, *, mode: int = 0o700, is_read_again: bool = True) -> None:
     """Make a folder, and any missing ones above it, for this user alone, whatever the umask.
 
     A folder that is there keeps its mode: others may read in it, where its owner lets them. It is
@@ -214,6 +214,8 @@ def ensure_own(directory: Path, *, mode: int = 0o700) -> None:
     Args:
         directory: the folder.
         mode: of those that are made, for folders that others are to read in.
+        is_read_again: whether what is put there is believed later; what is not may lie in a folder
+            that is shared.
 
     Raises:
         FolderNotPrivate: a link, somebody else's folder, or one that others may write in.
@@ -222,7 +224,8 @@ def ensure_own(directory: Path, *, mode: int = 0o700) -> None:
         DiskFull: there is no space.
         OSError: a folder above it cannot be written, or it cannot be opened.
     """
-    owning.require_own(directory.parent / "any")  # a name makes of each folder one on the way
+    if is_read_again:
+        owning.require_own(directory.parent / "any")  # a name makes each folder one on the way
     with disk_full_guard(f"`{directory}` was not made"):
         # Not `parents=True`, which leaves the mode of those above it to the umask.
         missing = itertools.takewhile(

@@ -80,7 +80,7 @@ class Rejects:
     def _opened(self) -> int:
         # Not blocking: a pipe that nobody reads would be waited for. It is refused below.
         if not self.path.parent.exists():
-            writing.ensure_own(self.path.parent)
+            writing.ensure_own(self.path.parent, is_read_again=False)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
         with writing.disk_full_guard(f"`{self.path}` was not made"):
             descriptor = os.open(self.path, flags, 0o600)

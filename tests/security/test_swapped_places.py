@@ -213,6 +213,8 @@ def test_a_private_folder_is_made_where_nobody_exchanges_it(
     with pytest.raises(PathShared):
         writing.ensure_own(place / "cache/development")
     assert not list(place.iterdir())
+    writing.ensure_own(place / "rejects", is_read_again=False)
+    assert stat.S_IMODE((place / "rejects").stat().st_mode) == 0o700
     place.chmod(0o755)
     owning.forget()
     (place / "cache").symlink_to(tmp_path)
