@@ -30,11 +30,12 @@ _NEVER_SKIPPED_IN_CI = ("sandbox", "go")
 _CONNECT = socket.socket.connect
 LONG = (
     "tests/lifecycle/test_pages.py",
+    "tests/lifecycle/test_surroundings.py",
     "tests/lifecycle/test_story.py",
-    "tests/lifecycle/test_interrupts.py",
     "tests/lifecycle/test_tutorial.py",
     "tests/interop/test_go_sdk.py",
-    "tests/lifecycle/test_surroundings.py",
+    "tests/lifecycle/test_keeping.py",
+    "tests/lifecycle/test_interrupts.py",
     "tests/process/test_plugin_test_command.py",
     "tests/lifecycle/test_examples.py",
     "tests/interop/test_go_host.py",
@@ -63,7 +64,7 @@ LONG = (
 """The test files that take the most time, from the longest on."""
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Have interrupts mean something where the tests run in the background of a script.
 
     A shell without job control has such commands ignore SIGINT, and every child inherits that.
@@ -75,7 +76,8 @@ def pytest_configure() -> None:
     os.environ["APERIO_SANDBOX"] = "none"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    gc.disable()  # until all tests are there: what is imported and collected stays
+    if not config.pluginmanager.hasplugin("dsession"):  # who only hands tests out collects none
+        gc.disable()  # until all tests are there: what is imported and collected stays
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
