@@ -93,11 +93,20 @@ class PostgresServer:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
             )  # fmt: skip
         until = time.monotonic() + _PATIENCE_S
-        while self._run("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port), status=None):
+        asked = ("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port))
+        while not self._listens() or self._run(*asked, status=None):
             if time.monotonic() > until or self._process.poll() is not None:
                 self.kill()
                 pytest.fail((self._folder / "log").read_text())
             time.sleep(_PAUSE_S)
+
+    def _listens(self) -> bool:
+        """Whether there is somebody to ask, which takes a process."""
+        try:
+            socket.create_connection(("127.0.0.1", self.port), _PATIENCE_S).close()
+        except ConnectionRefusedError:
+            return False
+        return True
 
     def kill(self) -> None:
         """End it at once, as a crash does."""

@@ -328,31 +328,32 @@ def test_a_sandbox_lets_it_through_by_a_rule_of_the_operators(
     operator.aperio(*grant)
 
 
-def test_nothing_is_lost_when_the_server_is_killed_in_between(operator: Operator) -> None:
+def test_nothing_is_lost_when_the_server_is_killed_in_between(
+    operator: Operator, server: PostgresServer
+) -> None:
     count = 1500
-    with postgres(require_postgres()) as server:
-        database = server.new_database()
-        run = [
-            *COMMAND, "plugin", "run", PLUGIN, "deliver", "--json", "--retry-for", "60",
-            *words("--set", database),
-        ]  # fmt: skip
-        with subprocess.Popen(
-            run, env=operator.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as running:
-            assert running.stdin
-            assert running.stdout
-            running.stdin.write(lines(*map(envelope, range(count // 2))))
-            running.stdin.flush()
-            until = time.monotonic() + PATIENCE_S
-            while not database.count():
-                assert time.monotonic() < until
-                time.sleep(0.005)
-            server.kill()
-            running.stdin.write(lines(*map(envelope, range(count // 2, count))))
-            running.stdin.close()
-            server.start()
-            answer = json.loads(running.stdout.read())
-            assert running.wait(PATIENCE_S) == 0
-        assert answer["data"]["accepted"] == count
-        found = [row["id"] for row in database.rows("SELECT id FROM ingestion_jobs ORDER BY id")]
+    database = server.new_database()
+    run = [
+        *COMMAND, "plugin", "run", PLUGIN, "deliver", "--json", "--retry-for", "60",
+        *words("--set", database),
+    ]  # fmt: skip
+    with subprocess.Popen(
+        run, env=operator.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdin
+        assert running.stdout
+        running.stdin.write(lines(*map(envelope, range(count // 2))))
+        running.stdin.flush()
+        until = time.monotonic() + PATIENCE_S
+        while not database.count():
+            assert time.monotonic() < until
+            time.sleep(0.05)  # to ask takes a process
+        server.kill()
+        running.stdin.write(lines(*map(envelope, range(count // 2, count))))
+        running.stdin.close()
+        server.start()
+        answer = json.loads(running.stdout.read())
+        assert running.wait(PATIENCE_S) == 0
+    assert answer["data"]["accepted"] == count
+    found = [row["id"] for row in database.rows("SELECT id FROM ingestion_jobs ORDER BY id")]
     assert found == [digest(number) for number in range(count)]
