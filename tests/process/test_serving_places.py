@@ -72,11 +72,11 @@ class Hosted:
 
 @pytest.fixture
 def hosted(tmp_path: Path) -> Iterator[Hosted]:
-    small = tmp_path / "small"
-    small.mkdir()
+    small = Path(tempfile.mkdtemp(prefix="fm", dir="/tmp"))  # short: a socket is made below it
     try:
         mount("-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", small)
     except (OSError, subprocess.CalledProcessError):
+        small.rmdir()
         pytest.skip("nothing can be mounted here")
     try:
         with hosting(small / "home", tmp_path) as made:
@@ -84,6 +84,7 @@ def hosted(tmp_path: Path) -> Iterator[Hosted]:
     finally:
         for path in (small / "home", small):
             subprocess.run(["umount", "-l", path], check=False, capture_output=True, timeout=10)
+        small.rmdir()
 
 
 @contextlib.contextmanager
