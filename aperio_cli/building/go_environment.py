@@ -63,7 +63,8 @@ GOAUTH, GOVCS and PATH.
 
 _MODULES = "GOMODCACHE"
 _PROXIES = "GOPROXY"
-_DEFAULT_PROXIES = "https://proxy.golang.org,direct"
+# Where none is stated: from where modules are developed. What go would take then is its own.
+_DEFAULT_PROXIES = "direct"
 _TOOLS = ("go", "git", "ssh")
 _TELEMETRY = "TEST_TELEMETRY_DIR"
 _NUMBERED = re.compile(r"GIT_CONFIG_(?:KEY|VALUE)_\d{1,3}", re.ASCII)

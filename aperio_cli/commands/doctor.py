@@ -55,10 +55,9 @@ def doctor(context: Context) -> Report:
     unknown: list[AperioError] = []
     paths = _paths(context, unknown)
     found = examine(paths)
-    wrong += _required(found, not_enforced)
     registries = _registries(context, found, paths)
     closed = [(each, closed_part(each, sandbox)) for each in found.interpreters]
-    findings = [*unknown, *found.findings, *wrong]
+    findings = [*unknown, *found.findings, *wrong, *_required(found, not_enforced)]
     verdicts = _verdicts(context)
     refused, failed = Counter(filter(None, verdicts.values())), _failed_checks(context)
     tools = {tool: find_program(tool) for tool in _TOOLS}
@@ -81,8 +80,7 @@ def doctor(context: Context) -> Report:
         "findings": [finding.to_json() for finding in findings],
     }
     rows: list[tuple[str, object]] = [
-        *_first_rows(context, paths),
-        *([("cache", _cache_text(cache))] if cache else []),
+        *_first_rows(context, paths, cache),
         *(("interpreter", _interpreter_text(*each, sandbox.owner)) for each in closed),
         *((tool, place or "not found") for tool, place in tools.items()),
         ("sandbox", sandbox.name),
@@ -98,11 +96,15 @@ def doctor(context: Context) -> Report:
     return Report(data, text, notes=notes, exit_status=NOT_DONE if findings else DONE)
 
 
-def _first_rows(context: Context, paths: Paths | None) -> Iterator[tuple[str, object]]:
+def _first_rows(
+    context: Context, paths: Paths | None, cache: dict[str, Any] | None
+) -> Iterator[tuple[str, object]]:
     yield "aperio", f"{__version__} on Python {sys.version.split()[0]}"
     yield "platform", context.platform
     yield "home", paths.home if paths else "nowhere"
     yield "config file", paths.config_file if paths else "nowhere"
+    if cache:
+        yield "cache", _cache_text(cache)
 
 
 def _cache(paths: Paths | None) -> dict[str, Any] | None:

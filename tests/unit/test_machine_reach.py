@@ -269,7 +269,7 @@ def test_what_counts_for_a_copy_is_what_counted(checkout: Path, tmp_path: Path) 
     assert counted(given, checkout / "plugins/box") == {
         **kept,
         "GOAUTH": "netrc",
-        "GOPROXY": f"file://{checkout}/go/cache/download,https://proxy.golang.org,direct",
+        "GOPROXY": f"file://{checkout}/go/cache/download,direct",
         "PATH": "/usr/bin",
     }
 

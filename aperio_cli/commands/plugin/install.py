@@ -69,7 +69,6 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
     """
     from aperio_cli.commands.plugin import installation, locking
     from aperio_cli.commands.plugin.cleaning import clean_cache
-    from aperio_cli.commands.plugin.installation import Stated
     from aperio_cli.files.naming import require_plain
 
     sources = sources or []
@@ -78,7 +77,7 @@ def plugin_install(  # noqa: PLR0913 - one parameter for each option
         require_plain(source, context.is_installed, "nothing was installed")
     _require_fitting(sources, bundle or attestations, accept_new_signer, is_unsigned=allow_unsigned)
     exception = _exception(sources, until, reason, allow_unsigned=allow_unsigned)
-    stated = Stated(bundle, attestations, exception)
+    stated = installation.Stated(bundle, attestations, exception)
     request = installation.request_for(context, accept_new_signer)
     installation.download_together(context, locking.finders(context, sources))
     wanted: list[Callable[[], tuple[InstallReport, Offer | None]]]
