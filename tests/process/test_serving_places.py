@@ -241,9 +241,13 @@ def test_a_mount_that_fails_under_open_files_stops_nothing_and_is_taken_up_again
     def is_paused() -> bool:
         return pauses.exists() and "acme/box" in pauses.read_text()
 
+    def has_more(kept: int) -> bool:
+        return runs_kept(home) > kept
+
     with hosting(home, tmp_path) as hosted:
         assert asyncio.run(stored(home)) == "OK"
         asyncio.run(synced(home))  # so that the files of logs and receipts are there, and open
+        assert wait_until(functools.partial(has_more, 0), within_s=WITHIN_S)
         for times, how in enumerate(ways, 1):
             kept = runs_kept(home)
             with failing.fails(how):
@@ -261,7 +265,7 @@ def test_a_mount_that_fails_under_open_files_stops_nothing_and_is_taken_up_again
             hosted.comes_back()  # which is a line in each log
             assert wait_until(functools.partial(heard, SAID_AFTERWARDS, times), within_s=WITHIN_S)
             assert heard(SAID_ONCE, times)
-            assert runs_kept(home) > kept
+            assert wait_until(functools.partial(has_more, kept), within_s=WITHIN_S)
         assert (
             "before this one could not be written" in hosted.type("host", "logs", "acme/box").stdout
         )

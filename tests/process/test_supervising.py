@@ -341,6 +341,25 @@ def test_a_version_that_was_healthy_and_dies_again_and_again_is_said_and_goes_on
     assert shelf.asked == []
 
 
+@pytest.mark.parametrize("then", ["pause", "drain"])
+def test_a_start_that_is_taken_back_at_once_is_none(shelf: Shelf, then: str) -> None:
+    """Both in one turn of the loop: what is to start it has not taken a step."""
+    pause = Pause("alice", "2026-11-29T20:00:00Z", "maintenance")
+
+    async def play(scene: Scene) -> None:
+        await scene.ready()
+        await scene.supervisor.pause(KEY, pause)
+        await scene.in_phase(Phase.PAUSED)
+        await scene.supervisor.resume(KEY)
+        if then == "pause":
+            await scene.supervisor.pause(KEY, pause)
+            await scene.in_phase(Phase.PAUSED)
+            await scene.supervisor.resume(KEY)
+            await scene.ready()
+
+    supervise(shelf, play, Wanted(KEY))
+
+
 def test_only_so_many_are_paused_and_those_that_are_stay_so(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,7 +150,7 @@ class Living:
         self._changed = changed
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._is_ending = self._is_queued = False
+        self._is_ending = self._is_queued = self._has_begun = False
         self._to_end = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -216,12 +216,14 @@ class Living:
                 group = self._surroundings.group
                 assert group  # noqa: S101 - a supervisor that does not run wants nothing
                 self._is_ending, self.is_clearing, self._is_queued = False, True, True
+                self._has_begun = False
                 self._to_end.clear()
                 self._task = group.create_task(self._run(), name=self.life.who)
             case Action.END:
                 self._is_ending = True
                 self._to_end.set()
-                if self.plugin is None and self._task:
+                # A task that is cancelled before its first step takes none, and would tell nothing.
+                if self.plugin is None and self._task and self._has_begun:
                     self._task.cancel()
             case Action.GIVE_UP:
                 reason = self.life.reason
@@ -290,8 +292,11 @@ class Living:
 
     async def _run(self) -> None:
         """Clear it, launch it, watch it; tell how that came out."""
+        self._has_begun = True
+        event: Event
+        reason: Reason | None
         try:
-            event, reason = await self._attempt()
+            event, reason = (Event.ENDED, None) if self._is_ending else await self._attempt()
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not self._is_ending or (task and task.uncancel() > 0):
