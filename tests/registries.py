@@ -198,8 +198,8 @@ class Site:
                 if file.read() == data:
                     return dict(ref)
         except FileNotFoundError:
-            os.makedirs(f"{self.folder}/shards", exist_ok=True)  # noqa: PTH103
-        with open(path, "wb", buffering=0) as file:  # noqa: PTH123
+            os.makedirs(f"{self.folder}/shards", exist_ok=True)  # noqa: PTH103 - as above
+        with open(path, "wb", buffering=0) as file:  # noqa: PTH123 - as above
             file.write(data)
         return dict(ref)
 
